@@ -1,0 +1,1 @@
+"""The OpenAI routes, over HTTP."""

@@ -1,0 +1,344 @@
+"""What a request carries, read and checked: query strings, JSON, and multipart forms as a stream.
+
+Violations of a model become the API's own refusals here, and nowhere else.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import cache
+from typing import Any, TypeVar, cast
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails, from_json
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from mockserver import errors
+from mockserver.api.exchange import Exchange, described
+from mockserver.blobs import Blobs, Draft
+from mockserver.errors import APIError
+from mockserver.files import NewFile
+from mockserver.schema import CreateContainerFile
+
+M = TypeVar("M", bound=BaseModel)
+
+BLOCK = 512 * 1024
+"""Bytes that are hashed and written at once, in a thread; a smaller file is written in place."""
+MAX_FIELDS = 100
+MAX_FIELD_BYTES = 1 << 20
+"""For all the fields of a form together that are not a file."""
+
+_INTEGER = re.compile(r"[+-]?\d{1,30}")
+_QUOTED = re.compile(r"'([^']*)'")
+_PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)', re.DOTALL)
+_EXPECTED = {
+    "string_type": "a string",
+    "int_type": "an integer",
+    "int_from_float": "an integer",
+    "list_type": "an array",
+    "model_type": "an object",
+    "model_attributes_type": "an object",
+    "dict_type": "an object",
+}
+
+
+# Query strings
+
+
+def parse_query(model: type[M], query: bytes) -> M:
+    """Unknown keys and empty values are ignored; a key that counts may come once."""
+    if not query:
+        return cast(M, _unasked(model))
+    values: dict[str, Any] = {}
+    for key, value in parse_qsl(query.decode("latin-1")):
+        if (field := model.model_fields.get(key)) is None:
+            continue
+        if key in values:
+            raise errors.DUPLICATE_PARAMETER(param=key)
+        if field.annotation is int:
+            if not _INTEGER.fullmatch(value):
+                raise errors.WRONG_TYPE(param=key, expected="an integer", got="a string")
+            values[key] = int(value)
+        else:
+            values[key] = value
+    return _validated(model, values)
+
+
+@cache
+def _unasked(model: type[BaseModel]) -> BaseModel:
+    return model()
+
+
+# JSON
+
+
+async def read_json(model: type[M], exchange: Exchange, limit: int) -> M:
+    content_type = exchange.headers.get(b"content-type", b"").decode("latin-1")
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind and kind != "application/json" and not kind.endswith("+json"):
+        raise errors.WRONG_CONTENT_TYPE(content_type=content_type)
+    return _validated(model, _json_object(await _whole(exchange, limit)))
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    """No body at all counts as `{}`; NaN, lone surrogates and nesting beyond 200 are not JSON."""
+    try:
+        value = from_json(body or b"{}", allow_inf_nan=False)
+    except ValueError:
+        raise errors.NOT_JSON() from None
+    if not isinstance(value, dict):
+        raise errors.NOT_AN_OBJECT(got=described(value))
+    return value
+
+
+async def _whole(exchange: Exchange, limit: int) -> bytes:
+    parts = bytearray()
+    async for chunk in exchange.body():
+        parts += chunk
+        if len(parts) > limit:
+            raise errors.BODY_TOO_LARGE(limit=limit)
+    return bytes(parts)
+
+
+def _validated(model: type[M], values: dict[str, Any]) -> M:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise _refusal(error.errors(include_url=False)[0]) from None
+
+
+def _refusal(violation: ErrorDetails) -> APIError:
+    """The API's words for the first thing that Pydantic finds wrong."""
+    kind, given, context = violation["type"], violation["input"], violation.get("ctx", {})
+    param = _path(violation["loc"])
+    match kind:
+        case "missing":
+            return errors.MISSING_PARAMETER(param=param)
+        case "extra_forbidden":
+            return errors.UNKNOWN_PARAMETER(param=param)
+        case "union_tag_not_found":
+            return errors.MISSING_PARAMETER(param=f"{param}.type")
+        case "union_tag_invalid":
+            supported = errors.listed(_QUOTED.findall(context["expected_tags"]))
+            return errors.INVALID_VALUE(value=context["tag"], supported=supported, param=f"{param}.type")
+        case "literal_error" if isinstance(given, str):
+            supported = errors.listed(_QUOTED.findall(context["expected"]))
+            return errors.INVALID_VALUE(value=given, supported=supported, param=param)
+        case "literal_error":
+            return errors.WRONG_TYPE(param=param, expected="a string", got=described(given))
+        case "string_too_short":
+            return errors.EMPTY_STRING(param=param, limit=context["min_length"])
+        case "string_too_long":
+            return errors.TOO_LONG_STRING(param=param, limit=context["max_length"], length=len(given))
+        case "too_short":
+            return errors.EMPTY_ARRAY(param=param, limit=context["min_length"])
+        case "too_long":
+            return errors.TOO_LONG_ARRAY(param=param, limit=context["max_length"], length=len(given))
+        case "less_than_equal":
+            return errors.TOO_LARGE_INTEGER(param=param, limit=context["le"], value=given)
+        case "greater_than_equal":
+            return errors.TOO_SMALL_INTEGER(param=param, limit=context["ge"], value=given)
+    return errors.WRONG_TYPE(param=param, expected=_EXPECTED[kind], got=described(given))
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    """`skills[0].source.data`. Pydantic also names the union's member taken, which no client sent."""
+    tags = {"disabled", "allowlist", "skill_reference", "inline"}
+    path = ""
+    for position, step in enumerate(location):
+        if isinstance(step, int):
+            path += f"[{step}]"
+        elif step not in tags or position == len(location) - 1:
+            path += f".{step}" if path else step
+    return path
+
+
+# Forms
+
+
+@asynccontextmanager
+async def read_form(exchange: Exchange, blobs: Blobs, blake2b: bool) -> AsyncIterator[NewFile]:
+    """The form of an upload, its file on disk and hashed; the file is gone afterwards if nobody kept it."""
+    content_type = exchange.headers.get(b"content-type", b"").decode("latin-1")
+    kind, options = parse_options_header(content_type)
+    if kind == b"multipart/form-data":
+        form = _Form(exchange, blobs, blake2b)
+        try:
+            yield await form.read(options.get(b"boundary", b""))
+        finally:
+            await form.discard()
+    elif kind in (b"", b"application/json"):
+        body = await _whole(exchange, MAX_FIELD_BYTES)
+        if not kind and not body.lstrip().startswith(b"{"):
+            raise errors.INVALID_UPLOAD()
+        fields = _validated(CreateContainerFile, _json_object(body)).model_dump(exclude_unset=True)
+        yield NewFile(None, None, fields)
+    else:
+        raise errors.INVALID_UPLOAD()
+
+
+class _Form:
+    """A multipart parser, and where it puts what it finds."""
+
+    def __init__(self, exchange: Exchange, blobs: Blobs, blake2b: bool) -> None:
+        self._exchange = exchange
+        self._limit = exchange.mock.settings.max_upload
+        self._blobs = blobs
+        self._blake2b = blake2b
+        self._file: _Sink | None = None
+        self._filename: str | None = None
+        self._fields: dict[str, str] = {}
+        self._field_bytes = 0
+        self._ended = False
+        # Of the part that is being parsed:
+        self._header_name = self._header_value = self._disposition = b""
+        self._name: str | None = None
+        self._value = bytearray()
+        self._in_file = False
+
+    async def read(self, boundary: bytes) -> NewFile:
+        if not boundary:
+            raise errors.NOT_MULTIPART(why="The Content-Type names no boundary.")
+        try:
+            parser = MultipartParser(boundary, self._callbacks())
+            async for chunk in self._exchange.body():
+                parser.write(chunk)
+                if self._file:
+                    await self._file.flush()
+        except FormParserError as error:
+            raise errors.NOT_MULTIPART(why=str(error).rstrip(".") + ".") from None
+        if not self._ended:
+            raise errors.NOT_MULTIPART(why="The body ends before its closing boundary.")
+        draft = await self._file.finish() if self._file else None
+        return NewFile(draft, self._filename, self._fields)
+
+    async def discard(self) -> None:
+        if self._file:
+            await self._file.discard()
+
+    def _callbacks(self) -> Any:
+        return {
+            "on_part_begin": self._part_begin,
+            "on_header_field": self._header_field,
+            "on_header_value": self._header_text,
+            "on_header_end": self._header_end,
+            "on_headers_finished": self._headers_finished,
+            "on_part_data": self._part_data,
+            "on_part_end": self._part_end,
+            "on_end": self._end,
+        }
+
+    def _part_begin(self) -> None:
+        self._disposition = b""
+        self._value = bytearray()
+        self._in_file = False
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header_name += data[start:end]
+
+    def _header_text(self, data: bytes, start: int, end: int) -> None:
+        self._header_value += data[start:end]
+
+    def _header_end(self) -> None:
+        if self._header_name.lower() == b"content-disposition":
+            self._disposition = self._header_value
+        self._header_name = self._header_value = b""
+
+    def _headers_finished(self) -> None:
+        self._name, filename = _names(self._disposition)
+        if self._name is None:
+            raise errors.NOT_MULTIPART(why="A part has no name in its Content-Disposition.")
+        if self._name in self._fields or (self._name == "file" and self._file):
+            raise errors.DUPLICATE_PARAMETER(param=self._name)
+        if self._name == "file":
+            if filename is None:
+                raise errors.WRONG_TYPE(param="file", expected="a file", got="a string")
+            self._in_file = True
+            self._filename = filename
+            draft, writer = self._blobs.begin(self._blake2b)
+            self._file = _Sink(draft, writer, self._limit)
+
+    def _part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._in_file and self._file:
+            self._file.take(data[start:end])
+            return
+        self._field_bytes += end - start
+        if self._field_bytes > MAX_FIELD_BYTES or len(self._fields) >= MAX_FIELDS:
+            raise errors.NOT_MULTIPART(
+                why=f"At most {MAX_FIELDS} fields and {MAX_FIELD_BYTES} bytes are taken beside the file."
+            )
+        self._value += data[start:end]
+
+    def _part_end(self) -> None:
+        if not self._in_file and self._name is not None:
+            self._fields[self._name] = self._value.decode(errors="replace")
+
+    def _end(self) -> None:
+        self._ended = True
+
+
+class _Sink:
+    """Bytes of a file on their way to the disk: one block is written while the next one fills."""
+
+    def __init__(self, draft: Draft, writer: Any, limit: int) -> None:
+        self._draft = draft
+        self._writer = writer
+        self._limit = limit
+        self._size = 0
+        self._block = bytearray()
+        self._writing: asyncio.Future[None] | None = None
+
+    def take(self, data: bytes) -> None:
+        self._size += len(data)
+        if self._size > self._limit:
+            raise errors.FILE_TOO_LARGE(limit=self._limit)
+        self._block += data
+
+    async def flush(self) -> None:
+        if len(self._block) >= BLOCK:
+            await self._written()
+            block, self._block = self._block, bytearray()
+            self._writing = asyncio.get_running_loop().run_in_executor(None, self._writer.write, block)
+
+    async def finish(self) -> Draft:
+        await self._written()
+        self._writer.write(self._block)
+        return self._writer.finish()  # type: ignore[no-any-return]
+
+    async def discard(self) -> None:
+        if self._writing:
+            await asyncio.wait([self._writing])
+        self._draft.discard()
+
+    async def _written(self) -> None:
+        if self._writing:
+            await self._writing
+            self._writing = None
+
+
+def _names(disposition: bytes) -> tuple[str | None, str | None]:
+    """The name and file name of a part, as each client writes them.
+
+    `filename*` (RFC 5987, .NET) wins over `filename`; values come quoted or bare, with raw UTF-8,
+    with `\\"` (Go) or with `%22` (browsers, Node, Python) for a quotation mark.
+    """
+    found: dict[str, str] = {}
+    for key, value in _PARAMETER.findall(disposition.decode(errors="replace")):
+        found.setdefault(key.lower(), _unquoted(value))
+    extended = found.get("filename*", "").split("'", 2)
+    if len(extended) == 3 and extended[0].lower() == "utf-8":
+        return found.get("name"), unquote_to_bytes(extended[2]).decode(errors="replace")
+    return found.get("name"), found.get("filename")
+
+
+def _unquoted(value: str) -> str:
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        value = value[1:-1].replace('\\"', '"').replace("\\\\", "\\")
+    else:
+        value = value.strip()
+    for escape, character in (("%22", '"'), ("%0D", "\r"), ("%0A", "\n"), ("%0d", "\r"), ("%0a", "\n")):
+        value = value.replace(escape, character)
+    return value

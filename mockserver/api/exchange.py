@@ -1,0 +1,214 @@
+"""One exchange: what is known of a request, and the one way in which it is answered.
+
+Kept in the ASGI scope under `mockserver`. Every answer of the API, refusals and failures included,
+leaves through `answer`, `refuse` or `stream`, with the headers of the live API.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+from pydantic_core import to_json
+from starlette.types import Message, Receive, Scope, Send
+
+from mockserver import errors, ids
+from mockserver.clock import stopwatch
+from mockserver.errors import APIError
+from mockserver.schema import Content
+from mockserver.worlds import Call
+
+if TYPE_CHECKING:
+    from mockserver.mock import Mock
+
+Headers = list[tuple[bytes, bytes]]
+
+PIECE = 256 * 1024
+"""Bytes of content sent at a time."""
+DRAIN_BYTES, DRAIN_SECONDS = 1 << 20, 1.0
+"""How much of a refused body is still read, so that the client gets to see the answer."""
+
+_FIXED: Headers = [
+    (b"openai-version", b"2020-10-01"),
+    (b"openai-organization", b"org-mockserver"),
+    (b"openai-project", b"proj_mockserver"),
+    (b"x-content-type-options", b"nosniff"),
+]
+_CORS: Headers = [
+    (b"access-control-allow-origin", b"*"),
+    (
+        b"access-control-expose-headers",
+        b"x-request-id, openai-processing-ms, openai-version, content-disposition, retry-after, x-mock-warning",
+    ),
+]
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its request was complete."""
+
+
+class Exchange:
+    __slots__ = (
+        "_receive",
+        "_send",
+        "answered",
+        "call",
+        "complete",
+        "files_api",
+        "headers",
+        "mock",
+        "request_id",
+        "scope",
+        "started",
+        "world",
+    )
+
+    def __init__(self, mock: "Mock", scope: Scope, receive: Receive, send: Send) -> None:
+        self.mock = mock
+        self.scope = scope
+        self.headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))  # the first of each name
+        self.started = stopwatch()
+        self.request_id = ids.request()
+        self.world = ""
+        self.call: Call | None = None
+        self.files_api = False
+        """Whether the answer is in the style of the Files API: a newline at the end, errors with `detail`."""
+        self.complete = False
+        """Whether the request's body has been read to its end."""
+        self.answered = False
+        self._receive = receive
+        self._send = send
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            self.complete = True
+        return message
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """The request's body as it comes in. Raises ClientGone."""
+        while not self.complete:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            yield message.get("body", b"")
+
+    async def answer(self, resource: BaseModel) -> None:
+        await self._send_json(200, to_json(resource, indent=2), [])
+
+    async def refuse(self, error: APIError) -> None:
+        extra = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
+        unread = not self.complete and self.scope["method"] == "POST"
+        if unread:
+            extra.append((b"connection", b"close"))
+        await self._send_json(error.status, to_json(error.body(self.files_api), indent=2), extra, more=unread)
+        if unread:
+            await self._drain()
+            await self._send({"type": "http.response.body", "body": b""})
+
+    async def stream(self, content: Content) -> None:
+        """The bytes of a file: all, one range, or for HEAD none. Closes it."""
+        with content.file as file:
+            size = file.seek(0, 2)
+            status, start, stop = _wanted(self.headers.get(b"range", b""), size)
+            headers = [
+                (b"content-type", content.media_type.encode()),
+                (b"content-length", b"%d" % (stop - start)),
+                (b"content-disposition", content.disposition.encode()),
+                (b"accept-ranges", b"bytes"),
+            ]
+            if status == 206:
+                headers.append((b"content-range", b"bytes %d-%d/%d" % (start, stop - 1, size)))
+            await self._start(status, headers)
+            if self.scope["method"] == "HEAD":
+                start = stop
+            file.seek(start)
+            while start < stop:
+                # From the page cache a piece takes some 50 µs, less than handing it to a thread.
+                piece = file.read(min(PIECE, stop - start))
+                if not piece:
+                    raise OSError(f"{file.name} is shorter than it was")
+                start += len(piece)
+                await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+            await self._send({"type": "http.response.body", "body": b""})
+
+    async def preflight(self) -> None:
+        """The answer to a browser's question whether its page may call the API: any page may."""
+        headers = [
+            (b"access-control-allow-methods", b"GET, HEAD, POST, DELETE"),
+            (b"access-control-allow-headers", self.headers.get(b"access-control-request-headers", b"authorization")),
+            (b"access-control-max-age", b"600"),
+            (b"content-length", b"0"),
+        ]
+        await self._start(200, headers)
+        await self._send({"type": "http.response.body", "body": b""})
+
+    async def _send_json(self, status: int, body: bytes, extra: Headers, more: bool = False) -> None:
+        if self.files_api:
+            body += b"\n"
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *extra]
+        await self._start(status, headers)
+        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+    async def _start(self, status: int, headers: Headers) -> None:
+        headers += [
+            (b"x-request-id", self.request_id.encode()),
+            (b"openai-processing-ms", b"%d" % ((stopwatch() - self.started) * 1000)),
+            *_FIXED,
+        ]
+        if self.call:
+            headers += [(b"x-mock-warning", str(warning).encode()) for warning in self.call.warnings]
+        if b"origin" in self.headers:
+            headers += _CORS
+        self.answered = True
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def _drain(self) -> None:
+        left, until = DRAIN_BYTES, stopwatch() + DRAIN_SECONDS
+        while not self.complete and left > 0 and stopwatch() < until:
+            try:
+                async with asyncio.timeout(max(0.0, until - stopwatch())):
+                    left -= len((await self.receive()).get("body", b""))
+            except TimeoutError:
+                return
+
+
+def _wanted(header: bytes, size: int) -> tuple[int, int, int]:
+    """Status, start and end of what a Range header asks for; several ranges, or none, are the whole."""
+    match = _RANGE.fullmatch(header.decode("latin-1").strip())
+    if not match or match[1] == match[2] == "":
+        return 200, 0, size
+    if match[1] == "":
+        start, stop = max(0, size - int(match[2])), size
+    else:
+        start, stop = int(match[1]), min(size, int(match[2]) + 1 if match[2] else size)
+        if match[2] and int(match[2]) < start:
+            return 200, 0, size
+    if start >= stop:
+        error = errors.RANGE_NOT_SATISFIABLE()
+        error.headers["content-range"] = f"bytes */{size}"
+        raise error
+    return 206, start, stop
+
+
+def of(scope: Scope) -> Exchange:
+    exchange: Exchange = scope["mockserver"]
+    return exchange
+
+
+def described(value: Any) -> str:
+    """`a string`, `an integer`, `null`: a JSON value's type, the way refusals word it."""
+    if value is None:
+        return "null"
+    for kind, words in (
+        (bool, "a boolean"),
+        (int, "an integer"),
+        (float, "a decimal"),
+        (str, "a string"),
+        (list, "an array"),
+    ):
+        if isinstance(value, kind):
+            return words
+    return "an object"

@@ -1,0 +1,36 @@
+"""What of the OpenAPI document doesn't follow from the operations' signatures: forms and raw bytes."""
+
+from typing import Any, get_args
+
+from mockserver import schema
+
+_FILE = {"type": "string", "format": "binary"}
+
+
+def _body(**contents: dict[str, Any]) -> dict[str, Any]:
+    kinds = {"multipart": "multipart/form-data", "json": "application/json"}
+    return {
+        "requestBody": {"required": True, "content": {kinds[kind]: {"schema": of} for kind, of in contents.items()}}
+    }
+
+
+CONTAINER_FILE_FORM = _body(
+    multipart={"type": "object", "properties": {"file": _FILE, "file_id": {"type": "string"}}},
+    json={"type": "object", "properties": {"file_id": {"type": "string"}}, "required": ["file_id"]},
+)
+FILE_FORM = _body(
+    multipart={
+        "type": "object",
+        "required": ["file", "purpose"],
+        "properties": {
+            "file": _FILE,
+            "purpose": {"type": "string", "enum": list(get_args(schema.Purpose))},
+            "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
+            "expires_after[seconds]": {"type": "integer", "minimum": 3_600, "maximum": 2_592_000},
+        },
+    }
+)
+CONTENT: dict[str, Any] = {
+    "response_model": None,
+    "responses": {200: {"description": "The bytes.", "content": {"application/octet-stream": {"schema": _FILE}}}},
+}

@@ -1,0 +1,106 @@
+"""Who may ask, and in which world: pure ASGI around the routes, before a body is read.
+
+The order of refusals starts here: preflights are answered without a key, then an unknown key is
+refused, and only then is the route looked up, by the application inside.
+"""
+
+import hmac
+import logging
+import re
+from typing import TYPE_CHECKING
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from mockserver import errors
+from mockserver.api.exchange import ClientGone, Exchange
+from mockserver.errors import APIError
+from mockserver.worlds import DEFAULT
+
+if TYPE_CHECKING:
+    from mockserver.mock import Mock
+
+log = logging.getLogger("mockserver")
+
+_PREFIX = re.compile(r"(?:/w/(?P<world>[^/]*))?(?:/v1)?(?=/|$)")
+_WORLD_KEY = re.compile(r"sk-world-(.+)", re.DOTALL)
+
+OUTSIDE = ("/health",)
+"""Paths that are no part of the API."""
+
+
+class Front:
+    """Every request of the API passes here, and every answer leaves in the API's own shape."""
+
+    def __init__(self, app: ASGIApp, mock: "Mock") -> None:
+        self._app = app
+        self._mock = mock
+        self._keys: tuple[str, ...] = mock.settings.api_key
+        self._warned: set[str] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in OUTSIDE:
+            await self._app(scope, receive, send)
+            return
+        exchange = scope["mockserver"] = Exchange(self._mock, scope, receive, send)
+        try:
+            await self._handle(exchange, scope, send)
+        except ClientGone:
+            log.debug("%s %s: the client left", scope["method"], scope["path"])
+        except APIError as error:
+            await exchange.refuse(error)
+        except Exception:
+            log.exception("%s failed with %s %s", exchange.request_id, scope["method"], scope["path"])
+            if exchange.answered:
+                raise  # too late for an answer: uvicorn closes the connection
+            await exchange.refuse(errors.SERVER_ERROR())
+        self._log_warnings(exchange)
+
+    async def _handle(self, exchange: Exchange, scope: Scope, send: Send) -> None:
+        if scope["method"] == "OPTIONS" and b"access-control-request-method" in exchange.headers:
+            await exchange.preflight()
+            return
+        world = self._authenticate(exchange)
+        match = _PREFIX.match(scope["path"])
+        if match:
+            exchange.world = world if match["world"] is None else match["world"]
+            scope["path"] = scope["path"][match.end() :] or "/"
+        await self._app(scope, exchange.receive, send)
+
+    def _authenticate(self, exchange: Exchange) -> str:
+        """The world that the key names, `default` where it names none."""
+        key = _key(exchange)
+        if not key:
+            raise errors.MISSING_KEY()
+        if not self._keys:
+            match = _WORLD_KEY.fullmatch(key)
+            return str(match[1]) if match else DEFAULT
+        for allowed in self._keys:
+            if _same(key, allowed):
+                return DEFAULT
+            stem, rest = key[: len(allowed)], key[len(allowed) :]
+            if rest.startswith("-world-") and _same(stem, allowed):
+                return rest.removeprefix("-world-")
+        raise errors.WRONG_KEY(key=_masked(key))
+
+    def _log_warnings(self, exchange: Exchange) -> None:
+        for warning in exchange.call.warnings if exchange.call else []:
+            if warning.code not in self._warned:
+                self._warned.add(warning.code)
+                log.warning("%s (said once; each such answer carries it as x-mock-warning)", warning)
+
+
+def _key(exchange: Exchange) -> str:
+    scheme, _, token = exchange.headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    return exchange.headers.get(b"api-key", b"").decode("latin-1").strip()
+
+
+def _same(one: str, other: str) -> bool:
+    return hmac.compare_digest(one.encode(), other.encode())
+
+
+def _masked(key: str) -> str:
+    """As the live API shows a wrong key: long ones as the first 8 characters, stars and the last 4."""
+    shown = "".join(character if character.isprintable() else "?" for character in key)
+    return shown if len(shown) <= 12 else f"{shown[:8]}{'*' * min(len(shown) - 12, 200)}{shown[-4:]}"

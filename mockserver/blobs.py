@@ -1,0 +1,103 @@
+"""Contents: immutable bytes in files named by their SHA-256, in `blobs/`.
+
+An upload is written to `uploads/` under a number while it is hashed, and renamed to its digest in
+the transaction that inserts its row: the worst crash leaves bytes without a row, which the sweep at
+the next start removes, and never a row without its bytes. No name that a client chose is ever a
+file's name.
+"""
+
+import hashlib
+import itertools
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+
+@dataclass(slots=True)
+class Draft:
+    """Bytes on their way in. `blake2b` (of 16 bytes, in hexadecimal) only where it was asked for."""
+
+    path: Path
+    file: BinaryIO
+    size: int = 0
+    digest: str = ""
+    blake2b: str = ""
+
+    def discard(self) -> None:
+        """Forget it, if it was not kept."""
+        self.file.close()
+        self.path.unlink(missing_ok=True)
+
+
+class Writer:
+    """Writes and hashes a draft; every method may block on the disk and can run in any thread."""
+
+    def __init__(self, draft: Draft, blake2b: bool) -> None:
+        self._draft = draft
+        self._sha256 = hashlib.sha256()
+        self._blake2b = hashlib.blake2b(digest_size=16) if blake2b else None
+
+    def write(self, data: bytes | bytearray) -> None:
+        self._draft.file.write(data)
+        self._sha256.update(data)
+        if self._blake2b:
+            self._blake2b.update(data)
+        self._draft.size += len(data)
+
+    def finish(self) -> Draft:
+        self._draft.file.close()
+        self._draft.digest = self._sha256.hexdigest()
+        self._draft.blake2b = self._blake2b.hexdigest() if self._blake2b else ""
+        return self._draft
+
+
+class Blobs:
+    def __init__(self, directory: Path) -> None:
+        self._blobs = directory / "blobs"
+        self._uploads = directory / "uploads"
+        self._numbers = itertools.count()
+        self._blobs.mkdir(exist_ok=True)
+        self._uploads.mkdir(exist_ok=True)
+
+    def begin(self, blake2b: bool = False) -> tuple[Draft, Writer]:
+        path = self._uploads / f"{os.getpid()}-{next(self._numbers)}"
+        draft = Draft(path, path.open("xb"))
+        return draft, Writer(draft, blake2b)
+
+    def put(self, pieces: Iterable[bytes], blake2b: bool = False) -> Draft:
+        draft, writer = self.begin(blake2b)
+        try:
+            for piece in pieces:
+                writer.write(piece)
+            return writer.finish()
+        except BaseException:
+            draft.discard()
+            raise
+
+    def keep(self, draft: Draft) -> None:
+        """Give a draft its place. Called in the write transaction that inserts its row, the same
+        lock under which blobs are removed: no other world can delete the bytes in between."""
+        place = self._path(draft.digest)
+        place.parent.mkdir(exist_ok=True)
+        draft.path.replace(place)
+
+    def open(self, digest: str) -> BinaryIO:
+        """For reading from the start; stays readable when the blob is removed meanwhile."""
+        return self._path(digest).open("rb", buffering=0)
+
+    def remove(self, digest: str) -> None:
+        """Called under the write lock, when no row names the blob any more."""
+        self._path(digest).unlink(missing_ok=True)
+
+    def sweep(self, referenced: Callable[[str], bool]) -> None:
+        """Remove what a crash left behind. Only while nobody else has the directory."""
+        for upload in self._uploads.iterdir():
+            upload.unlink()
+        for blob in self._blobs.glob("??/*"):
+            if not referenced(blob.name):
+                blob.unlink()
+
+    def _path(self, digest: str) -> Path:
+        return self._blobs / digest[:2] / digest

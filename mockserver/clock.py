@@ -1,0 +1,99 @@
+"""Time. The only module that asks the machine what time it is.
+
+Every instant here is in seconds since the Unix epoch. The wire has whole seconds, so
+`Clock.seconds` is what rules compare and answers show.
+"""
+
+import re
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+stopwatch = time.perf_counter
+"""Seconds for measuring how long something took; says nothing of the date."""
+
+
+class Wall:
+    """The machine's time, read once and carried on by the monotonic clock.
+
+    A step of the machine's clock (NTP, a laptop that wakes up) moves no container closer to its
+    expiry while the server runs.
+    """
+
+    def __init__(self) -> None:
+        self._anchor = time.time() - time.monotonic()
+
+    def now(self) -> float:
+        return self._anchor + time.monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """A world's time: `rate` virtual seconds pass for each second since `wall`, from `virtual` on."""
+
+    virtual: float = 0.0
+    wall: float = 0.0
+    rate: float = 1.0
+
+    def at(self, wall: float) -> float:
+        return self.virtual + (wall - self.wall) * self.rate
+
+    def seconds(self, wall: float) -> int:
+        return int(self.at(wall) // 1)
+
+    @property
+    def mode(self) -> str:
+        """`real`, `offset`, `frozen` or `scaled`."""
+        if self.rate == 0:
+            return "frozen"
+        if self.rate != 1:
+            return "scaled"
+        return "real" if self.virtual == self.wall else "offset"
+
+    def frozen(self, wall: float, at: float | None = None) -> "Clock":
+        """Standing still: where it is, or at an instant."""
+        return Clock(self.at(wall) if at is None else at, wall, 0.0)
+
+    def advanced(self, wall: float, seconds: float) -> "Clock":
+        """Further by so many virtual seconds, and going on as before."""
+        return Clock(self.at(wall) + seconds, wall, self.rate)
+
+
+_UNITS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
+_SIMPLE = re.compile(r"(?:\d+(?:\.\d+)?[wdhms])+")
+_PART = re.compile(r"(\d+(?:\.\d+)?)([wdhms])")
+_ISO = re.compile(
+    r"P(?:(?P<w>\d+)W)?(?:(?P<d>\d+)D)?"
+    r"(?:T(?:(?P<h>\d+)H)?(?:(?P<m>\d+)M)?(?:(?P<s>\d+(?:\.\d+)?)S)?)?"
+)
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+CENTURIES = 2.0**37
+"""The longest duration taken, about 4,300 years: past it, instants stop being dates."""
+
+
+def parse_duration(text: str) -> float:
+    """Seconds in `20m`, `1h30m`, `PT20M` or `90`; a sign may lead. ValueError says what is wrong."""
+    bare = text.strip()
+    sign = -1.0 if bare[:1] == "-" else 1.0
+    bare = bare[1:] if bare[:1] in ("-", "+") else bare
+    if _NUMBER.fullmatch(bare):
+        seconds = float(bare)
+    elif _SIMPLE.fullmatch(bare):
+        seconds = sum(float(n) * _UNITS[u] for n, u in _PART.findall(bare))
+    elif (iso := _ISO.fullmatch(bare)) and any(iso.groups()):
+        seconds = sum(float(n) * _UNITS[u] for u, n in iso.groupdict().items() if n)
+    else:
+        raise ValueError(f"{text!r} is not a duration; write 20m, 1h30m, PT20M or a number of seconds")
+    if seconds > CENTURIES:
+        raise ValueError(f"{text!r} is longer than the {CENTURIES:.0f} seconds that can be represented")
+    return sign * seconds
+
+
+def parse_instant(text: str) -> float:
+    """Seconds since the epoch of an ISO 8601 date and time; without a zone it means UTC."""
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise ValueError(f"{text!r} is not an instant; write 2026-01-31T12:00:00Z") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

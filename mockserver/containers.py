@@ -1,0 +1,294 @@
+"""Containers and the files in them: one aggregate, one lifecycle.
+
+A container is running until it has not been used for as long as its `expires_after` says, by its
+world's clock; then it is expired for good. Nothing runs in the background: whether it has expired is
+worked out from its row whenever it matters. Every use but listing containers counts as activity.
+"""
+
+import json
+from typing import Any
+
+from sqlalchemy import bindparam, delete, select, update
+
+from mockserver import errors, ids, profiles, schema, tables
+from mockserver.blobs import Blobs
+from mockserver.database import Database, Rows, Statement, Transaction, insertion, table
+from mockserver.files import Files, NewFile
+from mockserver.paging import Listing, ends
+from mockserver.worlds import Call, Worlds
+
+MINUTES = range(1, 20 + 1)
+"""What the live API takes as `expires_after.minutes`."""
+MINUTES_A_DAY = 1_440
+
+_CONTAINER = table(tables.Container)
+_FILE = table(tables.ContainerFile)
+_this = (_CONTAINER.c.world == bindparam("world"), _CONTAINER.c.id == bindparam("id"))
+_inside = (_FILE.c.world == bindparam("world"), _FILE.c.container_id == bindparam("container"))
+_this_file = (*_inside, _FILE.c.id == bindparam("id"))
+
+_find = Rows(select(_CONTAINER).where(*_this), tables.Container)
+_delete = Statement(delete(_CONTAINER).where(*_this))
+_refresh = Statement(
+    update(_CONTAINER)
+    .where(_CONTAINER.c.world == bindparam("of"), _CONTAINER.c.id == bindparam("used"))
+    .where(_CONTAINER.c.last_active_at < bindparam("now"))
+    .values(last_active_at=bindparam("now"))
+)
+_find_file = Rows(select(_FILE).where(*_this_file), tables.ContainerFile)
+_newest_copy = Rows(
+    select(_FILE).where(*_inside, _FILE.c.file_id == bindparam("file")).order_by(_FILE.c.seq.desc()).limit(1),
+    tables.ContainerFile,
+)
+_delete_file = Statement(delete(_FILE).where(*_this_file))
+_digests = Statement(select(_FILE.c.digest).where(*_inside).distinct())
+_delete_files = Statement(delete(_FILE).where(*_inside))
+
+_containers = Listing(tables.Container, scope=("world",), prefix="cntr")
+_files = Listing(tables.ContainerFile, scope=("world", "container_id"), prefix="cfile")
+
+
+class Containers:
+    def __init__(self, database: Database, blobs: Blobs, worlds: Worlds, files: Files) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._worlds = worlds
+        self._files = files
+
+    def create(self, call: Call, body: schema.CreateContainer) -> schema.Container:
+        anchor, minutes = _lifetime(call, body.expires_after)
+        world, now = call.world, call.world.now()
+        with self._database.transaction() as tx:
+            ordinal = self._worlds.take(tx, world.id)
+            row = tables.Container(
+                world=world.id,
+                id=ids.container(world.id_seed, ordinal, now),
+                seq=ordinal,
+                created_at=now,
+                last_active_at=now,
+                name=body.name,
+                memory_limit=body.memory_limit,
+                network_policy=_policy(body.network_policy),
+                expires_anchor=anchor,
+                expires_minutes=minutes,
+            )
+            insertion(tables.Container).run(tx, **row.model_dump())
+            for file_id in body.file_ids:
+                self._copy(tx, call, row.id, file_id, "file_ids")
+            return _shown(row, now)
+
+    def list(self, call: Call, query: schema.ListContainers) -> schema.ContainerList:
+        """Shows every container as active just now, as the live API does, and prolongs none."""
+        now = call.world.now()
+        values = {"world": call.world.id}
+        rows, more = _containers.page(self._database.snapshot, query, "containers", values, name=query.name)
+        return schema.ContainerList(data=[_shown(row, now, active_at=now) for row in rows], has_more=more, **ends(rows))
+
+    def retrieve(self, call: Call, container_id: str) -> schema.Container:
+        row, now = self._found(self._database.snapshot, call, container_id), call.world.now()
+        if _expired(row, now):
+            return _shown(row, now)
+        self._use(row, now)
+        return _shown(row, now, active_at=now)
+
+    def delete(self, call: Call, container_id: str) -> schema.ContainerDeleted:
+        inside = {"world": call.world.id, "container": container_id}
+        with self._database.transaction() as tx:
+            row = self._found(tx, call, container_id)
+            digests = [digest for (digest,) in _digests.tuples(tx, **inside)]
+            _delete_files.run(tx, **inside)
+            _delete.run(tx, world=call.world.id, id=container_id)
+            _containers.bury(tx, row, "containers", self._worlds.take(tx, call.world.id))
+        self._files.release(digests)
+        return schema.ContainerDeleted(id=container_id)
+
+    def use(self, call: Call, container_id: str) -> None:
+        """Count as activity; refuse a container that is unknown or expired."""
+        row, now = self._running(self._database.snapshot, call, container_id)
+        self._use(row, now)
+
+    def create_file(self, call: Call, container_id: str, form: NewFile) -> schema.ContainerFile:
+        """Add an upload, or a copy of a File. Needs either `file` or the field `file_id`."""
+        unknown = next((name for name in form.fields if name != "file_id"), None)
+        if unknown:
+            raise errors.UNKNOWN_PARAMETER(param=unknown)
+        file_id = form.fields.get("file_id")
+        if form.file and file_id is not None:
+            raise errors.MUTUALLY_EXCLUSIVE(param="file", other="file_id")
+        if not form.file and file_id is None:
+            raise errors.MISSING_PARAMETER(param="file")
+        with self._database.transaction() as tx:
+            row, now = self._running(tx, call, container_id)
+            _refresh.run(tx, of=row.world, used=row.id, now=now)
+            if file_id is not None:
+                return self._copy(tx, call, container_id, file_id, "file_id")
+            assert form.file is not None
+            self._blobs.keep(form.file)
+            path = f"/mnt/data/{form.file.blake2b}-{form.filename}"
+            return self._insert_file(tx, call, container_id, path, form.file.size, form.file.digest)
+
+    def list_files(self, call: Call, container_id: str, query: schema.Page) -> schema.ContainerFileList:
+        self.use(call, container_id)
+        values = {"world": call.world.id, "container_id": container_id}
+        rows, more = _files.page(self._database.snapshot, query, _graves(container_id), values)
+        return schema.ContainerFileList(data=[_shown_file(row) for row in rows], has_more=more, **ends(rows))
+
+    def retrieve_file(self, call: Call, container_id: str, file_id: str) -> schema.ContainerFile:
+        self.use(call, container_id)
+        return _shown_file(self._found_file(self._database.snapshot, call, container_id, file_id))
+
+    def delete_file(self, call: Call, container_id: str, file_id: str) -> schema.ContainerFileDeleted:
+        with self._database.transaction() as tx:
+            container, now = self._running(tx, call, container_id)
+            row = self._found_file(tx, call, container_id, file_id)
+            _refresh.run(tx, of=container.world, used=container.id, now=now)
+            _files.bury(tx, row, _graves(container_id), self._worlds.take(tx, call.world.id))
+            _delete_file.run(tx, world=call.world.id, container=container_id, id=row.id)
+        self._files.release([row.digest])
+        return schema.ContainerFileDeleted(id=file_id)
+
+    def file_content(self, call: Call, container_id: str, file_id: str) -> schema.Content:
+        self.use(call, container_id)
+        row = self._found_file(self._database.snapshot, call, container_id, file_id)
+        name = row.path.rpartition("/")[2]
+        return schema.Content(self._blobs.open(row.digest), schema.media_type(name), schema.masked_disposition(name))
+
+    def _found(self, tx: Transaction, call: Call, container_id: str) -> tables.Container:
+        row = _find.first(tx, world=call.world.id, id=container_id)
+        if row is None:
+            raise errors.CONTAINER_NOT_FOUND(container_id=container_id)
+        return row
+
+    def _running(self, tx: Transaction, call: Call, container_id: str) -> tuple[tables.Container, int]:
+        row, now = self._found(tx, call, container_id), call.world.now()
+        if _expired(row, now):
+            raise errors.CONTAINER_EXPIRED()
+        return row, now
+
+    def _use(self, row: tables.Container, now: int) -> None:
+        """Writes at most once a second for each container: the wire shows whole seconds."""
+        if row.last_active_at < now:
+            with self._database.transaction() as tx:
+                _refresh.run(tx, of=row.world, used=row.id, now=now)
+
+    def _found_file(self, tx: Transaction, call: Call, container_id: str, file_id: str) -> tables.ContainerFile:
+        inside = {"world": call.world.id, "container": container_id}
+        if row := _find_file.first(tx, **inside, id=file_id):
+            return row
+        if call.world.profile.file_id_alias and (row := _newest_copy.first(tx, **inside, file=file_id)):
+            call.warn(profiles.FILE_ID_ALIAS)
+            return row
+        raise errors.CONTAINER_FILE_NOT_FOUND(file_id=file_id, container_id=container_id)
+
+    def _copy(self, tx: Transaction, call: Call, container_id: str, file_id: str, param: str) -> schema.ContainerFile:
+        file = self._files.find(tx, call, file_id)
+        if file is None:
+            raise errors.REFERENCED_FILE_NOT_FOUND(file_id=file_id, param=param)
+        path = f"/mnt/data/{file.id}-{file.filename}"
+        return self._insert_file(tx, call, container_id, path, file.bytes, file.digest, file.id)
+
+    def _insert_file(
+        self,
+        tx: Transaction,
+        call: Call,
+        container_id: str,
+        path: str,
+        size: int,
+        digest: str,
+        file_id: str | None = None,
+    ) -> schema.ContainerFile:
+        world, now = call.world, call.world.now()
+        ordinal = self._worlds.take(tx, world.id)
+        row = tables.ContainerFile(
+            world=world.id,
+            container_id=container_id,
+            id=ids.container_file(world.id_seed, ordinal, now),
+            seq=ordinal,
+            created_at=now,
+            bytes=size,
+            path=path,
+            source="user",
+            digest=digest,
+            file_id=file_id,
+        )
+        insertion(tables.ContainerFile).run(tx, **row.model_dump())
+        return _shown_file(row)
+
+
+def _lifetime(call: Call, rule: schema.ExpiresAfter) -> tuple[str, int]:
+    """The anchor and the minutes behind it, as far as the world's profile lets them in."""
+    profile, given = call.world.profile, rule.model_fields_set
+    anchors = ["last_active_at", "created_at"] if profile.created_at_expiry else ["last_active_at"]
+    if rule.anchor not in anchors:
+        raise errors.INVALID_VALUE(value=rule.anchor, supported="'last_active_at'", param="expires_after.anchor")
+    if "days" in given and not profile.created_at_expiry:
+        raise errors.UNKNOWN_PARAMETER(param="expires_after.days")
+    if "days" in given and "minutes" in given:
+        raise errors.MUTUALLY_EXCLUSIVE(param="expires_after.minutes", other="expires_after.days")
+    if "days" in given:
+        _within("expires_after.days", rule.days, schema.MAX_MINUTES // MINUTES_A_DAY)
+    elif "minutes" in given:
+        _within(
+            "expires_after.minutes", rule.minutes, schema.MAX_MINUTES if profile.minutes_beyond_limit else MINUTES[-1]
+        )
+    else:
+        raise errors.MISSING_PARAMETER(param="expires_after.minutes")
+    if rule.anchor == "created_at" or "days" in given:
+        call.warn(profiles.CREATED_AT_EXPIRY)
+    elif rule.minutes not in MINUTES:
+        call.warn(profiles.MINUTES_BEYOND_LIMIT)
+    return rule.anchor, rule.days * MINUTES_A_DAY or rule.minutes
+
+
+def _within(param: str, value: int, limit: int) -> None:
+    if value < 1:
+        raise errors.TOO_SMALL_INTEGER(param=param, limit=1, value=value)
+    if value > limit:
+        raise errors.TOO_LARGE_INTEGER(param=param, limit=limit, value=value)
+
+
+def _policy(policy: schema.NetworkPolicyDisabled | schema.NetworkPolicyAllowlist | None) -> str | None:
+    """What is kept of a network policy, and shown: never its secrets."""
+    if policy is None:
+        return None
+    shown: dict[str, Any] = {"type": policy.type}
+    if policy.type == "allowlist":
+        shown["allowed_domains"] = policy.allowed_domains
+    return json.dumps(shown)
+
+
+def _expired(row: tables.Container, now: int) -> bool:
+    since = row.last_active_at if row.expires_anchor == "last_active_at" else row.created_at
+    return now >= since + row.expires_minutes * 60
+
+
+def _shown(row: tables.Container, now: int, active_at: int | None = None) -> schema.Container:
+    """As of `now`; `active_at` where the answer shows other activity than the row remembers."""
+    return schema.Container(
+        id=row.id,
+        created_at=row.created_at,
+        status="expired" if _expired(row, now) else "running",
+        expires_after=schema.ContainerExpiry(
+            anchor=row.expires_anchor,  # type: ignore[arg-type]  # checked when it came in
+            minutes=row.expires_minutes,
+        ),
+        last_active_at=row.last_active_at if active_at is None else active_at,
+        memory_limit=row.memory_limit,  # type: ignore[arg-type]  # checked when it came in
+        name=row.name,
+        network_policy=schema.NetworkPolicy(**json.loads(row.network_policy)) if row.network_policy else None,
+    )
+
+
+def _shown_file(row: tables.ContainerFile) -> schema.ContainerFile:
+    return schema.ContainerFile(
+        id=row.id,
+        created_at=row.created_at,
+        bytes=row.bytes,
+        container_id=row.container_id,
+        path=row.path,
+        source=row.source,  # type: ignore[arg-type]  # checked when it came in
+    )
+
+
+def _graves(container_id: str) -> str:
+    return f"containers/{container_id}"

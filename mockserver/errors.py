@@ -1,0 +1,249 @@
+"""The refusals of the API: every error a client can be shown, each written once.
+
+A `Refusal` is a row of the catalogue; calling it with the words it needs makes the `APIError` to
+raise. `grade` says how the row is known: `doc` published by OpenAI, `seen` recorded from the live
+API, `probe` measured by a third party, `stack` seen on routes behind the same front end, `guess`
+shown by nobody.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Grade = Literal["doc", "seen", "probe", "stack", "guess"]
+
+
+class APIError(Exception):
+    """What a client is told instead of an answer."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        type: str = "invalid_request_error",
+        param: str | None = None,
+        code: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.type = type
+        self.param = param
+        self.code = code
+        self.headers = headers or {}
+
+    def body(self, detail: bool = False) -> dict[str, Any]:
+        """The envelope, in wire order; the Files API repeats message and code under `detail`."""
+        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+        if detail:
+            return {"error": error, "detail": {"message": self.message, "code": self.code}}
+        return {"error": error}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A row of the catalogue. `message` and `param` are templates for `str.format`."""
+
+    status: int
+    message: str
+    grade: Grade
+    param: str | None = None
+    code: str | None = None
+    type: str = "invalid_request_error"
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def __call__(self, **words: object) -> APIError:
+        return APIError(
+            self.status,
+            self.message.format(**words),
+            self.type,
+            self.param.format(**words) if self.param else None,
+            self.code,
+            dict(self.headers),
+        )
+
+
+# Authentication
+
+MISSING_KEY = Refusal(
+    401,
+    "You didn't provide an API key. You need to provide your API key in an Authorization header using "
+    "Bearer auth (i.e. Authorization: Bearer YOUR_KEY), or as the password field (with blank username) if "
+    "you're accessing the API from your browser and are prompted for a username and password. You can "
+    "obtain an API key from https://platform.openai.com/account/api-keys.",
+    "seen",
+    headers=(("WWW-Authenticate", 'Bearer realm="OpenAI API"'),),
+)
+WRONG_KEY = Refusal(
+    401,
+    "Incorrect API key provided: {key}. You can find your API key at https://platform.openai.com/account/api-keys.",
+    "seen",
+    code="invalid_api_key",
+)
+
+# Routes and worlds
+
+UNKNOWN_URL = Refusal(404, "Invalid URL ({method} {path})", "seen")
+WRONG_METHOD = Refusal(405, "Only {allowed} requests are accepted.", "seen", code="method_not_supported")
+BAD_WORLD_NAME = Refusal(
+    400,
+    "Invalid world name: '{name}'. A world's name is 1 to 64 letters, digits, dots, underscores or hyphens, "
+    "and starts with a letter or a digit.",
+    "guess",
+    code="invalid_world_name",
+)
+TOO_MANY_WORLDS = Refusal(
+    429,
+    "This server already holds {count} worlds, as many as --max-worlds allows. Delete some, or start it "
+    "with a higher --max-worlds (MOCKSERVER_MAX_WORLDS).",
+    "guess",
+    code="too_many_worlds",
+    headers=(("x-should-retry", "false"),),
+)
+
+# Parameters and bodies
+
+NOT_JSON = Refusal(
+    400,
+    "Invalid body: failed to parse JSON value. Please check the value to ensure it is valid JSON. (Common "
+    "errors include trailing commas, missing closing brackets, missing quotation marks, etc.)",
+    "stack",
+)
+NOT_MULTIPART = Refusal(400, "Invalid body: failed to parse multipart/form-data. {why}", "guess")
+NOT_AN_OBJECT = Refusal(400, "Invalid body: expected a JSON object, but got {got} instead.", "guess")
+WRONG_CONTENT_TYPE = Refusal(
+    400,
+    "Unsupported content type: '{content_type}'. This API method only accepts 'application/json' requests, but "
+    "you specified the header 'Content-Type: {content_type}'. Please try again with a supported content type.",
+    "stack",
+    code="unsupported_content_type",
+)
+BODY_TOO_LARGE = Refusal(
+    413, "The request body is too large. The maximum is {limit} bytes.", "guess", code="request_too_large"
+)
+MISSING_PARAMETER = Refusal(
+    400, "Missing required parameter: '{param}'.", "stack", "{param}", "missing_required_parameter"
+)
+UNKNOWN_PARAMETER = Refusal(400, "Unknown parameter: '{param}'.", "stack", "{param}", "unknown_parameter")
+DUPLICATE_PARAMETER = Refusal(
+    400,
+    "Duplicate parameter: '{param}'. You provided multiple values for this parameter, whereas only one is "
+    "allowed. If you are trying to provide a list of values, use the array syntax instead e.g. '{param}[]=<value>'.",
+    "stack",
+    "{param}",
+    "duplicate_parameter",
+)
+MUTUALLY_EXCLUSIVE = Refusal(
+    400,
+    "Mutually exclusive parameters: '{param}' and '{other}'. Ensure you are only providing one of: '{param}' or '{other}'.",
+    "guess",
+    "{param}",
+    "mutually_exclusive_parameters",
+)
+WRONG_TYPE = Refusal(
+    400,
+    "Invalid type for '{param}': expected {expected}, but got {got} instead.",
+    "stack",
+    "{param}",
+    "invalid_type",
+)
+INVALID_VALUE = Refusal(
+    400, "Invalid value: '{value}'. Supported values are: {supported}.", "stack", "{param}", "invalid_value"
+)
+TOO_LARGE_INTEGER = Refusal(
+    400,
+    "Invalid '{param}': integer above maximum value. Expected a value <= {limit}, but got {value} instead.",
+    "stack",
+    "{param}",
+    "integer_above_max_value",
+)
+TOO_SMALL_INTEGER = Refusal(
+    400,
+    "Invalid '{param}': integer below minimum value. Expected a value >= {limit}, but got {value} instead.",
+    "stack",
+    "{param}",
+    "integer_below_min_value",
+)
+TOO_LONG_STRING = Refusal(
+    400,
+    "Invalid '{param}': string too long. Expected a string with maximum length {limit}, but got a string "
+    "with length {length} instead.",
+    "stack",
+    "{param}",
+    "string_above_max_length",
+)
+EMPTY_STRING = Refusal(
+    400,
+    "Invalid '{param}': empty string. Expected a string with minimum length {limit}, but got an empty string instead.",
+    "stack",
+    "{param}",
+    "empty_string",
+)
+TOO_LONG_ARRAY = Refusal(
+    400,
+    "Invalid '{param}': array too long. Expected an array with maximum length {limit}, but got an array "
+    "with length {length} instead.",
+    "stack",
+    "{param}",
+    "array_above_max_length",
+)
+EMPTY_ARRAY = Refusal(
+    400,
+    "Invalid '{param}': empty array. Expected an array with minimum length {limit}, but got an empty array instead.",
+    "stack",
+    "{param}",
+    "empty_array",
+)
+
+# Lists
+
+WRONG_CURSOR = Refusal(
+    400,
+    "Invalid '{param}': '{value}'. Expected an ID that begins with '{prefix}'.",
+    "stack",
+    "{param}",
+    "invalid_value",
+)
+UNKNOWN_CURSOR = Refusal(
+    400, "Invalid '{param}': '{value}' is not the ID of an object in this list.", "guess", "{param}", "invalid_value"
+)
+
+# Containers
+
+CONTAINER_NOT_FOUND = Refusal(404, "Container with id '{container_id}' not found.", "seen")
+CONTAINER_FILE_NOT_FOUND = Refusal(404, "File {file_id} not found on container {container_id}.", "seen")
+CONTAINER_EXPIRED = Refusal(400, "Container is expired.", "guess")
+
+# Files
+
+FILE_NOT_FOUND = Refusal(404, "No such File object: {file_id}", "seen", "id")
+REFERENCED_FILE_NOT_FOUND = Refusal(404, "No such File object: {file_id}", "guess", "{param}")
+UNKNOWN_PURPOSE = Refusal(400, "'{purpose}' is not one of {purposes} - 'purpose'", "seen", "purpose")
+MISSING_FIELD = Refusal(400, "'{param}' is a required property", "guess", "{param}")
+UNEXPECTED_FIELD = Refusal(400, "Additional properties are not allowed ('{param}' was unexpected)", "guess", "{param}")
+BAD_FIELD = Refusal(400, "'{value}' {problem} - '{param}'", "guess", "{param}")
+INVALID_UPLOAD = Refusal(400, "You uploaded an invalid file", "probe", "file")
+NOT_DOWNLOADABLE = Refusal(400, "Not allowed to download files of purpose: {purpose}", "probe")
+FILE_TOO_LARGE = Refusal(413, "File is too large. The maximum is {limit} bytes.", "guess", "file", "file_too_large")
+
+# The server itself
+
+RANGE_NOT_SATISFIABLE = Refusal(416, "The requested range is not satisfiable.", "guess")
+MALFORMED_HTTP = Refusal(400, "Invalid HTTP request received.", "guess")
+SERVER_ERROR = Refusal(
+    500,
+    "The server had an error while processing your request. Sorry about that!",
+    "seen",
+    type="server_error",
+)
+
+CATALOGUE: dict[str, Refusal] = {name.lower(): row for name, row in list(globals().items()) if isinstance(row, Refusal)}
+"""Every refusal by its name in lower case."""
+
+
+def listed(values: list[str], last: str = "and") -> str:
+    """`'asc' and 'desc'`, `'1g', '4g', and '16g'`: the way the API lists what it supports."""
+    quoted = [f"'{value}'" for value in values]
+    if len(quoted) < 3:
+        return f" {last} ".join(quoted)
+    return f"{', '.join(quoted[:-1])}, {last} {quoted[-1]}"

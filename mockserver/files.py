@@ -1,0 +1,161 @@
+"""The Files API, as far as containers need it: Files, their contents, and which blobs are in use."""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import get_args
+
+from sqlalchemy import bindparam, delete, or_, select
+
+from mockserver import errors, ids, schema, tables
+from mockserver.blobs import Blobs, Draft
+from mockserver.database import Busy, Database, Rows, Statement, Transaction, insertion, table
+from mockserver.paging import Listing, ends
+from mockserver.worlds import Call, Worlds
+
+PURPOSES = list(get_args(schema.Purpose))
+NOT_DOWNLOADABLE = {"assistants", "user_data"}
+EXPIRY_SECONDS = range(3_600, 2_592_000 + 1)
+BATCH_EXPIRY = 30 * 24 * 3_600
+"""Files of purpose `batch` expire by themselves (doc)."""
+
+_FILE = table(tables.File)
+_COPY = table(tables.ContainerFile)
+_here = (_FILE.c.world == bindparam("world"), _FILE.c.id == bindparam("id"))
+_unexpired = or_(_FILE.c.expires_at.is_(None), _FILE.c.expires_at > bindparam("now"))
+
+_find = Rows(select(_FILE).where(*_here, _unexpired), tables.File)
+_delete = Statement(delete(_FILE).where(*_here))
+_used = Statement(
+    select(_FILE.c.digest)
+    .where(_FILE.c.digest == bindparam("digest"))
+    .union_all(select(_COPY.c.digest).where(_COPY.c.digest == bindparam("digest")))
+    .limit(1)
+)
+_listing = Listing(tables.File, scope=("world",), prefix="file", live=_unexpired)
+
+
+@dataclass(slots=True)
+class NewFile:
+    """The form of an upload, as sent. `file` and `filename` are None where no file was sent."""
+
+    file: Draft | None
+    filename: str | None
+    fields: dict[str, str]
+
+
+class Files:
+    def __init__(self, database: Database, blobs: Blobs, worlds: Worlds) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._worlds = worlds
+        self._released: set[str] = set()
+
+    def create(self, call: Call, form: NewFile) -> schema.File:
+        purpose, expiry = self._checked(form)
+        if form.file is None or form.filename is None:
+            raise errors.MISSING_FIELD(param="file")
+        world, now = call.world, call.world.now()
+        with self._database.transaction() as tx:
+            ordinal = self._worlds.take(tx, world.id)
+            row = tables.File(
+                world=world.id,
+                id=ids.file(world.id_seed, ordinal),
+                seq=ordinal,
+                created_at=now,
+                expires_at=now + expiry if expiry else None,
+                bytes=form.file.size,
+                filename=form.filename,
+                purpose=purpose,
+                digest=form.file.digest,
+            )
+            self._blobs.keep(form.file)
+            insertion(tables.File).run(tx, **row.model_dump())
+            return _shown(row)
+
+    def list(self, call: Call, query: schema.ListFiles) -> schema.FileList:
+        values = {"world": call.world.id, "now": call.world.now()}
+        rows, more = _listing.page(self._database.snapshot, query, "files", values, purpose=query.purpose)
+        return schema.FileList(data=[_shown(row) for row in rows], has_more=more, **ends(rows))
+
+    def retrieve(self, call: Call, file_id: str) -> schema.File:
+        return _shown(self._found(self._database.snapshot, call, file_id))
+
+    def delete(self, call: Call, file_id: str) -> schema.FileDeleted:
+        with self._database.transaction() as tx:
+            row = self._found(tx, call, file_id)
+            _listing.bury(tx, row, "files", self._worlds.take(tx, call.world.id))
+            _delete.run(tx, world=call.world.id, id=file_id)
+        self.release([row.digest])
+        return schema.FileDeleted(id=file_id)
+
+    def content(self, call: Call, file_id: str) -> schema.Content:
+        row = self._found(self._database.snapshot, call, file_id)
+        if row.purpose in NOT_DOWNLOADABLE:
+            raise errors.NOT_DOWNLOADABLE(purpose=row.purpose)
+        return schema.Content(
+            self._blobs.open(row.digest), "application/octet-stream", schema.disposition(row.filename)
+        )
+
+    def find(self, tx: Transaction, call: Call, file_id: str) -> tables.File | None:
+        """A File that has neither been deleted nor expired."""
+        return _find.first(tx, world=call.world.id, id=file_id, now=call.world.now())
+
+    def release(self, digests: Iterable[str]) -> None:
+        """Remove those blobs that no row names any more, once the rows' deletion is committed.
+
+        While someone else writes it leaves them to the next deletion: the caller's work is done, and
+        to raise Busy here would have it repeated.
+        """
+        self._released.update(digests)
+        with suppress(Busy), self._database.transaction() as tx:
+            for digest in self._released:
+                if not self.in_use(tx, digest):
+                    self._blobs.remove(digest)
+            self._released.clear()
+
+    def in_use(self, tx: Transaction, digest: str) -> bool:
+        return _used.value(tx, digest=digest) is not None
+
+    def _found(self, tx: Transaction, call: Call, file_id: str) -> tables.File:
+        if row := self.find(tx, call, file_id):
+            return row
+        raise errors.FILE_NOT_FOUND(file_id=file_id)
+
+    def _checked(self, form: NewFile) -> tuple[str, int | None]:
+        """The purpose, and the seconds until expiry if any."""
+        fields = dict(form.fields)
+        anchor, seconds = fields.pop("expires_after[anchor]", None), fields.pop("expires_after[seconds]", None)
+        purpose = fields.pop("purpose", None)
+        if fields:
+            raise errors.UNEXPECTED_FIELD(param=next(iter(fields)))
+        if purpose is None:
+            raise errors.MISSING_FIELD(param="purpose")
+        if purpose not in PURPOSES:
+            raise errors.UNKNOWN_PURPOSE(purpose=purpose, purposes=PURPOSES)
+        if anchor is None and seconds is None:
+            return purpose, BATCH_EXPIRY if purpose == "batch" else None
+        if anchor is None or seconds is None:
+            raise errors.MISSING_FIELD(param="expires_after." + ("anchor" if anchor is None else "seconds"))
+        if anchor != "created_at":
+            raise errors.BAD_FIELD(value=anchor, problem="is not one of ['created_at']", param="expires_after.anchor")
+        if not (seconds.isascii() and seconds.isdigit() and len(seconds) < 20):
+            raise errors.BAD_FIELD(value=seconds, problem="is not of type 'integer'", param="expires_after.seconds")
+        if int(seconds) not in EXPIRY_SECONDS:
+            low, high = EXPIRY_SECONDS[0], EXPIRY_SECONDS[-1]
+            problem = (
+                f"is less than the minimum of {low}" if int(seconds) < low else f"is greater than the maximum of {high}"
+            )
+            raise errors.BAD_FIELD(value=seconds, problem=problem, param="expires_after.seconds")
+        return purpose, int(seconds)
+
+
+def _shown(row: tables.File) -> schema.File:
+    return schema.File(
+        id=row.id,
+        purpose=row.purpose,  # type: ignore[arg-type]  # checked when it came in
+        filename=row.filename,
+        bytes=row.bytes,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+    )

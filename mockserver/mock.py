@@ -1,0 +1,60 @@
+"""The mock: everything that has state, built and owned in one place."""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from mockserver.blobs import Blobs
+from mockserver.clock import Wall
+from mockserver.containers import Containers
+from mockserver.database import Database, Unusable, directory_lock
+from mockserver.files import Files
+from mockserver.profiles import PROFILES
+from mockserver.seeds import Seed, plant, read_seeds
+from mockserver.settings import Settings
+from mockserver.worlds import Worlds
+
+
+class Mock:
+    """What a server serves. Raises SeedError for a bad seed, and Unusable for a directory it can't use.
+
+    Seeds are read whole before anything is written; `wall` is the machine's clock, or a test's.
+    """
+
+    def __init__(self, settings: Settings, wall: Wall | None = None) -> None:
+        self.settings = settings
+        self.wall = wall or Wall()
+        self.seed: Seed = read_seeds(settings.seed, settings.max_upload)
+        with ExitStack() as stack:
+            self.directory = _directory(settings.data, stack)
+            stack.enter_context(directory_lock(self.directory / "lock"))
+            self.database = Database(self.directory / "mockserver.db")
+            stack.callback(self.database.close)
+            self.blobs = Blobs(self.directory)
+            profile = PROFILES[settings.profile]
+            self.worlds = Worlds(self.database, self.wall, profile, settings.id_seed, settings.max_worlds)
+            self.files = Files(self.database, self.blobs, self.worlds)
+            self.containers = Containers(self.database, self.blobs, self.worlds, self.files)
+            self.kept_worlds: Sequence[str] = self.worlds.names()
+            self.worlds.clear_templates()
+            plant(self.seed, self.worlds, self.blobs, self.wall)
+            self.blobs.sweep(lambda digest: self.files.in_use(self.database.snapshot, digest))
+            self.run = self.database.run
+            self._stack = stack.pop_all()
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+def _directory(data: Path | None, stack: ExitStack) -> Path:
+    if data is None:
+        path = Path(tempfile.mkdtemp(prefix="mockserver-"))
+        stack.callback(shutil.rmtree, path, ignore_errors=True)
+        return path
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unusable(f"{data} can't be made a data directory ({error.strerror}); name another with --data") from error
+    return data

@@ -1,0 +1,123 @@
+"""One keyset cursor for every list.
+
+A list is ordered by `(created_at, seq)`; a page goes on behind the cursor's place in that order, so
+nothing is shown twice or left out when objects come and go between pages. A deleted object leaves a
+tombstone and still serves as a cursor (guess: nobody has shown what the live API does).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, TypedDict, TypeVar
+
+from sqlalchemy import ColumnElement, bindparam, delete, insert, select, tuple_
+
+from mockserver import errors, schema, tables
+from mockserver.database import Rows, Statement, Transaction, table
+
+R = TypeVar("R", tables.Container, tables.ContainerFile, tables.File)
+
+TOMBSTONES = 10_000
+"""How many of a world's latest ordinals a tombstone outlives."""
+
+_TOMBSTONE = table(tables.Tombstone)
+_buried = Statement(
+    select(_TOMBSTONE.c.created_at, _TOMBSTONE.c.seq).where(
+        _TOMBSTONE.c.world == bindparam("world"),
+        _TOMBSTONE.c.list == bindparam("list"),
+        _TOMBSTONE.c.id == bindparam("id"),
+    )
+)
+_bury = Statement(insert(_TOMBSTONE).prefix_with("OR REPLACE"))
+_forget = Statement(
+    delete(_TOMBSTONE).where(_TOMBSTONE.c.world == bindparam("in_world"), _TOMBSTONE.c.ordinal < bindparam("oldest"))
+)
+
+
+class Listing(Generic[R]):
+    """The pages of one table's rows within `scope`, the columns that name the list.
+
+    `live` keeps out rows that are there but no longer shown; `prefix` is that of the rows' ids.
+    """
+
+    def __init__(self, row: type[R], scope: tuple[str, ...], prefix: str, live: ColumnElement[bool] | None = None):
+        self._row: type[R] = row
+        self._table = table(row)
+        self._scope = scope
+        self._prefix = prefix
+        self._live = live
+        self._statements: dict[tuple[object, ...], Rows[R]] = {}
+        self._place = Statement(
+            select(self._table.c.created_at, self._table.c.seq).where(
+                *(self._table.c[name] == bindparam(name) for name in scope), self._table.c.id == bindparam("id")
+            )
+        )
+
+    def page(
+        self, tx: Transaction, query: schema.Page, graves: str, values: Mapping[str, Any], **filters: str | None
+    ) -> tuple[list[R], bool]:
+        """The rows of a page, in the order asked for, and whether more lie beyond it.
+
+        `values` are those of the scope and of `live`, `graves` names the list among the tombstones.
+        A page `before` a cursor, without `after`, is the one that ends right in front of it.
+        """
+        wanted = {name: value for name, value in filters.items() if value is not None}
+        parameters = {**values, **wanted, "limit": query.limit + 1}
+        for name in ("after", "before"):
+            if cursor := getattr(query, name):
+                place = self._find(tx, name, cursor, graves, values)
+                parameters |= {f"{name}_time": place[0], f"{name}_seq": place[1]}
+        backwards = query.before is not None and query.after is None
+        rows = self._statement(query, backwards, tuple(wanted)).all(tx, **parameters)
+        more = len(rows) > query.limit
+        del rows[query.limit :]
+        return (rows[::-1] if backwards else rows), more
+
+    def bury(
+        self, tx: Transaction, row: tables.Container | tables.ContainerFile | tables.File, graves: str, ordinal: int
+    ) -> None:
+        """Remember where a row stood that is being deleted, and forget the oldest graves."""
+        _bury.run(tx, world=row.world, list=graves, id=row.id, seq=row.seq, created_at=row.created_at, ordinal=ordinal)
+        _forget.run(tx, in_world=row.world, oldest=ordinal - TOMBSTONES)
+
+    def _find(
+        self, tx: Transaction, param: str, cursor: str, graves: str, values: Mapping[str, Any]
+    ) -> tuple[int, int]:
+        scope = {name: values[name] for name in self._scope}
+        place = self._place.tuple(tx, **scope, id=cursor) or _buried.tuple(
+            tx, world=values["world"], list=graves, id=cursor
+        )
+        if place is None:
+            if not cursor.startswith(self._prefix):
+                raise errors.WRONG_CURSOR(param=param, value=cursor, prefix=self._prefix)
+            raise errors.UNKNOWN_CURSOR(param=param, value=cursor)
+        return place[0], place[1]
+
+    def _statement(self, query: schema.Page, backwards: bool, filters: tuple[str, ...]) -> Rows[R]:
+        key = (query.order, query.after is None, query.before is None, filters)
+        if key not in self._statements:
+            self._statements[key] = self._compile(query, backwards, filters)
+        return self._statements[key]
+
+    def _compile(self, query: schema.Page, backwards: bool, filters: tuple[str, ...]) -> Rows[R]:
+        columns = self._table.c
+        place = tuple_(columns.created_at, columns.seq)
+        falling = (query.order == "desc") is not backwards
+        statement = select(self._table).where(*(columns[name] == bindparam(name) for name in (*self._scope, *filters)))
+        if self._live is not None:
+            statement = statement.where(self._live)
+        for name in ("after", "before"):
+            if getattr(query, name) is not None:
+                cursor = tuple_(bindparam(f"{name}_time"), bindparam(f"{name}_seq"))
+                lower = (query.order == "desc") is (name == "after")
+                statement = statement.where(place < cursor if lower else place > cursor)
+        order = [column.desc() if falling else column.asc() for column in (columns.created_at, columns.seq)]
+        return Rows(statement.order_by(*order).limit(bindparam("limit")), self._row)
+
+
+class Ends(TypedDict):
+    first_id: str | None
+    last_id: str | None
+
+
+def ends(rows: Sequence[tables.Container | tables.ContainerFile | tables.File]) -> Ends:
+    """The ids that a page starts and stops with, null when it is empty."""
+    return {"first_id": rows[0].id if rows else None, "last_id": rows[-1].id if rows else None}

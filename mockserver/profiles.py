@@ -1,0 +1,37 @@
+"""Switches for behaviour on which reality and documentation disagree, and the named sets of them."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a world lets in. A rule asks for its switch, never for a profile's name."""
+
+    minutes_beyond_limit: bool = True
+    """Take `expires_after.minutes` above the live API's 20."""
+    created_at_expiry: bool = True
+    """Take `expires_after` with the anchor `created_at`, or in `days`."""
+    file_id_alias: bool = True
+    """In a container, let the id of a copied File stand for its newest copy."""
+
+
+PROFILES = {
+    "default": Profile(),
+    "live": Profile(minutes_beyond_limit=False, created_at_expiry=False, file_id_alias=False),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """What an answer warns of: fixed words, so that nothing of a client's gets into a header."""
+
+    code: str
+    live: str
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.live}"
+
+
+MINUTES_BEYOND_LIMIT = Warned("minutes-beyond-limit", "the live API refuses expires_after.minutes above 20")
+CREATED_AT_EXPIRY = Warned("created-at-expiry", "the live API takes expires_after only as last_active_at and minutes")
+FILE_ID_ALIAS = Warned("file-id-alias", "the live API answers 404 to a File's id here; use the container file's own id")

@@ -1,0 +1,186 @@
+"""A real socket: how the mock is served, in this process or a thread of it."""
+
+import asyncio
+import errno
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Coroutine, Generator, Sequence
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import Any, Self, TypeVar
+
+import uvicorn
+from pydantic_core import to_json
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from mockserver import errors
+from mockserver.api.app import create_app
+from mockserver.clock import Wall
+from mockserver.mock import Mock
+from mockserver.settings import Settings
+
+T = TypeVar("T")
+
+START_SECONDS = 30.0
+
+
+class CannotBind(Exception):
+    """No socket could be opened; the message says why and what to do."""
+
+
+def bind(hosts: Sequence[str], port: int) -> list[socket.socket]:
+    """A listening socket for each host, all on one port; the first host that fails is fatal, a further
+    one only if its address is taken (a machine without IPv6 has no ::1)."""
+    for _ in range(20):
+        sockets: list[socket.socket] = []
+        try:
+            for host in hosts:
+                chosen = sockets[0].getsockname()[1] if sockets else port
+                if opened := _open(host, chosen, optional=bool(sockets)):
+                    sockets.append(opened)
+            return sockets
+        except CannotBind:
+            for each in sockets:
+                each.close()
+            if port or not sockets:
+                raise
+    raise CannotBind(f"no port is free on all of {', '.join(hosts)}")
+
+
+def _open(host: str, port: int, optional: bool) -> socket.socket | None:
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        # With protocol 0 asyncio would leave Nagle's algorithm on, and every answer would take 40 ms.
+        opened = socket.socket(family, kind, socket.IPPROTO_TCP)
+    except OSError as error:
+        if optional:
+            return None
+        raise CannotBind(f"can't listen on {host}: {error.strerror}; name another address with --host") from None
+    try:
+        if family == socket.AF_INET6:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind(address)
+        opened.listen(2048)
+        opened.setblocking(False)
+    except OSError as error:
+        opened.close()
+        if optional and error.errno == errno.EADDRNOTAVAIL:
+            return None
+        remedy = "stop what listens there, or name another port with --port (0 takes a free one)"
+        if error.errno != errno.EADDRINUSE:
+            remedy = "name another address with --host or port with --port"
+        raise CannotBind(f"can't listen on {host} port {port}: {error.strerror}; {remedy}") from None
+    return opened
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's, but that what is no HTTP gets the API's envelope too."""
+
+    def send_400_response(self, msg: str) -> None:
+        error = errors.MALFORMED_HTTP()
+        body = to_json(error.body(), indent=2)
+        self.transport.write(
+            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+            % len(body)
+            + body
+        )
+        self.transport.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, but that a stop by signal is a clean end: exit code 0 instead of the signal's."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A second signal of any kind doesn't wait for open connections."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+def build(mock: Mock) -> _Server:
+    config = uvicorn.Config(
+        create_app(mock),
+        http=Protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=5,
+        timeout_keep_alive=75,
+    )
+    return _Server(config)
+
+
+class MockServer:
+    """A mock server in a thread of this process, as a context manager.
+
+    with MockServer() as server:
+        client = OpenAI(base_url=server.base_url, api_key="any")
+    """
+
+    def __init__(self, settings: Settings | None = None, wall: Wall | None = None, **options: Any) -> None:
+        self.settings = settings or Settings(**{"port": 0, "host": ("127.0.0.1",), **options})
+        self._wall = wall
+
+    def __enter__(self) -> Self:
+        self.mock = Mock(self.settings, self._wall)
+        try:
+            self._sockets = bind(self.settings.host, self.settings.port)
+        except BaseException:
+            self.mock.close()
+            raise
+        self.port: int = self._sockets[0].getsockname()[1]
+        self.url = url(self.settings.host[0], self.port)
+        self.base_url = f"{self.url}/v1"
+        self._server = build(self.mock)
+        self._loop = new_event_loop()
+        self._thread = threading.Thread(target=self._serve, name="mockserver", daemon=True)
+        self._thread.start()
+        return self
+
+    def _serve(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._server.serve(self._sockets))
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something in the server's own thread, between requests, and wait for it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(START_SECONDS)
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        self._server.should_exit = True
+        self._thread.join(START_SECONDS)
+        self.mock.close()
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """The fastest loop that is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+def url(host: str, port: int) -> str:
+    """Where a client on this machine reaches a server that listens on `host`."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "127.0.0.1": "localhost"}.get(host, host)  # noqa: S104  # compared, not bound
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+log = logging.getLogger("mockserver")

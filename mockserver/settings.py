@@ -1,0 +1,82 @@
+"""Every setting, once: its name, type, default and help. Flags and environment follow from it."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from mockserver.profiles import PROFILES
+
+ENVIRONMENT = "MOCKSERVER_"
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def port(text: str) -> int:
+    if text.isascii() and text.isdigit() and int(text) < 65_536:
+        return int(text)
+    raise ValueError(f"{text!r} is not a port; give 0 (any free one) to 65535")
+
+
+def size(text: str) -> int:
+    """Bytes in `1048576`, `512MB` or `1g`; the units are powers of 1024."""
+    if match := re.fullmatch(r"(\d{1,15})\s*([kmg]?)i?b?", text.strip(), re.IGNORECASE):
+        return int(match[1]) << {"": 0, "k": 10, "m": 20, "g": 30}[match[2].lower()]
+    raise ValueError(f"{text!r} is not a size; give a number of bytes, or 512MB, 1GB")
+
+
+def count(text: str) -> int:
+    if text.isascii() and text.isdigit() and 0 < int(text) <= 1_000_000_000:
+        return int(text)
+    raise ValueError(f"{text!r} is not a count; give a whole number from 1")
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    def choice(text: str) -> str:
+        if text in choices:
+            return text
+        raise ValueError(f"{text!r} is none of {', '.join(choices)}")
+
+    return choice
+
+
+def key(text: str) -> str:
+    if text and text.isascii() and text.isprintable() and " " not in text:
+        return text
+    raise ValueError("an API key is printable ASCII without spaces")
+
+
+def _setting(default: Any, help: str, parse: Callable[[str], Any] = str, many: bool = False) -> Any:
+    return field(default=default, metadata={"help": help, "parse": parse, "many": many})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    host: tuple[str, ...] = _setting(
+        ("127.0.0.1", "::1"), "Address to listen on; 0.0.0.0 opens the server to the network.", many=True
+    )
+    port: int = _setting(8080, "Port to listen on; 0 takes a free one and prints it.", port)
+    data: Path | None = _setting(
+        None, "Directory that keeps everything; without it a temporary one that is removed at the end.", Path
+    )
+    seed: tuple[Path, ...] = _setting(
+        (), "Seed file, or directory of seed files or of plain files, that new worlds start from.", Path, many=True
+    )
+    api_key: tuple[str, ...] = _setting((), "The only keys let in; without it any key is.", key, many=True)
+    profile: str = _setting("default", f"What to let in: {' or '.join(PROFILES)}.", one_of(*PROFILES))
+    max_upload: int = _setting(512 << 20, "Largest file that can be uploaded.", size)
+    max_body: int = _setting(80 << 20, "Largest JSON body; inline skills may take 67 MB each.", size)
+    max_worlds: int = _setting(10_000, "How many worlds may exist at once.", count)
+    id_seed: str = _setting("mockserver", "What ids are derived from; another seed gives other ids.")
+    log_level: str = _setting("warning", f"Least severe messages to log: {', '.join(LOG_LEVELS)}.", one_of(*LOG_LEVELS))
+
+
+def environment_name(setting: str) -> str:
+    return ENVIRONMENT + setting.upper()
+
+
+def flag(setting: str) -> str:
+    return "--" + setting.replace("_", "-")
+
+
+NAMES = [each.name for each in fields(Settings)]

@@ -1,0 +1,93 @@
+"""One real server for the whole run; one world for each test."""
+
+import itertools
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+
+from mockserver.clock import Clock
+from mockserver.server import MockServer
+
+_worlds = itertools.count()
+
+NOON = 1_782_324_240
+"""A fixed instant for tests: 2026-06-24T18:04:00Z."""
+
+
+@dataclass
+class World:
+    """A test's own world on a server, and clients of it."""
+
+    server: MockServer
+    name: str
+    api_key: str = "sk-test"
+    _open: list[Any] = field(default_factory=list)
+
+    @property
+    def base_url(self) -> str:
+        return f"{self.server.url}/w/{self.name}/v1"
+
+    @property
+    def http(self) -> httpx2.Client:
+        """A plain client: `world.http.get("/containers")`."""
+        client = httpx2.Client(base_url=self.base_url, headers={"Authorization": f"Bearer {self.api_key}"})
+        self._open.append(client)
+        return client
+
+    @property
+    def openai(self) -> openai.OpenAI:
+        """The official client, which refuses answers that its types don't allow."""
+        client = openai.OpenAI(
+            base_url=self.base_url, api_key=self.api_key, max_retries=0, _strict_response_validation=True
+        )
+        self._open.append(client)
+        return client
+
+    def freeze(self, at: float = NOON) -> None:
+        """Hold the world's clock still, at an instant in seconds since the epoch."""
+        self.server.run(self.server.mock.worlds.set_clock(self.name, Clock(at, self.server.mock.wall.now(), 0.0)))
+
+    def advance(self, seconds: float) -> None:
+        world = self.server.run(self.server.mock.worlds.resolve(self.name))
+        clock = world.clock.advanced(self.server.mock.wall.now(), seconds)
+        self.server.run(self.server.mock.worlds.set_clock(self.name, clock))
+
+    def close(self) -> None:
+        for client in self._open:
+            client.close()
+
+
+def new_world(server: MockServer) -> World:
+    return World(server, f"test-{os.getpid()}-{next(_worlds)}")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[MockServer]:
+    with MockServer() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def live_server() -> Iterator[MockServer]:
+    """A server that refuses what the live API refuses."""
+    with MockServer(profile="live") as running:
+        yield running
+
+
+@pytest.fixture
+def world(server: MockServer) -> Iterator[World]:
+    world = new_world(server)
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def live_world(live_server: MockServer) -> Iterator[World]:
+    world = new_world(live_server)
+    yield world
+    world.close()
