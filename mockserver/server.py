@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import logging
 import signal
 import socket
 import threading
@@ -19,7 +18,7 @@ from mockserver import errors
 from mockserver.api.app import create_app
 from mockserver.clock import Wall
 from mockserver.mock import Mock
-from mockserver.settings import Settings
+from mockserver.settings import Settings, url
 
 T = TypeVar("T")
 
@@ -175,12 +174,3 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     except ImportError:
         return asyncio.new_event_loop()
     return uvloop.new_event_loop()
-
-
-def url(host: str, port: int) -> str:
-    """Where a client on this machine reaches a server that listens on `host`."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "127.0.0.1": "localhost"}.get(host, host)  # noqa: S104  # compared, not bound
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-log = logging.getLogger("mockserver")

@@ -80,3 +80,9 @@ def flag(setting: str) -> str:
 
 
 NAMES = [each.name for each in fields(Settings)]
+
+
+def url(host: str, port: int) -> str:
+    """Where a client on this machine reaches a server that listens on `host`."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "127.0.0.1": "localhost"}.get(host, host)  # noqa: S104  # compared, not bound
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,193 @@
+"""The command line. Heavy imports wait until a command needs them."""
+
+import json
+import logging
+import os
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from mockserver import __version__
+from mockserver.clock import stopwatch
+from mockserver.settings import Settings, environment_name, flag, url
+
+CANNOT_BIND, BAD_SEED, UNUSABLE_DATA = 3, 4, 5
+
+EXIT_CODES = f"""\b
+Exit codes:
+  0  stopped by SIGINT or SIGTERM, or done
+  1  healthcheck: no healthy server
+  2  a flag, variable or argument that can't be used
+  {CANNOT_BIND}  no socket could be opened on that host and port
+  {BAD_SEED}  a seed that can't be used; nothing was written
+  {UNUSABLE_DATA}  a data directory that can't be used: in use, newer, or not a database"""
+
+
+class _Parsed(click.ParamType):
+    """A setting's own type, whose ValueError says what is wrong."""
+
+    envvar_list_splitter = ","
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _settings(*only: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """An option for each setting, or for some."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for setting in reversed(fields(Settings)):
+            if only and setting.name not in only:
+                continue
+            command = click.option(
+                flag(setting.name),
+                type=_Parsed(setting.metadata["parse"].__name__, setting.metadata["parse"]),
+                default=setting.default,
+                multiple=setting.metadata["many"],
+                help=setting.metadata["help"],
+                envvar=environment_name(setting.name),
+                show_envvar=True,
+                show_default=bool(setting.default),
+            )(command)
+        return command
+
+    return decorate
+
+
+@click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="mockserver %(version)s")
+def main() -> None:
+    """A local, stateful mock server of the OpenAI Containers API.
+
+    \b
+    Start it, and point any OpenAI client at it:
+      mockserver serve
+      export OPENAI_BASE_URL=http://localhost:8080/v1 OPENAI_API_KEY=sk-test
+    """
+
+
+@main.command(epilog=EXIT_CODES)
+@_settings()
+@click.option("--quiet", is_flag=True, envvar=environment_name("quiet"), show_envvar=True, help="Print no banner.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    envvar=environment_name("json"),
+    show_envvar=True,
+    help="Print one line of JSON instead of the banner.",
+)
+def serve(quiet: bool, as_json: bool, **options: Any) -> None:
+    """Serve the API until SIGINT or SIGTERM.
+
+    Every option can be given as the environment variable named beside it, several values separated
+    by commas; a flag wins over the environment.
+    """
+    settings = Settings(**options)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
+
+    import asyncio
+
+    from mockserver.database import Unusable
+    from mockserver.mock import Mock
+    from mockserver.seeds import SeedError
+    from mockserver.server import CannotBind, bind, build, new_event_loop
+
+    try:
+        sockets = bind(settings.host, settings.port)
+        mock = Mock(settings)
+    except CannotBind as error:
+        _die(error, CANNOT_BIND)
+    except SeedError as error:
+        _die(error, BAD_SEED)
+    except Unusable as error:
+        _die(error, UNUSABLE_DATA)
+    try:
+        port = sockets[0].getsockname()[1]
+        at = url(settings.host[0], port)
+        if as_json:
+            started = {"url": at, "base_url": f"{at}/v1", "port": port, "pid": os.getpid(), "data": str(mock.directory)}
+            print(json.dumps({**started, "version": __version__}), flush=True)
+        elif not quiet:
+            print(_banner(settings, at, mock), flush=True)
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(build(mock).serve(sockets))
+    finally:
+        mock.close()
+
+
+@main.command()
+@click.argument("seeds", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_settings("max_upload")
+def validate(seeds: tuple[Path, ...], max_upload: int) -> None:
+    """Check seed files, or directories of them, without serving."""
+    from mockserver.seeds import SeedError, read_seeds
+
+    try:
+        seed = read_seeds(seeds, max_upload)
+    except SeedError as error:
+        _die(error, BAD_SEED)
+    print(f"ok: {seed.summary()}")
+
+
+@main.command()
+@_settings("host", "port")
+@click.option("--wait", type=click.FloatRange(min=0), default=0.0, help="Try for so many seconds.", metavar="SECONDS")
+def healthcheck(host: tuple[str, ...], port: int, wait: float) -> None:
+    """Exit with 0 if a server answers on this machine, with 1 if none does."""
+    at = url(host[0], port)
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy would not reach this machine
+    until = stopwatch() + wait
+    while True:
+        try:
+            with direct.open(f"{at}/health", timeout=2):
+                return
+        except (urllib.error.URLError, OSError) as error:
+            if stopwatch() >= until:
+                _die(f"no healthy server at {at} ({error}); start one with: mockserver serve", 1)
+        time.sleep(0.05)
+
+
+@main.command()
+def version() -> None:
+    """Print the version."""
+    print(f"mockserver {__version__}")
+
+
+def _die(reason: object, code: int) -> NoReturn:
+    print(f"mockserver: {reason}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _banner(settings: Settings, at: str, mock: Any) -> str:
+    key = "sk-test" if not settings.api_key else "<one of the keys given with --api-key>"
+    lines = [
+        f"mockserver {__version__}, a mock of the OpenAI Containers API",
+        "",
+        f"  URL      {at}/v1",
+        f"  Data     {mock.directory}" + ("" if settings.data else " (removed at the end; keep it with --data DIR)"),
+        f"  Seeded   {mock.seed.summary()}",
+    ]
+    if mock.kept_worlds:
+        some = ", ".join(mock.kept_worlds[:5]) + (", …" if len(mock.kept_worlds) > 5 else "")
+        lines.append(f"  Kept     {len(mock.kept_worlds)} worlds as they were: {some}")
+    lines += ["", "Point a client at it:", "", f"  export OPENAI_BASE_URL={at}/v1 OPENAI_API_KEY={key}", ""]
+    return "\n".join(lines)
