@@ -31,7 +31,7 @@ Exit codes:
   {UNUSABLE_DATA}  a data directory that can't be used: in use, newer, or not a database"""
 
 
-class _Parsed(click.ParamType):
+class _Parsed(click.ParamType):  # type: ignore[type-arg]  # generic in its type stubs alone
     """A setting's own type, whose ValueError says what is wrong."""
 
     envvar_list_splitter = ","
@@ -108,8 +108,8 @@ def serve(quiet: bool, as_json: bool, **options: Any) -> None:
 
     from mockserver.database import Unusable
     from mockserver.mock import Mock
-    from mockserver.seeds import SeedError
     from mockserver.server import CannotBind, bind, build, new_event_loop
+    from mockserver.sources import SeedError
 
     try:
         sockets = bind(settings.host, settings.port)
@@ -139,7 +139,8 @@ def serve(quiet: bool, as_json: bool, **options: Any) -> None:
 @_settings("max_upload")
 def validate(seeds: tuple[Path, ...], max_upload: int) -> None:
     """Check seed files, or directories of them, without serving."""
-    from mockserver.seeds import SeedError, read_seeds
+    from mockserver.seeds import read_seeds
+    from mockserver.sources import SeedError
 
     try:
         seed = read_seeds(seeds, max_upload)

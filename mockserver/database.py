@@ -78,7 +78,7 @@ class Statement:
 
 
 def _maker(name: str, columns: list[str]) -> Any:
-    return namedtuple(name, columns)._make  # type: ignore[misc]  # the columns are known at run time only
+    return namedtuple(name, columns)._make  # type: ignore[attr-defined]  # known at run time only
 
 
 class Rows(Statement, Generic[R]):

@@ -52,3 +52,8 @@ def _uuid8(digest: bytes, created_at: int) -> str:
     hexed = digest.hex()
     variant = "89ab"[digest[2] & 3]
     return f"{created_at & 0xFFFFFFFF:08x}{hexed[:4]}{_MIDDLE[digest[3] % 3]}{variant}{hexed[8:23]}"
+
+
+def noise(seed: int, size: int) -> bytes:
+    """Bytes without a pattern, the same for the same seed."""
+    return random.Random(seed).randbytes(size)

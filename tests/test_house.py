@@ -1,0 +1,325 @@
+"""The house rules, read from the source itself.
+
+Each rule is a function from the package's sources to what breaks it. It is held against the real
+sources, and against made-up ones that break it: a rule that can't fail guards nothing.
+"""
+
+import ast
+import re
+import subprocess
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+RINGS: tuple[tuple[str, ...], ...] = (
+    ("mockserver", "clock", "ids", "errors", "schema", "profiles", "settings"),
+    ("tables", "database", "blobs"),
+    ("paging", "worlds", "files", "containers"),
+    ("seeds", "mock"),
+    (
+        "api",
+        "api.exchange",
+        "api.forms",
+        "api.bodies",
+        "api.route",
+        "api.containers",
+        "api.files",
+        "api.middleware",
+        "api.app",
+    ),
+    ("server", "cli", "__main__"),
+)
+"""Every module of the package, lowest first. A module imports from those before it and no others."""
+
+ORDER = [name for ring in RINGS for name in ring]
+
+FRAMEWORK = {"fastapi", "starlette", "uvicorn"}
+STATEMENTS = {"sqlalchemy", "sqlmodel"}
+OUTSIDE_WORLD = {
+    "http",
+    "httptools",
+    "logging",
+    "multiprocessing",
+    "python_multipart",
+    "shutil",
+    "socket",
+    "ssl",
+    "subprocess",
+    "tempfile",
+    "threading",
+    "urllib.request",
+}
+BARRED: tuple[set[str], ...] = (
+    FRAMEWORK | STATEMENTS | OUTSIDE_WORLD | {"asyncio", "click", "io", "os", "sqlite3", "yaml"},
+    FRAMEWORK | OUTSIDE_WORLD | {"click", "yaml"},
+    FRAMEWORK | OUTSIDE_WORLD | {"click", "os", "pathlib", "sqlite3", "yaml"},
+    FRAMEWORK | {"click", "http", "socket", "sqlite3", "subprocess", "urllib.request"},
+    {"click", "sqlite3", "subprocess", "urllib.request", "yaml"} | STATEMENTS,
+    {"sqlite3"} | STATEMENTS,
+)
+"""For each ring what it never imports: facts do no I/O, rules know no HTTP and no database driver."""
+
+VAGUE = {"utils", "util", "helpers", "helper", "common", "core", "base", "manager", "service", "services", "misc"}
+
+Sources = dict[str, str]
+
+
+def read_sources() -> Sources:
+    sources = {}
+    for path in (ROOT / "mockserver").rglob("*.py"):
+        parts = path.relative_to(ROOT / "mockserver").with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        sources[name or "mockserver"] = path.read_text("utf-8")
+    return sources
+
+
+SOURCES = read_sources()
+
+
+def ring(module: str) -> int:
+    return next(number for number, names in enumerate(RINGS) if module in names)
+
+
+def imports(source: str) -> Iterator[str]:
+    """Dotted names, each as deep as the source tells: `from a import b` is `a.b`."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = "." * node.level + (node.module or "")
+            yield from (f"{start}.{alias.name}" for alias in node.names)
+
+
+def own(imported: str, sources: Sources) -> str | None:
+    """The module of this package that an import brings in."""
+    if imported.split(".")[0] != "mockserver":
+        return None
+    path = imported.split(".")[1:]
+    while path and ".".join(path) not in sources:
+        path.pop()
+    return ".".join(path) or "mockserver"
+
+
+def listed(sources: Sources) -> Iterator[str]:
+    for module in sorted(sources.keys() ^ set(ORDER)):
+        yield f"{module}: is in the package or in RINGS, but not in both"
+
+
+def downward(sources: Sources) -> Iterator[str]:
+    for module, source in sources.items():
+        for imported in imports(source):
+            target = own(imported, sources)
+            if imported.startswith("."):
+                yield f"{module}: {imported} is relative"
+            elif target and ORDER.index(target) >= ORDER.index(module):
+                yield f"{module} imports {target}, which doesn't stand before it"
+
+
+def faces_apart(sources: Sources) -> Iterator[str]:
+    for module, source in sources.items():
+        for imported in imports(source):
+            faces = {module.split(".")[0], (own(imported, sources) or "").split(".")[0]}
+            if faces == {"api", "control"}:
+                yield f"{module} imports {imported}: two faces of the mock don't know each other"
+
+
+def doors(sources: Sources) -> Iterator[str]:
+    for module, source in sources.items():
+        for imported in imports(source):
+            parts = imported.split(".")
+            if {".".join(parts[: depth + 1]) for depth in range(len(parts))} & BARRED[ring(module)]:
+                yield f"{module} imports {imported}, which ring {ring(module)} has no business with"
+
+
+def named(sources: Sources) -> Iterator[str]:
+    for module in sources:
+        if VAGUE & {part.strip("_") for part in re.split(r"[._]", module)}:
+            yield f"{module}: a name that says nothing"
+
+
+def documented(sources: Sources) -> Iterator[str]:
+    """What a module owns can't be told from its name."""
+    for module, source in sources.items():
+        if not ast.get_docstring(ast.parse(source)):
+            yield f"{module} doesn't say what it owns"
+
+
+def reasoned(sources: Sources) -> Iterator[str]:
+    for module, source in sources.items():
+        for number, line in enumerate(source.splitlines(), 1):
+            for found in re.finditer(r"# (?:type: ignore|noqa|pragma|fmt: off|mypy:)[^#]*(# \S+ \S+)?", line):
+                if not found[1]:
+                    yield f"{module}:{number}: an ignore without its reason"
+
+
+def routed(sources: Sources) -> Iterator[str]:
+    """Routes read like the API reference: nothing in their modules but operations, each named after
+    its operation, typed in and out, of three statements at most."""
+    for module in ("api.containers", "api.files"):
+        for node in ast.parse(sources[module]).body:
+            if isinstance(node, ast.AsyncFunctionDef):
+                yield from (f"{module}.{node.name}: {problem}" for problem in operation(node))
+            elif not isinstance(node, ast.Import | ast.ImportFrom | ast.Assign | ast.Expr):
+                yield f"{module}:{node.lineno}: is no operation"
+
+
+def operation(node: ast.AsyncFunctionDef) -> Iterator[str]:
+    ids = [
+        str(keyword.value.value)
+        for decorator in node.decorator_list
+        if isinstance(decorator, ast.Call)
+        for keyword in decorator.keywords
+        if keyword.arg == "operation_id" and isinstance(keyword.value, ast.Constant)
+    ]
+    if [re.sub(r"(?<!^)(?=[A-Z])", "_", each).lower() for each in ids] != [node.name]:
+        yield f"its name is not its operation's, {ids}"
+    arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+    if node.returns is None or any(argument.annotation is None for argument in arguments):
+        yield "is not typed in and out"
+    statements = [each for top in node.body for each in ast.walk(top) if isinstance(each, ast.stmt)]
+    if len(statements) > 3:
+        yield f"has {len(statements)} statements"
+
+
+RULES: list[Callable[[Sources], Iterator[str]]] = [
+    listed,
+    downward,
+    faces_apart,
+    doors,
+    named,
+    documented,
+    reasoned,
+    routed,
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_sources_keep(rule: Callable[[Sources], Iterator[str]]) -> None:
+    assert not list(rule(SOURCES))
+
+
+def test_every_module_was_looked_at() -> None:
+    files = [path for path in (ROOT / "mockserver").rglob("*") if path.suffix == ".py"]
+    assert len(SOURCES) == len(files) >= 20
+    assert sum(bool(own(imported, SOURCES)) for source in SOURCES.values() for imported in imports(source)) > 50
+
+
+@pytest.mark.parametrize(
+    ("rule", "module", "source"),
+    [
+        (listed, "leaflets", ""),
+        (downward, "worlds", "from mockserver.containers import Containers"),
+        (downward, "paging", "def late():\n    from mockserver import worlds"),
+        (downward, "clock", "import mockserver.clock"),
+        (downward, "files", "if TYPE_CHECKING:\n    import mockserver.mock"),
+        (downward, "api.route", "from . import bodies"),
+        (faces_apart, "api.route", "from mockserver.control import routes"),
+        (faces_apart, "control", "from mockserver.api.route import Operation"),
+        (doors, "containers", "from fastapi import HTTPException"),
+        (doors, "mock", "import starlette.types"),
+        (doors, "ids", "from os import urandom"),
+        (doors, "errors", "import urllib.request"),
+        (doors, "worlds", "import sqlite3"),
+        (doors, "api.files", "from sqlalchemy import select"),
+        (named, "api.utils", '"""Things."""'),
+        (named, "world_manager", '"""Things."""'),
+        (documented, "clock", "import time"),
+        (reasoned, "clock", "x = 1  # type: ignore[assignment]"),
+        (reasoned, "clock", "x = 1  # noqa: S101"),
+        (routed, "api.files", "def shorten(text: str) -> str:\n    return text[:80]"),
+        (routed, "api.files", "@router.get('', operation_id='ListFiles')\nasync def files() -> None: ..."),
+        (routed, "api.files", "@router.get('', operation_id='ListFiles')\nasync def list_files(mock) -> None: ..."),
+        (routed, "api.files", "@router.get('', operation_id='ListFiles')\nasync def list_files(): ..."),
+        (
+            routed,
+            "api.containers",
+            "@router.get('', operation_id='ListFiles')\nasync def list_files() -> None:\n"
+            "    async with a:\n        b()\n        c()\n        d()",
+        ),
+    ],
+)
+def test_a_breach_is_found(rule: Callable[[Sources], Iterator[str]], module: str, source: str) -> None:
+    broken = {**SOURCES, "control": "", "control.routes": "", module: source}
+    assert any(module in breach for breach in rule(broken))
+
+
+def test_every_operation_is_a_route() -> None:
+    """A route module that lost its decorators would keep every rule above."""
+    names = [
+        node.name
+        for module in ("api.containers", "api.files")
+        for node in ast.parse(SOURCES[module]).body
+        if isinstance(node, ast.AsyncFunctionDef)
+    ]
+    assert len(names) == len(set(names)) == 14
+
+
+def test_ruff_guards_the_doors_of_time_and_chance() -> None:
+    lint = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["ruff"]["lint"]
+    banned = lint["flake8-tidy-imports"]["banned-api"]
+    assert {"time.time", "time.monotonic", "datetime.datetime.now", "uuid", "random", "secrets"} <= set(banned)
+    assert "TID" in lint["select"]
+    opened = {name for name, codes in lint["per-file-ignores"].items() if "TID251" in codes}
+    assert opened == {"mockserver/clock.py", "mockserver/ids.py"}
+
+
+def test_no_test_sleeps() -> None:
+    looked_at = 0
+    for path in (ROOT / "tests").rglob("*.py"):
+        if "node_modules" in path.parts:
+            continue
+        looked_at += 1
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "sleep":
+                assert ast.unparse(node.args[0]) == "0", f"{path.name}:{node.lineno} sleeps"
+    assert looked_at
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout: what belongs to the repository is not known")
+    return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+MACHINE = re.compile(rb"(?<![\w.-])/(?:work|farm|root|Users|home/\w+)/|[A-Z]:\\\\?Users\\")
+REGISTRY = re.compile(rb"pypi\.org|pythonhosted\.org|registry\.npmjs|deb\.debian\.org|proxy\.golang|repo1?\.maven")
+LOCK = re.compile(r"(?:.*[.-])?lock(?:\.(?:json|yaml|toml|hcl))?|pylock.*\.toml|npm-shrinkwrap\.json")
+
+
+def test_the_repository_names_no_machine_and_no_registry() -> None:
+    files = tracked()
+    assert len(files) > 20
+    for path in files:
+        content = path.read_bytes()
+        for pattern in (MACHINE, REGISTRY):
+            if found := pattern.search(content):
+                line = content.count(b"\n", 0, found.start()) + 1
+                pytest.fail(f"{path.relative_to(ROOT)}:{line} names {found[0].decode()!r}")
+
+
+def test_the_repository_pins_nothing_in_lock_files() -> None:
+    assert not [path.name for path in tracked() if LOCK.fullmatch(path.name)]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "found"),
+    [
+        (MACHINE, b"see /%b/x" % b"root", True),
+        (MACHINE, b'"/%b/ada/x"' % b"home", True),
+        (MACHINE, b"/mnt/data/work/x and tests/work/", False),
+        (REGISTRY, b"https://%b/simple" % b"pypi.org", True),
+        (LOCK, "uv.lock", True),
+        (LOCK, "package-lock.json", True),
+        (LOCK, "pnpm-lock.yaml", True),
+        (LOCK, "clock.py", False),
+        (LOCK, "constraints.txt", False),
+    ],
+)
+def test_a_name_is_found(pattern: "re.Pattern[bytes] | re.Pattern[str]", text: "bytes | str", found: bool) -> None:
+    whole = pattern is LOCK
+    assert bool((pattern.fullmatch if whole else pattern.search)(text)) is found  # type: ignore[operator]  # paired above
