@@ -19,7 +19,7 @@ RINGS: tuple[tuple[str, ...], ...] = (
     ("mockserver", "clock", "ids", "errors", "schema", "profiles", "settings"),
     ("tables", "database", "blobs"),
     ("paging", "worlds", "files", "containers"),
-    ("seeds", "mock"),
+    ("sources", "seeds", "mock"),
     (
         "api",
         "api.exchange",
@@ -84,6 +84,11 @@ def ring(module: str) -> int:
     return next(number for number, names in enumerate(RINGS) if module in names)
 
 
+def ranked(sources: Sources) -> Iterator[tuple[str, str]]:
+    """The modules whose place is known; `listed` tells of others."""
+    return ((module, source) for module, source in sources.items() if module in ORDER)
+
+
 def imports(source: str) -> Iterator[str]:
     """Dotted names, each as deep as the source tells: `from a import b` is `a.b`."""
     for node in ast.walk(ast.parse(source)):
@@ -110,12 +115,12 @@ def listed(sources: Sources) -> Iterator[str]:
 
 
 def downward(sources: Sources) -> Iterator[str]:
-    for module, source in sources.items():
+    for module, source in ranked(sources):
         for imported in imports(source):
             target = own(imported, sources)
             if imported.startswith("."):
                 yield f"{module}: {imported} is relative"
-            elif target and ORDER.index(target) >= ORDER.index(module):
+            elif target and target not in ORDER[: ORDER.index(module)]:
                 yield f"{module} imports {target}, which doesn't stand before it"
 
 
@@ -128,7 +133,7 @@ def faces_apart(sources: Sources) -> Iterator[str]:
 
 
 def doors(sources: Sources) -> Iterator[str]:
-    for module, source in sources.items():
+    for module, source in ranked(sources):
         for imported in imports(source):
             parts = imported.split(".")
             if {".".join(parts[: depth + 1]) for depth in range(len(parts))} & BARRED[ring(module)]:
@@ -243,8 +248,9 @@ def test_every_module_was_looked_at() -> None:
     ],
 )
 def test_a_breach_is_found(rule: Callable[[Sources], Iterator[str]], module: str, source: str) -> None:
-    broken = {**SOURCES, "control": "", "control.routes": "", module: source}
-    assert any(module in breach for breach in rule(broken))
+    sound = dict.fromkeys([*ORDER, "control", "control.routes"], '"""What it owns."""')
+    assert not any(module in breach for breach in rule(sound))
+    assert any(module in breach for breach in rule({**sound, module: source}))
 
 
 def test_every_operation_is_a_route() -> None:
@@ -307,19 +313,27 @@ def test_the_repository_pins_nothing_in_lock_files() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "text", "found"),
+    ("pattern", "text"),
     [
-        (MACHINE, b"see /%b/x" % b"root", True),
-        (MACHINE, b'"/%b/ada/x"' % b"home", True),
-        (MACHINE, b"/mnt/data/work/x and tests/work/", False),
-        (REGISTRY, b"https://%b/simple" % b"pypi.org", True),
-        (LOCK, "uv.lock", True),
-        (LOCK, "package-lock.json", True),
-        (LOCK, "pnpm-lock.yaml", True),
-        (LOCK, "clock.py", False),
-        (LOCK, "constraints.txt", False),
+        (MACHINE, b"see /%b/x" % b"root"),
+        (MACHINE, b'"/%b/ada/x"' % b"home"),
+        (REGISTRY, b"https://pypi%borg/simple" % b"."),
     ],
 )
-def test_a_name_is_found(pattern: "re.Pattern[bytes] | re.Pattern[str]", text: "bytes | str", found: bool) -> None:
-    whole = pattern is LOCK
-    assert bool((pattern.fullmatch if whole else pattern.search)(text)) is found  # type: ignore[operator]  # paired above
+def test_a_name_is_found(pattern: re.Pattern[bytes], text: bytes) -> None:
+    assert pattern.search(text)
+    assert not pattern.search(b"/mnt/data/work/x, tests/work/x, pip install mockserver")
+
+
+@pytest.mark.parametrize(
+    ("name", "lock"),
+    [
+        ("uv.lock", True),
+        ("package-lock.json", True),
+        ("pnpm-lock.yaml", True),
+        ("clock.py", False),
+        ("constraints.txt", False),
+    ],
+)
+def test_a_lock_file_is_known(name: str, lock: bool) -> None:
+    assert bool(LOCK.fullmatch(name)) is lock
