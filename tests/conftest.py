@@ -3,8 +3,8 @@
 import itertools
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
 
 import httpx2
 import openai
@@ -26,27 +26,22 @@ class World:
     server: MockServer
     name: str
     api_key: str = "sk-test"
-    _open: list[Any] = field(default_factory=list)
 
     @property
     def base_url(self) -> str:
         return f"{self.server.url}/w/{self.name}/v1"
 
-    @property
+    @cached_property
     def http(self) -> httpx2.Client:
         """A plain client: `world.http.get("/containers")`."""
-        client = httpx2.Client(base_url=self.base_url, headers={"Authorization": f"Bearer {self.api_key}"})
-        self._open.append(client)
-        return client
+        return httpx2.Client(base_url=self.base_url, headers={"Authorization": f"Bearer {self.api_key}"})
 
-    @property
+    @cached_property
     def openai(self) -> openai.OpenAI:
         """The official client, which refuses answers that its types don't allow."""
-        client = openai.OpenAI(
+        return openai.OpenAI(
             base_url=self.base_url, api_key=self.api_key, max_retries=0, _strict_response_validation=True
         )
-        self._open.append(client)
-        return client
 
     def freeze(self, at: float = NOON) -> None:
         """Hold the world's clock still, at an instant in seconds since the epoch."""
@@ -58,8 +53,14 @@ class World:
         self.server.run(self.server.mock.worlds.set_clock(self.name, clock))
 
     def close(self) -> None:
-        for client in self._open:
+        for client in (self.http, self.openai):
             client.close()
+
+    def __enter__(self) -> "World":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def new_world(server: MockServer) -> World:
@@ -81,13 +82,11 @@ def live_server() -> Iterator[MockServer]:
 
 @pytest.fixture
 def world(server: MockServer) -> Iterator[World]:
-    world = new_world(server)
-    yield world
-    world.close()
+    with new_world(server) as world:
+        yield world
 
 
 @pytest.fixture
 def live_world(live_server: MockServer) -> Iterator[World]:
-    world = new_world(live_server)
-    yield world
-    world.close()
+    with new_world(live_server) as world:
+        yield world

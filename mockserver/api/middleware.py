@@ -34,7 +34,7 @@ class Front:
     def __init__(self, app: ASGIApp, mock: "Mock") -> None:
         self._app = app
         self._mock = mock
-        self._keys: tuple[str, ...] = mock.settings.api_key
+        self._keys = sorted(mock.settings.api_key, key=len, reverse=True)  # K-world-x may itself be a key
         self._warned: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

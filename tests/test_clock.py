@@ -1,0 +1,87 @@
+"""A world's time, and how durations and instants are written."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mockserver.clock import Clock, Wall, parse_duration, parse_instant
+
+walls = st.floats(0, 4e9)
+
+
+@given(walls, st.floats(0, 1e6))
+def test_a_real_clock_is_the_machines(wall: float, later: float) -> None:
+    clock = Clock()
+    assert clock.mode == "real"
+    assert clock.at(wall) == wall
+
+
+@given(walls, st.floats(0, 1e6))
+def test_a_frozen_clock_stands_still_wherever_it_is_looked_at(wall: float, later: float) -> None:
+    clock = Clock().frozen(wall, at=1_000.0)
+    assert clock.mode == "frozen"
+    assert clock.at(wall + later) == 1_000.0
+
+
+def test_a_scaled_clock_runs_a_minute_a_second() -> None:
+    clock = Clock(virtual=1_000.0, wall=50.0, rate=60.0)
+    assert clock.mode == "scaled"
+    assert clock.at(50.0) == 1_000.0
+    assert clock.at(52.0) == 1_120.0
+
+
+def test_advancing_keeps_the_rate() -> None:
+    assert Clock(1_000.0, 50.0, 60.0).advanced(51.0, 5.0) == Clock(1_065.0, 51.0, 60.0)
+    ahead = Clock().advanced(50.0, 3_600.0)
+    assert ahead.mode == "offset"
+    assert ahead.at(60.0) == 3_660.0
+
+
+@pytest.mark.parametrize(("virtual", "seconds"), [(1_199.999, 1_199), (1_200.0, 1_200), (1_200.999, 1_200), (-0.5, -1)])
+def test_whole_seconds_are_rounded_down(virtual: float, seconds: int) -> None:
+    assert Clock(virtual, 0.0, 0.0).seconds(99.0) == seconds
+
+
+def test_the_wall_moves_on_without_asking_the_date_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    wall = Wall()
+    before = wall.now()
+    monkeypatch.setattr("mockserver.clock.time.time", lambda: 0.0)
+    assert before <= wall.now() < before + 60
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("20m", 1_200),
+        ("1h30m", 5_400),
+        ("-19m", -1_140),
+        ("+2d", 172_800),
+        ("1w", 604_800),
+        ("1.5s", 1.5),
+        ("90", 90),
+        ("PT20M", 1_200),
+        ("P1DT2H", 93_600),
+        ("PT0.5S", 0.5),
+        ("-PT1M", -60),
+    ],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "m", "20 minutes", "P", "PT", "1m1", "--1m", "1e9", "nan", "inf", "9" * 40])
+def test_what_is_no_duration_says_how_to_write_one(text: str) -> None:
+    with pytest.raises(ValueError, match=r"write 20m|longer than"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-01-31T12:00:00Z", "2026-01-31T12:00:00", "2026-01-31 13:00:00+01:00", "2026-01-31T12:00:00.000Z"]
+)
+def test_instants(text: str) -> None:
+    assert parse_instant(text) == 1_769_860_800
+
+
+def test_what_is_no_instant_says_how_to_write_one() -> None:
+    with pytest.raises(ValueError, match="write 2026-01-31T12:00:00Z"):
+        parse_instant("yesterday")

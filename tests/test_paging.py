@@ -1,0 +1,160 @@
+"""Lists: walking the pages yields exactly the list, whatever happens in between."""
+
+import asyncio
+import itertools
+from collections.abc import Iterator
+
+import pytest
+from conftest import NOON, World
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mockserver import schema
+from mockserver.clock import Clock
+from mockserver.mock import Mock
+from mockserver.settings import Settings
+from mockserver.worlds import Call
+
+_names = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def mock() -> Iterator[Mock]:
+    mock = Mock(Settings())
+    yield mock
+    mock.close()
+
+
+class Box:
+    """A frozen world driven in process, and what it should hold, oldest first."""
+
+    def __init__(self, mock: Mock) -> None:
+        self.mock = mock
+        self.name = f"paging-{next(_names)}"
+        self.time = NOON
+        self.made: list[schema.Container] = []
+        self.tick(0)
+
+    def tick(self, seconds: int) -> None:
+        self.time += seconds
+        asyncio.run(self.mock.worlds.set_clock(self.name, Clock(self.time, 0.0, 0.0)))
+        self.call = Call(asyncio.run(self.mock.worlds.resolve(self.name)))
+
+    def make(self, name: str) -> None:
+        body = schema.CreateContainer(name=name, expires_after=schema.ExpiresAfter(anchor="last_active_at", minutes=1))
+        self.made.append(self.mock.containers.create(self.call, body))
+
+    def delete(self, container: schema.Container) -> None:
+        self.mock.containers.delete(self.call, container.id)
+        self.made.remove(container)
+
+    def page(self, **query: object) -> schema.ContainerList:
+        return self.mock.containers.list(self.call, schema.ListContainers.model_validate(query))
+
+    def walk(self, direction: str, cursor: str | None = None, **query: object) -> Iterator[schema.ContainerList]:
+        """Pages by the cursor `after` or `before`, until one says that it has no more."""
+        while True:
+            page = self.page(**query, **{direction: cursor})
+            yield page
+            if not page.has_more:
+                return
+            assert page.data, "a page that has more is never empty"
+            cursor = page.last_id if direction == "after" else page.first_id
+
+
+steps = st.lists(st.tuples(st.integers(0, 1), st.sampled_from(["a", "b", "b"])), max_size=30)
+
+
+@given(steps, st.integers(1, 7), st.sampled_from(["asc", "desc"]), st.sampled_from([None, "a", "b", "c"]))
+def test_walking_forward_yields_exactly_the_list(mock: Mock, steps, limit, order, name) -> None:
+    box = Box(mock)
+    for seconds, each in steps:
+        box.tick(seconds)
+        box.make(each)
+    expected = [each.id for each in box.made if name in (None, each.name)]
+    expected = expected if order == "asc" else expected[::-1]
+
+    pages = list(box.walk("after", limit=limit, order=order, name=name))
+
+    assert [each.id for page in pages for each in page.data] == expected
+    assert all(len(page.data) == limit for page in pages[:-1])
+    for page in pages:
+        ids = [each.id for each in page.data]
+        assert (page.first_id, page.last_id) == ((ids[0], ids[-1]) if ids else (None, None))
+
+
+@given(steps, st.integers(1, 7), st.sampled_from(["asc", "desc"]), st.data())
+def test_walking_backward_yields_all_that_stands_before_the_cursor(mock: Mock, steps, limit, order, data) -> None:
+    box = Box(mock)
+    for seconds, each in [*steps, (0, "a")]:
+        box.tick(seconds)
+        box.make(each)
+    everything = [each.id for each in box.made]
+    everything = everything if order == "asc" else everything[::-1]
+    start = data.draw(st.sampled_from(everything))
+
+    pages = list(box.walk("before", start, limit=limit, order=order))
+
+    assert [each.id for page in reversed(pages) for each in page.data] == everything[: everything.index(start)]
+
+
+@given(steps, st.integers(1, 4), st.sampled_from(["asc", "desc"]), st.data())
+def test_what_stays_is_seen_once_whatever_comes_and_goes_between_pages(mock: Mock, steps, limit, order, data) -> None:
+    box = Box(mock)
+    for seconds, each in steps:
+        box.tick(seconds)
+        box.make(each)
+    stayed = {each.id for each in box.made}
+    seen: list[str] = []
+    for page in box.walk("after", limit=limit, order=order):
+        seen += [each.id for each in page.data]
+        for _ in range(data.draw(st.integers(0, 2))):
+            if box.made and data.draw(st.booleans()):
+                gone = data.draw(st.sampled_from(box.made))
+                stayed.discard(gone.id)
+                box.delete(gone)
+            else:
+                box.tick(data.draw(st.integers(0, 1)))
+                box.make("new")
+
+    assert stayed <= set(seen)
+    assert len(seen) == len(set(seen))
+
+
+def test_deleting_each_container_while_paging_over_them_deletes_all(world: World) -> None:
+    for number in range(25):
+        world.openai.containers.create(name=f"box {number}")
+    for container in world.openai.containers.list(limit=3):
+        world.openai.containers.delete(container.id)
+    assert world.openai.containers.list().data == []
+
+
+def test_after_and_before_together_mean_what_lies_between(world: World) -> None:
+    ids = [world.openai.containers.create(name="box").id for _ in range(6)]
+    page = world.http.get("/containers", params={"order": "asc", "after": ids[1], "before": ids[4]}).json()
+    assert [each["id"] for each in page["data"]] == ids[2:4]
+    assert page["has_more"] is False
+
+
+def test_a_million_rows_page_by_index_and_not_by_scanning(mock: Mock) -> None:
+    """The plan of every page's statement is a search of an index, and sorts nothing."""
+    box = Box(mock)
+    box.make("a")
+    container, connection = box.made[0], mock.database.connection
+    plans: list[str] = []
+
+    def explain(sql: str) -> None:
+        if sql.startswith("SELECT containers.world"):
+            plans.append(sql)
+
+    connection.set_trace_callback(explain)
+    for order, cursor, name in itertools.product(["asc", "desc"], ["after", "before"], [None, "a"]):
+        box.page(order=order, name=name, **{cursor: container.id})
+    connection.set_trace_callback(None)
+
+    assert len(plans) == 8
+    for sql in plans:
+        plan = " ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}"))
+        assert "SEARCH" in plan
+        assert "created_at" in plan, plan
+        assert "TEMP B-TREE" not in plan

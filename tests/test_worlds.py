@@ -1,0 +1,222 @@
+"""Worlds: what separates them, how they are named, and how they start from the template."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx2
+import pytest
+from conftest import NOON, World, new_world
+
+from mockserver import ids
+from mockserver.clock import Wall
+from mockserver.server import MockServer
+
+HOUR = 3_600
+
+
+class Adjustable(Wall):
+    """A machine whose time a test moves."""
+
+    def __init__(self, at: float) -> None:
+        self.at = at
+
+    def now(self) -> float:
+        return self.at
+
+
+@pytest.fixture
+def client(server: MockServer) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=server.url) as client:
+        yield client
+
+
+def names(client: httpx2.Client, path: str, key: str) -> list[str]:
+    answer = client.get(f"{path}/containers", headers={"Authorization": f"Bearer {key}"})
+    assert answer.status_code == 200, answer.text
+    return [each["name"] for each in answer.json()["data"]]
+
+
+def test_worlds_see_nothing_of_each_other(server: MockServer) -> None:
+    with new_world(server) as one, new_world(server) as other:
+        one.freeze()
+        other.freeze()
+        container = one.openai.containers.create(name="mine")
+        file = one.openai.files.create(file=("a.txt", b"text"), purpose="user_data")
+        for path in (f"/containers/{container.id}", f"/files/{file.id}", f"/containers/{container.id}/files"):
+            assert one.http.get(path).status_code == 200
+            assert other.http.get(path).status_code == 404
+        assert other.openai.containers.list().data == []
+        assert other.openai.containers.create(name="mine").id != container.id
+
+
+def test_a_world_is_named_by_the_url_or_by_the_key_or_is_the_default(world: World, client: httpx2.Client) -> None:
+    world.openai.containers.create(name="here")
+    by_key = f"sk-world-{world.name}"
+    assert names(client, f"/w/{world.name}/v1", "any") == ["here"]
+    assert names(client, f"/w/{world.name}", "any") == ["here"]
+    assert names(client, "/v1", by_key) == ["here"]
+    assert names(client, "", by_key) == ["here"]
+    assert names(client, "/w/default/v1", "any") == names(client, "/v1", "any") == names(client, "", "any")
+
+
+def test_the_url_wins_over_the_key(world: World, client: httpx2.Client) -> None:
+    world.openai.containers.create(name="here")
+    assert names(client, f"/w/{world.name}-other/v1", f"sk-world-{world.name}") == []
+
+
+@pytest.mark.parametrize("name", ["a" * 65, ".hidden", "-x", "a b", "ä", "a:b", "..", "~"])
+def test_a_name_that_names_no_world_is_refused(client: httpx2.Client, name: str) -> None:
+    in_url = client.get(f"/w/{quote(name)}/v1/containers", headers={"Authorization": "Bearer any"})
+    in_key = client.get("/v1/containers", headers={"Authorization": b"Bearer sk-world-" + name.encode()})
+    for answer in [in_url, in_key] if name != ".." else [in_key]:  # a client resolves /w/../v1 by itself
+        assert answer.status_code == 400
+        assert answer.json()["error"]["code"] == "invalid_world_name"
+
+
+def test_a_request_that_is_refused_early_makes_no_world() -> None:
+    with MockServer(api_key=("secret",), max_worlds=5) as server, httpx2.Client(base_url=server.url) as client:
+        assert client.get("/w/new/v1/containers").status_code == 401
+        assert client.get("/w/new/v1/nothing", headers={"api-key": "secret"}).status_code == 404
+        assert client.put("/w/new/v1/containers", headers={"api-key": "secret"}).status_code == 405
+        assert server.mock.worlds.names() == []
+
+
+def test_keys_that_are_configured_let_their_worlds_in_and_no_others() -> None:
+    with MockServer(api_key=("secret", "secret-world")) as server, httpx2.Client(base_url=server.url) as client:
+
+        def status(key: str) -> int:
+            return client.get("/v1/containers", headers={"Authorization": f"Bearer {key}"}).status_code
+
+        assert [status(key) for key in ("secret", "secret-world-a", "secret-world", "secret-world-world-b")] == [
+            200
+        ] * 4
+        assert [status(key) for key in ("sk-world-a", "secret-", "secre", "secretx", "other-world-a")] == [401] * 5
+        assert server.mock.worlds.names() == ["a", "b", "default"]
+
+
+def test_at_the_cap_a_new_world_is_refused_and_the_used_ones_stay() -> None:
+    with MockServer(max_worlds=2) as server, httpx2.Client(base_url=server.url, headers={"api-key": "k"}) as client:
+        assert client.get("/w/a/v1/containers").status_code == 200
+        assert client.get("/w/b/v1/containers").status_code == 200
+        refused = client.get("/w/c/v1/containers")
+        assert refused.status_code == 429
+        assert "--max-worlds" in refused.json()["error"]["message"]
+        assert refused.headers["x-should-retry"] == "false"
+        assert client.get("/w/a/v1/containers").status_code == 200
+        assert client.get("/v1/containers").status_code == 200, "the default world is never refused"
+
+
+def test_the_ids_of_a_frozen_world_are_the_same_on_every_server() -> None:
+    def made() -> list[str]:
+        with MockServer() as server, World(server, "same") as world:
+            world.freeze()
+            container = world.openai.containers.create(name="box")
+            inside = world.openai.containers.files.create(container.id, file=b"text")
+            file = world.openai.files.create(file=b"text", purpose="user_data")
+            return [container.id, inside.id, file.id]
+
+    assert made() == made()
+
+
+def test_ids_have_the_forms_of_the_live_api() -> None:
+    seed = ids.world_seed("any", "world")
+    for ordinal in range(2_000):
+        time = f"{NOON + ordinal:08x}"
+        container = ids.container(seed, ordinal, NOON + ordinal)
+        assert re.fullmatch(rf"cntr_{time}[0-9a-f]{{4}}81(90|91|98)[89ab][0-9a-f]{{15}}0[0-9a-f]{{15}}", container)
+        inside = ids.container_file(seed, ordinal, NOON + ordinal)
+        assert re.fullmatch(rf"cfile_{time}[0-9a-f]{{4}}81(90|91|98)[89ab][0-9a-f]{{15}}", inside)
+        assert re.fullmatch(r"file-[0-9A-Za-z]{22}", ids.file(seed, ordinal))
+    assert len({ids.file(seed, ordinal) for ordinal in range(2_000)}) == 2_000
+
+
+NINETEEN_MINUTES_OLD = """
+version: 1
+containers:
+  - {name: old, last_active_at: -19m, files: [{filename: a.txt, content: text}]}
+"""
+
+
+def test_the_template_does_not_age_while_the_server_runs(tmp_path: Path) -> None:
+    """A world first used two hours after start finds what was seeded 19 minutes old just so old."""
+    seed = tmp_path / "seed.yaml"
+    seed.write_text(NINETEEN_MINUTES_OLD)
+    wall = Adjustable(float(NOON))
+    with MockServer(wall=wall, seed=(seed,)) as server:
+        wall.at += 2 * HOUR
+        world = new_world(server)
+
+        def status() -> str:
+            (container,) = world.openai.containers.list().data
+            return container.status
+
+        assert status() == "running"
+        wall.at += 59
+        assert status() == "running"
+        (listed,) = world.openai.containers.list().data
+        assert listed.created_at == NOON + 2 * HOUR - 19 * 60
+        wall.at += 1
+        assert status() == "expired"
+        assert world.openai.containers.retrieve(listed.id).last_active_at == NOON + 2 * HOUR - 19 * 60
+        world.close()
+
+
+@pytest.mark.parametrize(
+    ("clock", "shown", "after_an_hour"),
+    [
+        ("{at: 2026-01-31T12:00:00Z}", 1_769_860_800, 1_769_860_800 + HOUR),
+        ("{at: 2026-01-31T12:00:00Z, rate: 0}", 1_769_860_800, 1_769_860_800),
+        ("{at: 2026-01-31T12:00:00Z, rate: 60}", 1_769_860_800, 1_769_860_800 + 60 * HOUR),
+        ("{offset: +3d}", NOON + 2 * HOUR + 72 * HOUR, NOON + 3 * HOUR + 72 * HOUR),
+        ("{rate: 0}", NOON + 2 * HOUR, NOON + 2 * HOUR),
+    ],
+)
+def test_a_seed_sets_the_clock_that_new_worlds_start_with(
+    tmp_path: Path, clock: str, shown: int, after_an_hour: int
+) -> None:
+    seed = tmp_path / "seed.yaml"
+    seed.write_text(f"{NINETEEN_MINUTES_OLD}\nclock: {clock}\n")
+    wall = Adjustable(float(NOON))
+    with MockServer(wall=wall, seed=(seed,)) as server:
+        wall.at += 2 * HOUR
+        world = new_world(server)
+        (old,) = world.openai.containers.list().data
+        assert old.status == "running"
+        assert (old.last_active_at, old.created_at) == (shown, shown - 19 * 60)
+        wall.at += HOUR
+        assert world.openai.containers.create(name="new").created_at == after_an_hour
+        world.close()
+
+
+def test_a_template_too_large_for_one_transaction_is_copied_whole(tmp_path: Path) -> None:
+    seed = tmp_path / "seed.yaml"
+    seed.write_text(
+        "version: 1\n"
+        "files: [{filename: 'f-{n}', content: x, repeat: 2001}]\n"
+        "containers: [{name: 'c-{n}', repeat: 2500, files: [{filename: a, content: x}, {filename: b, content: y}]}]\n"
+    )
+    with MockServer(seed=(seed,)) as server:
+        for _ in range(2):
+            with new_world(server) as world:
+                found = list(world.openai.containers.list(limit=100, order="asc"))
+                assert [each.name for each in found] == [f"c-{n}" for n in range(1, 2_501)]
+                assert len(world.openai.files.list().data) == 2_001
+                for container in (found[0], found[-1]):
+                    assert len(world.openai.containers.files.list(container.id).data) == 2
+
+
+def test_two_worlds_live_at_different_times(server: MockServer) -> None:
+    with new_world(server) as past, new_world(server) as future:
+        past.freeze(NOON)
+        future.freeze(NOON + 1_000_000)
+        assert past.openai.containers.create(name="box").created_at == NOON
+        assert future.openai.containers.create(name="box").created_at == NOON + 1_000_000
+
+
+def test_a_worlds_clock_outlives_the_server(tmp_path: Path) -> None:
+    with MockServer(data=tmp_path / "data") as server, World(server, "kept") as world:
+        world.freeze(NOON)
+    with MockServer(data=tmp_path / "data") as server, World(server, "kept") as world:
+        assert world.openai.containers.create(name="box").created_at == NOON
