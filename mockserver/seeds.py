@@ -343,8 +343,8 @@ def _check(scope: Scope, max_file: int) -> None:
             _claim(files, {_numbered(name, n) for name in (file.ref, file.id) if name}, place)
     for container, place in scope.containers:
         inside: dict[str, Place] = {}
-        created, active = _times(container, 0)
-        if created > active:
+        created, active = container.created_at or NOW, container.last_active_at or NOW
+        if container.created_at and created.relative == active.relative and created.seconds > active.seconds:
             raise SeedError(f"{place}: it was last active before it was created; mend created_at or last_active_at")
         for n in _numbers(container):
             _claim(containers, {_numbered(name, n) for name in (container.ref, container.id) if name}, place)

@@ -34,6 +34,7 @@ _SCALARS: dict[str, Callable[[str], Any]] = {
     "tag:yaml.org,2002:float": float,
     "tag:yaml.org,2002:str": str,
 }
+_TAGS = {*_SCALARS, "tag:yaml.org,2002:seq", "tag:yaml.org,2002:map"}
 
 
 class Source:
@@ -66,6 +67,8 @@ class Source:
         self._left -= 1  # counted, so that aliases of aliases end before the memory does
         if self._left < 0:
             raise SeedError(f"{self.path}: more than {MAX_NODES:,} values, aliases included; use repeat instead")
+        if node.tag not in _TAGS:
+            raise SeedError(f"{self.path}:{node.start_mark.line + 1}: the tag {node.tag} means nothing here; remove it")
         if isinstance(node, yaml.SequenceNode):
             return [self._value(each) for each in node.value]
         if isinstance(node, yaml.MappingNode):
@@ -80,8 +83,6 @@ class Source:
                     raise SeedError(f"{where}: {key.value!r} stands here a second time; remove one")
                 values[key.value] = self._value(value)
             return values
-        if node.tag not in _SCALARS:
-            raise SeedError(f"{self.path}:{node.start_mark.line + 1}: the tag {node.tag} means nothing here; remove it")
         return _SCALARS[node.tag](node.value)
 
 

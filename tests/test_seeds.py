@@ -1,0 +1,262 @@
+"""Seeds: what they put into a new world, and what they are refused for."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from conftest import NOON, World, new_world
+
+from mockserver.seeds import read_seeds
+from mockserver.server import MockServer
+from mockserver.sources import SeedError
+
+SHIPPED = Path(__file__).parents[1] / "fixtures" / "seeds"
+LIMIT = 1 << 20
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(text: str, name: str = "seed.yaml") -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(dedent(text))
+        return path
+
+    return write
+
+
+@contextmanager
+def seeded(*paths: Path, world: str = "any") -> Iterator[World]:
+    with MockServer(seed=paths) as server, World(server, world) as opened:
+        yield opened
+
+
+def test_the_shipped_seeds_are_at_least_four_and_all_load_together() -> None:
+    assert {"minimal.yaml", "rich.yaml", "large.yaml", "docs.yaml"} <= {path.name for path in SHIPPED.glob("*.yaml")}
+    assert "460 containers" in read_seeds([SHIPPED], LIMIT).summary()
+
+
+def test_the_rich_seed_becomes_what_it_says() -> None:
+    with seeded(SHIPPED / "rich.yaml") as world:
+        boxes = {each["name"]: each for each in world.http.get("/containers").json()["data"]}
+        assert set(boxes) == {"report", "auto", "keeper", *(f"worker-{n}" for n in range(1, 6))}
+        report = boxes["report"]
+        assert (report["status"], report["memory_limit"]) == ("running", "4g")
+        assert report["network_policy"] == {"type": "allowlist", "allowed_domains": ["example.com"]}
+        assert boxes["auto"]["status"] == "expired"
+        assert boxes["keeper"]["expires_after"] == {"anchor": "created_at", "minutes": 7 * 1_440}
+        inside = {
+            each["path"].removeprefix("/mnt/data/"): each
+            for each in world.http.get(f"/containers/{report['id']}/files").json()["data"]
+        }
+        assert inside["plots/revenue.png"]["source"] == "assistant"
+        assert inside["plots/revenue.png"]["bytes"] is None
+        assert inside["summary.md"]["bytes"] == 10
+        assert inside["file-SalesFigures2026-sales.csv"]["source"] == "user"
+        content = world.http.get(f"/containers/{report['id']}/files/{inside['summary.md']['id']}/content")
+        assert content.text == "# Summary\n"
+        files = {each["filename"]: each for each in world.http.get("/files").json()["data"]}
+        assert files["batch-2.jsonl"]["bytes"] == 64 << 10
+        assert files["batch-2.jsonl"]["expires_at"] - files["sales.csv"]["created_at"] == 32 * 86_400
+        assert files["report.py"]["bytes"] == (SHIPPED / "data" / "report.py").stat().st_size
+
+
+def test_a_worlds_own_seed_adds_to_that_world_alone() -> None:
+    with (
+        MockServer(seed=(SHIPPED / "rich.yaml",)) as server,
+        World(server, "demo") as demo,
+        new_world(server) as other,
+    ):
+        assert demo.http.get("/containers/cntr_demo").json()["created_at"] == 1_769_860_800
+        assert len(demo.http.get("/containers").json()["data"]) == 9
+        assert other.http.get("/containers/cntr_demo").status_code == 404
+        strict = {"name": "box", "expires_after": {"anchor": "last_active_at", "minutes": 60}}
+        assert demo.http.post("/containers", json=strict).status_code == 400
+        assert other.http.post("/containers", json=strict).status_code == 200
+
+
+def test_the_snippets_of_sdk_documentation_run_on_the_docs_seed() -> None:
+    with seeded(SHIPPED / "docs.yaml") as world:
+        client = world.openai
+        for file_id in ("file-abc123", "file-def456", "file-log1", "file-log2", "file-log3"):
+            assert client.files.retrieve(file_id).id == file_id
+        copied = client.containers.files.retrieve(container_id="container-abc123", file_id="file-def456")
+        assert copied.path == "/mnt/data/file-def456-config.json"
+        content = client.containers.files.content.retrieve("file-def456", container_id="container-abc123")
+        assert content.read() == b'{"debug": true}\n'
+        client.containers.files.create("container-abc123", file_id="file-abc123")
+        client.containers.files.delete("file-abc123", container_id="container-abc123")
+        assert client.files.retrieve("file-abc123").status == "processed"
+
+
+def test_seeded_ids_are_the_same_in_every_world_and_serve_as_cursors() -> None:
+    with seeded(SHIPPED / "docs.yaml", SHIPPED / "minimal.yaml") as world, World(world.server, "other") as other:
+        listed = [opened.http.get("/containers").json()["first_id"] for opened in (world, other)]
+        assert listed[0] == listed[1]
+        page = world.http.get("/containers?after=container-abc123&order=asc").json()
+        assert [each["name"] for each in page["data"]] == ["analysis"]
+
+
+def test_generated_contents_are_the_same_every_time(write: Write) -> None:
+    seed = write("""
+        version: 1
+        files:
+          - {filename: zeros, purpose: vision, generate: {size: 100, pattern: zeros}}
+          - {filename: text, purpose: vision, generate: {size: 100KB}}
+          - {filename: random, purpose: vision, generate: {size: 100KB, pattern: random}}
+    """)
+
+    def contents() -> list[bytes]:
+        with seeded(seed) as world:
+            return [world.openai.files.content(each.id).read() for each in world.openai.files.list(order="asc")]
+
+    first = contents()
+    assert [len(each) for each in first] == [100, 102_400, 102_400]
+    assert first[0] == bytes(100)
+    assert contents() == first
+
+
+def test_json_is_taken_as_well(write: Write) -> None:
+    seed = write('{"version": 1, "containers": [{"name": "from json", "created_at": 1782324240}]}', "seed.json")
+    with seeded(seed) as world:
+        (container,) = world.openai.containers.list().data
+        assert (container.name, container.created_at) == ("from json", NOON)
+
+
+def test_a_plain_directory_is_containers_with_their_files(write: Write, tmp_path: Path) -> None:
+    write("a,b\n", "boxes/first/table.csv")
+    write("x\n", "boxes/first/deep/er.txt")
+    write("", "boxes/.git/config")
+    write("", "boxes/second/.DS_Store")
+    with seeded(tmp_path / "boxes") as world:
+        boxes = {each.name: each for each in world.openai.containers.list()}
+        assert set(boxes) == {"first", "second"}
+        paths = sorted(each.path.partition("-")[2] for each in world.openai.containers.files.list(boxes["first"].id))
+        assert paths == ["deep/er.txt", "table.csv"]
+        assert world.openai.containers.files.list(boxes["second"].id).data == []
+
+
+def test_an_empty_directory_seeds_nothing(tmp_path: Path) -> None:
+    assert read_seeds([tmp_path], LIMIT).summary() == "nothing"
+
+
+def test_seeds_merge_in_order_and_may_share_files(write: Write, tmp_path: Path) -> None:
+    write("version: 1\nfiles: [{ref: shared, filename: a.txt, content: a}]\n", "seeds/1.yaml")
+    write("version: 1\ncontainers: [{name: box, files: [{file: shared}]}]\n", "seeds/2.yaml")
+    with seeded(tmp_path / "seeds") as world:
+        (box,) = world.openai.containers.list().data
+        (inside,) = world.openai.containers.files.list(box.id).data
+        (file,) = world.openai.files.list().data
+        assert inside.path == f"/mnt/data/{file.id}-a.txt"
+
+
+def test_worlds_kept_in_a_data_directory_stay_as_they_are(write: Write, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    before = write("version: 1\ncontainers: [{name: old}]\n", "old.yaml")
+    after = write("version: 1\ncontainers: [{name: new}]\n", "new.yaml")
+    with MockServer(seed=(before,), data=data) as server, World(server, "kept") as world:
+        assert [each.name for each in world.openai.containers.list()] == ["old"]
+    with MockServer(seed=(after,), data=data) as server:
+        assert server.mock.kept_worlds == ["kept"]
+        with World(server, "kept") as kept, World(server, "fresh") as fresh:
+            assert [each.name for each in kept.openai.containers.list()] == ["old"]
+            assert [each.name for each in fresh.openai.containers.list()] == ["new"]
+
+
+BAD = {
+    "an unknown key": ("version: 1\nfiles:\n  - filenam: x\n    content: y\n", 3, "known here are"),
+    "an unknown key at the top": ("version: 1\ncontainer: []\n", 2, "known here are"),
+    "an unknown key in a world": ("version: 1\nworlds:\n  a:\n    fles: []\n", 4, "known here are"),
+    "an unknown key in a policy": (
+        "version: 1\ncontainers:\n  - name: a\n    network_policy:\n      type: disabled\n      domains: []\n",
+        6,
+        "known here are type, allowed_domains",
+    ),
+    "a newer version": ("version: 2\nnew: things\n", 1, "upgrade"),
+    "an older version": ("version: 0\n", 1, "write 1"),
+    "no version": ("containers: []\n", 1, "'version' is missing"),
+    "no name": ("version: 1\ncontainers:\n\n  - memory_limit: 1g\n", 4, "'containers.0.name' is missing"),
+    "a bad limit": ("version: 1\ncontainers:\n  - name: a\n    memory_limit: 2g\n", 4, "'1g', '4g'"),
+    "a bad time": ("version: 1\ncontainers:\n  - name: a\n    created_at: yesterday\n", 4, "write 2026"),
+    "a bad duration": ("version: 1\ncontainers:\n  - name: a\n    created_at: -1 fortnight\n", 4, "write 20m"),
+    "activity before creation": (
+        "version: 1\ncontainers:\n  - {name: a, created_at: -1m, last_active_at: -2m}\n",
+        3,
+        "mend created_at",
+    ),
+    "no bytes": ("version: 1\nfiles:\n  - filename: a\n", 3, "one of content, base64, from, generate"),
+    "bytes twice": ("version: 1\nfiles:\n  - {filename: a, content: a, base64: YQ==}\n", 3, "one of content"),
+    "bad base64": ("version: 1\nfiles:\n  - {filename: a, base64: '!'}\n", 3, "base64 is not valid"),
+    "a path that leaves": ("version: 1\nfiles:\n  - from: ../secret\n", 3, "leaves the seed's folder"),
+    "an absolute path": ("version: 1\nfiles:\n  - from: /etc/passwd\n", 3, "leaves the seed's folder"),
+    "a link that leaves": ("version: 1\nfiles:\n  - from: link\n", 3, "leaves the seed's folder"),
+    "a missing file": ("version: 1\nfiles:\n  - from: not-there.csv\n", 3, "there is no file"),
+    "an unknown File": ("version: 1\ncontainers:\n  - {name: a, files: [{file: b}]}\n", 3, "describe it under files"),
+    "a ref twice": (
+        "version: 1\nfiles:\n  - {ref: a, filename: a, content: ''}\n  - {ref: a, filename: b, content: ''}\n",
+        4,
+        "taken at",
+    ),
+    "an id that repeats": ("version: 1\ncontainers:\n  - {id: cntr_a, name: a, repeat: 2}\n", 3, "{n} tells"),
+    "an id with odd letters": ("version: 1\ncontainers:\n  - {id: a/b, name: a}\n", 3, "pattern"),
+    "too large a file": ("version: 1\nfiles:\n  - {filename: a, generate: {size: 2MB}}\n", 3, "--max-upload"),
+    "a bad world name": ("version: 1\nworlds:\n  '../up': {}\n", 3, "can't name a world"),
+    "two times for a clock": ("version: 1\nclock: {offset: 1h, at: 2026-01-01T00:00:00Z}\n", 2, "either at or offset"),
+    "an unknown profile": ("version: 1\nprofile: lax\n", 2, "'default' or 'live'"),
+    "a key twice": ("version: 1\nfiles: []\nfiles: []\n", 3, "second time"),
+    "no YAML": ("version: 1\nfiles: [\n", 3, "mend the YAML"),
+    "a tag": ("version: 1\nfiles: !!python/object:os.system []\n", 2, "remove it"),
+    "a list": ("- version: 1\n", 1, "start it with: version: 1"),
+    "nothing": ("", 1, "the file is empty"),
+    "a number for a name": ("version: 1\ncontainers:\n  - name: 12\n", 3, "string"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_seed_is_refused_with_its_line_and_a_remedy(write: Write, tmp_path: Path, case: str) -> None:
+    text, line, remedy = BAD[case]
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    path = write(text)
+    with pytest.raises(SeedError) as refused:
+        read_seeds([path], LIMIT)
+    message = str(refused.value)
+    assert message.startswith(f"{path}:{line}: "), message
+    assert "\n" not in message
+    assert remedy in message
+
+
+def test_what_is_taken_in_another_file_is_named_with_both_places(write: Write) -> None:
+    text = "version: 1\ncontainers:\n  - {id: cntr_a, name: a}\n"
+    first, second = write(text, "1.yaml"), write(text, "2.yaml")
+    with pytest.raises(SeedError) as refused:
+        read_seeds([first, second], LIMIT)
+    assert str(refused.value).startswith(f"{second}:3: 'cntr_a' is taken at {first}:3")
+
+
+def test_aliases_of_aliases_end_before_the_memory_does(write: Write) -> None:
+    levels = "\n".join(f"  - &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12))
+    path = write(f"version: 1\nfiles:\n  - &a0 [x]\n{levels}\n")
+    with pytest.raises(SeedError, match="use repeat instead"):
+        read_seeds([path], LIMIT)
+
+
+def test_a_bad_seed_leaves_the_data_directory_untouched(write: Write, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with pytest.raises(SeedError), MockServer(seed=(write("version: 1\nfiles: [{from: gone}]\n"),), data=data):
+        pass
+    assert not data.exists()
+
+
+@pytest.mark.parametrize("name", ["missing.yaml", "missing"])
+def test_a_seed_that_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SeedError, match="No such file"):
+        read_seeds([tmp_path / name], LIMIT)
+
+
+def test_a_seed_of_another_kind_is_refused(write: Write) -> None:
+    with pytest.raises(SeedError, match="rename it"):
+        read_seeds([write("version: 1", "seed.txt")], LIMIT)
