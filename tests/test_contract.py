@@ -1,0 +1,420 @@
+"""Golden exchanges: what a client sends and gets, byte for byte, each with the evidence for it.
+
+`fixtures/contract/*.yaml` are lists of exchanges. Each has a `name` (its world's as well, used once),
+a `grade` and `evidence`, the raw `request` and the whole `response`, and where it needs them:
+
+- `refusal`: the row of `mockserver.errors.CATALOGUE` that the answer is;
+- `server`: settings other than the defaults;
+- `setup`: what comes before, on a clock that stands still at 2026-06-24T18:04:00Z: requests
+  (`POST /containers {"name": "box"}`, answered with 200), uploads, and moves of the clock
+  (`advance: 20m`);
+- `request_body`, `response_body`: a body that is not text, in base64;
+- `crlf: true`: each newline in the request's body goes out as CR LF, as multipart wants it.
+
+Newlines in the head stand for CR LF. A body is exact to its last byte: one that ends without a
+newline stands in a `|-` block. `<masked>` is what no two answers share; its form is checked.
+
+`MOCKSERVER_RECORD=1 pytest tests/test_contract.py` writes the server's answers into the files. Read
+every line of the difference against its evidence before you keep it: a recording proves nothing.
+"""
+
+import os
+import re
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import httpx2
+import pytest
+import yaml
+from conftest import World
+
+from mockserver import containers
+from mockserver.api.app import create_app
+from mockserver.clock import parse_duration
+from mockserver.errors import CATALOGUE, Grade
+from mockserver.server import MockServer
+
+FIXTURES = Path(__file__).parent.parent / "fixtures" / "contract"
+RECORDING = bool(os.environ.get("MOCKSERVER_RECORD"))
+
+MASKED = {
+    "date": re.compile(r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT"),
+    "x-request-id": re.compile(r"req_[0-9a-f]{32}"),
+    "openai-processing-ms": re.compile(r"\d{1,6}"),
+}
+
+NOT_PROVOKED = {
+    "server_error": "needs a defect, which test_a_defect_gets_the_envelope_too puts in",
+}
+"""Refusals that no request provokes, and why."""
+
+KEYS = {
+    "name",
+    "grade",
+    "evidence",
+    "refusal",
+    "server",
+    "setup",
+    "crlf",
+    "request",
+    "request_body",
+    "response",
+    "response_body",
+}
+
+
+# Loading
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer as it came through the socket, but for what is masked in `head`."""
+
+    head: str
+    body: bytes
+
+    @property
+    def status(self) -> int:
+        return int(self.head.split()[1])
+
+
+@dataclass(frozen=True)
+class Golden:
+    source: Path
+    name: str
+    grade: Grade
+    evidence: str
+    refusal: str | None
+    server: dict[str, Any]
+    setup: list[Any]
+    request: bytes
+    answer: Answer
+
+    @property
+    def method(self) -> str:
+        return self.request.split()[0].decode("latin-1")
+
+    @property
+    def path(self) -> str:
+        """Without its world, prefix and query."""
+        target = [*self.request.split(), b""][1].decode("latin-1").partition("?")[0]
+        return re.sub(r"^(/w/[^/]*)?(/v1)?", "", target)
+
+
+class Unfounded(Exception):
+    """An exchange that says too little, or what it doesn't mean."""
+
+
+def load(source: Path, given: dict[str, Any]) -> Golden:
+    name = given.get("name", "without a name")
+    if unknown := given.keys() - KEYS:
+        raise Unfounded(f"{source.name}: {name}: no such keys: {', '.join(sorted(unknown))}")
+    for key in ("name", "evidence", "request", "response"):
+        if not str(given.get(key) or "").strip():
+            raise Unfounded(f"{source.name}: {name}: has no {key}")
+    if given.get("grade") not in get_args(Grade):
+        raise Unfounded(f"{source.name}: {name}: its grade must be one of {', '.join(get_args(Grade))}")
+    head, _, text = given["request"].partition("\n\n")
+    body = given.get("request_body") or (text.replace("\n", "\r\n") if given.get("crlf") else text).encode()
+    request = head.strip().replace("\n", "\r\n").encode() + b"\r\n\r\n" + body
+    head, _, text = given["response"].partition("\n\n")
+    golden = Golden(
+        source,
+        name,
+        given["grade"],
+        given["evidence"],
+        given.get("refusal"),
+        given.get("server", {}),
+        given.get("setup", []),
+        request,
+        Answer(head.strip(), given.get("response_body") or text.encode()),
+    )
+    if golden.answer.status >= 400 and golden.refusal not in CATALOGUE:
+        raise Unfounded(f"{source.name}: {name}: refuses, but its refusal is no row of the catalogue")
+    if golden.answer.status < 400 and golden.refusal:
+        raise Unfounded(f"{source.name}: {name}: has a refusal, but is none")
+    if golden.answer.status < 400 and name.encode() not in request:
+        raise Unfounded(f"{source.name}: {name}: is not sent to the world of its name")
+    return golden
+
+
+def load_all() -> list[Golden]:
+    return [
+        load(source, given)
+        for source in sorted(FIXTURES.glob("*.yaml"))
+        for given in yaml.safe_load(source.read_text(encoding="utf-8"))
+    ]
+
+
+GOLDENS = load_all()
+
+
+# Replaying
+
+
+@pytest.fixture(scope="session")
+def server_with(server: MockServer, live_server: MockServer) -> Iterator[Callable[[dict[str, Any]], MockServer]]:
+    """Servers by their settings, each started once."""
+    running = {"{}": server, str({"profile": "live"}): live_server}
+    with ExitStack() as stack:
+
+        def started(settings: dict[str, Any]) -> MockServer:
+            options = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+            if str(settings) not in running:
+                running[str(settings)] = stack.enter_context(MockServer(**options))
+            return running[str(settings)]
+
+        yield started
+
+
+def send(server: MockServer, request: bytes) -> bytes:
+    """Everything that the server answers, until it closes the connection."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(request)
+        return b"".join(iter(lambda: connection.recv(1 << 16), b""))
+
+
+def masked(raw: bytes) -> Answer:
+    """The answer, with what no two answers share checked for its form and taken out."""
+    head, _, body = raw.partition(b"\r\n\r\n")
+    lines = head.decode("ascii").split("\r\n")
+    for number, line in enumerate(lines[1:], 1):
+        name, _, value = line.partition(": ")
+        if name in MASKED:
+            assert MASKED[name].fullmatch(value), line
+            lines[number] = f"{name}: <masked>"
+    return Answer("\n".join(lines), body)
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[httpx2.Client]:
+    """One for all set-ups: to make a client takes longer than to replay an exchange."""
+    with httpx2.Client(headers={"Authorization": "Bearer sk-golden"}) as client:
+        yield client
+
+
+def set_up(world: World, client: httpx2.Client, steps: list[Any]) -> None:
+    for step in steps:
+        if isinstance(step, str):
+            method, path, body = re.fullmatch(r"(\S+) (\S+) ?(.*)", step).groups()  # type: ignore[union-attr]
+            headers = {"Content-Type": "application/json"} if body else {}
+            answer = client.request(method, world.base_url + path, content=body or None, headers=headers)
+        elif "advance" in step:
+            world.advance(parse_duration(step["advance"]))
+            continue
+        else:
+            form = dict(step)
+            path, file = form.pop("upload"), (form.pop("filename"), form.pop("content"))
+            answer = client.post(world.base_url + path, files={"file": file}, data=form)
+        assert answer.status_code == 200, f"{step}: {answer.text}"
+
+
+@pytest.mark.parametrize("golden", GOLDENS, ids=lambda golden: f"{golden.source.stem}-{golden.name}")
+def test_golden(golden: Golden, server_with: Callable[[dict[str, Any]], MockServer], client: httpx2.Client) -> None:
+    server = server_with(golden.server)
+    world = World(server, golden.name)
+    world.freeze()
+    set_up(world, client, golden.setup)
+    answer = masked(send(server, golden.request))
+    if RECORDING:
+        record(golden, answer)
+        pytest.skip("recorded")
+    assert answer.head == golden.answer.head
+    assert answer.body == golden.answer.body
+
+
+# What the files must hold
+
+
+def test_names_are_used_once() -> None:
+    names = [golden.name for golden in GOLDENS]
+    assert names
+    assert sorted(names) == sorted(set(names))
+
+
+def operations(server: MockServer) -> dict[str, tuple[str, re.Pattern[str]]]:
+    """Method and path of each operation by its id, as the application itself describes them."""
+    described = create_app(server.mock).openapi()["paths"]
+    found = {
+        operation["operationId"]: (method.upper(), re.compile(re.sub(r"\{\w+\}", "[^/]+", path)))
+        for path, methods in described.items()
+        for method, operation in methods.items()
+    }
+    assert len(found) == 14
+    return found
+
+
+def test_every_operation_succeeds_in_some_golden(server: MockServer) -> None:
+    missing = [
+        name
+        for name, (method, path) in operations(server).items()
+        if not any(
+            golden.method == method and path.fullmatch(golden.path) and golden.answer.status == 200
+            for golden in GOLDENS
+        )
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("resource", ["/containers/", "/files/"])
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 206), ("GET", 416)])
+def test_contents_are_asked_for_in_every_way(resource: str, method: str, status: int) -> None:
+    assert any(
+        golden.path.startswith(resource)
+        and golden.path.endswith("/content")
+        and (golden.method, golden.answer.status) == (method, status)
+        for golden in GOLDENS
+    )
+
+
+def test_every_refusal_is_in_some_golden() -> None:
+    shown = {golden.refusal for golden in GOLDENS}
+    assert len(CATALOGUE) > 30
+    assert CATALOGUE.keys() - shown == NOT_PROVOKED.keys()
+
+
+REFUSALS = [golden for golden in GOLDENS if golden.refusal]
+
+
+@pytest.mark.parametrize("golden", REFUSALS, ids=lambda golden: f"{golden.source.stem}-{golden.name}")
+def test_a_refusal_is_what_the_catalogue_says_and_as_well_known(golden: Golden) -> None:
+    row = CATALOGUE[golden.refusal or ""]
+    assert golden.grade == row.grade
+    assert golden.answer.status == row.status
+    if golden.method == "HEAD":
+        return
+    error = yaml.safe_load(golden.answer.body)["error"]
+    assert (error["type"], error["code"]) == (row.type, row.code)
+    assert re.fullmatch(_any_words(row.message), error["message"])
+    if row.param is None:
+        assert error["param"] is None
+    else:
+        assert re.fullmatch(_any_words(row.param), error["param"])
+
+
+def _any_words(template: str) -> str:
+    return re.sub(r"\\\{\w+\\\}", ".*", re.escape(template))
+
+
+# What the loader refuses
+
+SOUND = {
+    "name": "sound",
+    "grade": "guess",
+    "evidence": "Nobody has shown it.",
+    "request": "GET /w/sound/v1/containers HTTP/1.1\n",
+    "response": "HTTP/1.1 200 OK\n\n",
+}
+
+
+def test_the_loader_takes_a_sound_exchange() -> None:
+    assert load(Path("a.yaml"), SOUND).answer.status == 200
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"grade": None}, "its grade must be one of"),
+        ({"grade": "certain"}, "its grade must be one of doc, seen, probe, stack, guess"),
+        ({"evidence": None}, "has no evidence"),
+        ({"evidence": " \n"}, "has no evidence"),
+        ({"name": None}, "has no name"),
+        ({"request": ""}, "has no request"),
+        ({"response": ""}, "has no response"),
+        ({"evidense": "typo"}, "no such keys: evidense"),
+        ({"refusal": "not_json"}, "has a refusal, but is none"),
+        ({"response": "HTTP/1.1 400 Bad Request\n\n"}, "its refusal is no row of the catalogue"),
+        ({"response": "HTTP/1.1 400 Bad Request\n\n", "refusal": "no_such"}, "its refusal is no row of the catalogue"),
+        ({"request": "GET /v1/containers HTTP/1.1\n"}, "is not sent to the world of its name"),
+    ],
+)
+def test_the_loader_refuses(change: dict[str, Any], complaint: str) -> None:
+    given = {key: value for key, value in {**SOUND, **change}.items() if value is not None}
+    with pytest.raises(Unfounded, match=re.escape(complaint)):
+        load(Path("a.yaml"), given)
+
+
+# What no request provokes
+
+
+def test_a_defect_gets_the_envelope_too(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def defective(*_: object) -> None:
+        raise RuntimeError("a secret of the server")
+
+    monkeypatch.setattr(containers.Containers, "retrieve", defective)
+    request = (
+        f"GET /w/{world.name}/v1/containers/cntr_x HTTP/1.1\r\nhost: localhost\r\n"
+        "authorization: Bearer sk-golden\r\nconnection: close\r\n\r\n"
+    )
+    answer = masked(send(world.server, request.encode()))
+    assert answer.head.split("\n") == [
+        "HTTP/1.1 500 Internal Server Error",
+        "date: <masked>",
+        "content-type: application/json",
+        "content-length: 175",
+        "x-request-id: <masked>",
+        "openai-processing-ms: <masked>",
+        "openai-version: 2020-10-01",
+        "openai-organization: org-mockserver",
+        "openai-project: proj_mockserver",
+        "x-content-type-options: nosniff",
+        "connection: close",
+    ]
+    assert answer.body.decode().split("\n") == [
+        "{",
+        '  "error": {',
+        '    "message": "The server had an error while processing your request. Sorry about that!",',
+        '    "type": "server_error",',
+        '    "param": null,',
+        '    "code": null',
+        "  }",
+        "}",
+    ]
+    assert "a secret of the server" in caplog.text
+
+
+# Recording
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def write(source: Path, exchanges: list[dict[str, Any]]) -> None:
+    text = yaml.dump(exchanges, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    source.write_text(re.sub(r"\n- name:", r"\n\n- name:", text), encoding="utf-8")
+
+
+def record(golden: Golden, answer: Answer) -> None:
+    exchanges = yaml.safe_load(golden.source.read_text(encoding="utf-8"))
+    for given in exchanges:
+        if given["name"] == golden.name:
+            given.pop("response_body", None)
+            body = readable(answer.body)
+            given["response"] = f"{answer.head}\n\n{body}" if body else f"{answer.head}\n"
+            if answer.body and body is None:
+                given["response_body"] = answer.body
+    write(golden.source, exchanges)
+
+
+def readable(body: bytes) -> str | None:
+    """As the text of a block, or None where that could not hold the very bytes."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return None
+    return text if all(character.isprintable() or character == "\n" for character in text) else None
