@@ -121,7 +121,13 @@ def test_generated_contents_are_the_same_every_time(write: Write) -> None:
 
 
 def test_json_is_taken_as_well(write: Write) -> None:
-    seed = write('{"version": 1, "containers": [{"name": "from json", "created_at": 1782324240}]}', "seed.json")
+    seed = write(
+        """
+        {"version": 1, "clock": {"at": "2026-06-24T18:10:00Z", "rate": 0},
+         "containers": [{"name": "from json", "created_at": 1782324240}]}
+        """,
+        "seed.json",
+    )
     with seeded(seed) as world:
         (container,) = world.openai.containers.list().data
         assert (container.name, container.created_at) == ("from json", NOON)

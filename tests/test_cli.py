@@ -1,0 +1,176 @@
+"""The command line, as a process: what it prints, what it obeys, how it ends."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+SHIPPED = Path(__file__).parents[1] / "fixtures" / "seeds"
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("MOCKSERVER_")}
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mockserver", *arguments]
+    return subprocess.run(command, env=CLEAN | environment, capture_output=True, text=True, timeout=60)
+
+
+@contextmanager
+def serving(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, object]]]:
+    """A server process, and the line of JSON that it printed."""
+    command = [sys.executable, "-m", "mockserver", "serve", "--port", "0", "--json", *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=CLEAN | environment, text=True, **pipes) as process:  # type: ignore[call-overload]
+        try:
+            line = process.stdout.readline()
+            assert line, process.stderr.read()
+            yield process, json.loads(line)
+        finally:
+            process.kill()
+
+
+def get(url: str, key: str = "any") -> dict[str, object]:
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"})
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_serve_prints_where_it_is_and_stops_cleanly(number: signal.Signals) -> None:
+    with serving() as (process, started):
+        assert started["base_url"] == f"http://localhost:{started['port']}/v1"
+        assert get(f"{started['base_url']}/containers")["object"] == "list"
+        assert get(f"{started['url']}/health")["status"] == "ok"
+        process.send_signal(number)
+        assert process.wait(10) == 0
+        assert process.stderr.read() == ""
+        assert not Path(str(started["data"])).exists(), "the temporary directory goes at exit"
+
+
+def test_serve_listens_on_both_loopback_addresses() -> None:
+    with serving() as (_, started):
+        for host in ("127.0.0.1", "[::1]") if socket.has_ipv6 else ("127.0.0.1",):
+            assert get(f"http://{host}:{started['port']}/health")["status"] == "ok"
+
+
+def test_the_banner_gives_the_line_to_paste() -> None:
+    command = [sys.executable, "-m", "mockserver", "serve", "--port", "0", "--seed", str(SHIPPED / "minimal.yaml")]
+    with subprocess.Popen(command, env=CLEAN, text=True, stdout=subprocess.PIPE) as process:
+        lines = [process.stdout.readline() for _ in range(9)]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    banner = "".join(lines)
+    assert "  export OPENAI_BASE_URL=http://localhost:" in banner
+    assert "1 File, 1 container, 1 container file" in banner
+    assert "removed at the end" in banner
+
+
+def test_the_banner_never_shows_a_key() -> None:
+    command = [sys.executable, "-m", "mockserver", "serve", "--port", "0", "--api-key", "very-secret"]
+    with subprocess.Popen(command, env=CLEAN, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        while "export" not in (line := process.stdout.readline()):
+            assert "very-secret" not in line
+        assert "very-secret" not in line
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+
+
+def test_flags_win_over_the_environment() -> None:
+    environment = {"MOCKSERVER_API_KEY": "one,two", "MOCKSERVER_SEED": str(SHIPPED / "minimal.yaml")}
+    with serving(**environment) as (_, started):
+        for key in ("one", "two"):
+            assert len(get(f"{started['base_url']}/containers", key)["data"]) == 1
+    with serving("--api-key", "three", "--seed", str(SHIPPED / "large.yaml"), **environment) as (_, started):
+        assert len(get(f"{started['base_url']}/containers", "three")["data"]) == 20
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            get(f"{started['base_url']}/containers", "one")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "words"),
+    [
+        (["--port", "http"], {}, "give 0 (any free one) to 65535"),
+        (["--port", "65536"], {}, "give 0 (any free one) to 65535"),
+        ([], {"MOCKSERVER_PORT": "x"}, "MOCKSERVER_PORT"),
+        (["--max-upload", "lots"], {}, "give a number of bytes, or 512MB"),
+        (["--profile", "lax"], {}, "none of default, live"),
+        (["--max-worlds", "0"], {}, "from 1"),
+        (["--api-key", ""], {}, "printable"),
+        (["--log-level", "loud"], {}, "none of debug"),
+        (["--nonsense"], {}, "No such option"),
+    ],
+)
+def test_values_that_make_no_sense_refuse_to_start(arguments: list[str], environment: dict, words: str) -> None:
+    done = run("serve", *arguments, **environment)
+    assert done.returncode == 2
+    assert words in done.stderr
+
+
+def test_a_taken_port_is_exit_code_3() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = run("serve", "--port", str(taken.getsockname()[1]))
+    assert done.returncode == 3
+    assert done.stderr.count("\n") == 1
+    assert "--port" in done.stderr
+
+
+def test_an_address_of_another_machine_is_exit_code_3() -> None:
+    done = run("serve", "--port", "0", "--host", "192.0.2.1")
+    assert done.returncode == 3
+    assert "--host" in done.stderr
+
+
+def test_a_bad_seed_is_exit_code_4(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("version: 1\nboxes: []\n")
+    for command in (["serve", "--port", "0", "--seed"], ["validate"]):
+        done = run(*command, str(tmp_path / "bad.yaml"))
+        assert done.returncode == 4
+        assert done.stderr.startswith(f"mockserver: {tmp_path / 'bad.yaml'}:2: unknown key 'boxes'")
+        assert done.stderr.count("\n") == 1
+
+
+def test_validate_says_what_a_seed_holds() -> None:
+    done = run("validate", str(SHIPPED / "docs.yaml"))
+    assert (done.returncode, done.stdout) == (0, "ok: 5 Files, 1 container, 1 container file\n")
+
+
+def test_healthcheck_tells_by_its_exit_code() -> None:
+    with serving() as (_, started):
+        port = str(started["port"])
+        assert run("healthcheck", "--port", port).returncode == 0
+        assert run("healthcheck", "--wait", "20", MOCKSERVER_PORT=port, MOCKSERVER_HOST="0.0.0.0").returncode == 0
+    done = run("healthcheck", "--port", port, "--wait", "0.1")
+    assert done.returncode == 1
+    assert "mockserver serve" in done.stderr
+
+
+def test_version_and_help() -> None:
+    assert run("version").stdout == run("--version").stdout
+    top = run("--help").stdout
+    for command in ("serve", "validate", "healthcheck", "version"):
+        assert command in top
+    assert "export OPENAI_BASE_URL" in top
+    assert "Exit codes:" in run("serve", "--help").stdout
+
+
+def test_a_warning_is_logged_once_and_a_key_never() -> None:
+    with serving("--log-level", "debug") as (process, started):
+        body = json.dumps({"name": "box", "expires_after": {"anchor": "last_active_at", "minutes": 60}}).encode()
+        headers = {"Authorization": "Bearer sk-very-secret", "Content-Type": "application/json"}
+        for _ in range(3):
+            with urllib.request.urlopen(
+                urllib.request.Request(f"{started['base_url']}/containers", body, headers)
+            ) as answer:
+                assert answer.headers["x-mock-warning"].startswith("minutes-beyond-limit: ")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        log = process.stderr.read()
+    assert log.count("minutes-beyond-limit") == 1
+    assert "very-secret" not in log
