@@ -156,10 +156,8 @@ def keeping_server(root: Path) -> Iterator[MockServer]:
 
 
 @pytest.fixture
-def world(keeping_server: MockServer) -> Iterator[World]:
-    world = new_world(keeping_server)
-    yield world
-    world.close()
+def world(keeping_server: MockServer) -> World:
+    return new_world(keeping_server)
 
 
 @pytest.fixture
