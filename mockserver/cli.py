@@ -21,14 +21,15 @@ from mockserver.settings import Settings, environment_name, flag, url
 
 CANNOT_BIND, BAD_SEED, UNUSABLE_DATA = 3, 4, 5
 
-EXIT_CODES = f"""\b
-Exit codes:
-  0  stopped by SIGINT or SIGTERM, or done
-  1  healthcheck: no healthy server
-  2  a flag, variable or argument that can't be used
-  {CANNOT_BIND}  no socket could be opened on that host and port
-  {BAD_SEED}  a seed that can't be used; nothing was written
-  {UNUSABLE_DATA}  a data directory that can't be used: in use, newer, or not a database"""
+EXIT_CODES = {
+    0: "stopped by SIGINT or SIGTERM, or done",
+    1: "healthcheck: no healthy server",
+    2: "a flag, variable or argument that can't be used",
+    CANNOT_BIND: "no socket could be opened on that host and port",
+    BAD_SEED: "a seed that can't be used; nothing was written",
+    UNUSABLE_DATA: "a data directory that can't be used: in use, newer, or not a database",
+}
+_EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code}  {meaning}" for code, meaning in EXIT_CODES.items())
 
 
 class _Parsed(click.ParamType):  # type: ignore[type-arg]  # generic in its type stubs alone
@@ -36,8 +37,8 @@ class _Parsed(click.ParamType):  # type: ignore[type-arg]  # generic in its type
 
     envvar_list_splitter = ","
 
-    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
-        self.name = name
+    def __init__(self, parse: Callable[[str], Any]) -> None:
+        self.name = {"str": "text", "Path": "path"}.get(parse.__name__, parse.__name__)
         self._parse = parse
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -58,20 +59,20 @@ def _settings(*only: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
                 continue
             command = click.option(
                 flag(setting.name),
-                type=_Parsed(setting.metadata["parse"].__name__, setting.metadata["parse"]),
+                type=_Parsed(setting.metadata["parse"]),
                 default=setting.default,
                 multiple=setting.metadata["many"],
                 help=setting.metadata["help"],
                 envvar=environment_name(setting.name),
                 show_envvar=True,
-                show_default=bool(setting.default),
+                show_default=setting.metadata["shown"] or False,
             )(command)
         return command
 
     return decorate
 
 
-@click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="mockserver %(version)s")
 def main() -> None:
     """A local, stateful mock server of the OpenAI Containers API.
@@ -83,7 +84,7 @@ def main() -> None:
     """
 
 
-@main.command(epilog=EXIT_CODES)
+@main.command(epilog=_EPILOG)
 @_settings()
 @click.option("--quiet", is_flag=True, envvar=environment_name("quiet"), show_envvar=True, help="Print no banner.")
 @click.option(

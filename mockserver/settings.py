@@ -46,16 +46,20 @@ def key(text: str) -> str:
     raise ValueError("an API key is printable ASCII without spaces")
 
 
-def _setting(default: Any, help: str, parse: Callable[[str], Any] = str, many: bool = False) -> Any:
-    return field(default=default, metadata={"help": help, "parse": parse, "many": many})
+def _setting(default: Any, help: str, parse: Callable[[str], Any] = str, many: bool = False, shown: str = "") -> Any:
+    """A field; `shown` is its default in words."""
+    return field(default=default, metadata={"help": help, "parse": parse, "many": many, "shown": shown})
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     host: tuple[str, ...] = _setting(
-        ("127.0.0.1", "::1"), "Address to listen on; 0.0.0.0 opens the server to the network.", many=True
+        ("127.0.0.1", "::1"),
+        "Address to listen on; 0.0.0.0 opens the server to the network.",
+        many=True,
+        shown="127.0.0.1,::1",
     )
-    port: int = _setting(8080, "Port to listen on; 0 takes a free one and prints it.", port)
+    port: int = _setting(8080, "Port to listen on; 0 takes a free one and prints it.", port, shown="8080")
     data: Path | None = _setting(
         None, "Directory that keeps everything; without it a temporary one that is removed at the end.", Path
     )
@@ -63,12 +67,16 @@ class Settings:
         (), "Seed file, or directory of seed files or of plain files, that new worlds start from.", Path, many=True
     )
     api_key: tuple[str, ...] = _setting((), "The only keys let in; without it any key is.", key, many=True)
-    profile: str = _setting("default", f"What to let in: {' or '.join(PROFILES)}.", one_of(*PROFILES))
-    max_upload: int = _setting(512 << 20, "Largest file that can be uploaded.", size)
-    max_body: int = _setting(80 << 20, "Largest JSON body; inline skills may take 67 MB each.", size)
-    max_worlds: int = _setting(10_000, "How many worlds may exist at once.", count)
-    id_seed: str = _setting("mockserver", "What ids are derived from; another seed gives other ids.")
-    log_level: str = _setting("warning", f"Least severe messages to log: {', '.join(LOG_LEVELS)}.", one_of(*LOG_LEVELS))
+    profile: str = _setting("default", f"What to let in: {' or '.join(PROFILES)}.", one_of(*PROFILES), shown="default")
+    max_upload: int = _setting(512 << 20, "Largest file that can be uploaded.", size, shown="512MB")
+    max_body: int = _setting(80 << 20, "Largest JSON body; inline skills may take 67 MB each.", size, shown="80MB")
+    max_worlds: int = _setting(10_000, "How many worlds may exist at once.", count, shown="10000")
+    id_seed: str = _setting(
+        "mockserver", "What ids are derived from; another seed gives other ids.", shown="mockserver"
+    )
+    log_level: str = _setting(
+        "warning", f"Least severe messages to log: {', '.join(LOG_LEVELS)}.", one_of(*LOG_LEVELS), shown="warning"
+    )
 
 
 def environment_name(setting: str) -> str:

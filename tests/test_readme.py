@@ -1,0 +1,170 @@
+"""The manual: what it says can be checked, and is."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from dataclasses import fields
+from itertools import takewhile
+from pathlib import Path
+
+import pytest
+from conftest import World
+
+from mockserver import cli, errors, profiles
+from mockserver.seeds import read_seeds
+from mockserver.settings import Settings, environment_name, flag
+from mockserver.sources import SeedError
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+NODE_MODULES = ROOT / "tests" / "clients" / "node" / "node_modules"
+
+
+def section(title: str) -> str:
+    """The text under a heading, up to the next of its level or above."""
+    match = re.search(rf"^(#+) {re.escape(title)}\n(.*?)(?=^#{{1,2}} |\Z)", README, re.MULTILINE | re.DOTALL)
+    assert match, f"no section {title!r}"
+    return match[2]
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def rows(text: str, first: str) -> list[list[str]]:
+    """The cells of the table whose first heading is `first`."""
+    lines = text.split(f"| {first} |", 1)[1].splitlines()[2:]
+    table = takewhile(lambda line: line.startswith("|"), lines)
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table]
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Whether the text is the pattern, in which … stands for anything within a line."""
+    return re.fullmatch(re.escape(pattern.strip()).replace("…", "[^\n]*?"), text.strip()) is not None
+
+
+@pytest.fixture
+def environment(world: World) -> dict[str, str]:
+    return os.environ | {"OPENAI_BASE_URL": world.base_url, "OPENAI_API_KEY": "sk-test"}
+
+
+def test_the_curl_tour_gives_what_it_says(environment: dict[str, str]) -> None:
+    (command,), (expected,) = blocks(section("curl"), "sh"), blocks(section("curl"), "json")
+    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, check=True)
+    assert matches(expected, done.stdout), done.stdout
+
+
+@pytest.mark.parametrize("title", ["Python", "Commands"])
+def test_the_python_programs_give_what_they_say(title: str, environment: dict[str, str]) -> None:
+    (program,), expected = blocks(section(title), "python"), blocks(section(title), "text")[0]
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert matches(expected, done.stdout), done.stdout
+
+
+def test_the_node_tour_gives_what_it_says(environment: dict[str, str]) -> None:
+    if not (shutil.which("node") and NODE_MODULES.is_dir()):
+        missing = f"needs node, and npm install in {NODE_MODULES.parent.relative_to(ROOT)}"
+        assert not os.environ.get("CI"), missing
+        pytest.skip(missing)
+    (program,), (expected,) = blocks(section("Node"), "js"), blocks(section("Node"), "text")
+    command = ["node", "--input-type=module", "-e", program]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=NODE_MODULES.parent)
+    assert done.returncode == 0, done.stderr
+    assert matches(expected, done.stdout), done.stdout
+
+
+def test_the_settings_are_all_there_as_they_are() -> None:
+    told = [
+        [f"`{flag(each.name)}`", f"`{environment_name(each.name)}`", each.metadata["shown"], each.metadata["help"]]
+        for each in fields(Settings)
+    ]
+    for option in ("quiet", "json"):
+        help = next(each.help for each in cli.serve.params if flag(option) in each.opts)
+        told.append([f"`{flag(option)}`", f"`{environment_name(option)}`", "", help])
+    assert [
+        [name, variable, shown.strip("`"), help] for name, variable, shown, help in rows(section("Settings"), "flag")
+    ] == told
+
+
+@pytest.mark.parametrize(
+    "setting", [each for each in fields(Settings) if each.metadata["shown"]], ids=lambda each: each.name
+)
+def test_defaults_are_shown_as_they_are(setting: object) -> None:
+    parse, shown = setting.metadata["parse"], setting.metadata["shown"]
+    parsed = tuple(map(parse, shown.split(","))) if setting.metadata["many"] else parse(shown)
+    assert parsed == setting.default
+
+
+def test_the_commands_are_all_there() -> None:
+    told = {row[0].split()[1].strip("`"): row[1] for row in rows(section("Commands"), "command")}
+    assert told == {name: command.get_short_help_str(200) for name, command in cli.main.commands.items()}
+
+
+def test_the_exit_codes_are_all_there() -> None:
+    assert {int(code): meaning for code, meaning in rows(section("Commands"), "exit code")} == cli.EXIT_CODES
+
+
+def test_the_switches_are_all_there_with_their_warnings() -> None:
+    table = rows(section("Profiles"), "switch")
+    for name, profile in (("default", 1), ("live", 2)):
+        told = {re.match(r"`(\w+)`", row[0])[1]: row[profile] == "yes" for row in table}
+        assert told == {each.name: getattr(profiles.PROFILES[name], each.name) for each in fields(profiles.Profile)}
+    warnings = {value.code for value in vars(profiles).values() if isinstance(value, profiles.Warned)}
+    assert {row[3].strip("`") for row in table} == warnings
+
+
+def test_every_refusal_is_there_with_its_grade() -> None:
+    told = rows(section("How true it is"), "refusal")
+    expected = [
+        [f"`{name}`", str(row.status), row.message.replace("|", "\\|"), row.code or "", row.grade]
+        for name, row in errors.CATALOGUE.items()
+    ]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in expected)
+    assert told == expected, f"the table should be:\n{table}"
+
+
+def test_the_seed_that_it_shows_is_the_shipped_one() -> None:
+    (shown,) = blocks(section("Seeds"), "yaml")
+    shipped = (ROOT / "fixtures" / "seeds" / "minimal.yaml").read_text()
+    assert shown == re.sub(r"^#.*\n", "", shipped)
+
+
+def test_the_mistake_in_a_seed_is_told_as_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("seed.yaml").write_text("version: 1\ncontainers:\n  - name: box\n    memory: 4g\n")
+    with pytest.raises(SeedError) as refused:
+        read_seeds([Path("seed.yaml")], 1)
+    assert f"mockserver: {refused.value}\n" == blocks(section("Seeds"), "text")[0]
+
+
+def test_every_dependency_earns_a_line() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {re.match(r"[a-z0-9-]+", each)[0] for each in project["dependencies"]}
+    told = {name for row in rows(section("Working on it"), "dependency") for name in re.findall(r"`([^`]+)`", row[0])}
+    assert told == names
+
+
+def test_links_lead_somewhere() -> None:
+    headings = {
+        re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-")
+        for title in re.findall(r"^#+ (.*)$", README, re.MULTILINE)
+    }
+    links = re.findall(r"\]\(([^)]+)\)", README)
+    assert len(links) > 10
+    for link in links:
+        assert link[1:] in headings if link.startswith("#") else (ROOT / link).exists(), link
+
+
+def test_the_two_commands_name_what_is_there() -> None:
+    start, check = blocks(README.split("**Contents")[0], "sh")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert "pip install . " in start
+    assert ".venv/bin/mockserver serve" in start
+    assert "mockserver" in project["scripts"]
+    assert "'.[test]'" in check
+    assert "test" in project["optional-dependencies"]
+    assert (ROOT / ".ci" / "constraints.txt").exists()
