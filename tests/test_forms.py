@@ -95,6 +95,21 @@ FILES = {
         + "?=\"; filename*=utf-8''"
         + quote("отчёт €.pdf"),
     ),
+    "dotnet-long": (
+        "長" * 251 + ".pdf",
+        'Content-Disposition: form-data; name=file; filename="=?utf-8?B?'
+        + base64.b64encode(("長" * 251 + ".pdf").encode()).decode()
+        + "?=\"; filename*=utf-8''"
+        + quote("長" * 251 + ".pdf"),
+    ),
+    "ruby": (
+        "report.pdf",
+        'Content-Disposition: form-data; name="file"; filename="report.pdf"\r\nContent-Type: application/octet-stream',
+    ),
+    "semicolons": (
+        "a; name=b; filename=c.pdf",
+        'Content-Disposition: form-data; name="file"; filename="a; name=b; filename=c.pdf"',
+    ),
     "curl": (
         "отчёт.pdf",
         'Content-Disposition: form-data; name="file"; filename="отчёт.pdf"\r\nContent-Type: application/pdf',
