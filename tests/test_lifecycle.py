@@ -1,35 +1,167 @@
-"""Expiry, on the world's own clock."""
+"""Expiry, on the world's own clock: what prolongs a life, what ends it, and what is left afterwards."""
+
+from collections.abc import Callable
 
 import openai
 import pytest
 from conftest import NOON, World
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from openai import OpenAI
+
+MINUTE = 60
+DAY = 86_400
+
+Use = Callable[[OpenAI, str, str], object]
+
+USES: dict[str, Use] = {
+    "retrieving it": lambda client, box, _: client.containers.retrieve(box),
+    "adding a file": lambda client, box, _: client.containers.files.create(box, file=b"more"),
+    "listing its files": lambda client, box, _: client.containers.files.list(box),
+    "retrieving a file": lambda client, box, file: client.containers.files.retrieve(file, container_id=box),
+    "downloading a file": lambda client, box, file: client.containers.files.content.retrieve(file, container_id=box),
+    "deleting a file": lambda client, box, file: client.containers.files.delete(file, container_id=box),
+}
 
 
-def test_a_container_expires_exactly_when_it_has_been_unused_for_its_minutes(world: World) -> None:
-    world.freeze(NOON)
-    container = world.openai.containers.create(name="box")
-    world.advance(20 * 60 - 1)
+def stored_activity(world: World, box: str) -> int:
+    """`last_active_at` as the server remembers it, which only an expired container still shows."""
+    world.advance(366 * DAY)
+    return world.openai.containers.retrieve(box).last_active_at
+
+
+@pytest.mark.parametrize("use", USES)
+def test_every_use_prolongs_life(world: World, use: str) -> None:
+    world.freeze()
+    box = world.openai.containers.create(name="box").id
+    file = world.openai.containers.files.create(box, file=b"bytes").id
+    world.advance(19 * MINUTE)
+    USES[use](world.openai, box, file)
+    world.advance(19 * MINUTE)
+    assert world.openai.containers.list().data[0].status == "running"
+    assert stored_activity(world, box) == NOON + 19 * MINUTE
+
+
+def test_listing_containers_shows_activity_and_prolongs_nothing(world: World) -> None:
+    world.freeze()
+    box = world.openai.containers.create(name="box").id
+    world.advance(19 * MINUTE)
     (listed,) = world.openai.containers.list().data
-    assert listed.status == "running"
+    assert (listed.status, listed.last_active_at) == ("running", NOON + 19 * MINUTE)
+    world.advance(MINUTE)
+    (listed,) = world.openai.containers.list().data
+    assert (listed.status, listed.last_active_at) == ("expired", NOON + 20 * MINUTE)
+    assert world.openai.containers.retrieve(box).last_active_at == NOON
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(1, 20))
+def test_it_expires_exactly_when_unused_for_its_minutes(world: World, minutes: int) -> None:
+    world.freeze(NOON)
+    rule = {"anchor": "last_active_at", "minutes": minutes}
+    box = world.http.post("/containers", json={"name": "box", "expires_after": rule}).json()["id"]
+
+    def status() -> str:
+        listed = world.http.get("/containers", params={"limit": 1}).json()["data"][0]
+        assert listed["id"] == box
+        return str(listed["status"])
+
+    world.advance(minutes * MINUTE - 1)
+    assert status() == "running"
     world.advance(1)
-    assert world.openai.containers.retrieve(container.id).status == "expired"
+    assert status() == "expired"
+    world.advance(-1)
+    assert status() == "running", "expiry is worked out from the clock, and a clock set back revives"
 
 
-def test_retrieving_prolongs_and_shows_it_in_the_same_answer(world: World) -> None:
+def test_the_same_second_counts_once(world: World) -> None:
     world.freeze(NOON)
-    container = world.openai.containers.create(name="box")
-    for _ in range(3):
-        world.advance(19 * 60)
-        container = world.openai.containers.retrieve(container.id)
-        assert container.status == "running"
-    assert container.last_active_at == NOON + 3 * 19 * 60
-    assert container.created_at == NOON
+    box = world.openai.containers.create(name="box").id
+    world.advance(0.9)
+    assert world.openai.containers.retrieve(box).last_active_at == NOON
+    world.advance(0.1)
+    assert world.openai.containers.retrieve(box).last_active_at == NOON + 1
 
 
-def test_an_expired_container_refuses_its_files(world: World) -> None:
-    world.freeze(NOON)
-    container = world.openai.containers.create(name="box")
-    file = world.openai.containers.files.create(container.id, file=b"bytes")
-    world.advance(20 * 60)
-    with pytest.raises(openai.BadRequestError, match="Container is expired"):
-        world.openai.containers.files.content.retrieve(file.id, container_id=container.id)
+def test_an_expired_container_keeps_its_metadata_and_nothing_else(world: World) -> None:
+    world.freeze()
+    client = world.openai
+    box = client.containers.create(name="box", memory_limit="4g", network_policy={"type": "disabled"})
+    file = client.containers.files.create(box.id, file=b"bytes").id
+    world.advance(20 * MINUTE)
+    for _ in range(2):  # retrieving revives nothing
+        expired = client.containers.retrieve(box.id)
+        assert expired.status == "expired"
+        assert expired.last_active_at == NOON
+        assert expired.memory_limit == "4g"
+        assert expired.network_policy.type == "disabled"
+    for name, use in USES.items():
+        if name != "retrieving it":
+            with pytest.raises(openai.BadRequestError, match=r"Container is expired\."):
+                use(client, box.id, file)
+    assert [each.id for each in client.containers.list()] == [box.id]
+    client.containers.delete(box.id)
+    with pytest.raises(openai.NotFoundError):
+        client.containers.retrieve(box.id)
+
+
+def test_an_expiry_from_creation_is_not_put_off_by_use(world: World) -> None:
+    world.freeze()
+    rule = {"anchor": "created_at", "days": 7}
+    box = world.http.post("/containers", json={"name": "box", "expires_after": rule}).json()
+    assert box["expires_after"] == {"anchor": "created_at", "minutes": 7 * 24 * 60}
+    world.advance(7 * DAY - 1)
+    assert world.http.get(f"/containers/{box['id']}").json()["status"] == "running"
+    world.advance(1)
+    assert world.http.get(f"/containers/{box['id']}").json()["status"] == "expired"
+
+
+def test_deleting_a_container_takes_its_files_along_and_leaves_the_others(world: World) -> None:
+    client = world.openai
+    one, other = client.containers.create(name="one"), client.containers.create(name="other")
+    gone = client.containers.files.create(one.id, file=b"same bytes")
+    kept = client.containers.files.create(other.id, file=b"same bytes")
+    client.containers.delete(one.id)
+    with pytest.raises(openai.NotFoundError, match=f"Container with id '{one.id}' not found"):
+        client.containers.files.retrieve(gone.id, container_id=one.id)
+    assert client.containers.files.content.retrieve(kept.id, container_id=other.id).read() == b"same bytes"
+
+
+def test_deleting_a_file_leaves_its_copies(world: World) -> None:
+    client = world.openai
+    file = client.files.create(file=("a.txt", b"text"), purpose="user_data")
+    box = client.containers.create(name="box", file_ids=[file.id])
+    client.files.delete(file.id)
+    (copy,) = client.containers.files.list(box.id).data
+    assert client.containers.files.content.retrieve(copy.id, container_id=box.id).read() == b"text"
+    with pytest.raises(openai.NotFoundError):
+        client.containers.files.create(box.id, file_id=file.id)
+
+
+def test_an_unknown_file_leaves_no_container_behind(world: World) -> None:
+    known = world.openai.files.create(file=b"text", purpose="user_data")
+    with pytest.raises(openai.NotFoundError, match="No such File object: file-unknown"):
+        world.openai.containers.create(name="box", file_ids=[known.id, "file-unknown"])
+    assert world.openai.containers.list().data == []
+
+
+def test_a_file_is_gone_the_second_it_expires(world: World) -> None:
+    world.freeze()
+    client = world.openai
+    hour = {"anchor": "created_at", "seconds": 3_600}
+    file = client.files.create(file=b"text", purpose="batch", expires_after=hour)
+    assert file.expires_at == NOON + 3_600
+    world.advance(3_599)
+    assert client.files.content(file.id).read() == b"text"
+    world.advance(1)
+    assert client.files.list().data == []
+    for use in (client.files.retrieve, client.files.content, client.files.delete):
+        with pytest.raises(openai.NotFoundError, match=f"No such File object: {file.id}"):
+            use(file.id)
+
+
+def test_batch_files_expire_after_thirty_days_by_themselves(world: World) -> None:
+    world.freeze()
+    batch = world.openai.files.create(file=b"{}", purpose="batch")
+    other = world.openai.files.create(file=b"{}", purpose="user_data")
+    assert (batch.expires_at, other.expires_at) == (NOON + 30 * DAY, None)
