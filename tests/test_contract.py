@@ -12,7 +12,8 @@ a `grade` and `evidence`, the raw `request` and the whole `response`, and where 
 - `crlf: true`: each newline in the request's body goes out as CR LF, as multipart wants it.
 
 Newlines in the head stand for CR LF. A body is exact to its last byte: one that ends without a
-newline stands in a `|-` block. `<masked>` is what no two answers share; its form is checked.
+newline stands in a `|-` block. `<masked>` is what no two answers share; its form is checked. The
+phrase behind the status is left out.
 
 `MOCKSERVER_RECORD=1 pytest tests/test_contract.py` writes the server's answers into the files. Read
 every line of the difference against its evidence before you keep it: a recording proves nothing.
@@ -163,7 +164,9 @@ def server_with(server: MockServer, live_server: MockServer) -> Iterator[Callabl
     with ExitStack() as stack:
 
         def started(settings: dict[str, Any]) -> MockServer:
-            options = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+            options: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
+            }
             if str(settings) not in running:
                 running[str(settings)] = stack.enter_context(MockServer(**options))
             return running[str(settings)]
@@ -182,6 +185,8 @@ def masked(raw: bytes) -> Answer:
     """The answer, with what no two answers share checked for its form and taken out."""
     head, _, body = raw.partition(b"\r\n\r\n")
     lines = head.decode("ascii").split("\r\n")
+    # The phrase after the status is the Python version's: 3.13 renamed that of 413, among others.
+    lines[0] = re.sub(r"^(HTTP/1\.1 \d{3}) .+$", r"\1", lines[0])
     for number, line in enumerate(lines[1:], 1):
         name, _, value = line.partition(": ")
         if name in MASKED:
@@ -307,7 +312,7 @@ SOUND = {
     "grade": "guess",
     "evidence": "Nobody has shown it.",
     "request": "GET /w/sound/v1/containers HTTP/1.1\n",
-    "response": "HTTP/1.1 200 OK\n\n",
+    "response": "HTTP/1.1 200\n\n",
 }
 
 
@@ -327,8 +332,8 @@ def test_the_loader_takes_a_sound_exchange() -> None:
         ({"response": ""}, "has no response"),
         ({"evidense": "typo"}, "no such keys: evidense"),
         ({"refusal": "not_json"}, "has a refusal, but is none"),
-        ({"response": "HTTP/1.1 400 Bad Request\n\n"}, "its refusal is no row of the catalogue"),
-        ({"response": "HTTP/1.1 400 Bad Request\n\n", "refusal": "no_such"}, "its refusal is no row of the catalogue"),
+        ({"response": "HTTP/1.1 400\n\n"}, "its refusal is no row of the catalogue"),
+        ({"response": "HTTP/1.1 400\n\n", "refusal": "no_such"}, "its refusal is no row of the catalogue"),
         ({"request": "GET /v1/containers HTTP/1.1\n"}, "is not sent to the world of its name"),
     ],
 )
@@ -354,7 +359,7 @@ def test_a_defect_gets_the_envelope_too(
     )
     answer = masked(send(world.server, request.encode()))
     assert answer.head.split("\n") == [
-        "HTTP/1.1 500 Internal Server Error",
+        "HTTP/1.1 500",
         "date: <masked>",
         "content-type: application/json",
         "content-length: 175",
