@@ -40,6 +40,6 @@ USER 10001:10001
 WORKDIR /data
 VOLUME /data
 EXPOSE 8080
-HEALTHCHECK --interval=3s --timeout=3s --start-period=10s --retries=3 CMD ["mockserver", "healthcheck"]
+HEALTHCHECK --interval=3s --timeout=3s --start-period=30s --retries=3 CMD ["mockserver", "healthcheck"]
 ENTRYPOINT ["mockserver"]
 CMD ["serve"]
