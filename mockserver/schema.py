@@ -272,7 +272,8 @@ def masked_disposition(name: str) -> str:
 
 
 def disposition(name: str) -> str:
-    """A File's (guess): its name, and again in `filename*` where it is not plain ASCII."""
+    """A File's (guess): its base name, and again in `filename*` where it is not plain ASCII."""
+    name = name.rpartition("/")[2]
     plain = re.sub(r"[^ !#-\[\]-~]", "_", name)
     return f'attachment; filename="{plain}"' + ("" if plain == name else f"; filename*={_extended(name)}")
 

@@ -57,8 +57,8 @@ class World:
         self.server.run(self.server.mock.worlds.set_clock(self.name, clock))
 
     def close(self) -> None:
-        for client in (self.http, self.openai):
-            client.close()
+        for name in {"http", "openai"} & vars(self).keys():  # those that were used
+            getattr(self, name).close()
 
     def __enter__(self) -> "World":
         return self

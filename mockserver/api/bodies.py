@@ -4,6 +4,7 @@ Violations of a model become the API's own refusals here, and nowhere else.
 """
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,6 +26,8 @@ from mockserver.schema import CreateContainerFile
 
 M = TypeVar("M", bound=BaseModel)
 
+logging.getLogger("python_multipart").setLevel(logging.ERROR)  # what a client sends wrong is told to the client
+
 BLOCK = 512 * 1024
 """Bytes that are hashed and written at once, in a thread; a smaller file is written in place."""
 MAX_FIELDS = 100
@@ -34,6 +37,7 @@ MAX_FIELD_BYTES = 1 << 20
 _INTEGER = re.compile(r"[+-]?\d{1,30}")
 _QUOTED = re.compile(r"'([^']*)'")
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)', re.DOTALL)
+_ESCAPE = re.compile(r"%([01][0-9A-Fa-f]|22|7[Ff])")
 _EXPECTED = {
     "string_type": "a string",
     "int_type": "an integer",
@@ -194,7 +198,7 @@ class _Form:
         self._field_bytes = 0
         self._ended = False
         # Of the part that is being parsed:
-        self._header_name = self._header_value = self._disposition = b""
+        self._header_name = self._header_value = self._disposition = self._content_type = b""
         self._name: str | None = None
         self._value = bytearray()
         self._in_file = False
@@ -232,7 +236,7 @@ class _Form:
         }
 
     def _part_begin(self) -> None:
-        self._disposition = b""
+        self._disposition = self._content_type = b""
         self._value = bytearray()
         self._in_file = False
 
@@ -245,6 +249,8 @@ class _Form:
     def _header_end(self) -> None:
         if self._header_name.lower() == b"content-disposition":
             self._disposition = self._header_value
+        elif self._header_name.lower() == b"content-type":
+            self._content_type = self._header_value
         self._header_name = self._header_value = b""
 
     def _headers_finished(self) -> None:
@@ -254,6 +260,8 @@ class _Form:
         if self._name in self._fields or (self._name == "file" and self._file):
             raise errors.DUPLICATE_PARAMETER(param=self._name)
         if self._name == "file":
+            if filename is None and self._content_type:
+                filename = "upload"  # Ruby sends what it reads from memory with a type and without a name
             if filename is None:
                 raise errors.WRONG_TYPE(param="file", expected="a file", got="a string")
             self._in_file = True
@@ -274,7 +282,13 @@ class _Form:
 
     def _part_end(self) -> None:
         if not self._in_file and self._name is not None:
-            self._fields[self._name] = self._value.decode(errors="replace")
+            self._fields |= self._flattened(self._name, self._value)
+
+    def _flattened(self, name: str, value: bytearray) -> dict[str, str]:
+        """A field by its name; the members of an object that Ruby sends as JSON as `name[member]`."""
+        if not self._content_type.startswith(b"application/json"):
+            return {name: value.decode(errors="replace")}
+        return {f"{name}[{key}]": str(member) for key, member in _json_object(bytes(value)).items()}
 
     def _end(self) -> None:
         self._ended = True
@@ -323,7 +337,8 @@ def _names(disposition: bytes) -> tuple[str | None, str | None]:
     """The name and file name of a part, as each client writes them.
 
     `filename*` (RFC 5987, .NET) wins over `filename`; values come quoted or bare, with raw UTF-8,
-    with `\\"` (Go) or with `%22` (browsers, Node, Python) for a quotation mark.
+    with `\\"` (Go) or with `%22` (browsers, Node, Python) for a quotation mark, and likewise for
+    control characters. A `%` before anything else stands for itself.
     """
     found: dict[str, str] = {}
     for key, value in _PARAMETER.findall(disposition.decode(errors="replace")):
@@ -339,6 +354,4 @@ def _unquoted(value: str) -> str:
         value = value[1:-1].replace('\\"', '"').replace("\\\\", "\\")
     else:
         value = value.strip()
-    for escape, character in (("%22", '"'), ("%0D", "\r"), ("%0A", "\n"), ("%0d", "\r"), ("%0a", "\n")):
-        value = value.replace(escape, character)
-    return value
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), value)
