@@ -632,8 +632,8 @@ WHOLE: dict[str, Any] = {
     "memory_limit": "1g",
     "network_policy": {
         "type": "allowlist",
-        "allowed_domains": ["pypi.org"],
-        "domain_secrets": [{"domain": "pypi.org", "name": "TOKEN", "value": "hidden"}],
+        "allowed_domains": ["example.com"],
+        "domain_secrets": [{"domain": "example.com", "name": "TOKEN", "value": "hidden"}],
     },
     "skills": [
         {"type": "skill_reference", "skill_id": "skill_1", "version": "1"},
