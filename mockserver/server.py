@@ -14,9 +14,10 @@ import uvicorn
 from pydantic_core import to_json
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from mockserver import errors
+from mockserver import errors, ids
 from mockserver.api.app import create_app
-from mockserver.clock import Wall
+from mockserver.api.exchange import standing_headers
+from mockserver.clock import Wall, stopwatch
 from mockserver.mock import Mock
 from mockserver.settings import Settings, url
 
@@ -78,14 +79,23 @@ def _open(host: str, port: int, optional: bool) -> socket.socket | None:
 class Protocol(HttpToolsProtocol):
     """uvicorn's, but that what is no HTTP gets the API's envelope too."""
 
+    def on_headers_complete(self) -> None:
+        if self.parser.get_http_version() not in ("1.0", "1.1"):
+            raise ValueError("the request line names no version that is spoken here")
+        super().on_headers_complete()
+
     def send_400_response(self, msg: str) -> None:
         error = errors.MALFORMED_HTTP()
         body = to_json(error.body(), indent=2)
-        self.transport.write(
-            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-            % len(body)
-            + body
-        )
+        headers = [
+            *self.server_state.default_headers,
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            *standing_headers(ids.request(), stopwatch()),
+            (b"connection", b"close"),
+        ]
+        lines = [b"HTTP/1.1 400 Bad Request", *(b"%b: %b" % header for header in headers), b"", body]
+        self.transport.write(b"\r\n".join(lines))
         self.transport.close()
 
 

@@ -1,6 +1,6 @@
 """The application: the API's routes behind its front."""
 
-from typing import Any
+from typing import NoReturn
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
@@ -8,8 +8,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from mockserver import __version__, errors
+from mockserver import __version__
 from mockserver.api import containers, files
+from mockserver.api.exchange import unknown_url
 from mockserver.api.middleware import Front
 from mockserver.mock import Mock
 
@@ -28,7 +29,7 @@ def create_app(mock: Mock) -> FastAPI:
     for router in (containers.router, files.router):
         app.router.routes.extend(router.routes)
     app.add_route("/health", health, methods=["GET"])
-    app.router.default = unknown_url
+    app.router.default = no_route
     return app
 
 
@@ -36,6 +37,5 @@ async def health(request: Request) -> JSONResponse:
     return JSONResponse({"status": "ok", "version": __version__})
 
 
-async def unknown_url(scope: Scope, receive: Receive, send: Send) -> Any:
-    path = scope["raw_path"].decode("ascii", "replace")
-    raise errors.UNKNOWN_URL(method=scope["method"], path=path)
+async def no_route(scope: Scope, receive: Receive, send: Send) -> NoReturn:
+    raise unknown_url(scope)

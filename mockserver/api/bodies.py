@@ -34,7 +34,7 @@ MAX_FIELDS = 100
 MAX_FIELD_BYTES = 1 << 20
 """For all the fields of a form together that are not a file."""
 
-_INTEGER = re.compile(r"[+-]?\d{1,30}")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,30}")
 _QUOTED = re.compile(r"'([^']*)'")
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)', re.DOTALL)
 _ESCAPE = re.compile(r"%([01][0-9A-Fa-f]|22|7[Ff])")
@@ -125,6 +125,8 @@ def _refusal(violation: ErrorDetails) -> APIError:
             return errors.UNKNOWN_PARAMETER(param=param)
         case "union_tag_not_found":
             return errors.MISSING_PARAMETER(param=f"{param}.type")
+        case "union_tag_invalid" if not isinstance(tag := given["type"], str):
+            return errors.WRONG_TYPE(param=f"{param}.type", expected="a string", got=described(tag))
         case "union_tag_invalid":
             supported = errors.listed(_QUOTED.findall(context["expected_tags"]))
             return errors.INVALID_VALUE(value=context["tag"], supported=supported, param=f"{param}.type")
@@ -257,6 +259,8 @@ class _Form:
         self._name, filename = _names(self._disposition)
         if self._name is None:
             raise errors.NOT_MULTIPART(why="A part has no name in its Content-Disposition.")
+        if len(self._fields) >= MAX_FIELDS:
+            raise errors.NOT_MULTIPART(why=f"At most {MAX_FIELDS} fields are taken.")
         if self._name in self._fields or (self._name == "file" and self._file):
             raise errors.DUPLICATE_PARAMETER(param=self._name)
         if self._name == "file":
@@ -274,10 +278,8 @@ class _Form:
             self._file.take(data[start:end])
             return
         self._field_bytes += end - start
-        if self._field_bytes > MAX_FIELD_BYTES or len(self._fields) >= MAX_FIELDS:
-            raise errors.NOT_MULTIPART(
-                why=f"At most {MAX_FIELDS} fields and {MAX_FIELD_BYTES} bytes are taken beside the file."
-            )
+        if self._field_bytes > MAX_FIELD_BYTES:
+            raise errors.NOT_MULTIPART(why=f"At most {MAX_FIELD_BYTES} bytes are taken beside the file.")
         self._value += data[start:end]
 
     def _part_end(self) -> None:

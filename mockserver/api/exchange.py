@@ -153,11 +153,7 @@ class Exchange:
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
 
     async def _start(self, status: int, headers: Headers) -> None:
-        headers += [
-            (b"x-request-id", self.request_id.encode()),
-            (b"openai-processing-ms", b"%d" % ((stopwatch() - self.started) * 1000)),
-            *_FIXED,
-        ]
+        headers += standing_headers(self.request_id, self.started)
         if self.call:
             headers += [(b"x-mock-warning", str(warning).encode()) for warning in self.call.warnings]
         if b"origin" in self.headers:
@@ -173,6 +169,16 @@ class Exchange:
                     left -= len((await self.receive()).get("body", b""))
             except TimeoutError:
                 return
+
+
+def unknown_url(scope: Scope) -> APIError:
+    return errors.UNKNOWN_URL(method=scope["method"], path=scope["raw_path"].decode("ascii", "replace"))
+
+
+def standing_headers(request_id: str, started: float) -> Headers:
+    """What every answer carries."""
+    took = (stopwatch() - started) * 1000
+    return [(b"x-request-id", request_id.encode()), (b"openai-processing-ms", b"%d" % took), *_FIXED]
 
 
 def _wanted(header: bytes, size: int) -> tuple[int, int, int]:
