@@ -4,11 +4,11 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
@@ -102,7 +102,7 @@ def serve(quiet: bool, as_json: bool, **options: Any) -> None:
     by commas; a flag wins over the environment.
     """
     settings = Settings(**options)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    stop = _Stop()
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
 
     import asyncio
@@ -112,16 +112,16 @@ def serve(quiet: bool, as_json: bool, **options: Any) -> None:
     from mockserver.server import CannotBind, bind, build, new_event_loop
     from mockserver.sources import SeedError
 
-    try:
-        sockets = bind(settings.host, settings.port)
-        mock = Mock(settings)
-    except CannotBind as error:
-        _die(error, CANNOT_BIND)
-    except SeedError as error:
-        _die(error, BAD_SEED)
-    except Unusable as error:
-        _die(error, UNUSABLE_DATA)
-    try:
+    with ExitStack() as stack:
+        try:
+            sockets = [stack.enter_context(each) for each in bind(settings.host, settings.port)]
+            mock = stack.enter_context(closing(Mock(settings)))
+        except CannotBind as error:
+            _die(error, CANNOT_BIND)
+        except SeedError as error:
+            _die(error, BAD_SEED)
+        except Unusable as error:
+            _die(error, UNUSABLE_DATA)
         port = sockets[0].getsockname()[1]
         at = url(settings.host[0], port)
         if as_json:
@@ -130,9 +130,7 @@ def serve(quiet: bool, as_json: bool, **options: Any) -> None:
         elif not quiet:
             print(_banner(settings, at, mock), flush=True)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(build(mock).serve(sockets))
-    finally:
-        mock.close()
+            runner.run(stop.serve(build(mock), sockets))
 
 
 @main.command()
@@ -155,6 +153,9 @@ def validate(seeds: tuple[Path, ...], max_upload: int) -> None:
 @click.option("--wait", type=click.FloatRange(min=0), default=0.0, help="Try for so many seconds.", metavar="SECONDS")
 def healthcheck(host: tuple[str, ...], port: int, wait: float) -> None:
     """Exit with 0 if a server answers on this machine, with 1 if none does."""
+    import urllib.error
+    import urllib.request
+
     at = url(host[0], port)
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy would not reach this machine
     until = stopwatch() + wait
@@ -172,6 +173,33 @@ def healthcheck(host: tuple[str, ...], port: int, wait: float) -> None:
 def version() -> None:
     """Print the version."""
     print(f"mockserver {__version__}")
+
+
+class _Stop:
+    """SIGINT and SIGTERM from the first moment on: they end the server, or it ends when it has started.
+
+    A second one doesn't wait for open connections.
+    """
+
+    def __init__(self) -> None:
+        self._server: Any = None
+        self._asked = 0
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._ask)
+
+    async def serve(self, server: Any, sockets: list[socket.socket]) -> None:
+        self._server = server
+        self._tell()
+        await server.serve(sockets)
+
+    def _ask(self, *_: object) -> None:
+        self._asked += 1
+        if self._server:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._server.should_exit = self._asked > 0
+        self._server.force_exit = self._asked > 1
 
 
 def _die(reason: object, code: int) -> NoReturn:

@@ -114,9 +114,17 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.connection = self._connect(wait=0)
+        self.connection = _connect(path, wait=0)
         try:
-            self._check_version()
+            objects = self._checked()
+            _prepare(self.connection)
+            if not objects:
+                self._create()
+        except sqlite3.Error as error:
+            self.connection.close()
+            raise Unusable(
+                f"{path} can't be used as a database ({error}); move it away, or name another directory with --data"
+            ) from error
         except BaseException:
             self.connection.close()
             raise
@@ -172,29 +180,17 @@ class Database:
 
         def bulk() -> T:
             own = Database.__new__(Database)
-            own.path, own.connection = self.path, self._connect(wait=BUSY_SECONDS)
+            own.path, own.connection = self.path, _connect(self.path, wait=BUSY_SECONDS)
             try:
+                _prepare(own.connection)
                 return work(own, *args, **kwargs)
             finally:
                 own.close()
 
         return await asyncio.to_thread(bulk)
 
-    def _connect(self, wait: float) -> sqlite3.Connection:
-        try:
-            connection = sqlite3.connect(
-                self.path, timeout=wait, isolation_level=None, check_same_thread=False, cached_statements=512
-            )
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-            connection.execute("PRAGMA cache_size=-16384")
-        except sqlite3.Error as error:
-            raise Unusable(
-                f"{self.path} can't be opened as a database ({error}); move it away, or name another directory with --data"
-            ) from error
-        return connection
-
-    def _check_version(self) -> None:
+    def _checked(self) -> int:
+        """How many tables and indexes there are, once it is clear that they are ours. Changes nothing."""
         (version,) = self.connection.execute("PRAGMA user_version").fetchone()
         (application,) = self.connection.execute("PRAGMA application_id").fetchone()
         (objects,) = self.connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -205,8 +201,7 @@ class Database:
                 f"{self.path} was written by a newer mockserver (schema {version}, this one knows {SCHEMA_VERSION}); "
                 "upgrade mockserver, or name another directory with --data"
             )
-        if not objects:
-            self._create()
+        return int(objects)
 
     def _create(self) -> None:
         with self.transaction() as tx:
@@ -216,6 +211,19 @@ class Database:
                     tx.execute(str(CreateIndex(index).compile(dialect=_DIALECT)))
             tx.execute(f"PRAGMA application_id={APPLICATION_ID}")
             tx.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+
+def _connect(path: Path, wait: float) -> sqlite3.Connection:
+    try:
+        return sqlite3.connect(path, timeout=wait, isolation_level=None, check_same_thread=False, cached_statements=512)
+    except sqlite3.Error as error:
+        raise Unusable(f"{path} can't be opened ({error}); name another directory with --data") from error
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA cache_size=-16384")
 
 
 @contextmanager

@@ -94,8 +94,8 @@ BAD_WORLD_NAME = Refusal(
 )
 TOO_MANY_WORLDS = Refusal(
     429,
-    "This server already holds {count} worlds, as many as --max-worlds allows. Delete some, or start it "
-    "with a higher --max-worlds (MOCKSERVER_MAX_WORLDS).",
+    "This server holds as many worlds as --max-worlds allows ({count}). Delete some, or start it with a "
+    "higher --max-worlds (MOCKSERVER_MAX_WORLDS).",
     "guess",
     code="too_many_worlds",
     headers=(("x-should-retry", "false"),),

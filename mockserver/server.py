@@ -2,12 +2,11 @@
 
 import asyncio
 import errno
-import signal
 import socket
 import threading
 from collections.abc import Coroutine, Generator, Sequence
 from contextlib import contextmanager
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import uvicorn
@@ -100,24 +99,11 @@ class Protocol(HttpToolsProtocol):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's, but that a stop by signal is a clean end: exit code 0 instead of the signal's."""
+    """uvicorn's, but that signals are the program's: a stop by one is a clean end, not the signal's."""
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A second signal of any kind doesn't wait for open connections."""
-        self.force_exit = self.should_exit
-        self.should_exit = True
+        yield
 
 
 def build(mock: Mock) -> _Server:

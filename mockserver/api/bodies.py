@@ -19,7 +19,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from mockserver import errors
 from mockserver.api.exchange import Exchange, described
-from mockserver.blobs import Blobs, Draft
+from mockserver.blobs import Blobs, Draft, Writer
 from mockserver.errors import APIError
 from mockserver.files import NewFile
 from mockserver.schema import CreateContainerFile
@@ -34,7 +34,7 @@ MAX_FIELDS = 100
 MAX_FIELD_BYTES = 1 << 20
 """For all the fields of a form together that are not a file."""
 
-_INTEGER = re.compile(r"[+-]?[0-9]{1,30}")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,4000}")
 _QUOTED = re.compile(r"'([^']*)'")
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)', re.DOTALL)
 _ESCAPE = re.compile(r"%([01][0-9A-Fa-f]|22|7[Ff])")
@@ -176,7 +176,7 @@ async def read_form(exchange: Exchange, blobs: Blobs, blake2b: bool) -> AsyncIte
             yield await form.read(options.get(b"boundary", b""))
         finally:
             await form.discard()
-    elif kind in (b"", b"application/json"):
+    elif kind in (b"", b"application/json") and not exchange.files_api:
         body = await _whole(exchange, MAX_FIELD_BYTES)
         if not kind and not body.lstrip().startswith(b"{"):
             raise errors.INVALID_UPLOAD()
@@ -299,7 +299,7 @@ class _Form:
 class _Sink:
     """Bytes of a file on their way to the disk: one block is written while the next one fills."""
 
-    def __init__(self, draft: Draft, writer: Any, limit: int) -> None:
+    def __init__(self, draft: Draft, writer: Writer, limit: int) -> None:
         self._draft = draft
         self._writer = writer
         self._limit = limit
@@ -322,7 +322,7 @@ class _Sink:
     async def finish(self) -> Draft:
         await self._written()
         self._writer.write(self._block)
-        return self._writer.finish()  # type: ignore[no-any-return]
+        return self._writer.finish()
 
     async def discard(self) -> None:
         if self._writing:
