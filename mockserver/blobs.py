@@ -9,10 +9,25 @@ file's name.
 import hashlib
 import itertools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from sqlalchemy import bindparam, select
+
+from mockserver import tables
+from mockserver.database import Busy, Database, Statement, Transaction, table
+
+_FILE = table(tables.File)
+_COPY = table(tables.ContainerFile)
+_used = Statement(
+    select(_FILE.c.digest)
+    .where(_FILE.c.digest == bindparam("digest"))
+    .union_all(select(_COPY.c.digest).where(_COPY.c.digest == bindparam("digest")))
+    .limit(1)
+)
 
 
 @dataclass(slots=True)
@@ -54,7 +69,10 @@ class Writer:
 
 
 class Blobs:
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, database: Database) -> None:
+        self._database = database
+        self._dropped: set[str] = set()
+        self._held = 0
         self._blobs = directory / "blobs"
         self._uploads = directory / "uploads"
         self._numbers = itertools.count()
@@ -87,17 +105,43 @@ class Blobs:
         """For reading from the start; stays readable when the blob is removed meanwhile."""
         return self._path(digest).open("rb", buffering=0)
 
-    def remove(self, digest: str) -> None:
-        """Called under the write lock, when no row names the blob any more."""
-        self._path(digest).unlink(missing_ok=True)
+    def dropped(self, digests: Iterable[str]) -> None:
+        """These may be named by no row any more, once the transaction that says so is committed."""
+        self._dropped.update(digests)
 
-    def sweep(self, referenced: Callable[[str], bool]) -> None:
+    def release(self) -> None:
+        """Remove what was dropped and is named by no row, under the lock that `keep` takes too.
+
+        Leaves it to the next time while someone else writes, or copies rows: the caller's work is
+        done, and to raise Busy here would have it repeated.
+        """
+        if self._held or not self._dropped:
+            return
+        with suppress(Busy), self._database.transaction() as tx:
+            for digest in self._dropped:
+                if not self._in_use(tx, digest):
+                    self._path(digest).unlink(missing_ok=True)
+            self._dropped.clear()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Remove nothing meanwhile: rows are being copied, and name their blobs only when that is done."""
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+
+    def sweep(self) -> None:
         """Remove what a crash left behind. Only while nobody else has the directory."""
         for upload in self._uploads.iterdir():
             upload.unlink()
         for blob in self._blobs.glob("??/*"):
-            if not referenced(blob.name):
+            if not self._in_use(self._database.snapshot, blob.name):
                 blob.unlink()
+
+    def _in_use(self, tx: Transaction, digest: str) -> bool:
+        return _used.value(tx, digest=digest) is not None
 
     def _path(self, digest: str) -> Path:
         return self._blobs / digest[:2] / digest

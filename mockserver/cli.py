@@ -17,7 +17,7 @@ import click
 
 from mockserver import __version__
 from mockserver.clock import stopwatch
-from mockserver.settings import Settings, environment_name, flag, url
+from mockserver.settings import Settings, environment_name, flag, switch, url
 
 CANNOT_BIND, BAD_SEED, UNUSABLE_DATA = 3, 4, 5
 
@@ -59,6 +59,7 @@ def _settings(*only: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
                 continue
             command = click.option(
                 flag(setting.name),
+                is_flag=setting.metadata["parse"] is switch,
                 type=_Parsed(setting.metadata["parse"]),
                 default=setting.default,
                 multiple=setting.metadata["many"],

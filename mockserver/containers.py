@@ -6,9 +6,10 @@ worked out from its row whenever it matters. Every use but listing containers co
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, case, delete, select, update
 
 from mockserver import errors, ids, profiles, schema, tables
 from mockserver.blobs import Blobs
@@ -34,6 +35,16 @@ _refresh = Statement(
     .where(_CONTAINER.c.world == bindparam("of"), _CONTAINER.c.id == bindparam("used"))
     .where(_CONTAINER.c.last_active_at < bindparam("now"))
     .values(last_active_at=bindparam("now"))
+)
+_expires_at = (
+    case((_CONTAINER.c.expires_anchor == "created_at", _CONTAINER.c.created_at), else_=_CONTAINER.c.last_active_at)
+    + _CONTAINER.c.expires_minutes * 60
+)
+_expiring = Statement(
+    select(_CONTAINER.c.id)
+    .where(_CONTAINER.c.world == bindparam("world"))
+    .where(_expires_at > bindparam("after"), _expires_at <= bindparam("until"))
+    .order_by(_CONTAINER.c.created_at, _CONTAINER.c.seq)
 )
 _find_file = Rows(select(_FILE).where(*_this_file), tables.ContainerFile)
 _newest_copy = Rows(
@@ -75,7 +86,8 @@ class Containers:
             insertion(tables.Container).run(tx, **row.model_dump())
             for file_id in body.file_ids:
                 self._copy(tx, call, row.id, file_id, "file_ids")
-            return _shown(row, now)
+        call.touch("created", row.id)
+        return _shown(row, now)
 
     def list(self, call: Call, query: schema.ListContainers) -> schema.ContainerList:
         """Shows every container as active just now, as the live API does, and prolongs none."""
@@ -95,11 +107,12 @@ class Containers:
         inside = {"world": call.world.id, "container": container_id}
         with self._database.transaction() as tx:
             row = self._found(tx, call, container_id)
-            digests = [digest for (digest,) in _digests.tuples(tx, **inside)]
+            self._blobs.dropped(digest for (digest,) in _digests.tuples(tx, **inside))
             _delete_files.run(tx, **inside)
             _delete.run(tx, world=call.world.id, id=container_id)
             _containers.bury(tx, row, "containers", self._worlds.take(tx, call.world.id))
-        self._files.release(digests)
+        self._blobs.release()
+        call.touch("deleted", container_id)
         return schema.ContainerDeleted(id=container_id)
 
     def use(self, call: Call, container_id: str) -> None:
@@ -144,7 +157,9 @@ class Containers:
             _refresh.run(tx, of=container.world, used=container.id, now=now)
             _files.bury(tx, row, _graves(container_id), self._worlds.take(tx, call.world.id))
             _delete_file.run(tx, world=call.world.id, container=container_id, id=row.id)
-        self._files.release([row.digest])
+            self._blobs.dropped([row.digest])
+        self._blobs.release()
+        call.touch("deleted", row.id)
         return schema.ContainerFileDeleted(id=file_id)
 
     def file_content(self, call: Call, container_id: str, file_id: str) -> schema.Content:
@@ -152,6 +167,10 @@ class Containers:
         row = self._found_file(self._database.snapshot, call, container_id, file_id)
         name = row.path.rpartition("/")[2]
         return schema.Content(self._blobs.open(row.digest), schema.media_type(name), schema.masked_disposition(name))
+
+    def expiring(self, database: Database, world: int, after: int, until: int) -> Sequence[str]:
+        """Ids of those that expire later than `after` and not later than `until`, in unused time."""
+        return [id for (id,) in _expiring.tuples(database.snapshot, world=world, after=after, until=until)]
 
     def _found(self, tx: Transaction, call: Call, container_id: str) -> tables.Container:
         row = _find.first(tx, world=call.world.id, id=container_id)
@@ -212,6 +231,7 @@ class Containers:
             file_id=file_id,
         )
         insertion(tables.ContainerFile).run(tx, **row.model_dump())
+        call.touch("created", row.id)
         return _shown_file(row)
 
 

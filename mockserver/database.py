@@ -22,6 +22,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from mockserver import clock, tables
 
 SCHEMA_VERSION = 1
+SQLITE_VERSION = sqlite3.sqlite_version
 APPLICATION_ID = 0x6F636D73
 """Marks the file as this program's own (`ocms`), in SQLite's header."""
 
@@ -59,6 +60,10 @@ class Statement:
     def run(self, tx: Transaction, **values: Any) -> int:
         """How many rows it changed."""
         return self._execute(tx, values).rowcount
+
+    def run_all(self, tx: Transaction, rows: Iterable[dict[str, Any]]) -> None:
+        """Once for each row of values."""
+        tx.executemany(self.sql, rows)
 
     def tuples(self, tx: Transaction, **values: Any) -> list[tuple[Any, ...]]:
         return self._execute(tx, values).fetchall()
@@ -157,6 +162,17 @@ class Database:
     def snapshot(self) -> Transaction:
         """For reading by single statements, each of which sees one state of everything."""
         return self.connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Transaction]:
+        """A connection of its own that goes on seeing the state of this moment, whatever is written."""
+        connection = _connect(self.path, wait=BUSY_SECONDS)
+        try:
+            connection.execute("BEGIN")
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # from here on the state stands
+            yield connection
+        finally:
+            connection.close()
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Work bounded by a page of rows, right here: SQLite answers in tens of microseconds, a

@@ -63,6 +63,10 @@ class Refusal:
         )
 
 
+class ControlRefusal(Refusal):
+    """A refusal of the control plane, which the live API has not."""
+
+
 # Authentication
 
 MISSING_KEY = Refusal(
@@ -99,6 +103,14 @@ TOO_MANY_WORLDS = Refusal(
     "guess",
     code="too_many_worlds",
     headers=(("x-should-retry", "false"),),
+)
+
+WORLD_GONE = Refusal(
+    409,
+    "The world was deleted while this request was under way. Send it again.",
+    "guess",
+    code="world_gone",
+    headers=(("x-should-retry", "true"),),
 )
 
 # Parameters and bodies
@@ -237,7 +249,44 @@ SERVER_ERROR = Refusal(
     type="server_error",
 )
 
-CATALOGUE: dict[str, Refusal] = {name.lower(): row for name, row in list(globals().items()) if isinstance(row, Refusal)}
+# The control plane
+
+WORLD_NOT_FOUND = ControlRefusal(404, "There is no world '{name}'.", "guess", code="world_not_found")
+WORLD_EXISTS = ControlRefusal(409, "There is a world '{name}' already; reset it instead.", "guess", code="world_exists")
+SNAPSHOT_NOT_FOUND = ControlRefusal(
+    404, "World '{world}' has no snapshot '{name}'.", "guess", code="snapshot_not_found"
+)
+BAD_SNAPSHOT_NAME = ControlRefusal(
+    400,
+    "Invalid snapshot name: '{name}'. It is made like a world's: letters, digits, dots, underscores, hyphens.",
+    "guess",
+    code="invalid_snapshot_name",
+)
+BAD_PARAMETER = ControlRefusal(400, "{problem}", "guess", "{param}", "invalid_parameter")
+FORBIDDEN_HOST = ControlRefusal(
+    403,
+    "The control plane answers only to hosts of this machine, not to '{host}'. Allow it with --allow-host.",
+    "guess",
+    code="forbidden_host",
+)
+FORBIDDEN_ORIGIN = ControlRefusal(
+    403, "The control plane takes no requests from web pages of other origins.", "guess", code="forbidden_origin"
+)
+WRONG_TOKEN = ControlRefusal(
+    401,
+    "The control plane wants the token given with --control-token, as: Authorization: Bearer TOKEN.",
+    "guess",
+    code="wrong_token",
+)
+CONTROL_CLOSED = ControlRefusal(
+    403,
+    "The control plane is closed, because the server listens on an address of the network. Start it with "
+    "--control-token TOKEN, or with --control-open to let everybody in.",
+    "guess",
+    code="control_closed",
+)
+
+CATALOGUE: dict[str, Refusal] = {name.lower(): row for name, row in list(globals().items()) if type(row) is Refusal}
 """Every refusal by its name in lower case."""
 
 

@@ -1,7 +1,6 @@
 """The Files API, as far as containers need it: Files, their contents, and which blobs are in use."""
 
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -9,7 +8,7 @@ from sqlalchemy import bindparam, delete, or_, select
 
 from mockserver import errors, ids, schema, tables
 from mockserver.blobs import Blobs, Draft
-from mockserver.database import Busy, Database, Rows, Statement, Transaction, insertion, table
+from mockserver.database import Database, Rows, Statement, Transaction, insertion, table
 from mockserver.paging import Listing, ends
 from mockserver.worlds import Call, Worlds
 
@@ -20,18 +19,17 @@ BATCH_EXPIRY = 30 * 24 * 3_600
 """Files of purpose `batch` expire by themselves (doc)."""
 
 _FILE = table(tables.File)
-_COPY = table(tables.ContainerFile)
 _here = (_FILE.c.world == bindparam("world"), _FILE.c.id == bindparam("id"))
 _unexpired = or_(_FILE.c.expires_at.is_(None), _FILE.c.expires_at > bindparam("now"))
 
 _find = Rows(select(_FILE).where(*_here, _unexpired), tables.File)
-_delete = Statement(delete(_FILE).where(*_here))
-_used = Statement(
-    select(_FILE.c.digest)
-    .where(_FILE.c.digest == bindparam("digest"))
-    .union_all(select(_COPY.c.digest).where(_COPY.c.digest == bindparam("digest")))
-    .limit(1)
+_expiring = Statement(
+    select(_FILE.c.id)
+    .where(_FILE.c.world == bindparam("world"))
+    .where(_FILE.c.expires_at > bindparam("after"), _FILE.c.expires_at <= bindparam("until"))
+    .order_by(_FILE.c.created_at, _FILE.c.seq)
 )
+_delete = Statement(delete(_FILE).where(*_here))
 _listing = Listing(tables.File, scope=("world",), prefix="file", live=_unexpired)
 
 
@@ -49,7 +47,6 @@ class Files:
         self._database = database
         self._blobs = blobs
         self._worlds = worlds
-        self._released: set[str] = set()
 
     def create(self, call: Call, form: NewFile) -> schema.File:
         purpose, expiry = self._checked(form)
@@ -71,7 +68,8 @@ class Files:
             )
             self._blobs.keep(form.file)
             insertion(tables.File).run(tx, **row.model_dump())
-            return _shown(row)
+        call.touch("created", row.id)
+        return _shown(row)
 
     def list(self, call: Call, query: schema.ListFiles) -> schema.FileList:
         values = {"world": call.world.id, "now": call.world.now()}
@@ -86,7 +84,9 @@ class Files:
             row = self._found(tx, call, file_id)
             _listing.bury(tx, row, "files", self._worlds.take(tx, call.world.id))
             _delete.run(tx, world=call.world.id, id=file_id)
-        self.release([row.digest])
+            self._blobs.dropped([row.digest])
+        self._blobs.release()
+        call.touch("deleted", file_id)
         return schema.FileDeleted(id=file_id)
 
     def content(self, call: Call, file_id: str) -> schema.Content:
@@ -97,25 +97,13 @@ class Files:
             self._blobs.open(row.digest), "application/octet-stream", schema.disposition(row.filename)
         )
 
+    def expiring(self, database: Database, world: int, after: int, until: int) -> Sequence[str]:
+        """Ids of those that expire later than `after` and not later than `until`."""
+        return [id for (id,) in _expiring.tuples(database.snapshot, world=world, after=after, until=until)]
+
     def find(self, tx: Transaction, call: Call, file_id: str) -> tables.File | None:
         """A File that has neither been deleted nor expired."""
         return _find.first(tx, world=call.world.id, id=file_id, now=call.world.now())
-
-    def release(self, digests: Iterable[str]) -> None:
-        """Remove those blobs that no row names any more, once the rows' deletion is committed.
-
-        While someone else writes it leaves them to the next deletion: the caller's work is done, and
-        to raise Busy here would have it repeated.
-        """
-        self._released.update(digests)
-        with suppress(Busy), self._database.transaction() as tx:
-            for digest in self._released:
-                if not self.in_use(tx, digest):
-                    self._blobs.remove(digest)
-            self._released.clear()
-
-    def in_use(self, tx: Transaction, digest: str) -> bool:
-        return _used.value(tx, digest=digest) is not None
 
     def _found(self, tx: Transaction, call: Call, file_id: str) -> tables.File:
         if row := self.find(tx, call, file_id):

@@ -11,6 +11,7 @@ from mockserver.clock import Wall
 from mockserver.containers import Containers
 from mockserver.database import Database, Unusable, directory_lock
 from mockserver.files import Files
+from mockserver.journal import Journal
 from mockserver.profiles import PROFILES
 from mockserver.seeds import Seed, plant, read_seeds
 from mockserver.settings import Settings
@@ -26,22 +27,32 @@ class Mock:
     def __init__(self, settings: Settings, wall: Wall | None = None) -> None:
         self.settings = settings
         self.wall = wall or Wall()
+        self.started = self.wall.now()
         self.seed: Seed = read_seeds(settings.seed, settings.max_upload)
         with ExitStack() as stack:
             self.directory = _directory(settings.data, stack)
             stack.enter_context(directory_lock(self.directory / "lock"))
             self.database = Database(self.directory / "mockserver.db")
             stack.callback(self.database.close)
-            self.blobs = Blobs(self.directory)
-            profile = PROFILES[settings.profile]
-            self.worlds = Worlds(self.database, self.wall, profile, settings.id_seed, settings.max_worlds)
+            self.run = self.database.run
+            self.blobs = Blobs(self.directory, self.database)
+            self.journal = Journal()
+            self.worlds = Worlds(
+                self.database,
+                self.blobs,
+                self.wall,
+                profile=PROFILES[settings.profile],
+                id_seed=settings.id_seed,
+                maximum=settings.max_worlds,
+                idle_seconds=settings.idle_seconds,
+                gone=self.journal.forget,
+            )
             self.files = Files(self.database, self.blobs, self.worlds)
             self.containers = Containers(self.database, self.blobs, self.worlds, self.files)
             self.kept_worlds: Sequence[str] = self.worlds.names()
             self.worlds.clear_templates()
             plant(self.seed, self.worlds, self.blobs, self.wall)
-            self.blobs.sweep(lambda digest: self.files.in_use(self.database.snapshot, digest))
-            self.run = self.database.run
+            self.blobs.sweep()
             self._stack = stack.pop_all()
 
     def close(self) -> None:

@@ -11,12 +11,14 @@ from typing import Any, Self, TypeVar
 
 import uvicorn
 from pydantic_core import to_json
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mockserver import errors, ids
 from mockserver.api.app import create_app
 from mockserver.api.exchange import standing_headers
 from mockserver.clock import Wall, stopwatch
+from mockserver.control.app import create_control
 from mockserver.mock import Mock
 from mockserver.settings import Settings, url
 
@@ -106,9 +108,22 @@ class _Server(uvicorn.Server):
         yield
 
 
+class _Faces:
+    """What is under /_mock goes to the control plane, all else to the API."""
+
+    def __init__(self, mock: Mock) -> None:
+        self._api = create_app(mock)
+        self._control = create_control(mock)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        app = self._control if path.startswith("/_mock/") or path == "/_mock" else self._api
+        await app(scope, receive, send)
+
+
 def build(mock: Mock) -> _Server:
     config = uvicorn.Config(
-        create_app(mock),
+        _Faces(mock),
         http=Protocol,
         ws="none",
         lifespan="off",

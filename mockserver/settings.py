@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from mockserver.clock import parse_duration
 from mockserver.profiles import PROFILES
 
 ENVIRONMENT = "MOCKSERVER_"
@@ -29,6 +30,19 @@ def count(text: str) -> int:
     if text.isascii() and text.isdigit() and 0 < int(text) <= 1_000_000_000:
         return int(text)
     raise ValueError(f"{text!r} is not a count; give a whole number from 1")
+
+
+def lifetime(text: str) -> float:
+    """Seconds in `90m`; endless in `never`."""
+    return float("inf") if text == "never" else parse_duration(text)
+
+
+def switch(text: str) -> bool:
+    if text.lower() in ("1", "true", "yes", "on"):
+        return True
+    if text.lower() in ("0", "false", "no", "off", ""):
+        return False
+    raise ValueError(f"{text!r} is neither yes nor no")
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
@@ -71,12 +85,25 @@ class Settings:
     max_upload: int = _setting(512 << 20, "Largest file that can be uploaded.", size, shown="512MB")
     max_body: int = _setting(80 << 20, "Largest JSON body; inline skills may take 67 MB each.", size, shown="80MB")
     max_worlds: int = _setting(10_000, "How many worlds may exist at once.", count, shown="10000")
+    world_ttl: float | None = _setting(
+        None, "Retire worlds unused for so long, or never; 1h where the data are temporary.", lifetime
+    )
+    control_token: str | None = _setting(None, "Token that the control plane asks for.", key)
+    control_open: bool = _setting(False, "Open the control plane to the network without a token.", switch)
+    allow_host: tuple[str, ...] = _setting((), "Host name under which the control plane answers too.", many=True)
     id_seed: str = _setting(
         "mockserver", "What ids are derived from; another seed gives other ids.", shown="mockserver"
     )
     log_level: str = _setting(
         "warning", f"Least severe messages to log: {', '.join(LOG_LEVELS)}.", one_of(*LOG_LEVELS), shown="warning"
     )
+
+    @property
+    def idle_seconds(self) -> float:
+        """How long a world may be unused before it is retired."""
+        if self.world_ttl is not None:
+            return self.world_ttl
+        return float("inf") if self.data else 3_600.0
 
 
 def environment_name(setting: str) -> str:

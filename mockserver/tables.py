@@ -24,14 +24,19 @@ _CLUSTERED = {"sqlite_with_rowid": False}
 
 
 class World(Table, table=True):
-    """A world, or with a null name what no request can reach: a template or a half-made fork."""
+    """A world, or with a null name what no request can reach: a template, a snapshot, a half-made copy."""
 
     __tablename__ = "worlds"
+    __table_args__ = (Index("worlds_snapshots", "snapshot_of", "snapshot", unique=True),)
 
     id: int | None = Field(default=None, primary_key=True)
     name: str | None = Field(default=None, unique=True)
     template_of: str | None = Field(default=None, unique=True)
     """`*` for the template of every world; a name for that world's own."""
+    snapshot_of: str | None = None
+    """The name of the world that this is a snapshot of."""
+    snapshot: str | None = None
+    """The snapshot's own name."""
     id_seed: bytes = Field(sa_type=LargeBinary)
     ordinal: int = Field(default=0, sa_type=BigInteger)
     """The last ordinal handed out, for ids and for `seq`."""
@@ -121,3 +126,20 @@ class Tombstone(Table, table=True):
     seq: int = Field(sa_type=BigInteger)
     created_at: int = _time()
     ordinal: int = Field(sa_type=BigInteger)
+
+
+class Fault(Table, table=True):
+    """A rule of what to break, and how often it matched and fired."""
+
+    __tablename__ = "faults"
+    __table_args__ = (_CLUSTERED,)
+
+    world: int = Field(primary_key=True)
+    id: str = Field(primary_key=True)
+    position: int = Field(sa_type=BigInteger)
+    rule: str
+    """JSON, as given."""
+    matched: int = Field(default=0, sa_type=BigInteger)
+    fired: int = Field(default=0, sa_type=BigInteger)
+    created_at: int = _time()
+    """By the world's clock."""

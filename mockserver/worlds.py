@@ -1,24 +1,30 @@
-"""Worlds: isolated universes of objects, each with its own clock, ids and profile.
+"""Worlds: isolated universes of objects, each with its own clock, ids, profile and faults.
 
 A world comes into being on first use, as a fork of the template that the seeds describe: rows are
 copied under another world id, contents never. The world keeps its distance from the template's
 instant: every time moves by as much as has passed since the template was made, so that what was
 seeded nineteen minutes old is nineteen minutes old in a world that starts an hour later.
+
+Snapshots are forks without a name, and restoring forks them back: the copy is made beside the world,
+then takes its name in one step, so that a client sees all of the old or all of the new.
 """
 
 import asyncio
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+from weakref import WeakValueDictionary
 
-from sqlalchemy import Table, bindparam, delete, func, insert, select, tuple_, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
-from mockserver import errors, ids, tables
+from mockserver import copies, errors, ids, tables
+from mockserver.blobs import Blobs
 from mockserver.clock import Clock, Wall
 from mockserver.database import Database, Rows, Statement, Transaction, insertion, table
+from mockserver.faults import Rule, load_rules
 from mockserver.profiles import Profile, Warned
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -26,35 +32,42 @@ DEFAULT = "default"
 EVERYONE = "*"
 """The template of every world that has none of its own."""
 
-BATCH = 2_000
-"""Rows copied in one transaction; a larger template is copied outside the event loop."""
-
 _WORLD = table(tables.World)
-_OBJECTS = [table(row) for row in (tables.File, tables.Container, tables.ContainerFile, tables.Tombstone)]
+_this = _WORLD.c.id == bindparam("of")
+_named = _WORLD.c.name.is_not(None)
 
 _by_name = Rows(select(_WORLD).where(_WORLD.c.name == bindparam("name")), tables.World)
 _template = Rows(select(_WORLD).where(_WORLD.c.template_of == bindparam("name")), tables.World)
-_names = Statement(select(_WORLD.c.name).where(_WORLD.c.name.is_not(None)).order_by(_WORLD.c.name))
-_count = Statement(select(func.count()).select_from(_WORLD).where(_WORLD.c.name.is_not(None)))
-_nameless = Statement(select(_WORLD.c.id).where(_WORLD.c.name.is_(None)))
+_snapshot = Rows(
+    select(_WORLD).where(_WORLD.c.snapshot_of == bindparam("world"), _WORLD.c.snapshot == bindparam("name")),
+    tables.World,
+)
+_all = Rows(select(_WORLD).where(_named).order_by(_WORLD.c.name), tables.World)
+_snapshots = Rows(select(_WORLD).where(_WORLD.c.snapshot_of == bindparam("world")).order_by(_WORLD.c.id), tables.World)
+_count = Statement(select(func.count()).select_from(_WORLD).where(_named))
+_count_snapshots = Statement(select(func.count()).select_from(_WORLD).where(_WORLD.c.snapshot.is_not(None)))
+_left_over = Statement(select(_WORLD.c.id).where(_WORLD.c.name.is_(None), _WORLD.c.snapshot.is_(None)))
 _insert = Statement(
     insert(_WORLD).values({c.name: bindparam(c.name) for c in _WORLD.c if c.name != "id"}).returning(_WORLD.c.id)
 )
-_rename = Statement(update(_WORLD).where(_WORLD.c.id == bindparam("world")).values(name=bindparam("new")))
+_title = Statement(
+    update(_WORLD)
+    .where(_this)
+    .values(name=bindparam("new"), snapshot_of=bindparam("new_of"), snapshot=bindparam("new_snapshot"))
+)
 _set_clock = Statement(
     update(_WORLD)
-    .where(_WORLD.c.id == bindparam("of"))
+    .where(_this)
     .values(clock_virtual=bindparam("virtual"), clock_wall=bindparam("anchor"), clock_rate=bindparam("rate"))
 )
-_erase = Statement(delete(_WORLD).where(_WORLD.c.id == bindparam("world")))
+_set_profile = Statement(update(_WORLD).where(_this).values(profile=bindparam("new")))
+_erase = Statement(delete(_WORLD).where(_this))
 _take = Statement(
     update(_WORLD)
-    .where(_WORLD.c.id == bindparam("world"))
+    .where(_this, _named | _WORLD.c.template_of.is_not(None))
     .values(ordinal=_WORLD.c.ordinal + bindparam("count"))
     .returning(_WORLD.c.ordinal)
 )
-_purge = [Statement(delete(each).where(each.c.world == bindparam("of"))) for each in _OBJECTS]
-_size = [Statement(select(func.count()).where(each.c.world == bindparam("of"))) for each in _OBJECTS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +80,7 @@ class World:
     id_seed: bytes
     profile: Profile
     wall: Wall
+    faults: tuple[Rule, ...] = ()
 
     def now(self) -> int:
         """Whole seconds since the epoch, by the world's own clock."""
@@ -75,65 +89,222 @@ class World:
 
 @dataclass(slots=True)
 class Call:
-    """One use of the API in a world, and what its answer will warn of."""
+    """One use of the API in a world: what its answer will warn of, and what it did to which objects."""
 
-    world: World
+    worlds: "Worlds"
+    entered: World
     warnings: list[Warned] = field(default_factory=list)
+    touched: list[tuple[str, str]] = field(default_factory=list)
+    """`created`, `changed` or `deleted`, and an id."""
+
+    @property
+    def world(self) -> World:
+        """The world as it is now: while a body was read it may have been reset or restored."""
+        return self.worlds.current(self.entered)
 
     def warn(self, warning: Warned) -> None:
         if warning not in self.warnings:
             self.warnings.append(warning)
 
+    def touch(self, how: str, id: str) -> None:
+        self.touched.append((how, id))
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A state of a world that can be gone back to, with the world's time when it was taken."""
+
+    world: str
+    name: str
+    instant: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """A copy to be made: whose rows (None: no rows), how far their times move, and its own row."""
+
+    source: int | None
+    shift: int
+    row: dict[str, Any]
+    title: dict[str, str | None]
+
+
+Describe = Callable[[Transaction], _Copy]
+"""Says what to copy, from the very state of the database that the rows are then read from."""
+
 
 class Worlds:
-    def __init__(self, database: Database, wall: Wall, profile: Profile, id_seed: str, maximum: int) -> None:
+    """`gone` hears the name of each world whose state ends: reset, restored, deleted, retired."""
+
+    def __init__(
+        self,
+        database: Database,
+        blobs: Blobs,
+        wall: Wall,
+        profile: Profile,
+        id_seed: str,
+        maximum: int,
+        idle_seconds: float,
+        gone: Callable[[str], None],
+    ) -> None:
         self._database = database
+        self._blobs = blobs
         self._wall = wall
         self._profile = profile
         self._id_seed = id_seed
         self._maximum = maximum
+        self._idle_seconds = idle_seconds
+        self._gone = gone
         self._known: dict[str, World] = {}
-        self._creating = asyncio.Lock()
+        self._used: dict[str, float] = {}
+        """When each world was last used, by the wall; only of those known to this process."""
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """One for each world that is being made, replaced or removed."""
+
+    # Use
+
+    async def call(self, name: str) -> Call:
+        """Enter a world, which is made on first use. Refuses bad names, and one world too many."""
+        world = self._known.get(name) or await self.resolve(name)
+        self._used[name] = self._wall.now()
+        return Call(self, world)
 
     async def resolve(self, name: str) -> World:
-        """The world of that name, made on first use. Refuses malformed names and one world too many."""
+        """The world of that name, made if there is none, without counting as its use."""
         if world := self._known.get(name):
             return world
         if not NAME.fullmatch(name):
             raise errors.BAD_WORLD_NAME(name=name[:80])
-        async with self._creating:
-            row = _by_name.first(self._database.snapshot, name=name)
-            if row is None:
-                row = await self._fork_template(name)
-            return self._known.setdefault(name, self._opened(row, name))
+        async with self._lock(name):
+            if world := self._known.get(name):
+                return world
+            if row := _by_name.first(self._database.snapshot, name=name):
+                return self._know(self._opened(row))
+            await self._make_room(name)
+            return await self._make(lambda read: self._from_template(read, name), name)
 
-    async def set_clock(self, name: str, clock: Clock) -> None:
-        """Give a world another time. One that goes back can revive what had expired."""
-        world = await self.resolve(name)
-        await self._database.run(self._write_clock, world.id, clock)
-        self._known[name] = replace(world, clock=clock)
-
-    def _write_clock(self, world: int, clock: Clock) -> None:
-        with self._database.transaction() as tx:
-            _set_clock.run(tx, of=world, virtual=clock.virtual, anchor=clock.wall, rate=clock.rate)
-
-    def names(self) -> list[str]:
-        return [name for (name,) in _names.tuples(self._database.snapshot)]
+    def current(self, world: World) -> World:
+        return self._known.get(world.name, world)
 
     def take(self, tx: Transaction, world: int, count: int = 1) -> int:
         """The first of `count` new ordinals. Every write starts here: it locks the world's row."""
-        last = _take.value(tx, world=world, count=count)
+        last = _take.value(tx, of=world, count=count)
         if last is None:
-            raise LookupError(f"world {world} is gone")
+            raise errors.WORLD_GONE()
         return int(last) - count + 1
 
+    # Control
+
+    def names(self) -> list[str]:
+        return [row.name or "" for row in _all.all(self._database.snapshot)]
+
+    def find(self, name: str) -> World:
+        """A world that there is; looking at it makes none and is no use of it."""
+        if world := self._known.get(name):
+            return world
+        row = _by_name.first(self._database.snapshot, name=name)
+        if row is None:
+            raise errors.WORLD_NOT_FOUND(name=name[:80])
+        return self._know(self._opened(row))
+
+    def used(self, name: str) -> float | None:
+        """When it was last used, in seconds since the epoch by the machine; None: not since the start."""
+        return self._used.get(name)
+
+    async def create(
+        self, name: str, *, empty: bool = False, fork_of: str | None = None, snapshot: str | None = None
+    ) -> World:
+        """Make a world from the template, empty, or as a fork: of a world, or of a snapshot of one."""
+        if not NAME.fullmatch(name):
+            raise errors.BAD_WORLD_NAME(name=name[:80])
+        async with self._lock(name):
+            if _by_name.first(self._database.snapshot, name=name):
+                raise errors.WORLD_EXISTS(name=name)
+            await self._make_room(name)
+            if fork_of is not None:
+                return await self._make(lambda read: self._fork(read, fork_of, snapshot, name), name)
+            return await self._make(lambda read: self._from_template(read, name, empty), name)
+
+    async def reset(self, name: str, *, empty: bool = False) -> World:
+        """Back to the template, or to nothing; makes the world if there is none."""
+        if not NAME.fullmatch(name):
+            raise errors.BAD_WORLD_NAME(name=name[:80])
+        async with self._lock(name):
+            return await self._make(lambda read: self._from_template(read, name, empty), name)
+
+    async def delete(self, name: str) -> None:
+        async with self._lock(name):
+            world = self.find(name)
+            for snapshot in self.snapshots(name):
+                await self._remove_snapshot(snapshot)
+            await self._database.run(self._set_title, world.id, {})
+            self._forget(name)
+            await self._remove(world.id)
+
+    async def retire(self, idle_seconds: float) -> list[str]:
+        """Delete the worlds that were not used for so long by the machine's time; `default` stays."""
+        since = self._wall.now() - idle_seconds
+        idle = [
+            name for name in self.names() if name != DEFAULT and self._used.setdefault(name, self._wall.now()) <= since
+        ]
+        for name in idle:
+            await self.delete(name)
+        return idle
+
+    async def set_clock(self, name: str, clock: Clock) -> World:
+        """Give a world another time. One that goes back can revive what had expired."""
+        world = await self.resolve(name)
+        values = {"of": world.id, "virtual": clock.virtual, "anchor": clock.wall, "rate": clock.rate}
+        await self._database.run(self._write, _set_clock, values)
+        return self._know(replace(self._known[name], clock=clock))
+
+    async def set_profile(self, name: str, profile: Profile | None) -> World:
+        """Give a world its own switches, or with None the server's."""
+        world = await self.resolve(name)
+        await self._database.run(self._write, _set_profile, {"of": world.id, "new": _switches(profile)})
+        return self._know(replace(self._known[name], profile=profile or self._profile))
+
+    def set_faults(self, name: str, rules: tuple[Rule, ...]) -> None:
+        """What the rows say by now; written by whoever changed them."""
+        if name in self._known:
+            self._know(replace(self._known[name], faults=rules))
+
+    # Snapshots
+
+    def snapshots(self, world: str) -> list[Snapshot]:
+        rows = _snapshots.all(self._database.snapshot, world=world)
+        return [Snapshot(world, row.snapshot or "", row.clock_virtual) for row in rows]
+
+    async def take_snapshot(self, world: str, name: str) -> Snapshot:
+        """Keep the world's state under a name, in place of an older snapshot of that name."""
+        if not NAME.fullmatch(name):
+            raise errors.BAD_SNAPSHOT_NAME(name=name[:80])
+        async with self._lock(world):
+            self.find(world)
+            count = _count_snapshots.value(self._database.snapshot)
+            if count >= self._maximum:
+                raise errors.TOO_MANY_WORLDS(count=count)
+            before = _snapshot.first(self._database.snapshot, world=world, name=name)
+            await self._copy(lambda read: self._frozen(read, world, name), before.id if before else None)
+        return next(each for each in self.snapshots(world) if each.name == name)
+
+    async def restore(self, world: str, name: str) -> World:
+        """The snapshot's objects, ids to come, faults and time; a real clock becomes an offset one."""
+        async with self._lock(world):
+            self._found_snapshot(self._database.snapshot, world, name)
+            return await self._make(lambda read: self._fork(read, world, name, world), world)
+
+    async def delete_snapshot(self, world: str, name: str) -> None:
+        async with self._lock(world):
+            await self._remove_snapshot(Snapshot(world, name, 0.0))
+
+    # Templates
+
     def clear_templates(self) -> None:
-        """Remove the templates of the last start, and forks that it didn't finish."""
-        for (world,) in _nameless.tuples(self._database.snapshot):
-            with self._database.transaction() as tx:
-                for statement in _purge:
-                    statement.run(tx, of=world)
-                _erase.run(tx, world=world)
+        """Remove the templates of the last start, and copies that it didn't finish."""
+        for (world,) in _left_over.tuples(self._database.snapshot):
+            copies.remove_in_batches(self._database, world)
+            self._write(_erase, {"of": world})
 
     @contextmanager
     def place(self, template_of: str, clock: Clock, restarts: bool, profile: Profile | None) -> Iterator["Placement"]:
@@ -143,79 +314,187 @@ class Worlds:
         """
         with self._database.transaction() as tx:
             seed = ids.world_seed(self._id_seed, EVERYONE)
-            world = _insert.value(
-                tx,
-                name=None,
-                template_of=template_of,
-                id_seed=seed,
-                ordinal=0,
-                clock_virtual=clock.virtual,
-                clock_wall=clock.wall,
-                clock_rate=clock.rate,
-                clock_restarts=restarts,
-                profile=json.dumps(asdict(profile)) if profile else None,
-            )
+            row = _row(seed, clock, profile=_switches(profile), clock_restarts=restarts, template_of=template_of)
+            world = _insert.value(tx, **row)
             yield Placement(tx, self, world, seed, now=int(clock.virtual // 1))
 
-    async def _fork_template(self, name: str) -> tables.World:
-        read = self._database.snapshot
-        count = _count.value(read)
+    # Copies, described
+
+    def _from_template(self, read: Transaction, name: str, empty: bool = False) -> _Copy:
+        template = _template.first(read, name=name) or _template.first(read, name=EVERYONE)
+        assert template is not None, "the worlds were used before they were seeded"
+        wall = self._wall.now()
+        now = template.clock_virtual if template.clock_restarts else wall + template.clock_virtual - template.clock_wall
+        if template.clock_virtual == template.clock_wall:
+            now = wall if not template.clock_restarts else now  # exactly, so that a real clock is one
+        seed, clock = ids.world_seed(self._id_seed, name), Clock(now, wall, template.clock_rate)
+        row = _row(seed, clock, profile=template.profile, ordinal=0 if empty else template.ordinal)
+        shift = int(now // 1) - int(template.clock_virtual // 1)
+        return _Copy(None if empty else template.id, shift, row, {"new": name})
+
+    def _fork(self, read: Transaction, world: str, snapshot: str | None, name: str) -> _Copy:
+        wall = self._wall.now()
+        if snapshot is None:
+            source = _by_name.first(read, name=world)
+            if source is None:
+                raise errors.WORLD_NOT_FOUND(name=world[:80])
+            clock = Clock(source.clock_virtual, source.clock_wall, source.clock_rate)
+        else:
+            source = self._found_snapshot(read, world, snapshot)
+            clock = Clock(source.clock_virtual, wall, source.clock_rate)
+        seed = ids.world_seed(self._id_seed, name)
+        row = _row(seed, clock, profile=source.profile, ordinal=source.ordinal)
+        return _Copy(source.id, 0, row, {"new": name})
+
+    def _frozen(self, read: Transaction, world: str, name: str) -> _Copy:
+        """A world as a snapshot: its clock's anchor is the instant of its taking."""
+        source = _by_name.first(read, name=world)
+        if source is None:
+            raise errors.WORLD_NOT_FOUND(name=world[:80])
+        wall = self._wall.now()
+        instant = Clock(source.clock_virtual, source.clock_wall, source.clock_rate).at(wall)
+        row = _row(
+            source.id_seed, Clock(instant, wall, source.clock_rate), profile=source.profile, ordinal=source.ordinal
+        )
+        return _Copy(source.id, 0, row, {"new_of": world, "new_snapshot": name})
+
+    # Copies, made
+
+    async def _make(self, describe: Describe, name: str) -> World:
+        """Make a world, in place of the one of that name if there is one."""
+        before = _by_name.first(self._database.snapshot, name=name)
+        await self._copy(describe, before.id if before else None, name)
+        return self._known[name]
+
+    async def _copy(self, describe: Describe, replaces: int | None, name: str | None = None) -> None:
+        """Copy, then give the copy its title and, in the same step, take it from what had it before."""
+        with self._blobs.held():
+            size = self._size(describe(self._database.snapshot).source) + self._size(replaces)
+            if size <= copies.BATCH:
+                row = await self._database.run(self._make_at_once, describe, replaces)
+            else:
+                made = await self._database.run_bulk(self._make_in_batches, describe)
+                row = await self._database.run(self._put_in_place, *made, replaces)
+            if name is not None:
+                if replaces is not None:
+                    self._forget(name)
+                self._know(self._opened(row))
+        if size > copies.BATCH and replaces is not None:
+            await self._remove(replaces)
+        else:
+            self._blobs.release()
+
+    def _make_at_once(self, describe: Describe, replaces: int | None) -> tables.World:
+        with self._database.transaction() as tx:
+            copy = describe(tx)
+            id = _insert.value(tx, **copy.row)
+            if copy.source is not None:
+                copies.copy(tx, copy.source, id, copy.shift)
+            if replaces is not None:
+                self._blobs.dropped(copies.remove(tx, replaces))
+                _erase.run(tx, of=replaces)
+            return self._titled(tx, id, copy)
+
+    def _make_in_batches(self, database: Database, describe: Describe) -> tuple[int, _Copy]:
+        """A copy without a title: nobody sees it, and the start after a crash removes it."""
+        with database.reading() as read:
+            copy = describe(read)
+            with database.transaction() as tx:
+                id = _insert.value(tx, **copy.row)
+            if copy.source is not None:
+                copies.copy_in_batches(read, database, copy.source, id, copy.shift)
+        return id, copy
+
+    def _put_in_place(self, id: int, copy: _Copy, replaces: int | None) -> tables.World:
+        with self._database.transaction() as tx:
+            if replaces is not None:
+                _title.run(tx, of=replaces, new=None, new_of=None, new_snapshot=None)
+            return self._titled(tx, id, copy)
+
+    def _titled(self, tx: Transaction, id: int, copy: _Copy) -> tables.World:
+        title: dict[str, Any] = {"new": None, "new_of": None, "new_snapshot": None, **copy.title}
+        _title.run(tx, of=id, **title)
+        row = copy.row | {"name": title["new"], "snapshot_of": title["new_of"], "snapshot": title["new_snapshot"]}
+        return tables.World(id=id, **row)
+
+    # Removing
+
+    async def _make_room(self, name: str) -> None:
+        """Before one more world: retire the idle ones, then refuse if there are too many."""
+        if (count := _count.value(self._database.snapshot)) >= self._maximum:
+            await self.retire(self._idle_seconds)
+            count = _count.value(self._database.snapshot)
         if count >= self._maximum and name != DEFAULT:
             raise errors.TOO_MANY_WORLDS(count=count)
-        template = _template.first(read, name=name) or _template.first(read, name=EVERYONE)
-        if template is None:
-            raise LookupError("there is no template: the worlds were used before they were seeded")
-        size = sum(statement.value(read, of=template.id) for statement in _size)
-        if size <= BATCH:
-            return await self._database.run(self._fork_at_once, template, name, empty=not size)
-        return await self._database.run_bulk(self._fork_in_batches, template, name)
 
-    def _fork_at_once(self, template: tables.World, name: str, empty: bool) -> tables.World:
+    async def _remove_snapshot(self, snapshot: Snapshot) -> None:
+        row = self._found_snapshot(self._database.snapshot, snapshot.world, snapshot.name)
+        assert row.id is not None  # it was read
+        await self._database.run(self._set_title, row.id, {})
+        await self._remove(row.id)
+
+    async def _remove(self, world: int) -> None:
+        """The rows of what has no title any more, and the contents that only they named."""
+        if self._size(world) <= copies.BATCH:
+            await self._database.run(self._remove_at_once, world)
+        else:
+            self._blobs.dropped(await self._database.run_bulk(copies.remove_in_batches, world))
+            await self._database.run(self._write, _erase, {"of": world})
+        self._blobs.release()
+
+    def _remove_at_once(self, world: int) -> None:
         with self._database.transaction() as tx:
-            row, shift = self._insert_fork(tx, template, name, name)
-            for source in [] if empty else _OBJECTS:
-                _copy(tx, source, template.id, row.id, shift, after=())
+            self._blobs.dropped(copies.remove(tx, world))
+            _erase.run(tx, of=world)
+
+    def _set_title(self, world: int, title: dict[str, str | None]) -> None:
+        with self._database.transaction() as tx:
+            _title.run(tx, of=world, **({"new": None, "new_of": None, "new_snapshot": None} | title))
+
+    # Small things
+
+    def _write(self, statement: Statement, values: dict[str, Any]) -> None:
+        with self._database.transaction() as tx:
+            statement.run(tx, **values)
+
+    def _size(self, world: int | None) -> int:
+        return 0 if world is None else copies.size(self._database.snapshot, world)
+
+    def _lock(self, name: str) -> asyncio.Lock:
+        return self._locks.setdefault(name, asyncio.Lock())
+
+    def _found_snapshot(self, read: Transaction, world: str, name: str) -> tables.World:
+        if row := _snapshot.first(read, world=world, name=name):
             return row
+        raise errors.SNAPSHOT_NOT_FOUND(world=world[:80], name=name[:80])
 
-    def _fork_in_batches(self, database: Database, template: tables.World, name: str) -> tables.World:
-        """The world gets its name last: until then nobody sees it, and a start after a crash removes it."""
-        with database.transaction() as tx:
-            row, shift = self._insert_fork(tx, template, name, None)
-        for source in _OBJECTS:
-            after: Sequence[str] = ()
-            while not after or after[0] != _LAST[0]:
-                with database.transaction() as tx:
-                    after = _copy(tx, source, template.id, row.id, shift, after)
-        with database.transaction() as tx:
-            _rename.run(tx, world=row.id, new=name)
-        return row
+    def _know(self, world: World) -> World:
+        self._known[world.name] = world
+        return world
 
-    def _insert_fork(
-        self, tx: Transaction, template: tables.World, name: str, shown: str | None
-    ) -> tuple[tables.World, int]:
-        wall = self._wall.now()
-        now = (
-            template.clock_virtual if template.clock_restarts else wall + (template.clock_virtual - template.clock_wall)
-        )
-        values: dict[str, Any] = {
-            "name": shown,
-            "template_of": None,
-            "id_seed": ids.world_seed(self._id_seed, name),
-            "ordinal": template.ordinal,
-            "clock_virtual": now,
-            "clock_wall": wall,
-            "clock_rate": template.clock_rate,
-            "clock_restarts": False,
-            "profile": template.profile,
-        }
-        row = tables.World(id=_insert.value(tx, **values), **values)
-        return row, int(now // 1) - int(template.clock_virtual // 1)
+    def _forget(self, name: str) -> None:
+        self._known.pop(name, None)
+        self._used.pop(name, None)
+        self._gone(name)
 
-    def _opened(self, row: tables.World, name: str) -> World:
-        assert row.id is not None  # it has been inserted
+    def _opened(self, row: tables.World) -> World:
+        assert row.id is not None  # it was read or inserted
+        assert row.name is not None  # others are never opened
         clock = Clock(row.clock_virtual, row.clock_wall, row.clock_rate)
         profile = Profile(**json.loads(row.profile)) if row.profile else self._profile
-        return World(row.id, name, clock, row.id_seed, profile, self._wall)
+        faults = load_rules(self._database.snapshot, row.id)
+        return World(row.id, row.name, clock, row.id_seed, profile, self._wall, faults)
+
+
+def _row(id_seed: bytes, clock: Clock, **columns: Any) -> dict[str, Any]:
+    """The columns of a row of `worlds` without a title."""
+    empty = {"name": None, "template_of": None, "snapshot_of": None, "snapshot": None}
+    time = {"clock_virtual": clock.virtual, "clock_wall": clock.wall, "clock_rate": clock.rate}
+    return empty | time | {"id_seed": id_seed, "ordinal": 0, "clock_restarts": False, "profile": None} | columns
+
+
+def _switches(profile: Profile | None) -> str | None:
+    return json.dumps(asdict(profile)) if profile else None
 
 
 class Placement:
@@ -249,58 +528,3 @@ class Placement:
     def _put(self, row: tables.File | tables.Container | tables.ContainerFile) -> str:
         insertion(type(row)).run(self._tx, **row.model_dump())
         return row.id
-
-
-def _selection(source: Table) -> Any:
-    """A world's rows as those of world `to`, their times moved by `shift`."""
-    columns: list[Any] = [bindparam("to").label("world")]
-    for column in source.c:
-        if column.name != "world":
-            columns.append(column + bindparam("shift") if column.info.get("time") else column)
-    return select(*columns).where(source.c.world == bindparam("of"))
-
-
-def _keys(source: Table) -> list[Any]:
-    return [column for column in source.primary_key if column.name != "world"]
-
-
-def _bound(source: Table, prefix: str) -> Any:
-    return tuple_(*(bindparam(f"{prefix}_{column.name}") for column in _keys(source)))
-
-
-def _copy(
-    tx: Transaction, source: Table, of: int | None, to: int | None, shift: int, after: Sequence[str]
-) -> Sequence[str]:
-    """Copy one batch behind the key `after`; returns its last key, `_LAST` when nothing remains."""
-    names = [column.name for column in _keys(source)]
-    after = after or [""] * len(names)
-    start = {f"after_{name}": value for name, value in zip(names, after, strict=True)}
-    last = _batch_ends[source].tuple(tx, of=of, **start) or _LAST * len(names)
-    end = {f"last_{name}": value for name, value in zip(names, last, strict=True)}
-    _batches[source].run(tx, of=of, to=to, shift=shift, **start, **end)
-    return last
-
-
-_LAST = ("\U0010ffff",)
-"""Behind every id: SQLite compares text as its UTF-8 bytes."""
-
-_behind = {each: tuple_(*_keys(each)) > _bound(each, "after") for each in _OBJECTS}
-_batch_ends = {
-    each: Statement(
-        select(*_keys(each))
-        .where(each.c.world == bindparam("of"), _behind[each])
-        .order_by(*_keys(each))
-        .limit(1)
-        .offset(BATCH - 1)
-    )
-    for each in _OBJECTS
-}
-_batches = {
-    each: Statement(
-        insert(each).from_select(
-            [column.name for column in each.c],
-            _selection(each).where(_behind[each], tuple_(*_keys(each)) <= _bound(each, "last")),
-        )
-    )
-    for each in _OBJECTS
-}

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 
 RINGS: tuple[tuple[str, ...], ...] = (
     ("mockserver", "clock", "ids", "errors", "schema", "profiles", "settings"),
-    ("tables", "database", "blobs"),
+    ("tables", "database", "copies", "blobs", "faults", "journal"),
     ("paging", "worlds", "files", "containers"),
     ("sources", "seeds", "mock"),
     (
@@ -30,6 +30,14 @@ RINGS: tuple[tuple[str, ...], ...] = (
         "api.files",
         "api.middleware",
         "api.app",
+        "control",
+        "control.answers",
+        "control.gate",
+        "control.clocks",
+        "control.snapshots",
+        "control.worlds",
+        "control.state",
+        "control.app",
     ),
     ("server", "cli", "__main__"),
 )

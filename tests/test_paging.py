@@ -13,7 +13,6 @@ from mockserver import schema
 from mockserver.clock import Clock
 from mockserver.mock import Mock
 from mockserver.settings import Settings
-from mockserver.worlds import Call
 
 _names = itertools.count()
 
@@ -38,7 +37,7 @@ class Box:
     def tick(self, seconds: int) -> None:
         self.time += seconds
         asyncio.run(self.mock.worlds.set_clock(self.name, Clock(self.time, 0.0, 0.0)))
-        self.call = Call(asyncio.run(self.mock.worlds.resolve(self.name)))
+        self.call = asyncio.run(self.mock.worlds.call(self.name))
 
     def make(self, name: str) -> None:
         body = schema.CreateContainer(name=name, expires_after=schema.ExpiresAfter(anchor="last_active_at", minutes=1))

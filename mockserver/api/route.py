@@ -55,7 +55,7 @@ class Operation(APIRoute):
         if scope["method"] not in (self.methods or ()):
             raise _wrong_method(scope, self.path)
         exchange.files_api = self.files_api
-        exchange.call = worlds.Call(await exchange.mock.worlds.resolve(exchange.world))
+        exchange.call = await exchange.mock.worlds.call(exchange.world)
         arguments = {name: await reader(exchange) for name, reader in self._readers.items()}
         result = await self.endpoint(**arguments)
         if isinstance(result, Content):

@@ -1,0 +1,47 @@
+"""What the control plane's routes share: the mock, how durations are written, how refusals look."""
+
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic_core import to_json
+from starlette.responses import Response
+
+from mockserver.clock import parse_duration, parse_instant
+from mockserver.errors import APIError
+from mockserver.mock import Mock
+
+
+class Asked(BaseModel):
+    """A request's body: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _the_mock(request: Request) -> Mock:
+    mock: Mock = request.app.state.mock
+    return mock
+
+
+def _duration(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError("write 20m, PT20M or a number of seconds")
+    return parse_duration(str(value))
+
+
+def _instant(value: Any) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    return parse_instant(str(value))
+
+
+TheMock = Annotated[Mock, Depends(_the_mock)]
+Duration = Annotated[float, BeforeValidator(_duration, json_schema_input_type=str | float)]
+"""Seconds; written `20m`, `1h30m`, `PT20M` or as a number."""
+Instant = Annotated[float, BeforeValidator(_instant, json_schema_input_type=str | float)]
+"""Seconds since the epoch; written so, or as 2026-01-31T12:00:00Z."""
+
+
+def refused(error: APIError) -> Response:
+    """A refusal in the one shape that all of the server's have."""
+    return Response(to_json(error.body(), indent=2), error.status, error.headers, "application/json")

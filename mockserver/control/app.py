@@ -1,0 +1,57 @@
+"""The application of the control plane: its routes behind its gate."""
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.responses import Response
+
+from mockserver import __version__, errors
+from mockserver.control import clocks, snapshots, state, worlds
+from mockserver.control.answers import refused
+from mockserver.control.gate import Gate
+from mockserver.errors import APIError
+from mockserver.mock import Mock
+
+ROUTERS = (state.router, worlds.router, clocks.router, snapshots.router)
+
+
+def create_control(mock: Mock) -> FastAPI:
+    """Never delayed by faults, never in the journal."""
+    app = FastAPI(
+        title="mockserver control plane",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/_mock/openapi.json",
+        redirect_slashes=False,
+        middleware=[Middleware(Gate, mock=mock)],
+        exception_handlers={APIError: _api_error, RequestValidationError: _invalid, HTTPException: _http_error},
+    )
+    app.state.mock = mock
+    for router in ROUTERS:
+        app.include_router(router, prefix="/_mock")
+    return app
+
+
+async def _api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, APIError)
+    return refused(error)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(step) for step in first["loc"][1:]) or str(first["loc"][0])
+    message = first["msg"].removeprefix("Value error, ")
+    return refused(errors.BAD_PARAMETER(param=where, problem=f"{where}: {message}"))
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    if error.status_code == 404:
+        return refused(errors.UNKNOWN_URL(method=request.method, path=path))
+    if error.status_code == 405:
+        return refused(errors.WRONG_METHOD(allowed=(error.headers or {}).get("Allow", "other")))
+    return refused(errors.BAD_PARAMETER(param="body", problem=str(error.detail)))

@@ -1,0 +1,136 @@
+"""Worlds: list, make, look at, reset, delete, retire.
+
+What changes a world makes it first if there is none; what looks at one doesn't.
+"""
+
+from dataclasses import asdict
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
+
+from mockserver import copies, errors
+from mockserver.control.answers import Asked, Duration, TheMock
+from mockserver.control.clocks import ClockState, clock_state
+from mockserver.database import Database
+from mockserver.mock import Mock
+from mockserver.profiles import PROFILES, Profile
+from mockserver.worlds import World
+
+router = APIRouter(tags=["Worlds"])
+
+
+class Counts(BaseModel):
+    files: int
+    containers: int
+    container_files: int
+
+
+class WorldState(BaseModel):
+    name: str
+    base_url: str
+    api_key: str
+    counts: Counts
+    used_at: float | None
+    """When it was last used, in seconds since the epoch by the machine's clock; null: not since the start."""
+    clock: ClockState
+    profile: dict[str, bool | int | str]
+    faults: int
+    snapshots: list[str]
+
+
+class WorldList(BaseModel):
+    data: list[WorldState]
+
+
+class NewWorld(Asked):
+    empty: bool = False
+    fork_of: str | None = None
+    snapshot: str | None = None
+
+
+class Retire(Asked):
+    idle: Duration
+
+
+class Names(BaseModel):
+    worlds: list[str]
+
+
+class ProfileChange(Asked):
+    name: str | None = None
+
+
+@router.get("/worlds", operation_id="listWorlds")
+async def list_worlds(mock: TheMock) -> WorldList:
+    """All worlds, with what they hold."""
+    counted = await mock.database.run_bulk(_counts)
+    return WorldList(data=[_state(mock, mock.worlds.find(name), counted) for name in mock.worlds.names()])
+
+
+@router.get("/worlds/{world}", operation_id="getWorld")
+async def get_world(mock: TheMock, world: str) -> WorldState:
+    """One world, with what it holds."""
+    return await _told(mock, mock.worlds.find(world))
+
+
+@router.post("/worlds/{world}", operation_id="createWorld")
+async def create_world(mock: TheMock, world: str, asked: NewWorld = NewWorld()) -> WorldState:  # noqa: B008  # it is frozen, so one will do for all
+    """Make a world: from the template, empty, or as a fork of a world or of a snapshot of one."""
+    made = await mock.worlds.create(world, empty=asked.empty, fork_of=asked.fork_of, snapshot=asked.snapshot)
+    return await _told(mock, made)
+
+
+@router.delete("/worlds/{world}", operation_id="deleteWorld")
+async def delete_world(mock: TheMock, world: str) -> Names:
+    """Delete a world with its snapshots. Its next use makes it anew."""
+    await mock.worlds.delete(world)
+    return Names(worlds=[world])
+
+
+@router.post("/worlds/{world}/reset", operation_id="resetWorld")
+async def reset_world(mock: TheMock, world: str, empty: Annotated[bool, Query()] = False) -> WorldState:
+    """Back to the template, or with `?empty=true` to nothing; the journal is cleared."""
+    return await _told(mock, await mock.worlds.reset(world, empty=empty))
+
+
+@router.put("/worlds/{world}/profile", operation_id="setProfile")
+async def set_profile(mock: TheMock, world: str, asked: ProfileChange) -> WorldState:
+    """Give a world a profile of its own, or with null the server's."""
+    profile = _profile(asked.name) if asked.name is not None else None
+    return await _told(mock, await mock.worlds.set_profile(world, profile))
+
+
+@router.post("/all-worlds/retire", operation_id="retireAllIdleWorlds")
+async def retire_all_idle_worlds(mock: TheMock, asked: Retire) -> Names:
+    """Delete all worlds that were not used for so long; `default` stays."""
+    return Names(worlds=await mock.worlds.retire(asked.idle))
+
+
+def _profile(name: str) -> Profile:
+    if name not in PROFILES:
+        raise errors.BAD_PARAMETER(param="name", problem=f"name: {name[:80]!r} is none of {', '.join(PROFILES)}")
+    return PROFILES[name]
+
+
+async def _told(mock: Mock, world: World) -> WorldState:
+    return _state(mock, world, await mock.database.run_bulk(_counts, world.id))
+
+
+def _counts(database: Database, world: int | None = None) -> dict[int, dict[str, int]]:
+    return copies.counts(database.snapshot, world)
+
+
+def _state(mock: Mock, world: World, counted: dict[int, dict[str, int]]) -> WorldState:
+    none = {"files": 0, "containers": 0, "container_files": 0}
+    return WorldState(
+        name=world.name,
+        base_url=f"/w/{world.name}/v1",
+        api_key=f"sk-world-{world.name}",
+        counts=Counts(**(none | counted.get(world.id, {}))),
+        used_at=mock.worlds.used(world.name),
+        clock=clock_state(mock, world),
+        profile=asdict(world.profile),
+        faults=len(world.faults),
+        snapshots=[each.name for each in mock.worlds.snapshots(world.name)],
+    )

@@ -1,0 +1,382 @@
+"""The control plane: worlds, snapshots and clocks over HTTP, and who may use it."""
+
+import concurrent.futures
+import hashlib
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import pytest
+from conftest import NOON, World, new_world
+
+from mockserver.server import MockServer
+from mockserver.settings import Settings
+
+HOUR = 3_600
+
+
+@pytest.fixture(scope="session")
+def control(server: MockServer) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=f"{server.url}/_mock") as client:
+        yield client
+
+
+def ok(answer: httpx2.Response) -> Any:
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def refusal(answer: httpx2.Response, status: int, code: str) -> str:
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert list(error) == ["message", "type", "param", "code"]
+    assert error["code"] == code
+    return str(error["message"])
+
+
+def names(world: World) -> list[str]:
+    return [each["name"] for each in ok(world.http.get("/containers"))["data"]]
+
+
+def make(world: World, name: str) -> dict[str, Any]:
+    return ok(world.http.post("/containers", json={"name": name}))
+
+
+# Worlds
+
+
+def test_a_world_can_be_made_looked_at_and_deleted(world: World, control: httpx2.Client) -> None:
+    path = f"/worlds/{world.name}"
+    refusal(control.get(path), 404, "world_not_found")
+    ok(control.post(path))
+    refusal(control.post(path), 409, "world_exists")
+    box = make(world, "box")
+    ok(world.http.post(f"/containers/{box['id']}/files", files={"file": b"bytes"}))
+    told = ok(control.get(path))
+    assert told["counts"] == {"files": 0, "containers": 1, "container_files": 1}
+    assert told["used_at"] is not None
+    assert world.name in [each["name"] for each in ok(control.get("/worlds"))["data"]]
+    ok(control.delete(path))
+    refusal(control.get(path), 404, "world_not_found")
+    assert names(world) == [], "its next use makes it anew"
+
+
+def test_looking_at_a_world_is_no_use_of_it(world: World, control: httpx2.Client) -> None:
+    ok(control.post(f"/worlds/{world.name}"))
+    assert ok(control.get(f"/worlds/{world.name}"))["used_at"] is None
+
+
+def test_a_fork_has_its_own_future(world: World, server: MockServer, control: httpx2.Client) -> None:
+    world.freeze()
+    box = make(world, "shared")
+    file = ok(world.http.post(f"/containers/{box['id']}/files", files={"file": b"bytes"}))
+    with new_world(server) as other:
+        ok(control.post(f"/worlds/{other.name}", json={"fork_of": world.name}))
+        assert names(other) == ["shared"]
+        content = f"/containers/{box['id']}/files/{file['id']}/content"
+        assert other.http.get(content).content == b"bytes"
+        made = make(other, "theirs")
+        assert (names(world), names(other)) == (["shared"], ["theirs", "shared"])
+        assert made["created_at"] == NOON
+        assert make(world, "ours")["id"] != made["id"]
+        ok(world.http.delete(f"/containers/{box['id']}"))
+        assert other.http.get(content).content == b"bytes"
+
+
+def test_reset_goes_back_to_the_template_or_to_nothing(tmp_path: Any) -> None:
+    seed = tmp_path / "seed.yaml"
+    seed.write_text("version: 1\ncontainers: [{name: seeded}]\n")
+    with MockServer(seed=(seed,)) as server, World(server, "w") as world:
+        control = f"{server.url}/_mock/worlds/w"
+        make(world, "mine")
+        ok(httpx2.post(f"{control}/reset"))
+        assert names(world) == ["seeded"]
+        ok(httpx2.post(f"{control}/reset?empty=true"))
+        assert names(world) == []
+        ok(httpx2.delete(control))
+        ok(httpx2.post(control, json={"empty": True}))
+        assert names(world) == []
+
+
+@pytest.mark.parametrize("path", ["/worlds/{}", "/worlds/{}/reset", "/worlds/{}/clock/freeze"])
+def test_names_that_name_no_world_are_refused(control: httpx2.Client, path: str) -> None:
+    for name in ("a" * 65, ".x", "a b"):
+        refusal(control.post(path.format(name)), 400, "invalid_world_name")
+
+
+def test_idle_worlds_are_retired_and_the_default_stays(tmp_path: Any) -> None:
+    with MockServer() as server, World(server, "busy") as busy, World(server, "idle") as idle:
+        control = f"{server.url}/_mock"
+        with World(server, "default") as default:
+            make(default, "box")
+        make(idle, "box")
+        server.mock.worlds._used["idle"] -= HOUR  # in place of waiting for an hour
+        server.mock.worlds._used["default"] -= HOUR
+        make(busy, "box")
+        assert ok(httpx2.post(f"{control}/all-worlds/retire", json={"idle": "59m"})) == {"worlds": ["idle"]}
+        assert server.mock.worlds.names() == ["busy", "default"]
+
+
+def test_at_the_cap_idle_worlds_make_room() -> None:
+    with MockServer(max_worlds=2, world_ttl=600.0) as server:
+        for name in ("a", "b"):
+            with World(server, name) as world:
+                make(world, "box")
+        last = World(server, "c")
+        refusal(last.http.get("/containers"), 429, "too_many_worlds")
+        server.mock.worlds._used["a"] -= 601  # in place of waiting for ten minutes
+        make(last, "box")
+        last.close()
+        assert server.mock.worlds.names() == ["b", "c"]
+
+
+def test_worlds_of_a_data_directory_stay_unless_told_otherwise(tmp_path: Any) -> None:
+    assert Settings(data=tmp_path).idle_seconds == float("inf")
+    assert Settings(data=tmp_path, world_ttl=5.0).idle_seconds == 5.0
+    assert Settings().idle_seconds == HOUR
+
+
+# Snapshots
+
+
+def test_a_snapshot_brings_back_objects_contents_clock_and_ids_to_come(world: World, control: httpx2.Client) -> None:
+    snapshots = f"/worlds/{world.name}/snapshots"
+    world.freeze()
+    box = make(world, "before")
+    file = ok(world.http.post(f"/containers/{box['id']}/files", files={"file": b"bytes"}))
+    assert ok(control.put(f"{snapshots}/s"))["instant"] == NOON
+    first = make(world, "after")
+    ok(world.http.delete(f"/containers/{box['id']}"))
+    world.advance(HOUR)
+    for _ in range(2):
+        assert ok(control.post(f"{snapshots}/s/restore"))["clock"]["now"] == NOON
+        assert names(world) == ["before"]
+        assert world.http.get(f"/containers/{box['id']}/files/{file['id']}/content").content == b"bytes"
+        assert make(world, "after") == first, "the same id at the same time"
+
+
+def test_a_real_clock_comes_back_as_an_offset_one(world: World, control: httpx2.Client) -> None:
+    make(world, "box")
+    ok(control.put(f"/worlds/{world.name}/snapshots/s"))
+    clock = ok(control.post(f"/worlds/{world.name}/snapshots/s/restore"))["clock"]
+    assert clock["mode"] == "offset"
+    assert clock["now"] < world.server.mock.wall.now()
+
+
+def test_snapshots_are_listed_replaced_forked_and_deleted(world: World, control: httpx2.Client) -> None:
+    snapshots = f"/worlds/{world.name}/snapshots"
+    ok(control.put(f"{snapshots}/one"))
+    make(world, "box")
+    ok(control.put(f"{snapshots}/two"))
+    make(world, "another")
+    ok(control.put(f"{snapshots}/one"))
+    assert [each["name"] for each in ok(control.get(snapshots))["data"]] == ["two", "one"]
+    with new_world(world.server) as fork:
+        ok(control.post(f"/worlds/{fork.name}", json={"fork_of": world.name, "snapshot": "two"}))
+        assert names(fork) == ["box"]
+    ok(control.delete(f"{snapshots}/two"))
+    refusal(control.delete(f"{snapshots}/two"), 404, "snapshot_not_found")
+    refusal(control.post(f"{snapshots}/two/restore"), 404, "snapshot_not_found")
+    refusal(control.put(f"{snapshots}/a b"), 400, "invalid_snapshot_name")
+    ok(control.delete(f"/worlds/{world.name}"))
+    make(world, "box")
+    assert ok(control.get(snapshots))["data"] == [], "they went with their world"
+
+
+def test_a_snapshot_survives_a_restart(tmp_path: Any) -> None:
+    with MockServer(data=tmp_path / "data") as server, World(server, "w") as world:
+        make(world, "before")
+        ok(httpx2.put(f"{server.url}/_mock/worlds/w/snapshots/s"))
+        make(world, "after")
+    with MockServer(data=tmp_path / "data") as server, World(server, "w") as world:
+        ok(httpx2.post(f"{server.url}/_mock/worlds/w/snapshots/s/restore"))
+        assert names(world) == ["before"]
+
+
+def test_the_contents_of_a_deleted_world_are_deleted_with_it(tmp_path: Any) -> None:
+    with MockServer(data=tmp_path / "data") as server, World(server, "w") as world:
+        box = make(world, "box")
+        ok(world.http.post(f"/containers/{box['id']}/files", files={"file": b"bytes"}))
+        ok(httpx2.put(f"{server.url}/_mock/worlds/w/snapshots/s"))
+        blob = tmp_path / "data" / "blobs" / (name := hashlib.sha256(b"bytes").hexdigest())[:2] / name
+        ok(httpx2.post(f"{server.url}/_mock/worlds/w/reset"))
+        assert blob.exists(), "the snapshot needs it"
+        ok(httpx2.delete(f"{server.url}/_mock/worlds/w"))
+        assert not blob.exists()
+
+
+LARGE = "version: 1\ncontainers: [{name: 'c-{n}', repeat: 2500, files: [{path: out.txt, content: 'of {n}'}]}]\n"
+
+
+def test_restoring_under_load_shows_all_of_the_old_or_all_of_the_new(tmp_path: Any) -> None:
+    """Large enough to be copied in batches. Whoever lists sees one generation, whole."""
+    (tmp_path / "seed.yaml").write_text(LARGE)
+    with MockServer(seed=(tmp_path / "seed.yaml",)) as server, World(server, "w") as world:
+        control = httpx2.Client(base_url=f"{server.url}/_mock/worlds/w", timeout=60)
+        ok(world.http.get("/containers"))
+        ok(control.put("/snapshots/old"))
+        ok(control.post("/reset?empty=true"))
+        for _ in range(50):
+            make(world, "new")
+        ok(control.put("/snapshots/new"))
+        done = threading.Event()
+
+        def watch() -> set[tuple[str, int]]:
+            seen = set()
+            with World(server, "w") as watcher:
+                while not done.is_set():
+                    page = ok(watcher.http.get("/containers?limit=100&order=asc"))
+                    kinds = {each["name"].partition("-")[0] for each in page["data"]}
+                    assert len(kinds) == 1
+                    seen.add((kinds.pop(), len(page["data"])))
+            return seen
+
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            watchers = [pool.submit(watch) for _ in range(4)]
+            for _ in range(3):
+                for name in ("old", "new"):
+                    ok(control.post(f"/snapshots/{name}/restore"))
+            done.set()
+            for each in watchers:
+                assert each.result() <= {("c", 100), ("new", 50)}
+        control.close()
+
+
+def test_a_fork_of_a_world_in_use_is_one_instant_of_it(tmp_path: Any) -> None:
+    """Each writer makes pairs, the second only when it has the first: no copy may hold a second alone."""
+    (tmp_path / "seed.yaml").write_text(LARGE)
+    with MockServer(seed=(tmp_path / "seed.yaml",)) as server, World(server, "w") as world:
+        ok(world.http.get("/containers"))
+        done = threading.Event()
+
+        def write(number: int) -> None:
+            with World(server, "w") as writer:
+                count = 0
+                while not done.is_set():
+                    for part in ("first", "second"):
+                        make(writer, f"{number}.{count}.{part}")
+                    count += 1
+
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            writers = [pool.submit(write, number) for number in range(2)]
+            for number in range(3):
+                made = httpx2.post(f"{server.url}/_mock/worlds/f{number}", json={"fork_of": "w"}, timeout=60)
+                assert ok(made)["counts"]["container_files"] == 2_500
+            done.set()
+            for each in writers:
+                each.result()
+        for number in range(3):
+            with World(server, f"f{number}") as fork:
+                found = {each.name for each in fork.openai.containers.list(limit=100)}
+                seconds = {name.removesuffix("second") for name in found if name.endswith("second")}
+                assert seconds <= {name.removesuffix("first") for name in found if name.endswith("first")}
+
+
+def test_an_upload_into_a_world_that_is_deleted_meanwhile_is_told_so(
+    server: MockServer, control: httpx2.Client
+) -> None:
+    with new_world(server) as world, socket.create_connection(("127.0.0.1", server.port)) as client:
+        make(world, "box")
+        form = (
+            b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nvision\r\n'
+            b'--b\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\nbytes\r\n--b--\r\n'
+        )
+        head = (
+            f"POST /w/{world.name}/v1/files HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer k\r\nConnection: close\r\n"
+            f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {len(form)}\r\n\r\n"
+        )
+        client.sendall(head.encode() + form[:80])
+        ok(world.http.get("/containers"))  # so that the upload has been entered by then
+        ok(control.delete(f"/worlds/{world.name}"))
+        client.sendall(form[80:])
+        answer = b"".join(iter(lambda: client.recv(65_536), b""))
+        assert answer.startswith(b"HTTP/1.1 409"), answer
+        assert b'"code": "world_gone"' in answer
+
+
+# Clock
+
+
+def test_a_clock_can_be_held_moved_and_let_go(world: World, control: httpx2.Client) -> None:
+    clock = f"/worlds/{world.name}/clock"
+    frozen = ok(control.post(f"{clock}/freeze", json={"at": "2026-06-24T18:04:00Z"}))
+    assert (frozen["mode"], frozen["now"], frozen["iso"]) == ("frozen", NOON, "2026-06-24T18:04:00.000Z")
+    box, file = make(world, "box"), world.openai.files.create(file=b"x", purpose="batch")
+    for by in ("19m", "PT59S", 0.5):
+        assert ok(control.post(f"{clock}/advance", json={"by": by}))["expired_containers"] == []
+    moved = ok(control.post(f"{clock}/advance", json={"by": 0.5}))
+    assert moved["expired_containers"] == [box["id"]]
+    assert ok(control.post(f"{clock}/advance", json={"by": "30d"}))["expired_files"] == [file.id]
+    back = ok(control.post(f"{clock}/freeze", json={"at": NOON}))
+    assert (back["revived_containers"], back["revived_files"]) == ([box["id"]], [file.id])
+    assert ok(control.post(f"{clock}/scale", json={"rate": 60}))["mode"] == "scaled"
+    assert ok(control.post(f"{clock}/resume"))["mode"] == "offset"
+    assert ok(control.post(f"{clock}/offset", json={"by": "-1h"}))["mode"] == "offset"
+    assert ok(control.post(f"{clock}/reset"))["mode"] == "real"
+    assert ok(control.get(clock))["mode"] == "real"
+
+
+@pytest.mark.parametrize("by", ["soon", "", True, None, [], "9" * 60])
+def test_what_is_no_duration_is_refused(world: World, control: httpx2.Client, by: Any) -> None:
+    refusal(control.post(f"/worlds/{world.name}/clock/advance", json={"by": by}), 400, "invalid_parameter")
+
+
+# Who may
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "attacker.example"},
+        {"Host": "attacker.example:8080"},
+        {"Host": ""},
+        {"Host": "localhost.attacker.example"},
+        {"Origin": "https://attacker.example"},
+        {"Origin": "null"},
+        {"Origin": "http://localhost:1"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+)
+def test_a_page_of_another_origin_controls_nothing(control: httpx2.Client, headers: dict[str, str]) -> None:
+    answer = control.get("/state", headers=headers)
+    assert answer.status_code == 403
+    assert "access-control-allow-origin" not in answer.headers
+    preflight = {"Origin": "https://attacker.example", "Access-Control-Request-Method": "POST"}
+    answer = control.options("/state", headers=preflight)
+    assert answer.status_code == 403
+    assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "127.0.0.1:99", "[::1]:99", "mock", "a.localhost", "host.docker.internal"]
+)
+def test_names_that_no_stranger_can_own_are_let_in(control: httpx2.Client, host: str) -> None:
+    ok(control.get("/state", headers={"Host": host}))
+    ok(control.get("/state", headers={"Host": host, "Origin": f"http://{host}", "Sec-Fetch-Site": "same-origin"}))
+
+
+def test_a_host_can_be_allowed() -> None:
+    with MockServer(allow_host=("mock.example",)) as server:
+        ok(httpx2.get(f"{server.url}/_mock/state", headers={"Host": "mock.example:80"}))
+
+
+def test_with_a_token_only_its_holder_gets_in() -> None:
+    with MockServer(control_token="secret") as server:  # a test's
+        state = f"{server.url}/_mock/state"
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "secret2"}):
+            assert "secret" not in refusal(httpx2.get(state, headers=headers), 401, "wrong_token")
+        ok(httpx2.get(state, headers={"Authorization": "Bearer secret"}))
+
+
+def test_on_an_address_of_the_network_it_is_closed_unless_told_otherwise() -> None:
+    network = ("0.0.0.0",)  # what this test is about
+    with MockServer(host=network) as server:
+        message = refusal(httpx2.get(f"{server.url}/_mock/state"), 403, "control_closed")
+        assert "--control-token" in message
+    with MockServer(host=network, control_open=True) as server:
+        ok(httpx2.get(f"{server.url}/_mock/state"))
+    with MockServer(host=network, control_token="t") as server:  # a test's
+        ok(httpx2.get(f"{server.url}/_mock/state", headers={"Authorization": "Bearer t"}))
