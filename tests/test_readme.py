@@ -14,7 +14,9 @@ import pytest
 from conftest import World
 
 from mockserver import cli, errors, profiles
+from mockserver.control.app import create_control
 from mockserver.seeds import read_seeds
+from mockserver.server import MockServer
 from mockserver.settings import Settings, environment_name, flag
 from mockserver.sources import SeedError
 
@@ -125,6 +127,24 @@ def test_every_refusal_is_there_with_its_grade() -> None:
     ]
     table = "\n".join(f"| {' | '.join(row)} |" for row in expected)
     assert told == expected, f"the table should be:\n{table}"
+
+
+def test_every_control_route_is_there(server: MockServer) -> None:
+    paths = create_control(server.mock).openapi()["paths"]
+    expected = [
+        [f"`{method.upper()} {path}`", operation["description"].splitlines()[0]]
+        for path, operations in paths.items()
+        for method, operation in operations.items()
+    ]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in expected)
+    assert rows(section("Control plane"), "control route") == expected, f"the table should be:\n{table}"
+
+
+def test_the_control_tour_works(server: MockServer) -> None:
+    (script,) = blocks(section("Control plane"), "sh")
+    script = script.replace("http://localhost:8080", server.url).replace("curl -s", "curl -sf")
+    done = subprocess.run(["bash", "-ec", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_seed_that_it_shows_is_the_shipped_one() -> None:

@@ -44,6 +44,7 @@ class Scale(Asked):
 
 @router.get("", operation_id="getClock")
 async def get_clock(mock: TheMock, world: str) -> ClockState:
+    """What time it is in a world, and how fast it passes."""
     return clock_state(mock, mock.worlds.find(world))
 
 

@@ -29,6 +29,7 @@ class Restored(BaseModel):
 
 @router.get("", operation_id="listSnapshots")
 async def list_snapshots(mock: TheMock, world: str) -> SnapshotList:
+    """A world's snapshots, oldest first."""
     mock.worlds.find(world)
     return SnapshotList(data=[_state(each) for each in mock.worlds.snapshots(world)])
 
