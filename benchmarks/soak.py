@@ -1,0 +1,83 @@
+"""Memory and disk over 100,000 exchanges in 2,000 short worlds, as a long-lived server of parallel CI sees them.
+
+    python benchmarks/soak.py [--worlds 2000]
+
+Half of the worlds are deleted by their users, the other half are left to be retired when room is needed.
+"""
+
+import argparse
+import http.client
+import json
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+EXCHANGES = 50
+FORM = b'--b\r\nContent-Disposition: form-data; name="file"; filename="f.txt"\r\n\r\n%b\r\n--b--\r\n'
+
+
+def ask(
+    client: http.client.HTTPConnection, method: str, path: str, body: bytes = b"", kind: str = "application/json"
+) -> bytes:
+    client.request(method, path, body or None, {"api-key": "k", "Content-Type": kind} if body else {"api-key": "k"})
+    answer = client.getresponse()
+    content = answer.read()
+    assert answer.status == 200, content
+    return content
+
+
+def live(port: int, number: int) -> None:
+    """One world's whole life: 50 exchanges."""
+    client = http.client.HTTPConnection("127.0.0.1", port)
+    base = f"/w/soak-{number}/v1/containers"
+    asked = 0
+    while asked < EXCHANGES:
+        box = json.loads(ask(client, "POST", base, b'{"name": "box"}'))["id"]
+        form = FORM % (b"%d." % number * 200)
+        file = json.loads(ask(client, "POST", f"{base}/{box}/files", form, "multipart/form-data; boundary=b"))["id"]
+        for path in (f"{base}/{box}", f"{base}/{box}/files", f"{base}/{box}/files/{file}/content"):
+            ask(client, "GET", path)
+        asked += 5
+    if number % 2:
+        ask(client, "DELETE", f"/_mock/worlds/soak-{number}")
+    client.close()
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process has."""
+    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) * 1024
+
+
+def used(directory: Path) -> int:
+    return sum(each.stat().st_size for each in directory.rglob("*") if each.is_file())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--worlds", type=int, default=2_000)
+    worlds = parser.parse_args().worlds
+    with tempfile.TemporaryDirectory() as folder:
+        limits = ["--max-worlds", "100", "--world-ttl", "0.5s", "--data", folder]
+        command = [sys.executable, "-m", "mockserver", "serve", "--port", "0", "--json", *limits]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as server, ThreadPoolExecutor(4) as pool:
+            assert server.stdout
+            port = json.loads(server.stdout.readline())["port"]
+            print("| exchanges | worlds so far | memory | disk |\n|---|---|---|---|", flush=True)
+            step = max(1, worlds // 8)
+            for start in range(0, worlds, step):
+                done = range(start, min(worlds, start + step))
+                list(pool.map(live, [port] * len(done), done))
+                memory, disk = resident(server.pid) / 1e6, used(Path(folder)) / 1e6
+                print(
+                    f"| {(done[-1] + 1) * EXCHANGES:,} | {done[-1] + 1:,} | {memory:.1f} MB | {disk:.1f} MB |",
+                    flush=True,
+                )
+            server.terminate()
+            assert server.wait(20) == 0
+
+
+if __name__ == "__main__":
+    main()
