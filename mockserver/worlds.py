@@ -234,22 +234,19 @@ class Worlds:
 
     async def delete(self, name: str) -> None:
         async with self._lock(name):
-            world = self.find(name)
-            for snapshot in self.snapshots(name):
-                await self._remove_snapshot(snapshot)
-            await self._database.run(self._set_title, world.id, {})
-            self._forget(name)
-            await self._remove(world.id)
+            await self._delete(self.find(name))
 
     async def retire(self, idle_seconds: float) -> list[str]:
         """Delete the worlds that were not used for so long by the machine's time; `default` stays."""
         since = self._wall.now() - idle_seconds
-        idle = [
-            name for name in self.names() if name != DEFAULT and self._used.setdefault(name, self._wall.now()) <= since
-        ]
-        for name in idle:
-            await self.delete(name)
-        return idle
+        retired = []
+        for name in self.names():
+            async with self._lock(name):  # while we waited it may have been used, or deleted
+                idle = self._used.setdefault(name, self._wall.now()) <= since
+                if idle and name != DEFAULT and _by_name.first(self._database.snapshot, name=name):
+                    await self._delete(self.find(name))
+                    retired.append(name)
+        return retired
 
     async def set_clock(self, name: str, clock: Clock) -> World:
         """Give a world another time. One that goes back can revive what had expired."""
@@ -426,6 +423,13 @@ class Worlds:
             count = _count.value(self._database.snapshot)
         if count >= self._maximum and name != DEFAULT:
             raise errors.TOO_MANY_WORLDS(count=count)
+
+    async def _delete(self, world: World) -> None:
+        for snapshot in self.snapshots(world.name):
+            await self._remove_snapshot(snapshot)
+        await self._database.run(self._set_title, world.id, {})
+        self._forget(world.name)
+        await self._remove(world.id)
 
     async def _remove_snapshot(self, snapshot: Snapshot) -> None:
         row = self._found_snapshot(self._database.snapshot, snapshot.world, snapshot.name)
