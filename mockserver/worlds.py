@@ -155,6 +155,7 @@ class Worlds:
         self._maximum = maximum
         self._idle_seconds = idle_seconds
         self._gone = gone
+        self._started = wall.now()
         self._known: dict[str, World] = {}
         self._used: dict[str, float] = {}
         """When each world was last used, by the wall; only of those known to this process."""
@@ -242,7 +243,7 @@ class Worlds:
         retired = []
         for name in self.names():
             async with self._lock(name):  # while we waited it may have been used, or deleted
-                idle = self._used.setdefault(name, self._wall.now()) <= since
+                idle = self._used.get(name, self._started) <= since
                 if idle and name != DEFAULT and _by_name.first(self._database.snapshot, name=name):
                     await self._delete(self.find(name))
                     retired.append(name)
