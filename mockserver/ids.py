@@ -12,6 +12,9 @@ from hashlib import blake2b
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _MIDDLE = ("8190", "8191", "8198")
 
+_fresh = random.Random()
+"""Our own: what programs do with `random.seed` in tests repeats no id here."""
+
 
 def world_seed(server_seed: str, world: str) -> bytes:
     """The key of a world's ids: 32 bytes, of the server's `--id-seed` and the world's name."""
@@ -41,7 +44,12 @@ def file(seed: bytes, ordinal: int) -> str:
 
 def request() -> str:
     """`req_` and 32 hexadecimal digits, drawn afresh: a request is never asked for twice."""
-    return f"req_{random.getrandbits(128):032x}"
+    return f"req_{_fresh.getrandbits(128):032x}"
+
+
+def unique() -> str:
+    """12 hexadecimal digits, drawn afresh: for names that nobody else has."""
+    return f"{random.SystemRandom().getrandbits(48):012x}"
 
 
 def _digest(seed: bytes, kind: bytes, ordinal: int) -> bytes:
@@ -52,6 +60,11 @@ def _uuid8(digest: bytes, created_at: int) -> str:
     hexed = digest.hex()
     variant = "89ab"[digest[2] & 3]
     return f"{created_at & 0xFFFFFFFF:08x}{hexed[:4]}{_MIDDLE[digest[3] % 3]}{variant}{hexed[8:23]}"
+
+
+def draw(seed: bytes, label: str, ordinal: int) -> float:
+    """A number from 0 up to 1, the same for the same three."""
+    return int.from_bytes(_digest(seed, b"draw:" + label.encode(), ordinal)[:7]) / (1 << 56)
 
 
 def noise(seed: int, size: int) -> bytes:
