@@ -90,6 +90,13 @@ def parse_duration(text: str) -> float:
     return sign * seconds
 
 
+def duration(value: object) -> float:
+    """Seconds in a value of JSON or YAML: a number, or a text as `parse_duration` takes it."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError("write 20m, PT20M or a number of seconds")
+    return parse_duration(str(value))
+
+
 def parse_instant(text: str) -> float:
     """Seconds since the epoch of an ISO 8601 date and time; without a zone it means UTC."""
     try:

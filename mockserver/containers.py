@@ -93,7 +93,9 @@ class Containers:
         """Shows every container as active just now, as the live API does, and prolongs none."""
         now = call.world.now()
         values = {"world": call.world.id}
-        rows, more = _containers.page(self._database.snapshot, query, "containers", values, name=query.name)
+        rows, more = _containers.page(
+            self._database.snapshot, query, "containers", values, call.stale_since, name=query.name
+        )
         return schema.ContainerList(data=[_shown(row, now, active_at=now) for row in rows], has_more=more, **ends(rows))
 
     def retrieve(self, call: Call, container_id: str) -> schema.Container:
@@ -110,7 +112,7 @@ class Containers:
             self._blobs.dropped(digest for (digest,) in _digests.tuples(tx, **inside))
             _delete_files.run(tx, **inside)
             _delete.run(tx, world=call.world.id, id=container_id)
-            _containers.bury(tx, row, "containers", self._worlds.take(tx, call.world.id))
+            _containers.bury(tx, row, "containers", self._worlds.take(tx, call.world.id), call.world.now())
         self._blobs.release()
         call.touch("deleted", container_id)
         return schema.ContainerDeleted(id=container_id)
@@ -143,7 +145,7 @@ class Containers:
     def list_files(self, call: Call, container_id: str, query: schema.Page) -> schema.ContainerFileList:
         self.use(call, container_id)
         values = {"world": call.world.id, "container_id": container_id}
-        rows, more = _files.page(self._database.snapshot, query, _graves(container_id), values)
+        rows, more = _files.page(self._database.snapshot, query, _graves(container_id), values, call.stale_since)
         return schema.ContainerFileList(data=[_shown_file(row) for row in rows], has_more=more, **ends(rows))
 
     def retrieve_file(self, call: Call, container_id: str, file_id: str) -> schema.ContainerFile:
@@ -155,7 +157,7 @@ class Containers:
             container, now = self._running(tx, call, container_id)
             row = self._found_file(tx, call, container_id, file_id)
             _refresh.run(tx, of=container.world, used=container.id, now=now)
-            _files.bury(tx, row, _graves(container_id), self._worlds.take(tx, call.world.id))
+            _files.bury(tx, row, _graves(container_id), self._worlds.take(tx, call.world.id), now)
             _delete_file.run(tx, world=call.world.id, container=container_id, id=row.id)
             self._blobs.dropped([row.digest])
         self._blobs.release()

@@ -113,6 +113,15 @@ WORLD_GONE = Refusal(
     headers=(("x-should-retry", "true"),),
 )
 
+RATE_LIMITED = Refusal(
+    429,
+    "Rate limit reached for {operation} in organization org-mockserver on {window}: Limit {limit}, Used {used}, "
+    "Requested 1. Please try again in {wait}. Visit https://platform.openai.com/account/rate-limits to learn more.",
+    "stack",
+    code="rate_limit_exceeded",
+    type="requests",
+)
+
 # Parameters and bodies
 
 NOT_JSON = Refusal(
@@ -263,6 +272,11 @@ BAD_SNAPSHOT_NAME = ControlRefusal(
     code="invalid_snapshot_name",
 )
 BAD_PARAMETER = ControlRefusal(400, "{problem}", "guess", "{param}", "invalid_parameter")
+FAULT_NOT_FOUND = ControlRefusal(404, "World '{world}' has no fault '{id}'.", "guess", code="fault_not_found")
+FAULT_EXISTS = ControlRefusal(409, "World '{world}' has a fault '{id}' already.", "guess", code="fault_exists")
+TOO_MANY_FAULTS = ControlRefusal(
+    400, "A world takes at most {limit} faults. Delete some.", "guess", code="too_many_faults"
+)
 FORBIDDEN_HOST = ControlRefusal(
     403,
     "The control plane answers only to hosts of this machine, not to '{host}'. Allow it with --allow-host.",

@@ -73,7 +73,9 @@ class Files:
 
     def list(self, call: Call, query: schema.ListFiles) -> schema.FileList:
         values = {"world": call.world.id, "now": call.world.now()}
-        rows, more = _listing.page(self._database.snapshot, query, "files", values, purpose=query.purpose)
+        rows, more = _listing.page(
+            self._database.snapshot, query, "files", values, call.stale_since, purpose=query.purpose
+        )
         return schema.FileList(data=[_shown(row) for row in rows], has_more=more, **ends(rows))
 
     def retrieve(self, call: Call, file_id: str) -> schema.File:
@@ -82,7 +84,7 @@ class Files:
     def delete(self, call: Call, file_id: str) -> schema.FileDeleted:
         with self._database.transaction() as tx:
             row = self._found(tx, call, file_id)
-            _listing.bury(tx, row, "files", self._worlds.take(tx, call.world.id))
+            _listing.bury(tx, row, "files", self._worlds.take(tx, call.world.id), call.world.now())
             _delete.run(tx, world=call.world.id, id=file_id)
             self._blobs.dropped([row.digest])
         self._blobs.release()

@@ -2,9 +2,11 @@
 
 A list is ordered by `(created_at, seq)`; a page goes on behind the cursor's place in that order, so
 nothing is shown twice or left out when objects come and go between pages. A deleted object leaves a
-tombstone and still serves as a cursor (guess: nobody has shown what the live API does).
+tombstone and still serves as a cursor (guess: nobody has shown what the live API does). The tombstone
+also keeps the object as it was, for a fault that makes lists lag behind deletions.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypedDict, TypeVar
 
@@ -24,6 +26,13 @@ _buried = Statement(
         _TOMBSTONE.c.world == bindparam("world"),
         _TOMBSTONE.c.list == bindparam("list"),
         _TOMBSTONE.c.id == bindparam("id"),
+    )
+)
+_lagging = Statement(
+    select(_TOMBSTONE.c.row).where(
+        _TOMBSTONE.c.world == bindparam("world"),
+        _TOMBSTONE.c.list == bindparam("list"),
+        _TOMBSTONE.c.deleted_at > bindparam("since"),
     )
 )
 _bury = Statement(insert(_TOMBSTONE).prefix_with("OR REPLACE"))
@@ -52,12 +61,18 @@ class Listing(Generic[R]):
         )
 
     def page(
-        self, tx: Transaction, query: schema.Page, graves: str, values: Mapping[str, Any], **filters: str | None
+        self,
+        tx: Transaction,
+        query: schema.Page,
+        graves: str,
+        values: Mapping[str, Any],
+        stale_since: int | None = None,
+        **filters: str | None,
     ) -> tuple[list[R], bool]:
         """The rows of a page, in the order asked for, and whether more lie beyond it.
 
         `values` are those of the scope and of `live`, `graves` names the list among the tombstones.
-        A page `before` a cursor, without `after`, is the one that ends right in front of it.
+        What was deleted after `stale_since` is still listed. A page `before` a cursor, without `after`, is the one that ends right in front of it.
         """
         wanted = {name: value for name, value in filters.items() if value is not None}
         parameters = {**values, **wanted, "limit": query.limit + 1}
@@ -67,16 +82,49 @@ class Listing(Generic[R]):
                 parameters |= {f"{name}_time": place[0], f"{name}_seq": place[1]}
         backwards = query.before is not None and query.after is None
         rows = self._statement(query, backwards, tuple(wanted)).all(tx, **parameters)
+        if stale_since is not None:
+            rows += self._lagging(tx, query, graves, parameters, wanted, stale_since)
+            falling = (query.order == "desc") is not backwards
+            rows.sort(key=lambda row: (row.created_at, row.seq), reverse=falling)
         more = len(rows) > query.limit
         del rows[query.limit :]
         return (rows[::-1] if backwards else rows), more
 
     def bury(
-        self, tx: Transaction, row: tables.Container | tables.ContainerFile | tables.File, graves: str, ordinal: int
+        self,
+        tx: Transaction,
+        row: tables.Container | tables.ContainerFile | tables.File,
+        graves: str,
+        ordinal: int,
+        now: int,
     ) -> None:
-        """Remember where a row stood that is being deleted, and forget the oldest graves."""
-        _bury.run(tx, world=row.world, list=graves, id=row.id, seq=row.seq, created_at=row.created_at, ordinal=ordinal)
+        """Remember where a row stood that is being deleted, and what it was; forget the oldest graves."""
+        place = {"world": row.world, "list": graves, "id": row.id, "seq": row.seq, "created_at": row.created_at}
+        kept = json.dumps({column.name: getattr(row, column.name) for column in self._table.c})
+        _bury.run(tx, **place, ordinal=ordinal, deleted_at=now, row=kept)
         _forget.run(tx, in_world=row.world, oldest=ordinal - TOMBSTONES)
+
+    def _lagging(
+        self,
+        tx: Transaction,
+        query: schema.Page,
+        graves: str,
+        parameters: Mapping[str, Any],
+        wanted: Mapping[str, str],
+        since: int,
+    ) -> list[R]:
+        """What was deleted after `since` and would stand between the cursors, if it were still there."""
+        buried = _lagging.tuples(tx, world=parameters["world"], list=graves, since=since)
+        rows = [self._row(**json.loads(row)) for (row,) in buried]
+        for name in {"after", "before"} & {key.removesuffix("_time") for key in parameters}:
+            cursor = (parameters[f"{name}_time"], parameters[f"{name}_seq"])
+            lower = (query.order == "desc") is (name == "after")
+            rows = [
+                row
+                for row in rows
+                if ((row.created_at, row.seq) < cursor if lower else (row.created_at, row.seq) > cursor)
+            ]
+        return [row for row in rows if all(getattr(row, name) == value for name, value in wanted.items())]
 
     def _find(
         self, tx: Transaction, param: str, cursor: str, graves: str, values: Mapping[str, Any]

@@ -6,7 +6,7 @@ it is forked from the template. Times are whole seconds since the epoch, as on t
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Index, LargeBinary
+from sqlalchemy import BigInteger, Float, Index, LargeBinary
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
@@ -15,8 +15,8 @@ class Table(SQLModel, registry=registry()):
     """Own metadata: a program that embeds the server may have SQLModel tables of its own."""
 
 
-def _time(**options: Any) -> Any:
-    return Field(sa_type=BigInteger, sa_column_kwargs={"info": {"time": True}}, **options)
+def _time(sa_type: Any = BigInteger, **options: Any) -> Any:
+    return Field(sa_type=sa_type, sa_column_kwargs={"info": {"time": True}}, **options)
 
 
 _CLUSTERED = {"sqlite_with_rowid": False}
@@ -126,6 +126,9 @@ class Tombstone(Table, table=True):
     seq: int = Field(sa_type=BigInteger)
     created_at: int = _time()
     ordinal: int = Field(sa_type=BigInteger)
+    deleted_at: int = _time()
+    row: str
+    """JSON of the object as it was, for lists that a fault makes stale."""
 
 
 class Fault(Table, table=True):
@@ -138,8 +141,10 @@ class Fault(Table, table=True):
     id: str = Field(primary_key=True)
     position: int = Field(sa_type=BigInteger)
     rule: str
-    """JSON, as given."""
+    """JSON: a `faults.NewRule`."""
     matched: int = Field(default=0, sa_type=BigInteger)
     fired: int = Field(default=0, sa_type=BigInteger)
-    created_at: int = _time()
-    """By the world's clock."""
+    created_at: float = _time(Float)
+    window_at: float | None = _time(Float, default=None)
+    """When the window of a rate limit began, and how many requests it let through since."""
+    window_used: int = Field(default=0, sa_type=BigInteger)

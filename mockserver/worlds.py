@@ -96,6 +96,8 @@ class Call:
     warnings: list[Warned] = field(default_factory=list)
     touched: list[tuple[str, str]] = field(default_factory=list)
     """`created`, `changed` or `deleted`, and an id."""
+    stale_since: int | None = None
+    """By a fault: lists still show what was deleted after this instant."""
 
     @property
     def world(self) -> World:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from mockserver.clock import parse_duration, parse_instant
+from mockserver.clock import duration, parse_instant
 from mockserver.errors import APIError
 from mockserver.mock import Mock
 
@@ -23,12 +23,6 @@ def _the_mock(request: Request) -> Mock:
     return mock
 
 
-def _duration(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError("write 20m, PT20M or a number of seconds")
-    return parse_duration(str(value))
-
-
 def _instant(value: Any) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
@@ -36,7 +30,7 @@ def _instant(value: Any) -> float:
 
 
 TheMock = Annotated[Mock, Depends(_the_mock)]
-Duration = Annotated[float, BeforeValidator(_duration, json_schema_input_type=str | float)]
+Duration = Annotated[float, BeforeValidator(duration, json_schema_input_type=str | float)]
 """Seconds; written `20m`, `1h30m`, `PT20M` or as a number."""
 Instant = Annotated[float, BeforeValidator(_instant, json_schema_input_type=str | float)]
 """Seconds since the epoch; written so, or as 2026-01-31T12:00:00Z."""
