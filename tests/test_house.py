@@ -37,6 +37,7 @@ RINGS: tuple[tuple[str, ...], ...] = (
         "control.snapshots",
         "control.worlds",
         "control.state",
+        "control.docs",
         "control.app",
     ),
     ("server", "cli", "__main__"),
