@@ -21,6 +21,7 @@ from mockserver.clock import Wall, stopwatch
 from mockserver.control.app import create_control
 from mockserver.mock import Mock
 from mockserver.settings import Settings, url
+from mockserver.testing import Server
 
 T = TypeVar("T")
 
@@ -137,11 +138,15 @@ def build(mock: Mock) -> _Server:
     return _Server(config)
 
 
-class MockServer:
+class MockServer(Server):
     """A mock server in a thread of this process, as a context manager.
 
     with MockServer() as server:
         client = OpenAI(base_url=server.base_url, api_key="any")
+
+    with MockServer() as server, server.world() as world:
+        client = OpenAI(base_url=world.base_url, api_key=world.api_key)
+        world.clock.advance("20m")
     """
 
     def __init__(self, settings: Settings | None = None, wall: Wall | None = None, **options: Any) -> None:
@@ -156,8 +161,8 @@ class MockServer:
             self.mock.close()
             raise
         self.port: int = self._sockets[0].getsockname()[1]
-        self.url = url(self.settings.host[0], self.port)
-        self.base_url = f"{self.url}/v1"
+        keys = self.settings.api_key
+        self._reach(url(self.settings.host[0], self.port), self.settings.control_token, keys[0] if keys else None)
         self._server = build(self.mock)
         self._loop = new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="mockserver", daemon=True)
@@ -173,6 +178,7 @@ class MockServer:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(START_SECONDS)
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
         self._server.should_exit = True
         self._thread.join(START_SECONDS)
         self.mock.close()

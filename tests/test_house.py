@@ -40,7 +40,7 @@ RINGS: tuple[tuple[str, ...], ...] = (
         "control.docs",
         "control.app",
     ),
-    ("server", "cli", "__main__"),
+    ("testing", "server", "options", "commands", "run", "cli", "__main__", "pytest_plugin"),
 )
 """Every module of the package, lowest first. A module imports from those before it and no others."""
 
