@@ -5,75 +5,38 @@ import logging
 import os
 import signal
 import socket
-import sys
 import time
-from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
-from mockserver import __version__
+from mockserver import __version__, options
 from mockserver.clock import stopwatch
-from mockserver.settings import Settings, environment_name, flag, switch, url
-
-CANNOT_BIND, BAD_SEED, UNUSABLE_DATA = 3, 4, 5
-
-EXIT_CODES = {
-    0: "stopped by SIGINT or SIGTERM, or done",
-    1: "healthcheck: no healthy server",
-    2: "a flag, variable or argument that can't be used",
-    CANNOT_BIND: "no socket could be opened on that host and port",
-    BAD_SEED: "a seed that can't be used; nothing was written",
-    UNUSABLE_DATA: "a data directory that can't be used: in use, newer, or not a database",
-}
-_EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code}  {meaning}" for code, meaning in EXIT_CODES.items())
+from mockserver.options import BAD_SEED, CANNOT_BIND, EPILOG, FAILED, UNUSABLE_DATA, die
+from mockserver.settings import Settings, environment_name, url
 
 
-class _Parsed(click.ParamType):  # type: ignore[type-arg]  # generic in its type stubs alone
-    """A setting's own type, whose ValueError says what is wrong."""
+class _Group(click.Group):
+    """Loads the commands of other modules when one is asked for: a health check doesn't pay for them."""
 
-    envvar_list_splitter = ","
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from mockserver import commands, run
 
-    def __init__(self, parse: Callable[[str], Any]) -> None:
-        self.name = {"str": "text", "Path": "path"}.get(parse.__name__, parse.__name__)
-        self._parse = parse
+        for command in (run.run, *commands.COMMANDS):
+            self.add_command(command)
+        return list(self.commands)
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            return self._parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.commands:
+            self.list_commands(ctx)
+        return self.commands.get(cmd_name)
 
 
-def _settings(*only: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """An option for each setting, or for some."""
-
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        for setting in reversed(fields(Settings)):
-            if only and setting.name not in only:
-                continue
-            command = click.option(
-                flag(setting.name),
-                is_flag=setting.metadata["parse"] is switch,
-                type=_Parsed(setting.metadata["parse"]),
-                default=setting.default,
-                multiple=setting.metadata["many"],
-                help=setting.metadata["help"],
-                envvar=environment_name(setting.name),
-                show_envvar=True,
-                show_default=setting.metadata["shown"] or False,
-            )(command)
-        return command
-
-    return decorate
-
-
-@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=_Group, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, message="mockserver %(version)s")
 def main() -> None:
     """A local, stateful mock server of the OpenAI Containers API.
@@ -85,8 +48,8 @@ def main() -> None:
     """
 
 
-@main.command(epilog=_EPILOG)
-@_settings()
+@main.command(epilog=EPILOG)
+@options.settings()
 @click.option("--quiet", is_flag=True, envvar=environment_name("quiet"), show_envvar=True, help="Print no banner.")
 @click.option(
     "--json",
@@ -96,13 +59,13 @@ def main() -> None:
     show_envvar=True,
     help="Print one line of JSON instead of the banner.",
 )
-def serve(quiet: bool, as_json: bool, **options: Any) -> None:
+def serve(quiet: bool, as_json: bool, **given: Any) -> None:
     """Serve the API until SIGINT or SIGTERM.
 
     Every option can be given as the environment variable named beside it, several values separated
     by commas; a flag wins over the environment.
     """
-    settings = Settings(**options)
+    settings = Settings(**given)
     stop = _Stop()
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
 
@@ -118,11 +81,11 @@ def serve(quiet: bool, as_json: bool, **options: Any) -> None:
             sockets = [stack.enter_context(each) for each in bind(settings.host, settings.port)]
             mock = stack.enter_context(closing(Mock(settings)))
         except CannotBind as error:
-            _die(error, CANNOT_BIND)
+            die(error, CANNOT_BIND)
         except SeedError as error:
-            _die(error, BAD_SEED)
+            die(error, BAD_SEED)
         except Unusable as error:
-            _die(error, UNUSABLE_DATA)
+            die(error, UNUSABLE_DATA)
         port = sockets[0].getsockname()[1]
         at = url(settings.host[0], port)
         if as_json:
@@ -136,7 +99,7 @@ def serve(quiet: bool, as_json: bool, **options: Any) -> None:
 
 @main.command()
 @click.argument("seeds", nargs=-1, required=True, type=click.Path(path_type=Path))
-@_settings("max_upload")
+@options.settings("max_upload")
 def validate(seeds: tuple[Path, ...], max_upload: int) -> None:
     """Check seed files, or directories of them, without serving."""
     from mockserver.seeds import read_seeds
@@ -145,12 +108,12 @@ def validate(seeds: tuple[Path, ...], max_upload: int) -> None:
     try:
         seed = read_seeds(seeds, max_upload)
     except SeedError as error:
-        _die(error, BAD_SEED)
+        die(error, BAD_SEED)
     print(f"ok: {seed.summary()}")
 
 
 @main.command()
-@_settings("host", "port")
+@options.settings("host", "port")
 @click.option("--wait", type=click.FloatRange(min=0), default=0.0, help="Try for so many seconds.", metavar="SECONDS")
 def healthcheck(host: tuple[str, ...], port: int, wait: float) -> None:
     """Exit with 0 if a server answers on this machine, with 1 if none does."""
@@ -166,7 +129,7 @@ def healthcheck(host: tuple[str, ...], port: int, wait: float) -> None:
                 return
         except (urllib.error.URLError, OSError) as error:
             if stopwatch() >= until:
-                _die(f"no healthy server at {at} ({error}); start one with: mockserver serve", 1)
+                die(f"no healthy server at {at} ({error}); start one with: mockserver serve", FAILED)
         time.sleep(0.05)
 
 
@@ -201,11 +164,6 @@ class _Stop:
     def _tell(self) -> None:
         self._server.should_exit = self._asked > 0
         self._server.force_exit = self._asked > 1
-
-
-def _die(reason: object, code: int) -> NoReturn:
-    print(f"mockserver: {reason}", file=sys.stderr)
-    sys.exit(code)
 
 
 def _banner(settings: Settings, at: str, mock: Any) -> str:

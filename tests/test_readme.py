@@ -6,14 +6,16 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from dataclasses import fields
 from itertools import takewhile
 from pathlib import Path
 
+import click
 import pytest
 from conftest import World
 
-from mockserver import cli, errors, profiles
+from mockserver import cli, errors, options, profiles
 from mockserver.control.app import create_control
 from mockserver.seeds import read_seeds
 from mockserver.server import MockServer
@@ -101,13 +103,33 @@ def test_defaults_are_shown_as_they_are(setting: object) -> None:
     assert parsed == setting.default
 
 
+def commands(group: click.Group = cli.main, path: str = "mockserver") -> Iterator[tuple[str, click.Command]]:
+    """Every command that does something, by its usage: its name and arguments, without its options."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{path} {name}")
+        else:
+            arguments = command.collect_usage_pieces(click.Context(command))[1:]
+            yield " ".join([path, name, *arguments]).replace("...", "…"), command
+
+
 def test_the_commands_are_all_there() -> None:
-    told = {row[0].split()[1].strip("`"): row[1] for row in rows(section("Commands"), "command")}
-    assert told == {name: command.get_short_help_str(200) for name, command in cli.main.commands.items()}
+    told = {row[0].strip("`"): row[1] for row in rows(section("Commands"), "command")}
+    written = re.compile(r" \[--(?:[^][]|\[[^]]*\])*\]| --[\w-]+ [A-Z]+| --(?= )")
+    usages = {written.sub("", row): row for row in told}
+    real = dict(commands())
+    assert {usage: told[row] for usage, row in usages.items()} == {
+        usage: command.get_short_help_str(200) for usage, command in real.items()
+    }
+    for usage, row in usages.items():
+        known = {name for each in real[usage].params for name in each.opts}
+        assert set(re.findall(r"--[\w-]+", row)) <= known, f"{row}: {usage} has other options"
 
 
 def test_the_exit_codes_are_all_there() -> None:
-    assert {int(code): meaning for code, meaning in rows(section("Commands"), "exit code")} == cli.EXIT_CODES
+    assert {int(code): meaning for code, meaning in rows(section("Commands"), "exit code")} == options.EXIT_CODES
 
 
 def test_the_switches_are_all_there_with_their_warnings() -> None:

@@ -1,0 +1,532 @@
+"""The control plane from the command line: each command is one request, and its answer for people to read.
+
+With --json it is the control plane's own answer.
+"""
+
+import functools
+import json
+import os
+import shutil
+import sys
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import quote, urlencode, urlsplit
+
+import click
+
+from mockserver.clock import Wall
+from mockserver.options import FAILED, die
+
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
+
+ANSWER_SECONDS = 60.0
+"""How long a usual answer may take; those that move contents or wait may take any time."""
+
+REMEDIES = {
+    "world_not_found": "See those there are with: mockserver world list",
+    "snapshot_not_found": "See those there are with: mockserver snapshot list",
+    "fault_not_found": "See those there are with: mockserver fault list",
+    "wrong_token": "Here: --token, or MOCKSERVER_CONTROL_TOKEN.",
+}
+"""What to do about a refusal, by its code, where its message doesn't say it in terms of commands."""
+
+Query = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Server:
+    """The control plane of a server, and the world that is meant."""
+
+    url: str
+    token: str | None = None
+    world: str = "default"
+    as_json: bool = False
+
+    def here(self, *steps: str) -> str:
+        """A path of the world's."""
+        for name in (self.world, *steps):
+            if not name or "/" in name:
+                raise click.UsageError(f"{name!r} can't be a name; use letters, digits, dots, underscores, hyphens")
+        return "/".join(["/_mock/worlds", *(quote(step, safe="") for step in (self.world, *steps))])
+
+    @contextmanager
+    def exchange(
+        self,
+        method: str,
+        path: str,
+        query: Query | None = None,
+        body: bytes | BinaryIO | None = None,
+        headers: Mapping[str, str] | None = None,
+        seconds: float | None = ANSWER_SECONDS,
+    ) -> Iterator["HTTPResponse"]:
+        """A request and its answer, not yet read. Ends the program where there is none, or a refusal."""
+        from http.client import HTTPConnection, HTTPException, HTTPSConnection
+
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        path += f"?{urlencode(given, doseq=True)}" if given else ""
+        parts = urlsplit(self.url)
+        make = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {} | dict(headers or {})
+        with closing(make(parts.hostname or "", parts.port, timeout=ANSWER_SECONDS)) as connection:
+            try:
+                connection.connect()
+                if connection.sock:
+                    connection.sock.settimeout(seconds)
+                with suppress(
+                    BrokenPipeError, ConnectionResetError
+                ):  # refused before all was sent: the answer says why
+                    connection.request(method, path, body, headers)
+                answer = connection.getresponse()
+            except TimeoutError:
+                die(
+                    f"{self.url} gave no answer within {seconds:g} seconds; is it the right one? name another with --url",
+                    FAILED,
+                )
+            except (OSError, HTTPException) as error:
+                why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+                die(f"no server answers at {self.url} ({why}); start one with: mockserver serve", FAILED)
+            with answer:
+                if answer.status != 200:
+                    self._refused(answer.status, answer.read())
+                yield answer
+
+    def ask(self, method: str, path: str, query: Query | None = None, asked: object = None, **options: Any) -> Any:
+        """The answer's JSON, to a request with JSON or without a body."""
+        body = None if asked is None else json.dumps(asked).encode()
+        headers = {"Content-Type": "application/json"} if body else {}
+        with self.exchange(method, path, query, body, headers, **options) as answer:
+            return self.read(answer)
+
+    def read(self, answer: "HTTPResponse") -> Any:
+        try:
+            return json.loads(answer.read())
+        except ValueError:
+            self._stranger(answer.status)
+
+    def _refused(self, status: int, body: bytes) -> None:
+        try:
+            error = json.loads(body)["error"]
+            message, code = error["message"], error["code"]
+        except (ValueError, TypeError, KeyError):
+            self._stranger(status)
+        die(f"{message} {REMEDIES.get(code, '')}".strip(), FAILED)
+
+    def _stranger(self, status: int) -> Any:
+        die(f"what answers at {self.url} is no mockserver (status {status}); name another with --url", FAILED)
+
+    def tell(self, answer: Any, told: Callable[[Any], Iterable[str]]) -> None:
+        """Print an answer: as it is, or as `told` says it."""
+        say([json.dumps(answer, indent=2, ensure_ascii=False)] if self.as_json else told(answer))
+
+
+def say(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line)
+
+
+# What people read
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> Iterator[str]:
+    """Columns under headings, numbers to the right; on a terminal the last column ends where it does."""
+    cells = [[plain(cell) for cell in row] for row in rows]
+    if not cells:
+        yield empty
+        return
+    numeric = [all(row[at].lstrip("-").replace(".", "", 1).isdigit() for row in cells) for at in range(len(headings))]
+    cells.insert(0, list(headings))
+    widths = [max(width(row[at]) for row in cells) for at in range(len(headings))]
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for row in cells:
+        padded = [
+            " " * (size - width(cell)) + cell if right else cell + " " * (size - width(cell))
+            for cell, size, right in zip(row, widths, numeric, strict=True)
+        ]
+        yield cut("  ".join(padded).rstrip(), room)
+
+
+def plain(value: object) -> str:
+    """One line of a terminal: a name can't move its cursor. None is empty."""
+    text = "" if value is None else str(value)
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def width(text: str) -> int:
+    """How many columns of a terminal it takes."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF") for c in text)
+
+
+def cut(text: str, room: int | None) -> str:
+    if room is None or width(text) <= room:
+        return text
+    while text and width(text) > room - 1:
+        text = text[:-1]
+    return text + "…"
+
+
+def pairs(rows: Iterable[tuple[str, object]]) -> Iterator[str]:
+    """A name and its value a line, without those that have none."""
+    shown = [(name, plain(value)) for name, value in rows if value not in (None, "", [])]
+    size = max((len(name) for name, _ in shown), default=0)
+    return (f"{name:{size}}  {value}" for name, value in shown)
+
+
+def instant(seconds: float | None) -> str:
+    """`2026-06-24 18:04:00Z`"""
+    if seconds is None:
+        return ""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):  # a clock can be set past the last year of calendars
+        return f"{seconds:.0f} s"
+
+
+def duration(seconds: float) -> str:
+    """`45s`, `19m 20s`, `3h 5m`, `12d 4h`"""
+    whole = int(abs(seconds))
+    sizes = [("d", whole // 86400), ("h", whole // 3600 % 24), ("m", whole // 60 % 60), ("s", whole % 60)]
+    first = next((at for at, (_, count) in enumerate(sizes) if count), 3)
+    shown = [f"{count}{unit}" for unit, count in sizes[first : first + 2] if count or unit == sizes[first][0]]
+    return ("-" if seconds < 0 and whole else "") + " ".join(shown)
+
+
+def ago(seconds: float | None) -> str:
+    return "" if seconds is None else f"{duration(max(Wall().now() - seconds, 0))} ago"
+
+
+def clock_words(clock: Mapping[str, Any]) -> str:
+    rate = f" x{clock['rate']:g}" if clock["mode"] == "scaled" else ""
+    return f"{clock['mode']}{rate} {instant(clock['now'])}"
+
+
+def words(given: Mapping[str, Any]) -> str:
+    """`error=rate_limited retry_after=2`"""
+    return " ".join(
+        name if value is True else f"{name}={value if isinstance(value, str | int | float) else json.dumps(value)}"
+        for name, value in given.items()
+        if value is not None and value != {}
+    )
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+# Options that the commands share
+
+
+def _default_url() -> str:
+    return f"http://localhost:{os.environ.get('MOCKSERVER_PORT') or 8080}"
+
+
+def _checked_url(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    try:
+        parts = urlsplit(value if "://" in value else f"http://{value}")
+        sound = parts.scheme in ("http", "https") and parts.hostname and parts.path in ("", "/") and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound:
+        raise click.BadParameter(f"{value!r} is not a server's address; write http://localhost:8080, without a path")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def on_server(world: bool = True) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the server that its options name; `world` where it acts on one."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def command(url: str, token: str | None, as_json: bool, world: str = "default", **given: Any) -> None:
+            function(Server(url, token, world, as_json), **given)
+
+        command = click.option("--json", "as_json", is_flag=True, help="Print the control plane's own answer.")(command)
+        command = click.option(
+            "--token", envvar="MOCKSERVER_CONTROL_TOKEN", show_envvar=True, help="What the server's --control-token is."
+        )(command)
+        command = click.option(
+            "--url",
+            envvar="MOCKSERVER_URL",
+            show_envvar=True,
+            default=_default_url,
+            show_default="localhost, MOCKSERVER_PORT or 8080",
+            callback=_checked_url,
+            help="Address of the server.",
+        )(command)
+        if world:
+            command = click.option(
+                "--world",
+                envvar="MOCKSERVER_WORLD",
+                show_envvar=True,
+                default="default",
+                show_default=True,
+                help="World to act on.",
+            )(command)
+        return command
+
+    return decorate
+
+
+_NAMED_WORLD = click.argument("name", envvar="MOCKSERVER_WORLD", default="default")
+
+
+# Worlds
+
+
+@click.group()
+def world() -> None:
+    """Universes of objects, each with its own clock."""
+
+
+@world.command("list")
+@on_server(world=False)
+def list_worlds(server: Server) -> None:
+    """List the worlds, with what they hold."""
+    headings = ["WORLD", "FILES", "CONTAINERS", "IN THEM", "FAULTS", "SNAPSHOTS", "USED", "CLOCK"]
+    server.tell(
+        server.ask("GET", "/_mock/worlds"),
+        lambda answer: table(
+            headings,
+            [
+                (
+                    each["name"],
+                    *(each["counts"][kind] for kind in ("files", "containers", "container_files")),
+                    each["faults"],
+                    len(each["snapshots"]),
+                    ago(each["used_at"]),
+                    clock_words(each["clock"]),
+                )
+                for each in answer["data"]
+            ],
+            "There are no worlds yet; the first request to one makes it.",
+        ),
+    )
+
+
+@world.command("show")
+@_NAMED_WORLD
+@on_server(world=False)
+def show_world(server: Server, name: str) -> None:
+    """Show a world: how clients reach it, what it holds."""
+    server.tell(server.ask("GET", _of(server, name)), functools.partial(_told_world, server))
+
+
+@world.command("create")
+@click.argument("name")
+@click.option("--empty", is_flag=True, help="Without what the seeds describe.")
+@click.option("--fork-of", metavar="WORLD", help="As a copy of this world.")
+@click.option("--snapshot", metavar="NAME", help="As that world was in this snapshot.")
+@on_server(world=False)
+def create_world(server: Server, name: str, empty: bool, fork_of: str | None, snapshot: str | None) -> None:
+    """Make a world: from the seeds, empty, or as a fork of another."""
+    if (snapshot and not fork_of) or (empty and fork_of):
+        raise click.UsageError("--snapshot is one of --fork-of's, which isn't --empty")
+    asked = {"empty": empty, "fork_of": fork_of, "snapshot": snapshot}
+    server.tell(server.ask("POST", _of(server, name), asked=asked), functools.partial(_told_world, server))
+
+
+@world.command("delete")
+@click.argument("name")
+@on_server(world=False)
+def delete_world(server: Server, name: str) -> None:
+    """Delete a world with its snapshots; its next use makes it anew."""
+    server.tell(server.ask("DELETE", _of(server, name)), _deleted)
+
+
+@world.command("profile")
+@click.argument("profile", required=False)
+@on_server()
+def profile_world(server: Server, profile: str | None) -> None:
+    """Give a world a profile of its own, or without one the server's."""
+    answer = server.ask("PUT", server.here("profile"), asked={"name": profile})
+    server.tell(answer, functools.partial(_told_world, server))
+
+
+@world.command("retire")
+@click.option("--idle", required=True, metavar="DURATION", help="Unused for so long, as 90m or 1h.")
+@on_server(world=False)
+def retire_worlds(server: Server, idle: str) -> None:
+    """Delete all worlds that were not used for so long; default stays."""
+    server.tell(server.ask("POST", "/_mock/all-worlds/retire", asked={"idle": idle}), _deleted)
+
+
+def _of(server: Server, name: str) -> str:
+    return Server(server.url, world=name).here()
+
+
+def _deleted(answer: Any) -> Iterator[str]:
+    yield "deleted: " + (some(answer["worlds"]) or "none")
+
+
+def _told_world(server: Server, answer: Any) -> Iterator[str]:
+    counts = answer["counts"]
+    return pairs(
+        [
+            ("world", answer["name"]),
+            ("base URL", server.url + answer["base_url"]),
+            ("API key", answer["api_key"]),
+            ("Files", counts["files"]),
+            ("containers", f"{counts['containers']} with {counts['container_files']} files"),
+            ("clock", clock_words(answer["clock"])),
+            ("used", ago(answer["used_at"]) or "not yet"),
+            ("profile", words(answer["profile"])),
+            ("faults", answer["faults"]),
+            ("snapshots", ", ".join(answer["snapshots"])),
+        ]
+    )
+
+
+# The clock
+
+
+@click.group()
+def clock() -> None:
+    """A world's time: hold it, move it."""
+
+
+@clock.command("show")
+@on_server()
+def show_clock(server: Server) -> None:
+    """Show the world's time."""
+    server.tell(server.ask("GET", server.here("clock")), _told_clock)
+
+
+@clock.command("freeze")
+@click.argument("at", required=False)
+@on_server()
+def freeze_clock(server: Server, at: str | None) -> None:
+    """Hold it still where it is, or at an instant, as 2026-01-31T12:00:00Z."""
+    asked: dict[str, object] = {}
+    if at is not None:
+        with suppress(ValueError):
+            asked = {"at": float(at)}
+        asked = asked or {"at": at}
+    _change_clock(server, "freeze", asked)
+
+
+_MAY_BE_NEGATIVE = {"ignore_unknown_options": True, "help_option_names": ["--help"]}
+
+
+@clock.command("advance")
+@click.argument("by")
+@on_server()
+def advance_clock(server: Server, by: str) -> None:
+    """Move it on by a duration: 20m, 1h30m, PT20M or seconds."""
+    _change_clock(server, "advance", {"by": by})
+
+
+@clock.command("offset", context_settings=_MAY_BE_NEGATIVE)
+@click.argument("by")
+@on_server()
+def offset_clock(server: Server, by: str) -> None:
+    """Run so far ahead of the machine's clock, or with -1h behind it."""
+    _change_clock(server, "offset", {"by": by})
+
+
+@clock.command("scale")
+@click.argument("rate", type=float)
+@on_server()
+def scale_clock(server: Server, rate: float) -> None:
+    """Go on at another rate: 60 is a minute a second."""
+    _change_clock(server, "scale", {"rate": rate})
+
+
+@clock.command("resume")
+@on_server()
+def resume_clock(server: Server) -> None:
+    """Go on from here at the machine's rate."""
+    _change_clock(server, "resume")
+
+
+@clock.command("reset")
+@on_server()
+def reset_clock(server: Server) -> None:
+    """Show the machine's time again."""
+    _change_clock(server, "reset")
+
+
+def _change_clock(server: Server, how: str, asked: object = None) -> None:
+    server.tell(server.ask("POST", server.here("clock", how), asked=asked), _told_clock)
+
+
+def _told_clock(answer: Any) -> Iterator[str]:
+    changes = [
+        (f"{change} {kind}", some(answer[f"{change}_{key}"]) if f"{change}_{key}" in answer else None)
+        for change in ("expired", "revived")
+        for key, kind in (("containers", "containers"), ("files", "Files"))
+    ]
+    return pairs([("clock", clock_words(answer)), *changes])
+
+
+# Snapshots and state
+
+
+@click.group()
+def snapshot() -> None:
+    """A world as it was, to go back to."""
+
+
+@snapshot.command("list")
+@on_server()
+def list_snapshots(server: Server) -> None:
+    """List a world's snapshots."""
+    server.tell(server.ask("GET", server.here("snapshots")), _told_snapshots)
+
+
+@snapshot.command("take")
+@click.argument("name")
+@on_server()
+def take_snapshot(server: Server, name: str) -> None:
+    """Keep the world as it is, under a name."""
+    answer = server.ask("PUT", server.here("snapshots", name))
+    server.tell(answer, lambda taken: _told_snapshots({"data": [taken]}))
+
+
+@snapshot.command("restore")
+@click.argument("name")
+@on_server()
+def restore_snapshot(server: Server, name: str) -> None:
+    """Go back to a snapshot, its clock included."""
+    answer = server.ask("POST", server.here("snapshots", name, "restore"), seconds=None)
+    server.tell(
+        answer,
+        lambda done: pairs(
+            [("world", done["world"]), ("snapshot", done["snapshot"]), ("clock", clock_words(done["clock"]))]
+        ),
+    )
+
+
+@snapshot.command("delete")
+@click.argument("name")
+@on_server()
+def delete_snapshot(server: Server, name: str) -> None:
+    """Forget a snapshot."""
+    server.tell(server.ask("DELETE", server.here("snapshots", name)), _told_snapshots)
+
+
+def _told_snapshots(answer: Any) -> Iterator[str]:
+    rows = [(each["name"], each["world"], instant(each["instant"])) for each in answer["data"]]
+    return table(["SNAPSHOT", "WORLD", "WORLD'S TIME"], rows, "There are no snapshots.")
+
+
+@click.command()
+@click.option("--empty", is_flag=True, help="To nothing, without what the seeds describe.")
+@on_server()
+def reset(server: Server, empty: bool) -> None:
+    """Take a world back to what the seeds describe."""
+    answer = server.ask("POST", server.here("reset"), {"empty": "true" if empty else None}, seconds=None)
+    server.tell(answer, functools.partial(_told_world, server))
+
+
+def judge(server: Server, ignore: Sequence[str]) -> bool:
+    """Whether the verdict on every world is good; what it finds is reported on stderr."""
+    return True
+
+
+COMMANDS: tuple[click.Command, ...] = (world, clock, snapshot, reset)

@@ -1,0 +1,76 @@
+"""What the commands share: an option for each setting, how they end, and how they say why."""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any, NoReturn
+
+import click
+
+from mockserver.settings import Settings, environment_name, flag, switch
+
+FAILED, CANNOT_BIND, BAD_SEED, UNUSABLE_DATA, NOT_EXECUTABLE, NOT_FOUND = 1, 3, 4, 5, 126, 127
+
+EXIT_CODES = {
+    0: "stopped by SIGINT or SIGTERM, or done",
+    FAILED: "no healthy server answers, it refuses, or its verdict is not ok",
+    2: "a flag, variable or argument that can't be used",
+    CANNOT_BIND: "no socket could be opened on that host and port",
+    BAD_SEED: "a seed that can't be used; nothing was written",
+    UNUSABLE_DATA: "a data directory that can't be used: in use, newer, or not a database",
+    NOT_EXECUTABLE: "run: the command can't be executed",
+    NOT_FOUND: "run: the command isn't found",
+}
+EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:<3}  {meaning}" for code, meaning in EXIT_CODES.items())
+
+
+class _Parsed(click.ParamType):  # type: ignore[type-arg]  # generic in its type stubs alone
+    """A setting's own type, whose ValueError says what is wrong."""
+
+    envvar_list_splitter = ","
+
+    def __init__(self, parse: Callable[[str], Any]) -> None:
+        self.name = {"str": "text", "Path": "path"}.get(parse.__name__, parse.__name__)
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def settings(
+    *only: str, private: Mapping[str, Any] | None = None
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """An option for each setting, or for some; `private` are those that the environment doesn't set, with
+    their defaults."""
+    private = private or {}
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for setting in reversed(fields(Settings)):
+            if only and setting.name not in only:
+                continue
+            open_to_all = setting.name not in private
+            command = click.option(
+                flag(setting.name),
+                is_flag=setting.metadata["parse"] is switch,
+                type=_Parsed(setting.metadata["parse"]),
+                default=private.get(setting.name, setting.default),
+                multiple=setting.metadata["many"],
+                help=setting.metadata["help"],
+                envvar=environment_name(setting.name) if open_to_all else None,
+                show_envvar=open_to_all,
+                show_default=(open_to_all and setting.metadata["shown"]) or False,
+            )(command)
+        return command
+
+    return decorate
+
+
+def die(reason: object, code: int) -> NoReturn:
+    """End with one line that says why."""
+    print(f"mockserver: {' '.join(str(reason).split())}", file=sys.stderr)
+    sys.exit(code)
