@@ -3,6 +3,8 @@
 import asyncio
 import errno
 import socket
+import struct
+import sys
 import threading
 from collections.abc import Coroutine, Generator, Sequence
 from contextlib import contextmanager
@@ -12,7 +14,7 @@ from typing import Any, Self, TypeVar
 import uvicorn
 from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from mockserver import errors, ids
 from mockserver.api.app import create_app
@@ -26,6 +28,10 @@ from mockserver.testing import Server
 T = TypeVar("T")
 
 START_SECONDS = 30.0
+RESET_SECONDS = 5.0
+"""How long a connection that is to be reset waits for its client to take what was sent before."""
+LINGER = "hh" if sys.platform == "win32" else "ii"
+"""The layout of `struct linger`."""
 
 
 class CannotBind(Exception):
@@ -79,12 +85,26 @@ def _open(host: str, port: int, optional: bool) -> socket.socket | None:
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's, but that what is no HTTP gets the API's envelope too."""
+    """uvicorn's, but that what is no HTTP gets the API's envelope too, and that faults reach the connection."""
+
+    waiting: asyncio.Future[None] | None = None
+    """Done when the client has gone, while a fault holds up an answer."""
 
     def on_headers_complete(self) -> None:
         if self.parser.get_http_version() not in ("1.0", "1.1"):
             raise ValueError("the request line names no version that is spoken here")
         super().on_headers_complete()
+        self.scope["mockserver.connection"] = _Connection(self, self.cycle)  # type: ignore[typeddict-unknown-key]  # ours
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self.waiting and not self.waiting.done():
+            self.waiting.set_result(None)
+
+    def shutdown(self) -> None:
+        if self.waiting:
+            self.transport.abort()  # nobody wants to wait for minutes until the server stops
+        super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
         error = errors.MALFORMED_HTTP()
@@ -99,6 +119,53 @@ class Protocol(HttpToolsProtocol):
         lines = [b"HTTP/1.1 400 Bad Request", *(b"%b: %b" % header for header in headers), b"", body]
         self.transport.write(b"\r\n".join(lines))
         self.transport.close()
+
+
+class _Connection:
+    """What faults do to a connection: see `api.breaking.Connection`."""
+
+    __slots__ = ("_cycle", "_protocol")
+
+    def __init__(self, protocol: Protocol, cycle: RequestResponseCycle) -> None:
+        self._protocol = protocol
+        self._cycle = cycle
+
+    def close(self) -> None:
+        self._cycle.disconnected = True  # uvicorn sends nothing further, and misses nothing
+        self._protocol.transport.close()
+
+    async def reset(self) -> None:
+        self._cycle.disconnected = True
+        transport = self._protocol.transport
+        until = stopwatch() + RESET_SECONDS
+        while _unsent(transport) and stopwatch() < until and await self.wait(0.001):
+            pass  # a reset throws away what the client hasn't been sent yet
+        if opened := transport.get_extra_info("socket"):
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(LINGER, 1, 0))
+        transport.abort()
+
+    async def wait(self, seconds: float) -> bool:
+        protocol = self._protocol
+        if protocol.transport.is_closing():
+            return False
+        protocol.waiting = protocol.loop.create_future()
+        try:
+            done, _ = await asyncio.wait([protocol.waiting], timeout=seconds)
+        finally:
+            protocol.waiting = None
+        return not done
+
+
+def _unsent(transport: asyncio.Transport) -> int:
+    """Bytes written that the client's machine has not acknowledged, as far as the system tells."""
+    buffered = transport.get_write_buffer_size()
+    opened = transport.get_extra_info("socket")
+    if buffered or opened is None or sys.platform != "linux":
+        return buffered
+    from fcntl import ioctl
+    from termios import TIOCOUTQ
+
+    return int(struct.unpack("i", ioctl(opened.fileno(), TIOCOUTQ, b"\0" * 4))[0])
 
 
 class _Server(uvicorn.Server):

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
@@ -26,6 +26,8 @@ from mockserver.clock import Clock, Wall
 from mockserver.database import Database, Rows, Statement, Transaction, insertion, table
 from mockserver.faults import Rule, load_rules
 from mockserver.profiles import Profile, Warned
+
+T = TypeVar("T")
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 DEFAULT = "default"
@@ -264,10 +266,10 @@ class Worlds:
         await self._database.run(self._write, _set_profile, {"of": world.id, "new": _switches(profile)})
         return self._know(replace(self._known[name], profile=profile or self._profile))
 
-    def set_faults(self, name: str, rules: tuple[Rule, ...]) -> None:
-        """What the rows say by now; written by whoever changed them."""
-        if name in self._known:
-            self._know(replace(self._known[name], faults=rules))
+    async def change_faults(self, name: str, change: Callable[[Transaction, World], T]) -> T:
+        """Change the rows of a world's faults, in a transaction; what it returns is passed on."""
+        world = await self.resolve(name)
+        return await self._database.run(self._change_faults, world, change)
 
     # Snapshots
 
@@ -459,6 +461,14 @@ class Worlds:
             _title.run(tx, of=world, **({"new": None, "new_of": None, "new_snapshot": None} | title))
 
     # Small things
+
+    def _change_faults(self, world: World, change: Callable[[Transaction, World], T]) -> T:
+        with self._database.transaction() as tx:
+            self.take(tx, world.id, 0)
+            changed = change(tx, world)
+            rules = load_rules(tx, world.id)
+        self._know(replace(self.current(world), faults=rules))
+        return changed
 
     def _write(self, statement: Statement, values: dict[str, Any]) -> None:
         with self._database.transaction() as tx:

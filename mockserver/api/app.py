@@ -1,7 +1,5 @@
 """The application: the API's routes behind its front."""
 
-from typing import NoReturn
-
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -10,7 +8,8 @@ from starlette.types import Receive, Scope, Send
 
 from mockserver import __version__
 from mockserver.api import containers, files
-from mockserver.api.exchange import unknown_url
+from mockserver.api.breaking import broken
+from mockserver.api.exchange import of, unknown_url
 from mockserver.api.middleware import Front
 from mockserver.mock import Mock
 
@@ -37,5 +36,6 @@ async def health(request: Request) -> JSONResponse:
     return JSONResponse({"status": "ok", "version": __version__})
 
 
-async def no_route(scope: Scope, receive: Receive, send: Send) -> NoReturn:
-    raise unknown_url(scope)
+async def no_route(scope: Scope, receive: Receive, send: Send) -> None:
+    if not await broken(of(scope), None):
+        raise unknown_url(scope)

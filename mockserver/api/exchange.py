@@ -6,7 +6,7 @@ leaves through `answer`, `refuse` or `stream`, with the headers of the live API.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -16,6 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 from mockserver import errors, ids
 from mockserver.clock import stopwatch
 from mockserver.errors import APIError
+from mockserver.faults import Effect
 from mockserver.schema import Content
 from mockserver.worlds import Call
 
@@ -56,6 +57,9 @@ class Exchange:
         "answered",
         "call",
         "complete",
+        "effect",
+        "extra",
+        "fault",
         "files_api",
         "headers",
         "mock",
@@ -75,6 +79,11 @@ class Exchange:
         self.call: Call | None = None
         self.files_api = False
         """Whether the answer is in the style of the Files API: a newline at the end, errors with `detail`."""
+        self.fault: str | None = None
+        """The id of the rule that fired, `header` for a fault that the request brought along."""
+        self.effect: Effect | None = None
+        self.extra: Headers = []
+        """Headers of the answer by a fault, in place of its own of these names."""
         self.complete = False
         """Whether the request's body has been read to its end."""
         self.answered = False
@@ -96,17 +105,33 @@ class Exchange:
             yield message.get("body", b"")
 
     async def answer(self, resource: BaseModel) -> None:
-        await self._send_json(200, to_json(resource, indent=2), [])
+        body = self._ended(to_json(resource, indent=2))
+        await self._start(200, [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))])
+        await self._send({"type": "http.response.body", "body": body})
 
     async def refuse(self, error: APIError) -> None:
         extra = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
+        body = self._ended(to_json(error.body(self.files_api), indent=2))
+        await self.reply(error.status, body, [(b"content-type", b"application/json"), *extra])
+
+    async def reply(self, status: int, body: bytes, headers: Headers) -> None:
+        """An answer to a request whose body may not have been read."""
+        if status not in (204, 304):
+            headers.insert(1, (b"content-length", b"%d" % len(body)))
         unread = not self.complete and self.scope["method"] == "POST"
         if unread:
-            extra.append((b"connection", b"close"))
-        await self._send_json(error.status, to_json(error.body(self.files_api), indent=2), extra, more=unread)
+            headers.append((b"connection", b"close"))
+        await self._start(status, headers)
+        await self._send({"type": "http.response.body", "body": body, "more_body": unread})
         if unread:
             await self._drain()
             await self._send({"type": "http.response.body", "body": b""})
+
+    def pass_body_through(self, wrap: Callable[[Receive], Receive]) -> None:
+        self._receive = wrap(self._receive)
+
+    def pass_answer_through(self, wrap: Callable[[Send], Send]) -> None:
+        self._send = wrap(self._send)
 
     async def stream(self, content: Content) -> None:
         """The bytes of a file: all, one range, or for HEAD none. Closes it."""
@@ -145,12 +170,8 @@ class Exchange:
         await self._start(200, headers)
         await self._send({"type": "http.response.body", "body": b""})
 
-    async def _send_json(self, status: int, body: bytes, extra: Headers, more: bool = False) -> None:
-        if self.files_api:
-            body += b"\n"
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *extra]
-        await self._start(status, headers)
-        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+    def _ended(self, body: bytes) -> bytes:
+        return body + b"\n" if self.files_api else body
 
     async def _start(self, status: int, headers: Headers) -> None:
         headers += standing_headers(self.request_id, self.started)
@@ -158,6 +179,9 @@ class Exchange:
             headers += [(b"x-mock-warning", str(warning).encode()) for warning in self.call.warnings]
         if b"origin" in self.headers:
             headers += _CORS
+        if self.extra:
+            replaced = {name for name, _ in self.extra}
+            headers = [header for header in headers if header[0] not in replaced] + self.extra
         self.answered = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 

@@ -17,7 +17,9 @@ from starlette.types import Receive, Scope, Send
 
 from mockserver import errors, worlds
 from mockserver.api.bodies import parse_query, read_form, read_json
+from mockserver.api.breaking import FAULT_HEADER, broken, reshaped
 from mockserver.api.exchange import Exchange, of, unknown_url
+from mockserver.faults import LISTS
 from mockserver.files import NewFile
 from mockserver.mock import Mock
 from mockserver.schema import Content
@@ -42,6 +44,7 @@ class Operation(APIRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, endpoint, **options)
+        self._operation = "".join(word.capitalize() for word in endpoint.__name__.split("_"))
         self._readers = {
             name: _reader(name, annotation, self.files_api)
             for name, annotation in get_type_hints(endpoint, include_extras=True).items()
@@ -53,11 +56,19 @@ class Operation(APIRoute):
         if scope["path"].endswith("\n") and not self.path.endswith("}"):  # Starlette's patterns overlook it
             raise unknown_url(scope)
         if scope["method"] not in (self.methods or ()):
+            if await broken(exchange, None):
+                return
             raise _wrong_method(scope, self.path)
         exchange.files_api = self.files_api
         exchange.call = await exchange.mock.worlds.call(exchange.world)
+        if (exchange.call.entered.faults or FAULT_HEADER in exchange.headers) and await broken(
+            exchange, self._operation
+        ):
+            return
         arguments = {name: await reader(exchange) for name, reader in self._readers.items()}
         result = await self.endpoint(**arguments)
+        if exchange.effect and self._operation in LISTS:
+            result = reshaped(exchange.effect, result)
         if isinstance(result, Content):
             await exchange.stream(result)
         else:

@@ -7,13 +7,13 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 
 from mockserver import __version__, errors
-from mockserver.control import clocks, docs, snapshots, state, worlds
+from mockserver.control import clocks, docs, faults, snapshots, state, worlds
 from mockserver.control.answers import refused
 from mockserver.control.gate import Gate
 from mockserver.errors import APIError
 from mockserver.mock import Mock
 
-ROUTERS = (docs.router, state.router, worlds.router, clocks.router, snapshots.router)
+ROUTERS = (docs.router, state.router, worlds.router, clocks.router, snapshots.router, faults.router)
 
 
 def create_control(mock: Mock) -> FastAPI:

@@ -1,0 +1,251 @@
+"""How a fault is applied to an exchange: before it is answered, to its answer, or to its connection.
+
+Faults never touch /_mock or /health, and come after the key was checked and the route is known.
+"""
+
+import math
+from collections.abc import Awaitable, Callable
+from string import Formatter
+from typing import Protocol, TypeVar, cast
+
+from pydantic import BaseModel
+from pydantic_core import to_json
+from starlette.types import Message, Receive, Send
+
+from mockserver import errors, faults, ids
+from mockserver.api.exchange import ClientGone, Exchange
+from mockserver.errors import APIError
+from mockserver.faults import Effect, Hit, Target
+from mockserver.worlds import World
+
+M = TypeVar("M", bound=BaseModel)
+
+FAULT_HEADER = b"x-mock-fault"
+TICKS = 20
+"""A body that dribbles comes in so many pieces a second, or in single bytes."""
+
+_SAMPLES = {
+    "allowed": "POST",
+    "expected": "a string",
+    "file_id": "file-mock",
+    "container_id": "cntr_mock",
+    "got": "an integer",
+    "key": "sk-*****",
+    "length": 2_000,
+    "limit": 60,
+    "other": "file",
+    "param": "name",
+    "prefix": "cntr",
+    "problem": "is not valid",
+    "purpose": "user_data",
+    "purposes": ["assistants", "user_data"],
+    "supported": "'asc' and 'desc'",
+    "used": 60,
+    "value": "x",
+    "window": "requests per min (RPM)",
+    "wait": "1s",
+}
+"""Words of refusals that a fault puts where there was nothing to refuse."""
+
+
+class Connection(Protocol):
+    """What a fault needs of a connection, and ASGI doesn't give: `scope["mockserver.connection"]`."""
+
+    def close(self) -> None:
+        """Send what was written, then close, whatever was promised. Nothing further is sent."""
+
+    async def reset(self) -> None:
+        """Like `close`, but the client sees a reset."""
+
+    async def wait(self, seconds: float) -> bool:
+        """Real time. False, at once, when the client has gone."""
+
+
+class Cut(ClientGone):
+    """A fault cut the connection; there is nobody to answer any more."""
+
+
+async def broken(exchange: Exchange, operation: str | None) -> bool:
+    """Apply the fault that fires, if any. True: it has answered. Raises the refusal that it injects."""
+    world = exchange.call.world if exchange.call else _found(exchange)
+    hit = await _hit(exchange, world, operation)
+    if hit is None:
+        return False
+    effect = exchange.effect = hit.effect
+    exchange.fault = hit.id
+    exchange.extra = _headers(hit, world)
+    connection = _connection(exchange)
+    if effect.latency and not await connection.wait(
+        effect.latency.min + (effect.latency.max - effect.latency.min) * hit.draw
+    ):
+        raise ClientGone
+    if effect.drop:
+        connection.close()
+        raise Cut
+    if effect.stale_list is not None and exchange.call:
+        exchange.call.stale_since = math.floor(exchange.call.world.now() - effect.stale_list)
+    if effect.abort_upload_after is not None:
+        exchange.pass_body_through(lambda receive: _aborting(receive, connection, effect.abort_upload_after or 0))
+    if {"reset_after", "truncate_after", "dribble"} & effect.model_fields_set and exchange.scope["method"] != "HEAD":
+        exchange.pass_answer_through(lambda send: _spoiling(send, connection, effect))
+    if not effect.answers and effect.rate_limit is None:
+        return False
+    if "body" in effect.model_fields_set or (effect.error is None and effect.status and effect.status < 400):
+        await _answer(exchange, effect)
+        return True
+    raise _refusal(exchange, hit, operation)
+
+
+def reshaped(effect: Effect, page: M) -> M:
+    """A page as the fault shows it."""
+    if effect.empty_page:
+        return page.model_copy(update={"data": [], "first_id": None, "last_id": None, "has_more": True})
+    return page.model_copy(update={"has_more": True}) if effect.has_more else page
+
+
+async def _hit(exchange: Exchange, world: World | None, operation: str | None) -> Hit | None:
+    if header := exchange.headers.get(FAULT_HEADER):
+        return faults.brought(header, ids.draw(b"", exchange.request_id, 0))
+    if world is None or not world.faults:
+        return None
+    scope, now = exchange.scope, world.clock.at(world.wall.now())
+    ids_in_path = scope.get("path_params", {}) if operation else {}
+    target = Target(
+        operation,
+        scope["method"],
+        scope["path"],
+        ids_in_path.get("container_id"),
+        ids_in_path.get("file_id"),
+        exchange.headers,
+    )
+    strike, mock = faults.strike, exchange.mock
+    return await mock.run(strike, mock.database, world.id, world.id_seed, world.faults, target, now)
+
+
+def _found(exchange: Exchange) -> World | None:
+    """The world of a request that matched no route, which makes none."""
+    try:
+        return exchange.mock.worlds.find(exchange.world)
+    except APIError:
+        return None
+
+
+def _connection(exchange: Exchange) -> Connection:
+    return cast(Connection, exchange.scope["mockserver.connection"])
+
+
+# In place of the answer
+
+
+def _headers(hit: Hit, world: World | None) -> list[tuple[bytes, bytes]]:
+    effect, headers = hit.effect, {}
+    if effect.retry_after is not None:
+        headers["retry-after"] = f"{effect.retry_after:g}"
+    elif hit.window_left is not None:
+        headers["retry-after"] = str(_wait(hit, world))
+    headers |= {name.lower(): value for name, value in effect.headers.items()}
+    return [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+
+
+def _wait(hit: Hit, world: World | None) -> int:
+    """Whole seconds of the client's time until a rate limit's window is over."""
+    rate = world.clock.rate if world else 1.0
+    return max(1, math.ceil((hit.window_left or 0) / (rate or 1.0)))
+
+
+async def _answer(exchange: Exchange, effect: Effect) -> None:
+    status = effect.status or (errors.CATALOGUE[effect.error].status if effect.error else 200)
+    if "body" not in effect.model_fields_set:
+        await exchange.reply(status, b"", [])
+    elif isinstance(effect.body, str):
+        await exchange.reply(status, effect.body.encode(), [(b"content-type", b"text/plain; charset=utf-8")])
+    else:
+        await exchange.reply(status, to_json(effect.body, indent=2), [(b"content-type", b"application/json")])
+
+
+def _refusal(exchange: Exchange, hit: Hit, operation: str | None) -> APIError:
+    effect = hit.effect
+    name = effect.error or ("rate_limited" if effect.rate_limit or effect.status == 429 else None)
+    if name is None:
+        error = _plain(effect.status or 500)
+    else:
+        row, scope = errors.CATALOGUE[name], exchange.scope
+        words = _SAMPLES | {"operation": operation or "requests", "method": scope["method"], "path": scope["path"]}
+        words |= scope.get("path_params", {})
+        words |= _limit_words(exchange, hit)
+        wanted = {field for _, field, _, _ in Formatter().parse(row.message + (row.param or "")) if field}
+        error = row(**{field: words.get(field, "x") for field in wanted})
+        error.status = effect.status or error.status
+    return error
+
+
+def _limit_words(exchange: Exchange, hit: Hit) -> dict[str, object]:
+    if not (limit := hit.effect.rate_limit):
+        return {} if hit.effect.retry_after is None else {"wait": f"{hit.effect.retry_after:g}s"}
+    window = "requests per min (RPM)" if limit.per == 60 else f"requests per {limit.per:g}s"
+    wait = next((value.decode() for name, value in exchange.extra if name == b"retry-after"), "0")
+    return {"limit": limit.requests, "used": limit.requests, "window": window, "wait": f"{wait}s"}
+
+
+def _plain(status: int) -> APIError:
+    if status >= 500:
+        return APIError(status, errors.SERVER_ERROR.message, errors.SERVER_ERROR.type)
+    return APIError(status, f"An injected fault answers this request with status {status}.")
+
+
+# Under way
+
+
+def _aborting(receive: Receive, connection: Connection, limit: int) -> Receive:
+    taken = 0
+
+    async def aborting() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken >= limit and message["type"] == "http.request":
+            await connection.reset()
+            raise Cut
+        return message
+
+    return aborting
+
+
+def _spoiling(send: Send, connection: Connection, effect: Effect) -> Send:
+    limit = effect.reset_after if effect.reset_after is not None else effect.truncate_after
+    cut: Callable[[], Awaitable[None]] = connection.reset if effect.reset_after is not None else _closing(connection)
+    left = math.inf if limit is None else limit
+
+    async def spoiling(message: Message) -> None:
+        nonlocal left
+        if message["type"] != "http.response.body":
+            await send(message)
+            return
+        body: bytes = message.get("body", b"")
+        whole = len(body) <= left
+        body = body if whole else body[: int(left)]
+        left -= len(body)
+        await _dribble(send, connection, effect.dribble, body)
+        if not whole:
+            await cut()
+            raise Cut
+        await send({**message, "body": b""})
+
+    return spoiling
+
+
+async def _dribble(send: Send, connection: Connection, rate: int | None, body: bytes) -> None:
+    """Without a rate at once."""
+    step = max(1, rate // TICKS) if rate else len(body)
+    for start in range(0, len(body), step or 1):
+        piece = body[start : start + step]
+        if rate and not await connection.wait(len(piece) / rate):
+            raise ClientGone
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+
+
+def _closing(connection: Connection) -> Callable[[], Awaitable[None]]:
+    async def closing() -> None:
+        connection.close()
+
+    return closing
