@@ -39,6 +39,7 @@ class Draft:
     size: int = 0
     digest: str = ""
     blake2b: str = ""
+    kept: bool = False
 
     def discard(self) -> None:
         """Forget it, if it was not kept."""
@@ -100,6 +101,7 @@ class Blobs:
         place = self._path(draft.digest)
         place.parent.mkdir(exist_ok=True)
         draft.path.replace(place)
+        draft.kept = True
 
     def open(self, digest: str) -> BinaryIO:
         """For reading from the start; stays readable when the blob is removed meanwhile."""

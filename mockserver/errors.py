@@ -271,6 +271,9 @@ BAD_SNAPSHOT_NAME = ControlRefusal(
     "guess",
     code="invalid_snapshot_name",
 )
+OBJECT_EXISTS = ControlRefusal(409, "There is an object with the id '{id}' already.", "guess", code="object_exists")
+BAD_SEED = ControlRefusal(400, "{problem}", "guess", code="invalid_seed")
+TOO_MUCH = ControlRefusal(413, "{problem}", "guess", code="request_too_large")
 BAD_PARAMETER = ControlRefusal(400, "{problem}", "guess", "{param}", "invalid_parameter")
 FAULT_NOT_FOUND = ControlRefusal(404, "World '{world}' has no fault '{id}'.", "guess", code="fault_not_found")
 FAULT_EXISTS = ControlRefusal(409, "World '{world}' has a fault '{id}' already.", "guess", code="fault_exists")

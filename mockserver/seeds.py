@@ -1,32 +1,43 @@
 """Seeds: files that describe what every new world holds from the start.
 
-A seed is YAML or JSON, or a plain directory `<container name>/<file…>`. Seeds are read and checked
-whole before anything is written; a mistake is told with its file, its line and what to do. What is
-described at the top level goes into the template of every world, `worlds.<name>` into that world's.
+A seed is YAML or JSON, an exported archive, or a plain directory `<container name>/<file…>`. Seeds are
+read and checked whole before anything is written; a mistake is told with its file, its line and what to
+do. What is described at the top level goes into the template of every world, `worlds.<name>` into that
+world's. The same documents can be placed into a world that is in use.
 """
 
+import asyncio
 import base64
 import binascii
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from types import TracebackType
+from typing import Annotated, Any, Literal, Protocol, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model, model_validator
 
-from mockserver import ids, schema
-from mockserver.blobs import Blobs
+from mockserver import archive, ids, schema, tables
+from mockserver.archive import Archive
+from mockserver.blobs import Blobs, Draft
 from mockserver.clock import Clock, Wall, parse_duration, parse_instant
-from mockserver.profiles import PROFILES
+from mockserver.faults import Effect, Match, NewRule
+from mockserver.profiles import PROFILES, Profile
 from mockserver.settings import size
 from mockserver.sources import SeedError, Source
-from mockserver.worlds import EVERYONE, NAME, Placement, Worlds
+from mockserver.worlds import EVERYONE, NAME, Placement, World, Worlds
 
 VERSION = 1
-SUFFIXES = {".yaml", ".yml", ".json"}
+SUFFIXES = {".yaml", ".yml", ".json", archive.SUFFIX}
+MAX_OBJECTS = 200_000
+"""In a document that a server in use is sent."""
+LARGE = 500
+"""Objects from which on placing them is kept off the event loop."""
 
 
 # The format
@@ -61,6 +72,7 @@ def _given_as_text(parse: Callable[[str], Any]) -> BeforeValidator:
 
 
 Time = Annotated[Moment, BeforeValidator(_moment)]
+Number = Annotated[int, Field(ge=0, le=1 << 53)]
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:={}-]{1,256}$")]
 
 
@@ -114,7 +126,7 @@ class _Named(_WithContent):
 
     @property
     def name(self) -> str:
-        return self.filename or Path(self.from_ or "").name
+        return Path(self.from_ or "").name if self.filename is None else self.filename
 
 
 class _File(_Named):
@@ -123,11 +135,12 @@ class _File(_Named):
     purpose: schema.Purpose = "user_data"
     created_at: Time = NOW
     expires_at: Time | None = None
-    repeat: Annotated[int, Field(ge=1, le=100_000)] = 1
+    repeat: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    seq: Number | None = None
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        if not self.name:
+        if not self.name and self.seq is None:
             raise ValueError("give it a filename")
         return self
 
@@ -137,12 +150,15 @@ class _ContainerFile(_Named):
     file: str | None = None
     path: str | None = None
     source: Literal["user", "assistant"] | None = None
-    bytes: Annotated[int, Field(ge=0)] | None = None
+    bytes: Number | None = None
     created_at: Time | None = None
+    file_id: Id | None = None
+    """The File that its bytes were copied from, which may be gone."""
+    seq: Number | None = None
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        if self.file and (self.sources() or self.filename or self.path or self.source):
+        if self.file and (self.sources() or self.filename or self.path or self.source or self.file_id):
             raise ValueError("a copy of a File takes its bytes and name from it; leave out what follows from `file`")
         if not (self.file or self.path or self.name):
             raise ValueError("give it a filename, or for what the assistant wrote a path")
@@ -176,12 +192,61 @@ class _Container(_Part):
     memory_limit: Literal["1g", "4g", "16g", "64g"] = "1g"
     network_policy: _NetworkPolicy | None = None
     files: list[_ContainerFile] = []
-    repeat: Annotated[int, Field(ge=1, le=100_000)] = 1
+    repeat: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    seq: Number | None = None
+
+
+class _Fault(NewRule):
+    """A rule, and in an export what became of it."""
+
+    matched: Number = 0
+    fired: Number = 0
+    created_at: float | None = None
+    window_at: float | None = None
+    window_used: Number = 0
+
+
+def _columns(row: type[tables.Table]) -> dict[str, Any]:
+    """Those of an exported row, as the fields of a model."""
+    return {
+        name: (field.annotation, ... if field.is_required() else field.default)
+        for name, field in row.model_fields.items()
+        if name not in ("world", "row")
+    }
+
+
+def _model(row: type[tables.Table]) -> type[_Part]:
+    return create_model(f"_Exported{row.__name__}", __base__=_Part, **_columns(row))
+
+
+_OBJECTS: dict[str, type[_Part]] = {"files": _model(tables.File), "containers": _model(tables.Container)}
+_OBJECT_INSIDE = _model(tables.ContainerFile)
+
+
+class _Deleted(_Part):
+    """What a deleted object was, and where in its list it stood."""
+
+    list: str
+    id: str
+    seq: Number
+    created_at: int
+    ordinal: Number
+    deleted_at: int
+    object: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        _OBJECTS.get(self.list, _OBJECT_INSIDE).model_validate(self.object)
+        return self
 
 
 class _World(_Part):
     clock: _Clock | None = None
     profile: Literal["default", "live"] | None = None
+    ordinal: Number | None = None
+    """The last ordinal that was handed out, so that the ids to come are those that would have come."""
+    faults: list[_Fault] = []
+    deleted: list[_Deleted] = []
     files: list[_File] = []
     containers: list[_Container] = []
 
@@ -194,16 +259,57 @@ class _Document(_World):
 # Reading
 
 
+class Contents(Protocol):
+    """Where `from` leads. SeedErrors don't say where it was asked for."""
+
+    def size(self, name: str) -> int: ...
+
+    def pieces(self, name: str) -> Iterator[bytes]: ...
+
+
+class Folder:
+    """Files below the folder of a seed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def size(self, name: str) -> int:
+        return self._inside(name).stat().st_size
+
+    def pieces(self, name: str) -> Iterator[bytes]:
+        with self._inside(name).open("rb") as file:
+            yield from iter(partial(file.read, 1 << 20), b"")
+
+    def _inside(self, name: str) -> Path:
+        folder = self._path.resolve()
+        path = (folder / name).resolve()
+        if not path.is_relative_to(folder):
+            raise SeedError(f"{name!r} leaves the seed's folder; move the file below {self._path}")
+        if not path.is_file():
+            raise SeedError(f"there is no file {name!r} below {self._path}; make it, or mend the path")
+        return path
+
+
+class Nowhere:
+    """A document that a server was sent has no files beside it."""
+
+    def size(self, name: str) -> int:
+        raise SeedError(f"{name!r} can't be read from here; give the bytes inline, or send an archive that holds them")
+
+    def pieces(self, name: str) -> Iterator[bytes]:
+        raise SeedError(f"{name!r} can't be read from here")
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in which file something is said; `folder` is what `from` is relative to."""
+    """Where something is said; its line is looked up when it is told."""
 
-    path: Path
-    line: int
-    folder: Path
+    source: Source | Path
+    location: tuple[str | int, ...]
+    contents: Contents
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}" if self.line else str(self.path)
+        return str(self.source) if isinstance(self.source, Path) else self.source.at(*self.location)
 
 
 @dataclass(slots=True)
@@ -212,6 +318,9 @@ class Scope:
 
     clock: tuple[_Clock, Place] | None = None
     profile: tuple[str, Place] | None = None
+    ordinal: int = 0
+    faults: list[tuple[_Fault, Place]] = field(default_factory=list)
+    deleted: list[_Deleted] = field(default_factory=list)
     files: list[tuple[_File, Place]] = field(default_factory=list)
     containers: list[tuple[_Container, Place]] = field(default_factory=list)
 
@@ -223,15 +332,34 @@ class Scope:
         return Scope(
             self.clock or other.clock,
             self.profile or other.profile,
+            max(self.ordinal, other.ordinal),
+            self.faults + other.faults,
+            self.deleted + other.deleted,
             self.files + other.files,
             self.containers + other.containers,
         )
 
+    def seqs(self) -> Iterator[int]:
+        """Places in the order of lists, as far as they are given."""
+        for file, _ in self.files:
+            yield file.seq or 0
+        for container, _ in self.containers:
+            yield container.seq or 0
+            yield from (inner.seq or 0 for inner in container.files)
+        yield from (grave.ordinal for grave in self.deleted)
+
+    def counts(self) -> tuple[int, int, int]:
+        """Of Files, containers, and files in those."""
+        files = sum(file.repeat or 1 for file, _ in self.files)
+        containers = sum(container.repeat or 1 for container, _ in self.containers)
+        return (
+            files,
+            containers,
+            sum((container.repeat or 1) * len(container.files) for container, _ in self.containers),
+        )
+
     def summary(self) -> str:
-        files = sum(file.repeat for file, _ in self.files)
-        containers = sum(container.repeat for container, _ in self.containers)
-        inside = sum(container.repeat * len(container.files) for container, _ in self.containers)
-        counts = ((files, "File"), (containers, "container"), (inside, "container file"))
+        counts = zip(self.counts(), ("File", "container", "container file"), strict=True)
         parts = [f"{number:,} {what}{'' if number == 1 else 's'}" for number, what in counts if number]
         return ", ".join(parts) or "nothing"
 
@@ -242,6 +370,12 @@ class Seed:
 
     everyone: Scope
     worlds: dict[str, Scope]
+    archives: list[Archive] = field(default_factory=list)
+
+    def close(self) -> None:
+        """Its contents have been read."""
+        for each in self.archives:
+            each.close()
 
     def scopes(self) -> Iterator[tuple[str, Scope]]:
         yield EVERYONE, self.everyone
@@ -249,6 +383,9 @@ class Seed:
             overridden = Scope(
                 None if own.clock else self.everyone.clock,
                 None if own.profile else self.everyone.profile,
+                self.everyone.ordinal,
+                self.everyone.faults,
+                self.everyone.deleted,
                 self.everyone.files,
                 self.everyone.containers,
             )
@@ -263,7 +400,7 @@ def read_seeds(paths: Sequence[Path], max_file: int) -> Seed:
     """Read and check. `max_file` bounds each content, in bytes. Raises SeedError."""
     seed = Seed(Scope(), {})
     for path in paths:
-        for everyone, worlds in _read(path):
+        for everyone, worlds in _read(path, seed.archives):
             seed.everyone = seed.everyone.with_(everyone)
             for name, scope in worlds.items():
                 seed.worlds[name] = seed.worlds.get(name, Scope()).with_(scope)
@@ -272,17 +409,35 @@ def read_seeds(paths: Sequence[Path], max_file: int) -> Seed:
     return seed
 
 
-def _read(path: Path) -> Iterator[tuple[Scope, dict[str, Scope]]]:
+def read_document(source: Source, contents: Contents, max_file: int) -> Scope:
+    """Read and check what a server is sent for one world. `max_file` bounds each content, in bytes."""
+    document = _validated(source)
+    if document.worlds:
+        raise SeedError(f"{source.at('worlds')}: this goes into one world; place what is under its name by itself")
+    scope = _scope(source, contents, document, ())
+    if (count := sum(scope.counts())) > MAX_OBJECTS:
+        raise SeedError(f"{source.path}: {count:,} objects are more than {MAX_OBJECTS:,}")
+    _check(scope, max_file, alone=False)
+    return scope
+
+
+def _read(path: Path, archives: list[Archive]) -> Iterator[tuple[Scope, dict[str, Scope]]]:
     if path.is_dir():
         files = sorted(each for each in path.iterdir() if each.suffix in SUFFIXES and each.is_file())
         if files:
-            yield from chain.from_iterable(map(_read, files))
+            yield from chain.from_iterable(_read(each, archives) for each in files)
         else:
             yield _read_folders(path), {}
+    elif path.suffix == archive.SUFFIX:
+        opened = Archive(path, path)
+        archives.append(opened)
+        with closing(opened):
+            opened.verify()
+            yield _read_document(Source(*opened.seed()), opened)
     elif path.suffix not in SUFFIXES and path.exists():
-        raise SeedError(f"{path}: a seed's name ends in .yaml, .yml or .json; rename it")
+        raise SeedError(f"{path}: a seed's name ends in .yaml, .yml, .json or .zip; rename it")
     else:
-        yield _read_document(path)
+        yield _read_document(Source(path), Folder(path.parent))
 
 
 def _read_folders(path: Path) -> Scope:
@@ -292,15 +447,20 @@ def _read_folders(path: Path) -> Scope:
         names = sorted(each.relative_to(folder).as_posix() for each in folder.rglob("*") if each.is_file())
         shown = [name for name in names if not re.search(r"(^|/)\.", name)]
         files = [_ContainerFile.model_validate({"from": name, "filename": name}) for name in shown]
-        scope.containers.append((_Container(name=folder.name, files=files), Place(folder, 0, folder)))
+        scope.containers.append((_Container(name=folder.name, files=files), Place(folder, (), Folder(folder))))
     return scope
 
 
-def _read_document(path: Path) -> tuple[Scope, dict[str, Scope]]:
-    source = Source(path)
+def _read_document(source: Source, contents: Contents) -> tuple[Scope, dict[str, Scope]]:
+    document = _validated(source)
+    worlds = {name: _scope(source, contents, world, ("worlds", name)) for name, world in document.worlds.items()}
+    return _scope(source, contents, document, ()), worlds
+
+
+def _validated(source: Source) -> _Document:
     values = source.values
     if not isinstance(values, dict):
-        raise SeedError(f"{path}:1: a seed is a mapping; start it with: version: {VERSION}")
+        raise SeedError(f"{source.path}:1: a seed is a mapping; start it with: version: {VERSION}")
     if isinstance(version := values.get("version"), int) and version > VERSION:
         where = source.at("version")
         raise SeedError(f"{where}: version {version} is newer than this mockserver's {VERSION}; upgrade it")
@@ -314,17 +474,19 @@ def _read_document(path: Path) -> tuple[Scope, dict[str, Scope]]:
         if not NAME.fullmatch(name):
             where = source.at("worlds", name)
             raise SeedError(f"{where}: {name!r} can't name a world; use letters, digits, dots, hyphens")
-    worlds = {name: _scope(source, world, ("worlds", name)) for name, world in document.worlds.items()}
-    return _scope(source, document, ()), worlds
+    return document
 
 
-def _scope(source: Source, world: _World, at: tuple[str, ...]) -> Scope:
+def _scope(source: Source, contents: Contents, world: _World, at: tuple[str, ...]) -> Scope:
     def place(*steps: str | int) -> Place:
-        return Place(source.path, source.line(*at, *steps), source.path.parent)
+        return Place(source, (*at, *steps), contents)
 
     return Scope(
         (world.clock, place("clock")) if world.clock else None,
         (world.profile, place("profile")) if world.profile else None,
+        world.ordinal or 0,
+        [(fault, place("faults", n)) for n, fault in enumerate(world.faults)],
+        world.deleted,
         [(file, place("files", n)) for n, file in enumerate(world.files)],
         [(container, place("containers", n)) for n, container in enumerate(world.containers)],
     )
@@ -333,26 +495,40 @@ def _scope(source: Source, world: _World, at: tuple[str, ...]) -> Scope:
 # Checking what the format can't say
 
 
-def _check(scope: Scope, max_file: int) -> None:
-    """References lead somewhere, names are used once, and every file is there and not too large."""
+def _check(scope: Scope, max_file: int, alone: bool = True) -> None:
+    """References lead somewhere, names are used once, and every file is there and not too large.
+
+    What is not `alone` may refer to Files that are in the world already.
+    """
     files: dict[str, Place] = {}
     containers: dict[str, Place] = {}
+    faults: dict[str, Place] = {}
+    places: dict[str, Place] = {}
+    graves = [(grave.list, grave.id) for grave in scope.deleted]
+    if len(set(graves)) < len(graves):
+        raise SeedError("deleted: one object was deleted twice; remove one")
+    for fault, place in scope.faults:
+        _claim(faults, {fault.id} if fault.id else set(), place)
     for file, place in scope.files:
         _check_content(file, place, max_file)
+        _check_seq(places, file, place)
         for n in _numbers(file):
             _claim(files, {_numbered(name, n) for name in (file.ref, file.id) if name}, place)
     for container, place in scope.containers:
         inside: dict[str, Place] = {}
         created, active = container.created_at or NOW, container.last_active_at or NOW
-        if container.created_at and created.relative == active.relative and created.seconds > active.seconds:
+        given = container.created_at and container.seq is None  # an export may tell of one that was made to expire
+        if given and created.relative == active.relative and created.seconds > active.seconds:
             raise SeedError(f"{place}: it was last active before it was created; mend created_at or last_active_at")
+        _check_seq(places, container, place)
         for n in _numbers(container):
             _claim(containers, {_numbered(name, n) for name in (container.ref, container.id) if name}, place)
         for inner in container.files:
             if inner.file is None:
                 _check_content(inner, place, max_file)
-            elif inner.file not in files:
+            elif alone and inner.file not in files:
                 raise SeedError(f"{place}: no File has the ref or id {inner.file!r}; describe it under files")
+            _check_seq(places, inner, place)
             _claim(inside, {inner.id} if inner.id else set(), place)
 
 
@@ -365,10 +541,19 @@ def _claim(taken: dict[str, Place], names: set[str], place: Place) -> None:
         taken[name] = place
 
 
+def _check_seq(taken: dict[str, Place], item: "_File | _Container | _ContainerFile", place: Place) -> None:
+    if item.seq is None:
+        return
+    if getattr(item, "repeat", None):
+        raise SeedError(f"{place}: what is repeated has no place of its own; leave out seq")
+    _claim(taken, {f"seq {item.seq}"}, place)
+
+
 def _check_content(item: _WithContent, place: Place, max_file: int) -> None:
     length = 0
     if item.from_ is not None:
-        length = _inside(item.from_, place).stat().st_size
+        with _told(place):
+            length = place.contents.size(item.from_)
     elif item.generate:
         length = item.generate.size
     elif item.content is not None:
@@ -379,14 +564,15 @@ def _check_content(item: _WithContent, place: Place, max_file: int) -> None:
         )
 
 
-def _inside(name: str, place: Place) -> Path:
-    folder = place.folder.resolve()
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder):
-        raise SeedError(f"{place}: {name!r} leaves the seed's folder; move the file below {place.folder}")
-    if not path.is_file():
-        raise SeedError(f"{place}: there is no file {name!r} below {place.folder}; make it, or mend the path")
-    return path
+@contextmanager
+def _told(place: Place) -> Iterator[None]:
+    """What is wrong with a content, told with where it was asked for."""
+    try:
+        yield
+    except SeedError as error:
+        raise SeedError(f"{place}: {error}") from None
+    except OSError as error:
+        raise SeedError(f"{place}: {error.strerror}: {error.filename}") from error
 
 
 # Planting
@@ -394,63 +580,150 @@ def _inside(name: str, place: Place) -> Path:
 
 def plant(seed: Seed, worlds: Worlds, blobs: Blobs, wall: Wall) -> None:
     """Make the templates that the seed describes. Contents first, each template's rows at once."""
-    for name, scope in seed.scopes():
-        clock, restarts = _clock(scope.clock[0] if scope.clock else _Clock(), wall.now())
-        profile = PROFILES[scope.profile[0]] if scope.profile else None
-        with worlds.place(name, clock, restarts, profile) as put:
-            _Planter(put, blobs).plant(scope)
+    with Store(blobs) as store, closing(seed):
+        scopes = list(seed.scopes())
+        for _, scope in scopes:
+            store.store(scope)
+        for name, scope in scopes:
+            clock, restarts = _clock(scope, wall.now())
+            worlds.make_template(name, clock, restarts, _profile(scope), partial(_fill, scope, store))
 
 
-def _clock(told: _Clock, wall: float) -> tuple[Clock, bool]:
+async def place(
+    scope: Scope, worlds: Worlds, blobs: Blobs, wall: Wall, name: str, *, only_objects: bool = False
+) -> World:
+    """Put all that a document describes into a world, at once; its clock and profile too, unless they
+    are to stay. Relative times are relative to the world's."""
+    clock = _clock(scope, wall.now())[0] if scope.clock and not only_objects else None
+    profile = None if only_objects else _profile(scope)
+    large = sum(scope.counts()) > LARGE
+    with Store(blobs) as store:
+        await asyncio.to_thread(store.store, scope)
+        fill = partial(_fill, scope, store)
+        return await worlds.add(name, fill, clock=clock, profile=profile, large=large)
+
+
+async def become(scope: Scope, worlds: Worlds, blobs: Blobs, wall: Wall, name: str) -> World:
+    """Make a world what a document describes, in one step, instead of all that it was."""
+    with Store(blobs) as store:
+        await asyncio.to_thread(store.store, scope)
+        clock, _ = _clock(scope, wall.now())
+        return await worlds.become(name, partial(_fill, scope, store), clock, _profile(scope))
+
+
+def _clock(scope: Scope, wall: float) -> tuple[Clock, bool]:
+    """The clock, and whether every new world starts at its instant."""
+    told = scope.clock[0] if scope.clock else _Clock()
     if told.at is not None:
         return Clock(told.at, wall, told.rate), True
     return Clock(wall + (told.offset or 0), wall, told.rate), False
 
 
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    digest: str
-    size: int
-    blake2b: str
+def _profile(scope: Scope) -> Profile | None:
+    return PROFILES[scope.profile[0]] if scope.profile else None
 
 
-class _Planter:
-    """Puts a scope's objects into a template."""
+class Store:
+    """The contents of documents on their way to becoming blobs. What no row kept is gone at the end."""
 
-    def __init__(self, put: Placement, blobs: Blobs) -> None:
-        self._put = put
+    def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
-        self._files: dict[str, tuple[str, str, _Stored]] = {}
-        """Id, file name and content of each File, by its ref and by its id."""
+        self._by_item: dict[tuple[int, int | None], Draft] = {}
+        self._by_digest: dict[str, Draft] = {}
 
-    def plant(self, scope: Scope) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        for draft in self._by_digest.values():
+            draft.discard()
+
+    def store(self, scope: Scope) -> None:
+        """May block on the disk, and can run in any thread."""
         for file, place in scope.files:
             for n in _numbers(file):
-                self._file(file, place, n)
+                self._store(file, place, n)
         for container, place in scope.containers:
-            for n in _numbers(container):
-                self._container(container, place, n)
+            for inner in container.files:
+                if inner.file is None:
+                    for n in _numbers(container):
+                        self._store(inner, place, n)
 
-    def _file(self, file: _File, place: Place, n: int) -> None:
-        stored, name = self._store(file, place, n), _numbered(file.name, n)
+    def stored(self, item: _WithContent, n: int | None) -> Draft:
+        return self._by_item[self._key(item, n)]
+
+    def _store(self, item: _WithContent, place: Place, n: int | None) -> None:
+        key = self._key(item, n)
+        if key in self._by_item:
+            return
+        with _told(place):
+            draft = self._blobs.put(_pieces(item, place, n), blake2b=True)
+        first = self._by_digest.setdefault(draft.digest, draft)
+        if first is not draft:
+            draft.discard()
+        self._by_item[key] = first
+
+    def _key(self, item: _WithContent, n: int | None) -> tuple[int, int | None]:
+        """Repeated objects have the same bytes, unless their number is in them."""
+        return id(item), n if item.content is not None and "{n}" in item.content else None
+
+
+def _fill(scope: Scope, store: Store, put: Placement) -> None:
+    filler = _Filler(store, put)
+    put.skip(max(chain([scope.ordinal], scope.seqs())) if put.exact else 0)
+    for fault, _ in scope.faults:
+        filler.fault(fault)
+    for file, _ in scope.files:
+        for n in _numbers(file):
+            filler.file(file, n)
+    for container, place in scope.containers:
+        for n in _numbers(container):
+            filler.container(container, place, n)
+    if put.exact:
+        for grave in scope.deleted:
+            kept = json.dumps({"world": 0, **grave.object})
+            put.grave(**grave.model_dump(exclude={"object"}), row=kept)
+
+
+class _Filler:
+    """Puts a scope's objects into a world."""
+
+    def __init__(self, store: Store, put: Placement) -> None:
+        self._store = store
+        self._put = put
+        self._files: dict[str, tuple[str, str, int, str, Draft | None]] = {}
+        """Id, file name, size, digest and content of each File, by its ref and by its id."""
+
+    def fault(self, fault: _Fault) -> None:
+        state = {"matched", "fired", "created_at", "window_at", "window_used"}
+        columns = fault.model_dump(include=state) | {
+            "created_at": self._put.now if fault.created_at is None else fault.created_at
+        }
+        self._put.fault(id=fault.id, rule=fault.model_dump_json(exclude_unset=True, exclude=state), **columns)
+
+    def file(self, file: _File, n: int | None) -> None:
+        content, name = self._store.stored(file, n), _numbered(file.name, n)
         id = self._put.file(
             id=_numbered(file.id, n) if file.id else None,
+            seq=file.seq,
+            content=content,
             created_at=file.created_at.at(self._put.now),
             expires_at=file.expires_at.at(self._put.now) if file.expires_at else None,
-            bytes=stored.size,
+            bytes=content.size,
             filename=name,
             purpose=file.purpose,
-            digest=stored.digest,
+            digest=content.digest,
         )
         for key in (id, file.ref and _numbered(file.ref, n)):
             if key:
-                self._files[key] = id, name, stored
+                self._files[key] = id, name, content.size, content.digest, content
 
-    def _container(self, container: _Container, place: Place, n: int) -> None:
+    def container(self, container: _Container, place: Place, n: int | None) -> None:
         created, active = _times(container, self._put.now)
         rule, policy = container.expires_after, container.network_policy
         id = self._put.container(
             id=_numbered(container.id, n) if container.id else None,
+            seq=container.seq,
             created_at=created,
             last_active_at=active,
             name=_numbered(container.name, n),
@@ -460,52 +733,88 @@ class _Planter:
             expires_minutes=rule.minutes or (rule.days or 0) * 1_440,
         )
         for file in container.files:
-            self._container_file(file, place, n, id, file.created_at.at(self._put.now) if file.created_at else active)
+            created_at = file.created_at.at(self._put.now) if file.created_at else active
+            self._container_file(file, place, n, id, created_at)
 
-    def _container_file(self, file: _ContainerFile, place: Place, n: int, container_id: str, created_at: int) -> None:
-        file_id = None
+    def _container_file(
+        self, file: _ContainerFile, place: Place, n: int | None, container_id: str, created_at: int
+    ) -> None:
+        file_id = file.file_id
         if file.file:
-            file_id, name, stored = self._files[file.file]
-            path = f"/mnt/data/{file_id}-{name}"
+            file_id, name, size, digest, content = self._copied(file.file, place)
+            path: str | None = f"/mnt/data/{file_id}-{name}"
         else:
-            stored = self._store(file, place, n)
-            path = f"/mnt/data/{stored.blake2b}-{_numbered(file.name, n)}"
-        if file.path:
-            path = file.path if file.path.startswith("/") else f"/mnt/data/{file.path}"
-        source = file.source or ("assistant" if file.path else "user")
-        self._put.container_file(
-            id=file.id,
+            content = self._store.stored(file, n)
+            size, digest, path = content.size, content.digest, file.path
+        put_file(
+            self._put,
             container_id=container_id,
+            id=file.id,
+            seq=file.seq,
             created_at=created_at,
-            bytes=stored.size if source == "user" and file.bytes is None else file.bytes,
+            content=content,
+            size=size,
+            digest=digest,
+            name=_numbered(file.name, n),
             path=path,
-            source=source,
-            digest=stored.digest,
+            source=file.source or ("user" if file.file else None),
+            bytes=file.bytes if "bytes" in file.model_fields_set else AS_USUAL,
             file_id=file_id,
         )
 
-    def _store(self, item: _WithContent, place: Place, n: int) -> _Stored:
-        try:
-            draft = self._blobs.put(_pieces(item, place, n), blake2b=True)
-        except OSError as error:
-            raise SeedError(f"{place}: {error.strerror}: {error.filename}") from error
-        self._blobs.keep(draft)
-        return _Stored(draft.digest, draft.size, draft.blake2b)
+    def _copied(self, ref: str, place: Place) -> tuple[str, str, int, str, Draft | None]:
+        if ref in self._files:
+            return self._files[ref]
+        if row := self._put.find_file(ref):
+            return row.id, row.filename, row.bytes, row.digest, None
+        raise SeedError(f"{place}: no File has the ref or id {ref!r}; describe it under files")
 
 
-def _pieces(item: _WithContent, place: Place, n: int) -> Iterable[bytes]:
+AS_USUAL: Any = object()
+"""In place of a size: that of the content, or for what the assistant wrote null."""
+
+
+def put_file(
+    put: Placement,
+    *,
+    name: str,
+    path: str | None,
+    source: str | None,
+    bytes: int | None,
+    size: int,
+    digest: str,
+    content: Draft | None,
+    file_id: str | None = None,
+    **columns: Any,
+) -> str:
+    """Place a container's file. With a path it is the assistant's unless said otherwise."""
+    source = source or ("assistant" if path else "user")
+    if path is None and source == "assistant":
+        path = name
+    if path is None:
+        assert content is not None  # only a copy has none, and it has a path
+        path = f"/mnt/data/{content.blake2b}-{name}"
+    if bytes is AS_USUAL:
+        bytes = size if source == "user" else None
+    return put.container_file(
+        bytes=bytes,
+        path=path if path.startswith("/") else f"/mnt/data/{path}",
+        source=source,
+        digest=digest,
+        file_id=file_id,
+        content=content,
+        **columns,
+    )
+
+
+def _pieces(item: _WithContent, place: Place, n: int | None) -> Iterable[bytes]:
     if item.content is not None:
         return [_numbered(item.content, n).encode()]
     if item.base64 is not None:
         return [base64.b64decode(item.base64)]
     if item.generate:
         return _generated(item.generate)
-    return _read_pieces(_inside(item.from_ or "", place))
-
-
-def _read_pieces(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        yield from iter(partial(file.read, 1 << 20), b"")
+    return place.contents.pieces(item.from_ or "")
 
 
 def _generated(told: _Generated) -> Iterator[bytes]:
@@ -519,12 +828,13 @@ def _generated(told: _Generated) -> Iterator[bytes]:
         yield block[: told.size - start]
 
 
-def _numbers(item: _File | _Container) -> range:
-    return range(1, item.repeat + 1)
+def _numbers(item: _File | _Container) -> Iterable[int | None]:
+    """A number for each that it stands for; none where it is not repeated."""
+    return [None] if item.repeat is None else range(1, item.repeat + 1)
 
 
-def _numbered(text: str, n: int) -> str:
-    return text.replace("{n}", str(n))
+def _numbered(text: str, n: int | None) -> str:
+    return text if n is None else text.replace("{n}", str(n))
 
 
 def _times(container: _Container, now: int) -> tuple[int, int]:
@@ -563,10 +873,18 @@ def _known_keys(location: Sequence[str | int]) -> list[str]:
 _MODELS: dict[tuple[Any, Any], Any] = {
     (model, name): kind
     for model in (_Document, _World)
-    for name, kind in (("clock", _Clock), ("files", _File), ("containers", _Container))
+    for name, kind in (
+        ("clock", _Clock),
+        ("faults", _Fault),
+        ("deleted", _Deleted),
+        ("files", _File),
+        ("containers", _Container),
+    )
 } | {
     (_File, "generate"): _Generated,
     (_ContainerFile, "generate"): _Generated,
+    (_Fault, "match"): Match,
+    (_Fault, "effect"): Effect,
     (_Container, "files"): _ContainerFile,
     (_Container, "expires_after"): _ExpiresAfter,
     (_Container, "network_policy"): _NetworkPolicy,

@@ -1,7 +1,9 @@
-"""YAML and JSON files whose values remember the line they stand on."""
+"""YAML and JSON documents whose values remember the line they stand on."""
 
+import json
 import re
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,10 @@ import yaml
 MAX_BYTES = 64 << 20
 MAX_NODES = 2_000_000
 """Values in a file, those that aliases repeat included."""
+MAX_DEPTH = 100
+"""Levels of lists and mappings: the C library that reads YAML overflows its stack at some ten thousand."""
+MAX_TOLD = 8 << 20
+"""Bytes of JSON in which the line of a mistake is still looked for."""
 
 
 class SeedError(Exception):
@@ -35,23 +41,46 @@ _SCALARS: dict[str, Callable[[str], Any]] = {
     "tag:yaml.org,2002:str": str,
 }
 _TAGS = {*_SCALARS, "tag:yaml.org,2002:seq", "tag:yaml.org,2002:map"}
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class Source:
-    """A file, read whole. Raises SeedError where it is no YAML, or too much of it."""
+    """A document, read whole. Raises SeedError where it is no YAML, or too much of it.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._root = _compose(path)
+    What is JSON is read as such, a hundred times faster; `text` is given where `name` is no file.
+    """
+
+    def __init__(self, name: Path, text: bytes | None = None) -> None:
+        self.path = name
+        self._text = _read(name) if text is None else text
+        if len(self._text) > MAX_BYTES:
+            raise SeedError(f"{name}: more than {MAX_BYTES:,} bytes; put contents into files and name them with from")
         self._left = MAX_NODES
-        self.values: Any = self._value(self._root)
+        self._is_json = True
+        try:
+            self.values: Any = _from_json(self._text)
+        except (ValueError, RecursionError):
+            self._is_json = False
+            try:
+                self.values = self._value(self._root)
+            except RecursionError:  # by aliases
+                raise SeedError(f"{name}: nested too deeply; a seed needs a few levels only") from None
+        if _SURROGATE.search(self._text) and not _encodable(self.values):
+            raise SeedError(f"{name}: half of a surrogate pair is no character; remove its \\u escape")
 
     def at(self, *location: str | int) -> str:
         """`seeds/demo.yaml:12`: where a value stands, or the nearest thing around it."""
-        return f"{self.path}:{self.line(*location)}"
+        line = self.line(*location)
+        return f"{self.path}:{line}" if line else str(self.path)
 
     def line(self, *location: str | int) -> int:
-        node, line = self._root, self._root.start_mark.line
+        """0 where it would take too long to find out."""
+        if self._is_json and len(self._text) > MAX_TOLD:
+            return 0
+        try:
+            node, line = self._root, self._root.start_mark.line
+        except SeedError:  # JSON that YAML has no word for
+            return 0
         for step in location:
             if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
                 node = node.value[step]
@@ -62,6 +91,10 @@ class Source:
                     break
                 line, node = pair[0].start_mark.line, pair[1]
         return int(line) + 1
+
+    @cached_property
+    def _root(self) -> yaml.Node:
+        return _compose(self.path, self._text)
 
     def _value(self, node: yaml.Node) -> Any:
         self._left -= 1  # counted, so that aliases of aliases end before the memory does
@@ -86,16 +119,47 @@ class Source:
         return _SCALARS[node.tag](node.value)
 
 
-def _compose(path: Path) -> yaml.Node:
+def _from_json(text: bytes) -> Any:
+    """Raises ValueError also for what JSON allows and a seed doesn't: YAML's reader tells what it is."""
+    if text.lstrip()[:1] not in (b"{", b"["):
+        raise ValueError
+    return json.loads(text.decode(), object_pairs_hook=_unique, parse_int=_integer, parse_constant=_integer)
+
+
+def _encodable(values: Any) -> bool:
+    try:
+        json.dumps(values, ensure_ascii=False).encode()
+    except (UnicodeEncodeError, RecursionError):
+        return False
+    return True
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise ValueError
+    return values
+
+
+def _integer(text: str) -> int:
+    if len(text) > 18:
+        raise ValueError
+    return int(text)
+
+
+def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            text = file.read(MAX_BYTES + 1)
+            return file.read(MAX_BYTES + 1)
     except OSError as error:
         raise SeedError(f"{path}: {error.strerror}; mend the path of the seed") from None
-    if len(text) > MAX_BYTES:
-        raise SeedError(f"{path}: more than {MAX_BYTES:,} bytes; put contents into files and name them with from")
+
+
+def _compose(path: Path, text: bytes) -> yaml.Node:
     try:
-        root = yaml.compose(text.decode(), Loader=_Loader)
+        decoded = text.decode()
+        _check_size(path, decoded)
+        root = yaml.compose(decoded, Loader=_Loader)
     except UnicodeDecodeError as error:
         raise SeedError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
     except yaml.MarkedYAMLError as error:
@@ -103,8 +167,22 @@ def _compose(path: Path) -> yaml.Node:
         raise SeedError(f"{path}:{mark.line + 1 if mark else 1}: {error.problem}; mend the YAML there") from None
     except yaml.YAMLError as error:
         raise SeedError(f"{path}: {str(error).splitlines()[0]}; mend the YAML") from None
-    except RecursionError:
-        raise SeedError(f"{path}: nested too deeply; a seed needs a few levels only") from None
     if root is None:
         raise SeedError(f"{path}:1: the file is empty; start it with: version: 1")
     return root
+
+
+def _check_size(path: Path, text: str) -> None:
+    """Before a tree is made of it."""
+    depth = nodes = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        nodes += isinstance(event, yaml.NodeEvent)
+        if depth > MAX_DEPTH:
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise SeedError(f"{path}:{line}: nested too deeply; a seed needs a few levels only")
+        if nodes > MAX_NODES:
+            raise SeedError(f"{path}: more than {MAX_NODES:,} values; use repeat instead")

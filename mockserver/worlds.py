@@ -10,10 +10,10 @@ then takes its name in one step, so that a client sees all of the old or all of 
 """
 
 import asyncio
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
@@ -21,10 +21,10 @@ from weakref import WeakValueDictionary
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from mockserver import copies, errors, ids, tables
-from mockserver.blobs import Blobs
+from mockserver.blobs import Blobs, Draft
 from mockserver.clock import Clock, Wall
 from mockserver.database import Database, Rows, Statement, Transaction, insertion, table
-from mockserver.faults import Rule, load_rules
+from mockserver.faults import MAX_RULES, Rule, load_rules
 from mockserver.profiles import Profile, Warned
 
 T = TypeVar("T")
@@ -64,6 +64,30 @@ _set_clock = Statement(
 )
 _set_profile = Statement(update(_WORLD).where(_this).values(profile=bindparam("new")))
 _erase = Statement(delete(_WORLD).where(_this))
+_ids: dict[type[tables.Table], Statement] = {
+    row: Statement(
+        select(table(row).c.id).where(table(row).c.world == bindparam("in_world"), table(row).c.id == bindparam("id"))
+    )
+    for row in (tables.File, tables.Container, tables.Fault)
+}
+_file_ids = Statement(
+    select(table(tables.ContainerFile).c.id).where(
+        table(tables.ContainerFile).c.world == bindparam("in_world"),
+        table(tables.ContainerFile).c.container_id == bindparam("container_id"),
+        table(tables.ContainerFile).c.id == bindparam("id"),
+    )
+)
+_last_fault = Statement(
+    select(func.count(), func.max(table(tables.Fault).c.position)).where(
+        table(tables.Fault).c.world == bindparam("in_world")
+    )
+)
+_file = Rows(
+    select(table(tables.File)).where(
+        table(tables.File).c.world == bindparam("in_world"), table(tables.File).c.id == bindparam("id")
+    ),
+    tables.File,
+)
 _take = Statement(
     update(_WORLD)
     .where(_this, _named | _WORLD.c.template_of.is_not(None))
@@ -135,6 +159,9 @@ class _Copy:
 
 Describe = Callable[[Transaction], _Copy]
 """Says what to copy, from the very state of the database that the rows are then read from."""
+
+Fill = Callable[["Placement"], None]
+"""Says what to place."""
 
 
 class Worlds:
@@ -308,17 +335,103 @@ class Worlds:
             copies.remove_in_batches(self._database, world)
             self._write(_erase, {"of": world})
 
-    @contextmanager
-    def place(self, template_of: str, clock: Clock, restarts: bool, profile: Profile | None) -> Iterator["Placement"]:
-        """Make a template, full state and all at once: what is put into it appears together or not at all.
+    def make_template(
+        self, template_of: str, clock: Clock, restarts: bool, profile: Profile | None, fill: Fill
+    ) -> None:
+        """Full state and all at once: what is put into it appears together or not at all.
 
         `clock` is at its `wall` the template's instant, to which the times put in are relative.
         """
+        seed = ids.world_seed(self._id_seed, EVERYONE)
+        row = _row(seed, clock, profile=_switches(profile), clock_restarts=restarts, template_of=template_of)
+        put = Placement(seed, now=clock.seconds(clock.wall))
+        fill(put)
         with self._database.transaction() as tx:
-            seed = ids.world_seed(self._id_seed, EVERYONE)
-            row = _row(seed, clock, profile=_switches(profile), clock_restarts=restarts, template_of=template_of)
-            world = _insert.value(tx, **row)
-            yield Placement(tx, self, world, seed, now=int(clock.virtual // 1))
+            world = _insert.value(tx, **(row | {"ordinal": put.ordinal}))
+            for batch in put.batches():
+                self._write_batch(tx, world, batch)
+
+    # State that requests can't make
+
+    async def add(
+        self, name: str, fill: Fill, *, clock: Clock | None = None, profile: Profile | None = None, large: bool = False
+    ) -> World:
+        """Put more into a world, all at once or not at all; makes the world if there is none.
+
+        A clock or a profile that is given becomes the world's. `large` keeps it off the event loop.
+        """
+        await self.resolve(name)
+        async with self._lock(name):
+            world = self.find(name)
+            if large:
+                await self._database.run_bulk(self._add, world, fill, clock, profile)
+            else:
+                await self._database.run(self._add, self._database, world, fill, clock, profile)
+            return self._know(self._opened(_found(_by_name.first(self._database.snapshot, name=name))))
+
+    def _add(self, database: Database, world: World, fill: Fill, clock: Clock | None, profile: Profile | None) -> None:
+        with database.transaction() as tx:
+            last = self.take(tx, world.id, 0) - 1
+            now = (clock or world.clock).seconds(self._wall.now())
+            put = Placement(world.id_seed, now, last, (tx, world.id))
+            fill(put)
+            self.take(tx, world.id, put.ordinal - last)
+            if clock:
+                _set_clock.run(tx, of=world.id, virtual=clock.virtual, anchor=clock.wall, rate=clock.rate)
+            if profile:
+                _set_profile.run(tx, of=world.id, new=_switches(profile))
+            for batch in put.batches():
+                self._write_batch(tx, world.id, batch)
+
+    async def become(self, name: str, fill: Fill, clock: Clock, profile: Profile | None) -> World:
+        """Give a world another state in one step; makes the world if there is none."""
+        if not NAME.fullmatch(name):
+            raise errors.BAD_WORLD_NAME(name=name[:80])
+        async with self._lock(name):
+            before = _by_name.first(self._database.snapshot, name=name)
+            if before is None:
+                await self._make_room(name)
+            with self._blobs.held():
+                row = _row(ids.world_seed(self._id_seed, name), clock, profile=_switches(profile))
+                id, row = await self._database.run_bulk(self._place_in_batches, row, fill, clock.seconds(clock.wall))
+                copy = _Copy(None, 0, row, {"new": name})
+                placed = await self._database.run(self._put_in_place, id, copy, before.id if before else None)
+                if before:
+                    self._forget(name)
+                self._know(self._opened(placed))
+            if before and before.id is not None:
+                await self._remove(before.id)
+            return self._known[name]
+
+    def _place_in_batches(
+        self, database: Database, row: dict[str, Any], fill: Fill, now: int
+    ) -> tuple[int, dict[str, Any]]:
+        """A world without a title: nobody sees it, and the start after a crash removes it."""
+        put = Placement(row["id_seed"], now)
+        fill(put)
+        row |= {"ordinal": put.ordinal}
+        with database.transaction() as tx:
+            id = _insert.value(tx, **row)
+        for batch in put.batches():
+            with database.transaction() as tx:
+                self._write_batch(tx, id, batch)
+        return id, row
+
+    def _write_batch(self, tx: Transaction, world: int, batch: "Batch") -> None:
+        insertion(batch.row).run_all(tx, ({**values, "world": world} for values in batch.rows))
+        for draft in batch.drafts:
+            self._blobs.keep(draft)
+
+    async def pin(self, name: str) -> tables.World:
+        """A copy of a world's state as of now, which nothing changes, until it is unpinned.
+
+        Its rows keep its contents from being removed; the start after a crash removes it.
+        """
+        self.find(name)
+        return await self._copy(lambda read: replace(self._frozen(read, name, ""), title={}), None)
+
+    async def unpin(self, pinned: tables.World) -> None:
+        await self._remove(_id(pinned))
 
     # Copies, described
 
@@ -368,7 +481,7 @@ class Worlds:
         await self._copy(describe, before.id if before else None, name)
         return self._known[name]
 
-    async def _copy(self, describe: Describe, replaces: int | None, name: str | None = None) -> None:
+    async def _copy(self, describe: Describe, replaces: int | None, name: str | None = None) -> tables.World:
         """Copy, then give the copy its title and, in the same step, take it from what had it before."""
         with self._blobs.held():
             size = self._size(describe(self._database.snapshot).source) + self._size(replaces)
@@ -385,6 +498,7 @@ class Worlds:
             await self._remove(replaces)
         else:
             self._blobs.release()
+        return row
 
     def _make_at_once(self, describe: Describe, replaces: int | None) -> tables.World:
         with self._database.transaction() as tx:
@@ -514,34 +628,156 @@ def _switches(profile: Profile | None) -> str | None:
     return json.dumps(asdict(profile)) if profile else None
 
 
-class Placement:
-    """Puts objects with their full state into a world that no request can reach yet.
+def _found(row: tables.World | None) -> tables.World:
+    if row is None:
+        raise errors.WORLD_GONE()
+    return row
 
-    Ids that are not given are minted; each method returns the object's id. Times are whole seconds.
+
+def _id(row: tables.World) -> int:
+    assert row.id is not None  # it was read or inserted
+    return row.id
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows to be written together, and the contents that none before them named."""
+
+    row: type[tables.Table]
+    rows: list[dict[str, Any]]
+    drafts: list[Draft]
+
+
+class Placement:
+    """Objects with their full state on their way into a world, none of them there before all are.
+
+    Ids that are not given are minted; each method returns the object's id. Times are whole seconds,
+    `now` is the world's. Into a world that is in use (`into`) only new ids can be placed, and places in
+    the order of a list are handed out anew; elsewhere they can be given.
     """
 
-    def __init__(self, tx: Transaction, worlds: Worlds, world: int, id_seed: bytes, now: int) -> None:
+    def __init__(self, id_seed: bytes, now: int, ordinal: int = 0, into: tuple[Transaction, int] | None = None) -> None:
         self.now = now
-        self._tx = tx
-        self._worlds = worlds
-        self._world = world
+        self.ordinal = ordinal
+        """The last that was handed out."""
         self._id_seed = id_seed
+        self._into = into
+        self._rows: dict[type[tables.Table], list[dict[str, Any]]] = {}
+        self._drafts: dict[str, Draft] = {}
+        self._taken: set[tuple[type[tables.Table], str | None, str]] = set()
 
-    def file(self, *, id: str | None, **columns: Any) -> str:
-        ordinal = self._worlds.take(self._tx, self._world)
-        id = id or ids.file(self._id_seed, ordinal)
-        return self._put(tables.File(world=self._world, seq=ordinal, id=id, **columns))
+    @property
+    def exact(self) -> bool:
+        """Whether it is the whole state of a world, so that even the order of the past can be given."""
+        return self._into is None
 
-    def container(self, *, id: str | None, created_at: int, **columns: Any) -> str:
-        ordinal = self._worlds.take(self._tx, self._world)
-        id = id or ids.container(self._id_seed, ordinal, created_at)
-        return self._put(tables.Container(world=self._world, seq=ordinal, id=id, created_at=created_at, **columns))
+    def skip(self, ordinal: int) -> None:
+        """Hand out only later ordinals than this one."""
+        self.ordinal = max(self.ordinal, ordinal)
 
-    def container_file(self, *, id: str | None, created_at: int, **columns: Any) -> str:
-        ordinal = self._worlds.take(self._tx, self._world)
-        id = id or ids.container_file(self._id_seed, ordinal, created_at)
-        return self._put(tables.ContainerFile(world=self._world, seq=ordinal, id=id, created_at=created_at, **columns))
+    def find_file(self, id: str) -> tables.File | None:
+        """A File that is in the world already."""
+        return _file.first(self._into[0], in_world=self._into[1], id=id) if self._into else None
 
-    def _put(self, row: tables.File | tables.Container | tables.ContainerFile) -> str:
-        insertion(type(row)).run(self._tx, **row.model_dump())
-        return row.id
+    def has_container(self, id: str) -> bool:
+        return self._has(tables.Container, None, id)
+
+    def file(self, *, id: str | None, seq: int | None, content: Draft | None, **columns: Any) -> str:
+        id, seq = self._identified(tables.File, None, id, seq, lambda ordinal: ids.file(self._id_seed, ordinal))
+        return self._put(tables.File, {"id": id, "seq": seq, **columns}, content)
+
+    def container(self, *, id: str | None, seq: int | None, created_at: int, **columns: Any) -> str:
+        id, seq = self._identified(
+            tables.Container, None, id, seq, lambda ordinal: ids.container(self._id_seed, ordinal, created_at)
+        )
+        return self._put(tables.Container, {"id": id, "seq": seq, "created_at": created_at, **columns})
+
+    def container_file(
+        self,
+        *,
+        id: str | None,
+        seq: int | None,
+        container_id: str,
+        created_at: int,
+        content: Draft | None,
+        **columns: Any,
+    ) -> str:
+        """`content` may be None where another row that is placed, or a File found here, has its digest."""
+        id, seq = self._identified(
+            tables.ContainerFile,
+            container_id,
+            id,
+            seq,
+            lambda ordinal: ids.container_file(self._id_seed, ordinal, created_at),
+        )
+        own = {"id": id, "seq": seq, "container_id": container_id, "created_at": created_at}
+        return self._put(tables.ContainerFile, {**own, **columns}, content)
+
+    def fault(self, *, id: str | None, **columns: Any) -> str:
+        """Behind those that there are."""
+        count, position = len(self._rows.get(tables.Fault, [])), 0
+        if self._into:
+            there, last = _last_fault.tuple(self._into[0], in_world=self._into[1]) or (0, None)
+            count, position = count + there, last or 0
+        if count >= MAX_RULES:
+            raise errors.TOO_MANY_FAULTS(limit=MAX_RULES)
+        position += 1 + len(self._rows.get(tables.Fault, []))
+        if id is None:
+            id = next(
+                name for n in itertools.count(position) if not self._has(tables.Fault, None, name := f"fault-{n}")
+            )
+        elif self._has(tables.Fault, None, id):
+            raise errors.OBJECT_EXISTS(id=id)
+        self._taken.add((tables.Fault, None, id))
+        return self._put(tables.Fault, {"id": id, "position": position, **columns})
+
+    def grave(self, **columns: Any) -> None:
+        """Where a deleted object stood; only where everything has its place of the past."""
+        self._put(tables.Tombstone, columns)
+
+    def batches(self) -> Iterator[Batch]:
+        """What was placed, in parts that a transaction can write without holding up others for long."""
+        for row, rows in self._rows.items():
+            for start in range(0, len(rows), copies.BATCH):
+                part = rows[start : start + copies.BATCH]
+                digests = {values["digest"]: None for values in part if "digest" in values}
+                yield Batch(row, part, [self._drafts.pop(each) for each in digests if each in self._drafts])
+
+    def _identified(
+        self,
+        row: type[tables.Table],
+        container_id: str | None,
+        id: str | None,
+        seq: int | None,
+        mint: Callable[[int], str],
+    ) -> tuple[str, int]:
+        if seq is None or not self.exact:
+            seq = self._next()
+        if id is None:
+            id = mint(seq)
+            while self._has(row, container_id, id):
+                id = mint(self._next())
+        elif self._has(row, container_id, id):
+            raise errors.OBJECT_EXISTS(id=id)
+        self._taken.add((row, container_id, id))
+        return id, seq
+
+    def _next(self) -> int:
+        self.ordinal += 1
+        return self.ordinal
+
+    def _has(self, row: type[tables.Table], container_id: str | None, id: str) -> bool:
+        if (row, container_id, id) in self._taken:
+            return True
+        if self._into is None:
+            return False
+        tx, world = self._into
+        if container_id is not None:
+            return _file_ids.value(tx, in_world=world, container_id=container_id, id=id) is not None
+        return _ids[row].value(tx, in_world=world, id=id) is not None
+
+    def _put(self, row: type[tables.Table], values: dict[str, Any], content: Draft | None = None) -> str:
+        if content and not content.kept:
+            self._drafts[content.digest] = content
+        self._rows.setdefault(row, []).append(values)
+        return str(values["id"])

@@ -19,7 +19,7 @@ RINGS: tuple[tuple[str, ...], ...] = (
     ("mockserver", "clock", "ids", "errors", "schema", "profiles", "settings"),
     ("tables", "database", "copies", "blobs", "faults", "journal"),
     ("paging", "worlds", "files", "containers"),
-    ("sources", "seeds", "mock"),
+    ("sources", "archive", "seeds", "mock"),
     (
         "api",
         "api.exchange",
