@@ -165,7 +165,9 @@ class Effect(_Part):
     headers: Annotated[dict[str, str], AfterValidator(_headers), Field(max_length=50)] = Field(
         {}, description="headers of the answer, in place of its own of these names"
     )
-    retry_after: Seconds | None = Field(None, description="the header `Retry-After`, as seconds")
+    retry_after: Seconds | None = Field(
+        None, description="the header `Retry-After`, in seconds; with an error, a status or a rate limit"
+    )
     latency: Latency | None = Field(
         None,
         description="real time before anything else happens, at most ten minutes; drawn from `{min, max}` if given so",
@@ -252,13 +254,16 @@ class Match(_Part):
     )
 
 
+_EVERYTHING = Match.model_validate({})
+
+
 class NewRule(_Part):
     """A rule as it is asked for."""
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] | None = Field(
         None, description="its name; made up unless given"
     )
-    match: Match = Field(default_factory=Match, description="which requests it is for; all unless given")
+    match: Annotated[Match, Field(description="which requests it is for; all unless given")] = _EVERYTHING
     skip: Annotated[int, Field(ge=0, le=1 << 53)] = Field(0, description="so many matching requests pass first")
     times: Annotated[int, Field(ge=1, le=1 << 53)] | None = Field(
         None, description="it fires so many times; always unless given"

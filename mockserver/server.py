@@ -94,7 +94,7 @@ class Protocol(HttpToolsProtocol):
         if self.parser.get_http_version() not in ("1.0", "1.1"):
             raise ValueError("the request line names no version that is spoken here")
         super().on_headers_complete()
-        self.scope["mockserver.connection"] = _Connection(self, self.cycle)  # type: ignore[typeddict-unknown-key]  # ours
+        self.scope["mockserver.connection"] = _Connection(self, self.cycle)  # type: ignore[typeddict-unknown-key]  # our own key
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

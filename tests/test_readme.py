@@ -14,8 +14,9 @@ from pathlib import Path
 import click
 import pytest
 from conftest import World
+from pydantic import BaseModel
 
-from mockserver import cli, errors, options, profiles
+from mockserver import cli, errors, faults, options, profiles
 from mockserver.control.app import create_control
 from mockserver.seeds import read_seeds
 from mockserver.server import MockServer
@@ -61,7 +62,7 @@ def test_the_curl_tour_gives_what_it_says(environment: dict[str, str]) -> None:
     assert matches(expected, done.stdout), done.stdout
 
 
-@pytest.mark.parametrize("title", ["Python", "Commands"])
+@pytest.mark.parametrize("title", ["Python", "Commands", "Faults"])
 def test_the_python_programs_give_what_they_say(title: str, environment: dict[str, str]) -> None:
     (program,), expected = blocks(section(title), "python"), blocks(section(title), "text")[0]
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, cwd=ROOT)
@@ -162,8 +163,18 @@ def test_every_control_route_is_there(server: MockServer) -> None:
     assert rows(section("Control plane"), "control route") == expected, f"the table should be:\n{table}"
 
 
-def test_the_control_tour_works(server: MockServer) -> None:
-    (script,) = blocks(section("Control plane"), "sh")
+@pytest.mark.parametrize(
+    ("heading", "model"), [("rule", faults.NewRule), ("match", faults.Match), ("effect", faults.Effect)]
+)
+def test_every_fault_is_there(heading: str, model: type[BaseModel]) -> None:
+    expected = [[f"`{name}`", str(field.description)] for name, field in model.model_fields.items()]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in expected)
+    assert rows(section("Faults"), heading) == expected, f"the table should be:\n{table}"
+
+
+@pytest.mark.parametrize("title", ["Control plane", "Faults"])
+def test_the_control_tour_works(title: str, server: MockServer) -> None:
+    (script,) = blocks(section(title), "sh")
     script = script.replace("http://localhost:8080", server.url).replace("curl -s", "curl -sf")
     done = subprocess.run(["bash", "-ec", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout

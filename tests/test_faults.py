@@ -1,0 +1,719 @@
+"""Faults: what each does to the official client, and that rules hit what they should, as often as they should."""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+from conftest import NOON, World, new_world
+from rawhttp import Wire
+
+from mockserver import faults
+from mockserver.api.app import create_app
+from mockserver.clock import stopwatch
+from mockserver.errors import CATALOGUE
+from mockserver.server import MockServer
+
+KB = 1_024
+BIG = b"0123456789abcdef" * 64 * KB
+"""A megabyte: more than sockets swallow at once."""
+
+
+class Faults:
+    """A world's faults, as the control plane has them."""
+
+    def __init__(self, world: World) -> None:
+        self.url = f"{world.server.url}/_mock/worlds/{world.name}/faults"
+        self.client = httpx2.Client()
+
+    def add(self, effect: dict[str, Any], **rule: Any) -> dict[str, Any]:
+        return ok(self.client.post(self.url, json={"effect": effect, **rule}))
+
+    def counts(self, id: str = "fault-1") -> tuple[int, int]:
+        """How often it matched and fired."""
+        rule = ok(self.client.get(f"{self.url}/{id}"))
+        return rule["matched"], rule["fired"]
+
+
+@pytest.fixture
+def rules(world: World) -> Iterator[Faults]:
+    made = Faults(world)
+    with made.client:
+        yield made
+
+
+def ok(answer: httpx2.Response) -> Any:
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def refusal(answer: httpx2.Response, status: int, code: str) -> str:
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert list(error) == ["message", "type", "param", "code"]
+    assert error["code"] == code
+    return str(error["message"])
+
+
+def once(effect: dict[str, Any] | str) -> dict[str, str]:
+    """For a single request."""
+    return {"x-mock-fault": effect if isinstance(effect, str) else json.dumps(effect)}
+
+
+def stored(world: World, content: bytes = BIG) -> tuple[str, str]:
+    """Ids of a container and of a file in it."""
+    box = world.openai.containers.create(name="box")
+    return box.id, world.openai.containers.files.create(box.id, file=content).id
+
+
+def statuses(world: World, count: int, path: str = "/containers") -> list[int]:
+    return [world.http.get(path).status_code for _ in range(count)]
+
+
+# What the official client's user sees
+
+
+@pytest.mark.parametrize(
+    ("effect", "exception"),
+    [
+        ({"error": "rate_limited"}, openai.RateLimitError),
+        ({"error": "rate_limited", "retry_after": "1m"}, openai.RateLimitError),
+        ({"status": 429}, openai.RateLimitError),
+        ({"error": "server_error"}, openai.InternalServerError),
+        ({"status": 503}, openai.InternalServerError),
+        ({"status": 502, "body": "<html>Bad gateway"}, openai.InternalServerError),
+        ({"error": "container_not_found"}, openai.NotFoundError),
+        ({"error": "container_expired"}, openai.BadRequestError),
+        ({"error": "wrong_key"}, openai.AuthenticationError),
+        ({"status": 403}, openai.PermissionDeniedError),
+        ({"status": 409}, openai.ConflictError),
+        ({"status": 422}, openai.UnprocessableEntityError),
+        ({"status": 418}, openai.APIStatusError),
+        ({"drop": "before_answer"}, openai.APIConnectionError),
+        ({"reset_after": 0}, openai.APIConnectionError),
+        ({"truncate_after": 10}, openai.APIConnectionError),
+        ({"latency": 60}, openai.APITimeoutError),
+        ({"dribble": 1}, openai.APITimeoutError),
+    ],
+    ids=str,
+)
+def test_what_the_official_client_raises(world: World, effect: dict[str, Any], exception: type[Exception]) -> None:
+    client = world.openai.with_options(timeout=0.2 if exception is openai.APITimeoutError else 20)
+    with pytest.raises(exception) as raised:
+        client.containers.list(extra_headers=once(effect))
+    assert type(raised.value) is exception
+
+
+@pytest.mark.parametrize(
+    ("effect", "exception"),
+    [
+        ({"body": {"id": "cntr_1"}}, openai.APIResponseValidationError),
+        ({"body": "{", "headers": {"content-type": "application/json"}}, json.JSONDecodeError),
+    ],
+    ids=str,
+)
+def test_what_it_raises_when_the_answer_is_garbled(
+    world: World, effect: dict[str, Any], exception: type[Exception]
+) -> None:
+    with pytest.raises(exception):
+        world.openai.containers.retrieve("cntr_1", extra_headers=once(effect))
+
+
+def test_retries_outlast_two_rate_limits_and_wait_as_long_as_they_are_told(world: World, rules: Faults) -> None:
+    rules.add({"error": "rate_limited", "retry_after": 0.05}, times=2)
+    rules.add({"headers": {"x-third": "yes"}}, match={"header": {"x-stainless-retry-count": "2"}})
+    started = stopwatch()
+    answer = world.openai.with_options(max_retries=2).containers.with_raw_response.list()
+    assert stopwatch() - started >= 0.1
+    assert answer.headers["x-third"] == "yes"
+    assert "x-should-retry" not in answer.headers
+    assert rules.counts() == (3, 2)
+
+
+def test_a_rate_limit_names_when_to_come_again_or_not(world: World) -> None:
+    told = world.http.get("/containers", headers=once({"error": "rate_limited", "retry_after": "1m"}))
+    assert told.headers["retry-after"] == "60"
+    error = told.json()["error"]
+    assert (error["type"], error["code"], error["param"]) == ("requests", "rate_limit_exceeded", None)
+    assert error["message"].startswith("Rate limit reached for ListContainers in organization org-mockserver on ")
+    assert "Please try again in 60s." in error["message"]
+    untold = world.http.get("/containers", headers=once("rate_limited"))
+    assert untold.status_code == 429
+    assert "retry-after" not in untold.headers
+
+
+@pytest.mark.parametrize(
+    ("effect", "exception"),
+    [({"reset_after": 300_000}, httpx2.ReadError), ({"truncate_after": 300_000}, httpx2.RemoteProtocolError)],
+    ids=str,
+)
+def test_a_stream_breaks_off_with_what_came_before(
+    world: World, effect: dict[str, Any], exception: type[Exception]
+) -> None:
+    """While a body is streamed, the official client passes on its HTTP library's exceptions as they are."""
+    box, file = stored(world)
+    contents = world.openai.containers.files.content.with_streaming_response
+    got = bytearray()
+
+    def read(pieces: Iterator[bytes]) -> None:
+        for piece in pieces:
+            got.extend(piece)
+
+    with contents.retrieve(file, container_id=box, extra_headers=once(effect)) as answer:
+        assert answer.headers["content-length"] == str(len(BIG))
+        with pytest.raises(exception):
+            read(answer.iter_bytes())
+    assert bytes(got) == BIG[:300_000]
+
+
+@pytest.mark.parametrize("effect", [{"reset_after": len(BIG)}, {"truncate_after": len(BIG)}, {"dribble": 50_000_000}])
+def test_a_body_that_is_no_longer_arrives_whole(world: World, effect: dict[str, Any]) -> None:
+    box, file = stored(world)
+    content = world.openai.containers.files.content.retrieve(file, container_id=box, extra_headers=once(effect))
+    assert content.read() == BIG
+    assert world.openai.containers.retrieve(box).status == "running", "the connection is still good"
+
+
+def test_a_body_dribbles(world: World) -> None:
+    box, file = stored(world, b"x" * 1_000)
+    started = stopwatch()
+    content = world.openai.containers.files.content.retrieve(
+        file, container_id=box, extra_headers=once({"dribble": 10_000})
+    )
+    assert content.read() == b"x" * 1_000
+    assert stopwatch() - started >= 0.1
+
+
+def test_an_upload_is_aborted_and_leaves_nothing(world: World) -> None:
+    box = world.openai.containers.create(name="box").id
+    files = world.openai.containers.files
+    with pytest.raises(openai.APIConnectionError):
+        files.create(box, file=BIG * 8, extra_headers=once({"abort_upload_after": 100_000}))
+    assert files.list(box).data == []
+    small = files.create(box, file=b"x", extra_headers=once({"abort_upload_after": 100_000}))
+    assert files.list(box).data[0].id == small.id, "it was shorter than that"
+
+
+def test_a_dropped_request_did_nothing(world: World, rules: Faults) -> None:
+    rules.add({"drop": "before_answer"}, match={"method": "POST"}, times=1)
+    with pytest.raises(openai.APIConnectionError):
+        world.openai.containers.create(name="box")
+    assert world.openai.containers.list().data == []
+    world.openai.with_options(max_retries=1).containers.create(name="box")
+
+
+def test_a_client_that_gives_up_during_latency_did_nothing(world: World, rules: Faults) -> None:
+    rules.add({"latency": "10m"}, match={"method": "POST"}, times=1)
+    with pytest.raises(openai.APITimeoutError):
+        world.openai.with_options(timeout=0.1).containers.create(name="box")
+    assert rules.counts() == (1, 1)
+    assert world.openai.containers.list().data == []
+
+
+def test_latency_is_waited_and_composes_with_an_error(world: World) -> None:
+    started = stopwatch()
+    effect = {"latency": {"min": "0.05", "max": 0.06}, "error": "server_error", "headers": {"X-Why": "because"}}
+    answer = world.http.get("/containers", headers=once(effect))
+    assert stopwatch() - started >= 0.05
+    assert (answer.status_code, answer.headers["x-why"]) == (500, "because")
+
+
+def test_a_server_stops_at_once_in_spite_of_latency() -> None:
+    with MockServer() as server, World(server, "w") as world:
+        with Wire(world) as wire, ThreadPoolExecutor(1) as pool:
+            rules = Faults(world)
+            with rules.client:
+                rules.add({"latency": "10m"})
+                wire.head("GET", "/containers", {})
+                while rules.counts() != (1, 1):
+                    pass
+            started = stopwatch()
+            pool.submit(server._server.handle_exit, 15, None).result()
+            assert wire.socket.recv(1) == b""
+        assert stopwatch() - started < 4
+
+
+# Lists
+
+
+def test_a_deleted_container_is_still_listed_for_a_while(world: World, rules: Faults) -> None:
+    world.freeze()
+    names = ["one", "two", "three", "four"]
+    ids = [world.openai.containers.create(name=name).id for name in names]
+    rules.add({"stale_list": "2m"}, match={"operation": "ListContainers"})
+    for id in ids[1:3]:
+        world.openai.containers.delete(id)
+    listed = world.openai.containers.list(order="asc")
+    assert [each.name for each in listed.data] == names
+    with pytest.raises(openai.NotFoundError):
+        world.openai.containers.retrieve(listed.data[1].id)
+    for order in ("asc", "desc"):
+        paged = [each.name for each in world.openai.containers.list(limit=1, order=order)]
+        assert paged == (names if order == "asc" else names[::-1])
+    assert [each.name for each in world.openai.containers.list(name="two").data] == ["two"]
+    page = ok(world.http.get("/containers", params={"before": ids[3], "limit": 2, "order": "asc"}))
+    assert [each["name"] for each in page["data"]] == ["two", "three"]
+    world.advance(119)
+    assert len(world.openai.containers.list().data) == 4
+    world.advance(1)
+    assert [each.name for each in world.openai.containers.list(order="asc").data] == ["one", "four"]
+
+
+def test_deleted_files_are_still_listed_too(world: World) -> None:
+    box, inside = stored(world, b"x")
+    file = world.openai.files.create(file=("a.txt", b"x"), purpose="vision")
+    before = ok(world.http.get(f"/containers/{box}/files"))["data"], ok(world.http.get("/files"))["data"]
+    world.openai.containers.files.delete(inside, container_id=box)
+    world.openai.files.delete(file.id)
+    for path, objects in zip((f"/containers/{box}/files", "/files"), before, strict=True):
+        assert ok(world.http.get(path))["data"] == []
+        assert ok(world.http.get(path, headers=once({"stale_list": "1h"})))["data"] == objects
+    assert ok(world.http.get("/files?purpose=batch", headers=once({"stale_list": "1h"})))["data"] == []
+
+
+def test_has_more_is_stuck(world: World, rules: Faults) -> None:
+    """The official client stops at the first empty page; a loop that trusts `has_more` never does."""
+    for _ in range(3):
+        world.openai.containers.create(name="box")
+    rules.add({"has_more": True})
+    assert len(list(world.openai.containers.list(limit=3))) == 3
+    assert rules.counts() == (2, 2)
+    after, pages = None, 0
+    while pages < 10:
+        page = world.openai.containers.list(limit=3, **({"after": after} if after else {}))
+        after, pages = page.last_id, pages + 1  # type: ignore[attr-defined]
+        if not page.has_more:
+            break
+    assert pages == 10
+
+
+def test_an_empty_page_claims_more_and_the_official_client_misses_what_follows(world: World, rules: Faults) -> None:
+    for _ in range(4):
+        world.openai.containers.create(name="box")
+    rules.add({"empty_page": True}, skip=1, times=1)
+    assert len(list(world.openai.containers.list(limit=2))) == 2, "and it says nothing"
+    rules.add({"empty_page": True}, times=1)
+    page = ok(world.http.get("/containers"))
+    assert page == {"object": "list", "data": [], "first_id": None, "has_more": True, "last_id": None}
+
+
+# Which requests, and how often
+
+
+@pytest.mark.parametrize(
+    ("match", "hit"),
+    [
+        ({}, "list create get files content head file lost put"),
+        ({"operation": "ListContainers"}, "list"),
+        ({"operation": "listcontainer*"}, "list files"),
+        ({"operation": "RetrieveContainerFileContent"}, "content head"),
+        ({"method": "GET"}, "list get files content file lost"),
+        ({"method": "HEAD"}, "head"),
+        ({"method": "PUT"}, "put"),
+        ({"path": "/containers"}, "list create put"),
+        ({"path": "/containers/*/files"}, "files"),
+        ({"path": "/nowhere"}, "lost"),
+        ({"container": "BOX"}, "get files content head"),
+        ({"file": "FILE"}, "content head"),
+        ({"file": "file-1"}, "file"),
+        ({"container": "other"}, ""),
+        ({"header": {"X-Which": "[cl]*"}}, "create content list lost"),
+        ({"header": {"x-absent": "*"}}, ""),
+        ({"method": "GET", "path": "*/files", "container": "BOX"}, "files"),
+    ],
+    ids=str,
+)
+def test_what_a_rule_matches(world: World, rules: Faults, match: dict[str, Any], hit: str) -> None:
+    box, file = stored(world, b"x")
+    requests = {
+        "list": ("GET", "/containers"),
+        "create": ("POST", "/containers"),
+        "get": ("GET", f"/containers/{box}"),
+        "files": ("GET", f"/containers/{box}/files"),
+        "content": ("GET", f"/containers/{box}/files/{file}/content"),
+        "head": ("HEAD", f"/containers/{box}/files/{file}/content"),
+        "file": ("GET", "/files/file-1"),
+        "lost": ("GET", "/nowhere"),
+        "put": ("PUT", "/containers"),
+    }
+    known = {"BOX": box, "FILE": file}
+    rules.add({"status": 418}, match={key: known.get(str(value), value) for key, value in match.items()})
+    got = {
+        name
+        for name, (method, path) in requests.items()
+        if world.http.request(method, path, headers={"x-which": name}).status_code == 418
+    }
+    assert got == set(hit.split())
+
+
+@pytest.mark.parametrize(
+    ("rule", "hit"),
+    [
+        ({}, "111111"),
+        ({"times": 2}, "110000"),
+        ({"skip": 3}, "000111"),
+        ({"skip": 1, "times": 2}, "011000"),
+        ({"probability": 0}, "000000"),
+        ({"probability": 1, "times": 1}, "100000"),
+    ],
+    ids=str,
+)
+def test_when_a_rule_fires(world: World, rules: Faults, rule: dict[str, Any], hit: str) -> None:
+    rules.add({"status": 418}, **rule)
+    assert "".join(str(int(status == 418)) for status in statuses(world, 6)) == hit
+    assert rules.counts() == (6, hit.count("1"))
+
+
+def test_chance_is_the_same_on_every_run(world: World) -> None:
+    runs = []
+    for _ in range(2):
+        with MockServer() as server, World(server, "w") as other:
+            rules = Faults(other)
+            with rules.client:
+                rules.add({"status": 418}, probability=0.5)
+                runs.append(statuses(other, 40))
+                assert rules.counts() == (40, runs[-1].count(418))
+    assert runs[0] == runs[1]
+    assert 8 <= runs[0].count(418) <= 32
+
+
+def test_the_first_rule_that_fires_wins(world: World, rules: Faults) -> None:
+    rules.add({"status": 429}, times=2)
+    rules.add({"status": 500}, times=1)
+    rules.add({"status": 503}, skip=1)
+    assert statuses(world, 5) == [429, 429, 500, 200, 503]
+    assert [rules.counts(f"fault-{number}") for number in (1, 2, 3)] == [(5, 2), (3, 1), (2, 1)]
+
+
+def test_of_many_at_once_exactly_five_are_hit(world: World, rules: Faults) -> None:
+    rules.add({"status": 503}, times=5)
+    start = threading.Barrier(32)
+
+    def client(_: int) -> int:
+        start.wait()
+        return world.http.get("/containers").status_code
+
+    with ThreadPoolExecutor(32) as pool:
+        assert list(pool.map(client, range(32))).count(503) == 5
+    assert rules.counts() == (32, 5)
+
+
+def test_a_rule_lapses_by_the_worlds_clock(world: World, rules: Faults) -> None:
+    world.freeze(NOON + 0.5)
+    assert rules.add({"status": 418}, lapse_after="1m")["lapsed"] is False
+    world.advance(59.75)
+    assert statuses(world, 1) == [418]
+    world.advance(0.25)
+    assert statuses(world, 1) == [200]
+    (rule,) = ok(rules.client.get(rules.url))["data"]
+    assert (rule["matched"], rule["lapsed"], rule["lapse_after"]) == (1, True, 60)
+
+
+def test_a_rate_limits_window_is_on_the_worlds_clock(world: World, rules: Faults) -> None:
+    world.freeze()
+    rules.add({"rate_limit": {"requests": 3, "per": "1m"}}, match={"operation": "ListContainers"})
+    assert statuses(world, 3) == [200, 200, 200]
+    world.advance(20.5)
+    refused = world.http.get("/containers")
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "40")
+    assert refused.json()["error"]["message"] == (
+        "Rate limit reached for ListContainers in organization org-mockserver on requests per min (RPM): Limit 3, "
+        "Used 3, Requested 1. Please try again in 40s. "
+        "Visit https://platform.openai.com/account/rate-limits to learn more."
+    )
+    world.openai.containers.create(name="not limited")
+    world.advance(39.5)
+    assert statuses(world, 4) == [200, 200, 200, 429]
+    assert rules.counts() == (8, 2)
+    world.freeze(NOON - 3_600)
+    assert statuses(world, 1) == [200], "a clock that goes back begins a new window"
+
+
+def test_the_official_client_waits_a_scaled_window_out(world: World, rules: Faults) -> None:
+    """A minute of a world that runs a hundred times as fast is less than a second of the client's."""
+    ok(rules.client.post(rules.url.replace("faults", "clock/scale"), json={"rate": 100}))
+    rules.add({"rate_limit": {"requests": 1, "per": "1m"}})
+    client = world.openai.with_options(max_retries=1)
+    for _ in range(2):
+        client.containers.list()
+    assert rules.counts() == (3, 1)
+
+
+def test_a_rate_limit_under_load_lets_exactly_so_many_through(world: World, rules: Faults) -> None:
+    world.freeze()
+    rules.add({"rate_limit": {"requests": 7, "per": "1m"}})
+
+    def client(_: int) -> list[int]:
+        return statuses(world, 5)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(answers.count(200) for answers in pool.map(client, range(8))) == 7
+
+
+# Where a fault stands among refusals
+
+
+def test_a_fault_comes_after_the_key_and_before_all_else(world: World, rules: Faults) -> None:
+    rules.add({"status": 418})
+    assert httpx2.get(f"{world.base_url}/containers").status_code == 401
+    for method, path in (("GET", "/nowhere"), ("PUT", "/containers"), ("GET", "/containers?limit=0")):
+        assert world.http.request(method, path).status_code == 418
+    for path, content in (("/containers", b"{"), ("/containers/none/files", b"no form")):
+        assert world.http.post(path, content=content).status_code == 418
+    assert httpx2.get(f"{world.server.url}/health", headers=once("server_error")).status_code == 200
+    assert httpx2.get(rules.url, headers=once("server_error")).status_code == 200
+
+
+def test_a_request_that_matches_no_route_makes_no_world(server: MockServer) -> None:
+    with new_world(server) as world:
+        assert world.http.get("/nowhere", headers=once({"status": 418})).status_code == 418
+        assert world.http.get("/nowhere").status_code == 404
+        assert world.name not in server.mock.worlds.names()
+
+
+def test_an_upload_that_is_refused_by_a_fault_sees_the_answer(world: World, rules: Faults) -> None:
+    box = world.openai.containers.create(name="box").id
+    rules.add({"error": "rate_limited"}, match={"operation": "CreateContainerFile"})
+    with pytest.raises(openai.RateLimitError):
+        world.openai.containers.files.create(box, file=BIG * 4)
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_every_error_of_the_catalogue_can_be_injected(world: World, name: str) -> None:
+    answer = world.http.get("/files/some-file", headers=once(name))
+    row, error = CATALOGUE[name], answer.json()["error"]
+    assert (answer.status_code, error["type"], error["code"]) == (row.status, row.type, row.code)
+    assert "{" not in error["message"]
+    assert answer.json()["detail"]["message"] == error["message"]
+    assert answer.headers["x-request-id"]
+
+
+# Free answers
+
+
+def test_a_free_answer(world: World) -> None:
+    def get(effect: dict[str, Any]) -> httpx2.Response:
+        return world.http.get("/containers", headers=once(effect))
+
+    answer = get({"status": 299, "body": {"a": [1, "é"]}, "headers": {"Content-Type": "application/x"}})
+    assert (answer.status_code, answer.text) == (299, '{\n  "a": [\n    1,\n    "é"\n  ]\n}')
+    assert answer.headers["content-type"] == "application/x"
+    answer = get({"error": "server_error", "body": "<html>"})
+    assert (answer.status_code, answer.text) == (500, "<html>")
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert get({"body": None}).text == "null"
+    assert (get({"status": 204}).status_code, get({"status": 204}).content) == (204, b"")
+    moved = get({"status": 302, "headers": {"Location": "/elsewhere"}})
+    assert (moved.status_code, moved.headers["location"], moved.content) == (302, "/elsewhere", b"")
+    kept = get({"headers": {"openai-version": "1999-01-01", "x-should-retry": "false"}})
+    assert kept.json()["object"] == "list"
+    assert (kept.headers.get_list("openai-version"), kept.headers["x-should-retry"]) == (["1999-01-01"], "false")
+
+
+# Requests that bring their fault along
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("nonsense", "'nonsense' is no error of the catalogue"),
+        ("{", "Invalid JSON"),
+        ("{}", "no effect"),
+        ('{"colour": "red"}', "colour"),
+        ('{"status": 99}', "status"),
+        ('{"rate_limit": {"requests": 1, "per": 1}}', "takes a rule"),
+        ("\xff", "no error of the catalogue"),
+    ],
+)
+def test_a_fault_in_a_header_that_is_none_is_refused(world: World, header: str, said: str) -> None:
+    answer = world.http.get("/containers", headers={"x-mock-fault": header.encode("latin-1")})
+    assert said in refusal(answer, 400, "invalid_parameter")
+
+
+def test_a_fault_in_a_header_goes_before_rules_which_don_t_count_it(world: World, rules: Faults) -> None:
+    rules.add({"status": 503})
+    assert world.http.get("/containers", headers=once({"status": 418})).status_code == 418
+    assert rules.counts() == (0, 0)
+
+
+def test_a_browser_may_bring_one(world: World) -> None:
+    asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "x-mock-fault"}
+    answer = world.http.options("/containers", headers={"Origin": "https://page.example", **asked})
+    assert "x-mock-fault" in answer.headers["access-control-allow-headers"]
+
+
+# Rules under control
+
+
+def test_rules_are_added_looked_at_and_deleted(world: World, rules: Faults) -> None:
+    refusal(rules.client.get(rules.url), 404, "world_not_found")
+    first = rules.add({"latency": 0.02}, id="slow", match={"path": "/files*"})
+    assert first == {
+        "id": "slow",
+        "match": {"path": "/files*"},
+        "effect": {"latency": 0.02},
+        "matched": 0,
+        "fired": 0,
+        "lapsed": False,
+    }
+    second = rules.add({"latency": {"min": 0, "max": "1s"}, "error": "server_error"}, times=3, lapse_after="PT1M")
+    assert second["id"] == "fault-2"
+    assert second["effect"] == {"error": "server_error", "latency": {"min": 0, "max": 1}}
+    assert ok(rules.client.get(rules.url)) == {"data": [first, second]}
+    assert ok(rules.client.get(f"{rules.url}/fault-2")) == second
+    again = {key: first[key] for key in ("id", "effect")}
+    assert "'slow'" in refusal(rules.client.post(rules.url, json=again), 409, "fault_exists")
+    assert ok(rules.client.delete(f"{rules.url}/slow")) == {"data": [second]}
+    for method in ("GET", "DELETE"):
+        refusal(rules.client.request(method, f"{rules.url}/slow"), 404, "fault_not_found")
+    assert rules.add({"drop": "before_answer"})["id"] == "fault-3"
+    assert ok(rules.client.delete(rules.url)) == {"data": []}
+    assert ok(rules.client.get(rules.url)) == {"data": []}
+    assert statuses(world, 1) == [200]
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ({}, "effect: Field required"),
+        ({"effect": {}}, "effect: it has no effect"),
+        ({"effect": {"headers": {}}}, "effect: it has no effect"),
+        ({"effect": {"colour": 1}}, "effect.colour: Extra inputs"),
+        ({"effect": {"error": "server_eror"}}, "no error of the catalogue; there are missing_key, "),
+        ({"effect": {"status": 199}}, "effect.status"),
+        ({"effect": {"status": 600}}, "effect.status"),
+        ({"effect": {"status": True}}, "effect.status"),
+        ({"effect": {"status": "500"}}, "effect.status"),
+        ({"effect": {"status": 204, "body": "x"}}, "has no body"),
+        ({"effect": {"body": "x" * 70_000}}, "at most 65536 bytes"),
+        ({"effect": {"body": "\ud800"}}, "surrogate"),
+        ({"effect": {"headers": {"a b": "c"}}}, "can't be sent as a header"),
+        ({"effect": {"headers": {"a": "b\r\nc: d"}}}, "can't be sent as a header"),
+        ({"effect": {"headers": {"a": "…"}}}, "can't be sent as a header"),
+        ({"effect": {"headers": {"Content-Length": "5"}}}, "truncate_after"),
+        ({"effect": {"retry_after": 1}}, "retry_after needs an error"),
+        ({"effect": {"error": "rate_limited", "retry_after": -1}}, "can't be negative"),
+        ({"effect": {"latency": -1}}, "can't be negative"),
+        ({"effect": {"latency": "soon"}}, "is not a duration"),
+        ({"effect": {"latency": "11m"}}, "at most 600 seconds"),
+        ({"effect": {"latency": {"min": 2, "max": 1}}}, "min is more than max"),
+        ({"effect": {"latency": {"min": 2}}}, "latency.max"),
+        ({"effect": {"drop": "later"}}, "before_answer"),
+        ({"effect": {"reset_after": -1}}, "reset_after"),
+        ({"effect": {"truncate_after": 1.5}}, "truncate_after"),
+        ({"effect": {"reset_after": 1, "truncate_after": 1}}, "exclude each other"),
+        ({"effect": {"drop": "before_answer", "status": 500}}, "exclude each other"),
+        ({"effect": {"has_more": True, "error": "server_error"}}, "exclude each other"),
+        ({"effect": {"dribble": 0}}, "dribble"),
+        ({"effect": {"abort_upload_after": -1}}, "abort_upload_after"),
+        ({"effect": {"rate_limit": {"requests": -1, "per": 1}}}, "requests"),
+        ({"effect": {"rate_limit": {"requests": 1, "per": 0}}}, "per"),
+        ({"effect": {"rate_limit": {"requests": 1}}}, "per: Field required"),
+        ({"effect": {"stale_list": -1}}, "can't be negative"),
+        ({"effect": {"has_more": False}}, "has_more"),
+        ({"effect": {"empty_page": "yes"}}, "empty_page"),
+        ({"match": {"operation": "ListCats"}}, "no operation; there are ListContainers, "),
+        ({"match": {"method": "FETCH"}}, "match.method"),
+        ({"match": {"path": "containers"}}, "matches no path"),
+        ({"match": {"colour": "red"}}, "match.colour"),
+        ({"match": {"header": {"a": 1}}}, "match.header.a"),
+        ({"times": 0}, "times"),
+        ({"times": -1}, "times"),
+        ({"times": 2**60}, "times"),
+        ({"skip": -1}, "skip"),
+        ({"probability": 1.1}, "probability"),
+        ({"probability": -0.1}, "probability"),
+        ({"lapse_after": 0}, "lapse_after"),
+        ({"id": "a b"}, "id"),
+        ({"id": "header"}, "brings along"),
+        ({"fired": 1}, "fired"),
+    ],
+    ids=str,
+)
+def test_what_is_no_rule_is_refused_and_says_why(world: World, rules: Faults, rule: dict[str, Any], said: str) -> None:
+    rule = rule if "effect" in rule or rule == {} else {"effect": {"status": 500}, **rule}
+    answer = rules.client.post(rules.url, content=json.dumps(rule), headers={"Content-Type": "application/json"})
+    assert said in refusal(answer, 400, "invalid_parameter")
+
+
+def test_rules_are_bounded(world: World, rules: Faults, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "MAX_RULES", 2)
+    for _ in range(2):
+        rules.add({"status": 500})
+    refusal(rules.client.post(rules.url, json={"effect": {"status": 500}}), 400, "too_many_faults")
+
+
+def test_rules_and_their_counts_come_along_with_snapshots_and_forks(world: World, rules: Faults) -> None:
+    control = rules.url.removesuffix("/faults")
+    rules.add({"status": 418}, times=3)
+    assert statuses(world, 1) == [418]
+    ok(rules.client.put(f"{control}/snapshots/s"))
+    assert statuses(world, 3) == [418, 418, 200]
+    ok(rules.client.delete(rules.url))
+    ok(rules.client.post(f"{control}/snapshots/s/restore"))
+    assert rules.counts() == (1, 1)
+    assert statuses(world, 3) == [418, 418, 200]
+    with new_world(world.server) as fork:
+        ok(rules.client.post(control.replace(world.name, fork.name), json={"fork_of": world.name, "snapshot": "s"}))
+        assert statuses(fork, 3) == [418, 418, 200]
+    ok(rules.client.post(f"{control}/reset"))
+    assert ok(rules.client.get(rules.url)) == {"data": []}
+    assert statuses(world, 1) == [200]
+
+
+def test_adding_rules_leaves_ids_as_they_are(world: World, rules: Faults) -> None:
+    world.freeze()
+    control = rules.url.removesuffix("/faults")
+    ok(rules.client.put(f"{control}/snapshots/s"))
+    made = world.openai.containers.create(name="box").id
+    ok(rules.client.post(f"{control}/snapshots/s/restore"))
+    rules.add({"headers": {"x": "y"}})
+    assert world.openai.containers.create(name="box").id == made
+
+
+def test_rules_and_their_counts_outlive_a_restart(tmp_path: Any) -> None:
+    for expected in ([418, 418], [418, 200]):
+        with MockServer(data=tmp_path / "data") as server, World(server, "w") as world:
+            rules = Faults(world)
+            with rules.client:
+                if expected == [418, 418]:
+                    rules.add({"status": 418}, times=3)
+                assert statuses(world, 2) == expected
+
+
+def test_the_operations_are_the_apis_own(server: MockServer) -> None:
+    paths = create_app(server.mock).openapi()["paths"]
+    operations = {each["operationId"] for path in paths.values() for each in path.values()}
+    assert operations == set(faults.OPERATIONS)
+    assert len(operations) == 14
+
+
+def test_a_fault_on_a_connection_leaves_others_alone(world: World) -> None:
+    box, file = stored(world)
+    content = f"/containers/{box}/files/{file}/content"
+
+    def get(number: int) -> int:
+        effect = ({"reset_after": 1_000}, {"truncate_after": 1_000}, {"drop": "before_answer"}, None)[number % 4]
+        try:
+            return len(world.http.get(content, headers=once(effect) if effect else {}).content)
+        except httpx2.TransportError:
+            return 0
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(get, range(24))) == [0, 0, 0, len(BIG)] * 6
+
+
+def test_pipelined_requests_get_their_own_faults(world: World) -> None:
+    head = f"GET /w/{world.name}/v1/containers HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer k\r\n{{}}\r\n"
+    with socket.create_connection(("127.0.0.1", world.server.port), 20) as client:
+        slow = head.format('x-mock-fault: {"latency": 0.05}\r\n')
+        client.sendall((slow + head.format('x-mock-fault: {"truncate_after": 4}\r\n') + head.format("")).encode())
+        got = b"".join(iter(lambda: client.recv(65_536), b""))
+    first, second = got.split(b"HTTP/1.1 200 OK\r\n")[1:]
+    assert b'"object": "list"' in first
+    assert second.endswith(b"\r\n\r\n{\n  ")
