@@ -16,7 +16,7 @@ import pytest
 from conftest import World
 from pydantic import BaseModel
 
-from mockserver import cli, errors, faults, options, profiles
+from mockserver import cli, errors, faults, options, profiles, pytest_plugin, testing
 from mockserver.control.app import create_control
 from mockserver.seeds import read_seeds
 from mockserver.server import MockServer
@@ -178,6 +178,17 @@ def test_the_control_tour_works(title: str, server: MockServer) -> None:
     script = script.replace("http://localhost:8080", server.url).replace("curl -s", "curl -sf")
     done = subprocess.run(["bash", "-ec", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def test_what_pytest_takes_is_all_there() -> None:
+    text = section("From pytest")
+    marks = [[f"`{name}`", help] for name, help in pytest_plugin.MARKS.items()]
+    options = [[f"`{name}`", help] for name, (_, help) in pytest_plugin.OPTIONS.items()]
+    assert (rows(text, "mark"), rows(text, "option")) == (marks, options)
+    told = re.findall(r"`(\w+)", "".join(row[0] for row in rows(text, "of `openai_mock`")))
+    world = testing.MockWorld(testing.Server("http://localhost"), "name")
+    assert told
+    assert set(told) <= set(dir(world))
 
 
 def test_the_seed_that_it_shows_is_the_shipped_one() -> None:
