@@ -6,7 +6,7 @@ hasn't, until a test asks for a fixture.
 
 import os
 import re
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -40,8 +40,8 @@ SHOWN = 20
 
 _world = pytest.StashKey["MockWorld"]()
 _passed = pytest.StashKey[bool]()
-_last_words = pytest.StashKey[str]()
-"""The exchanges of a world whose server has stopped."""
+_last_words = pytest.StashKey[tuple[str, str]]()
+"""What a report would show of a world whose server has stopped."""
 _open = pytest.StashKey[set[pytest.Item]]()
 """The tests whose worlds are still there."""
 
@@ -134,10 +134,10 @@ def pytest_runtest_makereport(
     report = yield
     if call.when == "call":
         item.stash[_passed] = report.passed
-    if report.failed and (world := item.stash.get(_world, None)):
-        report.sections.append((f"last exchanges of world {world.world}", _exchanges(world)))
+    if report.failed and _world in item.stash:
+        report.sections.append(_exchanges(item.stash[_world]))
     elif report.failed and _last_words in item.stash:
-        report.sections.append(("last exchanges", item.stash[_last_words]))
+        report.sections.append(item.stash[_last_words])
     return report
 
 
@@ -191,7 +191,7 @@ def _started(config: pytest.Config, settings: Mapping[str, Any]) -> Iterator["Se
         _fail(f"openai_mock_settings: there is no setting {', '.join(unknown)}, but {', '.join(parse)}")
     with ExitStack() as stack:
         try:
-            given = {name: parse[name](value) if isinstance(value, str) else value for name, value in options.items()}
+            given = {name: _parsed(parse[name], value) for name, value in options.items()}
             server = stack.enter_context(MockServer(**given))
         except (SeedError, CannotBind, ValueError) as error:
             _fail(f"the mock server can't start: {error}")
@@ -233,13 +233,15 @@ def _close(item: pytest.Item) -> None:
         world.delete()
 
 
-def _exchanges(world: "MockWorld") -> str:
+def _exchanges(world: "MockWorld") -> tuple[str, str]:
+    """A report's section: its title and its lines."""
     from mockserver.testing import MockError
 
     try:
-        return world.journal.shown(SHOWN) or "none: no request reached it"
+        lines = world.journal.shown(SHOWN) or "none: no request reached it"
     except MockError as error:
-        return f"can't be shown: {error}"
+        lines = f"can't be shown: {error}"
+    return f"last exchanges in world {world.world}", lines
 
 
 # What is asked for in configuration and marks
@@ -264,6 +266,13 @@ def _marks(item: pytest.Item) -> dict[str, Any]:
             _fail(f"@pytest.mark.{MARKER} takes no {', '.join(unknown)}, but {', '.join(MARKS)}")
         together = {**mark.kwargs, **together}
     return together
+
+
+def _parsed(parse: Callable[[str], Any], value: Any) -> Any:
+    """A setting's value, which may be written as for the command line."""
+    if isinstance(value, list | tuple):
+        return tuple(_parsed(parse, each) for each in value)
+    return parse(value) if isinstance(value, str) else value
 
 
 def _listed(value: Any) -> list[Any]:

@@ -18,7 +18,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypedDict, Unpack
@@ -163,8 +163,12 @@ class Control:
     """How long a connection is good for another call: less than servers and proxies keep one."""
 
     def __init__(self, url: str, token: str | None = None) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            sound = False
+        if not sound:
             raise MockError(f"{url!r} is no server's URL; write it like http://localhost:8080")
         self.url = url
         self._host, self._prefix = parts.netloc.rpartition("@")[2], parts.path
@@ -373,7 +377,10 @@ class MockWorld:
 
     def seed(self, seed: Seed) -> None:
         """Put what a seed describes into the world, all of it or, if it is refused, nothing."""
-        for document in _documents(seed, self._folders):
+        kind, document = _document(seed, self._folders)
+        if kind == "zip":
+            self.call("POST", "import?replace=false", content=("application/zip", document))
+        else:
             self.call("POST", "place", document)
 
     def add_assistant_file(
@@ -557,7 +564,9 @@ class Journal:
 
     def last(self, count: int = 20) -> Exchanges:
         """The newest ones, oldest first."""
-        return self.filter()[-count:]
+        page = self._world.call("GET", "journal?limit=1")
+        oldest = page["data"][0]["number"] if page["data"] else 0
+        return self.filter(after=max(oldest + page["total"] - 1 - count, 0))  # numbers have no gaps
 
     def count(self, **wanted: Unpack[Wanted]) -> int:
         told: int = self._world.call("GET", f"journal/count{_query(**wanted)}")["count"]
@@ -621,17 +630,26 @@ class Verdict:
 
 
 def shown(exchange: Exchange) -> str:
-    """An exchange in one line: `#3  18:04:00Z  POST /containers  429  2 ms  fault flt_1: Rate limit …`."""
+    """In one line: `#3    18:04:00  POST   /v1/containers  429  2 ms  fault slow; Rate limit reached …`."""
     body = exchange["response"].get("body")
     error = body.get("error") if isinstance(body, dict) else None
+    path = exchange["path"].removeprefix(f"/w/{exchange['world']}")
     query = f"?{exchange['query']}" if exchange["query"] else ""
     status = exchange["status"] or "---"
     words = [f"fault {exchange['fault']}"] if exchange["fault"] else []
     words += ["aborted"] if exchange["aborted"] else []
     words += [str(error["message"])[:120]] if isinstance(error, dict) and error.get("message") else []
-    parts = [f"#{exchange['number']:<4}", f"{exchange['method']:<6} {exchange['path']}{query}", f"{status}"]
+    parts = [f"#{exchange['number']:<3}", _time(exchange["at"]), f"{exchange['method']:<6} {path}{query}", f"{status}"]
     parts += [f"{exchange['duration_ms']:.0f} ms", "; ".join(words)]
     return "  ".join(parts).rstrip()
+
+
+def _time(seconds: float) -> str:
+    """Of the day, by the world's clock; one that no calendar has as a number."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds:.0f}"
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -673,32 +691,42 @@ def _form(fields: Mapping[str, str], file: bytes) -> tuple[str, bytes]:
     return f"multipart/form-data; boundary={boundary}", b"".join(parts)
 
 
-def _documents(seed: Seed, folders: Sequence[Path]) -> Iterator[Mapping[str, Any]]:
-    """What a seed holds, with the files that it names put in. Raises MockError, and SeedError with the line."""
+def _document(seed: Seed, folders: Sequence[Path]) -> tuple[Literal["json", "zip"], Any]:
+    """What a seed says, with the files that it names put in. Raises MockError, and SeedError with the line."""
     if isinstance(seed, Mapping):
-        yield {"version": 1, **seed}
-        return
+        return "json", {"version": 1, **seed}
     from mockserver.seeds import SUFFIXES, read_seeds  # here, for it loads the rules of the API
     from mockserver.sources import Source
 
     path = next((folder / seed for folder in folders if (folder / seed).exists()), None)
     if path is None:
         raise MockError(f"there is no seed {seed} in {' or '.join(str(each.resolve()) for each in folders)}")
-    read_seeds([path], sys.maxsize)
-    if path.is_file():
-        yield _inlined(Source(path).values, path.parent)
-    elif documents := sorted(each for each in path.iterdir() if each.suffix in SUFFIXES):
-        yield from (_inlined(Source(each).values, path) for each in documents)
-    else:
-        raise MockError(f"{path} holds no seed files; a directory of plain files can only be a server's --seed")
+    read_seeds([path], sys.maxsize).close()
+    if path.suffix == ".zip":
+        return "zip", path.read_bytes()
+    documents = sorted(each for each in path.iterdir() if each.suffix in SUFFIXES) if path.is_dir() else [path]
+    if not documents:
+        raise MockError(f"{path} holds no seed files; a folder of plain files can only be a server's --seed")
+    together: dict[str, Any] = {}
+    for each in documents:
+        for key, value in Source(each).values.items():
+            put_in = _with_contents(key, value, each.parent)
+            together[key] = together.get(key, []) + put_in if isinstance(put_in, list) else put_in
+    return "json", together
 
 
-def _inlined(value: Any, folder: Path) -> Any:
-    if isinstance(value, list):
-        return [_inlined(each, folder) for each in value]
-    if not isinstance(value, dict):
-        return value
-    if isinstance(name := value.get("from"), str):
-        content = base64.b64encode((folder / name).read_bytes()).decode()
-        value = {"filename": Path(name).name, **value, "base64": content}
-    return {key: _inlined(each, folder) for key, each in value.items() if key != "from"}
+def _with_contents(key: str, value: Any, folder: Path) -> Any:
+    if key == "containers":
+        return [
+            {**each, "files": _with_contents("files", each["files"], folder)} if "files" in each else each
+            for each in value
+        ]
+    return [_with_content(each, folder) for each in value] if key == "files" else value
+
+
+def _with_content(file: dict[str, Any], folder: Path) -> dict[str, Any]:
+    if "from" not in file:
+        return file
+    content = base64.b64encode((folder / file["from"]).read_bytes()).decode()
+    told = {key: value for key, value in file.items() if key != "from"}
+    return {"filename": Path(file["from"]).name, **told, "base64": content}

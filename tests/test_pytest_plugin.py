@@ -1,0 +1,395 @@
+"""The pytest plugin, as those meet it who installed the package: pytest run on test suites of their own."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from test_readme import blocks, section
+
+from mockserver import pytest_plugin
+from mockserver.server import MockServer
+
+pytest_plugins = ["pytester"]
+
+ROOT = Path(__file__).parents[1]
+
+Run = Callable[..., pytest.RunResult]
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the package is to be found, with the entry point that an installer would write."""
+    folder = tmp_path_factory.mktemp("installed")
+    entry = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["pytest11"]
+    metadata = folder / "mockserver_plugin-0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: mockserver-plugin\nVersion: 0\n")
+    lines = ["[pytest11]", *(f"{name} = {module}" for name, module in entry.items())]
+    (metadata / "entry_points.txt").write_text("\n".join(lines))
+    return folder
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester, installed: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(installed), str(ROOT)]))
+    for name in ("MOCKSERVER_URL", "OPENAI_BASE_URL", "OPENAI_API_KEY", "PYTEST_ADDOPTS"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run_it(*arguments: str) -> pytest.RunResult:
+        # Hypothesis' own plugin takes longer to load than all of these tests to run.
+        return pytester.runpytest_subprocess("-p", "no:hypothesispytest", "-W", "error", "-rA", *arguments)
+
+    return run_it
+
+
+def test_a_suite_of_tests_gets_what_it_asks_for(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makefile(".yaml", seed="version: 1\ncontainers: [{name: everywhere}]\n")
+    pytester.makefile(
+        ".toml",
+        pyproject="""
+        [tool.pytest.ini_options]
+        addopts = ["--strict-markers", "--strict-config"]
+        mockserver_seed = ["seed.yaml"]
+        mockserver_profile = "live"
+        """,
+    )
+    pytester.makeconftest(
+        """
+        import json
+        import os
+        import urllib.request
+        from urllib.error import HTTPError
+
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def openai_mock_settings():
+            return {"max_upload": "1KB", "id_seed": "ours"}
+
+        @pytest.fixture
+        def application():
+            '''Knows nothing of a mock: it reads the environment, as every OpenAI client does.'''
+            base, key = os.environ["OPENAI_BASE_URL"], os.environ["OPENAI_API_KEY"]
+
+            def call(method, path, body=None):
+                headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+                data = json.dumps(body).encode() if body else None
+                request = urllib.request.Request(base + path, data, headers, method=method)
+                try:
+                    with urllib.request.urlopen(request) as answer:
+                        return answer.status, json.load(answer)
+                except HTTPError as error:
+                    with error:
+                        return error.code, json.load(error)
+
+            return call
+        """
+    )
+    pytester.makepyfile(
+        test_it="""
+        import asyncio
+        import os
+
+        import openai
+        import pytest
+
+        seen = []
+
+        def listed(application):
+            return [each["name"] for each in application("GET", "/containers")[1]["data"]]
+
+        def test_before():
+            assert not {"OPENAI_BASE_URL", "OPENAI_API_KEY", "MOCKSERVER_URL", "MOCKSERVER_WORLD"} & os.environ.keys()
+
+        def test_a_client_needs_no_change(openai_mock):
+            with openai.OpenAI() as client:
+                assert str(client.base_url).rstrip("/") == openai_mock.base_url
+                box = client.containers.create(name="box")
+                openai_mock.clock.freeze()
+                assert openai_mock.clock.advance("20m")["expired_containers"] == [
+                    each.id for each in client.containers.list(order="asc")
+                ]
+                assert client.containers.retrieve(box.id).status == "expired"
+
+        def test_an_async_test_too(openai_mock):
+            async def main():
+                async with openai.AsyncOpenAI() as client:
+                    await client.containers.create(name="box")
+                    openai_mock.clock.freeze(0)
+                    return (await client.containers.create(name="box")).created_at
+
+            assert asyncio.run(main()) == 0
+
+        @pytest.mark.parametrize("turn", ["a/b", "ä ö", "x" * 100])
+        def test_worlds_are_fresh(openai_mock, application, turn):
+            assert listed(application) == ["everywhere"]
+            application("POST", "/containers", {"name": "box"})
+            seen.append(openai_mock.world)
+
+        def test_worlds_are_no_more(openai_mock_server):
+            worlds = openai_mock_server.control("GET", "worlds")["data"]
+            assert worlds == []
+            assert len(set(seen)) == 3
+
+        def test_the_server_is_ours(openai_mock_server):
+            assert openai_mock_server.mock.settings.id_seed == "ours"
+            assert openai_mock_server.mock.settings.max_upload == 1024
+
+        def test_the_profile_is_the_suites(openai_mock, application):
+            asked = {"name": "box", "expires_after": {"anchor": "last_active_at", "minutes": 60}}
+            assert application("POST", "/containers", asked)[0] == 400
+
+        @pytest.mark.openai_mock(profile="default")
+        def test_a_test_has_its_own(application):
+            asked = {"name": "box", "expires_after": {"anchor": "last_active_at", "minutes": 60}}
+            assert application("POST", "/containers", asked)[0] == 200
+
+        @pytest.mark.openai_mock(frozen="2026-01-31T12:00:00Z")
+        class TestMarked:
+            def test_the_class(self, application):
+                assert application("POST", "/containers", {"name": "box"})[1]["created_at"] == 1769860800
+
+            @pytest.mark.openai_mock(frozen=1)
+            def test_the_nearest_wins(self, application):
+                assert application("POST", "/containers", {"name": "box"})[1]["created_at"] == 1
+
+            @pytest.mark.openai_mock(empty=True)
+            def test_both(self, openai_mock, application):
+                assert listed(application) == []
+                assert openai_mock.clock.state()["mode"] == "frozen"
+
+        @pytest.mark.openai_mock(clock={"offset": "-1d", "rate": 60})
+        def test_a_clock(openai_mock):
+            assert openai_mock.clock.state()["mode"] == "scaled"
+
+        @pytest.mark.parametrize(
+            "marked", [pytest.param(True, marks=pytest.mark.openai_mock(frozen=True)), pytest.param(False)]
+        )
+        def test_a_mark_of_one_case(request, marked):
+            assert ("openai_mock" in request.fixturenames) is marked
+            assert ("OPENAI_BASE_URL" in os.environ) is marked
+
+        def test_after():
+            assert not {"OPENAI_BASE_URL", "OPENAI_API_KEY", "MOCKSERVER_URL", "MOCKSERVER_WORLD"} & os.environ.keys()
+        """
+    )
+    run().assert_outcomes(passed=17)
+
+
+APPLICATION = """
+import json
+import os
+import urllib.request
+from contextlib import suppress
+from urllib.error import HTTPError
+
+def call(method, path, body=None):
+    headers = {"Authorization": f"Bearer {os.environ['OPENAI_API_KEY']}", "Content-Type": "application/json"}
+    data = json.dumps(body).encode() if body else None
+    request = urllib.request.Request(os.environ["OPENAI_BASE_URL"] + path, data, headers, method=method)
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
+"""
+
+
+def test_a_failed_test_shows_what_was_sent(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile(application=APPLICATION)
+    pytester.makepyfile(
+        """
+        import pytest
+        from application import HTTPError, call, suppress
+
+        def test_passes(openai_mock):
+            call("POST", "/containers", {"name": "of another test"})
+
+        def test_fails(openai_mock):
+            for _ in range(25):
+                call("GET", "/containers?limit=1")
+            box = call("POST", "/containers", {"name": "box"})
+            openai_mock.faults.add(error="rate_limited", id="slow_down")
+            with suppress(HTTPError) as error:
+                call("DELETE", f"/containers/{box['id']}")
+            assert False
+
+        def test_sends_nothing(openai_mock):
+            assert False
+
+        @pytest.fixture
+        def cleanup(openai_mock):
+            yield
+            try:
+                call("DELETE", "/containers/cntr_x")
+            except HTTPError as error:
+                error.close()
+                raise RuntimeError("cleanup")
+
+        def test_fails_at_the_end(cleanup):
+            pass
+        """
+    )
+    result = run("-W", "ignore::ResourceWarning", "-W", "ignore::pytest.PytestUnraisableExceptionWarning")
+    result.assert_outcomes(passed=2, failed=2, errors=1)
+    text = result.stdout.str()
+    assert "of another test" not in text
+    assert text.count("GET    /v1/containers?limit=1  200") == 18, "the last 20, with the two that follow"
+    result.stdout.re_match_lines(
+        [
+            r".* ERROR at teardown of test_fails_at_the_end .*",
+            r"-+ last exchanges in world test-fails-at-the-end-[0-9a-f]{8} -+",
+            r"#1 .*  DELETE /v1/containers/cntr_x  404  \d+ ms  Container with id 'cntr_x' not found\.",
+            r".* test_fails .*",
+            r"-+ last exchanges in world test-fails-[0-9a-f]{8} -+",
+            r"#26 .*  POST   /v1/containers  200  \d+ ms",
+            r"#27 .*  DELETE /v1/containers/cntr_\w+  429  \d+ ms  fault slow_down; Rate limit reached .*",
+            r".* test_sends_nothing .*",
+            r"-+ last exchanges in world test-sends-nothing-.*-+",
+            r"none: no request reached it",
+        ],
+        consecutive=False,
+    )
+
+
+MISTAKES = {
+    "@pytest.mark.openai_mock(frozn=True)": (
+        "@pytest.mark.openai_mock takes no frozn, but seed, empty, profile, frozen, clock, verdict, ignore"
+    ),
+    "@pytest.mark.openai_mock('live')": "@pytest.mark.openai_mock takes its arguments by name: seed, empty, *",
+    "@pytest.mark.openai_mock(profile='lively')": "*world can't be made: name: 'lively' is none of default, live *",
+    "@pytest.mark.openai_mock(frozen='noon')": "*world can't be made: at: 'noon' is not an instant; write 2026-*",
+    "@pytest.mark.openai_mock(frozen=True, clock={'rate': 0})": "*world can't be made: give either frozen or clock;*",
+    "@pytest.mark.openai_mock(seed='none.yaml')": "*world can't be made: there is no seed none.yaml in *",
+}
+
+
+def test_a_mark_that_can_not_be_is_told_in_a_line(pytester: pytest.Pytester, run: Run) -> None:
+    tests = "\n".join(f"{mark}\ndef test_{number}(): ..." for number, mark in enumerate(MISTAKES))
+    pytester.makepyfile(f"import pytest\n{tests}")
+    result = run("--tb=short")
+    result.assert_outcomes(errors=len(MISTAKES))
+    result.stdout.fnmatch_lines(list(MISTAKES.values()))
+    assert "Traceback" not in result.stdout.str()
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"colour": 1}, "openai_mock_settings: there is no setting colour, but host, port, data, *"),
+        ({"profile": "lively"}, "the mock server can't start: 'lively' is none of default, live"),
+        ({"seed": ["none.yaml"]}, "the mock server can't start: none.yaml: *; mend the path of the seed"),
+    ],
+)
+def test_a_setting_that_can_not_be_is_told_in_a_line(
+    pytester: pytest.Pytester, run: Run, settings: dict[str, object], told: str
+) -> None:
+    fixture = f"@pytest.fixture(scope='session')\ndef openai_mock_settings(): return {settings!r}"
+    pytester.makepyfile(f"import pytest\n{fixture}\ndef test_it(openai_mock): ...\ndef test_again(openai_mock): ...")
+    result = run("--tb=short")
+    result.assert_outcomes(errors=2)
+    result.stdout.fnmatch_lines([told])
+
+
+COUNTING = """
+import os
+import pytest
+from application import call
+
+@pytest.mark.openai_mock(frozen="2026-01-31T12:00:00Z")
+@pytest.mark.parametrize("number", range(8))
+def test_it(number, openai_mock, openai_mock_server):
+    box = call("POST", "/containers", {"name": "box"})
+    print("server", openai_mock_server.url)
+    print("world", openai_mock.world)
+    print("id", number, box["id"])
+"""
+
+
+def told(result: pytest.RunResult, what: str) -> list[str]:
+    return re.findall(rf"^{what} (.*)$", result.stdout.str(), re.MULTILINE)
+
+
+def test_each_worker_of_xdist_has_its_own_server(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile(application=APPLICATION, test_it=COUNTING)
+    result = run("-n2", "--dist=each")
+    result.assert_outcomes(passed=16)
+    assert len(set(told(result, "server"))) == 2
+    assert len(told(result, "id")) == 16
+    assert len(set(told(result, "id"))) == 8, "on a frozen clock ids are the same on every run"
+
+
+@pytest.mark.parametrize("way", ["option", "environment", "configuration"])
+def test_a_server_elsewhere_is_used(
+    pytester: pytest.Pytester, run: Run, server: MockServer, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    before = server.mock.worlds.names()
+    pytester.makefile(".yaml", seed="version: 1\ncontainers: [{name: everywhere}]\n")
+    elsewhere = f"mockserver_url = {server.url}" if way == "configuration" else ""
+    pytester.makeini(f"[pytest]\nmockserver_profile = live\n{elsewhere}")
+    pytester.makepyfile(application=APPLICATION, test_it=COUNTING)
+    if way == "environment":
+        monkeypatch.setenv("MOCKSERVER_URL", server.url)
+    result = run(*(["-n2", "--mockserver-url", server.base_url] if way == "option" else []))
+    result.assert_outcomes(passed=8)
+    assert set(told(result, "server")) == {server.url}
+    assert len(set(told(result, "world"))) == 8
+    assert server.mock.worlds.names() == before
+
+
+def test_no_server_elsewhere_is_told(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile("def test_it(openai_mock): ...")
+    result = run("--mockserver-url=http://localhost:9")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["no mock server answers at http://localhost:9 *. The URL is given by --mockserver-url; without it tests *"]
+    )
+
+
+def test_unused_it_loads_nothing() -> None:
+    """Every run of pytest loads the plugin, wherever the package is installed."""
+    program = """
+import sys, pytest
+before = set(sys.modules)
+import mockserver.pytest_plugin
+print(*sorted(set(sys.modules) - before))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["mockserver", "mockserver.pytest_plugin"]
+
+
+def test_unused_it_does_nothing(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile(
+        """
+        import sys
+
+        def test_it():
+            assert {each for each in sys.modules if each.startswith("mockserver")} == {
+                "mockserver", "mockserver.pytest_plugin"
+            }
+            assert "fastapi" not in sys.modules
+        """
+    )
+    run().assert_outcomes(passed=1)
+
+
+def test_it_explains_itself(run: Run) -> None:
+    marks = run("--markers").stdout.str()
+    assert all(f"{name}=…" in marks for name in pytest_plugin.MARKS)
+    fixtures = run("--fixtures").stdout
+    fixtures.fnmatch_lines(["openai_mock_server * -- *", "openai_mock -- *"])
+    help = run("--help").stdout.str()
+    assert "--mockserver-url=URL" in help
+    assert "--mockserver-verdict" in help
+    assert all(name in help for name in pytest_plugin.OPTIONS)
+
+
+def test_the_manuals_examples_do_what_it_says(pytester: pytest.Pytester, run: Run) -> None:
+    suite, conftest, alone = blocks(section("From pytest"), "python")
+    pytester.makeconftest(conftest)
+    pytester.makepyfile(suite)
+    run().assert_outcomes(passed=2)
+    done = subprocess.run([sys.executable, "-c", alone], capture_output=True, text=True)
+    assert [done.stdout] == blocks(section("From pytest"), "text"), done.stderr

@@ -1,0 +1,456 @@
+"""What a test holds of a server and of a world, without pytest's help."""
+
+import concurrent.futures
+import gc
+import http.client
+import json
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+from conftest import NOON
+
+from mockserver.clock import stopwatch
+from mockserver.faults import Effect as EffectAsked
+from mockserver.faults import Match
+from mockserver.server import MockServer
+from mockserver.sources import SeedError
+from mockserver.testing import Effect, MockError, MockWorld, Server
+
+MINUTE = 60
+
+
+@pytest.fixture
+def mock(server: MockServer) -> Iterator[MockWorld]:
+    with server.world() as made:
+        yield made
+
+
+@pytest.fixture
+def client(mock: MockWorld) -> Iterator[openai.OpenAI]:
+    """With the retries that it has unless told otherwise."""
+    with openai.OpenAI(base_url=mock.base_url, api_key=mock.api_key) as made:
+        yield made
+
+
+def names(client: openai.OpenAI) -> list[str | None]:
+    return [each.name for each in client.containers.list()]
+
+
+def worlds(server: Server) -> list[str]:
+    return [each["name"] for each in server.control("GET", "worlds")["data"]]
+
+
+# Worlds
+
+
+def test_a_world_lasts_as_long_as_its_block(server: MockServer) -> None:
+    with server.world() as one, server.world() as other:
+        assert one.world != other.world
+        assert {one.world, other.world} <= set(worlds(server))
+    assert not {one.world, other.world} & set(worlds(server))
+
+
+@pytest.mark.parametrize("how", ["base_url", "api_key"])
+def test_the_url_and_the_key_both_lead_to_it(server: MockServer, mock: MockWorld, how: str) -> None:
+    where = {"base_url": mock.base_url, "api_key": "any"}
+    if how == "api_key":
+        where = {"base_url": server.base_url, "api_key": mock.api_key}
+    with openai.OpenAI(**where) as client:
+        client.containers.create(name="box")
+    assert mock.state()["counts"]["containers"] == 1
+
+
+def test_a_world_of_the_same_name_is_a_fresh_one(server: MockServer) -> None:
+    with server.world("twice") as first:
+        httpx2.post(f"{first.base_url}/containers", headers={"api-key": "sk"}, json={"name": "box"})
+        assert server.world("twice").state()["counts"]["containers"] == 0
+
+
+def test_a_world_that_can_not_be_as_wanted_is_not_left_behind(server: MockServer) -> None:
+    before = worlds(server)
+    with pytest.raises(MockError, match=r"'lively' is none of default, live"):
+        server.world(profile="lively")
+    with pytest.raises(MockError, match="either frozen or clock"):
+        server.world(frozen=True, clock={"at": 0})
+    assert worlds(server) == before
+
+
+def test_it_knows_a_servers_keys_and_token() -> None:
+    with (
+        MockServer(api_key=("K1", "K2"), control_token="token") as server,
+        server.world("w") as world,
+        openai.OpenAI(base_url=server.base_url, api_key=world.api_key) as client,
+    ):
+        client.containers.create(name="box")
+        assert world.state()["counts"]["containers"] == 1
+        stranger = Server(server.url)
+        with pytest.raises(MockError, match="wants the token") as refused:
+            stranger.state()
+        assert (refused.value.status, refused.value.code) == (401, "wrong_token")
+        stranger.close()
+
+
+def test_a_server_elsewhere_is_held_in_the_same_way(server: MockServer) -> None:
+    for url in (server.url, f"{server.url}/", server.base_url, f" {server.base_url}/"):
+        elsewhere = Server(url)
+        assert elsewhere.base_url == server.base_url
+        with elsewhere.world(frozen=NOON) as world:
+            assert world.clock.now() == NOON
+        elsewhere.close()
+
+
+@pytest.mark.parametrize("url", ["localhost:8080", "", "ftp://localhost", "http://", "http://localhost:port"])
+def test_what_is_no_url_is_told(url: str) -> None:
+    with pytest.raises(MockError, match="is no server's URL; write it like http://localhost:8080"):
+        Server(url)
+
+
+def test_no_server_at_all_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with pytest.raises(MockError, match=f"no mock server answers at http://localhost:{port} .*`mockserver serve`"):
+        Server(f"http://localhost:{port}").state()
+
+
+def test_another_server_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+
+        def answer() -> None:
+            with taken.accept()[0] as connection:
+                connection.recv(10_000)
+                connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnope")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        stranger = Server(f"http://127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(MockError, match="is no mockserver: 404 to GET /_mock/state"):
+            stranger.state()
+        stranger.close()
+        thread.join()
+
+
+def test_connections_are_kept_and_closed(server: MockServer) -> None:
+    held = Server(server.url)
+    for _ in range(10):
+        held.state()
+    assert len(held.control._idle) == 1
+    held.close()
+    del held
+    gc.collect()  # an open socket would be a warning, which is an error
+
+
+# Clocks
+
+
+def test_what_took_twenty_minutes_takes_no_time(mock: MockWorld, client: openai.OpenAI) -> None:
+    started = stopwatch()
+    box = client.containers.create(name="box")
+    mock.clock.freeze()
+    assert mock.clock.advance("19m59s")["expired_containers"] == []
+    assert mock.clock.advance("1s")["expired_containers"] == [box.id]
+    assert client.containers.retrieve(box.id).status == "expired"
+    assert stopwatch() - started < 2
+
+
+def test_durations_and_instants_come_in_every_form(mock: MockWorld) -> None:
+    noon = datetime.fromtimestamp(NOON, UTC)
+    for at in (NOON, float(NOON), noon, noon.replace(tzinfo=None), noon.isoformat(), "2026-06-24T18:04:00Z"):
+        assert mock.clock.freeze(at)["now"] == NOON
+    for by in (MINUTE, 60.0, "1m", "PT1M", timedelta(minutes=1)):
+        before = mock.clock.now()
+        assert mock.clock.advance(by)["now"] == before + MINUTE
+
+
+def test_a_clock_can_be_moved_in_every_way(mock: MockWorld) -> None:
+    clock = mock.clock
+    assert clock.state()["mode"] == "real"
+    assert clock.offset("-1h")["mode"] == "offset"
+    assert clock.scale(60)["rate"] == 60
+    assert clock.resume()["mode"] == "offset"
+    assert clock.freeze(NOON)["iso"] == "2026-06-24T18:04:00.000Z"
+    assert clock.reset()["mode"] == "real"
+
+
+@pytest.mark.parametrize(
+    ("setting", "mode"),
+    [
+        ({"at": NOON, "rate": 0}, "frozen"),
+        ({"at": NOON}, "offset"),
+        ({"rate": 60}, "scaled"),
+        ({"offset": "-1d"}, "offset"),
+        ({"offset": timedelta(days=1), "rate": 0}, "frozen"),
+    ],
+)
+def test_a_clock_is_set_as_in_a_seed(server: MockServer, setting: Any, mode: str) -> None:
+    with server.world(clock=setting) as world:
+        assert world.clock.state()["mode"] == mode
+        if "at" in setting:
+            assert world.clock.now() == pytest.approx(NOON, abs=10)
+
+
+@pytest.mark.parametrize("setting", [{"at": 1, "offset": 1}, {"speed": 2}])
+def test_a_clock_that_can_not_be_set_is_told(mock: MockWorld, setting: Any) -> None:
+    with pytest.raises(MockError, match="a clock takes at or offset, and rate"):
+        mock.clock.set(setting)
+
+
+# Snapshots and reset
+
+
+def test_a_snapshot_is_come_back_to(mock: MockWorld, client: openai.OpenAI) -> None:
+    client.containers.create(name="before")
+    mock.clock.freeze(NOON)
+    with mock.snapshot() as snapshot:
+        client.containers.create(name="within")
+        mock.clock.advance("1h")
+        snapshot.restore()
+        assert names(client) == ["before"]
+        client.containers.create(name="again")
+    assert names(client) == ["before"]
+    assert mock.clock.now() == NOON
+    assert mock.state()["snapshots"] == []
+    kept = mock.snapshot("kept")
+    assert mock.state()["snapshots"] == ["kept"]
+    kept.delete()
+    with pytest.raises(MockError, match="no snapshot 'kept'"):
+        kept.restore()
+
+
+def test_reset_takes_all_back(server: MockServer, tmp_path: Path) -> None:
+    seed = tmp_path / "seed.yaml"
+    seed.write_text("version: 1\ncontainers: [{name: seeded}]\n")
+    with MockServer(seed=(seed,)) as seeded, seeded.world() as world, seeded.world(empty=True) as empty:
+        with openai.OpenAI(base_url=world.base_url, api_key="any") as client:
+            client.containers.create(name="box")
+            world.clock.freeze(NOON)
+            world.reset()
+            assert names(client) == ["seeded"]
+            assert world.clock.state()["mode"] == "real"
+            world.reset(empty=True)
+            assert names(client) == []
+        assert empty.state()["counts"]["containers"] == 0
+
+
+def test_a_profile_is_the_worlds_own(server: MockServer) -> None:
+    with server.world(profile="live") as strict, server.world() as lax:
+        for world, status in ((strict, 400), (lax, 200)):
+            asked = {"name": "box", "expires_after": {"anchor": "last_active_at", "minutes": 60}}
+            assert (
+                httpx2.post(f"{world.base_url}/containers", headers={"api-key": "k"}, json=asked).status_code == status
+            )
+
+
+# Faults
+
+
+def test_a_fault_is_added_looked_at_and_removed(mock: MockWorld, client: openai.OpenAI) -> None:
+    rule = mock.faults.add(operation="ListContainers", status=418, times=1, id="teapot")
+    assert rule["id"] == "teapot"
+    assert mock.faults.list() == [rule]
+    with pytest.raises(openai.APIStatusError) as refused:
+        names(client)
+    assert refused.value.status_code == 418
+    assert names(client) == []
+    counted = mock.faults.get("teapot")
+    assert (counted["matched"], counted["fired"]) == (2, 1)
+    mock.faults.remove("teapot")
+    mock.faults.add(error="container_not_found", path="/containers/*", lapse_after=timedelta(minutes=1))
+    mock.faults.clear()
+    assert mock.faults.list() == []
+
+
+def test_a_fault_that_can_not_be_is_told(mock: MockWorld) -> None:
+    with pytest.raises(MockError, match=r"'rate_limitd' is no error of the catalogue; there are .*rate_limited"):
+        mock.faults.add(error="rate_limitd")
+    with pytest.raises(MockError, match="no effect"):
+        mock.faults.add(operation="ListContainers")
+
+
+def test_every_fault_that_there_is_can_be_added() -> None:
+    assert Effect.__annotations__.keys() == EffectAsked.model_fields.keys()
+    parameters = MockWorld(Server("http://localhost"), "w").faults.add.__annotations__.keys()
+    assert parameters >= Match.model_fields.keys()
+
+
+# Seeds and what a model run would leave behind
+
+SEED: dict[str, Any] = {
+    "files": [{"ref": "sales", "filename": "sales.csv", "content": "month,revenue\n"}],
+    "containers": [{"name": "box", "last_active_at": "-19m", "files": [{"file": "sales"}]}],
+}
+
+
+def paths_in(mock: MockWorld, client: openai.OpenAI) -> dict[str, bytes]:
+    return {
+        inside.path.split("-")[-1]: client.containers.files.content.retrieve(inside.id, container_id=each.id).read()
+        for each in client.containers.list()
+        for inside in client.containers.files.list(each.id)
+    }
+
+
+def test_a_seed_can_be_put_into_a_world(mock: MockWorld, client: openai.OpenAI) -> None:
+    client.containers.create(name="before")
+    mock.clock.freeze()
+    mock.seed(SEED)
+    assert names(client) == ["box", "before"]
+    assert paths_in(mock, client) == {"sales.csv": b"month,revenue\n"}
+
+
+def test_a_seed_is_relative_to_the_worlds_time(server: MockServer) -> None:
+    with server.world(frozen=NOON, seed=SEED) as world:
+        assert len(world.clock.advance("1m")["expired_containers"]) == 1
+
+
+def test_a_seed_may_be_files(server: MockServer, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "notes.txt").write_bytes(b"\xff\0notes")
+    (tmp_path / "a.yaml").write_text("version: 1\nfiles: [{ref: notes, from: data/notes.txt}]\n")
+    (tmp_path / "b.json").write_text(
+        json.dumps({"version": 1, "containers": [{"name": "c", "files": [{"file": "notes"}, {"from": "a.yaml"}]}]})
+    )
+    with (
+        server.world(seed=tmp_path) as world,
+        openai.OpenAI(base_url=world.base_url, api_key="any") as client,
+    ):
+        found = paths_in(world, client)
+        assert found["notes.txt"] == b"\xff\0notes"
+        assert found["a.yaml"].startswith(b"version: 1")
+
+
+def test_a_seed_that_can_not_be_is_told_with_its_line(mock: MockWorld, tmp_path: Path) -> None:
+    (tmp_path / "seed.yaml").write_text("version: 1\ncontainers:\n  - name: box\n    memory: 4g\n")
+    with pytest.raises(SeedError, match=r"seed\.yaml:4: unknown key"):
+        mock.seed(tmp_path / "seed.yaml")
+    with pytest.raises(MockError, match=r"there is no seed none\.yaml in"):
+        mock.seed("none.yaml")
+    with pytest.raises(MockError, match=r"unknown key 'containers\.0\.memory'"):
+        mock.seed({"containers": [{"name": "box", "memory": "4g"}]})
+    (tmp_path / "plain" / "box").mkdir(parents=True)
+    with pytest.raises(MockError, match="holds no seed files"):
+        mock.seed(tmp_path / "plain")
+
+
+def test_files_are_left_as_by_the_assistant(mock: MockWorld, client: openai.OpenAI) -> None:
+    box = client.containers.create(name="auto")
+    plot = mock.add_assistant_file(box.id, "plots/größe.png", b"\x89PNG\r\n--\0")
+    assert (plot["path"], plot["source"], plot["bytes"]) == ("/mnt/data/plots/größe.png", "assistant", None)
+    assert client.containers.files.content.retrieve(plot["id"], container_id=box.id).read() == b"\x89PNG\r\n--\0"
+    sized = mock.add_assistant_file(box.id, "/mnt/data/text.txt", "text", bytes=4)
+    assert client.containers.files.retrieve(sized["id"], container_id=box.id).bytes == 4
+    with pytest.raises(MockError, match="Container with id 'cntr_x' not found"):
+        mock.add_assistant_file("cntr_x", "text.txt", "text")
+
+
+def test_a_container_expires_on_demand(mock: MockWorld, client: openai.OpenAI) -> None:
+    box = client.containers.create(name="box")
+    mock.expire(box.id)
+    assert client.containers.retrieve(box.id).status == "expired"
+
+
+# Journal and verdict
+
+
+def test_a_client_that_retries_gets_through_and_the_journal_tells(mock: MockWorld, client: openai.OpenAI) -> None:
+    mock.faults.add(error="rate_limited", times=2, retry_after=1, headers={"retry-after-ms": "1"})
+    client.containers.create(name="box")
+    attempts = mock.journal.filter(operation="CreateContainer")
+    assert [each["status"] for each in attempts] == [429, 429, 200]
+    assert [each["request"]["headers"]["x-stainless-retry-count"] for each in attempts] == ["0", "1", "2"]
+    assert [each["response"]["headers"].get("retry-after") for each in attempts] == ["1", "1", None]
+    assert mock.api_key not in json.dumps(list(mock.journal))
+
+
+def test_the_journal_is_read_in_every_way(mock: MockWorld, client: openai.OpenAI) -> None:
+    journal = mock.journal
+    assert (len(journal), journal.list(), journal.last(), journal.shown()) == (0, [], [], "")
+    boxes = [client.containers.create(name=f"box {number}") for number in range(3)]
+    names(client)
+    assert len(journal) == journal.count() == 4
+    assert [each["operation"] for each in journal] == [*["CreateContainer"] * 3, "ListContainers"]
+    assert [each["number"] for each in journal.last(2)] == [3, 4]
+    assert journal.count(operation="CreateContainer", text="box 1") == 1
+    assert journal.get(2)["objects"] == [{"change": "created", "id": boxes[1].id}]
+    assert journal.filter(method="GET", status=200) == journal.filter(after=3)
+    assert journal.shown(1).split() == [
+        "#4",
+        journal.shown(1).split()[1],
+        "GET",
+        "/v1/containers",
+        "200",
+        *journal.shown(1).split()[5:],
+    ]
+    journal.clear()
+    assert not list(journal)
+
+
+def test_a_long_journal_is_read_to_its_end(mock: MockWorld, server: MockServer) -> None:
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port)) as connection:
+        for _ in range(250):
+            ask(connection, "GET", f"/w/{mock.world}/v1/containers")
+    assert [each["number"] for each in mock.journal] == list(range(1, 251))
+    assert [each["number"] for each in mock.journal.last(3)] == [248, 249, 250]
+
+
+def test_the_journal_is_waited_for(mock: MockWorld, client: openai.OpenAI) -> None:
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        waited = threads.submit(mock.journal.wait, 2, "20s", operation="CreateContainer")
+        for name in ("one", "two"):
+            client.containers.create(name=name)
+        assert len(waited.result()) == 2
+    with pytest.raises(TimeoutError, match=r"(?s)CreateContainer|#2 .*POST   /v1/containers  200"):
+        mock.journal.wait(3, 0.01)
+
+
+def test_the_verdict_is_a_readable_report(mock: MockWorld, client: openai.OpenAI) -> None:
+    assert mock.verdict()
+    client.containers.create(name="box")
+    verdict = mock.verdict()
+    assert not verdict.ok
+    (finding,) = verdict.findings
+    first, proof = str(verdict).splitlines()
+    assert first == f"{finding['name']}: {finding['message']}"
+    assert re.fullmatch(r"  #1    \d\d:\d\d:\d\d  POST   /v1/containers  200  \d+ ms", proof)
+    assert mock.verdict(ignore=[finding["name"]]).ok
+    assert str(mock.verdict(ignore=[finding["name"]])) == "The client behaved."
+
+
+# Many at once
+
+
+def ask(connection: http.client.HTTPConnection, method: str, url: str, body: Any = None) -> tuple[int, Any]:
+    connection.request(method, url, json.dumps(body), {"api-key": "any", "content-type": "application/json"})
+    answer = connection.getresponse()
+    return answer.status, json.loads(answer.read())
+
+
+def work_alone(server: MockServer, rounds: int, number: int) -> None:
+    """In one world among many do everything that others must not notice, and notice nothing of theirs."""
+    at, broken = NOON + number * 1_000_000, 500 + number
+    with server.world() as world, closing(http.client.HTTPConnection("127.0.0.1", server.port)) as client:
+        containers = f"/w/{world.world}/v1/containers"
+        for turn in range(rounds):
+            world.clock.freeze(at)
+            status, box = ask(client, "POST", containers, {"name": f"{number}-{turn}"})
+            assert (status, box["created_at"]) == (200, at)
+            world.faults.add(status=broken, times=1)
+            assert ask(client, "GET", containers)[0] == broken
+            assert [each["id"] for each in ask(client, "GET", containers)[1]["data"]] == [box["id"]]
+            assert world.clock.advance("20m")["expired_containers"] == [box["id"]]
+            world.reset()
+            assert ask(client, "GET", containers)[1]["data"] == []
+
+
+@pytest.mark.parametrize("rounds", [8, pytest.param(1_000, marks=pytest.mark.slow)])
+def test_no_world_sees_another(server: MockServer, rounds: int) -> None:
+    with concurrent.futures.ThreadPoolExecutor(32) as threads:
+        for done in [threads.submit(work_alone, server, rounds, number) for number in range(32)]:
+            done.result()
