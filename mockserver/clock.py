@@ -20,11 +20,14 @@ class Wall:
     expiry while the server runs.
     """
 
+    _time, _monotonic = staticmethod(time.time), staticmethod(time.monotonic)
+    """Held here, where libraries that freeze a test's time, in whose process we may be, don't replace them."""
+
     def __init__(self) -> None:
-        self._anchor = time.time() - time.monotonic()
+        self._anchor = self._time() - self._monotonic()
 
     def now(self) -> float:
-        return self._anchor + time.monotonic()
+        return self._anchor + self._monotonic()
 
 
 @dataclass(frozen=True, slots=True)

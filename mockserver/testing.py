@@ -573,7 +573,10 @@ class Journal:
         return told
 
     def wait(self, count: int = 1, timeout: Duration = 10, **wanted: Unpack[Wanted]) -> Exchanges:
-        """Until so many match, in real time. Raises TimeoutError, which shows what there was instead."""
+        """Wait, in real time, until so many match. Raises TimeoutError, which shows what there was instead.
+
+        In a coroutine: `await asyncio.to_thread(journal.wait, …)`, or nothing else of its loop goes on.
+        """
         seconds = parse_duration(timeout) if isinstance(timeout, str) else _seconds(timeout)
         query = _query(**wanted, count=count, timeout=seconds)
         try:

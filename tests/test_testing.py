@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -159,6 +160,15 @@ def test_what_took_twenty_minutes_takes_no_time(mock: MockWorld, client: openai.
     assert mock.clock.advance("1s")["expired_containers"] == [box.id]
     assert client.containers.retrieve(box.id).status == "expired"
     assert stopwatch() - started < 2
+
+
+def test_a_test_that_freezes_its_own_time_leaves_the_servers_alone(
+    mock: MockWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = mock.clock.now()
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    monkeypatch.setattr(time, "monotonic", lambda: 0.0)
+    assert before <= mock.clock.now() < before + MINUTE
 
 
 def test_durations_and_instants_come_in_every_form(mock: MockWorld) -> None:
