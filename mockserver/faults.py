@@ -115,6 +115,8 @@ def _bounded(body: Any) -> Any:
         size = len(json.dumps(body, ensure_ascii=False).encode())
     except UnicodeEncodeError:
         raise ValueError("it holds half a surrogate pair, which can't be sent") from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
     if size > MAX_BODY:
         raise ValueError(f"at most {MAX_BODY} bytes are taken")
     return body
@@ -125,11 +127,6 @@ class Latency(_Part):
 
     min: Seconds
     max: Seconds
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_or_two(cls, value: Any) -> Any:
-        return value if isinstance(value, dict) else {"min": value, "max": value}
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -142,6 +139,10 @@ class Latency(_Part):
     @model_serializer(mode="wrap")
     def _as_written(self, both: SerializerFunctionWrapHandler) -> Any:
         return self.min if self.min == self.max else both(self)
+
+
+def _one_or_two(value: Any) -> Any:
+    return {"min": value, "max": value} if isinstance(value, str | int | float) else value
 
 
 class RateLimit(_Part):
@@ -168,9 +169,11 @@ class Effect(_Part):
     retry_after: Seconds | None = Field(
         None, description="the header `Retry-After`, in seconds; with an error, a status or a rate limit"
     )
-    latency: Latency | None = Field(
-        None,
-        description="real time before anything else happens, at most ten minutes; drawn from `{min, max}` if given so",
+    latency: Annotated[Latency, BeforeValidator(_one_or_two, json_schema_input_type=str | float | Latency)] | None = (
+        Field(
+            None,
+            description="real time before anything else happens, at most ten minutes; drawn from `{min, max}` if given so",
+        )
     )
     drop: Literal["before_answer"] | None = Field(
         None, description="`before_answer`: the connection is closed without an answer, and nothing was done"
@@ -206,7 +209,7 @@ class Effect(_Part):
             raise ValueError("it has no effect; give one")
         if "retry_after" in given and not self.answers and self.rate_limit is None:
             raise ValueError("retry_after needs an error, a status or a rate_limit")
-        if self.status in (204, 304) and "body" in given:
+        if self.status in (204, 304) and {"body", "error"} & given:
             raise ValueError(f"an answer of status {self.status} has no body")
         for one, others in _EXCLUSIVE:
             if one & given and others & given:

@@ -8,6 +8,7 @@ also keeps the object as it was, for a fault that makes lists lag behind deletio
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, Generic, TypedDict, TypeVar
 
 from sqlalchemy import ColumnElement, bindparam, delete, insert, select, tuple_
@@ -29,7 +30,7 @@ _buried = Statement(
     )
 )
 _lagging = Statement(
-    select(_TOMBSTONE.c.row).where(
+    select(_TOMBSTONE.c.created_at, _TOMBSTONE.c.seq, _TOMBSTONE.c.row).where(
         _TOMBSTONE.c.world == bindparam("world"),
         _TOMBSTONE.c.list == bindparam("list"),
         _TOMBSTONE.c.deleted_at > bindparam("since"),
@@ -83,8 +84,8 @@ class Listing(Generic[R]):
         backwards = query.before is not None and query.after is None
         rows = self._statement(query, backwards, tuple(wanted)).all(tx, **parameters)
         if stale_since is not None:
-            rows += self._lagging(tx, query, graves, parameters, wanted, stale_since)
             falling = (query.order == "desc") is not backwards
+            rows += self._lagging(tx, query, graves, parameters, wanted, falling, stale_since)
             rows.sort(key=lambda row: (row.created_at, row.seq), reverse=falling)
         more = len(rows) > query.limit
         del rows[query.limit :]
@@ -111,20 +112,20 @@ class Listing(Generic[R]):
         graves: str,
         parameters: Mapping[str, Any],
         wanted: Mapping[str, str],
+        falling: bool,
         since: int,
     ) -> list[R]:
-        """What was deleted after `since` and would stand between the cursors, if it were still there."""
+        """A page of what was deleted after `since` and would stand between the cursors."""
         buried = _lagging.tuples(tx, world=parameters["world"], list=graves, since=since)
-        rows = [self._row(**json.loads(row)) for (row,) in buried]
-        for name in {"after", "before"} & {key.removesuffix("_time") for key in parameters}:
-            cursor = (parameters[f"{name}_time"], parameters[f"{name}_seq"])
-            lower = (query.order == "desc") is (name == "after")
-            rows = [
-                row
-                for row in rows
-                if ((row.created_at, row.seq) < cursor if lower else (row.created_at, row.seq) > cursor)
-            ]
-        return [row for row in rows if all(getattr(row, name) == value for name, value in wanted.items())]
+        for name in ("after", "before"):
+            if f"{name}_time" in parameters:
+                cursor = (parameters[f"{name}_time"], parameters[f"{name}_seq"])
+                lower = (query.order == "desc") is (name == "after")
+                buried = [each for each in buried if (each[:2] < cursor if lower else each[:2] > cursor)]
+        buried.sort(reverse=falling)
+        rows = (json.loads(row) for _, _, row in buried)
+        fitting = (row for row in rows if all(row[name] == value for name, value in wanted.items()))
+        return [self._row(**row) for row in islice(fitting, parameters["limit"])]
 
     def _find(
         self, tx: Transaction, param: str, cursor: str, graves: str, values: Mapping[str, Any]

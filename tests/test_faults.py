@@ -142,6 +142,8 @@ def test_a_rate_limit_names_when_to_come_again_or_not(world: World) -> None:
     assert (error["type"], error["code"], error["param"]) == ("requests", "rate_limit_exceeded", None)
     assert error["message"].startswith("Rate limit reached for ListContainers in organization org-mockserver on ")
     assert "Please try again in 60s." in error["message"]
+    rare = world.http.get("/containers", headers=once({"status": 429, "retry_after": "30d"}))
+    assert rare.headers["retry-after"] == "2592000"
     untold = world.http.get("/containers", headers=once("rate_limited"))
     assert untold.status_code == 429
     assert "retry-after" not in untold.headers
@@ -590,6 +592,7 @@ def test_rules_are_added_looked_at_and_deleted(world: World, rules: Faults) -> N
         ({"effect": {"status": True}}, "effect.status"),
         ({"effect": {"status": "500"}}, "effect.status"),
         ({"effect": {"status": 204, "body": "x"}}, "has no body"),
+        ({"effect": {"status": 304, "error": "server_error"}}, "has no body"),
         ({"effect": {"body": "x" * 70_000}}, "at most 65536 bytes"),
         ({"effect": {"body": "\ud800"}}, "surrogate"),
         ({"effect": {"headers": {"a b": "c"}}}, "can't be sent as a header"),
@@ -603,6 +606,8 @@ def test_rules_are_added_looked_at_and_deleted(world: World, rules: Faults) -> N
         ({"effect": {"latency": "11m"}}, "at most 600 seconds"),
         ({"effect": {"latency": {"min": 2, "max": 1}}}, "min is more than max"),
         ({"effect": {"latency": {"min": 2}}}, "latency.max"),
+        ({"effect": {"latency": [1, 2]}}, "effect.latency"),
+        ({"effect": {"latency": True}}, "20m, PT20M or a number"),
         ({"effect": {"drop": "later"}}, "before_answer"),
         ({"effect": {"reset_after": -1}}, "reset_after"),
         ({"effect": {"truncate_after": 1.5}}, "truncate_after"),

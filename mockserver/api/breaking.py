@@ -51,6 +51,10 @@ _SAMPLES = {
 class Connection(Protocol):
     """What a fault needs of a connection, and ASGI doesn't give: `scope["mockserver.connection"]`."""
 
+    @property
+    def gone(self) -> bool:
+        """Whether the client has closed it."""
+
     def close(self) -> None:
         """Send what was written, then close, whatever was promised. Nothing further is sent."""
 
@@ -140,7 +144,7 @@ def _connection(exchange: Exchange) -> Connection:
 def _headers(hit: Hit, world: World | None) -> list[tuple[bytes, bytes]]:
     effect, headers = hit.effect, {}
     if effect.retry_after is not None:
-        headers["retry-after"] = f"{effect.retry_after:g}"
+        headers["retry-after"] = _plainly(effect.retry_after)
     elif hit.window_left is not None:
         headers["retry-after"] = str(_wait(hit, world))
     headers |= {name.lower(): value for name, value in effect.headers.items()}
@@ -181,10 +185,15 @@ def _refusal(exchange: Exchange, hit: Hit, operation: str | None) -> APIError:
 
 def _limit_words(exchange: Exchange, hit: Hit) -> dict[str, object]:
     if not (limit := hit.effect.rate_limit):
-        return {} if hit.effect.retry_after is None else {"wait": f"{hit.effect.retry_after:g}s"}
-    window = "requests per min (RPM)" if limit.per == 60 else f"requests per {limit.per:g}s"
+        return {} if hit.effect.retry_after is None else {"wait": f"{_plainly(hit.effect.retry_after)}s"}
+    window = "requests per min (RPM)" if limit.per == 60 else f"requests per {_plainly(limit.per)}s"
     wait = next((value.decode() for name, value in exchange.extra if name == b"retry-after"), "0")
     return {"limit": limit.requests, "used": limit.requests, "window": window, "wait": f"{wait}s"}
+
+
+def _plainly(seconds: float) -> str:
+    """Without an exponent, and without zeros at the end."""
+    return f"{seconds:.6f}".rstrip("0").rstrip(".")
 
 
 def _plain(status: int) -> APIError:
