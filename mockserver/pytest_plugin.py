@@ -200,25 +200,25 @@ def _started(config: pytest.Config, settings: Mapping[str, Any]) -> Iterator["Se
 
 def _made(server: "Server", item: pytest.Item, marks: Mapping[str, Any]) -> "MockWorld":
     """Where all worlds are ours, one is called the same on each run, and so are its ids on a frozen clock."""
+    from mockserver.ids import unique
+    from mockserver.testing import MockWorld
+
     words = re.sub(r"[^A-Za-z0-9]+", "-", item.name).strip("-")[:40] or "test"
     name = f"{words}-{blake2b(item.nodeid.encode(), digest_size=4).hexdigest()}"
-    folders = (item.path.parent, item.config.rootpath)
     seeds, profile = _listed(marks.get("seed", ())), marks.get("profile")
     if _elsewhere(item.config)[1]:
-        from mockserver.ids import unique
-
         name = f"{name}-{unique()}"
         seeds = [*item.config.getini("mockserver_seed"), *seeds]  # which our own server has in its template
-        profile = profile or _profile(item.config)
-    return server.world(
-        name,
+        profile = profile or _profile(item.config) or None
+    world = MockWorld(server, name, folders=(item.path.parent, item.config.rootpath))
+    world.prepare(
         empty=marks.get("empty", False),
         profile=profile,
         frozen=marks.get("frozen", False),
         clock=marks.get("clock"),
         seed=seeds,
-        folders=folders,
     )
+    return world
 
 
 def _close(item: pytest.Item) -> None:

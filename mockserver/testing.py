@@ -17,6 +17,7 @@ import re
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -156,6 +157,16 @@ class MockError(Exception):
         self.code = code
 
 
+@contextmanager
+def passing(code: str) -> Iterator[None]:
+    """Let a refusal of that code pass."""
+    try:
+        yield
+    except MockError as error:
+        if error.code != code:
+            raise
+
+
 class Control:
     """Calls of a server's control plane. May be shared by threads; connections are kept for the next call."""
 
@@ -283,27 +294,10 @@ class Server:
         It holds what the server's seeds describe, or nothing if it is to be `empty`, and then what
         `seed` describes. `frozen` is an instant, or True for now. `folders` are where seeds are looked for.
         """
-        if frozen is not False and clock:
-            raise MockError("give either frozen or clock; a frozen clock is also clock={'at': …, 'rate': 0}")
         world = MockWorld(self, name or f"world-{ids.unique()}", folders)
-        try:
-            self.control("POST", world.path, {"empty": empty})
-        except MockError as error:
-            if error.code != "world_exists":
-                raise
-            world.reset(empty=empty)
-        try:
-            if profile is not None:
-                world.set_profile(profile)
-            if frozen is not False:
-                world.clock.freeze(None if frozen is True else frozen)
-            if clock:
-                world.clock.set(clock)
-            for each in [seed] if isinstance(seed, str | Path | Mapping) else seed:
-                world.seed(each)
-        except BaseException:
-            world.delete()
-            raise
+        if name is not None:
+            world.reset()
+        world.prepare(empty=empty, profile=profile, frozen=frozen, clock=clock, seed=seed)
         return world
 
     def key(self, world: str) -> str:
@@ -318,7 +312,8 @@ class Server:
 class MockWorld:
     """A world of its own on a mock server; as a context manager it is deleted at the end.
 
-    `base_url` and `api_key` are for clients; either is enough to reach the world.
+    `base_url` and `api_key` are for clients; either is enough to reach the world, which comes into
+    being on its first use.
     """
 
     def __init__(self, server: Server, name: str, folders: Sequence[Path] = (Path(),)) -> None:
@@ -347,7 +342,42 @@ class MockWorld:
 
     def call(self, method: str, path: str = "", body: Any = None, **more: Any) -> Any:
         """A route of the control plane below `/_mock/worlds/<this world>/`: `call("GET", "containers")`."""
-        return self.server.control(method, f"{self.path}/{path}".rstrip("/"), body, **more)
+        url = f"{self.path}/{path}".rstrip("/")
+        try:
+            return self.server.control(method, url, body, **more)
+        except MockError as error:
+            if error.code != "world_not_found":
+                raise
+        with passing("world_exists"):  # what only looks at a world makes none, but another thread may
+            self.server.control("POST", self.path)
+        return self.server.control(method, url, body, **more)
+
+    def prepare(
+        self,
+        *,
+        empty: bool = False,
+        profile: str | None = None,
+        frozen: bool | Instant = False,
+        clock: ClockSetting | None = None,
+        seed: Seed | Sequence[Seed] = (),
+    ) -> None:
+        """Make it as `Server.world` does, or leave nothing of it."""
+        if frozen is not False and clock:
+            raise MockError("give either frozen or clock; a frozen clock is also clock={'at': …, 'rate': 0}")
+        try:
+            if empty:
+                self.reset(empty=True)
+            if profile is not None:
+                self.set_profile(profile)
+            if frozen is not False:
+                self.clock.freeze(None if frozen is True else frozen)
+            if clock:
+                self.clock.set(clock)
+            for each in [seed] if isinstance(seed, str | Path | Mapping) else seed:
+                self.seed(each)
+        except BaseException:
+            self.delete()
+            raise
 
     def state(self) -> dict[str, Any]:
         """`counts`, `clock`, `profile`, `snapshots` and more."""
@@ -359,11 +389,8 @@ class MockWorld:
         self.call("POST", f"reset{_query(empty=empty)}")
 
     def delete(self) -> None:
-        try:
-            self.call("DELETE")
-        except MockError as error:
-            if error.code != "world_not_found":
-                raise
+        with passing("world_not_found"):
+            self.server.control("DELETE", self.path)
 
     def set_profile(self, name: str | None) -> None:
         """`default` or `live`; None is the server's own."""

@@ -56,6 +56,7 @@ def worlds(server: Server) -> list[str]:
 def test_a_world_lasts_as_long_as_its_block(server: MockServer) -> None:
     with server.world() as one, server.world() as other:
         assert one.world != other.world
+        assert one.state()["counts"] == other.state()["counts"]
         assert {one.world, other.world} <= set(worlds(server))
     assert not {one.world, other.world} & set(worlds(server))
 
