@@ -12,7 +12,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from io import FileIO
@@ -174,7 +174,7 @@ def _problem(member: zipfile.ZipInfo) -> str | None:
 # Writing
 
 
-def write(database: Database, blobs: Blobs, world: tables.World) -> Iterator[bytes]:
+def write(database: Database, blobs: Blobs, world: tables.World) -> Generator[bytes]:
     """The archive of a pinned world, in pieces. May block on the disk, and can run in any thread."""
     out = _Out()
     digests: dict[str, None] = {}

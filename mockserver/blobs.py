@@ -107,6 +107,9 @@ class Blobs:
         """For reading from the start; stays readable when the blob is removed meanwhile."""
         return self._path(digest).open("rb", buffering=0)
 
+    def size(self, digest: str) -> int:
+        return self._path(digest).stat().st_size
+
     def dropped(self, digests: Iterable[str]) -> None:
         """These may be named by no row any more, once the transaction that says so is committed."""
         self._dropped.update(digests)

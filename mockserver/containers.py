@@ -36,14 +36,14 @@ _refresh = Statement(
     .where(_CONTAINER.c.last_active_at < bindparam("now"))
     .values(last_active_at=bindparam("now"))
 )
-_expires_at = (
+expires_at = (
     case((_CONTAINER.c.expires_anchor == "created_at", _CONTAINER.c.created_at), else_=_CONTAINER.c.last_active_at)
     + _CONTAINER.c.expires_minutes * 60
 )
 _expiring = Statement(
     select(_CONTAINER.c.id)
     .where(_CONTAINER.c.world == bindparam("world"))
-    .where(_expires_at > bindparam("after"), _expires_at <= bindparam("until"))
+    .where(expires_at > bindparam("after"), expires_at <= bindparam("until"))
     .order_by(_CONTAINER.c.created_at, _CONTAINER.c.seq)
 )
 _find_file = Rows(select(_FILE).where(*_this_file), tables.ContainerFile)
@@ -87,7 +87,7 @@ class Containers:
             for file_id in body.file_ids:
                 self._copy(tx, call, row.id, file_id, "file_ids")
         call.touch("created", row.id)
-        return _shown(row, now)
+        return shown(row, now)
 
     def list(self, call: Call, query: schema.ListContainers) -> schema.ContainerList:
         """Shows every container as active just now, as the live API does, and prolongs none."""
@@ -96,14 +96,14 @@ class Containers:
         rows, more = _containers.page(
             self._database.snapshot, query, "containers", values, call.stale_since, name=query.name
         )
-        return schema.ContainerList(data=[_shown(row, now, active_at=now) for row in rows], has_more=more, **ends(rows))
+        return schema.ContainerList(data=[shown(row, now, active_at=now) for row in rows], has_more=more, **ends(rows))
 
     def retrieve(self, call: Call, container_id: str) -> schema.Container:
         row, now = self._found(self._database.snapshot, call, container_id), call.world.now()
-        if _expired(row, now):
-            return _shown(row, now)
+        if expired(row, now):
+            return shown(row, now)
         self._use(row, now)
-        return _shown(row, now, active_at=now)
+        return shown(row, now, active_at=now)
 
     def delete(self, call: Call, container_id: str) -> schema.ContainerDeleted:
         inside = {"world": call.world.id, "container": container_id}
@@ -145,19 +145,19 @@ class Containers:
     def list_files(self, call: Call, container_id: str, query: schema.Page) -> schema.ContainerFileList:
         self.use(call, container_id)
         values = {"world": call.world.id, "container_id": container_id}
-        rows, more = _files.page(self._database.snapshot, query, _graves(container_id), values, call.stale_since)
-        return schema.ContainerFileList(data=[_shown_file(row) for row in rows], has_more=more, **ends(rows))
+        rows, more = _files.page(self._database.snapshot, query, graves(container_id), values, call.stale_since)
+        return schema.ContainerFileList(data=[shown_file(row) for row in rows], has_more=more, **ends(rows))
 
     def retrieve_file(self, call: Call, container_id: str, file_id: str) -> schema.ContainerFile:
         self.use(call, container_id)
-        return _shown_file(self._found_file(self._database.snapshot, call, container_id, file_id))
+        return shown_file(self._found_file(self._database.snapshot, call, container_id, file_id))
 
     def delete_file(self, call: Call, container_id: str, file_id: str) -> schema.ContainerFileDeleted:
         with self._database.transaction() as tx:
             container, now = self._running(tx, call, container_id)
             row = self._found_file(tx, call, container_id, file_id)
             _refresh.run(tx, of=container.world, used=container.id, now=now)
-            _files.bury(tx, row, _graves(container_id), self._worlds.take(tx, call.world.id), now)
+            _files.bury(tx, row, graves(container_id), self._worlds.take(tx, call.world.id), now)
             _delete_file.run(tx, world=call.world.id, container=container_id, id=row.id)
             self._blobs.dropped([row.digest])
         self._blobs.release()
@@ -182,7 +182,7 @@ class Containers:
 
     def _running(self, tx: Transaction, call: Call, container_id: str) -> tuple[tables.Container, int]:
         row, now = self._found(tx, call, container_id), call.world.now()
-        if _expired(row, now):
+        if expired(row, now):
             raise errors.CONTAINER_EXPIRED()
         return row, now
 
@@ -234,7 +234,7 @@ class Containers:
         )
         insertion(tables.ContainerFile).run(tx, **row.model_dump())
         call.touch("created", row.id)
-        return _shown_file(row)
+        return shown_file(row)
 
 
 def _lifetime(call: Call, rule: schema.ExpiresAfter) -> tuple[str, int]:
@@ -279,17 +279,17 @@ def _policy(policy: schema.NetworkPolicyDisabled | schema.NetworkPolicyAllowlist
     return json.dumps(shown)
 
 
-def _expired(row: tables.Container, now: int) -> bool:
+def expired(row: tables.Container, now: int) -> bool:
     since = row.last_active_at if row.expires_anchor == "last_active_at" else row.created_at
     return now >= since + row.expires_minutes * 60
 
 
-def _shown(row: tables.Container, now: int, active_at: int | None = None) -> schema.Container:
+def shown(row: tables.Container, now: int, active_at: int | None = None) -> schema.Container:
     """As of `now`; `active_at` where the answer shows other activity than the row remembers."""
     return schema.Container(
         id=row.id,
         created_at=row.created_at,
-        status="expired" if _expired(row, now) else "running",
+        status="expired" if expired(row, now) else "running",
         expires_after=schema.ContainerExpiry(
             anchor=row.expires_anchor,  # type: ignore[arg-type]  # checked when it came in
             minutes=row.expires_minutes,
@@ -301,7 +301,7 @@ def _shown(row: tables.Container, now: int, active_at: int | None = None) -> sch
     )
 
 
-def _shown_file(row: tables.ContainerFile) -> schema.ContainerFile:
+def shown_file(row: tables.ContainerFile) -> schema.ContainerFile:
     return schema.ContainerFile(
         id=row.id,
         created_at=row.created_at,
@@ -312,5 +312,5 @@ def _shown_file(row: tables.ContainerFile) -> schema.ContainerFile:
     )
 
 
-def _graves(container_id: str) -> str:
+def graves(container_id: str) -> str:
     return f"containers/{container_id}"

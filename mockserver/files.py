@@ -20,9 +20,9 @@ BATCH_EXPIRY = 30 * 24 * 3_600
 
 _FILE = table(tables.File)
 _here = (_FILE.c.world == bindparam("world"), _FILE.c.id == bindparam("id"))
-_unexpired = or_(_FILE.c.expires_at.is_(None), _FILE.c.expires_at > bindparam("now"))
+unexpired = or_(_FILE.c.expires_at.is_(None), _FILE.c.expires_at > bindparam("now"))
 
-_find = Rows(select(_FILE).where(*_here, _unexpired), tables.File)
+_find = Rows(select(_FILE).where(*_here, unexpired), tables.File)
 _expiring = Statement(
     select(_FILE.c.id)
     .where(_FILE.c.world == bindparam("world"))
@@ -30,7 +30,7 @@ _expiring = Statement(
     .order_by(_FILE.c.created_at, _FILE.c.seq)
 )
 _delete = Statement(delete(_FILE).where(*_here))
-_listing = Listing(tables.File, scope=("world",), prefix="file", live=_unexpired)
+_listing = Listing(tables.File, scope=("world",), prefix="file", live=unexpired)
 
 
 @dataclass(slots=True)
@@ -69,17 +69,17 @@ class Files:
             self._blobs.keep(form.file)
             insertion(tables.File).run(tx, **row.model_dump())
         call.touch("created", row.id)
-        return _shown(row)
+        return shown(row)
 
     def list(self, call: Call, query: schema.ListFiles) -> schema.FileList:
         values = {"world": call.world.id, "now": call.world.now()}
         rows, more = _listing.page(
             self._database.snapshot, query, "files", values, call.stale_since, purpose=query.purpose
         )
-        return schema.FileList(data=[_shown(row) for row in rows], has_more=more, **ends(rows))
+        return schema.FileList(data=[shown(row) for row in rows], has_more=more, **ends(rows))
 
     def retrieve(self, call: Call, file_id: str) -> schema.File:
-        return _shown(self._found(self._database.snapshot, call, file_id))
+        return shown(self._found(self._database.snapshot, call, file_id))
 
     def delete(self, call: Call, file_id: str) -> schema.FileDeleted:
         with self._database.transaction() as tx:
@@ -140,7 +140,7 @@ class Files:
         return purpose, int(seconds)
 
 
-def _shown(row: tables.File) -> schema.File:
+def shown(row: tables.File) -> schema.File:
     return schema.File(
         id=row.id,
         purpose=row.purpose,  # type: ignore[arg-type]  # checked when it came in

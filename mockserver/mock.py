@@ -15,6 +15,7 @@ from mockserver.journal import Journal
 from mockserver.profiles import PROFILES
 from mockserver.seeds import Seed, plant, read_seeds
 from mockserver.settings import Settings
+from mockserver.staging import Staging
 from mockserver.worlds import Worlds
 
 
@@ -49,6 +50,7 @@ class Mock:
             )
             self.files = Files(self.database, self.blobs, self.worlds)
             self.containers = Containers(self.database, self.blobs, self.worlds, self.files)
+            self.staging = Staging(self.database, self.blobs, self.worlds, self.containers, self.files)
             self.kept_worlds: Sequence[str] = self.worlds.names()
             self.worlds.clear_templates()
             plant(self.seed, self.worlds, self.blobs, self.wall)

@@ -299,6 +299,9 @@ class Nowhere:
     def pieces(self, name: str) -> Iterator[bytes]:
         raise SeedError(f"{name!r} can't be read from here")
 
+    def close(self) -> None:
+        """Nothing is open."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -358,6 +361,18 @@ class Scope:
             sum((container.repeat or 1) * len(container.files) for container, _ in self.containers),
         )
 
+    def generated(self) -> int:
+        """Bytes of contents that are longer than what describes them."""
+        items: Iterator[tuple[_WithContent, int]] = chain(
+            ((file, file.repeat or 1) for file, _ in self.files),
+            ((inner, container.repeat or 1) for container, _ in self.containers for inner in container.files),
+        )
+        return sum(
+            item.generate.size if item.generate else len(item.content or "") * repeat
+            for item, repeat in items
+            if item.generate or _is_numbered(item)
+        )
+
     def summary(self) -> str:
         counts = zip(self.counts(), ("File", "container", "container file"), strict=True)
         parts = [f"{number:,} {what}{'' if number == 1 else 's'}" for number, what in counts if number]
@@ -409,14 +424,21 @@ def read_seeds(paths: Sequence[Path], max_file: int) -> Seed:
     return seed
 
 
-def read_document(source: Source, contents: Contents, max_file: int) -> Scope:
-    """Read and check what a server is sent for one world. `max_file` bounds each content, in bytes."""
+def read_document(source: Source, contents: Contents, max_file: int, max_total: int) -> Scope:
+    """Read and check what a server is sent for one world; it may leave out the version.
+
+    `max_file` bounds each content, `max_total` all of them, in bytes.
+    """
+    if isinstance(source.values, dict):
+        source.values.setdefault("version", VERSION)
     document = _validated(source)
     if document.worlds:
         raise SeedError(f"{source.at('worlds')}: this goes into one world; place what is under its name by itself")
     scope = _scope(source, contents, document, ())
     if (count := sum(scope.counts())) > MAX_OBJECTS:
         raise SeedError(f"{source.path}: {count:,} objects are more than {MAX_OBJECTS:,}")
+    if (total := scope.generated()) > max_total:
+        raise SeedError(f"{source.path}: its contents are {total:,} bytes, more than {max_total:,}; raise --max-import")
     _check(scope, max_file, alone=False)
     return scope
 
@@ -586,21 +608,32 @@ def plant(seed: Seed, worlds: Worlds, blobs: Blobs, wall: Wall) -> None:
             store.store(scope)
         for name, scope in scopes:
             clock, restarts = _clock(scope, wall.now())
-            worlds.make_template(name, clock, restarts, _profile(scope), partial(_fill, scope, store))
+            worlds.make_template(name, clock, restarts, _profile(scope), partial(_fill, scope, store, Placed()))
+
+
+@dataclass(slots=True)
+class Placed:
+    """Ids of what was placed, in the order of the document."""
+
+    files: list[str] = field(default_factory=list)
+    containers: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
 
 
 async def place(
     scope: Scope, worlds: Worlds, blobs: Blobs, wall: Wall, name: str, *, only_objects: bool = False
-) -> World:
+) -> Placed:
     """Put all that a document describes into a world, at once; its clock and profile too, unless they
     are to stay. Relative times are relative to the world's."""
+    placed = Placed()
     clock = _clock(scope, wall.now())[0] if scope.clock and not only_objects else None
     profile = None if only_objects else _profile(scope)
     large = sum(scope.counts()) > LARGE
     with Store(blobs) as store:
         await asyncio.to_thread(store.store, scope)
-        fill = partial(_fill, scope, store)
-        return await worlds.add(name, fill, clock=clock, profile=profile, large=large)
+        fill = partial(_fill, scope, store, placed)
+        await worlds.add(name, fill, clock=clock, profile=profile, large=large)
+    return placed
 
 
 async def become(scope: Scope, worlds: Worlds, blobs: Blobs, wall: Wall, name: str) -> World:
@@ -608,7 +641,7 @@ async def become(scope: Scope, worlds: Worlds, blobs: Blobs, wall: Wall, name: s
     with Store(blobs) as store:
         await asyncio.to_thread(store.store, scope)
         clock, _ = _clock(scope, wall.now())
-        return await worlds.become(name, partial(_fill, scope, store), clock, _profile(scope))
+        return await worlds.become(name, partial(_fill, scope, store, Placed()), clock, _profile(scope))
 
 
 def _clock(scope: Scope, wall: float) -> tuple[Clock, bool]:
@@ -628,7 +661,7 @@ class Store:
 
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
-        self._by_item: dict[tuple[int, int | None], Draft] = {}
+        self._by_item: dict[tuple[int, int | str | None], Draft] = {}
         self._by_digest: dict[str, Draft] = {}
 
     def __enter__(self) -> Self:
@@ -649,11 +682,11 @@ class Store:
                     for n in _numbers(container):
                         self._store(inner, place, n)
 
-    def stored(self, item: _WithContent, n: int | None) -> Draft:
-        return self._by_item[self._key(item, n)]
+    def stored(self, item: _WithContent, place: Place, n: int | None) -> Draft:
+        return self._by_item[self._key(item, place, n)]
 
     def _store(self, item: _WithContent, place: Place, n: int | None) -> None:
-        key = self._key(item, n)
+        key = self._key(item, place, n)
         if key in self._by_item:
             return
         with _told(place):
@@ -663,19 +696,21 @@ class Store:
             draft.discard()
         self._by_item[key] = first
 
-    def _key(self, item: _WithContent, n: int | None) -> tuple[int, int | None]:
+    def _key(self, item: _WithContent, place: Place, n: int | None) -> tuple[int, int | str | None]:
         """Repeated objects have the same bytes, unless their number is in them."""
-        return id(item), n if item.content is not None and "{n}" in item.content else None
+        if item.from_ is not None:
+            return id(place.contents), item.from_
+        return id(item), n if _is_numbered(item) else None
 
 
-def _fill(scope: Scope, store: Store, put: Placement) -> None:
-    filler = _Filler(store, put)
+def _fill(scope: Scope, store: Store, placed: Placed, put: Placement) -> None:
+    filler = _Filler(store, put, placed)
     put.skip(max(chain([scope.ordinal], scope.seqs())) if put.exact else 0)
     for fault, _ in scope.faults:
         filler.fault(fault)
-    for file, _ in scope.files:
+    for file, place in scope.files:
         for n in _numbers(file):
-            filler.file(file, n)
+            filler.file(file, place, n)
     for container, place in scope.containers:
         for n in _numbers(container):
             filler.container(container, place, n)
@@ -688,7 +723,8 @@ def _fill(scope: Scope, store: Store, put: Placement) -> None:
 class _Filler:
     """Puts a scope's objects into a world."""
 
-    def __init__(self, store: Store, put: Placement) -> None:
+    def __init__(self, store: Store, put: Placement, placed: Placed) -> None:
+        self._placed = placed
         self._store = store
         self._put = put
         self._files: dict[str, tuple[str, str, int, str, Draft | None]] = {}
@@ -699,10 +735,11 @@ class _Filler:
         columns = fault.model_dump(include=state) | {
             "created_at": self._put.now if fault.created_at is None else fault.created_at
         }
-        self._put.fault(id=fault.id, rule=fault.model_dump_json(exclude_unset=True, exclude=state), **columns)
+        id = self._put.fault(id=fault.id, rule=fault.model_dump_json(exclude_unset=True, exclude=state), **columns)
+        self._placed.faults.append(id)
 
-    def file(self, file: _File, n: int | None) -> None:
-        content, name = self._store.stored(file, n), _numbered(file.name, n)
+    def file(self, file: _File, place: Place, n: int | None) -> None:
+        content, name = self._store.stored(file, place, n), _numbered(file.name, n)
         id = self._put.file(
             id=_numbered(file.id, n) if file.id else None,
             seq=file.seq,
@@ -714,6 +751,7 @@ class _Filler:
             purpose=file.purpose,
             digest=content.digest,
         )
+        self._placed.files.append(id)
         for key in (id, file.ref and _numbered(file.ref, n)):
             if key:
                 self._files[key] = id, name, content.size, content.digest, content
@@ -732,6 +770,7 @@ class _Filler:
             expires_anchor=rule.anchor,
             expires_minutes=rule.minutes or (rule.days or 0) * 1_440,
         )
+        self._placed.containers.append(id)
         for file in container.files:
             created_at = file.created_at.at(self._put.now) if file.created_at else active
             self._container_file(file, place, n, id, created_at)
@@ -744,7 +783,7 @@ class _Filler:
             file_id, name, size, digest, content = self._copied(file.file, place)
             path: str | None = f"/mnt/data/{file_id}-{name}"
         else:
-            content = self._store.stored(file, n)
+            content = self._store.stored(file, place, n)
             size, digest, path = content.size, content.digest, file.path
         put_file(
             self._put,
@@ -831,6 +870,10 @@ def _generated(told: _Generated) -> Iterator[bytes]:
 def _numbers(item: _File | _Container) -> Iterable[int | None]:
     """A number for each that it stands for; none where it is not repeated."""
     return [None] if item.repeat is None else range(1, item.repeat + 1)
+
+
+def _is_numbered(item: _WithContent) -> bool:
+    return item.content is not None and "{n}" in item.content
 
 
 def _numbered(text: str, n: int | None) -> str:

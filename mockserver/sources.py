@@ -68,6 +68,11 @@ class Source:
         if _SURROGATE.search(self._text) and not _encodable(self.values):
             raise SeedError(f"{name}: half of a surrogate pair is no character; remove its \\u escape")
 
+    @classmethod
+    def of(cls, name: Path, values: Any) -> "Source":
+        """What was read already, put into more."""
+        return cls(name, json.dumps(values).encode())
+
     def at(self, *location: str | int) -> str:
         """`seeds/demo.yaml:12`: where a value stands, or the nearest thing around it."""
         line = self.line(*location)

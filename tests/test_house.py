@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 RINGS: tuple[tuple[str, ...], ...] = (
     ("mockserver", "clock", "ids", "errors", "schema", "profiles", "settings"),
     ("tables", "database", "copies", "blobs", "faults", "journal"),
-    ("paging", "worlds", "files", "containers"),
+    ("paging", "worlds", "files", "containers", "staging"),
     ("sources", "archive", "seeds", "mock"),
     (
         "api",
@@ -40,6 +40,10 @@ RINGS: tuple[tuple[str, ...], ...] = (
         "control.worlds",
         "control.state",
         "control.docs",
+        "control.uploads",
+        "control.files",
+        "control.containers",
+        "control.archives",
         "control.app",
     ),
     ("testing", "server", "options", "commands", "run", "cli", "__main__", "pytest_plugin"),

@@ -7,13 +7,24 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 
 from mockserver import __version__, errors
-from mockserver.control import clocks, docs, faults, snapshots, state, worlds
+from mockserver.control import archives, clocks, containers, docs, faults, files, snapshots, state, worlds
 from mockserver.control.answers import refused
 from mockserver.control.gate import Gate
 from mockserver.errors import APIError
 from mockserver.mock import Mock
+from mockserver.sources import SeedError
 
-ROUTERS = (docs.router, state.router, worlds.router, clocks.router, snapshots.router, faults.router)
+ROUTERS = (
+    docs.router,
+    state.router,
+    worlds.router,
+    clocks.router,
+    snapshots.router,
+    faults.router,
+    containers.router,
+    files.router,
+    archives.router,
+)
 
 
 def create_control(mock: Mock) -> FastAPI:
@@ -26,7 +37,12 @@ def create_control(mock: Mock) -> FastAPI:
         openapi_url="/_mock/openapi.json",
         redirect_slashes=False,
         middleware=[Middleware(Gate, mock=mock)],
-        exception_handlers={APIError: _api_error, RequestValidationError: _invalid, HTTPException: _http_error},
+        exception_handlers={
+            APIError: _api_error,
+            SeedError: _bad_seed,
+            RequestValidationError: _invalid,
+            HTTPException: _http_error,
+        },
     )
     app.state.mock = mock
     for router in ROUTERS:
@@ -37,6 +53,10 @@ def create_control(mock: Mock) -> FastAPI:
 async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, APIError)
     return refused(error)
+
+
+async def _bad_seed(request: Request, error: Exception) -> Response:
+    return refused(errors.BAD_SEED(problem=str(error)))
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

@@ -71,14 +71,14 @@ async def list_worlds(mock: TheMock) -> WorldList:
 @router.get("/worlds/{world}", operation_id="getWorld")
 async def get_world(mock: TheMock, world: str) -> WorldState:
     """One world, with what it holds."""
-    return await _told(mock, mock.worlds.find(world))
+    return await told(mock, mock.worlds.find(world))
 
 
 @router.post("/worlds/{world}", operation_id="createWorld")
 async def create_world(mock: TheMock, world: str, asked: NewWorld = NewWorld()) -> WorldState:  # noqa: B008  # it is frozen, so one will do for all
     """Make a world: from the template, empty, or as a fork of a world or of a snapshot of one."""
     made = await mock.worlds.create(world, empty=asked.empty, fork_of=asked.fork_of, snapshot=asked.snapshot)
-    return await _told(mock, made)
+    return await told(mock, made)
 
 
 @router.delete("/worlds/{world}", operation_id="deleteWorld")
@@ -91,14 +91,14 @@ async def delete_world(mock: TheMock, world: str) -> Names:
 @router.post("/worlds/{world}/reset", operation_id="resetWorld")
 async def reset_world(mock: TheMock, world: str, empty: Annotated[bool, Query()] = False) -> WorldState:
     """Back to the template, or with `?empty=true` to nothing; the journal is cleared."""
-    return await _told(mock, await mock.worlds.reset(world, empty=empty))
+    return await told(mock, await mock.worlds.reset(world, empty=empty))
 
 
 @router.put("/worlds/{world}/profile", operation_id="setProfile")
 async def set_profile(mock: TheMock, world: str, asked: ProfileChange) -> WorldState:
     """Give a world a profile of its own, or with null the server's."""
     profile = _profile(asked.name) if asked.name is not None else None
-    return await _told(mock, await mock.worlds.set_profile(world, profile))
+    return await told(mock, await mock.worlds.set_profile(world, profile))
 
 
 @router.post("/all-worlds/retire", operation_id="retireAllIdleWorlds")
@@ -113,7 +113,7 @@ def _profile(name: str) -> Profile:
     return PROFILES[name]
 
 
-async def _told(mock: Mock, world: World) -> WorldState:
+async def told(mock: Mock, world: World) -> WorldState:
     return _state(mock, world, await mock.database.run_bulk(_counts, world.id))
 
 

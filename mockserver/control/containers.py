@@ -1,0 +1,148 @@
+"""Containers and what is in them: look, stage what a model run would have left behind, let them expire.
+
+Looking refreshes nothing, and makes no world.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from mockserver import errors, schema, seeds, staging
+from mockserver.control.answers import TheMock
+from mockserver.control.files import PreviewBytes, previewed
+from mockserver.control.uploads import document, multipart, uploaded
+from mockserver.seeds import Nowhere
+from mockserver.sources import Source
+from mockserver.worlds import Placement
+
+router = APIRouter(prefix="/worlds/{world}/containers", tags=["Containers"])
+
+_CONTAINER = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"type": "object"}, "example": {"name": "auto", "last_active_at": "-19m"}}
+        },
+    }
+}
+_FORM = multipart(
+    path="Any path; a relative one is below /mnt/data. With it the file is the assistant's unless `source` says otherwise.",
+    source="`user` or `assistant`",
+    bytes="What the API shows as `bytes`: `null`, or a number. The content's size, or for the assistant null, unless given.",
+)
+
+
+@router.get("", operation_id="findContainers")
+async def find_containers(
+    mock: TheMock, world: str, query: Annotated[staging.ContainerQuery, Query()]
+) -> staging.FoundContainers:
+    """Containers, newest first, filtered and counted, with what they hold and the time that they have left."""
+    return await mock.database.run_bulk(mock.staging.find_containers, mock.worlds.find(world), query)
+
+
+@router.post("", operation_id="stageContainer", openapi_extra=_CONTAINER)
+async def stage_container(mock: TheMock, world: str, request: Request) -> staging.StagedContainer:
+    """Make a container with its full state: the keys of a seed's container, files included."""
+    values = Source(Path("body"), await document(mock, request)).values
+    source = Source.of(Path("body"), {"containers": [values]})
+    scope = seeds.read_document(source, Nowhere(), mock.settings.max_upload, mock.settings.max_import)
+    placed = await seeds.place(scope, mock.worlds, mock.blobs, mock.wall, world)
+    return await mock.database.run_bulk(mock.staging.find_container, mock.worlds.find(world), placed.containers[-1])
+
+
+@router.get("/{container_id}", operation_id="findContainer")
+async def find_container(mock: TheMock, world: str, container_id: str) -> staging.StagedContainer:
+    """One container as it is stored; looking at it is no activity."""
+    return await mock.database.run_bulk(mock.staging.find_container, mock.worlds.find(world), container_id)
+
+
+@router.delete("/{container_id}", operation_id="removeContainer")
+async def remove_container(mock: TheMock, world: str, container_id: str) -> schema.ContainerDeleted:
+    """Delete a container with its files."""
+    return await mock.run(mock.staging.delete_container, mock.worlds.find(world), container_id)
+
+
+@router.post("/{container_id}/expire", operation_id="expireContainer")
+async def expire_container(mock: TheMock, world: str, container_id: str) -> staging.StagedContainer:
+    """Let it expire now. The clock stays; what its expiry counts from moves back."""
+    found = mock.worlds.find(world)
+    await mock.run(mock.staging.expire, found, container_id)
+    return await mock.database.run_bulk(mock.staging.find_container, found, container_id)
+
+
+@router.post("/{container_id}/touch", operation_id="touchContainer")
+async def touch_container(mock: TheMock, world: str, container_id: str) -> staging.StagedContainer:
+    """Count as activity now, as a model run would. One that has expired stays so."""
+    found = mock.worlds.find(world)
+    await mock.run(mock.staging.touch, found, container_id)
+    return await mock.database.run_bulk(mock.staging.find_container, found, container_id)
+
+
+@router.get("/{container_id}/files", operation_id="findContainerFiles")
+async def find_container_files(
+    mock: TheMock, world: str, container_id: str, query: Annotated[staging.Query, Query()]
+) -> staging.FoundContainerFiles:
+    """A container's files, newest first, filtered and counted; of one that has expired too."""
+    return await mock.database.run_bulk(mock.staging.find_container_files, mock.worlds.find(world), container_id, query)
+
+
+@router.post("/{container_id}/files", operation_id="stageContainerFile", openapi_extra=_FORM)
+async def stage_container_file(
+    mock: TheMock, world: str, container_id: str, request: Request
+) -> staging.StagedContainerFile:
+    """Put a file into a container, as the user or as the assistant. It is no activity."""
+    async with uploaded(mock, request, "path", "source", "bytes") as form:
+        path, source = form.fields.get("path") or None, form.fields.get("source")
+        if source not in (None, "user", "assistant"):
+            raise errors.BAD_PARAMETER(param="source", problem="source: write user or assistant")
+        size = _bytes(form.fields["bytes"]) if "bytes" in form.fields else seeds.AS_USUAL
+        ids: list[str] = []
+
+        def fill(put: Placement) -> None:
+            if not put.has_container(container_id):
+                raise errors.CONTAINER_NOT_FOUND(container_id=container_id)
+            id = seeds.put_file(
+                put,
+                container_id=container_id,
+                id=None,
+                seq=None,
+                created_at=put.now,
+                content=form.draft,
+                size=form.draft.size,
+                digest=form.draft.digest,
+                name=form.filename,
+                path=path,
+                source=source,
+                bytes=size,
+            )
+            ids.append(id)
+
+        found = await mock.worlds.add(world, fill)
+    return await mock.database.run_bulk(mock.staging.find_container_file, found, container_id, ids[-1])
+
+
+@router.get("/{container_id}/files/{file_id}/preview", operation_id="previewContainerFile", response_class=Response)
+async def preview_container_file(
+    mock: TheMock, world: str, container_id: str, file_id: str, bytes: PreviewBytes = 64 * 1024
+) -> Response:
+    """The first bytes of a content, as plain text or as bytes, never as what a client called it."""
+    preview = mock.staging.preview_container_file
+    return previewed(await mock.database.run_bulk(preview, mock.worlds.find(world), container_id, file_id, bytes))
+
+
+@router.delete("/{container_id}/files/{file_id}", operation_id="removeContainerFile")
+async def remove_container_file(
+    mock: TheMock, world: str, container_id: str, file_id: str
+) -> schema.ContainerFileDeleted:
+    """Delete a file of a container, running or expired. It is no activity."""
+    return await mock.run(mock.staging.delete_container_file, mock.worlds.find(world), container_id, file_id)
+
+
+def _bytes(text: str) -> int | None:
+    if text == "null":
+        return None
+    if text.isascii() and text.isdigit() and len(text) < 16:
+        return int(text)
+    raise errors.BAD_PARAMETER(param="bytes", problem="bytes: write null or a number")

@@ -1,0 +1,116 @@
+"""What the control plane is sent that may be large: forms with a file, archives, seed documents."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from mockserver import errors
+from mockserver.blobs import Draft
+from mockserver.mock import Mock
+
+FIELD_BYTES = 64 * 1024
+"""For each field of a form that is no file."""
+MAX_FIELDS = 10
+BLOCK = 512 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A form's file, on the disk and hashed, and its other fields."""
+
+    draft: Draft
+    filename: str
+    fields: dict[str, str]
+
+
+def multipart(**fields: str) -> dict[str, Any]:
+    """How a form is described in OpenAPI: its file, and its optional fields with what they are."""
+    properties: dict[str, Any] = {"file": {"type": "string", "format": "binary"}}
+    properties |= {name: {"type": "string", "description": text} for name, text in fields.items()}
+    schema = {"type": "object", "required": ["file"], "properties": properties}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+@asynccontextmanager
+async def uploaded(mock: Mock, request: Request, *allowed: str) -> AsyncIterator[Upload]:
+    """A form with a `file` and some of the `allowed` fields. The file is gone afterwards if nobody kept it."""
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise _bad("body", "send multipart/form-data with a field 'file'")
+    limit = mock.settings.max_upload
+    over = errors.FILE_TOO_LARGE(limit=limit)
+    stream = _limited(request, limit + (MAX_FIELDS + 1) * FIELD_BYTES, over)
+    parser = MultiPartParser(request.headers, stream, max_files=1, max_fields=MAX_FIELDS, max_part_size=FIELD_BYTES)
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise _bad("body", error.message) from None
+    try:
+        file = form.get("file")
+        if not isinstance(file, UploadFile):
+            raise _bad("file", "send the file with a file name, in the field 'file'")
+        if file.size is not None and file.size > limit:
+            raise over
+        fields = {name: value for name, value in form.multi_items() if isinstance(value, str)}
+        for name in fields:
+            if name not in allowed:
+                raise _bad(name, f"there is no field {name[:80]!r}; known are file, {', '.join(allowed)}")
+        read = partial(file.file.read, BLOCK)
+        draft = await asyncio.to_thread(mock.blobs.put, iter(read, b""), blake2b=True)
+    finally:
+        await form.close()
+    try:
+        yield Upload(draft, file.filename or "file", fields)
+    finally:
+        draft.discard()
+
+
+@asynccontextmanager
+async def received(mock: Mock, request: Request, limit: int) -> AsyncIterator[Path]:
+    """A body of up to `limit` bytes as a file, which is gone afterwards."""
+    over = errors.TOO_MUCH(problem=f"The request body is too large. The maximum is {limit} bytes (--max-import).")
+    draft, writer = mock.blobs.begin()
+    try:
+        block = bytearray()
+        async for piece in _limited(request, limit, over):
+            block += piece
+            if len(block) >= BLOCK:
+                await asyncio.to_thread(writer.write, block)
+                block = bytearray()
+        writer.write(block)
+        writer.finish()
+        yield draft.path
+    finally:
+        draft.discard()
+
+
+async def document(mock: Mock, request: Request) -> bytes:
+    """A seed document, read whole."""
+    limit = mock.settings.max_body
+    over = errors.BODY_TOO_LARGE(limit=limit)
+    body = bytearray()
+    async for piece in _limited(request, limit, over):
+        body += piece
+    return bytes(body)
+
+
+async def _limited(request: Request, limit: int, over: errors.APIError) -> AsyncGenerator[bytes, None]:
+    if int(request.headers.get("content-length", "0")) > limit:
+        raise over
+    size = 0
+    async for piece in request.stream():
+        size += len(piece)
+        if size > limit:
+            raise over
+        yield piece
+
+
+def _bad(param: str, problem: str) -> errors.APIError:
+    return errors.BAD_PARAMETER(param=param, problem=f"{param}: {problem}")
