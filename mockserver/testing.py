@@ -142,6 +142,14 @@ class Wanted(TypedDict, total=False):
     after: int
 
 
+class Placed(TypedDict):
+    """Ids of what a seed put into a world, in its order."""
+
+    files: list[str]
+    containers: list[str]
+    faults: list[str]
+
+
 class Finding(TypedDict):
     name: str
     message: str
@@ -198,7 +206,7 @@ class Control:
     ) -> Any:
         """Ask for what is under `/_mock`, with a JSON body or, as `content`, a type and bytes.
 
-        Returns the answer's JSON. Raises MockError. `timeout` is in seconds.
+        Returns the answer's JSON, or what else it is as bytes. Raises MockError. `timeout` is in seconds.
         """
         kind, data = content or ("application/json", None if body is None else _json(body))
         headers = self._headers | ({"Content-Type": kind} if data is not None else {})
@@ -220,6 +228,8 @@ class Control:
             connection.close()
             raise
         self._idle.append((connection, stopwatch(), os.getpid()))
+        if answer.status == 200 and answer.headers.get_content_type() != "application/json":
+            return text
         return self._told(f"{method} /_mock/{path}", answer.status, text)
 
     def close(self) -> None:
@@ -402,13 +412,19 @@ class MockWorld:
         self.call("PUT", f"snapshots/{quote(name, safe='')}")
         return Snapshot(self, name)
 
-    def seed(self, seed: Seed) -> None:
+    def seed(self, seed: Seed) -> Placed:
         """Put what a seed describes into the world, all of it or, if it is refused, nothing."""
-        kind, document = _document(seed, self._folders)
-        if kind == "zip":
-            self.call("POST", "import?replace=false", content=("application/zip", document))
-        else:
-            self.call("POST", "place", document)
+        told: Placed = self.call("POST", "place", _document(seed, self._folders))
+        return told
+
+    def export(self, to: str | Path) -> None:
+        """Write the world as an archive, which `import_` takes back, and so does `--seed`."""
+        Path(to).write_bytes(self.call("GET", "export"))
+
+    def import_(self, archive: str | Path, *, replace: bool = True) -> None:
+        """Make the world what an archive says, in one step, or add that to it."""
+        content = "application/zip", Path(archive).read_bytes()
+        self.call("POST", f"import?replace={str(replace).lower()}", content=content)
 
     def add_assistant_file(
         self, container_id: str, path: str, content: bytes | str, bytes: int | None = None
@@ -721,19 +737,19 @@ def _form(fields: Mapping[str, str], file: bytes) -> tuple[str, bytes]:
     return f"multipart/form-data; boundary={boundary}", b"".join(parts)
 
 
-def _document(seed: Seed, folders: Sequence[Path]) -> tuple[Literal["json", "zip"], Any]:
+def _document(seed: Seed, folders: Sequence[Path]) -> dict[str, Any]:
     """What a seed says, with the files that it names put in. Raises MockError, and SeedError with the line."""
     if isinstance(seed, Mapping):
-        return "json", {"version": 1, **seed}
+        return {"version": 1, **seed}
     from mockserver.seeds import SUFFIXES, read_seeds  # here, for it loads the rules of the API
     from mockserver.sources import Source
 
     path = next((folder / seed for folder in folders if (folder / seed).exists()), None)
     if path is None:
         raise MockError(f"there is no seed {seed} in {' or '.join(str(each.resolve()) for each in folders)}")
-    read_seeds([path], sys.maxsize).close()
     if path.suffix == ".zip":
-        return "zip", path.read_bytes()
+        raise MockError(f"{path} is an archive; give it to import_()")
+    read_seeds([path], sys.maxsize).close()
     documents = sorted(each for each in path.iterdir() if each.suffix in SUFFIXES) if path.is_dir() else [path]
     if not documents:
         raise MockError(f"{path} holds no seed files; a folder of plain files can only be a server's --seed")
@@ -742,7 +758,7 @@ def _document(seed: Seed, folders: Sequence[Path]) -> tuple[Literal["json", "zip
         for key, value in Source(each).values.items():
             put_in = _with_contents(key, value, each.parent)
             together[key] = together.get(key, []) + put_in if isinstance(put_in, list) else put_in
-    return "json", together
+    return together
 
 
 def _with_contents(key: str, value: Any, folder: Path) -> Any:

@@ -254,6 +254,59 @@ def test_a_failed_test_shows_what_was_sent(pytester: pytest.Pytester, run: Run) 
     )
 
 
+VERDICT = """
+import pytest
+from application import HTTPError, call
+
+@pytest.fixture
+def box(openai_mock):
+    box = call("POST", "/containers", {"name": "box"})
+    yield box
+    call("DELETE", f"/containers/{box['id']}")
+
+def test_cleans_up(box): ...
+
+def test_leaves_one(openai_mock):
+    call("POST", "/containers", {"name": "left"})
+
+@pytest.mark.openai_mock(ignore=NAME)
+def test_may_leave_one(openai_mock):
+    call("POST", "/containers", {"name": "left"})
+
+@pytest.mark.openai_mock(verdict=False)
+def test_is_not_judged(openai_mock):
+    call("POST", "/containers", {"name": "left"})
+
+def test_fails_anyway(openai_mock):
+    call("POST", "/containers", {"name": "left"})
+    assert False
+
+@pytest.mark.openai_mock(verdict=True)
+def test_is_always_judged(openai_mock):
+    call("POST", "/containers", {"name": "left"})
+"""
+
+
+def test_a_client_that_misbehaves_fails_its_test(pytester: pytest.Pytester, run: Run, server: MockServer) -> None:
+    name = "container-never-deleted"
+    pytester.makepyfile(application=APPLICATION, test_it=VERDICT.replace("NAME", repr(name)))
+    result = run("--mockserver-verdict")
+    result.assert_outcomes(passed=5, failed=1, errors=2)
+    result.stdout.re_match_lines(
+        [
+            r".* ERROR at teardown of test_leaves_one .*",
+            r"The client misbehaved\.",
+            rf"{name}: .*",
+            r"  #1 .* POST   /v1/containers  200 .*",
+            r"Where it is meant to: @pytest\.mark\.openai_mock\(ignore=\[…\]\)",
+            r".* ERROR at teardown of test_is_always_judged .*",
+        ]
+    )
+    run().assert_outcomes(passed=5, failed=1, errors=1)
+    pytester.makeini(f"[pytest]\nmockserver_verdict = true\nmockserver_ignore = {name}")
+    run().assert_outcomes(passed=5, failed=1)
+
+
 MISTAKES = {
     "@pytest.mark.openai_mock(frozn=True)": (
         "@pytest.mark.openai_mock takes no frozn, but seed, empty, profile, frozen, clock, verdict, ignore"

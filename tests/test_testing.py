@@ -311,8 +311,9 @@ def paths_in(mock: MockWorld, client: openai.OpenAI) -> dict[str, bytes]:
 def test_a_seed_can_be_put_into_a_world(mock: MockWorld, client: openai.OpenAI) -> None:
     client.containers.create(name="before")
     mock.clock.freeze()
-    mock.seed(SEED)
-    assert names(client) == ["box", "before"]
+    placed = mock.seed(SEED)
+    assert names(client) == ["before", "box"]
+    assert placed["containers"] == [client.containers.list(order="asc").data[0].id]
     assert paths_in(mock, client) == {"sales.csv": b"month,revenue\n"}
 
 
@@ -348,6 +349,20 @@ def test_a_seed_that_can_not_be_is_told_with_its_line(mock: MockWorld, tmp_path:
     (tmp_path / "plain" / "box").mkdir(parents=True)
     with pytest.raises(MockError, match="holds no seed files"):
         mock.seed(tmp_path / "plain")
+
+
+def test_a_world_is_written_and_read_back(
+    server: MockServer, mock: MockWorld, client: openai.OpenAI, tmp_path: Path
+) -> None:
+    mock.clock.freeze(NOON)
+    mock.seed(SEED)
+    before = [each.model_dump() for each in client.containers.list()], paths_in(mock, client)
+    mock.export(tmp_path / "world.zip")
+    mock.reset()
+    mock.import_(tmp_path / "world.zip")
+    assert ([each.model_dump() for each in client.containers.list()], paths_in(mock, client)) == before
+    with pytest.raises(MockError, match=r"world\.zip is an archive; give it to import_"):
+        mock.seed(tmp_path / "world.zip")
 
 
 def test_files_are_left_as_by_the_assistant(mock: MockWorld, client: openai.OpenAI) -> None:
