@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import Request
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -39,6 +40,28 @@ def multipart(**fields: str) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
+class _Broken(MultiPartException):
+    """Why a body breaks off, in the one kind of exception on which Starlette's parser closes its files."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+async def _whole(request: Request, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """A form up to its end, which Starlette's parser doesn't ask for."""
+    _, options = parse_options_header(request.headers["content-type"])
+    tail = b""
+    try:
+        async for piece in pieces:
+            tail = (tail + piece)[-1_000:]
+            yield piece
+    except Exception as error:
+        raise _Broken(error) from None
+    if b"--" + options.get(b"boundary", b"") + b"--" not in tail:
+        raise _Broken(_bad("body", "it ends before its closing boundary"))
+
+
 @asynccontextmanager
 async def uploaded(mock: Mock, request: Request, *allowed: str) -> AsyncIterator[Upload]:
     """A form with a `file` and some of the `allowed` fields. The file is gone afterwards if nobody kept it."""
@@ -46,10 +69,12 @@ async def uploaded(mock: Mock, request: Request, *allowed: str) -> AsyncIterator
         raise _bad("body", "send multipart/form-data with a field 'file'")
     limit = mock.settings.max_upload
     over = errors.FILE_TOO_LARGE(limit=limit)
-    stream = _limited(request, limit + (MAX_FIELDS + 1) * FIELD_BYTES, over)
+    stream = _whole(request, _limited(request, limit + (MAX_FIELDS + 1) * FIELD_BYTES, over))
     parser = MultiPartParser(request.headers, stream, max_files=1, max_fields=MAX_FIELDS, max_part_size=FIELD_BYTES)
     try:
         form = await parser.parse()
+    except _Broken as broken:
+        raise broken.reason from None
     except MultiPartException as error:
         raise _bad("body", error.message) from None
     try:
