@@ -172,11 +172,12 @@ def test_every_fault_is_there(heading: str, model: type[BaseModel]) -> None:
     assert rows(section("Faults"), heading) == expected, f"the table should be:\n{table}"
 
 
-@pytest.mark.parametrize("title", ["Control plane", "Faults"])
-def test_the_control_tour_works(title: str, server: MockServer) -> None:
+@pytest.mark.parametrize("title", ["Control plane", "Faults", "Staging", "Export and import"])
+def test_the_control_tour_works(title: str, server: MockServer, tmp_path: Path) -> None:
     (script,) = blocks(section(title), "sh")
     script = script.replace("http://localhost:8080", server.url).replace("curl -s", "curl -sf")
-    done = subprocess.run(["bash", "-ec", script], capture_output=True, text=True)
+    (tmp_path / "README.md").write_text(README)
+    done = subprocess.run(["bash", "-ec", script], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stdout
 
 
