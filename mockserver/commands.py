@@ -11,9 +11,10 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, BinaryIO
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import click
@@ -60,7 +61,7 @@ class Server:
         method: str,
         path: str,
         query: Query | None = None,
-        body: bytes | BinaryIO | None = None,
+        body: bytes | IO[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
         seconds: float | None = ANSWER_SECONDS,
     ) -> Iterator["HTTPResponse"]:
@@ -208,11 +209,14 @@ def clock_words(clock: Mapping[str, Any]) -> str:
 
 def words(given: Mapping[str, Any]) -> str:
     """`error=rate_limited retry_after=2`"""
-    return " ".join(
-        name if value is True else f"{name}={value if isinstance(value, str | int | float) else json.dumps(value)}"
-        for name, value in given.items()
-        if value is not None and value != {}
-    )
+    said = {name: value for name, value in given.items() if value is not None and value != {}}
+    return " ".join(name if value is True else f"{name}={_word(value)}" for name, value in said.items())
+
+
+def _word(value: object) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def some(names: Sequence[str], most: int = 5) -> str:
@@ -524,9 +528,254 @@ def reset(server: Server, empty: bool) -> None:
     server.tell(answer, functools.partial(_told_world, server))
 
 
+@click.command("export")
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
+@on_server()
+def export_world(server: Server, file: str) -> None:
+    """Write a world to an archive that `serve --seed` and `import` take; - is the standard output."""
+    with server.exchange("GET", server.here("export"), seconds=None) as answer:
+        if file == "-":
+            _copy(server, answer, sys.stdout.buffer)
+            return
+        part = Path(f"{file}.part")
+        try:
+            with part.open("wb") as target:
+                size = _copy(server, answer, target)
+            part.replace(file)
+        except OSError as error:
+            die(f"{file} can't be written ({error.strerror}); name another file", FAILED)
+        finally:
+            part.unlink(missing_ok=True)
+    server.tell({"file": file, "bytes": size}, lambda done: [f"{done['file']}: {done['bytes']} bytes"])
+
+
+def _copy(server: Server, answer: "HTTPResponse", target: IO[bytes]) -> int:
+    """Returns how many bytes there were."""
+    from http.client import HTTPException
+
+    size = 0
+    while True:
+        try:
+            piece = answer.read(1 << 18)
+        except (OSError, HTTPException):
+            die(f"the answer of {server.url} broke off after {size} bytes; try again", FAILED)
+        if not piece:
+            return size
+        target.write(piece)
+        size += len(piece)
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.option("--add", is_flag=True, help="In addition to what the world holds, not in place of it.")
+@on_server()
+def import_world(server: Server, file: str, add: bool) -> None:
+    """Make a world what an archive, or a seed file that names no other files, says; - is the standard input."""
+    headers = {"Content-Type": "application/octet-stream"}
+    if file != "-" and Path(file).is_file():
+        headers["Content-Length"] = str(Path(file).stat().st_size)
+    query = {"replace": "false" if add else None}
+    with (
+        click.open_file(file, "rb") as source,
+        server.exchange("POST", server.here("import"), query, source, headers, seconds=None) as answer,
+    ):
+        server.tell(server.read(answer), functools.partial(_told_world, server))
+
+
+# Faults
+
+
+@click.group()
+def fault() -> None:
+    """What to break, where, and how many times."""
+
+
+@fault.command("list")
+@on_server()
+def list_faults(server: Server) -> None:
+    """List the rules in the order in which they are tried, with how often they matched and fired."""
+    server.tell(server.ask("GET", server.here("faults")), lambda answer: _told_faults(answer["data"]))
+
+
+def _header(ctx: click.Context, param: click.Parameter, given: Sequence[str]) -> dict[str, str]:
+    pairs = [each.partition("=") for each in given]
+    if not all(name and equals for name, equals, _ in pairs):
+        raise click.BadParameter("write NAME=VALUE")
+    return {name: value for name, _, value in pairs}
+
+
+def _range(ctx: click.Context, param: click.Parameter, given: str | None) -> object:
+    least, dots, most = (given or "").partition("..")
+    return {"min": least, "max": most} if dots else given
+
+
+def _rate(ctx: click.Context, param: click.Parameter, given: str | None) -> object:
+    if given is None:
+        return None
+    requests, slash, per = given.partition("/")
+    if not (requests.isdecimal() and slash):
+        raise click.BadParameter("write 3/1m")
+    return {"requests": int(requests), "per": per}
+
+
+def _json_or_text(ctx: click.Context, param: click.Parameter, given: str | None) -> object:
+    try:
+        return None if given is None else json.loads(given)
+    except ValueError:
+        return given
+
+
+def _json_object(ctx: click.Context, param: click.Parameter, given: str | None) -> dict[str, Any]:
+    value = _json_or_text(ctx, param, given or "{}")
+    if not isinstance(value, dict):
+        raise click.BadParameter("write a JSON object")
+    return value
+
+
+MATCHES = (
+    click.option("--operation", metavar="NAME", help="Operation id or a pattern of it: CreateContainer, List*."),
+    click.option("--method", metavar="METHOD", help="GET, POST, DELETE."),
+    click.option("--path", metavar="PATTERN", help="Path without world and /v1: /containers/*/files."),
+    click.option("--container", metavar="ID", help="The container's id in the path."),
+    click.option("--file", metavar="ID", help="The file's id in the path."),
+    click.option("--header", metavar="NAME=PATTERN", multiple=True, callback=_header, help="Header of the request."),
+)
+BOUNDS = (
+    click.option("--id", metavar="ID", help="Name of the rule; made up unless given."),
+    click.option("--times", type=int, metavar="N", help="Fire so many times; always unless given."),
+    click.option("--skip", type=int, metavar="N", help="Let so many matching requests pass first."),
+    click.option("--probability", type=float, metavar="P", help="Fire with a probability of 0 to 1."),
+    click.option("--lapse-after", metavar="DURATION", help="End so long from now, by the world's clock."),
+)
+EFFECTS = (
+    click.option("--error", metavar="NAME", help="Refuse with an error of the manual's list: rate_limited."),
+    click.option("--status", type=int, metavar="STATUS", help="Answer with this status."),
+    click.option("--body", metavar="BODY", callback=_json_or_text, help="Answer with this body, JSON or text."),
+    click.option(
+        "--answer-header",
+        "headers",
+        metavar="NAME=VALUE",
+        multiple=True,
+        callback=_header,
+        help="Header of the answer.",
+    ),
+    click.option("--retry-after", metavar="SECONDS", help="The answer's Retry-After."),
+    click.option("--latency", metavar="DURATION", callback=_range, help="Wait first: 2s, or any time of 0.5s..2s."),
+    click.option("--drop", flag_value="before_answer", help="Close the connection without an answer."),
+    click.option("--reset-after", type=int, metavar="BYTES", help="Reset the connection within the answer's body."),
+    click.option("--truncate-after", type=int, metavar="BYTES", help="Close the connection within the answer's body."),
+    click.option("--dribble", type=int, metavar="BYTES", help="Send the body at so many bytes a second."),
+    click.option("--abort-upload-after", type=int, metavar="BYTES", help="Reset the connection within an upload."),
+    click.option("--rate-limit", metavar="N/DURATION", callback=_rate, help="Let so many pass in each window: 3/1m."),
+    click.option("--stale-list", metavar="DURATION", help="List what was deleted so recently."),
+    click.option("--has-more", is_flag=True, default=None, help="Say on every page that more follow."),
+    click.option("--empty-page", is_flag=True, default=None, help="Give pages without data that say that more follow."),
+    click.option("--effect", metavar="JSON", callback=_json_object, help="All of that as the control plane takes it."),
+)
+
+
+def _all_of(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda command: functools.reduce(lambda inner, option: option(inner), reversed(options), command)
+
+
+@fault.command("add")
+@_all_of(*MATCHES, *BOUNDS, *EFFECTS)
+@on_server()
+def add_fault(server: Server, effect: dict[str, Any], **given: Any) -> None:
+    """Add a rule: which requests it is for, how often it fires, what it does.
+
+    \b
+      mockserver fault add --error rate_limited --retry-after 1 --times 2
+      mockserver fault add --operation RetrieveContainerFileContent --truncate-after 1000
+    """
+    given = {name: value for name, value in given.items() if value is not None and value != {}}
+    match = {name: given.pop(name) for name in _MATCH if name in given}
+    bounds = {name: given.pop(name) for name in _BOUNDS if name in given}
+    if not effect | given:
+        raise click.UsageError("say what it does: --error NAME, --latency DURATION, --drop, …")
+    rule = {**bounds, "match": match, "effect": effect | given}
+    server.tell(server.ask("POST", server.here("faults"), asked=rule), lambda answer: _told_faults([answer]))
+
+
+_MATCH = ("operation", "method", "path", "container", "file", "header")
+_BOUNDS = ("id", "times", "skip", "probability", "lapse_after")
+
+
+@fault.command("remove")
+@click.argument("id")
+@on_server()
+def remove_fault(server: Server, id: str) -> None:
+    """Remove a rule."""
+    server.tell(server.ask("DELETE", server.here("faults", id)), lambda answer: _told_faults(answer["data"]))
+
+
+@fault.command("clear")
+@on_server()
+def clear_faults(server: Server) -> None:
+    """Remove all rules of a world."""
+    server.tell(server.ask("DELETE", server.here("faults")), lambda answer: _told_faults(answer["data"]))
+
+
+def _told_faults(rules: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    rows = [
+        (
+            rule["id"],
+            rule["matched"],
+            rule["fired"],
+            words({name: rule[name] for name in _BOUNDS[1:] if name in rule} | {"lapsed": rule.get("lapsed") or None})
+            or "always",
+            words(rule.get("match", {})) or "every request",
+            words(rule["effect"]),
+        )
+        for rule in rules
+    ]
+    return table(["FAULT", "MATCHED", "FIRED", "HOW OFTEN", "WHERE", "WHAT"], rows, "There are no faults.")
+
+
+# The verdict
+
+
+@click.command()
+@click.option("--ignore", multiple=True, metavar="FINDING", help="Leave out a finding, by its name.")
+@on_server()
+def verdict(server: Server, ignore: Sequence[str]) -> None:
+    """Tell what clients did wrong in a world; exit with 1 if they did."""
+    answer = _verdict(server, ignore)
+    server.tell(answer, functools.partial(_told_verdict, server.world))
+    if not answer["ok"]:
+        sys.exit(FAILED)
+
+
 def judge(server: Server, ignore: Sequence[str]) -> bool:
-    """Whether the verdict on every world is good; what it finds is reported on stderr."""
-    return True
+    """Whether clients did nothing wrong in any world; what they did is reported on stderr."""
+    good = True
+    for name in [each["name"] for each in server.ask("GET", "/_mock/worlds")["data"]]:
+        answer = _verdict(replace(server, world=name), ignore)
+        if not answer["ok"]:
+            good = False
+            for line in _told_verdict(name, answer):
+                print(f"mockserver: {line}", file=sys.stderr)
+    return good
 
 
-COMMANDS: tuple[click.Command, ...] = (world, clock, snapshot, reset)
+def _verdict(server: Server, ignore: Sequence[str]) -> Any:
+    return server.ask("GET", server.here("verdict"), {"ignore": ",".join(ignore) or None})
+
+
+def _told_verdict(world: str, answer: Any) -> Iterator[str]:
+    findings = answer["findings"]
+    yield f"world {world}: " + (f"{len(findings)} found" if findings else "nothing found")
+    for each in findings:
+        yield plain(f"  {each['name']}: {each['message']} [{some([f'#{number}' for number in each['exchanges']])}]")
+
+
+COMMANDS: tuple[click.Command, ...] = (
+    world,
+    clock,
+    fault,
+    snapshot,
+    export_world,
+    import_world,
+    reset,
+    verdict,
+)

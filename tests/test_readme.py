@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 from conftest import World
 from pydantic import BaseModel
 
@@ -127,6 +128,12 @@ def test_the_commands_are_all_there() -> None:
     for usage, row in usages.items():
         known = {name for each in real[usage].params for name in each.opts}
         assert set(re.findall(r"--[\w-]+", row)) <= known, f"{row}: {usage} has other options"
+
+
+def test_the_inputs_of_the_action_are_all_there() -> None:
+    inputs = yaml.safe_load((ROOT / "action.yml").read_text())["inputs"]
+    told = {name.strip("`"): help for name, help in rows(section("In CI"), "input")}
+    assert told == {name: each["description"] for name, each in inputs.items()}
 
 
 def test_the_exit_codes_are_all_there() -> None:

@@ -1,0 +1,479 @@
+"""The clients of the control plane and `mockserver run`, as processes; and the action that CI jobs use."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import World
+
+from mockserver import commands, faults
+from mockserver.server import MockServer
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = ROOT / "fixtures" / "seeds"
+CLEAN = {
+    name: value
+    for name, value in os.environ.items()
+    if not name.startswith(("MOCKSERVER_", "OPENAI_", "AZURE_")) and not name.lower().endswith("_proxy")
+}
+COMMAND = [sys.executable, "-m", "mockserver"]
+Done = subprocess.CompletedProcess[str]
+
+
+def process(*arguments: str, **environment: str) -> Done:
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        env=CLEAN | environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+class Client:
+    """`client("clock", "freeze")` is `mockserver clock freeze` on a world: its output, or with json=True its answer."""
+
+    def __init__(self, world: World) -> None:
+        self.environment = {"MOCKSERVER_URL": world.server.url, "MOCKSERVER_WORLD": world.name}
+
+    def __call__(self, *arguments: str) -> str:
+        done = process(*arguments, **self.environment)
+        assert (done.returncode, done.stderr) == (0, ""), done
+        return done.stdout
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self(*arguments, "--json"))
+
+    def refused(self, *arguments: str, code: int = 1) -> str:
+        done = process(*arguments, **self.environment)
+        assert (done.returncode, done.stdout) == (code, ""), done
+        assert code == 2 or done.stderr.count("\n") == 1
+        return done.stderr
+
+
+@pytest.fixture
+def client(world: World) -> Client:
+    return Client(world)
+
+
+def cells(line: str) -> list[str]:
+    return re.split(r"  +", line.strip())
+
+
+# Worlds, clocks, snapshots
+
+
+def test_worlds_are_listed_in_columns(world: World, client: Client) -> None:
+    world.http.post("/containers", json={"name": "box"})
+    heading, *lines = client("world", "list").splitlines()
+    (line,) = (line for line in lines if cells(line)[0] == world.name)
+    assert cells(heading)[:3] == ["WORLD", "FILES", "CONTAINERS"]
+    assert cells(line)[1:3] == ["0", "1"]
+    end = heading.index("CONTAINERS") + len("CONTAINERS")
+    assert line[end - 1 : end + 1] == "1 ", "numbers stand at the right of their column"
+
+
+def test_a_world_is_made_forked_and_deleted(world: World, client: Client) -> None:
+    world.http.post("/containers", json={"name": "box"})
+    fork = f"{world.name}-fork"
+    assert cells(client("world", "create", fork, "--fork-of", world.name).splitlines()[4])[1] == "1 with 0 files"
+    assert client.json("world", "show", fork)["counts"]["containers"] == 1
+    assert not client.json("world", "profile", "live", "--world", fork)["profile"]["created_at_expiry"]
+    assert "already" in client.refused("world", "create", fork)
+    assert client("world", "delete", fork) == f"deleted: {fork}\n"
+    assert "mockserver world list" in client.refused("world", "show", fork)
+    assert "--fork-of" in client.refused("world", "create", fork, "--snapshot", "s", code=2)
+    assert client.json("reset", "--empty")["counts"]["containers"] == 0
+
+
+def test_a_clock_is_held_and_moved(world: World, client: Client) -> None:
+    assert client("clock", "freeze", "2026-06-24T18:04:00Z") == "clock  frozen 2026-06-24 18:04:00Z\n"
+    assert client.json("clock", "freeze", "1782324240.5")["now"] == 1782324240.5
+    box = world.openai.containers.create(name="box")
+    told = client("clock", "advance", "20m").splitlines()
+    assert [cells(line) for line in told] == [
+        ["clock", "frozen 2026-06-24 18:24:00Z"],
+        ["expired containers", box.id],
+    ]
+    assert client.json("clock", "show")["mode"] == "frozen"
+    assert client.json("clock", "offset", "-1h")["mode"] == "offset"
+    assert "scaled x60" in client("clock", "scale", "60")
+    assert client.json("clock", "resume")["rate"] == 1
+    assert client.json("clock", "reset")["mode"] == "real"
+    assert "not a duration" in client.refused("clock", "advance", "soon")
+
+
+def test_a_snapshot_is_taken_and_restored(world: World, client: Client) -> None:
+    world.http.post("/containers", json={"name": "kept"})
+    assert cells(client("snapshot", "take", "before").splitlines()[1])[:2] == ["before", world.name]
+    world.http.post("/containers", json={"name": "gone"})
+    assert client("snapshot", "restore", "before").startswith(f"world     {world.name}\n")
+    assert [each["name"] for each in world.http.get("/containers").json()["data"]] == ["kept"]
+    assert client("snapshot", "delete", "before") == client("snapshot", "list") == "There are no snapshots.\n"
+    assert "mockserver snapshot list" in client.refused("snapshot", "restore", "before")
+
+
+def test_a_world_goes_through_an_archive(world: World, client: Client, tmp_path: Path) -> None:
+    box = world.openai.containers.create(name="box")
+    world.openai.containers.files.create(box.id, file=("a.txt", b"bytes"))
+    archive = tmp_path / "world.zip"
+    assert client("export", str(archive)) == f"{archive}: {archive.stat().st_size} bytes\n"
+    client("reset", "--empty")
+    assert client.json("import", str(archive))["counts"] == {"files": 0, "containers": 1, "container_files": 1}
+    assert world.openai.containers.retrieve(box.id).name == "box"
+    assert client.json("import", "--add", str(SHIPPED / "minimal.yaml"))["counts"]["containers"] == 2
+    assert [each.name for each in tmp_path.iterdir()] == ["world.zip"]
+    pipe = f"{sys.executable} -m mockserver export - | {sys.executable} -m mockserver import - --world {world.name}-2"
+    piped = subprocess.run(pipe, env=CLEAN | client.environment, shell=True, capture_output=True, text=True)
+    assert (piped.returncode, piped.stderr) == (0, ""), piped
+    assert client.json("world", "show", f"{world.name}-2")["counts"]["containers"] == 2
+    (tmp_path / "bad.yaml").write_text("version: 1\nboxes: []\n")
+    assert "boxes" in client.refused("import", str(tmp_path / "bad.yaml"))
+    assert "another file" in client.refused("export", str(tmp_path / "no" / "where.zip"))
+
+
+# Faults
+
+
+def test_a_fault_is_added_seen_and_removed(world: World, client: Client) -> None:
+    added = client.json("fault", "add", "--error", "rate_limited", "--retry-after", "2", "--times", "1")
+    assert (added["effect"], added["times"]) == ({"error": "rate_limited", "retry_after": 2}, 1)
+    assert world.http.get("/containers").headers["retry-after"] == "2"
+    told = client("fault", "list").splitlines()
+    assert cells(told[0]) == ["FAULT", "MATCHED", "FIRED", "HOW OFTEN", "WHERE", "WHAT"]
+    assert cells(told[1]) == [added["id"], "1", "1", "times=1", "every request", "error=rate_limited retry_after=2"]
+    assert client("fault", "remove", added["id"]) == client("fault", "clear") == "There are no faults.\n"
+    assert "mockserver fault list" in client.refused("fault", "remove", added["id"])
+    assert "catalogue" in client.refused("fault", "add", "--error", "no_such")
+    assert "--error" in client.refused("fault", "add", "--times", "1", code=2)
+
+
+def test_every_part_of_a_rule_has_an_option(client: Client) -> None:
+    options = {
+        "operation": "List*", "method": "GET", "path": "/containers", "container": "c", "file": "f", "header": "x-a=b*",
+        "id": "mine", "times": "2", "skip": "1", "probability": "0.5", "lapse_after": "1h",
+        "error": "server_error", "status": "503", "body": '{"a": 1}', "answer_header": "x-b=c", "retry_after": "3",
+        "latency": "0.1s..2s", "reset_after": "1", "dribble": "100", "rate_limit": "3/1m",
+    }  # fmt: skip
+    given = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
+    rule = client.json("fault", "add", *given)
+    assert rule["match"] == {
+        "operation": "List*", "method": "GET", "path": "/containers", "container": "c", "file": "f",
+        "header": {"x-a": "b*"},
+    }  # fmt: skip
+    assert {name: rule[name] for name in ("id", "times", "skip", "probability", "lapse_after")} == {
+        "id": "mine", "times": 2, "skip": 1, "probability": 0.5, "lapse_after": 3600,
+    }  # fmt: skip
+    effect = {
+        "error": "server_error", "status": 503, "body": {"a": 1}, "headers": {"x-b": "c"}, "retry_after": 3,
+        "latency": {"min": 0.1, "max": 2}, "reset_after": 1, "dribble": 100, "rate_limit": {"requests": 3, "per": 60},
+    }  # fmt: skip
+    assert rule["effect"] == effect
+    for arguments, told in (
+        (["--drop"], {"drop": "before_answer"}),
+        (
+            ["--has-more", "--empty-page", "--stale-list", "5m"],
+            {"has_more": True, "empty_page": True, "stale_list": 300},
+        ),
+        (["--truncate-after", "9", "--effect", '{"latency": 1}'], {"truncate_after": 9, "latency": 1}),
+        (["--abort-upload-after", "9"], {"abort_upload_after": 9}),
+    ):
+        added = client.json("fault", "add", *arguments)["effect"]
+        assert added == told
+        effect |= added
+    assert effect.keys() == faults.Effect.model_fields.keys(), "an effect without an option"
+    parts = {*faults.Match.model_fields, *faults.NewRule.model_fields, *faults.Effect.model_fields} - {"match"}
+    assert {each.name for each in commands.add_fault.params} - {"world", "url", "token", "as_json"} == parts
+
+
+# Where the server is
+
+
+@pytest.mark.parametrize("url", ["http://localhost:1", "localhost:1", "http://127.0.0.1:1/"])
+def test_no_server_is_told_with_what_to_do(url: str) -> None:
+    done = process("world", "list", "--url", url)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "start one with: mockserver serve" in done.stderr
+
+
+def test_the_address_comes_from_flag_variable_or_port(world: World) -> None:
+    at = world.server.url
+    for arguments, environment in (
+        (["--url", at], {"MOCKSERVER_URL": "http://localhost:1", "MOCKSERVER_PORT": "1"}),
+        ([], {"MOCKSERVER_URL": at, "MOCKSERVER_PORT": "1"}),
+        ([], {"MOCKSERVER_PORT": str(world.server.port), "HTTP_PROXY": "http://localhost:1"}),
+    ):
+        assert process("world", "list", "--json", *arguments, **environment).returncode == 0
+
+
+@pytest.mark.parametrize("url", ["http://localhost:8080/v1", "ftp://localhost", "http://", "http://localhost:x", ""])
+def test_what_is_no_address_is_a_mistake_in_usage(url: str) -> None:
+    done = process("world", "list", "--url", url)
+    assert done.returncode == 2
+    assert "without a path" in done.stderr
+
+
+def test_the_token_is_sent_and_asked_for(client: Client) -> None:
+    with MockServer(control_token="open-sesame") as server:
+        assert process("world", "list", "--url", server.url, "--token", "open-sesame").returncode == 0
+        assert process("world", "list", MOCKSERVER_URL=server.url, MOCKSERVER_CONTROL_TOKEN="open-sesame").stdout
+        done = process("world", "list", "--url", server.url)
+    assert done.returncode == 1
+    assert "--token" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["a/b", ""])
+def test_a_name_with_a_slash_is_a_mistake_in_usage(client: Client, name: str) -> None:
+    assert "can't be a name" in client.refused("clock", "show", "--world", name or "/", code=2)
+
+
+def test_a_name_cannot_move_the_terminals_cursor() -> None:
+    assert commands.plain("a\x1b[2Jb\nc") == r"a\x1b[2Jb\nc"
+    assert list(commands.table(["NAME", "N"], [("箱", 1), ("box", 22)], "")) == ["NAME   N", "箱     1", "box   22"]
+
+
+# run
+
+
+def run(*arguments: str, **environment: str) -> Done:
+    return process("run", *arguments, **environment)
+
+
+def python(program: str) -> list[str]:
+    return ["--", sys.executable, "-c", program]
+
+
+OPENAI = "import openai; client = openai.OpenAI(max_retries=0)\n"
+
+
+def test_run_sets_what_clients_go_by() -> None:
+    others = {
+        "AZURE_OPENAI_ENDPOINT": "https://example.com",
+        "OPENAI_API_KEY": "sk-real",
+        "OPENAI_API_TYPE": "azure",
+        "OPENAI_API_BASE": "https://example.com/v1",
+        "MOCKSERVER_PORT": "1",
+        "MOCKSERVER_DATA": str(ROOT / "nowhere"),
+        "no_proxy": "example.com",
+    }
+    program = "import json, os; print(json.dumps(dict(os.environ)))"
+    options = ["--api-key", "one", "--api-key", "two", "--world", "blue", "--control-token", "sesame"]
+    told = json.loads(run(*options, *python(program), **others).stdout)
+    assert re.fullmatch(r"http://localhost:\d+", told["MOCKSERVER_URL"])
+    assert told["OPENAI_BASE_URL"] == told["OPENAI_API_BASE"] == f"{told['MOCKSERVER_URL']}/w/blue/v1"
+    assert told["OPENAI_API_KEY"] == "one"
+    assert (told["MOCKSERVER_WORLD"], told["MOCKSERVER_CONTROL_TOKEN"]) == ("blue", "sesame")
+    assert told["NO_PROXY"] == told["no_proxy"] == "example.com,localhost,127.0.0.1"
+    assert not {"AZURE_OPENAI_ENDPOINT", "OPENAI_API_TYPE"} & told.keys()
+    assert not (ROOT / "nowhere").exists()
+
+
+def test_run_gives_a_command_a_server_with_the_options_of_serve() -> None:
+    program = OPENAI + (
+        "print(*(each.name for each in client.containers.list()))\n"
+        "try: client.containers.create(name='x', expires_after={'anchor': 'last_active_at', 'minutes': 60})\n"
+        "except openai.BadRequestError as error: print(error.param, flush=True)\n"
+        "import subprocess, sys\n"
+        "subprocess.run([sys.executable, '-m', 'mockserver', 'clock', 'freeze'], check=True)\n"
+        "sys.exit(7)"
+    )
+    done = run("--seed", str(SHIPPED / "minimal.yaml"), "--profile", "live", *python(program))
+    assert (done.returncode, done.stderr) == (7, "")
+    names, param, clock = done.stdout.splitlines()
+    assert (names, param) == ("analysis", "expires_after.minutes")
+    assert clock.startswith("clock  frozen")
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [(["no-such-command"], 127), ([str(ROOT / "README.md")], 126), ([], 2)],
+)
+def test_run_tells_a_command_that_cannot_run(command: list[str], code: int) -> None:
+    done = run(*command)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert code == 2 or done.stderr.startswith(f"mockserver: {command[0]}: ")
+
+
+def test_run_ends_as_serve_does_where_there_can_be_no_server(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("version: 2\n")
+    done = run("--seed", str(tmp_path / "bad.yaml"), "--", "echo", "started")
+    assert (done.returncode, done.stdout) == (4, "")
+
+
+def test_run_passes_the_standard_input_on_and_keeps_its_own_output_apart(tmp_path: Path) -> None:
+    program = OPENAI + (
+        "import sys; print(sys.stdin.read())\n"
+        "client.containers.create(name='x', expires_after={'anchor': 'last_active_at', 'minutes': 60})"
+    )
+    command = [*COMMAND, "run", "--data", str(tmp_path / "kept"), *python(program)]
+    done = subprocess.run(command, env=CLEAN, input="typed", capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "typed\n")
+    assert all(line.startswith("mockserver: WARNING ") for line in done.stderr.splitlines())
+    assert (tmp_path / "kept" / "mockserver.db").exists()
+
+
+@contextmanager
+def running(program: str) -> Iterator[subprocess.Popen[str]]:
+    """`mockserver run` with a program that has printed its first line, in a session without a terminal."""
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    command = [*COMMAND, "run", *python(program)]
+    with subprocess.Popen(command, env=CLEAN, start_new_session=True, **pipes) as started:
+        try:
+            assert started.stdout
+            assert started.stdout.readline() == "ready\n"
+            yield started
+        finally:
+            started.kill()
+
+
+def test_run_passes_signals_on() -> None:
+    program = (
+        "import signal, sys\n"
+        "def end(number, _): print('got', number, flush=True); sys.exit(9)\n"
+        "signal.signal(signal.SIGINT, end); print('ready', flush=True)\n"
+        "while True: signal.pause()"
+    )
+    with running(program) as started:
+        started.send_signal(signal.SIGINT)
+        assert started.wait(20) == 9
+        assert started.stdout
+        assert started.stdout.read() == f"got {int(signal.SIGINT)}\n"
+    with running("import signal; print('ready', flush=True); signal.pause()") as started:
+        started.send_signal(signal.SIGTERM)
+        assert started.wait(20) == 128 + signal.SIGTERM
+
+
+def test_a_terminals_interrupt_reaches_the_command_once() -> None:
+    program = (
+        "import os, signal\n"
+        "came, comes = os.pipe()\n"
+        "os.set_blocking(comes, False)\n"
+        "signal.set_wakeup_fd(comes)\n"  # a byte for each, where handlers are called once for several
+        "signal.signal(signal.SIGINT, lambda *_: None)\n"
+        "print('ready', flush=True)\n"
+        "first = os.read(came, 1)\n"
+        "signal.sigtimedwait([signal.SIGTERM], 0.3)\n"
+        "os.write(comes, b'.')\n"
+        "print('times:', len(first + os.read(came, 9)) - 1)"
+    )
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(sys.executable, [*COMMAND, "run", *python(program)], CLEAN)
+    with os.fdopen(terminal, "r+b", buffering=0) as tty:
+        shown = b""
+        while b"ready" not in shown:
+            shown += tty.read(1000)
+        tty.write(b"\x03")
+        with suppress(OSError):  # which is how a terminal says that nobody is left
+            while piece := tty.read(1000):
+                shown += piece
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert b"times: 1\r\n" in shown
+
+
+# The action
+
+
+def action() -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "action.yml").read_text())
+
+
+def step(name: str, inputs: Mapping[str, str], environment: Mapping[str, str]) -> Done:
+    """A step of the action, as GitHub's runner would execute it."""
+    described = action()
+    (told,) = (each for each in described["runs"]["steps"] if each["name"] == name)
+    assert told["shell"] == "bash"
+    given = {name: each["default"] for name, each in described["inputs"].items()} | inputs
+    own = {
+        key: re.sub(r"\$\{\{ inputs\.([\w-]+) \}\}", lambda m: given[m[1]], value)
+        for key, value in told.get("env", {}).items()
+    }
+    assert "${{" not in told["run"] + "".join(own.values())
+    return subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", told["run"]],
+        env=CLEAN | environment | own,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment of GitHub's runner. What was started is ended."""
+    environment = {"RUNNER_TEMP": str(tmp_path), "GITHUB_ACTION_PATH": str(ROOT)}
+    for name in ("GITHUB_ENV", "GITHUB_OUTPUT", "GITHUB_PATH"):
+        (tmp_path / name).touch()
+        environment[name] = str(tmp_path / name)
+    yield environment
+    started = tmp_path / "mockserver.json"
+    if started.exists() and started.stat().st_size:
+        os.kill(json.loads(started.read_text())["pid"], signal.SIGTERM)
+
+
+@pytest.fixture
+def installed(runner: dict[str, str], tmp_path: Path) -> dict[str, str]:
+    """A runner on which the action has installed the command."""
+    command = tmp_path / "mockserver-command" / "mockserver"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\ncd "{ROOT}" && exec "{sys.executable}" -m mockserver "$@"\n')
+    command.chmod(0o755)
+    return runner
+
+
+def exported(path: str) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in Path(path).read_text().splitlines())
+
+
+def test_the_action_starts_a_server_and_says_where(installed: dict[str, str]) -> None:
+    inputs = {"seed": str(SHIPPED / "minimal.yaml"), "api-key": "k1,k2", "args": "--max-worlds 9\n--id-seed x"}
+    done = step("Start mockserver", inputs, installed | {"no_proxy": "example.com"})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    job = exported(installed["GITHUB_ENV"])
+    assert job["OPENAI_API_KEY"] == "k1"
+    assert job["NO_PROXY"] == job["no_proxy"] == "example.com,localhost,127.0.0.1"
+    program = OPENAI + "print([each.name for each in client.containers.list()])"
+    told = subprocess.run([sys.executable, "-c", program], env=CLEAN | job, capture_output=True, text=True)
+    assert told.stdout == "['analysis']\n", told.stderr
+    assert process("world", "list", **job).returncode == 0
+    assert exported(installed["GITHUB_OUTPUT"]) == {"url": job["MOCKSERVER_URL"], "base-url": job["OPENAI_BASE_URL"]}
+
+
+def test_the_action_fails_with_the_servers_reason(installed: dict[str, str]) -> None:
+    done = step("Start mockserver", {"profile": "lax"}, installed)
+    assert done.returncode == 1
+    assert re.search(r"^::error::.*none of default, live", done.stdout, re.MULTILINE)
+    assert exported(installed["GITHUB_ENV"]) == {}
+
+
+def test_the_action_describes_itself() -> None:
+    described = action()
+    assert described["runs"]["using"] == "composite"
+    assert all(each["description"] for kind in ("inputs", "outputs") for each in described[kind].values())
+    used = set(re.findall(r"inputs\.([\w-]+)", (ROOT / "action.yml").read_text()))
+    assert used == described["inputs"].keys()
+
+
+@pytest.mark.slow
+def test_the_action_installs_the_command(runner: dict[str, str]) -> None:
+    done = step("Install mockserver", {}, runner)
+    assert done.returncode == 0, done.stderr
+    done = step("Start mockserver", {}, runner)
+    assert done.returncode == 0, done.stdout + done.stderr
+    path = Path(runner["GITHUB_PATH"]).read_text().strip()
+    told = subprocess.run([f"{path}/mockserver", "world", "list"], env=CLEAN | exported(runner["GITHUB_ENV"]))
+    assert told.returncode == 0
+    assert [each.name for each in Path(path).iterdir()] == ["mockserver"]
