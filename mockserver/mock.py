@@ -37,7 +37,7 @@ class Mock:
             stack.callback(self.database.close)
             self.run = self.database.run
             self.blobs = Blobs(self.directory, self.database)
-            self.journal = Journal()
+            self.journal = Journal(settings.journal_entries, settings.journal_bytes)
             self.worlds = Worlds(
                 self.database,
                 self.blobs,

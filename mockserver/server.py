@@ -130,6 +130,10 @@ class _Connection:
         self._protocol = protocol
         self._cycle = cycle
 
+    @property
+    def gone(self) -> bool:
+        return self._cycle.disconnected
+
     def close(self) -> None:
         self._cycle.disconnected = True  # uvicorn sends nothing further, and misses nothing
         self._protocol.transport.close()

@@ -84,13 +84,15 @@ class Settings:
     profile: str = _setting("default", f"What to let in: {' or '.join(PROFILES)}.", one_of(*PROFILES), shown="default")
     max_upload: int = _setting(512 << 20, "Largest file that can be uploaded.", size, shown="512MB")
     max_body: int = _setting(80 << 20, "Largest JSON body; inline skills may take 67 MB each.", size, shown="80MB")
-    max_import: int = _setting(
-        4 << 30, "Largest archive that can be imported, packed or unpacked.", size, shown="4GB"
-    )
+    max_import: int = _setting(4 << 30, "Largest archive that can be imported, packed or unpacked.", size, shown="4GB")
     max_worlds: int = _setting(10_000, "How many worlds may exist at once.", count, shown="10000")
     world_ttl: float | None = _setting(
         None, "Retire worlds unused for so long, or never; 1h where the data are temporary.", lifetime
     )
+    journal_entries: int = _setting(
+        10_000, "How many exchanges the journals of all worlds remember.", count, shown="10000"
+    )
+    journal_bytes: int = _setting(8 << 20, "How many bytes of headers and bodies they keep.", size, shown="8MB")
     control_token: str | None = _setting(None, "Token that the control plane asks for.", key)
     control_open: bool = _setting(False, "Open the control plane to the network without a token.", switch)
     allow_host: tuple[str, ...] = _setting((), "Host name under which the control plane answers too.", many=True)

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 RINGS: tuple[tuple[str, ...], ...] = (
     ("mockserver", "clock", "ids", "errors", "schema", "profiles", "settings"),
     ("tables", "database", "copies", "blobs", "faults", "journal"),
-    ("paging", "worlds", "files", "containers", "staging"),
+    ("paging", "worlds", "files", "containers", "staging", "verdict"),
     ("sources", "archive", "seeds", "mock"),
     (
         "api",

@@ -22,6 +22,7 @@ from mockserver.api.exchange import Exchange, described
 from mockserver.blobs import Blobs, Draft, Writer
 from mockserver.errors import APIError
 from mockserver.files import NewFile
+from mockserver.journal import NOTHING_SENT, body_sent, form_sent
 from mockserver.schema import CreateContainerFile
 
 M = TypeVar("M", bound=BaseModel)
@@ -104,7 +105,9 @@ async def _whole(exchange: Exchange, limit: int) -> bytes:
         parts += chunk
         if len(parts) > limit:
             raise errors.BODY_TOO_LARGE(limit=limit)
-    return bytes(parts)
+    body = bytes(parts)
+    exchange.sent = await body_sent(body)
+    return body
 
 
 def _validated(model: type[M], values: dict[str, Any]) -> M:
@@ -175,6 +178,8 @@ async def read_form(exchange: Exchange, blobs: Blobs, blake2b: bool) -> AsyncIte
         try:
             yield await form.read(options.get(b"boundary", b""))
         finally:
+            if exchange.sent is NOTHING_SENT:
+                form.tell()
             await form.discard()
     elif kind in (b"", b"application/json") and not exchange.files_api:
         body = await _whole(exchange, MAX_FIELD_BYTES)
@@ -219,7 +224,13 @@ class _Form:
         if not self._ended:
             raise errors.NOT_MULTIPART(why="The body ends before its closing boundary.")
         draft = await self._file.finish() if self._file else None
+        self.tell()
         return NewFile(draft, self._filename, self._fields)
+
+    def tell(self) -> None:
+        """The journal hears of what came, whole or not; the hash is the blob's."""
+        size, digest = (self._file.size, self._file.digest) if self._file else (0, "")
+        self._exchange.sent = form_sent(self._fields, self._filename, size, digest)
 
     async def discard(self) -> None:
         if self._file:
@@ -303,13 +314,18 @@ class _Sink:
         self._draft = draft
         self._writer = writer
         self._limit = limit
-        self._size = 0
+        self.size = 0
         self._block = bytearray()
         self._writing: asyncio.Future[None] | None = None
 
+    @property
+    def digest(self) -> str:
+        """The SHA-256, empty until it has finished."""
+        return self._draft.digest
+
     def take(self, data: bytes) -> None:
-        self._size += len(data)
-        if self._size > self._limit:
+        self.size += len(data)
+        if self.size > self._limit:
             raise errors.FILE_TOO_LARGE(limit=self._limit)
         self._block += data
 

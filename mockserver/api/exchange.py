@@ -17,7 +17,8 @@ from mockserver import errors, ids
 from mockserver.clock import stopwatch
 from mockserver.errors import APIError
 from mockserver.faults import Effect
-from mockserver.schema import Content
+from mockserver.journal import MAX_BODY, NOTHING_SENT, Log, Noted, Sent
+from mockserver.schema import ContainerFileList, ContainerList, Content, FileList
 from mockserver.worlds import Call
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ _CORS: Headers = [
         b"x-request-id, openai-processing-ms, openai-version, content-disposition, retry-after, x-mock-warning",
     ),
 ]
+_LISTS = (ContainerList, ContainerFileList, FileList)
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
@@ -62,10 +64,17 @@ class Exchange:
         "fault",
         "files_api",
         "headers",
+        "log",
         "mock",
+        "number",
+        "operation",
+        "page",
         "request_id",
         "scope",
+        "sent",
         "started",
+        "status",
+        "told",
         "world",
     )
 
@@ -87,6 +96,18 @@ class Exchange:
         self.complete = False
         """Whether the request's body has been read to its end."""
         self.answered = False
+        self.operation: str | None = None
+        """The operation's id; None where no route matched."""
+        self.log: Log | None = None
+        """Where it will be recorded; set with the operation."""
+        self.number: int | None = None
+        """In the journal, once it was told."""
+        self.sent: Sent = NOTHING_SENT
+        """The request's body, as the journal will show it."""
+        self.status: int | None = None
+        self.told: Headers = []
+        """Status and headers of the answer, once it was started."""
+        self.page: tuple[bool, str | None, str | None] | None = None
         self._receive = receive
         self._send = send
 
@@ -106,7 +127,10 @@ class Exchange:
 
     async def answer(self, resource: BaseModel) -> None:
         body = self._ended(to_json(resource, indent=2))
+        if isinstance(resource, _LISTS):
+            self.page = resource.has_more, resource.first_id, resource.last_id
         await self._start(200, [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))])
+        self.record(body)
         await self._send({"type": "http.response.body", "body": body})
 
     async def refuse(self, error: APIError) -> None:
@@ -122,6 +146,7 @@ class Exchange:
         if unread:
             headers.append((b"connection", b"close"))
         await self._start(status, headers)
+        self.record(body)
         await self._send({"type": "http.response.body", "body": body, "more_body": unread})
         if unread:
             await self._drain()
@@ -149,6 +174,7 @@ class Exchange:
             await self._start(status, headers)
             if self.scope["method"] == "HEAD":
                 start = stop
+            left, connection = stop - start, self.scope.get("mockserver.connection")
             file.seek(start)
             while start < stop:
                 # From the page cache a piece takes some 50 µs, less than handing it to a thread.
@@ -156,8 +182,61 @@ class Exchange:
                 if not piece:
                     raise OSError(f"{file.name} is shorter than it was")
                 start += len(piece)
+                if connection and connection.gone:
+                    raise ClientGone
+                if start >= stop:
+                    self.record(left)
                 await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+            self.record(left)
             await self._send({"type": "http.response.body", "body": b""})
+
+    def record(self, answer: bytes | int | None, aborted: bool = False) -> None:
+        """Tell the journal, once: before the client can have the whole answer and ask what is in it.
+
+        Not what comes without a valid key, or names a world that there isn't.
+        """
+        if self.number is not None or not self.world:
+            return
+        scope, call, effect, journal = self.scope, self.call, self.effect, self.mock.journal
+        if call is None or self.log is None:
+            try:
+                clock = self.mock.worlds.find(self.world).clock
+            except APIError:
+                return
+            self.log = journal.open(self.world)
+        else:
+            clock = call.entered.clock
+        duration = stopwatch() - self.started
+        noted = Noted(
+            self.request_id,
+            self.world,
+            self.operation,
+            scope["method"],
+            scope["raw_path"],
+            scope["path"],
+            scope["query_string"],
+            clock,
+            self.mock.wall.now() - duration,
+            duration,
+            self.status,
+            scope["headers"],
+            self.told,
+            self.sent,
+            len(answer) if isinstance(answer, bytes) and len(answer) > MAX_BODY else answer,
+            call.touched if call else (),
+            self.fault,
+            effect is not None and (effect.answers or effect.lists or effect.rate_limit is not None),
+            self.page,
+            aborted,
+        )
+        self.number = journal.record(self.log, noted)
+
+    def abandon(self) -> None:
+        """The answer didn't come to its end, or there was none."""
+        if self.number is None:
+            self.record(None, aborted=True)
+        elif self.log:
+            self.mock.journal.abort(self.log, self.number)
 
     async def preflight(self) -> None:
         """The answer to a browser's question whether its page may call the API: any page may."""
@@ -182,7 +261,7 @@ class Exchange:
         if self.extra:
             replaced = {name for name, _ in self.extra}
             headers = [header for header in headers if header[0] not in replaced] + self.extra
-        self.answered = True
+        self.answered, self.status, self.told = True, status, headers
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def _drain(self) -> None:

@@ -43,9 +43,20 @@ class Front:
             return
         exchange = scope["mockserver"] = Exchange(self._mock, scope, receive, send)
         try:
-            await self._handle(exchange, scope, send)
+            await self._answer(exchange, scope, send)
         except ClientGone:
             log.debug("%s %s: the client left", scope["method"], scope["path"])
+            exchange.abandon()
+        except BaseException:
+            exchange.abandon()
+            raise
+        self._log_warnings(exchange)
+
+    async def _answer(self, exchange: Exchange, scope: Scope, send: Send) -> None:
+        try:
+            await self._handle(exchange, scope, send)
+        except ClientGone:
+            raise
         except APIError as error:
             await exchange.refuse(error)
         except Exception:
@@ -53,7 +64,6 @@ class Front:
             if exchange.answered:
                 raise  # too late for an answer: uvicorn closes the connection
             await exchange.refuse(errors.SERVER_ERROR())
-        self._log_warnings(exchange)
 
     async def _handle(self, exchange: Exchange, scope: Scope, send: Send) -> None:
         if scope["method"] == "OPTIONS" and b"access-control-request-method" in exchange.headers:

@@ -61,6 +61,7 @@ class Operation(APIRoute):
             raise _wrong_method(scope, self.path)
         exchange.files_api = self.files_api
         exchange.call = await exchange.mock.worlds.call(exchange.world)
+        exchange.operation, exchange.log = self._operation, exchange.mock.journal.open(exchange.world)
         if (exchange.call.entered.faults or FAULT_HEADER in exchange.headers) and await broken(
             exchange, self._operation
         ):
