@@ -30,6 +30,10 @@ _used = Statement(
 )
 
 
+BATCH = 500
+"""Blobs removed under one lock while others wait for it."""
+
+
 @dataclass(slots=True)
 class Draft:
     """Bytes on their way in. `blake2b` (of 16 bytes, in hexadecimal) only where it was asked for."""
@@ -123,10 +127,22 @@ class Blobs:
         if self._held or not self._dropped:
             return
         with suppress(Busy), self._database.transaction() as tx:
-            for digest in self._dropped:
-                if not self._in_use(tx, digest):
-                    self._path(digest).unlink(missing_ok=True)
-            self._dropped.clear()
+            self._release(tx, len(self._dropped))
+
+    def release_in_batches(self, database: Database) -> None:
+        """The same for many, in short transactions and in a thread."""
+        while self._dropped and not self._held:
+            with database.transaction() as tx:
+                self._release(tx, BATCH)
+
+    def _release(self, tx: Transaction, count: int) -> None:
+        some = [self._dropped.pop() for _ in range(min(count, len(self._dropped)))]
+        if self._held:  # since it was asked: what was dropped after that may be in what is being copied
+            self._dropped.update(some)
+            return
+        for digest in some:
+            if not self._in_use(tx, digest):
+                self._path(digest).unlink(missing_ok=True)
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -705,7 +705,8 @@ class Store:
 
 def _fill(scope: Scope, store: Store, placed: Placed, put: Placement) -> None:
     filler = _Filler(store, put, placed)
-    put.skip(max(chain([scope.ordinal], scope.seqs())) if put.exact else 0)
+    # Past those of an export, or the world that it is of would hand out its ids a second time.
+    put.skip(max(chain([scope.ordinal], scope.seqs())))
     for fault, _ in scope.faults:
         filler.fault(fault)
     for file, place in scope.files:

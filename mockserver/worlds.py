@@ -563,6 +563,7 @@ class Worlds:
         else:
             self._blobs.dropped(await self._database.run_bulk(copies.remove_in_batches, world))
             await self._database.run(self._write, _erase, {"of": world})
+            await self._database.run_bulk(self._blobs.release_in_batches)
         self._blobs.release()
 
     def _remove_at_once(self, world: int) -> None:

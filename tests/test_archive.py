@@ -206,6 +206,18 @@ def test_adding_keeps_what_is_there(world: World, server: MockServer, control: h
         assert len(set(made)) == 20
 
 
+def test_ids_that_were_added_are_not_handed_out_again(world: World, control: httpx2.Client) -> None:
+    world.freeze(NOON)
+    for n in range(5):
+        ok(world.http.post("/containers", json={"name": f"{n}"}))
+    data = exported(control)
+    ok(control.post("/reset?empty=true"))
+    imported(control, data, replace=False)
+    world.freeze(NOON)
+    made = [ok(world.http.post("/containers", json={"name": "new"}))["id"] for _ in range(10)]
+    assert len({each["id"] for each in ok(world.http.get("/containers"))["data"]} | set(made)) == 15
+
+
 def test_import_makes_the_world_if_there_is_none(world: World, control: httpx2.Client) -> None:
     refusal(control.get("/export"), 404, "world_not_found")
     told = imported(control, b"version: 1\ncontainers:\n  - name: from yaml\n    created_at: -5m\n")
