@@ -280,6 +280,12 @@ FAULT_EXISTS = ControlRefusal(409, "World '{world}' has a fault '{id}' already."
 TOO_MANY_FAULTS = ControlRefusal(
     400, "A world takes at most {limit} faults. Delete some.", "guess", code="too_many_faults"
 )
+EXCHANGE_NOT_FOUND = ControlRefusal(
+    404, "World '{world}' has no exchange {number} in its journal.", "guess", code="exchange_not_found"
+)
+JOURNAL_TIMEOUT = ControlRefusal(
+    408, "After {timeout} s there were {count} of {wanted} such exchanges.", "guess", code="journal_timeout"
+)
 FORBIDDEN_HOST = ControlRefusal(
     403,
     "The control plane answers only to hosts of this machine, not to '{host}'. Allow it with --allow-host.",

@@ -88,7 +88,7 @@ def form_sent(fields: Mapping[str, str], filename: str | None, size: int, digest
         shown[name] = HIDDEN if _SECRET_NAME.search(name) else value
     if filename is not None:
         shown["file"] = {"filename": filename[:MAX_NAME], "bytes": size, "sha256": digest or None}
-    return Sent(shown, MAX_BODY - max(left, 0), hash((*sorted(fields.items()), filename, size, digest)))
+    return Sent(shown, size, hash((*sorted(fields.items()), filename, size, digest)))
 
 
 def _redacted_body(body: bytes) -> bytes | None:
@@ -304,7 +304,7 @@ class Entry(NamedTuple):
         }
 
     def _request_body(self) -> dict[str, Any]:
-        if self.body_size == 0:
+        if not self.body and not self.body_size:
             return {}
         if self.body is not None:
             return {"body": self.request()}
@@ -404,7 +404,7 @@ class Entries(Sequence[Entry]):
     """Some entries that follow each other, of which the first has the number `first`. Unpacks what is asked for."""
 
     def __init__(self, first: int, packed: list[bytes]) -> None:
-        self._first = first
+        self.first = first
         self._packed = packed
 
     def __len__(self) -> int:
@@ -413,8 +413,8 @@ class Entries(Sequence[Entry]):
     def __getitem__(self, place: Any) -> Any:
         if isinstance(place, slice):
             start, stop, _ = place.indices(len(self._packed))
-            return Entries(self._first + start, self._packed[start:stop])
-        return _unpacked(self._packed[place], self._first + place % len(self._packed))
+            return Entries(self.first + start, self._packed[start:stop])
+        return _unpacked(self._packed[place], self.first + place % len(self._packed))
 
 
 def _unpacked(packed: bytes, number: int) -> Entry:
@@ -554,3 +554,34 @@ class Journal:
     def _tell(self, world: str) -> None:
         for event in self._news.get(world, ()):
             event.set()
+
+
+class Place:
+    """Where a reader of a world's journal has come to: behind the number `after`, or None for the end.
+
+    The journal itself is what a slow reader's backlog is kept in; a reader that is too slow finds the oldest gone.
+    """
+
+    def __init__(self, journal: Journal, world: str, after: int | None) -> None:
+        self._journal = journal
+        self._world = world
+        self._log = journal.log(world)
+        last = self._log.last if self._log else 0
+        self.after = last if after is None else after
+
+    def read(self, limit: int) -> tuple[bool, int, Entries]:
+        """Go on: whether the journal was cleared since, how many are gone unread, and the next ones."""
+        log = self._journal.log(self._world)
+        cleared = self._log is not None and log is not self._log
+        if cleared or (log and self.after > log.last):
+            cleared, self.after = True, 0
+        self._log = log
+        if log is None:
+            return cleared, 0, Entries(1, [])
+        if 0 < self.after < log.cleared:
+            cleared = True
+        self.after = max(self.after, log.cleared)
+        entries = self._journal.entries(self._world, self.after, limit)
+        gone = (entries.first if entries else log.last + 1) - self.after - 1
+        self.after += gone + len(entries)
+        return cleared, gone, entries

@@ -138,6 +138,11 @@ class _Connection:
         self._cycle.disconnected = True  # uvicorn sends nothing further, and misses nothing
         self._protocol.transport.close()
 
+    def abort(self) -> None:
+        """At once, whatever the client has taken of what was sent."""
+        self._cycle.disconnected = True
+        self._protocol.transport.abort()
+
     async def reset(self) -> None:
         self._cycle.disconnected = True
         transport = self._protocol.transport
@@ -173,7 +178,18 @@ def _unsent(transport: asyncio.Transport) -> int:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's, but that signals are the program's: a stop by one is a clean end, not the signal's."""
+    """uvicorn's, but that signals are the program's: a stop by one is a clean end, not the signal's.
+
+    Nor does it wait for those who wait for the journal.
+    """
+
+    def __init__(self, config: uvicorn.Config, mock: Mock) -> None:
+        super().__init__(config)
+        self._mock = mock
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._mock.journal.close()
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -206,7 +222,7 @@ def build(mock: Mock) -> _Server:
         timeout_graceful_shutdown=5,
         timeout_keep_alive=75,
     )
-    return _Server(config)
+    return _Server(config, mock)
 
 
 class MockServer(Server):

@@ -44,6 +44,7 @@ RINGS: tuple[tuple[str, ...], ...] = (
         "control.files",
         "control.containers",
         "control.archives",
+        "control.journal",
         "control.app",
     ),
     ("testing", "server", "options", "commands", "run", "cli", "__main__", "pytest_plugin"),

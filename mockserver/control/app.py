@@ -7,7 +7,7 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 
 from mockserver import __version__, errors
-from mockserver.control import archives, clocks, containers, docs, faults, files, snapshots, state, worlds
+from mockserver.control import archives, clocks, containers, docs, faults, files, journal, snapshots, state, worlds
 from mockserver.control.answers import refused
 from mockserver.control.gate import Gate
 from mockserver.errors import APIError
@@ -24,6 +24,7 @@ ROUTERS = (
     containers.router,
     files.router,
     archives.router,
+    journal.router,
 )
 
 
