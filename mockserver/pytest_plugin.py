@@ -111,7 +111,10 @@ def openai_mock(openai_mock_server: "Server", request: pytest.FixtureRequest) ->
         yield world
     if marks.get("verdict", _judging(item.config)) and item.stash.get(_passed, False):
         ignored = [*item.config.getini("mockserver_ignore"), *_listed(marks.get("ignore", ()))]
-        verdict = world.verdict(ignored)
+        try:
+            verdict = world.verdict(ignored)
+        except MockError as error:
+            _fail(f"there is no verdict: {error}")
         if not verdict.ok:
             _fail(f"The client misbehaved.\n{verdict}\nWhere it is meant to: @pytest.mark.{MARKER}(ignore=[…])")
 

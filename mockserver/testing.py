@@ -132,12 +132,12 @@ Exchanges = list[Exchange]
 
 
 class Wanted(TypedDict, total=False):
-    """Which exchanges: of an operation (`CreateContainer`), with a text anywhere in them, after a number."""
+    """Which exchanges: of operations (`CreateContainer`, `*File*`), with statuses (404, `4xx`, `400-409`),
+    with a text anywhere in them, after a number. Several are a list."""
 
-    operation: str
-    method: str
-    path: str
-    status: int
+    operation: str | Sequence[str]
+    method: str | Sequence[str]
+    status: int | str | Sequence[int | str]
     text: str
     after: int
 
@@ -607,9 +607,8 @@ class Journal:
 
     def last(self, count: int = 20) -> Exchanges:
         """The newest ones, oldest first."""
-        page = self._world.call("GET", "journal?limit=1")
-        oldest = page["data"][0]["number"] if page["data"] else 0
-        return self.filter(after=max(oldest + page["total"] - 1 - count, 0))  # numbers have no gaps
+        told: Exchanges = self._world.call("GET", f"journal?last={count}")["data"]
+        return told
 
     def count(self, **wanted: Unpack[Wanted]) -> int:
         told: int = self._world.call("GET", f"journal/count{_query(**wanted)}")["count"]
@@ -703,8 +702,16 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _query(**values: Any) -> str:
-    given = {name: str(value).lower() if value is True else value for name, value in values.items() if value}
+    """What is not given, empty or false is left out; several values are separated by commas."""
+    given = {name: _written(value) for name, value in values.items() if value or value == 0}
+    given = {name: text for name, text in given.items() if text}
     return f"?{urlencode(given)}" if given else ""
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else ""
+    return ",".join(map(str, value)) if isinstance(value, list | tuple | set) else str(value)
 
 
 def _json(body: Any) -> bytes:
