@@ -184,19 +184,24 @@ def _reached(where: str, url: str) -> Iterator["Server"]:
 def _started(config: pytest.Config, settings: Mapping[str, Any]) -> Iterator["Server"]:
     from dataclasses import fields
 
-    from mockserver.server import CannotBind, MockServer
     from mockserver.settings import Settings
-    from mockserver.sources import SeedError
 
     parse = {each.name: each.metadata["parse"] for each in fields(Settings)}
     options = {"seed": tuple(config.getini("mockserver_seed")), "profile": _profile(config) or "default", **settings}
     if unknown := sorted(options.keys() - parse.keys()):
         _fail(f"openai_mock_settings: there is no setting {', '.join(unknown)}, but {', '.join(parse)}")
+    try:
+        given = {name: _parsed(parse[name], value) for name, value in options.items()}
+    except ValueError as error:
+        _fail(f"the mock server can't start: {error}")
+
+    from mockserver.server import CannotBind, MockServer  # these load the framework, which takes a second
+    from mockserver.sources import SeedError
+
     with ExitStack() as stack:
         try:
-            given = {name: _parsed(parse[name], value) for name, value in options.items()}
             server = stack.enter_context(MockServer(**given))
-        except (SeedError, CannotBind, ValueError) as error:
+        except (SeedError, CannotBind) as error:
             _fail(f"the mock server can't start: {error}")
         yield server
 

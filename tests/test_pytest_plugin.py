@@ -287,7 +287,9 @@ def test_is_always_judged(openai_mock):
 """
 
 
-def test_a_client_that_misbehaves_fails_its_test(pytester: pytest.Pytester, run: Run, server: MockServer) -> None:
+def test_a_client_that_misbehaves_fails_its_test(
+    pytester: pytest.Pytester, run: Run, server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = "container-never-deleted"
     pytester.makepyfile(application=APPLICATION, test_it=VERDICT.replace("NAME", repr(name)))
     result = run("--mockserver-verdict")
@@ -302,6 +304,7 @@ def test_a_client_that_misbehaves_fails_its_test(pytester: pytest.Pytester, run:
             r".* ERROR at teardown of test_is_always_judged .*",
         ]
     )
+    monkeypatch.setenv("MOCKSERVER_URL", server.url)  # a server of their own takes a second to load
     run().assert_outcomes(passed=5, failed=1, errors=1)
     pytester.makeini(f"[pytest]\nmockserver_verdict = true\nmockserver_ignore = {name}")
     run().assert_outcomes(passed=5, failed=1)
@@ -319,10 +322,10 @@ MISTAKES = {
 }
 
 
-def test_a_mark_that_can_not_be_is_told_in_a_line(pytester: pytest.Pytester, run: Run) -> None:
+def test_a_mark_that_can_not_be_is_told_in_a_line(pytester: pytest.Pytester, run: Run, server: MockServer) -> None:
     tests = "\n".join(f"{mark}\ndef test_{number}(): ..." for number, mark in enumerate(MISTAKES))
     pytester.makepyfile(f"import pytest\n{tests}")
-    result = run("--tb=short")
+    result = run("--tb=short", f"--mockserver-url={server.url}")
     result.assert_outcomes(errors=len(MISTAKES))
     result.stdout.fnmatch_lines(list(MISTAKES.values()))
     assert "Traceback" not in result.stdout.str()
@@ -429,10 +432,10 @@ def test_unused_it_does_nothing(pytester: pytest.Pytester, run: Run) -> None:
 
 
 def test_it_explains_itself(run: Run) -> None:
-    marks = run("--markers").stdout.str()
-    assert all(f"{name}=…" in marks for name in pytest_plugin.MARKS)
-    fixtures = run("--fixtures").stdout
-    fixtures.fnmatch_lines(["openai_mock_server * -- *", "openai_mock -- *"])
+    told = run("--markers").stdout.str() + run("--fixtures").stdout.str()
+    assert all(f"{name}=…" in told for name in pytest_plugin.MARKS)
+    assert re.search(r"^openai_mock_server .* -- .*pytest_plugin", told, re.MULTILINE)
+    assert re.search(r"^openai_mock -- .*pytest_plugin", told, re.MULTILINE)
     help = run("--help").stdout.str()
     assert "--mockserver-url=URL" in help
     assert "--mockserver-verdict" in help
