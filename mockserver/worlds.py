@@ -262,6 +262,8 @@ class Worlds:
         if not NAME.fullmatch(name):
             raise errors.BAD_WORLD_NAME(name=name[:80])
         async with self._lock(name):
+            if not _by_name.first(self._database.snapshot, name=name):
+                await self._make_room(name)
             return await self._make(lambda read: self._from_template(read, name, empty), name)
 
     async def delete(self, name: str) -> None:

@@ -125,6 +125,7 @@ def test_at_the_cap_idle_worlds_make_room() -> None:
             with World(server, name) as world:
                 make(world, "box")
         last = World(server, "c")
+        refusal(httpx2.post(f"{server.url}/_mock/worlds/c/reset"), 429, "too_many_worlds")
         refusal(last.http.get("/containers"), 429, "too_many_worlds")
         server.mock.worlds._used["a"] -= 601  # in place of waiting for ten minutes
         make(last, "box")
