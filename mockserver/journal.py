@@ -85,7 +85,7 @@ def form_sent(fields: Mapping[str, str], filename: str | None, size: int, digest
         if left < 0:
             shown[HIDDEN] = f"{len(fields) - len(shown)} fields more"
             break
-        shown[name] = HIDDEN if _SECRET_NAME.search(name) else value
+        shown[name] = HIDDEN if _SECRET_NAME.search(name) else _redacted_text(value)
     if filename is not None:
         shown["file"] = {"filename": filename[:MAX_NAME], "bytes": size, "sha256": digest or None}
     return Sent(shown, size, hash((*sorted(fields.items()), filename, size, digest)))
@@ -566,6 +566,7 @@ class Place:
         self._journal = journal
         self._world = world
         self._log = journal.log(world)
+        self._cleared = self._log.cleared if self._log else 0
         last = self._log.last if self._log else 0
         self.after = last if after is None else after
 
@@ -574,12 +575,12 @@ class Place:
         log = self._journal.log(self._world)
         cleared = self._log is not None and log is not self._log
         if cleared or (log and self.after > log.last):
-            cleared, self.after = True, 0
+            cleared, self.after, self._cleared = True, 0, 0
         self._log = log
         if log is None:
             return cleared, 0, Entries(1, [])
-        if 0 < self.after < log.cleared:
-            cleared = True
+        cleared = cleared or log.cleared > self._cleared or 0 < self.after < log.cleared
+        self._cleared = log.cleared
         self.after = max(self.after, log.cleared)
         entries = self._journal.entries(self._world, self.after, limit)
         gone = (entries.first if entries else log.last + 1) - self.after - 1

@@ -132,7 +132,7 @@ class _Connection:
 
     @property
     def gone(self) -> bool:
-        return self._cycle.disconnected
+        return self._cycle.disconnected or self._protocol.transport.is_closing()
 
     def close(self) -> None:
         self._cycle.disconnected = True  # uvicorn sends nothing further, and misses nothing

@@ -6,10 +6,12 @@ each rule says what it takes for innocent. Nothing is asked of anybody: entries 
 
 import hashlib
 import re
-from collections import defaultdict
+from bisect import bisect_left, bisect_right
+from collections import defaultdict, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from itertools import islice
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -22,6 +24,8 @@ EARLY = 0.05
 """Seconds by which timers may be early, or 2% of the wait."""
 COPIES = 3
 """So many uploads of the same bytes are too many."""
+LOOK_BACK = 200
+"""How many earlier exchanges on the same files are searched for what a client was told of one."""
 
 _RETRYABLE = {408, 409, 429}
 _UPLOADS = {"CreateFile", "CreateContainerFile"}
@@ -46,7 +50,7 @@ Proof = tuple[str, Iterable[Entry]]
 
 def judge(entries: Sequence[Entry], running: Container[str], ignore: Container[str] = ()) -> list[Finding]:
     """What is wrong in a world's journal; `running` are the ids of those of its containers that run now."""
-    history = History(sorted(entries, key=lambda entry: entry.wall), running)
+    history = History(entries, running)
     return [
         Finding(name, message, sorted({entry.number for entry in proof}))
         for name, rule in FINDINGS.items()
@@ -66,12 +70,17 @@ def created_containers(entries: Iterable[Entry]) -> dict[str, Entry]:
     }
 
 
-@dataclass(slots=True)
 class History:
     """Exchanges in the order in which they began."""
 
-    entries: list[Entry]
-    running: Container[str]
+    def __init__(self, entries: Iterable[Entry], running: Container[str]) -> None:
+        self.entries = sorted(entries, key=lambda entry: entry.wall)
+        self.running = running
+        self._changes = [entry.wall for entry in self.entries if entry.touched]
+
+    def changed(self, after: float, until: float) -> bool:
+        """Whether an exchange that began in that time changed something."""
+        return bisect_right(self._changes, after) < bisect_left(self._changes, until)
 
     def of(self, *operations: str) -> Iterator[Entry]:
         return (entry for entry in self.entries if entry.operation in operations)
@@ -113,40 +122,40 @@ def _use_after_expiry(history: History) -> Iterator[Proof]:
 
 
 def _paging_stopped(history: History) -> Iterator[Proof]:
-    """The last page that was asked of a list has `has_more`, and nobody went on; with a cursor, or no `limit`.
+    """The last page that was taken of a list has `has_more`, and the next one was never asked for, where a cursor
+    had been used before, or no `limit` was given.
 
-    Innocent: a first page with an explicit `limit`; having come to the end of that list since, or before an
-    answer that a fault made up; having used some objects of that page, but not all: a search that found.
+    Innocent: a first page with an explicit `limit`; having come to the end of that list since; pages that a fault
+    made up; having used some objects of that page, but not all of several: a search that found.
     """
-    lists: dict[str, list[Entry]] = defaultdict(list)
-    for entry in history.of(*_LISTS):
-        lists[entry.route].append(entry)
-    for pages in lists.values():
-        last = pages[-1]
-        if last.page is None or not last.page[0] or last.made_up or last.aborted:
-            continue
-        query = parse_qs(last.query)
-        if not {"after", "before"} & query.keys() and "limit" in query:
-            continue
-        if not _found_something(last, history):
-            proof = [page for page in pages if page.page and page.page[2] in query.get("after", [])]
-            yield f"{last.path} said that there is more, and nobody asked for it", [*proof[-1:], last]
+    stopped: dict[tuple[str, ...], Entry] = {}
+    for page in history.of(*_LISTS):
+        query = parse_qs(page.query)
+        cursors = {*query.get("after", []), *query.get("before", [])}
+        walk = (page.route, *(f"{key}={query[key]}" for key in sorted(query.keys() & {"name", "purpose"})))
+        if page.page is None or page.made_up or page.aborted:
+            if walk in stopped and cursors & {*(stopped[walk].page or ())}:
+                del stopped[walk]
+        elif not page.page[0]:
+            stopped.pop(walk, None)
+        elif cursors or "limit" not in query:
+            stopped[walk] = page
+    for page in stopped.values():
+        if not _found_something(page, history):
+            yield f"{page.path} said that there is more, and nobody asked for it", [page]
 
 
 def _retry_after_ignored(history: History) -> Iterator[Proof]:
-    """The same request came again sooner than the `Retry-After` of its refusal had asked for.
+    """The same request came again sooner than the `Retry-After` of its refusal had asked for, by the machine's clock
+    and by the world's.
 
-    The wait counts by the machine's or by the world's clock, whichever went further. Innocent: another
-    request; requests that were under way together.
+    Innocent: another request; requests that were under way together.
     """
     for group in history.repeated():
-        for number, refused in enumerate(group):
+        for refused, again in _pairs(group):
             asked = _retry_after(refused)
-            again = next((entry for entry in group[number + 1 :] if entry.wall >= refused.ended), None)
-            if asked is None or again is None:
-                continue
             waited = max(again.wall - refused.ended, again.at - refused.ended_at)
-            if waited < asked - max(EARLY, asked * 0.02):
+            if asked is not None and waited < asked - max(EARLY, asked * 0.02):
                 message = f"{_line(refused)} was to be retried after {asked:g} s and was after {max(waited, 0):.3g} s"
                 yield message, [refused, again]
 
@@ -154,21 +163,17 @@ def _retry_after_ignored(history: History) -> Iterator[Proof]:
 def _retried_what_cannot_be_retried(history: History) -> Iterator[Proof]:
     """The same request came again within 30 s of a 4xx other than 408, 409 and 429, or of `x-should-retry: false`.
 
-    Innocent: something was changed in between; it succeeded in the end though no fault was in the way, so that it
-    was waited for; `x-should-retry: true`; requests that were under way together.
+    Innocent: something was changed in between; it succeeded in the end, and no fault had been in its way, so that
+    it was waited for; `x-should-retry: true`; requests that were under way together.
     """
     for group in history.repeated():
         proof: list[Entry] = []
-        for number, refused in enumerate(group):
-            if not _final(refused):
-                continue
-            later = [entry for entry in group[number + 1 :] if entry.wall >= refused.ended]
-            again = later[0] if later else None
-            if again is None or again.wall - refused.ended > SOON or _changed_between(refused, again, history):
-                continue
-            if not refused.made_up and any(_succeeded(entry) for entry in later):
-                continue
-            proof += [refused, again]
+        last_success = max((entry.wall for entry in group if _succeeded(entry)), default=0.0)
+        for refused, again in _pairs(group):
+            waited_for = last_success >= again.wall and not refused.made_up
+            soon = again.wall - refused.ended <= SOON and not history.changed(refused.wall, again.wall)
+            if _final(refused) and soon and not waited_for:
+                proof += [refused, again]
         if proof:
             yield f"{_line(proof[0])} was refused with {proof[0].status} and sent again as it was", proof
 
@@ -192,45 +197,50 @@ def _wrong_id_kind(history: History) -> Iterator[Proof]:
 def _same_bytes_uploaded_again(history: History) -> Iterator[Proof]:
     """The same bytes were uploaded three times or more to one container, or to the Files API for one purpose.
 
-    Innocent: empty files; uploads that were refused; copies that were deleted before the next one, or expired.
+    Innocent: empty files; uploads that were refused; copies that were deleted, or had expired, before the next one.
     """
-    there: dict[tuple[str, ...], list[tuple[str, Entry]]] = defaultdict(list)
+    there: dict[tuple[str, ...], dict[str, Entry]] = defaultdict(dict)
+    places: dict[str, tuple[str, ...]] = {}
     proven: dict[tuple[str, ...], list[Entry]] = {}
     for entry in history.entries:
-        gone = {id for change, id in entry.touched if change == "deleted"}
-        for copies in there.values() if gone else ():
-            copies[:] = [copy for copy in copies if copy[0] not in gone]
-        if (upload := _upload(entry)) is None or not _succeeded(entry) or not upload["bytes"]:
+        for change, id in entry.touched:
+            if change == "deleted" and id in places:
+                there[places[id]].pop(id, None)
+        upload = _upload(entry)
+        if upload is None or not _succeeded(entry) or not upload["bytes"]:
             continue
-        key = (entry.ids.get("container_id", ""), _purpose(entry), upload["sha256"])
-        there[key] = [copy for copy in there[key] if not _expired(copy[1], entry.at)]
-        there[key] += [(id, entry) for change, id in entry.touched if change == "created"]
+        key = (entry.ids.get("container_id", ""), upload["sha256"], _purpose(entry))
+        there[key] = {id: copy for id, copy in there[key].items() if not _expired(copy, entry.at)}
+        for change, id in entry.touched:
+            if change == "created":
+                there[key][id], places[id] = entry, key
         if len(there[key]) >= COPIES:
-            proven[key] = [copy for _, copy in there[key]]
+            proven[key] = list(there[key].values())
     for (container, *_), uploads in proven.items():
-        place = container or "the Files API"
-        yield f"the same bytes were uploaded {len(uploads)} times to {place}", uploads
+        yield f"the same bytes were uploaded {len(uploads)} times to {container or 'the Files API'}", uploads
 
 
 def _error_body_as_content(history: History) -> Iterator[Proof]:
-    """The body of an error, answered where content was asked for, was uploaded as a file; or content was asked of
-    a file, and refused with 404, after a full listing of its files, or a 404 on retrieving it, had said it is gone.
+    """The body of an error, answered where content was asked for, was uploaded as a file; or content was asked for
+    and refused with 404 after a listing of all files, or a 404 on retrieving that one, had said that it is gone.
 
-    Innocent: a 404 on content without such notice; a listing that was not to the end.
+    Innocent: a 404 on content without such notice; a listing that didn't show all.
     """
     bodies: dict[str, Entry] = {}
+    told: dict[str, list[Entry]] = defaultdict(list)
+    looks: dict[str, deque[Entry]] = defaultdict(lambda: deque(maxlen=LOOK_BACK))
     for entry in history.entries:
         upload = _upload(entry)
         if upload and (origin := bodies.get(upload["sha256"])):
             yield f"the error that {_line(origin)} was answered with was uploaded as a file", [origin, entry]
+        known = looks[entry.ids.get("container_id", "")]
         if entry.operation in _CONTENTS and (entry.status or 0) >= 400 and isinstance(entry.answer, bytes):
             for body in {entry.answer, entry.answer.rstrip()} - {b""}:
                 bodies[hashlib.sha256(body).hexdigest()] = entry
-    told: dict[str, list[Entry]] = defaultdict(list)
-    for number, entry in enumerate(history.entries):
-        missed = entry.operation in _CONTENTS and entry.status == 404 and entry.method == "GET" and not entry.made_up
-        if missed and (notice := _told_gone(entry, history.entries[:number])):
-            told[entry.route] += [notice, entry]
+            if entry.status == 404 and not entry.made_up and (notice := _told_gone(entry, known)):
+                told[entry.route] += [notice, entry]
+        elif entry.operation in _LOOKS or entry.touched:
+            known.append(entry)
     for route, proof in told.items():
         yield f"{route} was asked for after the client had been told that this file is gone", proof
 
@@ -272,8 +282,13 @@ def _final(entry: Entry) -> bool:
     return entry.status < 500 and entry.status not in _RETRYABLE
 
 
-def _changed_between(one: Entry, other: Entry, history: History) -> bool:
-    return any(entry.touched and one.wall <= entry.wall <= other.wall for entry in history.entries)
+def _pairs(group: Sequence[Entry]) -> Iterator[tuple[Entry, Entry]]:
+    """Each exchange with the first one that began after its end."""
+    for number, one in enumerate(group):
+        for other in islice(group, number + 1, None):
+            if other.wall >= one.ended:
+                yield one, other
+                break
 
 
 def _retry_after(entry: Entry) -> float | None:
@@ -295,36 +310,37 @@ def _retry_after(entry: Entry) -> float | None:
 
 
 def _found_something(page: Entry, history: History) -> bool:
-    """Whether some, but not all, of a page's objects were used after it."""
+    """Whether objects of a page were used after it, but not each of several."""
+    kind = {"ListContainers": "cntr", "ListContainerFiles": "cfile"}.get(page.operation or "", "file")
+    later = islice(history.entries, bisect_right(history.entries, page.ended, key=lambda entry: entry.wall), None)
+    used = {id for entry in later for id, _ in _ids_given(entry) if _kind(id) == kind}
     shown = _listed(page)
-    if not shown:
-        return False
-    used = {id for entry in history.entries if entry.wall >= page.ended for id, _ in _ids_given(entry)}
-    return bool(shown & used) and not shown <= used
+    if shown is None:
+        return bool(used)  # it was too large to be kept
+    return bool(shown & used) and (len(shown) == 1 or not shown <= used)
 
 
-def _listed(page: Entry) -> set[str]:
+def _listed(page: Entry) -> set[str] | None:
     body = page.response()
     data = body.get("data") if isinstance(body, dict) else None
-    return {each["id"] for each in data if isinstance(each, dict) and "id" in each} if isinstance(data, list) else set()
+    return {each["id"] for each in data if isinstance(each, dict) and "id" in each} if isinstance(data, list) else None
 
 
-def _told_gone(content: Entry, before: Sequence[Entry]) -> Entry | None:
+def _told_gone(content: Entry, known: deque[Entry]) -> Entry | None:
     """The answer that said so, if it is the latest that says anything of this file."""
-    container, file = content.ids.get("container_id"), content.ids.get("file_id", "")
-    for entry in reversed(before):
+    file = content.ids.get("file_id", "")
+    for entry in reversed(known):
         if entry.ended > content.wall or entry.made_up or entry.aborted:
             continue
-        if any(id == file for change, id in entry.touched if change == "created"):
+        if ("created", file) in entry.touched:
             return None
-        if entry.operation not in _LOOKS or entry.ids.get("container_id") != container:
-            continue
         if entry.operation in _LISTS:
-            if entry.status != 200 or (file in _listed(entry)):
+            shown = _listed(entry)
+            if shown is not None and file in shown:
                 return None
-            if isinstance(entry.answer, bytes) and _is_whole(entry):
+            if shown is not None and _is_whole(entry):
                 return entry
-        elif entry.ids.get("file_id") == file:
+        elif entry.operation in _LOOKS and entry.ids.get("file_id") == file:
             return entry if entry.status == 404 else None
     return None
 

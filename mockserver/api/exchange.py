@@ -183,6 +183,7 @@ class Exchange:
                     raise OSError(f"{file.name} is shorter than it was")
                 start += len(piece)
                 if connection and connection.gone:
+                    connection.close()
                     raise ClientGone
                 if start >= stop:
                     self.record(left)
