@@ -1,5 +1,6 @@
 """The manual: what it says can be checked, and is."""
 
+import inspect
 import os
 import re
 import shutil
@@ -12,12 +13,13 @@ from itertools import takewhile
 from pathlib import Path
 
 import click
+import httpx2
 import pytest
 import yaml
 from conftest import World
 from pydantic import BaseModel
 
-from mockserver import cli, errors, faults, options, profiles, pytest_plugin, testing
+from mockserver import cli, errors, faults, options, profiles, pytest_plugin, testing, verdict
 from mockserver.control.app import create_control
 from mockserver.seeds import read_seeds
 from mockserver.server import MockServer
@@ -197,6 +199,23 @@ def test_what_pytest_takes_is_all_there() -> None:
     world = testing.MockWorld(testing.Server("http://localhost"), "name")
     assert told
     assert set(told) <= set(dir(world))
+
+
+def test_the_findings_are_all_there_with_what_proves_them() -> None:
+    expected = []
+    for name, rule in verdict.FINDINGS.items():
+        proof, innocent = (" ".join(part.split()) for part in inspect.getdoc(rule).split("Innocent: "))
+        expected.append([f"`{name}`", proof, innocent])
+    table = "\n".join(f"| {' | '.join(row)} |" for row in expected)
+    assert rows(section("Verdict"), "finding") == expected, f"the table should be:\n{table}"
+
+
+def test_the_journals_tour_works(server: MockServer) -> None:
+    (script,) = blocks(section("Journal"), "sh")
+    httpx2.post(f"{server.url}/_mock/worlds/demo/reset").raise_for_status()
+    script = script.replace("http://localhost:8080", server.url).replace("curl -s", "curl -sf")
+    done = subprocess.run(["bash", "-ec", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_seed_that_it_shows_is_the_shipped_one() -> None:
