@@ -29,9 +29,9 @@ ANSWER_SECONDS = 60.0
 """How long a usual answer may take; those that move contents or wait may take any time."""
 
 REMEDIES = {
-    "world_not_found": "See those there are with: mockserver world list",
-    "snapshot_not_found": "See those there are with: mockserver snapshot list",
-    "fault_not_found": "See those there are with: mockserver fault list",
+    "world_not_found": "Its first use makes it; those there are: mockserver world list",
+    "snapshot_not_found": "Those there are: mockserver snapshot list",
+    "fault_not_found": "Those there are: mockserver fault list",
     "wrong_token": "Here: --token, or MOCKSERVER_CONTROL_TOKEN.",
 }
 """What to do about a refusal, by its code, where its message doesn't say it in terms of commands."""
@@ -732,6 +732,158 @@ def _told_faults(rules: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     return table(["FAULT", "MATCHED", "FIRED", "HOW OFTEN", "WHERE", "WHAT"], rows, "There are no faults.")
 
 
+# The journal
+
+
+@click.group()
+def journal() -> None:
+    """What was asked of a world, and what it answered."""
+
+
+FILTERS = (
+    click.option("--operation", metavar="NAMES", help="Of these operations: CreateContainer, Delete*."),
+    click.option("--method", metavar="METHODS", help="Of these methods: POST,DELETE."),
+    click.option("--status", metavar="STATUS", help="With these: 404, 4xx, 400-409."),
+    click.option("--text", metavar="TEXT", help="With this in path, query, headers, bodies or ids."),
+    click.option("--after", type=int, metavar="NUMBER", help="Behind this one."),
+)
+
+
+@journal.command("list")
+@_all_of(
+    *FILTERS,
+    click.option("--last", type=int, metavar="N", help="The newest so many; 20 unless --after or --limit is given."),
+    click.option("--limit", type=int, metavar="N", help="The oldest so many."),
+)
+@on_server()
+def list_exchanges(server: Server, **wanted: Any) -> None:
+    """List exchanges, the newest last."""
+    if all(wanted[name] is None for name in ("last", "limit", "after")):
+        wanted["last"] = 20
+    server.tell(server.ask("GET", server.here("journal"), wanted), _told_exchanges)
+
+
+@journal.command("show")
+@click.argument("number", type=int)
+@on_server()
+def show_exchange(server: Server, number: int) -> None:
+    """Show an exchange with its headers and bodies."""
+    server.tell(server.ask("GET", server.here("journal", str(number))), _told_exchange)
+
+
+@journal.command("count")
+@_all_of(*FILTERS)
+@on_server()
+def count_exchanges(server: Server, **wanted: Any) -> None:
+    """Tell how many exchanges there are."""
+    server.tell(server.ask("GET", server.here("journal", "count"), wanted), lambda answer: [str(answer["count"])])
+
+
+@journal.command("wait")
+@_all_of(*FILTERS)
+@click.option("--count", type=int, default=1, show_default=True, metavar="N", help="Until there are so many.")
+@click.option("--timeout", default="10s", show_default=True, metavar="DURATION", help="Give up after so long.")
+@on_server()
+def wait_for_exchanges(server: Server, **wanted: Any) -> None:
+    """Wait for exchanges; exit with 1 if they don't come in time."""
+    server.tell(server.ask("GET", server.here("journal", "wait"), wanted, seconds=None), _told_exchanges)
+
+
+@journal.command("follow")
+@_all_of(*FILTERS)
+@on_server()
+def follow_exchanges(server: Server, **wanted: Any) -> None:
+    """Print exchanges as they come, until it is interrupted; with --json one a line."""
+    stream = server.exchange("GET", server.here("journal", "stream"), wanted, seconds=None)
+    with suppress(KeyboardInterrupt), stream as answer:
+        for event, data in _events(server, answer):
+            if event == "dropped":
+                print(f"mockserver: {data['dropped']} exchanges came too fast to be kept", file=sys.stderr)
+            elif event == "exchange":
+                said = json.dumps(data, ensure_ascii=False) if server.as_json else "  ".join(map(plain, _row(data)))
+                print(said.rstrip(), flush=True)
+
+
+def _events(server: Server, answer: "HTTPResponse") -> Iterator[tuple[str, Any]]:
+    """Server-Sent Events by name, each with its data."""
+    from http.client import HTTPException
+
+    event = ""
+    try:
+        while line := answer.readline():
+            name, _, value = line.decode().rstrip("\r\n").partition(": ")
+            if name == "event":
+                event = value
+            elif name == "data":
+                yield event, json.loads(value)
+    except (OSError, HTTPException):
+        die(f"{server.url} is gone", FAILED)
+
+
+@journal.command("clear")
+@on_server()
+def clear_journal(server: Server) -> None:
+    """Forget a world's exchanges."""
+    server.tell(server.ask("DELETE", server.here("journal")), lambda answer: [f"forgotten: {answer['count']}"])
+
+
+def _told_exchanges(answer: Any) -> Iterator[str]:
+    entries = answer["data"]
+    yield from table(["NUMBER", "TIME", "STATUS", "MS", "REQUEST", ""], map(_row, entries), "There are no exchanges.")
+    if answer["has_more"]:
+        yield f"More with: --after {entries[-1]['number']}"
+
+
+def _row(entry: Mapping[str, Any]) -> tuple[object, ...]:
+    query = f"?{entry['query']}" if entry["query"] else ""
+    body = entry["response"].get("body")
+    error = body.get("error") if isinstance(body, dict) else None
+    notes = [
+        f"fault {entry['fault']}" if entry["fault"] else "",
+        "aborted" if entry["aborted"] else "",
+        str(error["message"])[:100] if isinstance(error, dict) and "message" in error else "",
+        *(f"{each['change']} {each['id']}" for each in entry["objects"]),
+    ]
+    return (
+        entry["number"],
+        instant(entry["at"]),
+        entry["status"] or "-",
+        f"{entry['duration_ms']:.1f}",
+        f"{entry['method']} {entry['path']}{query}",
+        ", ".join(filter(None, notes)),
+    )
+
+
+def _told_exchange(entry: Any) -> Iterator[str]:
+    query = f"?{entry['query']}" if entry["query"] else ""
+    yield from pairs(
+        [
+            ("number", entry["number"]),
+            ("operation", entry["operation"]),
+            ("world", f"{entry['world']} {instant(entry['at'])}"),
+            ("took", f"{entry['duration_ms']:.1f} ms"),
+            ("request id", entry["request_id"]),
+            ("fault", entry["fault"]),
+            ("aborted", "yes" if entry["aborted"] else ""),
+            *((each["change"], each["id"]) for each in entry["objects"]),
+        ]
+    )
+    yield from _told_message(f"{entry['method']} {entry['path']}{query}", entry["request"])
+    yield from _told_message(str(entry["status"] or "no answer"), entry["response"])
+
+
+def _told_message(first: str, message: Mapping[str, Any]) -> Iterator[str]:
+    yield from ("", plain(first))
+    yield from (plain(f"{name}: {value}") for name, value in message.get("headers", {}).items())
+    if "body" in message:
+        body = message["body"]
+        text = body if isinstance(body, str) else json.dumps(body, indent=2, ensure_ascii=False)
+        yield from ("", *map(plain, text.splitlines()))
+    elif "body_bytes" in message:
+        digest = f", SHA-256 {message['body_sha256']}" if message.get("body_sha256") else ""
+        yield from ("", f"({message['body_bytes']} bytes{digest})")
+
+
 # The verdict
 
 
@@ -773,6 +925,7 @@ COMMANDS: tuple[click.Command, ...] = (
     world,
     clock,
     fault,
+    journal,
     snapshot,
     export_world,
     import_world,

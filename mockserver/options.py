@@ -54,16 +54,18 @@ def settings(
             if only and setting.name not in only:
                 continue
             open_to_all = setting.name not in private
+            default = private.get(setting.name, setting.default)
+            shown = setting.metadata["shown"] if default == setting.default else str(default)
             command = click.option(
                 flag(setting.name),
                 is_flag=setting.metadata["parse"] is switch,
                 type=_Parsed(setting.metadata["parse"]),
-                default=private.get(setting.name, setting.default),
+                default=default,
                 multiple=setting.metadata["many"],
                 help=setting.metadata["help"],
                 envvar=environment_name(setting.name) if open_to_all else None,
                 show_envvar=open_to_all,
-                show_default=(open_to_all and setting.metadata["shown"]) or False,
+                show_default=shown or False,
             )(command)
         return command
 

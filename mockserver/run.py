@@ -51,7 +51,11 @@ def run(command: Sequence[str], world: str, verdict: bool, ignore: Sequence[str]
     from mockserver.database import Unusable
     from mockserver.server import CannotBind, MockServer
     from mockserver.sources import SeedError
+    from mockserver.verdict import FINDINGS
 
+    for name in ignore:
+        if name not in FINDINGS:
+            raise click.BadParameter(f"{name!r} is no finding; there are {', '.join(FINDINGS)}", param_hint="--ignore")
     try:
         with MockServer(settings) as server:
             control = Server(server.url, settings.control_token, world)
@@ -109,7 +113,7 @@ class _Relay:
         if self._early:
             return 128 + self._early
         try:
-            self._process = subprocess.Popen(command, env=environment)
+            self._process = subprocess.Popen(command, env=environment, close_fds=False)  # what make hands down stays
         except FileNotFoundError:
             die(f"{command[0]}: command not found", NOT_FOUND)
         except OSError as error:

@@ -198,6 +198,60 @@ def test_every_part_of_a_rule_has_an_option(client: Client) -> None:
     assert {each.name for each in commands.add_fault.params} - {"world", "url", "token", "as_json"} == parts
 
 
+# Journal and verdict
+
+
+def test_the_journal_is_read_counted_and_cleared(world: World, client: Client) -> None:
+    box = world.openai.containers.create(name="box\x1b[2J")
+    world.http.get("/containers/nope")
+    told = client("journal", "list").splitlines()
+    assert cells(told[0]) == ["NUMBER", "TIME", "STATUS", "MS", "REQUEST"]
+    assert cells(told[1])[4:] == [f"POST /w/{world.name}/v1/containers", f"created {box.id}"]
+    assert cells(told[2])[2] == "404"
+    assert "Container with id 'nope' not found." in told[2]
+    assert [each["number"] for each in client.json("journal", "list", "--status", "4xx")["data"]] == [2]
+    assert client("journal", "list", "--limit", "1").splitlines()[2] == "More with: --after 1"
+    assert cells(client("journal", "list", "--last", "1").splitlines()[1])[0] == "2"
+    assert client("journal", "count", "--operation", "CreateContainer", "--method", "POST", "--text", "box") == "1\n"
+    shown = client("journal", "show", "1").splitlines()
+    assert {"operation   CreateContainer", "authorization: …", r'  "name": "box\u001b[2J"'} <= set(shown)
+    assert client.json("journal", "wait", "--count", "2")["total"] == 2
+    assert "2 of 3" in client.refused("journal", "wait", "--count", "3", "--timeout", "0.1")
+    assert "no exchange 9" in client.refused("journal", "show", "9")
+    assert client("journal", "clear") == "forgotten: 2\n"
+    assert client("journal", "list") == "There are no exchanges.\n"
+
+
+def test_the_journal_is_followed_until_it_is_interrupted(world: World, client: Client) -> None:
+    world.http.get("/containers")
+    command = [*COMMAND, "journal", "follow", "--after", "0", "--json"]
+    environment = CLEAN | client.environment
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment, cwd=ROOT, **pipes) as following:
+        assert following.stdout
+        assert following.stderr
+        for number in (1, 2):
+            assert json.loads(following.stdout.readline())["number"] == number
+            world.http.get("/files")
+        following.send_signal(signal.SIGINT)
+        assert following.wait(20) == 0
+        assert following.stderr.read() == ""
+
+
+def test_a_verdict_is_told_and_is_the_exit_code(world: World, client: Client) -> None:
+    world.http.get("/containers")
+    assert client("verdict") == f"world {world.name}: nothing found\n"
+    box = world.openai.containers.create(name="box")
+    done = process("verdict", **client.environment)
+    assert (done.returncode, done.stderr) == (1, "")
+    heading, finding = done.stdout.splitlines()
+    assert heading == f"world {world.name}: 1 found"
+    assert finding.startswith("  container-never-deleted: ")
+    assert finding.endswith(f"{box.id} [#2]")
+    assert json.loads(process("verdict", "--json", **client.environment).stdout)["ok"] is False
+    assert client.json("verdict", "--ignore", "container-never-deleted", "--ignore", "paging-stopped")["ok"]
+
+
 # Where the server is
 
 
@@ -305,6 +359,31 @@ def test_run_tells_a_command_that_cannot_run(command: list[str], code: int) -> N
     done = run(*command)
     assert (done.returncode, done.stdout) == (code, "")
     assert code == 2 or done.stderr.startswith(f"mockserver: {command[0]}: ")
+
+
+def test_run_gives_a_verdict_on_every_world() -> None:
+    program = OPENAI + (
+        "import os, sys\n"
+        "base_url = os.environ['MOCKSERVER_URL'] + '/w/other/v1'\n"
+        "openai.OpenAI(base_url=base_url).containers.create(name='left')\n"
+        "sys.exit(int(sys.argv[1]))"
+    )
+    for arguments, own, code in (
+        (["--verdict"], "0", 1),
+        (["--verdict"], "7", 7),
+        (["--verdict", "--ignore", "container-never-deleted"], "0", 0),
+    ):
+        done = run(*arguments, *python(program), own)
+        assert (done.returncode, done.stdout) == (code, "")
+        assert ("mockserver:   container-never-deleted: " in done.stderr) is bool(code)
+        assert ("mockserver: world other: 1 found\n" in done.stderr) is bool(code)
+
+
+def test_run_refuses_at_once_what_it_could_not_judge() -> None:
+    for arguments, code, words in ((["--ignore", "sloth"], 2, "no finding"), (["--host", "0.0.0.0"], 1, "closed")):
+        done = run("--verdict", *arguments, "--", "echo", "started")
+        assert (done.returncode, done.stdout) == (code, "")
+        assert words in done.stderr
 
 
 def test_run_ends_as_serve_does_where_there_can_be_no_server(tmp_path: Path) -> None:
