@@ -85,11 +85,19 @@ class History:
     def of(self, *operations: str) -> Iterator[Entry]:
         return (entry for entry in self.entries if entry.operation in operations)
 
-    def repeated(self) -> Iterator[list[Entry]]:
-        """Each request that was sent more than once, with all of its exchanges."""
+    def repeated(self, exactly: bool) -> Iterator[list[Entry]]:
+        """Each request that was sent more than once, with all of its exchanges.
+
+        A body that was refused unread is known by its length alone. So those are left out of what is `exactly` the
+        same; else they are taken for the same as any of that length.
+        """
         same: dict[tuple[object, ...], list[Entry]] = defaultdict(list)
         for entry in self.entries:
-            same[entry.method, entry.route, entry.query, entry.body_size, entry.body_identity].append(entry)
+            length = entry.header("content-length") if entry.method == "POST" else "0"
+            if exactly and not _is_unread(entry):
+                same[entry.method, entry.route, entry.query, entry.body_size, entry.body_identity].append(entry)
+            elif not exactly and length is not None:
+                same[entry.method, entry.route, entry.query, length].append(entry)
         return (group for group in same.values() if len(group) > 1)
 
 
@@ -151,7 +159,7 @@ def _retry_after_ignored(history: History) -> Iterator[Proof]:
 
     Innocent: another request; requests that were under way together.
     """
-    for group in history.repeated():
+    for group in history.repeated(exactly=False):
         for refused, again in _pairs(group):
             asked = _retry_after(refused)
             waited = max(again.wall - refused.ended, again.at - refused.ended_at)
@@ -166,7 +174,7 @@ def _retried_what_cannot_be_retried(history: History) -> Iterator[Proof]:
     Innocent: something was changed in between; it succeeded in the end, and no fault had been in its way, so that
     it was waited for; `x-should-retry: true`; requests that were under way together.
     """
-    for group in history.repeated():
+    for group in history.repeated(exactly=True):
         proof: list[Entry] = []
         last_success = max((entry.wall for entry in group if _succeeded(entry)), default=0.0)
         for refused, again in _pairs(group):
@@ -237,7 +245,8 @@ def _error_body_as_content(history: History) -> Iterator[Proof]:
         if entry.operation in _CONTENTS and (entry.status or 0) >= 400 and isinstance(entry.answer, bytes):
             for body in {entry.answer, entry.answer.rstrip()} - {b""}:
                 bodies[hashlib.sha256(body).hexdigest()] = entry
-            if entry.status == 404 and not entry.made_up and (notice := _told_gone(entry, known)):
+            missed = entry.status == 404 and entry.method == "GET" and not entry.made_up
+            if missed and (notice := _told_gone(entry, known)):
                 told[entry.route] += [notice, entry]
         elif entry.operation in _LOOKS or entry.touched:
             known.append(entry)
@@ -282,11 +291,17 @@ def _final(entry: Entry) -> bool:
     return entry.status < 500 and entry.status not in _RETRYABLE
 
 
+def _is_unread(entry: Entry) -> bool:
+    """Whether it was refused before its body was read."""
+    return entry.method == "POST" and entry.body is None and entry.body_size == 0
+
+
 def _pairs(group: Sequence[Entry]) -> Iterator[tuple[Entry, Entry]]:
-    """Each exchange with the first one that began after its end."""
+    """Each exchange with the first of the same request, as far as is known, that began after its end."""
     for number, one in enumerate(group):
         for other in islice(group, number + 1, None):
-            if other.wall >= one.ended:
+            known = not _is_unread(one) and not _is_unread(other)
+            if other.wall >= one.ended and not (known and one.body_identity != other.body_identity):
                 yield one, other
                 break
 
