@@ -70,7 +70,8 @@ def run(command: Sequence[str], world: str, verdict: bool, ignore: Sequence[str]
         die(error, BAD_SEED)
     except Unusable as error:
         die(error, UNUSABLE_DATA)
-    sys.exit(code)
+    sys.stderr.flush()
+    os._exit(code)  # all is closed; taking the interpreter apart would take another 0.2 s
 
 
 def surroundings(given: Mapping[str, str], url: str, world: str, settings: Settings) -> dict[str, str]:

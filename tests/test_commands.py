@@ -368,15 +368,10 @@ def test_run_gives_a_verdict_on_every_world() -> None:
         "openai.OpenAI(base_url=base_url).containers.create(name='left')\n"
         "sys.exit(int(sys.argv[1]))"
     )
-    for arguments, own, code in (
-        (["--verdict"], "0", 1),
-        (["--verdict"], "7", 7),
-        (["--verdict", "--ignore", "container-never-deleted"], "0", 0),
-    ):
-        done = run(*arguments, *python(program), own)
+    for own, code in (("0", 1), ("7", 7)):
+        done = run("--verdict", *python(program), own)
         assert (done.returncode, done.stdout) == (code, "")
-        assert ("mockserver:   container-never-deleted: " in done.stderr) is bool(code)
-        assert ("mockserver: world other: 1 found\n" in done.stderr) is bool(code)
+        assert "mockserver: world other: 1 found\nmockserver:   container-never-deleted: " in done.stderr
 
 
 def test_run_refuses_at_once_what_it_could_not_judge() -> None:
