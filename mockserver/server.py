@@ -206,7 +206,11 @@ class _Faces:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         app = self._control if path.startswith("/_mock/") or path == "/_mock" else self._api
-        await app(scope, receive, send)
+        try:
+            await app(scope, receive, send)
+        finally:
+            for own in ("mockserver", "mockserver.connection"):
+                scope.pop(own, None)  # what knows the scope: without cycles a request leaves nothing to collect
 
 
 def build(mock: Mock) -> _Server:

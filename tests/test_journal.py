@@ -1,5 +1,6 @@
 """The journal: what it remembers, what it never does, how it is read, awaited and followed."""
 
+import gc
 import hashlib
 import json
 import signal
@@ -739,3 +740,21 @@ def test_an_exchange_that_outlives_its_world_is_forgotten(world: World, journal:
         wire.send(sent[50:])
         wire.answer()
     assert world.name not in world.server.mock.journal._logs
+
+
+def test_a_request_leaves_nothing_to_collect(world: World) -> None:
+    """Garbage in cycles would cost each request more than its entry in the journal does."""
+    make(world)
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        for path in ("/containers", "/containers/cntr_1", "/nope"):
+            world.http.get(path)
+        make(world)
+        gc.collect()
+        assert not {type(each).__name__ for each in gc.garbage} & {"Exchange", "RequestResponseCycle", "Protocol"}
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
