@@ -184,6 +184,7 @@ def test_every_fault_is_there(heading: str, model: type[BaseModel]) -> None:
 @pytest.mark.parametrize("title", ["Control plane", "Faults", "Staging", "Export and import"])
 def test_the_control_tour_works(title: str, server: MockServer, tmp_path: Path) -> None:
     (script,) = blocks(section(title), "sh")
+    httpx2.post(f"{server.url}/_mock/worlds/demo/reset").raise_for_status()
     script = script.replace("http://localhost:8080", server.url).replace("curl -s", "curl -sf")
     (tmp_path / "README.md").write_text(README)
     done = subprocess.run(["bash", "-ec", script], capture_output=True, text=True, cwd=tmp_path)
