@@ -413,6 +413,7 @@ def running(program: str) -> Iterator[subprocess.Popen[str]]:
             started.kill()
 
 
+@pytest.mark.slow
 def test_run_passes_signals_on() -> None:
     program = (
         "import signal, sys\n"

@@ -368,6 +368,7 @@ def told(result: pytest.RunResult, what: str) -> list[str]:
     return re.findall(rf"^{what} (.*)$", result.stdout.str(), re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_each_worker_of_xdist_has_its_own_server(pytester: pytest.Pytester, run: Run) -> None:
     pytester.makepyfile(application=APPLICATION, test_it=COUNTING)
     result = run("-n2", "--dist=each")
@@ -442,6 +443,7 @@ def test_it_explains_itself(run: Run) -> None:
     assert all(name in help for name in pytest_plugin.OPTIONS)
 
 
+@pytest.mark.slow
 def test_the_manuals_examples_do_what_it_says(pytester: pytest.Pytester, run: Run) -> None:
     suite, conftest, alone = blocks(section("From pytest"), "python")
     pytester.makeconftest(conftest)
