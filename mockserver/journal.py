@@ -41,7 +41,7 @@ _OVERHEAD = 100
 """Bytes that an entry takes beside those that it is packed in."""
 _HASHED_INLINE = 1 << 20
 _SECRET_NAME = re.compile(
-    r"auth|cookie|token|secret|passw|credential|(?:api|subscription|access|private)[-_]?key", re.IGNORECASE
+    r"auth|cookie|token|secret|passw|credential|(?:api|subscription|access|private)[-_]?key|^key$", re.IGNORECASE
 )
 _SUSPICIOUS = re.compile(rb'auth|cookie|token|secret|passw|credential|key|"value"|\\', re.IGNORECASE)
 """What a body or query has in it wherever one of the names above, or `value`, is in it; `\\` may spell one."""
@@ -105,19 +105,22 @@ def _redacted_body(body: bytes) -> bytes | None:
 
 def _redacted(value: Any, name: str = "") -> Any:
     """Secrets are told by their names. Of a list of domain secrets the domains and names stay."""
-    if isinstance(value, dict):
-        return {key: _redacted_member(each, key, name) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_redacted(each, name) for each in value]
     if _SECRET_NAME.search(name):
-        return HIDDEN
+        secrets = value if name == "domain_secrets" and isinstance(value, list) else None
+        return HIDDEN if secrets is None else [_redacted_secret(each) for each in secrets]
+    if isinstance(value, dict):
+        return {key: HIDDEN if key.lower() == "value" else _redacted(each, key) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_redacted(each) for each in value]
     return _redacted_text(value) if isinstance(value, str) else value
 
 
-def _redacted_member(value: Any, key: str, of: str) -> Any:
-    if of == "domain_secrets" and key in ("domain", "name") and isinstance(value, str):
-        return value
-    return HIDDEN if key.lower() == "value" or _SECRET_NAME.search(of) else _redacted(value, key)
+def _redacted_secret(secret: Any) -> Any:
+    if not isinstance(secret, dict):
+        return HIDDEN
+    known = {"domain": secret.get("domain"), "name": secret.get("name")}
+    shown = {key: each for key, each in known.items() if isinstance(each, str)}
+    return shown | {key if key == "value" else HIDDEN: HIDDEN for key in secret.keys() - shown.keys()}
 
 
 def _redacted_text(text: str) -> str:
@@ -127,7 +130,7 @@ def _redacted_text(text: str) -> str:
     try:
         inner = from_json(text)
     except ValueError:
-        return HIDDEN if _SECRET_NAME.search(text) else text
+        return HIDDEN if _SECRET_NAME.search(text) or "\\u" in text else text
     return to_json(_redacted(inner)).decode() if isinstance(inner, dict | list | str) else text
 
 
