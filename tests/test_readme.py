@@ -260,3 +260,5 @@ def test_the_two_commands_name_what_is_there() -> None:
     assert "'.[test]'" in check
     assert "test" in project["optional-dependencies"]
     assert (ROOT / ".ci" / "constraints.txt").exists()
+    command = check.rsplit(".venv/bin/", 1)[1].strip()
+    assert f'tested "pytest" {command}\n' in (ROOT / ".ci" / "run").read_text(), "CI runs the same test command"
