@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import httpx2
 import openai
@@ -69,6 +70,21 @@ class World:
 
 def new_world(server: MockServer) -> World:
     return World(server, f"test-{os.getpid()}-{next(_worlds)}")
+
+
+def ok(answer: httpx2.Response) -> Any:
+    """What a success says."""
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def refusal(answer: httpx2.Response, status: int, code: str | None) -> str:
+    """The words of a refusal, which is in the one shape that all have."""
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert list(error) == ["message", "type", "param", "code"]
+    assert error["code"] == code
+    return str(error["message"])
 
 
 @pytest.fixture(scope="session")

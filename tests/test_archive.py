@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from conftest import NOON, World, new_world
+from conftest import NOON, World, new_world, ok, refusal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -29,17 +29,6 @@ LIMIT = 1 << 20
 def control(world: World) -> Iterator[httpx2.Client]:
     with httpx2.Client(base_url=f"{world.server.url}/_mock/worlds/{world.name}", timeout=60) as client:
         yield client
-
-
-def ok(answer: httpx2.Response) -> Any:
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
-def refusal(answer: httpx2.Response, status: int, code: str) -> str:
-    assert answer.status_code == status, answer.text
-    assert answer.json()["error"]["code"] == code
-    return str(answer.json()["error"]["message"])
 
 
 def counts(control: httpx2.Client) -> dict[str, int]:

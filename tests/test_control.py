@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from conftest import NOON, World, new_world
+from conftest import NOON, World, new_world, ok, refusal
 
 from mockserver.server import MockServer
 from mockserver.settings import Settings
@@ -21,19 +21,6 @@ HOUR = 3_600
 def control(server: MockServer) -> Iterator[httpx2.Client]:
     with httpx2.Client(base_url=f"{server.url}/_mock") as client:
         yield client
-
-
-def ok(answer: httpx2.Response) -> Any:
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
-def refusal(answer: httpx2.Response, status: int, code: str) -> str:
-    assert answer.status_code == status, answer.text
-    error = answer.json()["error"]
-    assert list(error) == ["message", "type", "param", "code"]
-    assert error["code"] == code
-    return str(error["message"])
 
 
 def names(world: World) -> list[str]:

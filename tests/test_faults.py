@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-from conftest import NOON, World, new_world
+from conftest import NOON, World, new_world, ok, refusal
 from rawhttp import Wire
 
 from mockserver import faults
@@ -45,19 +45,6 @@ def rules(world: World) -> Iterator[Faults]:
     made = Faults(world)
     with made.client:
         yield made
-
-
-def ok(answer: httpx2.Response) -> Any:
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
-def refusal(answer: httpx2.Response, status: int, code: str) -> str:
-    assert answer.status_code == status, answer.text
-    error = answer.json()["error"]
-    assert list(error) == ["message", "type", "param", "code"]
-    assert error["code"] == code
-    return str(error["message"])
 
 
 def once(effect: dict[str, Any] | str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from conftest import NOON, World
+from conftest import NOON, World, ok, refusal
 from hypothesis import given
 from hypothesis import strategies as st
 from rawhttp import Wire, form, request
@@ -71,17 +71,6 @@ def journal(world: World) -> Iterator[Reader]:
     reader = Reader(world)
     with reader.client:
         yield reader
-
-
-def ok(answer: httpx2.Response) -> Any:
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
-def refusal(answer: httpx2.Response, status: int, code: str) -> str:
-    assert answer.status_code == status, answer.text
-    assert answer.json()["error"]["code"] == code
-    return str(answer.json()["error"]["message"])
 
 
 def make(world: World, name: str = "box") -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-from conftest import NOON, World
+from conftest import NOON, World, ok, refusal
 
 from mockserver.clock import stopwatch
 from mockserver.server import MockServer
@@ -16,17 +16,6 @@ from mockserver.server import MockServer
 def control(world: World) -> Iterator[httpx2.Client]:
     with httpx2.Client(base_url=f"{world.server.url}/_mock/worlds/{world.name}") as client:
         yield client
-
-
-def ok(answer: httpx2.Response) -> Any:
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
-def refusal(answer: httpx2.Response, status: int, code: str | None) -> str:
-    assert answer.status_code == status, answer.text
-    assert answer.json()["error"]["code"] == code
-    return str(answer.json()["error"]["message"])
 
 
 def make(world: World, name: str = "box", **more: Any) -> str:
