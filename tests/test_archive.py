@@ -4,6 +4,7 @@ import concurrent.futures
 import hashlib
 import io
 import json
+import socket
 import threading
 import warnings
 import zipfile
@@ -439,7 +440,9 @@ def test_a_client_that_leaves_an_export_leaves_nothing_behind() -> None:
         control = f"{server.url}/_mock/worlds/w"
         for n in range(4):
             ok(world.http.post("/files", files={"file": bytes([n]) * (4 << 20)}, data={"purpose": "vision"}))
-        with httpx2.Client() as client, client.stream("GET", f"{control}/export") as answer:
+        # A receive buffer of a fixed size: one that the kernel lets grow can take the archive whole.
+        small = httpx2.HTTPTransport(socket_options=[(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)])
+        with httpx2.Client(transport=small) as client, client.stream("GET", f"{control}/export") as answer:
             assert next(answer.iter_raw())
             assert pinned(world) == 1
         # The server hears of it only after the client has gone; its next requests wait for it.
