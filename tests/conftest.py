@@ -2,10 +2,11 @@
 
 import itertools
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import openai
@@ -14,6 +15,9 @@ from hypothesis import settings
 
 from mockserver.clock import Clock
 from mockserver.server import MockServer
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
 
 settings.register_profile("any machine", deadline=None)  # a busy machine is no failure
 settings.load_profile("any machine")
@@ -110,3 +114,46 @@ def world(server: MockServer) -> Iterator[World]:
 def live_world(live_server: MockServer) -> Iterator[World]:
     with new_world(live_server) as world:
         yield world
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSER_ARGUMENTS = (
+    "--no-sandbox",  # CI is root
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> "Iterator[Browser]":
+    """The system's Chromium.
+
+    Not for longer than a module: Playwright leaves its event loop running in the thread, and while it
+    does, other tests can't run one there.
+    """
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        assert os.environ.get("CI") != "true", "there is no Chromium; .ci/run installs it"
+        pytest.skip("there is no Chromium")
+    from playwright.sync_api import sync_playwright  # here: most runs need none, and it takes a while to load
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=BROWSER_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def context(chromium: "Browser") -> "Iterator[BrowserContext]":
+    """A profile of its own: no cookies, nothing cached."""
+    with chromium.new_context() as context:
+        yield context
+
+
+@pytest.fixture
+def page(context: "BrowserContext") -> "Page":
+    return context.new_page()
