@@ -1,64 +1,201 @@
-"""Programs as documentation shows them, run unmodified: all they are told is where the API is."""
+"""Clients as users have them: each of a pinned version, run with programs of `tests/clients/` against a world.
+
+All that a program is told is where the API is. Its output is checked, and then the world's journal, which says what
+the client really sent: the README's table of clients is what these runs drove. `tests/clients/install` installs the
+clients, and `MOCKSERVER_RECORD=1 pytest -m "" tests/test_clients.py` writes the table anew.
+"""
 
 import os
-import shutil
+import re
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx2
 import pytest
-from conftest import World
+from conftest import World, ok
+from installed import CLIENTS, INSTALLED, require
 
-CLIENTS = Path(__file__).parent / "clients"
-PYTHON = sorted((CLIENTS / "python").glob("*.py"))
-NODE = CLIENTS / "node"
+from mockserver.api.app import create_app
+from mockserver.server import MockServer
+
+README = CLIENTS.parents[1] / "README.md"
+HEADINGS = ("client", "version", "operations", "result")
+RECORDING = bool(os.environ.get("MOCKSERVER_RECORD"))
+DOCUMENTED = [CLIENTS / "python" / f"containers_{kind}.py" for kind in ("async", "sync")]
 
 
-def output(world: World, *command: str | Path) -> list[str]:
-    """The lines that a program prints; its failure is the test's."""
-    # Where the machine speaks to the network through a proxy, this address still needs none.
-    environment = {
-        **os.environ,
+@dataclass(frozen=True)
+class Program:
+    command: tuple[str | Path, ...]
+    prints: str
+    """A file in `tests/clients/` with the whole output, in which … stands for anything within a line."""
+
+
+@dataclass(frozen=True)
+class Client:
+    name: str
+    """As the table calls it."""
+    language: str
+    """What `tests/clients/install` is to be told to install it."""
+    folder: str
+    """Where that is, in `tests/clients/.installed/`."""
+    manifest: str
+    """What pins it, in `tests/clients/`."""
+    package: str
+    """What stands before its version there."""
+    programs: tuple[Program, ...]
+    """Run one after another, in one world."""
+    tool: str | None = None
+    """A program that the machine must have."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    refusals: frozenset[tuple[str, int]] = frozenset({("RetrieveContainer", 404), ("ListContainers", 400)})
+    """What the programs provoke, by operation: of a container that they have deleted, and with a limit of 1000."""
+    slow: bool = False
+    """Whether it takes more than a few seconds."""
+
+    @property
+    def version(self) -> str:
+        found = re.search(rf"{re.escape(self.package)}\D*?(\d[\w.+-]*)", (CLIENTS / self.manifest).read_text())
+        assert found, f"{self.manifest} pins no version of {self.package}"
+        return found[1]
+
+
+def python(name: str, major: int) -> Client:
+    folder = f"openai-python-{major}"
+    programs = tuple(
+        Program(
+            (INSTALLED / folder / "bin" / "python", "-W", "error", CLIENTS / "python" / f"{each}.py"),
+            f"python/{each}.txt",
+        )
+        for each in ("workflow",)
+    )
+    return Client(name, "python", folder, f"python/openai-{major}.txt", "openai==", programs)
+
+
+ALL = [
+    python("Python `openai`", 3),
+    python("Python `openai` 2", 2),
+    python("Python `openai` 1", 1),
+]
+
+
+# Running
+
+
+def run(world: World, command: tuple[str | Path, ...], environment: Mapping[str, str]) -> str:
+    """What a program prints; its failure is the test's, and so is anything that it warns of."""
+    told = {
         "OPENAI_BASE_URL": world.base_url,
-        "OPENAI_API_KEY": "sk-test",
+        "OPENAI_API_KEY": world.api_key,
+        # Where the machine speaks to the network through a proxy, this address still needs none.
         "NO_PROXY": "localhost",
+        "no_proxy": "localhost",
     }
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=60)
+    ours = {"PYTHONPATH", "VIRTUAL_ENV", "NODE_OPTIONS"}
+    others = {name: value for name, value in os.environ.items() if name not in ours}
+    done = subprocess.run(
+        command,
+        env={**others, **told, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=120,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
-    return done.stdout.splitlines()
+    return done.stdout
+
+
+def printed(pattern: str, output: str) -> bool:
+    return re.fullmatch(re.escape(pattern).replace("…", "[^\n]*?"), output) is not None
 
 
 def assert_nothing_left(world: World) -> None:
-    assert world.openai.containers.list().data == []
-    assert world.openai.files.list().data == []
+    """Looked up where the journal doesn't see it."""
+    counts = ok(httpx2.get(f"{world.server.url}/_mock/worlds/{world.name}"))["counts"]
+    assert not any(counts.values()), counts
 
 
-@pytest.mark.parametrize("program", PYTHON, ids=[path.stem for path in PYTHON])
-def test_python(world: World, program: Path) -> None:
-    lines = output(world, sys.executable, "-W", "error", program)
+def operations(server: MockServer) -> list[str]:
+    paths = create_app(server.mock).openapi()["paths"].values()
+    names = [operation["operationId"] for each in paths for operation in each.values()]
+    assert len(names) == 14
+    return names
+
+
+def row(client: Client, world: World) -> list[str]:
+    """What the table says of the client, by the journal of the world that its programs were run in."""
+    page = ok(httpx2.get(f"{world.server.url}/_mock/worlds/{world.name}/journal?limit=10000"))
+    assert page["total"] == len(page["data"])
+    unmatched = [f"{each['method']} {each['path']}" for each in page["data"] if each["operation"] is None]
+    assert not unmatched
+    assert not [each for each in page["data"] if each["aborted"]]
+    answers = {(each["operation"], each["status"]) for each in page["data"]}
+    assert {answer for answer in answers if answer[1] >= 400} == client.refusals
+    driven = {operation for operation, status in answers if status < 400}
+    every = operations(world.server)
+    missing = ", ".join(f"`{each}`" for each in every if each not in driven)
+    refused = " and ".join(str(status) for status in sorted({status for _, status in client.refusals}))
+    return [
+        client.name,
+        client.version,
+        f"{len(driven)} of {len(every)}{missing and ': not '}{missing}",
+        f"works, catches {refused}" if refused else "works",
+    ]
+
+
+# The table
+
+
+def table() -> tuple[str, dict[str, list[str]], str]:
+    """The README before the rows, the rows by client, and the rest."""
+    head = f"| {' | '.join(HEADINGS)} |\n|{'---|' * len(HEADINGS)}\n"
+    before, head, after = README.read_text(encoding="utf-8").partition(head)
+    assert head, "the README has no table of clients"
+    lines = re.match(r"(?:\|.*\n)*", after)[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines.splitlines()]
+    return before + head, {row[0]: row for row in rows}, after[len(lines) :]
+
+
+def record(row: list[str]) -> None:
+    assert "PYTEST_XDIST_WORKER" not in os.environ, "record with one process, which writes the README alone"
+    before, rows, after = table()
+    rows[row[0]] = row
+    lines = [f"| {' | '.join(rows[client.name])} |\n" for client in ALL if client.name in rows]
+    README.write_text(before + "".join(lines) + after, encoding="utf-8")
+
+
+# The tests
+
+
+CASES = [pytest.param(each, id=each.folder, marks=[pytest.mark.slow] if each.slow else []) for each in ALL]
+
+
+@pytest.mark.parametrize("client", CASES)
+def test_client(live_world: World, client: Client) -> None:
+    """Against the mock as strict as the live API, so that the programs are what users can go by."""
+    require(client.language, client.folder, client.manifest, client.tool)
+    for program in client.programs:
+        output = run(live_world, program.command, client.environment)
+        assert printed((CLIENTS / program.prints).read_text(encoding="utf-8"), output), output
+    assert_nothing_left(live_world)
+    measured = row(client, live_world)
+    if RECORDING:
+        record(measured)
+    assert table()[1].get(client.name) == measured, "record it with MOCKSERVER_RECORD=1"
+
+
+def test_the_table_has_these_clients() -> None:
+    assert list(table()[1]) == [client.name for client in ALL]
+
+
+@pytest.mark.parametrize("program", DOCUMENTED, ids=lambda path: path.stem)
+def test_as_documented(world: World, program: Path) -> None:
+    lines = run(world, (sys.executable, "-W", "error", program), {}).splitlines()
     assert len(lines) > 4
     assert lines[0].startswith("Created")
     assert_nothing_left(world)
-
-
-def test_node(world: World) -> None:
-    node = shutil.which("node")
-    missing = ""
-    if node is None:
-        missing = "node is not installed"
-    elif not (NODE / "node_modules" / "openai").is_dir():
-        missing = "the packages are not installed: run `npm install --no-package-lock` in tests/clients/node"
-    if missing and os.environ.get("CI") == "true":
-        pytest.fail(missing)
-    if node is None or missing:
-        pytest.skip(missing)
-    lines = output(world, node, NODE / "containers.js")
-    assert "Downloaded cities.csv, 38 bytes as they were sent" in lines
-    assert lines[-1] == "Deleted the files and the container"
-    assert_nothing_left(world)
-
-
-def test_there_are_programs() -> None:
-    """Without any, the tests above would pass."""
-    assert [path.stem for path in PYTHON] == ["containers_async", "containers_sync"]

@@ -3,7 +3,6 @@
 import inspect
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -17,6 +16,7 @@ import httpx2
 import pytest
 import yaml
 from conftest import World
+from installed import require
 from pydantic import BaseModel
 
 from mockserver import cli, errors, faults, options, profiles, pytest_plugin, testing, verdict
@@ -28,7 +28,6 @@ from mockserver.sources import SeedError
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-NODE_MODULES = ROOT / "tests" / "clients" / "node" / "node_modules"
 
 
 def section(title: str) -> str:
@@ -74,13 +73,10 @@ def test_the_python_programs_give_what_they_say(title: str, environment: dict[st
 
 
 def test_the_node_tour_gives_what_it_says(environment: dict[str, str]) -> None:
-    if not (shutil.which("node") and NODE_MODULES.is_dir()):
-        missing = f"needs node, and npm install in {NODE_MODULES.parent.relative_to(ROOT)}"
-        assert not os.environ.get("CI"), missing
-        pytest.skip(missing)
+    node_modules = require("node", "openai-node", "node/package.json", "node")
     (program,), (expected,) = blocks(section("Node"), "js"), blocks(section("Node"), "text")
     command = ["node", "--input-type=module", "-e", program]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=NODE_MODULES.parent)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=node_modules)
     assert done.returncode == 0, done.stderr
     assert matches(expected, done.stdout), done.stdout
 

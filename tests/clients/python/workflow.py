@@ -1,0 +1,55 @@
+"""All that there is to do with containers and their files, one call after another."""
+
+from openai import BadRequestError, NotFoundError, OpenAI
+
+client = OpenAI()
+
+# A File that several containers can work on, and a container that begins with a copy of it.
+cities = client.files.create(file=("cities.csv", b"city,people\nOslo,717710\n"), purpose="user_data")
+container = client.containers.create(
+    name="Population",
+    file_ids=[cities.id],
+    expires_after={"anchor": "last_active_at", "minutes": 20},
+)
+print(f"Created {container.name}, {container.status}")
+
+# Two more files: an upload, and a copy of another File.
+upload = client.containers.files.create(container.id, file=("notes.txt", "Tromsø is missing.\n".encode()))
+requests = client.files.create(file=("requests.jsonl", b'{"custom_id": "1"}\n'), purpose="batch")
+copied = client.containers.files.create(container.id, file_id=requests.id)
+print(f"Uploaded {upload.bytes} bytes, and copied {copied.bytes}")
+
+# A loop fetches one page after another; `.data` is what a single page holds.
+files = [file.path for file in client.containers.files.list(container.id, order="asc", limit=1)]
+assert len(files) == 3
+assert len(client.containers.files.list(container.id, limit=1).data) == 1
+assert container.id in [each.id for each in client.containers.list()]
+assert [file.id for file in client.files.list(purpose="batch")] == [requests.id]
+print(f"Listed {len(files)} files")
+
+# Contents come as they were sent.
+content = client.containers.files.content.retrieve(upload.id, container_id=container.id)
+assert content.text == "Tromsø is missing.\n"
+assert client.files.content(requests.id).read() == b'{"custom_id": "1"}\n'
+print(f"Downloaded {len(content.read())} bytes")
+
+# An id is all it takes to come back to something.
+assert client.containers.retrieve(container.id).created_at == container.created_at
+assert client.containers.files.retrieve(copied.id, container_id=container.id).path == copied.path
+assert client.files.retrieve(cities.id).filename == "cities.csv"
+
+client.containers.files.delete(upload.id, container_id=container.id)
+client.containers.delete(container.id)
+for file in (cities, requests):  # a File outlives the containers that it was copied into
+    assert client.files.delete(file.id).deleted
+print("Deleted everything")
+
+# Each kind of refusal has its exception, with the API's own words.
+try:
+    client.containers.retrieve(container.id)
+except NotFoundError as error:
+    print(error.status_code, error.body["message"])
+try:
+    client.containers.list(limit=1000)
+except BadRequestError as error:
+    print(error.status_code, error.param, error.code)
