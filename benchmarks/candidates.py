@@ -1,0 +1,205 @@
+"""Who is measured: how each is started as a process of its own, and what the system knows of that process."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.load import Cannot
+from mockserver.clock import stopwatch
+
+ROOT = Path(__file__).parents[1]
+PEERS = Path(__file__).with_name("node_modules")
+PEER_VERSIONS = {"@stdy/cli": "0.22.2", "@stoplight/prism-cli": "5.16.0", "@copilotkit/aimock": "1.43.0"}
+TICKS = os.sysconf("SC_CLK_TCK")
+START_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    name: str
+    label: str
+    command: Callable[[int, Path], Sequence[str]]
+    """What starts it, on a port and with a folder for what it keeps."""
+    base: str = ""
+    """What stands before `/containers`."""
+
+
+@dataclass(frozen=True)
+class Running:
+    process: "subprocess.Popen[bytes]"
+    port: int
+    base: str
+    folder: Path
+
+    @property
+    def pids(self) -> list[int]:
+        """The process and those below it."""
+        found, looked = [self.process.pid], 0
+        while looked < len(found):
+            for children in Path(f"/proc/{found[looked]}/task").glob("*/children"):
+                found += map(int, children.read_text().split())
+            looked += 1
+        return found
+
+    def cpu(self) -> float:
+        """Seconds of processor time so far, in user and system mode."""
+        ticks = 0
+        for pid in self.pids:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / TICKS
+
+    def resident(self) -> float:
+        """Memory, in MiB."""
+        return sum(_status(pid, "VmRSS") for pid in self.pids)
+
+    def peak(self) -> float:
+        """The most memory since it started or `forget_peak` was called, in MiB."""
+        return sum(_status(pid, "VmHWM") for pid in self.pids)
+
+    def forget_peak(self) -> None:
+        for pid in self.pids:
+            Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def _status(pid: int, name: str) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) / 1024
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+@contextmanager
+def started(candidate: Candidate, folder: Path, *more: str) -> Iterator[Running]:
+    """A process of its own that accepts connections; killed at the end, if it doesn't stop."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "NO_COLOR": "1", "PYTHONDONTWRITEBYTECODE": ""}
+    environment = {name: value for name, value in environment.items() if not name.startswith("MOCKSERVER_")}
+    command = [*candidate.command(port, folder), *more]
+    with (folder / "log").open("ab") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+    try:
+        wait_for(process, port, folder)
+        yield Running(process, port, candidate.base, folder)
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def wait_for(process: "subprocess.Popen[bytes]", port: int, folder: Path) -> None:
+    """Until it accepts a connection. Raises Cannot when it ends instead."""
+    until = stopwatch() + START_SECONDS
+    while stopwatch() < until:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+            return
+        except OSError:
+            if process.poll() is not None:
+                break
+            time.sleep(0.002)
+    last = (folder / "log").read_text(errors="replace").strip().splitlines()[-1:] if (folder / "log").exists() else []
+    raise Cannot(f"doesn't start: {''.join(last)[:120] or 'says nothing'}")
+
+
+def program(name: str) -> list[str]:
+    """A command that was installed beside the running Python; else its module."""
+    script = Path(sys.executable).with_name(name)
+    return [str(script)] if script.exists() else [sys.executable, "-m", name]
+
+
+def _own(target: str) -> Callable[[int, Path], Sequence[str]]:
+    return lambda port, folder: [sys.executable, "-m", "benchmarks.serve", target, str(port), str(folder)]
+
+
+def _peer(package: str, name: str, *arguments: str) -> Callable[[int, Path], Sequence[str]]:
+    """A command of an npm package; `{port}`, `{home}` and `{description}` in its arguments are filled in."""
+
+    def command(port: int, folder: Path) -> Sequence[str]:
+        home = PEERS / package
+        script = home / json.loads((home / "package.json").read_text())["bin"][name]
+        description = folder / "openapi.json"
+        if "{description}" in arguments:
+            description.write_text(json.dumps(describe()))
+        filled = [each.format(port=port, home=home, description=description) for each in arguments]
+        return ["node", str(script), *filled]
+
+    return command
+
+
+SERVER = Candidate(
+    "server",
+    "mockserver",
+    lambda port, folder: [*program("mockserver"), "serve", "--quiet", "--port", str(port)],
+    "/v1",
+)
+KEPT = Candidate(
+    "server",
+    "mockserver",
+    lambda port, folder: [*SERVER.command(port, folder), "--data", str(folder / "data")],
+    "/v1",
+)
+ASGI = Candidate("asgi", "bare ASGI", _own("benchmarks.bare:constant"))
+FASTAPI = Candidate("fastapi", "bare FastAPI", _own("benchmarks.plain:app"))
+IDIOMATIC = Candidate("idiomatic", "idiomatic", _own("benchmarks.idiomatic:app"))
+HASHING = Candidate("hashing", "bare ASGI loop", _own("benchmarks.bare:hashing"))
+DISCARD = Candidate("discard", "bare ASGI, discards", _own("benchmarks.bare:discard"))
+STDY = Candidate(
+    "stdy", "@stdy/cli", _peer("@stdy/cli", "steady", "--quiet", "--host", "127.0.0.1", "-p", "{port}", "{description}")
+)
+PRISM = Candidate(
+    "prism",
+    "@stoplight/prism-cli",
+    _peer("@stoplight/prism-cli", "prism", "mock", "-v", "error", "-p", "{port}", "{description}"),
+)
+AIMOCK = Candidate(
+    "aimock",
+    "@copilotkit/aimock",
+    _peer("@copilotkit/aimock", "llmock", "--log-level", "silent", "-f", "{home}/fixtures", "-p", "{port}"),
+    "/v1",
+)
+
+
+def install_peers() -> str | None:
+    """Put the peers into `node_modules` here; or why not."""
+    if not shutil.which("npm"):
+        return "npm is not at hand"
+    wanted = [f"{name}@{version}" for name, version in PEER_VERSIONS.items()]
+    marker = PEERS / ".installed"
+    if marker.exists() and marker.read_text() == " ".join(wanted):
+        return None
+    command = ["npm", "install", "--prefix", str(PEERS.parent), "--no-save", "--no-package-lock", "--no-audit"]
+    done = subprocess.run([*command, "--no-fund", "--ignore-scripts", *wanted], capture_output=True, text=True)
+    if done.returncode:
+        return f"npm install failed: {done.stderr.strip().splitlines()[-1:]}"
+    marker.write_text(" ".join(wanted))
+    return None
+
+
+def describe() -> object:
+    """The OpenAPI document of the server's routes."""
+    from mockserver.api.app import create_app
+    from mockserver.mock import Mock
+    from mockserver.settings import Settings
+
+    mock = Mock(Settings())
+    try:
+        return create_app(mock).openapi()
+    finally:
+        mock.close()

@@ -1,0 +1,55 @@
+"""Bare FastAPI: an `async` route that answers a constant model, and the tutorial's ways to take and give a file.
+
+SQLModel is imported and not used, as by any such application when it starts.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import sqlmodel  # noqa: F401  # what it costs to import is part of the start
+from fastapi import FastAPI, UploadFile
+from fastapi.responses import FileResponse
+from pydantic import BaseModel
+
+app = FastAPI()
+
+
+class Expiry(BaseModel):
+    anchor: Literal["last_active_at"] = "last_active_at"
+    minutes: int = 20
+
+
+class Container(BaseModel):
+    id: str = "cntr_6a3c1c1024a8819892cfe6b854387cea0bb1797a3699251c"
+    object: Literal["container"] = "container"
+    created_at: int = 1782324240
+    status: Literal["running", "expired"] = "running"
+    expires_after: Expiry = Expiry()
+    last_active_at: int = 1782324240
+    memory_limit: str = "1g"
+    name: str = "box"
+
+
+CONSTANT = Container()
+
+
+@app.get("/containers/{container_id}")
+async def retrieve(container_id: str) -> Container:
+    return CONSTANT
+
+
+@app.post("/containers")
+async def create() -> Container:
+    return CONSTANT
+
+
+@app.post("/files")
+async def upload(file: UploadFile) -> dict[str, int | None]:
+    """Starlette's own handling of an upload, and nothing else: not even a copy to where it would be kept."""
+    return {"bytes": file.size}
+
+
+@app.get("/files/{name}/content")
+async def download(name: str) -> FileResponse:
+    """The one file that was put into the working directory."""
+    return FileResponse(Path("content"), media_type="application/octet-stream")
