@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, case, delete, select, update
 
 from mockserver import errors, ids, profiles, schema, tables
 from mockserver.blobs import Blobs
-from mockserver.database import Database, Rows, Statement, Transaction, insertion, table
+from mockserver.database import Database, Rows, Statement, Transaction, table
 from mockserver.files import Files, NewFile
 from mockserver.paging import Listing, ends
 from mockserver.worlds import Call, Worlds
@@ -70,20 +70,22 @@ class Containers:
         anchor, minutes = _lifetime(call, body.expires_after)
         world, now = call.world, call.world.now()
         with self._database.transaction() as tx:
-            ordinal = self._worlds.take(tx, world.id)
-            row = tables.Container(
-                world=world.id,
-                id=ids.container(world.id_seed, ordinal, now),
-                seq=ordinal,
-                created_at=now,
-                last_active_at=now,
-                name=body.name,
-                memory_limit=body.memory_limit,
-                network_policy=_policy(body.network_policy),
-                expires_anchor=anchor,
-                expires_minutes=minutes,
+            row = self._worlds.insert(
+                tx,
+                world.id,
+                lambda ordinal: tables.Container(
+                    world=world.id,
+                    id=ids.container(world.id_seed, ordinal, now),
+                    seq=ordinal,
+                    created_at=now,
+                    last_active_at=now,
+                    name=body.name,
+                    memory_limit=body.memory_limit,
+                    network_policy=_policy(body.network_policy),
+                    expires_anchor=anchor,
+                    expires_minutes=minutes,
+                ),
             )
-            insertion(tables.Container).run(tx, **row.model_dump())
             for file_id in body.file_ids:
                 self._copy(tx, call, row.id, file_id, "file_ids")
         call.touch("created", row.id)
@@ -219,20 +221,22 @@ class Containers:
         file_id: str | None = None,
     ) -> schema.ContainerFile:
         world, now = call.world, call.world.now()
-        ordinal = self._worlds.take(tx, world.id)
-        row = tables.ContainerFile(
-            world=world.id,
-            container_id=container_id,
-            id=ids.container_file(world.id_seed, ordinal, now),
-            seq=ordinal,
-            created_at=now,
-            bytes=size,
-            path=path,
-            source="user",
-            digest=digest,
-            file_id=file_id,
+        row = self._worlds.insert(
+            tx,
+            world.id,
+            lambda ordinal: tables.ContainerFile(
+                world=world.id,
+                container_id=container_id,
+                id=ids.container_file(world.id_seed, ordinal, now),
+                seq=ordinal,
+                created_at=now,
+                bytes=size,
+                path=path,
+                source="user",
+                digest=digest,
+                file_id=file_id,
+            ),
         )
-        insertion(tables.ContainerFile).run(tx, **row.model_dump())
         call.touch("created", row.id)
         return shown_file(row)
 

@@ -17,6 +17,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 from sqlalchemy import Executable, Select, Table, insert
 from sqlalchemy.dialects.sqlite import dialect
+from sqlalchemy.dialects.sqlite import insert as insert_into_sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from mockserver import clock, tables
@@ -112,6 +113,12 @@ class Rows(Statement, Generic[R]):
 def insertion(row: type[tables.Table]) -> Statement:
     """INSERT of a whole row."""
     return Statement(insert(table(row)))
+
+
+@functools.cache
+def insertion_if_new(row: type[tables.Table]) -> Statement:
+    """The same, but that it changes nothing where a row of that key is there already."""
+    return Statement(insert_into_sqlite(table(row)).on_conflict_do_nothing())
 
 
 class Database:

@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, delete, or_, select
 
 from mockserver import errors, ids, schema, tables
 from mockserver.blobs import Blobs, Draft
-from mockserver.database import Database, Rows, Statement, Transaction, insertion, table
+from mockserver.database import Database, Rows, Statement, Transaction, table
 from mockserver.paging import Listing, ends
 from mockserver.worlds import Call, Worlds
 
@@ -50,24 +50,27 @@ class Files:
 
     def create(self, call: Call, form: NewFile) -> schema.File:
         purpose, expiry = self._checked(form)
-        if form.file is None or form.filename is None:
+        file, filename = form.file, form.filename
+        if file is None or filename is None:
             raise errors.MISSING_FIELD(param="file")
         world, now = call.world, call.world.now()
         with self._database.transaction() as tx:
-            ordinal = self._worlds.take(tx, world.id)
-            row = tables.File(
-                world=world.id,
-                id=ids.file(world.id_seed, ordinal),
-                seq=ordinal,
-                created_at=now,
-                expires_at=now + expiry if expiry else None,
-                bytes=form.file.size,
-                filename=form.filename,
-                purpose=purpose,
-                digest=form.file.digest,
+            row = self._worlds.insert(
+                tx,
+                world.id,
+                lambda ordinal: tables.File(
+                    world=world.id,
+                    id=ids.file(world.id_seed, ordinal),
+                    seq=ordinal,
+                    created_at=now,
+                    expires_at=now + expiry if expiry else None,
+                    bytes=file.size,
+                    filename=filename,
+                    purpose=purpose,
+                    digest=file.digest,
+                ),
             )
-            self._blobs.keep(form.file)
-            insertion(tables.File).run(tx, **row.model_dump())
+            self._blobs.keep(file)
         call.touch("created", row.id)
         return shown(row)
 

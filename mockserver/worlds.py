@@ -23,11 +23,12 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 from mockserver import copies, errors, ids, tables
 from mockserver.blobs import Blobs, Draft
 from mockserver.clock import Clock, Wall
-from mockserver.database import Database, Rows, Statement, Transaction, insertion, table
+from mockserver.database import Database, Rows, Statement, Transaction, insertion, insertion_if_new, table
 from mockserver.faults import MAX_RULES, Rule, load_rules
 from mockserver.profiles import Profile, Warned
 
 T = TypeVar("T")
+R = TypeVar("R", bound=tables.Table)
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 DEFAULT = "default"
@@ -224,6 +225,14 @@ class Worlds:
         if last is None:
             raise errors.WORLD_GONE()
         return int(last) - count + 1
+
+    def insert(self, tx: Transaction, world: int, make: Callable[[int], R]) -> R:
+        """The row that `make` makes of the next ordinal. An ordinal whose id a seed or an import gave to
+        an object of theirs is passed over."""
+        while True:
+            row = make(self.take(tx, world))
+            if insertion_if_new(type(row)).run(tx, **row.model_dump()):
+                return row
 
     # Control
 
