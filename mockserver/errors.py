@@ -15,6 +15,8 @@ Grade = Literal["doc", "seen", "probe", "stack", "guess"]
 class APIError(Exception):
     """What a client is told instead of an answer."""
 
+    indent: int | None = 2
+
     def __init__(
         self,
         status: int,
@@ -61,6 +63,24 @@ class Refusal:
             self.code,
             dict(self.headers),
         )
+
+
+class AzureError(APIError):
+    """What Azure's gateway says, in a shape of its own and on one line."""
+
+    indent = None
+
+    def body(self, detail: bool = False) -> dict[str, Any]:
+        if self.code is None:
+            return {"statusCode": self.status, "message": self.message}
+        return {"error": {"code": self.code, "message": self.message}}
+
+
+class AzureRefusal(Refusal):
+    """A refusal of Azure's gateway; its code None for the older of its two shapes."""
+
+    def __call__(self, **words: object) -> AzureError:
+        return AzureError(self.status, self.message.format(**words), code=self.code)
 
 
 class ControlRefusal(Refusal):
@@ -258,6 +278,31 @@ SERVER_ERROR = Refusal(
     type="server_error",
 )
 
+# Azure's gateway
+
+AZURE_WRONG_KEY = AzureRefusal(
+    401,
+    "Access denied due to invalid subscription key or wrong API endpoint. Make sure to provide a valid key for an "
+    "active subscription and use a correct regional API endpoint for your resource.",
+    "seen",
+    code="401",
+)
+AZURE_WRONG_TOKEN = AzureRefusal(
+    401,
+    "Unauthorized. Access token is missing, invalid, audience is incorrect (https://cognitiveservices.azure.com), "
+    "or have expired.",
+    "seen",
+)
+AZURE_NO_ROUTE = AzureRefusal(404, "Resource not found", "seen", code="404")
+AZURE_WRONG_VERSION = AzureRefusal(400, "API version not supported", "seen", code="BadRequest")
+AZURE_RATE_LIMITED = AzureRefusal(
+    429,
+    "Requests to the {operation} Operation under Azure OpenAI API version {version} have exceeded call rate limit of "
+    "your current OpenAI S0 pricing tier. Please retry after {wait} seconds.",
+    "seen",
+    code="429",
+)
+
 # The control plane
 
 WORLD_NOT_FOUND = ControlRefusal(404, "There is no world '{name}'.", "guess", code="world_not_found")
@@ -311,6 +356,8 @@ CONTROL_CLOSED = ControlRefusal(
 
 CATALOGUE: dict[str, Refusal] = {name.lower(): row for name, row in list(globals().items()) if type(row) is Refusal}
 """Every refusal by its name in lower case."""
+AZURE: dict[str, Refusal] = {name.lower(): row for name, row in list(globals().items()) if type(row) is AzureRefusal}
+"""Those of Azure's gateway."""
 
 
 def listed(values: list[str], last: str = "and") -> str:

@@ -22,6 +22,7 @@ RINGS: tuple[tuple[str, ...], ...] = (
     ("sources", "archive", "seeds", "mock"),
     (
         "api",
+        "api.dialects",
         "api.exchange",
         "api.forms",
         "api.bodies",

@@ -20,6 +20,8 @@ from installed import require
 from pydantic import BaseModel
 
 from mockserver import cli, errors, faults, options, profiles, pytest_plugin, testing, verdict
+from mockserver.api.app import create_app
+from mockserver.api.route import Operation
 from mockserver.control.app import create_control
 from mockserver.seeds import read_seeds
 from mockserver.server import MockServer
@@ -55,7 +57,12 @@ def matches(pattern: str, text: str) -> bool:
 
 @pytest.fixture
 def environment(world: World) -> dict[str, str]:
-    return os.environ | {"OPENAI_BASE_URL": world.base_url, "OPENAI_API_KEY": "sk-test"}
+    azure = world.base_url.removesuffix("/v1")
+    return os.environ | {
+        "OPENAI_BASE_URL": world.base_url,
+        "OPENAI_API_KEY": "sk-test",
+        "AZURE_OPENAI_ENDPOINT": azure,
+    }
 
 
 def test_the_curl_tour_gives_what_it_says(environment: dict[str, str]) -> None:
@@ -64,7 +71,7 @@ def test_the_curl_tour_gives_what_it_says(environment: dict[str, str]) -> None:
     assert matches(expected, done.stdout), done.stdout
 
 
-@pytest.mark.parametrize("title", ["Python", "Commands", "Faults"])
+@pytest.mark.parametrize("title", ["Python", "Azure", "Commands", "Faults"])
 def test_the_python_programs_give_what_they_say(title: str, environment: dict[str, str]) -> None:
     (program,), expected = blocks(section(title), "python"), blocks(section(title), "text")[0]
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, cwd=ROOT)
@@ -147,14 +154,31 @@ def test_the_switches_are_all_there_with_their_warnings() -> None:
     assert {row[3].strip("`") for row in table} == warnings
 
 
-def test_every_refusal_is_there_with_its_grade() -> None:
-    told = rows(section("How true it is"), "refusal")
+@pytest.mark.parametrize(
+    ("title", "heading", "catalogue"),
+    [("How true it is", "refusal", errors.CATALOGUE), ("Dialects", "Azure's refusal", errors.AZURE)],
+    ids=["openai", "azure"],
+)
+def test_every_refusal_is_there_with_its_grade(title: str, heading: str, catalogue: dict[str, errors.Refusal]) -> None:
+    told = rows(section(title), heading)
     expected = [
         [f"`{name}`", str(row.status), row.message.replace("|", "\\|"), row.code or "", row.grade]
-        for name, row in errors.CATALOGUE.items()
+        for name, row in catalogue.items()
     ]
     table = "\n".join(f"| {' | '.join(row)} |" for row in expected)
     assert told == expected, f"the table should be:\n{table}"
+
+
+def test_every_route_of_the_api_is_there(server: MockServer) -> None:
+    told = {row[0].strip("`"): row[1].split(", ") for row in rows(section("Dialects"), "route")}
+    expected: dict[str, list[str]] = {}
+    for route in create_app(server.mock).router.routes:
+        if isinstance(route, Operation):
+            expected.setdefault(route.path, []).extend(route.methods)
+    assert len(expected) == 8
+    assert {path: sorted(methods) for path, methods in told.items()} == {
+        path: sorted(methods) for path, methods in expected.items()
+    }
 
 
 def test_every_control_route_is_there(server: MockServer) -> None:

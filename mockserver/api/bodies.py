@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails, from_json
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from mockserver import errors
+from mockserver import errors, profiles
 from mockserver.api.exchange import Exchange, described
 from mockserver.blobs import Blobs, Draft, Writer
 from mockserver.errors import APIError
@@ -34,6 +34,9 @@ BLOCK = 512 * 1024
 MAX_FIELDS = 100
 MAX_FIELD_BYTES = 1 << 20
 """For all the fields of a form together that are not a file."""
+
+LITELLM_KEYS = ("custom_llm_provider", "model")
+"""By which a client tells a LiteLLM proxy where to send a request; the proxy doesn't pass them on."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,4000}")
 _QUOTED = re.compile(r"'([^']*)'")
@@ -85,7 +88,9 @@ async def read_json(model: type[M], exchange: Exchange, limit: int) -> M:
     kind = content_type.partition(";")[0].strip().lower()
     if kind and kind != "application/json" and not kind.endswith("+json"):
         raise errors.WRONG_CONTENT_TYPE(content_type=content_type)
-    return _validated(model, _json_object(await _whole(exchange, limit)))
+    values = _json_object(await _whole(exchange, limit))
+    _without_litellms(values, exchange)
+    return _validated(model, values)
 
 
 def _json_object(body: bytes) -> dict[str, Any]:
@@ -97,6 +102,16 @@ def _json_object(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise errors.NOT_AN_OBJECT(got=described(value))
     return value
+
+
+def _without_litellms(values: dict[str, Any], exchange: Exchange) -> None:
+    """Take out what a LiteLLM proxy keeps to itself, where the world's profile lets it in."""
+    call = exchange.call
+    if values.keys().isdisjoint(LITELLM_KEYS) or call is None or not call.world.profile.litellm_keys:
+        return
+    for key in LITELLM_KEYS:
+        values.pop(key, None)
+    call.warn(profiles.LITELLM_KEYS)
 
 
 async def _whole(exchange: Exchange, limit: int) -> bytes:
@@ -185,7 +200,9 @@ async def read_form(exchange: Exchange, blobs: Blobs, blake2b: bool) -> AsyncIte
         body = await _whole(exchange, MAX_FIELD_BYTES)
         if not kind and not body.lstrip().startswith(b"{"):
             raise errors.INVALID_UPLOAD()
-        fields = _validated(CreateContainerFile, _json_object(body)).model_dump(exclude_unset=True)
+        values = _json_object(body)
+        _without_litellms(values, exchange)
+        fields = _validated(CreateContainerFile, values).model_dump(exclude_unset=True)
         yield NewFile(None, None, fields)
     else:
         raise errors.INVALID_UPLOAD()
@@ -225,6 +242,7 @@ class _Form:
             raise errors.NOT_MULTIPART(why="The body ends before its closing boundary.")
         draft = await self._file.finish() if self._file else None
         self.tell()
+        _without_litellms(self._fields, self._exchange)
         return NewFile(draft, self._filename, self._fields)
 
     def tell(self) -> None:

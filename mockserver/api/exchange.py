@@ -14,6 +14,7 @@ from pydantic_core import to_json
 from starlette.types import Message, Receive, Scope, Send
 
 from mockserver import errors, ids
+from mockserver.api.dialects import OPENAI, Dialect, Headers
 from mockserver.clock import stopwatch
 from mockserver.errors import APIError
 from mockserver.faults import Effect
@@ -23,8 +24,6 @@ from mockserver.worlds import Call
 
 if TYPE_CHECKING:
     from mockserver.mock import Mock
-
-Headers = list[tuple[bytes, bytes]]
 
 PIECE = 256 * 1024
 """Bytes of content sent at a time."""
@@ -59,6 +58,7 @@ class Exchange:
         "answered",
         "call",
         "complete",
+        "dialect",
         "effect",
         "extra",
         "fault",
@@ -85,6 +85,7 @@ class Exchange:
         self.started = stopwatch()
         self.request_id = ids.request()
         self.world = ""
+        self.dialect: Dialect = OPENAI
         self.call: Call | None = None
         self.files_api = False
         """Whether the answer is in the style of the Files API: a newline at the end, errors with `detail`."""
@@ -133,9 +134,16 @@ class Exchange:
         self.record(body)
         await self._send({"type": "http.response.body", "body": body})
 
+    @property
+    def query(self) -> bytes:
+        query: bytes = self.scope["query_string"]
+        return query
+
     async def refuse(self, error: APIError) -> None:
+        error = self.dialect.said(error, self)
         extra = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
-        body = self._ended(to_json(error.body(self.files_api), indent=2))
+        body = to_json(error.body(self.files_api), indent=error.indent)
+        body = body if error.indent is None else self._ended(body)
         await self.reply(error.status, body, [(b"content-type", b"application/json"), *extra])
 
     async def reply(self, status: int, body: bytes, headers: Headers) -> None:

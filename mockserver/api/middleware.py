@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mockserver import errors
+from mockserver.api.dialects import selected
 from mockserver.api.exchange import ClientGone, Exchange
 from mockserver.errors import APIError
 from mockserver.worlds import DEFAULT
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mockserver")
 
-_PREFIX = re.compile(r"(?:/w/(?P<world>[^/]*))?(?:/v1)?(?=/|$)")
 _WORLD_KEY = re.compile(r"sk-world-(.+)", re.DOTALL)
 
 OUTSIDE = ("/health",)
@@ -69,16 +69,15 @@ class Front:
         if scope["method"] == "OPTIONS" and b"access-control-request-method" in exchange.headers:
             await exchange.preflight()
             return
-        world = self._authenticate(exchange)
-        match = _PREFIX.match(scope["path"])
-        if match:
-            exchange.world = world if match["world"] is None else match["world"]
-            scope["path"] = scope["path"][match.end() :] or "/"
+        exchange.dialect, world, path = selected(scope["path"])
+        of_key = self._authenticate(exchange)
+        exchange.world = of_key if world is None else world
+        scope["path"] = path
         await self._app(scope, exchange.receive, send)
 
     def _authenticate(self, exchange: Exchange) -> str:
         """The world that the key names, `default` where it names none."""
-        key = _key(exchange)
+        key = exchange.dialect.key(exchange.headers)
         if not key:
             raise errors.MISSING_KEY()
         if not self._keys:
@@ -97,13 +96,6 @@ class Front:
             if warning.code not in self._warned:
                 self._warned.add(warning.code)
                 log.warning("%s (said once; each such answer carries it as x-mock-warning)", warning)
-
-
-def _key(exchange: Exchange) -> str:
-    scheme, _, token = exchange.headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-    if scheme.lower() == "bearer" and token.strip():
-        return token.strip()
-    return exchange.headers.get(b"api-key", b"").decode("latin-1").strip()
 
 
 def _same(one: str, other: str) -> bool:

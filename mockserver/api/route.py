@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from mockserver import errors, worlds
 from mockserver.api.bodies import parse_query, read_form, read_json
 from mockserver.api.breaking import FAULT_HEADER, broken, reshaped
+from mockserver.api.dialects import OPENAI
 from mockserver.api.exchange import Exchange, of, unknown_url
 from mockserver.faults import LISTS
 from mockserver.files import NewFile
@@ -66,6 +67,8 @@ class Operation(APIRoute):
             exchange, self._operation
         ):
             return
+        if exchange.dialect is not OPENAI:
+            exchange.dialect.admit(exchange)
         arguments = {name: await reader(exchange) for name, reader in self._readers.items()}
         result = await self.endpoint(**arguments)
         if exchange.effect and self._operation in LISTS:
