@@ -70,6 +70,7 @@ def serve(quiet: bool, as_json: bool, **given: Any) -> None:
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
 
     import asyncio
+    import gc
 
     from mockserver.database import Unusable
     from mockserver.mock import Mock
@@ -93,6 +94,9 @@ def serve(quiet: bool, as_json: bool, **given: Any) -> None:
             print(json.dumps({**started, "version": __version__}), flush=True)
         elif not quiet:
             print(_banner(settings, at, mock), flush=True)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(stop.serve(build(mock), sockets))
 

@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, case, delete, select, update
 
 from mockserver import errors, ids, profiles, schema, tables
 from mockserver.blobs import Blobs
-from mockserver.database import Database, Rows, Statement, Transaction, table
+from mockserver.database import Database, Insertion, Rows, Statement, Transaction, record, table
 from mockserver.files import Files, NewFile
 from mockserver.paging import Listing, ends
 from mockserver.worlds import Call, Worlds
@@ -28,6 +28,8 @@ _this = (_CONTAINER.c.world == bindparam("world"), _CONTAINER.c.id == bindparam(
 _inside = (_FILE.c.world == bindparam("world"), _FILE.c.container_id == bindparam("container"))
 _this_file = (*_inside, _FILE.c.id == bindparam("id"))
 
+_new = record(tables.Container)
+_insert = Insertion(tables.Container, if_new=True)
 _find = Rows(select(_CONTAINER).where(*_this), tables.Container)
 _delete = Statement(delete(_CONTAINER).where(*_this))
 _refresh = Statement(
@@ -46,6 +48,8 @@ _expiring = Statement(
     .where(expires_at > bindparam("after"), expires_at <= bindparam("until"))
     .order_by(_CONTAINER.c.created_at, _CONTAINER.c.seq)
 )
+_new_file = record(tables.ContainerFile)
+_insert_file = Insertion(tables.ContainerFile, if_new=True)
 _find_file = Rows(select(_FILE).where(*_this_file), tables.ContainerFile)
 _newest_copy = Rows(
     select(_FILE).where(*_inside, _FILE.c.file_id == bindparam("file")).order_by(_FILE.c.seq.desc()).limit(1),
@@ -73,7 +77,8 @@ class Containers:
             row = self._worlds.insert(
                 tx,
                 world.id,
-                lambda ordinal: tables.Container(
+                _insert,
+                lambda ordinal: _new(
                     world=world.id,
                     id=ids.container(world.id_seed, ordinal, now),
                     seq=ordinal,
@@ -224,7 +229,8 @@ class Containers:
         row = self._worlds.insert(
             tx,
             world.id,
-            lambda ordinal: tables.ContainerFile(
+            _insert_file,
+            lambda ordinal: _new_file(
                 world=world.id,
                 container_id=container_id,
                 id=ids.container_file(world.id_seed, ordinal, now),

@@ -9,12 +9,13 @@ from typing import Any
 from sqlalchemy import Table, bindparam, delete, func, select, tuple_
 
 from mockserver import tables
-from mockserver.database import Database, Statement, Transaction, insertion, table
+from mockserver.database import Database, Insertion, Statement, Transaction, table
 
 BATCH = 2_000
 """Rows written in one transaction; more are written outside the event loop."""
 
 _ROWS = (tables.File, tables.Container, tables.ContainerFile, tables.Tombstone, tables.Fault)
+INSERTIONS: dict[type[tables.Table], Insertion[Any]] = {row: Insertion(row) for row in _ROWS}
 _CONTENTS = [table(row) for row in (tables.File, tables.ContainerFile)]
 
 
@@ -46,7 +47,7 @@ class _Copier:
         here = source.c.world == bindparam("of")
         self.names = [column.name for column in source.c]
         self.keys = [column.name for column in _keys(source)]
-        self.insert = insertion(row)
+        self.insert = INSERTIONS[row]
         self.size = Statement(select(func.count()).where(here))
         self.copy = Statement(source.insert().from_select(self.names, select(*_moved(source)).where(here)))
         self.read = Statement(

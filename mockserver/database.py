@@ -15,9 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
-from sqlalchemy import Executable, Select, Table, insert
-from sqlalchemy.dialects.sqlite import dialect
-from sqlalchemy.dialects.sqlite import insert as insert_into_sqlite
+from sqlalchemy import Executable, Select, Table
+from sqlalchemy.dialects.sqlite import dialect, insert
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from mockserver import clock, tables
@@ -83,23 +82,28 @@ class Statement:
         return tx.execute(self.sql, self._constants | values)
 
 
-def _maker(name: str, columns: list[str]) -> Any:
-    return namedtuple(name, columns)._make  # type: ignore[attr-defined]  # known at run time only
+def record(row: type[R]) -> type[R]:
+    """A named tuple with the columns of `row`, typed as `row`; all of them have to be given.
+
+    What is read, and what is made to be written, are these: a SQLModel instance costs thirty times as
+    much to make, and has nothing to add to a row that doesn't change.
+    """
+    return cast(type[R], _record(row))
+
+
+@functools.cache  # in here, since it hides the type of what it returns
+def _record(row: type[tables.Table]) -> type[Any]:
+    return namedtuple(row.__name__, [column.name for column in table(row).columns])
 
 
 class Rows(Statement, Generic[R]):
-    """A selection of whole rows.
-
-    They come back as named tuples with the columns of `R`, typed as `R`: a SQLModel instance costs
-    twenty times as much to make and has nothing to add to a row that is only read.
-    """
+    """A selection of whole rows, each a `record`."""
 
     def __init__(self, statement: Select[Any], row: type[R]) -> None:
         super().__init__(statement)
-        columns = [column.name for column in table(row).columns]
-        if [column.name for column in statement.selected_columns] != columns:
+        if [column.name for column in statement.selected_columns] != [column.name for column in table(row).columns]:
             raise TypeError(f"{self.sql} doesn't select the columns of {row.__name__}")
-        self._make: Callable[[Iterable[Any]], R] = _maker(row.__name__, columns)
+        self._make: Callable[[Iterable[Any]], R] = record(row)._make  # type: ignore[attr-defined]  # a named tuple's
 
     def first(self, tx: Transaction, **values: Any) -> R | None:
         found = self.tuple(tx, **values)
@@ -109,16 +113,16 @@ class Rows(Statement, Generic[R]):
         return list(map(self._make, self._execute(tx, values)))
 
 
-@functools.cache
-def insertion(row: type[tables.Table]) -> Statement:
-    """INSERT of a whole row."""
-    return Statement(insert(table(row)))
+class Insertion(Statement, Generic[R]):
+    """INSERT of whole rows. With `if_new`, of those whose key is not taken."""
 
+    def __init__(self, row: type[R], if_new: bool = False) -> None:
+        whole = insert(table(row))
+        super().__init__(whole.on_conflict_do_nothing() if if_new else whole)
 
-@functools.cache
-def insertion_if_new(row: type[tables.Table]) -> Statement:
-    """The same, but that it changes nothing where a row of that key is there already."""
-    return Statement(insert_into_sqlite(table(row)).on_conflict_do_nothing())
+    def add(self, tx: Transaction, row: R) -> bool:
+        """Insert a `record`; whether that was done."""
+        return tx.execute(self.sql, row._asdict()).rowcount > 0  # type: ignore[attr-defined]  # a named tuple's
 
 
 class Database:

@@ -26,7 +26,7 @@ from sqlalchemy import bindparam, delete, func, select, update
 
 from mockserver import errors, ids, tables
 from mockserver.clock import CENTURIES, duration
-from mockserver.database import Database, Rows, Statement, Transaction, insertion, table
+from mockserver.database import Database, Insertion, Rows, Statement, Transaction, record, table
 
 OPERATIONS = (
     "ListContainers",
@@ -351,6 +351,8 @@ _FAULT = table(tables.Fault)
 _here = (_FAULT.c.world == bindparam("of"), _FAULT.c.id == bindparam("rule_id"))
 _all = Rows(select(_FAULT).where(_FAULT.c.world == bindparam("of")).order_by(_FAULT.c.position), tables.Fault)
 _last = Statement(select(func.count(), func.max(_FAULT.c.position)).where(_FAULT.c.world == bindparam("of")))
+_new = record(tables.Fault)
+_insert = Insertion(tables.Fault)
 _exists = Statement(select(_FAULT.c.id).where(*_here))
 _remove = Statement(delete(_FAULT).where(*_here))
 _clear = Statement(delete(_FAULT).where(_FAULT.c.world == bindparam("of")))
@@ -387,10 +389,18 @@ def add(tx: Transaction, world: int, name: str, asked: NewRule, now: float) -> s
     id = asked.id or next(id for id in _names(position) if not _exists.tuple(tx, of=world, rule_id=id))
     if _exists.tuple(tx, of=world, rule_id=id):
         raise errors.FAULT_EXISTS(world=name, id=id)
-    row = tables.Fault(
-        world=world, id=id, position=position, rule=asked.model_dump_json(exclude_unset=True), created_at=now
+    row = _new(
+        world=world,
+        id=id,
+        position=position,
+        rule=asked.model_dump_json(exclude_unset=True),
+        matched=0,
+        fired=0,
+        created_at=now,
+        window_at=None,
+        window_used=0,
     )
-    insertion(tables.Fault).run(tx, **row.model_dump())
+    _insert.add(tx, row)
     return id
 
 

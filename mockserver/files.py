@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, delete, or_, select
 
 from mockserver import errors, ids, schema, tables
 from mockserver.blobs import Blobs, Draft
-from mockserver.database import Database, Rows, Statement, Transaction, table
+from mockserver.database import Database, Insertion, Rows, Statement, Transaction, record, table
 from mockserver.paging import Listing, ends
 from mockserver.worlds import Call, Worlds
 
@@ -22,6 +22,8 @@ _FILE = table(tables.File)
 _here = (_FILE.c.world == bindparam("world"), _FILE.c.id == bindparam("id"))
 unexpired = or_(_FILE.c.expires_at.is_(None), _FILE.c.expires_at > bindparam("now"))
 
+_new = record(tables.File)
+_insert = Insertion(tables.File, if_new=True)
 _find = Rows(select(_FILE).where(*_here, unexpired), tables.File)
 _expiring = Statement(
     select(_FILE.c.id)
@@ -58,7 +60,8 @@ class Files:
             row = self._worlds.insert(
                 tx,
                 world.id,
-                lambda ordinal: tables.File(
+                _insert,
+                lambda ordinal: _new(
                     world=world.id,
                     id=ids.file(world.id_seed, ordinal),
                     seq=ordinal,

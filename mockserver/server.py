@@ -14,11 +14,11 @@ from typing import Any, Self, TypeVar
 import uvicorn
 from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from mockserver import errors, ids
 from mockserver.api.app import create_app
-from mockserver.api.exchange import standing_headers
+from mockserver.api.exchange import WHOLE, standing_headers
 from mockserver.clock import Wall, stopwatch
 from mockserver.control.app import create_control
 from mockserver.mock import Mock
@@ -94,6 +94,7 @@ class Protocol(HttpToolsProtocol):
         if self.parser.get_http_version() not in ("1.0", "1.1"):
             raise ValueError("the request line names no version that is spoken here")
         super().on_headers_complete()
+        self.cycle.__class__ = _Cycle  # uvicorn makes its own; the task that runs it starts later
         self.scope["mockserver.connection"] = _Connection(self, self.cycle)  # type: ignore[typeddict-unknown-key]  # our own key
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -119,6 +120,39 @@ class Protocol(HttpToolsProtocol):
         lines = [b"HTTP/1.1 400 Bad Request", *(b"%b: %b" % header for header in headers), b"", body]
         self.transport.write(b"\r\n".join(lines))
         self.transport.close()
+
+
+class _Cycle(RequestResponseCycle):
+    """uvicorn's, but that an answer which comes whole leaves in one write, not in two.
+
+    The headers of such an answer are the server's own, and need none of uvicorn's checks.
+    """
+
+    _head = b""
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            size = message.get(WHOLE)
+            if (
+                size is None
+                or self.scope["method"] == "HEAD"
+                or self.flow.write_paused
+                or self.disconnected
+                or not self.keep_alive
+            ):
+                await super().send(message)
+                return
+            head = [STATUS_LINE[message["status"]]]
+            for name, value in (*self.default_headers, *message["headers"]):
+                head += (name, b": ", value, b"\r\n")
+            head.append(b"\r\n")
+            self._head = b"".join(head)
+            self.response_started, self.waiting_for_100_continue = True, False
+            self.chunked_encoding, self.expected_content_length = False, len(self._head) + size
+            return
+        if self._head:
+            message, self._head = {**message, "body": self._head + message["body"]}, b""
+        await super().send(message)
 
 
 class _Connection:

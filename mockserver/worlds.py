@@ -23,7 +23,7 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 from mockserver import copies, errors, ids, tables
 from mockserver.blobs import Blobs, Draft
 from mockserver.clock import Clock, Wall
-from mockserver.database import Database, Rows, Statement, Transaction, insertion, insertion_if_new, table
+from mockserver.database import Database, Insertion, Rows, Statement, Transaction, record, table
 from mockserver.faults import MAX_RULES, Rule, load_rules
 from mockserver.profiles import Profile, Warned
 
@@ -36,6 +36,7 @@ EVERYONE = "*"
 """The template of every world that has none of its own."""
 
 _WORLD = table(tables.World)
+_row_of = record(tables.World)
 _this = _WORLD.c.id == bindparam("of")
 _named = _WORLD.c.name.is_not(None)
 
@@ -226,12 +227,12 @@ class Worlds:
             raise errors.WORLD_GONE()
         return int(last) - count + 1
 
-    def insert(self, tx: Transaction, world: int, make: Callable[[int], R]) -> R:
+    def insert(self, tx: Transaction, world: int, insertion: Insertion[R], make: Callable[[int], R]) -> R:
         """The row that `make` makes of the next ordinal. An ordinal whose id a seed or an import gave to
         an object of theirs is passed over."""
         while True:
             row = make(self.take(tx, world))
-            if insertion_if_new(type(row)).run(tx, **row.model_dump()):
+            if insertion.add(tx, row):
                 return row
 
     # Control
@@ -429,7 +430,7 @@ class Worlds:
         return id, row
 
     def _write_batch(self, tx: Transaction, world: int, batch: "Batch") -> None:
-        insertion(batch.row).run_all(tx, ({**values, "world": world} for values in batch.rows))
+        copies.INSERTIONS[batch.row].run_all(tx, ({**values, "world": world} for values in batch.rows))
         for draft in batch.drafts:
             self._blobs.keep(draft)
 
@@ -542,7 +543,7 @@ class Worlds:
         title: dict[str, Any] = {"new": None, "new_of": None, "new_snapshot": None, **copy.title}
         _title.run(tx, of=id, **title)
         row = copy.row | {"name": title["new"], "snapshot_of": title["new_of"], "snapshot": title["new_snapshot"]}
-        return tables.World(id=id, **row)
+        return _row_of(id=id, **row)
 
     # Removing
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 PIECE = 256 * 1024
 """Bytes of content sent at a time."""
+WHOLE = "mockserver.whole"
+"""In the message that starts an answer: the size of the body, which follows in one message and at once."""
 DRAIN_BYTES, DRAIN_SECONDS = 1 << 20, 1.0
 """How much of a refused body is still read, so that the client gets to see the answer."""
 
@@ -130,7 +132,8 @@ class Exchange:
         body = self._ended(to_json(resource, indent=2))
         if isinstance(resource, _LISTS):
             self.page = resource.has_more, resource.first_id, resource.last_id
-        await self._start(200, [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))])
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        await self._start(200, headers, len(body))
         self.record(body)
         await self._send({"type": "http.response.body", "body": body})
 
@@ -153,7 +156,7 @@ class Exchange:
         unread = not self.complete and self.scope["method"] == "POST"
         if unread:
             headers.append((b"connection", b"close"))
-        await self._start(status, headers)
+        await self._start(status, headers, None if unread else len(body))
         self.record(body)
         await self._send({"type": "http.response.body", "body": body, "more_body": unread})
         if unread:
@@ -261,7 +264,8 @@ class Exchange:
     def _ended(self, body: bytes) -> bytes:
         return body + b"\n" if self.files_api else body
 
-    async def _start(self, status: int, headers: Headers) -> None:
+    async def _start(self, status: int, headers: Headers, size: int | None = None) -> None:
+        """`size` where the body comes whole and at once."""
         headers += standing_headers(self.request_id, self.started)
         if self.call:
             headers += [(b"x-mock-warning", str(warning).encode()) for warning in self.call.warnings]
@@ -271,7 +275,10 @@ class Exchange:
             replaced = {name for name, _ in self.extra}
             headers = [header for header in headers if header[0] not in replaced] + self.extra
         self.answered, self.status, self.told = True, status, headers
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        message: Message = {"type": "http.response.start", "status": status, "headers": headers}
+        if size is not None and self.effect is None:
+            message[WHOLE] = size
+        await self._send(message)
 
     async def _drain(self) -> None:
         left, until = DRAIN_BYTES, stopwatch() + DRAIN_SECONDS
