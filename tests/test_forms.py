@@ -75,6 +75,10 @@ FILES = {
         'Content-Disposition: form-data; name="file"; filename="the %22final%22 ü.pdf"\r\n'
         "Content-Type: application/octet-stream",
     ),
+    "java-stream": (
+        "upload",
+        'Content-Disposition: form-data; name="file"\r\nContent-Type: application/octet-stream',
+    ),
     "dotnet": (
         "report.pdf",
         "Content-Disposition: form-data; name=file; filename=report.pdf; filename*=utf-8''report.pdf",

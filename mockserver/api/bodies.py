@@ -294,7 +294,7 @@ class _Form:
             raise errors.DUPLICATE_PARAMETER(param=self._name)
         if self._name == "file":
             if filename is None and self._content_type:
-                filename = "upload"  # Ruby sends what it reads from memory with a type and without a name
+                filename = "upload"  # Ruby and Java send what they have in memory with a type and without a name
             if filename is None:
                 raise errors.WRONG_TYPE(param="file", expected="a file", got="a string")
             self._in_file = True
