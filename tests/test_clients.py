@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from mockserver.server import MockServer
 README = CLIENTS.parents[1] / "README.md"
 HEADINGS = ("client", "version", "operations", "result")
 RECORDING = bool(os.environ.get("MOCKSERVER_RECORD"))
+JAVA = INSTALLED / "openai-java"
 DOCUMENTED = [CLIENTS / "python" / f"containers_{kind}.py" for kind in ("async", "sync")]
 
 
@@ -53,6 +55,8 @@ class Client:
     environment: Mapping[str, str] = field(default_factory=dict)
     refusals: frozenset[tuple[str, int]] = frozenset({("RetrieveContainer", 404), ("ListContainers", 400)})
     """What the programs provoke, by operation: of a container that they have deleted, and with a limit of 1000."""
+    sources: str | None = None
+    """The folder that its programs were compiled from, in `tests/clients/`."""
     slow: bool = False
     """Whether it takes more than a few seconds."""
 
@@ -79,6 +83,30 @@ ALL = [
     python("Python `openai`", 3),
     python("Python `openai` 2", 2),
     python("Python `openai` 1", 1),
+    Client(
+        "Go `openai-go`",
+        "go",
+        "openai-go",
+        "go/go.mod",
+        "github.com/openai/openai-go/v3",
+        (Program((INSTALLED / "openai-go" / "containers",), "go/workflow.txt"),),
+        tool="go",
+        sources="go",
+    ),
+    Client(
+        "Java `openai-java`",
+        "java",
+        "openai-java",
+        "java/pom.xml",
+        "<artifactId>openai-java</artifactId>",
+        (
+            Program(
+                ("java", "-cp", os.pathsep.join((f"{JAVA}/classes", f"{JAVA}/lib/*")), "Workflow"), "java/workflow.txt"
+            ),
+        ),
+        tool="java",
+        sources="java",
+    ),
 ]
 
 
@@ -178,7 +206,7 @@ CASES = [pytest.param(each, id=each.folder, marks=[pytest.mark.slow] if each.slo
 @pytest.mark.parametrize("client", CASES)
 def test_client(live_world: World, client: Client) -> None:
     """Against the mock as strict as the live API, so that the programs are what users can go by."""
-    require(client.language, client.folder, client.manifest, client.tool)
+    require(client.language, client.folder, client.sources or client.manifest, client.tool)
     for program in client.programs:
         output = run(live_world, program.command, client.environment)
         assert printed((CLIENTS / program.prints).read_text(encoding="utf-8"), output), output
@@ -199,3 +227,15 @@ def test_as_documented(world: World, program: Path) -> None:
     assert len(lines) > 4
     assert lines[0].startswith("Created")
     assert_nothing_left(world)
+
+
+@pytest.mark.parametrize(
+    ("language", "program", "margin"),
+    [("go", "go/workflow.go", "\t"), ("java", "java/src/main/java/Workflow.java", " " * 8)],
+    ids=["go", "java"],
+)
+def test_the_manual_shows_what_is_run(language: str, program: str, margin: str) -> None:
+    shown = re.findall(rf"^```{language}\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert shown
+    for block in shown:
+        assert textwrap.indent(block, margin) in (CLIENTS / program).read_text(encoding="utf-8")
