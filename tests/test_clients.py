@@ -101,7 +101,8 @@ ALL = [
         "<artifactId>openai-java</artifactId>",
         (
             Program(
-                ("java", "-cp", os.pathsep.join((f"{JAVA}/classes", f"{JAVA}/lib/*")), "Workflow"), "java/workflow.txt"
+                ("java", "-XX:TieredStopAtLevel=1", "-cp", f"{JAVA}/classes:{JAVA}/lib/*", "Workflow"),
+                "java/workflow.txt",
             ),
         ),
         tool="java",
@@ -122,7 +123,7 @@ def run(world: World, command: tuple[str | Path, ...], environment: Mapping[str,
         "NO_PROXY": "localhost",
         "no_proxy": "localhost",
     }
-    ours = {"PYTHONPATH", "VIRTUAL_ENV", "NODE_OPTIONS"}
+    ours = {"PYTHONPATH", "VIRTUAL_ENV", "NODE_OPTIONS", "JAVA_TOOL_OPTIONS"}
     others = {name: value for name, value in os.environ.items() if name not in ours}
     done = subprocess.run(
         command,
