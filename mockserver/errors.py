@@ -159,6 +159,12 @@ WRONG_CONTENT_TYPE = Refusal(
     "stack",
     code="unsupported_content_type",
 )
+WRONG_CONTENT_ENCODING = Refusal(
+    415,
+    "Unsupported content encoding: '{encoding}'. Send the body as it is, without the header 'Content-Encoding'.",
+    "guess",
+    code="unsupported_content_encoding",
+)
 BODY_TOO_LARGE = Refusal(
     413, "The request body is too large. The maximum is {limit} bytes.", "guess", code="request_too_large"
 )

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+import httptools
 import uvicorn
 from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
@@ -85,17 +86,53 @@ def _open(host: str, port: int, optional: bool) -> socket.socket | None:
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's, but that what is no HTTP gets the API's envelope too, and that faults reach the connection."""
+    """uvicorn's, but that what is no HTTP gets the API's envelope too, that faults reach the connection, and that
+    an offer of another protocol (the JDK's client offers HTTP/2 with its first request) is passed over."""
 
     waiting: asyncio.Future[None] | None = None
     """Done when the client has gone, while a fault holds up an answer."""
 
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self._pass_over(data[offer.args[0] :])
+        except httptools.HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self.send_400_response("")
+
+    def _pass_over(self, rest: bytes) -> None:
+        """Read the request again as if it had not offered to speak otherwise: the parser gave up on its body."""
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
+        for name, value in self.headers:
+            if name == b"connection":
+                tokens = (token.strip() for token in value.split(b","))
+                value = b", ".join(token for token in tokens if token.lower() not in (b"upgrade", b"http2-settings"))
+            if name not in (b"upgrade", b"http2-settings") and (value or name != b"connection"):
+                lines.append(b"%b: %b" % (name, value))
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.data_received(b"\r\n".join([*lines, b"", b""]) + rest)
+
     def on_headers_complete(self) -> None:
-        if self.parser.get_http_version() not in ("1.0", "1.1"):
+        version = self.parser.get_http_version()
+        if version not in ("1.0", "1.1"):
             raise ValueError("the request line names no version that is spoken here")
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise ValueError("this is no proxy")
+            return
+        if version == "1.0":
+            self.expect_100_continue = False
         super().on_headers_complete()
         self.cycle.__class__ = _Cycle  # uvicorn makes its own; the task that runs it starts later
         self.scope["mockserver.connection"] = _Connection(self, self.cycle)  # type: ignore[typeddict-unknown-key]  # our own key
+
+    def on_message_complete(self) -> None:
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

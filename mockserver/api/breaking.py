@@ -26,6 +26,7 @@ TICKS = 20
 
 _SAMPLES = {
     "allowed": "POST",
+    "encoding": "gzip",
     "expected": "a string",
     "file_id": "file-mock",
     "container_id": "cntr_mock",

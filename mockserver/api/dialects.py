@@ -6,7 +6,7 @@ wrong keys, unknown routes, versions and rates. What the service refuses is in O
 
 import re
 from typing import Protocol
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 from mockserver import errors, profiles
 from mockserver.errors import APIError
@@ -88,8 +88,13 @@ _AZURE, _AZURE_V1 = Azure(dated=True), Azure(dated=False)
 _PREFIX = re.compile(r"(?:/w/([^/]*))?(?:/v1|(/+openai)(/v1)?)?(?=/|$)")
 
 
-def selected(path: str) -> tuple[Dialect, str | None, str]:
-    """The dialect that a path is in, the world that it names, and the operation's own path."""
+def selected(path: str, raw: bytes) -> tuple[Dialect, str | None, str]:
+    """The dialect that a path is in, the world that it names, and the operation's own path.
+
+    An escaped slash is part of a name and parts none: it stays escaped.
+    """
+    if b"%2" in raw:
+        path = unquote(re.sub("%2f", "%252F", raw.decode("ascii"), flags=re.IGNORECASE))
     match = _PREFIX.match(path)
     if match is None:
         return OPENAI, None, path

@@ -121,7 +121,10 @@ class Exchange:
         return message
 
     async def body(self) -> AsyncIterator[bytes]:
-        """The request's body as it comes in. Raises ClientGone."""
+        """The request's body as it comes in. Raises ClientGone, and APIError for one that is compressed."""
+        encoding = self.headers.get(b"content-encoding")
+        if encoding and encoding.lower() != b"identity":
+            raise errors.WRONG_CONTENT_ENCODING(encoding=encoding.decode("latin-1"))
         while not self.complete:
             message = await self.receive()
             if message["type"] == "http.disconnect":

@@ -69,7 +69,7 @@ class Front:
         if scope["method"] == "OPTIONS" and b"access-control-request-method" in exchange.headers:
             await exchange.preflight()
             return
-        exchange.dialect, world, path = selected(scope["path"])
+        exchange.dialect, world, path = selected(scope["path"], scope["raw_path"])
         of_key = self._authenticate(exchange)
         exchange.world = of_key if world is None else world
         scope["path"] = path
