@@ -24,7 +24,6 @@ from sqlalchemy import Table, bindparam, select, tuple_
 from mockserver import tables
 from mockserver.blobs import Blobs
 from mockserver.database import Database, Rows, Transaction, table
-from mockserver.profiles import PROFILES, Profile
 from mockserver.sources import MAX_BYTES, SeedError
 
 R = TypeVar("R", tables.File, tables.Container)
@@ -264,7 +263,7 @@ def _document(database: Database, world: tables.World, digests: dict[str, None])
     yield '{"version": 1,\n'
     yield f'"clock": {_text({"at": world.clock_virtual, "rate": world.clock_rate})},\n'
     if world.profile:
-        yield f'"profile": {_text(_profile(world.profile))},\n'
+        yield f'"profile": {_text(json.loads(world.profile))},\n'
     yield f'"ordinal": {world.ordinal},\n'
     yield from _lines("faults", map(_text, faults))
     yield from _lines("deleted", map(_text, graves))
@@ -313,7 +312,9 @@ def _container(read: Transaction, row: tables.Container, digests: dict[str, None
         "name": row.name,
         "created_at": row.created_at,
         "last_active_at": row.last_active_at,
-        "expires_after": {"anchor": row.expires_anchor, "minutes": row.expires_minutes},
+        "expires_after": {"anchor": row.expires_anchor, "minutes": row.expires_minutes}
+        if row.expires_minutes
+        else None,
         "memory_limit": row.memory_limit,
         **({} if row.network_policy is None else {"network_policy": json.loads(row.network_policy)}),
         "seq": row.seq,
@@ -349,12 +350,6 @@ def _grave(row: tables.Tombstone) -> dict[str, Any]:
     kept: dict[str, Any] = json.loads(row.row)
     kept.pop("world")
     return told | {"object": kept}
-
-
-def _profile(switches: str) -> str | dict[str, Any]:
-    """A profile's name; where it is none of those that have one, its switches."""
-    values: dict[str, Any] = json.loads(switches)
-    return next((name for name, profile in PROFILES.items() if profile == Profile(**values)), values)
 
 
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")

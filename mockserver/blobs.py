@@ -30,6 +30,7 @@ _used = Statement(
 )
 
 
+PLACEHOLDER = b"Nobody uploaded this file.\n"
 BATCH = 500
 """Blobs removed under one lock while others wait for it."""
 
@@ -98,6 +99,15 @@ class Blobs:
         except BaseException:
             draft.discard()
             raise
+
+    @contextmanager
+    def placeholder(self) -> Iterator[Draft]:
+        """Some bytes for a file that nobody uploaded; forgotten if nobody keeps them."""
+        draft = self.put([PLACEHOLDER], blake2b=True)
+        try:
+            yield draft
+        finally:
+            draft.discard()
 
     def keep(self, draft: Draft) -> None:
         """Give a draft its place. Called in the write transaction that inserts its row, the same

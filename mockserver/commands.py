@@ -347,7 +347,7 @@ def delete_world(server: Server, name: str) -> None:
 @click.argument("profile", required=False)
 @on_server()
 def profile_world(server: Server, profile: str | None) -> None:
-    """Give a world a profile of its own, or without one the server's."""
+    """Give a world a profile of its own, as live or live,delete_lag=5m, or without one the server's."""
     answer = server.ask("PUT", server.here("profile"), asked={"name": profile})
     server.tell(answer, functools.partial(_told_world, server))
 

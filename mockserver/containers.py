@@ -3,13 +3,17 @@
 A container is running until it has not been used for as long as its `expires_after` says, by its
 world's clock; then it is expired for good. Nothing runs in the background: whether it has expired is
 worked out from its row whenever it matters. Every use but listing containers counts as activity.
+
+Where a world's profile has switches for it, the rule asks: `call.lets(…)` for what the live API would
+refuse, `call.world.profile` for the rest.
 """
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import bindparam, case, delete, select, update
+from sqlalchemy import bindparam, case, delete, func, or_, select, update
 
 from mockserver import errors, ids, profiles, schema, tables
 from mockserver.blobs import Blobs
@@ -21,6 +25,10 @@ from mockserver.worlds import Call, Worlds
 MINUTES = range(1, 20 + 1)
 """What the live API takes as `expires_after.minutes`."""
 MINUTES_A_DAY = 1_440
+NEVER = 0
+"""In `expires_minutes`: it never expires."""
+SUCCESSORS = "successors"
+"""Among the tombstones: what took the place of an expired container, by the id of that one."""
 
 _CONTAINER = table(tables.Container)
 _FILE = table(tables.ContainerFile)
@@ -40,8 +48,9 @@ _refresh = Statement(
 )
 expires_at = (
     case((_CONTAINER.c.expires_anchor == "created_at", _CONTAINER.c.created_at), else_=_CONTAINER.c.last_active_at)
-    + _CONTAINER.c.expires_minutes * 60
+    + func.nullif(_CONTAINER.c.expires_minutes, NEVER) * 60
 )
+"""Null where it never expires."""
 _expiring = Statement(
     select(_CONTAINER.c.id)
     .where(_CONTAINER.c.world == bindparam("world"))
@@ -60,6 +69,13 @@ _digests = Statement(select(_FILE.c.digest).where(*_inside).distinct())
 _delete_files = Statement(delete(_FILE).where(*_inside))
 
 _containers = Listing(tables.Container, scope=("world",), prefix="cntr")
+_unexpired = Listing(
+    tables.Container,
+    scope=("world",),
+    prefix="cntr",
+    live=or_(_CONTAINER.c.expires_minutes == NEVER, expires_at > bindparam("now")),
+)
+_count_files = Statement(select(func.count()).select_from(_FILE).where(*_inside))
 _files = Listing(tables.ContainerFile, scope=("world", "container_id"), prefix="cfile")
 
 
@@ -71,7 +87,7 @@ class Containers:
         self._files = files
 
     def create(self, call: Call, body: schema.CreateContainer) -> schema.Container:
-        anchor, minutes = _lifetime(call, body.expires_after)
+        anchor, minutes = _lifetime(call, body)
         world, now = call.world, call.world.now()
         with self._database.transaction() as tx:
             row = self._worlds.insert(
@@ -94,23 +110,33 @@ class Containers:
             for file_id in body.file_ids:
                 self._copy(tx, call, row.id, file_id, "file_ids")
         call.touch("created", row.id)
-        return shown(row, now)
+        return self._shown(call, row, now)
 
     def list(self, call: Call, query: schema.ListContainers) -> schema.ContainerList:
-        """Shows every container as active just now, as the live API does, and prolongs none."""
-        now = call.world.now()
-        values = {"world": call.world.id}
-        rows, more = _containers.page(
-            self._database.snapshot, query, "containers", values, call.stale_since, name=query.name
+        """Shows every container as active just now, as the live API does, and by default prolongs none."""
+        profile, now = call.world.profile, call.world.now()
+        listing, values = (_containers if profile.expired_listed else _unexpired), {"world": call.world.id, "now": now}
+        rows, more = listing.page(
+            self._database.snapshot,
+            query,
+            "containers",
+            values,
+            call.still_listed(now),
+            call.lets,
+            name=query.name,
         )
-        return schema.ContainerList(data=[shown(row, now, active_at=now) for row in rows], has_more=more, **ends(rows))
+        if profile.listing_prolongs:
+            self._use_all(rows, now)
+        data = [self._shown(call, row, now, active_at=now) for row in rows]
+        kind: type[schema.ContainerList] = schema.OlderContainerList if profile.older_fields else schema.ContainerList
+        return kind(data=data, has_more=more, **ends(rows))
 
     def retrieve(self, call: Call, container_id: str) -> schema.Container:
         row, now = self._found(self._database.snapshot, call, container_id), call.world.now()
         if expired(row, now):
-            return shown(row, now)
+            return self._shown(call, row, now)
         self._use(row, now)
-        return shown(row, now, active_at=now)
+        return self._shown(call, row, now, active_at=now)
 
     def delete(self, call: Call, container_id: str) -> schema.ContainerDeleted:
         inside = {"world": call.world.id, "container": container_id}
@@ -124,55 +150,53 @@ class Containers:
         call.touch("deleted", container_id)
         return schema.ContainerDeleted(id=container_id)
 
-    def use(self, call: Call, container_id: str) -> None:
-        """Count as activity; refuse a container that is unknown or expired."""
+    def use(self, call: Call, container_id: str) -> str:
+        """Count as activity; refuse a container that is unknown or expired. Returns the id of the one used."""
         row, now = self._running(self._database.snapshot, call, container_id)
         self._use(row, now)
+        return row.id
 
     def create_file(self, call: Call, container_id: str, form: NewFile) -> schema.ContainerFile:
         """Add an upload, or a copy of a File. Needs either `file` or the field `file_id`."""
-        unknown = next((name for name in form.fields if name != "file_id"), None)
-        if unknown:
-            raise errors.UNKNOWN_PARAMETER(param=unknown)
-        file_id = form.fields.get("file_id")
-        if form.file and file_id is not None:
-            raise errors.MUTUALLY_EXCLUSIVE(param="file", other="file_id")
-        if not form.file and file_id is None:
-            raise errors.MISSING_PARAMETER(param="file")
+        file_id = _copied_id(call, form)
         with self._database.transaction() as tx:
             row, now = self._running(tx, call, container_id)
             _refresh.run(tx, of=row.world, used=row.id, now=now)
             if file_id is not None:
-                return self._copy(tx, call, container_id, file_id, "file_id")
-            assert form.file is not None
+                return self._shown_file(call, self._copy(tx, call, row.id, file_id, "file_id"))
+            if form.file is None:
+                return self._shown_file(call, self._insert_placeholder(tx, call, row.id))
             self._blobs.keep(form.file)
             path = f"/mnt/data/{form.file.blake2b}-{form.filename}"
-            return self._insert_file(tx, call, container_id, path, form.file.size, form.file.digest)
+            return self._shown_file(call, self._insert_file(tx, call, row.id, path, form.file.size, form.file.digest))
 
     def list_files(self, call: Call, container_id: str, query: schema.Page) -> schema.ContainerFileList:
-        self.use(call, container_id)
-        values = {"world": call.world.id, "container_id": container_id}
-        rows, more = _files.page(self._database.snapshot, query, graves(container_id), values, call.stale_since)
-        return schema.ContainerFileList(data=[shown_file(row) for row in rows], has_more=more, **ends(rows))
+        container_id = self.use(call, container_id)
+        values, since = {"world": call.world.id, "container_id": container_id}, call.still_listed(call.world.now())
+        rows, more = _files.page(self._database.snapshot, query, graves(container_id), values, since, call.lets)
+        data = [self._shown_file(call, row) for row in rows]
+        older = call.world.profile.older_fields
+        kind: type[schema.ContainerFileList] = schema.OlderContainerFileList if older else schema.ContainerFileList
+        return kind(data=data, has_more=more, **ends(rows))
 
     def retrieve_file(self, call: Call, container_id: str, file_id: str) -> schema.ContainerFile:
-        self.use(call, container_id)
-        return shown_file(self._found_file(self._database.snapshot, call, container_id, file_id))
+        container_id = self.use(call, container_id)
+        return self._shown_file(call, self._found_file(self._database.snapshot, call, container_id, file_id))
 
     def delete_file(self, call: Call, container_id: str, file_id: str) -> schema.ContainerFileDeleted:
         with self._database.transaction() as tx:
             container, now = self._running(tx, call, container_id)
-            row = self._found_file(tx, call, container_id, file_id)
+            row = self._found_file(tx, call, container.id, file_id)
             _refresh.run(tx, of=container.world, used=container.id, now=now)
-            _files.bury(tx, row, graves(container_id), self._worlds.take(tx, call.world.id), now)
-            _delete_file.run(tx, world=call.world.id, container=container_id, id=row.id)
+            _files.bury(tx, row, graves(container.id), self._worlds.take(tx, call.world.id), now)
+            _delete_file.run(tx, world=call.world.id, container=container.id, id=row.id)
             self._blobs.dropped([row.digest])
         self._blobs.release()
         call.touch("deleted", row.id)
         return schema.ContainerFileDeleted(id=file_id)
 
     def file_content(self, call: Call, container_id: str, file_id: str) -> schema.Content:
-        self.use(call, container_id)
+        container_id = self.use(call, container_id)
         row = self._found_file(self._database.snapshot, call, container_id, file_id)
         name = row.path.rpartition("/")[2]
         return schema.Content(self._blobs.open(row.digest), schema.media_type(name), schema.masked_disposition(name))
@@ -182,16 +206,74 @@ class Containers:
         return [id for (id,) in _expiring.tuples(database.snapshot, world=world, after=after, until=until)]
 
     def _found(self, tx: Transaction, call: Call, container_id: str) -> tables.Container:
-        row = _find.first(tx, world=call.world.id, id=container_id)
-        if row is None:
-            raise errors.CONTAINER_NOT_FOUND(container_id=container_id)
-        return row
+        if row := _find.first(tx, world=call.world.id, id=container_id):
+            return row
+        if call.lets(profiles.ANY_ID):
+            return self._conjured(tx, call, container_id)
+        refusal = errors.CONTAINER_NOT_FOUND(container_id=container_id)
+        raise call.missing("container_id", container_id, "cntr", refusal)
 
     def _running(self, tx: Transaction, call: Call, container_id: str) -> tuple[tables.Container, int]:
         row, now = self._found(tx, call, container_id), call.world.now()
-        if expired(row, now):
-            raise errors.CONTAINER_EXPIRED()
-        return row, now
+        if not expired(row, now):
+            return row, now
+        if call.lets(profiles.EXPIRED_REPLACED):
+            return self._successor(tx, call, row, now), now
+        raise replace(errors.CONTAINER_EXPIRED, status=call.world.profile.file_routes_when_expired)()
+
+    def _conjured(self, tx: Transaction, call: Call, container_id: str) -> tables.Container:
+        """A container by an id that nobody created. It never expires, as then the id would be refused."""
+        world, now = call.world, call.world.now()
+        with self._database.joining(tx) as tx:
+            row = self._worlds.insert(
+                tx,
+                world.id,
+                _insert,
+                lambda ordinal: _new(
+                    world=world.id,
+                    id=container_id,
+                    seq=ordinal,
+                    created_at=now,
+                    last_active_at=now,
+                    name=container_id,
+                    memory_limit="1g",
+                    network_policy=None,
+                    expires_anchor="last_active_at",
+                    expires_minutes=NEVER,
+                ),
+            )
+        call.touch("created", container_id)
+        return row
+
+    def _successor(self, tx: Transaction, call: Call, row: tables.Container, now: int) -> tables.Container:
+        """The running container that took the place of an expired one, made if there is none."""
+        last = row
+        while (buried := _containers.last(tx, SUCCESSORS, row.world, last.id)) and (
+            there := _find.first(tx, world=row.world, id=buried.id)
+        ):
+            if not expired(there, now):
+                return there
+            last = there
+        world = call.world
+        with self._database.joining(tx) as tx:
+            columns = {column.name: getattr(last, column.name) for column in _CONTAINER.c}
+            columns |= {"created_at": now, "last_active_at": now}
+            successor = self._worlds.insert(
+                tx,
+                world.id,
+                _insert,
+                lambda ordinal: _new(**columns | {"id": ids.container(world.id_seed, ordinal, now), "seq": ordinal}),
+            )
+            _containers.bury(tx, successor, SUCCESSORS, successor.seq, now, id=last.id)
+        call.touch("created", successor.id)
+        return successor
+
+    def _use_all(self, rows: Sequence[tables.Container], now: int) -> None:
+        used = [row for row in rows if row.last_active_at < now and not expired(row, now)]
+        if used:
+            with self._database.transaction() as tx:
+                for row in used:
+                    _refresh.run(tx, of=row.world, used=row.id, now=now)
 
     def _use(self, row: tables.Container, now: int) -> None:
         """Writes at most once a second for each container: the wire shows whole seconds."""
@@ -203,17 +285,26 @@ class Containers:
         inside = {"world": call.world.id, "container": container_id}
         if row := _find_file.first(tx, **inside, id=file_id):
             return row
-        if call.world.profile.file_id_alias and (row := _newest_copy.first(tx, **inside, file=file_id)):
-            call.warn(profiles.FILE_ID_ALIAS)
+        if (row := _newest_copy.first(tx, **inside, file=file_id)) and call.lets(profiles.FILE_ID_ALIAS):
             return row
-        raise errors.CONTAINER_FILE_NOT_FOUND(file_id=file_id, container_id=container_id)
+        if call.lets(profiles.ANY_ID):
+            return self._insert_placeholder(tx, call, container_id, file_id)
+        refusal = errors.CONTAINER_FILE_NOT_FOUND(file_id=file_id, container_id=container_id)
+        raise call.missing("file_id", file_id, "cfile", refusal)
 
-    def _copy(self, tx: Transaction, call: Call, container_id: str, file_id: str, param: str) -> schema.ContainerFile:
-        file = self._files.find(tx, call, file_id)
-        if file is None:
-            raise errors.REFERENCED_FILE_NOT_FOUND(file_id=file_id, param=param)
+    def _copy(self, tx: Transaction, call: Call, container_id: str, file_id: str, param: str) -> tables.ContainerFile:
+        file = self._files.copied(tx, call, file_id, param)
         path = f"/mnt/data/{file.id}-{file.filename}"
         return self._insert_file(tx, call, container_id, path, file.bytes, file.digest, file.id)
+
+    def _insert_placeholder(
+        self, tx: Transaction, call: Call, container_id: str, id: str | None = None
+    ) -> tables.ContainerFile:
+        """A file that nobody uploaded, by the id that it is asked for."""
+        with self._blobs.placeholder() as content, self._database.joining(tx) as tx:
+            self._blobs.keep(content)
+            path = f"/mnt/data/{content.blake2b}-placeholder.txt"
+            return self._insert_file(tx, call, container_id, path, content.size, content.digest, id=id)
 
     def _insert_file(
         self,
@@ -224,7 +315,9 @@ class Containers:
         size: int,
         digest: str,
         file_id: str | None = None,
-    ) -> schema.ContainerFile:
+        id: str | None = None,
+    ) -> tables.ContainerFile:
+        """`file_id` is that of the File that it is a copy of; an own id is minted unless given."""
         world, now = call.world, call.world.now()
         row = self._worlds.insert(
             tx,
@@ -233,7 +326,7 @@ class Containers:
             lambda ordinal: _new_file(
                 world=world.id,
                 container_id=container_id,
-                id=ids.container_file(world.id_seed, ordinal, now),
+                id=id or ids.container_file(world.id_seed, ordinal, now),
                 seq=ordinal,
                 created_at=now,
                 bytes=size,
@@ -244,12 +337,43 @@ class Containers:
             ),
         )
         call.touch("created", row.id)
-        return shown_file(row)
+        return row
+
+    def _shown(self, call: Call, row: tables.Container, now: int, active_at: int | None = None) -> schema.Container:
+        """As the world's profile shows it."""
+        profile = call.world.profile
+        container = shown(row, now, active_at, profile.running_status)
+        if not profile.older_fields:
+            return container
+        count = _count_files.value(self._database.snapshot, world=row.world, container=row.id)
+        since = row.created_at if row.expires_anchor == "created_at" else container.last_active_at
+        end = None if row.expires_minutes == NEVER else since + row.expires_minutes * 60
+        return schema.OlderContainer(**dict(container), expires_at=end, file_count=count)
+
+    def _shown_file(self, call: Call, row: tables.ContainerFile) -> schema.ContainerFile:
+        file = shown_file(row)
+        return schema.OlderContainerFile(**dict(file), file_id=row.file_id) if call.world.profile.older_fields else file
 
 
-def _lifetime(call: Call, rule: schema.ExpiresAfter) -> tuple[str, int]:
+def _copied_id(call: Call, form: NewFile) -> str | None:
+    """The id of the File that is to be copied; None where the form's own file is to be added."""
+    unknown = next((name for name in form.fields if name != "file_id"), None)
+    if unknown and not call.lets(profiles.UNKNOWN_KEY):
+        raise errors.UNKNOWN_PARAMETER(param=unknown)
+    file_id = form.fields.get("file_id")
+    if bool(form.file) is (file_id is not None) and not call.lets(profiles.ANY_FILE_FORM):
+        if form.file:
+            raise errors.MUTUALLY_EXCLUSIVE(param="file", other="file_id")
+        raise errors.MISSING_PARAMETER(param="file")
+    return None if form.file else file_id
+
+
+def _lifetime(call: Call, body: schema.CreateContainer) -> tuple[str, int]:
     """The anchor and the minutes behind it, as far as the world's profile lets them in."""
-    profile, given = call.world.profile, rule.model_fields_set
+    rule, profile = body.expires_after, call.world.profile
+    given = rule.model_fields_set
+    if not profile.expiry_unasked and "expires_after" not in body.model_fields_set:
+        return rule.anchor, NEVER
     anchors = ["last_active_at", "created_at"] if profile.created_at_expiry else ["last_active_at"]
     if rule.anchor not in anchors:
         raise errors.INVALID_VALUE(value=rule.anchor, supported="'last_active_at'", param="expires_after.anchor")
@@ -258,21 +382,21 @@ def _lifetime(call: Call, rule: schema.ExpiresAfter) -> tuple[str, int]:
     if "days" in given and "minutes" in given:
         raise errors.MUTUALLY_EXCLUSIVE(param="expires_after.minutes", other="expires_after.days")
     if "days" in given:
-        _within("expires_after.days", rule.days, schema.MAX_MINUTES // MINUTES_A_DAY)
+        _within(call, "expires_after.days", rule.days, schema.MAX_MINUTES // MINUTES_A_DAY)
     elif "minutes" in given:
-        _within(
-            "expires_after.minutes", rule.minutes, schema.MAX_MINUTES if profile.minutes_beyond_limit else MINUTES[-1]
-        )
+        _within(call, "expires_after.minutes", rule.minutes, profile.max_minutes)
     else:
         raise errors.MISSING_PARAMETER(param="expires_after.minutes")
     if rule.anchor == "created_at" or "days" in given:
         call.warn(profiles.CREATED_AT_EXPIRY)
-    elif rule.minutes not in MINUTES:
+    elif rule.minutes > MINUTES[-1]:
         call.warn(profiles.MINUTES_BEYOND_LIMIT)
     return rule.anchor, rule.days * MINUTES_A_DAY or rule.minutes
 
 
-def _within(param: str, value: int, limit: int) -> None:
+def _within(call: Call, param: str, value: int, limit: int) -> None:
+    if value == NEVER and call.lets(profiles.ZERO):
+        return
     if value < 1:
         raise errors.TOO_SMALL_INTEGER(param=param, limit=1, value=value)
     if value > limit:
@@ -291,16 +415,18 @@ def _policy(policy: schema.NetworkPolicyDisabled | schema.NetworkPolicyAllowlist
 
 def expired(row: tables.Container, now: int) -> bool:
     since = row.last_active_at if row.expires_anchor == "last_active_at" else row.created_at
-    return now >= since + row.expires_minutes * 60
+    return now - since >= row.expires_minutes * 60 and row.expires_minutes != NEVER
 
 
-def shown(row: tables.Container, now: int, active_at: int | None = None) -> schema.Container:
+def shown(row: tables.Container, now: int, active_at: int | None = None, running: str = "running") -> schema.Container:
     """As of `now`; `active_at` where the answer shows other activity than the row remembers."""
     return schema.Container(
         id=row.id,
         created_at=row.created_at,
-        status="expired" if expired(row, now) else "running",
-        expires_after=schema.ContainerExpiry(
+        status="expired" if expired(row, now) else running,  # type: ignore[arg-type]  # a switch has these alone
+        expires_after=None
+        if row.expires_minutes == NEVER
+        else schema.ContainerExpiry(
             anchor=row.expires_anchor,  # type: ignore[arg-type]  # checked when it came in
             minutes=row.expires_minutes,
         ),

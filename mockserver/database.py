@@ -169,6 +169,15 @@ class Database:
                 tx.execute("ROLLBACK")
             raise
 
+    @contextmanager
+    def joining(self, tx: Transaction) -> Iterator[Transaction]:
+        """Write as part of a transaction that is open, or where `tx` only reads in one of its own."""
+        if tx.in_transaction:
+            yield tx
+        else:
+            with self.transaction() as own:
+                yield own
+
     @property
     def snapshot(self) -> Transaction:
         """For reading by single statements, each of which sees one state of everything."""

@@ -242,6 +242,14 @@ EMPTY_ARRAY = Refusal(
     "empty_array",
 )
 
+WRONG_ID = Refusal(
+    400,
+    "Invalid '{param}': '{value}'. Expected an ID that begins with '{prefix}'.",
+    "stack",
+    "{param}",
+    "invalid_value",
+)
+
 # Lists
 
 WRONG_CURSOR = Refusal(

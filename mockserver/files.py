@@ -6,7 +6,7 @@ from typing import get_args
 
 from sqlalchemy import bindparam, delete, or_, select
 
-from mockserver import errors, ids, schema, tables
+from mockserver import errors, ids, profiles, schema, tables
 from mockserver.blobs import Blobs, Draft
 from mockserver.database import Database, Insertion, Rows, Statement, Transaction, record, table
 from mockserver.paging import Listing, ends
@@ -51,7 +51,7 @@ class Files:
         self._worlds = worlds
 
     def create(self, call: Call, form: NewFile) -> schema.File:
-        purpose, expiry = self._checked(form)
+        purpose, expiry = _checked(call, form)
         file, filename = form.file, form.filename
         if file is None or filename is None:
             raise errors.MISSING_FIELD(param="file")
@@ -78,9 +78,10 @@ class Files:
         return shown(row)
 
     def list(self, call: Call, query: schema.ListFiles) -> schema.FileList:
-        values = {"world": call.world.id, "now": call.world.now()}
+        now = call.world.now()
+        values = {"world": call.world.id, "now": now}
         rows, more = _listing.page(
-            self._database.snapshot, query, "files", values, call.stale_since, purpose=query.purpose
+            self._database.snapshot, query, "files", values, call.still_listed(now), call.lets, purpose=query.purpose
         )
         return schema.FileList(data=[shown(row) for row in rows], has_more=more, **ends(rows))
 
@@ -99,7 +100,7 @@ class Files:
 
     def content(self, call: Call, file_id: str) -> schema.Content:
         row = self._found(self._database.snapshot, call, file_id)
-        if row.purpose in NOT_DOWNLOADABLE:
+        if row.purpose in NOT_DOWNLOADABLE and not call.lets(profiles.PRIVATE_DOWNLOAD):
             raise errors.NOT_DOWNLOADABLE(purpose=row.purpose)
         return schema.Content(
             self._blobs.open(row.digest), "application/octet-stream", schema.disposition(row.filename)
@@ -113,37 +114,73 @@ class Files:
         """A File that has neither been deleted nor expired."""
         return _find.first(tx, world=call.world.id, id=file_id, now=call.world.now())
 
+    def copied(self, tx: Transaction, call: Call, file_id: str, param: str) -> tables.File:
+        """A File that is to be copied, named by a parameter of the request."""
+        if row := self.find(tx, call, file_id):
+            return row
+        if call.lets(profiles.ANY_ID):
+            return self._conjured(tx, call, file_id)
+        raise errors.REFERENCED_FILE_NOT_FOUND(file_id=file_id, param=param)
+
     def _found(self, tx: Transaction, call: Call, file_id: str) -> tables.File:
         if row := self.find(tx, call, file_id):
             return row
-        raise errors.FILE_NOT_FOUND(file_id=file_id)
+        if call.lets(profiles.ANY_ID):
+            return self._conjured(tx, call, file_id)
+        raise call.missing("file_id", file_id, "file", errors.FILE_NOT_FOUND(file_id=file_id))
 
-    def _checked(self, form: NewFile) -> tuple[str, int | None]:
-        """The purpose, and the seconds until expiry if any."""
-        fields = dict(form.fields)
-        anchor, seconds = fields.pop("expires_after[anchor]", None), fields.pop("expires_after[seconds]", None)
-        purpose = fields.pop("purpose", None)
-        if fields:
-            raise errors.UNEXPECTED_FIELD(param=next(iter(fields)))
-        if purpose is None:
-            raise errors.MISSING_FIELD(param="purpose")
-        if purpose not in PURPOSES:
-            raise errors.UNKNOWN_PURPOSE(purpose=purpose, purposes=PURPOSES)
-        if anchor is None and seconds is None:
-            return purpose, BATCH_EXPIRY if purpose == "batch" else None
-        if anchor is None or seconds is None:
-            raise errors.MISSING_FIELD(param="expires_after." + ("anchor" if anchor is None else "seconds"))
-        if anchor != "created_at":
-            raise errors.BAD_FIELD(value=anchor, problem="is not one of ['created_at']", param="expires_after.anchor")
-        if not (seconds.isascii() and seconds.isdigit() and len(seconds) < 20):
-            raise errors.BAD_FIELD(value=seconds, problem="is not of type 'integer'", param="expires_after.seconds")
-        if int(seconds) not in EXPIRY_SECONDS:
-            low, high = EXPIRY_SECONDS[0], EXPIRY_SECONDS[-1]
-            problem = (
-                f"is less than the minimum of {low}" if int(seconds) < low else f"is greater than the maximum of {high}"
+    def _conjured(self, tx: Transaction, call: Call, file_id: str) -> tables.File:
+        """A File by an id that nobody created."""
+        world = call.world
+        with self._blobs.placeholder() as content, self._database.joining(tx) as tx:
+            _delete.run(tx, world=world.id, id=file_id)  # one that has expired
+            row = self._worlds.insert(
+                tx,
+                world.id,
+                _insert,
+                lambda ordinal: _new(
+                    world=world.id,
+                    id=file_id,
+                    seq=ordinal,
+                    created_at=world.now(),
+                    expires_at=None,
+                    bytes=content.size,
+                    filename="placeholder.txt",
+                    purpose="fine-tune",
+                    digest=content.digest,
+                ),
             )
-            raise errors.BAD_FIELD(value=seconds, problem=problem, param="expires_after.seconds")
-        return purpose, int(seconds)
+            self._blobs.keep(content)
+        call.touch("created", file_id)
+        return row
+
+
+def _checked(call: Call, form: NewFile) -> tuple[str, int | None]:
+    """The purpose of a new File, and the seconds until expiry if any."""
+    fields = dict(form.fields)
+    anchor, seconds = fields.pop("expires_after[anchor]", None), fields.pop("expires_after[seconds]", None)
+    purpose = fields.pop("purpose", None)
+    if fields and not call.lets(profiles.UNKNOWN_KEY):
+        raise errors.UNEXPECTED_FIELD(param=next(iter(fields)))
+    if purpose is None:
+        raise errors.MISSING_FIELD(param="purpose")
+    if purpose not in PURPOSES:
+        raise errors.UNKNOWN_PURPOSE(purpose=purpose, purposes=PURPOSES)
+    if anchor is None and seconds is None:
+        return purpose, BATCH_EXPIRY if purpose == "batch" else None
+    if anchor is None or seconds is None:
+        raise errors.MISSING_FIELD(param="expires_after." + ("anchor" if anchor is None else "seconds"))
+    if anchor != "created_at":
+        raise errors.BAD_FIELD(value=anchor, problem="is not one of ['created_at']", param="expires_after.anchor")
+    if not (seconds.isascii() and seconds.isdigit() and len(seconds) < 20):
+        raise errors.BAD_FIELD(value=seconds, problem="is not of type 'integer'", param="expires_after.seconds")
+    if int(seconds) not in EXPIRY_SECONDS:
+        low, high = EXPIRY_SECONDS[0], EXPIRY_SECONDS[-1]
+        problem = (
+            f"is less than the minimum of {low}" if int(seconds) < low else f"is greater than the maximum of {high}"
+        )
+        raise errors.BAD_FIELD(value=seconds, problem=problem, param="expires_after.seconds")
+    return purpose, int(seconds)
 
 
 def shown(row: tables.File) -> schema.File:

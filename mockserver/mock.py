@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from mockserver import profiles
 from mockserver.blobs import Blobs
 from mockserver.clock import Wall
 from mockserver.containers import Containers
 from mockserver.database import Database, Unusable, directory_lock
 from mockserver.files import Files
 from mockserver.journal import Journal
-from mockserver.profiles import PROFILES
 from mockserver.seeds import Seed, plant, read_seeds
 from mockserver.settings import Settings
 from mockserver.staging import Staging
@@ -42,7 +42,7 @@ class Mock:
                 self.database,
                 self.blobs,
                 self.wall,
-                profile=PROFILES[settings.profile],
+                profile=profiles.read(settings.profile),
                 id_seed=settings.id_seed,
                 maximum=settings.max_worlds,
                 idle_seconds=settings.idle_seconds,

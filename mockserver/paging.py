@@ -3,18 +3,19 @@
 A list is ordered by `(created_at, seq)`; a page goes on behind the cursor's place in that order, so
 nothing is shown twice or left out when objects come and go between pages. A deleted object leaves a
 tombstone and still serves as a cursor (guess: nobody has shown what the live API does). The tombstone
-also keeps the object as it was, for a fault that makes lists lag behind deletions.
+also keeps the object as it was, for lists that lag behind deletions.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Generic, TypedDict, TypeVar
 
 from sqlalchemy import ColumnElement, bindparam, delete, insert, select, tuple_
 
-from mockserver import errors, schema, tables
+from mockserver import errors, profiles, schema, tables
 from mockserver.database import Rows, Statement, Transaction, table
+from mockserver.profiles import Warned
 
 R = TypeVar("R", tables.Container, tables.ContainerFile, tables.File)
 
@@ -24,6 +25,13 @@ TOMBSTONES = 10_000
 _TOMBSTONE = table(tables.Tombstone)
 _buried = Statement(
     select(_TOMBSTONE.c.created_at, _TOMBSTONE.c.seq).where(
+        _TOMBSTONE.c.world == bindparam("world"),
+        _TOMBSTONE.c.list == bindparam("list"),
+        _TOMBSTONE.c.id == bindparam("id"),
+    )
+)
+_exhumed = Statement(
+    select(_TOMBSTONE.c.row).where(
         _TOMBSTONE.c.world == bindparam("world"),
         _TOMBSTONE.c.list == bindparam("list"),
         _TOMBSTONE.c.id == bindparam("id"),
@@ -67,20 +75,27 @@ class Listing(Generic[R]):
         query: schema.Page,
         graves: str,
         values: Mapping[str, Any],
-        stale_since: int | None = None,
+        stale_since: int | None,
+        lets: Callable[[Warned], bool],
         **filters: str | None,
     ) -> tuple[list[R], bool]:
         """The rows of a page, in the order asked for, and whether more lie beyond it.
 
         `values` are those of the scope and of `live`, `graves` names the list among the tombstones.
-        What was deleted after `stale_since` is still listed. A page `before` a cursor, without `after`, is the one that ends right in front of it.
+        What was deleted after `stale_since` is still listed. `lets` says what the profile lets in. A page
+        `before` a cursor, without `after`, is the one that ends right in front of it.
         """
         wanted = {name: value for name, value in filters.items() if value is not None}
         parameters = {**values, **wanted, "limit": query.limit + 1}
         for name in ("after", "before"):
             if cursor := getattr(query, name):
-                place = self._find(tx, name, cursor, graves, values)
-                parameters |= {f"{name}_time": place[0], f"{name}_seq": place[1]}
+                place = self._find(tx, cursor, graves, values)
+                if place:
+                    parameters |= {f"{name}_time": place[0], f"{name}_seq": place[1]}
+                elif lets(profiles.ANY_CURSOR):
+                    query = query.model_copy(update={name: None})
+                else:
+                    raise self._refused(name, cursor)
         backwards = query.before is not None and query.after is None
         rows = self._statement(query, backwards, tuple(wanted)).all(tx, **parameters)
         if stale_since is not None:
@@ -98,9 +113,13 @@ class Listing(Generic[R]):
         graves: str,
         ordinal: int,
         now: int,
+        id: str | None = None,
     ) -> None:
-        """Remember where a row stood that is being deleted, and what it was; forget the oldest graves."""
-        place = {"world": row.world, "list": graves, "id": row.id, "seq": row.seq, "created_at": row.created_at}
+        """Remember where a row stood that is being deleted, and what it was; forget the oldest graves.
+
+        `id` is what it will be asked for by, its own unless given.
+        """
+        place = {"world": row.world, "list": graves, "id": id or row.id, "seq": row.seq, "created_at": row.created_at}
         kept = json.dumps({column.name: getattr(row, column.name) for column in self._table.c})
         _bury.run(tx, **place, ordinal=ordinal, deleted_at=now, row=kept)
         _forget.run(tx, in_world=row.world, oldest=ordinal - TOMBSTONES)
@@ -127,18 +146,22 @@ class Listing(Generic[R]):
         fitting = (row for row in rows if all(row[name] == value for name, value in wanted.items()))
         return [self._row(**row) for row in islice(fitting, parameters["limit"])]
 
-    def _find(
-        self, tx: Transaction, param: str, cursor: str, graves: str, values: Mapping[str, Any]
-    ) -> tuple[int, int]:
+    def last(self, tx: Transaction, graves: str, world: int, id: str) -> R | None:
+        """What was buried under an id, as it was."""
+        row = _exhumed.value(tx, world=world, list=graves, id=id)
+        return None if row is None else self._row(**json.loads(row))
+
+    def _find(self, tx: Transaction, cursor: str, graves: str, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
+        """The cursor's time and place in the list; None where it names nothing that is or was there."""
         scope = {name: values[name] for name in self._scope}
-        place = self._place.tuple(tx, **scope, id=cursor) or _buried.tuple(
+        return self._place.tuple(tx, **scope, id=cursor) or _buried.tuple(
             tx, world=values["world"], list=graves, id=cursor
         )
-        if place is None:
-            if not cursor.startswith(self._prefix):
-                raise errors.WRONG_CURSOR(param=param, value=cursor, prefix=self._prefix)
-            raise errors.UNKNOWN_CURSOR(param=param, value=cursor)
-        return place[0], place[1]
+
+    def _refused(self, param: str, cursor: str) -> errors.APIError:
+        if cursor.startswith(self._prefix):
+            return errors.UNKNOWN_CURSOR(param=param, value=cursor)
+        return errors.WRONG_CURSOR(param=param, value=cursor, prefix=self._prefix)
 
     def _statement(self, query: schema.Page, backwards: bool, filters: tuple[str, ...]) -> Rows[R]:
         key = (query.order, query.after is None, query.before is None, filters)

@@ -20,7 +20,7 @@ MARKER = "openai_mock"
 OPTIONS = {
     "mockserver_url": ("string", "URL of a mock server that runs elsewhere, to use instead of one of our own"),
     "mockserver_seed": ("paths", "seed files, or directories of them, that each test's world starts from"),
-    "mockserver_profile": ("string", "what to let in: default or live"),
+    "mockserver_profile": ("string", "a profile's name, with single switches as live,delete_lag=5m"),
     "mockserver_verdict": ("bool", "fail tests whose client misbehaved, as --mockserver-verdict does"),
     "mockserver_ignore": ("args", "findings that the verdict leaves out"),
 }
@@ -28,7 +28,7 @@ OPTIONS = {
 MARKS = {
     "seed": "a seed file beside the test's file, a dict like one, or a list of these, to start from",
     "empty": "True: without what the server's seeds describe",
-    "profile": "what to let in: default or live",
+    "profile": "a profile's name, with switches as live,delete_lag=5m; or a dict of switches and base",
     "frozen": "an instant at which the world's clock stands still, or True for now",
     "clock": "the world's clock as seeds set it: a dict of at or offset, and rate",
     "verdict": "True or False: whether to fail the test if its client misbehaved",

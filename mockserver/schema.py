@@ -15,6 +15,10 @@ MAX_MINUTES = 10 * 366 * 24 * 60
 """The longest expiry that a profile takes: ten years."""
 
 
+UNASKED_MINUTES = 20
+"""How long an unused container lives that nobody asked another expiry for (seen)."""
+
+
 class _Request(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -81,7 +85,7 @@ class InlineSkill(_Request):
 class CreateContainer(_Request):
     name: Annotated[str, Field(min_length=1, max_length=1_024)]
     file_ids: Annotated[list[str], Field(max_length=1_000)] = []
-    expires_after: ExpiresAfter = ExpiresAfter(anchor="last_active_at", minutes=20)
+    expires_after: ExpiresAfter = ExpiresAfter(anchor="last_active_at", minutes=UNASKED_MINUTES)
     memory_limit: Literal["1g", "4g", "16g", "64g"] = "1g"
     network_policy: Annotated[NetworkPolicyDisabled | NetworkPolicyAllowlist | None, Field(discriminator="type")] = None
     skills: Annotated[
@@ -103,12 +107,19 @@ class Container(_Resource):
     id: str
     object: Literal["container"] = "container"
     created_at: int
-    status: Literal["running", "expired"]
-    expires_after: ContainerExpiry
+    status: Literal["running", "active", "expired"] = Field(description="`active` by a switch alone.")
+    expires_after: ContainerExpiry | None = Field(None, exclude_if=_unset)
     last_active_at: int
     memory_limit: Literal["1g", "4g", "16g", "64g"]
     name: str
     network_policy: NetworkPolicy | None = Field(None, exclude_if=_unset)
+
+
+class OlderContainer(Container):
+    """With what only older documentation shows; see the profile's switches."""
+
+    expires_at: int | None
+    file_count: int
 
 
 class ContainerDeleted(_Resource):
@@ -134,6 +145,12 @@ class ContainerFile(_Resource):
     container_id: str
     path: str
     source: Literal["user", "assistant"]
+
+
+class OlderContainerFile(ContainerFile):
+    """With what only older documentation shows; see the profile's switches."""
+
+    file_id: str | None = Field(None, exclude_if=_unset)
 
 
 class ContainerFileDeleted(_Resource):
@@ -176,12 +193,20 @@ class ContainerList(_Resource):
     last_id: str | None
 
 
+class OlderContainerList(ContainerList):
+    data: list[OlderContainer]  # type: ignore[assignment]  # nobody adds to an answer
+
+
 class ContainerFileList(_Resource):
     object: Literal["list"] = "list"
     data: list[ContainerFile]
     first_id: str | None
     has_more: bool
     last_id: str | None
+
+
+class OlderContainerFileList(ContainerFileList):
+    data: list[OlderContainerFile]  # type: ignore[assignment]  # nobody adds to an answer
 
 
 class FileList(_Resource):

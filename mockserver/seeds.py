@@ -20,14 +20,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Literal, Protocol, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 
-from mockserver import archive, ids, schema, tables
+from mockserver import archive, ids, profiles, schema, tables
 from mockserver.archive import Archive
 from mockserver.blobs import Blobs, Draft
 from mockserver.clock import Clock, Wall, parse_duration, parse_instant
+from mockserver.containers import SUCCESSORS
 from mockserver.faults import Effect, Match, NewRule
-from mockserver.profiles import PROFILES, Profile
+from mockserver.profiles import Profile
 from mockserver.settings import size
 from mockserver.sources import SeedError, Source
 from mockserver.worlds import EVERYONE, NAME, Placement, World, Worlds
@@ -78,6 +88,12 @@ Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:={}-]{1,256}$")]
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True)
+
+
+def _sound_profile(asked: object) -> object:
+    if asked is not None:
+        profiles.read(asked)
+    return asked
 
 
 class _Clock(_Part):
@@ -188,7 +204,8 @@ class _Container(_Part):
     name: Annotated[str, Field(min_length=1)]
     created_at: Time | None = None
     last_active_at: Time | None = None
-    expires_after: _ExpiresAfter = _ExpiresAfter(minutes=20)
+    expires_after: _ExpiresAfter | None = _ExpiresAfter(minutes=20)
+    """Null: it never expires."""
     memory_limit: Literal["1g", "4g", "16g", "64g"] = "1g"
     network_policy: _NetworkPolicy | None = None
     files: list[_ContainerFile] = []
@@ -219,7 +236,11 @@ def _model(row: type[tables.Table]) -> type[_Part]:
     return create_model(f"_Exported{row.__name__}", __base__=_Part, **_columns(row))
 
 
-_OBJECTS: dict[str, type[_Part]] = {"files": _model(tables.File), "containers": _model(tables.Container)}
+_OBJECTS: dict[str, type[_Part]] = {
+    "files": _model(tables.File),
+    "containers": _model(tables.Container),
+    SUCCESSORS: _model(tables.Container),
+}
 _OBJECT_INSIDE = _model(tables.ContainerFile)
 
 
@@ -242,7 +263,8 @@ class _Deleted(_Part):
 
 class _World(_Part):
     clock: _Clock | None = None
-    profile: Literal["default", "live"] | None = None
+    profile: Annotated[Any, AfterValidator(_sound_profile)] = None
+    """A profile's name, or a mapping of `base` and switches."""
     ordinal: Number | None = None
     """The last ordinal that was handed out, so that the ids to come are those that would have come."""
     faults: list[_Fault] = []
@@ -320,7 +342,7 @@ class Scope:
     """What one template holds, each thing with the place that asks for it."""
 
     clock: tuple[_Clock, Place] | None = None
-    profile: tuple[str, Place] | None = None
+    profile: tuple[profiles.Asked, Place] | None = None
     ordinal: int = 0
     faults: list[tuple[_Fault, Place]] = field(default_factory=list)
     deleted: list[_Deleted] = field(default_factory=list)
@@ -608,7 +630,7 @@ def plant(seed: Seed, worlds: Worlds, blobs: Blobs, wall: Wall) -> None:
             store.store(scope)
         for name, scope in scopes:
             clock, restarts = _clock(scope, wall.now())
-            worlds.make_template(name, clock, restarts, _profile(scope), partial(_fill, scope, store, Placed()))
+            worlds.make_template(name, clock, restarts, _profile(scope, worlds), partial(_fill, scope, store, Placed()))
 
 
 @dataclass(slots=True)
@@ -627,7 +649,7 @@ async def place(
     are to stay. Relative times are relative to the world's."""
     placed = Placed()
     clock = _clock(scope, wall.now())[0] if scope.clock and not only_objects else None
-    profile = None if only_objects else _profile(scope)
+    profile = None if only_objects else _profile(scope, worlds)
     large = sum(scope.counts()) > LARGE
     with Store(blobs) as store:
         await asyncio.to_thread(store.store, scope)
@@ -641,7 +663,7 @@ async def become(scope: Scope, worlds: Worlds, blobs: Blobs, wall: Wall, name: s
     with Store(blobs) as store:
         await asyncio.to_thread(store.store, scope)
         clock, _ = _clock(scope, wall.now())
-        return await worlds.become(name, partial(_fill, scope, store, Placed()), clock, _profile(scope))
+        return await worlds.become(name, partial(_fill, scope, store, Placed()), clock, _profile(scope, worlds))
 
 
 def _clock(scope: Scope, wall: float) -> tuple[Clock, bool]:
@@ -652,8 +674,8 @@ def _clock(scope: Scope, wall: float) -> tuple[Clock, bool]:
     return Clock(wall + (told.offset or 0), wall, told.rate), False
 
 
-def _profile(scope: Scope) -> Profile | None:
-    return PROFILES[scope.profile[0]] if scope.profile else None
+def _profile(scope: Scope, worlds: Worlds) -> Profile | None:
+    return worlds.profile(scope.profile[0]) if scope.profile else None
 
 
 class Store:
@@ -768,8 +790,8 @@ class _Filler:
             name=_numbered(container.name, n),
             memory_limit=container.memory_limit,
             network_policy=policy.model_dump_json(exclude_none=True) if policy else None,
-            expires_anchor=rule.anchor,
-            expires_minutes=rule.minutes or (rule.days or 0) * 1_440,
+            expires_anchor=rule.anchor if rule else "last_active_at",
+            expires_minutes=(rule.minutes or (rule.days or 0) * 1_440) if rule else 0,
         )
         self._placed.containers.append(id)
         for file in container.files:

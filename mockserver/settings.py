@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from mockserver import profiles
 from mockserver.clock import parse_duration
-from mockserver.profiles import PROFILES
 
 ENVIRONMENT = "MOCKSERVER_"
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -60,6 +60,11 @@ def key(text: str) -> str:
     raise ValueError("an API key is printable ASCII without spaces")
 
 
+def profile(text: str) -> str:
+    profiles.read(text)
+    return text
+
+
 def _setting(default: Any, help: str, parse: Callable[[str], Any] = str, many: bool = False, shown: str = "") -> Any:
     """A field; `shown` is its default in words."""
     return field(default=default, metadata={"help": help, "parse": parse, "many": many, "shown": shown})
@@ -81,7 +86,12 @@ class Settings:
         (), "Seed file, or directory of seed files or of plain files, that new worlds start from.", Path, many=True
     )
     api_key: tuple[str, ...] = _setting((), "The only keys let in; without it any key is.", key, many=True)
-    profile: str = _setting("default", f"What to let in: {' or '.join(PROFILES)}.", one_of(*PROFILES), shown="default")
+    profile: profiles.Asked = _setting(
+        "default",
+        f"How to behave: {', '.join(profiles.PROFILES)}; with single switches as live,delete_lag=5m.",
+        profile,
+        shown="default",
+    )
     max_upload: int = _setting(512 << 20, "Largest file that can be uploaded.", size, shown="512MB")
     max_body: int = _setting(80 << 20, "Largest JSON body; inline skills may take 67 MB each.", size, shown="80MB")
     max_import: int = _setting(4 << 30, "Largest archive that can be imported, packed or unpacked.", size, shown="4GB")

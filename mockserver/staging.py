@@ -25,7 +25,7 @@ class StagedContainer(schema.Container):
 
     file_count: int
     total_bytes: int = Field(description="Of its files; where `bytes` is null, of the content.")
-    expires_in: int = Field(description="Seconds of the world's time; 0 when it has expired.")
+    expires_in: int | None = Field(description="Seconds of the world's time; 0 when it has expired, null: never.")
 
 
 class StagedContainerFile(schema.ContainerFile):
@@ -103,13 +103,15 @@ class _Search:
         )
 
 
+never = _CONTAINER.c.expires_minutes == containers.NEVER
+
 _containers = _Search(
     tables.Container,
     _given("name", _CONTAINER.c.name == bindparam("name")),
     _like(_CONTAINER.c.id, _CONTAINER.c.name),
     or_(
         bindparam("status").is_(None),
-        and_(bindparam("status") == "running", containers.expires_at > bindparam("now")),
+        and_(bindparam("status") == "running", or_(never, containers.expires_at > bindparam("now"))),
         and_(bindparam("status") == "expired", containers.expires_at <= bindparam("now")),
     ),
 )
@@ -134,7 +136,7 @@ _container = Rows(select(_CONTAINER).where(*_this), tables.Container)
 _set_times = Statement(
     update(_CONTAINER)
     .where(_CONTAINER.c.world == bindparam("of"), _CONTAINER.c.id == bindparam("this"))
-    .values(created_at=bindparam("created"), last_active_at=bindparam("active"))
+    .values(created_at=bindparam("created"), last_active_at=bindparam("active"), expires_minutes=bindparam("minutes"))
 )
 _held = (_INSIDE.c.world == bindparam("world"), _INSIDE.c.container_id == bindparam("container"))
 _file_inside = Rows(select(_INSIDE).where(*_held, _INSIDE.c.id == bindparam("id")), tables.ContainerFile)
@@ -218,11 +220,12 @@ class Staging:
         with self._database.transaction() as tx:
             self._worlds.take(tx, world.id, 0)
             row = self._container(tx, world, container_id)
-            since = now - row.expires_minutes * 60
+            minutes = row.expires_minutes or schema.UNASKED_MINUTES
+            since = now - minutes * 60
             if not containers.expired(row, now):
                 created = since if row.expires_anchor == "created_at" else row.created_at
                 active = since if row.expires_anchor == "last_active_at" else row.last_active_at
-                _set_times.run(tx, of=world.id, this=container_id, created=created, active=active)
+                _set_times.run(tx, of=world.id, this=container_id, created=created, active=active, minutes=minutes)
 
     def touch(self, world: World, container_id: str) -> None:
         """Count as activity; refuse a container that has expired, as that is for good."""
@@ -232,9 +235,12 @@ class Staging:
             row = self._container(tx, world, container_id)
             if containers.expired(row, now):
                 raise errors.CONTAINER_EXPIRED()
-            _set_times.run(tx, of=world.id, this=container_id, created=row.created_at, active=now)
+            _set_times.run(
+                tx, of=world.id, this=container_id, created=row.created_at, active=now, minutes=row.expires_minutes
+            )
 
     def delete_container(self, world: World, container_id: str) -> schema.ContainerDeleted:
+        self._container(self._database.snapshot, world, container_id)  # a profile may let others pass
         return self._containers.delete(Call(self._worlds, world), container_id)
 
     def delete_container_file(self, world: World, container_id: str, file_id: str) -> schema.ContainerFileDeleted:
@@ -248,6 +254,7 @@ class Staging:
         return schema.ContainerFileDeleted(id=file_id)
 
     def delete_file(self, world: World, file_id: str) -> schema.FileDeleted:
+        self._file(self._database.snapshot, world, file_id)  # a profile may let others pass
         return self._files.delete(Call(self._worlds, world), file_id)
 
     # Finding and showing
@@ -293,7 +300,7 @@ class Staging:
         if sized < count:
             total += sum(self._size(digest) for (digest,) in _unsized.tuples(tx, **inside))
         since = row.last_active_at if row.expires_anchor == "last_active_at" else row.created_at
-        left = max(0, since + row.expires_minutes * 60 - now)
+        left = None if row.expires_minutes == containers.NEVER else max(0, since + row.expires_minutes * 60 - now)
         return StagedContainer(
             **containers.shown(row, now).model_dump(), file_count=count, total_bytes=total, expires_in=left
         )

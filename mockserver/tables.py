@@ -46,7 +46,7 @@ class World(Table, table=True):
     clock_restarts: bool = False
     """Of a template: each new world starts at the template's instant, instead of as much later as it is."""
     profile: str | None = None
-    """JSON of the switches; null: the server's."""
+    """JSON of what `profiles.read` takes; null: the server's."""
 
 
 class Container(Table, table=True):

@@ -33,6 +33,9 @@ Instant = str | float | datetime
 Seed = str | Path | Mapping[str, Any]
 """A seed file, a directory of them or of plain files, or what would stand in one."""
 
+Profile = str | Mapping[str, Any]
+"""`live`, `live,delete_lag=5m`, or a mapping of switches and `base`, a profile's name."""
+
 
 class ClockState(TypedDict):
     mode: Literal["real", "offset", "frozen", "scaled"]
@@ -293,7 +296,7 @@ class Server:
         name: str | None = None,
         *,
         empty: bool = False,
-        profile: str | None = None,
+        profile: Profile | None = None,
         frozen: bool | Instant = False,
         clock: ClockSetting | None = None,
         seed: Seed | Sequence[Seed] = (),
@@ -366,7 +369,7 @@ class MockWorld:
         self,
         *,
         empty: bool = False,
-        profile: str | None = None,
+        profile: Profile | None = None,
         frozen: bool | Instant = False,
         clock: ClockSetting | None = None,
         seed: Seed | Sequence[Seed] = (),
@@ -402,9 +405,13 @@ class MockWorld:
         with passing("world_not_found"):
             self.server.control("DELETE", self.path)
 
-    def set_profile(self, name: str | None) -> None:
-        """`default` or `live`; None is the server's own."""
-        self.call("PUT", "profile", {"name": name})
+    def set_profile(self, profile: Profile | None) -> None:
+        """None is the server's own, and so is what a mapping without `base` changes."""
+        asked: dict[str, Any] = {"name": profile}
+        if isinstance(profile, Mapping):
+            switches = dict(profile)
+            asked = {"name": switches.pop("base", None), "switches": switches}
+        self.call("PUT", "profile", asked)
 
     def snapshot(self, name: str | None = None) -> "Snapshot":
         """Keep the world as it is, to come back to it: objects, clock, ids to come, faults."""

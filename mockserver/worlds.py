@@ -14,13 +14,13 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
-from mockserver import copies, errors, ids, tables
+from mockserver import copies, errors, ids, profiles, tables
 from mockserver.blobs import Blobs, Draft
 from mockserver.clock import Clock, Wall
 from mockserver.database import Database, Insertion, Rows, Statement, Transaction, record, table
@@ -127,10 +127,30 @@ class Call:
     stale_since: int | None = None
     """By a fault: lists still show what was deleted after this instant."""
 
+    def still_listed(self, now: int) -> int | None:
+        """The instant since which what was deleted is in lists still, by the profile or a fault."""
+        lag = self.world.profile.delete_lag
+        if not lag:
+            return self.stale_since
+        return now - lag if self.stale_since is None else min(now - lag, self.stale_since)
+
     @property
     def world(self) -> World:
         """The world as it is now: while a body was read it may have been reset or restored."""
         return self.worlds.current(self.entered)
+
+    def lets(self, oddity: Warned) -> bool:
+        """Whether the world's profile lets that in; then the answer warns of it."""
+        if not getattr(self.world.profile, oddity.switch):
+            return False
+        self.warn(oddity)
+        return True
+
+    def missing(self, param: str, id: str, prefix: str, refusal: errors.APIError) -> errors.APIError:
+        """The refusal of an id in a path that names nothing: by default the one given."""
+        if self.world.profile.id_prefixes and not id.startswith(prefix):
+            return errors.WRONG_ID(param=param, value=id, prefix=prefix)
+        return refusal
 
     def warn(self, warning: Warned) -> None:
         if warning not in self.warnings:
@@ -298,6 +318,10 @@ class Worlds:
         values = {"of": world.id, "virtual": clock.virtual, "anchor": clock.wall, "rate": clock.rate}
         await self._database.run(self._write, _set_clock, values)
         return self._know(replace(self._known[name], clock=clock))
+
+    def profile(self, asked: object) -> Profile:
+        """The profile that is asked for, see `profiles.read`; without a base the server's is changed."""
+        return profiles.read(asked, self._profile)
 
     async def set_profile(self, name: str, profile: Profile | None) -> World:
         """Give a world its own switches, or with None the server's."""
@@ -625,7 +649,7 @@ class Worlds:
         assert row.id is not None  # it was read or inserted
         assert row.name is not None  # others are never opened
         clock = Clock(row.clock_virtual, row.clock_wall, row.clock_rate)
-        profile = Profile(**json.loads(row.profile)) if row.profile else self._profile
+        profile = profiles.kept(row.profile) if row.profile else self._profile
         faults = load_rules(self._database.snapshot, row.id)
         return World(row.id, row.name, clock, row.id_seed, profile, self._wall, faults)
 
@@ -638,7 +662,7 @@ def _row(id_seed: bytes, clock: Clock, **columns: Any) -> dict[str, Any]:
 
 
 def _switches(profile: Profile | None) -> str | None:
-    return json.dumps(asdict(profile)) if profile else None
+    return json.dumps(profiles.told(profile)) if profile else None
 
 
 def _found(row: tables.World | None) -> tables.World:

@@ -130,7 +130,7 @@ def test_a_world_comes_back_byte_for_byte(world: World, control: httpx2.Client) 
     assert ok(world.http.get("/containers"))["data"] == []
     told = imported(control, data)
     assert told["counts"] == {"files": 1, "containers": 3, "container_files": 4}
-    assert told["profile"]["minutes_beyond_limit"] is False
+    assert told["profile"]["max_minutes"] == 20
     assert answers(world) == before
     assert world.http.get(page).content == behind, "a deleted object is still a cursor"
     assert ok(control.get("/clock")) == clock

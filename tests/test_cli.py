@@ -100,7 +100,7 @@ def test_flags_win_over_the_environment() -> None:
         (["--port", "65536"], {}, "give 0 (any free one) to 65535"),
         ([], {"MOCKSERVER_PORT": "x"}, "MOCKSERVER_PORT"),
         (["--max-upload", "lots"], {}, "give a number of bytes, or 512MB"),
-        (["--profile", "lax"], {}, "none of default, live"),
+        (["--profile", "lax"], {}, "none of default, live, docs, contract"),
         (["--max-worlds", "0"], {}, "from 1"),
         (["--api-key", ""], {}, "printable"),
         (["--log-level", "loud"], {}, "none of debug"),

@@ -145,13 +145,32 @@ def test_the_exit_codes_are_all_there() -> None:
     assert {int(code): meaning for code, meaning in rows(section("Commands"), "exit code")} == options.EXIT_CODES
 
 
-def test_the_switches_are_all_there_with_their_warnings() -> None:
-    table = rows(section("Profiles"), "switch")
-    for name, profile in (("default", 1), ("live", 2)):
-        told = {re.match(r"`(\w+)`", row[0])[1]: row[profile] == "yes" for row in table}
-        assert told == {each.name: getattr(profiles.PROFILES[name], each.name) for each in fields(profiles.Profile)}
-    warnings = {value.code for value in vars(profiles).values() if isinstance(value, profiles.Warned)}
-    assert {row[3].strip("`") for row in table} == warnings
+def test_the_profiles_are_all_there() -> None:
+    assert [row[0].strip("`") for row in rows(section("Profiles"), "profile")] == list(profiles.PROFILES)
+
+
+def test_the_switches_are_all_there_as_they_are() -> None:
+    words = {"True": "yes", "False": "no"}
+    assert rows(section("Profiles"), "switch") == [
+        [
+            f"`{each.name}`",
+            each.meaning,
+            each.takes,
+            *(
+                words.get(str(value), str(value))
+                for value in (getattr(of, each.name) for of in profiles.PROFILES.values())
+            ),
+            f"{each.grade}: {each.evidence}",
+        ]
+        for each in profiles.SWITCHES.values()
+    ]
+
+
+def test_every_warning_leads_to_a_line() -> None:
+    assert rows(section("Profiles"), "warning") == [
+        [f"`{code}`", each.live, f"`{each.switch}`"] for code, each in profiles.WARNINGS.items()
+    ]
+    assert {each.switch for each in profiles.WARNINGS.values()} < profiles.SWITCHES.keys()
 
 
 @pytest.mark.parametrize(

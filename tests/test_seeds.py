@@ -212,7 +212,17 @@ BAD = {
     "too large a file": ("version: 1\nfiles:\n  - {filename: a, generate: {size: 2MB}}\n", 3, "--max-upload"),
     "a bad world name": ("version: 1\nworlds:\n  '../up': {}\n", 3, "can't name a world"),
     "two times for a clock": ("version: 1\nclock: {offset: 1h, at: 2026-01-01T00:00:00Z}\n", 2, "either at or offset"),
-    "an unknown profile": ("version: 1\nprofile: lax\n", 2, "'default' or 'live'"),
+    "an unknown profile": ("version: 1\nprofile: lax\n", 2, "'lax' is none of default, live, docs, contract"),
+    "an unknown switch": (
+        "version: 1\nprofile: {base: live, lax: on}\n",
+        2,
+        "'lax' is no switch; there are max_minutes",
+    ),
+    "a bad switch": (
+        "version: 1\nprofile:\n  delete_lag: long\n",
+        2,
+        "delete_lag: 'long' is not a duration; write 20m",
+    ),
     "a key twice": ("version: 1\nfiles: []\nfiles: []\n", 3, "second time"),
     "no YAML": ("version: 1\nfiles: [\n", 3, "mend the YAML"),
     "a tag": ("version: 1\nfiles: !!python/object:os.system []\n", 2, "remove it"),

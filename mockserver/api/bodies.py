@@ -24,6 +24,7 @@ from mockserver.errors import APIError
 from mockserver.files import NewFile
 from mockserver.journal import NOTHING_SENT, body_sent, form_sent
 from mockserver.schema import CreateContainerFile
+from mockserver.worlds import Call
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -51,12 +52,14 @@ _EXPECTED = {
     "model_attributes_type": "an object",
     "dict_type": "an object",
 }
+_TAGS = {"disabled", "allowlist", "skill_reference", "inline"}
+"""Members of unions, which Pydantic names in the location of an error, and no client sent."""
 
 
 # Query strings
 
 
-def parse_query(model: type[M], query: bytes) -> M:
+def parse_query(model: type[M], query: bytes, call: Call) -> M:
     """Unknown keys and empty values are ignored; a key that counts may come once."""
     if not query:
         return cast(M, _unasked(model))
@@ -72,6 +75,11 @@ def parse_query(model: type[M], query: bytes) -> M:
             values[key] = int(value)
         else:
             values[key] = value
+    if "before" in values and not call.lets(profiles.BEFORE_CURSOR):
+        del values["before"]
+    if values.get("limit") == 0 and call.lets(profiles.ZERO):
+        del values["limit"]
+        return _validated(model, values).model_copy(update={"limit": 0})
     return _validated(model, values)
 
 
@@ -90,7 +98,7 @@ async def read_json(model: type[M], exchange: Exchange, limit: int) -> M:
         raise errors.WRONG_CONTENT_TYPE(content_type=content_type)
     values = _json_object(await _whole(exchange, limit))
     _without_litellms(values, exchange)
-    return _validated(model, values)
+    return _validated_for(exchange.call, model, values)
 
 
 def _json_object(body: bytes) -> dict[str, Any]:
@@ -107,11 +115,10 @@ def _json_object(body: bytes) -> dict[str, Any]:
 def _without_litellms(values: dict[str, Any], exchange: Exchange) -> None:
     """Take out what a LiteLLM proxy keeps to itself, where the world's profile lets it in."""
     call = exchange.call
-    if values.keys().isdisjoint(LITELLM_KEYS) or call is None or not call.world.profile.litellm_keys:
+    if values.keys().isdisjoint(LITELLM_KEYS) or call is None or not call.lets(profiles.LITELLM_KEYS):
         return
     for key in LITELLM_KEYS:
         values.pop(key, None)
-    call.warn(profiles.LITELLM_KEYS)
 
 
 async def _whole(exchange: Exchange, limit: int) -> bytes:
@@ -130,6 +137,25 @@ def _validated(model: type[M], values: dict[str, Any]) -> M:
         return model.model_validate(values)
     except ValidationError as error:
         raise _refusal(error.errors(include_url=False)[0]) from None
+
+
+def _validated_for(call: Call | None, model: type[M], values: dict[str, Any]) -> M:
+    """Without the keys that the model doesn't know, where the world's profile ignores them."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        unknown = [each["loc"] for each in error.errors(include_url=False) if each["type"] == "extra_forbidden"]
+        if not unknown or call is None or not call.lets(profiles.UNKNOWN_KEY):
+            raise _refusal(error.errors(include_url=False)[0]) from None
+    for location in unknown:
+        _remove(values, location)
+    return _validated_for(call, model, values)
+
+
+def _remove(values: Any, location: tuple[int | str, ...]) -> None:
+    for step in location[:-1]:
+        values = values if step in _TAGS else values[step]
+    del values[location[-1]]
 
 
 def _refusal(violation: ErrorDetails) -> APIError:
@@ -169,13 +195,12 @@ def _refusal(violation: ErrorDetails) -> APIError:
 
 
 def _path(location: tuple[int | str, ...]) -> str:
-    """`skills[0].source.data`. Pydantic also names the union's member taken, which no client sent."""
-    tags = {"disabled", "allowlist", "skill_reference", "inline"}
+    """`skills[0].source.data`."""
     path = ""
     for position, step in enumerate(location):
         if isinstance(step, int):
             path += f"[{step}]"
-        elif step not in tags or position == len(location) - 1:
+        elif step not in _TAGS or position == len(location) - 1:
             path += f".{step}" if path else step
     return path
 
@@ -202,7 +227,8 @@ async def read_form(exchange: Exchange, blobs: Blobs, blake2b: bool) -> AsyncIte
             raise errors.INVALID_UPLOAD()
         values = _json_object(body)
         _without_litellms(values, exchange)
-        fields = _validated(CreateContainerFile, values).model_dump(exclude_unset=True)
+        sent = _validated_for(exchange.call, CreateContainerFile, values)
+        fields = sent.model_dump(exclude_unset=True)
         yield NewFile(None, None, fields)
     else:
         raise errors.INVALID_UPLOAD()

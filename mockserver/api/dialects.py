@@ -58,9 +58,8 @@ class Azure(Dialect):
         version = _version(asked.query)
         if (_DATED.fullmatch(version) is not None) if self._dated else version in _UNDATED:
             return
-        if asked.call is None or not asked.call.world.profile.azure_any_version:
+        if asked.call is None or not asked.call.lets(profiles.AZURE_ANY_VERSION):
             raise errors.AZURE_NO_ROUTE() if self._dated else errors.AZURE_WRONG_VERSION()
-        asked.call.warn(profiles.AZURE_ANY_VERSION)
 
     def said(self, error: APIError, asked: Asked) -> APIError:
         if isinstance(error, errors.AzureError):

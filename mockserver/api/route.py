@@ -93,7 +93,8 @@ def _reader(name: str, annotation: Any, files_api: bool) -> Callable[[Exchange],
         return exchange.scope["path_params"][name]
 
     async def query(exchange: Exchange) -> Any:
-        return parse_query(kind, exchange.scope["query_string"])
+        assert exchange.call is not None  # the route has entered its world
+        return parse_query(kind, exchange.scope["query_string"], exchange.call)
 
     async def body(exchange: Exchange) -> Any:
         return await read_json(kind, exchange, exchange.mock.settings.max_body)

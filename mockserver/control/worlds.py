@@ -4,20 +4,32 @@ What changes a world makes it first if there is none; what looks at one doesn't.
 """
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, WithJsonSchema
 
-from mockserver import copies, errors
+from mockserver import copies, errors, profiles
 from mockserver.control.answers import Asked, Duration, TheMock
 from mockserver.control.clocks import ClockState, clock_state
 from mockserver.database import Database
 from mockserver.mock import Mock
-from mockserver.profiles import PROFILES, Profile
+from mockserver.profiles import PROFILES, SWITCHES, Profile
 from mockserver.worlds import World
 
 router = APIRouter(tags=["Worlds"])
+
+_SWITCHES = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        each.name: {
+            "description": f"{each.meaning} Takes: {each.takes}. Known ({each.grade}): {each.evidence}",
+            "default": each.default,
+        }
+        for each in SWITCHES.values()
+    },
+}
 
 
 class Counts(BaseModel):
@@ -34,7 +46,7 @@ class WorldState(BaseModel):
     used_at: float | None
     """When it was last used, in seconds since the epoch by the machine's clock; null: not since the start."""
     clock: ClockState
-    profile: dict[str, bool | int | str]
+    profile: Annotated[dict[str, bool | int | str], WithJsonSchema(_SWITCHES)]
     faults: int
     snapshots: list[str]
 
@@ -58,7 +70,12 @@ class Names(BaseModel):
 
 
 class ProfileChange(Asked):
-    name: str | None = None
+    """Null and no switches: the server's own."""
+
+    name: str | None = Field(
+        None, description=f"{', '.join(PROFILES)}; null is the server's own. Switches may follow: `live,delete_lag=5m`."
+    )
+    switches: Annotated[dict[str, Any], WithJsonSchema(_SWITCHES)] = Field({})
 
 
 @router.get("/worlds", operation_id="listWorlds")
@@ -96,9 +113,8 @@ async def reset_world(mock: TheMock, world: str, empty: Annotated[bool, Query()]
 
 @router.put("/worlds/{world}/profile", operation_id="setProfile")
 async def set_profile(mock: TheMock, world: str, asked: ProfileChange) -> WorldState:
-    """Give a world a profile of its own, or with null the server's."""
-    profile = _profile(asked.name) if asked.name is not None else None
-    return await told(mock, await mock.worlds.set_profile(world, profile))
+    """Give a world a profile of its own, or single switches, or with null the server's."""
+    return await told(mock, await mock.worlds.set_profile(world, _profile(mock, asked)))
 
 
 @router.post("/all-worlds/retire", operation_id="retireAllIdleWorlds")
@@ -107,10 +123,16 @@ async def retire_all_idle_worlds(mock: TheMock, asked: Retire) -> Names:
     return Names(worlds=await mock.worlds.retire(asked.idle))
 
 
-def _profile(name: str) -> Profile:
-    if name not in PROFILES:
-        raise errors.BAD_PARAMETER(param="name", problem=f"name: {name[:80]!r} is none of {', '.join(PROFILES)}")
-    return PROFILES[name]
+def _profile(mock: Mock, asked: ProfileChange) -> Profile | None:
+    if asked.name is None and not asked.switches:
+        return None
+    param = "switches" if asked.name is None else "name"
+    try:
+        named = mock.worlds.profile(asked.name or {})
+        param = "switches"
+        return profiles.read(asked.switches, named)
+    except ValueError as error:
+        raise errors.BAD_PARAMETER(param=param, problem=f"{param}: {error}") from None
 
 
 async def told(mock: Mock, world: World) -> WorldState:

@@ -1,0 +1,372 @@
+"""Profiles: what each switch does, how they are set, and what each set of them is for.
+
+`EFFECTS` has a look at the same thing for each switch; the same test holds it against both ends of the
+switch, and another that no switch is without one.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx2
+import pytest
+from conftest import NOON, World, ok
+
+from mockserver import profiles
+from mockserver.profiles import PROFILES, SWITCHES
+
+MINUTE = 60
+WEEK = {"anchor": "created_at", "days": 7}
+
+
+def behaving(world: World, asked: str | dict[str, Any]) -> World:
+    """A world with a profile of its own."""
+    world.server.run(world.server.mock.worlds.set_profile(world.name, profiles.read(asked)))
+    return world
+
+
+def made(world: World, **more: Any) -> Any:
+    return ok(world.http.post("/containers", json={"name": "box", **more}))
+
+
+def uploaded(world: World, purpose: str = "user_data") -> str:
+    return str(ok(world.http.post("/files", files={"file": ("a.txt", b"abc")}, data={"purpose": purpose}))["id"])
+
+
+def added(world: World, box: str, **form: Any) -> Any:
+    return ok(world.http.post(f"/containers/{box}/files", **(form or {"files": {"file": ("b.txt", b"bcd")}})))
+
+
+def listed(world: World, path: str = "/containers", **query: Any) -> list[str]:
+    return [each["id"] for each in ok(world.http.get(path, params=query))["data"]]
+
+
+def outcome(answer: httpx2.Response) -> tuple[Any, ...]:
+    """What came of a request: its status, the code of the refusal, the codes of warnings."""
+    warned = [each.partition(":")[0] for each in answer.headers.get_list("x-mock-warning")]
+    refused = answer.status_code >= 400
+    return (answer.status_code, answer.json()["error"]["code"] if refused else None, *warned)
+
+
+# Each switch does what it says
+
+Look = Callable[[World], object]
+
+
+def _longer_than_an_hour(world: World) -> object:
+    rule = {"anchor": "last_active_at", "minutes": 61}
+    return outcome(world.http.post("/containers", json={"name": "box", "expires_after": rule}))
+
+
+def _a_week_from_creation(world: World) -> object:
+    return outcome(world.http.post("/containers", json={"name": "box", "expires_after": WEEK}))
+
+
+def _by_the_id_of_the_file(world: World) -> object:
+    file = uploaded(world)
+    box = made(world, file_ids=[file])["id"]
+    return outcome(world.http.get(f"/containers/{box}/files/{file}"))
+
+
+def _in_front_of_the_oldest(world: World) -> object:
+    first, second, _ = (made(world)["id"] for _ in range(3))
+    answer = world.http.get("/containers", params={"before": first, "limit": 1})
+    return [each["id"] == second for each in ok(answer)["data"]], *outcome(answer)
+
+
+def _a_year_later(world: World) -> object:
+    box = made(world)
+    world.advance(366 * 86_400)
+    return "expires_after" in box, ok(world.http.get(f"/containers/{box['id']}"))["status"]
+
+
+def _what_is_shown_beyond(world: World) -> object:
+    file = uploaded(world)
+    box = made(world, file_ids=[file])
+    added(world, box["id"])
+    known = {"file": file, NOON + 20 * MINUTE: "in 20 minutes"}
+    shown = [ok(world.http.get("/containers"))["data"][0], ok(world.http.get(f"/containers/{box['id']}")), box]
+    inside = ok(world.http.get(f"/containers/{box['id']}/files"))["data"]
+    inside.append(ok(world.http.get(f"/containers/{box['id']}/files/{inside[1]['id']}")))
+    return (
+        [(known.get(each.get("expires_at")), each.get("file_count")) for each in shown],
+        ["is it" if each.get("file_id", "") == file else each.get("file_id", "no key") for each in inside],
+    )
+
+
+def _status(world: World) -> object:
+    box = made(world)
+    statuses = [box["status"], ok(world.http.get("/containers"))["data"][0]["status"]]
+    world.advance(20 * MINUTE)
+    return *statuses, ok(world.http.get(f"/containers/{box['id']}"))["status"]
+
+
+def _files_of_an_expired_one(world: World) -> object:
+    box = made(world)["id"]
+    file = added(world, box)["id"]
+    world.advance(20 * MINUTE)
+    files = f"/containers/{box}/files"
+    answers = [
+        world.http.get(files),
+        world.http.post(files, files={"file": ("late.txt", b"late")}),
+        world.http.get(f"{files}/{file}"),
+        world.http.get(f"{files}/{file}/content"),
+        world.http.delete(f"{files}/{file}"),
+    ]
+    return {(outcome(each), each.json()["error"]["message"]) for each in answers}
+
+
+def _an_expired_one_that_is_used(world: World) -> object:
+    box = made(world, memory_limit="4g")["id"]
+    added(world, box)
+    world.advance(20 * MINUTE)
+    answer = world.http.get(f"/containers/{box}/files")
+    if answer.status_code != 200:
+        return outcome(answer)
+    assert ok(answer)["data"] == []
+    new = added(world, box)["container_id"]
+    assert new != box
+    assert listed(world) == [new, box], "it appears, and one is enough"
+    old, replaced = (ok(world.http.get(f"/containers/{id}")) for id in (box, new))
+    assert (old["status"], replaced["status"], replaced["memory_limit"]) == ("expired", "running", "4g")
+    assert listed(world, f"/containers/{box}/files") == listed(world, f"/containers/{new}/files") != []
+    world.advance(20 * MINUTE)
+    third = added(world, box)["container_id"]
+    assert third not in (box, new), "and so on"
+    assert added(world, new)["container_id"] == third
+    ok(world.http.delete(f"/containers/{third}"))
+    assert added(world, box)["container_id"] not in (box, new, third)
+    return outcome(answer)
+
+
+def _listed_after_expiry(world: World) -> object:
+    made(world, expires_after={"anchor": "last_active_at", "minutes": 1})
+    other = made(world)["id"]
+    world.advance(MINUTE)
+    page = ok(world.http.get("/containers", params={"limit": 1}))
+    assert listed(world) == [other, *listed(world)[1:]]
+    return len(listed(world)), page["has_more"]
+
+
+def _after_being_listed(world: World) -> object:
+    box = made(world)["id"]
+    old = made(world, expires_after={"anchor": "last_active_at", "minutes": 1})["id"]
+    world.advance(19 * MINUTE)
+    listed(world)
+    world.advance(19 * MINUTE)
+    assert ok(world.http.get(f"/containers/{old}"))["status"] == "expired", "no list revives"
+    return ok(world.http.get(f"/containers/{box}"))["status"]
+
+
+def _after_deletion(world: World) -> object:
+    box, file = made(world)["id"], uploaded(world)
+    other = made(world)["id"]
+    inside = added(world, other)["id"]
+    paths = [f"/containers/{box}", f"/files/{file}", f"/containers/{other}/files/{inside}"]
+    lists = ["/containers", "/files", f"/containers/{other}/files"]
+    for path in paths:
+        ok(world.http.delete(path))
+        assert world.http.get(path).status_code == 404
+    seen = []
+    for _ in range(3):
+        seen.append([id in listed(world, path) for id, path in zip((box, file, inside), lists, strict=True)])
+        world.advance(150)
+    return seen
+
+
+def _an_id_of_another_shape(world: World) -> object:
+    box = made(world)["id"]
+    paths = ["/containers/x", f"/containers/{box}/files/x", "/files/x", "/containers/x/files"]
+    known = ["/containers/cntr_x", f"/containers/{box}/files/cfile_x", "/files/file-x"]
+    assert {world.http.get(path).status_code for path in known} == {404}
+    return [(outcome(answer), answer.json()["error"]["param"]) for answer in map(world.http.get, paths)]
+
+
+def _a_key_that_nobody_knows(world: World) -> object:
+    box = made(world)["id"]
+    allowed = {"type": "allowlist", "allowed_domains": ["example.com"], "allowlist": 1}
+    skills = [{"type": "skill_reference", "skill_id": "x", "inline": {"skill_reference": 1}}]
+    bodies = [
+        {"name": "box", "foo": 1, "expires_after": {"anchor": "last_active_at", "minutes": 5, "foo": {"a": 1}}},
+        {"name": "box", "network_policy": allowed, "skills": skills},
+    ]
+    answers = [world.http.post("/containers", json=body) for body in bodies]
+    file = {"file": ("a.txt", b"a")}
+    answers.append(world.http.post(f"/containers/{box}/files", files=file, data={"foo": "1"}))
+    answers.append(world.http.post("/files", files=file, data={"foo": "1", "purpose": "vision"}))
+    wrong = world.http.post("/containers", json={"name": 1, "foo": 1})
+    assert wrong.status_code == 400, "what is wrong beside it stays wrong"
+    return [outcome(answer) for answer in answers]
+
+
+def _undated_where_a_date_belongs(world: World) -> object:
+    url = world.base_url.removesuffix("/v1") + "/openai/containers"
+    answers = [world.http.get(url, params=query) for query in ({}, {"api-version": "2025-04-01-preview"})]
+    return [(each.status_code, "x-mock-warning" in each.headers) for each in answers]
+
+
+def _what_litellm_keeps(world: World) -> object:
+    box = made(world)["id"]
+    keys = {"custom_llm_provider": "openai", "model": "any"}
+    answers = [
+        world.http.post("/containers", json={"name": "box", **keys}),
+        world.http.post(f"/containers/{box}/files", files={"file": ("a.txt", b"a")}, data=keys),
+    ]
+    return [outcome(each) for each in answers]
+
+
+def _a_private_file(world: World) -> object:
+    return [
+        outcome(world.http.get(f"/files/{uploaded(world, purpose)}/content")) for purpose in ("user_data", "assistants")
+    ]
+
+
+def _what_nobody_made(world: World) -> object:
+    box = made(world)["id"]
+    create = world.http.post("/containers", json={"name": "box", "file_ids": ["string"]})
+    paths = [
+        "/containers/container_id",
+        "/containers/other/files",
+        f"/containers/{box}/files/file_id",
+        "/files/file_id",
+    ]
+    return [outcome(create), *(outcome(world.http.get(path)) for path in paths)]
+
+
+def _behind_nothing(world: World) -> object:
+    box = made(world)["id"]
+    added(world, box)
+    uploaded(world)
+    paths = ["/containers", f"/containers/{box}/files", "/files"]
+    return [outcome(world.http.get(path, params={"after": "after"})) for path in paths]
+
+
+def _nothing_at_all(world: World) -> object:
+    made(world)
+    answers = [world.http.get(path, params={"limit": 0}) for path in ("/containers", "/files")]
+    for minutes in ({"minutes": 0}, {"days": 0}):
+        rule = {"anchor": "last_active_at", **minutes}
+        answers.append(world.http.post("/containers", json={"name": "box", "expires_after": rule}))
+    return [outcome(answer) for answer in answers], answers[0].json().get("data")
+
+
+def _both_or_neither(world: World) -> object:
+    box, file = made(world)["id"], uploaded(world)
+    url, upload = f"/containers/{box}/files", {"file": ("b.txt", b"bcd")}
+    answers = [
+        world.http.post(url, json={}),
+        world.http.post(url, files=upload, data={"file_id": file}),
+        world.http.post(url, headers={"Content-Type": "multipart/form-data; boundary=x"}, content=b"--x--\r\n"),
+    ]
+    return [outcome(answer) for answer in answers]
+
+
+EFFECTS: dict[str, tuple[Look, dict[Any, object]]] = {
+    "max_minutes": (
+        _longer_than_an_hour,
+        {
+            20: (400, "integer_above_max_value"),
+            60: (400, "integer_above_max_value"),
+            61: (200, None, "minutes-beyond-limit"),
+        },
+    ),
+    "created_at_expiry": (
+        _a_week_from_creation,
+        {True: (200, None, "created-at-expiry"), False: (400, "invalid_value")},
+    ),
+    "file_id_alias": (_by_the_id_of_the_file, {True: (200, None, "file-id-alias"), False: (404, None)}),
+    "before_cursor": (
+        _in_front_of_the_oldest,
+        {True: ([True], 200, None, "before-cursor"), False: ([False], 200, None)},
+    ),
+    "expiry_unasked": (_a_year_later, {True: (True, "expired"), False: (False, "running")}),
+    "older_fields": (
+        _what_is_shown_beyond,
+        {
+            True: ([("in 20 minutes", 2)] * 2 + [("in 20 minutes", 1)], ["no key", "is it", "is it"]),
+            False: ([(None, None)] * 3, ["no key"] * 3),
+        },
+    ),
+    "running_status": (
+        _status,
+        {"running": ("running", "running", "expired"), "active": ("active", "active", "expired")},
+    ),
+    "azure_any_version": (
+        _undated_where_a_date_belongs,
+        {True: [(200, True), (200, False)], False: [(404, False), (200, False)]},
+    ),
+    "litellm_keys": (
+        _what_litellm_keeps,
+        {True: [(200, None, "litellm-keys")] * 2, False: [(400, "unknown_parameter")] * 2},
+    ),
+    "file_routes_when_expired": (
+        _files_of_an_expired_one,
+        {status: {((status, None), "Container is expired.")} for status in (400, 404, 410)},
+    ),
+    "expired_replaced": (_an_expired_one_that_is_used, {True: (200, None, "expired-replaced"), False: (400, None)}),
+    "expired_listed": (_listed_after_expiry, {True: (2, True), False: (1, False)}),
+    "listing_prolongs": (_after_being_listed, {True: "running", False: "expired"}),
+    "delete_lag": (
+        _after_deletion,
+        {
+            0: [[False] * 3, [False] * 3, [False] * 3],
+            "299s": [[True] * 3, [True] * 3, [False] * 3],
+            301: [[True] * 3] * 3,
+        },
+    ),
+    "id_prefixes": (
+        _an_id_of_another_shape,
+        {
+            True: [((400, "invalid_value"), name) for name in ("container_id", "file_id", "file_id", "container_id")],
+            False: [((404, None), None), ((404, None), None), ((404, None), "id"), ((404, None), None)],
+        },
+    ),
+    "unknown_keys": (
+        _a_key_that_nobody_knows,
+        {True: [(200, None, "unknown-key")] * 4, False: [(400, "unknown_parameter")] * 3 + [(400, None)]},
+    ),
+    "private_downloads": (
+        _a_private_file,
+        {True: [(200, None, "private-download")] * 2, False: [(400, None)] * 2},
+    ),
+    "any_id": (_what_nobody_made, {True: [(200, None, "any-id")] * 5, False: [(404, None)] * 5}),
+    "any_cursor": (_behind_nothing, {True: [(200, None, "any-cursor")] * 3, False: [(400, "invalid_value")] * 3}),
+    "zeros": (
+        _nothing_at_all,
+        {
+            True: ([(200, None, "zero")] * 3 + [(200, None, "zero", "created-at-expiry")], []),
+            False: ([(400, "integer_below_min_value")] * 4, None),
+        },
+    ),
+    "any_file_form": (
+        _both_or_neither,
+        {
+            True: [(200, None, "any-file-form")] * 3,
+            False: [
+                (400, "missing_required_parameter"),
+                (400, "mutually_exclusive_parameters"),
+                (400, "missing_required_parameter"),
+            ],
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize(("switch", "value"), [(name, value) for name in EFFECTS for value in EFFECTS[name][1]])
+def test_a_switch_does_what_it_says(world: World, switch: str, value: object) -> None:
+    world.freeze()
+    look, expected = EFFECTS[switch]
+    assert look(behaving(world, {"base": "default", switch: value})) == expected[value]
+
+
+def test_every_switch_has_its_test_with_its_default_and_another_effect() -> None:
+    """A switch that does nothing shows the same at all of its values, and fails the test above."""
+    assert EFFECTS.keys() == SWITCHES.keys()
+    for name, (_, expected) in EFFECTS.items():
+        told = list(map(repr, expected.values()))
+        assert len(set(told)) > 1, f"{name}: no value of it makes a difference"
+        if name != "max_minutes":
+            assert getattr(PROFILES["default"], name) in expected
+        if name not in ("max_minutes", "delete_lag"):
+            assert {str(value) for value in expected} == {
+                *(SWITCHES[name].takes.replace("yes", "True").replace("no", "False")).split(", ")
+            }
