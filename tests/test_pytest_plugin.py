@@ -315,7 +315,7 @@ MISTAKES = {
         "@pytest.mark.openai_mock takes no frozn, but seed, empty, profile, frozen, clock, verdict, ignore"
     ),
     "@pytest.mark.openai_mock('live')": "@pytest.mark.openai_mock takes its arguments by name: seed, empty, *",
-    "@pytest.mark.openai_mock(profile='lively')": "*world can't be made: name: 'lively' is none of default, live *",
+    "@pytest.mark.openai_mock(profile='lively')": "*world can't be made: name: 'lively' is none of default, live, docs, contract *",
     "@pytest.mark.openai_mock(frozen='noon')": "*world can't be made: at: 'noon' is not an instant; write 2026-*",
     "@pytest.mark.openai_mock(frozen=True, clock={'rate': 0})": "*world can't be made: give either frozen or clock;*",
     "@pytest.mark.openai_mock(seed='none.yaml')": "*world can't be made: there is no seed none.yaml in *",
@@ -335,7 +335,7 @@ def test_a_mark_that_can_not_be_is_told_in_a_line(pytester: pytest.Pytester, run
     ("settings", "told"),
     [
         ({"colour": 1}, "openai_mock_settings: there is no setting colour, but host, port, data, *"),
-        ({"profile": "lively"}, "the mock server can't start: 'lively' is none of default, live"),
+        ({"profile": "lively"}, "the mock server can't start: 'lively' is none of default, live, docs, contract"),
         ({"seed": ["none.yaml"]}, "the mock server can't start: none.yaml: *; mend the path of the seed"),
     ],
 )
