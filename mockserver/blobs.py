@@ -19,6 +19,7 @@ from sqlalchemy import bindparam, select
 
 from mockserver import tables
 from mockserver.database import Busy, Database, Statement, Transaction, table
+from mockserver.sharing import Shared
 
 _FILE = table(tables.File)
 _COPY = table(tables.ContainerFile)
@@ -75,8 +76,10 @@ class Writer:
 
 
 class Blobs:
-    def __init__(self, directory: Path, database: Database) -> None:
+    def __init__(self, directory: Path, database: Database, shared: Shared | None = None) -> None:
+        """`shared` with other processes that have the directory."""
         self._database = database
+        self._shared = shared
         self._dropped: set[str] = set()
         self._held = 0
         self._blobs = directory / "blobs"
@@ -128,26 +131,31 @@ class Blobs:
         """These may be named by no row any more, once the transaction that says so is committed."""
         self._dropped.update(digests)
 
+    @property
+    def loose(self) -> bool:
+        """Whether something that was dropped waits to be removed."""
+        return bool(self._dropped)
+
     def release(self) -> None:
         """Remove what was dropped and is named by no row, under the lock that `keep` takes too.
 
         Leaves it to the next time while someone else writes, or copies rows: the caller's work is
         done, and to raise Busy here would have it repeated.
         """
-        if self._held or not self._dropped:
+        if not self._dropped or self._is_held():
             return
         with suppress(Busy), self._database.transaction() as tx:
             self._release(tx, len(self._dropped))
 
     def release_in_batches(self, database: Database) -> None:
         """The same for many, in short transactions and in a thread."""
-        while self._dropped and not self._held:
+        while self._dropped and not self._is_held():
             with database.transaction() as tx:
                 self._release(tx, BATCH)
 
     def _release(self, tx: Transaction, count: int) -> None:
         some = [self._dropped.pop() for _ in range(min(count, len(self._dropped)))]
-        if self._held:  # since it was asked: what was dropped after that may be in what is being copied
+        if self._is_held():  # since it was asked: what was dropped after that may be in what is being copied
             self._dropped.update(some)
             return
         for digest in some:
@@ -157,11 +165,18 @@ class Blobs:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Remove nothing meanwhile: rows are being copied, and name their blobs only when that is done."""
+        if self._shared:
+            with self._shared.holding():
+                yield
+            return
         self._held += 1
         try:
             yield
         finally:
             self._held -= 1
+
+    def _is_held(self) -> bool:
+        return self._shared.held if self._shared else self._held > 0
 
     def sweep(self) -> None:
         """Remove what a crash left behind. Only while nobody else has the directory."""
@@ -170,6 +185,22 @@ class Blobs:
         for blob in self._blobs.glob("??/*"):
             if not self._in_use(self._database.snapshot, blob.name):
                 blob.unlink()
+
+    def sweep_in_batches(self, database: Database) -> None:
+        """Remove what a process that died left without a row, while others go on. For a thread."""
+        blobs = self._blobs.glob("??/*")
+        while some := list(itertools.islice(blobs, BATCH)):
+            with database.transaction() as tx:
+                if self._is_held():
+                    return
+                for blob in some:
+                    if not self._in_use(tx, blob.name):
+                        blob.unlink(missing_ok=True)
+
+    def abandon(self, process: int) -> None:
+        """Remove the unfinished uploads of a process that died."""
+        for upload in self._uploads.glob(f"{process}-*"):
+            upload.unlink(missing_ok=True)
 
     def _in_use(self, tx: Transaction, digest: str) -> bool:
         return _used.value(tx, digest=digest) is not None

@@ -74,12 +74,19 @@ def serve(quiet: bool, as_json: bool, **given: Any) -> None:
 
     from mockserver.database import Unusable
     from mockserver.mock import Mock
-    from mockserver.server import CannotBind, bind, build, new_event_loop
+    from mockserver.server import CannotBind, bind, bind_each, build, new_event_loop
     from mockserver.sources import SeedError
+    from mockserver.workers import StartFailed, Workers
 
+    if settings.workers > 1 and not hasattr(os, "fork"):
+        raise click.BadParameter("several processes are forked, which this system can't do", param_hint="--workers")
     with ExitStack() as stack:
         try:
-            sockets = [stack.enter_context(each) for each in bind(settings.host, settings.port)]
+            if settings.workers > 1:
+                each_ones = bind_each(settings.host, settings.port, settings.workers)
+            else:
+                each_ones = [bind(settings.host, settings.port)]
+            sockets = [stack.enter_context(each) for own in each_ones for each in own]
             mock = stack.enter_context(closing(Mock(settings)))
         except CannotBind as error:
             die(error, CANNOT_BIND)
@@ -89,14 +96,25 @@ def serve(quiet: bool, as_json: bool, **given: Any) -> None:
             die(error, UNUSABLE_DATA)
         port = sockets[0].getsockname()[1]
         at = url(settings.host[0], port)
-        if as_json:
-            started = {"url": at, "base_url": f"{at}/v1", "port": port, "pid": os.getpid(), "data": str(mock.directory)}
-            print(json.dumps({**started, "version": __version__}), flush=True)
-        elif not quiet:
-            print(_banner(settings, at, mock), flush=True)
+        about = {"url": at, "base_url": f"{at}/v1", "port": port, "pid": os.getpid(), "data": str(mock.directory)}
+        told = (
+            json.dumps({**about, "version": __version__}) if as_json else "" if quiet else _banner(settings, at, mock)
+        )
+
+        def tell() -> None:
+            if told:
+                print(told, flush=True)
+
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
+        if settings.workers > 1:
+            try:
+                Workers(mock, each_ones).serve(lambda: stop.asked, tell)
+            except StartFailed as error:
+                die(error, FAILED)
+            return
+        tell()
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(stop.serve(build(mock), sockets))
 
@@ -151,7 +169,7 @@ class _Stop:
 
     def __init__(self) -> None:
         self._server: Any = None
-        self._asked = 0
+        self.asked = 0
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._ask)
 
@@ -161,13 +179,13 @@ class _Stop:
         await server.serve(sockets)
 
     def _ask(self, *_: object) -> None:
-        self._asked += 1
+        self.asked += 1
         if self._server:
             self._tell()
 
     def _tell(self) -> None:
-        self._server.should_exit = self._asked > 0
-        self._server.force_exit = self._asked > 1
+        self._server.should_exit = self.asked > 0
+        self._server.force_exit = self.asked > 1
 
 
 def _banner(settings: Settings, at: str, mock: Any) -> str:
@@ -179,6 +197,8 @@ def _banner(settings: Settings, at: str, mock: Any) -> str:
         f"  Data     {mock.directory}" + ("" if settings.data else " (removed at the end; keep it with --data DIR)"),
         f"  Seeded   {mock.seed.summary()}",
     ]
+    if settings.workers > 1:
+        lines.append(f"  Workers  {settings.workers} processes, without a journal")
     if mock.kept_worlds:
         some = ", ".join(mock.kept_worlds[:5]) + (", …" if len(mock.kept_worlds) > 5 else "")
         lines.append(f"  Kept     {len(mock.kept_worlds)} worlds as they were: {some}")

@@ -166,14 +166,17 @@ class Containers:
                 return self._shown_file(call, self._copy(tx, call, row.id, file_id, "file_id"))
             if form.file is None:
                 return self._shown_file(call, self._insert_placeholder(tx, call, row.id))
-            self._blobs.keep(form.file)
             path = f"/mnt/data/{form.file.blake2b}-{form.filename}"
-            return self._shown_file(call, self._insert_file(tx, call, row.id, path, form.file.size, form.file.digest))
+            made = self._insert_file(tx, call, row.id, path, form.file.size, form.file.digest)
+            self._blobs.keep(form.file)  # last: whatever refuses or repeats this leaves the upload as it is
+            return self._shown_file(call, made)
 
     def list_files(self, call: Call, container_id: str, query: schema.Page) -> schema.ContainerFileList:
         container_id = self.use(call, container_id)
         values, since = {"world": call.world.id, "container_id": container_id}, call.still_listed(call.world.now())
         rows, more = _files.page(self._database.snapshot, query, graves(container_id), values, since, call.lets)
+        if not rows:
+            self._found(self._database.snapshot, call, container_id)  # another process may have just deleted it
         data = [self._shown_file(call, row) for row in rows]
         older = call.world.profile.older_fields
         kind: type[schema.ContainerFileList] = schema.OlderContainerFileList if older else schema.ContainerFileList
@@ -225,6 +228,8 @@ class Containers:
         """A container by an id that nobody created. It never expires, as then the id would be refused."""
         world, now = call.world, call.world.now()
         with self._database.joining(tx) as tx:
+            if there := _find.first(tx, world=world.id, id=container_id):  # since, by another process
+                return there
             row = self._worlds.insert(
                 tx,
                 world.id,
@@ -247,15 +252,14 @@ class Containers:
 
     def _successor(self, tx: Transaction, call: Call, row: tables.Container, now: int) -> tables.Container:
         """The running container that took the place of an expired one, made if there is none."""
-        last = row
-        while (buried := _containers.last(tx, SUCCESSORS, row.world, last.id)) and (
-            there := _find.first(tx, world=row.world, id=buried.id)
-        ):
-            if not expired(there, now):
-                return there
-            last = there
+        last = self._newest(tx, row, now)
+        if not expired(last, now):
+            return last
         world = call.world
         with self._database.joining(tx) as tx:
+            last = self._newest(tx, last, now)
+            if not expired(last, now):  # since, by another process
+                return last
             columns = {column.name: getattr(last, column.name) for column in _CONTAINER.c}
             columns |= {"created_at": now, "last_active_at": now}
             successor = self._worlds.insert(
@@ -267,6 +271,16 @@ class Containers:
             _containers.bury(tx, successor, SUCCESSORS, successor.seq, now, id=last.id)
         call.touch("created", successor.id)
         return successor
+
+    def _newest(self, tx: Transaction, row: tables.Container, now: int) -> tables.Container:
+        """Of those that took each other's place the one that runs, or the last."""
+        while (
+            expired(row, now)
+            and (buried := _containers.last(tx, SUCCESSORS, row.world, row.id))
+            and (there := _find.first(tx, world=row.world, id=buried.id))
+        ):
+            row = there
+        return row
 
     def _use_all(self, rows: Sequence[tables.Container], now: int) -> None:
         used = [row for row in rows if row.last_active_at < now and not expired(row, now)]
@@ -302,9 +316,13 @@ class Containers:
     ) -> tables.ContainerFile:
         """A file that nobody uploaded, by the id that it is asked for."""
         with self._blobs.placeholder() as content, self._database.joining(tx) as tx:
-            self._blobs.keep(content)
+            inside = {"world": call.world.id, "container": container_id}
+            if id and (there := _find_file.first(tx, **inside, id=id)):  # since, by another process
+                return there
             path = f"/mnt/data/{content.blake2b}-placeholder.txt"
-            return self._insert_file(tx, call, container_id, path, content.size, content.digest, id=id)
+            row = self._insert_file(tx, call, container_id, path, content.size, content.digest, id=id)
+            self._blobs.keep(content)
+            return row
 
     def _insert_file(
         self,

@@ -13,7 +13,7 @@ from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
+from typing import Any, BinaryIO, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 from sqlalchemy import Executable, Select, Table
 from sqlalchemy.dialects.sqlite import dialect, insert
@@ -79,7 +79,12 @@ class Statement:
         return None if found is None else found[0]
 
     def _execute(self, tx: Transaction, values: dict[str, Any]) -> sqlite3.Cursor:
-        return tx.execute(self.sql, self._constants | values)
+        try:
+            return tx.execute(self.sql, self._constants | values)
+        except sqlite3.OperationalError as error:
+            if _is_busy(error) and not tx.in_transaction:  # another process mends what a killed one left
+                raise Busy from None
+            raise
 
 
 def record(row: type[R]) -> type[R]:
@@ -128,14 +133,16 @@ class Insertion(Statement, Generic[R]):
 class Database:
     """The database of a data directory, which it creates where there is none."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, wait: float = 0) -> None:
+        """`wait` so many seconds for other processes that are just opening it."""
         self.path = path
-        self.connection = _connect(path, wait=0)
+        self.connection = _connect(path, wait)
         try:
             objects = self._checked()
             _prepare(self.connection)
             if not objects:
                 self._create()
+            self.connection.execute("PRAGMA busy_timeout=0")  # from here on `run` waits, without holding up others
         except sqlite3.Error as error:
             self.connection.close()
             raise Unusable(
@@ -158,7 +165,7 @@ class Database:
         try:
             tx.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+            if _is_busy(error):
                 raise Busy from None
             raise
         try:
@@ -249,6 +256,10 @@ class Database:
             tx.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
 
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # the rest says with what
+
+
 def _connect(path: Path, wait: float) -> sqlite3.Connection:
     try:
         return sqlite3.connect(path, timeout=wait, isolation_level=None, check_same_thread=False, cached_statements=512)
@@ -267,7 +278,8 @@ def directory_lock(path: Path) -> Iterator[None]:
     """One server for each data directory. Raises Unusable while another one holds it.
 
     An empty SQLite file in an exclusive transaction: a lock that works on every platform, and that
-    the system releases when the process dies, however it dies.
+    the system releases when the process dies, however it dies. Processes forked from this one keep
+    the directory locked beyond it, by a lock that they inherit.
     """
     try:
         connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
@@ -277,7 +289,29 @@ def directory_lock(path: Path) -> Iterator[None]:
             f"{path.parent} is in use by another mockserver, or not writable ({error}); stop that one, or name "
             "another directory with --data"
         ) from error
+    inherited = None
     try:
+        inherited = _inherited_lock(path.with_name("processes"))
         yield
     finally:
         connection.close()
+        if inherited:
+            inherited.close()
+
+
+def _inherited_lock(path: Path) -> BinaryIO | None:
+    """Held until this process and all that are forked from it have ended; None where there is no fork."""
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    file = path.open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise Unusable(
+            f"{path.parent} is in use by processes of a mockserver that was killed ({error.strerror}); they end by "
+            "themselves in a moment"
+        ) from error
+    return file

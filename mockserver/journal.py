@@ -426,7 +426,7 @@ def _unpacked(packed: bytes, number: int) -> Entry:
 
 
 class Journal:
-    """Holds at most `entries` entries, of at most `size` bytes together."""
+    """Holds at most `entries` entries, of at most `size` bytes together; with 0 entries takes none."""
 
     def __init__(self, entries: int, size: int) -> None:
         self._entries = entries
@@ -444,6 +444,8 @@ class Journal:
         """Where an exchange in that world will be recorded; its state must be there."""
         if log := self._logs.get(world):
             return log
+        if not self._entries:
+            return Log(ended=True)
         log = self._logs[world] = Log()
         return log
 

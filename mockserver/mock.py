@@ -10,11 +10,12 @@ from mockserver import profiles
 from mockserver.blobs import Blobs
 from mockserver.clock import Wall
 from mockserver.containers import Containers
-from mockserver.database import Database, Unusable, directory_lock
+from mockserver.database import BUSY_SECONDS, Database, Unusable, directory_lock
 from mockserver.files import Files
 from mockserver.journal import Journal
 from mockserver.seeds import Seed, plant, read_seeds
 from mockserver.settings import Settings
+from mockserver.sharing import Shared
 from mockserver.staging import Staging
 from mockserver.worlds import Worlds
 
@@ -33,29 +34,48 @@ class Mock:
         with ExitStack() as stack:
             self.directory = _directory(settings.data, stack)
             stack.enter_context(directory_lock(self.directory / "lock"))
-            self.database = Database(self.directory / "mockserver.db")
+            self._assemble(None)
             stack.callback(self.database.close)
-            self.run = self.database.run
-            self.blobs = Blobs(self.directory, self.database)
-            self.journal = Journal(settings.journal_entries, settings.journal_bytes)
-            self.worlds = Worlds(
-                self.database,
-                self.blobs,
-                self.wall,
-                profile=profiles.read(settings.profile),
-                id_seed=settings.id_seed,
-                maximum=settings.max_worlds,
-                idle_seconds=settings.idle_seconds,
-                gone=self.journal.forget,
-            )
-            self.files = Files(self.database, self.blobs, self.worlds)
-            self.containers = Containers(self.database, self.blobs, self.worlds, self.files)
-            self.staging = Staging(self.database, self.blobs, self.worlds, self.containers, self.files)
             self.kept_worlds: Sequence[str] = self.worlds.names()
             self.worlds.clear_templates()
             plant(self.seed, self.worlds, self.blobs, self.wall)
             self.blobs.sweep()
             self._stack = stack.pop_all()
+
+    def _assemble(self, shared: Shared | None) -> None:
+        settings = self.settings
+        self.database = Database(self.directory / "mockserver.db", wait=BUSY_SECONDS if shared else 0)
+        self.blobs = Blobs(self.directory, self.database, shared)
+        self.journal = Journal(0 if shared else settings.journal_entries, settings.journal_bytes)
+        self.worlds = Worlds(
+            self.database,
+            self.blobs,
+            self.wall,
+            profile=profiles.read(settings.profile),
+            id_seed=settings.id_seed,
+            maximum=settings.max_worlds,
+            idle_seconds=settings.idle_seconds,
+            gone=self.journal.forget,
+            started=self.started,
+            shared=shared,
+        )
+        self.run = self.worlds.run if shared else self.database.run
+        self.files = Files(self.database, self.blobs, self.worlds)
+        self.containers = Containers(self.database, self.blobs, self.worlds, self.files)
+        self.staging = Staging(self.database, self.blobs, self.worlds, self.containers, self.files)
+
+    def share(self, processes: int) -> Shared:
+        """Let go of the database, which doesn't survive a fork, for so many processes that are to join.
+
+        The directory stays this one's: locked, and if it is temporary removed with it.
+        """
+        self.database.close()
+        return Shared(processes, self.directory / "worlds.lock")
+
+    def join(self, shared: Shared, number: int) -> None:
+        """In a process forked from the one that shares: be a mock of its own, of the same state."""
+        shared.take(number)
+        self._assemble(shared)
 
     def close(self) -> None:
         self._stack.close()

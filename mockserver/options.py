@@ -1,7 +1,7 @@
 """What the commands share: an option for each setting, how they end, and how they say why."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import fields
 from typing import Any, NoReturn
 
@@ -43,15 +43,15 @@ class _Parsed(click.ParamType):  # type: ignore[type-arg]  # generic in its type
 
 
 def settings(
-    *only: str, private: Mapping[str, Any] | None = None
+    *only: str, private: Mapping[str, Any] | None = None, without: Container[str] = ()
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """An option for each setting, or for some; `private` are those that the environment doesn't set, with
-    their defaults."""
+    """An option for each setting, or for some, or for all but some; `private` are those that the environment
+    doesn't set, with their defaults."""
     private = private or {}
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for setting in reversed(fields(Settings)):
-            if only and setting.name not in only:
+            if (only and setting.name not in only) or setting.name in without:
                 continue
             open_to_all = setting.name not in private
             default = private.get(setting.name, setting.default)

@@ -22,7 +22,7 @@ _FROM_TERMINAL = ("SIGINT", "SIGQUIT")
 
 
 @click.command(epilog=EPILOG, context_settings={"allow_interspersed_args": False})
-@options.settings(private=_OWN)
+@options.settings(private=_OWN, without=("workers",))
 @click.option(
     "--world",
     envvar="MOCKSERVER_WORLD",

@@ -106,6 +106,9 @@ class Settings:
     control_token: str | None = _setting(None, "Token that the control plane asks for.", key)
     control_open: bool = _setting(False, "Open the control plane to the network without a token.", switch)
     allow_host: tuple[str, ...] = _setting((), "Host name under which the control plane answers too.", many=True)
+    workers: int = _setting(
+        1, "Processes that serve together; with more than one there is no journal.", count, shown="1"
+    )
     id_seed: str = _setting(
         "mockserver", "What ids are derived from; another seed gives other ids.", shown="mockserver"
     )

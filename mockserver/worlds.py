@@ -13,24 +13,40 @@ import asyncio
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from mockserver import copies, errors, ids, profiles, tables
 from mockserver.blobs import Blobs, Draft
-from mockserver.clock import Clock, Wall
-from mockserver.database import Database, Insertion, Rows, Statement, Transaction, record, table
+from mockserver.clock import Clock, Wall, stopwatch
+from mockserver.database import (
+    BUSY_SECONDS,
+    Busy,
+    Database,
+    Insertion,
+    Rows,
+    Statement,
+    Transaction,
+    record,
+    table,
+)
+from mockserver.errors import APIError
 from mockserver.faults import MAX_RULES, Rule, load_rules
 from mockserver.profiles import Profile, Warned
+from mockserver.schema import Content
+from mockserver.sharing import Shared
 
+P = ParamSpec("P")
 T = TypeVar("T")
 R = TypeVar("R", bound=tables.Table)
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+TIDY_SECONDS = 0.05
 DEFAULT = "default"
 EVERYONE = "*"
 """The template of every world that has none of its own."""
@@ -187,7 +203,11 @@ Fill = Callable[["Placement"], None]
 
 
 class Worlds:
-    """`gone` hears the name of each world whose state ends: reset, restored, deleted, retired."""
+    """`gone` hears the name of each world whose state ends: reset, restored, deleted, retired.
+
+    `shared` with other processes on the same database: what they change is seen here at once. It is for
+    the thread of the event loop, as everything here is whose name doesn't begin with an underscore.
+    """
 
     def __init__(
         self,
@@ -199,6 +219,8 @@ class Worlds:
         maximum: int,
         idle_seconds: float,
         gone: Callable[[str], None],
+        started: float | None = None,
+        shared: Shared | None = None,
     ) -> None:
         self._database = database
         self._blobs = blobs
@@ -208,29 +230,36 @@ class Worlds:
         self._maximum = maximum
         self._idle_seconds = idle_seconds
         self._gone = gone
-        self._started = wall.now()
+        self._started = wall.now() if started is None else started
+        self._shared = shared
         self._known: dict[str, World] = {}
         self._used: dict[str, float] = {}
         """When each world was last used, by the wall; only of those known to this process."""
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """One for each world that is being made, replaced or removed."""
+        self._wrote = False
+        self._tidying: asyncio.Task[None] | None = None
 
     # Use
 
     async def call(self, name: str) -> Call:
         """Enter a world, which is made on first use. Refuses bad names, and one world too many."""
-        world = self._known.get(name) or await self.resolve(name)
-        self._used[name] = self._wall.now()
+        if self._shared is None:
+            world = self._known.get(name) or await self.resolve(name)
+            self._used[name] = self._wall.now()
+        else:
+            world = self._recall(name) or await self.resolve(name)
+            self._shared.use(world.id, self._wall.now())
         return Call(self, world)
 
     async def resolve(self, name: str) -> World:
         """The world of that name, made if there is none, without counting as its use."""
-        if world := self._known.get(name):
+        if world := self._recall(name):
             return world
         if not NAME.fullmatch(name):
             raise errors.BAD_WORLD_NAME(name=name[:80])
         async with self._lock(name):
-            if world := self._known.get(name):
+            if world := self._recall(name):
                 return world
             if row := _by_name.first(self._database.snapshot, name=name):
                 return self._know(self._opened(row))
@@ -242,6 +271,8 @@ class Worlds:
 
     def take(self, tx: Transaction, world: int, count: int = 1) -> int:
         """The first of `count` new ordinals. Every write starts here: it locks the world's row."""
+        if tx is self._database.connection:
+            self._wrote = True
         last = _take.value(tx, of=world, count=count)
         if last is None:
             raise errors.WORLD_GONE()
@@ -255,6 +286,50 @@ class Worlds:
             if insertion.add(tx, row):
                 return row
 
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`Database.run` for work in worlds that other processes may change meanwhile.
+
+        Work that began in what another process was replacing is repeated where it refused, or only read:
+        it has seen some of the old and some of the new. What wrote was in the world as it is, or refused.
+        """
+        shared = self._shared
+        if shared is None:
+            return await self._database.run(work, *args, **kwargs)
+        until, missing = stopwatch() + BUSY_SECONDS, 0
+        while True:
+            stamp = shared.stamp()
+            if shared.settled(stamp):
+                self._wrote = False
+                try:
+                    done = work(*map(self._present, args), **kwargs)
+                except Busy:
+                    pass
+                except FileNotFoundError:  # the row was there, and then the content was removed with it
+                    missing += 1
+                    if missing > 3:
+                        raise
+                except APIError:
+                    if shared.stamp() == stamp:
+                        raise
+                else:
+                    self._release()
+                    if self._wrote or shared.stamp() == stamp:
+                        return done
+                    if isinstance(done, Content):
+                        done.file.close()
+            if stopwatch() > until:
+                raise Busy
+            await asyncio.sleep(0.001)
+
+    def _present(self, given: Any) -> Any:
+        """What is passed to work, with the worlds in it as they are now."""
+        if isinstance(given, Call):
+            self._reopen(given.entered.name)
+        elif isinstance(given, World):
+            self._reopen(given.name)
+            return self.current(given)
+        return given
+
     # Control
 
     def names(self) -> list[str]:
@@ -262,16 +337,13 @@ class Worlds:
 
     def find(self, name: str) -> World:
         """A world that there is; looking at it makes none and is no use of it."""
-        if world := self._known.get(name):
+        if world := self._recall(name) or self._reopen(name):
             return world
-        row = _by_name.first(self._database.snapshot, name=name)
-        if row is None:
-            raise errors.WORLD_NOT_FOUND(name=name[:80])
-        return self._know(self._opened(row))
+        raise errors.WORLD_NOT_FOUND(name=name[:80])
 
-    def used(self, name: str) -> float | None:
+    def used(self, world: World) -> float | None:
         """When it was last used, in seconds since the epoch by the machine; None: not since the start."""
-        return self._used.get(name)
+        return self._used.get(world.name) if self._shared is None else self._shared.used(world.id)
 
     async def create(
         self, name: str, *, empty: bool = False, fork_of: str | None = None, snapshot: str | None = None
@@ -306,18 +378,27 @@ class Worlds:
         retired = []
         for name in self.names():
             async with self._lock(name):  # while we waited it may have been used, or deleted
-                idle = self._used.get(name, self._started) <= since
-                if idle and name != DEFAULT and _by_name.first(self._database.snapshot, name=name):
+                row = _by_name.first(self._database.snapshot, name=name)
+                if row and name != DEFAULT and self._idle(row, since):
                     await self._delete(self.find(name))
                     retired.append(name)
         return retired
 
     async def set_clock(self, name: str, clock: Clock) -> World:
         """Give a world another time. One that goes back can revive what had expired."""
-        world = await self.resolve(name)
-        values = {"of": world.id, "virtual": clock.virtual, "anchor": clock.wall, "rate": clock.rate}
-        await self._database.run(self._write, _set_clock, values)
-        return self._know(replace(self._known[name], clock=clock))
+        world, _ = await self.change_clock(name, lambda before: clock)
+        return world
+
+    async def change_clock(self, name: str, change: Callable[[Clock], Clock]) -> tuple[World, Clock]:
+        """Give a world another time, made from the one that it has; returns that one too."""
+
+        def changed(tx: Transaction, world: World) -> Clock:
+            clock = change(world.clock)
+            _set_clock.run(tx, of=world.id, virtual=clock.virtual, anchor=clock.wall, rate=clock.rate)
+            return world.clock
+
+        await self.resolve(name)
+        return await self.run(self._alter, name, changed)
 
     def profile(self, asked: object) -> Profile:
         """The profile that is asked for, see `profiles.read`; without a base the server's is changed."""
@@ -325,14 +406,19 @@ class Worlds:
 
     async def set_profile(self, name: str, profile: Profile | None) -> World:
         """Give a world its own switches, or with None the server's."""
-        world = await self.resolve(name)
-        await self._database.run(self._write, _set_profile, {"of": world.id, "new": _switches(profile)})
-        return self._know(replace(self._known[name], profile=profile or self._profile))
+
+        def changed(tx: Transaction, world: World) -> None:
+            _set_profile.run(tx, of=world.id, new=_switches(profile))
+
+        await self.resolve(name)
+        world, _ = await self.run(self._alter, name, changed)
+        return world
 
     async def change_faults(self, name: str, change: Callable[[Transaction, World], T]) -> T:
         """Change the rows of a world's faults, in a transaction; what it returns is passed on."""
-        world = await self.resolve(name)
-        return await self._database.run(self._change_faults, world, change)
+        await self.resolve(name)
+        _, changed = await self.run(self._alter, name, change)
+        return changed
 
     # Snapshots
 
@@ -406,7 +492,7 @@ class Worlds:
             return self._know(self._opened(_found(_by_name.first(self._database.snapshot, name=name))))
 
     def _add(self, database: Database, world: World, fill: Fill, clock: Clock | None, profile: Profile | None) -> None:
-        with database.transaction() as tx:
+        with self._changing(database) as tx:
             last = self.take(tx, world.id, 0) - 1
             now = (clock or world.clock).seconds(self._wall.now())
             put = Placement(world.id_seed, now, last, (tx, world.id))
@@ -431,13 +517,13 @@ class Worlds:
                 row = _row(ids.world_seed(self._id_seed, name), clock, profile=_switches(profile))
                 id, row = await self._database.run_bulk(self._place_in_batches, row, fill, clock.seconds(clock.wall))
                 copy = _Copy(None, 0, row, {"new": name})
-                placed = await self._database.run(self._put_in_place, id, copy, before.id if before else None)
+                placed = await self._place(id, copy, before.id if before else None)
                 if before:
                     self._forget(name)
-                self._know(self._opened(placed))
+                world = self._know(self._opened(placed))
             if before and before.id is not None:
                 await self._remove(before.id)
-            return self._known[name]
+            return world
 
     def _place_in_batches(
         self, database: Database, row: dict[str, Any], fill: Fill, now: int
@@ -514,8 +600,7 @@ class Worlds:
     async def _make(self, describe: Describe, name: str) -> World:
         """Make a world, in place of the one of that name if there is one."""
         before = _by_name.first(self._database.snapshot, name=name)
-        await self._copy(describe, before.id if before else None, name)
-        return self._known[name]
+        return self._opened(await self._copy(describe, before.id if before else None, name))
 
     async def _copy(self, describe: Describe, replaces: int | None, name: str | None = None) -> tables.World:
         """Copy, then give the copy its title and, in the same step, take it from what had it before."""
@@ -525,7 +610,7 @@ class Worlds:
                 row = await self._database.run(self._make_at_once, describe, replaces)
             else:
                 made = await self._database.run_bulk(self._make_in_batches, describe)
-                row = await self._database.run(self._put_in_place, *made, replaces)
+                row = await self._place(*made, replaces)
             if name is not None:
                 if replaces is not None:
                     self._forget(name)
@@ -533,11 +618,18 @@ class Worlds:
         if size > copies.BATCH and replaces is not None:
             await self._remove(replaces)
         else:
-            self._blobs.release()
+            self._release()
         return row
 
+    async def _place(self, id: int, copy: _Copy, replaces: int | None) -> tables.World:
+        try:
+            return await self._database.run(self._put_in_place, id, copy, replaces)
+        except BaseException:
+            await self._remove(id)
+            raise
+
     def _make_at_once(self, describe: Describe, replaces: int | None) -> tables.World:
-        with self._database.transaction() as tx:
+        with self._changing() if replaces is not None else self._database.transaction() as tx:
             copy = describe(tx)
             id = _insert.value(tx, **copy.row)
             if copy.source is not None:
@@ -545,7 +637,7 @@ class Worlds:
             if replaces is not None:
                 self._blobs.dropped(copies.remove(tx, replaces))
                 _erase.run(tx, of=replaces)
-            return self._titled(tx, id, copy)
+            return self._titled(tx, id, copy, replaces)
 
     def _make_in_batches(self, database: Database, describe: Describe) -> tuple[int, _Copy]:
         """A copy without a title: nobody sees it, and the start after a crash removes it."""
@@ -558,12 +650,14 @@ class Worlds:
         return id, copy
 
     def _put_in_place(self, id: int, copy: _Copy, replaces: int | None) -> tables.World:
-        with self._database.transaction() as tx:
+        with self._changing() as tx:
             if replaces is not None:
                 _title.run(tx, of=replaces, new=None, new_of=None, new_snapshot=None)
-            return self._titled(tx, id, copy)
+            return self._titled(tx, id, copy, replaces)
 
-    def _titled(self, tx: Transaction, id: int, copy: _Copy) -> tables.World:
+    def _titled(self, tx: Transaction, id: int, copy: _Copy, replaces: int | None) -> tables.World:
+        if replaces is None:
+            self._check_room(tx, copy)
         title: dict[str, Any] = {"new": None, "new_of": None, "new_snapshot": None, **copy.title}
         _title.run(tx, of=id, **title)
         row = copy.row | {"name": title["new"], "snapshot_of": title["new_of"], "snapshot": title["new_snapshot"]}
@@ -577,6 +671,16 @@ class Worlds:
             await self.retire(self._idle_seconds)
             count = _count.value(self._database.snapshot)
         if count >= self._maximum and name != DEFAULT:
+            raise errors.TOO_MANY_WORLDS(count=count)
+
+    def _check_room(self, tx: Transaction, copy: _Copy) -> None:
+        """Once more, where nobody else can make one."""
+        count = 0
+        if copy.title.get("new", DEFAULT) != DEFAULT:
+            count = _count.value(tx)
+        elif copy.title.get("new_snapshot"):
+            count = _count_snapshots.value(tx)
+        if count >= self._maximum:
             raise errors.TOO_MANY_WORLDS(count=count)
 
     async def _delete(self, world: World) -> None:
@@ -600,7 +704,7 @@ class Worlds:
             self._blobs.dropped(await self._database.run_bulk(copies.remove_in_batches, world))
             await self._database.run(self._write, _erase, {"of": world})
             await self._database.run_bulk(self._blobs.release_in_batches)
-        self._blobs.release()
+        self._release()
 
     def _remove_at_once(self, world: int) -> None:
         with self._database.transaction() as tx:
@@ -608,18 +712,33 @@ class Worlds:
             _erase.run(tx, of=world)
 
     def _set_title(self, world: int, title: dict[str, str | None]) -> None:
-        with self._database.transaction() as tx:
+        with self._changing() as tx:
             _title.run(tx, of=world, **({"new": None, "new_of": None, "new_snapshot": None} | title))
 
     # Small things
 
-    def _change_faults(self, world: World, change: Callable[[Transaction, World], T]) -> T:
-        with self._database.transaction() as tx:
+    def _alter(self, name: str, alter: Callable[[Transaction, World], T]) -> tuple[World, T]:
+        """Change what is kept of a world: its own row, its faults."""
+        with self._changing() as tx:
+            world = self._opened(_found(_by_name.first(tx, name=name)))
             self.take(tx, world.id, 0)
-            changed = change(tx, world)
-            rules = load_rules(tx, world.id)
-        self._know(replace(self.current(world), faults=rules))
-        return changed
+            altered = alter(tx, world)
+            world = self._opened(_found(_by_name.first(tx, name=name)))
+        return self._know(world), altered
+
+    @contextmanager
+    def _changing(self, database: Database | None = None) -> Iterator[Transaction]:
+        """A transaction that changes what every process keeps of worlds."""
+        begun = False
+        try:
+            with (database or self._database).transaction() as tx:
+                yield tx
+                if self._shared:
+                    self._shared.begin()
+                    begun = True
+        finally:
+            if begun and self._shared:
+                self._shared.end()
 
     def _write(self, statement: Statement, values: dict[str, Any]) -> None:
         with self._database.transaction() as tx:
@@ -628,13 +747,50 @@ class Worlds:
     def _size(self, world: int | None) -> int:
         return 0 if world is None else copies.size(self._database.snapshot, world)
 
-    def _lock(self, name: str) -> asyncio.Lock:
-        return self._locks.setdefault(name, asyncio.Lock())
+    @asynccontextmanager
+    async def _lock(self, name: str) -> AsyncIterator[None]:
+        async with self._locks.setdefault(name, asyncio.Lock()):
+            if self._shared is None:
+                yield
+            else:
+                async with self._shared.locked(name):
+                    yield
+
+    def _release(self) -> None:
+        """Remove contents that nothing names any more; where others are in the way, in a moment."""
+        self._blobs.release()
+        if self._shared and self._blobs.loose and (self._tidying is None or self._tidying.done()):
+            self._tidying = asyncio.create_task(self._tidy())
+
+    async def _tidy(self) -> None:
+        while self._blobs.loose:
+            await asyncio.sleep(TIDY_SECONDS)
+            self._blobs.release()
 
     def _found_snapshot(self, read: Transaction, world: str, name: str) -> tables.World:
         if row := _snapshot.first(read, world=world, name=name):
             return row
         raise errors.SNAPSHOT_NOT_FOUND(world=world[:80], name=name[:80])
+
+    def _idle(self, row: tables.World, since: float) -> bool:
+        """Whether a world was not used since; that it was never used counts from the start."""
+        if self._shared is None:
+            return self._used.get(row.name or "", self._started) <= since
+        idle = self._shared.idle(_id(row), since)
+        return self._started <= since if idle is None else idle
+
+    def _recall(self, name: str) -> World | None:
+        """A world that was opened and that no process has changed since."""
+        if self._shared and not self._shared.still():
+            self._known.clear()
+        return self._known.get(name)
+
+    def _reopen(self, name: str) -> World | None:
+        """A world that there is."""
+        if world := self._recall(name):
+            return world
+        row = _by_name.first(self._database.snapshot, name=name)
+        return self._know(self._opened(row)) if row else None
 
     def _know(self, world: World) -> World:
         self._known[world.name] = world

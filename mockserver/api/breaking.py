@@ -124,7 +124,7 @@ async def _hit(exchange: Exchange, world: World | None, operation: str | None) -
         exchange.headers,
     )
     strike, mock = faults.strike, exchange.mock
-    return await mock.run(strike, mock.database, world.id, world.id_seed, world.faults, target, now)
+    return await mock.database.run(strike, mock.database, world.id, world.id_seed, world.faults, target, now)
 
 
 def _found(exchange: Exchange) -> World | None:

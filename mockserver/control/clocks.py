@@ -90,11 +90,10 @@ def clock_state(mock: Mock, world: World) -> ClockState:
 
 
 async def _change(mock: Mock, name: str, changed: Callable[[Clock, float], Clock]) -> ClockChange:
-    world, wall = await mock.worlds.resolve(name), mock.wall.now()
-    before = world.clock.seconds(wall)
-    clock = changed(world.clock, wall)
-    after = min(max(clock.seconds(wall), -int(CENTURIES)), int(CENTURIES))
-    world = await mock.worlds.set_clock(name, clock)
+    wall = mock.wall.now()
+    world, old = await mock.worlds.change_clock(name, lambda clock: changed(clock, wall))
+    before = old.seconds(wall)
+    after = min(max(world.clock.seconds(wall), -int(CENTURIES)), int(CENTURIES))
     early, late = min(before, after), max(before, after)
     containers = await mock.database.run_bulk(mock.containers.expiring, world.id, early, late)
     files = await mock.database.run_bulk(mock.files.expiring, world.id, early, late)

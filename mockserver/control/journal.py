@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
 from pydantic import BaseModel, Field, field_validator
 from pydantic_core import to_json
 from starlette.responses import Response
@@ -22,7 +22,13 @@ from mockserver.journal import Entries, Entry, Journal, Place, Wanted
 from mockserver.mock import Mock
 from mockserver.worlds import NAME, World
 
-router = APIRouter(prefix="/worlds/{world}", tags=["Journal"])
+
+async def _in_one_process(mock: TheMock) -> None:
+    if mock.settings.workers > 1:
+        raise errors.NEEDS_ONE_PROCESS(workers=mock.settings.workers)
+
+
+router = APIRouter(prefix="/worlds/{world}", tags=["Journal"], dependencies=[Depends(_in_one_process)])
 
 MAX_WAIT = 600.0
 AT_ONCE = 100

@@ -1,10 +1,13 @@
 """What the server is, and what it holds."""
 
+import os
 import platform
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from mockserver import __version__
 from mockserver.control.answers import TheMock
@@ -19,6 +22,8 @@ class State(BaseModel):
     sqlite: str
     schema_version: int
     uptime_seconds: float
+    pid: int = Field(description="Of the process that answers: one of several, where there are several workers.")
+    workers: int = Field(description="So many processes serve; the journal needs that there is one.")
     worlds: int
     data: str
     temporary: bool
@@ -37,15 +42,25 @@ async def get_state(mock: TheMock) -> State:
         sqlite=SQLITE_VERSION,
         schema_version=SCHEMA_VERSION,
         uptime_seconds=mock.wall.now() - mock.started,
+        pid=os.getpid(),
+        workers=mock.settings.workers,
         worlds=len(mock.worlds.names()),
         data=str(mock.directory),
         temporary=mock.settings.data is None,
-        database_bytes=sum(each.stat().st_size for each in mock.directory.glob("mockserver.db*")),
+        database_bytes=sum(_sizes(mock.directory.glob("mockserver.db*"))),
         blobs=count,
         blob_bytes=total,
     )
 
 
 def _blobs(_: Database, directory: Path) -> tuple[int, int]:
-    sizes = [each.stat().st_size for each in (directory / "blobs").glob("??/*")]
+    sizes = _sizes((directory / "blobs").glob("??/*"))
     return len(sizes), sum(sizes)
+
+
+def _sizes(files: Iterable[Path]) -> list[int]:
+    sizes = []
+    for each in files:
+        with suppress(FileNotFoundError):  # removed since it was listed
+            sizes.append(each.stat().st_size)
+    return sizes

@@ -3,6 +3,7 @@
 What changes a world makes it first if there is none; what looks at one doesn't.
 """
 
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from mockserver import copies, errors, profiles
 from mockserver.control.answers import Asked, Duration, TheMock
 from mockserver.control.clocks import ClockState, clock_state
 from mockserver.database import Database
+from mockserver.errors import APIError
 from mockserver.mock import Mock
 from mockserver.profiles import PROFILES, SWITCHES, Profile
 from mockserver.worlds import World
@@ -82,7 +84,11 @@ class ProfileChange(Asked):
 async def list_worlds(mock: TheMock) -> WorldList:
     """All worlds, with what they hold."""
     counted = await mock.database.run_bulk(_counts)
-    return WorldList(data=[_state(mock, mock.worlds.find(name), counted) for name in mock.worlds.names()])
+    worlds = []
+    for name in mock.worlds.names():
+        with suppress(APIError):  # another process may delete it meanwhile
+            worlds.append(_state(mock, mock.worlds.find(name), counted))
+    return WorldList(data=worlds)
 
 
 @router.get("/worlds/{world}", operation_id="getWorld")
@@ -150,7 +156,7 @@ def _state(mock: Mock, world: World, counted: dict[int, dict[str, int]]) -> Worl
         base_url=f"/w/{world.name}/v1",
         api_key=f"sk-world-{world.name}",
         counts=Counts(**(none | counted.get(world.id, {}))),
-        used_at=mock.worlds.used(world.name),
+        used_at=mock.worlds.used(world),
         clock=clock_state(mock, world),
         profile=asdict(world.profile),
         faults=len(world.faults),

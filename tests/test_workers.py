@@ -1,0 +1,592 @@
+"""Several processes on one data directory: what one does, all others know at once, whichever of them dies.
+
+Every test talks to each process by a connection of its own, and knows from its answer which one it has.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import count, cycle, islice
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from conftest import NOON, ok, refusal
+from test_durability import PATIENCE, UNUSABLE, Killed, Writer, check_answers, check_directory, check_lists
+
+from mockserver.clock import stopwatch
+from mockserver.server import MockServer
+from mockserver.sharing import Shared
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="several processes are forked")
+
+WORKERS = 3
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("MOCKSERVER_")}
+
+_names = count()
+
+
+@dataclass
+class Several:
+    """A server of several processes."""
+
+    process: "subprocess.Popen[str]"
+    started: dict[str, Any]
+
+    @property
+    def url(self) -> str:
+        return str(self.started["url"]).replace("localhost", "127.0.0.1")
+
+    def connect(self) -> httpx2.Client:
+        """One connection, which leads to one and the same process as long as that lives."""
+        return httpx2.Client(
+            base_url=self.url,
+            headers={"Authorization": "Bearer sk-test"},
+            limits=httpx2.Limits(max_connections=1),
+            timeout=PATIENCE,
+        )
+
+    def pid(self, client: httpx2.Client) -> int:
+        return int(ok(client.get("/_mock/state"))["pid"])
+
+    @contextmanager
+    def each(self, without: frozenset[int] = frozenset()) -> Iterator[dict[int, httpx2.Client]]:
+        """A connection to each process, by its pid, as soon as there are so many but for those `without`."""
+        with ExitStack() as stack:
+            found: dict[int, httpx2.Client] = {}
+            until = stopwatch() + PATIENCE
+            while len(found) < WORKERS:
+                assert stopwatch() < until, f"only {len(found)} processes answer"
+                client = self.connect()
+                pid = self.pid(client)
+                if pid in found or pid in without:
+                    client.close()
+                else:
+                    stack.callback(client.close)
+                    found[pid] = client
+            yield found
+
+    def stop(self, number: int = signal.SIGTERM) -> str:
+        """A clean stop; returns what it said, which should be nothing."""
+        self.process.send_signal(number)
+        said, complained = self.process.communicate(timeout=PATIENCE)
+        assert self.process.returncode == 0, complained
+        return said + complained
+
+
+def command(*arguments: str | Path) -> "subprocess.Popen[str]":
+    call = [sys.executable, "-W", "error", "-m", "mockserver", "serve", "--port", "0", "--json", *arguments]
+    return subprocess.Popen(call, env=CLEAN, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+@contextmanager
+def serving(*arguments: str | Path, workers: int = WORKERS) -> Iterator[Several]:
+    with command("--host", "127.0.0.1", "--workers", str(workers), *arguments) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            if not line:
+                pytest.fail(f"the server did not start: {process.communicate(timeout=PATIENCE)[1]}")
+            yield Several(process, json.loads(line))
+        finally:
+            process.terminate()  # its processes go with it
+            process.communicate(timeout=PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def several() -> Iterator[Several]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def world() -> str:
+    return f"world-{next(_names)}"
+
+
+@pytest.fixture
+def each(several: Several) -> Iterator[list[httpx2.Client]]:
+    """A connection to each process."""
+    with several.each() as clients:
+        yield list(clients.values())
+
+
+def at_once(work: Callable[[int], Any], times: int) -> list[Any]:
+    """So many threads that begin together."""
+    together = threading.Barrier(times)
+
+    def begin(number: int) -> Any:
+        together.wait(PATIENCE)
+        return work(number)
+
+    with ThreadPoolExecutor(times) as pool:
+        return [done.result(PATIENCE * 4) for done in [pool.submit(begin, number) for number in range(times)]]
+
+
+def names(client: httpx2.Client, world: str) -> list[str]:
+    return [each["name"] for each in ok(client.get(f"/w/{world}/v1/containers", params={"limit": 100}))["data"]]
+
+
+def create(client: httpx2.Client, world: str, name: str = "box") -> dict[str, Any]:
+    return dict(ok(client.post(f"/w/{world}/v1/containers", json={"name": name})))
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+# --- One state -----------------------------------------------------------------------------------
+
+
+def test_the_processes_are_several_and_say_so(several: Several) -> None:
+    with several.each() as clients:
+        assert len(clients) == WORKERS
+        assert several.started["pid"] not in clients, "the parent answers nobody"
+        for client in clients.values():
+            state = ok(client.get("/_mock/state"))
+            assert (state["workers"], state["data"]) == (WORKERS, several.started["data"])
+
+
+def test_what_one_process_did_all_others_show_at_once(each: list[httpx2.Client], world: str) -> None:
+    for step in range(12):
+        maker, other, third = islice(cycle(each), step % WORKERS, step % WORKERS + 3)
+        made = create(maker, world, f"box {step}")
+        path = f"/w/{world}/v1/containers/{made['id']}"
+        file = ok(other.post(f"{path}/files", files={"file": ("a.txt", f"content {step}".encode())}))
+        assert third.get(f"{path}/files/{file['id']}/content").content == f"content {step}".encode()
+        assert ok(maker.delete(f"{path}/files/{file['id']}"))["deleted"]
+        refusal(third.get(f"{path}/files/{file['id']}/content"), 404, None)
+        assert ok(third.delete(path))["deleted"]
+        refusal(other.get(path), 404, None)
+        refusal(maker.get(path), 404, None)
+
+
+def test_a_clock_that_one_moved_has_moved_for_all(each: list[httpx2.Client], world: str) -> None:
+    for step in range(12):
+        mover, *others = islice(cycle(each), step % WORKERS, step % WORKERS + 3)
+        ok(mover.post(f"/_mock/worlds/{world}/clock/freeze", json={"at": NOON + step}))
+        path = f"/w/{world}/v1/containers/{create(others[0], world)['id']}"
+        assert [ok(client.get(path))["created_at"] for client in each] == [NOON + step] * WORKERS
+        ok(others[1].post(f"/_mock/worlds/{world}/clock/advance", json={"by": "20m"}))
+        assert [ok(client.get(path))["status"] for client in each] == ["expired"] * WORKERS
+        ok(others[0].put(f"/_mock/worlds/{world}/profile", json={"name": "live" if step % 2 else None}))
+        for client in each:
+            long = {"name": "long", "expires_after": {"anchor": "last_active_at", "minutes": 60}}
+            assert client.post(f"/w/{world}/v1/containers", json=long).status_code == (400 if step % 2 else 200)
+
+
+def test_clocks_that_are_moved_at_once_have_made_all_the_moves(several: Several, world: str) -> None:
+    with several.each() as clients:
+        ok(next(iter(clients.values())).post(f"/_mock/worlds/{world}/clock/freeze", json={"at": NOON}))
+
+    def move(number: int) -> None:
+        with several.connect() as client:
+            for _ in range(5):
+                ok(client.post(f"/_mock/worlds/{world}/clock/advance", json={"by": 1}))
+
+    at_once(move, 12)
+    with several.each() as clients:
+        assert {ok(client.get(f"/_mock/worlds/{world}/clock"))["now"] for client in clients.values()} == {NOON + 60}
+
+
+def test_ids_made_at_once_in_a_world_that_nobody_had_used_are_all_different(several: Several, world: str) -> None:
+    def make(number: int) -> tuple[int, list[str]]:
+        with several.connect() as client:
+            made = [create(client, world, f"{number}-{step}")["id"] for step in range(15)]
+            return several.pid(client), made
+
+    done = at_once(make, 12)
+    assert len({pid for pid, _ in done}) > 1, "one process answered everybody"
+    ids = [id for _, made in done for id in made]
+    assert len(set(ids)) == len(ids) == 180
+    with several.connect() as client:
+        listed: list[str] = []
+        query: dict[str, Any] = {"limit": 100}
+        while True:
+            page = ok(client.get(f"/w/{world}/v1/containers", params=query))
+            listed += [each["id"] for each in page["data"]]
+            if not page["has_more"]:
+                break
+            query["after"] = page["last_id"]
+        assert sorted(listed) == sorted(ids)
+        worlds = [each["name"] for each in ok(client.get("/_mock/worlds"))["data"]]
+        assert worlds.count(world) == 1
+
+
+def test_a_fault_fires_as_often_as_it_says_wherever_the_requests_go(several: Several, world: str) -> None:
+    with several.each() as clients:
+        one, other, third = clients.values()
+        fault = {"match": {"operation": "ListContainers"}, "times": 5, "effect": {"status": 503}}
+        refused = other.post(f"/_mock/worlds/{world}/faults", json=fault)
+        id = ok(refused)["id"]
+        statuses: list[int] = []
+
+        def ask(number: int) -> None:
+            with several.connect() as client:
+                statuses.extend(client.get(f"/w/{world}/v1/containers").status_code for _ in range(10))
+
+        at_once(ask, 12)
+        assert Counter(statuses) == {503: 5, 200: 115}
+        assert ok(third.get(f"/_mock/worlds/{world}/faults/{id}"))["fired"] == 5
+        for adder, remover, client in ((one, other, third), (third, one, other)) * 3:
+            id = ok(adder.post(f"/_mock/worlds/{world}/faults", json={"effect": {"status": 418}}))["id"]
+            assert client.get(f"/w/{world}/v1/containers").status_code == 418
+            ok(remover.delete(f"/_mock/worlds/{world}/faults/{id}"))
+            assert client.get(f"/w/{world}/v1/containers").status_code == 200
+
+
+def test_there_are_never_more_worlds_than_allowed() -> None:
+    with serving("--max-worlds", "5") as server:
+
+        def use(number: int) -> tuple[int, int]:
+            with server.connect() as client:
+                pid = server.pid(client)
+                return pid, client.get(f"/w/one-of-many-{number}/v1/containers").status_code
+
+        done = at_once(use, 16)
+        assert len({pid for pid, _ in done}) > 1
+        assert Counter(status for _, status in done) == {200: 5, 429: 11}
+        with server.connect() as client:
+            assert len(ok(client.get("/_mock/worlds"))["data"]) == 5
+
+
+def test_uses_are_known_to_all_when_worlds_are_retired(each: list[httpx2.Client], world: str) -> None:
+    first, second, third = each
+    create(first, world)
+    used = [ok(client.get(f"/_mock/worlds/{world}"))["used_at"] for client in each]
+    assert used[0] is not None
+    assert set(used) == {used[0]}
+    create(second, world)
+    assert ok(third.get(f"/_mock/worlds/{world}"))["used_at"] > used[0]
+    assert world not in ok(third.post("/_mock/all-worlds/retire", json={"idle": "1h"}))["worlds"]
+    assert world in ok(third.post("/_mock/all-worlds/retire", json={"idle": 0}))["worlds"]
+    for client in each:
+        refusal(client.get(f"/_mock/worlds/{world}"), 404, "world_not_found")
+    assert names(second, world) == []
+
+
+# --- Replaced ------------------------------------------------------------------------------------
+
+
+def restored_under_traffic(several: Several, world: str, sizes: tuple[int, int], restores: int) -> None:
+    """Readers and writers, each on a process of its own, while another one goes to and fro."""
+    with several.each() as clients:
+        mover, *others = clients.values()
+        both = create(mover, world, "in both")["id"]
+        boxes = [{"name": "first", "repeat": sizes[0] - 1}]
+        ok(mover.post(f"/_mock/worlds/{world}/place", json={"version": 1, "containers": boxes}))
+        ok(mover.put(f"/_mock/worlds/{world}/snapshots/first"))
+        ok(mover.post(f"/_mock/worlds/{world}/reset", params={"empty": "true"}))
+        ok(mover.post(f"/_mock/worlds/{world}/snapshots/first/restore"))
+        boxes = [{"name": "second", "repeat": sizes[1] - sizes[0]}]
+        ok(mover.post(f"/_mock/worlds/{world}/place", json={"version": 1, "containers": boxes}))
+        ok(mover.put(f"/_mock/worlds/{world}/snapshots/second"))
+        done = threading.Event()
+        seen: Counter[int] = Counter()
+
+        def read(client: httpx2.Client) -> None:
+            while not done.is_set():
+                total = ok(client.get(f"/w/{world}/v1/containers", params={"limit": 100}))
+                seen[len(total["data"])] += 1
+                ok(client.get(f"/w/{world}/v1/containers/{both}"))
+
+        def write(client: httpx2.Client) -> None:
+            while not done.is_set():
+                file = ok(client.post(f"/w/{world}/v1/containers/{both}/files", files={"file": b"any"}))
+                status = client.delete(f"/w/{world}/v1/containers/{both}/files/{file['id']}").status_code
+                assert status in (200, 404), status  # it was made before the world went back
+
+        with ThreadPoolExecutor(4) as pool, several.each() as more:
+            work = [pool.submit(read, client) for client in others]
+            work += [pool.submit(write, client) for client in list(more.values())[:2]]
+            try:
+                for step in range(restores):
+                    ok(mover.post(f"/_mock/worlds/{world}/snapshots/{('first', 'second')[step % 2]}/restore"))
+                    for client in (mover, *more.values())[:: len(more)]:
+                        shown = len(ok(client.get(f"/w/{world}/v1/containers", params={"limit": 100}))["data"])
+                        assert shown == min(100, sizes[step % 2])
+                    failed = next((each for each in work if each.done()), None)
+                    assert failed is None, failed and failed.exception()
+            finally:
+                done.set()
+            for each in work:
+                each.result(PATIENCE)
+        assert set(seen) == {min(100, size) for size in sizes}, seen
+
+
+def test_a_restored_world_is_all_old_or_all_new_in_every_process(several: Several, world: str) -> None:
+    restored_under_traffic(several, world, (3, 8), restores=40)
+
+
+@pytest.mark.slow
+def test_a_large_restored_world_is_all_old_or_all_new_in_every_process(several: Several, world: str) -> None:
+    restored_under_traffic(several, world, (50, 6_000), restores=30)
+
+
+def test_a_world_that_was_reset_or_deleted_is_so_for_all(each: list[httpx2.Client], world: str) -> None:
+    for step in range(9):
+        one, other, third = islice(cycle(each), step % WORKERS, step % WORKERS + 3)
+        create(one, world)
+        create(other, world)
+        assert len(names(third, world)) == 2
+        if step % 2:
+            ok(other.post(f"/_mock/worlds/{world}/reset"))
+        else:
+            ok(other.delete(f"/_mock/worlds/{world}"))
+        assert [names(client, world) for client in each] == [[]] * WORKERS
+
+
+# --- Contents ------------------------------------------------------------------------------------
+
+
+def contents_under_traffic(data: Path, steps: int) -> None:
+    """Uploads and deletions, of the same bytes too, while worlds that name them are forked and removed."""
+    writers = [Writer(number) for number in range(6)]
+    done = threading.Event()
+    forks = 0
+    with serving("--data", data) as server:
+        acknowledged = count(1)
+
+        def write(writer: Writer) -> None:
+            with server.connect() as client:
+                client.base_url = f"{server.url}/v1"
+                writer._client = client
+                writer._create(0)
+                actions = [writer._upload, writer._add, writer._copy, writer._delete, writer._create, writer._delete]
+                for step in count(writer.number):
+                    if next(acknowledged) > steps:
+                        return
+                    actions[step % len(actions)](step)
+
+        def fork(number: int) -> None:
+            nonlocal forks
+            with server.connect() as client:
+                while not done.is_set():
+                    ok(client.post(f"/_mock/worlds/copy-{number}", json={"fork_of": "default"}))
+                    copied = f"/w/copy-{number}/v1/files"
+                    for each in ok(client.get(copied, params={"limit": 20, "purpose": "vision"}))["data"]:
+                        assert len(client.get(f"{copied}/{each['id']}/content").content) == each["bytes"]
+                    ok(client.delete(f"/_mock/worlds/copy-{number}"))
+                    forks += 1
+
+        with ThreadPoolExecutor(8) as pool:
+            forking = [pool.submit(fork, number) for number in range(2)]
+            writing = [pool.submit(write, writer) for writer in writers]
+            try:
+                for each in writing:
+                    each.result(PATIENCE * 10)
+            finally:
+                done.set()
+            for each in forking:
+                each.result(PATIENCE)
+        assert forks > 2
+        with server.each() as clients:
+            for client, writer in zip(cycle(clients.values()), writers, strict=False):
+                client.base_url = f"{server.url}/v1"
+                check_answers(client, writer)
+                check_lists(client, writers, kills=0)
+        eventually(lambda: check_directory(data))
+        assert server.stop() == ""
+
+
+def eventually(check: Callable[[], None]) -> None:
+    """Contents that were in somebody's way when they were dropped are removed a moment later."""
+    until = stopwatch() + PATIENCE
+    while True:
+        try:
+            check()
+        except AssertionError:
+            if stopwatch() > until:
+                raise
+        else:
+            return
+
+
+def test_no_bytes_are_lost_or_left_over_between_the_processes(tmp_path: Path) -> None:
+    contents_under_traffic(tmp_path, steps=150)
+
+
+@pytest.mark.slow
+def test_no_bytes_are_lost_or_left_over_between_the_processes_in_the_long_run(tmp_path: Path) -> None:
+    contents_under_traffic(tmp_path, steps=3_000)
+
+
+# --- Lives and deaths ----------------------------------------------------------------------------
+
+
+def killed_under_traffic(data: Path, kills: int, each_after: int) -> None:
+    """One process after the other dies while writers write; those on others must not notice."""
+    writers = [Writer(number) for number in range(6)]
+    with serving("--data", data) as server:
+        acknowledged = count(1)
+        due = threading.Semaphore(0)
+        done = threading.Event()
+
+        def write(writer: Writer) -> None:
+            actions = [writer._create, writer._upload, writer._add, writer._create, writer._copy, writer._delete]
+            while not done.is_set():
+                with server.connect() as client:
+                    client.base_url = f"{server.url}/v1"
+                    writer._client = client
+                    try:
+                        for step in count(writer.number):
+                            if done.is_set():
+                                return
+                            actions[step % len(actions) if writer.objects else 0](step)
+                            if next(acknowledged) % each_after == 0:
+                                due.release()
+                    except Killed:
+                        continue
+
+        dead: set[int] = set()
+        with ThreadPoolExecutor(len(writers)) as pool:
+            writing = [pool.submit(write, writer) for writer in writers]
+            try:
+                for _ in range(kills):
+                    assert due.acquire(timeout=PATIENCE)
+                    with server.each(frozenset(dead)) as clients:
+                        pid = next(iter(clients))
+                    os.kill(pid, signal.SIGKILL)
+                    dead.add(pid)
+                with server.each(frozenset(dead)) as clients:
+                    assert len(clients) == WORKERS
+            finally:
+                done.set()
+            for each in writing:
+                each.result(PATIENCE)
+        with server.connect() as client:
+            client.base_url = f"{server.url}/v1"
+            for writer in writers:
+                check_answers(client, writer)
+            check_lists(client, writers, kills)
+        eventually(lambda: check_directory(data))
+        server.process.terminate()
+        complaints = server.process.communicate(timeout=PATIENCE)[1]
+        assert server.process.returncode == 0
+        assert {f"process {pid} was ended by SIGKILL" in complaints for pid in dead} == {True}
+    check_directory(data)
+
+
+def test_a_process_that_is_killed_is_replaced_and_takes_nothing_along(tmp_path: Path) -> None:
+    killed_under_traffic(tmp_path, kills=2, each_after=40)
+
+
+@pytest.mark.slow
+def test_processes_that_are_killed_again_and_again_take_nothing_along(tmp_path: Path) -> None:
+    killed_under_traffic(tmp_path, kills=12, each_after=150)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_all_stop_together(number: int) -> None:
+    with serving() as server, server.each() as clients:  # with connections that are idle
+        data = Path(server.started["data"])
+        assert (data / "mockserver.db").exists()
+        assert server.stop(number) == ""
+        assert not any(map(alive, clients))
+        assert not data.exists()
+
+
+def test_a_terminal_that_interrupts_them_all_stops_them_cleanly() -> None:
+    with serving() as server, server.each() as clients:
+        for pid in clients:
+            os.kill(pid, signal.SIGINT)
+        assert server.stop(signal.SIGINT) == ""
+        assert not any(map(alive, clients))
+
+
+def test_a_directory_has_one_server_even_after_its_parent_was_killed(tmp_path: Path) -> None:
+    def refused() -> str:
+        with command("--data", tmp_path) as second:
+            said, complained = second.communicate(timeout=PATIENCE)
+        assert (second.returncode, said, complained.count("\n")) == (UNUSABLE, "", 1), complained
+        assert "in use" in complained
+        return complained
+
+    with serving("--data", tmp_path) as server, server.each() as clients:
+        made = create(next(iter(clients.values())), "default")
+        refused()
+        sleeper = next(iter(clients))
+        os.kill(sleeper, signal.SIGSTOP)  # it can't end by itself
+        server.process.kill()
+        server.process.wait(PATIENCE)
+        assert "killed" in refused()
+        os.kill(sleeper, signal.SIGCONT)
+        until = stopwatch() + PATIENCE
+        while any(map(alive, clients)):
+            assert stopwatch() < until, "they go on without their parent"
+    with serving("--data", tmp_path) as server, server.connect() as client:
+        assert ok(client.get(f"/v1/containers/{made['id']}"))["name"] == "box"
+
+
+def test_a_port_has_one_server() -> None:
+    with serving(workers=2) as server:
+        with command("--port", str(server.started["port"]), "--host", "127.0.0.1", "--workers", "2") as second:
+            said, complained = second.communicate(timeout=PATIENCE)
+        assert (second.returncode, said) == (3, ""), complained
+        assert "--port" in complained
+
+
+# --- What needs one process ----------------------------------------------------------------------
+
+
+def test_the_journal_and_all_that_is_read_from_it_ask_for_one_process(several: Several, world: str) -> None:
+    with several.connect() as client:
+        create(client, world)
+        paths = ok(client.get("/_mock/openapi.json"))["paths"]
+        refused = 0
+        for path, methods in paths.items():
+            if path.startswith("/_mock/worlds/{world}/") and path.split("/")[4] in ("journal", "verdict"):
+                for method in methods:
+                    answer = client.request(method, path.format(world=world, number=1))
+                    assert "--workers" in refusal(answer, 501, "needs_one_process")
+                    refused += 1
+        assert refused >= 7
+
+
+def test_a_server_in_a_thread_is_one_process() -> None:
+    with pytest.raises(ValueError, match="--workers"):
+        MockServer(workers=2)
+
+
+def test_one_worker_is_the_ordinary_server() -> None:
+    with serving(workers=1) as server, server.connect() as client:
+        assert server.pid(client) == server.started["pid"]
+        assert (
+            ok(client.get("/_mock/worlds/default/journal/wait", params={"timeout": 0, "count": 1}))
+            if names(client, "default") == []
+            else None
+        )
+
+
+def test_what_a_process_had_begun_or_held_when_it_died_stops_nobody(tmp_path: Path) -> None:
+    shared = Shared(2, tmp_path / "lock")
+    shared.take(1)
+    before = shared.stamp()
+    assert shared.settled(before)
+    shared.begin()
+    assert not shared.settled(shared.stamp())
+    assert not shared.still()
+    assert not shared.still(), "nothing is known while something changes"
+    with shared.holding(), shared.holding():
+        assert shared.held
+    assert not shared.held
+    shared._hold(1, 2)  # as if it had died in there
+    shared.bury(1)
+    assert shared.settled(shared.stamp())
+    assert shared.stamp() != before, "what it was changing may have changed"
+    assert not shared.held
+    assert not shared.still()
+    assert shared.still()
+    shared.close()
