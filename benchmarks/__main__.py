@@ -1,70 +1,106 @@
 """Figures: the server beside what people would use instead.
 
-python -m benchmarks --quick get post list upload-small
+    python -m benchmarks                                  # all of it, some 20 minutes
+    python -m benchmarks --quick get post list upload-small   # while working on it, two minutes
+
+Needs Linux and wrk. Where npm is at hand, three other mocks take part; they are put into
+benchmarks/node_modules.
 """
 
 import argparse
+import json
 import shutil
-import statistics
 import sys
 import tempfile
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.contests import CONTESTS, Contest, Metrics, Plan
+from benchmarks import report
+from benchmarks.candidates import install_peers
+from benchmarks.contests import CONTESTS, Contest, Told
 from benchmarks.load import Cannot
+from benchmarks.trials import Metrics, Plan
+
+QUICK = "Quick: fewer and smaller of everything than the titles say; figures to work by, not to show."
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    names = [contest.name for contest in CONTESTS]
-    parser.add_argument("contests", nargs="*", metavar="CONTEST", help=f"only these of: {', '.join(names)}")
-    parser.add_argument("--rounds", type=int, help="measurements of each candidate, in turns with the others")
-    parser.add_argument("--seconds", type=int, help="how long one measurement by wrk takes")
-    parser.add_argument("--quick", action="store_true", help="less of everything: figures to work by, not to show")
-    given = parser.parse_args()
-    if unknown := set(given.contests) - set(names):
-        parser.error(f"no contest is named {', '.join(sorted(unknown))}; there are {', '.join(names)}")
-    if not shutil.which("wrk"):
-        parser.error("wrk is not at hand; install it (Debian, Ubuntu and Homebrew have it as wrk)")
+    given = arguments()
+    if given.again:
+        kept = json.loads(given.again.read_text())
+        tell(kept, given)
+        return
     with tempfile.TemporaryDirectory(prefix="mockserver-benchmarks-") as folder:
         plan = Plan(Path(folder))
         if given.quick:
             plan = replace(
-                plan, rounds=3, seconds=1, spread=1_000, rows=100_000, upload=32 << 20, long_upload=64 << 20,
+                plan, rounds=3, seconds=1, spread=1_000, rows=50_000, upload=32 << 20, long_upload=64 << 20,
                 exchanges=5_000,
             )  # fmt: skip
-        plan = replace(plan, rounds=given.rounds or plan.rounds, seconds=given.seconds or plan.seconds)
+        plan = replace(
+            plan,
+            rounds=given.rounds or plan.rounds,
+            seconds=given.seconds or plan.seconds,
+            without_peers="left out" if given.without_peers else install_peers() or "",
+        )
+        kept = {"machine": report.machine(), "rounds": plan.rounds, "quick": given.quick, "results": {}}
         for contest in CONTESTS:
             if not given.contests or contest.name in given.contests:
-                show(contest, run(contest, plan))
+                kept["results"][contest.name] = run(contest, plan)
+                if given.keep:
+                    given.keep.write_text(json.dumps(kept))
+    tell(kept, given)
 
 
-def run(contest: Contest, plan: Plan) -> dict[str, list[Metrics] | str]:
-    """For each contestant its measurements, or why there are none."""
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    names = [contest.name for contest in CONTESTS]
+    parser.add_argument("contests", nargs="*", metavar="CONTEST", help=f"only these of: {', '.join(names)}")
+    parser.add_argument("--rounds", type=int, help="measurements of each candidate, in turns with the others")
+    parser.add_argument("--seconds", type=int, help="how long one measurement by wrk takes")
+    parser.add_argument("--quick", action="store_true", help="less of everything")
+    parser.add_argument("--without-peers", action="store_true", help="leave out the mocks from npm")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="write all measurements into a JSON file")
+    parser.add_argument("--again", type=Path, metavar="FILE", help="measure nothing, tell what such a file has")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="write the picture, an SVG")
+    parser.add_argument("--record", action="store_true", help="write table and picture into the README")
+    given = parser.parse_args()
+    if unknown := set(given.contests) - set(names):
+        parser.error(f"no contest is named {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    if not given.again and not shutil.which("wrk"):
+        parser.error("wrk is not at hand; install it (apt-get install wrk, brew install wrk)")
+    if given.record and (given.quick or given.contests):
+        parser.error("--record is for a whole run, without --quick")
+    return given
+
+
+def run(contest: Contest, plan: Plan) -> Told:
+    """Every contestant is made ready; then they take turns, each round beginning with another one."""
     told: dict[str, list[Metrics] | str] = {}
     with ExitStack() as stack:
         ready = {}
         for name, contestant in contest.contestants.items():
+            progress(f"{contest.name}: {name} gets ready")
             try:
                 ready[name] = stack.enter_context(contestant(plan))
-                told[name] = []
             except Cannot as reason:
                 told[name] = str(reason)
-        for number in range(plan.rounds):
+            else:
+                told[name] = []
+        for number in range(1 if contest.once else plan.rounds):
             names = list(ready)
             turn = number % len(names) if names else 0
             for name in names[turn:] + names[:turn]:
                 progress(f"{contest.name}: round {number + 1}, {name}")
                 try:
-                    measurements = told[name]
-                    assert isinstance(measurements, list)
-                    measurements.append(ready[name]())
+                    told[name] += [ready[name]()]
                 except Cannot as reason:
                     told[name] = str(reason)
                     del ready[name]
-        progress("")
+    progress("")
     return told
 
 
@@ -73,22 +109,15 @@ def progress(text: str) -> None:
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
-def show(contest: Contest, told: dict[str, list[Metrics] | str]) -> None:
-    print(f"\n{contest.title}, {contest.unit}")
-    base = told.get("server")
-    for name, measured in told.items():
-        if isinstance(measured, str):
-            print(f"  {name:14} {measured}")
-            continue
-        rates = [each["rate"] for each in measured]
-        middle = {key: statistics.median(each[key] for each in measured) for key in measured[0]}
-        line = f"  {name:14} {middle['rate']:9,.0f}  ({min(rates):,.0f}-{max(rates):,.0f})"
-        line += f"  p50 {middle['p50']:.2f} ms  p99 {middle['p99']:.2f} ms  cpu {middle['cpu']:.0f} µs"
-        if isinstance(base, list) and name != "server":
-            ratio = statistics.median(one["rate"] / other["rate"] for one, other in zip(base, measured, strict=False))
-            cpu = statistics.median(other["cpu"] / one["cpu"] for one, other in zip(base, measured, strict=False))
-            line += f"  server is {ratio:.2f} x, by cpu {cpu:.2f} x"
-        print(line, flush=True)
+def tell(kept: dict, given: argparse.Namespace) -> None:
+    results, about = kept["results"], kept["machine"]
+    print(report.told(results, about, kept["rounds"]))
+    if kept["quick"]:
+        print(f"\n{QUICK}")
+    if given.picture:
+        given.picture.write_text(report.picture(results, about))
+    if given.record:
+        report.record(results, about, kept["rounds"])
 
 
 if __name__ == "__main__":

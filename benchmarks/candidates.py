@@ -57,12 +57,12 @@ class Running:
             ticks += int(fields[11]) + int(fields[12])
         return ticks / TICKS
 
-    def resident(self) -> float:
-        """Memory, in MiB."""
+    def resident(self) -> int:
+        """Memory, in bytes."""
         return sum(_status(pid, "VmRSS") for pid in self.pids)
 
-    def peak(self) -> float:
-        """The most memory since it started or `forget_peak` was called, in MiB."""
+    def peak(self) -> int:
+        """The most memory since it started or `forget_peak` was called, in bytes."""
         return sum(_status(pid, "VmHWM") for pid in self.pids)
 
     def forget_peak(self) -> None:
@@ -70,9 +70,15 @@ class Running:
             Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
-def _status(pid: int, name: str) -> float:
+def _status(pid: int, name: str) -> int:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) / 1024
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) * 1024
+
+
+def environment() -> dict[str, str]:
+    """Of every process here: none of the server's settings are anything but what they are by default."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MOCKSERVER_")}
+    return kept | {"PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
 
 
 def free_port() -> int:
@@ -86,11 +92,9 @@ def started(candidate: Candidate, folder: Path, *more: str) -> Iterator[Running]
     """A process of its own that accepts connections; killed at the end, if it doesn't stop."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "NO_COLOR": "1", "PYTHONDONTWRITEBYTECODE": ""}
-    environment = {name: value for name, value in environment.items() if not name.startswith("MOCKSERVER_")}
     command = [*candidate.command(port, folder), *more]
     with (folder / "log").open("ab") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment())
     try:
         wait_for(process, port, folder)
         yield Running(process, port, candidate.base, folder)

@@ -1,223 +1,265 @@
-"""What is measured: contests, each between candidates that do the same thing in the same rounds."""
+"""What is measured, between whom, and what is to be reached."""
 
-import asyncio
-import json
-import os
-import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+import statistics
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from benchmarks import candidates as by
-from benchmarks.candidates import Candidate, Running, started
-from benchmarks.load import FORM, UNIQUE, Request, form, hammer
-from mockserver.clock import Wall
+from benchmarks import trials
+from benchmarks.trials import Contestant, Metrics, fill_idiomatic, fill_server, filled, hammered, peer
 
-Metrics = dict[str, float]
-"""`rate` in requests or megabytes a second, `p50` and `p99` in ms, `cpu` in µs a request, and others."""
-Measure = Callable[[], Metrics]
+Told = Mapping[str, list[Metrics] | str]
+"""For each contestant what was measured in each round, or why nothing was."""
+
+SERVER = "mockserver"
+ASGI, FASTAPI, IDIOMATIC = "bare ASGI", "bare FastAPI", "idiomatic"
+STDY, PRISM, AIMOCK = "@stdy/cli", "@stoplight/prism-cli", "@copilotkit/aimock"
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How much of everything."""
+class Goal:
+    what: str
+    measured: Callable[[Told], list[float]]
+    """In each round."""
+    bound: float
+    against: str = ""
+    unit: str = "×"
+    at_least: bool = False
+    by_cpu: Callable[[Told], list[float]] | None = None
+    """The same as processor time has it."""
 
-    folder: Path
-    rounds: int = 5
-    seconds: int = 4
-    spread: int = 10_000
-    rows: int = 1_000_000
-    few_rows: int = 1_000
-    upload: int = 200 << 20
-    long_upload: int = 500 << 20
-    exchanges: int = 100_000
-
-
-Contestant = Callable[[Plan], AbstractContextManager[Measure]]
-"""Gets ready, and gives what takes one measurement. Raises Cannot."""
+    def met(self, values: list[float]) -> bool:
+        middle = statistics.median(values)
+        return middle >= self.bound if self.at_least else middle <= self.bound
 
 
 @dataclass(frozen=True)
 class Contest:
+    """Its contestants are measured in turns, round by round."""
+
     name: str
     title: str
     contestants: dict[str, Contestant]
-    unit: str = "requests/s"
-    rounds: int | None = None
-    """How many make sense; None: as many as are asked for."""
+    goals: tuple[Goal, ...] = ()
+    once: bool = False
+    """One round says it all."""
 
 
-# Small requests, by wrk
+def series(told: Told, name: str, key: str) -> list[float]:
+    measured = told.get(name, "")
+    return [] if isinstance(measured, str) else [each[key] for each in measured]
 
 
-def hammered(candidate: Candidate, requests: Callable[[Running], list[Request]]) -> Contestant:
-    @contextmanager
-    def contestant(plan: Plan) -> Iterator[Measure]:
-        with started(candidate, fresh(plan, candidate.name)) as running:
-            yield hammering(running, requests(running), plan)
-
-    return contestant
+def value(name: str, key: str) -> Callable[[Told], list[float]]:
+    return lambda told: series(told, name, key)
 
 
-def hammering(running: Running, requests: list[Request], plan: Plan) -> Measure:
-    requests[0].ask(running.port)
-    hammer(running.port, requests, 1)
-
-    def measure() -> Metrics:
-        before = running.cpu()
-        done = hammer(running.port, requests, plan.seconds)
-        cpu = (running.cpu() - before) / done.requests * 1e6
-        return {"rate": done.requests / done.seconds, "p50": done.p50, "p99": done.p99, "cpu": cpu}
-
-    return measure
+def over(one: str, other: str, key: str, other_key: str = "") -> Callable[[Told], list[float]]:
+    """Of two that were measured in the same round."""
+    return lambda told: [
+        first / second
+        for first, second in zip(series(told, one, key), series(told, other, other_key or key), strict=False)
+    ]
 
 
-def fresh(plan: Plan, name: str) -> Path:
-    return plan.folder / f"{name}-{os.urandom(4).hex()}"
+def minus(one: str, other: str, key: str) -> Callable[[Told], list[float]]:
+    return lambda told: [
+        first - second for first, second in zip(series(told, one, key), series(told, other, key), strict=False)
+    ]
 
 
-def retrieving(running: Running) -> list[Request]:
-    """One container, over and over."""
-    created = json.loads(creating(running)[0].ask(running.port))
-    return [Request("GET", f"{running.base}/containers/{created['id']}")]
+def faster(what: str, bound: float, than: str, against: str, one: str = SERVER) -> Goal:
+    return Goal(what, over(one, than, "rate"), bound, against, at_least=True, by_cpu=over(than, one, "cpu"))
 
 
-def retrieving_any(count: int) -> Callable[[Running], list[Request]]:
-    def requests(running: Running) -> list[Request]:
-        hammer(running.port, creating(running), 1)
-        post, ids = creating(running)[0], []
-        import http.client
+def growing(what: str) -> Goal:
+    def most(told: Told) -> list[float]:
+        return sorted(series(told, SERVER, "growth"))[-1:]
 
-        client = http.client.HTTPConnection("127.0.0.1", running.port)
-        for _ in range(count):
-            client.request("POST", post.path, post.body, {"api-key": "k", "content-type": post.content_type})
-            ids.append(json.load(client.getresponse())["id"])
-        client.close()
-        return [Request("GET", f"{running.base}/containers/{id}") for id in ids]
-
-    return requests
+    return Goal(f"{what}: memory growth", most, 8, unit="MiB")
 
 
-def creating(running: Running) -> list[Request]:
-    return [Request("POST", f"{running.base}/containers", b'{"name": "%b"}' % UNIQUE)]
-
-
-def uploading(running: Running) -> list[Request]:
-    """1 KiB, never the same twice."""
-    content = UNIQUE + os.urandom(1008).replace(b"@", b"a")
-    body = form(content, "small.bin", purpose="vision")
-    return [Request("POST", f"{running.base}/files", body, FORM)]
-
-
-def constant(running: Running) -> list[Request]:
-    return [Request("GET", f"{running.base}/containers/cntr_1")]
-
-
-# Lists
-
-
-def listing(fill: Callable[[Path, int], list[str]], candidate: Candidate, rows: Callable[[Plan], int]) -> Contestant:
-    """Pages of 20, at the beginning and behind cursors all over the list."""
-
-    @contextmanager
-    def contestant(plan: Plan) -> Iterator[Measure]:
-        folder = fresh(plan, candidate.name)
-        folder.mkdir(parents=True)
-        count = rows(plan)
-        ids = fill(folder, count)
-        with started(candidate, folder) as running:
-            path = f"{running.base}/containers?limit=20"
-            pages = [path] + [f"{path}&after={ids[at * count // 500]}" for at in range(1, 500)]
-            pages.sort(key=lambda path: hash(path[::-1]))
-            yield hammering(running, [Request("GET", each) for each in pages], plan)
-
-    return contestant
-
-
-def fill_server(folder: Path, count: int) -> list[str]:
-    """A data directory whose default world has so many containers; their ids."""
-    from mockserver import ids, tables
-    from mockserver.database import insertion
-    from mockserver.mock import Mock
-    from mockserver.settings import Settings
-
-    mock = Mock(Settings(data=folder / "data"))
-    try:
-        world = asyncio.run(mock.worlds.call("default")).world
-        now, named = world.now(), []
-        with mock.database.transaction() as tx:
-            first = mock.worlds.take(tx, world.id, count)
-            row = tables.Container(
-                world=world.id, id="", seq=0, created_at=now, last_active_at=now, name="", memory_limit="1g",
-                expires_anchor="last_active_at", expires_minutes=20,
-            ).model_dump()  # fmt: skip
-
-            def rows() -> Iterator[dict[str, object]]:
-                for at in range(count):
-                    created = now - (count - at) // 10
-                    named.append(ids.container(world.id_seed, first + at, created))
-                    yield row | {"id": named[-1], "seq": first + at, "created_at": created, "name": f"box {at}"}
-
-            insertion(tables.Container).run_all(tx, rows())
-        return named
-    finally:
-        mock.close()
-
-
-def fill_idiomatic(folder: Path, count: int) -> list[str]:
-    """The yardstick's database, made by itself, then filled."""
-    with started(by.IDIOMATIC, folder):
-        pass
-    now = int(Wall().now())
-    named = [f"cntr_{at:032x}" for at in range(count)]
-    with sqlite3.connect(folder / "database.db") as connection:
-        connection.executemany(
-            "INSERT INTO container (name, memory_limit, id, created_at, last_active_at, expires_minutes) "
-            "VALUES (?, '1g', ?, ?, ?, 20)",
-            ((f"box {at}", named[at], now - (count - at) // 10, now) for at in range(count)),
-        )
-    connection.close()
-    return named
-
+FEW = f"{SERVER}, few"
+ITSELF, ELSEWHERE = "beside an upload to itself", "beside an upload elsewhere"
+RUN = "mockserver run -- true"
 
 CONTESTS = [
     Contest(
         "get",
         "GET a container",
         {
-            "server": hammered(by.SERVER, retrieving),
-            "asgi": hammered(by.ASGI, constant),
-            "fastapi": hammered(by.FASTAPI, constant),
-            "idiomatic": hammered(by.IDIOMATIC, retrieving),
+            SERVER: hammered(by.SERVER, trials.retrieving),
+            ASGI: hammered(by.ASGI, trials.constant),
+            FASTAPI: hammered(by.FASTAPI, trials.constant),
+            IDIOMATIC: hammered(by.IDIOMATIC, trials.retrieving),
+            STDY: peer(hammered(by.STDY, trials.constant)),
+            PRISM: peer(hammered(by.PRISM, trials.constant)),
+            AIMOCK: peer(hammered(by.AIMOCK, trials.constant)),
+        },
+        (
+            faster("GET a container", 1.0, FASTAPI, "bare FastAPI, a constant"),
+            faster("GET a container", 10, IDIOMATIC, "idiomatic"),
+        ),
+    ),
+    Contest(
+        "get-any",
+        "GET any of 10,000 containers",
+        {
+            SERVER: filled(by.KEPT, fill_server, lambda plan: plan.spread, trials.retrieving_all),
+            FASTAPI: hammered(by.FASTAPI, trials.constant),
+            IDIOMATIC: filled(by.IDIOMATIC, fill_idiomatic, lambda plan: plan.spread, trials.retrieving_all),
         },
     ),
     Contest(
         "post",
         "POST a container",
         {
-            "server": hammered(by.SERVER, creating),
-            "fastapi": hammered(by.FASTAPI, constant),
-            "idiomatic": hammered(by.IDIOMATIC, creating),
+            SERVER: hammered(by.SERVER, trials.creating),
+            FASTAPI: hammered(by.FASTAPI, trials.constant),
+            IDIOMATIC: hammered(by.IDIOMATIC, trials.creating),
+            STDY: peer(hammered(by.STDY, trials.creating)),
+            PRISM: peer(hammered(by.PRISM, trials.creating)),
+            AIMOCK: peer(hammered(by.AIMOCK, trials.creating)),
         },
+        (
+            faster("POST a container", 0.6, FASTAPI, "bare FastAPI, a constant"),
+            faster("POST a container", 7, IDIOMATIC, "idiomatic"),
+        ),
     ),
     Contest(
         "list",
-        "list 20 of many containers, any page",
+        "list 20 of many (1,000,000) or few (1,000) containers, any page",
         {
-            "server": listing(fill_server, by.KEPT, lambda plan: plan.rows),
-            "server, few": listing(fill_server, by.KEPT, lambda plan: plan.few_rows),
-            "fastapi": hammered(by.FASTAPI, constant),
-            "idiomatic": listing(fill_idiomatic, by.IDIOMATIC, lambda plan: plan.rows),
+            SERVER: filled(by.KEPT, fill_server, lambda plan: plan.rows, trials.paging),
+            FEW: filled(by.KEPT, fill_server, lambda plan: plan.few_rows, trials.paging),
+            FASTAPI: hammered(by.FASTAPI, trials.constant),
+            IDIOMATIC: filled(by.IDIOMATIC, fill_idiomatic, lambda plan: plan.rows, trials.paging),
+            STDY: peer(hammered(by.STDY, trials.listing)),
+            PRISM: peer(hammered(by.PRISM, trials.listing)),
+            AIMOCK: peer(hammered(by.AIMOCK, trials.listing)),
         },
+        (
+            Goal(
+                "list 20 of 1,000,000",
+                over(FEW, SERVER, "rate"),
+                1.3,
+                "the time on 1,000",
+                by_cpu=over(SERVER, FEW, "cpu"),
+            ),
+            faster("list 20 of 1,000,000", 0.5, FASTAPI, "bare FastAPI, a constant"),
+            faster("list 20 of 1,000,000", 10, IDIOMATIC, "idiomatic"),
+        ),
     ),
     Contest(
         "upload-small",
-        "upload 1 KiB",
+        "upload 1 KiB to /files",
         {
-            "server": hammered(by.SERVER, uploading),
-            "fastapi": hammered(by.FASTAPI, uploading),
-            "idiomatic": hammered(by.IDIOMATIC, uploading),
+            SERVER: hammered(by.SERVER, trials.uploading),
+            FASTAPI: hammered(by.FASTAPI, trials.uploading),
+            IDIOMATIC: hammered(by.IDIOMATIC, trials.uploading),
+            STDY: peer(hammered(by.STDY, trials.uploading)),
+            PRISM: peer(hammered(by.PRISM, trials.uploading)),
+            AIMOCK: peer(hammered(by.AIMOCK, trials.uploading)),
         },
+        (faster("upload 1 KiB", 6, IDIOMATIC, "idiomatic"),),
+    ),
+    Contest(
+        "get-file",
+        "GET a File",
+        {
+            SERVER: hammered(by.SERVER, trials.retrieving_file),
+            IDIOMATIC: hammered(by.IDIOMATIC, trials.retrieving_file),
+            STDY: peer(hammered(by.STDY, trials.retrieving_file)),
+            PRISM: peer(hammered(by.PRISM, trials.retrieving_file)),
+            AIMOCK: peer(hammered(by.AIMOCK, trials.retrieving_file)),
+        },
+    ),
+    Contest(
+        "upload",
+        "upload 200 MiB to /files",
+        {
+            SERVER: trials.uploads(by.SERVER),
+            FASTAPI: trials.uploads(by.FASTAPI),
+            IDIOMATIC: trials.uploads(by.IDIOMATIC),
+            STDY: peer(trials.uploads(by.STDY)),
+            PRISM: peer(trials.uploads(by.PRISM)),
+            AIMOCK: peer(trials.uploads(by.AIMOCK)),
+        },
+        (
+            faster("upload 200 MiB to /files", 1.5, FASTAPI, "Starlette's UploadFile, kept nowhere"),
+            growing("upload 200 MiB to /files"),
+        ),
+    ),
+    Contest(
+        "upload-container",
+        "upload 200 MiB to a container",
+        {
+            SERVER: trials.uploads(by.SERVER, "container"),
+            "bare ASGI loop": trials.uploads(by.HASHING),
+            "bare ASGI, discards": trials.uploads(by.DISCARD),
+        },
+        (
+            faster("upload 200 MiB to a container", 0.8, "bare ASGI loop", "a bare ASGI loop with both digests"),
+            growing("upload 200 MiB to a container"),
+        ),
+    ),
+    Contest(
+        "download",
+        "download 200 MiB",
+        {
+            SERVER: trials.downloads(by.KEPT),
+            FASTAPI: trials.downloads(by.FASTAPI),
+            IDIOMATIC: trials.downloads(by.IDIOMATIC),
+            AIMOCK: peer(trials.downloads(by.AIMOCK)),
+        },
+        (
+            faster("download 200 MiB", 3, FASTAPI, "Starlette's FileResponse"),
+            growing("download 200 MiB"),
+        ),
+    ),
+    Contest(
+        "start",
+        "process start to first answer",
+        {
+            SERVER: trials.starts(by.SERVER),
+            FASTAPI: trials.starts(by.FASTAPI),
+            IDIOMATIC: trials.starts(by.IDIOMATIC),
+            STDY: peer(trials.starts(by.STDY)),
+            PRISM: peer(trials.starts(by.PRISM)),
+            AIMOCK: peer(trials.starts(by.AIMOCK, trials.uploading)),
+            RUN: trials.runs,
+        },
+        (
+            Goal(
+                "process start to first successful POST",
+                over(SERVER, FASTAPI, "seconds"),
+                1.15,
+                "bare FastAPI with SQLModel imported",
+                by_cpu=over(SERVER, FASTAPI, "cpu"),
+            ),
+            Goal("`mockserver run -- true`", minus(RUN, SERVER, "seconds"), 0.3, "start +", unit="s"),
+        ),
+    ),
+    Contest(
+        "memory",
+        "memory over 100,000 exchanges",
+        {SERVER: trials.remembering},
+        (
+            Goal("memory at rest", value(SERVER, "resident"), 90, unit="MB"),
+            Goal("memory after 100,000 exchanges", over(SERVER, SERVER, "after", "resident"), 1.15, "at rest"),
+        ),
+        once=True,
+    ),
+    Contest(
+        "beside",
+        "GET a container while 500 MB are uploaded",
+        {ITSELF: trials.beside(discarding=False), ELSEWHERE: trials.beside(discarding=True)},
+        (Goal("p99 of GET beside a capped upload", over(ITSELF, ELSEWHERE, "p99"), 3, "beside one elsewhere"),),
+    ),
+    Contest(
+        "workers",
+        "GET a container, by several processes",
+        {SERVER: trials.working(1), f"{SERVER} --workers 2": trials.working(2)},
+        (faster("two processes", 1.3, SERVER, "one", f"{SERVER} --workers 2"),),
     ),
 ]

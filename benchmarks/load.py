@@ -5,9 +5,10 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,34 +107,58 @@ class LargeForm:
                 file.write(os.urandom(1 << 20))
             file.write(tail)
 
-    def upload(self, port: int, path: str, rate: float | None = None) -> tuple[float, bytes]:
-        """Seconds until the answer is here, and the answer. `rate` caps it, in bytes a second."""
+    def change(self) -> None:
         with self.path.open("r+b") as file:
             file.seek(self._start)
             file.write(os.urandom(16))
-        client = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-        try:
-            with self.path.open("rb") as file:
-                started = stopwatch()
-                client.putrequest("POST", path)
-                client.putheader("Authorization", f"Bearer {KEY}")
-                client.putheader("Content-Type", FORM)
-                client.putheader("Content-Length", str(self.path.stat().st_size))
-                client.endheaders()
-                if rate is None:
-                    client.sock.sendfile(file)
-                else:
-                    sent = 0
-                    while piece := file.read(1 << 18):
-                        client.sock.sendall(piece)
-                        sent += len(piece)
-                        time.sleep(max(0.0, started + sent / rate - stopwatch()))
-                answer = _success(client)
-                return stopwatch() - started, answer
-        except (OSError, http.client.HTTPException) as error:
-            raise Cannot(type(error).__name__) from error
-        finally:
-            client.close()
+
+    def upload(self, port: int, path: str) -> tuple[float, bytes]:
+        """Seconds until the answer is here, and the answer."""
+        self.change()
+        return send_form(port, path, self.path)
+
+
+def send_form(port: int, path: str, form: Path, rate: float = float("inf")) -> tuple[float, bytes]:
+    """Seconds until the answer is here, and the answer; at no more than so many bytes a second. Raises Cannot."""
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    try:
+        with form.open("rb") as file:
+            started = stopwatch()
+            client.putrequest("POST", path)
+            client.putheader("Authorization", f"Bearer {KEY}")
+            client.putheader("Content-Type", FORM)
+            client.putheader("Content-Length", str(form.stat().st_size))
+            client.endheaders()
+            sent = 0
+            while rate < float("inf") and (piece := file.read(1 << 16)):
+                client.sock.sendall(piece)
+                sent += len(piece)
+                time.sleep(max(0.0, started + sent / rate - stopwatch()))
+            client.sock.sendfile(file, sent)
+            answer = _success(client)
+            return stopwatch() - started, answer
+    except (OSError, http.client.HTTPException) as error:
+        raise Cannot(type(error).__name__) from error
+    finally:
+        client.close()
+
+
+def paced(port: int, request: Request, until: Callable[[], bool], interval: float = 0.002) -> list[float]:
+    """Milliseconds that each of a row of requests took, one every so many seconds on one connection."""
+    raw, took = request.raw(), []
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while not until():
+            started = stopwatch()
+            client.sendall(raw)
+            answer = client.recv(65536)
+            while not answer.endswith(b"}"):
+                answer += client.recv(65536)
+            if not answer.startswith(b"HTTP/1.1 200"):
+                raise Cannot(answer[:40].decode("latin-1"))
+            took.append((stopwatch() - started) * 1000)
+            time.sleep(max(0.0, started + interval - stopwatch()))
+    return took
 
 
 def download(port: int, path: str, size: int) -> float:
@@ -164,3 +189,7 @@ def _success(client: http.client.HTTPConnection) -> bytes:
     if answer.status >= 300:
         raise Cannot(f"{answer.status} {answer.reason}")
     return body
+
+
+if __name__ == "__main__":  # an upload in a process of its own: PORT PATH FORM BYTES_A_SECOND
+    send_form(int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), float(sys.argv[4]))

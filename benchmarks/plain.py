@@ -49,7 +49,7 @@ async def upload(file: UploadFile) -> dict[str, int | None]:
     return {"bytes": file.size}
 
 
-@app.get("/files/{name}/content")
-async def download(name: str) -> FileResponse:
-    """The one file that was put into the working directory."""
-    return FileResponse(Path("content"), media_type="application/octet-stream")
+@app.get("/files/{size}/content")
+async def download(size: int) -> FileResponse:
+    """A file that was put into the working directory under its size."""
+    return FileResponse(Path(str(size)), media_type="application/octet-stream")
