@@ -28,8 +28,7 @@ QUICK = "Quick: fewer and smaller of everything than the titles say; figures to 
 def main() -> None:
     given = arguments()
     if given.again:
-        kept = json.loads(given.again.read_text())
-        tell(kept, given)
+        tell(json.loads(given.again.read_text()), given)
         return
     with tempfile.TemporaryDirectory(prefix="mockserver-benchmarks-") as folder:
         plan = Plan(Path(folder))
@@ -117,6 +116,7 @@ def tell(kept: dict, given: argparse.Namespace) -> None:
     if given.picture:
         given.picture.write_text(report.picture(results, about))
     if given.record:
+        report.PICTURE.write_text(report.picture(results, about))
         report.record(results, about, kept["rounds"])
 
 

@@ -13,8 +13,8 @@ from html import escape
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.candidates import PEER_VERSIONS, ROOT
-from benchmarks.contests import AIMOCK, CONTESTS, FASTAPI, IDIOMATIC, PRISM, SERVER, STDY, Goal, Told, series
+from benchmarks.candidates import ROOT
+from benchmarks.contests import AIMOCK, CONTESTS, FASTAPI, IDIOMATIC, LOOP, PRISM, RUN, SERVER, STDY, Goal, Told, series
 from mockserver.clock import Wall, stopwatch
 
 Results = Mapping[str, Told]
@@ -112,7 +112,7 @@ def _cell(measured: Sequence[Mapping[str, float]] | str) -> str:
     if "cpu" in middle:
         parts.append(_duration(middle["cpu"]))
     if "growth" in middle:
-        parts.append(f"+{max(each['growth'] for each in measured):.1f} MiB")
+        parts.append(f"+{max(0.0, *(each['growth'] for each in measured)):.1f} MiB")
     if "resident" in middle:
         parts.append(f"{middle['resident']:.0f} MB")
     if "after" in middle:
@@ -146,14 +146,18 @@ def told(results: Results, about: Mapping[str, str], rounds: int) -> str:
 
 {goals(results)}
 
+<details>
+<summary>All candidates, side by side</summary>
+
 {candidates(results)}
 
-In a cell: throughput · latency, median and 99th percentile · processor time of a request, transfer or start · most memory beyond what it had before · memory."""
+In a cell, as far as it was measured: throughput · latency, median and 99th percentile · processor time of a request, transfer or start · most memory beyond what it had before · memory. In italics why there is no figure, as a rule what the candidate answered.
+
+</details>"""
 
 
 def record(results: Results, about: Mapping[str, str], rounds: int, readme: Path = README) -> None:
-    """Write the picture, and what stands between the README's two markers."""
-    PICTURE.write_text(picture(results, about))
+    """Replace what stands between the README's two markers."""
     text = readme.read_text()
     before, begun, rest = text.partition(BEGIN)
     _, ended, after = rest.partition(END)
@@ -164,8 +168,9 @@ def record(results: Results, about: Mapping[str, str], rounds: int, readme: Path
 
 # The picture
 
-WIDTH, MARGIN, GAP, BAR, TOP = 1080, 28, 36, 19, 76
-COLOURS = {SERVER: "#0f766e", "server": "#5eaaa2", "bare": "#94a3b8", "peer": "#c4b5a0", IDIOMATIC: "#d9a05b"}
+WIDTH, MARGIN, GAP, BAR, TOP = 1080, 28, 36, 19, 92
+OWN, OWN_TOO, STATEFUL, STATELESS = "#0f766e", "#5eaaa2", "#d99a4e", "#c3ccd8"
+LEGEND = ((OWN, "mockserver"), (STATEFUL, "keeps what it is given"), (STATELESS, "gives everyone the same answer"))
 PANELS: tuple[tuple[str, str, str, str], ...] = (
     ("get", "GET a container", "rate", "requests a second"),
     ("post", "POST a container", "rate", "requests a second"),
@@ -183,7 +188,7 @@ PANELS: tuple[tuple[str, str, str, str], ...] = (
 
 
 def picture(results: Results, about: Mapping[str, str]) -> str:
-    """Small charts, three in a row, the server's bars in its own colour; whiskers from least to most."""
+    """Small charts, three in a row; whiskers from least to most, and a tick where the goal is."""
     across = (WIDTH - 2 * MARGIN - 2 * GAP) / 3
     drawn, top = [], float(TOP)
     shown = [panel for panel in PANELS if panel[0] in results]
@@ -192,15 +197,30 @@ def picture(results: Results, about: Mapping[str, str]) -> str:
         for column, panel in enumerate(row):
             drawn.append(_panel(panel, results[panel[0]], MARGIN + column * (across + GAP), top, across))
         top += 46 + BAR * max(len(_bars(results[name], key)) for name, _, key, _ in row) + 22
-    height = round(top + 4)
-    caption = f"{about['cores']} cores of {about['cpu']}, Python {about['python']}, {about['date']}; 16 connections; bars are medians, whiskers range from least to most"
+    height = round(top)
+    caption = (
+        f"{about['cores']} cores of {about['cpu']}, Python {about['python']}, {about['date']}; 16 connections; "
+        "bars are medians, whiskers go from least to most"
+    )
     return f"""\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" font-family="-apple-system, 'Segoe UI', 'Helvetica Neue', 'DejaVu Sans', Arial, sans-serif">
 <rect width="{WIDTH}" height="{height}" rx="8" fill="#ffffff"/>
-<text x="{MARGIN}" y="34" font-size="19" font-weight="600" fill="#0f172a">mockserver beside what one would use instead</text>
-<text x="{MARGIN}" y="54" font-size="12" fill="#64748b">{escape(caption)}</text>
+{_text(MARGIN, 34, "mockserver beside what one would use instead", 19, bold=True)}
+{_text(MARGIN, 53, caption, 11.5, "#64748b")}
+{_legend()}
 {"".join(drawn)}</svg>
 """
+
+
+def _legend() -> str:
+    drawn, left = [], float(MARGIN)
+    for colour, words in LEGEND:
+        drawn.append(f'<rect x="{left:.0f}" y="63" width="18" height="11" rx="2" fill="{colour}"/>')
+        drawn.append(_text(left + 24, 73, words, 11, "#475569"))
+        left += 24 + 6.4 * len(words) + 18
+    drawn.append(_tick(left + 6, 63, 11))
+    drawn.append(_text(left + 14, 73, "goal", 11, "#475569"))
+    return "\n".join(drawn)
 
 
 def _bars(told: Told, key: str) -> list[tuple[str, list[float] | str]]:
@@ -215,31 +235,26 @@ def _bars(told: Told, key: str) -> list[tuple[str, list[float] | str]]:
 
 
 def _panel(panel: tuple[str, str, str, str], told: Told, left: float, top: float, across: float) -> str:
-    _, title, key, unit = panel
+    contest, title, key, unit = panel
     bars = _bars(told, key)
-    labels, values = 116.0, 52.0
-    room = across - labels - values
-    most = max((max(each) for _, each in bars if not isinstance(each, str)), default=1.0) or 1.0
+    start, room = left + 116, across - 116 - 52
+    goal = _goal(contest, told, key)
+    most = max((max(each) for _, each in bars if not isinstance(each, str)), default=0.0)
+    most = max(most, goal or 0.0) or 1.0
     lines = [
-        f'<text x="{left:.0f}" y="{top + 18:.0f}" font-size="13.5" font-weight="600" fill="#0f172a">{escape(title)}</text>',
-        f'<text x="{left:.0f}" y="{top + 33:.0f}" font-size="11" fill="#94a3b8">{escape(unit)}</text>',
+        _text(left, top + 18, title, 13.5, bold=True),
+        _text(left, top + 33, unit, 11, "#94a3b8"),
     ]
     for at, (name, measured) in enumerate(bars):
-        y = top + 42 + at * BAR
-        own = name == SERVER
-        weight, ink = ("600", "#0f172a") if own else ("400", "#475569")
-        lines.append(
-            f'<text x="{left + labels - 8:.0f}" y="{y + 12:.1f}" font-size="11" font-weight="{weight}" fill="{ink}" text-anchor="end">{escape(_short(name))}</text>'
-        )
-        start = left + labels
+        y, own = top + 42 + at * BAR, name == SERVER
+        ink = "#0f172a" if own else "#475569"
+        lines.append(_text(start - 8, y + 12, _short(name), 11, ink, bold=own, anchor="end"))
         if isinstance(measured, str):
-            lines.append(
-                f'<text x="{start + 2:.0f}" y="{y + 12:.1f}" font-size="10.5" font-style="italic" fill="#94a3b8">{escape(measured[:34])}</text>'
-            )
+            lines.append(_text(start + 2, y + 12, measured[:34], 10.5, "#94a3b8", italic=True))
             continue
-        middle = statistics.median(measured)
+        middle = max(0.0, statistics.median(measured))
         least, largest = (start + room * max(0.0, edge) / most for edge in (min(measured), max(measured)))
-        length = max(1.5, room * max(0.0, middle) / most)
+        length = max(1.5, room * middle / most)
         lines.append(
             f'<rect x="{start:.1f}" y="{y + 2:.1f}" width="{length:.1f}" height="{BAR - 6}" rx="2" fill="{_colour(name)}"/>'
         )
@@ -247,24 +262,54 @@ def _panel(panel: tuple[str, str, str, str], told: Told, left: float, top: float
             lines.append(
                 f'<path d="M{least:.1f} {y + 8.5:.1f}H{largest:.1f}M{least:.1f} {y + 6:.1f}v5M{largest:.1f} {y + 6:.1f}v5" stroke="#0f172a" stroke-opacity=".45" fill="none"/>'
             )
-        after = max(start + length, largest) + 6
-        lines.append(
-            f'<text x="{after:.1f}" y="{y + 12:.1f}" font-size="11" font-weight="{weight}" fill="{ink}">{figure(middle)}</text>'
-        )
+        after = max(start + length, largest)
+        if own and goal:
+            lines.append(_tick(start + room * goal / most, y, BAR - 2))
+            if abs(start + room * goal / most - after - 16) < 24:
+                after = start + room * goal / most
+        lines.append(_text(after + 6, y + 12, figure(middle), 11, ink, bold=own))
     return "\n".join(lines) + "\n"
 
 
+def _goal(contest: str, told: Told, key: str) -> float | None:
+    """Where the hardest of the goals lies that are multiples of another's figure."""
+    bounds = []
+    for goal in next(each.goals for each in CONTESTS if each.name == contest):
+        if goal.mark and goal.mark[1] == key and (values := series(told, *goal.mark)):
+            bounds.append((goal.bound * statistics.median(values), goal.at_least))
+    if not bounds:
+        return None
+    return max(bound for bound, _ in bounds) if bounds[0][1] else min(bound for bound, _ in bounds)
+
+
+def _tick(x: float, y: float, height: float) -> str:
+    return f'<path d="M{x:.1f} {y:.1f}v{height:.1f}" stroke="#be123c" stroke-width="2" stroke-dasharray="3 1.5"/>'
+
+
+def _text(
+    x: float,
+    y: float,
+    words: str,
+    size: float,
+    ink: str = "#0f172a",
+    *,
+    bold: bool = False,
+    italic: bool = False,
+    anchor: str = "start",
+) -> str:
+    style = (' font-weight="600"' if bold else "") + (' font-style="italic"' if italic else "")
+    if anchor != "start":
+        style += f' text-anchor="{anchor}"'
+    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="{ink}"{style}>{escape(words)}</text>'
+
+
 def _short(name: str) -> str:
-    return {PRISM: "prism-cli", AIMOCK: "aimock", STDY: "stdy"}.get(
-        name, name.replace("mockserver run -- true", "run -- true")
-    )
+    return {PRISM: "prism-cli", AIMOCK: "aimock", STDY: "stdy", RUN: "run -- true"}.get(name, name)
 
 
 def _colour(name: str) -> str:
     if name == SERVER:
-        return COLOURS[SERVER]
+        return OWN
     if name.startswith(SERVER):
-        return COLOURS["server"]
-    if name in PEER_VERSIONS:
-        return COLOURS["peer"]
-    return COLOURS.get(name, COLOURS["bare"])
+        return OWN_TOO
+    return STATEFUL if name in (IDIOMATIC, AIMOCK, LOOP) else STATELESS
