@@ -15,6 +15,7 @@ import tempfile
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks import report
 from benchmarks.candidates import install_peers
@@ -94,8 +95,10 @@ def run(contest: Contest, plan: Plan) -> Told:
             turn = number % len(names) if names else 0
             for name in names[turn:] + names[:turn]:
                 progress(f"{contest.name}: round {number + 1}, {name}")
+                measured = told[name]
+                assert isinstance(measured, list)
                 try:
-                    told[name] += [ready[name]()]
+                    measured.append(ready[name]())
                 except Cannot as reason:
                     told[name] = str(reason)
                     del ready[name]
@@ -108,7 +111,7 @@ def progress(text: str) -> None:
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
-def tell(kept: dict, given: argparse.Namespace) -> None:
+def tell(kept: dict[str, Any], given: argparse.Namespace) -> None:
     results, about = kept["results"], kept["machine"]
     print(report.told(results, about, kept["rounds"]))
     if kept["quick"]:

@@ -2,11 +2,13 @@
 
 import asyncio
 import hashlib
+import json
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, TypeAlias
 
-Scope = Message = MutableMapping[str, Any]
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
@@ -60,8 +62,8 @@ async def hashing(scope: Scope, receive: Receive, send: Send) -> None:
             if len(gathered) >= PIECE:
                 work = await hand_over()
         await (await hand_over())
-    digests = sha256.hexdigest(), blake2b.hexdigest()
-    await _answer(send, b'{"bytes": %d, "digests": ["%b", "%b"]}' % (size, *(each.encode() for each in digests)))
+    answer = {"bytes": size, "sha256": sha256.hexdigest(), "blake2b": blake2b.hexdigest()}
+    await _answer(send, json.dumps(answer).encode())
 
 
 async def _body(receive: Receive) -> AsyncIterator[bytes]:

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +49,7 @@ class Request:
             client.request(self.method, self.path, self.body or None, headers)
             return _success(client)
         except (OSError, http.client.HTTPException) as error:
-            raise Cannot(type(error).__name__) from error
+            raise Cannot(_worded(error)) from error
         finally:
             client.close()
 
@@ -129,16 +130,17 @@ def send_form(port: int, path: str, form: Path, rate: float = float("inf")) -> t
             client.putheader("Content-Type", FORM)
             client.putheader("Content-Length", str(form.stat().st_size))
             client.endheaders()
-            sent = 0
-            while rate < float("inf") and (piece := file.read(1 << 16)):
-                client.sock.sendall(piece)
-                sent += len(piece)
-                time.sleep(max(0.0, started + sent / rate - stopwatch()))
-            client.sock.sendfile(file, sent)
+            with suppress(BrokenPipeError, ConnectionResetError):  # one that refuses may say so and hang up
+                sent = 0
+                while rate < float("inf") and (piece := file.read(1 << 16)):
+                    client.sock.sendall(piece)
+                    sent += len(piece)
+                    time.sleep(max(0.0, started + sent / rate - stopwatch()))
+                client.sock.sendfile(file, sent)
             answer = _success(client)
             return stopwatch() - started, answer
     except (OSError, http.client.HTTPException) as error:
-        raise Cannot(type(error).__name__) from error
+        raise Cannot(_worded(error)) from error
     finally:
         client.close()
 
@@ -181,6 +183,10 @@ def download(port: int, path: str, size: int) -> float:
                 raise Cannot("the content ended early")
             left -= got
         return stopwatch() - started
+
+
+def _worded(error: Exception) -> str:
+    return "connection reset" if isinstance(error, ConnectionError) else str(error) or type(error).__name__
 
 
 def _success(client: http.client.HTTPConnection) -> bytes:

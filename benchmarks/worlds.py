@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mockserver import tables
 from mockserver.clock import Clock, stopwatch
@@ -30,7 +31,7 @@ SECONDS = 4.0
 
 
 @contextmanager
-def mock(**options: object) -> Iterator[Mock]:
+def mock(**options: Any) -> Iterator[Mock]:
     opened = Mock(Settings(**options))
     try:
         yield opened

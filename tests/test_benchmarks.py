@@ -1,0 +1,106 @@
+"""The benchmarks run, and tell what the README says. How fast anything is, is no test's business."""
+
+import json
+import math
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+from benchmarks import report
+from benchmarks.contests import CONTESTS, Contest
+
+ROOT = Path(__file__).parents[1]
+ABOUT = dict.fromkeys(
+    ("date", "cpu", "cores", "kernel", "python", "sqlite", "node", "sha256", "blake2b"), "<known>"
+) | {"load": "0.1", "fastapi": "1", "uvicorn": "2", "sqlmodel": "3"}
+KEYS = ("rate", "p50", "p99", "worst", "cpu", "seconds", "resident", "after", "growth")
+
+
+def made_up(contest: Contest, rounds: int = 3) -> report.Told:
+    """Figures that differ by contestant and round, and one contestant that can't."""
+    told = {
+        name: [dict.fromkeys(KEYS, 100.0 * (at + 1) + number) for number in range(rounds)]
+        for at, name in enumerate(contest.contestants)
+    }
+    return told | {list(told)[-1]: "404 <Not Found>"}
+
+
+RESULTS = {contest.name: made_up(contest) for contest in CONTESTS}
+
+
+def cells(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+
+
+def test_the_readme_names_every_goal_and_what_it_is_held_against() -> None:
+    text = report.README.read_text()
+    table = text.partition(report.BEGIN)[2].partition("| what | compared with |")[2].partition("\n\n")[0]
+    told = [[row[0], row[1], row[4]] for row in cells(table)]
+    assert told == [[row[0], row[1], row[4]] for row in cells(report.goals(RESULTS))]
+    assert len(told) == sum(len(contest.goals) for contest in CONTESTS)
+
+
+def test_a_ratio_is_one_of_neighbours_and_decides_by_its_median() -> None:
+    measured = {"mockserver": (10, 90, 40), "bare FastAPI": (10, 100, 20), "idiomatic": (1, 30, 5)}
+    told = {name: [{"rate": each, "cpu": 1 / each} for each in rates] for name, rates in measured.items()}
+    first, second = cells(report.goals({"get": told}))
+    assert first[2:] == ["1.00 × (0.90–2.00)", "1.00 ×", "≥ 1.00 ×", "yes"]
+    assert second[2:] == ["8.00 × (3.00–10.0)", "8.00 ×", "≥ 10.0 ×", "**no**"]
+
+
+def test_what_could_not_be_measured_says_why() -> None:
+    (row,) = cells(report.goals({"workers": {"mockserver": [{"rate": 1, "cpu": 1}], "x": "has no --workers"}}))
+    assert row[2:] == ["has no --workers", "", "≥ 1.30 ×", "–"]
+    assert "*404 <Not Found>*" in report.candidates(RESULTS)
+
+
+def test_recording_replaces_what_stands_between_the_markers(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    for _ in range(2):
+        report.record(RESULTS, ABOUT, 3, readme)
+        lines = readme.read_text().splitlines()
+        assert (lines[0], lines[-1], lines.count(report.BEGIN), "old" in lines) == ("before", "after", 1, False)
+        assert report.goals(RESULTS) in readme.read_text()
+    readme.write_text("no markers")
+    with pytest.raises(SystemExit, match="end of the figures"):
+        report.record(RESULTS, ABOUT, 3, readme)
+
+
+def test_the_picture_shows_every_figure() -> None:
+    drawn = ElementTree.fromstring(report.picture(RESULTS, ABOUT))
+    words = {each.text for each in drawn.iter("{http://www.w3.org/2000/svg}text")}
+    assert {title for _, title, _, _ in report.PANELS} < words
+    get = RESULTS["get"]["mockserver"]
+    assert not isinstance(get, str)
+    assert report.figure(statistics.median(each["rate"] for each in get)) in words
+    assert "404 <Not Found>" in words
+
+
+@pytest.mark.slow
+def test_all_contests_run(tmp_path: Path) -> None:
+    if not shutil.which("wrk"):
+        assert not os.environ.get("CI"), "needs wrk"
+        pytest.skip("needs wrk")
+    kept, picture = tmp_path / "kept.json", tmp_path / "figures.svg"
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--rounds", "1", "--without-peers"]
+    done = subprocess.run([*command, "--keep", kept, "--picture", picture], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    results = json.loads(kept.read_text())["results"]
+    assert list(results) == [contest.name for contest in CONTESTS]
+    for contest in CONTESTS:
+        for name, measured in results[contest.name].items():
+            if measured in ("left out", "this version has no --workers"):
+                continue
+            assert isinstance(measured, list), f"{contest.name}, {name}: {measured}"
+            (figures,) = measured
+            assert figures, f"{contest.name}, {name}"
+            assert all(math.isfinite(each) for each in figures.values()), figures
+    assert report.goals(results) in done.stdout
+    ElementTree.parse(picture)
