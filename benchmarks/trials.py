@@ -147,7 +147,7 @@ def retrieving_all(running: Running, ids: list[str]) -> list[Request]:
 def fill_server(folder: Path, count: int) -> list[str]:
     """A data directory whose default world has so many containers; their ids."""
     from mockserver import ids, tables
-    from mockserver.database import insertion
+    from mockserver.database import Insertion
     from mockserver.mock import Mock
     from mockserver.settings import Settings
 
@@ -168,7 +168,7 @@ def fill_server(folder: Path, count: int) -> list[str]:
                     named.append(ids.container(world.id_seed, first + at, created))
                     yield row | {"id": named[-1], "seq": first + at, "created_at": created, "name": f"box {at}"}
 
-            insertion(tables.Container).run_all(tx, rows())
+            Insertion(tables.Container).run_all(tx, rows())
         return named
     finally:
         mock.close()

@@ -20,7 +20,7 @@ from typing import Any
 
 from mockserver import tables
 from mockserver.clock import Clock, stopwatch
-from mockserver.database import insertion
+from mockserver.database import Insertion
 from mockserver.mock import Mock
 from mockserver.server import MockServer
 from mockserver.settings import Settings
@@ -68,7 +68,7 @@ def fork_of_files() -> tuple[list[float], int]:
                     world=call.world.id, id=f"file-{ordinal}", seq=ordinal, created_at=0, bytes=draft.size,
                     filename="f", purpose="vision", digest=draft.digest,
                 )  # fmt: skip
-                insertion(tables.File).run(tx, **row.model_dump())
+                Insertion(tables.File).run(tx, **row.model_dump())
         contents = mock.directory / "blobs"
         before = sum(each.stat().st_size for each in contents.glob("??/*"))
         took = []
