@@ -194,6 +194,7 @@ def _banner(settings: Settings, at: str, mock: Any) -> str:
         f"mockserver {__version__}, a mock of the OpenAI Containers API",
         "",
         f"  URL      {at}/v1",
+        f"  See it   {at}/_mock/",
         f"  Data     {mock.directory}" + ("" if settings.data else " (removed at the end; keep it with --data DIR)"),
         f"  Seeded   {mock.seed.summary()}",
     ]

@@ -201,6 +201,23 @@ class Database:
         finally:
             connection.close()
 
+    @contextmanager
+    def watching(self) -> Iterator[Callable[[], bool]]:
+        """Asks, each time it is called, whether anyone has written anything since, in whichever process."""
+        connection = _connect(self.path, wait=BUSY_SECONDS)
+        seen = -1
+
+        def changed() -> bool:
+            nonlocal seen
+            before, (seen,) = seen, connection.execute("PRAGMA data_version").fetchone()
+            return before not in (-1, seen)
+
+        try:
+            changed()
+            yield changed
+        finally:
+            connection.close()
+
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Work bounded by a page of rows, right here: SQLite answers in tens of microseconds, a
         worker thread costs more. While another process or thread writes, it waits its turn.

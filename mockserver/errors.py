@@ -361,6 +361,12 @@ FORBIDDEN_HOST = ControlRefusal(
 FORBIDDEN_ORIGIN = ControlRefusal(
     403, "The control plane takes no requests from web pages of other origins.", "guess", code="forbidden_origin"
 )
+UNMARKED_REQUEST = ControlRefusal(
+    403,
+    "What a web page asks the control plane to change needs the header x-mock-dashboard, with any value.",
+    "guess",
+    code="unmarked_request",
+)
 WRONG_TOKEN = ControlRefusal(
     401,
     "The control plane wants the token given with --control-token, as: Authorization: Bearer TOKEN.",

@@ -277,6 +277,9 @@ class NewRule(_Part):
     lapse_after: Annotated[Seconds, Field(gt=0)] | None = Field(
         None, description="it ends so long after it was made, by the world's clock"
     )
+    enabled: Annotated[
+        bool, Field(description="false switches it off; it is no longer tried, and keeps its counts")
+    ] = True
     effect: Effect = Field(description="what it does")
 
     @model_validator(mode="after")
@@ -309,7 +312,8 @@ class Rule:
     def matches(self, target: Target, now: float) -> bool:
         match, effect = self.asked.match, self.asked.effect
         return (
-            (self.lapses_at is None or now < self.lapses_at)
+            self.asked.enabled
+            and (self.lapses_at is None or now < self.lapses_at)
             and (match.operation is None or (target.operation is not None and _like(target.operation, match.operation)))
             and match.method in (None, target.method)
             and match.container in (None, target.container)
@@ -356,6 +360,7 @@ _insert = Insertion(tables.Fault)
 _exists = Statement(select(_FAULT.c.id).where(*_here))
 _remove = Statement(delete(_FAULT).where(*_here))
 _clear = Statement(delete(_FAULT).where(_FAULT.c.world == bindparam("of")))
+_rewrite = Statement(update(_FAULT).where(*_here).values(rule=bindparam("asked")))
 _count_match = Statement(
     update(_FAULT)
     .where(*_here)
@@ -407,6 +412,15 @@ def add(tx: Transaction, world: int, name: str, asked: NewRule, now: float) -> s
 def remove(tx: Transaction, world: int, name: str, id: str) -> None:
     if not _remove.run(tx, of=world, rule_id=id):
         raise errors.FAULT_NOT_FOUND(world=name, id=id[:80])
+
+
+def switch(tx: Transaction, world: int, name: str, id: str, enabled: bool) -> None:
+    """Off or on; it keeps its place and its counts."""
+    found = next((each.rule.asked for each in listed(tx, world) if each.rule.id == id), None)
+    if found is None:
+        raise errors.FAULT_NOT_FOUND(world=name, id=id[:80])
+    asked = NewRule.model_validate(found.model_dump(exclude_unset=True) | {"enabled": enabled})
+    _rewrite.run(tx, of=world, rule_id=id, asked=asked.model_dump_json(exclude_unset=True))
 
 
 def clear(tx: Transaction, world: int) -> None:

@@ -24,6 +24,7 @@ from urllib.parse import unquote_plus
 from pydantic_core import from_json, to_json
 
 from mockserver.clock import Clock
+from mockserver.news import KINDS, News
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -285,9 +286,9 @@ class Entry(NamedTuple):
     def response(self) -> Any:
         return _parsed(self.answer) if isinstance(self.answer, bytes) else None
 
-    def shown(self) -> dict[str, Any]:
-        """As readers see it."""
-        return {
+    def shown(self, brief: bool = False) -> dict[str, Any]:
+        """As readers see it; in brief without headers and bodies, which cost the most to show."""
+        shown = {
             "number": self.number,
             "request_id": self.request_id,
             "world": self.world,
@@ -299,8 +300,11 @@ class Entry(NamedTuple):
             "query": self.query,
             "status": self.status,
             "duration_ms": round(self.duration * 1000, 3),
-            "request": {"headers": _shown_headers(self.request_headers)} | self._request_body(),
-            "response": {"headers": _shown_headers(self.response_headers)} | self._response_body(),
+        }
+        if not brief:
+            shown["request"] = {"headers": _shown_headers(self.request_headers)} | self._request_body()
+            shown["response"] = {"headers": _shown_headers(self.response_headers)} | self._response_body()
+        return shown | {
             "fault": self.fault,
             "objects": [{"change": change, "id": id} for change, id in self.touched],
             "aborted": self.aborted,
@@ -374,12 +378,14 @@ class Wanted:
     methods: frozenset[str] = frozenset()
     statuses: tuple[tuple[int, int], ...] = ()
     text: str = ""
-    after: int = 0
+
+    @property
+    def all(self) -> bool:
+        return not (self.operations or self.methods or self.statuses or self.text)
 
     def __call__(self, entry: Entry) -> bool:
         return (
-            entry.number > self.after
-            and (not self.operations or entry.operation in self.operations)
+            (not self.operations or entry.operation in self.operations)
             and (not self.methods or entry.method in self.methods)
             and (not self.statuses or any(low <= (entry.status or 0) <= high for low, high in self.statuses))
             and (not self.text or entry.has(self.text))
@@ -425,12 +431,26 @@ def _unpacked(packed: bytes, number: int) -> Entry:
     return Entry._make((*fields, number))
 
 
+def _changes(noted: Noted) -> Iterator[str]:
+    """Kinds of what an exchange changed. To use a container is to change when it was last active."""
+    yield "journal"
+    if noted.fault:
+        yield "faults"
+    if noted.operation and "Container" in noted.operation and noted.operation != "ListContainers":
+        yield "containers"
+    elif noted.touched:
+        yield "files"
+    if noted.touched:
+        yield "worlds"
+
+
 class Journal:
     """Holds at most `entries` entries, of at most `size` bytes together; with 0 entries takes none."""
 
-    def __init__(self, entries: int, size: int) -> None:
+    def __init__(self, entries: int, size: int, news: News) -> None:
         self._entries = entries
         self._size = size
+        self._followed = news
         self._count = 0
         self._bytes = 0
         self._noted: list[tuple[Log, Noted]] = []
@@ -447,6 +467,7 @@ class Journal:
         if not self._entries:
             return Log(ended=True)
         log = self._logs[world] = Log()
+        self._followed.tell(world, *KINDS)
         return log
 
     def record(self, log: Log, noted: Noted) -> int:
@@ -459,6 +480,8 @@ class Journal:
             self._keep()
         if noted.world in self._news:
             self._tell(noted.world)
+        if self._followed.followers:
+            self._followed.tell(noted.world, *_changes(noted))
         return log.last
 
     def abort(self, log: Log, number: int) -> None:
@@ -493,6 +516,7 @@ class Journal:
         if log := self._logs.get(world):
             self._empty(log)
             self._tell(world)
+        self._followed.tell(world, "journal")
 
     def forget(self, world: str) -> None:
         """A world's state ended, and with it what is remembered of it. Its numbers start anew."""
@@ -501,6 +525,7 @@ class Journal:
             log.ended = True
             self._empty(log)
             self._tell(world)
+        self._followed.tell(world, *KINDS)
 
     @contextmanager
     def listening(self, world: str) -> Iterator[asyncio.Event]:

@@ -13,6 +13,7 @@ from mockserver.containers import Containers
 from mockserver.database import BUSY_SECONDS, Database, Unusable, directory_lock
 from mockserver.files import Files
 from mockserver.journal import Journal
+from mockserver.news import News
 from mockserver.seeds import Seed, plant, read_seeds
 from mockserver.settings import Settings
 from mockserver.sharing import Shared
@@ -46,7 +47,8 @@ class Mock:
         settings = self.settings
         self.database = Database(self.directory / "mockserver.db", wait=BUSY_SECONDS if shared else 0)
         self.blobs = Blobs(self.directory, self.database, shared)
-        self.journal = Journal(0 if shared else settings.journal_entries, settings.journal_bytes)
+        self.news = News()
+        self.journal = Journal(0 if shared else settings.journal_entries, settings.journal_bytes, self.news)
         self.worlds = Worlds(
             self.database,
             self.blobs,

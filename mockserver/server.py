@@ -292,7 +292,10 @@ class _Server(uvicorn.Server):
 
 
 class _Faces:
-    """What is under /_mock goes to the control plane, all else to the API."""
+    """What is under /_mock goes to the control plane, all else to the API.
+
+    At / the API has nothing, and clients of it are told so; who looks there with a browser is led on.
+    """
 
     def __init__(self, mock: Mock) -> None:
         self._api = create_app(mock)
@@ -300,12 +303,18 @@ class _Faces:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
-        app = self._control if path.startswith("/_mock/") or path == "/_mock" else self._api
+        controls = path.startswith("/_mock/") or path == "/_mock" or (path == "/" and _is_visit(scope))
+        app = self._control if controls else self._api
         try:
             await app(scope, receive, send)
         finally:
             for own in ("mockserver", "mockserver.connection"):
                 scope.pop(own, None)  # what knows the scope: without cycles a request leaves nothing to collect
+
+
+def _is_visit(scope: Scope) -> bool:
+    wants = (value for name, value in scope["headers"] if name == b"accept")
+    return scope["method"] == "GET" and any(b"text/html" in value for value in wants)
 
 
 def build(mock: Mock) -> _Server:

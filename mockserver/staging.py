@@ -212,6 +212,17 @@ class Staging:
     def preview_file(self, database: Database, world: World, file_id: str, length: int) -> Preview:
         return self._preview(self._file(database.snapshot, world, file_id).digest, length)
 
+    def open_container_file(self, database: Database, world: World, container_id: str, file_id: str) -> schema.Content:
+        row = self._container_file(database.snapshot, world, container_id, file_id)
+        name = row.path.rpartition("/")[2]
+        return self._opened(
+            row.digest, name, errors.CONTAINER_FILE_NOT_FOUND(file_id=file_id, container_id=container_id)
+        )
+
+    def open_file(self, database: Database, world: World, file_id: str) -> schema.Content:
+        row = self._file(database.snapshot, world, file_id)
+        return self._opened(row.digest, row.filename, errors.FILE_NOT_FOUND(file_id=file_id))
+
     # Doing
 
     def expire(self, world: World, container_id: str) -> None:
@@ -316,6 +327,12 @@ class Staging:
             return self._blobs.size(digest)
         except FileNotFoundError:
             return 0
+
+    def _opened(self, digest: str, name: str, gone: errors.APIError) -> schema.Content:
+        try:
+            return schema.Content(self._blobs.open(digest), schema.media_type(name), schema.disposition(name))
+        except FileNotFoundError:  # deleted since its row was read
+            raise gone from None
 
     def _preview(self, digest: str, length: int) -> Preview:
         try:

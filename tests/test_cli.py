@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -63,11 +64,12 @@ def test_serve_listens_on_both_loopback_addresses() -> None:
 def test_the_banner_gives_the_line_to_paste() -> None:
     command = [sys.executable, "-m", "mockserver", "serve", "--port", "0", "--seed", str(SHIPPED / "minimal.yaml")]
     with subprocess.Popen(command, env=CLEAN, text=True, stdout=subprocess.PIPE) as process:
-        lines = [process.stdout.readline() for _ in range(9)]
+        lines = [process.stdout.readline() for _ in range(10)]
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
     banner = "".join(lines)
     assert "  export OPENAI_BASE_URL=http://localhost:" in banner
+    assert re.search(r"http://localhost:\d+/_mock/$", banner, re.MULTILINE)
     assert "1 File, 1 container, 1 container file" in banner
     assert "removed at the end" in banner
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 
 RINGS: tuple[tuple[str, ...], ...] = (
     ("mockserver", "clock", "ids", "errors", "schema", "profiles", "settings"),
-    ("tables", "database", "copies", "sharing", "blobs", "faults", "journal"),
+    ("tables", "database", "copies", "sharing", "blobs", "faults", "news", "journal"),
     ("paging", "worlds", "files", "containers", "staging", "verdict"),
     ("sources", "archive", "seeds", "mock"),
     (
@@ -39,7 +39,10 @@ RINGS: tuple[tuple[str, ...], ...] = (
         "control.faults",
         "control.snapshots",
         "control.worlds",
+        "control.streams",
+        "control.changes",
         "control.state",
+        "control.dashboard",
         "control.docs",
         "control.uploads",
         "control.files",

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from rawhttp import Wire, form, request
 
 from mockserver.clock import Clock, stopwatch
-from mockserver.control import journal as control
+from mockserver.control import streams
 from mockserver.journal import AT_ONCE, MAX_BODY, NOTHING_SENT, Journal, Noted
+from mockserver.news import News
 from mockserver.server import MockServer
 
 SECRET = "hunter2-of-the-tests"
@@ -467,6 +468,13 @@ def fill(world: World) -> None:
         ({"limit": 2, "after": 2}, [3, 4]),
         ({"last": 2}, [5, 6]),
         ({"last": 2, "status": "2xx"}, [2, 6]),
+        ({"last": 2, "before": 5}, [3, 4]),
+        ({"last": 2, "before": 3}, [1, 2]),
+        ({"last": 2, "before": 1}, []),
+        ({"last": 1, "before": 6, "status": "2xx"}, [2]),
+        ({"after": 1, "before": 4}, [2, 3]),
+        ({"after": 4, "before": 2}, []),
+        ({"before": 99}, [1, 2, 3, 4, 5, 6]),
         ({"after": 99}, []),
     ],
 )
@@ -474,9 +482,20 @@ def test_it_can_be_filtered_and_paged(query: dict[str, Any], numbers: list[int],
     fill(world)
     page = journal.get(**query)
     assert [entry["number"] for entry in page["data"]] == numbers
-    filters = {key: value for key, value in query.items() if key not in ("limit", "last", "after")}
+    filters = {key: value for key, value in query.items() if key not in ("limit", "last", "after", "before")}
     assert page["total"] == len(journal.all(**filters)) == journal.get("/count", **filters)["count"]
-    assert page["has_more"] == ("limit" in query and numbers[-1] < 6)
+    bounds = {key: value for key, value in query.items() if key not in ("limit", "last")}
+    assert page["has_more"] == (len(numbers) < len(journal.all(**bounds)))
+
+
+def test_a_page_can_be_had_in_brief_and_uncounted(world: World, journal: Reader) -> None:
+    fill(world)
+    page, brief = journal.get(last=3, status="2xx"), journal.get(last=3, status="2xx", brief=True, counted=False)
+    assert [set(each) - set(short) for each, short in zip(page["data"], brief["data"], strict=True)] == [
+        {"request", "response"}
+    ] * 3
+    assert (page["total"], brief["total"]) == (3, None)
+    assert journal.get(counted=False)["total"] == 6, "what costs nothing is told"
 
 
 @pytest.mark.parametrize(
@@ -621,7 +640,7 @@ async def busy(world: World, count: int) -> None:
 
 def test_a_quiet_stream_says_that_it_is_there(world: World, journal: Reader, monkeypatch: Any) -> None:
     make(world)
-    monkeypatch.setattr(control, "KEEP_ALIVE", 0.01)
+    monkeypatch.setattr(streams, "KEEP_ALIVE", 0.01)
     with journal.stream() as events:
         assert [next(events).get("comment") for _ in range(3)] == ["still there"] * 3
 
@@ -666,7 +685,7 @@ def test_nor_for_who_doesnt_read() -> None:
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("rrrrrcf"), st.integers(0, 3_000)), max_size=400))
 def test_what_is_kept_is_bounded_and_what_was_last(steps: list[tuple[str, str, int]]) -> None:
     """Against a list of all that was recorded, oldest first."""
-    journal, model, last = Journal(50, 40_000), [], dict.fromkeys("abc", 0)
+    journal, model, last = Journal(50, 40_000, News()), [], dict.fromkeys("abc", 0)
     logs = {}
     for world, step, size in steps:
         if step == "r":
@@ -712,7 +731,7 @@ def noted(world: str, answer: bytes) -> Noted:
 
 
 def cost(world: str, size: int) -> int:
-    journal = Journal(10, 1 << 20)
+    journal = Journal(10, 1 << 20, News())
     journal.record(journal.open(world), noted(world, b"x" * size))
     assert len(journal.entries(world)) == 1
     return journal._bytes

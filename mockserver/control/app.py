@@ -7,17 +7,34 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 
 from mockserver import __version__, errors
-from mockserver.control import archives, clocks, containers, docs, faults, files, journal, snapshots, state, worlds
+from mockserver.control import (
+    archives,
+    changes,
+    clocks,
+    containers,
+    dashboard,
+    docs,
+    faults,
+    files,
+    journal,
+    snapshots,
+    state,
+    worlds,
+)
 from mockserver.control.answers import refused
+from mockserver.control.changes import Teller
 from mockserver.control.gate import Gate
 from mockserver.errors import APIError
 from mockserver.mock import Mock
 from mockserver.sources import SeedError
 
 ROUTERS = (
+    dashboard.router,
     docs.router,
+    dashboard.session,
     state.router,
     worlds.router,
+    changes.router,
     clocks.router,
     snapshots.router,
     faults.router,
@@ -37,7 +54,7 @@ def create_control(mock: Mock) -> FastAPI:
         redoc_url=None,
         openapi_url="/_mock/openapi.json",
         redirect_slashes=False,
-        middleware=[Middleware(Gate, mock=mock)],
+        middleware=[Middleware(Gate, mock=mock), Middleware(Teller, mock=mock)],
         exception_handlers={
             APIError: _api_error,
             SeedError: _bad_seed,
@@ -48,6 +65,7 @@ def create_control(mock: Mock) -> FastAPI:
     app.state.mock = mock
     for router in ROUTERS:
         app.include_router(router, prefix="/_mock")
+    app.add_api_route("/", dashboard.show_entrance, include_in_schema=False)
     return app
 
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from mockserver import errors, schema, seeds, staging
 from mockserver.control.answers import TheMock
-from mockserver.control.files import PreviewBytes, previewed
+from mockserver.control.files import CONTENT, Inline, PreviewBytes, contents, previewed
 from mockserver.control.uploads import document, multipart, uploaded
 from mockserver.seeds import Nowhere
 from mockserver.sources import Source
@@ -121,6 +121,20 @@ async def stage_container_file(
 
         found = await mock.worlds.add(world, fill)
     return await mock.database.run_bulk(mock.staging.find_container_file, found, container_id, ids[-1])
+
+
+@router.get(
+    "/{container_id}/files/{file_id}/content",
+    operation_id="saveContainerFile",
+    response_class=Response,
+    responses={200: {"content": CONTENT}},
+)
+async def save_container_file(
+    mock: TheMock, world: str, container_id: str, file_id: str, inline: Inline = False
+) -> Response:
+    """All of a content, to be saved; with `?inline=true` an image or a PDF to be shown. It is no activity."""
+    opened = mock.staging.open_container_file
+    return contents(await mock.database.run_bulk(opened, mock.worlds.find(world), container_id, file_id), inline)
 
 
 @router.get("/{container_id}/files/{file_id}/preview", operation_id="previewContainerFile", response_class=Response)

@@ -44,6 +44,10 @@ _START = """SwaggerUIBundle({
   displayRequestDuration: true,
   tryItOutEnabled: true,
   validatorUrl: null,
+  requestInterceptor: (request) => {
+    request.headers["x-mock-dashboard"] = "docs";
+    return request;
+  },
 });
 """
 _MEDIA_TYPES = {

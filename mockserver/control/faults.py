@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from mockserver import errors, faults
-from mockserver.control.answers import TheMock
+from mockserver.control.answers import Asked, TheMock
 from mockserver.faults import Counted, NewRule
 from mockserver.mock import Mock
 from mockserver.worlds import World
@@ -23,6 +23,10 @@ class FaultList(BaseModel):
     data: list[FaultState]
 
 
+class Switch(Asked):
+    enabled: bool
+
+
 @router.get("", operation_id="listFaults", response_model_exclude_unset=True)
 async def list_faults(mock: TheMock, world: str) -> FaultList:
     """The rules in the order in which they are tried, with their counts."""
@@ -39,6 +43,13 @@ async def add_fault(mock: TheMock, world: str, asked: NewRule) -> FaultState:
 @router.get("/{id}", operation_id="getFault", response_model_exclude_unset=True)
 async def get_fault(mock: TheMock, world: str, id: str) -> FaultState:
     """One rule, with its counts."""
+    return _one(mock, world, id)
+
+
+@router.patch("/{id}", operation_id="switchFault", response_model_exclude_unset=True)
+async def switch_fault(mock: TheMock, world: str, id: str, asked: Switch) -> FaultState:
+    """Switch a rule off or on. It keeps its place and its counts."""
+    await mock.worlds.change_faults(world, lambda tx, of: faults.switch(tx, of.id, world, id, asked.enabled))
     return _one(mock, world, id)
 
 

@@ -1,9 +1,11 @@
 """Who may control the server: programs of this machine, and no web page of another origin.
 
 A page that a browser shows can send requests to localhost, or be given a name that leads there (DNS
-rebinding). So the Host must be one that no stranger can own, and an Origin must be the server's.
+rebinding). So the Host must be one that no stranger can own, and an Origin must be the server's. What
+a browser asks to change carries a header besides, which a page of another origin can't send.
 """
 
+import hashlib
 import hmac
 import ipaddress
 from typing import TYPE_CHECKING
@@ -19,7 +21,21 @@ from mockserver.errors import APIError
 if TYPE_CHECKING:
     from mockserver.mock import Mock
 
-COOKIE = "mockserver_token"
+MARK = "x-mock-dashboard"
+"""A header that pages send with what changes something; across origins it would take a preflight."""
+
+_SAFE = ("GET", "HEAD", "OPTIONS")
+_SHELL = ("/", "/_mock", "/_mock/")
+
+
+def cookie_name(request: HTTPConnection) -> str:
+    """By the port, as one host's cookies go to all of its ports."""
+    return f"mockserver_{request.url.port or 80}"
+
+
+def cookie_value(token: str) -> str:
+    """Good for the control plane, and doesn't tell the token."""
+    return hmac.new(token.encode(), b"cookie", hashlib.sha256).hexdigest()
 
 
 class Gate:
@@ -47,17 +63,42 @@ class Gate:
         origin = request.headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != host:
             raise errors.FORBIDDEN_ORIGIN()
-        if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        site = request.headers.get("sec-fetch-site", "none")
+        if site not in ("none", "same-origin") and not _is_visit(request):
             raise errors.FORBIDDEN_ORIGIN()
+        if request.scope["method"] not in _SAFE and _is_browser(request) and MARK not in request.headers:
+            raise errors.UNMARKED_REQUEST()
+        path = request.scope["path"]
+        if path in _SHELL or path.startswith("/_mock/static/"):
+            return
         if self._closed:
             raise errors.CONTROL_CLOSED()
-        if self._token and not any(hmac.compare_digest(self._token, given) for given in _tokens(request)):
+        if self._token and path != "/_mock/session" and not _is_let_in(request, self._token):
             raise errors.WRONG_TOKEN()
 
 
-def _tokens(request: HTTPConnection) -> list[str]:
+def _is_visit(request: HTTPConnection) -> bool:
+    """Someone follows a link to the dashboard, which by itself shows and does nothing."""
+    return (
+        request.scope["method"] == "GET"
+        and request.scope["path"] in _SHELL
+        and request.headers.get("sec-fetch-mode") == "navigate"
+        and request.headers.get("sec-fetch-dest") == "document"
+    )
+
+
+def _is_browser(request: HTTPConnection) -> bool:
+    return any(name in request.headers for name in ("origin", "sec-fetch-site", "cookie"))
+
+
+def _is_let_in(request: HTTPConnection, token: str) -> bool:
     bearer = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
-    return [given for given in (bearer, request.cookies.get(COOKIE, "")) if given.isascii()]
+    cookie = request.cookies.get(cookie_name(request), "")
+    return _same(bearer, token) or _same(cookie, cookie_value(token))
+
+
+def _same(given: str, wanted: str) -> bool:
+    return hmac.compare_digest(given.encode(), wanted.encode())
 
 
 def _host_name(host: str) -> str:

@@ -2,19 +2,20 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from pydantic import BaseModel, Field, field_validator
 from pydantic_core import to_json
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from mockserver import errors, verdict
 from mockserver.clock import stopwatch
 from mockserver.control.answers import Asked, Duration, TheMock
+from mockserver.control.streams import Emit, Stream, departure, happened
 from mockserver.database import Database
 from mockserver.errors import APIError
 from mockserver.faults import OPERATIONS
@@ -33,10 +34,6 @@ router = APIRouter(prefix="/worlds/{world}", tags=["Journal"], dependencies=[Dep
 MAX_WAIT = 600.0
 AT_ONCE = 100
 """Exchanges that are taken from the journal in one go, for a reader who follows it."""
-KEEP_ALIVE = 15.0
-"""Seconds after which a stream in which nothing happens says that it is still there."""
-STOP_SECONDS = 0.5
-"""How long a reader has to take what it was sent when the server stops."""
 
 _STATUS = re.compile(r"([1-5])xx|([1-5]\d\d)(?:-([1-5]\d\d))?", re.IGNORECASE)
 
@@ -76,6 +73,9 @@ class Filter(Asked):
 class Paged(Filter):
     limit: int = Field(1_000, ge=1, le=10_000)
     last: int | None = Field(None, ge=1, le=10_000, description="So many of the newest, in place of `limit`.")
+    before: int | None = Field(None, ge=1, description="Only exchanges in front of this number.")
+    brief: bool = Field(False, description="Without headers and bodies.")
+    counted: bool = Field(True, description="Whether to tell the `total`, for which all of the journal is read.")
 
 
 class Waited(Filter):
@@ -110,8 +110,8 @@ class Exchange(BaseModel):
     query: str
     status: int | None
     duration_ms: float
-    request: Message
-    response: Message
+    request: Message | None = Field(None, description="Not there in brief.")
+    response: Message | None = Field(None, description="As the request.")
     fault: str | None = Field(description="The id of the fault that fired; `header` for one that the request brought.")
     objects: list[Change]
     aborted: bool = Field(description="The answer didn't come to its end.")
@@ -119,8 +119,8 @@ class Exchange(BaseModel):
 
 class JournalPage(BaseModel):
     data: list[Exchange]
-    has_more: bool
-    total: int = Field(description="Of all that match, whatever the page.")
+    has_more: bool = Field(description="Whether more follow, or with `last` whether older ones do.")
+    total: int | None = Field(description="Of all that match, whatever the page.")
 
 
 class Count(BaseModel):
@@ -189,7 +189,18 @@ async def follow_exchanges(
     """Server-Sent Events: an `exchange` for each from now on, or from behind `after` or `Last-Event-ID`."""
     _check(world)
     after = query.after if last_event_id is None else last_event_id
-    return _Stream(mock.journal, world, query.wanted(), after)
+    place, wanted = Place(mock.journal, world, after), query.wanted()
+
+    async def feed(emit: Emit) -> None:
+        with mock.journal.listening(world) as news:
+            await emit(b": the exchanges of a world\n\n")
+            while not mock.journal.closing.is_set():
+                news.clear()
+                for event in _events(place, wanted):
+                    await emit(event)
+                await happened(news, emit)
+
+    return Stream(feed, mock.journal.closing)
 
 
 @router.get("/journal/{number}", operation_id="getExchange", responses={200: {"model": Exchange}})
@@ -258,12 +269,18 @@ async def _page(mock: Mock, world: str, query: Paged) -> Response:
 
 
 def _rendered(entries: Entries, query: Paged) -> Response:
-    """In a thread: thousands of entries take a while."""
-    matching = _matching(entries, query.wanted())
-    behind = [entry for entry in matching if entry.number > (query.after or 0)]
-    page = behind[-query.last :] if query.last else behind[: query.limit]
-    more = query.last is None and len(behind) > len(page)
-    return _json({"data": [entry.shown() for entry in page], "has_more": more, "total": len(matching)})
+    """In a thread: thousands of entries take a while. Those that the page doesn't need are left packed."""
+    wanted = query.wanted()
+    total = len(entries) if wanted.all else len(_matching(entries, wanted)) if query.counted else None
+    start = max((query.after or 0) - entries.first + 1, 0)
+    stop = len(entries) if query.before is None else max(min(query.before - entries.first, len(entries)), start)
+    places = range(start, stop)
+    matching = (entry for place in (reversed(places) if query.last else places) if wanted(entry := entries[place]))
+    size = query.last or query.limit
+    page = list(islice(matching, size + 1))
+    more = len(page) > size
+    page = page[:size][::-1] if query.last else page[:size]
+    return _json({"data": [entry.shown(query.brief) for entry in page], "has_more": more, "total": total})
 
 
 def _json(value: Any) -> Response:
@@ -287,7 +304,7 @@ async def _awaited(journal: Journal, world: str, query: Waited, request: Request
         stopwatch() + query.timeout,
         0,
     )
-    left = asyncio.create_task(_left(request.receive))
+    left = asyncio.create_task(departure(request.receive))
     try:
         with journal.listening(world) as news:
             while True:
@@ -309,65 +326,15 @@ async def _awaited(journal: Journal, world: str, query: Waited, request: Request
         left.cancel()
 
 
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-class _Stream(Response):
-    """Server-Sent Events, until the client leaves or the server stops."""
-
-    def __init__(self, journal: Journal, world: str, wanted: Wanted, after: int | None) -> None:
-        super().__init__(media_type="text/event-stream", headers={"cache-control": "no-store"})
-        del self.headers["content-length"]
-        self._journal = journal
-        self._world = world
-        self._wanted = wanted
-        self._place = Place(journal, world, after)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        feed = asyncio.create_task(self._feed(send))
-        ends = [asyncio.create_task(_left(receive)), asyncio.create_task(self._journal.closing.wait())]
-        try:
-            await asyncio.wait([feed, *ends], return_when=asyncio.FIRST_COMPLETED)
-            if self._journal.closing.is_set():
-                await asyncio.wait([feed], timeout=STOP_SECONDS)
-        finally:
-            for task in (feed, *ends):
-                task.cancel()
-            await asyncio.wait([feed, *ends])
-        if not feed.cancelled():
-            feed.result()
-            await send({"type": "http.response.body", "body": b""})
-        elif self._journal.closing.is_set() and (connection := scope.get("mockserver.connection")):
-            connection.abort()  # it doesn't read, and nobody wants to wait for it
-
-    async def _feed(self, send: Send) -> None:
-        with self._journal.listening(self._world) as news:
-            await self._send(send, b": the exchanges of a world\n\n")
-            while not self._journal.closing.is_set():
-                news.clear()
-                async for event in self._events():
-                    await self._send(send, event)
-                try:
-                    async with asyncio.timeout(KEEP_ALIVE):
-                        await news.wait()
-                except TimeoutError:
-                    await self._send(send, b": still there\n\n")
-
-    async def _events(self) -> AsyncIterator[bytes]:
-        entries: Entries | None = None
-        while entries is None or len(entries) == AT_ONCE:
-            cleared, gone, entries = self._place.read(AT_ONCE)
-            if cleared:
-                yield b"event: cleared\ndata: {}\n\n"
-            if gone:
-                yield b'event: dropped\ndata: {"dropped": %d}\n\n' % gone
-            for entry in entries:
-                if self._wanted(entry):
-                    yield b"id: %d\nevent: exchange\ndata: %b\n\n" % (entry.number, to_json(entry.shown()))
-
-    @staticmethod
-    async def _send(send: Send, event: bytes) -> None:
-        await send({"type": "http.response.body", "body": event, "more_body": True})
+def _events(place: Place, wanted: Wanted) -> Iterator[bytes]:
+    """All that there are by now."""
+    entries: Entries | None = None
+    while entries is None or len(entries) == AT_ONCE:
+        cleared, gone, entries = place.read(AT_ONCE)
+        if cleared:
+            yield b"event: cleared\ndata: {}\n\n"
+        if gone:
+            yield b'event: dropped\ndata: {"dropped": %d}\n\n' % gone
+        for entry in entries:
+            if wanted(entry):
+                yield b"id: %d\nevent: exchange\ndata: %b\n\n" % (entry.number, to_json(entry.shown()))

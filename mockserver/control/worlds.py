@@ -33,6 +33,9 @@ _SWITCHES = {
     },
 }
 
+FEW = 20
+"""Worlds whose objects are counted one by one, in place of all there are."""
+
 
 class Counts(BaseModel):
     files: int
@@ -55,6 +58,13 @@ class WorldState(BaseModel):
 
 class WorldList(BaseModel):
     data: list[WorldState]
+    total: int = Field(description="Of all that match, whatever the limit.")
+
+
+class WorldQuery(BaseModel):
+    name: str | None = Field(None, description="Just the world of this name, if there is one.")
+    search: str = Field("", max_length=64, description="A part of the name, in any case.")
+    limit: int | None = Field(None, ge=1, le=10_000, description="So many, and those that were used last.")
 
 
 class NewWorld(Asked):
@@ -81,14 +91,17 @@ class ProfileChange(Asked):
 
 
 @router.get("/worlds", operation_id="listWorlds")
-async def list_worlds(mock: TheMock) -> WorldList:
-    """All worlds, with what they hold."""
+async def list_worlds(mock: TheMock, query: Annotated[WorldQuery, Query()]) -> WorldList:
+    """All worlds by name, with what they hold; or so many, the last used first."""
+    there = mock.worlds.names() if query.name is None else [query.name]
+    found = _known(mock, [name for name in there if query.search.lower() in name.lower()])
+    total = len(found)
+    if query.limit is not None:
+        found = sorted(found, key=lambda world: -(mock.worlds.used(world) or 0))[: query.limit]
+    if len(found) <= FEW:
+        return WorldList(data=[await told(mock, world) for world in found], total=total)
     counted = await mock.database.run_bulk(_counts)
-    worlds = []
-    for name in mock.worlds.names():
-        with suppress(APIError):  # another process may delete it meanwhile
-            worlds.append(_state(mock, mock.worlds.find(name), counted))
-    return WorldList(data=worlds)
+    return WorldList(data=[_state(mock, world, counted) for world in found], total=total)
 
 
 @router.get("/worlds/{world}", operation_id="getWorld")
@@ -127,6 +140,15 @@ async def set_profile(mock: TheMock, world: str, asked: ProfileChange) -> WorldS
 async def retire_all_idle_worlds(mock: TheMock, asked: Retire) -> Names:
     """Delete all worlds that were not used for so long; `default` stays."""
     return Names(worlds=await mock.worlds.retire(asked.idle))
+
+
+def _known(mock: Mock, names: list[str]) -> list[World]:
+    """Those that there are: another process may delete one meanwhile."""
+    found = []
+    for name in names:
+        with suppress(APIError):
+            found.append(mock.worlds.find(name))
+    return found
 
 
 def _profile(mock: Mock, asked: ProfileChange) -> Profile | None:

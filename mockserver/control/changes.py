@@ -1,0 +1,95 @@
+"""Following what changes: one stream for a page that shows a world as it is."""
+
+import asyncio
+from contextlib import suppress
+from functools import partial
+
+from fastapi import APIRouter
+from pydantic_core import to_json
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mockserver.control.answers import TheMock
+from mockserver.control.streams import Emit, Stream, happened
+from mockserver.mock import Mock
+from mockserver.news import KINDS
+
+router = APIRouter(tags=["Worlds"])
+
+PAUSE = 0.1
+"""Seconds between events; what happens meanwhile is told together."""
+NOTICE = 0.3
+"""Seconds after which the database is asked again."""
+EVERY = "*"
+"""Stands for any of the worlds."""
+
+_SAFE = ("GET", "HEAD", "OPTIONS")
+_KINDS = {
+    "clock": ("clock", "containers", "files"),
+    "containers": ("containers", "worlds"),
+    "faults": ("faults", "worlds"),
+    "files": ("files", "worlds"),
+    "journal": ("journal",),
+}
+"""What a request changes, by the part of the path that follows the world's name; others may change anything."""
+
+
+@router.get(
+    "/changes",
+    operation_id="followChanges",
+    response_class=Response,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
+async def follow_changes(mock: TheMock) -> Response:
+    """Server-Sent Events: `changed`, with the kinds of what did by world, ten times a second at most."""
+
+    feed = partial(_told, mock) if mock.settings.workers == 1 else partial(_noticed, mock)
+    return Stream(feed, mock.journal.closing)
+
+
+async def _told(mock: Mock, emit: Emit) -> None:
+    with mock.news.followed() as follower:
+        await emit(b": what changes\n\n")
+        while not mock.journal.closing.is_set():
+            if changed := follower.take():
+                await emit(_event(changed))
+                await asyncio.sleep(PAUSE)
+            else:
+                await happened(follower.heard, emit)
+
+
+async def _noticed(mock: Mock, emit: Emit) -> None:
+    """Where several processes serve, what others change is noticed by asking the database: that, not what."""
+    with mock.database.watching() as changed:
+        await emit(b": what changes\n\n")
+        while not mock.journal.closing.is_set():
+            if changed():
+                await emit(_event({EVERY: list(KINDS)}))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(NOTICE):
+                    await mock.journal.closing.wait()
+
+
+def _event(changed: dict[str, list[str]]) -> bytes:
+    return b"event: changed\ndata: %b\n\n" % to_json(changed)
+
+
+class Teller:
+    """Tells what the control plane's own requests change, before they are answered."""
+
+    def __init__(self, app: ASGIApp, mock: Mock) -> None:
+        self._app = app
+        self._news = mock.news
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in _SAFE or not self._news.followers:
+            await self._app(scope, receive, send)
+            return
+        _, _, _, world, *rest = f"{scope['path']}///".split("/")
+
+        async def tell(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] < 400:
+                self._news.tell(world, *_KINDS.get(rest[0], KINDS))
+            await send(message)
+
+        await self._app(scope, receive, tell)

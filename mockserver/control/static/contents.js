@@ -1,0 +1,197 @@
+// Files: what is in them, shown so that nothing in them can act; and bringing them here.
+
+import { preview, send } from "./api.js";
+import { attempt, button, copyable, h, instant, plural, say, size } from "./dom.js";
+
+const AT_FIRST = 64 * 1024;
+const AT_MOST = 1 << 20;
+const ROWS = 200;
+const SHOWN = 512;
+const IMAGES = [[0x89, 0x50, 0x4e, 0x47], [0xff, 0xd8, 0xff], [0x47, 0x49, 0x46, 0x38], [0x52, 0x49, 0x46, 0x46]];
+const PDF = [0x25, 0x50, 0x44, 0x46];
+
+export const base = (name) => name.slice(name.lastIndexOf("/") + 1);
+
+// What is in the file that `url` names.
+export function contents(url, name) {
+  const place = h("div", { class: "preview" });
+  const show = async (bytes) => {
+    try {
+      const start = await preview(url, bytes);
+      place.replaceChildren(...shown(start, url, name, () => show(AT_MOST)));
+    } catch (error) {
+      place.replaceChildren(h("p", { class: "problem" }, error.message));
+    }
+  };
+  show(AT_FIRST);
+  return place;
+}
+
+function shown({ text, bytes, size: all }, url, name, more) {
+  const starts = (magic) => magic.every((byte, place) => (bytes ? bytes[place] : text.charCodeAt(place)) === byte);
+  if (all === 0) return [h("p", { class: "quiet" }, "It is empty.")];
+  if (starts(PDF))
+    return [
+      h("iframe", { class: "pdf", src: `${url}/content?inline=true`, title: `PDF ${base(name)}`, loading: "lazy" }),
+      h("p", { class: "quiet" }, "Shown by your browser’s own viewer. If it has none, download it."),
+    ];
+  const raw = () => h("pre", { tabindex: "0", "aria-label": "First bytes" }, dump(bytes));
+  if (bytes && IMAGES.some(starts)) {
+    const broken = (event) => event.target.replaceWith(raw());
+    return [h("img", { class: "picture", src: `${url}/content?inline=true`, alt: `What ${base(name)} shows`, error: broken })];
+  }
+  if (bytes) return [raw(), ...(all > SHOWN ? [part(SHOWN, all, null)] : [])];
+  const whole = new TextEncoder().encode(text).length >= all;
+  const rest = whole ? null : part(text.length, all, all > AT_FIRST && text.length <= AT_FIRST ? more : null);
+  const kind = /\.(json|csv|tsv|html?|svg)$/i.exec(name)?.[1].toLowerCase();
+  if (whole && (kind === "json" || /^\s*[[{]/.test(text))) {
+    try {
+      return [json(JSON.parse(text))];
+    } catch {
+      // Then it is text.
+    }
+  }
+  if (kind === "csv" || kind === "tsv") return [table(text, kind === "tsv" ? "\t" : ",", whole), rest];
+  const note = kind === "svg" || kind?.startsWith("htm") ? h("p", { class: "quiet" }, "Shown as text: nothing in it runs here.") : null;
+  return [note, h("pre", { tabindex: "0", "aria-label": "Content" }, text), rest].filter(Boolean);
+}
+
+function part(shown, all, more) {
+  return h("p", { class: "quiet" }, `The first of ${size(all)}. `, more && shown < all ? button("Show more", more) : null);
+}
+
+function dump(bytes) {
+  const lines = [];
+  for (let at = 0; at < Math.min(bytes.length, SHOWN); at += 16) {
+    const row = [...bytes.slice(at, at + 16)];
+    const hex = row.map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
+    const text = row.map((byte) => (byte > 31 && byte < 127 ? String.fromCharCode(byte) : "·")).join("");
+    lines.push(`${at.toString(16).padStart(6, "0")}  ${hex.padEnd(48)} ${text}`);
+  }
+  return lines.join("\n");
+}
+
+export function json(value) {
+  const pre = h("pre", { class: "json", tabindex: "0", "aria-label": "JSON" });
+  const text = JSON.stringify(value, null, 2) ?? "";
+  if (text.length > 200_000) pre.append(text);
+  else {
+    let end = 0;
+    for (const match of text.matchAll(/("(?:[^"\\]|\\.)*")(\s*:)?|\b(?:true|false|null)\b|-?\d[\d.eE+-]*/g)) {
+      const kind = match[2] ? "key" : match[1] ? "string" : "value";
+      pre.append(text.slice(end, match.index), h("span", { class: kind }, match[1] ?? match[0]), match[2] ?? "");
+      end = match.index + match[0].length;
+    }
+    pre.append(text.slice(end));
+  }
+  return pre;
+}
+
+// Records of a text with quotes, as far as they are shown.
+export function records(text, separator) {
+  const found = [];
+  let record = [];
+  let cell = "";
+  let quoted = false;
+  for (let at = 0; at < text.length && found.length <= ROWS; at++) {
+    const sign = text[at];
+    if (quoted) {
+      if (sign !== '"') cell += sign;
+      else if (text[at + 1] === '"') cell += text[++at];
+      else quoted = false;
+    } else if (sign === '"' && cell === "") quoted = true;
+    else if (sign === separator) (record.push(cell), (cell = ""));
+    else if (sign === "\n") (record.push(cell.replace(/\r$/, "")), found.push(record), (record = []), (cell = ""));
+    else cell += sign;
+  }
+  if (cell || record.length) found.push([...record, cell]);
+  return found;
+}
+
+function table(text, separator, whole) {
+  const [names = [], ...rows] = records(text.replace(/^\ufeff/, ""), separator);
+  if (!whole && rows.length && rows.length < ROWS) rows.pop(); // it may be half a record
+  const numeric = names.map((_, place) => rows.length > 0 && rows.every((row) => /^-?[\d.,]*\s*%?$/.test(row[place] ?? "")));
+  const cells = (row, tag) => row.slice(0, 50).map((cell, place) => h(tag, { class: numeric[place] && "number", scope: tag === "th" && "col" }, cell));
+  return h(
+    "div",
+    { class: "table", tabindex: "0", role: "group", "aria-label": "Table" },
+    h("table", {}, h("thead", {}, h("tr", {}, cells(names, "th"))), h("tbody", {}, rows.slice(0, ROWS).map((row) => h("tr", {}, cells(row, "td"))))),
+    rows.length >= ROWS && h("p", { class: "quiet" }, `The first ${ROWS} rows.`),
+  );
+}
+
+// What is told of a file beside what is in it, and what can be done with it.
+export function about({ url, name, facts, close, removed }) {
+  const terms = facts.flatMap(([term, value]) => [h("dt", {}, term), h("dd", {}, value)]);
+  return [
+    h(
+      "div",
+      { class: "title" },
+      h("h2", { title: name }, base(name)),
+      h("a", { class: "button", href: `${url}/content`, download: "" }, "Download"),
+      button("Delete", () => attempt(() => send("DELETE", url).then(removed), "File deleted"), { class: "danger" }),
+      button("✕", close, { class: "plain", "aria-label": "Close the file (Escape)", title: "Close (Escape)" }),
+    ),
+    h("dl", {}, terms),
+    contents(url, name),
+  ];
+}
+
+export const facts = (file) => [
+  ["Id", copyable(file.id, "Id")],
+  ["Size", size(file.size ?? file.bytes)],
+  ["Created", `${instant(file.created_at)} UTC`],
+];
+
+// Bring files here, one after the other: `targets` are [label, how to send one].
+export function bringing(targets, done) {
+  const bring = async (files, send) => {
+    let brought = 0;
+    for (const file of files) {
+      say(`Uploading ${file.name} …`);
+      if ((await attempt(() => send(file))) === undefined) break;
+      brought++;
+    }
+    if (brought) say(`${plural(brought, "file")} uploaded`);
+    done();
+  };
+  const inputs = targets.map(([label, send]) => {
+    const input = h("input", { type: "file", multiple: true, class: "hidden", "aria-label": label, change: () => bring([...input.files], send).then(() => (input.value = "")) });
+    return h("label", { class: "button" }, label, input);
+  });
+  const zones = h(
+    "div",
+    { class: "zones", "aria-hidden": "true" },
+    targets.map(([label, send]) =>
+      h("div", {
+        class: "zone",
+        dragover: (event) => event.preventDefault(),
+        dragenter: (event) => event.currentTarget.classList.add("over"),
+        dragleave: (event) => event.currentTarget.classList.remove("over"),
+        drop(event) {
+          event.preventDefault();
+          bring([...event.dataTransfer.files], send);
+        },
+      }, label),
+    ),
+  );
+  // The zones cover the element that they are in for as long as something is dragged over it.
+  const over = (element) => {
+    let depth = 0;
+    const end = () => ((depth = 0), element.classList.remove("dragging"), zones.querySelectorAll(".over").forEach((zone) => zone.classList.remove("over")));
+    element.addEventListener("dragenter", (event) => event.dataTransfer?.types.includes("Files") && (depth++, element.classList.add("dragging")));
+    element.addEventListener("dragleave", () => depth && --depth === 0 && end());
+    element.addEventListener("drop", (event) => (event.preventDefault(), end()));
+    element.addEventListener("dragover", (event) => event.preventDefault());
+  };
+  return { inputs, zones, over };
+}
+
+export async function upload(url, file, fields = {}) {
+  const form = new FormData();
+  for (const [name, value] of Object.entries(fields)) form.append(name, value);
+  form.append("file", file, file.name);
+  return (await send("POST", url, form)).json();
+}
+

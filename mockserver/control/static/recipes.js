@@ -1,0 +1,125 @@
+// An exchange as something to paste: a command, a program, a seed.
+
+const shell = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
+const form = (exchange) => (exchange.request.headers["content-type"] ?? "").startsWith("multipart/form-data");
+const file = (exchange) => exchange.request.body?.file?.filename ?? "file";
+const base = (name) => name.slice(name.lastIndexOf("/") + 1) || "file";
+
+function root(exchange, origin) {
+  const [, prefix, rest] = /^((?:\/w\/[^/]*)?(?:\/v1)?)(.*)$/.exec(exchange.path);
+  return { url: origin + prefix, rest };
+}
+
+export function curl(exchange, origin) {
+  const { method, path, query, request } = exchange;
+  const parts = [`curl ${method === "GET" ? "" : `-X ${method} `}${shell(origin + path + (query ? `?${query}` : ""))}`];
+  parts.push(`-H "Authorization: Bearer $OPENAI_API_KEY"`);
+  for (const name of ["x-mock-fault", "range", "idempotency-key"])
+    if (request.headers[name]) parts.push(`-H ${shell(`${name}: ${request.headers[name]}`)}`);
+  if (form(exchange) && request.body) {
+    for (const [name, value] of Object.entries(request.body))
+      parts.push(name === "file" ? `-F ${shell(`file=@${base(file(exchange))}`)}` : `--form-string ${shell(`${name}=${value}`)}`);
+  } else if (request.body !== undefined && request.body !== null) {
+    parts.push(`-H 'Content-Type: ${request.headers["content-type"] ?? "application/json"}'`);
+    parts.push(`--data-raw ${shell(typeof request.body === "string" ? request.body : JSON.stringify(request.body))}`);
+  } else if (request.body_bytes) parts.push("--data-binary @body # which was too large to be kept");
+  return `${parts.join(" \\\n  ")}\n`;
+}
+
+// Python's words for a value of JSON. Strings are the same in both, but for half surrogates.
+export function literal(value) {
+  if (value === null || value === undefined) return "None";
+  if (value === true) return "True";
+  if (value === false) return "False";
+  if (Array.isArray(value)) return `[${value.map(literal).join(", ")}]`;
+  if (typeof value === "object") return `{${Object.entries(value).map(([key, each]) => `${literal(key)}: ${literal(each)}`).join(", ")}}`;
+  return JSON.stringify(value).replaceAll("\u007f", "\\x7f");
+}
+
+const IDENTIFIER = /^[a-z_]\w*$/i;
+const CALLS = {
+  CreateContainer: "containers.create",
+  ListContainers: "containers.list",
+  RetrieveContainer: "containers.retrieve",
+  DeleteContainer: "containers.delete",
+  CreateContainerFile: "containers.files.create",
+  ListContainerFiles: "containers.files.list",
+  RetrieveContainerFile: "containers.files.retrieve",
+  RetrieveContainerFileContent: "containers.files.content.retrieve",
+  DeleteContainerFile: "containers.files.delete",
+  CreateFile: "files.create",
+  ListFiles: "files.list",
+  RetrieveFile: "files.retrieve",
+  DownloadFile: "files.content",
+  DeleteFile: "files.delete",
+};
+
+export function python(exchange, origin) {
+  const { operation, method, path, query, request } = exchange;
+  const { url, rest } = root(exchange, origin);
+  const lines = ["import os", "", "from openai import OpenAI", "", `client = OpenAI(base_url=${literal(url)}, api_key=os.environ.get("OPENAI_API_KEY", "sk-test"))`];
+  const call = CALLS[operation];
+  const given = [];
+  if (!call) {
+    const body = request.body === undefined ? "" : `, body=${literal(request.body)}`;
+    lines.push(`print(client.${method.toLowerCase()}(${literal(rest + (query ? `?${query}` : ""))}${body}, cast_to=object))`);
+    return `${lines.join("\n")}\n`;
+  }
+  const [, kind, first, , second] = rest.split("/").map(decodeURIComponent);
+  if (kind === "files") given.push(...(first ? [literal(first)] : []));
+  else if (second) given.push(literal(second), `container_id=${literal(first)}`);
+  else if (first) given.push(literal(first));
+  const values = { ...Object.fromEntries(new URLSearchParams(query)) };
+  if (values.limit) values.limit = Number(values.limit);
+  if (form(exchange)) {
+    given.push(`file=open(${literal(base(file(exchange)))}, "rb")`);
+    for (const [name, value] of Object.entries(request.body ?? {})) if (name !== "file") values[name] = value;
+  } else if (request.body && typeof request.body === "object") Object.assign(values, request.body);
+  const extra = {};
+  for (const [name, value] of Object.entries(values)) {
+    if (IDENTIFIER.test(name)) given.push(`${name}=${literal(value)}`);
+    else extra[name] = value;
+  }
+  if (Object.keys(extra).length) given.push(`${method === "GET" ? "extra_query" : "extra_body"}=${literal(extra)}`);
+  if (request.headers["x-mock-fault"]) given.push(`extra_headers=${literal({ "x-mock-fault": request.headers["x-mock-fault"] })}`);
+  lines.push(`print(client.${call}(${given.join(", ")})${/content/.test(call) ? ".read()" : ""})`);
+  return `${lines.join("\n")}\n`;
+}
+
+// What would bring a world there: the objects that the answer shows; for a failure, a fault that repeats it.
+export function seed(exchange) {
+  const { response, status, operation, request } = exchange;
+  const body = response.body;
+  const scope = { version: 1 };
+  if (status >= 400 || status === null) {
+    const effect = status === null || exchange.aborted ? { drop: "before_answer" } : { status, ...(body === undefined ? {} : { body }) };
+    if (response.headers?.["retry-after"] && status) effect.headers = { "retry-after": response.headers["retry-after"] };
+    scope.faults = [{ match: operation ? { operation } : { method: exchange.method }, times: 1, effect }];
+    return yaml(scope);
+  }
+  for (const each of body?.data ?? (body?.object ? [body] : [])) {
+    const sized = (bytes) => ({ generate: { size: bytes ?? 0, pattern: "text" } });
+    if (each.object === "container" && !each.deleted) {
+      const { id, name, expires_after, memory_limit, network_policy, created_at, last_active_at } = each;
+      (scope.containers ??= []).push(drop({ id, name, created_at, last_active_at, expires_after, memory_limit, network_policy }));
+    } else if (each.object === "container.file" && !each.deleted) {
+      const id = each.container_id;
+      scope.containers ??= [{ id, name: "of these files", files: [] }];
+      scope.containers[0].files.push({ id: each.id, path: each.path, source: each.source, ...sized(each.bytes ?? request.body?.file?.bytes), ...(each.bytes === null ? { bytes: null } : {}) });
+    } else if (each.object === "file" && !each.deleted) {
+      (scope.files ??= []).push(drop({ id: each.id, filename: each.filename, purpose: each.purpose, created_at: each.created_at, expires_at: each.expires_at, ...sized(each.bytes) }));
+    }
+  }
+  return yaml(scope);
+}
+
+const drop = (values) => Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined && value !== null));
+
+// YAML of plain shape: lists of things as items, all else as JSON, which YAML reads.
+function yaml(values, indent = "") {
+  const items = (value) => Array.isArray(value) && typeof value[0] === "object";
+  const item = (each) => `${indent}  - ${yaml(each, `${indent}    `).trimStart()}`;
+  return Object.entries(values)
+    .map(([key, value]) => `${indent}${key}:${items(value) ? `\n${value.map(item).join("")}` : ` ${JSON.stringify(value)}\n`}`)
+    .join("");
+}

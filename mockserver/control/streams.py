@@ -1,0 +1,63 @@
+"""Server-Sent Events: answers that last until the client leaves or the server stops."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+KEEP_ALIVE = 15.0
+"""Seconds after which a stream in which nothing happens says that it is still there."""
+STOP_SECONDS = 0.5
+"""How long a reader has to take what it was sent when the server stops."""
+
+Emit = Callable[[bytes], Awaitable[None]]
+Feed = Callable[[Emit], Awaitable[None]]
+"""Sends events for as long as there are any."""
+
+
+async def departure(receive: Receive) -> None:
+    """Until the client has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def happened(event: asyncio.Event, emit: Emit) -> None:
+    """Wait for it; or until it is time to say that the stream is still there, and say so."""
+    try:
+        async with asyncio.timeout(KEEP_ALIVE):
+            await event.wait()
+    except TimeoutError:
+        await emit(b": still there\n\n")
+
+
+class Stream(Response):
+    def __init__(self, feed: Feed, closing: asyncio.Event) -> None:
+        super().__init__(media_type="text/event-stream", headers={"cache-control": "no-store"})
+        del self.headers["content-length"]
+        self._feed = feed
+        self._closing = closing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def emit(event: bytes) -> None:
+            await send({"type": "http.response.body", "body": event, "more_body": True})
+
+        async def feed() -> None:
+            await self._feed(emit)
+
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        fed = asyncio.create_task(feed())
+        ends = [asyncio.create_task(departure(receive)), asyncio.create_task(self._closing.wait())]
+        try:
+            await asyncio.wait([fed, *ends], return_when=asyncio.FIRST_COMPLETED)
+            if self._closing.is_set():
+                await asyncio.wait([fed], timeout=STOP_SECONDS)
+        finally:
+            for task in (fed, *ends):
+                task.cancel()
+            await asyncio.wait([fed, *ends])
+        if not fed.cancelled():
+            fed.result()
+            await send({"type": "http.response.body", "body": b""})
+        elif self._closing.is_set() and (connection := scope.get("mockserver.connection")):
+            connection.abort()  # it doesn't read, and nobody wants to wait for it
