@@ -1,0 +1,237 @@
+"""Calls as the official SDKs' generated suites make them, under `contract`: ids that nobody created, no prefix,
+each operation with the least and with all of its parameters, in each way of asking.
+
+Every one is answered with 200, and with a body that the SDK's strict validation accepts.
+"""
+
+import asyncio
+import re
+import string
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+from conftest import World, ok
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mockserver.api.app import create_app
+from mockserver.server import MockServer
+
+pytestmark = pytest.mark.filterwarnings(r"ignore:The `\.content\(\)` method should be used:DeprecationWarning")
+"""Of `files.retrieve_content`, which is on its way out and still in the suites."""
+
+INSIDE = {"container_id": "container_id"}
+FILE = {"file_id": "file_id"}
+PAGE = {"after": "after", "limit": 0, "order": "asc"}
+
+CALLS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    (
+        "containers.create",
+        {"name": "name"},
+        {
+            "expires_after": {"anchor": "last_active_at", "minutes": 0},
+            "file_ids": ["string"],
+            "memory_limit": "1g",
+            "network_policy": {"type": "disabled"},
+            "skills": [{"skill_id": "x", "type": "skill_reference", "version": "version"}],
+        },
+    ),
+    ("containers.retrieve", INSIDE, {}),
+    ("containers.list", {}, {**PAGE, "name": "name"}),
+    ("containers.delete", INSIDE, {}),
+    ("containers.files.create", INSIDE, {"file": b"Example data", "file_id": "file_id"}),
+    ("containers.files.create", INSIDE, {"file_id": "string"}),
+    ("containers.files.create", INSIDE, {"file": b"Example data"}),
+    ("containers.files.retrieve", INSIDE | FILE, {}),
+    ("containers.files.list", INSIDE, PAGE),
+    ("containers.files.delete", INSIDE | FILE, {}),
+    ("containers.files.content.retrieve", INSIDE | FILE, {}),
+    (
+        "files.create",
+        {"file": b"Example data", "purpose": "assistants"},
+        {"expires_after": {"anchor": "created_at", "seconds": 3600}},
+    ),
+    ("files.retrieve", FILE, {}),
+    ("files.list", {}, {**PAGE, "purpose": "purpose"}),
+    ("files.delete", FILE, {}),
+    ("files.content", FILE, {}),
+    ("files.retrieve_content", FILE, {}),
+]
+"""Operations, and what they are called with: at least, and beside that."""
+
+each_call = pytest.mark.parametrize(
+    ("operation", "arguments"),
+    [
+        pytest.param(name, least | given, id=f"{name}-{'-'.join(given) or 'least'}")
+        for name, least, more in CALLS
+        for given in ([{}, more] if more else [{}])
+    ],
+)
+
+
+@pytest.fixture(scope="session")
+def suite_server() -> Iterator[MockServer]:
+    with MockServer(profile="contract") as running:
+        yield running
+
+
+@pytest.fixture
+def world(suite_server: MockServer, request: pytest.FixtureRequest) -> Iterator[World]:
+    """A world that the key names, so that its paths have neither prefix nor world, as a suite's."""
+    name = re.sub(r"[^A-Za-z0-9]", "-", request.node.name)[:60].strip("-")
+    with World(suite_server, name, api_key=f"sk-world-{name}") as world:
+        yield world
+
+
+def resource(client: Any, operation: str, way: str = "") -> Any:
+    """What an operation belongs to, asked in a way."""
+    for name in operation.split(".")[:-1]:
+        client = getattr(client, name)
+    return getattr(client, way) if way else client
+
+
+def call(of: Any, operation: str, arguments: dict[str, Any]) -> Any:
+    return getattr(of, operation.rpartition(".")[2])(**arguments)
+
+
+def sound(operation: str, result: object) -> bool:
+    """Whether the SDK made of the answer what it should; of a deletion in containers it makes nothing."""
+    return (result is None) is (operation.startswith("containers.") and operation.endswith("delete"))
+
+
+def test_every_operation_is_called() -> None:
+    called = {name for name, _, _ in CALLS}
+    with openai.OpenAI(api_key="any") as client:
+        there = {
+            f"{prefix}.{name}"
+            for prefix in ("containers", "containers.files", "containers.files.content", "files")
+            for name in vars(type(resource(client, f"{prefix}.x")))
+            if name in ("create", "retrieve", "list", "delete", "content", "retrieve_content")
+        }
+    nested = {"containers.files.content"}  # a resource, not an operation
+    assert called == there - nested
+
+
+@each_call
+def test_synchronously(world: World, operation: str, arguments: dict[str, Any]) -> None:
+    with openai.OpenAI(
+        base_url=world.server.url, api_key=world.api_key, max_retries=0, _strict_response_validation=True
+    ) as client:
+        for _ in range(2):  # a suite runs again on the same server
+            assert sound(operation, call(resource(client, operation), operation, arguments))
+        raw = call(resource(client, operation, "with_raw_response"), operation, arguments)
+        assert (raw.http_response.status_code, raw.is_closed) == (200, True)
+        assert raw.http_request.headers["X-Stainless-Lang"] == "python"
+        assert sound(operation, raw.parse())
+        with call(resource(client, operation, "with_streaming_response"), operation, arguments) as streamed:
+            assert (streamed.http_response.status_code, streamed.is_closed) == (200, False)
+            assert sound(operation, streamed.parse())
+        assert streamed.is_closed
+
+
+@each_call
+def test_asynchronously(world: World, operation: str, arguments: dict[str, Any]) -> None:
+    async def suite() -> None:
+        async with openai.AsyncOpenAI(
+            base_url=world.server.url, api_key=world.api_key, max_retries=0, _strict_response_validation=True
+        ) as client:
+            assert sound(operation, await call(resource(client, operation), operation, arguments))
+            raw = await call(resource(client, operation, "with_raw_response"), operation, arguments)
+            assert raw.http_response.status_code == 200
+            assert sound(operation, raw.parse())
+            streaming = call(resource(client, operation, "with_streaming_response"), operation, arguments)
+            async with streaming as streamed:
+                assert streamed.http_response.status_code == 200
+                assert sound(operation, await streamed.parse())
+
+    asyncio.run(suite())
+
+
+@each_call
+def test_the_live_api_refuses_what_names_nothing(live_world: World, operation: str, arguments: dict[str, Any]) -> None:
+    invented = {"container_id", "file_id", "file_ids", "after", "limit"} & arguments.keys()
+    if invented:
+        with pytest.raises((openai.NotFoundError, openai.BadRequestError)):
+            call(resource(live_world.openai, operation), operation, arguments)
+    else:
+        call(resource(live_world.openai, operation), operation, arguments)
+
+
+# Beyond what the suites send
+
+IDS = st.one_of(
+    st.sampled_from(["string", "id", "cntr_" + "0" * 48, "cfile_x", "file-abc123", "cntr_" + "a" * 232]),
+    st.text(string.ascii_letters + string.digits + "_-.", min_size=1, max_size=64).filter(lambda text: text.strip(".")),
+)
+
+
+def operations(server: MockServer) -> list[tuple[str, str]]:
+    paths = create_app(server.mock).openapi()["paths"]
+    found = [(method.upper(), path) for path, methods in paths.items() for method in methods]
+    assert len(found) == 14
+    return found
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(container_id=IDS, file_id=IDS, data=st.data())
+def test_no_operation_refuses_an_id_whatever_came_before(
+    world: World, container_id: str, file_id: str, data: st.DataObject
+) -> None:
+    for method, path in data.draw(st.permutations(operations(world.server))):
+        url = path.format(container_id=container_id, file_id=file_id)
+        body: dict[str, Any] = {}
+        if method == "POST" and path == "/files":
+            body = {"files": {"file": ("a.txt", b"a")}, "data": {"purpose": "vision"}}
+        elif method == "POST":
+            body = {"json": {"name": "box", "file_ids": [file_id]} if path == "/containers" else {"file_id": file_id}}
+        answer = world.http.request(method, url, **body)
+        assert answer.status_code == 200, f"{method} {url}: {answer.text}"
+        if method == "DELETE":
+            assert answer.json() == answer.json() | {"id": file_id if "{file_id}" in path else container_id}
+
+
+def test_what_was_mentioned_is_there_from_then_on(world: World) -> None:
+    http, api = world.http, world.base_url
+    content = http.get(f"{api}/containers/box/files/plot/content")
+    assert content.content == b"Nobody uploaded this file.\n"
+    assert [each["id"] for each in ok(http.get(f"{api}/containers"))["data"]] == ["box"]
+    inside = ok(http.get(f"{api}/containers/box/files"))["data"]
+    assert [(each["id"], each["container_id"], each["bytes"]) for each in inside] == [("plot", "box", 27)]
+    world.freeze()
+    world.advance(366 * 86_400)
+    assert ok(http.get(f"{api}/containers/box"))["status"] == "running", "a suite may come again next year"
+    ok(http.delete(f"{api}/containers/box"))
+    assert ok(http.get(f"{api}/containers"))["data"] == []
+    assert ok(http.get(f"{api}/containers/box/files"))["data"] == [], "and made anew it is another"
+    ok(http.get(f"{api}/files/report"))
+    assert [each["id"] for each in ok(http.get(f"{api}/files"))["data"]] == ["report"]
+
+
+def test_the_control_plane_makes_nothing_by_looking(world: World) -> None:
+    ok(world.http.get("/containers/box"))
+    control = httpx2.Client(base_url=f"{world.server.url}/_mock/worlds/{world.name}")
+    with control:
+        for method, path in [
+            ("GET", "/containers/other"),
+            ("DELETE", "/containers/other"),
+            ("DELETE", "/containers/box/files/other"),
+            ("GET", "/files/other"),
+            ("DELETE", "/files/other"),
+        ]:
+            assert control.request(method, path).status_code == 404
+        assert ok(control.get("/containers"))["total"] == 1
+        assert ok(control.get("/containers/box"))["expires_in"] is None
+        ok(control.post("/containers/box/expire"))
+        assert ok(control.get("/containers/box"))["status"] == "expired"
+
+
+def test_what_is_wrong_stays_wrong(world: World) -> None:
+    """The profile lets in what suites send, and nothing else."""
+    for body in ({}, {"name": 1}, {"name": "box", "foo": 1}, {"name": "box", "memory_limit": "2g"}):
+        assert world.http.post("/containers", json=body).status_code == 400
+    assert world.http.get("/containers", params={"limit": -1}).status_code == 400
+    assert world.http.get("/containers", params={"limit": 101}).status_code == 400
+    assert world.http.get("/nothing").status_code == 404
