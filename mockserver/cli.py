@@ -14,7 +14,7 @@ import click
 
 from mockserver import __version__, options
 from mockserver.clock import stopwatch
-from mockserver.options import BAD_SEED, CANNOT_BIND, EPILOG, FAILED, UNUSABLE_DATA, die
+from mockserver.options import BAD_SEED, CANNOT_BIND, EPILOG, FAILED, SWITCHES_HELP, UNUSABLE_DATA, die
 from mockserver.settings import Settings, environment_name, url
 
 
@@ -48,7 +48,7 @@ def main() -> None:
     """
 
 
-@main.command(epilog=EPILOG)
+@main.command(epilog=f"{EPILOG}\n\n{SWITCHES_HELP}")
 @options.settings()
 @click.option("--quiet", is_flag=True, envvar=environment_name("quiet"), show_envvar=True, help="Print no banner.")
 @click.option(

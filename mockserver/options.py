@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import click
 
+from mockserver import profiles
 from mockserver.settings import Settings, environment_name, flag, switch
 
 FAILED, CANNOT_BIND, BAD_SEED, UNUSABLE_DATA, NOT_EXECUTABLE, NOT_FOUND = 1, 3, 4, 5, 126, 127
@@ -21,6 +22,10 @@ EXIT_CODES = {
     NOT_EXECUTABLE: "run: the command can't be executed",
     NOT_FOUND: "run: the command isn't found",
 }
+SWITCHES_HELP = "\b\nSwitches of --profile, with their defaults:\n" + "\n".join(
+    f"  {each.name}={profiles.worded(each.default)}  ({each.takes})\n      {each.meaning}"
+    for each in profiles.SWITCHES.values()
+)
 EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:<3}  {meaning}" for code, meaning in EXIT_CODES.items())
 
 

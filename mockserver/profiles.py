@@ -290,6 +290,11 @@ def _value(name: str, value: object) -> Value:
         raise ValueError(f"{name}: {error}") from None
 
 
+def worded(value: Value) -> str:
+    """A switch's value as it is written."""
+    return ("no", "yes")[value] if isinstance(value, bool) else str(value)
+
+
 def told(profile: Profile) -> str | dict[str, Value]:
     """A profile as `read` takes it: its name, or the nearest that has one and the switches that differ."""
 

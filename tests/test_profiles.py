@@ -4,15 +4,26 @@
 switch, and another that no switch is without one.
 """
 
+import json
+import re
+import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import click
 import httpx2
+import openai
 import pytest
+from click.testing import CliRunner
 from conftest import NOON, World, ok
 
-from mockserver import profiles
-from mockserver.profiles import PROFILES, SWITCHES
+from mockserver import cli, profiles
+from mockserver.mock import Mock
+from mockserver.profiles import PROFILES, SWITCHES, Profile
+from mockserver.server import MockServer
+from mockserver.settings import Settings
+from mockserver.testing import MockError, Server
 
 MINUTE = 60
 WEEK = {"anchor": "created_at", "days": 7}
@@ -370,3 +381,235 @@ def test_every_switch_has_its_test_with_its_default_and_another_effect() -> None
             assert {str(value) for value in expected} == {
                 *(SWITCHES[name].takes.replace("yes", "True").replace("no", "False")).split(", ")
             }
+
+
+# What the profiles are
+
+
+def test_the_profiles_differ_as_they_should() -> None:
+    """`live` refuses what `default` lets in with a warning of the live API; the others start from `default`."""
+    lets_in = {
+        "max_minutes",
+        "created_at_expiry",
+        "file_id_alias",
+        "before_cursor",
+        "azure_any_version",
+        "litellm_keys",
+    }
+    assert {name: changes(profile) for name, profile in PROFILES.items()} == {
+        "default": {},
+        "live": dict.fromkeys(lets_in, False) | {"max_minutes": 20},
+        "docs": {"expiry_unasked": False, "older_fields": True, "running_status": "active"},
+        "contract": dict.fromkeys(("any_id", "any_cursor", "zeros", "any_file_form"), True),
+    }
+
+
+def changes(profile: Profile) -> dict[str, object]:
+    return {
+        name: getattr(profile, name)
+        for name in SWITCHES
+        if getattr(profile, name) != getattr(PROFILES["default"], name)
+    }
+
+
+def test_live_lets_in_nothing_that_is_warned_of() -> None:
+    for warning in profiles.WARNINGS.values():
+        assert getattr(PROFILES["live"], warning.switch) in (False, 20), warning.code
+
+
+# How they are set
+
+LAGGING = {"base": "live", "delete_lag": "5m", "file_routes_when_expired": 404}
+IN_WORDS = "live,delete_lag=5m,file_routes_when_expired=404"
+LAGGING_LIVE = {"max_minutes": 20, "delete_lag": 300, "file_routes_when_expired": 404, "zeros": False}
+
+
+def switches(server: Server, world: str | None = None) -> dict[str, object]:
+    """Of a world, as the control plane shows them: as far as they are `LAGGING_LIVE`'s."""
+    shown = server.control("POST", f"worlds/{world or 'fresh'}")["profile"]
+    assert shown.keys() == SWITCHES.keys()
+    return {name: shown[name] for name in LAGGING_LIVE}
+
+
+@pytest.mark.parametrize("asked", [LAGGING, IN_WORDS, " live , delete_lag = 300 , file_routes_when_expired=404"])
+def test_a_server_takes_a_name_with_switches(asked: profiles.Asked) -> None:
+    with MockServer(profile=asked) as server:
+        assert switches(server) == LAGGING_LIVE
+
+
+def test_the_command_line_and_the_environment_take_them_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*arguments: str) -> object:
+        return cli.serve.make_context("serve", [*arguments]).params["profile"]
+
+    assert asked() == "default"
+    assert asked("--profile", IN_WORDS) == IN_WORDS
+    monkeypatch.setenv("MOCKSERVER_PROFILE", IN_WORDS)
+    assert asked() == IN_WORDS
+    assert asked("--profile", "docs") == "docs"
+
+
+BAD = {
+    "lively": "'lively' is none of default, live, docs, contract",
+    "live,lag=5m": "'lag' is no switch; there are max_minutes, created_at_expiry, file_id_alias",
+    "live,zeros": "'zeros' has no value; write a switch behind a profile as in live,delete_lag=5m",
+    "live,zeros=maybe": "zeros: 'maybe' is neither yes nor no",
+    "live,zeros=yes,zeros=no": "'zeros' is set twice",
+    "live,delete_lag=long": "delete_lag: 'long' is not a duration; write 20m, 1h30m, PT20M or a number of seconds",
+    "live,delete_lag=-1s": "delete_lag: '-1s' is no duration of whole seconds up to ten years",
+    "live,delete_lag=0.5": "delete_lag: '0.5' is no duration of whole seconds up to ten years",
+    "live,file_routes_when_expired=500": "file_routes_when_expired: '500' is none of 400, 404, 410",
+    "live,running_status=ready": "running_status: 'ready' is none of running, active",
+    "live,max_minutes=0": "max_minutes: '0' is no whole number from 1 to 5270400",
+    "": "'' is none of default, live, docs, contract",
+}
+
+
+@pytest.mark.parametrize("asked", BAD)
+def test_what_is_no_profile_is_told_with_what_there_is(server: MockServer, asked: str) -> None:
+    with pytest.raises(click.UsageError, match=re.escape(BAD[asked])):
+        cli.serve.make_context("serve", ["--profile", asked])
+    with pytest.raises(ValueError, match=re.escape(BAD[asked])):
+        Mock(Settings(profile=asked))
+    with pytest.raises(MockError, match=re.escape(BAD[asked])):
+        server.world(profile=asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "problem"),
+    [
+        ({"base": ["live"]}, "name: "),
+        ({"base": "lively"}, "name: 'lively' is none of default, live, docs, contract"),
+        ({"lag": 1}, "switches: 'lag' is no switch; there are max_minutes"),
+        ({"base": "live", "zeros": 1}, "switches: zeros: 1 is neither yes nor no"),
+        ({"base": "live", "zeros": None}, "switches: zeros: None is neither yes nor no"),
+        ({"max_minutes": 20.5}, "switches: max_minutes: 20.5 is no whole number"),
+        ({"delete_lag": True}, "switches: delete_lag: write 20m, PT20M or a number of seconds"),
+    ],
+)
+def test_over_http_it_is_told_which_part_is_wrong(server: MockServer, asked: dict[str, Any], problem: str) -> None:
+    with pytest.raises(MockError) as caught:
+        server.world("asked", profile=asked)
+    assert str(caught.value).startswith(problem)
+    assert (caught.value.status, caught.value.code) == (400, "invalid_parameter")
+
+
+def test_a_world_has_its_own_and_can_have_the_servers_again(server: MockServer) -> None:
+    with (
+        MockServer(profile="live,zeros=yes") as own,
+        own.world(profile=LAGGING) as world,
+        own.world(profile=IN_WORDS) as other,
+    ):
+        assert switches(own, world.world + "-x") == LAGGING_LIVE | {
+            "delete_lag": 0,
+            "file_routes_when_expired": 400,
+            "zeros": True,
+        }
+        for each in (world, other):
+            assert {name: each.state()["profile"][name] for name in LAGGING_LIVE} == LAGGING_LIVE
+        world.set_profile({"delete_lag": 7})
+        told = world.state()["profile"]
+        assert (told["max_minutes"], told["zeros"], told["delete_lag"]) == (20, True, 7), "the server's, changed"
+        world.set_profile(None)
+        assert world.state()["profile"] == other.server.control("POST", "worlds/another")["profile"]
+        control = f"{own.url}/_mock/worlds/{other.world}/profile"
+        told = ok(httpx2.put(control, json={"name": "docs,zeros=on", "switches": {"older_fields": False}}))
+        assert changes(Profile(**told["profile"])) == {
+            "expiry_unasked": False,
+            "running_status": "active",
+            "zeros": True,
+        }
+
+
+def test_seeds_set_it_for_all_worlds_and_for_one(tmp_path: Path) -> None:
+    seed = tmp_path / "seed.yaml"
+    seed.write_text(
+        "version: 1\n"
+        "profile:\n  base: live\n  delete_lag: 5m\n  file_routes_when_expired: 404\n"
+        "worlds:\n  strict:\n    profile: live\n  lax:\n    profile: {base: default, zeros: on}\n"
+        "  own:\n    profile: {zeros: yes}\n"
+    )
+    with MockServer(seed=(seed,), profile="docs") as server:
+        assert switches(server, "any") == LAGGING_LIVE
+        assert switches(server, "strict")["delete_lag"] == 0
+        assert changes(Profile(**server.control("POST", "worlds/lax")["profile"])) == {"zeros": True}
+        assert changes(Profile(**server.control("POST", "worlds/own")["profile"])) == {
+            **changes(PROFILES["docs"]),
+            "zeros": True,
+        }, "without a base it changes the server's"
+
+
+@pytest.mark.parametrize("asked", ["contract", LAGGING, {"base": "docs", "older_fields": False}])
+def test_it_comes_back_from_an_export(server: MockServer, tmp_path: Path, asked: profiles.Asked) -> None:
+    archive = tmp_path / "world.zip"
+    with server.world(profile=asked) as world, server.world() as other:
+        before = world.state()["profile"]
+        world.export(archive)
+        with zipfile.ZipFile(archive) as packed:
+            assert json.loads(packed.read("seed.yaml"))["profile"] == profiles.told(profiles.read(asked))
+        other.import_(archive)
+        assert other.state()["profile"] == before
+        snapshot = other.snapshot()
+        other.set_profile(None)
+        snapshot.restore()
+        assert other.state()["profile"] == before
+    with MockServer(seed=(archive,)) as seeded:
+        assert seeded.control("POST", "worlds/fresh")["profile"] == before
+
+
+def test_it_outlives_a_restart(tmp_path: Path) -> None:
+    for _ in range(2):
+        with MockServer(data=tmp_path, profile="docs") as server:
+            if "kept" not in [each["name"] for each in server.control("GET", "worlds")["data"]]:
+                server.world("kept", profile=LAGGING)
+            shown = server.control("GET", "worlds/kept")["profile"]
+            assert {name: shown[name] for name in LAGGING_LIVE} == LAGGING_LIVE
+
+
+def test_switches_that_another_version_had_are_passed_over() -> None:
+    assert profiles.kept('{"base": "live", "zeros": true, "no_more": 1}') == profiles.read("live,zeros=yes")
+
+
+def test_what_never_expires_comes_back_from_an_export(server: MockServer, tmp_path: Path) -> None:
+    with server.world(profile="docs") as world, server.world() as other:
+        with openai.OpenAI(base_url=world.base_url, api_key=world.api_key) as client:
+            box = client.containers.create(name="box").id
+        world.export(tmp_path / "world.zip")
+        other.import_(tmp_path / "world.zip")
+        other.clock.advance("52w")
+        with openai.OpenAI(base_url=other.base_url, api_key=other.api_key) as client:
+            there = client.containers.retrieve(box)
+        assert (there.status, there.expires_after) == ("active", None)
+        assert other.call("GET", "containers?status=running")["total"] == 1
+        assert other.clock.advance("52w")["expired_containers"] == []
+
+
+def test_a_place_taken_by_a_successor_comes_back_from_an_export(server: MockServer, tmp_path: Path) -> None:
+    with server.world(profile="expired_replaced=yes") as world, server.world() as other:
+        seed = {"clock": {"rate": 0}, "containers": [{"id": "cntr_old", "name": "box", "last_active_at": "-20m"}]}
+        world.seed(seed)
+        with openai.OpenAI(base_url=world.base_url, api_key=world.api_key) as client:
+            new = client.containers.files.create("cntr_old", file=b"late").container_id
+        world.export(tmp_path / "world.zip")
+        other.import_(tmp_path / "world.zip")
+        with openai.OpenAI(base_url=other.base_url, api_key=other.api_key) as client:
+            (file,) = client.containers.files.list("cntr_old").data
+        assert file.container_id == new != "cntr_old"
+
+
+# Where they are told
+
+
+def test_help_and_the_description_of_the_control_plane_tell_every_switch(server: MockServer) -> None:
+    words = " ".join(CliRunner().invoke(cli.serve, ["--help"]).output.split())
+    document = ok(httpx2.get(f"{server.url}/_mock/openapi.json"))["components"]["schemas"]
+    for schema in (
+        document["ProfileChange"]["properties"]["switches"],
+        document["WorldState"]["properties"]["profile"],
+    ):
+        assert schema["properties"].keys() == SWITCHES.keys()
+        for each in SWITCHES.values():
+            assert f"{each.name}={profiles.worded(each.default)} ({each.takes}) {each.meaning}" in words
+            described = schema["properties"][each.name]
+            assert described["default"] == each.default
+            assert each.meaning in described["description"]
+            assert each.evidence in described["description"]

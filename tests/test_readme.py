@@ -150,20 +150,26 @@ def test_the_profiles_are_all_there() -> None:
 
 
 def test_the_switches_are_all_there_as_they_are() -> None:
-    words = {"True": "yes", "False": "no"}
     assert rows(section("Profiles"), "switch") == [
         [
             f"`{each.name}`",
             each.meaning,
             each.takes,
-            *(
-                words.get(str(value), str(value))
-                for value in (getattr(of, each.name) for of in profiles.PROFILES.values())
-            ),
+            *(profiles.worded(getattr(profile, each.name)) for profile in profiles.PROFILES.values()),
             f"{each.grade}: {each.evidence}",
         ]
         for each in profiles.SWITCHES.values()
     ]
+
+
+def test_the_ways_to_set_a_profile_are_sound() -> None:
+    text = section("Profiles")
+    (document,) = map(yaml.safe_load, blocks(text, "yaml"))
+    profiles.read(document["profile"])
+    asked = re.findall(r"(?:--profile|world profile|_profile =|profile=\"?) ?([^\s`\")]+)", text)
+    assert len(asked) == 6
+    for each in asked:
+        profiles.read(each)
 
 
 def test_every_warning_leads_to_a_line() -> None:

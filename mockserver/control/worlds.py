@@ -156,7 +156,7 @@ def _profile(mock: Mock, asked: ProfileChange) -> Profile | None:
         return None
     param = "switches" if asked.name is None else "name"
     try:
-        named = mock.worlds.profile(asked.name or {})
+        named = mock.worlds.profile({} if asked.name is None else asked.name)
         param = "switches"
         return profiles.read(asked.switches, named)
     except ValueError as error:
