@@ -285,6 +285,12 @@ FILE_TOO_LARGE = Refusal(413, "File is too large. The maximum is {limit} bytes."
 
 RANGE_NOT_SATISFIABLE = Refusal(416, "The requested range is not satisfiable.", "guess")
 MALFORMED_HTTP = Refusal(400, "Invalid HTTP request received.", "guess")
+HEAD_TOO_LARGE = Refusal(
+    431,
+    "The request line and headers are too large. The maximum is {limit} bytes, in 1000 headers.",
+    "guess",
+    code="headers_too_large",
+)
 SERVER_ERROR = Refusal(
     500,
     "The server had an error while processing your request. Sorry about that!",

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Coroutine, Generator, Sequence
 from contextlib import contextmanager
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -31,6 +32,17 @@ T = TypeVar("T")
 START_SECONDS = 30.0
 RESET_SECONDS = 5.0
 """How long a connection that is to be reset waits for its client to take what was sent before."""
+HEAD_BYTES = 64 * 1024
+"""The longest request line and headers taken, together."""
+HEADERS = 1_000
+"""The most headers taken. Each has more than one byte, so that fewer bytes need no count."""
+HEAD_SECONDS = 60.0
+"""How long they may take to come in; for a connection's first ones from its beginning."""
+FRAMING_BYTES, FRAMING_RATIO = 384 * 1024, 16
+"""What a body may come wrapped in, chunk by chunk and with its trailers: the ratio allows chunks of one byte."""
+DRAIN_SECONDS = 1.0
+"""How long a refused client's further bytes are taken and dropped: a connection closed on them would be reset,
+and the refusal lost."""
 LINGER = "hh" if sys.platform == "win32" else "ii"
 """The layout of `struct linger`."""
 
@@ -110,13 +122,46 @@ def _open(host: str, port: int, optional: bool, shared: bool = False) -> socket.
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's, but that what is no HTTP gets the API's envelope too, that faults reach the connection, and that
-    an offer of another protocol (the JDK's client offers HTTP/2 with its first request) is passed over."""
+    """uvicorn's, but that what is no HTTP gets the API's envelope too, that heads are bounded in size and time, that
+    faults reach the connection, and that an offer of another protocol (the JDK's client offers HTTP/2 with its first
+    request) is passed over."""
 
     waiting: asyncio.Future[None] | None = None
     """Done when the client has gone, while a fault holds up an answer."""
+    _refusal: errors.APIError | None = None
+    _refused = False
+    _in_head = False
+    _head_at_least = _head_at_most = 0
+    """Bytes of the head in earlier packets; the first of them may have held other things too."""
+    _packet = _received = _body = 0
+    """Bytes of this packet; since the last head, of all packets and of the body in them."""
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        super().connection_made(transport)
+        self._deadline = self.loop.call_later(HEAD_SECONDS, transport.close)
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        began, self._packet = self._in_head, len(data)
+        self._feed(data)
+        self._received += self._packet
+        if self._in_head:
+            self._head_at_least += len(data) if began else 0
+            self._head_at_most += len(data)
+            if self._head_at_least > HEAD_BYTES:
+                self._refuse(errors.HEAD_TOO_LARGE(limit=HEAD_BYTES))
+            elif self._deadline is None:
+                self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+        elif self._received > FRAMING_BYTES + FRAMING_RATIO * self._body and not self._refused:
+            self._refuse(errors.MALFORMED_HTTP())
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head, self._head_at_least, self._head_at_most = True, 0, 0
+
+    def _feed(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
         try:
             self.parser.feed_data(data)
@@ -138,9 +183,19 @@ class Protocol(HttpToolsProtocol):
                 lines.append(b"%b: %b" % (name, value))
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        self.data_received(b"\r\n".join([*lines, b"", b""]) + rest)
+        self._feed(b"\r\n".join([*lines, b"", b""]) + rest)
 
     def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._received = self._body = 0
+        if self._deadline:
+            self._deadline.cancel()
+            self._deadline = None
+        if self._head_at_most + self._packet > HEADERS:
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if size > HEAD_BYTES or len(self.headers) > HEADERS:
+                self._refusal = errors.HEAD_TOO_LARGE(limit=HEAD_BYTES)
+                raise ValueError("the head is too large")
         version = self.parser.get_http_version()
         if version not in ("1.0", "1.1"):
             raise ValueError("the request line names no version that is spoken here")
@@ -153,6 +208,11 @@ class Protocol(HttpToolsProtocol):
         super().on_headers_complete()
         self.cycle.__class__ = _Cycle  # uvicorn makes its own; the task that runs it starts later
         self.scope["mockserver.connection"] = _Connection(self, self.cycle)  # type: ignore[typeddict-unknown-key]  # our own key
+        self.headers = []  # trailers are no headers, nor for the journal to remember
+
+    def on_body(self, body: bytes) -> None:
+        self._body += len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         if not self.parser.should_upgrade():
@@ -160,6 +220,8 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        if self._deadline:
+            self._deadline.cancel()
         if self.waiting and not self.waiting.done():
             self.waiting.set_result(None)
 
@@ -169,7 +231,13 @@ class Protocol(HttpToolsProtocol):
         super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
-        error = errors.MALFORMED_HTTP()
+        self._refuse(self._refusal or errors.MALFORMED_HTTP())
+
+    def _refuse(self, error: errors.APIError) -> None:
+        self._refused, self._in_head = True, False
+        if self.cycle and not self.cycle.response_complete and not self.cycle.more_body:
+            self.cycle.keep_alive = False  # what was asked in front of it gets its own answer, and no other
+            return
         body = to_json(error.body(), indent=2)
         headers = [
             *self.server_state.default_headers,
@@ -178,9 +246,15 @@ class Protocol(HttpToolsProtocol):
             *standing_headers(ids.request(), stopwatch()),
             (b"connection", b"close"),
         ]
-        lines = [b"HTTP/1.1 400 Bad Request", *(b"%b: %b" % header for header in headers), b"", body]
+        reason = HTTPStatus(error.status).phrase.encode()
+        lines = [b"HTTP/1.1 %d %b" % (error.status, reason), *(b"%b: %b" % header for header in headers), b"", body]
         self.transport.write(b"\r\n".join(lines))
-        self.transport.close()
+        if self.cycle and not self.cycle.response_complete:
+            self.cycle.disconnected = True  # the rest of the body that it waits for won't come
+            self.cycle.message_event.set()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(DRAIN_SECONDS, self.transport.close)
 
 
 class _Cycle(RequestResponseCycle):

@@ -1,0 +1,512 @@
+"""Requests that nobody in their right mind sends, by the kind of attack; `test_fuzz.py` sends them.
+
+Each is what goes out on one connection. `whole`: it is a request, or can't become one any more, so that an answer
+must come; else the sender stops in the middle and closes its side.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+KIB, MIB = 1024, 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Shot:
+    data: bytes
+    whole: bool = True
+    pieces: int = 0
+    """Send so many bytes at a time; 0: all at once."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What is there to be attacked, in the world that belongs to the attacker."""
+
+    world: str
+    container: str
+    inside: str
+    file: str
+
+
+def request(
+    ground: Ground, method: str, path: str, *headers: bytes, body: bytes | None = None, base: str | None = None
+) -> bytes:
+    head = f"{method} {f'/w/{ground.world}/v1' if base is None else base}{path} HTTP/1.1\r\nHost: localhost\r\n"
+    lines = [*headers, b"Authorization: Bearer sk-test"]
+    if body is not None:
+        lines.append(b"Content-Length: %d" % len(body))
+    return head.encode("utf-8", "surrogateescape") + b"\r\n".join(lines) + b"\r\n\r\n" + (body or b"")
+
+
+def multiparts(ground: Ground) -> Iterator[Shot]:
+    """Forms broken in every way, and forms that are whole and odd."""
+    disposition = b'Content-Disposition: form-data; name="file"; filename="a.txt"'
+    purpose = b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nvision\r\n'
+    whole = b"--b\r\n" + disposition + b"\r\n\r\nx\r\n--b--\r\n"
+    names = [
+        b"",
+        b"form-data",
+        b"form-data; name=file",
+        b'form-data; name=""; filename=""',
+        b"form-data; filename=x",
+        b'attachment; name="file"; filename="x"',
+        b"; ; ;;; name=file;; filename=x",
+        b'form-data; name="file"; filename="' + b"n" * MIB + b'"',
+        b"form-data; name=\"file\"; filename*=utf-8''" + b"%41" * (300 * KIB),
+        b"form-data; " + b"a=b; " * 20_000 + b"name=file; filename=x",
+        b'form-data; name="file"; filename="' + b'\\"' * 50_000,
+        b'form-data; name="file' + b'"' * 9 + b"; filename=x",
+        b"form-data; name=file; filename*=utf-8'en'%00%01%0a%0d",
+        b"form-data; name=file; filename*=utf-8''%c0%ae%c0%ae%c0%af",
+        b"form-data; name=file; filename*=utf-8''%ed%a0%80%ed%b0%80",
+        b"form-data; name=file; filename*=utf-7''+AGEALg-",
+        b"form-data; name=file; filename*=''",
+        b'form-data; name="file"; filename="\xed\xa0\x80.txt"',
+        b'form-data; name="file"; filename="\xc0\xae\xc0\xae/\xc0\xaf.txt"',
+        b'form-data; name="file"; filename="../../../../etc/passwd"',
+        b'form-data; name="file"; filename="/dev/null"',
+        b'form-data; name="file"; filename="..\\..\\x"',
+        b'form-data; name="file"; filename="a\x00b"',
+        b'form-data; name="file"; filename="%00%0D%0AX-Evil: 1"',
+        b'form-data; name="file\x00"; filename="x"',
+        b'form-data; name="fi\xffle"; filename="x"',
+        b'form-data; NAME="file"; FILENAME="x"',
+        b'form-data; name="file"; name="purpose"; filename="x"; filename="y"',
+    ]
+    heads = [b"Content-Disposition: " + name for name in names] + [
+        disposition + b"\r\n" + disposition,
+        disposition + b"\r\nX: " + b"y" * MIB,
+        disposition + b"".join(b"\r\nX-%d: y" % n for n in range(5_000)),
+        disposition + b"\r\n folded: yes",
+        disposition + b"\r\nno colon at all",
+        disposition + b"\r\n: empty name",
+        disposition + b"\r\nX\x00Y: z",
+        disposition + b"\r\nX: \x00\x01\x7f",
+        disposition + b"\r\nContent-Transfer-Encoding: base64",
+        disposition + b"\r\nContent-Length: 99999999999999999999",
+        disposition + b"\r\nContent-Type: multipart/mixed; boundary=inner",
+        disposition + b"\r\nContent-Type: application/json",
+        b'Content-Disposition: form-data; name="file_id"\r\nContent-Type: application/json',
+        disposition.replace(b"\r\n", b"\n"),
+    ]
+    bodies = [b"--b\r\n" + head + b"\r\n\r\nx\r\n--b--\r\n" for head in heads]
+    bodies += [
+        b"",
+        b"-",
+        b"--",
+        b"--b",
+        b"--b--",
+        b"--b\r\n",
+        b"--b\r\n\r\n",
+        b"--b\r\n--b--",
+        b"--b\n" + disposition + b"\n\nx\n--b--\n",
+        b"\r\n" * 100_000 + whole,
+        b"preamble\r\n" + whole,
+        b"\x00" * 1_000 + whole,
+        whole * 3,
+        whole + b"\xff" * 100_000,
+        whole.replace(b"--b--", b"--b-"),
+        whole.replace(b"--b--", b"--bb--"),
+        whole.replace(b"\r\n--b--", b"--b--"),
+        whole.replace(b"\r\n\r\n", b"\r\n"),
+        b"--b\r\n" + disposition + b"\r\n\r\n" + b"\r\n--" * 100_000 + b"\r\n--b--\r\n",
+        b"--b\r\n" + disposition + b"\r\n\r\n" + b"\r\n--b" * 1_000 + b"\r\n--b--\r\n",
+        b"".join(b'--b\r\nContent-Disposition: form-data; name="f%d"\r\n\r\n1\r\n' % n for n in range(2_000)) + whole,
+        b'--b\r\nContent-Disposition: form-data; name="file_id"\r\n\r\n' + b"x" * (2 * MIB) + b"\r\n--b--\r\n",
+        b'--b\r\nContent-Disposition: form-data; name="file_id"\r\n\r\n\xed\xa0\x80\x00\r\n--b--\r\n',
+        b"--b\r\n" * 10_000,
+        purpose * 2 + whole,
+        b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\n' + b"\x00" * 10 + b"\r\n" + whole,
+        b'--b\r\nContent-Disposition: form-data; name="expires_after"\r\nContent-Type: application/json\r\n\r\n'
+        + b"[" * 100_000 + b"\r\n" + purpose + whole,
+        b'--b\r\nContent-Disposition: form-data; name="expires_after"\r\nContent-Type: application/json\r\n\r\n'
+        + b'{"anchor": {"a": [NaN]}, "seconds": 1e999}\r\n' + purpose + whole,
+        b'--b\r\nContent-Disposition: form-data; name="expires_after[seconds]"\r\n\r\n' + b"9" * 5_000 + b"\r\n"
+        b'--b\r\nContent-Disposition: form-data; name="expires_after[anchor]"\r\n\r\ncreated_at\r\n' + purpose + whole,
+    ]  # fmt: skip
+    targets = (f"/containers/{ground.container}/files", "/files")
+    for body in bodies:
+        for path in targets:
+            sent = purpose + body if path == "/files" and body.startswith(b"--b\r\n") and purpose not in body else body
+            yield Shot(request(ground, "POST", path, b"Content-Type: multipart/form-data; boundary=b", body=sent))
+    types = [
+        b"multipart/form-data",
+        b"multipart/form-data;",
+        b"multipart/form-data; boundary",
+        b"multipart/form-data; boundary=",
+        b'multipart/form-data; boundary=""',
+        b'multipart/form-data; boundary="',
+        b"multipart/form-data; boundary=b; boundary=c",
+        b"multipart/form-data; boundary=" + b"b" * 60_000,
+        b"multipart/form-data; boundary=b\x00",
+        b"multipart/form-data; boundary=\xff\xfe",
+        b"multipart/form-data; boundary=b b b",
+        b"multipart/form-data; boundary*=utf-8''b",
+        b"multipart/form-data; boundary=b; charset=utf-7",
+        b"multipart/form-data; " + b"a=b;" * 10_000 + b" boundary=b",
+        b"MULTIPART/FORM-DATA; BOUNDARY=b",
+        b"multipart/form-data , application/json; boundary=b",
+        b"multipart/mixed; boundary=b",
+        b"multipart/",
+        b"application/x-www-form-urlencoded",
+        b"text/plain",
+        b"\x80",
+        b";",
+        b"a" * 60_000,
+    ]
+    for kind in types:
+        for path in targets:
+            yield Shot(request(ground, "POST", path, b"Content-Type: " + kind, body=whole))
+
+
+def jsons(ground: Ground) -> Iterator[Shot]:
+    """Bodies that are no JSON, too much of it, or that say what can't be."""
+    texts = [
+        b"", b" ", b"\x00", b"{", b"}", b"[", b'"', b"nul", b"null", b"true", b"1", b'""', b"[]", b"{}{}", b"{},",
+        b"\xef\xbb\xbf{}", b"\xff\xfe{\x00}\x00", "{}".encode("utf-16"), "{}".encode("utf-32"), b"\xc0\x80", b"\xed\xa0\x80",
+        b"[" * 100_000, b'{"a":' * 100_000, b'{"name":' * 150 + b"1" + b"}" * 150, b'{"name":' * 300 + b"1" + b"}" * 300,
+        b'{"name":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"name": NaN}', b'{"name": Infinity}', b'{"name": -Infinity}', b'{"name": 1e999}', b'{"name": -0}',
+        b'{"name": ' + b"9" * 5_000 + b"}", b'{"name": 0x1}', b'{"name": 01}', b'{"name": "\\ud800"}',
+        b'{"name": "\\udc00\\ud800"}', b'{"name": "\\u0000"}', b'{"name": "\x00"}', b'{"name": "\xed\xa0\x80"}',
+        b'{"name": "\xc0\xaf"}', b'{"name": "\xff"}', b'{"name": "\n"}', b'{"name": "\\x41"}', b'{"name": "\\u00"}',
+        b'{"name": "a", "name": "b"}', b'{"name": "a",}', b"{'name': 'a'}", b'{"name": "a"} // no', b'{name: "a"}',
+        b'{"name": "' + b"n" * (2 * MIB) + b'"}', b'{"name": "x", "\\ud800": 1}', b'{"name": "x", "": 1}',
+        b'{"name": "x", "__proto__": {}, "constructor": 1}', b'{"name": "x", "{0}{param}%s": 1}', b'{"name": "{0.__class__}"}',
+        b'{"name": "x", "' + b"k" * MIB + b'": 1}', b'{"name": "\xf3\xa0\x80\x81\xe2\x80\xae"}',
+        b'{"name": "x", "file_ids": [' + b'"f",' * 100_000 + b'"f"]}', b'{"name": "x", "file_ids": ["\\u0000"]}',
+        b'{"name": "x", "file_ids": ["file-unknown", 1, null]}', b'{"name": "x", "file_ids": {"0": "f"}}',
+        b'{"name": "x", "skills": [{"type": {}}]}', b'{"name": "x", "skills": [{"type": "inline"}]}',
+        b'{"name": "x", "skills": [[[[]]]]}', b'{"name": "x", "network_policy": {"type": []}}',
+        b'{"name": "x", "network_policy": {"type": "allowlist", "allowed_domains": ["\\ud83d"]}}',
+        b'{"name": "x", "network_policy": "disabled"}', b'{"name": "x", "memory_limit": {"1g": 1}}',
+    ]  # fmt: skip
+    numbers = [
+        "1e400",
+        "-1e400",
+        "1e-400",
+        "9" * 4_000,
+        "-" + "9" * 4_000,
+        "1.0",
+        "20.0",
+        "true",
+        "null",
+        '"20"',
+        "[]",
+        "{}",
+    ]
+    for number in [*numbers, str(2**31), str(2**63), str(2**64), str(-(2**63)), "0", "-1", "5270401"]:
+        for key in ("minutes", "days"):
+            texts.append(
+                b'{"name": "x", "expires_after": {"anchor": "last_active_at", "%s": %s}}'
+                % (key.encode(), number.encode())
+            )
+    for text in texts:
+        for path in ("/containers", f"/containers/{ground.container}/files"):
+            yield Shot(request(ground, "POST", path, b"Content-Type: application/json", body=text))
+    for kind in (
+        b"",
+        b"application/json; charset=utf-16",
+        b"application/problem+json",
+        b"text/json",
+        b"+json",
+        b"\xff",
+        b"application/json" * 2_000,
+    ):
+        yield Shot(request(ground, "POST", "/containers", b"Content-Type: " + kind, body=b'{"name": "x"}'))  # fmt: skip
+
+
+def heads(ground: Ground) -> Iterator[Shot]:
+    """Request lines and headers."""
+    line = f"GET /w/{ground.world}/v1/containers HTTP/1.1\r\n".encode()
+    rest = b"Host: localhost\r\nAuthorization: Bearer sk-test\r\n"
+    extras = [
+        b"X: " + b"y" * (60 * KIB),
+        b"X: " + b"y" * (2 * MIB),
+        b"y" * (2 * MIB) + b": X",
+        b"\r\n".join(b"X-%d: y" % n for n in range(1_000)),
+        b"\r\n".join(b"X-%d: y" % n for n in range(100_000)),
+        b"\r\n".join(b"Cookie: a=%d" % n for n in range(1_000)),
+        b"X: y\r\n folded\r\n\tmore",
+        b"no colon",
+        b": no name",
+        b"X : y",
+        b" X: y",
+        b"X\x00: y",
+        b"X: \x00",
+        b"X: a\x01b\x7fc",
+        b"X: \xff\xfe\x80",
+        b"X\xff: y",
+        b"X: a\rb",
+        b"X: a\nb: c",
+        b"Host: other.example",
+        b"Host:",
+        b"Connection: close, keep-alive, upgrade",
+        b"Connection: " + b"x," * 20_000,
+        b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: x\r\nSec-WebSocket-Version: 13",
+        b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA",
+        b"Expect: 100-continue",
+        b"Expect: everything",
+        b"Authorization: Bearer " + b"k" * (50 * KIB),
+        b"Authorization: Basic \xff\xfe",
+        b"Authorization:",
+        b"api-key: \x80\xff",
+        b"Accept-Encoding: gzip;q=nan, br;q=-1, *;q=1e9",
+        b"Range: bytes=0-" + b"9" * 5_000,
+        b"Cookie: " + b"mockserver_token=\xff; " * 100,
+        b"X-Mock-Fault: {",
+        b"X-Mock-Fault: " + b"[" * 10_000,
+        b'X-Mock-Fault: {"status": NaN}',
+        b'X-Mock-Fault: {"headers": {"X\\r\\nY": "z"}, "status": 400}',
+        b'X-Mock-Fault: {"headers": {"X": "a\\r\\nb: c"}, "status": 400}',
+        b'X-Mock-Fault: {"status": 99}',
+        b"X-Mock-Fault: \xff\xfe",
+        b"X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Host: localhost\r\nForwarded: for=\"[::1]\"",
+        b"X-HTTP-Method-Override: DELETE",
+        b"Content-Encoding: gzip",
+    ]  # fmt: skip
+    for extra in extras:
+        yield Shot(line + extra + b"\r\n" + rest + b"\r\n")
+        yield Shot(line + rest + extra + b"\r\n\r\n")
+    path = f"/w/{ground.world}/v1/containers".encode()
+    lines = [
+        b"GET " + path,
+        b"GET " + path + b" HTTP/0.9",
+        b"GET " + path + b" HTTP/1.0",
+        b"GET " + path + b" HTTP/1.2",
+        b"GET " + path + b" HTTP/2.0",
+        b"GET " + path + b" HTTP/9.9",
+        b"GET " + path + b" HTTP/1.1 more",
+        b"GET " + path + b" http/1.1",
+        b"GET " + path + b" ICAP/1.0",
+        b"get " + path + b" HTTP/1.1",
+        b"G\x00T " + path + b" HTTP/1.1",
+        b"GET\t" + path + b"\tHTTP/1.1",
+        b"GET  " + path + b"  HTTP/1.1",
+        b" GET " + path + b" HTTP/1.1",
+        b"M" * 100_000 + b" " + path + b" HTTP/1.1",
+        b"TRACE " + path + b" HTTP/1.1",
+        b"CONNECT localhost:1 HTTP/1.1",
+        b"CONNECT " + path + b" HTTP/1.1",
+        b"PROPFIND " + path + b" HTTP/1.1",
+        b"M-SEARCH * HTTP/1.1",
+        b"PURGE " + path + b" HTTP/1.1",
+        b"SOURCE " + path + b" HTTP/1.1",
+        b"OPTIONS * HTTP/1.1",
+        b"GET http://other.example" + path + b" HTTP/1.1",
+        b"GET http://user:pw@localhost:99999" + path + b" HTTP/1.1",
+        b"GET //other.example" + path + b" HTTP/1.1",
+        b"GET file:///etc/passwd HTTP/1.1",
+        b"GET http:// HTTP/1.1",
+        b"GET other.example:80 HTTP/1.1",
+        b"GET * HTTP/1.1",
+        b"GET ? HTTP/1.1",
+        b"GET # HTTP/1.1",
+        b"GET " + path + b"#fragment HTTP/1.1",
+        b"GET " + path + b"\x00 HTTP/1.1",
+        b"GET " + path + b"\xff\xfe HTTP/1.1",
+        b"GET " + path + b"\xc3\xbc HTTP/1.1",
+        b"GET " + path + b"?" + b"\xff" * 100 + b" HTTP/1.1",
+        b"GET /" + b"a" * (60 * KIB) + b" HTTP/1.1",
+        b"GET /" + b"a" * (2 * MIB) + b" HTTP/1.1",
+        b"GET /" + b"%2e%2e/" * 5_000 + b" HTTP/1.1",
+        b"GET " + path + b"?" + b"a=b&" * 15_000 + b" HTTP/1.1",
+        b"",
+        b"\r\n\r\n\r\nGET " + path + b" HTTP/1.1",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00" * 100,
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 500,
+        b"\x04\x01\x00\x50\x7f\x00\x00\x01\x00",
+        b"SSH-2.0-x",
+        b"\x00" * 10_000,
+        b"\xff" * 10_000,
+        b"\r" * 10_000,
+        b"A" * (2 * MIB),
+    ]
+    for first in lines:
+        answered = first not in (b"", b"\r" * 10_000, b"\x04\x01\x00\x50\x7f\x00\x00\x01\x00")
+        yield Shot(first + b"\r\n" + rest + b"\r\n", whole=answered)
+    yield Shot(line.replace(b"\r\n", b"\n") + rest.replace(b"\r\n", b"\n") + b"\n")
+    yield Shot(line.replace(b"\r\n", b"\r") + rest.replace(b"\r\n", b"\r") + b"\r", whole=False)
+
+
+def framings(ground: Ground) -> Iterator[Shot]:
+    """Lengths and chunks that say two things at once: what smuggles a second request past somebody."""
+    line = f"POST /w/{ground.world}/v1/containers HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer sk-test\r\nContent-Type: application/json\r\n".encode()
+    body = b'{"name": "smuggled"}'
+    hidden = b"DELETE /w/%b/v1/containers/%b HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer sk-test\r\n\r\n" % (
+        ground.world.encode(), ground.container.encode())  # fmt: skip
+    chunked = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    sizes = [b"-1", b"+20", b"0x14", b"20 20", b"20,20", b"20, 21", b"2 0", b"", b"\x0020", b"9" * 30, b"20;", b"1e1", b"\xc2\xb2", b"20\x0b"]  # fmt: skip
+    for size in sizes:
+        yield Shot(line + b"Content-Length: " + size + b"\r\n\r\n" + body)
+    pairs = [
+        (b"Content-Length: 20\r\nContent-Length: 21", body),
+        (b"Content-Length: 20\r\nContent-Length: 20", body),
+        (b"Content-Length: 0\r\nContent-Length: 20", body),
+        (b"Content-Length: 5\r\nTransfer-Encoding: chunked", chunked + hidden),
+        (b"Transfer-Encoding: chunked\r\nContent-Length: 5", chunked + hidden),
+        (b"Transfer-Encoding: chunked\r\nContent-Length: %d" % len(chunked), chunked),
+        (b"Transfer-Encoding: xchunked", chunked),
+        (b"Transfer-Encoding: chunked, identity", chunked),
+        (b"Transfer-Encoding: identity, chunked", chunked),
+        (b"Transfer-Encoding: gzip, chunked", chunked),
+        (b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity", chunked),
+        (b"Transfer-Encoding : chunked", chunked),
+        (b"Transfer-Encoding:\x0bchunked", chunked),
+        (b"Transfer-Encoding: \"chunked\"", chunked),
+        (b"Transfer-Encoding: chun\r\n ked", chunked),
+        (b"X: y\rTransfer-Encoding: chunked", chunked),
+        (b"X: y\nTransfer-Encoding: chunked", chunked),
+        (b"Content-Length: 5\r\nX:\x00\r\nTransfer-Encoding: chunked", chunked + hidden),
+    ]  # fmt: skip
+    for headers, sent in pairs:
+        yield Shot(line + headers + b"\r\n\r\n" + sent, whole=b"identity, chunked" not in headers)
+    chunks = [
+        b"-1\r\nx\r\n0\r\n\r\n", b"g\r\nx\r\n0\r\n\r\n", b"0x5\r\nhello\r\n0\r\n\r\n", b"ffffffffffffffffff\r\nx",
+        b"5;" + b"e" * (2 * MIB) + b"\r\nhello\r\n0\r\n\r\n", b"5\r\nhelloworld\r\n0\r\n\r\n", b"5\nhello\n0\n\n", b"\r\n0\r\n\r\n",
+        b" 5\r\nhello\r\n0\r\n\r\n", b"5 \r\nhello\r\n0\r\n\r\n", b"5\r\nhello0\r\n\r\n", b"5\r\n\r\nhello\r\n0\r\n\r\n",
+        b"5;a=\x00\r\nhello\r\n0\r\n\r\n", b"05\r\nhello\r\n000\r\n\r\n",
+        b"14\r\n" + body + b"\r\n0\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(50_000)) + b"\r\n",
+        b"14\r\n" + body + b"\r\n0\r\nContent-Length: 5\r\nHost: other\r\n\r\n" + hidden,
+    ]  # fmt: skip
+    for each in chunks:
+        # A sound chunk, then whatever follows: what is missing will be missing for good.
+        yield Shot(line + b"Transfer-Encoding: chunked\r\n\r\n" + each, whole=False)
+    for length in (b"5", b"1000000"):
+        yield Shot(line + b"Content-Length: " + length + b"\r\n\r\n" + body, whole=False)
+    for method in (b"GET", b"DELETE", b"HEAD"):
+        yield Shot(line.replace(b"POST", method, 1) + b"Content-Length: %d\r\n\r\n" % len(hidden) + hidden)
+        yield Shot(line.replace(b"POST", method, 1) + b"Transfer-Encoding: chunked\r\n\r\n" + chunked)
+    for one in (b"1\r\n%c\r\n" % byte for byte in body[:1]):
+        yield Shot(line + b"Transfer-Encoding: chunked\r\n\r\n" + one * 20_000 + b"0\r\n\r\n")
+
+
+PATHS = [
+    "..", ".", "...", "%2e%2e", "%2E%2E%2F%2E%2E%2Fetc%2Fpasswd", "..%2f..%2f", "..%5c..%5c", "..;", "../../../../etc/passwd",
+    "%2e%2e/%2e%2e/lock", "%252e%252e%252f", "%c0%ae%c0%ae%c0%af", "%e0%80%ae", "%f0%80%80%af", "%ed%a0%80", "%ff%fe", "%00",
+    "%00.txt", "a%00b", "%0d%0aSet-Cookie:x", "%0a", "%09", "%20", "%7f", "%", "%2", "%zz", "%u002e", "~root", "C:%5c", "nul",
+    "blobs", "uploads", "mockserver.db", "lock", "cntr_", "cfile_", "file-", "a" * 10_000, "%41" * 5_000, "*", "'", "%22", "%3Cscript%3E",
+    "{0}", "{container_id}", "%7B0.__class__%7D", "%25s", "$(id)", "`id`", "'; DROP TABLE files;--", "1 OR 1=1", "\u202e", "\U0001f4a9",
+]  # fmt: skip
+
+
+def paths(ground: Ground) -> Iterator[Shot]:
+    """Ids and names of worlds that would be a way somewhere else."""
+    routes = (
+        "/containers/{}", "/containers/{}/files", "/containers/{}/files/x/content", "/files/{}", "/files/{}/content",
+        "/containers?after={}", "/files?purpose={}&limit=1", "/containers?limit={}", "/{}",
+    )  # fmt: skip
+    inside = f"/containers/{ground.container}/files/{{}}"
+    for part in PATHS:
+        written = (
+            part.replace(" ", "%20").encode().decode("latin-1") if not part.isascii() else part.replace(" ", "%20")
+        )
+        for route in (*routes, inside, inside + "/content"):
+            yield Shot(
+                request(ground, "GET", route.format(written)).replace(
+                    written.encode(), part.replace(" ", "%20").encode()
+                )
+            )
+        for base in (
+            "/w/{}/v1",
+            "/w/{}",
+            "/w/{}/v1/w/x/v1",
+            "/{}/v1",
+            "/v1/w/{}",
+            "/_mock/worlds/{}",
+            "/_mock/worlds/x/snapshots/{}",
+        ):
+            shot = request(ground, "GET", "/containers", base=base.format(written))
+            yield Shot(shot.replace(written.encode(), part.replace(" ", "%20").encode()))
+        yield Shot(request(ground, "DELETE", f"/containers/{written}").replace(written.encode(), part.replace(" ", "%20").encode()))  # fmt: skip
+        key = b"Authorization: Bearer sk-world-" + part.encode()
+        yield Shot(b"GET /v1/containers HTTP/1.1\r\nHost: localhost\r\n" + key + b"\r\n\r\n")
+
+
+def queries(ground: Ground) -> Iterator[Shot]:
+    values = ["", "0", "-1", "1e9", "9" * 5_000, "%00", "%ff", "%F0%9F", "1&limit=2", "1;limit=2", "[]", "1%0a", "+1", "%2B1", "\u0661", "١٢", "a" * 50_000, "NaN", "0x10", "1_0", "%EF%BC%91"]  # fmt: skip
+    for key in (
+        "limit",
+        "order",
+        "after",
+        "before",
+        "name",
+        "purpose",
+        "limit[]",
+        "%6cimit",
+        "LIMIT",
+        "",
+        "%00",
+        "{0}",
+    ):
+        for value in values:
+            for path in ("/containers", f"/containers/{ground.container}/files", "/files"):
+                data = request(ground, "GET", f"{path}?{key}=VALUE").replace(b"VALUE", value.encode())
+                yield Shot(data)
+
+
+def ranges(ground: Ground) -> Iterator[Shot]:
+    asked = ["bytes=0-", "bytes=-0", "bytes=-", "bytes=1-0", "bytes=9-", "bytes=" + "9" * 17 + "-", "bytes=" + "9" * 5_000 + "-", "bytes=0-" + "9" * 18, "bytes=--1", "bytes=0-0," * 5_000, "bytes=0x0-1", "bytes = 0-1", "bits=0-1", "bytes=0-1\t", "bytes=\u0660-", "=", ""]  # fmt: skip
+    for path in (f"/containers/{ground.container}/files/{ground.inside}/content", f"/files/{ground.file}/content"):
+        for method in ("GET", "HEAD"):
+            for each in asked:
+                yield Shot(request(ground, method, path, b"Range: " + each.encode()))
+
+
+def samples(ground: Ground) -> list[bytes]:
+    """Sound requests of each kind, to be cut and mangled."""
+    upload = (
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\nContent-Type: text/plain\r\n\r\n'
+        b"bytes\r\n--b--\r\n"
+    )
+    file = b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nvision\r\n' + upload
+    kind = b"Content-Type: multipart/form-data; boundary=b"
+    chunked = b"".join(
+        b"%x\r\n%b\r\n" % (len(upload[at : at + 30]), upload[at : at + 30]) for at in range(0, len(upload), 30)
+    )
+    return [
+        request(ground, "GET", "/containers?limit=2&order=asc"),
+        request(ground, "HEAD", f"/files/{ground.file}/content", b"Range: bytes=0-1"),
+        request(ground, "POST", "/containers", b"Content-Type: application/json", body=json.dumps({"name": "ü"}).encode()),
+        request(ground, "POST", f"/containers/{ground.container}/files", kind, body=upload),
+        request(ground, "POST", "/files", kind, body=file),
+        request(ground, "POST", f"/containers/{ground.container}/files", kind, b"Transfer-Encoding: chunked") + chunked + b"0\r\n\r\n",
+        request(ground, "POST", "/clock/advance", b"Content-Type: application/json", body=b'{"by": "1s"}', base=f"/_mock/worlds/{ground.world}"),
+    ]  # fmt: skip
+
+
+def cuts(ground: Ground) -> Iterator[Shot]:
+    """Every sample, ended after each of its bytes."""
+    for sample in samples(ground):
+        for end in range(1, len(sample)):
+            yield Shot(sample[:end], whole=False)
+
+
+def drips(ground: Ground) -> Iterator[Shot]:
+    """Every sample a few bytes at a time."""
+    for sample in samples(ground):
+        for pieces in (1, 2, 3, 5, 7, 11, 64):
+            yield Shot(sample, pieces=pieces)
+
+
+def swaps(ground: Ground) -> Iterator[Shot]:
+    """Every sample with each of its bytes made another, or left out."""
+    for sample in samples(ground):
+        for at in range(len(sample)):
+            for other in (b"\x00", b"\r", b"\n", b"\xff", b" ", b":", b"%", b""):
+                yield Shot(sample[:at] + other + sample[at + 1 :], whole=False)
+
+
+KINDS: dict[str, Callable[[Ground], Iterator[Shot]]] = {
+    "forms: headers, boundaries, names, endings": multiparts,
+    "JSON: depth, numbers, surrogates, encodings": jsons,
+    "request lines and headers, up to 2 MiB": heads,
+    "framing: lengths, chunks, hidden requests": framings,
+    "paths, ids, worlds and keys that lead elsewhere": paths,
+    "query strings": queries,
+    "ranges": ranges,
+    "sound requests, cut after every byte": cuts,
+    "sound requests, a few bytes at a time": drips,
+    "sound requests, every byte swapped or left out": swaps,
+}

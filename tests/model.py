@@ -1,0 +1,534 @@
+"""The API and its worlds in memory, as plainly as they can be told: what `test_model.py` holds the server to.
+
+Shares no code with the server. An operation returns what its answer's body should be, or raises `Refused`.
+Ids are the one thing that it takes from the server: it checks that they are of the right form, new in their
+world, and the same again whenever a world stands at the same second and the same count.
+"""
+
+import copy
+import hashlib
+import itertools
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+Json = dict[str, Any]
+
+PURPOSES = ("fine-tune", "assistants", "batch", "user_data", "vision", "evals")
+SERVER_ERROR = "The server had an error while processing your request. Sorry about that!"
+
+
+class Refused(Exception):
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        param: str | None = None,
+        code: str | None = None,
+        type: str = "invalid_request_error",
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.error = {"message": message, "type": type, "param": param, "code": code}
+
+
+def missing(param: str) -> Refused:
+    return Refused(400, f"Missing required parameter: '{param}'.", param, "missing_required_parameter")
+
+
+def unknown(param: str) -> Refused:
+    return Refused(400, f"Unknown parameter: '{param}'.", param, "unknown_parameter")
+
+
+def wrong_type(param: str, expected: str, got: str) -> Refused:
+    message = f"Invalid type for '{param}': expected {expected}, but got {got} instead."
+    return Refused(400, message, param, "invalid_type")
+
+
+def wrong_value(param: str, value: str, supported: str) -> Refused:
+    return Refused(400, f"Invalid value: '{value}'. Supported values are: {supported}.", param, "invalid_value")
+
+
+def out_of_range(param: str, value: int, low: int, high: int) -> Refused:
+    above = value > high
+    kind, sign, limit = ("above maximum", "<=", high) if above else ("below minimum", ">=", low)
+    message = f"Invalid '{param}': integer {kind} value. Expected a value {sign} {limit}, but got {value} instead."
+    return Refused(400, message, param, "integer_above_max_value" if above else "integer_below_min_value")
+
+
+def no_file(file_id: str, param: str = "id") -> Refused:
+    return Refused(404, f"No such File object: {file_id}", param)
+
+
+@dataclass
+class Thing:
+    id: str
+    created_at: int
+    seq: int
+
+    @property
+    def place(self) -> tuple[int, int]:
+        return self.created_at, self.seq
+
+
+@dataclass
+class Container(Thing):
+    name: str
+    anchor: str
+    minutes: int
+    memory_limit: str
+    policy: Json | None
+    last_active_at: int
+    files: dict[str, "Inside"] = field(default_factory=dict)
+
+    @property
+    def expires_at(self) -> int:
+        return (self.created_at if self.anchor == "created_at" else self.last_active_at) + self.minutes * 60
+
+    def shown(self, now: int, active_at: int | None = None) -> Json:
+        shown = {
+            "id": self.id,
+            "object": "container",
+            "created_at": self.created_at,
+            "status": "expired" if now >= self.expires_at else "running",
+            "expires_after": {"anchor": self.anchor, "minutes": self.minutes},
+            "last_active_at": self.last_active_at if active_at is None else active_at,
+            "memory_limit": self.memory_limit,
+            "name": self.name,
+        }
+        return shown if self.policy is None else shown | {"network_policy": self.policy}
+
+
+@dataclass
+class Inside(Thing):
+    """A file in a container."""
+
+    container_id: str
+    path: str
+    content: bytes
+    file_id: str | None = None
+
+    def shown(self) -> Json:
+        return {
+            "id": self.id,
+            "object": "container.file",
+            "created_at": self.created_at,
+            "bytes": len(self.content),
+            "container_id": self.container_id,
+            "path": self.path,
+            "source": "user",
+        }
+
+
+@dataclass
+class File(Thing):
+    purpose: str
+    filename: str
+    content: bytes
+    expires_at: int | None
+
+    def shown(self) -> Json:
+        return {
+            "object": "file",
+            "id": self.id,
+            "purpose": self.purpose,
+            "filename": self.filename,
+            "bytes": len(self.content),
+            "created_at": self.created_at,
+            "expires_at": self.expires_at,
+            "status": "processed",
+            "status_details": None,
+        }
+
+
+@dataclass
+class Fault:
+    operation: str
+    status: int
+    left: int
+
+
+@dataclass
+class World:
+    virtual: float
+    anchor: float
+    rate: float = 1.0
+    ordinal: int = 0
+    containers: dict[str, Container] = field(default_factory=dict)
+    files: dict[str, File] = field(default_factory=dict)
+    graves: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)
+    """Where deleted objects stood, by list and id."""
+    faults: list[Fault] = field(default_factory=list)
+
+    def at(self, wall: float) -> float:
+        return self.virtual + (wall - self.anchor) * self.rate
+
+    def set_clock(self, virtual: float, wall: float, rate: float) -> None:
+        self.virtual, self.anchor, self.rate = virtual, wall, rate
+
+    def bury(self, list: str, thing: Thing) -> None:
+        self.ordinal += 1
+        self.graves.setdefault(list, {})[thing.id] = thing.place
+
+
+class Model:
+    def __init__(self, wall: float) -> None:
+        self.wall = wall
+        """The machine's time, which passes when the test says so."""
+        self.worlds: dict[str, World] = {}
+        self.snapshots: dict[str, dict[str, World]] = {}
+        self._minted: dict[tuple[str, str, int, int], str] = {}
+
+    # Worlds
+
+    def enter(self, name: str) -> World:
+        """A world, which is made on first use."""
+        return self.worlds.setdefault(name, World(self.wall, self.wall))
+
+    def found(self, name: str) -> World:
+        if name in self.worlds:
+            return self.worlds[name]
+        raise Refused(404, f"There is no world '{name}'.", code="world_not_found")
+
+    def now(self, world: World) -> int:
+        return math.floor(world.at(self.wall))
+
+    def reset(self, name: str) -> None:
+        self.worlds[name] = World(self.wall, self.wall)
+
+    def delete_world(self, name: str) -> Json:
+        self.found(name)
+        del self.worlds[name]
+        self.snapshots.pop(name, None)
+        return {"worlds": [name]}
+
+    def fork(self, name: str, of: str, snapshot: str | None) -> None:
+        if name in self.worlds:
+            raise Refused(409, f"There is a world '{name}' already; reset it instead.", code="world_exists")
+        if snapshot is None:
+            self.worlds[name] = copy.deepcopy(self.found(of))
+        else:
+            self.worlds[name] = self._revived(of, snapshot)
+
+    def take_snapshot(self, name: str, snapshot: str) -> Json:
+        kept = copy.deepcopy(self.enter(name))
+        kept.set_clock(kept.at(self.wall), self.wall, kept.rate)
+        taken = self.snapshots.setdefault(name, {})
+        taken.pop(snapshot, None)  # a newer one stands behind the others
+        taken[snapshot] = kept
+        return {"name": snapshot, "world": name, "instant": kept.virtual}
+
+    def restore(self, name: str, snapshot: str) -> Json:
+        self.worlds[name] = self._revived(name, snapshot)
+        return {"world": name, "snapshot": snapshot, "clock": self.clock(name)}
+
+    def _revived(self, name: str, snapshot: str) -> World:
+        kept = self.snapshots.get(name, {}).get(snapshot)
+        if kept is None:
+            raise Refused(404, f"World '{name}' has no snapshot '{snapshot}'.", code="snapshot_not_found")
+        revived = copy.deepcopy(kept)
+        revived.anchor = self.wall
+        return revived
+
+    def clock(self, name: str) -> Json:
+        world = self.found(name)
+        now = world.at(self.wall)
+        mode = "real" if world.virtual == world.anchor else "offset"
+        mode = "frozen" if world.rate == 0 else "scaled" if world.rate != 1 else mode
+        iso = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return {"mode": mode, "now": now, "iso": iso, "rate": world.rate}
+
+    def change_clock(self, name: str, change: Callable[[World, float], tuple[float, float]]) -> Json:
+        """`change` says the new instant and the new rate."""
+        world = self.enter(name)
+        before = self.now(world)
+        virtual, rate = change(world, self.wall)
+        world.set_clock(virtual, self.wall, rate)
+        after = self.now(world)
+        low, high = min(before, after), max(before, after)
+        crossed: dict[str, list[str]] = {"containers": [], "files": []}
+        for kind, things in (("containers", world.containers), ("files", world.files)):
+            for each in sorted(things.values(), key=lambda each: each.place):
+                if each.expires_at is not None and low < each.expires_at <= high:
+                    crossed[kind].append(each.id)
+        none: dict[str, list[str]] = {"containers": [], "files": []}
+        expired, revived = (crossed, none) if after >= before else (none, crossed)
+        return self.clock(name) | {
+            "expired_containers": expired["containers"],
+            "expired_files": expired["files"],
+            "revived_containers": revived["containers"],
+            "revived_files": revived["files"],
+        }
+
+    def counted(self, name: str) -> Json:
+        """What the control plane says of a world, as far as it is told here."""
+        world = self.found(name)
+        return {
+            "name": name,
+            "counts": {
+                "files": len(world.files),
+                "containers": len(world.containers),
+                "container_files": sum(len(each.files) for each in world.containers.values()),
+            },
+            "clock": self.clock(name),
+            "faults": len(world.faults),
+            "snapshots": list(self.snapshots.get(name, {})),
+        }
+
+    # Faults and ids
+
+    def strike(self, name: str, operation: str) -> None:
+        """Every use of the API passes here first."""
+        for fault in self.enter(name).faults:
+            if fault.operation == operation and fault.left:
+                fault.left -= 1
+                raise Refused(fault.status, SERVER_ERROR, type="server_error")
+
+    def mint(self, name: str, kind: str, form: str, there: Iterable[str], id: str) -> tuple[str, int, int]:
+        """Take an id from the server; returns it with the second and the count at which it was made."""
+        world = self.worlds[name]
+        world.ordinal += 1
+        now = self.now(world)
+        assert re.fullmatch(form.format(time=f"{now & 0xFFFFFFFF:08x}"), id), id
+        assert id not in there
+        assert self._minted.setdefault((name, kind, world.ordinal, now if kind != "file" else 0), id) == id
+        return id, now, world.ordinal
+
+    # Containers
+
+    def create_container(self, name: str, body: Json, id: str, copies: Callable[[], list[str]]) -> Json:
+        """`copies` are the ids of the files that it starts with, in their order."""
+        world = self.worlds[name]
+        file_ids = body.get("file_ids", [])
+        for file_id in file_ids:
+            self._file(world, file_id, no_file(file_id, "file_ids"))
+        expiry = body.get("expires_after", {"anchor": "last_active_at", "minutes": 20})
+        id, now, seq = self.mint(name, "container", "cntr_{time}[0-9a-f]{{24}}0[0-9a-f]{{15}}", world.containers, id)
+        container = world.containers[id] = Container(
+            id,
+            now,
+            seq,
+            name=body["name"],
+            anchor=expiry["anchor"],
+            minutes=expiry["minutes"] if "minutes" in expiry else expiry["days"] * 1440,
+            memory_limit=body.get("memory_limit", "1g"),
+            policy=body.get("network_policy"),
+            last_active_at=now,
+        )
+        for file_id, copied in zip(file_ids, copies(), strict=True):
+            self._copy(name, container, file_id, copied)
+        return container.shown(now)
+
+    def list_containers(self, name: str, query: Mapping[str, str]) -> Json:
+        world = self.worlds[name]
+        now = self.now(world)
+        named = [each for each in world.containers.values() if query.get("name") in (None, each.name)]
+        page = listed(named, world.containers, world.graves.get("containers", {}), query, "cntr", 20, 100)
+        return {
+            "object": "list",
+            "data": [each.shown(now, active_at=now) for each in page.rows],
+            "first_id": page.first,
+            "has_more": page.more,
+            "last_id": page.last,
+        }
+
+    def retrieve_container(self, name: str, id: str) -> Json:
+        world = self.worlds[name]
+        container, now = self._container(world, id), self.now(world)
+        if now >= container.expires_at:
+            return container.shown(now)
+        shown = container.shown(now, active_at=now)
+        container.last_active_at = max(container.last_active_at, now)
+        return shown
+
+    def delete_container(self, name: str, id: str) -> Json:
+        world = self.worlds[name]
+        world.bury("containers", self._container(world, id))
+        del world.containers[id]
+        return {"id": id, "object": "container.deleted", "deleted": True}
+
+    def _container(self, world: World, id: str) -> Container:
+        if id in world.containers:
+            return world.containers[id]
+        raise Refused(404, f"Container with id '{id}' not found.")
+
+    def use(self, name: str, id: str) -> Container:
+        world = self.worlds[name]
+        container, now = self._container(world, id), self.now(world)
+        if now >= container.expires_at:
+            raise Refused(400, "Container is expired.")
+        container.last_active_at = max(container.last_active_at, now)
+        return container
+
+    # Files in containers
+
+    def add_file(self, name: str, container_id: str, filename: str, content: bytes, id: str) -> Json:
+        container = self.use(name, container_id)
+        path = f"/mnt/data/{hashlib.blake2b(content, digest_size=16).hexdigest()}-{filename}"
+        return self._add(name, container, id, path, content).shown()
+
+    def copy_file(self, name: str, container_id: str, file_id: str, id: str) -> Json:
+        return self._copy(name, self.use(name, container_id), file_id, id).shown()
+
+    def _copy(self, name: str, container: Container, file_id: str, id: str) -> Inside:
+        file = self._file(self.worlds[name], file_id, no_file(file_id, "file_id"))
+        return self._add(name, container, id, f"/mnt/data/{file.id}-{file.filename}", file.content, file.id)
+
+    def _add(
+        self, name: str, container: Container, id: str, path: str, content: bytes, file_id: str | None = None
+    ) -> Inside:
+        id, now, seq = self.mint(name, "inside", "cfile_{time}[0-9a-f]{{24}}", container.files, id)
+        file = container.files[id] = Inside(id, now, seq, container.id, path, content, file_id)
+        return file
+
+    def list_container_files(self, name: str, container_id: str, query: Mapping[str, str]) -> Json:
+        checked(query, 100)
+        container = self.use(name, container_id)
+        graves = self.worlds[name].graves.get(f"containers/{container_id}", {})
+        page = listed(list(container.files.values()), container.files, graves, query, "cfile", 20, 100)
+        return {
+            "object": "list",
+            "data": [each.shown() for each in page.rows],
+            "first_id": page.first,
+            "has_more": page.more,
+            "last_id": page.last,
+        }
+
+    def inside(self, name: str, container_id: str, file_id: str) -> Inside:
+        """A file in a container, by its id or by that of the File whose newest copy it is."""
+        container = self.use(name, container_id)
+        if file_id in container.files:
+            return container.files[file_id]
+        copies = [each for each in container.files.values() if each.file_id == file_id]
+        if copies:
+            return max(copies, key=lambda each: each.seq)
+        raise Refused(404, f"File {file_id} not found on container {container_id}.")
+
+    def delete_container_file(self, name: str, container_id: str, file_id: str) -> Json:
+        world = self.worlds[name]
+        last_active_at = world.containers[container_id].last_active_at if container_id in world.containers else 0
+        try:
+            file = self.inside(name, container_id, file_id)
+        except Refused as refused:
+            if refused.status == 404 and container_id in world.containers:
+                world.containers[container_id].last_active_at = last_active_at  # what does nothing is no use
+            raise
+        world.bury(f"containers/{container_id}", file)
+        del world.containers[container_id].files[file.id]
+        return {"id": file_id, "object": "container.file.deleted", "deleted": True}
+
+    # Files
+
+    def create_file(self, name: str, filename: str, content: bytes, purpose: str, seconds: int | None, id: str) -> Json:
+        world = self.worlds[name]
+        seconds = 30 * 86_400 if seconds is None and purpose == "batch" else seconds
+        id, now, seq = self.mint(name, "file", "file-[0-9A-Za-z]{{22}}", world.files, id)
+        expires_at = None if seconds is None else now + seconds
+        file = world.files[id] = File(id, now, seq, purpose, filename, content, expires_at)
+        return file.shown()
+
+    def list_files(self, name: str, query: Mapping[str, str]) -> Json:
+        world = self.worlds[name]
+        now = self.now(world)
+        alive = [each for each in world.files.values() if each.expires_at is None or now < each.expires_at]
+        alive = [each for each in alive if query.get("purpose") in (None, each.purpose)]
+        page = listed(alive, world.files, world.graves.get("files", {}), query, "file", 10_000, 10_000)
+        return {
+            "object": "list",
+            "data": [each.shown() for each in page.rows],
+            "has_more": page.more,
+            "first_id": page.first,
+            "last_id": page.last,
+        }
+
+    def file(self, name: str, id: str) -> File:
+        return self._file(self.worlds[name], id, no_file(id))
+
+    def _file(self, world: World, id: str, refusal: Refused) -> File:
+        file = world.files.get(id)
+        if file is None or (file.expires_at is not None and self.now(world) >= file.expires_at):
+            raise refusal
+        return file
+
+    def delete_file(self, name: str, id: str) -> Json:
+        world = self.worlds[name]
+        world.bury("files", self.file(name, id))
+        del world.files[id]
+        return {"object": "file", "deleted": True, "id": id}
+
+    def download(self, name: str, id: str) -> File:
+        file = self.file(name, id)
+        if file.purpose in ("assistants", "user_data"):
+            raise Refused(400, f"Not allowed to download files of purpose: {file.purpose}")
+        return file
+
+
+@dataclass
+class Page:
+    rows: list[Any]
+    more: bool
+
+    @property
+    def first(self) -> str | None:
+        return self.rows[0].id if self.rows else None
+
+    @property
+    def last(self) -> str | None:
+        return self.rows[-1].id if self.rows else None
+
+
+def checked(query: Mapping[str, str], maximum: int) -> None:
+    limit, order = query.get("limit", "1"), query.get("order", "asc")
+    if not re.fullmatch("[+-]?[0-9]+", limit):
+        raise wrong_type("limit", "an integer", "a string")
+    if not 1 <= int(limit) <= maximum:
+        raise out_of_range("limit", int(limit), 1, maximum)
+    if order not in ("asc", "desc"):
+        raise wrong_value("order", order, "'asc' and 'desc'")
+
+
+def listed(
+    things: list[Any],
+    all: Mapping[str, Thing],
+    graves: Mapping[str, tuple[int, int]],
+    query: Mapping[str, str],
+    prefix: str,
+    limit: int,
+    maximum: int,
+) -> Page:
+    """The page that a query asks for; an id that was deleted still has its place."""
+    checked(query, maximum)
+    limit, order = int(query.get("limit", limit)), query.get("order", "desc")
+    places = dict(graves) | {id: thing.place for id, thing in all.items()}
+    for name in ("after", "before"):
+        if name in query and query[name] not in places:
+            value = query[name]
+            if not value.startswith(prefix):
+                message = f"Invalid '{name}': '{value}'. Expected an ID that begins with '{prefix}'."
+            else:
+                message = f"Invalid '{name}': '{value}' is not the ID of an object in this list."
+            raise Refused(400, message, name, "invalid_value")
+    rows = sorted(things, key=lambda each: each.place, reverse=order == "desc")
+    sign = 1 if order == "asc" else -1
+
+    def behind(place: tuple[int, int], cursor: tuple[int, int]) -> bool:
+        return place > cursor if sign > 0 else place < cursor
+
+    if "after" in query:
+        rows = list(itertools.dropwhile(lambda each: not behind(each.place, places[query["after"]]), rows))
+    if "before" in query:
+        rows = [each for each in rows if behind(places[query["before"]], each.place)]
+        if "after" not in query:
+            return Page(rows[-limit:], len(rows) > limit)
+    return Page(rows[:limit], len(rows) > limit)
+
+
+def disposition(path: str) -> str:
+    """How the content of a file in a container is described."""
+    name = path.rpartition("/")[2]
+    extension = re.search(r"\.[A-Za-z0-9]{1,16}$", name)
+    return f"attachment; filename=\"file{extension[0] if extension else ''}\"; filename*=UTF-8''{quote(name)}"

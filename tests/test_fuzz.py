@@ -1,0 +1,504 @@
+"""Hostile requests, and what they must not do: no failure of the server's own, no hang, no growth, nothing left behind.
+
+`hostile.py` holds those that were thought of, by their kind; Schemathesis and Hypothesis make up others. All are
+counted, and the README tells how many there are.
+"""
+
+import http.client
+import itertools
+import json
+import os
+import re
+import socket
+import struct
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import hypothesis
+import pytest
+import requests
+import schemathesis
+from hostile import KINDS, MIB, Ground, Shot, jsons, multiparts, samples
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from rawhttp import TIMEOUT, form
+from schemathesis.specs.openapi.checks import response_schema_conformance
+from test_forms import TREE
+from test_readme import rows, section
+
+from mockserver import server as server_module
+from mockserver.api.app import create_app
+from mockserver.server import MockServer
+from mockserver.settings import ENVIRONMENT
+
+FEW = 60
+"""Of each kind in the fast tests, spread over all of it."""
+GROWTH = 12 * MIB
+"""What the allocator may keep of the largest requests."""
+ADDED = "requests that Hypothesis puts together of pieces"
+BY_SCHEMA = "{}: requests by Schemathesis, as the description has them and as it forbids them"
+
+_grounds = itertools.count()
+
+
+@dataclass
+class Target:
+    """A server in a process of its own, and what it has of the machine."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    root: Path
+    log: Path
+
+    def client(self) -> httpx2.Client:
+        return httpx2.Client(
+            base_url=f"http://127.0.0.1:{self.port}", headers={"Authorization": "Bearer sk-test"}, timeout=TIMEOUT
+        )
+
+    def ground(self, world: str) -> Ground:
+        """A world with something in it to attack."""
+        with self.client() as client:
+            base = f"/w/{world}/v1"
+            container = client.post(f"{base}/containers", json={"name": "ground"}).json()["id"]
+            upload = {"files": {"file": ("a.txt", b"content")}}
+            inside = client.post(f"{base}/containers/{container}/files", **upload).json()["id"]
+            file = client.post(f"{base}/files", **upload, data={"purpose": "vision"}).json()["id"]
+        return Ground(world, container, inside, file)
+
+    def has(self) -> dict[str, int]:
+        """Bytes of memory, and counts of open descriptors and threads."""
+        proc = Path("/proc") / str(self.process.pid)
+        status = dict(re.findall(r"^(VmRSS|Threads):\s+(\d+)", (proc / "status").read_text(), re.MULTILINE))
+        return {
+            "memory": int(status["VmRSS"]) * 1024,
+            "threads": int(status["Threads"]),
+            "descriptors": len(list((proc / "fd").iterdir())),
+        }
+
+    def settle(self) -> None:
+        """Until all connections of the past are closed: each that is asked goes after them."""
+        for _ in range(2_000):
+            with socket.create_connection(("127.0.0.1", self.port), TIMEOUT) as opened:
+                opened.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+                while opened.recv(65536):
+                    pass
+            if self.has()["descriptors"] <= self.at_rest["descriptors"]:
+                return
+
+    def rest(self) -> None:
+        self.at_rest = self.has()
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    root = tmp_path_factory.mktemp("root")
+    (root / "tmp").mkdir()
+    log = tmp_path_factory.mktemp("log") / "stderr"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT)}
+    limits = ["--journal-bytes", "1MB", "--max-upload", "4MB", "--max-body", "4MB", "--log-level", "error"]
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-m",
+        "mockserver",
+        "serve",
+        "--port",
+        "0",
+        "--host",
+        "127.0.0.1",
+        "--json",
+    ]
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            [*command, *limits, "--data", root / "in" / "data"],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=environment | {"TMPDIR": str(root / "tmp")},
+        )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, log.read_text()
+    running = Target(process, json.loads(line)["port"], root, log)
+    with running.client() as client:
+        client.get("/health")
+    running.rest()
+    yield running
+    process.terminate()
+    process.communicate(timeout=TIMEOUT)
+    assert log.read_text() == ""
+    assert process.returncode == 0
+
+
+def fire(port: int, shot: Shot) -> str:
+    """What came of it: the status of the answer, or that there was none."""
+    with socket.create_connection(("127.0.0.1", port), TIMEOUT) as opened:
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        step = shot.pieces or len(shot.data)
+        with suppress(BrokenPipeError, ConnectionResetError):  # refused, and not waited for
+            for start in range(0, len(shot.data), step):
+                opened.sendall(shot.data[start : start + step])
+            if not shot.whole:
+                opened.shutdown(socket.SHUT_WR)
+        method = shot.data.lstrip(b"\r\n").split(b" ", 1)[0].decode("latin-1")
+        answers = 0
+        status = "none"
+        with suppress(ConnectionResetError), opened.makefile("rb") as stream:
+            while stream.peek(1)[:1]:
+                response = http.client.HTTPResponse(_Reading(stream), method=method)  # type: ignore[arg-type]  # it only reads
+                response.begin()
+                body = response.read()
+                check(shot, response, body)
+                answers += 1
+                status = str(response.status)
+                if shot.whole or response.headers["connection"] == "close":
+                    stream.read() if not shot.whole else None
+                    break
+        assert answers or not shot.whole or len(shot.data) > MIB, f"no answer to {shot.data[:500]!r}"
+        return status
+
+
+class _Reading:
+    """What http.client wants of a socket, over a stream that goes on behind the answer."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def makefile(self, mode: str) -> Any:
+        return _Kept(self._stream)
+
+
+class _Kept:
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def close(self) -> None:
+        """Not what others go on reading."""
+
+
+def check(shot: Shot, response: http.client.HTTPResponse, body: bytes) -> None:
+    told = f"{shot.data[:500]!r}: {response.status} {body[:500]!r}"
+    assert response.status < 500, told
+    assert not [name for name, _ in response.getheaders() if name.lower() in ("x-evil", "set-cookie", "x")], told
+    if response.status >= 400 and body:
+        error = json.loads(body)["error"]
+        assert list(error) == ["message", "type", "param", "code"], told
+        assert len(body) < 8 * MIB, told
+
+
+def volley(target: Target, kind: str, shots: list[Shot]) -> Counter[str]:
+    return Counter(fire(target.port, shot) for shot in shots)
+
+
+def check_nothing_left(target: Target, before: set[str]) -> None:
+    """The server is as it was, but for what was asked of it."""
+    target.settle()
+    now = target.has()
+    assert now["descriptors"] <= target.at_rest["descriptors"] + 2  # a connection to the database comes and goes
+    assert now["threads"] <= target.at_rest["threads"] + min(32, (os.cpu_count() or 1) + 4)  # the pool's own limit
+    assert list((target.root / "in" / "data" / "uploads").iterdir()) == []
+    assert list((target.root / "tmp").iterdir()) == []
+    assert {path.name for path in target.root.iterdir()} == {"in", "tmp"}
+    assert {path.name for path in (target.root / "in").iterdir()} == {"data"}
+    data = target.root / "in" / "data"
+    paths = [path.relative_to(data).as_posix() for path in data.rglob("*")]
+    assert [path for path in paths if not TREE.fullmatch(path)] == []
+    assert target.process.poll() is None
+    assert target.log.read_text() == ""
+    with target.client() as client:
+        made = {each["name"] for each in client.get("/_mock/worlds").json()["data"]} - before
+        assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) for name in made)
+
+
+def attack(target: Target, kind: str, few: int | None = None) -> int:
+    """All of a kind, or a few; returns how many."""
+    with target.client() as client:
+        before = {each["name"] for each in client.get("/_mock/worlds").json()["data"]}
+    ground = target.ground(f"attacked-{next(_grounds):04}")  # of one length, as the counts depend on it
+    shots = list(KINDS[kind](ground))
+    if few:
+        shots = shots[:: max(1, len(shots) // few)]
+    came = volley(target, kind, shots)
+    check_nothing_left(target, before)
+    print(f"\n{kind}: {len(shots):,} {dict(sorted(came.items()))}")
+    assert len(came) > 1 or few or kind.endswith("at a time"), "all were answered alike"
+    return len(shots)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hostile_requests(target: Target, kind: str) -> None:
+    assert attack(target, kind, FEW) >= min(FEW, 40)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_hostile_requests(target: Target, kind: str) -> None:
+    told = {row[0]: int(row[1].replace(",", "")) for row in rows(section("How true it is"), "attack")}
+    assert attack(target, kind) == told[kind], "the README's table is of another day"
+
+
+@pytest.mark.slow
+def test_hostile_requests_leave_no_growth(target: Target) -> None:
+    """A second round of everything large takes no more memory than the first."""
+    kinds = [kind for kind in KINDS if not kind.startswith("sound")]
+    for kind in kinds:
+        attack(target, kind)
+    target.settle()
+    before = target.has()["memory"]
+    for _ in range(3):
+        for kind in kinds:
+            attack(target, kind)
+    target.settle()
+    grown = target.has()["memory"] - before
+    print(f"\ngrown by {grown / 1e6:.1f} MB over three further rounds")
+    assert grown < GROWTH
+
+
+def pieces(ground: Ground) -> list[bytes]:
+    """What Hypothesis puts requests together of."""
+    head, body = b"\r\n\r\n", b"--b\r\n"
+    some = [
+        each.data for kind in (multiparts, jsons) for each in islice(kind(ground), 0, None, 9) if len(each.data) < 5_000
+    ]
+    parts = [
+        piece for each in [*some, *samples(ground)] for piece in re.split(rb"(\r\n\r\n|\r\n|; |: )", each) if piece
+    ]
+    return sorted({*parts, head, body, b"\x00", b"0\r\n\r\n", b"Transfer-Encoding: chunked", b"Content-Length: 3"})
+
+
+def put_together(target: Target, examples: int) -> int:
+    ground = target.ground("put-together")
+    count = 0
+    starts = [sample[: sample.index(b"\r\n") + 2] for sample in samples(ground)]
+
+    @settings(
+        max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate, Phase.shrink],
+    )  # fmt: skip
+    @given(st.sampled_from(starts), st.lists(st.sampled_from(pieces(ground)) | st.binary(max_size=20), max_size=30))
+    def shoot(start: bytes, rest: list[bytes]) -> None:
+        nonlocal count
+        count += 1
+        fire(
+            target.port,
+            Shot(start + b"Host: localhost\r\nAuthorization: Bearer sk-test\r\n" + b"".join(rest), whole=False),
+        )
+
+    shoot()
+    check_nothing_left(target, set())
+    return count
+
+
+def test_requests_put_together(target: Target) -> None:
+    assert put_together(target, 100) >= 50
+
+
+@pytest.mark.slow
+def test_many_requests_put_together(target: Target) -> None:
+    told = {row[0]: int(row[1].replace(",", "")) for row in rows(section("How true it is"), "attack")}
+    assert put_together(target, told[ADDED]) >= told[ADDED] * 0.9  # it may see one twice
+
+
+# From the descriptions
+
+
+def described(target: Target, which: str) -> dict[str, Any]:
+    if which == "control plane":
+        with target.client() as client:
+            return dict(client.get("/_mock/openapi.json").json())
+    with MockServer() as server:
+        return create_app(server.mock).openapi()
+
+
+ENDLESS = ("/stream", "/wait")
+"""Routes whose answers wait for something to happen."""
+
+
+def by_schema(target: Target, which: str, examples: int, every: int = 1) -> int:
+    """Requests of each operation as its description has them, and as it forbids them; answers are as described."""
+    prefix = "" if which == "control plane" else "/w/described/v1"
+    base = f"http://127.0.0.1:{target.port}{prefix}"
+    statuses: Counter[int] = Counter()
+    with requests.Session() as session:
+        session.headers["api-key"] = "sk-test"
+
+        def send(case: Any) -> None:
+            answer = case.call(base_url=base, session=session, timeout=TIMEOUT)
+            statuses[answer.status_code] += 1
+            told = f"{case.as_curl_command()}: {answer.status_code} {answer.content[:500]!r}"
+            assert answer.status_code < 500 or answer.headers.get("x-mock-fault"), told
+            if answer.status_code >= 400 and case.method != "HEAD":
+                assert list(answer.json()["error"]) == ["message", "type", "param", "code"], told
+            elif answer.status_code == 200:
+                case.validate_response(answer, checks=(response_schema_conformance,))
+
+        all = schemathesis.openapi.from_dict(described(target, which)).get_all_operations()
+        for found in islice(all, 0, None, every):
+            operation = found.ok()
+            if operation.path.endswith(ENDLESS):
+                continue
+            for mode in schemathesis.GenerationMode:
+                with suppress(hypothesis.errors.Unsatisfiable):  # nothing of it can be wrong
+                    settings(
+                        max_examples=examples,
+                        deadline=None,
+                        database=None,
+                        suppress_health_check=list(HealthCheck),
+                        phases=[Phase.generate, Phase.shrink],
+                    )(given(operation.as_strategy(generation_mode=mode))(send))()
+    print(f"\n{which}: {statuses.total():,} {dict(sorted(statuses.items()))}")
+    return statuses.total()
+
+
+@pytest.mark.parametrize("which", ["API", "control plane"])
+def test_requests_by_the_description(target: Target, which: str) -> None:
+    assert by_schema(target, which, 2, every={"API": 4, "control plane": 16}[which]) > 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["API", "control plane"])
+def test_many_requests_by_the_description(target: Target, which: str) -> None:
+    told = {row[0]: int(row[1].replace(",", "")) for row in rows(section("How true it is"), "attack")}
+    assert by_schema(target, which, {"API": 100, "control plane": 25}[which]) >= told[BY_SCHEMA.format(which)]
+
+
+# Connections
+
+
+def hold(port: int, data: bytes) -> socket.socket:
+    opened = socket.create_connection(("127.0.0.1", port), TIMEOUT)
+    opened.sendall(data)
+    return opened
+
+
+def read(opened: socket.socket) -> bytes:
+    """Up to the end."""
+    answer = bytearray()
+    with opened, suppress(ConnectionResetError):
+        while received := opened.recv(65536):
+            answer += received
+    return bytes(answer)
+
+
+HELD = [
+    b"",
+    b"G",
+    b"GET /v1/containers HTTP/1.1\r\nHost: x\r\nX: ",
+    b"POST /v1/containers HTTP/1.1\r\nHost: x\r\napi-key: k\r\nContent-Length: 9\r\n\r\n{",
+    b"POST /v1/containers HTTP/1.1\r\nHost: x\r\napi-key: k\r\nTransfer-Encoding: chunked\r\n\r\n5",
+    b"POST /v1/files HTTP/1.1\r\nHost: x\r\napi-key: k\r\nContent-Length: 99999\r\n"
+    b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+    b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + b"x" * 5_000,
+]
+
+
+def test_connections_that_never_finish_hold_up_nobody(target: Target) -> None:
+    """Slow-loris: hundreds of connections that stop at every stage, and then send a byte here and there."""
+    with ExitStack() as stack:
+        held = [stack.enter_context(hold(target.port, HELD[n % len(HELD)])) for n in range(240)]
+        with target.client() as client:
+            for opened in held[1::7]:
+                opened.sendall(b" ")
+                made = client.post("/w/loris/v1/containers", json={"name": "box"})
+                assert made.status_code == 200
+    check_nothing_left(target, set())
+    with target.client() as client:
+        assert client.get("/w/loris/v1/files").json()["data"] == []
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", HELD[2], b"GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /he"])
+def test_a_head_that_does_not_come_ends_the_connection(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    monkeypatch.setattr(server_module, "HEAD_SECONDS", 0.05)
+    with MockServer() as server:
+        answer = read(hold(server.port, sent))
+        assert answer.count(b"HTTP/1.1 200 OK") == sent.count(b"/health ")
+        assert answer.count(b"HTTP/1.1") == answer.count(b"HTTP/1.1 200")
+        for _ in range(3):  # nor is a head that has come held to its time
+            assert httpx2.get(f"{server.url}/health").status_code == 200
+
+
+def test_a_head_has_a_largest_size(server: MockServer) -> None:
+    line = b"GET /health HTTP/1.1\r\nHost: x\r\nX: "
+    for size, status in ((server_module.HEAD_BYTES - 60, 200), (server_module.HEAD_BYTES, 431)):
+        for step in (1_000, 50_000, 200_000):
+            shot = Shot(line + b"y" * size + b"\r\n\r\n", pieces=step)
+            assert fire(server.port, shot) == str(status)
+    answer = read(hold(server.port, line + b"y" * 500_000))
+    assert answer.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "headers_too_large"
+
+
+@pytest.mark.parametrize("wrapping", [b"0\r\nX: %b", b"5;%b", b"0\r\n%b"])
+def test_what_a_body_is_wrapped_in_has_a_largest_size(target: Target, wrapping: bytes) -> None:
+    """Chunk extensions and trailers: 32 MiB around nothing at all. The first round shows what the allocator keeps."""
+    head = b"POST /v1/containers HTTP/1.1\r\nHost: x\r\napi-key: k\r\nTransfer-Encoding: chunked\r\n\r\n"
+    filling = b"X: y\r\n" * 150_000 if wrapping == b"0\r\n%b" else b"y" * MIB
+    before = []
+    for _ in range(3):
+        with hold(target.port, head + wrapping % filling) as opened:
+            with suppress(BrokenPipeError, ConnectionResetError):
+                for _ in range(32):
+                    opened.sendall(filling)
+            answer = read(opened)
+        assert answer.startswith(b"HTTP/1.1 400 ") or answer == b""  # reset, if we were still sending
+        target.settle()
+        before.append(target.has()["memory"])
+    assert max(before) - before[0] < GROWTH
+
+
+def test_the_smallest_chunks_are_not_too_much(server: MockServer) -> None:
+    body = form(('Content-Disposition: form-data; name="file"; filename="a"', b"x" * 100_000))
+    body = (
+        form(('Content-Disposition: form-data; name="purpose"', b"vision"), boundary="simple")[: -len("--simple--\r\n")]
+        + body
+    )
+    head = b"POST /w/chunks/v1/files HTTP/1.1\r\nHost: x\r\napi-key: k\r\nTransfer-Encoding: chunked\r\n"
+    kind = b"Content-Type: multipart/form-data; boundary=simple\r\n\r\n"
+    chunks = b"".join(b"00000001\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
+    assert fire(server.port, Shot(head + kind + chunks)) == "200"
+
+
+def test_requests_in_one_packet_are_answered_in_order(server: MockServer) -> None:
+    asked = b"".join(b"GET /w/p/v1/containers/%d HTTP/1.1\r\nHost: x\r\napi-key: k\r\n\r\n" % n for n in range(500))
+    answer = read(hold(server.port, asked + b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+    told = [int(each) for each in re.findall(rb"Container with id '(\d+)' not found", answer)]
+    assert told == list(range(500))
+    assert answer.count(b"HTTP/1.1 200 OK") == 1
+
+
+def test_what_was_asked_in_front_of_nonsense_is_answered(server: MockServer) -> None:
+    """The refusal of what is behind it would be taken for its answer."""
+    body = b'{"name": "first"}'
+    first = b"POST /w/front/v1/containers HTTP/1.1\r\nHost: x\r\napi-key: k\r\nContent-Length: %d\r\n\r\n%b" % (
+        len(body),
+        body,
+    )
+    answer = read(hold(server.port, first + b"\x00\x01 nonsense\r\n\r\n"))
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+def test_a_client_that_resets_at_every_point(target: Target) -> None:
+    ground = target.ground("resets")
+    for sample in samples(ground):
+        for end in (*range(1, len(sample), 17), len(sample)):
+            with hold(target.port, sample[:end]) as opened:
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    check_nothing_left(target, set())
+
+
+def test_a_head_has_a_largest_number_of_headers(server: MockServer) -> None:
+    line = b"GET /health HTTP/1.1\r\n"
+    for count, status in ((1_000, "200"), (1_001, "431")):
+        assert fire(server.port, Shot(line + b"X: y\r\n" * count + b"\r\n")) == status
