@@ -20,6 +20,7 @@ from mockserver.blobs import Blobs
 from mockserver.database import Database, Insertion, Rows, Statement, Transaction, record, table
 from mockserver.files import Files, NewFile
 from mockserver.paging import Listing, ends
+from mockserver.profiles import Profile
 from mockserver.worlds import Call, Worlds
 
 MINUTES = range(1, 20 + 1)
@@ -110,7 +111,7 @@ class Containers:
             for file_id in body.file_ids:
                 self._copy(tx, call, row.id, file_id, "file_ids")
         call.touch("created", row.id)
-        return self._shown(call, row, now)
+        return self._shown(call.world.profile, row, now)
 
     def list(self, call: Call, query: schema.ListContainers) -> schema.ContainerList:
         """Shows every container as active just now, as the live API does, and by default prolongs none."""
@@ -125,18 +126,20 @@ class Containers:
             call.lets,
             name=query.name,
         )
+        if not profile.expired_listed:  # nor what was deleted, and had expired
+            rows = [row for row in rows if not expired(row, now)]
         if profile.listing_prolongs:
             self._use_all(rows, now)
-        data = [self._shown(call, row, now, active_at=now) for row in rows]
+        data = [self._shown(profile, row, now, now) for row in rows]
         kind: type[schema.ContainerList] = schema.OlderContainerList if profile.older_fields else schema.ContainerList
         return kind(data=data, has_more=more, **ends(rows))
 
     def retrieve(self, call: Call, container_id: str) -> schema.Container:
         row, now = self._found(self._database.snapshot, call, container_id), call.world.now()
         if expired(row, now):
-            return self._shown(call, row, now)
+            return self._shown(call.world.profile, row, now)
         self._use(row, now)
-        return self._shown(call, row, now, active_at=now)
+        return self._shown(call.world.profile, row, now, now)
 
     def delete(self, call: Call, container_id: str) -> schema.ContainerDeleted:
         inside = {"world": call.world.id, "container": container_id}
@@ -177,10 +180,10 @@ class Containers:
         rows, more = _files.page(self._database.snapshot, query, graves(container_id), values, since, call.lets)
         if not rows:
             self._found(self._database.snapshot, call, container_id)  # another process may have just deleted it
-        data = [self._shown_file(call, row) for row in rows]
-        older = call.world.profile.older_fields
-        kind: type[schema.ContainerFileList] = schema.OlderContainerFileList if older else schema.ContainerFileList
-        return kind(data=data, has_more=more, **ends(rows))
+        if call.world.profile.older_fields:
+            older = [older_file(row) for row in rows]
+            return schema.OlderContainerFileList(data=older, has_more=more, **ends(rows))
+        return schema.ContainerFileList(data=[shown_file(row) for row in rows], has_more=more, **ends(rows))
 
     def retrieve_file(self, call: Call, container_id: str, file_id: str) -> schema.ContainerFile:
         container_id = self.use(call, container_id)
@@ -357,9 +360,10 @@ class Containers:
         call.touch("created", row.id)
         return row
 
-    def _shown(self, call: Call, row: tables.Container, now: int, active_at: int | None = None) -> schema.Container:
+    def _shown(
+        self, profile: Profile, row: tables.Container, now: int, active_at: int | None = None
+    ) -> schema.Container:
         """As the world's profile shows it."""
-        profile = call.world.profile
         container = shown(row, now, active_at, profile.running_status)
         if not profile.older_fields:
             return container
@@ -369,8 +373,7 @@ class Containers:
         return schema.OlderContainer(**dict(container), expires_at=end, file_count=count)
 
     def _shown_file(self, call: Call, row: tables.ContainerFile) -> schema.ContainerFile:
-        file = shown_file(row)
-        return schema.OlderContainerFile(**dict(file), file_id=row.file_id) if call.world.profile.older_fields else file
+        return older_file(row) if call.world.profile.older_fields else shown_file(row)
 
 
 def _copied_id(call: Call, form: NewFile) -> str | None:
@@ -464,6 +467,10 @@ def shown_file(row: tables.ContainerFile) -> schema.ContainerFile:
         path=row.path,
         source=row.source,  # type: ignore[arg-type]  # checked when it came in
     )
+
+
+def older_file(row: tables.ContainerFile) -> schema.OlderContainerFile:
+    return schema.OlderContainerFile(**dict(shown_file(row)), file_id=row.file_id)
 
 
 def graves(container_id: str) -> str:

@@ -383,6 +383,36 @@ def test_every_switch_has_its_test_with_its_default_and_another_effect() -> None
             }
 
 
+def test_what_was_deleted_and_has_expired_is_hidden_too(world: World) -> None:
+    world.freeze()
+    box = made(behaving(world, "delete_lag=1h,expired_listed=no"))["id"]
+    ok(world.http.delete(f"/containers/{box}"))
+    assert listed(world) == [box]
+    world.advance(20 * MINUTE)
+    assert listed(world) == []
+
+
+def test_switches_work_together(world: World) -> None:
+    """Of two that both have something to say, neither is forgotten."""
+    world.freeze()
+    behaving(world, "docs,any_id=yes,id_prefixes=yes,unknown_keys=yes,created_at_expiry=no,expired_replaced=yes")
+    box = ok(world.http.get("/containers/any"))
+    assert (box["status"], box["expires_at"], box["file_count"], "expires_after" in box) == ("active", None, 0, False)
+    week = world.http.post("/containers", json={"name": "box", "foo": 1, "expires_after": WEEK})
+    assert outcome(week) == (400, "invalid_value", "unknown-key"), "what is ignored is not what was wrong"
+    rule = {"anchor": "last_active_at", "minutes": 1}
+    old = made(world, expires_after=rule)["id"]
+    world.advance(MINUTE)
+    added(world, old)
+    new = ok(world.http.get("/containers"))["data"][0]
+    assert (new["id"] != old, new["expires_after"], new["expires_at"], new["file_count"]) == (
+        True,
+        rule,
+        NOON + 2 * MINUTE,
+        1,
+    )
+
+
 # What the profiles are
 
 

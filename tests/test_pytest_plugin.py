@@ -149,6 +149,15 @@ def test_a_suite_of_tests_gets_what_it_asks_for(pytester: pytest.Pytester, run: 
             asked = {"name": "box", "expires_after": {"anchor": "last_active_at", "minutes": 60}}
             assert application("POST", "/containers", asked)[0] == 200
 
+        @pytest.mark.parametrize("profile", [
+            pytest.param(asked, marks=pytest.mark.openai_mock(profile=asked))
+            for asked in ("live,delete_lag=5m", {"base": "live", "delete_lag": 300}, {"delete_lag": "5m"})
+        ], ids=str)
+        def test_or_the_suites_with_switches_of_its_own(openai_mock, application, profile):
+            assert application("GET", "/containers")[0] == 200
+            told = openai_mock.state()["profile"]
+            assert (told["max_minutes"], told["delete_lag"]) == (20, 300)
+
         @pytest.mark.openai_mock(frozen="2026-01-31T12:00:00Z")
         class TestMarked:
             def test_the_class(self, application):
@@ -178,7 +187,7 @@ def test_a_suite_of_tests_gets_what_it_asks_for(pytester: pytest.Pytester, run: 
             assert not {"OPENAI_BASE_URL", "OPENAI_API_KEY", "MOCKSERVER_URL", "MOCKSERVER_WORLD"} & os.environ.keys()
         """
     )
-    run().assert_outcomes(passed=17)
+    run().assert_outcomes(passed=20)
 
 
 APPLICATION = """
