@@ -379,7 +379,7 @@ def _told_world(server: Server, answer: Any) -> Iterator[str]:
             ("containers", f"{counts['containers']} with {counts['container_files']} files"),
             ("clock", clock_words(answer["clock"])),
             ("used", ago(answer["used_at"]) or "not yet"),
-            ("profile", words(answer["profile"])),
+            ("profile", answer["profile_name"]),
             ("faults", answer["faults"]),
             ("snapshots", ", ".join(answer["snapshots"])),
         ]

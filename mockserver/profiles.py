@@ -306,6 +306,14 @@ def told(profile: Profile) -> str | dict[str, Value]:
     return {"base": base, **switches} if switches else base
 
 
+def in_words(profile: Profile) -> str:
+    """A profile as the command line takes it: `live,delete_lag=300`."""
+    asked = told(profile)
+    if isinstance(asked, str):
+        return asked
+    return ",".join([str(asked.pop("base")), *(f"{name}={worded(value)}" for name, value in asked.items())])
+
+
 def kept(text: str) -> Profile:
     """What `told` gave as JSON, perhaps to a version that had other switches."""
     asked = json.loads(text)

@@ -586,6 +586,14 @@ def test_it_comes_back_from_an_export(server: MockServer, tmp_path: Path, asked:
         assert seeded.control("POST", "worlds/fresh")["profile"] == before
 
 
+@pytest.mark.parametrize("asked", [*PROFILES, IN_WORDS, "docs,older_fields=no,running_status=running,zeros=yes"])
+def test_it_is_told_in_words_that_can_be_asked_for(server: MockServer, asked: str) -> None:
+    with server.world(profile=asked) as world:
+        told = world.state()
+        assert profiles.read(told["profile_name"]) == profiles.read(asked) == Profile(**told["profile"])
+        assert asked not in PROFILES or told["profile_name"] == asked
+
+
 def test_it_outlives_a_restart(tmp_path: Path) -> None:
     for _ in range(2):
         with MockServer(data=tmp_path, profile="docs") as server:

@@ -52,6 +52,7 @@ class WorldState(BaseModel):
     """When it was last used, in seconds since the epoch by the machine's clock; null: not since the start."""
     clock: ClockState
     profile: Annotated[dict[str, bool | int | str], WithJsonSchema(_SWITCHES)]
+    profile_name: str = Field(description="The same in short, as `--profile` takes it: `live,delete_lag=300`.")
     faults: int
     snapshots: list[str]
 
@@ -181,6 +182,7 @@ def _state(mock: Mock, world: World, counted: dict[int, dict[str, int]]) -> Worl
         used_at=mock.worlds.used(world),
         clock=clock_state(mock, world),
         profile=asdict(world.profile),
+        profile_name=profiles.in_words(world.profile),
         faults=len(world.faults),
         snapshots=[each.name for each in mock.worlds.snapshots(world.name)],
     )

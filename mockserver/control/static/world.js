@@ -75,13 +75,12 @@ export function world(page) {
     showSnapshots(data);
     nothing.textContent = data.length ? "" : "None yet. A snapshot keeps objects, clock, ids to come and faults, to go back to.";
     const held = info?.counts;
-    const profile = Object.entries(info?.profile ?? {}).filter(([, on]) => on === true).map(([name]) => name);
     facts.replaceChildren(
       ...[
         ["Base URL", copyable(`${page.origin}/w/${page.world}/v1`, "Base URL")],
         ["API key", copyable(info?.api_key ?? `sk-world-${page.world}`, "API key")],
         ["Holds", held ? `${plural(held.containers, "container")} with ${plural(held.container_files, "file")}, ${plural(held.files, "File")}` : "nothing: it comes into being with its first use"],
-        ["Lets in", profile.length ? profile.join(", ") : "what the live API does"],
+        ["Profile", info?.profile_name.replaceAll(",", ", ") ?? "the server’s"],
       ].flatMap(([term, value]) => [h("dt", {}, term), h("dd", {}, value)]),
     );
   });
@@ -117,10 +116,13 @@ export function world(page) {
   function profile() {
     ask({
       title: "Profile",
-      text: "What to let in that published documentation shows and the live API refuses.",
-      fields: [{ name: "name", label: "Profile", options: [["", "the server’s"], ["default", "default: let it in"], ["live", "live: refuse it"]] }],
+      text: "How to behave where the live API, its documentation and the SDKs’ own tests disagree.",
+      fields: [
+        { name: "name", label: "Profile", options: [["", "the server’s"], ["default", "default: let in what documentation shows"], ["live", "live: refuse what the live API refuses"], ["docs", "docs: show what older pages show"], ["contract", "contract: take what the SDKs’ own tests send"]] },
+        { name: "switches", label: "With switches, as delete_lag=5m,zeros=yes" },
+      ],
       action: "Set",
-      submit: ({ name }) => put(at("profile"), { name: name || null }),
+      submit: ({ name, switches }) => put(at("profile"), { name: [name, switches].filter(Boolean).join(",") || null }),
     });
   }
 
