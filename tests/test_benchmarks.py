@@ -86,7 +86,7 @@ def test_the_picture_shows_every_figure() -> None:
 @pytest.mark.slow
 def test_all_contests_run(tmp_path: Path) -> None:
     if not shutil.which("wrk"):
-        assert not os.environ.get("CI"), "needs wrk"
+        assert os.environ.get("CI") != "true", "needs wrk"
         pytest.skip("needs wrk")
     kept, picture = tmp_path / "kept.json", tmp_path / "figures.svg"
     command = [sys.executable, "-m", "benchmarks", "--quick", "--rounds", "1", "--without-peers"]
