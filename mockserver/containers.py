@@ -403,7 +403,7 @@ def _lifetime(call: Call, body: schema.CreateContainer) -> tuple[str, int]:
     if "days" in given and "minutes" in given:
         raise errors.MUTUALLY_EXCLUSIVE(param="expires_after.minutes", other="expires_after.days")
     if "days" in given:
-        _within(call, "expires_after.days", rule.days, schema.MAX_MINUTES // MINUTES_A_DAY)
+        _within(call, "expires_after.days", rule.days, profiles.MAX_MINUTES // MINUTES_A_DAY)
     elif "minutes" in given:
         _within(call, "expires_after.minutes", rule.minutes, profile.max_minutes)
     else:

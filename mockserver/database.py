@@ -50,12 +50,25 @@ def table(row: type[tables.Table]) -> Table:
 
 
 class Statement:
-    """A statement, compiled when it is made. Parameters are the names of its `bindparam`s."""
+    """A statement, compiled once: when it is first run, since a start has use for few of them.
+
+    Parameters are the names of its `bindparam`s.
+    """
 
     def __init__(self, statement: Executable) -> None:
-        compiled = statement.compile(dialect=_DIALECT)  # type: ignore[attr-defined]  # every Core statement has it
-        self.sql = str(compiled)
-        self._constants = {name: value for name, value in compiled.params.items() if value is not None}
+        self._statement = statement
+
+    @functools.cached_property
+    def _compiled(self) -> Any:
+        return self._statement.compile(dialect=_DIALECT)  # type: ignore[attr-defined]  # every Core statement has it
+
+    @functools.cached_property
+    def sql(self) -> str:
+        return str(self._compiled)
+
+    @functools.cached_property
+    def _constants(self) -> dict[str, Any]:
+        return {name: value for name, value in self._compiled.params.items() if value is not None}
 
     def run(self, tx: Transaction, **values: Any) -> int:
         """How many rows it changed."""

@@ -11,7 +11,9 @@ from typing import Any
 
 from mockserver.clock import duration
 from mockserver.errors import Grade
-from mockserver.schema import MAX_MINUTES
+
+MAX_MINUTES = 10 * 366 * 24 * 60
+"""The longest expiry of a container: ten years."""
 
 Value = bool | int | str
 Asked = str | Mapping[str, Any]

@@ -11,10 +11,6 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field
 
-MAX_MINUTES = 10 * 366 * 24 * 60
-"""The longest expiry that a profile takes: ten years."""
-
-
 UNASKED_MINUTES = 20
 """How long an unused container lives that nobody asked another expiry for (seen)."""
 

@@ -87,7 +87,7 @@ Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:={}-]{1,256}$")]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True, defer_build=True)
 
 
 def _sound_profile(asked: object) -> object:
@@ -183,8 +183,8 @@ class _ContainerFile(_Named):
 
 class _ExpiresAfter(_Part):
     anchor: Literal["last_active_at", "created_at"] = "last_active_at"
-    minutes: Annotated[int, Field(ge=1, le=schema.MAX_MINUTES)] | None = None
-    days: Annotated[int, Field(ge=1, le=schema.MAX_MINUTES // 1_440)] | None = None
+    minutes: Annotated[int, Field(ge=1, le=profiles.MAX_MINUTES)] | None = None
+    days: Annotated[int, Field(ge=1, le=profiles.MAX_MINUTES // 1_440)] | None = None
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:

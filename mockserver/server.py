@@ -15,14 +15,13 @@ from typing import Any, Self, TypeVar
 import httptools
 import uvicorn
 from pydantic_core import to_json
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from mockserver import errors, ids
 from mockserver.api.app import create_app
 from mockserver.api.exchange import WHOLE, standing_headers
 from mockserver.clock import Wall, stopwatch
-from mockserver.control.app import create_control
 from mockserver.mock import Mock
 from mockserver.settings import Settings, url
 from mockserver.testing import Server
@@ -369,18 +368,25 @@ class _Faces:
     """What is under /_mock goes to the control plane, all else to the API.
 
     At / the API has nothing, and clients of it are told so; who looks there with a browser is led on.
+    The control plane takes as long to load as the API; it is loaded when it is first asked for.
     """
 
     def __init__(self, mock: Mock) -> None:
+        self._mock = mock
         self._api = create_app(mock)
-        self._control = create_control(mock)
+        self._control: asyncio.Future[ASGIApp] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         controls = path.startswith("/_mock/") or path == "/_mock" or (path == "/" and _is_visit(scope))
-        app = self._control if controls else self._api
         try:
-            await app(scope, receive, send)
+            if controls:
+                if self._control is None:
+                    self._control = asyncio.ensure_future(asyncio.to_thread(_control_plane, self._mock))
+                app = await asyncio.shield(self._control)
+                await app(scope, receive, send)
+            else:
+                await self._api(scope, receive, send)
         finally:
             for own in ("mockserver", "mockserver.connection"):
                 scope.pop(own, None)  # what knows the scope: without cycles a request leaves nothing to collect
@@ -389,6 +395,12 @@ class _Faces:
 def _is_visit(scope: Scope) -> bool:
     wants = (value for name, value in scope["headers"] if name == b"accept")
     return scope["method"] == "GET" and any(b"text/html" in value for value in wants)
+
+
+def _control_plane(mock: Mock) -> ASGIApp:
+    from mockserver.control.app import create_control
+
+    return create_control(mock)
 
 
 def build(mock: Mock) -> _Server:
