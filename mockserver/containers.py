@@ -214,7 +214,7 @@ class Containers:
     def _found(self, tx: Transaction, call: Call, container_id: str) -> tables.Container:
         if row := _find.first(tx, world=call.world.id, id=container_id):
             return row
-        if call.lets(profiles.ANY_ID):
+        if call.conjures(container_id):
             return self._conjured(tx, call, container_id)
         refusal = errors.CONTAINER_NOT_FOUND(container_id=container_id)
         raise call.missing("container_id", container_id, "cntr", refusal)
@@ -304,7 +304,7 @@ class Containers:
             return row
         if (row := _newest_copy.first(tx, **inside, file=file_id)) and call.lets(profiles.FILE_ID_ALIAS):
             return row
-        if call.lets(profiles.ANY_ID):
+        if call.conjures(file_id):
             return self._insert_placeholder(tx, call, container_id, file_id)
         refusal = errors.CONTAINER_FILE_NOT_FOUND(file_id=file_id, container_id=container_id)
         raise call.missing("file_id", file_id, "cfile", refusal)

@@ -118,14 +118,14 @@ class Files:
         """A File that is to be copied, named by a parameter of the request."""
         if row := self.find(tx, call, file_id):
             return row
-        if call.lets(profiles.ANY_ID):
+        if call.conjures(file_id):
             return self._conjured(tx, call, file_id)
         raise errors.REFERENCED_FILE_NOT_FOUND(file_id=file_id, param=param)
 
     def _found(self, tx: Transaction, call: Call, file_id: str) -> tables.File:
         if row := self.find(tx, call, file_id):
             return row
-        if call.lets(profiles.ANY_ID):
+        if call.conjures(file_id):
             return self._conjured(tx, call, file_id)
         raise call.missing("file_id", file_id, "file", errors.FILE_NOT_FOUND(file_id=file_id))
 

@@ -15,6 +15,9 @@ _MIDDLE = ("8190", "8191", "8198")
 _fresh = random.Random()
 """Our own: what programs do with `random.seed` in tests repeats no id here."""
 
+FREE = r"[A-Za-z0-9_.:={}-]{1,256}"
+"""The form of an id that a client or a seed gives to an object."""
+
 
 def world_seed(server_seed: str, world: str) -> bytes:
     """The key of a world's ids: 32 bytes, of the server's `--id-seed` and the world's name."""

@@ -83,7 +83,7 @@ def _given_as_text(parse: Callable[[str], Any]) -> BeforeValidator:
 
 Time = Annotated[Moment, BeforeValidator(_moment)]
 Number = Annotated[int, Field(ge=0, le=1 << 53)]
-Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:={}-]{1,256}$")]
+Id = Annotated[str, Field(pattern=f"^{ids.FREE}$")]
 
 
 class _Part(BaseModel):

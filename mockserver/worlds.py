@@ -47,6 +47,7 @@ R = TypeVar("R", bound=tables.Table)
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 TIDY_SECONDS = 0.05
+_FREE_ID = re.compile(ids.FREE)
 DEFAULT = "default"
 EVERYONE = "*"
 """The template of every world that has none of its own."""
@@ -161,6 +162,10 @@ class Call:
             return False
         self.warn(oddity)
         return True
+
+    def conjures(self, id: str) -> bool:
+        """Whether an object is to be made of an id that nobody created."""
+        return bool(_FREE_ID.fullmatch(id)) and self.lets(profiles.ANY_ID)
 
     def missing(self, param: str, id: str, prefix: str, refusal: errors.APIError) -> errors.APIError:
         """The refusal of an id in a path that names nothing: by default the one given."""

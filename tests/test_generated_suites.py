@@ -9,6 +9,7 @@ import re
 import string
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import unquote
 
 import httpx2
 import openai
@@ -226,6 +227,17 @@ def test_the_control_plane_makes_nothing_by_looking(world: World) -> None:
         assert ok(control.get("/containers/box"))["expires_in"] is None
         ok(control.post("/containers/box/expire"))
         assert ok(control.get("/containers/box"))["status"] == "expired"
+
+
+@pytest.mark.parametrize("id", ["a b", "%C3%BC", "x" * 257, "a%00b", "a%0Ab"])
+def test_what_is_no_id_in_any_system_is_not_made(world: World, id: str) -> None:
+    """It could not come back from an export either."""
+    assert world.http.get(f"/containers/{id}").status_code == 404
+    assert world.http.get(f"/containers/box/files/{id}").status_code == 404
+    assert world.http.get(f"/files/{id}").status_code == 404
+    body = {"name": "box", "file_ids": [unquote(id)]}
+    assert world.http.post("/containers", json=body).status_code == 404
+    assert [each["id"] for each in ok(world.http.get("/containers"))["data"]] == ["box"]
 
 
 def test_what_is_wrong_stays_wrong(world: World) -> None:
