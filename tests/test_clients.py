@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +27,9 @@ HEADINGS = ("client", "version", "operations", "result")
 RECORDING = bool(os.environ.get("MOCKSERVER_RECORD"))
 JAVA = INSTALLED / "openai-java"
 DOCUMENTED = [CLIENTS / "python" / f"containers_{kind}.py" for kind in ("async", "sync")]
+
+USUAL_REFUSALS = frozenset({("RetrieveContainer", 404), ("ListContainers", 400)})
+"""By operation: of a container that was deleted, and with a limit of 1000."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,8 @@ class Client:
     tool: str | None = None
     """A program that the machine must have."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    refusals: frozenset[tuple[str, int]] = frozenset({("RetrieveContainer", 404), ("ListContainers", 400)})
-    """What the programs provoke, by operation: of a container that they have deleted, and with a limit of 1000."""
+    refusals: Set[tuple[str, int]] = USUAL_REFUSALS
+    """All that the programs provoke."""
     sources: str | None = None
     """The folder that its programs were compiled from, in `tests/clients/`."""
     slow: bool = False
@@ -69,20 +72,42 @@ class Client:
 
 def python(name: str, major: int) -> Client:
     folder = f"openai-python-{major}"
+    command = (INSTALLED / folder / "bin" / "python", "-W", "error")
     programs = tuple(
-        Program(
-            (INSTALLED / folder / "bin" / "python", "-W", "error", CLIENTS / "python" / f"{each}.py"),
-            f"python/{each}.txt",
-        )
-        for each in ("workflow",)
+        Program((*command, CLIENTS / "python" / f"{each}.py"), f"python/{each}.txt")
+        for each in ("workflow", "workflow_async", "responses")
     )
-    return Client(name, "python", folder, f"python/openai-{major}.txt", "openai==", programs)
+    refusals = USUAL_REFUSALS | {("RetrieveContainerFileContent", 404)}
+    return Client(name, "python", folder, f"python/openai-{major}.txt", "openai==", programs, refusals=refusals)
+
+
+def node(name: str, folder: str, manifest: str) -> Client:
+    # The program is reached by a link beside the packages, so that any version can run the same one.
+    command = ("node", "--preserve-symlinks", "--preserve-symlinks-main")
+    program = Program((*command, INSTALLED / folder / "programs" / "workflow.mjs"), "node/workflow.txt")
+    return Client(name, "node", folder, manifest, '"openai"', (program,), tool="node")
 
 
 ALL = [
     python("Python `openai`", 3),
     python("Python `openai` 2", 2),
     python("Python `openai` 1", 1),
+    node("Node `openai`", "openai-node", "node/package.json"),
+    node("Node `openai` 6", "openai-node-6", "node/before-6.22/package.json"),
+    Client(
+        "LiteLLM, library",
+        "litellm",
+        "litellm",
+        "litellm/requirements.txt",
+        "litellm==",
+        (
+            Program(
+                (INSTALLED / "litellm" / "bin" / "python", CLIENTS / "litellm" / "workflow.py"), "litellm/workflow.txt"
+            ),
+        ),
+        environment={"LITELLM_LOCAL_MODEL_COST_MAP": "True"},  # else it looks up prices on the network
+        slow=True,  # to import it takes seconds
+    ),
     Client(
         "Go `openai-go`",
         "go",

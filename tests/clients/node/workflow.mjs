@@ -1,0 +1,86 @@
+// All that there is to do with containers and their files, one call after another.
+
+import assert from "node:assert/strict";
+import { createReadStream, createWriteStream } from "node:fs";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
+import OpenAI, { toFile } from "openai";
+
+const client = new OpenAI();
+const folder = await mkdtemp(join(tmpdir(), "workflow-"));
+
+// A File that several containers can work on, read from the disk as it is sent.
+await writeFile(join(folder, "cities.csv"), "city,people\nOslo,717710\n");
+const cities = await client.files.create({ file: createReadStream(join(folder, "cities.csv")), purpose: "user_data" });
+assert.equal(cities.filename, "cities.csv");
+
+// A container that begins with a copy of it.
+const container = await client.containers.create({
+  name: "Population",
+  file_ids: [cities.id],
+  expires_after: { anchor: "last_active_at", minutes: 20 },
+});
+console.log(`Created ${container.name}, ${container.status}`);
+
+// Two more files: an upload, and a copy of another File.
+const upload = await client.containers.files.create(container.id, {
+  file: await toFile(Buffer.from("Tromsø is missing.\n"), "notes.txt"),
+});
+const requests = await client.files.create({
+  file: new File(['{"custom_id": "1"}\n'], "requests.jsonl"),
+  purpose: "batch",
+});
+const copied = await client.containers.files.create(container.id, { file_id: requests.id });
+console.log(`Uploaded ${upload.bytes} bytes, and copied ${copied.bytes}`);
+
+// A loop fetches one page after another; `data` is what a single page holds.
+const files = [];
+for await (const file of client.containers.files.list(container.id, { order: "asc", limit: 1 })) {
+  files.push(file.path);
+}
+assert.equal(files.length, 3);
+const page = await client.containers.files.list(container.id, { limit: 1 });
+assert.equal(page.data.length, 1);
+assert(page.hasNextPage());
+assert.deepEqual((await client.containers.list()).data.map((each) => each.id), [container.id]);
+assert.deepEqual((await client.files.list({ purpose: "batch" })).data.map((each) => each.id), [requests.id]);
+console.log(`Listed ${files.length} files`);
+
+// Contents come as they were sent: as text, or as a stream that goes to the disk as it comes.
+const text = await client.containers.files.content.retrieve(upload.id, { container_id: container.id });
+assert.equal(await text.text(), "Tromsø is missing.\n");
+const content = await client.containers.files.content.retrieve(upload.id, { container_id: container.id });
+await pipeline(content.body, createWriteStream(join(folder, "notes.txt")));
+const notes = await readFile(join(folder, "notes.txt"));
+assert.equal(await (await client.files.content(requests.id)).text(), '{"custom_id": "1"}\n');
+console.log(`Downloaded ${notes.length} bytes`);
+
+// An id is all it takes to come back to something.
+assert.equal((await client.containers.retrieve(container.id)).created_at, container.created_at);
+const again = await client.containers.files.retrieve(copied.id, { container_id: container.id });
+assert.equal(again.path, copied.path);
+assert.equal((await client.files.retrieve(cities.id)).filename, "cities.csv");
+
+await client.containers.files.delete(upload.id, { container_id: container.id });
+await client.containers.delete(container.id);
+for (const file of [cities, requests]) {
+  assert((await client.files.delete(file.id)).deleted); // a File outlives the containers that it was copied into
+}
+await rm(folder, { recursive: true });
+console.log("Deleted everything");
+
+// Each kind of refusal has its class, with the API's own words.
+try {
+  await client.containers.retrieve(container.id);
+} catch (error) {
+  if (!(error instanceof OpenAI.NotFoundError)) throw error;
+  console.log(error.status, error.error.message);
+}
+try {
+  await client.containers.list({ limit: 1000 });
+} catch (error) {
+  if (!(error instanceof OpenAI.BadRequestError)) throw error;
+  console.log(error.status, error.param, error.code);
+}

@@ -1,0 +1,63 @@
+"""The same as in workflow.py, for several containers at once."""
+
+import asyncio
+
+from openai import AsyncOpenAI, BadRequestError, NotFoundError
+
+
+async def work(client: AsyncOpenAI, container_id: str, requests_id: str) -> int:
+    """Fill a container, look through it, and take it down; how many bytes came back."""
+    files = client.containers.files
+    upload, copied = await asyncio.gather(
+        files.create(container_id, file=("notes.txt", container_id.encode())),
+        files.create(container_id, file_id=requests_id),
+    )
+    assert (await files.retrieve(copied.id, container_id=container_id)).bytes == copied.bytes
+    assert len([file.id async for file in files.list(container_id, limit=1)]) == 3
+
+    content = await files.content.retrieve(upload.id, container_id=container_id)
+    assert content.text == container_id
+
+    await files.delete(upload.id, container_id=container_id)
+    await client.containers.delete(container_id)
+    return len(content.content)
+
+
+async def main() -> None:
+    async with AsyncOpenAI() as client:
+        cities, requests = await asyncio.gather(
+            client.files.create(file=("cities.csv", b"city,people\nOslo,717710\n"), purpose="user_data"),
+            client.files.create(file=("requests.jsonl", b'{"custom_id": "1"}\n'), purpose="batch"),
+        )
+        containers = await asyncio.gather(
+            *(client.containers.create(name=f"Worker {number}", file_ids=[cities.id]) for number in range(5))
+        )
+        print(f"Created {len(containers)} containers")
+
+        # A loop fetches one page after another.
+        listed = [container.id async for container in client.containers.list(limit=2)]
+        assert sorted(listed) == sorted(container.id for container in containers)
+        assert (await client.containers.retrieve(listed[0])).status == "running"
+        print(f"Listed {len(listed)} containers, two at a time")
+
+        sizes = await asyncio.gather(*(work(client, container.id, requests.id) for container in containers))
+        print(f"Downloaded {sum(sizes)} bytes")
+
+        assert len([file.id async for file in client.files.list(limit=1)]) == 2
+        assert (await client.files.content(requests.id)).text == '{"custom_id": "1"}\n'
+        for file in (cities, requests):
+            assert (await client.files.retrieve(file.id)).filename == file.filename
+            await client.files.delete(file.id)
+        print("Deleted everything")
+
+        try:
+            await client.containers.retrieve(listed[0])
+        except NotFoundError as error:
+            print(error.status_code, error.body["message"])
+        try:
+            await client.containers.list(limit=1000)
+        except BadRequestError as error:
+            print(error.status_code, error.param, error.code)
+
+
+asyncio.run(main())
