@@ -9,6 +9,7 @@ import { pipeline } from "node:stream/promises";
 import OpenAI, { toFile } from "openai";
 
 const client = new OpenAI();
+const line = '{"custom_id": "1", "method": "POST", "url": "/v1/responses", "body": {"input": "Hello"}}\n';
 const folder = await mkdtemp(join(tmpdir(), "workflow-"));
 
 // A File that several containers can work on, read from the disk as it is sent.
@@ -28,10 +29,7 @@ console.log(`Created ${container.name}, ${container.status}`);
 const upload = await client.containers.files.create(container.id, {
   file: await toFile(Buffer.from("Tromsø is missing.\n"), "notes.txt"),
 });
-const requests = await client.files.create({
-  file: new File(['{"custom_id": "1"}\n'], "requests.jsonl"),
-  purpose: "batch",
-});
+const requests = await client.files.create({ file: new File([line], "requests.jsonl"), purpose: "batch" });
 const copied = await client.containers.files.create(container.id, { file_id: requests.id });
 console.log(`Uploaded ${upload.bytes} bytes, and copied ${copied.bytes}`);
 
@@ -54,7 +52,7 @@ assert.equal(await text.text(), "Tromsø is missing.\n");
 const content = await client.containers.files.content.retrieve(upload.id, { container_id: container.id });
 await pipeline(content.body, createWriteStream(join(folder, "notes.txt")));
 const notes = await readFile(join(folder, "notes.txt"));
-assert.equal(await (await client.files.content(requests.id)).text(), '{"custom_id": "1"}\n');
+assert.equal(await (await client.files.content(requests.id)).text(), line);
 console.log(`Downloaded ${notes.length} bytes`);
 
 // An id is all it takes to come back to something.

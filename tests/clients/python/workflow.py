@@ -4,6 +4,8 @@ from openai import BadRequestError, NotFoundError, OpenAI
 
 client = OpenAI()
 
+REQUESTS = b'{"custom_id": "1", "method": "POST", "url": "/v1/responses", "body": {"input": "Hello"}}\n'
+
 # A File that several containers can work on, and a container that begins with a copy of it.
 cities = client.files.create(file=("cities.csv", b"city,people\nOslo,717710\n"), purpose="user_data")
 container = client.containers.create(
@@ -15,7 +17,7 @@ print(f"Created {container.name}, {container.status}")
 
 # Two more files: an upload, and a copy of another File.
 upload = client.containers.files.create(container.id, file=("notes.txt", "Tromsø is missing.\n".encode()))
-requests = client.files.create(file=("requests.jsonl", b'{"custom_id": "1"}\n'), purpose="batch")
+requests = client.files.create(file=("requests.jsonl", REQUESTS), purpose="batch")
 copied = client.containers.files.create(container.id, file_id=requests.id)
 print(f"Uploaded {upload.bytes} bytes, and copied {copied.bytes}")
 
@@ -30,7 +32,7 @@ print(f"Listed {len(files)} files")
 # Contents come as they were sent.
 content = client.containers.files.content.retrieve(upload.id, container_id=container.id)
 assert content.text == "Tromsø is missing.\n"
-assert client.files.content(requests.id).read() == b'{"custom_id": "1"}\n'
+assert client.files.content(requests.id).read() == REQUESTS
 print(f"Downloaded {len(content.read())} bytes")
 
 # An id is all it takes to come back to something.

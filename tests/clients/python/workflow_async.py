@@ -5,6 +5,9 @@ import asyncio
 from openai import AsyncOpenAI, BadRequestError, NotFoundError
 
 
+REQUESTS = b'{"custom_id": "1", "method": "POST", "url": "/v1/responses", "body": {"input": "Hello"}}\n'
+
+
 async def work(client: AsyncOpenAI, container_id: str, requests_id: str) -> int:
     """Fill a container, look through it, and take it down; how many bytes came back."""
     files = client.containers.files
@@ -27,7 +30,7 @@ async def main() -> None:
     async with AsyncOpenAI() as client:
         cities, requests = await asyncio.gather(
             client.files.create(file=("cities.csv", b"city,people\nOslo,717710\n"), purpose="user_data"),
-            client.files.create(file=("requests.jsonl", b'{"custom_id": "1"}\n'), purpose="batch"),
+            client.files.create(file=("requests.jsonl", REQUESTS), purpose="batch"),
         )
         containers = await asyncio.gather(
             *(client.containers.create(name=f"Worker {number}", file_ids=[cities.id]) for number in range(5))
@@ -44,7 +47,7 @@ async def main() -> None:
         print(f"Downloaded {sum(sizes)} bytes")
 
         assert len([file.id async for file in client.files.list(limit=1)]) == 2
-        assert (await client.files.content(requests.id)).text == '{"custom_id": "1"}\n'
+        assert (await client.files.content(requests.id)).content == REQUESTS
         for file in (cities, requests):
             assert (await client.files.retrieve(file.id)).filename == file.filename
             await client.files.delete(file.id)

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# All that there is to do with containers and their files, one request after another.
+set -euo pipefail
+
+api() { # METHOD PATH, and what else curl is to be told
+    curl --silent --show-error --fail-with-body -X "$1" "$OPENAI_BASE_URL$2" \
+        -H "Authorization: Bearer $OPENAI_API_KEY" "${@:3}"
+}
+json=(-H "Content-Type: application/json" -d)
+folder=$(mktemp -d)
+trap 'rm -r "$folder"' EXIT
+
+# The first value under a key; where jq is at hand, that is `jq -r .id`.
+value() { sed -n "s/^ *\"$1\": \"\{0,1\}\([^\",]*\).*/\1/p" | head -n 1; }
+
+# A File that several containers can work on, and a container that begins with a copy of it.
+printf 'city,people\nOslo,717710\n' >"$folder/cities.csv"
+cities=$(api POST /files -F purpose=user_data -F file=@"$folder/cities.csv" | value id)
+container=$(api POST /containers "${json[@]}" '{"name": "Population", "file_ids": ["'"$cities"'"]}' | value id)
+echo "Created $(api GET "/containers/$container" | value name)"
+
+# Two more files: an upload, and a copy of another File.
+printf 'Tromsø is missing.\n' >"$folder/notes.txt"
+upload=$(api POST "/containers/$container/files" -F file=@"$folder/notes.txt" | value id)
+requests=$(api POST /files -F purpose=batch -F 'file={"custom_id": "1"};filename=requests.jsonl' | value id)
+copied=$(api POST "/containers/$container/files" "${json[@]}" '{"file_id": "'"$requests"'"}' | value id)
+echo "Copied to $(api GET "/containers/$container/files/$copied" | value path)"
+
+# A page at a time: the next one comes after the last id of this one.
+page="/containers/$container/files?order=asc&limit=2"
+last=$(api GET "$page" | value last_id)
+test "$last" = "$upload"
+test "$(api GET "$page&after=$last" | value first_id)" = "$copied"
+test "$(api GET "/containers?limit=1" | value first_id)" = "$container"
+test "$(api GET "/files?purpose=batch" | value first_id)" = "$requests"
+
+# `--fail-with-body` tells a refusal by its exit code, so that it is never taken for the content.
+api GET "/containers/$container/files/$upload/content" --output "$folder/downloaded.txt"
+cmp "$folder/notes.txt" "$folder/downloaded.txt"
+test "$(api GET "/files/$requests/content")" = '{"custom_id": "1"}'
+echo "Downloaded $(wc -c <"$folder/downloaded.txt") bytes"
+
+api DELETE "/containers/$container/files/$upload" >/dev/null
+api DELETE "/containers/$container" >/dev/null
+for file in "$cities" "$requests"; do # a File outlives the containers that it was copied into
+    echo "Deleted $(api GET "/files/$file" | value filename): $(api DELETE "/files/$file" | value deleted)"
+done
+
+echo "$(api GET "/containers/$container" | value message)"
+api GET "/containers?limit=1000" || echo " with exit code $?"
