@@ -11,11 +11,14 @@ INSTALLED = CLIENTS / ".installed"
 
 
 def require(language: str, folder: str, manifest: str, tool: str | None = None) -> Path:
-    """The folder, if it was installed from the manifest as it stands; else the test is skipped, and fails in CI."""
+    """The folder, if it was installed from the manifest as it stands; else the test is skipped, and fails in CI.
+
+    Without a language it takes nothing but the tool.
+    """
     missing = ""
     if tool and not shutil.which(tool):
-        missing = f"needs {tool}, and then `tests/clients/install {language}`"
-    elif not same(INSTALLED / folder / "manifest", CLIENTS / manifest):
+        missing = f"needs {tool}" + (language and f", and then `tests/clients/install {language}`")
+    elif language and not same(INSTALLED / folder / "manifest", CLIENTS / manifest):
         missing = f"needs `tests/clients/install {language}`"
     if missing and os.environ.get("CI") == "true":
         pytest.fail(missing)

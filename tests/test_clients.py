@@ -26,6 +26,7 @@ README = CLIENTS.parents[1] / "README.md"
 HEADINGS = ("client", "version", "operations", "result")
 RECORDING = bool(os.environ.get("MOCKSERVER_RECORD"))
 JAVA = INSTALLED / "openai-java"
+LITELLM = INSTALLED / "litellm"
 DOCUMENTED = [CLIENTS / "python" / f"containers_{kind}.py" for kind in ("async", "sync")]
 
 USUAL_REFUSALS = frozenset({("RetrieveContainer", 404), ("ListContainers", 400)})
@@ -44,7 +45,7 @@ class Client:
     name: str
     """As the table calls it."""
     language: str
-    """What `tests/clients/install` is to be told to install it."""
+    """What `tests/clients/install` is to be told to install it; nothing for what the machine itself has."""
     folder: str
     """Where that is, in `tests/clients/.installed/`."""
     manifest: str
@@ -65,6 +66,8 @@ class Client:
 
     @property
     def version(self) -> str:
+        if not self.manifest:
+            return "any"
         found = re.search(rf"{re.escape(self.package)}\D*?(\d[\w.+-]*)", (CLIENTS / self.manifest).read_text())
         assert found, f"{self.manifest} pins no version of {self.package}"
         return found[1]
@@ -88,25 +91,33 @@ def node(name: str, folder: str, manifest: str) -> Client:
     return Client(name, "node", folder, manifest, '"openai"', (program,), tool="node")
 
 
+def litellm(name: str, *command: str | Path) -> Client:
+    program = str(command[-1])
+    run = Program((*command[:-1], CLIENTS / "litellm" / f"{program}.py"), f"litellm/{program}.txt")
+    return Client(
+        name,
+        "litellm",
+        "litellm",
+        "litellm/requirements.txt",
+        "litellm==",
+        (run,),
+        environment={"LITELLM_LOCAL_MODEL_COST_MAP": "True"},  # else it looks up prices on the network
+        slow=True,  # it takes seconds to import
+    )
+
+
 ALL = [
     python("Python `openai`", 3),
     python("Python `openai` 2", 2),
     python("Python `openai` 1", 1),
     node("Node `openai`", "openai-node", "node/package.json"),
     node("Node `openai` 6", "openai-node-6", "node/before-6.22/package.json"),
+    litellm("LiteLLM library", LITELLM / "bin" / "python", "workflow"),
+    litellm(
+        "Python `openai` by LiteLLM proxy", CLIENTS / "litellm" / "behind_proxy", LITELLM / "bin" / "python", "proxied"
+    ),
     Client(
-        "LiteLLM, library",
-        "litellm",
-        "litellm",
-        "litellm/requirements.txt",
-        "litellm==",
-        (
-            Program(
-                (INSTALLED / "litellm" / "bin" / "python", CLIENTS / "litellm" / "workflow.py"), "litellm/workflow.txt"
-            ),
-        ),
-        environment={"LITELLM_LOCAL_MODEL_COST_MAP": "True"},  # else it looks up prices on the network
-        slow=True,  # to import it takes seconds
+        "curl", "", "", "", "", (Program(("bash", CLIENTS / "curl" / "workflow.sh"), "curl/workflow.txt"),), tool="curl"
     ),
     Client(
         "Go `openai-go`",
@@ -157,7 +168,7 @@ def run(world: World, command: tuple[str | Path, ...], environment: Mapping[str,
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
@@ -226,7 +237,12 @@ def record(row: list[str]) -> None:
 # The tests
 
 
-CASES = [pytest.param(each, id=each.folder, marks=[pytest.mark.slow] if each.slow else []) for each in ALL]
+CASES = [
+    pytest.param(
+        each, id="-".join(re.findall(r"\w+", each.name.lower())), marks=[pytest.mark.slow] if each.slow else []
+    )
+    for each in ALL
+]
 
 
 @pytest.mark.parametrize("client", CASES)
@@ -256,12 +272,20 @@ def test_as_documented(world: World, program: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("language", "program", "margin"),
-    [("go", "go/workflow.go", "\t"), ("java", "java/src/main/java/Workflow.java", " " * 8)],
-    ids=["go", "java"],
+    ("title", "language", "program", "margin"),
+    [
+        ("Python", "python", "python/responses.py", " " * 4),
+        ("Node", "js", "node/workflow.mjs", ""),
+        ("LiteLLM's library and proxy", "python", "litellm/workflow.py", " " * 4),
+        ("LiteLLM's library and proxy", "yaml", "litellm/config.yaml", ""),
+        ("Go", "go", "go/workflow.go", "\t"),
+        ("Java", "java", "java/src/main/java/Workflow.java", " " * 8),
+    ],
+    ids=["python", "node", "litellm", "litellm-config", "go", "java"],
 )
-def test_the_manual_shows_what_is_run(language: str, program: str, margin: str) -> None:
-    shown = re.findall(rf"^```{language}\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    assert shown
-    for block in shown:
-        assert textwrap.indent(block, margin) in (CLIENTS / program).read_text(encoding="utf-8")
+def test_the_manual_shows_what_is_run(title: str, language: str, program: str, margin: str) -> None:
+    """The last block of its language under the client's heading is a part of the program."""
+    manual = README.read_text(encoding="utf-8")
+    (section,) = re.findall(rf"^### {title}\n(.*?)(?=^##)", manual, re.MULTILINE | re.DOTALL)
+    shown = re.findall(rf"^```{language}\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)[-1]
+    assert textwrap.indent(shown, margin) in (CLIENTS / program).read_text(encoding="utf-8")

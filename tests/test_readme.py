@@ -73,7 +73,7 @@ def test_the_curl_tour_gives_what_it_says(environment: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("title", ["Python", "Azure", "Commands", "Faults"])
 def test_the_python_programs_give_what_they_say(title: str, environment: dict[str, str]) -> None:
-    (program,), expected = blocks(section(title), "python"), blocks(section(title), "text")[0]
+    program, expected = blocks(section(title), "python")[0], blocks(section(title), "text")[0]
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert matches(expected, done.stdout), done.stdout
@@ -81,7 +81,7 @@ def test_the_python_programs_give_what_they_say(title: str, environment: dict[st
 
 def test_the_node_tour_gives_what_it_says(environment: dict[str, str]) -> None:
     node_modules = require("node", "openai-node", "node/package.json", "node")
-    (program,), (expected,) = blocks(section("Node"), "js"), blocks(section("Node"), "text")
+    program, expected = blocks(section("Node"), "js")[0], blocks(section("Node"), "text")[0]
     command = ["node", "--input-type=module", "-e", program]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=node_modules)
     assert done.returncode == 0, done.stderr

@@ -3,7 +3,7 @@
 set -euo pipefail
 
 api() { # METHOD PATH, and what else curl is to be told
-    curl --silent --show-error --fail-with-body -X "$1" "$OPENAI_BASE_URL$2" \
+    curl --silent --fail-with-body -X "$1" "$OPENAI_BASE_URL$2" \
         -H "Authorization: Bearer $OPENAI_API_KEY" "${@:3}"
 }
 json=(-H "Content-Type: application/json" -d)

@@ -4,7 +4,6 @@ import asyncio
 
 from openai import AsyncOpenAI, BadRequestError, NotFoundError
 
-
 REQUESTS = b'{"custom_id": "1", "method": "POST", "url": "/v1/responses", "body": {"input": "Hello"}}\n'
 
 
