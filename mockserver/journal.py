@@ -503,6 +503,11 @@ class Journal:
         stop = len(log.entries) if limit is None else min(start + limit, len(log.entries))
         return Entries(log.last - count + 1, list(islice(log.entries, start, stop)))
 
+    def count(self, world: str) -> int:
+        self._keep()
+        log = self._logs.get(world)
+        return len(log.entries) if log else 0
+
     def find(self, world: str, number: int) -> Entry | None:
         found = self.entries(world, number - 1, limit=1)
         return found[0] if found and found[0].number == number else None

@@ -1,24 +1,25 @@
 """Pictures of the dashboard for the manual, light and dark, of a world that is the same on each run.
 
-    python tests/screenshots.py [DIRECTORY]
+    pip install pillow && python tests/screenshots.py [DIRECTORY]
 
-writes them to fixtures/screenshots/, or to the directory.
+writes those of the manual to fixtures/screenshots/; or to a directory every view, wide and narrow.
 """
 
 import io
 import math
+import shutil
 import struct
 import sys
 import zlib
 from pathlib import Path
 
 import httpx2
-from conftest import BROWSER_ARGUMENTS, BROWSERS, World, ok
+from conftest import BROWSER_ARGUMENTS, BROWSERS, NOON, World, ok
 from playwright.sync_api import Page, sync_playwright
 
 from mockserver.server import MockServer
 
-NOON = 1_782_324_240
+PICTURES = Path(__file__).parent.parent / "fixtures" / "screenshots"
 SALES = "month,region,orders,revenue,share\n" + "".join(
     f"{month},{region},{orders},{orders * 41.5:.2f},{orders / 40:.1f}%\n"
     for month, base in zip(
@@ -57,8 +58,8 @@ def chart() -> bytes:
     )
 
 
-def fill(world: World) -> tuple[str, str]:
-    """A plausible afternoon of someone's code. Answers with a container and a file in it to show."""
+def fill(world: World) -> tuple[str, str, int]:
+    """A plausible afternoon of someone's code. Answers with a container, a file in it and an exchange to show."""
     control = httpx2.Client(base_url=f"{world.server.url}/_mock/worlds/{world.name}")
     with control:
         world.freeze(NOON - 1_500)
@@ -77,7 +78,7 @@ def fill(world: World) -> tuple[str, str]:
         old = ok(http.post("/containers", json={"name": "draft of the report", "file_ids": [sales["id"]]}))
         world.advance(240)
         ok(http.post("/containers", json={"name": "scratch"}))
-        world.advance(420)
+        world.advance(640)
         ok(
             http.post(
                 "/containers",
@@ -137,59 +138,72 @@ def fill(world: World) -> tuple[str, str]:
                 },
             )
         )
+        for number in range(3):
+            world.advance(40)
+            made = ok(http.post("/containers", json={"name": f"worker {number + 1}", "memory_limit": "1g"}))
+            ok(http.get(f"/containers/{made['id']}"))
+            ok(http.post(f"/containers/{made['id']}/files", files={"file": ("task.json", b'{"task": %d}' % number)}))
         shown = next(each for each in ok(http.get(inside))["data"] if each["path"].endswith("region.csv"))
         for _ in range(3):
             world.advance(1.2)
             http.get(f"{inside}/{shown['id']}/content")
         http.get("/containers/cntr_of_yesterday")
         http.post("/containers", json={"name": "typo", "memory_limit": "3g"})
-        for number in range(3):
-            world.advance(40)
-            made = ok(http.post("/containers", json={"name": f"worker {number + 1}", "memory_limit": "1g"}))
-            ok(http.get(f"/containers/{made['id']}"))
-            ok(http.post(f"/containers/{made['id']}/files", files={"file": ("task.json", b'{"task": %d}' % number)}))
         ok(http.delete(f"/containers/{made['id']}"))
         ok(http.get("/containers", params={"limit": 20}))
         ok(control.put("/snapshots/before-the-report"))
         ok(control.put("/snapshots/with-faults"))
-        return box["id"], shown["id"]
+        (limited,) = ok(control.get("/journal", params={"status": "429", "last": 1}))["data"]
+        return box["id"], shown["id"], limited["number"]
 
 
 def settled(page: Page) -> None:
     page.locator("#live.on").wait_for()
     page.locator(".pane > *:visible, .rows li:visible, .empty:visible, .card b:visible").first.wait_for()
+    page.wait_for_load_state("load")
+    page.wait_for_timeout(1_000)  # for pictures, and for what moves
 
 
-def take(directory: Path) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
-    found = next(filter(None, map(__import__("shutil").which, BROWSERS)))
+def save(picture: bytes, path: Path) -> None:
+    """With as few colours as do, which makes it a third as large."""
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with Image.open(io.BytesIO(picture)) as image:
+        few = image.convert("RGB").quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        few.save(path, optimize=True)
+
+
+def shoot(page: Page, url: str, name: str, place: str, scheme: str, width: int, directory: Path) -> None:
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]  # light or dark
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(f"{url}/_mock/#/{place}")
+    settled(page)
+    save(page.screenshot(), directory / f"{name}-{scheme}.png")
+
+
+def main(directory: Path | None) -> None:
+    program = next(filter(None, map(shutil.which, BROWSERS)))
     with MockServer(port=8080) as server, World(server, "reports") as world, sync_playwright() as playwright:
-        box, file = fill(world)
-        browser = playwright.chromium.launch(executable_path=found, args=BROWSER_ARGUMENTS)
+        box, file, exchange = fill(world)
+        shown = {"container": f"reports/containers/{box}/{file}", "exchange": f"reports/journal/{exchange}"}
+        every = {
+            **shown,
+            **{view: f"reports/{view}" for view in ("containers", "files", "journal", "faults", "world")},
+            "empty": "fresh/containers",
+        }
+        browser = playwright.chromium.launch(executable_path=program, args=BROWSER_ARGUMENTS)
+        page = browser.new_page()
         for scheme in ("light", "dark"):
-            for width, height in ((1280, 800), (400, 800)):
-                context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": height})
-                page = context.new_page()
-                page.on("console", lambda message: print("console:", message.text))
-                page.on("pageerror", lambda error: print("error:", error))
-                number = 20
-                for name, place in {
-                    "containers": "reports/containers",
-                    "container": f"reports/containers/{box}/{file}",
-                    "files": "reports/files",
-                    "journal": "reports/journal",
-                    "exchange": f"reports/journal/{number}",
-                    "faults": "reports/faults",
-                    "world": "reports/world",
-                    "empty": "fresh/containers",
-                }.items():
-                    page.goto(f"{server.url}/_mock/#/{place}")
-                    settled(page)
-                    page.wait_for_timeout(400)
-                    page.screenshot(path=directory / f"{name}-{width}-{scheme}.png")
-                context.close()
+            if directory is None:
+                for name, place in shown.items():
+                    shoot(page, server.url, name, place, scheme, 1280, PICTURES)
+            else:
+                for width in (1280, 400):
+                    for name, place in every.items():
+                        shoot(page, server.url, f"{name}-{width}", place, scheme, width, directory)
         browser.close()
 
 
 if __name__ == "__main__":
-    take(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent.parent / "fixtures" / "screenshots")
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)

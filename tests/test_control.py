@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import hashlib
+import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -311,7 +312,149 @@ def test_what_is_no_duration_is_refused(world: World, control: httpx2.Client, by
     refusal(control.post(f"/worlds/{world.name}/clock/advance", json={"by": by}), 400, "invalid_parameter")
 
 
+# What changes
+
+
+class Changes:
+    """The events of `/_mock/changes`, once the stream is open."""
+
+    def __init__(self, server: MockServer) -> None:
+        self._answer = httpx2.stream("GET", f"{server.url}/_mock/changes", timeout=20)
+
+    def __enter__(self) -> "Changes":
+        self._lines = self._answer.__enter__().iter_lines()
+        assert next(self._lines) == ": what changes"
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._answer.__exit__(*error)
+
+    def until(self, world: str, *kinds: str) -> None:
+        """Until all of these are told of a world."""
+        missing = set(kinds)
+        while missing:
+            if (line := next(self._lines)).startswith("data: "):
+                told = json.loads(line.removeprefix("data: "))
+                missing -= {*told.get(world, []), *told.get("*", [])}
+
+
+EVERYTHING = ("worlds", "clock", "containers", "files", "faults", "snapshots", "journal")
+
+
+def test_what_changes_is_told_as_it_does(world: World, server: MockServer, control: httpx2.Client) -> None:
+    path = f"/worlds/{world.name}"
+    with Changes(server) as changes:
+        box = make(world, "box")
+        changes.until(world.name, *EVERYTHING)  # there was no such world before
+        ok(world.http.get(f"/containers/{box['id']}"))
+        changes.until(world.name, "journal", "containers")
+        ok(world.http.post("/files", files={"file": b"x"}, data={"purpose": "vision"}))
+        changes.until(world.name, "journal", "files", "worlds")
+        ok(control.post(f"{path}/clock/advance", json={"by": "1m"}))
+        changes.until(world.name, "clock", "containers", "files")
+        ok(control.post(f"{path}/faults", json={"effect": {"error": "server_error"}}))
+        changes.until(world.name, "faults")
+        world.http.get("/containers")
+        changes.until(world.name, "faults", "journal")
+        ok(control.post(f"{path}/containers/{box['id']}/touch"))
+        changes.until(world.name, "containers")
+        ok(control.put(f"{path}/snapshots/s"))
+        changes.until(world.name, "snapshots")
+        ok(control.delete(f"{path}/journal"))
+        changes.until(world.name, "journal")
+        for change in ("snapshots/s/restore", "reset"):
+            ok(control.post(f"{path}/{change}"))
+            changes.until(world.name, *EVERYTHING)
+        ok(control.delete(path))
+        changes.until(world.name, *EVERYTHING)
+
+
+def test_a_flood_of_changes_is_told_in_few_words(world: World, server: MockServer) -> None:
+    with Changes(server) as changes:
+        for _ in range(50):
+            world.http.get("/containers")
+        server.run(news(server, world.name))
+        lines = 0
+        for line in changes._lines:
+            lines += line.startswith("data: ")
+            if "snapshots" in line and "clock" not in line:
+                break
+        assert lines < 40
+
+
+async def news(server: MockServer, world: str) -> None:
+    server.mock.news.tell(world, "snapshots")
+
+
+def test_who_left_is_told_nothing_more(server: MockServer, world: World) -> None:
+    before = len(server.mock.news.followers)
+    with Changes(server):
+        make(world, "box")
+    while len(server.mock.news.followers) > before:
+        make(world, "until it is noticed")
+
+
+def test_worlds_can_be_searched_and_the_last_used_come_first(server: MockServer, control: httpx2.Client) -> None:
+    with new_world(server) as one, new_world(server) as other, new_world(server) as third:
+        for world in (third, one, other):
+            make(world, "box")
+
+        def found(**query: Any) -> list[str]:
+            return [each["name"] for each in ok(control.get("/worlds", params=query))["data"]]
+
+        assert found(name=one.name) == found(search=one.name.upper()) == [one.name]
+        assert found(name="of-this-name-there-is-none") == []
+        page = ok(control.get("/worlds", params={"search": "test-", "limit": 2}))
+        assert [each["name"] for each in page["data"]] == [other.name, one.name]
+        assert page["total"] >= 3
+
+
 # Who may
+
+
+def test_a_page_changes_nothing_without_the_header_that_no_other_origin_can_send(
+    server: MockServer, control: httpx2.Client
+) -> None:
+    own = {"Origin": server.url, "Sec-Fetch-Site": "same-origin"}
+    for headers in (own, {"Origin": server.url}, {"Sec-Fetch-Site": "same-origin"}, {"Cookie": "any=1"}):
+        refusal(control.post("/worlds/x/reset", headers=headers), 403, "unmarked_request")
+        refusal(control.delete("/worlds/x", headers=headers), 403, "unmarked_request")
+    refusal(
+        control.post("/worlds/x/reset", headers={"Origin": "http://evil", "x-mock-dashboard": "1"}),
+        403,
+        "forbidden_origin",
+    )
+    ok(control.post("/worlds/marked/reset", headers={**own, "x-mock-dashboard": "1"}))
+    ok(control.delete("/worlds/marked"))
+
+
+def test_a_link_on_another_site_may_lead_to_the_dashboard_and_no_further(control: httpx2.Client) -> None:
+    visit = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    assert control.get("/", headers=visit).status_code == 200
+    refusal(control.get("/", headers={**visit, "Sec-Fetch-Dest": "iframe"}), 403, "forbidden_origin")
+    refusal(control.get("/state", headers=visit), 403, "forbidden_origin")
+    refusal(control.get("/static/app.js", headers={"Sec-Fetch-Site": "cross-site"}), 403, "forbidden_origin")
+
+
+def test_a_token_is_traded_for_a_cookie() -> None:
+    with MockServer(control_token="secret") as server, httpx2.Client(base_url=f"{server.url}/_mock") as client:
+        mark = {"x-mock-dashboard": "1"}
+        assert client.get("/").status_code == 200, "the page itself shows nothing"
+        refusal(client.get("/state"), 401, "wrong_token")
+        for wrong in ("", "secret2", "geheim é"):
+            refusal(client.post("/session", json={"token": wrong}), 401, "wrong_token")
+        assert not client.cookies
+        opened = client.post("/session", json={"token": "secret"})
+        assert ok(opened) == {"token_needed": True}
+        told = opened.headers["set-cookie"]
+        assert {"HttpOnly", "Path=/_mock", "SameSite=strict"} <= set(told.split("; "))
+        assert "secret" not in told
+        assert str(server.port) in told, "cookies don't tell ports apart"
+        ok(client.get("/state"))
+        refusal(client.post("/worlds/x/reset"), 403, "unmarked_request")
+        ok(client.post("/worlds/x/reset", headers=mark))
+        ok(client.delete("/session", headers=mark))
+        refusal(client.get("/state"), 401, "wrong_token")
 
 
 @pytest.mark.parametrize(

@@ -1,23 +1,28 @@
 """The dashboard in a real browser, used as people use it; and what it is served as."""
 
+import io
 import json
+import os
+import subprocess
+import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
-from conftest import World, ok, refusal
+from conftest import World, new_world, ok, refusal
 
 from mockserver.server import MockServer
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import Browser, BrowserContext, Locator, Page
 
 STATIC = Path(__file__).parent.parent / "mockserver" / "control" / "static"
 PNG = bytes.fromhex(
-    "89504e470d0a1a0a0000000d494844520000000100000001080600000"
-    "01f15c4890000000d49444154789c6360f8cf50c0c0c00000090003008f5d5e9c0000000049454e44ae426082"
+    "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63606060"
+    "00000004000167aa93e80000000049454e44ae426082"
 )
 PDF = (
     b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n"
@@ -75,6 +80,12 @@ class Dashboard:
         from playwright.sync_api import expect
 
         expect(self.page.locator(where)).to_contain_text(text, timeout=15_000)
+
+    def counts(self, text: str) -> None:
+        """What the page of a list is of all, in words."""
+        from playwright.sync_api import expect
+
+        expect(self.page.locator(".pager span")).to_have_text(text, timeout=15_000)
 
     def copied(self) -> str:
         return str(self.page.evaluate("() => navigator.clipboard.readText()"))
@@ -207,10 +218,10 @@ def test_what_clients_send_is_shown_and_never_runs(dashboard: Dashboard, world: 
         dashboard.page.locator(".file .preview > *").first.wait_for()
         assert dashboard.page.locator("main img, main script, main iframe").count() == 0
     dashboard.view("files")
-    dashboard.page.locator("main li a").click()
+    dashboard.page.locator("main li.c-files a").click()
     dashboard.shows("<script>parent.alert(1)", ".preview")
     dashboard.view("journal")
-    dashboard.page.locator("main li a").first.click()
+    dashboard.page.locator("main li.c-journal a").first.click()
     dashboard.page.locator(".pane summary").first.click()
     dashboard.shows(HOSTILE, ".pane .headers >> nth=0")
     dashboard.view("faults")
@@ -223,3 +234,699 @@ def test_what_clients_send_is_shown_and_never_runs(dashboard: Dashboard, world: 
         assert inline.headers["content-disposition"].startswith("attachment")
         assert inline.headers["content-security-policy"].startswith("sandbox;")
     assert ran == []
+
+
+# Worlds
+
+
+@pytest.mark.slow
+def test_worlds_are_switched_made_and_told_with_what_they_hold(
+    dashboard: Dashboard, world: World, server: MockServer
+) -> None:
+    page = dashboard.page
+    with new_world(server) as other:
+        make(other, "theirs")
+        dashboard.open()
+        dashboard.shows("Make the world now")
+        dashboard.button("Make the world now").click()
+        dashboard.shows("No containers yet")
+        page.keyboard.press("w")
+        page.get_by_role("searchbox", name="Search worlds").fill(other.name)
+        row = page.locator(".switcher li", has_text=other.name)
+        dashboard.shows("1 container, 0 files", ".switcher")
+        make(other, "theirs too")
+        dashboard.shows("2 containers, 0 files", ".switcher")
+        row.get_by_role("button").click()
+        dashboard.rows("theirs too", "theirs")
+        assert f"#/{other.name}/containers" in page.url
+        page.locator("#world").click()
+        dashboard.button("New world").click()
+        dashboard.fill(name="no spaces allowed")
+        dashboard.expected = ["400"]
+        dashboard.button("Make it").click()
+        dashboard.shows("Invalid world name", "dialog .problem")
+        dashboard.fill(name=f"{other.name}-new")
+        dashboard.button("Make it").click()
+        dashboard.shows("No containers yet")
+        assert f"#/{other.name}-new/" in page.url
+        page.go_back()
+        dashboard.rows("theirs too", "theirs")
+
+
+# Clock
+
+
+@pytest.mark.slow
+def test_the_clock_is_held_moved_and_let_go(dashboard: Dashboard, world: World) -> None:
+    world.freeze()
+    make(world, "box")
+    dashboard.open()
+    dashboard.shows("2026-06-24 18:04:00 UTC", "#clock")
+    for name, shown in (("+1 min", "18:05:00"), ("+5 min", "18:10:00"), ("+20 min", "18:30:00")):
+        dashboard.button(name).click()
+        dashboard.shows(shown, "#clock")
+    dashboard.page.locator("li .ring.over").wait_for()
+    dashboard.button("Resume").click()
+    dashboard.shows("offset", "#clock .mode")
+    dashboard.page.keyboard.press("f")
+    dashboard.shows("frozen", "#clock .mode")
+    for how, value, shown in (
+        ("freeze", "2026-06-24T18:04:00Z", "18:04:00"),
+        ("advance", "1h30m", "19:34:00"),
+        ("scale", "60", "× 60"),
+        ("reset", "", "real"),
+    ):
+        dashboard.button("More …").click()
+        dashboard.fill(how=how, value=value)
+        dashboard.button("Set").click()
+        dashboard.shows(shown, "#clock")
+    dashboard.button("More …").click()
+    dashboard.fill(how="advance", value="soon")
+    dashboard.expected = ["400"]
+    dashboard.button("Set").click()
+    dashboard.shows("'soon' is not a duration", "dialog .problem")
+
+
+@pytest.mark.slow
+def test_the_time_left_runs_down_by_itself(dashboard: Dashboard, world: World) -> None:
+    world.freeze()
+    make(world, "box")
+    dashboard.open()
+    dashboard.shows("20:00", "main li .left")
+    dashboard.control("POST", "/clock/scale", json={"rate": 600})
+    dashboard.page.locator("li .ring.little").wait_for()
+    dashboard.page.locator("li .ring.over").wait_for()
+    dashboard.shows("expired", "main li .pill")
+
+
+# Containers
+
+
+@pytest.mark.slow
+def test_containers_are_made_found_touched_expired_and_deleted(dashboard: Dashboard, world: World) -> None:
+    page = dashboard.page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    world.freeze()
+    make(world, "alpha")
+    dashboard.open()
+    page.keyboard.press("n")
+    dashboard.fill(name="beta", memory_limit="16g", network="disabled", minutes="90")
+    dashboard.button("Create").click()
+    dashboard.shows("2026-06-24 19:34:00 UTC, 90 minutes after its last use", ".pane")
+    (beta,) = (each for each in ok(world.http.get("/containers"))["data"] if each["name"] == "beta")
+    assert (beta["memory_limit"], beta["network_policy"]) == ("16g", {"type": "disabled"})
+    page.keyboard.press("Escape")
+    page.locator("main li", has_text="beta").locator(".copyable").click()
+    assert dashboard.copied() == beta["id"]
+    search = page.get_by_role("searchbox", name="Search name or id")
+    search.fill("ALP")
+    dashboard.rows("alpha")
+    search.fill("nothing like it")
+    dashboard.shows("No container matches.")
+    search.fill("")
+    dashboard.rows("beta", "alpha")
+    page.get_by_role("link", name="alpha").click()
+    world.advance(600)
+    dashboard.button("Touch").click()
+    dashboard.shows("2026-06-24 18:14:00 UTC", ".pane")
+    dashboard.button("Expire now").click()
+    page.locator(".pane .ring.over").wait_for()
+    assert dashboard.button("Touch").is_disabled()
+    page.keyboard.press("Escape")
+    page.get_by_label("Status").select_option("expired")
+    dashboard.rows("alpha")
+    page.get_by_role("link", name="alpha").click()
+    dashboard.button("Delete").click()
+    dashboard.shows("No container matches.")
+    assert [each["name"] for each in ok(world.http.get("/containers"))["data"]] == ["beta"]
+    assert [each["operation"] for each in dashboard.control("GET", "/journal")["data"]] == [
+        "CreateContainer",
+        "ListContainers",
+        "ListContainers",
+    ], "what the page does is no use of the API"
+
+
+@pytest.mark.slow
+def test_one_that_never_expires_says_so(dashboard: Dashboard, world: World) -> None:
+    dashboard.control("PUT", "/profile", json={"name": "docs"})
+    make(world, "forever")
+    dashboard.open()
+    dashboard.shows("no end", "main li")
+    dashboard.page.get_by_role("link", name="forever").click()
+    dashboard.shows("never", ".pane")
+
+
+# Files
+
+
+@pytest.mark.slow
+def test_files_are_shown_as_what_they_are(dashboard: Dashboard, world: World) -> None:
+    page = dashboard.page
+    box = make(world, "box")["id"]
+    shown = {
+        "notes.txt": (b"one\ntwo <b>three</b>", "pre", "two <b>three</b>"),
+        "data.json": (b'{"a": [1, true, null], "b": "<i>"}', "pre.json .key", '"a"'),
+        "table.csv": (b'name,count\n"a, ""b""",3\n', "table td", 'a, "b"'),
+        "raw.bin": (b"\x00\x01\xffABC", "pre", "00 01 ff 41"),
+        "nothing.txt": (b"", "p", "It is empty."),
+    }
+    ids = {name: put(world, box, name, content)["id"] for name, (content, _, _) in shown.items()}
+    dashboard.open("containers", box)
+    for name, (_, selector, text) in shown.items():
+        page.locator(f".inside a[data-id={ids[name]}]").click()
+        dashboard.shows(text, f".file .preview {selector} >> nth=0")
+    for name in ("picture.png", "lies.txt"):
+        id = put(world, box, name, PNG)["id"]
+        page.locator(f".inside a[data-id={id}]").click()
+        picture = page.locator(".file img")
+        picture.wait_for()
+        assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 1
+    long = put(world, box, "long.txt", b"line of text\n" * 20_000)["id"]
+    page.locator(f".inside a[data-id={long}]").click()
+    dashboard.shows("The first of 254 KB.", ".preview")
+    dashboard.button("Show more").click()
+    page.locator(".preview p").wait_for(state="detached")
+    assert page.locator(".preview pre").inner_text().count("line of text") == 20_000
+
+
+@pytest.mark.slow
+def test_a_pdf_is_left_to_the_browsers_viewer(dashboard: Dashboard, world: World) -> None:
+    box = make(world, "box")["id"]
+    file = put(world, box, "paper.pdf", PDF)["id"]
+    with dashboard.page.expect_response(lambda answer: "inline" in answer.url) as waited:
+        dashboard.open("containers", box, file)
+    assert waited.value.headers["content-type"] == "application/pdf"
+    assert waited.value.headers["x-content-type-options"] == "nosniff"
+    assert dashboard.page.locator("iframe.pdf").is_visible()
+    other = httpx2.get(waited.value.url.replace(file, put(world, box, "paper.html", b"<p>" + PDF)["id"]))
+    assert other.headers["content-type"] == "application/octet-stream"
+
+
+@pytest.mark.slow
+def test_files_come_by_choice_and_by_drop_and_go(dashboard: Dashboard, world: World, tmp_path: Path) -> None:
+    page = dashboard.page
+    box = make(world, "box")["id"]
+    dashboard.open("containers", box)
+    dashboard.shows("It is empty.", ".pane")
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "its.txt").write_text("its")
+    page.get_by_label("Upload as user").set_input_files(tmp_path / "mine.txt")
+    dashboard.rows("mine.txt", of=".inside")
+    page.get_by_label("Upload as assistant").set_input_files(tmp_path / "its.txt")
+    dashboard.rows("its.txt", "mine.txt", of=".inside")
+    drop(page, ".container", "as assistant", "dropped.txt")
+    dashboard.rows("dropped.txt", "its.txt", "mine.txt", of=".inside")
+    files = ok(world.http.get(f"/containers/{box}/files"))["data"]
+    assert [(each["source"], each["bytes"]) for each in files] == [
+        ("assistant", None),
+        ("assistant", None),
+        ("user", 4),
+    ]
+    assert files[0]["path"] == "/mnt/data/dropped.txt"
+    page.locator(".inside a").nth(1).click()
+    with page.expect_download() as waited:
+        page.locator(".file").get_by_role("link", name="Download").click()
+    assert waited.value.suggested_filename == "its.txt"
+    assert waited.value.path().read_text() == "its"
+    page.locator(".file").get_by_role("button", name="Delete").click()
+    dashboard.rows("dropped.txt", "mine.txt", of=".inside")
+
+
+def drop(page: "Page", over: str, zone: str, name: str) -> None:
+    """As a file that is dragged from the desktop."""
+    page.evaluate(
+        """([over, zone, name]) => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File(["dropped"], name));
+            const fire = (element, kind) =>
+                element.dispatchEvent(new DragEvent(kind, { bubbles: true, cancelable: true, dataTransfer: transfer }));
+            fire(document.querySelector(over), "dragenter");
+            const target = [...document.querySelectorAll(".zone")].find(
+                (each) => each.checkVisibility() && each.textContent.endsWith(zone));
+            fire(target, "dragenter");
+            fire(target, "dragover");
+            fire(target, "drop");
+        }""",
+        [over, zone, name],
+    )
+
+
+@pytest.mark.slow
+def test_files_of_the_files_api_too(dashboard: Dashboard, world: World, tmp_path: Path) -> None:
+    page = dashboard.page
+    world.freeze()
+    dashboard.open("files")
+    dashboard.shows("No Files yet")
+    (tmp_path / "cases.jsonl").write_text('{"a": 1}\n')
+    page.get_by_label("Purpose of uploads").select_option("evals")
+    page.get_by_label("Upload", exact=True).set_input_files(tmp_path / "cases.jsonl")
+    dashboard.rows("cases.jsonl")
+    drop(page, ".list", "Upload", "more.txt")
+    dashboard.rows("more.txt", "cases.jsonl")
+    page.get_by_label("Purpose", exact=True).select_option("user_data")
+    dashboard.shows("No File matches.")
+    page.get_by_label("Purpose", exact=True).select_option("")
+    page.get_by_role("link", name="cases.jsonl").click()
+    dashboard.shows('"a": 1', ".preview")
+    dashboard.shows("evals", ".pane")
+    dashboard.button("Delete").click()
+    dashboard.rows("more.txt")
+    assert [each["filename"] for each in ok(world.http.get("/files"))["data"]] == ["more.txt"]
+
+
+# Journal
+
+
+@pytest.mark.slow
+def test_the_journal_is_filtered_read_and_followed_to_its_objects(dashboard: Dashboard, world: World) -> None:
+    page = dashboard.page
+    box = make(world, "box")
+    put(world, box["id"], "notes.txt", b"bytes")
+    world.http.get("/containers/cntr_nope")
+    world.http.get("/containers", headers={"x-mock-fault": "server_error"})
+    dashboard.open("journal")
+    dashboard.rows("500", "404", "200", "200")
+    page.get_by_label("Operation").select_option("CreateContainerFile")
+    dashboard.rows("CreateContainerFile")
+    page.get_by_label("Operation").select_option("")
+    page.get_by_label("Status").select_option("5xx")
+    dashboard.rows("header")
+    world.http.get("/containers", headers={"x-mock-fault": "server_error"})
+    dashboard.rows("500", "500")
+    page.get_by_label("Status").select_option("")
+    page.get_by_role("searchbox").fill("cntr_nope")
+    dashboard.rows("404")
+    page.get_by_role("searchbox").fill("")
+    dashboard.rows("500", "500", "404", "200", "200")
+    page.locator("main li a").nth(4).click()
+    dashboard.shows('"memory_limit"', ".pane .half >> nth=1")
+    page.locator(".pane summary").first.click()
+    assert "Bearer" not in page.locator(".pane").inner_text()
+    page.locator(".pane .object a").click()
+    dashboard.shows("box", ".pane h2")
+    dashboard.view("journal")
+    page.locator("main li.c-journal a").nth(3).click()
+    page.locator(".pane .object a").click()
+    dashboard.shows("notes.txt", ".pane .file h2")
+    dashboard.view("journal")
+    dashboard.button("Clear").click()
+    dashboard.shows("Nothing was asked yet")
+
+
+@pytest.mark.slow
+def test_an_exchange_can_be_repeated_as_a_command_and_as_a_program(
+    dashboard: Dashboard, world: World, tmp_path: Path
+) -> None:
+    page = dashboard.page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    awkward = 'it\'s "quoted" é $HOME `x` \\ <b>'
+    (tmp_path / "it's.txt").write_bytes(b"bytes")
+    file = ok(world.http.post("/files", files={"file": ("it's.txt", b"bytes")}, data={"purpose": "vision"}))
+    box = make(world, awkward, expires_after={"anchor": "last_active_at", "minutes": 5}, file_ids=[file["id"]])
+    inside = put(world, box["id"], "it's.txt", b"bytes")
+    world.http.get("/containers", params={"limit": 7, "order": "asc"})
+    world.http.get(f"/containers/{box['id']}/files/{inside['id']}")
+    world.http.get(f"/containers/{box['id']}/files/{inside['id']}/content")
+    world.http.get("/files")
+    world.http.get(f"/files/{file['id']}")
+    count = 8
+    environment = {**os.environ, "OPENAI_API_KEY": "sk-test", "NO_PROXY": "localhost"}
+    before = dashboard.control("GET", f"/journal?last={count}")["data"]
+    dashboard.open("journal")
+    for exchange in before:
+        page.evaluate("place => { location.hash = place }", f"#/{world.name}/journal/{exchange['number']}")
+        dashboard.shows(exchange["request_id"], ".pane")
+        for name in ("curl", "Python"):
+            dashboard.button(f"Copy as {name}").click()
+            dashboard.shows(f"{name} copied", "#said")
+            command = ["bash", "-ec"] if name == "curl" else [sys.executable, "-c"]
+            done = subprocess.run(
+                [*command, dashboard.copied()], cwd=tmp_path, env=environment, capture_output=True, text=True
+            )
+            assert done.returncode == 0, done.stderr
+            again = dashboard.control("GET", "/journal?last=1")["data"][0]
+            told = [
+                {key: each[key] for key in ("operation", "method", "path", "query", "status")}
+                for each in (exchange, again)
+            ]
+            assert told[0] == told[1], dashboard.copied()
+            if exchange["operation"] != "CreateFile":
+                assert again["request"].get("body") == exchange["request"].get("body")
+
+
+@pytest.mark.slow
+def test_an_exchange_can_be_made_a_seed(dashboard: Dashboard, world: World, server: MockServer) -> None:
+    page = dashboard.page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    world.freeze()
+    file = ok(world.http.post("/files", files={"file": ("f.txt", b"bytes")}, data={"purpose": "user_data"}))
+    box = make(world, 'odd: "name" #1', network_policy={"type": "allowlist", "allowed_domains": ["example.com"]})
+    inside = put(world, box["id"], "notes.txt", b"bytes")
+    ok(world.http.get(f"/containers/{box['id']}/files"))
+    world.http.get("/containers", headers={"x-mock-fault": '{"error": "rate_limited", "retry_after": 3}'})
+    seeds = []
+    for number in (1, 2, 4, 5):
+        dashboard.open("journal", str(number))
+        page.reload()
+        dashboard.button("Copy as seed").click()
+        dashboard.shows("seed copied", "#said")
+        seeds.append(dashboard.copied())
+    with new_world(server) as other:
+        control = f"{server.url}/_mock/worlds/{other.name}"
+        other.freeze()
+        for seed in seeds[:2]:
+            ok(httpx2.post(f"{control}/import?replace=false", content=seed))
+        assert ok(other.http.get(f"/files/{file['id']}"))["filename"] == "f.txt"
+        assert ok(other.http.get("/containers"))["data"] == [box]
+        ok(httpx2.delete(f"{control}/containers/{box['id']}"))
+        ok(httpx2.post(f"{control}/import?replace=false", content=seeds[2]))
+        assert ok(other.http.get(f"/containers/{box['id']}/files/{inside['id']}"))["path"] == inside["path"]
+        ok(httpx2.post(f"{control}/import?replace=false", content=seeds[3]))
+        failed = other.http.get("/containers")
+        assert (failed.status_code, failed.headers["retry-after"]) == (429, "3")
+        ok(other.http.get("/containers"))
+
+
+# Faults
+
+
+@pytest.mark.slow
+def test_faults_are_made_counted_switched_and_deleted(dashboard: Dashboard, world: World) -> None:
+    page = dashboard.page
+    dashboard.open("faults")
+    dashboard.shows("Nothing is broken.")
+    page.get_by_role("button", name="429 twice").click()
+    dashboard.rows("rate_limited", of="main .rows")
+    assert [world.http.get("/containers").status_code for _ in range(3)] == [429, 429, 200]
+    dashboard.shows("2 times fired of 2", ".fired")
+    dashboard.shows("3 times matched", ".matched")
+    dashboard.shows("used up", "main .rows")
+    dashboard.button("New fault").click()
+    dashboard.fill(operation="List*", effect="503", times="", skip="1", probability="1")
+    dashboard.button("Add").click()
+    dashboard.rows("rate_limited", "status 503 (after 1)", of="main .rows")
+    assert [world.http.get("/containers").status_code for _ in range(2)] == [200, 503]
+    page.get_by_role("switch").nth(1).click()
+    page.locator("main .rows > li").nth(1).locator("[aria-checked=false]").wait_for()
+    assert world.http.get("/containers").status_code == 200
+    page.get_by_role("switch").nth(1).click()
+    page.locator("main .rows > li").nth(1).locator("[aria-checked=true]").wait_for()
+    assert world.http.get("/containers").status_code == 503
+    dashboard.expected = ["400"]
+    dashboard.button("Write a rule").click()
+    dashboard.fill(rule='{"effect": {"error": "no such thing"}}')
+    dashboard.button("Add").click()
+    dashboard.shows("effect.error", "dialog .problem")
+    dashboard.fill(rule="{")
+    dashboard.button("Add").click()
+    dashboard.shows("That is no JSON", "dialog .problem")
+    dashboard.fill(rule='{"id": "mine", "effect": {"status": 418}}')
+    dashboard.button("Add").click()
+    dashboard.rows("rate_limited", "503", "mine", of="main .rows")
+    dashboard.button("Delete mine").click()
+    dashboard.rows("rate_limited", "503", of="main .rows")
+    dashboard.button("Delete all").click()
+    dashboard.shows("Nothing is broken.")
+    for number in range(1, page.locator(".common").count() + 1):
+        page.locator(".common").nth(number - 1).click()
+        dashboard.rows(*[""] * number, of="main .rows")
+    assert number == 8
+
+
+# The world as a whole
+
+
+@pytest.mark.slow
+def test_a_world_is_judged_kept_forked_brought_back_and_reset(
+    dashboard: Dashboard, world: World, tmp_path: Path
+) -> None:
+    page = dashboard.page
+    world.freeze()
+    box = make(world, "box")
+    dashboard.open("world")
+    dashboard.shows("container-never-deleted", ".card")
+    page.locator(".card a").first.click()
+    dashboard.shows("CreateContainer", ".pane h2")
+    dashboard.view("world")
+    dashboard.button("Take a snapshot").click()
+    dashboard.fill(name="before")
+    dashboard.button("Take").click()
+    dashboard.rows("before", of="main .rows")
+    ok(world.http.delete(f"/containers/{box['id']}"))
+    dashboard.shows("Nothing to object to.", ".card")
+    with page.expect_download() as waited:
+        page.get_by_role("link", name="Export").click()
+    assert waited.value.suggested_filename == f"{world.name}.zip"
+    assert "seed.yaml" in zipfile.ZipFile(io.BytesIO(waited.value.path().read_bytes())).namelist()
+    dashboard.button("Restore before").click()
+    dashboard.shows("1 container with 0 files", "main")
+    archive = tmp_path / "world.zip"
+    archive.write_bytes(waited.value.path().read_bytes())
+    dashboard.button("Import").click()
+    page.locator("dialog[open] input[type=file]").set_input_files(archive)
+    page.locator("dialog[open]").get_by_role("button", name="Import").click()
+    dashboard.shows("0 containers with 0 files", "main")
+    dashboard.button("Fork before").click()
+    dashboard.fill(name=f"{world.name}-fork")
+    page.locator("dialog[open]").get_by_role("button", name="Fork").click()
+    dashboard.shows("1 container with 0 files", "main")
+    assert f"#/{world.name}-fork/world" in page.url
+    dashboard.button("Reset").click()
+    page.locator("dialog[open]").get_by_role("button", name="Reset").click()
+    dashboard.shows("0 containers with 0 files", "main")
+    dashboard.button("Delete world").click()
+    page.locator("dialog[open]").get_by_role("button", name="Delete").click()
+    page.wait_for_url("**/#/default/world")
+
+
+# By keys
+
+
+@pytest.mark.slow
+def test_keys_do_what_the_mouse_does(dashboard: Dashboard, world: World) -> None:
+    page = dashboard.page
+    for name in ("one", "two", "three"):
+        make(world, name)
+    dashboard.open()
+    dashboard.rows("three", "two", "one")
+    for key in ("j", "ArrowDown", "k", "Enter"):
+        page.keyboard.press(key)
+    dashboard.shows("three", ".pane h2")
+    page.keyboard.press("j")
+    dashboard.shows("two", ".pane h2")
+    page.keyboard.press("ArrowUp")
+    dashboard.shows("three", ".pane h2")
+    page.keyboard.press("Escape")
+    page.locator(".pane > *").first.wait_for(state="detached")
+    page.keyboard.press("/")
+    page.keyboard.type("one")
+    dashboard.rows("one")
+    page.keyboard.press("Escape")
+    page.keyboard.press("3")
+    dashboard.rows("CreateContainer", "CreateContainer", "CreateContainer")
+    page.keyboard.press("?")
+    dashboard.shows("next", "dialog.keys")
+    page.keyboard.press("Escape")
+    page.locator("dialog.keys").wait_for(state="detached")
+
+
+# Large worlds, small windows, and when things go wrong
+
+
+@pytest.mark.slow
+def test_ten_thousand_containers_and_a_hundred_thousand_exchanges_are_paged(page: "Page") -> None:
+    from mockserver.journal import NOTHING_SENT, Noted
+
+    with MockServer(journal_entries=200_000, journal_bytes=500 << 20) as server, World(server, "large") as world:
+        dashboard = Dashboard(page, world)
+        dashboard.control("POST", "/place", json={"containers": [{"name": "box {n}", "repeat": 10_000}]}, timeout=60)
+        world.http.get("/containers?limit=1")
+
+        async def fill() -> None:
+            journal = server.mock.journal
+            clock = (await server.mock.worlds.resolve("large")).clock
+            for number in range(100_000):
+                journal.record(
+                    journal.open("large"),
+                    Noted(
+                        request_id=f"req_{number}",
+                        world="large",
+                        operation="ListContainers" if number % 1_000 else "DeleteContainer",
+                        method="GET",
+                        path=b"/w/large/v1/containers",
+                        route="/containers",
+                        query=b"",
+                        clock=clock,
+                        wall=server.mock.wall.now(),
+                        duration=0.001,
+                        status=200,
+                        request_headers=[(b"user-agent", b"of this test")],
+                        response_headers=[],
+                        sent=NOTHING_SENT,
+                        answer=b'{"object": "list"}',
+                        touched=[],
+                        fault=None,
+                        made_up=False,
+                        page=None,
+                        aborted=False,
+                    ),
+                )
+
+        server.run(fill())
+        dashboard.open()
+        dashboard.counts("1–50 of 10,000")
+        dashboard.button("Older").click()
+        dashboard.counts("51–100 of 10,000")
+        assert page.locator("main .rows > li").count() == 50
+        page.get_by_role("searchbox").fill("box 9999")
+        dashboard.rows("box 9999")
+        dashboard.view("journal")
+        dashboard.counts("1–50 of 100,001")
+        dashboard.button("Older").click()
+        dashboard.counts("51–100 of 100,001")
+        make(world, "while it is being read")
+        dashboard.counts("51–100 of 100,002")
+        dashboard.button("Newer").click()
+        dashboard.shows("CreateContainer", "main .rows > li >> nth=0")
+        page.get_by_label("Operation").select_option("DeleteContainer")
+        dashboard.counts("1–50 of 100")
+        dashboard.button("Older").click()
+        dashboard.shows("51–100 of 100", ".pager")
+        assert dashboard.button("Older").is_disabled()
+        assert dashboard.problems == []
+
+
+VIEWS = ("containers", "files", "journal", "faults", "world")
+
+
+def furnish(world: World) -> list[tuple[str, ...]]:
+    """A world with something of everything, and the places to see it at."""
+    control = f"{world.server.url}/_mock/worlds/{world.name}"
+    box = make(world, "a container with a rather long name, as they come")
+    gone = make(world, "expired")
+    ok(httpx2.post(f"{control}/containers/{gone['id']}/expire"))
+    table = put(world, box["id"], "table.csv", b"a,b\n1,2\n")
+    picture = put(world, box["id"], "picture.png", PNG)
+    file = ok(
+        world.http.post("/files", files={"file": ("data.json", b'{"a": [1, "b", null]}')}, data={"purpose": "evals"})
+    )
+    ok(httpx2.post(f"{control}/faults", json={"effect": {"error": "server_error"}, "times": 1}))
+    ok(httpx2.post(f"{control}/faults", json={"effect": {"latency": 1}, "enabled": False}))
+    world.http.get("/containers")
+    ok(httpx2.put(f"{control}/snapshots/one"))
+    return [
+        *((view,) for view in VIEWS),
+        ("containers", box["id"]),
+        ("containers", box["id"], table["id"]),
+        ("containers", box["id"], picture["id"]),
+        ("containers", gone["id"]),
+        ("files", file["id"]),
+        ("journal", "1"),
+        ("journal", "6"),
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 400])
+def test_everyone_can_use_it(width: int, scheme: str, chromium: "Browser", world: World) -> None:
+    """By axe's rules, contrast included; and nothing is wider than the window."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    places = [*furnish(world), ("containers", "cntr_nope")]
+    # axe is put into the page as a script, which the page's own policy rightly refuses.
+    with chromium.new_context(
+        bypass_csp=True, color_scheme=scheme, viewport={"width": width, "height": 800}, reduced_motion="reduce"
+    ) as context:
+        dashboard = Dashboard(context.new_page(), world)
+        for place in places:
+            dashboard.open(*place)
+            dashboard.page.locator(
+                ".pane > *:visible, main .rows > li:visible, main .nothing:visible, .card b"
+            ).first.wait_for()
+            if len(place) > 2:
+                dashboard.page.locator(".preview > *").first.wait_for()
+            assert_accessible(Axe().run(dashboard.page), place)
+            assert dashboard.page.evaluate(TOO_WIDE) == [], place
+        dashboard.open()
+        dashboard.page.locator("main .rows > li").first.wait_for()
+        for key in ("w", "n", "?"):
+            dashboard.page.keyboard.press(key)
+            dashboard.page.locator("dialog[open]").wait_for()
+            assert_accessible(Axe().run(dashboard.page), ("key", key))
+            dashboard.page.keyboard.press("Escape")
+            dashboard.page.locator("dialog[open]").wait_for(state="detached")
+
+
+TOO_WIDE = """() => [...document.querySelectorAll("html, main, nav, .plain-view, .list, .pane, .card, .container")]
+    .filter((each) => each.scrollWidth > each.clientWidth + 1).map((each) => each.outerHTML.slice(0, 100))"""
+
+
+def assert_accessible(found: Any, place: tuple[str, ...]) -> None:
+    broken = [
+        f"{rule['id']}: {each['html']} {each['failureSummary']}"
+        for rule in found.response["violations"]
+        for each in rule["nodes"]
+    ]
+    assert broken == [], (place, *broken)
+    assert len(found.response["passes"]) > 10
+
+
+@pytest.mark.slow
+def test_nothing_jumps_when_something_happens(dashboard: Dashboard, world: World) -> None:
+    page = dashboard.page
+    box = make(world, "box")
+    page.add_init_script(
+        """window.jumped = 0;
+        new PerformanceObserver((list) => { for (const each of list.getEntries()) jumped += each.value; })
+            .observe({ type: "layout-shift", buffered: true });"""
+    )
+    for view in VIEWS:
+        dashboard.open(view)
+        page.locator("main .rows > li, main .nothing:visible, .card b").first.wait_for()
+    dashboard.open()
+    dashboard.rows("box")
+    for number in range(3):
+        put(world, box["id"], f"{number}.txt", b"x")
+        dashboard.shows(f"{number + 1} file", "main li")
+    dashboard.button("Freeze").click()
+    dashboard.shows("frozen", "#clock .mode")
+    assert page.evaluate("jumped") < 0.1, "what browsers call good"
+
+
+@pytest.mark.slow
+def test_a_server_that_went_away_is_told_in_words(page: "Page") -> None:
+    with MockServer() as server, World(server, "w") as world:
+        dashboard = Dashboard(page, world)
+        make(world, "box")
+        dashboard.open()
+        dashboard.rows("box")
+    dashboard.shows("not connected", "#live")
+    dashboard.button("+1 min").click()
+    dashboard.shows("The server doesn't answer.", "#said.bad")
+    dashboard.rows("box")
+
+
+@pytest.mark.slow
+def test_it_asks_for_the_token_once(page: "Page", context: "BrowserContext") -> None:
+    token = "hunter2-of-the-tests"
+    with MockServer(control_token=token) as server, World(server, "w") as world:
+        make(world, "box")
+        dashboard = Dashboard(page, world)
+        page.goto(f"{server.url}/_mock/#/w/containers")
+        dashboard.fill(token="wrong")  # a test's
+        dashboard.button("Enter").click()
+        dashboard.shows("wants the token", "dialog .problem")
+        dashboard.fill(token=token)
+        dashboard.button("Enter").click()
+        dashboard.rows("box")
+        page.locator("#live.on").wait_for()
+        (cookie,) = context.cookies()
+        assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Strict", "/_mock")
+        assert token not in cookie["value"]
+        assert page.evaluate("document.cookie") == ""
+        page.reload()
+        dashboard.rows("box")
+        dashboard.button("Freeze").click()
+        dashboard.shows("frozen", "#clock .mode")
+        assert all("401" in problem for problem in dashboard.problems)

@@ -566,6 +566,24 @@ def test_rules_are_added_looked_at_and_deleted(world: World, rules: Faults) -> N
     assert statuses(world, 1) == [200]
 
 
+def test_a_rule_can_be_switched_off_and_on_and_keeps_its_counts(world: World, rules: Faults) -> None:
+    rules.add({"error": "server_error"}, times=3)
+    rules.add({"status": 503})
+    rule = f"{rules.url}/fault-1"
+    assert statuses(world, 1) == [500]
+    off = ok(rules.client.patch(rule, json={"enabled": False}))
+    assert (off["enabled"], off["times"], off["matched"], off["fired"]) == (False, 3, 1, 1)
+    assert statuses(world, 2) == [503, 503]
+    ok(rules.client.put(f"{rules.url.removesuffix('faults')}snapshots/off"))
+    assert ok(rules.client.patch(rule, json={"enabled": True}))["enabled"]
+    assert statuses(world, 3) == [500, 500, 503], "before the other one, as it was"
+    ok(rules.client.post(f"{rules.url.removesuffix('faults')}snapshots/off/restore"))
+    assert statuses(world, 1) == [503]
+    assert rules.add({"status": 418}, id="born-off", enabled=False)["enabled"] is False
+    refusal(rules.client.patch(f"{rules.url}/nope", json={"enabled": True}), 404, "fault_not_found")
+    refusal(rules.client.patch(rule, json={}), 400, "invalid_parameter")
+
+
 @pytest.mark.parametrize(
     ("rule", "said"),
     [

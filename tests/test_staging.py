@@ -273,6 +273,46 @@ def test_previews_are_harmless(world: World, control: httpx2.Client, content: by
             refusal(control.get(f"{path}?bytes={wrong}"), 400, "invalid_parameter")
 
 
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"\x89PNG\r\n\x1a\n...", "image/png"),
+        (b"\xff\xd8\xff\xe0...", "image/jpeg"),
+        (b"GIF89a...", "image/gif"),
+        (b"RIFF\x10\0\0\0WEBPVP8 ", "image/webp"),
+        (b"%PDF-1.7 ...", "application/pdf"),
+        (b"RIFF\x10\0\0\0WAVEfmt ", None),
+        (b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>", None),
+        (b"<!doctype html><script>alert(1)</script>", None),
+        (b"", None),
+    ],
+)
+def test_contents_are_saved_whole_and_only_pictures_and_pdfs_are_shown(
+    world: World, control: httpx2.Client, content: bytes, kind: str | None
+) -> None:
+    world.freeze()
+    box = make(world)
+    file = put(control, box, content * 50_000, name="plots/ü.html")
+    upload = ok(control.post("/files", files={"file": ("ü.html", content * 50_000)}, data={"purpose": "user_data"}))
+    world.advance(300)
+    for path in (f"/containers/{box}/files/{file['id']}/content", f"/files/{upload['id']}/content"):
+        saved, shown = control.get(path), control.get(f"{path}?inline=true")
+        assert saved.content == shown.content == content * 50_000
+        assert saved.headers["content-type"] == "application/octet-stream"
+        assert saved.headers["content-disposition"].startswith("attachment; filename=")
+        assert "filename*=UTF-8''%C3%BC.html" in saved.headers["content-disposition"]
+        assert shown.headers["content-type"] == (kind or "application/octet-stream")
+        assert shown.headers["content-disposition"].startswith("inline" if kind else "attachment")
+        for answer in (saved, shown):
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert "default-src 'none'" in answer.headers["content-security-policy"]
+            assert answer.headers["content-security-policy"].startswith("sandbox") == (
+                answer.headers["content-type"] != "application/pdf"
+            )
+        refusal(control.get(path.replace("/files/", "/files/x")), 404, None)
+    assert ok(control.get(f"/containers/{box}"))["last_active_at"] == NOON, "it is no activity"
+
+
 def test_what_is_not_there_is_refused(world: World, control: httpx2.Client) -> None:
     box = make(world)
     for method, path in (

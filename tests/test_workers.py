@@ -555,6 +555,18 @@ def test_the_journal_and_all_that_is_read_from_it_ask_for_one_process(several: S
         assert refused >= 7
 
 
+def test_a_change_in_any_process_is_told_to_who_follows_one(several: Several, world: str) -> None:
+    with several.each() as clients:
+        follower, *others = clients.values()
+        with follower.stream("GET", "/_mock/changes", timeout=PATIENCE) as answer:
+            lines = answer.iter_lines()
+            assert next(lines) == ": what changes"
+            for client in others:
+                create(client, world)
+                told = next(line for line in lines if line.startswith("data: "))
+                assert "containers" in json.loads(told.removeprefix("data: "))["*"]
+
+
 def test_a_server_in_a_thread_is_one_process() -> None:
     with pytest.raises(ValueError, match="--workers"):
         MockServer(workers=2)

@@ -55,6 +55,7 @@ class WorldState(BaseModel):
     profile_name: str = Field(description="The same in short, as `--profile` takes it: `live,delete_lag=300`.")
     faults: int
     snapshots: list[str]
+    exchanges: int | None = Field(description="That its journal remembers; null where several processes serve.")
 
 
 class WorldList(BaseModel):
@@ -185,4 +186,5 @@ def _state(mock: Mock, world: World, counted: dict[int, dict[str, int]]) -> Worl
         profile_name=profiles.in_words(world.profile),
         faults=len(world.faults),
         snapshots=[each.name for each in mock.worlds.snapshots(world.name)],
+        exchanges=mock.journal.count(world.name) if mock.settings.workers == 1 else None,
     )

@@ -41,6 +41,7 @@ const page = {
   welcome,
   failed: (error) => h("p", { class: "problem" }, error.message),
 };
+let tried = false; // whether the stream of changes was opened, which brings the first news
 let shown = null; // the view, with the world that it was made for
 const main = document.getElementById("view");
 const nav = document.querySelector("nav");
@@ -79,7 +80,7 @@ function route() {
   if (fresh) {
     shown = { world: page.world, view: page.view, ...VIEWS[page.view][1](page) };
     main.replaceChildren(shown.element);
-    heard(new Set(["worlds", "snapshots", "containers", "files", "faults", "journal"]), false);
+    if (tried) heard(new Set(["worlds", "snapshots", "containers", "files", "faults", "journal"]), false);
   }
   shown.show(...object.map((part) => part || undefined));
 }
@@ -102,10 +103,8 @@ nav.append(
 const refresh = reader(async () => {
   const world = page.world;
   let told;
-  let asked;
   try {
     told = (await get(path("worlds") + query({ name: world }))).data[0] ?? null;
-    asked = told && (await get(`${path("worlds", world, "journal")}?last=1&brief=true`).catch(() => null)); // several processes have none
   } catch (error) {
     if (error.code !== "wrong_token") say(error.message, true);
     return;
@@ -115,7 +114,7 @@ const refresh = reader(async () => {
   page.known = true;
   if (told) page.clock.set(told.clock);
   else page.clock.set({ mode: "real", now: Date.now() / 1000, rate: 1 });
-  const counts = { containers: told?.counts.containers, files: told?.counts.files, faults: told?.faults, journal: asked?.total };
+  const counts = { containers: told?.counts.containers, files: told?.counts.files, faults: told?.faults, journal: told?.exchanges };
   for (const link of nav.querySelectorAll("[data-view]")) {
     const number = counts[link.dataset.view];
     link.querySelector("b").textContent = number ? count(number) : "";
@@ -258,6 +257,7 @@ const stream = follow(
   () => page.world,
   heard,
   (connected) => {
+    tried = true;
     live.className = connected ? "on" : "off";
     live.lastElementChild.textContent = connected ? "live" : "not connected";
   },

@@ -15,6 +15,8 @@ const deadline = (row) => (row.never ? Infinity : row[row.expires_after?.anchor 
 const timeless = ({ expires_in, ...row }) => ({ ...row, never: expires_in === null });
 const network = (row) => row.network_policy?.type ?? "default";
 
+const before = (path) => path.slice(0, path.length - base(path).length).replace(/^\/mnt\/data\//, "").replace(/[\w-]{20,}(?=-$)/, "…");
+
 const NETWORK = { default: "default network", disabled: "no network", allowlist: "allowlist" };
 
 export function containers(page) {
@@ -157,7 +159,7 @@ export function containers(page) {
       const item = h(
         "li",
         { class: "c-inside" },
-        h("span", { class: "name" }, h("a", { href: here(id, row.id), "data-id": row.id, title: row.path }, h("span", { class: "quiet" }, row.path.slice(0, -base(row.path).length).replace(/^\/mnt\/data\//, "")), base(row.path))),
+        h("span", { class: "name" }, h("a", { href: here(id, row.id), "data-id": row.id, title: row.path }, h("span", { class: "quiet" }, before(row.path)), base(row.path))),
         h("span", { class: `source ${row.source}` }, row.source),
         h("span", { class: "size" }, size(row.size)),
         h("time", { class: "age", "data-since": row.created_at, title: `${instant(row.created_at)} UTC` }),

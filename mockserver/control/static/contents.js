@@ -10,7 +10,8 @@ const SHOWN = 512;
 const IMAGES = [[0x89, 0x50, 0x4e, 0x47], [0xff, 0xd8, 0xff], [0x47, 0x49, 0x46, 0x38], [0x52, 0x49, 0x46, 0x46]];
 const PDF = [0x25, 0x50, 0x44, 0x46];
 
-export const base = (name) => name.slice(name.lastIndexOf("/") + 1);
+// A file's name, without the folder and without what the API puts in front of a name to make it unique.
+export const base = (path) => path.slice(path.lastIndexOf("/") + 1).replace(/^(?:[0-9a-f]{32}|file-[A-Za-z0-9]{22})-(?=.)/, "");
 
 // What is in the file that `url` names.
 export function contents(url, name) {
@@ -32,7 +33,7 @@ function shown({ text, bytes, size: all }, url, name, more) {
   if (all === 0) return [h("p", { class: "quiet" }, "It is empty.")];
   if (starts(PDF))
     return [
-      h("iframe", { class: "pdf", src: `${url}/content?inline=true`, title: `PDF ${base(name)}`, loading: "lazy" }),
+      h("iframe", { class: "pdf", src: `${url}/content?inline=true#navpanes=0`, title: `PDF ${base(name)}`, loading: "lazy" }),
       h("p", { class: "quiet" }, "Shown by your browser’s own viewer. If it has none, download it."),
     ];
   const raw = () => h("pre", { tabindex: "0", "aria-label": "First bytes" }, dump(bytes));

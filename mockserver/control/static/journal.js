@@ -16,6 +16,7 @@ const SLOW = 150; // milliseconds, after which a count of all that match isn't t
 export function journal(page) {
   const at = (...parts) => path("worlds", page.world, "journal", ...parts);
   let slow = "";
+  let counted = 0;
 
   const all = list({
     label: "Journal",
@@ -31,7 +32,8 @@ export function journal(page) {
       const started = performance.now();
       const found = await get(at() + query({ text: search, operation, status, before, last: PAGE, brief: true, counted: slow !== filters }));
       slow = filters && (slow === filters || performance.now() - started > SLOW) ? filters : "";
-      return { rows: found.data.reverse(), total: found.total, more: found.has_more, next: found.data.at(-1)?.number };
+      counted = found.total ?? counted;
+      return { rows: found.data.reverse(), total: counted, atLeast: found.total === null, more: found.has_more, next: found.data.at(-1)?.number };
     },
     key: (row) => row.number,
     render: (row) => [

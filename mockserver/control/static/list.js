@@ -50,6 +50,7 @@ export function list({ label, search, selects = [], actions = [], columns, prese
       page = present() ? await fetch(asked, cursors.at(-1)) : { rows: [], total: 0, more: false };
     } catch (error) {
       if (cursors.length > 1) return restart(); // what the page started behind may be gone
+      if (!error.status) return; // the server is out of reach, which is told; what was shown stays
       page = { rows: [], total: 0, more: false, problem: error };
     }
     if (mine !== request) return;
@@ -64,7 +65,7 @@ export function list({ label, search, selects = [], actions = [], columns, prese
     newer.disabled = cursors.length === 1;
     older.disabled = !page.more;
     older.next = page.next;
-    const total = page.total === null ? "many" : count(page.total);
+    const total = `${count(page.total)}${page.atLeast ? " or more" : ""}`;
     where.textContent = page.rows.length ? `${count(behind + 1)}–${count(behind + page.rows.length)} of ${total}` : "";
   });
 

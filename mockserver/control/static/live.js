@@ -1,14 +1,20 @@
 // What changes, as it does: one stream of events for the page, closed while nobody sees it.
 
 // Calls `heard(kinds, others)` when something changed: kinds of the world that `world()` names, and
-// whether other worlds did too. With all kinds after each (re)connection, as what happened before is unknown.
+// whether other worlds did too. With all kinds after each (re)connection, as what happened before is unknown;
+// and when the first fails, so that whoever asks then is told why.
 export function follow(world, heard, connected) {
   const ALL = ["worlds", "clock", "containers", "files", "faults", "snapshots", "journal"];
   let source = null;
+  let first = true;
   const open = () => {
     source = new EventSource("/_mock/changes");
     source.onopen = () => (connected(true), heard(new Set(ALL), true));
-    source.onerror = () => connected(false);
+    source.onerror = () => {
+      connected(false);
+      if (first) heard(new Set(ALL), true);
+      first = false;
+    };
     source.addEventListener("changed", (event) => {
       const changed = JSON.parse(event.data);
       const { [world()]: kinds = [], "*": any = [], ...others } = changed;

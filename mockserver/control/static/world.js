@@ -14,7 +14,7 @@ export function world(page) {
   const nothing = h("p", { class: "quiet" });
   const element = h(
     "section",
-    { class: "plain-view", "aria-label": "World" },
+    { class: "plain-view waiting", "aria-label": "World" },
     h("div", { class: "tools" }, h("h2", {}, "Verdict"), h("span", { class: "space" }), button("Judge again", () => verdict())),
     judged,
     h("div", { class: "tools" }, h("h2", {}, "Snapshots"), h("span", { class: "space" }), button("Take a snapshot", take, { class: "primary" })),
@@ -154,8 +154,11 @@ export function world(page) {
     element,
     show() {},
     async changed(kinds) {
-      if (kinds.has("snapshots") || kinds.has("worlds")) await refresh();
-      if (kinds.has("journal") || kinds.has("containers")) await verdict();
+      await Promise.all([
+        (kinds.has("snapshots") || kinds.has("worlds")) && refresh(),
+        (kinds.has("journal") || kinds.has("containers")) && verdict(),
+      ]);
+      element.classList.remove("waiting");
     },
     tick() {},
   };
