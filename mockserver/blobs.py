@@ -186,16 +186,20 @@ class Blobs:
             if not self._in_use(self._database.snapshot, blob.name):
                 blob.unlink()
 
-    def sweep_in_batches(self, database: Database) -> None:
-        """Remove what a process that died left without a row, while others go on. For a thread."""
+    def sweep_in_batches(self, database: Database) -> bool:
+        """Remove what a process that died left without a row, while others go on. For a thread.
+
+        False where it couldn't be done to the end, as rows are being copied.
+        """
         blobs = self._blobs.glob("??/*")
         while some := list(itertools.islice(blobs, BATCH)):
             with database.transaction() as tx:
                 if self._is_held():
-                    return
+                    return False
                 for blob in some:
                     if not self._in_use(tx, blob.name):
                         blob.unlink(missing_ok=True)
+        return True
 
     def abandon(self, process: int) -> None:
         """Remove the unfinished uploads of a process that died."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from mockserver.clock import stopwatch
 from mockserver.mock import Mock
 from mockserver.server import build, new_event_loop
+from mockserver.worlds import TIDY_SECONDS
 
 log = logging.getLogger("mockserver")
 
@@ -195,10 +196,17 @@ async def _serve(mock: Mock, sockets: list[socket.socket], link: socket.socket, 
     loop.add_signal_handler(signal.SIGTERM, stop)
     loop.add_reader(link, obey)
     link.send(_READY)
-    tidying = asyncio.create_task(mock.database.run_bulk(mock.blobs.sweep_in_batches)) if again else None
+    tidying = asyncio.create_task(_tidy(mock)) if again else None
     await server.serve(sockets)
     if tidying:
-        await tidying
+        tidying.cancel()  # the next start does it
+
+
+async def _tidy(mock: Mock) -> None:
+    done = False
+    while not done:
+        await asyncio.sleep(TIDY_SECONDS)
+        done = await mock.database.run_bulk(mock.blobs.sweep_in_batches)
 
 
 def _received(link: socket.socket) -> bytes:

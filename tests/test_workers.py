@@ -3,17 +3,21 @@
 Every test talks to each process by a connection of its own, and knows from its answer which one it has.
 """
 
+import asyncio
 import json
 import os
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from itertools import count, cycle, islice
 from pathlib import Path
 from typing import Any
@@ -21,10 +25,24 @@ from typing import Any
 import httpx2
 import pytest
 from conftest import NOON, ok, refusal
-from test_durability import PATIENCE, UNUSABLE, Killed, Writer, check_answers, check_directory, check_lists
+from test_durability import (
+    PATIENCE,
+    UNUSABLE,
+    Killed,
+    Writer,
+    check_answers,
+    check_directory,
+    check_lists,
+    leave_behind,
+)
 
+from mockserver import schema, worlds
 from mockserver.clock import stopwatch
+from mockserver.errors import APIError
+from mockserver.files import NewFile
+from mockserver.mock import Mock
 from mockserver.server import MockServer
+from mockserver.settings import Settings
 from mockserver.sharing import Shared
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="several processes are forked")
@@ -51,7 +69,7 @@ class Several:
         return httpx2.Client(
             base_url=self.url,
             headers={"Authorization": "Bearer sk-test"},
-            limits=httpx2.Limits(max_connections=1),
+            limits=httpx2.Limits(max_connections=1, keepalive_expiry=None),
             timeout=PATIENCE,
         )
 
@@ -479,6 +497,58 @@ def killed_under_traffic(data: Path, kills: int, each_after: int) -> None:
     check_directory(data)
 
 
+def test_what_a_killed_process_had_under_way_is_put_in_order(tmp_path: Path) -> None:
+    """Half an upload, a copy for whose sake contents were held, and contents whose rows were not written."""
+    with serving("--data", tmp_path) as server, server.each() as clients:
+        (pid, victim), (_, other), _ = clients.items()
+        boxes = {"version": 1, "containers": [{"name": "box", "repeat": 20_000}]}
+        ok(other.post("/_mock/worlds/large/place", json=boxes, timeout=PATIENCE * 4))
+        file = ok(other.post("/v1/files", files={"file": b"doomed"}, data={"purpose": "vision"}))
+        with connected_to(server, pid) as upload:
+            upload.sendall(
+                b"POST /v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\nContent-Length: 99000000\r\n"
+                b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
+                b'Content-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + b"x" * 3_000_000
+            )
+            eventually(lambda: _assert(list((tmp_path / "uploads").glob(f"{pid}-*"))))
+            with ThreadPoolExecutor(1) as pool:
+                copied = pool.submit(victim.post, "/_mock/worlds/copy", json={"fork_of": "large"})
+                database = sqlite3.connect(f"file:{tmp_path / 'mockserver.db'}?mode=ro", uri=True)
+                half_made = "SELECT count(*) FROM worlds WHERE coalesce(name, template_of, snapshot) IS NULL"
+                eventually(lambda: _assert(database.execute(half_made).fetchone()[0]))
+                leave_behind(tmp_path)
+                (tmp_path / "uploads" / "4711-0").unlink()  # that is of another server
+                os.kill(pid, signal.SIGKILL)
+                database.close()
+                with pytest.raises(httpx2.TransportError):
+                    copied.result(PATIENCE)
+        ok(other.delete(f"/v1/files/{file['id']}"))
+        eventually(lambda: check_directory(tmp_path))
+
+
+def _assert(held: object) -> None:
+    assert held
+
+
+def connected_to(server: Several, pid: int) -> socket.socket:
+    until = stopwatch() + PATIENCE
+    while stopwatch() < until:
+        connection = socket.create_connection(("127.0.0.1", server.started["port"]), PATIENCE)
+        if server_of(connection) == pid:
+            return connection
+        connection.close()
+    raise AssertionError(f"no connection leads to process {pid}")
+
+
+def server_of(connection: socket.socket) -> int:
+    """The process at the other end of a connection, which can be used further."""
+    connection.sendall(b"GET /_mock/state HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    answer = b""
+    while b"}" not in answer:
+        answer += connection.recv(65_536)
+    return int(json.loads(answer.partition(b"\r\n\r\n")[2])["pid"])
+
+
 def test_a_process_that_is_killed_is_replaced_and_takes_nothing_along(tmp_path: Path) -> None:
     killed_under_traffic(tmp_path, kills=2, each_after=40)
 
@@ -580,6 +650,162 @@ def test_one_worker_is_the_ordinary_server() -> None:
             if names(client, "default") == []
             else None
         )
+
+
+# --- In between ----------------------------------------------------------------------------------
+#
+# What happens between two steps of a process: two of them in this one, so that a test can hold the one
+# where it wants it and let the other one act.
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[tuple[Mock, Mock]]:
+    mock = Mock(Settings(data=tmp_path))
+    first, shared = mock, mock.share(2)
+    second, others = copy(mock), copy(shared)
+    for one, number, own in ((first, 0, shared), (second, 1, others)):
+        one.join(own, number)
+    try:
+        yield first, second
+    finally:
+        for one in (first, second):
+            one.database.close()
+        others._lock_file.close()
+        shared.close()
+        mock.close()
+
+
+def elsewhere(work: Coroutine[Any, Any, Any]) -> None:
+    """Let the other process do something, from beginning to end, in the midst of what this one does."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, work).result(PATIENCE)
+
+
+BOX = schema.CreateContainer(name="box")
+
+
+def test_who_read_while_the_world_was_replaced_reads_again(two: tuple[Mock, Mock]) -> None:
+    first, second = two
+    tries: list[int] = []
+
+    async def check() -> None:
+        call = await first.worlds.call("w")
+        await first.run(first.containers.create, call, BOX)
+        await second.worlds.take_snapshot("w", "one")
+        await first.run(first.containers.create, call, BOX)
+
+        def read(call: worlds.Call) -> schema.ContainerList:
+            tries.append(call.world.id)
+            if len(tries) == 1:
+                elsewhere(second.worlds.restore("w", "one"))
+            return first.containers.list(call, schema.ListContainers())
+
+        assert len((await first.run(read, call)).data) == 1
+
+    asyncio.run(check())
+    assert len(set(tries)) == len(tries) == 2
+
+
+def test_who_was_refused_while_the_world_was_replaced_asks_again(two: tuple[Mock, Mock]) -> None:
+    first, second = two
+    ran: list[str] = []
+
+    async def check() -> None:
+        call = await first.worlds.call("w")
+        box = await first.run(first.containers.create, call, BOX)
+        await second.worlds.take_snapshot("w", "one")
+
+        def delete(call: worlds.Call) -> schema.ContainerDeleted:
+            ran.append(box.id)
+            if len(ran) == 1:
+                elsewhere(second.worlds.restore("w", "one"))
+            return first.containers.delete(call, box.id)
+
+        assert (await first.run(delete, call)).id == box.id
+        call = await second.worlds.call("w")
+        assert (await second.run(second.containers.list, call, schema.ListContainers())).data == []
+
+    asyncio.run(check())
+    assert len(ran) == 2
+
+
+def test_what_was_written_before_the_world_was_replaced_is_not_written_again(two: tuple[Mock, Mock]) -> None:
+    first, second = two
+    made: list[str] = []
+
+    async def check() -> None:
+        call = await first.worlds.call("w")
+
+        def create(call: worlds.Call) -> schema.Container:
+            box = first.containers.create(call, BOX)
+            made.append(box.id)
+            elsewhere(second.worlds.reset("w"))
+            return box
+
+        assert (await first.run(create, call)).id == made[0]
+        assert (await first.run(first.containers.list, call, schema.ListContainers())).data == []
+
+    asyncio.run(check())
+    assert len(made) == 1
+
+
+def test_contents_stay_as_long_as_another_process_copies_rows(two: tuple[Mock, Mock], tmp_path: Path) -> None:
+    first, second = two
+
+    async def check() -> None:
+        call = await first.worlds.call("w")
+        form = NewFile(first.blobs.put([b"bytes"]), "a.txt", {"purpose": "vision"})
+        file = await first.run(first.files.create, call, form)
+        with second.blobs.held():
+            await first.run(first.files.delete, call, file.id)
+            assert list((tmp_path / "blobs").glob("*/*")), "it may be what is being copied"
+        assert first.worlds._tidying
+        await asyncio.wait_for(first.worlds._tidying, PATIENCE)
+        assert not list((tmp_path / "blobs").glob("*/*"))
+
+    asyncio.run(check())
+
+
+def test_a_world_that_another_process_made_meanwhile_counts(two: tuple[Mock, Mock]) -> None:
+    first, second = two
+
+    async def check() -> None:
+        first.worlds._maximum = second.worlds._maximum = 1
+        room = first.worlds._make_room
+
+        async def make_room(name: str) -> None:
+            await room(name)
+            elsewhere(second.worlds.resolve("other"))
+
+        first.worlds._make_room = make_room  # type: ignore[method-assign]
+        with pytest.raises(APIError) as refused:
+            await first.worlds.resolve("own")
+        assert refused.value.code == "too_many_worlds"
+        assert first.worlds.names() == ["other"]
+
+    asyncio.run(check())
+
+
+def test_a_container_that_two_made_up_at_once_is_one(two: tuple[Mock, Mock]) -> None:
+    first, second = two
+    id = "cntr_" + "0" * 48
+
+    async def check() -> None:
+        call = await first.worlds.call("w")
+        await first.worlds.set_profile("w", replace(call.world.profile, any_id=True))
+        theirs = await second.worlds.call("w")
+        find, found = first.containers._found, []
+
+        def conjured(tx: Any, call: worlds.Call, id: str) -> Any:
+            elsewhere(second.run(second.containers.retrieve, theirs, id))
+            found.append(first.containers.__class__._conjured(first.containers, tx, call, id))
+            return found[0]
+
+        first.containers._conjured = conjured  # type: ignore[method-assign]
+        assert (await first.run(first.containers.retrieve, call, id)).id == id
+        assert find(first.database.snapshot, call, id).seq == found[0].seq
+
+    asyncio.run(check())
 
 
 def test_what_a_process_had_begun_or_held_when_it_died_stops_nobody(tmp_path: Path) -> None:
