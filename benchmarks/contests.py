@@ -268,4 +268,13 @@ CONTESTS = [
         {SERVER: trials.working(1), f"{SERVER} --workers 2": trials.working(2)},
         (faster("two processes", 1.3, SERVER, "one", f"{SERVER} --workers 2"),),
     ),
+    Contest(
+        "workers-post",
+        "POST a container, by several processes",
+        {
+            SERVER: trials.working(1, trials.creating),
+            f"{SERVER} --workers 2": trials.working(2, trials.creating),
+        },
+        (),
+    ),
 ]

@@ -344,7 +344,7 @@ def remembering(plan: Plan) -> Iterator[Measure]:
     yield measure
 
 
-def working(count: int) -> Contestant:
+def working(count: int, requests: Callable[[Running], list[Request]] = retrieving) -> Contestant:
     """The server in so many processes."""
 
     @contextmanager
@@ -354,7 +354,7 @@ def working(count: int) -> Contestant:
             raise Cannot("this version has no --workers")
         more = ["--workers", str(count)] if count > 1 else []
         with started(by.KEPT, fresh(plan, "server"), *more) as running:
-            yield hammering(running, retrieving(running), plan)
+            yield hammering(running, requests(running), plan)
 
     return contestant
 
