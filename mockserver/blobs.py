@@ -116,8 +116,11 @@ class Blobs:
         """Give a draft its place. Called in the write transaction that inserts its row, the same
         lock under which blobs are removed: no other world can delete the bytes in between."""
         place = self._path(draft.digest)
-        place.parent.mkdir(exist_ok=True)
-        draft.path.replace(place)
+        if place.exists():
+            draft.path.unlink()  # to rename over a file has some file systems write it out first
+        else:
+            place.parent.mkdir(exist_ok=True)
+            draft.path.replace(place)
         draft.kept = True
 
     def open(self, digest: str) -> BinaryIO:
