@@ -130,9 +130,9 @@ class Containers:
             rows = [row for row in rows if not expired(row, now)]
         if profile.listing_prolongs:
             self._use_all(rows, now)
+        first, last = ends(rows)
         data = [self._shown(profile, row, now, now) for row in rows]
-        kind: type[schema.ContainerList] = schema.OlderContainerList if profile.older_fields else schema.ContainerList
-        return kind(data=data, has_more=more, **ends(rows))
+        return {"object": "list", "data": data, "first_id": first, "has_more": more, "last_id": last}
 
     def retrieve(self, call: Call, container_id: str) -> schema.Container:
         row, now = self._found(self._database.snapshot, call, container_id), call.world.now()
@@ -151,7 +151,7 @@ class Containers:
             _containers.bury(tx, row, "containers", self._worlds.take(tx, call.world.id), call.world.now())
         self._blobs.release()
         call.touch("deleted", container_id)
-        return schema.ContainerDeleted(id=container_id)
+        return {"id": container_id, "object": "container.deleted", "deleted": True}
 
     def use(self, call: Call, container_id: str) -> str:
         """Count as activity; refuse a container that is unknown or expired. Returns the id of the one used."""
@@ -180,10 +180,9 @@ class Containers:
         rows, more = _files.page(self._database.snapshot, query, graves(container_id), values, since, call.lets)
         if not rows:
             self._found(self._database.snapshot, call, container_id)  # another process may have just deleted it
-        if call.world.profile.older_fields:
-            older = [older_file(row) for row in rows]
-            return schema.OlderContainerFileList(data=older, has_more=more, **ends(rows))
-        return schema.ContainerFileList(data=[shown_file(row) for row in rows], has_more=more, **ends(rows))
+        first, last = ends(rows)
+        data = [self._shown_file(call, row) for row in rows]
+        return {"object": "list", "data": data, "first_id": first, "has_more": more, "last_id": last}
 
     def retrieve_file(self, call: Call, container_id: str, file_id: str) -> schema.ContainerFile:
         container_id = self.use(call, container_id)
@@ -199,7 +198,7 @@ class Containers:
             self._blobs.dropped([row.digest])
         self._blobs.release()
         call.touch("deleted", row.id)
-        return schema.ContainerFileDeleted(id=file_id)
+        return {"id": file_id, "object": "container.file.deleted", "deleted": True}
 
     def file_content(self, call: Call, container_id: str, file_id: str) -> schema.Content:
         container_id = self.use(call, container_id)
@@ -365,15 +364,17 @@ class Containers:
     ) -> schema.Container:
         """As the world's profile shows it."""
         container = shown(row, now, active_at, profile.running_status)
-        if not profile.older_fields:
-            return container
-        count = _count_files.value(self._database.snapshot, world=row.world, container=row.id)
-        since = row.created_at if row.expires_anchor == "created_at" else container.last_active_at
-        end = None if row.expires_minutes == NEVER else since + row.expires_minutes * 60
-        return schema.OlderContainer(**dict(container), expires_at=end, file_count=count)
+        if profile.older_fields:
+            since = row.created_at if row.expires_anchor == "created_at" else container["last_active_at"]
+            container["expires_at"] = None if row.expires_minutes == NEVER else since + row.expires_minutes * 60
+            container["file_count"] = _count_files.value(self._database.snapshot, world=row.world, container=row.id)
+        return container
 
     def _shown_file(self, call: Call, row: tables.ContainerFile) -> schema.ContainerFile:
-        return older_file(row) if call.world.profile.older_fields else shown_file(row)
+        file = shown_file(row)
+        if call.world.profile.older_fields and row.file_id:
+            file["file_id"] = row.file_id
+        return file
 
 
 def _copied_id(call: Call, form: NewFile) -> str | None:
@@ -441,36 +442,33 @@ def expired(row: tables.Container, now: int) -> bool:
 
 def shown(row: tables.Container, now: int, active_at: int | None = None, running: str = "running") -> schema.Container:
     """As of `now`; `active_at` where the answer shows other activity than the row remembers."""
-    return schema.Container(
-        id=row.id,
-        created_at=row.created_at,
-        status="expired" if expired(row, now) else running,  # type: ignore[arg-type]  # a switch has these alone
-        expires_after=None
-        if row.expires_minutes == NEVER
-        else schema.ContainerExpiry(
-            anchor=row.expires_anchor,  # type: ignore[arg-type]  # checked when it came in
-            minutes=row.expires_minutes,
-        ),
-        last_active_at=row.last_active_at if active_at is None else active_at,
-        memory_limit=row.memory_limit,  # type: ignore[arg-type]  # checked when it came in
-        name=row.name,
-        network_policy=schema.NetworkPolicy(**json.loads(row.network_policy)) if row.network_policy else None,
-    )
+    container: schema.Container = {
+        "id": row.id,
+        "object": "container",
+        "created_at": row.created_at,
+        "status": "expired" if expired(row, now) else running,  # type: ignore[typeddict-item]  # a switch has these alone
+        "expires_after": {"anchor": row.expires_anchor, "minutes": row.expires_minutes},  # type: ignore[typeddict-item]  # checked when it came in
+        "last_active_at": row.last_active_at if active_at is None else active_at,
+        "memory_limit": row.memory_limit,  # type: ignore[typeddict-item]  # checked when it came in
+        "name": row.name,
+    }
+    if row.expires_minutes == NEVER:
+        del container["expires_after"]
+    if row.network_policy:
+        container["network_policy"] = json.loads(row.network_policy)
+    return container
 
 
 def shown_file(row: tables.ContainerFile) -> schema.ContainerFile:
-    return schema.ContainerFile(
-        id=row.id,
-        created_at=row.created_at,
-        bytes=row.bytes,
-        container_id=row.container_id,
-        path=row.path,
-        source=row.source,  # type: ignore[arg-type]  # checked when it came in
-    )
-
-
-def older_file(row: tables.ContainerFile) -> schema.OlderContainerFile:
-    return schema.OlderContainerFile(**dict(shown_file(row)), file_id=row.file_id)
+    return {
+        "id": row.id,
+        "object": "container.file",
+        "created_at": row.created_at,
+        "bytes": row.bytes,
+        "container_id": row.container_id,
+        "path": row.path,
+        "source": row.source,  # type: ignore[typeddict-item]  # checked when it came in
+    }
 
 
 def graves(container_id: str) -> str:

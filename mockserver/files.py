@@ -83,7 +83,9 @@ class Files:
         rows, more = _listing.page(
             self._database.snapshot, query, "files", values, call.still_listed(now), call.lets, purpose=query.purpose
         )
-        return schema.FileList(data=[shown(row) for row in rows], has_more=more, **ends(rows))
+        first, last = ends(rows)
+        data = [shown(row) for row in rows]
+        return {"object": "list", "data": data, "has_more": more, "first_id": first, "last_id": last}
 
     def retrieve(self, call: Call, file_id: str) -> schema.File:
         return shown(self._found(self._database.snapshot, call, file_id))
@@ -96,7 +98,7 @@ class Files:
             self._blobs.dropped([row.digest])
         self._blobs.release()
         call.touch("deleted", file_id)
-        return schema.FileDeleted(id=file_id)
+        return {"object": "file", "deleted": True, "id": file_id}
 
     def content(self, call: Call, file_id: str) -> schema.Content:
         row = self._found(self._database.snapshot, call, file_id)
@@ -186,11 +188,14 @@ def _checked(call: Call, form: NewFile) -> tuple[str, int | None]:
 
 
 def shown(row: tables.File) -> schema.File:
-    return schema.File(
-        id=row.id,
-        purpose=row.purpose,  # type: ignore[arg-type]  # checked when it came in
-        filename=row.filename,
-        bytes=row.bytes,
-        created_at=row.created_at,
-        expires_at=row.expires_at,
-    )
+    return {
+        "object": "file",
+        "id": row.id,
+        "purpose": row.purpose,  # type: ignore[typeddict-item]  # checked when it came in
+        "filename": row.filename,
+        "bytes": row.bytes,
+        "created_at": row.created_at,
+        "expires_at": row.expires_at,
+        "status": "processed",
+        "status_details": None,
+    }

@@ -9,7 +9,7 @@ also keeps the object as it was, for lists that lag behind deletions.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from typing import Any, Generic, TypedDict, TypeVar
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import ColumnElement, bindparam, delete, insert, select, tuple_
 
@@ -185,11 +185,6 @@ class Listing(Generic[R]):
         return Rows(statement.order_by(*order).limit(bindparam("limit")), self._row)
 
 
-class Ends(TypedDict):
-    first_id: str | None
-    last_id: str | None
-
-
-def ends(rows: Sequence[tables.Container | tables.ContainerFile | tables.File]) -> Ends:
+def ends(rows: Sequence[tables.Container | tables.ContainerFile | tables.File]) -> tuple[str | None, str | None]:
     """The ids that a page starts and stops with, null when it is empty."""
-    return {"first_id": rows[0].id if rows else None, "last_id": rows[-1].id if rows else None}
+    return (rows[0].id, rows[-1].id) if rows else (None, None)

@@ -6,10 +6,11 @@ they hold everywhere; what a profile may loosen is checked by the rule that asks
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, BinaryIO, Literal
+from typing import Annotated, BinaryIO, Literal, NotRequired
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict
 
 UNASKED_MINUTES = 20
 """How long an unused container lives that nobody asked another expiry for (seen)."""
@@ -17,14 +18,6 @@ UNASKED_MINUTES = 20
 
 class _Request(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-class _Resource(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-def _unset(value: Any) -> bool:
-    return value is None
 
 
 # Containers
@@ -89,39 +82,37 @@ class CreateContainer(_Request):
     ] = []
 
 
-class ContainerExpiry(_Resource):
+class ContainerExpiry(TypedDict):
     anchor: Literal["last_active_at", "created_at"]
     minutes: int
 
 
-class NetworkPolicy(_Resource):
+class NetworkPolicy(TypedDict):
     type: Literal["disabled", "allowlist"]
-    allowed_domains: list[str] | None = Field(None, exclude_if=_unset)
+    allowed_domains: NotRequired[list[str]]
 
 
-class Container(_Resource):
+_Older = Field(description="In older documentation only; see the profile's switches.")
+
+
+class Container(TypedDict):
     id: str
-    object: Literal["container"] = "container"
+    object: Literal["container"]
     created_at: int
-    status: Literal["running", "active", "expired"] = Field(description="`active` by a switch alone.")
-    expires_after: ContainerExpiry | None = Field(None, exclude_if=_unset)
+    status: Annotated[Literal["running", "active", "expired"], Field(description="`active` by a switch alone.")]
+    expires_after: NotRequired[ContainerExpiry]
     last_active_at: int
     memory_limit: Literal["1g", "4g", "16g", "64g"]
     name: str
-    network_policy: NetworkPolicy | None = Field(None, exclude_if=_unset)
+    network_policy: NotRequired[NetworkPolicy]
+    expires_at: NotRequired[Annotated[int | None, _Older]]
+    file_count: NotRequired[Annotated[int, _Older]]
 
 
-class OlderContainer(Container):
-    """With what only older documentation shows; see the profile's switches."""
-
-    expires_at: int | None
-    file_count: int
-
-
-class ContainerDeleted(_Resource):
+class ContainerDeleted(TypedDict):
     id: str
-    object: Literal["container.deleted"] = "container.deleted"
-    deleted: Literal[True] = True
+    object: Literal["container.deleted"]
+    deleted: Literal[True]
 
 
 # Container files
@@ -133,26 +124,21 @@ class CreateContainerFile(_Request):
     file_id: str | None = None
 
 
-class ContainerFile(_Resource):
+class ContainerFile(TypedDict):
     id: str
-    object: Literal["container.file"] = "container.file"
+    object: Literal["container.file"]
     created_at: int
-    bytes: int | None = Field(description="Null for what a model wrote.")
+    bytes: Annotated[int | None, Field(description="Null for what a model wrote.")]
     container_id: str
     path: str
     source: Literal["user", "assistant"]
+    file_id: NotRequired[Annotated[str | None, _Older]]
 
 
-class OlderContainerFile(ContainerFile):
-    """With what only older documentation shows; see the profile's switches."""
-
-    file_id: str | None = Field(None, exclude_if=_unset)
-
-
-class ContainerFileDeleted(_Resource):
+class ContainerFileDeleted(TypedDict):
     id: str
-    object: Literal["container.file.deleted"] = "container.file.deleted"
-    deleted: Literal[True] = True
+    object: Literal["container.file.deleted"]
+    deleted: Literal[True]
 
 
 # Files
@@ -160,53 +146,45 @@ class ContainerFileDeleted(_Resource):
 Purpose = Literal["fine-tune", "assistants", "batch", "user_data", "vision", "evals"]
 
 
-class File(_Resource):
-    object: Literal["file"] = "file"
+class File(TypedDict):
+    object: Literal["file"]
     id: str
     purpose: Purpose
     filename: str
     bytes: int
     created_at: int
     expires_at: int | None
-    status: Literal["processed"] = "processed"
-    status_details: None = None
+    status: Literal["processed"]
+    status_details: None
 
 
-class FileDeleted(_Resource):
-    object: Literal["file"] = "file"
-    deleted: Literal[True] = True
+class FileDeleted(TypedDict):
+    object: Literal["file"]
+    deleted: Literal[True]
     id: str
 
 
 # Lists
 
 
-class ContainerList(_Resource):
-    object: Literal["list"] = "list"
+class ContainerList(TypedDict):
+    object: Literal["list"]
     data: list[Container]
     first_id: str | None
     has_more: bool
     last_id: str | None
 
 
-class OlderContainerList(ContainerList):
-    data: list[OlderContainer]  # type: ignore[assignment]  # nobody adds to an answer
-
-
-class ContainerFileList(_Resource):
-    object: Literal["list"] = "list"
+class ContainerFileList(TypedDict):
+    object: Literal["list"]
     data: list[ContainerFile]
     first_id: str | None
     has_more: bool
     last_id: str | None
 
 
-class OlderContainerFileList(ContainerFileList):
-    data: list[OlderContainerFile]  # type: ignore[assignment]  # nobody adds to an answer
-
-
-class FileList(_Resource):
-    object: Literal["list"] = "list"
+class FileList(TypedDict):
+    object: Literal["list"]
     data: list[File]
     has_more: bool
     first_id: str | None

@@ -5,7 +5,7 @@ expires at once, what it holds can go although it has expired.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 from sqlalchemy import ColumnElement, and_, bindparam, func, or_, select, tuple_, update
@@ -23,14 +23,16 @@ _CONTAINER, _INSIDE, _FILE, _GRAVE = (
 class StagedContainer(schema.Container):
     """As stored: `last_active_at` is when it was really used last."""
 
-    file_count: int
-    total_bytes: int = Field(description="Of its files; where `bytes` is null, of the content.")
-    expires_in: int | None = Field(description="Seconds of the world's time; 0 when it has expired, null: never.")
+    total_bytes: Annotated[int, Field(description="Of its files; where `bytes` is null, of the content.")]
+    expires_in: Annotated[
+        int | None, Field(description="Seconds of the world's time; 0 when it has expired, null: never.")
+    ]
 
 
 class StagedContainerFile(schema.ContainerFile):
-    size: int = Field(description="Of the content, whatever `bytes` says.")
-    file_id: str | None = Field(description="The File that it is a copy of.")
+    """With the `file_id` of the File that it is a copy of, or null."""
+
+    size: Annotated[int, Field(description="Of the content, whatever `bytes` says.")]
 
 
 class StagedFile(schema.File):
@@ -198,11 +200,11 @@ class Staging:
     def find_files(self, database: Database, world: World, query: FileQuery) -> FoundFiles:
         values = {"world": world.id, "now": world.now(), "purpose": query.purpose}
         rows, more, total = self._page(database.snapshot, _files, query, "files", values)
-        data = [StagedFile(**files.shown(row).model_dump()) for row in rows]
+        data = [files.shown(row) for row in rows]
         return FoundFiles(data=data, has_more=more, total=total)
 
     def find_file(self, database: Database, world: World, file_id: str) -> StagedFile:
-        return StagedFile(**files.shown(self._file(database.snapshot, world, file_id)).model_dump())
+        return files.shown(self._file(database.snapshot, world, file_id))
 
     def preview_container_file(
         self, database: Database, world: World, container_id: str, file_id: str, length: int
@@ -262,7 +264,7 @@ class Staging:
             _remove_inside.run(tx, world=world.id, container=container_id, id=file_id)
             self._blobs.dropped([row.digest])
         self._blobs.release()
-        return schema.ContainerFileDeleted(id=file_id)
+        return {"id": file_id, "object": "container.file.deleted", "deleted": True}
 
     def delete_file(self, world: World, file_id: str) -> schema.FileDeleted:
         self._file(self._database.snapshot, world, file_id)  # a profile may let others pass
@@ -312,14 +314,10 @@ class Staging:
             total += sum(self._size(digest) for (digest,) in _unsized.tuples(tx, **inside))
         since = row.last_active_at if row.expires_anchor == "last_active_at" else row.created_at
         left = None if row.expires_minutes == containers.NEVER else max(0, since + row.expires_minutes * 60 - now)
-        return StagedContainer(
-            **containers.shown(row, now).model_dump(), file_count=count, total_bytes=total, expires_in=left
-        )
+        return {**containers.shown(row, now), "file_count": count, "total_bytes": total, "expires_in": left}
 
     def _shown_file(self, row: tables.ContainerFile) -> StagedContainerFile:
-        return StagedContainerFile(
-            **containers.shown_file(row).model_dump(), size=self._size(row.digest), file_id=row.file_id
-        )
+        return {**containers.shown_file(row), "size": self._size(row.digest), "file_id": row.file_id}
 
     def _size(self, digest: str) -> int:
         """0 where it was deleted since its row was read."""

@@ -44,7 +44,7 @@ class Box:
         self.made.append(self.mock.containers.create(self.call, body))
 
     def delete(self, container: schema.Container) -> None:
-        self.mock.containers.delete(self.call, container.id)
+        self.mock.containers.delete(self.call, container["id"])
         self.made.remove(container)
 
     def page(self, **query: object) -> schema.ContainerList:
@@ -55,10 +55,10 @@ class Box:
         while True:
             page = self.page(**query, **{direction: cursor})
             yield page
-            if not page.has_more:
+            if not page["has_more"]:
                 return
-            assert page.data, "a page that has more is never empty"
-            cursor = page.last_id if direction == "after" else page.first_id
+            assert page["data"], "a page that has more is never empty"
+            cursor = page["last_id"] if direction == "after" else page["first_id"]
 
 
 steps = st.lists(st.tuples(st.integers(0, 1), st.sampled_from(["a", "b", "b"])), max_size=30)
@@ -70,16 +70,16 @@ def test_walking_forward_yields_exactly_the_list(mock: Mock, steps, limit, order
     for seconds, each in steps:
         box.tick(seconds)
         box.make(each)
-    expected = [each.id for each in box.made if name in (None, each.name)]
+    expected = [each["id"] for each in box.made if name in (None, each["name"])]
     expected = expected if order == "asc" else expected[::-1]
 
     pages = list(box.walk("after", limit=limit, order=order, name=name))
 
-    assert [each.id for page in pages for each in page.data] == expected
-    assert all(len(page.data) == limit for page in pages[:-1])
+    assert [each["id"] for page in pages for each in page["data"]] == expected
+    assert all(len(page["data"]) == limit for page in pages[:-1])
     for page in pages:
-        ids = [each.id for each in page.data]
-        assert (page.first_id, page.last_id) == ((ids[0], ids[-1]) if ids else (None, None))
+        ids = [each["id"] for each in page["data"]]
+        assert (page["first_id"], page["last_id"]) == ((ids[0], ids[-1]) if ids else (None, None))
 
 
 @given(steps, st.integers(1, 7), st.sampled_from(["asc", "desc"]), st.data())
@@ -88,13 +88,13 @@ def test_walking_backward_yields_all_that_stands_before_the_cursor(mock: Mock, s
     for seconds, each in [*steps, (0, "a")]:
         box.tick(seconds)
         box.make(each)
-    everything = [each.id for each in box.made]
+    everything = [each["id"] for each in box.made]
     everything = everything if order == "asc" else everything[::-1]
     start = data.draw(st.sampled_from(everything))
 
     pages = list(box.walk("before", start, limit=limit, order=order))
 
-    assert [each.id for page in reversed(pages) for each in page.data] == everything[: everything.index(start)]
+    assert [each["id"] for page in reversed(pages) for each in page["data"]] == everything[: everything.index(start)]
 
 
 @given(steps, st.integers(1, 4), st.sampled_from(["asc", "desc"]), st.data())
@@ -103,14 +103,14 @@ def test_what_stays_is_seen_once_whatever_comes_and_goes_between_pages(mock: Moc
     for seconds, each in steps:
         box.tick(seconds)
         box.make(each)
-    stayed = {each.id for each in box.made}
+    stayed = {each["id"] for each in box.made}
     seen: list[str] = []
     for page in box.walk("after", limit=limit, order=order):
-        seen += [each.id for each in page.data]
+        seen += [each["id"] for each in page["data"]]
         for _ in range(data.draw(st.integers(0, 2))):
             if box.made and data.draw(st.booleans()):
                 gone = data.draw(st.sampled_from(box.made))
-                stayed.discard(gone.id)
+                stayed.discard(gone["id"])
                 box.delete(gone)
             else:
                 box.tick(data.draw(st.integers(0, 1)))
@@ -124,7 +124,7 @@ def test_deleting_each_container_while_paging_over_them_deletes_all(world: World
     for number in range(25):
         world.openai.containers.create(name=f"box {number}")
     for container in world.openai.containers.list(limit=3):
-        world.openai.containers.delete(container.id)
+        world.openai.containers.delete(container["id"])
     assert world.openai.containers.list().data == []
 
 
@@ -148,7 +148,7 @@ def test_a_million_rows_page_by_index_and_not_by_scanning(mock: Mock) -> None:
 
     connection.set_trace_callback(explain)
     for order, cursor, name in itertools.product(["asc", "desc"], ["after", "before"], [None, "a"]):
-        box.page(order=order, name=name, **{cursor: container.id})
+        box.page(order=order, name=name, **{cursor: container["id"]})
     connection.set_trace_callback(None)
 
     assert len(plans) == 8

@@ -6,9 +6,8 @@ Faults never touch /_mock or /health, and come after the key was checked and the
 import math
 from collections.abc import Awaitable, Callable
 from string import Formatter
-from typing import Protocol, TypeVar, cast
+from typing import Any, Protocol, cast
 
-from pydantic import BaseModel
 from pydantic_core import to_json
 from starlette.types import Message, Receive, Send
 
@@ -17,8 +16,6 @@ from mockserver.api.exchange import ClientGone, Exchange
 from mockserver.errors import APIError
 from mockserver.faults import Effect, Hit, Target
 from mockserver.worlds import World
-
-M = TypeVar("M", bound=BaseModel)
 
 FAULT_HEADER = b"x-mock-fault"
 TICKS = 20
@@ -101,11 +98,11 @@ async def broken(exchange: Exchange, operation: str | None) -> bool:
     raise _refusal(exchange, hit, operation)
 
 
-def reshaped(effect: Effect, page: M) -> M:
+def reshaped(effect: Effect, page: dict[str, Any]) -> dict[str, Any]:
     """A page as the fault shows it."""
     if effect.empty_page:
-        return page.model_copy(update={"data": [], "first_id": None, "last_id": None, "has_more": True})
-    return page.model_copy(update={"has_more": True}) if effect.has_more else page
+        return page | {"data": [], "first_id": None, "last_id": None, "has_more": True}
+    return page | {"has_more": True} if effect.has_more else page
 
 
 async def _hit(exchange: Exchange, world: World | None, operation: str | None) -> Hit | None:

@@ -6,10 +6,9 @@ leaves through `answer`, `refuse` or `stream`, with the headers of the live API.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
 from pydantic_core import to_json
 from starlette.types import Message, Receive, Scope, Send
 
@@ -19,7 +18,7 @@ from mockserver.clock import stopwatch
 from mockserver.errors import APIError
 from mockserver.faults import Effect
 from mockserver.journal import MAX_BODY, NOTHING_SENT, Log, Noted, Sent
-from mockserver.schema import ContainerFileList, ContainerList, Content, FileList
+from mockserver.schema import Content
 from mockserver.worlds import Call
 
 if TYPE_CHECKING:
@@ -45,7 +44,6 @@ _CORS: Headers = [
         b"x-request-id, openai-processing-ms, openai-version, content-disposition, retry-after, x-mock-warning",
     ),
 ]
-_LISTS = (ContainerList, ContainerFileList, FileList)
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
@@ -131,10 +129,10 @@ class Exchange:
                 raise ClientGone
             yield message.get("body", b"")
 
-    async def answer(self, resource: BaseModel) -> None:
+    async def answer(self, resource: Mapping[str, Any]) -> None:
         body = self._ended(to_json(resource, indent=2))
-        if isinstance(resource, _LISTS):
-            self.page = resource.has_more, resource.first_id, resource.last_id
+        if resource["object"] == "list":
+            self.page = resource["has_more"], resource["first_id"], resource["last_id"]
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         await self._start(200, headers, len(body))
         self.record(body)

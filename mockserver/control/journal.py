@@ -236,7 +236,7 @@ def _judged(database: Database, mock: Mock, world: World, entries: Entries, igno
 
 def _is_running(database: Database, mock: Mock, world: World, container_id: str) -> bool:
     try:
-        return mock.staging.find_container(database, world, container_id).status == "running"
+        return mock.staging.find_container(database, world, container_id)["status"] == "running"
     except APIError:
         return False
 
