@@ -124,7 +124,7 @@ def test_deleting_each_container_while_paging_over_them_deletes_all(world: World
     for number in range(25):
         world.openai.containers.create(name=f"box {number}")
     for container in world.openai.containers.list(limit=3):
-        world.openai.containers.delete(container["id"])
+        world.openai.containers.delete(container.id)
     assert world.openai.containers.list().data == []
 
 
