@@ -4,7 +4,9 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mockserver import profiles
 from mockserver.blobs import Blobs
@@ -17,8 +19,10 @@ from mockserver.news import News
 from mockserver.seeds import Seed, plant, read_seeds
 from mockserver.settings import Settings
 from mockserver.sharing import Shared
-from mockserver.staging import Staging
 from mockserver.worlds import Worlds
+
+if TYPE_CHECKING:
+    from mockserver.staging import Staging
 
 
 class Mock:
@@ -64,7 +68,13 @@ class Mock:
         self.run = self.worlds.run if shared else self.database.run
         self.files = Files(self.database, self.blobs, self.worlds)
         self.containers = Containers(self.database, self.blobs, self.worlds, self.files)
-        self.staging = Staging(self.database, self.blobs, self.worlds, self.containers, self.files)
+
+    @cached_property
+    def staging(self) -> "Staging":
+        """Made when the control plane first asks for it: a start has no use for it."""
+        from mockserver.staging import Staging
+
+        return Staging(self.database, self.blobs, self.worlds, self.containers, self.files)
 
     def share(self, processes: int) -> Shared:
         """Let go of the database, which doesn't survive a fork, for so many processes that are to join.

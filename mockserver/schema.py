@@ -34,6 +34,9 @@ class ExpiresAfter(_Request):
     days: int = 0
 
 
+_UNASKED_EXPIRY = ExpiresAfter(anchor="last_active_at", minutes=UNASKED_MINUTES)
+
+
 class NetworkPolicyDisabled(_Request):
     type: Literal["disabled"]
 
@@ -74,7 +77,7 @@ class InlineSkill(_Request):
 class CreateContainer(_Request):
     name: Annotated[str, Field(min_length=1, max_length=1_024)]
     file_ids: Annotated[list[str], Field(max_length=1_000)] = []
-    expires_after: ExpiresAfter = ExpiresAfter(anchor="last_active_at", minutes=UNASKED_MINUTES)
+    expires_after: ExpiresAfter = Field(default_factory=lambda: _UNASKED_EXPIRY)  # as a default it would be copied
     memory_limit: Literal["1g", "4g", "16g", "64g"] = "1g"
     network_policy: Annotated[NetworkPolicyDisabled | NetworkPolicyAllowlist | None, Field(discriminator="type")] = None
     skills: Annotated[

@@ -123,8 +123,8 @@ def _without_litellms(values: dict[str, Any], exchange: Exchange) -> None:
 
 async def _whole(exchange: Exchange, limit: int) -> bytes:
     parts = bytearray()
-    async for chunk in exchange.body():
-        parts += chunk
+    while not exchange.complete:
+        parts += await exchange.piece()
         if len(parts) > limit:
             raise errors.BODY_TOO_LARGE(limit=limit)
     body = bytes(parts)
@@ -258,8 +258,8 @@ class _Form:
             raise errors.NOT_MULTIPART(why="The Content-Type names no boundary.")
         try:
             parser = MultipartParser(boundary, self._callbacks())
-            async for chunk in self._exchange.body():
-                parser.write(chunk)
+            while not self._exchange.complete:
+                parser.write(await self._exchange.piece())
                 if self._file:
                     await self._file.flush()
         except FormParserError as error:

@@ -6,7 +6,7 @@ leaves through `answer`, `refuse` or `stream`, with the headers of the live API.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
@@ -118,16 +118,19 @@ class Exchange:
             self.complete = True
         return message
 
-    async def body(self) -> AsyncIterator[bytes]:
-        """The request's body as it comes in. Raises ClientGone, and APIError for one that is compressed."""
+    async def piece(self) -> bytes:
+        """Of the request's body the next piece, until it is `complete`.
+
+        Raises ClientGone, and APIError for a body that is compressed.
+        """
         encoding = self.headers.get(b"content-encoding")
         if encoding and encoding.lower() != b"identity":
             raise errors.WRONG_CONTENT_ENCODING(encoding=encoding.decode("latin-1"))
-        while not self.complete:
-            message = await self.receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            yield message.get("body", b"")
+        message = await self.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        piece: bytes = message.get("body", b"")
+        return piece
 
     async def answer(self, resource: Mapping[str, Any]) -> None:
         body = self._ended(to_json(resource, indent=2))
