@@ -451,6 +451,7 @@ def test_a_token_is_traded_for_a_cookie() -> None:
         assert "secret" not in told
         assert str(server.port) in told, "cookies don't tell ports apart"
         ok(client.get("/state"))
+        refusal(client.get("/state", headers={"Host": "localhost:x"}), 401, "wrong_token")
         refusal(client.post("/worlds/x/reset"), 403, "unmarked_request")
         ok(client.post("/worlds/x/reset", headers=mark))
         ok(client.delete("/session", headers=mark))

@@ -30,7 +30,8 @@ _SHELL = ("/", "/_mock", "/_mock/")
 
 def cookie_name(request: HTTPConnection) -> str:
     """By the port, as one host's cookies go to all of its ports."""
-    return f"mockserver_{request.url.port or 80}"
+    port = request.headers.get("host", "").rpartition(":")[2]
+    return f"mockserver_{port if port.isdigit() and port.isascii() else 80}"
 
 
 def cookie_value(token: str) -> str:
