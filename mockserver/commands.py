@@ -646,6 +646,7 @@ BOUNDS = (
     click.option("--skip", type=int, metavar="N", help="Let so many matching requests pass first."),
     click.option("--probability", type=float, metavar="P", help="Fire with a probability of 0 to 1."),
     click.option("--lapse-after", metavar="DURATION", help="End so long from now, by the world's clock."),
+    click.option("--off", "enabled", flag_value=False, type=bool, default=None, help="Switched off at first."),
 )
 EFFECTS = (
     click.option("--error", metavar="NAME", help="Refuse with an error of the manual's list: rate_limited."),
@@ -698,7 +699,18 @@ def add_fault(server: Server, effect: dict[str, Any], **given: Any) -> None:
 
 
 _MATCH = ("operation", "method", "path", "container", "file", "header")
-_BOUNDS = ("id", "times", "skip", "probability", "lapse_after")
+_BOUNDS = ("id", "times", "skip", "probability", "lapse_after", "enabled")
+_SHOWN_BOUNDS = ("times", "skip", "probability", "lapse_after")
+
+
+@fault.command("switch")
+@click.argument("id")
+@click.argument("to", metavar="on/off", type=click.Choice(["on", "off"]))
+@on_server()
+def switch_fault(server: Server, id: str, to: str) -> None:
+    """Switch a rule off or on; it keeps its place and its counts."""
+    answer = server.ask("PATCH", server.here("faults", id), asked={"enabled": to == "on"})
+    server.tell(answer, lambda answer: _told_faults([answer]))
 
 
 @fault.command("remove")
@@ -722,7 +734,10 @@ def _told_faults(rules: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             rule["id"],
             rule["matched"],
             rule["fired"],
-            words({name: rule[name] for name in _BOUNDS[1:] if name in rule} | {"lapsed": rule.get("lapsed") or None})
+            words(
+                {name: rule[name] for name in _SHOWN_BOUNDS if name in rule}
+                | {"lapsed": rule.get("lapsed") or None, "off": not rule.get("enabled", True) or None}
+            )
             or "always",
             words(rule.get("match", {})) or "every request",
             words(rule["effect"]),

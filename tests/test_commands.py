@@ -193,6 +193,9 @@ def test_every_part_of_a_rule_has_an_option(client: Client) -> None:
         added = client.json("fault", "add", *arguments)["effect"]
         assert added == told
         effect |= added
+    assert client.json("fault", "add", "--drop", "--id", "later", "--off")["enabled"] is False
+    assert "off" in cells(client("fault", "switch", "later", "off").splitlines()[1])[3]
+    assert client.json("fault", "switch", "later", "on")["enabled"] is True
     assert effect.keys() == faults.Effect.model_fields.keys(), "an effect without an option"
     parts = {*faults.Match.model_fields, *faults.NewRule.model_fields, *faults.Effect.model_fields} - {"match"}
     assert {each.name for each in commands.add_fault.params} - {"world", "url", "token", "as_json"} == parts

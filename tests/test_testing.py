@@ -271,6 +271,8 @@ def test_a_fault_is_added_looked_at_and_removed(mock: MockWorld, client: openai.
         names(client)
     assert refused.value.status_code == 418
     assert names(client) == []
+    assert mock.faults.switch("teapot", enabled=False)["enabled"] is False
+    assert mock.faults.switch("teapot", enabled=True)["enabled"] is True
     counted = mock.faults.get("teapot")
     assert (counted["matched"], counted["fired"]) == (2, 1)
     mock.faults.remove("teapot")
