@@ -146,13 +146,15 @@ class Insertion(Statement, Generic[R]):
 class Database:
     """The database of a data directory, which it creates where there is none."""
 
-    def __init__(self, path: Path, wait: float = 0) -> None:
-        """`wait` so many seconds for other processes that are just opening it."""
+    def __init__(self, path: Path, wait: float = 0, lasting: bool = True) -> None:
+        """`wait` so many seconds for other processes that are just opening it. One that is not `lasting`
+        goes with this run of the server: nothing waits until the disk has it."""
         self.path = path
+        self._synchronous = "NORMAL" if lasting else "OFF"
         self.connection = _connect(path, wait)
         try:
             objects = self._checked()
-            _prepare(self.connection)
+            self._prepare()
             if not objects:
                 self._create()
             self.connection.execute("PRAGMA busy_timeout=0")  # from here on `run` waits, without holding up others
@@ -254,13 +256,20 @@ class Database:
         def bulk() -> T:
             own = Database.__new__(Database)
             own.path, own.connection = self.path, _connect(self.path, wait=BUSY_SECONDS)
+            own._synchronous = self._synchronous
             try:
-                _prepare(own.connection)
+                own._prepare()
                 return work(own, *args, **kwargs)
             finally:
                 own.close()
 
         return await asyncio.to_thread(bulk)
+
+    def _prepare(self) -> None:
+        self.connection.execute(f"PRAGMA synchronous={self._synchronous}")
+        self.connection.execute("PRAGMA journal_mode=WAL")
+        self.connection.execute("PRAGMA cache_size=-4096")  # in KiB; the system keeps the file in memory anyway
+        self.connection.execute("PRAGMA wal_autocheckpoint=4000")  # in pages: for a checkpoint everyone waits
 
     def _checked(self) -> int:
         """How many tables and indexes there are, once it is clear that they are ours. Changes nothing."""
@@ -295,13 +304,6 @@ def _connect(path: Path, wait: float) -> sqlite3.Connection:
         return sqlite3.connect(path, timeout=wait, isolation_level=None, check_same_thread=False, cached_statements=512)
     except sqlite3.Error as error:
         raise Unusable(f"{path} can't be opened ({error}); name another directory with --data") from error
-
-
-def _prepare(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
-    connection.execute("PRAGMA cache_size=-4096")  # in KiB; the system keeps the file in memory anyway
-    connection.execute("PRAGMA wal_autocheckpoint=4000")  # in pages: a checkpoint waits for the disk, everyone with it
 
 
 @contextmanager

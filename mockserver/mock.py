@@ -49,7 +49,9 @@ class Mock:
 
     def _assemble(self, shared: Shared | None) -> None:
         settings = self.settings
-        self.database = Database(self.directory / "mockserver.db", wait=BUSY_SECONDS if shared else 0)
+        self.database = Database(
+            self.directory / "mockserver.db", wait=BUSY_SECONDS if shared else 0, lasting=bool(settings.data)
+        )
         self.blobs = Blobs(self.directory, self.database, shared)
         self.news = News()
         self.journal = Journal(0 if shared else settings.journal_entries, settings.journal_bytes, self.news)
