@@ -45,7 +45,8 @@ class Dashboard:
         page.on("request", lambda request: self._own(request.url))
 
     def _own(self, url: str) -> None:
-        if not url.startswith((self.world.server.url + "/", "data:", "blob:", "chrome-extension://")):
+        viewer = ("chrome://", "chrome-extension://")  # Chromium's own, of PDFs: it comes with the browser
+        if not url.startswith((self.world.server.url + "/", *viewer)):
             self.problems.append(f"a request to {url}")
 
     def open(self, *place: str) -> "Dashboard":
