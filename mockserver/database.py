@@ -7,6 +7,7 @@ Writes are durable against a killed process (WAL, `synchronous=NORMAL`), not aga
 """
 
 import asyncio
+import errno
 import functools
 import sqlite3
 from collections import namedtuple
@@ -43,6 +44,38 @@ class Unusable(Exception):
 
 class Busy(Exception):
     """Another process or thread is writing; nothing was done yet, so the work can simply be repeated."""
+
+
+_FAILURES = {
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_READONLY,
+}
+_REFUSALS = {
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOENT,
+    errno.ENOSPC,
+    errno.EPERM,
+    errno.EROFS,
+}
+
+
+def failure(error: BaseException) -> str | None:
+    """What the machine has failed at, in words: the disk, its room, its permissions, the files that may be open.
+    None where the error says no such thing."""
+    if isinstance(error, sqlite3.Error):
+        return str(error) if getattr(error, "sqlite_errorcode", 0) & 0xFF in _FAILURES else None
+    if isinstance(error, OSError) and error.errno in _REFUSALS:
+        return (error.strerror or str(error)).lower()
+    return None
 
 
 def table(row: type[tables.Table]) -> Table:

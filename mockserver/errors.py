@@ -291,6 +291,15 @@ HEAD_TOO_LARGE = Refusal(
     "guess",
     code="headers_too_large",
 )
+STORAGE_FAILED = Refusal(
+    500,
+    "The mock can't use its data directory ({problem}), and stored nothing of this request. See to the disk, or "
+    "start the mock with another --data.",
+    "guess",
+    code="storage_failed",
+    type="server_error",
+    headers=(("x-should-retry", "false"),),
+)
 SERVER_ERROR = Refusal(
     500,
     "The server had an error while processing your request. Sorry about that!",

@@ -2,8 +2,8 @@
 
 import shutil
 import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from mockserver import profiles
 from mockserver.blobs import Blobs
 from mockserver.clock import Wall
 from mockserver.containers import Containers
-from mockserver.database import BUSY_SECONDS, Database, Unusable, directory_lock
+from mockserver.database import BUSY_SECONDS, Database, Unusable, directory_lock, failure
 from mockserver.files import Files
 from mockserver.journal import Journal
 from mockserver.news import News
@@ -38,6 +38,7 @@ class Mock:
         self.seed: Seed = read_seeds(settings.seed, settings.max_upload)
         with ExitStack() as stack:
             self.directory = _directory(settings.data, stack)
+            stack.enter_context(_usable(self.directory))
             stack.enter_context(directory_lock(self.directory / "lock"))
             self._assemble(None)
             stack.callback(self.database.close)
@@ -93,6 +94,17 @@ class Mock:
 
     def close(self) -> None:
         self._stack.close()
+
+
+@contextmanager
+def _usable(directory: Path) -> Iterator[None]:
+    """What the machine fails at while the mock starts is told as the directory's."""
+    try:
+        yield
+    except Exception as error:
+        if (problem := failure(error)) is None:
+            raise
+        raise Unusable(f"{directory} can't be used ({problem}); mend it, or name another with --data") from error
 
 
 def _directory(data: Path | None, stack: ExitStack) -> Path:

@@ -18,7 +18,7 @@ EXIT_CODES = {
     2: "a flag, variable or argument that can't be used",
     CANNOT_BIND: "no socket could be opened on that host and port",
     BAD_SEED: "a seed that can't be used; nothing was written",
-    UNUSABLE_DATA: "a data directory that can't be used: in use, newer, or not a database",
+    UNUSABLE_DATA: "a data directory that can't be used: in use, newer, damaged, not writable, or not a database",
     NOT_EXECUTABLE: "run: the command can't be executed",
     NOT_FOUND: "run: the command isn't found",
 }

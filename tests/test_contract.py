@@ -54,6 +54,7 @@ NOT_PROVOKED = {
     "head_too_large": "needs 64 KiB of headers, which test_fuzz.py sends",
     "world_gone": "needs a world deleted in mid-upload, which test_control.py does",
     "rate_limited": "needs a fault, which test_faults.py puts in",
+    "storage_failed": "needs a disk that fails, which test_machine.py has",
     "server_error": "needs a defect, which test_a_defect_gets_the_envelope_too puts in",
 }
 """Refusals that no request provokes, and why."""

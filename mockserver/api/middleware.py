@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from mockserver import errors
 from mockserver.api.dialects import selected
 from mockserver.api.exchange import ClientGone, Exchange
+from mockserver.database import failure
 from mockserver.errors import APIError
 from mockserver.worlds import DEFAULT
 
@@ -59,11 +60,15 @@ class Front:
             raise
         except APIError as error:
             await exchange.refuse(error)
-        except Exception:
-            log.exception("%s failed with %s %s", exchange.request_id, scope["method"], scope["path"])
+        except Exception as error:
+            problem = failure(error)
+            if problem is None or exchange.answered:
+                log.exception("%s failed with %s %s", exchange.request_id, scope["method"], scope["path"])
+            else:
+                log.error("%s %s: the data directory can't be used: %s", scope["method"], scope["path"], problem)
             if exchange.answered:
                 raise  # too late for an answer: uvicorn closes the connection
-            await exchange.refuse(errors.SERVER_ERROR())
+            await exchange.refuse(errors.STORAGE_FAILED(problem=problem) if problem else errors.SERVER_ERROR())
 
     async def _handle(self, exchange: Exchange, scope: Scope, send: Send) -> None:
         if scope["method"] == "OPTIONS" and b"access-control-request-method" in exchange.headers:

@@ -24,6 +24,7 @@ from mockserver.control import (
 from mockserver.control.answers import refused
 from mockserver.control.changes import Teller
 from mockserver.control.gate import Gate
+from mockserver.database import failure
 from mockserver.errors import APIError
 from mockserver.mock import Mock
 from mockserver.sources import SeedError
@@ -60,6 +61,7 @@ def create_control(mock: Mock) -> FastAPI:
             SeedError: _bad_seed,
             RequestValidationError: _invalid,
             HTTPException: _http_error,
+            Exception: _failed,
         },
     )
     app.state.mock = mock
@@ -84,6 +86,12 @@ async def _invalid(request: Request, error: Exception) -> Response:
     where = ".".join(str(step) for step in first["loc"][1:]) or str(first["loc"][0])
     message = first["msg"].removeprefix("Value error, ")
     return refused(errors.BAD_PARAMETER(param=where, problem=f"{where}: {message}"))
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """Starlette raises it again afterwards, so that it is logged."""
+    problem = failure(error)
+    return refused(errors.STORAGE_FAILED(problem=problem) if problem else errors.SERVER_ERROR())
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

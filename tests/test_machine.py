@@ -1,0 +1,435 @@
+"""Faults of the machine: no room, no permission, no descriptors, a kill in mid-upload, a damaged database, a clock
+that steps back. Whatever happens, it is told in plain words, nothing that was acknowledged is lost, and the server
+goes on when the machine does.
+"""
+
+import hashlib
+import json
+import os
+import resource
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from conftest import NOON, World, refusal
+from rawhttp import form
+from test_durability import PATIENCE, Serve, Served, check_directory, serve
+from test_durability import refusal as refused_start
+
+from mockserver.clock import Wall
+from mockserver.server import MockServer
+
+PAGE = 4_096
+ROOM = 700_000
+"""Bytes of the largest file on a disk that is said to be full behind them."""
+
+__all__ = ["serve"]  # the fixture
+
+
+@dataclass
+class Kept:
+    """What was acknowledged: each object as it was told, and the bytes of those that have some."""
+
+    objects: dict[str, Any] = field(default_factory=dict)
+    contents: dict[str, bytes] = field(default_factory=dict)
+
+    def container(self, client: httpx2.Client, name: str = "box") -> httpx2.Response:
+        answer = client.post("/containers", json={"name": name})
+        if answer.status_code == 200:
+            self.objects[f"/containers/{answer.json()['id']}"] = answer.json()
+        return answer
+
+    def file(self, client: httpx2.Client, content: bytes) -> httpx2.Response:
+        answer = client.post("/files", files={"file": ("a.bin", content)}, data={"purpose": "vision"})
+        if answer.status_code == 200:
+            path = f"/files/{answer.json()['id']}"
+            self.objects[path], self.contents[path] = answer.json(), content
+        return answer
+
+    def check(self, client: httpx2.Client) -> None:
+        assert self.objects
+        for path, told in self.objects.items():
+            shown = client.get(path).json()
+            assert shown | {"last_active_at": 0} == told | {"last_active_at": 0}
+        for path, content in self.contents.items():
+            assert client.get(f"{path}/content").content == content
+
+
+def noise(seed: object, size: int) -> bytes:
+    return hashlib.shake_256(str(seed).encode()).digest(size)
+
+
+@contextmanager
+def limited(data: Path, kind: int, limit: int) -> Iterator[tuple[Served, Path]]:
+    """A server to which the system gives only so much, and its log."""
+    log = data.parent / "stderr"
+    code = (
+        f"import resource, sys; resource.setrlimit({kind}, ({limit}, {limit})); "
+        "from mockserver.cli import main; sys.argv[0] = 'mockserver'; main()"
+    )
+    arguments = ["serve", "--data", data, "--host", "127.0.0.1", "--port", "0", "--json"]
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=errors, text=True
+        )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, log.read_text()
+        yield Served(process, json.loads(line)), log
+        assert process.poll() is None, log.read_text()
+    finally:
+        process.terminate()
+        process.communicate(timeout=PATIENCE)
+
+
+# No room
+
+
+def fill_up(client: httpx2.Client, kept: Kept) -> None:
+    """Until nothing more can be stored."""
+    for _ in range(3_000):
+        if (answer := kept.container(client, "n" * 1_000)).status_code != 200:
+            break
+    message = refusal(answer, 500, "storage_failed")
+    assert "--data" in message
+    assert answer.headers["x-should-retry"] == "false"
+
+
+def test_a_full_disk_is_told_and_loses_nothing(serve: Serve, tmp_path: Path) -> None:
+    data, kept = tmp_path / "data", Kept()
+    with limited(data, resource.RLIMIT_FSIZE, ROOM) as (server, log), server.client() as client:
+        assert kept.container(client).status_code == 200
+        assert kept.file(client, noise("fits", 1_000)).status_code == 200
+        too_large = kept.file(client, noise("does not fit", 3 * ROOM))
+        assert too_large.status_code == 500
+        assert too_large.json()["error"]["code"] == too_large.json()["detail"]["code"] == "storage_failed"
+        assert list((data / "uploads").iterdir()) == []
+        assert kept.file(client, noise("fits too", 1_000)).status_code == 200
+        fill_up(client, kept)
+        kept.check(client)  # it goes on reading
+        control = client.put(f"{server.started['url']}/_mock/worlds/default/snapshots/late")
+        assert control.status_code in (200, 500)
+        if control.status_code == 500:
+            refusal(control, 500, "storage_failed")
+    lines = log.read_text().splitlines()
+    assert [line for line in lines if "can't be used" in line]
+    again = serve(data)
+    check_directory(data)
+    with again.client() as client:
+        kept.check(client)
+        assert kept.file(client, noise("now it does", 3 * ROOM)).status_code == 200
+        kept.check(client)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of two megabytes."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = shutil.which("mount")
+    made = mount and subprocess.run([mount, "-t", "tmpfs", "-o", "size=2m", "tmpfs", place], capture_output=True)
+    if not made or made.returncode:
+        pytest.skip("needs root, and a system that lets it mount")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_disk_that_is_full_and_then_is_not(serve: Serve, small_disk: Path) -> None:
+    kept, data = Kept(), small_disk / "data"
+    server = serve(data)
+    with server.client() as client:
+        assert kept.container(client).status_code == 200
+        (small_disk / "ballast").write_bytes(b"")
+        with suppress(OSError), (small_disk / "ballast").open("wb", buffering=0) as ballast:
+            while True:
+                ballast.write(bytes(1_024))
+        refusals = {
+            kept.file(client, noise("x", 500_000)).status_code,
+            kept.file(client, noise("y", 500_000)).status_code,
+        }
+        assert refusals == {500}
+        kept.check(client)
+        (small_disk / "ballast").unlink()
+        assert kept.file(client, noise("x", 500_000)).status_code == 200
+        assert kept.container(client).status_code == 200
+        kept.check(client)
+    server.kill()
+    with serve(data).client() as client:
+        kept.check(client)
+    check_directory(data)
+
+
+# No permission
+
+
+def test_a_directory_that_cannot_be_written_is_refused(serve: Serve, small_disk: Path) -> None:
+    data, kept = small_disk / "data", Kept()
+    server = serve(data)
+    with server.client() as client:
+        kept.container(client)
+    server.stop()
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    line = refused_start(data)
+    assert str(data) in line
+    assert "--data" in line
+    subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+    with serve(data).client() as client:
+        kept.check(client)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere; the test above mounts a file system instead")
+def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir(mode=0o500)
+    line = refused_start(data)
+    assert str(data) in line
+    assert "--data" in line
+
+
+# No descriptors
+
+
+def test_more_connections_than_descriptors(serve: Serve, tmp_path: Path) -> None:
+    data, kept = tmp_path / "data", Kept()
+    with limited(data, resource.RLIMIT_NOFILE, 64) as (server, log):
+        address = ("127.0.0.1", server.started["port"])
+        with server.client() as client, ExitStack() as stack:
+            kept.container(client)
+            kept.file(client, b"before")
+            for _ in range(150):
+                stack.enter_context(socket.create_connection(address, PATIENCE))
+            upload = kept.file(client, b"meanwhile")  # its connection is there already, its file can't be
+            if upload.status_code != 200:
+                refusal(upload, 500, "storage_failed")
+        for _ in range(1_000):  # until those that left are noticed
+            with suppress(httpx2.TransportError), server.client() as client:
+                if kept.container(client).status_code == 200:
+                    break
+        with server.client() as client:
+            assert kept.file(client, b"after").status_code == 200
+            kept.check(client)
+    assert "Traceback" not in log.read_text()
+    with serve(data).client() as client:
+        kept.check(client)
+    check_directory(data)
+
+
+# Killed
+
+
+def kill_at(serve: Serve, data: Path, kept: Kept, path: str, content: bytes, end: int) -> None:
+    """Kill the server when it has got so much of an upload, and look at what it left when it is back."""
+    parts = [('Content-Disposition: form-data; name="purpose"', b"vision")] if path == "/files" else []
+    body = form(*parts, ('Content-Disposition: form-data; name="file"; filename="a.bin"', content))
+    server = serve(data)
+    with server.client() as client:
+        if path != "/files":
+            path = f"/containers/{kept.container(client).json()['id']}/files"
+        head = (
+            f"POST /v1{path} HTTP/1.1\r\nHost: x\r\napi-key: k\r\nContent-Length: {len(body)}\r\n"
+            "Content-Type: multipart/form-data; boundary=simple\r\n\r\n"
+        )
+        with socket.create_connection(("127.0.0.1", server.started["port"]), PATIENCE) as upload:
+            upload.sendall(head.encode() + body[:end])
+            client.get("/files")  # it has most likely read by then what was sent before
+            acknowledged = upload.recv(1_000).startswith(b"HTTP/1.1 200") if end >= len(body) else False
+            server.kill()
+    again = serve(data)
+    check_directory(data)
+    with again.client() as client:
+        kept.check(client)
+        inside = client.get(path, params={"limit": 100}).json()["data"]
+        found = [each for each in inside if f"{path}/{each['id']}" not in kept.objects]
+        assert len(found) == acknowledged
+        for each in found:
+            name = f"{path}/{each['id']}"
+            kept.objects[name], kept.contents[name] = each, content
+        kept.check(client)
+    again.kill()
+
+
+def phases(size: int, count: int) -> list[int]:
+    """Ends of what is sent: in the form's head, at every part of the content, in its closing, and behind it."""
+    length = len(form(('Content-Disposition: form-data; name="file"; filename="a.bin"', bytes(size))))
+    return sorted({1, 40, 100, *(length * n // count for n in range(1, count)), length - 12, length - 1, 10 * length})
+
+
+def test_killed_in_an_upload(serve: Serve, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    kill_at(serve, data, started(serve, data), "/files", noise("killed", 1_500_000), 700_000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ["/files", "container"])
+def test_killed_in_every_phase_of_an_upload(serve: Serve, tmp_path: Path, path: str) -> None:
+    data = tmp_path / "data"
+    kept = started(serve, data)
+    ends = phases(1_500_000, 12)
+    for end in ends:
+        kill_at(serve, data, kept, path, noise((path, end), 1_500_000), end)
+    print(f"\nkilled {len(ends)} times")
+
+
+def started(serve: Serve, data: Path) -> Kept:
+    """Something there already."""
+    kept = Kept()
+    server = serve(data)
+    with server.client() as client:
+        kept.container(client)
+        kept.file(client, b"old")
+    server.kill()
+    return kept
+
+
+# Damaged
+
+
+def damaged(data: Path, damage: Callable[[bytearray], object], name: str = "mockserver.db") -> None:
+    content = bytearray((data / name).read_bytes())
+    assert len(content) > 3 * PAGE
+    damage(content)
+    (data / name).write_bytes(content)
+
+
+def noisy(start: int, stop: int) -> Callable[[bytearray], object]:
+    def damage(content: bytearray) -> None:
+        last = stop or len(content)
+        content[start:last] = noise("damage", last - start)
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(noisy(0, 100), id="header"),
+        pytest.param(noisy(PAGE, 0), id="all but the first page"),
+        pytest.param(
+            lambda content: content.__delitem__(slice(len(content) // 2 // PAGE * PAGE, None)), id="half of it"
+        ),
+        pytest.param(lambda content: content.__delitem__(slice(1_000, None)), id="cut in the first page"),
+    ],
+)
+def test_a_damaged_database_is_told_and_left_alone(
+    serve: Serve, tmp_path: Path, damage: Callable[[bytearray], object]
+) -> None:
+    data, kept = tmp_path / "data", Kept()
+    server = serve(data)
+    with server.client() as client:
+        for number in range(60):
+            kept.container(client, "n" * 500)
+            kept.file(client, noise(number, 100))
+    server.stop()
+    sound = (data / "mockserver.db").read_bytes()
+    damaged(data, damage)
+    left = (data / "mockserver.db").read_bytes()
+    line = refused_start(data)
+    assert str(data) in line
+    assert "--data" in line
+    assert (data / "mockserver.db").read_bytes() == left
+    (data / "mockserver.db").write_bytes(sound)  # from a backup; the contents are still there
+    with serve(data).client() as client:
+        kept.check(client)
+
+
+def test_a_log_that_was_cut_short_costs_only_what_was_in_it(serve: Serve, tmp_path: Path) -> None:
+    """What is written ahead has checksums: SQLite takes it up to the damage, and all before is sound."""
+    data, kept = tmp_path / "data", Kept()
+    server = serve(data)
+    with server.client() as client:
+        for number in range(40):
+            kept.container(client, f"n{number}")
+    server.kill()
+    log = data / "mockserver.db-wal"
+    damaged(data, noisy(log.stat().st_size // 2, 0), log.name)
+    again = serve(data)
+    check_directory(data)
+    with again.client() as client:
+        there = [each["name"] for each in client.get("/containers?limit=100&order=asc").json()["data"]]
+        assert there == [f"n{number}" for number in range(len(there))]
+        assert 0 < len(there) < 40
+        assert client.post("/containers", json={"name": "goes on"}).status_code == 200
+
+
+def test_a_database_damaged_in_use_is_told(tmp_path: Path) -> None:
+    with MockServer(data=tmp_path / "data") as server, World(server, "w") as world:
+        for number in range(300):
+            world.http.post("/containers", json={"name": f"{number}" + "n" * 500})
+        with sqlite3.connect(tmp_path / "data" / "mockserver.db") as other:
+            other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        other.close()
+        damaged(tmp_path / "data", noisy(2 * PAGE, 0))
+        server.mock.database.connection.execute("PRAGMA cache_size=0")
+        server.mock.database.connection.execute("PRAGMA shrink_memory")
+        answer = world.http.get("/containers?limit=100")
+        assert answer.status_code == 500
+        assert "malformed" in refusal(answer, 500, "storage_failed") or "not a database" in answer.text
+        assert httpx2.get(f"{server.url}/health").status_code == 200
+
+
+def test_a_content_that_is_gone_is_told(tmp_path: Path) -> None:
+    with MockServer(data=tmp_path / "data") as server, World(server, "w") as world:
+        kept = Kept()
+        kept.file(world.http, b"somebody tidies up")
+        (path,) = kept.contents
+        for blob in (tmp_path / "data").glob("blobs/*/*"):
+            blob.unlink()
+        refusal(world.http.get(f"{path}/content"), 500, "storage_failed")
+        assert world.http.delete(path).status_code == 200
+
+
+# The clock
+
+
+class Stepping(Wall):
+    """A machine whose clock is set while the server runs, and whose other clock goes on."""
+
+    time, since = float(NOON), 0.0
+
+    def __init__(self) -> None:
+        self._time, self._monotonic = lambda: self.time, lambda: self.since  # type: ignore[misc,assignment]  # in place of the machine's
+        super().__init__()
+
+
+def test_a_clock_that_is_set_back_moves_nothing(tmp_path: Path) -> None:
+    wall = Stepping()
+    with MockServer(data=tmp_path / "data", wall=wall) as server, World(server, "w") as world:
+        box = world.openai.containers.create(name="box")
+        assert box.created_at == NOON
+        for step in (-7_200, 86_400, -1_000_000):
+            wall.time = NOON + step
+            wall.since += 60
+            shown = world.openai.containers.retrieve(box.id)
+            assert (shown.status, shown.last_active_at) == ("running", NOON + wall.since)
+        wall.since += 20 * 60
+        assert world.openai.containers.retrieve(box.id).status == "expired"
+
+
+def test_a_clock_that_was_set_back_while_the_server_was_down(tmp_path: Path) -> None:
+    """What was made is then of the future: it lives on, and for as long as it is used later than it was."""
+    wall = Stepping()
+    with MockServer(data=tmp_path / "data", wall=wall) as server, World(server, "w") as world:
+        box = world.openai.containers.create(name="box")
+    wall = Stepping()
+    wall._anchor -= 3_600
+    with MockServer(data=tmp_path / "data", wall=wall) as server, World(server, "w") as world:
+        assert world.openai.containers.retrieve(box.id).status == "running"
+        made = world.openai.containers.create(name="later, and earlier")
+        assert made.id != box.id
+        assert made.created_at == NOON - 3_600
+        assert [each.id for each in world.openai.containers.list(limit=1)] == [box.id, made.id]
+        wall.since += 3_600 + 20 * 60 - 1
+        assert world.openai.containers.retrieve(made.id).status == "expired"
+        assert world.openai.containers.retrieve(box.id).status == "running"
+        wall.since += 20 * 60
+        assert world.openai.containers.retrieve(box.id).status == "expired"
