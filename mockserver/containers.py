@@ -215,8 +215,7 @@ class Containers:
             return row
         if call.conjures(container_id):
             return self._conjured(tx, call, container_id)
-        refusal = errors.CONTAINER_NOT_FOUND(container_id=container_id)
-        raise call.missing("container_id", container_id, "cntr", refusal)
+        raise call.missing("container_id", container_id, "cntr", errors.CONTAINER_NOT_FOUND(container_id=container_id))
 
     def _running(self, tx: Transaction, call: Call, container_id: str) -> tuple[tables.Container, int]:
         row, now = self._found(tx, call, container_id), call.world.now()
@@ -305,8 +304,12 @@ class Containers:
             return row
         if call.conjures(file_id):
             return self._insert_placeholder(tx, call, container_id, file_id)
-        refusal = errors.CONTAINER_FILE_NOT_FOUND(file_id=file_id, container_id=container_id)
-        raise call.missing("file_id", file_id, "cfile", refusal)
+        raise call.missing(
+            "file_id",
+            file_id,
+            "cfile",
+            errors.CONTAINER_FILE_NOT_FOUND(file_id=file_id, container_id=container_id),
+        )
 
     def _copy(self, tx: Transaction, call: Call, container_id: str, file_id: str, param: str) -> tables.ContainerFile:
         file = self._files.copied(tx, call, file_id, param)

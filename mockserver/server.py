@@ -264,6 +264,15 @@ class _Cycle(RequestResponseCycle):
 
     _head = b""
 
+    async def receive(self) -> Any:
+        """With the body as it was gathered, instead of a copy."""
+        if not self.waiting_for_100_continue and self.body and not self.disconnected and not self.response_complete:
+            self.flow.resume_reading()
+            self.message_event.clear()
+            body, self.body = self.body, bytearray()
+            return {"type": "http.request", "body": body, "more_body": self.more_body}
+        return await super().receive()
+
     async def send(self, message: Any) -> None:
         if message["type"] == "http.response.start":
             size = message.get(WHOLE)

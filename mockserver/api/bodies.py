@@ -30,7 +30,7 @@ M = TypeVar("M", bound=BaseModel)
 
 logging.getLogger("python_multipart").setLevel(logging.ERROR)  # what a client sends wrong is told to the client
 
-BLOCK = 512 * 1024
+BLOCK = 1 << 20
 """Bytes that are hashed and written at once, in a thread; a smaller file is written in place."""
 MAX_FIELDS = 100
 MAX_FIELD_BYTES = 1 << 20
@@ -330,7 +330,7 @@ class _Form:
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         if self._in_file and self._file:
-            self._file.take(data[start:end])
+            self._file.take(memoryview(data)[start:end])
             return
         self._field_bytes += end - start
         if self._field_bytes > MAX_FIELD_BYTES:
@@ -367,7 +367,7 @@ class _Sink:
         """The SHA-256, empty until it has finished."""
         return self._draft.digest
 
-    def take(self, data: bytes) -> None:
+    def take(self, data: memoryview) -> None:
         self.size += len(data)
         if self.size > self._limit:
             raise errors.FILE_TOO_LARGE(limit=self._limit)
