@@ -80,8 +80,17 @@ class Target:
         return {
             "memory": int(status["VmRSS"]) * 1024,
             "threads": int(status["Threads"]),
-            "descriptors": len(list((proc / "fd").iterdir())),
+            "descriptors": len([name for name in self.opened() if not name.endswith("mockserver.db")]),
+            "database": len([name for name in self.opened() if name.endswith("mockserver.db")]),
         }
+
+    def opened(self) -> list[str]:
+        """What the descriptors are of."""
+        names = []
+        for each in (Path("/proc") / str(self.process.pid) / "fd").iterdir():
+            with suppress(FileNotFoundError):
+                names.append(str(each.readlink()))
+        return sorted(names)
 
     def settle(self) -> None:
         """Until all connections of the past are closed: each that is asked goes after them."""
@@ -205,8 +214,12 @@ def check_nothing_left(target: Target, before: set[str]) -> None:
     """The server is as it was, but for what was asked of it."""
     target.settle()
     now = target.has()
-    assert now["descriptors"] <= target.at_rest["descriptors"] + 2  # a connection to the database comes and goes
-    assert now["threads"] <= target.at_rest["threads"] + min(32, (os.cpu_count() or 1) + 4)  # the pool's own limit
+    pool = min(32, (os.cpu_count() or 1) + 4)  # threads at most
+    assert now["descriptors"] <= target.at_rest["descriptors"], target.opened()
+    assert now["threads"] <= target.at_rest["threads"] + pool
+    # SQLite keeps descriptors of connections that were closed beside another one, for the next ones; a thread that
+    # copies a world has two.
+    assert now["database"] <= target.at_rest["database"] + 2 * pool
     assert list((target.root / "in" / "data" / "uploads").iterdir()) == []
     assert list((target.root / "tmp").iterdir()) == []
     assert {path.name for path in target.root.iterdir()} == {"in", "tmp"}
@@ -232,7 +245,7 @@ def attack(target: Target, kind: str, few: int | None = None) -> int:
     came = volley(target, kind, shots)
     check_nothing_left(target, before)
     print(f"\n{kind}: {len(shots):,} {dict(sorted(came.items()))}")
-    assert len(came) > 1 or few or kind.endswith("at a time"), "all were answered alike"
+    assert len(came) > 1 or few or kind.startswith("sound"), "all were answered alike"
     return len(shots)
 
 
