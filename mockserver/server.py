@@ -162,16 +162,19 @@ class Protocol(HttpToolsProtocol):
 
     def _feed(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as offer:
-            self._pass_over(data[offer.args[0] :])
-        except httptools.HttpParserError:
-            self.logger.warning("Invalid HTTP request received.")
-            self.send_400_response("")
+        while data:  # again for each offer in it
+            try:
+                self.parser.feed_data(data)
+                data = b""
+            except httptools.HttpParserUpgrade as offer:
+                data = self._pass_over(data[offer.args[0] :])
+            except httptools.HttpParserError:
+                data = b""
+                self.logger.warning("Invalid HTTP request received.")
+                self.send_400_response("")
 
-    def _pass_over(self, rest: bytes) -> None:
-        """Read the request again as if it had not offered to speak otherwise: the parser gave up on its body."""
+    def _pass_over(self, rest: bytes) -> bytes:
+        """What to read again, as if the request had not offered to speak otherwise: the parser gave up on its body."""
         version = self.parser.get_http_version().encode()
         lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
         for name, value in self.headers:
@@ -182,7 +185,7 @@ class Protocol(HttpToolsProtocol):
                 lines.append(b"%b: %b" % (name, value))
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        self._feed(b"\r\n".join([*lines, b"", b""]) + rest)
+        return b"\r\n".join([*lines, b"", b""]) + rest
 
     def on_headers_complete(self) -> None:
         self._in_head = False

@@ -562,6 +562,16 @@ def test_an_offer_in_a_pipeline(world: World, box: str) -> None:
     assert len(answers[2].json["data"]) == 2
 
 
+def test_a_packet_full_of_offers(world: World) -> None:
+    """More than Python has calls, should each be read within the one before; less than any socket's buffer."""
+    many = 600
+    with Kept(world) as wire:
+        wire.send(b"HEAD / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n" * many)
+        answers = [wire.answer("HEAD").status for _ in range(many)]
+        wire.ask("GET $/v1/containers")
+        assert (answers, wire.answer().status) == ([401] * many, 200)
+
+
 def test_an_offer_is_said_to_nobody(world: World, caplog: pytest.LogCaptureFixture) -> None:
     assert request(world, "GET", "/containers", H2C).status == 200
     assert caplog.text == ""
