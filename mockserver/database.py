@@ -184,7 +184,10 @@ class Database:
         goes with this run of the server: nothing waits until the disk has it."""
         self.path = path
         self._synchronous = "NORMAL" if lasting else "OFF"
-        self.connection = _connect(path, wait)
+        try:
+            self.connection = _connect(path, wait)
+        except sqlite3.Error as error:
+            raise Unusable(f"{path} can't be opened ({error}); name another directory with --data") from error
         try:
             objects = self._checked()
             self._prepare()
@@ -333,10 +336,7 @@ def _is_busy(error: sqlite3.OperationalError) -> bool:
 
 
 def _connect(path: Path, wait: float) -> sqlite3.Connection:
-    try:
-        return sqlite3.connect(path, timeout=wait, isolation_level=None, check_same_thread=False, cached_statements=512)
-    except sqlite3.Error as error:
-        raise Unusable(f"{path} can't be opened ({error}); name another directory with --data") from error
+    return sqlite3.connect(path, timeout=wait, isolation_level=None, check_same_thread=False, cached_statements=512)
 
 
 @contextmanager
@@ -347,10 +347,13 @@ def directory_lock(path: Path) -> Iterator[None]:
     the system releases when the process dies, however it dies. Processes forked from this one keep
     the directory locked beyond it, by a lock that they inherit.
     """
+    connection = None
     try:
         connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         connection.execute("BEGIN EXCLUSIVE")
     except sqlite3.Error as error:
+        if connection:
+            connection.close()
         raise Unusable(
             f"{path.parent} is in use by another mockserver, or not writable ({error}); stop that one, or name "
             "another directory with --data"

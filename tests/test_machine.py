@@ -388,6 +388,18 @@ def test_a_content_that_is_gone_is_told(tmp_path: Path) -> None:
         assert world.http.delete(path).status_code == 200
 
 
+def test_a_directory_that_went_away_is_told(tmp_path: Path) -> None:
+    """Also where a connection of its own is opened for what is asked."""
+    data = tmp_path / "data"
+    with MockServer(data=data) as server, World(server, "w") as world:
+        Kept().container(world.http)
+        control = f"{server.url}/_mock/worlds/w"
+        data.rename(tmp_path / "away")
+        refusal(httpx2.get(control), 500, "storage_failed")
+        (tmp_path / "away").rename(data)
+        assert httpx2.get(control).json()["counts"]["containers"] == 1
+
+
 # The clock
 
 
