@@ -108,9 +108,9 @@ class Containers:
                     expires_minutes=minutes,
                 ),
             )
-            for file_id in body.file_ids:
-                self._copy(tx, call, row.id, file_id, "file_ids")
-        call.touch("created", row.id)
+            copies = [self._copy(tx, call, row.id, file_id, "file_ids") for file_id in body.file_ids]
+        for id in [*(copy.id for copy in copies), row.id]:
+            call.touch("created", id)
         return self._shown(call.world.profile, row, now)
 
     def list(self, call: Call, query: schema.ListContainers) -> schema.ContainerList:
@@ -166,13 +166,15 @@ class Containers:
             row, now = self._running(tx, call, container_id)
             _refresh.run(tx, of=row.world, used=row.id, now=now)
             if file_id is not None:
-                return self._shown_file(call, self._copy(tx, call, row.id, file_id, "file_id"))
-            if form.file is None:
-                return self._shown_file(call, self._insert_placeholder(tx, call, row.id))
-            path = f"/mnt/data/{form.file.blake2b}-{form.filename}"
-            made = self._insert_file(tx, call, row.id, path, form.file.size, form.file.digest)
-            self._blobs.keep(form.file)  # last: whatever refuses or repeats this leaves the upload as it is
-            return self._shown_file(call, made)
+                made = self._copy(tx, call, row.id, file_id, "file_id")
+            elif form.file is None:
+                made = self._insert_placeholder(tx, call, row.id)
+            else:
+                path = f"/mnt/data/{form.file.blake2b}-{form.filename}"
+                made = self._insert_file(tx, call, row.id, path, form.file.size, form.file.digest)
+                self._blobs.keep(form.file)  # last: whatever refuses or repeats this leaves the upload as it is
+        call.touch("created", made.id)
+        return self._shown_file(call, made)
 
     def list_files(self, call: Call, container_id: str, query: schema.Page) -> schema.ContainerFileList:
         container_id = self.use(call, container_id)
@@ -303,7 +305,9 @@ class Containers:
         if (row := _newest_copy.first(tx, **inside, file=file_id)) and call.lets(profiles.FILE_ID_ALIAS):
             return row
         if call.conjures(file_id):
-            return self._insert_placeholder(tx, call, container_id, file_id)
+            row = self._insert_placeholder(tx, call, container_id, file_id)
+            call.touch("created", row.id)
+            return row
         raise call.missing(
             "file_id",
             file_id,
@@ -342,7 +346,7 @@ class Containers:
     ) -> tables.ContainerFile:
         """`file_id` is that of the File that it is a copy of; an own id is minted unless given."""
         world, now = call.world, call.world.now()
-        row = self._worlds.insert(
+        return self._worlds.insert(
             tx,
             world.id,
             _insert_file,
@@ -359,8 +363,6 @@ class Containers:
                 file_id=file_id,
             ),
         )
-        call.touch("created", row.id)
-        return row
 
     def _shown(
         self, profile: Profile, row: tables.Container, now: int, active_at: int | None = None

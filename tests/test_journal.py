@@ -141,6 +141,13 @@ def test_it_knows_what_was_done_to_which_objects(world: World, journal: Reader) 
     ]
 
 
+def test_what_was_refused_has_made_nothing(world: World, journal: Reader) -> None:
+    file = ok(world.http.post("/files", files={"file": b"bytes"}, data={"purpose": "user_data"}))
+    refused = world.http.post("/containers", json={"name": "box", "file_ids": [file["id"], "file-none"]})
+    assert refused.status_code == 404
+    assert journal.last()["objects"] == []
+
+
 def test_numbers_are_per_world_and_start_anew_with_it(world: World, server: MockServer, journal: Reader) -> None:
     other = World(server, f"{world.name}-other")
     for _ in range(2):
