@@ -437,10 +437,9 @@ class Worlds:
             raise errors.BAD_SNAPSHOT_NAME(name=name[:80])
         async with self._lock(world):
             self.find(world)
-            count = _count_snapshots.value(self._database.snapshot)
-            if count >= self._maximum:
-                raise errors.TOO_MANY_WORLDS(count=count)
             before = _snapshot.first(self._database.snapshot, world=world, name=name)
+            if before is None and (count := _count_snapshots.value(self._database.snapshot)) >= self._maximum:
+                raise errors.TOO_MANY_WORLDS(count=count)
             await self._copy(lambda read: self._frozen(read, world, name), before.id if before else None)
         return next(each for each in self.snapshots(world) if each.name == name)
 

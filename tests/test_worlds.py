@@ -108,6 +108,14 @@ def test_at_the_cap_a_new_world_is_refused_and_the_used_ones_stay() -> None:
         assert client.get("/v1/containers").status_code == 200, "the default world is never refused"
 
 
+def test_at_the_cap_a_snapshot_can_still_be_replaced() -> None:
+    with MockServer(max_worlds=1) as server, httpx2.Client(base_url=f"{server.url}/_mock/worlds/default") as control:
+        assert control.post("/reset").status_code == 200
+        assert control.put("/snapshots/s").status_code == 200
+        assert control.put("/snapshots/s").status_code == 200
+        assert control.put("/snapshots/another").status_code == 429
+
+
 def test_the_ids_of_a_frozen_world_are_the_same_on_every_server() -> None:
     def made() -> list[str]:
         with MockServer() as server, World(server, "same") as world:
