@@ -358,8 +358,6 @@ ANY_ID = Warned("any-id", "the live API answers 404 to an id that nobody created
 ANY_CURSOR = Warned("any-cursor", "the live API refuses a cursor that names nothing", "any_cursor")
 ZERO = Warned("zero", "the live API refuses 0 here, as below the minimum of 1", "zeros")
 ANY_FILE_FORM = Warned("any-file-form", "the live API wants either file or file_id", "any_file_form")
-
-WARNINGS = {value.code: value for value in list(globals().values()) if isinstance(value, Warned)}
 AZURE_ANY_VERSION = Warned(
     "azure-any-version",
     "Azure takes v1, preview or no api-version under /openai/v1, and a dated one under /openai",
@@ -370,3 +368,5 @@ LITELLM_KEYS = Warned(
     "only a LiteLLM proxy knows custom_llm_provider and model; the live API refuses them",
     "litellm_keys",
 )
+
+WARNINGS = {value.code: value for value in list(globals().values()) if isinstance(value, Warned)}

@@ -18,6 +18,7 @@ import yaml
 from conftest import World
 from installed import require
 from pydantic import BaseModel
+from test_house import RINGS
 
 from mockserver import cli, errors, faults, options, profiles, pytest_plugin, testing, verdict
 from mockserver.api.app import create_app
@@ -283,6 +284,14 @@ def test_every_dependency_earns_a_line() -> None:
     names = {re.match(r"[a-z0-9-]+", each)[0] for each in project["dependencies"]}
     told = {name for row in rows(section("Working on it"), "dependency") for name in re.findall(r"`([^`]+)`", row[0])}
     assert told == names
+
+
+def test_every_module_is_in_its_ring() -> None:
+    told = [re.findall(r"`([^`]+)`", row[1]) for row in rows(section("Working on it"), "ring")]
+    rings = [[name for name in ring if "." not in name] for ring in RINGS]
+    packages = {"api": "api/", "control": "control/"}
+    entries = [[packages.get(name, name) for name in ring if name not in ("mockserver", "__main__")] for ring in rings]
+    assert told == entries
 
 
 def test_links_lead_somewhere() -> None:
