@@ -50,7 +50,8 @@ class Draft:
     def discard(self) -> None:
         """Forget it, if it was not kept."""
         self.file.close()
-        self.path.unlink(missing_ok=True)
+        if not self.kept:
+            self.path.unlink(missing_ok=True)
 
 
 class Writer:
@@ -119,8 +120,11 @@ class Blobs:
         if place.exists():
             draft.path.unlink()  # to rename over a file has some file systems write it out first
         else:
-            place.parent.mkdir(exist_ok=True)
-            draft.path.replace(place)
+            try:
+                draft.path.replace(place)
+            except FileNotFoundError:  # the first of its folder
+                place.parent.mkdir(exist_ok=True)
+                draft.path.replace(place)
         draft.kept = True
 
     def open(self, digest: str) -> BinaryIO:

@@ -13,6 +13,7 @@ from fastapi import Depends
 from fastapi.params import Query
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from mockserver import errors, worlds
@@ -45,12 +46,17 @@ class Operation(APIRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, endpoint, **options)
+        self._stem = path.partition("{")[0]
         self._operation = "".join(word.capitalize() for word in endpoint.__name__.split("_"))
         self._readers = {
             name: _reader(name, annotation, self.files_api)
             for name, annotation in get_type_hints(endpoint, include_extras=True).items()
             if name in inspect.signature(endpoint).parameters
         }
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Starlette's; what FastAPI adds to it is for routers inside of routers."""
+        return Route.matches(self, scope) if scope["path"].startswith(self._stem) else (Match.NONE, {})
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = of(scope)
