@@ -698,7 +698,7 @@ def test_who_read_while_the_world_was_replaced_reads_again(two: tuple[Mock, Mock
                 elsewhere(second.worlds.restore("w", "one"))
             return first.containers.list(call, schema.ListContainers())
 
-        assert len((await first.run(read, call)).data) == 1
+        assert len((await first.run(read, call))["data"]) == 1
 
     asyncio.run(check())
     assert len(set(tries)) == len(tries) == 2
@@ -714,14 +714,14 @@ def test_who_was_refused_while_the_world_was_replaced_asks_again(two: tuple[Mock
         await second.worlds.take_snapshot("w", "one")
 
         def delete(call: worlds.Call) -> schema.ContainerDeleted:
-            ran.append(box.id)
+            ran.append(box["id"])
             if len(ran) == 1:
                 elsewhere(second.worlds.restore("w", "one"))
-            return first.containers.delete(call, box.id)
+            return first.containers.delete(call, box["id"])
 
-        assert (await first.run(delete, call)).id == box.id
+        assert (await first.run(delete, call))["id"] == box["id"]
         call = await second.worlds.call("w")
-        assert (await second.run(second.containers.list, call, schema.ListContainers())).data == []
+        assert (await second.run(second.containers.list, call, schema.ListContainers()))["data"] == []
 
     asyncio.run(check())
     assert len(ran) == 2
@@ -736,12 +736,12 @@ def test_what_was_written_before_the_world_was_replaced_is_not_written_again(two
 
         def create(call: worlds.Call) -> schema.Container:
             box = first.containers.create(call, BOX)
-            made.append(box.id)
+            made.append(box["id"])
             elsewhere(second.worlds.reset("w"))
             return box
 
-        assert (await first.run(create, call)).id == made[0]
-        assert (await first.run(first.containers.list, call, schema.ListContainers())).data == []
+        assert (await first.run(create, call))["id"] == made[0]
+        assert (await first.run(first.containers.list, call, schema.ListContainers()))["data"] == []
 
     asyncio.run(check())
     assert len(made) == 1
@@ -755,7 +755,7 @@ def test_contents_stay_as_long_as_another_process_copies_rows(two: tuple[Mock, M
         form = NewFile(first.blobs.put([b"bytes"]), "a.txt", {"purpose": "vision"})
         file = await first.run(first.files.create, call, form)
         with second.blobs.held():
-            await first.run(first.files.delete, call, file.id)
+            await first.run(first.files.delete, call, file["id"])
             assert list((tmp_path / "blobs").glob("*/*")), "it may be what is being copied"
         assert first.worlds._tidying
         await asyncio.wait_for(first.worlds._tidying, PATIENCE)
@@ -800,7 +800,7 @@ def test_a_container_that_two_made_up_at_once_is_one(two: tuple[Mock, Mock]) -> 
             return found[0]
 
         first.containers._conjured = conjured  # type: ignore[method-assign]
-        assert (await first.run(first.containers.retrieve, call, id)).id == id
+        assert (await first.run(first.containers.retrieve, call, id))["id"] == id
         assert find(first.database.snapshot, call, id).seq == found[0].seq
 
     asyncio.run(check())
