@@ -242,12 +242,20 @@ class Protocol(HttpToolsProtocol):
             return
         body = to_json(error.body(), indent=2)
         headers = [
-            *self.server_state.default_headers,
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
             *standing_headers(ids.request(), stopwatch()),
             (b"connection", b"close"),
         ]
+        if self.pipeline:  # those in front of it are answered first
+
+            async def refuse(scope: Any, receive: Any, send: Any) -> None:
+                await send({"type": "http.response.start", "status": error.status, "headers": headers})
+                await send({"type": "http.response.body", "body": body})
+
+            self.pipeline[0] = (self.cycle, refuse)
+            return
+        headers = [*self.server_state.default_headers, *headers]
         reason = HTTPStatus(error.status).phrase.encode()
         lines = [b"HTTP/1.1 %d %b" % (error.status, reason), *(b"%b: %b" % header for header in headers), b"", body]
         self.transport.write(b"\r\n".join(lines))

@@ -477,6 +477,23 @@ def test_requests_in_a_pipeline_are_answered_in_order(world: World, box: str) ->
     assert len(answers[-1].json["data"]) == 3
 
 
+def test_what_breaks_off_in_a_pipeline_is_refused_in_its_turn(
+    world: World, box: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Kept(world) as wire:
+        together = bytearray()
+        wire.send = together.extend  # type: ignore[method-assign]  # gathers what is then sent at once
+        for _ in range(2):
+            wire.ask(f"GET $/v1/containers/{box}")
+        wire.ask("POST $/v1/containers", {**JSON, "Transfer-Encoding": "chunked"}, b"no size", sized=False)
+        wire.socket.sendall(together)
+        assert [wire.answer().json["id"] for _ in range(2)] == [box, box]
+        refused = wire.answer()
+        assert (refused.status, refused.headers["connection"]) == (400, "close")
+        assert wire.ended()
+    assert [each.levelname for each in caplog.records] == ["WARNING"], "that it is no HTTP, and nothing else"
+
+
 def test_a_connection_ends_when_it_is_asked_to(world: World) -> None:
     with Kept(world) as wire:
         for _ in range(3):
