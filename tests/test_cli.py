@@ -104,6 +104,8 @@ def test_flags_win_over_the_environment() -> None:
         (["--max-upload", "lots"], {}, "give a number of bytes, or 512MB"),
         (["--profile", "lax"], {}, "none of default, live, docs, contract"),
         (["--max-worlds", "0"], {}, "from 1"),
+        (["--workers", "0"], {}, "give 1 to 64"),
+        (["--workers", "65"], {}, "give 1 to 64"),
         (["--api-key", ""], {}, "printable"),
         (["--log-level", "loud"], {}, "none of debug"),
         (["--nonsense"], {}, "No such option"),
