@@ -107,6 +107,16 @@ def command(*arguments: str | Path) -> "subprocess.Popen[str]":
 
 
 @contextmanager
+def ended(process: "subprocess.Popen[str]") -> Iterator["subprocess.Popen[str]"]:
+    """Killed, where it doesn't end by itself as it should."""
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
 def serving(*arguments: str | Path, workers: int = WORKERS) -> Iterator[Several]:
     with command("--host", "127.0.0.1", "--workers", str(workers), *arguments) as process:
         try:
@@ -576,7 +586,7 @@ def test_a_terminal_that_interrupts_them_all_stops_them_cleanly() -> None:
 
 def test_a_directory_has_one_server_even_after_its_parent_was_killed(tmp_path: Path) -> None:
     def refused() -> str:
-        with command("--data", tmp_path) as second:
+        with ended(command("--data", tmp_path)) as second:
             said, complained = second.communicate(timeout=PATIENCE)
         assert (second.returncode, said, complained.count("\n")) == (UNUSABLE, "", 1), complained
         assert "in use" in complained
@@ -587,10 +597,12 @@ def test_a_directory_has_one_server_even_after_its_parent_was_killed(tmp_path: P
         refused()
         sleeper = next(iter(clients))
         os.kill(sleeper, signal.SIGSTOP)  # it can't end by itself
-        server.process.kill()
-        server.process.wait(PATIENCE)
-        assert "killed" in refused()
-        os.kill(sleeper, signal.SIGCONT)
+        try:
+            server.process.kill()
+            server.process.wait(PATIENCE)
+            assert "killed" in refused()
+        finally:
+            os.kill(sleeper, signal.SIGCONT)
         until = stopwatch() + PATIENCE
         while any(map(alive, clients)):
             assert stopwatch() < until, "they go on without their parent"
@@ -600,7 +612,7 @@ def test_a_directory_has_one_server_even_after_its_parent_was_killed(tmp_path: P
 
 def test_a_port_has_one_server() -> None:
     with serving(workers=2) as server:
-        with command("--port", str(server.started["port"]), "--host", "127.0.0.1", "--workers", "2") as second:
+        with ended(command("--port", str(server.started["port"]), "--host", "127.0.0.1", "--workers", "2")) as second:
             said, complained = second.communicate(timeout=PATIENCE)
         assert (second.returncode, said) == (3, ""), complained
         assert "--port" in complained
