@@ -40,6 +40,11 @@ class Mock:
             self.directory = _directory(settings.data, stack)
             stack.enter_context(_usable(self.directory))
             stack.enter_context(directory_lock(self.directory / "lock"))
+            if _lost_database(self.directory):
+                raise Unusable(
+                    f"{self.directory} has contents in blobs/ and no database that names them; put its mockserver.db "
+                    "back, or name another directory with --data"
+                )
             self._assemble(None)
             stack.callback(self.database.close)
             self.kept_worlds: Sequence[str] = self.worlds.names()
@@ -105,6 +110,12 @@ def _usable(directory: Path) -> Iterator[None]:
         if (problem := failure(error)) is None:
             raise
         raise Unusable(f"{directory} can't be used ({problem}); mend it, or name another with --data") from error
+
+
+def _lost_database(directory: Path) -> bool:
+    """Whether a new database would have the sweep take all contents for left over."""
+    database = directory / "mockserver.db"
+    return not (database.exists() and database.stat().st_size) and any(directory.glob("blobs/??/*"))
 
 
 def _directory(data: Path | None, stack: ExitStack) -> Path:

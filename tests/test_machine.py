@@ -318,6 +318,7 @@ def noisy(start: int, stop: int) -> Callable[[bytearray], object]:
             lambda content: content.__delitem__(slice(len(content) // 2 // PAGE * PAGE, None)), id="half of it"
         ),
         pytest.param(lambda content: content.__delitem__(slice(1_000, None)), id="cut in the first page"),
+        pytest.param(lambda content: content.clear(), id="empty"),
     ],
 )
 def test_a_damaged_database_is_told_and_left_alone(
