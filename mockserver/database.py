@@ -57,12 +57,14 @@ _FAILURES = {
 _REFUSALS = {
     errno.EACCES,
     errno.EDQUOT,
+    errno.EEXIST,
     errno.EFBIG,
     errno.EIO,
     errno.EMFILE,
     errno.ENFILE,
     errno.ENOENT,
     errno.ENOSPC,
+    errno.ENOTDIR,
     errno.EPERM,
     errno.EROFS,
 }

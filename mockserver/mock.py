@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,19 +45,19 @@ class Mock:
                     f"{self.directory} has contents in blobs/ and no database that names them; put its mockserver.db "
                     "back, or name another directory with --data"
                 )
+            self.database = stack.enter_context(closing(self._opened(wait=0)))
             self._assemble(None)
-            stack.callback(self.database.close)
             self.kept_worlds: Sequence[str] = self.worlds.names()
             self.worlds.clear_templates()
             plant(self.seed, self.worlds, self.blobs, self.wall)
             self.blobs.sweep()
             self._stack = stack.pop_all()
 
+    def _opened(self, wait: float) -> Database:
+        return Database(self.directory / "mockserver.db", wait=wait, lasting=bool(self.settings.data))
+
     def _assemble(self, shared: Shared | None) -> None:
         settings = self.settings
-        self.database = Database(
-            self.directory / "mockserver.db", wait=BUSY_SECONDS if shared else 0, lasting=bool(settings.data)
-        )
         self.blobs = Blobs(self.directory, self.database, shared)
         self.news = News()
         self.journal = Journal(0 if shared else settings.journal_entries, settings.journal_bytes, self.news)
@@ -95,6 +95,7 @@ class Mock:
     def join(self, shared: Shared, number: int) -> None:
         """In a process forked from the one that shares: be a mock of its own, of the same state."""
         shared.take(number)
+        self.database = self._opened(wait=BUSY_SECONDS)
         self._assemble(shared)
 
     def close(self) -> None:

@@ -196,6 +196,17 @@ def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
     assert "--data" in line
 
 
+@pytest.mark.parametrize("name", ["blobs", "uploads"])
+def test_a_directory_in_whose_place_a_file_is_is_refused(serve: Serve, tmp_path: Path, name: str) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / name).write_text("somebody's")
+    assert "can't be used" in refused_start(data)
+    (data / name).unlink()
+    with serve(data).client() as client:
+        assert client.get("/files").status_code == 200
+
+
 # No descriptors
 
 
