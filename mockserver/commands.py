@@ -649,7 +649,7 @@ BOUNDS = (
     click.option("--off", "enabled", flag_value=False, type=bool, default=None, help="Switched off at first."),
 )
 EFFECTS = (
-    click.option("--error", metavar="NAME", help="Refuse with an error of the manual's list: rate_limited."),
+    click.option("--error", metavar="NAME", help="Refuse with an error of the README's list: rate_limited."),
     click.option("--status", type=int, metavar="STATUS", help="Answer with this status."),
     click.option("--body", metavar="BODY", callback=_json_or_text, help="Answer with this body, JSON or text."),
     click.option(

@@ -104,7 +104,7 @@ class Settings:
     max_import: int = _setting(4 << 30, "Largest archive that can be imported, packed or unpacked.", size, shown="4GB")
     max_worlds: int = _setting(10_000, "How many worlds may exist at once.", count, shown="10000")
     world_ttl: float | None = _setting(
-        None, "Retire worlds unused for so long, or never; 1h where the data are temporary.", lifetime
+        None, "Worlds unused for so long make room for others, or none do; 1h where the data are temporary.", lifetime
     )
     journal_entries: int = _setting(
         10_000, "How many exchanges the journals of all worlds remember.", count, shown="10000"

@@ -415,7 +415,7 @@ class MockWorld:
         self.call("PUT", "profile", asked)
 
     def snapshot(self, name: str | None = None) -> "Snapshot":
-        """Keep the world as it is, to come back to it: objects, clock, ids to come, faults."""
+        """Keep the world as it is, to come back to it: objects, clock, profile, ids to come, faults."""
         name = name or f"snapshot-{ids.unique()}"
         self.call("PUT", f"snapshots/{quote(name, safe='')}")
         return Snapshot(self, name)

@@ -32,6 +32,24 @@ def make(world: World, name: str) -> dict[str, Any]:
     return ok(world.http.post("/containers", json={"name": name}))
 
 
+@pytest.mark.parametrize(
+    ("headers", "body", "says"),
+    [
+        ({"Content-Type": "application/x-www-form-urlencoded"}, b'{"by": "20m"}', "'Content-Type: application/json'"),
+        ({"Content-Type": "application/json"}, b'"20m"', "send a JSON object"),
+        ({}, b"", "send a JSON object"),
+        ({"Content-Type": "application/json"}, b"{by: 20}", "no JSON: "),
+    ],
+    ids=["curl -d", "a text", "nothing", "no JSON"],
+)
+def test_a_body_that_is_no_object_is_told_what_to_be(
+    world: World, control: httpx2.Client, headers: dict[str, str], body: bytes, says: str
+) -> None:
+    answer = control.post(f"/worlds/{world.name}/clock/advance", content=body, headers=headers)
+    assert says in refusal(answer, 400, "invalid_parameter")
+    assert answer.json()["error"]["param"] == "body"
+
+
 # Worlds
 
 

@@ -72,7 +72,7 @@ def test_the_curl_tour_gives_what_it_says(environment: dict[str, str]) -> None:
     assert matches(expected, done.stdout), done.stdout
 
 
-@pytest.mark.parametrize("title", ["Python", "Azure", "Commands", "Faults"])
+@pytest.mark.parametrize("title", ["Python", "Azure", "Faults"])
 def test_the_python_programs_give_what_they_say(title: str, environment: dict[str, str]) -> None:
     program, expected = blocks(section(title), "python")[0], blocks(section(title), "text")[0]
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, cwd=ROOT)

@@ -71,6 +71,10 @@ def create_control(mock: Mock) -> FastAPI:
     return app
 
 
+NOT_AN_OBJECT = {"missing", "model_attributes_type", "model_type", "dict_type"}
+"""Pydantic's words for a body that is absent, was sent as a form (as `curl -d` does) or is another kind of JSON."""
+
+
 async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, APIError)
     return refused(error)
@@ -85,6 +89,10 @@ async def _invalid(request: Request, error: Exception) -> Response:
     first = error.errors()[0]
     where = ".".join(str(step) for step in first["loc"][1:]) or str(first["loc"][0])
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "json_invalid":
+        where, message = "body", f"no JSON: {first['ctx']['error']} at character {first['loc'][1]}"
+    elif first["loc"] == ("body",) and first["type"] in NOT_AN_OBJECT:
+        message = "send a JSON object, with the header 'Content-Type: application/json'"
     return refused(errors.BAD_PARAMETER(param=where, problem=f"{where}: {message}"))
 
 

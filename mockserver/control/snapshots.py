@@ -36,7 +36,7 @@ async def list_snapshots(mock: TheMock, world: str) -> SnapshotList:
 
 @router.put("/{snapshot}", operation_id="takeSnapshot")
 async def take_snapshot(mock: TheMock, world: str, snapshot: str) -> SnapshotState:
-    """Keep the world as it is: objects, clock, ids to come, faults. An older one of that name is replaced."""
+    """Keep the world as it is: objects, clock, profile, ids to come, faults. An older one of that name is replaced."""
     await mock.worlds.resolve(world)
     return _state(await mock.worlds.take_snapshot(world, snapshot))
 

@@ -73,7 +73,7 @@ export function world(page) {
     const info = page.info;
     const { data } = info ? await get(at("snapshots")).catch(() => ({ data: [] })) : { data: [] };
     showSnapshots(data);
-    nothing.textContent = data.length ? "" : "None yet. A snapshot keeps objects, clock, ids to come and faults, to go back to.";
+    nothing.textContent = data.length ? "" : "None yet. A snapshot keeps objects, clock, profile, ids to come and faults, to go back to.";
     const held = info?.counts;
     facts.replaceChildren(
       ...[
