@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from mockserver import __version__
 from mockserver.api import containers, files
@@ -23,10 +23,11 @@ class App(FastAPI):
 
     def __init__(self, mock: Mock, **options: Any) -> None:
         super().__init__(**options)
-        self._mock = mock
+        self._front = Front(self.router, mock)
 
-    def build_middleware_stack(self) -> ASGIApp:
-        return Front(self.router, self._mock)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self
+        await self._front(scope, receive, send)
 
 
 def create_app(mock: Mock) -> App:
@@ -39,11 +40,6 @@ def create_app(mock: Mock) -> App:
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
-        telemetry={
-            "tracing": False,
-            "metrics": False,
-            "logs": False,
-        },  # asking whether any is wanted costs 15 µs a request
     )
     for router in (containers.router, files.router):
         app.router.routes.extend(router.routes)
