@@ -167,7 +167,8 @@ class Blobs:
             return
         for digest in some:
             if not self._in_use(tx, digest):
-                self._path(digest).unlink(missing_ok=True)
+                with suppress(OSError):  # its object is gone all the same; the next start sweeps it up
+                    self._path(digest).unlink(missing_ok=True)
 
     @contextmanager
     def held(self) -> Iterator[None]:

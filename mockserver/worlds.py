@@ -180,6 +180,16 @@ class Call:
     def touch(self, how: str, id: str) -> None:
         self.touched.append((how, id))
 
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """Around a transaction: what was touched in it is forgotten where it is rolled back."""
+        before = len(self.touched)
+        try:
+            yield
+        except BaseException:
+            del self.touched[before:]
+            raise
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:

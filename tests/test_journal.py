@@ -148,6 +148,13 @@ def test_what_was_refused_has_made_nothing(world: World, journal: Reader) -> Non
     assert journal.last()["objects"] == []
 
 
+def test_nor_has_it_made_what_it_mentioned(world: World, server: MockServer, journal: Reader) -> None:
+    ok(world.http.put(f"{server.url}/_mock/worlds/{world.name}/profile", json={"name": "contract"}))
+    refused = world.http.post("/containers", json={"name": "box", "file_ids": ["file-a", "bad id/"]})
+    assert refused.status_code == 404
+    assert journal.last()["objects"] == []
+
+
 def test_numbers_are_per_world_and_start_anew_with_it(world: World, server: MockServer, journal: Reader) -> None:
     other = World(server, f"{world.name}-other")
     for _ in range(2):

@@ -119,7 +119,7 @@ class Exchange:
         return message
 
     async def piece(self) -> bytes:
-        """Of the request's body the next piece, until it is `complete`.
+        """Of the request's body the next piece, until it is `complete`: bytes, or a bytearray of the caller's own.
 
         Raises ClientGone, and APIError for a body that is compressed.
         """
