@@ -400,6 +400,21 @@ def test_a_flood_of_changes_is_told_in_few_words(world: World, server: MockServe
         assert lines < 40
 
 
+def test_what_concerns_no_world_by_name_is_told_of_none(
+    world: World, server: MockServer, control: httpx2.Client
+) -> None:
+    with Changes(server) as changes:
+        ok(control.post("/all-worlds/retire", json={"idle": "1h"}))
+        ok(control.post("/session", json={"token": "any"}))
+        server.run(news(server, world.name))
+        told: dict[str, Any] = {}
+        while world.name not in told:
+            if (line := next(changes._lines)).startswith("data: "):
+                told |= json.loads(line.removeprefix("data: "))
+        assert "retire" not in told
+        assert "" not in told
+
+
 async def news(server: MockServer, world: str) -> None:
     server.mock.news.tell(world, "snapshots")
 

@@ -75,7 +75,7 @@ def _event(changed: dict[str, list[str]]) -> bytes:
 
 
 class Teller:
-    """Tells what the control plane's own requests change, before they are answered."""
+    """Tells what the control plane's own requests change in the world they name, before they are answered."""
 
     def __init__(self, app: ASGIApp, mock: Mock) -> None:
         self._app = app
@@ -85,10 +85,10 @@ class Teller:
         if scope["type"] != "http" or scope["method"] in _SAFE or not self._news.followers:
             await self._app(scope, receive, send)
             return
-        _, _, _, world, *rest = f"{scope['path']}///".split("/")
+        _, _, part, world, *rest = f"{scope['path']}///".split("/")
 
         async def tell(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] < 400:
+            if part == "worlds" and message["type"] == "http.response.start" and message["status"] < 400:
                 self._news.tell(world, *_KINDS.get(rest[0], KINDS))
             await send(message)
 
