@@ -47,10 +47,6 @@ class Shared:
         self._seen = b""
         self._lock_file = self._locks.open("ab")
 
-    def close(self) -> None:
-        self._lock_file.close()
-        self._memory.close()
-
     def bury(self, number: int) -> None:
         """That process has died: whatever it was changing may have changed, and it holds nothing any more."""
         begun, ended = self._counts(number)

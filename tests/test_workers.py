@@ -680,8 +680,8 @@ def two(tmp_path: Path) -> Iterator[tuple[Mock, Mock]]:
     finally:
         for one in (first, second):
             one.database.close()
-        others._lock_file.close()
-        shared.close()
+        for each in (shared, others):
+            each._lock_file.close()
         mock.close()
 
 
@@ -837,4 +837,4 @@ def test_what_a_process_had_begun_or_held_when_it_died_stops_nobody(tmp_path: Pa
     assert not shared.held
     assert not shared.still()
     assert shared.still()
-    shared.close()
+    shared._lock_file.close()
