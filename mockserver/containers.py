@@ -47,15 +47,15 @@ _refresh = Statement(
     .where(_CONTAINER.c.last_active_at < bindparam("now"))
     .values(last_active_at=bindparam("now"))
 )
-expires_at = (
+expiry = (
     case((_CONTAINER.c.expires_anchor == "created_at", _CONTAINER.c.created_at), else_=_CONTAINER.c.last_active_at)
     + func.nullif(_CONTAINER.c.expires_minutes, NEVER) * 60
 )
-"""Null where it never expires."""
+"""`expires_at` as SQL: null where it never does."""
 _expiring = Statement(
     select(_CONTAINER.c.id)
     .where(_CONTAINER.c.world == bindparam("world"))
-    .where(expires_at > bindparam("after"), expires_at <= bindparam("until"))
+    .where(expiry > bindparam("after"), expiry <= bindparam("until"))
     .order_by(_CONTAINER.c.created_at, _CONTAINER.c.seq)
 )
 _new_file = record(tables.ContainerFile)
@@ -74,7 +74,7 @@ _unexpired = Listing(
     tables.Container,
     scope=("world",),
     prefix="cntr",
-    live=or_(_CONTAINER.c.expires_minutes == NEVER, expires_at > bindparam("now")),
+    live=or_(_CONTAINER.c.expires_minutes == NEVER, expiry > bindparam("now")),
 )
 _count_files = Statement(select(func.count()).select_from(_FILE).where(*_inside))
 _files = Listing(tables.ContainerFile, scope=("world", "container_id"), prefix="cfile")
@@ -370,8 +370,7 @@ class Containers:
         """As the world's profile shows it."""
         container = shown(row, now, active_at, profile.running_status)
         if profile.older_fields:
-            since = row.created_at if row.expires_anchor == "created_at" else container["last_active_at"]
-            container["expires_at"] = None if row.expires_minutes == NEVER else since + row.expires_minutes * 60
+            container["expires_at"] = expires_at(row, active_at)
             container["file_count"] = _count_files.value(self._database.snapshot, world=row.world, container=row.id)
         return container
 
@@ -440,9 +439,17 @@ def _policy(policy: schema.NetworkPolicyDisabled | schema.NetworkPolicyAllowlist
     return json.dumps(shown)
 
 
+def expires_at(row: tables.Container, active_at: int | None = None) -> int | None:
+    """When it expires unless it is used; None: never. `active_at` where other activity than the row's counts."""
+    if row.expires_minutes == NEVER:
+        return None
+    active = row.last_active_at if active_at is None else active_at
+    return (row.created_at if row.expires_anchor == "created_at" else active) + row.expires_minutes * 60
+
+
 def expired(row: tables.Container, now: int) -> bool:
-    since = row.last_active_at if row.expires_anchor == "last_active_at" else row.created_at
-    return now - since >= row.expires_minutes * 60 and row.expires_minutes != NEVER
+    at = expires_at(row)
+    return at is not None and at <= now
 
 
 def shown(row: tables.Container, now: int, active_at: int | None = None, running: str = "running") -> schema.Container:

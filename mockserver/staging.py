@@ -21,7 +21,10 @@ _CONTAINER, _INSIDE, _FILE, _GRAVE = (
 
 
 class StagedContainer(schema.Container):
-    """As stored: `last_active_at` is when it was really used last."""
+    """As stored: `last_active_at` is when it was really used last.
+
+    `status` is `running` or `expired`, as in the filter, in whatever words the profile has clients told.
+    """
 
     total_bytes: Annotated[int, Field(description="Of its files; where `bytes` is null, of the content.")]
     expires_in: Annotated[
@@ -113,8 +116,8 @@ _containers = _Search(
     _like(_CONTAINER.c.id, _CONTAINER.c.name),
     or_(
         bindparam("status").is_(None),
-        and_(bindparam("status") == "running", or_(never, containers.expires_at > bindparam("now"))),
-        and_(bindparam("status") == "expired", containers.expires_at <= bindparam("now")),
+        and_(bindparam("status") == "running", or_(never, containers.expiry > bindparam("now"))),
+        and_(bindparam("status") == "expired", containers.expiry <= bindparam("now")),
     ),
 )
 _inside = _Search(
@@ -312,8 +315,8 @@ class Staging:
         total = known or 0
         if sized < count:
             total += sum(self._size(digest) for (digest,) in _unsized.tuples(tx, **inside))
-        since = row.last_active_at if row.expires_anchor == "last_active_at" else row.created_at
-        left = None if row.expires_minutes == containers.NEVER else max(0, since + row.expires_minutes * 60 - now)
+        at = containers.expires_at(row)
+        left = None if at is None else max(0, at - now)
         return {**containers.shown(row, now), "file_count": count, "total_bytes": total, "expires_in": left}
 
     def _shown_file(self, row: tables.ContainerFile) -> StagedContainerFile:

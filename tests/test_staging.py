@@ -54,6 +54,16 @@ def test_what_a_model_run_left_behind_can_be_staged(world: World, control: httpx
     assert (upload["source"], upload["bytes"]) == ("user", 4)
 
 
+def test_the_status_is_told_in_the_words_of_the_filter_whatever_the_profile(
+    world: World, control: httpx2.Client
+) -> None:
+    ok(control.put("/profile", json={"name": "docs"}))
+    box = make(world)
+    assert ok(world.http.get(f"/containers/{box}"))["status"] == "active"
+    found = ok(control.get("/containers", params={"status": "running"}))["data"]
+    assert [(each["id"], each["status"]) for each in found] == [(box, "running")]
+
+
 def test_a_container_is_staged_with_its_files(world: World, control: httpx2.Client) -> None:
     file = ok(control.post("/files", files={"file": ("a.csv", b"a,b\n")}, data={"purpose": "vision"}))
     body = {
