@@ -126,8 +126,6 @@ class Containers:
             call.lets,
             name=query.name,
         )
-        if not profile.expired_listed:  # nor what was deleted, and had expired
-            rows = [row for row in rows if not expired(row, now)]
         if profile.listing_prolongs:
             self._use_all(rows, now)
         first, last = ends(rows)

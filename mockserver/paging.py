@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, bindparam, delete, insert, select, tuple_
+from sqlalchemy import Column, ColumnElement, Table, bindparam, delete, func, insert, select, tuple_
+from sqlalchemy.sql.visitors import replacement_traverse
 
 from mockserver import errors, profiles, schema, tables
 from mockserver.database import Rows, Statement, Transaction, table
@@ -37,12 +38,10 @@ _exhumed = Statement(
         _TOMBSTONE.c.id == bindparam("id"),
     )
 )
-_lagging = Statement(
-    select(_TOMBSTONE.c.created_at, _TOMBSTONE.c.seq, _TOMBSTONE.c.row).where(
-        _TOMBSTONE.c.world == bindparam("world"),
-        _TOMBSTONE.c.list == bindparam("list"),
-        _TOMBSTONE.c.deleted_at > bindparam("since"),
-    )
+_lagging = select(_TOMBSTONE.c.created_at, _TOMBSTONE.c.seq, _TOMBSTONE.c.row).where(
+    _TOMBSTONE.c.world == bindparam("world"),
+    _TOMBSTONE.c.list == bindparam("list"),
+    _TOMBSTONE.c.deleted_at > bindparam("since"),
 )
 _bury = Statement(insert(_TOMBSTONE).prefix_with("OR REPLACE"))
 _forget = Statement(
@@ -53,7 +52,8 @@ _forget = Statement(
 class Listing(Generic[R]):
     """The pages of one table's rows within `scope`, the columns that name the list.
 
-    `live` keeps out rows that are there but no longer shown; `prefix` is that of the rows' ids.
+    `live` keeps out rows that are there but no longer shown, and those of what was deleted and would
+    not be shown any more either; `prefix` is that of the rows' ids.
     """
 
     def __init__(self, row: type[R], scope: tuple[str, ...], prefix: str, live: ColumnElement[bool] | None = None):
@@ -62,6 +62,7 @@ class Listing(Generic[R]):
         self._scope = scope
         self._prefix = prefix
         self._live = live
+        self._lagged = Statement(_lagging if live is None else _lagging.where(_of_graves(live, self._table)))
         self._statements: dict[tuple[object, ...], Rows[R]] = {}
         self._place = Statement(
             select(self._table.c.created_at, self._table.c.seq).where(
@@ -135,7 +136,7 @@ class Listing(Generic[R]):
         since: int,
     ) -> list[R]:
         """A page of what was deleted after `since` and would stand between the cursors."""
-        buried = _lagging.tuples(tx, world=parameters["world"], list=graves, since=since)
+        buried = self._lagged.tuples(tx, **parameters, list=graves, since=since)
         for name in ("after", "before"):
             if f"{name}_time" in parameters:
                 cursor = (parameters[f"{name}_time"], parameters[f"{name}_seq"])
@@ -183,6 +184,17 @@ class Listing(Generic[R]):
                 statement = statement.where(place < cursor if lower else place > cursor)
         order = [column.desc() if falling else column.asc() for column in (columns.created_at, columns.seq)]
         return Rows(statement.order_by(*order).limit(bindparam("limit")), self._row)
+
+
+def _of_graves(live: ColumnElement[bool], rows: Table) -> ColumnElement[bool]:
+    """The same condition of the rows that tombstones keep."""
+
+    def kept(element: object, **_: object) -> ColumnElement[Any] | None:
+        if isinstance(element, Column) and element.table is rows:
+            return func.json_extract(_TOMBSTONE.c.row, f"$.{element.name}", type_=element.type)
+        return None
+
+    return replacement_traverse(live, {}, kept)
 
 
 def ends(rows: Sequence[tables.Container | tables.ContainerFile | tables.File]) -> tuple[str | None, str | None]:

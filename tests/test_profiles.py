@@ -392,6 +392,35 @@ def test_what_was_deleted_and_has_expired_is_hidden_too(world: World) -> None:
     assert listed(world) == []
 
 
+def test_pages_are_full_whatever_was_deleted_and_has_expired(world: World) -> None:
+    world.freeze()
+    behaving(world, "delete_lag=1h,expired_listed=no")
+    lasting = [made(world, expires_after={"anchor": "last_active_at", "minutes": 20})["id"] for _ in range(3)]
+    for _ in range(3):
+        short = made(world, expires_after={"anchor": "last_active_at", "minutes": 1})["id"]
+        ok(world.http.delete(f"/containers/{short}"))
+    ok(world.http.delete(f"/containers/{lasting[0]}"))
+    world.advance(MINUTE)
+    page = ok(world.http.get("/containers", params={"limit": 2}))
+    assert ([each["id"] for each in page["data"]], page["has_more"]) == (lasting[:0:-1], True)
+    page = ok(world.http.get("/containers", params={"limit": 2, "after": page["last_id"]}))
+    assert ([each["id"] for each in page["data"]], page["has_more"]) == (lasting[:1], False)
+
+
+def test_files_that_were_deleted_and_have_expired_are_hidden_too(world: World) -> None:
+    world.freeze()
+    behaving(world, "delete_lag=2h")
+    expiry = {"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
+    ids = []
+    for fields in ({}, expiry):
+        sent = world.http.post("/files", files={"file": b"x"}, data={"purpose": "vision", **fields})
+        ids.append(ok(sent)["id"])
+        ok(world.http.delete(f"/files/{ids[-1]}"))
+    assert [each["id"] for each in ok(world.http.get("/files"))["data"]] == ids[::-1]
+    world.advance(60 * MINUTE)
+    assert [each["id"] for each in ok(world.http.get("/files"))["data"]] == ids[:1]
+
+
 def test_switches_work_together(world: World) -> None:
     """Of two that both have something to say, neither is forgotten."""
     world.freeze()
