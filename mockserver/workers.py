@@ -64,13 +64,14 @@ class Workers:
                 end.setblocking(False)
             self._woken = woken
             self._selector.register(woken, selectors.EVENT_READ)
-            signal.signal(signal.SIGCHLD, lambda *_: None)  # a signal without a handler wakes nobody
+            handled = signal.signal(signal.SIGCHLD, lambda *_: None)  # a signal without a handler wakes nobody
             before = signal.set_wakeup_fd(waking.fileno(), warn_on_full_buffer=False)
             try:
                 self._watch(asked, ready)
             finally:
                 self._stop(asked)
                 signal.set_wakeup_fd(before)
+                signal.signal(signal.SIGCHLD, handled or signal.SIG_DFL)
 
     def _watch(self, asked: Callable[[], int], ready: Callable[[], None]) -> None:
         for number in range(len(self._sockets)):
@@ -90,13 +91,23 @@ class Workers:
                 self._due.append((stopwatch() + HASTE_SECONDS if haste else 0.0, worker.number))
             for at, number in [each for each in self._due if each[0] <= stopwatch()]:
                 self._due.remove((at, number))
-                self._start(number, again=True)
+                try:
+                    self._start(number, again=True)
+                except OSError as error:  # too many processes, too little memory: the others go on
+                    log.warning("no process can be started (%s); trying again", error)
+                    self._due.append((stopwatch() + HASTE_SECONDS, number))
 
     def _start(self, number: int, again: bool = False) -> None:
         ours, theirs = socket.socketpair()
         sys.stdout.flush()
         sys.stderr.flush()
-        if pid := os.fork():
+        try:
+            pid = os.fork()
+        except OSError:
+            ours.close()
+            theirs.close()
+            raise
+        if pid:
             theirs.close()
             self._running[pid] = _Worker(number, pid, ours)
             self._selector.register(ours, selectors.EVENT_READ, self._running[pid])

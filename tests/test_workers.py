@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from copy import copy
@@ -101,8 +101,11 @@ class Several:
         return said + complained
 
 
-def command(*arguments: str | Path) -> "subprocess.Popen[str]":
-    call = [sys.executable, "-W", "error", "-m", "mockserver", "serve", "--port", "0", "--json", *arguments]
+AS_EVER = ("-m", "mockserver")
+
+
+def command(*arguments: str | Path, program: Sequence[str] = AS_EVER) -> "subprocess.Popen[str]":
+    call = [sys.executable, "-W", "error", *program, "serve", "--port", "0", "--json", *arguments]
     return subprocess.Popen(call, env=CLEAN, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
@@ -117,8 +120,8 @@ def ended(process: "subprocess.Popen[str]") -> Iterator["subprocess.Popen[str]"]
 
 
 @contextmanager
-def serving(*arguments: str | Path, workers: int = WORKERS) -> Iterator[Several]:
-    with command("--host", "127.0.0.1", "--workers", str(workers), *arguments) as process:
+def serving(*arguments: str | Path, workers: int = WORKERS, program: Sequence[str] = AS_EVER) -> Iterator[Several]:
+    with command("--host", "127.0.0.1", "--workers", str(workers), *arguments, program=program) as process:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
@@ -559,6 +562,37 @@ def server_of(connection: socket.socket) -> int:
 
 def test_a_process_that_is_killed_is_replaced_and_takes_nothing_along(tmp_path: Path) -> None:
     killed_under_traffic(tmp_path, kills=2, each_after=40)
+
+
+UNABLE_TO_FORK_TWICE = f"""
+import errno, os, signal
+from mockserver.cli import main
+
+real, forks = os.fork, 0
+
+def fork():
+    global forks
+    forks += 1
+    if {WORKERS} < forks <= {WORKERS} + 2:
+        raise BlockingIOError(errno.EAGAIN, "no more processes")
+    return real()
+
+os.fork = fork
+main(standalone_mode=False)
+assert signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL
+"""
+
+
+def test_a_process_that_cannot_be_started_again_is_tried_again_while_the_others_serve() -> None:
+    with serving(program=("-c", UNABLE_TO_FORK_TWICE)) as server:
+        with server.each() as clients:
+            pid = next(iter(clients))
+            os.kill(pid, signal.SIGKILL)
+        with server.each(frozenset({pid})):
+            pass
+        ended, *failed = server.stop().splitlines()
+        assert f"process {pid} was ended by SIGKILL" in ended
+        assert ["no more processes" in line for line in failed] == [True, True]
 
 
 @pytest.mark.slow
