@@ -527,7 +527,7 @@ class Worlds:
             before = _by_name.first(self._database.snapshot, name=name)
             if before is None:
                 await self._make_room(name)
-            with self._blobs.held():
+            async with self._holding():
                 row = _row(ids.world_seed(self._id_seed, name), clock, profile=_switches(profile))
                 id, row = await self._database.run_bulk(self._place_in_batches, row, fill, clock.seconds(clock.wall))
                 copy = _Copy(None, 0, row, {"new": name})
@@ -542,15 +542,17 @@ class Worlds:
     def _place_in_batches(
         self, database: Database, row: dict[str, Any], fill: Fill, now: int
     ) -> tuple[int, dict[str, Any]]:
-        """A world without a title: nobody sees it, and the start after a crash removes it."""
         put = Placement(row["id_seed"], now)
         fill(put)
         row |= {"ordinal": put.ordinal}
-        with database.transaction() as tx:
-            id = _insert.value(tx, **row)
-        for batch in put.batches():
-            with database.transaction() as tx:
-                self._write_batch(tx, id, batch)
+        with self._untitled(database, row) as id:
+            for batch in put.batches():
+                try:
+                    with database.transaction() as tx:
+                        self._write_batch(tx, id, batch)
+                except BaseException:
+                    self._blobs.dropped(draft.digest for draft in batch.drafts)  # no row names them to be found by
+                    raise
         return id, row
 
     def _write_batch(self, tx: Transaction, world: int, batch: "Batch") -> None:
@@ -618,7 +620,7 @@ class Worlds:
 
     async def _copy(self, describe: Describe, replaces: int | None, name: str | None = None) -> tables.World:
         """Copy, then give the copy its title and, in the same step, take it from what had it before."""
-        with self._blobs.held():
+        async with self._holding():
             size = self._size(describe(self._database.snapshot).source) + self._size(replaces)
             if size <= copies.BATCH:
                 row = await self._database.run(self._make_at_once, describe, replaces)
@@ -654,14 +656,38 @@ class Worlds:
             return self._titled(tx, id, copy, replaces)
 
     def _make_in_batches(self, database: Database, describe: Describe) -> tuple[int, _Copy]:
-        """A copy without a title: nobody sees it, and the start after a crash removes it."""
         with database.reading() as read:
             copy = describe(read)
-            with database.transaction() as tx:
-                id = _insert.value(tx, **copy.row)
-            if copy.source is not None:
-                copies.copy_in_batches(read, database, copy.source, id, copy.shift)
+            with self._untitled(database, copy.row) as id:
+                if copy.source is not None:
+                    copies.copy_in_batches(read, database, copy.source, id, copy.shift)
         return id, copy
+
+    @contextmanager
+    def _untitled(self, database: Database, row: dict[str, Any]) -> Iterator[int]:
+        """A world without a title, to be filled in batches: nobody sees it, and the start after a crash
+        removes it. Where filling it fails, what was written goes again."""
+        with database.transaction() as tx:
+            id = _insert.value(tx, **row)
+        try:
+            yield id
+        except BaseException:
+            self._blobs.dropped(copies.remove_in_batches(database, id))
+            with database.transaction() as tx:
+                _erase.run(tx, of=id)
+            raise
+
+    @asynccontextmanager
+    async def _holding(self) -> AsyncIterator[None]:
+        """Hold contents; where that fails for which they are held, those that are in no use then go at once."""
+        try:
+            with self._blobs.held():
+                yield
+        except BaseException:
+            if self._blobs.loose:
+                await self._database.run_bulk(self._blobs.release_in_batches)
+            self._release()
+            raise
 
     def _put_in_place(self, id: int, copy: _Copy, replaces: int | None) -> tables.World:
         with self._changing() as tx:

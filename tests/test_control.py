@@ -1,17 +1,24 @@
 """The control plane: worlds, snapshots and clocks over HTTP, and who may use it."""
 
 import concurrent.futures
+import errno
 import hashlib
+import itertools
 import json
 import socket
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import httpx2
 import pytest
 from conftest import NOON, World, new_world, ok, refusal
 
+from mockserver import copies
+from mockserver.blobs import Blobs, Draft
+from mockserver.database import Database
 from mockserver.server import MockServer
 from mockserver.settings import Settings
 
@@ -249,6 +256,64 @@ def test_restoring_under_load_shows_all_of_the_old_or_all_of_the_new(tmp_path: A
             for each in watchers:
                 assert each.result() <= {("c", 100), ("new", 50)}
         control.close()
+
+
+def no_pages_left(patch: pytest.MonkeyPatch) -> None:
+    prepare = Database._prepare
+
+    def prepared(self: Database) -> None:
+        prepare(self)
+        (pages,) = self.connection.execute("PRAGMA page_count").fetchone()
+        self.connection.execute(f"PRAGMA max_page_count={pages + 200}")
+
+    patch.setattr(Database, "_prepare", prepared)
+
+
+def no_folders_left(patch: pytest.MonkeyPatch) -> None:
+    keep, kept = Blobs.keep, itertools.count()
+
+    def keep_some(self: Blobs, draft: Draft) -> None:
+        if next(kept) == copies.BATCH + 100:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        keep(self, draft)
+
+    patch.setattr(Blobs, "keep", keep_some)
+
+
+@pytest.mark.parametrize(
+    ("path", "sent", "full"),
+    [
+        ("/other", {"json": {"fork_of": "w"}}, no_pages_left),
+        ("/w/snapshots/s", {}, no_pages_left),
+        ("/w/reset", {}, no_pages_left),
+        ("/w/import", {"content": LARGE.replace("of", "other").encode()}, no_pages_left),
+        ("/w/import", {"content": LARGE.replace("of", "other").encode()}, no_folders_left),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_what_a_full_disk_stops_half_way_leaves_nothing_behind(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, path: str, sent: dict[str, Any], full: Any
+) -> None:
+    (tmp_path / "seed.yaml").write_text(LARGE)
+    data = tmp_path / "data"
+    data.mkdir()
+    with MockServer(seed=(tmp_path / "seed.yaml",), data=data) as server, World(server, "w") as world:
+        ok(world.http.get("/containers"))
+
+        def there() -> list[Any]:
+            with closing(sqlite3.connect(data / "mockserver.db")) as database:
+                tables = ("worlds", "containers", "container_files")
+                rows = [database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables]
+            return [*rows, sum(1 for _ in data.glob("blobs/??/*")), sum(1 for _ in data.glob("uploads/*"))]
+
+        before = there()
+        with monkeypatch.context() as patch:
+            full(patch)
+            method = "PUT" if "snapshots" in path else "POST"
+            answer = httpx2.request(method, f"{server.url}/_mock/worlds{path}", timeout=60, **sent)
+        refusal(answer, 500, "storage_failed")
+        assert there() == before
+        assert len(ok(world.http.get("/containers?limit=100"))["data"]) == 100
 
 
 def test_a_fork_of_a_world_in_use_is_one_instant_of_it(tmp_path: Any) -> None:
