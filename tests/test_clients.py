@@ -81,7 +81,9 @@ def python(name: str, major: int) -> Client:
         for each in ("workflow", "workflow_async", "responses")
     )
     refusals = USUAL_REFUSALS | {("RetrieveContainerFileContent", 404)}
-    return Client(name, "python", folder, f"python/openai-{major}.txt", "openai==", programs, refusals=refusals)
+    return Client(
+        name, "python", folder, f"python/openai-{major}.txt", "openai==", programs, refusals=refusals, slow=major < 3
+    )
 
 
 def node(name: str, folder: str, manifest: str) -> Client:

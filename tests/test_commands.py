@@ -364,6 +364,7 @@ def test_run_tells_a_command_that_cannot_run(command: list[str], code: int) -> N
     assert code == 2 or done.stderr.startswith(f"mockserver: {command[0]}: ")
 
 
+@pytest.mark.slow
 def test_run_gives_a_verdict_on_every_world() -> None:
     program = OPENAI + (
         "import os, sys\n"

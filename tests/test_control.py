@@ -291,6 +291,7 @@ def no_folders_left(patch: pytest.MonkeyPatch) -> None:
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
+@pytest.mark.slow
 def test_what_a_full_disk_stops_half_way_leaves_nothing_behind(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch, path: str, sent: dict[str, Any], full: Any
 ) -> None:

@@ -332,6 +332,7 @@ def noisy(start: int, stop: int) -> Callable[[bytearray], object]:
         pytest.param(lambda content: content.clear(), id="empty"),
     ],
 )
+@pytest.mark.slow
 def test_a_damaged_database_is_told_and_left_alone(
     serve: Serve, tmp_path: Path, damage: Callable[[bytearray], object]
 ) -> None:

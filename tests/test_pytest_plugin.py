@@ -206,6 +206,7 @@ def call(method, path, body=None):
 """
 
 
+@pytest.mark.slow
 def test_a_failed_test_shows_what_was_sent(pytester: pytest.Pytester, run: Run) -> None:
     pytester.makepyfile(application=APPLICATION)
     pytester.makepyfile(
@@ -296,6 +297,7 @@ def test_is_always_judged(openai_mock):
 """
 
 
+@pytest.mark.slow
 def test_a_client_that_misbehaves_fails_its_test(
     pytester: pytest.Pytester, run: Run, server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

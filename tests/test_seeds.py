@@ -253,6 +253,7 @@ def test_what_is_taken_in_another_file_is_named_with_both_places(write: Write) -
     assert str(refused.value).startswith(f"{second}:3: 'cntr_a' is taken at {first}:3")
 
 
+@pytest.mark.slow
 def test_aliases_of_aliases_end_before_the_memory_does(write: Write) -> None:
     levels = "\n".join(f"  - &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12))
     path = write(f"version: 1\nfiles:\n  - &a0 [x]\n{levels}\n")

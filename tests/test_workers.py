@@ -560,6 +560,7 @@ def server_of(connection: socket.socket) -> int:
     return int(json.loads(answer.partition(b"\r\n\r\n")[2])["pid"])
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_is_replaced_and_takes_nothing_along(tmp_path: Path) -> None:
     killed_under_traffic(tmp_path, kills=2, each_after=40)
 
@@ -583,6 +584,7 @@ assert signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_cannot_be_started_again_is_tried_again_while_the_others_serve() -> None:
     with serving(program=("-c", UNABLE_TO_FORK_TWICE)) as server:
         with server.each() as clients:
@@ -618,6 +620,7 @@ def test_a_terminal_that_interrupts_them_all_stops_them_cleanly() -> None:
         assert not any(map(alive, clients))
 
 
+@pytest.mark.slow
 def test_a_directory_has_one_server_even_after_its_parent_was_killed(tmp_path: Path) -> None:
     def refused() -> str:
         with ended(command("--data", tmp_path)) as second:
