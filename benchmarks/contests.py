@@ -61,6 +61,7 @@ def over(one: str, other: str, key: str, other_key: str = "") -> Callable[[Told]
     return lambda told: [
         first / second
         for first, second in zip(series(told, one, key), series(told, other, other_key or key), strict=False)
+        if second  # a short run may take less processor time than can be measured
     ]
 
 

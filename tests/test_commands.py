@@ -420,8 +420,8 @@ def running(program: str) -> Iterator[subprocess.Popen[str]]:
 @pytest.mark.slow
 def test_run_passes_signals_on() -> None:
     program = (
-        "import signal, sys\n"
-        "def end(number, _): print('got', number, flush=True); sys.exit(9)\n"
+        "import os, signal, sys\n"
+        "def end(number, _): os.write(1, b'got %d\\n' % number); sys.exit(9)\n"
         "signal.signal(signal.SIGINT, end); print('ready', flush=True)\n"
         "while True: signal.pause()"
     )

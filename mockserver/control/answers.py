@@ -18,7 +18,7 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _the_mock(request: Request) -> Mock:
+async def _the_mock(request: Request) -> Mock:  # not `def`: FastAPI would go through a thread for each request
     mock: Mock = request.app.state.mock
     return mock
 
