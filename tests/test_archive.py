@@ -538,6 +538,7 @@ def act(world: World, control: httpx2.Client, steps: list[tuple[Any, ...]]) -> N
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(steps=STEPS)
+@pytest.mark.slow
 def test_random_worlds_come_back(world: World, control: httpx2.Client, steps: list[tuple[Any, ...]]) -> None:
     ok(control.post("/reset?empty=true"))
     world.freeze(NOON)

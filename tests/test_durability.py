@@ -309,6 +309,7 @@ def test_a_killed_server_has_lost_nothing_that_it_acknowledged(serve: Serve, tmp
 # --- Stopped -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_restart_shows_everything_again(serve: Serve, tmp_path: Path) -> None:
     data = tmp_path / "not" / "yet" / "there"
     writer = Writer(0)
@@ -388,6 +389,7 @@ def test_a_directory_has_one_server(serve: Serve, tmp_path: Path) -> None:
         assert client.get(f"/containers/{made['id']}").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_killed_server_leaves_no_lock(serve: Serve, tmp_path: Path) -> None:
     serve(tmp_path).kill()
     assert serve(tmp_path).stop() == ""

@@ -375,6 +375,7 @@ def by_schema(target: Target, which: str, examples: int, every: int = 1) -> int:
 
 
 @pytest.mark.parametrize("which", ["API", "control plane"])
+@pytest.mark.slow
 def test_requests_by_the_description(target: Target, which: str) -> None:
     assert by_schema(target, which, 2, every={"API": 4, "control plane": 16}[which]) > 5
 

@@ -333,6 +333,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.slow
 def test_a_mark_that_can_not_be_is_told_in_a_line(pytester: pytest.Pytester, run: Run, server: MockServer) -> None:
     tests = "\n".join(f"{mark}\ndef test_{number}(): ..." for number, mark in enumerate(MISTAKES))
     pytester.makepyfile(f"import pytest\n{tests}")
@@ -390,6 +391,7 @@ def test_each_worker_of_xdist_has_its_own_server(pytester: pytest.Pytester, run:
 
 
 @pytest.mark.parametrize("way", ["option", "environment", "configuration"])
+@pytest.mark.slow
 def test_a_server_elsewhere_is_used(
     pytester: pytest.Pytester, run: Run, server: MockServer, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
@@ -443,6 +445,7 @@ def test_unused_it_does_nothing(pytester: pytest.Pytester, run: Run) -> None:
     run().assert_outcomes(passed=1)
 
 
+@pytest.mark.slow
 def test_it_explains_itself(run: Run) -> None:
     told = run("--markers").stdout.str() + run("--fixtures").stdout.str()
     assert all(f"{name}=…" in told for name in pytest_plugin.MARKS)

@@ -278,6 +278,7 @@ def test_a_fault_fires_as_often_as_it_says_wherever_the_requests_go(several: Sev
             assert client.get(f"/w/{world}/v1/containers").status_code == 200
 
 
+@pytest.mark.slow
 def test_there_are_never_more_worlds_than_allowed() -> None:
     with serving("--max-worlds", "5") as server:
 
@@ -443,6 +444,7 @@ def eventually(check: Callable[[], None]) -> None:
             return
 
 
+@pytest.mark.slow
 def test_no_bytes_are_lost_or_left_over_between_the_processes(tmp_path: Path) -> None:
     contents_under_traffic(tmp_path, steps=150)
 
