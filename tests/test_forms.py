@@ -15,6 +15,7 @@ import pytest
 from conftest import World, new_world
 from rawhttp import Answer, Wire, form, request
 
+from mockserver.api.bodies import PREAMBLE_BYTES
 from mockserver.server import MockServer
 
 PDF = b"%PDF-1.7\r\n\x00\xff--\r\n\r\n"
@@ -359,12 +360,38 @@ def test_preamble_and_epilogue(world: World, files: str) -> None:
     assert answer.json["bytes"] == len(PDF)
 
 
-@pytest.mark.xfail(strict=True, reason="python-multipart takes no preamble but line ends; no known client sends words")
-def test_a_preamble_of_words(world: World, files: str) -> None:
-    body = b"This is a multi-part message in MIME format.\r\n" + form((FILES["python"][1], PDF))
+PREAMBLES = (
+    b"This is a multi-part message in MIME format.\r\n",
+    b"--simpl\r\n --simple\r\n\r\n",
+    b"\n" * 3,
+    b"x" * (PREAMBLE_BYTES - 10) + b"\r\n",
+)
+
+
+@pytest.mark.parametrize("preamble", PREAMBLES)
+def test_a_preamble_means_nothing(world: World, files: str, preamble: bytes) -> None:
+    body = preamble + form((FILES["python"][1], PDF))
     answer = request(world, "POST", files, {"Content-Type": "multipart/form-data; boundary=simple"}, body)
     assert named(answer) == "report.pdf"
     assert answer.json["bytes"] == len(PDF)
+
+
+def test_a_preamble_in_single_bytes(world: World, files: str) -> None:
+    body = PREAMBLES[0] + form((FILES["python"][1], PDF))
+    headers = {"Content-Type": "multipart/form-data; boundary=simple", "Transfer-Encoding": "chunked"}
+    with Wire(world) as wire:
+        wire.head("POST", files, headers)
+        wire.send(b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n")
+        answer = wire.answer()
+    assert named(answer) == "report.pdf"
+    assert answer.json["bytes"] == len(PDF)
+
+
+@pytest.mark.parametrize("preamble", [b"x" * (PREAMBLE_BYTES - 9) + b"\r\n", b"no line of its own ", b"\x00"])
+def test_a_preamble_that_has_no_end_is_refused(world: World, files: str, preamble: bytes) -> None:
+    body = preamble + form((FILES["python"][1], PDF))
+    answer = request(world, "POST", files, {"Content-Type": "multipart/form-data; boundary=simple"}, body)
+    assert answer.status == 400, answer.body
 
 
 @pytest.mark.parametrize("end", [b"", b"\r\n", b"\r\n\r\n", b"\n"])

@@ -32,6 +32,8 @@ logging.getLogger("python_multipart").setLevel(logging.ERROR)  # what a client s
 
 BLOCK = 1 << 20
 """Bytes that are hashed and written at once, in a thread; a smaller file is written in place."""
+PREAMBLE_BYTES = 16 * 1024
+"""How much may come in front of a form's first boundary, with that."""
 MAX_FIELDS = 100
 MAX_FIELD_BYTES = 1 << 20
 """For all the fields of a form together that are not a file."""
@@ -258,10 +260,14 @@ class _Form:
             raise errors.NOT_MULTIPART(why="The Content-Type names no boundary.")
         try:
             parser = MultipartParser(boundary, self._callbacks())
-            while not self._exchange.complete:
-                parser.write(await self._exchange.piece())
+            piece = await self._opening(b"--" + boundary)
+            while True:
+                parser.write(piece)
                 if self._file:
                     await self._file.flush()
+                if self._exchange.complete:
+                    break
+                piece = await self._exchange.piece()
         except FormParserError as error:
             raise errors.NOT_MULTIPART(why=str(error).rstrip(".") + ".") from None
         if not self._ended:
@@ -270,6 +276,18 @@ class _Form:
         self.tell()
         _without_litellms(self._fields, self._exchange)
         return NewFile(draft, self._filename, self._fields)
+
+    async def _opening(self, line: bytes) -> bytes:
+        """The body's beginning without the words that may precede the first boundary (RFC 2046, 5.1.1), and that
+        the parser refuses."""
+        start = await self._exchange.piece()
+        while not start.startswith(line):
+            if (at := start.find(b"\n" + line, 0, PREAMBLE_BYTES)) >= 0:
+                return start[at + 1 :]
+            if self._exchange.complete or len(start) >= PREAMBLE_BYTES:
+                break
+            start += await self._exchange.piece()
+        return start
 
     def tell(self) -> None:
         """The journal hears of what came, whole or not; the hash is the blob's."""
