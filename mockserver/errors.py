@@ -168,6 +168,12 @@ WRONG_CONTENT_ENCODING = Refusal(
 BODY_TOO_LARGE = Refusal(
     413, "The request body is too large. The maximum is {limit} bytes.", "guess", code="request_too_large"
 )
+BODY_TIMED_OUT = Refusal(
+    408,
+    "No further byte of the request's body came within {seconds} seconds (--body-timeout).",
+    "guess",
+    code="request_timeout",
+)
 MISSING_PARAMETER = Refusal(
     400, "Missing required parameter: '{param}'.", "stack", "{param}", "missing_required_parameter"
 )

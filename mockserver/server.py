@@ -125,6 +125,8 @@ class Protocol(HttpToolsProtocol):
     faults reach the connection, and that an offer of another protocol (the JDK's client offers HTTP/2 with its first
     request) is passed over."""
 
+    body_seconds: float
+    """How long a body may stop coming while it is waited for."""
     waiting: asyncio.Future[None] | None = None
     """Done when the client has gone, while a fault holds up an answer."""
     _refusal: errors.APIError | None = None
@@ -155,6 +157,11 @@ class Protocol(HttpToolsProtocol):
                 self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.close)
         elif self._received > FRAMING_BYTES + FRAMING_RATIO * self._body and not self._refused:
             self._refuse(errors.MALFORMED_HTTP())
+        elif self.timeout_keep_alive_task is None and self.cycle and self.cycle.response_complete:
+            # What came is nothing to be answered, as a body that nobody reads: the connection is idle as before.
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -209,6 +216,7 @@ class Protocol(HttpToolsProtocol):
             self.expect_100_continue = False
         super().on_headers_complete()
         self.cycle.__class__ = _Cycle  # uvicorn makes its own; the task that runs it starts later
+        self.cycle.patience = self.body_seconds  # type: ignore[attr-defined]  # it is a _Cycle by now
         self.scope["mockserver.connection"] = _Connection(self, self.cycle)  # type: ignore[typeddict-unknown-key]  # our own key
         self.headers = []  # trailers are no headers, nor for the journal to remember
 
@@ -273,16 +281,31 @@ class _Cycle(RequestResponseCycle):
     The headers of such an answer are the server's own, and need none of uvicorn's checks.
     """
 
+    patience: float
     _head = b""
+    _given_up = False
 
     async def receive(self) -> Any:
-        """With the body as it was gathered, instead of a copy."""
+        """With the body as it was gathered, instead of a copy. Raises APIError where no more of it comes."""
         if not self.waiting_for_100_continue and self.body and not self.disconnected and not self.response_complete:
             self.flow.resume_reading()
             self.message_event.clear()
             body, self.body = self.body, bytearray()
             return {"type": "http.request", "body": body, "more_body": self.more_body}
-        return await super().receive()
+        if not self.more_body or self.response_started or self.message_event.is_set():
+            return await super().receive()
+        waiting = asyncio.get_running_loop().call_later(self.patience, self._give_up)
+        try:
+            message = await super().receive()
+        finally:
+            waiting.cancel()
+        if self._given_up and self.more_body and message["type"] == "http.request" and not message["body"]:
+            raise errors.BODY_TIMED_OUT(seconds=f"{self.patience:g}")
+        return message
+
+    def _give_up(self) -> None:
+        self._given_up, self.keep_alive = True, False
+        self.message_event.set()
 
     async def send(self, message: Any) -> None:
         if message["type"] == "http.response.start":
@@ -424,9 +447,12 @@ def _control_plane(mock: Mock) -> ASGIApp:
 
 
 def build(mock: Mock) -> _Server:
+    class Bounded(Protocol):
+        body_seconds = mock.settings.body_timeout
+
     config = uvicorn.Config(
         _Faces(mock),
-        http=Protocol,
+        http=Bounded,
         ws="none",
         lifespan="off",
         log_config=None,

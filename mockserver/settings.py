@@ -39,9 +39,16 @@ def processes(text: str) -> int:
     raise ValueError(f"{text!r} is no number of processes; give 1 to {MAX_PROCESSES}")
 
 
+def period(text: str) -> float:
+    """Seconds in `90m`."""
+    if (seconds := parse_duration(text)) > 0:
+        return seconds
+    raise ValueError(f"{text!r} is no time to wait; give a duration, as 2m or 90 (seconds)")
+
+
 def lifetime(text: str) -> float:
     """Seconds in `90m`; endless in `never`."""
-    return float("inf") if text == "never" else parse_duration(text)
+    return float("inf") if text == "never" else period(text)
 
 
 def switch(text: str) -> bool:
@@ -101,6 +108,9 @@ class Settings:
     )
     max_upload: int = _setting(512 << 20, "Largest file that can be uploaded.", size, shown="512MB")
     max_body: int = _setting(80 << 20, "Largest JSON body; inline skills may take 67 MB each.", size, shown="80MB")
+    body_timeout: float = _setting(
+        120.0, "How long a request's body may stop coming before the request is refused.", period, shown="2m"
+    )
     max_import: int = _setting(4 << 30, "Largest archive that can be imported, packed or unpacked.", size, shown="4GB")
     max_worlds: int = _setting(10_000, "How many worlds may exist at once.", count, shown="10000")
     world_ttl: float | None = _setting(

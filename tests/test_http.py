@@ -7,15 +7,17 @@ test_transfers.py.
 import gzip
 import http.client
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
+import httpx2
 import pytest
-from conftest import World
+from conftest import World, new_world
 from rawhttp import Answer, Wire, form, request
 
 from mockserver import errors
+from mockserver.server import MockServer
 
 BOX = b'{"name": "box"}'
 JSON = {"Content-Type": "application/json"}
@@ -389,6 +391,85 @@ def test_where_nothing_is_read_nothing_is_asked_for(world: World) -> None:
         assert wire.answer().status == 200
         wire.send(b"{}")
         assert wire.still_serves()
+
+
+# Bodies that stop coming
+
+
+@pytest.fixture(scope="module")
+def hurried() -> Iterator[MockServer]:
+    """A server that waits for no body."""
+    with MockServer(body_timeout=0.2) as server:
+        server._server.config.timeout_keep_alive = 0.2
+        yield server
+
+
+SIZED, CHUNKED = {"Content-Length": "1000"}, {"Transfer-Encoding": "chunked"}
+STALLED: dict[str, tuple[str, dict[str, str], bytes]] = {
+    "JSON": ("POST $/v1/containers", {**JSON, **SIZED}, b'{"name":'),
+    "nothing": ("POST $/v1/containers", {**JSON, **SIZED}, b""),
+    "chunks": ("POST $/v1/containers", {**JSON, **CHUNKED}, b'8\r\n{"name":\r\n'),
+    "a chunk's length": ("POST $/v1/containers", {**JSON, **CHUNKED}, b"8"),
+    "the last chunk": ("POST $/v1/containers", {**JSON, **CHUNKED}, b'f\r\n{"name": "box"}\r\n'),
+    "form": ("POST $/v1/files", {**form_type(), **SIZED}, b"--simple\r\n" + FILE.encode()),
+    "file": ("POST $/v1/files", {**form_type(), **SIZED}, b"--simple\r\n" + FILE.encode() + b"\r\n\r\nabc"),
+    "invited": ("POST $/v1/containers", {**JSON, **SIZED, "Expect": "100-continue"}, b""),
+    "azure": ("POST $/openai/v1/containers", {**JSON, **SIZED}, b"{"),
+    "control plane, JSON": ("POST /_mock/worlds/new", {**JSON, **SIZED}, b"{"),
+    "control plane, form": ("POST /_mock/worlds/default/files", {**form_type(), **SIZED}, b"--simple\r\n"),
+    "control plane, seed": ("POST /_mock/worlds/default/place", {**JSON, **SIZED}, b"{"),
+    "control plane, archive": ("POST /_mock/worlds/default/import", SIZED, b"PK"),
+}
+
+
+@pytest.mark.parametrize("stalled", STALLED.values(), ids=STALLED)
+def test_a_body_that_stops_coming_is_refused(hurried: MockServer, stalled: tuple[str, dict[str, str], bytes]) -> None:
+    line, headers, begun = stalled
+    with new_world(hurried) as world, Kept(world) as wire:
+        wire.ask(line, headers, begun, sized=False)
+        answer = wire.answer()
+        answer = wire.answer() if answer.status == 100 else answer
+        assert (answer.status, answer.headers["connection"]) == (408, "close")
+        assert answer.error["code"] in ("request_timeout", "408")
+        if "_mock" in line:
+            assert wire.ended()  # the API takes another second what a refused client may still be sending
+        else:
+            answer = httpx2.get(f"{hurried.url}/_mock/worlds/{world.name}/journal")
+            assert [each["status"] for each in answer.json()["data"]] == [408]
+    assert not list(hurried.mock.directory.glob("uploads/*"))
+
+
+SPACIOUS = BOX + b" " * 100_000
+"""More than the server reads ahead."""
+
+
+def test_the_time_in_which_the_server_takes_no_body_is_not_counted(hurried: MockServer) -> None:
+    with new_world(hurried) as world, Kept(world) as wire:
+        wire.ask("POST $/v1/containers", {**JSON, "X-Mock-Fault": '{"latency": 0.5}'}, SPACIOUS)
+        assert wire.answer().json["name"] == "box"
+        assert wire.still_serves()
+
+
+@pytest.mark.slow
+def test_a_body_that_keeps_coming_may_take_any_time() -> None:
+    """Invited after longer than the server would wait, and sent in pieces that take longer together."""
+    with MockServer(body_timeout=3.0) as server, new_world(server) as world, Kept(world) as wire:
+        length = {"Content-Length": str(len(BOX)), "Expect": "100-continue", "X-Mock-Fault": '{"latency": 3.5}'}
+        wire.ask("POST $/v1/containers", {**JSON, **length})
+        assert wire.answer().status == 100
+        for start in range(0, len(BOX), 3):
+            world.http.get("/containers", headers={"X-Mock-Fault": '{"latency": 0.7}'})
+            wire.send(BOX[start : start + 3])
+        assert wire.answer().json["name"] == "box"
+
+
+@pytest.mark.parametrize("more", [b"x" * 10, b"x" * 1_000, b"x" * 1_000 + b"\r\n"], ids=["part", "rest", "more"])
+def test_a_connection_is_idle_however_much_comes_of_a_body_that_nobody_reads(hurried: MockServer, more: bytes) -> None:
+    with new_world(hurried) as world, Kept(world) as wire:
+        wire.ask("GET $/v1/containers", SIZED)
+        assert wire.answer().status == 200
+        wire.send(more)
+        assert wire.ended()
 
 
 # Chunks

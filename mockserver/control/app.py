@@ -104,6 +104,8 @@ async def _failed(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, APIError):  # raised where FastAPI read the body
+        return refused(error.__cause__)
     path = request.url.path
     if error.status_code == 404:
         return refused(errors.UNKNOWN_URL(method=request.method, path=path))
