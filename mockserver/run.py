@@ -13,7 +13,9 @@ import click
 from mockserver import options
 from mockserver.commands import Server, judge
 from mockserver.options import BAD_SEED, CANNOT_BIND, EPILOG, FAILED, NOT_EXECUTABLE, NOT_FOUND, UNUSABLE_DATA, die
-from mockserver.settings import Settings
+from mockserver.settings import Settings, environment_name
+
+log = logging.getLogger("mockserver")
 
 _OWN = {"host": Settings().host, "port": 0, "data": None}
 """What the environment says of these is about another server, the one that others share."""
@@ -47,6 +49,8 @@ def run(command: Sequence[str], world: str, verdict: bool, ignore: Sequence[str]
     relay = _Relay()
     settings = Settings(**given)
     logging.basicConfig(level=settings.log_level.upper(), format="mockserver: %(levelname)s %(message)s")
+    if os.environ.get(several := environment_name("workers"), "1") not in ("", "1"):
+        log.warning("%s is for serve; this server is one process, with a journal", several)
 
     from mockserver.database import Unusable
     from mockserver.server import CannotBind, MockServer

@@ -385,6 +385,13 @@ def test_run_refuses_at_once_what_it_could_not_judge() -> None:
         assert words in done.stderr
 
 
+def test_run_says_that_it_is_one_process_where_the_environment_asks_for_several() -> None:
+    for workers, said in (("2", 1), ("1", 0), ("", 0)):
+        done = run("--", "echo", "started", MOCKSERVER_WORKERS=workers)
+        assert (done.returncode, done.stdout) == (0, "started\n")
+        assert done.stderr.count("MOCKSERVER_WORKERS is for serve") == done.stderr.count("\n") == said
+
+
 def test_run_ends_as_serve_does_where_there_can_be_no_server(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("version: 2\n")
     done = run("--seed", str(tmp_path / "bad.yaml"), "--", "echo", "started")
