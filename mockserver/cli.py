@@ -15,7 +15,7 @@ import click
 
 from mockserver import __version__, options
 from mockserver.clock import stopwatch
-from mockserver.options import BAD_SEED, CANNOT_BIND, EPILOG, FAILED, SWITCHES_HELP, UNUSABLE_DATA, die
+from mockserver.options import BAD_SEED, CANNOT_BIND, CANNOT_FORK, EPILOG, FAILED, SWITCHES_HELP, UNUSABLE_DATA, die
 from mockserver.settings import Settings, environment_name, url
 
 
@@ -114,7 +114,7 @@ def serve(quiet: bool, as_json: bool, **given: Any) -> None:
             try:
                 Workers(mock, each_ones).serve(lambda: stop.asked, tell)
             except StartFailed as error:
-                die(error, FAILED)
+                die(error, CANNOT_FORK)
             return
         tell()
         with asyncio.Runner(loop_factory=new_event_loop) as runner:

@@ -10,7 +10,7 @@ import click
 from mockserver import profiles
 from mockserver.settings import Settings, environment_name, flag, switch
 
-FAILED, CANNOT_BIND, BAD_SEED, UNUSABLE_DATA, NOT_EXECUTABLE, NOT_FOUND = 1, 3, 4, 5, 126, 127
+FAILED, CANNOT_BIND, BAD_SEED, UNUSABLE_DATA, CANNOT_FORK, NOT_EXECUTABLE, NOT_FOUND = 1, 3, 4, 5, 6, 126, 127
 
 EXIT_CODES = {
     0: "stopped by SIGINT or SIGTERM, or done",
@@ -19,6 +19,7 @@ EXIT_CODES = {
     CANNOT_BIND: "no socket could be opened on that host and port",
     BAD_SEED: "a seed that can't be used; nothing was written",
     UNUSABLE_DATA: "a data directory that can't be used: in use, newer, damaged, not writable, or not a database",
+    CANNOT_FORK: "serve: one of several processes can't be started",
     NOT_EXECUTABLE: "run: the command can't be executed",
     NOT_FOUND: "run: the command isn't found",
 }

@@ -32,7 +32,7 @@ _READY, _STOP = b"r", b"s"
 
 
 class StartFailed(Exception):
-    """A process died before it was ready; what it said of why is in the log."""
+    """A process could not be started, or died before it was ready; what it said of why is in the log."""
 
 
 @dataclass(slots=True, eq=False)
@@ -74,8 +74,15 @@ class Workers:
                 signal.signal(signal.SIGCHLD, handled or signal.SIG_DFL)
 
     def _watch(self, asked: Callable[[], int], ready: Callable[[], None]) -> None:
-        for number in range(len(self._sockets)):
-            self._start(number)
+        count = len(self._sockets)
+        for number in range(count):
+            try:
+                self._start(number)
+            except OSError as error:
+                raise StartFailed(
+                    f"process {number + 1} of {count} can't be started ({error.strerror}); serve with fewer --workers, "
+                    "or see to the limits of processes, memory and open files"
+                ) from error
         told = False
         while not asked():
             if not told and all(worker.ready for worker in self._running.values()):
@@ -85,7 +92,7 @@ class Workers:
             for worker, status in self._ended():
                 how = _told(status)
                 if not told:
-                    raise StartFailed(f"process {worker.pid} of {len(self._sockets)} {how} before it was ready")
+                    raise StartFailed(f"process {worker.number + 1} of {count} {how} before it was ready")
                 log.warning("process %d %s; another one takes its place", worker.pid, how)
                 haste = stopwatch() - worker.started < HASTE_SECONDS
                 self._due.append((stopwatch() + HASTE_SECONDS if haste else 0.0, worker.number))

@@ -38,6 +38,7 @@ from test_durability import (
 
 from mockserver import schema, worlds
 from mockserver.clock import stopwatch
+from mockserver.database import directory_lock
 from mockserver.errors import APIError
 from mockserver.files import NewFile
 from mockserver.mock import Mock
@@ -584,6 +585,47 @@ os.fork = fork
 main(standalone_mode=False)
 assert signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL
 """
+
+
+NO_SECOND_PROCESS = """
+import errno, itertools, os
+from mockserver.cli import main
+
+real, forks = os.fork, itertools.count(1)
+
+def fork():
+    if next(forks) == 2:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+    return real()
+
+os.fork = fork
+main()
+"""
+
+DEAD_AT_ONCE = """
+import os, signal
+from mockserver import workers
+from mockserver.cli import main
+
+workers.Workers._work = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [(NO_SECOND_PROCESS, ("process 2 of 2", "--workers")), (DEAD_AT_ONCE, ("of 2 was ended by SIGKILL",))],
+    ids=["fork", "death"],
+)
+def test_processes_that_cannot_be_started_are_told(tmp_path: Path, program: str, words: tuple[str, ...]) -> None:
+    data = tmp_path / "data"
+    with ended(command("--workers", "2", "--data", data, program=("-c", program))) as process:
+        said, complained = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, said) == (6, "")
+    assert complained.count("\n") == 1
+    assert all(each in complained for each in words)
+    with directory_lock(data / "lock"):
+        pass  # whatever was started has ended too
 
 
 @pytest.mark.slow
