@@ -140,6 +140,20 @@ def test_a_bad_seed_is_exit_code_4(tmp_path: Path) -> None:
         assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_start_that_fails_writes_nothing(tmp_path: Path, workers: str) -> None:
+    """Where the port is taken and the seed is bad too, the port is told first."""
+    data, seed = tmp_path / "data", tmp_path / "bad.yaml"
+    seed.write_text("version: 2\n")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        at = ["--workers", workers, "--data", str(data), "--host", "127.0.0.1", "--port"]
+        port = str(taken.getsockname()[1])
+        for code, more in ((3, [port]), (3, [port, "--seed", str(seed)]), (4, ["0", "--seed", str(seed)])):
+            done = run("serve", *at, *more)
+            assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1)
+            assert not data.exists()
+
+
 def test_validate_says_what_a_seed_holds() -> None:
     done = run("validate", str(SHIPPED / "docs.yaml"))
     assert (done.returncode, done.stdout) == (0, "ok: 5 Files, 1 container, 1 container file\n")
