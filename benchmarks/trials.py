@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from benchmarks import candidates as by
 from benchmarks.candidates import Candidate, Running, started
@@ -147,7 +148,7 @@ def retrieving_all(running: Running, ids: list[str]) -> list[Request]:
 def fill_server(folder: Path, count: int) -> list[str]:
     """A data directory whose default world has so many containers; their ids."""
     from mockserver import ids, tables
-    from mockserver.database import Insertion
+    from mockserver.database import Insertion, record
     from mockserver.mock import Mock
     from mockserver.settings import Settings
 
@@ -157,18 +158,19 @@ def fill_server(folder: Path, count: int) -> list[str]:
         now, named = world.now(), []
         with mock.database.transaction() as tx:
             first = mock.worlds.take(tx, world.id, count)
-            row = tables.Container(
-                world=world.id, id="", seq=0, created_at=now, last_active_at=now, name="", memory_limit="1g",
-                expires_anchor="last_active_at", expires_minutes=20,
-            ).model_dump()  # fmt: skip
+            new = record(tables.Container)
 
-            def rows() -> Iterator[dict[str, object]]:
+            def rows() -> Iterator[Any]:
                 for at in range(count):
                     created = now - (count - at) // 10
                     named.append(ids.container(world.id_seed, first + at, created))
-                    yield row | {"id": named[-1], "seq": first + at, "created_at": created, "name": f"box {at}"}
+                    yield new(
+                        world=world.id, id=named[-1], seq=first + at, created_at=created, last_active_at=now,
+                        name=f"box {at}", memory_limit="1g", network_policy=None, expires_anchor="last_active_at",
+                        expires_minutes=20,
+                    )  # fmt: skip
 
-            Insertion(tables.Container).run_all(tx, rows())
+            Insertion(tables.Container).add_all(tx, rows())
         return named
     finally:
         mock.close()

@@ -81,7 +81,7 @@ def copy_in_batches(read: Transaction, database: Database, of: int, to: int, shi
             start = {f"after_{name}": value for name, value in zip(copier.keys, after, strict=True)}
             rows = copier.read.tuples(read, of=of, to=to, shift=shift, **start)
             with database.transaction() as tx:
-                copier.insert.run_all(tx, (dict(zip(copier.names, row, strict=True)) for row in rows))
+                copier.insert.add_all(tx, rows)
             if len(rows) < BATCH:
                 break
             last = dict(zip(copier.names, rows[-1], strict=True))

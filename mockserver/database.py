@@ -36,6 +36,7 @@ R = TypeVar("R", bound=tables.Table)
 Transaction = sqlite3.Connection
 
 _DIALECT = dialect(paramstyle="named")
+_BY_PLACE = dialect(paramstyle="qmark")
 
 
 class Unusable(Exception):
@@ -90,12 +91,14 @@ class Statement:
     Parameters are the names of its `bindparam`s.
     """
 
+    _dialect = _DIALECT
+
     def __init__(self, statement: Executable) -> None:
         self._statement = statement
 
     @functools.cached_property
     def _compiled(self) -> Any:
-        return self._statement.compile(dialect=_DIALECT)  # type: ignore[attr-defined]  # every Core statement has it
+        return self._statement.compile(dialect=self._dialect)  # type: ignore[attr-defined]  # every Core statement has it
 
     @functools.cached_property
     def sql(self) -> str:
@@ -108,10 +111,6 @@ class Statement:
     def run(self, tx: Transaction, **values: Any) -> int:
         """How many rows it changed."""
         return self._execute(tx, values).rowcount
-
-    def run_all(self, tx: Transaction, rows: Iterable[dict[str, Any]]) -> None:
-        """Once for each row of values."""
-        tx.executemany(self.sql, rows)
 
     def tuples(self, tx: Transaction, **values: Any) -> list[tuple[Any, ...]]:
         return self._execute(tx, values).fetchall()
@@ -169,13 +168,19 @@ class Rows(Statement, Generic[R]):
 class Insertion(Statement, Generic[R]):
     """INSERT of whole rows. With `if_new`, of those whose key is not taken."""
 
+    _dialect = _BY_PLACE  # a record is a tuple already
+
     def __init__(self, row: type[R], if_new: bool = False) -> None:
         whole = insert(table(row))
         super().__init__(whole.on_conflict_do_nothing() if if_new else whole)
 
     def add(self, tx: Transaction, row: R) -> bool:
         """Insert a `record`; whether that was done."""
-        return tx.execute(self.sql, row._asdict()).rowcount > 0  # type: ignore[attr-defined]  # a named tuple's
+        return tx.execute(self.sql, row).rowcount > 0  # type: ignore[arg-type]  # a record is a named tuple
+
+    def add_all(self, tx: Transaction, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Insert `record`s, or other tuples of all columns in the order of the table."""
+        tx.executemany(self.sql, rows)
 
 
 class Database:

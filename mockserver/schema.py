@@ -76,13 +76,14 @@ class InlineSkill(_Request):
 
 class CreateContainer(_Request):
     name: Annotated[str, Field(min_length=1, max_length=1_024)]
-    file_ids: Annotated[list[str], Field(max_length=1_000)] = []
-    expires_after: ExpiresAfter = Field(default_factory=lambda: _UNASKED_EXPIRY)  # as a default it would be copied
+    # A default that isn't plain would be copied for each request; what a factory makes is not.
+    file_ids: Annotated[list[str], Field(max_length=1_000)] = Field(default_factory=list)
+    expires_after: ExpiresAfter = Field(default_factory=lambda: _UNASKED_EXPIRY)
     memory_limit: Literal["1g", "4g", "16g", "64g"] = "1g"
     network_policy: Annotated[NetworkPolicyDisabled | NetworkPolicyAllowlist | None, Field(discriminator="type")] = None
     skills: Annotated[
         list[Annotated[SkillReference | InlineSkill, Field(discriminator="type")]], Field(max_length=1_000)
-    ] = []
+    ] = Field(default_factory=list)
 
 
 class ContainerExpiry(TypedDict):

@@ -556,7 +556,8 @@ class Worlds:
         return id, row
 
     def _write_batch(self, tx: Transaction, world: int, batch: "Batch") -> None:
-        copies.INSERTIONS[batch.row].run_all(tx, ({**values, "world": world} for values in batch.rows))
+        new: Any = record(batch.row)
+        copies.INSERTIONS[batch.row].add_all(tx, (new(**values, world=world) for values in batch.rows))
         for draft in batch.drafts:
             self._blobs.keep(draft)
 

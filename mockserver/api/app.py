@@ -9,10 +9,12 @@ from starlette.types import Receive, Scope, Send
 
 from mockserver import __version__
 from mockserver.api import containers, files
-from mockserver.api.breaking import broken
-from mockserver.api.exchange import of, unknown_url
 from mockserver.api.middleware import Front
+from mockserver.api.route import Operations
 from mockserver.mock import Mock
+
+OUTSIDE = ("/health",)
+"""Paths that are no part of the API."""
 
 
 class App(FastAPI):
@@ -23,15 +25,18 @@ class App(FastAPI):
 
     def __init__(self, mock: Mock, **options: Any) -> None:
         super().__init__(**options)
-        self._front = Front(self.router, mock)
+        for router in (containers.router, files.router):
+            self.router.routes.extend(router.routes)
+        self._front = Front(Operations(self.router.routes), mock)
+        self.add_route("/health", health, methods=["GET"])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["app"] = self
-        await self._front(scope, receive, send)
+        outside = scope["type"] != "http" or scope["path"] in OUTSIDE
+        await (self.router if outside else self._front)(scope, receive, send)
 
 
 def create_app(mock: Mock) -> App:
-    app = App(
+    return App(
         mock,
         title="OpenAI Containers API (mock)",
         version=__version__,
@@ -41,17 +46,7 @@ def create_app(mock: Mock) -> App:
         openapi_url=None,
         redirect_slashes=False,
     )
-    for router in (containers.router, files.router):
-        app.router.routes.extend(router.routes)
-    app.add_route("/health", health, methods=["GET"])
-    app.router.default = no_route
-    return app
 
 
 async def health(request: Request) -> JSONResponse:
     return JSONResponse({"status": "ok", "version": __version__})
-
-
-async def no_route(scope: Scope, receive: Receive, send: Send) -> None:
-    if not await broken(of(scope), None):
-        raise unknown_url(scope)

@@ -5,15 +5,16 @@ request itself is handled here: the API's refusals, their words and their order 
 """
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Container, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Annotated, Any, get_args, get_type_hints
 
 from fastapi import Depends
 from fastapi.params import Query
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
-from starlette.routing import Match, Route
+from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from mockserver import errors, worlds
@@ -46,36 +47,24 @@ class Operation(APIRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, endpoint, **options)
-        self._stem = path.partition("{")[0]
         self._operation = "".join(word.capitalize() for word in endpoint.__name__.split("_"))
-        self._readers = {
-            name: _reader(name, annotation, self.files_api)
-            for name, annotation in get_type_hints(endpoint, include_extras=True).items()
-            if name in inspect.signature(endpoint).parameters
-        }
+        signature = inspect.signature(endpoint).parameters
+        hints = get_type_hints(endpoint, include_extras=True)
+        self._body: type[BaseModel] | None = hints.get("body")
+        self._readers = {name: _reader(name, hints[name], self.files_api) for name in signature if name != "body"}
 
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Starlette's; what FastAPI adds to it is for routers inside of routers."""
-        return Route.matches(self, scope) if scope["path"].startswith(self._stem) else (Match.NONE, {})
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = of(scope)
-        if scope["path"].endswith("\n") and not self.path.endswith("}"):  # Starlette's patterns overlook it
-            raise unknown_url(scope)
-        if scope["method"] not in (self.methods or ()):
-            if await broken(exchange, None):
-                return
-            raise _wrong_method(scope, self.path)
+    async def call(self, exchange: Exchange) -> None:
+        mock = exchange.mock
         exchange.files_api = self.files_api
-        exchange.call = await exchange.mock.worlds.call(exchange.world)
-        exchange.operation, exchange.log = self._operation, exchange.mock.journal.open(exchange.world)
-        if (exchange.call.entered.faults or FAULT_HEADER in exchange.headers) and await broken(
-            exchange, self._operation
-        ):
+        call = exchange.call = await mock.worlds.call(exchange.world)
+        exchange.operation, exchange.log = self._operation, mock.journal.open(exchange.world)
+        if (call.entered.faults or FAULT_HEADER in exchange.headers) and await broken(exchange, self._operation):
             return
         if exchange.dialect is not OPENAI:
             exchange.dialect.admit(exchange)
-        arguments = {name: await reader(exchange) for name, reader in self._readers.items()}
+        arguments = {name: reader(exchange, call) for name, reader in self._readers.items()}
+        if self._body:
+            arguments["body"] = await read_json(self._body, exchange, mock.settings.max_body)
         result = await self.endpoint(**arguments)
         if exchange.effect and self._operation in LISTS:
             result = reshaped(exchange.effect, result)
@@ -91,46 +80,67 @@ class FilesOperation(Operation):
     files_api = True
 
 
-def _reader(name: str, annotation: Any, files_api: bool) -> Callable[[Exchange], Awaitable[Any]]:
+class Operations:
+    """Which operation a request is for, and the refusal of one that is for none.
+
+    FastAPI would try one route's pattern after another. A path of this API is names and ids by turns, so that
+    its length and its names tell at once which operations there are.
+    """
+
+    def __init__(self, routes: Sequence[BaseRoute]) -> None:
+        self._places: dict[tuple[int | str, ...], _Place] = {}
+        for route in routes:
+            assert isinstance(route, Operation), "the API's routes are all alike"
+            names, ids = _split(route.path)
+            place = self._places.setdefault(names, _Place([id.strip("{}") for id in ids], {}))
+            place.operations |= dict.fromkeys(route.methods or (), route)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = of(scope)
+        names, ids = _split(scope["path"])
+        place = self._places.get(names)
+        if place is None or "" in ids:
+            if not await broken(exchange, None):
+                raise unknown_url(scope)
+            return
+        scope["path_params"] = dict(zip(place.ids, ids, strict=True))
+        if operation := place.operations.get(scope["method"]):
+            await operation.call(exchange)
+        elif not await broken(exchange, None):
+            raise _wrong_method(place.operations)
+
+
+@dataclass(slots=True)
+class _Place:
+    """What can be done at a path: the names of the ids in it, and an operation for each method."""
+
+    ids: list[str]
+    operations: dict[str, Operation]
+
+
+def _split(path: str) -> tuple[tuple[int | str, ...], list[str]]:
+    """A path's length with its names, and the ids between them."""
+    parts = path.split("/")
+    return (len(parts), *parts[1::2]), parts[2::2]
+
+
+def _reader(name: str, annotation: Any, files_api: bool) -> Callable[[Exchange, worlds.Call], Any]:
     """How to get an argument from a request, by its annotation. Made once for each route."""
     kind, *notes = get_args(annotation) if hasattr(annotation, "__metadata__") else (annotation,)
-
-    async def path(exchange: Exchange) -> Any:
-        return exchange.scope["path_params"][name]
-
-    async def query(exchange: Exchange) -> Any:
-        assert exchange.call is not None  # the route has entered its world
-        return parse_query(kind, exchange.scope["query_string"], exchange.call)
-
-    async def body(exchange: Exchange) -> Any:
-        return await read_json(kind, exchange, exchange.mock.settings.max_body)
-
-    async def form(exchange: Exchange) -> Form:
-        return lambda: read_form(exchange, exchange.mock.blobs, blake2b=not files_api)
-
-    async def the_mock(exchange: Exchange) -> Any:
-        return exchange.mock
-
-    async def this_call(exchange: Exchange) -> Any:
-        return exchange.call
-
     if kind is str:
-        return path
+        return lambda exchange, call: exchange.scope["path_params"][name]
     if any(isinstance(note, Query) for note in notes):
-        return query
+        return lambda exchange, call: parse_query(kind, exchange.query, call)
     if kind is Form:
-        return form
+        return lambda exchange, call: lambda: read_form(exchange, exchange.mock.blobs, blake2b=not files_api)
     if kind is Mock:
-        return the_mock
+        return lambda exchange, call: exchange.mock
     if kind is worlds.Call:
-        return this_call
-    if issubclass(kind, BaseModel):
-        return body
+        return lambda exchange, call: call
     raise TypeError(f"{name}: {annotation} is nothing that a request has")
 
 
-def _wrong_method(scope: Scope, path: str) -> errors.APIError:
-    methods = {method for route in scope["app"].router.routes if route.path == path for method in route.methods}
+def _wrong_method(methods: Container[str]) -> errors.APIError:
     allowed = [method for method in ("GET", "HEAD", "POST", "DELETE") if method in methods]
     error = errors.WRONG_METHOD(allowed=" and ".join(allowed))
     error.headers["Allow"] = ", ".join(allowed)
