@@ -20,7 +20,7 @@ from typing import Any
 
 from mockserver import tables
 from mockserver.clock import Clock, stopwatch
-from mockserver.database import Insertion
+from mockserver.database import Insertion, record
 from mockserver.mock import Mock
 from mockserver.server import MockServer
 from mockserver.settings import Settings
@@ -61,14 +61,14 @@ def fork_of_files() -> tuple[list[float], int]:
         call = await mock.worlds.call("source")
         for _ in range(FILES):
             draft = mock.blobs.put([os.urandom(1 << 20)])
-            mock.blobs.keep(draft)
             with mock.database.transaction() as tx:
+                mock.blobs.keep(tx, draft)
                 ordinal = mock.worlds.take(tx, call.world.id)
-                row = tables.File(
-                    world=call.world.id, id=f"file-{ordinal}", seq=ordinal, created_at=0, bytes=draft.size,
-                    filename="f", purpose="vision", digest=draft.digest,
+                row = record(tables.File)(
+                    world=call.world.id, id=f"file-{ordinal}", seq=ordinal, created_at=0, expires_at=None,
+                    bytes=draft.size, filename="f", purpose="vision", digest=draft.digest,
                 )  # fmt: skip
-                Insertion(tables.File).run(tx, **row.model_dump())
+                Insertion(tables.File).add(tx, row)
         contents = mock.directory / "blobs"
         before = sum(each.stat().st_size for each in contents.glob("??/*"))
         took = []

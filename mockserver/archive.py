@@ -183,7 +183,9 @@ def write(database: Database, blobs: Blobs, world: tables.World) -> Generator[by
                 member.write(line.encode())
                 yield from out.taken(PIECE)
         for digest in digests:
-            with blobs.open(digest) as file:
+            with database.reading() as read:
+                file = blobs.open(digest, read)
+            with file:
                 size = file.seek(0, 2)
                 file.seek(0)
                 with archive.open(_member(f"blobs/{digest}"), "w", force_zip64=size > zipfile.ZIP64_LIMIT) as member:

@@ -1,36 +1,51 @@
-"""Contents: immutable bytes in files named by their SHA-256, in `blobs/`.
+"""Contents: immutable bytes named by their SHA-256. Small ones are rows, large ones files in `blobs/`.
 
-An upload is written to `uploads/` under a number while it is hashed, and renamed to its digest in
-the transaction that inserts its row: the worst crash leaves bytes without a row, which the sweep at
-the next start removes, and never a row without its bytes. No name that a client chose is ever a
-file's name.
+A small upload is hashed in memory and inserted together with its object. A large one is written to
+`uploads/` under a number while it is hashed, and renamed to its digest in the transaction that inserts
+its row: the worst crash leaves bytes without a row, which the sweep at the next start removes, and
+never a row without its bytes. No name that a client chose is ever a file's name.
 """
 
 import hashlib
+import io
 import itertools
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, delete, func, select
 
 from mockserver import tables
-from mockserver.database import Busy, Database, Statement, Transaction, table
+from mockserver.database import Busy, Database, Insertion, Statement, Transaction, record, table
 from mockserver.sharing import Shared
 
 _FILE = table(tables.File)
 _COPY = table(tables.ContainerFile)
+_CONTENT = table(tables.Content)
 _used = Statement(
     select(_FILE.c.digest)
     .where(_FILE.c.digest == bindparam("digest"))
     .union_all(select(_COPY.c.digest).where(_COPY.c.digest == bindparam("digest")))
     .limit(1)
 )
+_this = _CONTENT.c.digest == bindparam("digest")
+_new = record(tables.Content)
+_insert = Insertion(tables.Content, if_new=True)
+_find = Statement(select(_CONTENT.c.content).where(_this))
+_size = Statement(select(func.length(_CONTENT.c.content)).where(_this))
+_delete = Statement(delete(_CONTENT).where(_this))
+_all = Statement(
+    select(_CONTENT.c.digest)
+    .where(_CONTENT.c.digest > bindparam("after"))
+    .order_by(_CONTENT.c.digest)
+    .limit(bindparam("limit"))
+)
 
-
+SMALL = 16 * 1024
+"""The most bytes of a content that is a row: to make, rename and remove a file costs more than all else about it."""
 PLACEHOLDER = b"Nobody uploaded this file.\n"
 BATCH = 500
 """Blobs removed under one lock while others wait for it."""
@@ -41,7 +56,10 @@ class Draft:
     """Bytes on their way in. `blake2b` (of 16 bytes, in hexadecimal) only where it was asked for."""
 
     path: Path
-    file: BinaryIO
+    """Where they are once they are many, or were to be a file from the beginning."""
+    file: BinaryIO | None = None
+    few: bytearray = field(default_factory=bytearray)
+    """Where they are otherwise."""
     size: int = 0
     digest: str = ""
     blake2b: str = ""
@@ -49,9 +67,10 @@ class Draft:
 
     def discard(self) -> None:
         """Forget it, if it was not kept."""
-        self.file.close()
-        if not self.kept:
-            self.path.unlink(missing_ok=True)
+        if self.file:
+            self.file.close()
+            if not self.kept:
+                self.path.unlink(missing_ok=True)
 
 
 class Writer:
@@ -63,17 +82,27 @@ class Writer:
         self._blake2b = hashlib.blake2b(digest_size=16) if blake2b else None
 
     def write(self, data: bytes | bytearray) -> None:
-        self._draft.file.write(data)
+        draft = self._draft
+        draft.size += len(data)
+        if draft.file is None and draft.size > SMALL:
+            draft.file = draft.path.open("xb")
+            draft.file.write(draft.few)
+            draft.few.clear()
+        if draft.file:
+            draft.file.write(data)
+        else:
+            draft.few += data
         self._sha256.update(data)
         if self._blake2b:
             self._blake2b.update(data)
-        self._draft.size += len(data)
 
     def finish(self) -> Draft:
-        self._draft.file.close()
-        self._draft.digest = self._sha256.hexdigest()
-        self._draft.blake2b = self._blake2b.hexdigest() if self._blake2b else ""
-        return self._draft
+        draft = self._draft
+        if draft.file:
+            draft.file.close()
+        draft.digest = self._sha256.hexdigest()
+        draft.blake2b = self._blake2b.hexdigest() if self._blake2b else ""
+        return draft
 
 
 class Blobs:
@@ -89,13 +118,14 @@ class Blobs:
         self._blobs.mkdir(exist_ok=True)
         self._uploads.mkdir(exist_ok=True)
 
-    def begin(self, blake2b: bool = False) -> tuple[Draft, Writer]:
+    def begin(self, blake2b: bool = False, as_file: bool = False) -> tuple[Draft, Writer]:
+        """`as_file` where even few bytes are not to be held in memory; they are kept in a file then."""
         path = self._uploads / f"{os.getpid()}-{next(self._numbers)}"
-        draft = Draft(path, path.open("xb"))
+        draft = Draft(path, path.open("xb") if as_file else None)
         return draft, Writer(draft, blake2b)
 
-    def put(self, pieces: Iterable[bytes], blake2b: bool = False) -> Draft:
-        draft, writer = self.begin(blake2b)
+    def put(self, pieces: Iterable[bytes], blake2b: bool = False, as_file: bool = False) -> Draft:
+        draft, writer = self.begin(blake2b, as_file)
         try:
             for piece in pieces:
                 writer.write(piece)
@@ -113,9 +143,12 @@ class Blobs:
         finally:
             draft.discard()
 
-    def keep(self, draft: Draft) -> None:
+    def keep(self, tx: Transaction, draft: Draft) -> None:
         """Give a draft its place. Called in the write transaction that inserts its row, the same
         lock under which blobs are removed: no other world can delete the bytes in between."""
+        if not draft.file:
+            _insert.add(tx, _new(digest=draft.digest, content=bytes(draft.few)))
+            return
         place = self._path(draft.digest)
         if place.exists():
             draft.path.unlink()  # to rename over a file has some file systems write it out first
@@ -127,12 +160,18 @@ class Blobs:
                 draft.path.replace(place)
         draft.kept = True
 
-    def open(self, digest: str) -> BinaryIO:
-        """For reading from the start; stays readable when the blob is removed meanwhile."""
-        return self._path(digest).open("rb", buffering=0)
+    def open(self, digest: str, tx: Transaction | None = None) -> BinaryIO:
+        """For reading from the start; stays readable when the blob is removed meanwhile. Raises FileNotFoundError.
+
+        Any thread but the event loop's passes the `tx` that it reads in.
+        """
+        content = _find.value(tx or self._database.snapshot, digest=digest)
+        return self._path(digest).open("rb", buffering=0) if content is None else io.BytesIO(content)
 
     def size(self, digest: str) -> int:
-        return self._path(digest).stat().st_size
+        """Raises FileNotFoundError."""
+        size = _size.value(self._database.snapshot, digest=digest)
+        return self._path(digest).stat().st_size if size is None else int(size)
 
     def dropped(self, digests: Iterable[str]) -> None:
         """These may be named by no row any more, once the transaction that says so is committed."""
@@ -168,7 +207,7 @@ class Blobs:
         for digest in some:
             if not self._in_use(tx, digest):
                 with suppress(OSError):  # its object is gone all the same; the next start sweeps it up
-                    self._path(digest).unlink(missing_ok=True)
+                    self._remove(tx, digest)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -190,24 +229,33 @@ class Blobs:
         """Remove what a crash left behind. Only while nobody else has the directory."""
         for upload in self._uploads.iterdir():
             upload.unlink()
-        for blob in self._blobs.glob("??/*"):
-            if not self._in_use(self._database.snapshot, blob.name):
-                blob.unlink()
+        self.sweep_in_batches(self._database)
 
     def sweep_in_batches(self, database: Database) -> bool:
         """Remove what a process that died left without a row, while others go on. For a thread.
 
         False where it couldn't be done to the end, as rows are being copied.
         """
-        blobs = self._blobs.glob("??/*")
-        while some := list(itertools.islice(blobs, BATCH)):
+        digests = self._digests(database)
+        while some := list(itertools.islice(digests, BATCH)):
             with database.transaction() as tx:
                 if self._is_held():
                     return False
-                for blob in some:
-                    if not self._in_use(tx, blob.name):
-                        blob.unlink(missing_ok=True)
+                for digest in some:
+                    if not self._in_use(tx, digest):
+                        self._remove(tx, digest)
         return True
+
+    def _digests(self, database: Database) -> Iterator[str]:
+        after = ""
+        while some := _all.tuples(database.snapshot, after=after, limit=BATCH):
+            yield from (after for (after,) in some)
+            (after,) = some[-1]
+        yield from (file.name for file in self._blobs.glob("??/*"))
+
+    def _remove(self, tx: Transaction, digest: str) -> None:
+        _delete.run(tx, digest=digest)
+        self._path(digest).unlink(missing_ok=True)  # a small one may be both
 
     def abandon(self, process: int) -> None:
         """Remove the unfinished uploads of a process that died."""

@@ -170,7 +170,7 @@ class Containers:
             else:
                 path = f"/mnt/data/{form.file.blake2b}-{form.filename}"
                 made = self._insert_file(tx, call, row.id, path, form.file.size, form.file.digest)
-                self._blobs.keep(form.file)  # last: whatever refuses or repeats this leaves the upload as it is
+                self._blobs.keep(tx, form.file)  # last: whatever refuses or repeats this leaves the upload as it is
         call.touch("created", made.id)
         return self._shown_file(call, made)
 
@@ -328,7 +328,7 @@ class Containers:
                 return there
             path = f"/mnt/data/{content.blake2b}-placeholder.txt"
             row = self._insert_file(tx, call, container_id, path, content.size, content.digest, id=id)
-            self._blobs.keep(content)
+            self._blobs.keep(tx, content)
             return row
 
     def _insert_file(

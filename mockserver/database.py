@@ -22,7 +22,8 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from mockserver import clock, tables
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2 brought the table of small contents."""
 SQLITE_VERSION = sqlite3.sqlite_version
 APPLICATION_ID = 0x6F636D73
 """Marks the file as this program's own (`ocms`), in SQLite's header."""
@@ -196,9 +197,9 @@ class Database:
         except sqlite3.Error as error:
             raise Unusable(f"{path} can't be opened ({error}); name another directory with --data") from error
         try:
-            objects = self._checked()
+            version = self._checked()
             self._prepare()
-            if not objects:
+            if version < SCHEMA_VERSION:
                 self._create()
             self.connection.execute("PRAGMA busy_timeout=0")  # from here on `run` waits, without holding up others
         except sqlite3.Error as error:
@@ -315,7 +316,7 @@ class Database:
         self.connection.execute("PRAGMA wal_autocheckpoint=4000")  # in pages: for a checkpoint everyone waits
 
     def _checked(self) -> int:
-        """How many tables and indexes there are, once it is clear that they are ours. Changes nothing."""
+        """The version of the tables, once it is clear that they are ours; 0 where there are none. Changes nothing."""
         (version,) = self.connection.execute("PRAGMA user_version").fetchone()
         (application,) = self.connection.execute("PRAGMA application_id").fetchone()
         (objects,) = self.connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -326,14 +327,15 @@ class Database:
                 f"{self.path} was written by a newer mockserver (schema {version}, this one knows {SCHEMA_VERSION}); "
                 "upgrade mockserver, or name another directory with --data"
             )
-        return int(objects)
+        return int(version)
 
     def _create(self) -> None:
+        """The tables that are not there yet: all, or those that a newer version brought."""
         with self.transaction() as tx:
             for each in tables.Table.metadata.sorted_tables:
-                tx.execute(str(CreateTable(each).compile(dialect=_DIALECT)))
+                tx.execute(str(CreateTable(each, if_not_exists=True).compile(dialect=_DIALECT)))
                 for index in sorted(each.indexes, key=lambda index: str(index.name)):
-                    tx.execute(str(CreateIndex(index).compile(dialect=_DIALECT)))
+                    tx.execute(str(CreateIndex(index, if_not_exists=True).compile(dialect=_DIALECT)))
             tx.execute(f"PRAGMA application_id={APPLICATION_ID}")
             tx.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 

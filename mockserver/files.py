@@ -73,7 +73,7 @@ class Files:
                     digest=file.digest,
                 ),
             )
-            self._blobs.keep(file)
+            self._blobs.keep(tx, file)
         call.touch("created", row.id)
         return shown(row)
 
@@ -154,7 +154,7 @@ class Files:
                     digest=content.digest,
                 ),
             )
-            self._blobs.keep(content)
+            self._blobs.keep(tx, content)
         call.touch("created", file_id)
         return row
 

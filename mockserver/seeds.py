@@ -48,6 +48,8 @@ MAX_OBJECTS = 200_000
 """In a document that a server in use is sent."""
 LARGE = 500
 """Objects from which on placing them is kept off the event loop."""
+IN_MEMORY = 16 << 20
+"""Bytes of small contents that wait in memory for their objects; more of them are files meanwhile, and stay so."""
 
 
 # The format
@@ -685,6 +687,7 @@ class Store:
         self._blobs = blobs
         self._by_item: dict[tuple[int, int | str | None], Draft] = {}
         self._by_digest: dict[str, Draft] = {}
+        self._in_memory = 0
 
     def __enter__(self) -> Self:
         return self
@@ -712,10 +715,12 @@ class Store:
         if key in self._by_item:
             return
         with _told(place):
-            draft = self._blobs.put(_pieces(item, place, n), blake2b=True)
+            draft = self._blobs.put(_pieces(item, place, n), blake2b=True, as_file=self._in_memory > IN_MEMORY)
         first = self._by_digest.setdefault(draft.digest, draft)
         if first is not draft:
             draft.discard()
+        else:
+            self._in_memory += len(draft.few)
         self._by_item[key] = first
 
     def _key(self, item: _WithContent, place: Place, n: int | None) -> tuple[int, int | str | None]:

@@ -1,4 +1,4 @@
-"""Rows. An integer world id leads every primary key; no row leaves its transaction.
+"""Rows. An integer world id leads every primary key but that of contents, which all worlds share.
 
 `seq` orders objects that share a second. Columns marked as `time` move with a world's instant when
 it is forked from the template. Times are whole seconds since the epoch, as on the wire.
@@ -88,7 +88,7 @@ class ContainerFile(Table, table=True):
     path: str
     source: str
     digest: str
-    """SHA-256 of the content, in hexadecimal: the name of its blob."""
+    """SHA-256 of the content, in hexadecimal."""
     file_id: str | None = None
     """The File that this is a copy of."""
 
@@ -111,6 +111,15 @@ class File(Table, table=True):
     filename: str
     purpose: str
     digest: str
+
+
+class Content(Table, table=True):
+    """The bytes of a small content; see `blobs`."""
+
+    __tablename__ = "contents"
+
+    digest: str = Field(primary_key=True)
+    content: bytes = Field(sa_type=LargeBinary)
 
 
 class Tombstone(Table, table=True):

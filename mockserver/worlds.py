@@ -559,7 +559,7 @@ class Worlds:
         new: Any = record(batch.row)
         copies.INSERTIONS[batch.row].add_all(tx, (new(**values, world=world) for values in batch.rows))
         for draft in batch.drafts:
-            self._blobs.keep(draft)
+            self._blobs.keep(tx, draft)
 
     async def pin(self, name: str) -> tables.World:
         """A copy of a world's state as of now, which nothing changes, until it is unpinned.

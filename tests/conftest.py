@@ -4,9 +4,12 @@ import itertools
 import os
 import shutil
 import signal
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -78,6 +81,15 @@ class World:
 
 def new_world(server: MockServer) -> World:
     return World(server, f"test-{os.getpid()}-{next(_worlds)}")
+
+
+def stored(data: Path) -> dict[str, bytes]:
+    """What a data directory has of contents, by the names that they are kept under: rows and files."""
+    with closing(sqlite3.connect(f"file:{data / 'mockserver.db'}?mode=ro", uri=True)) as database:
+        small = dict(database.execute("SELECT digest, content FROM contents"))
+    large = {path.name: path.read_bytes() for path in data.glob("blobs/*/*")}
+    assert not small.keys() & large.keys()
+    return small | large
 
 
 def ok(answer: httpx2.Response) -> Any:

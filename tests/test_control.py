@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import errno
-import hashlib
 import itertools
 import json
 import socket
@@ -14,7 +13,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from conftest import NOON, World, new_world, ok, refusal
+from conftest import NOON, World, new_world, ok, refusal, stored
 
 from mockserver import copies
 from mockserver.blobs import Blobs, Draft
@@ -209,16 +208,16 @@ def test_a_snapshot_survives_a_restart(tmp_path: Any) -> None:
         assert names(world) == ["before"]
 
 
-def test_the_contents_of_a_deleted_world_are_deleted_with_it(tmp_path: Any) -> None:
+@pytest.mark.parametrize("content", [b"small", b"large" * 10_000], ids=["row", "file"])
+def test_the_contents_of_a_deleted_world_are_deleted_with_it(tmp_path: Any, content: bytes) -> None:
     with MockServer(data=tmp_path / "data") as server, World(server, "w") as world:
         box = make(world, "box")
-        ok(world.http.post(f"/containers/{box['id']}/files", files={"file": b"bytes"}))
+        ok(world.http.post(f"/containers/{box['id']}/files", files={"file": content}))
         ok(httpx2.put(f"{server.url}/_mock/worlds/w/snapshots/s"))
-        blob = tmp_path / "data" / "blobs" / (name := hashlib.sha256(b"bytes").hexdigest())[:2] / name
         ok(httpx2.post(f"{server.url}/_mock/worlds/w/reset"))
-        assert blob.exists(), "the snapshot needs it"
+        assert list(stored(tmp_path / "data").values()) == [content], "the snapshot needs it"
         ok(httpx2.delete(f"{server.url}/_mock/worlds/w"))
-        assert not blob.exists()
+        assert not stored(tmp_path / "data")
 
 
 LARGE = "version: 1\ncontainers: [{name: 'c-{n}', repeat: 2500, files: [{path: out.txt, content: 'of {n}'}]}]\n"
@@ -305,7 +304,7 @@ def test_what_a_full_disk_stops_half_way_leaves_nothing_behind(
             with closing(sqlite3.connect(data / "mockserver.db")) as database:
                 tables = ("worlds", "containers", "container_files")
                 rows = [database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables]
-            return [*rows, sum(1 for _ in data.glob("blobs/??/*")), sum(1 for _ in data.glob("uploads/*"))]
+            return [*rows, len(stored(data)), sum(1 for _ in data.glob("uploads/*"))]
 
         before = there()
         with monkeypatch.context() as patch:

@@ -16,12 +16,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from conftest import stored
 
 from mockserver.mock import Mock
 from mockserver.settings import ENVIRONMENT, Settings
@@ -225,6 +227,8 @@ def leave_behind(data: Path) -> None:
     for path in (data / "uploads" / "4711-0", data / "blobs" / digest[:2] / digest):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
+    with closing(sqlite3.connect(data / "mockserver.db")) as database, database:
+        database.execute("INSERT INTO contents VALUES (?, ?)", (hashlib.sha256(b"nor this").hexdigest(), b"nor this"))
 
 
 def check_answers(client: httpx2.Client, writer: Writer) -> None:
@@ -277,9 +281,9 @@ def check_directory(data: Path) -> None:
         )
     finally:
         database.close()
-    blobs = {path.name: path.read_bytes() for path in (data / "blobs").glob("*/*")}
-    assert {digest: len(content) for digest, content in blobs.items()} == sizes
-    assert all(hashlib.sha256(content).hexdigest() == digest for digest, content in blobs.items())
+    there = stored(data)
+    assert {digest: len(content) for digest, content in there.items()} == sizes
+    assert all(hashlib.sha256(content).hexdigest() == digest for digest, content in there.items())
     assert not list((data / "uploads").iterdir())
 
 
@@ -419,6 +423,20 @@ def test_a_newer_servers_database_is_left_alone(used: Path) -> None:
     line = refused_untouched(used)
     assert "999" in line
     assert "upgrade" in line
+
+
+def test_an_older_servers_database_is_taken_on(serve: Serve, tmp_path: Path) -> None:
+    content = b"large" * 10_000
+    server = serve(tmp_path)
+    with server.client() as client:
+        old = client.post("/files", data={"purpose": "vision"}, files={"file": content}).json()
+    server.stop()
+    alter(tmp_path / "mockserver.db", "DROP TABLE contents", "PRAGMA user_version=1")
+    with serve(tmp_path).client() as client:
+        assert client.get(f"/files/{old['id']}/content").content == content
+        new = client.post("/files", data={"purpose": "vision"}, files={"file": b"small"}).json()
+        assert client.get(f"/files/{new['id']}/content").content == b"small"
+    check_directory(tmp_path)
 
 
 def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:

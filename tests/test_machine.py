@@ -393,7 +393,7 @@ def test_a_database_damaged_in_use_is_told(tmp_path: Path) -> None:
 def test_a_content_that_is_gone_is_told(tmp_path: Path) -> None:
     with MockServer(data=tmp_path / "data") as server, World(server, "w") as world:
         kept = Kept()
-        kept.file(world.http, b"somebody tidies up")
+        kept.file(world.http, noise("somebody tidies up", 50_000))
         (path,) = kept.contents
         for blob in (tmp_path / "data").glob("blobs/*/*"):
             blob.unlink()

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote, urlencode
 
 import pytest
+from conftest import stored
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
@@ -147,7 +148,9 @@ worlds = st.integers(0, 2)
 clients = st.integers(0, CLIENTS - 1)
 picks = st.integers(0, 1_000)
 names = st.sampled_from(["a.txt", "b.csv", "no extension", "ünï.md", "x.tar.gz", "a.txt"])
-contents = st.sampled_from([b"", b"x", b"shared" * 50, b"month,revenue\r\nJanuary,1200\r\n", b"\x00--simple\r\n"])
+contents = st.sampled_from(
+    [b"", b"x", b"shared" * 50, b"large" * 5_000, b"month,revenue\r\nJanuary,1200\r\n", b"\x00--simple\r\n"]
+)
 lifetimes = st.sampled_from(
     [
         None,
@@ -661,7 +664,7 @@ class Beside(RuleBasedStateMachine):
             if self.agreed and name in self.model.worlds:
                 self._all_there(world, name)
             self.subject.clients[0].ask(name, "DELETE", f"/_mock/worlds/{name}")
-        left = [*self.subject.data.glob("blobs/*/*"), *self.subject.data.glob("uploads/*")]
+        left = [*stored(self.subject.data), *self.subject.data.glob("uploads/*")]
         assert not left
 
     def _all_there(self, world: int, name: str) -> None:

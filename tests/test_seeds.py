@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from textwrap import dedent
 
+import httpx2
 import pytest
-from conftest import NOON, World, new_world
+from conftest import NOON, World, new_world, stored
 
 from mockserver.seeds import read_seeds
 from mockserver.server import MockServer
@@ -277,3 +278,22 @@ def test_a_seed_that_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
 def test_a_seed_of_another_kind_is_refused(write: Write) -> None:
     with pytest.raises(SeedError, match="rename it"):
         read_seeds([write("version: 1", "seed.txt")], LIMIT)
+
+
+def test_many_small_contents_do_not_all_wait_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those beyond the bound are files meanwhile, and are found where they are."""
+    monkeypatch.setattr("mockserver.seeds.IN_MEMORY", 20)
+    seed = tmp_path / "seed.yaml"
+    seed.write_text("version: 1\nfiles: [{filename: 'f-{n}', content: 'content {n}', purpose: vision, repeat: 6}]\n")
+    with MockServer(seed=(seed,), data=tmp_path / "data") as server, World(server, "w") as world:
+        files = world.http.get("/files?order=asc").json()["data"]
+        shown = [world.http.get(f"/files/{file['id']}/content").text for file in files]
+        assert shown == [f"content {n}" for n in range(1, 7)]
+        assert 0 < len(list((tmp_path / "data").glob("blobs/*/*"))) < 6
+        again = world.http.post("/files", data={"purpose": "vision"}, files={"file": b"content 6"}).json()
+        for file in (*files, again):
+            world.http.delete(f"/files/{file['id']}")
+        httpx2.delete(f"{server.url}/_mock/worlds/w")
+    (tmp_path / "seed.yaml").write_text("version: 1\n")
+    with MockServer(seed=(seed,), data=tmp_path / "data"):
+        assert stored(tmp_path / "data") == {}

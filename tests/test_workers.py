@@ -24,7 +24,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from conftest import NOON, ok, refusal
+from conftest import NOON, ok, refusal, stored
 from test_durability import (
     PATIENCE,
     UNUSABLE,
@@ -840,19 +840,22 @@ def test_what_was_written_before_the_world_was_replaced_is_not_written_again(two
     assert len(made) == 1
 
 
-def test_contents_stay_as_long_as_another_process_copies_rows(two: tuple[Mock, Mock], tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"small", b"large" * 10_000], ids=["row", "file"])
+def test_contents_stay_as_long_as_another_process_copies_rows(
+    two: tuple[Mock, Mock], tmp_path: Path, content: bytes
+) -> None:
     first, second = two
 
     async def check() -> None:
         call = await first.worlds.call("w")
-        form = NewFile(first.blobs.put([b"bytes"]), "a.txt", {"purpose": "vision"})
+        form = NewFile(first.blobs.put([content]), "a.txt", {"purpose": "vision"})
         file = await first.run(first.files.create, call, form)
         with second.blobs.held():
             await first.run(first.files.delete, call, file["id"])
-            assert list((tmp_path / "blobs").glob("*/*")), "it may be what is being copied"
+            assert stored(tmp_path), "it may be what is being copied"
         assert first.worlds._tidying
         await asyncio.wait_for(first.worlds._tidying, PATIENCE)
-        assert not list((tmp_path / "blobs").glob("*/*"))
+        assert not stored(tmp_path)
 
     asyncio.run(check())
 

@@ -101,7 +101,7 @@ async def uploaded(mock: Mock, request: Request, *allowed: str) -> AsyncIterator
 async def received(mock: Mock, request: Request, limit: int) -> AsyncIterator[Path]:
     """A body of up to `limit` bytes as a file, which is gone afterwards."""
     over = errors.TOO_MUCH(problem=f"The request body is too large. The maximum is {limit} bytes (--max-import).")
-    draft, writer = mock.blobs.begin()
+    draft, writer = mock.blobs.begin(as_file=True)
     try:
         block = bytearray()
         async for piece in _limited(request, limit, over):
