@@ -10,7 +10,7 @@ import hashlib
 import io
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -173,14 +173,23 @@ class Blobs:
         size = _size.value(self._database.snapshot, digest=digest)
         return self._path(digest).stat().st_size if size is None else int(size)
 
+    @contextmanager
+    def keeping(self, drafts: Sequence[Draft]) -> Iterator[None]:
+        """Around a transaction that keeps drafts: where it fails in the end, no row names them to be found by."""
+        try:
+            yield
+        except BaseException:
+            self.dropped(draft.digest for draft in drafts if draft.kept)
+            raise
+
     def dropped(self, digests: Iterable[str]) -> None:
         """These may be named by no row any more, once the transaction that says so is committed."""
         self._dropped.update(digests)
 
     @property
-    def loose(self) -> bool:
-        """Whether something that was dropped waits to be removed."""
-        return bool(self._dropped)
+    def loose(self) -> int:
+        """How much of what was dropped waits to be removed."""
+        return len(self._dropped)
 
     def release(self) -> None:
         """Remove what was dropped and is named by no row, under the lock that `keep` takes too.

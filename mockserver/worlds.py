@@ -22,7 +22,7 @@ from weakref import WeakValueDictionary
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from mockserver import copies, errors, ids, profiles, tables
-from mockserver.blobs import Blobs, Draft
+from mockserver.blobs import BATCH, Blobs, Draft
 from mockserver.clock import Clock, Wall, stopwatch
 from mockserver.database import (
     BUSY_SECONDS,
@@ -497,7 +497,7 @@ class Worlds:
         A clock or a profile that is given becomes the world's. `large` keeps it off the event loop.
         """
         await self.resolve(name)
-        async with self._lock(name):
+        async with self._lock(name), self._holding():
             world = self.find(name)
             if large:
                 await self._database.run_bulk(self._add, world, fill, clock, profile)
@@ -506,7 +506,8 @@ class Worlds:
             return self._know(self._opened(_found(_by_name.first(self._database.snapshot, name=name))))
 
     def _add(self, database: Database, world: World, fill: Fill, clock: Clock | None, profile: Profile | None) -> None:
-        with self._changing(database) as tx:
+        kept: list[Draft] = []
+        with self._blobs.keeping(kept), self._changing(database) as tx:
             last = self.take(tx, world.id, 0) - 1
             now = (clock or world.clock).seconds(self._wall.now())
             put = Placement(world.id_seed, now, last, (tx, world.id))
@@ -517,6 +518,7 @@ class Worlds:
             if profile:
                 _set_profile.run(tx, of=world.id, new=_switches(profile))
             for batch in put.batches():
+                kept += batch.drafts
                 self._write_batch(tx, world.id, batch)
 
     async def become(self, name: str, fill: Fill, clock: Clock, profile: Profile | None) -> World:
@@ -547,12 +549,8 @@ class Worlds:
         row |= {"ordinal": put.ordinal}
         with self._untitled(database, row) as id:
             for batch in put.batches():
-                try:
-                    with database.transaction() as tx:
-                        self._write_batch(tx, id, batch)
-                except BaseException:
-                    self._blobs.dropped(draft.digest for draft in batch.drafts)  # no row names them to be found by
-                    raise
+                with self._blobs.keeping(batch.drafts), database.transaction() as tx:
+                    self._write_batch(tx, id, batch)
         return id, row
 
     def _write_batch(self, tx: Transaction, world: int, batch: "Batch") -> None:
@@ -634,8 +632,6 @@ class Worlds:
                 self._know(self._opened(row))
         if size > copies.BATCH and replaces is not None:
             await self._remove(replaces)
-        else:
-            self._release()
         return row
 
     async def _place(self, id: int, copy: _Copy, replaces: int | None) -> tables.World:
@@ -680,15 +676,12 @@ class Worlds:
 
     @asynccontextmanager
     async def _holding(self) -> AsyncIterator[None]:
-        """Hold contents; where that fails for which they are held, those that are in no use then go at once."""
+        """Hold contents; those that are in no use afterwards then go, also where that fails for which they are held."""
         try:
             with self._blobs.held():
                 yield
-        except BaseException:
-            if self._blobs.loose:
-                await self._database.run_bulk(self._blobs.release_in_batches)
-            self._release()
-            raise
+        finally:
+            await self._release_all()
 
     def _put_in_place(self, id: int, copy: _Copy, replaces: int | None) -> tables.World:
         with self._changing() as tx:
@@ -744,8 +737,7 @@ class Worlds:
         else:
             self._blobs.dropped(await self._database.run_bulk(copies.remove_in_batches, world))
             await self._database.run(self._write, _erase, {"of": world})
-            await self._database.run_bulk(self._blobs.release_in_batches)
-        self._release()
+        await self._release_all()
 
     def _remove_at_once(self, world: int) -> None:
         with self._database.transaction() as tx:
@@ -796,6 +788,11 @@ class Worlds:
             else:
                 async with self._shared.locked(name):
                     yield
+
+    async def _release_all(self) -> None:
+        if self._blobs.loose > BATCH:
+            await self._database.run_bulk(self._blobs.release_in_batches)
+        self._release()
 
     def _release(self) -> None:
         """Remove contents that nothing names any more; where others are in the way, in a moment."""

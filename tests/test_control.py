@@ -8,7 +8,7 @@ import socket
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any
 
 import httpx2
@@ -279,14 +279,42 @@ def no_folders_left(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Blobs, "keep", keep_some)
 
 
+def no_commit(patch: pytest.MonkeyPatch) -> None:
+    """As where the disk has room for a content, and then none for the log of the transaction."""
+    keep, transaction, kept = Blobs.keep, Database.transaction, threading.Event()
+
+    def keep_and_tell(self: Blobs, draft: Draft) -> None:
+        keep(self, draft)
+        kept.set()
+
+    @contextmanager
+    def failing(self: Database) -> Iterator[Any]:
+        with transaction(self) as tx:
+            yield tx
+            if kept.is_set():
+                kept.clear()
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+    patch.setattr(Blobs, "keep", keep_and_tell)
+    patch.setattr(Database, "transaction", failing)
+
+
+OTHER = LARGE.replace("of", "other").encode()
+PLACED = {"version": 1, "files": [{"filename": "a.txt", "content": "some words"}]}
+
+
 @pytest.mark.parametrize(
     ("path", "sent", "full"),
     [
+        ("/w/place", {"json": PLACED}, no_commit),
+        ("/w/files", {"files": {"file": ("a.txt", b"some words")}}, no_commit),
+        ("/w/import?replace=false", {"content": OTHER}, no_commit),
+        ("/w/import", {"content": OTHER}, no_commit),
         ("/other", {"json": {"fork_of": "w"}}, no_pages_left),
         ("/w/snapshots/s", {}, no_pages_left),
         ("/w/reset", {}, no_pages_left),
-        ("/w/import", {"content": LARGE.replace("of", "other").encode()}, no_pages_left),
-        ("/w/import", {"content": LARGE.replace("of", "other").encode()}, no_folders_left),
+        ("/w/import", {"content": OTHER}, no_pages_left),
+        ("/w/import", {"content": OTHER}, no_folders_left),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -312,6 +340,11 @@ def test_what_a_full_disk_stops_half_way_leaves_nothing_behind(
             method = "PUT" if "snapshots" in path else "POST"
             answer = httpx2.request(method, f"{server.url}/_mock/worlds{path}", timeout=60, **sent)
         refusal(answer, 500, "storage_failed")
+        assert there() == before
+        with monkeypatch.context() as patch:
+            no_commit(patch)
+            uploaded = world.http.post("/files", files={"file": b"some words"}, data={"purpose": "user_data"})
+        refusal(uploaded, 500, "storage_failed")
         assert there() == before
         assert len(ok(world.http.get("/containers?limit=100"))["data"]) == 100
 

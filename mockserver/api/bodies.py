@@ -218,11 +218,13 @@ async def read_form(exchange: Exchange, blobs: Blobs, blake2b: bool) -> AsyncIte
     if kind == b"multipart/form-data":
         form = _Form(exchange, blobs, blake2b)
         try:
-            yield await form.read(options.get(b"boundary", b""))
+            with blobs.keeping(form.drafts):
+                yield await form.read(options.get(b"boundary", b""))
         finally:
             if exchange.sent is NOTHING_SENT:
                 form.tell()
             await form.discard()
+            blobs.release()
     elif kind in (b"", b"application/json") and not exchange.files_api:
         body = await _whole(exchange, MAX_FIELD_BYTES)
         if not kind and not body.lstrip().startswith(b"{"):
@@ -244,6 +246,7 @@ class _Form:
         self._limit = exchange.mock.settings.max_upload
         self._blobs = blobs
         self._blake2b = blake2b
+        self.drafts: list[Draft] = []
         self._file: _Sink | None = None
         self._filename: str | None = None
         self._fields: dict[str, str] = {}
@@ -344,6 +347,7 @@ class _Form:
             self._in_file = True
             self._filename = filename
             draft, writer = self._blobs.begin(self._blake2b)
+            self.drafts.append(draft)
             self._file = _Sink(draft, writer, self._limit)
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
