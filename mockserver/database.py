@@ -307,7 +307,7 @@ class Database:
             finally:
                 own.close()
 
-        return await asyncio.to_thread(bulk)
+        return await in_thread(bulk)
 
     def _prepare(self) -> None:
         self.connection.execute(f"PRAGMA synchronous={self._synchronous}")
@@ -338,6 +338,23 @@ class Database:
                     tx.execute(str(CreateIndex(index, if_not_exists=True).compile(dialect=_DIALECT)))
             tx.execute(f"PRAGMA application_id={APPLICATION_ID}")
             tx.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+
+async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """`asyncio.to_thread` for what can't be left half done: who is cancelled meanwhile gets the result first, to put
+    it where it belongs, and is cancelled the next time he waits for something else."""
+    done = asyncio.get_running_loop().run_in_executor(None, functools.partial(work, *args, **kwargs))
+    cancelled = 0
+    while not done.done():
+        try:
+            await asyncio.wait([done])
+        except asyncio.CancelledError:
+            cancelled += 1
+    if cancelled and (task := asyncio.current_task()):
+        for _ in range(cancelled):
+            task.uncancel()
+            task.cancel()
+    return done.result()
 
 
 def _is_busy(error: sqlite3.OperationalError) -> bool:

@@ -6,7 +6,6 @@ do. What is described at the top level goes into the template of every world, `w
 world's. The same documents can be placed into a world that is in use.
 """
 
-import asyncio
 import base64
 import binascii
 import json
@@ -36,6 +35,7 @@ from mockserver.archive import Archive
 from mockserver.blobs import Blobs, Draft
 from mockserver.clock import Clock, Wall, parse_duration, parse_instant
 from mockserver.containers import SUCCESSORS
+from mockserver.database import in_thread
 from mockserver.faults import Effect, Match, NewRule
 from mockserver.profiles import Profile
 from mockserver.settings import size
@@ -654,7 +654,7 @@ async def place(
     profile = None if only_objects else _profile(scope, worlds)
     large = sum(scope.counts()) > LARGE
     with Store(blobs) as store:
-        await asyncio.to_thread(store.store, scope)
+        await in_thread(store.store, scope)
         fill = partial(_fill, scope, store, placed)
         await worlds.add(name, fill, clock=clock, profile=profile, large=large)
     return placed
@@ -663,7 +663,7 @@ async def place(
 async def become(scope: Scope, worlds: Worlds, blobs: Blobs, wall: Wall, name: str) -> World:
     """Make a world what a document describes, in one step, instead of all that it was."""
     with Store(blobs) as store:
-        await asyncio.to_thread(store.store, scope)
+        await in_thread(store.store, scope)
         clock, _ = _clock(scope, wall.now())
         return await worlds.become(name, partial(_fill, scope, store, Placed()), clock, _profile(scope, worlds))
 

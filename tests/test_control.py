@@ -1,5 +1,6 @@
 """The control plane: worlds, snapshots and clocks over HTTP, and who may use it."""
 
+import asyncio
 import concurrent.futures
 import errno
 import itertools
@@ -7,19 +8,20 @@ import json
 import socket
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any
 
 import httpx2
 import pytest
 from conftest import NOON, World, new_world, ok, refusal, stored
 
-from mockserver import copies
+from mockserver import copies, seeds
 from mockserver.blobs import Blobs, Draft
 from mockserver.database import Database
 from mockserver.server import MockServer
 from mockserver.settings import Settings
+from mockserver.sources import Source
 
 HOUR = 3_600
 
@@ -346,6 +348,61 @@ def test_what_a_full_disk_stops_half_way_leaves_nothing_behind(
             uploaded = world.http.post("/files", files={"file": b"some words"}, data={"purpose": "user_data"})
         refusal(uploaded, 500, "storage_failed")
         assert there() == before
+        assert len(ok(world.http.get("/containers?limit=100"))["data"]) == 100
+
+
+@pytest.mark.parametrize(
+    ("work", "rows"),
+    [
+        ("fork", (3, 7_500)),
+        ("snapshot", (3, 7_500)),
+        ("reset", (2, 5_000)),
+        ("import", (3, 7_500)),
+        ("place", (3, 10_000)),
+    ],
+)
+@pytest.mark.slow
+def test_what_is_cancelled_half_way_leaves_nothing_behind(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, work: str, rows: tuple[int, int]
+) -> None:
+    """As a stop does that can't wait: what a thread has begun is done as a whole."""
+    (tmp_path / "seed.yaml").write_text(LARGE)
+    with MockServer(seed=(tmp_path / "seed.yaml",), data=tmp_path / "data") as server, World(server, "w") as world:
+        ok(world.http.get("/containers"))
+        mock = server.mock
+        scope = seeds.read_document(Source(tmp_path / "seed.yaml", OTHER), seeds.Nowhere(), 1 << 20, 1 << 20)
+        transaction, begun, go_on = Database.transaction, threading.Event(), threading.Event()
+
+        def waiting(self: Database) -> AbstractContextManager[Any]:
+            if self is not mock.database:
+                begun.set()
+                assert go_on.wait(60)
+            return transaction(self)
+
+        async def cancelled() -> None:
+            works: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
+                "fork": lambda: mock.worlds.create("other", fork_of="w"),
+                "snapshot": lambda: mock.worlds.take_snapshot("w", "s"),
+                "reset": lambda: mock.worlds.reset("w"),
+                "import": lambda: seeds.become(scope, mock.worlds, mock.blobs, mock.wall, "other"),
+                "place": lambda: seeds.place(scope, mock.worlds, mock.blobs, mock.wall, "other"),
+            }
+            task = asyncio.ensure_future(works[work]())
+            await asyncio.to_thread(begun.wait)
+            for _ in range(2):
+                task.cancel()
+                await asyncio.sleep(0)
+            go_on.set()
+            await asyncio.wait([task])
+            assert task.cancelled() or task.result()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Database, "transaction", waiting)
+            server.run(cancelled())
+        with closing(sqlite3.connect(tmp_path / "data" / "mockserver.db")) as database:
+            there = database.execute("SELECT (SELECT count(*) FROM worlds), count(*) FROM containers").fetchone()
+        assert there == rows
+        assert not list((tmp_path / "data").glob("uploads/*"))
         assert len(ok(world.http.get("/containers?limit=100"))["data"]) == 100
 
 

@@ -1,8 +1,7 @@
 """What the control plane is sent that may be large: forms with a file, archives, seed documents."""
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from mockserver import errors
 from mockserver.blobs import Draft
+from mockserver.database import in_thread
 from mockserver.mock import Mock
 
 FIELD_BYTES = 64 * 1024
@@ -77,24 +77,23 @@ async def uploaded(mock: Mock, request: Request, *allowed: str) -> AsyncIterator
         raise broken.reason from None
     except MultiPartException as error:
         raise _bad("body", error.message) from None
-    try:
-        file = form.get("file")
-        if not isinstance(file, UploadFile):
-            raise _bad("file", "send the file with a file name, in the field 'file'")
-        if file.size is not None and file.size > limit:
-            raise over
-        fields = {name: value for name, value in form.multi_items() if isinstance(value, str)}
-        for name in fields:
-            if name not in allowed:
-                raise _bad(name, f"there is no field {name[:80]!r}; known are file, {', '.join(allowed)}")
-        read = partial(file.file.read, BLOCK)
-        draft = await asyncio.to_thread(mock.blobs.put, iter(read, b""), blake2b=True)
-    finally:
-        await form.close()
-    try:
+    with ExitStack() as stack:
+        try:
+            file = form.get("file")
+            if not isinstance(file, UploadFile):
+                raise _bad("file", "send the file with a file name, in the field 'file'")
+            if file.size is not None and file.size > limit:
+                raise over
+            fields = {name: value for name, value in form.multi_items() if isinstance(value, str)}
+            for name in fields:
+                if name not in allowed:
+                    raise _bad(name, f"there is no field {name[:80]!r}; known are file, {', '.join(allowed)}")
+            read = partial(file.file.read, BLOCK)
+            draft = await in_thread(mock.blobs.put, iter(read, b""), blake2b=True)
+            stack.callback(draft.discard)
+        finally:
+            await form.close()
         yield Upload(draft, file.filename or "file", fields)
-    finally:
-        draft.discard()
 
 
 @asynccontextmanager
@@ -107,7 +106,7 @@ async def received(mock: Mock, request: Request, limit: int) -> AsyncIterator[Pa
         async for piece in _limited(request, limit, over):
             block += piece
             if len(block) >= BLOCK:
-                await asyncio.to_thread(writer.write, block)
+                await in_thread(writer.write, block)
                 block = bytearray()
         writer.write(block)
         writer.finish()
