@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import httpx2
 import pytest
@@ -616,6 +617,7 @@ def test_faults_are_made_counted_switched_and_deleted(dashboard: Dashboard, worl
     page = dashboard.page
     dashboard.open("faults")
     dashboard.shows("Nothing is broken.")
+    assert dashboard.button("Delete all").is_disabled()
     page.get_by_role("button", name="429 twice").click()
     dashboard.rows("rate_limited", of="main .rows")
     assert [world.http.get("/containers").status_code for _ in range(3)] == [429, 429, 200]
@@ -648,6 +650,7 @@ def test_faults_are_made_counted_switched_and_deleted(dashboard: Dashboard, worl
     dashboard.rows("rate_limited", "503", of="main .rows")
     dashboard.button("Delete all").click()
     dashboard.shows("Nothing is broken.")
+    assert dashboard.button("Delete all").is_disabled()
     for number in range(1, page.locator(".common").count() + 1):
         page.locator(".common").nth(number - 1).click()
         dashboard.rows(*[""] * number, of="main .rows")
@@ -698,6 +701,55 @@ def test_a_world_is_judged_kept_forked_brought_back_and_reset(
     dashboard.button("Delete world").click()
     page.locator("dialog[open]").get_by_role("button", name="Delete").click()
     page.wait_for_url("**/#/default/world")
+
+
+def test_nothing_is_offered_of_a_world_that_is_not_there_yet(dashboard: Dashboard, world: World) -> None:
+    needing = ("Take a snapshot", "Fork", "Reset", "Delete world")
+    dashboard.open("world")
+    dashboard.shows("it comes into being with its first use", "main")
+    assert not any(dashboard.button(name).is_enabled() for name in needing[:1])
+    assert not any(dashboard.button(name).is_visible() for name in needing[1:])
+    assert not dashboard.page.get_by_role("link", name="Export").is_visible()
+    dashboard.button("Make the world now").click()
+    dashboard.shows("0 containers with 0 files", "main")
+    assert all(dashboard.button(name).is_enabled() for name in needing)
+    assert not dashboard.button("Make the world now").is_visible()
+    ok(httpx2.delete(f"{world.server.url}/_mock/worlds/{world.name}"))
+    dashboard.button("Delete world").wait_for(state="hidden")
+
+
+@pytest.mark.parametrize("name", ["-dash", "two words", "a" * 65])
+def test_no_command_is_offered_for_a_name_that_no_world_can_have(dashboard: Dashboard, name: str) -> None:
+    page = dashboard.page
+    page.goto(f"{dashboard.world.server.url}/_mock/#/{quote(name)}/containers")
+    dashboard.shows("No world can be called so")
+    assert "OPENAI_BASE_URL" not in page.locator("body").inner_text()
+    dashboard.view("world")
+    dashboard.shows("No world can be called so")
+    assert "/v1" not in page.locator("body").inner_text()
+    assert not page.locator("#clock").is_visible()
+    dashboard.button("Choose a world").click()
+    page.get_by_role("searchbox", name="Search worlds").fill(dashboard.world.name)
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/#/{dashboard.world.name}/world")
+    dashboard.shows("it comes into being with its first use", "main")
+    assert page.locator("#clock").is_visible()
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_what_can_be_done_with_a_container_stays_together(dashboard: Dashboard, world: World, width: int) -> None:
+    """However narrow the window and however long the name: in one line, beside or below it."""
+    page = dashboard.page
+    page.set_viewport_size({"width": width, "height": 800})
+    dashboard.open("containers", make(world, "a container with a name that is rather long")["id"])
+    dashboard.button("Touch").wait_for()
+    lines = {page.locator(".title button", has_text=name).bounding_box()["y"] for name in ("Touch", "Expire", "Delete")}
+    assert len(lines) == 1
+    close, name = (page.locator(f".title {each}").bounding_box() for each in ("> button", "h2"))
+    assert close["y"] < name["y"] + name["height"]
+    dashboard.view("world")
+    dashboard.button("Delete world").wait_for()
+    assert len({dashboard.button(name).bounding_box()["y"] for name in ("Reset", "Delete world")}) == 1
 
 
 # By keys

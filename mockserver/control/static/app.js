@@ -7,7 +7,7 @@ import { faults } from "./faults.js";
 import { files } from "./files.js";
 import { journal } from "./journal.js";
 import { Clock, follow, reader } from "./live.js";
-import { switcher, world } from "./world.js";
+import { NAME, switcher, world } from "./world.js";
 
 const VIEWS = {
   containers: ["Containers", containers],
@@ -61,6 +61,20 @@ function welcome(title, text = "Point your code at the server, and what it does 
   );
 }
 
+// No view of a world that can't be: nothing that it would offer could be done.
+const impossible = () => ({
+  element: h(
+    "div",
+    { class: "empty" },
+    h("h2", {}, "No world can be called so"),
+    h("p", {}, `A name is ${NAME}, and begins with a letter or a digit.`),
+    h("p", {}, button("Choose a world", () => switching.open(), { class: "primary" })),
+  ),
+  show() {},
+  async changed() {},
+  tick() {},
+});
+
 // Where we are
 
 function route() {
@@ -78,7 +92,9 @@ function route() {
   const fresh = shown?.world !== page.world || shown?.view !== page.view;
   if (shown?.world !== page.world) page.known = false;
   if (fresh) {
-    shown = { world: page.world, view: page.view, ...VIEWS[page.view][1](page) };
+    const possible = /^[a-z\d][\w.-]{0,63}$/i.test(page.world);
+    document.getElementById("clock").hidden = !possible;
+    shown = { world: page.world, view: page.view, ...(possible ? VIEWS[page.view][1] : impossible)(page) };
     main.replaceChildren(shown.element);
     if (tried) heard(new Set(["worlds", "snapshots", "containers", "files", "faults", "journal"]), false);
   }

@@ -135,9 +135,13 @@ export function containers(page) {
           { class: "title" },
           ring(row),
           h("h2", { title: row.name }, row.name),
-          button("Touch", () => attempt(() => post(`${url}/touch`), "Counted as activity"), { title: "Count as activity now", disabled: row.status === "expired" }),
-          button("Expire now", () => attempt(() => post(`${url}/expire`), "Expired"), { disabled: row.status === "expired" }),
-          button("Delete", () => attempt(() => remove(url).then(() => page.go("containers")), "Container deleted"), { class: "danger" }),
+          h(
+            "span",
+            { class: "acts" },
+            button("Touch", () => attempt(() => post(`${url}/touch`), "Counted as activity"), { title: "Count as activity now", disabled: row.status === "expired" }),
+            button("Expire now", () => attempt(() => post(`${url}/expire`), "Expired"), { disabled: row.status === "expired" }),
+            button("Delete", () => attempt(() => remove(url).then(() => page.go("containers")), "Container deleted"), { class: "danger" }),
+          ),
           button("✕", () => page.go("containers"), { class: "plain", "aria-label": "Close the container (Escape)", title: "Close (Escape)" }),
         ),
         h(

@@ -34,10 +34,11 @@ export function faults(page) {
   const nothing = h("div", { class: "nothing" });
   const add = (rule) => attempt(() => post(at(), rule), ({ id }) => `Added ${id}`);
   const menu = COMMON.map(([name, what, rule]) => button([h("b", {}, name), h("span", {}, what)], () => add(rule), { class: "common" }));
+  const clear = button("Delete all", () => attempt(() => remove(at()), "All faults deleted"), { disabled: true });
   const element = h(
     "section",
     { class: "plain-view", "aria-label": "Faults" },
-    h("div", { class: "tools" }, h("h2", {}, "Faults"), h("span", { class: "space" }), button("Delete all", () => attempt(() => remove(at()), "All faults deleted")), button("Write a rule", write), button("New fault", create, { class: "primary" })),
+    h("div", { class: "tools" }, h("h2", {}, "Faults"), h("span", { class: "space" }), clear, button("Write a rule", write), button("New fault", create, { class: "primary" })),
     h("div", { class: "menu", role: "group", "aria-label": "Common faults" }, menu),
     h("div", { class: "head c-faults", "aria-hidden": "true" }, ["On", "Rule", "Fired", "Matched", ""].map((name) => h("span", {}, name))),
     rows,
@@ -62,9 +63,11 @@ export function faults(page) {
     try {
       const { data } = page.info ? await get(at()) : { data: [] };
       show(data);
+      clear.disabled = !data.length;
       nothing.textContent = data.length ? "" : "Nothing is broken. Take one of the above, or write a rule.";
     } catch (error) {
       show([]);
+      clear.disabled = true;
       nothing.replaceChildren(...[page.failed(error)].flat());
     }
   });

@@ -4,7 +4,7 @@ import { get, path, post, put, query, remove, send } from "./api.js";
 import { ago, ask, attempt, button, copyable, count, h, instant, keyed, plural } from "./dom.js";
 import { reader } from "./live.js";
 
-const NAME = "1 to 64 letters, digits, dots, underscores or hyphens";
+export const NAME = "1 to 64 letters, digits, dots, underscores or hyphens";
 
 export function world(page) {
   const at = (...parts) => path("worlds", page.world, ...parts);
@@ -12,26 +12,21 @@ export function world(page) {
   const facts = h("dl", {});
   const rows = h("ul", { class: "rows", "aria-label": "Snapshots" });
   const nothing = h("p", { class: "quiet" });
+  const keep = button("Take a snapshot", take, { class: "primary" });
+  const make = button("Make the world now", () => attempt(() => post(at()), "Made, as the seeds describe it"), { class: "primary" });
+  const copies = h("span", { class: "acts" }, button("Fork", () => fork()), h("a", { class: "button", href: at("export"), download: "" }, "Export"));
+  const ends = h("span", { class: "acts" }, button("Reset", reset, { class: "danger" }), button("Delete world", drop, { class: "danger" }));
   const element = h(
     "section",
     { class: "plain-view waiting", "aria-label": "World" },
     h("div", { class: "tools" }, h("h2", {}, "Verdict"), h("span", { class: "space" }), button("Judge again", () => verdict())),
     judged,
-    h("div", { class: "tools" }, h("h2", {}, "Snapshots"), h("span", { class: "space" }), button("Take a snapshot", take, { class: "primary" })),
+    h("div", { class: "tools" }, h("h2", {}, "Snapshots"), h("span", { class: "space" }), keep),
     rows,
     nothing,
     h("div", { class: "tools" }, h("h2", {}, "State")),
     facts,
-    h(
-      "div",
-      { class: "tools wrap" },
-      button("Fork", () => fork()),
-      h("a", { class: "button", href: at("export"), download: "" }, "Export"),
-      button("Import", bring),
-      button("Profile", profile),
-      button("Reset", reset, { class: "danger" }),
-      button("Delete world", drop, { class: "danger" }),
-    ),
+    h("div", { class: "tools" }, make, copies, button("Import", bring), button("Profile", profile), ends),
   );
 
   const showSnapshots = keyed(rows, (row) => row.name, (row) =>
@@ -73,6 +68,8 @@ export function world(page) {
     const info = page.info;
     const { data } = info ? await get(at("snapshots")).catch(() => ({ data: [] })) : { data: [] };
     showSnapshots(data);
+    make.hidden = Boolean(info);
+    keep.disabled = copies.hidden = ends.hidden = !info;
     nothing.textContent = data.length ? "" : "None yet. A snapshot keeps objects, clock, profile, ids to come and faults, to go back to.";
     const held = info?.counts;
     facts.replaceChildren(
