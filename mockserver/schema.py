@@ -49,7 +49,7 @@ class DomainSecret(_Request):
 
 class NetworkPolicyAllowlist(_Request):
     type: Literal["allowlist"]
-    allowed_domains: Annotated[list[str], Field(min_length=1, max_length=1_000)]
+    allowed_domains: Annotated[list[Annotated[str, Field(max_length=253)]], Field(min_length=1, max_length=1_000)]
     domain_secrets: Annotated[list[DomainSecret], Field(min_length=1, max_length=1_000)] = Field(
         default_factory=list, description="Checked and forgotten: neither stored nor shown."
     )

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from playwright.sync_api import BrowserContext, Page
 from rawhttp import TIMEOUT, form
 from test_forms import TREE
-from test_readme import rows, section
+from test_readme import tried
 
 from mockserver.server import MockServer
 
@@ -238,11 +238,6 @@ def trespass(scene: Scene, examples: int) -> Counter[int]:
     return statuses
 
 
-def told(attack: str) -> int:
-    """How many the README says that there are."""
-    return next(int(row[1].replace(",", "")) for row in rows(section("How true it is"), "attack") if attack in row[0])
-
-
 def world_is_bare(state: dict[str, list[Any]], world: str) -> bool:
     """Whether an attempt on its own world was so successful that there is nothing left to attack it from."""
     return world in WORLDS and not (state.get(world) and state[world][1] and state[world][3])
@@ -256,7 +251,7 @@ def test_no_request_leaves_its_world(scene: Scene) -> None:
 
 @pytest.mark.slow
 def test_no_request_of_many_leaves_its_world(scene: Scene) -> None:
-    assert trespass(scene, 1_000).total() >= told("requests of one world")
+    assert trespass(scene, 1_000).total() >= tried("requests of one world")
 
 
 def test_a_trespass_would_be_noticed(scene: Scene) -> None:
@@ -270,6 +265,52 @@ def test_a_trespass_would_be_noticed(scene: Scene) -> None:
     after, remembered = scene.state(), scene.journals()
     assert {world for world in WORLDS if after[world] != before[world]} == {"theirs"}
     assert {world for world in WORLDS if remembered[world] != journals[world]} == {"theirs"}
+
+
+def test_a_fork_and_its_origin_are_two_although_their_ids_are_the_same(scene: Scene) -> None:
+    """Above, ids are different in each world, so that a statement which forgets the world finds nothing all the
+    same. Here whatever is done to the twin is done to ids that its origin and its snapshots have too."""
+    scene.furnish("origin")
+    control = f"{scene.server.url}/_mock/worlds/twin"
+    container, inside, file = (scene.ids["origin"][name] for name in ("container", "inside", "file"))
+    with httpx2.Client(headers={"Authorization": "Bearer k"}, base_url=f"{scene.server.url}/w/twin/v1") as client:
+        origin = f"{scene.server.url}/w/origin/v1"
+        extra = client.post(f"{origin}/containers", json={"name": "extra", "file_ids": [file]}).json()["id"]
+        (copy,) = client.get(f"{origin}/containers/{extra}/files").json()["data"]
+        client.put(f"{scene.server.url}/_mock/worlds/origin/snapshots/late").raise_for_status()
+        client.post(control, json={"fork_of": "origin"}).raise_for_status()
+        before = scene.state()["origin"]
+        bytes_before = sorted(path.name for path in scene.data.glob("blobs/*/*"))
+
+        def does(method: str, path: str, **request: Any) -> None:
+            was = scene.state()["twin"]
+            client.request(method, path, **request).raise_for_status()
+            now = scene.state()
+            assert now["twin"] != was, f"{method} {path} does nothing"
+            assert now["origin"] == before, f"{method} {path} is done to the origin too"
+
+        does("POST", f"{control}/clock/advance", json={"by": "5m"})
+        does("GET", f"/containers/{container}")
+        does("POST", f"{control}/clock/advance", json={"by": "5m"})
+        does("POST", f"/containers/{container}/files", files={"file": ("secret.txt", b"of the twin alone")})
+        does("POST", f"/containers/{container}/files", json={"file_id": file})
+        does("DELETE", f"/containers/{container}/files/{inside}")
+        does("DELETE", f"/files/{file}")
+        does("DELETE", f"/containers/{extra}/files/{copy['id']}")
+        does("DELETE", f"/containers/{extra}")
+        does("POST", f"{control}/containers/{container}/expire")
+        does("DELETE", f"/containers/{container}")
+        does("DELETE", f"{control}/faults")
+        for list, gone in (("containers", container), ("files", file)):  # where the twin has a grave, no other has one
+            assert client.get(f"/{list}", params={"after": gone}).status_code == 200
+            assert client.get(f"{origin}/{list}", params={"after": gone}).status_code == 200
+            elsewhere = f"{scene.server.url}/w/mine/v1/{list}"
+            assert client.get(elsewhere, params={"after": gone}).status_code == 400
+        client.delete(control).raise_for_status()
+        assert scene.state()["origin"] == before
+        assert sorted(path.name for path in scene.data.glob("blobs/*/*")) == bytes_before
+        shown = client.get(f"{origin}/containers/{container}/files/{inside}/content")
+        assert shown.content == b"content-of-origin"
 
 
 # Pages of other origins
@@ -408,8 +449,8 @@ def test_a_page_of_another_origin_can_do_and_see_nothing(page: Page, victim: Vic
     before = victim.scene.state()
     for origin in (f"http://127.0.0.1:{site}", f"http://evil.localhost:{site}"):
         page.goto(f"{origin}/")
-        tried, read = page.evaluate(FETCHES, [victim.control, "theirs"])
-        assert tried == told("requests of a web page") / 3
+        asked, read = page.evaluate(FETCHES, [victim.control, "theirs"])
+        assert asked == tried("requests of a web page") / 3
         assert read == []
         done, seen = page.evaluate(LOADS, [victim.control, "theirs"])
         assert seen == ""
@@ -447,8 +488,8 @@ def test_a_page_whose_name_leads_here_can_do_and_see_nothing(context: BrowserCon
     name = f"http://evil.example:{victim.server.port}"
     page.route("http://evil.example:*/**", rebound)
     page.goto(f"{name}/")
-    tried, read = page.evaluate(FETCHES, [f"{name}/_mock", "theirs"])
-    assert tried == told("requests of a web page") / 3
+    asked, read = page.evaluate(FETCHES, [f"{name}/_mock", "theirs"])
+    assert asked == tried("requests of a web page") / 3
     page.wait_for_load_state("networkidle")
     page.unroute_all(behavior="wait")
     page.close()

@@ -8,6 +8,7 @@ from conftest import NOON, World
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openai import OpenAI
+from rawhttp import Wire, form
 
 MINUTE = 60
 DAY = 86_400
@@ -81,6 +82,39 @@ def test_the_same_second_counts_once(world: World) -> None:
     assert world.openai.containers.retrieve(box).last_active_at == NOON
     world.advance(0.1)
     assert world.openai.containers.retrieve(box).last_active_at == NOON + 1
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_clock_that_was_set_back_takes_no_life(world: World, use: str) -> None:
+    """What a container was used for at a later time still counts."""
+    world.freeze()
+    box = world.openai.containers.create(name="box").id
+    file = world.openai.containers.files.create(box, file=b"bytes").id
+    world.freeze(NOON + 10 * MINUTE)
+    world.openai.containers.retrieve(box)
+    world.freeze(NOON + MINUTE)
+    USES[use](world.openai, box, file)
+    assert stored_activity(world, box) == NOON + 10 * MINUTE
+
+
+@pytest.mark.parametrize("minutes", [19, 20])
+def test_an_upload_is_a_use_when_it_has_come(world: World, minutes: int) -> None:
+    """Its container was running when it began; time passes while it is under way."""
+    world.freeze()
+    box = world.openai.containers.create(name="box").id
+    body = form(('Content-Disposition: form-data; name="file"; filename="a"', b"bytes"))
+    kind = {"Content-Type": "multipart/form-data; boundary=simple", "Expect": "100-continue"}
+    with Wire(world) as wire:
+        wire.head("POST", f"/containers/{box}/files", {**kind, "Content-Length": str(len(body))})
+        assert wire.socket.recv(100).startswith(b"HTTP/1.1 100 ")  # it was let in, and is waited for
+        world.advance(minutes * MINUTE)
+        wire.send(body)
+        answer = wire.answer()
+    if minutes < 20:
+        assert (answer.status, answer.json["created_at"]) == (200, NOON + 19 * MINUTE)
+    else:
+        assert (answer.status, answer.error["message"]) == (400, "Container is expired.")
+    assert stored_activity(world, box) == (NOON + 19 * MINUTE if minutes < 20 else NOON)
 
 
 def test_an_expired_container_keeps_its_metadata_and_nothing_else(world: World) -> None:

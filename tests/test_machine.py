@@ -24,6 +24,7 @@ from conftest import NOON, World, refusal
 from rawhttp import form
 from test_durability import PATIENCE, Serve, Served, check_directory, serve
 from test_durability import refusal as refused_start
+from test_readme import tried
 
 from mockserver.clock import Wall
 from mockserver.server import MockServer
@@ -275,9 +276,25 @@ def phases(size: int, count: int) -> list[int]:
     return sorted({1, 40, 100, *(length * n // count for n in range(1, count)), length - 12, length - 1, 10 * length})
 
 
-def test_killed_in_an_upload(serve: Serve, tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    kill_at(serve, data, started(serve, data), "/files", noise("killed", 1_500_000), 700_000)
+@pytest.mark.parametrize(
+    ("acts", "stride"),
+    [
+        pytest.param(["upload", "restoring"], 100, id="some"),
+        pytest.param([], 8, id="many", marks=pytest.mark.slow),
+    ],
+)
+def test_killed_at_any_line_nothing_is_half_done(tmp_path: Path, acts: list[str], stride: int) -> None:
+    program = Path(__file__).with_name("killed.py")
+    command = [sys.executable, "-W", "error", program, tmp_path, str(stride), *acts]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=program.parents[1])
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    for act, kills in found.items():
+        assert kills["undone"], f"{act}: no kill came before it was done"
+        assert kills["done"], f"{act}: no kill came after it was done"
+    count = sum(kills["undone"] + kills["done"] for kills in found.values())
+    print(f"\nkilled {count:,} times: {found}")
+    assert acts or count >= tried("kills at a line")
 
 
 @pytest.mark.slow
@@ -399,6 +416,24 @@ def test_a_content_that_is_gone_is_told(tmp_path: Path) -> None:
             blob.unlink()
         refusal(world.http.get(f"{path}/content"), 500, "storage_failed")
         assert world.http.delete(path).status_code == 200
+
+
+@pytest.mark.parametrize("to_container", [False, True])
+def test_a_content_that_finds_no_place_leaves_nothing(tmp_path: Path, to_container: bool) -> None:
+    """Neither a row without bytes nor bytes without a row: the one is written only with the other."""
+    data, kept, content = tmp_path / "data", Kept(), b"has no place"
+    place = data / "blobs" / hashlib.sha256(content).hexdigest()[:2]
+    with MockServer(data=data) as server, World(server, "w") as world:
+        path = f"/containers/{kept.container(world.http).json()['id']}/files" if to_container else "/files"
+        sent: dict[str, Any] = {"files": {"file": ("a.bin", content)}}
+        sent |= {} if to_container else {"data": {"purpose": "vision"}}
+        place.write_text("somebody's")
+        refusal(world.http.post(path, **sent), 500, "storage_failed")
+        assert world.http.get(path).json()["data"] == []
+        assert list((data / "uploads").iterdir()) == []
+        place.unlink()
+        made = world.http.post(path, **sent).json()
+        assert world.http.get(f"{path}/{made['id']}/content").content == content
 
 
 def test_a_directory_that_went_away_is_told(tmp_path: Path) -> None:

@@ -5,13 +5,14 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
-from conftest import NOON, World
+from conftest import NOON, World, new_world
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mockserver import schema
+from mockserver import paging, schema
 from mockserver.clock import Clock
 from mockserver.mock import Mock
+from mockserver.server import MockServer
 from mockserver.settings import Settings
 
 _names = itertools.count()
@@ -126,6 +127,51 @@ def test_deleting_each_container_while_paging_over_them_deletes_all(world: World
     for container in world.openai.containers.list(limit=3):
         world.openai.containers.delete(container.id)
     assert world.openai.containers.list().data == []
+
+
+def test_a_deleted_object_is_a_cursor_while_its_world_hands_out_so_many_ordinals(
+    world: World, server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However old it was when it was deleted; and afterwards it takes no room."""
+    monkeypatch.setattr(paging, "TOMBSTONES", 20)
+    client = world.openai
+    boxes = [client.containers.create(name="box").id for _ in range(40)]
+    graves = f"SELECT count(*) FROM tombstones JOIN worlds ON world = worlds.id WHERE name = '{world.name}'"
+
+    def is_cursor(id: str) -> bool:
+        return world.http.get("/containers", params={"after": id}).status_code == 200
+
+    with new_world(server) as elsewhere:
+        quiet = elsewhere.openai.containers.create(name="box").id
+        elsewhere.openai.containers.delete(quiet)
+    client.containers.delete(boxes[0])
+    for box in boxes[1:20]:
+        client.containers.delete(box)
+    assert is_cursor(boxes[0])
+    for box in boxes[20:]:
+        client.containers.delete(box)
+    assert [is_cursor(box) for box in (boxes[0], boxes[15], boxes[25], boxes[-1])] == [False, False, True, True]
+    assert world.server.mock.database.connection.execute(graves).fetchone()[0] <= 21
+    with elsewhere:
+        assert elsewhere.http.get("/containers", params={"after": quiet}).status_code == 200
+
+
+def test_what_was_deleted_from_one_list_is_no_cursor_of_another(world: World) -> None:
+    client = world.openai
+    one, other = client.containers.create(name="one").id, client.containers.create(name="other").id
+    inside = client.containers.files.create(one, file=b"bytes").id
+    file = client.files.create(file=b"bytes", purpose="vision").id
+    lists = {"/containers": one, "/files": file, f"/containers/{one}/files": inside}
+    client.containers.files.delete(inside, container_id=one)
+    client.files.delete(file)
+    for path, cursor in itertools.product([*lists, f"/containers/{other}/files"], lists.values()):
+        if cursor != one:  # not deleted yet, as its files are listed here
+            assert world.http.get(path, params={"after": cursor}).status_code == (
+                200 if cursor == lists.get(path) else 400
+            )
+    client.containers.delete(one)
+    for path in ("/containers", "/files", f"/containers/{other}/files"):
+        assert world.http.get(path, params={"after": one}).status_code == (200 if path == "/containers" else 400)
 
 
 def test_after_and_before_together_mean_what_lies_between(world: World) -> None:

@@ -51,6 +51,13 @@ def rows(text: str, first: str) -> list[list[str]]:
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table]
 
 
+def tried(attack: str) -> int:
+    """How many attacks of a kind the README says that there were; the kind by the words that it begins with."""
+    found = [row for row in rows(section("How true it is"), "attack") if row[0].startswith(attack)]
+    assert len(found) == 1, f"{attack!r} begins {len(found)} rows"
+    return int(found[0][1].replace(",", ""))
+
+
 def matches(pattern: str, text: str) -> bool:
     """Whether the text is the pattern, in which … stands for anything within a line."""
     return re.fullmatch(re.escape(pattern.strip()).replace("…", "[^\n]*?"), text.strip()) is not None

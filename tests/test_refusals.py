@@ -858,6 +858,10 @@ BOUNDS: dict[str, tuple[str, tuple[Any, Any, APIError]]] = {
         "network_policy.domain_secrets[0].value",
         _strings("network_policy.domain_secrets[0].value", 10_485_760),
     ),
+    "an allowed domain, high": (
+        "network_policy.allowed_domains[0]",
+        _strings("network_policy.allowed_domains[0]", 253),
+    ),
     "allowed domains, high": (
         "network_policy.allowed_domains",
         _arrays("network_policy.allowed_domains", 1_000, "d"),
