@@ -159,6 +159,7 @@ def test_a_disk_that_is_full_and_then_is_not(serve: Serve, small_disk: Path) -> 
             kept.file(client, noise("y", 500_000)).status_code,
         }
         assert refusals == {500}
+        fill_up(client, kept)
         kept.check(client)
         (small_disk / "ballast").unlink()
         assert kept.file(client, noise("x", 500_000)).status_code == 200

@@ -518,6 +518,7 @@ def test_what_a_killed_process_had_under_way_is_put_in_order(tmp_path: Path) -> 
         boxes = {"version": 1, "containers": [{"name": "box", "repeat": 20_000}]}
         ok(other.post("/_mock/worlds/large/place", json=boxes, timeout=PATIENCE * 4))
         file = ok(other.post("/v1/files", files={"file": b"doomed"}, data={"purpose": "vision"}))
+        ok(other.post("/v1/files", files={"file": b"kept"}, data={"purpose": "vision"}))
         with connected_to(server, pid) as upload:
             upload.sendall(
                 b"POST /v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\nContent-Length: 99000000\r\n"
@@ -856,6 +857,77 @@ def test_contents_stay_as_long_as_another_process_copies_rows(
         assert first.worlds._tidying
         await asyncio.wait_for(first.worlds._tidying, PATIENCE)
         assert not stored(tmp_path)
+
+    asyncio.run(check())
+
+
+def test_a_deletion_is_done_once_although_another_process_writes_before_its_contents_are_removed(
+    two: tuple[Mock, Mock], tmp_path: Path
+) -> None:
+    """Said to be busy, it would be repeated, and find nothing to delete."""
+    first, second = two
+    release = first.blobs.release
+
+    def beside_a_writer() -> None:
+        with second.database.transaction():
+            release()
+
+    async def check() -> None:
+        call = await first.worlds.call("w")
+        form = NewFile(first.blobs.put([b"bytes"]), "a.txt", {"purpose": "vision"})
+        file = await first.run(first.files.create, call, form)
+        first.blobs.release = beside_a_writer  # type: ignore[method-assign]
+        assert (await first.run(first.files.delete, call, file["id"]))["deleted"] is True
+        assert first.blobs.loose
+        first.blobs.release = release  # type: ignore[method-assign]
+        first.blobs.release()
+        assert not list((tmp_path / "blobs").glob("*/*"))
+
+    asyncio.run(check())
+
+
+def test_what_was_to_be_removed_when_a_copy_began_is_removed_later(two: tuple[Mock, Mock], tmp_path: Path) -> None:
+    first, second = two
+    is_held = first.blobs._is_held
+
+    async def check() -> None:
+        call = await first.worlds.call("w")
+        form = NewFile(first.blobs.put([b"bytes"]), "a.txt", {"purpose": "vision"})
+        file = await first.run(first.files.create, call, form)
+        with ExitStack() as copying:
+
+            def just_before() -> bool:
+                """The other one begins to copy when this one has asked, and has yet to get the lock."""
+                first.blobs._is_held = is_held  # type: ignore[method-assign]
+                copying.enter_context(second.blobs.held())
+                return False
+
+            first.blobs._is_held = just_before  # type: ignore[method-assign]
+            await first.run(first.files.delete, call, file["id"])
+            assert list((tmp_path / "blobs").glob("*/*")), "it may be what is being copied"
+        first.blobs.release()
+        assert not list((tmp_path / "blobs").glob("*/*"))
+
+    asyncio.run(check())
+
+
+def test_a_container_that_another_process_deletes_meanwhile_is_not_shown_as_empty(two: tuple[Mock, Mock]) -> None:
+    first, second = two
+
+    async def check() -> None:
+        call, theirs = await first.worlds.call("w"), await second.worlds.call("w")
+        box = await first.run(first.containers.create, call, BOX)
+        use = first.containers.use
+
+        def used(call: worlds.Call, id: str) -> str:
+            there = use(call, id)
+            elsewhere(second.run(second.containers.delete, theirs, id))
+            return there
+
+        first.containers.use = used  # type: ignore[method-assign]
+        with pytest.raises(APIError) as refused:
+            await first.run(first.containers.list_files, call, box["id"], schema.Page())
+        assert refused.value.status == 404
 
     asyncio.run(check())
 

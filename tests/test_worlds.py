@@ -3,13 +3,14 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import httpx2
 import pytest
 from conftest import NOON, World, new_world
 
-from mockserver import ids
+from mockserver import copies, ids
 from mockserver.clock import Wall
 from mockserver.server import MockServer
 
@@ -213,6 +214,38 @@ def test_a_template_too_large_for_one_transaction_is_copied_whole(tmp_path: Path
                 assert len(world.openai.files.list().data) == 2_001
                 for container in (found[0], found[-1]):
                     assert len(world.openai.containers.files.list(container.id).data) == 2
+
+
+def test_a_copy_made_in_batches_is_of_one_instant(
+    server: MockServer, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What happens to a world while its copy is under way comes too late to be in it."""
+    monkeypatch.setattr(copies, "BATCH", 2)
+    for name in "abc":
+        world.openai.files.create(file=(name, b"bytes"), purpose="vision")
+        world.openai.containers.create(name=name)
+    first = copies._copiers[0].read
+    read = first.tuples
+
+    def and_then(*given: Any, **values: Any) -> list[tuple[Any, ...]]:
+        """Between the first batch, of Files, and all that are read after it."""
+        monkeypatch.setattr(first, "tuples", read)
+        rows = read(*given, **values)
+        for box in world.openai.containers.list():
+            world.openai.containers.delete(box.id)
+        for file in world.openai.files.list():
+            world.openai.files.delete(file.id)
+        world.openai.containers.create(name="late")
+        return rows
+
+    monkeypatch.setattr(first, "tuples", and_then)
+    with new_world(server) as copy:
+        control = f"{server.url}/_mock/worlds/{copy.name}"
+        assert httpx2.post(control, json={"fork_of": world.name}).status_code == 200
+        assert [each.name for each in copy.openai.containers.list()] == ["c", "b", "a"]
+        contents = [copy.openai.files.content(each.id).read() for each in copy.openai.files.list()]
+        assert contents == [b"bytes"] * 3
+    assert [each.name for each in world.openai.containers.list()] == ["late"]
 
 
 def test_two_worlds_live_at_different_times(server: MockServer) -> None:
