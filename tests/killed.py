@@ -50,8 +50,8 @@ def opened(data: Path) -> Mock:
     return Mock(Settings(data=data), Still())
 
 
-def content(mock: Mock, text: str) -> Any:
-    pieces = [(text * 40).encode()] * 3
+def content(mock: Mock, text: str, large: bool = False) -> Any:
+    pieces = [(text * 40).encode() * (200 if large else 1)] * 3
     return mock.blobs.put(pieces, blake2b=True)
 
 
@@ -71,12 +71,13 @@ def prepare(mock: Mock) -> None:
     """Files and containers that share bytes, within a world and with another one; snapshots of both."""
     for world in ("default", "other"):
         here = call(mock, world)
-        made = mock.files.create(here, NewFile(content(mock, "shared"), "a.txt", {"purpose": "vision"}))
+        made = mock.files.create(here, NewFile(content(mock, "shared", large=True), "a.txt", {"purpose": "vision"}))
         for number in range(4):
             mock.files.create(here, NewFile(content(mock, f"{world}-{number}"), "b.txt", {"purpose": "vision"}))
         for number in range(3):
             container = mock.containers.create(here, CreateContainer(name=f"box {number}", file_ids=[made["id"]]))
-            mock.containers.create_file(here, container["id"], NewFile(content(mock, f"in {number}"), "c.txt", {}))
+            inside = content(mock, f"in {number}", large=number == 0)
+            mock.containers.create_file(here, container["id"], NewFile(inside, "c.txt", {}))
         asyncio.run(mock.worlds.set_clock(world, Clock(NOON, NOON, 0.0)))
         asyncio.run(mock.worlds.take_snapshot(world, "kept"))
     mock.files.delete(call(mock), mock.files.list(call(mock), mockserver.schema.ListFiles())["data"][0]["id"])
@@ -84,11 +85,19 @@ def prepare(mock: Mock) -> None:
 
 
 ACTS: dict[str, Act] = {
-    "upload": lambda mock: mock.files.create(call(mock), NewFile(content(mock, "new"), "n.txt", {"purpose": "vision"})),
+    "upload": lambda mock: mock.files.create(
+        call(mock), NewFile(content(mock, "new", large=True), "n.txt", {"purpose": "vision"})
+    ),
+    "small upload": lambda mock: mock.files.create(
+        call(mock), NewFile(content(mock, "new"), "n.txt", {"purpose": "vision"})
+    ),
     "upload of known bytes": lambda mock: mock.files.create(
-        call(mock), NewFile(content(mock, "shared"), "n.txt", {"purpose": "vision"})
+        call(mock), NewFile(content(mock, "shared", large=True), "n.txt", {"purpose": "vision"})
     ),
     "upload to a container": lambda mock: mock.containers.create_file(
+        call(mock), box(mock), NewFile(content(mock, "new", large=True), "n.txt", {})
+    ),
+    "small upload to a container": lambda mock: mock.containers.create_file(
         call(mock), box(mock), NewFile(content(mock, "new"), "n.txt", {})
     ),
     "new container with files": lambda mock: mock.containers.create(
@@ -136,12 +145,15 @@ def check_bytes(data: Path, exactly: bool) -> None:
         named = {
             row[0] for row in database.execute("SELECT digest FROM files UNION SELECT digest FROM container_files")
         }
-    blobs = {path.name: path.read_bytes() for path in (data / "blobs").glob("*/*")}
-    assert named <= blobs.keys(), "a row has no bytes"
-    for digest in named:
-        assert hashlib.sha256(blobs[digest]).hexdigest() == digest
+        small = {f"contents/{digest}": content for digest, content in database.execute("SELECT * FROM contents")}
+    blobs = small | {str(path): path.read_bytes() for path in (data / "blobs").glob("*/*")}
+    there = {Path(where).name for where in blobs}
+    assert named <= there, "a row has no bytes"
+    for where, content in blobs.items():
+        assert hashlib.sha256(content).hexdigest() == Path(where).name
     if exactly:
-        assert named == blobs.keys(), "bytes are left over"
+        assert named == there, "bytes are left over"
+        assert len(blobs) == len(there), "bytes are kept twice"
         assert not list((data / "uploads").iterdir()), "an upload is left over"
 
 

@@ -21,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpx2
 import pytest
+from conftest import stored
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from playwright.sync_api import BrowserContext, Page
@@ -280,7 +281,7 @@ def test_a_fork_and_its_origin_are_two_although_their_ids_are_the_same(scene: Sc
         client.put(f"{scene.server.url}/_mock/worlds/origin/snapshots/late").raise_for_status()
         client.post(control, json={"fork_of": "origin"}).raise_for_status()
         before = scene.state()["origin"]
-        bytes_before = sorted(path.name for path in scene.data.glob("blobs/*/*"))
+        bytes_before = stored(scene.data)
 
         def does(method: str, path: str, **request: Any) -> None:
             was = scene.state()["twin"]
@@ -308,7 +309,7 @@ def test_a_fork_and_its_origin_are_two_although_their_ids_are_the_same(scene: Sc
             assert client.get(elsewhere, params={"after": gone}).status_code == 400
         client.delete(control).raise_for_status()
         assert scene.state()["origin"] == before
-        assert sorted(path.name for path in scene.data.glob("blobs/*/*")) == bytes_before
+        assert stored(scene.data) == bytes_before
         shown = client.get(f"{origin}/containers/{container}/files/{inside}/content")
         assert shown.content == b"content-of-origin"
 

@@ -422,7 +422,7 @@ def test_a_content_that_is_gone_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("to_container", [False, True])
 def test_a_content_that_finds_no_place_leaves_nothing(tmp_path: Path, to_container: bool) -> None:
     """Neither a row without bytes nor bytes without a row: the one is written only with the other."""
-    data, kept, content = tmp_path / "data", Kept(), b"has no place"
+    data, kept, content = tmp_path / "data", Kept(), b"has no place" * 5_000
     place = data / "blobs" / hashlib.sha256(content).hexdigest()[:2]
     with MockServer(data=data) as server, World(server, "w") as world:
         path = f"/containers/{kept.container(world.http).json()['id']}/files" if to_container else "/files"

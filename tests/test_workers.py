@@ -881,7 +881,7 @@ def test_a_deletion_is_done_once_although_another_process_writes_before_its_cont
         assert first.blobs.loose
         first.blobs.release = release  # type: ignore[method-assign]
         first.blobs.release()
-        assert not list((tmp_path / "blobs").glob("*/*"))
+        assert not stored(tmp_path)
 
     asyncio.run(check())
 
@@ -904,9 +904,9 @@ def test_what_was_to_be_removed_when_a_copy_began_is_removed_later(two: tuple[Mo
 
             first.blobs._is_held = just_before  # type: ignore[method-assign]
             await first.run(first.files.delete, call, file["id"])
-            assert list((tmp_path / "blobs").glob("*/*")), "it may be what is being copied"
+            assert stored(tmp_path), "it may be what is being copied"
         first.blobs.release()
-        assert not list((tmp_path / "blobs").glob("*/*"))
+        assert not stored(tmp_path)
 
     asyncio.run(check())
 
