@@ -17,7 +17,7 @@ from sqlalchemy import bindparam, case, delete, func, or_, select, update
 
 from mockserver import errors, ids, profiles, schema, tables
 from mockserver.blobs import Blobs
-from mockserver.database import Database, Insertion, Rows, Statement, Transaction, record, table
+from mockserver.database import Database, Insertion, Rows, Statement, Transaction, failure, record, table
 from mockserver.files import Files, NewFile
 from mockserver.paging import Listing, ends
 from mockserver.profiles import Profile
@@ -286,15 +286,22 @@ class Containers:
     def _use_all(self, rows: Sequence[tables.Container], now: int) -> None:
         used = [row for row in rows if row.last_active_at < now and not expired(row, now)]
         if used:
-            with self._database.transaction() as tx:
-                for row in used:
-                    _refresh.run(tx, of=row.world, used=row.id, now=now)
+            self._remember(used, now)
 
     def _use(self, row: tables.Container, now: int) -> None:
         """Writes at most once a second for each container: the wire shows whole seconds."""
         if row.last_active_at < now:
+            self._remember([row], now)
+
+    def _remember(self, used: Sequence[tables.Container], now: int) -> None:
+        """Where that can't be stored, on a full disk say, reading goes on, and counts as no use."""
+        try:
             with self._database.transaction() as tx:
-                _refresh.run(tx, of=row.world, used=row.id, now=now)
+                for row in used:
+                    _refresh.run(tx, of=row.world, used=row.id, now=now)
+        except Exception as error:
+            if failure(error) is None:
+                raise
 
     def _found_file(self, tx: Transaction, call: Call, container_id: str, file_id: str) -> tables.ContainerFile:
         inside = {"world": call.world.id, "container": container_id}

@@ -20,7 +20,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from conftest import NOON, World, refusal
+from conftest import NOON, World, ok, refusal
 from rawhttp import form
 from test_durability import PATIENCE, Serve, Served, check_directory, serve
 from test_durability import refusal as refused_start
@@ -44,7 +44,8 @@ class Kept:
     contents: dict[str, bytes] = field(default_factory=dict)
 
     def container(self, client: httpx2.Client, name: str = "box") -> httpx2.Response:
-        answer = client.post("/containers", json={"name": name})
+        life = {"anchor": "last_active_at", "minutes": 1_000_000}
+        answer = client.post("/containers", json={"name": name, "expires_after": life})
         if answer.status_code == 200:
             self.objects[f"/containers/{answer.json()['id']}"] = answer.json()
         return answer
@@ -109,6 +110,8 @@ def fill_up(client: httpx2.Client, kept: Kept) -> None:
 def test_a_full_disk_is_told_and_loses_nothing(serve: Serve, tmp_path: Path) -> None:
     data, kept = tmp_path / "data", Kept()
     with limited(data, resource.RLIMIT_FSIZE, ROOM) as (server, log), server.client() as client:
+        clock = f"{server.started['url']}/_mock/worlds/default/clock/scale"
+        ok(client.post(clock, json={"rate": 1_000}))  # so that each use is one that would have to be written down
         assert kept.container(client).status_code == 200
         assert kept.file(client, noise("fits", 1_000)).status_code == 200
         too_large = kept.file(client, noise("does not fit", 3 * ROOM))
