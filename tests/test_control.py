@@ -273,10 +273,10 @@ def no_pages_left(patch: pytest.MonkeyPatch) -> None:
 def no_folders_left(patch: pytest.MonkeyPatch) -> None:
     keep, kept = Blobs.keep, itertools.count()
 
-    def keep_some(self: Blobs, draft: Draft) -> None:
+    def keep_some(self: Blobs, tx: Any, draft: Draft) -> None:
         if next(kept) == copies.BATCH + 100:
             raise OSError(errno.ENOSPC, "No space left on device")
-        keep(self, draft)
+        keep(self, tx, draft)
 
     patch.setattr(Blobs, "keep", keep_some)
 
@@ -285,8 +285,8 @@ def no_commit(patch: pytest.MonkeyPatch) -> None:
     """As where the disk has room for a content, and then none for the log of the transaction."""
     keep, transaction, kept = Blobs.keep, Database.transaction, threading.Event()
 
-    def keep_and_tell(self: Blobs, draft: Draft) -> None:
-        keep(self, draft)
+    def keep_and_tell(self: Blobs, tx: Any, draft: Draft) -> None:
+        keep(self, tx, draft)
         kept.set()
 
     @contextmanager
@@ -302,14 +302,16 @@ def no_commit(patch: pytest.MonkeyPatch) -> None:
 
 
 OTHER = LARGE.replace("of", "other").encode()
-PLACED = {"version": 1, "files": [{"filename": "a.txt", "content": "some words"}]}
+WORDS = "some words " * 2_000
+"""More than is kept in the database."""
+PLACED = {"version": 1, "files": [{"filename": "a.txt", "content": WORDS}]}
 
 
 @pytest.mark.parametrize(
     ("path", "sent", "full"),
     [
         ("/w/place", {"json": PLACED}, no_commit),
-        ("/w/files", {"files": {"file": ("a.txt", b"some words")}}, no_commit),
+        ("/w/files", {"files": {"file": ("a.txt", WORDS.encode())}}, no_commit),
         ("/w/import?replace=false", {"content": OTHER}, no_commit),
         ("/w/import", {"content": OTHER}, no_commit),
         ("/other", {"json": {"fork_of": "w"}}, no_pages_left),
@@ -332,7 +334,7 @@ def test_what_a_full_disk_stops_half_way_leaves_nothing_behind(
 
         def there() -> list[Any]:
             with closing(sqlite3.connect(data / "mockserver.db")) as database:
-                tables = ("worlds", "containers", "container_files")
+                tables = ("worlds", "containers", "container_files", "contents")
                 rows = [database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables]
             return [*rows, len(stored(data)), sum(1 for _ in data.glob("uploads/*"))]
 
@@ -345,7 +347,7 @@ def test_what_a_full_disk_stops_half_way_leaves_nothing_behind(
         assert there() == before
         with monkeypatch.context() as patch:
             no_commit(patch)
-            uploaded = world.http.post("/files", files={"file": b"some words"}, data={"purpose": "user_data"})
+            uploaded = world.http.post("/files", files={"file": WORDS.encode()}, data={"purpose": "user_data"})
         refusal(uploaded, 500, "storage_failed")
         assert there() == before
         assert len(ok(world.http.get("/containers?limit=100"))["data"]) == 100
