@@ -390,11 +390,12 @@ class Worlds:
     async def retire(self, idle_seconds: float) -> list[str]:
         """Delete the worlds that were not used for so long by the machine's time; `default` stays."""
         since = self._wall.now() - idle_seconds
+        idle = [row.name or "" for row in _all.all(self._database.snapshot) if self._idle(row, since)]
         retired = []
-        for name in self.names():
+        for name in idle:
             async with self._lock(name):  # while we waited it may have been used, or deleted
                 row = _by_name.first(self._database.snapshot, name=name)
-                if row and name != DEFAULT and self._idle(row, since):
+                if row and self._idle(row, since):
                     await self._delete(self.find(name))
                     retired.append(name)
         return retired
@@ -700,7 +701,12 @@ class Worlds:
     # Removing
 
     async def _make_room(self, name: str) -> None:
-        """Before one more world: retire the idle ones, then refuse if there are too many."""
+        """Before one more world: retire the idle ones, then refuse if there are too many.
+
+        The caller holds the lock of a name that no world has, and waits here for the locks of worlds that there are
+        when he begins. That makes no circle: where one waits for another who is here too, the other's world was there
+        when the one began and not when the other did, who so began later; and likewise whoever he waits for.
+        """
         if (count := _count.value(self._database.snapshot)) >= self._maximum:
             await self.retire(self._idle_seconds)
             count = _count.value(self._database.snapshot)
@@ -811,7 +817,9 @@ class Worlds:
         raise errors.SNAPSHOT_NOT_FOUND(world=world[:80], name=name[:80])
 
     def _idle(self, row: tables.World, since: float) -> bool:
-        """Whether a world was not used since; that it was never used counts from the start."""
+        """Whether a world can go that was not used since; that it was never used counts from the start."""
+        if row.name == DEFAULT:
+            return False
         if self._shared is None:
             return self._used.get(row.name or "", self._started) <= since
         idle = self._shared.idle(_id(row), since)

@@ -295,6 +295,21 @@ def test_there_are_never_more_worlds_than_allowed() -> None:
             assert len(ok(client.get("/_mock/worlds"))["data"]) == 5
 
 
+@pytest.mark.slow
+def test_who_makes_room_for_a_world_waits_for_nobody_who_waits_for_him() -> None:
+    """All want to make worlds that the others have just made room for."""
+    with serving("--max-worlds", "3", "--world-ttl", "0.001") as server:
+
+        def make(start: int) -> Counter[int]:
+            names = islice(cycle(f"/w/w{number}/v1/containers" for number in range(8)), start, start + 100)
+            with server.connect() as client:
+                return Counter(client.post(name, json={"name": "box"}).status_code for name in names)
+
+        answers = sum(at_once(make, 12), Counter[int]())
+        assert answers[200] > 100
+        assert answers.keys() <= {200, 409, 429}
+
+
 def test_uses_are_known_to_all_when_worlds_are_retired(each: list[httpx2.Client], world: str) -> None:
     first, second, third = each
     create(first, world)
