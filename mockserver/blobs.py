@@ -46,6 +46,8 @@ _all = Statement(
 
 SMALL = 16 * 1024
 """The most bytes of a content that is a row: to make, rename and remove a file costs more than all else about it."""
+_numbers = itertools.count()
+
 PLACEHOLDER = b"Nobody uploaded this file.\n"
 BATCH = 500
 """Blobs removed under one lock while others wait for it."""
@@ -55,9 +57,9 @@ BATCH = 500
 class Draft:
     """Bytes on their way in. `blake2b` (of 16 bytes, in hexadecimal) only where it was asked for."""
 
-    path: Path
-    """Where they are once they are many, or were to be a file from the beginning."""
+    folder: Path
     file: BinaryIO | None = None
+    """Where they are once they are many, or were to be a file from the beginning."""
     few: bytearray = field(default_factory=bytearray)
     """Where they are otherwise."""
     size: int = 0
@@ -65,10 +67,22 @@ class Draft:
     blake2b: str = ""
     kept: bool = False
 
+    @property
+    def path(self) -> Path:
+        """Of the file."""
+        assert self.file
+        return Path(self.file.name)
+
+    def become_file(self) -> None:
+        self.file = (self.folder / f"{os.getpid()}-{next(_numbers)}").open("xb")
+        self.file.write(self.few)
+        self.few.clear()
+
     def discard(self) -> None:
         """Forget it, if it was not kept."""
         if self.file:
-            self.file.close()
+            with suppress(OSError):  # what was not written yet may have no room
+                self.file.close()
             if not self.kept:
                 self.path.unlink(missing_ok=True)
 
@@ -85,9 +99,7 @@ class Writer:
         draft = self._draft
         draft.size += len(data)
         if draft.file is None and draft.size > SMALL:
-            draft.file = draft.path.open("xb")
-            draft.file.write(draft.few)
-            draft.few.clear()
+            draft.become_file()
         if draft.file:
             draft.file.write(data)
         else:
@@ -114,14 +126,14 @@ class Blobs:
         self._held = 0
         self._blobs = directory / "blobs"
         self._uploads = directory / "uploads"
-        self._numbers = itertools.count()
         self._blobs.mkdir(exist_ok=True)
         self._uploads.mkdir(exist_ok=True)
 
     def begin(self, blake2b: bool = False, as_file: bool = False) -> tuple[Draft, Writer]:
         """`as_file` where even few bytes are not to be held in memory; they are kept in a file then."""
-        path = self._uploads / f"{os.getpid()}-{next(self._numbers)}"
-        draft = Draft(path, path.open("xb") if as_file else None)
+        draft = Draft(self._uploads)
+        if as_file:
+            draft.become_file()
         return draft, Writer(draft, blake2b)
 
     def put(self, pieces: Iterable[bytes], blake2b: bool = False, as_file: bool = False) -> Draft:

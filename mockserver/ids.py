@@ -10,6 +10,7 @@ import random
 from hashlib import blake2b
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_PAIRS = [low + high for high in _BASE62 for low in _BASE62]
 _MIDDLE = ("8190", "8191", "8198")
 
 _fresh = random.Random()
@@ -38,11 +39,11 @@ def container_file(seed: bytes, ordinal: int, created_at: int) -> str:
 def file(seed: bytes, ordinal: int) -> str:
     """`file-` and 22 letters or digits; nothing in it tells the time."""
     number = int.from_bytes(_digest(seed, b"file", ordinal))
-    letters = []
-    for _ in range(22):
-        number, rest = divmod(number, 62)
-        letters.append(_BASE62[rest])
-    return "file-" + "".join(letters)
+    letters = ["file-"]
+    for _ in range(11):
+        number, rest = divmod(number, len(_PAIRS))
+        letters.append(_PAIRS[rest])
+    return "".join(letters)
 
 
 def request() -> str:
