@@ -90,7 +90,7 @@ class Containers:
     def create(self, call: Call, body: schema.CreateContainer) -> schema.Container:
         anchor, minutes = _lifetime(call, body)
         world, now = call.world, call.world.now()
-        with call.undone(), self._database.transaction() as tx:
+        with call.undone(), self._database.shared_transaction() as tx:
             row = self._worlds.insert(
                 tx,
                 world.id,
@@ -160,7 +160,7 @@ class Containers:
     def create_file(self, call: Call, container_id: str, form: NewFile) -> schema.ContainerFile:
         """Add an upload, or a copy of a File. Needs either `file` or the field `file_id`."""
         file_id = _copied_id(call, form)
-        with call.undone(), self._database.transaction() as tx:
+        with call.undone(), self._database.shared_transaction() as tx:
             row, now = self._running(tx, call, container_id)
             _refresh.run(tx, of=row.world, used=row.id, now=now)
             if file_id is not None:

@@ -3,7 +3,8 @@
 Tables are declared with SQLModel and statements built with SQLAlchemy Core, but at run time a
 statement is its SQL text on a kept `sqlite3` connection: a third of what Core's own execution costs.
 
-Writes are durable against a killed process (WAL, `synchronous=NORMAL`), not against a power cut.
+Writes are durable against a killed process (WAL, `synchronous=NORMAL`), not against a power cut. Those of
+requests that come in at the same time can share a commit; then each is answered when it is done.
 """
 
 import asyncio
@@ -187,6 +188,15 @@ class Insertion(Statement, Generic[R]):
 class Database:
     """The database of a data directory, which it creates where there is none."""
 
+    groups = False
+    """Whether transactions may share a commit. For the event loop's own, alone on its directory."""
+    _group: list[asyncio.Future[None]] | None = None
+    """Those who wait for the commit of the transactions that share one, while there are any."""
+    _writing = False
+    """Whether a transaction is open here, and not only one that others share."""
+    _shares = False
+    """Whether the work that is done has written in a transaction that it shares."""
+
     def __init__(self, path: Path, wait: float = 0, lasting: bool = True) -> None:
         """`wait` so many seconds for other processes that are just opening it. One that is not `lasting`
         goes with this run of the server: nothing waits until the disk has it."""
@@ -212,6 +222,7 @@ class Database:
             raise
 
     def close(self) -> None:
+        self._commit_shared()
         self.connection.close()
 
     @contextmanager
@@ -220,25 +231,96 @@ class Database:
 
         Holds no `await` and no long work. Raises Busy before anything was done.
         """
-        tx = self.connection
+        assert not self._writing, "transactions don't nest; see `joining`"
+        self._commit_shared()
+        self._begin()
+        self._writing = True
         try:
-            tx.execute("BEGIN IMMEDIATE")
+            yield self.connection
+            self._commit()
+        except BaseException:
+            self._roll_back()
+            raise
+        finally:
+            self._writing = False
+
+    @contextmanager
+    def shared_transaction(self) -> Iterator[Transaction]:
+        """A transaction that shares its commit with others of the same turn of the event loop: half the work.
+
+        Undone by itself where it fails, and with all the others where the commit does. Behind it nothing is
+        durable yet, and what reads here sees it all the same: `run` returns when it has been committed. So
+        it is for what changes nothing but rows, and contents that are being kept.
+        """
+        try:
+            loop = asyncio.get_running_loop() if self.groups else None
+        except RuntimeError:
+            loop = None
+        if loop is None:
+            with self.transaction() as tx:
+                yield tx
+            return
+        if self._group is None:
+            self._begin()
+            self._group = []
+            loop.call_soon(self._commit_shared)
+        tx = self.connection
+        tx.execute("SAVEPOINT shared")
+        self._writing = self._shares = True
+        try:
+            yield tx
+            tx.execute("RELEASE shared")
+        except BaseException as error:
+            if tx.in_transaction:
+                tx.execute("ROLLBACK TO shared")
+                tx.execute("RELEASE shared")
+            else:  # a failure that has rolled back all of them
+                self._tell(error)
+            raise
+        finally:
+            self._writing = False
+
+    def _begin(self) -> None:
+        try:
+            self.connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
             if _is_busy(error):
                 raise Busy from None
             raise
+
+    def _commit(self) -> None:
+        self.connection.execute("COMMIT")
+
+    def _roll_back(self) -> None:
+        if self.connection.in_transaction:  # some failures, a full disk among them, have rolled back already
+            self.connection.execute("ROLLBACK")
+
+    def _commit_shared(self) -> None:
+        if self._group is None:
+            return
         try:
-            yield tx
-            tx.execute("COMMIT")
-        except BaseException:
-            if tx.in_transaction:  # some failures, a full disk among them, have rolled back already
-                tx.execute("ROLLBACK")
-            raise
+            self._commit()
+        except Exception as error:
+            self._roll_back()
+            self._tell(error)
+        else:
+            self._tell(None)
+
+    def _tell(self, error: BaseException | None) -> None:
+        """Those who wait for the commit that it is done, or why it can't be."""
+        group, self._group = self._group or (), None
+        for each in group:
+            if each.done():  # cancelled
+                continue
+            if error:
+                each.set_exception(error)
+            else:
+                each.set_result(None)
 
     @contextmanager
     def joining(self, tx: Transaction) -> Iterator[Transaction]:
         """Write as part of a transaction that is open, or where `tx` only reads in one of its own."""
-        if tx.in_transaction:
+        if self._writing if tx is self.connection else tx.in_transaction:
             yield tx
         else:
             with self.transaction() as own:
@@ -279,17 +361,33 @@ class Database:
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Work bounded by a page of rows, right here: SQLite answers in tens of microseconds, a
-        worker thread costs more. While another process or thread writes, it waits its turn.
+        worker thread costs more. While another process or thread writes, it waits its turn. What it has
+        written, or read of others' writes, is committed when this returns.
         """
         deadline = 0.0
         while True:
             try:
-                return work(*args, **kwargs)
+                self._shares = False
+                done = work(*args, **kwargs)
+                if self._group is None or await self._committed(self._group, self._shares):
+                    return done
             except Busy:
                 deadline = deadline or clock.stopwatch() + BUSY_SECONDS
                 if clock.stopwatch() > deadline:
                     raise
                 await asyncio.sleep(0.001)
+
+    async def _committed(self, group: list[asyncio.Future[None]], wrote: bool) -> bool:
+        """False where the commit failed for who has only read: what was seen is no more, and is to be read again."""
+        committed = asyncio.get_running_loop().create_future()
+        group.append(committed)
+        try:
+            await committed
+        except Exception:
+            if wrote:
+                raise
+            return False
+        return True
 
     async def run_bulk(self, work: Callable[Concatenate["Database", P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Work of any size, in a thread and on a connection of its own, passed as first argument.

@@ -56,7 +56,7 @@ class Files:
         if file is None or filename is None:
             raise errors.MISSING_FIELD(param="file")
         world, now = call.world, call.world.now()
-        with self._database.transaction() as tx:
+        with self._database.shared_transaction() as tx:
             row = self._worlds.insert(
                 tx,
                 world.id,

@@ -9,7 +9,7 @@ import socket
 import sqlite3
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing
 from typing import Any
 
 import httpx2
@@ -283,22 +283,20 @@ def no_folders_left(patch: pytest.MonkeyPatch) -> None:
 
 def no_commit(patch: pytest.MonkeyPatch) -> None:
     """As where the disk has room for a content, and then none for the log of the transaction."""
-    keep, transaction, kept = Blobs.keep, Database.transaction, threading.Event()
+    keep, commit, kept = Blobs.keep, Database._commit, threading.Event()
 
     def keep_and_tell(self: Blobs, tx: Any, draft: Draft) -> None:
         keep(self, tx, draft)
         kept.set()
 
-    @contextmanager
-    def failing(self: Database) -> Iterator[Any]:
-        with transaction(self) as tx:
-            yield tx
-            if kept.is_set():
-                kept.clear()
-                raise OSError(errno.ENOSPC, "No space left on device")
+    def failing(self: Database) -> None:
+        if kept.is_set():
+            kept.clear()
+            raise OSError(errno.ENOSPC, "No space left on device")
+        commit(self)
 
     patch.setattr(Blobs, "keep", keep_and_tell)
-    patch.setattr(Database, "transaction", failing)
+    patch.setattr(Database, "_commit", failing)
 
 
 OTHER = LARGE.replace("of", "other").encode()

@@ -62,6 +62,8 @@ class Front:
                 log.error("%s %s: the data directory can't be used: %s", scope["method"], scope["path"], problem)
             if exchange.answered:
                 raise  # too late for an answer: uvicorn closes the connection
+            if exchange.call:
+                exchange.call.touched.clear()  # it was rolled back
             await exchange.refuse(errors.STORAGE_FAILED(problem=problem) if problem else errors.SERVER_ERROR())
 
     async def _handle(self, exchange: Exchange, scope: Scope, send: Send) -> None:
