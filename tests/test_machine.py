@@ -20,7 +20,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from conftest import NOON, World, ok, refusal
+from conftest import NOON, World, ok, refusal, stored
 from rawhttp import form
 from test_durability import PATIENCE, Serve, Served, check_directory, serve
 from test_durability import refusal as refused_start
@@ -121,6 +121,9 @@ def test_a_full_disk_is_told_and_loses_nothing(serve: Serve, tmp_path: Path) -> 
         assert kept.file(client, noise("fits too", 1_000)).status_code == 200
         fill_up(client, kept)
         kept.check(client)  # it goes on reading
+        before = stored(data)
+        refusal(kept.file(client, noise("has room, and its row has none", 100_000)), 500, "storage_failed")
+        assert stored(data) == before
         control = client.put(f"{server.started['url']}/_mock/worlds/default/snapshots/late")
         assert control.status_code in (200, 500)
         if control.status_code == 500:

@@ -15,7 +15,7 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +143,7 @@ class Client:
 
     def form(self, parts: list[tuple[str, str, bytes]]) -> tuple[bytes, str]:
         """Of parts given by name, file name and content."""
-        boundary = "".join(self.dice.pick("aZ0'()+_,-./:=?") for _ in range(self.dice.below(60))) + "z"
+        boundary = "b" + "".join(self.dice.pick("aZ0'()+_,-./:=?") for _ in range(self.dice.below(60))) + "d"
         disposition = 'Content-Disposition: form-data; name="{}"{}'
         whole = b""
         for name, filename, content in parts:
@@ -357,7 +357,9 @@ def served(data: Path, workers: int) -> Iterator[int]:
 def storm(data: Path, workers: int, clients: int, steps: int) -> int:
     with served(data, workers) as port:
         some = [Client(port, number, (workers, steps)) for number in range(clients)]
-        with ThreadPoolExecutor(clients) as pool:
+        with ExitStack() as stack, ThreadPoolExecutor(clients) as pool:
+            for client in some:
+                stack.callback(client.close)
             for done in [pool.submit(client.go, steps) for client in some]:
                 done.result()
         some[0].tell_secrets()
