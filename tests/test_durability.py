@@ -26,7 +26,9 @@ import httpx2
 import pytest
 from conftest import stored
 
+from mockserver import blobs
 from mockserver.database import Database
+from mockserver.files import NewFile
 from mockserver.mock import Mock
 from mockserver.settings import ENVIRONMENT, Settings
 
@@ -310,6 +312,23 @@ def test_a_killed_server_has_lost_nothing_that_it_acknowledged(serve: Serve, tmp
         assert restarted.stop() == ""
         check_directory(tmp_path)
     assert sum(len(writer.objects) + len(writer.deleted) for writer in writers) >= sum(rounds) * 0.6
+
+
+def test_a_start_removes_all_that_was_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much that is, among however much that is not."""
+    monkeypatch.setattr(blobs, "BATCH", 3)
+    with closing(Mock(Settings(data=tmp_path))) as mock:
+        call = asyncio.run(mock.worlds.call("default"))
+        for number in range(20):
+            content = mock.blobs.put([b"%d" % number * (1 if number % 2 else 20_000)])
+            mock.files.create(call, NewFile(content, "a", {"purpose": "vision"}))
+        kept = stored(tmp_path)
+        for number in range(20, 40):
+            with mock.database.transaction() as tx:
+                mock.blobs.keep(tx, mock.blobs.put([b"%d" % number * (1 if number % 2 else 20_000)]))
+    assert len(stored(tmp_path)) == 40
+    Mock(Settings(data=tmp_path)).close()
+    assert stored(tmp_path) == kept
 
 
 @pytest.mark.parametrize("lasting", [True, False])

@@ -37,7 +37,7 @@ from test_durability import (
 )
 
 from mockserver import schema, worlds
-from mockserver.clock import stopwatch
+from mockserver.clock import Clock, stopwatch
 from mockserver.database import directory_lock
 from mockserver.errors import APIError
 from mockserver.files import NewFile
@@ -899,6 +899,32 @@ def test_a_deletion_is_done_once_although_another_process_writes_before_its_cont
         assert not stored(tmp_path)
 
     asyncio.run(check())
+
+
+def test_a_use_counts_although_another_process_writes_just_then(two: tuple[Mock, Mock]) -> None:
+    first, second = two
+    remember = first.containers._remember
+    tries: list[int] = []
+
+    def beside_a_writer(used: Any, now: int) -> None:
+        tries.append(now)
+        with ExitStack() as stack:
+            if len(tries) == 1:
+                stack.enter_context(second.database.transaction())
+            remember(used, now)
+
+    async def check() -> None:
+        await first.worlds.set_clock("w", Clock(NOON, 0.0, 0.0))
+        box = await first.run(first.containers.create, await first.worlds.call("w"), BOX)
+        await first.worlds.set_clock("w", Clock(NOON + 60, 0.0, 0.0))
+        first.containers._remember = beside_a_writer  # type: ignore[method-assign]
+        await first.run(first.containers.retrieve, await first.worlds.call("w"), box["id"])
+        await second.worlds.set_clock("w", Clock(NOON + 86_400, 0.0, 0.0))
+        expired = await second.run(second.containers.retrieve, await second.worlds.call("w"), box["id"])
+        assert (expired["status"], expired["last_active_at"]) == ("expired", NOON + 60)
+
+    asyncio.run(check())
+    assert len(tries) == 2
 
 
 def test_what_was_to_be_removed_when_a_copy_began_is_removed_later(two: tuple[Mock, Mock], tmp_path: Path) -> None:
