@@ -84,24 +84,34 @@ def prepare(mock: Mock) -> None:
     mock.containers.delete(call(mock), mock.containers.list(call(mock), mockserver.schema.ListContainers())["data"][0]["id"])  # fmt: skip
 
 
+def run(mock: Mock, *acts: tuple[Any, ...]) -> None:
+    """As requests that came in together are: in the event loop, where they share a commit."""
+
+    async def together() -> None:
+        await asyncio.gather(*(mock.run(*act) for act in acts))
+
+    asyncio.run(together())
+
+
+def upload(mock: Mock, text: str, large: bool) -> tuple[Any, ...]:
+    return mock.files.create, call(mock), NewFile(content(mock, text, large), "n.txt", {"purpose": "vision"})
+
+
+def addition(mock: Mock, text: str, large: bool) -> tuple[Any, ...]:
+    return mock.containers.create_file, call(mock), box(mock), NewFile(content(mock, text, large), "n.txt", {})
+
+
 ACTS: dict[str, Act] = {
-    "upload": lambda mock: mock.files.create(
-        call(mock), NewFile(content(mock, "new", large=True), "n.txt", {"purpose": "vision"})
+    "upload": lambda mock: run(mock, upload(mock, "new", True)),
+    "small upload": lambda mock: run(mock, upload(mock, "new", False)),
+    "upload of known bytes": lambda mock: run(mock, upload(mock, "shared", True)),
+    "uploads at once": lambda mock: run(
+        mock, upload(mock, "new", True), upload(mock, "other", False), addition(mock, "new", True)
     ),
-    "small upload": lambda mock: mock.files.create(
-        call(mock), NewFile(content(mock, "new"), "n.txt", {"purpose": "vision"})
-    ),
-    "upload of known bytes": lambda mock: mock.files.create(
-        call(mock), NewFile(content(mock, "shared", large=True), "n.txt", {"purpose": "vision"})
-    ),
-    "upload to a container": lambda mock: mock.containers.create_file(
-        call(mock), box(mock), NewFile(content(mock, "new", large=True), "n.txt", {})
-    ),
-    "small upload to a container": lambda mock: mock.containers.create_file(
-        call(mock), box(mock), NewFile(content(mock, "new"), "n.txt", {})
-    ),
-    "new container with files": lambda mock: mock.containers.create(
-        call(mock), CreateContainer(name="new", file_ids=[file(mock)] * 2)
+    "upload to a container": lambda mock: run(mock, addition(mock, "new", True)),
+    "small upload to a container": lambda mock: run(mock, addition(mock, "new", False)),
+    "new container with files": lambda mock: run(
+        mock, (mock.containers.create, call(mock), CreateContainer(name="new", file_ids=[file(mock)] * 2))
     ),
     "deletion of a File": lambda mock: mock.files.delete(call(mock), file(mock)),
     "deletion of a container": lambda mock: mock.containers.delete(call(mock), box(mock)),

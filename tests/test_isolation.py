@@ -6,6 +6,7 @@ Whatever else it says, the rows of all other worlds stay as they were, and nothi
 
 import http.client
 import http.server
+import itertools
 import json
 import re
 import sqlite3
@@ -43,10 +44,10 @@ class Scene:
     data: Path
     ids: dict[str, dict[str, str]] = field(default_factory=dict)
 
-    def furnish(self, world: str) -> None:
+    def furnish(self, world: str, key: str = "k") -> None:
         base = f"{self.server.url}/w/{world}/v1"
         upload = {"files": {"file": (f"secret-of-{world}.txt", f"content-of-{world}".encode())}}
-        with httpx2.Client(headers={"Authorization": "Bearer k"}) as client:
+        with httpx2.Client(headers={"Authorization": f"Bearer {key}"}) as client:
             container = client.post(f"{base}/containers", json={"name": f"secret-of-{world}"}).json()["id"]
             inside = client.post(f"{base}/containers/{container}/files", **upload).json()["id"]
             file = client.post(f"{base}/files", **upload, data={"purpose": "vision"}).json()["id"]
@@ -266,6 +267,61 @@ def test_a_trespass_would_be_noticed(scene: Scene) -> None:
     after, remembered = scene.state(), scene.journals()
     assert {world for world in WORLDS if after[world] != before[world]} == {"theirs"}
     assert {world for world in WORLDS if remembered[world] != journals[world]} == {"theirs"}
+
+
+LOCKED: list[list[tuple[str, bytes]]] = [
+    [], [("Authorization", b"")], [("Authorization", b"Bearer")], [("Authorization", b"Bearer ")], [("api-key", b"")],
+    *([("Authorization", b"Bearer " + key)] for key in (
+        b"k", b"locked", b"unlocked-", b"unlockedx", b"xunlocked", b"UNLOCKED", b"unlocked-world", b"unlocked-world_theirs",
+        b"unlocked\xff", b"unlocked,k", b"k unlocked", b"unlocked k", b"Bearer unlocked", b'"unlocked"', b"%75nlocked",
+        b"sk-world-theirs", b"unlocked/world-theirs", b"-world-theirs", b"*", b"null", b"undefined", b"unlocked" * 5_000,
+    )),
+    *([("Authorization", value)] for value in (
+        b"unlocked", b"Basic dW5sb2NrZWQ=", b"Basic OnVubG9ja2Vk", b"Token unlocked", b"Bearer:unlocked", b"Bearer\tunlocked",
+        b"Bearerunlocked", b"Digest unlocked", b"B\xe9arer unlocked", b'Bearer realm="unlocked"',
+    )),
+    *([(name, b"unlocked")] for name in ("X-Api-Key", "X-Auth-Token", "Proxy-Authorization", "api_key", "Cookie", "OpenAI-Key", "X-Authorization")),
+    [("Cookie", b"api-key=unlocked; authorization=Bearer unlocked")],
+    [("Authorization", b"Bearer k"), ("Authorization", b"Bearer unlocked")], [("api-key", b"k"), ("api-key", b"unlocked")],
+]  # fmt: skip
+DOORS = [
+    ("GET", "/containers"), ("POST", "/containers"), ("GET", "/containers/{container}"), ("DELETE", "/containers/{container}"),
+    ("GET", "/containers/{container}/files/{inside}/content"), ("POST", "/containers/{container}/files"), ("GET", "/files?api_key=unlocked&key=unlocked"),
+    ("GET", "/files/{file}/content"), ("HEAD", "/files/{file}/content"), ("DELETE", "/files/{file}"), ("GET", "/nothing"), ("PUT", "/files"), ("OPTIONS", "/files"),
+]  # fmt: skip
+
+
+def test_nothing_is_told_or_done_without_a_key(tmp_path: Path) -> None:
+    """However it is sent: behind a wrong name, scheme or spelling, as a part of something, or second."""
+    with MockServer(data=tmp_path, api_key=("unlocked", "unlocked-too")) as server:
+        scene = Scene(server, tmp_path)
+        for world in ("theirs", "mine"):
+            scene.furnish(world, "unlocked")
+        before, prefixes = scene.state(), itertools.cycle(["/w/theirs/v1", "/w/theirs/openai/v1", "/w/new", "/v1"])
+        for (headers, (method, path)), prefix in zip(itertools.product(LOCKED, DOORS), prefixes, strict=False):
+            status, said = bare(server, method, filled(prefix + path, scene), headers)
+            assert status == 401, f"{method} {path} with {headers}: {status} {said[:500]!r}"
+            assert b"theirs" not in said.replace(b"sk-world-theirs", b"").replace(b"-theirs", b"")
+        assert scene.state() == before
+        let_in = [
+            [("Authorization", b"bearer  unlocked ")],
+            [("api-key", b"unlocked-too")],
+            [("Authorization", b"Bearer unlocked-world-theirs")],
+        ]
+        assert {bare(server, "GET", "/w/theirs/v1/containers", headers)[0] for headers in let_in} == {200}
+        scene.close()
+
+
+def bare(server: MockServer, method: str, path: str, headers: list[tuple[str, bytes]]) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT)
+    with closing(connection):
+        connection.putrequest(method, path, skip_accept_encoding=True)
+        for name, value in headers:
+            connection.putheader(name, value)
+        connection.putheader("Content-Length", "0")
+        connection.endheaders()
+        answer = connection.getresponse()
+        return answer.status, answer.read() + str(answer.headers).encode()
 
 
 def test_a_fork_and_its_origin_are_two_although_their_ids_are_the_same(scene: Scene) -> None:

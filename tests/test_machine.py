@@ -124,6 +124,11 @@ def test_a_full_disk_is_told_and_loses_nothing(serve: Serve, tmp_path: Path) -> 
         before = stored(data)
         refusal(kept.file(client, noise("has room, and its row has none", 100_000)), 500, "storage_failed")
         assert stored(data) == before
+        failed = client.get(f"{server.started['url']}/_mock/worlds/default/journal?status=500&limit=1000").json()[
+            "data"
+        ]
+        assert failed
+        assert [each["objects"] for each in failed] == [[]] * len(failed)
         control = client.put(f"{server.started['url']}/_mock/worlds/default/snapshots/late")
         assert control.status_code in (200, 500)
         if control.status_code == 500:
