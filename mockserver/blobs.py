@@ -180,9 +180,9 @@ class Blobs:
         content = _find.value(tx or self._database.snapshot, digest=digest)
         return self._path(digest).open("rb", buffering=0) if content is None else io.BytesIO(content)
 
-    def size(self, digest: str) -> int:
+    def size(self, digest: str, tx: Transaction) -> int:
         """Raises FileNotFoundError."""
-        size = _size.value(self._database.snapshot, digest=digest)
+        size = _size.value(tx, digest=digest)
         return self._path(digest).stat().st_size if size is None else int(size)
 
     @contextmanager

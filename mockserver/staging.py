@@ -193,12 +193,15 @@ class Staging:
         values = {"world": world.id, "container": container_id}
         graves = containers.graves(container_id)
         rows, more, total = self._page(database.snapshot, _inside, query, graves, values)
-        return FoundContainerFiles(data=[self._shown_file(row) for row in rows], has_more=more, total=total)
+        return FoundContainerFiles(
+            data=[self._shown_file(database.snapshot, row) for row in rows], has_more=more, total=total
+        )
 
     def find_container_file(
         self, database: Database, world: World, container_id: str, file_id: str
     ) -> StagedContainerFile:
-        return self._shown_file(self._container_file(database.snapshot, world, container_id, file_id))
+        row = self._container_file(database.snapshot, world, container_id, file_id)
+        return self._shown_file(database.snapshot, row)
 
     def find_files(self, database: Database, world: World, query: FileQuery) -> FoundFiles:
         values = {"world": world.id, "now": world.now(), "purpose": query.purpose}
@@ -212,21 +215,20 @@ class Staging:
     def preview_container_file(
         self, database: Database, world: World, container_id: str, file_id: str, length: int
     ) -> Preview:
-        return self._preview(self._container_file(database.snapshot, world, container_id, file_id).digest, length)
+        row = self._container_file(database.snapshot, world, container_id, file_id)
+        return self._preview(database.snapshot, row.digest, length)
 
     def preview_file(self, database: Database, world: World, file_id: str, length: int) -> Preview:
-        return self._preview(self._file(database.snapshot, world, file_id).digest, length)
+        return self._preview(database.snapshot, self._file(database.snapshot, world, file_id).digest, length)
 
     def open_container_file(self, database: Database, world: World, container_id: str, file_id: str) -> schema.Content:
         row = self._container_file(database.snapshot, world, container_id, file_id)
-        name = row.path.rpartition("/")[2]
-        return self._opened(
-            row.digest, name, errors.CONTAINER_FILE_NOT_FOUND(file_id=file_id, container_id=container_id)
-        )
+        gone = errors.CONTAINER_FILE_NOT_FOUND(file_id=file_id, container_id=container_id)
+        return self._opened(database.snapshot, row.digest, row.path.rpartition("/")[2], gone)
 
     def open_file(self, database: Database, world: World, file_id: str) -> schema.Content:
         row = self._file(database.snapshot, world, file_id)
-        return self._opened(row.digest, row.filename, errors.FILE_NOT_FOUND(file_id=file_id))
+        return self._opened(database.snapshot, row.digest, row.filename, errors.FILE_NOT_FOUND(file_id=file_id))
 
     # Doing
 
@@ -314,30 +316,30 @@ class Staging:
         count, known, sized = _holds.tuple(tx, **inside) or (0, 0, 0)
         total = known or 0
         if sized < count:
-            total += sum(self._size(digest) for (digest,) in _unsized.tuples(tx, **inside))
+            total += sum(self._size(tx, digest) for (digest,) in _unsized.tuples(tx, **inside))
         at = containers.expires_at(row)
         left = None if at is None else max(0, at - now)
         return {**containers.shown(row, now), "file_count": count, "total_bytes": total, "expires_in": left}
 
-    def _shown_file(self, row: tables.ContainerFile) -> StagedContainerFile:
-        return {**containers.shown_file(row), "size": self._size(row.digest), "file_id": row.file_id}
+    def _shown_file(self, tx: Transaction, row: tables.ContainerFile) -> StagedContainerFile:
+        return {**containers.shown_file(row), "size": self._size(tx, row.digest), "file_id": row.file_id}
 
-    def _size(self, digest: str) -> int:
+    def _size(self, tx: Transaction, digest: str) -> int:
         """0 where it was deleted since its row was read."""
         try:
-            return self._blobs.size(digest)
+            return self._blobs.size(digest, tx)
         except FileNotFoundError:
             return 0
 
-    def _opened(self, digest: str, name: str, gone: errors.APIError) -> schema.Content:
+    def _opened(self, tx: Transaction, digest: str, name: str, gone: errors.APIError) -> schema.Content:
         try:
-            return schema.Content(self._blobs.open(digest), schema.media_type(name), schema.disposition(name))
+            return schema.Content(self._blobs.open(digest, tx), schema.media_type(name), schema.disposition(name))
         except FileNotFoundError:  # deleted since its row was read
             raise gone from None
 
-    def _preview(self, digest: str, length: int) -> Preview:
+    def _preview(self, tx: Transaction, digest: str, length: int) -> Preview:
         try:
-            with self._blobs.open(digest) as file:
+            with self._blobs.open(digest, tx) as file:
                 return Preview(file.read(length), file.seek(0, 2))
         except FileNotFoundError:  # deleted since its row was read
             return Preview(b"", 0)

@@ -451,8 +451,8 @@ class Worlds:
             before = _snapshot.first(self._database.snapshot, world=world, name=name)
             if before is None and (count := _count_snapshots.value(self._database.snapshot)) >= self._maximum:
                 raise errors.TOO_MANY_WORLDS(count=count)
-            await self._copy(lambda read: self._frozen(read, world, name), before.id if before else None)
-        return next(each for each in self.snapshots(world) if each.name == name)
+            taken = await self._copy(lambda read: self._frozen(read, world, name), before.id if before else None)
+        return Snapshot(world, name, taken.clock_virtual)
 
     async def restore(self, world: str, name: str) -> World:
         """The snapshot's objects, ids to come, faults and time; a real clock becomes an offset one."""

@@ -82,6 +82,16 @@ def test_looking_at_a_world_is_no_use_of_it(world: World, control: httpx2.Client
     assert ok(control.get(f"/worlds/{world.name}"))["used_at"] is None
 
 
+@pytest.mark.parametrize(
+    ("asked", "words"), [({"snapshot": "s"}, "fork_of"), ({"fork_of": "default", "empty": True}, "not empty")]
+)
+def test_a_world_that_would_be_two_things_is_not_made(
+    world: World, control: httpx2.Client, asked: dict[str, Any], words: str
+) -> None:
+    assert words in refusal(control.post(f"/worlds/{world.name}", json=asked), 400, "invalid_parameter")
+    refusal(control.get(f"/worlds/{world.name}"), 404, "world_not_found")
+
+
 def test_a_fork_has_its_own_future(world: World, server: MockServer, control: httpx2.Client) -> None:
     world.freeze()
     box = make(world, "shared")

@@ -5,10 +5,10 @@ What changes a world makes it first if there is none; what looks at one doesn't.
 
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field, WithJsonSchema
+from pydantic import BaseModel, Field, WithJsonSchema, model_validator
 
 from mockserver import copies, errors, profiles
 from mockserver.control.answers import Asked, Duration, TheMock
@@ -73,6 +73,14 @@ class NewWorld(Asked):
     empty: bool = False
     fork_of: str | None = None
     snapshot: str | None = None
+
+    @model_validator(mode="after")
+    def _means_something(self) -> Self:
+        if self.snapshot is not None and self.fork_of is None:
+            raise ValueError("a snapshot is one of the world that fork_of names")
+        if self.empty and self.fork_of is not None:
+            raise ValueError("a fork is not empty; leave out fork_of or empty")
+        return self
 
 
 class Retire(Asked):
