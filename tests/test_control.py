@@ -92,6 +92,21 @@ def test_a_world_that_would_be_two_things_is_not_made(
     refusal(control.get(f"/worlds/{world.name}"), 404, "world_not_found")
 
 
+def test_no_body_is_read_that_is_too_large() -> None:
+    """However it is sent; an import has a limit of its own."""
+    document = b'{"version": 1, "containers": [], "files": []}' + b" " * 2_000
+    with MockServer(max_body=1_000, max_import=10_000) as server, httpx2.Client(base_url=server.url) as client:
+        for path in ("/_mock/worlds/new", "/_mock/worlds/w/faults", "/_mock/worlds/w/place"):
+            for content in (document, iter([document[:50], document[50:]])):
+                answer = client.post(path, content=content, headers={"Content-Type": "application/json"})
+                assert "1000 bytes" in refusal(answer, 413, "request_too_large")
+        for content in (document, iter([document])):
+            ok(client.post("/_mock/worlds/w/import", content=content))
+        assert "10000 bytes" in refusal(
+            client.post("/_mock/worlds/w/import", content=document * 5), 413, "request_too_large"
+        )
+
+
 def test_a_fork_has_its_own_future(world: World, server: MockServer, control: httpx2.Client) -> None:
     world.freeze()
     box = make(world, "shared")

@@ -24,6 +24,7 @@ from mockserver.control import (
 from mockserver.control.answers import refused
 from mockserver.control.changes import Teller
 from mockserver.control.gate import Gate
+from mockserver.control.uploads import Bounded
 from mockserver.database import failure
 from mockserver.errors import APIError
 from mockserver.mock import Mock
@@ -55,7 +56,7 @@ def create_control(mock: Mock) -> FastAPI:
         redoc_url=None,
         openapi_url="/_mock/openapi.json",
         redirect_slashes=False,
-        middleware=[Middleware(Gate, mock=mock), Middleware(Teller, mock=mock)],
+        middleware=[Middleware(Gate, mock=mock), Middleware(Teller, mock=mock), Middleware(Bounded, mock=mock)],
         exception_handlers={
             APIError: _api_error,
             SeedError: _bad_seed,

@@ -11,6 +11,7 @@ from fastapi import Request
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mockserver import errors
 from mockserver.blobs import Draft
@@ -118,21 +119,46 @@ async def received(mock: Mock, request: Request, limit: int) -> AsyncIterator[Pa
 async def document(mock: Mock, request: Request) -> bytes:
     """A seed document, read whole."""
     limit = mock.settings.max_body
-    over = errors.BODY_TOO_LARGE(limit=limit)
     body = bytearray()
-    async for piece in _limited(request, limit, over):
+    async for piece in _limited(request, limit, errors.BODY_TOO_LARGE(limit=limit)):
         body += piece
     return bytes(body)
+
+
+@dataclass(slots=True)
+class _Bound:
+    limit: int
+    over: errors.APIError
+
+
+class Bounded:
+    """No body is longer than `max_body`, unless it is read with a limit of its own."""
+
+    def __init__(self, app: ASGIApp, mock: Mock) -> None:
+        self._app = app
+        self._limit = mock.settings.max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        bound = scope["mockserver.bound"] = _Bound(self._limit, errors.BODY_TOO_LARGE(limit=self._limit))
+        size = 0
+
+        async def bounded() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > bound.limit:
+                raise bound.over
+            return message
+
+        await self._app(scope, bounded, send)
 
 
 async def _limited(request: Request, limit: int, over: errors.APIError) -> AsyncGenerator[bytes, None]:
     if int(request.headers.get("content-length", "0")) > limit:
         raise over
-    size = 0
+    bound: _Bound = request.scope["mockserver.bound"]
+    bound.limit, bound.over = limit, over
     async for piece in request.stream():
-        size += len(piece)
-        if size > limit:
-            raise over
         yield piece
 
 
