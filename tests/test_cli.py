@@ -107,6 +107,8 @@ def test_flags_win_over_the_environment() -> None:
         (["--workers", "0"], {}, "give 1 to 64"),
         (["--workers", "65"], {}, "give 1 to 64"),
         (["--api-key", ""], {}, "printable"),
+        (["--body-timeout", "0"], {}, "no time to wait"),
+        (["--world-ttl", "-5m"], {}, "no time to wait"),
         (["--log-level", "loud"], {}, "none of debug"),
         (["--nonsense"], {}, "No such option"),
     ],
