@@ -95,7 +95,7 @@ class Writer:
         self._sha256 = hashlib.sha256()
         self._blake2b = hashlib.blake2b(digest_size=16) if blake2b else None
 
-    def write(self, data: bytes | bytearray) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         draft = self._draft
         draft.size += len(data)
         if draft.file is None and draft.size > SMALL:

@@ -157,7 +157,8 @@ class Rows(Statement, Generic[R]):
         super().__init__(statement)
         if [column.name for column in statement.selected_columns] != [column.name for column in table(row).columns]:
             raise TypeError(f"{self.sql} doesn't select the columns of {row.__name__}")
-        self._make: Callable[[Iterable[Any]], R] = record(row)._make  # type: ignore[attr-defined]  # a named tuple's
+        # As a named tuple's own `_make`, which would look at the length of each row again.
+        self._make: Callable[[Iterable[Any]], R] = functools.partial(tuple.__new__, record(row))  # type: ignore[type-var]  # a tuple
 
     def first(self, tx: Transaction, **values: Any) -> R | None:
         found = self.tuple(tx, **values)

@@ -31,6 +31,8 @@ T = TypeVar("T")
 START_SECONDS = 30.0
 RESET_SECONDS = 5.0
 """How long a connection that is to be reset waits for its client to take what was sent before."""
+RECEIVE_BYTES = 512 * 1024
+"""The most that is read at once."""
 HEAD_BYTES = 64 * 1024
 """The longest request line and headers taken, together."""
 HEADERS = 1_000
@@ -120,11 +122,13 @@ def _open(host: str, port: int, optional: bool, shared: bool = False) -> socket.
     return opened
 
 
-class Protocol(HttpToolsProtocol):
+class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
     """uvicorn's, but that what is no HTTP gets the API's envelope too, that heads are bounded in size and time, that
     faults reach the connection, and that an offer of another protocol (the JDK's client offers HTTP/2 with its first
     request) is passed over."""
 
+    received: memoryview
+    """What has just come in, on whichever connection of the server: it is taken out before anything else is read."""
     body_seconds: float
     """How long a body may stop coming while it is waited for."""
     waiting: asyncio.Future[None] | None = None
@@ -142,7 +146,13 @@ class Protocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._deadline = self.loop.call_later(HEAD_SECONDS, transport.close)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self.received
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(self.received[:nbytes])
+
+    def data_received(self, data: bytes | memoryview) -> None:
         if self._refused:
             return
         began, self._packet = self._in_head, len(data)
@@ -167,7 +177,7 @@ class Protocol(HttpToolsProtocol):
         super().on_message_begin()
         self._in_head, self._head_at_least, self._head_at_most = True, 0, 0
 
-    def _feed(self, data: bytes) -> None:
+    def _feed(self, data: bytes | memoryview) -> None:
         self._unset_keepalive_if_required()
         while data:  # again for each offer in it
             try:
@@ -180,7 +190,7 @@ class Protocol(HttpToolsProtocol):
                 self.logger.warning("Invalid HTTP request received.")
                 self.send_400_response("")
 
-    def _pass_over(self, rest: bytes) -> bytes:
+    def _pass_over(self, rest: bytes | memoryview) -> bytes:
         """What to read again, as if the request had not offered to speak otherwise: the parser gave up on its body."""
         version = self.parser.get_http_version().encode()
         lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
@@ -216,12 +226,15 @@ class Protocol(HttpToolsProtocol):
             self.expect_100_continue = False
         super().on_headers_complete()
         self.cycle.__class__ = _Cycle  # uvicorn makes its own; the task that runs it starts later
+        self.cycle.body = b""  # type: ignore[assignment]  # what is added to that is not copied
         self.cycle.patience = self.body_seconds  # type: ignore[attr-defined]  # it is a _Cycle by now
         self.scope["mockserver.connection"] = _Connection(self, self.cycle)  # type: ignore[typeddict-unknown-key]  # our own key
         self.headers = []  # trailers are no headers, nor for the journal to remember
 
     def on_body(self, body: bytes) -> None:
         self._body += len(body)
+        if isinstance(self.cycle.body, bytes) and self.cycle.body:
+            self.cycle.body = bytearray(self.cycle.body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -290,7 +303,7 @@ class _Cycle(RequestResponseCycle):
         if not self.waiting_for_100_continue and self.body and not self.disconnected and not self.response_complete:
             self.flow.resume_reading()
             self.message_event.clear()
-            body, self.body = self.body, bytearray()
+            body, self.body = self.body, b""  # type: ignore[assignment]  # as at the beginning
             return {"type": "http.request", "body": body, "more_body": self.more_body}
         if not self.more_body or self.response_started or self.message_event.is_set():
             return await super().receive()
@@ -448,6 +461,7 @@ def _control_plane(mock: Mock) -> ASGIApp:
 
 def build(mock: Mock) -> _Server:
     class Bounded(Protocol):
+        received = memoryview(bytearray(RECEIVE_BYTES))
         body_seconds = mock.settings.body_timeout
 
     config = uvicorn.Config(

@@ -374,14 +374,18 @@ class _Form:
 
 
 class _Sink:
-    """Bytes of a file on their way to the disk: one block is written while the next one fills."""
+    """Bytes of a file on their way to the disk: one block is written while the other one fills.
+
+    Both are used again and again: new memory for each block would cost as much as to copy what is in it.
+    """
 
     def __init__(self, draft: Draft, writer: Writer, limit: int) -> None:
         self._draft = draft
         self._writer = writer
         self._limit = limit
         self.size = 0
-        self._block = bytearray()
+        self._block, self._other = bytearray(), bytearray()
+        self._filled = 0
         self._writing: asyncio.Future[None] | None = None
 
     @property
@@ -393,17 +397,23 @@ class _Sink:
         self.size += len(data)
         if self.size > self._limit:
             raise errors.FILE_TOO_LARGE(limit=self._limit)
-        self._block += data
+        start, self._filled = self._filled, self._filled + len(data)
+        if self._filled <= len(self._block):
+            memoryview(self._block)[start : self._filled] = data
+        else:
+            del self._block[start:]
+            self._block += data
 
     async def flush(self) -> None:
-        if len(self._block) >= BLOCK:
+        if self._filled >= BLOCK:
             await self._written()
-            block, self._block = self._block, bytearray()
+            block, self._filled = memoryview(self._block)[: self._filled], 0
+            self._block, self._other = self._other, self._block
             self._writing = asyncio.get_running_loop().run_in_executor(None, self._writer.write, block)
 
     async def finish(self) -> Draft:
         await self._written()
-        self._writer.write(self._block)
+        self._writer.write(memoryview(self._block)[: self._filled])
         return self._writer.finish()
 
     async def discard(self) -> None:
