@@ -24,7 +24,8 @@ from sqlalchemy import Table, bindparam, select, tuple_
 from mockserver import tables
 from mockserver.blobs import Blobs
 from mockserver.database import Database, Rows, Transaction, table
-from mockserver.sources import MAX_BYTES, SeedError
+from mockserver.settings import SeedError
+from mockserver.sources import MAX_BYTES
 
 R = TypeVar("R", tables.File, tables.Container)
 

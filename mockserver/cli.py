@@ -77,7 +77,7 @@ def serve(quiet: bool, as_json: bool, **given: Any) -> None:
     from mockserver.database import Unusable
     from mockserver.mock import Mock
     from mockserver.server import CannotBind, bind, bind_each, build, new_event_loop
-    from mockserver.sources import SeedError
+    from mockserver.settings import SeedError
     from mockserver.workers import StartFailed, Workers
 
     if settings.workers > 1 and not hasattr(os, "fork"):
@@ -127,7 +127,7 @@ def serve(quiet: bool, as_json: bool, **given: Any) -> None:
 def validate(seeds: tuple[Path, ...], max_upload: int) -> None:
     """Check seed files, or directories of them, without serving."""
     from mockserver.seeds import read_seeds
-    from mockserver.sources import SeedError
+    from mockserver.settings import SeedError
 
     try:
         seed = read_seeds(seeds, max_upload)
@@ -198,7 +198,7 @@ def _banner(settings: Settings, at: str, mock: Any) -> str:
         f"  URL      {at}/v1",
         f"  See it   {at}/_mock/",
         f"  Data     {mock.directory}" + ("" if settings.data else " (removed at the end; keep it with --data DIR)"),
-        f"  Seeded   {mock.seed.summary()}",
+        f"  Seeded   {mock.seeded}",
     ]
     if settings.workers > 1:
         lines.append(f"  Workers  {settings.workers} processes, without a journal")

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 
 from mockserver import profiles
 from mockserver.blobs import Blobs
-from mockserver.clock import Wall
+from mockserver.clock import Clock, Wall
 from mockserver.containers import Containers
 from mockserver.database import BUSY_SECONDS, Database, Unusable, directory_lock, failure
 from mockserver.files import Files
 from mockserver.journal import Journal
 from mockserver.news import News
-from mockserver.seeds import Seed, plant, read_seeds
 from mockserver.settings import Settings
 from mockserver.sharing import Shared
-from mockserver.worlds import Worlds
+from mockserver.worlds import EVERYONE, Worlds
 
 if TYPE_CHECKING:
+    from mockserver.seeds import Seed
     from mockserver.staging import Staging
 
 
@@ -35,7 +35,8 @@ class Mock:
         self.settings = settings
         self.wall = wall or Wall()
         self.started = self.wall.now()
-        self.seed: Seed = read_seeds(settings.seed, settings.max_upload)
+        seed = _read(settings)
+        self.seeded = seed.summary() if seed else "nothing"
         with ExitStack() as stack:
             self.directory = _directory(settings.data, stack)
             stack.enter_context(_usable(self.directory))
@@ -49,7 +50,10 @@ class Mock:
             self._assemble(None)
             self.kept_worlds: Sequence[str] = self.worlds.names()
             self.worlds.clear_templates()
-            plant(self.seed, self.worlds, self.blobs, self.wall)
+            if seed:
+                seed.plant(self.worlds, self.blobs, self.wall)
+            else:
+                self.worlds.make_template(EVERYONE, Clock(self.started, self.started), lambda nothing: None)
             self.blobs.sweep()
             self._stack = stack.pop_all()
 
@@ -101,6 +105,14 @@ class Mock:
 
     def close(self) -> None:
         self._stack.close()
+
+
+def _read(settings: Settings) -> "Seed | None":
+    if not settings.seed:
+        return None
+    from mockserver.seeds import read_seeds  # with YAML and the models of its documents a tenth of a start
+
+    return read_seeds(settings.seed, settings.max_upload)
 
 
 @contextmanager

@@ -196,7 +196,7 @@ def _started(config: pytest.Config, settings: Mapping[str, Any]) -> Iterator["Se
         _fail(f"the mock server can't start: {error}")
 
     from mockserver.server import CannotBind, MockServer  # these load the framework, which takes a second
-    from mockserver.sources import SeedError
+    from mockserver.settings import SeedError
 
     with ExitStack() as stack:
         try:

@@ -54,7 +54,7 @@ def run(command: Sequence[str], world: str, verdict: bool, ignore: Sequence[str]
 
     from mockserver.database import Unusable
     from mockserver.server import CannotBind, MockServer
-    from mockserver.sources import SeedError
+    from mockserver.settings import SeedError
     from mockserver.verdict import FINDINGS
 
     for name in ignore:

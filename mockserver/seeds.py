@@ -38,8 +38,8 @@ from mockserver.containers import SUCCESSORS
 from mockserver.database import in_thread
 from mockserver.faults import Effect, Match, NewRule
 from mockserver.profiles import Profile
-from mockserver.settings import size
-from mockserver.sources import SeedError, Source
+from mockserver.settings import SeedError, size
+from mockserver.sources import Source
 from mockserver.worlds import EVERYONE, NAME, Placement, World, Worlds
 
 VERSION = 1
@@ -430,6 +430,17 @@ class Seed:
             )
             yield name, overridden.with_(own)
 
+    def plant(self, worlds: Worlds, blobs: Blobs, wall: Wall) -> None:
+        """Make the templates that it describes. Contents first, each template's rows at once."""
+        with Store(blobs) as store, closing(self):
+            scopes = list(self.scopes())
+            for _, scope in scopes:
+                store.store(scope)
+            for name, scope in scopes:
+                clock, restarts = _clock(scope, wall.now())
+                fill = partial(_fill, scope, store, Placed())
+                worlds.make_template(name, clock, fill, restarts=restarts, profile=_profile(scope, worlds))
+
     def summary(self) -> str:
         more = [f"; in world {name} also {scope.summary()}" for name, scope in self.worlds.items()]
         return self.everyone.summary() + "".join(more)
@@ -622,17 +633,6 @@ def _told(place: Place) -> Iterator[None]:
 
 
 # Planting
-
-
-def plant(seed: Seed, worlds: Worlds, blobs: Blobs, wall: Wall) -> None:
-    """Make the templates that the seed describes. Contents first, each template's rows at once."""
-    with Store(blobs) as store, closing(seed):
-        scopes = list(seed.scopes())
-        for _, scope in scopes:
-            store.store(scope)
-        for name, scope in scopes:
-            clock, restarts = _clock(scope, wall.now())
-            worlds.make_template(name, clock, restarts, _profile(scope, worlds), partial(_fill, scope, store, Placed()))
 
 
 @dataclass(slots=True)

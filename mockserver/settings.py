@@ -14,6 +14,10 @@ MAX_PROCESSES = 64
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
+class SeedError(Exception):
+    """A seed that can't be used: where, why, and what to do."""
+
+
 def port(text: str) -> int:
     if text.isascii() and text.isdigit() and int(text) < 65_536:
         return int(text)

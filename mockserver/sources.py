@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from mockserver.settings import SeedError
+
 MAX_BYTES = 64 << 20
 MAX_NODES = 2_000_000
 """Values in a file, those that aliases repeat included."""
@@ -16,10 +18,6 @@ MAX_DEPTH = 100
 """Levels of lists and mappings: the C library that reads YAML overflows its stack at some ten thousand."""
 MAX_TOLD = 8 << 20
 """Bytes of JSON in which the line of a mistake is still looked for."""
-
-
-class SeedError(Exception):
-    """A seed that can't be used: where, why, and what to do."""
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # one of two, by what is installed

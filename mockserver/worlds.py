@@ -473,7 +473,7 @@ class Worlds:
             self._write(_erase, {"of": world})
 
     def make_template(
-        self, template_of: str, clock: Clock, restarts: bool, profile: Profile | None, fill: Fill
+        self, template_of: str, clock: Clock, fill: Fill, *, restarts: bool = False, profile: Profile | None = None
     ) -> None:
         """Full state and all at once: what is put into it appears together or not at all.
 

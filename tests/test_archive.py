@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from mockserver import archive
 from mockserver.seeds import read_seeds
 from mockserver.server import MockServer
-from mockserver.sources import SeedError
+from mockserver.settings import SeedError
 
 LIMIT = 1 << 20
 

@@ -26,8 +26,7 @@ from mockserver.api.route import Operation
 from mockserver.control.app import create_control
 from mockserver.seeds import read_seeds
 from mockserver.server import MockServer
-from mockserver.settings import Settings, environment_name, flag
-from mockserver.sources import SeedError
+from mockserver.settings import SeedError, Settings, environment_name, flag
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

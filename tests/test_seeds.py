@@ -11,7 +11,7 @@ from conftest import NOON, World, new_world, stored
 
 from mockserver.seeds import read_seeds
 from mockserver.server import MockServer
-from mockserver.sources import SeedError
+from mockserver.settings import SeedError
 
 SHIPPED = Path(__file__).parents[1] / "fixtures" / "seeds"
 LIMIT = 1 << 20

@@ -23,7 +23,7 @@ from mockserver.clock import stopwatch
 from mockserver.faults import Effect as EffectAsked
 from mockserver.faults import Match
 from mockserver.server import MockServer
-from mockserver.sources import SeedError
+from mockserver.settings import SeedError
 from mockserver.testing import Effect, MockError, MockWorld, Server
 
 MINUTE = 60

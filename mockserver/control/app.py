@@ -28,7 +28,7 @@ from mockserver.control.uploads import Bounded
 from mockserver.database import failure
 from mockserver.errors import APIError
 from mockserver.mock import Mock
-from mockserver.sources import SeedError
+from mockserver.settings import SeedError
 
 ROUTERS = (
     dashboard.router,

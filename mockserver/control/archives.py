@@ -17,7 +17,8 @@ from mockserver.control.uploads import document, received
 from mockserver.control.worlds import WorldState, told
 from mockserver.mock import Mock
 from mockserver.seeds import Nowhere
-from mockserver.sources import MAX_BYTES, SeedError, Source
+from mockserver.settings import SeedError
+from mockserver.sources import MAX_BYTES, Source
 from mockserver.tables import World
 
 router = APIRouter(prefix="/worlds/{world}", tags=["Archives"])
