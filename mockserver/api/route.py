@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable, Container, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, get_args, get_type_hints
 
 from fastapi import Depends
@@ -41,17 +42,28 @@ TheForm = Annotated[Form, Depends(_given)]
 
 
 class Operation(APIRoute):
-    """An operation of the API."""
+    """An operation of the API.
+
+    Only the OpenAPI document needs what FastAPI knows of a route, and no start should wait for it.
+    """
 
     files_api = False
 
-    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        super().__init__(path, endpoint, **options)
+    def __init__(self, path: str, endpoint: Callable[..., Any], *, methods: list[str], **options: Any) -> None:
+        self.path, self.endpoint, self.methods = path, endpoint, set(methods)
+        self._describe = partial(super().__init__, path, endpoint, methods=methods, **options)
         self._operation = "".join(word.capitalize() for word in endpoint.__name__.split("_"))
         signature = inspect.signature(endpoint).parameters
         hints = get_type_hints(endpoint, include_extras=True)
         self._body: type[BaseModel] | None = hints.get("body")
         self._readers = {name: _reader(name, hints[name], self.files_api) for name in signature if name != "body"}
+
+    def __getattr__(self, name: str) -> Any:
+        describe = self.__dict__.pop("_describe", None)
+        if describe is None:
+            raise AttributeError(name)
+        describe()
+        return getattr(self, name)
 
     async def call(self, exchange: Exchange) -> None:
         mock = exchange.mock
