@@ -76,8 +76,10 @@ def _status(pid: int, name: str) -> int:
 
 
 def environment() -> dict[str, str]:
-    """Of every process here: none of the server's settings are anything but what they are by default."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MOCKSERVER_")}
+    """Of every process here: none of the server's settings are anything but what they are by default, and
+    what was compiled once is kept, as that of an installed package is."""
+    dropped = ("MOCKSERVER_", "PYTHONDONTWRITEBYTECODE")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
     return kept | {"PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
 
 
