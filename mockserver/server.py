@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httptools
+import orjson
 import uvicorn
-from pydantic_core import to_json
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
@@ -261,7 +261,7 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         if self.cycle and not self.cycle.response_complete and not self.cycle.more_body:
             self.cycle.keep_alive = False  # what was asked in front of it gets its own answer, and no other
             return
-        body = to_json(error.body(), indent=2)
+        body = orjson.dumps(error.body(), option=orjson.OPT_INDENT_2)
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pydantic_core import to_json
+import orjson
 from starlette.types import Message, Receive, Scope, Send
 
 from mockserver import errors, ids
@@ -133,7 +133,7 @@ class Exchange:
         return piece
 
     async def answer(self, resource: Mapping[str, Any]) -> None:
-        body = self._ended(to_json(resource, indent=2))
+        body = self._ended(orjson.dumps(resource, option=orjson.OPT_INDENT_2))
         if resource["object"] == "list":
             self.page = resource["has_more"], resource["first_id"], resource["last_id"]
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
@@ -149,7 +149,7 @@ class Exchange:
     async def refuse(self, error: APIError) -> None:
         error = self.dialect.said(error, self)
         extra = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
-        body = to_json(error.body(self.files_api), indent=error.indent)
+        body = orjson.dumps(error.body(self.files_api), option=orjson.OPT_INDENT_2 if error.indent else None)
         body = body if error.indent is None else self._ended(body)
         await self.reply(error.status, body, [(b"content-type", b"application/json"), *extra])
 
