@@ -439,6 +439,15 @@ def test_a_head_that_does_not_come_ends_the_connection(monkeypatch: pytest.Monke
             assert httpx2.get(f"{server.url}/health").status_code == 200
 
 
+def test_a_body_is_not_held_to_the_time_of_a_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "HEAD_SECONDS", 0.05)
+    with MockServer() as server, hold(server.port, HELD[3]) as opened:
+        slow = {"api-key": "k", "X-Mock-Fault": '{"latency": 0.2}'}
+        assert httpx2.get(f"{server.url}/v1/containers", headers=slow).status_code == 200
+        opened.sendall(b'        "')
+        assert opened.recv(12) == b"HTTP/1.1 400"  # of what is no JSON: it was read to its end
+
+
 def test_a_head_has_a_largest_size(server: MockServer) -> None:
     line = b"GET /health HTTP/1.1\r\nHost: x\r\nX: "
     for size, status in ((server_module.HEAD_BYTES - 60, 200), (server_module.HEAD_BYTES, 431)):

@@ -538,6 +538,17 @@ def test_a_length_that_can_be_read_two_ways(world: World, headers: dict[str, str
 # Connections
 
 
+@pytest.mark.parametrize("version", ["0.9", "1.2", "2.0", "3.0", "9.9"])
+def test_a_version_that_is_not_spoken_here(world: World, version: str) -> None:
+    with Wire(world) as wire:
+        wire.send(
+            b"GET /w/%b/v1/containers HTTP/%b\r\nHost: x\r\napi-key: k\r\n\r\n"
+            % (world.name.encode(), version.encode())
+        )
+        answer = wire.answer("GET")
+    assert (answer.status, answer.error["message"]) == (400, "Invalid HTTP request received.")
+
+
 def test_requests_in_a_pipeline_are_answered_in_order(world: World, box: str) -> None:
     asked = [
         ("GET", f"/containers/{box}", b"", 200),

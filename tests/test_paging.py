@@ -78,6 +78,7 @@ def test_walking_forward_yields_exactly_the_list(mock: Mock, steps, limit, order
 
     assert [each["id"] for page in pages for each in page["data"]] == expected
     assert all(len(page["data"]) == limit for page in pages[:-1])
+    assert pages[-1]["data"] or not expected, "there was no more to come"
     for page in pages:
         ids = [each["id"] for each in page["data"]]
         assert (page["first_id"], page["last_id"]) == ((ids[0], ids[-1]) if ids else (None, None))
@@ -95,6 +96,7 @@ def test_walking_backward_yields_all_that_stands_before_the_cursor(mock: Mock, s
 
     pages = list(box.walk("before", start, limit=limit, order=order))
 
+    assert pages[-1]["data"] or everything[0] == start, "there was no more to come"
     assert [each["id"] for page in reversed(pages) for each in page["data"]] == everything[: everything.index(start)]
 
 

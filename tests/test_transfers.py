@@ -7,15 +7,19 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 from conftest import World, new_world, ok, stored
-from rawhttp import Answer, Wire, form, request
+from rawhttp import TIMEOUT, Answer, Wire, form, request
 
+from mockserver.api import exchange
+from mockserver.blobs import Writer
 from mockserver.server import MockServer
 
 LIMIT = 1_000
@@ -224,6 +228,84 @@ def test_a_refusal_reaches_a_client_that_is_still_sending(small_world: World) ->
     refused = upload(small_world, path, bytes(MIB // 2))
     assert refused.status == 413
     assert refused.headers["connection"] == "close"
+
+
+def refused_early(wire: Wire, path: str) -> None:
+    """An upload that is refused while its client has yet to send most of it, and has not read the answer."""
+    wire.head("POST", path, {**MULTIPART, "Content-Length": str(1 << 40)})
+    wire.send(form((HEAD, bytes(2 * LIMIT)))[:-20])
+    assert wire.socket.recv(12, socket.MSG_PEEK) == b"HTTP/1.1 413"
+
+
+def test_a_client_may_go_on_sending_before_it_reads_that_it_was_refused(
+    small_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a connection that is closed on what is sent, it would fail to send, and not get to read."""
+    monkeypatch.setattr(exchange, "DRAIN_SECONDS", TIMEOUT)
+    with Wire(small_world) as wire:
+        refused_early(wire, f"{new_container(small_world)}/files")
+        for _ in range(20):
+            request(small_world, "GET", "/files")  # time enough to close the connection
+            wire.send(bytes(10_000))
+        assert wire.answer().status == 413
+
+
+def test_a_client_that_does_not_end_is_let_go(small_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = f"{new_container(small_world)}/files"
+    with monkeypatch.context() as patched, Wire(small_world) as wire:
+        patched.setattr(exchange, "DRAIN_SECONDS", TIMEOUT)
+        refused_early(wire, path)
+        with pytest.raises(ConnectionError):
+            wire.send(bytes(500 * MIB))
+    with Wire(small_world) as wire:  # nor one that stops sending and stays
+        refused_early(wire, path)
+        assert wire.answer().status == 413
+        with suppress(ConnectionResetError):
+            assert wire.socket.recv(1) == b""
+
+
+def test_one_block_is_written_after_the_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the disk is, and however fast the next one comes."""
+    write, writing, overlaps = Writer.write, threading.Lock(), []
+
+    def slowly(self: Writer, data: bytes) -> None:
+        overlaps.append(not writing.acquire(blocking=False))
+        threading.Event().wait(0.05)  # as long as the next block takes to come in
+        write(self, data)
+        if not overlaps[-1]:
+            writing.release()
+
+    monkeypatch.setattr(Writer, "write", slowly)
+    content = noise("blocks", 4 * MIB)
+    file = uploaded(world, "/files", content)
+    assert overlaps == [False] * len(overlaps)
+    assert len(overlaps) > 2
+    assert request(world, "GET", f"{file}/content").body == content
+
+
+def test_what_is_being_written_when_its_client_leaves_is_removed_afterwards(
+    world: World, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, begun, goes_on, written = Writer.write, threading.Event(), threading.Event(), threading.Event()
+
+    def held_up(self: Writer, data: bytes) -> None:
+        begun.set()
+        assert goes_on.wait(TIMEOUT)
+        write(self, data)
+        written.set()
+
+    monkeypatch.setattr(Writer, "write", held_up)
+    with Wire(world) as wire:
+        wire.head("POST", "/files", {**MULTIPART, "Content-Length": str(1 << 30)})
+        wire.send(form(PURPOSE, (HEAD, bytes(MIB + MIB // 2)))[:-20])  # one block, and a part of the next
+        assert begun.wait(TIMEOUT)
+    for _ in range(20):  # by then the server has noticed
+        request(world, "GET", "/files")
+    goes_on.set()
+    assert written.wait(TIMEOUT)
+    journal = f"{world.server.url}/_mock/worlds/{world.name}/journal/wait"
+    ok(httpx2.get(journal, params={"operation": "CreateFile", "count": 1, "timeout": TIMEOUT}, timeout=2 * TIMEOUT))
+    assert list((directory / "uploads").iterdir()) == []
 
 
 def test_an_upload_that_is_too_large_ends_early(small_world: World) -> None:
