@@ -696,11 +696,11 @@ def test_nor_for_who_doesnt_read() -> None:
 # Bounds
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("rrrrrcf"), st.integers(0, 3_000)), max_size=400))
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("rrrrrcf"), st.integers(0, 3_000)), max_size=100))
 def test_what_is_kept_is_bounded_and_what_was_last(steps: list[tuple[str, str, int]]) -> None:
-    """Against a list of all that was recorded, oldest first."""
-    journal, model, last = Journal(50, 40_000, News()), [], dict.fromkeys("abc", 0)
-    logs = {}
+    """Against a list of all that was recorded, oldest first. Bounds so narrow that a few steps come up to both."""
+    journal, model, last = Journal(5, 8_000, News()), [], dict.fromkeys("abc", 0)
+    logs, costs = {}, {size: cost(size) for _, _, size in steps}
     for world, step, size in steps:
         if step == "r":
             logs[world] = journal.open(world)
@@ -708,6 +708,8 @@ def test_what_is_kept_is_bounded_and_what_was_last(steps: list[tuple[str, str, i
             last[world] += 1
             assert number == last[world]
             model.append((world, number, size))
+            while len(model) > 5 or sum(costs[size] for _, _, size in model) > 8_000:
+                del model[0]
         else:
             (journal.clear if step == "c" else journal.forget)(world)
             model = [each for each in model if each[0] != world]
@@ -718,22 +720,26 @@ def test_what_is_kept_is_bounded_and_what_was_last(steps: list[tuple[str, str, i
     kept = {
         (entry.world, entry.number, len(entry.answer or b"")) for world in "abc" for entry in journal.entries(world)
     }
-    expected: list[tuple[str, int, int]] = []
-    held = 0
-    for each in reversed(model):
-        held += cost(each[0], each[2])
-        if len(expected) == 50 or held > 40_000:
-            break
-        expected.append(each)
-    assert kept == set(expected)
+    assert kept == set(model)
     for world in "abc":
         numbers = [entry.number for entry in journal.entries(world)]
         assert numbers == sorted(numbers)
         assert all(journal.find(world, number).number == number for number in numbers)  # type: ignore[union-attr]
-    assert len(journal._order) <= 2 * len(kept) + 1_000 + 400
     for world in "abc":
         journal.forget(world)
     assert (journal._count, journal._bytes) == (0, 0)
+
+
+@pytest.mark.parametrize("end", [Journal.clear, Journal.forget])
+def test_what_was_cleared_takes_no_room(end: Any) -> None:
+    """Nor its place in the order of all, while the bounds are never come up to."""
+    journal = Journal(1_000_000, 1 << 40, News())
+    journal.record(journal.open("other"), noted("other", b"stays"))
+    for _ in range(5_000):
+        journal.record(journal.open("world"), noted("world", b"goes"))
+        end(journal, "world")
+    assert len(journal._order) < 2_000
+    assert journal.count("other") == journal._count == 1
 
 
 def noted(world: str, answer: bytes) -> Noted:
@@ -744,10 +750,10 @@ def noted(world: str, answer: bytes) -> Noted:
     )  # fmt: skip  # as wide as it is plain
 
 
-def cost(world: str, size: int) -> int:
+def cost(size: int) -> int:
     journal = Journal(10, 1 << 20, News())
-    journal.record(journal.open(world), noted(world, b"x" * size))
-    assert len(journal.entries(world)) == 1
+    journal.record(journal.open("a"), noted("a", b"x" * size))
+    assert len(journal.entries("a")) == 1
     return journal._bytes
 
 

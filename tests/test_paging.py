@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
-from conftest import NOON, World, new_world
+from conftest import NOON, World, new_world, ok
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -131,28 +131,32 @@ def test_deleting_each_container_while_paging_over_them_deletes_all(world: World
     assert world.openai.containers.list().data == []
 
 
+@pytest.mark.parametrize("kind", ["containers", "files", "files of a container"])
 def test_a_deleted_object_is_a_cursor_while_its_world_hands_out_so_many_ordinals(
-    world: World, server: MockServer, monkeypatch: pytest.MonkeyPatch
+    world: World, server: MockServer, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """However old it was when it was deleted; and afterwards it takes no room."""
     monkeypatch.setattr(paging, "TOMBSTONES", 20)
-    client = world.openai
-    boxes = [client.containers.create(name="box").id for _ in range(40)]
     graves = f"SELECT count(*) FROM tombstones JOIN worlds ON world = worlds.id WHERE name = '{world.name}'"
-
-    def is_cursor(id: str) -> bool:
-        return world.http.get("/containers", params={"after": id}).status_code == 200
-
     with new_world(server) as elsewhere:
         quiet = elsewhere.openai.containers.create(name="box").id
         elsewhere.openai.containers.delete(quiet)
-    client.containers.delete(boxes[0])
-    for box in boxes[1:20]:
-        client.containers.delete(box)
-    assert is_cursor(boxes[0])
-    for box in boxes[20:]:
-        client.containers.delete(box)
-    assert [is_cursor(box) for box in (boxes[0], boxes[15], boxes[25], boxes[-1])] == [False, False, True, True]
+    path, sent = f"/{kind}", {"files": {"file": b"bytes"}, "data": {"purpose": "vision"}}
+    if kind == "containers":
+        sent = {"json": {"name": "box"}}
+    elif kind != "files":
+        path, sent = f"/containers/{world.openai.containers.create(name='box').id}/files", {"files": {"file": b"bytes"}}
+    ids = [ok(world.http.post(path, **sent))["id"] for _ in range(40)][::-1]  # so that the oldest is deleted last
+
+    def is_cursor(id: str) -> bool:
+        return world.http.get(path, params={"after": id}).status_code == 200
+
+    for id in ids[:20]:
+        ok(world.http.delete(f"{path}/{id}"))
+    assert is_cursor(ids[0])
+    for id in ids[20:]:
+        ok(world.http.delete(f"{path}/{id}"))
+    assert [is_cursor(id) for id in (ids[0], ids[15], ids[25], ids[-1])] == [False, False, True, True]
     assert world.server.mock.database.connection.execute(graves).fetchone()[0] <= 21
     with elsewhere:
         assert elsewhere.http.get("/containers", params={"after": quiet}).status_code == 200
