@@ -190,7 +190,7 @@ class Database:
     """The database of a data directory, which it creates where there is none."""
 
     groups = False
-    """Whether transactions may share a commit. For the event loop's own, alone on its directory."""
+    """Whether transactions may share a commit: those of the event loop, not those of threads."""
     _group: list[asyncio.Future[None]] | None = None
     """Those who wait for the commit of the transactions that share one, while there are any."""
     _writing = False
@@ -275,6 +275,7 @@ class Database:
             if tx.in_transaction:
                 tx.execute("ROLLBACK TO shared")
                 tx.execute("RELEASE shared")
+                self._shares = False
             else:  # a failure that has rolled back all of them
                 self._tell(error)
             raise
@@ -368,9 +369,8 @@ class Database:
         deadline = 0.0
         while True:
             try:
-                self._shares = False
                 done = work(*args, **kwargs)
-                if self._group is None or await self._committed(self._group, self._shares):
+                if await self.committed():
                     return done
             except Busy:
                 deadline = deadline or clock.stopwatch() + BUSY_SECONDS
@@ -378,8 +378,12 @@ class Database:
                     raise
                 await asyncio.sleep(0.001)
 
-    async def _committed(self, group: list[asyncio.Future[None]], wrote: bool) -> bool:
-        """False where the commit failed for who has only read: what was seen is no more, and is to be read again."""
+    async def committed(self) -> bool:
+        """Waits for the commit of what was just done. Raises what it failed at, and is False where that touches
+        only what was read: it was never there, and is to be read again."""
+        group, wrote, self._shares = self._group, self._shares, False
+        if group is None:
+            return True
         committed = asyncio.get_running_loop().create_future()
         group.append(committed)
         try:

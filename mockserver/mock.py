@@ -62,7 +62,7 @@ class Mock:
 
     def _assemble(self, shared: Shared | None) -> None:
         settings = self.settings
-        self.database.groups = shared is None
+        self.database.groups = True
         self.blobs = Blobs(self.directory, self.database, shared)
         self.news = News()
         self.journal = Journal(0 if shared else settings.journal_entries, settings.journal_bytes, self.news)

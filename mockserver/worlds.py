@@ -328,7 +328,7 @@ class Worlds:
                         raise
                 else:
                     self._release()
-                    if self._wrote or shared.stamp() == stamp:
+                    if (self._wrote or shared.stamp() == stamp) and await self._database.committed():
                         return done
                     if isinstance(done, Content):
                         done.file.close()

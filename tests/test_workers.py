@@ -838,22 +838,38 @@ def test_who_was_refused_while_the_world_was_replaced_asks_again(two: tuple[Mock
 
 def test_what_was_written_before_the_world_was_replaced_is_not_written_again(two: tuple[Mock, Mock]) -> None:
     first, second = two
-    made: list[str] = []
+    deleted: list[str] = []
 
     async def check() -> None:
         call = await first.worlds.call("w")
+        box = await first.run(first.containers.create, call, BOX)
 
-        def create(call: worlds.Call) -> schema.Container:
-            box = first.containers.create(call, BOX)
-            made.append(box["id"])
+        def delete(call: worlds.Call) -> schema.ContainerDeleted:
+            gone = first.containers.delete(call, box["id"])
+            deleted.append(gone["id"])
             elsewhere(second.worlds.reset("w"))
-            return box
+            return gone
 
-        assert (await first.run(create, call))["id"] == made[0]
+        assert (await first.run(delete, call))["deleted"]
         assert (await first.run(first.containers.list, call, schema.ListContainers()))["data"] == []
 
     asyncio.run(check())
-    assert len(made) == 1
+    assert len(deleted) == 1
+
+
+def test_who_replaces_a_world_waits_for_the_commit_that_others_share(two: tuple[Mock, Mock]) -> None:
+    first, second = two
+
+    async def check() -> None:
+        call = await first.worlds.call("w")
+        creating = [asyncio.ensure_future(first.run(first.containers.create, call, BOX)) for _ in range(3)]
+        await asyncio.sleep(0)  # all have written, none of it is committed
+        resetting = asyncio.ensure_future(asyncio.to_thread(elsewhere, second.worlds.reset("w")))
+        assert len({box["id"] for box in await asyncio.gather(*creating)}) == 3
+        await resetting
+        assert (await first.run(first.containers.list, call, schema.ListContainers()))["data"] == []
+
+    asyncio.run(check())
 
 
 @pytest.mark.parametrize("content", [b"small", b"large" * 10_000], ids=["row", "file"])
