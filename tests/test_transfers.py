@@ -1,5 +1,6 @@
 """Bytes on their way in and out: streamed, exact, shared on the disk, and gone when nobody needs them."""
 
+import asyncio
 import hashlib
 import http.client
 import json
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -163,6 +165,38 @@ def test_many_uploads_at_once_do_not_mix(world: World) -> None:
             answer = wire.answer()
         assert answer.json["path"].split("/")[-1].startswith(hashlib.blake2b(content, digest_size=16).hexdigest())
         assert request(world, "GET", f"{path}/{answer.json['id']}/content").body == content
+
+
+class Lingering(ThreadPoolExecutor):
+    """Threads that go on holding what they were given when they have long done it, as any may for a moment."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+        self._held: list[Any] = []
+
+    def submit(self, work: Callable[..., Any], /, *given: Any, **more: Any) -> Future[Any]:
+        self._held.append((work, given, more))
+        return super().submit(work, *given, **more)
+
+
+def test_threads_that_are_slow_to_let_go_hold_up_no_upload() -> None:
+    async def use(executor: ThreadPoolExecutor) -> None:
+        asyncio.get_running_loop().set_default_executor(executor)
+
+    content = noise("lingering", 4 * MIB) * 4
+    body = form(PURPOSE, (HEAD, content))
+    with MockServer() as server:
+        server.run(use(Lingering()))
+        world = new_world(server)
+        with Wire(world) as wire:
+            wire.head("POST", "/files", {**MULTIPART, "Content-Length": str(len(body))})
+            start, size = 0, 1_000
+            while start < len(body):  # by pieces of many sizes, so that no block is as large as the last
+                wire.send(body[start : start + size])
+                start, size = start + size, size * 7 % 400_009
+            answer = wire.answer()
+        assert answer.status == 200, answer.body
+        assert request(world, "GET", f"/files/{answer.json['id']}/content").body == content
 
 
 # Clients that leave

@@ -407,19 +407,25 @@ class _Sink:
     async def flush(self) -> None:
         if self._filled >= BLOCK:
             await self._written()
-            block, self._filled = memoryview(self._block)[: self._filled], 0
-            self._block, self._other = self._other, self._block
-            self._writing = asyncio.get_running_loop().run_in_executor(None, self._writer.write, block)
+            block, filled = self._block, self._filled
+            self._block, self._other, self._filled = self._other, block, 0
+            self._writing = asyncio.get_running_loop().run_in_executor(None, self._write, block, filled)
 
     async def finish(self) -> Draft:
         await self._written()
-        self._writer.write(memoryview(self._block)[: self._filled])
+        self._write(self._block, self._filled)
         return self._writer.finish()
 
     async def discard(self) -> None:
         if self._writing:
             await asyncio.wait([self._writing])
         self._draft.discard()
+
+    def _write(self, block: bytearray, filled: int) -> None:
+        """Leaves no view of the block behind, which keeps it from growing: the thread may still hold what it was
+        given when others hear that it is done."""
+        with memoryview(block) as whole, whole[:filled] as data:
+            self._writer.write(data)
 
     async def _written(self) -> None:
         if self._writing:
