@@ -39,8 +39,9 @@ HEADERS = 1_000
 """The most headers taken. Each has more than one byte, so that fewer bytes need no count."""
 HEAD_SECONDS = 60.0
 """How long they may take to come in; for a connection's first ones from its beginning."""
-FRAMING_BYTES, FRAMING_RATIO = 384 * 1024, 16
-"""What a body may come wrapped in, chunk by chunk and with its trailers: the ratio allows chunks of one byte."""
+FRAMING_BYTES, FRAMING_RATIO = RECEIVE_BYTES + 128 * 1024, 16
+"""What a body may come wrapped in, chunk by chunk and with its trailers: the ratio allows chunks of one byte. What
+was read together with the head counts, even what precedes it."""
 DRAIN_SECONDS = 1.0
 """How long a refused client's further bytes are taken and dropped: a connection closed on them would be reset,
 and the refusal lost."""
@@ -136,6 +137,8 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
     _refusal: errors.APIError | None = None
     _refused = False
     _in_head = False
+    _all_head = False
+    """Whether this packet, as far as it was read, is of one head."""
     _head_at_least = _head_at_most = 0
     """Bytes of the head in earlier packets; the first of them may have held other things too."""
     _packet = _received = _body = 0
@@ -155,11 +158,11 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
     def data_received(self, data: bytes | memoryview) -> None:
         if self._refused:
             return
-        began, self._packet = self._in_head, len(data)
+        self._all_head, self._packet = self._in_head, len(data)
         self._feed(data)
         self._received += self._packet
         if self._in_head:
-            self._head_at_least += len(data) if began else 0
+            self._head_at_least += len(data) if self._all_head else 0
             self._head_at_most += len(data)
             if self._head_at_least > HEAD_BYTES:
                 self._refuse(errors.HEAD_TOO_LARGE(limit=HEAD_BYTES))
@@ -175,7 +178,7 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._in_head, self._head_at_least, self._head_at_most = True, 0, 0
+        self._in_head, self._all_head, self._head_at_least, self._head_at_most = True, False, 0, 0
 
     def _feed(self, data: bytes | memoryview) -> None:
         self._unset_keepalive_if_required()

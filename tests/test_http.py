@@ -7,14 +7,16 @@ test_transfers.py.
 import gzip
 import http.client
 import json
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
 import httpx2
 import pytest
 from conftest import World, new_world
-from rawhttp import Answer, Wire, form, request
+from rawhttp import TIMEOUT, Answer, Wire, form, request
 
 from mockserver import errors
 from mockserver.server import MockServer
@@ -567,6 +569,37 @@ def test_requests_in_a_pipeline_are_answered_in_order(world: World, box: str) ->
         answers = [wire.answer(method) for method, *_ in asked]
     assert [answer.status for answer in answers] == [status for *_, status in asked]
     assert len(answers[-1].json["data"]) == 3
+
+
+@pytest.mark.parametrize("large", [0, 450_000], ids=["of small requests", "behind a large body"])
+def test_a_pipeline_of_any_length(world: World, box: str, large: int) -> None:
+    """More than is read at once, so that a packet ends in one head and began in another."""
+    source = {"type": "base64", "media_type": "application/zip", "data": "a" * large}
+    skill = {"type": "inline", "name": "large", "description": "", "source": source}
+    count, padding = 1_000, {"X-Padding": "x" * 1_000}
+    with Kept(world) as wire:
+        together = bytearray()
+        wire.send = together.extend  # type: ignore[method-assign]  # gathers what is then sent at once
+        if large:
+            wire.ask("POST $/v1/containers", JSON, json.dumps({"name": "large", "skills": [skill]}).encode())
+        for _ in range(count):
+            wire.ask(f"GET $/v1/containers/{box}", padding)
+
+        async def busy() -> None:
+            wire.socket.setblocking(False)  # as much as the system takes, all of which waits to be read
+            with suppress(BlockingIOError):
+                while together:
+                    del together[: wire.socket.send(together)]
+            wire.socket.settimeout(TIMEOUT)
+
+        world.server.run(busy())
+        sending = threading.Thread(target=wire.socket.sendall, args=(bytes(together),))
+        sending.start()
+        if large:
+            assert wire.answer().json["name"] == "large"
+        for _ in range(count):
+            assert wire.answer().json["id"] == box
+        sending.join()
 
 
 def test_what_breaks_off_in_a_pipeline_is_refused_in_its_turn(
