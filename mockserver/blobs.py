@@ -19,7 +19,7 @@ from typing import BinaryIO
 from sqlalchemy import bindparam, delete, func, select
 
 from mockserver import tables
-from mockserver.database import Busy, Database, Insertion, Statement, Transaction, record, table
+from mockserver.database import Busy, Database, Insertion, Statement, Transaction, failure, record, table
 from mockserver.sharing import Shared
 
 _FILE = table(tables.File)
@@ -206,29 +206,36 @@ class Blobs:
     def release(self) -> None:
         """Remove what was dropped and is named by no row, under the lock that `keep` takes too.
 
-        Leaves it to the next time while someone else writes, or copies rows: the caller's work is
-        done, and to raise Busy here would have it repeated.
+        Leaves it to the next time while someone else writes, or copies rows, or where the machine fails: the
+        caller's work is done, and to raise here would have it repeated, or refused.
         """
-        if not self._dropped or self._is_held():
-            return
-        with suppress(Busy), self._database.transaction() as tx:
-            self._release(tx, len(self._dropped))
+        if self._dropped and not self._is_held():
+            self._release(self._database, len(self._dropped))
 
     def release_in_batches(self, database: Database) -> None:
         """The same for many, in short transactions and in a thread."""
-        while self._dropped and not self._is_held():
-            with database.transaction() as tx:
-                self._release(tx, BATCH)
+        while self._dropped and not self._is_held() and self._release(database, BATCH):
+            pass
 
-    def _release(self, tx: Transaction, count: int) -> None:
-        some = [self._dropped.pop() for _ in range(min(count, len(self._dropped)))]
-        if self._is_held():  # since it was asked: what was dropped after that may be in what is being copied
+    def _release(self, database: Database, count: int) -> bool:
+        """Whether that could be done."""
+        some: list[str] = []
+        try:
+            with database.transaction() as tx:
+                some += (self._dropped.pop() for _ in range(min(count, len(self._dropped))))
+                if self._is_held():  # since it was asked: what was dropped after that may be in what is being copied
+                    self._dropped.update(some)
+                    return False
+                for digest in some:
+                    if not self._in_use(tx, digest):
+                        with suppress(OSError):  # its object is gone all the same; the next start sweeps it up
+                            self._remove(tx, digest)
+        except Exception as error:
             self._dropped.update(some)
-            return
-        for digest in some:
-            if not self._in_use(tx, digest):
-                with suppress(OSError):  # its object is gone all the same; the next start sweeps it up
-                    self._remove(tx, digest)
+            if not isinstance(error, Busy) and failure(error) is None:
+                raise
+            return False
+        return True
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -182,6 +182,33 @@ def test_over_http_a_failed_commit_is_a_refusal_and_no_object(
     assert [len(entry["objects"]) for entry in journal if entry["method"] == "POST"] == [1, 0]
 
 
+def test_what_was_deleted_is_deleted_although_its_content_has_to_stay(
+    together: Together, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The content goes in a transaction of its own, and with the next that does."""
+    contents = stored(together.mock.directory)
+    first, second = together(
+        *(lambda mock, call, content=content: upload(mock, call, content) for content in (b"stays", b"goes")),
+    )
+    commit, commits = Database._commit, 0
+
+    def then_full(self: Database) -> None:
+        nonlocal commits
+        commits += 1
+        if commits > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        commit(self)
+
+    http = together.world.http
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "_commit", then_full)
+        assert http.delete(f"/files/{first['id']}").status_code == 200
+    assert commits == 2
+    assert stored(together.mock.directory).keys() - contents.keys() == {digest(b"stays"), digest(b"goes")}
+    assert http.delete(f"/files/{second['id']}").status_code == 200
+    assert stored(together.mock.directory) == contents
+
+
 def test_who_is_cancelled_takes_nothing_from_the_others(together: Together) -> None:
     async def leave(mock: Mock, call: Call) -> Any:
         task = asyncio.ensure_future(create(mock, call))
