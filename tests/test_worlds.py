@@ -1,5 +1,6 @@
 """Worlds: what separates them, how they are named, and how they start from the template."""
 
+import errno
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,9 +9,9 @@ from urllib.parse import quote
 
 import httpx2
 import pytest
-from conftest import NOON, World, new_world
+from conftest import NOON, World, new_world, refusal, stored
 
-from mockserver import copies, ids
+from mockserver import blobs, copies, ids, worlds
 from mockserver.clock import Wall
 from mockserver.server import MockServer
 
@@ -246,6 +247,39 @@ def test_a_copy_made_in_batches_is_of_one_instant(
         contents = [copy.openai.files.content(each.id).read() for each in copy.openai.files.list()]
         assert contents == [b"bytes"] * 3
     assert [each.name for each in world.openai.containers.list()] == ["late"]
+
+
+def test_a_copy_that_fails_half_way_leaves_nothing(
+    server: MockServer, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copies, "BATCH", 2)
+    for name in "abc":
+        world.openai.files.create(file=(name, b"bytes"), purpose="vision")
+        world.openai.containers.create(name=name)
+    rows = "SELECT (SELECT count(*) FROM worlds), (SELECT count(*) FROM files), (SELECT count(*) FROM containers)"
+    before = server.mock.database.connection.execute(rows).fetchone()
+
+    def no_room(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    control = f"{server.url}/_mock/worlds/{world.name}-copy"
+    with monkeypatch.context() as full:
+        full.setattr(copies._copiers[1].insert, "add_all", no_room)  # when all Files have been copied
+        refusal(httpx2.post(control, json={"fork_of": world.name}), 500, "storage_failed")
+    assert server.mock.database.connection.execute(rows).fetchone() == before
+    assert httpx2.post(control, json={"fork_of": world.name}).status_code == 200
+
+
+def test_a_world_of_many_contents_takes_them_all_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worlds, "BATCH", 3)
+    monkeypatch.setattr(blobs, "BATCH", 3)
+    with MockServer(data=tmp_path) as server, World(server, "w") as world:
+        for number in range(20):
+            content = b"%d" % number * (1 if number % 2 else 20_000)
+            world.openai.files.create(file=("a", content), purpose="vision")
+        assert len(stored(tmp_path)) == 20
+        assert httpx2.delete(f"{server.url}/_mock/worlds/w").status_code == 200
+        assert stored(tmp_path) == {}
 
 
 def test_two_worlds_live_at_different_times(server: MockServer) -> None:
