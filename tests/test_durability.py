@@ -496,7 +496,7 @@ def test_a_damaged_database_is_left_alone(used: Path) -> None:
     refused_untouched(used)
 
 
-@pytest.mark.parametrize("below", ["", "data"])
+@pytest.mark.parametrize("below", ["", pytest.param("data", marks=pytest.mark.slow)])
 def test_a_path_that_can_be_no_directory_is_refused(tmp_path: Path, below: str) -> None:
     (tmp_path / "file").write_text("mine")
     line = refusal(tmp_path / "file" / below)

@@ -209,7 +209,7 @@ def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
     assert "--data" in line
 
 
-@pytest.mark.parametrize("name", ["blobs", "uploads"])
+@pytest.mark.parametrize("name", ["blobs", pytest.param("uploads", marks=pytest.mark.slow)])
 def test_a_directory_in_whose_place_a_file_is_is_refused(serve: Serve, tmp_path: Path, name: str) -> None:
     data = tmp_path / "data"
     data.mkdir()
