@@ -303,6 +303,7 @@ def test_nothing_is_told_or_done_without_a_key(tmp_path: Path) -> None:
             assert status == 401, f"{method} {path} with {headers}: {status} {said[:500]!r}"
             assert b"theirs" not in said.replace(b"sk-world-theirs", b"").replace(b"-theirs", b"")
         assert scene.state() == before
+        assert len(LOCKED) * len(DOORS) >= tried("requests with no key")
         let_in = [
             [("Authorization", b"bearer  unlocked ")],
             [("api-key", b"unlocked-too")],

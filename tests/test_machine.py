@@ -368,6 +368,7 @@ def test_a_damaged_database_is_told_and_left_alone(
     data, kept = tmp_path / "data", Kept()
     server = serve(data)
     with server.client() as client:
+        kept.file(client, noise("large", 100_000))  # a file: by it an empty database is told from a new one
         for number in range(60):
             kept.container(client, "n" * 500)
             kept.file(client, noise(number, 100))
