@@ -327,8 +327,8 @@ class Worlds:
                     if shared.stamp() == stamp:
                         raise
                 else:
-                    self._release()
                     if (self._wrote or shared.stamp() == stamp) and await self._database.committed():
+                        self._release()
                         return done
                     if isinstance(done, Content):
                         done.file.close()

@@ -4,6 +4,7 @@ Every test talks to each process by a connection of its own, and knows from its 
 """
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -38,7 +39,7 @@ from test_durability import (
 
 from mockserver import schema, worlds
 from mockserver.clock import Clock, stopwatch
-from mockserver.database import directory_lock
+from mockserver.database import Database, directory_lock
 from mockserver.errors import APIError
 from mockserver.files import NewFile
 from mockserver.mock import Mock
@@ -888,6 +889,31 @@ def test_contents_stay_as_long_as_another_process_copies_rows(
         assert first.worlds._tidying
         await asyncio.wait_for(first.worlds._tidying, PATIENCE)
         assert not stored(tmp_path)
+
+    asyncio.run(check())
+
+
+def test_what_was_to_be_removed_meanwhile_takes_the_place_of_no_commit(
+    two: tuple[Mock, Mock], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To remove it ends the transaction that requests share: whether that went well they hear all the same."""
+    first, second = two
+
+    def full(self: Database) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def check() -> None:
+        call = await first.worlds.call("w")
+        form = NewFile(first.blobs.put([b"small"]), "a.txt", {"purpose": "vision"})
+        file = await first.run(first.files.create, call, form)
+        with second.blobs.held():
+            await first.run(first.files.delete, call, file["id"])
+        assert first.blobs.loose
+        with monkeypatch.context() as patch:
+            patch.setattr(Database, "_commit", full)
+            with pytest.raises(OSError, match="No space"):
+                await first.run(first.containers.create, call, BOX)
+        assert (await first.run(first.containers.list, call, schema.ListContainers()))["data"] == []
 
     asyncio.run(check())
 
