@@ -18,7 +18,7 @@ OUTSIDE = ("/health",)
 
 
 class App(FastAPI):
-    """FastAPI for the routing table and the OpenAPI document, behind our own front alone.
+    """FastAPI for the list of routes and the OpenAPI document, behind our own front alone.
 
     What its middleware would do is done there, or not wanted; it costs as much as an operation.
     """

@@ -31,7 +31,7 @@ M = TypeVar("M", bound=BaseModel)
 logging.getLogger("python_multipart").setLevel(logging.ERROR)  # what a client sends wrong is told to the client
 
 BLOCK = 1 << 20
-"""Bytes that are hashed and written at once, in a thread; a smaller file is written in place."""
+"""Bytes that are hashed and written at once, in a thread; those of a smaller file are so by the event loop."""
 PREAMBLE_BYTES = 16 * 1024
 """How much may come in front of a form's first boundary, with that."""
 MAX_FIELDS = 100
@@ -212,7 +212,7 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 @asynccontextmanager
 async def read_form(exchange: Exchange, blobs: Blobs, blake2b: bool) -> AsyncIterator[NewFile]:
-    """The form of an upload, its file on disk and hashed; the file is gone afterwards if nobody kept it."""
+    """The form of an upload, its file hashed; that is gone afterwards if nobody kept it."""
     content_type = exchange.headers.get(b"content-type", b"").decode("latin-1")
     kind, options = parse_options_header(content_type)
     if kind == b"multipart/form-data":

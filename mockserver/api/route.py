@@ -1,7 +1,7 @@
 """How an operation is called: one route class that reads what its function asks for, and answers.
 
-FastAPI keeps the routing table and writes the OpenAPI document from the functions' signatures. The
-request itself is handled here: the API's refusals, their words and their order are not FastAPI's.
+FastAPI collects the routes and writes the OpenAPI document from the functions' signatures. A request is
+led to its function and handled here: the API's refusals, their words and their order are not FastAPI's.
 """
 
 import inspect

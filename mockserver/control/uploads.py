@@ -26,7 +26,7 @@ BLOCK = 512 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A form's file, on the disk and hashed, and its other fields."""
+    """A form's file, hashed, and its other fields."""
 
     draft: Draft
     filename: str
