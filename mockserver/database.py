@@ -186,17 +186,39 @@ class Insertion(Statement, Generic[R]):
         tx.executemany(self.sql, rows)
 
 
+class _Group:
+    """Transactions that share a commit."""
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+        """What the commit has failed at."""
+        self._over = False
+        self._waiting: list[asyncio.Future[None]] = []
+
+    async def ended(self) -> None:
+        if not self._over:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiter)
+            await waiter
+
+    def end(self, error: BaseException | None) -> None:
+        self.error, self._over = error, True
+        for each in self._waiting:
+            if not each.done():  # by being cancelled
+                each.set_result(None)
+
+
 class Database:
     """The database of a data directory, which it creates where there is none."""
 
     groups = False
     """Whether transactions may share a commit: those of the event loop, not those of threads."""
-    _group: list[asyncio.Future[None]] | None = None
-    """Those who wait for the commit of the transactions that share one, while there are any."""
+    _group: "_Group | None" = None
+    """The transactions that share a commit, while there are any."""
+    _joined: "_Group | None" = None
+    """Those among which the work that is being done has written."""
     _writing = False
     """Whether a transaction is open here, and not only one that others share."""
-    _shares = False
-    """Whether the work that is done has written in a transaction that it shares."""
 
     def __init__(self, path: Path, wait: float = 0, lasting: bool = True) -> None:
         """`wait` so many seconds for other processes that are just opening it. One that is not `lasting`
@@ -263,21 +285,21 @@ class Database:
             return
         if self._group is None:
             self._begin()
-            self._group = []
+            self._group = _Group()
             loop.call_soon(self._commit_shared)
         tx = self.connection
         tx.execute("SAVEPOINT shared")
-        self._writing = self._shares = True
+        self._writing, self._joined = True, self._group
         try:
             yield tx
             tx.execute("RELEASE shared")
         except BaseException as error:
-            if tx.in_transaction:
+            self._joined = None
+            try:
                 tx.execute("ROLLBACK TO shared")
                 tx.execute("RELEASE shared")
-                self._shares = False
-            else:  # a failure that has rolled back all of them
-                self._tell(error)
+            except sqlite3.Error:  # some failures, a full disk among them, have rolled back all of them already
+                self._end_shared(error)
             raise
         finally:
             self._writing = False
@@ -303,21 +325,17 @@ class Database:
         try:
             self._commit()
         except Exception as error:
-            self._roll_back()
-            self._tell(error)
+            self._end_shared(error)
         else:
-            self._tell(None)
+            self._end_shared(None)
 
-    def _tell(self, error: BaseException | None) -> None:
-        """Those who wait for the commit that it is done, or why it can't be."""
-        group, self._group = self._group or (), None
-        for each in group:
-            if each.done():  # cancelled
-                continue
-            if error:
-                each.set_exception(error)
-            else:
-                each.set_result(None)
+    def _end_shared(self, error: BaseException | None) -> None:
+        group, self._group = self._group, None
+        assert group, "it was there when its transaction was"
+        try:
+            self._roll_back()
+        finally:
+            group.end(error)
 
     @contextmanager
     def joining(self, tx: Transaction) -> Iterator[Transaction]:
@@ -381,17 +399,14 @@ class Database:
     async def committed(self) -> bool:
         """Waits for the commit of what was just done. Raises what it failed at, and is False where that touches
         only what was read: it was never there, and is to be read again."""
-        group, wrote, self._shares = self._group, self._shares, False
-        if group is None:
-            return True
-        committed = asyncio.get_running_loop().create_future()
-        group.append(committed)
-        try:
-            await committed
-        except Exception:
-            if wrote:
-                raise
-            return False
+        joined, self._joined = self._joined, None
+        for group in (joined, self._group):
+            if group:
+                await group.ended()
+                if group.error and group is joined:
+                    raise group.error
+                if group.error:
+                    return False
         return True
 
     async def run_bulk(self, work: Callable[Concatenate["Database", P], T], *args: P.args, **kwargs: P.kwargs) -> T:

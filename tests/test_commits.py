@@ -167,6 +167,28 @@ async def released(mock: Mock) -> None:
     mock.blobs.release()
 
 
+def test_a_commit_that_fails_in_the_midst_of_work_fails_it(together: Together, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever commits in between for reasons of its own."""
+    (before,) = together(create)
+    commit, failures = Database._commit, iter([True])
+
+    def full_once(self: Database) -> None:
+        if next(failures, False):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        commit(self)
+
+    def create_and_more(call: Call) -> Any:
+        made = together.mock.containers.create(call, BOX)
+        with together.mock.database.transaction():
+            return made
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "_commit", full_once)
+        (outcome,) = together(lambda mock, call: mock.run(create_and_more, call))
+    assert isinstance(outcome, OSError)
+    assert there(together.world) == [before["id"]]
+
+
 def test_over_http_a_failed_commit_is_a_refusal_and_no_object(
     together: Together, monkeypatch: pytest.MonkeyPatch
 ) -> None:
