@@ -172,6 +172,17 @@ def test_deleting_a_file_leaves_its_copies(world: World) -> None:
         client.containers.files.create(box.id, file_id=file.id)
 
 
+def test_the_id_of_a_file_means_its_newest_copy(world: World) -> None:
+    file = world.openai.files.create(file=("a.txt", b"text"), purpose="user_data").id
+    box = world.openai.containers.create(name="box").id
+    older, newer = (world.openai.containers.files.create(box, file_id=file).id for _ in range(2))
+    for there in (newer, older):
+        assert world.http.get(f"/containers/{box}/files/{file}").json()["id"] == there
+        assert world.http.delete(f"/containers/{box}/files/{file}").json()["id"] == file
+        assert world.http.get(f"/containers/{box}/files/{there}").status_code == 404
+    assert world.http.get(f"/containers/{box}/files/{file}").status_code == 404
+
+
 def test_an_unknown_file_leaves_no_container_behind(world: World) -> None:
     known = world.openai.files.create(file=b"text", purpose="user_data")
     with pytest.raises(openai.NotFoundError, match="No such File object: file-unknown"):
