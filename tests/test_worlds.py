@@ -282,6 +282,23 @@ def test_a_world_of_many_contents_takes_them_all_along(tmp_path: Path, monkeypat
         assert stored(tmp_path) == {}
 
 
+def test_what_comes_after_a_restore_or_a_fork_comes_behind_what_was_there(server: MockServer, world: World) -> None:
+    """Also within a second; and as before, where it is the same world at the same time."""
+    control = f"{server.url}/_mock/worlds"
+    world.freeze()
+    for name in "ab":
+        world.openai.containers.create(name=name)
+    assert httpx2.put(f"{control}/{world.name}/snapshots/kept").status_code == 200
+    first = world.openai.containers.create(name="c").id
+    assert httpx2.post(f"{control}/{world.name}/snapshots/kept/restore").status_code == 200
+    assert world.openai.containers.create(name="c").id == first
+    with new_world(server) as copy:
+        assert httpx2.post(f"{control}/{copy.name}", json={"fork_of": world.name}).status_code == 200
+        copy.openai.containers.create(name="d")
+        assert [each.name for each in copy.openai.containers.list()] == ["d", "c", "b", "a"]
+    assert [each.name for each in world.openai.containers.list()] == ["c", "b", "a"]
+
+
 def test_two_worlds_live_at_different_times(server: MockServer) -> None:
     with new_world(server) as past, new_world(server) as future:
         past.freeze(NOON)
