@@ -288,6 +288,7 @@ def test_what_comes_after_a_restore_or_a_fork_comes_behind_what_was_there(server
     world.freeze()
     for name in "ab":
         world.openai.containers.create(name=name)
+    world.openai.containers.delete(world.openai.containers.create(name="gone").id)  # nor does its id come again
     assert httpx2.put(f"{control}/{world.name}/snapshots/kept").status_code == 200
     first = world.openai.containers.create(name="c").id
     assert httpx2.post(f"{control}/{world.name}/snapshots/kept/restore").status_code == 200
