@@ -430,7 +430,7 @@ class Database:
     def _prepare(self) -> None:
         self.connection.execute(f"PRAGMA synchronous={self._synchronous}")
         self.connection.execute("PRAGMA journal_mode=WAL")
-        self.connection.execute("PRAGMA cache_size=-2048")  # in KiB; the system keeps the file in memory anyway
+        self.connection.execute("PRAGMA cache_size=-4096")  # in KiB; the system keeps the file in memory anyway
         self.connection.execute("PRAGMA wal_autocheckpoint=4000")  # in pages: for a checkpoint everyone waits
 
     def _checked(self) -> int:

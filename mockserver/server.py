@@ -31,7 +31,7 @@ T = TypeVar("T")
 START_SECONDS = 30.0
 RESET_SECONDS = 5.0
 """How long a connection that is to be reset waits for its client to take what was sent before."""
-RECEIVE_BYTES = 512 * 1024
+RECEIVE_BYTES = 256 * 1024
 """The most that is read at once."""
 HEAD_BYTES = 64 * 1024
 """The longest request line and headers taken, together."""

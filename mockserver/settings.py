@@ -123,7 +123,7 @@ class Settings:
     journal_entries: int = _setting(
         10_000, "How many exchanges the journals of all worlds remember.", count, shown="10000"
     )
-    journal_bytes: int = _setting(4 << 20, "How many bytes of headers and bodies they keep.", size, shown="4MB")
+    journal_bytes: int = _setting(2 << 20, "How many bytes of headers and bodies they keep.", size, shown="2MB")
     control_token: str | None = _setting(None, "Token that the control plane asks for.", key)
     control_open: bool = _setting(False, "Open the control plane to the network without a token.", switch)
     allow_host: tuple[str, ...] = _setting((), "Host name under which the control plane answers too.", many=True)
