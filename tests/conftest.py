@@ -20,6 +20,8 @@ from hypothesis import settings
 from mockserver.clock import Clock
 from mockserver.server import MockServer
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # servers are started by the hundred: to compile once is enough
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 

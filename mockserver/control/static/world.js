@@ -169,7 +169,7 @@ export function switcher(page) {
   const dialog = h(
     "dialog",
     { class: "switcher", "aria-label": "Worlds" },
-    h("form", { submit: (event) => (event.preventDefault(), choose(rows.querySelector("button")?.dataset.name ?? search.value.trim())) }, search),
+    h("form", { submit: (event) => (event.preventDefault(), chooseFound()) }, search),
     rows,
     rest,
     h("div", { class: "actions" }, button("Close", () => dialog.close()), button("New world", create, { class: "primary" })),
@@ -192,6 +192,14 @@ export function switcher(page) {
       rest.textContent = total > data.length ? `${count(data.length)} of ${count(total)}, those used last. Search for the others.` : total ? "" : "No world is called so.";
     });
   });
+
+  // What is shown may be of an earlier search than the one that Enter ends.
+  async function chooseFound() {
+    await refresh();
+    const wanted = search.value.trim();
+    const found = [...rows.querySelectorAll("button")].map((each) => each.dataset.name);
+    choose(found.includes(wanted) ? wanted : found[0] ?? wanted);
+  }
 
   function choose(name) {
     dialog.close();
