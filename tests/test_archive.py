@@ -400,6 +400,7 @@ def pinned(world: World) -> int:
     return int(world.server.mock.database.snapshot.execute(count).fetchone()[0])
 
 
+@pytest.mark.slow
 def test_an_export_shows_one_instant_while_the_world_is_used(world: World, control: httpx2.Client) -> None:
     """Each writer keeps as many files in its container as in the Files API; an export never sees a difference."""
     world.freeze(NOON)
@@ -435,6 +436,7 @@ def test_an_export_shows_one_instant_while_the_world_is_used(world: World, contr
             assert len(latest) + len(document["deleted"]) == document["ordinal"]
 
 
+@pytest.mark.slow
 def test_a_client_that_leaves_an_export_leaves_nothing_behind() -> None:
     with MockServer() as server, World(server, "w") as world:
         control = f"{server.url}/_mock/worlds/w"

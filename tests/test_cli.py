@@ -143,6 +143,7 @@ def test_a_bad_seed_is_exit_code_4(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.slow
 def test_a_start_that_fails_writes_nothing(tmp_path: Path, workers: str) -> None:
     """Where the port is taken and the seed is bad too, the port is told first."""
     data, seed = tmp_path / "data", tmp_path / "bad.yaml"

@@ -385,6 +385,7 @@ def test_run_refuses_at_once_what_it_could_not_judge() -> None:
         assert words in done.stderr
 
 
+@pytest.mark.slow
 def test_run_says_that_it_is_one_process_where_the_environment_asks_for_several() -> None:
     for workers, said in (("2", 1), ("1", 0), ("", 0)):
         done = run("--", "echo", "started", MOCKSERVER_WORKERS=workers)

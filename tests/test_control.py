@@ -250,6 +250,7 @@ def test_the_contents_of_a_deleted_world_are_deleted_with_it(tmp_path: Any, cont
 LARGE = "version: 1\ncontainers: [{name: 'c-{n}', repeat: 2500, files: [{path: out.txt, content: 'of {n}'}]}]\n"
 
 
+@pytest.mark.slow
 def test_restoring_under_load_shows_all_of_the_old_or_all_of_the_new(tmp_path: Any) -> None:
     """Large enough to be copied in batches. Whoever lists sees one generation, whole."""
     (tmp_path / "seed.yaml").write_text(LARGE)
@@ -431,6 +432,7 @@ def test_what_is_cancelled_half_way_leaves_nothing_behind(
         assert len(ok(world.http.get("/containers?limit=100"))["data"]) == 100
 
 
+@pytest.mark.slow
 def test_a_fork_of_a_world_in_use_is_one_instant_of_it(tmp_path: Any) -> None:
     """Each writer makes pairs, the second only when it has the first: no copy may hold a second alone."""
     (tmp_path / "seed.yaml").write_text(LARGE)

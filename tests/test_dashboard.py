@@ -718,7 +718,7 @@ def test_nothing_is_offered_of_a_world_that_is_not_there_yet(dashboard: Dashboar
     dashboard.button("Delete world").wait_for(state="hidden")
 
 
-@pytest.mark.parametrize("name", ["-dash", "two words", "a" * 65])
+@pytest.mark.parametrize("name", ["two words", *(pytest.param(n, marks=pytest.mark.slow) for n in ("-dash", "a" * 65))])
 def test_no_command_is_offered_for_a_name_that_no_world_can_have(dashboard: Dashboard, name: str) -> None:
     page = dashboard.page
     page.goto(f"{dashboard.world.server.url}/_mock/#/{quote(name)}/containers")

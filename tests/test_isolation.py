@@ -521,6 +521,7 @@ def test_a_page_of_another_origin_can_do_and_see_nothing(page: Page, victim: Vic
         assert victim.scene.state() == before
 
 
+@pytest.mark.slow
 def test_a_page_whose_name_leads_here_can_do_and_see_nothing(context: BrowserContext, victim: Victim) -> None:
     """DNS rebinding: the page's own name now means this machine, so that to the browser all is of one origin."""
     before = victim.scene.state()

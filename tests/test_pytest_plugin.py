@@ -347,8 +347,16 @@ def test_a_mark_that_can_not_be_is_told_in_a_line(pytester: pytest.Pytester, run
     ("settings", "told"),
     [
         ({"colour": 1}, "openai_mock_settings: there is no setting colour, but host, port, data, *"),
-        ({"profile": "lively"}, "the mock server can't start: 'lively' is none of default, live, docs, contract"),
-        ({"seed": ["none.yaml"]}, "the mock server can't start: none.yaml: *; mend the path of the seed"),
+        pytest.param(
+            {"profile": "lively"},
+            "the mock server can't start: 'lively' is none of default, live, docs, contract",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"seed": ["none.yaml"]},
+            "the mock server can't start: none.yaml: *; mend the path of the seed",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_setting_that_can_not_be_is_told_in_a_line(
