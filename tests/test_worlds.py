@@ -217,14 +217,21 @@ def test_a_template_too_large_for_one_transaction_is_copied_whole(tmp_path: Path
                     assert len(world.openai.containers.files.list(container.id).data) == 2
 
 
-def test_a_copy_made_in_batches_is_of_one_instant(
-    server: MockServer, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What happens to a world while its copy is under way comes too late to be in it."""
+@pytest.fixture
+def copied_in_batches(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A world of three Files and three containers, more than is copied at once."""
     monkeypatch.setattr(copies, "BATCH", 2)
     for name in "abc":
         world.openai.files.create(file=(name, b"bytes"), purpose="vision")
         world.openai.containers.create(name=name)
+    return world
+
+
+def test_a_copy_made_in_batches_is_of_one_instant(
+    server: MockServer, copied_in_batches: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What happens to a world while its copy is under way comes too late to be in it."""
+    world = copied_in_batches
     first = copies._copiers[0].read
     read = first.tuples
 
@@ -250,12 +257,9 @@ def test_a_copy_made_in_batches_is_of_one_instant(
 
 
 def test_a_copy_that_fails_half_way_leaves_nothing(
-    server: MockServer, world: World, monkeypatch: pytest.MonkeyPatch
+    server: MockServer, copied_in_batches: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(copies, "BATCH", 2)
-    for name in "abc":
-        world.openai.files.create(file=(name, b"bytes"), purpose="vision")
-        world.openai.containers.create(name=name)
+    world = copied_in_batches
     rows = "SELECT (SELECT count(*) FROM worlds), (SELECT count(*) FROM files), (SELECT count(*) FROM containers)"
     before = server.mock.database.connection.execute(rows).fetchone()
 
