@@ -1,8 +1,9 @@
 """The application: the API's routes behind its front."""
 
-from typing import Any
+from typing import Any, cast
 
 from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
@@ -10,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from mockserver import __version__
 from mockserver.api import containers, files
 from mockserver.api.middleware import Front
-from mockserver.api.route import Operations
+from mockserver.api.route import Operation, Operations
 from mockserver.mock import Mock
 
 OUTSIDE = ("/health",)
@@ -18,17 +19,22 @@ OUTSIDE = ("/health",)
 
 
 class App(FastAPI):
-    """FastAPI for the list of routes and the OpenAPI document, behind our own front alone.
+    """FastAPI for the OpenAPI document, with the API's operations behind our own front.
 
-    What its middleware would do is done there, or not wanted; it costs as much as an operation.
+    What its router and its middleware would do is done there, or not wanted; they cost as much as an operation.
     """
 
     def __init__(self, mock: Mock, **options: Any) -> None:
         super().__init__(**options)
-        for router in (containers.router, files.router):
-            self.router.routes.extend(router.routes)
-        self._front = Front(Operations(self.router.routes), mock)
+        self.operations = [
+            cast(Operation, route) for router in (containers.router, files.router) for route in router.routes
+        ]
+        self._front = Front(Operations(self.operations), mock)
         self.add_route("/health", health, methods=["GET"])
+
+    def openapi(self) -> dict[str, Any]:
+        routes = [operation.described() for operation in self.operations]
+        return get_openapi(title=self.title, version=self.version, servers=self.servers, routes=routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         outside = scope["type"] != "http" or scope["path"] in OUTSIDE

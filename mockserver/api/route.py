@@ -1,21 +1,19 @@
 """How an operation is called: one route class that reads what its function asks for, and answers.
 
-FastAPI collects the routes and writes the OpenAPI document from the functions' signatures. A request is
-led to its function and handled here: the API's refusals, their words and their order are not FastAPI's.
+FastAPI's routers collect the operations, and FastAPI writes the OpenAPI document from the functions' signatures.
+A request is led to its function and handled here: the API's refusals, their words and their order are not FastAPI's.
 """
 
 import inspect
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, Any, get_args, get_type_hints
 
 from fastapi import Depends
 from fastapi.params import Query
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
-from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from mockserver import errors, worlds
@@ -41,29 +39,24 @@ ThisCall = Annotated[worlds.Call, Depends(_given)]
 TheForm = Annotated[Form, Depends(_given)]
 
 
-class Operation(APIRoute):
-    """An operation of the API.
+class Operation:
+    """An operation of the API: what FastAPI's routers make of a function, in place of a route of theirs.
 
-    Only the OpenAPI document needs what FastAPI knows of a route, and no start should wait for it.
+    What FastAPI itself would know of it is worked out for the OpenAPI document alone; no start should wait for it.
     """
 
     files_api = False
 
     def __init__(self, path: str, endpoint: Callable[..., Any], *, methods: list[str], **options: Any) -> None:
-        self.path, self.endpoint, self.methods = path, endpoint, set(methods)
-        self._describe = partial(super().__init__, path, endpoint, methods=methods, **options)
+        self.path, self.endpoint, self.methods, self._options = path, endpoint, methods, options
         self._operation = "".join(word.capitalize() for word in endpoint.__name__.split("_"))
         signature = inspect.signature(endpoint).parameters
         hints = get_type_hints(endpoint, include_extras=True)
         self._body: type[BaseModel] | None = hints.get("body")
         self._readers = {name: _reader(name, hints[name], self.files_api) for name in signature if name != "body"}
 
-    def __getattr__(self, name: str) -> Any:
-        describe = self.__dict__.pop("_describe", None)
-        if describe is None:
-            raise AttributeError(name)
-        describe()
-        return getattr(self, name)
+    def described(self) -> APIRoute:
+        return APIRoute(self.path, self.endpoint, methods=self.methods, **self._options)
 
     async def call(self, exchange: Exchange) -> None:
         mock = exchange.mock
@@ -99,13 +92,12 @@ class Operations:
     its length and its names tell at once which operations there are.
     """
 
-    def __init__(self, routes: Sequence[BaseRoute]) -> None:
+    def __init__(self, operations: Iterable[Operation]) -> None:
         self._places: dict[tuple[int | str, ...], _Place] = {}
-        for route in routes:
-            assert isinstance(route, Operation), "the API's routes are all alike"
-            names, ids = _split(route.path)
+        for operation in operations:
+            names, ids = _split(operation.path)
             place = self._places.setdefault(names, _Place([id.strip("{}") for id in ids], {}))
-            place.operations |= dict.fromkeys(route.methods or (), route)
+            place.operations |= dict.fromkeys(operation.methods, operation)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = of(scope)
