@@ -13,9 +13,9 @@ import functools
 import sqlite3
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Concatenate, Generic, ParamSpec, TypeVar, cast
+from typing import Any, BinaryIO, Concatenate, Generic, ParamSpec, Self, TypeVar, cast
 
 from sqlalchemy import Executable, Select, Table
 from sqlalchemy.dialects.sqlite import dialect, insert
@@ -209,7 +209,7 @@ class _Group:
 
 
 class Database:
-    """The database of a data directory, which it creates where there is none."""
+    """The database of a data directory; `open` creates it where there is none."""
 
     groups = False
     """Whether transactions may share a commit: those of the event loop, not those of threads."""
@@ -220,29 +220,36 @@ class Database:
     _writing = False
     """Whether a transaction is open here, and not only one that others share."""
 
-    def __init__(self, path: Path, wait: float = 0, lasting: bool = True) -> None:
+    def __init__(self, path: Path, connection: Transaction, synchronous: str) -> None:
+        self.path, self.connection, self._synchronous = path, connection, synchronous
+        connection.execute(f"PRAGMA synchronous={synchronous}")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA cache_size=-4096")  # in KiB; the system keeps the file in memory anyway
+        connection.execute("PRAGMA wal_autocheckpoint=4000")  # in pages: for a checkpoint everyone waits
+
+    @classmethod
+    def open(cls, path: Path, wait: float = 0, lasting: bool = True) -> Self:
         """`wait` so many seconds for other processes that are just opening it. One that is not `lasting`
-        goes with this run of the server: nothing waits until the disk has it."""
-        self.path = path
-        self._synchronous = "NORMAL" if lasting else "OFF"
+        goes with this run of the server: nothing waits until the disk has it. Raises Unusable."""
         try:
-            self.connection = _connect(path, wait)
+            connection = _connect(path, wait)
         except sqlite3.Error as error:
             raise Unusable(f"{path} can't be opened ({error}); name another directory with --data") from error
         try:
-            version = self._checked()
-            self._prepare()
+            version = _version(path, connection)
+            database = cls(path, connection, "NORMAL" if lasting else "OFF")
             if version < SCHEMA_VERSION:
-                self._create()
-            self.connection.execute("PRAGMA busy_timeout=0")  # from here on `run` waits, without holding up others
+                database._create()
+            connection.execute("PRAGMA busy_timeout=0")  # from here on `run` waits, without holding up others
         except sqlite3.Error as error:
-            self.connection.close()
+            connection.close()
             raise Unusable(
                 f"{path} can't be used as a database ({error}); move it away, or name another directory with --data"
             ) from error
         except BaseException:
-            self.connection.close()
+            connection.close()
             raise
+        return database
 
     def close(self) -> None:
         self._commit_shared()
@@ -416,36 +423,10 @@ class Database:
         """
 
         def bulk() -> T:
-            own = Database.__new__(Database)
-            own.path, own.connection = self.path, _connect(self.path, wait=BUSY_SECONDS)
-            own._synchronous = self._synchronous
-            try:
-                own._prepare()
-                return work(own, *args, **kwargs)
-            finally:
-                own.close()
+            with closing(_connect(self.path, wait=BUSY_SECONDS)) as connection:
+                return work(Database(self.path, connection, self._synchronous), *args, **kwargs)
 
         return await in_thread(bulk)
-
-    def _prepare(self) -> None:
-        self.connection.execute(f"PRAGMA synchronous={self._synchronous}")
-        self.connection.execute("PRAGMA journal_mode=WAL")
-        self.connection.execute("PRAGMA cache_size=-4096")  # in KiB; the system keeps the file in memory anyway
-        self.connection.execute("PRAGMA wal_autocheckpoint=4000")  # in pages: for a checkpoint everyone waits
-
-    def _checked(self) -> int:
-        """The version of the tables, once it is clear that they are ours; 0 where there are none. Changes nothing."""
-        (version,) = self.connection.execute("PRAGMA user_version").fetchone()
-        (application,) = self.connection.execute("PRAGMA application_id").fetchone()
-        (objects,) = self.connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        if objects and application != APPLICATION_ID:
-            raise Unusable(f"{self.path} is another program's database; name another directory with --data")
-        if version > SCHEMA_VERSION:
-            raise Unusable(
-                f"{self.path} was written by a newer mockserver (schema {version}, this one knows {SCHEMA_VERSION}); "
-                "upgrade mockserver, or name another directory with --data"
-            )
-        return int(version)
 
     def _create(self) -> None:
         """The tables that are not there yet: all, or those that a newer version brought."""
@@ -473,6 +454,21 @@ async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
             task.uncancel()
             task.cancel()
     return done.result()
+
+
+def _version(path: Path, connection: Transaction) -> int:
+    """Of the tables, once it is clear that they are ours; 0 where there are none. Changes nothing. Raises Unusable."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (objects,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if objects and application != APPLICATION_ID:
+        raise Unusable(f"{path} is another program's database; name another directory with --data")
+    if version > SCHEMA_VERSION:
+        raise Unusable(
+            f"{path} was written by a newer mockserver (schema {version}, this one knows {SCHEMA_VERSION}); "
+            "upgrade mockserver, or name another directory with --data"
+        )
+    return int(version)
 
 
 def _is_busy(error: sqlite3.OperationalError) -> bool:

@@ -58,7 +58,7 @@ class Mock:
             self._stack = stack.pop_all()
 
     def _opened(self, wait: float) -> Database:
-        return Database(self.directory / "mockserver.db", wait=wait, lasting=bool(self.settings.data))
+        return Database.open(self.directory / "mockserver.db", wait=wait, lasting=bool(self.settings.data))
 
     def _assemble(self, shared: Shared | None) -> None:
         settings = self.settings
