@@ -37,10 +37,11 @@ from mockserver.clock import Clock, Wall, parse_duration, parse_instant
 from mockserver.containers import SUCCESSORS
 from mockserver.database import in_thread
 from mockserver.faults import Effect, Match, NewRule
+from mockserver.placement import Placement
 from mockserver.profiles import Profile
 from mockserver.settings import SeedError, size
 from mockserver.sources import Source
-from mockserver.worlds import EVERYONE, NAME, Placement, World, Worlds
+from mockserver.worlds import EVERYONE, NAME, World, Worlds
 
 VERSION = 1
 SUFFIXES = {".yaml", ".yml", ".json", archive.SUFFIX}

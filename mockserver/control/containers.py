@@ -13,9 +13,9 @@ from mockserver import errors, schema, seeds, staging
 from mockserver.control.answers import TheMock
 from mockserver.control.files import CONTENT, Inline, PreviewBytes, contents, previewed
 from mockserver.control.uploads import document, multipart, uploaded
+from mockserver.placement import Placement
 from mockserver.seeds import Nowhere
 from mockserver.sources import Source
-from mockserver.worlds import Placement
 
 router = APIRouter(prefix="/worlds/{world}/containers", tags=["Containers"])
 

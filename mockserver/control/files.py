@@ -13,8 +13,8 @@ from starlette.types import Receive, Scope, Send
 from mockserver import errors, schema, staging
 from mockserver.control.answers import TheMock
 from mockserver.control.uploads import multipart, uploaded
+from mockserver.placement import Placement
 from mockserver.staging import Preview
-from mockserver.worlds import Placement
 
 router = APIRouter(prefix="/worlds/{world}/files", tags=["Files"])
 
