@@ -11,7 +11,19 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Column, ColumnElement, Table, bindparam, delete, func, insert, select, tuple_
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    CompoundSelect,
+    Table,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    tuple_,
+    union_all,
+)
 from sqlalchemy.sql.visitors import replacement_traverse
 
 from mockserver import errors, profiles, schema, tables
@@ -24,13 +36,6 @@ TOMBSTONES = 10_000
 """How many of a world's latest ordinals a tombstone outlives."""
 
 _TOMBSTONE = table(tables.Tombstone)
-_buried = Statement(
-    select(_TOMBSTONE.c.created_at, _TOMBSTONE.c.seq).where(
-        _TOMBSTONE.c.world == bindparam("world"),
-        _TOMBSTONE.c.list == bindparam("list"),
-        _TOMBSTONE.c.id == bindparam("id"),
-    )
-)
 _exhumed = Statement(
     select(_TOMBSTONE.c.row).where(
         _TOMBSTONE.c.world == bindparam("world"),
@@ -40,7 +45,7 @@ _exhumed = Statement(
 )
 _lagging = select(_TOMBSTONE.c.created_at, _TOMBSTONE.c.seq, _TOMBSTONE.c.row).where(
     _TOMBSTONE.c.world == bindparam("world"),
-    _TOMBSTONE.c.list == bindparam("list"),
+    _TOMBSTONE.c.list == bindparam("graves"),
     _TOMBSTONE.c.deleted_at > bindparam("since"),
 )
 _bury = Statement(insert(_TOMBSTONE).prefix_with("OR REPLACE"))
@@ -64,11 +69,7 @@ class Listing(Generic[R]):
         self._live = live
         self._lagged = Statement(_lagging if live is None else _lagging.where(_of_graves(live, self._table)))
         self._statements: dict[tuple[object, ...], Rows[R]] = {}
-        self._place = Statement(
-            select(self._table.c.created_at, self._table.c.seq).where(
-                *(self._table.c[name] == bindparam(name) for name in scope), self._table.c.id == bindparam("id")
-            )
-        )
+        self._found = Statement(self._place("id"))
 
     def page(
         self,
@@ -87,21 +88,22 @@ class Listing(Generic[R]):
         `before` a cursor, without `after`, is the one that ends right in front of it.
         """
         wanted = {name: value for name, value in filters.items() if value is not None}
-        parameters = {**values, **wanted, "limit": query.limit + 1}
-        for name in ("after", "before"):
-            if cursor := getattr(query, name):
-                place = self._find(tx, cursor, graves, values)
-                if place:
-                    parameters |= {f"{name}_time": place[0], f"{name}_seq": place[1]}
-                elif lets(profiles.ANY_CURSOR):
-                    query = query.model_copy(update={name: None})
-                else:
-                    raise self._refused(name, cursor)
+        cursors = {name: cursor for name in ("after", "before") if (cursor := getattr(query, name)) is not None}
+        parameters = {**values, **wanted, **cursors, "graves": graves, "limit": query.limit + 1}
         backwards = query.before is not None and query.after is None
         rows = self._statement(query, backwards, tuple(wanted)).all(tx, **parameters)
+        if cursors and (not rows or stale_since is not None):
+            for name, cursor in cursors.items():
+                if place := self._found.tuple(tx, **parameters, id=cursor):
+                    parameters[f"{name}_place"] = place
+                elif lets(profiles.ANY_CURSOR):
+                    without = query.model_copy(update={name: None})
+                    return self.page(tx, without, graves, values, stale_since, lets, **filters)
+                else:
+                    raise self._refused(name, cursor)
         if stale_since is not None:
             falling = (query.order == "desc") is not backwards
-            rows += self._lagging(tx, query, graves, parameters, wanted, falling, stale_since)
+            rows += self._lagging(tx, query, parameters, wanted, falling, stale_since)
             rows.sort(key=lambda row: (row.created_at, row.seq), reverse=falling)
         more = len(rows) > query.limit
         del rows[query.limit :]
@@ -129,17 +131,15 @@ class Listing(Generic[R]):
         self,
         tx: Transaction,
         query: schema.Page,
-        graves: str,
         parameters: Mapping[str, Any],
         wanted: Mapping[str, str],
         falling: bool,
         since: int,
     ) -> list[R]:
         """A page of what was deleted after `since` and would stand between the cursors."""
-        buried = self._lagged.tuples(tx, **parameters, list=graves, since=since)
+        buried = self._lagged.tuples(tx, **parameters, since=since)
         for name in ("after", "before"):
-            if f"{name}_time" in parameters:
-                cursor = (parameters[f"{name}_time"], parameters[f"{name}_seq"])
+            if cursor := parameters.get(f"{name}_place"):
                 lower = (query.order == "desc") is (name == "after")
                 buried = [each for each in buried if (each[:2] < cursor if lower else each[:2] > cursor)]
         buried.sort(reverse=falling)
@@ -152,12 +152,16 @@ class Listing(Generic[R]):
         row = _exhumed.value(tx, world=world, list=graves, id=id)
         return None if row is None else self._row(**json.loads(row))
 
-    def _find(self, tx: Transaction, cursor: str, graves: str, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
-        """The cursor's time and place in the list; None where it names nothing that is or was there."""
-        scope = {name: values[name] for name in self._scope}
-        return self._place.tuple(tx, **scope, id=cursor) or _buried.tuple(
-            tx, world=values["world"], list=graves, id=cursor
-        )
+    def _place(self, cursor: str) -> CompoundSelect[int, int]:
+        """The time and the place in the list of what the parameter `cursor` names; no row where that is nothing
+        that is or was there."""
+        rows, buried = self._table.c, _TOMBSTONE.c
+        here = (rows[name] == bindparam(name) for name in self._scope)
+        there = (buried.world == bindparam("world"), buried.list == bindparam("graves"))
+        return union_all(
+            select(rows.created_at, rows.seq).where(*here, rows.id == bindparam(cursor)),
+            select(buried.created_at, buried.seq).where(*there, buried.id == bindparam(cursor)),
+        ).limit(1)
 
     def _refused(self, param: str, cursor: str) -> errors.APIError:
         if cursor.startswith(self._prefix):
@@ -179,7 +183,7 @@ class Listing(Generic[R]):
             statement = statement.where(self._live)
         for name in ("after", "before"):
             if getattr(query, name) is not None:
-                cursor = tuple_(bindparam(f"{name}_time"), bindparam(f"{name}_seq"))
+                cursor = self._place(name).scalar_subquery()
                 lower = (query.order == "desc") is (name == "after")
                 statement = statement.where(place < cursor if lower else place > cursor)
         order = [column.desc() if falling else column.asc() for column in (columns.created_at, columns.seq)]
