@@ -29,6 +29,8 @@ from mockserver.testing import Server
 T = TypeVar("T")
 
 START_SECONDS = 30.0
+GRACE_SECONDS = 5
+"""What a stop leaves to requests under way."""
 RESET_SECONDS = 5.0
 """How long a connection that is to be reset waits for its client to take what was sent before."""
 RECEIVE_BYTES = 256 * 1024
@@ -476,7 +478,7 @@ def build(mock: Mock) -> _Server:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_keep_alive=75,
     )
     return _Server(config, mock)

@@ -33,6 +33,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's backgro
 
 _worlds = itertools.count()
 
+UNHURRIED = "from mockserver import cli, server; server.GRACE_SECONDS = 600; cli.main()"
+"""The command as a program that lets requests under way take ten minutes to end when it is stopped: where a stop
+waits for one that it shouldn't wait for, the test's own patience ends first."""
+
 NOON = 1_782_324_240
 """A fixed instant for tests: 2026-06-24T18:04:00Z."""
 
@@ -52,7 +56,7 @@ class World:
     @cached_property
     def http(self) -> httpx2.Client:
         """A plain client: `world.http.get("/containers")`."""
-        return httpx2.Client(base_url=self.base_url, headers={"Authorization": f"Bearer {self.api_key}"})
+        return httpx2.Client(base_url=self.base_url, headers={"Authorization": f"Bearer {self.api_key}"}, timeout=30)
 
     @cached_property
     def openai(self) -> openai.OpenAI:

@@ -43,7 +43,7 @@ def get(url: str, key: str = "any") -> dict[str, object]:
         return json.load(answer)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_serve_prints_where_it_is_and_stops_cleanly(number: signal.Signals) -> None:
     with serving() as (process, started):
         assert started["base_url"] == f"http://localhost:{started['port']}/v1"
@@ -84,6 +84,7 @@ def test_the_banner_never_shows_a_key() -> None:
         assert process.wait(10) == 0
 
 
+@pytest.mark.slow
 def test_flags_win_over_the_environment() -> None:
     environment = {"MOCKSERVER_API_KEY": "one,two", "MOCKSERVER_SEED": str(SHIPPED / "minimal.yaml")}
     with serving(**environment) as (_, started):
@@ -127,6 +128,7 @@ def test_a_taken_port_is_exit_code_3() -> None:
     assert "--port" in done.stderr
 
 
+@pytest.mark.slow
 def test_an_address_of_another_machine_is_exit_code_3() -> None:
     done = run("serve", "--port", "0", "--host", "192.0.2.1")
     assert done.returncode == 3

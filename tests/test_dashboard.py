@@ -711,6 +711,7 @@ def test_a_world_is_judged_kept_forked_brought_back_and_reset(
     page.wait_for_url("**/#/default/world")
 
 
+@pytest.mark.slow
 def test_nothing_is_offered_of_a_world_that_is_not_there_yet(dashboard: Dashboard, world: World) -> None:
     needing = ("Take a snapshot", "Fork", "Reset", "Delete world")
     dashboard.open("world")
@@ -744,7 +745,7 @@ def test_no_command_is_offered_for_a_name_that_no_world_can_have(dashboard: Dash
     assert page.locator("#clock").is_visible()
 
 
-@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("width", [400, pytest.param(1280, marks=pytest.mark.slow)])
 def test_what_can_be_done_with_a_container_stays_together(dashboard: Dashboard, world: World, width: int) -> None:
     """However narrow the window and however long the name: in one line, beside or below it."""
     page = dashboard.page

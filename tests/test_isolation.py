@@ -503,6 +503,7 @@ def victim(tmp_path: Path) -> Iterator[Victim]:
         yield Victim(server, scene)
 
 
+@pytest.mark.slow
 def test_a_page_of_another_origin_can_do_and_see_nothing(page: Page, victim: Victim, site: int) -> None:
     before = victim.scene.state()
     for origin in (f"http://127.0.0.1:{site}", f"http://evil.localhost:{site}"):
@@ -557,6 +558,7 @@ def test_a_page_whose_name_leads_here_can_do_and_see_nothing(context: BrowserCon
     assert victim.scene.state() == before
 
 
+@pytest.mark.slow
 def test_a_page_of_the_servers_own_can(page: Page, victim: Victim) -> None:
     """The control case: the same program, from the same origin, reads and changes; so its tricks do work."""
     before = victim.scene.state()
@@ -567,6 +569,7 @@ def test_a_page_of_the_servers_own_can(page: Page, victim: Victim) -> None:
     assert after["theirs"] != before["theirs"], read
 
 
+@pytest.mark.slow
 def test_a_page_of_another_origin_can_use_the_api(page: Page, victim: Victim, site: int) -> None:
     """Which is meant: browser SDKs need it. It shows too that the site's page does reach the server."""
     page.goto(f"http://127.0.0.1:{site}/")

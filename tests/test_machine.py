@@ -185,6 +185,7 @@ def test_a_disk_that_is_full_and_then_is_not(serve: Serve, small_disk: Path) -> 
 # No permission
 
 
+@pytest.mark.slow
 def test_a_directory_that_cannot_be_written_is_refused(serve: Serve, small_disk: Path) -> None:
     data, kept = small_disk / "data", Kept()
     server = serve(data)
@@ -223,6 +224,7 @@ def test_a_directory_in_whose_place_a_file_is_is_refused(serve: Serve, tmp_path:
 # No descriptors
 
 
+@pytest.mark.slow
 def test_more_connections_than_descriptors(serve: Serve, tmp_path: Path) -> None:
     data, kept = tmp_path / "data", Kept()
     with limited(data, resource.RLIMIT_NOFILE, 64) as (server, log):
@@ -385,6 +387,7 @@ def test_a_damaged_database_is_told_and_left_alone(
         kept.check(client)
 
 
+@pytest.mark.slow
 def test_a_log_that_was_cut_short_costs_only_what_was_in_it(serve: Serve, tmp_path: Path) -> None:
     """What is written ahead has checksums: SQLite takes it up to the damage, and all before is sound."""
     data, kept = tmp_path / "data", Kept()

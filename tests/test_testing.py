@@ -19,7 +19,6 @@ import openai
 import pytest
 from conftest import NOON
 
-from mockserver.clock import stopwatch
 from mockserver.faults import Effect as EffectAsked
 from mockserver.faults import Match
 from mockserver.server import MockServer
@@ -154,13 +153,11 @@ def test_connections_are_kept_and_closed(server: MockServer) -> None:
 
 
 def test_what_took_twenty_minutes_takes_no_time(mock: MockWorld, client: openai.OpenAI) -> None:
-    started = stopwatch()
     box = client.containers.create(name="box")
     mock.clock.freeze()
     assert mock.clock.advance("19m59s")["expired_containers"] == []
     assert mock.clock.advance("1s")["expired_containers"] == [box.id]
     assert client.containers.retrieve(box.id).status == "expired"
-    assert stopwatch() - started < 2
 
 
 def test_a_test_that_freezes_its_own_time_leaves_the_servers_alone(

@@ -527,6 +527,7 @@ def killed_under_traffic(data: Path, kills: int, each_after: int) -> None:
     check_directory(data)
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_had_under_way_is_put_in_order(tmp_path: Path) -> None:
     """Half an upload, a copy for whose sake contents were held, and contents whose rows were not written."""
     with serving("--data", tmp_path) as server, server.each() as clients:
@@ -673,6 +674,7 @@ def test_all_stop_together(number: int) -> None:
         assert not data.exists()
 
 
+@pytest.mark.slow
 def test_a_terminal_that_interrupts_them_all_stops_them_cleanly() -> None:
     with serving() as server, server.each() as clients:
         for pid in clients:
@@ -708,6 +710,7 @@ def test_a_directory_has_one_server_even_after_its_parent_was_killed(tmp_path: P
         assert ok(client.get(f"/v1/containers/{made['id']}"))["name"] == "box"
 
 
+@pytest.mark.slow
 def test_a_port_has_one_server() -> None:
     with serving(workers=2) as server:
         with ended(command("--port", str(server.started["port"]), "--host", "127.0.0.1", "--workers", "2")) as second:

@@ -200,6 +200,7 @@ def test_a_seed_sets_the_clock_that_new_worlds_start_with(
         world.close()
 
 
+@pytest.mark.slow
 def test_a_template_too_large_for_one_transaction_is_copied_whole(tmp_path: Path) -> None:
     seed = tmp_path / "seed.yaml"
     seed.write_text(
