@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 settings.register_profile("any machine", deadline=None)  # a busy machine is no failure
 settings.load_profile("any machine")
+for phase in ("connect", "read", "write", "pool"):
+    setattr(httpx2._config.DEFAULT_TIMEOUT_CONFIG, phase, 60.0)  # likewise
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background job: what tests start would too
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -56,7 +58,7 @@ class World:
     @cached_property
     def http(self) -> httpx2.Client:
         """A plain client: `world.http.get("/containers")`."""
-        return httpx2.Client(base_url=self.base_url, headers={"Authorization": f"Bearer {self.api_key}"}, timeout=30)
+        return httpx2.Client(base_url=self.base_url, headers={"Authorization": f"Bearer {self.api_key}"})
 
     @cached_property
     def openai(self) -> openai.OpenAI:
@@ -164,7 +166,7 @@ def chromium() -> "Iterator[Browser]":
     from playwright.sync_api import sync_playwright  # here: most runs need none, and it takes a while to load
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=BROWSER_ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=found, args=BROWSER_ARGUMENTS, timeout=120_000)
         yield browser
         browser.close()
 

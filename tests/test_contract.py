@@ -183,7 +183,7 @@ def server_with(server: MockServer, live_server: MockServer) -> Iterator[Callabl
 
 def send(server: MockServer, request: bytes) -> bytes:
     """Everything that the server answers, until it closes the connection."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(request)
         return b"".join(iter(lambda: connection.recv(1 << 16), b""))
 

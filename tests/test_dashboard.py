@@ -20,6 +20,8 @@ from mockserver.server import MockServer
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Locator, Page
 
+PATIENCE = 60_000
+"""Milliseconds after which something that should long have been there fails the test."""
 STATIC = Path(__file__).parent.parent / "mockserver" / "control" / "static"
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63606060"
@@ -40,7 +42,7 @@ class Dashboard:
         self.problems: list[str] = []
         self.expected: list[str] = []
         """Parts of what the browser may complain of: it takes each refusal for a problem."""
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(PATIENCE)
         page.on("console", lambda message: message.type in ("error", "warning") and self.problems.append(message.text))
         page.on("pageerror", lambda error: self.problems.append(str(error)))
         page.on("request", lambda request: self._own(request.url))
@@ -74,20 +76,20 @@ class Dashboard:
         from playwright.sync_api import expect
 
         found = self.page.locator(f"{of} > li")
-        expect(found).to_have_count(len(texts), timeout=15_000)
+        expect(found).to_have_count(len(texts), timeout=PATIENCE)
         for place, text in enumerate(texts):
-            expect(found.nth(place)).to_contain_text(text, timeout=15_000)
+            expect(found.nth(place)).to_contain_text(text, timeout=PATIENCE)
 
     def shows(self, text: str, where: str = "body") -> None:
         from playwright.sync_api import expect
 
-        expect(self.page.locator(where)).to_contain_text(text, timeout=15_000)
+        expect(self.page.locator(where)).to_contain_text(text, timeout=PATIENCE)
 
     def counts(self, text: str) -> None:
         """What the page of a list is of all, in words."""
         from playwright.sync_api import expect
 
-        expect(self.page.locator(".pager span")).to_have_text(text, timeout=15_000)
+        expect(self.page.locator(".pager span")).to_have_text(text, timeout=PATIENCE)
 
     def boxes(self, selector: str) -> list[dict[str, Any]]:
         """Where what is found stands, all of it at one moment: what comes in later moves what is below it."""

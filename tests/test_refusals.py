@@ -129,7 +129,7 @@ class Scene:
     _connection: http.client.HTTPConnection | None = field(default=None, repr=False)
 
     def __enter__(self) -> "Scene":
-        self._connection = http.client.HTTPConnection("127.0.0.1", self.world.server.port, timeout=10)
+        self._connection = http.client.HTTPConnection("127.0.0.1", self.world.server.port, timeout=60)
         self.world.freeze()
         self.container = self.made("CreateContainer")
         self.file = self.made("CreateContainerFile")
@@ -425,7 +425,7 @@ NO_HTTP = {
 def test_what_is_no_http(server: MockServer) -> None:
     found = []
     for label, request in NO_HTTP.items():
-        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
             connection.sendall(request)
             with http.client.HTTPResponse(connection) as answer:
                 answer.begin()
@@ -1387,7 +1387,7 @@ def test_an_upload_is_refused_as_soon_as_it_is_too_large(small_server: MockServe
             f"POST /w/{scene.world.name}/v1{scene.path(operation)} HTTP/1.1\r\nHost: localhost\r\n"
             f"Authorization: Bearer sk-test\r\nContent-Type: {FORM}\r\nContent-Length: 100000000\r\n\r\n{begun}"
         )
-        with socket.create_connection(("127.0.0.1", small_server.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", small_server.port), timeout=60) as connection:
             connection.sendall(request.encode())
             with http.client.HTTPResponse(connection) as answer:
                 answer.begin()
@@ -1407,7 +1407,7 @@ def test_a_client_that_leaves_in_the_middle_leaves_nothing(scene: Scene, operati
         f"POST /w/{scene.world.name}/v1{scene.path(operation)} HTTP/1.1\r\nHost: localhost\r\n"
         f"Authorization: Bearer sk-test\r\nContent-Type: {FORM}\r\nContent-Length: 100000\r\nExpect: 100-continue\r\n\r\n"
     )
-    with socket.create_connection(("127.0.0.1", scene.world.server.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", scene.world.server.port), timeout=60) as connection:
         connection.sendall(request.encode())
         # The server asks for the body only once it reads it: from here on the upload has begun.
         assert connection.recv(100).startswith(b"HTTP/1.1 100")
@@ -1424,7 +1424,7 @@ def test_a_refusal_comes_before_the_body_is_asked_for(scene: Scene) -> None:
             f"POST /w/{scene.world.name}/v1{path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer sk-test\r\n"
             f"Content-Type: {FORM}\r\nContent-Length: 100000\r\nExpect: 100-continue\r\n\r\n"
         )
-        with socket.create_connection(("127.0.0.1", scene.world.server.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", scene.world.server.port), timeout=60) as connection:
             connection.sendall(request.encode())
             assert connection.recv(100).split()[1] == status
 
@@ -1638,7 +1638,7 @@ def test_a_full_server_still_says_first_that_a_route_is_unknown() -> None:
 def test_what_is_refused_makes_no_world(server: MockServer) -> None:
     """Neither a stranger nor a typing error costs a place among `max_worlds`."""
     world = new_world(server)
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     for method, path, key in (
         ("GET", "/containers", None),
         ("GET", "/foo", "sk-test"),
