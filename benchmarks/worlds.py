@@ -111,7 +111,7 @@ def gets_beside_forks() -> tuple[list[float], list[float], int]:
         seed.write_text(rows)
         with MockServer(seed=(seed,), data=Path(folder) / "data") as server:
             mock = server.mock
-            server.run(mock.worlds.set_clock("here", Clock(1_782_324_240, mock.wall.now(), 1.0)))
+            server.run(mock.worlds.change_clock("here", lambda before: Clock(1_782_324_240, mock.wall.now(), 1.0)))
             asked = urllib.request.Request(
                 f"{server.url}/w/here/v1/containers",
                 b'{"name": "box"}',

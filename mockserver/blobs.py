@@ -277,7 +277,7 @@ class Blobs:
     def _digests(self, database: Database) -> Iterator[str]:
         after = ""
         while some := _all.tuples(database.snapshot, after=after, limit=BATCH):
-            yield from (after for (after,) in some)
+            yield from (digest for (digest,) in some)
             (after,) = some[-1]
         yield from (file.name for file in self._blobs.glob("??/*"))
 

@@ -61,7 +61,7 @@ def main() -> None:
     help="Print one line of JSON instead of the banner.",
 )
 def serve(quiet: bool, as_json: bool, **given: Any) -> None:
-    """Serve the API until SIGINT or SIGTERM.
+    """Serve the API until SIGINT, SIGTERM or SIGHUP.
 
     Every option can be given as the environment variable named beside it, several values separated
     by commas; a flag wins over the environment.
@@ -164,7 +164,7 @@ def version() -> None:
 
 
 class _Stop:
-    """SIGINT and SIGTERM from the first moment on: they end the server, or it ends when it has started.
+    """SIGINT, SIGTERM and SIGHUP from the first moment on: they end the server, or it ends when it has started.
 
     A second one doesn't wait for open connections.
     """
@@ -174,6 +174,8 @@ class _Stop:
         self.asked = 0
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._ask)
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # by nohup
+            signal.signal(signal.SIGHUP, self._ask)
 
     async def serve(self, server: Any, sockets: list[socket.socket]) -> None:
         self._server = server

@@ -375,7 +375,7 @@ class Containers:
         """As the world's profile shows it."""
         container = shown(row, now, active_at, profile.running_status)
         if profile.older_fields:
-            container["expires_at"] = expires_at(row, active_at)
+            container["expires_at"] = expires_at(row, None if container["status"] == "expired" else active_at)
             container["file_count"] = _count_files.value(self._database.snapshot, world=row.world, container=row.id)
         return container
 

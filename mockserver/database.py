@@ -49,6 +49,10 @@ class Busy(Exception):
     """Another process or thread is writing; nothing was done yet, so the work can simply be repeated."""
 
 
+class Blocked(Exception):
+    """Another one has been writing for so long that the work was given up."""
+
+
 _FAILURES = {
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_CORRUPT,
@@ -76,6 +80,8 @@ _REFUSALS = {
 def failure(error: BaseException) -> str | None:
     """What the machine has failed at, in words: the disk, its room, its permissions, the files that may be open.
     None where the error says no such thing."""
+    if isinstance(error, Blocked):
+        return "another program has been writing to the database all the time"
     if isinstance(error, sqlite3.Error):
         return str(error) if getattr(error, "sqlite_errorcode", 0) & 0xFF in _FAILURES else None
     if isinstance(error, OSError) and error.errno in _REFUSALS:
@@ -192,17 +198,15 @@ class _Group:
     def __init__(self) -> None:
         self.error: BaseException | None = None
         """What the commit has failed at."""
-        self._over = False
         self._waiting: list[asyncio.Future[None]] = []
 
     async def ended(self) -> None:
-        if not self._over:
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiting.append(waiter)
-            await waiter
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        await waiter
 
     def end(self, error: BaseException | None) -> None:
-        self.error, self._over = error, True
+        self.error = error
         for each in self._waiting:
             if not each.done():  # by being cancelled
                 each.set_result(None)
@@ -262,7 +266,10 @@ class Database:
         Holds no `await` and no long work. Raises Busy before anything was done.
         """
         assert not self._writing, "transactions don't nest; see `joining`"
+        group = self._group
         self._commit_shared()
+        if group and group.error:
+            raise group.error if group is self._joined else Busy  # what was read of theirs was never there
         self._begin()
         self._writing = True
         try:
@@ -400,21 +407,20 @@ class Database:
             except Busy:
                 deadline = deadline or clock.stopwatch() + BUSY_SECONDS
                 if clock.stopwatch() > deadline:
-                    raise
+                    raise Blocked from None
                 await asyncio.sleep(0.001)
 
     async def committed(self) -> bool:
         """Waits for the commit of what was just done. Raises what it failed at, and is False where that touches
         only what was read: it was never there, and is to be read again."""
         joined, self._joined = self._joined, None
-        for group in (joined, self._group):
-            if group:
-                await group.ended()
-                if group.error and group is joined:
-                    raise group.error
-                if group.error:
-                    return False
-        return True
+        group = self._group
+        if group is None:
+            return True
+        await group.ended()
+        if group.error and group is joined:
+            raise group.error
+        return group.error is None
 
     async def run_bulk(self, work: Callable[Concatenate["Database", P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Work of any size, in a thread and on a connection of its own, passed as first argument.

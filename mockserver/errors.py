@@ -345,6 +345,13 @@ WORLD_EXISTS = ControlRefusal(409, "There is a world '{name}' already; reset it 
 SNAPSHOT_NOT_FOUND = ControlRefusal(
     404, "World '{world}' has no snapshot '{name}'.", "guess", code="snapshot_not_found"
 )
+TOO_MANY_SNAPSHOTS = ControlRefusal(
+    429,
+    "This server holds as many snapshots as --max-worlds allows worlds ({count}). Delete some, or start it with a "
+    "higher --max-worlds (MOCKSERVER_MAX_WORLDS).",
+    "guess",
+    code="too_many_snapshots",
+)
 BAD_SNAPSHOT_NAME = ControlRefusal(
     400,
     "Invalid snapshot name: '{name}'. It is made like a world's: letters, digits, dots, underscores, hyphens.",

@@ -32,6 +32,7 @@ _expiring = Statement(
     .order_by(_FILE.c.created_at, _FILE.c.seq)
 )
 _delete = Statement(delete(_FILE).where(*_here))
+_delete_expired = Statement(delete(_FILE).where(*_here).returning(_FILE.c.digest))
 _listing = Listing(tables.File, scope=("world",), prefix="file", live=unexpired)
 
 
@@ -137,7 +138,8 @@ class Files:
         with self._blobs.placeholder() as content, self._database.joining(tx) as tx:
             if there := self.find(tx, call, file_id):  # since, by another process
                 return there
-            _delete.run(tx, world=world.id, id=file_id)  # one that has expired
+            if digest := _delete_expired.value(tx, world=world.id, id=file_id):  # it is not found, so it has expired
+                self._blobs.dropped([digest])
             row = self._worlds.insert(
                 tx,
                 world.id,

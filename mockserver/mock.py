@@ -12,7 +12,7 @@ from mockserver import profiles
 from mockserver.blobs import Blobs
 from mockserver.clock import Clock, Wall
 from mockserver.containers import Containers
-from mockserver.database import BUSY_SECONDS, Database, Unusable, directory_lock, failure
+from mockserver.database import BUSY_SECONDS, Busy, Database, Unusable, directory_lock, failure
 from mockserver.files import Files
 from mockserver.journal import Journal
 from mockserver.news import News
@@ -120,6 +120,10 @@ def _usable(directory: Path) -> Iterator[None]:
     """What the machine fails at while the mock starts is told as the directory's."""
     try:
         yield
+    except Busy as error:
+        raise Unusable(
+            f"{directory} can't be used: another program is writing to its database; end it, or name another with --data"
+        ) from error
     except Exception as error:
         if (problem := failure(error)) is None:
             raise

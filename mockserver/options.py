@@ -13,7 +13,7 @@ from mockserver.settings import Settings, environment_name, flag, switch
 FAILED, CANNOT_BIND, BAD_SEED, UNUSABLE_DATA, CANNOT_FORK, NOT_EXECUTABLE, NOT_FOUND = 1, 3, 4, 5, 6, 126, 127
 
 EXIT_CODES = {
-    0: "stopped by SIGINT or SIGTERM, or done",
+    0: "stopped by SIGINT, SIGTERM or SIGHUP, or done",
     FAILED: "no healthy server answers, it refuses, or its verdict is not ok",
     2: "a flag, variable or argument that can't be used",
     CANNOT_BIND: "no socket could be opened on that host and port",

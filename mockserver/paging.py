@@ -67,7 +67,10 @@ class Listing(Generic[R]):
         self._scope = scope
         self._prefix = prefix
         self._live = live
-        self._lagged = Statement(_lagging if live is None else _lagging.where(_of_graves(live, self._table)))
+        rows = self._table.c
+        again = select(rows.id).where(*(rows[name] == bindparam(name) for name in scope), rows.id == _TOMBSTONE.c.id)
+        lagging = _lagging.where(~again.exists())
+        self._lagged = Statement(lagging if live is None else lagging.where(_of_graves(live, self._table)))
         self._statements: dict[tuple[object, ...], Rows[R]] = {}
         self._found = Statement(self._place("id"))
 
@@ -92,7 +95,7 @@ class Listing(Generic[R]):
         parameters = {**values, **wanted, **cursors, "graves": graves, "limit": query.limit + 1}
         backwards = query.before is not None and query.after is None
         rows = self._statement(query, backwards, tuple(wanted)).all(tx, **parameters)
-        if cursors and (not rows or stale_since is not None):
+        if cursors and (not rows or stale_since is not None):  # nothing lies beyond the place of what there never was
             for name, cursor in cursors.items():
                 if place := self._found.tuple(tx, **parameters, id=cursor):
                     parameters[f"{name}_place"] = place

@@ -116,7 +116,9 @@ class Settings:
         120.0, "How long a request's body may stop coming before the request is refused.", period, shown="2m"
     )
     max_import: int = _setting(4 << 30, "Largest archive that can be imported, packed or unpacked.", size, shown="4GB")
-    max_worlds: int = _setting(10_000, "How many worlds may exist at once.", count, shown="10000")
+    max_worlds: int = _setting(
+        10_000, "How many worlds may exist at once, and besides them how many snapshots.", count, shown="10000"
+    )
     world_ttl: float | None = _setting(
         None, "Worlds unused for so long make room for others, or none do; 1h where the data are temporary.", lifetime
     )

@@ -92,20 +92,19 @@ def _like(id: ColumnElement[str], text: ColumnElement[str]) -> ColumnElement[boo
 class _Search:
     """The statements for one kind of list: its pages, and how many it has in all."""
 
-    def __init__(self, row: type[tables.Table], *conditions: ColumnElement[bool]) -> None:
+    def __init__(
+        self, row: type[tables.Table], *conditions: ColumnElement[bool], scope: tuple[ColumnElement[bool], ...] = ()
+    ) -> None:
         source = table(row)
         columns = source.c
-        here = (columns.world == bindparam("world"), *conditions)
+        scope = (columns.world == bindparam("world"), *scope)
+        here = (*scope, *conditions)
         place = tuple_(columns.created_at, columns.seq)
         behind = or_(bindparam("time").is_(None), place < tuple_(bindparam("time"), bindparam("last")))
         order = (columns.created_at.desc(), columns.seq.desc())
         self.page: Rows[Any] = Rows(select(source).where(*here, behind).order_by(*order).limit(bindparam("limit")), row)
         self.count = Statement(select(func.count()).select_from(source).where(*here))
-        self.place = Statement(
-            select(columns.created_at, columns.seq).where(
-                columns.world == bindparam("world"), columns.id == bindparam("id")
-            )
-        )
+        self.place = Statement(select(columns.created_at, columns.seq).where(*scope, columns.id == bindparam("id")))
 
 
 never = _CONTAINER.c.expires_minutes == containers.NEVER
@@ -122,8 +121,8 @@ _containers = _Search(
 )
 _inside = _Search(
     tables.ContainerFile,
-    _INSIDE.c.container_id == bindparam("container"),
     _like(_INSIDE.c.id, _INSIDE.c.path),
+    scope=(_INSIDE.c.container_id == bindparam("container"),),
 )
 _files = _Search(
     tables.File,
@@ -283,7 +282,7 @@ class Staging:
         values = {**values, "search": query.search}
         time, last = None, None
         if query.after is not None:
-            place = search.place.tuple(tx, world=values["world"], id=query.after) or _buried.tuple(
+            place = search.place.tuple(tx, **values, id=query.after) or _buried.tuple(
                 tx, world=values["world"], list=graves, id=query.after
             )
             if place is None:

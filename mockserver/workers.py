@@ -123,7 +123,8 @@ class Workers:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent tells when to stop
+            for sent in (signal.SIGINT, signal.SIGHUP):  # by a terminal to all; the parent tells when to stop
+                signal.signal(sent, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             self._selector.close()
             ours.close()

@@ -25,6 +25,7 @@ from mockserver.blobs import BATCH, Blobs, Draft
 from mockserver.clock import Clock, Wall, stopwatch
 from mockserver.database import (
     BUSY_SECONDS,
+    Blocked,
     Busy,
     Database,
     Insertion,
@@ -309,7 +310,7 @@ class Worlds:
                     if isinstance(done, Content):
                         done.file.close()
             if stopwatch() > until:
-                raise Busy
+                raise Blocked
             await asyncio.sleep(0.001)
 
     def _present(self, given: Any) -> Any:
@@ -376,13 +377,9 @@ class Worlds:
                     retired.append(name)
         return retired
 
-    async def set_clock(self, name: str, clock: Clock) -> World:
-        """Give a world another time. One that goes back can revive what had expired."""
-        world, _ = await self.change_clock(name, lambda before: clock)
-        return world
-
     async def change_clock(self, name: str, change: Callable[[Clock], Clock]) -> tuple[World, Clock]:
-        """Give a world another time, made from the one that it has; returns that one too."""
+        """Give a world another time, made from the one that it has; returns that one too. One that goes back can
+        revive what had expired."""
 
         def changed(tx: Transaction, world: World) -> Clock:
             clock = change(world.clock)
@@ -426,7 +423,7 @@ class Worlds:
             self.find(world)
             before = _snapshot.first(self._database.snapshot, world=world, name=name)
             if before is None and (count := _count_snapshots.value(self._database.snapshot)) >= self._maximum:
-                raise errors.TOO_MANY_WORLDS(count=count)
+                raise errors.TOO_MANY_SNAPSHOTS(count=count)
             taken = await self._copy(lambda read: self._frozen(read, world, name), before.id if before else None)
         return Snapshot(world, name, taken.clock_virtual)
 
@@ -586,7 +583,8 @@ class Worlds:
     async def _make(self, describe: Describe, name: str) -> World:
         """Make a world, in place of the one of that name if there is one."""
         before = _by_name.first(self._database.snapshot, name=name)
-        return self._opened(await self._copy(describe, before.id if before else None, name))
+        await self._copy(describe, before.id if before else None, name)
+        return self.find(name)
 
     async def _copy(self, describe: Describe, replaces: int | None, name: str | None = None) -> tables.World:
         """Copy, then give the copy its title and, in the same step, take it from what had it before."""
@@ -685,13 +683,10 @@ class Worlds:
 
     def _check_room(self, tx: Transaction, copy: _Copy) -> None:
         """Once more, where nobody else can make one."""
-        count = 0
-        if copy.title.get("new", DEFAULT) != DEFAULT:
-            count = _count.value(tx)
-        elif copy.title.get("new_snapshot"):
-            count = _count_snapshots.value(tx)
-        if count >= self._maximum:
+        if copy.title.get("new", DEFAULT) != DEFAULT and (count := _count.value(tx)) >= self._maximum:
             raise errors.TOO_MANY_WORLDS(count=count)
+        if copy.title.get("new_snapshot") and (count := _count_snapshots.value(tx)) >= self._maximum:
+            raise errors.TOO_MANY_SNAPSHOTS(count=count)
 
     async def _delete(self, world: World) -> None:
         for snapshot in self.snapshots(world.name):

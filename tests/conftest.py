@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -69,12 +69,14 @@ class World:
 
     def freeze(self, at: float = NOON) -> None:
         """Hold the world's clock still, at an instant in seconds since the epoch."""
-        self.server.run(self.server.mock.worlds.set_clock(self.name, Clock(at, self.server.mock.wall.now(), 0.0)))
+        self._change_clock(lambda clock, now: Clock(at, now, 0.0))
 
     def advance(self, seconds: float) -> None:
-        world = self.server.run(self.server.mock.worlds.resolve(self.name))
-        clock = world.clock.advanced(self.server.mock.wall.now(), seconds)
-        self.server.run(self.server.mock.worlds.set_clock(self.name, clock))
+        self._change_clock(lambda clock, now: clock.advanced(now, seconds))
+
+    def _change_clock(self, change: Callable[[Clock, float], Clock]) -> None:
+        mock = self.server.mock
+        self.server.run(mock.worlds.change_clock(self.name, lambda clock: change(clock, mock.wall.now())))
 
     def close(self) -> None:
         for name in {"http", "openai"} & vars(self).keys():  # those that were used

@@ -78,7 +78,7 @@ def prepare(mock: Mock) -> None:
             container = mock.containers.create(here, CreateContainer(name=f"box {number}", file_ids=[made["id"]]))
             inside = content(mock, f"in {number}", large=number == 0)
             mock.containers.create_file(here, container["id"], NewFile(inside, "c.txt", {}))
-        asyncio.run(mock.worlds.set_clock(world, Clock(NOON, NOON, 0.0)))
+        asyncio.run(mock.worlds.change_clock(world, lambda before: Clock(NOON, NOON, 0.0)))
         asyncio.run(mock.worlds.take_snapshot(world, "kept"))
     mock.files.delete(call(mock), mock.files.list(call(mock), mockserver.schema.ListFiles())["data"][0]["id"])
     mock.containers.delete(call(mock), mock.containers.list(call(mock), mockserver.schema.ListContainers())["data"][0]["id"])  # fmt: skip
@@ -120,7 +120,7 @@ ACTS: dict[str, Act] = {
     "snapshot": lambda mock: asyncio.run(mock.worlds.take_snapshot("default", "kept")),
     "restoring": lambda mock: asyncio.run(mock.worlds.restore("default", "kept")),
     "reset": lambda mock: asyncio.run(mock.worlds.reset("other")),
-    "clock": lambda mock: asyncio.run(mock.worlds.set_clock("other", Clock(NOON + 60, NOON, 0.0))),
+    "clock": lambda mock: asyncio.run(mock.worlds.change_clock("other", lambda before: Clock(NOON + 60, NOON, 0.0))),
 }
 
 

@@ -100,6 +100,17 @@ def failing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Database, "_commit", full)
 
 
+def failing_once(patch: pytest.MonkeyPatch) -> None:
+    commit, failures = Database._commit, iter([True])
+
+    def full_once(self: Database) -> None:
+        if next(failures, False):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        commit(self)
+
+    patch.setattr(Database, "_commit", full_once)
+
+
 def test_one_commit_for_all_of_them(together: Together) -> None:
     made = together(*[create] * ROUNDS)
     assert together.commits == 1
@@ -163,6 +174,27 @@ def test_where_the_commit_fails_nobody_is_answered_and_nothing_kept(
     assert digest(large) in stored(directory)
 
 
+def test_nobody_goes_on_from_what_was_lost(together: Together, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor who commits what he has read of the others' himself, to write something of his own."""
+    (before,) = together(create)
+    database = together.mock.database
+
+    def shown_and_noted(call: Call) -> int:
+        shown = len(together.mock.containers.list(call, schema.ListContainers(limit=100))["data"])
+        with database.transaction():
+            return shown
+
+    async def look(mock: Mock, call: Call) -> int:
+        return await mock.run(shown_and_noted, call)
+
+    with monkeypatch.context() as patch:
+        failing_once(patch)
+        lost, seen = together(create, look)
+    assert isinstance(lost, OSError)
+    assert seen == 1
+    assert there(together.world) == [before["id"]]
+
+
 async def released(mock: Mock) -> None:
     mock.blobs.release()
 
@@ -170,12 +202,6 @@ async def released(mock: Mock) -> None:
 def test_a_commit_that_fails_in_the_midst_of_work_fails_it(together: Together, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever commits in between for reasons of its own."""
     (before,) = together(create)
-    commit, failures = Database._commit, iter([True])
-
-    def full_once(self: Database) -> None:
-        if next(failures, False):
-            raise OSError(errno.ENOSPC, "No space left on device")
-        commit(self)
 
     def create_and_more(call: Call) -> Any:
         made = together.mock.containers.create(call, BOX)
@@ -183,7 +209,7 @@ def test_a_commit_that_fails_in_the_midst_of_work_fails_it(together: Together, m
             return made
 
     with monkeypatch.context() as patch:
-        patch.setattr(Database, "_commit", full_once)
+        failing_once(patch)
         (outcome,) = together(lambda mock, call: mock.run(create_and_more, call))
     assert isinstance(outcome, OSError)
     assert there(together.world) == [before["id"]]

@@ -286,14 +286,14 @@ def test_restoring_under_load_shows_all_of_the_old_or_all_of_the_new(tmp_path: A
 
 
 def no_pages_left(patch: pytest.MonkeyPatch) -> None:
-    prepare = Database._prepare
+    prepare = Database.__init__
 
-    def prepared(self: Database) -> None:
-        prepare(self)
+    def prepared(self: Database, *arguments: Any) -> None:
+        prepare(self, *arguments)
         (pages,) = self.connection.execute("PRAGMA page_count").fetchone()
         self.connection.execute(f"PRAGMA max_page_count={pages + 200}")
 
-    patch.setattr(Database, "_prepare", prepared)
+    patch.setattr(Database, "__init__", prepared)
 
 
 def no_folders_left(patch: pytest.MonkeyPatch) -> None:

@@ -377,7 +377,7 @@ def test_a_restart_shows_everything_again(serve: Serve, tmp_path: Path) -> None:
         assert f"/containers/{again['id']}" not in writer.objects.keys() | writer.deleted
 
 
-@pytest.mark.parametrize("number", STOPS)
+@pytest.mark.parametrize("number", [*STOPS, signal.SIGHUP])
 def test_a_temporary_directory_is_removed_at_the_end(serve: Serve, number: int) -> None:
     server = serve(None)
     data = Path(server.started["data"])
@@ -457,6 +457,12 @@ def alter(database: Path, *statements: str) -> None:
     for statement in statements:
         connection.execute(statement)
     connection.close()
+
+
+def test_a_database_that_another_program_is_writing_to_is_refused(used: Path) -> None:
+    with closing(sqlite3.connect(used / "mockserver.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert "another program is writing" in refusal(used)
 
 
 def test_a_newer_servers_database_is_left_alone(used: Path) -> None:

@@ -13,7 +13,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -421,6 +421,20 @@ def test_a_database_damaged_in_use_is_told(tmp_path: Path) -> None:
         assert answer.status_code == 500
         assert "malformed" in refusal(answer, 500, "storage_failed") or "not a database" in answer.text
         assert httpx2.get(f"{server.url}/health").status_code == 200
+
+
+def test_a_database_that_another_program_goes_on_writing_to_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mockserver.database.BUSY_SECONDS", 0.01)
+    with MockServer(data=tmp_path / "data") as server, World(server, "w") as world:
+        ok(world.http.post("/containers", json={"name": "before"}))
+        with closing(sqlite3.connect(tmp_path / "data" / "mockserver.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            answer = world.http.post("/containers", json={"name": "meanwhile"})
+            assert "another program" in refusal(answer, 500, "storage_failed")
+        ok(world.http.post("/containers", json={"name": "after"}))
+        assert [each.name for each in world.openai.containers.list()] == ["after", "before"]
 
 
 def test_a_content_that_is_gone_is_told(tmp_path: Path) -> None:

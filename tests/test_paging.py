@@ -37,7 +37,7 @@ class Box:
 
     def tick(self, seconds: int) -> None:
         self.time += seconds
-        asyncio.run(self.mock.worlds.set_clock(self.name, Clock(self.time, 0.0, 0.0)))
+        asyncio.run(self.mock.worlds.change_clock(self.name, lambda before: Clock(self.time, 0.0, 0.0)))
         self.call = asyncio.run(self.mock.worlds.call(self.name))
 
     def make(self, name: str) -> None:

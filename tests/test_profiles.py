@@ -16,7 +16,7 @@ import httpx2
 import openai
 import pytest
 from click.testing import CliRunner
-from conftest import NOON, World, ok
+from conftest import NOON, World, new_world, ok, stored
 
 from mockserver import cli, profiles
 from mockserver.mock import Mock
@@ -419,6 +419,38 @@ def test_files_that_were_deleted_and_have_expired_are_hidden_too(world: World) -
     assert [each["id"] for each in ok(world.http.get("/files"))["data"]] == ids[::-1]
     world.advance(60 * MINUTE)
     assert [each["id"] for each in ok(world.http.get("/files"))["data"]] == ids[:1]
+
+
+def test_what_stands_in_for_an_expired_file_leaves_nothing_of_it() -> None:
+    with MockServer() as server, new_world(server) as world:
+        behaving(world, "any_id=yes")
+        expiry = {"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600", "purpose": "vision"}
+        file = ok(world.http.post("/files", files={"file": b"x" * 100_000}, data=expiry))["id"]
+        world.advance(60 * MINUTE)
+        assert ok(world.http.get(f"/files/{file}"))["filename"] == "placeholder.txt"
+        ok(world.http.delete(f"/files/{file}"))
+        assert stored(server.mock.directory) == {}
+
+
+def test_a_list_tells_when_the_expired_have_expired(world: World) -> None:
+    world.freeze()
+    behaving(world, "docs")
+    box = made(world, expires_after={"anchor": "last_active_at", "minutes": 5})
+    world.advance(10 * MINUTE)
+    (shown,) = ok(world.http.get("/containers"))["data"]
+    assert (shown["status"], shown["expires_at"]) == ("expired", box["created_at"] + 5 * MINUTE)
+    assert shown["expires_at"] == ok(world.http.get(f"/containers/{box['id']}"))["expires_at"]
+
+
+def test_what_has_come_again_is_listed_once(world: World) -> None:
+    world.freeze()
+    behaving(world, "delete_lag=1h,any_id=yes")
+    for path in ("/containers", "/files"):
+        for _ in range(2):
+            ok(world.http.get(f"{path}/{path[1:5]}_again"))
+            ok(world.http.delete(f"{path}/{path[1:5]}_again"))
+        ok(world.http.get(f"{path}/{path[1:5]}_again"))
+        assert [each["id"] for each in ok(world.http.get(path))["data"]] == [f"{path[1:5]}_again"]
 
 
 def test_switches_work_together(world: World) -> None:

@@ -237,6 +237,26 @@ def test_files_are_filtered_paged_and_counted(world: World, control: httpx2.Clie
     assert ok(control.get("/files"))["total"] == 2
 
 
+def test_the_files_of_a_container_are_paged_by_its_own(control: httpx2.Client) -> None:
+    """The same id can be in two containers; the cursor is the one of this."""
+
+    def inside(box: str, ages: range) -> dict[str, Any]:
+        files = [{"id": f"cfile_{n}", "path": f"{n}", "content": "x", "created_at": f"-{n}m"} for n in ages]
+        return {"id": box, "name": box, "files": files}
+
+    both = [inside("cntr_young", range(1, 4)), inside("cntr_old", range(3, 6))]
+    both[1]["files"][0]["created_at"] = "-9m"
+    ok(control.post("/place", json={"containers": both}))
+    for box, expected in (("cntr_young", [1, 2, 3]), ("cntr_old", [4, 5, 3])):
+        seen, query, more = [], {"limit": 1}, True
+        while more:
+            page = ok(control.get(f"/containers/{box}/files", params=query))
+            seen.append(page["data"][0]["id"])
+            more, query = page["has_more"], {"limit": 1, "after": seen[-1]}
+        assert seen == [f"cfile_{n}" for n in expected]
+    refusal(control.get("/containers/cntr_young/files?after=cfile_5"), 400, "invalid_value")
+
+
 def test_ten_thousand_containers_are_counted_and_paged(world: World, control: httpx2.Client) -> None:
     box = {"name": "box {n}", "repeat": 10_000, "files": [{"path": "a.txt", "content": "four"}]}
     ok(control.post("/place", json={"containers": [box]}))

@@ -959,12 +959,12 @@ def test_a_use_counts_although_another_process_writes_just_then(two: tuple[Mock,
             remember(used, now)
 
     async def check() -> None:
-        await first.worlds.set_clock("w", Clock(NOON, 0.0, 0.0))
+        await first.worlds.change_clock("w", lambda before: Clock(NOON, 0.0, 0.0))
         box = await first.run(first.containers.create, await first.worlds.call("w"), BOX)
-        await first.worlds.set_clock("w", Clock(NOON + 60, 0.0, 0.0))
+        await first.worlds.change_clock("w", lambda before: Clock(NOON + 60, 0.0, 0.0))
         first.containers._remember = beside_a_writer  # type: ignore[method-assign]
         await first.run(first.containers.retrieve, await first.worlds.call("w"), box["id"])
-        await second.worlds.set_clock("w", Clock(NOON + 86_400, 0.0, 0.0))
+        await second.worlds.change_clock("w", lambda before: Clock(NOON + 86_400, 0.0, 0.0))
         expired = await second.run(second.containers.retrieve, await second.worlds.call("w"), box["id"])
         assert (expired["status"], expired["last_active_at"]) == ("expired", NOON + 60)
 

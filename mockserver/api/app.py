@@ -1,6 +1,6 @@
 """The application: the API's routes behind its front."""
 
-from typing import Any, cast
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -26,9 +26,10 @@ class App(FastAPI):
 
     def __init__(self, mock: Mock, **options: Any) -> None:
         super().__init__(**options)
-        self.operations = [
-            cast(Operation, route) for router in (containers.router, files.router) for route in router.routes
-        ]
+        self.operations: list[Operation] = []
+        for route in (*containers.router.routes, *files.router.routes):
+            assert isinstance(route, Operation), "the API's routes are all alike"
+            self.operations.append(route)
         self._front = Front(Operations(self.operations), mock)
         self.add_route("/health", health, methods=["GET"])
 
