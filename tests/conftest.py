@@ -17,9 +17,11 @@ import openai
 import pytest
 from hypothesis import settings
 
+from mockserver import server as server_module
 from mockserver.clock import Clock
 from mockserver.server import MockServer
 
+server_module.START_SECONDS = 600.0  # as all that tests wait for: a busy machine is no failure
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # servers are started by the hundred: to compile once is enough
 
 if TYPE_CHECKING:

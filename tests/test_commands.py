@@ -37,7 +37,7 @@ def process(*arguments: str, **environment: str) -> Done:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         stdin=subprocess.DEVNULL,
     )
 
@@ -237,7 +237,7 @@ def test_the_journal_is_followed_until_it_is_interrupted(world: World, client: C
             assert json.loads(following.stdout.readline())["number"] == number
             world.http.get("/files")
         following.send_signal(signal.SIGINT)
-        assert following.wait(20) == 0
+        assert following.wait(120) == 0
         assert following.stderr.read() == ""
 
 
@@ -407,7 +407,7 @@ def test_run_passes_the_standard_input_on_and_keeps_its_own_output_apart(tmp_pat
         "client.containers.create(name='x', expires_after={'anchor': 'last_active_at', 'minutes': 60})"
     )
     command = [*COMMAND, "run", "--data", str(tmp_path / "kept"), *python(program)]
-    done = subprocess.run(command, env=CLEAN, input="typed", capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=CLEAN, input="typed", capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout) == (0, "typed\n")
     assert all(line.startswith("mockserver: WARNING ") for line in done.stderr.splitlines())
     assert (tmp_path / "kept" / "mockserver.db").exists()
@@ -437,12 +437,12 @@ def test_run_passes_signals_on() -> None:
     )
     with running(program) as started:
         started.send_signal(signal.SIGINT)
-        assert started.wait(20) == 9
+        assert started.wait(120) == 9
         assert started.stdout
         assert started.stdout.read() == f"got {int(signal.SIGINT)}\n"
     with running("import signal; print('ready', flush=True); signal.pause()") as started:
         started.send_signal(signal.SIGTERM)
-        assert started.wait(20) == 128 + signal.SIGTERM
+        assert started.wait(120) == 128 + signal.SIGTERM
 
 
 @pytest.mark.slow

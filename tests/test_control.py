@@ -519,7 +519,7 @@ class Changes:
     """The events of `/_mock/changes`, once the stream is open."""
 
     def __init__(self, server: MockServer) -> None:
-        self._answer = httpx2.stream("GET", f"{server.url}/_mock/changes", timeout=20)
+        self._answer = httpx2.stream("GET", f"{server.url}/_mock/changes", timeout=120)
 
     def __enter__(self) -> "Changes":
         self._lines = self._answer.__enter__().iter_lines()
@@ -569,10 +569,15 @@ def test_what_changes_is_told_as_it_does(world: World, server: MockServer, contr
         changes.until(world.name, *EVERYTHING)
 
 
+async def flood(server: MockServer, world: str) -> None:
+    for _ in range(1_000):
+        server.mock.news.tell(world, "journal")
+        await asyncio.sleep(0)
+
+
 def test_a_flood_of_changes_is_told_in_few_words(world: World, server: MockServer) -> None:
     with Changes(server) as changes:
-        for _ in range(50):
-            world.http.get("/containers")
+        server.run(flood(server, world.name))
         server.run(news(server, world.name))
         lines = 0
         for line in changes._lines:

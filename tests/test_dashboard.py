@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -85,7 +86,7 @@ class Dashboard:
 
         expect(self.page.locator(where)).to_contain_text(text, timeout=PATIENCE)
 
-    def counts(self, text: str) -> None:
+    def counts(self, text: str | re.Pattern[str]) -> None:
         """What the page of a list is of all, in words."""
         from playwright.sync_api import expect
 
@@ -325,8 +326,11 @@ def test_the_time_left_runs_down_by_itself(dashboard: Dashboard, world: World) -
     make(world, "box")
     dashboard.open()
     dashboard.shows("20:00", "main li .left")
+    dashboard.control("POST", "/clock/advance", json={"by": "15m"})
+    dashboard.shows("5:00", "main li .left")
+    dashboard.control("POST", "/clock/resume")
+    dashboard.page.locator("li .ring.little").wait_for()  # less than a quarter, for the next five minutes
     dashboard.control("POST", "/clock/scale", json={"rate": 600})
-    dashboard.page.locator("li .ring.little").wait_for()
     dashboard.page.locator("li .ring.over").wait_for()
     dashboard.shows("expired", "main li .pill")
 
@@ -349,6 +353,7 @@ def test_containers_are_made_found_touched_expired_and_deleted(dashboard: Dashbo
     assert (beta["memory_limit"], beta["network_policy"]) == ("16g", {"type": "disabled"})
     page.keyboard.press("Escape")
     page.locator("main li", has_text="beta").locator(".copyable").click()
+    dashboard.shows("Id copied", "#said")
     assert dashboard.copied() == beta["id"]
     search = page.get_by_role("searchbox", name="Search name or id")
     search.fill("ALP")
@@ -688,6 +693,7 @@ def test_a_world_is_judged_kept_forked_brought_back_and_reset(
     dashboard.rows("before", of="main .rows")
     ok(world.http.delete(f"/containers/{box['id']}"))
     dashboard.shows("Nothing to object to.", ".card")
+    dashboard.shows("0 containers with 0 files", "main")
     with page.expect_download() as waited:
         page.get_by_role("link", name="Export").click()
     assert waited.value.suggested_filename == f"{world.name}.zip"
@@ -703,11 +709,12 @@ def test_a_world_is_judged_kept_forked_brought_back_and_reset(
     dashboard.button("Fork before").click()
     dashboard.fill(name=f"{world.name}-fork")
     page.locator("dialog[open]").get_by_role("button", name="Fork").click()
+    page.wait_for_url(f"**/#/{world.name}-fork/world")
     dashboard.shows("1 container with 0 files", "main")
-    assert f"#/{world.name}-fork/world" in page.url
     dashboard.button("Reset").click()
     page.locator("dialog[open]").get_by_role("button", name="Reset").click()
     dashboard.shows("0 containers with 0 files", "main")
+    dashboard.expected = ["404"]  # what is deleted may be asked for once more
     dashboard.button("Delete world").click()
     page.locator("dialog[open]").get_by_role("button", name="Delete").click()
     page.wait_for_url("**/#/default/world")
@@ -725,6 +732,7 @@ def test_nothing_is_offered_of_a_world_that_is_not_there_yet(dashboard: Dashboar
     dashboard.shows("0 containers with 0 files", "main")
     assert all(dashboard.button(name).is_enabled() for name in needing)
     assert not dashboard.button("Make the world now").is_visible()
+    dashboard.expected = ["404"]  # what is deleted may be asked for once more
     ok(httpx2.delete(f"{world.server.url}/_mock/worlds/{world.name}"))
     dashboard.button("Delete world").wait_for(state="hidden")
 
@@ -854,7 +862,7 @@ def test_ten_thousand_containers_and_a_hundred_thousand_exchanges_are_paged(page
         dashboard.button("Newer").click()
         dashboard.shows("CreateContainer", "main .rows > li >> nth=0")
         page.get_by_label("Operation").select_option("DeleteContainer")
-        dashboard.counts("1–50 of 100")
+        dashboard.counts(re.compile(r"1–50 of 100( or more)?$"))
         dashboard.button("Older").click()
         dashboard.shows("51–100 of 100", ".pager")
         assert dashboard.button("Older").is_disabled()

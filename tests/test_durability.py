@@ -34,7 +34,7 @@ from mockserver.settings import ENVIRONMENT, Settings
 
 UNUSABLE = 5
 """The exit code for a data directory that can't be used."""
-PATIENCE = 30.0
+PATIENCE = 120.0
 """Seconds after which something that should long have happened fails the test."""
 
 STOPS = [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
@@ -413,7 +413,7 @@ def test_a_stop_does_not_wait_for_ever_for_an_upload(serve: Serve, tmp_path: Pat
         )
         assert upload.recv(100).startswith(b"HTTP/1.1 100")  # it has begun to read
         server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(timeout=15) == 0
+        assert server.process.wait(timeout=PATIENCE) == 0
     serve(tmp_path)
     check_directory(tmp_path)
 

@@ -90,7 +90,7 @@ def statuses(world: World, count: int, path: str = "/containers") -> list[int]:
     ids=str,
 )
 def test_what_the_official_client_raises(world: World, effect: dict[str, Any], exception: type[Exception]) -> None:
-    client = world.openai.with_options(timeout=0.2 if exception is openai.APITimeoutError else 20)
+    client = world.openai.with_options(timeout=0.2 if exception is openai.APITimeoutError else 300)
     with pytest.raises(exception) as raised:
         client.containers.list(extra_headers=once(effect))
     assert type(raised.value) is exception
@@ -200,7 +200,8 @@ def test_a_client_that_gives_up_during_latency_did_nothing(world: World, rules: 
     rules.add({"latency": "10m"}, match={"method": "POST"}, times=1)
     with pytest.raises(openai.APITimeoutError):
         world.openai.with_options(timeout=0.5).containers.create(name="box")
-    assert rules.counts() == (1, 1)
+    while rules.counts() != (1, 1):  # it has been sent, and may not have been read yet
+        pass
     assert world.openai.containers.list().data == []
 
 
@@ -427,9 +428,11 @@ def test_the_official_client_waits_a_scaled_window_out(world: World, rules: Faul
     ok(rules.client.post(rules.url.replace("faults", "clock/scale"), json={"rate": 100}))
     rules.add({"rate_limit": {"requests": 1, "per": "1m"}})
     client = world.openai.with_options(max_retries=1)
-    for _ in range(2):
+    calls = 0
+    while not rules.counts()[1]:  # the machine may be slower than the window
         client.containers.list()
-    assert rules.counts() == (3, 1)
+        calls += 1
+    assert rules.counts() == (calls + 1, 1)
 
 
 def test_a_rate_limit_under_load_lets_exactly_so_many_through(world: World, rules: Faults) -> None:
@@ -719,7 +722,7 @@ def test_a_fault_on_a_connection_leaves_others_alone(world: World) -> None:
 
 def test_pipelined_requests_get_their_own_faults(world: World) -> None:
     head = f"GET /w/{world.name}/v1/containers HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer k\r\n{{}}\r\n"
-    with socket.create_connection(("127.0.0.1", world.server.port), 20) as client:
+    with socket.create_connection(("127.0.0.1", world.server.port), 120) as client:
         slow = head.format('x-mock-fault: {"latency": 0.05}\r\n')
         client.sendall((slow + head.format('x-mock-fault: {"truncate_after": 4}\r\n') + head.format("")).encode())
         got = b"".join(iter(lambda: client.recv(65_536), b""))

@@ -235,14 +235,12 @@ def test_clocks_that_are_moved_at_once_have_made_all_the_moves(several: Several,
 
 
 def test_ids_made_at_once_in_a_world_that_nobody_had_used_are_all_different(several: Several, world: str) -> None:
-    def make(number: int) -> tuple[int, list[str]]:
-        with several.connect() as client:
-            made = [create(client, world, f"{number}-{step}")["id"] for step in range(15)]
-            return several.pid(client), made
-
-    done = at_once(make, 12)
-    assert len({pid for pid, _ in done}) > 1, "one process answered everybody"
-    ids = [id for _, made in done for id in made]
+    with ExitStack() as stack:
+        clients = [client for _ in range(4) for client in stack.enter_context(several.each()).values()]
+        made = at_once(
+            lambda number: [create(clients[number], world, f"{number}-{step}")["id"] for step in range(15)], 12
+        )
+    ids = [id for each in made for id in each]
     assert len(set(ids)) == len(ids) == 180
     with several.connect() as client:
         listed: list[str] = []
@@ -283,15 +281,10 @@ def test_a_fault_fires_as_often_as_it_says_wherever_the_requests_go(several: Sev
 @pytest.mark.slow
 def test_there_are_never_more_worlds_than_allowed() -> None:
     with serving("--max-worlds", "5") as server:
-
-        def use(number: int) -> tuple[int, int]:
-            with server.connect() as client:
-                pid = server.pid(client)
-                return pid, client.get(f"/w/one-of-many-{number}/v1/containers").status_code
-
-        done = at_once(use, 16)
-        assert len({pid for pid, _ in done}) > 1
-        assert Counter(status for _, status in done) == {200: 5, 429: 11}
+        with ExitStack() as stack:
+            clients = [client for _ in range(6) for client in stack.enter_context(server.each()).values()]
+            used = at_once(lambda number: clients[number].get(f"/w/one-of-many-{number}/v1/containers"), 16)
+        assert Counter(answer.status_code for answer in used) == {200: 5, 429: 11}
         with server.connect() as client:
             assert len(ok(client.get("/_mock/worlds"))["data"]) == 5
 
@@ -543,13 +536,13 @@ def test_what_a_killed_process_had_under_way_is_put_in_order(tmp_path: Path) -> 
                 b'Content-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + b"x" * 3_000_000
             )
             eventually(lambda: _assert(list((tmp_path / "uploads").glob(f"{pid}-*"))))
+            leave_behind(tmp_path)
+            (tmp_path / "uploads" / "4711-0").unlink()  # that is of another server
             with ThreadPoolExecutor(1) as pool:
                 copied = pool.submit(victim.post, "/_mock/worlds/copy", json={"fork_of": "large"})
                 database = sqlite3.connect(f"file:{tmp_path / 'mockserver.db'}?mode=ro", uri=True)
                 half_made = "SELECT count(*) FROM worlds WHERE coalesce(name, template_of, snapshot) IS NULL"
                 eventually(lambda: _assert(database.execute(half_made).fetchone()[0]))
-                leave_behind(tmp_path)
-                (tmp_path / "uploads" / "4711-0").unlink()  # that is of another server
                 os.kill(pid, signal.SIGKILL)
                 database.close()
                 with pytest.raises(httpx2.TransportError):

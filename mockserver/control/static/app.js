@@ -90,7 +90,7 @@ function route() {
     else link.removeAttribute("aria-current");
   }
   const fresh = shown?.world !== page.world || shown?.view !== page.view;
-  if (shown?.world !== page.world) page.known = false;
+  if (shown?.world !== page.world) [page.known, page.info] = [false, null];
   if (fresh) {
     const possible = /^[a-z\d][\w.-]{0,63}$/i.test(page.world);
     document.getElementById("clock").hidden = !possible;
@@ -118,6 +118,7 @@ nav.append(
 
 const refresh = reader(async () => {
   const world = page.world;
+  const before = page.clock.state;
   let told;
   try {
     told = (await get(path("worlds") + query({ name: world }))).data[0] ?? null;
@@ -128,8 +129,8 @@ const refresh = reader(async () => {
   if (world !== page.world) return;
   page.info = told;
   page.known = true;
-  if (told) page.clock.set(told.clock);
-  else page.clock.set({ mode: "real", now: Date.now() / 1000, rate: 1 });
+  // Where the clock was turned meanwhile, that is newer than this answer.
+  if (page.clock.state === before) page.clock.set(told?.clock ?? { mode: "real", now: Date.now() / 1000, rate: 1 });
   const counts = { containers: told?.counts.containers, files: told?.counts.files, faults: told?.faults, journal: told?.exchanges };
   for (const link of nav.querySelectorAll("[data-view]")) {
     const number = counts[link.dataset.view];
