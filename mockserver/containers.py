@@ -47,15 +47,16 @@ _refresh = Statement(
     .where(_CONTAINER.c.last_active_at < bindparam("now"))
     .values(last_active_at=bindparam("now"))
 )
-expiry = (
+_never = _CONTAINER.c.expires_minutes == NEVER
+_due = (
     case((_CONTAINER.c.expires_anchor == "created_at", _CONTAINER.c.created_at), else_=_CONTAINER.c.last_active_at)
-    + func.nullif(_CONTAINER.c.expires_minutes, NEVER) * 60
+    + _CONTAINER.c.expires_minutes * 60
 )
-"""`expires_at` as SQL: null where it never does."""
+unexpired = or_(_never, _due > bindparam("now"))
 _expiring = Statement(
     select(_CONTAINER.c.id)
     .where(_CONTAINER.c.world == bindparam("world"))
-    .where(expiry > bindparam("after"), expiry <= bindparam("until"))
+    .where(~_never, _due > bindparam("after"), _due <= bindparam("until"))
     .order_by(_CONTAINER.c.created_at, _CONTAINER.c.seq)
 )
 _new_file = record(tables.ContainerFile)
@@ -70,12 +71,7 @@ _digests = Statement(select(_FILE.c.digest).where(*_inside).distinct())
 _delete_files = Statement(delete(_FILE).where(*_inside))
 
 _containers = Listing(tables.Container, scope=("world",), prefix="cntr")
-_unexpired = Listing(
-    tables.Container,
-    scope=("world",),
-    prefix="cntr",
-    live=or_(_CONTAINER.c.expires_minutes == NEVER, expiry > bindparam("now")),
-)
+_unexpired = Listing(tables.Container, scope=("world",), prefix="cntr", live=unexpired)
 _count_files = Statement(select(func.count()).select_from(_FILE).where(*_inside))
 _files = Listing(tables.ContainerFile, scope=("world", "container_id"), prefix="cfile")
 

@@ -107,16 +107,14 @@ class _Search:
         self.place = Statement(select(columns.created_at, columns.seq).where(*scope, columns.id == bindparam("id")))
 
 
-never = _CONTAINER.c.expires_minutes == containers.NEVER
-
 _containers = _Search(
     tables.Container,
     _given("name", _CONTAINER.c.name == bindparam("name")),
     _like(_CONTAINER.c.id, _CONTAINER.c.name),
     or_(
         bindparam("status").is_(None),
-        and_(bindparam("status") == "running", or_(never, containers.expiry > bindparam("now"))),
-        and_(bindparam("status") == "expired", containers.expiry <= bindparam("now")),
+        and_(bindparam("status") == "running", containers.unexpired),
+        and_(bindparam("status") == "expired", ~containers.unexpired),
     ),
 )
 _inside = _Search(

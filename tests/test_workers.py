@@ -657,7 +657,9 @@ def test_processes_that_are_killed_again_and_again_take_nothing_along(tmp_path: 
     killed_under_traffic(tmp_path, kills=12, each_after=150)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGINT, signal.SIGHUP))]
+)
 def test_all_stop_together(number: int) -> None:
     with serving() as server, server.each() as clients:  # with connections that are idle
         data = Path(server.started["data"])
