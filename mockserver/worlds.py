@@ -15,7 +15,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
@@ -332,6 +332,24 @@ class Worlds:
         if world := self._recall(name) or self._reopen(name):
             return world
         raise errors.WORLD_NOT_FOUND(name=name[:80])
+
+    async def look(
+        self, name: str, work: Callable[Concatenate[Database, World, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """`Database.run_bulk` for looking at a world; anew where that was replaced meanwhile, and its rows may
+        have been going."""
+        while True:
+            world = self.find(name)
+            try:
+                seen = await self._database.run_bulk(work, world, *args, **kwargs)
+            except (APIError, FileNotFoundError):
+                if self.find(name).id == world.id:
+                    raise
+            else:
+                if self.find(name).id == world.id:
+                    return seen
+                if isinstance(seen, Content):
+                    seen.file.close()
 
     def used(self, world: World) -> float | None:
         """When it was last used, in seconds since the epoch by the machine; None: not since the start."""

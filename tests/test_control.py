@@ -22,6 +22,7 @@ from mockserver.database import Database
 from mockserver.server import MockServer
 from mockserver.settings import Settings
 from mockserver.sources import Source
+from mockserver.staging import Staging
 
 HOUR = 3_600
 
@@ -567,6 +568,26 @@ def test_what_changes_is_told_as_it_does(world: World, server: MockServer, contr
             changes.until(world.name, *EVERYTHING)
         ok(control.delete(path))
         changes.until(world.name, *EVERYTHING)
+
+
+def test_who_looks_at_a_world_that_is_being_restored_sees_one_state(
+    world: World, server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"{server.url}/_mock/worlds/{world.name}"
+    box = ok(world.http.post("/containers", json={"name": "box"}))["id"]
+    ok(httpx2.put(f"{url}/snapshots/s"))
+    for path in ("/containers", f"/containers/{box}"):
+        name = "find_container" if path.endswith(box) else "find_containers"
+        find, replaced = getattr(Staging, name), iter([True])
+
+        def find_late(self: Staging, *args: Any, find: Any = find, replaced: Iterator[bool] = replaced) -> Any:
+            if next(replaced, False):
+                server.run(server.mock.worlds.restore(world.name, "s"))
+            return find(self, *args)
+
+        monkeypatch.setattr(Staging, name, find_late)
+        seen = ok(httpx2.get(url + path))
+        assert [each["id"] for each in seen.get("data", [seen])] == [box]
 
 
 async def flood(server: MockServer, world: str) -> None:

@@ -39,7 +39,7 @@ async def find_containers(
     mock: TheMock, world: str, query: Annotated[staging.ContainerQuery, Query()]
 ) -> staging.FoundContainers:
     """Containers, newest first, filtered and counted, with what they hold and the time that they have left."""
-    return await mock.database.run_bulk(mock.staging.find_containers, mock.worlds.find(world), query)
+    return await mock.worlds.look(world, mock.staging.find_containers, query)
 
 
 @router.post("", operation_id="stageContainer", openapi_extra=_CONTAINER)
@@ -49,13 +49,13 @@ async def stage_container(mock: TheMock, world: str, request: Request) -> stagin
     source = Source.of(Path("body"), {"containers": [values]})
     scope = seeds.read_document(source, Nowhere(), mock.settings.max_upload, mock.settings.max_import)
     placed = await seeds.place(scope, mock.worlds, mock.blobs, mock.wall, world)
-    return await mock.database.run_bulk(mock.staging.find_container, mock.worlds.find(world), placed.containers[-1])
+    return await mock.worlds.look(world, mock.staging.find_container, placed.containers[-1])
 
 
 @router.get("/{container_id}", operation_id="findContainer")
 async def find_container(mock: TheMock, world: str, container_id: str) -> staging.StagedContainer:
     """One container as it is stored; looking at it is no activity."""
-    return await mock.database.run_bulk(mock.staging.find_container, mock.worlds.find(world), container_id)
+    return await mock.worlds.look(world, mock.staging.find_container, container_id)
 
 
 @router.delete("/{container_id}", operation_id="removeContainer")
@@ -67,17 +67,15 @@ async def remove_container(mock: TheMock, world: str, container_id: str) -> sche
 @router.post("/{container_id}/expire", operation_id="expireContainer")
 async def expire_container(mock: TheMock, world: str, container_id: str) -> staging.StagedContainer:
     """Let it expire now. The clock stays; what its expiry counts from moves back."""
-    found = mock.worlds.find(world)
-    await mock.run(mock.staging.expire, found, container_id)
-    return await mock.database.run_bulk(mock.staging.find_container, found, container_id)
+    await mock.run(mock.staging.expire, mock.worlds.find(world), container_id)
+    return await mock.worlds.look(world, mock.staging.find_container, container_id)
 
 
 @router.post("/{container_id}/touch", operation_id="touchContainer")
 async def touch_container(mock: TheMock, world: str, container_id: str) -> staging.StagedContainer:
     """Count as activity now, as a model run would. One that has expired stays so."""
-    found = mock.worlds.find(world)
-    await mock.run(mock.staging.touch, found, container_id)
-    return await mock.database.run_bulk(mock.staging.find_container, found, container_id)
+    await mock.run(mock.staging.touch, mock.worlds.find(world), container_id)
+    return await mock.worlds.look(world, mock.staging.find_container, container_id)
 
 
 @router.get("/{container_id}/files", operation_id="findContainerFiles")
@@ -85,7 +83,7 @@ async def find_container_files(
     mock: TheMock, world: str, container_id: str, query: Annotated[staging.Query, Query()]
 ) -> staging.FoundContainerFiles:
     """A container's files, newest first, filtered and counted; of one that has expired too."""
-    return await mock.database.run_bulk(mock.staging.find_container_files, mock.worlds.find(world), container_id, query)
+    return await mock.worlds.look(world, mock.staging.find_container_files, container_id, query)
 
 
 @router.post("/{container_id}/files", operation_id="stageContainerFile", openapi_extra=_FORM)
@@ -119,8 +117,8 @@ async def stage_container_file(
             )
             ids.append(id)
 
-        found = await mock.worlds.add(world, fill)
-    return await mock.database.run_bulk(mock.staging.find_container_file, found, container_id, ids[-1])
+        await mock.worlds.add(world, fill)
+    return await mock.worlds.look(world, mock.staging.find_container_file, container_id, ids[-1])
 
 
 @router.get(
@@ -134,7 +132,7 @@ async def save_container_file(
 ) -> Response:
     """All of a content, to be saved; with `?inline=true` an image or a PDF to be shown. It is no activity."""
     opened = mock.staging.open_container_file
-    return contents(await mock.database.run_bulk(opened, mock.worlds.find(world), container_id, file_id), inline)
+    return contents(await mock.worlds.look(world, opened, container_id, file_id), inline)
 
 
 @router.get("/{container_id}/files/{file_id}/preview", operation_id="previewContainerFile", response_class=Response)
@@ -143,7 +141,7 @@ async def preview_container_file(
 ) -> Response:
     """The first bytes of a content, as plain text or as bytes, never as what a client called it."""
     preview = mock.staging.preview_container_file
-    return previewed(await mock.database.run_bulk(preview, mock.worlds.find(world), container_id, file_id, bytes))
+    return previewed(await mock.worlds.look(world, preview, container_id, file_id, bytes))
 
 
 @router.delete("/{container_id}/files/{file_id}", operation_id="removeContainerFile")
