@@ -398,6 +398,8 @@ def contents_under_traffic(data: Path, steps: int) -> None:
     writers = [Writer(number) for number in range(6)]
     done = threading.Event()
     with serving("--data", data) as server:
+        with server.connect() as client:
+            ok(client.get("/v1/containers"))  # or there would be no world to fork yet
         acknowledged = count(1)
 
         def write(writer: Writer) -> None:
