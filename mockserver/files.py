@@ -31,8 +31,7 @@ _expiring = Statement(
     .where(_FILE.c.expires_at > bindparam("after"), _FILE.c.expires_at <= bindparam("until"))
     .order_by(_FILE.c.created_at, _FILE.c.seq)
 )
-_delete = Statement(delete(_FILE).where(*_here))
-_delete_expired = Statement(delete(_FILE).where(*_here).returning(_FILE.c.digest))
+_delete = Statement(delete(_FILE).where(*_here).returning(_FILE.c.digest))
 _listing = Listing(tables.File, scope=("world",), prefix="file", live=unexpired)
 
 
@@ -138,7 +137,7 @@ class Files:
         with self._blobs.placeholder() as content, self._database.joining(tx) as tx:
             if there := self.find(tx, call, file_id):  # since, by another process
                 return there
-            if digest := _delete_expired.value(tx, world=world.id, id=file_id):  # it is not found, so it has expired
+            if digest := _delete.value(tx, world=world.id, id=file_id):  # it is not found, so it has expired
                 self._blobs.dropped([digest])
             row = self._worlds.insert(
                 tx,
