@@ -36,6 +36,7 @@ from test_readme import tried
 
 from mockserver import server as server_module
 from mockserver.api.app import create_app
+from mockserver.clock import stopwatch
 from mockserver.server import MockServer
 from mockserver.settings import ENVIRONMENT
 
@@ -93,8 +94,9 @@ class Target:
         return sorted(names)
 
     def settle(self) -> None:
-        """Until all connections of the past are closed: each that is asked goes after them."""
-        for _ in range(2_000):
+        """Until all connections of the past are closed; what a refused client may still send is waited for."""
+        until = stopwatch() + TIMEOUT
+        while stopwatch() < until:
             with socket.create_connection(("127.0.0.1", self.port), TIMEOUT) as opened:
                 opened.sendall(b"GET /health HTTP/1.0\r\n\r\n")
                 while opened.recv(65536):
