@@ -34,7 +34,7 @@ from schemathesis.specs.openapi.checks import response_schema_conformance
 from test_forms import TREE
 from test_readme import tried
 
-from mockserver import server as server_module
+from mockserver import protocol
 from mockserver.api.app import create_app
 from mockserver.clock import stopwatch
 from mockserver.server import MockServer
@@ -436,7 +436,7 @@ async def held(port: int, data: bytes) -> socket.socket:
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", HELD[2], b"GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /he"])
 def test_a_head_that_does_not_come_ends_the_connection(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
-    monkeypatch.setattr(server_module, "HEAD_SECONDS", 0.05)
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.05)
     with MockServer() as server:
         answer = read(server.run(held(server.port, sent)))
         assert answer.count(b"HTTP/1.1 200 OK") == sent.count(b"/health ")
@@ -447,7 +447,7 @@ def test_a_head_that_does_not_come_ends_the_connection(monkeypatch: pytest.Monke
 
 
 def test_a_body_is_not_held_to_the_time_of_a_head(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "HEAD_SECONDS", 0.05)
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.05)
     with MockServer() as server, server.run(held(server.port, HELD[3])) as opened:
         slow = b'GET /v1/containers HTTP/1.0\r\napi-key: k\r\nX-Mock-Fault: {"latency": 0.2}\r\n\r\n'
         assert read(server.run(held(server.port, slow))).startswith(b"HTTP/1.1 200 OK\r\n")
@@ -457,7 +457,7 @@ def test_a_body_is_not_held_to_the_time_of_a_head(monkeypatch: pytest.MonkeyPatc
 
 def test_a_head_has_a_largest_size(server: MockServer) -> None:
     line = b"GET /health HTTP/1.1\r\nHost: x\r\nX: "
-    for size, status in ((server_module.HEAD_BYTES - 60, 200), (server_module.HEAD_BYTES, 431)):
+    for size, status in ((protocol.HEAD_BYTES - 60, 200), (protocol.HEAD_BYTES, 431)):
         for step in (1_000, 50_000, 200_000):
             shot = Shot(line + b"y" * size + b"\r\n\r\n", pieces=step)
             assert fire(server.port, shot) == str(status)

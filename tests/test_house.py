@@ -51,7 +51,19 @@ RINGS: tuple[tuple[str, ...], ...] = (
         "control.journal",
         "control.app",
     ),
-    ("testing", "server", "workers", "options", "commands", "run", "cli", "__main__", "pytest_plugin"),
+    (
+        "testing",
+        "protocol",
+        "faces",
+        "server",
+        "workers",
+        "options",
+        "commands",
+        "run",
+        "cli",
+        "__main__",
+        "pytest_plugin",
+    ),
 )
 """Every module of the package, lowest first. A module imports from those before it and no others."""
 
