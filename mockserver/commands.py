@@ -72,7 +72,8 @@ class Server:
         path += f"?{urlencode(given, doseq=True)}" if given else ""
         parts = urlsplit(self.url)
         make = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {} | dict(headers or {})
+        authorization = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        headers = {**authorization, **(headers or {})}
         with closing(make(parts.hostname or "", parts.port, timeout=ANSWER_SECONDS)) as connection:
             try:
                 connection.connect()

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from conftest import World
 
-from mockserver import commands, faults
+from mockserver import cli, commands, faults
 from mockserver.server import MockServer
 
 ROOT = Path(__file__).parents[1]
@@ -290,6 +291,33 @@ def test_the_token_is_sent_and_asked_for(client: Client) -> None:
         done = process("world", "list", "--url", server.url)
     assert done.returncode == 1
     assert "--token" in done.stderr
+
+
+def test_every_kind_of_request_carries_the_token(tmp_path: Path) -> None:
+    archive = tmp_path / "world.zip"
+    with MockServer(control_token="open-sesame") as server:
+        for command in (
+            ["world", "create", "blue"],
+            ["world", "profile", "live"],
+            ["world", "retire", "--idle", "1h"],
+            ["clock", "freeze", "2026-06-24T18:04:00Z"],
+            ["clock", "advance", "20m"],
+            ["fault", "add", "--error", "rate_limited", "--id", "mine"],
+            ["fault", "switch", "mine", "off"],
+            ["fault", "clear"],
+            ["snapshot", "take", "before"],
+            ["snapshot", "restore", "before"],
+            ["export", str(archive)],
+            ["import", str(archive)],
+            ["reset", "--empty"],
+            ["journal", "list"],
+            ["journal", "clear"],
+            ["verdict"],
+            ["world", "delete", "blue"],
+        ):
+            arguments = [*command, "--json", "--url", server.url, "--token", "open-sesame"]
+            done = CliRunner().invoke(cli.main, arguments)
+            assert (done.exit_code, done.stderr) == (0, ""), command
 
 
 @pytest.mark.parametrize("name", ["a/b", ""])
