@@ -5,7 +5,6 @@ With --json it is the control plane's own answer.
 
 import functools
 import json
-import os
 import shutil
 import sys
 import unicodedata
@@ -20,7 +19,8 @@ from urllib.parse import quote, urlencode, urlsplit
 import click
 
 from mockserver.clock import Wall
-from mockserver.options import FAILED, die
+from mockserver.options import FAILED, Parsed, die, from_environment, valid_name
+from mockserver.settings import environment_name, key, port
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
@@ -51,8 +51,10 @@ class Server:
     def here(self, *steps: str) -> str:
         """A path of the world's."""
         for name in (self.world, *steps):
-            if not name or "/" in name:
-                raise click.UsageError(f"{name!r} can't be a name; use letters, digits, dots, underscores, hyphens")
+            try:
+                valid_name(name)
+            except ValueError as error:
+                raise click.UsageError(str(error)) from None
         return "/".join(["/_mock/worlds", *(quote(step, safe="") for step in (self.world, *steps))])
 
     @contextmanager
@@ -229,7 +231,14 @@ def some(names: Sequence[str], most: int = 5) -> str:
 
 
 def _default_url() -> str:
-    return f"http://localhost:{os.environ.get('MOCKSERVER_PORT') or 8080}"
+    variable = environment_name("port")
+    try:
+        number = port(from_environment(variable) or "8080")
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint=variable) from None
+    if not number:
+        raise click.BadParameter("no server can be reached at port 0; name its address with --url", param_hint=variable)
+    return f"http://localhost:{number}"
 
 
 def _checked_url(ctx: click.Context, param: click.Parameter, value: str) -> str:
@@ -253,7 +262,11 @@ def on_server(world: bool = True) -> Callable[[Callable[..., None]], Callable[..
 
         command = click.option("--json", "as_json", is_flag=True, help="Print the control plane's own answer.")(command)
         command = click.option(
-            "--token", envvar="MOCKSERVER_CONTROL_TOKEN", show_envvar=True, help="What the server's --control-token is."
+            "--token",
+            envvar="MOCKSERVER_CONTROL_TOKEN",
+            show_envvar=True,
+            type=Parsed(key),
+            help="What the server's --control-token is.",
         )(command)
         command = click.option(
             "--url",
@@ -271,6 +284,7 @@ def on_server(world: bool = True) -> Callable[[Callable[..., None]], Callable[..
                 show_envvar=True,
                 default="default",
                 show_default=True,
+                type=Parsed(valid_name),
                 help="World to act on.",
             )(command)
         return command
@@ -278,7 +292,7 @@ def on_server(world: bool = True) -> Callable[[Callable[..., None]], Callable[..
     return decorate
 
 
-_NAMED_WORLD = click.argument("name", envvar="MOCKSERVER_WORLD", default="default")
+_NAMED_WORLD = click.argument("name", envvar="MOCKSERVER_WORLD", default="default", type=Parsed(valid_name))
 
 
 # Worlds

@@ -1,5 +1,7 @@
 """What the commands share: an option for each setting, how they end, and how they say why."""
 
+import os
+import re
 import sys
 from collections.abc import Callable, Container, Mapping
 from dataclasses import fields
@@ -8,7 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from mockserver import profiles
-from mockserver.settings import Settings, environment_name, flag, switch
+from mockserver.settings import Settings, environment_name, flag
 
 FAILED, CANNOT_BIND, BAD_SEED, UNUSABLE_DATA, CANNOT_FORK, NOT_EXECUTABLE, NOT_FOUND = 1, 3, 4, 5, 6, 126, 127
 
@@ -30,13 +32,39 @@ SWITCHES_HELP = "\b\nSwitches of --profile, with their defaults:\n" + "\n".join(
 EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:<3}  {meaning}" for code, meaning in EXIT_CODES.items())
 
 
-class _Parsed(click.ParamType):  # type: ignore[type-arg]  # generic in its type stubs alone
+_SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
+
+
+def from_environment(variable: str) -> str | None:
+    """Return the value of a variable, or None if it is unset, empty or a service link.
+
+    Kubernetes sets MOCKSERVER_PORT=tcp://10.96.0.12:8080 in every pod beside a Service named `mockserver`, and
+    Docker does for a link of that name; both win over the ENV of an image.
+    """
+    value = os.environ.get(variable)
+    if value and _SERVICE_LINK.fullmatch(value):
+        warn(
+            f"{variable}={value} is ignored: it is a service link of Kubernetes or Docker; to choose a value, use a "
+            "flag, or set enableServiceLinks: false in the pod"
+        )
+        return None
+    return value or None
+
+
+class _Option(click.Option):
+    """An option whose variable a platform may have set for other purposes."""
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        return from_environment(self.envvar) if isinstance(self.envvar, str) else None
+
+
+class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic in its type stubs alone
     """A setting's own type, whose ValueError says what is wrong."""
 
     envvar_list_splitter = ","
 
     def __init__(self, parse: Callable[[str], Any]) -> None:
-        self.name = {"str": "text", "Path": "path"}.get(parse.__name__, parse.__name__)
+        self.name = {"str": "text", "valid_name": "name"}.get(parse.__name__, parse.__name__)
         self._parse = parse
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -62,10 +90,12 @@ def settings(
             open_to_all = setting.name not in private
             default = private.get(setting.name, setting.default)
             shown = setting.metadata["shown"] if default == setting.default else str(default)
+            parse = setting.metadata["parse"]
             command = click.option(
                 flag(setting.name),
-                is_flag=setting.metadata["parse"] is switch,
-                type=_Parsed(setting.metadata["parse"]),
+                cls=_Option,
+                is_flag=parse is bool,
+                type=click.BOOL if parse is bool else Parsed(parse),  # of a flag, click reads no other type's variable
                 default=default,
                 multiple=setting.metadata["many"],
                 help=setting.metadata["help"],
@@ -78,7 +108,18 @@ def settings(
     return decorate
 
 
+def valid_name(text: str) -> str:
+    if text and "/" not in text:
+        return text
+    raise ValueError(f"{text!r} can't be a name; use letters, digits, dots, underscores, hyphens")
+
+
+def warn(reason: object) -> None:
+    """Print one line to stderr."""
+    print(f"mockserver: {' '.join(str(reason).split())}", file=sys.stderr)
+
+
 def die(reason: object, code: int) -> NoReturn:
     """End with one line that says why."""
-    print(f"mockserver: {' '.join(str(reason).split())}", file=sys.stderr)
+    warn(reason)
     sys.exit(code)

@@ -31,6 +31,7 @@ _FROM_TERMINAL = ("SIGINT", "SIGQUIT")
     show_envvar=True,
     default="default",
     show_default=True,
+    type=options.Parsed(options.valid_name),
     help="World that the command's clients use.",
 )
 @click.option("--verdict", is_flag=True, help="Fail with a report if clients did something wrong, in any world.")

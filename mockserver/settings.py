@@ -1,7 +1,9 @@
 """Every setting, once: its name, type, default and help. Flags and environment follow from it."""
 
+import ipaddress
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,21 @@ from mockserver.clock import parse_duration
 
 ENVIRONMENT = "MOCKSERVER_"
 MAX_PROCESSES = 64
-LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+_LOG_LEVEL_ALIASES = {"warn": "warning", "fatal": "critical"}  # logging has them too
 
 
 class SeedError(Exception):
     """A seed that can't be used: where, why, and what to do."""
+
+
+def address(text: str) -> str:
+    """An address or a name, without the spaces that may follow a comma in the environment."""
+    given = text.strip()
+    with suppress(ValueError):
+        if re.fullmatch(r"[^\s/:\[\]]+", given) or ipaddress.IPv6Address(given):
+            return given
+    raise ValueError(f"{text!r} is not a host; give an address, such as 0.0.0.0 or ::1, or a name, without a port")
 
 
 def port(text: str) -> int:
@@ -55,27 +67,23 @@ def lifetime(text: str) -> float:
     return float("inf") if text == "never" else period(text)
 
 
-def switch(text: str) -> bool:
-    if text.lower() in ("1", "true", "yes", "on"):
-        return True
-    if text.lower() in ("0", "false", "no", "off", ""):
-        return False
-    raise ValueError(f"{text!r} is neither yes nor no")
-
-
-def one_of(*choices: str) -> Callable[[str], str]:
-    def choice(text: str) -> str:
-        if text in choices:
-            return text
-        raise ValueError(f"{text!r} is none of {', '.join(choices)}")
-
-    return choice
+def log_level(text: str) -> str:
+    level = _LOG_LEVEL_ALIASES.get(text.lower(), text.lower())
+    if level in LOG_LEVELS:
+        return level
+    raise ValueError(f"{text!r} is not a log level; choose one of: {', '.join(LOG_LEVELS)}")
 
 
 def key(text: str) -> str:
     if text and text.isascii() and text.isprintable() and " " not in text:
         return text
-    raise ValueError("an API key is printable ASCII without spaces")
+    raise ValueError("not a key or token; give printable ASCII without spaces")
+
+
+def path(text: str) -> Path:
+    if text:
+        return Path(text)
+    raise ValueError("an empty path; give the name of a file or directory")
 
 
 def profile(text: str) -> str:
@@ -92,16 +100,17 @@ def _setting(default: Any, help: str, parse: Callable[[str], Any] = str, many: b
 class Settings:
     host: tuple[str, ...] = _setting(
         ("127.0.0.1", "::1"),
-        "Address to listen on; 0.0.0.0 opens the server to the network.",
+        "Address to listen on; 0.0.0.0 and :: open the server to the network.",
+        address,
         many=True,
         shown="127.0.0.1,::1",
     )
     port: int = _setting(8080, "Port to listen on; 0 takes a free one and prints it.", port, shown="8080")
     data: Path | None = _setting(
-        None, "Directory that keeps everything; without it a temporary one that is removed at the end.", Path
+        None, "Directory that keeps everything; without it a temporary one that is removed at the end.", path
     )
     seed: tuple[Path, ...] = _setting(
-        (), "Seed file, or directory of seed files or of plain files, that new worlds start from.", Path, many=True
+        (), "Seed file, or directory of seed files or of plain files, that new worlds start from.", path, many=True
     )
     api_key: tuple[str, ...] = _setting((), "The only keys let in; without it any key is.", key, many=True)
     profile: profiles.Asked = _setting(
@@ -127,8 +136,10 @@ class Settings:
     )
     journal_bytes: int = _setting(2 << 20, "How many bytes of headers and bodies they keep.", size, shown="2MB")
     control_token: str | None = _setting(None, "Token that the control plane asks for.", key)
-    control_open: bool = _setting(False, "Open the control plane to the network without a token.", switch)
-    allow_host: tuple[str, ...] = _setting((), "Host name under which the control plane answers too.", many=True)
+    control_open: bool = _setting(False, "Open the control plane to the network without a token.", bool)
+    allow_host: tuple[str, ...] = _setting(
+        (), "Host name under which the control plane answers too.", address, many=True
+    )
     workers: int = _setting(
         1, "Processes that serve together; with more than one there is no journal.", processes, shown="1"
     )
@@ -136,7 +147,7 @@ class Settings:
         "mockserver", "What ids are derived from; another seed gives other ids.", shown="mockserver"
     )
     log_level: str = _setting(
-        "warning", f"Least severe messages to log: {', '.join(LOG_LEVELS)}.", one_of(*LOG_LEVELS), shown="warning"
+        "warning", f"Least severe messages to log: {', '.join(LOG_LEVELS)}.", log_level, shown="warning"
     )
 
     @property
@@ -160,5 +171,6 @@ NAMES = [each.name for each in fields(Settings)]
 
 def url(host: str, port: int) -> str:
     """Where a client on this machine reaches a server that listens on `host`."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "127.0.0.1": "localhost"}.get(host, host)  # noqa: S104  # compared, not bound
+    # A server on :: takes both families, or IPv4 alone on a machine without IPv6: localhost is what there is.
+    host = {"0.0.0.0": "127.0.0.1", "::": "localhost", "127.0.0.1": "localhost"}.get(host, host)  # noqa: S104  # compared, not bound
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
