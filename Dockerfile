@@ -31,7 +31,7 @@ COPY --from=build /opt/mockserver /opt/mockserver
 # Settings as environment, so that arguments after the image's name change only what they name.
 ENV PATH=/opt/mockserver/bin:$PATH \
     PYTHONUNBUFFERED=1 \
-    MOCKSERVER_HOST=0.0.0.0 \
+    MOCKSERVER_HOST=0.0.0.0,:: \
     MOCKSERVER_PORT=8080 \
     MOCKSERVER_DATA=/data \
     MOCKSERVER_SEED=/seeds \

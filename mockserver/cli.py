@@ -76,7 +76,7 @@ def serve(quiet: bool, as_json: bool, **given: Any) -> None:
 
     from mockserver.database import Unusable
     from mockserver.mock import Mock
-    from mockserver.server import CannotBind, bind, bind_each, build, new_event_loop
+    from mockserver.server import CannotBind, bind, bind_each, build, local_url, new_event_loop
     from mockserver.settings import SeedError
     from mockserver.workers import StartFailed, Workers
 
@@ -97,7 +97,7 @@ def serve(quiet: bool, as_json: bool, **given: Any) -> None:
         except Unusable as error:
             die(error, UNUSABLE_DATA)
         port = sockets[0].getsockname()[1]
-        at = url(settings.host[0], port)
+        at = local_url(settings.host, sockets)
         about = {"url": at, "base_url": f"{at}/v1", "port": port, "pid": os.getpid(), "data": str(mock.directory)}
         told = (
             json.dumps({**about, "version": __version__}) if as_json else "" if quiet else _banner(settings, at, mock)
@@ -140,20 +140,27 @@ def validate(seeds: tuple[Path, ...], max_upload: int) -> None:
 @options.settings("host", "port")
 @click.option("--wait", type=click.FloatRange(min=0), default=0.0, help="Try for so many seconds.", metavar="SECONDS")
 def healthcheck(host: tuple[str, ...], port: int, wait: float) -> None:
-    """Exit with 0 if a server answers on this machine, with 1 if none does."""
-    import urllib.error
-    import urllib.request
+    """Exit with 0 if a server answers on this machine, with 1 if none does.
 
-    at = url(host[0], port)
+    Tries each --host in turn, as serve listens on all of them.
+    """
+    import urllib.request
+    from http.client import HTTPException
+
+    hosts = (*host, "::1") if "::" in host else host  # localhost, by which :: is reached, may be IPv4 alone
+    addresses = [url(each, port) for each in hosts]
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy would not reach this machine
     until = stopwatch() + wait
     while True:
-        try:
-            with direct.open(f"{at}/health", timeout=2):
-                return
-        except (urllib.error.URLError, OSError) as error:
-            if stopwatch() >= until:
-                die(f"no healthy server at {at} ({error}); start one with: mockserver serve", FAILED)
+        failures = []
+        for at in addresses:
+            try:
+                with direct.open(f"{at}/health", timeout=2):
+                    return
+            except (OSError, HTTPException) as error:
+                failures.append(f"{at} ({error})")
+        if stopwatch() >= until:
+            die(f"no healthy server at {' or '.join(failures)}; start one with: mockserver serve", FAILED)
         time.sleep(0.05)
 
 

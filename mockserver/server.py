@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import logging
 import socket
 import sys
 import threading
@@ -19,6 +20,8 @@ from mockserver.protocol import RECEIVE_BYTES, Protocol
 from mockserver.settings import Settings, url
 from mockserver.testing import Server
 
+log = logging.getLogger("mockserver")
+
 T = TypeVar("T")
 
 START_SECONDS = 30.0
@@ -30,23 +33,40 @@ class CannotBind(Exception):
     """No socket could be opened; the message says why and what to do."""
 
 
+class _PortTaken(CannotBind):
+    """Another port may be free."""
+
+
 def bind(hosts: Sequence[str], port: int) -> list[socket.socket]:
-    """A listening socket for each host, all on one port; the first host that fails is fatal, a further
-    one only if its address is taken (a machine without IPv6 has no ::1)."""
+    """Return a listening socket for each host, all on one port.
+
+    A host is skipped if the machine doesn't have its address family, as long as another one can be opened.
+    The host :: takes IPv4 connections too if it is the only one.
+    """
     for _ in range(20):
         sockets: list[socket.socket] = []
         try:
             for host in hosts:
                 chosen = sockets[0].getsockname()[1] if sockets else port
-                if opened := _open(host, chosen, optional=bool(sockets)):
+                optional = bool(sockets) or host != hosts[-1]
+                if opened := _open(host, chosen, optional, both_families=tuple(hosts) == ("::",)):
                     sockets.append(opened)
+                else:  # expected of a default, which names both families for every machine
+                    level = logging.INFO if tuple(hosts) == Settings().host else logging.WARNING
+                    log.log(level, "not listening on %s: this machine doesn't have its address family", host)
             return sockets
-        except CannotBind:
+        except CannotBind as error:
             for each in sockets:
                 each.close()
-            if port or not sockets:
+            if port or not sockets or not isinstance(error, _PortTaken):
                 raise
     raise CannotBind(f"no port is free on all of {', '.join(hosts)}")
+
+
+def local_url(hosts: Sequence[str], sockets: Sequence[socket.socket]) -> str:
+    """Return where a client on this machine reaches the first of the sockets that were opened for the hosts."""
+    address, port = sockets[0].getsockname()[:2]
+    return url(hosts[0] if len(sockets) == len(hosts) else address, port)
 
 
 def bind_each(hosts: Sequence[str], port: int, processes: int) -> list[list[socket.socket]]:
@@ -71,18 +91,21 @@ def _shared(name: Any) -> socket.socket:
     return opened
 
 
-def _open(host: str, port: int, optional: bool, shared: bool = False) -> socket.socket | None:
+def _open(
+    host: str, port: int, optional: bool, shared: bool = False, both_families: bool = False
+) -> socket.socket | None:
+    """Return a listening socket, or None if it is optional and its address family is missing."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         # With protocol 0 asyncio would leave Nagle's algorithm on, and every answer would take 40 ms.
         opened = socket.socket(family, kind, socket.IPPROTO_TCP)
     except OSError as error:
-        if optional:
+        if optional and error.errno in _NO_FAMILY:
             return None
         raise CannotBind(f"can't listen on {host}: {error.strerror}; name another address with --host") from None
     try:
         if family == socket.AF_INET6:
-            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both_families)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -91,13 +114,28 @@ def _open(host: str, port: int, optional: bool, shared: bool = False) -> socket.
         opened.setblocking(False)
     except OSError as error:
         opened.close()
-        if optional and error.errno == errno.EADDRNOTAVAIL:
+        if optional and error.errno == errno.EADDRNOTAVAIL and not _has(family):
             return None
-        remedy = "stop what listens there, or name another port with --port (0 takes a free one)"
-        if error.errno != errno.EADDRINUSE:
-            remedy = "name another address with --host or port with --port"
-        raise CannotBind(f"can't listen on {host} port {port}: {error.strerror}; {remedy}") from None
+        reason = f"can't listen on {host} port {port}: {error.strerror}"
+        if error.errno == errno.EADDRINUSE:
+            raise _PortTaken(
+                f"{reason}; stop what listens there, or name another port with --port (0 takes a free one)"
+            ) from None
+        raise CannotBind(f"{reason}; name another address with --host or port with --port") from None
     return opened
+
+
+_NO_FAMILY = {errno.EAFNOSUPPORT, socket.EAI_FAMILY, getattr(socket, "EAI_ADDRFAMILY", socket.EAI_FAMILY)}
+
+
+def _has(family: socket.AddressFamily) -> bool:
+    """Return whether the machine has a loopback address of the family."""
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as tried:
+            tried.bind(("::1" if family == socket.AF_INET6 else "127.0.0.1", 0))
+    except OSError:
+        return False
+    return True
 
 
 class _Server(uvicorn.Server):
@@ -165,7 +203,9 @@ class MockServer(Server):
             raise
         self.port: int = self._sockets[0].getsockname()[1]
         keys = self.settings.api_key
-        self._reach(url(self.settings.host[0], self.port), self.settings.control_token, keys[0] if keys else None)
+        self._reach(
+            local_url(self.settings.host, self._sockets), self.settings.control_token, keys[0] if keys else None
+        )
         self._server = build(self.mock)
         self._loop = new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="mockserver", daemon=True)

@@ -1,6 +1,8 @@
 """The command line, as a process: what it prints, what it obeys, how it ends."""
 
+import errno
 import json
+import logging
 import os
 import re
 import signal
@@ -8,11 +10,16 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from mockserver import cli
+from mockserver.server import CannotBind, MockServer, bind
+from mockserver.settings import Settings
 
 SHIPPED = Path(__file__).parents[1] / "fixtures" / "seeds"
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("MOCKSERVER_")}
@@ -57,8 +64,143 @@ def test_serve_prints_where_it_is_and_stops_cleanly(number: signal.Signals) -> N
 
 def test_serve_listens_on_both_loopback_addresses() -> None:
     with serving() as (_, started):
-        for host in ("127.0.0.1", "[::1]") if socket.has_ipv6 else ("127.0.0.1",):
+        for host in ("127.0.0.1", "[::1]") if has_ipv6() else ("127.0.0.1",):
             assert get(f"http://{host}:{started['port']}/health")["status"] == "ok"
+
+
+# Addresses
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6 loopback address")
+
+
+@contextmanager
+def bound(hosts: tuple[str, ...], port: int = 0) -> Iterator[int]:
+    """Listen on the hosts: on which port."""
+    sockets = bind(hosts, port)
+    try:
+        ports = {each.getsockname()[1] for each in sockets}
+        assert len(ports) == 1
+        yield ports.pop()
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def accepts(port: int) -> list[str]:
+    """The loopback addresses that take a connection on the port."""
+    found = []
+    for host in ("127.0.0.1", "::1"):
+        try:
+            socket.create_connection((host, port)).close()
+        except OSError:
+            continue
+        found.append(host)
+    return found
+
+
+@needs_ipv6
+@pytest.mark.parametrize(
+    ("hosts", "reached"),
+    [
+        (("127.0.0.1",), ["127.0.0.1"]),
+        (("::1",), ["::1"]),
+        (("0.0.0.0",), ["127.0.0.1"]),
+        (("::",), ["127.0.0.1", "::1"]),
+        (("0.0.0.0", "::"), ["127.0.0.1", "::1"]),
+        (("::", "0.0.0.0"), ["127.0.0.1", "::1"]),
+        (("127.0.0.1", "::"), ["127.0.0.1", "::1"]),
+        (("::1", "127.0.0.1"), ["127.0.0.1", "::1"]),
+    ],
+    ids=",".join,
+)
+def test_each_host_listens(hosts: tuple[str, ...], reached: list[str]) -> None:
+    with bound(hosts) as port:
+        assert accepts(port) == reached
+
+
+@needs_ipv6
+@pytest.mark.parametrize("hosts", [("0.0.0.0", "::"), ("::",), ("::1", "127.0.0.1")], ids=",".join)
+def test_a_server_is_reached_by_its_url_on_every_family(hosts: tuple[str, ...]) -> None:
+    with MockServer(host=hosts) as server:
+        for url in (server.url, f"http://127.0.0.1:{server.port}", f"http://[::1]:{server.port}"):
+            assert get(f"{url}/health")["status"] == "ok"
+
+
+LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+
+
+@pytest.fixture(params=["socket", "bind"])
+def without(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[socket.AddressFamily], None]:
+    """Take an address family from the machine: no sockets of it, as in the kernel, or no addresses, as in a container."""
+
+    def take(missing: socket.AddressFamily) -> None:
+        class Socket(socket.socket):
+            def __init__(self, family: int = -1, *arguments: int) -> None:
+                if family == missing and request.param == "socket":
+                    raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+                super().__init__(family, *arguments)
+
+            def bind(self, address: tuple[object, ...]) -> None:
+                if self.family == missing:
+                    raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+                super().bind(address)
+
+        monkeypatch.setattr("mockserver.server.socket.socket", Socket)
+
+    return take
+
+
+@pytest.mark.parametrize("missing", [socket.AF_INET6, pytest.param(socket.AF_INET, marks=needs_ipv6)])
+def test_a_missing_address_family_is_skipped_while_another_opens(
+    missing: socket.AddressFamily,
+    without: Callable[[socket.AddressFamily], None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    without(missing)
+    (left,) = LOOPBACK.keys() - {missing}
+    any_address = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
+    for hosts in ((any_address[missing], LOOPBACK[left]), (LOOPBACK[left], any_address[missing])):
+        caplog.clear()
+        (opened,) = bind(hosts, 0)
+        with opened:
+            assert opened.getsockname()[0] == LOOPBACK[left]
+        (record,) = caplog.records
+        assert record.levelno == logging.WARNING
+        assert "address family" in record.getMessage()
+    caplog.clear()
+    for opened in bind(Settings().host, 0):
+        opened.close()
+    assert not caplog.records, "the default names both families for every machine"
+    with pytest.raises(CannotBind, match="--host"):
+        bind((LOOPBACK[missing], any_address[missing]), 0)
+
+
+def test_a_server_names_an_address_that_it_listens_on(without: Callable[[socket.AddressFamily], None]) -> None:
+    without(socket.AF_INET6)
+    with MockServer(host=("::1", "127.0.0.1")) as server:
+        assert get(f"{server.url}/health")["status"] == "ok"
+
+
+@needs_ipv6
+@pytest.mark.parametrize("hosts", [("127.0.0.1", "::1"), ("::1", "127.0.0.1"), ("::",)], ids=",".join)
+def test_an_address_in_use_is_fatal(hosts: tuple[str, ...]) -> None:
+    with bound(("127.0.0.1",)) as port, pytest.raises(CannotBind, match="--port"):
+        bind(hosts, port)
+
+
+@pytest.mark.parametrize("hosts", [("192.0.2.1", "127.0.0.1"), ("127.0.0.1", "192.0.2.1")], ids=",".join)
+def test_an_address_of_another_machine_is_fatal_beside_others(hosts: tuple[str, ...]) -> None:
+    with pytest.raises(CannotBind, match=r"192\.0\.2\.1.*--host"):
+        bind(hosts, 0)
 
 
 def test_the_banner_gives_the_line_to_paste() -> None:
@@ -110,7 +252,7 @@ def test_flags_win_over_the_environment() -> None:
         (["--api-key", ""], {}, "printable"),
         (["--body-timeout", "0"], {}, "no time to wait"),
         (["--world-ttl", "-5m"], {}, "no time to wait"),
-        (["--log-level", "loud"], {}, "none of debug"),
+        (["--log-level", "loud"], {}, "choose one of: debug"),
         (["--nonsense"], {}, "No such option"),
     ],
 )
@@ -172,6 +314,29 @@ def test_healthcheck_tells_by_its_exit_code() -> None:
     done = run("healthcheck", "--port", port, "--wait", "0.1")
     assert done.returncode == 1
     assert "mockserver serve" in done.stderr
+    assert f"localhost:{port}" in done.stderr
+    assert f"[::1]:{port}" in done.stderr
+
+
+@needs_ipv6
+@pytest.mark.parametrize(
+    ("listening", "checked"),
+    [
+        (("127.0.0.1",), ()),
+        (("::1",), ()),
+        (("::",), ("::",)),
+        (("127.0.0.1",), ("::",)),
+        (("127.0.0.1",), ("::1", "0.0.0.0")),
+        (("::1",), ("0.0.0.0", "::")),
+    ],
+)
+def test_healthcheck_tries_every_host(listening: tuple[str, ...], checked: tuple[str, ...]) -> None:
+    with MockServer(host=listening) as server:
+        flags = [f"--host={host}" for host in checked]
+        for arguments, environment in ((flags, {}), ([], {"MOCKSERVER_HOST": ",".join(checked)})):
+            command = ["healthcheck", "--port", str(server.port), *arguments]
+            done = CliRunner().invoke(cli.main, command, env={"MOCKSERVER_HOST": None} | environment)
+            assert (done.exit_code, done.output) == (0, "")
 
 
 def test_version_and_help() -> None:
