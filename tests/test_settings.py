@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
@@ -209,6 +210,15 @@ def test_a_service_link_is_ignored_with_one_warning(path: list[str], received: d
     assert done.stderr.count("\n") == 1
     assert received.get("port", 8080) == 8080
     assert received.get("url", "http://localhost:8080") == "http://localhost:8080"
+
+
+def test_the_image_serves_both_families_in_a_pod_with_service_links(received: dict[str, Any]) -> None:
+    image = dict(re.findall(r"\b(MOCKSERVER_\w+)=(\S+)", (Path(__file__).parents[1] / "Dockerfile").read_text()))
+    done = invoke(["serve"], **image | SERVICE_LINKS)
+    assert done.exit_code == 0
+    settings = Settings(**{name: value for name, value in received.items() if name in SETTINGS})
+    assert (settings.host, settings.port, settings.control_open) == (("0.0.0.0", "::"), 8080, True)
+    assert (settings.data, settings.seed) == (Path("/data"), (Path("/seeds"),))
 
 
 def test_a_service_link_that_nobody_reads_is_no_warning(received: dict[str, Any]) -> None:
