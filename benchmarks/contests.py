@@ -263,19 +263,4 @@ CONTESTS = [
         {ITSELF: trials.beside(discarding=False), ELSEWHERE: trials.beside(discarding=True)},
         (Goal("p99 of GET beside a capped upload", over(ITSELF, ELSEWHERE, "p99"), 3, "beside one elsewhere"),),
     ),
-    Contest(
-        "workers",
-        "GET a container, by several processes",
-        {SERVER: trials.working(1), f"{SERVER} --workers 2": trials.working(2)},
-        (faster("two processes", 1.3, SERVER, "one", f"{SERVER} --workers 2"),),
-    ),
-    Contest(
-        "workers-post",
-        "POST a container, by several processes",
-        {
-            SERVER: trials.working(1, trials.creating),
-            f"{SERVER} --workers 2": trials.working(2, trials.creating),
-        },
-        (),
-    ),
 ]

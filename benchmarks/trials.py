@@ -346,21 +346,6 @@ def remembering(plan: Plan) -> Iterator[Measure]:
     yield measure
 
 
-def working(count: int, requests: Callable[[Running], list[Request]] = retrieving) -> Contestant:
-    """The server in so many processes."""
-
-    @contextmanager
-    def contestant(plan: Plan) -> Iterator[Measure]:
-        help = subprocess.run([*by.program("mockserver"), "serve", "--help"], capture_output=True, text=True)
-        if count > 1 and "--workers" not in help.stdout:
-            raise Cannot("this version has no --workers")
-        more = ["--workers", str(count)] if count > 1 else []
-        with started(by.KEPT, fresh(plan, "server"), *more) as running:
-            yield hammering(running, requests(running), plan)
-
-    return contestant
-
-
 def peer(contestant: Contestant) -> Contestant:
     """Of a candidate from npm."""
 

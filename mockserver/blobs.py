@@ -9,7 +9,6 @@ never a row without its bytes. No name that a client chose is ever a file's name
 import hashlib
 import io
 import itertools
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,7 +19,6 @@ from sqlalchemy import bindparam, delete, func, select
 
 from mockserver import tables
 from mockserver.database import Busy, Database, Insertion, Statement, Transaction, failure, record, table
-from mockserver.sharing import Shared
 
 _FILE = table(tables.File)
 _COPY = table(tables.ContainerFile)
@@ -74,7 +72,7 @@ class Draft:
         return Path(self.file.name)
 
     def become_file(self) -> None:
-        self.file = (self.folder / f"{os.getpid()}-{next(_numbers)}").open("xb")
+        self.file = (self.folder / str(next(_numbers))).open("xb")
         self.file.write(self.few)
         self.few.clear()
 
@@ -118,10 +116,8 @@ class Writer:
 
 
 class Blobs:
-    def __init__(self, directory: Path, database: Database, shared: Shared | None = None) -> None:
-        """`shared` with other processes that have the directory."""
+    def __init__(self, directory: Path, database: Database) -> None:
         self._database = database
-        self._shared = shared
         self._dropped: set[str] = set()
         self._held = 0
         self._blobs = directory / "blobs"
@@ -209,12 +205,12 @@ class Blobs:
         Leaves it to the next time while someone else writes, or copies rows, or where the machine fails: the
         caller's work is done, and to raise here would have it repeated, or refused.
         """
-        if self._dropped and not self._is_held():
+        if self._dropped and not self._held:
             self._release(self._database, len(self._dropped))
 
     def release_in_batches(self, database: Database) -> None:
         """The same for many, in short transactions and in a thread."""
-        while self._dropped and not self._is_held() and self._release(database, BATCH):
+        while self._dropped and not self._held and self._release(database, BATCH):
             pass
 
     def _release(self, database: Database, count: int) -> bool:
@@ -223,7 +219,7 @@ class Blobs:
         try:
             with database.transaction() as tx:
                 some += (self._dropped.pop() for _ in range(min(count, len(self._dropped))))
-                if self._is_held():  # since it was asked: what was dropped after that may be in what is being copied
+                if self._held:  # since the caller asked: what was dropped after that may be in what is being copied
                     self._dropped.update(some)
                     return False
                 for digest in some:
@@ -240,43 +236,26 @@ class Blobs:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Remove nothing meanwhile: rows are being copied, and name their blobs only when that is done."""
-        if self._shared:
-            with self._shared.holding():
-                yield
-            return
         self._held += 1
         try:
             yield
         finally:
             self._held -= 1
 
-    def _is_held(self) -> bool:
-        return self._shared.held if self._shared else self._held > 0
-
     def sweep(self) -> None:
         """Remove what a crash left behind. Only while nobody else has the directory."""
         for upload in self._uploads.iterdir():
             upload.unlink()
-        self.sweep_in_batches(self._database)
-
-    def sweep_in_batches(self, database: Database) -> bool:
-        """Remove what a process that died left without a row, while others go on. For a thread.
-
-        False where it couldn't be done to the end, as rows are being copied.
-        """
-        digests = self._digests(database)
+        digests = self._digests()
         while some := list(itertools.islice(digests, BATCH)):
-            with database.transaction() as tx:
-                if self._is_held():
-                    return False
+            with self._database.transaction() as tx:
                 for digest in some:
                     if not self._in_use(tx, digest):
                         self._remove(tx, digest)
-        return True
 
-    def _digests(self, database: Database) -> Iterator[str]:
+    def _digests(self) -> Iterator[str]:
         after = ""
-        while some := _all.tuples(database.snapshot, after=after, limit=BATCH):
+        while some := _all.tuples(self._database.snapshot, after=after, limit=BATCH):
             yield from (digest for (digest,) in some)
             (after,) = some[-1]
         yield from (file.name for file in self._blobs.glob("??/*"))
@@ -284,11 +263,6 @@ class Blobs:
     def _remove(self, tx: Transaction, digest: str) -> None:
         _delete.run(tx, digest=digest)
         self._path(digest).unlink(missing_ok=True)  # a small one may be both
-
-    def abandon(self, process: int) -> None:
-        """Remove the unfinished uploads of a process that died."""
-        for upload in self._uploads.glob(f"{process}-*"):
-            upload.unlink(missing_ok=True)
 
     def _in_use(self, tx: Transaction, digest: str) -> bool:
         return _used.value(tx, digest=digest) is not None

@@ -15,7 +15,7 @@ import click
 
 from mockserver import __version__, options
 from mockserver.clock import stopwatch
-from mockserver.options import BAD_SEED, CANNOT_BIND, CANNOT_FORK, EPILOG, FAILED, SWITCHES_HELP, UNUSABLE_DATA, die
+from mockserver.options import BAD_SEED, CANNOT_BIND, EPILOG, FAILED, SWITCHES_HELP, UNUSABLE_DATA, die
 from mockserver.settings import Settings, environment_name, url
 
 
@@ -49,8 +49,26 @@ def main() -> None:
     """
 
 
+def _one_process(_: click.Context, option: click.Parameter, given: str) -> None:
+    """Refuse several processes, which earlier versions could serve with."""
+    if given != "1":
+        die(
+            f"--workers ({option.envvar}) takes only 1, as a server is one process now; start several servers instead, "
+            "each with its own --data and --port, behind a proxy that hashes on the world's name",
+            2,
+        )
+
+
 @main.command(epilog=f"{EPILOG}\n\n{SWITCHES_HELP}")
 @options.settings()
+@click.option(
+    "--workers",
+    default="1",
+    envvar=environment_name("workers"),
+    hidden=True,
+    expose_value=False,
+    callback=_one_process,
+)
 @click.option("--quiet", is_flag=True, envvar=environment_name("quiet"), show_envvar=True, help="Print no banner.")
 @click.option(
     "--json",
@@ -76,19 +94,12 @@ def serve(quiet: bool, as_json: bool, **given: Any) -> None:
 
     from mockserver.database import Unusable
     from mockserver.mock import Mock
-    from mockserver.server import CannotBind, bind, bind_each, build, local_url, new_event_loop
+    from mockserver.server import CannotBind, bind, build, local_url, new_event_loop
     from mockserver.settings import SeedError
-    from mockserver.workers import StartFailed, Workers
 
-    if settings.workers > 1 and not hasattr(os, "fork"):
-        raise click.BadParameter("several processes are forked, which this system can't do", param_hint="--workers")
     with ExitStack() as stack:
         try:
-            if settings.workers > 1:
-                each_ones = bind_each(settings.host, settings.port, settings.workers)
-            else:
-                each_ones = [bind(settings.host, settings.port)]
-            sockets = [stack.enter_context(each) for own in each_ones for each in own]
+            sockets = [stack.enter_context(each) for each in bind(settings.host, settings.port)]
             mock = stack.enter_context(closing(Mock(settings)))
         except CannotBind as error:
             die(error, CANNOT_BIND)
@@ -102,21 +113,11 @@ def serve(quiet: bool, as_json: bool, **given: Any) -> None:
         told = (
             json.dumps({**about, "version": __version__}) if as_json else "" if quiet else _banner(settings, at, mock)
         )
-
-        def tell() -> None:
-            if told:
-                print(told, flush=True)
-
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
         gc.enable()
-        if settings.workers > 1:
-            try:
-                Workers(mock, each_ones).serve(lambda: stop.asked, tell)
-            except StartFailed as error:
-                die(error, CANNOT_FORK)
-            return
-        tell()
+        if told:
+            print(told, flush=True)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(stop.serve(build(mock), sockets))
 
@@ -209,8 +210,6 @@ def _banner(settings: Settings, at: str, mock: Any) -> str:
         f"  Data     {mock.directory}" + ("" if settings.data else " (removed at the end; keep it with --data DIR)"),
         f"  Seeded   {mock.seeded}",
     ]
-    if settings.workers > 1:
-        lines.append(f"  Workers  {settings.workers} processes, without a journal")
     if mock.kept_worlds:
         some = ", ".join(mock.kept_worlds[:5]) + (", …" if len(mock.kept_worlds) > 5 else "")
         lines.append(f"  Kept     {len(mock.kept_worlds)} worlds as they were: {some}")

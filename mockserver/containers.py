@@ -86,7 +86,7 @@ class Containers:
     def create(self, call: Call, body: schema.CreateContainer) -> schema.Container:
         anchor, minutes = _lifetime(call, body)
         world, now = call.world, call.world.now()
-        with call.undone(), self._database.shared_transaction() as tx:
+        with call.undone(), self._database.transaction() as tx:
             row = self._worlds.insert(
                 tx,
                 world.id,
@@ -156,7 +156,7 @@ class Containers:
     def create_file(self, call: Call, container_id: str, form: NewFile) -> schema.ContainerFile:
         """Add an upload, or a copy of a File. Needs either `file` or the field `file_id`."""
         file_id = _copied_id(call, form)
-        with call.undone(), self._database.shared_transaction() as tx:
+        with call.undone(), self._database.transaction() as tx:
             row, now = self._running(tx, call, container_id)
             _refresh.run(tx, of=row.world, used=row.id, now=now)
             if file_id is not None:
@@ -174,8 +174,6 @@ class Containers:
         container_id = self.use(call, container_id)
         values, since = {"world": call.world.id, "container_id": container_id}, call.still_listed(call.world.now())
         rows, more = _files.page(self._database.snapshot, query, graves(container_id), values, since, call.lets)
-        if not rows:
-            self._found(self._database.snapshot, call, container_id)  # another process may have just deleted it
         first, last = ends(rows)
         data = [self._shown_file(call, row) for row in rows]
         return {"object": "list", "data": data, "first_id": first, "has_more": more, "last_id": last}
@@ -225,7 +223,7 @@ class Containers:
         """A container by an id that nobody created. It never expires, as then the id would be refused."""
         world, now = call.world, call.world.now()
         with self._database.joining(tx) as tx:
-            if there := _find.first(tx, world=world.id, id=container_id):  # since, by another process
+            if there := _find.first(tx, world=world.id, id=container_id):  # placed since, by a thread
                 return there
             row = self._worlds.insert(
                 tx,
@@ -254,9 +252,6 @@ class Containers:
             return last
         world = call.world
         with self._database.joining(tx) as tx:
-            last = self._newest(tx, last, now)
-            if not expired(last, now):  # since, by another process
-                return last
             columns = {column.name: getattr(last, column.name) for column in _CONTAINER.c}
             columns |= {"created_at": now, "last_active_at": now}
             successor = self._worlds.insert(
@@ -327,7 +322,7 @@ class Containers:
         """A file that nobody uploaded, by the id that it is asked for."""
         with self._blobs.placeholder() as content, self._database.joining(tx) as tx:
             inside = {"world": call.world.id, "container": container_id}
-            if id and (there := _find_file.first(tx, **inside, id=id)):  # since, by another process
+            if id and (there := _find_file.first(tx, **inside, id=id)):  # placed since, by a thread
                 return there
             path = f"/mnt/data/{content.blake2b}-placeholder.txt"
             row = self._insert_file(tx, call, container_id, path, content.size, content.digest, id=id)

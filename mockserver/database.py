@@ -3,8 +3,7 @@
 Tables are declared with SQLModel and statements built with SQLAlchemy Core, but at run time a
 statement is its SQL text on a kept `sqlite3` connection: a third of what Core's own execution costs.
 
-Writes are durable against a killed process (WAL, `synchronous=NORMAL`), not against a power cut. Those of
-requests that come in at the same time can share a commit; then each is answered when it is done.
+Writes are durable against a killed process (WAL, `synchronous=NORMAL`), not against a power cut.
 """
 
 import asyncio
@@ -15,7 +14,7 @@ from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Concatenate, Generic, ParamSpec, Self, TypeVar, cast
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast
 
 from sqlalchemy import Executable, Select, Table
 from sqlalchemy.dialects.sqlite import dialect, insert
@@ -46,7 +45,7 @@ class Unusable(Exception):
 
 
 class Busy(Exception):
-    """Another process or thread is writing; nothing was done yet, so the work can simply be repeated."""
+    """Another thread, or another program, is writing; nothing was done yet, so the work can simply be repeated."""
 
 
 class Blocked(Exception):
@@ -134,12 +133,7 @@ class Statement:
         return None if found is None else found[0]
 
     def _execute(self, tx: Transaction, values: dict[str, Any]) -> sqlite3.Cursor:
-        try:
-            return tx.execute(self.sql, self._constants | values)
-        except sqlite3.OperationalError as error:
-            if _is_busy(error) and not tx.in_transaction:  # another process mends what a killed one left
-                raise Busy from None
-            raise
+        return tx.execute(self.sql, self._constants | values)
 
 
 def record(row: type[R]) -> type[R]:
@@ -192,37 +186,8 @@ class Insertion(Statement, Generic[R]):
         tx.executemany(self.sql, rows)
 
 
-class _Group:
-    """Transactions that share a commit."""
-
-    def __init__(self) -> None:
-        self.error: BaseException | None = None
-        """What the commit has failed at."""
-        self._waiting: list[asyncio.Future[None]] = []
-
-    async def ended(self) -> None:
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
-        await waiter
-
-    def end(self, error: BaseException | None) -> None:
-        self.error = error
-        for each in self._waiting:
-            if not each.done():  # by being cancelled
-                each.set_result(None)
-
-
 class Database:
     """The database of a data directory; `open` creates it where there is none."""
-
-    groups = False
-    """Whether transactions may share a commit: those of the event loop, not those of threads."""
-    _group: "_Group | None" = None
-    """The transactions that share a commit, while there are any."""
-    _joined: "_Group | None" = None
-    """Those among which the work that is being done has written."""
-    _writing = False
-    """Whether a transaction is open here, and not only one that others share."""
 
     def __init__(self, path: Path, connection: Transaction, synchronous: str) -> None:
         self.path, self.connection, self._synchronous = path, connection, synchronous
@@ -232,11 +197,11 @@ class Database:
         connection.execute("PRAGMA wal_autocheckpoint=4000")  # in pages: for a checkpoint everyone waits
 
     @classmethod
-    def open(cls, path: Path, wait: float = 0, lasting: bool = True) -> Self:
-        """`wait` so many seconds for other processes that are just opening it. One that is not `lasting`
-        goes with this run of the server: nothing waits until the disk has it. Raises Unusable."""
+    def open(cls, path: Path, lasting: bool = True) -> Self:
+        """One that is not `lasting` goes with this run of the server: nothing waits until the disk has it.
+        Raises Unusable."""
         try:
-            connection = _connect(path, wait)
+            connection = _connect(path, wait=0)  # `run` waits, without holding up others
         except sqlite3.Error as error:
             raise Unusable(f"{path} can't be opened ({error}); name another directory with --data") from error
         try:
@@ -244,7 +209,6 @@ class Database:
             database = cls(path, connection, "NORMAL" if lasting else "OFF")
             if version < SCHEMA_VERSION:
                 database._create()
-            connection.execute("PRAGMA busy_timeout=0")  # from here on `run` waits, without holding up others
         except sqlite3.Error as error:
             connection.close()
             raise Unusable(
@@ -256,7 +220,6 @@ class Database:
         return database
 
     def close(self) -> None:
-        self._commit_shared()
         self.connection.close()
 
     @contextmanager
@@ -265,96 +228,28 @@ class Database:
 
         Holds no `await` and no long work. Raises Busy before anything was done.
         """
-        assert not self._writing, "transactions don't nest; see `joining`"
-        group = self._group
-        self._commit_shared()
-        if group and group.error:
-            raise group.error if group is self._joined else Busy  # what was read of theirs was never there
-        self._begin()
-        self._writing = True
-        try:
-            yield self.connection
-            self._commit()
-        except BaseException:
-            self._roll_back()
-            raise
-        finally:
-            self._writing = False
-
-    @contextmanager
-    def shared_transaction(self) -> Iterator[Transaction]:
-        """A transaction that shares its commit with others of the same turn of the event loop: half the work.
-
-        Undone by itself where it fails, and with all the others where the commit does. Behind it nothing is
-        durable yet, and what reads here sees it all the same: `run` returns when it has been committed. So
-        it is for what changes nothing but rows, and contents that are being kept.
-        """
-        try:
-            loop = asyncio.get_running_loop() if self.groups else None
-        except RuntimeError:
-            loop = None
-        if loop is None:
-            with self.transaction() as tx:
-                yield tx
-            return
-        if self._group is None:
-            self._begin()
-            self._group = _Group()
-            loop.call_soon(self._commit_shared)
-        tx = self.connection
-        tx.execute("SAVEPOINT shared")
-        self._writing, self._joined = True, self._group
-        try:
-            yield tx
-            tx.execute("RELEASE shared")
-        except BaseException as error:
-            self._joined = None
-            try:
-                tx.execute("ROLLBACK TO shared")
-                tx.execute("RELEASE shared")
-            except sqlite3.Error:  # some failures, a full disk among them, have rolled back all of them already
-                self._end_shared(error)
-            raise
-        finally:
-            self._writing = False
-
-    def _begin(self) -> None:
+        assert not self.connection.in_transaction, "transactions don't nest; see `joining`"
         try:
             self.connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
             if _is_busy(error):
                 raise Busy from None
             raise
+        try:
+            yield self.connection
+            self._commit()
+        except BaseException:
+            if self.connection.in_transaction:  # some failures, a full disk among them, have rolled back already
+                self.connection.execute("ROLLBACK")
+            raise
 
     def _commit(self) -> None:
         self.connection.execute("COMMIT")
 
-    def _roll_back(self) -> None:
-        if self.connection.in_transaction:  # some failures, a full disk among them, have rolled back already
-            self.connection.execute("ROLLBACK")
-
-    def _commit_shared(self) -> None:
-        if self._group is None:
-            return
-        try:
-            self._commit()
-        except Exception as error:
-            self._end_shared(error)
-        else:
-            self._end_shared(None)
-
-    def _end_shared(self, error: BaseException | None) -> None:
-        group, self._group = self._group, None
-        assert group, "it was there when its transaction was"
-        try:
-            self._roll_back()
-        finally:
-            group.end(error)
-
     @contextmanager
     def joining(self, tx: Transaction) -> Iterator[Transaction]:
         """Write as part of a transaction that is open, or where `tx` only reads in one of its own."""
-        if self._writing if tx is self.connection else tx.in_transaction:
+        if tx.in_transaction:
             yield tx
         else:
             with self.transaction() as own:
@@ -376,51 +271,19 @@ class Database:
         finally:
             connection.close()
 
-    @contextmanager
-    def watching(self) -> Iterator[Callable[[], bool]]:
-        """Asks, each time it is called, whether anyone has written anything since, in whichever process."""
-        connection = _connect(self.path, wait=BUSY_SECONDS)
-        seen = -1
-
-        def changed() -> bool:
-            nonlocal seen
-            before, (seen,) = seen, connection.execute("PRAGMA data_version").fetchone()
-            return before not in (-1, seen)
-
-        try:
-            changed()
-            yield changed
-        finally:
-            connection.close()
-
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Work bounded by a page of rows, right here: SQLite answers in tens of microseconds, a
-        worker thread costs more. While another process or thread writes, it waits its turn. What it has
-        written, or read of others' writes, is committed when this returns.
+        worker thread costs more. While another thread or program writes, it waits its turn.
         """
         deadline = 0.0
         while True:
             try:
-                done = work(*args, **kwargs)
-                if await self.committed():
-                    return done
+                return work(*args, **kwargs)
             except Busy:
                 deadline = deadline or clock.stopwatch() + BUSY_SECONDS
                 if clock.stopwatch() > deadline:
                     raise Blocked from None
                 await asyncio.sleep(0.001)
-
-    async def committed(self) -> bool:
-        """Waits for the commit of what was just done. Raises what it failed at, and is False where that touches
-        only what was read: it was never there, and is to be read again."""
-        joined, self._joined = self._joined, None
-        group = self._group
-        if group is None:
-            return True
-        await group.ended()
-        if group.error and group is joined:
-            raise group.error
-        return group.error is None
 
     async def run_bulk(self, work: Callable[Concatenate["Database", P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Work of any size, in a thread and on a connection of its own, passed as first argument.
@@ -490,8 +353,7 @@ def directory_lock(path: Path) -> Iterator[None]:
     """One server for each data directory. Raises Unusable while another one holds it.
 
     An empty SQLite file in an exclusive transaction: a lock that works on every platform, and that
-    the system releases when the process dies, however it dies. Processes forked from this one keep
-    the directory locked beyond it, by a lock that they inherit.
+    the system releases when the process dies, however it dies.
     """
     connection = None
     try:
@@ -504,29 +366,5 @@ def directory_lock(path: Path) -> Iterator[None]:
             f"{path.parent} is in use by another mockserver, or not writable ({error}); stop that one, or name "
             "another directory with --data"
         ) from error
-    inherited = None
-    try:
-        inherited = _inherited_lock(path.with_name("processes"))
+    with closing(connection):
         yield
-    finally:
-        connection.close()
-        if inherited:
-            inherited.close()
-
-
-def _inherited_lock(path: Path) -> BinaryIO | None:
-    """Held until this process and all that are forked from it have ended; None where there is no fork."""
-    try:
-        import fcntl
-    except ImportError:
-        return None
-    file = path.open("ab")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        raise Unusable(
-            f"{path.parent} is in use by processes of a mockserver that was killed ({error.strerror}); they end by "
-            "themselves in a moment"
-        ) from error
-    return file

@@ -373,13 +373,6 @@ EXCHANGE_NOT_FOUND = ControlRefusal(
 JOURNAL_TIMEOUT = ControlRefusal(
     408, "After {timeout} s there were {count} of {wanted} such exchanges.", "guess", code="journal_timeout"
 )
-NEEDS_ONE_PROCESS = ControlRefusal(
-    501,
-    "The journal and the verdict need all requests in one process, and this server has {workers}. Start it without "
-    "--workers (MOCKSERVER_WORKERS) to use them.",
-    "guess",
-    code="needs_one_process",
-)
 FORBIDDEN_HOST = ControlRefusal(
     403,
     "The control plane answers only to hosts of this machine, not to '{host}'. Allow it with --allow-host.",

@@ -56,7 +56,7 @@ class Files:
         if file is None or filename is None:
             raise errors.MISSING_FIELD(param="file")
         world, now = call.world, call.world.now()
-        with self._database.shared_transaction() as tx:
+        with self._database.transaction() as tx:
             row = self._worlds.insert(
                 tx,
                 world.id,
@@ -135,7 +135,7 @@ class Files:
         """A File by an id that nobody created."""
         world = call.world
         with self._blobs.placeholder() as content, self._database.joining(tx) as tx:
-            if there := self.find(tx, call, file_id):  # since, by another process
+            if there := self.find(tx, call, file_id):  # placed since, by a thread
                 return there
             if digest := _delete.value(tx, world=world.id, id=file_id):  # it is not found, so it has expired
                 self._blobs.dropped([digest])

@@ -445,7 +445,7 @@ def _changes(noted: Noted) -> Iterator[str]:
 
 
 class Journal:
-    """Holds at most `entries` entries, of at most `size` bytes together; with 0 entries takes none."""
+    """Holds at most `entries` entries, of at most `size` bytes together."""
 
     def __init__(self, entries: int, size: int, news: News) -> None:
         self._entries = entries
@@ -464,8 +464,6 @@ class Journal:
         """Where an exchange in that world will be recorded; its state must be there."""
         if log := self._logs.get(world):
             return log
-        if not self._entries:
-            return Log(ended=True)
         log = self._logs[world] = Log()
         self._followed.tell(world, *KINDS)
         return log

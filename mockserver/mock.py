@@ -12,12 +12,11 @@ from mockserver import profiles
 from mockserver.blobs import Blobs
 from mockserver.clock import Clock, Wall
 from mockserver.containers import Containers
-from mockserver.database import BUSY_SECONDS, Busy, Database, Unusable, directory_lock, failure
+from mockserver.database import Busy, Database, Unusable, directory_lock, failure
 from mockserver.files import Files
 from mockserver.journal import Journal
 from mockserver.news import News
 from mockserver.settings import Settings
-from mockserver.sharing import Shared
 from mockserver.worlds import EVERYONE, Worlds
 
 if TYPE_CHECKING:
@@ -46,8 +45,9 @@ class Mock:
                     f"{self.directory} has contents in blobs/ and no database that names them; put its mockserver.db "
                     "back, or name another directory with --data"
                 )
-            self.database = stack.enter_context(closing(self._opened(wait=0)))
-            self._assemble(None)
+            path = self.directory / "mockserver.db"
+            self.database = stack.enter_context(closing(Database.open(path, lasting=bool(settings.data))))
+            self._assemble()
             self.kept_worlds: Sequence[str] = self.worlds.names()
             self.worlds.clear_templates()
             if seed:
@@ -57,15 +57,11 @@ class Mock:
             self.blobs.sweep()
             self._stack = stack.pop_all()
 
-    def _opened(self, wait: float) -> Database:
-        return Database.open(self.directory / "mockserver.db", wait=wait, lasting=bool(self.settings.data))
-
-    def _assemble(self, shared: Shared | None) -> None:
+    def _assemble(self) -> None:
         settings = self.settings
-        self.database.groups = True
-        self.blobs = Blobs(self.directory, self.database, shared)
+        self.blobs = Blobs(self.directory, self.database)
         self.news = News()
-        self.journal = Journal(0 if shared else settings.journal_entries, settings.journal_bytes, self.news)
+        self.journal = Journal(settings.journal_entries, settings.journal_bytes, self.news)
         self.worlds = Worlds(
             self.database,
             self.blobs,
@@ -76,9 +72,8 @@ class Mock:
             idle_seconds=settings.idle_seconds,
             gone=self.journal.forget,
             started=self.started,
-            shared=shared,
         )
-        self.run = self.worlds.run if shared else self.database.run
+        self.run = self.database.run
         self.files = Files(self.database, self.blobs, self.worlds)
         self.containers = Containers(self.database, self.blobs, self.worlds, self.files)
 
@@ -88,20 +83,6 @@ class Mock:
         from mockserver.staging import Staging
 
         return Staging(self.database, self.blobs, self.worlds, self.containers, self.files)
-
-    def share(self, processes: int) -> Shared:
-        """Let go of the database, which doesn't survive a fork, for so many processes that are to join.
-
-        The directory stays this one's: locked, and if it is temporary removed with it.
-        """
-        self.database.close()
-        return Shared(processes, self.directory / "worlds.lock")
-
-    def join(self, shared: Shared, number: int) -> None:
-        """In a process forked from the one that shares: be a mock of its own, of the same state."""
-        shared.take(number)
-        self.database = self._opened(wait=BUSY_SECONDS)
-        self._assemble(shared)
 
     def close(self) -> None:
         self._stack.close()

@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, NoReturn
 
@@ -12,7 +12,7 @@ import click
 from mockserver import profiles
 from mockserver.settings import Settings, environment_name, flag
 
-FAILED, CANNOT_BIND, BAD_SEED, UNUSABLE_DATA, CANNOT_FORK, NOT_EXECUTABLE, NOT_FOUND = 1, 3, 4, 5, 6, 126, 127
+FAILED, CANNOT_BIND, BAD_SEED, UNUSABLE_DATA, NOT_EXECUTABLE, NOT_FOUND = 1, 3, 4, 5, 126, 127
 
 EXIT_CODES = {
     0: "stopped by SIGINT, SIGTERM or SIGHUP, or done",
@@ -21,7 +21,6 @@ EXIT_CODES = {
     CANNOT_BIND: "no socket could be opened on that host and port",
     BAD_SEED: "a seed that can't be used; nothing was written",
     UNUSABLE_DATA: "a data directory that can't be used: in use, newer, damaged, not writable, or not a database",
-    CANNOT_FORK: "serve: one of several processes can't be started",
     NOT_EXECUTABLE: "run: the command can't be executed",
     NOT_FOUND: "run: the command isn't found",
 }
@@ -77,15 +76,15 @@ class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic in its type 
 
 
 def settings(
-    *only: str, private: Mapping[str, Any] | None = None, without: Container[str] = ()
+    *only: str, private: Mapping[str, Any] | None = None
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """An option for each setting, or for some, or for all but some; `private` are those that the environment
-    doesn't set, with their defaults."""
+    """An option for each setting, or for some; `private` are those that the environment doesn't set, with
+    their defaults."""
     private = private or {}
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for setting in reversed(fields(Settings)):
-            if (only and setting.name not in only) or setting.name in without:
+            if only and setting.name not in only:
                 continue
             open_to_all = setting.name not in private
             default = private.get(setting.name, setting.default)

@@ -24,7 +24,7 @@ _FROM_TERMINAL = ("SIGINT", "SIGQUIT")
 
 
 @click.command(epilog=EPILOG, context_settings={"allow_interspersed_args": False})
-@options.settings(private=_OWN, without=("workers",))
+@options.settings(private=_OWN)
 @click.option(
     "--world",
     envvar="MOCKSERVER_WORLD",
@@ -51,7 +51,7 @@ def run(command: Sequence[str], world: str, verdict: bool, ignore: Sequence[str]
     settings = Settings(**given)
     logging.basicConfig(level=settings.log_level.upper(), format="mockserver: %(levelname)s %(message)s")
     if os.environ.get(several := environment_name("workers"), "1") not in ("", "1"):
-        log.warning("%s is for serve; this server is one process, with a journal", several)
+        log.warning("%s is ignored; a server is one process", several)
 
     from mockserver.database import Unusable
     from mockserver.server import CannotBind, MockServer

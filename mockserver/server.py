@@ -4,7 +4,6 @@ import asyncio
 import errno
 import logging
 import socket
-import sys
 import threading
 from collections.abc import Coroutine, Generator, Sequence
 from contextlib import contextmanager
@@ -69,30 +68,8 @@ def local_url(hosts: Sequence[str], sockets: Sequence[socket.socket]) -> str:
     return url(hosts[0] if len(sockets) == len(hosts) else address, port)
 
 
-def bind_each(hosts: Sequence[str], port: int, processes: int) -> list[list[socket.socket]]:
-    """Listening sockets for each of several processes.
-
-    On Linux each has its own on the one port, and the system spreads connections over them; elsewhere all
-    have the same ones, and whoever comes first takes the connection.
-    """
-    sockets = bind(hosts, port)
-    if sys.platform != "linux":
-        return [sockets] * processes
-    names = [each.getsockname() for each in sockets]
-    for each in sockets:
-        each.close()  # it was alone on its port, so that none of another server's will be beside ours
-    return [[_shared(name) for name in names] for _ in range(processes)]
-
-
-def _shared(name: Any) -> socket.socket:
-    """A listening socket on an address that others like it share."""
-    opened = _open(name[0], name[1], optional=False, shared=True)
-    assert opened, "it is not optional"
-    return opened
-
-
 def _open(
-    host: str, port: int, optional: bool, shared: bool = False, both_families: bool = False
+    host: str, port: int, optional: bool, both_families: bool = False
 ) -> socket.socket | None:
     """Return a listening socket, or None if it is optional and its address family is missing."""
     try:
@@ -107,8 +84,6 @@ def _open(
         if family == socket.AF_INET6:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both_families)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         opened.bind(address)
         opened.listen(2048)
         opened.setblocking(False)
@@ -190,8 +165,6 @@ class MockServer(Server):
 
     def __init__(self, settings: Settings | None = None, wall: Wall | None = None, **options: Any) -> None:
         self.settings = settings or Settings(**{"port": 0, "host": ("127.0.0.1",), **options})
-        if self.settings.workers > 1:
-            raise ValueError("a server in a thread is one process; several take `mockserver serve --workers`")
         self._wall = wall
 
     def __enter__(self) -> Self:

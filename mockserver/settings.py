@@ -12,7 +12,6 @@ from mockserver import profiles
 from mockserver.clock import parse_duration
 
 ENVIRONMENT = "MOCKSERVER_"
-MAX_PROCESSES = 64
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 _LOG_LEVEL_ALIASES = {"warn": "warning", "fatal": "critical"}  # logging has them too
 
@@ -47,12 +46,6 @@ def count(text: str) -> int:
     if text.isascii() and text.isdigit() and 0 < int(text) <= 1_000_000_000:
         return int(text)
     raise ValueError(f"{text!r} is not a count; give a whole number from 1")
-
-
-def processes(text: str) -> int:
-    if text.isascii() and text.isdigit() and 0 < int(text[:9]) <= MAX_PROCESSES and len(text) < 9:
-        return int(text)
-    raise ValueError(f"{text!r} is no number of processes; give 1 to {MAX_PROCESSES}")
 
 
 def period(text: str) -> float:
@@ -139,9 +132,6 @@ class Settings:
     control_open: bool = _setting(False, "Open the control plane to the network without a token.", bool)
     allow_host: tuple[str, ...] = _setting(
         (), "Host name under which the control plane answers too.", address, many=True
-    )
-    workers: int = _setting(
-        1, "Processes that serve together; with more than one there is no journal.", processes, shown="1"
     )
     id_seed: str = _setting(
         "mockserver", "What ids are derived from; another seed gives other ids.", shown="mockserver"

@@ -22,32 +22,19 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from mockserver import copies, errors, ids, profiles, tables
 from mockserver.blobs import BATCH, Blobs, Draft
-from mockserver.clock import Clock, Wall, stopwatch
-from mockserver.database import (
-    BUSY_SECONDS,
-    Blocked,
-    Busy,
-    Database,
-    Insertion,
-    Rows,
-    Statement,
-    Transaction,
-    record,
-    table,
-)
+from mockserver.clock import Clock, Wall
+from mockserver.database import Database, Insertion, Rows, Statement, Transaction, record, table
 from mockserver.errors import APIError
 from mockserver.faults import Rule, load_rules
 from mockserver.placement import Placement
 from mockserver.profiles import Profile, Warned
 from mockserver.schema import Content
-from mockserver.sharing import Shared
 
 P = ParamSpec("P")
 T = TypeVar("T")
 R = TypeVar("R", bound=tables.Table)
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-TIDY_SECONDS = 0.05
 _FREE_ID = re.compile(ids.FREE)
 DEFAULT = "default"
 EVERYONE = "*"
@@ -197,8 +184,7 @@ Fill = Callable[[Placement], None]
 class Worlds:
     """`gone` hears the name of each world whose state ends: reset, restored, deleted, retired.
 
-    `shared` with other processes on the same database: what they change is seen here at once. It is for
-    the thread of the event loop, as everything here is whose name doesn't begin with an underscore.
+    Call its public methods on the event loop's thread only.
     """
 
     def __init__(
@@ -212,7 +198,6 @@ class Worlds:
         idle_seconds: float,
         gone: Callable[[str], None],
         started: float | None = None,
-        shared: Shared | None = None,
     ) -> None:
         self._database = database
         self._blobs = blobs
@@ -223,38 +208,29 @@ class Worlds:
         self._idle_seconds = idle_seconds
         self._gone = gone
         self._started = wall.now() if started is None else started
-        self._shared = shared
         self._known: dict[str, World] = {}
         self._used: dict[str, float] = {}
-        """When each world was last used, by the wall; only of those known to this process."""
+        """When each world was last used, by the machine's clock."""
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """One for each world that is being made, replaced or removed."""
-        self._wrote = False
-        self._tidying: asyncio.Task[None] | None = None
 
     # Use
 
     async def call(self, name: str) -> Call:
         """Enter a world, which is made on first use. Refuses bad names, and one world too many."""
-        if self._shared is None:
-            world = self._known.get(name) or await self.resolve(name)
-            self._used[name] = self._wall.now()
-        else:
-            world = self._recall(name) or await self.resolve(name)
-            self._shared.use(world.id, self._wall.now())
+        world = self._known.get(name) or await self.resolve(name)
+        self._used[name] = self._wall.now()
         return Call(self, world)
 
     async def resolve(self, name: str) -> World:
         """The world of that name, made if there is none, without counting as its use."""
-        if world := self._recall(name):
+        if world := self._known.get(name):
             return world
         if not NAME.fullmatch(name):
             raise errors.BAD_WORLD_NAME(name=name[:80])
         async with self._lock(name):
-            if world := self._recall(name):
+            if world := self._reopen(name):
                 return world
-            if row := _by_name.first(self._database.snapshot, name=name):
-                return self._know(self._opened(row))
             await self._make_room(name)
             return await self._make(lambda read: self._from_template(read, name), name)
 
@@ -263,8 +239,6 @@ class Worlds:
 
     def take(self, tx: Transaction, world: int, count: int = 1) -> int:
         """The first of `count` new ordinals. Every write starts here: it locks the world's row."""
-        if tx is self._database.connection:
-            self._wrote = True
         last = _take.value(tx, of=world, count=count)
         if last is None:
             raise errors.WORLD_GONE()
@@ -278,50 +252,6 @@ class Worlds:
             if insertion.add(tx, row):
                 return row
 
-    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """`Database.run` for work in worlds that other processes may change meanwhile.
-
-        Work that began in what another process was replacing is repeated where it refused, or only read:
-        it has seen some of the old and some of the new. What wrote was in the world as it is, or refused.
-        """
-        shared = self._shared
-        if shared is None:
-            return await self._database.run(work, *args, **kwargs)
-        until, missing = stopwatch() + BUSY_SECONDS, 0
-        while True:
-            stamp = shared.stamp()
-            if shared.settled(stamp):
-                self._wrote = False
-                try:
-                    done = work(*map(self._present, args), **kwargs)
-                except Busy:
-                    pass
-                except FileNotFoundError:  # the row was there, and then the content was removed with it
-                    missing += 1
-                    if missing > 3:
-                        raise
-                except APIError:
-                    if shared.stamp() == stamp:
-                        raise
-                else:
-                    if (self._wrote or shared.stamp() == stamp) and await self._database.committed():
-                        self._release()
-                        return done
-                    if isinstance(done, Content):
-                        done.file.close()
-            if stopwatch() > until:
-                raise Blocked
-            await asyncio.sleep(0.001)
-
-    def _present(self, given: Any) -> Any:
-        """What is passed to work, with the worlds in it as they are now."""
-        if isinstance(given, Call):
-            self._reopen(given.entered.name)
-        elif isinstance(given, World):
-            self._reopen(given.name)
-            return self.current(given)
-        return given
-
     # Control
 
     def names(self) -> list[str]:
@@ -329,7 +259,7 @@ class Worlds:
 
     def find(self, name: str) -> World:
         """A world that there is; looking at it makes none and is no use of it."""
-        if world := self._recall(name) or self._reopen(name):
+        if world := self._reopen(name):
             return world
         raise errors.WORLD_NOT_FOUND(name=name[:80])
 
@@ -353,7 +283,7 @@ class Worlds:
 
     def used(self, world: World) -> float | None:
         """When it was last used, in seconds since the epoch by the machine; None: not since the start."""
-        return self._used.get(world.name) if self._shared is None else self._shared.used(world.id)
+        return self._used.get(world.name)
 
     async def create(
         self, name: str, *, empty: bool = False, fork_of: str | None = None, snapshot: str | None = None
@@ -405,7 +335,7 @@ class Worlds:
             return world.clock
 
         await self.resolve(name)
-        return await self.run(self._alter, name, changed)
+        return await self._database.run(self._alter, name, changed)
 
     def profile(self, asked: object) -> Profile:
         """The profile that is asked for, see `profiles.read`; without a base the server's is changed."""
@@ -418,13 +348,13 @@ class Worlds:
             _set_profile.run(tx, of=world.id, new=_switches(profile))
 
         await self.resolve(name)
-        world, _ = await self.run(self._alter, name, changed)
+        world, _ = await self._database.run(self._alter, name, changed)
         return world
 
     async def change_faults(self, name: str, change: Callable[[Transaction, World], T]) -> T:
         """Change the rows of a world's faults, in a transaction; what it returns is passed on."""
         await self.resolve(name)
-        _, changed = await self.run(self._alter, name, change)
+        _, changed = await self._database.run(self._alter, name, change)
         return changed
 
     # Snapshots
@@ -499,7 +429,7 @@ class Worlds:
 
     def _add(self, database: Database, world: World, fill: Fill, clock: Clock | None, profile: Profile | None) -> None:
         kept: list[Draft] = []
-        with self._blobs.keeping(kept), self._changing(database) as tx:
+        with self._blobs.keeping(kept), database.transaction() as tx:
             last = self.take(tx, world.id, 0) - 1
             now = (clock or world.clock).seconds(self._wall.now())
             put = Placement(world.id_seed, now, last, (tx, world.id))
@@ -629,7 +559,7 @@ class Worlds:
             raise
 
     def _make_at_once(self, describe: Describe, replaces: int | None) -> tables.World:
-        with self._changing() if replaces is not None else self._database.transaction() as tx:
+        with self._database.transaction() as tx:
             copy = describe(tx)
             id = _insert.value(tx, **copy.row)
             if copy.source is not None:
@@ -671,7 +601,7 @@ class Worlds:
             await self._release_all()
 
     def _put_in_place(self, id: int, copy: _Copy, replaces: int | None) -> tables.World:
-        with self._changing() as tx:
+        with self._database.transaction() as tx:
             if replaces is not None:
                 _title.run(tx, of=replaces, new=None, new_of=None, new_snapshot=None)
             return self._titled(tx, id, copy, replaces)
@@ -700,7 +630,7 @@ class Worlds:
             raise errors.TOO_MANY_WORLDS(count=count)
 
     def _check_room(self, tx: Transaction, copy: _Copy) -> None:
-        """Once more, where nobody else can make one."""
+        """Again, in the transaction that adds one: others may have been added since `_make_room`."""
         if copy.title.get("new", DEFAULT) != DEFAULT and (count := _count.value(tx)) >= self._maximum:
             raise errors.TOO_MANY_WORLDS(count=count)
         if copy.title.get("new_snapshot") and (count := _count_snapshots.value(tx)) >= self._maximum:
@@ -734,33 +664,19 @@ class Worlds:
             _erase.run(tx, of=world)
 
     def _set_title(self, world: int, title: dict[str, str | None]) -> None:
-        with self._changing() as tx:
+        with self._database.transaction() as tx:
             _title.run(tx, of=world, **({"new": None, "new_of": None, "new_snapshot": None} | title))
 
     # Small things
 
     def _alter(self, name: str, alter: Callable[[Transaction, World], T]) -> tuple[World, T]:
         """Change what is kept of a world: its own row, its faults."""
-        with self._changing() as tx:
+        with self._database.transaction() as tx:
             world = self._opened(_found(_by_name.first(tx, name=name)))
             self.take(tx, world.id, 0)
             altered = alter(tx, world)
             world = self._opened(_found(_by_name.first(tx, name=name)))
         return self._know(world), altered
-
-    @contextmanager
-    def _changing(self, database: Database | None = None) -> Iterator[Transaction]:
-        """A transaction that changes what every process keeps of worlds."""
-        begun = False
-        try:
-            with (database or self._database).transaction() as tx:
-                yield tx
-                if self._shared:
-                    self._shared.begin()
-                    begun = True
-        finally:
-            if begun and self._shared:
-                self._shared.end()
 
     def _write(self, statement: Statement, values: dict[str, Any]) -> None:
         with self._database.transaction() as tx:
@@ -769,30 +685,13 @@ class Worlds:
     def _size(self, world: int | None) -> int:
         return 0 if world is None else copies.size(self._database.snapshot, world)
 
-    @asynccontextmanager
-    async def _lock(self, name: str) -> AsyncIterator[None]:
-        async with self._locks.setdefault(name, asyncio.Lock()):
-            if self._shared is None:
-                yield
-            else:
-                async with self._shared.locked(name):
-                    yield
+    def _lock(self, name: str) -> asyncio.Lock:
+        return self._locks.setdefault(name, asyncio.Lock())
 
     async def _release_all(self) -> None:
         if self._blobs.loose > BATCH:
             await self._database.run_bulk(self._blobs.release_in_batches)
-        self._release()
-
-    def _release(self) -> None:
-        """Remove contents that nothing names any more; where others are in the way, in a moment."""
         self._blobs.release()
-        if self._shared and self._blobs.loose and (self._tidying is None or self._tidying.done()):
-            self._tidying = asyncio.create_task(self._tidy())
-
-    async def _tidy(self) -> None:
-        while self._blobs.loose:
-            await asyncio.sleep(TIDY_SECONDS)
-            self._blobs.release()
 
     def _found_snapshot(self, read: Transaction, world: str, name: str) -> tables.World:
         if row := _snapshot.first(read, world=world, name=name):
@@ -801,22 +700,11 @@ class Worlds:
 
     def _idle(self, row: tables.World, since: float) -> bool:
         """Whether a world can go that was not used since; that it was never used counts from the start."""
-        if row.name == DEFAULT:
-            return False
-        if self._shared is None:
-            return self._used.get(row.name or "", self._started) <= since
-        idle = self._shared.idle(_id(row), since)
-        return self._started <= since if idle is None else idle
-
-    def _recall(self, name: str) -> World | None:
-        """A world that was opened and that no process has changed since."""
-        if self._shared and not self._shared.still():
-            self._known.clear()
-        return self._known.get(name)
+        return row.name != DEFAULT and self._used.get(row.name or "", self._started) <= since
 
     def _reopen(self, name: str) -> World | None:
         """A world that there is."""
-        if world := self._recall(name):
+        if world := self._known.get(name):
             return world
         row = _by_name.first(self._database.snapshot, name=name)
         return self._know(self._opened(row)) if row else None

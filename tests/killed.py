@@ -84,13 +84,9 @@ def prepare(mock: Mock) -> None:
     mock.containers.delete(call(mock), mock.containers.list(call(mock), mockserver.schema.ListContainers())["data"][0]["id"])  # fmt: skip
 
 
-def run(mock: Mock, *acts: tuple[Any, ...]) -> None:
-    """As requests that came in together are: in the event loop, where they share a commit."""
-
-    async def together() -> None:
-        await asyncio.gather(*(mock.run(*act) for act in acts))
-
-    asyncio.run(together())
+def run(mock: Mock, act: tuple[Any, ...]) -> None:
+    """As for a request: in the event loop."""
+    asyncio.run(mock.run(*act))
 
 
 def upload(mock: Mock, text: str, large: bool) -> tuple[Any, ...]:
@@ -105,9 +101,6 @@ ACTS: dict[str, Act] = {
     "upload": lambda mock: run(mock, upload(mock, "new", True)),
     "small upload": lambda mock: run(mock, upload(mock, "new", False)),
     "upload of known bytes": lambda mock: run(mock, upload(mock, "shared", True)),
-    "uploads at once": lambda mock: run(
-        mock, upload(mock, "new", True), upload(mock, "other", False), addition(mock, "new", True)
-    ),
     "upload to a container": lambda mock: run(mock, addition(mock, "new", True)),
     "small upload to a container": lambda mock: run(mock, addition(mock, "new", False)),
     "new container with files": lambda mock: run(

@@ -231,7 +231,7 @@ def leave_behind(data: Path) -> None:
     """What a crash can leave: half an upload, and bytes whose row was never written."""
     content = b"nobody's"
     digest = hashlib.sha256(content).hexdigest()
-    for path in (data / "uploads" / "4711-0", data / "blobs" / digest[:2] / digest):
+    for path in (data / "uploads" / "4711", data / "blobs" / digest[:2] / digest):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
     with closing(sqlite3.connect(data / "mockserver.db")) as database, database:

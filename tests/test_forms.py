@@ -24,9 +24,7 @@ PDF = b"%PDF-1.7\r\n\x00\xff--\r\n\r\n"
 NET = "0=9_Az" * 11 + "=_0Z"
 """70 characters, the longest boundary; .NET's holds `=` and `_` and so comes quoted."""
 
-TREE = re.compile(
-    r"mockserver\.db(-wal|-shm)?|lock(-journal)?|worlds\.lock|processes|uploads|blobs|blobs/([0-9a-f]{2})(/\3[0-9a-f]{62})?"
-)
+TREE = re.compile(r"mockserver\.db(-wal|-shm)?|lock(-journal)?|uploads|blobs|blobs/([0-9a-f]{2})(/\3[0-9a-f]{62})?")
 """All that may ever lie in a data directory between uploads."""
 
 # What each client sends ahead of a file's bytes, and the name that it means by it.

@@ -56,7 +56,6 @@ RINGS: tuple[tuple[str, ...], ...] = (
         "protocol",
         "faces",
         "server",
-        "workers",
         "options",
         "commands",
         "run",

@@ -1,7 +1,6 @@
 """Following what changes: one stream for a page that shows a world as it is."""
 
 import asyncio
-from contextlib import suppress
 from functools import partial
 
 from fastapi import APIRouter
@@ -18,10 +17,6 @@ router = APIRouter(tags=["Worlds"])
 
 PAUSE = 0.1
 """Seconds between events; what happens meanwhile is told together."""
-NOTICE = 0.3
-"""Seconds after which the database is asked again."""
-EVERY = "*"
-"""Stands for any of the worlds."""
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _KINDS = {
@@ -42,9 +37,7 @@ _KINDS = {
 )
 async def follow_changes(mock: TheMock) -> Response:
     """Server-Sent Events: `changed`, with the kinds of what did by world, ten times a second at most."""
-
-    feed = partial(_told, mock) if mock.settings.workers == 1 else partial(_noticed, mock)
-    return Stream(feed, mock.journal.closing)
+    return Stream(partial(_told, mock), mock.journal.closing)
 
 
 async def _told(mock: Mock, emit: Emit) -> None:
@@ -52,26 +45,10 @@ async def _told(mock: Mock, emit: Emit) -> None:
         await emit(b": what changes\n\n")
         while not mock.journal.closing.is_set():
             if changed := follower.take():
-                await emit(_event(changed))
+                await emit(b"event: changed\ndata: %b\n\n" % to_json(changed))
                 await asyncio.sleep(PAUSE)
             else:
                 await happened(follower.heard, emit)
-
-
-async def _noticed(mock: Mock, emit: Emit) -> None:
-    """Where several processes serve, what others change is noticed by asking the database: that, not what."""
-    with mock.database.watching() as changed:
-        await emit(b": what changes\n\n")
-        while not mock.journal.closing.is_set():
-            if changed():
-                await emit(_event({EVERY: list(KINDS)}))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(NOTICE):
-                    await mock.journal.closing.wait()
-
-
-def _event(changed: dict[str, list[str]]) -> bytes:
-    return b"event: changed\ndata: %b\n\n" % to_json(changed)
 
 
 class Teller:

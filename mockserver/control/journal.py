@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from itertools import islice
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import APIRouter, Header, Query, Request
 from pydantic import BaseModel, Field, field_validator
 from pydantic_core import to_json
 from starlette.responses import Response
@@ -23,13 +23,7 @@ from mockserver.journal import Entries, Entry, Journal, Place, Wanted
 from mockserver.mock import Mock
 from mockserver.worlds import NAME, World
 
-
-async def _in_one_process(mock: TheMock) -> None:
-    if mock.settings.workers > 1:
-        raise errors.NEEDS_ONE_PROCESS(workers=mock.settings.workers)
-
-
-router = APIRouter(prefix="/worlds/{world}", tags=["Journal"], dependencies=[Depends(_in_one_process)])
+router = APIRouter(prefix="/worlds/{world}", tags=["Journal"])
 
 MAX_WAIT = 600.0
 AT_ONCE = 100

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from mockserver import __version__
 from mockserver.control.answers import TheMock
@@ -22,8 +22,7 @@ class State(BaseModel):
     sqlite: str
     schema_version: int
     uptime_seconds: float
-    pid: int = Field(description="Of the process that answers: one of several, where there are several workers.")
-    workers: int = Field(description="So many processes serve; the journal needs that there is one.")
+    pid: int
     worlds: int
     data: str
     temporary: bool
@@ -43,7 +42,6 @@ async def get_state(mock: TheMock) -> State:
         schema_version=SCHEMA_VERSION,
         uptime_seconds=mock.wall.now() - mock.started,
         pid=os.getpid(),
-        workers=mock.settings.workers,
         worlds=len(mock.worlds.names()),
         data=str(mock.directory),
         temporary=mock.settings.data is None,

@@ -55,7 +55,7 @@ class WorldState(BaseModel):
     profile_name: str = Field(description="The same in short, as `--profile` takes it: `live,delete_lag=300`.")
     faults: int
     snapshots: list[str]
-    exchanges: int | None = Field(description="That its journal remembers; null where several processes serve.")
+    exchanges: int = Field(description="That its journal remembers.")
 
 
 class WorldList(BaseModel):
@@ -153,7 +153,7 @@ async def retire_all_idle_worlds(mock: TheMock, asked: Retire) -> Names:
 
 
 def _known(mock: Mock, names: list[str]) -> list[World]:
-    """Those that there are: another process may delete one meanwhile."""
+    """Those that there are; a query may name another."""
     found = []
     for name in names:
         with suppress(APIError):
@@ -194,5 +194,5 @@ def _state(mock: Mock, world: World, counted: dict[int, dict[str, int]]) -> Worl
         profile_name=profiles.in_words(world.profile),
         faults=len(world.faults),
         snapshots=[each.name for each in mock.worlds.snapshots(world.name)],
-        exchanges=mock.journal.count(world.name) if mock.settings.workers == 1 else None,
+        exchanges=mock.journal.count(world.name),
     )

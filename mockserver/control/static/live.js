@@ -17,8 +17,8 @@ export function follow(world, heard, connected) {
     };
     source.addEventListener("changed", (event) => {
       const changed = JSON.parse(event.data);
-      const { [world()]: kinds = [], "*": any = [], ...others } = changed;
-      heard(new Set([...kinds, ...any]), any.length > 0 || Object.keys(others).length > 0);
+      const { [world()]: kinds = [], ...others } = changed;
+      heard(new Set(kinds), Object.keys(others).length > 0);
     });
   };
   const close = () => (source?.close(), (source = null));
