@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 
 RINGS: tuple[tuple[str, ...], ...] = (
     ("mockserver", "clock", "ids", "errors", "schema", "profiles", "settings"),
-    ("tables", "database", "copies", "sharing", "blobs", "faults", "news", "journal"),
+    ("tables", "database", "copies", "blobs", "faults", "news", "journal"),
     ("paging", "placement", "worlds", "files", "containers", "staging", "verdict"),
     ("sources", "archive", "seeds", "mock"),
     (

@@ -397,7 +397,7 @@ def left(data: Path) -> None:
 
 
 def test_clients_at_once_find_what_is_theirs(tmp_path: Path) -> None:
-    assert storm(tmp_path, clients=4, steps=25) > 200
+    assert storm(tmp_path, clients=4, steps=40) > 200
 
 
 @pytest.mark.slow
