@@ -68,9 +68,7 @@ def local_url(hosts: Sequence[str], sockets: Sequence[socket.socket]) -> str:
     return url(hosts[0] if len(sockets) == len(hosts) else address, port)
 
 
-def _open(
-    host: str, port: int, optional: bool, both_families: bool = False
-) -> socket.socket | None:
+def _open(host: str, port: int, optional: bool, both_families: bool = False) -> socket.socket | None:
     """Return a listening socket, or None if it is optional and its address family is missing."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
