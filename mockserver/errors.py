@@ -170,7 +170,8 @@ BODY_TOO_LARGE = Refusal(
 )
 BODY_TIMED_OUT = Refusal(
     408,
-    "No further byte of the request's body came within {seconds} seconds (--body-timeout).",
+    "The request's body stopped, or came at less than {rate} bytes a second, for {seconds} seconds. Send it faster, or "
+    "start the server with a longer --body-timeout or a lower --min-body-rate.",
     "guess",
     code="request_timeout",
 )
@@ -372,6 +373,14 @@ EXCHANGE_NOT_FOUND = ControlRefusal(
 )
 JOURNAL_TIMEOUT = ControlRefusal(
     408, "After {timeout} s there were {count} of {wanted} such exchanges.", "guess", code="journal_timeout"
+)
+TOO_MANY_STREAMS = ControlRefusal(
+    503,
+    "This server has as many event streams and waits open as --max-streams allows ({count}). Close some, or start it "
+    "with a higher --max-streams (MOCKSERVER_MAX_STREAMS).",
+    "guess",
+    code="too_many_streams",
+    headers=(("Retry-After", "1"),),
 )
 FORBIDDEN_HOST = ControlRefusal(
     403,

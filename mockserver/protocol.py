@@ -28,9 +28,16 @@ HEAD_SECONDS = 60.0
 FRAMING_BYTES, FRAMING_RATIO = RECEIVE_BYTES + 128 * 1024, 16
 """What a body may come wrapped in, chunk by chunk and with its trailers: the ratio allows chunks of one byte. What
 was read together with the head counts, even what precedes it."""
-DRAIN_SECONDS = 1.0
-"""How long a refused client's further bytes are taken and dropped: a connection closed on them would be reset,
-and the refusal lost."""
+DRAIN_BYTES = 64 << 20
+"""How much is drained at least, where all bodies that the server takes are smaller."""
+DRAIN_OVERHEAD = 4 << 20
+"""What framing and the fields of a form may add to the largest body."""
+DRAIN_SECONDS = 300.0
+"""How long a body that nobody reads is drained at most."""
+DRAIN_PATIENCE = 10.0
+"""How long such a body may stop, or be slower than the least rate."""
+BODILESS = ("GET", "HEAD", "DELETE", "OPTIONS")
+"""Methods whose bodies, if any, are always ignored: the connection is kept."""
 LINGER = "hh" if sys.platform == "win32" else "ii"
 """The layout of `struct linger`."""
 
@@ -43,7 +50,18 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
     received: memoryview
     """What has just come in, on whichever connection of the server: it is taken out before anything else is read."""
     body_seconds: float
-    """How long a body may stop coming while it is waited for."""
+    """How long a body may stop, or be slower than `body_rate`, while it is waited for."""
+    body_rate: int
+    """The least rate of a body, in bytes a second; 0 for none."""
+    drain_bytes: int
+    drain_import_bytes: int
+    """How much is drained of a body that nobody reads; of one for the control plane, which imports archives."""
+    closing = False
+    """Whether the response that has just been written is the last one."""
+    close_on_eof = False
+    """Whether a client that sends no more is taken for one that has gone."""
+    half_closed = False
+    """Whether the client sends no more, but waits for responses."""
     waiting: asyncio.Future[None] | None = None
     """Done when the client has gone, while a fault holds up an answer."""
     _refusal: errors.APIError | None = None
@@ -56,6 +74,9 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
     _packet = _received = _body = 0
     """Bytes of this packet; since the last head, of all packets and of the body in them."""
     _deadline: asyncio.TimerHandle | None = None
+    _in_body = False
+    """Whether more of the last request's body is to come."""
+    _draining: "_Draining | None" = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
@@ -68,6 +89,9 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         self.data_received(self.received[:nbytes])
 
     def data_received(self, data: bytes | memoryview) -> None:
+        if self._draining and not self._draining.takes(len(data)):
+            self.transport.close()
+            return
         if self._refused:
             return
         self._all_head, self._packet = self._in_head, len(data)
@@ -82,7 +106,12 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
                 self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.close)
         elif self._received > FRAMING_BYTES + FRAMING_RATIO * self._body and not self._refused:
             self._refuse(errors.MALFORMED_HTTP())
-        elif self.timeout_keep_alive_task is None and self.cycle and self.cycle.response_complete:
+        elif (
+            self.timeout_keep_alive_task is None
+            and self.cycle
+            and self.cycle.response_complete
+            and not (self._draining or self._refused)
+        ):
             # What came is nothing to be answered, as a body that nobody reads: the connection is idle as before.
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
@@ -122,9 +151,7 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._received = self._body = 0
-        if self._deadline:
-            self._deadline.cancel()
-            self._deadline = None
+        self._cancel_deadline()
         if self._head_at_most + self._packet > HEADERS:
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if size > HEAD_BYTES or len(self.headers) > HEADERS:
@@ -140,9 +167,9 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         if version == "1.0":
             self.expect_100_continue = False
         super().on_headers_complete()
+        self._in_body = True
         self.cycle.__class__ = _Cycle  # uvicorn makes its own; the task that runs it starts later
         self.cycle.body = b""  # type: ignore[assignment]  # what is added to that is not copied
-        self.cycle.patience = self.body_seconds  # type: ignore[attr-defined]  # it is a _Cycle by now
         self.scope["mockserver.connection"] = _Connection(self, self.cycle)  # type: ignore[typeddict-unknown-key]  # our own key
         self.headers = []  # trailers are no headers, nor for the journal to remember
 
@@ -154,12 +181,70 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
 
     def on_message_complete(self) -> None:
         if not self.parser.should_upgrade():
+            self._in_body = False
+            if self._draining:
+                self._draining = None
+                self._cancel_deadline()
             super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        if self.closing:
+            self.server_state.total_requests += 1
+            self.finish()
+            return
+        super().on_response_complete()
+        if self._in_body and self.cycle.response_complete:
+            self._drain()
+
+    def finish(self) -> None:
+        """Close the connection, but not on bytes that are still coming: it would be reset, and what was sent lost."""
+        if not (self._in_body or self._refused) or self.transport.is_closing():
+            self.transport.close()
+            return
+        self._refused = True
+        self._unset_keepalive_if_required()
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._drain()
+
+    def _drain(self) -> None:
+        """Take what the client goes on sending, and drop it, within bounds."""
+        imports = (self.scope or {}).get("path", "").startswith("/_mock/")
+        limit = (self.drain_import_bytes if imports else self.drain_bytes) + DRAIN_OVERHEAD
+        self._draining = _Draining(limit, min(self.body_seconds, DRAIN_PATIENCE), self.body_rate)
+        self._watch_drain()
+
+    def _watch_drain(self) -> None:
+        if self._draining is None:
+            return
+        self._cancel_deadline()
+        if (left := self._draining.left()) > 0:
+            self._deadline = self.loop.call_later(left, self._watch_drain)
+        else:
+            self.transport.close()
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's always closes
+        """Answer a client that has sent whole requests and then closed its side. True keeps the connection open.
+
+        A fault that delays the response takes it for gone: so does a client leave that has waited long enough.
+        """
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or cycle.more_body or self.close_on_eof:
+            return False
+        if self.waiting and not cycle.response_started:
+            return False
+        self.half_closed, cycle.keep_alive = True, False
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        if self._deadline:
-            self._deadline.cancel()
+        self._cancel_deadline()
         if self.waiting and not self.waiting.done():
             self.waiting.set_result(None)
 
@@ -175,6 +260,11 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._refused, self._in_head = True, False
         if self.cycle and not self.cycle.response_complete and not self.cycle.more_body:
             self.cycle.keep_alive = False  # what was asked in front of it gets its own answer, and no other
+            return
+        if self._in_body and self.cycle.response_started:  # it has its answer, or a part of it
+            self.cycle.disconnected = not self.cycle.response_complete
+            self.cycle.message_event.set()
+            self.finish()
             return
         body = orjson.dumps(error.body(), option=orjson.OPT_INDENT_2)
         headers = [
@@ -198,9 +288,7 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         if self.cycle and not self.cycle.response_complete:
             self.cycle.disconnected = True  # the rest of the body that it waits for won't come
             self.cycle.message_event.set()
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        self.loop.call_later(DRAIN_SECONDS, self.transport.close)
+        self.finish()
 
 
 class _Cycle(RequestResponseCycle):
@@ -209,8 +297,8 @@ class _Cycle(RequestResponseCycle):
     The headers of such an answer are the server's own, and need none of uvicorn's checks.
     """
 
-    patience: float
     _head = b""
+    _pace: "_Pace | None" = None
     _given_up = False
 
     async def receive(self) -> Any:
@@ -222,14 +310,25 @@ class _Cycle(RequestResponseCycle):
             return {"type": "http.request", "body": body, "more_body": self.more_body}
         if not self.more_body or self.response_started or self.message_event.is_set():
             return await super().receive()
-        waiting = asyncio.get_running_loop().call_later(self.patience, self._give_up)
+        if (pace := self._pace) is None:
+            protocol = self._protocol()
+            pace = self._pace = _Pace(protocol.body_seconds, protocol.body_rate)
+        since = stopwatch()
+        waiting = asyncio.get_running_loop().call_later(pace.left, self._give_up)
         try:
             message = await super().receive()
         finally:
             waiting.cancel()
-        if self._given_up and self.more_body and message["type"] == "http.request" and not message["body"]:
-            raise errors.BODY_TIMED_OUT(seconds=f"{self.patience:g}")
+        if message["type"] == "http.request":
+            pace.count(stopwatch() - since, len(message["body"]))
+            if self._given_up and self.more_body and not message["body"]:
+                raise errors.BODY_TIMED_OUT(seconds=f"{pace.patience:g}", rate=pace.rate)
         return message
+
+    def _protocol(self) -> Protocol:
+        protocol = self.transport.get_protocol()
+        assert isinstance(protocol, Protocol)
+        return protocol
 
     def _give_up(self) -> None:
         self._given_up, self.keep_alive = True, False
@@ -237,6 +336,8 @@ class _Cycle(RequestResponseCycle):
 
     async def send(self, message: Any) -> None:
         if message["type"] == "http.response.start":
+            if self.more_body and self.scope["method"] not in BODILESS:
+                self.keep_alive = False  # not every client that has its answer sends the rest of its body
             size = message.get(WHOLE)
             if (
                 size is None
@@ -257,7 +358,50 @@ class _Cycle(RequestResponseCycle):
             return
         if self._head:
             message, self._head = {**message, "body": self._head + message["body"]}, b""
+        if not (self.keep_alive or self.disconnected or message.get("more_body", False)):
+            self.keep_alive = self._protocol().closing = True  # it closes more gently than uvicorn would here
         await super().send(message)
+
+
+class _Pace:
+    """Whether a body comes fast enough: how many seconds it may still be waited for.
+
+    Each second of waiting takes one away, the bytes of each second at the least rate give one back.
+    """
+
+    __slots__ = ("left", "patience", "rate")
+
+    def __init__(self, patience: float, rate: int) -> None:
+        self.left = self.patience = patience
+        self.rate = rate
+
+    def count(self, seconds: float, size: int) -> None:
+        left = self.left - seconds + size / self.rate if self.rate else self.patience
+        self.left = min(self.patience, left)
+
+
+class _Draining:
+    """How much more of a body that nobody reads is taken, and for how long."""
+
+    __slots__ = ("_left", "_pace", "_since", "_until")
+
+    def __init__(self, limit: int, patience: float, rate: int) -> None:
+        self._left = limit
+        self._pace = _Pace(patience, rate)
+        self._since = stopwatch()
+        self._until = self._since + DRAIN_SECONDS
+
+    def takes(self, size: int) -> bool:
+        now = stopwatch()
+        self._pace.count(now - self._since, size)
+        self._since = now
+        self._left -= size
+        return self._left >= 0 and self.left() > 0
+
+    def left(self) -> float:
+        """Seconds within which more has to come."""
+        now = stopwatch()
+        return min(self._pace.left - (now - self._since), self._until - now)
 
 
 class _Connection:
@@ -275,7 +419,13 @@ class _Connection:
 
     def close(self) -> None:
         self._cycle.disconnected = True  # uvicorn sends nothing further, and misses nothing
-        self._protocol.transport.close()
+        self._protocol.finish()
+
+    def close_on_eof(self) -> None:
+        """Take a client that sends no more for one that has gone: nobody follows a stream on half a connection."""
+        self._protocol.close_on_eof = True
+        if self._protocol.half_closed:
+            self._protocol.transport.close()
 
     def abort(self) -> None:
         """At once, whatever the client has taken of what was sent."""
@@ -295,6 +445,9 @@ class _Connection:
     async def wait(self, seconds: float) -> bool:
         protocol = self._protocol
         if protocol.transport.is_closing():
+            return False
+        if protocol.half_closed and not self._cycle.response_started:
+            self.close()
             return False
         protocol.waiting = protocol.loop.create_future()
         try:

@@ -15,7 +15,7 @@ import uvicorn
 from mockserver.clock import Wall
 from mockserver.faces import Faces
 from mockserver.mock import Mock
-from mockserver.protocol import RECEIVE_BYTES, Protocol
+from mockserver.protocol import DRAIN_BYTES, RECEIVE_BYTES, Protocol
 from mockserver.settings import Settings, url
 from mockserver.testing import Server
 
@@ -133,7 +133,9 @@ class _Server(uvicorn.Server):
 def build(mock: Mock) -> _Server:
     class Bounded(Protocol):
         received = memoryview(bytearray(RECEIVE_BYTES))
-        body_seconds = mock.settings.body_timeout
+        body_seconds, body_rate = mock.settings.body_timeout, mock.settings.min_body_rate
+        drain_bytes = max(DRAIN_BYTES, mock.settings.max_upload, mock.settings.max_body)
+        drain_import_bytes = max(drain_bytes, mock.settings.max_import)
 
     config = uvicorn.Config(
         Faces(mock),

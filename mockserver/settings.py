@@ -115,7 +115,10 @@ class Settings:
     max_upload: int = _setting(512 << 20, "Largest file that can be uploaded.", size, shown="512MB")
     max_body: int = _setting(80 << 20, "Largest JSON body; inline skills may take 67 MB each.", size, shown="80MB")
     body_timeout: float = _setting(
-        120.0, "How long a request's body may stop coming before the request is refused.", period, shown="2m"
+        120.0, "How long a request's body may stop, or be slower than --min-body-rate.", period, shown="2m"
+    )
+    min_body_rate: int = _setting(
+        500, "Least rate of a request's body, in bytes a second; 0 sets none.", size, shown="500"
     )
     max_import: int = _setting(4 << 30, "Largest archive that can be imported, packed or unpacked.", size, shown="4GB")
     max_worlds: int = _setting(
@@ -128,6 +131,9 @@ class Settings:
         10_000, "How many exchanges the journals of all worlds remember.", count, shown="10000"
     )
     journal_bytes: int = _setting(2 << 20, "How many bytes of headers and bodies they keep.", size, shown="2MB")
+    max_streams: int = _setting(
+        500, "How many event streams and waits of the control plane may be open at once.", count, shown="500"
+    )
     control_token: str | None = _setting(None, "Token that the control plane asks for.", key)
     control_open: bool = _setting(False, "Open the control plane to the network without a token.", bool)
     allow_host: tuple[str, ...] = _setting(

@@ -37,6 +37,7 @@ _SAMPLES = {
     "problem": "is not valid",
     "purpose": "user_data",
     "purposes": ["assistants", "user_data"],
+    "rate": 500,
     "seconds": 120,
     "supported": "'asc' and 'desc'",
     "used": 60,

@@ -4,7 +4,6 @@ Kept in the ASGI scope under `mockserver`. Every answer of the API, refusals and
 leaves through `answer`, `refuse` or `stream`, with the headers of the live API.
 """
 
-import asyncio
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -28,8 +27,6 @@ PIECE = 256 * 1024
 """Bytes of content sent at a time."""
 WHOLE = "mockserver.whole"
 """In the message that starts an answer: the size of the body, which follows in one message and at once."""
-DRAIN_BYTES, DRAIN_SECONDS = 1 << 20, 1.0
-"""How much of a refused body is still read, so that the client gets to see the answer."""
 
 _FIXED: Headers = [
     (b"openai-version", b"2020-10-01"),
@@ -154,7 +151,7 @@ class Exchange:
         await self.reply(error.status, body, [(b"content-type", b"application/json"), *extra])
 
     async def reply(self, status: int, body: bytes, headers: Headers) -> None:
-        """An answer to a request whose body may not have been read."""
+        """An answer to a request whose body may not have been read: the connection takes what is left of it."""
         if status not in (204, 304):
             headers.insert(1, (b"content-length", b"%d" % len(body)))
         unread = not self.complete and self.scope["method"] == "POST"
@@ -162,10 +159,7 @@ class Exchange:
             headers.append((b"connection", b"close"))
         await self._start(status, headers, None if unread else len(body))
         self.record(body)
-        await self._send({"type": "http.response.body", "body": body, "more_body": unread})
-        if unread:
-            await self._drain()
-            await self._send({"type": "http.response.body", "body": b""})
+        await self._send({"type": "http.response.body", "body": body})
 
     def pass_body_through(self, wrap: Callable[[Receive], Receive]) -> None:
         self._receive = wrap(self._receive)
@@ -283,15 +277,6 @@ class Exchange:
         if size is not None and self.effect is None:
             message[WHOLE] = size
         await self._send(message)
-
-    async def _drain(self) -> None:
-        left, until = DRAIN_BYTES, stopwatch() + DRAIN_SECONDS
-        while not self.complete and left > 0 and stopwatch() < until:
-            try:
-                async with asyncio.timeout(max(0.0, until - stopwatch())):
-                    left -= len((await self.receive()).get("body", b""))
-            except TimeoutError:
-                return
 
 
 def unknown_url(scope: Scope) -> APIError:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mockserver.control.answers import TheMock
-from mockserver.control.streams import Emit, Stream, happened
+from mockserver.control.streams import ADMITTED, Emit, Stream, happened
 from mockserver.mock import Mock
 from mockserver.news import KINDS
 
@@ -33,6 +33,7 @@ _KINDS = {
     "/changes",
     operation_id="followChanges",
     response_class=Response,
+    dependencies=[ADMITTED],
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
 async def follow_changes(mock: TheMock) -> Response:

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from mockserver import errors, verdict
 from mockserver.clock import stopwatch
 from mockserver.control.answers import Asked, Duration, TheMock
-from mockserver.control.streams import Emit, Stream, departure, happened
+from mockserver.control.streams import ADMITTED, Emit, Stream, departure, happened
 from mockserver.database import Database
 from mockserver.errors import APIError
 from mockserver.faults import OPERATIONS
@@ -156,7 +156,12 @@ async def count_exchanges(mock: TheMock, world: str, query: Annotated[Filter, Qu
     return Count(count=len(await asyncio.to_thread(_matching, entries, query.wanted())))
 
 
-@router.get("/journal/wait", operation_id="waitForExchanges", responses={200: {"model": JournalPage}})
+@router.get(
+    "/journal/wait",
+    operation_id="waitForExchanges",
+    dependencies=[ADMITTED],
+    responses={200: {"model": JournalPage}},
+)
 async def wait_for_exchanges(
     mock: TheMock, world: str, query: Annotated[Waited, Query()], request: Request
 ) -> Response:
@@ -172,6 +177,7 @@ async def wait_for_exchanges(
     "/journal/stream",
     operation_id="followExchanges",
     response_class=Response,
+    dependencies=[ADMITTED],
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
 async def follow_exchanges(
@@ -298,7 +304,7 @@ async def _awaited(journal: Journal, world: str, query: Waited, request: Request
         stopwatch() + query.timeout,
         0,
     )
-    left = asyncio.create_task(departure(request.receive))
+    left = asyncio.create_task(departure(request.scope, request.receive))
     try:
         with journal.listening(world) as news:
             while True:

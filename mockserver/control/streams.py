@@ -1,10 +1,15 @@
 """Server-Sent Events: answers that last until the client leaves or the server stops."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
+from fastapi import Depends, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+
+from mockserver import errors
+from mockserver.control.answers import TheMock
 
 KEEP_ALIVE = 15.0
 """Seconds after which a stream in which nothing happens says that it is still there."""
@@ -16,8 +21,27 @@ Feed = Callable[[Emit], Awaitable[None]]
 """Sends events for as long as there are any."""
 
 
-async def departure(receive: Receive) -> None:
-    """Until the client has left."""
+async def _admitted(request: Request, mock: TheMock) -> AsyncIterator[None]:
+    """One of the streams and waits that may be open at once, until its response has ended."""
+    state, limit = request.app.state, mock.settings.max_streams
+    opened = getattr(state, "streams", 0)
+    if opened >= limit:
+        raise errors.TOO_MANY_STREAMS(count=limit)
+    state.streams = opened + 1
+    try:
+        yield
+    finally:
+        state.streams -= 1
+
+
+ADMITTED: Any = Depends(_admitted)
+"""A dependency of every route that lasts until something happens."""
+
+
+async def departure(scope: Scope, receive: Receive) -> None:
+    """Until the client has left, or closed its side of the connection."""
+    if connection := scope.get("mockserver.connection"):
+        connection.close_on_eof()
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -47,7 +71,7 @@ class Stream(Response):
 
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         fed = asyncio.create_task(feed())
-        ends = [asyncio.create_task(departure(receive)), asyncio.create_task(self._closing.wait())]
+        ends = [asyncio.create_task(departure(scope, receive)), asyncio.create_task(self._closing.wait())]
         try:
             await asyncio.wait([fed, *ends], return_when=asyncio.FIRST_COMPLETED)
             if self._closing.is_set():
