@@ -56,6 +56,8 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
     drain_bytes: int
     drain_import_bytes: int
     """How much is drained of a body that nobody reads; of one for the control plane, which imports archives."""
+    delaying = False
+    """Whether the response that is held up has not begun."""
     closing = False
     """Whether the response that has just been written is the last one."""
     close_on_eof = False
@@ -237,7 +239,7 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         cycle = self.cycle
         if cycle is None or cycle.response_complete or cycle.more_body or self.close_on_eof:
             return False
-        if self.waiting and not cycle.response_started:
+        if self.waiting and self.delaying:
             return False
         self.half_closed, cycle.keep_alive = True, False
         return True
@@ -446,7 +448,8 @@ class _Connection:
         protocol = self._protocol
         if protocol.transport.is_closing():
             return False
-        if protocol.half_closed and not self._cycle.response_started:
+        protocol.delaying = not self._cycle.response_started
+        if protocol.half_closed and protocol.delaying:
             self.close()
             return False
         protocol.waiting = protocol.loop.create_future()
