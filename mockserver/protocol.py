@@ -253,6 +253,8 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
     def shutdown(self) -> None:
         if self.waiting:
             self.transport.abort()  # nobody wants to wait for minutes until the server stops
+        elif self._draining:
+            self.transport.close()
         super().shutdown()
 
     def send_400_response(self, msg: str) -> None:

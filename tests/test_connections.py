@@ -16,6 +16,7 @@ from conftest import World, new_world, ok, refusal
 from installed import require
 from rawhttp import TIMEOUT, Answer, Wire, form, request
 
+from mockserver import protocol
 from mockserver.protocol import _Pace
 from mockserver.server import MockServer
 
@@ -263,6 +264,32 @@ def test_a_slow_response_is_completed_for_a_client_that_closes_its_side(world: W
         wire.head("GET", "/containers", {"X-Mock-Fault": '{"dribble": 1000}'})
         begun = wire.socket.recv(1)
         assert parsed(begun + half_closed(wire)).json["object"] == "list"
+
+
+def test_such_a_client_that_leaves_in_the_middle_is_noticed(world: World) -> None:
+    part = 'Content-Disposition: form-data; name="file"; filename="a.bin"'
+    purpose = ('Content-Disposition: form-data; name="purpose"', b"batch")
+    file = request(world, "POST", "/files", MULTIPART, form(purpose, (part, bytes(20 * MIB)))).json["id"]
+    with Wire(world) as wire:
+        wire.head("GET", f"/files/{file}/content", {})
+        wire.socket.shutdown(socket.SHUT_WR)
+        assert wire.socket.recv(12) == b"HTTP/1.1 200"
+    journal = f"{world.server.url}/_mock/worlds/{world.name}/journal/wait"
+    (left,) = ok(httpx2.get(journal, params={"operation": "DownloadFile"}))["data"]
+    assert left["aborted"]
+
+
+def test_a_stop_waits_for_no_client_that_is_still_sending(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(protocol, "DRAIN_PATIENCE", TIMEOUT)
+    dropped = {**MULTIPART, "X-Mock-Fault": '{"drop": "before_answer"}', "Content-Length": "999"}
+    with ExitStack() as stack, MockServer() as server, new_world(server) as world:
+        server._server.config.timeout_graceful_shutdown = 10
+        wire = stack.enter_context(Wire(world))
+        wire.head("POST", "/files", dropped)
+        assert wire.socket.recv(1) == b"", "it is dropped, and drained"
+    assert caplog.text == "", "nothing had to be cancelled"
 
 
 def test_what_is_asked_in_front_of_a_delayed_response_is_completed(world: World) -> None:
