@@ -29,15 +29,15 @@ FRAMING_BYTES, FRAMING_RATIO = RECEIVE_BYTES + 128 * 1024, 16
 """What a body may come wrapped in, chunk by chunk and with its trailers: the ratio allows chunks of one byte. What
 was read together with the head counts, even what precedes it."""
 DRAIN_BYTES = 64 << 20
-"""How much is drained at least, where all bodies that the server takes are smaller."""
+"""How much of an unread body is drained, if the server's limits for bodies are lower."""
 DRAIN_OVERHEAD = 4 << 20
 """What framing and the fields of a form may add to the largest body."""
 DRAIN_SECONDS = 300.0
-"""How long a body that nobody reads is drained at most."""
+"""The longest time for which an unread body is drained."""
 DRAIN_PATIENCE = 10.0
-"""How long such a body may stop, or be slower than the least rate."""
+"""How long an unread body may stop, or be slower than the least rate."""
 BODILESS = ("GET", "HEAD", "DELETE", "OPTIONS")
-"""Methods whose bodies, if any, are always ignored: the connection is kept."""
+"""Methods whose bodies are ignored. The connection is kept."""
 LINGER = "hh" if sys.platform == "win32" else "ii"
 """The layout of `struct linger`."""
 
@@ -55,15 +55,15 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
     """The least rate of a body, in bytes a second; 0 for none."""
     drain_bytes: int
     drain_import_bytes: int
-    """How much is drained of a body that nobody reads; of one for the control plane, which imports archives."""
+    """How much of an unread body is drained; the control plane imports archives, which are larger."""
     delaying = False
-    """Whether the response that is held up has not begun."""
+    """Whether the response that `waiting` delays has not started."""
     closing = False
     """Whether the response that has just been written is the last one."""
     close_on_eof = False
-    """Whether a client that sends no more is taken for one that has gone."""
+    """Whether a client that closes its side counts as gone."""
     half_closed = False
-    """Whether the client sends no more, but waits for responses."""
+    """Whether the client has closed its side and waits for responses."""
     waiting: asyncio.Future[None] | None = None
     """Done when the client has gone, while a fault holds up an answer."""
     _refusal: errors.APIError | None = None
@@ -199,7 +199,7 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
             self._drain()
 
     def finish(self) -> None:
-        """Close the connection, but not on bytes that are still coming: it would be reset, and what was sent lost."""
+        """Close the connection. While the client is sending, close one side and drain: a reset would lose the response."""
         if not (self._in_body or self._refused) or self.transport.is_closing():
             self.transport.close()
             return
@@ -211,7 +211,7 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._drain()
 
     def _drain(self) -> None:
-        """Take what the client goes on sending, and drop it, within bounds."""
+        """Read and discard what the client still sends, within bounds."""
         imports = (self.scope or {}).get("path", "").startswith("/_mock/")
         limit = (self.drain_import_bytes if imports else self.drain_bytes) + DRAIN_OVERHEAD
         self._draining = _Draining(limit, min(self.body_seconds, DRAIN_PATIENCE), self.body_rate)
@@ -232,9 +232,9 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
             self._deadline = None
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's always closes
-        """Answer a client that has sent whole requests and then closed its side. True keeps the connection open.
+        """Keep a connection whose client has sent complete requests and then closed its side, until it is served.
 
-        A fault that delays the response takes it for gone: so does a client leave that has waited long enough.
+        While a fault delays the response, such a client counts as gone: one that gives up waiting looks the same.
         """
         cycle = self.cycle
         if cycle is None or cycle.response_complete or cycle.more_body or self.close_on_eof:
@@ -265,7 +265,7 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         if self.cycle and not self.cycle.response_complete and not self.cycle.more_body:
             self.cycle.keep_alive = False  # what was asked in front of it gets its own answer, and no other
             return
-        if self._in_body and self.cycle.response_started:  # it has its answer, or a part of it
+        if self._in_body and self.cycle.response_started:  # the client has its response, or a part of it
             self.cycle.disconnected = not self.cycle.response_complete
             self.cycle.message_event.set()
             self.finish()
@@ -341,7 +341,7 @@ class _Cycle(RequestResponseCycle):
     async def send(self, message: Any) -> None:
         if message["type"] == "http.response.start":
             if self.more_body and self.scope["method"] not in BODILESS:
-                self.keep_alive = False  # not every client that has its answer sends the rest of its body
+                self.keep_alive = False  # not every client sends the rest of its body after the response
             size = message.get(WHOLE)
             if (
                 size is None
@@ -385,7 +385,7 @@ class _Pace:
 
 
 class _Draining:
-    """How much more of a body that nobody reads is taken, and for how long."""
+    """How much more of an unread body is drained, and for how long."""
 
     __slots__ = ("_left", "_pace", "_since", "_until")
 
@@ -426,7 +426,7 @@ class _Connection:
         self._protocol.finish()
 
     def close_on_eof(self) -> None:
-        """Take a client that sends no more for one that has gone: nobody follows a stream on half a connection."""
+        """Treat a client that closes its side as gone: no client of a stream or a long poll half-closes on purpose."""
         self._protocol.close_on_eof = True
         if self._protocol.half_closed:
             self._protocol.transport.close()

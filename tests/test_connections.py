@@ -21,7 +21,7 @@ from mockserver.protocol import _Pace
 from mockserver.server import MockServer
 
 MIB = 1024 * 1024
-PROGRAMS = Path(__file__).parent / "refused_upload"
+PROGRAMS = Path(__file__).parent / "rejected_upload"
 JSON = {"Content-Type": "application/json"}
 MULTIPART = {"Content-Type": "multipart/form-data; boundary=simple"}
 BEGUN = b'--simple\r\nContent-Disposition: form-data; name="file"; filename="a.bin"\r\n\r\n'
@@ -223,7 +223,7 @@ def parsed(received: bytes) -> Answer:
 
 
 @pytest.mark.parametrize("pause", [False, True], ids=["at once", "later"])
-def test_a_client_that_closes_its_side_is_answered(world: World, pause: bool) -> None:
+def test_a_client_that_closes_its_side_gets_its_response(world: World, pause: bool) -> None:
     with Wire(world) as wire:
         wire.head("POST", "/containers", {**JSON, "Content-Length": str(len(BOX))})
         wire.send(BOX[:-1])
@@ -250,7 +250,7 @@ def test_a_download_is_completed_for_a_client_that_closes_its_side(world: World)
     assert [each["aborted"] for each in journal] == [False, False]
 
 
-def test_a_pipeline_is_answered_for_a_client_that_closes_its_side(world: World) -> None:
+def test_a_pipeline_is_completed_for_a_client_that_closes_its_side(world: World) -> None:
     with Wire(world) as wire:
         for _ in range(20):
             wire.head("GET", "/containers", {})
@@ -347,7 +347,7 @@ def test_the_pace_of_a_body() -> None:
     honest = _Pace(120.0, 500)
     for _ in range(3_600):
         honest.count(1.0, 10 * 1024)
-        honest.count(30.0, 300 * 1024)  # and one that comes by fits and starts
+        honest.count(30.0, 300 * 1024)  # and one that comes in bursts
     assert honest.left == 120.0
     trickle = _Pace(120.0, 500)
     trickle.count(1.0, 500 * MIB)  # what came fast before is no credit
@@ -379,7 +379,7 @@ def trickled(wire: Wire) -> None:
 
 @pytest.mark.parametrize("path", ["/containers", "/files", "/_mock/worlds/x", "/_mock/worlds/default/import"])
 @pytest.mark.parametrize("framing", ["sized", "chunked"])
-def test_a_body_that_trickles_is_refused(hurried: MockServer, path: str, framing: str) -> None:
+def test_a_body_that_trickles_is_rejected(hurried: MockServer, path: str, framing: str) -> None:
     headers, begun = (MULTIPART, BEGUN) if path == "/files" else (JSON, b"{")
     length = {"Content-Length": "1000000"} if framing == "sized" else {"Transfer-Encoding": "chunked"}
     with Wire(new_world(hurried)) as wire:

@@ -371,6 +371,7 @@ def test_no_body_is_asked_for_that_is_refused(world: World, refused: tuple[str, 
         wire.ask(line, {**headers, "Content-Length": "1000", "Expect": "100-continue"})
         answer = wire.answer()
         assert (answer.status, answer.headers["connection"]) == (status, "close")
+        assert wire.ended()
 
 
 def test_an_old_client_is_not_asked(world: World) -> None:
