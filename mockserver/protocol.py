@@ -79,6 +79,8 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
     _in_body = False
     """Whether more of the last request's body is to come."""
     _draining: "_Draining | None" = None
+    _stopping = False
+    """Whether the server stops, and waits for requests under way but for nothing else."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
@@ -200,7 +202,7 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
 
     def finish(self) -> None:
         """Close the connection. While the client is sending, close one side and drain: a reset would lose the response."""
-        if not (self._in_body or self._refused) or self.transport.is_closing():
+        if not (self._in_body or self._refused) or self._stopping or self.transport.is_closing():
             self.transport.close()
             return
         self._refused = True
@@ -255,6 +257,7 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
             self.transport.abort()  # nobody wants to wait for minutes until the server stops
         elif self._draining:
             self.transport.close()
+        self._stopping = True
         super().shutdown()
 
     def send_400_response(self, msg: str) -> None:

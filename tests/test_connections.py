@@ -292,6 +292,29 @@ def test_a_stop_waits_for_no_client_that_is_still_sending(
     assert caplog.text == "", "nothing had to be cancelled"
 
 
+def test_a_stop_does_not_wait_after_the_last_response(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "DRAIN_PATIENCE", TIMEOUT)
+    with ExitStack() as stack:
+        server = stack.enter_context(MockServer())
+        wire = stack.enter_context(Wire(new_world(server)))
+        wire.head("POST", "/files", {**MULTIPART, "Transfer-Encoding": "chunked"})
+        wire.send(b"%x\r\n%b\r\n" % (len(BEGUN), BEGUN))
+        ok(httpx2.get(f"{server.url}/health"))  # its request has begun
+        stop(server)
+        wire.send(b"%x\r\n%b\r\n" % (len(UNNAMED) + 2, b"\r\n" + UNNAMED))
+        assert wire.answer().status == 400
+        server._thread.join(TIMEOUT)
+        assert not server._thread.is_alive()
+
+
+def stop(server: MockServer) -> None:
+    """Begin to stop, and wait until no connection is taken any more."""
+    server._server.should_exit = True
+    with suppress(ConnectionError):
+        while True:
+            socket.create_connection(("127.0.0.1", server.port), TIMEOUT).close()
+
+
 def test_what_is_asked_in_front_of_a_delayed_response_is_completed(world: World) -> None:
     with Wire(world) as wire:
         wire.head("GET", "/containers", {"X-Mock-Fault": '{"dribble": 1000}'})
