@@ -39,7 +39,9 @@ class Clock:
     rate: float = 1.0
 
     def at(self, wall: float) -> float:
-        return self.virtual + (wall - self.wall) * self.rate
+        """Never beyond `CENTURIES`, where a fast clock stops."""
+        instant = self.virtual + (wall - self.wall) * self.rate
+        return instant if -CENTURIES <= instant <= CENTURIES else within_bounds(instant)
 
     def seconds(self, wall: float) -> int:
         return int(self.at(wall) // 1)
@@ -72,11 +74,21 @@ _ISO = re.compile(
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 CENTURIES = 2.0**37
-"""The longest duration taken, about 4,300 years: past it, instants stop being dates."""
+"""The longest duration taken, about 4,300 years, and the farthest instant from 1970: past it, instants stop being
+dates."""
+MAX_TEXT = 100
+"""Characters of a duration or an instant."""
+
+
+def within_bounds(instant: float) -> float:
+    """The nearest instant that can be represented."""
+    return min(max(-CENTURIES, instant), CENTURIES)
 
 
 def parse_duration(text: str) -> float:
     """Seconds in `20m`, `1h30m`, `PT20M` or `90`; a sign may lead. ValueError says what is wrong."""
+    if len(text) > MAX_TEXT:
+        raise ValueError(f"{text[:MAX_TEXT]!r} … is too long for a duration; write 20m, PT20M or a number of seconds")
     bare = text.strip()
     sign = -1.0 if bare[:1] == "-" else 1.0
     bare = bare[1:] if bare[:1] in ("-", "+") else bare
@@ -97,7 +109,20 @@ def duration(value: object) -> float:
     """Seconds in a value of JSON or YAML: a number, or a text as `parse_duration` takes it."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError("write 20m, PT20M or a number of seconds")
-    return parse_duration(str(value))
+    if isinstance(value, str):
+        return parse_duration(value)
+    if not abs(value) <= CENTURIES:  # not a number included
+        raise ValueError(f"a duration is at most {CENTURIES:.0f} seconds long")
+    return float(value)
+
+
+def instant(value: object) -> float:
+    """Seconds since the epoch in a value of JSON or YAML: a number, or a text as `parse_instant` takes it."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError("write 2026-01-31T12:00:00Z or seconds since 1970")
+    if isinstance(value, str):
+        return parse_instant(value)
+    return _bounded_instant(value)
 
 
 def parse_instant(text: str) -> float:
@@ -105,5 +130,11 @@ def parse_instant(text: str) -> float:
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise ValueError(f"{text!r} is not an instant; write 2026-01-31T12:00:00Z") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        raise ValueError(f"{text[:MAX_TEXT]!r} is not an instant; write 2026-01-31T12:00:00Z") from None
+    return _bounded_instant((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def _bounded_instant(seconds: float) -> float:
+    if not abs(seconds) <= CENTURIES:  # not a number included
+        raise ValueError(f"an instant is at most {CENTURIES:.0f} seconds from 1970")
+    return float(seconds)

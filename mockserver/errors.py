@@ -168,6 +168,10 @@ WRONG_CONTENT_ENCODING = Refusal(
 BODY_TOO_LARGE = Refusal(
     413, "The request body is too large. The maximum is {limit} bytes.", "guess", code="request_too_large"
 )
+BODY_HOLDS_TOO_MUCH = Refusal(400, "Invalid body: {problem}. Send less at once.", "guess", code="request_too_large")
+TOO_MANY_PARAMETERS = Refusal(
+    400, "The URL has more than {limit} query parameters. Send fewer.", "guess", code="request_too_large"
+)
 BODY_TIMED_OUT = Refusal(
     408,
     "The request's body stopped, or came at less than {rate} bytes a second, for {seconds} seconds. Send it faster, or "

@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -25,6 +24,7 @@ from pydantic import (
 from sqlalchemy import bindparam, delete, func, select, update
 
 from mockserver import errors, ids, tables
+from mockserver.bounds import FewKeys
 from mockserver.clock import CENTURIES, duration
 from mockserver.database import Database, Insertion, Rows, Statement, Transaction, record, table
 
@@ -51,6 +51,7 @@ HEADER = "header"
 
 MAX_RULES = 200
 """For one world."""
+MAX_HEADERS = 50
 MAX_LATENCY = 600.0
 MAX_BODY = 64 * 1024
 """Bytes of JSON."""
@@ -60,7 +61,7 @@ _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]{0,2000}")
 _FRAMING = {"content-length", "transfer-encoding"}
 
 
-class _Part(BaseModel):
+class _Part(FewKeys):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
@@ -107,6 +108,13 @@ def _headers(headers: dict[str, str]) -> dict[str, str]:
             raise ValueError(f"{name[:80]!r} can't be sent as a header with that value")
         if name.lower() in _FRAMING:
             raise ValueError(f"{name} follows from the body; truncate_after makes a body shorter than it says")
+    return headers
+
+
+def _few(headers: object) -> object:
+    """Before each of them is looked at."""
+    if isinstance(headers, dict) and len(headers) > MAX_HEADERS:
+        raise ValueError(f"at most {MAX_HEADERS} headers are taken")
     return headers
 
 
@@ -163,9 +171,9 @@ class Effect(_Part):
     body: Annotated[Any, AfterValidator(_bounded)] = Field(
         None, description="any body: JSON, or a text as it stands; with status 200 unless one is given"
     )
-    headers: Annotated[dict[str, str], AfterValidator(_headers), Field(max_length=50)] = Field(
-        {}, description="headers of the answer, in place of its own of these names"
-    )
+    headers: Annotated[
+        dict[str, str], Field(max_length=MAX_HEADERS), AfterValidator(_headers), BeforeValidator(_few)
+    ] = Field({}, description="headers of the answer, in place of its own of these names")
     retry_after: Seconds | None = Field(
         None, description="the header `Retry-After`, in seconds; with an error, a status or a rate limit"
     )
@@ -239,22 +247,22 @@ _EXCLUSIVE = (
 class Match(_Part):
     """Which requests a rule is for: those that have all of this. Patterns take `*`, `?` and `[…]`."""
 
-    operation: Annotated[str, AfterValidator(_operation), Field(max_length=100)] | None = Field(
+    operation: Annotated[str, Field(max_length=100), AfterValidator(_operation)] | None = Field(
         None, description="the API's operation id, or a pattern: `ListContainers`, `*File*`"
     )
     method: Literal["GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"] | None = Field(
         None, description="`GET`, `POST`, …"
     )
-    path: Annotated[str, AfterValidator(_path), Field(max_length=1_000)] | None = Field(
+    path: Annotated[str, Field(max_length=1_000), AfterValidator(_path)] | None = Field(
         None, description="a pattern of the path, without world and `/v1`: `/containers/*/files`"
     )
     container: Annotated[str, Field(max_length=1_000)] | None = Field(
         None, description="the container's id in the path"
     )
     file: Annotated[str, Field(max_length=1_000)] | None = Field(None, description="the file's id in the path")
-    header: Annotated[dict[str, str], Field(max_length=20)] = Field(
-        {}, description="headers of the request, each with a pattern of its value"
-    )
+    header: Annotated[
+        dict[str, Annotated[str, Field(max_length=1_000)]], Field(max_length=20), BeforeValidator(_few)
+    ] = Field({}, description="headers of the request, each with a pattern of its value")
 
 
 _EVERYTHING = Match.model_validate({})

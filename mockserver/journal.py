@@ -97,10 +97,10 @@ def _redacted_body(body: bytes) -> bytes | None:
     suspicious = _SUSPICIOUS.search(body)
     try:
         value = from_json(body) if suspicious or not body.isascii() else None
-    except ValueError:
+        if suspicious:
+            return to_json(_redacted(value))
+    except (ValueError, RecursionError):  # the latter by JSON inside of JSON
         return None
-    if suspicious:
-        return to_json(_redacted(value))
     return None if b"\0" in body else body  # it may be UTF-16
 
 

@@ -33,7 +33,8 @@ from pydantic import (
 from mockserver import archive, ids, profiles, schema, tables
 from mockserver.archive import Archive
 from mockserver.blobs import Blobs, Draft
-from mockserver.clock import Clock, Wall, parse_duration, parse_instant
+from mockserver.bounds import FewKeys
+from mockserver.clock import CENTURIES, Clock, Wall, duration, instant, parse_duration, within_bounds
 from mockserver.containers import SUCCESSORS
 from mockserver.database import in_thread
 from mockserver.faults import Effect, Match, NewRule
@@ -47,8 +48,18 @@ VERSION = 1
 SUFFIXES = {".yaml", ".yml", ".json", archive.SUFFIX}
 MAX_OBJECTS = 200_000
 """In a document that a server in use is sent."""
+MAX_TEXT = 64 << 20
+"""Bytes of names, paths and the like that `repeat` makes of such a document."""
+AT_START = 10
+"""So many times as many objects and bytes may a seed at the start have."""
+MAX_NAME = 1_024
+"""Characters of a name, as in the API."""
+MAX_PATH = 5_000
+"""Characters of a file name or a path: more than the header of a form can carry."""
 LARGE = 500
 """Objects from which on placing them is kept off the event loop."""
+LARGE_TEXT = 1 << 20
+"""Bytes of their names and the like from which on it is, too."""
 IN_MEMORY = 16 << 20
 """Bytes of small contents that wait in memory for their objects; more of them are files meanwhile, and stay so."""
 
@@ -64,20 +75,18 @@ class Moment:
     relative: bool
 
     def at(self, now: int) -> int:
-        return int((now if self.relative else 0) + self.seconds // 1)
+        return int(within_bounds((now if self.relative else 0) + self.seconds // 1))
 
 
 NOW = Moment(0, relative=True)
 
 
 def _moment(value: object) -> Moment:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return Moment(value, relative=False)
-    if not isinstance(value, str):
+    if isinstance(value, bool) or not isinstance(value, int | str):
         raise ValueError("write -19m, +2h, 2026-01-31T12:00:00Z, or seconds since 1970")
-    if value[:1] in ("-", "+"):
+    if isinstance(value, str) and value[:1] in ("-", "+"):
         return Moment(parse_duration(value), relative=True)
-    return Moment(parse_instant(value), relative=False)
+    return Moment(instant(value), relative=False)
 
 
 def _given_as_text(parse: Callable[[str], Any]) -> BeforeValidator:
@@ -86,10 +95,14 @@ def _given_as_text(parse: Callable[[str], Any]) -> BeforeValidator:
 
 Time = Annotated[Moment, BeforeValidator(_moment)]
 Number = Annotated[int, Field(ge=0, le=1 << 53)]
+Instant = Annotated[float, BeforeValidator(instant)]
+Second = Annotated[int, Field(ge=-CENTURIES, le=CENTURIES)]
 Id = Annotated[str, Field(pattern=f"^{ids.FREE}$")]
+Name = Annotated[str, Field(max_length=MAX_NAME)]
+FileName = Annotated[str, Field(max_length=MAX_PATH)]
 
 
-class _Part(BaseModel):
+class _Part(FewKeys, BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True, defer_build=True)
 
 
@@ -100,8 +113,8 @@ def _sound_profile(asked: object) -> object:
 
 
 class _Clock(_Part):
-    at: Annotated[float, _given_as_text(parse_instant)] | None = None
-    offset: Annotated[float, _given_as_text(parse_duration)] | None = None
+    at: Instant | None = None
+    offset: Annotated[float, BeforeValidator(duration)] | None = None
     rate: Annotated[float, Field(ge=0, le=1_000_000)] = 1.0
 
     @model_validator(mode="after")
@@ -119,7 +132,7 @@ class _Generated(_Part):
 class _WithContent(_Part):
     content: str | None = None
     base64: str | None = None
-    from_: str | None = Field(None, alias="from")
+    from_: FileName | None = Field(None, alias="from")
     generate: _Generated | None = None
 
     def sources(self) -> list[str]:
@@ -141,7 +154,7 @@ class _WithContent(_Part):
 class _Named(_WithContent):
     """Bytes with a file name, which `from` can give as well."""
 
-    filename: str | None = None
+    filename: FileName | None = None
 
     @property
     def name(self) -> str:
@@ -149,7 +162,7 @@ class _Named(_WithContent):
 
 
 class _File(_Named):
-    ref: str | None = None
+    ref: Name | None = None
     id: Id | None = None
     purpose: schema.Purpose = "user_data"
     created_at: Time = NOW
@@ -166,8 +179,8 @@ class _File(_Named):
 
 class _ContainerFile(_Named):
     id: Id | None = None
-    file: str | None = None
-    path: str | None = None
+    file: Name | None = None
+    path: FileName | None = None
     source: Literal["user", "assistant"] | None = None
     bytes: Number | None = None
     created_at: Time | None = None
@@ -198,20 +211,23 @@ class _ExpiresAfter(_Part):
 
 class _NetworkPolicy(_Part):
     type: Literal["disabled", "allowlist"]
-    allowed_domains: Annotated[list[str], Field(min_length=1)] | None = None
+    allowed_domains: (
+        Annotated[list[Annotated[str, Field(max_length=253)]], Field(min_length=1, max_length=1_000, fail_fast=True)]
+        | None
+    ) = None
 
 
 class _Container(_Part):
-    ref: str | None = None
+    ref: Name | None = None
     id: Id | None = None
-    name: Annotated[str, Field(min_length=1)]
+    name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
     created_at: Time | None = None
     last_active_at: Time | None = None
     expires_after: _ExpiresAfter | None = _ExpiresAfter(minutes=20)
     """Null: it never expires."""
     memory_limit: Literal["1g", "4g", "16g", "64g"] = "1g"
     network_policy: _NetworkPolicy | None = None
-    files: list[_ContainerFile] = []
+    files: Annotated[list[_ContainerFile], Field(fail_fast=True)] = []
     repeat: Annotated[int, Field(ge=1, le=100_000)] | None = None
     seq: Number | None = None
 
@@ -221,8 +237,8 @@ class _Fault(NewRule):
 
     matched: Number = 0
     fired: Number = 0
-    created_at: float | None = None
-    window_at: float | None = None
+    created_at: Instant | None = None
+    window_at: Instant | None = None
     window_used: Number = 0
 
 
@@ -253,9 +269,9 @@ class _Deleted(_Part):
     list: str
     id: str
     seq: Number
-    created_at: int
+    created_at: Second
     ordinal: Number
-    deleted_at: int
+    deleted_at: Second
     object: dict[str, Any]
 
     @model_validator(mode="after")
@@ -270,10 +286,10 @@ class _World(_Part):
     """A profile's name, or a mapping of `base` and switches."""
     ordinal: Number | None = None
     """The last ordinal that was handed out, so that the ids to come are those that would have come."""
-    faults: list[_Fault] = []
-    deleted: list[_Deleted] = []
-    files: list[_File] = []
-    containers: list[_Container] = []
+    faults: Annotated[list[_Fault], Field(fail_fast=True)] = []
+    deleted: Annotated[list[_Deleted], Field(fail_fast=True)] = []
+    files: Annotated[list[_File], Field(fail_fast=True)] = []
+    containers: Annotated[list[_Container], Field(fail_fast=True)] = []
 
 
 class _Document(_World):
@@ -393,10 +409,32 @@ class Scope:
             ((inner, container.repeat or 1) for container, _ in self.containers for inner in container.files),
         )
         return sum(
-            item.generate.size if item.generate else len(item.content or "") * repeat
+            item.generate.size if item.generate else len(_numbered(item.content or "", repeat).encode()) * repeat
             for item, repeat in items
             if item.generate or _is_numbered(item)
         )
+
+    def text(self) -> int:
+        """Bytes of names, paths and policies, those of what is repeated as often as it is."""
+        files = sum((file.repeat or 1) * _text(file, file.repeat) for file, _ in self.files)
+        return files + sum(
+            (container.repeat or 1)
+            * (
+                _text(container, container.repeat)
+                + sum(map(len, (container.network_policy and container.network_policy.allowed_domains) or ()))
+                + sum(_text(inner, container.repeat) for inner in container.files)
+            )
+            for container, _ in self.containers
+        )
+
+    def check_size(self, where: object, times: int = 1) -> None:
+        """Raises SeedError."""
+        for found, allowed, of in (
+            (sum(self.counts()), MAX_OBJECTS * times, "objects"),
+            (self.text(), MAX_TEXT * times, "bytes of names, repeated ones included,"),
+        ):
+            if found > allowed:
+                raise SeedError(f"{where}: {found:,} {of} are more than {allowed:,}; repeat less, or split it")
 
     def summary(self) -> str:
         counts = zip(self.counts(), ("File", "container", "container file"), strict=True)
@@ -456,6 +494,7 @@ def read_seeds(paths: Sequence[Path], max_file: int) -> Seed:
             for name, scope in worlds.items():
                 seed.worlds[name] = seed.worlds.get(name, Scope()).with_(scope)
     for _, scope in seed.scopes():
+        scope.check_size(", ".join(map(str, paths)), AT_START)
         _check(scope, max_file)
     return seed
 
@@ -467,12 +506,11 @@ def read_document(source: Source, contents: Contents, max_file: int, max_total: 
     """
     if isinstance(source.values, dict):
         source.values.setdefault("version", VERSION)
+        if source.values.get("worlds"):
+            raise SeedError(f"{source.at('worlds')}: this goes into one world; place what is under its name by itself")
     document = _validated(source)
-    if document.worlds:
-        raise SeedError(f"{source.at('worlds')}: this goes into one world; place what is under its name by itself")
     scope = _scope(source, contents, document, ())
-    if (count := sum(scope.counts())) > MAX_OBJECTS:
-        raise SeedError(f"{source.path}: {count:,} objects are more than {MAX_OBJECTS:,}")
+    scope.check_size(source.path)
     if (total := scope.generated()) > max_total:
         raise SeedError(f"{source.path}: its contents are {total:,} bytes, more than {max_total:,}; raise --max-import")
     _check(scope, max_file, alone=False)
@@ -653,7 +691,7 @@ async def place(
     placed = Placed()
     clock = _clock(scope, wall.now())[0] if scope.clock and not only_objects else None
     profile = None if only_objects else _profile(scope, worlds)
-    large = sum(scope.counts()) > LARGE
+    large = sum(scope.counts()) > LARGE or scope.text() > LARGE_TEXT
     with Store(blobs) as store:
         await in_thread(store.store, scope)
         fill = partial(_fill, scope, store, placed)
@@ -903,6 +941,18 @@ def _numbers(item: _File | _Container) -> Iterable[int | None]:
 
 def _is_numbered(item: _WithContent) -> bool:
     return item.content is not None and "{n}" in item.content
+
+
+def _text(item: "_File | _Container | _ContainerFile", repeat: int | None) -> int:
+    """Bytes of what names an object, at most; with the highest number in it, where it is repeated."""
+    names = [item.id]
+    if isinstance(item, _Container):
+        names += [item.ref, item.name]
+    elif isinstance(item, _ContainerFile):
+        names += [item.filename or item.from_, item.path, item.file, item.file_id]
+    else:
+        names += [item.ref, item.filename or item.from_]
+    return sum(len(_numbered(name, repeat).encode(errors="replace")) for name in names if name)
 
 
 def _numbered(text: str, n: int | None) -> str:

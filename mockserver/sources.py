@@ -3,21 +3,40 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from mockserver.bounds import MAX_DEPTH, Excess, JSONCounter, has_lone_surrogate
 from mockserver.settings import SeedError
 
 MAX_BYTES = 64 << 20
-MAX_NODES = 2_000_000
-"""Values in a file, those that aliases repeat included."""
-MAX_DEPTH = 100
-"""Levels of lists and mappings: the C library that reads YAML overflows its stack at some ten thousand."""
-MAX_TOLD = 8 << 20
-"""Bytes of JSON in which the line of a mistake is still looked for."""
+"""Of a document, and of its values, those that aliases repeat included."""
+MAX_DIRECTIVES = 10
+"""Lines that start with `%`: the C library that reads YAML compares each with all before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a document may hold. YAML takes a hundred times as long as JSON, and much more memory."""
+
+    json_values: int
+    yaml_values: int
+    """Those that aliases repeat included."""
+    yaml_bytes: int
+    located_bytes: int
+    """Of JSON in which the line of a mistake is still looked for, with the reader of YAML."""
+
+
+FROM_FILE = Limits(2_000_000, 2_000_000, MAX_BYTES, 8 << 20)
+"""Of the person who starts the server."""
+SENT = Limits(200_000, 50_000, 1 << 20, 64 << 10)
+"""To a server in use, where all worlds wait for what holds the interpreter's lock."""
+IMPORTED = Limits(2_000_000, 50_000, 1 << 20, 64 << 10)
+"""As sent, but as much JSON as the archive of a large world has."""
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # one of two, by what is installed
@@ -39,7 +58,7 @@ _SCALARS: dict[str, Callable[[str], Any]] = {
     "tag:yaml.org,2002:str": str,
 }
 _TAGS = {*_SCALARS, "tag:yaml.org,2002:seq", "tag:yaml.org,2002:map"}
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_DIRECTIVE = re.compile(rb"^%", re.MULTILINE)
 
 
 class Source:
@@ -48,28 +67,37 @@ class Source:
     What is JSON is read as such, a hundred times faster; `text` is given where `name` is no file.
     """
 
-    def __init__(self, name: Path, text: bytes | None = None) -> None:
+    def __init__(self, name: Path, text: bytes | None = None, limits: Limits = FROM_FILE) -> None:
         self.path = name
+        self.limits = limits
         self._text = _read(name) if text is None else text
         if len(self._text) > MAX_BYTES:
             raise SeedError(f"{name}: more than {MAX_BYTES:,} bytes; put contents into files and name them with from")
-        self._left = MAX_NODES
+        self._values_left, self._bytes_left = limits.yaml_values, MAX_BYTES
         self._is_json = True
         try:
-            self.values: Any = _from_json(self._text)
-        except (ValueError, RecursionError):
+            self.values: Any = self._from_json()
+        except (ValueError, RecursionError) as error:
             self._is_json = False
+            if len(self._text) > limits.yaml_bytes:
+                raise SeedError(
+                    f"{name}: YAML is read up to {limits.yaml_bytes:,} bytes, and this is not JSON "
+                    f"({str(error)[:200] or 'a key or a number is not allowed'}); send JSON"
+                ) from None
             try:
                 self.values = self._value(self._root)
             except RecursionError:  # by aliases
                 raise SeedError(f"{name}: nested too deeply; a seed needs a few levels only") from None
-        if _SURROGATE.search(self._text) and not _encodable(self.values):
-            raise SeedError(f"{name}: half of a surrogate pair is no character; remove its \\u escape")
+            half = b"\\u" in self._text and not _encodable(self.values)
+        else:
+            half = has_lone_surrogate(self._text)
+        if half:
+            raise SeedError(f"{name}: half of a surrogate pair is not a character; remove its \\u escape")
 
     @classmethod
-    def of(cls, name: Path, values: Any) -> "Source":
-        """What was read already, put into more."""
-        return cls(name, json.dumps(values).encode())
+    def of(cls, values: Any, source: "Source") -> "Source":
+        """What another one read, put into more."""
+        return cls(source.path, json.dumps(values).encode(), source.limits)
 
     def at(self, *location: str | int) -> str:
         """`seeds/demo.yaml:12`: where a value stands, or the nearest thing around it."""
@@ -78,7 +106,7 @@ class Source:
 
     def line(self, *location: str | int) -> int:
         """0 where it would take too long to find out."""
-        if self._is_json and len(self._text) > MAX_TOLD:
+        if self._is_json and len(self._text) > self.limits.located_bytes:
             return 0
         try:
             node, line = self._root, self._root.start_mark.line
@@ -97,12 +125,23 @@ class Source:
 
     @cached_property
     def _root(self) -> yaml.Node:
-        return _compose(self.path, self._text)
+        return _compose(self.path, self._text, self.limits.yaml_values)
+
+    def _from_json(self) -> Any:
+        """Raises ValueError also for what JSON allows and a seed doesn't: YAML's reader tells what it is."""
+        if self._text.lstrip()[:1] not in (b"{", b"["):
+            raise ValueError("it starts with neither { nor [")
+        try:
+            JSONCounter(self.limits.json_values).feed(self._text)
+        except Excess as excess:
+            raise SeedError(f"{self.path}: {excess}; use repeat, or send it in parts") from None
+        return json.loads(self._text.decode(), object_pairs_hook=_unique, parse_int=_integer, parse_constant=_integer)
 
     def _value(self, node: yaml.Node) -> Any:
-        self._left -= 1  # counted, so that aliases of aliases end before the memory does
-        if self._left < 0:
-            raise SeedError(f"{self.path}: more than {MAX_NODES:,} values, aliases included; use repeat instead")
+        self._values_left -= 1  # counted, so that aliases of aliases end before the memory does
+        if self._values_left < 0:
+            allowed = self.limits.yaml_values
+            raise SeedError(f"{self.path}: more than {allowed:,} values, aliases included; use repeat instead")
         if node.tag not in _TAGS:
             raise SeedError(f"{self.path}:{node.start_mark.line + 1}: the tag {node.tag} means nothing here; remove it")
         if isinstance(node, yaml.SequenceNode):
@@ -119,14 +158,10 @@ class Source:
                     raise SeedError(f"{where}: {key.value!r} stands here a second time; remove one")
                 values[key.value] = self._value(value)
             return values
+        self._bytes_left -= len(node.value)
+        if self._bytes_left < 0:
+            raise SeedError(f"{self.path}: its values are more than {MAX_BYTES:,} bytes, aliases included")
         return _SCALARS[node.tag](node.value)
-
-
-def _from_json(text: bytes) -> Any:
-    """Raises ValueError also for what JSON allows and a seed doesn't: YAML's reader tells what it is."""
-    if text.lstrip()[:1] not in (b"{", b"["):
-        raise ValueError
-    return json.loads(text.decode(), object_pairs_hook=_unique, parse_int=_integer, parse_constant=_integer)
 
 
 def _encodable(values: Any) -> bool:
@@ -140,13 +175,13 @@ def _encodable(values: Any) -> bool:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
-        raise ValueError
+        raise ValueError("a key stands twice in one object")
     return values
 
 
 def _integer(text: str) -> int:
     if len(text) > 18:
-        raise ValueError
+        raise ValueError("a number is too large, or is none")
     return int(text)
 
 
@@ -158,10 +193,12 @@ def _read(path: Path) -> bytes:
         raise SeedError(f"{path}: {error.strerror}; mend the path of the seed") from None
 
 
-def _compose(path: Path, text: bytes) -> yaml.Node:
+def _compose(path: Path, text: bytes, max_values: int) -> yaml.Node:
+    if len(_DIRECTIVE.findall(text)) > MAX_DIRECTIVES:
+        raise SeedError(f"{path}: more than {MAX_DIRECTIVES} lines start with %; a seed needs no directives")
     try:
         decoded = text.decode()
-        _check_size(path, decoded)
+        _check_size(path, decoded, max_values)
         root = yaml.compose(decoded, Loader=_Loader)
     except UnicodeDecodeError as error:
         raise SeedError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
@@ -175,7 +212,7 @@ def _compose(path: Path, text: bytes) -> yaml.Node:
     return root
 
 
-def _check_size(path: Path, text: str) -> None:
+def _check_size(path: Path, text: str, max_values: int) -> None:
     """Before a tree is made of it."""
     depth = nodes = 0
     for event in yaml.parse(text, Loader=_Loader):
@@ -187,5 +224,5 @@ def _check_size(path: Path, text: str) -> None:
         if depth > MAX_DEPTH:
             line = event.start_mark.line + 1 if event.start_mark else 1
             raise SeedError(f"{path}:{line}: nested too deeply; a seed needs a few levels only")
-        if nodes > MAX_NODES:
-            raise SeedError(f"{path}: more than {MAX_NODES:,} values; use repeat instead")
+        if nodes > max_values:
+            raise SeedError(f"{path}: more than {max_values:,} values; use repeat instead")

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 RINGS: tuple[tuple[str, ...], ...] = (
-    ("mockserver", "clock", "ids", "errors", "schema", "profiles", "settings"),
+    ("mockserver", "bounds", "clock", "ids", "errors", "schema", "profiles", "settings"),
     ("tables", "database", "copies", "blobs", "faults", "news", "journal"),
     ("paging", "placement", "worlds", "files", "containers", "staging", "verdict"),
     ("sources", "archive", "seeds", "mock"),

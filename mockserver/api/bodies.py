@@ -20,6 +20,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from mockserver import errors, profiles
 from mockserver.api.exchange import Exchange, described
 from mockserver.blobs import Blobs, Draft, Writer
+from mockserver.bounds import MAX_PARAMETERS, MAX_VALUES, Excess, JSONCounter
 from mockserver.errors import APIError
 from mockserver.files import NewFile
 from mockserver.journal import NOTHING_SENT, body_sent, form_sent
@@ -34,6 +35,15 @@ BLOCK = 1 << 20
 """Bytes that are hashed and written at once, in a thread; those of a smaller file are so by the event loop."""
 PREAMBLE_BYTES = 16 * 1024
 """How much may come in front of a form's first boundary, with that."""
+MAX_JSON_BYTES = 1 << 20
+"""Of a body without an inline skill and without a secret."""
+_LARGE_KEYS = (b'"skills"', b'"domain_secrets"')
+MAX_MISTAKES = 1_000
+"""So many of Pydantic's errors are made into objects of some 600 bytes each; of more only their number is known."""
+MAX_LEVELS = 200
+"""Levels that the parser allows itself."""
+MAX_SHOWN = 10_000
+"""Characters of a value that an error repeats."""
 MAX_FIELDS = 100
 MAX_FIELD_BYTES = 1 << 20
 """For all the fields of a form together that are not a file."""
@@ -65,6 +75,8 @@ def parse_query(model: type[M], query: bytes, call: Call) -> M:
     """Unknown keys and empty values are ignored; a key that counts may come once."""
     if not query:
         return cast(M, _unasked(model))
+    if query.count(b"&") >= MAX_PARAMETERS:
+        raise errors.TOO_MANY_PARAMETERS(limit=MAX_PARAMETERS)
     values: dict[str, Any] = {}
     for key, value in parse_qsl(query.decode("latin-1")):
         if (field := model.model_fields.get(key)) is None:
@@ -98,12 +110,15 @@ async def read_json(model: type[M], exchange: Exchange, limit: int) -> M:
     kind = content_type.partition(";")[0].strip().lower()
     if kind and kind != "application/json" and not kind.endswith("+json"):
         raise errors.WRONG_CONTENT_TYPE(content_type=content_type)
-    values = _json_object(await _whole(exchange, limit))
+    body = await _whole(exchange, limit)
+    if len(body) > MAX_JSON_BYTES and not any(key in body for key in _LARGE_KEYS):
+        raise errors.BODY_TOO_LARGE(limit=MAX_JSON_BYTES)
+    values = _json_object(body)
     _without_litellms(values, exchange)
     return _validated_for(exchange.call, model, values)
 
 
-def _json_object(body: bytes) -> dict[str, Any]:
+def _json_object(body: bytes | bytearray) -> dict[str, Any]:
     """No body at all counts as `{}`; NaN, lone surrogates and nesting beyond 200 are not JSON."""
     try:
         value = from_json(body or b"{}", allow_inf_nan=False)
@@ -124,21 +139,46 @@ def _without_litellms(values: dict[str, Any], exchange: Exchange) -> None:
 
 
 async def _whole(exchange: Exchange, limit: int) -> bytes:
+    """A JSON text. Its values are counted as it comes in, once there can be too many."""
     parts = bytearray()
+    counter: JSONCounter | None = None
     while not exchange.complete:
-        parts += await exchange.piece()
+        piece = await exchange.piece()
+        parts += piece
         if len(parts) > limit:
             raise errors.BODY_TOO_LARGE(limit=limit)
+        if counter:
+            _count(counter, piece)
+        elif len(parts) > MAX_VALUES:
+            counter = JSONCounter(depth=MAX_LEVELS)
+            _count(counter, parts)
     body = bytes(parts)
+    del parts
     exchange.sent = await body_sent(body)
     return body
+
+
+def _count(counter: JSONCounter, piece: bytes | bytearray) -> None:
+    try:
+        counter.feed(piece)
+    except Excess as excess:
+        raise errors.BODY_HOLDS_TOO_MUCH(problem=excess) from None
 
 
 def _validated(model: type[M], values: dict[str, Any]) -> M:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise _refusal(error.errors(include_url=False)[0]) from None
+        raise _refusal(_mistakes(error, model, values)[0]) from None
+
+
+def _mistakes(error: ValidationError, model: type[BaseModel], values: dict[str, Any]) -> list[ErrorDetails]:
+    """Raises APIError where there are very many, which takes long to list."""
+    if (count := error.error_count()) <= MAX_MISTAKES:
+        return error.errors(include_url=False)
+    if unknown := next((key for key in values if key not in model.model_fields), None):
+        raise errors.UNKNOWN_PARAMETER(param=_cut(unknown))
+    raise errors.BODY_HOLDS_TOO_MUCH(problem=f"{count:,} of its values are not as they have to be")
 
 
 def _validated_for(call: Call | None, model: type[M], values: dict[str, Any]) -> M:
@@ -146,9 +186,10 @@ def _validated_for(call: Call | None, model: type[M], values: dict[str, Any]) ->
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        unknown = [each["loc"] for each in error.errors(include_url=False) if each["type"] == "extra_forbidden"]
+        mistakes = _mistakes(error, model, values)
+        unknown = [each["loc"] for each in mistakes if each["type"] == "extra_forbidden"]
         if not unknown or call is None or not call.lets(profiles.UNKNOWN_KEY):
-            raise _refusal(error.errors(include_url=False)[0]) from None
+            raise _refusal(mistakes[0]) from None
     for location in unknown:
         _remove(values, location)
     return _validated_for(call, model, values)
@@ -175,10 +216,10 @@ def _refusal(violation: ErrorDetails) -> APIError:
             return errors.WRONG_TYPE(param=f"{param}.type", expected="a string", got=described(tag))
         case "union_tag_invalid":
             supported = errors.listed(_QUOTED.findall(context["expected_tags"]))
-            return errors.INVALID_VALUE(value=context["tag"], supported=supported, param=f"{param}.type")
+            return errors.INVALID_VALUE(value=_cut(context["tag"]), supported=supported, param=f"{param}.type")
         case "literal_error" if isinstance(given, str):
             supported = errors.listed(_QUOTED.findall(context["expected"]))
-            return errors.INVALID_VALUE(value=given, supported=supported, param=param)
+            return errors.INVALID_VALUE(value=_cut(given), supported=supported, param=param)
         case "literal_error":
             return errors.WRONG_TYPE(param=param, expected="a string", got=described(given))
         case "string_too_short":
@@ -190,9 +231,9 @@ def _refusal(violation: ErrorDetails) -> APIError:
         case "too_long":
             return errors.TOO_LONG_ARRAY(param=param, limit=context["max_length"], length=len(given))
         case "less_than_equal":
-            return errors.TOO_LARGE_INTEGER(param=param, limit=context["le"], value=given)
+            return errors.TOO_LARGE_INTEGER(param=param, limit=context["le"], value=_cut(str(given)))
         case "greater_than_equal":
-            return errors.TOO_SMALL_INTEGER(param=param, limit=context["ge"], value=given)
+            return errors.TOO_SMALL_INTEGER(param=param, limit=context["ge"], value=_cut(str(given)))
     return errors.WRONG_TYPE(param=param, expected=_EXPECTED[kind], got=described(given))
 
 
@@ -204,7 +245,11 @@ def _path(location: tuple[int | str, ...]) -> str:
             path += f"[{step}]"
         elif step not in _TAGS or position == len(location) - 1:
             path += f".{step}" if path else step
-    return path
+    return _cut(path)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
 # Forms
@@ -367,7 +412,8 @@ class _Form:
         """A field by its name; the members of an object that Ruby sends as JSON as `name[member]`."""
         if not self._content_type.startswith(b"application/json"):
             return {name: value.decode(errors="replace")}
-        return {f"{name}[{key}]": str(member) for key, member in _json_object(bytes(value)).items()}
+        _count(JSONCounter(MAX_FIELDS, MAX_LEVELS), value)
+        return {f"{name}[{key}]": str(member) for key, member in _json_object(value).items()}
 
     def _end(self) -> None:
         self._ended = True

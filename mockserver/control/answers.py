@@ -1,18 +1,19 @@
 """What the control plane's routes share: the mock, how durations are written, how refusals look."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Request
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BeforeValidator, ConfigDict
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from mockserver.clock import duration, parse_instant
+from mockserver.bounds import FewKeys
+from mockserver.clock import duration, instant
 from mockserver.errors import APIError
 from mockserver.mock import Mock
 
 
-class Asked(BaseModel):
+class Asked(FewKeys):
     """A request's body: unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -23,16 +24,10 @@ async def _the_mock(request: Request) -> Mock:  # not `def`: FastAPI would go th
     return mock
 
 
-def _instant(value: Any) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    return parse_instant(str(value))
-
-
 TheMock = Annotated[Mock, Depends(_the_mock)]
 Duration = Annotated[float, BeforeValidator(duration, json_schema_input_type=str | float)]
 """Seconds; written `20m`, `1h30m`, `PT20M` or as a number."""
-Instant = Annotated[float, BeforeValidator(_instant, json_schema_input_type=str | float)]
+Instant = Annotated[float, BeforeValidator(instant, json_schema_input_type=str | float)]
 """Seconds since the epoch; written so, or as 2026-01-31T12:00:00Z."""
 
 

@@ -72,6 +72,8 @@ def create_control(mock: Mock) -> FastAPI:
     return app
 
 
+MAX_SHOWN = 2_000
+"""Characters of a name or a message that an error repeats."""
 NOT_AN_OBJECT = {"missing", "model_attributes_type", "model_type", "dict_type"}
 """Pydantic's words for a body that is absent, was sent as a form (as `curl -d` does) or is another kind of JSON."""
 
@@ -88,8 +90,8 @@ async def _bad_seed(request: Request, error: Exception) -> Response:
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    where = ".".join(str(step) for step in first["loc"][1:]) or str(first["loc"][0])
-    message = first["msg"].removeprefix("Value error, ")
+    where = ".".join(str(step)[:MAX_SHOWN] for step in first["loc"][1:]) or str(first["loc"][0])
+    message = first["msg"].removeprefix("Value error, ")[:MAX_SHOWN]
     if first["type"] == "json_invalid":
         where, message = "body", f"no JSON: {first['ctx']['error']} at character {first['loc'][1]}"
     elif first["loc"] == ("body",) and first["type"] in NOT_AN_OBJECT:

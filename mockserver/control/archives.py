@@ -18,7 +18,7 @@ from mockserver.control.worlds import WorldState, told
 from mockserver.mock import Mock
 from mockserver.seeds import Nowhere
 from mockserver.settings import SeedError
-from mockserver.sources import MAX_BYTES, Source
+from mockserver.sources import IMPORTED, MAX_BYTES, SENT, Limits, Source
 from mockserver.tables import World
 
 router = APIRouter(prefix="/worlds/{world}", tags=["Archives"])
@@ -78,8 +78,7 @@ async def import_world(
 )
 async def place_seed(mock: TheMock, world: str, request: Request) -> Placed:
     """Add all that a seed document describes, at once or not at all; its clock and profile become the world's."""
-    source = Source(Path("body"), await document(mock, request))
-    scope = seeds.read_document(source, Nowhere(), mock.settings.max_upload, mock.settings.max_import)
+    scope = await asyncio.to_thread(_read_text, await document(mock, request), mock, SENT)
     placed = await seeds.place(scope, mock.worlds, mock.blobs, mock.wall, world)
     return Placed(files=placed.files, containers=placed.containers, faults=placed.faults)
 
@@ -89,15 +88,21 @@ def _read(path: Path, mock: Mock) -> tuple[Archive | Nowhere, seeds.Scope]:
     with path.open("rb") as file:
         head = file.read(2)
         text = b"" if head == b"PK" else head + file.read(MAX_BYTES)
-    limits = mock.settings.max_upload, mock.settings.max_import
     if head != b"PK":
-        return Nowhere(), seeds.read_document(Source(Path("body"), text), Nowhere(), *limits)
+        return Nowhere(), _read_text(text, mock, IMPORTED)
     opened = Archive(path, Path("archive"), mock.settings.max_import)
     try:
-        return opened, seeds.read_document(Source(*opened.seed()), opened, *limits)
+        limits = mock.settings.max_upload, mock.settings.max_import
+        return opened, seeds.read_document(Source(*opened.seed(), IMPORTED), opened, *limits)
     except SeedError:
         opened.close()
         raise
+
+
+def _read_text(text: bytes, mock: Mock, limits: Limits) -> seeds.Scope:
+    """Raises SeedError."""
+    source = Source(Path("body"), text, limits)
+    return seeds.read_document(source, Nowhere(), mock.settings.max_upload, mock.settings.max_import)
 
 
 class _Export(StreamingResponse):

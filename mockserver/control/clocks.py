@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from mockserver import errors
 from mockserver.clock import CENTURIES, Clock
 from mockserver.control.answers import Asked, Duration, Instant, TheMock
 from mockserver.mock import Mock
@@ -57,13 +58,13 @@ async def freeze_clock(mock: TheMock, world: str, asked: Freeze = Freeze()) -> C
 @router.post("/advance", operation_id="advanceClock")
 async def advance_clock(mock: TheMock, world: str, asked: Move) -> ClockChange:
     """Move the clock on by a duration; it goes on, or stands still, as before."""
-    return await _change(mock, world, lambda clock, wall: clock.advanced(wall, asked.by))
+    return await _change(mock, world, lambda clock, wall: _bounded(clock.advanced(wall, asked.by)))
 
 
 @router.post("/offset", operation_id="offsetClock")
 async def offset_clock(mock: TheMock, world: str, asked: Move) -> ClockChange:
     """Run so far ahead of the machine's clock, or with a negative duration behind it."""
-    return await _change(mock, world, lambda _, wall: Clock(wall + asked.by, wall, 1.0))
+    return await _change(mock, world, lambda _, wall: _bounded(Clock(wall + asked.by, wall, 1.0)))
 
 
 @router.post("/scale", operation_id="scaleClock")
@@ -84,6 +85,13 @@ async def reset_clock(mock: TheMock, world: str) -> ClockChange:
     return await _change(mock, world, lambda _, wall: Clock(wall, wall, 1.0))
 
 
+def _bounded(clock: Clock) -> Clock:
+    if abs(clock.virtual) > CENTURIES:
+        problem = f"by: the world's time would be more than {CENTURIES:.0f} seconds from 1970; give a shorter duration"
+        raise errors.BAD_PARAMETER(param="by", problem=problem)
+    return clock
+
+
 def clock_state(mock: Mock, world: World) -> ClockState:
     now = world.clock.at(mock.wall.now())
     return ClockState(mode=world.clock.mode, now=now, iso=_iso(now), rate=world.clock.rate)
@@ -93,7 +101,7 @@ async def _change(mock: Mock, name: str, changed: Callable[[Clock, float], Clock
     wall = mock.wall.now()
     world, old = await mock.worlds.change_clock(name, lambda clock: changed(clock, wall))
     before = old.seconds(wall)
-    after = min(max(world.clock.seconds(wall), -int(CENTURIES)), int(CENTURIES))
+    after = world.clock.seconds(wall)
     early, late = min(before, after), max(before, after)
     containers = await mock.database.run_bulk(mock.containers.expiring, world.id, early, late)
     files = await mock.database.run_bulk(mock.files.expiring, world.id, early, late)

@@ -3,6 +3,7 @@
 Looking refreshes nothing, and makes no world.
 """
 
+import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -13,9 +14,10 @@ from mockserver import errors, schema, seeds, staging
 from mockserver.control.answers import TheMock
 from mockserver.control.files import CONTENT, Inline, PreviewBytes, contents, previewed
 from mockserver.control.uploads import document, multipart, uploaded
+from mockserver.mock import Mock
 from mockserver.placement import Placement
 from mockserver.seeds import Nowhere
-from mockserver.sources import Source
+from mockserver.sources import SENT, Source
 
 router = APIRouter(prefix="/worlds/{world}/containers", tags=["Containers"])
 
@@ -45,9 +47,7 @@ async def find_containers(
 @router.post("", operation_id="stageContainer", openapi_extra=_CONTAINER)
 async def stage_container(mock: TheMock, world: str, request: Request) -> staging.StagedContainer:
     """Make a container with its full state: the keys of a seed's container, files included."""
-    values = Source(Path("body"), await document(mock, request)).values
-    source = Source.of(Path("body"), {"containers": [values]})
-    scope = seeds.read_document(source, Nowhere(), mock.settings.max_upload, mock.settings.max_import)
+    scope = await asyncio.to_thread(_read, mock, await document(mock, request))
     placed = await seeds.place(scope, mock.worlds, mock.blobs, mock.wall, world)
     return await mock.worlds.look(world, mock.staging.find_container, placed.containers[-1])
 
@@ -93,6 +93,8 @@ async def stage_container_file(
     """Put a file into a container, as the user or as the assistant. It is no activity."""
     async with uploaded(mock, request, "path", "source", "bytes") as form:
         path, source = form.fields.get("path") or None, form.fields.get("source")
+        if path and len(path) > seeds.MAX_PATH:
+            raise errors.BAD_PARAMETER(param="path", problem=f"path: at most {seeds.MAX_PATH} characters are taken")
         if source not in (None, "user", "assistant"):
             raise errors.BAD_PARAMETER(param="source", problem="source: write user or assistant")
         size = _bytes(form.fields["bytes"]) if "bytes" in form.fields else seeds.AS_USUAL
@@ -150,6 +152,13 @@ async def remove_container_file(
 ) -> schema.ContainerFileDeleted:
     """Delete a file of a container, running or expired. It is no activity."""
     return await mock.run(mock.staging.delete_container_file, mock.worlds.find(world), container_id, file_id)
+
+
+def _read(mock: Mock, text: bytes) -> seeds.Scope:
+    """Raises SeedError."""
+    sent = Source(Path("body"), text, SENT)
+    source = Source.of({"containers": [sent.values]}, sent)
+    return seeds.read_document(source, Nowhere(), mock.settings.max_upload, mock.settings.max_import)
 
 
 def _bytes(text: str) -> int | None:

@@ -62,7 +62,7 @@ class Gate:
         if not (_is_own(name) or name in self._hosts):
             raise errors.FORBIDDEN_HOST(host=name[:80])
         origin = request.headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and _authority(origin) != host:
             raise errors.FORBIDDEN_ORIGIN()
         site = request.headers.get("sec-fetch-site", "none")
         if site not in ("none", "same-origin") and not _is_visit(request):
@@ -100,6 +100,13 @@ def _is_let_in(request: HTTPConnection, token: str) -> bool:
 
 def _same(given: str, wanted: str) -> bool:
     return hmac.compare_digest(given.encode(), wanted.encode())
+
+
+def _authority(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _host_name(host: str) -> str:

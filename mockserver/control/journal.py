@@ -26,6 +26,8 @@ from mockserver.worlds import NAME, World
 router = APIRouter(prefix="/worlds/{world}", tags=["Journal"])
 
 MAX_WAIT = 600.0
+MAX_PATTERNS = 1_000
+"""Characters of patterns that are separated by commas."""
 AT_ONCE = 100
 """Exchanges that are taken from the journal in one go, for a reader who follows it."""
 
@@ -33,11 +35,13 @@ _STATUS = re.compile(r"([1-5])xx|([1-5]\d\d)(?:-([1-5]\d\d))?", re.IGNORECASE)
 
 
 class Filter(Asked):
-    operation: str = Field("", description="Operation ids or patterns of them, separated by commas.")
-    method: str = Field("", description="Methods, separated by commas.")
-    status: str = Field("", description="`404`, `4xx`, `400-409`, separated by commas.")
+    operation: str = Field(
+        "", max_length=MAX_PATTERNS, description="Operation ids or patterns of them, separated by commas."
+    )
+    method: str = Field("", max_length=MAX_PATTERNS, description="Methods, separated by commas.")
+    status: str = Field("", max_length=MAX_PATTERNS, description="`404`, `4xx`, `400-409`, separated by commas.")
     text: str = Field("", description="A part of the path, the query, a header, a body or an id, in any case.")
-    after: int | None = Field(None, ge=0, description="Only exchanges behind this number.")
+    after: int | None = Field(None, ge=0, le=1 << 53, description="Only exchanges behind this number.")
 
     @field_validator("operation")
     @classmethod
@@ -67,7 +71,7 @@ class Filter(Asked):
 class Paged(Filter):
     limit: int = Field(1_000, ge=1, le=10_000)
     last: int | None = Field(None, ge=1, le=10_000, description="So many of the newest, in place of `limit`.")
-    before: int | None = Field(None, ge=1, description="Only exchanges in front of this number.")
+    before: int | None = Field(None, ge=1, le=1 << 53, description="Only exchanges in front of this number.")
     brief: bool = Field(False, description="Without headers and bodies.")
     counted: bool = Field(True, description="Whether to tell the `total`, for which all of the journal is read.")
 
@@ -184,7 +188,7 @@ async def follow_exchanges(
     mock: TheMock,
     world: str,
     query: Annotated[Filter, Query()],
-    last_event_id: Annotated[int | None, Header(ge=0)] = None,
+    last_event_id: Annotated[int | None, Header(ge=0, le=1 << 53)] = None,
 ) -> Response:
     """Server-Sent Events: an `exchange` for each from now on, or from behind `after` or `Last-Event-ID`."""
     _check(world)

@@ -15,9 +15,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mockserver import errors
 from mockserver.blobs import Draft
+from mockserver.bounds import MAX_PARAMETERS, Excess, JSONCounter, has_lone_surrogate
+from mockserver.control.answers import refused
 from mockserver.database import in_thread
 from mockserver.mock import Mock
+from mockserver.settings import SeedError
+from mockserver.sources import SENT
 
+MAX_JSON_BYTES = 1 << 20
+"""Of a body for which a route sets no limit of its own."""
 FIELD_BYTES = 64 * 1024
 """For each field of a form that is no file."""
 MAX_FIELDS = 10
@@ -117,47 +123,86 @@ async def received(mock: Mock, request: Request, limit: int) -> AsyncIterator[Pa
 
 
 async def document(mock: Mock, request: Request) -> bytes:
-    """A seed document, read whole."""
+    """A seed document, read whole, its values counted as it comes in."""
     limit = mock.settings.max_body
-    body = bytearray()
+    body, counter, is_json = bytearray(), JSONCounter(SENT.json_values), False
     async for piece in _limited(request, limit, errors.BODY_TOO_LARGE(limit=limit)):
+        is_json = is_json or (not body.strip() and piece.lstrip()[:1] in (b"{", b"["))
         body += piece
+        if is_json:
+            try:
+                counter.feed(piece)
+            except Excess as excess:
+                raise SeedError(f"body: {excess}; use repeat, or send it in parts") from None
     return bytes(body)
+
+
+def _count(counter: JSONCounter, piece: bytes) -> None:
+    try:
+        counter.feed(piece)
+    except Excess as excess:
+        raise errors.BODY_HOLDS_TOO_MUCH(problem=excess) from None
 
 
 @dataclass(slots=True)
 class _Bound:
     limit: int
     over: errors.APIError
+    json: bytearray | None
+    """What FastAPI's parser will be given; None where a route reads its body without it."""
 
 
 class Bounded:
-    """No body is longer than `max_body`, unless it is read with a limit of its own."""
+    """No body is longer than a megabyte of JSON that holds a bounded number of values, unless a route reads it with
+    a limit of its own."""
 
     def __init__(self, app: ASGIApp, mock: Mock) -> None:
         self._app = app
-        self._limit = mock.settings.max_body
+        self._limit = min(MAX_JSON_BYTES, mock.settings.max_body)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        bound = scope["mockserver.bound"] = _Bound(self._limit, errors.BODY_TOO_LARGE(limit=self._limit))
-        size = 0
+        if scope.get("query_string", b"").count(b"&") >= MAX_PARAMETERS:
+            await refused(errors.TOO_MANY_PARAMETERS(limit=MAX_PARAMETERS))(scope, receive, send)
+            return
+        over = errors.BODY_TOO_LARGE(limit=self._limit)
+        bound = scope["mockserver.bound"] = _Bound(self._limit, over, bytearray())
+        size, counter = 0, JSONCounter()
 
         async def bounded() -> Message:
             nonlocal size
             message = await receive()
-            size += len(message.get("body", b""))
+            piece = message.get("body", b"")
+            size += len(piece)
             if size > bound.limit:
                 raise bound.over
+            if bound.json is not None:
+                bound.json += piece
+                _count(counter, piece)
+                if not message.get("more_body", False):
+                    _check_text(bound.json)
             return message
 
         await self._app(scope, bounded, send)
 
 
+def _check_text(text: bytearray) -> None:
+    """The standard parser takes half surrogate pairs, and UTF-16 by its zeros, which is counted wrongly."""
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        raise _bad("body", f"no JSON: byte {error.start} is not UTF-8") from None
+    if b"\0" in text:
+        raise _bad("body", "no JSON: a zero byte is not allowed")
+    if has_lone_surrogate(text):
+        raise _bad("body", "no JSON: half of a surrogate pair is not a character; remove its \\u escape")
+
+
 async def _limited(request: Request, limit: int, over: errors.APIError) -> AsyncGenerator[bytes, None]:
-    if int(request.headers.get("content-length", "0")) > limit:
+    length = request.headers.get("content-length", "0")
+    if length.isdecimal() and int(length[:20]) > limit:
         raise over
     bound: _Bound = request.scope["mockserver.bound"]
-    bound.limit, bound.over = limit, over
+    bound.limit, bound.over, bound.json = limit, over, None
     async for piece in request.stream():
         yield piece
 

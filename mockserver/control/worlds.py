@@ -95,7 +95,9 @@ class ProfileChange(Asked):
     """Null and no switches: the server's own."""
 
     name: str | None = Field(
-        None, description=f"{', '.join(PROFILES)}; null is the server's own. Switches may follow: `live,delete_lag=5m`."
+        None,
+        max_length=1_000,
+        description=f"{', '.join(PROFILES)}; null is the server's own. Switches may follow: `live,delete_lag=5m`.",
     )
     switches: Annotated[dict[str, Any], WithJsonSchema(_SWITCHES)] = Field({})
 

@@ -1,0 +1,91 @@
+"""How much a JSON text may hold, counted before a parser sees it.
+
+A parser holds the interpreter's lock and makes objects many times as large as their text, so a thread doesn't help.
+The count takes some ten microseconds for 64 KiB of text, and a long string costs next to nothing.
+"""
+
+import re
+from typing import Any
+
+from pydantic import BaseModel, model_validator
+
+MAX_VALUES = 20_000
+"""Values in the body of a request. The largest container that the schema allows has some 15,000."""
+MAX_DEPTH = 100
+MAX_ESCAPES = 2_000_000
+"""Backslashes. A parser takes ten times as long for an escape as for a plain character."""
+MAX_PARAMETERS = 100
+"""Parameters in a query string."""
+MAX_KEYS = 100
+"""Keys of one object that a model describes, most of them unknown: each unknown key makes an error of its own."""
+
+_SLICE = 1 << 16
+_NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_ESCAPE = re.compile(rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F])|.)", re.DOTALL)
+
+
+class Excess(ValueError):
+    """A text holds too much; the message says what and how much is allowed."""
+
+
+class JSONCounter:
+    """Counts the values and levels of a JSON text that comes in pieces.
+
+    Where the text stops being JSON the count may be wrong, but there a parser stops as well.
+    """
+
+    def __init__(self, values: int = MAX_VALUES, depth: int = MAX_DEPTH) -> None:
+        self._max_values, self._max_depth = values, depth
+        self._values = self._depth = self._escapes = 0
+        self._in_string = self._escaped = False
+
+    def feed(self, piece: bytes | bytearray) -> None:
+        """Raises Excess as soon as a limit is passed."""
+        for start in range(0, len(piece), _SLICE):
+            self._feed(bytes(piece[start : start + _SLICE]))
+
+    def _feed(self, part: bytes) -> None:
+        if self._escaped:
+            part, self._escaped = part[1:], False
+        if b"\\" in part:
+            self._escapes += part.count(b"\\")
+            if self._escapes > MAX_ESCAPES:
+                raise Excess(f"it has more than {MAX_ESCAPES:,} escape sequences")
+            part = part.replace(b"\\\\", b"").replace(b'\\"', b"")
+            self._escaped = part.endswith(b"\\")
+        pieces = part.split(b'"')
+        outside = b"".join(pieces[self._in_string :: 2])
+        self._in_string ^= len(pieces) % 2 == 0
+        opens = outside.count(b"[") + outside.count(b"{")
+        self._values += opens + outside.count(b",")
+        if self._values > self._max_values:
+            raise Excess(f"it holds more than {self._max_values:,} values")
+        if self._depth + opens > self._max_depth:
+            self._descend(outside.translate(None, _NO_BRACKET))
+        else:
+            self._depth = max(0, self._depth + opens - outside.count(b"]") - outside.count(b"}"))
+
+    def _descend(self, brackets: bytes) -> None:
+        for bracket in brackets:
+            self._depth = self._depth + 1 if bracket in b"[{" else max(0, self._depth - 1)
+            if self._depth > self._max_depth:
+                raise Excess(f"it is nested too deeply, more than {self._max_depth} levels")
+
+
+def has_lone_surrogate(text: bytes | bytearray) -> bool:
+    """Whether an escape in a JSON text is half of a surrogate pair, which is no character."""
+    return _SURROGATE.search(text) is not None and any(found[1] for found in _ESCAPE.finditer(text))
+
+
+class FewKeys(BaseModel):
+    """A model that stops at the first unknown key of an object with very many."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_keys(cls, values: Any) -> Any:
+        if isinstance(values, dict) and len(values) > MAX_KEYS:
+            known = [field.alias or name for name, field in cls.model_fields.items()]
+            unknown = next(key for key in values if key not in known)
+            raise ValueError(f"unknown key {str(unknown)[:80]!r}; known here are {', '.join(known)}")
+        return values
