@@ -12,6 +12,9 @@ from pydantic import BaseModel, model_validator
 MAX_VALUES = 20_000
 """Values in the body of a request. The largest container that the schema allows has some 15,000."""
 MAX_DEPTH = 100
+MAX_RUN = 100_000
+"""Values without the end of an object between them. There a parser can be made to call a hook, and so to let other
+threads run."""
 MAX_ESCAPES = 2_000_000
 """Backslashes. A parser takes ten times as long for an escape as for a plain character."""
 MAX_PARAMETERS = 100
@@ -37,7 +40,7 @@ class JSONCounter:
 
     def __init__(self, values: int = MAX_VALUES, depth: int = MAX_DEPTH) -> None:
         self._max_values, self._max_depth = values, depth
-        self._values = self._depth = self._escapes = 0
+        self._values = self._depth = self._run = self._escapes = 0
         self._in_string = self._escaped = False
 
     def feed(self, piece: bytes | bytearray) -> None:
@@ -61,6 +64,10 @@ class JSONCounter:
         self._values += opens + outside.count(b",")
         if self._values > self._max_values:
             raise Excess(f"it holds more than {self._max_values:,} values")
+        last = outside.rfind(b"}")
+        self._run = (0 if last >= 0 else self._run) + outside.count(b",", last + 1)
+        if self._run > MAX_RUN:
+            raise Excess(f"one of its lists or objects holds more than {MAX_RUN:,} values")
         if self._depth + opens > self._max_depth:
             self._descend(outside.translate(None, _NO_BRACKET))
         else:

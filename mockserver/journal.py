@@ -67,13 +67,14 @@ class Sent(NamedTuple):
 NOTHING_SENT = Sent(None, 0, 0)
 
 
-async def body_sent(body: bytes) -> Sent:
+async def body_sent(body: bytes | bytearray) -> Sent:
     """A body that was read whole. Never blocks for long: what is large is hashed in a thread."""
     size = len(body)
     if size > MAX_BODY:
         hashed = hashlib.sha256(body) if size <= _HASHED_INLINE else await asyncio.to_thread(hashlib.sha256, body)
         told = b"\\" not in body and b"domain_secrets" not in body  # the hash of a short secret is the secret
         return Sent(None, size, hash(hashed.digest()), hashed.hexdigest() if told else None)
+    body = bytes(body)
     return Sent(_redacted_body(body), size, hash(body))
 
 

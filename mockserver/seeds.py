@@ -979,7 +979,7 @@ def _explained(source: Source, error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{where}: {name!r} is missing; add it"
     message = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {name}: {message[0].lower()}{message[1:]}"
+    return f"{where}: {name and f'{name}: '}{message[0].lower()}{message[1:]}"
 
 
 def _known_keys(location: Sequence[str | int]) -> list[str]:

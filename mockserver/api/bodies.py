@@ -114,6 +114,8 @@ async def read_json(model: type[M], exchange: Exchange, limit: int) -> M:
     if len(body) > MAX_JSON_BYTES and not any(key in body for key in _LARGE_KEYS):
         raise errors.BODY_TOO_LARGE(limit=MAX_JSON_BYTES)
     values = _json_object(body)
+    if len(body) > MAX_JSON_BYTES:
+        await asyncio.sleep(0)  # to parse it and to validate it takes a tenth of a second each
     _without_litellms(values, exchange)
     return _validated_for(exchange.call, model, values)
 
@@ -138,7 +140,7 @@ def _without_litellms(values: dict[str, Any], exchange: Exchange) -> None:
         values.pop(key, None)
 
 
-async def _whole(exchange: Exchange, limit: int) -> bytes:
+async def _whole(exchange: Exchange, limit: int) -> bytes | bytearray:
     """A JSON text. Its values are counted as it comes in, once there can be too many."""
     parts = bytearray()
     counter: JSONCounter | None = None
@@ -152,8 +154,7 @@ async def _whole(exchange: Exchange, limit: int) -> bytes:
         elif len(parts) > MAX_VALUES:
             counter = JSONCounter(depth=MAX_LEVELS)
             _count(counter, parts)
-    body = bytes(parts)
-    del parts
+    body = parts if counter else bytes(parts)
     exchange.sent = await body_sent(body)
     return body
 
