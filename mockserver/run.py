@@ -12,6 +12,7 @@ import click
 
 from mockserver import options
 from mockserver.commands import Server, judge
+from mockserver.environment import client_environment
 from mockserver.options import BAD_SEED, CANNOT_BIND, EPILOG, FAILED, NOT_EXECUTABLE, NOT_FOUND, UNUSABLE_DATA, die
 from mockserver.settings import Settings, environment_name
 
@@ -81,23 +82,15 @@ def run(command: Sequence[str], world: str, verdict: bool, ignore: Sequence[str]
 
 def surroundings(given: Mapping[str, str], url: str, world: str, settings: Settings) -> dict[str, str]:
     """The command's environment: one in which every OpenAI client finds the server and nothing else."""
-    environment = {name: value for name, value in given.items() if not name.startswith("AZURE_OPENAI_")}
-    for name in ("OPENAI_API_TYPE", "OPENAI_API_VERSION"):  # they make openai.api_resources take Azure for meant
-        environment.pop(name, None)
     base_url = f"{url}/v1" if world == "default" else f"{url}/w/{world}/v1"
-    if "OPENAI_API_BASE" in environment:  # the name in older clients, preferred by some
-        environment["OPENAI_API_BASE"] = base_url
-    if settings.control_token:
-        environment["MOCKSERVER_CONTROL_TOKEN"] = settings.control_token
-    for name, other in (("NO_PROXY", "no_proxy"), ("no_proxy", "NO_PROXY")):
-        direct = given.get(name) or given.get(other)
-        environment[name] = ",".join(filter(None, [direct, "localhost", "127.0.0.1"]))
-    return environment | {
-        "OPENAI_BASE_URL": base_url,
-        "OPENAI_API_KEY": settings.api_key[0] if settings.api_key else "sk-test",
+    changes: dict[str, str | None] = {
+        **client_environment(given, base_url, settings.api_key[0] if settings.api_key else "sk-test"),
         "MOCKSERVER_URL": url,
         "MOCKSERVER_WORLD": world,
     }
+    if settings.control_token:
+        changes["MOCKSERVER_CONTROL_TOKEN"] = settings.control_token
+    return {name: value for name, value in {**given, **changes}.items() if value is not None}
 
 
 class _Relay:

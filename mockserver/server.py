@@ -13,8 +13,9 @@ from typing import Any, Self, TypeVar
 import uvicorn
 
 from mockserver.clock import Wall
-from mockserver.faces import Faces
+from mockserver.faces import Current, Faces
 from mockserver.mock import Mock
+from mockserver.patched import patched_by
 from mockserver.protocol import DRAIN_BYTES, RECEIVE_BYTES, Protocol
 from mockserver.settings import Settings, url
 from mockserver.testing import Server
@@ -130,7 +131,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def build(mock: Mock) -> _Server:
+def build(mock: Mock, current: Current | None = None) -> _Server:
     class Bounded(Protocol):
         received = memoryview(bytearray(RECEIVE_BYTES))
         body_seconds, body_rate = mock.settings.body_timeout, mock.settings.min_body_rate
@@ -138,7 +139,7 @@ def build(mock: Mock) -> _Server:
         drain_import_bytes = max(drain_bytes, mock.settings.max_import)
 
     config = uvicorn.Config(
-        Faces(mock),
+        Faces(mock, current),
         http=Bounded,
         ws="none",
         lifespan="off",
@@ -163,23 +164,47 @@ class MockServer(Server):
         world.clock.advance("20m")
     """
 
-    def __init__(self, settings: Settings | None = None, wall: Wall | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        wall: Wall | None = None,
+        *,
+        current: Current | None = None,
+        listening: Sequence[socket.socket] = (),
+        **options: Any,
+    ) -> None:
+        """Take settings, or `options` by the names of settings.
+
+        `listening` are sockets to serve on: instead of one of its own, or if `options` name a host or port besides.
+        """
         self.settings = settings or Settings(**{"port": 0, "host": ("127.0.0.1",), **options})
         self._wall = wall
+        self._current = current
+        self._listening = listening
+        self._binds = not listening or bool({"host", "port"} & options.keys())
 
     def __enter__(self) -> Self:
+        if patched := patched_by():
+            raise RuntimeError(
+                f"{patched} has replaced the threads and sockets of this process, so a server in a thread would hang; "
+                "start one with `mockserver serve` or `mockserver run`, and use mockserver.testing.Server(url)"
+            )
         self.mock = Mock(self.settings, self._wall)
         try:
-            self._sockets = bind(self.settings.host, self.settings.port)
+            own = bind(self.settings.host, self.settings.port) if self._binds else []
         except BaseException:
             self.mock.close()
             raise
+        for each in self._listening:
+            each.listen(2048)
+            each.setblocking(False)
+        self._sockets = [*own, *self._listening]
         self.port: int = self._sockets[0].getsockname()[1]
         keys = self.settings.api_key
         self._reach(
             local_url(self.settings.host, self._sockets), self.settings.control_token, keys[0] if keys else None
         )
-        self._server = build(self.mock)
+        self._server = build(self.mock, self._current)
         self._loop = new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="mockserver", daemon=True)
         self._thread.start()

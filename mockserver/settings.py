@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -163,6 +163,23 @@ def flag(setting: str) -> str:
 
 
 NAMES = [each.name for each in fields(Settings)]
+
+
+def parsed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings by name from values that may be written as for the command line. Raises ValueError."""
+    known = {each.name: each.metadata for each in fields(Settings)}
+    if unknown := sorted(values.keys() - known.keys()):
+        raise ValueError(f"there is no setting {', '.join(unknown)}, but {', '.join(known)}")
+
+    def value(parse: Callable[[str], Any], given: Any) -> Any:
+        if isinstance(given, list | tuple):
+            return tuple(value(parse, each) for each in given)
+        return parse(given) if isinstance(given, str) else given
+
+    return {
+        name: value(known[name]["parse"], [given] if known[name]["many"] and isinstance(given, str | Path) else given)
+        for name, given in values.items()
+    }
 
 
 def url(host: str, port: int) -> str:

@@ -33,6 +33,9 @@ Instant = str | float | datetime
 Seed = str | Path | Mapping[str, Any]
 """A seed file, a directory of them or of plain files, or what would stand in one."""
 
+CURRENT = "current-test"
+"""A world's name which on the pytest plugin's own server stands for the world of the test that is running."""
+
 Profile = str | Mapping[str, Any]
 """`live`, `live,delete_lag=5m`, or a mapping of switches and `base`, a profile's name."""
 
@@ -258,6 +261,11 @@ class Control:
             error = told["error"]
             message, code = error["message"], error["code"]
         except (ValueError, LookupError, TypeError):
+            if status >= 500:
+                reason = " ".join(text[:200].decode(errors="replace").split()) or "without a message"
+                raise MockError(
+                    f"the server at {self.url} failed: {status} to {asked}, {reason}; its log says why", status
+                ) from None
             raise MockError(
                 f"what answers at {self.url} is no mockserver: {status} to {asked}; mend the URL", status
             ) from None

@@ -52,10 +52,13 @@ RINGS: tuple[tuple[str, ...], ...] = (
         "control.app",
     ),
     (
+        "environment",
+        "patched",
         "testing",
         "protocol",
         "faces",
         "server",
+        "child",
         "options",
         "commands",
         "run",
