@@ -1,4 +1,4 @@
-"""Which libraries have replaced parts of this process that a server in one of its threads needs."""
+"""Which library has replaced parts of this process that a server in one of its threads needs."""
 
 import sys
 
@@ -13,12 +13,4 @@ def patched_by() -> str | None:
         is_patched = getattr(sys.modules.get(module), asks, None)
         if is_patched and any(map(is_patched, ("threading", "thread", "socket"))):
             return library
-    return None
-
-
-def may_patch() -> str | None:
-    """Return a library that was loaded and can replace time or files while a test runs, and what it replaces."""
-    for module, what in (("freezegun", "time"), ("time_machine", "time"), ("pyfakefs", "the file system")):
-        if module in sys.modules:
-            return f"{module} ({what})"
     return None

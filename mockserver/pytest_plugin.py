@@ -35,7 +35,7 @@ OPTIONS = {
     "mockserver_process": (
         "string",
         "where our own server runs: child (a process of its own), thread (of the tests' process), or auto, the "
-        "default: child if gevent or eventlet patched the process or freezegun, time_machine or pyfakefs is loaded",
+        "default: child if gevent or eventlet patched the process, or tests use freezegun, time_machine or pyfakefs",
     ),
     "mockserver_environment": (
         "string",
@@ -57,6 +57,8 @@ MARKS = {
 CHOICES = {"mockserver_process": ("auto", "thread", "child"), "mockserver_environment": ("auto", "always", "never")}
 SHOWN = 20
 """How many exchanges a failed test shows."""
+PATCHING = {"time_machine": {"time_machine"}, "pyfakefs": {"fs", "fs_class", "fs_module", "fs_session"}}
+"""Libraries that replace time or files while a test runs, and their fixtures. Their plugins load them in every run."""
 START_SECONDS = 60.0
 """How long a server may take until it responds."""
 
@@ -265,7 +267,7 @@ def openai_mock_server(request: pytest.FixtureRequest) -> Iterator["Server"]:
     where, url = _elsewhere(config)
     own = {} if url else request.getfixturevalue("openai_mock_settings")
     target = _aim(config)
-    with _reached(where, url, target) if url else _started(config, own, target) as server:
+    with _reached(where, url, target) if url else _started(request.session, own, target) as server:
         config.stash[_serving] = True
         yield server
         still_open = config.stash[_open]
@@ -295,9 +297,9 @@ def openai_mock(openai_mock_server: "Server", request: pytest.FixtureRequest) ->
     item.config.stash[_open].add(item)
     target = _aim(item.config)
     with pytest.MonkeyPatch.context() as patch, _standing(openai_mock_server, target, world):
+        target.lead(patch)
         for name, value in world.environment.items():
             patch.setenv(name, value)
-        target.lead(patch)
         yield world
     if marks.get("verdict", _judging(item.config)) and item.stash.get(_passed, False):
         ignored = [*item.config.getini("mockserver_ignore"), *_listed(marks.get("ignore", ()))]
@@ -423,17 +425,20 @@ def _reached(where: str, url: str, target: _Target) -> Iterator["Server"]:
 
 
 @contextmanager
-def _started(config: pytest.Config, settings: Mapping[str, Any], target: _Target) -> Iterator["Server"]:
+def _started(session: pytest.Session, settings: Mapping[str, Any], target: _Target) -> Iterator["Server"]:
     from mockserver.ids import unique
-    from mockserver.patched import may_patch, patched_by
-    from mockserver.settings import SeedError, parsed
+    from mockserver.patched import patched_by
+    from mockserver.settings import NAMES, SeedError, parsed
     from mockserver.testing import MockError
 
+    config = session.config
     options = {"seed": tuple(config.getini("mockserver_seed")), "profile": _profile(config) or "default", **settings}
+    if unknown := sorted(options.keys() - set(NAMES)):
+        _fail(f"openai_mock_settings: there is no setting {', '.join(unknown)}, but {', '.join(NAMES)}")
     try:
         given = parsed(options)
     except ValueError as error:
-        _fail(f"openai_mock_settings: {error}")
+        _fail(f"the mock server can't start: {error}")
     if keys := given.get("api_key"):
         options["api_key"] = given["api_key"] = (*keys, target.api_key)
 
@@ -447,7 +452,7 @@ def _started(config: pytest.Config, settings: Mapping[str, Any], target: _Target
     assert target.bound, "it is our own server's"
     with ExitStack() as stack:
         server: Server
-        if chosen == "child" or (chosen == "auto" and (patched or may_patch())):
+        if chosen == "child" or (chosen == "auto" and (patched or _may_patch(session))):
             from mockserver.child import ChildServer, StartFailed
 
             try:
@@ -467,6 +472,18 @@ def _started(config: pytest.Config, settings: Mapping[str, Any], target: _Target
                 _fail(f"the mock server can't start: {error}")
         target.secret = secret
         yield server
+
+
+def _may_patch(session: pytest.Session) -> bool:
+    """Whether tests use a library that replaces time or files in their process."""
+    if "freezegun" in sys.modules:
+        return True
+    fixtures = set[str]().union(*PATCHING.values())
+    if any(fixtures.intersection(getattr(item, "fixturenames", ())) for item in session.items):
+        return True
+    conftests = {Path(getattr(each, "__file__", None) or "") for each in session.config.pluginmanager.get_plugins()}
+    files = {item.path for item in session.items} | {each for each in conftests if each.name == "conftest.py"}
+    return any(name.encode() in source for source in map(_source, files) for name in PATCHING)
 
 
 @contextmanager
@@ -493,6 +510,7 @@ def _made(server: "Server", item: pytest.Item, marks: Mapping[str, Any]) -> "Moc
         seeds = [*item.config.getini("mockserver_seed"), *seeds]  # which our own server has in its template
         profile = profile or _profile(item.config) or None
     world = MockWorld(server, name, folders=(item.path.parent, item.config.rootpath))
+    world.base_url, world.api_key = target.base_url, target.api_key
     if target.elsewhere:
         world.delete()  # what a client sent between tests made it again
     world.prepare(

@@ -168,8 +168,6 @@ NAMES = [each.name for each in fields(Settings)]
 def parsed(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings by name from values that may be written as for the command line. Raises ValueError."""
     known = {each.name: each.metadata for each in fields(Settings)}
-    if unknown := sorted(values.keys() - known.keys()):
-        raise ValueError(f"there is no setting {', '.join(unknown)}, but {', '.join(known)}")
 
     def value(parse: Callable[[str], Any], given: Any) -> Any:
         if isinstance(given, list | tuple):

@@ -413,7 +413,9 @@ def test_a_server_elsewhere_is_used(
     result = run(*(["-n2", "--mockserver-url", server.base_url] if way == "option" else []))
     result.assert_outcomes(passed=8)
     assert set(told(result, "server")) == {server.url}
-    assert len(set(told(result, "world"))) == 8
+    assert len(told(result, "world")) == 8
+    assert len(set(told(result, "world"))) == (2 if way == "option" else 1), "clients keep the world's name"
+    assert len(set(told(result, "id"))) == 8
     assert server.mock.worlds.names() == before
 
 
