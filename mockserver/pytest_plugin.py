@@ -575,4 +575,4 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _fail(why: str) -> NoReturn:
-    pytest.fail(why, pytrace=False)
+    raise pytest.fail.Exception(why, pytrace=False) from None  # the line says it all

@@ -6,7 +6,7 @@ import logging
 import socket
 import threading
 from collections.abc import Coroutine, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -18,7 +18,7 @@ from mockserver.mock import Mock
 from mockserver.patched import patched_by
 from mockserver.protocol import DRAIN_BYTES, RECEIVE_BYTES, Protocol
 from mockserver.settings import Settings, url
-from mockserver.testing import Server
+from mockserver.testing import MockError, Server
 
 log = logging.getLogger("mockserver")
 
@@ -208,6 +208,9 @@ class MockServer(Server):
         self._loop = new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="mockserver", daemon=True)
         self._thread.start()
+        if "freezegun" in sys.modules:
+            with suppress(MockError):
+                self.state()  # this loads the control plane, which can't be done while a test freezes time
         return self
 
     def _serve(self) -> None:

@@ -2,8 +2,10 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -475,3 +477,322 @@ def test_the_manuals_examples_do_what_it_says(pytester: pytest.Pytester, run: Ru
     run().assert_outcomes(passed=2)
     done = subprocess.run([sys.executable, "-c", alone], capture_output=True, text=True)
     assert [done.stdout] == blocks(section("From pytest"), "text"), done.stderr
+
+
+# Clients that are made at any time
+
+
+CLIENTS = """
+import asyncio
+import functools
+
+import openai
+from openai import AsyncOpenAI, OpenAI
+
+client = OpenAI(max_retries=0)
+asynchronous = AsyncOpenAI(max_retries=0, default_headers={"Connection": "close"})  # each test has a loop of its own
+
+@functools.cache
+def kept():
+    return OpenAI(max_retries=0)
+
+def send():
+    client.containers.create(name="made at import")
+    kept().containers.create(name="made once")
+    openai.containers.create(name="the package's own")
+    asyncio.run(send_asynchronously())
+
+async def send_asynchronously():
+    await asynchronous.containers.create(name="asynchronous")
+"""
+
+SENDING = """
+import os
+
+import openai
+import pytest
+from clients import send
+
+@pytest.fixture(scope="session")
+def session_client():
+    with openai.OpenAI(max_retries=0) as client:
+        yield client
+
+@pytest.mark.parametrize("number", range(3))
+def test_it(session_client, openai_mock, number):
+    assert os.environ["OPENAI_BASE_URL"] == openai_mock.base_url
+    send()
+    session_client.containers.create(name="of the session")
+    names = [each["request"]["body"]["name"] for each in openai_mock.journal]
+    assert names == ["made at import", "made once", "the package's own", "asynchronous", "of the session"]
+    assert openai_mock.state()["counts"]["containers"] == 5
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["thread", "child", "xdist", "elsewhere", "keys"])
+def test_clients_send_to_the_current_tests_world(
+    pytester: pytest.Pytester, run: Run, server: MockServer, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    pytester.makepyfile(clients=CLIENTS, test_it=SENDING)
+    if way == "keys":
+        pytester.makeconftest(
+            """
+            import pytest
+
+            @pytest.fixture(scope="session")
+            def openai_mock_settings():
+                return {"api_key": ["secret"]}
+            """
+        )
+    if way in ("child", "keys"):  # the user's own key and proxies are not used
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-real")
+        monkeypatch.setenv("AZURE_OPENAI_API_KEY", "azure")
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, "http://127.0.0.1:9")
+    before = server.mock.worlds.names()
+    options = {
+        "child": ["--mockserver-process=child"],
+        "xdist": ["-n2"],
+        "elsewhere": [f"--mockserver-url={server.url}"],
+    }
+    run(*options.get(way, ["--mockserver-process=thread"])).assert_outcomes(passed=3)
+    assert server.mock.worlds.names() == before
+
+
+@pytest.mark.slow
+def test_clients_outside_of_a_test_get_the_reason(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile(
+        clients=CLIENTS,
+        test_early="from clients import client\nclient.containers.create(name='box')\n",
+        test_it="""
+        import pytest
+        from clients import client
+
+        def test_before():
+            client.containers.create(name="box")
+
+        @pytest.fixture(scope="session")
+        def prepared():
+            client.containers.create(name="box")
+
+        def test_fixture(prepared, openai_mock): ...
+
+        def test_inside(openai_mock):
+            client.containers.create(name="box")
+
+        def test_after():
+            client.containers.create(name="box")
+        """,
+    )
+    result = run("--continue-on-collection-errors", "--tb=short")
+    result.assert_outcomes(passed=1, failed=2, errors=2)
+    text = result.stdout.str()
+    assert text.count("found no server: it starts with the first test that uses the fixture openai_mock.") == 2
+    assert text.count("for whichever test is running, and no test that uses the fixture openai_mock is. Add") >= 2
+    assert "that sends this request (POST /v1/containers)" in text
+
+
+UNTOUCHED = """
+import os
+import pytest
+
+assert "OPENAI_BASE_URL" not in os.environ
+key = os.environ.get("OPENAI_API_KEY")
+
+@pytest.mark.skipif(not key, reason="no key")
+def test_the_real_api():
+    assert os.environ["OPENAI_API_KEY"] == key == "sk-real"
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mocked", ["", "def test_mocked(openai_mock): ..."])
+def test_tests_of_the_real_api_keep_their_environment(
+    pytester: pytest.Pytester, run: Run, monkeypatch: pytest.MonkeyPatch, mocked: str
+) -> None:
+    pytester.makepyfile(test_a=mocked, test_b=UNTOUCHED)
+    run().assert_outcomes(passed=int(bool(mocked)), skipped=1)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-real")
+    run().assert_outcomes(passed=1 + bool(mocked))
+
+
+@pytest.mark.parametrize(("when", "is_set"), [("auto", False), ("always", True), ("never", False)])
+def test_the_environment_of_collection_can_be_chosen(
+    pytester: pytest.Pytester, run: Run, when: str, is_set: bool
+) -> None:
+    pytester.makeini(f"[pytest]\nmockserver_environment = {when}")
+    pytester.makeconftest("import os\nearly = 'OPENAI_BASE_URL' in os.environ")
+    pytester.makepyfile(
+        f"import os\nimport conftest\nduring = 'OPENAI_BASE_URL' in os.environ\n"
+        f"def test_it():\n    assert conftest.early is during is {is_set}\n"
+        f"    assert 'OPENAI_BASE_URL' not in os.environ\n"
+    )
+    run().assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("option", ["mockserver_environment", "mockserver_process"])
+def test_an_unknown_choice_is_an_error(pytester: pytest.Pytester, run: Run, option: str) -> None:
+    pytester.makeini(f"[pytest]\n{option} = sometimes")
+    result = run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {option}: unknown value 'sometimes'; choose one of: auto, *"])
+
+
+# Tests that patch their own process
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("process", ["auto", "thread"])
+def test_a_frozen_process(pytester: pytest.Pytester, run: Run, process: str) -> None:
+    pytester.makepyfile(
+        """
+        import datetime
+
+        from freezegun import freeze_time
+        from openai import OpenAI
+
+        def test_frozen(openai_mock, openai_mock_server):
+            with freeze_time("2020-01-01"), OpenAI(max_retries=0) as client:
+                box = client.containers.create(name="box")
+                assert client.containers.retrieve(box.id).status == "running"
+                assert len(openai_mock.journal) == 2
+                openai_mock.faults.add(error="rate_limited", times=1)
+                with openai_mock.snapshot():
+                    openai_mock.clock.advance("20m")
+                assert openai_mock.verdict().findings is not None
+            assert box.created_at > datetime.datetime(2026, 1, 1).timestamp()
+
+        def test_afterwards(openai_mock):
+            assert openai_mock.faults.list() == []
+            assert openai_mock.seed({"containers": [{"name": "box"}]})["containers"]
+        """
+    )
+    run(f"--mockserver-process={process}", "-W", "default::DeprecationWarning").assert_outcomes(passed=2)
+
+
+@pytest.mark.slow
+def test_a_fake_file_system(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile(
+        """
+        from openai import OpenAI
+
+        def test_fake(fs, openai_mock):
+            with OpenAI(max_retries=0) as client:
+                box = client.containers.create(name="box")
+                content = b"x" * (1 << 20)
+                file = client.containers.files.create(box.id, file=("large.bin", content))
+                assert client.containers.files.content.retrieve(file.id, container_id=box.id).read() == content
+            assert openai_mock.verdict() is not None
+
+        def test_afterwards(openai_mock):
+            assert openai_mock.state()["counts"]["containers"] == 0
+        """
+    )
+    run().assert_outcomes(passed=2)
+
+
+GREEN = ["-W", "ignore:Monkey-patching ssl", "-W", "ignore::DeprecationWarning"]
+
+
+@pytest.mark.slow
+def test_a_process_that_gevent_patched(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makeconftest("from gevent import monkey\nmonkey.patch_all()")
+    pytester.makepyfile(
+        """
+        import pytest
+        from openai import OpenAI
+
+        def test_it(openai_mock, openai_mock_server):
+            with OpenAI(max_retries=0) as client:
+                client.containers.create(name="box")
+            assert len(openai_mock.journal) == 1
+            with pytest.raises(AttributeError, match="child process, so it has no `mock`; .* mockserver_process = thr"):
+                openai_mock_server.mock
+
+        def test_a_thread_of_its_own():
+            from mockserver.server import MockServer
+
+            with pytest.raises(RuntimeError, match="gevent has replaced the threads and sockets"), MockServer():
+                pass
+        """
+    )
+    run(*GREEN).assert_outcomes(passed=2)
+    result = run(*GREEN, "--mockserver-process=thread", "-k", "test_it")
+    result.assert_outcomes(errors=1, deselected=1)
+    result.stdout.fnmatch_lines(
+        ["*can't run in a thread, for gevent has replaced threads *mockserver_process = child*"]
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"seed": ["none.yaml"]}, "the mock server can't start: none.yaml: *; mend the path of the seed"),
+        ({"profile": "lively"}, "the mock server can't start: 'lively' is none of default, live, docs, contract"),
+        ({"host": ["203.0.113.1"]}, "the mock server can't start: can't listen on 203.0.113.1 port 0: *"),
+    ],
+)
+def test_why_a_child_process_does_not_start(
+    pytester: pytest.Pytester, run: Run, settings: dict[str, object], reason: str
+) -> None:
+    fixture = f"@pytest.fixture(scope='session')\ndef openai_mock_settings(): return {settings!r}"
+    pytester.makepyfile(f"import pytest\n{fixture}\ndef test_it(openai_mock): ...\ndef test_again(openai_mock): ...")
+    result = run("--tb=short", "--mockserver-process=child")
+    result.assert_outcomes(errors=2)
+    result.stdout.fnmatch_lines([reason])
+
+
+@pytest.mark.slow
+def test_a_child_process_is_like_a_thread(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makefile(".yaml", seed="version: 1\ncontainers: [{name: everywhere}]\n")
+    pytester.makeini(
+        "[pytest]\nmockserver_seed = seed.yaml\nmockserver_profile = live\nmockserver_verdict = true\n"
+        "mockserver_process = child"
+    )
+    pytester.makepyfile(
+        application=APPLICATION,
+        test_it="""
+        import os
+        import pytest
+        from application import call
+
+        @pytest.fixture(scope="session")
+        def openai_mock_settings():
+            return {"id_seed": "ours", "max_upload": 1024}
+
+        @pytest.mark.openai_mock(verdict=False, frozen=0)
+        def test_settings(openai_mock, openai_mock_server):
+            assert [each["name"] for each in call("GET", "/containers")["data"]] == ["everywhere"]
+            assert openai_mock.state()["profile"]["max_minutes"] == 20
+            assert openai_mock_server.settings.max_upload == 1024
+            assert call("POST", "/containers", {"name": "box"})["created_at"] == 0
+
+        def test_verdict(openai_mock):
+            call("POST", "/containers", {"name": "left"})
+        """,
+    )
+    result = run()
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["The client misbehaved.", "container-never-deleted: *"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_child_process_ends_with_a_killed_parent(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile(
+        """
+        import os, signal
+
+        def test_it(openai_mock_server, openai_mock):
+            print(openai_mock_server._process.pid, file=open("pid", "w"), flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        """
+    )
+    result = run("--mockserver-process=child", "-p", "no:cacheprovider")
+    assert result.ret == -signal.SIGKILL
+    child = int((pytester.path / "pid").read_text())
+    patience = threading.Event()
+    while Path(f"/proc/{child}/cmdline").exists() and Path(f"/proc/{child}/cmdline").read_bytes():  # empty: a zombie
+        patience.wait(0.01)

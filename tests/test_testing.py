@@ -1,11 +1,14 @@
 """What a test holds of a server and of a world, without pytest's help."""
 
 import concurrent.futures
+import errno
 import gc
 import http.client
 import json
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,15 +20,21 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-from conftest import NOON
+from conftest import NOON, ok, refusal
+from starlette.types import ASGIApp
 
+from mockserver import faces
+from mockserver.environment import client_environment
+from mockserver.faces import Current
 from mockserver.faults import Effect as EffectAsked
 from mockserver.faults import Match
+from mockserver.mock import Mock
 from mockserver.server import MockServer
 from mockserver.settings import SeedError
 from mockserver.testing import Effect, MockError, MockWorld, Server
 
 MINUTE = 60
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -137,6 +146,132 @@ def test_another_server_is_told() -> None:
             stranger.state()
         stranger.close()
         thread.join()
+
+
+def test_a_server_that_fails_is_told_without_blaming_the_url() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+
+        def answer() -> None:
+            with taken.accept()[0] as connection:
+                connection.recv(10_000)
+                head = b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: text/plain\r\nContent-Length: 21\r\n\r\n"
+                connection.sendall(head + b"Internal Server Error")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        failing = Server(f"http://127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(
+            MockError, match="failed: 500 to GET /_mock/state, Internal Server Error; its log"
+        ) as failed:
+            failing.state()
+        assert failed.value.status == 500
+        assert "mend the URL" not in str(failed.value)
+        failing.close()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("problem", "code", "message"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "storage_failed", "too many open files"),
+        (TypeError("metaclass conflict"), "control_plane_failed", r"\(TypeError: metaclass conflict\)\. The next req"),
+    ],
+)
+def test_a_control_plane_that_failed_to_load_is_loaded_again(
+    monkeypatch: pytest.MonkeyPatch, problem: Exception, code: str, message: str
+) -> None:
+    load = faces._load_control_plane
+    problems = [problem, problem]
+
+    def fail_at_first(mock: Mock) -> ASGIApp:
+        if problems:
+            raise problems.pop()
+        return load(mock)
+
+    with MockServer() as server:
+        monkeypatch.setattr(faces, "_load_control_plane", fail_at_first)
+        for _ in range(2):
+            with pytest.raises(MockError, match=message) as failed:
+                server.state()
+            assert (failed.value.status, failed.value.code) == (500, code)
+        assert server.state()["worlds"] == 0
+
+
+@pytest.mark.slow
+def test_a_control_plane_first_asked_for_in_frozen_time_works_afterwards() -> None:
+    """In a process of its own, where the control plane's modules aren't loaded yet."""
+    program = """
+from mockserver.server import MockServer
+from mockserver.testing import MockError
+
+with MockServer() as server:
+    from freezegun import freeze_time
+    with freeze_time("2020-01-01"):
+        try:
+            server.state()
+        except MockError as error:
+            assert (error.status, error.code) == (500, "control_plane_failed"), error
+    with server.world() as world:
+        world.clock.advance("20m")
+with MockServer() as server, freeze_time("2020-01-01"), server.world() as world:
+    world.faults.add(error="rate_limited")
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_proxies_are_for_others(server: MockServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert Server(server.url).state()["version"]
+
+
+@pytest.mark.parametrize("given", [{}, {"NO_PROXY": "example.com"}, {"no_proxy": "example.com,localhost"}])
+def test_the_environment_of_clients(given: dict[str, str]) -> None:
+    user = {**given, "AZURE_OPENAI_API_KEY": "x", "OPENAI_API_TYPE": "azure", "OPENAI_API_KEY": "sk-real"}
+    changes = client_environment(user, "http://localhost:1/v1", "sk-test")
+    left = {name: value for name, value in {**user, **changes}.items() if value is not None}
+    direct = "example.com,localhost,127.0.0.1" if given else "localhost,127.0.0.1"
+    assert left == {
+        "OPENAI_BASE_URL": "http://localhost:1/v1",
+        "OPENAI_API_KEY": "sk-test",
+        "NO_PROXY": direct,
+        "no_proxy": direct,
+    }
+
+
+# The world of the current test
+
+
+def test_a_name_stands_for_one_world_after_another() -> None:
+    with (
+        MockServer(current=Current("secret")) as server,
+        server.world() as one,
+        server.world() as other,
+        httpx2.Client(headers={"Authorization": "Bearer sk-world-current-test"}) as client,
+    ):
+        urls = [f"{server.url}{path}/containers" for path in ("/w/current-test/v1", "/v1", "/w/current-test/openai/v1")]
+        for url in urls:
+            assert "that sends this request (GET" in refusal(client.get(url), 400, "no_current_test")
+        for world in (one, other):
+            server.control("PUT", f"current/secret/{world.world}")
+            for url in urls:
+                ok(client.post(url, json={"name": "box"}))
+            assert world.state()["counts"]["containers"] == 3
+        elsewhere = ok(client.get(f"{one.base_url}/containers"))["data"]
+        assert len(elsewhere) == 3, "a URL that names a world is no other's"
+        server.control("PUT", "current/secret/")
+        refusal(client.get(urls[0]), 400, "no_current_test")
+
+
+def test_only_who_knows_the_secret_changes_the_current_world(server: MockServer) -> None:
+    with MockServer(current=Current("secret")) as own:
+        for each in (own, server):
+            with pytest.raises(MockError) as failed:
+                each.control("PUT", "current/guess/default")
+            assert failed.value.status == 404
+    with pytest.raises(MockError):
+        server.control("PUT", "current/secret/default")
 
 
 def test_connections_are_kept_and_closed(server: MockServer) -> None:
