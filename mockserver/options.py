@@ -93,8 +93,10 @@ def settings(
             command = click.option(
                 flag(setting.name),
                 cls=_Option,
-                is_flag=parse is bool,
-                type=click.BOOL if parse is bool else Parsed(parse),  # of a flag, click reads no other type's variable
+                is_flag=parse is profiles.yes_or_no,
+                type=click.BOOL
+                if parse is profiles.yes_or_no
+                else Parsed(parse),  # of a flag, click reads no other type's variable
                 default=default,
                 multiple=setting.metadata["many"],
                 help=setting.metadata["help"],

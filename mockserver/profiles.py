@@ -33,7 +33,7 @@ class Switch:
     evidence: str
 
 
-def _yes_or_no(value: object) -> bool:
+def yes_or_no(value: object) -> bool:
     if isinstance(value, bool):
         return value
     told = {"yes": True, "on": True, "true": True, "1": True, "no": False, "off": False, "false": False, "0": False}
@@ -73,7 +73,7 @@ def _cut(value: object) -> str:
 Read = tuple[str, Callable[[object], Value]]
 """The values of a switch in words, and what reads one from text, JSON or YAML."""
 
-YES_OR_NO: Read = ("yes, no", _yes_or_no)
+YES_OR_NO: Read = ("yes, no", yes_or_no)
 MINUTES: Read = (f"1 to {MAX_MINUTES}", _minutes)
 SECONDS: Read = ("a duration", _seconds)
 

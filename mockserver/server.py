@@ -4,6 +4,7 @@ import asyncio
 import errno
 import logging
 import socket
+import sys
 import threading
 from collections.abc import Coroutine, Generator, Sequence
 from contextlib import contextmanager, suppress

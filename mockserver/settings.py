@@ -135,7 +135,7 @@ class Settings:
         500, "How many event streams and waits of the control plane may be open at once.", count, shown="500"
     )
     control_token: str | None = _setting(None, "Token that the control plane asks for.", key)
-    control_open: bool = _setting(False, "Open the control plane to the network without a token.", bool)
+    control_open: bool = _setting(False, "Open the control plane to the network without a token.", profiles.yes_or_no)
     allow_host: tuple[str, ...] = _setting(
         (), "Host name under which the control plane answers too.", address, many=True
     )

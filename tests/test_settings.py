@@ -47,6 +47,8 @@ CASES = {
     "seed": Case(("a.yaml", "b"), (Path("a.yaml"), Path("b")), None),
     "api_key": Case(("one", "two"), ("one", "two"), "a key"),
     "profile": Case("live,delete_lag=5m", "live,delete_lag=5m", "lax"),
+    "max_streams": Case("7", 7, "0"),
+    "min_body_rate": Case("2k", 2_048, "fast"),
     "max_upload": Case("1KB", 1024, "lots"),
     "max_body": Case("2MB", 2 << 20, "-1"),
     "body_timeout": Case("90s", 90.0, "0"),
