@@ -348,7 +348,7 @@ def test_healthcheck_tries_every_host(listening: tuple[str, ...], checked: tuple
     with MockServer(host=listening) as server:
         flags = [f"--host={host}" for host in checked]
         for arguments, environment in ((flags, {}), ([], {"MOCKSERVER_HOST": ",".join(checked)})):
-            command = ["healthcheck", "--port", str(server.port), *arguments]
+            command = ["healthcheck", "--wait", "60", "--port", str(server.port), *arguments]
             done = CliRunner().invoke(cli.main, command, env={"MOCKSERVER_HOST": None} | environment)
             assert (done.exit_code, done.output) == (0, "")
 
