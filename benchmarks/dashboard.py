@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx2
 from playwright.sync_api import Browser, sync_playwright
 
-from mockserver.server import MockServer
+from mockserver.server.serving import MockServer
 
 TIMES = 15
 MEASURE = """() => {

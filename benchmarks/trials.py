@@ -147,10 +147,11 @@ def retrieving_all(running: Running, ids: list[str]) -> list[Request]:
 
 def fill_server(folder: Path, count: int) -> list[str]:
     """A data directory whose default world has so many containers; their ids."""
-    from mockserver import ids, tables
-    from mockserver.database import Insertion, record
+    from mockserver import ids
     from mockserver.mock import Mock
     from mockserver.settings import Settings
+    from mockserver.storage import tables
+    from mockserver.storage.database import Insertion, record
 
     mock = Mock(Settings(data=folder / "data"))
     try:

@@ -18,12 +18,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mockserver import tables
 from mockserver.clock import Clock, stopwatch
-from mockserver.database import Insertion, record
 from mockserver.mock import Mock
-from mockserver.server import MockServer
+from mockserver.server.serving import MockServer
 from mockserver.settings import Settings
+from mockserver.storage import tables
+from mockserver.storage.database import Insertion, record
 
 ROWS = 100_000
 FILES = 1_000

@@ -15,12 +15,13 @@ from typing import Any
 
 from sqlalchemy import bindparam, case, delete, func, or_, select, update
 
-from mockserver import errors, ids, profiles, schema, tables
-from mockserver.blobs import Blobs
-from mockserver.database import Database, Insertion, Rows, Statement, Transaction, failure, record, table
+from mockserver import errors, ids, profiles, schema
 from mockserver.files import Files, NewFile
-from mockserver.paging import Listing, ends
 from mockserver.profiles import Profile
+from mockserver.storage import tables
+from mockserver.storage.blobs import Blobs
+from mockserver.storage.database import Database, Insertion, Rows, Statement, Transaction, failure, record, table
+from mockserver.storage.pagination import Listing, ends
 from mockserver.worlds import Call, Worlds
 
 MINUTES = range(1, 20 + 1)

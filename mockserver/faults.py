@@ -23,10 +23,11 @@ from pydantic import (
 )
 from sqlalchemy import bindparam, delete, func, select, update
 
-from mockserver import errors, ids, tables
+from mockserver import errors, ids
 from mockserver.bounds import FewKeys
 from mockserver.clock import CENTURIES, duration
-from mockserver.database import Database, Insertion, Rows, Statement, Transaction, record, table
+from mockserver.storage import tables
+from mockserver.storage.database import Database, Insertion, Rows, Statement, Transaction, record, table
 
 OPERATIONS = (
     "ListContainers",

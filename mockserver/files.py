@@ -6,10 +6,11 @@ from typing import get_args
 
 from sqlalchemy import bindparam, delete, or_, select
 
-from mockserver import errors, ids, profiles, schema, tables
-from mockserver.blobs import Blobs, Draft
-from mockserver.database import Database, Insertion, Rows, Statement, Transaction, record, table
-from mockserver.paging import Listing, ends
+from mockserver import errors, ids, profiles, schema
+from mockserver.storage import tables
+from mockserver.storage.blobs import Blobs, Draft
+from mockserver.storage.database import Database, Insertion, Rows, Statement, Transaction, record, table
+from mockserver.storage.pagination import Listing, ends
 from mockserver.worlds import Call, Worlds
 
 PURPOSES = list(get_args(schema.Purpose))

@@ -24,7 +24,7 @@ from urllib.parse import unquote_plus
 from pydantic_core import from_json, to_json
 
 from mockserver.clock import Clock
-from mockserver.news import KINDS, News
+from mockserver.events import KINDS, News
 
 Headers = Sequence[tuple[bytes, bytes]]
 

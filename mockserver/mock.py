@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mockserver import profiles
-from mockserver.blobs import Blobs
 from mockserver.clock import Clock, Wall
 from mockserver.containers import Containers
-from mockserver.database import Busy, Database, Unusable, directory_lock, failure
+from mockserver.events import News
 from mockserver.files import Files
 from mockserver.journal import Journal
-from mockserver.news import News
 from mockserver.settings import Settings
+from mockserver.storage.blobs import Blobs
+from mockserver.storage.database import Busy, Database, Unusable, directory_lock, failure
 from mockserver.worlds import EVERYONE, Worlds
 
 if TYPE_CHECKING:
-    from mockserver.seeds import Seed
-    from mockserver.staging import Staging
+    from mockserver.admin import Staging
+    from mockserver.seeds.loader import Seed
 
 
 class Mock:
@@ -80,7 +80,7 @@ class Mock:
     @cached_property
     def staging(self) -> "Staging":
         """Made when the control plane first asks for it: a start has no use for it."""
-        from mockserver.staging import Staging
+        from mockserver.admin import Staging
 
         return Staging(self.database, self.blobs, self.worlds, self.containers, self.files)
 
@@ -91,7 +91,7 @@ class Mock:
 def _read(settings: Settings) -> "Seed | None":
     if not settings.seed:
         return None
-    from mockserver.seeds import read_seeds  # with YAML and the models of its documents a tenth of a start
+    from mockserver.seeds.loader import read_seeds  # with YAML and the models of its documents a tenth of a start
 
     return read_seeds(settings.seed, settings.max_upload)
 

@@ -453,15 +453,15 @@ def _started(session: pytest.Session, settings: Mapping[str, Any], target: _Targ
     with ExitStack() as stack:
         server: Server
         if chosen == "child" or (chosen == "auto" and (patched or _may_patch(session))):
-            from mockserver.child import ChildServer, StartFailed
+            from mockserver.server.child import ChildServer, StartFailed
 
             try:
                 server = stack.enter_context(ChildServer(options, target.bound, secret))
             except (StartFailed, OSError) as error:
                 _fail(f"the mock server can't start: {error}")
         else:
-            from mockserver.faces import Current  # these load the framework, which takes a second
-            from mockserver.server import CannotBind, MockServer
+            from mockserver.server.faces import Current  # these load the framework, which takes a second
+            from mockserver.server.serving import CannotBind, MockServer
 
             try:
                 current = Current(secret)

@@ -769,8 +769,8 @@ def _document(seed: Seed, folders: Sequence[Path]) -> dict[str, Any]:
     """What a seed says, with the files that it names put in. Raises MockError, and SeedError with the line."""
     if isinstance(seed, Mapping):
         return {"version": 1, **seed}
-    from mockserver.seeds import SUFFIXES, read_seeds  # here, for it loads the rules of the API
-    from mockserver.sources import Source
+    from mockserver.seeds.document import Source
+    from mockserver.seeds.loader import SUFFIXES, read_seeds  # here, for it loads the rules of the API
 
     path = next((folder / seed for folder in folders if (folder / seed).exists()), None)
     if path is None:

@@ -20,15 +20,16 @@ from weakref import WeakValueDictionary
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
-from mockserver import copies, errors, ids, profiles, tables
-from mockserver.blobs import BATCH, Blobs, Draft
+from mockserver import errors, ids, profiles
 from mockserver.clock import Clock, Wall
-from mockserver.database import Database, Insertion, Rows, Statement, Transaction, record, table
 from mockserver.errors import APIError
 from mockserver.faults import Rule, load_rules
-from mockserver.placement import Placement
 from mockserver.profiles import Profile, Warned
 from mockserver.schema import Content
+from mockserver.storage import copies, tables
+from mockserver.storage.blobs import BATCH, Blobs, Draft
+from mockserver.storage.bulk import Placement
+from mockserver.storage.database import Database, Insertion, Rows, Statement, Transaction, record, table
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -17,9 +17,9 @@ import openai
 import pytest
 from hypothesis import settings
 
-from mockserver import server as server_module
 from mockserver.clock import Clock
-from mockserver.server import MockServer
+from mockserver.server import serving as server_module
+from mockserver.server.serving import MockServer
 
 server_module.START_SECONDS = 600.0  # as all that tests wait for: a busy machine is no failure
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # servers are started by the hundred: to compile once is enough
@@ -37,7 +37,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's backgro
 
 _worlds = itertools.count()
 
-UNHURRIED = "from mockserver import cli, server; server.GRACE_SECONDS = 600; cli.main()"
+UNHURRIED = (
+    "from mockserver.cli import main; from mockserver.server import serving; serving.GRACE_SECONDS = 600; main.main()"
+)
 """The command as a program that lets requests under way take ten minutes to end when it is stopped: where a stop
 waits for one that it shouldn't wait for, the test's own patience ends first."""
 

@@ -24,12 +24,12 @@ from types import FrameType
 from typing import Any
 
 import mockserver
-from mockserver import copies
 from mockserver.clock import Clock, Wall
 from mockserver.files import NewFile
 from mockserver.mock import Mock
 from mockserver.schema import CreateContainer
 from mockserver.settings import Settings
+from mockserver.storage import copies
 
 NOON = 1_782_324_240.0
 PROGRAM = str(Path(mockserver.__file__).parent)

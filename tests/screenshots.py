@@ -17,7 +17,7 @@ import httpx2
 from conftest import BROWSER_ARGUMENTS, BROWSERS, NOON, World, ok
 from playwright.sync_api import Page, sync_playwright
 
-from mockserver.server import MockServer
+from mockserver.server.serving import MockServer
 
 PICTURES = Path(__file__).parent.parent / "fixtures" / "screenshots"
 SALES = "month,region,orders,revenue,share\n" + "".join(

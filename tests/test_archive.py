@@ -18,9 +18,9 @@ from conftest import NOON, World, new_world, ok, refusal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mockserver import archive
-from mockserver.seeds import read_seeds
-from mockserver.server import MockServer
+from mockserver.seeds import archive
+from mockserver.seeds.loader import read_seeds
+from mockserver.server.serving import MockServer
 from mockserver.settings import SeedError
 
 LIMIT = 1 << 20

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from mockserver import cli
-from mockserver.server import CannotBind, MockServer, bind
+from mockserver.cli import main
+from mockserver.server.serving import CannotBind, MockServer, bind
 from mockserver.settings import Settings
 
 SHIPPED = Path(__file__).parents[1] / "fixtures" / "seeds"
@@ -154,7 +154,7 @@ def without(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
                     raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
                 super().bind(address)
 
-        monkeypatch.setattr("mockserver.server.socket.socket", Socket)
+        monkeypatch.setattr("mockserver.server.serving.socket.socket", Socket)
 
     return take
 
@@ -349,7 +349,7 @@ def test_healthcheck_tries_every_host(listening: tuple[str, ...], checked: tuple
         flags = [f"--host={host}" for host in checked]
         for arguments, environment in ((flags, {}), ([], {"MOCKSERVER_HOST": ",".join(checked)})):
             command = ["healthcheck", "--wait", "60", "--port", str(server.port), *arguments]
-            done = CliRunner().invoke(cli.main, command, env={"MOCKSERVER_HOST": None} | environment)
+            done = CliRunner().invoke(main.main, command, env={"MOCKSERVER_HOST": None} | environment)
             assert (done.exit_code, done.output) == (0, "")
 
 

@@ -20,7 +20,7 @@ from conftest import World, ok
 from installed import CLIENTS, INSTALLED, require
 
 from mockserver.api.app import create_app
-from mockserver.server import MockServer
+from mockserver.server.serving import MockServer
 
 README = CLIENTS.parents[1] / "README.md"
 HEADINGS = ("client", "version", "operations", "result")

@@ -17,8 +17,9 @@ import yaml
 from click.testing import CliRunner
 from conftest import World
 
-from mockserver import cli, commands, faults
-from mockserver.server import MockServer
+from mockserver import faults
+from mockserver.cli import control, main
+from mockserver.server.serving import MockServer
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "fixtures" / "seeds"
@@ -199,7 +200,7 @@ def test_every_part_of_a_rule_has_an_option(client: Client) -> None:
     assert client.json("fault", "switch", "later", "on")["enabled"] is True
     assert effect.keys() == faults.Effect.model_fields.keys(), "an effect without an option"
     parts = {*faults.Match.model_fields, *faults.NewRule.model_fields, *faults.Effect.model_fields} - {"match"}
-    assert {each.name for each in commands.add_fault.params} - {"world", "url", "token", "as_json"} == parts
+    assert {each.name for each in control.add_fault.params} - {"world", "url", "token", "as_json"} == parts
 
 
 # Journal and verdict
@@ -316,7 +317,7 @@ def test_every_kind_of_request_carries_the_token(tmp_path: Path) -> None:
             ["world", "delete", "blue"],
         ):
             arguments = [*command, "--json", "--url", server.url, "--token", "open-sesame"]
-            done = CliRunner().invoke(cli.main, arguments)
+            done = CliRunner().invoke(main.main, arguments)
             assert (done.exit_code, done.stderr) == (0, ""), command
 
 
@@ -326,8 +327,8 @@ def test_a_name_with_a_slash_is_a_mistake_in_usage(client: Client, name: str) ->
 
 
 def test_a_name_cannot_move_the_terminals_cursor() -> None:
-    assert commands.plain("a\x1b[2Jb\nc") == r"a\x1b[2Jb\nc"
-    assert list(commands.table(["NAME", "N"], [("箱", 1), ("box", 22)], "")) == ["NAME   N", "箱     1", "box   22"]
+    assert control.plain("a\x1b[2Jb\nc") == r"a\x1b[2Jb\nc"
+    assert list(control.table(["NAME", "N"], [("箱", 1), ("box", 22)], "")) == ["NAME   N", "箱     1", "box   22"]
 
 
 # run

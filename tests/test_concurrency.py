@@ -20,12 +20,12 @@ from test_transfers import digest
 
 from mockserver import schema
 from mockserver.clock import Clock
-from mockserver.database import Database, Transaction
 from mockserver.errors import APIError
 from mockserver.files import NewFile
 from mockserver.mock import Mock
-from mockserver.server import MockServer
+from mockserver.server.serving import MockServer
 from mockserver.settings import Settings
+from mockserver.storage.database import Database, Transaction
 from mockserver.worlds import Call
 
 BOX = schema.CreateContainer(name="box")

@@ -16,9 +16,9 @@ from conftest import World, new_world, ok, refusal
 from installed import require
 from rawhttp import TIMEOUT, Answer, Wire, form, request
 
-from mockserver import protocol
-from mockserver.protocol import _Pace
-from mockserver.server import MockServer
+from mockserver.server import protocol
+from mockserver.server.protocol import _Pace
+from mockserver.server.serving import MockServer
 
 MIB = 1024 * 1024
 PROGRAMS = Path(__file__).parent / "rejected_upload"

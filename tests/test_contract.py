@@ -37,7 +37,7 @@ from mockserver import containers
 from mockserver.api.app import create_app
 from mockserver.clock import parse_duration
 from mockserver.errors import AZURE, CATALOGUE, AzureRefusal, Grade
-from mockserver.server import MockServer
+from mockserver.server.serving import MockServer
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "contract"
 RECORDING = bool(os.environ.get("MOCKSERVER_RECORD"))

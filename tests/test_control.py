@@ -16,13 +16,14 @@ import httpx2
 import pytest
 from conftest import NOON, World, new_world, ok, refusal, stored
 
-from mockserver import copies, seeds
-from mockserver.blobs import Blobs, Draft
-from mockserver.database import Database
-from mockserver.server import MockServer
+from mockserver.admin import Staging
+from mockserver.seeds import loader
+from mockserver.seeds.document import Source
+from mockserver.server.serving import MockServer
 from mockserver.settings import Settings
-from mockserver.sources import Source
-from mockserver.staging import Staging
+from mockserver.storage import copies
+from mockserver.storage.blobs import Blobs, Draft
+from mockserver.storage.database import Database
 
 HOUR = 3_600
 
@@ -397,7 +398,7 @@ def test_what_is_cancelled_half_way_leaves_nothing_behind(
     with MockServer(seed=(tmp_path / "seed.yaml",), data=tmp_path / "data") as server, World(server, "w") as world:
         ok(world.http.get("/containers"))
         mock = server.mock
-        scope = seeds.read_document(Source(tmp_path / "seed.yaml", OTHER), seeds.Nowhere(), 1 << 20, 1 << 20)
+        scope = loader.read_document(Source(tmp_path / "seed.yaml", OTHER), loader.Nowhere(), 1 << 20, 1 << 20)
         transaction, begun, go_on = Database.transaction, threading.Event(), threading.Event()
 
         def waiting(self: Database) -> AbstractContextManager[Any]:
@@ -411,8 +412,8 @@ def test_what_is_cancelled_half_way_leaves_nothing_behind(
                 "fork": lambda: mock.worlds.create("other", fork_of="w"),
                 "snapshot": lambda: mock.worlds.take_snapshot("w", "s"),
                 "reset": lambda: mock.worlds.reset("w"),
-                "import": lambda: seeds.become(scope, mock.worlds, mock.blobs, mock.wall, "other"),
-                "place": lambda: seeds.place(scope, mock.worlds, mock.blobs, mock.wall, "other"),
+                "import": lambda: loader.become(scope, mock.worlds, mock.blobs, mock.wall, "other"),
+                "place": lambda: loader.place(scope, mock.worlds, mock.blobs, mock.wall, "other"),
             }
             task = asyncio.ensure_future(works[work]())
             await asyncio.to_thread(begun.wait)

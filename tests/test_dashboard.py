@@ -16,7 +16,7 @@ import httpx2
 import pytest
 from conftest import World, new_world, ok, refusal
 
-from mockserver.server import MockServer
+from mockserver.server.serving import MockServer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Locator, Page

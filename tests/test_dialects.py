@@ -13,7 +13,7 @@ import openai
 import pytest
 from conftest import World, new_world, ok, refusal
 
-from mockserver.server import MockServer
+from mockserver.server.serving import MockServer
 from mockserver.testing import MockWorld, Server
 
 KEY = "sk-the-key-of-this-server"

@@ -13,7 +13,7 @@ import pytest
 from conftest import World, new_world, ok
 
 from mockserver import profiles
-from mockserver.server import MockServer
+from mockserver.server.serving import MockServer
 
 PROGRAMS = Path(__file__).parent / "clients" / "documentation"
 DAY = 86_400.0

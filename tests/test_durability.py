@@ -26,11 +26,11 @@ import httpx2
 import pytest
 from conftest import UNHURRIED, stored
 
-from mockserver import blobs
-from mockserver.database import Database
 from mockserver.files import NewFile
 from mockserver.mock import Mock
 from mockserver.settings import ENVIRONMENT, Settings
+from mockserver.storage import blobs
+from mockserver.storage.database import Database
 
 UNUSABLE = 5
 """The exit code for a data directory that can't be used."""

@@ -17,7 +17,7 @@ from mockserver import faults
 from mockserver.api.app import create_app
 from mockserver.clock import stopwatch
 from mockserver.errors import CATALOGUE
-from mockserver.server import MockServer
+from mockserver.server.serving import MockServer
 
 KB = 1_024
 BIG = b"0123456789abcdef" * 64 * KB
@@ -214,7 +214,7 @@ def test_latency_is_waited_and_composes_with_an_error(world: World) -> None:
 
 
 def test_a_server_stops_at_once_in_spite_of_latency(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mockserver.server.GRACE_SECONDS", 600)
+    monkeypatch.setattr("mockserver.server.serving.GRACE_SECONDS", 600)
     with MockServer() as server, World(server, "w") as world, Wire(world) as wire, ThreadPoolExecutor(1) as pool:
         rules = Faults(world)
         with rules.client:

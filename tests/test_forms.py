@@ -15,8 +15,8 @@ import pytest
 from conftest import World, new_world
 from rawhttp import Answer, Wire, form, request
 
-from mockserver.api.bodies import PREAMBLE_BYTES
-from mockserver.server import MockServer
+from mockserver.api.parsing import PREAMBLE_BYTES
+from mockserver.server.serving import MockServer
 
 PDF = b"%PDF-1.7\r\n\x00\xff--\r\n\r\n"
 """Bytes in which line ends, hyphens and zeros look like multipart but aren't."""

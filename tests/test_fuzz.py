@@ -34,10 +34,10 @@ from schemathesis.specs.openapi.checks import response_schema_conformance
 from test_forms import TREE
 from test_readme import tried
 
-from mockserver import protocol
 from mockserver.api.app import create_app
 from mockserver.clock import stopwatch
-from mockserver.server import MockServer
+from mockserver.server import protocol
+from mockserver.server.serving import MockServer
 from mockserver.settings import ENVIRONMENT
 
 FEW = 60

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mockserver.api.app import create_app
-from mockserver.server import MockServer
+from mockserver.server.serving import MockServer
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:The `\.content\(\)` method should be used:DeprecationWarning")
 """Of `files.retrieve_content`, which is on its way out and still in the suites."""

@@ -14,13 +14,14 @@ from conftest import NOON, World, ok, refusal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mockserver import bounds, seeds
-from mockserver.api import bodies
+from mockserver import bounds
+from mockserver.api import parsing
 from mockserver.bounds import MAX_DEPTH, MAX_ESCAPES, MAX_PARAMETERS, MAX_RUN, MAX_VALUES, Excess, JSONCounter
 from mockserver.clock import CENTURIES
-from mockserver.server import MockServer
+from mockserver.seeds import loader
+from mockserver.seeds.document import SENT, Source
+from mockserver.server.serving import MockServer
 from mockserver.settings import SeedError
-from mockserver.sources import SENT, Source
 
 JSON = "application/json"
 TOKEN = "right"
@@ -119,8 +120,8 @@ class Spy:
 
 @pytest.fixture
 def parser(monkeypatch: pytest.MonkeyPatch) -> Spy:
-    spy = Spy(bodies.from_json)
-    monkeypatch.setattr(bodies, "from_json", spy)
+    spy = Spy(parsing.from_json)
+    monkeypatch.setattr(parsing, "from_json", spy)
     return spy
 
 
@@ -152,7 +153,7 @@ def test_as_much_as_the_schema_allows_is_taken(world: World) -> None:
 
 def test_very_many_mistakes_are_not_listed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each would be made into an object."""
-    monkeypatch.setattr(bodies, "MAX_MISTAKES", 10)
+    monkeypatch.setattr(parsing, "MAX_MISTAKES", 10)
     answer = world.http.post("/containers", content=many_keys(11), headers={"Content-Type": JSON})
     assert refusal(answer, 400, "unknown_parameter") == "Unknown parameter: 'key0'."
     answer = world.http.post("/containers", json={"name": "box", "file_ids": [1] * 11})
@@ -170,7 +171,7 @@ def test_a_megabyte_is_enough_without_a_skill_or_a_secret(world: World, parser: 
 
 
 def test_a_json_field_of_a_form_is_counted(world: World, parser: Spy) -> None:
-    members = many_keys(bodies.MAX_FIELDS + 1)
+    members = many_keys(parsing.MAX_FIELDS + 1)
     form = b'--b\r\nContent-Disposition: form-data; name="expires_after"\r\nContent-Type: application/json\r\n\r\n'
     answer = world.http.post(
         "/files",
@@ -313,18 +314,18 @@ def test_large_json_is_no_yaml(world: World, control: httpx2.Client) -> None:
 
 def test_only_the_first_of_many_mistakes_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = []
-    explained = seeds._explained
+    explained = loader._explained
     monkeypatch.setattr(
-        seeds, "_explained", lambda source, error: (counts.append(error.error_count()), explained(source, error))[1]
+        loader, "_explained", lambda source, error: (counts.append(error.error_count()), explained(source, error))[1]
     )
     for document in (
         {"containers": [{}] * 500},
         {"files": [1] * 500},
         {"containers": [{"name": "b", "files": [1] * 500}]},
     ):
-        source = Source(seeds.Path("body"), json.dumps(document).encode(), SENT)
+        source = Source(loader.Path("body"), json.dumps(document).encode(), SENT)
         with pytest.raises(SeedError):
-            seeds.read_document(source, seeds.Nowhere(), 1 << 20, 1 << 20)
+            loader.read_document(source, loader.Nowhere(), 1 << 20, 1 << 20)
     assert len(counts) == 3
     assert max(counts) < 5
 
@@ -340,8 +341,8 @@ def test_a_document_is_read_off_the_event_loop(
             ok(httpx2.get(other, headers={"Authorization": "Bearer k"}))
             super().__init__(*args)
 
-    monkeypatch.setattr("mockserver.control.archives.Source", Slow)
-    monkeypatch.setattr("mockserver.control.containers.Source", Slow)
+    monkeypatch.setattr("mockserver.control.routes.archives.Source", Slow)
+    monkeypatch.setattr("mockserver.control.routes.containers.Source", Slow)
     ok(placed(world, control, {"containers": [{"name": "box"}]}))
     ok(control.post(f"/worlds/{world.name}/containers", json={"name": "box"}))
 
@@ -353,9 +354,9 @@ def test_a_seed_at_the_start_is_bounded_too(tmp_path: Any) -> None:
         path.write_text(json.dumps({"version": 1, "containers": containers}))
         if repeat == 30:
             with pytest.raises(SeedError, match="objects are more than"):
-                seeds.read_seeds([path], 1 << 20)
+                loader.read_seeds([path], 1 << 20)
         else:
-            assert seeds.read_seeds([path], 1 << 20).everyone.counts()[1] == 300_000
+            assert loader.read_seeds([path], 1 << 20).everyone.counts()[1] == 300_000
 
 
 # Instants

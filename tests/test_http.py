@@ -20,7 +20,7 @@ from conftest import World, new_world
 from rawhttp import TIMEOUT, Answer, Wire, form, request
 
 from mockserver import errors
-from mockserver.server import MockServer
+from mockserver.server.serving import MockServer
 
 BOX = b'{"name": "box"}'
 JSON = {"Content-Type": "application/json"}

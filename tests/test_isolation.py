@@ -30,7 +30,7 @@ from rawhttp import TIMEOUT, form
 from test_forms import TREE
 from test_readme import tried
 
-from mockserver.server import MockServer
+from mockserver.server.serving import MockServer
 
 WORLDS = ("mine", "theirs", "default")
 TABLES = ("containers", "container_files", "files", "tombstones", "faults")

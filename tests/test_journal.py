@@ -21,9 +21,9 @@ from rawhttp import Wire, form, request
 
 from mockserver.clock import Clock
 from mockserver.control import streams
+from mockserver.events import News
 from mockserver.journal import AT_ONCE, MAX_BODY, NOTHING_SENT, Journal, Noted
-from mockserver.news import News
-from mockserver.server import MockServer
+from mockserver.server.serving import MockServer
 
 SECRET = "hunter2-of-the-tests"
 
@@ -680,7 +680,7 @@ def test_a_server_doesnt_wait_for_who_waits(path: str, stop: signal.Signals, tmp
 
 
 def test_nor_for_who_doesnt_read(monkeypatch: Any) -> None:
-    monkeypatch.setattr("mockserver.server.GRACE_SECONDS", 600)
+    monkeypatch.setattr("mockserver.server.serving.GRACE_SECONDS", 600)
     with socket.socket() as reader, MockServer() as server, World(server, "w") as world:
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         reader.connect(("127.0.0.1", server.port))

@@ -27,7 +27,7 @@ from test_durability import refusal as refused_start
 from test_readme import tried
 
 from mockserver.clock import Wall
-from mockserver.server import MockServer
+from mockserver.server.serving import MockServer
 
 PAGE = 4_096
 ROOM = 700_000
@@ -76,7 +76,7 @@ def limited(data: Path, kind: int, limit: int) -> Iterator[tuple[Served, Path]]:
     log = data.parent / "stderr"
     code = (
         f"import resource, sys; resource.setrlimit({kind}, ({limit}, {limit})); "
-        "from mockserver.cli import main; sys.argv[0] = 'mockserver'; main()"
+        "from mockserver.cli.main import main; sys.argv[0] = 'mockserver'; main()"
     )
     arguments = ["serve", "--data", data, "--host", "127.0.0.1", "--port", "0", "--json"]
     with log.open("w") as errors:
@@ -426,7 +426,7 @@ def test_a_database_damaged_in_use_is_told(tmp_path: Path) -> None:
 def test_a_database_that_another_program_goes_on_writing_to_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mockserver.database.BUSY_SECONDS", 0.01)
+    monkeypatch.setattr("mockserver.storage.database.BUSY_SECONDS", 0.01)
     with MockServer(data=tmp_path / "data") as server, World(server, "w") as world:
         ok(world.http.post("/containers", json={"name": "before"}))
         with closing(sqlite3.connect(tmp_path / "data" / "mockserver.db", isolation_level=None)) as other:

@@ -36,7 +36,7 @@ from rawhttp import TIMEOUT, form
 from test_readme import tried
 
 from mockserver.clock import Wall
-from mockserver.server import MockServer
+from mockserver.server.serving import MockServer
 
 NOON = 1_782_324_240.0
 CLIENTS = 3

@@ -9,11 +9,12 @@ from conftest import NOON, World, new_world, ok
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mockserver import paging, schema
+from mockserver import schema
 from mockserver.clock import Clock
 from mockserver.mock import Mock
-from mockserver.server import MockServer
+from mockserver.server.serving import MockServer
 from mockserver.settings import Settings
+from mockserver.storage import pagination
 
 _names = itertools.count()
 
@@ -136,7 +137,7 @@ def test_a_deleted_object_is_a_cursor_while_its_world_hands_out_so_many_ordinals
     world: World, server: MockServer, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """However old it was when it was deleted; and afterwards it takes no room."""
-    monkeypatch.setattr(paging, "TOMBSTONES", 20)
+    monkeypatch.setattr(pagination, "TOMBSTONES", 20)
     graves = f"SELECT count(*) FROM tombstones JOIN worlds ON world = worlds.id WHERE name = '{world.name}'"
     with new_world(server) as elsewhere:
         quiet = elsewhere.openai.containers.create(name="box").id

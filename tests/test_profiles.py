@@ -18,10 +18,11 @@ import pytest
 from click.testing import CliRunner
 from conftest import NOON, World, new_world, ok, stored
 
-from mockserver import cli, profiles
+from mockserver import profiles
+from mockserver.cli import main
 from mockserver.mock import Mock
 from mockserver.profiles import PROFILES, SWITCHES, Profile
-from mockserver.server import MockServer
+from mockserver.server.serving import MockServer
 from mockserver.settings import Settings
 from mockserver.testing import MockError, Server
 
@@ -530,7 +531,7 @@ def test_a_server_takes_a_name_with_switches(asked: profiles.Asked) -> None:
 
 def test_the_command_line_and_the_environment_take_them_too(monkeypatch: pytest.MonkeyPatch) -> None:
     def asked(*arguments: str) -> object:
-        return cli.serve.make_context("serve", [*arguments]).params["profile"]
+        return main.serve.make_context("serve", [*arguments]).params["profile"]
 
     assert asked() == "default"
     assert asked("--profile", IN_WORDS) == IN_WORDS
@@ -558,7 +559,7 @@ BAD = {
 @pytest.mark.parametrize("asked", BAD)
 def test_what_is_no_profile_is_told_with_what_there_is(server: MockServer, asked: str) -> None:
     with pytest.raises(click.UsageError, match=re.escape(BAD[asked])):
-        cli.serve.make_context("serve", ["--profile", asked])
+        main.serve.make_context("serve", ["--profile", asked])
     with pytest.raises(ValueError, match=re.escape(BAD[asked])):
         Mock(Settings(profile=asked))
     with pytest.raises(MockError, match=re.escape(BAD[asked])):
@@ -699,7 +700,7 @@ def test_a_place_taken_by_a_successor_comes_back_from_an_export(server: MockServ
 
 
 def test_help_and_the_description_of_the_control_plane_tell_every_switch(server: MockServer) -> None:
-    words = " ".join(CliRunner().invoke(cli.serve, ["--help"]).output.split())
+    words = " ".join(CliRunner().invoke(main.serve, ["--help"]).output.split())
     document = ok(httpx2.get(f"{server.url}/_mock/openapi.json"))["components"]["schemas"]
     for schema in (
         document["ProfileChange"]["properties"]["switches"],

@@ -14,7 +14,7 @@ import pytest
 from test_readme import blocks, section
 
 from mockserver import pytest_plugin
-from mockserver.server import MockServer
+from mockserver.server.serving import MockServer
 
 pytest_plugins = ["pytester"]
 

@@ -20,11 +20,12 @@ from installed import require
 from pydantic import BaseModel
 from test_house import RINGS
 
-from mockserver import cli, errors, faults, options, profiles, pytest_plugin, testing, verdict
+from mockserver import errors, faults, profiles, pytest_plugin, testing, verdict
 from mockserver.api.app import create_app
+from mockserver.cli import main, options
 from mockserver.control.app import create_control
-from mockserver.seeds import read_seeds
-from mockserver.server import MockServer
+from mockserver.seeds.loader import read_seeds
+from mockserver.server.serving import MockServer
 from mockserver.settings import SeedError, Settings, environment_name, flag
 
 ROOT = Path(__file__).parents[1]
@@ -100,7 +101,7 @@ def test_the_settings_are_all_there_as_they_are() -> None:
         for each in fields(Settings)
     ]
     for option in ("quiet", "json"):
-        help = next(each.help for each in cli.serve.params if flag(option) in each.opts)
+        help = next(each.help for each in main.serve.params if flag(option) in each.opts)
         told.append([f"`{flag(option)}`", f"`{environment_name(option)}`", "", help])
     assert [
         [name, variable, shown.strip("`"), help] for name, variable, shown, help in rows(section("Settings"), "flag")
@@ -116,7 +117,7 @@ def test_defaults_are_shown_as_they_are(setting: object) -> None:
     assert parsed == setting.default
 
 
-def commands(group: click.Group = cli.main, path: str = "mockserver") -> Iterator[tuple[str, click.Command]]:
+def commands(group: click.Group = main.main, path: str = "mockserver") -> Iterator[tuple[str, click.Command]]:
     """Every command that does something, by its usage: its name and arguments, without its options."""
     context = click.Context(group)
     for name in group.list_commands(context):
@@ -293,7 +294,7 @@ def test_every_dependency_earns_a_line() -> None:
 def test_every_module_is_in_its_ring() -> None:
     told = [re.findall(r"`([^`]+)`", row[1]) for row in rows(section("Working on it"), "ring")]
     rings = [[name for name in ring if "." not in name] for ring in RINGS]
-    packages = {"api": "api/", "control": "control/"}
+    packages = {name: f"{name}/" for name in ("api", "control", "storage", "seeds", "server", "cli")}
     entries = [[packages.get(name, name) for name in ring if name not in ("mockserver", "__main__")] for ring in rings]
     assert told == entries
 

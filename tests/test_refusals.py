@@ -22,7 +22,7 @@ from conftest import World, new_world
 from mockserver import errors
 from mockserver.api.app import create_app
 from mockserver.errors import APIError
-from mockserver.server import MockServer
+from mockserver.server.serving import MockServer
 
 JSON = "application/json"
 FORM = "multipart/form-data; boundary=golden"

@@ -15,7 +15,7 @@ import openai
 import pytest
 from conftest import NOON, World, new_world
 
-from mockserver.server import MockServer
+from mockserver.server.serving import MockServer
 
 HOUR = 3_600
 DAY = 24 * HOUR

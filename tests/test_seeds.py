@@ -9,8 +9,8 @@ import httpx2
 import pytest
 from conftest import NOON, World, new_world, stored
 
-from mockserver.seeds import read_seeds
-from mockserver.server import MockServer
+from mockserver.seeds.loader import read_seeds
+from mockserver.server.serving import MockServer
 from mockserver.settings import SeedError
 
 SHIPPED = Path(__file__).parents[1] / "fixtures" / "seeds"
@@ -282,7 +282,7 @@ def test_a_seed_of_another_kind_is_refused(write: Write) -> None:
 
 def test_many_small_contents_do_not_all_wait_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those beyond the bound are files meanwhile, and are found where they are."""
-    monkeypatch.setattr("mockserver.seeds.IN_MEMORY", 20)
+    monkeypatch.setattr("mockserver.seeds.loader.IN_MEMORY", 20)
     seed = tmp_path / "seed.yaml"
     seed.write_text("version: 1\nfiles: [{filename: 'f-{n}', content: 'content {n}', purpose: vision, repeat: 6}]\n")
     with MockServer(seed=(seed,), data=tmp_path / "data") as server, World(server, "w") as world:

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 from test_cli import serving
 
-from mockserver import cli
+from mockserver.cli import main
 from mockserver.settings import ENVIRONMENT, Settings, environment_name
 
 LINK = "tcp://10.96.0.12:8080"
@@ -72,7 +72,7 @@ CASES = {
 """By the name of the parameter. A setting that isn't here fails below."""
 
 
-def every_command(group: click.Group = cli.main, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+def every_command(group: click.Group = main.main, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
@@ -83,7 +83,7 @@ def every_command(group: click.Group = cli.main, path: tuple[str, ...] = ()) -> 
 
 
 def find(path: Sequence[str]) -> click.Command:
-    command: click.Command = cli.main
+    command: click.Command = main.main
     for name in path:
         assert isinstance(command, click.Group)
         command = command.get_command(click.Context(command), name)  # type: ignore[assignment]
@@ -107,7 +107,7 @@ def named(value: object) -> str:
 def invoke(path: Sequence[str], *arguments: str, **environment: str) -> Result:
     """Run a command in this process, with no variable of the mock server's but those given."""
     unset = {name: None for name in os.environ if name.startswith(ENVIRONMENT)}
-    return CliRunner().invoke(cli.main, [*path, *arguments], env={**unset, **environment})
+    return CliRunner().invoke(main.main, [*path, *arguments], env={**unset, **environment})
 
 
 def required(path: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@ import openai
 import pytest
 from conftest import NOON, World, ok, refusal
 
-from mockserver.server import MockServer
+from mockserver.server.serving import MockServer
 
 
 @pytest.fixture

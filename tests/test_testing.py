@@ -23,13 +23,13 @@ import pytest
 from conftest import NOON, ok, refusal
 from starlette.types import ASGIApp
 
-from mockserver import faces
 from mockserver.environment import client_environment
-from mockserver.faces import Current
 from mockserver.faults import Effect as EffectAsked
 from mockserver.faults import Match
 from mockserver.mock import Mock
-from mockserver.server import MockServer
+from mockserver.server import faces
+from mockserver.server.faces import Current
+from mockserver.server.serving import MockServer
 from mockserver.settings import SeedError
 from mockserver.testing import Effect, MockError, MockWorld, Server
 

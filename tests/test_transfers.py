@@ -19,8 +19,8 @@ import pytest
 from conftest import World, new_world, ok, stored
 from rawhttp import TIMEOUT, Answer, Wire, form, request
 
-from mockserver.blobs import Writer
-from mockserver.server import MockServer
+from mockserver.server.serving import MockServer
+from mockserver.storage.blobs import Writer
 
 LIMIT = 1_000
 """The largest upload that the small server takes."""

@@ -11,9 +11,10 @@ import httpx2
 import pytest
 from conftest import NOON, World, new_world, refusal, stored
 
-from mockserver import blobs, copies, ids, worlds
+from mockserver import ids, worlds
 from mockserver.clock import Wall
-from mockserver.server import MockServer
+from mockserver.server.serving import MockServer
+from mockserver.storage import blobs, copies
 
 HOUR = 3_600
 

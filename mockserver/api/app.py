@@ -9,9 +9,9 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from mockserver import __version__
-from mockserver.api import containers, files
 from mockserver.api.middleware import Front
-from mockserver.api.route import Operation, Operations
+from mockserver.api.operation import Operation, Operations
+from mockserver.api.routes import containers, files
 from mockserver.mock import Mock
 
 OUTSIDE = ("/health",)

@@ -12,7 +12,7 @@ import orjson
 from starlette.types import Message, Receive, Scope, Send
 
 from mockserver import errors, ids
-from mockserver.api.dialects import OPENAI, Dialect, Headers
+from mockserver.api.providers import OPENAI, Dialect, Headers
 from mockserver.clock import stopwatch
 from mockserver.errors import APIError
 from mockserver.faults import Effect

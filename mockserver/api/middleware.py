@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mockserver import errors
-from mockserver.api.dialects import selected
 from mockserver.api.exchange import ClientGone, Exchange
-from mockserver.database import failure
+from mockserver.api.providers import selected
 from mockserver.errors import APIError
+from mockserver.storage.database import failure
 from mockserver.worlds import DEFAULT
 
 if TYPE_CHECKING:

@@ -7,7 +7,10 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 
 from mockserver import __version__, errors
-from mockserver.control import (
+from mockserver.control.access import Gate
+from mockserver.control.bodies import Bounded
+from mockserver.control.dependencies import refused
+from mockserver.control.routes import (
     archives,
     changes,
     clocks,
@@ -21,14 +24,11 @@ from mockserver.control import (
     state,
     worlds,
 )
-from mockserver.control.answers import refused
-from mockserver.control.changes import Teller
-from mockserver.control.gate import Gate
-from mockserver.control.uploads import Bounded
-from mockserver.database import failure
+from mockserver.control.routes.changes import Teller
 from mockserver.errors import APIError
 from mockserver.mock import Mock
 from mockserver.settings import SeedError
+from mockserver.storage.database import failure
 
 ROUTERS = (
     dashboard.router,

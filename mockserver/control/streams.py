@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from mockserver import errors
-from mockserver.control.answers import TheMock
+from mockserver.control.dependencies import TheMock
 
 KEEP_ALIVE = 15.0
 """Seconds after which a stream in which nothing happens says that it is still there."""

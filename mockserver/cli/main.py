@@ -1,0 +1,218 @@
+"""The command line. Heavy imports wait until a command needs them."""
+
+import gc
+import json
+import logging
+import os
+import signal
+import socket
+import time
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mockserver import __version__
+from mockserver.cli import options
+from mockserver.cli.options import BAD_SEED, CANNOT_BIND, EPILOG, FAILED, SWITCHES_HELP, UNUSABLE_DATA, die
+from mockserver.clock import stopwatch
+from mockserver.settings import Settings, environment_name, url
+
+
+class _Group(click.Group):
+    """Loads the commands of other modules when one is asked for: a health check doesn't pay for them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from mockserver.cli import control, run
+
+        for command in (run.run, *control.COMMANDS):
+            self.add_command(command)
+        return list(self.commands)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.commands:
+            self.list_commands(ctx)
+        return self.commands.get(cmd_name)
+
+
+@click.group(
+    cls=_Group, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(__version__, message="mockserver %(version)s")
+def main() -> None:
+    """A local, stateful mock server of the OpenAI Containers API.
+
+    \b
+    Start it, and point any OpenAI client at it:
+      mockserver serve
+      export OPENAI_BASE_URL=http://localhost:8080/v1 OPENAI_API_KEY=sk-test
+    """
+
+
+def _one_process(_: click.Context, option: click.Parameter, given: str) -> None:
+    """Refuse several processes, which earlier versions could serve with."""
+    if given != "1":
+        die(
+            f"--workers ({option.envvar}) takes only 1, as a server is one process now; start several servers instead, "
+            "each with its own --data and --port, behind a proxy that hashes on the world's name",
+            2,
+        )
+
+
+@main.command(epilog=f"{EPILOG}\n\n{SWITCHES_HELP}")
+@options.settings()
+@click.option(
+    "--workers",
+    default="1",
+    envvar=environment_name("workers"),
+    hidden=True,
+    expose_value=False,
+    callback=_one_process,
+)
+@click.option("--quiet", is_flag=True, envvar=environment_name("quiet"), show_envvar=True, help="Print no banner.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    envvar=environment_name("json"),
+    show_envvar=True,
+    help="Print one line of JSON instead of the banner.",
+)
+def serve(quiet: bool, as_json: bool, **given: Any) -> None:
+    """Serve the API until SIGINT, SIGTERM or SIGHUP.
+
+    Every option can be given as the environment variable named beside it, several values separated
+    by commas; a flag wins over the environment.
+    """
+    os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"  # to look for some goes through all packages installed
+    gc.disable()  # what a start loads stays: going over it again and again takes a fifth of the time
+    settings = Settings(**given)
+    stop = _Stop()
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
+
+    import asyncio
+
+    from mockserver.mock import Mock
+    from mockserver.server.serving import CannotBind, bind, build, local_url, new_event_loop
+    from mockserver.settings import SeedError
+    from mockserver.storage.database import Unusable
+
+    with ExitStack() as stack:
+        try:
+            sockets = [stack.enter_context(each) for each in bind(settings.host, settings.port)]
+            mock = stack.enter_context(closing(Mock(settings)))
+        except CannotBind as error:
+            die(error, CANNOT_BIND)
+        except SeedError as error:
+            die(error, BAD_SEED)
+        except Unusable as error:
+            die(error, UNUSABLE_DATA)
+        port = sockets[0].getsockname()[1]
+        at = local_url(settings.host, sockets)
+        about = {"url": at, "base_url": f"{at}/v1", "port": port, "pid": os.getpid(), "data": str(mock.directory)}
+        told = (
+            json.dumps({**about, "version": __version__}) if as_json else "" if quiet else _banner(settings, at, mock)
+        )
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+        gc.enable()
+        if told:
+            print(told, flush=True)
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(stop.serve(build(mock), sockets))
+
+
+@main.command()
+@click.argument("seeds", nargs=-1, required=True, type=click.Path(path_type=Path))
+@options.settings("max_upload")
+def validate(seeds: tuple[Path, ...], max_upload: int) -> None:
+    """Check seed files, or directories of them, without serving."""
+    from mockserver.seeds.loader import read_seeds
+    from mockserver.settings import SeedError
+
+    try:
+        seed = read_seeds(seeds, max_upload)
+    except SeedError as error:
+        die(error, BAD_SEED)
+    print(f"ok: {seed.summary()}")
+
+
+@main.command()
+@options.settings("host", "port")
+@click.option("--wait", type=click.FloatRange(min=0), default=0.0, help="Try for so many seconds.", metavar="SECONDS")
+def healthcheck(host: tuple[str, ...], port: int, wait: float) -> None:
+    """Exit with 0 if a server answers on this machine, with 1 if none does.
+
+    Tries each --host in turn, as serve listens on all of them.
+    """
+    import urllib.request
+    from http.client import HTTPException
+
+    hosts = (*host, "::1") if "::" in host else host  # localhost, by which :: is reached, may be IPv4 alone
+    addresses = [url(each, port) for each in hosts]
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy would not reach this machine
+    until = stopwatch() + wait
+    while True:
+        failures = []
+        for at in addresses:
+            try:
+                with direct.open(f"{at}/health", timeout=2):
+                    return
+            except (OSError, HTTPException) as error:
+                failures.append(f"{at} ({error})")
+        if stopwatch() >= until:
+            die(f"no healthy server at {' or '.join(failures)}; start one with: mockserver serve", FAILED)
+        time.sleep(0.05)
+
+
+@main.command()
+def version() -> None:
+    """Print the version."""
+    print(f"mockserver {__version__}")
+
+
+class _Stop:
+    """SIGINT, SIGTERM and SIGHUP from the first moment on: they end the server, or it ends when it has started.
+
+    A second one doesn't wait for open connections.
+    """
+
+    def __init__(self) -> None:
+        self._server: Any = None
+        self.asked = 0
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._ask)
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # by nohup
+            signal.signal(signal.SIGHUP, self._ask)
+
+    async def serve(self, server: Any, sockets: list[socket.socket]) -> None:
+        self._server = server
+        self._tell()
+        await server.serve(sockets)
+
+    def _ask(self, *_: object) -> None:
+        self.asked += 1
+        if self._server:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._server.should_exit = self.asked > 0
+        self._server.force_exit = self.asked > 1
+
+
+def _banner(settings: Settings, at: str, mock: Any) -> str:
+    key = "sk-test" if not settings.api_key else "<one of the keys given with --api-key>"
+    lines = [
+        f"mockserver {__version__}, a mock of the OpenAI Containers API",
+        "",
+        f"  URL      {at}/v1",
+        f"  See it   {at}/_mock/",
+        f"  Data     {mock.directory}" + ("" if settings.data else " (removed at the end; keep it with --data DIR)"),
+        f"  Seeded   {mock.seeded}",
+    ]
+    if mock.kept_worlds:
+        some = ", ".join(mock.kept_worlds[:5]) + (", …" if len(mock.kept_worlds) > 5 else "")
+        lines.append(f"  Kept     {len(mock.kept_worlds)} worlds as they were: {some}")
+    lines += ["", "Point a client at it:", "", f"  export OPENAI_BASE_URL={at}/v1 OPENAI_API_KEY={key}", ""]
+    return "\n".join(lines)

@@ -1,0 +1,135 @@
+"""Who may control the server: programs of this machine, and no web page of another origin.
+
+A page that a browser shows can send requests to localhost, or be given a name that leads there (DNS
+rebinding). So the Host must be one that no stranger can own, and an Origin must be the server's. What
+a browser asks to change carries a header besides, which a page of another origin can't send.
+"""
+
+import hashlib
+import hmac
+import ipaddress
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from mockserver import errors
+from mockserver.control.dependencies import refused
+from mockserver.errors import APIError
+
+if TYPE_CHECKING:
+    from mockserver.mock import Mock
+
+MARK = "x-mock-dashboard"
+"""A header that pages send with what changes something; across origins it would take a preflight."""
+
+_SAFE = ("GET", "HEAD", "OPTIONS")
+_SHELL = ("/", "/_mock", "/_mock/")
+
+
+def cookie_name(request: HTTPConnection) -> str:
+    """By the port, as one host's cookies go to all of its ports."""
+    port = request.headers.get("host", "").rpartition(":")[2]
+    return f"mockserver_{port if port.isdigit() and port.isascii() else 80}"
+
+
+def cookie_value(token: str) -> str:
+    """Good for the control plane, and doesn't tell the token."""
+    return hmac.new(token.encode(), b"cookie", hashlib.sha256).hexdigest()
+
+
+class Gate:
+    def __init__(self, app: ASGIApp, mock: "Mock") -> None:
+        self._app = app
+        settings = mock.settings
+        self._hosts = set(settings.allow_host)
+        self._token = settings.control_token
+        self._closed = not self._token and not settings.control_open and not all(map(_is_loopback, settings.host))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            try:
+                self._check(HTTPConnection(scope))
+            except APIError as error:
+                await refused(error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _check(self, request: HTTPConnection) -> None:
+        host = request.headers.get("host", "")
+        name = _host_name(host)
+        if not (_is_own(name) or name in self._hosts):
+            raise errors.FORBIDDEN_HOST(host=name[:80])
+        origin = request.headers.get("origin")
+        if origin is not None and _authority(origin) != host:
+            raise errors.FORBIDDEN_ORIGIN()
+        site = request.headers.get("sec-fetch-site", "none")
+        if site not in ("none", "same-origin") and not _is_visit(request):
+            raise errors.FORBIDDEN_ORIGIN()
+        if request.scope["method"] not in _SAFE and _is_browser(request) and MARK not in request.headers:
+            raise errors.UNMARKED_REQUEST()
+        path = request.scope["path"]
+        if path in _SHELL or path.startswith("/_mock/static/"):
+            return
+        if self._closed:
+            raise errors.CONTROL_CLOSED()
+        if self._token and path != "/_mock/session" and not _is_let_in(request, self._token):
+            raise errors.WRONG_TOKEN()
+
+
+def _is_visit(request: HTTPConnection) -> bool:
+    """Someone follows a link to the dashboard, which by itself shows and does nothing."""
+    return (
+        request.scope["method"] == "GET"
+        and request.scope["path"] in _SHELL
+        and request.headers.get("sec-fetch-mode") == "navigate"
+        and request.headers.get("sec-fetch-dest") == "document"
+    )
+
+
+def _is_browser(request: HTTPConnection) -> bool:
+    return any(name in request.headers for name in ("origin", "sec-fetch-site", "cookie"))
+
+
+def _is_let_in(request: HTTPConnection, token: str) -> bool:
+    bearer = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+    cookie = request.cookies.get(cookie_name(request), "")
+    return _same(bearer, token) or _same(cookie, cookie_value(token))
+
+
+def _same(given: str, wanted: str) -> bool:
+    return hmac.compare_digest(given.encode(), wanted.encode())
+
+
+def _authority(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
+
+
+def _host_name(host: str) -> str:
+    """Without the port, in lower case; an IPv6 address without its brackets."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _is_own(name: str) -> bool:
+    """A name that leads here by itself: an address, localhost, a name without a dot (compose)."""
+    if name in ("localhost", "host.docker.internal") or name.endswith(".localhost"):
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return bool(name) and "." not in name
+    return True
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

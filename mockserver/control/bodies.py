@@ -1,0 +1,211 @@
+"""What the control plane is sent that may be large: forms with a file, archives, seed documents."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mockserver import errors
+from mockserver.bounds import MAX_PARAMETERS, Excess, JSONCounter, has_lone_surrogate
+from mockserver.control.dependencies import refused
+from mockserver.mock import Mock
+from mockserver.seeds.document import SENT
+from mockserver.settings import SeedError
+from mockserver.storage.blobs import Draft
+from mockserver.storage.database import in_thread
+
+MAX_JSON_BYTES = 1 << 20
+"""Of a body for which a route sets no limit of its own."""
+FIELD_BYTES = 64 * 1024
+"""For each field of a form that is no file."""
+MAX_FIELDS = 10
+BLOCK = 512 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A form's file, hashed, and its other fields."""
+
+    draft: Draft
+    filename: str
+    fields: dict[str, str]
+
+
+def multipart(**fields: str) -> dict[str, Any]:
+    """How a form is described in OpenAPI: its file, and its optional fields with what they are."""
+    properties: dict[str, Any] = {"file": {"type": "string", "format": "binary"}}
+    properties |= {name: {"type": "string", "description": text} for name, text in fields.items()}
+    schema = {"type": "object", "required": ["file"], "properties": properties}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+class _Broken(MultiPartException):
+    """Why a body breaks off, in the one kind of exception on which Starlette's parser closes its files."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+async def _whole(request: Request, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """A form up to its end, which Starlette's parser doesn't ask for."""
+    _, options = parse_options_header(request.headers["content-type"])
+    tail = b""
+    try:
+        async for piece in pieces:
+            tail = (tail + piece)[-1_000:]
+            yield piece
+    except Exception as error:
+        raise _Broken(error) from None
+    if b"--" + options.get(b"boundary", b"") + b"--" not in tail:
+        raise _Broken(_bad("body", "it ends before its closing boundary"))
+
+
+@asynccontextmanager
+async def uploaded(mock: Mock, request: Request, *allowed: str) -> AsyncIterator[Upload]:
+    """A form with a `file` and some of the `allowed` fields. The file is gone afterwards if nobody kept it."""
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise _bad("body", "send multipart/form-data with a field 'file'")
+    limit = mock.settings.max_upload
+    over = errors.FILE_TOO_LARGE(limit=limit)
+    stream = _whole(request, _limited(request, limit + (MAX_FIELDS + 1) * FIELD_BYTES, over))
+    parser = MultiPartParser(request.headers, stream, max_files=1, max_fields=MAX_FIELDS, max_part_size=FIELD_BYTES)
+    try:
+        form = await parser.parse()
+    except _Broken as broken:
+        raise broken.reason from None
+    except MultiPartException as error:
+        raise _bad("body", error.message) from None
+    with ExitStack() as stack:
+        try:
+            file = form.get("file")
+            if not isinstance(file, UploadFile):
+                raise _bad("file", "send the file with a file name, in the field 'file'")
+            if file.size is not None and file.size > limit:
+                raise over
+            fields = {name: value for name, value in form.multi_items() if isinstance(value, str)}
+            for name in fields:
+                if name not in allowed:
+                    raise _bad(name, f"there is no field {name[:80]!r}; known are file, {', '.join(allowed)}")
+            read = partial(file.file.read, BLOCK)
+            draft = await in_thread(mock.blobs.put, iter(read, b""), blake2b=True)
+            stack.callback(draft.discard)
+        finally:
+            await form.close()
+        yield Upload(draft, file.filename or "file", fields)
+
+
+@asynccontextmanager
+async def received(mock: Mock, request: Request, limit: int) -> AsyncIterator[Path]:
+    """A body of up to `limit` bytes as a file, which is gone afterwards."""
+    over = errors.TOO_MUCH(problem=f"The request body is too large. The maximum is {limit} bytes (--max-import).")
+    draft, writer = mock.blobs.begin(as_file=True)
+    try:
+        block = bytearray()
+        async for piece in _limited(request, limit, over):
+            block += piece
+            if len(block) >= BLOCK:
+                await in_thread(writer.write, block)
+                block = bytearray()
+        writer.write(block)
+        writer.finish()
+        yield draft.path
+    finally:
+        draft.discard()
+
+
+async def document(mock: Mock, request: Request) -> bytes:
+    """A seed document, read whole, its values counted as it comes in."""
+    limit = mock.settings.max_body
+    body, counter, is_json = bytearray(), JSONCounter(SENT.json_values), False
+    async for piece in _limited(request, limit, errors.BODY_TOO_LARGE(limit=limit)):
+        is_json = is_json or (not body.strip() and piece.lstrip()[:1] in (b"{", b"["))
+        body += piece
+        if is_json:
+            try:
+                counter.feed(piece)
+            except Excess as excess:
+                raise SeedError(f"body: {excess}; use repeat, or send it in parts") from None
+    return bytes(body)
+
+
+def _count(counter: JSONCounter, piece: bytes) -> None:
+    try:
+        counter.feed(piece)
+    except Excess as excess:
+        raise errors.BODY_HOLDS_TOO_MUCH(problem=excess) from None
+
+
+@dataclass(slots=True)
+class _Bound:
+    limit: int
+    over: errors.APIError
+    json: bytearray | None
+    """What FastAPI's parser will be given; None where a route reads its body without it."""
+
+
+class Bounded:
+    """No body is longer than a megabyte of JSON that holds a bounded number of values, unless a route reads it with
+    a limit of its own."""
+
+    def __init__(self, app: ASGIApp, mock: Mock) -> None:
+        self._app = app
+        self._limit = min(MAX_JSON_BYTES, mock.settings.max_body)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get("query_string", b"").count(b"&") >= MAX_PARAMETERS:
+            await refused(errors.TOO_MANY_PARAMETERS(limit=MAX_PARAMETERS))(scope, receive, send)
+            return
+        over = errors.BODY_TOO_LARGE(limit=self._limit)
+        bound = scope["mockserver.bound"] = _Bound(self._limit, over, bytearray())
+        size, counter = 0, JSONCounter()
+
+        async def bounded() -> Message:
+            nonlocal size
+            message = await receive()
+            piece = message.get("body", b"")
+            size += len(piece)
+            if size > bound.limit:
+                raise bound.over
+            if bound.json is not None:
+                bound.json += piece
+                _count(counter, piece)
+                if not message.get("more_body", False):
+                    _check_text(bound.json)
+            return message
+
+        await self._app(scope, bounded, send)
+
+
+def _check_text(text: bytearray) -> None:
+    """The standard parser takes half surrogate pairs, and UTF-16 by its zeros, which is counted wrongly."""
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        raise _bad("body", f"no JSON: byte {error.start} is not UTF-8") from None
+    if b"\0" in text:
+        raise _bad("body", "no JSON: a zero byte is not allowed")
+    if has_lone_surrogate(text):
+        raise _bad("body", "no JSON: half of a surrogate pair is not a character; remove its \\u escape")
+
+
+async def _limited(request: Request, limit: int, over: errors.APIError) -> AsyncGenerator[bytes, None]:
+    length = request.headers.get("content-length", "0")
+    if length.isdecimal() and int(length[:20]) > limit:
+        raise over
+    bound: _Bound = request.scope["mockserver.bound"]
+    bound.limit, bound.over, bound.json = limit, over, None
+    async for piece in request.stream():
+        yield piece
+
+
+def _bad(param: str, problem: str) -> errors.APIError:
+    return errors.BAD_PARAMETER(param=param, problem=f"{param}: {problem}")

@@ -1,0 +1,1 @@
+"""The routes of the control plane: a module for each resource."""

@@ -1,0 +1,123 @@
+"""A world's state as a whole: take it out as an archive, put it in, add to it."""
+
+import asyncio
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from mockserver.control.bodies import document, received
+from mockserver.control.dependencies import TheMock
+from mockserver.control.routes.worlds import WorldState, told
+from mockserver.mock import Mock
+from mockserver.seeds import archive, loader
+from mockserver.seeds.archive import Archive
+from mockserver.seeds.document import IMPORTED, MAX_BYTES, SENT, Limits, Source
+from mockserver.seeds.loader import Nowhere
+from mockserver.settings import SeedError
+from mockserver.storage.tables import World
+
+router = APIRouter(prefix="/worlds/{world}", tags=["Archives"])
+
+_SEED = {
+    "application/json": {"schema": {"type": "object"}, "example": {"version": 1, "containers": [{"name": "auto"}]}}
+}
+_ARCHIVE = {
+    "application/zip": {"schema": {"type": "string", "format": "binary"}},
+    "application/yaml": {"schema": {"type": "string"}},
+}
+
+
+class Placed(BaseModel):
+    """Ids of what was placed, in the order of the document."""
+
+    files: list[str]
+    containers: list[str]
+    faults: list[str]
+
+
+@router.get(
+    "/export",
+    operation_id="exportWorld",
+    response_class=Response,
+    responses={200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}},
+)
+async def export_world(mock: TheMock, world: str) -> Response:
+    """The world as it is at this moment, as a zip file that an import or `--seed` takes back."""
+    return _Export(mock, world, await mock.worlds.pin(world))
+
+
+@router.post(
+    "/import",
+    operation_id="importWorld",
+    openapi_extra={"requestBody": {"required": True, "content": {**_ARCHIVE, **_SEED}}},
+)
+async def import_world(
+    mock: TheMock, world: str, request: Request, replace: Annotated[bool, Query()] = True
+) -> WorldState:
+    """Make the world what an archive or a seed document says, in one step; or with `replace=false` add to it."""
+    async with received(mock, request, mock.settings.max_import) as path:
+        contents, scope = await asyncio.to_thread(_read, path, mock)
+        with closing(contents):
+            if replace:
+                became = await loader.become(scope, mock.worlds, mock.blobs, mock.wall, world)
+            else:
+                await loader.place(scope, mock.worlds, mock.blobs, mock.wall, world, only_objects=True)
+                became = mock.worlds.find(world)
+    return await told(mock, became)
+
+
+@router.post(
+    "/place",
+    operation_id="placeSeed",
+    openapi_extra={"requestBody": {"required": True, "content": _SEED}},
+)
+async def place_seed(mock: TheMock, world: str, request: Request) -> Placed:
+    """Add all that a seed document describes, at once or not at all; its clock and profile become the world's."""
+    scope = await asyncio.to_thread(_read_text, await document(mock, request), mock, SENT)
+    placed = await loader.place(scope, mock.worlds, mock.blobs, mock.wall, world)
+    return Placed(files=placed.files, containers=placed.containers, faults=placed.faults)
+
+
+def _read(path: Path, mock: Mock) -> tuple[Archive | Nowhere, loader.Scope]:
+    """Raises SeedError."""
+    with path.open("rb") as file:
+        head = file.read(2)
+        text = b"" if head == b"PK" else head + file.read(MAX_BYTES)
+    if head != b"PK":
+        return Nowhere(), _read_text(text, mock, IMPORTED)
+    opened = Archive(path, Path("archive"), mock.settings.max_import)
+    try:
+        limits = mock.settings.max_upload, mock.settings.max_import
+        return opened, loader.read_document(Source(*opened.seed(), IMPORTED), opened, *limits)
+    except SeedError:
+        opened.close()
+        raise
+
+
+def _read_text(text: bytes, mock: Mock, limits: Limits) -> loader.Scope:
+    """Raises SeedError."""
+    source = Source(Path("body"), text, limits)
+    return loader.read_document(source, Nowhere(), mock.settings.max_upload, mock.settings.max_import)
+
+
+class _Export(StreamingResponse):
+    """Streams from a pinned world, and lets go of it however it ends."""
+
+    def __init__(self, mock: Mock, world: str, pinned: World) -> None:
+        self._mock = mock
+        self._pinned = pinned
+        self._pieces = archive.write(mock.database, mock.blobs, pinned)
+        headers = {"content-disposition": f'attachment; filename="{world}.zip"'}
+        super().__init__(self._pieces, headers=headers, media_type="application/zip")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._pieces.close()
+            await self._mock.worlds.unpin(self._pinned)

@@ -1,0 +1,122 @@
+"""A world's clock: read it, hold it, move it."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from mockserver import errors
+from mockserver.clock import CENTURIES, Clock
+from mockserver.control.dependencies import Asked, Duration, Instant, TheMock
+from mockserver.mock import Mock
+from mockserver.worlds import World
+
+router = APIRouter(prefix="/worlds/{world}/clock", tags=["Clock"])
+
+
+class ClockState(BaseModel):
+    mode: str = Field(description="real, offset, frozen or scaled")
+    now: float = Field(description="Seconds since the epoch, by the world's clock.")
+    iso: str
+    rate: float = Field(description="Seconds that pass in the world for each second of the machine.")
+
+
+class ClockChange(ClockState):
+    """What a change of the clock did: ids of what expired by it, and of what it revived."""
+
+    expired_containers: list[str]
+    expired_files: list[str]
+    revived_containers: list[str]
+    revived_files: list[str]
+
+
+class Freeze(Asked):
+    at: Instant | None = None
+
+
+class Move(Asked):
+    by: Duration
+
+
+class Scale(Asked):
+    rate: float = Field(ge=0, le=1_000_000)
+
+
+@router.get("", operation_id="getClock")
+async def get_clock(mock: TheMock, world: str) -> ClockState:
+    """What time it is in a world, and how fast it passes."""
+    return clock_state(mock, mock.worlds.find(world))
+
+
+@router.post("/freeze", operation_id="freezeClock")
+async def freeze_clock(mock: TheMock, world: str, asked: Freeze = Freeze()) -> ClockChange:  # noqa: B008  # it is frozen, so one will do for all
+    """Hold the clock still, where it is or at an instant. `at` in the past can revive what had expired."""
+    return await _change(mock, world, lambda clock, wall: clock.frozen(wall, asked.at))
+
+
+@router.post("/advance", operation_id="advanceClock")
+async def advance_clock(mock: TheMock, world: str, asked: Move) -> ClockChange:
+    """Move the clock on by a duration; it goes on, or stands still, as before."""
+    return await _change(mock, world, lambda clock, wall: _bounded(clock.advanced(wall, asked.by)))
+
+
+@router.post("/offset", operation_id="offsetClock")
+async def offset_clock(mock: TheMock, world: str, asked: Move) -> ClockChange:
+    """Run so far ahead of the machine's clock, or with a negative duration behind it."""
+    return await _change(mock, world, lambda _, wall: _bounded(Clock(wall + asked.by, wall, 1.0)))
+
+
+@router.post("/scale", operation_id="scaleClock")
+async def scale_clock(mock: TheMock, world: str, asked: Scale) -> ClockChange:
+    """Go on from here at another rate: 60 is a minute a second."""
+    return await _change(mock, world, lambda clock, wall: Clock(clock.at(wall), wall, asked.rate))
+
+
+@router.post("/resume", operation_id="resumeClock")
+async def resume_clock(mock: TheMock, world: str) -> ClockChange:
+    """Go on from here at the machine's rate."""
+    return await _change(mock, world, lambda clock, wall: Clock(clock.at(wall), wall, 1.0))
+
+
+@router.post("/reset", operation_id="resetClock")
+async def reset_clock(mock: TheMock, world: str) -> ClockChange:
+    """Show the machine's time again. If that is earlier it can revive what had expired."""
+    return await _change(mock, world, lambda _, wall: Clock(wall, wall, 1.0))
+
+
+def _bounded(clock: Clock) -> Clock:
+    if abs(clock.virtual) > CENTURIES:
+        problem = f"by: the world's time would be more than {CENTURIES:.0f} seconds from 1970; give a shorter duration"
+        raise errors.BAD_PARAMETER(param="by", problem=problem)
+    return clock
+
+
+def clock_state(mock: Mock, world: World) -> ClockState:
+    now = world.clock.at(mock.wall.now())
+    return ClockState(mode=world.clock.mode, now=now, iso=_iso(now), rate=world.clock.rate)
+
+
+async def _change(mock: Mock, name: str, changed: Callable[[Clock, float], Clock]) -> ClockChange:
+    wall = mock.wall.now()
+    world, old = await mock.worlds.change_clock(name, lambda clock: changed(clock, wall))
+    before = old.seconds(wall)
+    after = world.clock.seconds(wall)
+    early, late = min(before, after), max(before, after)
+    containers = await mock.database.run_bulk(mock.containers.expiring, world.id, early, late)
+    files = await mock.database.run_bulk(mock.files.expiring, world.id, early, late)
+    onwards = after >= before
+    return ClockChange(
+        **clock_state(mock, world).model_dump(),
+        expired_containers=list(containers) if onwards else [],
+        expired_files=list(files) if onwards else [],
+        revived_containers=[] if onwards else list(containers),
+        revived_files=[] if onwards else list(files),
+    )
+
+
+def _iso(seconds: float) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    except (ValueError, OverflowError, OSError):
+        return ""

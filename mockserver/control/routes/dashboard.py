@@ -1,0 +1,106 @@
+"""The dashboard: a page that is a client of the control plane, and all that it loads, served from here.
+
+The files are in `static/`, as they were written. The page itself holds nothing, so it needs no token.
+"""
+
+import hashlib
+import hmac
+from functools import cache
+from importlib.resources import files
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request
+from pydantic import BaseModel
+from starlette.responses import RedirectResponse, Response
+
+from mockserver import errors
+from mockserver.control.access import cookie_name, cookie_value
+from mockserver.control.dependencies import Asked, TheMock
+
+router = APIRouter(include_in_schema=False)
+session = APIRouter(tags=["State"])
+
+_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+        "frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    ),
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-cache",
+}
+_TYPES = {
+    "css": "text/css; charset=utf-8",
+    "html": "text/html; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+
+Known = Annotated[str, Header(alias="if-none-match")]
+
+
+class Login(Asked):
+    token: str
+
+
+class Session(BaseModel):
+    token_needed: bool
+    """Whether the server was started with a token at all."""
+
+
+@router.get("")
+async def lead_to_dashboard() -> Response:
+    return RedirectResponse("/_mock/")
+
+
+@router.get("/")
+async def show_dashboard(known: Known = "") -> Response:
+    return _file("index.html", known)
+
+
+@router.get("/static/{name}")
+async def get_dashboard_asset(request: Request, name: str, known: Known = "") -> Response:
+    if name not in _assets():
+        raise errors.UNKNOWN_URL(method="GET", path=request.url.path)
+    return _file(name, known)
+
+
+async def show_entrance(known: Known = "") -> Response:
+    """What a browser finds at `/`, where the API has nothing."""
+    return _file("entrance.html", known)
+
+
+@session.post("/session", operation_id="openSession")
+async def open_session(mock: TheMock, asked: Login, request: Request, response: Response) -> Session:
+    """Trade the token for a cookie, which no script can read and no other site can use."""
+    token = mock.settings.control_token
+    if token is not None:
+        if not hmac.compare_digest(token.encode(), asked.token.encode()):
+            raise errors.WRONG_TOKEN()
+        response.set_cookie(cookie_name(request), cookie_value(token), path="/_mock", httponly=True, samesite="strict")
+    return Session(token_needed=token is not None)
+
+
+@session.delete("/session", operation_id="closeSession")
+async def close_session(mock: TheMock, request: Request, response: Response) -> Session:
+    """Give the cookie back."""
+    response.delete_cookie(cookie_name(request), path="/_mock", httponly=True, samesite="strict")
+    return Session(token_needed=mock.settings.control_token is not None)
+
+
+@cache
+def _assets() -> dict[str, tuple[bytes, str]]:
+    """Contents with their ETags, by name."""
+    found = {each.name: each.read_bytes() for each in files("mockserver.control").joinpath("static").iterdir()}
+    return {name: (data, f'"{hashlib.sha256(data).hexdigest()[:32]}"') for name, data in found.items()}
+
+
+def _file(name: str, known: str) -> Response:
+    data, tag = _assets()[name]
+    headers = {**_HEADERS, "etag": tag}
+    if tag in known:
+        return Response(None, 304, headers)
+    return Response(data, 200, {**headers, "content-type": _TYPES[name.rpartition(".")[2]]})

@@ -1,0 +1,161 @@
+"""Files of the Files API: look at them, add and delete them."""
+
+import asyncio
+import codecs
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from typing import Annotated, BinaryIO, get_args
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from mockserver import admin, errors, schema
+from mockserver.admin import Preview
+from mockserver.control.bodies import multipart, uploaded
+from mockserver.control.dependencies import TheMock
+from mockserver.storage.bulk import Placement
+
+router = APIRouter(prefix="/worlds/{world}/files", tags=["Files"])
+
+PreviewBytes = Annotated[int, Query(ge=0, le=1 << 20)]
+Inline = Annotated[bool, Query()]
+CONTENT = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+
+PIECE = 256 * 1024
+"""Bytes of a content that are sent at a time."""
+
+_SHOWN = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+    (b"%PDF-", "application/pdf"),
+)
+"""What a browser may show, by the first bytes. Nothing in which a script could run."""
+_SANDBOX = "sandbox; default-src 'none'; frame-ancestors 'self'"
+_PDF = "default-src 'none'; object-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'self'"
+"""Browsers show no PDF in a sandbox, but have one of their own for it."""
+
+_PURPOSES = get_args(schema.Purpose)
+_FORM = multipart(purpose=f"`user_data` unless given; one of {', '.join(_PURPOSES)}")
+
+
+@router.get("", operation_id="findFiles")
+async def find_files(mock: TheMock, world: str, query: Annotated[admin.FileQuery, Query()]) -> admin.FoundFiles:
+    """Files, newest first, filtered and counted."""
+    return await mock.worlds.look(world, mock.staging.find_files, query)
+
+
+@router.post("", operation_id="stageFile", openapi_extra=_FORM)
+async def stage_file(mock: TheMock, world: str, request: Request) -> admin.StagedFile:
+    """Add a File."""
+    async with uploaded(mock, request, "purpose") as form:
+        purpose = form.fields.get("purpose", "user_data")
+        if purpose not in _PURPOSES:
+            raise errors.BAD_PARAMETER(param="purpose", problem=f"purpose: write one of {', '.join(_PURPOSES)}")
+        ids: list[str] = []
+
+        def fill(put: Placement) -> None:
+            id = put.file(
+                id=None,
+                seq=None,
+                content=form.draft,
+                created_at=put.now,
+                expires_at=None,
+                bytes=form.draft.size,
+                filename=form.filename,
+                purpose=purpose,
+                digest=form.draft.digest,
+            )
+            ids.append(id)
+
+        await mock.worlds.add(world, fill)
+    return await mock.worlds.look(world, mock.staging.find_file, ids[-1])
+
+
+@router.get("/{file_id}", operation_id="findFile")
+async def find_file(mock: TheMock, world: str, file_id: str) -> admin.StagedFile:
+    """One File."""
+    return await mock.worlds.look(world, mock.staging.find_file, file_id)
+
+
+@router.delete("/{file_id}", operation_id="removeFile")
+async def remove_file(mock: TheMock, world: str, file_id: str) -> schema.FileDeleted:
+    """Delete a File; copies of it in containers stay."""
+    return await mock.run(mock.staging.delete_file, mock.worlds.find(world), file_id)
+
+
+@router.get(
+    "/{file_id}/content", operation_id="saveFile", response_class=Response, responses={200: {"content": CONTENT}}
+)
+async def save_file(mock: TheMock, world: str, file_id: str, inline: Inline = False) -> Response:
+    """All of a content, whatever its purpose, to be saved; with `?inline=true` an image or a PDF to be shown."""
+    content = await mock.worlds.look(world, mock.staging.open_file, file_id)
+    return contents(content, inline)
+
+
+@router.get("/{file_id}/preview", operation_id="previewFile", response_class=Response)
+async def preview_file(mock: TheMock, world: str, file_id: str, bytes: PreviewBytes = 64 * 1024) -> Response:
+    """The first bytes of a content, whatever its purpose, as plain text or as bytes."""
+    preview = await mock.worlds.look(world, mock.staging.preview_file, file_id, bytes)
+    return previewed(preview)
+
+
+def previewed(preview: Preview) -> Response:
+    """Never in a type that a browser would do something with: the content is anybody's."""
+    headers = {
+        "content-security-policy": "sandbox; default-src 'none'",
+        "x-content-type-options": "nosniff",
+        "cache-control": "no-store",
+        "x-content-size": str(preview.size),
+    }
+    kind = "text/plain; charset=utf-8" if _is_text(preview) else "application/octet-stream"
+    return Response(preview.data, 200, {**headers, "content-type": kind})
+
+
+def _is_text(preview: Preview) -> bool:
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(preview.data, final=len(preview.data) == preview.size)
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in preview.data
+
+
+def contents(content: schema.Content, inline: bool) -> Response:
+    """Closes the file, however it ends."""
+    with ExitStack() as stack:
+        file = stack.enter_context(content.file)
+        kind = _shown(file.read(16)) if inline else None
+        size = file.seek(0, 2)
+        file.seek(0)
+        headers = {
+            "content-security-policy": _PDF if kind == "application/pdf" else _SANDBOX,
+            "x-content-type-options": "nosniff",
+            "cross-origin-resource-policy": "same-origin",
+            "cache-control": "no-store",
+            "content-length": str(size),
+            "content-disposition": "inline" if kind else content.disposition,
+        }
+        return _Contents(file, headers, kind or "application/octet-stream", stack.pop_all())
+
+
+def _shown(start: bytes) -> str | None:
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for magic, kind in _SHOWN if start.startswith(magic)), None)
+
+
+class _Contents(StreamingResponse):
+    def __init__(self, file: BinaryIO, headers: dict[str, str], kind: str, stack: ExitStack) -> None:
+        super().__init__(_pieces(file), headers=headers, media_type=kind)
+        self._stack = stack
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._stack:
+            await super().__call__(scope, receive, send)
+
+
+async def _pieces(file: BinaryIO) -> AsyncIterator[bytes]:
+    while piece := await asyncio.to_thread(file.read, PIECE):
+        yield piece

@@ -1,0 +1,1 @@
+"""Seeds: files that describe what new worlds hold."""

@@ -1,0 +1,363 @@
+"""Archives: a world as a zip file of `seed.yaml` and `blobs/<sha256>`, written as a stream and read back.
+
+What is read was made by anybody, so all of it is bounded before it is trusted: the number of members and
+their sizes, how much smaller than their contents they are, and their names, which lead nowhere but
+into the archive.
+"""
+
+import json
+import math
+import re
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from hashlib import sha256
+from io import FileIO
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Table, bindparam, select, tuple_
+
+from mockserver.seeds.document import MAX_BYTES
+from mockserver.settings import SeedError
+from mockserver.storage import tables
+from mockserver.storage.blobs import Blobs
+from mockserver.storage.database import Database, Rows, Transaction, table
+
+R = TypeVar("R", tables.File, tables.Container)
+
+SUFFIX = ".zip"
+SEEDS = ("seed.yaml", "seed.yml", "seed.json")
+MAX_MEMBERS = 200_000
+MAX_DIRECTORY = 32 << 20
+"""Bytes of a zip file's own table of contents."""
+MAX_RATIO = 200
+"""How much larger than in the archive a member may be, when it is large."""
+RATIO_FREE = 1 << 20
+PIECE = 256 * 1024
+
+_BLOB = re.compile(r"blobs/([0-9a-f]{64})")
+_ENCRYPTED = 0x1
+
+
+# Reading
+
+
+class Archive:
+    """The members of an archive. `shown` is its name in the SeedErrors that everything here raises."""
+
+    def __init__(self, path: Path, shown: Path, max_total: float = math.inf) -> None:
+        self.path = path
+        self.shown = shown
+        self._zip: zipfile.ZipFile | None = None
+        self._stack = ExitStack()
+        self._members: dict[str, zipfile.ZipInfo] = {}
+        try:
+            with self._failing():
+                self._read_directory(max_total)
+        except SeedError:
+            self.close()
+            raise
+
+    def _read_directory(self, max_total: float) -> None:
+        total = 0
+        for member in self._open().infolist():
+            name = member.filename
+            if member.is_dir():
+                continue
+            if problem := _problem(member):
+                raise SeedError(f"{self.shown}: member {name[:200]!r} {problem}")
+            if name in self._members:
+                raise SeedError(f"{self.shown}: there are two members {name[:200]!r}; leave one out")
+            self._members[name] = member
+            total += member.file_size
+        if len(self._members) > MAX_MEMBERS:
+            raise SeedError(f"{self.shown}: {len(self._members):,} members are more than {MAX_MEMBERS:,}")
+        if total > max_total:
+            raise SeedError(
+                f"{self.shown}: its contents are {total:,} bytes, more than {max_total:,.0f}; raise --max-import"
+            )
+
+    def seed(self) -> tuple[Path, bytes]:
+        """The document, and its name as mistakes in it are told."""
+        found = [name for name in SEEDS if name in self._members]
+        if len(found) != 1:
+            raise SeedError(f"{self.shown}: it holds {len(found) or 'no'} of {', '.join(SEEDS)}; put one at its top")
+        if self.size(found[0]) > MAX_BYTES:
+            raise SeedError(f"{self.shown}/{found[0]}: more than {MAX_BYTES:,} bytes")
+        return self.shown / found[0], b"".join(self.pieces(found[0]))
+
+    def size(self, name: str) -> int:
+        if name not in self._members:
+            raise SeedError(f"there is no member {name!r} in {self.shown}; add it, or mend the path")
+        return self._members[name].file_size
+
+    def pieces(self, name: str) -> Iterator[bytes]:
+        """A member's bytes, which must have the digest that its name says."""
+        digest = sha256() if (blob := _BLOB.fullmatch(name)) else None
+        with self._failing():
+            self.size(name)
+            with self._open().open(self._members[name]) as member:
+                while piece := member.read(PIECE):
+                    if digest:
+                        digest.update(piece)
+                    yield piece
+        if digest and blob and digest.hexdigest() != blob[1]:
+            raise SeedError(f"{self.shown}: the bytes of {name} have another SHA-256; make the archive anew")
+
+    def verify(self) -> None:
+        """Read it all, so that what is wrong with a member is known before anything is written."""
+        for name in self._members:
+            for _ in self.pieces(name):
+                pass
+
+    def close(self) -> None:
+        """Until it is read again."""
+        self._stack.close()
+        self._zip = None
+
+    def _open(self) -> zipfile.ZipFile:
+        if self._zip is None:
+            with ExitStack() as stack:
+                file = stack.enter_context(_Bounded(self.path))
+                self._zip = stack.enter_context(zipfile.ZipFile(file))
+                self._stack = stack.pop_all()
+        return self._zip
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            struct.error,
+            EOFError,
+            NotImplementedError,
+            OSError,
+            RuntimeError,
+            ValueError,
+        ) as error:
+            raise SeedError(f"{self.shown}: it can't be read as a zip archive ({error}); make it anew") from None
+
+
+class _Bounded(FileIO):
+    """Reads no more at once than a table of contents may have."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size > MAX_DIRECTORY:
+            raise zipfile.BadZipFile(f"its table of contents is {size:,} bytes")
+        return super().read(-1 if size is None else size)
+
+
+def _problem(member: zipfile.ZipInfo) -> str | None:
+    """What keeps a member from being taken."""
+    name, kind = member.orig_filename, member.external_attr >> 16
+    if name.startswith("/") or re.match(r"[A-Za-z]:", name) or "\\" in name or "\0" in name:
+        return "has a name that is no path inside the archive; rename it"
+    if {"", ".", ".."} & set(name.split("/")):
+        return "has a name that leaves the archive, or isn't plain; rename it"
+    if member.flag_bits & _ENCRYPTED:
+        return "is encrypted; leave out the password"
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return "is compressed in a way that is not taken; store it or deflate it"
+    if stat.S_IFMT(kind) not in (0, stat.S_IFREG):
+        return "is no regular file; leave it out"
+    if member.file_size > max(RATIO_FREE, MAX_RATIO * member.compress_size):
+        return f"is more than {MAX_RATIO} times as large as in the archive; store it uncompressed"
+    return None
+
+
+# Writing
+
+
+def write(database: Database, blobs: Blobs, world: tables.World) -> Generator[bytes]:
+    """The archive of a pinned world, in pieces. May block on the disk, and can run in any thread."""
+    out = _Out()
+    digests: dict[str, None] = {}
+    with zipfile.ZipFile(out, "w") as archive:
+        with archive.open(_member(SEEDS[0], zipfile.ZIP_DEFLATED), "w", force_zip64=True) as member:
+            for line in _document(database, world, digests):
+                member.write(line.encode())
+                yield from out.taken(PIECE)
+        for digest in digests:
+            with database.reading() as read:  # not one for all: a slow client would keep the log of writes growing
+                file = blobs.open(digest, read)
+            with file:
+                size = file.seek(0, 2)
+                file.seek(0)
+                with archive.open(_member(f"blobs/{digest}"), "w", force_zip64=size > zipfile.ZIP64_LIMIT) as member:
+                    while piece := file.read(PIECE):
+                        member.write(piece)
+                        yield from out.taken(PIECE)
+    yield from out.taken(0)
+
+
+class _Out:
+    """What a zip file is written to: it goes on from here and never back."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def write(self, data: bytes, /) -> int:
+        self._buffer += data
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is held back but by `taken`."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def taken(self, least: int) -> Iterator[bytes]:
+        """What there is, if it is enough."""
+        if self._buffer and len(self._buffer) >= least:
+            data, self._buffer = bytes(self._buffer), bytearray()
+            yield data
+
+
+def _member(name: str, how: int = zipfile.ZIP_STORED) -> zipfile.ZipInfo:
+    """Without the time and the machine, so that the same world is the same archive."""
+    member = zipfile.ZipInfo(name)
+    member.compress_type = how
+    member.create_system = 3
+    member.external_attr = (stat.S_IFREG | 0o644) << 16
+    return member
+
+
+_FILE, _CONTAINER, _INSIDE, _FAULT, _GRAVE = (
+    table(row) for row in (tables.File, tables.Container, tables.ContainerFile, tables.Fault, tables.Tombstone)
+)
+PAGE = 100
+
+
+def _pages(source: Table, row: type[R]) -> Rows[R]:
+    """A world's rows in the order of their list, so many at a time."""
+    columns = source.c
+    behind = tuple_(columns.created_at, columns.seq) > tuple_(bindparam("time"), bindparam("last"))
+    statement = select(source).where(columns.world == bindparam("world"), behind)
+    return Rows(statement.order_by(columns.created_at, columns.seq).limit(PAGE), row)
+
+
+_files = _pages(_FILE, tables.File)
+_containers = _pages(_CONTAINER, tables.Container)
+_inside = Rows(
+    select(_INSIDE)
+    .where(_INSIDE.c.world == bindparam("world"), _INSIDE.c.container_id == bindparam("container"))
+    .order_by(_INSIDE.c.created_at, _INSIDE.c.seq),
+    tables.ContainerFile,
+)
+_faults = Rows(select(_FAULT).where(_FAULT.c.world == bindparam("world")).order_by(_FAULT.c.position), tables.Fault)
+_graves = Rows(
+    select(_GRAVE).where(_GRAVE.c.world == bindparam("world")).order_by(_GRAVE.c.ordinal, _GRAVE.c.list),
+    tables.Tombstone,
+)
+
+
+def _document(database: Database, world: tables.World, digests: dict[str, None]) -> Iterator[str]:
+    """`seed.yaml`, in JSON, which is YAML and quicker to read: a line for each object. Collects the
+    digests of the contents."""
+    with database.reading() as read:
+        faults = [_fault(row) for row in _faults.all(read, world=world.id)]
+        graves = [_grave(row) for row in _graves.all(read, world=world.id)]
+    yield '{"version": 1,\n'
+    yield f'"clock": {_text({"at": world.clock_virtual, "rate": world.clock_rate})},\n'
+    if world.profile:
+        yield f'"profile": {_text(json.loads(world.profile))},\n'
+    yield f'"ordinal": {world.ordinal},\n'
+    yield from _lines("faults", map(_text, faults))
+    yield from _lines("deleted", map(_text, graves))
+    files = _all(database, _files, world.id, lambda read, row: _text(_file(row, digests)))
+    yield from _lines("files", files)
+    containers = _all(database, _containers, world.id, lambda read, row: _container(read, row, digests))
+    yield from _lines("containers", containers, "}\n")
+
+
+def _lines(name: str, objects: Iterator[str], end: str = ",\n") -> Iterator[str]:
+    yield f'"{name}": ['
+    for number, each in enumerate(objects):
+        yield (",\n" if number else "\n") + each
+    yield f"]{end}"
+
+
+def _all(database: Database, pages: Rows[R], world: int | None, told: Callable[[Transaction, R], str]) -> Iterator[str]:
+    """In short reads: the world stands still, but a client may take its time."""
+    time, last = -(1 << 63), 0
+    while True:
+        with database.reading() as read:
+            rows = pages.all(read, world=world, time=time, last=last)
+            lines = [told(read, row) for row in rows]
+        yield from lines
+        if len(rows) < PAGE:
+            return
+        time, last = rows[-1].created_at, rows[-1].seq
+
+
+def _file(row: tables.File, digests: dict[str, None]) -> dict[str, Any]:
+    digests[row.digest] = None
+    return {
+        "id": row.id,
+        "filename": row.filename,
+        "purpose": row.purpose,
+        "created_at": row.created_at,
+        **({} if row.expires_at is None else {"expires_at": row.expires_at}),
+        "seq": row.seq,
+        "from": f"blobs/{row.digest}",
+    }
+
+
+def _container(read: Transaction, row: tables.Container, digests: dict[str, None]) -> str:
+    told = {
+        "id": row.id,
+        "name": row.name,
+        "created_at": row.created_at,
+        "last_active_at": row.last_active_at,
+        "expires_after": {"anchor": row.expires_anchor, "minutes": row.expires_minutes}
+        if row.expires_minutes
+        else None,
+        "memory_limit": row.memory_limit,
+        **({} if row.network_policy is None else {"network_policy": json.loads(row.network_policy)}),
+        "seq": row.seq,
+    }
+    inside = _inside.all(read, world=row.world, container=row.id)
+    files = "".join(_lines("files", (_text(_container_file(each, digests)) for each in inside), "}"))
+    return f"{_text(told)[:-1]}, {files}"
+
+
+def _container_file(row: tables.ContainerFile, digests: dict[str, None]) -> dict[str, Any]:
+    digests[row.digest] = None
+    return {
+        "id": row.id,
+        "path": row.path,
+        "source": row.source,
+        "bytes": row.bytes,
+        "created_at": row.created_at,
+        **({} if row.file_id is None else {"file_id": row.file_id}),
+        "seq": row.seq,
+        "from": f"blobs/{row.digest}",
+    }
+
+
+def _fault(row: tables.Fault) -> dict[str, Any]:
+    """A rule as it was given, and what became of it."""
+    state = {"matched", "fired", "created_at", "window_at", "window_used"}
+    rule: dict[str, Any] = json.loads(row.rule)
+    return rule | {"id": row.id} | {name: getattr(row, name) for name in sorted(state)}
+
+
+def _grave(row: tables.Tombstone) -> dict[str, Any]:
+    told = {column.name: getattr(row, column.name) for column in _GRAVE.c if column.name not in ("world", "row")}
+    kept: dict[str, Any] = json.loads(row.row)
+    kept.pop("world")
+    return told | {"object": kept}
+
+
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+"""What JSON lets stand and YAML doesn't."""
+
+
+def _text(value: Any) -> str:
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))

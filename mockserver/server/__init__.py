@@ -1,0 +1,1 @@
+"""A real socket: how the mock is served."""

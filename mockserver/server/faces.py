@@ -1,0 +1,138 @@
+"""Which face of the mock a request is for: the API's, or the control plane's."""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic_core import to_json
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from mockserver.api.app import create_app
+from mockserver.errors import STORAGE_FAILED, APIError, ControlRefusal, Refusal
+from mockserver.mock import Mock
+from mockserver.storage.database import failure
+from mockserver.testing import CURRENT
+
+log = logging.getLogger("mockserver")
+
+CONTROL_FAILED = ControlRefusal(
+    500,
+    "The control plane can't be loaded ({problem}). The next request loads it again. Code that replaces time, files "
+    "or modules in this process can prevent it: end that first, or run the server in a process of its own.",
+    "guess",
+    type="server_error",
+    code="control_plane_failed",
+)
+NO_CURRENT_TEST = Refusal(
+    400,
+    "This client was made for whichever test is running, and no test that uses the fixture openai_mock is. Add "
+    "openai_mock to the test or fixture that sends this request ({method} {path}).",
+    "guess",
+    code="no_current_test",
+    headers=(("x-should-retry", "false"),),
+)
+
+
+@dataclass(slots=True)
+class Current:
+    """The world that the name `current-test` stands for at the moment; empty while it stands for none.
+
+    Whoever knows the secret can change it with PUT /_mock/current/<secret>/<world>.
+    """
+
+    secret: str
+    world: str = ""
+
+    _prefix: ClassVar[str] = f"/w/{CURRENT}/"
+    _key: ClassVar[bytes] = f"sk-world-{CURRENT}".encode()
+
+    def changed_by(self, scope: Scope) -> bool:
+        """Whether the request changes it, which is then done."""
+        stem, _, world = scope["path"].rpartition("/")
+        if scope["method"] != "PUT" or stem != f"/_mock/current/{self.secret}":
+            return False
+        self.world = world
+        return True
+
+    def is_named(self, scope: Scope) -> bool:
+        """Whether a request names it, by its URL or else by its key."""
+        path: str = scope["path"]
+        if path.startswith("/w/"):
+            return path.startswith(self._prefix)
+        return any(
+            name in (b"authorization", b"api-key") and value.rpartition(b" ")[2] == self._key
+            for name, value in scope["headers"]
+        )
+
+    def lead(self, scope: Scope) -> None:
+        """Let a request that names it go to the world that it stands for."""
+        scope["path"] = f"/w/{self.world}/" + scope["path"].removeprefix(self._prefix).removeprefix("/")
+        raw = scope["raw_path"].removeprefix(self._prefix.encode()).removeprefix(b"/")
+        scope["raw_path"] = f"/w/{self.world}/".encode() + raw
+
+
+class Faces:
+    """What is under /_mock goes to the control plane, all else to the API.
+
+    At / the API has nothing, and clients of it are told so; who looks there with a browser is led on.
+    The control plane takes as long to load as the API; it is loaded when it is first asked for.
+    """
+
+    def __init__(self, mock: Mock, current: Current | None = None) -> None:
+        self._mock = mock
+        self._api = create_app(mock)
+        self._current = current
+        self._control: asyncio.Future[ASGIApp] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        controls = path.startswith("/_mock/") or path == "/_mock" or (path == "/" and _is_visit(scope))
+        try:
+            app = await self._control_plane(scope) if controls else self._led(scope)
+            await app(scope, receive, send)
+        finally:
+            for own in ("mockserver", "mockserver.connection"):
+                scope.pop(own, None)  # what knows the scope: without cycles a request leaves nothing to collect
+
+    def _led(self, scope: Scope) -> ASGIApp:
+        current = self._current
+        if current is None or scope["type"] != "http" or not current.is_named(scope):
+            return self._api
+        if not current.world:
+            path = scope["path"].removeprefix(f"/w/{CURRENT}")
+            return _response(NO_CURRENT_TEST(method=scope["method"], path=path))
+        current.lead(scope)
+        return self._api
+
+    async def _control_plane(self, scope: Scope) -> ASGIApp:
+        if self._current and self._current.changed_by(scope):
+            return Response(b"{}", media_type="application/json")
+        loading = self._control
+        if loading is None or (loading.done() and (loading.cancelled() or loading.exception())):
+            # A load that failed is repeated: what prevented it, as too many open files, may be over.
+            loading = self._control = asyncio.ensure_future(asyncio.to_thread(_load_control_plane, self._mock))
+        try:
+            return await asyncio.shield(loading)
+        except Exception as error:
+            log.exception("the control plane can't be loaded")
+            problem = failure(error)
+            if problem:
+                return _response(STORAGE_FAILED(problem=problem))
+            return _response(CONTROL_FAILED(problem=f"{type(error).__name__}: {error}"[:300]))
+
+
+def _response(error: APIError) -> Response:
+    return Response(to_json(error.body(), indent=2), error.status, error.headers, "application/json")
+
+
+def _is_visit(scope: Scope) -> bool:
+    wants = (value for name, value in scope["headers"] if name == b"accept")
+    return scope["method"] == "GET" and any(b"text/html" in value for value in wants)
+
+
+def _load_control_plane(mock: Mock) -> ASGIApp:
+    from mockserver.control.app import create_control
+
+    return create_control(mock)

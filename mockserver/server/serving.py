@@ -1,0 +1,238 @@
+"""A real socket: how the mock is served, in this process or a thread of it."""
+
+import asyncio
+import errno
+import logging
+import socket
+import sys
+import threading
+from collections.abc import Coroutine, Generator, Sequence
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import uvicorn
+
+from mockserver.clock import Wall
+from mockserver.mock import Mock
+from mockserver.patched import patched_by
+from mockserver.server.faces import Current, Faces
+from mockserver.server.protocol import DRAIN_BYTES, RECEIVE_BYTES, Protocol
+from mockserver.settings import Settings, url
+from mockserver.testing import MockError, Server
+
+log = logging.getLogger("mockserver")
+
+T = TypeVar("T")
+
+START_SECONDS = 30.0
+GRACE_SECONDS = 5
+"""What a stop leaves to requests under way."""
+
+
+class CannotBind(Exception):
+    """No socket could be opened; the message says why and what to do."""
+
+
+class _PortTaken(CannotBind):
+    """Another port may be free."""
+
+
+def bind(hosts: Sequence[str], port: int) -> list[socket.socket]:
+    """Return a listening socket for each host, all on one port.
+
+    A host is skipped if the machine doesn't have its address family, as long as another one can be opened.
+    The host :: takes IPv4 connections too if it is the only one.
+    """
+    for _ in range(20):
+        sockets: list[socket.socket] = []
+        try:
+            for host in hosts:
+                chosen = sockets[0].getsockname()[1] if sockets else port
+                optional = bool(sockets) or host != hosts[-1]
+                if opened := _open(host, chosen, optional, both_families=tuple(hosts) == ("::",)):
+                    sockets.append(opened)
+                else:  # expected of a default, which names both families for every machine
+                    level = logging.INFO if tuple(hosts) == Settings().host else logging.WARNING
+                    log.log(level, "not listening on %s: this machine doesn't have its address family", host)
+            return sockets
+        except CannotBind as error:
+            for each in sockets:
+                each.close()
+            if port or not sockets or not isinstance(error, _PortTaken):
+                raise
+    raise CannotBind(f"no port is free on all of {', '.join(hosts)}")
+
+
+def local_url(hosts: Sequence[str], sockets: Sequence[socket.socket]) -> str:
+    """Return where a client on this machine reaches the first of the sockets that were opened for the hosts."""
+    address, port = sockets[0].getsockname()[:2]
+    return url(hosts[0] if len(sockets) == len(hosts) else address, port)
+
+
+def _open(host: str, port: int, optional: bool, both_families: bool = False) -> socket.socket | None:
+    """Return a listening socket, or None if it is optional and its address family is missing."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        # With protocol 0 asyncio would leave Nagle's algorithm on, and every answer would take 40 ms.
+        opened = socket.socket(family, kind, socket.IPPROTO_TCP)
+    except OSError as error:
+        if optional and error.errno in _NO_FAMILY:
+            return None
+        raise CannotBind(f"can't listen on {host}: {error.strerror}; name another address with --host") from None
+    try:
+        if family == socket.AF_INET6:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both_families)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind(address)
+        opened.listen(2048)
+        opened.setblocking(False)
+    except OSError as error:
+        opened.close()
+        if optional and error.errno == errno.EADDRNOTAVAIL and not _has(family):
+            return None
+        reason = f"can't listen on {host} port {port}: {error.strerror}"
+        if error.errno == errno.EADDRINUSE:
+            raise _PortTaken(
+                f"{reason}; stop what listens there, or name another port with --port (0 takes a free one)"
+            ) from None
+        raise CannotBind(f"{reason}; name another address with --host or port with --port") from None
+    return opened
+
+
+_NO_FAMILY = {errno.EAFNOSUPPORT, socket.EAI_FAMILY, getattr(socket, "EAI_ADDRFAMILY", socket.EAI_FAMILY)}
+
+
+def _has(family: socket.AddressFamily) -> bool:
+    """Return whether the machine has a loopback address of the family."""
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as tried:
+            tried.bind(("::1" if family == socket.AF_INET6 else "127.0.0.1", 0))
+    except OSError:
+        return False
+    return True
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, but that signals are the program's: a stop by one is a clean end, not the signal's.
+
+    Nor does it wait for those who wait for the journal.
+    """
+
+    def __init__(self, config: uvicorn.Config, mock: Mock) -> None:
+        super().__init__(config)
+        self._mock = mock
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._mock.journal.close()
+        await super().shutdown(sockets)
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+def build(mock: Mock, current: Current | None = None) -> _Server:
+    class Bounded(Protocol):
+        received = memoryview(bytearray(RECEIVE_BYTES))
+        body_seconds, body_rate = mock.settings.body_timeout, mock.settings.min_body_rate
+        drain_bytes = max(DRAIN_BYTES, mock.settings.max_upload, mock.settings.max_body)
+        drain_import_bytes = max(drain_bytes, mock.settings.max_import)
+
+    config = uvicorn.Config(
+        Faces(mock, current),
+        http=Bounded,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_keep_alive=75,
+    )
+    return _Server(config, mock)
+
+
+class MockServer(Server):
+    """A mock server in a thread of this process, as a context manager.
+
+    with MockServer() as server:
+        client = OpenAI(base_url=server.base_url, api_key="any")
+
+    with MockServer() as server, server.world() as world:
+        client = OpenAI(base_url=world.base_url, api_key=world.api_key)
+        world.clock.advance("20m")
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        wall: Wall | None = None,
+        *,
+        current: Current | None = None,
+        listening: Sequence[socket.socket] = (),
+        **options: Any,
+    ) -> None:
+        """Take settings, or `options` by the names of settings.
+
+        `listening` are sockets to serve on: instead of one of its own, or if `options` name a host or port besides.
+        """
+        self.settings = settings or Settings(**{"port": 0, "host": ("127.0.0.1",), **options})
+        self._wall = wall
+        self._current = current
+        self._listening = listening
+        self._binds = not listening or bool({"host", "port"} & options.keys())
+
+    def __enter__(self) -> Self:
+        if patched := patched_by():
+            raise RuntimeError(
+                f"{patched} has replaced the threads and sockets of this process, so a server in a thread would hang; "
+                "start one with `mockserver serve` or `mockserver run`, and use mockserver.testing.Server(url)"
+            )
+        self.mock = Mock(self.settings, self._wall)
+        try:
+            own = bind(self.settings.host, self.settings.port) if self._binds else []
+        except BaseException:
+            self.mock.close()
+            raise
+        for each in self._listening:
+            each.listen(2048)
+            each.setblocking(False)
+        self._sockets = [*own, *self._listening]
+        self.port: int = self._sockets[0].getsockname()[1]
+        keys = self.settings.api_key
+        self._reach(
+            local_url(self.settings.host, self._sockets), self.settings.control_token, keys[0] if keys else None
+        )
+        self._server = build(self.mock, self._current)
+        self._loop = new_event_loop()
+        self._thread = threading.Thread(target=self._serve, name="mockserver", daemon=True)
+        self._thread.start()
+        if "freezegun" in sys.modules:
+            with suppress(MockError):
+                self.state()  # this loads the control plane, which can't be done while a test freezes time
+        return self
+
+    def _serve(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._server.serve(self._sockets))
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something in the server's own thread, between requests, and wait for it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(START_SECONDS)
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+        self._server.should_exit = True
+        self._thread.join(START_SECONDS)
+        self.mock.close()
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """The fastest loop that is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
