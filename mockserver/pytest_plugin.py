@@ -370,16 +370,21 @@ def _forget_module_client(patch: pytest.MonkeyPatch) -> None:
 def _elsewhere(config: pytest.Config) -> tuple[str, str]:
     """Who names a server that runs already, and its URL; empty where nobody does."""
     told = {
-        "--mockserver-url": config.known_args_namespace.mockserver_url,
+        "--mockserver-url": _option(config, "mockserver_url"),
         "MOCKSERVER_URL": os.environ.get("MOCKSERVER_URL"),
         "mockserver_url": config.getini("mockserver_url"),
     }
     return next(((where, url) for where, url in told.items() if url), ("", ""))
 
 
+def _option(config: pytest.Config, name: str) -> Any:
+    """An option of the command line, which before conftest.py files are loaded is known in one place alone."""
+    return getattr(config.known_args_namespace, name, None) or config.getoption(name, None)
+
+
 def _choice(config: pytest.Config, name: str) -> str:
     """What is chosen for one of CHOICES, on the command line or in the configuration."""
-    choice: str = getattr(config.known_args_namespace, name, None) or config.getini(name) or CHOICES[name][0]
+    choice: str = _option(config, name) or config.getini(name) or CHOICES[name][0]
     if choice not in CHOICES[name]:
         raise pytest.UsageError(f"{name}: unknown value {choice!r}; choose one of: {', '.join(CHOICES[name])}")
     return choice

@@ -223,7 +223,9 @@ with MockServer() as server, freeze_time("2020-01-01"), server.world() as world:
 def test_proxies_are_for_others(server: MockServer, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    assert Server(server.url).state()["version"]
+    elsewhere = Server(server.url)
+    assert elsewhere.state()["version"]
+    elsewhere.close()
 
 
 @pytest.mark.parametrize("given", [{}, {"NO_PROXY": "example.com"}, {"no_proxy": "example.com,localhost"}])
