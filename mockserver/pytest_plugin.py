@@ -241,8 +241,8 @@ def _explain(config: pytest.Config, report: pytest.CollectReport | pytest.TestRe
         return
     if _UNREACHED.search(str(report.longrepr)):
         why = (
-            f"A client that was made for {target.base_url} found no server: it starts with the first test that uses "
-            "the fixture openai_mock. Add openai_mock to the test or fixture that sends the request, and send none "
+            f"If a client that was made for {target.base_url} failed here, it found no server: it starts with the first "
+            "test that uses the fixture openai_mock. Add openai_mock to the test or fixture that sends the request, and send none "
             "while modules are imported. Without OPENAI_BASE_URL during collection: mockserver_environment = never"
         )
         report.sections.append(("mock server", why))
