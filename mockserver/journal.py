@@ -23,6 +23,7 @@ from urllib.parse import unquote_plus
 
 from pydantic_core import from_json, to_json
 
+from mockserver.bounds import MAX_PARAMETERS
 from mockserver.clock import Clock
 from mockserver.events import KINDS, News
 
@@ -152,7 +153,10 @@ def _kept_query(query: str) -> str:
     """Without secrets."""
     if not query or ("%" not in query and not _SUSPICIOUS.search(query.encode())):
         return query
-    parts = [(part, *part.partition("=")) for part in query.split("&")]
+    first = query.split("&", MAX_PARAMETERS)
+    if len(first) > MAX_PARAMETERS:
+        first[-1] = HIDDEN
+    parts = [(part, *part.partition("=")) for part in first]
     return "&".join(
         f"{name}={HIDDEN}" if value and _SECRET_NAME.search(unquote_plus(name)) else part
         for part, name, _, value in parts

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mockserver.clock import Clock, Wall, parse_duration, parse_instant
+from mockserver.clock import CENTURIES, Clock, Wall, duration, instant, parse_duration, parse_instant
 
 walls = st.floats(0, 4e9)
 
@@ -85,3 +85,36 @@ def test_instants(text: str) -> None:
 def test_what_is_no_instant_says_how_to_write_one() -> None:
     with pytest.raises(ValueError, match="write 2026-01-31T12:00:00Z"):
         parse_instant("yesterday")
+
+
+def test_a_fast_clock_stops_at_the_end_of_all_time() -> None:
+    for sign in (1, -1):
+        clock = Clock(sign * (CENTURIES - 1), 0.0, sign * 1_000_000.0)
+        assert clock.at(60.0) == sign * CENTURIES
+        assert clock.frozen(60.0).at(90.0) == sign * CENTURIES
+        assert clock.seconds(1e300) == sign * int(CENTURIES)
+
+
+@pytest.mark.parametrize(
+    "value", [CENTURIES + 1, -CENTURIES - 1, float("inf"), float("nan"), 10**400, -(10**400), 1e19]
+)
+def test_numbers_beyond_all_time_are_no_instants_and_no_durations(value: float) -> None:
+    for read in (instant, duration):
+        with pytest.raises(ValueError, match="at most 137438953472 seconds"):
+            read(value)
+
+
+@pytest.mark.parametrize("value", [True, None, [], {}])
+def test_other_values_are_no_instants_and_no_durations(value: object) -> None:
+    for read in (instant, duration):
+        with pytest.raises(ValueError, match="write 20"):
+            read(value)
+
+
+def test_numbers_are_instants_and_durations() -> None:
+    for value in (CENTURIES, -CENTURIES, 0, 1.5, 1e-9):
+        assert instant(value) == duration(value) == value
+    for read in (parse_instant, parse_duration):
+        with pytest.raises(ValueError, match="write 20") as told:
+            read("9" * 100_000)
+        assert len(str(told.value)) < 300

@@ -233,6 +233,12 @@ class _Container(_Part):
     repeat: Annotated[int, Field(ge=1, le=100_000)] | None = None
     seq: Number | None = None
 
+    @model_validator(mode="after")
+    def _has_short_names(self) -> Self:
+        if len(_numbered(self.name, self.repeat)) > MAX_NAME:
+            raise ValueError(f"with its number in it, its name has more than {MAX_NAME} characters")
+        return self
+
 
 class _Fault(NewRule):
     """A rule, and in an export what became of it."""
