@@ -38,8 +38,8 @@ class JSONCounter:
     Where the text stops being JSON the count may be wrong, but there a parser stops as well.
     """
 
-    def __init__(self, values: int = MAX_VALUES, depth: int = MAX_DEPTH) -> None:
-        self._max_values, self._max_depth = values, depth
+    def __init__(self, values: int = MAX_VALUES, depth: int = MAX_DEPTH, escapes: int = MAX_ESCAPES) -> None:
+        self._max_values, self._max_depth, self._max_escapes = values, depth, escapes
         self._values = self._depth = self._run = self._escapes = 0
         self._in_string = self._escaped = False
 
@@ -53,8 +53,8 @@ class JSONCounter:
             part, self._escaped = part[1:], False
         if b"\\" in part:
             self._escapes += part.count(b"\\")
-            if self._escapes > MAX_ESCAPES:
-                raise Excess(f"it has more than {MAX_ESCAPES:,} escape sequences")
+            if self._escapes > self._max_escapes:
+                raise Excess(f"it has more than {self._max_escapes:,} escape sequences")
             part = part.replace(b"\\\\", b"").replace(b'\\"', b"")
             self._escaped = part.endswith(b"\\")
         pieces = part.split(b'"')

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from mockserver.bounds import MAX_DEPTH, Excess, JSONCounter, has_lone_surrogate
+from mockserver.bounds import MAX_DEPTH, MAX_ESCAPES, Excess, JSONCounter, has_lone_surrogate
 from mockserver.settings import SeedError
 
 MAX_BYTES = 64 << 20
@@ -24,6 +24,7 @@ class Limits:
     """What a document may hold. YAML takes a hundred times as long as JSON, and much more memory."""
 
     json_values: int
+    json_escapes: int
     yaml_values: int
     """Those that aliases repeat included."""
     yaml_bytes: int
@@ -31,11 +32,11 @@ class Limits:
     """Of JSON in which the line of a mistake is still looked for, with the reader of YAML."""
 
 
-FROM_FILE = Limits(2_000_000, 2_000_000, MAX_BYTES, 8 << 20)
+FROM_FILE = Limits(3_000_000, MAX_BYTES, 2_000_000, MAX_BYTES, 8 << 20)
 """Of the person who starts the server."""
-SENT = Limits(200_000, 50_000, 1 << 20, 64 << 10)
+SENT = Limits(200_000, MAX_ESCAPES, 50_000, 1 << 20, 64 << 10)
 """To a server in use, where all worlds wait for what holds the interpreter's lock."""
-IMPORTED = Limits(2_000_000, 50_000, 1 << 20, 64 << 10)
+IMPORTED = Limits(3_000_000, MAX_ESCAPES, 50_000, 1 << 20, 64 << 10)
 """As sent, but as much JSON as the archive of a large world has."""
 
 
@@ -132,7 +133,7 @@ class Source:
         if self._text.lstrip()[:1] not in (b"{", b"["):
             raise ValueError("it starts with neither { nor [")
         try:
-            JSONCounter(self.limits.json_values).feed(self._text)
+            JSONCounter(self.limits.json_values, escapes=self.limits.json_escapes).feed(self._text)
         except Excess as excess:
             raise SeedError(f"{self.path}: {excess}; use repeat, or send it in parts") from None
         return json.loads(self._text.decode(), object_pairs_hook=_unique, parse_int=_integer, parse_constant=_integer)
