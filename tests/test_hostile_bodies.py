@@ -1,5 +1,6 @@
 """Bodies, values and headers that are made to stall a server or to break it."""
 
+import gc
 import http.client
 import json
 import socket
@@ -347,6 +348,20 @@ def test_a_document_is_read_off_the_event_loop(
     monkeypatch.setattr("mockserver.control.routes.containers.Source", Slow)
     ok(placed(world, control, {"containers": [{"name": "box"}]}))
     ok(control.post(f"/worlds/{world.name}/containers", json={"name": "box"}))
+
+
+def test_no_garbage_is_collected_while_a_document_is_imported(
+    world: World, control: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A collection would go over all of a large document's objects, and all worlds would wait."""
+    collected: list[bool] = []
+    check = seeds._check
+    monkeypatch.setattr(seeds, "_check", lambda *args, **kw: (collected.append(gc.isenabled()), check(*args, **kw)))
+    assert gc.isenabled()
+    for document in ({"containers": [{"name": "b"}]}, {"files": [{"filename": "f", "from": "nowhere"}]}):
+        control.post(f"/worlds/{world.name}/import", content=json.dumps(document).encode())
+        assert gc.isenabled()
+    assert collected == [False, False]
 
 
 def test_a_seed_at_the_start_is_bounded_too(tmp_path: Any) -> None:

@@ -8,6 +8,7 @@ world's. The same documents can be placed into a world that is in use.
 
 import base64
 import binascii
+import gc
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -516,13 +517,27 @@ def read_document(source: Source, contents: Contents, max_file: int, max_total: 
         source.values.setdefault("version", VERSION)
         if source.values.get("worlds"):
             raise SeedError(f"{source.at('worlds')}: this goes into one world; place what is under its name by itself")
-    document = _validated(source)
+    with uncollected():
+        document = _validated(source)
     scope = _scope(source, contents, document, ())
     scope.check_size(source.path)
     if (total := scope.generated()) > max_total:
         raise SeedError(f"{source.path}: its contents are {total:,} bytes, more than {max_total:,}; raise --max-import")
     _check(scope, max_file, alone=False)
     return scope
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No collection of garbage: with a large document it goes over a million new objects again and again, and all
+    threads wait."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _read(path: Path, archives: list[Archive]) -> Iterator[tuple[Scope, dict[str, Scope]]]:

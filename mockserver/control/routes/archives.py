@@ -19,7 +19,8 @@ from mockserver.seeds.archive import Archive
 from mockserver.seeds.document import IMPORTED, MAX_BYTES, SENT, Limits, Source
 from mockserver.seeds.loader import Nowhere
 from mockserver.settings import SeedError
-from mockserver.storage.tables import World
+from mockserver.storage.tables import World as Row
+from mockserver.worlds import World
 
 router = APIRouter(prefix="/worlds/{world}", tags=["Archives"])
 
@@ -61,14 +62,20 @@ async def import_world(
 ) -> WorldState:
     """Make the world what an archive or a seed document says, in one step; or with `replace=false` add to it."""
     async with received(mock, request, mock.settings.max_import) as path:
+        return await told(mock, await _imported(mock, world, path, replace))
+
+
+async def _imported(mock: Mock, name: str, path: Path, replace: bool) -> World:
+    with seeds.uncollected():
         contents, scope = await asyncio.to_thread(_read, path, mock)
         with closing(contents):
             if replace:
-                became = await loader.become(scope, mock.worlds, mock.blobs, mock.wall, world)
+                world = await loader.become(scope, mock.worlds, mock.blobs, mock.wall, name)
             else:
-                await loader.place(scope, mock.worlds, mock.blobs, mock.wall, world, only_objects=True)
-                became = mock.worlds.find(world)
-    return await told(mock, became)
+                await loader.place(scope, mock.worlds, mock.blobs, mock.wall, name, only_objects=True)
+                world = mock.worlds.find(name)
+        del scope  # while nothing is collected
+    return world
 
 
 @router.post(
@@ -108,7 +115,7 @@ def _read_text(text: bytes, mock: Mock, limits: Limits) -> loader.Scope:
 class _Export(StreamingResponse):
     """Streams from a pinned world, and lets go of it however it ends."""
 
-    def __init__(self, mock: Mock, world: str, pinned: World) -> None:
+    def __init__(self, mock: Mock, world: str, pinned: Row) -> None:
         self._mock = mock
         self._pinned = pinned
         self._pieces = archive.write(mock.database, mock.blobs, pinned)
