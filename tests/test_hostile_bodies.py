@@ -355,8 +355,8 @@ def test_no_garbage_is_collected_while_a_document_is_imported(
 ) -> None:
     """A collection would go over all of a large document's objects, and all worlds would wait."""
     collected: list[bool] = []
-    check = seeds._check
-    monkeypatch.setattr(seeds, "_check", lambda *args, **kw: (collected.append(gc.isenabled()), check(*args, **kw)))
+    check = loader._check
+    monkeypatch.setattr(loader, "_check", lambda *args, **kw: (collected.append(gc.isenabled()), check(*args, **kw)))
     assert gc.isenabled()
     for document in ({"containers": [{"name": "b"}]}, {"files": [{"filename": "f", "from": "nowhere"}]}):
         control.post(f"/worlds/{world.name}/import", content=json.dumps(document).encode())

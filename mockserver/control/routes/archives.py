@@ -66,7 +66,7 @@ async def import_world(
 
 
 async def _imported(mock: Mock, name: str, path: Path, replace: bool) -> World:
-    with seeds.uncollected():
+    with loader.uncollected():
         contents, scope = await asyncio.to_thread(_read, path, mock)
         with closing(contents):
             if replace:
