@@ -9,7 +9,7 @@ COPY pyproject.toml .ci/constraints.txt ./
 RUN python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' > requirements.txt \
     && pip --python /opt/mockserver install --quiet --requirement requirements.txt --constraint constraints.txt
 
-COPY README.md ./
+COPY README.md LICENSE ./
 COPY mockserver mockserver
 RUN pip --python /opt/mockserver install --quiet --no-deps .
 

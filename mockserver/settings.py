@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from mockserver import profiles
 from mockserver.clock import parse_duration
@@ -152,6 +152,31 @@ class Settings:
         if self.world_ttl is not None:
             return self.world_ttl
         return float("inf") if self.data else 3_600.0
+
+
+class Options(TypedDict, total=False):
+    """The settings as keyword arguments, for type checkers; a test compares it with `Settings`."""
+
+    host: tuple[str, ...]
+    port: int
+    data: Path | None
+    seed: tuple[Path, ...]
+    api_key: tuple[str, ...]
+    profile: profiles.Asked
+    max_upload: int
+    max_body: int
+    body_timeout: float
+    max_import: int
+    max_worlds: int
+    world_ttl: float | None
+    journal_entries: int
+    journal_bytes: int
+    control_token: str | None
+    control_open: bool
+    allow_host: tuple[str, ...]
+    workers: int
+    id_seed: str
+    log_level: str
 
 
 def environment_name(setting: str) -> str:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Coroutine, Generator, Sequence
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
 import uvicorn
 
@@ -18,7 +18,7 @@ from mockserver.mock import Mock
 from mockserver.patched import patched_by
 from mockserver.server.faces import Current, Faces
 from mockserver.server.protocol import DRAIN_BYTES, RECEIVE_BYTES, Protocol
-from mockserver.settings import Settings, url
+from mockserver.settings import Options, Settings, url
 from mockserver.testing import MockError, Server
 
 log = logging.getLogger("mockserver")
@@ -172,13 +172,16 @@ class MockServer(Server):
         *,
         current: Current | None = None,
         listening: Sequence[socket.socket] = (),
-        **options: Any,
+        **options: Unpack[Options],
     ) -> None:
         """Take settings, or `options` by the names of settings.
 
         `listening` are sockets to serve on: instead of one of its own, or if `options` name a host or port besides.
         """
-        self.settings = settings or Settings(**{"port": 0, "host": ("127.0.0.1",), **options})
+        if settings and options:
+            raise TypeError(f"give either settings or {', '.join(options)}, not both")
+        given: Options = {"port": 0, "host": ("127.0.0.1",), **options}
+        self.settings = settings or Settings(**given)
         self._wall = wall
         self._current = current
         self._listening = listening
