@@ -411,6 +411,7 @@ class MockWorld:
         self.call("POST", f"reset{_query(empty=empty)}")
 
     def delete(self) -> None:
+        """Delete the world, if it exists, with its snapshots."""
         with passing("world_not_found"):
             self.server.control("DELETE", self.path)
 
@@ -486,6 +487,7 @@ class WorldClock:
         self._world = world
 
     def state(self) -> ClockState:
+        """Return the world's time, and the mode and rate of its clock."""
         told: ClockState = self._world.call("GET", "clock")
         return told
 
@@ -591,9 +593,11 @@ class Faults:
         return told
 
     def remove(self, id: str) -> None:
+        """Delete one rule."""
         self._world.call("DELETE", f"faults/{quote(id, safe='')}")
 
     def clear(self) -> None:
+        """Delete all rules."""
         self._world.call("DELETE", "faults")
 
 
@@ -610,6 +614,7 @@ class Journal:
         return self.count()
 
     def list(self) -> Exchanges:
+        """Return all exchanges."""
         return self.filter()
 
     def filter(self, **wanted: Unpack[Wanted]) -> Exchanges:
@@ -623,6 +628,7 @@ class Journal:
             wanted["after"] = found[-1]["number"]
 
     def get(self, number: int) -> Exchange:
+        """Return one exchange, by its number."""
         told: Exchange = self._world.call("GET", f"journal/{number}")
         return told
 
@@ -632,6 +638,7 @@ class Journal:
         return told
 
     def count(self, **wanted: Unpack[Wanted]) -> int:
+        """Return how many exchanges match."""
         told: int = self._world.call("GET", f"journal/count{_query(**wanted)}")["count"]
         return told
 
@@ -651,6 +658,7 @@ class Journal:
         return told
 
     def clear(self) -> None:
+        """Delete all exchanges."""
         self._world.call("DELETE", "journal")
 
     def shown(self, count: int = 20) -> str:
@@ -670,6 +678,7 @@ class Snapshot:
         self.of.call("POST", f"snapshots/{quote(self.name, safe='')}/restore")
 
     def delete(self) -> None:
+        """Delete the snapshot; the world stays as it is."""
         self.of.call("DELETE", f"snapshots/{quote(self.name, safe='')}")
 
     def __enter__(self) -> Self:

@@ -19,7 +19,7 @@ RINGS: tuple[tuple[str, ...], ...] = (
     ("mockserver", "bounds", "clock", "ids", "errors", "schema", "profiles", "settings"),
     ("storage", "storage.tables", "storage.database", "storage.copies", "storage.blobs", "faults", "events", "journal"),
     ("storage.pagination", "storage.bulk", "worlds", "files", "containers", "admin", "verdict"),
-    ("seeds", "seeds.document", "seeds.archive", "seeds.loader", "mock"),
+    ("seeds", "seeds.document", "seeds.archive", "seeds.loader", "seeds.schema", "mock"),
     (
         "api",
         "api.providers",

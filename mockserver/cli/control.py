@@ -18,8 +18,19 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import click
 
-from mockserver.cli.options import FAILED, Parsed, die, from_environment, valid_name
+from mockserver import errors
 from mockserver.clock import Wall
+from mockserver.cli.options import (
+    FAILED,
+    Parsed,
+    complete,
+    complete_profile,
+    die,
+    findings,
+    from_environment,
+    operations,
+    valid_name,
+)
 from mockserver.settings import environment_name, key, port
 
 if TYPE_CHECKING:
@@ -359,7 +370,7 @@ def delete_world(server: Server, name: str) -> None:
 
 
 @world.command("profile")
-@click.argument("profile", required=False)
+@click.argument("profile", required=False, shell_complete=complete_profile)
 @on_server()
 def profile_world(server: Server, profile: str | None) -> None:
     """Give a world a profile of its own, as live or live,delete_lag=5m, or without one the server's."""
@@ -648,7 +659,12 @@ def _json_object(ctx: click.Context, param: click.Parameter, given: str | None) 
 
 
 MATCHES = (
-    click.option("--operation", metavar="NAME", help="Operation id or a pattern of it: CreateContainer, List*."),
+    click.option(
+        "--operation",
+        metavar="NAME",
+        help="Operation id or a pattern of it: CreateContainer, List*.",
+        shell_complete=complete(operations),
+    ),
     click.option("--method", metavar="METHOD", help="GET, POST, DELETE."),
     click.option("--path", metavar="PATTERN", help="Path without world and /v1: /containers/*/files."),
     click.option("--container", metavar="ID", help="The container's id in the path."),
@@ -664,7 +680,12 @@ BOUNDS = (
     click.option("--off", "enabled", flag_value=False, type=bool, default=None, help="Switched off at first."),
 )
 EFFECTS = (
-    click.option("--error", metavar="NAME", help="Refuse with an error of the README's list: rate_limited."),
+    click.option(
+        "--error",
+        metavar="NAME",
+        help="Refuse with an error of the README's list: rate_limited.",
+        shell_complete=complete(lambda: errors.CATALOGUE),
+    ),
     click.option("--status", type=int, metavar="STATUS", help="Answer with this status."),
     click.option("--body", metavar="BODY", callback=_json_or_text, help="Answer with this body, JSON or text."),
     click.option(
@@ -771,7 +792,12 @@ def journal() -> None:
 
 
 FILTERS = (
-    click.option("--operation", metavar="NAMES", help="Of these operations: CreateContainer, Delete*."),
+    click.option(
+        "--operation",
+        metavar="NAMES",
+        help="Of these operations: CreateContainer, Delete*.",
+        shell_complete=complete(operations),
+    ),
     click.option("--method", metavar="METHODS", help="Of these methods: POST,DELETE."),
     click.option("--status", metavar="STATUS", help="With these: 404, 4xx, 400-409."),
     click.option("--text", metavar="TEXT", help="With this in path, query, headers, bodies or ids."),
@@ -918,7 +944,13 @@ def _told_message(first: str, message: Mapping[str, Any]) -> Iterator[str]:
 
 
 @click.command()
-@click.option("--ignore", multiple=True, metavar="FINDING", help="Leave out a finding, by its name.")
+@click.option(
+    "--ignore",
+    multiple=True,
+    metavar="FINDING",
+    help="Leave out a finding, by its name.",
+    shell_complete=complete(findings),
+)
 @on_server()
 def verdict(server: Server, ignore: Sequence[str]) -> None:
     """Tell what clients did wrong in a world; exit with 1 if they did."""

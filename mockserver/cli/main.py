@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -127,15 +128,32 @@ def serve(quiet: bool, as_json: bool, **given: Any) -> None:
 @click.argument("seeds", nargs=-1, required=True, type=click.Path(path_type=Path))
 @options.settings("max_upload")
 def validate(seeds: tuple[Path, ...], max_upload: int) -> None:
-    """Check seed files, or directories of them, without serving."""
-    from mockserver.seeds.loader import read_seeds
-    from mockserver.settings import SeedError
+    """Check seed files, or directories of them, without serving; report each faulty file."""
+    from mockserver.seeds.loader import every_problem, read_seeds
 
-    try:
-        seed = read_seeds(seeds, max_upload)
-    except SeedError as error:
-        die(error, BAD_SEED)
-    print(f"ok: {seed.summary()}")
+    for problem in (problems := every_problem(seeds, max_upload)):
+        options.warn(problem)
+    if problems:
+        sys.exit(BAD_SEED)
+    print(f"ok: {read_seeds(seeds, max_upload).summary()}")
+
+
+@main.command()
+def schema() -> None:
+    """Print the JSON Schema of seed files, for editors and generators."""
+    from mockserver.seeds.schema import seed_schema
+
+    print(json.dumps(seed_schema(), indent=2))
+
+
+@main.command()
+def openapi() -> None:
+    """Print the OpenAPI document of the API, for generators and other tools."""
+    from mockserver.api.app import create_app
+    from mockserver.mock import Mock
+
+    with closing(Mock(Settings())) as mock:
+        print(json.dumps(create_app(mock).openapi(), indent=2))
 
 
 @main.command()

@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from typing import Any, NoReturn
 
@@ -75,6 +75,45 @@ class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic in its type 
             self.fail(str(error), param, ctx)
 
 
+Completion = Callable[[click.Context, click.Parameter, str], list[str]]
+
+
+def complete(names: Callable[[], Iterable[str]]) -> Completion:
+    """Complete a name in a shell, also one after a comma. What the names are is asked for only then."""
+
+    def completed(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+        before, comma, last = incomplete.rpartition(",")
+        return [before + comma + name for name in names() if name.startswith(last)]
+
+    return completed
+
+
+def operations() -> Iterable[str]:
+    from mockserver.faults import OPERATIONS
+
+    return OPERATIONS
+
+
+def findings() -> Iterable[str]:
+    from mockserver.verdict import FINDINGS
+
+    return FINDINGS
+
+
+def complete_profile(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Complete the name of a profile, then of switches and their values: `live,delete_lag=5m`."""
+    before, comma, last = incomplete.rpartition(",")
+    name, equals, value = last.partition("=")
+    if equals and name in profiles.SWITCHES:
+        takes = profiles.SWITCHES[name].takes
+        found = [f"{name}={each}" for each in takes.split(", ") if " " not in each and each.startswith(value)]
+    else:
+        found = [f"{each}=" for each in profiles.SWITCHES if each.startswith(last)]
+        if not comma:
+            found = [each for each in profiles.PROFILES if each.startswith(last)] + (found if last else [])
+    return [before + comma + each for each in found]
+
+
 def settings(
     *only: str, private: Mapping[str, Any] | None = None
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -103,6 +142,7 @@ def settings(
                 envvar=environment_name(setting.name) if open_to_all else None,
                 show_envvar=open_to_all,
                 show_default=shown or False,
+                shell_complete=complete_profile if setting.name == "profile" else None,
             )(command)
         return command
 

@@ -36,7 +36,13 @@ _FROM_TERMINAL = ("SIGINT", "SIGQUIT")
     help="World that the command's clients use.",
 )
 @click.option("--verdict", is_flag=True, help="Fail with a report if clients did something wrong, in any world.")
-@click.option("--ignore", multiple=True, metavar="FINDING", help="What the verdict is to leave out.")
+@click.option(
+    "--ignore",
+    multiple=True,
+    metavar="FINDING",
+    help="What the verdict is to leave out.",
+    shell_complete=options.complete(options.findings),
+)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(command: Sequence[str], world: str, verdict: bool, ignore: Sequence[str], **given: Any) -> None:
     """Run a command with a server of its own, and pass on its exit code.

@@ -11,7 +11,7 @@ import binascii
 import gc
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -93,10 +93,13 @@ def _moment(value: object) -> Moment:
 
 
 def _given_as_text(parse: Callable[[str], Any]) -> BeforeValidator:
-    return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
+    def read(value: object) -> object:
+        return parse(value) if isinstance(value, str) else value
+
+    return BeforeValidator(read, json_schema_input_type=int | float | str)
 
 
-Time = Annotated[Moment, BeforeValidator(_moment)]
+Time = Annotated[Moment, BeforeValidator(_moment, json_schema_input_type=int | str)]
 Number = Annotated[int, Field(ge=0, le=1 << 53)]
 Instant = Annotated[float, BeforeValidator(instant)]
 Second = Annotated[int, Field(ge=-CENTURIES, le=CENTURIES)]
@@ -301,7 +304,7 @@ class _World(_Part):
     containers: Annotated[list[_Container], Field(fail_fast=True)] = []
 
 
-class _Document(_World):
+class Document(_World):
     version: int
     worlds: dict[str, _World] = {}
 
@@ -540,10 +543,53 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
+def every_problem(paths: Sequence[Path], max_file: int) -> list[str]:
+    """Return one problem for each faulty file, or what is wrong with all of them together.
+
+    The arguments are those of `read_seeds`.
+    """
+    problems: list[str] = []
+    sound: list[list[Scope]] = []
+    with closing(Seed(Scope(), {})) as opened:
+        for path in chain.from_iterable(_documents(path) or [path] for path in paths):
+            try:
+                documents = list(_read(path, opened.archives))
+                sound.append([scope for everyone, worlds in documents for scope in (everyone, *worlds.values())])
+            except SeedError as error:
+                problems.append(str(error))
+        all_read = not problems  # else a name that is missing may stand in a file that could not be read
+        names = set().union(*(_file_names(scope) for scopes in sound for scope in scopes))
+        for scopes in sound:
+            try:
+                for scope in scopes:
+                    _check(scope, max_file, alone=all_read, elsewhere=names)
+            except SeedError as error:
+                problems.append(str(error))
+    if not problems:
+        try:
+            read_seeds(paths, max_file).close()
+        except SeedError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _documents(folder: Path) -> list[Path]:
+    """Return the seed files in a directory; none for a file and for a directory of plain files."""
+    if not folder.is_dir():
+        return []
+    return sorted(each for each in folder.iterdir() if each.suffix in SUFFIXES and each.is_file())
+
+
+def _file_names(scope: Scope) -> set[str]:
+    """Return the refs and ids of its Files."""
+    return {
+        _numbered(name, n) for file, _ in scope.files for n in _numbers(file) for name in (file.ref, file.id) if name
+    }
+
+
 def _read(path: Path, archives: list[Archive]) -> Iterator[tuple[Scope, dict[str, Scope]]]:
     if path.is_dir():
-        files = sorted(each for each in path.iterdir() if each.suffix in SUFFIXES and each.is_file())
-        if files:
+        if files := _documents(path):
             yield from chain.from_iterable(_read(each, archives) for each in files)
         else:
             yield _read_folders(path), {}
@@ -576,7 +622,7 @@ def _read_document(source: Source, contents: Contents) -> tuple[Scope, dict[str,
     return _scope(source, contents, document, ()), worlds
 
 
-def _validated(source: Source) -> _Document:
+def _validated(source: Source) -> Document:
     values = source.values
     if not isinstance(values, dict):
         raise SeedError(f"{source.path}:1: a seed is a mapping; start it with: version: {VERSION}")
@@ -584,7 +630,7 @@ def _validated(source: Source) -> _Document:
         where = source.at("version")
         raise SeedError(f"{where}: version {version} is newer than this mockserver's {VERSION}; upgrade it")
     try:
-        document = _Document.model_validate(values)
+        document = Document.model_validate(values)
     except ValidationError as error:
         raise SeedError(_explained(source, error)) from None
     if document.version != VERSION:
@@ -614,10 +660,10 @@ def _scope(source: Source, contents: Contents, world: _World, at: tuple[str, ...
 # Checking what the format can't say
 
 
-def _check(scope: Scope, max_file: int, alone: bool = True) -> None:
+def _check(scope: Scope, max_file: int, alone: bool = True, elsewhere: Container[str] = ()) -> None:
     """References lead somewhere, names are used once, and every file is there and not too large.
 
-    What is not `alone` may refer to Files that are in the world already.
+    What is not `alone` may refer to Files that are in the world already; `elsewhere` are names in other scopes.
     """
     files: dict[str, Place] = {}
     containers: dict[str, Place] = {}
@@ -645,7 +691,7 @@ def _check(scope: Scope, max_file: int, alone: bool = True) -> None:
         for inner in container.files:
             if inner.file is None:
                 _check_content(inner, place, max_file)
-            elif alone and inner.file not in files:
+            elif alone and inner.file not in files and inner.file not in elsewhere:
                 raise SeedError(f"{place}: no File has the ref or id {inner.file!r}; describe it under files")
             _check_seq(places, inner, place)
             _claim(inside, {inner.id} if inner.id else set(), place)
@@ -1006,7 +1052,7 @@ def _explained(source: Source, error: ValidationError) -> str:
 
 
 def _known_keys(location: Sequence[str | int]) -> list[str]:
-    model: Any = _Document
+    model: Any = Document
     for step in location:
         if isinstance(step, int) or model is dict:
             model = _World if model is dict else model
@@ -1017,7 +1063,7 @@ def _known_keys(location: Sequence[str | int]) -> list[str]:
 
 _MODELS: dict[tuple[Any, Any], Any] = {
     (model, name): kind
-    for model in (_Document, _World)
+    for model in (Document, _World)
     for name, kind in (
         ("clock", _Clock),
         ("faults", _Fault),

@@ -1,0 +1,344 @@
+"""Write the parts of the manual that repeat what the code says: `python docs/generate.py`, or `--check` to compare.
+
+A table stands between `<!-- generated: NAME -->` and `<!-- end -->`, and NAME is a function here. The schema of seeds
+is a file of its own.
+"""
+
+import inspect
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+import yaml
+from pydantic import BaseModel
+
+from mockserver import cli, errors, faults, options, profiles, pytest_plugin, testing, verdict
+from mockserver.api.app import create_app
+from mockserver.control.app import create_control
+from mockserver.mock import Mock
+from mockserver.seeds.schema import seed_schema
+from mockserver.settings import NAMES, Settings, environment_name, flag
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+SCHEMA = DOCS / "reference" / "seed.schema.json"
+MARKED = re.compile(r"(?<=^<!-- generated: )([\w-]+)( -->\n).*?(?=^<!-- end -->$)", re.MULTILINE | re.DOTALL)
+SHARED = ("url", "token", "world", "as_json")
+"""Options of every command that calls the control plane, or prints JSON."""
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    cells = [headings, ["---"] * len(headings), *rows]
+    escaped = [[" ".join(str(cell).split()).replace("|", "\\|") for cell in row] for row in cells]
+    return "".join(f"| {' | '.join(row)} |\n" for row in escaped).replace("| --- ", "|---").replace("---|\n", "---|\n")
+
+
+def code(text: object) -> str:
+    return f"`{text}`" if str(text) else ""
+
+
+def first_line(text: str | None) -> str:
+    return " ".join((text or "").strip().split("\n\n")[0].split())
+
+
+# The command line
+
+
+def commands(group: click.Group = cli.main, path: str = "mockserver") -> Iterator[tuple[str, str, click.Command]]:
+    """Each command that does something: its name, its usage without options, and itself."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{path} {name}")
+        elif command:
+            arguments = command.collect_usage_pieces(click.Context(command))[1:]
+            yield f"{path} {name}", " ".join([path, name, *arguments]).replace("...", "…"), command
+
+
+def command_table() -> str:
+    rows = [(code(usage), command.get_short_help_str(200)) for _, usage, command in commands()]
+    return table(["command", "what it does"], rows)
+
+
+def option_rows(command: click.Command, leave_out: Sequence[str]) -> Iterator[tuple[str, str]]:
+    context = click.Context(command)
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and parameter.name not in leave_out:
+            record = parameter.get_help_record(context)
+            yield code(record[0] if record else ""), parameter.help or ""
+
+
+def command_options() -> str:
+    found = [
+        (code(name.removeprefix("mockserver ")), *row)
+        for name, _, command in commands()
+        for row in option_rows(command, (*NAMES, *SHARED, "quiet"))
+    ]
+    return table(["command", "option", "meaning"], found)
+
+
+def shared_options() -> str:
+    """The options of `clock show`, which has no others."""
+    command = next(command for name, _, command in commands() if name == "mockserver clock show")
+    variables = [code(each.envvar or "") for each in command.params]
+    rows = zip(option_rows(command, ()), variables, strict=True)
+    return table(["option", "environment", "meaning"], [(option, variable, help) for (option, help), variable in rows])
+
+
+def exit_codes() -> str:
+    return table(["exit code", "meaning"], options.EXIT_CODES.items())
+
+
+def settings() -> str:
+    rows = [
+        (code(flag(each.name)), code(environment_name(each.name)), code(each.metadata["shown"]), each.metadata["help"])
+        for each in fields(Settings)
+    ]
+    for name in ("quiet", "json"):
+        help = next(
+            each.help for each in cli.serve.params if isinstance(each, click.Option) and flag(name) in each.opts
+        )
+        rows.append((code(flag(name)), code(environment_name(name)), "", str(help)))
+    return table(["flag", "environment", "default", "meaning"], rows)
+
+
+# Behavior
+
+
+def switches() -> str:
+    rows = [
+        (
+            code(each.name),
+            each.meaning,
+            each.takes,
+            *(profiles.worded(getattr(profile, each.name)) for profile in profiles.PROFILES.values()),
+            f"{each.grade}: {each.evidence}",
+        )
+        for each in profiles.SWITCHES.values()
+    ]
+    return table(["switch", "what it does", "values", *map(code, profiles.PROFILES), "evidence of the live API"], rows)
+
+
+def warnings() -> str:
+    rows = [(code(name), each.live, code(each.switch)) for name, each in profiles.WARNINGS.items()]
+    return table(["warning", "text", "switch"], rows)
+
+
+def refusals(catalogue: dict[str, errors.Refusal]) -> str:
+    rows = [(code(name), row.status, row.message, code(row.code or ""), row.grade) for name, row in catalogue.items()]
+    return table(["error", "status", "message", "code", "grade"], rows)
+
+
+def control_errors() -> str:
+    found = [row for row in vars(errors).values() if isinstance(row, errors.ControlRefusal)]
+    rows = sorted((code(row.code), row.status, row.message) for row in found)
+    return table(["code", "status", "message"], rows)
+
+
+def findings() -> str:
+    rows = []
+    for name, rule in verdict.FINDINGS.items():
+        proof, innocent = (inspect.getdoc(rule) or "").split("Innocent: ")
+        rows.append((code(name), proof, innocent))
+    return table(["finding", "proof", "not a finding"], rows)
+
+
+def model_fields(model: type[BaseModel], heading: str) -> str:
+    rows = [(code(name), field.description or "") for name, field in model.model_fields.items()]
+    return table([heading, "meaning"], rows)
+
+
+# Routes
+
+
+def control_routes() -> str:
+    with closing(Mock(Settings())) as mock:
+        paths = create_control(mock).openapi()["paths"]
+    rows = [
+        (code(f"{method.upper()} {path}"), first_line(operation["description"]))
+        for path, operations in paths.items()
+        for method, operation in operations.items()
+    ]
+    return table(["control route", "what it does"], rows)
+
+
+def api_routes() -> str:
+    with closing(Mock(Settings())) as mock:
+        paths = create_app(mock).openapi()["paths"]
+    rows = [
+        (code(f"{method.upper()} {path}"), code(operation["operationId"]))
+        for path, operations in paths.items()
+        for method, operation in operations.items()
+    ]
+    return table(["route", "operation"], rows)
+
+
+# Seeds
+
+
+def seed_keys(name: str) -> str:
+    """The keys that people write; what only exports write is left out."""
+    schema = seed_schema()
+    part = schema if name == "Document" else schema["$defs"][name]
+    rows = [
+        (code(key), ", ".join(_values(value)), _default(value.get("default")), value["description"])
+        for key, value in part["properties"].items()
+        if "Written by exports" not in value["description"]
+    ]
+    return table(["key", "value", "default", "meaning"], rows)
+
+
+KINDS = {"object": "mapping", "array": "list", "string": "text", "boolean": "true or false"}
+
+
+def _values(value: dict[str, Any]) -> list[str]:
+    """What a key takes, in words."""
+    if "$ref" in value:
+        return ["mapping"]
+    if "anyOf" in value:
+        kinds = {kind: None for each in value["anyOf"] for kind in _values(each)}
+        return [kind for kind in kinds if kind != "null" and not (kind == "integer" and "number" in kinds)]
+    if constants := value.get("enum", [value["const"]] if "const" in value else []):
+        return [code(each) for each in constants]
+    return [KINDS.get(value["type"], value["type"])]
+
+
+def _default(value: Any) -> str:
+    if isinstance(value, dict):
+        value = {key: each for key, each in value.items() if each is not None}
+    return "" if value in (None, {}, []) else code(json.dumps(value))
+
+
+# Python
+
+
+def methods(owner: type) -> str:
+    """Its public attributes and methods, with the first paragraph of their docstrings."""
+    rows = []
+    for name, value in vars(owner).items():
+        if name.startswith("_"):
+            continue
+        if isinstance(value, property):
+            rows.append((code(name), first_line(value.__doc__)))
+        elif inspect.isfunction(value):
+            rows.append((code(f"{name}({_arguments(value)})"), first_line(value.__doc__)))
+    return table(["name", "meaning"], rows)
+
+
+def _arguments(function: Callable[..., Any]) -> str:
+    shown = []
+    for parameter in list(inspect.signature(function).parameters.values())[1:]:
+        stars = "**" if parameter.kind is parameter.VAR_KEYWORD else ""
+        optional = "=…" if parameter.default is not parameter.empty else ""
+        shown.append(f"{stars}{parameter.name}{optional}")
+    return ", ".join(shown)
+
+
+def pytest_marks() -> str:
+    return table(["argument", "meaning"], [(code(name), help) for name, help in pytest_plugin.MARKS.items()])
+
+
+def pytest_options() -> str:
+    rows = [(code(name), help) for name, (_, help) in pytest_plugin.OPTIONS.items()]
+    return table(["option", "meaning"], rows)
+
+
+# Evidence and structure
+
+
+def goldens() -> str:
+    """How many recorded exchanges the tests replay, by file and grade."""
+    rows: list[Sequence[object]] = []
+    grades = get_args(errors.Grade)
+    total: Counter[str] = Counter()
+    for path in sorted((ROOT / "fixtures" / "contract").glob("*.yaml")):
+        counts = Counter(each["grade"] for each in yaml.load(path.read_text("utf-8"), yaml.CSafeLoader))
+        total += counts
+        rows.append((f"[`{path.name}`](../../fixtures/contract/{path.name})", counts.total(), *map(counts.get, grades)))
+    rows.append(("total", total.total(), *map(total.get, grades)))
+    return table(["file", "exchanges", *grades], [["" if cell is None else cell for cell in row] for row in rows])
+
+
+def dependencies() -> str:
+    """What the package requires, with the comments of pyproject.toml."""
+    project = (ROOT / "pyproject.toml").read_text("utf-8").split("\ndependencies = [\n")[1].split("\n]")[0]
+    rows = re.findall(r'^ *"([\w-]+)([^;"]*)[^"]*", # (.*)$', project, re.MULTILINE)
+    return table(["package", "versions", "used for"], [(code(name), code(range), why) for name, range, why in rows])
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "commands": command_table,
+    "command-options": command_options,
+    "shared-options": shared_options,
+    "exit-codes": exit_codes,
+    "settings": settings,
+    "switches": switches,
+    "warnings": warnings,
+    "errors": lambda: refusals(errors.CATALOGUE),
+    "azure-errors": lambda: refusals(errors.AZURE),
+    "control-errors": control_errors,
+    "findings": findings,
+    "fault-rule": lambda: model_fields(faults.NewRule, "rule"),
+    "fault-match": lambda: model_fields(faults.Match, "match"),
+    "fault-effect": lambda: model_fields(faults.Effect, "effect"),
+    "control-routes": control_routes,
+    "api-routes": api_routes,
+    "python-server": lambda: methods(testing.Server),
+    "python-world": lambda: methods(testing.MockWorld),
+    "python-clock": lambda: methods(testing.WorldClock),
+    "python-faults": lambda: methods(testing.Faults),
+    "python-journal": lambda: methods(testing.Journal),
+    "python-snapshot": lambda: methods(testing.Snapshot),
+    "pytest-marks": pytest_marks,
+    "pytest-options": pytest_options,
+    "goldens": goldens,
+    "dependencies": dependencies,
+    "seed-document": lambda: seed_keys("Document"),
+    "seed-file": lambda: seed_keys("File"),
+    "seed-container": lambda: seed_keys("Container"),
+    "seed-container-file": lambda: seed_keys("ContainerFile"),
+    "seed-expires-after": lambda: seed_keys("ExpiresAfter"),
+    "seed-network-policy": lambda: seed_keys("NetworkPolicy"),
+    "seed-clock": lambda: seed_keys("Clock"),
+    "seed-generated": lambda: seed_keys("Generated"),
+}
+
+
+def filled(page: str) -> str:
+    """Return the page with its tables as the code says them."""
+
+    def fill(found: re.Match[str]) -> str:
+        return f"{found[1]}{found[2]}{TABLES[found[1]]()}"
+
+    return MARKED.sub(fill, page)
+
+
+def generated() -> dict[Path, str]:
+    """Return every file that holds something generated, as it has to be."""
+    pages = {path: filled(path.read_text("utf-8")) for path in sorted(DOCS.rglob("*.md"))}
+    return pages | {SCHEMA: json.dumps(seed_schema(), indent=2, ensure_ascii=False) + "\n"}
+
+
+def main() -> None:
+    files = generated()
+    stale = {path: text for path, text in files.items() if not path.exists() or path.read_text("utf-8") != text}
+    check = sys.argv[1:] == ["--check"]
+    if sys.argv[1:] and not check:
+        sys.exit("usage: python docs/generate.py [--check]")
+    for path, text in stale.items():
+        print(f"{path.relative_to(ROOT)}: {'out of date; run: python docs/generate.py' if check else 'written'}")
+        if not check:
+            path.write_text(text, "utf-8")
+    sys.exit(1 if check and stale else 0)
+
+
+if __name__ == "__main__":
+    main()

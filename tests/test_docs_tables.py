@@ -1,0 +1,76 @@
+"""The generated parts of the manual: they are as the code says, and the command that writes them notices."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mockserver import errors, faults, profiles, verdict
+from mockserver.settings import NAMES, flag
+
+ROOT = Path(__file__).parent.parent
+specification = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+generate = importlib.util.module_from_spec(specification)
+specification.loader.exec_module(generate)
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+
+
+def first_cells(table: str) -> list[str]:
+    return [row.split("|")[1].strip(" `") for row in table.splitlines()[2:]]
+
+
+def test_every_generated_part_is_as_the_code_says() -> None:
+    stale = [path.name for path, text in generate.generated().items() if path.read_text("utf-8") != text]
+    assert stale == [], "run: python docs/generate.py"
+
+
+def test_every_table_is_used_once_and_every_marker_is_known() -> None:
+    marked = [name for page in PAGES for name in re.findall(r"<!-- generated: (.*?) -->", page.read_text("utf-8"))]
+    assert sorted(marked) == sorted(generate.TABLES)
+    ends = sum(page.read_text("utf-8").count("<!-- end -->") for page in PAGES)
+    assert ends == len(marked)
+
+
+@pytest.mark.parametrize(
+    ("table", "names"),
+    [
+        ("settings", [*map(flag, NAMES), "--quiet", "--json"]),
+        ("switches", list(profiles.SWITCHES)),
+        ("warnings", list(profiles.WARNINGS)),
+        ("errors", list(errors.CATALOGUE)),
+        ("azure-errors", list(errors.AZURE)),
+        ("findings", list(verdict.FINDINGS)),
+        ("fault-effect", list(faults.Effect.model_fields)),
+    ],
+)
+def test_a_table_has_a_row_for_each(table: str, names: list[str]) -> None:
+    assert first_cells(generate.TABLES[table]()) == names
+
+
+def test_no_table_is_empty_and_every_row_has_all_cells() -> None:
+    for name, build in generate.TABLES.items():
+        head, line, *rows = build().splitlines()
+        cells = [len(re.split(r"(?<!\\)\|", row)) for row in (head, line, *rows)]
+        assert rows, name
+        assert len(set(cells)) == 1, name
+
+
+def test_what_is_out_of_date_is_noticed_and_written() -> None:
+    page = "# Page\n<!-- generated: exit-codes -->\nold\n<!-- end -->\ntext\n<!-- generated: settings -->\n<!-- end -->\n"
+    filled = generate.filled(page)
+    assert "old" not in filled
+    assert generate.exit_codes() in filled
+    assert generate.settings() in filled
+    assert filled.startswith("# Page\n<!-- generated: exit-codes -->\n| exit code |")
+    assert generate.filled(filled) == filled
+
+
+@pytest.mark.slow
+def test_the_command_finds_no_difference() -> None:
+    done = subprocess.run([sys.executable, "docs/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    wrong = subprocess.run([sys.executable, "docs/generate.py", "--chekc"], cwd=ROOT, capture_output=True, text=True)
+    assert (wrong.returncode, wrong.stderr) == (1, "usage: python docs/generate.py [--check]\n")

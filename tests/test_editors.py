@@ -1,0 +1,136 @@
+"""What editors, generators and shells get: the schema of seeds, the API's document, all faulty files, completion."""
+
+import json
+from pathlib import Path
+
+import jsonschema_rs
+import pytest
+from click.shell_completion import ShellComplete
+from click.testing import CliRunner, Result
+
+from mockserver import cli, errors, profiles, seed_schema
+from mockserver.faults import OPERATIONS
+from mockserver.sources import Source
+from mockserver.verdict import FINDINGS
+
+ROOT = Path(__file__).parent.parent
+SHIPPED = sorted((ROOT / "fixtures" / "seeds").glob("*.yaml"))
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.main, arguments)
+
+
+def complete(line: str) -> list[str]:
+    """Return what a shell offers for the last word of a line."""
+    *arguments, incomplete = line.split(" ")
+    shell = ShellComplete(cli.main, {}, "mockserver", "_MOCKSERVER_COMPLETE")
+    return [item.value for item in shell.get_completions(arguments, incomplete)]
+
+
+# Documents
+
+
+def test_the_schema_describes_every_key_of_a_seed() -> None:
+    schema = json.loads(run("schema").stdout)
+    parts = {"Document": schema, **schema["$defs"]}
+    assert parts.keys() == seed_schema.OBJECTS.keys()
+    undescribed = [
+        f"{name}.{key}"
+        for name, part in parts.items()
+        for key, value in part["properties"].items()
+        if not value.get("description")
+    ]
+    assert undescribed == []
+    for name, keys in seed_schema.KEYS.items():
+        assert keys.keys() <= parts[name]["properties"].keys()
+
+
+def test_the_schema_accepts_the_shipped_seeds_and_finds_mistakes() -> None:
+    validator = jsonschema_rs.validator_for(seed_schema.seed_schema())
+    assert len(SHIPPED) == 4
+    for path in SHIPPED:
+        assert [str(each) for each in validator.iter_errors(Source(path).values)] == [], path.name
+    for mistake in (
+        {},
+        {"version": 1, "boxes": []},
+        {"version": 1, "containers": [{"name": "box", "memory_limit": "2g"}]},
+        {"version": 1, "profile": {"base": "nope"}},
+        {"version": 1, "files": [{"filename": "a", "content": "b", "created_at": []}]},
+    ):
+        assert not validator.is_valid(mistake), mistake
+
+
+def test_the_shipped_seeds_name_the_schema() -> None:
+    for path in SHIPPED:
+        name = path.read_text().splitlines()[0].removeprefix("# yaml-language-server: $schema=")
+        assert json.loads((path.parent / name).read_text()) == seed_schema.seed_schema()
+
+
+def test_openapi_prints_the_document_of_the_api() -> None:
+    document = json.loads(run("openapi").stdout)
+    operations = [each["operationId"] for path in document["paths"].values() for each in path.values()]
+    assert set(OPERATIONS) == set(operations)
+
+
+# Seeds
+
+
+def test_validate_reports_every_faulty_file(tmp_path: Path) -> None:
+    sound, key, purpose, broken, missing = (tmp_path / f"{n}.yaml" for n in "abcde")
+    sound.write_text("version: 1\nfiles:\n  - {ref: one, filename: a.txt, content: a}\n")
+    key.write_text("version: 1\nboxes: []\n")
+    purpose.write_text("version: 1\nfiles:\n  - {filename: a.txt, content: a, purpose: nope}\n")
+    broken.write_text("version: [1\n")
+    missing.write_text("version: 1\ncontainers:\n  - {name: box, files: [{from: nothing.txt}]}\n")
+    for given in ([tmp_path], [sound, key, purpose, broken, missing]):
+        done = run("validate", *map(str, given))
+        assert (done.exit_code, done.stdout) == (4, "")
+        lines = done.stderr.splitlines()
+        assert [line.split(":")[1].strip() for line in lines] == [str(each) for each in (key, purpose, broken, missing)]
+
+
+def test_validate_reports_every_name_that_leads_nowhere(tmp_path: Path) -> None:
+    files, good, bad, worse = (tmp_path / f"{n}.yaml" for n in "abcd")
+    files.write_text("version: 1\nfiles:\n  - {ref: 'one-{n}', filename: a.txt, content: a, repeat: 2}\n")
+    good.write_text("version: 1\ncontainers:\n  - {name: box, files: [{file: one-2}]}\n")
+    assert run("validate", str(tmp_path)).stdout == "ok: 2 Files, 1 container, 1 container file\n"
+    bad.write_text("version: 1\ncontainers:\n  - {name: box, files: [{file: two}]}\n")
+    worse.write_text("version: 1\ncontainers:\n  - {name: box, files: [{file: three}]}\n")
+    lines = run("validate", str(tmp_path)).stderr.splitlines()
+    assert ["'two'" in lines[0], "'three'" in lines[1], len(lines)] == [True, True, 2]
+
+
+def test_validate_reports_what_is_wrong_between_files(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.yaml").write_text("version: 1\ncontainers:\n  - {name: box, id: cntr_box}\n")
+    (line,) = run("validate", str(tmp_path)).stderr.splitlines()
+    assert "'cntr_box' is taken at" in line
+
+
+# Completion
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("mockserver fault add --error rate", ["rate_limited"]),
+        ("mockserver fault add --error ", list(errors.CATALOGUE)),
+        ("mockserver fault add --operation List", [name for name in OPERATIONS if name.startswith("List")]),
+        ("mockserver journal count --operation CreateFile,Delete", ["CreateFile,Delete…"]),
+        ("mockserver serve --profile li", ["live", "litellm_keys=", "listing_prolongs="]),
+        ("mockserver serve --profile ", list(profiles.PROFILES)),
+        ("mockserver serve --profile live,delete", ["live,delete_lag="]),
+        ("mockserver serve --profile any_id=", ["any_id=yes", "any_id=no"]),
+        ("mockserver run --profile docs,running_status=a", ["docs,running_status=active"]),
+        ("mockserver world profile c", ["contract", "created_at_expiry="]),
+        ("mockserver verdict --ignore wrong", ["wrong-id-kind"]),
+        ("mockserver run --ignore ", list(FINDINGS)),
+        ("mockserver val", ["validate"]),
+        ("mockserver fault switch slow ", ["on", "off"]),
+    ],
+)
+def test_a_shell_completes(line: str, offered: list[str]) -> None:
+    deletes = [f"CreateFile,{name}" for name in OPERATIONS if name.startswith("Delete")]
+    expected = [each for name in offered for each in (deletes if name.endswith("…") else [name])]
+    assert complete(line.removeprefix("mockserver ")) == expected
