@@ -8,6 +8,7 @@ import inspect
 import json
 import re
 import sys
+from ast import literal_eval
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -267,6 +268,20 @@ def goldens() -> str:
     return table(["file", "exchanges", *grades], [["" if cell is None else cell for cell in row] for row in rows])
 
 
+LAYERS = ("facts", "state", "rules", "assembly", "HTTP", "entrances")
+
+
+def layers() -> str:
+    """The modules of the package, by the layers that test_house.py checks."""
+    path = ROOT / "tests" / "test_house.py"
+    found = re.search(r"^RINGS.*?= (\(.*?^\))", path.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    assert found, f"{path.name} lists no modules"
+    rings = [[name for name in ring if name not in ("mockserver", "__main__")] for ring in literal_eval(found[1])]
+    return table(
+        ["layer", "modules"], [(name, " ".join(map(code, ring))) for name, ring in zip(LAYERS, rings, strict=True)]
+    )
+
+
 def dependencies() -> str:
     """What the package requires, with the comments of pyproject.toml."""
     project = (ROOT / "pyproject.toml").read_text("utf-8").split("\ndependencies = [\n")[1].split("\n]")[0]
@@ -300,6 +315,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "pytest-marks": pytest_marks,
     "pytest-options": pytest_options,
     "goldens": goldens,
+    "layers": layers,
     "dependencies": dependencies,
     "seed-document": lambda: seed_keys("Document"),
     "seed-file": lambda: seed_keys("File"),

@@ -59,7 +59,9 @@ def test_no_table_is_empty_and_every_row_has_all_cells() -> None:
 
 
 def test_what_is_out_of_date_is_noticed_and_written() -> None:
-    page = "# Page\n<!-- generated: exit-codes -->\nold\n<!-- end -->\ntext\n<!-- generated: settings -->\n<!-- end -->\n"
+    page = (
+        "# Page\n<!-- generated: exit-codes -->\nold\n<!-- end -->\ntext\n<!-- generated: settings -->\n<!-- end -->\n"
+    )
     filled = generate.filled(page)
     assert "old" not in filled
     assert generate.exit_codes() in filled
