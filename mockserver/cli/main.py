@@ -130,12 +130,15 @@ def serve(quiet: bool, as_json: bool, **given: Any) -> None:
 def validate(seeds: tuple[Path, ...], max_upload: int) -> None:
     """Check seed files, or directories of them, without serving; report each faulty file."""
     from mockserver.seeds.loader import every_problem, read_seeds
+    from mockserver.settings import SeedError
 
-    for problem in (problems := every_problem(seeds, max_upload)):
-        options.warn(problem)
-    if problems:
+    try:
+        seed = read_seeds(seeds, max_upload)
+    except SeedError:
+        for problem in every_problem(seeds, max_upload):
+            options.warn(problem)
         sys.exit(BAD_SEED)
-    print(f"ok: {read_seeds(seeds, max_upload).summary()}")
+    print(f"ok: {seed.summary()}")
 
 
 @main.command()
