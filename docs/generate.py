@@ -20,8 +20,10 @@ import click
 import yaml
 from pydantic import BaseModel
 
-from mockserver import cli, errors, faults, options, profiles, pytest_plugin, testing, verdict
+from mockserver import errors, faults, profiles, pytest_plugin, testing, verdict
 from mockserver.api.app import create_app
+from mockserver.cli import main as cli
+from mockserver.cli import options
 from mockserver.control.app import create_control
 from mockserver.mock import Mock
 from mockserver.seeds.schema import seed_schema

@@ -6,11 +6,11 @@ __all__ = ["MockServer", "MockWorld", "Server", "Settings"]
 TYPE_CHECKING = False  # type checkers read it as true; the import of typing would cost every command some milliseconds
 
 if TYPE_CHECKING:
-    from mockserver.server import MockServer
+    from mockserver.server.serving import MockServer
     from mockserver.settings import Settings
     from mockserver.testing import MockWorld, Server
 else:
-    _MODULES = {"MockServer": "server", "MockWorld": "testing", "Server": "testing", "Settings": "settings"}
+    _MODULES = {"MockServer": "server.serving", "MockWorld": "testing", "Server": "testing", "Settings": "settings"}
 
     def __getattr__(name):
         """Import a public name when it is first used: its module may load the whole framework."""

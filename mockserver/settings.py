@@ -166,15 +166,16 @@ class Options(TypedDict, total=False):
     max_upload: int
     max_body: int
     body_timeout: float
+    min_body_rate: int
     max_import: int
     max_worlds: int
     world_ttl: float | None
     journal_entries: int
     journal_bytes: int
+    max_streams: int
     control_token: str | None
     control_open: bool
     allow_host: tuple[str, ...]
-    workers: int
     id_seed: str
     log_level: str
 

@@ -8,9 +8,11 @@ import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
-from mockserver import cli, errors, profiles, seed_schema
+from mockserver import errors, profiles
+from mockserver.cli import main
 from mockserver.faults import OPERATIONS
-from mockserver.sources import Source
+from mockserver.seeds import schema as seed_schema
+from mockserver.seeds.document import Source
 from mockserver.verdict import FINDINGS
 
 ROOT = Path(__file__).parent.parent
@@ -18,13 +20,13 @@ SHIPPED = sorted((ROOT / "fixtures" / "seeds").glob("*.yaml"))
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(cli.main, arguments)
+    return CliRunner().invoke(main.main, arguments)
 
 
 def complete(line: str) -> list[str]:
     """Return what a shell offers for the last word of a line."""
     *arguments, incomplete = line.split(" ")
-    shell = ShellComplete(cli.main, {}, "mockserver", "_MOCKSERVER_COMPLETE")
+    shell = ShellComplete(main.main, {}, "mockserver", "_MOCKSERVER_COMPLETE")
     return [item.value for item in shell.get_completions(arguments, incomplete)]
 
 

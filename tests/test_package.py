@@ -15,7 +15,8 @@ from typing import get_type_hints
 import pytest
 
 import mockserver
-from mockserver import server, settings, testing
+from mockserver import settings, testing
+from mockserver.server import serving
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -62,7 +63,7 @@ def test_what_is_subclassed_or_undocumented_has_an_upper_bound(name: str) -> Non
 
 
 def test_the_public_names_are_those_of_their_modules() -> None:
-    assert mockserver.MockServer is server.MockServer
+    assert mockserver.MockServer is serving.MockServer
     assert mockserver.Server is testing.Server
     assert mockserver.MockWorld is testing.MockWorld
     assert mockserver.Settings is settings.Settings
@@ -84,7 +85,7 @@ def test_the_options_of_a_server_are_the_settings() -> None:
 
 def test_settings_and_options_exclude_each_other() -> None:
     with pytest.raises(TypeError, match="give either settings or max_body, not both"):
-        server.MockServer(settings.Settings(port=0), max_body=1)
+        serving.MockServer(settings.Settings(port=0), max_body=1)
 
 
 USER = """\
@@ -139,7 +140,7 @@ def test_sdist_and_wheel_hold_the_package_and_pass_the_check(tmp_path: Path) -> 
         assert set(packed.namelist()) - about == tracked
         assert "mockserver/py.typed" in tracked
         assert f"{release}.dist-info/licenses/LICENSE" in about
-        assert b"mockserver = mockserver.cli:main" in packed.read(f"{release}.dist-info/entry_points.txt")
+        assert b"mockserver = mockserver.cli.main:main" in packed.read(f"{release}.dist-info/entry_points.txt")
         metadata = message_from_bytes(packed.read(f"{release}.dist-info/METADATA"))
     assert metadata["Name"] == "openai-containers-mock"
     assert metadata["License-Expression"] == "MIT"

@@ -19,7 +19,6 @@ from urllib.parse import quote, urlencode, urlsplit
 import click
 
 from mockserver import errors
-from mockserver.clock import Wall
 from mockserver.cli.options import (
     FAILED,
     Parsed,
@@ -31,6 +30,7 @@ from mockserver.cli.options import (
     operations,
     valid_name,
 )
+from mockserver.clock import Wall
 from mockserver.settings import environment_name, key, port
 
 if TYPE_CHECKING:

@@ -101,7 +101,7 @@ def _given_as_text(parse: Callable[[str], Any]) -> BeforeValidator:
 
 Time = Annotated[Moment, BeforeValidator(_moment, json_schema_input_type=int | str)]
 Number = Annotated[int, Field(ge=0, le=1 << 53)]
-Instant = Annotated[float, BeforeValidator(instant)]
+Instant = Annotated[float, BeforeValidator(instant, json_schema_input_type=float | str)]
 Second = Annotated[int, Field(ge=-CENTURIES, le=CENTURIES)]
 Id = Annotated[str, Field(pattern=f"^{ids.FREE}$")]
 Name = Annotated[str, Field(max_length=MAX_NAME)]
@@ -120,7 +120,7 @@ def _sound_profile(asked: object) -> object:
 
 class _Clock(_Part):
     at: Instant | None = None
-    offset: Annotated[float, BeforeValidator(duration)] | None = None
+    offset: Annotated[float, BeforeValidator(duration, json_schema_input_type=float | str)] | None = None
     rate: Annotated[float, Field(ge=0, le=1_000_000)] = 1.0
 
     @model_validator(mode="after")
