@@ -18,6 +18,7 @@ import httpx2
 import pytest
 from conftest import World, ok
 from installed import CLIENTS, INSTALLED, require
+from manual import blocks, matches
 
 from mockserver.api.app import create_app
 from mockserver.server.serving import MockServer
@@ -177,10 +178,6 @@ def run(world: World, command: tuple[str | Path, ...], environment: Mapping[str,
     return done.stdout
 
 
-def printed(pattern: str, output: str) -> bool:
-    return re.fullmatch(re.escape(pattern).replace("…", "[^\n]*?"), output) is not None
-
-
 def assert_nothing_left(world: World) -> None:
     """Looked up where the journal doesn't see it."""
     counts = ok(httpx2.get(f"{world.server.url}/_mock/worlds/{world.name}"))["counts"]
@@ -253,7 +250,7 @@ def test_client(live_world: World, client: Client) -> None:
     require(client.language, client.folder, client.sources or client.manifest, client.tool)
     for program in client.programs:
         output = run(live_world, program.command, client.environment)
-        assert printed((CLIENTS / program.prints).read_text(encoding="utf-8"), output), output
+        assert matches((CLIENTS / program.prints).read_text(encoding="utf-8"), output), output
     assert_nothing_left(live_world)
     measured = row(client, live_world)
     if RECORDING:
@@ -289,5 +286,5 @@ def test_the_manual_shows_what_is_run(title: str, language: str, program: str, m
     """The last block of its language under the client's heading is a part of the program."""
     manual = README.read_text(encoding="utf-8")
     (section,) = re.findall(rf"^### {title}\n(.*?)(?=^##)", manual, re.MULTILINE | re.DOTALL)
-    shown = re.findall(rf"^```{language}\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)[-1]
+    shown = blocks(section, language)[-1]
     assert textwrap.indent(shown, margin) in (CLIENTS / program).read_text(encoding="utf-8")

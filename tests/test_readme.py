@@ -8,7 +8,6 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
-from itertools import takewhile
 from pathlib import Path
 
 import click
@@ -17,6 +16,7 @@ import pytest
 import yaml
 from conftest import World
 from installed import require
+from manual import ROOT, blocks, matches, rows
 from pydantic import BaseModel
 from test_house import RINGS
 
@@ -28,7 +28,6 @@ from mockserver.seeds.loader import read_seeds
 from mockserver.server.serving import MockServer
 from mockserver.settings import SeedError, Settings, environment_name, flag
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
@@ -39,27 +38,11 @@ def section(title: str) -> str:
     return match[2]
 
 
-def blocks(text: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-
-
-def rows(text: str, first: str) -> list[list[str]]:
-    """The cells of the table whose first heading is `first`."""
-    lines = text.split(f"| {first} |", 1)[1].splitlines()[2:]
-    table = takewhile(lambda line: line.startswith("|"), lines)
-    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table]
-
-
 def tried(attack: str) -> int:
     """How many attacks of a kind the README says that there were; the kind by the words that it begins with."""
     found = [row for row in rows(section("How true it is"), "attack") if row[0].startswith(attack)]
     assert len(found) == 1, f"{attack!r} begins {len(found)} rows"
     return int(found[0][1].replace(",", ""))
-
-
-def matches(pattern: str, text: str) -> bool:
-    """Whether the text is the pattern, in which … stands for anything within a line."""
-    return re.fullmatch(re.escape(pattern.strip()).replace("…", "[^\n]*?"), text.strip()) is not None
 
 
 @pytest.fixture
@@ -297,17 +280,6 @@ def test_every_module_is_in_its_ring() -> None:
     packages = {name: f"{name}/" for name in ("api", "control", "storage", "seeds", "server", "cli")}
     entries = [[packages.get(name, name) for name in ring if name not in ("mockserver", "__main__")] for ring in rings]
     assert told == entries
-
-
-def test_links_lead_somewhere() -> None:
-    headings = {
-        re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-")
-        for title in re.findall(r"^#+ (.*)$", README, re.MULTILINE)
-    }
-    links = re.findall(r"\]\(([^)]+)\)", README)
-    assert len(links) > 10
-    for link in links:
-        assert link[1:] in headings if link.startswith("#") else (ROOT / link).exists(), link
 
 
 def test_the_two_commands_name_what_is_there() -> None:

@@ -1,0 +1,54 @@
+# Sourced before the shell blocks of a page of the manual, in an empty folder. What a reader would install is here
+# already, so the commands that install are checked for the names of packages only; servers go on in the background.
+set -euo pipefail
+
+# known PACKAGE...: fails for a package that neither the project nor the clients of the tests pin.
+known() {
+    local each
+    for each in "$@"; do
+        each=${each%%[[=@]*}
+        case $each in -* | "" | openai-containers-mock) continue ;; esac
+        grep -rqw -- "$each" "$ROOT"/pyproject.toml "$ROOT"/tests/clients/*/*.{txt,json,mod} \
+            || { echo "no test installs $each" >&2; return 1; }
+    done
+}
+
+pip() {
+    [ "$1" = install ] && shift && known "$@"
+}
+
+npm() {
+    if [ "$1" != install ]; then command npm "$@"; return; fi
+    known "${@:2}"
+    cp "$INSTALLED/openai-node/package.json" .
+    ln -sfn "$INSTALLED/openai-node/node_modules" node_modules
+}
+
+go() {
+    case $1 in
+        get) known "${@:2}" ;;
+        mod) cp "$ROOT"/tests/clients/go/go.{mod,sum} . ;;
+        *) command go "$@" ;;
+    esac
+}
+
+mvn() {
+    ln -sfn "$INSTALLED/openai-java/lib" lib
+}
+
+# `serve` waits for nothing but the server's health, and replaces the server that the page started before.
+mockserver() {
+    if [ "${1:-}" != serve ]; then command mockserver "$@"; return; fi
+    [ -z "${SERVER:-}" ] || { kill "$SERVER"; wait "$SERVER" || true; }
+    command mockserver "$@" >"$STATE/server.log" 2>&1 </dev/null &
+    SERVER=$!
+    command mockserver healthcheck --wait 300
+    kill -0 $SERVER || { cat "$STATE/server.log" >&2; return 1; }
+}
+
+# The image is built from the repository. Where no engine runs, a stand-in takes the client's place.
+docker() {
+    if ! command docker info >/dev/null 2>&1; then "$PYTHON" "$ROOT/tests/pages/docker.py" "$@"; return; fi
+    if [ "$1" = build ]; then set -- "${@:1:$#-1}" "$ROOT"; fi
+    command docker "$@"
+}

@@ -1,0 +1,322 @@
+"""The pages of `docs/`: links lead somewhere, files parse, and all that can be run is run.
+
+How a page is written, so that it can be checked:
+
+- A Python block is a whole program. It is run, and a `text` block right behind it is its whole output.
+- The `sh` blocks of a page are one script, run in an empty folder; a `text` or `json` block right behind one is
+  its output. `localhost:8080` is a server with nothing in it.
+- A sentence that ends in a file's name in backquotes and a colon names the file that the block behind it shows.
+  Tests of pytest are such files; programs in other languages are, and the shell blocks run them.
+- In an output, … stands for anything within a line.
+"""
+
+import configparser
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tomllib
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import httpx2
+import pytest
+import yaml
+from installed import CLIENTS, INSTALLED, require
+from manual import DOCS, PAGES, ROOT, Block, anchors, links, matches, page_blocks
+
+from mockserver.faults import NewRule
+from mockserver.pytest_plugin import MARKS, OPTIONS
+from mockserver.seeds import read_seeds
+from mockserver.server import MockServer
+from mockserver.settings import NAMES, environment_name
+
+MAX_LINES = 400
+BLOCKS = {page: page_blocks(page) for page in PAGES}
+PROGRAMS = {"python", "js", "go", "java"}
+DATA = {"yaml", "json", "toml", "ini", "xml"}
+TEXT = {"sh", "text", "http", "mermaid", ""}
+CLIENT_OF = {  # a language's programs need what `tests/clients/install` makes of these
+    "js": ("node", "openai-node", "node/package.json", "node"),
+    "go": ("go", "openai-go", "go", "go"),
+    "java": ("java", "openai-java", "java", "javac"),
+}
+OTHER_VARIABLES = {"MOCKSERVER_URL", "MOCKSERVER_WORLD", "MOCKSERVER_QUIET", "MOCKSERVER_JSON"}
+
+
+def name(page: Path) -> str:
+    return page.relative_to(DOCS).as_posix()
+
+
+def each_page(pages: Any = PAGES, marks: Any = ()) -> Any:
+    return pytest.mark.parametrize("page", [pytest.param(each, id=name(each), marks=marks) for each in pages])
+
+
+def each_block(*languages: str) -> Any:
+    return pytest.mark.parametrize(
+        ("page", "block"),
+        [
+            pytest.param(page, block, id=f"{name(page)}:{block.line}")
+            for page, found in BLOCKS.items()
+            for block in found
+            if block.language in languages
+        ],
+    )
+
+
+def save_files(page: Path, folder: Path) -> None:
+    for block in BLOCKS[page]:
+        if block.file:
+            path = folder / block.file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text, encoding="utf-8")
+
+
+def pages_with(*languages: str) -> list[Path]:
+    return [page for page, found in BLOCKS.items() if {block.language for block in found} & set(languages)]
+
+
+def outside() -> dict[str, str]:
+    """The environment of this run, without what leads clients to a server."""
+    prefixes = ("OPENAI_", "AZURE_", "MOCKSERVER_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
+
+
+# Links and form
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in links(page.read_text(encoding="utf-8")):
+        if re.match(r"https?://", link):
+            continue
+        path, _, anchor = unquote(link).partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.is_relative_to(ROOT), f"{link} leads out of the repository"
+        assert target.exists(), f"{link}: there is no such file"
+        if anchor:
+            assert anchor in anchors(target.read_text(encoding="utf-8")), f"{link}: there is no such heading"
+
+
+def test_the_index_lists_every_page() -> None:
+    listed = [(DOCS / link).resolve() for link in links((DOCS / "README.md").read_text(encoding="utf-8"))]
+    assert not [name(page) for page in PAGES if page.name != "README.md" and page not in listed]
+
+
+@each_page()
+def test_a_page_is_short_and_begins_with_its_title(page: Path) -> None:
+    lines = page.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= MAX_LINES
+    assert lines[0].startswith("# ")
+    unknown = {block.language for block in BLOCKS[page]} - PROGRAMS - DATA - TEXT
+    assert not unknown, f"{unknown}: choose one of: {PROGRAMS | DATA | TEXT}"
+
+
+@each_page()
+def test_settings_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    known = {environment_name(each) for each in NAMES} | OTHER_VARIABLES
+    assert not set(re.findall(r"\bMOCKSERVER_[A-Z_]+", text)) - known
+    told = re.findall(r"(?<![.\w])mockserver_(\w+)", re.sub(r"openai_mock\w*", "", text))
+    assert not {f"mockserver_{each}" for each in told} - OPTIONS.keys()
+
+
+@each_block("js", "go", "java")
+def test_a_program_is_a_file_that_a_shell_block_runs(page: Path, block: Block) -> None:
+    assert block.file, "name the file in the sentence in front of it"
+    stem = Path(block.file).name.split(".")[0]
+    others = [each.text for each in BLOCKS[page] if each is not block]
+    by_folder = {"js": "npx vitest", "go": "go test", "java": "javac"}[block.language]
+    assert any(stem in other or by_folder in other for other in others), f"nothing runs {block.file}"
+
+
+# Files that other programs read
+
+
+@each_block(*DATA)
+def test_a_file_parses(page: Path, block: Block, tmp_path: Path) -> None:
+    if block.language == "yaml":
+        for document in yaml.safe_load_all(block.text):
+            check_yaml(document, page, tmp_path)
+    elif block.language == "toml":
+        check_pytest_options(tomllib.loads(block.text)["tool"]["pytest"]["ini_options"])
+    elif block.language == "ini":
+        parser = configparser.ConfigParser()
+        parser.read_string(block.text)
+        check_pytest_options(parser["pytest"])
+    elif block.language == "xml":
+        pom = re.sub(r"\s+", "", (CLIENTS / "java" / "pom.xml").read_text())
+        assert ElementTree.fromstring(block.text).tag == "dependency"
+        assert re.sub(r"\s+", "", block.text) in pom, "the tests use another version"
+    elif "…" not in block.text:
+        json.loads(block.text)
+
+
+def check_pytest_options(options: Any) -> None:
+    ours = {option for option in options if option.startswith("mockserver")}
+    assert ours
+    assert ours <= OPTIONS.keys()
+
+
+def check_yaml(document: Any, page: Path, folder: Path) -> None:
+    assert isinstance(document, dict)
+    if document.get("version") == 1:  # a seed, whose files are those of the page
+        save_files(page, folder)
+        (folder / "checked.yaml").write_text(yaml.safe_dump(document))
+        read_seeds([folder / "checked.yaml"], 1 << 20)
+    for step in steps(document):
+        if step.get("uses", "").startswith("./"):
+            inputs = yaml.safe_load((ROOT / "action.yml").read_text())["inputs"]
+            assert set(step.get("with", {})) <= inputs.keys()
+    if "litellm_settings" in document:
+        assert document == yaml.safe_load((CLIENTS / "litellm" / "config.yaml").read_text())
+
+
+def steps(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for job in document.get("jobs", {}).values():
+        yield from job["steps"]
+
+
+# Python
+
+
+@pytest.fixture
+def manual_server(server: MockServer) -> MockServer:
+    httpx2.post(f"{server.url}/_mock/worlds/default/reset?empty=true").raise_for_status()
+    return server
+
+
+@each_block("python")
+def test_a_program_gives_what_it_says(
+    page: Path,
+    block: Block,
+    manual_server: MockServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code = compile(block.text, f"{name(page)}:{block.line}", "exec")
+    if block.file:
+        return  # run by pytest below, or by a shell block
+    save_files(page, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for variable in os.environ.keys() - outside().keys():
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("OPENAI_BASE_URL", manual_server.base_url)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    code = compile(block.text.replace("http://localhost:8080", manual_server.url), f"{name(page)}:{block.line}", "exec")
+    exec(code, {"__name__": "__main__"})
+    if block.output is not None:
+        output = capsys.readouterr().out
+        assert matches(block.output, output), output
+
+
+@each_page([page for page in PAGES if any(re.fullmatch(r"(.*/)?test_\w+\.py", b.file or "") for b in BLOCKS[page])])
+def test_tests_of_pytest_pass(page: Path, tmp_path: Path) -> None:
+    save_files(page, tmp_path)
+    if not (tmp_path / "pytest.ini").exists():
+        (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:hypothesispytest",
+        "-p",
+        "no:schemathesis",
+        "-W",
+        "error",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, env=outside(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@each_block("python")
+def test_marks_exist(page: Path, block: Block) -> None:
+    for arguments in re.findall(r"mark\.openai_mock\((.*?)\)\n", block.text, re.DOTALL):
+        assert set(re.findall(r"(?:^|, )(\w+)=", arguments)) <= MARKS.keys()
+
+
+@each_block("json")
+def test_rules_are_sound(page: Path, block: Block) -> None:
+    if '"effect"' in block.text and "…" not in block.text and block.file:
+        NewRule.model_validate(json.loads(block.text))
+
+
+# Shell
+
+SEPARATOR = "\036"
+
+
+@each_page(pages_with("sh"), marks=pytest.mark.slow)
+def test_the_shell_blocks_work(page: Path, tmp_path: Path) -> None:
+    found = BLOCKS[page]
+    for language in sorted({block.language for block in found} & CLIENT_OF.keys()):
+        client = CLIENT_OF[language]
+        require(*client)
+    folder, state = tmp_path / "page", tmp_path / "state"
+    folder.mkdir()
+    state.mkdir()
+    save_files(page, folder)
+    for each in ("README.md", "fixtures", "action.yml"):
+        (folder / each).symlink_to(ROOT / each)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+
+    shell = [block for block in found if block.language == "sh"]
+    by_docker = any("docker run" in block.text for block in shell)
+    script = [f". {ROOT}/tests/pages/prelude.sh", "" if by_docker else "mockserver serve"]
+    for block in shell:
+        script += [f"printf '%s' '{SEPARATOR}'", block.text]
+    text = re.sub(r"(?<!\d{4}:)\b8080\b", port, "\n".join(script))
+    for file in folder.iterdir():
+        if not file.is_symlink() and file.is_file():
+            file.write_text(file.read_text().replace("localhost:8080", f"localhost:{port}"))
+
+    bin = str(Path(sys.executable).parent)
+    environment = outside() | {
+        "PATH": os.pathsep.join([bin, os.environ["PATH"]]),
+        "PYTHON": sys.executable,
+        "ROOT": str(ROOT),
+        "STATE": str(state),
+        "INSTALLED": str(INSTALLED),
+        "NO_PROXY": "localhost,127.0.0.1",
+        "no_proxy": "localhost,127.0.0.1",
+        "CGO_ENABLED": "0",
+        "GOFLAGS": "'-gcflags=github.com/openai/openai-go/...=-N -l' -mod=mod",  # as `tests/clients/install` compiles
+        "GOPROXY": "off",
+        "PYTEST_ADDOPTS": "-p no:cacheprovider",
+    }
+    if not by_docker:
+        environment["MOCKSERVER_PORT"] = port
+    # Into files: a pipe would stay open for as long as the servers that the page has left running.
+    with (state / "output").open("w+") as output, (state / "errors").open("w+") as errors:
+        running = subprocess.Popen(
+            ["bash", "-c", text],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            start_new_session=True,
+        )
+        try:
+            code = running.wait(timeout=600)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGTERM)
+    printed, said = ((state / each).read_text(encoding="utf-8") for each in ("output", "errors"))
+    assert code == 0, printed + said
+    for block, part in zip(shell, printed.split(SEPARATOR)[1:], strict=True):
+        if block.output is not None:
+            assert matches(block.output, part), f"line {block.line}: {part}"
