@@ -39,6 +39,7 @@ from mockserver.server import MockServer
 from mockserver.settings import NAMES, environment_name
 
 MAX_LINES = 400
+MAX_HELPER_LINES = 40
 BLOCKS = {page: page_blocks(page) for page in PAGES}
 PROGRAMS = {"python", "js", "go", "java"}
 DATA = {"yaml", "json", "toml", "ini", "xml"}
@@ -135,6 +136,12 @@ def test_a_program_is_a_file_that_a_shell_block_runs(page: Path, block: Block) -
     others = [each.text for each in BLOCKS[page] if each is not block]
     by_folder = {"js": "npx vitest", "go": "go test", "java": "javac"}[block.language]
     assert any(stem in other or by_folder in other for other in others), f"nothing runs {block.file}"
+
+
+@each_block("js", "go", "java")
+def test_a_helper_can_be_copied_at_a_glance(page: Path, block: Block) -> None:
+    if block.file in ("mock.mjs", "world_test.go", "World.java"):
+        assert len(block.text.splitlines()) <= MAX_HELPER_LINES
 
 
 # Files that other programs read
@@ -257,6 +264,12 @@ def test_rules_are_sound(page: Path, block: Block) -> None:
 SEPARATOR = "\036"
 
 
+def free_port() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
+
+
 @each_page(pages_with("sh"), marks=pytest.mark.slow)
 def test_the_shell_blocks_work(page: Path, tmp_path: Path) -> None:
     found = BLOCKS[page]
@@ -269,19 +282,20 @@ def test_the_shell_blocks_work(page: Path, tmp_path: Path) -> None:
     save_files(page, folder)
     for each in ("README.md", "fixtures", "action.yml"):
         (folder / each).symlink_to(ROOT / each)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port, proxy_port = free_port(), free_port()
 
     shell = [block for block in found if block.language == "sh"]
+    if any("litellm" in block.text for block in shell):
+        require("litellm", "litellm", "litellm/requirements.txt")
     by_docker = any("docker run" in block.text for block in shell)
     script = [f". {ROOT}/tests/pages/prelude.sh", "" if by_docker else "mockserver serve"]
     for block in shell:
         script += [f"printf '%s' '{SEPARATOR}'", block.text]
-    text = re.sub(r"(?<!\d{4}:)\b8080\b", port, "\n".join(script))
+    text = re.sub(r"(?<!\d{4}:)\b8080\b", port, "\n".join(script)).replace("4000", proxy_port)
     for file in folder.iterdir():
         if not file.is_symlink() and file.is_file():
-            file.write_text(file.read_text().replace("localhost:8080", f"localhost:{port}"))
+            content = file.read_text(encoding="utf-8").replace("localhost:8080", f"localhost:{port}")
+            file.write_text(content.replace("localhost:4000", f"localhost:{proxy_port}"), encoding="utf-8")
 
     bin = str(Path(sys.executable).parent)
     environment = outside() | {
@@ -295,7 +309,8 @@ def test_the_shell_blocks_work(page: Path, tmp_path: Path) -> None:
         "CGO_ENABLED": "0",
         "GOFLAGS": "'-gcflags=github.com/openai/openai-go/...=-N -l' -mod=mod",  # as `tests/clients/install` compiles
         "GOPROXY": "off",
-        "PYTEST_ADDOPTS": "-p no:cacheprovider",
+        "PROXY_PORT": proxy_port,
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else it looks up prices on the network
     }
     if not by_docker:
         environment["MOCKSERVER_PORT"] = port

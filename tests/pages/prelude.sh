@@ -36,6 +36,20 @@ mvn() {
     ln -sfn "$INSTALLED/openai-java/lib" lib
 }
 
+# LiteLLM needs packages of its own, so it has an environment of its own.
+python() {
+    case $* in
+        *litellm*) "$INSTALLED/litellm/bin/python" "$@" ;;
+        *) "$PYTHON" "$@" ;;
+    esac
+}
+
+litellm() {
+    "$INSTALLED/litellm/bin/litellm" "$@" >"$STATE/litellm.log" 2>&1 </dev/null &
+    curl --silent --fail --output "$STATE/health" --retry 240 --retry-delay 1 --retry-connrefused \
+        "http://localhost:$PROXY_PORT/health/liveliness" || { cat "$STATE/litellm.log" >&2; return 1; }
+}
+
 # `serve` waits for nothing but the server's health, and replaces the server that the page started before.
 mockserver() {
     if [ "${1:-}" != serve ]; then command mockserver "$@"; return; fi
