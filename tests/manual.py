@@ -30,7 +30,7 @@ def page_blocks(page: Path) -> list[Block]:
     text = page.read_text(encoding="utf-8")
     found = list(_FENCE.finditer(text))
     blocks = []
-    for match, following in zip(found, [*found[1:], None], strict=True):
+    for match, following in zip(found, [*found[1:], None], strict=False):
         output = None
         if following and following[1] in ("text", "json") and not text[match.end() : following.start()].strip():
             output = following[2]
