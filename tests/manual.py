@@ -11,7 +11,7 @@ DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_FILE = re.compile(r"`([\w./-]+\.\w+)`[^`\n]*:\n\n\Z")
+_FILE = re.compile(r"`([\w./-]+\.\w+)`:\n\n\Z")
 """The end of the text in front of a block that shows a whole file: its name, and a colon."""
 
 
