@@ -210,7 +210,7 @@ def test_a_program_gives_what_it_says(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    code = compile(block.text, f"{name(page)}:{block.line}", "exec")
+    code = compile(block.text.replace("http://localhost:8080", manual_server.url), f"{name(page)}:{block.line}", "exec")
     if block.file:
         return  # run by pytest below, or by a shell block
     save_files(page, tmp_path)
@@ -220,7 +220,6 @@ def test_a_program_gives_what_it_says(
         monkeypatch.delenv(variable)
     monkeypatch.setenv("OPENAI_BASE_URL", manual_server.base_url)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
-    code = compile(block.text.replace("http://localhost:8080", manual_server.url), f"{name(page)}:{block.line}", "exec")
     exec(code, {"__name__": "__main__"})
     gc.collect()  # here, where a client that the program leaves open is no failure
     if block.output is not None:
