@@ -12,7 +12,7 @@ PAGES = sorted(DOCS.rglob("*.md"))
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"`([\w./-]+\.\w+)`:\n\n\Z")
-"""The end of the text in front of a block that shows a whole file: its name, and a colon."""
+"""What the text before a block ends with if the block shows a whole file."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,13 @@ class Block:
     text: str
     line: int
     file: str | None
-    """The name under which the reader saves it, if the sentence in front of it names a file."""
+    """The name under which the reader saves it, if the sentence before it names a file."""
     output: str | None
-    """What it prints: the block of text or JSON right behind it."""
+    """What it prints: the block of text or JSON directly after it."""
 
 
 def page_blocks(page: Path) -> list[Block]:
+    """Return the fenced blocks of a page in their order."""
     text = page.read_text(encoding="utf-8")
     found = list(_FENCE.finditer(text))
     blocks = []
@@ -41,23 +42,24 @@ def page_blocks(page: Path) -> list[Block]:
 
 
 def blocks(text: str, language: str) -> list[str]:
+    """Return the contents of the fenced blocks in a language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def rows(text: str, first: str) -> list[list[str]]:
-    """The cells of the table whose first heading is `first`."""
+    """Return the cells of the table whose first heading is `first`."""
     lines = text.split(f"| {first} |", 1)[1].splitlines()[2:]
     table = takewhile(lambda line: line.startswith("|"), lines)
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table]
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Whether the text is the pattern, in which … stands for anything within a line."""
+    """Whether the text is equal to the pattern, in which … matches any text within a line."""
     return re.fullmatch(re.escape(pattern.strip()).replace("…", "[^\n]*?"), text.strip()) is not None
 
 
 def anchors(text: str) -> set[str]:
-    """What a link to a heading may name, as GitHub derives it."""
+    """Return the anchors of all headings, as GitHub derives them."""
     found, seen = set(), Counter[str]()
     for title in re.findall(r"^#+ (.*)$", _FENCE.sub("", text), re.MULTILINE):
         slug = re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
@@ -67,6 +69,6 @@ def anchors(text: str) -> set[str]:
 
 
 def links(text: str) -> list[str]:
-    """Targets of links and pictures, in Markdown and in HTML."""
+    """Return the targets of links and pictures, in Markdown and in HTML."""
     prose = re.sub(r"`[^`\n]*`", "", _FENCE.sub("", text))
     return re.findall(r"\]\(([^)\s]+)\)", prose) + re.findall(r'(?:href|src|srcset)="([^"]+)"', prose)

@@ -1,13 +1,13 @@
-"""The pages of `docs/`: links lead somewhere, files parse, and all that can be run is run.
+"""The pages of `docs/`: every link has a target, every file parses, and every program and shell block runs.
 
-How a page is written, so that it can be checked:
+How to write a page so that it can be checked:
 
-- A Python block is a whole program. It is run, and a `text` block right behind it is its whole output.
-- The `sh` blocks of a page are one script, run in an empty folder; a `text` or `json` block right behind one is
-  its output. `localhost:8080` is a server with nothing in it.
-- A sentence that ends in a file's name in backquotes and a colon names the file that the block behind it shows.
-  Tests of pytest are such files; programs in other languages are, and the shell blocks run them.
-- In an output, … stands for anything within a line.
+- A sentence that ends with a file's name in backquotes and a colon names the file that the next block shows.
+- A Python block without a file's name is a complete program. The tests run it with `OPENAI_BASE_URL` set.
+- Files with tests that use `openai_mock` are run by pytest. Other files are run by the page's shell blocks.
+- The `sh` blocks of a page are one script, run in a folder with the page's files. `localhost:8080` is an empty server.
+- A `text` or `json` block directly after a program or shell block is its whole output. In it, … matches any text
+  within a line.
 """
 
 import configparser
@@ -43,7 +43,7 @@ BLOCKS = {page: page_blocks(page) for page in PAGES}
 PROGRAMS = {"python", "js", "go", "java"}
 DATA = {"yaml", "json", "toml", "ini", "xml"}
 TEXT = {"sh", "text", "http", "mermaid", ""}
-CLIENT_OF = {  # a language's programs need what `tests/clients/install` makes of these
+CLIENT_OF = {  # what `tests/clients/install` must have installed for programs in a language
     "js": ("node", "openai-node", "node/package.json", "node"),
     "go": ("go", "openai-go", "go", "go"),
     "java": ("java", "openai-java", "java", "javac"),
@@ -52,7 +52,7 @@ OTHER_VARIABLES = {"MOCKSERVER_URL", "MOCKSERVER_WORLD", "MOCKSERVER_QUIET", "MO
 
 
 def name(page: Path) -> str:
-    return page.relative_to(DOCS).as_posix()
+    return page.relative_to(ROOT).as_posix()
 
 
 def each_page(pages: Any = PAGES, marks: Any = ()) -> Any:
@@ -83,8 +83,8 @@ def pages_with(*languages: str) -> list[Path]:
     return [page for page, found in BLOCKS.items() if {block.language for block in found} & set(languages)]
 
 
-def outside() -> dict[str, str]:
-    """The environment of this run, without what leads clients to a server."""
+def clean_environment() -> dict[str, str]:
+    """Return this run's environment without the variables that clients and servers read."""
     prefixes = ("OPENAI_", "AZURE_", "MOCKSERVER_")
     return {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
 
@@ -92,26 +92,26 @@ def outside() -> dict[str, str]:
 # Links and form
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_links_lead_somewhere(page: Path) -> None:
+@each_page([ROOT / "README.md", *PAGES])
+def test_every_link_has_a_target(page: Path) -> None:
     for link in links(page.read_text(encoding="utf-8")):
         if re.match(r"https?://", link):
             continue
         path, _, anchor = unquote(link).partition("#")
         target = (page.parent / path).resolve() if path else page
-        assert target.is_relative_to(ROOT), f"{link} leads out of the repository"
+        assert target.is_relative_to(ROOT), f"{link} is outside of the repository"
         assert target.exists(), f"{link}: there is no such file"
         if anchor:
             assert anchor in anchors(target.read_text(encoding="utf-8")), f"{link}: there is no such heading"
 
 
 def test_the_index_lists_every_page() -> None:
-    listed = [(DOCS / link).resolve() for link in links((DOCS / "README.md").read_text(encoding="utf-8"))]
-    assert not [name(page) for page in PAGES if page.name != "README.md" and page not in listed]
+    listed = {(DOCS / link).resolve() for link in links((DOCS / "README.md").read_text(encoding="utf-8"))}
+    assert not [name(page) for page in PAGES if page not in listed | {DOCS / "README.md"}]
 
 
 @each_page()
-def test_a_page_is_short_and_begins_with_its_title(page: Path) -> None:
+def test_a_page_is_short_and_starts_with_its_title(page: Path) -> None:
     lines = page.read_text(encoding="utf-8").splitlines()
     assert len(lines) <= MAX_LINES
     assert lines[0].startswith("# ")
@@ -124,13 +124,12 @@ def test_settings_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     known = {environment_name(each) for each in NAMES} | OTHER_VARIABLES
     assert not set(re.findall(r"\bMOCKSERVER_[A-Z_]+", text)) - known
-    told = re.findall(r"(?<![.\w])mockserver_(\w+)", re.sub(r"openai_mock\w*", "", text))
-    assert not {f"mockserver_{each}" for each in told} - OPTIONS.keys()
+    assert not set(re.findall(r"(?<![.\w])mockserver_\w+", text)) - OPTIONS.keys()
 
 
 @each_block("js", "go", "java")
-def test_a_program_is_a_file_that_a_shell_block_runs(page: Path, block: Block) -> None:
-    assert block.file, "name the file in the sentence in front of it"
+def test_a_shell_block_runs_every_program(page: Path, block: Block) -> None:
+    assert block.file, "end the sentence before the block with the file's name in backquotes and a colon"
     stem = Path(block.file).name.split(".")[0]
     others = [each.text for each in BLOCKS[page] if each is not block]
     by_folder = {"js": "npx vitest", "go": "go test", "java": "javac"}[block.language]
@@ -138,12 +137,12 @@ def test_a_program_is_a_file_that_a_shell_block_runs(page: Path, block: Block) -
 
 
 @each_block("js", "go", "java")
-def test_a_helper_can_be_copied_at_a_glance(page: Path, block: Block) -> None:
+def test_a_helper_is_short(page: Path, block: Block) -> None:
     if block.file in ("mock.mjs", "world_test.go", "World.java"):
         assert len(block.text.splitlines()) <= MAX_HELPER_LINES
 
 
-# Files that other programs read
+# Files in other languages
 
 
 @each_block(*DATA)
@@ -173,11 +172,11 @@ def check_pytest_options(options: Any) -> None:
 
 def check_yaml(document: Any, page: Path, folder: Path) -> None:
     assert isinstance(document, dict)
-    if document.get("version") == 1:  # a seed, whose files are those of the page
+    if document.get("version") == 1:  # a seed, which may name other files of the page
         save_files(page, folder)
         (folder / "checked.yaml").write_text(yaml.safe_dump(document))
         command = [sys.executable, "-m", "mockserver", "validate", folder / "checked.yaml"]
-        subprocess.run(command, env=outside(), check=True)
+        subprocess.run(command, env=clean_environment(), check=True)
     for step in steps(document):
         if step.get("uses", "").startswith("./"):
             inputs = yaml.safe_load((ROOT / "action.yml").read_text())["inputs"]
@@ -202,7 +201,7 @@ def manual_server(server: MockServer) -> MockServer:
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @each_block("python")
-def test_a_program_gives_what_it_says(
+def test_a_python_program_prints_what_the_page_shows(
     page: Path,
     block: Block,
     manual_server: MockServer,
@@ -212,16 +211,16 @@ def test_a_program_gives_what_it_says(
 ) -> None:
     code = compile(block.text.replace("http://localhost:8080", manual_server.url), f"{name(page)}:{block.line}", "exec")
     if block.file:
-        return  # run by pytest below, or by a shell block
+        return  # pytest runs it below, or a shell block does
     save_files(page, tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    for variable in os.environ.keys() - outside().keys():
+    for variable in os.environ.keys() - clean_environment().keys():
         monkeypatch.delenv(variable)
     monkeypatch.setenv("OPENAI_BASE_URL", manual_server.base_url)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
     exec(code, {"__name__": "__main__"})
-    gc.collect()  # here, where a client that the program leaves open is no failure
+    gc.collect()  # in this test, which ignores the warnings about clients that the program did not close
     if block.output is not None:
         output = capsys.readouterr().out
         assert matches(block.output, output), output
@@ -230,21 +229,10 @@ def test_a_program_gives_what_it_says(
 @each_page([page for page in PAGES if any("openai_mock" in each.text for each in BLOCKS[page] if each.file)])
 def test_tests_of_pytest_pass(page: Path, tmp_path: Path) -> None:
     save_files(page, tmp_path)
-    if not (tmp_path / "pytest.ini").exists():
-        (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:hypothesispytest",
-        "-p",
-        "no:schemathesis",
-        "-W",
-        "error",
-    ]
-    done = subprocess.run(command, cwd=tmp_path, env=outside(), capture_output=True, text=True)
+    (tmp_path / "pytest.ini").touch()
+    plugins = ["-p", "no:hypothesispytest", "-p", "no:schemathesis"]  # they take longer to load than the tests to run
+    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", *plugins]
+    done = subprocess.run(command, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -256,7 +244,7 @@ def test_marks_exist(page: Path, block: Block) -> None:
 
 # Shell
 
-SEPARATOR = "\036"
+SEPARATOR = "\036"  # a control character that no program prints
 
 
 def free_port() -> str:
@@ -267,57 +255,71 @@ def free_port() -> str:
 
 @each_page(pages_with("sh"), marks=pytest.mark.slow)
 def test_the_shell_blocks_work(page: Path, tmp_path: Path) -> None:
-    found = BLOCKS[page]
+    shell = [block for block in BLOCKS[page] if block.language == "sh"]
     require("", "", "", "curl")
-    for language in sorted({block.language for block in found} & CLIENT_OF.keys()):
+    for language in sorted({block.language for block in BLOCKS[page]} & CLIENT_OF.keys()):
         require(*CLIENT_OF[language])
+    if any("litellm" in block.text for block in shell):
+        require("litellm", "litellm", "litellm/requirements.txt")
+    by_docker = any("docker run" in block.text for block in shell)
+    ports = {"8080": free_port(), "4000": free_port()}
+
     folder, state = tmp_path / "page", tmp_path / "state"
     folder.mkdir()
     state.mkdir()
     save_files(page, folder)
-    for each in ("README.md", "fixtures", "action.yml"):
+    for file in folder.rglob("*.*"):
+        file.write_text(with_ports(file.read_text(encoding="utf-8"), ports), encoding="utf-8")
+    for each in ("README.md", "fixtures"):
         (folder / each).symlink_to(ROOT / each)
-    port, proxy_port = free_port(), free_port()
-
-    shell = [block for block in found if block.language == "sh"]
-    if any("litellm" in block.text for block in shell):
-        require("litellm", "litellm", "litellm/requirements.txt")
-    by_docker = any("docker run" in block.text for block in shell)
-    script = [f". {ROOT}/tests/pages/prelude.sh", "" if by_docker else "mockserver serve"]
+    script = [f". {ROOT}/tests/pages/prelude.sh"]
+    if not by_docker:
+        script.append("mockserver serve")
     for block in shell:
-        script += [f"printf '%s' '{SEPARATOR}'", block.text]
-    text = re.sub(r"(?<!\d{4}:)\b8080\b", port, "\n".join(script)).replace("4000", proxy_port)
-    for file in folder.iterdir():
-        if not file.is_symlink() and file.is_file():
-            content = file.read_text(encoding="utf-8").replace("localhost:8080", f"localhost:{port}")
-            file.write_text(content.replace("localhost:4000", f"localhost:{proxy_port}"), encoding="utf-8")
+        script += [f"printf '{SEPARATOR}'", with_ports(block.text, ports)]
 
-    bin = str(Path(sys.executable).parent)
-    environment = outside() | {
-        "PATH": os.pathsep.join([bin, os.environ["PATH"]]),
+    environment = clean_environment() | {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "PYTHON": sys.executable,
         "ROOT": str(ROOT),
         "STATE": str(state),
         "INSTALLED": str(INSTALLED),
+        "PROXY_PORT": ports["4000"],
         "NO_PROXY": "localhost,127.0.0.1",
         "no_proxy": "localhost,127.0.0.1",
         "CGO_ENABLED": "0",
         "GOFLAGS": "'-gcflags=github.com/openai/openai-go/...=-N -l' -mod=mod",  # as `tests/clients/install` compiles
         "GOPROXY": "off",
-        "PROXY_PORT": proxy_port,
-        "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else it looks up prices on the network
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # otherwise it looks up prices on the network
     }
     if not by_docker:
-        environment["MOCKSERVER_PORT"] = port
-    # Into files: a pipe would stay open for as long as the servers that the page has left running.
-    with (state / "output").open("w+") as output, (state / "errors").open("w+") as errors:
+        environment["MOCKSERVER_PORT"] = ports["8080"]
+    code, printed, errors = run_script("\n".join(script), folder, environment, state)
+    assert code == 0, printed + errors
+    for block, part in zip(shell, printed.split(SEPARATOR)[1:], strict=True):
+        if block.output is not None:
+            assert matches(block.output, part), f"line {block.line}: {part}"
+
+
+def with_ports(text: str, ports: dict[str, str]) -> str:
+    """Replace the ports that the manual shows, but not the port inside of a container (`8080:8080`)."""
+    for shown, ours in ports.items():
+        text = re.sub(rf"(?<!\d{{4}}:)\b{shown}\b", ours, text)
+    return text
+
+
+def run_script(script: str, folder: Path, environment: dict[str, str], state: Path) -> tuple[int, str, str]:
+    """Run a script of bash; return its exit code, output and errors, and end the processes that it left."""
+    output, errors = state / "output", state / "errors"
+    # Files, because the servers that the script leaves would keep a pipe open.
+    with output.open("w") as out, errors.open("w") as err:
         running = subprocess.Popen(
-            ["bash", "-c", text],
+            ["bash", "-c", script],
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=errors,
+            stdout=out,
+            stderr=err,
             start_new_session=True,
         )
         try:
@@ -325,8 +327,4 @@ def test_the_shell_blocks_work(page: Path, tmp_path: Path) -> None:
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(running.pid, signal.SIGTERM)
-    printed, said = ((state / each).read_text(encoding="utf-8") for each in ("output", "errors"))
-    assert code == 0, printed + said
-    for block, part in zip(shell, printed.split(SEPARATOR)[1:], strict=True):
-        if block.output is not None:
-            assert matches(block.output, part), f"line {block.line}: {part}"
+    return code, output.read_text(encoding="utf-8"), errors.read_text(encoding="utf-8")

@@ -1,19 +1,18 @@
-"""Stands in for Docker's client where no engine runs: it starts the command of the image as the Dockerfile says.
+"""Replaces Docker's client where no engine runs: starts the image's command with the Dockerfile's environment.
 
-It takes the commands and options that the manual uses, and stops at any other.
+It knows the commands and options that the manual uses, and fails on any other.
 """
 
 import argparse
 import json
 import os
 import re
+import select
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -21,7 +20,7 @@ STATE = Path(os.environ["STATE"])
 
 
 def image_environment() -> dict[str, str]:
-    """What the last stage of the Dockerfile sets for the server."""
+    """Return the server's variables in the last stage of the Dockerfile."""
     stage = re.split(r"^FROM ", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)[-1]
     words = shlex.split(re.sub(r"\\\n", " ", stage), comments=True)
     return dict(word.split("=", 1) for word in words if word.startswith("MOCKSERVER_"))
@@ -40,9 +39,9 @@ def run(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     image = image_environment() | dict(each.split("=", 1) for each in given.environment)
     volumes = {parts[1]: parts[0] for parts in (each.split(":") for each in given.volumes)}
-    assert volumes.keys() <= {"/data", "/seeds"}, f"the image knows no {volumes.keys()}"
+    assert volumes.keys() <= {"/data", "/seeds"}, f"the image has no {volumes.keys()}"
     address, published, inside = re.fullmatch(r"(?:([\d.]+):)?(\d+):(\d+)", given.ports[0]).groups()
-    assert address == "127.0.0.1", "it would be open to the network"
+    assert address == "127.0.0.1", "the port would be open to the network"
     assert inside == image["MOCKSERVER_PORT"], f"the server listens on {image['MOCKSERVER_PORT']}, not on {inside}"
     folder = tempfile.mkdtemp(dir=STATE)
     data = STATE / f"volume-{volumes['/data']}" if "/data" in volumes else Path(folder, "data")
@@ -62,7 +61,7 @@ def run(arguments: list[str]) -> None:
             stdout=log,
             stderr=subprocess.STDOUT,
         )
-    container = {"pid": server.pid, "port": int(published), "environment": environment}
+    container = {"pid": server.pid, "environment": environment}
     (STATE / f"{given.name}.json").write_text(json.dumps(container))
     print("0" * 64)
 
@@ -79,9 +78,9 @@ def main(command: str, *arguments: str) -> int:
     if command == "exec":
         return subprocess.run(arguments[1:], env=container["environment"]).returncode
     assert command == "stop", command
+    ended = os.pidfd_open(container["pid"])
     os.kill(container["pid"], signal.SIGTERM)
-    while socket.socket().connect_ex(("127.0.0.1", container["port"])) == 0:
-        time.sleep(0.05)
+    select.select([ended], [], [])
     file.unlink()
     print(arguments[0])
     return 0

@@ -1,5 +1,5 @@
-# Sourced before the shell blocks of a page of the manual, in an empty folder. What a reader would install is here
-# already, so the commands that install are checked for the names of packages only; servers go on in the background.
+# Sourced before the shell blocks of a page of the manual. What a reader would install is already installed, so
+# commands that install only check the names of packages. Servers run in the background.
 set -euo pipefail
 
 # known PACKAGE...: fails for a package that neither the project nor the clients of the tests pin.
@@ -50,7 +50,7 @@ litellm() {
         "http://localhost:$PROXY_PORT/health/liveliness" || { cat "$STATE/litellm.log" >&2; return 1; }
 }
 
-# `serve` waits for nothing but the server's health, and replaces the server that the page started before.
+# `serve` returns when the server is healthy, and replaces the server that the page started before.
 mockserver() {
     if [ "${1:-}" != serve ]; then command mockserver "$@"; return; fi
     [ -z "${SERVER:-}" ] || { kill "$SERVER"; wait "$SERVER" || true; }
@@ -60,7 +60,7 @@ mockserver() {
     kill -0 $SERVER || { cat "$STATE/server.log" >&2; return 1; }
 }
 
-# The image is built from the repository. Where no engine runs, a stand-in takes the client's place.
+# The image is built from the repository. Without a running engine, docker.py replaces the client.
 docker() {
     if ! command docker info >/dev/null 2>&1; then "$PYTHON" "$ROOT/tests/pages/docker.py" "$@"; return; fi
     if [ "$1" = build ]; then set -- "${@:1:$#-1}" "$ROOT"; fi
