@@ -32,8 +32,10 @@ import pytest
 import yaml
 from conftest import MockServer
 from installed import CLIENTS, INSTALLED, require
-from manual import DOCS, PAGES, ROOT, Block, anchors, links, matches, page_blocks
+from manual import DOCS, PAGES, ROOT, Block, anchors, links, matches, page_blocks, rows
 
+from mockserver import testing
+from mockserver.faults import NewRule
 from mockserver.pytest_plugin import MARKS, OPTIONS
 from mockserver.settings import NAMES, environment_name
 
@@ -140,6 +142,39 @@ def test_a_shell_block_runs_every_program(page: Path, block: Block) -> None:
 def test_a_helper_is_short(page: Path, block: Block) -> None:
     if block.file in ("mock.mjs", "world_test.go", "World.java"):
         assert len(block.text.splitlines()) <= MAX_HELPER_LINES
+
+
+# Tables
+
+
+def guide(file: str) -> str:
+    return (DOCS / "guides" / file).read_text(encoding="utf-8")
+
+
+def test_the_attributes_of_the_fixture_exist() -> None:
+    shown = re.findall(r"`(\w+)", "".join(row[0] for row in rows(guide("pytest.md"), "attribute")))
+    world = testing.MockWorld(testing.Server("http://localhost"), "name")
+    assert shown
+    assert set(shown) <= set(dir(world))
+    assert [row[0].strip("`") for row in rows(guide("pytest.md"), "argument")] == list(MARKS)
+
+
+def test_the_inputs_of_the_action_are_complete() -> None:
+    inputs = yaml.safe_load((ROOT / "action.yml").read_text())["inputs"]
+    assert [row[0].strip("`") for row in rows(guide("ci.md"), "input")] == list(inputs)
+
+
+def test_the_variables_of_the_image_are_complete() -> None:
+    stage = (ROOT / "Dockerfile").read_text().split("\nFROM ")[-1]
+    shown = {row[0].strip("`"): row[1].strip("`") for row in rows(guide("docker.md"), "variable")}
+    assert shown == dict(re.findall(r"\b(MOCKSERVER_\w+)=(\S+)", stage))
+
+
+def test_the_effects_of_faults_are_sound() -> None:
+    effects = [cell for row in rows(guide("errors.md"), "you want") for cell in re.findall(r"`({.*?})`", row[1])]
+    assert len(effects) > 10
+    for each in effects:
+        NewRule.model_validate({"effect": json.loads(each)})
 
 
 # Files in other languages
