@@ -270,18 +270,20 @@ def goldens() -> str:
     return table(["file", "exchanges", *grades], [["" if cell is None else cell for cell in row] for row in rows])
 
 
-LAYERS = ("facts", "state", "rules", "assembly", "HTTP", "entrances")
-
-
 def layers() -> str:
     """The modules of the package, by the layers that test_house.py checks."""
     path = ROOT / "tests" / "test_house.py"
-    found = re.search(r"^RINGS.*?= (\(.*?^\))", path.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    assert found, f"{path.name} lists no modules"
-    rings = [[name for name in ring if name not in ("mockserver", "__main__")] for ring in literal_eval(found[1])]
-    return table(
-        ["layer", "modules"], [(name, " ".join(map(code, ring))) for name, ring in zip(LAYERS, rings, strict=True)]
-    )
+    found = re.search(r"^RINGS.*?= (\{.*?^\})", path.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    assert found, f"{path.name} lists no layers"
+    rings: dict[str, tuple[str, ...]] = literal_eval(found[1])
+    package = ROOT / "mockserver"
+    named = {name for ring in rings.values() for name in ring}
+    others = {path.stem for path in package.glob("*.py")} - named - {"__init__"}
+    rows = [
+        (name, " ".join(code(f"{each}/" if (package / each).is_dir() else each) for each in ring or sorted(others)))
+        for name, ring in rings.items()
+    ]
+    return table(["layer", "modules"], rows)
 
 
 def dependencies() -> str:

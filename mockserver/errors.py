@@ -311,6 +311,15 @@ STORAGE_FAILED = Refusal(
     type="server_error",
     headers=(("x-should-retry", "false"),),
 )
+WORLD_UNUSABLE = Refusal(
+    500,
+    "The world '{name}' can't be used: {file} {problem}. Reset, restore or delete the world, or put back the file of a "
+    "backup while the mock is stopped.",
+    "guess",
+    code="world_unusable",
+    type="server_error",
+    headers=(("x-should-retry", "false"),),
+)
 SERVER_ERROR = Refusal(
     500,
     "The server had an error while processing your request. Sorry about that!",

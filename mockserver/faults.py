@@ -6,7 +6,8 @@ many are hit as the rule says. The rules themselves are read with their world an
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, Self
@@ -21,13 +22,12 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
-from sqlalchemy import bindparam, delete, func, select, update
 
 from mockserver import errors, ids
 from mockserver.bounds import FewKeys
 from mockserver.clock import CENTURIES, duration
 from mockserver.storage import tables
-from mockserver.storage.database import Database, Insertion, Rows, Statement, Transaction, record, table
+from mockserver.storage.database import Insertion, Statement, Transaction, record
 
 OPERATIONS = (
     "ListContainers",
@@ -50,8 +50,6 @@ LISTS = frozenset(name for name in OPERATIONS if name.startswith("List"))
 HEADER = "header"
 """Stands for the id of the rule where a request brought its own fault."""
 
-MAX_RULES = 200
-"""For one world."""
 MAX_HEADERS = 50
 MAX_LATENCY = 600.0
 MAX_BODY = 64 * 1024
@@ -360,80 +358,65 @@ class Counted:
     fired: int
 
 
-_FAULT = table(tables.Fault)
-_here = (_FAULT.c.world == bindparam("of"), _FAULT.c.id == bindparam("rule_id"))
-_all = Rows(select(_FAULT).where(_FAULT.c.world == bindparam("of")).order_by(_FAULT.c.position), tables.Fault)
-_last = Statement(select(func.count(), func.max(_FAULT.c.position)).where(_FAULT.c.world == bindparam("of")))
+_all = Statement("SELECT * FROM faults ORDER BY position", tables.Fault)
+_last: Statement[tables.Fault] = Statement("SELECT count(*), max(position) FROM faults")
 _new = record(tables.Fault)
 _insert = Insertion(tables.Fault)
-_exists = Statement(select(_FAULT.c.id).where(*_here))
-_remove = Statement(delete(_FAULT).where(*_here))
-_clear = Statement(delete(_FAULT).where(_FAULT.c.world == bindparam("of")))
-_rewrite = Statement(update(_FAULT).where(*_here).values(rule=bindparam("asked")))
-_count_match = Statement(
-    update(_FAULT)
-    .where(*_here)
-    .values(matched=_FAULT.c.matched + 1)
-    .returning(_FAULT.c.matched, _FAULT.c.fired, _FAULT.c.window_at, _FAULT.c.window_used)
+_exists: Statement[tables.Fault] = Statement("SELECT 1 FROM faults WHERE id = :id")
+_remove: Statement[tables.Fault] = Statement("DELETE FROM faults WHERE id = :id")
+_clear: Statement[tables.Fault] = Statement("DELETE FROM faults")
+_set_rule: Statement[tables.Fault] = Statement("UPDATE faults SET rule = :rule WHERE id = :id")
+_count_match: Statement[tables.Fault] = Statement(
+    "UPDATE faults SET matched = matched + 1 WHERE id = :id RETURNING matched, fired, window_at, window_used"
 )
-_count_fire = Statement(update(_FAULT).where(*_here).values(fired=_FAULT.c.fired + 1))
-_set_window = Statement(
-    update(_FAULT).where(*_here).values(window_at=bindparam("began"), window_used=bindparam("used"))
+_count_fire: Statement[tables.Fault] = Statement("UPDATE faults SET fired = fired + 1 WHERE id = :id")
+_set_window: Statement[tables.Fault] = Statement(
+    "UPDATE faults SET window_at = :began, window_used = :used WHERE id = :id"
 )
 
 
 # What rules there are
 
 
-def load_rules(tx: Transaction, world: int) -> tuple[Rule, ...]:
-    return tuple(counted.rule for counted in listed(tx, world))
+def load_rules(tx: Transaction) -> tuple[Rule, ...]:
+    return tuple(counted.rule for counted in list_rules(tx))
 
 
-def listed(tx: Transaction, world: int) -> list[Counted]:
-    """The rules of a world in the order in which they are tried."""
-    return [Counted(_rule(row), row.matched, row.fired) for row in _all.all(tx, of=world)]
+def list_rules(tx: Transaction) -> list[Counted]:
+    """A world's rules in the order in which they are tried."""
+    return [Counted(_rule(row), row.matched, row.fired) for row in _all.all(tx)]
 
 
-def add(tx: Transaction, world: int, name: str, asked: NewRule, now: float) -> str:
-    """Put a rule behind the others of its world, of which `name` is the name. Returns its id."""
-    count, last = _last.tuple(tx, of=world) or (0, None)
-    if count >= MAX_RULES:
-        raise errors.TOO_MANY_FAULTS(limit=MAX_RULES)
+def add(tx: Transaction, world: str, asked: NewRule, now: float) -> str:
+    """Add a rule behind the others of its world. Returns its id."""
+    count, last = _last.tuple(tx) or (0, None)
+    if count >= tables.MAX_FAULTS:
+        raise errors.TOO_MANY_FAULTS(limit=tables.MAX_FAULTS)
     position = (last or 0) + 1
-    id = asked.id or next(id for id in _names(position) if not _exists.tuple(tx, of=world, rule_id=id))
-    if _exists.tuple(tx, of=world, rule_id=id):
-        raise errors.FAULT_EXISTS(world=name, id=id)
-    row = _new(
-        world=world,
-        id=id,
-        position=position,
-        rule=asked.model_dump_json(exclude_unset=True),
-        matched=0,
-        fired=0,
-        created_at=now,
-        window_at=None,
-        window_used=0,
-    )
-    _insert.add(tx, row)
+    id = asked.id or next(id for id in _names(position) if not _exists.tuple(tx, id=id))
+    if _exists.tuple(tx, id=id):
+        raise errors.FAULT_EXISTS(world=world, id=id)
+    rule = asked.model_dump_json(exclude_unset=True)
+    _insert.add(tx, _new(id=id, position=position, rule=rule, created_at=now))
     return id
 
 
-def remove(tx: Transaction, world: int, name: str, id: str) -> None:
-    if not _remove.run(tx, of=world, rule_id=id):
-        raise errors.FAULT_NOT_FOUND(world=name, id=id[:80])
+def remove(tx: Transaction, world: str, id: str) -> None:
+    if not _remove.run(tx, id=id):
+        raise errors.FAULT_NOT_FOUND(world=world, id=id[:80])
 
 
-def switch(tx: Transaction, world: int, name: str, id: str, enabled: bool) -> None:
-    """Off or on; it keeps its place and its counts."""
-    found = next((each.rule.asked for each in listed(tx, world) if each.rule.id == id), None)
+def switch(tx: Transaction, world: str, id: str, enabled: bool) -> None:
+    """Switch a rule off or on; it keeps its place and its counts."""
+    found = next((each.rule.asked for each in list_rules(tx) if each.rule.id == id), None)
     if found is None:
-        raise errors.FAULT_NOT_FOUND(world=name, id=id[:80])
+        raise errors.FAULT_NOT_FOUND(world=world, id=id[:80])
     asked = NewRule.model_validate(found.model_dump(exclude_unset=True) | {"enabled": enabled})
-    _rewrite.run(tx, of=world, rule_id=id, asked=asked.model_dump_json(exclude_unset=True))
+    _set_rule.run(tx, id=id, rule=asked.model_dump_json(exclude_unset=True))
 
 
-def clear(tx: Transaction, world: int) -> None:
-    _clear.run(tx, of=world)
+def clear(tx: Transaction) -> None:
+    _clear.run(tx)
 
 
 def _names(position: int) -> Iterator[str]:
@@ -450,17 +433,20 @@ def _rule(row: tables.Fault) -> Rule:
 # What fires
 
 
-def strike(
-    database: Database, world: int, seed: bytes, rules: Sequence[Rule], target: Target, now: float
+def fire(
+    write: Callable[[], AbstractContextManager[Transaction]],
+    seed: bytes,
+    rules: Sequence[Rule],
+    target: Target,
+    now: float,
 ) -> Hit | None:
     """The first rule that fires at a request, at the world's instant `now`. Counts in one transaction."""
     matching = [rule for rule in rules if rule.matches(target, now)]
     if not matching:
         return None
-    with database.transaction() as tx:
+    with write() as tx:
         for rule in matching:
-            here = {"of": world, "rule_id": rule.id}
-            counts = _count_match.tuple(tx, **here)
+            counts = _count_match.tuple(tx, id=rule.id)
             if counts is None:  # deleted since it was read
                 continue
             matched, fired, began, used = counts
@@ -471,10 +457,10 @@ def strike(
                 if began is None or not began <= now < began + limit.per:
                     began, used = now, 0
                 if used < limit.requests:
-                    _set_window.run(tx, **here, began=began, used=used + 1)
+                    _set_window.run(tx, id=rule.id, began=began, used=used + 1)
                     continue
                 left = began + limit.per - now
-            _count_fire.run(tx, **here)
+            _count_fire.run(tx, id=rule.id)
             return Hit(rule.id, rule.asked.effect, ids.draw(seed, f"draw:{rule.id}", matched), left)
     return None
 

@@ -1,164 +1,91 @@
-"""Worlds: isolated universes of objects, each with its own clock, ids, profile and faults.
+"""Worlds: isolated sets of objects, each with its own clock, ids, profile and faults.
 
-A world comes into being on first use, as a fork of the template that the seeds describe: rows are
-copied under another world id, contents never. The world keeps its distance from the template's
-instant: every time moves by as much as has passed since the template was made, so that what was
-seeded nineteen minutes old is nineteen minutes old in a world that starts an hour later.
+A world's state is a directory. A world is created on first use, as a copy of the template that the seeds describe.
+It keeps its distance from the template's instant: every time moves by as much as has passed since the template was
+made, so that what was seeded nineteen minutes old is nineteen minutes old in a world that starts an hour later.
 
-Snapshots are forks without a name, and restoring forks them back: the copy is made beside the world,
-then takes its name in one step, so that a client sees all of the old or all of the new.
+Snapshots are copies too, and so is what a restore puts in a world's place: a state is built beside the world, renamed
+into place, and becomes the world's in one step of the event loop. A client sees all of the old state or all of the new.
 """
 
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, closing, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
-
 from mockserver import errors, ids, profiles
 from mockserver.clock import Clock, Wall
+from mockserver.context import Context, World, unusable
 from mockserver.errors import APIError
-from mockserver.faults import Rule, load_rules
-from mockserver.profiles import Profile, Warned
-from mockserver.schema import Content
-from mockserver.storage import copies, tables
-from mockserver.storage.blobs import BATCH, Blobs, Draft
+from mockserver.faults import load_rules
+from mockserver.profiles import Profile
+from mockserver.storage import directory, migrations, tables
 from mockserver.storage.bulk import Placement
-from mockserver.storage.database import Database, Insertion, Rows, Statement, Transaction, record, table
+from mockserver.storage.contents import Contents
+from mockserver.storage.database import (
+    Database,
+    Insertion,
+    Statement,
+    Transaction,
+    connect,
+    connect_closed,
+    in_thread,
+    reading,
+    record,
+    writing,
+)
+from mockserver.storage.directory import DATABASE, EVERY_WORLD, Directory
 
 P = ParamSpec("P")
 T = TypeVar("T")
-R = TypeVar("R", bound=tables.Table)
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_FREE_ID = re.compile(ids.FREE)
 DEFAULT = "default"
-EVERYONE = "*"
-"""The template of every world that has none of its own."""
+OPEN_WORLDS = 64
+"""Databases that are kept open, each some 100 KB."""
+MAX_TASKS = 8
+"""Worlds that are being closed or removed in the background, while new ones are created."""
+QUICK_BYTES, QUICK_FILES = 1 << 20, 20
+"""A template that is no larger is copied on the event loop, in less than a millisecond."""
 
-_WORLD = table(tables.World)
-_row_of = record(tables.World)
-_this = _WORLD.c.id == bindparam("of")
-_named = _WORLD.c.name.is_not(None)
-
-_by_name = Rows(select(_WORLD).where(_WORLD.c.name == bindparam("name")), tables.World)
-_template = Rows(select(_WORLD).where(_WORLD.c.template_of == bindparam("name")), tables.World)
-_snapshot = Rows(
-    select(_WORLD).where(_WORLD.c.snapshot_of == bindparam("world"), _WORLD.c.snapshot == bindparam("name")),
-    tables.World,
+_row: Statement[tables.World] = Statement("SELECT * FROM world", tables.World)
+_insert = Insertion(tables.World)
+_start_life: Statement[tables.World] = Statement(
+    "UPDATE world SET origin = NULL, id_seed = :id_seed, ordinal = :ordinal, clock_virtual = :virtual, "
+    "clock_wall = :wall, clock_rate = :rate, profile = :profile"
 )
-_all = Rows(select(_WORLD).where(_named).order_by(_WORLD.c.name), tables.World)
-_snapshots = Rows(select(_WORLD).where(_WORLD.c.snapshot_of == bindparam("world")).order_by(_WORLD.c.id), tables.World)
-_count = Statement(select(func.count()).select_from(_WORLD).where(_named))
-_count_snapshots = Statement(select(func.count()).select_from(_WORLD).where(_WORLD.c.snapshot.is_not(None)))
-_left_over = Statement(select(_WORLD.c.id).where(_WORLD.c.name.is_(None), _WORLD.c.snapshot.is_(None)))
-_insert = Statement(
-    insert(_WORLD).values({c.name: bindparam(c.name) for c in _WORLD.c if c.name != "id"}).returning(_WORLD.c.id)
+_set_clock: Statement[tables.World] = Statement(
+    "UPDATE world SET clock_virtual = :virtual, clock_wall = :wall, clock_rate = :rate"
 )
-_title = Statement(
-    update(_WORLD)
-    .where(_this)
-    .values(name=bindparam("new"), snapshot_of=bindparam("new_of"), snapshot=bindparam("new_snapshot"))
+_set_profile: Statement[tables.World] = Statement("UPDATE world SET profile = :profile")
+_freeze: Statement[tables.World] = Statement(
+    "UPDATE world SET origin = 'snapshot', clock_virtual = :virtual, clock_wall = :wall"
 )
-_set_clock = Statement(
-    update(_WORLD)
-    .where(_this)
-    .values(clock_virtual=bindparam("virtual"), clock_wall=bindparam("anchor"), clock_rate=bindparam("rate"))
-)
-_set_profile = Statement(update(_WORLD).where(_this).values(profile=bindparam("new")))
-_erase = Statement(delete(_WORLD).where(_this))
-_take = Statement(
-    update(_WORLD)
-    .where(_this, _named | _WORLD.c.template_of.is_not(None))
-    .values(ordinal=_WORLD.c.ordinal + bindparam("count"))
-    .returning(_WORLD.c.ordinal)
-)
+_set_seed: Statement[tables.World] = Statement("UPDATE world SET id_seed = :id_seed")
+_timed = {
+    each.name: [column.name for column in each.c if column.info.get("time")]
+    for each in tables.Table.metadata.sorted_tables
+}
+_counts: dict[str, Statement[tables.World]] = {
+    each.name: Statement(f"SELECT count(*) FROM live_{each.name}")  # a name of ours
+    for each in tables.Table.metadata.sorted_tables
+    if "deleted_at" in each.c
+}
 
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """A world as calls see it. `id` leads its rows; nothing of it is ever shown but its name."""
-
-    id: int
-    name: str
-    clock: Clock
-    id_seed: bytes
-    profile: Profile
-    wall: Wall
-    faults: tuple[Rule, ...] = ()
-
-    def now(self) -> int:
-        """Whole seconds since the epoch, by the world's own clock."""
-        return self.clock.seconds(self.wall.now())
-
-
-@dataclass(slots=True)
-class Call:
-    """One use of the API in a world: what its answer will warn of, and what it did to which objects."""
-
-    worlds: "Worlds"
-    entered: World
-    warnings: list[Warned] = field(default_factory=list)
-    touched: list[tuple[str, str]] = field(default_factory=list)
-    """`created`, `changed` or `deleted`, and an id."""
-    stale_since: int | None = None
-    """By a fault: lists still show what was deleted after this instant."""
-
-    def still_listed(self, now: int) -> int | None:
-        """The instant since which what was deleted is in lists still, by the profile or a fault."""
-        lag = self.world.profile.delete_lag
-        if not lag:
-            return self.stale_since
-        return now - lag if self.stale_since is None else min(now - lag, self.stale_since)
-
-    @property
-    def world(self) -> World:
-        """The world as it is now: while a body was read it may have been reset or restored."""
-        return self.worlds.current(self.entered)
-
-    def lets(self, oddity: Warned) -> bool:
-        """Whether the world's profile lets that in; then the answer warns of it."""
-        if not getattr(self.world.profile, oddity.switch):
-            return False
-        self.warn(oddity)
-        return True
-
-    def conjures(self, id: str) -> bool:
-        """Whether an object is to be made of an id that nobody created."""
-        return bool(_FREE_ID.fullmatch(id)) and self.lets(profiles.ANY_ID)
-
-    def missing(self, param: str, id: str, prefix: str, refusal: errors.APIError) -> errors.APIError:
-        """The refusal of an id in a path that names nothing: by default the one given."""
-        if self.world.profile.id_prefixes and not id.startswith(prefix):
-            return errors.WRONG_ID(param=param, value=id, prefix=prefix)
-        return refusal
-
-    def warn(self, warning: Warned) -> None:
-        if warning not in self.warnings:
-            self.warnings.append(warning)
-
-    def touch(self, how: str, id: str) -> None:
-        self.touched.append((how, id))
-
-    @contextmanager
-    def undone(self) -> Iterator[None]:
-        """Around a transaction: what was touched in it is forgotten where it is rolled back."""
-        before = len(self.touched)
-        try:
-            yield
-        except BaseException:
-            del self.touched[before:]
-            raise
+Fill = Callable[[Placement], None]
+"""Says what to place."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A state of a world that can be gone back to, with the world's time when it was taken."""
+    """A state of a world that can be restored, with the world's time when it was taken."""
 
     world: str
     name: str
@@ -166,177 +93,213 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class _Copy:
-    """A copy to be made: whose rows (None: no rows), how far their times move, and its own row."""
+class Summary:
+    """What lists show of a world. `error` says why its files can't be used; then the rest is unknown."""
 
-    source: int | None
-    shift: int
-    row: dict[str, Any]
-    title: dict[str, str | None]
-
-
-Describe = Callable[[Transaction], _Copy]
-"""Says what to copy, from the very state of the database that the rows are then read from."""
-
-Fill = Callable[[Placement], None]
-"""Says what to place."""
+    name: str
+    counts: dict[str, int] | None = None
+    """Objects by the name of their table."""
+    clock: Clock | None = None
+    profile: Profile | None = None
+    faults: int | None = None
+    error: str | None = None
 
 
 class Worlds:
-    """`gone` hears the name of each world whose state ends: reset, restored, deleted, retired.
-
-    Call its public methods on the event loop's thread only.
-    """
+    """For the thread of the event loop. `ended` is called with the name of each world whose state ends: reset,
+    restored, deleted, retired."""
 
     def __init__(
         self,
-        database: Database,
-        blobs: Blobs,
+        states: Directory,
         wall: Wall,
         profile: Profile,
         id_seed: str,
         maximum: int,
         idle_seconds: float,
-        gone: Callable[[str], None],
+        ended: Callable[[str], None],
+        durable: bool,
         started: float | None = None,
+        open_worlds: int = OPEN_WORLDS,
     ) -> None:
-        self._database = database
-        self._blobs = blobs
+        self._states = states
         self._wall = wall
         self._profile = profile
         self._id_seed = id_seed
         self._maximum = maximum
         self._idle_seconds = idle_seconds
-        self._gone = gone
+        self._ended = ended
+        self._durable = durable
         self._started = wall.now() if started is None else started
-        self._known: dict[str, World] = {}
+        self._worlds: dict[str, World] = {}
+        """Those that were opened since the start; their databases may be closed meanwhile."""
+        self._unchecked = set(states.worlds) if states.unclean else set()
+        """Those whose files the last server may have left unfinished."""
         self._used: dict[str, float] = {}
-        """When each world was last used, by the machine's clock."""
+        """When each world was last used, by the machine's clock; only of those used since the start."""
+        self._open: dict[str, Database] = {}
+        """Those whose databases are open."""
+        self._limit = open_worlds
+        self._summaries: dict[str, Summary] = {}
+        """Of worlds whose databases are closed."""
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        """One for each world that is being made, replaced or removed."""
+        """One for each world that is being created, replaced or removed."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._emptying = False
 
     # Use
 
-    async def call(self, name: str) -> Call:
-        """Enter a world, which is made on first use. Refuses bad names, and one world too many."""
-        world = self._known.get(name) or await self.resolve(name)
+    async def enter(self, name: str) -> Context:
+        """Begin a call in a world, which is created on first use. Raises APIError for a bad name, and for one world
+        too many."""
+        world = self._worlds.get(name) or await self.resolve(name)
         self._used[name] = self._wall.now()
-        return Call(self, world)
+        return Context(world, self._current)
 
     async def resolve(self, name: str) -> World:
-        """The world of that name, made if there is none, without counting as its use."""
-        if world := self._known.get(name):
+        """The world of that name, created if there is none. It doesn't count as a use."""
+        if world := self._worlds.get(name):
             return world
-        if not NAME.fullmatch(name):
-            raise errors.BAD_WORLD_NAME(name=name[:80])
+        _check_name(name)
         async with self._lock(name):
-            if world := self._reopen(name):
+            if world := await self._opened(name):
                 return world
             await self._make_room(name)
-            return await self._make(lambda read: self._from_template(read, name), name)
+            await self._keep_up()
+            return await self._create(name, lambda built: self._copy_template(built, name), self._is_quick(name))
 
-    def current(self, world: World) -> World:
-        return self._known.get(world.name, world)
-
-    def take(self, tx: Transaction, world: int, count: int = 1) -> int:
-        """The first of `count` new ordinals. Every write starts here: it locks the world's row."""
-        last = _take.value(tx, of=world, count=count)
-        if last is None:
-            raise errors.WORLD_GONE()
-        return int(last) - count + 1
-
-    def insert(self, tx: Transaction, world: int, insertion: Insertion[R], make: Callable[[int], R]) -> R:
-        """The row that `make` makes of the next ordinal. An ordinal whose id a seed or an import gave to
-        an object of theirs is passed over."""
-        while True:
-            row = make(self.take(tx, world))
-            if insertion.add(tx, row):
-                return row
+    def _current(self, world: World) -> World:
+        """The present state of a world that another state may have replaced."""
+        if present := self._worlds.get(world.name):
+            return present
+        raise errors.WORLD_GONE()
 
     # Control
 
     def names(self) -> list[str]:
-        return [row.name or "" for row in _all.all(self._database.snapshot)]
+        return sorted(self._states.worlds)
 
-    def find(self, name: str) -> World:
-        """A world that there is; looking at it makes none and is no use of it."""
-        if world := self._reopen(name):
+    def known(self, name: str) -> World | None:
+        """A world that was opened since the start."""
+        return self._worlds.get(name)
+
+    async def find(self, name: str) -> World:
+        """A world that exists; to look at it neither creates it nor is a use of it."""
+        if world := self._worlds.get(name):
             return world
+        async with self._lock(name):
+            if world := await self._opened(name):
+                return world
         raise errors.WORLD_NOT_FOUND(name=name[:80])
 
     async def look(
-        self, name: str, work: Callable[Concatenate[Database, World, P], T], *args: P.args, **kwargs: P.kwargs
+        self, name: str, work: Callable[Concatenate[Transaction, World, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """`Database.run_bulk` for looking at a world; anew where that was replaced meanwhile, and its rows may
-        have been going."""
-        while True:
-            world = self.find(name)
-            try:
-                seen = await self._database.run_bulk(work, world, *args, **kwargs)
-            except (APIError, FileNotFoundError):
-                if self.find(name).id == world.id:
-                    raise
-            else:
-                if self.find(name).id == world.id:
-                    return seen
-                if isinstance(seen, Content):
-                    seen.file.close()
+        """Read a world in a thread, by a connection of its own that sees one moment. Repeated where the world was
+        replaced meanwhile, and its files may have been removed."""
 
-    def used(self, world: World) -> float | None:
-        """When it was last used, in seconds since the epoch by the machine; None: not since the start."""
-        return self._used.get(world.name)
+        def looking(world: World) -> T:
+            with reading(world.database.path) as tx:
+                return work(tx, world, *args, **kwargs)
+
+        while True:
+            world = await self.find(name)
+            try:
+                return await in_thread(looking, world)
+            except (APIError, OSError, sqlite3.Error):
+                if not world.ended:
+                    raise
+
+    async def summaries(self, names: Sequence[str]) -> list[Summary]:
+        """What lists show of worlds, in the order of the names. A world that is closed is read once."""
+        for name in self._unchecked.intersection(names):
+            with suppress(APIError):
+                await self.find(name)
+        unknown = [(name, self._states.worlds[name]) for name in names if name not in self._summaries]
+        read = await in_thread(lambda: [self._summarize(name, state) for name, state in unknown])
+        for summary in read:
+            if summary.name not in self._open and summary.error is None and summary.name in self._states.worlds:
+                self._summaries[summary.name] = summary
+        found = {summary.name: summary for summary in read}
+        return [self._summaries.get(name) or found[name] for name in names if name in self._summaries or name in found]
+
+    def _summarize(self, name: str, state: Path) -> Summary:
+        """For a thread."""
+        try:
+            if world := self._worlds.get(name):
+                with reading(world.database.path) as tx:
+                    return _summary(tx, name, world.clock, world.profile)
+            with reading(state / DATABASE) as tx:
+                migrations.check(tx, whole=False)
+                row = _read(tx)
+                profile = profiles.kept(row.profile) if row.profile else self._profile
+                return _summary(tx, name, Clock(row.clock_virtual, row.clock_wall, row.clock_rate), profile)
+        except (migrations.Unusable, OSError, sqlite3.Error) as error:
+            return Summary(name, error=str(error))
+
+    def used(self, name: str) -> float | None:
+        """When it was last used, in seconds since the epoch by the machine's clock; None: not since the start."""
+        return self._used.get(name)
 
     async def create(
         self, name: str, *, empty: bool = False, fork_of: str | None = None, snapshot: str | None = None
     ) -> World:
-        """Make a world from the template, empty, or as a fork: of a world, or of a snapshot of one."""
-        if not NAME.fullmatch(name):
-            raise errors.BAD_WORLD_NAME(name=name[:80])
+        """Create a world from the template, empty, or as a fork: of a world, or of a snapshot of one."""
+        _check_name(name)
+        if fork_of is not None and snapshot is None:
+            await self.find(fork_of)  # not under the lock: another call may create that one as a fork of this one
         async with self._lock(name):
-            if _by_name.first(self._database.snapshot, name=name):
+            if name in self._states.worlds:
                 raise errors.WORLD_EXISTS(name=name)
             await self._make_room(name)
-            if fork_of is not None:
-                return await self._make(lambda read: self._fork(read, fork_of, snapshot, name), name)
-            return await self._make(lambda read: self._from_template(read, name, empty), name)
+            if fork_of is None:
+                return await self._create(name, lambda built: self._copy_template(built, name, empty), False)
+            if snapshot is not None:
+                source = self._snapshot(fork_of, snapshot)
+                return await self._create(name, lambda built: directory.copy_closed(source, built), False)
+            if (world := self._worlds.get(fork_of)) is None:
+                raise errors.WORLD_NOT_FOUND(name=fork_of[:80])
+            return await self._fork(name, world)
 
     async def reset(self, name: str, *, empty: bool = False) -> World:
-        """Back to the template, or to nothing; makes the world if there is none."""
-        if not NAME.fullmatch(name):
-            raise errors.BAD_WORLD_NAME(name=name[:80])
+        """Return a world to the template, or to nothing; creates it if there is none."""
+        _check_name(name)
         async with self._lock(name):
-            if not _by_name.first(self._database.snapshot, name=name):
+            if name not in self._states.worlds:
                 await self._make_room(name)
-            return await self._make(lambda read: self._from_template(read, name, empty), name)
+            return await self._create(name, lambda built: self._copy_template(built, name, empty), False)
 
     async def delete(self, name: str) -> None:
         async with self._lock(name):
-            await self._delete(self.find(name))
+            if name not in self._states.worlds:
+                raise errors.WORLD_NOT_FOUND(name=name[:80])
+            await self._delete(name)
 
     async def retire(self, idle_seconds: float) -> list[str]:
         """Delete the worlds that were not used for so long by the machine's time; `default` stays."""
         since = self._wall.now() - idle_seconds
-        idle = [row.name or "" for row in _all.all(self._database.snapshot) if self._idle(row, since)]
         retired = []
-        for name in idle:
+        for name in [name for name in self._states.worlds if self._is_idle(name, since)]:
             async with self._lock(name):  # while we waited it may have been used, or deleted
-                row = _by_name.first(self._database.snapshot, name=name)
-                if row and self._idle(row, since):
-                    await self._delete(self.find(name))
+                if name in self._states.worlds and self._is_idle(name, since):
+                    await self._delete(name)
                     retired.append(name)
-        return retired
+        return sorted(retired)
 
     async def change_clock(self, name: str, change: Callable[[Clock], Clock]) -> tuple[World, Clock]:
-        """Give a world another time, made from the one that it has; returns that one too. One that goes back can
+        """Give a world another time, made from the one it has; returns that one too. A clock that is set back can
         revive what had expired."""
+        context = await self._control(name)
+        before = context.world.clock
 
-        def changed(tx: Transaction, world: World) -> Clock:
-            clock = change(world.clock)
-            _set_clock.run(tx, of=world.id, virtual=clock.virtual, anchor=clock.wall, rate=clock.rate)
-            return world.clock
+        def changed(context: Context) -> None:
+            clock = change(context.world.clock)
+            with context.write() as tx:
+                _set_clock.run(tx, virtual=clock.virtual, wall=clock.wall, rate=clock.rate)
+            context.world.clock = clock
 
-        await self.resolve(name)
-        return await self._database.run(self._alter, name, changed)
+        await context.run(changed)
+        return context.world, before
 
     def profile(self, asked: object) -> Profile:
         """The profile that is asked for, see `profiles.read`; without a base the server's is changed."""
@@ -345,406 +308,439 @@ class Worlds:
     async def set_profile(self, name: str, profile: Profile | None) -> World:
         """Give a world its own switches, or with None the server's."""
 
-        def changed(tx: Transaction, world: World) -> None:
-            _set_profile.run(tx, of=world.id, new=_switches(profile))
+        def changed(context: Context) -> None:
+            with context.write() as tx:
+                _set_profile.run(tx, profile=_switches(profile))
+            context.world.profile = profile or self._profile
 
-        await self.resolve(name)
-        world, _ = await self._database.run(self._alter, name, changed)
-        return world
+        context = await self._control(name)
+        await context.run(changed)
+        return context.world
 
     async def change_faults(self, name: str, change: Callable[[Transaction, World], T]) -> T:
-        """Change the rows of a world's faults, in a transaction; what it returns is passed on."""
-        await self.resolve(name)
-        _, changed = await self._database.run(self._alter, name, change)
-        return changed
+        """Change the rows of a world's faults, in a transaction. Returns what `change` does."""
+
+        def changed(context: Context) -> T:
+            with context.write() as tx:
+                result = change(tx, context.world)
+                rules = load_rules(tx)
+            context.world.faults = rules
+            return result
+
+        return await (await self._control(name)).run(changed)
+
+    async def look_up(self, name: str) -> Context:
+        """For a call in a world that exists, which is no use of it."""
+        return Context(await self.find(name), self._current)
+
+    async def change(
+        self, name: str, rule: Callable[Concatenate[Context, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call a rule in a world that exists."""
+        return await (await self.look_up(name)).run(rule, *args, **kwargs)
+
+    async def _control(self, name: str) -> Context:
+        return Context(await self.resolve(name), self._current)
 
     # Snapshots
 
-    def snapshots(self, world: str) -> list[Snapshot]:
-        rows = _snapshots.all(self._database.snapshot, world=world)
-        return [Snapshot(world, row.snapshot or "", row.clock_virtual) for row in rows]
+    def snapshots(self, world: str) -> list[str]:
+        """Names, in the order in which they were taken."""
+        return list(self._states.snapshots.get(world, ()))
+
+    async def list_snapshots(self, world: str) -> list[Snapshot]:
+        paths = dict(self._states.snapshots.get(world, {}))
+        return await in_thread(lambda: [_described(world, name, path) for name, path in paths.items()])
 
     async def take_snapshot(self, world: str, name: str) -> Snapshot:
         """Keep the world's state under a name, in place of an older snapshot of that name."""
         if not NAME.fullmatch(name):
             raise errors.BAD_SNAPSHOT_NAME(name=name[:80])
         async with self._lock(world):
-            self.find(world)
-            before = _snapshot.first(self._database.snapshot, world=world, name=name)
-            if before is None and (count := _count_snapshots.value(self._database.snapshot)) >= self._maximum:
+            source = await self._opened(world)
+            if source is None:
+                raise errors.WORLD_NOT_FOUND(name=world[:80])
+            count = sum(map(len, self._states.snapshots.values()))
+            if count >= self._maximum and name not in self.snapshots(world):
                 raise errors.TOO_MANY_SNAPSHOTS(count=count)
-            taken = await self._copy(lambda read: self._frozen(read, world, name), before.id if before else None)
-        return Snapshot(world, name, taken.clock_virtual)
+            wall = self._wall.now()
+            instant = source.clock.at(wall)
+            async with self._building() as built:
+                await self._copy_world(source, built, lambda tx: _freeze.run(tx, virtual=instant, wall=wall))
+                state = self._states.place(built, "snapshots", f"{world}@{name}")
+                self._states.register("snapshots", f"{world}@{name}", state)
+        self._empty_trash()
+        return Snapshot(world, name, instant)
 
     async def restore(self, world: str, name: str) -> World:
-        """The snapshot's objects, ids to come, faults and time; a real clock becomes an offset one."""
+        """Restore the snapshot's objects, ids to come, faults and time; a real clock becomes an offset one."""
         async with self._lock(world):
-            self._found_snapshot(self._database.snapshot, world, name)
-            return await self._make(lambda read: self._fork(read, world, name, world), world)
+            source = self._snapshot(world, name)
+            return await self._create(world, lambda built: directory.copy_closed(source, built), False)
 
     async def delete_snapshot(self, world: str, name: str) -> None:
         async with self._lock(world):
-            await self._remove_snapshot(Snapshot(world, name, 0.0))
+            self._snapshot(world, name)
+            self._states.remove_snapshot(world, name)
+        self._empty_trash()
 
-    # Templates
-
-    def clear_templates(self) -> None:
-        """Remove the templates of the last start, and copies that it didn't finish."""
-        for (world,) in _left_over.tuples(self._database.snapshot):
-            copies.remove_in_batches(self._database, world)
-            self._write(_erase, {"of": world})
-
-    def make_template(
-        self, template_of: str, clock: Clock, fill: Fill, *, restarts: bool = False, profile: Profile | None = None
-    ) -> None:
-        """Full state and all at once: what is put into it appears together or not at all.
-
-        `clock` is at its `wall` the template's instant, to which the times put in are relative.
-        """
-        seed = ids.world_seed(self._id_seed, EVERYONE)
-        row = _row(seed, clock, profile=_switches(profile), clock_restarts=restarts, template_of=template_of)
-        put = Placement(seed, now=clock.seconds(clock.wall))
-        fill(put)
-        with self._database.transaction() as tx:
-            world = _insert.value(tx, **(row | {"ordinal": put.ordinal}))
-            for batch in put.batches():
-                batch.write(tx, world, self._blobs)
+    def _snapshot(self, world: str, name: str) -> Path:
+        if found := self._states.snapshots.get(world, {}).get(name):
+            return found
+        raise errors.SNAPSHOT_NOT_FOUND(world=world[:80], name=name[:80])
 
     # State that requests can't make
+
+    def add_template(
+        self, world: str, clock: Clock, fill: Fill, *, restarts: bool = False, profile: Profile | None = None
+    ) -> None:
+        """Make the template of a world, or of every world. `clock` shows, at its `wall`, the template's instant, to
+        which the times put in are relative."""
+        built = self._states.build()
+        row = _world(ids.world_seed(self._id_seed, EVERY_WORLD), clock, profile)
+        self._fill(built, row, fill, origin="template", clock_restarts=restarts)
+        self._states.register("templates", world, self._states.place(built, "templates", world))
 
     async def add(
         self, name: str, fill: Fill, *, clock: Clock | None = None, profile: Profile | None = None, large: bool = False
     ) -> World:
-        """Put more into a world, all at once or not at all; makes the world if there is none.
+        """Put more into a world, all at once or not at all; creates the world if there is none.
 
-        A clock or a profile that is given becomes the world's. `large` keeps it off the event loop.
+        A clock or a profile that is given becomes the world's. `large` does it in a thread.
         """
         await self.resolve(name)
-        async with self._lock(name), self._holding():
-            world = self.find(name)
-            if large:
-                await self._database.run_bulk(self._add, world, fill, clock, profile)
-            else:
-                await self._database.run(self._add, self._database, world, fill, clock, profile)
-            return self._know(self._opened(_found(_by_name.first(self._database.snapshot, name=name))))
-
-    def _add(self, database: Database, world: World, fill: Fill, clock: Clock | None, profile: Profile | None) -> None:
-        kept: list[Draft] = []
-        with self._blobs.keeping(kept), database.transaction() as tx:
-            last = self.take(tx, world.id, 0) - 1
-            now = (clock or world.clock).seconds(self._wall.now())
-            put = Placement(world.id_seed, now, last, (tx, world.id))
-            fill(put)
-            self.take(tx, world.id, put.ordinal - last)
-            if clock:
-                _set_clock.run(tx, of=world.id, virtual=clock.virtual, anchor=clock.wall, rate=clock.rate)
-            if profile:
-                _set_profile.run(tx, of=world.id, new=_switches(profile))
-            for batch in put.batches():
-                kept += batch.drafts
-                batch.write(tx, world.id, self._blobs)
-
-    async def become(self, name: str, fill: Fill, clock: Clock, profile: Profile | None) -> World:
-        """Give a world another state in one step; makes the world if there is none."""
-        if not NAME.fullmatch(name):
-            raise errors.BAD_WORLD_NAME(name=name[:80])
         async with self._lock(name):
-            before = _by_name.first(self._database.snapshot, name=name)
-            if before is None:
-                await self._make_room(name)
-            async with self._holding():
-                row = _row(ids.world_seed(self._id_seed, name), clock, profile=_switches(profile))
-                id, row = await self._database.run_bulk(self._place_in_batches, row, fill, clock.seconds(clock.wall))
-                copy = _Copy(None, 0, row, {"new": name})
-                placed = await self._place(id, copy, before.id if before else None)
-                if before:
-                    self._forget(name)
-                world = self._know(self._opened(placed))
-            if before and before.id is not None:
-                await self._remove(before.id)
+            context = await self._control(name)
+            world = context.world
+            if large:
+                await in_thread(self._add_in_thread, world, fill, clock, profile)
+            else:
+                await context.run(self._add, fill, clock, profile)
+            world.clock = clock or world.clock
+            world.profile = profile or world.profile
+            world.faults = load_rules(world.database.connection)
             return world
 
-    def _place_in_batches(
-        self, database: Database, row: dict[str, Any], fill: Fill, now: int
-    ) -> tuple[int, dict[str, Any]]:
-        put = Placement(row["id_seed"], now)
+    def _add(self, context: Context, fill: Fill, clock: Clock | None, profile: Profile | None) -> None:
+        with context.write() as tx:
+            self._place(tx, context.world, fill, clock, profile)
+
+    def _add_in_thread(self, world: World, fill: Fill, clock: Clock | None, profile: Profile | None) -> None:
+        try:
+            with closing(connect(world.database.path)) as connection, writing(connection) as tx:
+                self._place(tx, world, fill, clock, profile)
+        except BaseException:
+            world.contents.rolled_back()
+            raise
+        world.contents.committed()
+
+    def _place(self, tx: Transaction, world: World, fill: Fill, clock: Clock | None, profile: Profile | None) -> None:
+        row = _read(tx)
+        put = Placement(world.id_seed, (clock or world.clock).seconds(self._wall.now()), row.ordinal, tx)
         fill(put)
-        row |= {"ordinal": put.ordinal}
-        with self._untitled(database, row) as id:
-            for batch in put.batches():
-                with self._blobs.keeping(batch.drafts), database.transaction() as tx:
-                    batch.write(tx, id, self._blobs)
-        return id, row
+        if clock:
+            _set_clock.run(tx, virtual=clock.virtual, wall=clock.wall, rate=clock.rate)
+        if profile:
+            _set_profile.run(tx, profile=_switches(profile))
+        put.write(tx, world.contents)
 
-    async def pin(self, name: str) -> tables.World:
-        """A copy of a world's state as of now, which nothing changes, until it is unpinned.
-
-        Its rows keep its contents from being removed; the start after a crash removes it.
-        """
-        self.find(name)
-        return await self._copy(lambda read: replace(self._frozen(read, name, ""), title={}), None)
-
-    async def unpin(self, pinned: tables.World) -> None:
-        await self._remove(_id(pinned))
-
-    # Copies, described
-
-    def _from_template(self, read: Transaction, name: str, empty: bool = False) -> _Copy:
-        template = _template.first(read, name=name) or _template.first(read, name=EVERYONE)
-        assert template is not None, "the worlds were used before they were seeded"
-        wall = self._wall.now()
-        now = template.clock_virtual if template.clock_restarts else wall + template.clock_virtual - template.clock_wall
-        if template.clock_virtual == template.clock_wall:
-            now = wall if not template.clock_restarts else now  # exactly, so that a real clock is one
-        seed, clock = ids.world_seed(self._id_seed, name), Clock(now, wall, template.clock_rate)
-        row = _row(seed, clock, profile=template.profile, ordinal=0 if empty else template.ordinal)
-        shift = int(now // 1) - int(template.clock_virtual // 1)
-        return _Copy(None if empty else template.id, shift, row, {"new": name})
-
-    def _fork(self, read: Transaction, world: str, snapshot: str | None, name: str) -> _Copy:
-        wall = self._wall.now()
-        if snapshot is None:
-            source = _by_name.first(read, name=world)
-            if source is None:
-                raise errors.WORLD_NOT_FOUND(name=world[:80])
-            clock = Clock(source.clock_virtual, source.clock_wall, source.clock_rate)
-        else:
-            source = self._found_snapshot(read, world, snapshot)
-            clock = Clock(source.clock_virtual, wall, source.clock_rate)
-        seed = ids.world_seed(self._id_seed, name)
-        row = _row(seed, clock, profile=source.profile, ordinal=source.ordinal)
-        return _Copy(source.id, 0, row, {"new": name})
-
-    def _frozen(self, read: Transaction, world: str, name: str) -> _Copy:
-        """A world as a snapshot: its clock's anchor is the instant of its taking."""
-        source = _by_name.first(read, name=world)
-        if source is None:
-            raise errors.WORLD_NOT_FOUND(name=world[:80])
-        wall = self._wall.now()
-        instant = Clock(source.clock_virtual, source.clock_wall, source.clock_rate).at(wall)
-        row = _row(
-            source.id_seed, Clock(instant, wall, source.clock_rate), profile=source.profile, ordinal=source.ordinal
-        )
-        return _Copy(source.id, 0, row, {"new_of": world, "new_snapshot": name})
-
-    # Copies, made
-
-    async def _make(self, describe: Describe, name: str) -> World:
-        """Make a world, in place of the one of that name if there is one."""
-        before = _by_name.first(self._database.snapshot, name=name)
-        await self._copy(describe, before.id if before else None, name)
-        return self.find(name)
-
-    async def _copy(self, describe: Describe, replaces: int | None, name: str | None = None) -> tables.World:
-        """Copy, then give the copy its title and, in the same step, take it from what had it before."""
-        async with self._holding():
-            size = self._size(describe(self._database.snapshot).source) + self._size(replaces)
-            if size <= copies.BATCH:
-                row = await self._database.run(self._make_at_once, describe, replaces)
-            else:
-                made = await self._database.run_bulk(self._make_in_batches, describe)
-                row = await self._place(*made, replaces)
-            if name is not None:
-                if replaces is not None:
-                    self._forget(name)
-                self._know(self._opened(row))
-        if size > copies.BATCH and replaces is not None:
-            await self._remove(replaces)
-        return row
-
-    async def _place(self, id: int, copy: _Copy, replaces: int | None) -> tables.World:
-        try:
-            return await self._database.run(self._put_in_place, id, copy, replaces)
-        except BaseException:
-            await self._remove(id)
-            raise
-
-    def _make_at_once(self, describe: Describe, replaces: int | None) -> tables.World:
-        with self._database.transaction() as tx:
-            copy = describe(tx)
-            id = _insert.value(tx, **copy.row)
-            if copy.source is not None:
-                copies.copy(tx, copy.source, id, copy.shift)
-            if replaces is not None:
-                self._blobs.dropped(copies.remove(tx, replaces))
-                _erase.run(tx, of=replaces)
-            return self._titled(tx, id, copy, replaces)
-
-    def _make_in_batches(self, database: Database, describe: Describe) -> tuple[int, _Copy]:
-        with database.reading() as read:
-            copy = describe(read)
-            with self._untitled(database, copy.row) as id:
-                if copy.source is not None:
-                    copies.copy_in_batches(read, database, copy.source, id, copy.shift)
-        return id, copy
-
-    @contextmanager
-    def _untitled(self, database: Database, row: dict[str, Any]) -> Iterator[int]:
-        """A world without a title, to be filled in batches: nobody sees it, and the start after a crash
-        removes it. Where filling it fails, what was written goes again."""
-        with database.transaction() as tx:
-            id = _insert.value(tx, **row)
-        try:
-            yield id
-        except BaseException:
-            self._blobs.dropped(copies.remove_in_batches(database, id))
-            with database.transaction() as tx:
-                _erase.run(tx, of=id)
-            raise
+    async def become(self, name: str, fill: Fill, clock: Clock, profile: Profile | None) -> World:
+        """Give a world another state in one step; creates the world if there is none."""
+        _check_name(name)
+        async with self._lock(name):
+            if name not in self._states.worlds:
+                await self._make_room(name)
+            row = _world(ids.world_seed(self._id_seed, name), clock, profile)
+            return await self._create(name, lambda built: self._fill(built, row, fill), False)
 
     @asynccontextmanager
-    async def _holding(self) -> AsyncIterator[None]:
-        """Hold contents; those that are in no use afterwards then go, also where that fails for which they are held."""
+    async def copied(self, name: str) -> AsyncIterator[Path]:
+        """A private copy of a world as it is now, which is removed at the end."""
+        source = await self.find(name)
+        wall = self._wall.now()
+        instant = source.clock.at(wall)
+        async with self._building() as built:
+            await self._copy_world(source, built, lambda tx: _freeze.run(tx, virtual=instant, wall=wall))
+            yield built
+
+    def _fill(self, built: Path, row: tables.World, fill: Fill, **more: Any) -> None:
+        """Build a state from nothing. May take long, and can run in any thread."""
+        directory.create(built)
+        put = Placement(row.id_seed, Clock(row.clock_virtual, row.clock_wall, row.clock_rate).seconds(row.clock_wall))
+        fill(put)
+        with closing(connect(built / DATABASE)) as connection, writing(connection) as tx:
+            _insert.add(tx, row._replace(**more))  # type: ignore[attr-defined]  # a record is a named tuple
+            put.write(tx, Contents(built))
+
+    # Copies
+
+    def _template(self, name: str) -> Path:
+        return self._states.templates.get(name) or self._states.templates[EVERY_WORLD]
+
+    def _is_quick(self, name: str) -> bool:
+        template = self._template(name)
+        return (template / DATABASE).stat().st_size <= QUICK_BYTES and not (template / "contents").exists()
+
+    def _copy_template(self, built: Path, name: str, empty: bool = False) -> None:
+        directory.copy_closed(self._template(name), built)
+        if empty:
+            with closing(connect(built / DATABASE)) as connection, writing(connection) as tx:
+                for each in tables.Table.metadata.sorted_tables:
+                    if each.name != tables.World.__tablename__:
+                        tx.execute(f"DELETE FROM {each.name}")  # a name of ours
+                tx.execute("UPDATE world SET ordinal = 0")
+
+    async def _fork(self, name: str, source: World) -> World:
+        seed = ids.world_seed(self._id_seed, name)
+        async with self._building() as built:
+            await self._copy_world(source, built, lambda tx: _set_seed.run(tx, id_seed=seed))
+            return await self._put_in_place(name, built, False)
+
+    async def _copy_world(self, source: World, built: Path, change: Callable[[Transaction], object]) -> None:
+        with source.contents.held():
+            await in_thread(directory.copy_open, source.directory, built, change)
+        if source.contents.loose and not source.ended:
+            source.release()
+
+    async def _create(self, name: str, build: Callable[[Path], None], quick: bool) -> World:
+        """Build a state and make it the world's. `quick` builds it on the event loop."""
+        async with self._building() as built:
+            if quick:
+                build(built)
+            else:
+                await in_thread(build, built)
+            return await self._put_in_place(name, built, quick)
+
+    @asynccontextmanager
+    async def _building(self) -> AsyncIterator[Path]:
+        """A directory to build a state in; it is removed at the end unless it was placed."""
+        built = self._states.build()
         try:
-            with self._blobs.held():
-                yield
+            yield built
         finally:
-            await self._release_all()
+            if built.exists():
+                self._states.discard(built)
+                self._empty_trash()
 
-    def _put_in_place(self, id: int, copy: _Copy, replaces: int | None) -> tables.World:
-        with self._database.transaction() as tx:
-            if replaces is not None:
-                _title.run(tx, of=replaces, new=None, new_of=None, new_snapshot=None)
-            return self._titled(tx, id, copy, replaces)
+    async def _put_in_place(self, name: str, built: Path, quick: bool) -> World:
+        """Make a state that was built the world's."""
+        if present := self._worlds.get(name):
+            await present.contents.undisturbed()
+        state = self._states.place(built, "worlds", name)
+        try:
+            world = self._load_new(name, state) if quick else await in_thread(self._load, name, state)
+        except BaseException:
+            self._states.discard(state)
+            raise
+        replaces = name in self._states.worlds
+        self._states.register("worlds", name, state)
+        if replaces:
+            self._end(name, self._worlds.get(name))
+        self._worlds[name] = world
+        return world
 
-    def _titled(self, tx: Transaction, id: int, copy: _Copy, replaces: int | None) -> tables.World:
-        if replaces is None:
-            self._check_room(tx, copy)
-        title: dict[str, Any] = {"new": None, "new_of": None, "new_snapshot": None, **copy.title}
-        _title.run(tx, of=id, **title)
-        row = copy.row | {"name": title["new"], "snapshot_of": title["new_of"], "snapshot": title["new_snapshot"]}
-        return _row_of(id=id, **row)
+    # Opening and closing
+
+    async def _opened(self, name: str) -> World | None:
+        """A world that exists, opened if it isn't. The caller holds its lock."""
+        if (world := self._worlds.get(name)) or (state := self._states.worlds.get(name)) is None:
+            return world
+        if name in self._unchecked:
+            world = await in_thread(self._load, name, state, unclean=True)
+            self._unchecked.discard(name)
+        else:
+            world = self._load(name, state)
+        self._worlds[name] = world
+        return world
+
+    def _load(self, name: str, state: Path, unclean: bool = False) -> World:
+        """Check a state, and read what is kept of a world in memory. Raises APIError for files that can't be used."""
+        try:
+            if not (state / DATABASE).exists():
+                raise migrations.Unusable("is missing")
+            with closing(connect(state / DATABASE)) as connection:
+                migrations.check(connection, whole=unclean)
+                if unclean:
+                    with writing(connection) as tx:
+                        Contents(state).sweep(tx)
+                return self._world(name, state, self._database(name, state), connection)
+        except Exception as error:
+            raise unusable(name, state / DATABASE, error) from error
+
+    def _load_new(self, name: str, state: Path) -> World:
+        """The same for a copy of a template, which needs no check; on the event loop, as it opens the database."""
+        database = self._database(name, state)
+        try:
+            return self._world(name, state, database, database.connection)
+        except BaseException:
+            self._open.pop(name, None)
+            database.close()
+            raise
+
+    def _database(self, name: str, state: Path) -> Database:
+        return Database(state / DATABASE, self._durable, partial(self._opening, name))
+
+    def _world(self, name: str, state: Path, database: Database, connection: Transaction) -> World:
+        row = _read(connection)
+        if row.origin:
+            row = self._start(connection, name, row)
+        clock = Clock(row.clock_virtual, row.clock_wall, row.clock_rate)
+        profile = profiles.kept(row.profile) if row.profile else self._profile
+        rules = load_rules(connection)
+        return World(name, state, database, Contents(state), self._wall, clock, row.id_seed, profile, rules)
+
+    def _start(self, connection: Transaction, name: str, row: tables.World) -> tables.World:
+        """Give a copy of a template or of a snapshot its clock and its ids."""
+        wall = self._wall.now()
+        now = row.clock_virtual
+        if row.origin == "template" and not row.clock_restarts:
+            # Exactly the machine's time where the template has that, so that a real clock is one.
+            now = wall if row.clock_virtual == row.clock_wall else wall + row.clock_virtual - row.clock_wall
+        shift = int(now // 1) - int(row.clock_virtual // 1)
+        changes = {"id_seed": ids.world_seed(self._id_seed, name), "virtual": now, "wall": wall}
+        with writing(connection) as tx:
+            if shift:
+                for name_of, times in _timed.items():
+                    if times:
+                        moved = ", ".join(f"{column} = {column} + :shift" for column in times)
+                        tx.execute(f"UPDATE {name_of} SET {moved}", {"shift": shift})
+            _start_life.run(tx, **changes, ordinal=row.ordinal, rate=row.clock_rate, profile=row.profile)
+        return _read(connection)
+
+    def _opening(self, name: str, database: Database) -> None:
+        """Before a database is opened: close the one that was not used for the longest time, if there are many."""
+        self._summaries.pop(name, None)
+        if len(self._open) >= self._limit:
+            oldest = min(self._open, key=lambda name: self._used.get(name, 0.0))
+            self._close(oldest, self._open.pop(oldest))
+        self._open[name] = database
+
+    def _close(self, name: str, database: Database) -> None:
+        """Close a database in a thread, which writes its log back; what lists show of it is kept."""
+        world, connection = self._worlds.get(name), database.detach()
+        if connection is None or world is None:
+            return
+
+        def closed() -> Summary:
+            with closing(connection):
+                return _summary(connection, name, world.clock, world.profile)
+
+        async def close() -> None:
+            summary = await in_thread(closed)
+            if not world.ended and name not in self._open:
+                self._summaries[name] = summary
+
+        self._in_background(close())
 
     # Removing
 
     async def _make_room(self, name: str) -> None:
-        """Before one more world: retire the idle ones, then refuse if there are too many.
+        """Before one more world: retire the idle ones, then raise APIError if there are too many.
 
-        The caller holds the lock of a name that no world has, and waits here for the locks of worlds that there are
-        when he begins. That makes no circle: where one waits for another who is here too, the other's world was there
-        when the one began and not when the other did, who so began later; and likewise whoever he waits for.
+        The caller holds the lock of a name that no world has, and waits here for the locks of worlds that exist when
+        it begins. That makes no circle: where one waits for another who is here too, the other's world existed when
+        the one began and not when the other did, who so began later; and likewise whoever that one waits for.
         """
-        if (count := _count.value(self._database.snapshot)) >= self._maximum:
+        if len(self._states.worlds) >= self._maximum:
             await self.retire(self._idle_seconds)
-            count = _count.value(self._database.snapshot)
-        if count >= self._maximum and name != DEFAULT:
+        if (count := len(self._states.worlds)) >= self._maximum and name != DEFAULT:
             raise errors.TOO_MANY_WORLDS(count=count)
 
-    def _check_room(self, tx: Transaction, copy: _Copy) -> None:
-        """Again, in the transaction that adds one: others may have been added since `_make_room`."""
-        if copy.title.get("new", DEFAULT) != DEFAULT and (count := _count.value(tx)) >= self._maximum:
-            raise errors.TOO_MANY_WORLDS(count=count)
-        if copy.title.get("new_snapshot") and (count := _count_snapshots.value(tx)) >= self._maximum:
-            raise errors.TOO_MANY_SNAPSHOTS(count=count)
-
-    async def _delete(self, world: World) -> None:
-        for snapshot in self.snapshots(world.name):
-            await self._remove_snapshot(snapshot)
-        await self._database.run(self._set_title, world.id, {})
-        self._forget(world.name)
-        await self._remove(world.id)
-
-    async def _remove_snapshot(self, snapshot: Snapshot) -> None:
-        row = self._found_snapshot(self._database.snapshot, snapshot.world, snapshot.name)
-        assert row.id is not None  # it was read
-        await self._database.run(self._set_title, row.id, {})
-        await self._remove(row.id)
-
-    async def _remove(self, world: int) -> None:
-        """The rows of what has no title any more, and the contents that only they named."""
-        if self._size(world) <= copies.BATCH:
-            await self._database.run(self._remove_at_once, world)
-        else:
-            self._blobs.dropped(await self._database.run_bulk(copies.remove_in_batches, world))
-            await self._database.run(self._write, _erase, {"of": world})
-        await self._release_all()
-
-    def _remove_at_once(self, world: int) -> None:
-        with self._database.transaction() as tx:
-            self._blobs.dropped(copies.remove(tx, world))
-            _erase.run(tx, of=world)
-
-    def _set_title(self, world: int, title: dict[str, str | None]) -> None:
-        with self._database.transaction() as tx:
-            _title.run(tx, of=world, **({"new": None, "new_of": None, "new_snapshot": None} | title))
-
-    # Small things
-
-    def _alter(self, name: str, alter: Callable[[Transaction, World], T]) -> tuple[World, T]:
-        """Change what is kept of a world: its own row, its faults."""
-        with self._database.transaction() as tx:
-            world = self._opened(_found(_by_name.first(tx, name=name)))
-            self.take(tx, world.id, 0)
-            altered = alter(tx, world)
-            world = self._opened(_found(_by_name.first(tx, name=name)))
-        return self._know(world), altered
-
-    def _write(self, statement: Statement, values: dict[str, Any]) -> None:
-        with self._database.transaction() as tx:
-            statement.run(tx, **values)
-
-    def _size(self, world: int | None) -> int:
-        return 0 if world is None else copies.size(self._database.snapshot, world)
-
-    def _lock(self, name: str) -> asyncio.Lock:
-        return self._locks.setdefault(name, asyncio.Lock())
-
-    async def _release_all(self) -> None:
-        if self._blobs.loose > BATCH:
-            await self._database.run_bulk(self._blobs.release_in_batches)
-        self._blobs.release()
-
-    def _found_snapshot(self, read: Transaction, world: str, name: str) -> tables.World:
-        if row := _snapshot.first(read, world=world, name=name):
-            return row
-        raise errors.SNAPSHOT_NOT_FOUND(world=world[:80], name=name[:80])
-
-    def _idle(self, row: tables.World, since: float) -> bool:
-        """Whether a world can go that was not used since; that it was never used counts from the start."""
-        return row.name != DEFAULT and self._used.get(row.name or "", self._started) <= since
-
-    def _reopen(self, name: str) -> World | None:
-        """A world that there is."""
-        if world := self._known.get(name):
-            return world
-        row = _by_name.first(self._database.snapshot, name=name)
-        return self._know(self._opened(row)) if row else None
-
-    def _know(self, world: World) -> World:
-        self._known[world.name] = world
-        return world
-
-    def _forget(self, name: str) -> None:
-        self._known.pop(name, None)
+    async def _delete(self, name: str) -> None:
+        if world := self._worlds.get(name):
+            await world.contents.undisturbed()
+        self._worlds.pop(name, None)
+        self._states.remove_world(name)
         self._used.pop(name, None)
-        self._gone(name)
+        self._end(name, world)
 
-    def _opened(self, row: tables.World) -> World:
-        assert row.id is not None  # it was read or inserted
-        assert row.name is not None  # others are never opened
-        clock = Clock(row.clock_virtual, row.clock_wall, row.clock_rate)
-        profile = profiles.kept(row.profile) if row.profile else self._profile
-        faults = load_rules(self._database.snapshot, row.id)
-        return World(row.id, row.name, clock, row.id_seed, profile, self._wall, faults)
+    def _end(self, name: str, world: World | None) -> None:
+        """A state of a world is over: deleted, or replaced by another one."""
+        self._summaries.pop(name, None)
+        self._unchecked.discard(name)
+        if world:
+            world.ended = True
+            self._open.pop(name, None)
+            if connection := world.database.detach():
+                self._in_background(in_thread(connection.close))
+        self._ended(name)
+        self._empty_trash()
+
+    def _is_idle(self, name: str, since: float) -> bool:
+        """Whether a world can go that was not used since; one that was never used counts from the start."""
+        return name != DEFAULT and self._used.get(name, self._started) <= since
+
+    def _empty_trash(self) -> None:
+        if not self._emptying:
+            self._emptying = True
+            self._in_background(self._empty())
+
+    async def _empty(self) -> None:
+        try:
+            while self._states.has_trash:
+                await in_thread(self._states.empty_trash)
+        finally:
+            self._emptying = False
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _keep_up(self) -> None:
+        """Before one more world: let worlds be closed and removed as fast as they are created."""
+        while len(self._tasks) >= MAX_TASKS:
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+
+    async def finish(self) -> None:
+        """Wait for what goes on in the background."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def close(self) -> None:
+        for database in self._open.values():
+            database.close()
+        self._open.clear()
+
+    @asynccontextmanager
+    async def _lock(self, name: str) -> AsyncIterator[None]:
+        async with self._locks.setdefault(name, asyncio.Lock()):
+            yield
 
 
-def _row(id_seed: bytes, clock: Clock, **columns: Any) -> dict[str, Any]:
-    """The columns of a row of `worlds` without a title."""
-    empty = {"name": None, "template_of": None, "snapshot_of": None, "snapshot": None}
-    time = {"clock_virtual": clock.virtual, "clock_wall": clock.wall, "clock_rate": clock.rate}
-    return empty | time | {"id_seed": id_seed, "ordinal": 0, "clock_restarts": False, "profile": None} | columns
+def _check_name(name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise errors.BAD_WORLD_NAME(name=name[:80])
+
+
+def _world(id_seed: bytes, clock: Clock, profile: Profile | None) -> tables.World:
+    return record(tables.World)(
+        id=1,
+        id_seed=id_seed,
+        ordinal=0,
+        clock_virtual=clock.virtual,
+        clock_wall=clock.wall,
+        clock_rate=clock.rate,
+        clock_restarts=False,
+        profile=_switches(profile),
+    )
 
 
 def _switches(profile: Profile | None) -> str | None:
     return json.dumps(profiles.told(profile)) if profile else None
 
 
-def _found(row: tables.World | None) -> tables.World:
-    if row is None:
-        raise errors.WORLD_GONE()
+def _described(world: str, name: str, state: Path) -> Snapshot:
+    with closing(connect_closed(state / DATABASE)) as tx:
+        return Snapshot(world, name, _read(tx).clock_virtual)
+
+
+def _read(tx: Transaction) -> tables.World:
+    row = _row.first(tx)
+    assert row, "the file was checked when it was opened"
     return row
 
 
-def _id(row: tables.World) -> int:
-    assert row.id is not None  # it was read or inserted
-    return row.id
+def _summary(tx: Transaction, name: str, clock: Clock, profile: Profile) -> Summary:
+    counts = {each: int(count.value(tx)) for each, count in _counts.items()}
+    return Summary(name, counts, clock, profile, len(load_rules(tx)))

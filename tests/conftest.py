@@ -98,12 +98,15 @@ def new_world(server: MockServer) -> World:
 
 
 def stored(data: Path) -> dict[str, bytes]:
-    """What a data directory has of contents, by the names that they are kept under: rows and files."""
-    with closing(sqlite3.connect(f"file:{data / 'mockserver.db'}?mode=ro", uri=True)) as database:
-        small = dict(database.execute("SELECT digest, content FROM contents"))
-    large = {path.name: path.read_bytes() for path in data.glob("blobs/*/*")}
-    assert not small.keys() & large.keys()
-    return small | large
+    """The contents in a data directory by their digests, of all worlds and snapshots: rows and files."""
+    found: dict[str, bytes] = {}
+    for state in (*data.glob("worlds/*"), *data.glob("snapshots/*")):
+        with closing(sqlite3.connect(f"file:{state / 'world.db'}?mode=ro", uri=True)) as database:
+            small = dict(database.execute("SELECT digest, content FROM contents"))
+        large = {path.name: path.read_bytes() for path in state.glob("contents/*/*")}
+        assert not small.keys() & large.keys()
+        found |= small | large
+    return found
 
 
 def ok(answer: httpx2.Response) -> Any:

@@ -15,6 +15,7 @@ from typing import Any
 import httpx2
 import pytest
 from conftest import NOON, World, new_world, ok, refusal, stored
+from mockserver.storage.blobs import Blobs, Draft
 
 from mockserver.admin import Staging
 from mockserver.seeds import loader
@@ -22,7 +23,6 @@ from mockserver.seeds.document import Source
 from mockserver.server.serving import MockServer
 from mockserver.settings import Settings
 from mockserver.storage import copies
-from mockserver.storage.blobs import Blobs, Draft
 from mockserver.storage.database import Database
 
 HOUR = 3_600

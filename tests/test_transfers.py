@@ -17,10 +17,10 @@ from typing import Any
 import httpx2
 import pytest
 from conftest import World, new_world, ok, stored
+from mockserver.storage.blobs import Writer
 from rawhttp import TIMEOUT, Answer, Wire, form, request
 
 from mockserver.server.serving import MockServer
-from mockserver.storage.blobs import Writer
 
 LIMIT = 1_000
 """The largest upload that the small server takes."""

@@ -14,11 +14,11 @@ from starlette.types import Message, Receive, Scope, Send
 from mockserver import errors, ids
 from mockserver.api.providers import OPENAI, Dialect, Headers
 from mockserver.clock import stopwatch
+from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.faults import Effect
 from mockserver.journal import MAX_BODY, NOTHING_SENT, Log, Noted, Sent
 from mockserver.schema import Content
-from mockserver.worlds import Call
 
 if TYPE_CHECKING:
     from mockserver.mock import Mock
@@ -53,8 +53,8 @@ class Exchange:
         "_receive",
         "_send",
         "answered",
-        "call",
         "complete",
+        "context",
         "dialect",
         "effect",
         "extra",
@@ -83,7 +83,7 @@ class Exchange:
         self.request_id = ids.request()
         self.world = ""
         self.dialect: Dialect = OPENAI
-        self.call: Call | None = None
+        self.context: Context | None = None
         self.files_api = False
         """Whether the answer is in the style of the Files API: a newline at the end, errors with `detail`."""
         self.fault: str | None = None
@@ -207,15 +207,14 @@ class Exchange:
         """
         if self.number is not None or not self.world:
             return
-        scope, call, effect, journal = self.scope, self.call, self.effect, self.mock.journal
-        if call is None or self.log is None:
-            try:
-                clock = self.mock.worlds.find(self.world).clock
-            except APIError:
+        scope, context, effect, journal = self.scope, self.context, self.effect, self.mock.journal
+        if context is None or self.log is None:
+            if (world := self.mock.worlds.known(self.world)) is None:
                 return
+            clock = world.clock
             self.log = journal.open(self.world)
         else:
-            clock = call.entered.clock
+            clock = context.clock
         duration = stopwatch() - self.started
         noted = Noted(
             self.request_id,
@@ -233,7 +232,7 @@ class Exchange:
             self.told,
             self.sent,
             len(answer) if isinstance(answer, bytes) and len(answer) > MAX_BODY else answer,
-            call.touched if call else (),
+            context.touched if context else (),
             self.fault,
             effect is not None and (effect.answers or effect.lists or effect.rate_limit is not None),
             self.page,
@@ -265,8 +264,8 @@ class Exchange:
     async def _start(self, status: int, headers: Headers, size: int | None = None) -> None:
         """`size` where the body comes whole and at once."""
         headers += standing_headers(self.request_id, self.started)
-        if self.call:
-            headers += [(b"x-mock-warning", str(warning).encode()) for warning in self.call.warnings]
+        if self.context:
+            headers += [(b"x-mock-warning", str(warning).encode()) for warning in self.context.warnings]
         if b"origin" in self.headers:
             headers += _CORS
         if self.extra:

@@ -13,9 +13,9 @@ from starlette.types import Message, Receive, Send
 
 from mockserver import errors, faults, ids
 from mockserver.api.exchange import ClientGone, Exchange
+from mockserver.context import Context, World
 from mockserver.errors import APIError
 from mockserver.faults import Effect, Hit, Target
-from mockserver.worlds import World
 
 FAULT_HEADER = b"x-mock-fault"
 TICKS = 20
@@ -71,10 +71,11 @@ class Cut(ClientGone):
 
 async def broken(exchange: Exchange, operation: str | None) -> bool:
     """Apply the fault that fires, if any. True: it has answered. Raises the refusal that it injects."""
-    world = exchange.call.world if exchange.call else _found(exchange)
-    hit = await _hit(exchange, world, operation)
+    context = exchange.context or await _found(exchange)
+    hit = await _hit(exchange, context, operation)
     if hit is None:
         return False
+    world = context.world if context else None
     effect = exchange.effect = hit.effect
     exchange.fault = hit.id
     exchange.extra = _headers(hit, world)
@@ -86,8 +87,8 @@ async def broken(exchange: Exchange, operation: str | None) -> bool:
     if effect.drop:
         connection.close()
         raise Cut
-    if effect.stale_list is not None and exchange.call:
-        exchange.call.stale_since = math.floor(exchange.call.world.now() - effect.stale_list)
+    if effect.stale_list is not None and context:
+        context.stale_since = math.floor(context.world.now() - effect.stale_list)
     if effect.abort_upload_after is not None:
         exchange.pass_body_through(lambda receive: _aborting(receive, connection, effect.abort_upload_after or 0))
     if {"reset_after", "truncate_after", "dribble"} & effect.model_fields_set and exchange.scope["method"] != "HEAD":
@@ -107,12 +108,12 @@ def reshaped(effect: Effect, page: dict[str, Any]) -> dict[str, Any]:
     return page | {"has_more": True} if effect.has_more else page
 
 
-async def _hit(exchange: Exchange, world: World | None, operation: str | None) -> Hit | None:
+async def _hit(exchange: Exchange, context: Context | None, operation: str | None) -> Hit | None:
     if header := exchange.headers.get(FAULT_HEADER):
         return faults.brought(header, ids.draw(b"", exchange.request_id, 0))
-    if world is None or not world.faults:
+    if context is None or not (world := context.world).faults:
         return None
-    scope, now = exchange.scope, world.clock.at(world.wall.now())
+    scope = exchange.scope
     ids_in_path = scope.get("path_params", {}) if operation else {}
     target = Target(
         operation,
@@ -122,14 +123,17 @@ async def _hit(exchange: Exchange, world: World | None, operation: str | None) -
         ids_in_path.get("file_id"),
         exchange.headers,
     )
-    strike, mock = faults.strike, exchange.mock
-    return await mock.database.run(strike, mock.database, world.id, world.id_seed, world.faults, target, now)
+    return await context.run(_fire, world, target)
 
 
-def _found(exchange: Exchange) -> World | None:
+def _fire(context: Context, world: World, target: Target) -> Hit | None:
+    return faults.fire(context.write, world.id_seed, world.faults, target, world.instant())
+
+
+async def _found(exchange: Exchange) -> Context | None:
     """The world of a request that matched no route, which makes none."""
     try:
-        return exchange.mock.worlds.find(exchange.world)
+        return await exchange.mock.worlds.look_up(exchange.world)
     except APIError:
         return None
 

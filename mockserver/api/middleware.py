@@ -62,8 +62,8 @@ class Front:
                 log.error("%s %s: the data directory can't be used: %s", scope["method"], scope["path"], problem)
             if exchange.answered:
                 raise  # too late for an answer: uvicorn closes the connection
-            if exchange.call:
-                exchange.call.touched.clear()  # it was rolled back
+            if exchange.context:
+                exchange.context.touched.clear()  # it was rolled back
             await exchange.refuse(errors.STORAGE_FAILED(problem=problem) if problem else errors.SERVER_ERROR())
 
     async def _handle(self, exchange: Exchange, scope: Scope, send: Send) -> None:
@@ -93,7 +93,7 @@ class Front:
         raise errors.WRONG_KEY(key=_masked(key))
 
     def _log_warnings(self, exchange: Exchange) -> None:
-        for warning in exchange.call.warnings if exchange.call else []:
+        for warning in exchange.context.warnings if exchange.context else []:
             if warning.code not in self._warned:
                 self._warned.add(warning.code)
                 log.warning("%s (said once; each such answer carries it as x-mock-warning)", warning)

@@ -16,14 +16,14 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
-from mockserver import errors, worlds
+from mockserver import errors
 from mockserver.api.exchange import Exchange, of, unknown_url
 from mockserver.api.fault_injection import FAULT_HEADER, broken, reshaped
 from mockserver.api.parsing import parse_query, read_form, read_json
 from mockserver.api.providers import OPENAI
+from mockserver.context import Context
 from mockserver.faults import LISTS
 from mockserver.files import NewFile
-from mockserver.mock import Mock
 from mockserver.schema import Content
 
 Form = Callable[[], AbstractAsyncContextManager[NewFile]]
@@ -34,8 +34,7 @@ def _given() -> None:
     """Tells FastAPI that a parameter is no part of the request; `Operation` fills it in."""
 
 
-TheMock = Annotated[Mock, Depends(_given)]
-ThisCall = Annotated[worlds.Call, Depends(_given)]
+TheContext = Annotated[Context, Depends(_given)]
 TheForm = Annotated[Form, Depends(_given)]
 
 
@@ -61,13 +60,13 @@ class Operation:
     async def call(self, exchange: Exchange) -> None:
         mock = exchange.mock
         exchange.files_api = self.files_api
-        call = exchange.call = await mock.worlds.call(exchange.world)
+        context = exchange.context = await mock.worlds.enter(exchange.world)
         exchange.operation, exchange.log = self._operation, mock.journal.open(exchange.world)
-        if (call.entered.faults or FAULT_HEADER in exchange.headers) and await broken(exchange, self._operation):
+        if (context.entered.faults or FAULT_HEADER in exchange.headers) and await broken(exchange, self._operation):
             return
         if exchange.dialect is not OPENAI:
             exchange.dialect.admit(exchange)
-        arguments = {name: reader(exchange, call) for name, reader in self._readers.items()}
+        arguments = {name: reader(exchange, context) for name, reader in self._readers.items()}
         if self._body:
             arguments["body"] = await read_json(self._body, exchange, mock.settings.max_body)
         result = await self.endpoint(**arguments)
@@ -128,19 +127,17 @@ def _split(path: str) -> tuple[tuple[int | str, ...], list[str]]:
     return (len(parts), *parts[1::2]), parts[2::2]
 
 
-def _reader(name: str, annotation: Any, files_api: bool) -> Callable[[Exchange, worlds.Call], Any]:
+def _reader(name: str, annotation: Any, files_api: bool) -> Callable[[Exchange, Context], Any]:
     """How to get an argument from a request, by its annotation. Made once for each route."""
     kind, *notes = get_args(annotation) if hasattr(annotation, "__metadata__") else (annotation,)
     if kind is str:
-        return lambda exchange, call: exchange.scope["path_params"][name]
+        return lambda exchange, context: exchange.scope["path_params"][name]
     if any(isinstance(note, Query) for note in notes):
-        return lambda exchange, call: parse_query(kind, exchange.query, call)
+        return lambda exchange, context: parse_query(kind, exchange.query, context)
     if kind is Form:
-        return lambda exchange, call: lambda: read_form(exchange, exchange.mock.blobs, blake2b=not files_api)
-    if kind is Mock:
-        return lambda exchange, call: exchange.mock
-    if kind is worlds.Call:
-        return lambda exchange, call: call
+        return lambda exchange, context: lambda: read_form(exchange, exchange.mock.uploads, blake2b=not files_api)
+    if kind is Context:
+        return lambda exchange, context: context
     raise TypeError(f"{name}: {annotation} is nothing that a request has")
 
 

@@ -20,12 +20,12 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from mockserver import errors, profiles
 from mockserver.api.exchange import Exchange, described
 from mockserver.bounds import MAX_PARAMETERS, MAX_VALUES, Excess, JSONCounter
+from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.files import NewFile
 from mockserver.journal import NOTHING_SENT, body_sent, form_sent
 from mockserver.schema import CreateContainerFile
-from mockserver.storage.blobs import Blobs, Draft, Writer
-from mockserver.worlds import Call
+from mockserver.storage.contents import Upload, Uploads, Writer
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -71,7 +71,7 @@ _TAGS = {"disabled", "allowlist", "skill_reference", "inline"}
 # Query strings
 
 
-def parse_query(model: type[M], query: bytes, call: Call) -> M:
+def parse_query(model: type[M], query: bytes, context: Context) -> M:
     """Unknown keys and empty values are ignored; a key that counts may come once."""
     if not query:
         return cast(M, _unasked(model))
@@ -89,9 +89,9 @@ def parse_query(model: type[M], query: bytes, call: Call) -> M:
             values[key] = int(value)
         else:
             values[key] = value
-    if "before" in values and not call.lets(profiles.BEFORE_CURSOR):
+    if "before" in values and not context.allows(profiles.BEFORE_CURSOR):
         del values["before"]
-    if values.get("limit") == 0 and call.lets(profiles.ZERO):
+    if values.get("limit") == 0 and context.allows(profiles.ZERO):
         del values["limit"]
         return _validated(model, values).model_copy(update={"limit": 0})
     return _validated(model, values)
@@ -117,7 +117,7 @@ async def read_json(model: type[M], exchange: Exchange, limit: int) -> M:
     if len(body) > MAX_JSON_BYTES:
         await asyncio.sleep(0)  # to parse it and to validate it takes a tenth of a second each
     _without_litellms(values, exchange)
-    return _validated_for(exchange.call, model, values)
+    return _validated_for(exchange.context, model, values)
 
 
 def _json_object(body: bytes | bytearray) -> dict[str, Any]:
@@ -133,8 +133,8 @@ def _json_object(body: bytes | bytearray) -> dict[str, Any]:
 
 def _without_litellms(values: dict[str, Any], exchange: Exchange) -> None:
     """Take out what a LiteLLM proxy keeps to itself, where the world's profile lets it in."""
-    call = exchange.call
-    if values.keys().isdisjoint(LITELLM_KEYS) or call is None or not call.lets(profiles.LITELLM_KEYS):
+    context = exchange.context
+    if values.keys().isdisjoint(LITELLM_KEYS) or context is None or not context.allows(profiles.LITELLM_KEYS):
         return
     for key in LITELLM_KEYS:
         values.pop(key, None)
@@ -182,18 +182,18 @@ def _mistakes(error: ValidationError, model: type[BaseModel], values: dict[str, 
     raise errors.BODY_HOLDS_TOO_MUCH(problem=f"{count:,} of its values are not as they have to be")
 
 
-def _validated_for(call: Call | None, model: type[M], values: dict[str, Any]) -> M:
+def _validated_for(context: Context | None, model: type[M], values: dict[str, Any]) -> M:
     """Without the keys that the model doesn't know, where the world's profile ignores them."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
         mistakes = _mistakes(error, model, values)
         unknown = [each["loc"] for each in mistakes if each["type"] == "extra_forbidden"]
-        if not unknown or call is None or not call.lets(profiles.UNKNOWN_KEY):
+        if not unknown or context is None or not context.allows(profiles.UNKNOWN_KEY):
             raise _refusal(mistakes[0]) from None
     for location in unknown:
         _remove(values, location)
-    return _validated_for(call, model, values)
+    return _validated_for(context, model, values)
 
 
 def _remove(values: Any, location: tuple[int | str, ...]) -> None:
@@ -257,27 +257,25 @@ def _cut(text: str) -> str:
 
 
 @asynccontextmanager
-async def read_form(exchange: Exchange, blobs: Blobs, blake2b: bool) -> AsyncIterator[NewFile]:
+async def read_form(exchange: Exchange, uploads: Uploads, blake2b: bool) -> AsyncIterator[NewFile]:
     """The form of an upload, its file hashed; that is gone afterwards if nobody kept it."""
     content_type = exchange.headers.get(b"content-type", b"").decode("latin-1")
     kind, options = parse_options_header(content_type)
     if kind == b"multipart/form-data":
-        form = _Form(exchange, blobs, blake2b)
+        form = _Form(exchange, uploads, blake2b)
         try:
-            with blobs.keeping(form.drafts):
-                yield await form.read(options.get(b"boundary", b""))
+            yield await form.read(options.get(b"boundary", b""))
         finally:
             if exchange.sent is NOTHING_SENT:
                 form.tell()
             await form.discard()
-            blobs.release()
     elif kind in (b"", b"application/json") and not exchange.files_api:
         body = await _whole(exchange, MAX_FIELD_BYTES)
         if not kind and not body.lstrip().startswith(b"{"):
             raise errors.INVALID_UPLOAD()
         values = _json_object(body)
         _without_litellms(values, exchange)
-        sent = _validated_for(exchange.call, CreateContainerFile, values)
+        sent = _validated_for(exchange.context, CreateContainerFile, values)
         fields = sent.model_dump(exclude_unset=True)
         yield NewFile(None, None, fields)
     else:
@@ -287,12 +285,11 @@ async def read_form(exchange: Exchange, blobs: Blobs, blake2b: bool) -> AsyncIte
 class _Form:
     """A multipart parser, and where it puts what it finds."""
 
-    def __init__(self, exchange: Exchange, blobs: Blobs, blake2b: bool) -> None:
+    def __init__(self, exchange: Exchange, uploads: Uploads, blake2b: bool) -> None:
         self._exchange = exchange
         self._limit = exchange.mock.settings.max_upload
-        self._blobs = blobs
+        self._uploads = uploads
         self._blake2b = blake2b
-        self.drafts: list[Draft] = []
         self._file: _Sink | None = None
         self._filename: str | None = None
         self._fields: dict[str, str] = {}
@@ -321,10 +318,10 @@ class _Form:
             raise errors.NOT_MULTIPART(why=str(error).rstrip(".") + ".") from None
         if not self._ended:
             raise errors.NOT_MULTIPART(why="The body ends before its closing boundary.")
-        draft = await self._file.finish() if self._file else None
+        upload = await self._file.finish() if self._file else None
         self.tell()
         _without_litellms(self._fields, self._exchange)
-        return NewFile(draft, self._filename, self._fields)
+        return NewFile(upload, self._filename, self._fields)
 
     async def _opening(self, line: bytes) -> bytes:
         """The body's beginning without the words that may precede the first boundary (RFC 2046, 5.1.1), and that
@@ -392,9 +389,8 @@ class _Form:
                 raise errors.WRONG_TYPE(param="file", expected="a file", got="a string")
             self._in_file = True
             self._filename = filename
-            draft, writer = self._blobs.begin(self._blake2b)
-            self.drafts.append(draft)
-            self._file = _Sink(draft, writer, self._limit)
+            upload, writer = self._uploads.begin(self._blake2b)
+            self._file = _Sink(upload, writer, self._limit)
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         if self._in_file and self._file:
@@ -426,8 +422,8 @@ class _Sink:
     Both are used again and again: new memory for each block would cost as much as to copy what is in it.
     """
 
-    def __init__(self, draft: Draft, writer: Writer, limit: int) -> None:
-        self._draft = draft
+    def __init__(self, upload: Upload, writer: Writer, limit: int) -> None:
+        self._upload = upload
         self._writer = writer
         self._limit = limit
         self.size = 0
@@ -438,7 +434,7 @@ class _Sink:
     @property
     def digest(self) -> str:
         """The SHA-256, empty until it has finished."""
-        return self._draft.digest
+        return self._upload.digest
 
     def take(self, data: memoryview) -> None:
         self.size += len(data)
@@ -458,7 +454,7 @@ class _Sink:
             self._block, self._other, self._filled = self._other, block, 0
             self._writing = asyncio.get_running_loop().run_in_executor(None, self._write, block, filled)
 
-    async def finish(self) -> Draft:
+    async def finish(self) -> Upload:
         await self._written()
         self._write(self._block, self._filled)
         return self._writer.finish()
@@ -466,7 +462,7 @@ class _Sink:
     async def discard(self) -> None:
         if self._writing:
             await asyncio.wait([self._writing])
-        self._draft.discard()
+        self._upload.discard()
 
     def _write(self, block: bytearray, filled: int) -> None:
         """Leaves no view of the block behind, which keeps it from growing: the thread may still hold what it was

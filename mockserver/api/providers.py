@@ -9,8 +9,8 @@ from typing import Protocol
 from urllib.parse import parse_qs, unquote
 
 from mockserver import errors, profiles
+from mockserver.context import Context
 from mockserver.errors import APIError
-from mockserver.worlds import Call
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -21,7 +21,7 @@ _UNDATED = ("", "v1", "latest", "preview")
 class Asked(Protocol):
     """What a dialect needs to know of an exchange."""
 
-    call: Call | None
+    context: Context | None
     extra: Headers
     headers: dict[bytes, bytes]
     operation: str | None
@@ -58,7 +58,7 @@ class Azure(Dialect):
         version = _version(asked.query)
         if (_DATED.fullmatch(version) is not None) if self._dated else version in _UNDATED:
             return
-        if asked.call is None or not asked.call.lets(profiles.AZURE_ANY_VERSION):
+        if asked.context is None or not asked.context.allows(profiles.AZURE_ANY_VERSION):
             raise errors.AZURE_NO_ROUTE() if self._dated else errors.AZURE_WRONG_VERSION()
 
     def said(self, error: APIError, asked: Asked) -> APIError:

@@ -97,7 +97,7 @@ def serve(quiet: bool, as_json: bool, **given: Any) -> None:
     from mockserver.mock import Mock
     from mockserver.server.serving import CannotBind, bind, build, local_url, new_event_loop
     from mockserver.settings import SeedError
-    from mockserver.storage.database import Unusable
+    from mockserver.storage.directory import DirectoryUnusable
 
     with ExitStack() as stack:
         try:
@@ -107,7 +107,7 @@ def serve(quiet: bool, as_json: bool, **given: Any) -> None:
             die(error, CANNOT_BIND)
         except SeedError as error:
             die(error, BAD_SEED)
-        except Unusable as error:
+        except DirectoryUnusable as error:
             die(error, UNUSABLE_DATA)
         port = sockets[0].getsockname()[1]
         at = local_url(settings.host, sockets)

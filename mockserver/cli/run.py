@@ -62,7 +62,7 @@ def run(command: Sequence[str], world: str, verdict: bool, ignore: Sequence[str]
 
     from mockserver.server.serving import CannotBind, MockServer
     from mockserver.settings import SeedError
-    from mockserver.storage.database import Unusable
+    from mockserver.storage.directory import DirectoryUnusable
     from mockserver.verdict import FINDINGS
 
     for name in ignore:
@@ -80,7 +80,7 @@ def run(command: Sequence[str], world: str, verdict: bool, ignore: Sequence[str]
         die(error, CANNOT_BIND)
     except SeedError as error:
         die(error, BAD_SEED)
-    except Unusable as error:
+    except DirectoryUnusable as error:
         die(error, UNUSABLE_DATA)
     sys.stderr.flush()
     os._exit(code)  # all is closed; taking the interpreter apart would take another 0.2 s

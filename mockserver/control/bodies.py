@@ -19,7 +19,7 @@ from mockserver.control.dependencies import refused
 from mockserver.mock import Mock
 from mockserver.seeds.document import SENT
 from mockserver.settings import SeedError
-from mockserver.storage.blobs import Draft
+from mockserver.storage.contents import Upload as Stored
 from mockserver.storage.database import in_thread
 
 MAX_JSON_BYTES = 1 << 20
@@ -34,7 +34,7 @@ BLOCK = 512 * 1024
 class Upload:
     """A form's file, hashed, and its other fields."""
 
-    draft: Draft
+    draft: Stored
     filename: str
     fields: dict[str, str]
 
@@ -96,7 +96,7 @@ async def uploaded(mock: Mock, request: Request, *allowed: str) -> AsyncIterator
                 if name not in allowed:
                     raise _bad(name, f"there is no field {name[:80]!r}; known are file, {', '.join(allowed)}")
             read = partial(file.file.read, BLOCK)
-            draft = await in_thread(mock.blobs.put, iter(read, b""), blake2b=True)
+            draft = await in_thread(mock.uploads.put, iter(read, b""), blake2b=True)
             stack.callback(draft.discard)
         finally:
             await form.close()
@@ -107,7 +107,7 @@ async def uploaded(mock: Mock, request: Request, *allowed: str) -> AsyncIterator
 async def received(mock: Mock, request: Request, limit: int) -> AsyncIterator[Path]:
     """A body of up to `limit` bytes as a file, which is gone afterwards."""
     over = errors.TOO_MUCH(problem=f"The request body is too large. The maximum is {limit} bytes (--max-import).")
-    draft, writer = mock.blobs.begin(as_file=True)
+    draft, writer = mock.uploads.begin(as_file=True)
     try:
         block = bytearray()
         async for piece in _limited(request, limit, over):

@@ -12,22 +12,19 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from hashlib import sha256
 from io import FileIO
 from pathlib import Path
-from typing import Any, TypeVar
-
-from sqlalchemy import Table, bindparam, select, tuple_
+from typing import Any
 
 from mockserver.seeds.document import MAX_BYTES
 from mockserver.settings import SeedError
 from mockserver.storage import tables
-from mockserver.storage.blobs import Blobs
-from mockserver.storage.database import Database, Rows, Transaction, table
-
-R = TypeVar("R", tables.File, tables.Container)
+from mockserver.storage.contents import Contents
+from mockserver.storage.database import Statement, Transaction, columns, connect_closed, record
+from mockserver.storage.directory import DATABASE
 
 SUFFIX = ".zip"
 SEEDS = ("seed.yaml", "seed.yml", "seed.json")
@@ -174,19 +171,19 @@ def _problem(member: zipfile.ZipInfo) -> str | None:
 # Writing
 
 
-def write(database: Database, blobs: Blobs, world: tables.World) -> Generator[bytes]:
-    """The archive of a pinned world, in pieces. May block on the disk, and can run in any thread."""
+def write(directory: Path) -> Generator[bytes]:
+    """The archive of a world, from a private copy of its directory, in pieces. May block on the disk, and can run in
+    any thread."""
     out = _Out()
     digests: dict[str, None] = {}
-    with zipfile.ZipFile(out, "w") as archive:
+    contents = Contents(directory)
+    with closing(connect_closed(directory / DATABASE)) as tx, zipfile.ZipFile(out, "w") as archive:
         with archive.open(_member(SEEDS[0], zipfile.ZIP_DEFLATED), "w", force_zip64=True) as member:
-            for line in _document(database, world, digests):
+            for line in _document(tx, digests):
                 member.write(line.encode())
                 yield from out.taken(PIECE)
         for digest in digests:
-            with database.reading() as read:  # not one for all: a slow client would keep the log of writes growing
-                file = blobs.open(digest, read)
-            with file:
+            with contents.open(tx, digest) as file:
                 size = file.seek(0, 2)
                 file.seek(0)
                 with archive.open(_member(f"blobs/{digest}"), "w", force_zip64=size > zipfile.ZIP64_LIMIT) as member:
@@ -228,52 +225,34 @@ def _member(name: str, how: int = zipfile.ZIP_STORED) -> zipfile.ZipInfo:
     return member
 
 
-_FILE, _CONTAINER, _INSIDE, _FAULT, _GRAVE = (
-    table(row) for row in (tables.File, tables.Container, tables.ContainerFile, tables.Fault, tables.Tombstone)
-)
-PAGE = 100
-
-
-def _pages(source: Table, row: type[R]) -> Rows[R]:
-    """A world's rows in the order of their list, so many at a time."""
-    columns = source.c
-    behind = tuple_(columns.created_at, columns.seq) > tuple_(bindparam("time"), bindparam("last"))
-    statement = select(source).where(columns.world == bindparam("world"), behind)
-    return Rows(statement.order_by(columns.created_at, columns.seq).limit(PAGE), row)
-
-
-_files = _pages(_FILE, tables.File)
-_containers = _pages(_CONTAINER, tables.Container)
-_inside = Rows(
-    select(_INSIDE)
-    .where(_INSIDE.c.world == bindparam("world"), _INSIDE.c.container_id == bindparam("container"))
-    .order_by(_INSIDE.c.created_at, _INSIDE.c.seq),
+_world = Statement("SELECT * FROM world", tables.World)
+_files = Statement("SELECT * FROM live_files ORDER BY created_at, seq", tables.File)
+_containers = Statement("SELECT * FROM live_containers ORDER BY created_at, seq", tables.Container)
+_container_files = Statement(
+    "SELECT * FROM live_container_files WHERE container_id = :container_id ORDER BY created_at, seq",
     tables.ContainerFile,
 )
-_faults = Rows(select(_FAULT).where(_FAULT.c.world == bindparam("world")).order_by(_FAULT.c.position), tables.Fault)
-_graves = Rows(
-    select(_GRAVE).where(_GRAVE.c.world == bindparam("world")).order_by(_GRAVE.c.ordinal, _GRAVE.c.list),
-    tables.Tombstone,
-)
+_faults = Statement("SELECT * FROM faults ORDER BY position", tables.Fault)
+_deleted = {
+    row: Statement(f"SELECT * FROM {row.__tablename__} WHERE deleted_at IS NOT NULL", row)
+    for row in tables.Listed.__subclasses__()
+}
 
 
-def _document(database: Database, world: tables.World, digests: dict[str, None]) -> Iterator[str]:
-    """`seed.yaml`, in JSON, which is YAML and quicker to read: a line for each object. Collects the
-    digests of the contents."""
-    with database.reading() as read:
-        faults = [_fault(row) for row in _faults.all(read, world=world.id)]
-        graves = [_grave(row) for row in _graves.all(read, world=world.id)]
+def _document(tx: Transaction, digests: dict[str, None]) -> Iterator[str]:
+    """`seed.yaml`, in JSON, which is YAML and quicker to read: a line for each object. Collects the digests of the
+    contents."""
+    world = _world.first(tx)
+    assert world, "it is a world's database"
     yield '{"version": 1,\n'
     yield f'"clock": {_text({"at": world.clock_virtual, "rate": world.clock_rate})},\n'
     if world.profile:
         yield f'"profile": {_text(json.loads(world.profile))},\n'
     yield f'"ordinal": {world.ordinal},\n'
-    yield from _lines("faults", map(_text, faults))
-    yield from _lines("deleted", map(_text, graves))
-    files = _all(database, _files, world.id, lambda read, row: _text(_file(row, digests)))
-    yield from _lines("files", files)
-    containers = _all(database, _containers, world.id, lambda read, row: _container(read, row, digests))
-    yield from _lines("containers", containers, "}\n")
+    yield from _lines("faults", (_text(_fault(row)) for row in _faults.rows(tx)))
+    yield from _lines("deleted", map(_text, _deleted_objects(tx)))
+    yield from _lines("files", (_text(_file(row, digests)) for row in _files.rows(tx)))
+    yield from _lines("containers", (_container(tx, row, digests) for row in _containers.rows(tx)), "}\n")
 
 
 def _lines(name: str, objects: Iterator[str], end: str = ",\n") -> Iterator[str]:
@@ -281,19 +260,6 @@ def _lines(name: str, objects: Iterator[str], end: str = ",\n") -> Iterator[str]
     for number, each in enumerate(objects):
         yield (",\n" if number else "\n") + each
     yield f"]{end}"
-
-
-def _all(database: Database, pages: Rows[R], world: int | None, told: Callable[[Transaction, R], str]) -> Iterator[str]:
-    """In short reads: the world stands still, but a client may take its time."""
-    time, last = -(1 << 63), 0
-    while True:
-        with database.reading() as read:
-            rows = pages.all(read, world=world, time=time, last=last)
-            lines = [told(read, row) for row in rows]
-        yield from lines
-        if len(rows) < PAGE:
-            return
-        time, last = rows[-1].created_at, rows[-1].seq
 
 
 def _file(row: tables.File, digests: dict[str, None]) -> dict[str, Any]:
@@ -309,7 +275,7 @@ def _file(row: tables.File, digests: dict[str, None]) -> dict[str, Any]:
     }
 
 
-def _container(read: Transaction, row: tables.Container, digests: dict[str, None]) -> str:
+def _container(tx: Transaction, row: tables.Container, digests: dict[str, None]) -> str:
     told = {
         "id": row.id,
         "name": row.name,
@@ -320,9 +286,10 @@ def _container(read: Transaction, row: tables.Container, digests: dict[str, None
         else None,
         "memory_limit": row.memory_limit,
         **({} if row.network_policy is None else {"network_policy": json.loads(row.network_policy)}),
+        **({} if row.replaced_by is None else {"replaced_by": row.replaced_by}),
         "seq": row.seq,
     }
-    inside = _inside.all(read, world=row.world, container=row.id)
+    inside = _container_files.rows(tx, container_id=row.id)
     files = "".join(_lines("files", (_text(_container_file(each, digests)) for each in inside), "}"))
     return f"{_text(told)[:-1]}, {files}"
 
@@ -348,11 +315,21 @@ def _fault(row: tables.Fault) -> dict[str, Any]:
     return rule | {"id": row.id} | {name: getattr(row, name) for name in sorted(state)}
 
 
-def _grave(row: tables.Tombstone) -> dict[str, Any]:
-    told = {column.name: getattr(row, column.name) for column in _GRAVE.c if column.name not in ("world", "row")}
-    kept: dict[str, Any] = json.loads(row.row)
-    kept.pop("world")
-    return told | {"object": kept}
+def _deleted_objects(tx: Transaction) -> list[dict[str, Any]]:
+    """What deleted objects were, and their positions in their lists, in the order of the deletions."""
+    found = []
+    for row, deleted in _deleted.items():
+        for each in deleted.rows(tx):
+            name = (
+                f"containers/{each.container_id}"
+                if isinstance(each, record(tables.ContainerFile))
+                else row.__tablename__
+            )
+            kept = {column: getattr(each, column) for column in columns(row) if not column.startswith("deleted_")}
+            position = {"id": each.id, "seq": each.seq, "created_at": each.created_at}
+            when = {"ordinal": each.deleted_ordinal, "deleted_at": each.deleted_at}
+            found.append({"list": name, **position, **when, "object": kept})
+    return sorted(found, key=lambda each: (each["ordinal"], each["list"], each["id"]))
 
 
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")

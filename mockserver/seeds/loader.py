@@ -9,9 +9,8 @@ world's. The same documents can be placed into a world that is in use.
 import base64
 import binascii
 import gc
-import json
 import re
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -34,7 +33,7 @@ from pydantic import (
 from mockserver import ids, profiles, schema
 from mockserver.bounds import FewKeys
 from mockserver.clock import CENTURIES, Clock, Wall, duration, instant, parse_duration, within_bounds
-from mockserver.containers import SUCCESSORS
+from mockserver.context import World
 from mockserver.faults import Effect, Match, NewRule
 from mockserver.profiles import Profile
 from mockserver.seeds import archive
@@ -42,10 +41,11 @@ from mockserver.seeds.archive import Archive
 from mockserver.seeds.document import Source
 from mockserver.settings import SeedError, size
 from mockserver.storage import tables
-from mockserver.storage.blobs import Blobs, Draft
 from mockserver.storage.bulk import Placement
+from mockserver.storage.contents import Upload, Uploads
 from mockserver.storage.database import in_thread
-from mockserver.worlds import EVERYONE, NAME, World, Worlds
+from mockserver.storage.directory import EVERY_WORLD
+from mockserver.worlds import NAME, Worlds
 
 VERSION = 1
 SUFFIXES = {".yaml", ".yml", ".json", archive.SUFFIX}
@@ -235,6 +235,8 @@ class _Container(_Part):
     network_policy: _NetworkPolicy | None = None
     files: Annotated[list[_ContainerFile], Field(fail_fast=True)] = []
     repeat: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    replaced_by: Id | None = None
+    """Of an expired one, the id of the container that took its place."""
     seq: Number | None = None
 
     @model_validator(mode="after")
@@ -259,7 +261,7 @@ def _columns(row: type[tables.Table]) -> dict[str, Any]:
     return {
         name: (field.annotation, ... if field.is_required() else field.default)
         for name, field in row.model_fields.items()
-        if name not in ("world", "row")
+        if not name.startswith("deleted_")
     }
 
 
@@ -267,12 +269,16 @@ def _model(row: type[tables.Table]) -> type[_Part]:
     return create_model(f"_Exported{row.__name__}", __base__=_Part, **_columns(row))
 
 
+SUCCESSORS = "successors"
+"""In archives of version 0.1, the list that names what took the place of an expired container."""
+
 _OBJECTS: dict[str, type[_Part]] = {
     "files": _model(tables.File),
     "containers": _model(tables.Container),
     SUCCESSORS: _model(tables.Container),
 }
 _OBJECT_INSIDE = _model(tables.ContainerFile)
+_TABLES: dict[str, type[tables.Listed]] = {"files": tables.File, "containers": tables.Container}
 
 
 class _Deleted(_Part):
@@ -402,7 +408,7 @@ class Scope:
         for container, _ in self.containers:
             yield container.seq or 0
             yield from (inner.seq or 0 for inner in container.files)
-        yield from (grave.ordinal for grave in self.deleted)
+        yield from (each.ordinal for each in self.deleted)
 
     def counts(self) -> tuple[int, int, int]:
         """Of Files, containers, and files in those."""
@@ -468,7 +474,7 @@ class Seed:
             each.close()
 
     def scopes(self) -> Iterator[tuple[str, Scope]]:
-        yield EVERYONE, self.everyone
+        yield EVERY_WORLD, self.everyone
         for name, own in self.worlds.items():
             overridden = Scope(
                 None if own.clock else self.everyone.clock,
@@ -481,16 +487,16 @@ class Seed:
             )
             yield name, overridden.with_(own)
 
-    def plant(self, worlds: Worlds, blobs: Blobs, wall: Wall) -> None:
+    def apply(self, worlds: Worlds, uploads: Uploads, wall: Wall) -> None:
         """Make the templates that it describes. Contents first, each template's rows at once."""
-        with Store(blobs) as store, closing(self):
+        with Store(uploads) as store, closing(self):
             scopes = list(self.scopes())
             for _, scope in scopes:
                 store.store(scope)
             for name, scope in scopes:
                 clock, restarts = _clock(scope, wall.now())
                 fill = partial(_fill, scope, store, Placed())
-                worlds.make_template(name, clock, fill, restarts=restarts, profile=_profile(scope, worlds))
+                worlds.add_template(name, clock, fill, restarts=restarts, profile=_profile(scope, worlds))
 
     def summary(self) -> str:
         more = [f"; in world {name} also {scope.summary()}" for name, scope in self.worlds.items()]
@@ -669,8 +675,8 @@ def _check(scope: Scope, max_file: int, alone: bool = True, elsewhere: Container
     containers: dict[str, Place] = {}
     faults: dict[str, Place] = {}
     places: dict[str, Place] = {}
-    graves = [(grave.list, grave.id) for grave in scope.deleted]
-    if len(set(graves)) < len(graves):
+    deleted = [(each.list, each.id) for each in scope.deleted]
+    if len(set(deleted)) < len(deleted):
         raise SeedError("deleted: one object was deleted twice; remove one")
     for fault, place in scope.faults:
         _claim(faults, {fault.id} if fault.id else set(), place)
@@ -753,7 +759,7 @@ class Placed:
 
 
 async def place(
-    scope: Scope, worlds: Worlds, blobs: Blobs, wall: Wall, name: str, *, only_objects: bool = False
+    scope: Scope, worlds: Worlds, uploads: Uploads, wall: Wall, name: str, *, only_objects: bool = False
 ) -> Placed:
     """Put all that a document describes into a world, at once; its clock and profile too, unless they
     are to stay. Relative times are relative to the world's."""
@@ -761,16 +767,16 @@ async def place(
     clock = _clock(scope, wall.now())[0] if scope.clock and not only_objects else None
     profile = None if only_objects else _profile(scope, worlds)
     large = sum(scope.counts()) > LARGE or scope.text() > LARGE_TEXT
-    with Store(blobs) as store:
+    with Store(uploads) as store:
         await in_thread(store.store, scope)
         fill = partial(_fill, scope, store, placed)
         await worlds.add(name, fill, clock=clock, profile=profile, large=large)
     return placed
 
 
-async def become(scope: Scope, worlds: Worlds, blobs: Blobs, wall: Wall, name: str) -> World:
+async def become(scope: Scope, worlds: Worlds, uploads: Uploads, wall: Wall, name: str) -> World:
     """Make a world what a document describes, in one step, instead of all that it was."""
-    with Store(blobs) as store:
+    with Store(uploads) as store:
         await in_thread(store.store, scope)
         clock, _ = _clock(scope, wall.now())
         return await worlds.become(name, partial(_fill, scope, store, Placed()), clock, _profile(scope, worlds))
@@ -791,18 +797,18 @@ def _profile(scope: Scope, worlds: Worlds) -> Profile | None:
 class Store:
     """The contents of documents on their way to becoming blobs. What no row kept is gone at the end."""
 
-    def __init__(self, blobs: Blobs) -> None:
-        self._blobs = blobs
-        self._by_item: dict[tuple[int, int | str | None], Draft] = {}
-        self._by_digest: dict[str, Draft] = {}
+    def __init__(self, uploads: Uploads) -> None:
+        self._uploads = uploads
+        self._by_item: dict[tuple[int, int | str | None], Upload] = {}
+        self._by_digest: dict[str, Upload] = {}
         self._in_memory = 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
-        for draft in self._by_digest.values():
-            draft.discard()
+        for upload in self._by_digest.values():
+            upload.discard()
 
     def store(self, scope: Scope) -> None:
         """May block on the disk, and can run in any thread."""
@@ -815,7 +821,7 @@ class Store:
                     for n in _numbers(container):
                         self._store(inner, place, n)
 
-    def stored(self, item: _WithContent, place: Place, n: int | None) -> Draft:
+    def stored(self, item: _WithContent, place: Place, n: int | None) -> Upload:
         return self._by_item[self._key(item, place, n)]
 
     def _store(self, item: _WithContent, place: Place, n: int | None) -> None:
@@ -823,12 +829,12 @@ class Store:
         if key in self._by_item:
             return
         with _told(place):
-            draft = self._blobs.put(_pieces(item, place, n), blake2b=True, as_file=self._in_memory > IN_MEMORY)
-        first = self._by_digest.setdefault(draft.digest, draft)
-        if first is not draft:
-            draft.discard()
+            upload = self._uploads.put(_pieces(item, place, n), blake2b=True, as_file=self._in_memory > IN_MEMORY)
+        first = self._by_digest.setdefault(upload.digest, upload)
+        if first is not upload:
+            upload.discard()
         else:
-            self._in_memory += len(draft.few)
+            self._in_memory += len(upload.buffer)
         self._by_item[key] = first
 
     def _key(self, item: _WithContent, place: Place, n: int | None) -> tuple[int, int | str | None]:
@@ -839,7 +845,8 @@ class Store:
 
 
 def _fill(scope: Scope, store: Store, placed: Placed, put: Placement) -> None:
-    filler = _Filler(store, put, placed)
+    replaced = {each.id: each.object["id"] for each in scope.deleted if each.list == SUCCESSORS}
+    filler = _Filler(store, put, placed, replaced)
     # Past those of an export, or the world that it is of would hand out its ids a second time.
     put.skip(max(chain([scope.ordinal], scope.seqs())))
     for fault, _ in scope.faults:
@@ -851,19 +858,21 @@ def _fill(scope: Scope, store: Store, placed: Placed, put: Placement) -> None:
         for n in _numbers(container):
             filler.container(container, place, n)
     if put.exact:
-        for grave in scope.deleted:
-            kept = json.dumps({"world": 0, **grave.object})
-            put.grave(**grave.model_dump(exclude={"object"}), row=kept)
+        for each in scope.deleted:
+            if each.list != SUCCESSORS:
+                row = _TABLES.get(each.list, tables.ContainerFile)
+                put.deleted(row, **each.object, deleted_at=each.deleted_at, deleted_ordinal=each.ordinal)
 
 
 class _Filler:
     """Puts a scope's objects into a world."""
 
-    def __init__(self, store: Store, put: Placement, placed: Placed) -> None:
+    def __init__(self, store: Store, put: Placement, placed: Placed, replaced: Mapping[str, str]) -> None:
         self._placed = placed
+        self._replaced = replaced
         self._store = store
         self._put = put
-        self._files: dict[str, tuple[str, str, int, str, Draft | None]] = {}
+        self._files: dict[str, tuple[str, str, int, str, Upload | None]] = {}
         """Id, file name, size, digest and content of each File, by its ref and by its id."""
 
     def fault(self, fault: _Fault) -> None:
@@ -905,6 +914,7 @@ class _Filler:
             network_policy=policy.model_dump_json(exclude_none=True) if policy else None,
             expires_anchor=rule.anchor if rule else "last_active_at",
             expires_minutes=(rule.minutes or (rule.days or 0) * 1_440) if rule else 0,
+            replaced_by=container.replaced_by or self._replaced.get(container.id or ""),
         )
         self._placed.containers.append(id)
         for file in container.files:
@@ -937,7 +947,7 @@ class _Filler:
             file_id=file_id,
         )
 
-    def _copied(self, ref: str, place: Place) -> tuple[str, str, int, str, Draft | None]:
+    def _copied(self, ref: str, place: Place) -> tuple[str, str, int, str, Upload | None]:
         if ref in self._files:
             return self._files[ref]
         if row := self._put.find_file(ref):
@@ -958,7 +968,7 @@ def put_file(
     bytes: int | None,
     size: int,
     digest: str,
-    content: Draft | None,
+    content: Upload | None,
     file_id: str | None = None,
     **columns: Any,
 ) -> str:

@@ -118,7 +118,7 @@ def main() -> None:
     from mockserver.server.faces import Current
     from mockserver.server.serving import CannotBind, MockServer, bind
     from mockserver.settings import SeedError
-    from mockserver.storage.database import Unusable
+    from mockserver.storage.directory import DirectoryUnusable
 
     try:
         if "socket" in order:
@@ -128,7 +128,7 @@ def main() -> None:
         current = Current(order["secret"])
         with MockServer(current=current, listening=listening, **parsed(order["options"])):
             sys.stdin.read()
-    except (CannotBind, SeedError, Unusable) as error:
+    except (CannotBind, SeedError, DirectoryUnusable) as error:
         output.write(json.dumps({"error": str(error)}))
         output.flush()
         sys.exit(1)

@@ -126,6 +126,7 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._mock.journal.close()
         await super().shutdown(sockets)
+        await self._mock.worlds.finish()
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

@@ -1,12 +1,15 @@
-"""Rows. An integer world id leads every primary key but that of contents, which all worlds share.
+"""The tables of a world's database. Each world has a file of its own, so no column names a world.
 
-`seq` orders objects that share a second. Columns marked as `time` move with a world's instant when
-it is forked from the template. Times are whole seconds since the epoch, as on the wire.
+`seq` orders objects that share a second. Columns marked as `time` move with a world's instant when it is copied
+from the template. Times are whole seconds since the epoch, as on the wire.
+
+Deleted objects stay as rows for a while: they can still serve as cursors, and lists that lag still show them.
+Rules read the view `live_<table>`, which leaves them out; only pagination and pruning read the tables.
 """
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Float, Index, LargeBinary
+from sqlalchemy import BigInteger, Float, Index, LargeBinary, PrimaryKeyConstraint, text
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
@@ -19,24 +22,26 @@ def _time(sa_type: Any = BigInteger, **options: Any) -> Any:
     return Field(sa_type=sa_type, sa_column_kwargs={"info": {"time": True}}, **options)
 
 
+def _live(name: str, *columns: str) -> Index:
+    return Index(name, *columns, sqlite_where=text("deleted_at IS NULL"))
+
+
+def _deleted(name: str) -> Index:
+    return Index(name, "deleted_ordinal", sqlite_where=text("deleted_at IS NOT NULL"))
+
+
 _CLUSTERED = {"sqlite_with_rowid": False}
 """Rows live in the primary key's tree: a lookup by id descends one tree, not two."""
 
 
 class World(Table, table=True):
-    """A world, or with a null name what no request can reach: a template, a snapshot, a half-made copy."""
+    """The world itself: one row."""
 
-    __tablename__ = "worlds"
-    __table_args__ = (Index("worlds_snapshots", "snapshot_of", "snapshot", unique=True),)
+    __tablename__ = "world"
 
-    id: int | None = Field(default=None, primary_key=True)
-    name: str | None = Field(default=None, unique=True)
-    template_of: str | None = Field(default=None, unique=True)
-    """`*` for the template of every world; a name for that world's own."""
-    snapshot_of: str | None = None
-    """The name of the world that this is a snapshot of."""
-    snapshot: str | None = None
-    """The snapshot's own name."""
+    id: int = Field(default=1, primary_key=True)
+    origin: str | None = None
+    """`template` or `snapshot`: what the file was copied from, until its clock and ids were set at the first opening."""
     id_seed: bytes = Field(sa_type=LargeBinary)
     ordinal: int = Field(default=0, sa_type=BigInteger)
     """The last ordinal handed out, for ids and for `seq`."""
@@ -44,46 +49,54 @@ class World(Table, table=True):
     clock_wall: float
     clock_rate: float
     clock_restarts: bool = False
-    """Of a template: each new world starts at the template's instant, instead of as much later as it is."""
+    """Of a template: each new world starts at the template's instant, instead of as much later as it is created."""
     profile: str | None = None
-    """JSON of what `profiles.read` takes; null: the server's."""
+    """JSON that `profiles.read` takes; null: the server's."""
 
 
-class Container(Table, table=True):
-    __tablename__ = "containers"
-    __table_args__ = (
-        Index("containers_listed", "world", "created_at", "seq"),
-        Index("containers_named", "world", "name", "created_at", "seq"),
-        _CLUSTERED,
-    )
+class Listed(Table):
+    """An object of a list, which stays as a row for a while when it is deleted."""
 
-    world: int = Field(primary_key=True)
     id: str = Field(primary_key=True)
     seq: int = Field(sa_type=BigInteger)
     created_at: int = _time()
+    deleted_at: int | None = _time(default=None)
+    deleted_ordinal: int | None = Field(default=None, sa_type=BigInteger)
+    """The world's ordinal at the deletion: rows are pruned after so many later changes."""
+
+
+class Container(Listed, table=True):
+    __tablename__ = "containers"
+    __table_args__ = (
+        _live("containers_listed", "created_at", "seq"),
+        _live("containers_named", "name", "created_at", "seq"),
+        _deleted("containers_deleted"),
+        _CLUSTERED,
+    )
+
     last_active_at: int = _time()
     name: str
     memory_limit: str
     network_policy: str | None = None
-    """JSON, as shown."""
+    """JSON, as the API shows it."""
     expires_anchor: str
     expires_minutes: int
+    replaced_by: str | None = None
+    """The id of the container that took the place of this expired one."""
 
 
-class ContainerFile(Table, table=True):
+class ContainerFile(Listed, table=True):
     __tablename__ = "container_files"
     __table_args__ = (
-        Index("container_files_listed", "world", "container_id", "created_at", "seq"),
-        Index("container_files_copied", "world", "container_id", "file_id", "seq"),
-        Index("container_files_blobs", "digest"),
+        PrimaryKeyConstraint("container_id", "id"),  # in this order, so that a container's files stand together
+        _live("container_files_listed", "container_id", "created_at", "seq"),
+        _live("container_files_copied", "container_id", "file_id", "seq"),
+        _live("container_files_contents", "digest"),
+        _deleted("container_files_deleted"),
         _CLUSTERED,
     )
 
-    world: int = Field(primary_key=True)
     container_id: str = Field(primary_key=True)
-    id: str = Field(primary_key=True)
-    seq: int = Field(sa_type=BigInteger)
-    created_at: int = _time()
     bytes: int | None = Field(default=None, sa_type=BigInteger)
     path: str
     source: str
@@ -93,19 +106,16 @@ class ContainerFile(Table, table=True):
     """The File that this is a copy of."""
 
 
-class File(Table, table=True):
+class File(Listed, table=True):
     __tablename__ = "files"
     __table_args__ = (
-        Index("files_listed", "world", "created_at", "seq"),
-        Index("files_purposed", "world", "purpose", "created_at", "seq"),
-        Index("files_blobs", "digest"),
+        _live("files_listed", "created_at", "seq"),
+        _live("files_purposed", "purpose", "created_at", "seq"),
+        _live("files_contents", "digest"),
+        _deleted("files_deleted"),
         _CLUSTERED,
     )
 
-    world: int = Field(primary_key=True)
-    id: str = Field(primary_key=True)
-    seq: int = Field(sa_type=BigInteger)
-    created_at: int = _time()
     expires_at: int | None = _time(default=None)
     bytes: int = Field(sa_type=BigInteger)
     filename: str
@@ -114,7 +124,7 @@ class File(Table, table=True):
 
 
 class Content(Table, table=True):
-    """The bytes of a small content; see `blobs`."""
+    """The bytes of a small content; larger ones are files."""
 
     __tablename__ = "contents"
 
@@ -122,22 +132,8 @@ class Content(Table, table=True):
     content: bytes = Field(sa_type=LargeBinary)
 
 
-class Tombstone(Table, table=True):
-    """Where a deleted object stood in its list, so that it can still serve as a cursor."""
-
-    __tablename__ = "tombstones"
-    __table_args__ = (Index("tombstones_age", "world", "ordinal"), _CLUSTERED)
-
-    world: int = Field(primary_key=True)
-    list: str = Field(primary_key=True)
-    """`containers`, `files` or `containers/<container id>`."""
-    id: str = Field(primary_key=True)
-    seq: int = Field(sa_type=BigInteger)
-    created_at: int = _time()
-    ordinal: int = Field(sa_type=BigInteger)
-    deleted_at: int = _time()
-    row: str
-    """JSON of the object as it was, for lists that a fault makes stale."""
+MAX_FAULTS = 200
+"""For one world."""
 
 
 class Fault(Table, table=True):
@@ -146,7 +142,6 @@ class Fault(Table, table=True):
     __tablename__ = "faults"
     __table_args__ = (_CLUSTERED,)
 
-    world: int = Field(primary_key=True)
     id: str = Field(primary_key=True)
     position: int = Field(sa_type=BigInteger)
     rule: str

@@ -7,20 +7,20 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
+from starlette.concurrency import iterate_in_threadpool
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from mockserver.control.bodies import document, received
 from mockserver.control.dependencies import TheMock
-from mockserver.control.routes.worlds import WorldState, told
+from mockserver.control.routes.worlds import WorldState, world_state
 from mockserver.mock import Mock
 from mockserver.seeds import archive, loader
 from mockserver.seeds.archive import Archive
 from mockserver.seeds.document import IMPORTED, MAX_BYTES, SENT, Limits, Source
 from mockserver.seeds.loader import Nowhere
 from mockserver.settings import SeedError
-from mockserver.storage.tables import World as Row
-from mockserver.worlds import World
+from mockserver.storage.database import in_thread
 
 router = APIRouter(prefix="/worlds/{world}", tags=["Archives"])
 
@@ -49,7 +49,8 @@ class Placed(BaseModel):
 )
 async def export_world(mock: TheMock, world: str) -> Response:
     """The world as it is at this moment, as a zip file that an import or `--seed` takes back."""
-    return _Export(mock, world, await mock.worlds.pin(world))
+    await mock.worlds.find(world)
+    return _Export(mock, world)
 
 
 @router.post(
@@ -62,20 +63,19 @@ async def import_world(
 ) -> WorldState:
     """Make the world what an archive or a seed document says, in one step; or with `replace=false` add to it."""
     async with received(mock, request, mock.settings.max_import) as path:
-        return await told(mock, await _imported(mock, world, path, replace))
+        await _import(mock, world, path, replace)
+    return await world_state(mock, world)
 
 
-async def _imported(mock: Mock, name: str, path: Path, replace: bool) -> World:
+async def _import(mock: Mock, name: str, path: Path, replace: bool) -> None:
     with loader.uncollected():
         contents, scope = await asyncio.to_thread(_read, path, mock)
         with closing(contents):
             if replace:
-                world = await loader.become(scope, mock.worlds, mock.blobs, mock.wall, name)
+                await loader.become(scope, mock.worlds, mock.uploads, mock.wall, name)
             else:
-                await loader.place(scope, mock.worlds, mock.blobs, mock.wall, name, only_objects=True)
-                world = mock.worlds.find(name)
+                await loader.place(scope, mock.worlds, mock.uploads, mock.wall, name, only_objects=True)
         del scope  # while nothing is collected
-    return world
 
 
 @router.post(
@@ -86,7 +86,7 @@ async def _imported(mock: Mock, name: str, path: Path, replace: bool) -> World:
 async def place_seed(mock: TheMock, world: str, request: Request) -> Placed:
     """Add all that a seed document describes, at once or not at all; its clock and profile become the world's."""
     scope = await asyncio.to_thread(_read_text, await document(mock, request), mock, SENT)
-    placed = await loader.place(scope, mock.worlds, mock.blobs, mock.wall, world)
+    placed = await loader.place(scope, mock.worlds, mock.uploads, mock.wall, world)
     return Placed(files=placed.files, containers=placed.containers, faults=placed.faults)
 
 
@@ -113,18 +113,19 @@ def _read_text(text: bytes, mock: Mock, limits: Limits) -> loader.Scope:
 
 
 class _Export(StreamingResponse):
-    """Streams from a pinned world, and lets go of it however it ends."""
+    """Streams from a private copy of the world, which is removed however it ends."""
 
-    def __init__(self, mock: Mock, world: str, pinned: Row) -> None:
+    def __init__(self, mock: Mock, world: str) -> None:
         self._mock = mock
-        self._pinned = pinned
-        self._pieces = archive.write(mock.database, mock.blobs, pinned)
+        self._world = world
         headers = {"content-disposition": f'attachment; filename="{world}.zip"'}
-        super().__init__(self._pieces, headers=headers, media_type="application/zip")
+        super().__init__(iter(()), headers=headers, media_type="application/zip")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._pieces.close()
-            await self._mock.worlds.unpin(self._pinned)
+        async with self._mock.worlds.copied(self._world) as directory:
+            pieces = archive.write(directory)
+            self.body_iterator = iterate_in_threadpool(pieces)
+            try:
+                await super().__call__(scope, receive, send)
+            finally:
+                await in_thread(pieces.close)

@@ -6,11 +6,10 @@ from datetime import UTC, datetime
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from mockserver import errors
+from mockserver import containers, errors, files
 from mockserver.clock import CENTURIES, Clock
 from mockserver.control.dependencies import Asked, Duration, Instant, TheMock
 from mockserver.mock import Mock
-from mockserver.worlds import World
 
 router = APIRouter(prefix="/worlds/{world}/clock", tags=["Clock"])
 
@@ -46,7 +45,7 @@ class Scale(Asked):
 @router.get("", operation_id="getClock")
 async def get_clock(mock: TheMock, world: str) -> ClockState:
     """What time it is in a world, and how fast it passes."""
-    return clock_state(mock, mock.worlds.find(world))
+    return clock_state(mock, (await mock.worlds.find(world)).clock)
 
 
 @router.post("/freeze", operation_id="freezeClock")
@@ -92,9 +91,9 @@ def _bounded(clock: Clock) -> Clock:
     return clock
 
 
-def clock_state(mock: Mock, world: World) -> ClockState:
-    now = world.clock.at(mock.wall.now())
-    return ClockState(mode=world.clock.mode, now=now, iso=_iso(now), rate=world.clock.rate)
+def clock_state(mock: Mock, clock: Clock) -> ClockState:
+    now = clock.at(mock.wall.now())
+    return ClockState(mode=clock.mode, now=now, iso=_iso(now), rate=clock.rate)
 
 
 async def _change(mock: Mock, name: str, changed: Callable[[Clock, float], Clock]) -> ClockChange:
@@ -103,15 +102,15 @@ async def _change(mock: Mock, name: str, changed: Callable[[Clock, float], Clock
     before = old.seconds(wall)
     after = world.clock.seconds(wall)
     early, late = min(before, after), max(before, after)
-    containers = await mock.database.run_bulk(mock.containers.expiring, world.id, early, late)
-    files = await mock.database.run_bulk(mock.files.expiring, world.id, early, late)
+    expiring_containers = await mock.worlds.look(name, lambda tx, _: containers.expiring(tx, early, late))
+    expiring_files = await mock.worlds.look(name, lambda tx, _: files.expiring(tx, early, late))
     onwards = after >= before
     return ClockChange(
-        **clock_state(mock, world).model_dump(),
-        expired_containers=list(containers) if onwards else [],
-        expired_files=list(files) if onwards else [],
-        revived_containers=[] if onwards else list(containers),
-        revived_files=[] if onwards else list(files),
+        **clock_state(mock, world.clock).model_dump(),
+        expired_containers=list(expiring_containers) if onwards else [],
+        expired_files=list(expiring_files) if onwards else [],
+        revived_containers=[] if onwards else list(expiring_containers),
+        revived_files=[] if onwards else list(expiring_files),
     )
 
 

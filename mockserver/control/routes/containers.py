@@ -42,41 +42,41 @@ async def find_containers(
     mock: TheMock, world: str, query: Annotated[admin.ContainerQuery, Query()]
 ) -> admin.FoundContainers:
     """Containers, newest first, filtered and counted, with what they hold and the time that they have left."""
-    return await mock.worlds.look(world, mock.staging.find_containers, query)
+    return await mock.worlds.look(world, admin.find_containers, query)
 
 
 @router.post("", operation_id="stageContainer", openapi_extra=_CONTAINER)
-async def stage_container(mock: TheMock, world: str, request: Request) -> admin.StagedContainer:
+async def stage_container(mock: TheMock, world: str, request: Request) -> admin.AdminContainer:
     """Make a container with its full state: the keys of a seed's container, files included."""
     scope = await asyncio.to_thread(_read, mock, await document(mock, request))
-    placed = await loader.place(scope, mock.worlds, mock.blobs, mock.wall, world)
-    return await mock.worlds.look(world, mock.staging.find_container, placed.containers[-1])
+    placed = await loader.place(scope, mock.worlds, mock.uploads, mock.wall, world)
+    return await mock.worlds.look(world, admin.find_container, placed.containers[-1])
 
 
 @router.get("/{container_id}", operation_id="findContainer")
-async def find_container(mock: TheMock, world: str, container_id: str) -> admin.StagedContainer:
+async def find_container(mock: TheMock, world: str, container_id: str) -> admin.AdminContainer:
     """One container as it is stored; looking at it is no activity."""
-    return await mock.worlds.look(world, mock.staging.find_container, container_id)
+    return await mock.worlds.look(world, admin.find_container, container_id)
 
 
 @router.delete("/{container_id}", operation_id="removeContainer")
 async def remove_container(mock: TheMock, world: str, container_id: str) -> schema.ContainerDeleted:
     """Delete a container with its files."""
-    return await mock.run(mock.staging.delete_container, mock.worlds.find(world), container_id)
+    return await mock.worlds.change(world, admin.delete_container, container_id)
 
 
 @router.post("/{container_id}/expire", operation_id="expireContainer")
-async def expire_container(mock: TheMock, world: str, container_id: str) -> admin.StagedContainer:
+async def expire_container(mock: TheMock, world: str, container_id: str) -> admin.AdminContainer:
     """Let it expire now. The clock stays; what its expiry counts from moves back."""
-    await mock.run(mock.staging.expire, mock.worlds.find(world), container_id)
-    return await mock.worlds.look(world, mock.staging.find_container, container_id)
+    await mock.worlds.change(world, admin.expire_container, container_id)
+    return await mock.worlds.look(world, admin.find_container, container_id)
 
 
 @router.post("/{container_id}/touch", operation_id="touchContainer")
-async def touch_container(mock: TheMock, world: str, container_id: str) -> admin.StagedContainer:
+async def touch_container(mock: TheMock, world: str, container_id: str) -> admin.AdminContainer:
     """Count as activity now, as a model run would. One that has expired stays so."""
-    await mock.run(mock.staging.touch, mock.worlds.find(world), container_id)
-    return await mock.worlds.look(world, mock.staging.find_container, container_id)
+    await mock.worlds.change(world, admin.touch_container, container_id)
+    return await mock.worlds.look(world, admin.find_container, container_id)
 
 
 @router.get("/{container_id}/files", operation_id="findContainerFiles")
@@ -84,13 +84,13 @@ async def find_container_files(
     mock: TheMock, world: str, container_id: str, query: Annotated[admin.Query, Query()]
 ) -> admin.FoundContainerFiles:
     """A container's files, newest first, filtered and counted; of one that has expired too."""
-    return await mock.worlds.look(world, mock.staging.find_container_files, container_id, query)
+    return await mock.worlds.look(world, admin.find_container_files, container_id, query)
 
 
 @router.post("/{container_id}/files", operation_id="stageContainerFile", openapi_extra=_FORM)
 async def stage_container_file(
     mock: TheMock, world: str, container_id: str, request: Request
-) -> admin.StagedContainerFile:
+) -> admin.AdminContainerFile:
     """Put a file into a container, as the user or as the assistant. It is no activity."""
     async with uploaded(mock, request, "path", "source", "bytes") as form:
         path, source = form.fields.get("path") or None, form.fields.get("source")
@@ -121,7 +121,7 @@ async def stage_container_file(
             ids.append(id)
 
         await mock.worlds.add(world, fill)
-    return await mock.worlds.look(world, mock.staging.find_container_file, container_id, ids[-1])
+    return await mock.worlds.look(world, admin.find_container_file, container_id, ids[-1])
 
 
 @router.get(
@@ -134,7 +134,7 @@ async def save_container_file(
     mock: TheMock, world: str, container_id: str, file_id: str, inline: Inline = False
 ) -> Response:
     """All of a content, to be saved; with `?inline=true` an image or a PDF to be shown. It is no activity."""
-    opened = mock.staging.open_container_file
+    opened = admin.open_container_file
     return contents(await mock.worlds.look(world, opened, container_id, file_id), inline)
 
 
@@ -143,7 +143,7 @@ async def preview_container_file(
     mock: TheMock, world: str, container_id: str, file_id: str, bytes: PreviewBytes = 64 * 1024
 ) -> Response:
     """The first bytes of a content, as plain text or as bytes, never as what a client called it."""
-    preview = mock.staging.preview_container_file
+    preview = admin.preview_container_file
     return previewed(await mock.worlds.look(world, preview, container_id, file_id, bytes))
 
 
@@ -152,7 +152,7 @@ async def remove_container_file(
     mock: TheMock, world: str, container_id: str, file_id: str
 ) -> schema.ContainerFileDeleted:
     """Delete a file of a container, running or expired. It is no activity."""
-    return await mock.run(mock.staging.delete_container_file, mock.worlds.find(world), container_id, file_id)
+    return await mock.worlds.change(world, admin.delete_container_file, container_id, file_id)
 
 
 def _read(mock: Mock, text: bytes) -> loader.Scope:

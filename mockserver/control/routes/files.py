@@ -44,11 +44,11 @@ _FORM = multipart(purpose=f"`user_data` unless given; one of {', '.join(_PURPOSE
 @router.get("", operation_id="findFiles")
 async def find_files(mock: TheMock, world: str, query: Annotated[admin.FileQuery, Query()]) -> admin.FoundFiles:
     """Files, newest first, filtered and counted."""
-    return await mock.worlds.look(world, mock.staging.find_files, query)
+    return await mock.worlds.look(world, admin.find_files, query)
 
 
 @router.post("", operation_id="stageFile", openapi_extra=_FORM)
-async def stage_file(mock: TheMock, world: str, request: Request) -> admin.StagedFile:
+async def stage_file(mock: TheMock, world: str, request: Request) -> admin.AdminFile:
     """Add a File."""
     async with uploaded(mock, request, "purpose") as form:
         purpose = form.fields.get("purpose", "user_data")
@@ -71,19 +71,19 @@ async def stage_file(mock: TheMock, world: str, request: Request) -> admin.Stage
             ids.append(id)
 
         await mock.worlds.add(world, fill)
-    return await mock.worlds.look(world, mock.staging.find_file, ids[-1])
+    return await mock.worlds.look(world, admin.find_file, ids[-1])
 
 
 @router.get("/{file_id}", operation_id="findFile")
-async def find_file(mock: TheMock, world: str, file_id: str) -> admin.StagedFile:
+async def find_file(mock: TheMock, world: str, file_id: str) -> admin.AdminFile:
     """One File."""
-    return await mock.worlds.look(world, mock.staging.find_file, file_id)
+    return await mock.worlds.look(world, admin.find_file, file_id)
 
 
 @router.delete("/{file_id}", operation_id="removeFile")
 async def remove_file(mock: TheMock, world: str, file_id: str) -> schema.FileDeleted:
     """Delete a File; copies of it in containers stay."""
-    return await mock.run(mock.staging.delete_file, mock.worlds.find(world), file_id)
+    return await mock.worlds.change(world, admin.delete_file, file_id)
 
 
 @router.get(
@@ -91,14 +91,14 @@ async def remove_file(mock: TheMock, world: str, file_id: str) -> schema.FileDel
 )
 async def save_file(mock: TheMock, world: str, file_id: str, inline: Inline = False) -> Response:
     """All of a content, whatever its purpose, to be saved; with `?inline=true` an image or a PDF to be shown."""
-    content = await mock.worlds.look(world, mock.staging.open_file, file_id)
+    content = await mock.worlds.look(world, admin.open_file, file_id)
     return contents(content, inline)
 
 
 @router.get("/{file_id}/preview", operation_id="previewFile", response_class=Response)
 async def preview_file(mock: TheMock, world: str, file_id: str, bytes: PreviewBytes = 64 * 1024) -> Response:
     """The first bytes of a content, whatever its purpose, as plain text or as bytes."""
-    preview = await mock.worlds.look(world, mock.staging.preview_file, file_id, bytes)
+    preview = await mock.worlds.look(world, admin.preview_file, file_id, bytes)
     return previewed(preview)
 
 

@@ -12,16 +12,17 @@ from pydantic import BaseModel, Field, field_validator
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from mockserver import errors, verdict
+from mockserver import admin, errors, verdict
 from mockserver.clock import stopwatch
+from mockserver.context import World
 from mockserver.control.dependencies import Asked, Duration, TheMock
 from mockserver.control.streams import ADMITTED, Emit, Stream, departure, happened
 from mockserver.errors import APIError
 from mockserver.faults import OPERATIONS
 from mockserver.journal import Entries, Entry, Journal, Place, Wanted
 from mockserver.mock import Mock
-from mockserver.storage.database import Database
-from mockserver.worlds import NAME, World
+from mockserver.storage.database import Transaction
+from mockserver.worlds import NAME
 
 router = APIRouter(prefix="/worlds/{world}", tags=["Journal"])
 
@@ -139,7 +140,7 @@ class VerdictState(BaseModel):
 @router.get("/journal", operation_id="listExchanges", responses={200: {"model": JournalPage}})
 async def list_exchanges(mock: TheMock, world: str, query: Annotated[Paged, Query()]) -> Response:
     """Exchanges, oldest first; `after` the last number of a page is the next one, `last` are the newest."""
-    mock.worlds.find(world)
+    await mock.worlds.find(world)
     return await _page(mock, world, query)
 
 
@@ -155,7 +156,7 @@ async def clear_journal(mock: TheMock, world: str) -> Count:
 @router.get("/journal/count", operation_id="countExchanges")
 async def count_exchanges(mock: TheMock, world: str, query: Annotated[Filter, Query()]) -> Count:
     """How many there are."""
-    mock.worlds.find(world)
+    await mock.worlds.find(world)
     entries = mock.journal.entries(world, query.after or 0)
     return Count(count=len(await asyncio.to_thread(_matching, entries, query.wanted())))
 
@@ -210,7 +211,7 @@ async def follow_exchanges(
 @router.get("/journal/{number}", operation_id="getExchange", responses={200: {"model": Exchange}})
 async def get_exchange(mock: TheMock, world: str, number: int) -> Response:
     """One exchange."""
-    mock.worlds.find(world)
+    await mock.worlds.find(world)
     if entry := mock.journal.find(world, number):
         return _json(entry.shown())
     raise errors.EXCHANGE_NOT_FOUND(world=world, number=number)
@@ -225,22 +226,21 @@ async def get_verdict(
     if unknown := next((name for name in ignored if name not in verdict.FINDINGS), None):
         problem = f"ignore: {unknown[:80]!r} is no finding; there are {', '.join(verdict.FINDINGS)}"
         raise errors.BAD_PARAMETER(param="ignore", problem=problem)
-    found = mock.worlds.find(world)
-    return await mock.database.run_bulk(_judged, mock, found, mock.journal.entries(world), ignored)
+    return await mock.worlds.look(world, _judged, mock.journal.entries(world), ignored)
 
 
-def _judged(database: Database, mock: Mock, world: World, entries: Entries, ignored: list[str]) -> VerdictState:
+def _judged(tx: Transaction, world: World, entries: Entries, ignored: list[str]) -> VerdictState:
     unpacked = list(entries)
     created = verdict.created_containers(unpacked)
-    running = {id for id in created if _is_running(database, mock, world, id)}
+    running = {id for id in created if _is_running(tx, world, id)}
     findings = verdict.judge(unpacked, running, ignored)
     told = [FindingState(name=each.name, message=each.message, exchanges=each.exchanges) for each in findings]
     return VerdictState(ok=not told, findings=told)
 
 
-def _is_running(database: Database, mock: Mock, world: World, container_id: str) -> bool:
+def _is_running(tx: Transaction, world: World, container_id: str) -> bool:
     try:
-        return mock.staging.find_container(database, world, container_id)["status"] == "running"
+        return admin.find_container(tx, world, container_id)["status"] == "running"
     except APIError:
         return False
 

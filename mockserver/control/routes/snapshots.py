@@ -5,6 +5,7 @@ from pydantic import BaseModel
 
 from mockserver.control.dependencies import TheMock
 from mockserver.control.routes.clocks import ClockState, clock_state
+from mockserver.mock import Mock
 from mockserver.worlds import Snapshot
 
 router = APIRouter(prefix="/worlds/{world}/snapshots", tags=["Snapshots"])
@@ -30,8 +31,8 @@ class Restored(BaseModel):
 @router.get("", operation_id="listSnapshots")
 async def list_snapshots(mock: TheMock, world: str) -> SnapshotList:
     """A world's snapshots, oldest first."""
-    mock.worlds.find(world)
-    return SnapshotList(data=[_state(each) for each in mock.worlds.snapshots(world)])
+    await mock.worlds.find(world)
+    return await _all(mock, world)
 
 
 @router.put("/{snapshot}", operation_id="takeSnapshot")
@@ -45,14 +46,18 @@ async def take_snapshot(mock: TheMock, world: str, snapshot: str) -> SnapshotSta
 async def restore_snapshot(mock: TheMock, world: str, snapshot: str) -> Restored:
     """Go back to it, in one step for every client; the clock too, and the journal is cleared."""
     restored = await mock.worlds.restore(world, snapshot)
-    return Restored(world=world, snapshot=snapshot, clock=clock_state(mock, restored))
+    return Restored(world=world, snapshot=snapshot, clock=clock_state(mock, restored.clock))
 
 
 @router.delete("/{snapshot}", operation_id="deleteSnapshot")
 async def delete_snapshot(mock: TheMock, world: str, snapshot: str) -> SnapshotList:
     """Forget it. Answers with those that are left."""
     await mock.worlds.delete_snapshot(world, snapshot)
-    return SnapshotList(data=[_state(each) for each in mock.worlds.snapshots(world)])
+    return await _all(mock, world)
+
+
+async def _all(mock: Mock, world: str) -> SnapshotList:
+    return SnapshotList(data=[_state(each) for each in await mock.worlds.list_snapshots(world)])
 
 
 def _state(snapshot: Snapshot) -> SnapshotState:

@@ -2,16 +2,16 @@
 
 import os
 import platform
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from mockserver import __version__
 from mockserver.control.dependencies import TheMock
-from mockserver.storage.database import SCHEMA_VERSION, SQLITE_VERSION, Database
+from mockserver.storage.database import SQLITE_VERSION, in_thread
+from mockserver.storage.migrations import SCHEMA_VERSION
 
 router = APIRouter(tags=["State"])
 
@@ -27,14 +27,16 @@ class State(BaseModel):
     data: str
     temporary: bool
     database_bytes: int
-    blobs: int
-    blob_bytes: int
+    contents: int = Field(description="Those that are files: larger ones than a row takes.")
+    content_bytes: int
 
 
 @router.get("/state", operation_id="getState")
 async def get_state(mock: TheMock) -> State:
     """Versions, uptime, counts and disk use of the whole server."""
-    count, total = await mock.database.run_bulk(_blobs, mock.directory)
+    worlds = mock.directory / "worlds"
+    databases = await in_thread(_sizes, worlds, "*/world.db*")
+    contents = await in_thread(_sizes, worlds, "*/contents/??/*")
     return State(
         version=__version__,
         python=platform.python_version(),
@@ -45,20 +47,15 @@ async def get_state(mock: TheMock) -> State:
         worlds=len(mock.worlds.names()),
         data=str(mock.directory),
         temporary=mock.settings.data is None,
-        database_bytes=sum(_sizes(mock.directory.glob("mockserver.db*"))),
-        blobs=count,
-        blob_bytes=total,
+        database_bytes=sum(databases),
+        contents=len(contents),
+        content_bytes=sum(contents),
     )
 
 
-def _blobs(_: Database, directory: Path) -> tuple[int, int]:
-    sizes = _sizes((directory / "blobs").glob("??/*"))
-    return len(sizes), sum(sizes)
-
-
-def _sizes(files: Iterable[Path]) -> list[int]:
+def _sizes(directory: Path, pattern: str) -> list[int]:
     sizes = []
-    for each in files:
+    for each in directory.glob(pattern):
         with suppress(FileNotFoundError):  # removed since it was listed
             sizes.append(each.stat().st_size)
     return sizes

@@ -3,7 +3,6 @@
 What changes a world makes it first if there is none; what looks at one doesn't.
 """
 
-from contextlib import suppress
 from dataclasses import asdict
 from typing import Annotated, Any, Self
 
@@ -13,12 +12,9 @@ from pydantic import BaseModel, Field, WithJsonSchema, model_validator
 from mockserver import errors, profiles
 from mockserver.control.dependencies import Asked, Duration, TheMock
 from mockserver.control.routes.clocks import ClockState, clock_state
-from mockserver.errors import APIError
 from mockserver.mock import Mock
 from mockserver.profiles import PROFILES, SWITCHES, Profile
-from mockserver.storage import copies
-from mockserver.storage.database import Database
-from mockserver.worlds import World
+from mockserver.worlds import Summary
 
 router = APIRouter(tags=["Worlds"])
 
@@ -34,9 +30,6 @@ _SWITCHES = {
     },
 }
 
-FEW = 20
-"""Worlds whose objects are counted one by one, in place of all there are."""
-
 
 class Counts(BaseModel):
     files: int
@@ -48,15 +41,16 @@ class WorldState(BaseModel):
     name: str
     base_url: str
     api_key: str
-    counts: Counts
+    counts: Counts | None = Field(description="Null where the world can't be used.")
     used_at: float | None
     """When it was last used, in seconds since the epoch by the machine's clock; null: not since the start."""
-    clock: ClockState
-    profile: Annotated[dict[str, bool | int | str], WithJsonSchema(_SWITCHES)]
-    profile_name: str = Field(description="The same in short, as `--profile` takes it: `live,delete_lag=300`.")
-    faults: int
+    clock: ClockState | None
+    profile: Annotated[dict[str, bool | int | str], WithJsonSchema(_SWITCHES)] | None
+    profile_name: str | None = Field(description="The same in short, as `--profile` takes it: `live,delete_lag=300`.")
+    faults: int | None
     snapshots: list[str]
     exchanges: int = Field(description="That its journal remembers.")
+    error: str | None = Field(description="Why the world can't be used: its file is damaged, or of a newer version.")
 
 
 class WorldList(BaseModel):
@@ -106,28 +100,27 @@ class ProfileChange(Asked):
 @router.get("/worlds", operation_id="listWorlds")
 async def list_worlds(mock: TheMock, query: Annotated[WorldQuery, Query()]) -> WorldList:
     """All worlds by name, with what they hold; or so many, the last used first."""
-    there = mock.worlds.names() if query.name is None else [query.name]
-    found = _known(mock, [name for name in there if query.search.lower() in name.lower()])
+    wanted = query.search.lower()
+    found = [name for name in mock.worlds.names() if query.name in (None, name) and wanted in name.lower()]
     total = len(found)
     if query.limit is not None:
-        found = sorted(found, key=lambda world: -(mock.worlds.used(world) or 0))[: query.limit]
-    if len(found) <= FEW:
-        return WorldList(data=[await told(mock, world) for world in found], total=total)
-    counted = await mock.database.run_bulk(_counts)
-    return WorldList(data=[_state(mock, world, counted) for world in found], total=total)
+        found = sorted(found, key=lambda name: -(mock.worlds.used(name) or 0))[: query.limit]
+    return WorldList(data=[_state(mock, each) for each in await mock.worlds.summaries(found)], total=total)
 
 
 @router.get("/worlds/{world}", operation_id="getWorld")
 async def get_world(mock: TheMock, world: str) -> WorldState:
     """One world, with what it holds."""
-    return await told(mock, mock.worlds.find(world))
+    if world not in mock.worlds.names():
+        raise errors.WORLD_NOT_FOUND(name=world[:80])
+    return await world_state(mock, world)
 
 
 @router.post("/worlds/{world}", operation_id="createWorld")
 async def create_world(mock: TheMock, world: str, asked: NewWorld = NewWorld()) -> WorldState:  # noqa: B008  # it is frozen, so one will do for all
     """Make a world: from the template, empty, or as a fork of a world or of a snapshot of one."""
-    made = await mock.worlds.create(world, empty=asked.empty, fork_of=asked.fork_of, snapshot=asked.snapshot)
-    return await told(mock, made)
+    await mock.worlds.create(world, empty=asked.empty, fork_of=asked.fork_of, snapshot=asked.snapshot)
+    return await world_state(mock, world)
 
 
 @router.delete("/worlds/{world}", operation_id="deleteWorld")
@@ -140,28 +133,21 @@ async def delete_world(mock: TheMock, world: str) -> Names:
 @router.post("/worlds/{world}/reset", operation_id="resetWorld")
 async def reset_world(mock: TheMock, world: str, empty: Annotated[bool, Query()] = False) -> WorldState:
     """Back to the template, or with `?empty=true` to nothing; the journal is cleared."""
-    return await told(mock, await mock.worlds.reset(world, empty=empty))
+    await mock.worlds.reset(world, empty=empty)
+    return await world_state(mock, world)
 
 
 @router.put("/worlds/{world}/profile", operation_id="setProfile")
 async def set_profile(mock: TheMock, world: str, asked: ProfileChange) -> WorldState:
     """Give a world a profile of its own, or single switches, or with null the server's."""
-    return await told(mock, await mock.worlds.set_profile(world, _profile(mock, asked)))
+    await mock.worlds.set_profile(world, _profile(mock, asked))
+    return await world_state(mock, world)
 
 
 @router.post("/all-worlds/retire", operation_id="retireAllIdleWorlds")
 async def retire_all_idle_worlds(mock: TheMock, asked: Retire) -> Names:
     """Delete all worlds that were not used for so long; `default` stays."""
     return Names(worlds=await mock.worlds.retire(asked.idle))
-
-
-def _known(mock: Mock, names: list[str]) -> list[World]:
-    """Those that there are; a query may name another."""
-    found = []
-    for name in names:
-        with suppress(APIError):
-            found.append(mock.worlds.find(name))
-    return found
 
 
 def _profile(mock: Mock, asked: ProfileChange) -> Profile | None:
@@ -176,26 +162,23 @@ def _profile(mock: Mock, asked: ProfileChange) -> Profile | None:
         raise errors.BAD_PARAMETER(param=param, problem=f"{param}: {error}") from None
 
 
-async def told(mock: Mock, world: World) -> WorldState:
-    return _state(mock, world, await mock.database.run_bulk(_counts, world.id))
+async def world_state(mock: Mock, name: str) -> WorldState:
+    (summary,) = await mock.worlds.summaries([name])
+    return _state(mock, summary)
 
 
-def _counts(database: Database, world: int | None = None) -> dict[int, dict[str, int]]:
-    return copies.counts(database.snapshot, world)
-
-
-def _state(mock: Mock, world: World, counted: dict[int, dict[str, int]]) -> WorldState:
-    none = {"files": 0, "containers": 0, "container_files": 0}
+def _state(mock: Mock, world: Summary) -> WorldState:
     return WorldState(
         name=world.name,
         base_url=f"/w/{world.name}/v1",
         api_key=f"sk-world-{world.name}",
-        counts=Counts(**(none | counted.get(world.id, {}))),
-        used_at=mock.worlds.used(world),
-        clock=clock_state(mock, world),
-        profile=asdict(world.profile),
-        profile_name=profiles.in_words(world.profile),
-        faults=len(world.faults),
-        snapshots=[each.name for each in mock.worlds.snapshots(world.name)],
+        counts=Counts(**world.counts) if world.counts else None,
+        used_at=mock.worlds.used(world.name),
+        clock=clock_state(mock, world.clock) if world.clock else None,
+        profile=asdict(world.profile) if world.profile else None,
+        profile_name=profiles.in_words(world.profile) if world.profile else None,
+        faults=world.faults,
+        snapshots=mock.worlds.snapshots(world.name),
         exchanges=mock.journal.count(world.name),
+        error=world.error,
     )

@@ -1,0 +1,268 @@
+"""Contents: immutable bytes named by their SHA-256, each world's in its own directory.
+
+Small ones are rows, large ones files in `contents/`. An upload is hashed while it comes in: a small one in memory,
+a large one in a file of `uploads/` under a number. It gets its place in the transaction that inserts its row, and is
+removed in a later one that finds no row naming it. So the worst crash leaves bytes that no row names, which are
+removed when the world is next opened, and never a row without its bytes. No name that a client chose is ever a
+file's name.
+"""
+
+import asyncio
+import hashlib
+import io
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from mockserver.storage import tables
+from mockserver.storage.database import Insertion, Statement, Transaction, record
+from mockserver.storage.migrations import Unusable
+
+SMALL = 16 * 1024
+"""The largest content that is a row, in bytes: to create, rename and remove a file costs more than all else about it."""
+PLACEHOLDER = b"Nobody uploaded this file.\n"
+
+_numbers = itertools.count()
+_new = record(tables.Content)
+_insert = Insertion(tables.Content)
+_find: Statement[tables.Content] = Statement("SELECT content FROM contents WHERE digest = :digest")
+_size: Statement[tables.Content] = Statement("SELECT length(content) FROM contents WHERE digest = :digest")
+_is_named: Statement[tables.Content] = Statement("SELECT 1 FROM named_contents WHERE digest = :digest")
+_delete: Statement[tables.Content] = Statement(
+    "DELETE FROM contents WHERE digest = :digest "
+    "AND NOT EXISTS (SELECT 1 FROM named_contents WHERE named_contents.digest = :digest)"
+)
+_delete_unnamed: Statement[tables.Content] = Statement(
+    "DELETE FROM contents WHERE digest NOT IN (SELECT digest FROM named_contents)"
+)
+_files_named: Statement[tables.Content] = Statement(
+    "SELECT DISTINCT digest FROM named_contents WHERE digest NOT IN (SELECT digest FROM contents)"
+)
+
+
+@dataclass(slots=True)
+class Upload:
+    """Bytes on their way in. `blake2b` (of 16 bytes, in hexadecimal) only where it was asked for."""
+
+    folder: Path
+    file: BinaryIO | None = None
+    """Holds the bytes once they are many, or were to be a file from the start."""
+    buffer: bytearray = field(default_factory=bytearray)
+    """Holds the bytes otherwise."""
+    size: int = 0
+    digest: str = ""
+    blake2b: str = ""
+    kept: bool = False
+
+    @property
+    def path(self) -> Path:
+        """Of the file."""
+        assert self.file
+        return Path(self.file.name)
+
+    def become_file(self) -> None:
+        self.file = (self.folder / f"{os.getpid()}-{next(_numbers)}").open("xb")
+        self.file.write(self.buffer)
+        self.buffer.clear()
+
+    def discard(self) -> None:
+        """Remove the bytes, if they were not kept."""
+        if self.file:
+            with suppress(OSError):  # what was not written yet may find no space
+                self.file.close()
+            if not self.kept:
+                self.path.unlink(missing_ok=True)
+
+
+class Writer:
+    """Writes and hashes an upload; every method may block on the disk and can run in any thread."""
+
+    def __init__(self, upload: Upload, blake2b: bool) -> None:
+        self._upload = upload
+        self._sha256 = hashlib.sha256()
+        self._blake2b = hashlib.blake2b(digest_size=16) if blake2b else None
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        upload = self._upload
+        upload.size += len(data)
+        if upload.file is None and upload.size > SMALL:
+            upload.become_file()
+        if upload.file:
+            upload.file.write(data)
+        else:
+            upload.buffer += data
+        self._sha256.update(data)
+        if self._blake2b:
+            self._blake2b.update(data)
+
+    def finish(self) -> Upload:
+        upload = self._upload
+        if upload.file:
+            upload.file.close()
+        upload.digest = self._sha256.hexdigest()
+        upload.blake2b = self._blake2b.hexdigest() if self._blake2b else ""
+        return upload
+
+
+class Uploads:
+    """Bytes that come in, before it is known which world they are for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def begin(self, blake2b: bool = False, as_file: bool = False) -> tuple[Upload, Writer]:
+        """`as_file` where even few bytes are not to be held in memory."""
+        upload = Upload(self._folder)
+        if as_file:
+            upload.become_file()
+        return upload, Writer(upload, blake2b)
+
+    def put(self, pieces: Iterable[bytes], blake2b: bool = False, as_file: bool = False) -> Upload:
+        upload, writer = self.begin(blake2b, as_file)
+        try:
+            for piece in pieces:
+                writer.write(piece)
+            return writer.finish()
+        except BaseException:
+            upload.discard()
+            raise
+
+
+def placeholder() -> Upload:
+    """Some bytes for a file that nobody uploaded."""
+    writer = Writer(Upload(Path()), blake2b=True)
+    writer.write(PLACEHOLDER)
+    return writer.finish()
+
+
+class Contents:
+    """The contents of one world."""
+
+    __slots__ = ("_dropped", "_kept", "_path", "copiers")
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / "contents"
+        self._dropped: set[str] = set()
+        """Files that perhaps no row names any more."""
+        self._kept: set[str] = set()
+        """Files that were put into place in a transaction which is not committed yet."""
+        self.copiers = 0
+        """Copies of the world under way: their rows may name what is deleted meanwhile, so no file is removed."""
+
+    def keep(self, tx: Transaction, upload: Upload) -> None:
+        """Give an upload its place, in the write transaction that inserts its row."""
+        if not upload.file:
+            _insert.add(tx, _new(digest=upload.digest, content=bytes(upload.buffer)))
+            return
+        place = self._place(upload.digest)
+        if place.exists():
+            upload.path.unlink()  # some file systems write a file out before another one is renamed over it
+        else:
+            try:
+                upload.path.replace(place)
+            except FileNotFoundError:  # the first of its folder
+                place.parent.mkdir(parents=True, exist_ok=True)
+                upload.path.replace(place)
+        upload.kept = True
+        self._kept.add(upload.digest)
+
+    def committed(self) -> None:
+        self._kept.clear()
+
+    def rolled_back(self) -> None:
+        """The transaction that kept files failed: perhaps no row names them."""
+        self._dropped |= self._kept
+        self._kept.clear()
+
+    def open(self, tx: Transaction, digest: str) -> BinaryIO:
+        """For reading from the start; stays readable when the content is removed meanwhile.
+
+        Raises FileNotFoundError, and Unusable for bytes that are not those that were stored.
+        """
+        content: bytes | None = _find.value(tx, digest=digest)
+        if content is None:
+            return self._place(digest).open("rb", buffering=0)
+        if hashlib.sha256(content).hexdigest() != digest:  # SQLite's own check doesn't see damaged overflow pages
+            raise Unusable("is damaged (a content has another digest)")
+        return io.BytesIO(content)
+
+    def size(self, tx: Transaction, digest: str) -> int:
+        """Raises FileNotFoundError."""
+        size = _size.value(tx, digest=digest)
+        return self._place(digest).stat().st_size if size is None else int(size)
+
+    def drop(self, tx: Transaction, digests: Iterable[str]) -> None:
+        """In the transaction that deletes rows: remove contents that no row names any more.
+
+        Files are removed by `release`, when the transaction has been committed.
+        """
+        for digest in digests:
+            if not _delete.run(tx, digest=digest) and not _is_named.value(tx, digest=digest):
+                self._dropped.add(digest)
+
+    @property
+    def loose(self) -> bool:
+        """Whether `release` has files to remove."""
+        return bool(self._dropped) and not self.copiers
+
+    def release(self, tx: Transaction) -> None:
+        """Remove dropped files that no row names, in a write transaction: nothing can be kept meanwhile."""
+        if self.copiers:
+            return
+        while self._dropped:
+            digest = self._dropped.pop()
+            if not _is_named.value(tx, digest=digest):
+                with suppress(OSError):  # its object is gone all the same
+                    self._place(digest).unlink(missing_ok=True)
+
+    def sweep(self, tx: Transaction) -> None:
+        """Remove what a crash left behind, in a write transaction."""
+        _delete_unnamed.run(tx)
+        for file in self._path.glob("??/*"):
+            if not _is_named.value(tx, digest=file.name):
+                file.unlink(missing_ok=True)
+
+    async def undisturbed(self) -> None:
+        """Wait until nobody copies the world: its directory is about to be moved."""
+        while self.copiers:  # noqa: ASYNC110  # copies take milliseconds, and hardly ever run at such a moment
+            await asyncio.sleep(0.001)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Remove no file meanwhile. For the thread of the event loop."""
+        self.copiers += 1
+        try:
+            yield
+        finally:
+            self.copiers -= 1
+
+    def _place(self, digest: str) -> Path:
+        return self._path / digest[:2] / digest
+
+
+def files_named(tx: Transaction) -> list[str]:
+    """The digests of all contents that are files, by the rows that name them."""
+    return [digest for (digest,) in _files_named.tuples(tx)]
+
+
+def link(digests: Iterable[str], source: Path, target: Path) -> None:
+    """Have the contents of one world in the directory of another, without copying bytes where links work."""
+    for digest in digests:
+        place = target / "contents" / digest[:2] / digest
+        original = source / "contents" / digest[:2] / digest
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(original, place)
+        except FileNotFoundError:
+            raise
+        except OSError:  # a file system without links, or with too many of one file
+            place.write_bytes(original.read_bytes())
+
+
+def stored(directory: Path) -> list[str]:
+    """The digests of the contents that are files, by the directory of a world that is closed for good."""
+    return [file.name for file in (directory / "contents").glob("??/*")]

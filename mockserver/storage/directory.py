@@ -1,0 +1,219 @@
+"""The data directory: the states of worlds as directories, put into place and removed by renaming.
+
+    lock                             one server for each data directory
+    clean                            written by an orderly stop, removed by a start
+    templates/<n>-<world or _>/      rebuilt from the seeds at each start
+    worlds/<n>-<name>/               world.db and contents/
+    snapshots/<n>-<world>@<name>/
+    uploads/                         bytes on their way in, and states that are being built
+    trash/                           what is being removed
+
+`<n>` counts up, so that names which differ in case never collide, and of two states of one world the higher number
+is the newer one. The file system is the registry: a state is built under `uploads/` and renamed into place.
+"""
+
+import itertools
+import re
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Literal
+
+from mockserver.storage import contents, migrations
+from mockserver.storage.database import Transaction, connect, failure, writing
+
+DATABASE = "world.db"
+EVERY_WORLD = "_"
+"""The template of every world that has none of its own; no world can have this name."""
+
+Kind = Literal["templates", "worlds", "snapshots"]
+
+_NUMBERED = re.compile(r"(\d+)-(.+)")
+_PARTS = ("templates", "worlds", "snapshots", "uploads", "trash")
+
+
+class DirectoryUnusable(Exception):
+    """The data directory can't be used; the message says why, and what to do."""
+
+
+class Directory:
+    """Where the states of worlds are. All methods are quick, and are for the thread of the event loop, but
+    `empty_trash`; what is built is filled by the caller, in any thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.templates: dict[str, Path] = {}
+        self.worlds: dict[str, Path] = {}
+        self.snapshots: dict[str, dict[str, Path]] = {}
+        self.unclean = not (path / "clean").exists() and (path / "worlds").exists()
+        """Whether the last server was killed."""
+        for part in _PARTS:
+            (path / part).mkdir(exist_ok=True)
+        (path / "clean").unlink(missing_ok=True)
+        highest = self._read()
+        self._numbers = itertools.count(highest + 1)
+
+    def _read(self) -> int:
+        """Register what is there, and move aside what a crash or the last server left. Returns the highest number."""
+        highest = 0
+        for left in (*(self.path / "templates").iterdir(), *(self.path / "uploads").iterdir()):
+            highest = max(highest, _number(left))
+            _remove(left)
+        kinds: tuple[Kind, ...] = ("worlds", "snapshots")
+        for kind in kinds:
+            for state in sorted((self.path / kind).iterdir(), key=_number):
+                highest = max(highest, _number(state))
+                name = state.name.partition("-")[2]
+                older = self._register(kind, name, state)
+                if older:
+                    _remove(older)
+        for name in [name for name in self.snapshots if name not in self.worlds]:
+            for state in self.snapshots.pop(name).values():
+                _remove(state)
+        for left in (self.path / "trash").iterdir():
+            highest = max(highest, _number(left))
+        return highest
+
+    def _register(self, kind: Kind, name: str, state: Path) -> Path | None:
+        """Returns the older state of that name."""
+        if kind == "snapshots":
+            world, _, name = name.partition("@")
+            states = self.snapshots.setdefault(world, {})
+        else:
+            states = getattr(self, kind)
+        older: Path | None = states.get(name)
+        states[name] = state
+        return older
+
+    def build(self) -> Path:
+        """A new directory to build a state in."""
+        path = self.path / "uploads" / f"{next(self._numbers)}-state"
+        path.mkdir()
+        return path
+
+    def place(self, built: Path, kind: Kind, name: str) -> Path:
+        """Put a state into place, where the next start finds it. Nothing in it may be open.
+
+        `register` makes it the current one for this server; where the state turns out unusable, `discard` it.
+        """
+        assert not (built / f"{DATABASE}-wal").exists(), "a state is closed before it is placed"
+        state = self.path / kind / f"{next(self._numbers)}-{name}"
+        built.rename(state)
+        return state
+
+    def register(self, kind: Kind, name: str, state: Path) -> None:
+        """Make it the current state of that name; the one before it goes into the trash."""
+        if older := self._register(kind, name, state):
+            with suppress(OSError):  # the next start removes it, as its number is lower
+                self.discard(older)
+
+    def remove_world(self, name: str) -> None:
+        """The renaming of the world's directory is what deletes it; its snapshots follow."""
+        self.discard(self.worlds[name])
+        del self.worlds[name]
+        for snapshot in list(self.snapshots.get(name, ())):
+            with suppress(OSError):  # the next start removes it
+                self.remove_snapshot(name, snapshot)
+        self.snapshots.pop(name, None)
+
+    def remove_snapshot(self, world: str, name: str) -> None:
+        self.discard(self.snapshots[world][name])
+        del self.snapshots[world][name]
+
+    def discard(self, state: Path) -> None:
+        """Rename it into the trash, which `empty_trash` empties."""
+        state.rename(self.path / "trash" / f"{next(self._numbers)}-{state.name}")
+
+    @property
+    def has_trash(self) -> bool:
+        return any((self.path / "trash").iterdir())
+
+    def empty_trash(self) -> None:
+        """May take long; for any thread."""
+        for left in (self.path / "trash").iterdir():
+            _remove(left)
+
+    def close(self) -> None:
+        """An orderly stop, when every database is closed."""
+        with suppress(OSError):
+            (self.path / "clean").touch()
+
+
+def _number(path: Path) -> int:
+    match = _NUMBERED.fullmatch(path.name)
+    return int(match[1]) if match else 0
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def create(directory: Path) -> None:
+    """An empty database in a directory that was built."""
+    with closing(connect(directory / DATABASE, create=True)) as connection:
+        migrations.create(connection)
+
+
+def copy_closed(source: Path, target: Path) -> None:
+    """Copy a state that nobody has open: a template, a snapshot."""
+    assert not (source / f"{DATABASE}-wal").exists(), "templates and snapshots are closed for good"
+    shutil.copyfile(source / DATABASE, target / DATABASE)
+    contents.link(contents.stored(source), source, target)
+
+
+def copy_open(source: Path, target: Path, change: Callable[[Transaction], object]) -> None:
+    """Copy a state that is in use, as it is at one moment; `change` is applied to the copy. For a thread.
+
+    Meanwhile the source may remove no contents.
+    """
+    with closing(connect(source / DATABASE)) as original, closing(connect(target / DATABASE, create=True)) as copy:
+        original.backup(copy)  # in one step: smaller ones start over at each write to the original
+        with writing(copy):
+            change(copy)
+        digests = contents.files_named(copy)
+    contents.link(digests, source, target)
+
+
+@contextmanager
+def usable(path: Path) -> Iterator[Directory]:
+    """The data directory, locked for this server. Raises DirectoryUnusable."""
+    if (path / "mockserver.db").exists():
+        raise DirectoryUnusable(
+            f"{path} was written by mockserver 0.1, which kept all worlds in one file; export its worlds with that "
+            "version (`mockserver export`), import them into a new directory, and name that one with --data"
+        )
+    try:
+        with _lock(path / "lock"):
+            directory = Directory(path)
+            yield directory
+            directory.close()
+    except (OSError, sqlite3.Error) as error:
+        if (problem := failure(error)) is None:
+            raise
+        raise DirectoryUnusable(
+            f"{path} can't be used ({problem}); fix that, or name another directory with --data"
+        ) from error
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """An empty SQLite file in an exclusive transaction: a lock that works on every platform, and that the system
+    releases when the process dies."""
+    connection = None
+    try:
+        connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+        connection.execute("BEGIN EXCLUSIVE")
+    except sqlite3.Error as error:
+        if connection:
+            connection.close()
+        raise DirectoryUnusable(
+            f"{path.parent} is in use by another mockserver, or not writable ({error}); stop that one, or name "
+            "another directory with --data"
+        ) from error
+    with closing(connection):
+        yield

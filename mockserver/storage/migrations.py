@@ -1,0 +1,90 @@
+"""The schema of a world's file: created from the tables, checked and upgraded when a file is first opened."""
+
+import sqlite3
+from functools import cache
+
+from sqlalchemy.dialects.sqlite import dialect
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from mockserver.storage import tables
+from mockserver.storage.database import Transaction, writing
+
+SCHEMA_VERSION = 3
+"""1 and 2 were those of mockserver 0.1, which kept all worlds in one file."""
+APPLICATION_ID = 0x6F636D73
+"""Marks the file as this program's own (`ocms`), in SQLite's header."""
+
+STEPS: dict[int, str] = {}
+"""SQL that takes a file of this version to the next one."""
+
+
+class Unusable(Exception):
+    """A file that can't be used as a world's database; the message says why, as a part of a sentence."""
+
+    @classmethod
+    def of(cls, error: BaseException) -> "Unusable | None":
+        """What an error says of the file; None where it says something else."""
+        if isinstance(error, cls):
+            return error
+        damages = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+        if isinstance(error, sqlite3.DatabaseError) and getattr(error, "sqlite_errorcode", 0) & 0xFF in damages:
+            return cls(f"is damaged ({error})")
+        return None
+
+
+@cache
+def _schema() -> list[str]:
+    sqlite = dialect()
+    statements = []
+    for each in tables.Table.metadata.sorted_tables:
+        statements.append(str(CreateTable(each).compile(dialect=sqlite)))
+        indexes = sorted(each.indexes, key=lambda index: str(index.name))
+        statements += [str(CreateIndex(index).compile(dialect=sqlite)) for index in indexes]
+        if "deleted_at" in each.c:
+            statements.append(f"CREATE VIEW live_{each.name} AS SELECT * FROM {each.name} WHERE deleted_at IS NULL")
+    named = [
+        f"SELECT digest FROM live_{each.name}"
+        for each in tables.Table.metadata.sorted_tables
+        if {"digest", "deleted_at"} <= set(each.c.keys())
+    ]
+    return [*statements, f"CREATE VIEW named_contents AS {' UNION ALL '.join(named)}"]
+
+
+def create(connection: Transaction) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    with writing(connection):
+        for statement in _schema():
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+
+def check(connection: Transaction, whole: bool) -> None:
+    """Raises Unusable for a file that is damaged, newer, incomplete or another program's; upgrades an older one.
+
+    `whole` reads every page of it, for a file that an unclean stop may have damaged.
+    """
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application != APPLICATION_ID:
+        raise Unusable("is not a world's database")
+    if version > SCHEMA_VERSION:
+        raise Unusable(
+            f"was written by a newer mockserver (schema {version}, this one reads up to {SCHEMA_VERSION}); upgrade it"
+        )
+    if whole and (problems := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+        raise Unusable(f"is damaged ({problems})")
+    while version < SCHEMA_VERSION:
+        if version not in STEPS:
+            raise Unusable(f"was written by a mockserver that is too old (schema {version})")
+        with writing(connection):
+            for statement in STEPS[version].split(";"):
+                connection.execute(statement)
+            version += 1
+            connection.execute(f"PRAGMA user_version={version}")
+    for each in tables.Table.metadata.sorted_tables:
+        there = {name for _, name, *_ in connection.execute(f"PRAGMA table_info({each.name})")}
+        if missing := [column.name for column in each.c if column.name not in there]:
+            raise Unusable(f"is incomplete: its table {each.name} has no {', '.join(missing)}")
+    if connection.execute("SELECT count(*) FROM world").fetchone() != (1,):
+        raise Unusable("has no row of its world")

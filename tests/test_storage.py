@@ -1,0 +1,439 @@
+"""Worlds as directories: what a crash leaves, what a copy holds, what can't be used, and how many files are open."""
+
+import asyncio
+import hashlib
+import os
+import shutil
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mockserver import containers, files, profiles, schema
+from mockserver.clock import Clock, Wall
+from mockserver.context import Context
+from mockserver.errors import APIError
+from mockserver.files import NewFile
+from mockserver.storage import tables
+from mockserver.storage.contents import SMALL, Uploads
+from mockserver.storage.directory import EVERY_WORLD, DirectoryUnusable, usable
+from mockserver.worlds import MAX_TASKS, Worlds
+
+LARGE = b"x" * (SMALL + 1)
+
+
+@contextmanager
+def opened(path: Path, **options: Any) -> Iterator[Worlds]:
+    path.mkdir(exist_ok=True)
+    wall = Wall()
+    with ExitStack() as stack:
+        states = stack.enter_context(usable(path))
+        settings = {"maximum": 10_000, "idle_seconds": 1e9, "durable": True, **options}
+        worlds = Worlds(states, wall, profiles.DEFAULT, "seed", ended=lambda name: None, **settings)
+        stack.callback(worlds.close)
+        worlds.add_template(EVERY_WORLD, Clock(wall.now(), wall.now()), lambda put: None)
+        yield worlds
+
+
+async def add(worlds: Worlds, world: str, name: str) -> str:
+    context = await worlds.enter(world)
+    made = await context.run(containers.create_container, schema.CreateContainer(name=name))
+    return made["id"]
+
+
+async def add_content(worlds: Worlds, world: str, content: bytes) -> str:
+    context = await worlds.enter(world)
+    upload = Uploads(worlds._states.path / "uploads").put([content])
+    try:
+        form = NewFile(upload, "a.txt", {"purpose": "vision"})
+        return (await context.run(files.create_file, form))["id"]
+    finally:
+        upload.discard()
+
+
+async def held(worlds: Worlds, world: str) -> list[str] | None:
+    """The names of a world's containers, and its contents' digests; None where there is no such world."""
+    if world not in worlds.names():
+        return None
+    context = Context(await worlds.find(world), worlds._current)
+    listed = await context.run(containers.list_containers, schema.ListContainers(limit=100))
+    found = [each["name"] for each in listed["data"]]
+    for file in (await context.run(files.list_files, schema.ListFiles()))["data"]:
+        with (await context.run(files.download_file, file["id"])).file as content:
+            found.append(hashlib.sha256(content.read()).hexdigest())
+    return sorted(found)
+
+
+# A crash at any step
+
+
+class Killed(BaseException):
+    """The process ended here."""
+
+
+@contextmanager
+def killed_at(step: int) -> Iterator[list[str]]:
+    """Nothing happens to the file system from its so manieth change on. Yields the changes that were made."""
+    done: list[str] = []
+
+    def guarded(name: str, change: Callable[..., Any]) -> Callable[..., Any]:
+        def guard(*args: Any, **options: Any) -> Any:
+            if len(done) >= step:
+                raise Killed(name)
+            done.append(name)
+            return change(*args, **options)
+
+        return guard
+
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name in (
+            (Path, "rename"),
+            (Path, "replace"),
+            (Path, "mkdir"),
+            (Path, "unlink"),
+            (shutil, "copyfile"),
+            (shutil, "rmtree"),
+            (os, "link"),
+        ):
+            patch.setattr(owner, name, guarded(name, getattr(owner, name)))
+        yield done
+
+
+async def create(worlds: Worlds) -> None:
+    await worlds.create("new")
+
+
+async def create_with_a_row(worlds: Worlds) -> None:
+    await add(worlds, "new", "first")
+
+
+async def fork(worlds: Worlds) -> None:
+    await worlds.create("new", fork_of="kept")
+
+
+async def restore(worlds: Worlds) -> None:
+    await worlds.restore("kept", "one")
+
+
+async def reset(worlds: Worlds) -> None:
+    await worlds.reset("kept")
+
+
+async def delete(worlds: Worlds) -> None:
+    await worlds.delete("kept")
+
+
+async def delete_then_create(worlds: Worlds) -> None:
+    await worlds.delete("kept")
+    await add(worlds, "kept", "later")
+
+
+async def snapshot(worlds: Worlds) -> None:
+    await worlds.take_snapshot("kept", "one")
+
+
+async def upload(worlds: Worlds) -> None:
+    await add_content(worlds, "kept", LARGE + b"more")
+
+
+BEFORE = sorted(["a", "b", hashlib.sha256(LARGE).hexdigest()])
+AT_SNAPSHOT = sorted(["a", hashlib.sha256(LARGE).hexdigest()])
+UPLOADED = sorted([*BEFORE, hashlib.sha256(LARGE + b"more").hexdigest()])
+
+
+@pytest.mark.parametrize(
+    ("act", "outcomes"),
+    [
+        (create, {"new": [None, []]}),
+        (create_with_a_row, {"new": [None, [], ["first"]]}),
+        (fork, {"new": [None, BEFORE]}),
+        (restore, {"kept": [BEFORE, AT_SNAPSHOT]}),
+        (reset, {"kept": [BEFORE, []]}),
+        (delete, {"kept": [BEFORE, None]}),
+        (delete_then_create, {"kept": [BEFORE, None, [], ["later"]]}),
+        (snapshot, {"kept": [BEFORE]}),
+        (upload, {"kept": [BEFORE, UPLOADED]}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_after_a_crash_at_any_step_a_world_is_the_old_one_or_the_new_one(
+    tmp_path: Path, act: Callable[[Worlds], Awaitable[None]], outcomes: dict[str, list[list[str] | None]]
+) -> None:
+    async def prepare(worlds: Worlds) -> None:
+        await add(worlds, "kept", "a")
+        await add_content(worlds, "kept", LARGE)
+        await worlds.take_snapshot("kept", "one")
+        await worlds.take_snapshot("kept", "two")
+        await add(worlds, "kept", "b")
+        await worlds.finish()
+
+    async def attempt(worlds: Worlds, step: int) -> bool:
+        """Whether it was done before the crash."""
+        with killed_at(step):
+            try:
+                await act(worlds)
+                await worlds.finish()
+            except Killed:
+                return False
+        return True
+
+    async def check(worlds: Worlds) -> list[list[str] | None]:
+        found = [await held(worlds, name) for name in outcomes]
+        for name, expected in zip(outcomes, found, strict=True):
+            assert expected in outcomes[name]
+        if "kept" in worlds.names():
+            assert worlds.snapshots("kept") in (["one", "two"], ["two", "one"], [])
+            if found[0] == ["later"]:
+                assert worlds.snapshots("kept") == []
+        else:
+            assert worlds.snapshots("kept") == []
+        return found
+
+    original = tmp_path / "original"
+    with opened(original) as worlds:
+        asyncio.run(prepare(worlds))
+    seen, step, done = [], 0, False
+    while not done:
+        data, after = tmp_path / f"data-{step}", tmp_path / f"after-{step}"
+        shutil.copytree(original, data)
+        with opened(data) as worlds:
+            done = asyncio.run(attempt(worlds, step))
+            shutil.copytree(data, after)  # what the next process finds
+        (after / "clean").unlink(missing_ok=True)
+        with opened(after) as worlds:
+            seen.append(asyncio.run(check(worlds)))
+            assert list((after / "uploads").iterdir()) == []
+        with opened(after) as worlds:  # and it stays so
+            assert asyncio.run(check(worlds)) == seen[-1]
+        step += 1
+    assert step > 1
+    assert seen[-1] == [values[-1] for values in outcomes.values()]
+
+
+# Copies
+
+
+def test_a_copy_taken_while_contents_come_and_go_has_all_of_its_contents(tmp_path: Path) -> None:
+    async def churn(worlds: Worlds, stop: asyncio.Event) -> None:
+        number = 0
+        while not stop.is_set():
+            ids = [await add_content(worlds, "kept", LARGE + str(number + n).encode()) for n in range(3)]
+            context = await worlds.enter("kept")
+            for id in ids[:2]:
+                await context.run(files.delete_file, id)
+            number += 3
+            await asyncio.sleep(0)
+
+    async def copy_often(worlds: Worlds) -> None:
+        await add(worlds, "kept", "a")
+        stop = asyncio.Event()
+        writer = asyncio.create_task(churn(worlds, stop))
+        for number in range(30):
+            await worlds.create(f"copy-{number}", fork_of="kept")
+            await asyncio.sleep(0)
+        stop.set()
+        await writer
+        for number in range(30):
+            assert await held(worlds, f"copy-{number}")  # reads every content
+
+    with opened(tmp_path) as worlds:
+        asyncio.run(copy_often(worlds))
+
+
+def test_every_table_is_copied_and_every_time_moves(tmp_path: Path) -> None:
+    listed = {each.__tablename__ for each in tables.Listed.__subclasses__()}
+    assert {"containers", "container_files", "files"} <= listed
+    with opened(tmp_path) as worlds:
+
+        async def copied() -> None:
+            await add(worlds, "kept", "a")
+            await add_content(worlds, "kept", b"small")
+            await worlds.create("copy", fork_of="kept")
+            before, after = await worlds.summaries(["kept", "copy"])
+            assert before.counts == after.counts
+            assert before.counts is not None
+            assert set(before.counts) == listed
+
+        asyncio.run(copied())
+
+
+# Many worlds
+
+
+def test_thousands_of_short_worlds_keep_few_files_open(tmp_path: Path) -> None:
+    async def many(worlds: Worlds) -> int:
+        most = 0
+        for number in range(300):
+            await add(worlds, f"w{number}", "box")
+            most = max(most, len(os.listdir("/proc/self/fd")))  # noqa: PTH208  # not a directory of ours
+            if number >= 20:
+                await worlds.delete(f"w{number - 20}")
+        await worlds.finish()
+        return most
+
+    with opened(tmp_path, open_worlds=8) as worlds:
+        before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # as above
+        most = asyncio.run(many(worlds))
+        assert most < before + 3 * (8 + MAX_TASKS) + 10, "of each world the database, its log and the index of that"
+        assert len(list((tmp_path / "worlds").iterdir())) == 20
+        assert not list((tmp_path / "trash").iterdir())
+
+
+def test_a_world_whose_file_was_closed_is_opened_again(tmp_path: Path) -> None:
+    async def visit(worlds: Worlds) -> None:
+        contexts = []
+        for number in range(5):
+            await add(worlds, f"w{number}", f"box {number}")
+            contexts.append(await worlds.enter(f"w{number}"))
+        await worlds.finish()
+        for number, context in enumerate(contexts):  # those begun before their world was closed
+            found = await context.run(containers.list_containers, schema.ListContainers())
+            assert [each["name"] for each in found["data"]] == [f"box {number}"]
+        summaries = await worlds.summaries(worlds.names())
+        assert [each.counts and each.counts["containers"] for each in summaries] == [1] * 5
+
+    with opened(tmp_path, open_worlds=2) as worlds:
+        asyncio.run(visit(worlds))
+
+
+def test_names_that_differ_in_case_are_different_worlds(tmp_path: Path) -> None:
+    async def both(worlds: Worlds) -> None:
+        await add(worlds, "Box", "upper")
+        await add(worlds, "box", "lower")
+        await add(worlds, "con", "reserved by Windows")
+        assert await held(worlds, "Box") == ["upper"]
+        assert await held(worlds, "box") == ["lower"]
+
+    for _ in range(2):
+        with opened(tmp_path) as worlds:
+            if not worlds.names():
+                asyncio.run(both(worlds))
+            assert worlds.names() == ["Box", "box", "con"]
+
+
+# What can't be used
+
+
+def test_the_layout_of_an_older_version_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "mockserver.db").write_bytes(b"")
+    with pytest.raises(DirectoryUnusable, match=r"mockserver 0\.1.*export"), opened(tmp_path):
+        pass
+
+
+def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
+    with opened(tmp_path), pytest.raises(DirectoryUnusable, match="in use"), opened(tmp_path):
+        pass
+
+
+def _newer(path: Path) -> None:
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA user_version=99")
+
+
+def _incomplete(path: Path) -> None:
+    with sqlite3.connect(path) as database:
+        database.execute("DROP INDEX containers_named")
+        database.execute("DROP VIEW live_containers")
+        database.execute("ALTER TABLE containers DROP COLUMN replaced_by")
+
+
+def _not_a_database(path: Path) -> None:
+    path.write_bytes(b"no database at all" * 1_000)
+
+
+def _damaged(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    for page in range(4_096, len(content), 4_096):
+        content[page : page + 64] = b"\xff" * 64
+    path.write_bytes(content)
+
+
+def _gone(path: Path) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (_newer, "newer"),
+        (_incomplete, "replaced_by"),
+        (_not_a_database, "damaged"),
+        (_damaged, "damaged"),
+        (_gone, "missing"),
+    ],
+)
+def test_a_world_that_cant_be_used_says_so_and_the_others_go_on(
+    tmp_path: Path, damage: Callable[[Path], None], words: str
+) -> None:
+    async def prepare(worlds: Worlds) -> None:
+        for name in ("bad", "good"):
+            await add(worlds, name, "box")
+            await worlds.take_snapshot(name, "kept")
+
+    async def check(worlds: Worlds) -> None:
+        assert await held(worlds, "good") == ["box"]
+        for _ in range(2):
+            with pytest.raises(APIError, match=words) as found:
+                await worlds.enter("bad")
+            assert (found.value.status, found.value.code) == (500, "world_unusable")
+            assert found.value.headers == {"x-should-retry": "false"}
+            assert "world.db" in found.value.message
+        bad, good = await worlds.summaries(["bad", "good"])
+        assert bad.error
+        assert bad.counts is None
+        assert good.counts == {"containers": 1, "container_files": 0, "files": 0}
+        await worlds.restore("bad", "kept")
+        assert await held(worlds, "bad") == ["box"]
+
+    with opened(tmp_path) as worlds:
+        asyncio.run(prepare(worlds))
+    (path,) = tmp_path.glob("worlds/*-bad/world.db")
+    damage(path)
+    (tmp_path / "clean").unlink()
+    with opened(tmp_path) as worlds:
+        asyncio.run(check(worlds))
+
+
+@pytest.mark.parametrize("repair", ["reset", "delete"])
+def test_a_world_that_cant_be_used_can_be_reset_and_deleted(tmp_path: Path, repair: str) -> None:
+    with opened(tmp_path) as worlds:
+        asyncio.run(add(worlds, "bad", "box"))
+    (path,) = tmp_path.glob("worlds/*-bad/world.db")
+    _not_a_database(path)
+    with opened(tmp_path) as worlds:
+        asyncio.run(getattr(worlds, repair)("bad"))
+        assert asyncio.run(held(worlds, "bad")) == ([] if repair == "reset" else None)
+
+
+def test_a_small_content_that_was_damaged_is_not_sent(tmp_path: Path) -> None:
+    async def download(worlds: Worlds, id: str) -> None:
+        context = await worlds.enter("w")
+        await context.run(files.download_file, id)
+
+    with opened(tmp_path) as worlds:
+        id = asyncio.run(add_content(worlds, "w", b"fine"))
+    (path,) = tmp_path.glob("worlds/*/world.db")
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE contents SET content = ?", (b"fire",))
+    with opened(tmp_path) as worlds, pytest.raises(APIError) as found:
+        asyncio.run(download(worlds, id))
+    assert found.value.code == "world_unusable"
+
+
+def test_what_a_crash_left_of_contents_is_removed_when_the_world_is_first_opened(tmp_path: Path) -> None:
+    with opened(tmp_path) as worlds:
+        asyncio.run(add_content(worlds, "w", LARGE))
+    (state,) = tmp_path.glob("worlds/*")
+    left = state / "contents" / "ab" / ("ab" + "0" * 62)
+    left.parent.mkdir(exist_ok=True)
+    left.write_bytes(b"left")
+    with opened(tmp_path) as worlds:
+        asyncio.run(held(worlds, "w"))
+        assert left.exists(), "after an orderly stop nothing is searched"
+    (tmp_path / "clean").unlink()
+    with opened(tmp_path) as worlds:
+        assert asyncio.run(held(worlds, "w")) == [hashlib.sha256(LARGE).hexdigest()]
+        assert not left.exists()
