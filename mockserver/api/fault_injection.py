@@ -13,6 +13,7 @@ from starlette.types import Message, Receive, Send
 
 from mockserver import errors, faults, ids
 from mockserver.api.exchange import ClientGone, Exchange
+from mockserver.api.rendering import Whole
 from mockserver.context import Context, World
 from mockserver.errors import APIError
 from mockserver.faults import Effect, Hit, Target
@@ -69,7 +70,7 @@ class Cut(ClientGone):
     """A fault cut the connection; there is nobody to answer any more."""
 
 
-async def broken(exchange: Exchange, operation: str | None) -> bool:
+async def inject(exchange: Exchange, operation: str | None) -> bool:
     """Apply the fault that fires, if any. True: it has answered. Raises the refusal that it injects."""
     context = exchange.context or await _found(exchange)
     hit = await _hit(exchange, context, operation)
@@ -90,9 +91,9 @@ async def broken(exchange: Exchange, operation: str | None) -> bool:
     if effect.stale_list is not None and context:
         context.stale_since = math.floor(context.world.now() - effect.stale_list)
     if effect.abort_upload_after is not None:
-        exchange.pass_body_through(lambda receive: _aborting(receive, connection, effect.abort_upload_after or 0))
+        exchange.wrap_receive(lambda receive: _aborting(receive, connection, effect.abort_upload_after or 0))
     if {"reset_after", "truncate_after", "dribble"} & effect.model_fields_set and exchange.scope["method"] != "HEAD":
-        exchange.pass_answer_through(lambda send: _spoiling(send, connection, effect))
+        exchange.wrap_send(lambda send: _spoiling(send, connection, effect))
     if not effect.answers and effect.rate_limit is None:
         return False
     if "body" in effect.model_fields_set or (effect.error is None and effect.status and effect.status < 400):
@@ -101,7 +102,7 @@ async def broken(exchange: Exchange, operation: str | None) -> bool:
     raise _refusal(exchange, hit, operation)
 
 
-def reshaped(effect: Effect, page: dict[str, Any]) -> dict[str, Any]:
+def reshape(effect: Effect, page: dict[str, Any]) -> dict[str, Any]:
     """A page as the fault shows it."""
     if effect.empty_page:
         return page | {"data": [], "first_id": None, "last_id": None, "has_more": True}
@@ -164,11 +165,11 @@ def _wait(hit: Hit, world: World | None) -> int:
 async def _answer(exchange: Exchange, effect: Effect) -> None:
     status = effect.status or (errors.CATALOGUE[effect.error].status if effect.error else 200)
     if "body" not in effect.model_fields_set:
-        await exchange.reply(status, b"", [])
+        await Whole(status, b"", []).send(exchange)
     elif isinstance(effect.body, str):
-        await exchange.reply(status, effect.body.encode(), [(b"content-type", b"text/plain; charset=utf-8")])
+        await Whole(status, effect.body.encode(), [(b"content-type", b"text/plain; charset=utf-8")]).send(exchange)
     else:
-        await exchange.reply(status, to_json(effect.body, indent=2), [(b"content-type", b"application/json")])
+        await Whole(status, to_json(effect.body, indent=2), [(b"content-type", b"application/json")]).send(exchange)
 
 
 def _refusal(exchange: Exchange, hit: Hit, operation: str | None) -> APIError:

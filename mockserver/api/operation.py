@@ -1,28 +1,25 @@
-"""How an operation is called: one route class that reads what its function asks for, and answers.
-
-FastAPI's routers collect the operations, and FastAPI writes the OpenAPI document from the functions' signatures.
-A request is led to its function and handled here: the API's refusals, their words and their order are not FastAPI's.
-"""
+"""Operations: the API's routes, and the router that finds them."""
 
 import inspect
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Annotated, Any, get_args, get_type_hints
 
-from fastapi import Depends
+from fastapi import APIRouter, Depends
 from fastapi.params import Query
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from mockserver import errors
-from mockserver.api.exchange import Exchange, of, unknown_url
-from mockserver.api.fault_injection import FAULT_HEADER, broken, reshaped
-from mockserver.api.parsing import parse_query, read_form, read_json
+from mockserver.api.exchange import Exchange
+from mockserver.api.fault_injection import FAULT_HEADER, inject, reshape
+from mockserver.api.multipart import read_form
+from mockserver.api.parsing import parse_query, read_json
 from mockserver.api.providers import OPENAI
+from mockserver.api.rendering import JSON, Bytes
 from mockserver.context import Context
-from mockserver.faults import LISTS
 from mockserver.files import NewFile
 from mockserver.schema import Content
 
@@ -31,94 +28,91 @@ Form = Callable[[], AbstractAsyncContextManager[NewFile]]
 
 
 def _given() -> None:
-    """Tells FastAPI that a parameter is no part of the request; `Operation` fills it in."""
+    """Tells FastAPI that a parameter is no part of the request; `Operation` passes it."""
 
 
 TheContext = Annotated[Context, Depends(_given)]
 TheForm = Annotated[Form, Depends(_given)]
 
 
-class Operation:
-    """An operation of the API: what FastAPI's routers make of a function, in place of a route of theirs.
-
-    What FastAPI itself would know of it is worked out for the OpenAPI document alone; no start should wait for it.
-    """
+class Operation(APIRoute):
+    """An operation of the API. FastAPI describes it from its signature; a request is handled here, since the API's
+    errors, their words and their order are not FastAPI's."""
 
     files_api = False
 
-    def __init__(self, path: str, endpoint: Callable[..., Any], *, methods: list[str], **options: Any) -> None:
-        self.path, self.endpoint, self.methods, self._options = path, endpoint, methods, options
-        self._operation = "".join(word.capitalize() for word in endpoint.__name__.split("_"))
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        self.name = "".join(word.capitalize() for word in endpoint.__name__.split("_"))
         signature = inspect.signature(endpoint).parameters
         hints = get_type_hints(endpoint, include_extras=True)
         self._body: type[BaseModel] | None = hints.get("body")
         self._readers = {name: _reader(name, hints[name], self.files_api) for name in signature if name != "body"}
+        self.lists = self.name.startswith("List")
 
-    def described(self) -> APIRoute:
-        return APIRoute(self.path, self.endpoint, methods=self.methods, **self._options)
-
-    async def call(self, exchange: Exchange) -> None:
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange: Exchange = scope["mockserver"]
         mock = exchange.mock
         exchange.files_api = self.files_api
         context = exchange.context = await mock.worlds.enter(exchange.world)
-        exchange.operation, exchange.log = self._operation, mock.journal.open(exchange.world)
-        if (context.entered.faults or FAULT_HEADER in exchange.headers) and await broken(exchange, self._operation):
+        exchange.operation, exchange.log = self.name, mock.journal.open(exchange.world)
+        if (context.entered.faults or FAULT_HEADER in exchange.headers) and await inject(exchange, self.name):
             return
-        if exchange.dialect is not OPENAI:
-            exchange.dialect.admit(exchange)
+        if exchange.provider is not OPENAI:
+            exchange.provider.admit(exchange)
         arguments = {name: reader(exchange, context) for name, reader in self._readers.items()}
         if self._body:
             arguments["body"] = await read_json(self._body, exchange, mock.settings.max_body)
         result = await self.endpoint(**arguments)
-        if exchange.effect and self._operation in LISTS:
-            result = reshaped(exchange.effect, result)
         if isinstance(result, Content):
-            await exchange.stream(result)
-        else:
-            await exchange.answer(result)
+            await Bytes(result).send(exchange)
+            return
+        if exchange.effect and self.lists:
+            result = reshape(exchange.effect, result)
+        await JSON(result).send(exchange)
 
 
 class FilesOperation(Operation):
-    """An operation of the Files API, whose answers end in a newline and whose errors have a `detail`."""
+    """An operation of the Files API, whose responses end in a newline and whose errors have a `detail`."""
 
     files_api = True
 
 
-class Operations:
-    """Which operation a request is for, and the refusal of one that is for none.
+class TableRouter(APIRouter):
+    """Finds a route by the number of segments in its path and the fixed ones among them.
 
-    FastAPI would try one route's pattern after another. A path of this API is names and ids by turns, so that
-    its length and its names tell at once which operations there are.
+    FastAPI would try one route's pattern after another. A path of this API is names and ids by turns, so that its
+    length and its names determine the operations.
     """
 
-    def __init__(self, operations: Iterable[Operation]) -> None:
-        self._places: dict[tuple[int | str, ...], _Place] = {}
-        for operation in operations:
-            names, ids = _split(operation.path)
-            place = self._places.setdefault(names, _Place([id.strip("{}") for id in ids], {}))
-            place.operations |= dict.fromkeys(operation.methods, operation)
+    def __init__(self, routes: Iterable[BaseRoute]) -> None:
+        super().__init__(redirect_slashes=False, routes=list(routes))
+        self._table: dict[tuple[int | str, ...], tuple[list[str], dict[str, Operation]]] = {}
+        for route in self.routes:
+            if isinstance(route, Operation):
+                names, ids = _split(route.path)
+                _, operations = self._table.setdefault(names, ([id.strip("{}") for id in ids], {}))
+                operations |= dict.fromkeys(route.methods or (), route)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = of(scope)
-        names, ids = _split(scope["path"])
-        place = self._places.get(names)
-        if place is None or "" in ids:
-            if not await broken(exchange, None):
-                raise unknown_url(scope)
+        exchange: Exchange | None = scope.get("mockserver")
+        if exchange is None:  # a path outside of the API
+            await super().__call__(scope, receive, send)
             return
-        scope["path_params"] = dict(zip(place.ids, ids, strict=True))
-        if operation := place.operations.get(scope["method"]):
-            await operation.call(exchange)
-        elif not await broken(exchange, None):
-            raise _wrong_method(place.operations)
-
-
-@dataclass(slots=True)
-class _Place:
-    """What can be done at a path: the names of the ids in it, and an operation for each method."""
-
-    ids: list[str]
-    operations: dict[str, Operation]
+        names, ids = _split(scope["path"])
+        id_names, operations = self._table.get(names, ([], {}))
+        if not operations or "" in ids:
+            if not await inject(exchange, None):
+                raise errors.UNKNOWN_URL(method=scope["method"], path=scope["raw_path"].decode("ascii", "replace"))
+            return
+        scope["path_params"] = dict(zip(id_names, ids, strict=True))
+        if operation := operations.get(scope["method"]):
+            await operation.handle(scope, receive, send)
+        elif not await inject(exchange, None):
+            allowed = [method for method in ("GET", "HEAD", "POST", "DELETE") if method in operations]
+            error = errors.WRONG_METHOD(allowed=" and ".join(allowed))
+            error.headers["Allow"] = ", ".join(allowed)
+            raise error
 
 
 def _split(path: str) -> tuple[tuple[int | str, ...], list[str]]:
@@ -138,11 +132,4 @@ def _reader(name: str, annotation: Any, files_api: bool) -> Callable[[Exchange, 
         return lambda exchange, context: lambda: read_form(exchange, exchange.mock.uploads, blake2b=not files_api)
     if kind is Context:
         return lambda exchange, context: context
-    raise TypeError(f"{name}: {annotation} is nothing that a request has")
-
-
-def _wrong_method(methods: Container[str]) -> errors.APIError:
-    allowed = [method for method in ("GET", "HEAD", "POST", "DELETE") if method in methods]
-    error = errors.WRONG_METHOD(allowed=" and ".join(allowed))
-    error.headers["Allow"] = ", ".join(allowed)
-    return error
+    raise TypeError(f"{name}: {annotation} is not a part of a request")

@@ -1,4 +1,4 @@
-"""The ways in which the API is spoken: OpenAI's own, and Azure's. The path selects one, once.
+"""The providers of the API: OpenAI, and Azure. The path selects one.
 
 In front of Azure's service stands a gateway, which answers by itself what never reaches the service:
 wrong keys, unknown routes, versions and rates. What the service refuses is in OpenAI's shape there too.
@@ -18,8 +18,8 @@ _DATED = re.compile(r"\d{4}-\d\d-\d\d(-preview)?")
 _UNDATED = ("", "v1", "latest", "preview")
 
 
-class Asked(Protocol):
-    """What a dialect needs to know of an exchange."""
+class Request(Protocol):
+    """What a provider needs to know of an exchange."""
 
     context: Context | None
     extra: Headers
@@ -30,22 +30,22 @@ class Asked(Protocol):
     def query(self) -> bytes: ...
 
 
-class Dialect:
+class Provider:
     """OpenAI's own, under `/v1` or no prefix at all."""
 
     def key(self, headers: dict[bytes, bytes]) -> str:
         """The key that was sent, empty without one."""
         return _bearer(headers) or _api_key(headers)
 
-    def admit(self, asked: Asked) -> None:
-        """Raises APIError for what this dialect alone wants of a request."""
+    def admit(self, request: Request) -> None:
+        """Raises APIError for what this provider alone requires of a request."""
 
-    def said(self, error: APIError, asked: Asked) -> APIError:
-        """A refusal in this dialect's words."""
+    def worded(self, error: APIError, request: Request) -> APIError:
+        """An error in this provider's words."""
         return error
 
 
-class Azure(Dialect):
+class Azure(Provider):
     """Under `/openai` with a dated `api-version`, or under `/openai/v1` without one."""
 
     def __init__(self, dated: bool) -> None:
@@ -54,41 +54,41 @@ class Azure(Dialect):
     def key(self, headers: dict[bytes, bytes]) -> str:
         return _api_key(headers) or _bearer(headers)
 
-    def admit(self, asked: Asked) -> None:
-        version = _version(asked.query)
+    def admit(self, request: Request) -> None:
+        version = _version(request.query)
         if (_DATED.fullmatch(version) is not None) if self._dated else version in _UNDATED:
             return
-        if asked.context is None or not asked.context.allows(profiles.AZURE_ANY_VERSION):
+        if request.context is None or not request.context.allows(profiles.AZURE_ANY_VERSION):
             raise errors.AZURE_NO_ROUTE() if self._dated else errors.AZURE_WRONG_VERSION()
 
-    def said(self, error: APIError, asked: Asked) -> APIError:
+    def worded(self, error: APIError, request: Request) -> APIError:
         if isinstance(error, errors.AzureError):
             return error
         if error.status == 401:
-            told = errors.AZURE_WRONG_KEY() if _api_key(asked.headers) else errors.AZURE_WRONG_TOKEN()
+            worded = errors.AZURE_WRONG_KEY() if _api_key(request.headers) else errors.AZURE_WRONG_TOKEN()
         elif error.status in (404, 405):
-            told = errors.AZURE_NO_ROUTE()
+            worded = errors.AZURE_NO_ROUTE()
         elif error.status == 429 and error.type == errors.RATE_LIMITED.type:
-            told = errors.AZURE_RATE_LIMITED(
-                operation=asked.operation or "requests",
-                version=_version(asked.query) or "v1",
-                wait=next((value.decode() for name, value in asked.extra if name == b"retry-after"), "1"),
+            worded = errors.AZURE_RATE_LIMITED(
+                operation=request.operation or "requests",
+                version=_version(request.query) or "v1",
+                wait=next((value.decode() for name, value in request.extra if name == b"retry-after"), "1"),
             )
         else:
             return error
-        told.headers = {name: value for name, value in error.headers.items() if name.lower() == "x-should-retry"}
-        return told
+        worded.headers = {name: value for name, value in error.headers.items() if name.lower() == "x-should-retry"}
+        return worded
 
 
-OPENAI = Dialect()
+OPENAI = Provider()
 _AZURE, _AZURE_V1 = Azure(dated=True), Azure(dated=False)
 
 # Older clients put an endpoint that ends in a slash in front of `/openai`, and Azure takes it.
 _PREFIX = re.compile(r"(?:/w/([^/]*))?(?:/v1|(/+openai)(/v1)?)?(?=/|$)")
 
 
-def selected(path: str, raw: bytes) -> tuple[Dialect, str | None, str]:
-    """The dialect that a path is in, the world that it names, and the operation's own path.
+def selected(path: str, raw: bytes) -> tuple[Provider, str | None, str]:
+    """The provider that a path is of, the world that it names, and the operation's own path.
 
     An escaped slash is part of a name and parts none: it stays escaped.
     """
@@ -100,8 +100,8 @@ def selected(path: str, raw: bytes) -> tuple[Dialect, str | None, str]:
     if match is None:
         return OPENAI, None, path
     world, azure, v1 = match.groups()
-    dialect = OPENAI if azure is None else _AZURE_V1 if v1 else _AZURE
-    return dialect, world, path[match.end() :] or "/"
+    provider = OPENAI if azure is None else _AZURE_V1 if v1 else _AZURE
+    return provider, world, path[match.end() :] or "/"
 
 
 def _bearer(headers: dict[bytes, bytes]) -> str:

@@ -8,7 +8,7 @@ from mockserver import containers, schema
 from mockserver.api.forms import CONTAINER_FILE_FORM, CONTENT
 from mockserver.api.operation import Operation, TheContext, TheForm
 
-router = APIRouter(prefix="/containers", tags=["Containers"], route_class=Operation)  # type: ignore[arg-type]  # made as a route is
+router = APIRouter(prefix="/containers", tags=["Containers"], route_class=Operation)
 
 
 @router.get("", operation_id="ListContainers")

@@ -8,7 +8,7 @@ from mockserver import files, schema
 from mockserver.api.forms import CONTENT, FILE_FORM
 from mockserver.api.operation import FilesOperation, TheContext, TheForm
 
-router = APIRouter(prefix="/files", tags=["Files"], route_class=FilesOperation)  # type: ignore[arg-type]  # made as a route is
+router = APIRouter(prefix="/files", tags=["Files"], route_class=FilesOperation)
 
 
 @router.get("", operation_id="ListFiles")

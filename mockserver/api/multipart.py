@@ -1,0 +1,278 @@
+"""Multipart forms, parsed as a stream: a file is hashed and written while it comes in."""
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from mockserver import errors
+from mockserver.api.exchange import Exchange
+from mockserver.api.parsing import MAX_LEVELS, count_values, drop_litellm_keys, json_object, read_body, validate_for
+from mockserver.bounds import JSONCounter
+from mockserver.files import NewFile
+from mockserver.journal import NOTHING_SENT, form_sent
+from mockserver.schema import CreateContainerFile
+from mockserver.storage.contents import Upload, Uploads, Writer
+
+logging.getLogger("python_multipart").setLevel(logging.ERROR)  # what a client sends wrong is told to the client
+
+BLOCK = 1 << 20
+"""Bytes that are hashed and written at once, in a thread; those of a smaller file are so by the event loop."""
+PREAMBLE_BYTES = 16 * 1024
+"""How much may come in front of a form's first boundary, with that."""
+MAX_FIELDS = 100
+MAX_FIELD_BYTES = 1 << 20
+"""For all the fields of a form together that are not a file."""
+
+_PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)', re.DOTALL)
+_ESCAPE = re.compile(r"%([01][0-9A-Fa-f]|22|7[Ff])")
+
+
+@asynccontextmanager
+async def read_form(exchange: Exchange, uploads: Uploads, blake2b: bool) -> AsyncIterator[NewFile]:
+    """The form of an upload, its file hashed; that is gone afterwards if nobody kept it."""
+    content_type = exchange.headers.get(b"content-type", b"").decode("latin-1")
+    kind, options = parse_options_header(content_type)
+    if kind == b"multipart/form-data":
+        form = _Form(exchange, uploads, blake2b)
+        try:
+            yield await form.read(options.get(b"boundary", b""))
+        finally:
+            if exchange.sent is NOTHING_SENT:
+                form.tell()
+            await form.discard()
+    elif kind in (b"", b"application/json") and not exchange.files_api:
+        body = await read_body(exchange, MAX_FIELD_BYTES)
+        if not kind and not body.lstrip().startswith(b"{"):
+            raise errors.INVALID_UPLOAD()
+        values = json_object(body)
+        drop_litellm_keys(values, exchange)
+        sent = validate_for(exchange.context, CreateContainerFile, values)
+        fields = sent.model_dump(exclude_unset=True)
+        yield NewFile(None, None, fields)
+    else:
+        raise errors.INVALID_UPLOAD()
+
+
+class _Form:
+    """A multipart parser, and where it puts what it finds."""
+
+    def __init__(self, exchange: Exchange, uploads: Uploads, blake2b: bool) -> None:
+        self._exchange = exchange
+        self._limit = exchange.mock.settings.max_upload
+        self._uploads = uploads
+        self._blake2b = blake2b
+        self._file: _Sink | None = None
+        self._filename: str | None = None
+        self._fields: dict[str, str] = {}
+        self._field_bytes = 0
+        self._ended = False
+        # Of the part that is being parsed:
+        self._header_name = self._header_value = self._disposition = self._content_type = b""
+        self._name: str | None = None
+        self._value = bytearray()
+        self._in_file = False
+
+    async def read(self, boundary: bytes) -> NewFile:
+        if not boundary:
+            raise errors.NOT_MULTIPART(why="The Content-Type names no boundary.")
+        try:
+            parser = MultipartParser(boundary, self._callbacks())
+            piece = await self._opening(b"--" + boundary)
+            while True:
+                parser.write(piece)
+                if self._file:
+                    await self._file.flush()
+                if self._exchange.complete:
+                    break
+                piece = await self._exchange.piece()
+        except FormParserError as error:
+            raise errors.NOT_MULTIPART(why=str(error).rstrip(".") + ".") from None
+        if not self._ended:
+            raise errors.NOT_MULTIPART(why="The body ends before its closing boundary.")
+        upload = await self._file.finish() if self._file else None
+        self.tell()
+        drop_litellm_keys(self._fields, self._exchange)
+        return NewFile(upload, self._filename, self._fields)
+
+    async def _opening(self, line: bytes) -> bytes:
+        """The body's beginning without the words that may precede the first boundary (RFC 2046, 5.1.1), and that
+        the parser refuses."""
+        start = await self._exchange.piece()
+        while not start.startswith(line):
+            if (at := start.find(b"\n" + line, 0, PREAMBLE_BYTES)) >= 0:
+                return start[at + 1 :]
+            if self._exchange.complete or len(start) >= PREAMBLE_BYTES:
+                break
+            start += await self._exchange.piece()
+        return start
+
+    def tell(self) -> None:
+        """The journal hears of what came, whole or not; the hash is the blob's."""
+        size, digest = (self._file.size, self._file.digest) if self._file else (0, "")
+        self._exchange.sent = form_sent(self._fields, self._filename, size, digest)
+
+    async def discard(self) -> None:
+        if self._file:
+            await self._file.discard()
+
+    def _callbacks(self) -> Any:
+        return {
+            "on_part_begin": self._part_begin,
+            "on_header_field": self._header_field,
+            "on_header_value": self._header_text,
+            "on_header_end": self._header_end,
+            "on_headers_finished": self._headers_finished,
+            "on_part_data": self._part_data,
+            "on_part_end": self._part_end,
+            "on_end": self._end,
+        }
+
+    def _part_begin(self) -> None:
+        self._disposition = self._content_type = b""
+        self._value = bytearray()
+        self._in_file = False
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header_name += data[start:end]
+
+    def _header_text(self, data: bytes, start: int, end: int) -> None:
+        self._header_value += data[start:end]
+
+    def _header_end(self) -> None:
+        if self._header_name.lower() == b"content-disposition":
+            self._disposition = self._header_value
+        elif self._header_name.lower() == b"content-type":
+            self._content_type = self._header_value
+        self._header_name = self._header_value = b""
+
+    def _headers_finished(self) -> None:
+        self._name, filename = _names(self._disposition)
+        if self._name is None:
+            raise errors.NOT_MULTIPART(why="A part has no name in its Content-Disposition.")
+        if len(self._fields) >= MAX_FIELDS:
+            raise errors.NOT_MULTIPART(why=f"At most {MAX_FIELDS} fields are taken.")
+        if self._name in self._fields or (self._name == "file" and self._file):
+            raise errors.DUPLICATE_PARAMETER(param=self._name)
+        if self._name == "file":
+            if filename is None and self._content_type:
+                filename = "upload"  # Ruby and Java send what they have in memory with a type and without a name
+            if filename is None:
+                raise errors.WRONG_TYPE(param="file", expected="a file", got="a string")
+            self._in_file = True
+            self._filename = filename
+            upload, writer = self._uploads.begin(self._blake2b)
+            self._file = _Sink(upload, writer, self._limit)
+
+    def _part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._in_file and self._file:
+            self._file.take(memoryview(data)[start:end])
+            return
+        self._field_bytes += end - start
+        if self._field_bytes > MAX_FIELD_BYTES:
+            raise errors.NOT_MULTIPART(why=f"At most {MAX_FIELD_BYTES} bytes are taken beside the file.")
+        self._value += data[start:end]
+
+    def _part_end(self) -> None:
+        if not self._in_file and self._name is not None:
+            self._fields |= self._flattened(self._name, self._value)
+
+    def _flattened(self, name: str, value: bytearray) -> dict[str, str]:
+        """A field by its name; the members of an object that Ruby sends as JSON as `name[member]`."""
+        if not self._content_type.startswith(b"application/json"):
+            return {name: value.decode(errors="replace")}
+        count_values(JSONCounter(MAX_FIELDS, MAX_LEVELS), value)
+        return {f"{name}[{key}]": str(member) for key, member in json_object(value).items()}
+
+    def _end(self) -> None:
+        self._ended = True
+
+
+class _Sink:
+    """Bytes of a file on their way to the disk: one block is written while the other one fills.
+
+    Both are used again and again: new memory for each block would cost as much as to copy what is in it.
+    """
+
+    def __init__(self, upload: Upload, writer: Writer, limit: int) -> None:
+        self._upload = upload
+        self._writer = writer
+        self._limit = limit
+        self.size = 0
+        self._block, self._other = bytearray(), bytearray()
+        self._filled = 0
+        self._writing: asyncio.Future[None] | None = None
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256, empty until it has finished."""
+        return self._upload.digest
+
+    def take(self, data: memoryview) -> None:
+        self.size += len(data)
+        if self.size > self._limit:
+            raise errors.FILE_TOO_LARGE(limit=self._limit)
+        start, self._filled = self._filled, self._filled + len(data)
+        if self._filled <= len(self._block):
+            memoryview(self._block)[start : self._filled] = data
+        else:
+            del self._block[start:]
+            self._block += data
+
+    async def flush(self) -> None:
+        if self._filled >= BLOCK:
+            await self._written()
+            block, filled = self._block, self._filled
+            self._block, self._other, self._filled = self._other, block, 0
+            self._writing = asyncio.get_running_loop().run_in_executor(None, self._write, block, filled)
+
+    async def finish(self) -> Upload:
+        await self._written()
+        self._write(self._block, self._filled)
+        return self._writer.finish()
+
+    async def discard(self) -> None:
+        if self._writing:
+            await asyncio.wait([self._writing])
+        self._upload.discard()
+
+    def _write(self, block: bytearray, filled: int) -> None:
+        """Leaves no view of the block behind, which keeps it from growing: the thread may still hold what it was
+        given when others hear that it is done."""
+        with memoryview(block) as whole, whole[:filled] as data:
+            self._writer.write(data)
+
+    async def _written(self) -> None:
+        if self._writing:
+            await self._writing
+            self._writing = None
+
+
+def _names(disposition: bytes) -> tuple[str | None, str | None]:
+    """The name and file name of a part, as each client writes them.
+
+    `filename*` (RFC 5987, .NET) wins over `filename`; values come quoted or bare, with raw UTF-8,
+    with `\\"` (Go) or with `%22` (browsers, Node, Python) for a quotation mark, and likewise for
+    control characters. A `%` before anything else stands for itself.
+    """
+    found: dict[str, str] = {}
+    for key, value in _PARAMETER.findall(disposition.decode(errors="replace")):
+        found.setdefault(key.lower(), _unquoted(value))
+    extended = found.get("filename*", "").split("'", 2)
+    if len(extended) == 3 and extended[0].lower() == "utf-8":
+        return found.get("name"), unquote_to_bytes(extended[2]).decode(errors="replace")
+    return found.get("name"), found.get("filename")
+
+
+def _unquoted(value: str) -> str:
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        value = value[1:-1].replace('\\"', '"').replace("\\\\", "\\")
+    else:
+        value = value.strip()
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), value)

@@ -1,0 +1,144 @@
+"""Responses as values, each with the one way in which it is sent: the headers of the live API, the journal's entry."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import orjson
+
+from mockserver import errors
+from mockserver.api.exchange import ClientGone, Exchange
+from mockserver.api.providers import Headers
+from mockserver.errors import APIError
+from mockserver.schema import Content
+
+PIECE = 256 * 1024
+"""Bytes of content sent at a time."""
+
+_JSON = (b"content-type", b"application/json")
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+
+
+class Response(Protocol):
+    async def send(self, exchange: Exchange) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class JSON:
+    """A resource."""
+
+    resource: Mapping[str, Any]
+
+    async def send(self, exchange: Exchange) -> None:
+        resource = self.resource
+        body = exchange.with_newline(orjson.dumps(resource, option=orjson.OPT_INDENT_2))
+        if resource["object"] == "list":
+            exchange.page = resource["has_more"], resource["first_id"], resource["last_id"]
+        await exchange.send_whole(200, [_JSON, (b"content-length", b"%d" % len(body))], body)
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """Any status and bytes. The request's body may not have been read: the connection discards what is left of it."""
+
+    status: int
+    body: bytes
+    headers: Headers
+
+    async def send(self, exchange: Exchange) -> None:
+        headers = [*self.headers]
+        if self.status not in (204, 304):
+            headers.insert(1, (b"content-length", b"%d" % len(self.body)))
+        unread = not exchange.complete and exchange.scope["method"] == "POST"
+        if unread:
+            headers.append((b"connection", b"close"))
+        await exchange.send_whole(self.status, headers, self.body, at_once=not unread)
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """The API's error envelope."""
+
+    error: APIError
+
+    async def send(self, exchange: Exchange) -> None:
+        error = exchange.provider.worded(self.error, exchange)
+        extra = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
+        body = orjson.dumps(error.body(exchange.files_api), option=orjson.OPT_INDENT_2 if error.indent else None)
+        body = body if error.indent is None else exchange.with_newline(body)
+        await Whole(error.status, body, [_JSON, *extra]).send(exchange)
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """The bytes of a file: all, one range, or for HEAD none. Closes it."""
+
+    content: Content
+
+    async def send(self, exchange: Exchange) -> None:
+        content = self.content
+        with content.file as file:
+            size = file.seek(0, 2)
+            status, start, stop = _range(exchange.headers.get(b"range", b""), size)
+            headers = [
+                (b"content-type", content.media_type.encode()),
+                (b"content-length", b"%d" % (stop - start)),
+                (b"content-disposition", content.disposition.encode()),
+                (b"accept-ranges", b"bytes"),
+            ]
+            if status == 206:
+                headers.append((b"content-range", b"bytes %d-%d/%d" % (start, stop - 1, size)))
+            await exchange.start(status, headers)
+            if exchange.scope["method"] == "HEAD":
+                start = stop
+            length, connection = stop - start, exchange.scope.get("mockserver.connection")
+            file.seek(start)
+            while start < stop:
+                # From the page cache a piece takes some 50 µs, less than handing it to a thread.
+                piece = file.read(min(PIECE, stop - start))
+                if not piece:
+                    raise OSError(f"{file.name} is shorter than it was")
+                start += len(piece)
+                if connection and connection.gone:
+                    connection.close()
+                    raise ClientGone
+                if start >= stop:
+                    exchange.record(length)
+                await exchange.send({"type": "http.response.body", "body": piece, "more_body": True})
+            exchange.record(length)
+            await exchange.send({"type": "http.response.body", "body": b""})
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """Tells a browser that its page may call the API: any page may."""
+
+    async def send(self, exchange: Exchange) -> None:
+        requested = exchange.headers.get(b"access-control-request-headers", b"authorization")
+        headers = [
+            (b"access-control-allow-methods", b"GET, HEAD, POST, DELETE"),
+            (b"access-control-allow-headers", requested),
+            (b"access-control-max-age", b"600"),
+            (b"content-length", b"0"),
+        ]
+        await exchange.start(200, headers)
+        await exchange.send({"type": "http.response.body", "body": b""})
+
+
+def _range(header: bytes, size: int) -> tuple[int, int, int]:
+    """Status, start and end of what a Range header asks for; several ranges, or none, are the whole."""
+    match = _RANGE.fullmatch(header.decode("latin-1").strip())
+    if not match or match[1] == match[2] == "":
+        return 200, 0, size
+    if match[1] == "":
+        start, stop = max(0, size - int(match[2])), size
+    else:
+        start, stop = int(match[1]), min(size, int(match[2]) + 1 if match[2] else size)
+        if match[2] and int(match[2]) < start:
+            return 200, 0, size
+    if start >= stop:
+        error = errors.RANGE_NOT_SATISFIABLE()
+        error.headers["content-range"] = f"bytes */{size}"
+        raise error
+    return 206, start, stop
