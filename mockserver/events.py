@@ -1,9 +1,9 @@
-"""News: what has changed, for those who follow it.
+"""Events: publish what has changed to those who subscribe.
 
-It says of which world and of what kind, not what: who follows asks for what it shows. So a flood of
-changes costs a follower no more than one does, and nobody who doesn't follow anything.
+An event names a world and the kinds of what changed, not the change itself: a subscriber reads what it
+shows. So a burst of changes costs a subscriber no more than one change does.
 
-All methods are for the thread of the event loop.
+All methods must be called in the thread of the event loop.
 """
 
 import asyncio
@@ -11,40 +11,40 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 KINDS = ("worlds", "clock", "containers", "files", "faults", "snapshots", "journal")
-"""`worlds`: that it is there at all, or how much it holds. A container's files count as containers."""
+"""`worlds`: a world was created or deleted, or holds more or less. A container's files count as containers."""
 
 
-class Follower:
-    """What has changed since it last took it; `heard` is set while there is anything."""
+class Subscriber:
+    """Collects what has changed since the last `take`; `changed` is set while there is anything."""
 
     def __init__(self) -> None:
-        self.heard = asyncio.Event()
-        self._changed: dict[str, set[str]] = {}
+        self.changed = asyncio.Event()
+        self._kinds: dict[str, set[str]] = {}
 
-    def hear(self, world: str, kinds: tuple[str, ...]) -> None:
-        self._changed.setdefault(world, set()).update(kinds)
-        self.heard.set()
+    def add(self, world: str, kinds: tuple[str, ...]) -> None:
+        self._kinds.setdefault(world, set()).update(kinds)
+        self.changed.set()
 
     def take(self) -> dict[str, list[str]]:
-        """Kinds by the names of worlds."""
-        changed, self._changed = self._changed, {}
-        self.heard.clear()
-        return {world: sorted(kinds) for world, kinds in changed.items()}
+        """Return the kinds of changes by world, and forget them."""
+        kinds, self._kinds = self._kinds, {}
+        self.changed.clear()
+        return {world: sorted(names) for world, names in kinds.items()}
 
 
-class News:
+class Events:
     def __init__(self) -> None:
-        self.followers: set[Follower] = set()
+        self.subscribers: set[Subscriber] = set()
 
-    def tell(self, world: str, *kinds: str) -> None:
-        for follower in self.followers:
-            follower.hear(world, kinds)
+    def publish(self, world: str, *kinds: str) -> None:
+        for subscriber in self.subscribers:
+            subscriber.add(world, kinds)
 
     @contextmanager
-    def followed(self) -> Iterator[Follower]:
-        follower = Follower()
-        self.followers.add(follower)
+    def subscribed(self) -> Iterator[Subscriber]:
+        subscriber = Subscriber()
+        self.subscribers.add(subscriber)
         try:
-            yield follower
+            yield subscriber
         finally:
-            self.followers.discard(follower)
+            self.subscribers.discard(subscriber)

@@ -1,383 +1,128 @@
-"""The journal: what was asked and answered, bounded and redacted.
+"""The journal: recorded requests and responses, bounded and without secrets.
 
-An exchange is noted as it was, and kept a little later: without what is secret, and packed into one
-object, which no collection of garbage goes over and which costs the memory that it says. Packing many
-in a row takes half the time of packing each at once. What readers see is made when one reads. The
-entries of all worlds share two bounds, their number and their bytes; the oldest go first.
+An entry is the JSON that readers are shown, made once when the exchange ends, and a few private facts for
+filters and the verdict. The entries of all worlds share two bounds, their number and their bytes; the oldest
+are dropped first.
 
-All methods are for the thread of the event loop, but `Entries`, once had, may be read in any.
+All methods must be called in the thread of the event loop. Records and entries may be read in any thread.
 """
 
 import asyncio
 import hashlib
-import marshal
+import json
 import re
+import sys
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
-from itertools import chain, islice
-from typing import Any, NamedTuple
-from urllib.parse import unquote_plus
+from functools import cached_property
+from itertools import islice
+from typing import Any
 
-from pydantic_core import from_json, to_json
+import orjson
+from pydantic_core import to_json
 
-from mockserver.bounds import MAX_PARAMETERS
 from mockserver.clock import Clock
-from mockserver.events import KINDS, News
+from mockserver.events import KINDS, Events
+from mockserver.redaction import MAX_BODY, Headers, Sent, as_json, redacted_headers, redacted_query
 
-Headers = Sequence[tuple[bytes, bytes]]
-
-MAX_BODY = 16 * 1024
-"""Bytes of a body that are kept; of a larger one only its size, and the hash of a request's."""
-MAX_NAME = 1_024
-"""Characters of a file's name that are kept."""
-AT_ONCE = 64
-"""So many exchanges are packed in a row, unless someone reads before."""
-HIDDEN = "…"
-"""Stands where a secret stood."""
-_HIDDEN = HIDDEN.encode()
-
-_OVERHEAD = 100
-"""Bytes that an entry takes beside those that it is packed in."""
-_HASHED_INLINE = 1 << 20
-_SECRET_NAME = re.compile(
-    r"auth|cookie|token|secret|passw|credential|(?:api|subscription|access|private)[-_]?key|^key$", re.IGNORECASE
-)
-_SUSPICIOUS = re.compile(rb'auth|cookie|token|secret|passw|credential|key|"value"|\\', re.IGNORECASE)
-"""What a body or query has in it wherever one of the names above, or `value`, is in it; `\\` may spell one."""
-
-
-# What was sent
-
-
-Shown = bytes | dict[str, Any] | None
-"""A request's body as it is kept; None where only the size is."""
-
-
-class Sent(NamedTuple):
-    """A request's body. `identity` tells bodies apart."""
-
-    shown: Shown
-    size: int
-    identity: int
-    digest: str | None = None
-
-
-NOTHING_SENT = Sent(None, 0, 0)
-
-
-async def body_sent(body: bytes | bytearray) -> Sent:
-    """A body that was read whole. Never blocks for long: what is large is hashed in a thread."""
-    size = len(body)
-    if size > MAX_BODY:
-        hashed = hashlib.sha256(body) if size <= _HASHED_INLINE else await asyncio.to_thread(hashlib.sha256, body)
-        told = b"\\" not in body and b"domain_secrets" not in body  # the hash of a short secret is the secret
-        return Sent(None, size, hash(hashed.digest()), hashed.hexdigest() if told else None)
-    body = bytes(body)
-    return Sent(_redacted_body(body), size, hash(body))
-
-
-def form_sent(fields: Mapping[str, str], filename: str | None, size: int, digest: str) -> Sent:
-    """A form, its file described: `digest` is the blob's, and empty where the file didn't come to its end."""
-    left = MAX_BODY
-    shown: dict[str, Any] = {}
-    for name, value in fields.items():
-        left -= len(name) + len(value)
-        if left < 0:
-            shown[HIDDEN] = f"{len(fields) - len(shown)} fields more"
-            break
-        shown[name] = HIDDEN if _SECRET_NAME.search(name) else _redacted_text(value)
-    if filename is not None:
-        shown["file"] = {"filename": filename[:MAX_NAME], "bytes": size, "sha256": digest or None}
-    return Sent(shown, size, hash((*sorted(fields.items()), filename, size, digest)))
-
-
-def _redacted_body(body: bytes) -> bytes | None:
-    """The body without secrets; None where it can't be told what they are, because it is not JSON."""
-    suspicious = _SUSPICIOUS.search(body)
-    try:
-        value = from_json(body) if suspicious or not body.isascii() else None
-        if suspicious:
-            return to_json(_redacted(value))
-    except (ValueError, RecursionError):  # the latter by JSON inside of JSON
-        return None
-    return None if b"\0" in body else body  # it may be UTF-16
-
-
-def _redacted(value: Any, name: str = "") -> Any:
-    """Secrets are told by their names. Of a list of domain secrets the domains and names stay."""
-    if _SECRET_NAME.search(name):
-        secrets = value if name == "domain_secrets" and isinstance(value, list) else None
-        return HIDDEN if secrets is None else [_redacted_secret(each) for each in secrets]
-    if isinstance(value, dict):
-        return {key: HIDDEN if key.lower() == "value" else _redacted(each, key) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_redacted(each) for each in value]
-    return _redacted_text(value) if isinstance(value, str) else value
-
-
-def _redacted_secret(secret: Any) -> Any:
-    if not isinstance(secret, dict):
-        return HIDDEN
-    known = {"domain": secret.get("domain"), "name": secret.get("name")}
-    shown = {key: each for key, each in known.items() if isinstance(each, str)}
-    return shown | {key if key == "value" else HIDDEN: HIDDEN for key in secret.keys() - shown.keys()}
-
-
-def _redacted_text(text: str) -> str:
-    """JSON inside of a text, as sent by clients that encode twice."""
-    if not any(mark in text for mark in '{":='):
-        return text
-    try:
-        inner = from_json(text)
-    except ValueError:
-        return HIDDEN if _SECRET_NAME.search(text) or "\\u" in text else text
-    return to_json(_redacted(inner)).decode() if isinstance(inner, dict | list | str) else text
-
-
-@lru_cache(1_024)
-def _is_secret(header: bytes) -> bool:
-    return _SECRET_NAME.search(header.decode("latin-1")) is not None
-
-
-def _kept_headers(headers: Headers) -> bytes:
-    """Names and values by turns, a line each, without secrets."""
-    return b"\n".join(
-        [line for name, value in headers for line in (name, _HIDDEN if len(name) > 100 or _is_secret(name) else value)]
-    )
-
-
-def _kept_query(query: str) -> str:
-    """Without secrets."""
-    if not query or ("%" not in query and not _SUSPICIOUS.search(query.encode())):
-        return query
-    first = query.split("&", MAX_PARAMETERS)
-    if len(first) > MAX_PARAMETERS:
-        first[-1] = HIDDEN
-    parts = [(part, *part.partition("=")) for part in first]
-    return "&".join(
-        f"{name}={HIDDEN}" if value and _SECRET_NAME.search(unquote_plus(name)) else part
-        for part, name, _, value in parts
-    )
+_OVERHEAD = 280
+"""Bytes that a record takes beside its JSON and its route."""
+_WORD = re.compile(r"\w+")
+_CONTENTS = {"DownloadFile", "RetrieveContainerFileContent"}
+_COMPLETE, _ABORTED = b"false}", b"true}"
+"""How the JSON of an entry ends, by its last member, `aborted`."""
 
 
 # Entries
 
+Record = tuple[Any, ...]
+"""An entry as it is kept: the fields of `Entry` in a plain tuple, which the garbage collector stops tracking."""
 
-class Noted(NamedTuple):
-    """An exchange as it was. The fields are described where they are kept, in `Entry`."""
 
-    request_id: str
-    world: str
+@dataclass(eq=False)
+class Entry:
+    """A recorded exchange. `json` is what readers are shown; the other fields are private facts."""
+
+    number: int
+    json: bytes
     operation: str | None
     method: str
-    path: bytes
-    route: str
-    query: bytes
-    clock: Clock
-    wall: float
-    duration: float
     status: int | None
-    request_headers: Headers
-    response_headers: Headers
-    sent: Sent
-    answer: bytes | int | None
-    touched: Sequence[tuple[str, str]]
-    fault: str | None
-    made_up: bool
-    page: tuple[bool, str | None, str | None] | None
-    aborted: bool
-
-
-def _packed(noted: Noted) -> bytes:
-    """All fields of an `Entry` but the last."""
-    shown, size, identity, digest = noted.sent
-    return marshal.dumps(
-        (
-            noted.request_id,
-            noted.world,
-            noted.operation,
-            noted.method,
-            noted.path.decode("utf-8", "replace"),
-            noted.route,
-            _kept_query(noted.query.decode("utf-8", "replace")),
-            noted.clock.at(noted.wall),
-            noted.clock.rate,
-            noted.wall,
-            noted.duration,
-            noted.status,
-            _kept_headers(noted.request_headers),
-            b"\n".join(chain.from_iterable(noted.response_headers)),
-            shown,
-            size,
-            identity,
-            digest,
-            noted.answer,
-            tuple(noted.touched),
-            noted.fault,
-            noted.made_up,
-            noted.page,
-            noted.aborted,
-        )
-    )
-
-
-class Entry(NamedTuple):
-    """An exchange that is kept."""
-
-    request_id: str
-    world: str
-    operation: str | None
-    method: str
-    path: str
     route: str
     """The path as the API reference writes it: without world and version."""
-    query: str
-    at: float
-    """When it began, by the world's clock as it was then; `wall` by the machine's."""
+    identity: int | None
+    """Of the request's body: see `Sent`."""
+    made_up: bool
+    """Whether a fault made up the response."""
     rate: float
     """Of the world's clock."""
-    wall: float
-    duration: float
-    status: int | None
-    request_headers: bytes
-    """Names and values by turns, a line each."""
-    response_headers: bytes
-    body: Shown
-    body_size: int
-    body_identity: int
-    body_digest: str | None
-    answer: bytes | int | None
-    """The body of the answer, or its size; None where there was none."""
-    touched: tuple[tuple[str, str], ...]
-    fault: str | None
-    """The id of the rule that fired; `made_up` says whether that made up the answer."""
-    made_up: bool
     page: tuple[bool, str | None, str | None] | None
-    """What the answer of a list says of more: `has_more`, `first_id`, `last_id`."""
-    aborted: bool
-    number: int = 0
+    """For a list: `has_more`, `first_id`, `last_id`."""
+    digests: tuple[str, ...]
+    """For an error in place of content: the SHA-256 of its body, and of its body without a newline at the end."""
+
+    @cached_property
+    def shown(self) -> dict[str, Any]:
+        return dict(json.loads(self.json))  # takes numbers of any size, and any depth that was recorded
 
     @property
+    def brief(self) -> bytes:
+        """The JSON without `request` and `response`. No string in it can contain either key: quotes are escaped."""
+        return self.json[: self.json.index(b',"request":')] + self.json[self.json.rindex(b',"fault":') :]
+
+    @property
+    def aborted(self) -> bool:
+        return self.json.endswith(_ABORTED)
+
+    @cached_property
+    def wall(self) -> float:
+        """When the exchange began, in seconds by the machine's clock."""
+        return float(self.shown["wall"])
+
+    @cached_property
+    def ended(self) -> float:
+        """When the exchange ended, by the machine's clock."""
+        return self.wall + float(self.shown["duration_ms"]) / 1000
+
+    @property
+    def ended_at(self) -> float:
+        """When the exchange ended, by the world's clock if nobody changed it."""
+        return float(self.shown["at"]) + (self.ended - self.wall) * self.rate
+
+    @cached_property
+    def objects(self) -> list[tuple[str, str]]:
+        """What was `created`, `changed` or `deleted`, with its id."""
+        return [(each["change"], each["id"]) for each in self.shown["objects"]]
+
+    @cached_property
     def ids(self) -> dict[str, str]:
-        """What stands in the path, by the reference's names: `container_id`, `file_id`."""
+        """The ids in the path, by the names of the API reference: `container_id`, `file_id`."""
         parts = self.route.split("/") if self.operation else []
         names = {2: "container_id", 4: "file_id"} if parts[1:2] == ["containers"] else {2: "file_id"}
         return {name: parts[place] for place, name in names.items() if place < len(parts)}
 
-    @property
-    def ended(self) -> float:
-        """By the machine's clock."""
-        return self.wall + self.duration
-
-    @property
-    def ended_at(self) -> float:
-        """By the world's clock, if that was left alone."""
-        return self.at + self.duration * self.rate
-
-    def header(self, name: str) -> str | None:
-        """Of the request, the first of that name."""
-        return _first(self.request_headers, name)
-
-    def answer_header(self, name: str) -> str | None:
-        return _first(self.response_headers, name)
-
-    def request(self) -> Any:
-        """The request's body as far as it is kept: JSON as its value, else text."""
-        return _parsed(self.body) if isinstance(self.body, bytes) else self.body
-
-    def response(self) -> Any:
-        return _parsed(self.answer) if isinstance(self.answer, bytes) else None
-
-    def shown(self, brief: bool = False) -> dict[str, Any]:
-        """As readers see it; in brief without headers and bodies, which cost the most to show."""
-        shown = {
-            "number": self.number,
-            "request_id": self.request_id,
-            "world": self.world,
-            "at": self.at,
-            "wall": self.wall,
-            "operation": self.operation,
-            "method": self.method,
-            "path": self.path,
-            "query": self.query,
-            "status": self.status,
-            "duration_ms": round(self.duration * 1000, 3),
-        }
-        if not brief:
-            shown["request"] = {"headers": _shown_headers(self.request_headers)} | self._request_body()
-            shown["response"] = {"headers": _shown_headers(self.response_headers)} | self._response_body()
-        return shown | {
-            "fault": self.fault,
-            "objects": [{"change": change, "id": id} for change, id in self.touched],
-            "aborted": self.aborted,
-        }
-
-    def _request_body(self) -> dict[str, Any]:
-        if not self.body and not self.body_size:
-            return {}
-        if self.body is not None:
-            return {"body": self.request()}
-        size = {"body_bytes": self.body_size}
-        return size | {"body_sha256": self.body_digest} if self.body_digest else size
-
-    def _response_body(self) -> dict[str, Any]:
-        if self.answer is None or self.answer == b"":
-            return {}
-        return {"body_bytes": self.answer} if isinstance(self.answer, int) else {"body": self.response()}
-
     def has(self, text: str) -> bool:
-        """Whether the text is in it, in any case: in its path, query, headers, bodies, objects or ids."""
-        pieces = [
-            f"{self.method} {self.path}?{self.query}\n{self.operation}\n{self.request_id}\n{self.fault}".encode(),
-            *(f"{name}: {value}".encode() for name, value in _lines(self.request_headers)),
-            *(f"{name}: {value}".encode() for name, value in _lines(self.response_headers)),
-            *(id.encode() for _, id in self.touched),
-        ]
-        for body in (self.body, self.answer):
-            if isinstance(body, dict):
-                pieces.append(to_json(body))
-            elif isinstance(body, bytes):
-                pieces.append(to_json(_parsed(body)) if b"\\" in body else body)
-        return text.lower().encode() in b"\n".join(pieces).decode("utf-8", "replace").lower().encode()
-
-
-def _lines(headers: bytes) -> Iterator[tuple[str, str]]:
-    lines = iter(headers.split(b"\n") if headers else ())
-    for name, value in zip(lines, lines, strict=True):
-        yield name.decode("latin-1").lower(), HIDDEN if _is_secret(name) else _text(value)
-
-
-def _first(headers: bytes, wanted: str) -> str | None:
-    return next((value for name, value in _lines(headers) if name == wanted), None)
-
-
-def _text(value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
-
-
-def _shown_headers(headers: bytes) -> dict[str, str]:
-    shown: dict[str, str] = {}
-    for name, value in _lines(headers):
-        shown[name] = f"{shown[name]}, {value}" if name in shown else value
-    return shown
-
-
-def _parsed(body: bytes) -> Any:
-    try:
-        return from_json(body)
-    except ValueError:
-        return body.decode("utf-8", "replace")
+        """Whether the path, query, headers, bodies, objects or ids contain the text, in any case."""
+        text, raw = text.lower(), self.json.decode().lower()
+        if "\\" not in raw and not all(word in raw for word in _WORD.findall(text)):
+            return False  # to parse the JSON of all entries would take ten times as long
+        shown = self.shown
+        pieces = [f"{self.method} {shown['path']}?{shown['query']}", f"{self.operation}\n{shown['fault']}"]
+        pieces += [shown["request_id"], *(id for _, id in self.objects)]
+        for message in (shown["request"], shown["response"]):
+            pieces += [f"{name}: {value}" for name, value in message["headers"].items()]
+            if isinstance(body := message.get("body"), str):
+                pieces.append(body)
+            elif body is not None:  # with and without spaces, whichever the client sent
+                pieces += [to_json(body, inf_nan_mode="strings").decode(), json.dumps(body, ensure_ascii=False)]
+        return text in "\n".join(pieces).lower()
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which entries a reader asks for: those of which all holds. `statuses` are ranges, ends included."""
+class Filter:
+    """Matches the entries that meet all conditions. `statuses` are ranges that include both ends."""
 
     operations: frozenset[str] = frozenset()
     methods: frozenset[str] = frozenset()
@@ -385,7 +130,7 @@ class Wanted:
     text: str = ""
 
     @property
-    def all(self) -> bool:
+    def matches_all(self) -> bool:
         return not (self.operations or self.methods or self.statuses or self.text)
 
     def __call__(self, entry: Entry) -> bool:
@@ -401,166 +146,170 @@ class Wanted:
 
 
 @dataclass(slots=True, eq=False)
-class Log:
-    """One world's entries, packed, oldest first. `ended` once the world's state has: nothing more is taken."""
+class WorldJournal:
+    """One world's records, oldest first. `ended` is set when the world's state is gone: it takes no more records."""
 
-    entries: deque[bytes] = field(default_factory=deque)
+    world: str
+    records: deque[Record] = field(default_factory=deque)
     last: int = 0
-    """The newest number given; those before it were given to the entries before it."""
+    """The newest number. Numbers have no gaps."""
     cleared: int = 0
-    """The newest number when it was last cleared."""
+    """The newest number when the journal was last cleared."""
     stale: int = 0
-    """How many of the first places that it has in the order of all entries are of entries that were cleared."""
+    """How many of its oldest places in the order of all records belong to records that were cleared."""
     ended: bool = False
-
-
-class Entries(Sequence[Entry]):
-    """Some entries that follow each other, of which the first has the number `first`. Unpacks what is asked for."""
-
-    def __init__(self, first: int, packed: list[bytes]) -> None:
-        self.first = first
-        self._packed = packed
-
-    def __len__(self) -> int:
-        return len(self._packed)
-
-    def __getitem__(self, place: Any) -> Any:
-        if isinstance(place, slice):
-            start, stop, _ = place.indices(len(self._packed))
-            return Entries(self.first + start, self._packed[start:stop])
-        return _unpacked(self._packed[place], self.first + place % len(self._packed))
-
-
-def _unpacked(packed: bytes, number: int) -> Entry:
-    fields = marshal.loads(packed)  # noqa: S302  # packed here, and by nobody else
-    return Entry._make((*fields, number))
-
-
-def _changes(noted: Noted) -> Iterator[str]:
-    """Kinds of what an exchange changed. To use a container is to change when it was last active."""
-    yield "journal"
-    if noted.fault:
-        yield "faults"
-    if noted.operation and "Container" in noted.operation and noted.operation != "ListContainers":
-        yield "containers"
-    elif noted.touched:
-        yield "files"
-    if noted.touched:
-        yield "worlds"
 
 
 class Journal:
     """Holds at most `entries` entries, of at most `size` bytes together."""
 
-    def __init__(self, entries: int, size: int, news: News) -> None:
+    def __init__(self, entries: int, size: int, events: Events) -> None:
         self._entries = entries
         self._size = size
-        self._followed = news
+        self._events = events
         self._count = 0
         self._bytes = 0
-        self._noted: list[tuple[Log, Noted]] = []
-        self._logs: dict[str, Log] = {}
-        self._order: deque[Log] = deque()
-        """The log of each entry, oldest first, over all worlds."""
-        self._news: dict[str, set[asyncio.Event]] = {}
+        self._worlds: dict[str, WorldJournal] = {}
+        self._order: deque[WorldJournal] = deque()
+        """The journal of each record, oldest first, over all worlds."""
+        self._waiting: dict[str, set[asyncio.Event]] = {}
         self.closing = asyncio.Event()
 
-    def open(self, world: str) -> Log:
-        """Where an exchange in that world will be recorded; its state must be there."""
-        if log := self._logs.get(world):
+    def open(self, world: str) -> WorldJournal:
+        """Return the journal of a world, whose state must exist."""
+        if log := self._worlds.get(world):
             return log
-        log = self._logs[world] = Log()
-        self._followed.tell(world, *KINDS)
+        log = self._worlds[world] = WorldJournal(world)
+        self._events.publish(world, *KINDS)
         return log
 
-    def record(self, log: Log, noted: Noted) -> int:
-        """Take an exchange that is complete; returns its number. Not if its world's state has ended: 0."""
+    def record(
+        self,
+        log: WorldJournal,
+        *,
+        request_id: str,
+        operation: str | None,
+        method: str,
+        path: bytes,
+        query: bytes,
+        route: str,
+        clock: Clock,
+        wall: float,
+        duration: float,
+        status: int | None,
+        request_headers: Headers,
+        sent: Sent,
+        response_headers: Headers,
+        response: bytes | int | None,
+        objects: Sequence[tuple[str, str]] = (),
+        fault: str | None = None,
+        made_up: bool = False,
+        page: tuple[bool, str | None, str | None] | None = None,
+        aborted: bool = False,
+    ) -> int:
+        """Record an exchange, and return its number, or 0 if the world's state is gone.
+
+        `path` and `query` are as sent; `wall` is when it began by the machine's clock, `duration` in seconds.
+        `response` is the body, its size, or None; `objects` are changes with ids. The other parameters are
+        described in `Entry`.
+        """
         if log.ended:
             return 0
-        log.last += 1
-        self._noted.append((log, noted))
-        if len(self._noted) >= AT_ONCE:
-            self._keep()
-        if noted.world in self._news:
-            self._tell(noted.world)
-        if self._followed.followers:
-            self._followed.tell(noted.world, *_changes(noted))
-        return log.last
+        number = log.last = log.last + 1
+        shown = {
+            "number": number,
+            "request_id": request_id,
+            "world": log.world,
+            "at": clock.at(wall),
+            "wall": wall,
+            "operation": operation,
+            "method": method,
+            "path": path.decode("utf-8", "replace"),
+            "query": redacted_query(query.decode("utf-8", "replace")),
+            "status": status,
+            "duration_ms": round(duration * 1000, 3),
+            "request": {"headers": redacted_headers(request_headers), **_request_body(sent)},
+            "response": {"headers": redacted_headers(response_headers), **_response_body(response, fault)},
+            "fault": fault,
+            "objects": [{"change": change, "id": id} for change, id in objects],
+            "aborted": aborted,
+        }
+        digests: tuple[str, ...] = ()
+        if operation in _CONTENTS and status and status >= 400 and isinstance(response, bytes):
+            digests = tuple(hashlib.sha256(body).hexdigest() for body in (response, response.rstrip()) if body)
+        facts = (operation, sys.intern(method), status, route, sent.identity, made_up, clock.rate, page, digests)
+        text = bytes(memoryview(orjson.dumps(shown)))  # a copy: what orjson returns takes 8 KiB whatever its length
+        self._append(log, (number, text, *facts))
+        if log.world in self._waiting:
+            self._wake(log.world)
+        if self._events.subscribers:
+            self._events.publish(log.world, *_changes(operation, bool(objects), fault))
+        return number
 
-    def abort(self, log: Log, number: int) -> None:
-        """An exchange that was recorded came to no good end after all."""
-        self._keep()
+    def abort(self, log: WorldJournal, number: int) -> None:
+        """Mark an exchange, already recorded, whose response did not come to its end."""
         place = number - log.last - 1
-        if 0 < -place <= len(log.entries):
-            aborted = _unpacked(log.entries[place], number)._replace(aborted=True)
-            log.entries[place] = marshal.dumps(tuple(aborted)[:-1])
+        if 0 < -place <= len(log.records) and not (entry := Entry(*log.records[place])).aborted:
+            text = entry.json.removesuffix(_COMPLETE) + _ABORTED
+            self._bytes += len(text) - len(entry.json)
+            log.records[place] = (number, text, *log.records[place][2:])
 
-    def entries(self, world: str, after: int = 0, limit: int | None = None) -> Entries:
-        """What there is of a world, oldest first, from behind that number on."""
-        self._keep()
-        log = self._logs.get(world)
-        if log is None:
-            return Entries(1, [])
-        count = min(max(log.last - after, 0), len(log.entries))
-        start = len(log.entries) - count
-        stop = len(log.entries) if limit is None else min(start + limit, len(log.entries))
-        return Entries(log.last - count + 1, list(islice(log.entries, start, stop)))
+    def records(self, world: str, after: int = 0, limit: int | None = None) -> list[Record]:
+        """Return the records of a world whose numbers are greater than `after`, oldest first."""
+        if (log := self._worlds.get(world)) is None:
+            return []
+        start = max(len(log.records) - max(log.last - after, 0), 0)
+        return list(islice(log.records, start, None if limit is None else start + limit))
 
     def count(self, world: str) -> int:
-        self._keep()
-        log = self._logs.get(world)
-        return len(log.entries) if log else 0
+        log = self._worlds.get(world)
+        return len(log.records) if log else 0
 
     def find(self, world: str, number: int) -> Entry | None:
-        found = self.entries(world, number - 1, limit=1)
-        return found[0] if found and found[0].number == number else None
+        found = self.records(world, number - 1, limit=1)
+        return Entry(*found[0]) if found and found[0][0] == number else None
 
-    def log(self, world: str) -> Log | None:
-        return self._logs.get(world)
+    def log(self, world: str) -> WorldJournal | None:
+        return self._worlds.get(world)
 
     def clear(self, world: str) -> None:
-        """Forget the entries; the numbers go on."""
-        self._keep()
-        if log := self._logs.get(world):
+        """Delete the entries of a world. Its next number stays the same."""
+        if log := self._worlds.get(world):
             self._empty(log)
-            self._tell(world)
-        self._followed.tell(world, "journal")
+            self._wake(world)
+        self._events.publish(world, "journal")
 
     def forget(self, world: str) -> None:
-        """A world's state ended, and with it what is remembered of it. Its numbers start anew."""
-        self._keep()
-        if log := self._logs.pop(world, None):
+        """Delete the journal of a world whose state is gone. Its numbers start at 1 again."""
+        if log := self._worlds.pop(world, None):
             log.ended = True
             self._empty(log)
-            self._tell(world)
-        self._followed.tell(world, *KINDS)
+            self._wake(world)
+        self._events.publish(world, *KINDS)
 
     @contextmanager
-    def listening(self, world: str) -> Iterator[asyncio.Event]:
-        """An event that is set whenever something changes in a world's journal, or the journal closes."""
+    def watched(self, world: str) -> Iterator[asyncio.Event]:
+        """Yield an event that is set when a world's journal changes, or when the journal closes."""
         event = asyncio.Event()
-        self._news.setdefault(world, set()).add(event)
+        self._waiting.setdefault(world, set()).add(event)
         try:
             yield event
         finally:
-            self._news[world].discard(event)
-            if not self._news[world]:
-                del self._news[world]
+            self._waiting[world].discard(event)
+            if not self._waiting[world]:
+                del self._waiting[world]
 
     def close(self) -> None:
-        """Let go of everybody who waits."""
+        """Wake all who wait."""
         self.closing.set()
-        for world in self._news:
-            self._tell(world)
+        for world in self._waiting:
+            self._wake(world)
 
-    def _keep(self) -> None:
-        for log, noted in self._noted:
-            packed = _packed(noted)
-            log.entries.append(packed)
-            self._order.append(log)
-            self._count += 1
-            self._bytes += len(packed) + _OVERHEAD
-        self._noted.clear()
+    def _append(self, log: WorldJournal, record: Record) -> None:
+        log.records.append(record)
+        self._order.append(log)
+        self._count += 1
+        self._bytes += _cost(record)
         while self._count > self._entries or self._bytes > self._size:
             self._drop_oldest()
 
@@ -569,35 +318,70 @@ class Journal:
         if log.stale:
             log.stale -= 1
             return
-        self._bytes -= len(log.entries.popleft()) + _OVERHEAD
+        self._bytes -= _cost(log.records.popleft())
         self._count -= 1
 
-    def _empty(self, log: Log) -> None:
-        self._count -= len(log.entries)
-        self._bytes -= sum(map(len, log.entries)) + _OVERHEAD * len(log.entries)
-        log.stale += len(log.entries)
+    def _empty(self, log: WorldJournal) -> None:
+        self._count -= len(log.records)
+        self._bytes -= sum(map(_cost, log.records))
+        log.stale += len(log.records)
         log.cleared = log.last
-        log.entries.clear()
+        log.records.clear()
         if len(self._order) > 2 * self._count + 1_000:
             self._order = deque(self._live())
 
-    def _live(self) -> Iterator[Log]:
-        """The order without the places of entries that were cleared."""
+    def _live(self) -> Iterator[WorldJournal]:
+        """The order without the places of records that were cleared."""
         for log in self._order:
             if log.stale:
                 log.stale -= 1
             else:
                 yield log
 
-    def _tell(self, world: str) -> None:
-        for event in self._news.get(world, ()):
+    def _wake(self, world: str) -> None:
+        for event in self._waiting.get(world, ()):
             event.set()
 
 
-class Place:
-    """Where a reader of a world's journal has come to: behind the number `after`, or None for the end.
+def _request_body(sent: Sent) -> dict[str, Any]:
+    if sent.shown is not None:
+        return {"body": orjson.Fragment(sent.shown)}
+    if not sent.size:
+        return {}
+    size = {"body_bytes": sent.size}
+    return size | {"body_sha256": sent.digest} if sent.digest else size
 
-    The journal itself is what a slow reader's backlog is kept in; a reader that is too slow finds the oldest gone.
+
+def _response_body(response: bytes | int | None, fault: str | None) -> dict[str, Any]:
+    if response is None or response == b"":
+        return {}
+    if isinstance(response, int) or len(response) > MAX_BODY:
+        return {"body_bytes": response if isinstance(response, int) else len(response)}
+    # The API's own responses are JSON with line breaks; those of a fault may be anything.
+    return {"body": orjson.Fragment(as_json(response) if fault else response.replace(b"\n", b""))}
+
+
+def _changes(operation: str | None, changed: bool, fault: str | None) -> Iterator[str]:
+    """The kinds of what an exchange changed. To use a container changes its `last_active_at`."""
+    yield "journal"
+    if fault:
+        yield "faults"
+    if operation and "Container" in operation and operation != "ListContainers":
+        yield "containers"
+    elif changed:
+        yield "files"
+    if changed:
+        yield "worlds"
+
+
+def _cost(record: Record) -> int:
+    return len(record[1]) + len(record[5]) + _OVERHEAD
+
+
+class Cursor:
+    """A reader's position in a world's journal: behind the number `after`, or at the end for None.
+
+    The journal keeps the backlog of a slow reader; a reader that is too slow loses the oldest entries.
     """
 
     def __init__(self, journal: Journal, world: str, after: int | None) -> None:
@@ -608,19 +392,19 @@ class Place:
         last = self._log.last if self._log else 0
         self.after = last if after is None else after
 
-    def read(self, limit: int) -> tuple[bool, int, Entries]:
-        """Go on: whether the journal was cleared since, how many are gone unread, and the next ones."""
+    def read(self, limit: int) -> tuple[bool, int, list[Entry]]:
+        """Return whether the journal was cleared since, how many entries were lost unread, and the next entries."""
         log = self._journal.log(self._world)
         cleared = self._log is not None and log is not self._log
         if cleared or (log and self.after > log.last):
             cleared, self.after, self._cleared = True, 0, 0
         self._log = log
         if log is None:
-            return cleared, 0, Entries(1, [])
+            return cleared, 0, []
         cleared = cleared or log.cleared > self._cleared or 0 < self.after < log.cleared
         self._cleared = log.cleared
         self.after = max(self.after, log.cleared)
-        entries = self._journal.entries(self._world, self.after, limit)
-        gone = (entries.first if entries else log.last + 1) - self.after - 1
-        self.after += gone + len(entries)
-        return cleared, gone, entries
+        entries = [Entry(*record) for record in self._journal.records(self._world, self.after, limit)]
+        lost = (entries[0].number if entries else log.last + 1) - self.after - 1
+        self.after += lost + len(entries)
+        return cleared, lost, entries

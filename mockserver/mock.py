@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mockserver import profiles
 from mockserver.clock import Clock, Wall
-from mockserver.events import News
+from mockserver.events import Events
 from mockserver.journal import Journal
 from mockserver.settings import Settings
 from mockserver.storage.contents import Uploads
@@ -35,8 +35,8 @@ class Mock:
             self.directory = _directory(settings.data, stack)
             states = stack.enter_context(usable(self.directory))
             self.uploads = Uploads(self.directory / "uploads")
-            self.news = News()
-            self.journal = Journal(settings.journal_entries, settings.journal_bytes, self.news)
+            self.events = Events()
+            self.journal = Journal(settings.journal_entries, settings.journal_bytes, self.events)
             self.worlds = Worlds(
                 states,
                 self.wall,

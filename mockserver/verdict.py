@@ -1,10 +1,9 @@
 """The verdict: what a client did wrong, by the journal, with the exchanges that prove it.
 
-A finding needs proof. Where the same exchanges could come from a client that is right, there is none;
-each rule says what it takes for innocent. Nothing is asked of anybody: entries in, findings out.
+A finding needs proof. Where a correct client could have caused the same exchanges, there is no finding;
+each rule says what it treats as innocent. The rules read journal entries and nothing else.
 """
 
-import hashlib
 import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict, deque
@@ -19,13 +18,13 @@ from mockserver import errors
 from mockserver.journal import Entry
 
 SOON = 30.0
-"""Seconds within which the same request again is a retry."""
+"""Seconds within which the same request counts as a retry."""
 EARLY = 0.05
-"""Seconds by which timers may be early, or 2% of the wait."""
+"""Seconds by which a timer may fire early, or 2% of the wait."""
 COPIES = 3
-"""So many uploads of the same bytes are too many."""
+"""This many uploads of the same bytes are too many."""
 LOOK_BACK = 200
-"""How many earlier exchanges on the same files are searched for what a client was told of one."""
+"""How many earlier exchanges on the same files are searched for a response that shows that one is gone."""
 
 _RETRYABLE = {408, 409, 429}
 _UPLOADS = {"CreateFile", "CreateContainerFile"}
@@ -37,7 +36,7 @@ _KIND = re.compile(r"(cntr|cfile|file)[-_]")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something done wrong. `exchanges` are numbers in the journal."""
+    """A mistake of the client. `exchanges` are numbers in the journal."""
 
     name: str
     message: str
@@ -45,11 +44,11 @@ class Finding:
 
 
 Proof = tuple[str, Iterable[Entry]]
-"""What was done wrong, and where."""
+"""The message of a finding, and the exchanges that prove it."""
 
 
-def judge(entries: Sequence[Entry], running: Container[str], ignore: Container[str] = ()) -> list[Finding]:
-    """What is wrong in a world's journal; `running` are the ids of those of its containers that run now."""
+def check(entries: Sequence[Entry], running: Container[str], ignore: Container[str] = ()) -> list[Finding]:
+    """Check a world's journal; `running` are the ids of its containers that are running now."""
     history = History(entries, running)
     return [
         Finding(name, message, sorted({entry.number for entry in proof}))
@@ -60,44 +59,44 @@ def judge(entries: Sequence[Entry], running: Container[str], ignore: Container[s
 
 
 def created_containers(entries: Iterable[Entry]) -> dict[str, Entry]:
-    """Containers that clients made and know of, by id."""
+    """Return the exchanges that created containers whose ids the client received, by id."""
     return {
         id: entry
         for entry in entries
         if entry.operation == "CreateContainer" and not entry.aborted
-        for change, id in entry.touched
+        for change, id in entry.objects
         if change == "created" and _kind(id) == "cntr"
     }
 
 
 class History:
-    """Exchanges in the order in which they began."""
+    """Entries in the order in which the exchanges began."""
 
     def __init__(self, entries: Iterable[Entry], running: Container[str]) -> None:
         self.entries = sorted(entries, key=lambda entry: entry.wall)
         self.running = running
-        self._changes = [entry.wall for entry in self.entries if entry.touched]
+        self._changes = [entry.wall for entry in self.entries if entry.objects]
 
     def changed(self, after: float, until: float) -> bool:
-        """Whether an exchange that began in that time changed something."""
+        """Whether an exchange that began between the two times changed something."""
         return bisect_right(self._changes, after) < bisect_left(self._changes, until)
 
     def of(self, *operations: str) -> Iterator[Entry]:
         return (entry for entry in self.entries if entry.operation in operations)
 
     def repeated(self, exactly: bool) -> Iterator[list[Entry]]:
-        """Each request that was sent more than once, with all of its exchanges.
+        """Group the exchanges of each request that was sent more than once.
 
-        A body that was refused unread is known by its length alone. So those are left out of what is `exactly` the
-        same; else they are taken for the same as any of that length.
+        Of a body that was not read only the length is known. Such requests are left out if requests must be
+        `exactly` the same; otherwise they are equal to any request of that length.
         """
         same: dict[tuple[object, ...], list[Entry]] = defaultdict(list)
         for entry in self.entries:
-            length = entry.header("content-length") if entry.method == "POST" else "0"
+            length = entry.shown["request"]["headers"].get("content-length") if entry.method == "POST" else "0"
             if exactly and not _is_unread(entry):
-                same[entry.method, entry.route, entry.query, entry.body_size, entry.body_identity].append(entry)
+                same[entry.method, entry.route, entry.shown["query"], entry.identity].append(entry)
             elif not exactly and length is not None:
-                same[entry.method, entry.route, entry.query, length].append(entry)
+                same[entry.method, entry.route, entry.shown["query"], length].append(entry)
         return (group for group in same.values() if len(group) > 1)
 
 
@@ -105,9 +104,10 @@ class History:
 
 
 def _container_never_deleted(history: History) -> Iterator[Proof]:
-    """A container was created, is running now, and no DELETE of it was ever sent.
+    """A container was created, is running now, and no DELETE was ever sent for it.
 
-    Innocent: it expired or was removed by the control plane; the client never saw the id, or tried to delete it.
+    Innocent: it expired or was deleted through the control plane; the client never received the id, or tried to
+    delete it.
     """
     tried = {entry.ids.get("container_id") for entry in history.of("DeleteContainer")}
     made = created_containers(history.entries)
@@ -117,9 +117,9 @@ def _container_never_deleted(history: History) -> Iterator[Proof]:
 
 
 def _use_after_expiry(history: History) -> Iterator[Proof]:
-    """A request for a container's files was answered `Container is expired.`
+    """A request for a container's files returned `Container is expired.`
 
-    Innocent: retrieving or deleting an expired container, and errors that a fault made up.
+    Innocent: retrieving or deleting an expired container; errors made by a fault.
     """
     used: dict[str, list[Entry]] = defaultdict(list)
     for entry in history.entries:
@@ -130,15 +130,15 @@ def _use_after_expiry(history: History) -> Iterator[Proof]:
 
 
 def _paging_stopped(history: History) -> Iterator[Proof]:
-    """The last page that was taken of a list has `has_more`, and the next one was never asked for, where a cursor
-    had been used before, or no `limit` was given.
+    """The last page that was requested of a list has `has_more`, and the next page was never requested, although a
+    cursor had been used before, or no `limit` was given.
 
-    Innocent: a first page with an explicit `limit`; having come to the end of that list since; pages that a fault
-    made up; having used some objects of that page, but not all of several: a search that found.
+    Innocent: a first page with an explicit `limit`; reaching the end of that list later; pages made by a fault;
+    using some objects of that page, but not all of several: a search that succeeded.
     """
     stopped: dict[tuple[str, ...], Entry] = {}
     for page in history.of(*_LISTS):
-        query = parse_qs(page.query)
+        query = parse_qs(page.shown["query"])
         cursors = {*query.get("after", []), *query.get("before", [])}
         walk = (page.route, *(f"{key}={query[key]}" for key in sorted(query.keys() & {"name", "purpose"})))
         if page.page is None or page.made_up or page.aborted:
@@ -150,53 +150,55 @@ def _paging_stopped(history: History) -> Iterator[Proof]:
             stopped[walk] = page
     for page in stopped.values():
         if not _found_something(page, history):
-            yield f"{page.path} said that there is more, and nobody asked for it", [page]
+            yield f"{page.shown['path']} has more, and the next page was never requested", [page]
 
 
 def _retry_after_ignored(history: History) -> Iterator[Proof]:
-    """The same request came again sooner than the `Retry-After` of its refusal had asked for, by the machine's clock
-    and by the world's.
+    """The same request was sent again sooner than the `Retry-After` of its error allowed, by the machine's clock and
+    by the world's.
 
-    Innocent: another request; requests that were under way together.
+    Innocent: a different request; concurrent requests.
     """
     for group in history.repeated(exactly=False):
-        for refused, again in _pairs(group):
-            asked = _retry_after(refused)
-            waited = max(again.wall - refused.ended, again.at - refused.ended_at)
-            if asked is not None and waited < asked - max(EARLY, asked * 0.02):
-                message = f"{_line(refused)} was to be retried after {asked:g} s and was after {max(waited, 0):.3g} s"
-                yield message, [refused, again]
+        for failed, again in _pairs(group):
+            delay = _retry_after(failed)
+            waited = max(again.wall - failed.ended, again.shown["at"] - failed.ended_at)
+            if delay is not None and waited < delay - max(EARLY, delay * 0.02):
+                message = (
+                    f"{_line(failed)} was to be retried after {delay:g} s and was retried after {max(waited, 0):.3g} s"
+                )
+                yield message, [failed, again]
 
 
 def _retried_what_cannot_be_retried(history: History) -> Iterator[Proof]:
-    """The same request came again within 30 s of a 4xx other than 408, 409 and 429, or of `x-should-retry: false`.
+    """The same request was sent again within 30 s of a 4xx other than 408, 409 and 429, or of `x-should-retry: false`.
 
-    Innocent: something was changed in between; it succeeded in the end, and no fault had been in its way, so that
-    it was waited for; `x-should-retry: true`; requests that were under way together.
+    Innocent: something was changed in between; the request succeeded in the end and no fault had caused the errors,
+    so the client was polling; `x-should-retry: true`; concurrent requests.
     """
     for group in history.repeated(exactly=True):
         proof: list[Entry] = []
         last_success = max((entry.wall for entry in group if _succeeded(entry)), default=0.0)
-        for refused, again in _pairs(group):
-            waited_for = last_success >= again.wall and not refused.made_up
-            soon = again.wall - refused.ended <= SOON and not history.changed(refused.wall, again.wall)
-            if _final(refused) and soon and not waited_for:
-                proof += [refused, again]
+        for failed, again in _pairs(group):
+            waited_for = last_success >= again.wall and not failed.made_up
+            soon = again.wall - failed.ended <= SOON and not history.changed(failed.wall, again.wall)
+            if _final(failed) and soon and not waited_for:
+                proof += [failed, again]
         if proof:
-            yield f"{_line(proof[0])} was refused with {proof[0].status} and sent again as it was", proof
+            yield f"{_line(proof[0])} returned {proof[0].status} and was sent again unchanged", proof
 
 
 def _wrong_id_kind(history: History) -> Iterator[Proof]:
-    """An id of one kind stood where another kind belongs, and was refused: a `cfile_` id in `/files/{file_id}`.
+    """An id of one kind was sent in place of another kind and caused an error: a `cfile_` id in `/files/{file_id}`.
 
-    Innocent: ids of unknown shape; the id of a File in a container, where the profile takes it.
+    Innocent: ids of an unknown form; the id of a File in a container, if the profile accepts it.
     """
     wrong: dict[tuple[str, str], list[Entry]] = defaultdict(list)
     for entry in history.entries:
         if entry.status in (400, 404) and not entry.made_up:
             for id, wanted in _ids_given(entry):
                 if (kind := _kind(id)) and kind != wanted:
-                    message = f"{id} is the id of {_KINDS[kind]} and was given for that of {_KINDS[wanted]}"
+                    message = f"{id} is the id of {_KINDS[kind]} and was sent in place of that of {_KINDS[wanted]}"
                     wrong[id, message].append(entry)
     for (_, message), uses in wrong.items():
         yield message, uses
@@ -205,21 +207,21 @@ def _wrong_id_kind(history: History) -> Iterator[Proof]:
 def _same_bytes_uploaded_again(history: History) -> Iterator[Proof]:
     """The same bytes were uploaded three times or more to one container, or to the Files API for one purpose.
 
-    Innocent: empty files; uploads that were refused; copies that were deleted, or had expired, before the next one.
+    Innocent: empty files; uploads that failed; copies that were deleted, or had expired, before the next upload.
     """
     there: dict[tuple[str, ...], dict[str, Entry]] = defaultdict(dict)
     places: dict[str, tuple[str, ...]] = {}
     proven: dict[tuple[str, ...], list[Entry]] = {}
     for entry in history.entries:
-        for change, id in entry.touched:
+        for change, id in entry.objects:
             if change == "deleted" and id in places:
                 there[places[id]].pop(id, None)
         upload = _upload(entry)
         if upload is None or not _succeeded(entry) or not upload["bytes"]:
             continue
         key = (entry.ids.get("container_id", ""), upload["sha256"], _purpose(entry))
-        there[key] = {id: copy for id, copy in there[key].items() if not _expired(copy, entry.at)}
-        for change, id in entry.touched:
+        there[key] = {id: copy for id, copy in there[key].items() if not _expired(copy, entry.shown["at"])}
+        for change, id in entry.objects:
             if change == "created":
                 there[key][id], places[id] = entry, key
         if len(there[key]) >= COPIES:
@@ -229,29 +231,28 @@ def _same_bytes_uploaded_again(history: History) -> Iterator[Proof]:
 
 
 def _error_body_as_content(history: History) -> Iterator[Proof]:
-    """The body of an error, answered where content was asked for, was uploaded as a file; or content was asked for
-    and refused with 404 after a listing of all files, or a 404 on retrieving that one, had said that it is gone.
+    """The body of an error, returned in place of a file's content, was uploaded as a file; or content was requested
+    and returned 404 after a list of all files, or a 404 on retrieving the file, had shown that the file is gone.
 
-    Innocent: a 404 on content without such notice; a listing that didn't show all.
+    Innocent: a 404 on content without such a response before; a list that didn't show all files.
     """
     bodies: dict[str, Entry] = {}
-    told: dict[str, list[Entry]] = defaultdict(list)
+    gone: dict[str, list[Entry]] = defaultdict(list)
     looks: dict[str, deque[Entry]] = defaultdict(lambda: deque(maxlen=LOOK_BACK))
     for entry in history.entries:
         upload = _upload(entry)
         if upload and (origin := bodies.get(upload["sha256"])):
-            yield f"the error that {_line(origin)} was answered with was uploaded as a file", [origin, entry]
-        known = looks[entry.ids.get("container_id", "")]
-        if entry.operation in _CONTENTS and (entry.status or 0) >= 400 and isinstance(entry.answer, bytes):
-            for body in {entry.answer, entry.answer.rstrip()} - {b""}:
-                bodies[hashlib.sha256(body).hexdigest()] = entry
+            yield f"the error that {_line(origin)} returned was uploaded as a file", [origin, entry]
+        earlier = looks[entry.ids.get("container_id", "")]
+        if entry.operation in _CONTENTS and (entry.status or 0) >= 400 and entry.digests:
+            bodies |= dict.fromkeys(entry.digests, entry)
             missed = entry.status == 404 and entry.method == "GET" and not entry.made_up
-            if missed and (notice := _told_gone(entry, known)):
-                told[entry.route] += [notice, entry]
-        elif entry.operation in _LOOKS or entry.touched:
-            known.append(entry)
-    for route, proof in told.items():
-        yield f"{route} was asked for after the client had been told that this file is gone", proof
+            if missed and (shown := _shown_gone(entry, earlier)):
+                gone[entry.route] += [shown, entry]
+        elif entry.operation in _LOOKS or entry.objects:
+            earlier.append(entry)
+    for route, proof in gone.items():
+        yield f"{route} was requested after a response had shown that this file is gone", proof
 
 
 FINDINGS: dict[str, Callable[[History], Iterator[Proof]]] = {
@@ -266,52 +267,60 @@ FINDINGS: dict[str, Callable[[History], Iterator[Proof]]] = {
 }
 
 
-# What exchanges say
+# What exchanges show
 
 
 def _succeeded(entry: Entry) -> bool:
     return entry.status is not None and entry.status < 400 and not entry.aborted
 
 
+def _request(entry: Entry) -> Any:
+    return entry.shown["request"].get("body")
+
+
+def _response(entry: Entry) -> Any:
+    return entry.shown["response"].get("body")
+
+
 def _error(entry: Entry) -> str | None:
     """The message of an error's envelope."""
     if entry.status is None or entry.status < 400:
         return None
-    body = entry.response()
+    body = _response(entry)
     error = body.get("error") if isinstance(body, dict) else None
     return error.get("message") if isinstance(error, dict) else None
 
 
 def _final(entry: Entry) -> bool:
-    """Refused in a way that sending it again can't mend."""
+    """Whether it failed in a way that a retry can't fix."""
     if entry.status is None or entry.status < 400:
         return False
-    if (advice := entry.answer_header("x-should-retry")) in ("true", "false"):
-        return advice == "false"
+    if (advice := entry.shown["response"]["headers"].get("x-should-retry")) in ("true", "false"):
+        return bool(advice == "false")
     return entry.status < 500 and entry.status not in _RETRYABLE
 
 
 def _is_unread(entry: Entry) -> bool:
-    """Whether it was refused before its body was read."""
-    return entry.method == "POST" and entry.body is None and entry.body_size == 0
+    """Whether it failed before its body was read."""
+    return entry.method == "POST" and entry.identity is None
 
 
 def _pairs(group: Sequence[Entry]) -> Iterator[tuple[Entry, Entry]]:
-    """Each exchange with the first of the same request, as far as is known, that began after its end."""
+    """Pair each exchange with the first of the same request, as far as is known, that began after its end."""
     for number, one in enumerate(group):
+        ended, read = one.ended, not _is_unread(one)
         for other in islice(group, number + 1, None):
-            known = not _is_unread(one) and not _is_unread(other)
-            if other.wall >= one.ended and not (known and one.body_identity != other.body_identity):
+            if other.wall >= ended and not (read and not _is_unread(other) and one.identity != other.identity):
                 yield one, other
                 break
 
 
 def _retry_after(entry: Entry) -> float | None:
-    """Seconds, as SDKs read them: `retry-after-ms`, else `Retry-After` as a number or a date."""
+    """Return seconds, as SDKs read them: `retry-after-ms`, else `Retry-After` as a number or a date."""
     if entry.status is None or entry.status < 400 or entry.aborted:
         return None
     for header, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        if (given := entry.answer_header(header)) is None:
+        if (given := entry.shown["response"]["headers"].get(header)) is None:
             continue
         try:
             return max(float(given), 0.0) * unit
@@ -325,29 +334,29 @@ def _retry_after(entry: Entry) -> float | None:
 
 
 def _found_something(page: Entry, history: History) -> bool:
-    """Whether objects of a page were used after it, but not each of several."""
+    """Whether some objects of a page were used later, but not all of several."""
     kind = {"ListContainers": "cntr", "ListContainerFiles": "cfile"}.get(page.operation or "", "file")
     later = islice(history.entries, bisect_right(history.entries, page.ended, key=lambda entry: entry.wall), None)
     used = {id for entry in later for id, _ in _ids_given(entry) if _kind(id) == kind}
     shown = _listed(page)
     if shown is None:
-        return bool(used)  # it was too large to be kept
+        return bool(used)  # the page was too large to be kept
     return bool(shown & used) and (len(shown) == 1 or not shown <= used)
 
 
 def _listed(page: Entry) -> set[str] | None:
-    body = page.response()
+    body = _response(page)
     data = body.get("data") if isinstance(body, dict) else None
     return {each["id"] for each in data if isinstance(each, dict) and "id" in each} if isinstance(data, list) else None
 
 
-def _told_gone(content: Entry, known: deque[Entry]) -> Entry | None:
-    """The answer that said so, if it is the latest that says anything of this file."""
+def _shown_gone(content: Entry, earlier: deque[Entry]) -> Entry | None:
+    """Return the exchange whose response showed that the file is gone, if it is the latest about this file."""
     file = content.ids.get("file_id", "")
-    for entry in reversed(known):
+    for entry in reversed(earlier):
         if entry.ended > content.wall or entry.made_up or entry.aborted:
             continue
-        if ("created", file) in entry.touched:
+        if ("created", file) in entry.objects:
             return None
         if entry.operation in _LISTS:
             shown = _listed(entry)
@@ -364,37 +373,39 @@ _LOOKS = {"ListContainerFiles", "ListFiles", "RetrieveContainerFile", "RetrieveF
 
 
 def _is_whole(page: Entry) -> bool:
-    """Whether a listing shows all there is."""
+    """Whether a list shows all objects."""
     return (
-        page.page is not None and not page.page[0] and not {"after", "before", "purpose"} & parse_qs(page.query).keys()
+        page.page is not None
+        and not page.page[0]
+        and not {"after", "before", "purpose"} & parse_qs(page.shown["query"]).keys()
     )
 
 
 def _upload(entry: Entry) -> dict[str, Any] | None:
-    """The file that came with a form, all of it."""
-    body = entry.request() if entry.operation in _UPLOADS else None
+    """Return the description of an uploaded file that was read to its end."""
+    body = _request(entry) if entry.operation in _UPLOADS else None
     file = body.get("file") if isinstance(body, dict) else None
     return file if isinstance(file, dict) and file.get("sha256") else None
 
 
 def _purpose(entry: Entry) -> str:
-    body = entry.request()
+    body = _request(entry)
     return str(body.get("purpose", "")) if isinstance(body, dict) else ""
 
 
 def _expired(upload: Entry, now: float) -> bool:
-    body = upload.response()
+    body = _response(upload)
     at = body.get("expires_at") if isinstance(body, dict) else None
     return isinstance(at, int) and at <= now
 
 
 def _ids_given(entry: Entry) -> Iterator[tuple[str, str]]:
-    """The ids in a request's path and body, each with the kind that belongs there."""
+    """Yield the ids in a request's path and body, each with the kind that is expected there."""
     if "container_id" in entry.ids:
         yield entry.ids["container_id"], "cntr"
     if "file_id" in entry.ids:
         yield entry.ids["file_id"], "cfile" if "container_id" in entry.ids else "file"
-    body = entry.request()
+    body = _request(entry)
     if isinstance(body, dict):
         given = body.get("file_ids")
         for id in (body.get("file_id"), *(given if isinstance(given, list) else ())):
@@ -407,11 +418,11 @@ def _kind(id: str) -> str | None:
     return match[1] if match else None
 
 
-# Words
+# Messages
 
 
 def _line(entry: Entry) -> str:
-    return f"{entry.method} {entry.path}"
+    return f"{entry.method} {entry.shown['path']}"
 
 
 def _counted(things: Sequence[Any] | dict[str, Any], name: str) -> str:

@@ -593,7 +593,7 @@ def test_who_looks_at_a_world_that_is_being_restored_sees_one_state(
 
 async def flood(server: MockServer, world: str) -> None:
     for _ in range(1_000):
-        server.mock.news.tell(world, "journal")
+        server.mock.events.publish(world, "journal")
         await asyncio.sleep(0)
 
 
@@ -625,14 +625,14 @@ def test_what_concerns_no_world_by_name_is_told_of_none(
 
 
 async def news(server: MockServer, world: str) -> None:
-    server.mock.news.tell(world, "snapshots")
+    server.mock.events.publish(world, "snapshots")
 
 
 def test_who_left_is_told_nothing_more(server: MockServer, world: World) -> None:
-    before = len(server.mock.news.followers)
+    before = len(server.mock.events.subscribers)
     with Changes(server):
         make(world, "box")
-    while len(server.mock.news.followers) > before:
+    while len(server.mock.events.subscribers) > before:
         make(world, "until it is noticed")
 
 

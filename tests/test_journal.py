@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import Any
 
 import httpx2
@@ -21,8 +22,10 @@ from rawhttp import Wire, form, request
 
 from mockserver.clock import Clock
 from mockserver.control import streams
-from mockserver.events import News
-from mockserver.journal import AT_ONCE, MAX_BODY, NOTHING_SENT, Journal, Noted
+from mockserver.control.routes.journal import AT_ONCE
+from mockserver.events import Events
+from mockserver.journal import Entry, Journal, WorldJournal
+from mockserver.redaction import MAX_BODY, NOTHING_SENT
 from mockserver.server.serving import MockServer
 
 SECRET = "hunter2-of-the-tests"
@@ -586,9 +589,9 @@ def test_of_a_thousand_waiting_clients_that_leave_nothing_stays(world: World, jo
             )
     for _ in range(1_000):
         world.http.get("/containers")
-        if not world.server.mock.journal._news.get(world.name):
+        if not world.server.mock.journal._waiting.get(world.name):
             break
-    assert not world.server.mock.journal._news.get(world.name)
+    assert not world.server.mock.journal._waiting.get(world.name)
 
 
 # Following
@@ -649,7 +652,7 @@ async def busy(world: World, count: int) -> None:
     await world.server.mock.worlds.resolve(world.name)
     journal = world.server.mock.journal
     for _ in range(count):
-        journal.record(journal.open(world.name), noted(world.name, b""))
+        record(journal.open(world.name), journal)
 
 
 def test_a_quiet_stream_says_that_it_is_there(world: World, journal: Reader, monkeypatch: Any) -> None:
@@ -697,16 +700,16 @@ def test_nor_for_who_doesnt_read(monkeypatch: Any) -> None:
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("rrrrrcf"), st.integers(0, 3_000)), max_size=100))
 def test_what_is_kept_is_bounded_and_what_was_last(steps: list[tuple[str, str, int]]) -> None:
     """Against a list of all that was recorded, oldest first. Bounds so narrow that a few steps come up to both."""
-    journal, model, last = Journal(5, 8_000, News()), [], dict.fromkeys("abc", 0)
-    logs, costs = {}, {size: cost(size) for _, _, size in steps}
+    journal, model, last = Journal(5, 8_000, Events()), [], dict.fromkeys("abc", 0)
+    logs = {}
     for world, step, size in steps:
         if step == "r":
             logs[world] = journal.open(world)
-            number = journal.record(logs[world], noted(world, b"x" * size))
+            number = record(logs[world], journal, size)
             last[world] += 1
             assert number == last[world]
             model.append((world, number, size))
-            while len(model) > 5 or sum(costs[size] for _, _, size in model) > 8_000:
+            while len(model) > 5 or sum(cost(number, size) for _, number, size in model) > 8_000:
                 del model[0]
         else:
             (journal.clear if step == "c" else journal.forget)(world)
@@ -714,13 +717,13 @@ def test_what_is_kept_is_bounded_and_what_was_last(steps: list[tuple[str, str, i
             if step == "f":
                 last[world] = 0
                 if world in logs:
-                    assert journal.record(logs[world], noted(world, b"late")) == 0
-    kept = {
-        (entry.world, entry.number, len(entry.answer or b"")) for world in "abc" for entry in journal.entries(world)
+                    assert record(logs[world], journal) == 0
+    entries = {world: [Entry(*each) for each in journal.records(world)] for world in "abc"}
+    assert set(model) == {
+        (world, entry.number, len(entry.shown["response"]["body"])) for world in "abc" for entry in entries[world]
     }
-    assert kept == set(model)
     for world in "abc":
-        numbers = [entry.number for entry in journal.entries(world)]
+        numbers = [entry.number for entry in entries[world]]
         assert numbers == sorted(numbers)
         assert all(journal.find(world, number).number == number for number in numbers)  # type: ignore[union-attr]
     for world in "abc":
@@ -731,28 +734,45 @@ def test_what_is_kept_is_bounded_and_what_was_last(steps: list[tuple[str, str, i
 @pytest.mark.parametrize("end", [Journal.clear, Journal.forget])
 def test_what_was_cleared_takes_no_room(end: Any) -> None:
     """Nor its place in the order of all, while the bounds are never come up to."""
-    journal = Journal(1_000_000, 1 << 40, News())
-    journal.record(journal.open("other"), noted("other", b"stays"))
+    journal = Journal(1_000_000, 1 << 40, Events())
+    record(journal.open("other"), journal)
     for _ in range(5_000):
-        journal.record(journal.open("world"), noted("world", b"goes"))
+        record(journal.open("world"), journal)
         end(journal, "world")
     assert len(journal._order) < 2_000
     assert journal.count("other") == journal._count == 1
 
 
-def noted(world: str, answer: bytes) -> Noted:
-    clock = Clock(1.0, 0.0, 1.0)
-    return Noted(
-        "req_1", world, None, "GET", b"/v1/x", "/x", b"", clock, 1.0, 0.1, 200, [], [], NOTHING_SENT, answer, [],
-        None, False, None, False,
-    )  # fmt: skip  # as wide as it is plain
+def record(log: WorldJournal, journal: Journal, size: int = 0) -> int:
+    """Record an exchange whose response is a string of that size."""
+    return journal.record(
+        log,
+        request_id="req_1",
+        operation=None,
+        method="GET",
+        path=b"/v1/x",
+        query=b"",
+        route="/x",
+        clock=Clock(1.0, 0.0, 1.0),
+        wall=1.0,
+        duration=0.1,
+        status=200,
+        request_headers=[],
+        sent=NOTHING_SENT,
+        response_headers=[],
+        response=b'"%b"' % (b"x" * size),
+    )
 
 
-def cost(size: int) -> int:
-    journal = Journal(10, 1 << 20, News())
-    journal.record(journal.open("a"), noted("a", b"x" * size))
-    assert len(journal.entries("a")) == 1
+@cache
+def base_cost() -> int:
+    journal = Journal(10, 1 << 20, Events())
+    record(journal.open("a"), journal)
     return journal._bytes
+
+
+def cost(number: int, size: int) -> int:
+    return base_cost() + size + len(str(number)) - 1
 
 
 def test_many_short_worlds_leave_nothing(tmp_path: Any) -> None:
@@ -761,7 +781,7 @@ def test_many_short_worlds_leave_nothing(tmp_path: Any) -> None:
             client.post(f"/w/w{number}/v1/containers", json={"name": "box"})
             ok(client.delete(f"/_mock/worlds/w{number}"))
         journal = server.mock.journal
-        assert (journal._logs, journal._count, journal._bytes, journal._news) == ({}, 0, 0, {})
+        assert (journal._worlds, journal._count, journal._bytes, journal._waiting) == ({}, 0, 0, {})
 
 
 def test_an_exchange_that_outlives_its_world_is_forgotten(world: World, journal: Reader) -> None:
@@ -775,7 +795,7 @@ def test_an_exchange_that_outlives_its_world_is_forgotten(world: World, journal:
         ok(journal.client.delete(journal.url.removesuffix("/journal")))
         wire.send(sent[50:])
         wire.answer()
-    assert world.name not in world.server.mock.journal._logs
+    assert world.name not in world.server.mock.journal._worlds
 
 
 def test_a_request_leaves_nothing_to_collect(world: World) -> None:

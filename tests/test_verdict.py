@@ -1,6 +1,5 @@
 """The verdict: each finding, fired by a client that is wrong, and not by one that looks like it."""
 
-import functools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,9 +10,11 @@ import openai
 import pytest
 from conftest import NOON, World
 
-from mockserver.clock import stopwatch
-from mockserver.journal import Entry
-from mockserver.verdict import FINDINGS, judge
+from mockserver.clock import Clock, stopwatch
+from mockserver.events import Events
+from mockserver.journal import Entry, Journal
+from mockserver.redaction import NOTHING_SENT
+from mockserver.verdict import FINDINGS, check
 
 MINUTES = 60
 
@@ -98,7 +99,9 @@ def test_findings_can_be_left_out(world: World, verdict: Judge) -> None:
     assert verdict.findings("wrong-id-kind, container-never-deleted") == []
     answer = verdict.client.get(f"{verdict.url}/verdict?ignore=wrong-id-kind,typo")
     assert answer.status_code == 400
-    assert answer.json()["error"]["message"].startswith("ignore: 'typo' is no finding; there are container-never-")
+    assert answer.json()["error"]["message"].startswith(
+        "ignore: unknown finding 'typo'; choose one of: container-never-"
+    )
 
 
 def test_clearing_the_journal_clears_the_verdict(world: World, verdict: Judge) -> None:
@@ -338,7 +341,7 @@ def test_retry_after_ignored(world: World, verdict: Judge) -> None:
     (one, other) = [each for each in verdict.findings() if each["name"] == "retry-after-ignored"]
     assert (one["exchanges"], other["exchanges"]) == ([2, 3], [3, 4])
     path = f"/w/{world.name}/v1/containers"
-    assert one["message"].startswith(f"GET {path} was to be retried after 300 s and was after ")
+    assert one["message"].startswith(f"GET {path} was to be retried after 300 s and was retried after ")
 
 
 @pytest.mark.parametrize(
@@ -538,7 +541,7 @@ def test_ids_of_the_wrong_kind(world: World, verdict: Judge) -> None:
     assert world.http.post(f"/containers/{container}/files", json={"file_id": container}).status_code == 404
     assert verdict.proofs("wrong-id-kind") == [[3, 4, 8], [5, 9], [6], [7]]
     messages = [each["message"] for each in verdict.findings() if each["name"] == "wrong-id-kind"]
-    assert messages[0] == f"{inside} is the id of a container's file and was given for that of a File"
+    assert messages[0] == f"{inside} is the id of a container's file and was sent in place of that of a File"
 
 
 def test_a_file_s_id_in_a_container_is_wrong_where_it_is_refused(live_world: World, world: World) -> None:
@@ -740,34 +743,38 @@ def test_what_came_after_the_notice_counts(world: World, holding: tuple[str, str
 def test_a_long_journal_is_judged() -> None:
     """Whatever a client does, its verdict is a matter of a second; where one exchange were held against all
     others, of minutes."""
-    entry = functools.partial(
-        Entry, "req_1", "w", rate=1.0, duration=0.0, request_headers=b"", body=None, body_size=0, body_identity=0,
-        body_digest=None, fault=None, made_up=False, aborted=False, method="GET", path="/x", query="",
-    )  # fmt: skip  # as wide as it is plain
-    retry, page = b"retry-after\n9", b'{"data": [{"id": "cfile_%d"}], "has_more": true}'
-    entries = []
+    journal, clock = Journal(10_000, 1 << 30, Events()), Clock(NOON, NOON)
+    log = journal.open("w")
+    retry, page = (b"retry-after", b"9"), b'{"data": [{"id": "cfile_%d"}], "has_more": true}'
     for number in range(10_000):
-        operation, route, status, headers, answer, shown = (
-            ("RetrieveContainerFileContent", f"/containers/c/files/cfile_{number}/content", 404, b"", b"{}", None),
-            ("ListContainerFiles", "/containers/c/files", 200, b"", page % number, (True, "a", "b")),
-            ("RetrieveContainer", "/containers/cntr_1", 429, retry, b"{}", None),
-            ("RetrieveContainerFile", "/containers/c/files/cfile_1", 404, b"", b"{}", None),
+        operation, route, status, headers, response, shown = (
+            ("RetrieveContainerFileContent", f"/containers/c/files/cfile_{number}/content", 404, [], b"{}", None),
+            ("ListContainerFiles", "/containers/c/files", 200, [], page % number, (True, "a", "b")),
+            ("RetrieveContainer", "/containers/cntr_1", 429, [retry], b"{}", None),
+            ("RetrieveContainerFile", "/containers/c/files/cfile_1", 404, [], b"{}", None),
         )[number % 4]
-        entries.append(
-            entry(
-                operation=operation,
-                route=route,
-                status=status,
-                response_headers=headers,
-                answer=answer,
-                page=shown,
-                touched=(("deleted", f"cfile_{number}"),) if number % 7 == 0 else (),
-                at=NOON + number / 1_000,
-                wall=NOON + number / 1_000,
-                number=number + 1,
-            )
+        journal.record(
+            log,
+            request_id="req_1",
+            operation=operation,
+            method="GET",
+            path=b"/x",
+            query=b"",
+            route=route,
+            clock=clock,
+            wall=NOON + number / 1_000,
+            duration=0.0,
+            status=status,
+            request_headers=[],
+            sent=NOTHING_SENT,
+            response_headers=headers,
+            response=response,
+            objects=[("deleted", f"cfile_{number}")] if number % 7 == 0 else [],
+            page=shown,
         )
-    assert {each.name for each in judge(entries, running=set())} >= {"retry-after-ignored", "paging-stopped"}
+    entries = [Entry(*record) for record in journal.records("w")]
+    assert len(entries) == 10_000
+    assert {each.name for each in check(entries, running=set())} >= {"retry-after-ignored", "paging-stopped"}
 
 
 def test_every_finding_has_its_tests() -> None:

@@ -10,7 +10,8 @@ from mockserver.api.providers import OPENAI, Headers, Provider
 from mockserver.clock import stopwatch
 from mockserver.context import Context
 from mockserver.faults import Effect
-from mockserver.journal import MAX_BODY, NOTHING_SENT, Log, Noted, Sent
+from mockserver.journal import WorldJournal
+from mockserver.redaction import NOTHING_SENT, Sent
 
 if TYPE_CHECKING:
     from mockserver.mock import Mock
@@ -85,7 +86,7 @@ class Exchange:
         self.started_response = False
         self.operation: str | None = None
         """The operation's id; None where no route matched."""
-        self.log: Log | None = None
+        self.log: WorldJournal | None = None
         """Where it will be recorded; set with the operation."""
         self.number: int | None = None
         """In the journal, once it was told."""
@@ -151,29 +152,28 @@ class Exchange:
         else:
             clock = context.clock
         duration = stopwatch() - self.started
-        noted = Noted(
-            self.request_id,
-            self.world,
-            self.operation,
-            scope["method"],
-            scope["raw_path"],
-            scope["path"],
-            scope["query_string"],
-            clock,
-            self.mock.wall.now() - duration,
-            duration,
-            self.status,
-            scope["headers"],
-            self.told,
-            self.sent,
-            len(answer) if isinstance(answer, bytes) and len(answer) > MAX_BODY else answer,
-            context.touched if context else (),
-            self.fault,
-            effect is not None and (effect.answers or effect.lists or effect.rate_limit is not None),
-            self.page,
-            aborted,
+        self.number = journal.record(
+            self.log,
+            request_id=self.request_id,
+            operation=self.operation,
+            method=scope["method"],
+            path=scope["raw_path"],
+            query=scope["query_string"],
+            route=scope["path"],
+            clock=clock,
+            wall=self.mock.wall.now() - duration,
+            duration=duration,
+            status=self.status,
+            request_headers=scope["headers"],
+            sent=self.sent,
+            response_headers=self.told,
+            response=answer,
+            objects=context.touched if context else (),
+            fault=self.fault,
+            made_up=effect is not None and (effect.answers or effect.lists or effect.rate_limit is not None),
+            page=self.page,
+            aborted=aborted,
         )
-        self.number = journal.record(self.log, noted)
 
     def abandon(self) -> None:
         """The answer didn't come to its end, or there was none."""

@@ -16,7 +16,7 @@ from mockserver.api.exchange import Exchange
 from mockserver.api.parsing import MAX_LEVELS, count_values, drop_litellm_keys, json_object, read_body, validate_for
 from mockserver.bounds import JSONCounter
 from mockserver.files import NewFile
-from mockserver.journal import NOTHING_SENT, form_sent
+from mockserver.redaction import NOTHING_SENT, form_sent
 from mockserver.schema import CreateContainerFile
 from mockserver.storage.contents import Upload, Uploads, Writer
 

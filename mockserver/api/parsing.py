@@ -14,7 +14,7 @@ from mockserver.api.exchange import Exchange
 from mockserver.bounds import MAX_PARAMETERS, MAX_VALUES, Excess, JSONCounter
 from mockserver.context import Context
 from mockserver.errors import APIError
-from mockserver.journal import body_sent
+from mockserver.redaction import body_sent
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -24,7 +24,7 @@ from mockserver.control.routes import (
     state,
     worlds,
 )
-from mockserver.control.routes.changes import Teller
+from mockserver.control.routes.changes import Publisher
 from mockserver.errors import APIError
 from mockserver.mock import Mock
 from mockserver.settings import SeedError
@@ -56,7 +56,7 @@ def create_control(mock: Mock) -> FastAPI:
         redoc_url=None,
         openapi_url="/_mock/openapi.json",
         redirect_slashes=False,
-        middleware=[Middleware(Gate, mock=mock), Middleware(Teller, mock=mock), Middleware(Bounded, mock=mock)],
+        middleware=[Middleware(Gate, mock=mock), Middleware(Publisher, mock=mock), Middleware(Bounded, mock=mock)],
         exception_handlers={
             APIError: _api_error,
             SeedError: _bad_seed,

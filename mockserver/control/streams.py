@@ -1,4 +1,4 @@
-"""Server-Sent Events: answers that last until the client leaves or the server stops."""
+"""Server-Sent Events: responses that last until the client leaves or the server stops."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,17 +12,17 @@ from mockserver import errors
 from mockserver.control.dependencies import TheMock
 
 KEEP_ALIVE = 15.0
-"""Seconds after which a stream in which nothing happens says that it is still there."""
+"""Seconds after which a stream without events sends a comment."""
 STOP_SECONDS = 0.5
-"""How long a reader has to take what it was sent when the server stops."""
+"""How long a reader may take to receive what was sent when the server stops."""
 
 Emit = Callable[[bytes], Awaitable[None]]
 Feed = Callable[[Emit], Awaitable[None]]
-"""Sends events for as long as there are any."""
+"""Sends events until the stream ends."""
 
 
 async def _admitted(request: Request, mock: TheMock) -> AsyncIterator[None]:
-    """One of the streams and waits that may be open at once, until its response has ended."""
+    """Count one of the streams and waits that may be open at once, until its response has ended."""
     state, limit = request.app.state, mock.settings.max_streams
     opened = getattr(state, "streams", 0)
     if opened >= limit:
@@ -39,7 +39,7 @@ ADMITTED: Any = Depends(_admitted)
 
 
 async def departure(scope: Scope, receive: Receive) -> None:
-    """Until the client has left, or closed its side of the connection."""
+    """Wait until the client has left, or closed its side of the connection."""
     if connection := scope.get("mockserver.connection"):
         connection.close_on_eof()
     while (await receive())["type"] != "http.disconnect":
@@ -47,7 +47,7 @@ async def departure(scope: Scope, receive: Receive) -> None:
 
 
 async def happened(event: asyncio.Event, emit: Emit) -> None:
-    """Wait for it; or until it is time to say that the stream is still there, and say so."""
+    """Wait for the event, or send a comment when nothing has happened for a while."""
     try:
         async with asyncio.timeout(KEEP_ALIVE):
             await event.wait()
@@ -84,4 +84,4 @@ class Stream(Response):
             fed.result()
             await send({"type": "http.response.body", "body": b""})
         elif self._closing.is_set() and (connection := scope.get("mockserver.connection")):
-            connection.abort()  # it doesn't read, and nobody wants to wait for it
+            connection.abort()  # the reader is too slow to wait for

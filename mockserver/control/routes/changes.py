@@ -1,4 +1,4 @@
-"""Following what changes: one stream for a page that shows a world as it is."""
+"""The stream of changes, for a page that shows worlds as they are."""
 
 import asyncio
 from functools import partial
@@ -16,7 +16,7 @@ from mockserver.mock import Mock
 router = APIRouter(tags=["Worlds"])
 
 PAUSE = 0.1
-"""Seconds between events; what happens meanwhile is told together."""
+"""Seconds between events; changes in between are sent together."""
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _KINDS = {
@@ -26,7 +26,7 @@ _KINDS = {
     "files": ("files", "worlds"),
     "journal": ("journal",),
 }
-"""What a request changes, by the part of the path that follows the world's name; others may change anything."""
+"""What a request changes, by the part of the path behind the world's name; other requests may change anything."""
 
 
 @router.get(
@@ -37,37 +37,37 @@ _KINDS = {
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
 async def follow_changes(mock: TheMock) -> Response:
-    """Server-Sent Events: `changed`, with the kinds of what did by world, ten times a second at most."""
-    return Stream(partial(_told, mock), mock.journal.closing)
+    """Send Server-Sent Events `changed`, with the kinds of changes by world, at most ten a second."""
+    return Stream(partial(_feed, mock), mock.journal.closing)
 
 
-async def _told(mock: Mock, emit: Emit) -> None:
-    with mock.news.followed() as follower:
+async def _feed(mock: Mock, emit: Emit) -> None:
+    with mock.events.subscribed() as subscriber:
         await emit(b": what changes\n\n")
         while not mock.journal.closing.is_set():
-            if changed := follower.take():
+            if changed := subscriber.take():
                 await emit(b"event: changed\ndata: %b\n\n" % to_json(changed))
                 await asyncio.sleep(PAUSE)
             else:
-                await happened(follower.heard, emit)
+                await happened(subscriber.changed, emit)
 
 
-class Teller:
-    """Tells what the control plane's own requests change in the world they name, before they are answered."""
+class Publisher:
+    """Middleware that publishes what control requests change in the world they name, before the response starts."""
 
     def __init__(self, app: ASGIApp, mock: Mock) -> None:
         self._app = app
-        self._news = mock.news
+        self._events = mock.events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] in _SAFE or not self._news.followers:
+        if scope["type"] != "http" or scope["method"] in _SAFE or not self._events.subscribers:
             await self._app(scope, receive, send)
             return
         _, _, part, world, *rest = f"{scope['path']}///".split("/")
 
-        async def tell(message: Message) -> None:
+        async def publish(message: Message) -> None:
             if part == "worlds" and message["type"] == "http.response.start" and message["status"] < 400:
-                self._news.tell(world, *_KINDS.get(rest[0], KINDS))
+                self._events.publish(world, *_KINDS.get(rest[0], KINDS))
             await send(message)
 
-        await self._app(scope, receive, tell)
+        await self._app(scope, receive, publish)

@@ -1,15 +1,15 @@
-"""The journal of a world: read it, wait for it, follow it; and the verdict on it."""
+"""The journal of a world: read it, wait for entries, follow it; and its verdict."""
 
 import asyncio
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
-from itertools import islice
+from itertools import islice, starmap
 from typing import Annotated, Any, Literal
 
+import orjson
 from fastapi import APIRouter, Header, Query, Request
 from pydantic import BaseModel, Field, field_validator
-from pydantic_core import to_json
 from starlette.responses import Response
 
 from mockserver import admin, errors, verdict
@@ -19,7 +19,7 @@ from mockserver.control.dependencies import Asked, Duration, TheMock
 from mockserver.control.streams import ADMITTED, Emit, Stream, departure, happened
 from mockserver.errors import APIError
 from mockserver.faults import OPERATIONS
-from mockserver.journal import Entries, Entry, Journal, Place, Wanted
+from mockserver.journal import Cursor, Entry, Filter, Journal, Record
 from mockserver.mock import Mock
 from mockserver.storage.database import Transaction
 from mockserver.worlds import NAME
@@ -28,28 +28,26 @@ router = APIRouter(prefix="/worlds/{world}", tags=["Journal"])
 
 MAX_WAIT = 600.0
 MAX_PATTERNS = 1_000
-"""Characters of patterns that are separated by commas."""
+"""Characters of a list of patterns."""
 AT_ONCE = 100
-"""Exchanges that are taken from the journal in one go, for a reader who follows it."""
+"""Entries that a reader who follows the journal takes at a time."""
 
 _STATUS = re.compile(r"([1-5])xx|([1-5]\d\d)(?:-([1-5]\d\d))?", re.IGNORECASE)
 
 
-class Filter(Asked):
-    operation: str = Field(
-        "", max_length=MAX_PATTERNS, description="Operation ids or patterns of them, separated by commas."
-    )
+class Filtered(Asked):
+    operation: str = Field("", max_length=MAX_PATTERNS, description="Operation ids or patterns, separated by commas.")
     method: str = Field("", max_length=MAX_PATTERNS, description="Methods, separated by commas.")
     status: str = Field("", max_length=MAX_PATTERNS, description="`404`, `4xx`, `400-409`, separated by commas.")
     text: str = Field("", description="A part of the path, the query, a header, a body or an id, in any case.")
-    after: int | None = Field(None, ge=0, le=1 << 53, description="Only exchanges behind this number.")
+    after: int | None = Field(None, ge=0, le=1 << 53, description="Only exchanges with greater numbers.")
 
     @field_validator("operation")
     @classmethod
     def _known(cls, patterns: str) -> str:
         for pattern in _parts(patterns):
             if not _operations(pattern):
-                raise ValueError(f"{pattern[:80]!r} is no operation; there are {', '.join(OPERATIONS)}")
+                raise ValueError(f"unknown operation {pattern[:80]!r}; choose one of: {', '.join(OPERATIONS)}")
         return patterns
 
     @field_validator("status")
@@ -57,11 +55,11 @@ class Filter(Asked):
     def _statuses(cls, statuses: str) -> str:
         for status in _parts(statuses):
             if not _STATUS.fullmatch(status):
-                raise ValueError(f"{status[:80]!r} is no status; write 404, 4xx or 400-409")
+                raise ValueError(f"{status[:80]!r} is not a status; write 404, 4xx or 400-409")
         return statuses
 
-    def wanted(self) -> Wanted:
-        return Wanted(
+    def filter(self) -> Filter:
+        return Filter(
             frozenset(name for pattern in _parts(self.operation) for name in _operations(pattern)),
             frozenset(method.upper() for method in _parts(self.method)),
             tuple(_range(status) for status in _parts(self.status)),
@@ -69,22 +67,22 @@ class Filter(Asked):
         )
 
 
-class Paged(Filter):
+class Paged(Filtered):
     limit: int = Field(1_000, ge=1, le=10_000)
-    last: int | None = Field(None, ge=1, le=10_000, description="So many of the newest, in place of `limit`.")
-    before: int | None = Field(None, ge=1, le=1 << 53, description="Only exchanges in front of this number.")
+    last: int | None = Field(None, ge=1, le=10_000, description="Return this many of the newest, in place of `limit`.")
+    before: int | None = Field(None, ge=1, le=1 << 53, description="Only exchanges with smaller numbers.")
     brief: bool = Field(False, description="Without headers and bodies.")
-    counted: bool = Field(True, description="Whether to tell the `total`, for which all of the journal is read.")
+    counted: bool = Field(True, description="Whether to return `total`, for which the whole journal is read.")
 
 
-class Waited(Filter):
-    count: int = Field(1, ge=1, description="Until so many match.")
-    timeout: Duration = Field(10.0, ge=0, le=MAX_WAIT, description="In real time, ten minutes at most.")
+class Waited(Filtered):
+    count: int = Field(1, ge=1, description="Wait until this many match.")
+    timeout: Duration = Field(10.0, ge=0, le=MAX_WAIT, description="In real time, at most ten minutes.")
     limit: int = Field(1_000, ge=1, le=10_000)
 
 
 class Message(BaseModel):
-    """A body is there as its JSON value, or as text; a large one, and a download, as its size."""
+    """`body` is a JSON value, or text; of a large body and of a download only the size is kept."""
 
     headers: dict[str, str]
     body: Any = None
@@ -109,17 +107,19 @@ class Exchange(BaseModel):
     query: str
     status: int | None
     duration_ms: float
-    request: Message | None = Field(None, description="Not there in brief.")
-    response: Message | None = Field(None, description="As the request.")
-    fault: str | None = Field(description="The id of the fault that fired; `header` for one that the request brought.")
+    request: Message | None = Field(None, description="Left out with `brief`.")
+    response: Message | None = Field(None, description="Left out with `brief`.")
+    fault: str | None = Field(
+        description="The id of the fault that fired; `header` for a fault in the request's own header."
+    )
     objects: list[Change]
-    aborted: bool = Field(description="The answer didn't come to its end.")
+    aborted: bool = Field(description="Whether the response did not come to its end.")
 
 
 class JournalPage(BaseModel):
     data: list[Exchange]
-    has_more: bool = Field(description="Whether more follow, or with `last` whether older ones do.")
-    total: int | None = Field(description="Of all that match, whatever the page.")
+    has_more: bool = Field(description="Whether there are more after the page, or with `last` before it.")
+    total: int | None = Field(description="How many match, on all pages.")
 
 
 class Count(BaseModel):
@@ -139,26 +139,26 @@ class VerdictState(BaseModel):
 
 @router.get("/journal", operation_id="listExchanges", responses={200: {"model": JournalPage}})
 async def list_exchanges(mock: TheMock, world: str, query: Annotated[Paged, Query()]) -> Response:
-    """Exchanges, oldest first; `after` the last number of a page is the next one, `last` are the newest."""
+    """List exchanges, oldest first; `after` a page's last number comes the next page, `last` returns the newest."""
     await mock.worlds.find(world)
     return await _page(mock, world, query)
 
 
 @router.delete("/journal", operation_id="clearJournal")
 async def clear_journal(mock: TheMock, world: str) -> Count:
-    """Forget the exchanges; numbers go on. Answers with how many there were."""
+    """Delete the exchanges, and return how many there were. Their numbers are not used again."""
     await mock.worlds.resolve(world)
-    count = len(mock.journal.entries(world))
+    count = mock.journal.count(world)
     mock.journal.clear(world)
     return Count(count=count)
 
 
 @router.get("/journal/count", operation_id="countExchanges")
-async def count_exchanges(mock: TheMock, world: str, query: Annotated[Filter, Query()]) -> Count:
-    """How many there are."""
+async def count_exchanges(mock: TheMock, world: str, query: Annotated[Filtered, Query()]) -> Count:
+    """Count exchanges."""
     await mock.worlds.find(world)
-    entries = mock.journal.entries(world, query.after or 0)
-    return Count(count=len(await asyncio.to_thread(_matching, entries, query.wanted())))
+    entries = starmap(Entry, mock.journal.records(world, query.after or 0))
+    return Count(count=await asyncio.to_thread(_count, entries, query.filter()))
 
 
 @router.get(
@@ -170,8 +170,8 @@ async def count_exchanges(mock: TheMock, world: str, query: Annotated[Filter, Qu
 async def wait_for_exchanges(
     mock: TheMock, world: str, query: Annotated[Waited, Query()], request: Request
 ) -> Response:
-    """Answer when so many match, those included that were there before; with 408 when the time is over."""
-    _check(world)
+    """Wait until `count` exchanges match, earlier ones included; return 408 after the timeout."""
+    _check_name(world)
     count = await _awaited(mock.journal, world, query, request)
     if count < query.count:
         raise errors.JOURNAL_TIMEOUT(timeout=f"{query.timeout:g}", count=count, wanted=query.count)
@@ -188,32 +188,32 @@ async def wait_for_exchanges(
 async def follow_exchanges(
     mock: TheMock,
     world: str,
-    query: Annotated[Filter, Query()],
+    query: Annotated[Filtered, Query()],
     last_event_id: Annotated[int | None, Header(ge=0, le=1 << 53)] = None,
 ) -> Response:
-    """Server-Sent Events: an `exchange` for each from now on, or from behind `after` or `Last-Event-ID`."""
-    _check(world)
+    """Send each exchange as a Server-Sent Event `exchange`, from now on or after `after` or `Last-Event-ID`."""
+    _check_name(world)
     after = query.after if last_event_id is None else last_event_id
-    place, wanted = Place(mock.journal, world, after), query.wanted()
+    cursor, matches = Cursor(mock.journal, world, after), query.filter()
 
     async def feed(emit: Emit) -> None:
-        with mock.journal.listening(world) as news:
+        with mock.journal.watched(world) as changed:
             await emit(b": the exchanges of a world\n\n")
             while not mock.journal.closing.is_set():
-                news.clear()
-                for event in _events(place, wanted):
+                changed.clear()
+                for event in _events(cursor, matches):
                     await emit(event)
-                await happened(news, emit)
+                await happened(changed, emit)
 
     return Stream(feed, mock.journal.closing)
 
 
 @router.get("/journal/{number}", operation_id="getExchange", responses={200: {"model": Exchange}})
 async def get_exchange(mock: TheMock, world: str, number: int) -> Response:
-    """One exchange."""
+    """Get an exchange."""
     await mock.worlds.find(world)
     if entry := mock.journal.find(world, number):
-        return _json(entry.shown())
+        return _json(entry.json)
     raise errors.EXCHANGE_NOT_FOUND(world=world, number=number)
 
 
@@ -221,21 +221,22 @@ async def get_exchange(mock: TheMock, world: str, number: int) -> Response:
 async def get_verdict(
     mock: TheMock, world: str, ignore: Annotated[str, Query(description="Findings, separated by commas.")] = ""
 ) -> VerdictState:
-    """What the client did wrong, by the journal, with the numbers of the exchanges that prove it."""
+    """Check the journal for mistakes of the client; each finding has the numbers of the exchanges that prove it."""
     ignored = list(_parts(ignore))
     if unknown := next((name for name in ignored if name not in verdict.FINDINGS), None):
-        problem = f"ignore: {unknown[:80]!r} is no finding; there are {', '.join(verdict.FINDINGS)}"
+        problem = f"ignore: unknown finding {unknown[:80]!r}; choose one of: {', '.join(verdict.FINDINGS)}"
         raise errors.BAD_PARAMETER(param="ignore", problem=problem)
-    return await mock.worlds.look(world, _judged, mock.journal.entries(world), ignored)
+    return await mock.worlds.look(world, _verdict, mock.journal.records(world), ignored)
 
 
-def _judged(tx: Transaction, world: World, entries: Entries, ignored: list[str]) -> VerdictState:
-    unpacked = list(entries)
-    created = verdict.created_containers(unpacked)
-    running = {id for id in created if _is_running(tx, world, id)}
-    findings = verdict.judge(unpacked, running, ignored)
-    told = [FindingState(name=each.name, message=each.message, exchanges=each.exchanges) for each in findings]
-    return VerdictState(ok=not told, findings=told)
+def _verdict(tx: Transaction, world: World, records: list[Record], ignored: list[str]) -> VerdictState:
+    entries = list(starmap(Entry, records))
+    running = {id for id in verdict.created_containers(entries) if _is_running(tx, world, id)}
+    findings = [
+        FindingState(name=each.name, message=each.message, exchanges=each.exchanges)
+        for each in verdict.check(entries, running, ignored)
+    ]
+    return VerdictState(ok=not findings, findings=findings)
 
 
 def _is_running(tx: Transaction, world: World, container_id: str) -> bool:
@@ -264,35 +265,40 @@ def _range(status: str) -> tuple[int, int]:
     return int(match[2]), int(match[3] or match[2])
 
 
-def _matching(entries: Entries, wanted: Wanted) -> list[Entry]:
-    return [entry for entry in entries if wanted(entry)]
+def _count(entries: Iterable[Entry], matches: Filter) -> int:
+    return sum(map(matches, entries))
 
 
 async def _page(mock: Mock, world: str, query: Paged) -> Response:
-    return await asyncio.to_thread(_rendered, mock.journal.entries(world), query)
+    return await asyncio.to_thread(_rendered, mock.journal.records(world), query)
 
 
-def _rendered(entries: Entries, query: Paged) -> Response:
-    """In a thread: thousands of entries take a while. Those that the page doesn't need are left packed."""
-    wanted = query.wanted()
-    total = len(entries) if wanted.all else len(_matching(entries, wanted)) if query.counted else None
-    start = max((query.after or 0) - entries.first + 1, 0)
-    stop = len(entries) if query.before is None else max(min(query.before - entries.first, len(entries)), start)
+def _rendered(records: Sequence[Record], query: Paged) -> Response:
+    """Render a page. Runs in a thread: to filter thousands of entries takes a while."""
+    matches, size = query.filter(), query.last or query.limit
+    total: int | None = len(records)
+    if not matches.matches_all:
+        total = _count(starmap(Entry, records), matches) if query.counted else None
+    first = records[0][0] if records else 1
+    start = max((query.after or 0) - first + 1, 0)
+    stop = len(records) if query.before is None else max(min(query.before - first, len(records)), start)
     places = range(start, stop)
-    matching = (entry for place in (reversed(places) if query.last else places) if wanted(entry := entries[place]))
-    size = query.last or query.limit
+    matching = (
+        entry for place in (reversed(places) if query.last else places) if matches(entry := Entry(*records[place]))
+    )
     page = list(islice(matching, size + 1))
     more = len(page) > size
     page = page[:size][::-1] if query.last else page[:size]
-    return _json({"data": [entry.shown(query.brief) for entry in page], "has_more": more, "total": total})
+    data = b",".join([entry.brief if query.brief else entry.json for entry in page])
+    return _json(b'{"data":[%b],"has_more":%b,"total":%b}' % (data, orjson.dumps(more), orjson.dumps(total)))
 
 
-def _json(value: Any) -> Response:
-    return Response(to_json(value), media_type="application/json")
+def _json(body: bytes) -> Response:
+    return Response(body, media_type="application/json")
 
 
-def _check(world: str) -> None:
-    """A world that one waits for need not be there yet, but its name must be one."""
+def _check_name(world: str) -> None:
+    """A world that a reader waits for need not exist yet, but its name must be valid."""
     if not NAME.fullmatch(world):
         raise errors.BAD_WORLD_NAME(name=world[:80])
 
@@ -301,20 +307,20 @@ def _check(world: str) -> None:
 
 
 async def _awaited(journal: Journal, world: str, query: Waited, request: Request) -> int:
-    """How many match by the time that there are enough, the time is over, the client leaves, or the server stops."""
-    place, wanted, until, count = (
-        Place(journal, world, query.after or 0),
-        query.wanted(),
+    """Count the matches until they are enough, the time is over, the client leaves, or the server stops."""
+    cursor, matches, until, count = (
+        Cursor(journal, world, query.after or 0),
+        query.filter(),
         stopwatch() + query.timeout,
         0,
     )
     left = asyncio.create_task(departure(request.scope, request.receive))
     try:
-        with journal.listening(world) as news:
+        with journal.watched(world) as changed:
             while True:
-                news.clear()
-                cleared, _, entries = place.read(AT_ONCE)
-                count = (0 if cleared else count) + len(_matching(entries, wanted))
+                changed.clear()
+                cleared, _, entries = cursor.read(AT_ONCE)
+                count = (0 if cleared else count) + _count(entries, matches)
                 rest = until - stopwatch()
                 if count >= query.count or left.done() or journal.closing.is_set():
                     return count
@@ -323,22 +329,22 @@ async def _awaited(journal: Journal, world: str, query: Waited, request: Request
                 elif rest <= 0:
                     return count
                 else:
-                    told = asyncio.create_task(news.wait())
-                    await asyncio.wait([told, left], timeout=rest, return_when=asyncio.FIRST_COMPLETED)
-                    told.cancel()
+                    change = asyncio.create_task(changed.wait())
+                    await asyncio.wait([change, left], timeout=rest, return_when=asyncio.FIRST_COMPLETED)
+                    change.cancel()
     finally:
         left.cancel()
 
 
-def _events(place: Place, wanted: Wanted) -> Iterator[bytes]:
-    """All that there are by now."""
-    entries: Entries | None = None
+def _events(cursor: Cursor, matches: Filter) -> Iterator[bytes]:
+    """Yield events for all entries that there are by now."""
+    entries: list[Entry] | None = None
     while entries is None or len(entries) == AT_ONCE:
-        cleared, gone, entries = place.read(AT_ONCE)
+        cleared, lost, entries = cursor.read(AT_ONCE)
         if cleared:
             yield b"event: cleared\ndata: {}\n\n"
-        if gone:
-            yield b'event: dropped\ndata: {"dropped": %d}\n\n' % gone
+        if lost:
+            yield b'event: dropped\ndata: {"dropped": %d}\n\n' % lost
         for entry in entries:
-            if wanted(entry):
-                yield b"id: %d\nevent: exchange\ndata: %b\n\n" % (entry.number, to_json(entry.shown()))
+            if matches(entry):
+                yield b"id: %d\nevent: exchange\ndata: %b\n\n" % (entry.number, entry.json)
