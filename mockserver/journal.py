@@ -109,7 +109,7 @@ class Entry:
         if "\\" not in raw and not all(word in raw for word in _WORD.findall(text)):
             return False  # to parse the JSON of all entries would take ten times as long
         shown = self.shown
-        pieces = [f"{self.method} {shown['path']}?{shown['query']}", f"{self.operation}\n{shown['fault']}"]
+        pieces = [f"{self.method} {shown['path']}?{shown['query']}", self.operation or "", shown["fault"] or ""]
         pieces += [shown["request_id"], *(id for _, id in self.objects)]
         for message in (shown["request"], shown["response"]):
             pieces += [f"{name}: {value}" for name, value in message["headers"].items()]

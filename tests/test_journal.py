@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -294,6 +295,42 @@ def test_what_is_no_json_is_shown_as_text(world: World, journal: Reader) -> None
     assert journal.last()["request"]["body"]["name"] == 10**4_000
 
 
+DEEP = b"[" * 198 + b"1" + b"]" * 198
+ODD = {
+    "with line breaks": (b'{"name":\r\n\t"a\\nb"}', {"name": "a\nb"}),
+    "a key twice": (b'{"name": 1, "name": 2}', {"name": 2}),
+    "deeply nested": (DEEP, json.loads(DEEP)),
+    "no number": (b'{"name": NaN}', '{"name": NaN}'),
+    "too large a number": (b'{"name": 1e400}', {"name": float("inf")}),
+    "too large a number beside a secret": (b'{"name": 1e400, "key": 1}', {"name": "Infinity", "key": "…"}),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_entry_is_valid_json_on_one_line_whatever_was_sent(name: str, world: World, journal: Reader) -> None:
+    body, shown = ODD[name]
+    make(world)
+    with journal.stream() as events:
+        world.http.post("/containers", content=body, headers={"Content-Type": "application/json"})
+        event = json.loads(next(events)["data"], parse_constant=pytest.fail)
+    page = journal.client.get(journal.url)
+    (_, entry) = json.loads(page.text, parse_constant=pytest.fail)["data"]
+    assert entry == event
+    assert entry["request"]["body"] == shown
+    assert len(journal.all(text="post /w/")) == 2
+    ok(journal.client.get(f"{journal.url.removesuffix('/journal')}/verdict"))
+
+
+@pytest.mark.parametrize("body", ["no\njson", {"text": "a\nb"}, ""])
+def test_so_it_is_when_a_fault_answers(body: Any, world: World, journal: Reader) -> None:
+    make(world)
+    with journal.stream() as events:
+        world.http.get("/containers", headers={"x-mock-fault": json.dumps({"status": 502, "body": body})})
+        entry = json.loads(next(events)["data"])
+    assert entry == journal.last()
+    assert entry["response"].get("body", "") == body
+
+
 # Secrets
 
 
@@ -503,6 +540,25 @@ def test_it_can_be_filtered_and_paged(query: dict[str, Any], numbers: list[int],
     assert page["total"] == len(journal.all(**filters)) == journal.get("/count", **filters)["count"]
     bounds = {key: value for key, value in query.items() if key not in ("limit", "last")}
     assert page["has_more"] == (len(numbers) < len(journal.all(**bounds)))
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ('"name":"é"', [1, 2]),
+        ('"name": "É"', [1, 2]),
+        ("x-note: half a", [2]),
+        ('half a "quote', [2]),
+        ("POST /w/", [1, 2]),
+        ("aborted", []),
+        ("none", []),
+    ],
+)
+def test_a_text_is_found_however_it_was_written(text: str, numbers: list[int], world: World, journal: Reader) -> None:
+    for body, note in ((b'{"name":"\\u00e9"}', "whole"), ('{"name": "é"}'.encode(), 'half a "quote')):
+        headers = {"Content-Type": "application/json", "X-Note": note}
+        ok(world.http.post("/containers", content=body, headers=headers))
+    assert [entry["number"] for entry in journal.all(text=text)] == numbers
 
 
 def test_a_page_can_be_had_in_brief_and_uncounted(world: World, journal: Reader) -> None:
@@ -741,6 +797,35 @@ def test_what_was_cleared_takes_no_room(end: Any) -> None:
         end(journal, "world")
     assert len(journal._order) < 2_000
     assert journal.count("other") == journal._count == 1
+
+
+def test_an_aborted_entry_takes_no_more_room() -> None:
+    journal = Journal(10, 1 << 20, Events())
+    log = journal.open("a")
+    numbers = [record(log, journal) for _ in range(2)]
+    for _ in range(2):
+        journal.abort(log, numbers[0])
+    assert [Entry(*each).shown["aborted"] for each in journal.records("a")] == [True, False]
+    assert journal._bytes == cost(1, 0) + cost(2, 0) - 1
+    journal.abort(log, 3)
+    journal.forget("a")
+    assert (journal._count, journal._bytes) == (0, 0)
+
+
+def test_an_entry_takes_the_memory_that_is_counted_for_it() -> None:
+    """And costs the garbage collector nothing."""
+    journal = Journal(1_000, 1 << 30, Events())
+    log = journal.open("world")
+    record(log, journal)
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for _ in range(500):
+        record(log, journal, 1_000)
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert after - before < journal._bytes
+    gc.collect()
+    assert not any(map(gc.is_tracked, journal.records("world")))
 
 
 def record(log: WorldJournal, journal: Journal, size: int = 0) -> int:

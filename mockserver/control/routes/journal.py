@@ -201,8 +201,8 @@ async def follow_exchanges(
             await emit(b": the exchanges of a world\n\n")
             while not mock.journal.closing.is_set():
                 changed.clear()
-                for event in _events(cursor, matches):
-                    await emit(event)
+                for events in _events(cursor, matches):
+                    await emit(events)
                 await happened(changed, emit)
 
     return Stream(feed, mock.journal.closing)
@@ -337,14 +337,15 @@ async def _awaited(journal: Journal, world: str, query: Waited, request: Request
 
 
 def _events(cursor: Cursor, matches: Filter) -> Iterator[bytes]:
-    """Yield events for all entries that there are by now."""
+    """Yield events for all entries that there are by now, many at a time."""
     entries: list[Entry] | None = None
     while entries is None or len(entries) == AT_ONCE:
         cleared, lost, entries = cursor.read(AT_ONCE)
-        if cleared:
-            yield b"event: cleared\ndata: {}\n\n"
+        events = [b"event: cleared\ndata: {}\n\n"] if cleared else []
         if lost:
-            yield b'event: dropped\ndata: {"dropped": %d}\n\n' % lost
-        for entry in entries:
-            if matches(entry):
-                yield b"id: %d\nevent: exchange\ndata: %b\n\n" % (entry.number, entry.json)
+            events.append(b'event: dropped\ndata: {"dropped": %d}\n\n' % lost)
+        events += [
+            b"id: %d\nevent: exchange\ndata: %b\n\n" % (entry.number, entry.json) for entry in entries if matches(entry)
+        ]
+        if events:
+            yield b"".join(events)
