@@ -69,7 +69,7 @@ class Entry:
 
     @property
     def brief(self) -> bytes:
-        """The JSON without `request` and `response`. No string in it can contain either key: quotes are escaped."""
+        """The JSON without `request` and `response`. Only bodies can contain the same keys, and they lie between."""
         return self.json[: self.json.index(b',"request":')] + self.json[self.json.rindex(b',"fault":') :]
 
     @property
@@ -215,7 +215,7 @@ class Journal:
         """
         if log.ended:
             return 0
-        number = log.last = log.last + 1
+        number = log.last + 1
         shown = {
             "number": number,
             "request_id": request_id,
@@ -239,6 +239,7 @@ class Journal:
             digests = tuple(hashlib.sha256(body).hexdigest() for body in (response, response.rstrip()) if body)
         facts = (operation, sys.intern(method), status, route, sent.identity, made_up, clock.rate, page, digests)
         text = bytes(memoryview(orjson.dumps(shown)))  # a copy: what orjson returns takes 8 KiB whatever its length
+        log.last = number
         self._append(log, (number, text, *facts))
         if log.world in self._waiting:
             self._wake(log.world)

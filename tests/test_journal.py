@@ -297,7 +297,8 @@ def test_what_is_no_json_is_shown_as_text(world: World, journal: Reader) -> None
 
 DEEP = b"[" * 198 + b"1" + b"]" * 198
 ODD = {
-    "with line breaks": (b'{"name":\r\n\t"a\\nb"}', {"name": "a\nb"}),
+    "with line breaks": (b'{"name":\r\n\t"a"}', {"name": "a"}),
+    "with the keys of an entry": (b'{"request":1,"request":2,"fault":3,"fault":4}', {"request": 2, "fault": 4}),
     "a key twice": (b'{"name": 1, "name": 2}', {"name": 2}),
     "deeply nested": (DEEP, json.loads(DEEP)),
     "no number": (b'{"name": NaN}', '{"name": NaN}'),
@@ -317,6 +318,8 @@ def test_an_entry_is_valid_json_on_one_line_whatever_was_sent(name: str, world: 
     (_, entry) = json.loads(page.text, parse_constant=pytest.fail)["data"]
     assert entry == event
     assert entry["request"]["body"] == shown
+    (brief,) = journal.get(last=1, brief=True)["data"]
+    assert brief == {key: value for key, value in entry.items() if key not in ("request", "response")}
     assert len(journal.all(text="post /w/")) == 2
     ok(journal.client.get(f"{journal.url.removesuffix('/journal')}/verdict"))
 
