@@ -262,6 +262,8 @@ def _create_missing(context: Context, container_id: str) -> tables.Container:
     """A container with an id that names nothing. It never expires, as then requests of it would fail."""
     now = context.world.now()
     with context.write() as tx:
+        if found := find(tx, container_id):  # a thread placed it meanwhile
+            return found
         row = context.insert(
             tx,
             _insert,
@@ -304,6 +306,8 @@ def _create_missing_file(context: Context, container_id: str, id: str | None = N
     """A file that nobody uploaded, with the id that it is asked for."""
     content = contents.placeholder()
     with context.write() as tx:
+        if id and (found := find_file(tx, container_id, id)):  # a thread placed it meanwhile
+            return found
         path = f"/mnt/data/{content.blake2b}-placeholder.txt"
         row = _add_file(context, tx, container_id, path, content.size, content.digest, id=id)
         context.world.contents.keep(tx, content)

@@ -126,6 +126,8 @@ def _create_missing(context: Context, file_id: str) -> tables.File:
     """A File with an id that names nothing."""
     world, content = context.world, contents.placeholder()
     with context.write() as tx:
+        if found := find(tx, file_id, world.now()):  # a thread placed it meanwhile
+            return found
         if expired := _find_any.first(tx, id=file_id):
             listing.delete(tx, context.take(tx), world.now(), id=file_id)
             world.contents.drop(tx, [expired.digest])
