@@ -12,6 +12,7 @@ from conftest import NOON, World, new_world, stored
 from mockserver.seeds.loader import read_seeds
 from mockserver.server.serving import MockServer
 from mockserver.settings import SeedError
+from mockserver.storage.contents import Upload
 
 SHIPPED = Path(__file__).parents[1] / "fixtures" / "seeds"
 LIMIT = 1 << 20
@@ -280,16 +281,40 @@ def test_a_seed_of_another_kind_is_refused(write: Write) -> None:
         read_seeds([write("version: 1", "seed.txt")], LIMIT)
 
 
+def test_a_content_of_every_world_is_in_the_template_of_each(tmp_path: Path) -> None:
+    seed = tmp_path / "seed.yaml"
+    seed.write_text(
+        "version: 1\nfiles: [{filename: large, generate: {size: 20KB}, purpose: vision}]\n"
+        "worlds: {own: {containers: [{name: box}]}}\n"
+    )
+    with MockServer(seed=(seed,)) as server:
+        for name in ("any", "own", "other"):
+            with World(server, name) as world:
+                (file,) = world.openai.files.list().data
+                assert len(world.openai.files.content(file.id).read()) == 20 * 1024
+        assert not list((server.mock.directory / "uploads").iterdir())
+
+
 def test_many_small_contents_do_not_all_wait_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those beyond the bound are files meanwhile, and are found where they are."""
+    """Those beyond the bound are files meanwhile; in the end all of them are rows."""
     monkeypatch.setattr("mockserver.seeds.loader.IN_MEMORY", 20)
+    become_file, files_meanwhile = Upload.become_file, []
+
+    def counted(self: Upload) -> None:
+        files_meanwhile.append(self)
+        become_file(self)
+
+    monkeypatch.setattr(Upload, "become_file", counted)
     seed = tmp_path / "seed.yaml"
     seed.write_text("version: 1\nfiles: [{filename: 'f-{n}', content: 'content {n}', purpose: vision, repeat: 6}]\n")
     with MockServer(seed=(seed,), data=tmp_path / "data") as server, World(server, "w") as world:
         files = world.http.get("/files?order=asc").json()["data"]
         shown = [world.http.get(f"/files/{file['id']}/content").text for file in files]
         assert shown == [f"content {n}" for n in range(1, 7)]
-        assert 0 < len(list((tmp_path / "data").glob("blobs/*/*"))) < 6
+        assert 0 < len(files_meanwhile) < 6
+        assert len(stored(tmp_path / "data")) == 6
+        assert not list((tmp_path / "data").glob("*/*/contents/*/*"))
+        assert not list((tmp_path / "data" / "uploads").iterdir())
         again = world.http.post("/files", data={"purpose": "vision"}, files={"file": b"content 6"}).json()
         for file in (*files, again):
             world.http.delete(f"/files/{file['id']}")

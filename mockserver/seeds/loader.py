@@ -64,7 +64,7 @@ LARGE = 500
 LARGE_TEXT = 1 << 20
 """Bytes of their names and the like from which on it is, too."""
 IN_MEMORY = 16 << 20
-"""Bytes of small contents that wait in memory for their objects; more of them are files meanwhile, and stay so."""
+"""Bytes of small contents that wait in memory for their objects; more of them are files meanwhile."""
 
 
 # The format

@@ -113,7 +113,7 @@ class Placement:
         for row, rows in self._rows.items():
             Insertion(row).add_all(tx, rows)
         for upload in self._uploads.values():
-            contents.keep(tx, upload)
+            contents.keep(tx, upload, shared=True)
         _set_ordinal.run(tx, ordinal=self.ordinal)
 
     def _identify(
@@ -147,7 +147,7 @@ class Placement:
         return _objects[row].value(self._into, container_id=container_id, id=id) is not None
 
     def _put(self, row: type[tables.Table], content: Upload | None, **columns: Any) -> str:
-        if content and not content.kept:
+        if content:
             self._uploads[content.digest] = content
         made: Any = record(row)(**columns)
         self._rows.setdefault(row, []).append(made)

@@ -12,6 +12,7 @@ import hashlib
 import io
 import itertools
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -153,21 +154,25 @@ class Contents:
         self.copiers = 0
         """Copies of the world under way: their rows may name what is deleted meanwhile, so no file is removed."""
 
-    def keep(self, tx: Transaction, upload: Upload) -> None:
-        """Give an upload its place, in the write transaction that inserts its row."""
-        if not upload.file:
-            _insert.add(tx, _new(digest=upload.digest, content=bytes(upload.buffer)))
+    def keep(self, tx: Transaction, upload: Upload, shared: bool = False) -> None:
+        """Give an upload its place, in the write transaction that inserts its row. One that is `shared` stays for
+        other worlds to keep as well."""
+        if upload.size <= SMALL:  # by its size alone, so that no content is both a row and a file
+            content = upload.path.read_bytes() if upload.file else bytes(upload.buffer)
+            _insert.add(tx, _new(digest=upload.digest, content=content))
             return
         place = self._place(upload.digest)
         if place.exists():
-            upload.path.unlink()  # some file systems write a file out before another one is renamed over it
+            if not shared:
+                upload.path.unlink()  # some file systems write a file out before another one is renamed over it
         else:
+            put = _link if shared else Path.replace
             try:
-                upload.path.replace(place)
+                put(upload.path, place)
             except FileNotFoundError:  # the first of its folder
                 place.parent.mkdir(parents=True, exist_ok=True)
-                upload.path.replace(place)
-        upload.kept = True
+                put(upload.path, place)
+        upload.kept = not shared
         self._kept.add(upload.digest)
 
     def committed(self) -> None:
@@ -255,12 +260,16 @@ def link(digests: Iterable[str], source: Path, target: Path) -> None:
         place = target / "contents" / digest[:2] / digest
         original = source / "contents" / digest[:2] / digest
         place.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(original, place)
-        except FileNotFoundError:
-            raise
-        except OSError:  # a file system without links, or with too many of one file
-            place.write_bytes(original.read_bytes())
+        _link(original, place)
+
+
+def _link(original: Path, place: Path) -> None:
+    try:
+        os.link(original, place)
+    except FileNotFoundError:
+        raise
+    except OSError:  # a file system without links, or with too many of one file
+        shutil.copyfile(original, place)
 
 
 def stored(directory: Path) -> list[str]:
