@@ -144,6 +144,8 @@ class Worlds:
         """Of worlds whose databases are closed."""
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """One for each world that is being created, replaced or removed."""
+        self._coming: set[str] = set()
+        """Worlds that are being created."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._emptying = False
 
@@ -164,9 +166,9 @@ class Worlds:
         async with self._lock(name):
             if world := await self._opened(name):
                 return world
-            await self._make_room(name)
-            await self._keep_up()
-            return await self._create(name, lambda built: self._copy_template(built, name), self._is_quick(name))
+            async with self._room(name):
+                await self._keep_up()
+                return await self._create(name, lambda built: self._copy_template(built, name), self._is_quick(name))
 
     def _current(self, world: World) -> World:
         """The present state of a world that another state may have replaced."""
@@ -251,22 +253,20 @@ class Worlds:
         async with self._lock(name):
             if name in self._states.worlds:
                 raise errors.WORLD_EXISTS(name=name)
-            await self._make_room(name)
-            if fork_of is None:
-                return await self._create(name, lambda built: self._copy_template(built, name, empty), False)
-            if snapshot is not None:
-                source = self._snapshot(fork_of, snapshot)
-                return await self._create(name, lambda built: directory.copy_closed(source, built), False)
-            if (world := self._worlds.get(fork_of)) is None:
-                raise errors.WORLD_NOT_FOUND(name=fork_of[:80])
-            return await self._fork(name, world)
+            async with self._room(name):
+                if fork_of is None:
+                    return await self._create(name, lambda built: self._copy_template(built, name, empty), False)
+                if snapshot is not None:
+                    source = self._snapshot(fork_of, snapshot)
+                    return await self._create(name, lambda built: directory.copy_closed(source, built), False)
+                if (world := self._worlds.get(fork_of)) is None:
+                    raise errors.WORLD_NOT_FOUND(name=fork_of[:80])
+                return await self._fork(name, world)
 
     async def reset(self, name: str, *, empty: bool = False) -> World:
         """Return a world to the template, or to nothing; creates it if there is none."""
         _check_name(name)
-        async with self._lock(name):
-            if name not in self._states.worlds:
-                await self._make_room(name)
+        async with self._lock(name), self._room(name):
             return await self._create(name, lambda built: self._copy_template(built, name, empty), False)
 
     async def delete(self, name: str) -> None:
@@ -418,7 +418,7 @@ class Worlds:
                 await context.run(self._add, fill, clock, profile)
             world.clock = clock or world.clock
             world.profile = profile or world.profile
-            world.faults = load_rules(world.database.connection)
+            world.faults = await context.run(lambda context: load_rules(context.read))
             return world
 
     def _add(self, context: Context, fill: Fill, clock: Clock | None, profile: Profile | None) -> None:
@@ -447,9 +447,7 @@ class Worlds:
     async def become(self, name: str, fill: Fill, clock: Clock, profile: Profile | None) -> World:
         """Give a world another state in one step; creates the world if there is none."""
         _check_name(name)
-        async with self._lock(name):
-            if name not in self._states.worlds:
-                await self._make_room(name)
+        async with self._lock(name), self._room(name):
             row = _world(ids.world_seed(self._id_seed, name), clock, profile)
             return await self._create(name, lambda built: self._fill(built, row, fill), False)
 
@@ -608,7 +606,7 @@ class Worlds:
         return _read(connection)
 
     def _opening(self, name: str, database: Database) -> None:
-        """Before a database is opened: close the one that was not used for the longest time, if there are many."""
+        """A database is opened: close the one that was not used for the longest time, if there are many."""
         self._summaries.pop(name, None)
         if len(self._open) >= self._limit:
             oldest = min(self._open, key=lambda name: self._used.get(name, 0.0))
@@ -634,17 +632,26 @@ class Worlds:
 
     # Removing
 
-    async def _make_room(self, name: str) -> None:
-        """Before one more world: retire the idle ones, then raise APIError if there are too many.
+    @asynccontextmanager
+    async def _room(self, name: str) -> AsyncIterator[None]:
+        """While a world is created: it counts already. Retires the idle ones, then raises APIError if there are too many.
 
         The caller holds the lock of a name that no world has, and waits here for the locks of worlds that exist when
         it begins. That makes no circle: where one waits for another who is here too, the other's world existed when
         the one began and not when the other did, who so began later; and likewise whoever that one waits for.
         """
-        if len(self._states.worlds) >= self._maximum:
+        if name in self._states.worlds:
+            yield
+            return
+        if len(self._states.worlds) + len(self._coming) >= self._maximum:
             await self.retire(self._idle_seconds)
-        if (count := len(self._states.worlds)) >= self._maximum and name != DEFAULT:
-            raise errors.TOO_MANY_WORLDS(count=count)
+        if len(self._states.worlds) + len(self._coming) >= self._maximum and name != DEFAULT:
+            raise errors.TOO_MANY_WORLDS(count=self._maximum)
+        self._coming.add(name)
+        try:
+            yield
+        finally:
+            self._coming.discard(name)
 
     async def _delete(self, name: str) -> None:
         if world := self._worlds.get(name):

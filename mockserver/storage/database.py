@@ -33,7 +33,8 @@ Transaction = sqlite3.Connection
 
 
 class Busy(Exception):
-    """Another connection writes to the same world; nothing was done yet, so the work can be repeated."""
+    """Another connection writes to the same world, or is being closed; nothing was done yet, so the work can be
+    repeated."""
 
 
 class Blocked(Exception):
@@ -175,7 +176,11 @@ def connect(path: Path, wait: float = BUSY_SECONDS, create: bool = False) -> sql
     connection = sqlite3.connect(
         uri, uri=True, timeout=wait, isolation_level=None, check_same_thread=False, cached_statements=SMALL_STATEMENTS
     )
-    connection.execute("PRAGMA synchronous=OFF")  # nothing waits for the disk
+    try:
+        connection.execute("PRAGMA synchronous=OFF")  # nothing waits for the disk
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -187,17 +192,23 @@ def connect_closed(path: Path) -> sqlite3.Connection:
 
 
 @contextmanager
+def _busy() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            raise Busy from None
+        raise
+
+
+@contextmanager
 def writing(connection: Transaction) -> Iterator[Transaction]:
     """A write transaction; inside of another one, a part of that. Raises Busy before anything was done."""
     if connection.in_transaction:
         yield connection
         return
-    try:
+    with _busy():
         connection.execute("BEGIN IMMEDIATE")
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
-            raise Busy from None
-        raise
     try:
         yield connection
         connection.execute("COMMIT")
@@ -225,7 +236,7 @@ class Database:
         self, path: Path, durable: bool, opening: Callable[["Database"], None] = lambda database: None
     ) -> None:
         """A database that isn't `durable` ends with the server: no write waits for the disk. `opening` is called
-        before a connection is opened."""
+        for each connection that is opened."""
         self.path = path
         self._durable = durable
         self._opening = opening
@@ -233,19 +244,21 @@ class Database:
 
     @property
     def connection(self) -> Transaction:
-        """For the thread of the event loop. By itself it reads, by single statements each of which sees one state."""
+        """For the thread of the event loop. By itself it reads, by single statements each of which sees one state.
+        Raises Busy."""
         return self._connection or self._open()
 
     def write(self) -> AbstractContextManager[Transaction]:
         return writing(self.connection)
 
     def _open(self) -> Transaction:
-        self._opening(self)
-        connection = connect(self.path, wait=0)  # `run` waits, without holding up others
+        with _busy():  # a thread is just closing another connection, which writes the log back
+            connection = connect(self.path, wait=0)  # `run` waits, without holding up others
         if self._durable:
             connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA cache_size=-2048")  # in KiB; the system keeps the file in memory anyway
         connection.execute("PRAGMA wal_autocheckpoint=4000")  # in pages: everyone waits for a checkpoint
+        self._opening(self)
         self._connection = connection
         return connection
 

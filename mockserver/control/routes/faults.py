@@ -69,7 +69,8 @@ async def delete_faults(mock: TheMock, world: str) -> FaultList:
 
 async def _all(mock: Mock, name: str) -> FaultList:
     context = await mock.worlds.look_up(name)
-    return FaultList(data=[_state(context.world, each) for each in faults.list_rules(context.read)])
+    rules = await context.run(lambda context: faults.list_rules(context.read))
+    return FaultList(data=[_state(context.world, each) for each in rules])
 
 
 async def _one(mock: Mock, name: str, id: str) -> FaultState:
