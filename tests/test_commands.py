@@ -439,7 +439,7 @@ def test_run_passes_the_standard_input_on_and_keeps_its_own_output_apart(tmp_pat
     done = subprocess.run(command, env=CLEAN, input="typed", capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout) == (0, "typed\n")
     assert all(line.startswith("mockserver: WARNING ") for line in done.stderr.splitlines())
-    assert (tmp_path / "kept" / "mockserver.db").exists()
+    assert list((tmp_path / "kept" / "worlds").glob("*/world.db"))
 
 
 @contextmanager

@@ -11,25 +11,31 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import httpx2
 import pytest
 from conftest import NOON, World, new_world, ok, refusal, stored
-from test_durability import PATIENCE
 from test_transfers import digest
 
-from mockserver import schema
+from mockserver import containers, files, schema
 from mockserver.clock import Clock
+from mockserver.context import Context
+from mockserver.context import World as State
 from mockserver.errors import APIError
 from mockserver.files import NewFile
 from mockserver.mock import Mock
 from mockserver.server.serving import MockServer
 from mockserver.settings import Settings
-from mockserver.storage.database import Database, Transaction
-from mockserver.worlds import Call
+from mockserver.storage import database
+from mockserver.storage.contents import SMALL, Contents
+from mockserver.storage.database import Transaction, connect, writing
 
+PATIENCE = 120.0
 BOX = schema.CreateContainer(name="box")
 FREE_ID = "cntr_" + "0" * 48
+STAYS, GOES = b"s" * (SMALL + 1), b"g" * (SMALL + 1)
+"""Contents that are files: small ones are removed in the transaction of the deletion."""
 
 
 def at_once(server: MockServer, work: Callable[[httpx2.Client, int], Any], times: int) -> list[Any]:
@@ -132,16 +138,21 @@ def test_a_restored_world_is_all_old_or_all_new(server: MockServer, size: int, r
         assert seen <= {1, min(size, 100)}
 
 
-def failing(patch: pytest.MonkeyPatch, after: int = 0) -> None:
-    """Let so many commits succeed, and none after them, as on a full disk."""
-    commit, commits = Database._commit, itertools.count()
+FULL = OSError(errno.ENOSPC, "No space left on device")
 
-    def full(self: Database) -> None:
-        if next(commits) >= after:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        commit(self)
 
-    patch.setattr(Database, "_commit", full)
+def failing(patch: pytest.MonkeyPatch) -> None:
+    """Let no transaction be committed, as on a full disk."""
+
+    @contextmanager
+    def full(connection: Transaction) -> Iterator[Transaction]:
+        inside = connection.in_transaction
+        with writing(connection) as tx:
+            yield tx
+            if not inside:
+                raise FULL
+
+    patch.setattr(database, "writing", full)
 
 
 def test_what_is_rolled_back_is_not_in_the_journal(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,12 +173,12 @@ def test_what_was_deleted_is_deleted_although_its_content_has_to_stay(
     """The content is removed in a transaction of its own, or by the next deletion."""
     with MockServer(data=tmp_path) as server, World(server, "w") as world:
         first, second = (
-            world.openai.files.create(file=("a.txt", content), purpose="vision").id for content in (b"stays", b"goes")
+            world.openai.files.create(file=("a.txt", content), purpose="vision").id for content in (STAYS, GOES)
         )
         with monkeypatch.context() as patch:
-            failing(patch, after=1)
+            patch.setattr(Contents, "release", MagicMock(side_effect=FULL))
             assert world.http.delete(f"/files/{first}").status_code == 200
-        assert stored(tmp_path).keys() == {digest(b"stays"), digest(b"goes")}
+        assert stored(tmp_path).keys() == {digest(STAYS), digest(GOES)}
         assert world.http.delete(f"/files/{second}").status_code == 200
         assert stored(tmp_path) == {}
 
@@ -182,132 +193,121 @@ def mock(tmp_path: Path) -> Iterator[Mock]:
 
 
 @contextmanager
-def writing(mock: Mock) -> Iterator[None]:
-    """A transaction of another thread."""
-    with closing(Database.open(mock.database.path)) as other, other.transaction():
+def writer(world: State) -> Iterator[None]:
+    """A transaction of another connection."""
+    with closing(connect(world.database.path)) as other, writing(other):
         yield
 
 
-async def upload(mock: Mock, call: Call, content: bytes) -> str:
-    form = NewFile(mock.blobs.put([content]), "a.txt", {"purpose": "vision"})
-    return (await mock.run(mock.files.create, call, form))["id"]
+async def upload(mock: Mock, context: Context, content: bytes) -> str:
+    form = NewFile(mock.uploads.put([content]), "a.txt", {"purpose": "vision"})
+    return (await context.run(files.create_file, form))["id"]
 
 
-@pytest.mark.parametrize("content", [b"small", b"large" * 10_000], ids=["row", "file"])
-def test_contents_stay_while_rows_are_copied(mock: Mock, content: bytes) -> None:
+def test_contents_stay_while_their_world_is_copied(mock: Mock) -> None:
     async def check() -> None:
-        call = await mock.worlds.call("w")
-        file = await upload(mock, call, content)
-        with mock.blobs.held():
-            await mock.run(mock.files.delete, call, file)
+        context = await mock.worlds.enter("w")
+        file = await upload(mock, context, GOES)
+        with context.world.contents.held():
+            await context.run(files.delete_file, file)
             assert stored(mock.directory)
-        mock.blobs.release()
+        context.world.release()
         assert not stored(mock.directory)
 
     asyncio.run(check())
-
-
-def test_contents_stay_where_a_copy_begins_just_before_they_are_removed(mock: Mock) -> None:
-    """A thread that removes contents has seen no copy, and gets the lock when there is one."""
-
-    class Late(Database):
-        @contextmanager
-        def transaction(self) -> Iterator[Transaction]:
-            with mock.blobs.held(), super().transaction() as tx:
-                yield tx
-
-    async def check() -> None:
-        call = await mock.worlds.call("w")
-        file = await upload(mock, call, b"bytes")
-        with mock.blobs.held():
-            await mock.run(mock.files.delete, call, file)
-
-    asyncio.run(check())
-    with closing(Late.open(mock.database.path)) as late:
-        mock.blobs.release_in_batches(late)
-    assert stored(mock.directory)
-    mock.blobs.release()
-    assert not stored(mock.directory)
 
 
 def test_a_deletion_is_done_once_although_a_thread_writes_before_its_content_is_removed(
     mock: Mock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If it were repeated as busy, it would find nothing to delete."""
-    release = mock.blobs.release
+    release = State.release
 
-    def beside_a_writer() -> None:
-        with writing(mock):
-            release()
+    def beside_a_writer(self: State) -> None:
+        with writer(self):
+            release(self)
 
     async def check() -> None:
-        call = await mock.worlds.call("w")
-        file = await upload(mock, call, b"bytes")
+        context = await mock.worlds.enter("w")
+        file = await upload(mock, context, GOES)
         with monkeypatch.context() as patch:
-            patch.setattr(mock.blobs, "release", beside_a_writer)
-            assert (await mock.run(mock.files.delete, call, file))["deleted"] is True
-        assert mock.blobs.loose
-        mock.blobs.release()
+            patch.setattr(State, "release", beside_a_writer)
+            assert (await context.run(files.delete_file, file))["deleted"] is True
+        assert context.world.contents.loose
+        context.world.release()
         assert not stored(mock.directory)
 
     asyncio.run(check())
 
 
 def test_a_use_counts_although_a_thread_is_writing(mock: Mock, monkeypatch: pytest.MonkeyPatch) -> None:
-    remember, tries = mock.containers._remember, itertools.count()
+    refresh, tries = containers._refresh_all, itertools.count()
 
-    def beside_a_writer(used: Any, now: int) -> None:
+    def beside_a_writer(context: Context, *used: Any) -> None:
         if next(tries) == 0:
-            with writing(mock):
-                remember(used, now)
-        remember(used, now)
+            with writer(context.world):
+                refresh(context, *used)
+        refresh(context, *used)
 
     async def check() -> None:
         await mock.worlds.change_clock("w", lambda before: Clock(NOON, 0.0, 0.0))
-        call = await mock.worlds.call("w")
-        box = await mock.run(mock.containers.create, call, BOX)
+        context = await mock.worlds.enter("w")
+        box = await context.run(containers.create_container, BOX)
         await mock.worlds.change_clock("w", lambda before: Clock(NOON + 60, 0.0, 0.0))
-        monkeypatch.setattr(mock.containers, "_remember", beside_a_writer)
-        await mock.run(mock.containers.retrieve, call, box["id"])
+        monkeypatch.setattr(containers, "_refresh_all", beside_a_writer)
+        await context.run(containers.retrieve_container, box["id"])
         await mock.worlds.change_clock("w", lambda before: Clock(NOON + 86_400, 0.0, 0.0))
-        expired = await mock.run(mock.containers.retrieve, call, box["id"])
+        expired = await context.run(containers.retrieve_container, box["id"])
         assert (expired["status"], expired["last_active_at"]) == ("expired", NOON + 60)
 
     asyncio.run(check())
     assert next(tries) == 2
 
 
-def test_a_world_that_was_created_meanwhile_counts(mock: Mock, monkeypatch: pytest.MonkeyPatch) -> None:
-    room = mock.worlds._make_room
-
-    async def make_room(name: str) -> None:
-        await room(name)
-        if name == "own":
-            await mock.worlds.resolve("other")
-
+def test_a_world_that_is_being_created_counts(mock: Mock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mock.worlds, "_maximum", 1)
-    monkeypatch.setattr(mock.worlds, "_make_room", make_room)
-    with pytest.raises(APIError) as refused:
-        asyncio.run(mock.worlds.resolve("own"))
-    assert refused.value.code == "too_many_worlds"
-    assert mock.worlds.names() == ["other"]
+
+    async def create() -> list[Any]:
+        return await asyncio.gather(*(mock.worlds.create(f"w{n}") for n in range(3)), return_exceptions=True)
+
+    first, *others = asyncio.run(create())
+    assert first.name == "w0"
+    assert [isinstance(each, APIError) and each.code for each in others] == ["too_many_worlds"] * 2
+    assert mock.worlds.names() == ["w0"]
 
 
-def test_a_container_that_a_thread_placed_meanwhile_is_not_created_again(
-    mock: Mock, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", ["container", "container file", "file"])
+def test_an_object_that_a_thread_placed_meanwhile_is_not_created_again(
+    mock: Mock, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    conjured, found = mock.containers._conjured, []
+    """With a profile that creates what an id names; the first of the two is the thread's."""
 
-    def placed_meanwhile(tx: Transaction, call: Call, id: str) -> Any:
-        found.extend(conjured(tx, call, id) for _ in range(2))
-        return found[1]
+    def twice(create: Callable[..., Any]) -> Callable[..., Any]:
+        def placed_meanwhile(*args: Any) -> Any:
+            found.extend(create(*args) for _ in range(2))
+            return found[-1]
+
+        return placed_meanwhile
 
     async def check() -> None:
-        call = await mock.worlds.call("w")
-        await mock.worlds.set_profile("w", replace(call.world.profile, any_id=True))
-        monkeypatch.setattr(mock.containers, "_conjured", placed_meanwhile)
-        assert (await mock.run(mock.containers.retrieve, call, FREE_ID))["id"] == FREE_ID
-        assert len((await mock.run(mock.containers.list, call, schema.ListContainers()))["data"]) == 1
+        context = await mock.worlds.enter("w")
+        await mock.worlds.set_profile("w", replace(context.world.profile, any_id=True))
+        box = (await context.run(containers.create_container, BOX))["id"]
+        for owner, name in (
+            (containers, "_create_missing"),
+            (containers, "_create_missing_file"),
+            (files, "_create_missing"),
+        ):
+            monkeypatch.setattr(owner, name, twice(getattr(owner, name)))
+        if kind == "container":
+            made = await context.run(containers.retrieve_container, FREE_ID)
+        elif kind == "file":
+            made = await context.run(files.retrieve_file, FREE_ID)
+        else:
+            made = await context.run(containers.retrieve_container_file, box, FREE_ID)
+        assert made["id"] == FREE_ID
 
+    found: list[Any] = []
     asyncio.run(check())
-    assert found[0] == found[1]
+    first, second = found
+    assert first == second

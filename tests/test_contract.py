@@ -58,6 +58,7 @@ NOT_PROVOKED = {
     "world_gone": "needs a world deleted in mid-upload, which test_control.py does",
     "rate_limited": "needs a fault, which test_faults.py puts in",
     "storage_failed": "needs a disk that fails, which test_machine.py has",
+    "world_unusable": "needs a file that is damaged, as in test_storage.py",
     "server_error": "needs a defect, which test_a_defect_gets_the_envelope_too puts in",
 }
 """Refusals that no request provokes, and why."""
@@ -365,7 +366,7 @@ def test_a_defect_gets_the_envelope_too(
     def defective(*_: object) -> None:
         raise RuntimeError("a secret of the server")
 
-    monkeypatch.setattr(containers.Containers, "retrieve", defective)
+    monkeypatch.setattr(containers, "retrieve_container", defective)
     request = (
         f"GET /w/{world.name}/v1/containers/cntr_x HTTP/1.1\r\nhost: localhost\r\n"
         "authorization: Bearer sk-golden\r\nconnection: close\r\n\r\n"

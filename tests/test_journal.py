@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rawhttp import Wire, form, request
 
+from mockserver import containers
 from mockserver.clock import Clock
 from mockserver.control import streams
 from mockserver.control.routes.journal import AT_ONCE
@@ -488,7 +489,7 @@ def test_a_failure_of_the_server_is_remembered(world: World, journal: Reader, mo
     def fails(*_: Any) -> None:
         raise RuntimeError("of this test")
 
-    monkeypatch.setattr(world.server.mock.containers, "list", fails)
+    monkeypatch.setattr(containers, "list_containers", fails)
     assert world.http.get("/containers").status_code == 500
     assert (journal.last()["status"], journal.last()["aborted"]) == (500, False)
 

@@ -9,12 +9,14 @@ from conftest import NOON, World, new_world, ok
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mockserver import schema
+from mockserver import containers, schema
 from mockserver.clock import Clock
+from mockserver.context import World as State
 from mockserver.mock import Mock
 from mockserver.server.serving import MockServer
 from mockserver.settings import Settings
 from mockserver.storage import pagination
+from mockserver.storage.database import Transaction
 
 _names = itertools.count()
 
@@ -39,18 +41,18 @@ class Box:
     def tick(self, seconds: int) -> None:
         self.time += seconds
         asyncio.run(self.mock.worlds.change_clock(self.name, lambda before: Clock(self.time, 0.0, 0.0)))
-        self.call = asyncio.run(self.mock.worlds.call(self.name))
+        self.context = asyncio.run(self.mock.worlds.enter(self.name))
 
     def make(self, name: str) -> None:
         body = schema.CreateContainer(name=name, expires_after=schema.ExpiresAfter(anchor="last_active_at", minutes=1))
-        self.made.append(self.mock.containers.create(self.call, body))
+        self.made.append(containers.create_container(self.context, body))
 
     def delete(self, container: schema.Container) -> None:
-        self.mock.containers.delete(self.call, container["id"])
+        containers.delete_container(self.context, container["id"])
         self.made.remove(container)
 
     def page(self, **query: object) -> schema.ContainerList:
-        return self.mock.containers.list(self.call, schema.ListContainers.model_validate(query))
+        return containers.list_containers(self.context, schema.ListContainers.model_validate(query))
 
     def walk(self, direction: str, cursor: str | None = None, **query: object) -> Iterator[schema.ContainerList]:
         """Pages by the cursor `after` or `before`, until one says that it has no more."""
@@ -137,8 +139,13 @@ def test_a_deleted_object_is_a_cursor_while_its_world_hands_out_so_many_ordinals
     world: World, server: MockServer, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """However old it was when it was deleted; and afterwards it takes no room."""
-    monkeypatch.setattr(pagination, "TOMBSTONES", 20)
-    graves = f"SELECT count(*) FROM tombstones JOIN worlds ON world = worlds.id WHERE name = '{world.name}'"
+    monkeypatch.setattr(pagination, "KEPT_DELETED", 20)
+
+    def deleted(tx: Transaction, state: State) -> int:
+        tables = ("containers", "files", "container_files")
+        count = "SELECT count(*) FROM {} WHERE deleted_at IS NOT NULL"
+        return sum(tx.execute(count.format(each)).fetchone()[0] for each in tables)
+
     with new_world(server) as elsewhere:
         quiet = elsewhere.openai.containers.create(name="box").id
         elsewhere.openai.containers.delete(quiet)
@@ -158,7 +165,7 @@ def test_a_deleted_object_is_a_cursor_while_its_world_hands_out_so_many_ordinals
     for id in ids[20:]:
         ok(world.http.delete(f"{path}/{id}"))
     assert [is_cursor(id) for id in (ids[0], ids[15], ids[25], ids[-1])] == [False, False, True, True]
-    assert world.server.mock.database.connection.execute(graves).fetchone()[0] <= 21
+    assert server.run(server.mock.worlds.look(world.name, deleted)) <= 21
     with elsewhere:
         assert elsewhere.http.get("/containers", params={"after": quiet}).status_code == 200
 
@@ -192,11 +199,11 @@ def test_a_million_rows_page_by_index_and_not_by_scanning(mock: Mock) -> None:
     """The plan of every page's statement is a search of an index, and sorts nothing."""
     box = Box(mock)
     box.make("a")
-    container, connection = box.made[0], mock.database.connection
+    container, connection = box.made[0], box.context.read
     plans: list[str] = []
 
     def explain(sql: str) -> None:
-        if sql.startswith("SELECT containers.world"):
+        if "FROM containers" in sql and "ORDER BY" in sql:  # the position of a cursor is looked up by its key
             plans.append(sql)
 
     connection.set_trace_callback(explain)

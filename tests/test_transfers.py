@@ -17,10 +17,10 @@ from typing import Any
 import httpx2
 import pytest
 from conftest import World, new_world, ok, stored
-from mockserver.storage.blobs import Writer
 from rawhttp import TIMEOUT, Answer, Wire, form, request
 
 from mockserver.server.serving import MockServer
+from mockserver.storage.contents import Writer
 
 LIMIT = 1_000
 """The largest upload that the small server takes."""
@@ -41,7 +41,7 @@ CONTENTS = {
 
 
 def noise(seed: str, size: int = 10_000) -> bytes:
-    """Content that no other test has, so that its blob is this test's alone."""
+    """Content that no other test has, so that what is stored of it is this test's alone."""
     return hashlib.shake_256(seed.encode()).digest(size)
 
 

@@ -9,14 +9,16 @@ from urllib.parse import quote
 
 import httpx2
 import pytest
-from conftest import NOON, World, new_world, refusal, stored
+from conftest import NOON, World, new_world, ok, refusal, stored
 
-from mockserver import ids, worlds
+from mockserver import ids
 from mockserver.clock import Wall
 from mockserver.server.serving import MockServer
-from mockserver.storage import blobs, copies
+from mockserver.storage import contents
+from mockserver.storage.contents import SMALL
 
 HOUR = 3_600
+LARGE = bytes(SMALL + 1)
 
 
 class Adjustable(Wall):
@@ -203,7 +205,7 @@ def test_a_seed_sets_the_clock_that_new_worlds_start_with(
 
 
 @pytest.mark.slow
-def test_a_template_too_large_for_one_transaction_is_copied_whole(tmp_path: Path) -> None:
+def test_a_large_template_is_copied_whole(tmp_path: Path) -> None:
     seed = tmp_path / "seed.yaml"
     seed.write_text(
         "version: 1\n"
@@ -221,65 +223,60 @@ def test_a_template_too_large_for_one_transaction_is_copied_whole(tmp_path: Path
 
 
 @pytest.fixture
-def copied_in_batches(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
-    """A world of three Files and three containers, more than is copied at once."""
-    monkeypatch.setattr(copies, "BATCH", 2)
-    for name in "abc":
-        world.openai.files.create(file=(name, b"bytes"), purpose="vision")
+def filled(world: World) -> World:
+    """A world of three Files, one of them too large for a row, and three containers."""
+    for name, content in (("a", b"bytes"), ("b", b"bytes"), ("c", LARGE)):
+        world.openai.files.create(file=(name, content), purpose="vision")
         world.openai.containers.create(name=name)
     return world
 
 
-def test_a_copy_made_in_batches_is_of_one_instant(
-    server: MockServer, copied_in_batches: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What happens to a world while its copy is under way comes too late to be in it."""
-    world = copied_in_batches
-    first = copies._copiers[0].read
-    read = first.tuples
+def test_a_copy_is_of_one_instant(server: MockServer, filled: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change to a world while its rows have been copied, and its contents not yet, is not in the copy."""
+    link = contents.link
 
-    def and_then(*given: Any, **values: Any) -> list[tuple[Any, ...]]:
-        """Between the first batch, of Files, and all that are read after it."""
-        monkeypatch.setattr(first, "tuples", read)
-        rows = read(*given, **values)
-        for box in world.openai.containers.list():
-            world.openai.containers.delete(box.id)
-        for file in world.openai.files.list():
-            world.openai.files.delete(file.id)
-        world.openai.containers.create(name="late")
-        return rows
+    def link_late(*args: Any) -> None:
+        for box in filled.openai.containers.list():
+            filled.openai.containers.delete(box.id)
+        for file in filled.openai.files.list():
+            filled.openai.files.delete(file.id)
+        filled.openai.containers.create(name="late")
+        link(*args)
 
-    monkeypatch.setattr(first, "tuples", and_then)
     with new_world(server) as copy:
         control = f"{server.url}/_mock/worlds/{copy.name}"
-        assert httpx2.post(control, json={"fork_of": world.name}).status_code == 200
+        with monkeypatch.context() as patch:
+            patch.setattr(contents, "link", link_late)
+            ok(httpx2.post(control, json={"fork_of": filled.name}))
         assert [each.name for each in copy.openai.containers.list()] == ["c", "b", "a"]
-        contents = [copy.openai.files.content(each.id).read() for each in copy.openai.files.list()]
-        assert contents == [b"bytes"] * 3
-    assert [each.name for each in world.openai.containers.list()] == ["late"]
+        bodies = [copy.openai.files.content(each.id).read() for each in copy.openai.files.list()]
+        assert bodies == [LARGE, b"bytes", b"bytes"]
+    assert [each.name for each in filled.openai.containers.list()] == ["late"]
+    state = server.mock.worlds.known(filled.name)
+    assert state
+    assert not list(state.directory.glob("contents/*/*")), "it was removed when the copy was done"
 
 
 def test_a_copy_that_fails_half_way_leaves_nothing(
-    server: MockServer, copied_in_batches: World, monkeypatch: pytest.MonkeyPatch
+    server: MockServer, filled: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = copied_in_batches
-    rows = "SELECT (SELECT count(*) FROM worlds), (SELECT count(*) FROM files), (SELECT count(*) FROM containers)"
-    before = server.mock.database.connection.execute(rows).fetchone()
-
     def no_room(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    control = f"{server.url}/_mock/worlds/{world.name}-copy"
+    def states() -> list[Path]:
+        server.run(server.mock.worlds.finish())
+        return sorted(server.mock.directory.glob("*/*"))
+
+    before = states()
+    control = f"{server.url}/_mock/worlds/{filled.name}-copy"
     with monkeypatch.context() as full:
-        full.setattr(copies._copiers[1].insert, "add_all", no_room)  # when all Files have been copied
-        refusal(httpx2.post(control, json={"fork_of": world.name}), 500, "storage_failed")
-    assert server.mock.database.connection.execute(rows).fetchone() == before
-    assert httpx2.post(control, json={"fork_of": world.name}).status_code == 200
+        full.setattr(contents, "link", no_room)  # when all rows have been copied
+        refusal(httpx2.post(control, json={"fork_of": filled.name}), 500, "storage_failed")
+    assert states() == before
+    assert httpx2.post(control, json={"fork_of": filled.name}).status_code == 200
 
 
-def test_a_world_of_many_contents_takes_them_all_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worlds, "BATCH", 3)
-    monkeypatch.setattr(blobs, "BATCH", 3)
+def test_a_world_of_many_contents_takes_them_all_along(tmp_path: Path) -> None:
     with MockServer(data=tmp_path) as server, World(server, "w") as world:
         for number in range(20):
             content = b"%d" % number * (1 if number % 2 else 20_000)
@@ -287,6 +284,8 @@ def test_a_world_of_many_contents_takes_them_all_along(tmp_path: Path, monkeypat
         assert len(stored(tmp_path)) == 20
         assert httpx2.delete(f"{server.url}/_mock/worlds/w").status_code == 200
         assert stored(tmp_path) == {}
+        server.run(server.mock.worlds.finish())
+        assert list((tmp_path / "trash").iterdir()) == []
 
 
 def test_what_comes_after_a_restore_or_a_fork_comes_behind_what_was_there(server: MockServer, world: World) -> None:

@@ -70,6 +70,7 @@ KEYS: dict[str, dict[str, str]] = {
         "network_policy": "What it may reach; stored and shown only.",
         "files": "Files in the container.",
         "repeat": _REPEAT,
+        "replaced_by": "Id of the container that took its place when it had expired. Written by exports.",
         "seq": _SEQ,
     },
     "ContainerFile": {
