@@ -144,20 +144,27 @@ AT_SNAPSHOT = sorted(["a", hashlib.sha256(LARGE).hexdigest()])
 UPLOADED = sorted([*BEFORE, hashlib.sha256(LARGE + b"more").hexdigest()])
 
 
+OUTCOMES: dict[Callable[[Worlds], Awaitable[None]], dict[str, list[list[str] | None]]] = {
+    create: {"new": [None, []]},
+    create_with_a_row: {"new": [None, [], ["first"]]},
+    fork: {"new": [None, BEFORE]},
+    restore: {"kept": [BEFORE, AT_SNAPSHOT]},
+    reset: {"kept": [BEFORE, []]},
+    delete: {"kept": [BEFORE, None]},
+    delete_then_create: {"kept": [BEFORE, None, [], ["later"]]},
+    snapshot: {"kept": [BEFORE]},
+    upload: {"kept": [BEFORE, UPLOADED]},
+}
+"""For each act what its world may hold after a crash, and last what it holds without one."""
+QUICK = (create_with_a_row, restore)
+
+
 @pytest.mark.parametrize(
     ("act", "outcomes"),
     [
-        (create, {"new": [None, []]}),
-        (create_with_a_row, {"new": [None, [], ["first"]]}),
-        (fork, {"new": [None, BEFORE]}),
-        (restore, {"kept": [BEFORE, AT_SNAPSHOT]}),
-        (reset, {"kept": [BEFORE, []]}),
-        (delete, {"kept": [BEFORE, None]}),
-        (delete_then_create, {"kept": [BEFORE, None, [], ["later"]]}),
-        (snapshot, {"kept": [BEFORE]}),
-        (upload, {"kept": [BEFORE, UPLOADED]}),
+        pytest.param(act, outcomes, marks=() if act in QUICK else pytest.mark.slow, id=act.__name__)
+        for act, outcomes in OUTCOMES.items()
     ],
-    ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_after_a_crash_at_any_step_a_world_is_the_old_one_or_the_new_one(
     tmp_path: Path, act: Callable[[Worlds], Awaitable[None]], outcomes: dict[str, list[list[str] | None]]
@@ -216,7 +223,8 @@ def test_after_a_crash_at_any_step_a_world_is_the_old_one_or_the_new_one(
 # Copies
 
 
-def test_a_copy_taken_while_contents_come_and_go_has_all_of_its_contents(tmp_path: Path) -> None:
+@pytest.mark.parametrize("copies", [3, pytest.param(30, marks=pytest.mark.slow)])
+def test_a_copy_taken_while_contents_come_and_go_has_all_of_its_contents(tmp_path: Path, copies: int) -> None:
     async def churn(worlds: Worlds, stop: asyncio.Event) -> None:
         number = 0
         while not stop.is_set():
@@ -231,12 +239,12 @@ def test_a_copy_taken_while_contents_come_and_go_has_all_of_its_contents(tmp_pat
         await add(worlds, "kept", "a")
         stop = asyncio.Event()
         writer = asyncio.create_task(churn(worlds, stop))
-        for number in range(30):
+        for number in range(copies):
             await worlds.create(f"copy-{number}", fork_of="kept")
             await asyncio.sleep(0)
         stop.set()
         await writer
-        for number in range(30):
+        for number in range(copies):
             assert await held(worlds, f"copy-{number}")  # reads every content
 
     with opened(tmp_path) as worlds:
@@ -263,10 +271,11 @@ def test_every_table_is_copied_and_every_time_moves(tmp_path: Path) -> None:
 # Many worlds
 
 
-def test_thousands_of_short_worlds_keep_few_files_open(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [60, pytest.param(3_000, marks=pytest.mark.slow)])
+def test_many_short_worlds_keep_few_files_open(tmp_path: Path, count: int) -> None:
     async def many(worlds: Worlds) -> int:
         most = 0
-        for number in range(300):
+        for number in range(count):
             await add(worlds, f"w{number}", "box")
             most = max(most, len(os.listdir("/proc/self/fd")))  # noqa: PTH208  # not a directory of ours
             if number >= 20:
