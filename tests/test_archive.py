@@ -153,6 +153,75 @@ def test_serve_takes_an_export_back(world: World, control: httpx2.Client, tmp_pa
     assert ok(world.http.post("/containers", json={"name": "next"})) == made
 
 
+OF_VERSION_0_1 = """{"version": 1,
+"clock": {"at": 1795840096.5, "rate": 0.0},
+"profile": {"base": "default", "expired_replaced": true, "delete_lag": 3600},
+"ordinal": 11,
+"faults": [],
+"deleted": [
+{"list": "containers/cntr_6b0a57e8af1d8191a74d745b46c30fdb061ff02afedfbf30", "id": "cfile_6b0a57e8c269819186a1ed9d0eeb76d1", "seq": 6, "created_at": 1795839976, "ordinal": 7, "deleted_at": 1795839976, "object": {"container_id": "cntr_6b0a57e8af1d8191a74d745b46c30fdb061ff02afedfbf30", "id": "cfile_6b0a57e8c269819186a1ed9d0eeb76d1", "seq": 6, "created_at": 1795839976, "bytes": 11, "path": "/mnt/data/c41d4468063ba25216a56046f381e4ca-in.txt", "source": "user", "digest": "b7d2d38b289151977a236196b916dabb933c3907ed47707af967a9802496a35a", "file_id": null}},
+{"list": "files", "id": "file-0VfOQueD2tvKp5tMyc5zVn", "seq": 2, "created_at": 1795839976, "ordinal": 8, "deleted_at": 1795839976, "object": {"id": "file-0VfOQueD2tvKp5tMyc5zVn", "seq": 2, "created_at": 1795839976, "expires_at": null, "bytes": 4, "filename": "gone.txt", "purpose": "vision", "digest": "283bb9deef02e6843abfb538efa1eca70801bd8a701c3f98191e123496339247"}},
+{"list": "containers", "id": "cntr_6b0a57e87b428198b8534301e08578aa0ee793e79aaa1965", "seq": 4, "created_at": 1795839976, "ordinal": 9, "deleted_at": 1795839976, "object": {"id": "cntr_6b0a57e87b428198b8534301e08578aa0ee793e79aaa1965", "seq": 4, "created_at": 1795839976, "last_active_at": 1795839976, "name": "deleted", "memory_limit": "1g", "network_policy": null, "expires_anchor": "last_active_at", "expires_minutes": 20}},
+{"list": "successors", "id": "cntr_6b0a57e8af1d8191a74d745b46c30fdb061ff02afedfbf30", "seq": 10, "created_at": 1795840096, "ordinal": 10, "deleted_at": 1795840096, "object": {"id": "cntr_6b0a58604b238190b0b76f2384340f700d8fd5c50d360333", "seq": 10, "created_at": 1795840096, "last_active_at": 1795840096, "name": "box", "memory_limit": "1g", "network_policy": null, "expires_anchor": "last_active_at", "expires_minutes": 1}}],
+"files": [
+{"id": "file-fDqosTFKUf2Jtb0E6gI5Ux", "filename": "a.txt", "purpose": "vision", "created_at": 1795839976, "seq": 1, "from": "blobs/79f076abdd19a752db7267bfff2f9022161d120dea919fdaca2ffdfc24ca8c96"}],
+"containers": [
+{"id": "cntr_6b0a57e8af1d8191a74d745b46c30fdb061ff02afedfbf30", "name": "box", "created_at": 1795839976, "last_active_at": 1795839976, "expires_after": {"anchor": "last_active_at", "minutes": 1}, "memory_limit": "1g", "seq": 3, "files": [
+{"id": "cfile_6b0a57e88e3b81989eb5a3af82d91dd1", "path": "/mnt/data/b79dbc35ec42f09ea624a05ebcbb84a5-in.txt", "source": "user", "bytes": 6, "created_at": 1795839976, "seq": 5, "from": "blobs/106b086224a4d945eae25f7be3805a931a873270326dd868b0e41f71ee9fff72"}]},
+{"id": "cntr_6b0a58604b238190b0b76f2384340f700d8fd5c50d360333", "name": "box", "created_at": 1795840096, "last_active_at": 1795840096, "expires_after": {"anchor": "last_active_at", "minutes": 1}, "memory_limit": "1g", "seq": 10, "files": [
+{"id": "cfile_6b0a5860d5e18198bd834f95635ac8bb", "path": "/mnt/data/b79dbc35ec42f09ea624a05ebcbb84a5-new.txt", "source": "user", "bytes": 6, "created_at": 1795840096, "seq": 11, "from": "blobs/106b086224a4d945eae25f7be3805a931a873270326dd868b0e41f71ee9fff72"}]}]}
+"""
+"""What version 0.1 exported of a world in which an expired container was replaced, and of each list one was deleted."""
+
+
+@pytest.mark.parametrize("way", ["import", "seed"])
+def test_an_export_of_version_0_1_is_taken(world: World, control: httpx2.Client, tmp_path: Path, way: str) -> None:
+    kept, inside = b"kept", b"inside"
+    contents = {f"blobs/{hashlib.sha256(content).hexdigest()}": content for content in (kept, inside)}
+    data = zipped({"seed.yaml": OF_VERSION_0_1.encode(), **contents})
+    expired, gone, new = (
+        "cntr_6b0a57e8af1d8191a74d745b46c30fdb061ff02afedfbf30",
+        "cntr_6b0a57e87b428198b8534301e08578aa0ee793e79aaa1965",
+        "cntr_6b0a58604b238190b0b76f2384340f700d8fd5c50d360333",
+    )
+
+    def check(world: World) -> None:
+        listed = ok(world.http.get("/containers"))["data"]
+        assert [(each["id"], each["status"]) for each in listed] == [
+            (new, "running"),
+            (gone, "running"),  # as lists lag by an hour
+            (expired, "expired"),
+        ]
+        assert [each["filename"] for each in ok(world.http.get("/files"))["data"]] == ["gone.txt", "a.txt"]
+        assert world.http.get(f"/containers/{gone}").status_code == 404
+        (file,) = ok(world.http.get(f"/containers/{expired}/files"))["data"]
+        assert file["container_id"] == new, "it took the place of the expired one"
+        content = world.http.get(f"/containers/{new}/files/{file['id']}/content")
+        assert content.content == inside
+        after = world.http.get(f"/containers/{new}/files", params={"after": "cfile_6b0a57e8c269819186a1ed9d0eeb76d1"})
+        assert after.status_code == 400, "that one was deleted from another list"
+        world.advance(7_200)
+        assert [each["filename"] for each in ok(world.http.get("/files"))["data"]] == ["a.txt"]
+        behind = ok(world.http.get("/files", params={"after": "file-0VfOQueD2tvKp5tMyc5zVn"}))["data"]
+        assert [each["filename"] for each in behind] == ["a.txt"], "a deleted object is still a cursor"
+
+    if way == "import":
+        assert imported(control, data)["counts"] == {"files": 1, "containers": 2, "container_files": 2}
+        again = exported(control)
+        imported(control, again)
+        assert exported(control) == again
+        with zipfile.ZipFile(io.BytesIO(again)) as opened:
+            document = json.loads(opened.read("seed.yaml"))
+        assert [each.get("replaced_by") for each in document["containers"]] == [new, None]
+        assert [each["list"] for each in document["deleted"]] == [f"containers/{expired}", "files", "containers"]
+        check(world)
+    else:
+        seed = tmp_path / "world.zip"
+        seed.write_bytes(data)
+        with MockServer(seed=(seed,)) as server, World(server, "w") as seeded:
+            check(seeded)
+
+
 def test_an_archive_holds_a_seed_and_each_content_once(world: World, control: httpx2.Client) -> None:
     populate(world, control)
     with zipfile.ZipFile(io.BytesIO(exported(control))) as opened:
@@ -395,9 +464,9 @@ def drafts(world: World) -> list[Path]:
     return list((world.server.mock.directory / "uploads").iterdir())
 
 
-def pinned(world: World) -> int:
-    count = "SELECT count(*) FROM worlds WHERE name IS NULL AND snapshot IS NULL AND template_of IS NULL"
-    return int(world.server.mock.database.snapshot.execute(count).fetchone()[0])
+def copies(world: World) -> list[Path]:
+    """Private copies of worlds, of exports under way."""
+    return list(world.server.mock.directory.glob("uploads/*-state"))
 
 
 @pytest.mark.slow
@@ -447,13 +516,13 @@ def test_a_client_that_leaves_an_export_leaves_nothing_behind() -> None:
         with httpx2.Client(transport=small) as client, client.stream("GET", f"{control}/export") as answer:
             pieces = answer.iter_raw()  # to let go of it is to leave
             assert next(pieces)
-            assert pinned(world) == 1
+            assert len(copies(world)) == 1
         # The server hears of it only after the client has gone; its next requests wait for it.
         for _ in range(10_000):
             ok(httpx2.get(control))
-            if not pinned(world):
+            if not copies(world):
                 break
-        assert pinned(world) == 0
+        assert copies(world) == []
         assert len(exported_by(server)) > 16 << 20
 
 

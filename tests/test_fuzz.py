@@ -221,7 +221,9 @@ def check_nothing_left(target: Target, before: set[str]) -> None:
     assert now["threads"] <= target.at_rest["threads"] + pool
     # SQLite keeps descriptors of connections that were closed beside another one, for the next ones; a thread that
     # copies a world has two.
-    assert now["database"] <= 3 * (OPEN_WORLDS + MAX_TASKS) + pool, "of each open world the database, its log, its index"
+    assert now["database"] <= 3 * (OPEN_WORLDS + MAX_TASKS) + pool, (
+        "of each open world the database, its log, its index"
+    )
     assert list((target.root / "in" / "data" / "uploads").iterdir()) == []
     assert list((target.root / "tmp").iterdir()) == []
     assert {path.name for path in target.root.iterdir()} == {"in", "tmp"}
