@@ -51,7 +51,9 @@ class Mock:
             stack.enter_context(closing(self.worlds))
             self.kept_worlds = self.worlds.names()
             if seed:
-                seed.apply(self.worlds, self.uploads, self.wall)
+                from mockserver.seeds.apply import make_templates
+
+                make_templates(seed, self.worlds, self.uploads, self.wall)
             else:
                 self.worlds.add_template(EVERY_WORLD, Clock(self.started, self.started), lambda nothing: None)
             self._stack = stack.pop_all()

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx2
@@ -19,7 +20,7 @@ from mockserver import bounds
 from mockserver.api import parsing
 from mockserver.bounds import MAX_DEPTH, MAX_ESCAPES, MAX_PARAMETERS, MAX_RUN, MAX_VALUES, Excess, JSONCounter
 from mockserver.clock import CENTURIES
-from mockserver.seeds import loader
+from mockserver.seeds import loader, scope
 from mockserver.seeds.document import SENT, Source
 from mockserver.server.serving import MockServer
 from mockserver.settings import SeedError
@@ -326,9 +327,9 @@ def test_only_the_first_of_many_mistakes_is_made(monkeypatch: pytest.MonkeyPatch
         {"files": [1] * 500},
         {"containers": [{"name": "b", "files": [1] * 500}]},
     ):
-        source = Source(loader.Path("body"), json.dumps(document).encode(), SENT)
+        source = Source(Path("body"), json.dumps(document).encode(), SENT)
         with pytest.raises(SeedError):
-            loader.read_document(source, loader.Nowhere(), 1 << 20, 1 << 20)
+            loader.read_document(source, scope.Nowhere(), 1 << 20, 1 << 20)
     assert len(counts) == 3
     assert max(counts) < 5
 
@@ -355,8 +356,8 @@ def test_no_garbage_is_collected_while_a_document_is_imported(
 ) -> None:
     """A collection would go over all of a large document's objects, and all worlds would wait."""
     collected: list[bool] = []
-    check = loader._check
-    monkeypatch.setattr(loader, "_check", lambda *args, **kw: (collected.append(gc.isenabled()), check(*args, **kw)))
+    check = loader.check
+    monkeypatch.setattr(loader, "check", lambda *args, **kw: (collected.append(gc.isenabled()), check(*args, **kw)))
     assert gc.isenabled()
     for document in ({"containers": [{"name": "b"}]}, {"files": [{"filename": "f", "from": "nowhere"}]}):
         control.post(f"/worlds/{world.name}/import", content=json.dumps(document).encode())

@@ -3,7 +3,7 @@
 from typing import Any
 
 from mockserver import profiles
-from mockserver.seeds.loader import Document
+from mockserver.seeds.models import Document
 
 OBJECTS = {
     "Document": "A seed file: what new worlds hold from the start.",

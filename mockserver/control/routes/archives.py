@@ -15,10 +15,11 @@ from mockserver.control.bodies import document, received
 from mockserver.control.dependencies import TheMock
 from mockserver.control.routes.worlds import WorldState, world_state
 from mockserver.mock import Mock
-from mockserver.seeds import archive, loader
+from mockserver.seeds import apply, archive, loader
 from mockserver.seeds.archive import Archive
 from mockserver.seeds.document import IMPORTED, MAX_BYTES, SENT, Limits, Source
-from mockserver.seeds.loader import Nowhere
+from mockserver.seeds.scope import Nowhere
+from mockserver.seeds.scope import Scope as Described
 from mockserver.settings import SeedError
 from mockserver.storage.database import in_thread
 
@@ -72,9 +73,9 @@ async def _import(mock: Mock, name: str, path: Path, replace: bool) -> None:
         contents, scope = await asyncio.to_thread(_read, path, mock)
         with closing(contents):
             if replace:
-                await loader.become(scope, mock.worlds, mock.uploads, mock.wall, name)
+                await apply.become(scope, mock.worlds, mock.uploads, mock.wall, name)
             else:
-                await loader.place(scope, mock.worlds, mock.uploads, mock.wall, name, only_objects=True)
+                await apply.place(scope, mock.worlds, mock.uploads, mock.wall, name, only_objects=True)
         del scope  # while nothing is collected
 
 
@@ -86,11 +87,11 @@ async def _import(mock: Mock, name: str, path: Path, replace: bool) -> None:
 async def place_seed(mock: TheMock, world: str, request: Request) -> Placed:
     """Add all that a seed document describes, at once or not at all; its clock and profile become the world's."""
     scope = await asyncio.to_thread(_read_text, await document(mock, request), mock, SENT)
-    placed = await loader.place(scope, mock.worlds, mock.uploads, mock.wall, world)
+    placed = await apply.place(scope, mock.worlds, mock.uploads, mock.wall, world)
     return Placed(files=placed.files, containers=placed.containers, faults=placed.faults)
 
 
-def _read(path: Path, mock: Mock) -> tuple[Archive | Nowhere, loader.Scope]:
+def _read(path: Path, mock: Mock) -> tuple[Archive | Nowhere, Described]:
     """Raises SeedError."""
     with path.open("rb") as file:
         head = file.read(2)
@@ -106,7 +107,7 @@ def _read(path: Path, mock: Mock) -> tuple[Archive | Nowhere, loader.Scope]:
         raise
 
 
-def _read_text(text: bytes, mock: Mock, limits: Limits) -> loader.Scope:
+def _read_text(text: bytes, mock: Mock, limits: Limits) -> Described:
     """Raises SeedError."""
     source = Source(Path("body"), text, limits)
     return loader.read_document(source, Nowhere(), mock.settings.max_upload, mock.settings.max_import)

@@ -15,9 +15,9 @@ from mockserver.control.bodies import document, multipart, uploaded
 from mockserver.control.dependencies import TheMock
 from mockserver.control.routes.files import CONTENT, Inline, PreviewBytes, contents, previewed
 from mockserver.mock import Mock
-from mockserver.seeds import loader
+from mockserver.seeds import apply, loader, models
 from mockserver.seeds.document import SENT, Source
-from mockserver.seeds.loader import Nowhere
+from mockserver.seeds.scope import Nowhere, Scope
 from mockserver.storage.bulk import Placement
 
 router = APIRouter(prefix="/worlds/{world}/containers", tags=["Containers"])
@@ -49,7 +49,7 @@ async def find_containers(
 async def stage_container(mock: TheMock, world: str, request: Request) -> admin.AdminContainer:
     """Make a container with its full state: the keys of a seed's container, files included."""
     scope = await asyncio.to_thread(_read, mock, await document(mock, request))
-    placed = await loader.place(scope, mock.worlds, mock.uploads, mock.wall, world)
+    placed = await apply.place(scope, mock.worlds, mock.uploads, mock.wall, world)
     return await mock.worlds.look(world, admin.find_container, placed.containers[-1])
 
 
@@ -94,17 +94,17 @@ async def stage_container_file(
     """Put a file into a container, as the user or as the assistant. It is no activity."""
     async with uploaded(mock, request, "path", "source", "bytes") as form:
         path, source = form.fields.get("path") or None, form.fields.get("source")
-        if path and len(path) > loader.MAX_PATH:
-            raise errors.BAD_PARAMETER(param="path", problem=f"path: at most {loader.MAX_PATH} characters are taken")
+        if path and len(path) > models.MAX_PATH:
+            raise errors.BAD_PARAMETER(param="path", problem=f"path: at most {models.MAX_PATH} characters are taken")
         if source not in (None, "user", "assistant"):
             raise errors.BAD_PARAMETER(param="source", problem="source: write user or assistant")
-        size = _bytes(form.fields["bytes"]) if "bytes" in form.fields else loader.AS_USUAL
+        size = _bytes(form.fields["bytes"]) if "bytes" in form.fields else apply.AS_USUAL
         ids: list[str] = []
 
         def fill(put: Placement) -> None:
             if not put.has_container(container_id):
                 raise errors.CONTAINER_NOT_FOUND(container_id=container_id)
-            id = loader.put_file(
+            id = apply.put_file(
                 put,
                 container_id=container_id,
                 id=None,
@@ -155,7 +155,7 @@ async def remove_container_file(
     return await mock.worlds.change(world, admin.delete_container_file, container_id, file_id)
 
 
-def _read(mock: Mock, text: bytes) -> loader.Scope:
+def _read(mock: Mock, text: bytes) -> Scope:
     """Raises SeedError."""
     sent = Source(Path("body"), text, SENT)
     source = Source.of({"containers": [sent.values]}, sent)

@@ -1,0 +1,317 @@
+"""Put what a seed describes into templates and worlds: contents first, then the rows at once."""
+
+import base64
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
+from types import TracebackType
+from typing import Any, Self
+
+from mockserver import ids
+from mockserver.clock import Clock, Wall
+from mockserver.context import World
+from mockserver.profiles import Profile
+from mockserver.seeds import models
+from mockserver.seeds.loader import Seed
+from mockserver.seeds.scope import Place, Scope, located
+from mockserver.settings import SeedError
+from mockserver.storage import tables
+from mockserver.storage.bulk import Placement
+from mockserver.storage.contents import Upload, Uploads
+from mockserver.storage.database import in_thread
+from mockserver.worlds import Worlds
+
+LARGE = 500
+"""Objects from which on placing them is kept off the event loop."""
+
+
+LARGE_TEXT = 1 << 20
+"""Bytes of their names and the like from which on it is, too."""
+
+
+IN_MEMORY = 16 << 20
+"""Bytes of small contents that wait in memory for their objects; more of them are files meanwhile."""
+
+
+@dataclass(slots=True)
+class Placed:
+    """Ids of what was placed, in the order of the document."""
+
+    files: list[str] = field(default_factory=list)
+    containers: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+
+def make_templates(seed: Seed, worlds: Worlds, uploads: Uploads, wall: Wall) -> None:
+    """Make the templates that a seed describes. Contents first, each template's rows at once."""
+    with Store(uploads) as store, closing(seed):
+        scopes = list(seed.scopes())
+        for _, scope in scopes:
+            store.store(scope)
+        for name, scope in scopes:
+            clock, restarts = _clock(scope, wall.now())
+            fill = partial(_fill, scope, store, Placed())
+            worlds.add_template(name, clock, fill, restarts=restarts, profile=_profile(scope, worlds))
+
+
+async def place(
+    scope: Scope, worlds: Worlds, uploads: Uploads, wall: Wall, name: str, *, only_objects: bool = False
+) -> Placed:
+    """Put all that a document describes into a world, at once; its clock and profile too, unless they
+    are to stay. Relative times are relative to the world's."""
+    placed = Placed()
+    clock = _clock(scope, wall.now())[0] if scope.clock and not only_objects else None
+    profile = None if only_objects else _profile(scope, worlds)
+    large = sum(scope.counts()) > LARGE or scope.text() > LARGE_TEXT
+    with Store(uploads) as store:
+        await in_thread(store.store, scope)
+        fill = partial(_fill, scope, store, placed)
+        await worlds.add(name, fill, clock=clock, profile=profile, large=large)
+    return placed
+
+
+async def become(scope: Scope, worlds: Worlds, uploads: Uploads, wall: Wall, name: str) -> World:
+    """Make a world what a document describes, in one step, instead of all that it was."""
+    with Store(uploads) as store:
+        await in_thread(store.store, scope)
+        clock, _ = _clock(scope, wall.now())
+        return await worlds.become(name, partial(_fill, scope, store, Placed()), clock, _profile(scope, worlds))
+
+
+def _clock(scope: Scope, wall: float) -> tuple[Clock, bool]:
+    """The clock, and whether every new world starts at its instant."""
+    told = scope.clock[0] if scope.clock else models.Clock()
+    if told.at is not None:
+        return Clock(told.at, wall, told.rate), True
+    return Clock(wall + (told.offset or 0), wall, told.rate), False
+
+
+def _profile(scope: Scope, worlds: Worlds) -> Profile | None:
+    return worlds.profile(scope.profile[0]) if scope.profile else None
+
+
+class Store:
+    """The contents of documents on their way to becoming blobs. What no row kept is gone at the end."""
+
+    def __init__(self, uploads: Uploads) -> None:
+        self._uploads = uploads
+        self._by_item: dict[tuple[int, int | str | None], Upload] = {}
+        self._by_digest: dict[str, Upload] = {}
+        self._in_memory = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        for upload in self._by_digest.values():
+            upload.discard()
+
+    def store(self, scope: Scope) -> None:
+        """May block on the disk, and can run in any thread."""
+        for file, place in scope.files:
+            for n in models.numbers(file):
+                self._store(file, place, n)
+        for container, place in scope.containers:
+            for inner in container.files:
+                if inner.file is None:
+                    for n in models.numbers(container):
+                        self._store(inner, place, n)
+
+    def stored(self, item: models.WithContent, place: Place, n: int | None) -> Upload:
+        return self._by_item[self._key(item, place, n)]
+
+    def _store(self, item: models.WithContent, place: Place, n: int | None) -> None:
+        key = self._key(item, place, n)
+        if key in self._by_item:
+            return
+        with located(place):
+            upload = self._uploads.put(_pieces(item, place, n), blake2b=True, as_file=self._in_memory > IN_MEMORY)
+        first = self._by_digest.setdefault(upload.digest, upload)
+        if first is not upload:
+            upload.discard()
+        else:
+            self._in_memory += len(upload.buffer)
+        self._by_item[key] = first
+
+    def _key(self, item: models.WithContent, place: Place, n: int | None) -> tuple[int, int | str | None]:
+        """Repeated objects have the same bytes, unless their number is in them."""
+        if item.from_ is not None:
+            return id(place.contents), item.from_
+        return id(item), n if models.is_numbered(item) else None
+
+
+def _fill(scope: Scope, store: Store, placed: Placed, put: Placement) -> None:
+    replaced = {each.id: each.object["id"] for each in scope.deleted if each.list == models.SUCCESSORS}
+    filler = _Filler(store, put, placed, replaced)
+    # Past those of an export, or the world that it is of would hand out its ids a second time.
+    put.skip(max(chain([scope.ordinal], scope.seqs())))
+    for fault, _ in scope.faults:
+        filler.fault(fault)
+    for file, place in scope.files:
+        for n in models.numbers(file):
+            filler.file(file, place, n)
+    for container, place in scope.containers:
+        for n in models.numbers(container):
+            filler.container(container, place, n)
+    if put.exact:
+        for each in scope.deleted:
+            if each.list != models.SUCCESSORS:
+                row = models.TABLES.get(each.list, tables.ContainerFile)
+                put.deleted(row, **each.object, deleted_at=each.deleted_at, deleted_ordinal=each.ordinal)
+
+
+class _Filler:
+    """Puts a scope's objects into a world."""
+
+    def __init__(self, store: Store, put: Placement, placed: Placed, replaced: Mapping[str, str]) -> None:
+        self._placed = placed
+        self._replaced = replaced
+        self._store = store
+        self._put = put
+        self._files: dict[str, tuple[str, str, int, str, Upload | None]] = {}
+        """models.Id, file name, size, digest and content of each File, by its ref and by its id."""
+
+    def fault(self, fault: models.Fault) -> None:
+        state = {"matched", "fired", "created_at", "window_at", "window_used"}
+        columns = fault.model_dump(include=state) | {
+            "created_at": self._put.now if fault.created_at is None else fault.created_at
+        }
+        id = self._put.fault(id=fault.id, rule=fault.model_dump_json(exclude_unset=True, exclude=state), **columns)
+        self._placed.faults.append(id)
+
+    def file(self, file: models.File, place: Place, n: int | None) -> None:
+        content, name = self._store.stored(file, place, n), models.numbered(file.name, n)
+        id = self._put.file(
+            id=models.numbered(file.id, n) if file.id else None,
+            seq=file.seq,
+            content=content,
+            created_at=file.created_at.at(self._put.now),
+            expires_at=file.expires_at.at(self._put.now) if file.expires_at else None,
+            bytes=content.size,
+            filename=name,
+            purpose=file.purpose,
+            digest=content.digest,
+        )
+        self._placed.files.append(id)
+        for key in (id, file.ref and models.numbered(file.ref, n)):
+            if key:
+                self._files[key] = id, name, content.size, content.digest, content
+
+    def container(self, container: models.Container, place: Place, n: int | None) -> None:
+        created, active = _times(container, self._put.now)
+        rule, policy = container.expires_after, container.network_policy
+        id = self._put.container(
+            id=models.numbered(container.id, n) if container.id else None,
+            seq=container.seq,
+            created_at=created,
+            last_active_at=active,
+            name=models.numbered(container.name, n),
+            memory_limit=container.memory_limit,
+            network_policy=policy.model_dump_json(exclude_none=True) if policy else None,
+            expires_anchor=rule.anchor if rule else "last_active_at",
+            expires_minutes=(rule.minutes or (rule.days or 0) * 1_440) if rule else 0,
+            replaced_by=container.replaced_by or self._replaced.get(container.id or ""),
+        )
+        self._placed.containers.append(id)
+        for file in container.files:
+            created_at = file.created_at.at(self._put.now) if file.created_at else active
+            self._container_file(file, place, n, id, created_at)
+
+    def _container_file(
+        self, file: models.ContainerFile, place: Place, n: int | None, container_id: str, created_at: int
+    ) -> None:
+        file_id = file.file_id
+        if file.file:
+            file_id, name, size, digest, content = self._copied(file.file, place)
+            path: str | None = f"/mnt/data/{file_id}-{name}"
+        else:
+            content = self._store.stored(file, place, n)
+            size, digest, path = content.size, content.digest, file.path
+        put_file(
+            self._put,
+            container_id=container_id,
+            id=file.id,
+            seq=file.seq,
+            created_at=created_at,
+            content=content,
+            size=size,
+            digest=digest,
+            name=models.numbered(file.name, n),
+            path=path,
+            source=file.source or ("user" if file.file else None),
+            bytes=file.bytes if "bytes" in file.model_fields_set else AS_USUAL,
+            file_id=file_id,
+        )
+
+    def _copied(self, ref: str, place: Place) -> tuple[str, str, int, str, Upload | None]:
+        if ref in self._files:
+            return self._files[ref]
+        if row := self._put.find_file(ref):
+            return row.id, row.filename, row.bytes, row.digest, None
+        raise SeedError(f"{place}: no File has the ref or id {ref!r}; describe it under files")
+
+
+AS_USUAL: Any = object()
+"""In place of a size: that of the content, or for what the assistant wrote null."""
+
+
+def put_file(
+    put: Placement,
+    *,
+    name: str,
+    path: str | None,
+    source: str | None,
+    bytes: int | None,
+    size: int,
+    digest: str,
+    content: Upload | None,
+    file_id: str | None = None,
+    **columns: Any,
+) -> str:
+    """Place a container's file. With a path it is the assistant's unless said otherwise."""
+    source = source or ("assistant" if path else "user")
+    if path is None and source == "assistant":
+        path = name
+    if path is None:
+        assert content is not None  # only a copy has none, and it has a path
+        path = f"/mnt/data/{content.blake2b}-{name}"
+    if bytes is AS_USUAL:
+        bytes = size if source == "user" else None
+    return put.container_file(
+        bytes=bytes,
+        path=path if path.startswith("/") else f"/mnt/data/{path}",
+        source=source,
+        digest=digest,
+        file_id=file_id,
+        content=content,
+        **columns,
+    )
+
+
+def _pieces(item: models.WithContent, place: Place, n: int | None) -> Iterable[bytes]:
+    if item.content is not None:
+        return [models.numbered(item.content, n).encode()]
+    if item.base64 is not None:
+        return [base64.b64decode(item.base64)]
+    if item.generate:
+        return _generated(item.generate)
+    return place.contents.pieces(item.from_ or "")
+
+
+def _generated(told: models.Generated) -> Iterator[bytes]:
+    """The same bytes for the same size and pattern, on every machine."""
+    block = {
+        "zeros": bytes(1 << 16),
+        "text": b"".join(b"%07d The quick brown fox jumps over the lazy dog.\n" % line for line in range(1_000)),
+        "random": ids.noise(told.size, 1 << 16),
+    }[told.pattern]
+    for start in range(0, told.size, len(block)):
+        yield block[: told.size - start]
+
+
+def _times(container: models.Container, now: int) -> tuple[int, int]:
+    """When it was created and last active: each defaults to the other, both to now."""
+    created, active = container.created_at, container.last_active_at
+    return (created or active or models.NOW).at(now), (active or models.NOW).at(now)

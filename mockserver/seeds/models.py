@@ -1,0 +1,350 @@
+"""The format of seeds: what a document may say, as it is validated."""
+
+import base64
+import binascii
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    create_model,
+    model_validator,
+)
+
+from mockserver import ids, profiles, schema
+from mockserver.bounds import FewKeys
+from mockserver.clock import CENTURIES, duration, instant, parse_duration, within_bounds
+from mockserver.faults import Effect, Match, NewRule
+from mockserver.settings import size
+from mockserver.storage import tables
+
+MAX_NAME = 1_024
+"""Characters of a name, as in the API."""
+
+
+MAX_PATH = 5_000
+"""Characters of a file name or a path: more than the header of a form can carry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A time in a seed: so many seconds from the template's instant, or since the epoch."""
+
+    seconds: float
+    relative: bool
+
+    def at(self, now: int) -> int:
+        return int(within_bounds((now if self.relative else 0) + self.seconds // 1))
+
+
+NOW = Moment(0, relative=True)
+
+
+def _moment(value: object) -> Moment:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError("write -19m, +2h, 2026-01-31T12:00:00Z, or seconds since 1970")
+    if isinstance(value, str) and value[:1] in ("-", "+"):
+        return Moment(parse_duration(value), relative=True)
+    return Moment(instant(value), relative=False)
+
+
+def _given_as_text(parse: Callable[[str], Any]) -> BeforeValidator:
+    def read(value: object) -> object:
+        return parse(value) if isinstance(value, str) else value
+
+    return BeforeValidator(read, json_schema_input_type=int | float | str)
+
+
+Time = Annotated[Moment, BeforeValidator(_moment, json_schema_input_type=int | str)]
+
+
+Number = Annotated[int, Field(ge=0, le=1 << 53)]
+
+
+Instant = Annotated[float, BeforeValidator(instant, json_schema_input_type=float | str)]
+
+
+Second = Annotated[int, Field(ge=-CENTURIES, le=CENTURIES)]
+
+
+Id = Annotated[str, Field(pattern=f"^{ids.FREE}$")]
+
+
+Name = Annotated[str, Field(max_length=MAX_NAME)]
+
+
+FileName = Annotated[str, Field(max_length=MAX_PATH)]
+
+
+class _Part(FewKeys, BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True, defer_build=True)
+
+
+def _sound_profile(asked: object) -> object:
+    if asked is not None:
+        profiles.read(asked)
+    return asked
+
+
+class Clock(_Part):
+    at: Instant | None = None
+    offset: Annotated[float, BeforeValidator(duration, json_schema_input_type=float | str)] | None = None
+    rate: Annotated[float, Field(ge=0, le=1_000_000)] = 1.0
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Self:
+        if self.at is not None and self.offset is not None:
+            raise ValueError("give either at or offset")
+        return self
+
+
+class Generated(_Part):
+    size: Annotated[int, _given_as_text(size), Field(ge=0)]
+    pattern: Literal["zeros", "text", "random"] = "text"
+
+
+class WithContent(_Part):
+    content: str | None = None
+    base64: str | None = None
+    from_: FileName | None = Field(None, alias="from")
+    generate: Generated | None = None
+
+    def sources(self) -> list[str]:
+        given = {"content": self.content, "base64": self.base64, "from": self.from_, "generate": self.generate}
+        return [name for name, value in given.items() if value is not None]
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if len(self.sources()) != 1 and not getattr(self, "file", None):
+            raise ValueError("give its bytes as one of content, base64, from, generate")
+        if self.base64 is not None:
+            try:
+                base64.b64decode(self.base64, validate=True)
+            except binascii.Error as error:
+                raise ValueError(f"base64 is not valid ({error})") from None
+        return self
+
+
+class _Named(WithContent):
+    """Bytes with a file name, which `from` can give as well."""
+
+    filename: FileName | None = None
+
+    @property
+    def name(self) -> str:
+        return Path(self.from_ or "").name if self.filename is None else self.filename
+
+
+class File(_Named):
+    ref: Name | None = None
+    id: Id | None = None
+    purpose: schema.Purpose = "user_data"
+    created_at: Time = NOW
+    expires_at: Time | None = None
+    repeat: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    seq: Number | None = None
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if not self.name and self.seq is None:
+            raise ValueError("give it a filename")
+        return self
+
+
+class ContainerFile(_Named):
+    id: Id | None = None
+    file: Name | None = None
+    path: FileName | None = None
+    source: Literal["user", "assistant"] | None = None
+    bytes: Number | None = None
+    created_at: Time | None = None
+    file_id: Id | None = None
+    """The File that its bytes were copied from, which may be gone."""
+    seq: Number | None = None
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.file and (self.sources() or self.filename or self.path or self.source or self.file_id):
+            raise ValueError("a copy of a File takes its bytes and name from it; leave out what follows from `file`")
+        if not (self.file or self.path or self.name):
+            raise ValueError("give it a filename, or for what the assistant wrote a path")
+        return self
+
+
+class _ExpiresAfter(_Part):
+    anchor: Literal["last_active_at", "created_at"] = "last_active_at"
+    minutes: Annotated[int, Field(ge=1, le=profiles.MAX_MINUTES)] | None = None
+    days: Annotated[int, Field(ge=1, le=profiles.MAX_MINUTES // 1_440)] | None = None
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.minutes is None) == (self.days is None):
+            raise ValueError("give either minutes or days")
+        return self
+
+
+class _NetworkPolicy(_Part):
+    type: Literal["disabled", "allowlist"]
+    allowed_domains: (
+        Annotated[list[Annotated[str, Field(max_length=253)]], Field(min_length=1, max_length=1_000, fail_fast=True)]
+        | None
+    ) = None
+
+
+class Container(_Part):
+    ref: Name | None = None
+    id: Id | None = None
+    name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+    created_at: Time | None = None
+    last_active_at: Time | None = None
+    expires_after: _ExpiresAfter | None = _ExpiresAfter(minutes=20)
+    """Null: it never expires."""
+    memory_limit: Literal["1g", "4g", "16g", "64g"] = "1g"
+    network_policy: _NetworkPolicy | None = None
+    files: Annotated[list[ContainerFile], Field(fail_fast=True)] = []
+    repeat: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    replaced_by: Id | None = None
+    """Of an expired one, the id of the container that took its place."""
+    seq: Number | None = None
+
+    @model_validator(mode="after")
+    def _has_short_names(self) -> Self:
+        if len(numbered(self.name, self.repeat)) > MAX_NAME:
+            raise ValueError(f"with its number in it, its name has more than {MAX_NAME} characters")
+        return self
+
+
+class Fault(NewRule):
+    """A rule, and in an export what became of it."""
+
+    matched: Number = 0
+    fired: Number = 0
+    created_at: Instant | None = None
+    window_at: Instant | None = None
+    window_used: Number = 0
+
+
+def _columns(row: type[tables.Table]) -> dict[str, Any]:
+    """Those of an exported row, as the fields of a model."""
+    return {
+        name: (field.annotation, ... if field.is_required() else field.default)
+        for name, field in row.model_fields.items()
+        if not name.startswith("deleted_")
+    }
+
+
+def _model(row: type[tables.Table]) -> type[_Part]:
+    return create_model(f"_Exported{row.__name__}", __base__=_Part, **_columns(row))
+
+
+SUCCESSORS = "successors"
+"""In archives of version 0.1, the list that names what took the place of an expired container."""
+
+
+_OBJECTS: dict[str, type[_Part]] = {
+    "files": _model(tables.File),
+    "containers": _model(tables.Container),
+    SUCCESSORS: _model(tables.Container),
+}
+
+
+_OBJECT_INSIDE = _model(tables.ContainerFile)
+
+
+TABLES: dict[str, type[tables.Listed]] = {"files": tables.File, "containers": tables.Container}
+
+
+class Deleted(_Part):
+    """What a deleted object was, and where in its list it stood."""
+
+    list: str
+    id: str
+    seq: Number
+    created_at: Second
+    ordinal: Number
+    deleted_at: Second
+    object: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        _OBJECTS.get(self.list, _OBJECT_INSIDE).model_validate(self.object)
+        return self
+
+
+class World(_Part):
+    clock: Clock | None = None
+    profile: Annotated[Any, AfterValidator(_sound_profile)] = None
+    """A profile's name, or a mapping of `base` and switches."""
+    ordinal: Number | None = None
+    """The last ordinal that was handed out, so that the ids to come are those that would have come."""
+    faults: Annotated[list[Fault], Field(fail_fast=True)] = []
+    deleted: Annotated[list[Deleted], Field(fail_fast=True)] = []
+    files: Annotated[list[File], Field(fail_fast=True)] = []
+    containers: Annotated[list[Container], Field(fail_fast=True)] = []
+
+
+class Document(World):
+    version: int
+    worlds: dict[str, World] = {}
+
+
+def numbers(item: File | Container) -> Iterable[int | None]:
+    """A number for each that it stands for; none where it is not repeated."""
+    return [None] if item.repeat is None else range(1, item.repeat + 1)
+
+
+def is_numbered(item: WithContent) -> bool:
+    return item.content is not None and "{n}" in item.content
+
+
+def text_size(item: "File | Container | ContainerFile", repeat: int | None) -> int:
+    """Bytes of what names an object, at most; with the highest number in it, where it is repeated."""
+    names = [item.id]
+    if isinstance(item, Container):
+        names += [item.ref, item.name]
+    elif isinstance(item, ContainerFile):
+        names += [item.filename or item.from_, item.path, item.file, item.file_id]
+    else:
+        names += [item.ref, item.filename or item.from_]
+    return sum(len(numbered(name, repeat).encode(errors="replace")) for name in names if name)
+
+
+def numbered(text: str, n: int | None) -> str:
+    return text if n is None else text.replace("{n}", str(n))
+
+
+def known_keys(location: Sequence[str | int]) -> list[str]:
+    model: Any = Document
+    for step in location:
+        if isinstance(step, int) or model is dict:
+            model = World if model is dict else model
+            continue
+        model = dict if step == "worlds" else _MODELS[model, step]
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+_MODELS: dict[tuple[Any, Any], Any] = {
+    (model, name): kind
+    for model in (Document, World)
+    for name, kind in (
+        ("clock", Clock),
+        ("faults", Fault),
+        ("deleted", Deleted),
+        ("files", File),
+        ("containers", Container),
+    )
+} | {
+    (File, "generate"): Generated,
+    (ContainerFile, "generate"): Generated,
+    (Fault, "match"): Match,
+    (Fault, "effect"): Effect,
+    (Container, "files"): ContainerFile,
+    (Container, "expires_after"): _ExpiresAfter,
+    (Container, "network_policy"): _NetworkPolicy,
+}

@@ -1,0 +1,245 @@
+"""What one world is described to hold, each thing with the place that asks for it, and checks of it as a whole."""
+
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Protocol
+
+from mockserver import profiles
+from mockserver.seeds import models
+from mockserver.seeds.document import Source
+from mockserver.settings import SeedError
+
+MAX_OBJECTS = 200_000
+"""In a document that a server in use is sent."""
+
+
+MAX_TEXT = 64 << 20
+"""Bytes of names, paths and the like that `repeat` makes of such a document."""
+
+
+class Contents(Protocol):
+    """Where `from` leads. SeedErrors don't say where it was asked for."""
+
+    def size(self, name: str) -> int: ...
+
+    def pieces(self, name: str) -> Iterator[bytes]: ...
+
+
+class Folder:
+    """Files below the folder of a seed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def size(self, name: str) -> int:
+        return self._inside(name).stat().st_size
+
+    def pieces(self, name: str) -> Iterator[bytes]:
+        with self._inside(name).open("rb") as file:
+            yield from iter(partial(file.read, 1 << 20), b"")
+
+    def _inside(self, name: str) -> Path:
+        folder = self._path.resolve()
+        path = (folder / name).resolve()
+        if not path.is_relative_to(folder):
+            raise SeedError(f"{name!r} leaves the seed's folder; move the file below {self._path}")
+        if not path.is_file():
+            raise SeedError(f"there is no file {name!r} below {self._path}; make it, or mend the path")
+        return path
+
+
+class Nowhere:
+    """A document that a server was sent has no files beside it."""
+
+    def size(self, name: str) -> int:
+        raise SeedError(f"{name!r} can't be read from here; give the bytes inline, or send an archive that holds them")
+
+    def pieces(self, name: str) -> Iterator[bytes]:
+        raise SeedError(f"{name!r} can't be read from here")
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something is said; its line is looked up when it is told."""
+
+    source: Source | Path
+    location: tuple[str | int, ...]
+    contents: Contents
+
+    def __str__(self) -> str:
+        return str(self.source) if isinstance(self.source, Path) else self.source.at(*self.location)
+
+
+@dataclass(slots=True)
+class Scope:
+    """What one template holds, each thing with the place that asks for it."""
+
+    clock: tuple[models.Clock, Place] | None = None
+    profile: tuple[profiles.Asked, Place] | None = None
+    ordinal: int = 0
+    faults: list[tuple[models.Fault, Place]] = field(default_factory=list)
+    deleted: list[models.Deleted] = field(default_factory=list)
+    files: list[tuple[models.File, Place]] = field(default_factory=list)
+    containers: list[tuple[models.Container, Place]] = field(default_factory=list)
+
+    def with_(self, other: "Scope") -> "Scope":
+        """Both together; what is set twice is an error that names both places."""
+        for mine, its in ((self.clock, other.clock), (self.profile, other.profile)):
+            if mine and its:
+                raise SeedError(f"{its[1]}: set already at {mine[1]}; remove one of the two")
+        return Scope(
+            self.clock or other.clock,
+            self.profile or other.profile,
+            max(self.ordinal, other.ordinal),
+            self.faults + other.faults,
+            self.deleted + other.deleted,
+            self.files + other.files,
+            self.containers + other.containers,
+        )
+
+    def seqs(self) -> Iterator[int]:
+        """Places in the order of lists, as far as they are given."""
+        for file, _ in self.files:
+            yield file.seq or 0
+        for container, _ in self.containers:
+            yield container.seq or 0
+            yield from (inner.seq or 0 for inner in container.files)
+        yield from (each.ordinal for each in self.deleted)
+
+    def counts(self) -> tuple[int, int, int]:
+        """Of Files, containers, and files in those."""
+        files = sum(file.repeat or 1 for file, _ in self.files)
+        containers = sum(container.repeat or 1 for container, _ in self.containers)
+        return (
+            files,
+            containers,
+            sum((container.repeat or 1) * len(container.files) for container, _ in self.containers),
+        )
+
+    def generated(self) -> int:
+        """Bytes of contents that are longer than what describes them."""
+        items: Iterator[tuple[models.WithContent, int]] = chain(
+            ((file, file.repeat or 1) for file, _ in self.files),
+            ((inner, container.repeat or 1) for container, _ in self.containers for inner in container.files),
+        )
+        return sum(
+            item.generate.size if item.generate else len(models.numbered(item.content or "", repeat).encode()) * repeat
+            for item, repeat in items
+            if item.generate or models.is_numbered(item)
+        )
+
+    def text(self) -> int:
+        """Bytes of names, paths and policies, those of what is repeated as often as it is."""
+        files = sum((file.repeat or 1) * models.text_size(file, file.repeat) for file, _ in self.files)
+        return files + sum(
+            (container.repeat or 1)
+            * (
+                models.text_size(container, container.repeat)
+                + sum(map(len, (container.network_policy and container.network_policy.allowed_domains) or ()))
+                + sum(models.text_size(inner, container.repeat) for inner in container.files)
+            )
+            for container, _ in self.containers
+        )
+
+    def check_size(self, where: object, times: int = 1) -> None:
+        """Raises SeedError."""
+        for found, allowed, of in (
+            (sum(self.counts()), MAX_OBJECTS * times, "objects"),
+            (self.text(), MAX_TEXT * times, "bytes of names, repeated ones included,"),
+        ):
+            if found > allowed:
+                raise SeedError(f"{where}: {found:,} {of} are more than {allowed:,}; repeat less, or split it")
+
+    def summary(self) -> str:
+        counts = zip(self.counts(), ("File", "container", "container file"), strict=True)
+        parts = [f"{number:,} {what}{'' if number == 1 else 's'}" for number, what in counts if number]
+        return ", ".join(parts) or "nothing"
+
+
+def check(scope: Scope, max_file: int, alone: bool = True, elsewhere: Container[str] = ()) -> None:
+    """References lead somewhere, names are used once, and every file is there and not too large.
+
+    What is not `alone` may refer to Files that are in the world already; `elsewhere` are names in other scopes.
+    """
+    files: dict[str, Place] = {}
+    containers: dict[str, Place] = {}
+    faults: dict[str, Place] = {}
+    places: dict[str, Place] = {}
+    deleted = [(each.list, each.id) for each in scope.deleted]
+    if len(set(deleted)) < len(deleted):
+        raise SeedError("deleted: one object was deleted twice; remove one")
+    for fault, place in scope.faults:
+        _claim(faults, {fault.id} if fault.id else set(), place)
+    for file, place in scope.files:
+        _check_content(file, place, max_file)
+        _check_seq(places, file, place)
+        for n in models.numbers(file):
+            _claim(files, {models.numbered(name, n) for name in (file.ref, file.id) if name}, place)
+    for container, place in scope.containers:
+        inside: dict[str, Place] = {}
+        created, active = container.created_at or models.NOW, container.last_active_at or models.NOW
+        given = container.created_at and container.seq is None  # an export may tell of one that was made to expire
+        if given and created.relative == active.relative and created.seconds > active.seconds:
+            raise SeedError(f"{place}: it was last active before it was created; mend created_at or last_active_at")
+        _check_seq(places, container, place)
+        for n in models.numbers(container):
+            _claim(containers, {models.numbered(name, n) for name in (container.ref, container.id) if name}, place)
+        for inner in container.files:
+            if inner.file is None:
+                _check_content(inner, place, max_file)
+            elif alone and inner.file not in files and inner.file not in elsewhere:
+                raise SeedError(f"{place}: no File has the ref or id {inner.file!r}; describe it under files")
+            _check_seq(places, inner, place)
+            _claim(inside, {inner.id} if inner.id else set(), place)
+
+
+def _claim(taken: dict[str, Place], names: set[str], place: Place) -> None:
+    for name in names:
+        if name in taken:
+            raise SeedError(
+                f"{place}: {name!r} is taken at {taken[name]}; each ref and id names one object ({{n}} tells repeated ones apart)"
+            )
+        taken[name] = place
+
+
+def _check_seq(
+    taken: dict[str, Place], item: "models.File | models.Container | models.ContainerFile", place: Place
+) -> None:
+    if item.seq is None:
+        return
+    if getattr(item, "repeat", None):
+        raise SeedError(f"{place}: what is repeated has no place of its own; leave out seq")
+    _claim(taken, {f"seq {item.seq}"}, place)
+
+
+def _check_content(item: models.WithContent, place: Place, max_file: int) -> None:
+    length = 0
+    if item.from_ is not None:
+        with located(place):
+            length = place.contents.size(item.from_)
+    elif item.generate:
+        length = item.generate.size
+    elif item.content is not None:
+        length = len(item.content.encode())
+    if length > max_file:
+        raise SeedError(
+            f"{place}: {length:,} bytes are more than --max-upload allows ({max_file:,}); raise it, or shorten the file"
+        )
+
+
+@contextmanager
+def located(place: Place) -> Iterator[None]:
+    """What is wrong with a content, told with where it was asked for."""
+    try:
+        yield
+    except SeedError as error:
+        raise SeedError(f"{place}: {error}") from None
+    except OSError as error:
+        raise SeedError(f"{place}: {error.strerror}: {error.filename}") from error
