@@ -9,14 +9,23 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from mockserver import containers, errors, files, schema
+from mockserver import containers, errors, files
 from mockserver.context import Context, World
+from mockserver.schema.containers import (
+    UNASKED_MINUTES,
+    Container,
+    ContainerDeleted,
+    ContainerFile,
+    ContainerFileDeleted,
+)
+from mockserver.schema.contents import Content, disposition, media_type
+from mockserver.schema.files import File, FileDeleted
 from mockserver.storage import tables
 from mockserver.storage.database import Statement, Transaction
 from mockserver.storage.pagination import Listing
 
 
-class AdminContainer(schema.Container):
+class AdminContainer(Container):
     """As stored: `last_active_at` is when it was really used last.
 
     `status` is `running` or `expired`, as in the filter, whatever word the profile shows to clients.
@@ -28,13 +37,13 @@ class AdminContainer(schema.Container):
     ]
 
 
-class AdminContainerFile(schema.ContainerFile):
+class AdminContainerFile(ContainerFile):
     """With the `file_id` of the File that it is a copy of, or null."""
 
     size: Annotated[int, Field(description="Of the content, whatever `bytes` says.")]
 
 
-class AdminFile(schema.File):
+class AdminFile(File):
     """A File; it can be read here whatever its purpose."""
 
 
@@ -156,13 +165,13 @@ def preview_file(tx: Transaction, world: World, file_id: str, length: int) -> Pr
     return _preview(tx, world, _file(tx, world, file_id).digest, length)
 
 
-def open_container_file(tx: Transaction, world: World, container_id: str, file_id: str) -> schema.Content:
+def open_container_file(tx: Transaction, world: World, container_id: str, file_id: str) -> Content:
     row = _container_file(tx, container_id, file_id)
     gone = errors.CONTAINER_FILE_NOT_FOUND(file_id=file_id, container_id=container_id)
     return _open(tx, world, row.digest, row.path.rpartition("/")[2], gone)
 
 
-def open_file(tx: Transaction, world: World, file_id: str) -> schema.Content:
+def open_file(tx: Transaction, world: World, file_id: str) -> Content:
     row = _file(tx, world, file_id)
     return _open(tx, world, row.digest, row.filename, errors.FILE_NOT_FOUND(file_id=file_id))
 
@@ -175,7 +184,7 @@ def expire_container(context: Context, container_id: str) -> None:
     now = context.world.now()
     with context.write() as tx:
         row = _container(tx, container_id)
-        minutes = row.expires_minutes or schema.UNASKED_MINUTES
+        minutes = row.expires_minutes or UNASKED_MINUTES
         since = now - minutes * 60
         if not containers.expired(row, now):
             created = since if row.expires_anchor == "created_at" else row.created_at
@@ -193,19 +202,19 @@ def touch_container(context: Context, container_id: str) -> None:
         _set_times.run(tx, id=container_id, created=row.created_at, active=now, minutes=row.expires_minutes)
 
 
-def delete_container(context: Context, container_id: str) -> schema.ContainerDeleted:
+def delete_container(context: Context, container_id: str) -> ContainerDeleted:
     _container(context.read, container_id)  # a profile may create what is missing
     return containers.delete_container(context, container_id)
 
 
-def delete_container_file(context: Context, container_id: str, file_id: str) -> schema.ContainerFileDeleted:
+def delete_container_file(context: Context, container_id: str, file_id: str) -> ContainerFileDeleted:
     with context.write() as tx:
         row = _container_file(tx, container_id, file_id)
         containers.remove_file(context, tx, row, context.world.now())
     return {"id": file_id, "object": "container.file.deleted", "deleted": True}
 
 
-def delete_file(context: Context, file_id: str) -> schema.FileDeleted:
+def delete_file(context: Context, file_id: str) -> FileDeleted:
     _file(context.read, context.world, file_id)  # a profile may create what is missing
     return files.delete_file(context, file_id)
 
@@ -266,9 +275,9 @@ def _size(tx: Transaction, world: World, digest: str) -> int:
         return 0
 
 
-def _open(tx: Transaction, world: World, digest: str, name: str, gone: errors.APIError) -> schema.Content:
+def _open(tx: Transaction, world: World, digest: str, name: str, gone: errors.APIError) -> Content:
     try:
-        return schema.Content(world.open(tx, digest), schema.media_type(name), schema.disposition(name))
+        return Content(world.open(tx, digest), media_type(name), disposition(name))
     except FileNotFoundError:  # deleted since its row was read
         raise gone from None
 

@@ -13,9 +13,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from mockserver import errors, files, ids, profiles, schema
+from mockserver import errors, files, ids, profiles
 from mockserver.context import Context
 from mockserver.files import NewFile
+from mockserver.schema.containers import (
+    Container,
+    ContainerDeleted,
+    ContainerFile,
+    ContainerFileDeleted,
+    ContainerFileList,
+    ContainerList,
+    CreateContainer,
+    ListContainers,
+    NetworkPolicyAllowlist,
+    NetworkPolicyDisabled,
+)
+from mockserver.schema.contents import Content, masked_disposition, media_type
+from mockserver.schema.lists import Page
 from mockserver.storage import contents, tables
 from mockserver.storage.database import Insertion, Statement, Transaction, columns, failure, record
 from mockserver.storage.pagination import Listing, ends
@@ -66,7 +80,7 @@ file_listing = Listing(tables.ContainerFile, prefix="cfile", scope=("container_i
 # Containers, in the order of the API reference
 
 
-def list_containers(context: Context, query: schema.ListContainers) -> schema.ContainerList:
+def list_containers(context: Context, query: ListContainers) -> ContainerList:
     """Shows every container as active just now, as the live API does; by default this refreshes none of them."""
     profile, now = context.world.profile, context.world.now()
     pages = listing if profile.expired_listed else _unexpired
@@ -80,7 +94,7 @@ def list_containers(context: Context, query: schema.ListContainers) -> schema.Co
     return {"object": "list", "data": data, "first_id": first, "has_more": more, "last_id": last}
 
 
-def create_container(context: Context, body: schema.CreateContainer) -> schema.Container:
+def create_container(context: Context, body: CreateContainer) -> Container:
     anchor, minutes = _lifetime(context, body)
     world, now = context.world, context.world.now()
     with context.write() as tx:
@@ -105,7 +119,7 @@ def create_container(context: Context, body: schema.CreateContainer) -> schema.C
     return _shown(context, row, now)
 
 
-def retrieve_container(context: Context, container_id: str) -> schema.Container:
+def retrieve_container(context: Context, container_id: str) -> Container:
     row, now = _found(context, context.read, container_id), context.world.now()
     if expired(row, now):
         return _shown(context, row, now)
@@ -113,7 +127,7 @@ def retrieve_container(context: Context, container_id: str) -> schema.Container:
     return _shown(context, row, now, now)
 
 
-def delete_container(context: Context, container_id: str) -> schema.ContainerDeleted:
+def delete_container(context: Context, container_id: str) -> ContainerDeleted:
     with context.write() as tx:
         row = _found(context, tx, container_id)
         digests = [digest for (digest,) in _digests.tuples(tx, container_id=row.id)]
@@ -134,7 +148,7 @@ def use_container(context: Context, container_id: str) -> str:
     return row.id
 
 
-def create_container_file(context: Context, container_id: str, form: NewFile) -> schema.ContainerFile:
+def create_container_file(context: Context, container_id: str, form: NewFile) -> ContainerFile:
     """Add an upload, or a copy of a File. Needs either `file` or the field `file_id`."""
     file_id = _copied_id(context, form)
     with context.write() as tx:
@@ -152,7 +166,7 @@ def create_container_file(context: Context, container_id: str, form: NewFile) ->
     return _shown_file(context, row)
 
 
-def list_container_files(context: Context, container_id: str, query: schema.Page) -> schema.ContainerFileList:
+def list_container_files(context: Context, container_id: str, query: Page) -> ContainerFileList:
     container_id = use_container(context, container_id)
     since = context.deleted_since(context.world.now())
     rows, more = file_listing.page(context.read, query, {"container_id": container_id}, since, context.allows)
@@ -161,20 +175,20 @@ def list_container_files(context: Context, container_id: str, query: schema.Page
     return {"object": "list", "data": data, "first_id": first, "has_more": more, "last_id": last}
 
 
-def retrieve_container_file(context: Context, container_id: str, file_id: str) -> schema.ContainerFile:
+def retrieve_container_file(context: Context, container_id: str, file_id: str) -> ContainerFile:
     container_id = use_container(context, container_id)
     return _shown_file(context, _found_file(context, context.read, container_id, file_id))
 
 
-def retrieve_container_file_content(context: Context, container_id: str, file_id: str) -> schema.Content:
+def retrieve_container_file_content(context: Context, container_id: str, file_id: str) -> Content:
     container_id = use_container(context, container_id)
     row = _found_file(context, context.read, container_id, file_id)
     name = row.path.rpartition("/")[2]
     content = context.world.open(context.read, row.digest)
-    return schema.Content(content, schema.media_type(name), schema.masked_disposition(name))
+    return Content(content, media_type(name), masked_disposition(name))
 
 
-def delete_container_file(context: Context, container_id: str, file_id: str) -> schema.ContainerFileDeleted:
+def delete_container_file(context: Context, container_id: str, file_id: str) -> ContainerFileDeleted:
     with context.write() as tx:
         container, now = _running(context, tx, container_id)
         row = _found_file(context, tx, container.id, file_id)
@@ -367,7 +381,7 @@ def _copied_id(context: Context, form: NewFile) -> str | None:
     return None if form.file else file_id
 
 
-def _lifetime(context: Context, body: schema.CreateContainer) -> tuple[str, int]:
+def _lifetime(context: Context, body: CreateContainer) -> tuple[str, int]:
     """The anchor and the minutes that follow it, as far as the world's profile allows them."""
     rule, profile = body.expires_after, context.world.profile
     given = rule.model_fields_set
@@ -402,7 +416,7 @@ def _check_range(context: Context, param: str, value: int, limit: int) -> None:
         raise errors.TOO_LARGE_INTEGER(param=param, limit=limit, value=value)
 
 
-def _policy(policy: schema.NetworkPolicyDisabled | schema.NetworkPolicyAllowlist | None) -> str | None:
+def _policy(policy: NetworkPolicyDisabled | NetworkPolicyAllowlist | None) -> str | None:
     """What is stored of a network policy, and shown: never its secrets."""
     if policy is None:
         return None
@@ -428,9 +442,9 @@ def expired(row: tables.Container, now: int) -> bool:
     return at is not None and at <= now
 
 
-def shown(row: tables.Container, now: int, active_at: int | None = None, running: str = "running") -> schema.Container:
+def shown(row: tables.Container, now: int, active_at: int | None = None, running: str = "running") -> Container:
     """As the API shows it at `now`; `active_at` where it shows other activity than the row's."""
-    container: schema.Container = {
+    container: Container = {
         "id": row.id,
         "object": "container",
         "created_at": row.created_at,
@@ -447,7 +461,7 @@ def shown(row: tables.Container, now: int, active_at: int | None = None, running
     return container
 
 
-def shown_file(row: tables.ContainerFile) -> schema.ContainerFile:
+def shown_file(row: tables.ContainerFile) -> ContainerFile:
     return {
         "id": row.id,
         "object": "container.file",
@@ -459,7 +473,7 @@ def shown_file(row: tables.ContainerFile) -> schema.ContainerFile:
     }
 
 
-def _shown(context: Context, row: tables.Container, now: int, active_at: int | None = None) -> schema.Container:
+def _shown(context: Context, row: tables.Container, now: int, active_at: int | None = None) -> Container:
     """With what the world's profile adds."""
     profile = context.world.profile
     container = shown(row, now, active_at, profile.running_status)
@@ -469,7 +483,7 @@ def _shown(context: Context, row: tables.Container, now: int, active_at: int | N
     return container
 
 
-def _shown_file(context: Context, row: tables.ContainerFile) -> schema.ContainerFile:
+def _shown_file(context: Context, row: tables.ContainerFile) -> ContainerFile:
     file = shown_file(row)
     if context.world.profile.older_fields and row.file_id:
         file["file_id"] = row.file_id

@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from mockserver import errors, ids, profiles, schema
+from mockserver import errors, ids, profiles
 from mockserver.context import Context
+from mockserver.schema.contents import Content, disposition
+from mockserver.schema.files import File, FileDeleted, FileList, ListFiles, Purpose
 from mockserver.storage import contents, tables
 from mockserver.storage.contents import Upload
 from mockserver.storage.database import Insertion, Statement, Transaction, record
 from mockserver.storage.pagination import Listing, ends
 
-PURPOSES = list(get_args(schema.Purpose))
+PURPOSES = list(get_args(Purpose))
 NOT_DOWNLOADABLE = {"assistants", "user_data"}
 EXPIRY_SECONDS = range(3_600, 2_592_000 + 1)
 BATCH_EXPIRY = 30 * 24 * 3_600
@@ -38,7 +40,7 @@ class NewFile:
     fields: dict[str, str]
 
 
-def create_file(context: Context, form: NewFile) -> schema.File:
+def create_file(context: Context, form: NewFile) -> File:
     purpose, expiry = _checked(context, form)
     file, filename = form.file, form.filename
     if file is None or filename is None:
@@ -64,7 +66,7 @@ def create_file(context: Context, form: NewFile) -> schema.File:
     return shown(row)
 
 
-def list_files(context: Context, query: schema.ListFiles) -> schema.FileList:
+def list_files(context: Context, query: ListFiles) -> FileList:
     now = context.world.now()
     rows, more = listing.page(
         context.read, query, {"now": now}, context.deleted_since(now), context.allows, purpose=query.purpose
@@ -74,11 +76,11 @@ def list_files(context: Context, query: schema.ListFiles) -> schema.FileList:
     return {"object": "list", "data": data, "has_more": more, "first_id": first, "last_id": last}
 
 
-def retrieve_file(context: Context, file_id: str) -> schema.File:
+def retrieve_file(context: Context, file_id: str) -> File:
     return shown(_found(context, context.read, file_id))
 
 
-def delete_file(context: Context, file_id: str) -> schema.FileDeleted:
+def delete_file(context: Context, file_id: str) -> FileDeleted:
     with context.write() as tx:
         row = _found(context, tx, file_id)
         listing.delete(tx, context.take(tx), context.world.now(), id=file_id)
@@ -87,12 +89,12 @@ def delete_file(context: Context, file_id: str) -> schema.FileDeleted:
     return {"object": "file", "deleted": True, "id": file_id}
 
 
-def download_file(context: Context, file_id: str) -> schema.Content:
+def download_file(context: Context, file_id: str) -> Content:
     row = _found(context, context.read, file_id)
     if row.purpose in NOT_DOWNLOADABLE and not context.allows(profiles.PRIVATE_DOWNLOAD):
         raise errors.NOT_DOWNLOADABLE(purpose=row.purpose)
     content = context.world.open(context.read, row.digest)
-    return schema.Content(content, "application/octet-stream", schema.disposition(row.filename))
+    return Content(content, "application/octet-stream", disposition(row.filename))
 
 
 def find(tx: Transaction, file_id: str, now: int) -> tables.File | None:
@@ -177,7 +179,7 @@ def _checked(context: Context, form: NewFile) -> tuple[str, int | None]:
     return purpose, int(seconds)
 
 
-def shown(row: tables.File) -> schema.File:
+def shown(row: tables.File) -> File:
     """As the API shows it."""
     return {
         "object": "file",

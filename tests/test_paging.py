@@ -9,10 +9,11 @@ from conftest import NOON, World, new_world, ok
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mockserver import containers, schema
+from mockserver import containers
 from mockserver.clock import Clock
 from mockserver.context import World as State
 from mockserver.mock import Mock
+from mockserver.schema.containers import Container, ContainerList, CreateContainer, ExpiresAfter, ListContainers
 from mockserver.server.serving import MockServer
 from mockserver.settings import Settings
 from mockserver.storage import pagination
@@ -35,7 +36,7 @@ class Box:
         self.mock = mock
         self.name = f"paging-{next(_names)}"
         self.time = NOON
-        self.made: list[schema.Container] = []
+        self.made: list[Container] = []
         self.tick(0)
 
     def tick(self, seconds: int) -> None:
@@ -44,17 +45,17 @@ class Box:
         self.context = asyncio.run(self.mock.worlds.enter(self.name))
 
     def make(self, name: str) -> None:
-        body = schema.CreateContainer(name=name, expires_after=schema.ExpiresAfter(anchor="last_active_at", minutes=1))
+        body = CreateContainer(name=name, expires_after=ExpiresAfter(anchor="last_active_at", minutes=1))
         self.made.append(containers.create_container(self.context, body))
 
-    def delete(self, container: schema.Container) -> None:
+    def delete(self, container: Container) -> None:
         containers.delete_container(self.context, container["id"])
         self.made.remove(container)
 
-    def page(self, **query: object) -> schema.ContainerList:
-        return containers.list_containers(self.context, schema.ListContainers.model_validate(query))
+    def page(self, **query: object) -> ContainerList:
+        return containers.list_containers(self.context, ListContainers.model_validate(query))
 
-    def walk(self, direction: str, cursor: str | None = None, **query: object) -> Iterator[schema.ContainerList]:
+    def walk(self, direction: str, cursor: str | None = None, **query: object) -> Iterator[ContainerList]:
         """Pages by the cursor `after` or `before`, until one says that it has no more."""
         while True:
             page = self.page(**query, **{direction: cursor})

@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
-from mockserver import containers, files, profiles, schema
+from mockserver import containers, files, profiles
 from mockserver.clock import Clock, Wall
 from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.files import NewFile
+from mockserver.schema.containers import CreateContainer, ListContainers
+from mockserver.schema.files import ListFiles
 from mockserver.storage import tables
 from mockserver.storage.contents import SMALL, Uploads
 from mockserver.storage.directory import EVERY_WORLD, DirectoryUnusable, usable
@@ -40,7 +42,7 @@ def opened(path: Path, **options: Any) -> Iterator[Worlds]:
 
 async def add(worlds: Worlds, world: str, name: str) -> str:
     context = await worlds.enter(world)
-    made = await context.run(containers.create_container, schema.CreateContainer(name=name))
+    made = await context.run(containers.create_container, CreateContainer(name=name))
     return made["id"]
 
 
@@ -59,9 +61,9 @@ async def held(worlds: Worlds, world: str) -> list[str] | None:
     if world not in worlds.names():
         return None
     context = Context(await worlds.find(world), worlds._current)
-    listed = await context.run(containers.list_containers, schema.ListContainers(limit=100))
+    listed = await context.run(containers.list_containers, ListContainers(limit=100))
     found = [each["name"] for each in listed["data"]]
-    for file in (await context.run(files.list_files, schema.ListFiles()))["data"]:
+    for file in (await context.run(files.list_files, ListFiles()))["data"]:
         with (await context.run(files.download_file, file["id"])).file as content:
             found.append(hashlib.sha256(content.read()).hexdigest())
     return sorted(found)
@@ -299,7 +301,7 @@ def test_a_world_whose_file_was_closed_is_opened_again(tmp_path: Path) -> None:
             contexts.append(await worlds.enter(f"w{number}"))
         await worlds.finish()
         for number, context in enumerate(contexts):  # those begun before their world was closed
-            found = await context.run(containers.list_containers, schema.ListContainers())
+            found = await context.run(containers.list_containers, ListContainers())
             assert [each["name"] for each in found["data"]] == [f"box {number}"]
         summaries = await worlds.summaries(worlds.names())
         assert [each.counts and each.counts["containers"] for each in summaries] == [1] * 5

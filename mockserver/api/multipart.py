@@ -17,7 +17,7 @@ from mockserver.api.parsing import MAX_LEVELS, count_values, drop_litellm_keys, 
 from mockserver.bounds import JSONCounter
 from mockserver.files import NewFile
 from mockserver.redaction import NOTHING_SENT, form_sent
-from mockserver.schema import CreateContainerFile
+from mockserver.schema.containers import CreateContainerFile
 from mockserver.storage.contents import Upload, Uploads, Writer
 
 logging.getLogger("python_multipart").setLevel(logging.ERROR)  # what a client sends wrong is told to the client

@@ -21,7 +21,7 @@ from mockserver.api.providers import OPENAI
 from mockserver.api.rendering import JSON, Bytes
 from mockserver.context import Context
 from mockserver.files import NewFile
-from mockserver.schema import Content
+from mockserver.schema.contents import Content
 
 Form = Callable[[], AbstractAsyncContextManager[NewFile]]
 """The request's form, not yet read: `async with form() as sent`."""

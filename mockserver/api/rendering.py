@@ -11,7 +11,7 @@ from mockserver import errors
 from mockserver.api.exchange import ClientGone, Exchange
 from mockserver.api.providers import Headers
 from mockserver.errors import APIError
-from mockserver.schema import Content
+from mockserver.schema.contents import Content
 
 PIECE = 256 * 1024
 """Bytes of content sent at a time."""

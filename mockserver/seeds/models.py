@@ -17,10 +17,11 @@ from pydantic import (
     model_validator,
 )
 
-from mockserver import ids, profiles, schema
+from mockserver import ids, profiles
 from mockserver.bounds import FewKeys
 from mockserver.clock import CENTURIES, duration, instant, parse_duration, within_bounds
 from mockserver.faults import Effect, Match, NewRule
+from mockserver.schema.files import Purpose
 from mockserver.settings import size
 from mockserver.storage import tables
 
@@ -144,7 +145,7 @@ class _Named(WithContent):
 class File(_Named):
     ref: Name | None = None
     id: Id | None = None
-    purpose: schema.Purpose = "user_data"
+    purpose: Purpose = "user_data"
     created_at: Time = NOW
     expires_at: Time | None = None
     repeat: Annotated[int, Field(ge=1, le=100_000)] | None = None

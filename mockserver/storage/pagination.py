@@ -8,8 +8,9 @@ shown twice or left out when objects are created and deleted between pages. A de
 from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
-from mockserver import errors, profiles, schema
+from mockserver import errors, profiles
 from mockserver.profiles import Warned
+from mockserver.schema.lists import Page
 from mockserver.storage import tables
 from mockserver.storage.database import Statement, Transaction, table
 
@@ -45,7 +46,7 @@ class Listing(Generic[L]):
     def page(
         self,
         tx: Transaction,
-        query: schema.Page,
+        query: Page,
         values: Mapping[str, object],
         deleted_since: int | None,
         allows: Callable[[Warned], bool],
@@ -94,13 +95,13 @@ class Listing(Generic[L]):
             return errors.UNKNOWN_CURSOR(param=param, value=cursor)
         return errors.WRONG_CURSOR(param=param, value=cursor, prefix=self._prefix)
 
-    def _statement(self, query: schema.Page, falling: bool, filters: tuple[str, ...], deleted: bool) -> Statement[L]:
+    def _statement(self, query: Page, falling: bool, filters: tuple[str, ...], deleted: bool) -> Statement[L]:
         key = (query.order, query.after is None, query.before is None, filters, deleted)
         if key not in self._statements:
             self._statements[key] = self._select(query, falling, filters, deleted)
         return self._statements[key]
 
-    def _select(self, query: schema.Page, falling: bool, filters: tuple[str, ...], deleted: bool) -> Statement[L]:
+    def _select(self, query: Page, falling: bool, filters: tuple[str, ...], deleted: bool) -> Statement[L]:
         conditions = [*self._scope, *(f"{name} = :{name}" for name in filters), *self._live]
         conditions.append("deleted_at > :since" if deleted else "deleted_at IS NULL")
         for name in ("after", "before"):

@@ -4,37 +4,47 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from mockserver import containers, schema
+from mockserver import containers
 from mockserver.api.forms import CONTAINER_FILE_FORM, CONTENT
 from mockserver.api.operation import Operation, TheContext, TheForm
+from mockserver.schema.containers import (
+    Container,
+    ContainerDeleted,
+    ContainerFile,
+    ContainerFileDeleted,
+    ContainerFileList,
+    ContainerList,
+    CreateContainer,
+    ListContainers,
+)
+from mockserver.schema.contents import Content
+from mockserver.schema.lists import Page
 
 router = APIRouter(prefix="/containers", tags=["Containers"], route_class=Operation)
 
 
 @router.get("", operation_id="ListContainers")
-async def list_containers(
-    context: TheContext, query: Annotated[schema.ListContainers, Query()]
-) -> schema.ContainerList:
+async def list_containers(context: TheContext, query: Annotated[ListContainers, Query()]) -> ContainerList:
     return await context.run(containers.list_containers, query)
 
 
 @router.post("", operation_id="CreateContainer")
-async def create_container(context: TheContext, body: schema.CreateContainer) -> schema.Container:
+async def create_container(context: TheContext, body: CreateContainer) -> Container:
     return await context.run(containers.create_container, body)
 
 
 @router.get("/{container_id}", operation_id="RetrieveContainer")
-async def retrieve_container(context: TheContext, container_id: str) -> schema.Container:
+async def retrieve_container(context: TheContext, container_id: str) -> Container:
     return await context.run(containers.retrieve_container, container_id)
 
 
 @router.delete("/{container_id}", operation_id="DeleteContainer")
-async def delete_container(context: TheContext, container_id: str) -> schema.ContainerDeleted:
+async def delete_container(context: TheContext, container_id: str) -> ContainerDeleted:
     return await context.run(containers.delete_container, container_id)
 
 
 @router.post("/{container_id}/files", operation_id="CreateContainerFile", openapi_extra=CONTAINER_FILE_FORM)
-async def create_container_file(context: TheContext, container_id: str, form: TheForm) -> schema.ContainerFile:
+async def create_container_file(context: TheContext, container_id: str, form: TheForm) -> ContainerFile:
     await context.run(containers.use_container, container_id)
     async with form() as sent:
         return await context.run(containers.create_container_file, container_id, sent)
@@ -42,22 +52,22 @@ async def create_container_file(context: TheContext, container_id: str, form: Th
 
 @router.get("/{container_id}/files", operation_id="ListContainerFiles")
 async def list_container_files(
-    context: TheContext, container_id: str, query: Annotated[schema.Page, Query()]
-) -> schema.ContainerFileList:
+    context: TheContext, container_id: str, query: Annotated[Page, Query()]
+) -> ContainerFileList:
     return await context.run(containers.list_container_files, container_id, query)
 
 
 @router.get("/{container_id}/files/{file_id}", operation_id="RetrieveContainerFile")
-async def retrieve_container_file(context: TheContext, container_id: str, file_id: str) -> schema.ContainerFile:
+async def retrieve_container_file(context: TheContext, container_id: str, file_id: str) -> ContainerFile:
     return await context.run(containers.retrieve_container_file, container_id, file_id)
 
 
 @router.head("/{container_id}/files/{file_id}/content", include_in_schema=False, **CONTENT)
 @router.get("/{container_id}/files/{file_id}/content", operation_id="RetrieveContainerFileContent", **CONTENT)
-async def retrieve_container_file_content(context: TheContext, container_id: str, file_id: str) -> schema.Content:
+async def retrieve_container_file_content(context: TheContext, container_id: str, file_id: str) -> Content:
     return await context.run(containers.retrieve_container_file_content, container_id, file_id)
 
 
 @router.delete("/{container_id}/files/{file_id}", operation_id="DeleteContainerFile")
-async def delete_container_file(context: TheContext, container_id: str, file_id: str) -> schema.ContainerFileDeleted:
+async def delete_container_file(context: TheContext, container_id: str, file_id: str) -> ContainerFileDeleted:
     return await context.run(containers.delete_container_file, container_id, file_id)

@@ -4,35 +4,37 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from mockserver import files, schema
+from mockserver import files
 from mockserver.api.forms import CONTENT, FILE_FORM
 from mockserver.api.operation import FilesOperation, TheContext, TheForm
+from mockserver.schema.contents import Content
+from mockserver.schema.files import File, FileDeleted, FileList, ListFiles
 
 router = APIRouter(prefix="/files", tags=["Files"], route_class=FilesOperation)
 
 
 @router.get("", operation_id="ListFiles")
-async def list_files(context: TheContext, query: Annotated[schema.ListFiles, Query()]) -> schema.FileList:
+async def list_files(context: TheContext, query: Annotated[ListFiles, Query()]) -> FileList:
     return await context.run(files.list_files, query)
 
 
 @router.post("", operation_id="CreateFile", openapi_extra=FILE_FORM)
-async def create_file(context: TheContext, form: TheForm) -> schema.File:
+async def create_file(context: TheContext, form: TheForm) -> File:
     async with form() as sent:
         return await context.run(files.create_file, sent)
 
 
 @router.delete("/{file_id}", operation_id="DeleteFile")
-async def delete_file(context: TheContext, file_id: str) -> schema.FileDeleted:
+async def delete_file(context: TheContext, file_id: str) -> FileDeleted:
     return await context.run(files.delete_file, file_id)
 
 
 @router.get("/{file_id}", operation_id="RetrieveFile")
-async def retrieve_file(context: TheContext, file_id: str) -> schema.File:
+async def retrieve_file(context: TheContext, file_id: str) -> File:
     return await context.run(files.retrieve_file, file_id)
 
 
 @router.head("/{file_id}/content", include_in_schema=False, **CONTENT)
 @router.get("/{file_id}/content", operation_id="DownloadFile", **CONTENT)
-async def download_file(context: TheContext, file_id: str) -> schema.Content:
+async def download_file(context: TheContext, file_id: str) -> Content:
     return await context.run(files.download_file, file_id)

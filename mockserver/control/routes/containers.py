@@ -10,11 +10,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from mockserver import admin, errors, schema
+from mockserver import admin, errors
 from mockserver.control.bodies import document, multipart, uploaded
 from mockserver.control.dependencies import TheMock
 from mockserver.control.routes.files import CONTENT, Inline, PreviewBytes, contents, previewed
 from mockserver.mock import Mock
+from mockserver.schema.containers import ContainerDeleted, ContainerFileDeleted
 from mockserver.seeds import apply, loader, models
 from mockserver.seeds.document import SENT, Source
 from mockserver.seeds.scope import Nowhere, Scope
@@ -60,7 +61,7 @@ async def find_container(mock: TheMock, world: str, container_id: str) -> admin.
 
 
 @router.delete("/{container_id}", operation_id="removeContainer")
-async def remove_container(mock: TheMock, world: str, container_id: str) -> schema.ContainerDeleted:
+async def remove_container(mock: TheMock, world: str, container_id: str) -> ContainerDeleted:
     """Delete a container with its files."""
     return await mock.worlds.change(world, admin.delete_container, container_id)
 
@@ -148,9 +149,7 @@ async def preview_container_file(
 
 
 @router.delete("/{container_id}/files/{file_id}", operation_id="removeContainerFile")
-async def remove_container_file(
-    mock: TheMock, world: str, container_id: str, file_id: str
-) -> schema.ContainerFileDeleted:
+async def remove_container_file(mock: TheMock, world: str, container_id: str, file_id: str) -> ContainerFileDeleted:
     """Delete a file of a container, running or expired. It is no activity."""
     return await mock.worlds.change(world, admin.delete_container_file, container_id, file_id)
 

@@ -10,10 +10,12 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from mockserver import admin, errors, schema
+from mockserver import admin, errors
 from mockserver.admin import Preview
 from mockserver.control.bodies import multipart, uploaded
 from mockserver.control.dependencies import TheMock
+from mockserver.schema.contents import Content
+from mockserver.schema.files import FileDeleted, Purpose
 from mockserver.storage.bulk import Placement
 
 router = APIRouter(prefix="/worlds/{world}/files", tags=["Files"])
@@ -37,7 +39,7 @@ _SANDBOX = "sandbox; default-src 'none'; frame-ancestors 'self'"
 _PDF = "default-src 'none'; object-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'self'"
 """Browsers show no PDF in a sandbox, but have one of their own for it."""
 
-_PURPOSES = get_args(schema.Purpose)
+_PURPOSES = get_args(Purpose)
 _FORM = multipart(purpose=f"`user_data` unless given; one of {', '.join(_PURPOSES)}")
 
 
@@ -81,7 +83,7 @@ async def find_file(mock: TheMock, world: str, file_id: str) -> admin.AdminFile:
 
 
 @router.delete("/{file_id}", operation_id="removeFile")
-async def remove_file(mock: TheMock, world: str, file_id: str) -> schema.FileDeleted:
+async def remove_file(mock: TheMock, world: str, file_id: str) -> FileDeleted:
     """Delete a File; copies of it in containers stay."""
     return await mock.worlds.change(world, admin.delete_file, file_id)
 
@@ -122,7 +124,7 @@ def _is_text(preview: Preview) -> bool:
     return b"\0" not in preview.data
 
 
-def contents(content: schema.Content, inline: bool) -> Response:
+def contents(content: Content, inline: bool) -> Response:
     """Closes the file, however it ends."""
     with ExitStack() as stack:
         file = stack.enter_context(content.file)

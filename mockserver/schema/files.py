@@ -1,0 +1,41 @@
+"""Files on the wire, named and ordered as in the API reference."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from mockserver.schema.lists import Page
+
+Purpose = Literal["fine-tune", "assistants", "batch", "user_data", "vision", "evals"]
+
+
+class File(TypedDict):
+    object: Literal["file"]
+    id: str
+    purpose: Purpose
+    filename: str
+    bytes: int
+    created_at: int
+    expires_at: int | None
+    status: Literal["processed"]
+    status_details: None
+
+
+class FileDeleted(TypedDict):
+    object: Literal["file"]
+    deleted: Literal[True]
+    id: str
+
+
+class FileList(TypedDict):
+    object: Literal["list"]
+    data: list[File]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None
+
+
+class ListFiles(Page):
+    limit: Annotated[int, Field(ge=1, le=10_000)] = 10_000
+    purpose: str | None = None
