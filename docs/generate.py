@@ -20,12 +20,13 @@ import click
 import yaml
 from pydantic import BaseModel
 
-from mockserver import errors, faults, profiles, pytest_plugin, testing, verdict
+from mockserver import errors, profiles, pytest_plugin, testing, verdict
 from mockserver.api.app import create_app
 from mockserver.cli import main as cli
 from mockserver.cli import options
 from mockserver.control.app import create_control
 from mockserver.mock import Mock
+from mockserver.schema import faults
 from mockserver.seeds.schema import seed_schema
 from mockserver.settings import NAMES, Settings, environment_name, flag
 

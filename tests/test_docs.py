@@ -35,8 +35,8 @@ from installed import CLIENTS, INSTALLED, require
 from manual import DOCS, PAGES, ROOT, Block, anchors, links, matches, page_blocks, rows
 
 from mockserver import testing
-from mockserver.faults import NewRule
 from mockserver.pytest_plugin import MARKS, OPTIONS
+from mockserver.schema.faults import NewRule
 from mockserver.settings import NAMES, environment_name
 
 MAX_LINES = 400

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mockserver import errors, faults, profiles, verdict
+from mockserver import errors, profiles, verdict
+from mockserver.schema import faults
 from mockserver.settings import NAMES, flag
 
 ROOT = Path(__file__).parent.parent

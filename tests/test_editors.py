@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from mockserver import errors, profiles
 from mockserver.cli import main
-from mockserver.faults import OPERATIONS
+from mockserver.schema.faults import OPERATIONS
 from mockserver.seeds import schema as seed_schema
 from mockserver.seeds.document import Source
 from mockserver.verdict import FINDINGS

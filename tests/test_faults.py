@@ -13,10 +13,10 @@ import pytest
 from conftest import NOON, World, new_world, ok, refusal
 from rawhttp import Wire
 
-from mockserver import faults
 from mockserver.api.app import create_app
 from mockserver.clock import stopwatch
 from mockserver.errors import CATALOGUE
+from mockserver.schema import faults
 from mockserver.server.serving import MockServer
 
 KB = 1_024

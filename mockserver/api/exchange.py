@@ -9,9 +9,9 @@ from mockserver import errors, ids
 from mockserver.api.providers import OPENAI, Headers, Provider
 from mockserver.clock import stopwatch
 from mockserver.context import Context
-from mockserver.faults import Effect
 from mockserver.journal import WorldJournal
 from mockserver.redaction import NOTHING_SENT, Sent
+from mockserver.schema.faults import Effect
 
 if TYPE_CHECKING:
     from mockserver.mock import Mock

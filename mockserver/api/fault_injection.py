@@ -16,7 +16,8 @@ from mockserver.api.exchange import ClientGone, Exchange
 from mockserver.api.rendering import Whole
 from mockserver.context import Context, World
 from mockserver.errors import APIError
-from mockserver.faults import Effect, Hit, Target
+from mockserver.faults import Hit, Target
+from mockserver.schema.faults import Effect
 
 FAULT_HEADER = b"x-mock-fault"
 TICKS = 20

@@ -89,7 +89,7 @@ def complete(names: Callable[[], Iterable[str]]) -> Completion:
 
 
 def operations() -> Iterable[str]:
-    from mockserver.faults import OPERATIONS
+    from mockserver.schema.faults import OPERATIONS
 
     return OPERATIONS
 

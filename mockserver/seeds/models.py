@@ -20,7 +20,7 @@ from pydantic import (
 from mockserver import ids, profiles
 from mockserver.bounds import FewKeys
 from mockserver.clock import CENTURIES, duration, instant, parse_duration, within_bounds
-from mockserver.faults import Effect, Match, NewRule
+from mockserver.schema.faults import Effect, Match, NewRule
 from mockserver.schema.files import Purpose
 from mockserver.settings import size
 from mockserver.storage import tables

@@ -145,7 +145,7 @@ class Fault(Table, table=True):
     id: str = Field(primary_key=True)
     position: int = Field(sa_type=BigInteger)
     rule: str
-    """JSON: a `faults.NewRule`."""
+    """JSON: a `schema.faults.NewRule`."""
     matched: int = Field(default=0, sa_type=BigInteger)
     fired: int = Field(default=0, sa_type=BigInteger)
     created_at: float = _time(Float)

@@ -6,8 +6,9 @@ from pydantic import BaseModel, Field
 from mockserver import errors, faults
 from mockserver.context import World
 from mockserver.control.dependencies import Asked, TheMock
-from mockserver.faults import Counted, NewRule
+from mockserver.faults import Counted
 from mockserver.mock import Mock
+from mockserver.schema.faults import NewRule
 
 router = APIRouter(prefix="/worlds/{world}/faults", tags=["Faults"])
 

@@ -18,9 +18,9 @@ from mockserver.context import World
 from mockserver.control.dependencies import Asked, Duration, TheMock
 from mockserver.control.streams import ADMITTED, Emit, Stream, departure, happened
 from mockserver.errors import APIError
-from mockserver.faults import OPERATIONS
 from mockserver.journal import Cursor, Entry, Filter, Journal, Record
 from mockserver.mock import Mock
+from mockserver.schema.faults import OPERATIONS
 from mockserver.storage.database import Transaction
 from mockserver.worlds import NAME
 

@@ -1,0 +1,286 @@
+"""The format of fault rules: which requests one is for, how often it fires, and what it does."""
+
+import json
+import re
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+from mockserver import errors
+from mockserver.bounds import FewKeys
+from mockserver.clock import CENTURIES, duration
+
+OPERATIONS = (
+    "ListContainers",
+    "CreateContainer",
+    "RetrieveContainer",
+    "DeleteContainer",
+    "CreateContainerFile",
+    "ListContainerFiles",
+    "RetrieveContainerFile",
+    "RetrieveContainerFileContent",
+    "DeleteContainerFile",
+    "ListFiles",
+    "CreateFile",
+    "DeleteFile",
+    "RetrieveFile",
+    "DownloadFile",
+)
+LISTS = frozenset(name for name in OPERATIONS if name.startswith("List"))
+
+HEADER = "header"
+"""Stands for the id of the rule where a request brought its own fault."""
+
+MAX_HEADERS = 50
+MAX_LATENCY = 600.0
+MAX_BODY = 64 * 1024
+"""Bytes of JSON."""
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]{0,2000}")
+_FRAMING = {"content-length", "transfer-encoding"}
+
+
+class _Part(FewKeys):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+def _not_negative(seconds: float) -> float:
+    if seconds < 0:
+        raise ValueError("a duration can't be negative here")
+    return seconds
+
+
+Seconds = Annotated[
+    float,
+    BeforeValidator(duration, json_schema_input_type=str | float),
+    AfterValidator(_not_negative),
+    Field(le=CENTURIES),
+]
+Octets = Annotated[int, Field(ge=0, le=1 << 53)]
+
+
+def _operation(pattern: str) -> str:
+    if not any(is_like(operation, pattern) for operation in OPERATIONS):
+        raise ValueError(f"{pattern[:80]!r} is no operation; there are {', '.join(OPERATIONS)}")
+    return pattern
+
+
+def is_like(operation: str, pattern: str) -> bool:
+    return fnmatchcase(operation.lower(), pattern.lower())
+
+
+def _path(pattern: str) -> str:
+    if pattern[:1] not in ("/", "*"):
+        raise ValueError(f"{pattern[:80]!r} matches no path; write it as /containers/*, without /v1")
+    return pattern
+
+
+def _error(name: str) -> str:
+    if name not in errors.CATALOGUE:
+        raise ValueError(f"{name[:80]!r} is no error of the catalogue; there are {', '.join(errors.CATALOGUE)}")
+    return name
+
+
+def _headers(headers: dict[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+            raise ValueError(f"{name[:80]!r} can't be sent as a header with that value")
+        if name.lower() in _FRAMING:
+            raise ValueError(f"{name} follows from the body; truncate_after makes a body shorter than it says")
+    return headers
+
+
+def _few(headers: object) -> object:
+    """Before each of them is looked at."""
+    if isinstance(headers, dict) and len(headers) > MAX_HEADERS:
+        raise ValueError(f"at most {MAX_HEADERS} headers are taken")
+    return headers
+
+
+def _bounded(body: Any) -> Any:
+    try:
+        size = len(json.dumps(body, ensure_ascii=False).encode())
+    except UnicodeEncodeError:
+        raise ValueError("it holds half a surrogate pair, which can't be sent") from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if size > MAX_BODY:
+        raise ValueError(f"at most {MAX_BODY} bytes are taken")
+    return body
+
+
+class Latency(_Part):
+    """Written as one duration, or with a `min` and a `max` between which it is drawn."""
+
+    min: Seconds
+    max: Seconds
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.min > self.max:
+            raise ValueError("min is more than max")
+        if self.max > MAX_LATENCY:
+            raise ValueError(f"at most {MAX_LATENCY:g} seconds are waited")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, both: SerializerFunctionWrapHandler) -> Any:
+        return self.min if self.min == self.max else both(self)
+
+
+def _one_or_two(value: Any) -> Any:
+    return {"min": value, "max": value} if isinstance(value, str | int | float) else value
+
+
+class RateLimit(_Part):
+    requests: Annotated[int, Field(ge=0, le=1 << 53)]
+    per: Annotated[Seconds, Field(gt=0)]
+
+
+class Effect(_Part):
+    """What happens to a request. All that is given happens to the same one."""
+
+    error: Annotated[str, AfterValidator(_error)] | None = Field(
+        None, description="a refusal of the catalogue below, by its name"
+    )
+    status: Annotated[int, Field(ge=200, le=599)] | None = Field(
+        None,
+        description="any status, in place of the error's; from 400 on with an error envelope unless `body` is given",
+    )
+    body: Annotated[Any, AfterValidator(_bounded)] = Field(
+        None, description="any body: JSON, or a text as it stands; with status 200 unless one is given"
+    )
+    headers: Annotated[
+        dict[str, str], Field(max_length=MAX_HEADERS), AfterValidator(_headers), BeforeValidator(_few)
+    ] = Field({}, description="headers of the answer, in place of its own of these names")
+    retry_after: Seconds | None = Field(
+        None, description="the header `Retry-After`, in seconds; with an error, a status or a rate limit"
+    )
+    latency: Annotated[Latency, BeforeValidator(_one_or_two, json_schema_input_type=str | float | Latency)] | None = (
+        Field(
+            None,
+            description="real time before anything else happens, at most ten minutes; drawn from `{min, max}` if given so",
+        )
+    )
+    drop: Literal["before_answer"] | None = Field(
+        None, description="`before_answer`: the connection is closed without an answer, and nothing was done"
+    )
+    reset_after: Octets | None = Field(None, description="the connection is reset after so many bytes of the body")
+    truncate_after: Octets | None = Field(
+        None,
+        description="the connection is closed after so many bytes of the body, though `Content-Length` promised more",
+    )
+    dribble: Annotated[int, Field(ge=1, le=1 << 53)] | None = Field(
+        None, description="the body comes at so many bytes a second"
+    )
+    abort_upload_after: Octets | None = Field(
+        None, description="the connection is reset once so many bytes of the request's body have come in (POST only)"
+    )
+    rate_limit: RateLimit | None = Field(
+        None,
+        description="`{requests, per}`: so many pass in a window of the world's time, then `rate_limited` with `Retry-After`",
+    )
+    stale_list: Seconds | None = Field(
+        None,
+        description="what was deleted in the last so many seconds of the world's time is still listed (lists only)",
+    )
+    has_more: Literal[True] | None = Field(None, description="`true`: every page says that more follow (lists only)")
+    empty_page: Literal[True] | None = Field(
+        None, description="`true`: a page without data that says that more follow (lists only)"
+    )
+
+    @model_validator(mode="after")
+    def _can_be(self) -> Self:
+        given = self.model_fields_set
+        if not given or (self.model_dump(exclude_defaults=True) == {} and "body" not in given):
+            raise ValueError("it has no effect; give one")
+        if "retry_after" in given and not self.answers and self.rate_limit is None:
+            raise ValueError("retry_after needs an error, a status or a rate_limit")
+        if self.status in (204, 304) and {"body", "error"} & given:
+            raise ValueError(f"an answer of status {self.status} has no body")
+        for one, others in _EXCLUSIVE:
+            if one & given and others & given:
+                raise ValueError(f"{min(one & given)} and {min(others & given)} exclude each other")
+        return self
+
+    @property
+    def answers(self) -> bool:
+        """Whether it gives an answer in place of the operation's."""
+        return bool(self.model_fields_set & _ANSWERS)
+
+    @property
+    def lists(self) -> bool:
+        return bool(self.model_fields_set & _LISTS)
+
+
+_ANSWERS = {"error", "status", "body"}
+_LISTS = {"stale_list", "has_more", "empty_page"}
+_EXCLUSIVE = (
+    ({"drop"}, _ANSWERS | _LISTS | {"headers", "reset_after", "truncate_after", "dribble", "abort_upload_after"}),
+    ({"reset_after"}, {"truncate_after"}),
+    ({"abort_upload_after"}, _ANSWERS | _LISTS | {"rate_limit"}),
+    (_LISTS, _ANSWERS | {"rate_limit"}),
+)
+
+
+class Match(_Part):
+    """Which requests a rule is for: those that have all of this. Patterns take `*`, `?` and `[…]`."""
+
+    operation: Annotated[str, Field(max_length=100), AfterValidator(_operation)] | None = Field(
+        None, description="the API's operation id, or a pattern: `ListContainers`, `*File*`"
+    )
+    method: Literal["GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"] | None = Field(
+        None, description="`GET`, `POST`, …"
+    )
+    path: Annotated[str, Field(max_length=1_000), AfterValidator(_path)] | None = Field(
+        None, description="a pattern of the path, without world and `/v1`: `/containers/*/files`"
+    )
+    container: Annotated[str, Field(max_length=1_000)] | None = Field(
+        None, description="the container's id in the path"
+    )
+    file: Annotated[str, Field(max_length=1_000)] | None = Field(None, description="the file's id in the path")
+    header: Annotated[
+        dict[str, Annotated[str, Field(max_length=1_000)]], Field(max_length=20), BeforeValidator(_few)
+    ] = Field({}, description="headers of the request, each with a pattern of its value")
+
+
+_EVERYTHING = Match.model_validate({})
+
+
+class NewRule(_Part):
+    """A rule as it is asked for."""
+
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] | None = Field(
+        None, description="its name; made up unless given"
+    )
+    match: Annotated[Match, Field(description="which requests it is for; all unless given")] = _EVERYTHING
+    skip: Annotated[int, Field(ge=0, le=1 << 53)] = Field(0, description="so many matching requests pass first")
+    times: Annotated[int, Field(ge=1, le=1 << 53)] | None = Field(
+        None, description="it fires so many times; always unless given"
+    )
+    probability: Annotated[float, Field(ge=0, le=1)] = Field(
+        1.0, description="0 to 1; drawn from the world's id seed, so the same on every run"
+    )
+    lapse_after: Annotated[Seconds, Field(gt=0)] | None = Field(
+        None, description="it ends so long after it was made, by the world's clock"
+    )
+    enabled: Annotated[
+        bool, Field(description="false switches it off; it is no longer tried, and keeps its counts")
+    ] = True
+    effect: Effect = Field(description="what it does")
+
+    @model_validator(mode="after")
+    def _nameable(self) -> Self:
+        if self.id == HEADER:
+            raise ValueError(f"the id {HEADER!r} stands for faults that a request brings along")
+        return self
