@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from mockserver import containers, errors, files
 from mockserver.context import Context, World
+from mockserver.expiry import UNEXPIRED, expired, expires_at
 from mockserver.schema.containers import (
     UNASKED_MINUTES,
     Container,
@@ -102,7 +103,7 @@ _containers = _Search(
     tables.Container,
     "name",
     "(:name IS NULL OR name = :name)",
-    f"(:status IS NULL OR (:status = 'running') = {containers.UNEXPIRED})",
+    f"(:status IS NULL OR (:status = 'running') = {UNEXPIRED})",
 )
 _container_files = _Search(containers.file_listing, tables.ContainerFile, "path", "container_id = :container_id")
 _files = _Search(files.listing, tables.File, "filename", "(:purpose IS NULL OR purpose = :purpose)", files.UNEXPIRED)
@@ -186,7 +187,7 @@ def expire_container(context: Context, container_id: str) -> None:
         row = _container(tx, container_id)
         minutes = row.expires_minutes or UNASKED_MINUTES
         since = now - minutes * 60
-        if not containers.expired(row, now):
+        if not expired(row, now):
             created = since if row.expires_anchor == "created_at" else row.created_at
             active = since if row.expires_anchor == "last_active_at" else row.last_active_at
             _set_times.run(tx, id=container_id, created=created, active=active, minutes=minutes)
@@ -197,7 +198,7 @@ def touch_container(context: Context, container_id: str) -> None:
     now = context.world.now()
     with context.write() as tx:
         row = _container(tx, container_id)
-        if containers.expired(row, now):
+        if expired(row, now):
             raise errors.CONTAINER_EXPIRED()
         _set_times.run(tx, id=container_id, created=row.created_at, active=now, minutes=row.expires_minutes)
 
@@ -258,7 +259,7 @@ def _shown(tx: Transaction, world: World, row: tables.Container, now: int) -> Ad
     total = known or 0
     if sized < count:
         total += sum(_size(tx, world, digest) for (digest,) in _unsized.tuples(tx, container_id=row.id))
-    at = containers.expires_at(row)
+    at = expires_at(row)
     left = None if at is None else max(0, at - now)
     return {**containers.shown(row, now), "file_count": count, "total_bytes": total, "expires_in": left}
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from mockserver import errors, files, ids, profiles
 from mockserver.context import Context
+from mockserver.expiry import EXPIRES_AT, NEVER, UNEXPIRED, expired, expires_at, lifetime
 from mockserver.files import NewFile
 from mockserver.schema.containers import (
     Container,
@@ -33,15 +34,6 @@ from mockserver.schema.lists import Page
 from mockserver.storage import contents, tables
 from mockserver.storage.database import Insertion, Statement, Transaction, columns, failure, record
 from mockserver.storage.pagination import Listing, ends
-
-MINUTES = range(1, 20 + 1)
-"""What the live API takes as `expires_after.minutes`."""
-MINUTES_A_DAY = 1_440
-NEVER = 0
-"""In `expires_minutes`: it never expires."""
-
-EXPIRES_AT = "(CASE expires_anchor WHEN 'created_at' THEN created_at ELSE last_active_at END + expires_minutes * 60)"
-UNEXPIRED = f"(expires_minutes = {NEVER} OR {EXPIRES_AT} > :now)"
 
 _new = record(tables.Container)
 _insert = Insertion(tables.Container)
@@ -95,7 +87,7 @@ def list_containers(context: Context, query: ListContainers) -> ContainerList:
 
 
 def create_container(context: Context, body: CreateContainer) -> Container:
-    anchor, minutes = _lifetime(context, body)
+    anchor, minutes = lifetime(context, body)
     world, now = context.world, context.world.now()
     with context.write() as tx:
         row = context.insert(
@@ -381,41 +373,6 @@ def _copied_id(context: Context, form: NewFile) -> str | None:
     return None if form.file else file_id
 
 
-def _lifetime(context: Context, body: CreateContainer) -> tuple[str, int]:
-    """The anchor and the minutes that follow it, as far as the world's profile allows them."""
-    rule, profile = body.expires_after, context.world.profile
-    given = rule.model_fields_set
-    if not profile.expiry_unasked and "expires_after" not in body.model_fields_set:
-        return rule.anchor, NEVER
-    anchors = ["last_active_at", "created_at"] if profile.created_at_expiry else ["last_active_at"]
-    if rule.anchor not in anchors:
-        raise errors.INVALID_VALUE(value=rule.anchor, supported="'last_active_at'", param="expires_after.anchor")
-    if "days" in given and not profile.created_at_expiry:
-        raise errors.UNKNOWN_PARAMETER(param="expires_after.days")
-    if "days" in given and "minutes" in given:
-        raise errors.MUTUALLY_EXCLUSIVE(param="expires_after.minutes", other="expires_after.days")
-    if "days" in given:
-        _check_range(context, "expires_after.days", rule.days, profiles.MAX_MINUTES // MINUTES_A_DAY)
-    elif "minutes" in given:
-        _check_range(context, "expires_after.minutes", rule.minutes, profile.max_minutes)
-    else:
-        raise errors.MISSING_PARAMETER(param="expires_after.minutes")
-    if rule.anchor == "created_at" or "days" in given:
-        context.warn(profiles.CREATED_AT_EXPIRY)
-    elif rule.minutes > MINUTES[-1]:
-        context.warn(profiles.MINUTES_BEYOND_LIMIT)
-    return rule.anchor, rule.days * MINUTES_A_DAY or rule.minutes
-
-
-def _check_range(context: Context, param: str, value: int, limit: int) -> None:
-    if value == NEVER and context.allows(profiles.ZERO):
-        return
-    if value < 1:
-        raise errors.TOO_SMALL_INTEGER(param=param, limit=1, value=value)
-    if value > limit:
-        raise errors.TOO_LARGE_INTEGER(param=param, limit=limit, value=value)
-
-
 def _policy(policy: NetworkPolicyDisabled | NetworkPolicyAllowlist | None) -> str | None:
     """What is stored of a network policy, and shown: never its secrets."""
     if policy is None:
@@ -427,19 +384,6 @@ def _policy(policy: NetworkPolicyDisabled | NetworkPolicyAllowlist | None) -> st
 
 
 # Showing
-
-
-def expires_at(row: tables.Container, active_at: int | None = None) -> int | None:
-    """When it expires unless it is used; None: never. `active_at` where other activity than the row's counts."""
-    if row.expires_minutes == NEVER:
-        return None
-    active = row.last_active_at if active_at is None else active_at
-    return (row.created_at if row.expires_anchor == "created_at" else active) + row.expires_minutes * 60
-
-
-def expired(row: tables.Container, now: int) -> bool:
-    at = expires_at(row)
-    return at is not None and at <= now
 
 
 def shown(row: tables.Container, now: int, active_at: int | None = None, running: str = "running") -> Container:
