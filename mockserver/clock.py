@@ -39,9 +39,9 @@ class Clock:
     rate: float = 1.0
 
     def at(self, wall: float) -> float:
-        """Never beyond `CENTURIES`, where a fast clock stops."""
+        """Never beyond `MAX_SECONDS`, where a fast clock stops."""
         instant = self.virtual + (wall - self.wall) * self.rate
-        return instant if -CENTURIES <= instant <= CENTURIES else within_bounds(instant)
+        return instant if -MAX_SECONDS <= instant <= MAX_SECONDS else within_bounds(instant)
 
     def seconds(self, wall: float) -> int:
         return int(self.at(wall) // 1)
@@ -73,16 +73,15 @@ _ISO = re.compile(
 )
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
-CENTURIES = 2.0**37
-"""The longest duration taken, about 4,300 years, and the farthest instant from 1970: past it, instants stop being
-dates."""
+MAX_SECONDS = 253_402_300_799.0
+"""The longest duration, and the farthest instant from 1970: the last second of the year 9999, past which dates end."""
 MAX_TEXT = 100
 """Characters of a duration or an instant."""
 
 
 def within_bounds(instant: float) -> float:
     """The nearest instant that can be represented."""
-    return min(max(-CENTURIES, instant), CENTURIES)
+    return min(max(-MAX_SECONDS, instant), MAX_SECONDS)
 
 
 def parse_duration(text: str) -> float:
@@ -100,8 +99,8 @@ def parse_duration(text: str) -> float:
         seconds = sum(float(n) * _UNITS[u] for u, n in iso.groupdict().items() if n)
     else:
         raise ValueError(f"{text!r} is not a duration; write 20m, 1h30m, PT20M or a number of seconds")
-    if seconds > CENTURIES:
-        raise ValueError(f"{text!r} is longer than the {CENTURIES:.0f} seconds that can be represented")
+    if seconds > MAX_SECONDS:
+        raise ValueError(f"{text!r} is longer than the {MAX_SECONDS:.0f} seconds that can be represented")
     return sign * seconds
 
 
@@ -111,8 +110,8 @@ def duration(value: object) -> float:
         raise ValueError("write 20m, PT20M or a number of seconds")
     if isinstance(value, str):
         return parse_duration(value)
-    if not abs(value) <= CENTURIES:  # not a number included
-        raise ValueError(f"a duration is at most {CENTURIES:.0f} seconds long")
+    if not abs(value) <= MAX_SECONDS:  # not a number included
+        raise ValueError(f"a duration is at most {MAX_SECONDS:.0f} seconds long")
     return float(value)
 
 
@@ -135,6 +134,6 @@ def parse_instant(text: str) -> float:
 
 
 def _bounded_instant(seconds: float) -> float:
-    if not abs(seconds) <= CENTURIES:  # not a number included
-        raise ValueError(f"an instant is at most {CENTURIES:.0f} seconds from 1970")
+    if not abs(seconds) <= MAX_SECONDS:  # not a number included
+        raise ValueError(f"an instant is at most {MAX_SECONDS:.0f} seconds from 1970")
     return float(seconds)

@@ -17,7 +17,7 @@ from pydantic import (
 
 from mockserver import errors
 from mockserver.bounds import FewKeys
-from mockserver.clock import CENTURIES, duration
+from mockserver.clock import MAX_SECONDS, duration
 
 OPERATIONS = (
     "ListContainers",
@@ -64,7 +64,7 @@ Seconds = Annotated[
     float,
     BeforeValidator(duration, json_schema_input_type=str | float),
     AfterValidator(_not_negative),
-    Field(le=CENTURIES),
+    Field(le=MAX_SECONDS),
 ]
 Octets = Annotated[int, Field(ge=0, le=1 << 53)]
 

@@ -19,7 +19,7 @@ from pydantic import (
 
 from mockserver import ids, profiles
 from mockserver.bounds import FewKeys
-from mockserver.clock import CENTURIES, duration, instant, parse_duration, within_bounds
+from mockserver.clock import MAX_SECONDS, duration, instant, parse_duration, within_bounds
 from mockserver.schema.faults import Effect, Match, NewRule
 from mockserver.schema.files import Purpose
 from mockserver.settings import size
@@ -71,7 +71,7 @@ Number = Annotated[int, Field(ge=0, le=1 << 53)]
 Instant = Annotated[float, BeforeValidator(instant, json_schema_input_type=float | str)]
 
 
-Second = Annotated[int, Field(ge=-CENTURIES, le=CENTURIES)]
+Second = Annotated[int, Field(ge=-MAX_SECONDS, le=MAX_SECONDS)]
 
 
 Id = Annotated[str, Field(pattern=f"^{ids.FREE}$")]

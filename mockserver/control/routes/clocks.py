@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from mockserver import containers, errors, files
-from mockserver.clock import CENTURIES, Clock
+from mockserver.clock import MAX_SECONDS, Clock
 from mockserver.control.dependencies import Asked, Duration, Instant, TheMock
 from mockserver.mock import Mock
 
@@ -85,8 +85,10 @@ async def reset_clock(mock: TheMock, world: str) -> ClockChange:
 
 
 def _bounded(clock: Clock) -> Clock:
-    if abs(clock.virtual) > CENTURIES:
-        problem = f"by: the world's time would be more than {CENTURIES:.0f} seconds from 1970; give a shorter duration"
+    if abs(clock.virtual) > MAX_SECONDS:
+        problem = (
+            f"by: the world's time would be more than {MAX_SECONDS:.0f} seconds from 1970; give a shorter duration"
+        )
         raise errors.BAD_PARAMETER(param="by", problem=problem)
     return clock
 
