@@ -66,7 +66,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--keep", type=Path, metavar="FILE", help="write all measurements into a JSON file")
     parser.add_argument("--again", type=Path, metavar="FILE", help="measure nothing, tell what such a file has")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="write the picture, an SVG")
-    parser.add_argument("--record", action="store_true", help="write table and picture into the README")
+    parser.add_argument("--record", action="store_true", help="write table and picture into the manual")
     given = parser.parse_args()
     if unknown := set(given.contests) - set(names):
         parser.error(f"no contest is named {', '.join(sorted(unknown))}; there are {', '.join(names)}")

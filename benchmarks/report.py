@@ -1,4 +1,4 @@
-"""What a run is told as: tables, a picture, and the part of the README that carries both."""
+"""What a run is told as: tables, a picture, and the part of the manual that carries both."""
 
 import hashlib
 import os
@@ -21,7 +21,7 @@ from mockserver.clock import Wall
 Results = Mapping[str, Told]
 """By the names of contests."""
 
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "internals" / "benchmarks.md"
 PICTURE = Path(__file__).with_name("figures.svg")
 BEGIN, END = "<!-- figures: `python -m benchmarks --record` writes them -->", "<!-- end of the figures -->"
 COLUMNS = (SERVER, FASTAPI, IDIOMATIC, STDY, PRISM, AIMOCK)
@@ -135,7 +135,7 @@ def _range(values: Sequence[float]) -> str:
     return f" ({figure(min(values))}–{figure(max(values))})" if len(values) > 1 else ""
 
 
-# The README
+# The manual
 
 
 def told(results: Results, about: Mapping[str, str], rounds: int) -> str:
@@ -144,7 +144,7 @@ def told(results: Results, about: Mapping[str, str], rounds: int) -> str:
     return f"""\
 {about["date"]}, {about["cores"]} cores of {about["cpu"]}, {about["kernel"]}, load {about["load"]} before the run; Python {about["python"]}, SQLite {about["sqlite"]}, FastAPI {about["fastapi"]}, SQLModel {about["sqlmodel"]}, uvicorn {about["uvicorn"]}{node}. SHA-256 alone {about["sha256"]} MB/s, BLAKE2b {about["blake2b"]} MB/s. Medians of {rounds} rounds.{busy}
 
-![Throughput, latency, memory and start of all candidates](benchmarks/figures.svg)
+![Throughput, latency, memory and start of all candidates](../../benchmarks/figures.svg)
 
 {goals(results)}
 
@@ -158,14 +158,14 @@ In a cell, as far as it was measured: throughput · latency, median and 99th per
 </details>"""
 
 
-def record(results: Results, about: Mapping[str, str], rounds: int, readme: Path = README) -> None:
-    """Replace what stands between the README's two markers."""
-    text = readme.read_text()
+def record(results: Results, about: Mapping[str, str], rounds: int, page: Path = PAGE) -> None:
+    """Replace what stands between the page's two markers."""
+    text = page.read_text()
     before, begun, rest = text.partition(BEGIN)
     _, ended, after = rest.partition(END)
     if not (begun and ended):
-        raise SystemExit(f"{readme} has no {BEGIN} followed by {END}")
-    readme.write_text(f"{before}{BEGIN}\n{told(results, about, rounds)}\n{END}{after}")
+        raise SystemExit(f"{page} has no {BEGIN} followed by {END}")
+    page.write_text(f"{before}{BEGIN}\n{told(results, about, rounds)}\n{END}{after}")
 
 
 # The picture

@@ -2,7 +2,7 @@
 
     python benchmarks/worlds.py
 
-Prints a table. The figures of the README are from such a run.
+Prints a table. The figures in docs/internals/benchmarks.md are from such a run.
 """
 
 import asyncio

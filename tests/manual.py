@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = sorted(DOCS.rglob("*.md"))
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"`([\w./-]+\.\w+)`:\n\n\Z")
@@ -41,16 +41,19 @@ def page_blocks(page: Path) -> list[Block]:
     return blocks
 
 
-def blocks(text: str, language: str) -> list[str]:
-    """Return the contents of the fenced blocks in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-
-
 def rows(text: str, first: str) -> list[list[str]]:
     """Return the cells of the table whose first heading is `first`."""
     lines = text.split(f"| {first} |", 1)[1].splitlines()[2:]
     table = takewhile(lambda line: line.startswith("|"), lines)
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table]
+
+
+def tried(attack: str) -> int:
+    """Return how many attacks of a kind the manual counts. The kind is the beginning of its row."""
+    table = rows((DOCS / "internals" / "robustness.md").read_text(encoding="utf-8"), "attack")
+    found = [count for kind, count in table if kind.startswith(attack)]
+    assert len(found) == 1, f"{attack!r} begins {len(found)} rows"
+    return int(found[0].replace(",", ""))
 
 
 def matches(pattern: str, text: str) -> bool:

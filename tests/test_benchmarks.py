@@ -1,4 +1,4 @@
-"""The benchmarks run, and tell what the README says. How fast anything is, is no test's business."""
+"""The benchmarks run, and report what the manual says. How fast anything is, is no test's business."""
 
 import json
 import math
@@ -38,8 +38,8 @@ def cells(table: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
 
 
-def test_the_readme_names_every_goal_and_what_it_is_held_against() -> None:
-    text = report.README.read_text()
+def test_the_manual_names_every_goal_and_what_it_is_held_against() -> None:
+    text = report.PAGE.read_text()
     table = text.partition(report.BEGIN)[2].partition("| what | compared with |")[2].partition("\n\n")[0]
     told = [[row[0], row[1], row[4]] for row in cells(table)]
     assert told == [[row[0], row[1], row[4]] for row in cells(report.goals(RESULTS))]
@@ -61,16 +61,16 @@ def test_what_could_not_be_measured_says_why() -> None:
 
 
 def test_recording_replaces_what_stands_between_the_markers(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
     for _ in range(2):
-        report.record(RESULTS, ABOUT, 3, readme)
-        lines = readme.read_text().splitlines()
+        report.record(RESULTS, ABOUT, 3, page)
+        lines = page.read_text().splitlines()
         assert (lines[0], lines[-1], lines.count(report.BEGIN), "old" in lines) == ("before", "after", 1, False)
-        assert report.goals(RESULTS) in readme.read_text()
-    readme.write_text("no markers")
+        assert report.goals(RESULTS) in page.read_text()
+    page.write_text("no markers")
     with pytest.raises(SystemExit, match="end of the figures"):
-        report.record(RESULTS, ABOUT, 3, readme)
+        report.record(RESULTS, ABOUT, 3, page)
 
 
 def test_the_picture_shows_every_figure() -> None:

@@ -1,15 +1,14 @@
 """Clients as users have them: each of a pinned version, run with programs of `tests/clients/` against a world.
 
 All that a program is told is where the API is. Its output is checked, and then the world's journal, which says what
-the client really sent: the README's table of clients is what these runs drove. `tests/clients/install` installs the
-clients, and `MOCKSERVER_RECORD=1 pytest -m "" tests/test_clients.py` writes the table anew.
+the client really sent. The table in docs/fidelity/clients.md is a record of these runs. `tests/clients/install` installs
+the clients, and `MOCKSERVER_RECORD=1 pytest -m "" tests/test_clients.py` writes the table.
 """
 
 import os
 import re
 import subprocess
 import sys
-import textwrap
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +17,12 @@ import httpx2
 import pytest
 from conftest import World, ok
 from installed import CLIENTS, INSTALLED, require
-from manual import blocks, matches
+from manual import DOCS, matches
 
 from mockserver.api.app import create_app
 from mockserver.server.serving import MockServer
 
-README = CLIENTS.parents[1] / "README.md"
+PAGE = DOCS / "fidelity" / "clients.md"
 HEADINGS = ("client", "version", "operations", "result")
 RECORDING = bool(os.environ.get("MOCKSERVER_RECORD"))
 JAVA = INSTALLED / "openai-java"
@@ -216,21 +215,21 @@ def row(client: Client, world: World) -> list[str]:
 
 
 def table() -> tuple[str, dict[str, list[str]], str]:
-    """The README before the rows, the rows by client, and the rest."""
+    """The page before the rows, the rows by client, and the rest."""
     head = f"| {' | '.join(HEADINGS)} |\n|{'---|' * len(HEADINGS)}\n"
-    before, head, after = README.read_text(encoding="utf-8").partition(head)
-    assert head, "the README has no table of clients"
+    before, head, after = PAGE.read_text(encoding="utf-8").partition(head)
+    assert head, f"{PAGE.name} has no table of clients"
     lines = re.match(r"(?:\|.*\n)*", after)[0]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines.splitlines()]
     return before + head, {row[0]: row for row in rows}, after[len(lines) :]
 
 
 def record(row: list[str]) -> None:
-    assert "PYTEST_XDIST_WORKER" not in os.environ, "record with one process, which writes the README alone"
+    assert "PYTEST_XDIST_WORKER" not in os.environ, "record with one process, which writes the page alone"
     before, rows, after = table()
     rows[row[0]] = row
     lines = [f"| {' | '.join(rows[client.name])} |\n" for client in ALL if client.name in rows]
-    README.write_text(before + "".join(lines) + after, encoding="utf-8")
+    PAGE.write_text(before + "".join(lines) + after, encoding="utf-8")
 
 
 # The tests
@@ -268,23 +267,3 @@ def test_as_documented(world: World, program: Path) -> None:
     assert len(lines) > 4
     assert lines[0].startswith("Created")
     assert_nothing_left(world)
-
-
-@pytest.mark.parametrize(
-    ("title", "language", "program", "margin"),
-    [
-        ("Python", "python", "python/responses.py", " " * 4),
-        ("Node", "js", "node/workflow.mjs", ""),
-        ("LiteLLM's library and proxy", "python", "litellm/workflow.py", " " * 4),
-        ("LiteLLM's library and proxy", "yaml", "litellm/config.yaml", ""),
-        ("Go", "go", "go/workflow.go", "\t"),
-        ("Java", "java", "java/src/main/java/Workflow.java", " " * 8),
-    ],
-    ids=["python", "node", "litellm", "litellm-config", "go", "java"],
-)
-def test_the_manual_shows_what_is_run(title: str, language: str, program: str, margin: str) -> None:
-    """The last block of its language under the client's heading is a part of the program."""
-    manual = README.read_text(encoding="utf-8")
-    (section,) = re.findall(rf"^### {title}\n(.*?)(?=^##)", manual, re.MULTILINE | re.DOTALL)
-    shown = blocks(section, language)[-1]
-    assert textwrap.indent(shown, margin) in (CLIENTS / program).read_text(encoding="utf-8")

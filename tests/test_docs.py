@@ -1,4 +1,4 @@
-"""The pages of `docs/`: every link has a target, every file parses, and every program and shell block runs.
+"""The README and the pages of `docs/`: every link has a target, every file parses, every program and shell block runs.
 
 How to write a page so that it can be checked:
 
@@ -6,6 +6,8 @@ How to write a page so that it can be checked:
 - A Python block without a file's name is a complete program. The tests run it with `OPENAI_BASE_URL` set.
 - Files with tests that use `openai_mock` are run by pytest. Other files are run by the page's shell blocks.
 - The `sh` blocks of a page are one script, run in a folder with the page's files. `localhost:8080` is an empty server.
+- A shell block with `.venv/bin/` installs a clone, and is run by `test_readme.py` alone.
+- A command in backquotes within a sentence is only parsed, unless it has a placeholder: `<name>` or `NAME`.
 - A `text` or `json` block directly after a program or shell block is its whole output. In it, … matches any text
   within a line.
 """
@@ -15,18 +17,20 @@ import gc
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import tomllib
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import click
 import httpx2
 import pytest
 import yaml
@@ -34,9 +38,11 @@ from conftest import MockServer
 from installed import CLIENTS, INSTALLED, require
 from manual import DOCS, PAGES, ROOT, Block, anchors, links, matches, page_blocks, rows
 
-from mockserver import testing
+from mockserver import profiles, testing
+from mockserver.cli import main as cli
 from mockserver.pytest_plugin import MARKS, OPTIONS
 from mockserver.schema.faults import NewRule
+from mockserver.seeds.loader import read_seeds
 from mockserver.settings import NAMES, environment_name
 
 MAX_LINES = 400
@@ -61,11 +67,12 @@ def each_page(pages: Any = PAGES, marks: Any = ()) -> Any:
     return pytest.mark.parametrize("page", [pytest.param(each, id=name(each), marks=marks) for each in pages])
 
 
-def each_block(*languages: str) -> Any:
+def each_block(*languages: str, marks: Callable[[Block], Any] = lambda _: ()) -> Any:
+    """Run a test for every block in these languages."""
     return pytest.mark.parametrize(
         ("page", "block"),
         [
-            pytest.param(page, block, id=f"{name(page)}:{block.line}")
+            pytest.param(page, block, id=f"{name(page)}:{block.line}", marks=marks(block))
             for page, found in BLOCKS.items()
             for block in found
             if block.language in languages
@@ -94,7 +101,7 @@ def clean_environment() -> dict[str, str]:
 # Links and form
 
 
-@each_page([ROOT / "README.md", *PAGES])
+@each_page()
 def test_every_link_has_a_target(page: Path) -> None:
     for link in links(page.read_text(encoding="utf-8")):
         if re.match(r"https?://", link):
@@ -109,7 +116,7 @@ def test_every_link_has_a_target(page: Path) -> None:
 
 def test_the_index_lists_every_page() -> None:
     listed = {(DOCS / link).resolve() for link in links((DOCS / "README.md").read_text(encoding="utf-8"))}
-    assert not [name(page) for page in PAGES if page not in listed | {DOCS / "README.md"}]
+    assert not [name(page) for page in PAGES if page not in listed | {DOCS / "README.md", ROOT / "README.md"}]
 
 
 @each_page()
@@ -170,6 +177,26 @@ def test_the_variables_of_the_image_are_complete() -> None:
     assert shown == dict(re.findall(r"\b(MOCKSERVER_\w+)=(\S+)", stage))
 
 
+def test_the_profiles_are_complete() -> None:
+    page = (DOCS / "reference" / "profiles.md").read_text(encoding="utf-8")
+    assert [row[0].strip("`") for row in rows(page, "profile")] == list(profiles.PROFILES)
+
+
+@each_page()
+def test_profiles_are_sound(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    shown = re.findall(r"(?:--profile|world profile|_profile =|\bprofile=\"?|\bprofile:) ?([\w,=]+)", text)
+    assert shown or page.name != "profiles.md"
+    for each in shown:
+        profiles.read(each)
+
+
+def test_the_seed_of_the_guide_is_a_shipped_one() -> None:
+    seed = next(block.text for block in BLOCKS[DOCS / "guides" / "seeds.md"] if block.file == "seed.yaml")
+    shipped = (ROOT / "fixtures" / "seeds" / "minimal.yaml").read_text(encoding="utf-8")
+    assert seed == re.sub(r"^#.*\n", "", shipped, flags=re.MULTILINE)
+
+
 def test_the_effects_of_faults_are_sound() -> None:
     effects = [cell for row in rows(guide("errors.md"), "you want") for cell in re.findall(r"`({.*?})`", row[1])]
     assert len(effects) > 10
@@ -210,8 +237,7 @@ def check_yaml(document: Any, page: Path, folder: Path) -> None:
     if document.get("version") == 1:  # a seed, which may name other files of the page
         save_files(page, folder)
         (folder / "checked.yaml").write_text(yaml.safe_dump(document))
-        command = [sys.executable, "-m", "mockserver", "validate", folder / "checked.yaml"]
-        subprocess.run(command, env=clean_environment(), check=True)
+        read_seeds([folder / "checked.yaml"], 1 << 20)
     for step in steps(document):
         if step.get("uses", "").startswith("./"):
             inputs = yaml.safe_load((ROOT / "action.yml").read_text())["inputs"]
@@ -234,8 +260,12 @@ def manual_server(server: MockServer) -> MockServer:
     return server
 
 
+def starts_server(block: Block) -> Any:
+    return [pytest.mark.slow] if "MockServer(" in block.text else []
+
+
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-@each_block("python")
+@each_block("python", marks=starts_server)
 def test_a_python_program_prints_what_the_page_shows(
     page: Path,
     block: Block,
@@ -261,6 +291,7 @@ def test_a_python_program_prints_what_the_page_shows(
         assert matches(block.output, output), output
 
 
+@pytest.mark.slow
 @each_page([page for page in PAGES if any("openai_mock" in each.text for each in BLOCKS[page] if each.file)])
 def test_tests_of_pytest_pass(page: Path, tmp_path: Path) -> None:
     save_files(page, tmp_path)
@@ -279,6 +310,27 @@ def test_marks_exist(page: Path, block: Block) -> None:
 
 # Shell
 
+
+@each_page()
+def test_commands_exist(page: Path) -> None:
+    """Commands within sentences have the right names, options and values."""
+    text = re.sub(r"<!-- generated.*?<!-- end -->", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for line in re.findall(r"`(mockserver [a-z][^`]*)`", text):
+        if not re.search(r"<|…|--help|\b[A-Z]{3,}\b", line):
+            parse_command(shlex.split(line)[1:])
+
+
+def parse_command(arguments: list[str]) -> None:
+    command: click.Command | None = cli.main
+    context = click.Context(cli.main)
+    while isinstance(command, click.Group) and arguments:
+        command = command.get_command(context, arguments.pop(0))
+    assert command, "there is no such command"
+    if arguments:
+        with command.make_context(command.name, arguments):
+            pass
+
+
 SEPARATOR = "\036"  # a control character that no program prints
 
 
@@ -290,13 +342,12 @@ def free_port() -> str:
 
 @each_page(pages_with("sh"), marks=pytest.mark.slow)
 def test_the_shell_blocks_work(page: Path, tmp_path: Path) -> None:
-    shell = [block for block in BLOCKS[page] if block.language == "sh"]
+    shell = [block for block in BLOCKS[page] if block.language == "sh" and ".venv/bin/" not in block.text]
     require("", "", "", "curl")
     for language in sorted({block.language for block in BLOCKS[page]} & CLIENT_OF.keys()):
         require(*CLIENT_OF[language])
     if any("litellm" in block.text for block in shell):
         require("litellm", "litellm", "litellm/requirements.txt")
-    by_docker = any("docker run" in block.text for block in shell)
     ports = {"8080": free_port(), "4000": free_port()}
 
     folder, state = tmp_path / "page", tmp_path / "state"
@@ -307,9 +358,7 @@ def test_the_shell_blocks_work(page: Path, tmp_path: Path) -> None:
         file.write_text(with_ports(file.read_text(encoding="utf-8"), ports), encoding="utf-8")
     for each in ("README.md", "fixtures"):
         (folder / each).symlink_to(ROOT / each)
-    script = [f". {ROOT}/tests/pages/prelude.sh"]
-    if not by_docker:
-        script.append("mockserver serve")
+    script = [f". {ROOT}/tests/pages/prelude.sh", "mockserver serve"]
     for block in shell:
         script += [f"printf '{SEPARATOR}'", with_ports(block.text, ports)]
 
@@ -319,6 +368,7 @@ def test_the_shell_blocks_work(page: Path, tmp_path: Path) -> None:
         "ROOT": str(ROOT),
         "STATE": str(state),
         "INSTALLED": str(INSTALLED),
+        "MOCKSERVER_PORT": ports["8080"],
         "PROXY_PORT": ports["4000"],
         "NO_PROXY": "localhost,127.0.0.1",
         "no_proxy": "localhost,127.0.0.1",
@@ -327,8 +377,6 @@ def test_the_shell_blocks_work(page: Path, tmp_path: Path) -> None:
         "GOPROXY": "off",
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # otherwise it looks up prices on the network
     }
-    if not by_docker:
-        environment["MOCKSERVER_PORT"] = ports["8080"]
     code, printed, errors = run_script("\n".join(script), folder, environment, state)
     assert code == 0, printed + errors
     for block, part in zip(shell, printed.split(SEPARATOR)[1:], strict=True):

@@ -4,19 +4,18 @@ import importlib.util
 import re
 import subprocess
 import sys
-from pathlib import Path
+from dataclasses import fields
 
 import pytest
+from manual import PAGES, ROOT
 
 from mockserver import errors, profiles, verdict
 from mockserver.schema import faults
-from mockserver.settings import NAMES, flag
+from mockserver.settings import NAMES, Settings, flag
 
-ROOT = Path(__file__).parent.parent
 specification = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
 generate = importlib.util.module_from_spec(specification)
 specification.loader.exec_module(generate)
-PAGES = sorted((ROOT / "docs").rglob("*.md"))
 
 
 def first_cells(table: str) -> list[str]:
@@ -49,6 +48,19 @@ def test_every_table_is_used_once_and_every_marker_is_known() -> None:
 )
 def test_a_table_has_a_row_for_each(table: str, names: list[str]) -> None:
     assert first_cells(generate.TABLES[table]()) == names
+
+
+@pytest.mark.parametrize(
+    "setting", [each for each in fields(Settings) if each.metadata["shown"]], ids=lambda each: each.name
+)
+def test_a_default_is_shown_as_it_is(setting: object) -> None:
+    parse, shown = setting.metadata["parse"], setting.metadata["shown"]
+    parsed = tuple(map(parse, shown.split(","))) if setting.metadata["many"] else parse(shown)
+    assert parsed == setting.default
+
+
+def test_every_warning_has_a_switch() -> None:
+    assert {each.switch for each in profiles.WARNINGS.values()} < profiles.SWITCHES.keys()
 
 
 def test_no_table_is_empty_and_every_row_has_all_cells() -> None:

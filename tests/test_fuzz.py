@@ -1,7 +1,7 @@
 """Hostile requests, and what they must not do: no failure of the server's own, no hang, no growth, nothing left behind.
 
 `hostile.py` holds those that were thought of, by their kind; Schemathesis and Hypothesis make up others. All are
-counted, and the README tells how many there are.
+counted, and docs/internals/robustness.md says how many there are.
 """
 
 import http.client
@@ -29,10 +29,10 @@ import schemathesis
 from hostile import KINDS, MIB, Ground, Shot, jsons, multiparts, samples
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from manual import tried
 from rawhttp import TIMEOUT, form
 from schemathesis.specs.openapi.checks import response_schema_conformance
 from test_forms import TREE
-from test_readme import tried
 
 from mockserver.api.app import create_app
 from mockserver.clock import stopwatch
@@ -261,7 +261,7 @@ def test_hostile_requests(target: Target, kind: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_all_hostile_requests(target: Target, kind: str) -> None:
-    assert attack(target, kind) == tried(kind), "the README's table is of another day"
+    assert attack(target, kind) == tried(kind), "the table in docs/internals/robustness.md is out of date"
 
 
 @pytest.mark.slow

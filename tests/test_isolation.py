@@ -25,10 +25,10 @@ import pytest
 from conftest import stored
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from manual import tried
 from playwright.sync_api import BrowserContext, Page
 from rawhttp import TIMEOUT, form
 from test_forms import TREE
-from test_readme import tried
 
 from mockserver.server.serving import MockServer
 

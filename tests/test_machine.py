@@ -21,10 +21,10 @@ from typing import Any
 import httpx2
 import pytest
 from conftest import NOON, World, ok, refusal, stored
+from manual import tried
 from rawhttp import form
 from test_durability import PATIENCE, Serve, Served, check_directory, serve
 from test_durability import refusal as refused_start
-from test_readme import tried
 
 from mockserver.clock import Wall
 from mockserver.server.serving import MockServer

@@ -19,6 +19,7 @@ from conftest import stored
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from manual import tried
 from model import (
     PURPOSES,
     Fault,
@@ -33,7 +34,6 @@ from model import (
     wrong_value,
 )
 from rawhttp import TIMEOUT, form
-from test_readme import tried
 
 from mockserver.clock import Wall
 from mockserver.server.serving import MockServer

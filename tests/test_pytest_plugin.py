@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_readme import blocks, section
 
 from mockserver import pytest_plugin
 from mockserver.server.serving import MockServer
@@ -467,16 +466,6 @@ def test_it_explains_itself(run: Run) -> None:
     assert "--mockserver-url=URL" in help
     assert "--mockserver-verdict" in help
     assert all(name in help for name in pytest_plugin.OPTIONS)
-
-
-@pytest.mark.slow
-def test_the_manuals_examples_do_what_it_says(pytester: pytest.Pytester, run: Run) -> None:
-    suite, conftest, alone = blocks(section("From pytest"), "python")
-    pytester.makeconftest(conftest)
-    pytester.makepyfile(suite)
-    run().assert_outcomes(passed=2)
-    done = subprocess.run([sys.executable, "-c", alone], capture_output=True, text=True)
-    assert [done.stdout] == blocks(section("From pytest"), "text"), done.stderr
 
 
 # Clients that are made at any time

@@ -22,10 +22,10 @@ from typing import Any
 import httpx2
 import pytest
 from conftest import stored
+from manual import tried
 from rawhttp import TIMEOUT
 from test_durability import PATIENCE, command
 from test_fuzz import _Reading
-from test_readme import tried
 
 from mockserver.clock import stopwatch
 

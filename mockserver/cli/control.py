@@ -683,7 +683,7 @@ EFFECTS = (
     click.option(
         "--error",
         metavar="NAME",
-        help="Refuse with an error of the README's list: rate_limited.",
+        help="Refuse with an error of the manual's list: rate_limited.",
         shell_complete=complete(lambda: errors.CATALOGUE),
     ),
     click.option("--status", type=int, metavar="STATUS", help="Answer with this status."),

@@ -68,7 +68,7 @@ Time = Annotated[Moment, BeforeValidator(_moment, json_schema_input_type=int | s
 Number = Annotated[int, Field(ge=0, le=1 << 53)]
 
 
-Instant = Annotated[float, BeforeValidator(instant, json_schema_input_type=float | str)]
+Instant = Annotated[float, BeforeValidator(instant, json_schema_input_type=str | float)]
 
 
 Second = Annotated[int, Field(ge=-MAX_SECONDS, le=MAX_SECONDS)]
@@ -95,7 +95,7 @@ def _sound_profile(asked: object) -> object:
 
 class Clock(_Part):
     at: Instant | None = None
-    offset: Annotated[float, BeforeValidator(duration, json_schema_input_type=float | str)] | None = None
+    offset: Annotated[float, BeforeValidator(duration, json_schema_input_type=str | float)] | None = None
     rate: Annotated[float, Field(ge=0, le=1_000_000)] = 1.0
 
     @model_validator(mode="after")

@@ -50,18 +50,25 @@ litellm() {
         "http://localhost:$PROXY_PORT/health/liveliness" || { cat "$STATE/litellm.log" >&2; return 1; }
 }
 
+stop_server() {
+    [ -z "${SERVER:-}" ] || { kill "$SERVER"; wait "$SERVER" || true; }
+    SERVER=
+}
+
 # `serve` returns when the server is healthy, and replaces the server that the page started before.
 mockserver() {
     if [ "${1:-}" != serve ]; then command mockserver "$@"; return; fi
-    [ -z "${SERVER:-}" ] || { kill "$SERVER"; wait "$SERVER" || true; }
+    stop_server
     command mockserver "$@" >"$STATE/server.log" 2>&1 </dev/null &
     SERVER=$!
     command mockserver healthcheck --wait 300
     kill -0 $SERVER || { cat "$STATE/server.log" >&2; return 1; }
 }
 
-# The image is built from the repository. Without a running engine, docker.py replaces the client.
+# The image is built from the repository, and takes the server's port. Without a running engine, docker.py replaces the
+# client.
 docker() {
+    [ "$1" != run ] || stop_server
     if ! command docker info >/dev/null 2>&1; then "$PYTHON" "$ROOT/tests/pages/docker.py" "$@"; return; fi
     if [ "$1" = build ]; then set -- "${@:1:$#-1}" "$ROOT"; fi
     command docker "$@"
