@@ -56,11 +56,12 @@ class Directory:
         self._numbers = itertools.count(highest + 1)
 
     def _read(self) -> int:
-        """Register what is there, and move aside what a crash or the last server left. Returns the highest number."""
+        """Register what is there, and remove what a crash or the last server left. Returns the highest number."""
         highest = 0
-        for left in (*(self.path / "templates").iterdir(), *(self.path / "uploads").iterdir()):
-            highest = max(highest, _number(left))
-            _remove(left)
+        for part in ("templates", "uploads", "trash"):
+            for left in (self.path / part).iterdir():
+                highest = max(highest, _number(left))
+                _remove(left)
         kinds: tuple[Kind, ...] = ("worlds", "snapshots")
         for kind in kinds:
             for state in sorted((self.path / kind).iterdir(), key=_number):
@@ -72,8 +73,6 @@ class Directory:
         for name in [name for name in self.snapshots if name not in self.worlds]:
             for state in self.snapshots.pop(name).values():
                 _remove(state)
-        for left in (self.path / "trash").iterdir():
-            highest = max(highest, _number(left))
         return highest
 
     def _register(self, kind: Kind, name: str, state: Path) -> Path | None:
@@ -161,7 +160,8 @@ def create(directory: Path) -> None:
 
 def copy_closed(source: Path, target: Path) -> None:
     """Copy a state that nobody has open: a template, a snapshot."""
-    assert not (source / f"{DATABASE}-wal").exists(), "templates and snapshots are closed for good"
+    log = source / f"{DATABASE}-wal"  # an empty one is left by a program that only looks
+    assert not log.exists() or not log.stat().st_size, "templates and snapshots are closed for good"
     shutil.copyfile(source / DATABASE, target / DATABASE)
     contents.link(contents.stored(source), source, target)
 
