@@ -66,11 +66,12 @@ class World:
             raise unusable(self.name, self.database.path, error) from error
 
     def release(self) -> None:
-        """Remove the files of contents that were deleted. Left to the next time while a thread writes, and where the
-        machine fails: what the caller did is done."""
+        """Remove the files of contents that were deleted, or whose transaction failed. Left to the next time while a
+        thread writes, inside a transaction, and where the machine fails: what the caller did is done."""
         try:
-            with self.database.write() as tx:
-                self.contents.release(tx)
+            if not self.database.connection.in_transaction:
+                with self.database.write() as tx:
+                    self.contents.release(tx)
         except Exception as error:
             if not isinstance(error, Busy) and failure(error) is None:
                 raise
@@ -143,6 +144,8 @@ class Context:
             raise
         if not tx.in_transaction:
             world.contents.committed()
+            if world.contents.loose:
+                world.release()
             if world.contents.loose:
                 world.release()
 

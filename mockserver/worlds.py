@@ -413,7 +413,11 @@ class Worlds:
             context = await self._control(name)
             world = context.world
             if large:
-                await in_thread(self._add_in_thread, world, fill, clock, profile)
+                try:
+                    await in_thread(self._add_in_thread, world, fill, clock, profile)
+                finally:
+                    if world.contents.loose and not world.ended:
+                        world.release()
             else:
                 await context.run(self._add, fill, clock, profile)
             world.clock = clock or world.clock
@@ -495,10 +499,12 @@ class Worlds:
             return await self._put_in_place(name, built, False)
 
     async def _copy_world(self, source: World, built: Path, change: Callable[[Transaction], object]) -> None:
-        with source.contents.held():
-            await in_thread(directory.copy_open, source.directory, built, change)
-        if source.contents.loose and not source.ended:
-            source.release()
+        try:
+            with source.contents.held():
+                await in_thread(directory.copy_open, source.directory, built, change)
+        finally:
+            if source.contents.loose and not source.ended:
+                source.release()
 
     async def _create(self, name: str, build: Callable[[Path], None], quick: bool) -> World:
         """Build a state and make it the world's. `quick` builds it on the event loop."""
