@@ -79,7 +79,7 @@ class World:
 
 def unusable(name: str, file: Path, error: Exception) -> Exception:
     """An APIError where the error says that the world's file is damaged or of another version, else the error."""
-    problem = Unusable.of(error)
+    problem = Unusable.of(error, file)
     return errors.WORLD_UNUSABLE(name=name, file=file, problem=problem) if problem else error
 
 

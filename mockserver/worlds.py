@@ -431,7 +431,7 @@ class Worlds:
 
     def _add_in_thread(self, world: World, fill: Fill, clock: Clock | None, profile: Profile | None) -> None:
         try:
-            with closing(connect(world.database.path)) as connection, writing(connection) as tx:
+            with closing(world.database.connect()) as connection, writing(connection) as tx:
                 self._place(tx, world, fill, clock, profile)
         except BaseException:
             world.contents.rolled_back()
@@ -560,14 +560,13 @@ class Worlds:
     def _load(self, name: str, state: Path, unclean: bool = False) -> World:
         """Check a state, and read what is kept of a world in memory. Raises APIError for files that can't be used."""
         try:
-            if not (state / DATABASE).exists():
-                raise migrations.Unusable("is missing")
-            with closing(connect(state / DATABASE)) as connection:
+            database = self._database(name, state)
+            with closing(database.connect()) as connection:
                 migrations.check(connection, whole=unclean)
                 if unclean:
                     with writing(connection) as tx:
                         Contents(state).sweep(tx)
-                return self._world(name, state, self._database(name, state), connection)
+                return self._world(name, state, database, connection)
         except Exception as error:
             raise unusable(name, state / DATABASE, error) from error
 

@@ -251,11 +251,16 @@ class Database:
     def write(self) -> AbstractContextManager[Transaction]:
         return writing(self.connection)
 
-    def _open(self) -> Transaction:
-        with _busy():  # a thread is just closing another connection, which writes the log back
-            connection = connect(self.path, wait=0)  # `run` waits, without holding up others
+    def connect(self, wait: float = BUSY_SECONDS) -> Transaction:
+        """Another connection, for a thread that writes."""
+        connection = connect(self.path, wait)
         if self._durable:
             connection.execute("PRAGMA synchronous=NORMAL")
+        return connection
+
+    def _open(self) -> Transaction:
+        with _busy():  # a thread is just closing another connection, which writes the log back
+            connection = self.connect(wait=0)  # `run` waits, without holding up others
         connection.execute("PRAGMA cache_size=-2048")  # in KiB; the system keeps the file in memory anyway
         connection.execute("PRAGMA wal_autocheckpoint=4000")  # in pages: everyone waits for a checkpoint
         self._opening(self)

@@ -2,6 +2,7 @@
 
 import sqlite3
 from functools import cache
+from pathlib import Path
 
 from sqlalchemy.dialects.sqlite import dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -22,10 +23,12 @@ class Unusable(Exception):
     """A file that can't be used as a world's database; the message says why, as a part of a sentence."""
 
     @classmethod
-    def of(cls, error: BaseException) -> "Unusable | None":
+    def of(cls, error: BaseException, file: Path) -> "Unusable | None":
         """What an error says of the file; None where it says something else."""
         if isinstance(error, cls):
             return error
+        if isinstance(error, OSError | sqlite3.OperationalError) and file.parent.is_dir() and not file.exists():
+            return cls("is missing")
         damages = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
         if isinstance(error, sqlite3.DatabaseError) and getattr(error, "sqlite_errorcode", 0) & 0xFF in damages:
             return cls(f"is damaged ({error})")
