@@ -528,8 +528,6 @@ class Worlds:
 
     async def _put_in_place(self, name: str, built: Path, quick: bool) -> World:
         """Make a state that was built the world's."""
-        if present := self._worlds.get(name):
-            await present.contents.undisturbed()
         state = self._states.place(built, "worlds", name)
         try:
             world = self._load_new(name, state) if quick else await in_thread(self._load, name, state)
@@ -553,6 +551,8 @@ class Worlds:
             world = await in_thread(self._load, name, state, unclean=True)
             self._unchecked.discard(name)
         else:
+            if present := self._worlds.get(name):
+                await present.contents.undisturbed()  # last: an export may have begun while the state was loaded
             world = self._load(name, state)
         self._worlds[name] = world
         return world
