@@ -555,6 +555,7 @@ class Worlds:
                 await present.contents.undisturbed()  # last: an export may have begun while the state was loaded
             world = self._load(name, state)
         self._worlds[name] = world
+            self._empty_trash()
         return world
 
     def _load(self, name: str, state: Path, unclean: bool = False) -> World:
