@@ -215,7 +215,7 @@ class Worlds:
     async def summaries(self, names: Sequence[str]) -> list[Summary]:
         """What lists show of worlds, in the order of the names. A world that is closed is read once."""
         for name in self._unchecked.intersection(names):
-            with suppress(APIError):
+            with suppress(APIError, OSError, sqlite3.Error):  # it is read again below, which says why
                 await self.find(name)
         unknown = [(name, self._states.worlds[name]) for name in names if name not in self._summaries]
         read = await in_thread(lambda: [self._summarize(name, state) for name, state in unknown])
