@@ -359,6 +359,14 @@ WORLD_EXISTS = ControlRefusal(409, "There is a world '{name}' already; reset it 
 SNAPSHOT_NOT_FOUND = ControlRefusal(
     404, "World '{world}' has no snapshot '{name}'.", "guess", code="snapshot_not_found"
 )
+SNAPSHOT_UNUSABLE = ControlRefusal(
+    500,
+    "The snapshot '{name}' of the world '{world}' can't be used: {file} {problem}. Take it again or delete it, or put "
+    "back the file of a backup.",
+    "guess",
+    code="snapshot_unusable",
+    type="server_error",
+)
 TOO_MANY_SNAPSHOTS = ControlRefusal(
     429,
     "This server holds as many snapshots as --max-worlds allows worlds ({count}). Delete some, or start it with a "

@@ -85,11 +85,11 @@ Fill = Callable[[Placement], None]
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A state of a world that can be restored, with the world's time when it was taken."""
+    """A state of a world that can be restored, with the world's time when it was taken; None: it can't be read."""
 
     world: str
     name: str
-    instant: float
+    instant: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,8 +257,7 @@ class Worlds:
                 if fork_of is None:
                     return await self._create(name, lambda built: self._copy_template(built, name, empty), False)
                 if snapshot is not None:
-                    source = self._snapshot(fork_of, snapshot)
-                    return await self._create(name, lambda built: directory.copy_closed(source, built), False)
+                    return await self._create(name, self._copy_snapshot(fork_of, snapshot), False)
                 if (world := self._worlds.get(fork_of)) is None:
                     raise errors.WORLD_NOT_FOUND(name=fork_of[:80])
                 return await self._fork(name, world)
@@ -349,6 +348,9 @@ class Worlds:
         return list(self._states.snapshots.get(world, ()))
 
     async def list_snapshots(self, world: str) -> list[Snapshot]:
+        """Also of a world that can't be used."""
+        if world not in self._states.worlds:
+            raise errors.WORLD_NOT_FOUND(name=world[:80])
         paths = dict(self._states.snapshots.get(world, {}))
         return await in_thread(lambda: [_described(world, name, path) for name, path in paths.items()])
 
@@ -375,14 +377,32 @@ class Worlds:
     async def restore(self, world: str, name: str) -> World:
         """Restore the snapshot's objects, ids to come, faults and time; a real clock becomes an offset one."""
         async with self._lock(world):
-            source = self._snapshot(world, name)
-            return await self._create(world, lambda built: directory.copy_closed(source, built), False)
+            return await self._create(world, self._copy_snapshot(world, name), False)
 
     async def delete_snapshot(self, world: str, name: str) -> None:
         async with self._lock(world):
             self._snapshot(world, name)
             self._states.remove_snapshot(world, name)
         self._empty_trash()
+
+    def _copy_snapshot(self, world: str, name: str) -> Callable[[Path], None]:
+        """Builds a copy, which is checked before it takes the place of anything."""
+        source = self._snapshot(world, name)
+
+        def build(built: Path) -> None:
+            try:
+                directory.copy_closed(source, built)
+                with closing(connect(built / DATABASE)) as connection:
+                    migrations.check(connection, whole=True)
+            except Exception as error:
+                problem = migrations.Unusable.of(error, source / DATABASE)
+                if problem is None:
+                    raise
+                raise errors.SNAPSHOT_UNUSABLE(
+                    world=world, name=name, file=source / DATABASE, problem=problem
+                ) from error
+
+        return build
 
     def _snapshot(self, world: str, name: str) -> Path:
         if found := self._states.snapshots.get(world, {}).get(name):
@@ -744,8 +764,11 @@ def _switches(profile: Profile | None) -> str | None:
 
 
 def _described(world: str, name: str, state: Path) -> Snapshot:
-    with closing(connect_closed(state / DATABASE)) as tx:
-        return Snapshot(world, name, _read(tx).clock_virtual)
+    try:
+        with closing(connect_closed(state / DATABASE)) as tx:
+            return Snapshot(world, name, _read(tx).clock_virtual)
+    except sqlite3.Error:
+        return Snapshot(world, name, None)
 
 
 def _read(tx: Transaction) -> tables.World:

@@ -14,8 +14,8 @@ router = APIRouter(prefix="/worlds/{world}/snapshots", tags=["Snapshots"])
 class SnapshotState(BaseModel):
     name: str
     world: str
-    instant: float
-    """The world's time when it was taken, in seconds since the epoch."""
+    instant: float | None
+    """The world's time when it was taken, in seconds since the epoch; null: its file can't be read."""
 
 
 class SnapshotList(BaseModel):
@@ -31,7 +31,6 @@ class Restored(BaseModel):
 @router.get("", operation_id="listSnapshots")
 async def list_snapshots(mock: TheMock, world: str) -> SnapshotList:
     """A world's snapshots, oldest first."""
-    await mock.worlds.find(world)
     return await _all(mock, world)
 
 

@@ -34,7 +34,7 @@ export function world(page) {
       "li",
       { class: "c-snapshots" },
       h("span", { class: "name" }, h("b", {}, row.name)),
-      h("time", { title: "By the world’s clock" }, `${instant(row.instant)} UTC`),
+      h("time", { title: "By the world’s clock" }, row.instant === null ? "unreadable" : `${instant(row.instant)} UTC`),
       h(
         "span",
         { class: "acts" },
