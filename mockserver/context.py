@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -116,6 +117,8 @@ class Context:
                 if stopwatch() > deadline:
                     raise Blocked from None
                 await asyncio.sleep(0.001)
+            except sqlite3.DatabaseError as error:
+                raise unusable(self.entered.name, self.entered.database.path, error) from error
 
     @property
     def world(self) -> World:
@@ -141,11 +144,11 @@ class Context:
         except BaseException:
             del self.touched[before:]
             world.contents.rolled_back()
+            if world.contents.loose:
+                world.release()
             raise
         if not tx.in_transaction:
             world.contents.committed()
-            if world.contents.loose:
-                world.release()
             if world.contents.loose:
                 world.release()
 

@@ -208,9 +208,9 @@ class Worlds:
             world = await self.find(name)
             try:
                 return await in_thread(looking, world)
-            except (APIError, OSError, sqlite3.Error):
+            except (APIError, OSError, sqlite3.Error) as error:
                 if not world.ended:
-                    raise
+                    raise unusable(name, world.database.path, error) from error
 
     async def summaries(self, names: Sequence[str]) -> list[Summary]:
         """What lists show of worlds, in the order of the names. A world that is closed is read once."""
@@ -237,7 +237,7 @@ class Worlds:
                 profile = profiles.kept(row.profile) if row.profile else self._profile
                 return _summary(tx, name, Clock(row.clock_virtual, row.clock_wall, row.clock_rate), profile)
         except (migrations.Unusable, OSError, sqlite3.Error) as error:
-            return Summary(name, error=str(error))
+            return Summary(name, error=str(unusable(name, state / DATABASE, error)))
 
     def used(self, name: str) -> float | None:
         """When it was last used, in seconds since the epoch by the machine's clock; None: not since the start."""
@@ -551,8 +551,11 @@ class Worlds:
         state = self._states.place(built, "worlds", name)
         try:
             world = self._load_new(name, state) if quick else await in_thread(self._load, name, state)
+            if present := self._worlds.get(name):
+                await present.contents.undisturbed()  # last: an export may have begun while the state was loaded
         except BaseException:
             self._states.discard(state)
+            self._empty_trash()
             raise
         replaces = name in self._states.worlds
         self._states.register("worlds", name, state)
@@ -571,11 +574,8 @@ class Worlds:
             world = await in_thread(self._load, name, state, unclean=True)
             self._unchecked.discard(name)
         else:
-            if present := self._worlds.get(name):
-                await present.contents.undisturbed()  # last: an export may have begun while the state was loaded
             world = self._load(name, state)
         self._worlds[name] = world
-            self._empty_trash()
         return world
 
     def _load(self, name: str, state: Path, unclean: bool = False) -> World:
