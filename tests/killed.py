@@ -1,11 +1,10 @@
 """Kills a mock at every line of what it does, and looks at what is left; `test_machine.py` runs this.
 
-`python tests/killed.py DIRECTORY STRIDE [ACT…]` is one process that loads the program once and, for each act (all of
-them, unless some are named) and every so-manieth line of the program's that it runs through, forks another one that
-dies there as by `kill -9`.
-Whatever the line, the next start finds all of the act done or nothing of it, and all of it where that was said. Then
-it finds the bytes of each row and no others, and none of what a half-done copy wrote. Prints, as JSON, of how many
-kills which act was found undone and done.
+`python tests/killed.py DIRECTORY STRIDE [ACT…]` is one process that loads the program once. For each act (all of them,
+unless some are named) and every STRIDE-th line of the program that the act runs through, it forks a process that dies
+there as by `kill -9`. Whatever the line, the next start finds each world before the act or after it, and after it
+where its end was reported. Then each row has its bytes, no other bytes are left, and nothing deleted is back. Prints,
+as JSON, how many kills of each act were found undone and done.
 """
 
 import asyncio
@@ -17,25 +16,29 @@ import signal
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import mockserver
+from mockserver import containers, files
 from mockserver.clock import Clock, Wall
+from mockserver.context import Context
 from mockserver.files import NewFile
 from mockserver.mock import Mock
-from mockserver.schema import CreateContainer
+from mockserver.schema import CreateContainer, ListContainers, ListFiles
 from mockserver.settings import Settings
-from mockserver.storage import copies
+from mockserver.storage import tables
+from mockserver.storage.bulk import Placement
+from mockserver.storage.contents import Upload
 
 NOON = 1_782_324_240.0
+FROZEN = Clock(NOON, NOON, 0.0)
 PROGRAM = str(Path(mockserver.__file__).parent)
-TABLES = ("files", "containers", "container_files", "tombstones", "faults")
 
-Act = Callable[[Mock], object]
+Act = Callable[[Mock], Awaitable[object]]
 State = dict[str, Any]
 
 
@@ -50,114 +53,168 @@ def opened(data: Path) -> Mock:
     return Mock(Settings(data=data), Still())
 
 
-def content(mock: Mock, text: str, large: bool = False) -> Any:
-    pieces = [(text * 40).encode() * (200 if large else 1)] * 3
-    return mock.blobs.put(pieces, blake2b=True)
+def content(mock: Mock, text: str, large: bool = False) -> Upload:
+    return mock.uploads.put([(text * 40).encode() * (200 if large else 1)] * 3, blake2b=True)
 
 
-def call(mock: Mock, world: str = "default") -> Any:
-    return asyncio.run(mock.worlds.call(world))
+async def box(context: Context) -> str:
+    return (await context.run(containers.list_containers, ListContainers()))["data"][-1]["id"]
 
 
-def box(mock: Mock, world: str = "default") -> str:
-    return str(mock.containers.list(call(mock, world), mockserver.schema.ListContainers())["data"][-1]["id"])
+async def file(context: Context) -> str:
+    return (await context.run(files.list_files, ListFiles()))["data"][-1]["id"]
 
 
-def file(mock: Mock) -> str:
-    return str(mock.files.list(call(mock), mockserver.schema.ListFiles())["data"][-1]["id"])
-
-
-def prepare(mock: Mock) -> None:
-    """Files and containers that share bytes, within a world and with another one; snapshots of both."""
+async def prepare(mock: Mock) -> None:
+    """Files and containers that share bytes, in two worlds; each has two snapshots and deleted objects."""
     for world in ("default", "other"):
-        here = call(mock, world)
-        made = mock.files.create(here, NewFile(content(mock, "shared", large=True), "a.txt", {"purpose": "vision"}))
+        context = await mock.worlds.enter(world)
+        await mock.worlds.change_clock(world, lambda before: FROZEN)
+        shared = NewFile(content(mock, "shared", large=True), "a.txt", {"purpose": "vision"})
+        made = await context.run(files.create_file, shared)
         for number in range(4):
-            mock.files.create(here, NewFile(content(mock, f"{world}-{number}"), "b.txt", {"purpose": "vision"}))
+            small = NewFile(content(mock, f"{world}-{number}"), "b.txt", {"purpose": "vision"})
+            await context.run(files.create_file, small)
         for number in range(3):
-            container = mock.containers.create(here, CreateContainer(name=f"box {number}", file_ids=[made["id"]]))
-            inside = content(mock, f"in {number}", large=number == 0)
-            mock.containers.create_file(here, container["id"], NewFile(inside, "c.txt", {}))
-        asyncio.run(mock.worlds.change_clock(world, lambda before: Clock(NOON, NOON, 0.0)))
-        asyncio.run(mock.worlds.take_snapshot(world, "kept"))
-    mock.files.delete(call(mock), mock.files.list(call(mock), mockserver.schema.ListFiles())["data"][0]["id"])
-    mock.containers.delete(call(mock), mock.containers.list(call(mock), mockserver.schema.ListContainers())["data"][0]["id"])  # fmt: skip
+            new = CreateContainer(name=f"box {number}", file_ids=[made["id"]])
+            container = await context.run(containers.create_container, new)
+            inside = NewFile(content(mock, f"in {number}", large=number == 0), "c.txt", {})
+            await context.run(containers.create_container_file, container["id"], inside)
+        await mock.worlds.take_snapshot(world, "kept")
+        (latest, *_) = (await context.run(files.list_files, ListFiles()))["data"]
+        await context.run(files.delete_file, latest["id"])
+        (latest, *_) = (await context.run(containers.list_containers, ListContainers()))["data"]
+        await context.run(containers.delete_container, latest["id"])
+        await mock.worlds.take_snapshot(world, "later")
+    await mock.worlds.finish()
 
 
-def run(mock: Mock, act: tuple[Any, ...]) -> None:
-    """As for a request: in the event loop."""
-    asyncio.run(mock.run(*act))
+async def upload(mock: Mock, text: str, large: bool) -> None:
+    context = await mock.worlds.enter("default")
+    await context.run(files.create_file, NewFile(content(mock, text, large), "n.txt", {"purpose": "vision"}))
 
 
-def upload(mock: Mock, text: str, large: bool) -> tuple[Any, ...]:
-    return mock.files.create, call(mock), NewFile(content(mock, text, large), "n.txt", {"purpose": "vision"})
+async def upload_inside(mock: Mock, text: str, large: bool) -> None:
+    context = await mock.worlds.enter("default")
+    new = NewFile(content(mock, text, large), "n.txt", {})
+    await context.run(containers.create_container_file, await box(context), new)
 
 
-def addition(mock: Mock, text: str, large: bool) -> tuple[Any, ...]:
-    return mock.containers.create_file, call(mock), box(mock), NewFile(content(mock, text, large), "n.txt", {})
+async def create_container(mock: Mock) -> None:
+    context = await mock.worlds.enter("default")
+    new = CreateContainer(name="new", file_ids=[await file(context)] * 2)
+    await context.run(containers.create_container, new)
+
+
+async def delete_file(mock: Mock) -> None:
+    context = await mock.worlds.enter("default")
+    await context.run(files.delete_file, await file(context))
+
+
+async def delete_container(mock: Mock) -> None:
+    context = await mock.worlds.enter("default")
+    await context.run(containers.delete_container, await box(context))
+
+
+async def delete_and_create(mock: Mock) -> None:
+    await mock.worlds.delete("other")
+    await mock.worlds.create("other")
+
+
+def filling(mock: Mock) -> Callable[[Placement], None]:
+    """For six Files, half of them with bytes that are files."""
+    uploads = [content(mock, f"placed {number}", number % 2 == 0) for number in range(6)]
+
+    def fill(put: Placement) -> None:
+        for upload in uploads:
+            own = {"bytes": upload.size, "filename": "p.txt", "purpose": "vision", "digest": upload.digest}
+            put.file(id=None, seq=None, content=upload, created_at=put.now, **own)
+
+    return fill
 
 
 ACTS: dict[str, Act] = {
-    "upload": lambda mock: run(mock, upload(mock, "new", True)),
-    "small upload": lambda mock: run(mock, upload(mock, "new", False)),
-    "upload of known bytes": lambda mock: run(mock, upload(mock, "shared", True)),
-    "upload to a container": lambda mock: run(mock, addition(mock, "new", True)),
-    "small upload to a container": lambda mock: run(mock, addition(mock, "new", False)),
-    "new container with files": lambda mock: run(
-        mock, (mock.containers.create, call(mock), CreateContainer(name="new", file_ids=[file(mock)] * 2))
-    ),
-    "deletion of a File": lambda mock: mock.files.delete(call(mock), file(mock)),
-    "deletion of a container": lambda mock: mock.containers.delete(call(mock), box(mock)),
-    "first use of a world": lambda mock: call(mock, "new"),
-    "fork": lambda mock: asyncio.run(mock.worlds.create("new", fork_of="default")),
-    "snapshot": lambda mock: asyncio.run(mock.worlds.take_snapshot("default", "kept")),
-    "restoring": lambda mock: asyncio.run(mock.worlds.restore("default", "kept")),
-    "reset": lambda mock: asyncio.run(mock.worlds.reset("other")),
-    "clock": lambda mock: asyncio.run(mock.worlds.change_clock("other", lambda before: Clock(NOON + 60, NOON, 0.0))),
+    "upload": lambda mock: upload(mock, "new", True),
+    "small upload": lambda mock: upload(mock, "new", False),
+    "upload of known bytes": lambda mock: upload(mock, "shared", True),
+    "upload to a container": lambda mock: upload_inside(mock, "new", True),
+    "small upload to a container": lambda mock: upload_inside(mock, "new", False),
+    "new container with files": create_container,
+    "deletion of a File": delete_file,
+    "deletion of a container": delete_container,
+    "first use of a world": lambda mock: mock.worlds.enter("new"),
+    "fork": lambda mock: mock.worlds.create("new", fork_of="default"),
+    "fork of a snapshot": lambda mock: mock.worlds.create("new", fork_of="default", snapshot="kept"),
+    "snapshot": lambda mock: mock.worlds.take_snapshot("default", "kept"),
+    "deletion of a snapshot": lambda mock: mock.worlds.delete_snapshot("default", "kept"),
+    "restoring": lambda mock: mock.worlds.restore("default", "kept"),
+    "reset": lambda mock: mock.worlds.reset("other"),
+    "deletion of a world": lambda mock: mock.worlds.delete("other"),
+    "deletion and creation": delete_and_create,
+    "placing": lambda mock: mock.worlds.add("default", filling(mock), large=True),
+    "import": lambda mock: mock.worlds.become("other", filling(mock), FROZEN, None),
+    "clock": lambda mock: mock.worlds.change_clock("other", lambda before: Clock(NOON + 60, NOON, 0.0)),
 }
+BETWEEN = {"deletion and creation": "deletion of a world"}
+"""Acts of two steps, with the act that is their first."""
+
+
+async def whole(mock: Mock, act: Act, end: Callable[[], object] = lambda: None) -> None:
+    """Do it, as for a request, report its end, and then do what goes on in the background."""
+    await act(mock)
+    end()
+    await mock.worlds.finish()
+
+
+async def open_all(mock: Mock) -> None:
+    """What an unclean stop left in a world is removed when it is first opened."""
+    for name in mock.worlds.names():
+        await mock.worlds.find(name)
+    await mock.worlds.finish()
+
+
+def restart(data: Path) -> State:
+    """What the next server finds."""
+    with closing(opened(data)) as mock:
+        asyncio.run(open_all(mock))
+    for part in ("uploads", "trash"):
+        assert not list((data / part).iterdir()), f"something is left in {part}/"
+    check_bytes(data, exactly=True)
+    return state(data)
+
+
+def states(data: Path) -> Iterator[tuple[str, Path, sqlite3.Connection]]:
+    """The worlds, by their names, and the snapshots, by `world@name`; read without any change to their files."""
+    for path in sorted([*data.glob("worlds/*"), *data.glob("snapshots/*")]):
+        with closing(sqlite3.connect(f"file:{path / 'world.db'}?mode=ro", uri=True)) as database:
+            yield path.name.partition("-")[2], path, database
 
 
 def state(data: Path) -> State:
-    """Every row of every world that has a name, by that; and of each snapshot."""
-    with closing(sqlite3.connect(data / "mockserver.db")) as database:
-        database.row_factory = sqlite3.Row
+    """Every row of every world and snapshot."""
+    found: State = {}
+    for name, _, database in states(data):
         assert database.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
-        found: State = {}
-        known = []
-        for row in database.execute("SELECT * FROM worlds").fetchall():
-            world = dict(row)
-            known.append(id := world.pop("id"))
-            if world["template_of"] is not None:
-                continue
-            of = world["name"] or f"{world['snapshot_of']}, {world['snapshot']}"
-            assert of != "None, None", "a copy that was never finished is still there"
-            world["id_seed"] = world["id_seed"].hex()
-            found[of] = {"world": world}
-            for table in TABLES:
-                rows = database.execute(f"SELECT * FROM {table} WHERE world = ? ORDER BY 2, 3", [id]).fetchall()
-                found[of][table] = [list(row)[1:] for row in rows]
-        for table in TABLES:
-            worlds = {row[0] for row in database.execute(f"SELECT DISTINCT world FROM {table}")}
-            assert worlds <= set(known), f"{table} has rows of no world"
-        return found
+        assert name not in found, f"{name} is there twice"
+        found[name] = {
+            each.name: database.execute(f"SELECT * FROM {each.name} ORDER BY 1, 2").fetchall()
+            for each in tables.Table.metadata.sorted_tables
+        }
+    return found
 
 
 def check_bytes(data: Path, exactly: bool) -> None:
     """Each row has its bytes; after a start nothing else is there."""
-    with closing(sqlite3.connect(data / "mockserver.db")) as database:
-        named = {
-            row[0] for row in database.execute("SELECT digest FROM files UNION SELECT digest FROM container_files")
-        }
-        small = {f"contents/{digest}": content for digest, content in database.execute("SELECT * FROM contents")}
-    blobs = small | {str(path): path.read_bytes() for path in (data / "blobs").glob("*/*")}
-    there = {Path(where).name for where in blobs}
-    assert named <= there, "a row has no bytes"
-    for where, content in blobs.items():
-        assert hashlib.sha256(content).hexdigest() == Path(where).name
-    if exactly:
-        assert named == there, "bytes are left over"
-        assert len(blobs) == len(there), "bytes are kept twice"
-        assert not list((data / "uploads").iterdir()), "an upload is left over"
+    for name, path, database in states(data):
+        named = {digest for (digest,) in database.execute("SELECT digest FROM named_contents")}
+        small = dict(database.execute("SELECT digest, content FROM contents"))
+        large = {each.name: each.read_bytes() for each in path.glob("contents/*/*")}
+        assert named <= small.keys() | large.keys(), f"a row of {name} has no bytes"
+        for digest, content in (*small.items(), *large.items()):
+            assert hashlib.sha256(content).hexdigest() == digest
+        if exactly:
+            assert named == small.keys() | large.keys(), f"bytes are left over in {name}"
+            assert not small.keys() & large.keys(), f"bytes are kept twice in {name}"
 
 
 def lines(act: Callable[[], object], stop: int) -> int:
@@ -185,14 +242,15 @@ def lines(act: Callable[[], object], stop: int) -> int:
 
 
 def child(data: Path, act: Act, stop: int) -> str:
-    """What a process says that does it, and dies there: how many lines it took, or nothing."""
+    """What a process reports that does it, and dies there: "done" where it was, and behind that its lines, if it came
+    to its end."""
     said, say = os.pipe()
     pid = os.fork()
     if not pid:
         code = 1
         try:
             mock = opened(data)
-            took = lines(lambda: act(mock), stop)
+            took = lines(lambda: asyncio.run(whole(mock, act, lambda: os.write(say, b"done "))), stop)
             os.write(say, b"%d" % took)
             code = 0
         finally:
@@ -205,48 +263,46 @@ def child(data: Path, act: Act, stop: int) -> str:
     return told
 
 
-def kills(root: Path, act: Act, offset: int, stride: int) -> Iterator[bool]:
-    """Whether it was found done, for each place where it was killed."""
+def kills(root: Path, name: str, offset: int, stride: int) -> Iterator[bool | None]:
+    """Whether it was found done, for each place where it was killed; None where the first of two steps was."""
     base, data = root / "base", root / "data"
 
     def again() -> None:
         shutil.rmtree(data, ignore_errors=True)
         shutil.copytree(base, data)
 
-    again()
-    opened(data).close()
-    before = state(data)
-    again()
-    total = int(child(data, act, 0))
-    opened(data).close()
-    after = state(data)
-    assert before != after, "it does nothing"
-    check_bytes(data, exactly=True)
-    for stop in [*range(1 + offset % stride, total + 1, stride), total + 1]:
+    def outcome(act: Act) -> tuple[State, int]:
         again()
-        told = child(data, act, stop)
+        told = child(data, act, 0)
+        return restart(data), int(told.removeprefix("done "))
+
+    again()
+    before = restart(data)
+    after, total = outcome(ACTS[name])
+    between = [outcome(ACTS[BETWEEN[name]])[0]] if name in BETWEEN else []
+    assert before != after, "it does nothing"
+    for stop in [*range(1 + offset % stride, total + 1, stride), total + 1000]:
+        again()
+        told = child(data, ACTS[name], stop)
         check_bytes(data, exactly=False)
-        opened(data).close()
-        found = state(data)
-        assert found in (before, after), f"killed at line {stop} of {total}: it is half done"
-        assert found == after or not told, f"killed at line {stop} of {total}: it was said to be done"
-        check_bytes(data, exactly=True)
-        yield found == after
+        found = restart(data)
+        assert found in (before, *between, after), f"killed at line {stop} of {total}: it is half done"
+        assert found == after or not told, f"killed at line {stop} of {total}: its end was reported"
+        assert restart(data) == found, f"killed at line {stop} of {total}: a second start finds something else"
+        yield found == after if found in (before, after) else None
 
 
 def main() -> None:
     root, stride = Path(sys.argv[1]), int(sys.argv[2])
-    copies.BATCH = 3  # so that the few rows here are copied as many are
-    mock = opened(root / "base")
-    prepare(mock)
-    mock.close()
+    with closing(opened(root / "base")) as mock:
+        asyncio.run(prepare(mock))
     told = {}
     for number, name in enumerate(sys.argv[3:] or ACTS):
         try:
-            found = list(kills(root, ACTS[name], number * 7, stride))
+            found = list(kills(root, name, number * 7, stride))
         except AssertionError as error:
             raise SystemExit(f"{name}: {error}") from error
-        told[name] = {"undone": found.count(False), "done": found.count(True)}
+        told[name] = {"undone": found.count(False), "done": found.count(True), "between": found.count(None)}
     print(json.dumps(told))
 
 

@@ -3,27 +3,29 @@
 import asyncio
 import concurrent.futures
 import errno
-import itertools
+import io
 import json
+import os
+import shutil
 import socket
 import sqlite3
 import threading
+import zipfile
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AbstractContextManager, closing
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 from conftest import NOON, World, new_world, ok, refusal, stored
-from mockserver.storage.blobs import Blobs, Draft
 
-from mockserver.admin import Staging
+from mockserver import admin, worlds
 from mockserver.seeds import loader
 from mockserver.seeds.document import Source
 from mockserver.server.serving import MockServer
 from mockserver.settings import Settings
-from mockserver.storage import copies
-from mockserver.storage.database import Database
+from mockserver.storage import contents
 
 HOUR = 3_600
 
@@ -287,151 +289,311 @@ def test_restoring_under_load_shows_all_of_the_old_or_all_of_the_new(tmp_path: A
         control.close()
 
 
-def no_pages_left(patch: pytest.MonkeyPatch) -> None:
-    prepare = Database.__init__
-
-    def prepared(self: Database, *arguments: Any) -> None:
-        prepare(self, *arguments)
-        (pages,) = self.connection.execute("PRAGMA page_count").fetchone()
-        self.connection.execute(f"PRAGMA max_page_count={pages + 200}")
-
-    patch.setattr(Database, "__init__", prepared)
-
-
-def no_folders_left(patch: pytest.MonkeyPatch) -> None:
-    keep, kept = Blobs.keep, itertools.count()
-
-    def keep_some(self: Blobs, tx: Any, draft: Draft) -> None:
-        if next(kept) == copies.BATCH + 100:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        keep(self, tx, draft)
-
-    patch.setattr(Blobs, "keep", keep_some)
-
-
-def no_commit(patch: pytest.MonkeyPatch) -> None:
-    """As where the disk has room for a content, and then none for the log of the transaction."""
-    keep, commit, kept = Blobs.keep, Database._commit, threading.Event()
-
-    def keep_and_tell(self: Blobs, tx: Any, draft: Draft) -> None:
-        keep(self, tx, draft)
-        kept.set()
-
-    def failing(self: Database) -> None:
-        if kept.is_set():
-            kept.clear()
-            raise OSError(errno.ENOSPC, "No space left on device")
-        commit(self)
-
-    patch.setattr(Blobs, "keep", keep_and_tell)
-    patch.setattr(Database, "_commit", failing)
-
-
-OTHER = LARGE.replace("of", "other").encode()
 WORDS = "some words " * 2_000
 """More than is kept in the database."""
-PLACED = {"version": 1, "files": [{"filename": "a.txt", "content": WORDS}]}
+SEED = f"version: 1\ncontainers: [{{name: c, repeat: 3, files: [{{path: out.txt, content: {WORDS}}}, {{path: b.txt, content: b}}]}}]\n"
+OTHER = SEED.replace("some words", "other words").encode()
+PLACED = {"version": 1, "files": [{"filename": "a.txt", "content": WORDS + "placed"}]}
+UPLOADED = {"files": {"file": ("a.txt", WORDS.encode() + b"uploaded")}}
+
+
+@contextmanager
+def full_disk(at: int) -> Iterator[list[str]]:
+    """From the change number `at` on, of files as of databases, there is no space left. Yields the changes."""
+    done: list[str] = []
+
+    def count(name: str) -> bool:
+        done.append(name)
+        return len(done) > at
+
+    class Full(sqlite3.Connection):
+        def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+            if sql == "COMMIT" and self.total_changes and count(sql):
+                error = sqlite3.OperationalError("database or disk is full")
+                error.sqlite_errorcode = sqlite3.SQLITE_FULL
+                raise error
+            return super().execute(sql, *values)
+
+    def limited(change: Callable[..., Any]) -> Callable[..., Any]:
+        def limit(*args: Any, **options: Any) -> Any:
+            if count(change.__name__):
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return change(*args, **options)
+
+        return limit
+
+    with pytest.MonkeyPatch.context() as patch:
+        connect = sqlite3.connect
+        patch.setattr(sqlite3, "connect", lambda *args, **options: connect(*args, **{"factory": Full, **options}))
+        for owner, name in ((Path, "mkdir"), (shutil, "copyfile"), (os, "link")):
+            patch.setattr(owner, name, limited(getattr(owner, name)))
+        yield done
+
+
+def everything(data: Path) -> list[Any]:
+    """The rows and the contents of all worlds and snapshots, and what else is there."""
+    found = []
+    for state in sorted(
+        [*data.glob("worlds/*"), *data.glob("snapshots/*")], key=lambda path: path.name.split("-", 1)[1]
+    ):
+        with closing(sqlite3.connect(f"file:{state / 'world.db'}?mode=ro", uri=True)) as database:
+            tables = ("containers", "container_files", "files", "contents", "faults")
+            rows = [database.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall() for table in tables]
+        files = sorted(path.name for path in state.glob("contents/*/*"))
+        found.append((state.name.split("-", 1)[1], rows, files))
+    return [*found, *data.glob("uploads/*"), *data.glob("trash/*")]
 
 
 @pytest.mark.parametrize(
-    ("path", "sent", "full"),
+    ("method", "path", "sent"),
     [
-        ("/w/place", {"json": PLACED}, no_commit),
-        ("/w/files", {"files": {"file": ("a.txt", WORDS.encode())}}, no_commit),
-        ("/w/import?replace=false", {"content": OTHER}, no_commit),
-        ("/w/import", {"content": OTHER}, no_commit),
-        ("/other", {"json": {"fork_of": "w"}}, no_pages_left),
-        ("/w/snapshots/s", {}, no_pages_left),
-        ("/w/reset", {}, no_pages_left),
-        ("/w/import", {"content": OTHER}, no_pages_left),
-        ("/w/import", {"content": OTHER}, no_folders_left),
+        ("POST", "/w/place", {"json": PLACED}),
+        ("POST", "/w/files", UPLOADED),
+        ("POST", "/w/import?replace=false", {"content": OTHER}),
+        ("POST", "/w/import", {"content": OTHER}),
+        ("POST", "/new/import", {"content": OTHER}),
+        ("POST", "/new", {}),
+        ("POST", "/new", {"json": {"fork_of": "w"}}),
+        ("POST", "/new", {"json": {"fork_of": "w", "snapshot": "old"}}),
+        ("PUT", "/w/snapshots/s", {}),
+        ("POST", "/w/snapshots/old/restore", {}),
+        ("POST", "/w/reset", {}),
     ],
-    ids=lambda value: getattr(value, "__name__", None),
 )
+@pytest.mark.parametrize("large", [False, True])
 @pytest.mark.slow
 def test_what_a_full_disk_stops_half_way_leaves_nothing_behind(
-    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, path: str, sent: dict[str, Any], full: Any
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, path: str, sent: dict[str, Any], large: bool
 ) -> None:
-    (tmp_path / "seed.yaml").write_text(LARGE)
+    """Wherever the space ends: the world is as it was, and nothing of the request is on the disk."""
+    if large:
+        monkeypatch.setattr(loader, "LARGE", 0)
+        monkeypatch.setattr(worlds, "QUICK_BYTES", 0)
+    (tmp_path / "seed.yaml").write_text(SEED)
     data = tmp_path / "data"
-    data.mkdir()
     with MockServer(seed=(tmp_path / "seed.yaml",), data=data) as server, World(server, "w") as world:
-        ok(world.http.get("/containers"))
+        box = ok(world.http.get("/containers"))["data"][0]["id"]
+        ok(httpx2.put(f"{server.url}/_mock/worlds/w/snapshots/old"))
+        ok(world.http.delete(f"/containers/{box}"))
+        server.run(server.mock.worlds.finish())
+        before = everything(data)
+        for at in range(100):
+            with full_disk(at) as changes:
+                answer = httpx2.request(method, f"{server.url}/_mock/worlds{path}", timeout=60, **sent)
+                server.run(server.mock.worlds.finish())
+            if answer.status_code == 200:
+                break
+            refusal(answer, 500, "storage_failed")
+            assert everything(data) == before, changes
+            assert len(ok(world.http.get("/containers"))["data"]) == 2
+        assert at > 0
+        assert everything(data) != before
 
-        def there() -> list[Any]:
-            with closing(sqlite3.connect(data / "mockserver.db")) as database:
-                tables = ("worlds", "containers", "container_files", "contents")
-                rows = [database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables]
-            return [*rows, len(stored(data)), sum(1 for _ in data.glob("uploads/*"))]
 
-        before = there()
-        with monkeypatch.context() as patch:
-            full(patch)
-            method = "PUT" if "snapshots" in path else "POST"
-            answer = httpx2.request(method, f"{server.url}/_mock/worlds{path}", timeout=60, **sent)
-        refusal(answer, 500, "storage_failed")
-        assert there() == before
-        with monkeypatch.context() as patch:
-            no_commit(patch)
-            uploaded = world.http.post("/files", files={"file": WORDS.encode()}, data={"purpose": "user_data"})
-        refusal(uploaded, 500, "storage_failed")
-        assert there() == before
-        assert len(ok(world.http.get("/containers?limit=100"))["data"]) == 100
+def test_an_upload_that_a_full_disk_stops_half_way_leaves_nothing_behind(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with MockServer(data=data) as server, World(server, "w") as world:
+        make(world, "box")
+        before = everything(data)
+        for at in range(100):
+            with full_disk(at):
+                answer = world.http.post("/files", **UPLOADED, data={"purpose": "user_data"})
+            if answer.status_code == 200:
+                break
+            refusal(answer, 500, "storage_failed")
+            assert everything(data) == before
+        assert at > 0
 
 
 @pytest.mark.parametrize(
-    ("work", "rows"),
-    [
-        ("fork", (3, 7_500)),
-        ("snapshot", (3, 7_500)),
-        ("reset", (2, 5_000)),
-        ("import", (3, 7_500)),
-        ("place", (3, 10_000)),
-    ],
+    "work", ["create", "fork", "fork of a snapshot", "snapshot", "restore", "reset", "import", "place"]
 )
 @pytest.mark.slow
-def test_what_is_cancelled_half_way_leaves_nothing_behind(
-    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, work: str, rows: tuple[int, int]
+def test_what_is_cancelled_half_way_is_done_as_a_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: str
 ) -> None:
-    """As a stop does that can't wait: what a thread has begun is done as a whole."""
-    (tmp_path / "seed.yaml").write_text(LARGE)
+    """As a stop does that can't wait, while a thread is at each of its parts."""
+    monkeypatch.setattr(loader, "LARGE", 0)
+    monkeypatch.setattr(worlds, "QUICK_BYTES", 0)
+    (tmp_path / "seed.yaml").write_text(SEED)
+    begun, go_on, part = threading.Semaphore(0), threading.Semaphore(0), worlds.in_thread
+
+    async def in_parts(work: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        def waiting() -> Any:
+            begun.release()
+            assert go_on.acquire(timeout=60)
+            return work(*args, **options)
+
+        return await part(waiting)
+
     with MockServer(seed=(tmp_path / "seed.yaml",), data=tmp_path / "data") as server, World(server, "w") as world:
-        ok(world.http.get("/containers"))
         mock = server.mock
+        box = ok(world.http.get("/containers"))["data"][0]["id"]
+        ok(httpx2.put(f"{server.url}/_mock/worlds/w/snapshots/old"))
+        ok(world.http.delete(f"/containers/{box}"))
         scope = loader.read_document(Source(tmp_path / "seed.yaml", OTHER), loader.Nowhere(), 1 << 20, 1 << 20)
-        transaction, begun, go_on = Database.transaction, threading.Event(), threading.Event()
+        works: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
+            "create": lambda: mock.worlds.resolve("other"),
+            "fork": lambda: mock.worlds.create("other", fork_of="w"),
+            "fork of a snapshot": lambda: mock.worlds.create("other", fork_of="w", snapshot="old"),
+            "snapshot": lambda: mock.worlds.take_snapshot("w", "s"),
+            "restore": lambda: mock.worlds.restore("w", "old"),
+            "reset": lambda: mock.worlds.reset("w"),
+            "import": lambda: loader.become(scope, mock.worlds, mock.uploads, mock.wall, "w"),
+            "place": lambda: loader.place(scope, mock.worlds, mock.uploads, mock.wall, "w"),
+        }
 
-        def waiting(self: Database) -> AbstractContextManager[Any]:
-            if self is not mock.database:
-                begun.set()
-                assert go_on.wait(60)
-            return transaction(self)
+        async def cancelled(at: int) -> bool:
+            """Whether it was cancelled while its part number `at` was under way."""
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(worlds, "in_thread", in_parts)
+                task = asyncio.ensure_future(works[work]())
+                waits = [asyncio.ensure_future(asyncio.to_thread(begun.acquire)) for _ in range(at + 1)]
+                for number, wait in enumerate(waits):
+                    await asyncio.wait([task, wait], return_when=asyncio.FIRST_COMPLETED)
+                    if task.done():
+                        break
+                    if number == at:
+                        for _ in range(2):
+                            task.cancel()
+                            await asyncio.sleep(0)
+                    go_on.release()
+                reached = not task.done()
+                for _ in waits:
+                    begun.release()
+                for _ in range(10):
+                    go_on.release()  # for all that follow
+                await asyncio.wait([task])
+                await asyncio.gather(*waits)
+                await mock.worlds.finish()
+            while begun.acquire(blocking=False) or go_on.acquire(blocking=False):
+                pass
+            return reached
 
-        async def cancelled() -> None:
-            works: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
-                "fork": lambda: mock.worlds.create("other", fork_of="w"),
-                "snapshot": lambda: mock.worlds.take_snapshot("w", "s"),
-                "reset": lambda: mock.worlds.reset("w"),
-                "import": lambda: loader.become(scope, mock.worlds, mock.blobs, mock.wall, "other"),
-                "place": lambda: loader.place(scope, mock.worlds, mock.blobs, mock.wall, "other"),
-            }
-            task = asyncio.ensure_future(works[work]())
-            await asyncio.to_thread(begun.wait)
-            for _ in range(2):
-                task.cancel()
-                await asyncio.sleep(0)
-            go_on.set()
-            await asyncio.wait([task])
-            assert task.cancelled() or task.result()
+        for at in range(10):
+            before = everything(tmp_path / "data")
+            reached = server.run(cancelled(at))
+            after = everything(tmp_path / "data")
+            if not reached:
+                break
+            if after != before:  # it was done as a whole
+                if "other" in mock.worlds.names():
+                    server.run(mock.worlds.delete("other"))
+                elif work == "snapshot":
+                    server.run(mock.worlds.delete_snapshot("w", "s"))
+                server.run(mock.worlds.finish())
+            assert not list((tmp_path / "data" / "uploads").iterdir())
+            assert ok(world.http.get("/containers"))["data"]
+        assert at > 0
+        server.run(mock.worlds.restore("w", "old"))
+        assert len(ok(world.http.get("/containers"))["data"]) == 3
 
-        with monkeypatch.context() as patch:
-            patch.setattr(Database, "transaction", waiting)
-            server.run(cancelled())
-        with closing(sqlite3.connect(tmp_path / "data" / "mockserver.db")) as database:
-            there = database.execute("SELECT (SELECT count(*) FROM worlds), count(*) FROM containers").fetchone()
-        assert there == rows
-        assert not list((tmp_path / "data").glob("uploads/*"))
-        assert len(ok(world.http.get("/containers?limit=100"))["data"]) == 100
+
+def test_an_export_that_begins_while_its_world_is_being_replaced_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The directory that it copies is not moved before it has copied all contents."""
+    loading, load_on, linking, link_on = (threading.Event() for _ in range(4))
+
+    def load(self: Any, *args: Any, load: Any = worlds.Worlds._load, **options: Any) -> Any:
+        loading.set()
+        assert load_on.wait(60)
+        return load(self, *args, **options)
+
+    def link(*args: Any, link: Any = contents.link) -> None:
+        linking.set()
+        assert link_on.wait(60)
+        link(*args)
+
+    with MockServer(data=tmp_path / "data") as server, World(server, "w") as world:
+        ok(world.http.post("/files", **UPLOADED, data={"purpose": "user_data"}))
+        ok(httpx2.put(f"{server.url}/_mock/worlds/w/snapshots/s"))
+
+        async def export() -> list[str]:
+            async with server.mock.worlds.copied("w") as directory:
+                return [path.name for path in directory.glob("contents/*/*")]
+
+        async def both() -> list[str]:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(worlds.Worlds, "_load", load)
+                restoring = asyncio.ensure_future(server.mock.worlds.restore("w", "s"))
+                await asyncio.to_thread(loading.wait)
+                patch.setattr(contents, "link", link)
+                exporting = asyncio.ensure_future(export())
+                await asyncio.to_thread(linking.wait)
+                load_on.set()
+                for _ in range(100):
+                    await asyncio.to_thread(int)  # time enough to be replaced in
+                assert not restoring.done()
+                link_on.set()
+                await restoring
+                return await exporting
+
+        assert server.run(both()) == list(stored(tmp_path / "data"))
+
+
+@pytest.mark.slow
+def test_a_world_in_use_can_be_replaced_at_any_moment(tmp_path: Path) -> None:
+    """Uploads, downloads and exports are under way meanwhile: none fails, and all bytes are whole."""
+    (tmp_path / "seed.yaml").write_text(SEED)
+    data = tmp_path / "data"
+    with MockServer(seed=(tmp_path / "seed.yaml",), data=data) as server:
+        control = f"{server.url}/_mock/worlds/w"
+        done = threading.Event()
+        counts = dict.fromkeys(("uploads", "downloads", "exports"), 0)
+
+        def upload() -> None:
+            with World(server, "w") as world:
+                while not done.is_set():
+                    content = f"{counts['uploads']} {WORDS}".encode()
+                    sent = {"files": {"file": ("a.txt", content)}, "data": {"purpose": "vision"}}
+                    answer = world.http.post("/files", **sent)
+                    assert answer.status_code == 200 or answer.json()["error"]["code"] == "world_gone"
+                    counts["uploads"] += 1
+
+        def download() -> None:
+            with World(server, "w") as world:
+                while not done.is_set():
+                    for file in ok(world.http.get("/files?limit=5"))["data"]:
+                        answer = world.http.get(f"/files/{file['id']}/content")
+                        assert answer.status_code == 404 or answer.content.endswith(WORDS.encode())
+                        counts["downloads"] += answer.status_code == 200
+
+        def export() -> None:
+            while not done.is_set():
+                answer = httpx2.get(f"{control}/export", timeout=60)
+                if answer.status_code == 404:
+                    continue
+                assert answer.status_code == 200, answer.text
+                with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+                    assert archive.testzip() is None
+                counts["exports"] += 1
+
+        with World(server, "w") as world, concurrent.futures.ThreadPoolExecutor(4) as pool:
+            ok(world.http.get("/containers"))
+            ok(httpx2.put(f"{control}/snapshots/s"))
+            users = [pool.submit(each) for each in (upload, upload, download, export)]
+            number = 0
+            while number < 6 or (min(counts.values()) < 3 and not any(each.done() for each in users)):
+                ok(httpx2.post(f"{control}/snapshots/s/restore"))
+                ok(world.http.get("/containers"))
+                ok(httpx2.post(f"{control}/reset"))
+                ok(httpx2.post(f"{control}/import", content=OTHER))
+                if number % 3 == 0:
+                    ok(httpx2.delete(control))
+                    ok(world.http.get("/containers"))
+                    ok(httpx2.put(f"{control}/snapshots/s"))
+                number += 1
+            done.set()
+            for each in users:
+                each.result()
+        server.run(server.mock.worlds.finish())
+        (w,) = data.glob("worlds/*-w")
+        with closing(sqlite3.connect(f"file:{w / 'world.db'}?mode=ro", uri=True)) as database:
+            named = {digest for (digest,) in database.execute("SELECT digest FROM named_contents")}
+            small = {digest for (digest,) in database.execute("SELECT digest FROM contents")}
+        assert {path.name for path in w.glob("contents/*/*")} == named - small
+        assert not [*data.glob("uploads/*"), *data.glob("trash/*")]
 
 
 @pytest.mark.slow
@@ -579,14 +741,14 @@ def test_who_looks_at_a_world_that_is_being_restored_sees_one_state(
     ok(httpx2.put(f"{url}/snapshots/s"))
     for path in ("/containers", f"/containers/{box}"):
         name = "find_container" if path.endswith(box) else "find_containers"
-        find, replaced = getattr(Staging, name), iter([True])
+        find, replaced = getattr(admin, name), iter([True])
 
-        def find_late(self: Staging, *args: Any, find: Any = find, replaced: Iterator[bool] = replaced) -> Any:
+        def find_late(*args: Any, find: Any = find, replaced: Iterator[bool] = replaced) -> Any:
             if next(replaced, False):
                 server.run(server.mock.worlds.restore(world.name, "s"))
-            return find(self, *args)
+            return find(*args)
 
-        monkeypatch.setattr(Staging, name, find_late)
+        monkeypatch.setattr(admin, name, find_late)
         seen = ok(httpx2.get(url + path))
         assert [each["id"] for each in seen.get("data", [seen])] == [box]
 

@@ -26,18 +26,18 @@ import httpx2
 import pytest
 from conftest import UNHURRIED, stored
 
+from mockserver import files
+from mockserver.context import Context
 from mockserver.files import NewFile
 from mockserver.mock import Mock
 from mockserver.settings import ENVIRONMENT, Settings
-from mockserver.storage import blobs
-from mockserver.storage.database import Database
 
 UNUSABLE = 5
 """The exit code for a data directory that can't be used."""
 PATIENCE = 120.0
 """Seconds after which something that should long have happened fails the test."""
 
-STOPS = [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+STOPS = [signal.SIGTERM, signal.SIGINT]
 
 Json = dict[str, Any]
 
@@ -111,14 +111,6 @@ def serve() -> Iterator[Serve]:
     for process in processes:
         process.kill()
         process.communicate(timeout=PATIENCE)
-
-
-@pytest.fixture
-def used(tmp_path: Path) -> Path:
-    """A data directory that a server has been using."""
-    data = tmp_path / "data"
-    Mock(Settings(data=data)).close()
-    return data
 
 
 # --- Killed --------------------------------------------------------------------------------------
@@ -227,14 +219,25 @@ def hammer(server: Served, writers: list[Writer], until: int) -> None:
     server.kill()
 
 
+NOBODYS = b"nobody's"
+
+
 def leave_behind(data: Path) -> None:
-    """What a crash can leave: half an upload, and bytes whose row was never written."""
-    content = b"nobody's"
-    digest = hashlib.sha256(content).hexdigest()
-    for path in (data / "uploads" / "4711", data / "blobs" / digest[:2] / digest):
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(content)
-    with closing(sqlite3.connect(data / "mockserver.db")) as database, database:
+    """What a crash can leave: half an upload, a half-built state, what was being removed, bytes whose row was never
+    written, the state that another one has replaced, a snapshot of a deleted world."""
+    digest = hashlib.sha256(NOBODYS).hexdigest()
+    (world,) = data.glob("worlds/*-default")
+    for path in (
+        data / "uploads" / "4711",
+        data / "uploads" / "1-state" / "world.db",
+        data / "trash" / "2-3-deleted" / "world.db",
+        data / "worlds" / "0-default" / "world.db",
+        data / "snapshots" / "4-deleted@one" / "world.db",
+        world / "contents" / digest[:2] / digest,
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(NOBODYS)
+    with closing(sqlite3.connect(world / "world.db")) as database, database:
         database.execute("INSERT INTO contents VALUES (?, ?)", (hashlib.sha256(b"nor this").hexdigest(), b"nor this"))
 
 
@@ -278,37 +281,45 @@ def check_lists(client: httpx2.Client, writers: list[Writer], kills: int) -> Non
         assert len(shown - kept - doubtful) <= kills * len(writers)
 
 
+def visit(client: httpx2.Client) -> None:
+    """Open every world, which removes what an unclean stop left in it."""
+    assert client.get(f"{str(client.base_url).removesuffix('/v1/')}/_mock/worlds").status_code == 200
+
+
 def check_directory(data: Path) -> None:
-    """Beneath the server: a sound database, its bytes for each row, and no bytes without a row."""
-    database = sqlite3.connect(f"file:{data / 'mockserver.db'}?mode=ro", uri=True)
-    try:
-        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        sizes = dict(
-            database.execute("SELECT digest, bytes FROM files UNION SELECT digest, bytes FROM container_files")
-        )
-    finally:
-        database.close()
+    """Each world and each snapshot is sound and the only one of its name; each row has its bytes, and nothing else is
+    there. The worlds have been opened since the start."""
+    states = [*data.glob("worlds/*"), *data.glob("snapshots/*")]
+    names = [state.name.partition("-")[2] for state in states]
+    assert len(names) == len(set(names))
+    sizes: dict[str, int] = {}
+    for state in states:
+        with closing(sqlite3.connect(f"file:{state / 'world.db'}?mode=ro", uri=True)) as database:
+            assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            named = "SELECT digest, bytes FROM live_files UNION SELECT digest, bytes FROM live_container_files"
+            sizes |= (own := dict(database.execute(named)))
+            small = {digest for (digest,) in database.execute("SELECT digest FROM contents")}
+        assert small | {path.name for path in state.glob("contents/*/*")} == own.keys()
     there = stored(data)
     assert {digest: len(content) for digest, content in there.items()} == sizes
     assert all(hashlib.sha256(content).hexdigest() == digest for digest, content in there.items())
     assert not list((data / "uploads").iterdir())
+    assert not list((data / "trash").iterdir())
 
 
 @pytest.mark.parametrize(
-    "rounds",
-    [
-        pytest.param([60], id="once"),
-        pytest.param([400, 11, 733, 150, 997, 1, 301, 1_500], id="again and again", marks=pytest.mark.slow),
-    ],
+    "rounds", [pytest.param([60], id="once"), pytest.param([400, 11, 733, 150, 997, 1, 301, 1_500] * 3, id="often")]
 )
+@pytest.mark.slow
 def test_a_killed_server_has_lost_nothing_that_it_acknowledged(serve: Serve, tmp_path: Path, rounds: list[int]) -> None:
     writers = [Writer(number) for number in range(6)]
     for kills, until in enumerate(rounds, 1):
         hammer(serve(tmp_path), writers, until)
         leave_behind(tmp_path)
         restarted = serve(tmp_path)
-        check_directory(tmp_path)
         with restarted.client() as client:
+            visit(client)
+            check_directory(tmp_path)
             for writer in writers:
                 check_answers(client, writer)
             check_lists(client, writers, kills)
@@ -317,39 +328,55 @@ def test_a_killed_server_has_lost_nothing_that_it_acknowledged(serve: Serve, tmp
     assert sum(len(writer.objects) + len(writer.deleted) for writer in writers) >= sum(rounds) * 0.6
 
 
-def test_a_start_removes_all_that_was_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_start_removes_all_that_was_left_behind(tmp_path: Path) -> None:
     """However much that is, among however much that is not."""
-    monkeypatch.setattr(blobs, "BATCH", 3)
-    with closing(Mock(Settings(data=tmp_path))) as mock:
-        call = asyncio.run(mock.worlds.call("default"))
-        for number in range(20):
-            content = mock.blobs.put([b"%d" % number * (1 if number % 2 else 20_000)])
-            mock.files.create(call, NewFile(content, "a", {"purpose": "vision"}))
+
+    async def fill(mock: Mock) -> dict[str, bytes]:
+        context = await mock.worlds.enter("default")
+        await context.run(keep, mock, range(20), True)
         kept = stored(tmp_path)
-        for number in range(20, 40):
-            with mock.database.transaction() as tx:
-                mock.blobs.keep(tx, mock.blobs.put([b"%d" % number * (1 if number % 2 else 20_000)]))
+        await context.run(keep, mock, range(20, 40), False)
+        return kept
+
+    def keep(context: Context, mock: Mock, numbers: range, named: bool) -> None:
+        with context.write() as tx:
+            for number in numbers:
+                upload = mock.uploads.put([b"%d" % number * (1 if number % 2 else 20_000)])
+                if named:
+                    files.create_file(context, NewFile(upload, "a", {"purpose": "vision"}))
+                else:
+                    context.world.contents.keep(tx, upload)
+
+    with closing(Mock(Settings(data=tmp_path))) as mock:
+        kept = asyncio.run(fill(mock))
+    assert len(kept) == 20
     assert len(stored(tmp_path)) == 40
-    Mock(Settings(data=tmp_path)).close()
+    leave_behind(tmp_path)
+    (tmp_path / "clean").unlink()  # as after a kill
+    with closing(Mock(Settings(data=tmp_path))) as mock:
+        asyncio.run(mock.worlds.enter("default"))
     assert stored(tmp_path) == kept
+    check_directory(tmp_path)
 
 
 @pytest.mark.parametrize("lasting", [True, False])
 def test_what_is_to_last_is_written_so_that_it_lasts(tmp_path: Path, lasting: bool) -> None:
     """Ahead of the file, and handed to the disk at checkpoints: a machine that stops leaves no damaged database.
 
-    On each connection, also on those that threads open. A temporary directory's needn't outlive the machine.
+    On each connection that writes, also on those that threads open. A temporary directory's needn't outlive the
+    machine.
     """
-    data = tmp_path / "data" if lasting else None
 
-    def way(database: Database) -> tuple[str, int]:
-        asked = (database.connection.execute(f"PRAGMA {name}").fetchone() for name in ("journal_mode", "synchronous"))
+    def way(connection: sqlite3.Connection) -> tuple[str, int]:
+        asked = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("journal_mode", "synchronous"))
         return next(asked)[0], next(asked)[0]
 
-    with closing(Mock(Settings(data=data))) as mock:
+    with closing(Mock(Settings(data=tmp_path / "data" if lasting else None))) as mock:
+        context = asyncio.run(mock.worlds.enter("default"))
         expected = ("wal", 1 if lasting else 0)
-        assert way(mock.database) == expected
-        assert asyncio.run(mock.database.run_bulk(way)) == expected
+        assert way(context.read) == expected
+        with closing(context.world.database.connect()) as connection:
+            assert way(connection) == expected
 
 
 # --- Stopped -------------------------------------------------------------------------------------
@@ -377,17 +404,19 @@ def test_a_restart_shows_everything_again(serve: Serve, tmp_path: Path) -> None:
         assert f"/containers/{again['id']}" not in writer.objects.keys() | writer.deleted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [*STOPS, signal.SIGHUP])
 def test_a_temporary_directory_is_removed_at_the_end(serve: Serve, number: int) -> None:
     server = serve(None)
     data = Path(server.started["data"])
     with server.client() as client:
         assert client.post("/files", files={"file": b"x"}, data={"purpose": "vision"}).status_code == 200
-    assert (data / "mockserver.db").exists()
+    assert [*data.glob("worlds/*-default/world.db")]
     assert server.stop(number) == ""
     assert not data.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", STOPS)
 def test_a_stop_does_not_wait_for_idle_connections(serve: Serve, tmp_path: Path, number: int) -> None:
     server = serve(tmp_path, "-c", UNHURRIED)
@@ -398,6 +427,7 @@ def test_a_stop_does_not_wait_for_idle_connections(serve: Serve, tmp_path: Path,
     idle.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", STOPS)
 def test_a_server_can_be_stopped_as_soon_as_it_has_said_where_it_is(serve: Serve, tmp_path: Path, number: int) -> None:
     assert serve(tmp_path).stop(number) == ""
@@ -414,13 +444,15 @@ def test_a_stop_does_not_wait_for_ever_for_an_upload(serve: Serve, tmp_path: Pat
         assert upload.recv(100).startswith(b"HTTP/1.1 100")  # it has begun to read
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(timeout=PATIENCE) == 0
-    serve(tmp_path)
+    with serve(tmp_path).client() as client:
+        visit(client)
     check_directory(tmp_path)
 
 
 # --- Refused -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_directory_has_one_server(serve: Serve, tmp_path: Path) -> None:
     first = serve(tmp_path)
     with first.client() as client:
@@ -440,71 +472,23 @@ def test_a_killed_server_leaves_no_lock(serve: Serve, tmp_path: Path) -> None:
     assert serve(tmp_path).stop() == ""
 
 
-def refused_untouched(data: Path) -> str:
-    """The refusal of a database, which is afterwards byte for byte what it was."""
-    database = data / "mockserver.db"
-    before = database.read_bytes()
-    line = refusal(data)
-    assert str(database) in line
+@pytest.mark.slow
+def test_a_directory_of_an_older_version_is_refused_and_left_alone(tmp_path: Path) -> None:
+    """0.1 kept all worlds in one file."""
+    with closing(sqlite3.connect(tmp_path / "mockserver.db")) as database:
+        database.execute("CREATE TABLE worlds (id INTEGER)")
+    before = (tmp_path / "mockserver.db").read_bytes()
+    line = refusal(tmp_path)
+    assert str(tmp_path) in line
+    assert "mockserver 0.1" in line
+    assert "mockserver export" in line
     assert "--data" in line
-    assert database.read_bytes() == before
-    assert not [path for path in data.glob("mockserver.db-*") if path.stat().st_size]
-    return line
+    assert [path.name for path in tmp_path.iterdir()] == ["mockserver.db"]
+    assert (tmp_path / "mockserver.db").read_bytes() == before
 
 
-def alter(database: Path, *statements: str) -> None:
-    connection = sqlite3.connect(database, isolation_level=None)
-    for statement in statements:
-        connection.execute(statement)
-    connection.close()
-
-
-def test_a_database_that_another_program_is_writing_to_is_refused(used: Path) -> None:
-    with closing(sqlite3.connect(used / "mockserver.db", isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        assert "another program is writing" in refusal(used)
-
-
-def test_a_newer_servers_database_is_left_alone(used: Path) -> None:
-    alter(used / "mockserver.db", "PRAGMA user_version=999")
-    line = refused_untouched(used)
-    assert "999" in line
-    assert "upgrade" in line
-
-
-def test_an_older_servers_database_is_taken_on(serve: Serve, tmp_path: Path) -> None:
-    content = b"large" * 10_000
-    server = serve(tmp_path)
-    with server.client() as client:
-        old = client.post("/files", data={"purpose": "vision"}, files={"file": content}).json()
-    server.stop()
-    alter(tmp_path / "mockserver.db", "DROP TABLE contents", "PRAGMA user_version=1")
-    with serve(tmp_path).client() as client:
-        assert client.get(f"/files/{old['id']}/content").content == content
-        new = client.post("/files", data={"purpose": "vision"}, files={"file": b"small"}).json()
-        assert client.get(f"/files/{new['id']}/content").content == b"small"
-    check_directory(tmp_path)
-
-
-def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
-    alter(tmp_path / "mockserver.db", "CREATE TABLE notes (note TEXT)", "INSERT INTO notes VALUES ('mine')")
-    assert "another program" in refused_untouched(tmp_path)
-
-
-def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "mockserver.db").write_text("Dear diary,\n" * 1_000)
-    refused_untouched(tmp_path)
-
-
-def test_a_damaged_database_is_left_alone(used: Path) -> None:
-    """Its first 100 bytes, where SQLite looks first, are still in order."""
-    database = used / "mockserver.db"
-    content = database.read_bytes()
-    database.write_bytes(content[:100] + b"\xa5" * (len(content) - 100))
-    refused_untouched(used)
-
-
-@pytest.mark.parametrize("below", ["", pytest.param("data", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("below", ["", "data"])
 def test_a_path_that_can_be_no_directory_is_refused(tmp_path: Path, below: str) -> None:
     (tmp_path / "file").write_text("mine")
     line = refusal(tmp_path / "file" / below)

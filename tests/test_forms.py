@@ -25,10 +25,12 @@ NET = "0=9_Az" * 11 + "=_0Z"
 """70 characters, the longest boundary; .NET's holds `=` and `_` and so comes quoted."""
 
 TREE = re.compile(
-    r"lock(-journal)?|templates|worlds|snapshots|uploads|trash|templates/\d+-_(/world\.db)?|worlds/\d+-[\w.-]+"
-    r"(/world\.db|/contents(/(?P<start>[0-9a-f]{2})(/(?P=start)[0-9a-f]{62})?)?)?"
+    r"lock(-journal)?|clean|uploads|trash(/.*)?|templates|worlds|snapshots|"
+    r"(templates/\d+-_|worlds/\d+-[A-Za-z0-9][\w.-]{0,63}|snapshots/\d+-[A-Za-z0-9][\w.-]{0,63}@[A-Za-z0-9][\w.-]{0,63})"
+    r"(/world\.db(-wal|-shm)?|/contents(/(?P<folder>[0-9a-f]{2})(/(?P=folder)[0-9a-f]{62})?)?)?",
+    re.ASCII,
 )
-"""All that may ever lie in a data directory between uploads."""
+"""All that may ever lie in a data directory between uploads; what is in `trash/` is being removed."""
 
 # What each client sends ahead of a file's bytes, and the name that it means by it.
 FILES = {

@@ -51,6 +51,23 @@ BY_SCHEMA = "{}: requests by Schemathesis, as the description has them and as it
 _grounds = itertools.count()
 
 
+def client_of(port: int) -> httpx2.Client:
+    return httpx2.Client(
+        base_url=f"http://127.0.0.1:{port}", headers={"Authorization": "Bearer sk-test"}, timeout=TIMEOUT
+    )
+
+
+def ground(port: int, world: str) -> Ground:
+    """A world with something in it to attack."""
+    with client_of(port) as client:
+        base = f"/w/{world}/v1"
+        container = client.post(f"{base}/containers", json={"name": "ground"}).json()["id"]
+        upload = {"files": {"file": ("a.txt", b"content")}}
+        inside = client.post(f"{base}/containers/{container}/files", **upload).json()["id"]
+        file = client.post(f"{base}/files", **upload, data={"purpose": "vision"}).json()["id"]
+    return Ground(world, container, inside, file)
+
+
 @dataclass
 class Target:
     """A server in a process of its own, and what it has of the machine."""
@@ -61,19 +78,10 @@ class Target:
     log: Path
 
     def client(self) -> httpx2.Client:
-        return httpx2.Client(
-            base_url=f"http://127.0.0.1:{self.port}", headers={"Authorization": "Bearer sk-test"}, timeout=TIMEOUT
-        )
+        return client_of(self.port)
 
     def ground(self, world: str) -> Ground:
-        """A world with something in it to attack."""
-        with self.client() as client:
-            base = f"/w/{world}/v1"
-            container = client.post(f"{base}/containers", json={"name": "ground"}).json()["id"]
-            upload = {"files": {"file": ("a.txt", b"content")}}
-            inside = client.post(f"{base}/containers/{container}/files", **upload).json()["id"]
-            file = client.post(f"{base}/files", **upload, data={"purpose": "vision"}).json()["id"]
-        return Ground(world, container, inside, file)
+        return ground(self.port, world)
 
     def has(self) -> dict[str, int]:
         """Bytes of memory, and counts of open descriptors and threads."""
@@ -208,10 +216,6 @@ def check(shot: Shot, response: http.client.HTTPResponse, body: bytes) -> None:
         assert len(body) < 8 * MIB, told
 
 
-def volley(target: Target, kind: str, shots: list[Shot]) -> Counter[str]:
-    return Counter(fire(target.port, shot) for shot in shots)
-
-
 def check_nothing_left(target: Target, before: set[str]) -> None:
     """The server is as it was, but for what was asked of it."""
     target.settle()
@@ -238,24 +242,28 @@ def check_nothing_left(target: Target, before: set[str]) -> None:
         assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) for name in made)
 
 
-def attack(target: Target, kind: str, few: int | None = None) -> int:
-    """All of a kind, or a few; returns how many."""
+def attack(target: Target, kind: str) -> int:
+    """Send all of a kind; returns how many."""
     with target.client() as client:
         before = {each["name"] for each in client.get("/_mock/worlds").json()["data"]}
-    ground = target.ground(f"attacked-{next(_grounds):04}")  # of one length, as the counts depend on it
-    shots = list(KINDS[kind](ground))
-    if few:
-        shots = shots[:: max(1, len(shots) // few)]
-    came = volley(target, kind, shots)
+    shots = list(KINDS[kind](target.ground(next_name())))
+    came = Counter(fire(target.port, shot) for shot in shots)
     check_nothing_left(target, before)
     print(f"\n{kind}: {len(shots):,} {dict(sorted(came.items()))}")
-    assert len(came) > 1 or few or kind.startswith("sound"), "all were answered alike"
+    assert len(came) > 1 or kind.startswith("sound"), "all were answered alike"
     return len(shots)
 
 
+def next_name() -> str:
+    return f"attacked-{next(_grounds):04}"  # of one length, as the counts depend on it
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_hostile_requests(target: Target, kind: str) -> None:
-    assert attack(target, kind, FEW) >= min(FEW, 40)
+def test_hostile_requests(server: MockServer, kind: str) -> None:
+    """A few of each kind."""
+    shots = list(KINDS[kind](ground(server.port, next_name())))
+    for shot in shots[:: max(1, len(shots) // FEW)]:
+        fire(server.port, shot)
 
 
 @pytest.mark.slow
@@ -293,36 +301,33 @@ def pieces(ground: Ground) -> list[bytes]:
     return sorted({*parts, head, body, b"\x00", b"0\r\n\r\n", b"Transfer-Encoding: chunked", b"Content-Length: 3"})
 
 
-def put_together(target: Target, examples: int) -> int:
-    ground = target.ground("put-together")
+def put_together(port: int, examples: int) -> int:
+    on = ground(port, "put-together")
     count = 0
-    starts = [sample[: sample.index(b"\r\n") + 2] for sample in samples(ground)]
+    starts = [sample[: sample.index(b"\r\n") + 2] for sample in samples(on)]
 
     @settings(
         max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck),
         phases=[Phase.generate, Phase.shrink],
     )  # fmt: skip
-    @given(st.sampled_from(starts), st.lists(st.sampled_from(pieces(ground)) | st.binary(max_size=20), max_size=30))
+    @given(st.sampled_from(starts), st.lists(st.sampled_from(pieces(on)) | st.binary(max_size=20), max_size=30))
     def shoot(start: bytes, rest: list[bytes]) -> None:
         nonlocal count
         count += 1
-        fire(
-            target.port,
-            Shot(start + b"Host: localhost\r\nAuthorization: Bearer sk-test\r\n" + b"".join(rest), whole=False),
-        )
+        fire(port, Shot(start + b"Host: localhost\r\nAuthorization: Bearer sk-test\r\n" + b"".join(rest), whole=False))
 
     shoot()
-    check_nothing_left(target, set())
     return count
 
 
-def test_requests_put_together(target: Target) -> None:
-    assert put_together(target, 100) >= 50
+def test_requests_put_together(server: MockServer) -> None:
+    assert put_together(server.port, 100) >= 50
 
 
 @pytest.mark.slow
 def test_many_requests_put_together(target: Target) -> None:
-    assert put_together(target, tried(ADDED)) >= tried(ADDED) * 0.9  # it may see one twice
+    assert put_together(target.port, tried(ADDED)) >= tried(ADDED) * 0.9  # it may see one twice
+    check_nothing_left(target, set())
 
 
 # From the descriptions
@@ -418,6 +423,7 @@ HELD = [
 ]
 
 
+@pytest.mark.slow
 def test_connections_that_never_finish_hold_up_nobody(target: Target) -> None:
     """Slow-loris: hundreds of connections that stop at every stage, and then send a byte here and there."""
     with ExitStack() as stack:
@@ -469,6 +475,7 @@ def test_a_head_has_a_largest_size(server: MockServer) -> None:
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "headers_too_large"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrapping", [b"0\r\nX: %b", b"5;%b", b"0\r\n%b"])
 def test_what_a_body_is_wrapped_in_has_a_largest_size(target: Target, wrapping: bytes) -> None:
     """Chunk extensions and trailers: 32 MiB around nothing at all. The first round shows what the allocator keeps."""
@@ -519,6 +526,7 @@ def test_what_was_asked_in_front_of_nonsense_is_answered(server: MockServer) -> 
     assert answer.count(b"HTTP/1.1") == 1
 
 
+@pytest.mark.slow
 def test_a_client_that_resets_at_every_point(target: Target) -> None:
     ground = target.ground("resets")
     for sample in samples(ground):

@@ -1,6 +1,6 @@
 """Faults of the machine: no room, no permission, no descriptors, a kill in mid-upload, a damaged database, a clock
-that steps back. Whatever happens, it is told in plain words, nothing that was acknowledged is lost, and the server
-goes on when the machine does.
+that steps back. Whatever happens, the error says so in plain words, nothing that was acknowledged is lost, other
+worlds are served, and the server goes on when the machine does.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ import pytest
 from conftest import NOON, World, ok, refusal, stored
 from manual import tried
 from rawhttp import form
-from test_durability import PATIENCE, Serve, Served, check_directory, serve
+from test_durability import PATIENCE, Serve, Served, check_directory, serve, visit
 from test_durability import refusal as refused_start
 
 from mockserver.clock import Wall
@@ -107,6 +107,7 @@ def fill_up(client: httpx2.Client, kept: Kept) -> None:
     assert answer.headers["x-should-retry"] == "false"
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_loses_nothing(serve: Serve, tmp_path: Path) -> None:
     data, kept = tmp_path / "data", Kept()
     with limited(data, resource.RLIMIT_FSIZE, ROOM) as (server, log), server.client() as client:
@@ -135,9 +136,9 @@ def test_a_full_disk_is_told_and_loses_nothing(serve: Serve, tmp_path: Path) -> 
             refusal(control, 500, "storage_failed")
     lines = log.read_text().splitlines()
     assert [line for line in lines if "can't be used" in line]
-    again = serve(data)
-    check_directory(data)
-    with again.client() as client:
+    with serve(data).client() as client:
+        visit(client)
+        check_directory(data)
         kept.check(client)
         assert kept.file(client, noise("now it does", 3 * ROOM)).status_code == 200
         kept.check(client)
@@ -156,6 +157,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", place], check=True)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_and_then_is_not(serve: Serve, small_disk: Path) -> None:
     kept, data = Kept(), small_disk / "data"
     server = serve(data)
@@ -178,6 +180,51 @@ def test_a_disk_that_is_full_and_then_is_not(serve: Serve, small_disk: Path) -> 
         kept.check(client)
     server.kill()
     with serve(data).client() as client:
+        visit(client)
+        kept.check(client)
+    check_directory(data)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("opened", [True, False])
+def test_deleting_a_world_makes_room_on_a_full_disk(serve: Serve, small_disk: Path, opened: bool) -> None:
+    """A world is deleted by renaming it, which needs no space; also one that no request has used since the start."""
+    kept, data = Kept(), small_disk / "data"
+    server = serve(data)
+    with server.client() as client:
+        large = {"files": {"file": ("a.bin", noise("large", 800_000))}, "data": {"purpose": "vision"}}
+        ok(client.post(f"{server.started['url']}/w/large/v1/files", **large))
+        ok(client.put(f"{server.started['url']}/_mock/worlds/large/snapshots/one"))
+        kept.container(client)
+    if not opened:
+        server.stop()
+        server = serve(data)
+    control = f"{server.started['url']}/_mock/worlds"
+    with server.client() as client:
+        with suppress(OSError), (small_disk / "ballast").open("wb", buffering=0) as ballast:
+            while True:
+                ballast.write(bytes(1_024))
+        fill_up(client, kept)
+        for method, path, sent in (
+            ("POST", "/default/reset", {}),
+            ("POST", "/new", {"json": {}}),
+            ("POST", "/new", {"json": {"fork_of": "default"}}),
+            ("PUT", "/default/snapshots/late", {}),
+            ("POST", "/default/clock/advance", {"json": {"by": "1m"}}),
+        ):
+            refusal(client.request(method, control + path, **sent), 500, "storage_failed")
+        kept.check(client)
+        assert {each["name"] for each in ok(client.get(control))["data"]} == {"default", "large"}
+        ok(client.delete(f"{control}/large"))
+        assert {each["name"] for each in ok(client.get(control))["data"]} == {"default"}
+        for _ in range(1_000):  # its files are removed in a thread
+            if kept.file(client, noise("x", 500_000)).status_code == 200:
+                break
+        kept.check(client)
+        ok(client.put(f"{control}/default/snapshots/late"))
+    server.kill()
+    with serve(data).client() as client:
+        visit(client)
         kept.check(client)
     check_directory(data)
 
@@ -210,7 +257,8 @@ def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
     assert "--data" in line
 
 
-@pytest.mark.parametrize("name", ["blobs", pytest.param("uploads", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["worlds", "uploads"])
 def test_a_directory_in_whose_place_a_file_is_is_refused(serve: Serve, tmp_path: Path, name: str) -> None:
     data = tmp_path / "data"
     data.mkdir()
@@ -247,6 +295,7 @@ def test_more_connections_than_descriptors(serve: Serve, tmp_path: Path) -> None
     assert "Traceback" not in log.read_text()
     with serve(data).client() as client:
         kept.check(client)
+        visit(client)
     check_directory(data)
 
 
@@ -271,8 +320,9 @@ def kill_at(serve: Serve, data: Path, kept: Kept, path: str, content: bytes, end
             acknowledged = upload.recv(1_000).startswith(b"HTTP/1.1 200") if end >= len(body) else False
             server.kill()
     again = serve(data)
-    check_directory(data)
     with again.client() as client:
+        visit(client)
+        check_directory(data)
         kept.check(client)
         inside = client.get(path, params={"limit": 100}).json()["data"]
         found = [each for each in inside if f"{path}/{each['id']}" not in kept.objects]
@@ -290,25 +340,20 @@ def phases(size: int, count: int) -> list[int]:
     return sorted({1, 40, 100, *(length * n // count for n in range(1, count)), length - 12, length - 1, 10 * length})
 
 
-@pytest.mark.parametrize(
-    ("acts", "stride"),
-    [
-        pytest.param(["upload", "restoring"], 100, id="some"),
-        pytest.param([], 8, id="many", marks=pytest.mark.slow),
-    ],
-)
-def test_killed_at_any_line_nothing_is_half_done(tmp_path: Path, acts: list[str], stride: int) -> None:
+@pytest.mark.slow
+def test_killed_at_any_line_nothing_is_half_done(tmp_path: Path) -> None:
     program = Path(__file__).with_name("killed.py")
-    command = [sys.executable, "-W", "error", program, tmp_path, str(stride), *acts]
+    command = [sys.executable, "-W", "error", program, tmp_path, "6"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=program.parents[1])
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     for act, kills in found.items():
         assert kills["undone"], f"{act}: no kill came before it was done"
         assert kills["done"], f"{act}: no kill came after it was done"
-    count = sum(kills["undone"] + kills["done"] for kills in found.values())
+    assert found["deletion and creation"]["between"]
+    count = sum(sum(kills.values()) for kills in found.values())
     print(f"\nkilled {count:,} times: {found}")
-    assert acts or count >= tried("kills at a line")
+    assert count >= tried("kills at a line")
 
 
 @pytest.mark.slow
@@ -336,55 +381,167 @@ def started(serve: Serve, data: Path) -> Kept:
 # Damaged
 
 
-def damaged(data: Path, damage: Callable[[bytearray], object], name: str = "mockserver.db") -> None:
-    content = bytearray((data / name).read_bytes())
+def database(data: Path, world: str = "w") -> Path:
+    (found,) = data.glob(f"worlds/*-{world}/world.db")
+    return found
+
+
+def damage(file: Path, change: Callable[[bytearray], object]) -> None:
+    content = bytearray(file.read_bytes())
     assert len(content) > 3 * PAGE
-    damage(content)
-    (data / name).write_bytes(content)
+    change(content)
+    file.write_bytes(content)
 
 
 def noisy(start: int, stop: int) -> Callable[[bytearray], object]:
-    def damage(content: bytearray) -> None:
+    def change(content: bytearray) -> None:
         last = stop or len(content)
         content[start:last] = noise("damage", last - start)
 
-    return damage
+    return change
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        pytest.param(noisy(0, 100), id="header"),
-        pytest.param(noisy(PAGE, 0), id="all but the first page"),
-        pytest.param(
-            lambda content: content.__delitem__(slice(len(content) // 2 // PAGE * PAGE, None)), id="half of it"
-        ),
-        pytest.param(lambda content: content.__delitem__(slice(1_000, None)), id="cut in the first page"),
-        pytest.param(lambda content: content.clear(), id="empty"),
-    ],
-)
-@pytest.mark.slow
-def test_a_damaged_database_is_told_and_left_alone(
-    serve: Serve, tmp_path: Path, damage: Callable[[bytearray], object]
+def cut(at: Callable[[bytearray], int]) -> Callable[[Path], None]:
+    return lambda file: damage(file, lambda content: content.__delitem__(slice(at(content), None)))
+
+
+def newer(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("PRAGMA user_version=999")
+
+
+def somebodys(file: Path) -> None:
+    file.unlink()
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("CREATE TABLE notes (note TEXT)")
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "header": (lambda file: damage(file, noisy(0, 100)), "is damaged"),
+    "all but the first page": (lambda file: damage(file, noisy(PAGE, 0)), "is damaged"),
+    "half of it": (cut(lambda content: len(content) // 2 // PAGE * PAGE), "is damaged"),
+    "cut in the first page": (cut(lambda content: 1_000), "is damaged"),
+    "empty": (cut(lambda content: 0), "is not a world's database"),
+    "text": (lambda file: file.write_text("Dear diary,\n" * 1_000), "is damaged"),
+    "gone": (lambda file: file.unlink(), "is missing"),
+    "newer": (newer, "schema 999"),
+    "another program's": (somebodys, "is not a world's database"),
+}
+
+
+@pytest.fixture(scope="module")
+def two_worlds(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Kept]:
+    """A data directory with the worlds `default` and `w`, what is in both of them, and a snapshot of each, `kept`."""
+    data, kept = tmp_path_factory.mktemp("two") / "data", Kept()
+    with MockServer(data=data) as server, World(server, "default") as world:
+        kept.file(world.http, noise("large", 100_000))
+        for number in range(8):
+            kept.container(world.http, "n" * 500)
+            kept.file(world.http, noise(number, 2_000))
+        for name in ("default", "w"):
+            if name == "w":
+                ok(httpx2.post(f"{server.url}/_mock/worlds/w", json={"fork_of": "default"}))
+            ok(httpx2.put(f"{server.url}/_mock/worlds/{name}/snapshots/kept"))
+    return data, kept
+
+
+def served_copy(data: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(data, tmp_path / "data"))
+
+
+@pytest.mark.parametrize(("how", "name"), [*((how, "w") for how in DAMAGES), ("text", "default")])
+def test_a_damaged_world_is_told_and_left_alone_and_the_others_go_on(
+    two_worlds: tuple[Path, Kept], tmp_path: Path, how: str, name: str
 ) -> None:
-    data, kept = tmp_path / "data", Kept()
-    server = serve(data)
-    with server.client() as client:
-        kept.file(client, noise("large", 100_000))  # a file: by it an empty database is told from a new one
-        for number in range(60):
-            kept.container(client, "n" * 500)
-            kept.file(client, noise(number, 100))
-    server.stop()
-    sound = (data / "mockserver.db").read_bytes()
-    damaged(data, damage)
-    left = (data / "mockserver.db").read_bytes()
-    line = refused_start(data)
-    assert str(data) in line
-    assert "--data" in line
-    assert (data / "mockserver.db").read_bytes() == left
-    (data / "mockserver.db").write_bytes(sound)  # from a backup; the contents are still there
-    with serve(data).client() as client:
-        kept.check(client)
+    (original, kept), (change, words) = two_worlds, DAMAGES[how]
+    data, other = served_copy(original, tmp_path), "w" if name == "default" else "default"
+    file = database(data, name)
+    sound = file.read_bytes()
+    change(file)
+    (data / "clean").unlink()
+    left = file.read_bytes() if file.exists() else None
+    with MockServer(data=data) as server, World(server, name) as bad, World(server, other) as good:
+        control = f"{server.url}/_mock/worlds"
+        for path in ("/files", "/containers/any"):
+            answer = bad.http.get(path)
+            message = refusal_of(answer, 500, "world_unusable")
+            assert answer.headers["x-should-retry"] == "false"
+            assert str(file) in message
+            assert words in message
+        refusal(bad.http.post("/containers", json={"name": "box"}), 500, "world_unusable")
+        for path in ("/containers", "/export", "/faults"):
+            refusal(httpx2.get(f"{control}/{name}{path}"), 500, "world_unusable")
+        refusal(httpx2.post(f"{control}/new", json={"fork_of": name}), 500, "world_unusable")
+        refusal(httpx2.put(f"{control}/{name}/snapshots/late"), 500, "world_unusable")
+        kept.check(good.http)
+        shown = {each["name"]: each for each in ok(httpx2.get(control))["data"]}
+        assert sorted(shown) == ["default", "w"]
+        assert (words in shown[name]["error"], str(file) in shown[name]["error"]) == (True, True)
+        assert ok(httpx2.get(f"{control}/{name}")) == shown[name]
+        assert (shown[name]["counts"], shown[other]["error"]) == (None, None)
+        assert shown[other]["counts"] == {"containers": 8, "container_files": 0, "files": 9}
+        assert [each["name"] for each in ok(httpx2.get(f"{control}/{name}/snapshots"))["data"]] == ["kept"]
+    assert (file.read_bytes() if file.exists() else None) == left
+    file.write_bytes(sound)  # from a backup
+    with MockServer(data=data) as server, World(server, name) as world:
+        kept.check(world.http)
+
+
+def refusal_of(answer: httpx2.Response, status: int, code: str) -> str:
+    """Of both APIs; the Files API's has details besides."""
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert error["code"] == code
+    return str(error["message"])
+
+
+@pytest.mark.parametrize("repair", ["reset", "restore", "import", "delete"])
+def test_a_damaged_world_can_be_replaced_and_deleted(
+    two_worlds: tuple[Path, Kept], tmp_path: Path, repair: str
+) -> None:
+    data, kept = served_copy(two_worlds[0], tmp_path), two_worlds[1]
+    damage(database(data), noisy(0, 0))
+    with MockServer(data=data) as server, World(server, "w") as world:
+        control = f"{server.url}/_mock/worlds/w"
+        refusal_of(world.http.get("/files"), 500, "world_unusable")
+        if repair == "delete":
+            ok(httpx2.delete(control))
+            refusal(httpx2.get(control), 404, "world_not_found")
+        elif repair == "restore":
+            ok(httpx2.post(f"{control}/snapshots/kept/restore"))
+            kept.check(world.http)
+        elif repair == "import":
+            ok(httpx2.post(f"{control}/import", content=b"version: 1\ncontainers: [{name: box}]"))
+        else:
+            ok(httpx2.post(f"{control}/reset"))
+        if repair != "restore":
+            expected = ["box"] if repair == "import" else []
+            assert [each.name for each in world.openai.containers.list()] == expected
+    with MockServer(data=data) as server, World(server, "w") as world:  # and it stays so
+        assert world.http.get("/files").status_code == 200
+
+
+def test_a_damaged_snapshot_replaces_nothing(two_worlds: tuple[Path, Kept], tmp_path: Path) -> None:
+    data, kept = served_copy(two_worlds[0], tmp_path), two_worlds[1]
+    (file,) = data.glob("snapshots/*-w@kept/world.db")
+    damage(file, noisy(0, 0))
+    with MockServer(data=data) as server, World(server, "w") as world:
+        control = f"{server.url}/_mock/worlds"
+        for method, path, sent in (
+            ("POST", "/w/snapshots/kept/restore", {}),
+            ("POST", "/new", {"json": {"fork_of": "w", "snapshot": "kept"}}),
+        ):
+            message = refusal(httpx2.request(method, control + path, **sent), 500, "snapshot_unusable")
+            assert str(file) in message
+        refusal(httpx2.get(f"{control}/new"), 404, "world_not_found")
+        shown = ok(httpx2.get(f"{control}/w/snapshots"))["data"]
+        assert [each["name"] for each in shown] == ["kept"]
+        kept.check(world.http)
+        ok(httpx2.put(f"{control}/w/snapshots/kept"))
+        ok(httpx2.post(f"{control}/w/snapshots/kept/restore"))
+        kept.check(world.http)
+    with MockServer(data=data) as server, World(server, "w") as world:
+        kept.check(world.http)
 
 
 @pytest.mark.slow
@@ -396,12 +553,11 @@ def test_a_log_that_was_cut_short_costs_only_what_was_in_it(serve: Serve, tmp_pa
         for number in range(40):
             kept.container(client, f"n{number}")
     server.kill()
-    log = data / "mockserver.db-wal"
-    damaged(data, noisy(log.stat().st_size // 2, 0), log.name)
-    again = serve(data)
-    check_directory(data)
-    with again.client() as client:
+    log = database(data, "default").with_name("world.db-wal")
+    damage(log, noisy(log.stat().st_size // 2, 0))
+    with serve(data).client() as client:
         there = [each["name"] for each in client.get("/containers?limit=100&order=asc").json()["data"]]
+        check_directory(data)
         assert there == [f"n{number}" for number in range(len(there))]
         assert 0 < len(there) < 40
         assert client.post("/containers", json={"name": "goes on"}).status_code == 200
@@ -411,25 +567,31 @@ def test_a_database_damaged_in_use_is_told(tmp_path: Path) -> None:
     with MockServer(data=tmp_path / "data") as server, World(server, "w") as world:
         for number in range(300):
             world.http.post("/containers", json={"name": f"{number}" + "n" * 500})
-        with sqlite3.connect(tmp_path / "data" / "mockserver.db") as other:
+        with closing(sqlite3.connect(database(tmp_path / "data"))) as other:
             other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        other.close()
-        damaged(tmp_path / "data", noisy(2 * PAGE, 0))
-        server.mock.database.connection.execute("PRAGMA cache_size=0")
-        server.mock.database.connection.execute("PRAGMA shrink_memory")
+        damage(database(tmp_path / "data"), noisy(2 * PAGE, 0))
+        connection = server.mock.worlds.known("w").database.connection
+        connection.execute("PRAGMA cache_size=0")
+        connection.execute("PRAGMA shrink_memory")
         answer = world.http.get("/containers?limit=100")
         assert answer.status_code == 500
-        assert "malformed" in refusal(answer, 500, "storage_failed") or "not a database" in answer.text
+        assert "malformed" in refusal(answer, 500, "world_unusable") or "not a database" in answer.text
+        assert answer.headers["x-should-retry"] == "false"
+        control = f"{server.url}/_mock/worlds"
+        refusal(httpx2.get(f"{control}/w/containers"), 500, "world_unusable")
+        assert "malformed" in ok(httpx2.get(control))["data"][0]["error"]
         assert httpx2.get(f"{server.url}/health").status_code == 200
+        ok(httpx2.post(f"{control}/w/reset"))
+        assert world.http.get("/containers").json()["data"] == []
 
 
 def test_a_database_that_another_program_goes_on_writing_to_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mockserver.storage.database.BUSY_SECONDS", 0.01)
+    monkeypatch.setattr("mockserver.context.BUSY_SECONDS", 0.01)
     with MockServer(data=tmp_path / "data") as server, World(server, "w") as world:
         ok(world.http.post("/containers", json={"name": "before"}))
-        with closing(sqlite3.connect(tmp_path / "data" / "mockserver.db", isolation_level=None)) as other:
+        with closing(sqlite3.connect(database(tmp_path / "data"), isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             answer = world.http.post("/containers", json={"name": "meanwhile"})
             assert "another program" in refusal(answer, 500, "storage_failed")
@@ -442,8 +604,8 @@ def test_a_content_that_is_gone_is_told(tmp_path: Path) -> None:
         kept = Kept()
         kept.file(world.http, noise("somebody tidies up", 50_000))
         (path,) = kept.contents
-        for blob in (tmp_path / "data").glob("blobs/*/*"):
-            blob.unlink()
+        for content in (tmp_path / "data").glob("worlds/*/contents/*/*"):
+            content.unlink()
         refusal(world.http.get(f"{path}/content"), 500, "storage_failed")
         assert world.http.delete(path).status_code == 200
 
@@ -452,11 +614,13 @@ def test_a_content_that_is_gone_is_told(tmp_path: Path) -> None:
 def test_a_content_that_finds_no_place_leaves_nothing(tmp_path: Path, to_container: bool) -> None:
     """Neither a row without bytes nor bytes without a row: the one is written only with the other."""
     data, kept, content = tmp_path / "data", Kept(), b"has no place" * 5_000
-    place = data / "blobs" / hashlib.sha256(content).hexdigest()[:2]
     with MockServer(data=data) as server, World(server, "w") as world:
-        path = f"/containers/{kept.container(world.http).json()['id']}/files" if to_container else "/files"
+        box = kept.container(world.http).json()["id"]
+        path = f"/containers/{box}/files" if to_container else "/files"
+        place = database(data).parent / "contents" / hashlib.sha256(content).hexdigest()[:2]
         sent: dict[str, Any] = {"files": {"file": ("a.bin", content)}}
         sent |= {} if to_container else {"data": {"purpose": "vision"}}
+        place.parent.mkdir(exist_ok=True)
         place.write_text("somebody's")
         refusal(world.http.post(path, **sent), 500, "storage_failed")
         assert world.http.get(path).json()["data"] == []
@@ -473,7 +637,8 @@ def test_a_directory_that_went_away_is_told(tmp_path: Path) -> None:
         Kept().container(world.http)
         control = f"{server.url}/_mock/worlds/w"
         data.rename(tmp_path / "away")
-        refusal(httpx2.get(control), 500, "storage_failed")
+        refusal(httpx2.get(f"{control}/containers"), 500, "storage_failed")
+        assert "unable to open" in ok(httpx2.get(control))["error"]
         (tmp_path / "away").rename(data)
         assert httpx2.get(control).json()["counts"]["containers"] == 1
 
