@@ -155,10 +155,11 @@ def fill_server(folder: Path, count: int) -> list[str]:
 
     mock = Mock(Settings(data=folder / "data"))
     try:
-        world = asyncio.run(mock.worlds.call("default")).world
+        context = asyncio.run(mock.worlds.enter("default"))
+        world = context.world
         now, named = world.now(), []
-        with mock.database.transaction() as tx:
-            first = mock.worlds.take(tx, world.id, count)
+        with context.write() as tx:
+            first = context.take(tx, count)
             new = record(tables.Container)
 
             def rows() -> Iterator[Any]:
@@ -166,7 +167,7 @@ def fill_server(folder: Path, count: int) -> list[str]:
                     created = now - (count - at) // 10
                     named.append(ids.container(world.id_seed, first + at, created))
                     yield new(
-                        world=world.id, id=named[-1], seq=first + at, created_at=created, last_active_at=now,
+                        id=named[-1], seq=first + at, created_at=created, last_active_at=now,
                         name=f"box {at}", memory_limit="1g", network_policy=None, expires_anchor="last_active_at",
                         expires_minutes=20,
                     )  # fmt: skip

@@ -1,153 +1,308 @@
-"""What worlds cost: a fresh one, a fork of many files, and GETs beside a fork of many rows.
+"""What worlds cost: a new one, forks, templates, lists; and requests to one world beside large work in another.
 
-    python benchmarks/worlds.py
+    python -m benchmarks.worlds [--rounds 5] [--quick]
 
-Prints a table. The figures in docs/internals/benchmarks.md are from such a run.
+The server is a process of its own, and so is the client whose latencies are measured. Prints two tables.
 """
 
+import argparse
 import asyncio
+import http.client
+import itertools
 import json
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import urllib.request
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from mockserver.clock import Clock, stopwatch
+from benchmarks.candidates import ROOT, environment
+from mockserver import containers, schema
+from mockserver.clock import stopwatch
 from mockserver.mock import Mock
-from mockserver.server.serving import MockServer
 from mockserver.settings import Settings
-from mockserver.storage import tables
-from mockserver.storage.database import Insertion, record
-
-ROWS = 100_000
-FILES = 1_000
-SECONDS = 4.0
 
 
-@contextmanager
-def mock(**options: Any) -> Iterator[Mock]:
-    opened = Mock(Settings(**options))
-    try:
-        yield opened
-    finally:
-        opened.close()
+@dataclass(frozen=True)
+class Plan:
+    """How much of everything."""
+
+    rounds: int = 5
+    seconds: float = 2.0
+    """That a client measures beside one kind of work."""
+    rows: int = 100_000
+    files: int = 1_000
+    closed: int = 1_000
+    placed: int = 6_000
+    deleted: int = 50_000
 
 
-def fresh_worlds() -> list[float]:
-    """Seconds for each of many worlds, from an empty template, first use included."""
-
-    async def run(mock: Mock) -> list[float]:
-        took = []
-        for number in range(2_000):
-            started = stopwatch()
-            await mock.worlds.call(f"w{number}")
-            took.append(stopwatch() - started)
-        return took
-
-    with mock() as opened:
-        return asyncio.run(run(opened))
-
-
-def fork_of_files() -> tuple[list[float], int]:
-    """Seconds for forks of a world with 1,000 Files of 1 MB each, and bytes that a fork adds to the disk's contents."""
-
-    async def run(mock: Mock) -> tuple[list[float], int]:
-        call = await mock.worlds.call("source")
-        for _ in range(FILES):
-            draft = mock.blobs.put([os.urandom(1 << 20)])
-            with mock.database.transaction() as tx:
-                mock.blobs.keep(tx, draft)
-                ordinal = mock.worlds.take(tx, call.world.id)
-                row = record(tables.File)(
-                    world=call.world.id, id=f"file-{ordinal}", seq=ordinal, created_at=0, expires_at=None,
-                    bytes=draft.size, filename="f", purpose="vision", digest=draft.digest,
-                )  # fmt: skip
-                Insertion(tables.File).add(tx, row)
-        contents = mock.directory / "blobs"
-        before = sum(each.stat().st_size for each in contents.glob("??/*"))
-        took = []
-        for number in range(20):
-            started = stopwatch()
-            await mock.worlds.create(f"fork{number}", fork_of="source")
-            took.append(stopwatch() - started)
-        return took, sum(each.stat().st_size for each in contents.glob("??/*")) - before
-
-    with mock() as opened:
-        return asyncio.run(run(opened))
-
+NOTHING = "nothing"
+QUICK = Plan(2, 0.5, 5_000, 50, 100, 600, 2_500)
 
 CLIENT = """
 import json, socket, sys, time
-port, path, seconds = int(sys.argv[1]), sys.argv[2], float(sys.argv[3])
-request = f"GET {path} HTTP/1.1\\r\\nHost: localhost\\r\\napi-key: k\\r\\n\\r\\n".encode()
-took = []
+port, base, path, seconds = int(sys.argv[1]), sys.argv[2], sys.argv[3], float(sys.argv[4])
+head = "HTTP/1.1\\r\\nHost: localhost\\r\\napi-key: k\\r\\n"
+body = '{"name": "box"}'
+requests = [
+    f"GET {path} {head}\\r\\n".encode(),
+    f"POST {base}/containers {head}Content-Type: application/json\\r\\nContent-Length: {len(body)}\\r\\n\\r\\n{body}".encode(),
+]
+took = [[], []]
 with socket.create_connection(("127.0.0.1", port)) as client:
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     until = time.perf_counter() + seconds
     while time.perf_counter() < until:
-        started = time.perf_counter()
-        client.sendall(request)
-        answer = client.recv(65536)
-        assert answer.startswith(b"HTTP/1.1 200"), answer
-        while not answer.endswith(b"}"):
-            answer += client.recv(65536)
-        took.append(time.perf_counter() - started)
-        time.sleep(0.001)
-print(json.dumps(took))
+        for request, times in zip(requests, took):
+            started = time.perf_counter()
+            client.sendall(request)
+            answer = client.recv(65536)
+            assert answer.startswith(b"HTTP/1.1 200"), answer
+            while not answer.endswith(b"}"):
+                answer += client.recv(65536)
+            times.append(time.perf_counter() - started)
+            time.sleep(0.001)
+print(json.dumps([sorted(times)[int(len(times) * 0.99)] for times in took]))
 """
 
 
-def gets_beside_forks() -> tuple[list[float], list[float], int]:
-    """Seconds of GETs alone, and while a world of 100,000 rows is forked over and over; and how many forks."""
-    rows = f"version: 1\nworlds: {{large: {{containers: [{{name: 'c-{{n}}', repeat: {ROWS}}}]}}}}\n"
-    with tempfile.TemporaryDirectory() as folder:
-        seed = Path(folder) / "seed.yaml"
-        seed.write_text(rows)
-        with MockServer(seed=(seed,), data=Path(folder) / "data") as server:
-            mock = server.mock
-            server.run(mock.worlds.change_clock("here", lambda before: Clock(1_782_324_240, mock.wall.now(), 1.0)))
-            asked = urllib.request.Request(
-                f"{server.url}/w/here/v1/containers",
-                b'{"name": "box"}',
-                {"api-key": "k", "content-type": "application/json"},
-            )
-            with urllib.request.urlopen(asked) as answer:
-                path = "/w/here/v1/containers/" + json.load(answer)["id"]
-            server.run(mock.worlds.resolve("large"))
+class Server:
+    """A server process, and a connection to it."""
 
-            def gets() -> subprocess.Popen[bytes]:
-                command = [sys.executable, "-c", CLIENT, str(server.port), path, str(SECONDS)]
-                return subprocess.Popen(command, stdout=subprocess.PIPE)
+    def __init__(self, data: Path, *options: str) -> None:
+        command = [sys.executable, "-m", "mockserver", "serve", "--port", "0", "--json", "--data", str(data), *options]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, env=environment())
+        assert self.process.stdout
+        self.port = int(json.loads(self.process.stdout.readline())["port"])
+        self.client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
 
-            alone, _ = gets().communicate()
-            process, forks = gets(), 0
-            while process.poll() is None:
-                server.run(mock.worlds.create(f"fork{forks}", fork_of="large"))
-                forks += 1
-            beside, _ = process.communicate()
-    return json.loads(alone), json.loads(beside), forks
+    def ask(self, method: str, path: str, body: object = None) -> bytes:
+        """The body of a success. What is sent is JSON, or bytes as they are."""
+        sent = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        kind = {} if isinstance(body, bytes | None) else {"Content-Type": "application/json"}
+        self.client.request(method, path, sent, {"api-key": "k", **kind})
+        answer = self.client.getresponse()
+        content = answer.read()
+        assert answer.status == 200, content[:500]
+        return content
+
+    def timed(self, method: str, path: str, body: object = None) -> float:
+        started = stopwatch()
+        self.ask(method, path, body)
+        return stopwatch() - started
+
+    def close(self) -> None:
+        self.client.close()
+        self.process.terminate()
+        self.process.wait(60)
+        if self.process.stdout:
+            self.process.stdout.close()
 
 
-def told(name: str, seconds: list[float]) -> str:
-    ordered = sorted(seconds)
-    median, high = statistics.median(ordered), ordered[int(len(ordered) * 0.99)]
-    return f"| {name} | {len(ordered):,} | {median * 1000:.2f} ms | {high * 1000:.2f} ms |"
+@contextmanager
+def served(data: Path, *options: str) -> Iterator[Server]:
+    server = Server(data, *options)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def seed(plan: Plan, folder: Path) -> Path:
+    """Templates of worlds: many rows, half as many, many large contents."""
+    rows = [{"name": "c-{n}", "repeat": plan.rows}]
+    less = [{"name": "c-{n}", "repeat": plan.deleted}]
+    files = [{"filename": "f-{n}", "content": "x" * 20_000 + "{n}", "purpose": "vision", "repeat": plan.files}]
+    worlds = {"rows": {"containers": rows}, "less": {"containers": less}, "files": {"files": files}}
+    path = folder / "seed.json"
+    path.write_text(json.dumps({"version": 1, "worlds": worlds}))
+    return path
+
+
+# What it costs alone
+
+
+def new_worlds(plan: Plan) -> list[float]:
+    """Seconds for each of many worlds with its first row, in this process."""
+
+    async def run(mock: Mock) -> list[float]:
+        took = []
+        for number in range(400 * plan.rounds):
+            started = stopwatch()
+            context = await mock.worlds.enter(f"w{number}")
+            await context.run(containers.create_container, schema.CreateContainer(name="box"))
+            took.append(stopwatch() - started)
+        await mock.worlds.finish()
+        return took
+
+    mock = Mock(Settings())
+    try:
+        return asyncio.run(run(mock))
+    finally:
+        mock.close()
+
+
+def again_and_again(server: Server, plan: Plan, world: str, method: str, path: str, body: object) -> list[float]:
+    """Seconds to create a world, which is deleted after each time."""
+    took = []
+    for _ in range(2 * plan.rounds):
+        took.append(server.timed(method, path, body))
+        server.ask("DELETE", f"/_mock/worlds/{world}")
+    return took
+
+
+def lists(plan: Plan, folder: Path) -> tuple[list[float], list[float]]:
+    """Seconds for the first list of worlds after a start, and for the next ones."""
+    first, again = [], []
+    with served(folder / "many", "--max-worlds", "2000") as server:
+        for number in range(plan.closed):
+            server.ask("POST", f"/w/w{number}/v1/containers", {"name": "box"})
+    for _ in range(plan.rounds):
+        with served(folder / "many", "--max-worlds", "2000") as server:
+            first.append(server.timed("GET", "/_mock/worlds"))
+            again += [server.timed("GET", "/_mock/worlds") for _ in range(3)]
+    return first, again
+
+
+# What it costs others
+
+
+Work = Callable[[], object]
+
+
+def works(server: Server, plan: Plan) -> dict[str, tuple[float, Callable[[], Work]]]:
+    """By its name: the goal for the ratio, and what gets ready and returns the work, to be done over and over."""
+    numbers = itertools.count()
+
+    def creating(path: str, body: object = None) -> Callable[[], Work]:
+        return lambda: lambda: server.ask("POST", path.format(n=next(numbers)), body)
+
+    def of_template(world: str) -> Callable[[], Work]:
+        return lambda: lambda: server.ask("POST", f"/_mock/worlds/{world}/reset")
+
+    def listing() -> Work:
+        for _ in range(200):
+            server.ask("GET", f"/w/listed{next(numbers)}/v1/containers")
+        return lambda: server.ask("GET", "/_mock/worlds")
+
+    def importing() -> Work:
+        archive = server.ask("GET", "/_mock/worlds/less/export")
+        return lambda: server.ask("POST", "/_mock/worlds/imported/import", archive)
+
+    def deleting() -> Work:
+        left = [f"deleted{next(numbers)}" for _ in range(12)]
+        for name in left:
+            server.ask("POST", f"/_mock/worlds/{name}", {"fork_of": "less"})
+
+        def delete() -> None:
+            if left:
+                server.ask("DELETE", f"/_mock/worlds/{left.pop()}")
+            time.sleep(plan.seconds / 12)
+
+        return delete
+
+    box = {"path": "a.txt", "content": "{n}"}
+    placed = {"containers": [{"name": "p {n}", "repeat": plan.placed // 2, "files": [box]}]}
+    return {
+        NOTHING: (1.0, lambda: lambda: time.sleep(0.01)),
+        "new worlds": (5.0, creating("/w/new{n}/v1/containers", {"name": "box"})),
+        f"forks of {plan.rows:,} rows": (5.0, creating("/_mock/worlds/fork{n}", {"fork_of": "rows"})),
+        f"worlds from a template of {plan.rows:,} rows": (5.0, of_template("rows")),
+        f"worlds from a template of {plan.files:,} large contents": (5.0, of_template("files")),
+        "lists of 200 and more worlds": (5.0, listing),
+        f"placing {plan.placed:,} objects": (10.0, creating("/_mock/worlds/placed{n}/place", placed)),
+        f"imports of {plan.deleted:,} rows": (10.0, importing),
+        f"exports of {plan.rows:,} rows": (10.0, lambda: lambda: server.ask("GET", "/_mock/worlds/rows/export")),
+        f"deletions of {plan.deleted:,} rows": (10.0, deleting),
+    }
+
+
+def measure(server: Server, plan: Plan, work: Work) -> tuple[float, float, int]:
+    """The p99 in seconds of GETs and of POSTs to one world while work is done in others, and how often it was done."""
+    path = "/w/here/v1"
+    box = json.loads(server.ask("POST", f"{path}/containers", {"name": "box"}))["id"]
+    command = [sys.executable, "-c", CLIENT, str(server.port), path, f"{path}/containers/{box}", str(plan.seconds)]
+    done = 0
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as client:
+        while client.poll() is None:
+            work()
+            done += 1
+        assert client.stdout
+        gets, posts = json.loads(client.stdout.read())
+    return gets, posts, done
+
+
+def beside(plan: Plan, folder: Path) -> Iterator[str]:
+    """The lines of a table: each kind of work, and the p99 of another world's requests as a ratio to alone."""
+    measured: dict[str, list[tuple[float, float, int]]] = {}
+    goals = {}
+    for number in range(plan.rounds):
+        options = ("--seed", str(seed(plan, folder)), "--max-worlds", "10000")
+        with served(folder / f"beside{number}", *options) as server:
+            for world in ("rows", "less", "files"):
+                server.ask("GET", f"/w/{world}/v1/containers?limit=1")
+            for name, (goal, prepare) in works(server, plan).items():
+                goals[name] = goal
+                measured.setdefault(name, []).append(measure(server, plan, prepare()))
+                progress(f"round {number + 1}: {name}")
+    for name, rounds in measured.items():
+        p99s = [statistics.median(each) for each in list(zip(*rounds, strict=True))[:2]]
+        alone = [statistics.median(each) for each in list(zip(*measured[NOTHING], strict=True))[:2]]
+        ratios = [p99 / other for p99, other in zip(p99s, alone, strict=True)]
+        shown = " | ".join(f"{p99 * 1000:.2f} ms ({ratio:.1f} ×)" for p99, ratio in zip(p99s, ratios, strict=True))
+        verdict = (
+            "" if name == NOTHING else f"≤ {goals[name]:.0f} × | {'yes' if max(ratios) <= goals[name] else '**no**'}"
+        )
+        times = statistics.median(each for _, _, each in rounds)
+        yield f"| {name} | {times:.0f} | {shown} | {verdict or ' | '} |"
+
+
+def alone(plan: Plan, folder: Path) -> Iterator[str]:
+    """The lines of a table: what worlds cost while nothing else is done."""
+
+    def line(name: str, seconds: list[float], goal: float) -> str:
+        ordered = [each * 1000 for each in sorted(seconds)]
+        median, high = statistics.median(ordered), ordered[int(len(ordered) * 0.99)]
+        met = f"≤ {goal:g} ms | {'yes' if median <= goal else '**no**'}" if goal else " | "
+        return f"| {name} | {len(ordered):,} | {median:.2f} ms | {high:.2f} ms | {met} |"
+
+    yield line("a new world with its first row", new_worlds(plan), 1.0)
+    with served(folder / "alone", "--seed", str(seed(plan, folder))) as server:
+        server.ask("GET", "/w/rows/v1/containers?limit=1")
+        fork = again_and_again(server, plan, "fork", "POST", "/_mock/worlds/fork", {"fork_of": "rows"})
+        yield line(f"a fork of {plan.rows:,} rows", fork, 150.0)
+        server.ask("DELETE", "/_mock/worlds/rows")
+        for world, what in (("rows", f"{plan.rows:,} rows"), ("files", f"{plan.files:,} large contents")):
+            took = again_and_again(server, plan, world, "GET", f"/w/{world}/v1/containers?limit=1", None)
+            yield line(f"a new world from a template of {what}", took, 0)
+    first, again = lists(plan, folder)
+    yield line(f"the first list of {plan.closed:,} closed worlds", first, 500.0)
+    yield line("the next ones", again, 50.0)
+
+
+def progress(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def main() -> None:
-    print("| what | measured | median | p99 |\n|---|---|---|---|")
-    print(told("a fresh world, empty template", fresh_worlds()))
-    forks, added = fork_of_files()
-    print(told(f"a fork of {FILES:,} files of 1 MB ({added} bytes of content added)", forks))
-    alone, beside, count = gets_beside_forks()
-    print(told("GET a container, alone", alone))
-    print(told(f"GET a container, beside {count} forks of {ROWS:,} rows", beside))
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.worlds", description=__doc__)
+    parser.add_argument("--rounds", type=int, help="measurements of each")
+    parser.add_argument("--quick", action="store_true", help="less of everything")
+    given = parser.parse_args()
+    plan = QUICK if given.quick else Plan()
+    plan = replace(plan, rounds=given.rounds or plan.rounds)
+    with tempfile.TemporaryDirectory(prefix="mockserver-benchmarks-") as folder:
+        print("| what | measured | median | p99 | goal | met |\n|---|---|---|---|---|---|")
+        for each in alone(plan, Path(folder)):
+            print(each, flush=True)
+        print("\n| beside | times | p99 of GET | p99 of POST | goal | met |\n|---|---|---|---|---|---|")
+        for each in beside(plan, Path(folder)):
+            print(each, flush=True)
 
 
 if __name__ == "__main__":
