@@ -21,9 +21,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.candidates import ROOT, environment
-from mockserver import containers, schema
+from mockserver import containers
 from mockserver.clock import stopwatch
 from mockserver.mock import Mock
+from mockserver.schema.containers import CreateContainer
 from mockserver.settings import Settings
 
 
@@ -135,7 +136,7 @@ def new_worlds(plan: Plan) -> list[float]:
         for number in range(400 * plan.rounds):
             started = stopwatch()
             context = await mock.worlds.enter(f"w{number}")
-            await context.run(containers.create_container, schema.CreateContainer(name="box"))
+            await context.run(containers.create_container, CreateContainer(name="box"))
             took.append(stopwatch() - started)
         await mock.worlds.finish()
         return took

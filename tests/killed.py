@@ -28,7 +28,8 @@ from mockserver.clock import Clock, Wall
 from mockserver.context import Context
 from mockserver.files import NewFile
 from mockserver.mock import Mock
-from mockserver.schema import CreateContainer, ListContainers, ListFiles
+from mockserver.schema.containers import CreateContainer, ListContainers
+from mockserver.schema.files import ListFiles
 from mockserver.settings import Settings
 from mockserver.storage import tables
 from mockserver.storage.bulk import Placement

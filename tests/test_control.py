@@ -21,8 +21,9 @@ import pytest
 from conftest import NOON, World, new_world, ok, refusal, stored
 
 from mockserver import admin, worlds
-from mockserver.seeds import loader
+from mockserver.seeds import apply, loader
 from mockserver.seeds.document import Source
+from mockserver.seeds.scope import Nowhere
 from mockserver.server.serving import MockServer
 from mockserver.settings import Settings
 from mockserver.storage import contents
@@ -431,7 +432,7 @@ def test_what_is_cancelled_half_way_is_done_as_a_whole_or_not_at_all(
         box = ok(world.http.get("/containers"))["data"][0]["id"]
         ok(httpx2.put(f"{server.url}/_mock/worlds/w/snapshots/old"))
         ok(world.http.delete(f"/containers/{box}"))
-        scope = loader.read_document(Source(tmp_path / "seed.yaml", OTHER), loader.Nowhere(), 1 << 20, 1 << 20)
+        scope = loader.read_document(Source(tmp_path / "seed.yaml", OTHER), Nowhere(), 1 << 20, 1 << 20)
         works: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
             "create": lambda: mock.worlds.resolve("other"),
             "fork": lambda: mock.worlds.create("other", fork_of="w"),
@@ -439,8 +440,8 @@ def test_what_is_cancelled_half_way_is_done_as_a_whole_or_not_at_all(
             "snapshot": lambda: mock.worlds.take_snapshot("w", "s"),
             "restore": lambda: mock.worlds.restore("w", "old"),
             "reset": lambda: mock.worlds.reset("w"),
-            "import": lambda: loader.become(scope, mock.worlds, mock.uploads, mock.wall, "w"),
-            "place": lambda: loader.place(scope, mock.worlds, mock.uploads, mock.wall, "w"),
+            "import": lambda: apply.become(scope, mock.worlds, mock.uploads, mock.wall, "w"),
+            "place": lambda: apply.place(scope, mock.worlds, mock.uploads, mock.wall, "w"),
         }
 
         async def cancelled(at: int) -> bool:
