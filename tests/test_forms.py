@@ -15,7 +15,7 @@ import pytest
 from conftest import World, new_world
 from rawhttp import Answer, Wire, form, request
 
-from mockserver.api.parsing import PREAMBLE_BYTES
+from mockserver.api.multipart import PREAMBLE_BYTES
 from mockserver.server.serving import MockServer
 
 PDF = b"%PDF-1.7\r\n\x00\xff--\r\n\r\n"
