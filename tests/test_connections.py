@@ -16,8 +16,8 @@ from conftest import World, new_world, ok, refusal
 from installed import require
 from rawhttp import TIMEOUT, Answer, Wire, form, request
 
-from mockserver.server import protocol
-from mockserver.server.protocol import _Pace
+from mockserver.server import connection
+from mockserver.server.connection import Pace
 from mockserver.server.serving import MockServer
 
 MIB = 1024 * 1024
@@ -282,7 +282,7 @@ def test_such_a_client_that_leaves_in_the_middle_is_noticed(world: World) -> Non
 def test_a_stop_waits_for_no_client_that_is_still_sending(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(protocol, "DRAIN_PATIENCE", TIMEOUT)
+    monkeypatch.setattr(connection, "DRAIN_TIMEOUT", TIMEOUT)
     dropped = {**MULTIPART, "X-Mock-Fault": '{"drop": "before_answer"}', "Content-Length": "999"}
     with ExitStack() as stack, MockServer() as server, new_world(server) as world:
         server._server.config.timeout_graceful_shutdown = 10
@@ -293,7 +293,7 @@ def test_a_stop_waits_for_no_client_that_is_still_sending(
 
 
 def test_a_stop_does_not_wait_after_the_last_response(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "DRAIN_PATIENCE", TIMEOUT)
+    monkeypatch.setattr(connection, "DRAIN_TIMEOUT", TIMEOUT)
     with ExitStack() as stack:
         server = stack.enter_context(MockServer())
         wire = stack.enter_context(Wire(new_world(server)))
@@ -367,17 +367,17 @@ def test_nobody_follows_on_half_a_connection(world: World, path: str, pause: boo
 
 
 def test_the_pace_of_a_body() -> None:
-    honest = _Pace(120.0, 500)
+    honest = Pace(120.0, 500)
     for _ in range(3_600):
         honest.count(1.0, 10 * 1024)
         honest.count(30.0, 300 * 1024)  # and one that comes in bursts
     assert honest.left == 120.0
-    trickle = _Pace(120.0, 500)
+    trickle = Pace(120.0, 500)
     trickle.count(1.0, 500 * MIB)  # what came fast before is no credit
     for _ in range(121):
         trickle.count(1.0, 1)
     assert trickle.left < 0
-    silent = _Pace(120.0, 0)
+    silent = Pace(120.0, 0)
     silent.count(119.0, 1)
     assert silent.left == 120.0
 

@@ -116,9 +116,7 @@ def main() -> None:
     order = json.loads(sys.stdin.readline())
 
     from mockserver.server.faces import Current
-    from mockserver.server.serving import CannotBind, MockServer, bind
-    from mockserver.settings import SeedError
-    from mockserver.storage.directory import DirectoryUnusable
+    from mockserver.server.serving import START_ERRORS, MockServer, bind
 
     try:
         if "socket" in order:
@@ -128,7 +126,7 @@ def main() -> None:
         current = Current(order["secret"])
         with MockServer(current=current, listening=listening, **parsed(order["options"])):
             sys.stdin.read()
-    except (CannotBind, SeedError, DirectoryUnusable) as error:
+    except START_ERRORS as error:
         output.write(json.dumps({"error": str(error)}))
         output.flush()
         sys.exit(1)

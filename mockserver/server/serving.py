@@ -18,7 +18,8 @@ from mockserver.mock import Mock
 from mockserver.patched import patched_by
 from mockserver.server.faces import Current, Faces
 from mockserver.server.protocol import DRAIN_BYTES, RECEIVE_BYTES, Protocol
-from mockserver.settings import Options, Settings, url
+from mockserver.settings import Options, SeedError, Settings, url
+from mockserver.storage.directory import DirectoryUnusable
 from mockserver.testing import MockError, Server
 
 log = logging.getLogger("mockserver")
@@ -36,6 +37,10 @@ class CannotBind(Exception):
 
 class _PortTaken(CannotBind):
     """Another port may be free."""
+
+
+START_ERRORS = (CannotBind, SeedError, DirectoryUnusable)
+"""What prevents a start. The message says why and what to do."""
 
 
 def bind(hosts: Sequence[str], port: int) -> list[socket.socket]:
@@ -135,8 +140,8 @@ class _Server(uvicorn.Server):
 
 def build(mock: Mock, current: Current | None = None) -> _Server:
     class Bounded(Protocol):
-        received = memoryview(bytearray(RECEIVE_BYTES))
-        body_seconds, body_rate = mock.settings.body_timeout, mock.settings.min_body_rate
+        buffer = memoryview(bytearray(RECEIVE_BYTES))
+        body_timeout, body_rate = mock.settings.body_timeout, mock.settings.min_body_rate
         drain_bytes = max(DRAIN_BYTES, mock.settings.max_upload, mock.settings.max_body)
         drain_import_bytes = max(drain_bytes, mock.settings.max_import)
 
