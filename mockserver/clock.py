@@ -8,6 +8,7 @@ import re
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
 
 stopwatch = time.perf_counter
 """Seconds for measuring how long something took; says nothing of the date."""
@@ -47,7 +48,7 @@ class Clock:
         return int(self.at(wall) // 1)
 
     @property
-    def mode(self) -> str:
+    def mode(self) -> Literal["real", "offset", "frozen", "scaled"]:
         """`real`, `offset`, `frozen` or `scaled`."""
         if self.rate == 0:
             return "frozen"

@@ -1,21 +1,15 @@
-"""A server and its worlds as tests hold them: over HTTP, in this process or elsewhere.
+"""A server and its worlds for tests: over HTTP, in this process or elsewhere.
 
-`Server` makes worlds; a `MockWorld` is what a test has of one: its clock, its faults, its journal.
-Nothing but the standard library is loaded, so that holding a server costs no start of one. What the
-control plane answers is handed on as it is; a TypedDict here tells its keys.
+`Server` creates worlds; a `MockWorld` gives a test its clock, its faults and its journal. Only the standard library is
+loaded, so that a test that needs no server of its own pays for none. Responses of the control plane are returned as
+they are; `mockserver.control.models` describes them.
 
-Durations are `"20m"`, `"PT20M"`, seconds or a timedelta; instants `"2026-01-31T12:00:00Z"`, seconds
-since the epoch or a datetime (without a zone: UTC).
+Durations are `"20m"`, `"PT20M"`, seconds or a timedelta; instants are `"2026-01-31T12:00:00Z"`, seconds since the epoch
+or a datetime (without a zone: UTC).
 """
 
 import base64
-import hashlib
-import http.client
-import json
-import os
-import re
 import sys
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,42 +17,37 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypedDict, Unpack
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote
 
 from mockserver import ids
-from mockserver.clock import parse_duration, stopwatch
+from mockserver.client import Control as Control
+from mockserver.client import MockError as MockError
+from mockserver.client import query, server_url
+from mockserver.clock import parse_duration
+from mockserver.control import models
+from mockserver.control.models import Change as Change
+from mockserver.control.models import ClockChange as ClockChange
+from mockserver.control.models import ClockState as ClockState
+from mockserver.control.models import Exchange as Exchange
+from mockserver.control.models import Finding as Finding
+from mockserver.control.models import Message as Message
+from mockserver.control.models import Placed as Placed
+from mockserver.control.models import Rule as Rule
 
 Duration = str | float | timedelta
 Instant = str | float | datetime
 Seed = str | Path | Mapping[str, Any]
-"""A seed file, a directory of them or of plain files, or what would stand in one."""
+"""A seed file, a directory of seed files, or the contents of a seed file as a mapping."""
 
 CURRENT = "current-test"
-"""A world's name which on the pytest plugin's own server stands for the world of the test that is running."""
+"""The name of a world that stands for the world of the running test, on the server of the pytest plugin."""
 
 Profile = str | Mapping[str, Any]
-"""`live`, `live,delete_lag=5m`, or a mapping of switches and `base`, a profile's name."""
-
-
-class ClockState(TypedDict):
-    mode: Literal["real", "offset", "frozen", "scaled"]
-    now: float
-    """Seconds since the epoch, by the world's clock."""
-    iso: str
-    rate: float
-
-
-class ClockChange(ClockState):
-    """What moving the clock did, as ids."""
-
-    expired_containers: list[str]
-    expired_files: list[str]
-    revived_containers: list[str]
-    revived_files: list[str]
+"""`live`, `live,delete_lag=5m`, or a mapping of switches, in which `base` names a profile."""
 
 
 class ClockSetting(TypedDict, total=False):
-    """A clock as seeds write it: `at` or `offset`, and `rate` (0 is frozen, 60 a minute a second)."""
+    """A clock as in seeds: `at` or `offset`, and `rate` (0 is frozen, 60 is a minute each second)."""
 
     at: Instant
     offset: Duration
@@ -66,7 +55,7 @@ class ClockSetting(TypedDict, total=False):
 
 
 class Effect(TypedDict, total=False):
-    """What a fault does; each key is told in the manual under Faults."""
+    """What a fault does. The manual describes each key under Faults."""
 
     error: str
     status: int
@@ -85,62 +74,12 @@ class Effect(TypedDict, total=False):
     empty_page: bool
 
 
-class Rule(TypedDict, total=False):
-    """A fault that is set: `id`, `match`, `effect`, how often it matched and fired, and its bounds."""
-
-    id: str
-    match: dict[str, Any]
-    effect: dict[str, Any]
-    matched: int
-    fired: int
-    times: int | None
-    skip: int
-    probability: float | None
-    lapse_after: float | None
-    enabled: bool
-
-
-class Message(TypedDict, total=False):
-    """Half of an exchange: `body`, or for large ones and contents its size, and an upload's hash."""
-
-    headers: dict[str, str]
-    body: Any
-    body_bytes: int
-    body_sha256: str
-
-
-class Change(TypedDict):
-    change: Literal["created", "changed", "deleted"]
-    id: str
-
-
-class Exchange(TypedDict):
-    """An entry of the journal. `at` is by the world's clock, `wall` by the machine's, in seconds."""
-
-    number: int
-    request_id: str
-    world: str
-    at: float
-    wall: float
-    operation: str | None
-    method: str
-    path: str
-    query: str
-    status: int | None
-    duration_ms: float
-    request: Message
-    response: Message
-    fault: str | None
-    objects: list[Change]
-    aborted: bool
-
-
 Exchanges = list[Exchange]
 
 
 class Wanted(TypedDict, total=False):
-    """Which exchanges: of operations (`CreateContainer`, `*File*`), with statuses (404, `4xx`, `400-409`),
-    with a text anywhere in them, after a number. Several are a list."""
+    """A filter of exchanges: operations (`CreateContainer`, `*File*`), methods, statuses (404, `4xx`, `400-409`), a text
+    anywhere in the exchange, and the number after which to start. Give several values as a list."""
 
     operation: str | Sequence[str]
     method: str | Sequence[str]
@@ -149,127 +88,14 @@ class Wanted(TypedDict, total=False):
     after: int
 
 
-class Placed(TypedDict):
-    """Ids of what a seed put into a world, in its order."""
-
-    files: list[str]
-    containers: list[str]
-    faults: list[str]
-
-
-class Finding(TypedDict):
-    name: str
-    message: str
-    exchanges: list[int]
-
-
-class MockError(Exception):
-    """What the server refused, in its words, or why it can't be reached. `status` is None for the latter."""
-
-    def __init__(self, message: str, status: int | None = None, code: str | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-
-
 @contextmanager
 def passing(code: str) -> Iterator[None]:
-    """Let a refusal of that code pass."""
+    """Ignore an error with this code."""
     try:
         yield
     except MockError as error:
         if error.code != code:
             raise
-
-
-class Control:
-    """Calls of a server's control plane. May be shared by threads; connections are kept for the next call."""
-
-    IDLE_SECONDS = 30.0
-    """How long a connection is good for another call: less than servers and proxies keep one."""
-
-    def __init__(self, url: str, token: str | None = None) -> None:
-        try:
-            parts = urlsplit(url)
-            sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError:
-            sound = False
-        if not sound:
-            raise MockError(f"{url!r} is no server's URL; write it like http://localhost:8080")
-        self.url = url
-        self._host, self._prefix = parts.netloc.rpartition("@")[2], parts.path
-        self._open = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._idle: deque[tuple[http.client.HTTPConnection, float, int]] = deque()
-
-    def __call__(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        content: tuple[str, bytes] | None = None,
-        timeout: float = 30.0,
-    ) -> Any:
-        """Ask for what is under `/_mock`, with a JSON body or, as `content`, a type and bytes.
-
-        Returns the answer's JSON, or what else it is as bytes. Raises MockError. `timeout` is in seconds.
-        """
-        kind, data = content or ("application/json", None if body is None else _json(body))
-        headers = self._headers | ({"Content-Type": kind} if data is not None else {})
-        connection = self._connection()
-        connection.timeout = timeout
-        if connection.sock:
-            connection.sock.settimeout(timeout)
-        try:
-            connection.request(method, f"{self._prefix}/_mock/{path}", data, headers)
-            answer = connection.getresponse()
-            text = answer.read()
-        except (OSError, http.client.HTTPException) as error:
-            connection.close()
-            raise MockError(
-                f"no mock server answers at {self.url} ({error or type(error).__name__}); start one there with "
-                "`mockserver serve`, or mend the URL"
-            ) from error
-        except BaseException:
-            connection.close()
-            raise
-        self._idle.append((connection, stopwatch(), os.getpid()))
-        if answer.status == 200 and answer.headers.get_content_type() != "application/json":
-            return text
-        return self._told(f"{method} /_mock/{path}", answer.status, text)
-
-    def close(self) -> None:
-        while self._idle:
-            self._idle.pop()[0].close()
-
-    def _connection(self) -> http.client.HTTPConnection:
-        while True:
-            try:
-                connection, since, process = self._idle.pop()
-            except IndexError:
-                return self._open(self._host)
-            if stopwatch() - since < self.IDLE_SECONDS and process == os.getpid():
-                return connection
-            connection.close()
-
-    def _told(self, asked: str, status: int, text: bytes) -> Any:
-        try:
-            told = json.loads(text)
-            if status < 400:
-                return told
-            error = told["error"]
-            message, code = error["message"], error["code"]
-        except (ValueError, LookupError, TypeError):
-            if status >= 500:
-                reason = " ".join(text[:200].decode(errors="replace").split()) or "without a message"
-                raise MockError(
-                    f"the server at {self.url} failed: {status} to {asked}, {reason}; its log says why", status
-                ) from None
-            raise MockError(
-                f"what answers at {self.url} is no mockserver: {status} to {asked}; mend the URL", status
-            ) from None
-        raise MockError(f"{message} ({status} to {asked})", status, code)
 
 
 class Server:
@@ -279,15 +105,14 @@ class Server:
     with server.world() as world:
         client = OpenAI(base_url=world.base_url, api_key=world.api_key)
 
-    `api_key` is one of the server's own if it was started with `--api-key`, `token` that of its
-    `--control-token`.
+    `api_key` is one of the keys of a server that was started with `--api-key`; `token` is its `--control-token`.
     """
 
     url: str
     base_url: str
 
     def __init__(self, url: str, *, token: str | None = None, api_key: str | None = None) -> None:
-        self._reach(re.sub(r"/(v1/?)?$", "", url.strip()), token, api_key)
+        self._reach(server_url(url), token, api_key)
 
     def _reach(self, url: str, token: str | None, api_key: str | None) -> None:
         self.url = url
@@ -295,10 +120,10 @@ class Server:
         self.control = Control(url, token)
         self._key = api_key or "sk"
 
-    def state(self) -> dict[str, Any]:
-        """`version`, `uptime_seconds`, `worlds`, `blob_bytes` and more of the whole server."""
-        told: dict[str, Any] = self.control("GET", "state")
-        return told
+    def state(self) -> models.State:
+        """Return `version`, `uptime_seconds`, `worlds` and more of the whole server."""
+        state: models.State = self.control("GET", "state")
+        return state
 
     def world(
         self,
@@ -311,10 +136,10 @@ class Server:
         seed: Seed | Sequence[Seed] = (),
         folders: Sequence[Path] = (Path(),),
     ) -> "MockWorld":
-        """A fresh world, in place of one of that name if there is one; without a name it gets a unique one.
+        """Create a world, and replace the one of this name if there is one. Without a name it gets a unique one.
 
-        It holds what the server's seeds describe, or nothing if it is to be `empty`, and then what
-        `seed` describes. `frozen` is an instant, or True for now. `folders` are where seeds are looked for.
+        The world starts with the objects of the server's seeds, unless `empty`, and those of `seed`. `frozen` is an
+        instant, or True for now. Seeds are looked up in `folders`.
         """
         world = MockWorld(self, name or f"world-{ids.unique()}", folders)
         if name is not None:
@@ -323,19 +148,18 @@ class Server:
         return world
 
     def key(self, world: str) -> str:
-        """An API key that names a world."""
+        """Return an API key that selects a world."""
         return f"{self._key}-world-{world}"
 
     def close(self) -> None:
-        """Close the connections that are kept; the next call opens one again."""
+        """Close the connections that are kept. The next call opens a new one."""
         self.control.close()
 
 
 class MockWorld:
-    """A world of its own on a mock server; as a context manager it is deleted at the end.
+    """A world on a mock server. As a context manager, it is deleted at the end.
 
-    `base_url` and `api_key` are for clients; either is enough to reach the world, which comes into
-    being on its first use.
+    Clients take `base_url` and `api_key`; each of them alone selects the world, which is created on first use.
     """
 
     def __init__(self, server: Server, name: str, folders: Sequence[Path] = (Path(),)) -> None:
@@ -354,7 +178,7 @@ class MockWorld:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that lead clients, and the command line, to this world."""
+        """Environment variables with which clients, and the command line, use this world."""
         return {
             "OPENAI_BASE_URL": self.base_url,
             "OPENAI_API_KEY": self.api_key,
@@ -363,14 +187,14 @@ class MockWorld:
         }
 
     def call(self, method: str, path: str = "", body: Any = None, **more: Any) -> Any:
-        """A route of the control plane below `/_mock/worlds/<this world>/`: `call("GET", "containers")`."""
+        """Call a route of the control plane below `/_mock/worlds/<this world>/`: `call("GET", "containers")`."""
         url = f"{self.path}/{path}".rstrip("/")
         try:
             return self.server.control(method, url, body, **more)
         except MockError as error:
             if error.code != "world_not_found":
                 raise
-        with passing("world_exists"):  # what only looks at a world makes none, but another thread may
+        with passing("world_exists"):  # reading a world does not create it; another thread may
             self.server.control("POST", self.path)
         return self.server.control(method, url, body, **more)
 
@@ -383,7 +207,7 @@ class MockWorld:
         clock: ClockSetting | None = None,
         seed: Seed | Sequence[Seed] = (),
     ) -> None:
-        """Make it as `Server.world` does, or leave nothing of it."""
+        """Set the world up as `Server.world` does. If that fails, delete it."""
         if frozen is not False and clock:
             raise MockError("give either frozen or clock; a frozen clock is also clock={'at': …, 'rate': 0}")
         try:
@@ -401,14 +225,14 @@ class MockWorld:
             self.delete()
             raise
 
-    def state(self) -> dict[str, Any]:
-        """`counts`, `clock`, `profile`, `snapshots` and more."""
-        told: dict[str, Any] = self.call("GET")
-        return told
+    def state(self) -> models.WorldState:
+        """Return `counts`, `clock`, `profile`, `snapshots` and more."""
+        state: models.WorldState = self.call("GET")
+        return state
 
     def reset(self, *, empty: bool = False) -> None:
-        """Back to what the server's seeds describe, or to nothing. Clock, faults and journal too."""
-        self.call("POST", f"reset{_query(empty=empty)}")
+        """Reset objects, clock, faults and journal to the state of the server's seeds, or to nothing."""
+        self.call("POST", f"reset{query(empty=empty)}")
 
     def delete(self) -> None:
         """Delete the world, if it exists, with its snapshots."""
@@ -416,7 +240,7 @@ class MockWorld:
             self.server.control("DELETE", self.path)
 
     def set_profile(self, profile: Profile | None) -> None:
-        """None is the server's own, and so is what a mapping without `base` changes."""
+        """Set the world's profile. None, and a mapping without `base`, start from the server's profile."""
         asked: dict[str, Any] = {"name": profile}
         if isinstance(profile, Mapping):
             switches = dict(profile)
@@ -424,47 +248,54 @@ class MockWorld:
         self.call("PUT", "profile", asked)
 
     def snapshot(self, name: str | None = None) -> "Snapshot":
-        """Keep the world as it is, to come back to it: objects, clock, profile, ids to come, faults."""
+        """Take a snapshot of objects, clock, profile, id sequence and faults."""
         name = name or f"snapshot-{ids.unique()}"
         self.call("PUT", f"snapshots/{quote(name, safe='')}")
         return Snapshot(self, name)
 
     def seed(self, seed: Seed) -> Placed:
-        """Put what a seed describes into the world, all of it or, if it is refused, nothing."""
-        told: Placed = self.call("POST", "place", _document(seed, self._folders))
-        return told
+        """Add the objects of a seed to the world. If the seed has an error, add nothing."""
+        placed: Placed = self.call("POST", "place", _document(seed, self._folders))
+        return placed
 
     def export(self, to: str | Path) -> None:
-        """Write the world as an archive, which `import_` takes back, and so does `--seed`."""
-        Path(to).write_bytes(self.call("GET", "export"))
+        """Write the world to an archive, for `import_` and `--seed`. An export that fails leaves no file."""
+        path = Path(to)
+        part = path.with_name(f"{path.name}.part")
+        try:
+            with part.open("wb") as file:
+                self.call("GET", "export", into=file)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
 
     def import_(self, archive: str | Path, *, replace: bool = True) -> None:
-        """Make the world what an archive says, in one step, or add that to it."""
-        content = "application/zip", Path(archive).read_bytes()
-        self.call("POST", f"import?replace={str(replace).lower()}", content=content)
+        """Replace the contents of the world by those of an archive, atomically, or add them."""
+        with Path(archive).open("rb") as file:
+            self.call("POST", f"import?replace={str(replace).lower()}", content=("application/zip", file))
 
     def add_assistant_file(
         self, container_id: str, path: str, content: bytes | str, bytes: int | None = None
     ) -> dict[str, Any]:
-        """Leave a file in a container as a model run would: `source: assistant`, and `bytes` null unless given.
+        """Add a file to a container as a model run does: with `source: assistant`, and `bytes` null by default.
 
-        `path` may be relative to /mnt/data. Returns the container file.
+        `path` may be relative to /mnt/data. Return the container file.
         """
         data = content.encode() if isinstance(content, str) else content
         fields = {"path": path, "source": "assistant", "bytes": "null" if bytes is None else str(bytes)}
         form = _form(fields, data)
-        told: dict[str, Any] = self.call("POST", f"containers/{quote(container_id, safe='')}/files", content=form)
-        return told
+        file: dict[str, Any] = self.call("POST", f"containers/{quote(container_id, safe='')}/files", content=form)
+        return file
 
     def expire(self, container_id: str) -> None:
-        """Let a container expire now, without moving the clock."""
+        """Expire a container now, without moving the clock."""
         self.call("POST", f"containers/{quote(container_id, safe='')}/expire")
 
     def verdict(self, ignore: Sequence[str] = ()) -> "Verdict":
-        """What the client did wrong, by the journal, but for the findings to ignore."""
-        told = self.call("GET", f"verdict{_query(ignore=','.join(ignore))}")
-        findings: list[Finding] = told["findings"]
-        return Verdict(bool(told["ok"]), findings, "\n".join(line for each in findings for line in self._proven(each)))
+        """Check the journal for mistakes of the client, apart from the findings to ignore."""
+        verdict: models.Verdict = self.call("GET", f"verdict{query(ignore=ignore)}")
+        lines = (line for each in verdict["findings"] for line in self._proven(each))
+        return Verdict(verdict["ok"], verdict["findings"], "\n".join(lines))
 
     def _proven(self, finding: Finding) -> Iterator[str]:
         yield f"{finding['name']}: {finding['message']}"
@@ -481,46 +312,46 @@ class MockWorld:
 
 
 class WorldClock:
-    """A world's clock. Moving it answers with what expired, or came back to life, by that."""
+    """A world's clock. Its changes return the ids of the objects that expired, or became valid again, because of them."""
 
     def __init__(self, world: MockWorld) -> None:
         self._world = world
 
     def state(self) -> ClockState:
         """Return the world's time, and the mode and rate of its clock."""
-        told: ClockState = self._world.call("GET", "clock")
-        return told
+        state: ClockState = self._world.call("GET", "clock")
+        return state
 
     def now(self) -> float:
-        """Seconds since the epoch, by this clock."""
+        """Return the seconds since the epoch, by this clock."""
         return self.state()["now"]
 
     def freeze(self, at: Instant | None = None) -> ClockChange:
-        """Hold it still, where it is or at an instant."""
+        """Stop the clock at its current time or at an instant."""
         return self._change("freeze", {} if at is None else {"at": at})
 
     def advance(self, by: Duration) -> ClockChange:
-        """Move it on; it goes on, or stands still, as before."""
+        """Move the clock forward by a duration. Its rate stays."""
         return self._change("advance", {"by": by})
 
     def offset(self, by: Duration) -> ClockChange:
-        """Run so far ahead of the machine's clock, or with a negative duration behind it."""
+        """Run ahead of the machine's clock by a duration, or behind it by a negative one."""
         return self._change("offset", {"by": by})
 
     def scale(self, rate: float) -> ClockChange:
-        """Go on from here at another rate: 60 is a minute a second."""
+        """Continue from the current time at another rate: 60 is a minute each second."""
         return self._change("scale", {"rate": rate})
 
     def resume(self) -> ClockChange:
-        """Go on from here at the machine's rate."""
+        """Continue from the current time at the machine's rate."""
         return self._change("resume")
 
     def reset(self) -> ClockChange:
-        """Show the machine's time again."""
+        """Return to the machine's time."""
         return self._change("reset")
 
     def set(self, to: ClockSetting) -> None:
-        """As a seed does: `{"at": "2026-01-31T12:00:00Z", "rate": 0}`."""
+        """Set the clock as in a seed: `{"at": "2026-01-31T12:00:00Z", "rate": 0}`."""
         if unknown := to.keys() - ClockSetting.__annotations__.keys() or ("at" in to and "offset" in to):
             raise MockError(f"a clock takes at or offset, and rate; not {unknown if unknown is not True else 'both'}")
         if "at" in to:
@@ -531,12 +362,12 @@ class WorldClock:
             self.scale(to.get("rate", 1.0))
 
     def _change(self, how: str, body: Any = None) -> ClockChange:
-        told: ClockChange = self._world.call("POST", f"clock/{how}", body)
-        return told
+        changed: ClockChange = self._world.call("POST", f"clock/{how}", body)
+        return changed
 
 
 class Faults:
-    """What to break in a world, where, and how many times; the first rule that matches and fires wins."""
+    """The fault rules of a world. The first rule that matches a request and fires decides."""
 
     def __init__(self, world: MockWorld) -> None:
         self._world = world
@@ -557,12 +388,13 @@ class Faults:
         id: str | None = None,
         **effect: Unpack[Effect],
     ) -> Rule:
-        """Break what matches, always or so many `times`, after the first `skip`, or with a probability.
+        """Add a rule: which requests it matches, how often it fires, and its effect.
 
         faults.add(error="rate_limited", times=2, retry_after=0)
         faults.add(operation="RetrieveContainerFileContent", truncate_after=1000)
 
-        `lapse_after` is on the world's clock. Returns the rule with its `id`.
+        It fires at every match by default, else at most `times`, after `skip` matches, or with a `probability`.
+        `lapse_after` is by the world's clock. Return the rule with its `id`.
         """
         match = {
             "operation": operation,
@@ -574,23 +406,23 @@ class Faults:
         }
         bounds = {"id": id, "times": times, "skip": skip, "probability": probability, "lapse_after": lapse_after}
         rule = {"match": _given(match), **_given(bounds), "effect": effect}
-        told: Rule = self._world.call("POST", "faults", rule)
-        return told
+        added: Rule = self._world.call("POST", "faults", rule)
+        return added
 
     def list(self) -> list[Rule]:
-        """In the order in which they are tried."""
-        told: list[Rule] = self._world.call("GET", "faults")["data"]
-        return told
+        """Return the rules in the order in which they are tried."""
+        rules: list[Rule] = self._world.call("GET", "faults")["data"]
+        return rules
 
     def switch(self, id: str, enabled: bool) -> Rule:
-        """Off or on; it keeps its place and its counts."""
-        told: Rule = self._world.call("PATCH", f"faults/{quote(id, safe='')}", {"enabled": enabled})
-        return told
+        """Enable or disable a rule. It keeps its place and its counts."""
+        rule: Rule = self._world.call("PATCH", f"faults/{quote(id, safe='')}", {"enabled": enabled})
+        return rule
 
     def get(self, id: str) -> Rule:
-        """One rule, with how often it `matched` and `fired`."""
-        told: Rule = self._world.call("GET", f"faults/{quote(id, safe='')}")
-        return told
+        """Return a rule, with how often it `matched` and `fired`."""
+        rule: Rule = self._world.call("GET", f"faults/{quote(id, safe='')}")
+        return rule
 
     def remove(self, id: str) -> None:
         """Delete one rule."""
@@ -602,7 +434,7 @@ class Faults:
 
 
 class Journal:
-    """The exchanges of a world, oldest first; iterable. What is asked about them is in `Wanted`."""
+    """The exchanges of a world, oldest first; iterable. `Wanted` describes the filters."""
 
     def __init__(self, world: MockWorld) -> None:
         self._world = world
@@ -618,10 +450,10 @@ class Journal:
         return self.filter()
 
     def filter(self, **wanted: Unpack[Wanted]) -> Exchanges:
-        """All that match: `journal.filter(operation="CreateContainer", status=429)`."""
+        """Return all exchanges that match: `journal.filter(operation="CreateContainer", status=429)`."""
         found: Exchanges = []
         while True:
-            page = self._world.call("GET", f"journal{_query(**wanted)}")
+            page: models.JournalPage = self._world.call("GET", f"journal{query(**wanted)}")
             found += page["data"]
             if not page["has_more"] or not page["data"]:
                 return found
@@ -629,52 +461,52 @@ class Journal:
 
     def get(self, number: int) -> Exchange:
         """Return one exchange, by its number."""
-        told: Exchange = self._world.call("GET", f"journal/{number}")
-        return told
+        exchange: Exchange = self._world.call("GET", f"journal/{number}")
+        return exchange
 
     def last(self, count: int = 20) -> Exchanges:
-        """The newest ones, oldest first."""
-        told: Exchanges = self._world.call("GET", f"journal?last={count}")["data"]
-        return told
+        """Return the newest exchanges, oldest first."""
+        page: models.JournalPage = self._world.call("GET", f"journal?last={count}")
+        return page["data"]
 
     def count(self, **wanted: Unpack[Wanted]) -> int:
         """Return how many exchanges match."""
-        told: int = self._world.call("GET", f"journal/count{_query(**wanted)}")["count"]
-        return told
+        counted: models.Count = self._world.call("GET", f"journal/count{query(**wanted)}")
+        return counted["count"]
 
     def wait(self, count: int = 1, timeout: Duration = 10, **wanted: Unpack[Wanted]) -> Exchanges:
-        """Wait, in real time, until so many match. Raises TimeoutError, which shows what there was instead.
+        """Wait, in real time, until `count` exchanges match. Raise TimeoutError, which shows the newest exchanges.
 
-        In a coroutine: `await asyncio.to_thread(journal.wait, …)`, or nothing else of its loop goes on.
+        In a coroutine, use `await asyncio.to_thread(journal.wait, …)`: the call blocks.
         """
         seconds = parse_duration(timeout) if isinstance(timeout, str) else _seconds(timeout)
-        query = _query(**wanted, count=count, timeout=seconds)
+        path = f"journal/wait{query(**wanted, count=count, timeout=seconds)}"
         try:
-            told: Exchanges = self._world.call("GET", f"journal/wait{query}", timeout=seconds + 30)["data"]
+            page: models.JournalPage = self._world.call("GET", path, timeout=seconds + 30)
         except MockError as error:
             if error.code != "journal_timeout":
                 raise
             raise TimeoutError(f"{error}\n{self.shown() or 'The journal is empty.'}") from None
-        return told
+        return page["data"]
 
     def clear(self) -> None:
         """Delete all exchanges."""
         self._world.call("DELETE", "journal")
 
     def shown(self, count: int = 20) -> str:
-        """The newest exchanges, a line each."""
+        """Return the newest exchanges as text, one on each line."""
         return "\n".join(map(shown, self.last(count)))
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A state of a world to come back to; as a context manager it does so at the end, and is deleted."""
+    """A stored state of a world. As a context manager, it is restored and deleted at the end."""
 
     of: MockWorld
     name: str
 
     def restore(self) -> None:
-        """In one step for every client, as often as wanted; the journal is cleared."""
+        """Restore the snapshot atomically. This also clears the journal. It can be repeated."""
         self.of.call("POST", f"snapshots/{quote(self.name, safe='')}/restore")
 
     def delete(self) -> None:
@@ -691,7 +523,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether the client behaved, what it did wrong, and that with its proof as text."""
+    """Whether nothing was found, the findings, and a text that shows each with its exchanges."""
 
     ok: bool
     findings: list[Finding]
@@ -701,11 +533,11 @@ class Verdict:
         return self.ok
 
     def __str__(self) -> str:
-        return self.text or "The client behaved."
+        return self.text or "No mistakes of the client were found."
 
 
 def shown(exchange: Exchange) -> str:
-    """In one line: `#3    18:04:00  POST   /v1/containers  429  2 ms  fault slow; Rate limit reached …`."""
+    """Return an exchange in one line: `#3    18:04:00  POST   /v1/containers  429  2 ms  fault slow; Rate limit …`."""
     body = exchange["response"].get("body")
     error = body.get("error") if isinstance(body, dict) else None
     path = exchange["path"].removeprefix(f"/w/{exchange['world']}")
@@ -720,7 +552,7 @@ def shown(exchange: Exchange) -> str:
 
 
 def _time(seconds: float) -> str:
-    """Of the day, by the world's clock; one that no calendar has as a number."""
+    """Return the time of day by the world's clock, or the seconds if no calendar has the date."""
     try:
         return datetime.fromtimestamp(seconds, UTC).strftime("%H:%M:%S")
     except (ValueError, OverflowError, OSError):
@@ -731,40 +563,13 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _query(**values: Any) -> str:
-    """What is not given, empty or false is left out; several values are separated by commas."""
-    given = {name: _written(value) for name, value in values.items() if value or value == 0}
-    given = {name: text for name, text in given.items() if text}
-    return f"?{urlencode(given)}" if given else ""
-
-
-def _written(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else ""
-    return ",".join(map(str, value)) if isinstance(value, list | tuple | set) else str(value)
-
-
-def _json(body: Any) -> bytes:
-    return json.dumps(body, default=_plain, ensure_ascii=False).encode()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise MockError(f"{value!r} can't be sent as JSON; give text, numbers, lists and dicts")
-
-
 def _seconds(duration: float | timedelta) -> float:
     return duration.total_seconds() if isinstance(duration, timedelta) else duration
 
 
 def _form(fields: Mapping[str, str], file: bytes) -> tuple[str, bytes]:
-    """A multipart body with its type. The boundary is a hash of the file, which so can't hold it."""
-    boundary = f"mockserver-{hashlib.blake2b(file, digest_size=16).hexdigest()}"
+    """Return a multipart body with its type. The boundary is random, so the file can't hold it."""
+    boundary = f"mockserver-{ids.unique()}"
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
         for name, value in fields.items()
@@ -775,21 +580,21 @@ def _form(fields: Mapping[str, str], file: bytes) -> tuple[str, bytes]:
 
 
 def _document(seed: Seed, folders: Sequence[Path]) -> dict[str, Any]:
-    """What a seed says, with the files that it names put in. Raises MockError, and SeedError with the line."""
+    """Return the contents of a seed, with the files that it names. Raise MockError, or SeedError with the line."""
     if isinstance(seed, Mapping):
         return {"version": 1, **seed}
     from mockserver.seeds.document import Source
-    from mockserver.seeds.loader import SUFFIXES, read_seeds  # here, for it loads the rules of the API
+    from mockserver.seeds.loader import SUFFIXES, read_seeds  # here, as it loads the rules of the API
 
     path = next((folder / seed for folder in folders if (folder / seed).exists()), None)
     if path is None:
-        raise MockError(f"there is no seed {seed} in {' or '.join(str(each.resolve()) for each in folders)}")
+        raise MockError(f"no seed {seed} in {' or '.join(str(each.resolve()) for each in folders)}")
     if path.suffix == ".zip":
-        raise MockError(f"{path} is an archive; give it to import_()")
+        raise MockError(f"{path} is an archive; import it with import_()")
     read_seeds([path], sys.maxsize).close()
     documents = sorted(each for each in path.iterdir() if each.suffix in SUFFIXES) if path.is_dir() else [path]
     if not documents:
-        raise MockError(f"{path} holds no seed files; a folder of plain files can only be a server's --seed")
+        raise MockError(f"{path} contains no seed files; use a folder of plain files with --seed of a server")
     together: dict[str, Any] = {}
     for each in documents:
         for key, value in Source(each).values.items():
@@ -811,5 +616,5 @@ def _with_content(file: dict[str, Any], folder: Path) -> dict[str, Any]:
     if "from" not in file:
         return file
     content = base64.b64encode((folder / file["from"]).read_bytes()).decode()
-    told = {key: value for key, value in file.items() if key != "from"}
-    return {"filename": Path(file["from"]).name, **told, "base64": content}
+    others = {key: value for key, value in file.items() if key != "from"}
+    return {"filename": Path(file["from"]).name, **others, "base64": content}

@@ -12,13 +12,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 from click.testing import CliRunner
 from conftest import World
+from test_testing import responding
 
 from mockserver import faults
-from mockserver.cli import control, main
+from mockserver.cli import control, fault_options, main, output
 from mockserver.server.serving import MockServer
 
 ROOT = Path(__file__).parents[1]
@@ -200,7 +202,13 @@ def test_every_part_of_a_rule_has_an_option(client: Client) -> None:
     assert client.json("fault", "switch", "later", "on")["enabled"] is True
     assert effect.keys() == faults.Effect.model_fields.keys(), "an effect without an option"
     parts = {*faults.Match.model_fields, *faults.NewRule.model_fields, *faults.Effect.model_fields} - {"match"}
-    assert {each.name for each in control.add_fault.params} - {"world", "url", "token", "as_json"} == parts
+    assert {each.name for each in control.add_fault.get_params(click.Context(control.add_fault))} - {
+        "world", "url", "token", "as_json", "_click_default_help"
+    } == parts  # fmt: skip
+    helps = {each.name: each.help for each in fault_options.options() if isinstance(each, click.Option)}
+    assert helps["truncate_after"] == (
+        "Number of bytes of the body after which the connection is closed, though Content-Length promised more."
+    )
 
 
 # Journal and verdict
@@ -223,7 +231,7 @@ def test_the_journal_is_read_counted_and_cleared(world: World, client: Client) -
     assert client.json("journal", "wait", "--count", "2")["total"] == 2
     assert "2 of 3" in client.refused("journal", "wait", "--count", "3", "--timeout", "0.1")
     assert "no exchange 9" in client.refused("journal", "show", "9")
-    assert client("journal", "clear") == "forgotten: 2\n"
+    assert client("journal", "clear") == "deleted: 2\n"
     assert client("journal", "list") == "There are no exchanges.\n"
 
 
@@ -265,24 +273,33 @@ def test_no_server_is_told_with_what_to_do(url: str) -> None:
     done = process("world", "list", "--url", url)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert "start one with: mockserver serve" in done.stderr
+    assert "start one with `mockserver serve`" in done.stderr
 
 
 def test_the_address_comes_from_flag_variable_or_port(world: World) -> None:
     at = world.server.url
     for arguments, environment in (
         (["--url", at], {"MOCKSERVER_URL": "http://localhost:1", "MOCKSERVER_PORT": "1"}),
+        (["--url", f"{at}/v1"], {}),
         ([], {"MOCKSERVER_URL": at, "MOCKSERVER_PORT": "1"}),
         ([], {"MOCKSERVER_PORT": str(world.server.port), "HTTP_PROXY": "http://localhost:1"}),
     ):
         assert process("world", "list", "--json", *arguments, **environment).returncode == 0
 
 
-@pytest.mark.parametrize("url", ["http://localhost:8080/v1", "ftp://localhost", "http://", "http://localhost:x", ""])
+@pytest.mark.parametrize("url", ["ftp://localhost", "http://", "http://localhost:x", "http://localhost:0", ""])
 def test_what_is_no_address_is_a_mistake_in_usage(url: str) -> None:
     done = process("world", "list", "--url", url)
     assert done.returncode == 2
-    assert "without a path" in done.stderr
+    assert "write it like http://localhost:8080" in done.stderr
+
+
+def test_a_path_of_the_address_is_kept() -> None:
+    response = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n{"data": []}'
+    with responding(response) as (url, received):
+        done = CliRunner().invoke(main.main, ["world", "list", "--url", f"{url}/mock/"])
+    assert (done.exit_code, done.output) == (0, "There are no worlds yet. The first request to a world creates it.\n")
+    assert received[0].startswith(b"GET /mock/_mock/worlds HTTP/1.1\r\n")
 
 
 def test_the_token_is_sent_and_asked_for(client: Client) -> None:
@@ -327,8 +344,8 @@ def test_a_name_with_a_slash_is_a_mistake_in_usage(client: Client, name: str) ->
 
 
 def test_a_name_cannot_move_the_terminals_cursor() -> None:
-    assert control.plain("a\x1b[2Jb\nc") == r"a\x1b[2Jb\nc"
-    assert list(control.table(["NAME", "N"], [("箱", 1), ("box", 22)], "")) == ["NAME   N", "箱     1", "box   22"]
+    assert output.plain("a\x1b[2Jb\nc") == r"a\x1b[2Jb\nc"
+    assert list(output.table(["NAME", "N"], [("箱", 1), ("box", 22)], "")) == ["NAME   N", "箱     1", "box   22"]
 
 
 # run
@@ -409,7 +426,7 @@ def test_run_gives_a_verdict_on_every_world() -> None:
 
 @pytest.mark.slow
 def test_run_refuses_at_once_what_it_could_not_judge() -> None:
-    for arguments, code, words in ((["--ignore", "sloth"], 2, "no finding"), (["--host", "0.0.0.0"], 1, "closed")):
+    for arguments, code, words in ((["--ignore", "sloth"], 2, "unknown finding"), (["--host", "0.0.0.0"], 1, "closed")):
         done = run("--verdict", *arguments, "--", "echo", "started")
         assert (done.returncode, done.stdout) == (code, "")
         assert words in done.stderr

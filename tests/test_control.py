@@ -51,7 +51,7 @@ def make(world: World, name: str) -> dict[str, Any]:
         ({"Content-Type": "application/x-www-form-urlencoded"}, b'{"by": "20m"}', "'Content-Type: application/json'"),
         ({"Content-Type": "application/json"}, b'"20m"', "send a JSON object"),
         ({}, b"", "send a JSON object"),
-        ({"Content-Type": "application/json"}, b"{by: 20}", "no JSON: "),
+        ({"Content-Type": "application/json"}, b"{by: 20}", "not JSON: "),
     ],
     ids=["curl -d", "a text", "nothing", "no JSON"],
 )

@@ -228,7 +228,7 @@ def test_a_control_body_in_utf_16_is_no_way_around_the_count(world: World, contr
     """The standard parser guesses the encoding by the zeros."""
     for encoding in ("utf-16", "utf-16-le", "utf-32-be"):
         answer = control.post(f"/worlds/{world.name}/clock/freeze", content='{"at": 1}'.encode(encoding))
-        assert "body: no JSON" in refusal(answer, 400, "invalid_parameter")
+        assert "body: not JSON" in refusal(answer, 400, "invalid_parameter")
 
 
 def test_the_first_of_many_unknown_keys_is_told(world: World, control: httpx2.Client) -> None:
@@ -607,7 +607,7 @@ def test_every_route_takes_malformed_text_in_path_and_query(line: Line, routes: 
 @pytest.mark.parametrize("body", [rb'{"token": "\ud800"}', b'{"token": "\xed\xa0\x80"}'])
 def test_half_a_surrogate_pair_is_no_token(guarded: MockServer, body: bytes) -> None:
     answer = httpx2.post(f"{guarded.url}/_mock/session", content=body, headers={"Content-Type": JSON})
-    assert "body: no JSON" in refusal(answer, 400, "invalid_parameter")
+    assert "body: not JSON" in refusal(answer, 400, "invalid_parameter")
     assert httpx2.post(f"{guarded.url}/_mock/session", json={"token": "😀"}).status_code == 401
 
 

@@ -330,7 +330,7 @@ MISTAKES = {
     "@pytest.mark.openai_mock(profile='lively')": "*world can't be made: name: 'lively' is none of default, live, docs, contract *",
     "@pytest.mark.openai_mock(frozen='noon')": "*world can't be made: at: 'noon' is not an instant; write 2026-*",
     "@pytest.mark.openai_mock(frozen=True, clock={'rate': 0})": "*world can't be made: give either frozen or clock;*",
-    "@pytest.mark.openai_mock(seed='none.yaml')": "*world can't be made: there is no seed none.yaml in *",
+    "@pytest.mark.openai_mock(seed='none.yaml')": "*world can't be made: no seed none.yaml in *",
 }
 
 
@@ -425,7 +425,7 @@ def test_no_server_elsewhere_is_told(pytester: pytest.Pytester, run: Run) -> Non
     result = run("--mockserver-url=http://localhost:9")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
-        ["no mock server answers at http://localhost:9 *. The URL is given by --mockserver-url; without it tests *"]
+        ["no mock server responds at http://localhost:9 *. The URL is given by --mockserver-url; without it tests *"]
     )
 
 

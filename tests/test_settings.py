@@ -67,7 +67,6 @@ CASES = {
     "url": Case("localhost:9090", "http://localhost:9090", "ftp://localhost"),
     "token": Case("sesame", "sesame", "open sesame"),
     "world": Case("blue", "blue", "a/b"),
-    "name": Case("blue", "blue", "a/b"),
 }
 """By the name of the parameter. A setting that isn't here fails below."""
 

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,13 @@ from starlette.types import ASGIApp
 
 from mockserver.environment import client_environment
 from mockserver.faults import Effect as EffectAsked
-from mockserver.faults import Match
+from mockserver.faults import Match, NewRule
 from mockserver.mock import Mock
 from mockserver.server import faces
 from mockserver.server.faces import Current
 from mockserver.server.serving import MockServer
 from mockserver.settings import SeedError
-from mockserver.testing import Effect, MockError, MockWorld, Server
+from mockserver.testing import Effect, MockError, MockWorld, Rule, Server
 
 MINUTE = 60
 ROOT = Path(__file__).parents[1]
@@ -120,54 +120,101 @@ def test_a_server_elsewhere_is_held_in_the_same_way(server: MockServer) -> None:
 
 @pytest.mark.parametrize("url", ["localhost:8080", "", "ftp://localhost", "http://", "http://localhost:port"])
 def test_what_is_no_url_is_told(url: str) -> None:
-    with pytest.raises(MockError, match="is no server's URL; write it like http://localhost:8080"):
+    with pytest.raises(MockError, match="is not the URL of a server; write it like http://localhost:8080"):
         Server(url)
 
 
 def test_no_server_at_all_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    with pytest.raises(MockError, match=f"no mock server answers at http://localhost:{port} .*`mockserver serve`"):
+    with pytest.raises(MockError, match=f"no mock server responds at http://localhost:{port} .*`mockserver serve`"):
         Server(f"http://localhost:{port}").state()
 
 
-def test_another_server_is_told() -> None:
+@contextmanager
+def responding(response: bytes) -> Iterator[tuple[str, list[bytes]]]:
+    """A server that sends one response and closes the connection: its URL, and the request that it received."""
+    received: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as taken:
 
-        def answer() -> None:
+        def respond() -> None:
             with taken.accept()[0] as connection:
-                connection.recv(10_000)
-                connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnope")
+                received.append(connection.recv(10_000))
+                connection.sendall(response)
 
-        thread = threading.Thread(target=answer)
+        thread = threading.Thread(target=respond)
         thread.start()
-        stranger = Server(f"http://127.0.0.1:{taken.getsockname()[1]}")
-        with pytest.raises(MockError, match="is no mockserver: 404 to GET /_mock/state"):
-            stranger.state()
-        stranger.close()
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}", received
         thread.join()
+
+
+HTML = b"Content-Type: text/html\r\nContent-Length: 4\r\n\r\n<p>!"
+
+
+@pytest.mark.parametrize("status", [b"404 Not Found", b"200 OK"])
+def test_another_server_is_told(status: bytes) -> None:
+    with (
+        responding(b"HTTP/1.1 %b\r\n%b" % (status, HTML)) as (url, _),
+        closing(Server(url)) as stranger,
+        pytest.raises(MockError, match=f"is not a mock server: {status[:3].decode()} to GET /_mock/state"),
+    ):
+        stranger.state()
 
 
 def test_a_server_that_fails_is_told_without_blaming_the_url() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+    head = b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: text/plain\r\nContent-Length: 21\r\n\r\n"
+    with (
+        responding(head + b"Internal Server Error") as (url, _),
+        closing(Server(url)) as failing,
+        pytest.raises(MockError, match="failed: 500 to GET /_mock/state, Internal Server Error; see its log") as failed,
+    ):
+        failing.state()
+    assert failed.value.status == 500
+    assert "correct the URL" not in str(failed.value)
 
-        def answer() -> None:
-            with taken.accept()[0] as connection:
-                connection.recv(10_000)
-                head = b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: text/plain\r\nContent-Length: 21\r\n\r\n"
-                connection.sendall(head + b"Internal Server Error")
 
-        thread = threading.Thread(target=answer)
-        thread.start()
-        failing = Server(f"http://127.0.0.1:{taken.getsockname()[1]}")
-        with pytest.raises(
-            MockError, match="failed: 500 to GET /_mock/state, Internal Server Error; its log"
-        ) as failed:
-            failing.state()
-        assert failed.value.status == 500
-        assert "mend the URL" not in str(failed.value)
-        failing.close()
-        thread.join()
+def test_a_path_of_the_url_is_kept() -> None:
+    response = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+    with responding(response) as (url, received), closing(Server(f"{url}/mock/v1")) as server:
+        assert (server.state(), server.base_url) == ({}, f"{url}/mock/v1")
+    assert received[0].startswith(b"GET /mock/_mock/state HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 100\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n64\r\n"])
+def test_an_export_that_breaks_off_leaves_no_file(framing: bytes, tmp_path: Path) -> None:
+    with (
+        responding(b"HTTP/1.1 200 OK\r\nContent-Type: application/zip\r\n" + framing + b"PK") as (url, _),
+        closing(Server(url)) as server,
+        pytest.raises(MockError, match="was lost"),
+    ):
+        MockWorld(server, "w").export(tmp_path / "world.zip")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_upload_that_is_rejected_before_its_end_raises_the_error(tmp_path: Path) -> None:
+    (tmp_path / "large.zip").write_bytes(bytes(16 << 20))
+    error = json.dumps({"error": {"message": "It is too large.", "code": "request_too_large"}}).encode()
+    head = b"HTTP/1.1 413 Content Too Large\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(
+        error
+    )
+    with (
+        responding(head + error) as (url, _),
+        closing(Server(url)) as server,
+        pytest.raises(MockError, match=r"It is too large\. \(413 to POST") as rejected,
+    ):
+        MockWorld(server, "w").import_(tmp_path / "large.zip")
+    assert (rejected.value.status, rejected.value.code) == (413, "request_too_large")
+    assert rejected.value.reason == "It is too large."
+
+
+@pytest.mark.slow
+def test_clients_load_no_framework() -> None:
+    program = (
+        "import sys, mockserver.testing, mockserver.cli.control, mockserver.cli.run\n"
+        "assert not {'pydantic', 'fastapi', 'starlette', 'sqlalchemy'} & sys.modules.keys(), sys.modules.keys()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
@@ -280,7 +327,12 @@ def test_connections_are_kept_and_closed(server: MockServer) -> None:
     held = Server(server.url)
     for _ in range(10):
         held.state()
+        with pytest.raises(MockError):
+            held.control("GET", "nowhere")
     assert len(held.control._idle) == 1
+    first = held.control._idle[0][0]
+    held.state()
+    assert held.control._idle[0][0] is first
     held.close()
     del held
     gc.collect()  # an open socket would be a warning, which is an error
@@ -426,6 +478,7 @@ def test_every_fault_that_there_is_can_be_added() -> None:
     assert Effect.__annotations__.keys() == EffectAsked.model_fields.keys()
     parameters = MockWorld(Server("http://localhost"), "w").faults.add.__annotations__.keys()
     assert parameters >= Match.model_fields.keys()
+    assert Rule.__annotations__.keys() == NewRule.model_fields.keys() | {"matched", "fired", "lapsed"}
 
 
 # Seeds and what a model run would leave behind
@@ -478,12 +531,12 @@ def test_a_seed_that_can_not_be_is_told_with_its_line(mock: MockWorld, tmp_path:
     (tmp_path / "seed.yaml").write_text("version: 1\ncontainers:\n  - name: box\n    memory: 4g\n")
     with pytest.raises(SeedError, match=r"seed\.yaml:4: unknown key"):
         mock.seed(tmp_path / "seed.yaml")
-    with pytest.raises(MockError, match=r"there is no seed none\.yaml in"):
+    with pytest.raises(MockError, match=r"no seed none\.yaml in"):
         mock.seed("none.yaml")
     with pytest.raises(MockError, match=r"unknown key 'containers\.0\.memory'"):
         mock.seed({"containers": [{"name": "box", "memory": "4g"}]})
     (tmp_path / "plain" / "box").mkdir(parents=True)
-    with pytest.raises(MockError, match="holds no seed files"):
+    with pytest.raises(MockError, match="contains no seed files"):
         mock.seed(tmp_path / "plain")
 
 
@@ -497,7 +550,7 @@ def test_a_world_is_written_and_read_back(
     mock.reset()
     mock.import_(tmp_path / "world.zip")
     assert ([each.model_dump() for each in client.containers.list()], paths_in(mock, client)) == before
-    with pytest.raises(MockError, match=r"world\.zip is an archive; give it to import_"):
+    with pytest.raises(MockError, match=r"world\.zip is an archive; import it with import_"):
         mock.seed(tmp_path / "world.zip")
 
 
@@ -578,7 +631,7 @@ def test_the_verdict_is_a_readable_report(mock: MockWorld, client: openai.OpenAI
     assert first == f"{finding['name']}: {finding['message']}"
     assert re.fullmatch(r"  #1    \d\d:\d\d:\d\d  POST   /v1/containers  200  \d+ ms", proof)
     assert mock.verdict(ignore=[finding["name"]]).ok
-    assert str(mock.verdict(ignore=[finding["name"]])) == "The client behaved."
+    assert str(mock.verdict(ignore=[finding["name"]])) == "No mistakes of the client were found."
 
 
 # Many at once

@@ -1,4 +1,4 @@
-"""The command line. Heavy imports wait until a command needs them."""
+"""The command line. Commands import what is slow to load when they need it."""
 
 import gc
 import json
@@ -22,7 +22,7 @@ from mockserver.settings import Settings, environment_name, url
 
 
 class _Group(click.Group):
-    """Loads the commands of other modules when one is asked for: a health check doesn't pay for them."""
+    """Loads the commands of other modules when one is used, so that a health check starts fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         from mockserver.cli import control, run
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def _one_process(_: click.Context, option: click.Parameter, given: str) -> None:
-    """Refuse several processes, which earlier versions could serve with."""
+    """Reject several processes, which earlier versions supported."""
     if given != "1":
         die(
             f"--workers ({option.envvar}) takes only 1, as a server is one process now; start several servers instead, "
@@ -86,8 +86,8 @@ def serve(quiet: bool, as_json: bool, **given: Any) -> None:
     Every option can be given as the environment variable named beside it, several values separated
     by commas; a flag wins over the environment.
     """
-    os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"  # to look for some goes through all packages installed
-    gc.disable()  # what a start loads stays: going over it again and again takes a fifth of the time
+    os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"  # to look for plugins reads the metadata of all packages
+    gc.disable()  # nothing that a start loads becomes garbage: collections would take a fifth of the time
     settings = Settings(**given)
     stop = _Stop()
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
@@ -112,14 +112,14 @@ def serve(quiet: bool, as_json: bool, **given: Any) -> None:
         port = sockets[0].getsockname()[1]
         at = local_url(settings.host, sockets)
         about = {"url": at, "base_url": f"{at}/v1", "port": port, "pid": os.getpid(), "data": str(mock.directory)}
-        told = (
+        banner = (
             json.dumps({**about, "version": __version__}) if as_json else "" if quiet else _banner(settings, at, mock)
         )
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
         gc.enable()
-        if told:
-            print(told, flush=True)
+        if banner:
+            print(banner, flush=True)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(stop.serve(build(mock), sockets))
 
@@ -161,9 +161,9 @@ def openapi() -> None:
 
 @main.command()
 @options.settings("host", "port")
-@click.option("--wait", type=click.FloatRange(min=0), default=0.0, help="Try for so many seconds.", metavar="SECONDS")
+@click.option("--wait", type=click.FloatRange(min=0), default=0.0, help="How long to keep trying.", metavar="SECONDS")
 def healthcheck(host: tuple[str, ...], port: int, wait: float) -> None:
-    """Exit with 0 if a server answers on this machine, with 1 if none does.
+    """Exit with 0 if a server responds on this machine, else with 1.
 
     Tries each --host in turn, as serve listens on all of them.
     """
@@ -194,32 +194,32 @@ def version() -> None:
 
 
 class _Stop:
-    """SIGINT, SIGTERM and SIGHUP from the first moment on: they end the server, or it ends when it has started.
+    """Stops the server on SIGINT, SIGTERM or SIGHUP. A signal during the start stops it when it has started.
 
-    A second one doesn't wait for open connections.
+    A second signal doesn't wait for open connections.
     """
 
     def __init__(self) -> None:
         self._server: Any = None
-        self.asked = 0
+        self.signals = 0
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._ask)
+            signal.signal(number, self._on_signal)
         if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # by nohup
-            signal.signal(signal.SIGHUP, self._ask)
+            signal.signal(signal.SIGHUP, self._on_signal)
 
     async def serve(self, server: Any, sockets: list[socket.socket]) -> None:
         self._server = server
-        self._tell()
+        self._pass_on()
         await server.serve(sockets)
 
-    def _ask(self, *_: object) -> None:
-        self.asked += 1
+    def _on_signal(self, *_: object) -> None:
+        self.signals += 1
         if self._server:
-            self._tell()
+            self._pass_on()
 
-    def _tell(self) -> None:
-        self._server.should_exit = self.asked > 0
-        self._server.force_exit = self.asked > 1
+    def _pass_on(self) -> None:
+        self._server.should_exit = self.signals > 0
+        self._server.force_exit = self.signals > 1
 
 
 def _banner(settings: Settings, at: str, mock: Any) -> str:
@@ -228,12 +228,12 @@ def _banner(settings: Settings, at: str, mock: Any) -> str:
         f"mockserver {__version__}, a mock of the OpenAI Containers API",
         "",
         f"  URL      {at}/v1",
-        f"  See it   {at}/_mock/",
+        f"  Inspect  {at}/_mock/",
         f"  Data     {mock.directory}" + ("" if settings.data else " (removed at the end; keep it with --data DIR)"),
         f"  Seeded   {mock.seeded}",
     ]
     if mock.kept_worlds:
         some = ", ".join(mock.kept_worlds[:5]) + (", …" if len(mock.kept_worlds) > 5 else "")
-        lines.append(f"  Kept     {len(mock.kept_worlds)} worlds as they were: {some}")
+        lines.append(f"  Kept     {len(mock.kept_worlds)} worlds, unchanged: {some}")
     lines += ["", "Point a client at it:", "", f"  export OPENAI_BASE_URL={at}/v1 OPENAI_API_KEY={key}", ""]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What the commands share: an option for each setting, how they end, and how they say why."""
+"""What commands share: an option for each setting, exit codes, and messages."""
 
 import os
 import re
@@ -16,11 +16,11 @@ FAILED, CANNOT_BIND, BAD_SEED, UNUSABLE_DATA, NOT_EXECUTABLE, NOT_FOUND = 1, 3, 
 
 EXIT_CODES = {
     0: "stopped by SIGINT, SIGTERM or SIGHUP, or done",
-    FAILED: "no healthy server answers, it refuses, or its verdict is not ok",
-    2: "a flag, variable or argument that can't be used",
+    FAILED: "no healthy server responds, it returns an error, or its verdict is not ok",
+    2: "a flag, variable or argument is not valid",
     CANNOT_BIND: "no socket could be opened on that host and port",
-    BAD_SEED: "a seed that can't be used; nothing was written",
-    UNUSABLE_DATA: "a data directory that can't be used: in use, newer, damaged, not writable, or not a database",
+    BAD_SEED: "a seed is not valid; nothing was written",
+    UNUSABLE_DATA: "the data directory can't be used: it is in use, newer, damaged, not writable, or not a database",
     NOT_EXECUTABLE: "run: the command can't be executed",
     NOT_FOUND: "run: the command isn't found",
 }
@@ -51,14 +51,14 @@ def from_environment(variable: str) -> str | None:
 
 
 class _Option(click.Option):
-    """An option whose variable a platform may have set for other purposes."""
+    """An option whose variable a platform can set for other purposes."""
 
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
         return from_environment(self.envvar) if isinstance(self.envvar, str) else None
 
 
 class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic in its type stubs alone
-    """A setting's own type, whose ValueError says what is wrong."""
+    """A type that parses a text by a function; its ValueError is the message."""
 
     envvar_list_splitter = ","
 
@@ -117,8 +117,8 @@ def complete_profile(ctx: click.Context, param: click.Parameter, incomplete: str
 def settings(
     *only: str, private: Mapping[str, Any] | None = None
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """An option for each setting, or for some; `private` are those that the environment doesn't set, with
-    their defaults."""
+    """Add an option for each setting, or for some. `private` settings are not set by the environment, and have these
+    defaults."""
     private = private or {}
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -152,7 +152,7 @@ def settings(
 def valid_name(text: str) -> str:
     if text and "/" not in text:
         return text
-    raise ValueError(f"{text!r} can't be a name; use letters, digits, dots, underscores, hyphens")
+    raise ValueError(f"{text!r} can't be a name; use letters, digits, dots, underscores and hyphens")
 
 
 def warn(reason: object) -> None:
@@ -161,6 +161,6 @@ def warn(reason: object) -> None:
 
 
 def die(reason: object, code: int) -> NoReturn:
-    """End with one line that says why."""
+    """Print the reason and exit with a code."""
     warn(reason)
     sys.exit(code)

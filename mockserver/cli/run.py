@@ -1,4 +1,4 @@
-"""`mockserver run`: a server for as long as a command runs, which finds it by its environment."""
+"""`mockserver run`: run a command with a server of its own, which its clients find by their environment."""
 
 import logging
 import os
@@ -6,20 +6,34 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import click
 
-from mockserver.cli import options
-from mockserver.cli.control import Server, judge
-from mockserver.cli.options import BAD_SEED, CANNOT_BIND, EPILOG, FAILED, NOT_EXECUTABLE, NOT_FOUND, UNUSABLE_DATA, die
+from mockserver.cli import options, output
+from mockserver.cli.connection import errors_end_the_program
+from mockserver.cli.options import (
+    BAD_SEED,
+    CANNOT_BIND,
+    EPILOG,
+    FAILED,
+    NOT_EXECUTABLE,
+    NOT_FOUND,
+    UNUSABLE_DATA,
+    die,
+)
+from mockserver.client import query
 from mockserver.environment import client_environment
 from mockserver.settings import Settings, environment_name
+
+if TYPE_CHECKING:
+    from mockserver.testing import Server
 
 log = logging.getLogger("mockserver")
 
 _OWN = {"host": Settings().host, "port": 0, "data": None}
-"""What the environment says of these is about another server, the one that others share."""
+"""Settings for which the environment is ignored: it describes another server, which others share."""
 
 _FROM_TERMINAL = ("SIGINT", "SIGQUIT")
 
@@ -35,20 +49,20 @@ _FROM_TERMINAL = ("SIGINT", "SIGQUIT")
     type=options.Parsed(options.valid_name),
     help="World that the command's clients use.",
 )
-@click.option("--verdict", is_flag=True, help="Fail with a report if clients did something wrong, in any world.")
+@click.option("--verdict", is_flag=True, help="Report mistakes of clients in any world, and fail if there are any.")
 @click.option(
     "--ignore",
     multiple=True,
     metavar="FINDING",
-    help="What the verdict is to leave out.",
+    help="Finding that --verdict leaves out.",
     shell_complete=options.complete(options.findings),
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(command: Sequence[str], world: str, verdict: bool, ignore: Sequence[str], **given: Any) -> None:
     """Run a command with a server of its own, and pass on its exit code.
 
-    The server takes a free port, holds temporary data unless --data names a directory, and ends with
-    the command, which finds it by OPENAI_BASE_URL, OPENAI_API_KEY and MOCKSERVER_URL:
+    The server uses a free port and temporary data unless --port and --data are given, and stops when
+    the command ends. The command's clients find it by OPENAI_BASE_URL, OPENAI_API_KEY and MOCKSERVER_URL:
 
     \b
       mockserver run -- npm test
@@ -67,14 +81,15 @@ def run(command: Sequence[str], world: str, verdict: bool, ignore: Sequence[str]
 
     for name in ignore:
         if name not in FINDINGS:
-            raise click.BadParameter(f"{name!r} is no finding; there are {', '.join(FINDINGS)}", param_hint="--ignore")
+            raise click.BadParameter(
+                f"unknown finding {name!r}; choose one of: {', '.join(FINDINGS)}", param_hint="--ignore"
+            )
     try:
-        with MockServer(settings) as server:
-            control = Server(server.url, settings.control_token, world)
+        with errors_end_the_program(), MockServer(settings) as server:
             if verdict:
-                control.ask("GET", "/_mock/worlds")  # a closed control plane is told before the command runs
+                server.state()  # a closed control plane is an error before the command runs
             code = relay.run(command, surroundings(os.environ, server.url, world, settings))
-            if verdict and not judge(control, ignore) and code == 0:
+            if verdict and not check_worlds(server, ignore) and code == 0:
                 code = FAILED
     except CannotBind as error:
         die(error, CANNOT_BIND)
@@ -83,11 +98,23 @@ def run(command: Sequence[str], world: str, verdict: bool, ignore: Sequence[str]
     except DirectoryUnusable as error:
         die(error, UNUSABLE_DATA)
     sys.stderr.flush()
-    os._exit(code)  # all is closed; taking the interpreter apart would take another 0.2 s
+    os._exit(code)  # all is closed; a usual exit would take another 0.2 s
+
+
+def check_worlds(server: "Server", ignore: Sequence[str]) -> bool:
+    """Return whether no world has a finding. Report findings on the standard error."""
+    ok = True
+    for each in server.control("GET", "worlds")["data"]:
+        found = server.control("GET", f"worlds/{quote(each['name'])}/verdict{query(ignore=ignore)}")
+        if not found["ok"]:
+            ok = False
+            for line in output.verdict(each["name"], found):
+                print(f"mockserver: {line}", file=sys.stderr)
+    return ok
 
 
 def surroundings(given: Mapping[str, str], url: str, world: str, settings: Settings) -> dict[str, str]:
-    """The command's environment: one in which every OpenAI client finds the server and nothing else."""
+    """Return the command's environment, in which every OpenAI client finds the server and no other."""
     base_url = f"{url}/v1" if world == "default" else f"{url}/w/{world}/v1"
     changes: dict[str, str | None] = {
         **client_environment(given, base_url, settings.api_key[0] if settings.api_key else "sk-test"),
@@ -100,9 +127,9 @@ def surroundings(given: Mapping[str, str], url: str, world: str, settings: Setti
 
 
 class _Relay:
-    """Passes signals on to the command; one that comes earlier keeps it from being started.
+    """Passes signals on to the command. A signal before its start prevents the start.
 
-    A signal that is ignored here stays so in the command. What a terminal sends reaches the command by itself.
+    A signal that is ignored here stays ignored in the command. A terminal sends its signals to the command too.
     """
 
     def __init__(self) -> None:
@@ -114,11 +141,13 @@ class _Relay:
                 signal.signal(number, self._pass_on)
 
     def run(self, command: Sequence[str], environment: Mapping[str, str]) -> int:
-        """The command's exit code, as shells have it: 128 and the number of the signal that ended it."""
+        """Run the command and return its exit code, as shells do: 128 plus the number of the signal that ended it."""
         if self._early:
             return 128 + self._early
         try:
-            self._process = subprocess.Popen(command, env=environment, close_fds=False)  # what make hands down stays
+            self._process = subprocess.Popen(
+                command, env=environment, close_fds=False
+            )  # descriptors that make passes on stay open
         except FileNotFoundError:
             die(f"{command[0]}: command not found", NOT_FOUND)
         except OSError as error:
@@ -136,7 +165,7 @@ class _Relay:
 
 
 def _in_foreground() -> bool:
-    """Whether a terminal sends its signals to this process, and so to the command beside it."""
+    """Return whether a terminal sends its signals to this process, and so to the command."""
     try:
         terminal = os.open("/dev/tty", os.O_RDONLY)
     except OSError:

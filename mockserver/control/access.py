@@ -1,8 +1,8 @@
-"""Who may control the server: programs of this machine, and no web page of another origin.
+"""Access control: programs of this machine can control the server, web pages of other origins can't.
 
-A page that a browser shows can send requests to localhost, or be given a name that leads there (DNS
-rebinding). So the Host must be one that no stranger can own, and an Origin must be the server's. What
-a browser asks to change carries a header besides, which a page of another origin can't send.
+A page in a browser can send requests to localhost, or be given a host name that resolves to it (DNS rebinding). So the
+Host must be a name that no attacker can own, and an Origin must be the server's. Requests of a browser that change
+something need a header besides, which a page of another origin can't send.
 """
 
 import hashlib
@@ -15,31 +15,31 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mockserver import errors
-from mockserver.control.dependencies import refused
+from mockserver.control.dependencies import error_response
 from mockserver.errors import APIError
 
 if TYPE_CHECKING:
     from mockserver.mock import Mock
 
 MARK = "x-mock-dashboard"
-"""A header that pages send with what changes something; across origins it would take a preflight."""
+"""The header of requests by which pages change something. Another origin would need a preflight to send it."""
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _SHELL = ("/", "/_mock", "/_mock/")
 
 
 def cookie_name(request: HTTPConnection) -> str:
-    """By the port, as one host's cookies go to all of its ports."""
+    """Return a name with the port, as a browser sends a host's cookies to all of its ports."""
     port = request.headers.get("host", "").rpartition(":")[2]
     return f"mockserver_{port if port.isdigit() and port.isascii() else 80}"
 
 
 def cookie_value(token: str) -> str:
-    """Good for the control plane, and doesn't tell the token."""
+    """Return a value that opens the control plane and does not reveal the token."""
     return hmac.new(token.encode(), b"cookie", hashlib.sha256).hexdigest()
 
 
-class Gate:
+class Access:
     def __init__(self, app: ASGIApp, mock: "Mock") -> None:
         self._app = app
         settings = mock.settings
@@ -52,7 +52,7 @@ class Gate:
             try:
                 self._check(HTTPConnection(scope))
             except APIError as error:
-                await refused(error)(scope, receive, send)
+                await error_response(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -74,12 +74,12 @@ class Gate:
             return
         if self._closed:
             raise errors.CONTROL_CLOSED()
-        if self._token and path != "/_mock/session" and not _is_let_in(request, self._token):
+        if self._token and path != "/_mock/session" and not _is_authorized(request, self._token):
             raise errors.WRONG_TOKEN()
 
 
 def _is_visit(request: HTTPConnection) -> bool:
-    """Someone follows a link to the dashboard, which by itself shows and does nothing."""
+    """Return whether a user follows a link to the dashboard, whose page shows and changes nothing."""
     return (
         request.scope["method"] == "GET"
         and request.scope["path"] in _SHELL
@@ -92,7 +92,7 @@ def _is_browser(request: HTTPConnection) -> bool:
     return any(name in request.headers for name in ("origin", "sec-fetch-site", "cookie"))
 
 
-def _is_let_in(request: HTTPConnection, token: str) -> bool:
+def _is_authorized(request: HTTPConnection, token: str) -> bool:
     bearer = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
     cookie = request.cookies.get(cookie_name(request), "")
     return _same(bearer, token) or _same(cookie, cookie_value(token))
@@ -110,7 +110,7 @@ def _authority(origin: str) -> str | None:
 
 
 def _host_name(host: str) -> str:
-    """Without the port, in lower case; an IPv6 address without its brackets."""
+    """Return the host in lower case, without the port and the brackets of an IPv6 address."""
     try:
         return (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:
@@ -118,7 +118,7 @@ def _host_name(host: str) -> str:
 
 
 def _is_own(name: str) -> bool:
-    """A name that leads here by itself: an address, localhost, a name without a dot (compose)."""
+    """Return whether no attacker can own the name: an address, localhost, or a name without a dot (as in Compose)."""
     if name in ("localhost", "host.docker.internal") or name.endswith(".localhost"):
         return True
     try:

@@ -1,4 +1,4 @@
-"""The application of the control plane: its routes behind its gate."""
+"""The application of the control plane: its routes, middleware and error handlers."""
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -7,9 +7,9 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 
 from mockserver import __version__, errors
-from mockserver.control.access import Gate
+from mockserver.control.access import Access
 from mockserver.control.bodies import Bounded
-from mockserver.control.dependencies import refused
+from mockserver.control.dependencies import error_response
 from mockserver.control.routes import (
     archives,
     changes,
@@ -48,7 +48,7 @@ ROUTERS = (
 
 
 def create_control(mock: Mock) -> FastAPI:
-    """Never delayed by faults, never in the journal."""
+    """Create the control plane. Faults don't apply to it, and the journal does not record it."""
     app = FastAPI(
         title="mockserver control plane",
         version=__version__,
@@ -56,7 +56,7 @@ def create_control(mock: Mock) -> FastAPI:
         redoc_url=None,
         openapi_url="/_mock/openapi.json",
         redirect_slashes=False,
-        middleware=[Middleware(Gate, mock=mock), Middleware(Publisher, mock=mock), Middleware(Bounded, mock=mock)],
+        middleware=[Middleware(Access, mock=mock), Middleware(Publisher, mock=mock), Middleware(Bounded, mock=mock)],
         exception_handlers={
             APIError: _api_error,
             SeedError: _bad_seed,
@@ -75,16 +75,16 @@ def create_control(mock: Mock) -> FastAPI:
 MAX_SHOWN = 2_000
 """Characters of a name or a message that an error repeats."""
 NOT_AN_OBJECT = {"missing", "model_attributes_type", "model_type", "dict_type"}
-"""Pydantic's words for a body that is absent, was sent as a form (as `curl -d` does) or is another kind of JSON."""
+"""Pydantic's types of errors for a body that is missing, sent as a form (as by `curl -d`) or other JSON."""
 
 
 async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, APIError)
-    return refused(error)
+    return error_response(error)
 
 
 async def _bad_seed(request: Request, error: Exception) -> Response:
-    return refused(errors.BAD_SEED(problem=str(error)))
+    return error_response(errors.BAD_SEED(problem=str(error)))
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
@@ -93,25 +93,25 @@ async def _invalid(request: Request, error: Exception) -> Response:
     where = ".".join(str(step)[:MAX_SHOWN] for step in first["loc"][1:]) or str(first["loc"][0])
     message = first["msg"].removeprefix("Value error, ")[:MAX_SHOWN]
     if first["type"] == "json_invalid":
-        where, message = "body", f"no JSON: {first['ctx']['error']} at character {first['loc'][1]}"
+        where, message = "body", f"not JSON: {first['ctx']['error']} at character {first['loc'][1]}"
     elif first["loc"] == ("body",) and first["type"] in NOT_AN_OBJECT:
         message = "send a JSON object, with the header 'Content-Type: application/json'"
-    return refused(errors.BAD_PARAMETER(param=where, problem=f"{where}: {message}"))
+    return error_response(errors.BAD_PARAMETER(param=where, problem=f"{where}: {message}"))
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    """Starlette raises it again afterwards, so that it is logged."""
+    """Return an error. Starlette raises the exception again afterwards, so that it is logged."""
     problem = failure(error)
-    return refused(errors.STORAGE_FAILED(problem=problem) if problem else errors.SERVER_ERROR())
+    return error_response(errors.STORAGE_FAILED(problem=problem) if problem else errors.SERVER_ERROR())
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    if isinstance(error.__cause__, APIError):  # raised where FastAPI read the body
-        return refused(error.__cause__)
+    if isinstance(error.__cause__, APIError):  # raised while FastAPI read the body
+        return error_response(error.__cause__)
     path = request.url.path
     if error.status_code == 404:
-        return refused(errors.UNKNOWN_URL(method=request.method, path=path))
+        return error_response(errors.UNKNOWN_URL(method=request.method, path=path))
     if error.status_code == 405:
-        return refused(errors.WRONG_METHOD(allowed=(error.headers or {}).get("Allow", "other")))
-    return refused(errors.BAD_PARAMETER(param="body", problem=str(error.detail)))
+        return error_response(errors.WRONG_METHOD(allowed=(error.headers or {}).get("Allow", "other")))
+    return error_response(errors.BAD_PARAMETER(param="body", problem=str(error.detail)))

@@ -1,4 +1,4 @@
-"""What the control plane is sent that may be large: forms with a file, archives, seed documents."""
+"""Request bodies that can be large: forms with a file, archives, seed documents."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mockserver import errors
 from mockserver.bounds import MAX_PARAMETERS, Excess, JSONCounter, has_lone_surrogate
-from mockserver.control.dependencies import refused
+from mockserver.control.dependencies import error_response
 from mockserver.mock import Mock
 from mockserver.seeds.document import SENT
 from mockserver.settings import SeedError
@@ -23,9 +23,9 @@ from mockserver.storage.contents import Upload as Stored
 from mockserver.storage.database import in_thread
 
 MAX_JSON_BYTES = 1 << 20
-"""Of a body for which a route sets no limit of its own."""
+"""The limit of a body, unless its route sets another."""
 FIELD_BYTES = 64 * 1024
-"""For each field of a form that is no file."""
+"""The limit of each form field that is not a file."""
 MAX_FIELDS = 10
 BLOCK = 512 * 1024
 
@@ -40,7 +40,7 @@ class Upload:
 
 
 def multipart(**fields: str) -> dict[str, Any]:
-    """How a form is described in OpenAPI: its file, and its optional fields with what they are."""
+    """Describe a form in OpenAPI: its file, and its optional fields with their descriptions."""
     properties: dict[str, Any] = {"file": {"type": "string", "format": "binary"}}
     properties |= {name: {"type": "string", "description": text} for name, text in fields.items()}
     schema = {"type": "object", "required": ["file"], "properties": properties}
@@ -48,7 +48,7 @@ def multipart(**fields: str) -> dict[str, Any]:
 
 
 class _Broken(MultiPartException):
-    """Why a body breaks off, in the one kind of exception on which Starlette's parser closes its files."""
+    """Wraps the error that ends a body: Starlette's parser closes its files on this kind of exception alone."""
 
     def __init__(self, reason: Exception) -> None:
         super().__init__(str(reason))
@@ -56,7 +56,7 @@ class _Broken(MultiPartException):
 
 
 async def _whole(request: Request, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """A form up to its end, which Starlette's parser doesn't ask for."""
+    """Yield a form, and check that it is complete, which Starlette's parser does not."""
     _, options = parse_options_header(request.headers["content-type"])
     tail = b""
     try:
@@ -66,12 +66,12 @@ async def _whole(request: Request, pieces: AsyncIterator[bytes]) -> AsyncGenerat
     except Exception as error:
         raise _Broken(error) from None
     if b"--" + options.get(b"boundary", b"") + b"--" not in tail:
-        raise _Broken(_bad("body", "it ends before its closing boundary"))
+        raise _Broken(_bad("body", "the form ends before its closing boundary"))
 
 
 @asynccontextmanager
 async def uploaded(mock: Mock, request: Request, *allowed: str) -> AsyncIterator[Upload]:
-    """A form with a `file` and some of the `allowed` fields. The file is gone afterwards if nobody kept it."""
+    """Receive a form with a `file` and some of the `allowed` fields. The file is deleted afterwards unless it was kept."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise _bad("body", "send multipart/form-data with a field 'file'")
     limit = mock.settings.max_upload
@@ -94,7 +94,7 @@ async def uploaded(mock: Mock, request: Request, *allowed: str) -> AsyncIterator
             fields = {name: value for name, value in form.multi_items() if isinstance(value, str)}
             for name in fields:
                 if name not in allowed:
-                    raise _bad(name, f"there is no field {name[:80]!r}; known are file, {', '.join(allowed)}")
+                    raise _bad(name, f"unknown field {name[:80]!r}; choose one of: file, {', '.join(allowed)}")
             read = partial(file.file.read, BLOCK)
             draft = await in_thread(mock.uploads.put, iter(read, b""), blake2b=True)
             stack.callback(draft.discard)
@@ -105,7 +105,7 @@ async def uploaded(mock: Mock, request: Request, *allowed: str) -> AsyncIterator
 
 @asynccontextmanager
 async def received(mock: Mock, request: Request, limit: int) -> AsyncIterator[Path]:
-    """A body of up to `limit` bytes as a file, which is gone afterwards."""
+    """Receive a body of up to `limit` bytes as a file, which is deleted afterwards."""
     over = errors.TOO_MUCH(problem=f"The request body is too large. The maximum is {limit} bytes (--max-import).")
     draft, writer = mock.uploads.begin(as_file=True)
     try:
@@ -123,7 +123,7 @@ async def received(mock: Mock, request: Request, limit: int) -> AsyncIterator[Pa
 
 
 async def document(mock: Mock, request: Request) -> bytes:
-    """A seed document, read whole, its values counted as it comes in."""
+    """Read a seed document, and count its values as it arrives."""
     limit = mock.settings.max_body
     body, counter, is_json = bytearray(), JSONCounter(SENT.json_values), False
     async for piece in _limited(request, limit, errors.BODY_TOO_LARGE(limit=limit)):
@@ -149,12 +149,11 @@ class _Bound:
     limit: int
     over: errors.APIError
     json: bytearray | None
-    """What FastAPI's parser will be given; None where a route reads its body without it."""
+    """The body for FastAPI's parser; None if the route reads the body itself."""
 
 
 class Bounded:
-    """No body is longer than a megabyte of JSON that holds a bounded number of values, unless a route reads it with
-    a limit of its own."""
+    """Limits a body to a megabyte of JSON with a bounded number of values, unless its route reads it with another limit."""
 
     def __init__(self, app: ASGIApp, mock: Mock) -> None:
         self._app = app
@@ -162,7 +161,7 @@ class Bounded:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope.get("query_string", b"").count(b"&") >= MAX_PARAMETERS:
-            await refused(errors.TOO_MANY_PARAMETERS(limit=MAX_PARAMETERS))(scope, receive, send)
+            await error_response(errors.TOO_MANY_PARAMETERS(limit=MAX_PARAMETERS))(scope, receive, send)
             return
         over = errors.BODY_TOO_LARGE(limit=self._limit)
         bound = scope["mockserver.bound"] = _Bound(self._limit, over, bytearray())
@@ -186,15 +185,15 @@ class Bounded:
 
 
 def _check_text(text: bytearray) -> None:
-    """The standard parser takes half surrogate pairs, and UTF-16 by its zeros, which is counted wrongly."""
+    """Raise an error for half a surrogate pair and for UTF-16, which the standard parser accepts and counts wrongly."""
     try:
         text.decode()
     except UnicodeDecodeError as error:
-        raise _bad("body", f"no JSON: byte {error.start} is not UTF-8") from None
+        raise _bad("body", f"not JSON: byte {error.start} is not UTF-8") from None
     if b"\0" in text:
-        raise _bad("body", "no JSON: a zero byte is not allowed")
+        raise _bad("body", "not JSON: a zero byte is not allowed")
     if has_lone_surrogate(text):
-        raise _bad("body", "no JSON: half of a surrogate pair is not a character; remove its \\u escape")
+        raise _bad("body", "not JSON: half of a surrogate pair is not a character; remove its \\u escape")
 
 
 async def _limited(request: Request, limit: int, over: errors.APIError) -> AsyncGenerator[bytes, None]:

@@ -1,4 +1,4 @@
-"""What the control plane's routes share: the mock, how durations are written, how refusals look."""
+"""What the routes share: the mock, the types of durations and instants, the response to an error."""
 
 from typing import Annotated
 
@@ -14,23 +14,23 @@ from mockserver.mock import Mock
 
 
 class Asked(FewKeys):
-    """A request's body: unknown keys are refused."""
+    """A request's body. Unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-async def _the_mock(request: Request) -> Mock:  # not `def`: FastAPI would go through a thread for each request
+async def _the_mock(request: Request) -> Mock:  # FastAPI would call a `def` in a thread for each request
     mock: Mock = request.app.state.mock
     return mock
 
 
 TheMock = Annotated[Mock, Depends(_the_mock)]
 Duration = Annotated[float, BeforeValidator(duration, json_schema_input_type=str | float)]
-"""Seconds; written `20m`, `1h30m`, `PT20M` or as a number."""
+"""Seconds; sent as `20m`, `1h30m`, `PT20M` or a number."""
 Instant = Annotated[float, BeforeValidator(instant, json_schema_input_type=str | float)]
-"""Seconds since the epoch; written so, or as 2026-01-31T12:00:00Z."""
+"""Seconds since the epoch; sent as a number or as 2026-01-31T12:00:00Z."""
 
 
-def refused(error: APIError) -> Response:
-    """A refusal in the one shape that all of the server's have."""
+def error_response(error: APIError) -> Response:
+    """Return an error in the shape that all errors of the server have."""
     return Response(to_json(error.body(), indent=2), error.status, error.headers, "application/json")

@@ -1,4 +1,7 @@
-"""Server-Sent Events: responses that last until the client leaves or the server stops."""
+"""Server-Sent Events: responses that last until the client disconnects or the server stops.
+
+`fastapi.sse` does not end its streams when the server stops, and a client that does not read would delay the stop.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,17 +15,17 @@ from mockserver import errors
 from mockserver.control.dependencies import TheMock
 
 KEEP_ALIVE = 15.0
-"""Seconds after which a stream without events sends a comment."""
+"""Seconds without an event after which a comment keeps the stream alive."""
 STOP_SECONDS = 0.5
-"""How long a reader may take to receive what was sent when the server stops."""
+"""How long a client can take to read its last events when the server stops."""
 
 Emit = Callable[[bytes], Awaitable[None]]
 Feed = Callable[[Emit], Awaitable[None]]
-"""Sends events until the stream ends."""
+"""Sends events until there are no more."""
 
 
 async def _admitted(request: Request, mock: TheMock) -> AsyncIterator[None]:
-    """Count one of the streams and waits that may be open at once, until its response has ended."""
+    """Count a stream or wait until its response has ended. Raise an error if too many are open."""
     state, limit = request.app.state, mock.settings.max_streams
     opened = getattr(state, "streams", 0)
     if opened >= limit:
@@ -35,11 +38,11 @@ async def _admitted(request: Request, mock: TheMock) -> AsyncIterator[None]:
 
 
 ADMITTED: Any = Depends(_admitted)
-"""A dependency of every route that lasts until something happens."""
+"""A dependency of every route that waits for something."""
 
 
 async def departure(scope: Scope, receive: Receive) -> None:
-    """Wait until the client has left, or closed its side of the connection."""
+    """Wait until the client disconnects, or closes its side of the connection."""
     if connection := scope.get("mockserver.connection"):
         connection.close_on_eof()
     while (await receive())["type"] != "http.disconnect":
@@ -47,7 +50,7 @@ async def departure(scope: Scope, receive: Receive) -> None:
 
 
 async def happened(event: asyncio.Event, emit: Emit) -> None:
-    """Wait for the event, or send a comment when nothing has happened for a while."""
+    """Wait for the event, or send a comment when it is time to keep the stream alive."""
     try:
         async with asyncio.timeout(KEEP_ALIVE):
             await event.wait()
@@ -84,4 +87,4 @@ class Stream(Response):
             fed.result()
             await send({"type": "http.response.body", "body": b""})
         elif self._closing.is_set() and (connection := scope.get("mockserver.connection")):
-            connection.abort()  # the reader is too slow to wait for
+            connection.abort()  # a client that does not read would delay the stop

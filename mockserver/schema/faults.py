@@ -151,52 +151,54 @@ class Effect(_Part):
     """What happens to a request. All that is given happens to the same one."""
 
     error: Annotated[str, AfterValidator(_error)] | None = Field(
-        None, description="a refusal of the catalogue below, by its name"
+        None, description="name of an error in the manual's list, such as `rate_limited`"
     )
     status: Annotated[int, Field(ge=200, le=599)] | None = Field(
         None,
         description="any status, in place of the error's; from 400 on with an error envelope unless `body` is given",
     )
     body: Annotated[Any, AfterValidator(_bounded)] = Field(
-        None, description="any body: JSON, or a text as it stands; with status 200 unless one is given"
+        None, description="any body: JSON, or text as it is; with status 200 unless `status` is given"
     )
     headers: Annotated[
         dict[str, str], Field(max_length=MAX_HEADERS), AfterValidator(_headers), BeforeValidator(_few)
-    ] = Field({}, description="headers of the answer, in place of its own of these names")
+    ] = Field({}, description="headers of the response; they replace its own of the same names")
     retry_after: Seconds | None = Field(
         None, description="the header `Retry-After`, in seconds; with an error, a status or a rate limit"
     )
     latency: Annotated[Latency, BeforeValidator(_one_or_two, json_schema_input_type=str | float | Latency)] | None = (
         Field(
             None,
-            description="real time before anything else happens, at most ten minutes; drawn from `{min, max}` if given so",
+            description="real time to wait before anything else, at most ten minutes; drawn at random from `{min, max}`",
         )
     )
     drop: Literal["before_answer"] | None = Field(
-        None, description="`before_answer`: the connection is closed without an answer, and nothing was done"
+        None, description="`before_answer`: close the connection without a response; the operation does nothing"
     )
-    reset_after: Octets | None = Field(None, description="the connection is reset after so many bytes of the body")
+    reset_after: Octets | None = Field(
+        None, description="number of bytes of the body after which the connection is reset"
+    )
     truncate_after: Octets | None = Field(
         None,
-        description="the connection is closed after so many bytes of the body, though `Content-Length` promised more",
+        description="number of bytes of the body after which the connection is closed, though `Content-Length` promised more",
     )
     dribble: Annotated[int, Field(ge=1, le=1 << 53)] | None = Field(
-        None, description="the body comes at so many bytes a second"
+        None, description="number of bytes of the body to send each second"
     )
     abort_upload_after: Octets | None = Field(
-        None, description="the connection is reset once so many bytes of the request's body have come in (POST only)"
+        None, description="number of bytes of the request's body after which the connection is reset (POST only)"
     )
     rate_limit: RateLimit | None = Field(
         None,
-        description="`{requests, per}`: so many pass in a window of the world's time, then `rate_limited` with `Retry-After`",
+        description="`{requests, per}`: number of requests that pass in each window of the world's time; others get `rate_limited` with `Retry-After`",
     )
     stale_list: Seconds | None = Field(
         None,
-        description="what was deleted in the last so many seconds of the world's time is still listed (lists only)",
+        description="duration of the world's time for which deleted objects are still listed (lists only)",
     )
     has_more: Literal[True] | None = Field(None, description="`true`: every page says that more follow (lists only)")
     empty_page: Literal[True] | None = Field(
-        None, description="`true`: a page without data that says that more follow (lists only)"
+        None, description="`true`: every page is empty and says that more follow (lists only)"
     )
 
     @model_validator(mode="after")
@@ -237,18 +239,18 @@ class Match(_Part):
     """Which requests a rule is for: those that have all of this. Patterns take `*`, `?` and `[…]`."""
 
     operation: Annotated[str, Field(max_length=100), AfterValidator(_operation)] | None = Field(
-        None, description="the API's operation id, or a pattern: `ListContainers`, `*File*`"
+        None, description="operation id of the API, or a pattern: `CreateContainer`, `List*`"
     )
     method: Literal["GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"] | None = Field(
-        None, description="`GET`, `POST`, …"
+        None, description="method of the request, such as `GET`"
     )
     path: Annotated[str, Field(max_length=1_000), AfterValidator(_path)] | None = Field(
-        None, description="a pattern of the path, without world and `/v1`: `/containers/*/files`"
+        None, description="pattern of the path, without world and `/v1`: `/containers/*/files`"
     )
     container: Annotated[str, Field(max_length=1_000)] | None = Field(
-        None, description="the container's id in the path"
+        None, description="id of the container in the path"
     )
-    file: Annotated[str, Field(max_length=1_000)] | None = Field(None, description="the file's id in the path")
+    file: Annotated[str, Field(max_length=1_000)] | None = Field(None, description="id of the file in the path")
     header: Annotated[
         dict[str, Annotated[str, Field(max_length=1_000)]], Field(max_length=20), BeforeValidator(_few)
     ] = Field({}, description="headers of the request, each with a pattern of its value")
@@ -261,22 +263,22 @@ class NewRule(_Part):
     """A rule as it is asked for."""
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] | None = Field(
-        None, description="its name; made up unless given"
+        None, description="name of the rule; generated by default"
     )
-    match: Annotated[Match, Field(description="which requests it is for; all unless given")] = _EVERYTHING
-    skip: Annotated[int, Field(ge=0, le=1 << 53)] = Field(0, description="so many matching requests pass first")
+    match: Annotated[Match, Field(description="which requests it matches; all by default")] = _EVERYTHING
+    skip: Annotated[int, Field(ge=0, le=1 << 53)] = Field(
+        0, description="number of matching requests to let pass first"
+    )
     times: Annotated[int, Field(ge=1, le=1 << 53)] | None = Field(
-        None, description="it fires so many times; always unless given"
+        None, description="number of times that it fires; unlimited by default"
     )
     probability: Annotated[float, Field(ge=0, le=1)] = Field(
-        1.0, description="0 to 1; drawn from the world's id seed, so the same on every run"
+        1.0, description="probability of 0 to 1 that it fires; drawn from the world's id seed, so the same on every run"
     )
     lapse_after: Annotated[Seconds, Field(gt=0)] | None = Field(
-        None, description="it ends so long after it was made, by the world's clock"
+        None, description="duration after which it ends, by the world's clock"
     )
-    enabled: Annotated[
-        bool, Field(description="false switches it off; it is no longer tried, and keeps its counts")
-    ] = True
+    enabled: Annotated[bool, Field(description="false disables it: it is not tried, and keeps its counts")] = True
     effect: Effect = Field(description="what it does")
 
     @model_validator(mode="after")

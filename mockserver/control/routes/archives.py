@@ -1,4 +1,4 @@
-"""A world's state as a whole: take it out as an archive, put it in, add to it."""
+"""All objects of a world: export them to an archive, import them, add them from a seed document."""
 
 import asyncio
 from contextlib import closing
@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel
 from starlette.concurrency import iterate_in_threadpool
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from mockserver.control.bodies import document, received
 from mockserver.control.dependencies import TheMock
-from mockserver.control.routes.worlds import WorldState, world_state
+from mockserver.control.models import Placed, WorldState
+from mockserver.control.routes.worlds import world_state
 from mockserver.mock import Mock
 from mockserver.seeds import apply, archive, loader
 from mockserver.seeds.archive import Archive
@@ -34,14 +34,6 @@ _ARCHIVE = {
 }
 
 
-class Placed(BaseModel):
-    """Ids of what was placed, in the order of the document."""
-
-    files: list[str]
-    containers: list[str]
-    faults: list[str]
-
-
 @router.get(
     "/export",
     operation_id="exportWorld",
@@ -49,7 +41,7 @@ class Placed(BaseModel):
     responses={200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}},
 )
 async def export_world(mock: TheMock, world: str) -> Response:
-    """The world as it is at this moment, as a zip file that an import or `--seed` takes back."""
+    """Export the world as it is now to a zip file, for an import or `--seed`."""
     await mock.worlds.find(world)
     return _Export(mock, world)
 
@@ -62,7 +54,7 @@ async def export_world(mock: TheMock, world: str) -> Response:
 async def import_world(
     mock: TheMock, world: str, request: Request, replace: Annotated[bool, Query()] = True
 ) -> WorldState:
-    """Make the world what an archive or a seed document says, in one step; or with `replace=false` add to it."""
+    """Replace the world's contents by those of an archive or a seed document, atomically, or add with `replace=false`."""
     async with received(mock, request, mock.settings.max_import) as path:
         await _import(mock, world, path, replace)
     return await world_state(mock, world)
@@ -85,14 +77,14 @@ async def _import(mock: Mock, name: str, path: Path, replace: bool) -> None:
     openapi_extra={"requestBody": {"required": True, "content": _SEED}},
 )
 async def place_seed(mock: TheMock, world: str, request: Request) -> Placed:
-    """Add all that a seed document describes, at once or not at all; its clock and profile become the world's."""
+    """Add the objects of a seed document: all, or none if one has an error. Its clock and profile become the world's."""
     scope = await asyncio.to_thread(_read_text, await document(mock, request), mock, SENT)
     placed = await apply.place(scope, mock.worlds, mock.uploads, mock.wall, world)
     return Placed(files=placed.files, containers=placed.containers, faults=placed.faults)
 
 
 def _read(path: Path, mock: Mock) -> tuple[Archive | Nowhere, Described]:
-    """Raises SeedError."""
+    """Raise SeedError."""
     with path.open("rb") as file:
         head = file.read(2)
         text = b"" if head == b"PK" else head + file.read(MAX_BYTES)
@@ -108,13 +100,13 @@ def _read(path: Path, mock: Mock) -> tuple[Archive | Nowhere, Described]:
 
 
 def _read_text(text: bytes, mock: Mock, limits: Limits) -> Described:
-    """Raises SeedError."""
+    """Raise SeedError."""
     source = Source(Path("body"), text, limits)
     return loader.read_document(source, Nowhere(), mock.settings.max_upload, mock.settings.max_import)
 
 
 class _Export(StreamingResponse):
-    """Streams from a private copy of the world, which is removed however it ends."""
+    """Streams from a pinned world, and unpins it at the end, after an error too."""
 
     def __init__(self, mock: Mock, world: str) -> None:
         self._mock = mock

@@ -1,4 +1,4 @@
-"""The stream of changes, for a page that shows worlds as they are."""
+"""A stream of changes, for pages that show the current state of a world."""
 
 import asyncio
 from functools import partial
@@ -16,7 +16,7 @@ from mockserver.mock import Mock
 router = APIRouter(tags=["Worlds"])
 
 PAUSE = 0.1
-"""Seconds between events; changes in between are sent together."""
+"""Seconds between events. Changes in between are sent in one event."""
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _KINDS = {
@@ -26,7 +26,7 @@ _KINDS = {
     "files": ("files", "worlds"),
     "journal": ("journal",),
 }
-"""What a request changes, by the part of the path behind the world's name; other requests may change anything."""
+"""The kinds that a request changes, by the part of the path after the world's name. Others can change all kinds."""
 
 
 @router.get(
@@ -37,7 +37,7 @@ _KINDS = {
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
 async def follow_changes(mock: TheMock) -> Response:
-    """Send Server-Sent Events `changed`, with the kinds of changes by world, at most ten a second."""
+    """Follow Server-Sent Events: `changed`, with the kinds of objects that changed by world, at most ten a second."""
     return Stream(partial(_feed, mock), mock.journal.closing)
 
 
@@ -53,7 +53,7 @@ async def _feed(mock: Mock, emit: Emit) -> None:
 
 
 class Publisher:
-    """Middleware that publishes what control requests change in the world they name, before the response starts."""
+    """Publishes what requests of the control plane change in a world, before their response is sent."""
 
     def __init__(self, app: ASGIApp, mock: Mock) -> None:
         self._app = app

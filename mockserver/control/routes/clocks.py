@@ -1,33 +1,18 @@
-"""A world's clock: read it, hold it, move it."""
+"""A world's clock: read it, stop it, move it."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from mockserver import containers, errors, files
 from mockserver.clock import MAX_SECONDS, Clock
 from mockserver.control.dependencies import Asked, Duration, Instant, TheMock
+from mockserver.control.models import ClockChange, ClockState
 from mockserver.mock import Mock
 
 router = APIRouter(prefix="/worlds/{world}/clock", tags=["Clock"])
-
-
-class ClockState(BaseModel):
-    mode: str = Field(description="real, offset, frozen or scaled")
-    now: float = Field(description="Seconds since the epoch, by the world's clock.")
-    iso: str
-    rate: float = Field(description="Seconds that pass in the world for each second of the machine.")
-
-
-class ClockChange(ClockState):
-    """What a change of the clock did: ids of what expired by it, and of what it revived."""
-
-    expired_containers: list[str]
-    expired_files: list[str]
-    revived_containers: list[str]
-    revived_files: list[str]
 
 
 class Freeze(Asked):
@@ -44,43 +29,43 @@ class Scale(Asked):
 
 @router.get("", operation_id="getClock")
 async def get_clock(mock: TheMock, world: str) -> ClockState:
-    """What time it is in a world, and how fast it passes."""
+    """Return a world's time, and the rate at which it passes."""
     return clock_state(mock, (await mock.worlds.find(world)).clock)
 
 
 @router.post("/freeze", operation_id="freezeClock")
-async def freeze_clock(mock: TheMock, world: str, asked: Freeze = Freeze()) -> ClockChange:  # noqa: B008  # it is frozen, so one will do for all
-    """Hold the clock still, where it is or at an instant. `at` in the past can revive what had expired."""
+async def freeze_clock(mock: TheMock, world: str, asked: Freeze = Freeze()) -> ClockChange:  # noqa: B008  # it is frozen, so all calls can share one
+    """Stop the clock at its current time or at an instant. If that is earlier, expired objects can become valid again."""
     return await _change(mock, world, lambda clock, wall: clock.frozen(wall, asked.at))
 
 
 @router.post("/advance", operation_id="advanceClock")
 async def advance_clock(mock: TheMock, world: str, asked: Move) -> ClockChange:
-    """Move the clock on by a duration; it goes on, or stands still, as before."""
+    """Move the clock forward by a duration. Its rate stays."""
     return await _change(mock, world, lambda clock, wall: _bounded(clock.advanced(wall, asked.by)))
 
 
 @router.post("/offset", operation_id="offsetClock")
 async def offset_clock(mock: TheMock, world: str, asked: Move) -> ClockChange:
-    """Run so far ahead of the machine's clock, or with a negative duration behind it."""
+    """Run ahead of the machine's clock by a duration, or behind it by a negative one."""
     return await _change(mock, world, lambda _, wall: _bounded(Clock(wall + asked.by, wall, 1.0)))
 
 
 @router.post("/scale", operation_id="scaleClock")
 async def scale_clock(mock: TheMock, world: str, asked: Scale) -> ClockChange:
-    """Go on from here at another rate: 60 is a minute a second."""
+    """Continue from the current time at another rate: 60 is a minute each second."""
     return await _change(mock, world, lambda clock, wall: Clock(clock.at(wall), wall, asked.rate))
 
 
 @router.post("/resume", operation_id="resumeClock")
 async def resume_clock(mock: TheMock, world: str) -> ClockChange:
-    """Go on from here at the machine's rate."""
+    """Continue from the current time at the machine's rate."""
     return await _change(mock, world, lambda clock, wall: Clock(clock.at(wall), wall, 1.0))
 
 
 @router.post("/reset", operation_id="resetClock")
 async def reset_clock(mock: TheMock, world: str) -> ClockChange:
-    """Show the machine's time again. If that is earlier it can revive what had expired."""
+    """Return to the machine's time. If that is earlier, expired objects can become valid again."""
     return await _change(mock, world, lambda _, wall: Clock(wall, wall, 1.0))
 
 
@@ -108,7 +93,7 @@ async def _change(mock: Mock, name: str, changed: Callable[[Clock, float], Clock
     expiring_files = await mock.worlds.look(name, lambda tx, _: files.expiring(tx, early, late))
     onwards = after >= before
     return ClockChange(
-        **clock_state(mock, world.clock).model_dump(),
+        **clock_state(mock, world.clock),
         expired_containers=list(expiring_containers) if onwards else [],
         expired_files=list(expiring_files) if onwards else [],
         revived_containers=[] if onwards else list(expiring_containers),

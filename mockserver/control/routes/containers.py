@@ -1,6 +1,6 @@
-"""Containers and what is in them: look, stage what a model run would have left behind, let them expire.
+"""Containers and their files: read them, add what a model run would create, expire them.
 
-Looking refreshes nothing, and makes no world.
+Reading does not refresh `last_active_at`, and creates no world.
 """
 
 import asyncio
@@ -32,9 +32,9 @@ _CONTAINER = {
     }
 }
 _FORM = multipart(
-    path="Any path; a relative one is below /mnt/data. With it the file is the assistant's unless `source` says otherwise.",
+    path="Any path; a relative one is below /mnt/data. With a path, the default `source` is `assistant`.",
     source="`user` or `assistant`",
-    bytes="What the API shows as `bytes`: `null`, or a number. The content's size, or for the assistant null, unless given.",
+    bytes="The `bytes` that the API returns: `null` or a number. By default the content's size, or null for the assistant.",
 )
 
 
@@ -42,13 +42,13 @@ _FORM = multipart(
 async def find_containers(
     mock: TheMock, world: str, query: Annotated[admin.ContainerQuery, Query()]
 ) -> admin.FoundContainers:
-    """Containers, newest first, filtered and counted, with what they hold and the time that they have left."""
+    """List containers, newest first, with filters, the size of their files and the time until they expire."""
     return await mock.worlds.look(world, admin.find_containers, query)
 
 
 @router.post("", operation_id="stageContainer", openapi_extra=_CONTAINER)
 async def stage_container(mock: TheMock, world: str, request: Request) -> admin.AdminContainer:
-    """Make a container with its full state: the keys of a seed's container, files included."""
+    """Create a container with its full state: the keys of a container in a seed, with files."""
     scope = await asyncio.to_thread(_read, mock, await document(mock, request))
     placed = await apply.place(scope, mock.worlds, mock.uploads, mock.wall, world)
     return await mock.worlds.look(world, admin.find_container, placed.containers[-1])
@@ -56,7 +56,7 @@ async def stage_container(mock: TheMock, world: str, request: Request) -> admin.
 
 @router.get("/{container_id}", operation_id="findContainer")
 async def find_container(mock: TheMock, world: str, container_id: str) -> admin.AdminContainer:
-    """One container as it is stored; looking at it is no activity."""
+    """Return one container as it is stored. This does not refresh `last_active_at`."""
     return await mock.worlds.look(world, admin.find_container, container_id)
 
 
@@ -68,14 +68,14 @@ async def remove_container(mock: TheMock, world: str, container_id: str) -> Cont
 
 @router.post("/{container_id}/expire", operation_id="expireContainer")
 async def expire_container(mock: TheMock, world: str, container_id: str) -> admin.AdminContainer:
-    """Let it expire now. The clock stays; what its expiry counts from moves back."""
+    """Expire a container now. The clock stays; the time from which its expiry counts moves back."""
     await mock.worlds.change(world, admin.expire_container, container_id)
     return await mock.worlds.look(world, admin.find_container, container_id)
 
 
 @router.post("/{container_id}/touch", operation_id="touchContainer")
 async def touch_container(mock: TheMock, world: str, container_id: str) -> admin.AdminContainer:
-    """Count as activity now, as a model run would. One that has expired stays so."""
+    """Refresh `last_active_at`, as a model run does. An expired container stays expired."""
     await mock.worlds.change(world, admin.touch_container, container_id)
     return await mock.worlds.look(world, admin.find_container, container_id)
 
@@ -84,7 +84,7 @@ async def touch_container(mock: TheMock, world: str, container_id: str) -> admin
 async def find_container_files(
     mock: TheMock, world: str, container_id: str, query: Annotated[admin.Query, Query()]
 ) -> admin.FoundContainerFiles:
-    """A container's files, newest first, filtered and counted; of one that has expired too."""
+    """List the files of a container, running or expired, newest first, with filters."""
     return await mock.worlds.look(world, admin.find_container_files, container_id, query)
 
 
@@ -92,13 +92,13 @@ async def find_container_files(
 async def stage_container_file(
     mock: TheMock, world: str, container_id: str, request: Request
 ) -> admin.AdminContainerFile:
-    """Put a file into a container, as the user or as the assistant. It is no activity."""
+    """Add a file to a container, as the user or the assistant. This does not refresh `last_active_at`."""
     async with uploaded(mock, request, "path", "source", "bytes") as form:
         path, source = form.fields.get("path") or None, form.fields.get("source")
         if path and len(path) > models.MAX_PATH:
-            raise errors.BAD_PARAMETER(param="path", problem=f"path: at most {models.MAX_PATH} characters are taken")
+            raise errors.BAD_PARAMETER(param="path", problem=f"path: send at most {models.MAX_PATH} characters")
         if source not in (None, "user", "assistant"):
-            raise errors.BAD_PARAMETER(param="source", problem="source: write user or assistant")
+            raise errors.BAD_PARAMETER(param="source", problem="source: choose one of: user, assistant")
         size = _bytes(form.fields["bytes"]) if "bytes" in form.fields else apply.AS_USUAL
         ids: list[str] = []
 
@@ -134,7 +134,7 @@ async def stage_container_file(
 async def save_container_file(
     mock: TheMock, world: str, container_id: str, file_id: str, inline: Inline = False
 ) -> Response:
-    """All of a content, to be saved; with `?inline=true` an image or a PDF to be shown. It is no activity."""
+    """Download a file's content, or show an image or PDF with `?inline=true`. This does not refresh `last_active_at`."""
     opened = admin.open_container_file
     return contents(await mock.worlds.look(world, opened, container_id, file_id), inline)
 
@@ -143,19 +143,19 @@ async def save_container_file(
 async def preview_container_file(
     mock: TheMock, world: str, container_id: str, file_id: str, bytes: PreviewBytes = 64 * 1024
 ) -> Response:
-    """The first bytes of a content, as plain text or as bytes, never as what a client called it."""
+    """Return the first bytes of a file's content, as plain text or bytes, whatever the file's type."""
     preview = admin.preview_container_file
     return previewed(await mock.worlds.look(world, preview, container_id, file_id, bytes))
 
 
 @router.delete("/{container_id}/files/{file_id}", operation_id="removeContainerFile")
 async def remove_container_file(mock: TheMock, world: str, container_id: str, file_id: str) -> ContainerFileDeleted:
-    """Delete a file of a container, running or expired. It is no activity."""
+    """Delete a file of a container, running or expired. This does not refresh `last_active_at`."""
     return await mock.worlds.change(world, admin.delete_container_file, container_id, file_id)
 
 
 def _read(mock: Mock, text: bytes) -> Scope:
-    """Raises SeedError."""
+    """Raise SeedError."""
     sent = Source(Path("body"), text, SENT)
     source = Source.of({"containers": [sent.values]}, sent)
     return loader.read_document(source, Nowhere(), mock.settings.max_upload, mock.settings.max_import)
@@ -166,4 +166,4 @@ def _bytes(text: str) -> int | None:
         return None
     if text.isascii() and text.isdigit() and len(text) < 16:
         return int(text)
-    raise errors.BAD_PARAMETER(param="bytes", problem="bytes: write null or a number")
+    raise errors.BAD_PARAMETER(param="bytes", problem="bytes: send null or a number")

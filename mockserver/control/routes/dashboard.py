@@ -1,6 +1,7 @@
-"""The dashboard: a page that is a client of the control plane, and all that it loads, served from here.
+"""The dashboard: a page that is a client of the control plane, with all files that it loads.
 
-The files are in `static/`, as they were written. The page itself holds nothing, so it needs no token.
+The files are in `static/`. The page itself contains no data, so it needs no token. Starlette's StaticFiles would take
+the media types from the machine, where `.js` can be text/plain, which browsers then don't run.
 """
 
 import hashlib
@@ -10,12 +11,12 @@ from importlib.resources import files
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Request
-from pydantic import BaseModel
 from starlette.responses import RedirectResponse, Response
 
 from mockserver import errors
 from mockserver.control.access import cookie_name, cookie_value
 from mockserver.control.dependencies import Asked, TheMock
+from mockserver.control.models import Session
 
 router = APIRouter(include_in_schema=False)
 session = APIRouter(tags=["State"])
@@ -46,13 +47,8 @@ class Login(Asked):
     token: str
 
 
-class Session(BaseModel):
-    token_needed: bool
-    """Whether the server was started with a token at all."""
-
-
 @router.get("")
-async def lead_to_dashboard() -> Response:
+async def redirect_to_dashboard() -> Response:
     return RedirectResponse("/_mock/")
 
 
@@ -69,13 +65,13 @@ async def get_dashboard_asset(request: Request, name: str, known: Known = "") ->
 
 
 async def show_entrance(known: Known = "") -> Response:
-    """What a browser finds at `/`, where the API has nothing."""
+    """Return the page for browsers at `/`, where the API has no route."""
     return _file("entrance.html", known)
 
 
 @session.post("/session", operation_id="openSession")
 async def open_session(mock: TheMock, asked: Login, request: Request, response: Response) -> Session:
-    """Trade the token for a cookie, which no script can read and no other site can use."""
+    """Exchange the token for a cookie that no script can read and no other site can use."""
     token = mock.settings.control_token
     if token is not None:
         if not hmac.compare_digest(token.encode(), asked.token.encode()):
@@ -86,14 +82,14 @@ async def open_session(mock: TheMock, asked: Login, request: Request, response: 
 
 @session.delete("/session", operation_id="closeSession")
 async def close_session(mock: TheMock, request: Request, response: Response) -> Session:
-    """Give the cookie back."""
+    """Delete the cookie."""
     response.delete_cookie(cookie_name(request), path="/_mock", httponly=True, samesite="strict")
     return Session(token_needed=mock.settings.control_token is not None)
 
 
 @cache
 def _assets() -> dict[str, tuple[bytes, str]]:
-    """Contents with their ETags, by name."""
+    """Return contents and ETags by name."""
     found = {each.name: each.read_bytes() for each in files("mockserver.control").joinpath("static").iterdir()}
     return {name: (data, f'"{hashlib.sha256(data).hexdigest()[:32]}"') for name, data in found.items()}
 

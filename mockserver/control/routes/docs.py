@@ -1,6 +1,6 @@
-"""The description of the control plane as a page, with all that it loads served from here.
+"""The documentation of the control plane as a page, with all files that it loads.
 
-Swagger UI comes with the package fastapi-offline; of that package only the files are used.
+Swagger UI comes with the package fastapi-offline, of which only the files are used.
 """
 
 from functools import cache
@@ -17,7 +17,7 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "style-src 'self' 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""Swagger UI sets styles inline; it needs no script but its own."""
+"""Swagger UI sets inline styles, and needs no other script than its own."""
 
 _PAGE = """<!doctype html>
 <html lang="en">

@@ -1,4 +1,4 @@
-"""Files of the Files API: look at them, add and delete them."""
+"""Files of the Files API: read, add and delete them."""
 
 import asyncio
 import codecs
@@ -25,7 +25,7 @@ Inline = Annotated[bool, Query()]
 CONTENT = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 
 PIECE = 256 * 1024
-"""Bytes of a content that are sent at a time."""
+"""Bytes of a content that are sent at once."""
 
 _SHOWN = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -34,18 +34,18 @@ _SHOWN = (
     (b"GIF89a", "image/gif"),
     (b"%PDF-", "application/pdf"),
 )
-"""What a browser may show, by the first bytes. Nothing in which a script could run."""
+"""Types that a browser may show, by their first bytes. No script can run in any of them."""
 _SANDBOX = "sandbox; default-src 'none'; frame-ancestors 'self'"
 _PDF = "default-src 'none'; object-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'self'"
-"""Browsers show no PDF in a sandbox, but have one of their own for it."""
+"""Browsers don't show a PDF in a sandbox, but isolate it themselves."""
 
 _PURPOSES = get_args(Purpose)
-_FORM = multipart(purpose=f"`user_data` unless given; one of {', '.join(_PURPOSES)}")
+_FORM = multipart(purpose=f"One of: {', '.join(_PURPOSES)}. By default `user_data`.")
 
 
 @router.get("", operation_id="findFiles")
 async def find_files(mock: TheMock, world: str, query: Annotated[admin.FileQuery, Query()]) -> admin.FoundFiles:
-    """Files, newest first, filtered and counted."""
+    """List Files, newest first, with filters."""
     return await mock.worlds.look(world, admin.find_files, query)
 
 
@@ -55,7 +55,7 @@ async def stage_file(mock: TheMock, world: str, request: Request) -> admin.Admin
     async with uploaded(mock, request, "purpose") as form:
         purpose = form.fields.get("purpose", "user_data")
         if purpose not in _PURPOSES:
-            raise errors.BAD_PARAMETER(param="purpose", problem=f"purpose: write one of {', '.join(_PURPOSES)}")
+            raise errors.BAD_PARAMETER(param="purpose", problem=f"purpose: choose one of: {', '.join(_PURPOSES)}")
         ids: list[str] = []
 
         def fill(put: Placement) -> None:
@@ -78,13 +78,13 @@ async def stage_file(mock: TheMock, world: str, request: Request) -> admin.Admin
 
 @router.get("/{file_id}", operation_id="findFile")
 async def find_file(mock: TheMock, world: str, file_id: str) -> admin.AdminFile:
-    """One File."""
+    """Return one File."""
     return await mock.worlds.look(world, admin.find_file, file_id)
 
 
 @router.delete("/{file_id}", operation_id="removeFile")
 async def remove_file(mock: TheMock, world: str, file_id: str) -> FileDeleted:
-    """Delete a File; copies of it in containers stay."""
+    """Delete a File. Its copies in containers stay."""
     return await mock.worlds.change(world, admin.delete_file, file_id)
 
 
@@ -92,20 +92,20 @@ async def remove_file(mock: TheMock, world: str, file_id: str) -> FileDeleted:
     "/{file_id}/content", operation_id="saveFile", response_class=Response, responses={200: {"content": CONTENT}}
 )
 async def save_file(mock: TheMock, world: str, file_id: str, inline: Inline = False) -> Response:
-    """All of a content, whatever its purpose, to be saved; with `?inline=true` an image or a PDF to be shown."""
+    """Download a File's content, whatever its purpose, or show an image or PDF with `?inline=true`."""
     content = await mock.worlds.look(world, admin.open_file, file_id)
     return contents(content, inline)
 
 
 @router.get("/{file_id}/preview", operation_id="previewFile", response_class=Response)
 async def preview_file(mock: TheMock, world: str, file_id: str, bytes: PreviewBytes = 64 * 1024) -> Response:
-    """The first bytes of a content, whatever its purpose, as plain text or as bytes."""
+    """Return the first bytes of a File's content, whatever its purpose, as plain text or bytes."""
     preview = await mock.worlds.look(world, admin.preview_file, file_id, bytes)
     return previewed(preview)
 
 
 def previewed(preview: Preview) -> Response:
-    """Never in a type that a browser would do something with: the content is anybody's."""
+    """Return plain text or bytes, never a type that a browser would interpret: the content is not trusted."""
     headers = {
         "content-security-policy": "sandbox; default-src 'none'",
         "x-content-type-options": "nosniff",
@@ -125,7 +125,7 @@ def _is_text(preview: Preview) -> bool:
 
 
 def contents(content: Content, inline: bool) -> Response:
-    """Closes the file, however it ends."""
+    """Return a response that closes the file at its end, after an error too."""
     with ExitStack() as stack:
         file = stack.enter_context(content.file)
         kind = _shown(file.read(16)) if inline else None

@@ -5,17 +5,18 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from itertools import islice, starmap
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Header, Query, Request
-from pydantic import BaseModel, Field, field_validator
+from pydantic import Field, field_validator
 from starlette.responses import Response
 
 from mockserver import admin, errors, verdict
 from mockserver.clock import stopwatch
 from mockserver.context import World
 from mockserver.control.dependencies import Asked, Duration, TheMock
+from mockserver.control.models import Count, Exchange, Finding, JournalPage, Verdict
 from mockserver.control.streams import ADMITTED, Emit, Stream, departure, happened
 from mockserver.errors import APIError
 from mockserver.journal import Cursor, Entry, Filter, Journal, Record
@@ -79,62 +80,6 @@ class Waited(Filtered):
     count: int = Field(1, ge=1, description="Wait until this many match.")
     timeout: Duration = Field(10.0, ge=0, le=MAX_WAIT, description="In real time, at most ten minutes.")
     limit: int = Field(1_000, ge=1, le=10_000)
-
-
-class Message(BaseModel):
-    """`body` is a JSON value, or text; of a large body and of a download only the size is kept."""
-
-    headers: dict[str, str]
-    body: Any = None
-    body_bytes: int | None = None
-    body_sha256: str | None = None
-
-
-class Change(BaseModel):
-    change: Literal["created", "changed", "deleted"]
-    id: str
-
-
-class Exchange(BaseModel):
-    number: int
-    request_id: str
-    world: str
-    at: float = Field(description="When it began, by the world's clock, in seconds since the epoch.")
-    wall: float = Field(description="The same by the machine's clock.")
-    operation: str | None = Field(description="The operation's id; null where no route matched.")
-    method: str
-    path: str
-    query: str
-    status: int | None
-    duration_ms: float
-    request: Message | None = Field(None, description="Left out with `brief`.")
-    response: Message | None = Field(None, description="Left out with `brief`.")
-    fault: str | None = Field(
-        description="The id of the fault that fired; `header` for a fault in the request's own header."
-    )
-    objects: list[Change]
-    aborted: bool = Field(description="Whether the response did not come to its end.")
-
-
-class JournalPage(BaseModel):
-    data: list[Exchange]
-    has_more: bool = Field(description="Whether there are more after the page, or with `last` before it.")
-    total: int | None = Field(description="How many match, on all pages.")
-
-
-class Count(BaseModel):
-    count: int
-
-
-class FindingState(BaseModel):
-    name: str
-    message: str
-    exchanges: list[int]
-
-
-class VerdictState(BaseModel):
-    ok: bool
-    findings: list[FindingState]
 
 
 @router.get("/journal", operation_id="listExchanges", responses={200: {"model": JournalPage}})
@@ -220,7 +165,7 @@ async def get_exchange(mock: TheMock, world: str, number: int) -> Response:
 @router.get("/verdict", operation_id="getVerdict", tags=["Verdict"])
 async def get_verdict(
     mock: TheMock, world: str, ignore: Annotated[str, Query(description="Findings, separated by commas.")] = ""
-) -> VerdictState:
+) -> Verdict:
     """Check the journal for mistakes of the client; each finding has the numbers of the exchanges that prove it."""
     ignored = list(_parts(ignore))
     if unknown := next((name for name in ignored if name not in verdict.FINDINGS), None):
@@ -229,14 +174,14 @@ async def get_verdict(
     return await mock.worlds.look(world, _verdict, mock.journal.records(world), ignored)
 
 
-def _verdict(tx: Transaction, world: World, records: list[Record], ignored: list[str]) -> VerdictState:
+def _verdict(tx: Transaction, world: World, records: list[Record], ignored: list[str]) -> Verdict:
     entries = list(starmap(Entry, records))
     running = {id for id in verdict.created_containers(entries) if _is_running(tx, world, id)}
     findings = [
-        FindingState(name=each.name, message=each.message, exchanges=each.exchanges)
+        Finding(name=each.name, message=each.message, exchanges=each.exchanges)
         for each in verdict.check(entries, running, ignored)
     ]
-    return VerdictState(ok=not findings, findings=findings)
+    return Verdict(ok=not findings, findings=findings)
 
 
 def _is_running(tx: Transaction, world: World, container_id: str) -> bool:

@@ -1,4 +1,4 @@
-"""What the server is, and what it holds."""
+"""The state of the server."""
 
 import os
 import platform
@@ -6,34 +6,19 @@ from contextlib import suppress
 from pathlib import Path
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
 
 from mockserver import __version__
 from mockserver.control.dependencies import TheMock
+from mockserver.control.models import State
 from mockserver.storage.database import SQLITE_VERSION, in_thread
 from mockserver.storage.migrations import SCHEMA_VERSION
 
 router = APIRouter(tags=["State"])
 
 
-class State(BaseModel):
-    version: str
-    python: str
-    sqlite: str
-    schema_version: int
-    uptime_seconds: float
-    pid: int
-    worlds: int
-    data: str
-    temporary: bool
-    database_bytes: int
-    contents: int = Field(description="Those that are files: larger ones than a row takes.")
-    content_bytes: int
-
-
 @router.get("/state", operation_id="getState")
 async def get_state(mock: TheMock) -> State:
-    """Versions, uptime, counts and disk use of the whole server."""
+    """Return versions, uptime, counts and disk use of the server."""
     worlds = mock.directory / "worlds"
     databases = await in_thread(_sizes, worlds, "*/world.db*")
     contents = await in_thread(_sizes, worlds, "*/contents/??/*")

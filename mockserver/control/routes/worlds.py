@@ -1,67 +1,29 @@
-"""Worlds: list, make, look at, reset, delete, retire.
+"""Worlds: list, create, read, reset, delete, retire.
 
-What changes a world makes it first if there is none; what looks at one doesn't.
+Changing a world that does not exist creates it; reading one does not.
 """
 
 from dataclasses import asdict
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field, WithJsonSchema, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from mockserver import errors, profiles
 from mockserver.control.dependencies import Asked, Duration, TheMock
-from mockserver.control.routes.clocks import ClockState, clock_state
+from mockserver.control.models import Names, Switches, WorldList, WorldState
+from mockserver.control.routes.clocks import clock_state
 from mockserver.mock import Mock
-from mockserver.profiles import PROFILES, SWITCHES, Profile
+from mockserver.profiles import PROFILES, Profile
 from mockserver.worlds import Summary
 
 router = APIRouter(tags=["Worlds"])
 
-_SWITCHES = {
-    "type": "object",
-    "additionalProperties": False,
-    "properties": {
-        each.name: {
-            "description": f"{each.meaning} Takes: {each.takes}. Known ({each.grade}): {each.evidence}",
-            "default": each.default,
-        }
-        for each in SWITCHES.values()
-    },
-}
-
-
-class Counts(BaseModel):
-    files: int
-    containers: int
-    container_files: int
-
-
-class WorldState(BaseModel):
-    name: str
-    base_url: str
-    api_key: str
-    counts: Counts | None = Field(description="Null where the world can't be used.")
-    used_at: float | None
-    """When it was last used, in seconds since the epoch by the machine's clock; null: not since the start."""
-    clock: ClockState | None
-    profile: Annotated[dict[str, bool | int | str], WithJsonSchema(_SWITCHES)] | None
-    profile_name: str | None = Field(description="The same in short, as `--profile` takes it: `live,delete_lag=300`.")
-    faults: int | None
-    snapshots: list[str]
-    exchanges: int = Field(description="That its journal remembers.")
-    error: str | None = Field(description="Why the world can't be used: its file is damaged, or of a newer version.")
-
-
-class WorldList(BaseModel):
-    data: list[WorldState]
-    total: int = Field(description="Of all that match, whatever the limit.")
-
 
 class WorldQuery(BaseModel):
-    name: str | None = Field(None, description="Just the world of this name, if there is one.")
-    search: str = Field("", max_length=64, description="A part of the name, in any case.")
-    limit: int | None = Field(None, ge=1, le=10_000, description="So many, and those that were used last.")
+    name: str | None = Field(None, description="Only the world of this name.")
+    search: str = Field("", max_length=64, description="A part of the name; case is ignored.")
+    limit: int | None = Field(None, ge=1, le=10_000, description="The most recently used ones, at most so many.")
 
 
 class NewWorld(Asked):
@@ -72,9 +34,9 @@ class NewWorld(Asked):
     @model_validator(mode="after")
     def _means_something(self) -> Self:
         if self.snapshot is not None and self.fork_of is None:
-            raise ValueError("a snapshot is one of the world that fork_of names")
+            raise ValueError("a snapshot needs fork_of, the world that it was taken of")
         if self.empty and self.fork_of is not None:
-            raise ValueError("a fork is not empty; leave out fork_of or empty")
+            raise ValueError("a fork is not empty; send fork_of or empty, not both")
         return self
 
 
@@ -82,24 +44,20 @@ class Retire(Asked):
     idle: Duration
 
 
-class Names(BaseModel):
-    worlds: list[str]
-
-
 class ProfileChange(Asked):
-    """Null and no switches: the server's own."""
+    """Null and no switches: the server's profile."""
 
     name: str | None = Field(
         None,
         max_length=1_000,
-        description=f"{', '.join(PROFILES)}; null is the server's own. Switches may follow: `live,delete_lag=5m`.",
+        description=f"{', '.join(PROFILES)}; null is the server's profile. Switches can follow: `live,delete_lag=5m`.",
     )
-    switches: Annotated[dict[str, Any], WithJsonSchema(_SWITCHES)] = Field({})
+    switches: Annotated[dict[str, Any], Switches()] = Field({})
 
 
 @router.get("/worlds", operation_id="listWorlds")
 async def list_worlds(mock: TheMock, query: Annotated[WorldQuery, Query()]) -> WorldList:
-    """All worlds by name, with what they hold; or so many, the last used first."""
+    """List worlds by name, with counts of their objects; with `limit`, the most recently used first."""
     wanted = query.search.lower()
     found = [name for name in mock.worlds.names() if query.name in (None, name) and wanted in name.lower()]
     total = len(found)
@@ -110,43 +68,43 @@ async def list_worlds(mock: TheMock, query: Annotated[WorldQuery, Query()]) -> W
 
 @router.get("/worlds/{world}", operation_id="getWorld")
 async def get_world(mock: TheMock, world: str) -> WorldState:
-    """One world, with what it holds."""
+    """Return one world, with counts of its objects."""
     if world not in mock.worlds.names():
         raise errors.WORLD_NOT_FOUND(name=world[:80])
     return await world_state(mock, world)
 
 
 @router.post("/worlds/{world}", operation_id="createWorld")
-async def create_world(mock: TheMock, world: str, asked: NewWorld = NewWorld()) -> WorldState:  # noqa: B008  # it is frozen, so one will do for all
-    """Make a world: from the template, empty, or as a fork of a world or of a snapshot of one."""
+async def create_world(mock: TheMock, world: str, asked: NewWorld = NewWorld()) -> WorldState:  # noqa: B008  # it is frozen, so all calls can share one
+    """Create a world: from the seeds, empty, or as a copy of a world or of a snapshot of one."""
     await mock.worlds.create(world, empty=asked.empty, fork_of=asked.fork_of, snapshot=asked.snapshot)
     return await world_state(mock, world)
 
 
 @router.delete("/worlds/{world}", operation_id="deleteWorld")
 async def delete_world(mock: TheMock, world: str) -> Names:
-    """Delete a world with its snapshots. Its next use makes it anew."""
+    """Delete a world with its snapshots. Its next use creates a new one."""
     await mock.worlds.delete(world)
     return Names(worlds=[world])
 
 
 @router.post("/worlds/{world}/reset", operation_id="resetWorld")
 async def reset_world(mock: TheMock, world: str, empty: Annotated[bool, Query()] = False) -> WorldState:
-    """Back to the template, or with `?empty=true` to nothing; the journal is cleared."""
+    """Reset a world to the state of the seeds, or with `?empty=true` to nothing. This also clears the journal."""
     await mock.worlds.reset(world, empty=empty)
     return await world_state(mock, world)
 
 
 @router.put("/worlds/{world}/profile", operation_id="setProfile")
 async def set_profile(mock: TheMock, world: str, asked: ProfileChange) -> WorldState:
-    """Give a world a profile of its own, or single switches, or with null the server's."""
+    """Set a world's profile, or single switches of it; null is the server's profile."""
     await mock.worlds.set_profile(world, _profile(mock, asked))
     return await world_state(mock, world)
 
 
 @router.post("/all-worlds/retire", operation_id="retireAllIdleWorlds")
 async def retire_all_idle_worlds(mock: TheMock, asked: Retire) -> Names:
-    """Delete all worlds that were not used for so long; `default` stays."""
+    """Delete all worlds that were not used for a duration, except `default`."""
     return Names(worlds=await mock.worlds.retire(asked.idle))
 
 
@@ -172,7 +130,7 @@ def _state(mock: Mock, world: Summary) -> WorldState:
         name=world.name,
         base_url=f"/w/{world.name}/v1",
         api_key=f"sk-world-{world.name}",
-        counts=Counts(**world.counts) if world.counts else None,
+        counts=world.counts,  # type: ignore[typeddict-item]  # the counts have these keys
         used_at=mock.worlds.used(world.name),
         clock=clock_state(mock, world.clock) if world.clock else None,
         profile=asdict(world.profile) if world.profile else None,

@@ -1,0 +1,140 @@
+"""The server and the world that a command acts on: their options, and calls of the control plane."""
+
+import functools
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from mockserver.cli.options import FAILED, Parsed, die, from_environment, valid_name
+from mockserver.client import Control, MockError, server_url
+from mockserver.settings import environment_name, key, port
+
+RESPONSE_SECONDS = 60.0
+"""How long a usual response may take. Commands that move contents or wait have no limit."""
+
+REMEDIES = {
+    "world_not_found": "Its first use creates it. List the worlds with: mockserver world list",
+    "snapshot_not_found": "List the snapshots with: mockserver snapshot list",
+    "fault_not_found": "List the rules with: mockserver fault list",
+    "wrong_token": "Give the token with --token or MOCKSERVER_CONTROL_TOKEN.",
+}
+"""What to do about an error, by its code, in terms of commands."""
+
+
+@dataclass(frozen=True)
+class Target:
+    control: Control
+    world: str
+    as_json: bool
+
+    @property
+    def url(self) -> str:
+        return self.control.url
+
+    def server(self, method: str, path: str, body: Any = None, timeout: float | None = RESPONSE_SECONDS) -> Any:
+        """Call a route of the server, and return the JSON of its response."""
+        return _json(self.control(method, path, body, timeout=timeout), self.url)
+
+    def __call__(
+        self, method: str, path: str = "", body: Any = None, timeout: float | None = RESPONSE_SECONDS, **more: Any
+    ) -> Any:
+        """Call a route of the world, and return the JSON of its response."""
+        return _json(self.control(method, self.path(path), body, timeout=timeout, **more), self.url)
+
+    def path(self, path: str) -> str:
+        return f"worlds/{quote(self.world, safe='')}/{path}".rstrip("/")
+
+    def show(self, response: Any, lines: Callable[[Any], Iterable[str]]) -> None:
+        """Print a response as JSON, or as the lines that are made of it."""
+        for line in [json.dumps(response, indent=2, ensure_ascii=False)] if self.as_json else lines(response):
+            print(line)
+
+
+def _json(response: Any, url: str) -> Any:
+    if isinstance(response, bytes):
+        die(f"the server at {url} is not a mock server; name another with --url", FAILED)
+    return response
+
+
+@contextmanager
+def errors_end_the_program() -> Iterator[None]:
+    """Exit with 1 and the reason if the control plane returns an error or can't be reached."""
+    try:
+        yield
+    except MockError as error:
+        die(f"{error.reason} {REMEDIES.get(error.code or '', '')}".strip(), FAILED)
+
+
+def _default_url() -> str:
+    variable = environment_name("port")
+    try:
+        number = port(from_environment(variable) or "8080")
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint=variable) from None
+    if not number:
+        raise click.BadParameter("no server can be reached at port 0; name its address with --url", param_hint=variable)
+    return f"http://localhost:{number}"
+
+
+def _checked_url(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    url = server_url(value if "://" in value else f"http://{value}")
+    try:
+        Control(url)
+    except MockError as error:
+        raise click.BadParameter(str(error)) from None
+    return url
+
+
+_WORLD = click.option(
+    "--world",
+    envvar="MOCKSERVER_WORLD",
+    show_envvar=True,
+    default="default",
+    show_default=True,
+    type=Parsed(valid_name),
+    help="World to act on.",
+)
+NAMED_WORLD = click.argument("world", metavar="NAME", type=Parsed(valid_name))
+THIS_WORLD = click.argument(
+    "world", metavar="[NAME]", envvar="MOCKSERVER_WORLD", default="default", type=Parsed(valid_name)
+)
+_URL = click.option(
+    "--url",
+    envvar="MOCKSERVER_URL",
+    show_envvar=True,
+    default=_default_url,
+    show_default="localhost, MOCKSERVER_PORT or 8080",
+    callback=_checked_url,
+    help="Address of the server.",
+)
+_TOKEN = click.option(
+    "--token",
+    envvar="MOCKSERVER_CONTROL_TOKEN",
+    show_envvar=True,
+    type=Parsed(key),
+    help="The --control-token of the server.",
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print the control plane's response as JSON.")
+
+
+def targeted(
+    world: Callable[[Any], Any] | None = _WORLD,
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Pass a command the target that its options name. `world` is the option or argument that names the world."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def command(url: str, token: str | None, as_json: bool, world: str = "default", **given: Any) -> None:
+            with errors_end_the_program(), closing(Control(url, token)) as control:
+                function(Target(control, world, as_json), **given)
+
+        for option in filter(None, (_JSON, _TOKEN, _URL, world)):
+            command = option(command)
+        return command
+
+    return decorate

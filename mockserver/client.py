@@ -1,0 +1,227 @@
+"""The HTTP client of the control plane, with nothing loaded but the standard library."""
+
+import http.client
+import json
+import os
+import re
+import stat
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
+from typing import IO, Any
+from urllib.parse import urlencode, urlsplit
+
+from mockserver.clock import stopwatch
+
+CONNECT_SECONDS = 30.0
+BLOCK = 256 * 1024
+"""Bytes of a body that are read or written at a time."""
+
+
+class MockError(Exception):
+    """An error of the control plane, or the reason why it can't be reached, which has no `status`.
+
+    `reason` is the message of the server alone, without the status and the request.
+    """
+
+    def __init__(
+        self, message: str, status: int | None = None, code: str | None = None, reason: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.reason = reason or message
+
+
+class Control:
+    """Calls the control plane of a server. Threads may share it; connections are kept for the next call.
+
+    A path in `url` is kept: a proxy may serve the mock server below it. Proxies in the environment are ignored.
+    """
+
+    IDLE_SECONDS = 30.0
+    """How long a connection is kept: shorter than servers and proxies keep one."""
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        try:
+            parts = urlsplit(url)
+            valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            valid = False
+        if not valid:
+            raise MockError(f"{url!r} is not the URL of a server; write it like http://localhost:8080")
+        self.url = url
+        self._host, self._prefix = parts.netloc.rpartition("@")[2], parts.path
+        self._open = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._idle: deque[tuple[http.client.HTTPConnection, float, int]] = deque()
+
+    def __call__(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        content: tuple[str, bytes | IO[bytes]] | None = None,
+        into: IO[bytes] | None = None,
+        timeout: float | None = 30.0,
+    ) -> Any:
+        """Send a request to a path below `/_mock`, with a JSON body or with `content`: its type, and bytes or a file.
+
+        Return the JSON of the response, or its bytes if it is of another type. With `into`, write the body of the
+        response there, and return the number of bytes. `timeout` is in seconds for each read and write; None waits
+        without limit. Raise MockError.
+        """
+        with self._exchange(method, path, body, content, timeout) as response:
+            if into is not None:
+                size = 0
+                while block := self._read(response.read, BLOCK):
+                    size += into.write(block)
+                if response.length:  # http.client raises nothing when a body read in blocks ends early
+                    raise self._lost(http.client.IncompleteRead(b"", response.length))
+                return size
+            data = self._read(response.read)
+            kind = response.headers.get_content_type()
+            try:
+                return json.loads(data) if kind in ("application/json", "text/html") else data
+            except ValueError:
+                raise self._stranger(f"{method} /_mock/{path}", response.status) from None
+
+    def events(self, path: str) -> Iterator[tuple[str, Any]]:
+        """Follow a stream of Server-Sent Events: yield the name and the data of each, until the server ends it."""
+        name = ""
+        with self._exchange("GET", path, None, None, None) as response:
+            while line := self._read(response.readline):
+                field, _, value = line.decode().rstrip("\r\n").partition(": ")
+                if field == "event":
+                    name = value
+                elif field == "data":
+                    yield name, json.loads(value)
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop()[0].close()
+
+    @contextmanager
+    def _exchange(
+        self, method: str, path: str, body: Any, content: tuple[str, bytes | IO[bytes]] | None, timeout: float | None
+    ) -> Iterator[http.client.HTTPResponse]:
+        """Send a request and yield its response, which is not read yet. The connection is kept if all of it is read."""
+        kind, data = content or ("application/json", None if body is None else _json(body))
+        headers = self._headers | ({} if data is None else {"Content-Type": kind, **_length(data)})
+        connection = self._connection()
+        sent = False
+        try:
+            try:
+                if connection.sock is None:
+                    connection.timeout = CONNECT_SECONDS if timeout is None else timeout
+                    connection.connect()
+                connection.sock.settimeout(timeout)
+                with suppress(BrokenPipeError, ConnectionResetError):  # an error can be sent before the body has ended
+                    connection.request(method, f"{self._prefix}/_mock/{path}", data, headers)
+                    sent = True
+                response = connection.getresponse()
+            except (OSError, http.client.HTTPException) as error:
+                raise MockError(
+                    f"no mock server responds at {self.url} ({_why(error)}); start one with `mockserver serve`, or "
+                    "correct the URL"
+                ) from error
+            problem: MockError | None = None
+            if response.status == 200:
+                yield response
+            else:
+                problem = self._error(f"{method} /_mock/{path}", response.status, self._read(response.read))
+        except BaseException:
+            connection.close()
+            raise
+        if sent and response.isclosed():
+            self._idle.append((connection, stopwatch(), os.getpid()))
+        else:
+            connection.close()
+        if problem:
+            raise problem
+
+    def _connection(self) -> http.client.HTTPConnection:
+        while True:
+            try:
+                connection, since, process = self._idle.pop()
+            except IndexError:
+                return self._open(self._host, blocksize=BLOCK)
+            if stopwatch() - since < self.IDLE_SECONDS and process == os.getpid():
+                return connection
+            connection.close()
+
+    def _read(self, read: Callable[..., bytes], *size: int) -> bytes:
+        try:
+            return read(*size)
+        except (OSError, http.client.HTTPException) as error:
+            raise self._lost(error) from error
+
+    def _lost(self, error: Exception) -> MockError:
+        return MockError(
+            f"the connection to the server at {self.url} was lost ({_why(error)}); check that it still runs, and try again"
+        )
+
+    def _error(self, request: str, status: int, body: bytes) -> MockError:
+        try:
+            error = json.loads(body)["error"]
+            message, code = error["message"], error["code"]
+        except (ValueError, LookupError, TypeError):
+            if status < 500:
+                return self._stranger(request, status)
+            text = " ".join(body[:200].decode(errors="replace").split()) or "without a message"
+            return MockError(f"the server at {self.url} failed: {status} to {request}, {text}; see its log", status)
+        return MockError(f"{message} ({status} to {request})", status, code, message)
+
+    def _stranger(self, request: str, status: int) -> MockError:
+        return MockError(
+            f"the server at {self.url} is not a mock server: {status} to {request}; correct the URL", status
+        )
+
+
+def server_url(url: str) -> str:
+    """Return the URL of a server without a slash or `/v1` at its end, with which people and variables give it."""
+    return re.sub(r"/(v1/?)?$", "", url.strip())
+
+
+def query(**values: Any) -> str:
+    """Return a query string. A value that is None, empty or False is left out; several values become a list with commas."""
+    given = {name: _text(value) for name, value in values.items() if value or value == 0}
+    given = {name: text for name, text in given.items() if text}
+    return f"?{urlencode(given)}" if given else ""
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else ""
+    return ",".join(map(str, value)) if isinstance(value, list | tuple | set) else str(value)
+
+
+def _json(body: Any) -> bytes:
+    return json.dumps(body, default=_plain, ensure_ascii=False).encode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise MockError(f"{value!r} can't be sent as JSON; give text, numbers, lists and dicts")
+
+
+def _length(content: bytes | IO[bytes]) -> dict[str, str]:
+    """Return the header for a regular file; other files are sent in chunks, and http.client knows the length of bytes."""
+    with suppress(OSError, AttributeError):
+        found = os.fstat(content.fileno())  # type: ignore[union-attr]  # bytes have none
+        if stat.S_ISREG(found.st_mode):
+            return {"Content-Length": str(found.st_size - content.tell())}  # type: ignore[union-attr]  # as above
+    return {}
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no response in time"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
