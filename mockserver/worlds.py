@@ -595,7 +595,10 @@ class Worlds:
         """The same for a copy of a template, which needs no check; on the event loop, as it opens the database."""
         database = self._database(name, state)
         try:
-            return self._world(name, state, database, database.connection)
+            with (
+                database.unhurried()
+            ):  # the first write to a log would wait for the disk, and nobody has seen the world
+                return self._world(name, state, database, database.connection)
         except BaseException:
             self._open.pop(name, None)
             database.close()

@@ -6,7 +6,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from mockserver.schema.containers import CreateContainer, ListContainers
 from mockserver.schema.files import ListFiles
 from mockserver.storage import tables
 from mockserver.storage.contents import SMALL, Uploads
+from mockserver.storage.database import Transaction
 from mockserver.storage.directory import EVERY_WORLD, DirectoryUnusable, usable
 from mockserver.worlds import MAX_TASKS, Worlds
 
@@ -291,6 +292,45 @@ def test_many_short_worlds_keep_few_files_open(tmp_path: Path, count: int) -> No
         assert most < before + 3 * (8 + MAX_TASKS) + 10, "of each world the database, its log and the index of that"
         assert len(list((tmp_path / "worlds").iterdir())) == 20
         assert not list((tmp_path / "trash").iterdir())
+
+
+def test_a_new_world_waits_for_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first write to a log would, on the event loop, for many milliseconds; later ones don't."""
+    seen: list[int] = []
+    start = Worlds._start
+
+    def watched(self: Worlds, connection: Transaction, *args: Any) -> Any:
+        seen.append(connection.execute("PRAGMA synchronous").fetchone()[0])
+        return start(self, connection, *args)
+
+    monkeypatch.setattr(Worlds, "_start", watched)
+    with opened(tmp_path) as worlds:
+        asyncio.run(add(worlds, "w", "box"))
+        world = worlds.known("w")
+        assert world
+        assert seen == [0]
+        assert world.database.connection.execute("PRAGMA synchronous").fetchone() == (1,)
+
+
+def test_a_world_is_used_although_another_connection_to_it_is_being_closed(tmp_path: Path) -> None:
+    """The last one writes the log back, and locks the file for that; also where it is not this server's."""
+
+    async def use(worlds: Worlds) -> list[str] | None:
+        await add(worlds, "w", "box")
+        (world,) = [worlds.known("w")]
+        assert world
+        world.database.close()
+        with closing(sqlite3.connect(world.database.path, isolation_level=None)) as closing_one:
+            closing_one.execute("PRAGMA locking_mode=EXCLUSIVE")
+            closing_one.execute("BEGIN EXCLUSIVE")
+            using = asyncio.create_task(held(worlds, "w"))
+            for _ in range(3):
+                await asyncio.sleep(0)
+            assert not using.done()
+        return await using
+
+    with opened(tmp_path) as worlds:
+        assert asyncio.run(use(worlds)) == ["box"]
 
 
 def test_a_world_whose_file_was_closed_is_opened_again(tmp_path: Path) -> None:

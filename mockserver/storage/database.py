@@ -267,6 +267,16 @@ class Database:
         self._connection = connection
         return connection
 
+    @contextmanager
+    def unhurried(self) -> Iterator[None]:
+        """Let no write wait for the disk meanwhile."""
+        self.connection.execute("PRAGMA synchronous=OFF")
+        try:
+            yield
+        finally:
+            if self._durable:
+                self.connection.execute("PRAGMA synchronous=NORMAL")
+
     @property
     def is_open(self) -> bool:
         return self._connection is not None
