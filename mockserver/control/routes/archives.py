@@ -63,12 +63,14 @@ async def import_world(
 async def _import(mock: Mock, name: str, path: Path, replace: bool) -> None:
     with loader.uncollected():
         contents, scope = await asyncio.to_thread(_read, path, mock)
-        with closing(contents):
-            if replace:
-                await apply.become(scope, mock.worlds, mock.uploads, mock.wall, name)
-            else:
-                await apply.place(scope, mock.worlds, mock.uploads, mock.wall, name, only_objects=True)
-        del scope  # while nothing is collected
+        try:
+            with closing(contents):
+                if replace:
+                    await apply.become(scope, mock.worlds, mock.uploads, mock.wall, name)
+                else:
+                    await apply.place(scope, mock.worlds, mock.uploads, mock.wall, name, only_objects=True)
+        finally:
+            await in_thread(scope.discard)  # while nothing is collected
 
 
 @router.post(
@@ -79,7 +81,10 @@ async def _import(mock: Mock, name: str, path: Path, replace: bool) -> None:
 async def place_seed(mock: TheMock, world: str, request: Request) -> Placed:
     """Add the objects of a seed document: all, or none if one has an error. Its clock and profile become the world's."""
     scope = await asyncio.to_thread(_read_text, await document(mock, request), mock, SENT)
-    placed = await apply.place(scope, mock.worlds, mock.uploads, mock.wall, world)
+    try:
+        placed = await apply.place(scope, mock.worlds, mock.uploads, mock.wall, world)
+    finally:
+        await in_thread(scope.discard)
     return Placed(files=placed.files, containers=placed.containers, faults=placed.faults)
 
 
