@@ -4,6 +4,7 @@ Changing a world that does not exist creates it; reading one does not.
 """
 
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Query
@@ -108,6 +109,12 @@ async def retire_all_idle_worlds(mock: TheMock, asked: Retire) -> Names:
     return Names(worlds=await mock.worlds.retire(asked.idle))
 
 
+@lru_cache(maxsize=100)
+def _shown(profile: Profile) -> tuple[dict[str, bool | int | str], str]:
+    """Its switches, and the same in short; hardly any two of many worlds have different ones."""
+    return asdict(profile), profiles.in_words(profile)
+
+
 def _profile(mock: Mock, asked: ProfileChange) -> Profile | None:
     if asked.name is None and not asked.switches:
         return None
@@ -133,8 +140,8 @@ def _state(mock: Mock, world: Summary) -> WorldState:
         counts=world.counts,  # type: ignore[typeddict-item]  # the counts have these keys
         used_at=mock.worlds.used(world.name),
         clock=clock_state(mock, world.clock) if world.clock else None,
-        profile=asdict(world.profile) if world.profile else None,
-        profile_name=profiles.in_words(world.profile) if world.profile else None,
+        profile=_shown(world.profile)[0] if world.profile else None,
+        profile_name=_shown(world.profile)[1] if world.profile else None,
         faults=world.faults,
         snapshots=mock.worlds.snapshots(world.name),
         exchanges=mock.journal.count(world.name),
