@@ -517,7 +517,7 @@ def test_a_range_of_a_large_file(world: World) -> None:
 
 PROGRAM = """
 import sys
-from mockserver.server import MockServer
+from mockserver.server.serving import MockServer
 with MockServer() as server:
     print(server.port, flush=True)
     sys.stdin.read()

@@ -95,7 +95,7 @@ def serve(quiet: bool, as_json: bool, **given: Any) -> None:
     import asyncio
 
     from mockserver.mock import Mock
-    from mockserver.server.serving import CannotBind, bind, build, local_url, new_event_loop
+    from mockserver.server.serving import CannotBind, bind, build, local_url, new_event_loop, share_fairly
     from mockserver.settings import SeedError
     from mockserver.storage.directory import DirectoryUnusable
 
@@ -115,6 +115,7 @@ def serve(quiet: bool, as_json: bool, **given: Any) -> None:
         banner = (
             json.dumps({**about, "version": __version__}) if as_json else "" if quiet else _banner(settings, at, mock)
         )
+        share_fairly()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
         gc.enable()

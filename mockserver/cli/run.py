@@ -74,7 +74,7 @@ def run(command: Sequence[str], world: str, verdict: bool, ignore: Sequence[str]
     if os.environ.get(several := environment_name("workers"), "1") not in ("", "1"):
         log.warning("%s is ignored; a server is one process", several)
 
-    from mockserver.server.serving import CannotBind, MockServer
+    from mockserver.server.serving import CannotBind, MockServer, share_fairly
     from mockserver.settings import SeedError
     from mockserver.storage.directory import DirectoryUnusable
     from mockserver.verdict import FINDINGS
@@ -84,6 +84,7 @@ def run(command: Sequence[str], world: str, verdict: bool, ignore: Sequence[str]
             raise click.BadParameter(
                 f"unknown finding {name!r}; choose one of: {', '.join(FINDINGS)}", param_hint="--ignore"
             )
+    share_fairly()
     try:
         with errors_end_the_program(), MockServer(settings) as server:
             if verdict:

@@ -116,8 +116,9 @@ def main() -> None:
     order = json.loads(sys.stdin.readline())
 
     from mockserver.server.faces import Current
-    from mockserver.server.serving import START_ERRORS, MockServer, bind
+    from mockserver.server.serving import START_ERRORS, MockServer, bind, share_fairly
 
+    share_fairly()
     try:
         if "socket" in order:
             listening = [socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, order["socket"])]

@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 START_SECONDS = 30.0
 GRACE_SECONDS = 5
+SWITCH_SECONDS = 0.0005
 """What a stop leaves to requests under way."""
 
 
@@ -236,6 +237,12 @@ class MockServer(Server):
         self._server.should_exit = True
         self._thread.join(START_SECONDS)
         self.mock.close()
+
+
+def share_fairly() -> None:
+    """Have threads hand over the interpreter's lock soon: while one reads a large seed, a request that needs the lock
+    a few times waits for a few of these intervals. For a process that is the server's own."""
+    sys.setswitchinterval(SWITCH_SECONDS)
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
