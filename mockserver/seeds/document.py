@@ -95,6 +95,15 @@ class Source:
         if half:
             raise SeedError(f"{name}: half of a surrogate pair is not a character; remove its \\u escape")
 
+    def discard_values(self) -> None:
+        """Let go of what was read, one value after another: many that are freed at once hold up all threads."""
+        values = self.values.values() if isinstance(self.values, dict) else ()
+        lists = [each for each in values if isinstance(each, list)]
+        for each in lists:
+            while each:
+                each.pop()
+        self.values = None
+
     @classmethod
     def of(cls, values: Any, source: "Source") -> "Source":
         """What another one read, put into more."""

@@ -93,6 +93,7 @@ def read_document(source: Source, contents: Contents, max_file: int, max_total: 
             raise SeedError(f"{source.at('worlds')}: this goes into one world; place what is under its name by itself")
     with uncollected():
         document = _validated(source)
+        source.discard_values()
     scope = _scope(source, contents, document, ())
     scope.check_size(source.path)
     if (total := scope.generated()) > max_total:
