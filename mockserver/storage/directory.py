@@ -82,8 +82,8 @@ class Directory:
             states = self.snapshots.setdefault(world, {})
         else:
             states = getattr(self, kind)
-        older: Path | None = states.get(name)
-        states[name] = state
+        older: Path | None = states.pop(name, None)
+        states[name] = state  # at the end: snapshots are listed in the order in which they were taken
         return older
 
     def build(self) -> Path:
