@@ -343,7 +343,7 @@ def phases(size: int, count: int) -> list[int]:
 @pytest.mark.slow
 def test_killed_at_any_line_nothing_is_half_done(tmp_path: Path) -> None:
     program = Path(__file__).with_name("killed.py")
-    command = [sys.executable, "-W", "error", program, tmp_path, "6"]
+    command = [sys.executable, "-W", "error", program, tmp_path, "10"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=program.parents[1])
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

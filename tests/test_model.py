@@ -720,7 +720,7 @@ def compare(subject: Subject, runs: int, steps: int) -> Counter[str]:
 
 
 def test_the_server_does_what_the_model_says(subject: Subject) -> None:
-    assert compare(subject, runs=20, steps=50).total() > 500
+    assert compare(subject, runs=2, steps=25).total() > 20
 
 
 @pytest.mark.slow
