@@ -1,5 +1,8 @@
 """The application of the control plane: its routes, middleware and error handlers."""
 
+import logging
+import sqlite3
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -28,7 +31,9 @@ from mockserver.control.routes.changes import Publisher
 from mockserver.errors import APIError
 from mockserver.mock import Mock
 from mockserver.settings import SeedError
-from mockserver.storage.database import failure
+from mockserver.storage.database import Blocked, failure
+
+log = logging.getLogger("mockserver")
 
 ROUTERS = (
     dashboard.router,
@@ -62,6 +67,9 @@ def create_control(mock: Mock) -> FastAPI:
             SeedError: _bad_seed,
             RequestValidationError: _invalid,
             HTTPException: _http_error,
+            OSError: _storage_failed,
+            sqlite3.Error: _storage_failed,
+            Blocked: _storage_failed,
             Exception: _failed,
         },
     )
@@ -99,10 +107,17 @@ async def _invalid(request: Request, error: Exception) -> Response:
     return error_response(errors.BAD_PARAMETER(param=where, problem=f"{where}: {message}"))
 
 
-async def _failed(request: Request, error: Exception) -> Response:
-    """Return an error. Starlette raises the exception again afterwards, so that it is logged."""
+async def _storage_failed(request: Request, error: Exception) -> Response:
     problem = failure(error)
-    return error_response(errors.STORAGE_FAILED(problem=problem) if problem else errors.SERVER_ERROR())
+    if problem is None:
+        raise error
+    log.error("%s %s: the data directory can't be used: %s", request.method, request.url.path, problem)
+    return error_response(errors.STORAGE_FAILED(problem=problem))
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """Return an error. Starlette raises the exception again, so that it is logged and the connection is closed."""
+    return error_response(errors.SERVER_ERROR())
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
