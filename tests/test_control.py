@@ -525,9 +525,10 @@ def test_an_export_that_begins_while_its_world_is_being_replaced_is_whole(
                 load_on.set()
                 for _ in range(100):
                     await asyncio.to_thread(int)  # time enough to be replaced in
-                assert not restoring.done()
+                waited = not restoring.done()
                 link_on.set()
                 await restoring
+                assert waited
                 return await exporting
 
         assert server.run(both()) == list(stored(tmp_path / "data"))

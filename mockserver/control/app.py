@@ -1,7 +1,6 @@
 """The application of the control plane: its routes, middleware and error handlers."""
 
 import logging
-import sqlite3
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -31,7 +30,7 @@ from mockserver.control.routes.changes import Publisher
 from mockserver.errors import APIError
 from mockserver.mock import Mock
 from mockserver.settings import SeedError
-from mockserver.storage.database import Blocked, failure
+from mockserver.storage.database import FAILURES, failure
 
 log = logging.getLogger("mockserver")
 
@@ -67,9 +66,7 @@ def create_control(mock: Mock) -> FastAPI:
             SeedError: _bad_seed,
             RequestValidationError: _invalid,
             HTTPException: _http_error,
-            OSError: _storage_failed,
-            sqlite3.Error: _storage_failed,
-            Blocked: _storage_failed,
+            **dict.fromkeys(FAILURES, _storage_failed),
             Exception: _failed,
         },
     )

@@ -66,6 +66,10 @@ _SYSTEM_FAILURES = {
 }
 
 
+FAILURES: tuple[type[Exception], ...] = (OSError, sqlite3.Error, Blocked)
+"""Errors of which `failure` may say something."""
+
+
 def failure(error: BaseException) -> str | None:
     """What the machine failed at, in words: the disk, its space, its permissions, the number of open files.
 
