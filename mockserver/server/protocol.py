@@ -18,12 +18,11 @@ RECEIVE_BYTES = 256 * 1024
 HEAD_BYTES = 64 * 1024
 """The longest request line and headers taken, together."""
 HEADERS = 1_000
-"""The most headers taken. Each has more than one byte, so fewer bytes need no count."""
+"""The most headers taken."""
 HEAD_SECONDS = 60.0
 """How long a client may take to send them. On a new connection the time starts when it is opened."""
-FRAMING_BYTES, FRAMING_RATIO = RECEIVE_BYTES + 128 * 1024, 16
-"""What a body may come wrapped in, chunk by chunk and with its trailers: the ratio allows chunks of one byte. What
-was read together with the head counts, even what precedes it."""
+FRAMING_BYTES = 128 * 1024
+"""The most bytes between two pieces of a body, or after the last one: chunk extensions and trailers."""
 DRAIN_BYTES = 64 << 20
 """How many bytes of an unread body are drained, if the server's limits for bodies are lower."""
 DRAIN_OVERHEAD = 4 << 20
@@ -55,12 +54,10 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
     _rejected = False
     """Whether an error was sent for malformed HTTP. Further bytes are not parsed."""
     _in_head = False
-    _all_head = False
-    """Whether this packet, as far as it was parsed, is of one head."""
-    _head_at_least = _head_at_most = 0
-    """Bytes of the head in earlier packets; the first of them may have held other things too."""
-    _packet = _received = _body = 0
-    """Bytes of this packet; since the last head, of all packets and of the body in them."""
+    _progress = False
+    """Whether this packet began a head, or completed one or a piece of a body."""
+    _pending = 0
+    """Bytes of whole packets since the last progress."""
     _deadline: asyncio.TimerHandle | None = None
     _in_body = False
     """Whether more of the last request's body is to come."""
@@ -85,35 +82,25 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
             return
         if self._rejected:
             return
-        self._all_head, self._packet = self._in_head, len(data)
+        self._progress = False
         self._feed(data)
-        self._received += self._packet
+        self._pending = 0 if self._progress else self._pending + len(data)
+        if self._rejected:
+            return
         if self._in_head:
-            self._head_at_least += len(data) if self._all_head else 0
-            self._head_at_most += len(data)
-            if self._head_at_least > HEAD_BYTES:
+            if self._pending > HEAD_BYTES:
                 self._reject(errors.HEAD_TOO_LARGE(limit=HEAD_BYTES))
             elif self._deadline is None:
                 self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.close)
-        elif self._received > FRAMING_BYTES + FRAMING_RATIO * self._body and not self._rejected:
+        elif self._pending > FRAMING_BYTES and not self._drain:
             self._reject(errors.MALFORMED_HTTP())
-        elif (
-            self.timeout_keep_alive_task is None
-            and self.cycle
-            and self.cycle.response_complete
-            and not (self._drain or self._rejected)
-        ):
-            # The bytes begin no request, such as an unread body: the connection is as idle as before.
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._in_head, self._all_head, self._head_at_least, self._head_at_most = True, False, 0, 0
+        self._unset_keepalive_if_required()  # not for bytes that begin no request: the connection stays idle
+        self._in_head = self._progress = True
 
     def _feed(self, data: bytes | memoryview) -> None:
-        self._unset_keepalive_if_required()
         while data:  # the parser stops at each request that offers another protocol
             try:
                 self.parser.feed_data(data)
@@ -143,14 +130,13 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         return b"\r\n".join([*lines, b"", b""]) + rest
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
-        self._received = self._body = 0
+        self._in_head, self._progress = False, True
         self._cancel_deadline()
-        if self._head_at_most + self._packet > HEADERS:
-            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-            if size > HEAD_BYTES or len(self.headers) > HEADERS:
-                self._error = errors.HEAD_TOO_LARGE(limit=HEAD_BYTES)
-                raise ValueError("the head is too large")
+        self._unset_keepalive_if_required()  # set since the head began if the response before it was completed
+        size = len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
+        if size > HEAD_BYTES or len(self.headers) > HEADERS:
+            self._error = errors.HEAD_TOO_LARGE(limit=HEAD_BYTES)
+            raise ValueError("the head is too large")
         version = self.parser.get_http_version()
         if version not in ("1.0", "1.1"):
             raise ValueError("the HTTP version is not supported")
@@ -168,7 +154,7 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         self.headers = []  # so that trailers are not added to the request's headers
 
     def on_body(self, body: bytes) -> None:
-        self._body += len(body)
+        self._progress = True
         if isinstance(self.cycle.body, bytes) and self.cycle.body:
             self.cycle.body = bytearray(self.cycle.body)
         super().on_body(body)
