@@ -481,10 +481,9 @@ NAMES = [
 
 
 def tree(root: Path) -> set[str]:
-    """Whatever lies under the directory in which the data directory lies alone, but the logs of databases: they go
-    when a world that was not used for long is closed."""
-    found = {path.relative_to(root).as_posix() for path in root.rglob("*")}
-    return {path for path in found if not path.endswith(("-wal", "-shm"))}
+    """Return the paths under the directory that has only the data directory, without the logs of open databases."""
+    paths = {path.relative_to(root).as_posix() for path in root.rglob("*")}
+    return {path for path in paths if not path.endswith(("-wal", "-shm"))}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,4 +1,4 @@
-"""One exchange: what is known of a request and of its response, kept in the ASGI scope under `mockserver`."""
+"""One request and its response. The ASGI scope has it under `mockserver`."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -16,8 +16,8 @@ from mockserver.schema.faults import Effect
 if TYPE_CHECKING:
     from mockserver.mock import Mock
 
-WHOLE = "mockserver.whole"
-"""In the message that starts an answer: the size of the body, which follows in one message and at once."""
+BODY_SIZE = "mockserver.body_size"
+"""In the message that starts a response: the size of its body, if the next message has all of it."""
 
 _FIXED: Headers = [
     (b"openai-version", b"2020-10-01"),
@@ -55,13 +55,13 @@ class Exchange:
         "page",
         "provider",
         "request_id",
+        "response_headers",
         "scope",
         "send",
         "sent",
         "started",
         "started_response",
         "status",
-        "told",
         "world",
     )
 
@@ -77,24 +77,24 @@ class Exchange:
         self.files_api = False
         """Whether the response is in the style of the Files API: a newline at the end, errors with `detail`."""
         self.fault: str | None = None
-        """The id of the rule that fired, `header` for a fault that the request brought along."""
+        """The id of the fault that fired; `header` for one from the request's X-Mock-Fault header."""
         self.effect: Effect | None = None
         self.extra: Headers = []
-        """Headers of the answer by a fault, in place of its own of these names."""
+        """Headers that a fault sets. They replace the response's headers of the same names."""
         self.complete = False
-        """Whether the request's body has been read to its end."""
+        """Whether the whole request body has been read."""
         self.started_response = False
         self.operation: str | None = None
         """The operation's id; None where no route matched."""
         self.log: WorldJournal | None = None
-        """Where it will be recorded; set with the operation."""
+        """The journal that records the exchange; set with the operation."""
         self.number: int | None = None
-        """In the journal, once it was told."""
+        """The journal's number of the exchange; None until it is recorded."""
         self.sent: Sent = NOTHING_SENT
-        """The request's body, as the journal will show it."""
+        """The request's body as the journal shows it."""
         self.status: int | None = None
-        self.told: Headers = []
-        """Status and headers of the answer, once it was started."""
+        """The response's status; None until it is started."""
+        self.response_headers: Headers = []
         self.page: tuple[bool, str | None, str | None] | None = None
         self._receive = receive
         self.send = send
@@ -105,10 +105,10 @@ class Exchange:
             self.complete = True
         return message
 
-    async def piece(self) -> bytes:
-        """Of the request's body the next piece, until it is `complete`: bytes, or a bytearray of the caller's own.
+    async def read_chunk(self) -> bytes:
+        """Return the next part of the request's body: bytes, or a bytearray that the caller may keep.
 
-        Raises ClientGone, and APIError for a body that is compressed.
+        To be called until the body is `complete`. Raises ClientGone, and APIError if the body is compressed.
         """
         encoding = self.headers.get(b"content-encoding")
         if encoding and encoding.lower() != b"identity":
@@ -116,17 +116,17 @@ class Exchange:
         message = await self.receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
-        piece: bytes = message.get("body", b"")
-        return piece
+        chunk: bytes = message.get("body", b"")
+        return chunk
 
     @property
     def query(self) -> bytes:
         query: bytes = self.scope["query_string"]
         return query
 
-    async def send_whole(self, status: int, headers: Headers, body: bytes, at_once: bool = True) -> None:
-        """A response whose body is known. `at_once` sends head and body in one write."""
-        await self.start(status, headers, len(body) if at_once else None)
+    async def respond(self, status: int, headers: Headers, body: bytes, one_write: bool = True) -> None:
+        """Send a complete response, head and body in one write if possible."""
+        await self.start(status, headers, len(body) if one_write else None)
         self.record(body)
         await self.send({"type": "http.response.body", "body": body})
 
@@ -136,10 +136,11 @@ class Exchange:
     def wrap_send(self, wrap: Callable[[Send], Send]) -> None:
         self.send = wrap(self.send)
 
-    def record(self, answer: bytes | int | None, aborted: bool = False) -> None:
-        """Tell the journal, once: before the client can have the whole answer and ask what is in it.
+    def record(self, response: bytes | int | None, aborted: bool = False) -> None:
+        """Record the exchange in the journal, once, before the client has the complete response.
 
-        Not what comes without a valid key, or names a world that there isn't.
+        `response` is the body, or its size if it is a file's content. Requests without a valid key and requests to
+        worlds that don't exist are not recorded.
         """
         if self.number is not None or not self.world:
             return
@@ -166,8 +167,8 @@ class Exchange:
             status=self.status,
             request_headers=scope["headers"],
             sent=self.sent,
-            response_headers=self.told,
-            response=answer,
+            response_headers=self.response_headers,
+            response=response,
             objects=context.touched if context else (),
             fault=self.fault,
             made_up=effect is not None and (effect.answers or effect.lists or effect.rate_limit is not None),
@@ -175,19 +176,19 @@ class Exchange:
             aborted=aborted,
         )
 
-    def abandon(self) -> None:
-        """The answer didn't come to its end, or there was none."""
+    def abort(self) -> None:
+        """Record that the response was not completed."""
         if self.number is None:
             self.record(None, aborted=True)
         elif self.log:
             self.mock.journal.abort(self.log, self.number)
 
     def with_newline(self, body: bytes) -> bytes:
-        """As the Files API ends its bodies."""
+        """Add the newline that ends a body of the Files API."""
         return body + b"\n" if self.files_api else body
 
     async def start(self, status: int, headers: Headers, size: int | None = None) -> None:
-        """`size` where the body comes whole and at once."""
+        """Send status and headers. `size` is the body's if the next message has all of it."""
         headers += standing_headers(self.request_id, self.started)
         if self.context:
             headers += [(b"x-mock-warning", str(warning).encode()) for warning in self.context.warnings]
@@ -196,14 +197,14 @@ class Exchange:
         if self.extra:
             replaced = {name for name, _ in self.extra}
             headers = [header for header in headers if header[0] not in replaced] + self.extra
-        self.started_response, self.status, self.told = True, status, headers
+        self.started_response, self.status, self.response_headers = True, status, headers
         message: Message = {"type": "http.response.start", "status": status, "headers": headers}
         if size is not None and self.effect is None:
-            message[WHOLE] = size
+            message[BODY_SIZE] = size
         await self.send(message)
 
 
 def standing_headers(request_id: str, started: float) -> Headers:
-    """What every answer carries."""
+    """Return the headers that every response has."""
     took = (stopwatch() - started) * 1000
     return [(b"x-request-id", request_id.encode()), (b"openai-processing-ms", b"%d" % took), *_FIXED]

@@ -1,6 +1,6 @@
-"""How a fault is applied to an exchange: before it is answered, to its answer, or to its connection.
+"""Apply faults to exchanges: before the response, to the response or to the connection.
 
-Faults never touch /_mock or /health, and come after the key was checked and the route is known.
+Faults apply after the key was checked and the route was found, and never to /_mock or /health.
 """
 
 import math
@@ -13,7 +13,7 @@ from starlette.types import Message, Receive, Send
 
 from mockserver import errors, faults, ids
 from mockserver.api.exchange import ClientGone, Exchange
-from mockserver.api.rendering import Whole
+from mockserver.api.rendering import Raw
 from mockserver.context import Context, World
 from mockserver.errors import APIError
 from mockserver.faults import Hit, Target
@@ -21,7 +21,7 @@ from mockserver.schema.faults import Effect
 
 FAULT_HEADER = b"x-mock-fault"
 TICKS = 20
-"""A body that dribbles comes in so many pieces a second, or in single bytes."""
+"""A body that dribbles is sent in so many chunks a second, or in single bytes."""
 
 _SAMPLES = {
     "allowed": "POST",
@@ -47,34 +47,34 @@ _SAMPLES = {
     "window": "requests per min (RPM)",
     "wait": "1s",
 }
-"""Words of refusals that a fault puts where there was nothing to refuse."""
+"""Values for the messages of injected errors."""
 
 
 class Connection(Protocol):
-    """What a fault needs of a connection, and ASGI doesn't give: `scope["mockserver.connection"]`."""
+    """What faults do to a connection and ASGI doesn't offer: `scope["mockserver.connection"]`."""
 
     @property
     def gone(self) -> bool:
         """Whether the client has closed it."""
 
     def close(self) -> None:
-        """Send what was written, then close, whatever was promised. Nothing further is sent."""
+        """Send the bytes that were written, then close, even if the response is not complete."""
 
     async def reset(self) -> None:
         """Like `close`, but the client sees a reset."""
 
     async def wait(self, seconds: float) -> bool:
-        """Real time. False, at once, when the client has gone."""
+        """Wait for seconds of real time. Return False at once when the client has gone."""
 
 
-class Cut(ClientGone):
-    """A fault cut the connection; there is nobody to answer any more."""
+class ConnectionCut(ClientGone):
+    """A fault closed the connection."""
 
 
 async def inject(exchange: Exchange, operation: str | None) -> bool:
-    """Apply the fault that fires, if any. True: it has answered. Raises the refusal that it injects."""
-    context = exchange.context or await _found(exchange)
-    hit = await _hit(exchange, context, operation)
+    """Apply the fault that fires, if any. Return whether it sent a response. Raises the error that it injects."""
+    context = exchange.context or await _existing_world(exchange)
+    hit = await _firing_fault(exchange, context, operation)
     if hit is None:
         return False
     world = context.world if context else None
@@ -88,29 +88,29 @@ async def inject(exchange: Exchange, operation: str | None) -> bool:
         raise ClientGone
     if effect.drop:
         connection.close()
-        raise Cut
+        raise ConnectionCut
     if effect.stale_list is not None and context:
         context.stale_since = math.floor(context.world.now() - effect.stale_list)
     if effect.abort_upload_after is not None:
-        exchange.wrap_receive(lambda receive: _aborting(receive, connection, effect.abort_upload_after or 0))
+        exchange.wrap_receive(lambda receive: _abort_after(receive, connection, effect.abort_upload_after or 0))
     if {"reset_after", "truncate_after", "dribble"} & effect.model_fields_set and exchange.scope["method"] != "HEAD":
-        exchange.wrap_send(lambda send: _spoiling(send, connection, effect))
+        exchange.wrap_send(lambda send: _disturb(send, connection, effect))
     if not effect.answers and effect.rate_limit is None:
         return False
     if "body" in effect.model_fields_set or (effect.error is None and effect.status and effect.status < 400):
-        await _answer(exchange, effect)
+        await _send_response(exchange, effect)
         return True
-    raise _refusal(exchange, hit, operation)
+    raise _error(exchange, hit, operation)
 
 
 def reshape(effect: Effect, page: dict[str, Any]) -> dict[str, Any]:
-    """A page as the fault shows it."""
+    """Return a page as the fault changes it."""
     if effect.empty_page:
         return page | {"data": [], "first_id": None, "last_id": None, "has_more": True}
     return page | {"has_more": True} if effect.has_more else page
 
 
-async def _hit(exchange: Exchange, context: Context | None, operation: str | None) -> Hit | None:
+async def _firing_fault(exchange: Exchange, context: Context | None, operation: str | None) -> Hit | None:
     if header := exchange.headers.get(FAULT_HEADER):
         return faults.brought(header, ids.draw(b"", exchange.request_id, 0))
     if context is None or not (world := context.world).faults:
@@ -132,8 +132,8 @@ def _fire(context: Context, world: World, target: Target) -> Hit | None:
     return faults.fire(context.write, world.id_seed, world.faults, target, world.instant())
 
 
-async def _found(exchange: Exchange) -> Context | None:
-    """The world of a request that matched no route, which makes none."""
+async def _existing_world(exchange: Exchange) -> Context | None:
+    """Return the world of a request that matched no route; None if it doesn't exist. It is not created."""
     try:
         return await exchange.mock.worlds.look_up(exchange.world)
     except APIError:
@@ -144,94 +144,94 @@ def _connection(exchange: Exchange) -> Connection:
     return cast(Connection, exchange.scope["mockserver.connection"])
 
 
-# In place of the answer
+# Instead of the response
 
 
 def _headers(hit: Hit, world: World | None) -> list[tuple[bytes, bytes]]:
     effect, headers = hit.effect, {}
     if effect.retry_after is not None:
-        headers["retry-after"] = _plainly(effect.retry_after)
+        headers["retry-after"] = _decimal(effect.retry_after)
     elif hit.window_left is not None:
-        headers["retry-after"] = str(_wait(hit, world))
+        headers["retry-after"] = str(_retry_after(hit, world))
     headers |= {name.lower(): value for name, value in effect.headers.items()}
     return [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
 
 
-def _wait(hit: Hit, world: World | None) -> int:
-    """Whole seconds of the client's time until a rate limit's window is over."""
+def _retry_after(hit: Hit, world: World | None) -> int:
+    """Return the seconds of real time until a rate limit's window ends, rounded up."""
     rate = world.clock.rate if world else 1.0
     return max(1, math.ceil((hit.window_left or 0) / (rate or 1.0)))
 
 
-async def _answer(exchange: Exchange, effect: Effect) -> None:
+async def _send_response(exchange: Exchange, effect: Effect) -> None:
     status = effect.status or (errors.CATALOGUE[effect.error].status if effect.error else 200)
     if "body" not in effect.model_fields_set:
-        await Whole(status, b"", []).send(exchange)
+        await Raw(status, b"", []).send(exchange)
     elif isinstance(effect.body, str):
-        await Whole(status, effect.body.encode(), [(b"content-type", b"text/plain; charset=utf-8")]).send(exchange)
+        await Raw(status, effect.body.encode(), [(b"content-type", b"text/plain; charset=utf-8")]).send(exchange)
     else:
-        await Whole(status, to_json(effect.body, indent=2), [(b"content-type", b"application/json")]).send(exchange)
+        await Raw(status, to_json(effect.body, indent=2), [(b"content-type", b"application/json")]).send(exchange)
 
 
-def _refusal(exchange: Exchange, hit: Hit, operation: str | None) -> APIError:
+def _error(exchange: Exchange, hit: Hit, operation: str | None) -> APIError:
     effect = hit.effect
     name = effect.error or ("rate_limited" if effect.rate_limit or effect.status == 429 else None)
     if name is None:
-        error = _plain(effect.status or 500)
+        error = _generic_error(effect.status or 500)
     else:
         row, scope = errors.CATALOGUE[name], exchange.scope
-        words = _SAMPLES | {"operation": operation or "requests", "method": scope["method"], "path": scope["path"]}
-        words |= scope.get("path_params", {})
-        words |= _limit_words(exchange, hit)
+        values = _SAMPLES | {"operation": operation or "requests", "method": scope["method"], "path": scope["path"]}
+        values |= scope.get("path_params", {})
+        values |= _rate_limit_values(exchange, hit)
         wanted = {field for _, field, _, _ in Formatter().parse(row.message + (row.param or "")) if field}
-        error = row(**{field: words.get(field, "x") for field in wanted})
+        error = row(**{field: values.get(field, "x") for field in wanted})
         error.status = effect.status or error.status
     return error
 
 
-def _limit_words(exchange: Exchange, hit: Hit) -> dict[str, object]:
+def _rate_limit_values(exchange: Exchange, hit: Hit) -> dict[str, object]:
     if not (limit := hit.effect.rate_limit):
-        return {} if hit.effect.retry_after is None else {"wait": f"{_plainly(hit.effect.retry_after)}s"}
-    window = "requests per min (RPM)" if limit.per == 60 else f"requests per {_plainly(limit.per)}s"
+        return {} if hit.effect.retry_after is None else {"wait": f"{_decimal(hit.effect.retry_after)}s"}
+    window = "requests per min (RPM)" if limit.per == 60 else f"requests per {_decimal(limit.per)}s"
     wait = next((value.decode() for name, value in exchange.extra if name == b"retry-after"), "0")
     return {"limit": limit.requests, "used": limit.requests, "window": window, "wait": f"{wait}s"}
 
 
-def _plainly(seconds: float) -> str:
-    """Without an exponent, and without zeros at the end."""
+def _decimal(seconds: float) -> str:
+    """Format a number without an exponent and without trailing zeros."""
     return f"{seconds:.6f}".rstrip("0").rstrip(".")
 
 
-def _plain(status: int) -> APIError:
+def _generic_error(status: int) -> APIError:
     if status >= 500:
         return APIError(status, errors.SERVER_ERROR.message, errors.SERVER_ERROR.type)
     return APIError(status, f"An injected fault answers this request with status {status}.")
 
 
-# Under way
+# During the request or the response
 
 
-def _aborting(receive: Receive, connection: Connection, limit: int) -> Receive:
+def _abort_after(receive: Receive, connection: Connection, limit: int) -> Receive:
     taken = 0
 
-    async def aborting() -> Message:
+    async def receive_until() -> Message:
         nonlocal taken
         message = await receive()
         taken += len(message.get("body", b""))
         if taken >= limit and message["type"] == "http.request":
             await connection.reset()
-            raise Cut
+            raise ConnectionCut
         return message
 
-    return aborting
+    return receive_until
 
 
-def _spoiling(send: Send, connection: Connection, effect: Effect) -> Send:
+def _disturb(send: Send, connection: Connection, effect: Effect) -> Send:
     limit = effect.reset_after if effect.reset_after is not None else effect.truncate_after
     cut: Callable[[], Awaitable[None]] = connection.reset if effect.reset_after is not None else _closing(connection)
     left = math.inf if limit is None else limit
 
-    async def spoiling(message: Message) -> None:
+    async def send_part(message: Message) -> None:
         nonlocal left
         if message["type"] != "http.response.body":
             await send(message)
@@ -243,20 +243,20 @@ def _spoiling(send: Send, connection: Connection, effect: Effect) -> Send:
         await _dribble(send, connection, effect.dribble, body)
         if not whole:
             await cut()
-            raise Cut
+            raise ConnectionCut
         await send({**message, "body": b""})
 
-    return spoiling
+    return send_part
 
 
 async def _dribble(send: Send, connection: Connection, rate: int | None, body: bytes) -> None:
-    """Without a rate at once."""
+    """Send a body at a rate, or at once without one."""
     step = max(1, rate // TICKS) if rate else len(body)
     for start in range(0, len(body), step or 1):
-        piece = body[start : start + step]
-        if rate and not await connection.wait(len(piece) / rate):
+        chunk = body[start : start + step]
+        if rate and not await connection.wait(len(chunk) / rate):
             raise ClientGone
-        await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
 
 
 def _closing(connection: Connection) -> Callable[[], Awaitable[None]]:

@@ -1,7 +1,6 @@
-"""Errors and authentication: pure ASGI around the routes, before a body is read.
+"""ASGI middleware around the routes: errors and authentication, before a body is read.
 
-The order of errors starts here: preflights need no key, then an unknown key is an error, and only then is the route
-looked up by the router.
+Preflights need no key. Then the key is checked, and only then the router finds the route.
 """
 
 import hmac
@@ -13,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mockserver import errors
 from mockserver.api.exchange import ClientGone, Exchange
-from mockserver.api.providers import selected
+from mockserver.api.providers import select_provider
 from mockserver.api.rendering import Error, Preflight
 from mockserver.errors import APIError
 from mockserver.storage.database import failure
@@ -25,13 +24,13 @@ if TYPE_CHECKING:
 log = logging.getLogger("mockserver")
 
 OUTSIDE = ("/health", "/openapi.json")
-"""Paths that are no part of the API: without a key, in no world and in no journal."""
+"""Paths outside of the API. They need no key, create no world and are not recorded."""
 
 _WORLD_KEY = re.compile(r"sk-world-(.+)", re.DOTALL)
 
 
 class Errors:
-    """Opens the exchange, and sends every error and failure in the API's own shape."""
+    """Creates the exchange, and sends every error in the API's format."""
 
     def __init__(self, app: ASGIApp, mock: "Mock") -> None:
         self._app = app
@@ -46,10 +45,10 @@ class Errors:
         try:
             await self._respond(exchange, scope, send)
         except ClientGone:
-            log.debug("%s %s: the client left", scope["method"], scope["path"])
-            exchange.abandon()
+            log.debug("%s %s: the client closed the connection", scope["method"], scope["path"])
+            exchange.abort()
         except BaseException:
-            exchange.abandon()
+            exchange.abort()
             raise
         self._log_warnings(exchange)
 
@@ -92,14 +91,14 @@ class Authenticate:
         if scope["method"] == "OPTIONS" and b"access-control-request-method" in exchange.headers:
             await Preflight().send(exchange)
             return
-        exchange.provider, world, path = selected(scope["path"], scope["raw_path"])
-        of_key = self._authenticate(exchange)
-        exchange.world = of_key if world is None else world
+        exchange.provider, world, path = select_provider(scope["path"], scope["raw_path"])
+        key_world = self._authenticate(exchange)
+        exchange.world = key_world if world is None else world
         scope["path"] = path
         await self._app(scope, receive, send)
 
     def _authenticate(self, exchange: Exchange) -> str:
-        """The world that the key names, `default` where it names none."""
+        """Check the key and return the world that it names, by default `default`. Raises APIError."""
         key = exchange.provider.key(exchange.headers)
         if not key:
             raise errors.MISSING_KEY()
@@ -107,19 +106,19 @@ class Authenticate:
             match = _WORLD_KEY.fullmatch(key)
             return str(match[1]) if match else DEFAULT
         for allowed in self._keys:
-            if _same(key, allowed):
+            if _equal(key, allowed):
                 return DEFAULT
             stem, rest = key[: len(allowed)], key[len(allowed) :]
-            if rest.startswith("-world-") and _same(stem, allowed):
+            if rest.startswith("-world-") and _equal(stem, allowed):
                 return rest.removeprefix("-world-")
-        raise errors.WRONG_KEY(key=_masked(key))
+        raise errors.WRONG_KEY(key=_mask(key))
 
 
-def _same(one: str, other: str) -> bool:
+def _equal(one: str, other: str) -> bool:
     return hmac.compare_digest(one.encode(), other.encode())
 
 
-def _masked(key: str) -> str:
-    """As the live API shows a wrong key: long ones as the first 8 characters, stars and the last 4."""
+def _mask(key: str) -> str:
+    """Mask a wrong key as the live API does: of a long one, show the first 8 and the last 4 characters."""
     shown = "".join(character if character.isprintable() else "?" for character in key)
     return shown if len(shown) <= 12 else f"{shown[:8]}{'*' * min(len(shown) - 12, 200)}{shown[-4:]}"

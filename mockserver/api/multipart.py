@@ -1,4 +1,4 @@
-"""Multipart forms, parsed as a stream: a file is hashed and written while it comes in."""
+"""Parse multipart forms as a stream: a file is hashed and written while it is received."""
 
 import asyncio
 import logging
@@ -13,22 +13,22 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from mockserver import errors
 from mockserver.api.exchange import Exchange
-from mockserver.api.parsing import MAX_LEVELS, count_values, drop_litellm_keys, json_object, read_body, validate_for
+from mockserver.api.parsing import MAX_LEVELS, count_values, drop_proxy_keys, json_object, read_body, validate_for
 from mockserver.bounds import JSONCounter
 from mockserver.files import NewFile
 from mockserver.redaction import NOTHING_SENT, form_sent
 from mockserver.schema.containers import CreateContainerFile
 from mockserver.storage.contents import Upload, Uploads, Writer
 
-logging.getLogger("python_multipart").setLevel(logging.ERROR)  # what a client sends wrong is told to the client
+logging.getLogger("python_multipart").setLevel(logging.ERROR)  # errors of a form are sent to the client
 
 BLOCK = 1 << 20
-"""Bytes that are hashed and written at once, in a thread; those of a smaller file are so by the event loop."""
+"""How many bytes are hashed and written at once, in a thread. Smaller files are written by the event loop."""
 PREAMBLE_BYTES = 16 * 1024
-"""How much may come in front of a form's first boundary, with that."""
+"""The most bytes before the end of a form's first boundary."""
 MAX_FIELDS = 100
 MAX_FIELD_BYTES = 1 << 20
-"""For all the fields of a form together that are not a file."""
+"""The most bytes of all fields together, without the file."""
 
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)', re.DOTALL)
 _ESCAPE = re.compile(r"%([01][0-9A-Fa-f]|22|7[Ff])")
@@ -36,7 +36,7 @@ _ESCAPE = re.compile(r"%([01][0-9A-Fa-f]|22|7[Ff])")
 
 @asynccontextmanager
 async def read_form(exchange: Exchange, uploads: Uploads, blake2b: bool) -> AsyncIterator[NewFile]:
-    """The form of an upload, its file hashed; that is gone afterwards if nobody kept it."""
+    """Read an upload's form and hash its file. The file is deleted at the end if it was not stored."""
     content_type = exchange.headers.get(b"content-type", b"").decode("latin-1")
     kind, options = parse_options_header(content_type)
     if kind == b"multipart/form-data":
@@ -45,14 +45,14 @@ async def read_form(exchange: Exchange, uploads: Uploads, blake2b: bool) -> Asyn
             yield await form.read(options.get(b"boundary", b""))
         finally:
             if exchange.sent is NOTHING_SENT:
-                form.tell()
+                form.record()
             await form.discard()
     elif kind in (b"", b"application/json") and not exchange.files_api:
         body = await read_body(exchange, MAX_FIELD_BYTES)
         if not kind and not body.lstrip().startswith(b"{"):
             raise errors.INVALID_UPLOAD()
         values = json_object(body)
-        drop_litellm_keys(values, exchange)
+        drop_proxy_keys(values, exchange)
         sent = validate_for(exchange.context, CreateContainerFile, values)
         fields = sent.model_dump(exclude_unset=True)
         yield NewFile(None, None, fields)
@@ -61,19 +61,19 @@ async def read_form(exchange: Exchange, uploads: Uploads, blake2b: bool) -> Asyn
 
 
 class _Form:
-    """A multipart parser, and where it puts what it finds."""
+    """The parser of one multipart form."""
 
     def __init__(self, exchange: Exchange, uploads: Uploads, blake2b: bool) -> None:
         self._exchange = exchange
         self._limit = exchange.mock.settings.max_upload
         self._uploads = uploads
         self._blake2b = blake2b
-        self._file: _Sink | None = None
+        self._file: _FileWriter | None = None
         self._filename: str | None = None
         self._fields: dict[str, str] = {}
         self._field_bytes = 0
         self._ended = False
-        # Of the part that is being parsed:
+        # The part that is being parsed:
         self._header_name = self._header_value = self._disposition = self._content_type = b""
         self._name: str | None = None
         self._value = bytearray()
@@ -84,37 +84,39 @@ class _Form:
             raise errors.NOT_MULTIPART(why="The Content-Type names no boundary.")
         try:
             parser = MultipartParser(boundary, self._callbacks())
-            piece = await self._opening(b"--" + boundary)
+            chunk = await self._skip_preamble(b"--" + boundary)
             while True:
-                parser.write(piece)
+                parser.write(chunk)
                 if self._file:
                     await self._file.flush()
                 if self._exchange.complete:
                     break
-                piece = await self._exchange.piece()
+                chunk = await self._exchange.read_chunk()
         except FormParserError as error:
             raise errors.NOT_MULTIPART(why=str(error).rstrip(".") + ".") from None
         if not self._ended:
             raise errors.NOT_MULTIPART(why="The body ends before its closing boundary.")
         upload = await self._file.finish() if self._file else None
-        self.tell()
-        drop_litellm_keys(self._fields, self._exchange)
+        self.record()
+        drop_proxy_keys(self._fields, self._exchange)
         return NewFile(upload, self._filename, self._fields)
 
-    async def _opening(self, line: bytes) -> bytes:
-        """The body's beginning without the words that may precede the first boundary (RFC 2046, 5.1.1), and that
-        the parser refuses."""
-        start = await self._exchange.piece()
+    async def _skip_preamble(self, line: bytes) -> bytes:
+        """Return the beginning of the body without the text that may precede the first boundary.
+
+        RFC 2046, 5.1.1, allows such a text; the parser does not.
+        """
+        start = await self._exchange.read_chunk()
         while not start.startswith(line):
             if (at := start.find(b"\n" + line, 0, PREAMBLE_BYTES)) >= 0:
                 return start[at + 1 :]
             if self._exchange.complete or len(start) >= PREAMBLE_BYTES:
                 break
-            start += await self._exchange.piece()
+            start += await self._exchange.read_chunk()
         return start
 
-    def tell(self) -> None:
-        """The journal hears of what came, whole or not; the hash is the blob's."""
+    def record(self) -> None:
+        """Set what the journal shows of the form, complete or not. The digest is the stored content's."""
         size, digest = (self._file.size, self._file.digest) if self._file else (0, "")
         self._exchange.sent = form_sent(self._fields, self._filename, size, digest)
 
@@ -162,13 +164,13 @@ class _Form:
             raise errors.DUPLICATE_PARAMETER(param=self._name)
         if self._name == "file":
             if filename is None and self._content_type:
-                filename = "upload"  # Ruby and Java send what they have in memory with a type and without a name
+                filename = "upload"  # Ruby and Java send files from memory with a type and without a name
             if filename is None:
                 raise errors.WRONG_TYPE(param="file", expected="a file", got="a string")
             self._in_file = True
             self._filename = filename
             upload, writer = self._uploads.begin(self._blake2b)
-            self._file = _Sink(upload, writer, self._limit)
+            self._file = _FileWriter(upload, writer, self._limit)
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         if self._in_file and self._file:
@@ -184,7 +186,7 @@ class _Form:
             self._fields |= self._flattened(self._name, self._value)
 
     def _flattened(self, name: str, value: bytearray) -> dict[str, str]:
-        """A field by its name; the members of an object that Ruby sends as JSON as `name[member]`."""
+        """Return a field by its name. The members of an object, which Ruby sends as JSON, are named `name[member]`."""
         if not self._content_type.startswith(b"application/json"):
             return {name: value.decode(errors="replace")}
         count_values(JSONCounter(MAX_FIELDS, MAX_LEVELS), value)
@@ -194,7 +196,7 @@ class _Form:
         self._ended = True
 
 
-class _Sink:
+class _FileWriter:
     """Bytes of a file on their way to the disk: one block is written while the other one fills.
 
     Both are used again and again: new memory for each block would cost as much as to copy what is in it.
@@ -255,22 +257,22 @@ class _Sink:
 
 
 def _names(disposition: bytes) -> tuple[str | None, str | None]:
-    """The name and file name of a part, as each client writes them.
+    """Return the name and the file name of a part, as the different clients write them.
 
-    `filename*` (RFC 5987, .NET) wins over `filename`; values come quoted or bare, with raw UTF-8,
+    `filename*` (RFC 5987, .NET) wins over `filename`; values are quoted or bare, in raw UTF-8,
     with `\\"` (Go) or with `%22` (browsers, Node, Python) for a quotation mark, and likewise for
     control characters. A `%` before anything else stands for itself.
     """
     found: dict[str, str] = {}
     for key, value in _PARAMETER.findall(disposition.decode(errors="replace")):
-        found.setdefault(key.lower(), _unquoted(value))
+        found.setdefault(key.lower(), _unquote(value))
     extended = found.get("filename*", "").split("'", 2)
     if len(extended) == 3 and extended[0].lower() == "utf-8":
         return found.get("name"), unquote_to_bytes(extended[2]).decode(errors="replace")
     return found.get("name"), found.get("filename")
 
 
-def _unquoted(value: str) -> str:
+def _unquote(value: str) -> str:
     if len(value) > 1 and value[0] == value[-1] == '"':
         value = value[1:-1].replace('\\"', '"').replace("\\\\", "\\")
     else:

@@ -24,11 +24,11 @@ from mockserver.files import NewFile
 from mockserver.schema.contents import Content
 
 Form = Callable[[], AbstractAsyncContextManager[NewFile]]
-"""The request's form, not yet read: `async with form() as sent`."""
+"""Reads the request's form: `async with form() as sent`."""
 
 
 def _given() -> None:
-    """Tells FastAPI that a parameter is no part of the request; `Operation` passes it."""
+    """Mark a parameter that FastAPI must not describe as a part of the request; `Operation` passes it."""
 
 
 TheContext = Annotated[Context, Depends(_given)]
@@ -36,8 +36,11 @@ TheForm = Annotated[Form, Depends(_given)]
 
 
 class Operation(APIRoute):
-    """An operation of the API. FastAPI describes it from its signature; a request is handled here, since the API's
-    errors, their words and their order are not FastAPI's."""
+    """An operation of the API.
+
+    FastAPI describes it by its signature. Requests are handled here, since the API's errors and their order are not
+    FastAPI's.
+    """
 
     files_api = False
 
@@ -59,7 +62,7 @@ class Operation(APIRoute):
         if (context.entered.faults or FAULT_HEADER in exchange.headers) and await inject(exchange, self.name):
             return
         if exchange.provider is not OPENAI:
-            exchange.provider.admit(exchange)
+            exchange.provider.check(exchange)
         arguments = {name: reader(exchange, context) for name, reader in self._readers.items()}
         if self._body:
             arguments["body"] = await read_json(self._body, exchange, mock.settings.max_body)
@@ -81,8 +84,8 @@ class FilesOperation(Operation):
 class TableRouter(APIRouter):
     """Finds a route by the number of segments in its path and the fixed ones among them.
 
-    FastAPI would try one route's pattern after another. A path of this API is names and ids by turns, so that its
-    length and its names determine the operations.
+    FastAPI would try one route's pattern after another. In this API's paths names and ids alternate, so the number of
+    segments and the names determine the operations.
     """
 
     def __init__(self, routes: Iterable[BaseRoute]) -> None:
@@ -116,13 +119,13 @@ class TableRouter(APIRouter):
 
 
 def _split(path: str) -> tuple[tuple[int | str, ...], list[str]]:
-    """A path's length with its names, and the ids between them."""
+    """Return a path's number of segments with its fixed ones, and the ids between them."""
     parts = path.split("/")
     return (len(parts), *parts[1::2]), parts[2::2]
 
 
 def _reader(name: str, annotation: Any, files_api: bool) -> Callable[[Exchange, Context], Any]:
-    """How to get an argument from a request, by its annotation. Made once for each route."""
+    """Return a function that gets an argument from a request, chosen by the annotation. Called once per route."""
     kind, *notes = get_args(annotation) if hasattr(annotation, "__metadata__") else (annotation,)
     if kind is str:
         return lambda exchange, context: exchange.scope["path_params"][name]

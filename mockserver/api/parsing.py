@@ -1,4 +1,4 @@
-"""Query strings and JSON of requests, parsed and checked. Violations of a model become the API's own errors here."""
+"""Parse and validate query strings and JSON bodies. Pydantic's errors become the API's errors here."""
 
 import asyncio
 import re
@@ -19,17 +19,17 @@ from mockserver.redaction import body_sent
 M = TypeVar("M", bound=BaseModel)
 
 MAX_JSON_BYTES = 1 << 20
-"""Of a body without an inline skill and without a secret."""
+"""The largest body without skills and without secrets."""
 _LARGE_KEYS = (b'"skills"', b'"domain_secrets"')
-MAX_MISTAKES = 1_000
-"""So many of Pydantic's errors are made into objects of some 600 bytes each; of more only their number is known."""
+MAX_VIOLATIONS = 1_000
+"""How many of Pydantic's errors are listed, at some 600 bytes each. Of more, only the number is used."""
 MAX_LEVELS = 200
-"""Levels that the parser allows itself."""
+"""The deepest nesting that the JSON parser accepts."""
 MAX_SHOWN = 10_000
-"""Characters of a value that an error repeats."""
+"""How many characters of a value an error repeats."""
 
-LITELLM_KEYS = ("custom_llm_provider", "model")
-"""By which a client tells a LiteLLM proxy where to send a request; the proxy doesn't pass them on."""
+PROXY_KEYS = ("custom_llm_provider", "model")
+"""Parameters for a LiteLLM proxy, which says where to send a request. The proxy does not forward them."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,4000}")
 _QUOTED = re.compile(r"'([^']*)'")
@@ -43,16 +43,16 @@ _EXPECTED = {
     "dict_type": "an object",
 }
 _TAGS = {"disabled", "allowlist", "skill_reference", "inline"}
-"""Members of unions, which Pydantic names in the location of an error, and no client sent."""
+"""Tags of unions. Pydantic adds them to the location of an error, though they are not in the request."""
 
 
 # Query strings
 
 
 def parse_query(model: type[M], query: bytes, context: Context) -> M:
-    """Unknown keys and empty values are ignored; a key that counts may come once."""
+    """Parse a query string. Unknown keys and empty values are ignored; a known key may occur once."""
     if not query:
-        return cast(M, _unasked(model))
+        return cast(M, _defaults(model))
     if query.count(b"&") >= MAX_PARAMETERS:
         raise errors.TOO_MANY_PARAMETERS(limit=MAX_PARAMETERS)
     values: dict[str, Any] = {}
@@ -76,7 +76,7 @@ def parse_query(model: type[M], query: bytes, context: Context) -> M:
 
 
 @cache
-def _unasked(model: type[BaseModel]) -> BaseModel:
+def _defaults(model: type[BaseModel]) -> BaseModel:
     return model()
 
 
@@ -93,42 +93,42 @@ async def read_json(model: type[M], exchange: Exchange, limit: int) -> M:
         raise errors.BODY_TOO_LARGE(limit=MAX_JSON_BYTES)
     values = json_object(body)
     if len(body) > MAX_JSON_BYTES:
-        await asyncio.sleep(0)  # to parse it and to validate it takes a tenth of a second each
-    drop_litellm_keys(values, exchange)
+        await asyncio.sleep(0)  # parsing and validating take a tenth of a second each
+    drop_proxy_keys(values, exchange)
     return validate_for(exchange.context, model, values)
 
 
 def json_object(body: bytes | bytearray) -> dict[str, Any]:
-    """No body at all counts as `{}`; NaN, lone surrogates and nesting beyond 200 are not JSON."""
+    """Parse a JSON object. An empty body counts as `{}`; NaN, lone surrogates and nesting beyond 200 are errors."""
     try:
         value = from_json(body or b"{}", allow_inf_nan=False)
     except ValueError:
         raise errors.NOT_JSON() from None
     if not isinstance(value, dict):
-        raise errors.NOT_AN_OBJECT(got=described(value))
+        raise errors.NOT_AN_OBJECT(got=json_type(value))
     return value
 
 
-def drop_litellm_keys(values: dict[str, Any], exchange: Exchange) -> None:
-    """Take out what a LiteLLM proxy keeps to itself, where the world's profile lets it in."""
+def drop_proxy_keys(values: dict[str, Any], exchange: Exchange) -> None:
+    """Remove the parameters for a LiteLLM proxy if the world's profile accepts them."""
     context = exchange.context
-    if values.keys().isdisjoint(LITELLM_KEYS) or context is None or not context.allows(profiles.LITELLM_KEYS):
+    if values.keys().isdisjoint(PROXY_KEYS) or context is None or not context.allows(profiles.LITELLM_KEYS):
         return
-    for key in LITELLM_KEYS:
+    for key in PROXY_KEYS:
         values.pop(key, None)
 
 
 async def read_body(exchange: Exchange, limit: int) -> bytes | bytearray:
-    """A JSON text. Its values are counted as it comes in, once there can be too many."""
+    """Read a JSON body. Its values are counted while it is received, once there can be too many."""
     parts = bytearray()
     counter: JSONCounter | None = None
     while not exchange.complete:
-        piece = await exchange.piece()
-        parts += piece
+        chunk = await exchange.read_chunk()
+        parts += chunk
         if len(parts) > limit:
             raise errors.BODY_TOO_LARGE(limit=limit)
         if counter:
-            count_values(counter, piece)
+            count_values(counter, chunk)
         elif len(parts) > MAX_VALUES:
             counter = JSONCounter(depth=MAX_LEVELS)
             count_values(counter, parts)
@@ -137,9 +137,9 @@ async def read_body(exchange: Exchange, limit: int) -> bytes | bytearray:
     return body
 
 
-def count_values(counter: JSONCounter, piece: bytes | bytearray) -> None:
+def count_values(counter: JSONCounter, chunk: bytes | bytearray) -> None:
     try:
-        counter.feed(piece)
+        counter.feed(chunk)
     except Excess as excess:
         raise errors.BODY_HOLDS_TOO_MUCH(problem=excess) from None
 
@@ -148,27 +148,27 @@ def _validated(model: type[M], values: dict[str, Any]) -> M:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise _refusal(_mistakes(error, model, values)[0]) from None
+        raise _api_error(_violations(error, model, values)[0]) from None
 
 
-def _mistakes(error: ValidationError, model: type[BaseModel], values: dict[str, Any]) -> list[ErrorDetails]:
-    """Raises APIError where there are very many, which takes long to list."""
-    if (count := error.error_count()) <= MAX_MISTAKES:
+def _violations(error: ValidationError, model: type[BaseModel], values: dict[str, Any]) -> list[ErrorDetails]:
+    """List the errors. Raises APIError if there are too many, which would take long."""
+    if (count := error.error_count()) <= MAX_VIOLATIONS:
         return error.errors(include_url=False)
     if unknown := next((key for key in values if key not in model.model_fields), None):
-        raise errors.UNKNOWN_PARAMETER(param=_cut(unknown))
+        raise errors.UNKNOWN_PARAMETER(param=_shorten(unknown))
     raise errors.BODY_HOLDS_TOO_MUCH(problem=f"{count:,} of its values are not as they have to be")
 
 
 def validate_for(context: Context | None, model: type[M], values: dict[str, Any]) -> M:
-    """Without the keys that the model doesn't know, where the world's profile ignores them."""
+    """Validate values. Keys that the model doesn't have are removed if the world's profile ignores them."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        mistakes = _mistakes(error, model, values)
-        unknown = [each["loc"] for each in mistakes if each["type"] == "extra_forbidden"]
+        violations = _violations(error, model, values)
+        unknown = [each["loc"] for each in violations if each["type"] == "extra_forbidden"]
         if not unknown or context is None or not context.allows(profiles.UNKNOWN_KEY):
-            raise _refusal(mistakes[0]) from None
+            raise _api_error(violations[0]) from None
     for location in unknown:
         _remove(values, location)
     return validate_for(context, model, values)
@@ -180,8 +180,8 @@ def _remove(values: Any, location: tuple[int | str, ...]) -> None:
     del values[location[-1]]
 
 
-def _refusal(violation: ErrorDetails) -> APIError:
-    """The API's words for the first thing that Pydantic finds wrong."""
+def _api_error(violation: ErrorDetails) -> APIError:
+    """Return the API's error for one of Pydantic's."""
     kind, given, context = violation["type"], violation["input"], violation.get("ctx", {})
     param = _path(violation["loc"])
     match kind:
@@ -192,15 +192,15 @@ def _refusal(violation: ErrorDetails) -> APIError:
         case "union_tag_not_found":
             return errors.MISSING_PARAMETER(param=f"{param}.type")
         case "union_tag_invalid" if not isinstance(tag := given["type"], str):
-            return errors.WRONG_TYPE(param=f"{param}.type", expected="a string", got=described(tag))
+            return errors.WRONG_TYPE(param=f"{param}.type", expected="a string", got=json_type(tag))
         case "union_tag_invalid":
             supported = errors.listed(_QUOTED.findall(context["expected_tags"]))
-            return errors.INVALID_VALUE(value=_cut(context["tag"]), supported=supported, param=f"{param}.type")
+            return errors.INVALID_VALUE(value=_shorten(context["tag"]), supported=supported, param=f"{param}.type")
         case "literal_error" if isinstance(given, str):
             supported = errors.listed(_QUOTED.findall(context["expected"]))
-            return errors.INVALID_VALUE(value=_cut(given), supported=supported, param=param)
+            return errors.INVALID_VALUE(value=_shorten(given), supported=supported, param=param)
         case "literal_error":
-            return errors.WRONG_TYPE(param=param, expected="a string", got=described(given))
+            return errors.WRONG_TYPE(param=param, expected="a string", got=json_type(given))
         case "string_too_short":
             return errors.EMPTY_STRING(param=param, limit=context["min_length"])
         case "string_too_long":
@@ -210,29 +210,29 @@ def _refusal(violation: ErrorDetails) -> APIError:
         case "too_long":
             return errors.TOO_LONG_ARRAY(param=param, limit=context["max_length"], length=len(given))
         case "less_than_equal":
-            return errors.TOO_LARGE_INTEGER(param=param, limit=context["le"], value=_cut(str(given)))
+            return errors.TOO_LARGE_INTEGER(param=param, limit=context["le"], value=_shorten(str(given)))
         case "greater_than_equal":
-            return errors.TOO_SMALL_INTEGER(param=param, limit=context["ge"], value=_cut(str(given)))
-    return errors.WRONG_TYPE(param=param, expected=_EXPECTED[kind], got=described(given))
+            return errors.TOO_SMALL_INTEGER(param=param, limit=context["ge"], value=_shorten(str(given)))
+    return errors.WRONG_TYPE(param=param, expected=_EXPECTED[kind], got=json_type(given))
 
 
 def _path(location: tuple[int | str, ...]) -> str:
-    """`skills[0].source.data`."""
+    """Return a location as the API writes it: `skills[0].source.data`."""
     path = ""
     for position, step in enumerate(location):
         if isinstance(step, int):
             path += f"[{step}]"
         elif step not in _TAGS or position == len(location) - 1:
             path += f".{step}" if path else step
-    return _cut(path)
+    return _shorten(path)
 
 
-def _cut(text: str) -> str:
+def _shorten(text: str) -> str:
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
-def described(value: Any) -> str:
-    """`a string`, `an integer`, `null`: a JSON value's type, the way refusals word it."""
+def json_type(value: Any) -> str:
+    """Return the type of a JSON value as errors name it: `a string`, `an integer`, `null`."""
     if value is None:
         return "null"
     for kind, words in (

@@ -1,7 +1,7 @@
 """The providers of the API: OpenAI, and Azure. The path selects one.
 
-In front of Azure's service stands a gateway, which answers by itself what never reaches the service:
-wrong keys, unknown routes, versions and rates. What the service refuses is in OpenAI's shape there too.
+Azure has a gateway in front of its service. Errors about keys, routes, versions and rates come from the gateway, in
+its own format. All other errors come from the service, in OpenAI's format.
 """
 
 import re
@@ -19,7 +19,7 @@ _UNDATED = ("", "v1", "latest", "preview")
 
 
 class Request(Protocol):
-    """What a provider needs to know of an exchange."""
+    """The parts of an exchange that a provider needs."""
 
     context: Context | None
     extra: Headers
@@ -31,22 +31,22 @@ class Request(Protocol):
 
 
 class Provider:
-    """OpenAI's own, under `/v1` or no prefix at all."""
+    """OpenAI, under `/v1` or without a prefix."""
 
     def key(self, headers: dict[bytes, bytes]) -> str:
-        """The key that was sent, empty without one."""
+        """Return the key that was sent; empty without one."""
         return _bearer(headers) or _api_key(headers)
 
-    def admit(self, request: Request) -> None:
-        """Raises APIError for what this provider alone requires of a request."""
+    def check(self, request: Request) -> None:
+        """Raise APIError if a request lacks what only this provider requires."""
 
-    def worded(self, error: APIError, request: Request) -> APIError:
-        """An error in this provider's words."""
+    def convert(self, error: APIError, request: Request) -> APIError:
+        """Return an error as this provider sends it."""
         return error
 
 
 class Azure(Provider):
-    """Under `/openai` with a dated `api-version`, or under `/openai/v1` without one."""
+    """Azure, under `/openai` with a dated `api-version`, or under `/openai/v1` without one."""
 
     def __init__(self, dated: bool) -> None:
         self._dated = dated
@@ -54,47 +54,47 @@ class Azure(Provider):
     def key(self, headers: dict[bytes, bytes]) -> str:
         return _api_key(headers) or _bearer(headers)
 
-    def admit(self, request: Request) -> None:
+    def check(self, request: Request) -> None:
         version = _version(request.query)
         if (_DATED.fullmatch(version) is not None) if self._dated else version in _UNDATED:
             return
         if request.context is None or not request.context.allows(profiles.AZURE_ANY_VERSION):
             raise errors.AZURE_NO_ROUTE() if self._dated else errors.AZURE_WRONG_VERSION()
 
-    def worded(self, error: APIError, request: Request) -> APIError:
+    def convert(self, error: APIError, request: Request) -> APIError:
         if isinstance(error, errors.AzureError):
             return error
         if error.status == 401:
-            worded = errors.AZURE_WRONG_KEY() if _api_key(request.headers) else errors.AZURE_WRONG_TOKEN()
+            converted = errors.AZURE_WRONG_KEY() if _api_key(request.headers) else errors.AZURE_WRONG_TOKEN()
         elif error.status in (404, 405):
-            worded = errors.AZURE_NO_ROUTE()
+            converted = errors.AZURE_NO_ROUTE()
         elif error.status == 429 and error.type == errors.RATE_LIMITED.type:
-            worded = errors.AZURE_RATE_LIMITED(
+            converted = errors.AZURE_RATE_LIMITED(
                 operation=request.operation or "requests",
                 version=_version(request.query) or "v1",
                 wait=next((value.decode() for name, value in request.extra if name == b"retry-after"), "1"),
             )
         else:
             return error
-        worded.headers = {name: value for name, value in error.headers.items() if name.lower() == "x-should-retry"}
-        return worded
+        converted.headers = {name: value for name, value in error.headers.items() if name.lower() == "x-should-retry"}
+        return converted
 
 
 OPENAI = Provider()
 _AZURE, _AZURE_V1 = Azure(dated=True), Azure(dated=False)
 
-# Older clients put an endpoint that ends in a slash in front of `/openai`, and Azure takes it.
+# Older clients put an endpoint that ends in a slash before `/openai`, and Azure accepts it.
 _PREFIX = re.compile(r"(?:/w/([^/]*))?(?:/v1|(/+openai)(/v1)?)?(?=/|$)")
 
 
-def selected(path: str, raw: bytes) -> tuple[Provider, str | None, str]:
-    """The provider that a path is of, the world that it names, and the operation's own path.
+def select_provider(path: str, raw: bytes) -> tuple[Provider, str | None, str]:
+    """Return a path's provider, the world that it names, and the rest, which is the operation's own path.
 
-    An escaped slash is part of a name and parts none: it stays escaped.
+    An escaped slash stays escaped: it is a part of a name and separates nothing.
     """
     if b"%2" in raw:
         path = unquote(re.sub("%2f", "%252F", raw.decode("ascii"), flags=re.IGNORECASE))
-    elif path.startswith("/v1/"):  # what nearly all clients send
+    elif path.startswith("/v1/"):  # the path of nearly all clients
         return OPENAI, None, path[3:]
     match = _PREFIX.match(path)
     if match is None:

@@ -1,4 +1,4 @@
-"""Responses as values, each with the one way in which it is sent: the headers of the live API, the journal's entry."""
+"""Responses as values. Each sends itself with the live API's headers and is recorded in the journal."""
 
 import re
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from mockserver.api.providers import Headers
 from mockserver.errors import APIError
 from mockserver.schema.contents import Content
 
-PIECE = 256 * 1024
+CHUNK = 256 * 1024
 """Bytes of content sent at a time."""
 
 _JSON = (b"content-type", b"application/json")
@@ -35,12 +35,12 @@ class JSON:
         body = exchange.with_newline(orjson.dumps(resource, option=orjson.OPT_INDENT_2))
         if resource["object"] == "list":
             exchange.page = resource["has_more"], resource["first_id"], resource["last_id"]
-        await exchange.send_whole(200, [_JSON, (b"content-length", b"%d" % len(body))], body)
+        await exchange.respond(200, [_JSON, (b"content-length", b"%d" % len(body))], body)
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
-    """Any status and bytes. The request's body may not have been read: the connection discards what is left of it."""
+class Raw:
+    """Any status and body. The connection discards the part of the request's body that has not been read."""
 
     status: int
     body: bytes
@@ -53,7 +53,7 @@ class Whole:
         unread = not exchange.complete and exchange.scope["method"] == "POST"
         if unread:
             headers.append((b"connection", b"close"))
-        await exchange.send_whole(self.status, headers, self.body, at_once=not unread)
+        await exchange.respond(self.status, headers, self.body, one_write=not unread)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +63,16 @@ class Error:
     error: APIError
 
     async def send(self, exchange: Exchange) -> None:
-        error = exchange.provider.worded(self.error, exchange)
+        error = exchange.provider.convert(self.error, exchange)
         extra = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
         body = orjson.dumps(error.body(exchange.files_api), option=orjson.OPT_INDENT_2 if error.indent else None)
         body = body if error.indent is None else exchange.with_newline(body)
-        await Whole(error.status, body, [_JSON, *extra]).send(exchange)
+        await Raw(error.status, body, [_JSON, *extra]).send(exchange)
 
 
 @dataclass(frozen=True, slots=True)
 class Bytes:
-    """The bytes of a file: all, one range, or for HEAD none. Closes it."""
+    """A file's content: all of it, one range, or for HEAD nothing. Closes the file."""
 
     content: Content
 
@@ -95,24 +95,24 @@ class Bytes:
             length, connection = stop - start, exchange.scope.get("mockserver.connection")
             file.seek(start)
             while start < stop:
-                # From the page cache a piece takes some 50 µs, less than handing it to a thread.
-                piece = file.read(min(PIECE, stop - start))
-                if not piece:
+                # Reading from the page cache takes some 50 µs, less than handing it to a thread.
+                chunk = file.read(min(CHUNK, stop - start))
+                if not chunk:
                     raise OSError(f"{file.name} is shorter than it was")
-                start += len(piece)
+                start += len(chunk)
                 if connection and connection.gone:
                     connection.close()
                     raise ClientGone
                 if start >= stop:
                     exchange.record(length)
-                await exchange.send({"type": "http.response.body", "body": piece, "more_body": True})
+                await exchange.send({"type": "http.response.body", "body": chunk, "more_body": True})
             exchange.record(length)
             await exchange.send({"type": "http.response.body", "body": b""})
 
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """Tells a browser that its page may call the API: any page may."""
+    """The response to a CORS preflight: any page may call the API."""
 
     async def send(self, exchange: Exchange) -> None:
         requested = exchange.headers.get(b"access-control-request-headers", b"authorization")
@@ -127,7 +127,7 @@ class Preflight:
 
 
 def _range(header: bytes, size: int) -> tuple[int, int, int]:
-    """Status, start and end of what a Range header asks for; several ranges, or none, are the whole."""
+    """Return the status, start and end of the range that a Range header names. Several ranges get the whole content."""
     match = _RANGE.fullmatch(header.decode("latin-1").strip())
     if not match or match[1] == match[2] == "":
         return 200, 0, size

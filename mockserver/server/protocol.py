@@ -9,7 +9,7 @@ import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from mockserver import errors, ids
-from mockserver.api.exchange import WHOLE, standing_headers
+from mockserver.api.exchange import BODY_SIZE, standing_headers
 from mockserver.clock import stopwatch
 from mockserver.server.connection import Client, Connection, Drain, Pace
 
@@ -321,7 +321,7 @@ class _Cycle(RequestResponseCycle):
         if message["type"] == "http.response.start":
             if self.more_body and self.scope["method"] not in BODY_IGNORED:
                 self.keep_alive = False  # not every client sends the rest of its body after the response
-            size = message.get(WHOLE)
+            size = message.get(BODY_SIZE)
             if (
                 size is None
                 or self.scope["method"] == "HEAD"
