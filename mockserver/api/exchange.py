@@ -99,12 +99,6 @@ class Exchange:
         self._receive = receive
         self.send = send
 
-    async def receive(self) -> Message:
-        message = await self._receive()
-        if message["type"] == "http.disconnect" or not message.get("more_body", False):
-            self.complete = True
-        return message
-
     async def read_chunk(self) -> bytes:
         """Return the next part of the request's body: bytes, or a bytearray that the caller may keep.
 
@@ -113,9 +107,10 @@ class Exchange:
         encoding = self.headers.get(b"content-encoding")
         if encoding and encoding.lower() != b"identity":
             raise errors.WRONG_CONTENT_ENCODING(encoding=encoding.decode("latin-1"))
-        message = await self.receive()
+        message = await self._receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
+        self.complete = not message.get("more_body", False)
         chunk: bytes = message.get("body", b"")
         return chunk
 

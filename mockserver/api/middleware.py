@@ -14,6 +14,7 @@ from mockserver import errors
 from mockserver.api.exchange import ClientGone, Exchange
 from mockserver.api.providers import select_provider
 from mockserver.api.rendering import Error, Preflight
+from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.storage.database import failure
 from mockserver.worlds import DEFAULT
@@ -43,34 +44,36 @@ class Errors:
             return
         exchange = scope["mockserver"] = Exchange(self._mock, scope, receive, send)
         try:
-            await self._respond(exchange, scope, send)
+            try:
+                await self._app(scope, receive, send)
+            except Exception as error:
+                await self._send_error(exchange, error)
         except ClientGone:
             log.debug("%s %s: the client closed the connection", scope["method"], scope["path"])
             exchange.abort()
         except BaseException:
             exchange.abort()
             raise
-        self._log_warnings(exchange)
+        if exchange.context and exchange.context.warnings:
+            self._log_warnings(exchange.context)
 
-    async def _respond(self, exchange: Exchange, scope: Scope, send: Send) -> None:
-        try:
-            await self._app(scope, exchange.receive, send)
-        except ClientGone:
-            raise
-        except APIError as error:
-            await Error(error).send(exchange)
-        except Exception as error:
-            problem = failure(error)
+    async def _send_error(self, exchange: Exchange, error: Exception) -> None:
+        """Send the API's error for an exception. Raise the exception again if it is too late for a response."""
+        if isinstance(error, ClientGone):
+            raise error
+        if not isinstance(error, APIError):
+            scope, problem = exchange.scope, failure(error)
             if problem is None or exchange.started_response:
                 log.exception("%s failed with %s %s", exchange.request_id, scope["method"], scope["path"])
             else:
                 log.error("%s %s: the data directory can't be used: %s", scope["method"], scope["path"], problem)
             if exchange.started_response:
-                raise  # too late for a response: uvicorn closes the connection
-            await Error(errors.STORAGE_FAILED(problem=problem) if problem else errors.SERVER_ERROR()).send(exchange)
+                raise error  # uvicorn closes the connection
+            error = errors.STORAGE_FAILED(problem=problem) if problem else errors.SERVER_ERROR()
+        await Error(error).send(exchange)
 
-    def _log_warnings(self, exchange: Exchange) -> None:
-        for warning in exchange.context.warnings if exchange.context else []:
+    def _log_warnings(self, context: Context) -> None:
+        for warning in context.warnings:
             if warning.code not in self._warned:
                 self._warned.add(warning.code)
                 log.warning("%s (logged once; each such response carries it as x-mock-warning)", warning)

@@ -1,4 +1,4 @@
-"""Which face of the mock a request is for: the API's, or the control plane's."""
+"""The application that uvicorn serves: the API, and the control plane under /_mock."""
 
 import asyncio
 import logging
@@ -37,9 +37,9 @@ NO_CURRENT_TEST = Refusal(
 
 @dataclass(slots=True)
 class Current:
-    """The world that the name `current-test` stands for at the moment; empty while it stands for none.
+    """The world that the name `current-test` stands for; empty if it stands for none.
 
-    Whoever knows the secret can change it with PUT /_mock/current/<secret>/<world>.
+    PUT /_mock/current/<secret>/<world> changes it.
     """
 
     secret: str
@@ -48,8 +48,8 @@ class Current:
     _prefix: ClassVar[str] = f"/w/{CURRENT}/"
     _key: ClassVar[bytes] = f"sk-world-{CURRENT}".encode()
 
-    def changed_by(self, scope: Scope) -> bool:
-        """Whether the request changes it, which is then done."""
+    def change(self, scope: Scope) -> bool:
+        """Change the world if the request is one that does so. Return whether it is."""
         stem, _, world = scope["path"].rpartition("/")
         if scope["method"] != "PUT" or stem != f"/_mock/current/{self.secret}":
             return False
@@ -57,7 +57,7 @@ class Current:
         return True
 
     def is_named(self, scope: Scope) -> bool:
-        """Whether a request names it, by its URL or else by its key."""
+        """Return whether a request names it, by its URL or else by its key."""
         path: str = scope["path"]
         if path.startswith("/w/"):
             return path.startswith(self._prefix)
@@ -66,18 +66,18 @@ class Current:
             for name, value in scope["headers"]
         )
 
-    def lead(self, scope: Scope) -> None:
-        """Let a request that names it go to the world that it stands for."""
+    def redirect(self, scope: Scope) -> None:
+        """Replace the name in a request's path by the world that it stands for."""
         scope["path"] = f"/w/{self.world}/" + scope["path"].removeprefix(self._prefix).removeprefix("/")
         raw = scope["raw_path"].removeprefix(self._prefix.encode()).removeprefix(b"/")
         scope["raw_path"] = f"/w/{self.world}/".encode() + raw
 
 
 class Faces:
-    """What is under /_mock goes to the control plane, all else to the API.
+    """Sends requests under /_mock to the control plane and all others to the API.
 
-    At / the API has nothing, and clients of it are told so; who looks there with a browser is led on.
-    The control plane takes as long to load as the API; it is loaded when it is first asked for.
+    The API has nothing at /, so its clients get an error there; browsers are redirected to the dashboard. The control
+    plane takes as long to load as the API, so it is loaded at its first request.
     """
 
     def __init__(self, mock: Mock, current: Current | None = None) -> None:
@@ -88,30 +88,33 @@ class Faces:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
-        controls = path.startswith("/_mock/") or path == "/_mock" or (path == "/" and _is_visit(scope))
+        controls = path.startswith("/_mock/") or path == "/_mock" or (path == "/" and _is_browser(scope))
         try:
-            app = await self._control_plane(scope) if controls else self._led(scope)
+            if controls:
+                app = await self._control_plane(scope)
+            else:
+                app = self._current_world(scope, self._current) if self._current else self._api
             await app(scope, receive, send)
         finally:
             for own in ("mockserver", "mockserver.connection"):
-                scope.pop(own, None)  # what knows the scope: without cycles a request leaves nothing to collect
+                scope.pop(own, None)  # both refer to the scope: without cycles, no garbage is left to collect
 
-    def _led(self, scope: Scope) -> ASGIApp:
-        current = self._current
-        if current is None or scope["type"] != "http" or not current.is_named(scope):
+    def _current_world(self, scope: Scope, current: Current) -> ASGIApp:
+        """Send a request that names the current world to that world, and an error if there is none."""
+        if not current.is_named(scope):
             return self._api
         if not current.world:
             path = scope["path"].removeprefix(f"/w/{CURRENT}")
             return _response(NO_CURRENT_TEST(method=scope["method"], path=path))
-        current.lead(scope)
+        current.redirect(scope)
         return self._api
 
     async def _control_plane(self, scope: Scope) -> ASGIApp:
-        if self._current and self._current.changed_by(scope):
+        if self._current and self._current.change(scope):
             return Response(b"{}", media_type="application/json")
         loading = self._control
         if loading is None or (loading.done() and (loading.cancelled() or loading.exception())):
-            # A load that failed is repeated: what prevented it, as too many open files, may be over.
+            # A load that failed is repeated: its cause, such as too many open files, may be over.
             loading = self._control = asyncio.ensure_future(asyncio.to_thread(_load_control_plane, self._mock))
         try:
             return await asyncio.shield(loading)
@@ -127,7 +130,7 @@ def _response(error: APIError) -> Response:
     return Response(to_json(error.body(), indent=2), error.status, error.headers, "application/json")
 
 
-def _is_visit(scope: Scope) -> bool:
+def _is_browser(scope: Scope) -> bool:
     wants = (value for name, value in scope["headers"] if name == b"accept")
     return scope["method"] == "GET" and any(b"text/html" in value for value in wants)
 

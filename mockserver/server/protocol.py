@@ -13,8 +13,6 @@ from mockserver.api.exchange import BODY_SIZE, standing_headers
 from mockserver.clock import stopwatch
 from mockserver.server.connection import Client, Connection, Drain, Pace
 
-RECEIVE_BYTES = 256 * 1024
-"""The most that is read at once."""
 HEAD_BYTES = 64 * 1024
 """The longest request line and headers taken, together."""
 HEADERS = 1_000
@@ -31,15 +29,13 @@ BODY_IGNORED = ("GET", "HEAD", "DELETE", "OPTIONS")
 """Methods whose bodies are ignored. Their connections stay open."""
 
 
-class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
+class Protocol(HttpToolsProtocol):
     """uvicorn's protocol, which also bounds heads and bodies in size and time and applies faults to the connection.
 
     Malformed HTTP gets an error in the API's format. Offers of another protocol are ignored: the JDK's client offers
     HTTP/2 with its first request.
     """
 
-    buffer: memoryview
-    """Received bytes. One buffer for all connections: a packet is parsed before the next one is read."""
     body_timeout: float
     """How long a body may stop, or be slower than `body_rate`, while it is waited for."""
     body_rate: int
@@ -70,13 +66,7 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._client = Client()
         self._deadline = self.loop.call_later(HEAD_SECONDS, transport.close)
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self.buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self.data_received(self.buffer[:nbytes])
-
-    def data_received(self, data: bytes | memoryview) -> None:
+    def data_received(self, data: bytes) -> None:
         if self._drain and not self._drain.allows(len(data)):
             self.transport.close()
             return
@@ -100,7 +90,7 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._unset_keepalive_if_required()  # not for bytes that begin no request: the connection stays idle
         self._in_head = self._progress = True
 
-    def _feed(self, data: bytes | memoryview) -> None:
+    def _feed(self, data: bytes) -> None:
         while data:  # the parser stops at each request that offers another protocol
             try:
                 self.parser.feed_data(data)
@@ -112,7 +102,7 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
                 self.logger.warning("Invalid HTTP request received.")
                 self.send_400_response("")
 
-    def _without_upgrade(self, rest: bytes | memoryview) -> bytes:
+    def _without_upgrade(self, rest: bytes) -> bytes:
         """Return the request's head without its offer, and the rest, to be parsed again.
 
         The parser does not parse the body of a request that offers another protocol.

@@ -17,7 +17,7 @@ from mockserver.clock import Wall
 from mockserver.mock import Mock
 from mockserver.patched import patched_by
 from mockserver.server.faces import Current, Faces
-from mockserver.server.protocol import DRAIN_BYTES, RECEIVE_BYTES, Protocol
+from mockserver.server.protocol import DRAIN_BYTES, Protocol
 from mockserver.settings import Options, SeedError, Settings, url
 from mockserver.storage.directory import DirectoryUnusable
 from mockserver.testing import MockError, Server
@@ -141,7 +141,6 @@ class _Server(uvicorn.Server):
 
 def build(mock: Mock, current: Current | None = None) -> _Server:
     class Bounded(Protocol):
-        buffer = memoryview(bytearray(RECEIVE_BYTES))
         body_timeout, body_rate = mock.settings.body_timeout, mock.settings.min_body_rate
         drain_bytes = max(DRAIN_BYTES, mock.settings.max_upload, mock.settings.max_body)
         drain_import_bytes = max(drain_bytes, mock.settings.max_import)
