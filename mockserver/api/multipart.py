@@ -250,7 +250,7 @@ class _FileWriter:
         with memoryview(block) as whole, whole[:filled] as data:
             self._writer.write(data)
 
-    async def _written(self) -> None:
+    async def _other_written(self) -> None:
         if self._writing:
             await self._writing
             self._writing = None
