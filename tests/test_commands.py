@@ -19,8 +19,8 @@ from click.testing import CliRunner
 from conftest import World
 from test_testing import responding
 
-from mockserver import faults
 from mockserver.cli import control, fault_options, main, output
+from mockserver.schema import faults
 from mockserver.server.serving import MockServer
 
 ROOT = Path(__file__).parents[1]

@@ -18,13 +18,14 @@ import pytest
 from conftest import NOON, World, new_world, ok, refusal, stored
 from test_transfers import digest
 
-from mockserver import containers, files, schema
+from mockserver import containers, files
 from mockserver.clock import Clock
 from mockserver.context import Context
 from mockserver.context import World as State
 from mockserver.errors import APIError
 from mockserver.files import NewFile
 from mockserver.mock import Mock
+from mockserver.schema.containers import CreateContainer
 from mockserver.server.serving import MockServer
 from mockserver.settings import Settings
 from mockserver.storage import database
@@ -32,7 +33,7 @@ from mockserver.storage.contents import SMALL, Contents
 from mockserver.storage.database import Transaction, connect, writing
 
 PATIENCE = 120.0
-BOX = schema.CreateContainer(name="box")
+BOX = CreateContainer(name="box")
 FREE_ID = "cntr_" + "0" * 48
 STAYS, GOES = b"s" * (SMALL + 1), b"g" * (SMALL + 1)
 """Contents that are files: small ones are removed in the transaction of the deletion."""

@@ -654,7 +654,7 @@ def test_what_is_no_rule_is_refused_and_says_why(world: World, rules: Faults, ru
 
 
 def test_rules_are_bounded(world: World, rules: Faults, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faults, "MAX_RULES", 2)
+    monkeypatch.setattr("mockserver.storage.tables.MAX_FAULTS", 2)
     for _ in range(2):
         rules.add({"status": 500})
     refusal(rules.client.post(rules.url, json={"effect": {"status": 500}}), 400, "too_many_faults")

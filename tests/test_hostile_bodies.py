@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mockserver import bounds
-from mockserver.api import parsing
+from mockserver.api import multipart, parsing
 from mockserver.bounds import MAX_DEPTH, MAX_ESCAPES, MAX_PARAMETERS, MAX_RUN, MAX_VALUES, Excess, JSONCounter
 from mockserver.clock import MAX_SECONDS
 from mockserver.seeds import loader, scope
@@ -173,7 +173,7 @@ def test_a_megabyte_is_enough_without_a_skill_or_a_secret(world: World, parser: 
 
 
 def test_a_json_field_of_a_form_is_counted(world: World, parser: Spy) -> None:
-    members = many_keys(parsing.MAX_FIELDS + 1)
+    members = many_keys(multipart.MAX_FIELDS + 1)
     form = b'--b\r\nContent-Disposition: form-data; name="expires_after"\r\nContent-Type: application/json\r\n\r\n'
     answer = world.http.post(
         "/files",
@@ -389,7 +389,7 @@ BEYOND = [
     "9" * 400,
     "-" + "9" * 400,
     str(int(MAX_SECONDS) + 1),
-    '"9999-12-31"',
+    '"9999-12-31T23:59:59-01:00"',
 ]
 
 

@@ -24,9 +24,9 @@ from conftest import NOON, ok, refusal
 from starlette.types import ASGIApp
 
 from mockserver.environment import client_environment
-from mockserver.faults import Effect as EffectAsked
-from mockserver.faults import Match, NewRule
 from mockserver.mock import Mock
+from mockserver.schema.faults import Effect as EffectAsked
+from mockserver.schema.faults import Match, NewRule
 from mockserver.server import faces
 from mockserver.server.faces import Current
 from mockserver.server.serving import MockServer

@@ -99,7 +99,7 @@ class WorldState(TypedDict):
         ),
     ]
     clock: ClockState | None
-    profile: Annotated[dict[str, bool | int | str] | None, Switches()]
+    profile: Annotated[dict[str, bool | int | str], Switches()] | None
     profile_name: Annotated[str | None, Doc("The profile as `--profile` takes it: `live,delete_lag=300`.")]
     faults: int | None
     snapshots: list[str]
