@@ -158,6 +158,8 @@ def _plain(value: Any) -> Any:
     if isinstance(reference := value.get("$ref"), str):
         prefix, _, name = reference.rpartition("/")
         value = {**value, "$ref": f"{prefix}/{_name(name)}"}
+    if "anyOf" in value:  # of a union that was written in two orders, Python keeps the one that was imported first
+        value = {**value, "anyOf": sorted(value["anyOf"], key=lambda each: (each.get("type") == "null", str(each)))}
     return {
         key: {name: _plain(part) for name, part in each.items()} if key in ("properties", "$defs") else _plain(each)
         for key, each in value.items()
