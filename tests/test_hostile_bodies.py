@@ -155,7 +155,7 @@ def test_as_much_as_the_schema_allows_is_taken(world: World) -> None:
 
 def test_very_many_mistakes_are_not_listed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each would be made into an object."""
-    monkeypatch.setattr(parsing, "MAX_MISTAKES", 10)
+    monkeypatch.setattr(parsing, "MAX_VIOLATIONS", 10)
     answer = world.http.post("/containers", content=many_keys(11), headers={"Content-Type": JSON})
     assert refusal(answer, 400, "unknown_parameter") == "Unknown parameter: 'key0'."
     answer = world.http.post("/containers", json={"name": "box", "file_ids": [1] * 11})
