@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from mockserver.choices import unknown
 from mockserver.clock import duration
 from mockserver.errors import Grade
 
@@ -47,7 +48,7 @@ def _one_of(*values: int | str) -> "Read":
         for each in values:
             if str(value) == str(each):
                 return each
-        raise ValueError(f"{_cut(value)} is none of {', '.join(map(str, values))}")
+        raise ValueError(unknown("value", value, values))
 
     return ", ".join(map(str, values)), read
 
@@ -263,7 +264,7 @@ def read(asked: object, server: Profile = DEFAULT) -> Profile:
     else:
         raise ValueError(f"write a profile's name, {', '.join(PROFILES)}, or a mapping of `base` and switches")
     if base is not None and (not isinstance(base, str) or base not in PROFILES):
-        raise ValueError(f"{_cut(base)} is none of {', '.join(PROFILES)}")
+        raise ValueError(unknown("profile", base, PROFILES))
     changes: dict[str, Any] = {name: _value(name, value) for name, value in switches.items()}
     return replace(server if base is None else PROFILES[base], **changes)
 
@@ -285,7 +286,7 @@ def _parsed(text: str) -> tuple[str | None, dict[str, Any]]:
 
 def _value(name: str, value: object) -> Value:
     if name not in SWITCHES:
-        raise ValueError(f"{_cut(name)} is no switch; there are {', '.join(SWITCHES)}")
+        raise ValueError(unknown("switch", name, SWITCHES))
     try:
         return SWITCHES[name].read(value)
     except ValueError as error:

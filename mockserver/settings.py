@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from mockserver import profiles
+from mockserver.choices import unknown
 from mockserver.clock import parse_duration
 
 ENVIRONMENT = "MOCKSERVER_"
@@ -64,7 +65,7 @@ def log_level(text: str) -> str:
     level = _LOG_LEVEL_ALIASES.get(text.lower(), text.lower())
     if level in LOG_LEVELS:
         return level
-    raise ValueError(f"{text!r} is not a log level; choose one of: {', '.join(LOG_LEVELS)}")
+    raise ValueError(unknown("log level", text, LOG_LEVELS))
 
 
 def key(text: str) -> str:

@@ -512,13 +512,14 @@ def test_a_free_answer(world: World) -> None:
 @pytest.mark.parametrize(
     ("header", "said"),
     [
-        ("nonsense", "'nonsense' is no error of the catalogue"),
+        ("nonsense", "unknown error 'nonsense'; choose one of: missing_key, "),
         ("{", "Invalid JSON"),
         ("{}", "no effect"),
         ('{"colour": "red"}', "colour"),
         ('{"status": 99}', "status"),
         ('{"rate_limit": {"requests": 1, "per": 1}}', "takes a rule"),
-        ("\xff", "no error of the catalogue"),
+        ("\xff", "unknown error"),
+        ('{"eror": "x"}', "unknown key 'eror'; did you mean 'error'? choose one of: error, "),
     ],
 )
 def test_a_fault_in_a_header_that_is_none_is_refused(world: World, header: str, said: str) -> None:
@@ -592,8 +593,11 @@ def test_a_rule_can_be_switched_off_and_on_and_keeps_its_counts(world: World, ru
         ({}, "effect: Field required"),
         ({"effect": {}}, "effect: it has no effect"),
         ({"effect": {"headers": {}}}, "effect: it has no effect"),
-        ({"effect": {"colour": 1}}, "effect.colour: Extra inputs"),
-        ({"effect": {"error": "server_eror"}}, "no error of the catalogue; there are missing_key, "),
+        ({"effect": {"colour": 1}}, "effect.colour: unknown key 'colour'; choose one of: error, "),
+        (
+            {"effect": {"error": "server_eror"}},
+            "unknown error 'server_eror'; did you mean 'server_error'? choose one of: missing_key, ",
+        ),
         ({"effect": {"status": 199}}, "effect.status"),
         ({"effect": {"status": 600}}, "effect.status"),
         ({"effect": {"status": True}}, "effect.status"),
@@ -629,10 +633,19 @@ def test_a_rule_can_be_switched_off_and_on_and_keeps_its_counts(world: World, ru
         ({"effect": {"stale_list": -1}}, "can't be negative"),
         ({"effect": {"has_more": False}}, "has_more"),
         ({"effect": {"empty_page": "yes"}}, "empty_page"),
-        ({"match": {"operation": "ListCats"}}, "no operation; there are ListContainers, "),
+        (
+            {"match": {"operation": "ListCats"}},
+            "unknown operation 'ListCats'; did you mean 'ListFiles'? choose one of: ListC",
+        ),
+        ({"match": {"operation": "listcontainer"}}, "did you mean 'ListContainers'? choose one of: ListContainers, "),
         ({"match": {"method": "FETCH"}}, "match.method"),
         ({"match": {"path": "containers"}}, "matches no path"),
-        ({"match": {"colour": "red"}}, "match.colour"),
+        (
+            {"match": {"opration": "red"}},
+            "match.opration: unknown key 'opration'; did you mean 'operation'? choose one",
+        ),
+        ({"tmies": 1}, "tmies: unknown key 'tmies'; did you mean 'times'? choose one of: id, match, "),
+        ({"effect": {"latency": {"mn": 1}}}, "effect.latency.mn: unknown key 'mn'; did you mean 'min'? choose one"),
         ({"match": {"header": {"a": 1}}}, "match.header.a"),
         ({"times": 0}, "times"),
         ({"times": -1}, "times"),

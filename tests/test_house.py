@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 RINGS: dict[str, tuple[str, ...]] = {
-    "facts": ("bounds", "clock", "ids", "errors", "profiles", "settings", "schema"),
+    "facts": ("choices", "bounds", "clock", "ids", "errors", "profiles", "settings", "schema"),
     "storage": ("storage",),
     "rules": (),
     "assembly": ("seeds", "mock"),

@@ -541,18 +541,19 @@ def test_the_command_line_and_the_environment_take_them_too(monkeypatch: pytest.
 
 
 BAD = {
-    "lively": "'lively' is none of default, live, docs, contract",
-    "live,lag=5m": "'lag' is no switch; there are max_minutes, created_at_expiry, file_id_alias",
+    "lively": "unknown profile 'lively'; did you mean 'live'? choose one of: default, live, docs, contract",
+    "live,lag=5m": "unknown switch 'lag'; choose one of: max_minutes, created_at_expiry, file_id_alias",
+    "live,delete_lga=5m": "unknown switch 'delete_lga'; did you mean 'delete_lag'? choose one of: max_minutes",
     "live,zeros": "'zeros' has no value; write a switch behind a profile as in live,delete_lag=5m",
     "live,zeros=maybe": "zeros: 'maybe' is neither yes nor no",
     "live,zeros=yes,zeros=no": "'zeros' is set twice",
     "live,delete_lag=long": "delete_lag: 'long' is not a duration; write 20m, 1h30m, PT20M or a number of seconds",
     "live,delete_lag=-1s": "delete_lag: '-1s' is no duration of whole seconds up to ten years",
     "live,delete_lag=0.5": "delete_lag: '0.5' is no duration of whole seconds up to ten years",
-    "live,file_routes_when_expired=500": "file_routes_when_expired: '500' is none of 400, 404, 410",
-    "live,running_status=ready": "running_status: 'ready' is none of running, active",
+    "live,file_routes_when_expired=500": "file_routes_when_expired: unknown value '500'; choose one of: 400, 404, 410",
+    "live,running_status=ready": "running_status: unknown value 'ready'; choose one of: running, active",
     "live,max_minutes=0": "max_minutes: '0' is no whole number from 1 to 5270400",
-    "": "'' is none of default, live, docs, contract",
+    "": "unknown profile ''; choose one of: default, live, docs, contract",
 }
 
 
@@ -570,8 +571,11 @@ def test_what_is_no_profile_is_told_with_what_there_is(server: MockServer, asked
     ("asked", "problem"),
     [
         ({"base": ["live"]}, "name: "),
-        ({"base": "lively"}, "name: 'lively' is none of default, live, docs, contract"),
-        ({"lag": 1}, "switches: 'lag' is no switch; there are max_minutes"),
+        (
+            {"base": "lively"},
+            "name: unknown profile 'lively'; did you mean 'live'? choose one of: default, live, docs, contract",
+        ),
+        ({"lag": 1}, "switches: unknown switch 'lag'; choose one of: max_minutes"),
         ({"base": "live", "zeros": 1}, "switches: zeros: 1 is neither yes nor no"),
         ({"base": "live", "zeros": None}, "switches: zeros: None is neither yes nor no"),
         ({"max_minutes": 20.5}, "switches: max_minutes: 20.5 is no whole number"),

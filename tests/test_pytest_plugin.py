@@ -327,7 +327,7 @@ MISTAKES = {
         "@pytest.mark.openai_mock takes no frozn, but seed, empty, profile, frozen, clock, verdict, ignore"
     ),
     "@pytest.mark.openai_mock('live')": "@pytest.mark.openai_mock takes its arguments by name: seed, empty, *",
-    "@pytest.mark.openai_mock(profile='lively')": "*world can't be made: name: 'lively' is none of default, live, docs, contract *",
+    "@pytest.mark.openai_mock(profile='lively')": "*world can't be made: name: unknown profile 'lively'; did you mean 'live'? choose one of: default, live, docs, contract *",
     "@pytest.mark.openai_mock(frozen='noon')": "*world can't be made: at: 'noon' is not an instant; write 2026-*",
     "@pytest.mark.openai_mock(frozen=True, clock={'rate': 0})": "*world can't be made: give either frozen or clock;*",
     "@pytest.mark.openai_mock(seed='none.yaml')": "*world can't be made: no seed none.yaml in *",
@@ -350,7 +350,7 @@ def test_a_mark_that_can_not_be_is_told_in_a_line(pytester: pytest.Pytester, run
         ({"colour": 1}, "openai_mock_settings: there is no setting colour, but host, port, data, *"),
         pytest.param(
             {"profile": "lively"},
-            "the mock server can't start: 'lively' is none of default, live, docs, contract",
+            "the mock server can't start: unknown profile 'lively'; did you mean 'live'? choose one of: default, live, docs, contract",
             marks=pytest.mark.slow,
         ),
         pytest.param(
@@ -721,7 +721,10 @@ def test_a_process_that_gevent_patched(pytester: pytest.Pytester, run: Run) -> N
     ("settings", "reason"),
     [
         ({"seed": ["none.yaml"]}, "the mock server can't start: none.yaml: *; mend the path of the seed"),
-        ({"profile": "lively"}, "the mock server can't start: 'lively' is none of default, live, docs, contract"),
+        (
+            {"profile": "lively"},
+            "the mock server can't start: unknown profile 'lively'; did you mean 'live'? choose one of: default, live, docs, contract",
+        ),
         ({"host": ["203.0.113.1"]}, "the mock server can't start: can't listen on 203.0.113.1 port 0: *"),
     ],
 )

@@ -176,13 +176,25 @@ def test_worlds_kept_in_a_data_directory_stay_as_they_are(write: Write, tmp_path
 
 
 BAD = {
-    "an unknown key": ("version: 1\nfiles:\n  - filenam: x\n    content: y\n", 3, "known here are"),
-    "an unknown key at the top": ("version: 1\ncontainer: []\n", 2, "known here are"),
-    "an unknown key in a world": ("version: 1\nworlds:\n  a:\n    fles: []\n", 4, "known here are"),
+    "an unknown key": (
+        "version: 1\nfiles:\n  - filenam: x\n    content: y\n",
+        3,
+        "unknown key 'filenam'; did you mean 'filename'? choose one",
+    ),
+    "an unknown key at the top": (
+        "version: 1\ncontainer: []\n",
+        2,
+        "unknown key 'container'; did you mean 'containers'? choose one",
+    ),
+    "an unknown key in a world": (
+        "version: 1\nworlds:\n  a:\n    fles: []\n",
+        4,
+        "worlds.a: unknown key 'fles'; did you mean 'files'? choose one of: clock, ",
+    ),
     "an unknown key in a policy": (
         "version: 1\ncontainers:\n  - name: a\n    network_policy:\n      type: disabled\n      domains: []\n",
         6,
-        "known here are type, allowed_domains",
+        "choose one of: type, allowed_domains",
     ),
     "a newer version": ("version: 2\nnew: things\n", 1, "upgrade"),
     "an older version": ("version: 0\n", 1, "write 1"),
@@ -214,11 +226,15 @@ BAD = {
     "too large a file": ("version: 1\nfiles:\n  - {filename: a, generate: {size: 2MB}}\n", 3, "--max-upload"),
     "a bad world name": ("version: 1\nworlds:\n  '../up': {}\n", 3, "can't name a world"),
     "two times for a clock": ("version: 1\nclock: {offset: 1h, at: 2026-01-01T00:00:00Z}\n", 2, "either at or offset"),
-    "an unknown profile": ("version: 1\nprofile: lax\n", 2, "'lax' is none of default, live, docs, contract"),
+    "an unknown profile": (
+        "version: 1\nprofile: lax\n",
+        2,
+        "unknown profile 'lax'; choose one of: default, live, docs, contract",
+    ),
     "an unknown switch": (
         "version: 1\nprofile: {base: live, lax: on}\n",
         2,
-        "'lax' is no switch; there are max_minutes",
+        "unknown switch 'lax'; choose one of: max_minutes",
     ),
     "a bad switch": (
         "version: 1\nprofile:\n  delete_lag: long\n",

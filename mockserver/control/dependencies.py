@@ -7,13 +7,13 @@ from pydantic import BeforeValidator, ConfigDict
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from mockserver.bounds import FewKeys
+from mockserver.bounds import KnownKeys
 from mockserver.clock import duration, instant
 from mockserver.errors import APIError
 from mockserver.mock import Mock
 
 
-class Asked(FewKeys):
+class Asked(KnownKeys):
     """A request's body. Unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

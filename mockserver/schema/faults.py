@@ -16,7 +16,8 @@ from pydantic import (
 )
 
 from mockserver import errors
-from mockserver.bounds import FewKeys
+from mockserver.bounds import KnownKeys
+from mockserver.choices import unknown
 from mockserver.clock import MAX_SECONDS, duration
 
 OPERATIONS = (
@@ -50,7 +51,7 @@ _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]{0,2000}")
 _FRAMING = {"content-length", "transfer-encoding"}
 
 
-class _Part(FewKeys):
+class _Part(KnownKeys):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
@@ -71,7 +72,7 @@ Octets = Annotated[int, Field(ge=0, le=1 << 53)]
 
 def _operation(pattern: str) -> str:
     if not any(is_like(operation, pattern) for operation in OPERATIONS):
-        raise ValueError(f"{pattern[:80]!r} is no operation; there are {', '.join(OPERATIONS)}")
+        raise ValueError(unknown("operation", pattern, OPERATIONS))
     return pattern
 
 
@@ -87,7 +88,7 @@ def _path(pattern: str) -> str:
 
 def _error(name: str) -> str:
     if name not in errors.CATALOGUE:
-        raise ValueError(f"{name[:80]!r} is no error of the catalogue; there are {', '.join(errors.CATALOGUE)}")
+        raise ValueError(unknown("error", name, errors.CATALOGUE))
     return name
 
 

@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
-from pydantic import (
-    ValidationError,
-)
+from pydantic import ValidationError
 
+from mockserver.bounds import UNKNOWN_KEY
 from mockserver.seeds import archive, models
 from mockserver.seeds.archive import Archive
 from mockserver.seeds.document import Source
@@ -238,9 +237,9 @@ def _explained(source: Source, error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     location = [step for step in first["loc"] if isinstance(step, int) or not step.startswith("function-")]
     where = source.at(*location)
+    if first["type"] == UNKNOWN_KEY:
+        del location[-1]  # the message names it
     name = ".".join(map(str, location))
-    if first["type"] == "extra_forbidden":
-        return f"{where}: unknown key {name!r}; known here are {', '.join(models.known_keys(location[:-1]))}"
     if first["type"] == "missing":
         return f"{where}: {name!r} is missing; add it"
     message = first["msg"].removeprefix("Value error, ")

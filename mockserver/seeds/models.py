@@ -2,14 +2,13 @@
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -18,9 +17,9 @@ from pydantic import (
 )
 
 from mockserver import ids, profiles
-from mockserver.bounds import FewKeys
+from mockserver.bounds import KnownKeys
 from mockserver.clock import MAX_SECONDS, duration, instant, parse_duration, within_bounds
-from mockserver.schema.faults import Effect, Match, NewRule
+from mockserver.schema.faults import NewRule
 from mockserver.schema.files import Purpose
 from mockserver.settings import size
 from mockserver.storage import tables
@@ -83,7 +82,7 @@ Name = Annotated[str, Field(max_length=MAX_NAME)]
 FileName = Annotated[str, Field(max_length=MAX_PATH)]
 
 
-class _Part(FewKeys, BaseModel):
+class _Part(KnownKeys):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True, defer_build=True)
 
 
@@ -318,34 +317,3 @@ def text_size(item: "File | Container | ContainerFile", repeat: int | None) -> i
 
 def numbered(text: str, n: int | None) -> str:
     return text if n is None else text.replace("{n}", str(n))
-
-
-def known_keys(location: Sequence[str | int]) -> list[str]:
-    model: Any = Document
-    for step in location:
-        if isinstance(step, int) or model is dict:
-            model = World if model is dict else model
-            continue
-        model = dict if step == "worlds" else _MODELS[model, step]
-    return [field.alias or name for name, field in model.model_fields.items()]
-
-
-_MODELS: dict[tuple[Any, Any], Any] = {
-    (model, name): kind
-    for model in (Document, World)
-    for name, kind in (
-        ("clock", Clock),
-        ("faults", Fault),
-        ("deleted", Deleted),
-        ("files", File),
-        ("containers", Container),
-    )
-} | {
-    (File, "generate"): Generated,
-    (ContainerFile, "generate"): Generated,
-    (Fault, "match"): Match,
-    (Fault, "effect"): Effect,
-    (Container, "files"): ContainerFile,
-    (Container, "expires_after"): _ExpiresAfter,
-    (Container, "network_policy"): _NetworkPolicy,
-}

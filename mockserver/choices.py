@@ -1,0 +1,22 @@
+"""Find the nearest of known names, and say what to write in place of an unknown one."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+MAX_SHOWN = 100
+"""Characters of an unknown name that are compared and shown: comparing takes the square of the length."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is most like another, in any case; None if none is near."""
+    by_lower = {each.lower(): each for each in known}
+    found = get_close_matches(name[:MAX_SHOWN].lower(), by_lower, n=1)
+    return by_lower[found[0]] if found else None
+
+
+def unknown(kind: str, name: object, known: Iterable[object]) -> str:
+    """Return the message for an unknown name of a kind: what was probably meant, and all known names."""
+    names = [str(each) for each in known]
+    near = nearest(name, names) if isinstance(name, str) and not name.isdecimal() else None
+    shown = repr(name[:MAX_SHOWN] if isinstance(name, str) else name)[: MAX_SHOWN + 2]
+    return f"unknown {kind} {shown}; {f'did you mean {near!r}? ' if near else ''}choose one of: {', '.join(names)}"

@@ -1,0 +1,49 @@
+"""What is said about a name that is not in a known set."""
+
+from difflib import SequenceMatcher
+
+import pytest
+
+from mockserver.choices import MAX_SHOWN, nearest, unknown
+from mockserver.settings import log_level
+
+COLORS = ["red", "Green", "blue"]
+
+
+def test_the_nearest_name_is_offered_before_all_of_them() -> None:
+    assert unknown("color", "gren", COLORS) == (
+        "unknown color 'gren'; did you mean 'Green'? choose one of: red, Green, blue"
+    )
+
+
+@pytest.mark.parametrize("name", ["GREEN", "green", "grEem"])
+def test_case_does_not_matter(name: str) -> None:
+    assert nearest(name, COLORS) == "Green"
+
+
+@pytest.mark.parametrize(("name", "shown"), [("xyz", "'xyz'"), ("", "''"), (3, "3"), (["red"], "['red']")])
+def test_nothing_is_offered_where_nothing_is_near(name: object, shown: str) -> None:
+    assert unknown("color", name, COLORS) == f"unknown color {shown}; choose one of: red, Green, blue"
+
+
+def test_no_number_is_near_another() -> None:
+    assert unknown("status", "500", [400, 404]) == "unknown status '500'; choose one of: 400, 404"
+
+
+def test_a_long_name_is_cut_before_it_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[str] = []
+    set_name = SequenceMatcher.set_seq2
+
+    def recorded(self: "SequenceMatcher[str]", name: str) -> None:
+        compared.append(name)
+        set_name(self, name)
+
+    monkeypatch.setattr(SequenceMatcher, "set_seq2", recorded)
+    message = unknown("color", "x" * 1_000_000, COLORS)
+    assert max(map(len, compared)) == MAX_SHOWN
+    assert message == f"unknown color '{'x' * MAX_SHOWN}'; choose one of: red, Green, blue"
+
+
+def test_a_log_level_is_one_of_a_few() -> None:
+    with pytest.raises(ValueError, match="unknown log level 'warnin'; did you mean 'warning'. choose one of: debug, "):
+        log_level("warnin")
