@@ -99,7 +99,7 @@ class KnownKeys(BaseModel):
     def _known_keys(cls, values: Any) -> Any:
         if isinstance(values, dict) and not values.keys() <= (known := _keys(cls)).keys():
             key = next(key for key in values if key not in known)
-            error = PydanticCustomError(UNKNOWN_KEY, unknown("key", key, known))  # type: ignore[arg-type]  # no literal
+            error = PydanticCustomError(UNKNOWN_KEY, unknown("key", key, known))
             raise ValidationError.from_exception_data(cls.__name__, [{"type": error, "loc": (key,), "input": None}])
         return values
 

@@ -1,7 +1,7 @@
 """Switches for behaviour on which reality and documentation disagree, and the named sets of them.
 
-Each switch is told once, here: what it does, its default, what is known of the live API and how well.
-The manual, `--help` and the control plane's description take it from here, or are compared with it.
+Each switch is described once, here: what it does, its default, what is known about the live API and how well.
+The manual, `--help` and the control plane's description use this text or are compared with it.
 """
 
 import json
@@ -17,13 +17,13 @@ MAX_MINUTES = 10 * 366 * 24 * 60
 """The longest expiry of a container: ten years."""
 
 Value = bool | int | str
-Asked = str | Mapping[str, Any]
+Requested = str | Mapping[str, Any]
 """`live`, `live,delete_lag=5m`, or a mapping of switches and `base`, a profile's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """What is told of a switch. `takes` are its values in words; `read` raises ValueError."""
+    """A switch and its description. `takes` names its values; `read` parses one and raises ValueError."""
 
     name: str
     default: Value
@@ -37,9 +37,9 @@ class Switch:
 def yes_or_no(value: object) -> bool:
     if isinstance(value, bool):
         return value
-    told = {"yes": True, "on": True, "true": True, "1": True, "no": False, "off": False, "false": False, "0": False}
-    if isinstance(value, str) and value.lower() in told:
-        return told[value.lower()]
+    values = {"yes": True, "on": True, "true": True, "1": True, "no": False, "off": False, "false": False, "0": False}
+    if isinstance(value, str) and value.lower() in values:
+        return values[value.lower()]
     raise ValueError(f"{_cut(value)} is neither yes nor no")
 
 
@@ -57,13 +57,13 @@ def _minutes(value: object) -> int:
     text = str(value)
     if text.isascii() and text.isdigit() and len(text) < 20 and 1 <= int(text) <= MAX_MINUTES:
         return int(text)
-    raise ValueError(f"{_cut(value)} is no whole number from 1 to {MAX_MINUTES}")
+    raise ValueError(f"{_cut(value)} is not a whole number from 1 to {MAX_MINUTES}")
 
 
 def _seconds(value: object) -> int:
     seconds = duration(value)
     if not 0 <= seconds <= MAX_MINUTES * 60 or seconds != int(seconds):
-        raise ValueError(f"{_cut(value)} is no duration of whole seconds up to ten years")
+        raise ValueError(f"{_cut(value)} is not a duration of whole seconds up to ten years")
     return int(seconds)
 
 
@@ -72,7 +72,7 @@ def _cut(value: object) -> str:
 
 
 Read = tuple[str, Callable[[object], Value]]
-"""The values of a switch in words, and what reads one from text, JSON or YAML."""
+"""The names of a switch's values, and a function that parses one from text, JSON or YAML."""
 
 YES_OR_NO: Read = ("yes, no", yes_or_no)
 MINUTES: Read = (f"1 to {MAX_MINUTES}", _minutes)
@@ -80,47 +80,48 @@ SECONDS: Read = ("a duration", _seconds)
 
 
 def _switch(default: Value, meaning: str, grade: Grade, evidence: str, takes: Read = YES_OR_NO) -> Any:
-    return field(default=default, metadata={"told": (default, meaning, *takes, grade, evidence)})
+    return field(default=default, metadata={"switch": (default, meaning, *takes, grade, evidence)})
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """How a world behaves where there is more than one answer. A rule asks for its switch, never for a
-    profile's name; a switch that is a yes lets in, or does, what its name says.
+    """How a world behaves where more than one behavior is known. Rules check a switch, never a profile's name.
+
+    A switch that is on allows, or does, what its name says.
     """
 
-    # What documentation in circulation shows, and the live API does not do
+    # What existing documentation shows and the live API does not do
 
     max_minutes: int = _switch(
         MAX_MINUTES,
-        "The largest `expires_after.minutes`; above 20 with a warning.",
+        "The largest `expires_after.minutes`; more than 20 adds a warning.",
         "probe",
         "20 was measured; older pages show 60 and 120.",
         MINUTES,
     )
     created_at_expiry: bool = _switch(
         True,
-        "Take `expires_after` from `created_at`, or in `days`; it expires by that rule.",
+        "Accept `expires_after` with the anchor `created_at`, or in `days`, and apply it.",
         "doc",
         "Published: `last_active_at` and `minutes` alone; older pages show 7 days from `created_at`.",
     )
     file_id_alias: bool = _switch(
         True,
-        "In a container, let the id of a copied File stand for its newest copy.",
+        "In a container, accept the id of a copied File for its newest copy.",
         "seen",
         "An unknown id is 404; older pages use the File's.",
     )
     before_cursor: bool = _switch(
         True,
-        "Lists take `before`, for the page in front of an object; else it is ignored, as unknown query keys are.",
+        "Lists accept `before`, for the page before an object; otherwise they ignore it, like unknown query keys.",
         "stack",
         "Not in the published description; older pages list it.",
     )
     expiry_unasked: bool = _switch(
         True,
-        "A container made without `expires_after` expires after 20 unused minutes; else never, and shows no rule.",
+        "A container created without `expires_after` expires after 20 unused minutes; otherwise never, and it shows no rule.",
         "seen",
-        "20 minutes in every recording; older pages say that it persists until it is deleted.",
+        "20 minutes in every recording; older pages say that it exists until it is deleted.",
     )
     older_fields: bool = _switch(
         False,
@@ -136,33 +137,33 @@ class Profile:
         _one_of("running", "active"),
     )
 
-    # What clients made for other servers send
+    # What clients that were written for other servers send
 
     azure_any_version: bool = _switch(
         True,
-        "On Azure's paths, take any `api-version` or none.",
+        "On Azure's paths, accept any `api-version` or none.",
         "doc",
         "Published: none, `v1` or `preview` under `/openai/v1`, a dated one under `/openai`.",
     )
     litellm_keys: bool = _switch(
         True,
-        "Ignore `custom_llm_provider` and `model` in a body, which are for a LiteLLM proxy.",
+        "Ignore `custom_llm_provider` and `model` in a body, which are meant for a LiteLLM proxy.",
         "stack",
-        "Sibling routes refuse unknown keys; a proxy doesn't pass them on.",
+        "Sibling routes reject unknown keys; a proxy doesn't pass them on.",
     )
 
-    # What nobody knows of the live API, or what it does at times
+    # What is not known about the live API, or what it does only sometimes
 
     file_routes_when_expired: int = _switch(
         400,
-        "Status of an expired container's file routes.",
+        "Status that the file routes of an expired container return.",
         "guess",
         "Clients handle all three.",
         _one_of(400, 404, 410),
     )
     expired_replaced: bool = _switch(
         False,
-        "File routes of an expired container go to a new, empty one that takes its place; answers name the new one.",
+        "File routes of an expired container use a new, empty one that replaces it; responses name the new one.",
         "guess",
         "Users met containers that appeared silently.",
     )
@@ -174,61 +175,61 @@ class Profile:
     )
     listing_prolongs: bool = _switch(
         False,
-        "A list counts as activity of the running containers that it shows.",
+        "Listing a running container counts as activity.",
         "guess",
-        "Lists show all as just active (seen); whether that prolongs their life, nobody has shown.",
+        "Lists show all as just active (seen); whether that postpones their expiry is not known.",
     )
     delete_lag: int = _switch(
         0,
-        "For so long, by the world's clock, lists still show what was deleted.",
+        "How long, by the world's clock, lists still show deleted objects.",
         "probe",
-        "Containers were listed for minutes after their deletion, at times.",
+        "Containers were sometimes listed for minutes after their deletion.",
         SECONDS,
     )
     id_prefixes: bool = _switch(
         False,
-        "Refuse an unknown id in a path with 400 if it doesn't begin with `cntr`, `cfile` or `file`; else 404.",
+        "Return 400 for an unknown id in a path that doesn't begin with `cntr`, `cfile` or `file`; otherwise 404.",
         "stack",
-        "Sibling routes refuse by the prefix; containers answer ids of other shapes.",
+        "Sibling routes reject by the prefix; container routes respond to ids of other forms.",
     )
     unknown_keys: bool = _switch(
         False,
-        "Ignore keys and fields of a body that the API doesn't know, instead of refusing them.",
+        "Ignore unknown keys and fields of a body instead of rejecting them.",
         "stack",
-        "Sibling routes refuse them.",
+        "Sibling routes reject them.",
     )
     private_downloads: bool = _switch(
         False,
-        "Let Files of purpose `user_data` and `assistants` be downloaded.",
+        "Allow downloads of Files with purpose `user_data` or `assistants`.",
         "probe",
-        "Refused with 400.",
+        "Rejected with 400.",
     )
 
-    # What the generated test suites of the SDKs send, and expect to work
+    # What the generated test suites of the SDKs send and expect to succeed
 
     any_id: bool = _switch(
         False,
-        "What a path or `file_ids` names and isn't there is made at that moment; so deleting always succeeds.",
+        "Create a missing object when a path or `file_ids` names it; so deleting always succeeds.",
         "seen",
-        "404 for what nobody created.",
+        "404 for objects that were never created.",
     )
     any_cursor: bool = _switch(
         False,
-        "Ignore an `after` or `before` that names nothing in the list.",
+        "Ignore an `after` or `before` that names no object of the list.",
         "guess",
-        "Wrong prefixes are refused on sibling routes; the rest nobody has shown.",
+        "Sibling routes reject wrong prefixes; the rest is not known.",
     )
     zeros: bool = _switch(
         False,
-        "Take `limit=0`, an empty page, and `minutes: 0`, which never expires.",
+        "Accept `limit=0`, which returns an empty page, and `minutes: 0`, which never expires.",
         "stack",
-        "Sibling routes refuse what is below the minimum.",
+        "Sibling routes reject values below the minimum.",
     )
     any_file_form: bool = _switch(
         False,
-        "Take a container file with neither `file` nor `file_id`, an empty one, or with both, of which `file` counts.",
+        "Accept a container file with neither `file` nor `file_id`, which is empty, or with both, of which `file` is used.",
         "guess",
-        "Nobody has shown what the live API answers.",
+        "What the live API returns is not known.",
     )
 
 
@@ -248,18 +249,18 @@ CONTRACT = replace(DEFAULT, any_id=True, any_cursor=True, zeros=True, any_file_f
 PROFILES = {"default": DEFAULT, "live": LIVE, "docs": DOCS, "contract": CONTRACT}
 
 
-SWITCHES = {each.name: Switch(each.name, *each.metadata["told"]) for each in fields(Profile)}
+SWITCHES = {each.name: Switch(each.name, *each.metadata["switch"]) for each in fields(Profile)}
 
 
-def read(asked: object, server: Profile = DEFAULT) -> Profile:
-    """The profile that is asked for, see `Asked`; without a base that of the server.
+def read(requested: object, server: Profile = DEFAULT) -> Profile:
+    """Return the requested profile, see `Requested`; without a base the switches change that of the server.
 
-    Raises ValueError, which says what there is.
+    Raises ValueError, whose message names the choices.
     """
-    if isinstance(asked, str):
-        base, switches = _parsed(asked)
-    elif isinstance(asked, Mapping):
-        switches = {str(name): value for name, value in asked.items()}
+    if isinstance(requested, str):
+        base, switches = _parsed(requested)
+    elif isinstance(requested, Mapping):
+        switches = {str(name): value for name, value in requested.items()}
         base = switches.pop("base", None)
     else:
         raise ValueError(f"write a profile's name, {', '.join(PROFILES)}, or a mapping of `base` and switches")
@@ -276,7 +277,7 @@ def _parsed(text: str) -> tuple[str | None, dict[str, Any]]:
         if not equals and place == 0:
             base = name
         elif not equals:
-            raise ValueError(f"{_cut(name)} has no value; write a switch behind a profile as in live,delete_lag=5m")
+            raise ValueError(f"{_cut(name)} has no value; write switches after a profile, as in live,delete_lag=5m")
         elif name in switches:
             raise ValueError(f"{_cut(name)} is set twice")
         else:
@@ -294,12 +295,12 @@ def _value(name: str, value: object) -> Value:
 
 
 def worded(value: Value) -> str:
-    """A switch's value as it is written."""
+    """Return a switch's value as it is written on the command line."""
     return ("no", "yes")[value] if isinstance(value, bool) else str(value)
 
 
-def told(profile: Profile) -> str | dict[str, Value]:
-    """A profile as `read` takes it: its name, or the nearest that has one and the switches that differ."""
+def as_json(profile: Profile) -> str | dict[str, Value]:
+    """Return a profile as `read` takes it: its name, or the most similar named one and the switches that differ."""
 
     def changes(base: Profile) -> dict[str, Value]:
         return {name: getattr(profile, name) for name in SWITCHES if getattr(profile, name) != getattr(base, name)}
@@ -310,25 +311,27 @@ def told(profile: Profile) -> str | dict[str, Value]:
 
 
 def in_words(profile: Profile) -> str:
-    """A profile as the command line takes it: `live,delete_lag=300`."""
-    asked = told(profile)
-    if isinstance(asked, str):
-        return asked
-    return ",".join([str(asked.pop("base")), *(f"{name}={worded(value)}" for name, value in asked.items())])
+    """Return a profile as the command line takes it: `live,delete_lag=300`."""
+    written = as_json(profile)
+    if isinstance(written, str):
+        return written
+    return ",".join([str(written.pop("base")), *(f"{name}={worded(value)}" for name, value in written.items())])
 
 
-def kept(text: str) -> Profile:
-    """What `told` gave as JSON, perhaps to a version that had other switches."""
-    asked = json.loads(text)
-    if isinstance(asked, dict):
-        asked = {name: value for name, value in asked.items() if name == "base" or name in SWITCHES}
-    return read(asked)
+def from_json(text: str) -> Profile:
+    """Parse what `as_json` returned, without the switches that only another version has."""
+    written = json.loads(text)
+    if isinstance(written, dict):
+        written = {name: value for name, value in written.items() if name == "base" or name in SWITCHES}
+    return read(written)
 
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """What an answer warns of, and the switch that let it in: fixed words, so that nothing of a client's
-    gets into a header."""
+    """A warning of a response, and the switch that allowed the request.
+
+    The text is fixed, so that nothing a client sent gets into a header.
+    """
 
     code: str
     live: str
@@ -342,31 +345,31 @@ MINUTES_BEYOND_LIMIT = Warned(
     "minutes-beyond-limit", "the live API refuses expires_after.minutes above 20", "max_minutes"
 )
 CREATED_AT_EXPIRY = Warned(
-    "created-at-expiry", "the live API takes expires_after only as last_active_at and minutes", "created_at_expiry"
+    "created-at-expiry", "the live API accepts expires_after only with last_active_at and minutes", "created_at_expiry"
 )
 FILE_ID_ALIAS = Warned(
     "file-id-alias", "the live API answers 404 to a File's id here; use the container file's own id", "file_id_alias"
 )
-BEFORE_CURSOR = Warned("before-cursor", "the live API has no `before`, and ignores it", "before_cursor")
+BEFORE_CURSOR = Warned("before-cursor", "the live API ignores `before`", "before_cursor")
 EXPIRED_REPLACED = Warned(
-    "expired-replaced", "the container has expired, and a new one took its place", "expired_replaced"
+    "expired-replaced", "the container has expired and was replaced by a new one", "expired_replaced"
 )
-UNKNOWN_KEY = Warned("unknown-key", "the live API refuses a key of this body as unknown", "unknown_keys")
+UNKNOWN_KEY = Warned("unknown-key", "the live API rejects a key of this body as unknown", "unknown_keys")
 PRIVATE_DOWNLOAD = Warned(
-    "private-download", "the live API refuses to download Files of this purpose", "private_downloads"
+    "private-download", "the live API rejects downloads of Files with this purpose", "private_downloads"
 )
-ANY_ID = Warned("any-id", "the live API answers 404 to an id that nobody created", "any_id")
-ANY_CURSOR = Warned("any-cursor", "the live API refuses a cursor that names nothing", "any_cursor")
-ZERO = Warned("zero", "the live API refuses 0 here, as below the minimum of 1", "zeros")
-ANY_FILE_FORM = Warned("any-file-form", "the live API wants either file or file_id", "any_file_form")
+ANY_ID = Warned("any-id", "the live API returns 404 for an id that was never created", "any_id")
+ANY_CURSOR = Warned("any-cursor", "the live API rejects a cursor that names no object", "any_cursor")
+ZERO = Warned("zero", "the live API rejects 0 here; the minimum is 1", "zeros")
+ANY_FILE_FORM = Warned("any-file-form", "the live API requires either file or file_id", "any_file_form")
 AZURE_ANY_VERSION = Warned(
     "azure-any-version",
-    "Azure takes v1, preview or no api-version under /openai/v1, and a dated one under /openai",
+    "Azure accepts v1, preview or no api-version under /openai/v1, and a dated one under /openai",
     "azure_any_version",
 )
 LITELLM_KEYS = Warned(
     "litellm-keys",
-    "only a LiteLLM proxy knows custom_llm_provider and model; the live API refuses them",
+    "only a LiteLLM proxy knows custom_llm_provider and model; the live API rejects them",
     "litellm_keys",
 )
 

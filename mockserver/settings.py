@@ -107,7 +107,7 @@ class Settings:
         (), "Seed file, or directory of seed files or of plain files, that new worlds start from.", path, many=True
     )
     api_key: tuple[str, ...] = _setting((), "The only keys let in; without it any key is.", key, many=True)
-    profile: profiles.Asked = _setting(
+    profile: profiles.Requested = _setting(
         "default",
         f"How to behave: {', '.join(profiles.PROFILES)}; with single switches as live,delete_lag=5m.",
         profile,
@@ -163,7 +163,7 @@ class Options(TypedDict, total=False):
     data: Path | None
     seed: tuple[Path, ...]
     api_key: tuple[str, ...]
-    profile: profiles.Asked
+    profile: profiles.Requested
     max_upload: int
     max_body: int
     body_timeout: float

@@ -234,7 +234,7 @@ class Worlds:
             with reading(state / DATABASE) as tx:
                 migrations.check(tx, whole=False)
                 row = _read(tx)
-                profile = profiles.kept(row.profile) if row.profile else self._profile
+                profile = profiles.from_json(row.profile) if row.profile else self._profile
                 return _summary(tx, name, Clock(row.clock_virtual, row.clock_wall, row.clock_rate), profile)
         except (migrations.Unusable, OSError, sqlite3.Error) as error:
             return Summary(name, error=str(unusable(name, state / DATABASE, error)))
@@ -612,7 +612,7 @@ class Worlds:
         if row.origin:
             row = self._start(connection, name, row)
         clock = Clock(row.clock_virtual, row.clock_wall, row.clock_rate)
-        profile = profiles.kept(row.profile) if row.profile else self._profile
+        profile = profiles.from_json(row.profile) if row.profile else self._profile
         rules = load_rules(connection)
         return World(name, state, database, Contents(state), self._wall, clock, row.id_seed, profile, rules)
 
@@ -763,7 +763,7 @@ def _world(id_seed: bytes, clock: Clock, profile: Profile | None) -> tables.Worl
 
 
 def _switches(profile: Profile | None) -> str | None:
-    return json.dumps(profiles.told(profile)) if profile else None
+    return json.dumps(profiles.as_json(profile)) if profile else None
 
 
 def _described(world: str, name: str, state: Path) -> Snapshot:

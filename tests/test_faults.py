@@ -635,7 +635,7 @@ def test_a_rule_can_be_switched_off_and_on_and_keeps_its_counts(world: World, ru
         ({"effect": {"empty_page": "yes"}}, "empty_page"),
         (
             {"match": {"operation": "ListCats"}},
-            "unknown operation 'ListCats'; did you mean 'ListFiles'? choose one of: ListC",
+            "unknown operation 'ListCats'; did you mean 'ListContainers'? choose one of: ListC",
         ),
         ({"match": {"operation": "listcontainer"}}, "did you mean 'ListContainers'? choose one of: ListContainers, "),
         ({"match": {"method": "FETCH"}}, "match.method"),

@@ -524,7 +524,7 @@ def switches(server: Server, world: str | None = None) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("asked", [LAGGING, IN_WORDS, " live , delete_lag = 300 , file_routes_when_expired=404"])
-def test_a_server_takes_a_name_with_switches(asked: profiles.Asked) -> None:
+def test_a_server_takes_a_name_with_switches(asked: profiles.Requested) -> None:
     with MockServer(profile=asked) as server:
         assert switches(server) == LAGGING_LIVE
 
@@ -544,15 +544,15 @@ BAD = {
     "lively": "unknown profile 'lively'; did you mean 'live'? choose one of: default, live, docs, contract",
     "live,lag=5m": "unknown switch 'lag'; choose one of: max_minutes, created_at_expiry, file_id_alias",
     "live,delete_lga=5m": "unknown switch 'delete_lga'; did you mean 'delete_lag'? choose one of: max_minutes",
-    "live,zeros": "'zeros' has no value; write a switch behind a profile as in live,delete_lag=5m",
+    "live,zeros": "'zeros' has no value; write switches after a profile, as in live,delete_lag=5m",
     "live,zeros=maybe": "zeros: 'maybe' is neither yes nor no",
     "live,zeros=yes,zeros=no": "'zeros' is set twice",
     "live,delete_lag=long": "delete_lag: 'long' is not a duration; write 20m, 1h30m, PT20M or a number of seconds",
-    "live,delete_lag=-1s": "delete_lag: '-1s' is no duration of whole seconds up to ten years",
-    "live,delete_lag=0.5": "delete_lag: '0.5' is no duration of whole seconds up to ten years",
+    "live,delete_lag=-1s": "delete_lag: '-1s' is not a duration of whole seconds up to ten years",
+    "live,delete_lag=0.5": "delete_lag: '0.5' is not a duration of whole seconds up to ten years",
     "live,file_routes_when_expired=500": "file_routes_when_expired: unknown value '500'; choose one of: 400, 404, 410",
     "live,running_status=ready": "running_status: unknown value 'ready'; choose one of: running, active",
-    "live,max_minutes=0": "max_minutes: '0' is no whole number from 1 to 5270400",
+    "live,max_minutes=0": "max_minutes: '0' is not a whole number from 1 to 5270400",
     "": "unknown profile ''; choose one of: default, live, docs, contract",
 }
 
@@ -578,7 +578,7 @@ def test_what_is_no_profile_is_told_with_what_there_is(server: MockServer, asked
         ({"lag": 1}, "switches: unknown switch 'lag'; choose one of: max_minutes"),
         ({"base": "live", "zeros": 1}, "switches: zeros: 1 is neither yes nor no"),
         ({"base": "live", "zeros": None}, "switches: zeros: None is neither yes nor no"),
-        ({"max_minutes": 20.5}, "switches: max_minutes: 20.5 is no whole number"),
+        ({"max_minutes": 20.5}, "switches: max_minutes: 20.5 is not a whole number"),
         ({"delete_lag": True}, "switches: delete_lag: write 20m, PT20M or a number of seconds"),
     ],
 )
@@ -635,13 +635,13 @@ def test_seeds_set_it_for_all_worlds_and_for_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("asked", ["contract", LAGGING, {"base": "docs", "older_fields": False}])
-def test_it_comes_back_from_an_export(server: MockServer, tmp_path: Path, asked: profiles.Asked) -> None:
+def test_it_comes_back_from_an_export(server: MockServer, tmp_path: Path, asked: profiles.Requested) -> None:
     archive = tmp_path / "world.zip"
     with server.world(profile=asked) as world, server.world() as other:
         before = world.state()["profile"]
         world.export(archive)
         with zipfile.ZipFile(archive) as packed:
-            assert json.loads(packed.read("seed.yaml"))["profile"] == profiles.told(profiles.read(asked))
+            assert json.loads(packed.read("seed.yaml"))["profile"] == profiles.as_json(profiles.read(asked))
         other.import_(archive)
         assert other.state()["profile"] == before
         snapshot = other.snapshot()
@@ -670,7 +670,7 @@ def test_it_outlives_a_restart(tmp_path: Path) -> None:
 
 
 def test_switches_that_another_version_had_are_passed_over() -> None:
-    assert profiles.kept('{"base": "live", "zeros": true, "no_more": 1}') == profiles.read("live,zeros=yes")
+    assert profiles.from_json('{"base": "live", "zeros": true, "no_more": 1}') == profiles.read("live,zeros=yes")
 
 
 def test_what_never_expires_comes_back_from_an_export(server: MockServer, tmp_path: Path) -> None:

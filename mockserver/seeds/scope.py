@@ -82,7 +82,7 @@ class Scope:
     """What one template holds, each thing with the place that asks for it."""
 
     clock: tuple[models.Clock, Place] | None = None
-    profile: tuple[profiles.Asked, Place] | None = None
+    profile: tuple[profiles.Requested, Place] | None = None
     ordinal: int = 0
     faults: list[tuple[models.Fault, Place]] = field(default_factory=list)
     deleted: list[models.Deleted] = field(default_factory=list)
