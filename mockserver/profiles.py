@@ -345,12 +345,12 @@ MINUTES_BEYOND_LIMIT = Warned(
     "minutes-beyond-limit", "the live API refuses expires_after.minutes above 20", "max_minutes"
 )
 CREATED_AT_EXPIRY = Warned(
-    "created-at-expiry", "the live API accepts expires_after only with last_active_at and minutes", "created_at_expiry"
+    "created-at-expiry", "the live API takes expires_after only as last_active_at and minutes", "created_at_expiry"
 )
 FILE_ID_ALIAS = Warned(
     "file-id-alias", "the live API answers 404 to a File's id here; use the container file's own id", "file_id_alias"
 )
-BEFORE_CURSOR = Warned("before-cursor", "the live API ignores `before`", "before_cursor")
+BEFORE_CURSOR = Warned("before-cursor", "the live API has no `before`, and ignores it", "before_cursor")
 EXPIRED_REPLACED = Warned(
     "expired-replaced", "the container has expired and was replaced by a new one", "expired_replaced"
 )

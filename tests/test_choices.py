@@ -45,5 +45,7 @@ def test_a_long_name_is_cut_before_it_is_compared(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_log_level_is_one_of_a_few() -> None:
-    with pytest.raises(ValueError, match="unknown log level 'warnin'; did you mean 'warning'. choose one of: debug, "):
+    with pytest.raises(
+        ValueError, match=r"unknown log level 'warnin'; did you mean 'warning'\? choose one of: debug, "
+    ):
         log_level("warnin")

@@ -107,7 +107,7 @@ def test_validate_reports_what_is_wrong_between_files(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / f"{name}.yaml").write_text("version: 1\ncontainers:\n  - {name: box, id: cntr_box}\n")
     (line,) = run("validate", str(tmp_path)).stderr.splitlines()
-    assert "'cntr_box' is taken at" in line
+    assert "'cntr_box' is already used at" in line
 
 
 # Completion

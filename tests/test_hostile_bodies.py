@@ -236,7 +236,7 @@ def test_the_first_of_many_unknown_keys_is_reported(world: World, control: httpx
     answer = control.post(f"/worlds/{world.name}/clock/freeze", content=body)
     assert refusal(answer, 400, "invalid_parameter") == "key0: unknown key 'key0'; choose one of: at"
     answer = control.post(f"/worlds/{world.name}/faults", json={"effect": {"headers": {f"x{n}": 1 for n in range(99)}}})
-    assert refusal(answer, 400, "invalid_parameter") == "effect.headers: at most 50 headers are taken"
+    assert refusal(answer, 400, "invalid_parameter") == "effect.headers: at most 50 headers are allowed"
 
 
 # Seed documents

@@ -355,7 +355,7 @@ def test_a_mark_that_can_not_be_is_told_in_a_line(pytester: pytest.Pytester, run
         ),
         pytest.param(
             {"seed": ["none.yaml"]},
-            "the mock server can't start: none.yaml: *; mend the path of the seed",
+            "the mock server can't start: none.yaml: *; correct the path of the seed",
             marks=pytest.mark.slow,
         ),
     ],
@@ -720,7 +720,7 @@ def test_a_process_that_gevent_patched(pytester: pytest.Pytester, run: Run) -> N
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"seed": ["none.yaml"]}, "the mock server can't start: none.yaml: *; mend the path of the seed"),
+        ({"seed": ["none.yaml"]}, "the mock server can't start: none.yaml: *; correct the path of the seed"),
         (
             {"profile": "lively"},
             "the mock server can't start: unknown profile 'lively'; did you mean 'live'? choose one of: default, live, docs, contract",

@@ -206,7 +206,7 @@ BAD = {
     "activity before creation": (
         "version: 1\ncontainers:\n  - {name: a, created_at: -1m, last_active_at: -2m}\n",
         3,
-        "mend created_at",
+        "correct created_at",
     ),
     "no bytes": ("version: 1\nfiles:\n  - filename: a\n", 3, "one of content, base64, from, generate"),
     "bytes twice": ("version: 1\nfiles:\n  - {filename: a, content: a, base64: YQ==}\n", 3, "one of content"),
@@ -219,9 +219,9 @@ BAD = {
     "a ref twice": (
         "version: 1\nfiles:\n  - {ref: a, filename: a, content: ''}\n  - {ref: a, filename: b, content: ''}\n",
         4,
-        "taken at",
+        "already used at",
     ),
-    "an id that repeats": ("version: 1\ncontainers:\n  - {id: cntr_a, name: a, repeat: 2}\n", 3, "{n} tells"),
+    "an id that repeats": ("version: 1\ncontainers:\n  - {id: cntr_a, name: a, repeat: 2}\n", 3, "use {n}"),
     "an id with odd letters": ("version: 1\ncontainers:\n  - {id: a/b, name: a}\n", 3, "pattern"),
     "too large a file": ("version: 1\nfiles:\n  - {filename: a, generate: {size: 2MB}}\n", 3, "--max-upload"),
     "a bad world name": ("version: 1\nworlds:\n  '../up': {}\n", 3, "can't name a world"),
@@ -241,8 +241,8 @@ BAD = {
         2,
         "delete_lag: 'long' is not a duration; write 20m",
     ),
-    "a key twice": ("version: 1\nfiles: []\nfiles: []\n", 3, "second time"),
-    "no YAML": ("version: 1\nfiles: [\n", 3, "mend the YAML"),
+    "a key twice": ("version: 1\nfiles: []\nfiles: []\n", 3, "duplicate key"),
+    "no YAML": ("version: 1\nfiles: [\n", 3, "correct the YAML"),
     "a tag": ("version: 1\nfiles: !!python/object:os.system []\n", 2, "remove it"),
     "a list": ("- version: 1\n", 1, "start it with: version: 1"),
     "nothing": ("", 1, "the file is empty"),
@@ -268,7 +268,7 @@ def test_what_is_taken_in_another_file_is_named_with_both_places(write: Write) -
     first, second = write(text, "1.yaml"), write(text, "2.yaml")
     with pytest.raises(SeedError) as refused:
         read_seeds([first, second], LIMIT)
-    assert str(refused.value).startswith(f"{second}:3: 'cntr_a' is taken at {first}:3")
+    assert str(refused.value).startswith(f"{second}:3: 'cntr_a' is already used at {first}:3")
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """Containers and their files on the wire, named and ordered as in the API reference.
 
-Bounds stand here where they hold everywhere; what a profile may loosen is checked by the rule that asks for the
+Limits that hold for every profile are here; those that a profile can change are checked by the rule that reads the
 switch.
 """
 
@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 from mockserver.schema.lists import Page, Request
 
 UNASKED_MINUTES = 20
-"""How long an unused container lives that nobody asked another expiry for (seen)."""
+"""The expiry of an unused container that was created without `expires_after` (seen)."""
 
 
 class ExpiresAfter(Request):
@@ -43,7 +43,7 @@ class NetworkPolicyAllowlist(Request):
     type: Literal["allowlist"]
     allowed_domains: Annotated[list[Annotated[str, Field(max_length=253)]], Field(min_length=1, max_length=1_000)]
     domain_secrets: Annotated[list[DomainSecret], Field(min_length=1, max_length=1_000)] = Field(
-        default_factory=list, description="Checked and forgotten: neither stored nor shown."
+        default_factory=list, description="Checked, but neither stored nor shown."
     )
 
 
@@ -68,7 +68,7 @@ class InlineSkill(Request):
 
 class CreateContainer(Request):
     name: Annotated[str, Field(min_length=1, max_length=1_024)]
-    # A default that isn't plain would be copied for each request; what a factory makes is not.
+    # Pydantic copies a mutable default for each request, but not what a factory returns.
     file_ids: Annotated[list[str], Field(max_length=1_000)] = Field(default_factory=list)
     expires_after: ExpiresAfter = Field(default_factory=lambda: _UNASKED_EXPIRY)
     memory_limit: Literal["1g", "4g", "16g", "64g"] = "1g"
@@ -95,7 +95,7 @@ class Container(TypedDict):
     id: str
     object: Literal["container"]
     created_at: int
-    status: Annotated[Literal["running", "active", "expired"], Field(description="`active` by a switch alone.")]
+    status: Annotated[Literal["running", "active", "expired"], Field(description="`active` only by a switch.")]
     expires_after: NotRequired[ContainerExpiry]
     last_active_at: int
     memory_limit: Literal["1g", "4g", "16g", "64g"]
@@ -121,7 +121,7 @@ class ContainerFile(TypedDict):
     id: str
     object: Literal["container.file"]
     created_at: int
-    bytes: Annotated[int | None, Field(description="Null for what a model wrote.")]
+    bytes: Annotated[int | None, Field(description="Null if a model wrote it.")]
     container_id: str
     path: str
     source: Literal["user", "assistant"]

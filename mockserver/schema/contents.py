@@ -1,4 +1,4 @@
-"""The bytes of a file as a response: their media type and what they are called."""
+"""The bytes of a file as a response: their media type and disposition."""
 
 import re
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ _MEDIA_TYPES = {
 
 @dataclass(slots=True)
 class Content:
-    """The bytes of a file, open for reading, and how its answer describes them."""
+    """The bytes of a file, open for reading, and the headers that describe them."""
 
     file: BinaryIO
     media_type: str
@@ -49,7 +49,7 @@ class Content:
 
 
 def media_type(name: str) -> str:
-    """By extension. Written out, so that no machine's own list of types shows on the wire.
+    """Return the media type for a file name's extension. The list of the machine is not used: it differs.
 
     Seen for `.txt`; the rest is a guess.
     """
@@ -57,13 +57,13 @@ def media_type(name: str) -> str:
 
 
 def masked_disposition(name: str) -> str:
-    """A container file's (seen): plainly called `file`, its real name in `filename*` alone."""
+    """Return the Content-Disposition of a container file (seen): `file`, and its real name only in `filename*`."""
     extension = re.search(r"\.[A-Za-z0-9]{1,16}$", name)
     return f'attachment; filename="file{extension.group() if extension else ""}"; filename*={_extended(name)}'
 
 
 def disposition(name: str) -> str:
-    """A File's (guess): its base name, and again in `filename*` where it is not plain ASCII."""
+    """Return the Content-Disposition of a File (guess): its base name, also in `filename*` if it isn't plain ASCII."""
     name = name.rpartition("/")[2]
     plain = re.sub(r"[^ !#-\[\]-~]", "_", name)
     return f'attachment; filename="{plain}"' + ("" if plain == name else f"; filename*={_extended(name)}")

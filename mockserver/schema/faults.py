@@ -1,4 +1,4 @@
-"""The format of fault rules: which requests one is for, how often it fires, and what it does."""
+"""The format of fault rules: which requests match, how often a rule fires, and what it does."""
 
 import json
 import re
@@ -39,7 +39,7 @@ OPERATIONS = (
 LISTS = frozenset(name for name in OPERATIONS if name.startswith("List"))
 
 HEADER = "header"
-"""Stands for the id of the rule where a request brought its own fault."""
+"""The id that stands for a fault that a request brought in a header."""
 
 MAX_HEADERS = 50
 MAX_LATENCY = 600.0
@@ -57,7 +57,7 @@ class _Part(KnownKeys):
 
 def _not_negative(seconds: float) -> float:
     if seconds < 0:
-        raise ValueError("a duration can't be negative here")
+        raise ValueError("a duration can't be negative here; write 0 or more")
     return seconds
 
 
@@ -82,7 +82,7 @@ def is_like(operation: str, pattern: str) -> bool:
 
 def _path(pattern: str) -> str:
     if pattern[:1] not in ("/", "*"):
-        raise ValueError(f"{pattern[:80]!r} matches no path; write it as /containers/*, without /v1")
+        raise ValueError(f"{pattern[:80]!r} matches no path; write it like /containers/*, without /v1")
     return pattern
 
 
@@ -97,14 +97,16 @@ def _headers(headers: dict[str, str]) -> dict[str, str]:
         if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
             raise ValueError(f"{name[:80]!r} can't be sent as a header with that value")
         if name.lower() in _FRAMING:
-            raise ValueError(f"{name} follows from the body; truncate_after makes a body shorter than it says")
+            raise ValueError(
+                f"{name} is set from the body; use truncate_after for a body that is shorter than announced"
+            )
     return headers
 
 
 def _few(headers: object) -> object:
-    """Before each of them is looked at."""
+    """Reject too many headers before each is validated."""
     if isinstance(headers, dict) and len(headers) > MAX_HEADERS:
-        raise ValueError(f"at most {MAX_HEADERS} headers are taken")
+        raise ValueError(f"at most {MAX_HEADERS} headers are allowed")
     return headers
 
 
@@ -112,16 +114,16 @@ def _bounded(body: Any) -> Any:
     try:
         size = len(json.dumps(body, ensure_ascii=False).encode())
     except UnicodeEncodeError:
-        raise ValueError("it holds half a surrogate pair, which can't be sent") from None
+        raise ValueError("half of a surrogate pair can't be sent; remove its \\u escape") from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if size > MAX_BODY:
-        raise ValueError(f"at most {MAX_BODY} bytes are taken")
+        raise ValueError(f"at most {MAX_BODY} bytes are allowed")
     return body
 
 
 class Latency(_Part):
-    """Written as one duration, or with a `min` and a `max` between which it is drawn."""
+    """A delay: one duration, or a `min` and a `max` between which it is drawn."""
 
     min: Seconds
     max: Seconds
@@ -129,9 +131,9 @@ class Latency(_Part):
     @model_validator(mode="after")
     def _in_order(self) -> Self:
         if self.min > self.max:
-            raise ValueError("min is more than max")
+            raise ValueError("min is greater than max")
         if self.max > MAX_LATENCY:
-            raise ValueError(f"at most {MAX_LATENCY:g} seconds are waited")
+            raise ValueError(f"at most {MAX_LATENCY:g} seconds are allowed")
         return self
 
     @model_serializer(mode="wrap")
@@ -149,7 +151,7 @@ class RateLimit(_Part):
 
 
 class Effect(_Part):
-    """What happens to a request. All that is given happens to the same one."""
+    """What happens to a request. All given effects apply to the same request."""
 
     error: Annotated[str, AfterValidator(_error)] | None = Field(
         None, description="name of an error in the manual's list, such as `rate_limited`"
@@ -197,7 +199,7 @@ class Effect(_Part):
         None,
         description="duration of the world's time for which deleted objects are still listed (lists only)",
     )
-    has_more: Literal[True] | None = Field(None, description="`true`: every page says that more follow (lists only)")
+    has_more: Literal[True] | None = Field(None, description="`true`: every page has `has_more: true` (lists only)")
     empty_page: Literal[True] | None = Field(
         None, description="`true`: every page is empty and says that more follow (lists only)"
     )
@@ -206,19 +208,19 @@ class Effect(_Part):
     def _can_be(self) -> Self:
         given = self.model_fields_set
         if not given or (self.model_dump(exclude_defaults=True) == {} and "body" not in given):
-            raise ValueError("it has no effect; give one")
+            raise ValueError("it has no effect; give at least one")
         if "retry_after" in given and not self.answers and self.rate_limit is None:
             raise ValueError("retry_after needs an error, a status or a rate_limit")
         if self.status in (204, 304) and {"body", "error"} & given:
-            raise ValueError(f"an answer of status {self.status} has no body")
+            raise ValueError(f"a response of status {self.status} has no body; remove error and body")
         for one, others in _EXCLUSIVE:
             if one & given and others & given:
-                raise ValueError(f"{min(one & given)} and {min(others & given)} exclude each other")
+                raise ValueError(f"{min(one & given)} and {min(others & given)} exclude each other; remove one")
         return self
 
     @property
     def answers(self) -> bool:
-        """Whether it gives an answer in place of the operation's."""
+        """Whether it returns a response instead of the operation's."""
         return bool(self.model_fields_set & _ANSWERS)
 
     @property
@@ -237,7 +239,7 @@ _EXCLUSIVE = (
 
 
 class Match(_Part):
-    """Which requests a rule is for: those that have all of this. Patterns take `*`, `?` and `[…]`."""
+    """Which requests match a rule: those that match all of its keys. Patterns take `*`, `?` and `[…]`."""
 
     operation: Annotated[str, Field(max_length=100), AfterValidator(_operation)] | None = Field(
         None, description="operation id of the API, or a pattern: `CreateContainer`, `List*`"
@@ -261,7 +263,7 @@ _EVERYTHING = Match.model_validate({})
 
 
 class NewRule(_Part):
-    """A rule as it is asked for."""
+    """A rule as it is given by a client."""
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] | None = Field(
         None, description="name of the rule; generated by default"
@@ -285,5 +287,5 @@ class NewRule(_Part):
     @model_validator(mode="after")
     def _nameable(self) -> Self:
         if self.id == HEADER:
-            raise ValueError(f"the id {HEADER!r} stands for faults that a request brings along")
+            raise ValueError(f"the id {HEADER!r} is reserved for faults in a request's header; choose another")
         return self

@@ -1,4 +1,4 @@
-"""Of every list: the page that a request asks for, and the strictness of request bodies."""
+"""The parts that all requests share: strict bodies, and the page of a list."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ class Request(BaseModel):
 
 
 class Page(BaseModel):
-    """The part of a list that a request asks for. Unknown keys are ignored, as the live API does."""
+    """The requested page of a list. Unknown keys are ignored, as the live API does."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,1 +1,1 @@
-"""Seeds: files that describe what new worlds hold."""
+"""Seeds: files that describe what new worlds contain."""

@@ -1,4 +1,4 @@
-"""Put what a seed describes into templates and worlds: contents first, then the rows at once."""
+"""Place the objects of seeds into templates and worlds: first the contents, then all rows at once."""
 
 import base64
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,20 +24,20 @@ from mockserver.storage.database import in_thread
 from mockserver.worlds import Worlds
 
 LARGE = 500
-"""Objects from which on placing them is kept off the event loop."""
+"""More objects than this are placed in a thread, not on the event loop."""
 
 
 LARGE_TEXT = 1 << 20
-"""Bytes of their names and the like from which on it is, too."""
+"""More bytes of names than this are placed in a thread, too."""
 
 
 IN_MEMORY = 16 << 20
-"""Bytes of small contents that wait in memory for their objects; more of them are files meanwhile."""
+"""Bytes of small contents that are kept in memory until their rows are placed; further ones become files."""
 
 
 @dataclass(slots=True)
 class Placed:
-    """Ids of what was placed, in the order of the document."""
+    """The ids of placed objects, in the order of the document."""
 
     files: list[str] = field(default_factory=list)
     containers: list[str] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Placed:
 
 
 def make_templates(seed: Seed, worlds: Worlds, uploads: Uploads, wall: Wall) -> None:
-    """Make the templates that a seed describes. Contents first, each template's rows at once."""
+    """Create the templates that a seed describes."""
     with Store(uploads) as store, closing(seed):
         scopes = list(seed.scopes())
         for _, scope in scopes:
@@ -59,8 +59,10 @@ def make_templates(seed: Seed, worlds: Worlds, uploads: Uploads, wall: Wall) -> 
 async def place(
     scope: Scope, worlds: Worlds, uploads: Uploads, wall: Wall, name: str, *, only_objects: bool = False
 ) -> Placed:
-    """Put all that a document describes into a world, at once; its clock and profile too, unless they
-    are to stay. Relative times are relative to the world's."""
+    """Place all objects of a document into a world at once, and set its clock and profile unless `only_objects`.
+
+    Relative times are relative to the world's time.
+    """
     placed = Placed()
     clock = _clock(scope, wall.now())[0] if scope.clock and not only_objects else None
     profile = None if only_objects else _profile(scope, worlds)
@@ -73,7 +75,7 @@ async def place(
 
 
 async def become(scope: Scope, worlds: Worlds, uploads: Uploads, wall: Wall, name: str) -> World:
-    """Make a world what a document describes, in one step, instead of all that it was."""
+    """Replace a world's whole state by what a document describes, in one step."""
     with Store(uploads) as store:
         await in_thread(store.store, scope)
         clock, _ = _clock(scope, wall.now())
@@ -81,11 +83,11 @@ async def become(scope: Scope, worlds: Worlds, uploads: Uploads, wall: Wall, nam
 
 
 def _clock(scope: Scope, wall: float) -> tuple[Clock, bool]:
-    """The clock, and whether every new world starts at its instant."""
-    told = scope.clock[0] if scope.clock else models.Clock()
-    if told.at is not None:
-        return Clock(told.at, wall, told.rate), True
-    return Clock(wall + (told.offset or 0), wall, told.rate), False
+    """Return the clock, and whether every new world starts at its instant."""
+    given = scope.clock[0] if scope.clock else models.Clock()
+    if given.at is not None:
+        return Clock(given.at, wall, given.rate), True
+    return Clock(wall + (given.offset or 0), wall, given.rate), False
 
 
 def _profile(scope: Scope, worlds: Worlds) -> Profile | None:
@@ -93,7 +95,7 @@ def _profile(scope: Scope, worlds: Worlds) -> Profile | None:
 
 
 class Store:
-    """The contents of documents on their way to becoming blobs. What no row kept is gone at the end."""
+    """The contents of documents until their rows are placed. What no row uses is discarded at the end."""
 
     def __init__(self, uploads: Uploads) -> None:
         self._uploads = uploads
@@ -109,7 +111,7 @@ class Store:
             upload.discard()
 
     def store(self, scope: Scope) -> None:
-        """May block on the disk, and can run in any thread."""
+        """Store the contents of a scope. May block on the disk, and can run in any thread."""
         for file, place in scope.files:
             for n in models.numbers(file):
                 self._store(file, place, n)
@@ -136,7 +138,7 @@ class Store:
         self._by_item[key] = first
 
     def _key(self, item: models.WithContent, place: Place, n: int | None) -> tuple[int, int | str | None]:
-        """Repeated objects have the same bytes, unless their number is in them."""
+        """Return the key of an item's content: repeated objects share it unless their number is part of it."""
         if item.from_ is not None:
             return id(place.contents), item.from_
         return id(item), n if models.is_numbered(item) else None
@@ -145,7 +147,7 @@ class Store:
 def _fill(scope: Scope, store: Store, placed: Placed, put: Placement) -> None:
     replaced = {each.id: each.object["id"] for each in scope.deleted if each.list == models.SUCCESSORS}
     filler = _Filler(store, put, placed, replaced)
-    # Past those of an export, or the world that it is of would hand out its ids a second time.
+    # Start after the ordinals of an export: otherwise its ids would be used a second time.
     put.skip(max(chain([scope.ordinal], scope.seqs())))
     for fault, _ in scope.faults:
         filler.fault(fault)
@@ -171,7 +173,7 @@ class _Filler:
         self._store = store
         self._put = put
         self._files: dict[str, tuple[str, str, int, str, Upload | None]] = {}
-        """models.Id, file name, size, digest and content of each File, by its ref and by its id."""
+        """Id, file name, size, digest and content of each File, by its ref and by its id."""
 
     def fault(self, fault: models.Fault) -> None:
         state = {"matched", "fired", "created_at", "window_at", "window_used"}
@@ -254,7 +256,7 @@ class _Filler:
 
 
 AS_USUAL: Any = object()
-"""In place of a size: that of the content, or for what the assistant wrote null."""
+"""Instead of a size: that of the content, or null if the assistant wrote it."""
 
 
 def put_file(
@@ -270,7 +272,7 @@ def put_file(
     file_id: str | None = None,
     **columns: Any,
 ) -> str:
-    """Place a container's file. With a path it is the assistant's unless said otherwise."""
+    """Place a container's file. The default source is the assistant if there is a path, else the user."""
     source = source or ("assistant" if path else "user")
     if path is None and source == "assistant":
         path = name
@@ -300,18 +302,18 @@ def _pieces(item: models.WithContent, place: Place, n: int | None) -> Iterable[b
     return place.contents.pieces(item.from_ or "")
 
 
-def _generated(told: models.Generated) -> Iterator[bytes]:
-    """The same bytes for the same size and pattern, on every machine."""
+def _generated(described: models.Generated) -> Iterator[bytes]:
+    """Yield bytes that are the same for the same size and pattern on every machine."""
     block = {
         "zeros": bytes(1 << 16),
         "text": b"".join(b"%07d The quick brown fox jumps over the lazy dog.\n" % line for line in range(1_000)),
-        "random": ids.noise(told.size, 1 << 16),
-    }[told.pattern]
-    for start in range(0, told.size, len(block)):
-        yield block[: told.size - start]
+        "random": ids.noise(described.size, 1 << 16),
+    }[described.pattern]
+    for start in range(0, described.size, len(block)):
+        yield block[: described.size - start]
 
 
 def _times(container: models.Container, now: int) -> tuple[int, int]:
-    """When it was created and last active: each defaults to the other, both to now."""
+    """Return when it was created and last active: the former defaults to the latter, which defaults to now."""
     created, active = container.created_at, container.last_active_at
     return (created or active or models.NOW).at(now), (active or models.NOW).at(now)

@@ -1,8 +1,7 @@
-"""Archives: a world as a zip file of `seed.yaml` and `blobs/<sha256>`, written as a stream and read back.
+"""Write a world as a zip file of `seed.yaml` and `blobs/<sha256>`, as a stream, and read such archives.
 
-What is read was made by anybody, so all of it is bounded before it is trusted: the number of members and
-their sizes, how much smaller than their contents they are, and their names, which lead nowhere but
-into the archive.
+Archives come from anybody, so their limits are checked before they are trusted: the number of members, their
+sizes, their compression ratios, and their names, which must stay inside the archive.
 """
 
 import json
@@ -32,7 +31,7 @@ MAX_MEMBERS = 200_000
 MAX_DIRECTORY = 32 << 20
 """Bytes of a zip file's own table of contents."""
 MAX_RATIO = 200
-"""How much larger than in the archive a member may be, when it is large."""
+"""The largest compression ratio of a member that is larger than `RATIO_FREE` bytes."""
 RATIO_FREE = 1 << 20
 PIECE = 256 * 1024
 
@@ -68,7 +67,7 @@ class Archive:
             if problem := _problem(member):
                 raise SeedError(f"{self.shown}: member {name[:200]!r} {problem}")
             if name in self._members:
-                raise SeedError(f"{self.shown}: there are two members {name[:200]!r}; leave one out")
+                raise SeedError(f"{self.shown}: duplicate member {name[:200]!r}; remove one")
             self._members[name] = member
             total += member.file_size
         if len(self._members) > MAX_MEMBERS:
@@ -79,21 +78,23 @@ class Archive:
             )
 
     def seed(self) -> tuple[Path, bytes]:
-        """The document, and its name as mistakes in it are told."""
+        """Return the document, and its name for errors."""
         found = [name for name in SEEDS if name in self._members]
         if len(found) != 1:
-            raise SeedError(f"{self.shown}: it holds {len(found) or 'no'} of {', '.join(SEEDS)}; put one at its top")
+            raise SeedError(
+                f"{self.shown}: it contains {len(found)} of {', '.join(SEEDS)}; put exactly one at its top level"
+            )
         if self.size(found[0]) > MAX_BYTES:
             raise SeedError(f"{self.shown}/{found[0]}: more than {MAX_BYTES:,} bytes")
         return self.shown / found[0], b"".join(self.pieces(found[0]))
 
     def size(self, name: str) -> int:
         if name not in self._members:
-            raise SeedError(f"there is no member {name!r} in {self.shown}; add it, or mend the path")
+            raise SeedError(f"there is no member {name!r} in {self.shown}; add it, or correct the path")
         return self._members[name].file_size
 
     def pieces(self, name: str) -> Iterator[bytes]:
-        """A member's bytes, which must have the digest that its name says."""
+        """Yield a member's bytes, and check the digest if its name contains one."""
         digest = sha256() if (blob := _BLOB.fullmatch(name)) else None
         with self._failing():
             self.size(name)
@@ -103,16 +104,16 @@ class Archive:
                         digest.update(piece)
                     yield piece
         if digest and blob and digest.hexdigest() != blob[1]:
-            raise SeedError(f"{self.shown}: the bytes of {name} have another SHA-256; make the archive anew")
+            raise SeedError(f"{self.shown}: the SHA-256 of {name} differs from its name; create the archive again")
 
     def verify(self) -> None:
-        """Read it all, so that what is wrong with a member is known before anything is written."""
+        """Read all members, so that errors are raised before anything is written."""
         for name in self._members:
             for _ in self.pieces(name):
                 pass
 
     def close(self) -> None:
-        """Until it is read again."""
+        """Close the file; reading opens it again."""
         self._stack.close()
         self._zip = None
 
@@ -138,11 +139,11 @@ class Archive:
             RuntimeError,
             ValueError,
         ) as error:
-            raise SeedError(f"{self.shown}: it can't be read as a zip archive ({error}); make it anew") from None
+            raise SeedError(f"{self.shown}: it can't be read as a zip archive ({error}); create it again") from None
 
 
 class _Bounded(FileIO):
-    """Reads no more at once than a table of contents may have."""
+    """A file that reads no more at once than a table of contents may have."""
 
     def read(self, size: int | None = -1) -> bytes:
         if size is not None and size > MAX_DIRECTORY:
@@ -151,18 +152,18 @@ class _Bounded(FileIO):
 
 
 def _problem(member: zipfile.ZipInfo) -> str | None:
-    """What keeps a member from being taken."""
+    """Return why a member is rejected, and what to do."""
     name, kind = member.orig_filename, member.external_attr >> 16
     if name.startswith("/") or re.match(r"[A-Za-z]:", name) or "\\" in name or "\0" in name:
-        return "has a name that is no path inside the archive; rename it"
+        return "has a name that is not a path inside the archive; rename it"
     if {"", ".", ".."} & set(name.split("/")):
-        return "has a name that leaves the archive, or isn't plain; rename it"
+        return "has a name that leaves the archive, or has empty or dot segments; rename it"
     if member.flag_bits & _ENCRYPTED:
-        return "is encrypted; leave out the password"
+        return "is encrypted; create the archive without a password"
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        return "is compressed in a way that is not taken; store it or deflate it"
+        return "has an unsupported compression; store it or deflate it"
     if stat.S_IFMT(kind) not in (0, stat.S_IFREG):
-        return "is no regular file; leave it out"
+        return "is not a regular file; remove it"
     if member.file_size > max(RATIO_FREE, MAX_RATIO * member.compress_size):
         return f"is more than {MAX_RATIO} times as large as in the archive; store it uncompressed"
     return None
@@ -172,8 +173,10 @@ def _problem(member: zipfile.ZipInfo) -> str | None:
 
 
 def write(directory: Path) -> Generator[bytes]:
-    """The archive of a world, from a private copy of its directory, in pieces. May block on the disk, and can run in
-    any thread."""
+    """Yield the archive of a world from a private copy of its directory, in pieces.
+
+    May block on the disk, and can run in any thread.
+    """
     out = _Out()
     digests: dict[str, None] = {}
     contents = Contents(directory)
@@ -181,7 +184,7 @@ def write(directory: Path) -> Generator[bytes]:
         with archive.open(_member(SEEDS[0], zipfile.ZIP_DEFLATED), "w", force_zip64=True) as member:
             for line in _document(tx, digests):
                 member.write(line.encode())
-                yield from out.taken(PIECE)
+                yield from out.take(PIECE)
         for digest in digests:
             with contents.open(tx, digest) as file:
                 size = file.seek(0, 2)
@@ -189,12 +192,12 @@ def write(directory: Path) -> Generator[bytes]:
                 with archive.open(_member(f"blobs/{digest}"), "w", force_zip64=size > zipfile.ZIP64_LIMIT) as member:
                     while piece := file.read(PIECE):
                         member.write(piece)
-                        yield from out.taken(PIECE)
-    yield from out.taken(0)
+                        yield from out.take(PIECE)
+    yield from out.take(0)
 
 
 class _Out:
-    """What a zip file is written to: it goes on from here and never back."""
+    """A write-only buffer for a zip file, which can't seek."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -204,20 +207,20 @@ class _Out:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing is held back but by `taken`."""
+        """Do nothing: only `take` empties the buffer."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
-    def taken(self, least: int) -> Iterator[bytes]:
-        """What there is, if it is enough."""
+    def take(self, least: int) -> Iterator[bytes]:
+        """Yield the buffered bytes if there are at least this many."""
         if self._buffer and len(self._buffer) >= least:
             data, self._buffer = bytes(self._buffer), bytearray()
             yield data
 
 
 def _member(name: str, how: int = zipfile.ZIP_STORED) -> zipfile.ZipInfo:
-    """Without the time and the machine, so that the same world is the same archive."""
+    """Describe a member without time and machine, so that the same world becomes the same archive."""
     member = zipfile.ZipInfo(name)
     member.compress_type = how
     member.create_system = 3
@@ -240,8 +243,10 @@ _deleted = {
 
 
 def _document(tx: Transaction, digests: dict[str, None]) -> Iterator[str]:
-    """`seed.yaml`, in JSON, which is YAML and quicker to read: a line for each object. Collects the digests of the
-    contents."""
+    """Yield `seed.yaml` with one line for each object, and collect the digests of the contents.
+
+    It is JSON, which is also YAML and faster to read.
+    """
     world = _world.first(tx)
     assert world, "it is a world's database"
     yield '{"version": 1,\n'
@@ -276,7 +281,7 @@ def _file(row: tables.File, digests: dict[str, None]) -> dict[str, Any]:
 
 
 def _container(tx: Transaction, row: tables.Container, digests: dict[str, None]) -> str:
-    told = {
+    described = {
         "id": row.id,
         "name": row.name,
         "created_at": row.created_at,
@@ -291,7 +296,7 @@ def _container(tx: Transaction, row: tables.Container, digests: dict[str, None])
     }
     inside = _container_files.rows(tx, container_id=row.id)
     files = "".join(_lines("files", (_text(_container_file(each, digests)) for each in inside), "}"))
-    return f"{_text(told)[:-1]}, {files}"
+    return f"{_text(described)[:-1]}, {files}"
 
 
 def _container_file(row: tables.ContainerFile, digests: dict[str, None]) -> dict[str, Any]:
@@ -309,14 +314,14 @@ def _container_file(row: tables.ContainerFile, digests: dict[str, None]) -> dict
 
 
 def _fault(row: tables.Fault) -> dict[str, Any]:
-    """A rule as it was given, and what became of it."""
+    """Return a rule as it was given, and its state."""
     state = {"matched", "fired", "created_at", "window_at", "window_used"}
     rule: dict[str, Any] = json.loads(row.rule)
     return rule | {"id": row.id} | {name: getattr(row, name) for name in sorted(state)}
 
 
 def _deleted_objects(tx: Transaction) -> list[dict[str, Any]]:
-    """What deleted objects were, and their positions in their lists, in the order of the deletions."""
+    """Return deleted objects with their positions in their lists, in the order of the deletions."""
     found = []
     for row, deleted in _deleted.items():
         for each in deleted.rows(tx):
@@ -333,7 +338,7 @@ def _deleted_objects(tx: Transaction) -> list[dict[str, Any]]:
 
 
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
-"""What JSON lets stand and YAML doesn't."""
+"""Characters that JSON allows and YAML doesn't."""
 
 
 def _text(value: Any) -> str:

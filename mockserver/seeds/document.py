@@ -1,4 +1,4 @@
-"""YAML and JSON documents whose values remember the line they stand on."""
+"""Read YAML and JSON documents, and find the line of each value."""
 
 import json
 import re
@@ -14,34 +14,34 @@ from mockserver.bounds import MAX_DEPTH, MAX_ESCAPES, Excess, JSONCounter, has_l
 from mockserver.settings import SeedError
 
 MAX_BYTES = 64 << 20
-"""Of a document, and of its values, those that aliases repeat included."""
+"""Size of a document, and of its values including those that aliases repeat."""
 MAX_DIRECTIVES = 10
 """Lines that start with `%`: the C library that reads YAML compares each with all before it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a document may hold. YAML takes a hundred times as long as JSON, and much more memory."""
+    """Limits of a document. YAML takes a hundred times as long as JSON, and much more memory."""
 
     json_values: int
     json_escapes: int
     yaml_values: int
-    """Those that aliases repeat included."""
+    """Including those that aliases repeat."""
     yaml_bytes: int
     located_bytes: int
-    """Of JSON in which the line of a mistake is still looked for, with the reader of YAML."""
+    """JSON up to this size is read again as YAML to find the line of an error."""
 
 
 FROM_FILE = Limits(3_000_000, MAX_BYTES, 2_000_000, MAX_BYTES, 8 << 20)
-"""Of the person who starts the server."""
+"""For files of the person who starts the server."""
 SENT = Limits(200_000, MAX_ESCAPES, 50_000, 1 << 20, 64 << 10)
-"""To a server in use, where all worlds wait for what holds the interpreter's lock."""
+"""For documents that are sent to a running server: all worlds wait while a parser holds the interpreter's lock."""
 IMPORTED = Limits(3_000_000, MAX_ESCAPES, 50_000, 1 << 20, 64 << 10)
-"""As sent, but as much JSON as the archive of a large world has."""
+"""As for sent documents, but with as much JSON as the archive of a large world has."""
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # one of two, by what is installed
-    """Plain words stay words: only JSON's null, booleans and numbers are more, no dates and no `yes`."""
+    """A loader that keeps plain words as text, except JSON's null, booleans and numbers: no dates and no `yes`."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  # PyYAML's own way of configuring it
 
@@ -63,9 +63,9 @@ _DIRECTIVE = re.compile(rb"^%", re.MULTILINE)
 
 
 class Source:
-    """A document, read whole. Raises SeedError where it is no YAML, or too much of it.
+    """A document that was read completely. Raises SeedError if it is invalid or too large.
 
-    What is JSON is read as such, a hundred times faster; `text` is given where `name` is no file.
+    JSON is parsed as JSON, a hundred times faster than as YAML; give `text` if `name` is not a file.
     """
 
     def __init__(self, name: Path, text: bytes | None = None, limits: Limits = FROM_FILE) -> None:
@@ -106,21 +106,21 @@ class Source:
 
     @classmethod
     def of(cls, values: Any, source: "Source") -> "Source":
-        """What another one read, put into more."""
+        """Return values, which contain those of another source, as a source."""
         return cls(source.path, json.dumps(values).encode(), source.limits)
 
     def at(self, *location: str | int) -> str:
-        """`seeds/demo.yaml:12`: where a value stands, or the nearest thing around it."""
+        """Return the place of a value, or of what contains it: `seeds/demo.yaml:12`."""
         line = self.line(*location)
         return f"{self.path}:{line}" if line else str(self.path)
 
     def line(self, *location: str | int) -> int:
-        """0 where it would take too long to find out."""
+        """Return the line of a value; 0 if finding it would take too long."""
         if self._is_json and len(self._text) > self.limits.located_bytes:
             return 0
         try:
             node, line = self._root, self._root.start_mark.line
-        except SeedError:  # JSON that YAML has no word for
+        except SeedError:  # JSON that is not valid YAML
             return 0
         for step in location:
             if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
@@ -138,7 +138,7 @@ class Source:
         return _compose(self.path, self._text, self.limits.yaml_values)
 
     def _from_json(self) -> Any:
-        """Raises ValueError also for what JSON allows and a seed doesn't: YAML's reader tells what it is."""
+        """Parse JSON. Raises ValueError also for what JSON allows and a seed doesn't; reading it as YAML explains it."""
         if self._text.lstrip()[:1] not in (b"{", b"["):
             raise ValueError("it starts with neither { nor [")
         try:
@@ -153,7 +153,7 @@ class Source:
             allowed = self.limits.yaml_values
             raise SeedError(f"{self.path}: more than {allowed:,} values, aliases included; use repeat instead")
         if node.tag not in _TAGS:
-            raise SeedError(f"{self.path}:{node.start_mark.line + 1}: the tag {node.tag} means nothing here; remove it")
+            raise SeedError(f"{self.path}:{node.start_mark.line + 1}: unknown tag {node.tag}; remove it")
         if isinstance(node, yaml.SequenceNode):
             return [self._value(each) for each in node.value]
         if isinstance(node, yaml.MappingNode):
@@ -161,11 +161,11 @@ class Source:
             for key, value in node.value:
                 if not isinstance(key, yaml.ScalarNode):
                     raise SeedError(
-                        f"{self.path}:{key.start_mark.line + 1}: a key is a word; write it without brackets"
+                        f"{self.path}:{key.start_mark.line + 1}: a key must be a word; write it without brackets"
                     )
                 if key.value in values:
                     where = f"{self.path}:{key.start_mark.line + 1}"
-                    raise SeedError(f"{where}: {key.value!r} stands here a second time; remove one")
+                    raise SeedError(f"{where}: duplicate key {key.value!r}; remove one")
                 values[key.value] = self._value(value)
             return values
         self._bytes_left -= len(node.value)
@@ -185,13 +185,13 @@ def _encodable(values: Any) -> bool:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
-        raise ValueError("a key stands twice in one object")
+        raise ValueError("an object has a duplicate key")
     return values
 
 
 def _integer(text: str) -> int:
     if len(text) > 18:
-        raise ValueError("a number is too large, or is none")
+        raise ValueError("a number is too large or not finite")
     return int(text)
 
 
@@ -200,7 +200,7 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise SeedError(f"{path}: {error.strerror}; mend the path of the seed") from None
+        raise SeedError(f"{path}: {error.strerror}; correct the path of the seed") from None
 
 
 def _compose(path: Path, text: bytes, max_values: int) -> yaml.Node:
@@ -214,16 +214,16 @@ def _compose(path: Path, text: bytes, max_values: int) -> yaml.Node:
         raise SeedError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise SeedError(f"{path}:{mark.line + 1 if mark else 1}: {error.problem}; mend the YAML there") from None
+        raise SeedError(f"{path}:{mark.line + 1 if mark else 1}: {error.problem}; correct the YAML there") from None
     except yaml.YAMLError as error:
-        raise SeedError(f"{path}: {str(error).splitlines()[0]}; mend the YAML") from None
+        raise SeedError(f"{path}: {str(error).splitlines()[0]}; correct the YAML") from None
     if root is None:
         raise SeedError(f"{path}:1: the file is empty; start it with: version: 1")
     return root
 
 
 def _check_size(path: Path, text: str, max_values: int) -> None:
-    """Before a tree is made of it."""
+    """Check depth and number of values before a tree is built."""
     depth = nodes = 0
     for event in yaml.parse(text, Loader=_Loader):
         if isinstance(event, yaml.CollectionStartEvent):

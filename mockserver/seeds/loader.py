@@ -1,9 +1,9 @@
-"""Read seeds: files that describe what every new world holds from the start.
+"""Read seeds: files that describe what every new world contains.
 
 A seed is YAML or JSON, an exported archive, or a plain directory `<container name>/<file…>`. Seeds are
-read and checked whole before anything is written; a mistake is reported with its file, its line and what to
-do. What is described at the top level goes into the template of every world, `worlds.<name>` into that
-world's. The same documents can be placed into a world that is in use.
+read and checked completely before anything is written; an error names the file, the line and what to do. The
+top level goes into the template of every world, `worlds.<name>` into the template of that world. The same
+documents can be placed into a world that is in use.
 """
 
 import gc
@@ -32,19 +32,19 @@ SUFFIXES = {".yaml", ".yml", ".json", archive.SUFFIX}
 
 
 AT_START = 10
-"""So many times as many objects and bytes may a seed at the start have."""
+"""How many times larger seeds at the start may be than documents that are sent to a running server."""
 
 
 @dataclass(slots=True)
 class Seed:
-    """All that the seeds say: for every world, and what single worlds have beside that."""
+    """The contents of all seeds: for every world, and additions for single worlds."""
 
     everyone: Scope
     worlds: dict[str, Scope]
     archives: list[Archive] = field(default_factory=list)
 
     def close(self) -> None:
-        """Its contents have been read."""
+        """Close its archives."""
         for each in self.archives:
             each.close()
 
@@ -68,7 +68,7 @@ class Seed:
 
 
 def read_seeds(paths: Sequence[Path], max_file: int) -> Seed:
-    """Read and check. `max_file` bounds each content, in bytes. Raises SeedError."""
+    """Read and check seeds. `max_file` limits the size of each content in bytes. Raises SeedError."""
     seed = Seed(Scope(), {})
     for path in paths:
         for everyone, worlds in _read(path, seed.archives):
@@ -82,14 +82,14 @@ def read_seeds(paths: Sequence[Path], max_file: int) -> Seed:
 
 
 def read_document(source: Source, contents: Contents, max_file: int, max_total: int) -> Scope:
-    """Read and check what a server is sent for one world; it may leave out the version.
+    """Read and check a document for one world; it may leave out the version.
 
-    `max_file` bounds each content, `max_total` all of them, in bytes.
+    `max_file` limits the size of each content, `max_total` that of all, in bytes. Raises SeedError.
     """
     if isinstance(source.values, dict):
         source.values.setdefault("version", VERSION)
         if source.values.get("worlds"):
-            raise SeedError(f"{source.at('worlds')}: this goes into one world; place what is under its name by itself")
+            raise SeedError(f"{source.at('worlds')}: this goes into one world; send only what is under its name")
     with uncollected():
         document = _validated(source)
         source.discard_values()
@@ -103,8 +103,8 @@ def read_document(source: Source, contents: Contents, max_file: int, max_total: 
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """No collection of garbage: with a large document it goes over a million new objects again and again, and all
-    threads wait."""
+    """Suspend garbage collection: with a large document it would visit a million new objects repeatedly, and all
+    threads would wait."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -115,22 +115,22 @@ def uncollected() -> Iterator[None]:
 
 
 def every_problem(paths: Sequence[Path], max_file: int) -> list[str]:
-    """Return one problem for each faulty file, or what is wrong with all of them together.
+    """Return one problem for each faulty file, or else a problem of all files together.
 
     The arguments are those of `read_seeds`.
     """
     problems: list[str] = []
-    sound: list[list[Scope]] = []
+    valid: list[list[Scope]] = []
     with closing(Seed(Scope(), {})) as opened:
         for path in chain.from_iterable(_documents(path) or [path] for path in paths):
             try:
                 documents = list(_read(path, opened.archives))
-                sound.append([scope for everyone, worlds in documents for scope in (everyone, *worlds.values())])
+                valid.append([scope for everyone, worlds in documents for scope in (everyone, *worlds.values())])
             except SeedError as error:
                 problems.append(str(error))
-        all_read = not problems  # else a name that is missing may stand in a file that could not be read
-        names = set().union(*(_file_names(scope) for scopes in sound for scope in scopes))
-        for scopes in sound:
+        all_read = not problems  # else a missing name may be defined in a file that could not be read
+        names = set().union(*(_file_names(scope) for scopes in valid for scope in scopes))
+        for scopes in valid:
             try:
                 for scope in scopes:
                     check(scope, max_file, alone=all_read, elsewhere=names)
@@ -181,7 +181,7 @@ def _read(path: Path, archives: list[Archive]) -> Iterator[tuple[Scope, dict[str
 
 
 def _read_folders(path: Path) -> Scope:
-    """A directory without seed files: each folder in it is a container that holds the folder's files."""
+    """Read a directory without seed files: each folder in it is a container with the folder's files."""
     scope = Scope()
     for folder in sorted(each for each in path.iterdir() if each.is_dir() and not each.name.startswith(".")):
         names = sorted(each.relative_to(folder).as_posix() for each in folder.rglob("*") if each.is_file())
@@ -209,11 +209,11 @@ def _validated(source: Source) -> models.Document:
     except ValidationError as error:
         raise SeedError(_explained(source, error)) from None
     if document.version != VERSION:
-        raise SeedError(f"{source.at('version')}: there is no version {document.version}; write {VERSION}")
+        raise SeedError(f"{source.at('version')}: unknown version {document.version}; write {VERSION}")
     for name in document.worlds:
         if not NAME.fullmatch(name):
             where = source.at("worlds", name)
-            raise SeedError(f"{where}: {name!r} can't name a world; use letters, digits, dots, hyphens")
+            raise SeedError(f"{where}: {name!r} can't name a world; use letters, digits, dots, underscores, hyphens")
     return document
 
 
@@ -233,7 +233,7 @@ def _scope(source: Source, contents: Contents, world: models.World, at: tuple[st
 
 
 def _explained(source: Source, error: ValidationError) -> str:
-    """The first thing wrong, in one line."""
+    """Return the first error in one line."""
     first = error.errors(include_url=False)[0]
     location = [step for step in first["loc"] if isinstance(step, int) or not step.startswith("function-")]
     where = source.at(*location)

@@ -1,4 +1,4 @@
-"""The format of seeds: what a document may say, as it is validated."""
+"""The format of seeds, as Pydantic models."""
 
 import base64
 import binascii
@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
+    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -34,7 +35,7 @@ MAX_PATH = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A time in a seed: so many seconds from the template's instant, or since the epoch."""
+    """A time in a seed, in seconds from the template's instant or since the epoch."""
 
     seconds: float
     relative: bool
@@ -82,14 +83,14 @@ Name = Annotated[str, Field(max_length=MAX_NAME)]
 FileName = Annotated[str, Field(max_length=MAX_PATH)]
 
 
-class _Part(KnownKeys):
+class _Part(KnownKeys, BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True, defer_build=True)
 
 
-def _sound_profile(asked: object) -> object:
-    if asked is not None:
-        profiles.read(asked)
-    return asked
+def _valid_profile(requested: object) -> object:
+    if requested is not None:
+        profiles.read(requested)
+    return requested
 
 
 class Clock(_Part):
@@ -132,7 +133,7 @@ class WithContent(_Part):
 
 
 class _Named(WithContent):
-    """Bytes with a file name, which `from` can give as well."""
+    """Bytes with a file name, which may come from `from`."""
 
     filename: FileName | None = None
 
@@ -165,15 +166,15 @@ class ContainerFile(_Named):
     bytes: Number | None = None
     created_at: Time | None = None
     file_id: Id | None = None
-    """The File that its bytes were copied from, which may be gone."""
+    """The File that its bytes were copied from, which may no longer exist."""
     seq: Number | None = None
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
         if self.file and (self.sources() or self.filename or self.path or self.source or self.file_id):
-            raise ValueError("a copy of a File takes its bytes and name from it; leave out what follows from `file`")
+            raise ValueError("a copy of a File has its bytes and name; remove all keys that `file` determines")
         if not (self.file or self.path or self.name):
-            raise ValueError("give it a filename, or for what the assistant wrote a path")
+            raise ValueError("give it a filename, or a path if the assistant wrote it")
         return self
 
 
@@ -210,18 +211,18 @@ class Container(_Part):
     files: Annotated[list[ContainerFile], Field(fail_fast=True)] = []
     repeat: Annotated[int, Field(ge=1, le=100_000)] | None = None
     replaced_by: Id | None = None
-    """Of an expired one, the id of the container that took its place."""
+    """The id of the container that replaced it after it had expired."""
     seq: Number | None = None
 
     @model_validator(mode="after")
     def _has_short_names(self) -> Self:
         if len(numbered(self.name, self.repeat)) > MAX_NAME:
-            raise ValueError(f"with its number in it, its name has more than {MAX_NAME} characters")
+            raise ValueError(f"with its number, its name has more than {MAX_NAME} characters")
         return self
 
 
 class Fault(NewRule):
-    """A rule, and in an export what became of it."""
+    """A rule, and in an export its state."""
 
     matched: Number = 0
     fired: Number = 0
@@ -231,7 +232,7 @@ class Fault(NewRule):
 
 
 def _columns(row: type[tables.Table]) -> dict[str, Any]:
-    """Those of an exported row, as the fields of a model."""
+    """Return the columns of an exported row as the fields of a model."""
     return {
         name: (field.annotation, ... if field.is_required() else field.default)
         for name, field in row.model_fields.items()
@@ -244,7 +245,7 @@ def _model(row: type[tables.Table]) -> type[_Part]:
 
 
 SUCCESSORS = "successors"
-"""In archives of version 0.1, the list that names what took the place of an expired container."""
+"""In archives of version 0.1, the list that names the containers that replaced expired ones."""
 
 
 _OBJECTS: dict[str, type[_Part]] = {
@@ -261,7 +262,7 @@ TABLES: dict[str, type[tables.Listed]] = {"files": tables.File, "containers": ta
 
 
 class Deleted(_Part):
-    """What a deleted object was, and where in its list it stood."""
+    """A deleted object and its position in its list."""
 
     list: str
     id: str
@@ -279,10 +280,10 @@ class Deleted(_Part):
 
 class World(_Part):
     clock: Clock | None = None
-    profile: Annotated[Any, AfterValidator(_sound_profile)] = None
+    profile: Annotated[Any, AfterValidator(_valid_profile)] = None
     """A profile's name, or a mapping of `base` and switches."""
     ordinal: Number | None = None
-    """The last ordinal that was handed out, so that the ids to come are those that would have come."""
+    """The last ordinal that was used, so that the next ids are the same as in the exported world."""
     faults: Annotated[list[Fault], Field(fail_fast=True)] = []
     deleted: Annotated[list[Deleted], Field(fail_fast=True)] = []
     files: Annotated[list[File], Field(fail_fast=True)] = []
@@ -295,7 +296,7 @@ class Document(World):
 
 
 def numbers(item: File | Container) -> Iterable[int | None]:
-    """A number for each that it stands for; none where it is not repeated."""
+    """Return the numbers of the objects that it describes; None alone if it is not repeated."""
     return [None] if item.repeat is None else range(1, item.repeat + 1)
 
 
@@ -304,7 +305,7 @@ def is_numbered(item: WithContent) -> bool:
 
 
 def text_size(item: "File | Container | ContainerFile", repeat: int | None) -> int:
-    """Bytes of what names an object, at most; with the highest number in it, where it is repeated."""
+    """Return the largest size of an object's names in bytes, with the highest number if it is repeated."""
     names = [item.id]
     if isinstance(item, Container):
         names += [item.ref, item.name]

@@ -6,8 +6,8 @@ from mockserver import profiles
 from mockserver.seeds.models import Document
 
 OBJECTS = {
-    "Document": "A seed file: what new worlds hold from the start.",
-    "World": "What one world holds in addition to what every world holds.",
+    "Document": "A seed file: the initial contents of new worlds.",
+    "World": "Contents of one world in addition to those of every world.",
     "File": "A File of the Files API.",
     "Container": "A container with its files.",
     "ContainerFile": "A file in a container: a copy of a File, an upload, or what a model run wrote.",
@@ -22,14 +22,14 @@ OBJECTS = {
     "RateLimit": "How many requests pass in each window of the world's time.",
     "Deleted": "A deleted object. Written by exports.",
 }
-"""What each kind of object is."""
+"""The description of each kind of object."""
 
 _SEQ = "Position in the order of the world's lists. Written by exports."
 _REPEAT = "Create this many objects. `{n}` in names, ids and contents is the number of each."
 _CONTENT = {
     "content": "Content as text.",
     "base64": "Content as Base64.",
-    "from": "Path of a file that holds the content, relative to the seed and inside its folder.",
+    "from": "Path of a file with the content, relative to the seed and inside its folder.",
     "generate": "Content made by the server.",
 }
 _WORLD = {
@@ -45,7 +45,7 @@ KEYS: dict[str, dict[str, str]] = {
     "Document": {
         **_WORLD,
         "version": "Version of the format: 1.",
-        "worlds": "Single worlds by name, each with the keys above in addition to what every world holds.",
+        "worlds": "Single worlds by name, each with the keys above in addition to those of every world.",
     },
     "World": _WORLD,
     "File": {
@@ -123,7 +123,7 @@ KEYS: dict[str, dict[str, str]] = {
         "object": "The object.",
     },
 }
-"""What each key means. Those of faults that are not here have their description in the model."""
+"""The description of each key. Keys of faults that are missing here are described in their models."""
 
 _NOT_STANDARD = {"title", "le", "ge", "lt", "gt"}
 """Keywords that Pydantic writes and JSON Schema does not have, and titles, which repeat the key."""

@@ -1,4 +1,4 @@
-"""What one world is described to hold, each thing with the place that asks for it, and checks of it as a whole."""
+"""Collect what seeds describe for one world, each object with its place in the seeds, and check it as a whole."""
 
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
@@ -14,15 +14,15 @@ from mockserver.seeds.document import Source
 from mockserver.settings import SeedError
 
 MAX_OBJECTS = 200_000
-"""In a document that a server in use is sent."""
+"""Objects in a document that is sent to a running server."""
 
 
 MAX_TEXT = 64 << 20
-"""Bytes of names, paths and the like that `repeat` makes of such a document."""
+"""Bytes of names and paths in such a document, each counted as often as it is repeated."""
 
 
 class Contents(Protocol):
-    """Where `from` leads. SeedErrors don't say where it was asked for."""
+    """The files that `from` names. Its SeedErrors don't contain the place in the seed."""
 
     def size(self, name: str) -> int: ...
 
@@ -30,7 +30,7 @@ class Contents(Protocol):
 
 
 class Folder:
-    """Files below the folder of a seed."""
+    """Files inside the folder of a seed."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -48,26 +48,28 @@ class Folder:
         if not path.is_relative_to(folder):
             raise SeedError(f"{name!r} leaves the seed's folder; move the file below {self._path}")
         if not path.is_file():
-            raise SeedError(f"there is no file {name!r} below {self._path}; make it, or mend the path")
+            raise SeedError(f"there is no file {name!r} below {self._path}; create it, or correct the path")
         return path
 
 
 class Nowhere:
-    """A document that a server was sent has no files beside it."""
+    """The contents of a document that was sent to a server: there are no files beside it."""
 
     def size(self, name: str) -> int:
-        raise SeedError(f"{name!r} can't be read from here; give the bytes inline, or send an archive that holds them")
+        raise SeedError(
+            f"{name!r} can't be read from here; give the bytes inline, or send an archive that contains them"
+        )
 
     def pieces(self, name: str) -> Iterator[bytes]:
         raise SeedError(f"{name!r} can't be read from here")
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where something is said; its line is looked up when it is told."""
+    """A place in a seed. Its line is looked up only when it is shown."""
 
     source: Source | Path
     location: tuple[str | int, ...]
@@ -79,7 +81,7 @@ class Place:
 
 @dataclass(slots=True)
 class Scope:
-    """What one template holds, each thing with the place that asks for it."""
+    """What one template contains, each object with its place in the seeds."""
 
     clock: tuple[models.Clock, Place] | None = None
     profile: tuple[profiles.Requested, Place] | None = None
@@ -90,10 +92,10 @@ class Scope:
     containers: list[tuple[models.Container, Place]] = field(default_factory=list)
 
     def with_(self, other: "Scope") -> "Scope":
-        """Both together; what is set twice is an error that names both places."""
+        """Return both together. A value that is set twice is an error that names both places."""
         for mine, its in ((self.clock, other.clock), (self.profile, other.profile)):
             if mine and its:
-                raise SeedError(f"{its[1]}: set already at {mine[1]}; remove one of the two")
+                raise SeedError(f"{its[1]}: already set at {mine[1]}; remove one of the two")
         return Scope(
             self.clock or other.clock,
             self.profile or other.profile,
@@ -111,7 +113,7 @@ class Scope:
                 objects.pop()
 
     def seqs(self) -> Iterator[int]:
-        """Places in the order of lists, as far as they are given."""
+        """Yield the given positions in lists, and 0 for each object without one."""
         for file, _ in self.files:
             yield file.seq or 0
         for container, _ in self.containers:
@@ -120,7 +122,7 @@ class Scope:
         yield from (each.ordinal for each in self.deleted)
 
     def counts(self) -> tuple[int, int, int]:
-        """Of Files, containers, and files in those."""
+        """Return the numbers of Files, containers, and container files."""
         files = sum(file.repeat or 1 for file, _ in self.files)
         containers = sum(container.repeat or 1 for container, _ in self.containers)
         return (
@@ -130,7 +132,7 @@ class Scope:
         )
 
     def generated(self) -> int:
-        """Bytes of contents that are longer than what describes them."""
+        """Return the size in bytes of contents that are longer than their descriptions."""
         items: Iterator[tuple[models.WithContent, int]] = chain(
             ((file, file.repeat or 1) for file, _ in self.files),
             ((inner, container.repeat or 1) for container, _ in self.containers for inner in container.files),
@@ -142,7 +144,7 @@ class Scope:
         )
 
     def text(self) -> int:
-        """Bytes of names, paths and policies, those of what is repeated as often as it is."""
+        """Return the size in bytes of names, paths and policies, each counted as often as it is repeated."""
         files = sum((file.repeat or 1) * models.text_size(file, file.repeat) for file, _ in self.files)
         return files + sum(
             (container.repeat or 1)
@@ -155,7 +157,7 @@ class Scope:
         )
 
     def check_size(self, where: object, times: int = 1) -> None:
-        """Raises SeedError."""
+        """Raise SeedError if there are too many objects or too long names."""
         for found, allowed, of in (
             (sum(self.counts()), MAX_OBJECTS * times, "objects"),
             (self.text(), MAX_TEXT * times, "bytes of names, repeated ones included,"),
@@ -170,9 +172,9 @@ class Scope:
 
 
 def check(scope: Scope, max_file: int, alone: bool = True, elsewhere: Container[str] = ()) -> None:
-    """References lead somewhere, names are used once, and every file is there and not too large.
+    """Check that references are valid, names unique, and all files present and not too large. Raises SeedError.
 
-    What is not `alone` may refer to Files that are in the world already; `elsewhere` are names in other scopes.
+    If the scope is not `alone`, it may refer to Files that exist in the world; `elsewhere` are names in other scopes.
     """
     files: dict[str, Place] = {}
     containers: dict[str, Place] = {}
@@ -191,9 +193,9 @@ def check(scope: Scope, max_file: int, alone: bool = True, elsewhere: Container[
     for container, place in scope.containers:
         inside: dict[str, Place] = {}
         created, active = container.created_at or models.NOW, container.last_active_at or models.NOW
-        given = container.created_at and container.seq is None  # an export may tell of one that was made to expire
+        given = container.created_at and container.seq is None  # an export may contain one whose expiry was forced
         if given and created.relative == active.relative and created.seconds > active.seconds:
-            raise SeedError(f"{place}: it was last active before it was created; mend created_at or last_active_at")
+            raise SeedError(f"{place}: it was last active before it was created; correct created_at or last_active_at")
         _check_seq(places, container, place)
         for n in models.numbers(container):
             _claim(containers, {models.numbered(name, n) for name in (container.ref, container.id) if name}, place)
@@ -206,23 +208,23 @@ def check(scope: Scope, max_file: int, alone: bool = True, elsewhere: Container[
             _claim(inside, {inner.id} if inner.id else set(), place)
 
 
-def _claim(taken: dict[str, Place], names: set[str], place: Place) -> None:
+def _claim(used: dict[str, Place], names: set[str], place: Place) -> None:
     for name in names:
-        if name in taken:
+        if name in used:
             raise SeedError(
-                f"{place}: {name!r} is taken at {taken[name]}; each ref and id names one object ({{n}} tells repeated ones apart)"
+                f"{place}: {name!r} is already used at {used[name]}; give each object its own ref and id (for repeated objects, use {{n}})"
             )
-        taken[name] = place
+        used[name] = place
 
 
 def _check_seq(
-    taken: dict[str, Place], item: "models.File | models.Container | models.ContainerFile", place: Place
+    used: dict[str, Place], item: "models.File | models.Container | models.ContainerFile", place: Place
 ) -> None:
     if item.seq is None:
         return
     if getattr(item, "repeat", None):
-        raise SeedError(f"{place}: what is repeated has no place of its own; leave out seq")
-    _claim(taken, {f"seq {item.seq}"}, place)
+        raise SeedError(f"{place}: repeated objects have no fixed position; remove seq")
+    _claim(used, {f"seq {item.seq}"}, place)
 
 
 def _check_content(item: models.WithContent, place: Place, max_file: int) -> None:
@@ -242,7 +244,7 @@ def _check_content(item: models.WithContent, place: Place, max_file: int) -> Non
 
 @contextmanager
 def located(place: Place) -> Iterator[None]:
-    """What is wrong with a content, told with where it was asked for."""
+    """Add the place in the seed to errors of a content."""
     try:
         yield
     except SeedError as error:
