@@ -1,7 +1,7 @@
-"""How much a JSON text may hold, counted before a parser sees it.
+"""Limit what a JSON text may contain, before a parser reads it.
 
-A parser holds the interpreter's lock and makes objects many times as large as their text, so a thread doesn't help.
-The count takes some ten microseconds for 64 KiB of text, and a long string costs next to nothing.
+A parser holds the interpreter's lock and creates objects many times as large as their text, so a thread doesn't help.
+Counting takes some ten microseconds for 64 KiB of text, and almost nothing for a long string.
 """
 
 import re
@@ -17,8 +17,8 @@ MAX_VALUES = 20_000
 """Values in the body of a request. The largest container that the schema allows has some 15,000."""
 MAX_DEPTH = 100
 MAX_RUN = 100_000
-"""Values without the end of an object between them. There a parser can be made to call a hook, and so to let other
-threads run."""
+"""Values without the end of an object between them. At the end of an object a parser can call a hook, and so let
+other threads run."""
 MAX_ESCAPES = 2_000_000
 """Backslashes. A parser takes ten times as long for an escape as for a plain character."""
 MAX_PARAMETERS = 100
@@ -31,13 +31,13 @@ _ESCAPE = re.compile(rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-
 
 
 class Excess(ValueError):
-    """A text holds too much; the message says what and how much is allowed."""
+    """A text contains too much; the message says of what, and how much is allowed."""
 
 
 class JSONCounter:
-    """Counts the values and levels of a JSON text that comes in pieces.
+    """Counts the values and levels of a JSON text that arrives in pieces.
 
-    Where the text stops being JSON the count may be wrong, but there a parser stops as well.
+    After the first syntax error the count may be wrong, but there a parser stops as well.
     """
 
     def __init__(self, values: int = MAX_VALUES, depth: int = MAX_DEPTH, escapes: int = MAX_ESCAPES) -> None:
@@ -46,7 +46,7 @@ class JSONCounter:
         self._in_string = self._escaped = False
 
     def feed(self, piece: bytes | bytearray) -> None:
-        """Raises Excess as soon as a limit is passed."""
+        """Count a piece. Raises Excess as soon as a limit is exceeded."""
         for start in range(0, len(piece), _SLICE):
             self._feed(bytes(piece[start : start + _SLICE]))
 
@@ -83,7 +83,7 @@ class JSONCounter:
 
 
 def has_lone_surrogate(text: bytes | bytearray) -> bool:
-    """Whether an escape in a JSON text is half of a surrogate pair, which is no character."""
+    """Whether an escape in a JSON text is half of a surrogate pair, which is not a character."""
     return _SURROGATE.search(text) is not None and any(found[1] for found in _ESCAPE.finditer(text))
 
 

@@ -1,7 +1,7 @@
-"""Time. The only module that asks the machine what time it is.
+"""Read, compute and parse times. The only module that reads the machine's clock.
 
 Every instant here is in seconds since the Unix epoch. The wire has whole seconds, so
-`Clock.seconds` is what rules compare and answers show.
+rules compare `Clock.seconds` and responses show them.
 """
 
 import re
@@ -11,18 +11,18 @@ from datetime import UTC, datetime
 from typing import Literal
 
 stopwatch = time.perf_counter
-"""Seconds for measuring how long something took; says nothing of the date."""
+"""Return seconds for measuring how long something takes, from an arbitrary start."""
 
 
 class Wall:
-    """The machine's time, read once and carried on by the monotonic clock.
+    """The machine's time, read once and continued by the monotonic clock.
 
-    A step of the machine's clock (NTP, a laptop that wakes up) moves no container closer to its
-    expiry while the server runs.
+    While the server runs, a step of the machine's clock (NTP, a laptop that wakes up) doesn't change when a
+    container expires.
     """
 
     _time, _monotonic = staticmethod(time.time), staticmethod(time.monotonic)
-    """Held here, where libraries that freeze a test's time, in whose process we may be, don't replace them."""
+    """Kept as attributes, because libraries that freeze time in a test's process replace the functions of `time`."""
 
     def __init__(self) -> None:
         self._anchor = self._time() - self._monotonic()
@@ -33,14 +33,14 @@ class Wall:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """A world's time: `rate` virtual seconds pass for each second since `wall`, from `virtual` on."""
+    """A world's time: it was `virtual` at `wall`, and `rate` virtual seconds pass in each second since then."""
 
     virtual: float = 0.0
     wall: float = 0.0
     rate: float = 1.0
 
     def at(self, wall: float) -> float:
-        """Never beyond `MAX_SECONDS`, where a fast clock stops."""
+        """Return the virtual time at a wall time; a fast clock stops at `MAX_SECONDS`."""
         instant = self.virtual + (wall - self.wall) * self.rate
         return instant if -MAX_SECONDS <= instant <= MAX_SECONDS else within_bounds(instant)
 
@@ -57,11 +57,11 @@ class Clock:
         return "real" if self.virtual == self.wall else "offset"
 
     def frozen(self, wall: float, at: float | None = None) -> "Clock":
-        """Standing still: where it is, or at an instant."""
+        """Return the clock stopped at its current time, or at an instant."""
         return Clock(self.at(wall) if at is None else at, wall, 0.0)
 
     def advanced(self, wall: float, seconds: float) -> "Clock":
-        """Further by so many virtual seconds, and going on as before."""
+        """Return the clock moved forward by virtual seconds, at the same rate."""
         return Clock(self.at(wall) + seconds, wall, self.rate)
 
 
@@ -81,12 +81,12 @@ MAX_TEXT = 100
 
 
 def within_bounds(instant: float) -> float:
-    """The nearest instant that can be represented."""
+    """Return the nearest instant that can be represented."""
     return min(max(-MAX_SECONDS, instant), MAX_SECONDS)
 
 
 def parse_duration(text: str) -> float:
-    """Seconds in `20m`, `1h30m`, `PT20M` or `90`; a sign may lead. ValueError says what is wrong."""
+    """Parse a duration into seconds: `20m`, `1h30m`, `PT20M` or `90`, with an optional sign. Raises ValueError."""
     if len(text) > MAX_TEXT:
         raise ValueError(f"{text[:MAX_TEXT]!r} … is too long for a duration; write 20m, PT20M or a number of seconds")
     bare = text.strip()
@@ -106,7 +106,7 @@ def parse_duration(text: str) -> float:
 
 
 def duration(value: object) -> float:
-    """Seconds in a value of JSON or YAML: a number, or a text as `parse_duration` takes it."""
+    """Return the seconds of a duration in JSON or YAML: a number, or text that `parse_duration` accepts."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError("write 20m, PT20M or a number of seconds")
     if isinstance(value, str):
@@ -117,7 +117,7 @@ def duration(value: object) -> float:
 
 
 def instant(value: object) -> float:
-    """Seconds since the epoch in a value of JSON or YAML: a number, or a text as `parse_instant` takes it."""
+    """Return the seconds since the epoch of an instant in JSON or YAML: a number, or text for `parse_instant`."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError("write 2026-01-31T12:00:00Z or seconds since 1970")
     if isinstance(value, str):
@@ -126,7 +126,7 @@ def instant(value: object) -> float:
 
 
 def parse_instant(text: str) -> float:
-    """Seconds since the epoch of an ISO 8601 date and time; without a zone it means UTC."""
+    """Parse an ISO 8601 date and time into seconds since the epoch; the default zone is UTC."""
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:

@@ -1,4 +1,4 @@
-"""Every setting, once: its name, type, default and help. Flags and environment follow from it."""
+"""The settings: name, type, default and help of each. Flags and environment variables are derived from them."""
 
 import ipaddress
 import re
@@ -18,11 +18,11 @@ _LOG_LEVEL_ALIASES = {"warn": "warning", "fatal": "critical"}  # logging has the
 
 
 class SeedError(Exception):
-    """A seed that can't be used: where, why, and what to do."""
+    """A seed is invalid; the message says where, why, and what to do."""
 
 
 def address(text: str) -> str:
-    """An address or a name, without the spaces that may follow a comma in the environment."""
+    """Parse an address or host name; spaces may follow a comma in the environment."""
     given = text.strip()
     with suppress(ValueError):
         if re.fullmatch(r"[^\s/:\[\]]+", given) or ipaddress.IPv6Address(given):
@@ -37,7 +37,7 @@ def port(text: str) -> int:
 
 
 def size(text: str) -> int:
-    """Bytes in `1048576`, `512MB` or `1g`; the units are powers of 1024."""
+    """Parse a number of bytes: `1048576`, `512MB` or `1g`. Units are powers of 1024."""
     if match := re.fullmatch(r"(\d{1,15})\s*([kmg]?)i?b?", text.strip(), re.IGNORECASE):
         return int(match[1]) << {"": 0, "k": 10, "m": 20, "g": 30}[match[2].lower()]
     raise ValueError(f"{text!r} is not a size; give a number of bytes, or 512MB, 1GB")
@@ -50,14 +50,14 @@ def count(text: str) -> int:
 
 
 def period(text: str) -> float:
-    """Seconds in `90m`."""
+    """Parse a positive duration into seconds: `90m`."""
     if (seconds := parse_duration(text)) > 0:
         return seconds
-    raise ValueError(f"{text!r} is no time to wait; give a duration, as 2m or 90 (seconds)")
+    raise ValueError(f"{text!r} is not a positive duration; give one like 2m or 90 (seconds)")
 
 
 def lifetime(text: str) -> float:
-    """Seconds in `90m`; endless in `never`."""
+    """Parse a duration into seconds; `never` is infinite."""
     return float("inf") if text == "never" else period(text)
 
 
@@ -86,7 +86,7 @@ def profile(text: str) -> str:
 
 
 def _setting(default: Any, help: str, parse: Callable[[str], Any] = str, many: bool = False, shown: str = "") -> Any:
-    """A field; `shown` is its default in words."""
+    """Define a setting; `shown` is its default as text."""
     return field(default=default, metadata={"help": help, "parse": parse, "many": many, "shown": shown})
 
 
@@ -99,57 +99,59 @@ class Settings:
         many=True,
         shown="127.0.0.1,::1",
     )
-    port: int = _setting(8080, "Port to listen on; 0 takes a free one and prints it.", port, shown="8080")
+    port: int = _setting(8080, "Port to listen on; 0 chooses a free one and prints it.", port, shown="8080")
     data: Path | None = _setting(
-        None, "Directory that keeps everything; without it a temporary one that is removed at the end.", path
+        None, "Directory for all data; by default a temporary one that is removed at the end.", path
     )
     seed: tuple[Path, ...] = _setting(
-        (), "Seed file, or directory of seed files or of plain files, that new worlds start from.", path, many=True
+        (), "Seed file, or directory of seed files or plain files, for the contents of new worlds.", path, many=True
     )
-    api_key: tuple[str, ...] = _setting((), "The only keys let in; without it any key is.", key, many=True)
+    api_key: tuple[str, ...] = _setting(
+        (), "The only accepted API keys; by default any key is accepted.", key, many=True
+    )
     profile: profiles.Requested = _setting(
         "default",
-        f"How to behave: {', '.join(profiles.PROFILES)}; with single switches as live,delete_lag=5m.",
+        f"How to behave: {', '.join(profiles.PROFILES)}; add switches like live,delete_lag=5m.",
         profile,
         shown="default",
     )
     max_upload: int = _setting(512 << 20, "Largest file that can be uploaded.", size, shown="512MB")
-    max_body: int = _setting(80 << 20, "Largest JSON body; inline skills may take 67 MB each.", size, shown="80MB")
+    max_body: int = _setting(80 << 20, "Largest JSON body; inline skills can be 67 MB each.", size, shown="80MB")
     body_timeout: float = _setting(
-        120.0, "How long a request's body may stop, or be slower than --min-body-rate.", period, shown="2m"
+        120.0, "How long a request's body may pause or be slower than --min-body-rate.", period, shown="2m"
     )
     min_body_rate: int = _setting(
-        500, "Least rate of a request's body, in bytes a second; 0 sets none.", size, shown="500"
+        500, "Minimum rate of a request's body in bytes a second; 0 for none.", size, shown="500"
     )
-    max_import: int = _setting(4 << 30, "Largest archive that can be imported, packed or unpacked.", size, shown="4GB")
-    max_worlds: int = _setting(
-        10_000, "How many worlds may exist at once, and besides them how many snapshots.", count, shown="10000"
-    )
+    max_import: int = _setting(4 << 30, "Largest archive that can be imported, compressed or not.", size, shown="4GB")
+    max_worlds: int = _setting(10_000, "Maximum number of worlds, and separately of snapshots.", count, shown="10000")
     world_ttl: float | None = _setting(
-        None, "Worlds unused for so long make room for others, or none do; 1h where the data are temporary.", lifetime
+        None,
+        "How long a world must be unused before it can be removed to make room; default: never with --data, else 1h.",
+        lifetime,
     )
     journal_entries: int = _setting(
-        10_000, "How many exchanges the journals of all worlds remember.", count, shown="10000"
+        10_000, "Maximum number of exchanges in the journals of all worlds together.", count, shown="10000"
     )
-    journal_bytes: int = _setting(2 << 20, "How many bytes of headers and bodies they keep.", size, shown="2MB")
+    journal_bytes: int = _setting(2 << 20, "Maximum size of the headers and bodies in them.", size, shown="2MB")
     max_streams: int = _setting(
-        500, "How many event streams and waits of the control plane may be open at once.", count, shown="500"
+        500, "Maximum number of open event streams and waits of the control plane.", count, shown="500"
     )
-    control_token: str | None = _setting(None, "Token that the control plane asks for.", key)
+    control_token: str | None = _setting(None, "Token that the control plane requires.", key)
     control_open: bool = _setting(False, "Open the control plane to the network without a token.", profiles.yes_or_no)
     allow_host: tuple[str, ...] = _setting(
-        (), "Host name under which the control plane answers too.", address, many=True
+        (), "Additional host name that the control plane accepts.", address, many=True
     )
     id_seed: str = _setting(
-        "mockserver", "What ids are derived from; another seed gives other ids.", shown="mockserver"
+        "mockserver", "Seed from which ids are derived; another seed gives other ids.", shown="mockserver"
     )
     log_level: str = _setting(
-        "warning", f"Least severe messages to log: {', '.join(LOG_LEVELS)}.", log_level, shown="warning"
+        "warning", f"Minimum severity of log messages: {', '.join(LOG_LEVELS)}.", log_level, shown="warning"
     )
 
     @property
     def idle_seconds(self) -> float:
-        """How long a world may be unused before it is retired."""
+        """How long a world may be unused before it can be removed."""
         if self.world_ttl is not None:
             return self.world_ttl
         return float("inf") if self.data else 3_600.0
@@ -208,7 +210,7 @@ def parsed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def url(host: str, port: int) -> str:
-    """Where a client on this machine reaches a server that listens on `host`."""
-    # A server on :: takes both families, or IPv4 alone on a machine without IPv6: localhost is what there is.
+    """Return the URL at which a client on this machine reaches a server that listens on `host`."""
+    # A server on :: listens on both families, or only on IPv4 if the machine has no IPv6: localhost finds either.
     host = {"0.0.0.0": "127.0.0.1", "::": "localhost", "127.0.0.1": "localhost"}.get(host, host)  # noqa: S104  # compared, not bound
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

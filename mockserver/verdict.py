@@ -1,4 +1,4 @@
-"""The verdict: what a client did wrong, by the journal, with the exchanges that prove it.
+"""Check a journal for mistakes of the client, with the exchanges that prove them.
 
 A finding needs proof. Where a correct client could have caused the same exchanges, there is no finding;
 each rule says what it treats as innocent. The rules read journal entries and nothing else.
@@ -70,7 +70,7 @@ def created_containers(entries: Iterable[Entry]) -> dict[str, Entry]:
 
 
 class History:
-    """Entries in the order in which the exchanges began."""
+    """Journal entries in the order in which the exchanges began."""
 
     def __init__(self, entries: Iterable[Entry], running: Container[str]) -> None:
         self.entries = sorted(entries, key=lambda entry: entry.wall)

@@ -1,4 +1,4 @@
-"""What commands share: an option for each setting, exit codes, and messages."""
+"""The parts that all commands share: an option for each setting, exit codes, warnings and errors."""
 
 import os
 import re
@@ -17,12 +17,12 @@ FAILED, CANNOT_BIND, BAD_SEED, UNUSABLE_DATA, NOT_EXECUTABLE, NOT_FOUND = 1, 3, 
 EXIT_CODES = {
     0: "stopped by SIGINT, SIGTERM or SIGHUP, or done",
     FAILED: "no healthy server responds, it returns an error, or its verdict is not ok",
-    2: "a flag, variable or argument is not valid",
-    CANNOT_BIND: "no socket could be opened on that host and port",
-    BAD_SEED: "a seed is not valid; nothing was written",
-    UNUSABLE_DATA: "the data directory can't be used: it is in use, newer, damaged, not writable, or not a database",
+    2: "invalid option, environment variable or argument",
+    CANNOT_BIND: "no socket could be opened on the host and port",
+    BAD_SEED: "invalid seed; nothing was written",
+    UNUSABLE_DATA: "unusable data directory: in use, newer, damaged, not writable, or not a database",
     NOT_EXECUTABLE: "run: the command can't be executed",
-    NOT_FOUND: "run: the command isn't found",
+    NOT_FOUND: "run: the command was not found",
 }
 SWITCHES_HELP = "\b\nSwitches of --profile, with their defaults:\n" + "\n".join(
     f"  {each.name}={profiles.worded(each.default)}  ({each.takes})\n      {each.meaning}"
@@ -51,14 +51,14 @@ def from_environment(variable: str) -> str | None:
 
 
 class _Option(click.Option):
-    """An option whose variable a platform can set for other purposes."""
+    """An option whose environment variable a platform may have set for another purpose."""
 
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
         return from_environment(self.envvar) if isinstance(self.envvar, str) else None
 
 
-class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic in its type stubs alone
-    """A type that parses a text by a function; its ValueError is the message."""
+class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic only in its type stubs
+    """The type of a setting's option; the message of the parser's ValueError is shown."""
 
     envvar_list_splitter = ","
 
@@ -79,7 +79,7 @@ Completion = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
 def complete(names: Callable[[], Iterable[str]]) -> Completion:
-    """Complete a name in a shell, also one after a comma. What the names are is asked for only then."""
+    """Complete a name in a shell, also after a comma. The names are loaded only then."""
 
     def completed(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
         before, comma, last = incomplete.rpartition(",")
@@ -117,15 +117,17 @@ def complete_profile(ctx: click.Context, param: click.Parameter, incomplete: str
 def settings(
     *only: str, private: Mapping[str, Any] | None = None
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add an option for each setting, or for some. `private` settings are not set by the environment, and have these
-    defaults."""
+    """Add an option for each setting, or for `only` some.
+
+    `private` settings have no environment variable; it maps them to their defaults.
+    """
     private = private or {}
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for setting in reversed(fields(Settings)):
             if only and setting.name not in only:
                 continue
-            open_to_all = setting.name not in private
+            has_variable = setting.name not in private
             default = private.get(setting.name, setting.default)
             shown = setting.metadata["shown"] if default == setting.default else str(default)
             parse = setting.metadata["parse"]
@@ -135,12 +137,12 @@ def settings(
                 is_flag=parse is profiles.yes_or_no,
                 type=click.BOOL
                 if parse is profiles.yes_or_no
-                else Parsed(parse),  # of a flag, click reads no other type's variable
+                else Parsed(parse),  # click ignores the variable of a flag of any other type
                 default=default,
                 multiple=setting.metadata["many"],
                 help=setting.metadata["help"],
-                envvar=environment_name(setting.name) if open_to_all else None,
-                show_envvar=open_to_all,
+                envvar=environment_name(setting.name) if has_variable else None,
+                show_envvar=has_variable,
                 show_default=shown or False,
                 shell_complete=complete_profile if setting.name == "profile" else None,
             )(command)
@@ -161,6 +163,6 @@ def warn(reason: object) -> None:
 
 
 def die(reason: object, code: int) -> NoReturn:
-    """Print the reason and exit with a code."""
+    """Print the reason in one line and exit."""
     warn(reason)
     sys.exit(code)
