@@ -61,7 +61,7 @@ def main() -> None:
     worlds = parser.parse_args().worlds
     with tempfile.TemporaryDirectory() as folder:
         limits = ["--max-worlds", "100", "--world-ttl", "0.5s", "--data", folder]
-        command = [sys.executable, "-m", "mockserver", "serve", "--port", "0", "--json", *limits]
+        command = [sys.executable, "-m", "mockserver", "serve", "--port", "0", "--json", "--quiet", *limits]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as server, ThreadPoolExecutor(4) as pool:
             assert server.stdout
             port = json.loads(server.stdout.readline())["port"]

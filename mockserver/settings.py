@@ -146,7 +146,7 @@ class Settings:
         "mockserver", "Seed from which ids are derived; another seed gives other ids.", shown="mockserver"
     )
     log_level: str = _setting(
-        "warning", f"Minimum severity of log messages: {', '.join(LOG_LEVELS)}.", log_level, shown="warning"
+        "info", f"Minimum severity of log messages: {', '.join(LOG_LEVELS)}; requests are info.", log_level, shown="info"
     )
 
     @property

@@ -33,7 +33,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 @contextmanager
 def serving(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, object]]]:
     """A server process, and the line of JSON that it printed."""
-    command = [sys.executable, "-m", "mockserver", "serve", "--port", "0", "--json", *arguments]
+    command = [sys.executable, "-m", "mockserver", "serve", "--port", "0", "--json", "--quiet", *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, env=CLEAN | environment, text=True, **pipes) as process:  # type: ignore[call-overload]
         try:

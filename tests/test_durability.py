@@ -98,7 +98,7 @@ def serve() -> Iterator[Serve]:
 
     def start(data: Path | None, *program: str) -> Served:
         where = ["--data", data] if data else []
-        arguments = ("serve", "--host", "127.0.0.1", "--port", "0", "--json", *where)
+        arguments = ("serve", "--host", "127.0.0.1", "--port", "0", "--json", "--quiet", *where)
         process = command(*arguments, program=program or ("-m", "mockserver"))
         processes.append(process)
         assert process.stdout is not None

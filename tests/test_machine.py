@@ -78,7 +78,7 @@ def limited(data: Path, kind: int, limit: int) -> Iterator[tuple[Served, Path]]:
         f"import resource, sys; resource.setrlimit({kind}, ({limit}, {limit})); "
         "from mockserver.cli.main import main; sys.argv[0] = 'mockserver'; main()"
     )
-    arguments = ["serve", "--data", data, "--host", "127.0.0.1", "--port", "0", "--json"]
+    arguments = ["serve", "--data", data, "--host", "127.0.0.1", "--port", "0", "--json", "--quiet"]
     with log.open("w") as errors:
         process = subprocess.Popen(
             [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=errors, text=True

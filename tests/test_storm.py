@@ -343,7 +343,7 @@ def dice_key(dice: Dice) -> str:
 @contextmanager
 def served(data: Path) -> Iterator[int]:
     """The port of a server that ends in peace, and has said nothing."""
-    process = command("serve", "--data", data, "--host", "127.0.0.1", "--port", "0", "--json")
+    process = command("serve", "--data", data, "--host", "127.0.0.1", "--port", "0", "--json", "--quiet")
     try:
         assert process.stdout is not None
         yield json.loads(process.stdout.readline())["port"]

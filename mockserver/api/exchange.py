@@ -12,12 +12,16 @@ from mockserver.context import Context
 from mockserver.journal import WorldJournal
 from mockserver.redaction import NOTHING_SENT, Sent
 from mockserver.schema.faults import Effect
+from mockserver.worlds import NAME
 
 if TYPE_CHECKING:
     from mockserver.mock import Mock
 
 BODY_SIZE = "mockserver.body_size"
 """In the message that starts a response: the size of its body, if the next message has all of it."""
+
+_PATH_LENGTH = 300
+"""Characters of a path that the log shows."""
 
 _FIXED: Headers = [
     (b"openai-version", b"2020-10-01"),
@@ -98,6 +102,14 @@ class Exchange:
         self.page: tuple[bool, str | None, str | None] | None = None
         self._receive = receive
         self.send = send
+
+    def __str__(self) -> str:
+        """One line for the log, without the query, headers and bodies."""
+        path = self.scope["raw_path"].decode("ascii", "replace")[:_PATH_LENGTH]
+        took = (stopwatch() - self.started) * 1000
+        world = self.world if NAME.fullmatch(self.world) else "-"  # empty without a valid key
+        fault = f" fault={self.fault}" if self.fault else ""
+        return f"{self.scope['method']} {path} {self.status or '-'} {took:.1f}ms world={world}{fault}"
 
     async def read_chunk(self) -> bytes:
         """Return the next part of the request's body: bytes, or a bytearray that the caller may keep.

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mockserver.mock import Mock
 
 log = logging.getLogger("mockserver")
+requests = logging.getLogger("mockserver.requests")
 
 OUTSIDE = ("/health", "/openapi.json")
 """Paths outside of the API. They need no key, create no world and are not recorded."""
@@ -54,6 +55,9 @@ class Errors:
         except BaseException:
             exchange.abort()
             raise
+        finally:
+            if requests.isEnabledFor(logging.INFO):
+                requests.info("%s", exchange)
         if exchange.context and exchange.context.warnings:
             self._log_warnings(exchange.context)
 

@@ -71,7 +71,13 @@ def _one_process(_: click.Context, option: click.Parameter, given: str) -> None:
     expose_value=False,
     callback=_one_process,
 )
-@click.option("--quiet", is_flag=True, envvar=environment_name("quiet"), show_envvar=True, help="Print no banner.")
+@click.option(
+    "--quiet",
+    is_flag=True,
+    envvar=environment_name("quiet"),
+    show_envvar=True,
+    help="Print no banner, and log no requests.",
+)
 @click.option(
     "--json",
     "as_json",
@@ -91,6 +97,10 @@ def serve(quiet: bool, as_json: bool, **given: Any) -> None:
     settings = Settings(**given)
     stop = _Stop()
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
+    if quiet:
+        logging.getLogger("mockserver.requests").setLevel(logging.WARNING)
+    if settings.log_level == "info":
+        logging.getLogger("uvicorn").setLevel(logging.WARNING)  # the banner says what it logs at info
 
     import asyncio
 

@@ -115,11 +115,11 @@ def complete_profile(ctx: click.Context, param: click.Parameter, incomplete: str
 
 
 def settings(
-    *only: str, private: Mapping[str, Any] | None = None
+    *only: str, private: Mapping[str, Any] | None = None, **defaults: Any
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add an option for each setting, or for `only` some.
 
-    `private` settings have no environment variable; it maps them to their defaults.
+    `private` settings have no environment variable; it maps them to their defaults. `defaults` are the command's.
     """
     private = private or {}
 
@@ -128,7 +128,7 @@ def settings(
             if only and setting.name not in only:
                 continue
             has_variable = setting.name not in private
-            default = private.get(setting.name, setting.default)
+            default = {**defaults, **private}.get(setting.name, setting.default)
             shown = setting.metadata["shown"] if default == setting.default else str(default)
             parse = setting.metadata["parse"]
             command = click.option(

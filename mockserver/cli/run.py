@@ -39,7 +39,7 @@ _FROM_TERMINAL = ("SIGINT", "SIGQUIT")
 
 
 @click.command(epilog=EPILOG, context_settings={"allow_interspersed_args": False})
-@options.settings(private=_OWN)
+@options.settings(private=_OWN, log_level="warning")  # the command's own output stays readable
 @click.option(
     "--world",
     envvar="MOCKSERVER_WORLD",

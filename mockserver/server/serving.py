@@ -59,7 +59,7 @@ def bind(hosts: Sequence[str], port: int) -> list[socket.socket]:
                 if opened := _open(host, chosen, optional, both_families=tuple(hosts) == ("::",)):
                     sockets.append(opened)
                 else:  # expected of a default, which names both families for every machine
-                    level = logging.INFO if tuple(hosts) == Settings().host else logging.WARNING
+                    level = logging.DEBUG if tuple(hosts) == Settings().host else logging.WARNING
                     log.log(level, "not listening on %s: this machine doesn't have its address family", host)
             return sockets
         except CannotBind as error:
