@@ -232,6 +232,15 @@ class Profile:
         "What the live API returns is not known.",
     )
 
+    # What is configured with a base URL that isn't quite the API's
+
+    bare_paths: bool = _switch(
+        True,
+        "Take paths without `/v1`, from a base URL that lacks it; else 404, as for an unknown URL.",
+        "stack",
+        "Published paths begin with `/v1`; an unknown route is 404 `Invalid URL` (seen on other paths).",
+    )
+
 
 DEFAULT = Profile()
 LIVE = replace(
@@ -242,6 +251,7 @@ LIVE = replace(
     before_cursor=False,
     azure_any_version=False,
     litellm_keys=False,
+    bare_paths=False,
 )
 DOCS = replace(DEFAULT, expiry_unasked=False, older_fields=True, running_status="active")
 CONTRACT = replace(DEFAULT, any_id=True, any_cursor=True, zeros=True, any_file_form=True)

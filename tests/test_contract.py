@@ -194,7 +194,8 @@ def send(server: MockServer, request: bytes) -> bytes:
 def masked(raw: bytes) -> Answer:
     """The answer, with what no two answers share checked for its form and taken out."""
     head, _, body = raw.partition(b"\r\n\r\n")
-    lines = head.decode("ascii").split("\r\n")
+    # The hint names all that is emulated, and is tested in test_first_minutes.py.
+    lines = [line for line in head.decode("ascii").split("\r\n") if not line.startswith("x-mock-hint: ")]
     # The phrase after the status is the Python version's: 3.13 renamed that of 413, among others.
     lines[0] = re.sub(r"^(HTTP/1\.1 \d{3}) .+$", r"\1", lines[0])
     for number, line in enumerate(lines[1:], 1):

@@ -5,7 +5,7 @@ import base64
 import inspect
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx2
@@ -46,6 +46,9 @@ class Way:
         """A plain client: `client.get("/containers")`."""
         given = headers or ({"api-key": "sk-test"} if self.azure else {"Authorization": "Bearer sk-test"})
         base = f"{world.server.url}/w/{world.name}{self.prefix}"
+        if not self.prefix:
+            mock = world.server.mock
+            world.server.run(mock.worlds.set_profile(world.name, replace(mock.worlds.profile({}), bare_paths=True)))
         # Without certificates, which would take longer to load than most tests take.
         return httpx2.Client(base_url=base, headers=given, params=self.query, verify=False)
 

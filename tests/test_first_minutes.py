@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from conftest import World, ok
 
+from mockserver.api.operation import MAX_UNKNOWN
 from mockserver.server.serving import MockServer
 
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("MOCKSERVER_")}
@@ -102,3 +103,68 @@ def test_serve_logs_requests_unless_it_is_quiet(arguments: list[str], variables:
     assert SECRET not in log
     if "debug" not in arguments:
         assert log.count("\n") == logged
+
+
+# Hints
+
+CHAT = {"model": "gpt-5", "messages": [{"role": "user", "content": "hello"}]}
+HINT = "mockserver emulates /v1/containers and /v1/files; /openapi.json lists all operations"
+
+
+@pytest.mark.parametrize("prefix", ["/v1", "/openai/v1", ""])
+def test_what_is_not_emulated_gets_a_hint(world: World, prefix: str) -> None:
+    url = f"{world.server.url}/w/{world.name}{prefix}/chat/completions"
+    response = world.http.post(url, json=CHAT)
+    assert (response.status_code, response.headers["x-mock-hint"]) == (404, HINT)
+
+
+def test_the_hint_changes_nothing_else(world: World) -> None:
+    response = world.http.post(f"{world.server.url}/v1/chat/completions", json=CHAT)
+    message = "Invalid URL (POST /v1/chat/completions)"
+    expected = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
+    assert response.json() == {"error": expected}
+
+
+def test_other_errors_get_no_hint(world: World) -> None:
+    for response in (world.http.get("/containers/cntr_1"), world.http.put("/containers")):
+        assert response.status_code in (404, 405)
+        assert "x-mock-hint" not in response.headers
+
+
+def test_each_unknown_path_is_logged_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    with MockServer() as server:
+        for number in (1, 1, *range(2, 2 * MAX_UNKNOWN)):
+            world.http.post(f"{server.url}/w/{world.name}/v1/responses/resp_{number}?token={SECRET}")
+    found = [each for each in caplog.records if "is not emulated" in each.getMessage()]
+    first = f"POST /w/{world.name}/v1/responses/resp_1 is not emulated: {HINT} (logged once)"
+    assert (found[0].levelname, found[0].getMessage()) == ("WARNING", first)
+    assert len({each.getMessage() for each in found}) == len(found) == MAX_UNKNOWN
+
+
+# Base URLs without /v1
+
+
+@pytest.mark.parametrize("path", ["/containers", "/files"])
+def test_a_path_without_v1_is_accepted(world: World, path: str) -> None:
+    response = world.http.get(f"{world.server.url}/w/{world.name}{path}")
+    assert ok(response)["object"] == "list"
+    assert "x-mock-hint" not in response.headers
+
+
+@pytest.mark.parametrize("path", ["/containers", "/files"])
+def test_the_live_profile_rejects_a_path_without_v1(live_world: World, path: str) -> None:
+    bare = f"/w/{live_world.name}{path}"
+    response = live_world.http.get(live_world.server.url + bare)
+    expected = {"message": f"Invalid URL (GET {bare})", "type": "invalid_request_error", "param": None, "code": None}
+    assert (response.status_code, response.json()) == (404, {"error": expected})
+    assert response.headers["x-mock-hint"] == "the live API's paths begin with /v1: add it to the base URL"
+    assert response.text == live_world.http.get(f"{path}/a/b/c/d").text.replace("/v1", "").replace("/a/b/c/d", "")
+    assert ok(live_world.http.get(path))["object"] == "list"
+
+
+def test_a_world_decides_on_paths_without_v1(world: World) -> None:
+    url = f"{world.server.url}/w/{world.name}/containers"
+    world.server.control("PUT", f"worlds/{world.name}/profile", {"switches": {"bare_paths": False}})
+    assert world.http.get(url).status_code == 404
+    world.server.control("PUT", f"worlds/{world.name}/profile", {"switches": {"bare_paths": True}})
+    assert world.http.get(url).status_code == 200

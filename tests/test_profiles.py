@@ -64,6 +64,11 @@ def outcome(answer: httpx2.Response) -> tuple[Any, ...]:
 Look = Callable[[World], object]
 
 
+def _without_v1(world: World) -> object:
+    bare = f"{world.server.url}/w/{world.name}"
+    return [outcome(world.http.get(f"{bare}{path}")) for path in ("/containers", "/files")]
+
+
 def _longer_than_an_hour(world: World) -> object:
     rule = {"anchor": "last_active_at", "minutes": 61}
     return outcome(world.http.post("/containers", json={"name": "box", "expires_after": rule}))
@@ -360,6 +365,7 @@ EFFECTS: dict[str, tuple[Look, dict[Any, object]]] = {
             ],
         },
     ),
+    "bare_paths": (_without_v1, {True: [(200, None)] * 2, False: [(404, None)] * 2}),
 }
 
 
@@ -487,6 +493,7 @@ def test_the_profiles_differ_as_they_should() -> None:
         "before_cursor",
         "azure_any_version",
         "litellm_keys",
+        "bare_paths",
     }
     assert {name: changes(profile) for name, profile in PROFILES.items()} == {
         "default": {},

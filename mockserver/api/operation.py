@@ -1,6 +1,7 @@
 """Operations: the API's routes, and the router that finds them."""
 
 import inspect
+import logging
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Any, get_args, get_type_hints
@@ -17,11 +18,16 @@ from mockserver.api.exchange import Exchange
 from mockserver.api.fault_injection import FAULT_HEADER, inject, reshape
 from mockserver.api.multipart import read_form
 from mockserver.api.parsing import parse_query, read_json
-from mockserver.api.providers import OPENAI
+from mockserver.api.providers import HINT_HEADER, OPENAI
 from mockserver.api.rendering import JSON, Bytes
 from mockserver.context import Context
 from mockserver.files import NewFile
 from mockserver.schema.contents import Content
+
+log = logging.getLogger("mockserver")
+
+MAX_UNKNOWN = 100
+"""Unknown paths that are logged, each once."""
 
 Form = Callable[[], AbstractAsyncContextManager[NewFile]]
 """Reads the request's form: `async with form() as sent`."""
@@ -91,11 +97,15 @@ class TableRouter(APIRouter):
     def __init__(self, routes: Iterable[BaseRoute]) -> None:
         super().__init__(redirect_slashes=False, routes=list(routes))
         self._table: dict[tuple[int | str, ...], tuple[list[str], dict[str, Operation]]] = {}
+        self._unknown: set[str] = set()
+        emulated: set[str] = set()
         for route in self.routes:
             if isinstance(route, Operation):
                 names, ids = _split(route.path)
+                emulated.add(f"/v1/{names[1]}")
                 _, operations = self._table.setdefault(names, ([id.strip("{}") for id in ids], {}))
                 operations |= dict.fromkeys(route.methods or (), route)
+        self._hint = f"mockserver emulates {' and '.join(sorted(emulated))}; /openapi.json lists all operations"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: Exchange | None = scope.get("mockserver")
@@ -106,7 +116,9 @@ class TableRouter(APIRouter):
         id_names, operations = self._table.get(names, ([], {}))
         if not operations or "" in ids:
             if not await inject(exchange, None):
-                raise errors.UNKNOWN_URL(method=scope["method"], path=scope["raw_path"].decode("ascii", "replace"))
+                path = scope["raw_path"].decode("ascii", "replace")
+                self._give_hint(exchange, path)
+                raise errors.UNKNOWN_URL(method=scope["method"], path=path)
             return
         scope["path_params"] = dict(zip(id_names, ids, strict=True))
         if operation := operations.get(scope["method"]):
@@ -116,6 +128,14 @@ class TableRouter(APIRouter):
             error = errors.WRONG_METHOD(allowed=" and ".join(allowed))
             error.headers["Allow"] = ", ".join(allowed)
             raise error
+
+    def _give_hint(self, exchange: Exchange, path: str) -> None:
+        """Say what is emulated: in a header, and for each path once in the log."""
+        exchange.extra = [*exchange.extra, (HINT_HEADER, self._hint.encode())]
+        own = exchange.scope["path"]
+        if own not in self._unknown and len(self._unknown) < MAX_UNKNOWN:
+            self._unknown.add(own)
+            log.warning("%s %s is not emulated: %s (logged once)", exchange.scope["method"], path[:300], self._hint)
 
 
 def _split(path: str) -> tuple[tuple[int | str, ...], list[str]]:

@@ -8,11 +8,16 @@ import re
 from typing import Protocol
 from urllib.parse import parse_qs, unquote
 
+from starlette.types import Scope
+
 from mockserver import errors, profiles
 from mockserver.context import Context
 from mockserver.errors import APIError
 
 Headers = list[tuple[bytes, bytes]]
+
+HINT_HEADER = b"x-mock-hint"
+"""Says what to do about a request for a URL that the API doesn't know."""
 
 _DATED = re.compile(r"\d{4}-\d\d-\d\d(-preview)?")
 _UNDATED = ("", "v1", "latest", "preview")
@@ -23,15 +28,17 @@ class Request(Protocol):
 
     context: Context | None
     extra: Headers
+    files_api: bool
     headers: dict[bytes, bytes]
     operation: str | None
+    scope: Scope
 
     @property
     def query(self) -> bytes: ...
 
 
 class Provider:
-    """OpenAI, under `/v1` or without a prefix."""
+    """OpenAI, under `/v1`."""
 
     def key(self, headers: dict[bytes, bytes]) -> str:
         """Return the key that was sent; empty without one."""
@@ -43,6 +50,20 @@ class Provider:
     def convert(self, error: APIError, request: Request) -> APIError:
         """Return an error as this provider sends it."""
         return error
+
+
+class Bare(Provider):
+    """OpenAI without a prefix, which the live API rejects."""
+
+    def check(self, request: Request) -> None:
+        if request.context is None or not request.context.world.profile.bare_paths:
+            request.files_api = False  # an unknown URL is of no operation
+            request.extra = [
+                *request.extra,
+                (HINT_HEADER, b"the live API's paths begin with /v1: add it to the base URL"),
+            ]
+            path = request.scope["raw_path"].decode("ascii", "replace")
+            raise errors.UNKNOWN_URL(method=request.scope["method"], path=path)
 
 
 class Azure(Provider):
@@ -80,11 +101,11 @@ class Azure(Provider):
         return converted
 
 
-OPENAI = Provider()
+OPENAI, _BARE = Provider(), Bare()
 _AZURE, _AZURE_V1 = Azure(dated=True), Azure(dated=False)
 
 # Older clients put an endpoint that ends in a slash before `/openai`, and Azure accepts it.
-_PREFIX = re.compile(r"(?:/w/([^/]*))?(?:/v1|(/+openai)(/v1)?)?(?=/|$)")
+_PREFIX = re.compile(r"(?:/w/([^/]*))?(?:(/v1)|(/+openai)(/v1)?)?(?=/|$)")
 
 
 def select_provider(path: str, raw: bytes) -> tuple[Provider, str | None, str]:
@@ -98,9 +119,9 @@ def select_provider(path: str, raw: bytes) -> tuple[Provider, str | None, str]:
         return OPENAI, None, path[3:]
     match = _PREFIX.match(path)
     if match is None:
-        return OPENAI, None, path
-    world, azure, v1 = match.groups()
-    provider = OPENAI if azure is None else _AZURE_V1 if v1 else _AZURE
+        return _BARE, None, path
+    world, plain, azure, v1 = match.groups()
+    provider = OPENAI if plain else _BARE if azure is None else _AZURE_V1 if v1 else _AZURE
     return provider, world, path[match.end() :] or "/"
 
 
