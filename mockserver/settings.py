@@ -146,7 +146,10 @@ class Settings:
         "mockserver", "Seed from which ids are derived; another seed gives other ids.", shown="mockserver"
     )
     log_level: str = _setting(
-        "info", f"Minimum severity of log messages: {', '.join(LOG_LEVELS)}; requests are info.", log_level, shown="info"
+        "info",
+        f"Minimum severity of log messages: {', '.join(LOG_LEVELS)}; requests are info.",
+        log_level,
+        shown="info",
     )
 
     @property

@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -28,6 +30,7 @@ from mockserver.environment import client_environment
 from mockserver.settings import Settings, environment_name
 
 if TYPE_CHECKING:
+    from mockserver.control.models import Verdict
     from mockserver.testing import Server
 
 log = logging.getLogger("mockserver")
@@ -57,8 +60,39 @@ _FROM_TERMINAL = ("SIGINT", "SIGQUIT")
     help="Finding that --verdict leaves out.",
     shell_complete=options.complete(options.findings),
 )
+@click.option(
+    "--junit",
+    envvar=environment_name("junit"),
+    show_envvar=True,
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the verdict to a file, as JUnit XML. Findings fail the run only with --verdict.",
+)
+@click.option(
+    "--github",
+    is_flag=True,
+    envvar=environment_name("github"),
+    show_envvar=True,
+    help="Print the verdict's findings as annotations of a GitHub workflow. They fail the run only with --verdict.",
+)
+@click.option(
+    "--keep-open",
+    is_flag=True,
+    envvar=environment_name("keep_open"),
+    show_envvar=True,
+    help="If the command or the verdict fails, keep the server running until Ctrl-C.",
+)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def run(command: Sequence[str], world: str, verdict: bool, ignore: Sequence[str], **given: Any) -> None:
+def run(
+    command: Sequence[str],
+    world: str,
+    verdict: bool,
+    ignore: Sequence[str],
+    junit: Path | None,
+    github: bool,
+    keep_open: bool,
+    **given: Any,
+) -> None:
     """Run a command with a server of its own, and pass on its exit code.
 
     The server uses a free port and temporary data unless --port and --data are given, and stops when
@@ -67,6 +101,7 @@ def run(command: Sequence[str], world: str, verdict: bool, ignore: Sequence[str]
     \b
       mockserver run -- npm test
       mockserver run --seed seeds/ --verdict -- pytest -x
+      mockserver run --keep-open --junit verdict.xml -- pytest -x
     """
     relay = _Relay()
     settings = Settings(**given)
@@ -87,11 +122,16 @@ def run(command: Sequence[str], world: str, verdict: bool, ignore: Sequence[str]
     share_fairly()
     try:
         with errors_end_the_program(), MockServer(settings) as server:
-            if verdict:
+            if verdict or junit or github:
                 server.state()  # a closed control plane is an error before the command runs
             code = relay.run(command, surroundings(os.environ, server.url, world, settings))
-            if verdict and not check_worlds(server, ignore) and code == 0:
+            found = verdicts(server, ignore) if verdict or junit or github else {}
+            if verdict and not print_verdicts(found) and code == 0:
                 code = FAILED
+            _write_reports(found, ignore, junit, github)
+            if keep_open and code and not relay.stopped:
+                options.warn(f"failed with exit code {code}; see {server.url}/_mock/ and stop the server with Ctrl-C")
+                relay.wait()
     except CannotBind as error:
         die(error, CANNOT_BIND)
     except SeedError as error:
@@ -102,16 +142,35 @@ def run(command: Sequence[str], world: str, verdict: bool, ignore: Sequence[str]
     os._exit(code)  # all is closed; a usual exit would take another 0.2 s
 
 
-def check_worlds(server: "Server", ignore: Sequence[str]) -> bool:
-    """Return whether no world has a finding. Report findings on the standard error."""
-    ok = True
-    for each in server.control("GET", "worlds")["data"]:
-        found = server.control("GET", f"worlds/{quote(each['name'])}/verdict{query(ignore=ignore)}")
-        if not found["ok"]:
-            ok = False
-            for line in output.verdict(each["name"], found):
+def verdicts(server: "Server", ignore: Sequence[str]) -> dict[str, "Verdict"]:
+    """Return the verdict of each world, by its name."""
+    names = [each["name"] for each in server.control("GET", "worlds")["data"]]
+    return {name: server.control("GET", f"worlds/{quote(name)}/verdict{query(ignore=ignore)}") for name in names}
+
+
+def print_verdicts(found: Mapping[str, "Verdict"]) -> bool:
+    """Print the findings to the standard error. Return whether there are none."""
+    for name, verdict in found.items():
+        if not verdict["ok"]:
+            for line in output.verdict(name, verdict):
                 print(f"mockserver: {line}", file=sys.stderr)
-    return ok
+    return all(verdict["ok"] for verdict in found.values())
+
+
+def _write_reports(found: Mapping[str, "Verdict"], ignore: Sequence[str], junit: Path | None, github: bool) -> None:
+    """Write the findings for other programs."""
+    from mockserver.cli import reports
+
+    findings = {name: verdict["findings"] for name, verdict in found.items()}
+    if junit:
+        try:
+            junit.parent.mkdir(parents=True, exist_ok=True)
+            junit.write_bytes(reports.junit(findings, ignore))
+        except OSError as error:
+            die(f"can't write {junit}: {error.strerror}; name another file with --junit", FAILED)
+    if github:
+        for line in reports.annotations(findings):
+            print(line, flush=True)
 
 
 def surroundings(given: Mapping[str, str], url: str, world: str, settings: Settings) -> dict[str, str]:
@@ -136,6 +195,8 @@ class _Relay:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._early = 0
+        self.stopped = False
+        """Whether a signal has come."""
         for name in (*_FROM_TERMINAL, "SIGTERM", "SIGHUP"):
             number = getattr(signal, name, None)
             if number and signal.getsignal(number) != signal.SIG_IGN:
@@ -158,7 +219,13 @@ class _Relay:
         code = self._process.wait()
         return code if code >= 0 else 128 - code
 
+    def wait(self) -> None:
+        """Wait for a signal, after the command has ended."""
+        while not self.stopped:
+            time.sleep(0.1)  # a handler may not use the locks of threading
+
     def _pass_on(self, number: int, _: object = None) -> None:
+        self.stopped = True
         if self._process is None:
             self._early = number
         elif signal.Signals(number).name not in _FROM_TERMINAL or not _in_foreground():
