@@ -54,6 +54,7 @@ class Mock:
                 from mockserver.seeds.apply import make_templates
 
                 make_templates(seed, self.worlds, self.uploads, self.wall)
+                self.worlds.list_seeded()
             else:
                 self.worlds.add_template(EVERY_WORLD, Clock(self.started, self.started), lambda nothing: None)
             self._stack = stack.pop_all()

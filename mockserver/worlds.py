@@ -135,6 +135,8 @@ class Worlds:
         """Those that were opened since the start; their databases may be closed meanwhile."""
         self._unchecked = set(states.worlds) if states.unclean else set()
         """Those whose files the last server may have left unfinished."""
+        self._unused: set[str] = set()
+        """Worlds that are listed, and created on first use."""
         self._used: dict[str, float] = {}
         """When each world was last used, by the machine's clock; only of those used since the start."""
         self._open: dict[str, Database] = {}
@@ -179,19 +181,29 @@ class Worlds:
     # Control
 
     def names(self) -> list[str]:
-        return sorted(self._states.worlds)
+        return sorted({*self._states.worlds, *self._unused})
+
+    def list_seeded(self) -> None:
+        """List the worlds that have templates of their own, and `default`, before their first use."""
+        self._unused = {*self._states.templates, DEFAULT} - {EVERY_WORLD, *self._states.worlds}
+
+    def exists(self, name: str) -> bool:
+        """Whether a world was created, and not only listed."""
+        return name in self._states.worlds
 
     def known(self, name: str) -> World | None:
         """A world that was opened since the start."""
         return self._worlds.get(name)
 
     async def find(self, name: str) -> World:
-        """A world that exists; to look at it neither creates it nor is a use of it."""
+        """A world that exists; to look at it is no use of it, and creates it only if it is listed."""
         if world := self._worlds.get(name):
             return world
         async with self._lock(name):
             if world := await self._opened(name):
                 return world
+        if name in self._unused:
+            return await self.resolve(name)
         raise errors.WORLD_NOT_FOUND(name=name[:80])
 
     async def look(
@@ -217,11 +229,15 @@ class Worlds:
         for name in self._unchecked.intersection(names):
             with suppress(APIError, OSError, sqlite3.Error):  # it is read again below, which says why
                 await self.find(name)
-        unknown = [(name, self._states.worlds[name]) for name in names if name not in self._summaries]
+        unknown = [
+            (name, self._states.worlds.get(name) or self._template(name))
+            for name in names
+            if name not in self._summaries
+        ]
         read = await in_thread(lambda: [self._summarize(name, state) for name, state in unknown])
-        for summary in read:
-            if summary.name not in self._open and summary.error is None and summary.name in self._states.worlds:
-                self._summaries[summary.name] = summary
+        for (name, state), summary in zip(unknown, read, strict=True):
+            if name not in self._open and summary.error is None and self._states.worlds.get(name) == state:
+                self._summaries[name] = summary
         found = {summary.name: summary for summary in read}
         return [self._summaries.get(name) or found[name] for name in names if name in self._summaries or name in found]
 
@@ -231,11 +247,15 @@ class Worlds:
             if world := self._worlds.get(name):
                 with reading(world.database.path) as tx:
                     return _summary(tx, name, world.clock, world.profile)
-            with reading(state / DATABASE) as tx:
+            is_template = state in self._states.templates.values()
+            with closing(connect_closed(state / DATABASE)) if is_template else reading(state / DATABASE) as tx:
                 migrations.check(tx, whole=False)
                 row = _read(tx)
+                clock = Clock(row.clock_virtual, row.clock_wall, row.clock_rate)
+                if row.origin:
+                    clock = _first_clock(row, self._wall.now())
                 profile = profiles.from_json(row.profile) if row.profile else self._profile
-                return _summary(tx, name, Clock(row.clock_virtual, row.clock_wall, row.clock_rate), profile)
+                return _summary(tx, name, clock, profile)
         except (migrations.Unusable, OSError, sqlite3.Error) as error:
             return Summary(name, error=str(unusable(name, state / DATABASE, error)))
 
@@ -270,9 +290,12 @@ class Worlds:
 
     async def delete(self, name: str) -> None:
         async with self._lock(name):
-            if name not in self._states.worlds:
+            if name in self._states.worlds:
+                await self._delete(name)
+            elif name in self._unused:
+                self._unused.discard(name)
+            else:
                 raise errors.WORLD_NOT_FOUND(name=name[:80])
-            await self._delete(name)
 
     async def retire(self, idle_seconds: float) -> list[str]:
         """Delete the worlds that were not used for so long by the machine's time; `default` stays."""
@@ -559,6 +582,7 @@ class Worlds:
             raise
         replaces = name in self._states.worlds
         self._states.register("worlds", name, state)
+        self._unused.discard(name)
         if replaces:
             self._end(name, self._worlds.get(name))
         self._worlds[name] = world
@@ -618,13 +642,9 @@ class Worlds:
 
     def _start(self, connection: Transaction, name: str, row: tables.World) -> tables.World:
         """Give a copy of a template or of a snapshot its clock and its ids."""
-        wall = self._wall.now()
-        now = row.clock_virtual
-        if row.origin == "template" and not row.clock_restarts:
-            # Exactly the machine's time where the template has that, so that a real clock is one.
-            now = wall if row.clock_virtual == row.clock_wall else wall + row.clock_virtual - row.clock_wall
-        shift = int(now // 1) - int(row.clock_virtual // 1)
-        changes = {"id_seed": ids.world_seed(self._id_seed, name), "virtual": now, "wall": wall}
+        clock = _first_clock(row, self._wall.now())
+        shift = int(clock.virtual // 1) - int(row.clock_virtual // 1)
+        changes = {"id_seed": ids.world_seed(self._id_seed, name), "virtual": clock.virtual, "wall": clock.wall}
         with writing(connection) as tx:
             if shift:
                 for name_of, times in _timed.items():
@@ -764,6 +784,15 @@ def _world(id_seed: bytes, clock: Clock, profile: Profile | None) -> tables.Worl
 
 def _switches(profile: Profile | None) -> str | None:
     return json.dumps(profiles.as_json(profile)) if profile else None
+
+
+def _first_clock(row: tables.World, wall: float) -> Clock:
+    """The clock of a copy of a template or of a snapshot that starts now."""
+    now = row.clock_virtual
+    if row.origin == "template" and not row.clock_restarts:
+        # Exactly the machine's time where the template has that, so that a real clock is one.
+        now = wall if row.clock_virtual == row.clock_wall else wall + row.clock_virtual - row.clock_wall
+    return Clock(now, wall, row.clock_rate)
 
 
 def _described(world: str, name: str, state: Path) -> Snapshot:

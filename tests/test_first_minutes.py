@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,7 +74,7 @@ def test_no_name_of_a_world_breaks_a_line(world: World, lines: Lines) -> None:
 def test_nothing_is_logged_by_default(world: World, caplog: pytest.LogCaptureFixture) -> None:
     ok(world.http.get("/containers"))
     world.http.get("/containers/last")
-    assert [each for each in caplog.records if each.name == "mockserver.requests"] == []
+    assert [each for each in caplog.records if world.name in each.getMessage()] == []
 
 
 @pytest.mark.slow
@@ -168,3 +169,82 @@ def test_a_world_decides_on_paths_without_v1(world: World) -> None:
     assert world.http.get(url).status_code == 404
     world.server.control("PUT", f"worlds/{world.name}/profile", {"switches": {"bare_paths": True}})
     assert world.http.get(url).status_code == 200
+
+
+# Worlds that a seed describes, before their first use
+
+SEED = """
+version: 1
+containers: [{name: everywhere}]
+worlds:
+  blue:
+    containers: [{name: one}, {name: two}]
+    clock: {at: "2026-06-24T18:04:00Z", rate: 0}
+    profile: live
+"""
+
+
+@pytest.fixture
+def seeded(tmp_path: Path) -> Iterator[MockServer]:
+    (tmp_path / "seed.yaml").write_text(SEED)
+    with MockServer(seed=(tmp_path / "seed.yaml",), data=tmp_path / "data") as server:
+        yield server
+
+
+def directories(server: MockServer) -> list[str]:
+    return sorted(path.name.partition("-")[2] for path in (server.mock.directory / "worlds").iterdir())
+
+
+def worlds(server: MockServer) -> dict[str, dict[str, Any]]:
+    return {each["name"]: each for each in server.control("GET", "worlds")["data"]}
+
+
+def test_seeded_worlds_are_listed_before_their_first_use(seeded: MockServer) -> None:
+    listed = worlds(seeded)
+    assert {name: each["counts"]["containers"] for name, each in listed.items()} == {"blue": 3, "default": 1}
+    assert listed["blue"]["profile_name"] == "live"
+    assert listed["blue"]["clock"]["now"] == 1_782_324_240
+    assert {each["used_at"] for each in listed.values()} == {None}
+    assert seeded.state()["worlds"] == 2
+    assert seeded.control("GET", "worlds/blue") == listed["blue"]
+    assert directories(seeded) == []
+
+
+def test_a_listed_world_is_the_same_when_it_is_used(seeded: MockServer) -> None:
+    before = worlds(seeded)["blue"]
+    with World(seeded, "blue") as blue:
+        assert {each["name"] for each in ok(blue.http.get("/containers"))["data"]} == {"everywhere", "one", "two"}
+    after = worlds(seeded)["blue"]
+    assert directories(seeded) == ["blue"]
+    differences = {key for key in before if before[key] != after[key]}
+    assert differences == {"used_at", "exchanges"}
+
+
+def test_a_listed_world_can_be_looked_into_forked_and_created(seeded: MockServer) -> None:
+    assert seeded.control("GET", "worlds/blue/containers")["total"] == 3
+    assert seeded.control("POST", "worlds/green", {"fork_of": "default"})["counts"]["containers"] == 1
+    seeded.control("DELETE", "worlds/default")
+    assert seeded.control("POST", "worlds/default", {"empty": True})["counts"]["containers"] == 0
+    assert worlds(seeded).keys() == {"blue", "default", "green"}
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_a_deleted_world_is_not_listed_until_it_is_used(seeded: MockServer, used: bool) -> None:
+    with World(seeded, "blue") as blue:
+        if used:
+            ok(blue.http.get("/containers"))
+        seeded.control("DELETE", "worlds/blue")
+        assert worlds(seeded).keys() == {"default"}
+        assert len(ok(blue.http.get("/containers"))["data"]) == 3
+    assert worlds(seeded).keys() == {"blue", "default"}
+
+
+def test_a_request_for_an_unknown_url_creates_no_listed_world(seeded: MockServer) -> None:
+    with World(seeded, "blue") as blue:
+        assert blue.http.get("/nothing").status_code == 404
+    assert directories(seeded) == []
+
+
+def test_a_server_without_seeds_lists_no_world() -> None:
+    with MockServer() as server:
+        assert worlds(server) == {}

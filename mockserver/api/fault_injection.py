@@ -134,6 +134,8 @@ def _fire(context: Context, world: World, target: Target) -> Hit | None:
 
 async def _existing_world(exchange: Exchange) -> Context | None:
     """Return the world of a request that matched no route; None if it doesn't exist. It is not created."""
+    if not exchange.mock.worlds.exists(exchange.world):
+        return None  # to look up a world that is only listed creates it
     try:
         return await exchange.mock.worlds.look_up(exchange.world)
     except APIError:

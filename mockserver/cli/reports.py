@@ -29,7 +29,7 @@ def junit(found: Findings, ignored: Container[str]) -> bytes:
         suite.set(name, str(sum(1 for _ in suite.iter(kind))))
     suite.set("errors", "0")
     indent(suites)
-    return tostring(suites, "utf-8", xml_declaration=True) + b"\n"
+    return bytes(tostring(suites, "utf-8", xml_declaration=True)) + b"\n"
 
 
 def annotations(found: Findings) -> Iterator[str]:
