@@ -1,10 +1,12 @@
 """What is said about a name that is not in a known set."""
 
+import os
 from difflib import SequenceMatcher
 
 import pytest
 
 from mockserver.choices import MAX_SHOWN, nearest, unknown
+from mockserver.cli import options
 from mockserver.settings import log_level
 
 COLORS = ["red", "Green", "blue"]
@@ -49,3 +51,23 @@ def test_a_log_level_is_one_of_a_few() -> None:
         ValueError, match=r"unknown log level 'warnin'; did you mean 'warning'\? choose one of: debug, "
     ):
         log_level("warnin")
+
+
+PLATFORM = (
+    "SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT_8080_TCP", "PORT_8080_TCP_ADDR", "PORT_8080_TCP_PORT",
+    "PORT_8080_TCP_PROTO", "NAME", "ENV_PATH",
+)  # fmt: skip  # what Kubernetes and Docker set for a service or a link of the name
+
+
+def test_a_misspelled_variable_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [each for each in os.environ if each.startswith("MOCKSERVER_")]:
+        monkeypatch.delenv(name)
+    for name in (*PLATFORM, *("port", "url", "world", "quiet")):
+        monkeypatch.setenv(f"MOCKSERVER_{name.upper()}", "1")
+    monkeypatch.setenv("MOCKSERVER_MAX_UPLAOD", "1GB")
+    options.warn_of_unknown_variables()
+    assert capsys.readouterr().err == (
+        "mockserver: MOCKSERVER_MAX_UPLAOD is ignored: unknown variable; did you mean MOCKSERVER_MAX_UPLOAD?\n"
+    )

@@ -533,7 +533,9 @@ def test_a_seed_may_be_files(server: MockServer, tmp_path: Path) -> None:
 
 def test_a_seed_that_can_not_be_is_told_with_its_line(mock: MockWorld, tmp_path: Path) -> None:
     (tmp_path / "seed.yaml").write_text("version: 1\ncontainers:\n  - name: box\n    memory: 4g\n")
-    with pytest.raises(SeedError, match=r"seed\.yaml:4: unknown key"):
+    with pytest.raises(
+        SeedError, match=r"seed\.yaml:4: containers\.0: unknown key 'memory'; did you mean 'memory_limit'\?"
+    ):
         mock.seed(tmp_path / "seed.yaml")
     with pytest.raises(MockError, match=r"no seed none\.yaml in"):
         mock.seed("none.yaml")

@@ -94,6 +94,7 @@ def serve(quiet: bool, as_json: bool, **given: Any) -> None:
     """
     os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"  # to look for plugins reads the metadata of all packages
     gc.disable()  # nothing that a start loads becomes garbage: collections would take a fifth of the time
+    options.warn_of_unknown_variables()
     settings = Settings(**given)
     stop = _Stop()
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")

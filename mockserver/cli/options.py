@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 import click
 
 from mockserver import profiles
-from mockserver.settings import Settings, environment_name, flag
+from mockserver.choices import MAX_SHOWN, nearest
+from mockserver.settings import ENVIRONMENT, NAMES, Settings, environment_name, flag
 
 FAILED, CANNOT_BIND, BAD_SEED, UNUSABLE_DATA, NOT_EXECUTABLE, NOT_FOUND = 1, 3, 4, 5, 126, 127
 
@@ -31,6 +32,9 @@ SWITCHES_HELP = "\b\nSwitches of --profile, with their defaults:\n" + "\n".join(
 EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:<3}  {meaning}" for code, meaning in EXIT_CODES.items())
 
 
+_OTHER_VARIABLES = ("quiet", "json", "workers", "url", "world")
+"""Environment variables that are not settings."""
+
 _SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
 
 
@@ -48,6 +52,15 @@ def from_environment(variable: str) -> str | None:
         )
         return None
     return value or None
+
+
+def warn_of_unknown_variables() -> None:
+    """Warn of each environment variable whose name is almost that of an option; others may be a platform's."""
+    known = [name.upper() for name in (*NAMES, *_OTHER_VARIABLES)]
+    for variable in os.environ:
+        name = variable.removeprefix(ENVIRONMENT)
+        if variable.startswith(ENVIRONMENT) and name not in known and (near := nearest(name, known)):
+            warn(f"{variable[:MAX_SHOWN]} is ignored: unknown variable; did you mean {ENVIRONMENT}{near}?")
 
 
 class _Option(click.Option):
