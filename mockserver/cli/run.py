@@ -106,6 +106,8 @@ def run(
     relay = _Relay()
     settings = Settings(**given)
     logging.basicConfig(level=settings.log_level.upper(), format="mockserver: %(levelname)s %(message)s")
+    if settings.log_level == "info":
+        logging.getLogger("uvicorn").setLevel(logging.WARNING)  # which says only that it starts and stops
     if os.environ.get(several := environment_name("workers"), "1") not in ("", "1"):
         log.warning("%s is ignored; a server is one process", several)
 
