@@ -74,8 +74,8 @@ def command_table() -> str:
 
 def option_rows(command: click.Command, leave_out: Sequence[str]) -> Iterator[tuple[str, str]]:
     context = click.Context(command)
-    for parameter in command.params:
-        if isinstance(parameter, click.Option) and parameter.name not in leave_out:
+    for parameter in command.get_params(context):  # `fault add` has more than its params
+        if isinstance(parameter, click.Option) and parameter.name not in {*leave_out, "help"}:
             record = parameter.get_help_record(context)
             yield code(record[0] if record else ""), parameter.help or ""
 

@@ -147,12 +147,41 @@ def test_an_abandoned_body_of_a_get_is_bounded(strict_world: World) -> None:
             send_all(wire, 200 * MIB)
 
 
+def test_trailers_of_an_ignored_body_take_little_memory(world: World) -> None:
+    with Wire(world) as wire:
+        wire.head("GET", "/containers", {"Transfer-Encoding": "chunked"})
+        assert wire.answer("GET").status == 200
+        wire.send(b"0\r\n")
+        trailers = b"X: y\r\n" * 150_000
+        tracemalloc.start()
+        try:
+            for _ in range(6):
+                wire.send(trailers)
+                ok(httpx2.get(f"{world.server.url}/health"))
+            assert tracemalloc.get_traced_memory()[1] < 16 * MIB
+        finally:
+            tracemalloc.stop()
+
+
 def test_nothing_is_sent_after_the_response_when_its_body_turns_out_malformed(world: World) -> None:
     with Wire(world) as wire:
         wire.head("GET", "/containers", {"Transfer-Encoding": "chunked"})
         assert wire.answer("GET").status == 200
         wire.send(b"no size\r\n")
         assert wire.socket.recv(1) == b""
+
+
+@pytest.mark.parametrize(
+    ("headers", "sent"), [({}, b"\r\n"), ({"Content-Length": "2"}, b"{}")], ids=["blank line", "ignored body"]
+)
+def test_bytes_that_begin_no_request_do_not_keep_a_connection_open(headers: dict[str, str], sent: bytes) -> None:
+    with MockServer() as server, new_world(server) as world:
+        server._server.config.timeout_keep_alive = 0.2
+        with Wire(world) as wire:
+            wire.head("GET", "/containers", headers)
+            assert wire.answer("GET").status == 200
+            wire.send(sent)
+            assert wire.socket.recv(1) == b""
 
 
 @pytest.mark.parametrize(

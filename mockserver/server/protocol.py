@@ -47,6 +47,7 @@ class Protocol(HttpToolsProtocol):
     """Whether the response that has just been written is the last one."""
     _client: Client
     _error: errors.APIError | None = None
+    """The error for a head that is malformed only by its size."""
     _rejected = False
     """Whether an error was sent for malformed HTTP. Further bytes are not parsed."""
     _in_head = False
@@ -82,7 +83,7 @@ class Protocol(HttpToolsProtocol):
                 self._reject(errors.HEAD_TOO_LARGE(limit=HEAD_BYTES))
             elif self._deadline is None:
                 self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.close)
-        elif self._pending > FRAMING_BYTES and not self._drain:
+        elif self._pending > FRAMING_BYTES:
             self._reject(errors.MALFORMED_HTTP())
 
     def on_message_begin(self) -> None:
@@ -100,7 +101,7 @@ class Protocol(HttpToolsProtocol):
             except httptools.HttpParserError:
                 data = b""
                 self.logger.warning("Invalid HTTP request received.")
-                self.send_400_response("")
+                self._reject(self._error or errors.MALFORMED_HTTP())
 
     def _without_upgrade(self, rest: bytes) -> bytes:
         """Return the request's head without its offer, and the rest, to be parsed again.
@@ -225,9 +226,6 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
         self._stopping = True
         super().shutdown()
-
-    def send_400_response(self, msg: str) -> None:
-        self._reject(self._error or errors.MALFORMED_HTTP())
 
     def _reject(self, error: errors.APIError) -> None:
         self._rejected, self._in_head = True, False
