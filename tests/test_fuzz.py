@@ -476,13 +476,10 @@ def test_a_head_has_a_largest_size(server: MockServer) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "status"), [(b"POST", b"400"), (b"GET", b"200")])
 @pytest.mark.parametrize("wrapping", [b"0\r\nX: %b", b"5;%b", b"0\r\n%b"])
-def test_chunk_extensions_and_trailers_are_bounded(
-    target: Target, wrapping: bytes, method: bytes, status: bytes
-) -> None:
+def test_chunk_extensions_and_trailers_are_bounded(target: Target, wrapping: bytes) -> None:
     """Send 32 MiB of them without a body. The first round shows what the allocator keeps."""
-    head = b"%b /v1/containers HTTP/1.1\r\nHost: x\r\napi-key: k\r\nTransfer-Encoding: chunked\r\n\r\n" % method
+    head = b"POST /v1/containers HTTP/1.1\r\nHost: x\r\napi-key: k\r\nTransfer-Encoding: chunked\r\n\r\n"
     filling = b"X: y\r\n" * 150_000 if wrapping == b"0\r\n%b" else b"y" * MIB
     before = []
     for _ in range(3):
@@ -491,7 +488,7 @@ def test_chunk_extensions_and_trailers_are_bounded(
                 for _ in range(32):
                     opened.sendall(filling)
             answer = read(opened)
-        assert answer.startswith(b"HTTP/1.1 %b " % status) or answer == b""  # reset, if we were still sending
+        assert answer.startswith(b"HTTP/1.1 400 ") or answer == b""  # reset, if we were still sending
         target.settle()
         before.append(target.has()["memory"])
     assert max(before) - before[0] < GROWTH
