@@ -4,9 +4,9 @@
 
 The server runs in a thread and gets requests over one kept connection. After some warm ones, one request is counted by
 `sys.setprofile` in the server's thread: from its first bytes until the connection is idle again. Each call of a
-function that is defined in `mockserver/` counts, as often as it is called: methods, properties, lambdas, generators and
-comprehensions too, as far as Python runs them in a frame of their own. A coroutine or generator that is resumed is not
-counted again, nor is a function's wrapper that another package defines. A module counts once.
+function that is defined in `mockserver/` counts, as often as it is called: methods, properties and lambdas too, but no
+comprehensions. A coroutine that is resumed does not count again, and other packages' functions do not count at all. A
+module counts once.
 """
 
 import inspect
@@ -24,6 +24,7 @@ from mockserver.server.serving import MockServer
 
 PACKAGE = Path(mockserver.__file__).parent
 RESUMED = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+COMPREHENSIONS = {"<listcomp>", "<dictcomp>", "<setcomp>", "<genexpr>"}
 BODY = json.dumps({"name": "box"}).encode()
 REQUEST = (
     b"POST /v1/containers HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer sk-test\r\n"
@@ -69,7 +70,7 @@ def recorder(calls: list[Call]) -> Callable[[FrameType, str, object], None]:
 
     def record(frame: FrameType, event: str, argument: object) -> None:
         code = frame.f_code
-        if event != "call" or not (name := module(code)):
+        if event != "call" or code.co_name in COMPREHENSIONS or not (name := module(code)):
             return
         if code.co_flags & RESUMED:
             if id(frame) in started:

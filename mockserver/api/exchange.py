@@ -190,10 +190,6 @@ class Exchange:
         elif self.log:
             self.mock.journal.abort(self.log, self.number)
 
-    def with_newline(self, body: bytes) -> bytes:
-        """Add the newline that ends a body of the Files API."""
-        return body + b"\n" if self.files_api else body
-
     async def start(self, status: int, headers: Headers, size: int | None = None) -> None:
         """Send status and headers. `size` is the body's if the next message has all of it."""
         headers += standing_headers(self.request_id, self.started)

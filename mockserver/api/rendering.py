@@ -32,7 +32,9 @@ class JSON:
 
     async def send(self, exchange: Exchange) -> None:
         resource = self.resource
-        body = exchange.with_newline(orjson.dumps(resource, option=orjson.OPT_INDENT_2))
+        body = orjson.dumps(
+            resource, option=orjson.OPT_INDENT_2 | (orjson.OPT_APPEND_NEWLINE if exchange.files_api else 0)
+        )
         if resource["object"] == "list":
             exchange.page = resource["has_more"], resource["first_id"], resource["last_id"]
         await exchange.respond(200, [_JSON, (b"content-length", b"%d" % len(body))], body)
@@ -65,8 +67,9 @@ class Error:
     async def send(self, exchange: Exchange) -> None:
         error = exchange.provider.convert(self.error, exchange)
         extra = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
-        body = orjson.dumps(error.body(exchange.files_api), option=orjson.OPT_INDENT_2 if error.indent else None)
-        body = body if error.indent is None else exchange.with_newline(body)
+        newline = exchange.files_api and error.indent is not None
+        option = (orjson.OPT_INDENT_2 if error.indent else 0) | (orjson.OPT_APPEND_NEWLINE if newline else 0)
+        body = orjson.dumps(error.body(exchange.files_api), option=option)
         await Raw(error.status, body, [_JSON, *extra]).send(exchange)
 
 
