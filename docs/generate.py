@@ -75,7 +75,7 @@ def command_table() -> str:
 def option_rows(command: click.Command, leave_out: Sequence[str]) -> Iterator[tuple[str, str]]:
     context = click.Context(command)
     for parameter in command.get_params(context):  # `fault add` has more than its params
-        if isinstance(parameter, click.Option) and parameter.name not in {*leave_out, "help"}:
+        if isinstance(parameter, click.Option) and "--help" not in parameter.opts and parameter.name not in leave_out:
             record = parameter.get_help_record(context)
             yield code(record[0] if record else ""), parameter.help or ""
 
