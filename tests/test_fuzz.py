@@ -39,7 +39,7 @@ from mockserver.clock import stopwatch
 from mockserver.server import protocol
 from mockserver.server.serving import MockServer
 from mockserver.settings import ENVIRONMENT
-from mockserver.worlds import MAX_TASKS, OPEN_WORLDS
+from mockserver.states import MAX_TASKS, OPEN_WORLDS
 
 FEW = 60
 """Of each kind in the fast tests, spread over all of it."""

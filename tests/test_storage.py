@@ -19,11 +19,12 @@ from mockserver.errors import APIError
 from mockserver.files import NewFile
 from mockserver.schema.containers import CreateContainer, ListContainers
 from mockserver.schema.files import ListFiles
+from mockserver.states import MAX_TASKS
 from mockserver.storage import tables
 from mockserver.storage.contents import SMALL, Uploads
 from mockserver.storage.database import Transaction
 from mockserver.storage.directory import EVERY_WORLD, DirectoryUnusable, usable
-from mockserver.worlds import MAX_TASKS, Worlds
+from mockserver.worlds import Worlds
 
 LARGE = b"x" * (SMALL + 1)
 
@@ -49,7 +50,7 @@ async def add(worlds: Worlds, world: str, name: str) -> str:
 
 async def add_content(worlds: Worlds, world: str, content: bytes) -> str:
     context = await worlds.enter(world)
-    upload = Uploads(worlds._states.path / "uploads").put([content])
+    upload = Uploads(worlds._directory.path / "uploads").put([content])
     try:
         form = NewFile(upload, "a.txt", {"purpose": "vision"})
         return (await context.run(files.create_file, form))["id"]

@@ -6,7 +6,7 @@ from mockserver.control.dependencies import TheMock
 from mockserver.control.models import Restored, SnapshotList, SnapshotState
 from mockserver.control.routes.clocks import clock_state
 from mockserver.mock import Mock
-from mockserver.worlds import Snapshot
+from mockserver.states import Snapshot
 
 router = APIRouter(prefix="/worlds/{world}/snapshots", tags=["Snapshots"])
 

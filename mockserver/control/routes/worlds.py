@@ -16,7 +16,7 @@ from mockserver.control.models import Names, Switches, WorldList, WorldState
 from mockserver.control.routes.clocks import clock_state
 from mockserver.mock import Mock
 from mockserver.profiles import PROFILES, Profile
-from mockserver.worlds import Summary
+from mockserver.states import Summary
 
 router = APIRouter(tags=["Worlds"])
 
