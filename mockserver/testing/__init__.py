@@ -23,7 +23,6 @@ from mockserver import ids
 from mockserver.client import Control as Control
 from mockserver.client import MockError as MockError
 from mockserver.client import query, server_url
-from mockserver.clock import parse_duration
 from mockserver.control import models
 from mockserver.control.models import Change as Change
 from mockserver.control.models import ClockChange as ClockChange
@@ -33,12 +32,16 @@ from mockserver.control.models import Finding as Finding
 from mockserver.control.models import Message as Message
 from mockserver.control.models import Placed as Placed
 from mockserver.control.models import Rule as Rule
+from mockserver.testing.documents import Seed, document, form
+from mockserver.testing.faults import Effect as Effect
+from mockserver.testing.faults import Faults as Faults
+from mockserver.testing.journal import Duration as Duration
+from mockserver.testing.journal import Exchanges as Exchanges
+from mockserver.testing.journal import Journal as Journal
+from mockserver.testing.journal import Wanted as Wanted
+from mockserver.testing.journal import shown as shown
 
-Duration = str | float | timedelta
 Instant = str | float | datetime
-Seed = str | Path | Mapping[str, Any]
-"""A seed file, a directory of seed files, or the contents of a seed file as a mapping."""
-
 CURRENT = "current-test"
 """The name of a world that stands for the world of the running test, on the server of the pytest plugin."""
 
@@ -52,40 +55,6 @@ class ClockSetting(TypedDict, total=False):
     at: Instant
     offset: Duration
     rate: float
-
-
-class Effect(TypedDict, total=False):
-    """What a fault does. The manual describes each key under Faults."""
-
-    error: str
-    status: int
-    body: Any
-    headers: Mapping[str, str]
-    retry_after: float
-    latency: Duration | Mapping[Literal["min", "max"], Duration]
-    drop: Literal["before_answer"]
-    reset_after: int
-    truncate_after: int
-    dribble: float
-    abort_upload_after: int
-    rate_limit: Mapping[str, Any]
-    stale_list: Duration
-    has_more: bool
-    empty_page: bool
-
-
-Exchanges = list[Exchange]
-
-
-class Wanted(TypedDict, total=False):
-    """A filter of exchanges: operations (`CreateContainer`, `*File*`), methods, statuses (404, `4xx`, `400-409`), a text
-    anywhere in the exchange, and the number after which to start. Give several values as a list."""
-
-    operation: str | Sequence[str]
-    method: str | Sequence[str]
-    status: int | str | Sequence[int | str]
-    text: str
-    after: int
 
 
 @contextmanager
@@ -170,8 +139,8 @@ class MockWorld:
         self.path = f"worlds/{quote(name, safe='')}"
         self._folders = folders
         self.clock = WorldClock(self)
-        self.faults = Faults(self)
-        self.journal = Journal(self)
+        self.faults = Faults(self.call)
+        self.journal = Journal(self.call)
 
     def __repr__(self) -> str:
         return f"<world {self.world} at {self.base_url}>"
@@ -255,7 +224,7 @@ class MockWorld:
 
     def seed(self, seed: Seed) -> Placed:
         """Add the objects of a seed to the world. If the seed has an error, add nothing."""
-        placed: Placed = self.call("POST", "place", _document(seed, self._folders))
+        placed: Placed = self.call("POST", "place", document(seed, self._folders))
         return placed
 
     def export(self, to: str | Path) -> None:
@@ -283,8 +252,10 @@ class MockWorld:
         """
         data = content.encode() if isinstance(content, str) else content
         fields = {"path": path, "source": "assistant", "bytes": "null" if bytes is None else str(bytes)}
-        form = _form(fields, data)
-        file: dict[str, Any] = self.call("POST", f"containers/{quote(container_id, safe='')}/files", content=form)
+        type, body = form(fields, data)
+        file: dict[str, Any] = self.call(
+            "POST", f"containers/{quote(container_id, safe='')}/files", content=(type, body)
+        )
         return file
 
     def expire(self, container_id: str) -> None:
@@ -366,138 +337,6 @@ class WorldClock:
         return changed
 
 
-class Faults:
-    """The fault rules of a world. The first rule that matches a request and fires decides."""
-
-    def __init__(self, world: MockWorld) -> None:
-        self._world = world
-
-    def add(
-        self,
-        *,
-        operation: str | None = None,
-        method: str | None = None,
-        path: str | None = None,
-        container: str | None = None,
-        file: str | None = None,
-        header: Mapping[str, str] | None = None,
-        times: int | None = None,
-        skip: int | None = None,
-        probability: float | None = None,
-        lapse_after: Duration | None = None,
-        id: str | None = None,
-        **effect: Unpack[Effect],
-    ) -> Rule:
-        """Add a rule: which requests it matches, how often it fires, and its effect.
-
-        faults.add(error="rate_limited", times=2, retry_after=0)
-        faults.add(operation="RetrieveContainerFileContent", truncate_after=1000)
-
-        It fires at every match by default, else at most `times`, after `skip` matches, or with a `probability`.
-        `lapse_after` is by the world's clock. Return the rule with its `id`.
-        """
-        match = {
-            "operation": operation,
-            "method": method,
-            "path": path,
-            "container": container,
-            "file": file,
-            "header": header,
-        }
-        bounds = {"id": id, "times": times, "skip": skip, "probability": probability, "lapse_after": lapse_after}
-        rule = {"match": _given(match), **_given(bounds), "effect": effect}
-        added: Rule = self._world.call("POST", "faults", rule)
-        return added
-
-    def list(self) -> list[Rule]:
-        """Return the rules in the order in which they are tried."""
-        rules: list[Rule] = self._world.call("GET", "faults")["data"]
-        return rules
-
-    def switch(self, id: str, enabled: bool) -> Rule:
-        """Enable or disable a rule. It keeps its place and its counts."""
-        rule: Rule = self._world.call("PATCH", f"faults/{quote(id, safe='')}", {"enabled": enabled})
-        return rule
-
-    def get(self, id: str) -> Rule:
-        """Return a rule, with how often it `matched` and `fired`."""
-        rule: Rule = self._world.call("GET", f"faults/{quote(id, safe='')}")
-        return rule
-
-    def remove(self, id: str) -> None:
-        """Delete one rule."""
-        self._world.call("DELETE", f"faults/{quote(id, safe='')}")
-
-    def clear(self) -> None:
-        """Delete all rules."""
-        self._world.call("DELETE", "faults")
-
-
-class Journal:
-    """The exchanges of a world, oldest first; iterable. `Wanted` describes the filters."""
-
-    def __init__(self, world: MockWorld) -> None:
-        self._world = world
-
-    def __iter__(self) -> Iterator[Exchange]:
-        return iter(self.filter())
-
-    def __len__(self) -> int:
-        return self.count()
-
-    def list(self) -> Exchanges:
-        """Return all exchanges."""
-        return self.filter()
-
-    def filter(self, **wanted: Unpack[Wanted]) -> Exchanges:
-        """Return all exchanges that match: `journal.filter(operation="CreateContainer", status=429)`."""
-        found: Exchanges = []
-        while True:
-            page: models.JournalPage = self._world.call("GET", f"journal{query(**wanted)}")
-            found += page["data"]
-            if not page["has_more"] or not page["data"]:
-                return found
-            wanted["after"] = found[-1]["number"]
-
-    def get(self, number: int) -> Exchange:
-        """Return one exchange, by its number."""
-        exchange: Exchange = self._world.call("GET", f"journal/{number}")
-        return exchange
-
-    def last(self, count: int = 20) -> Exchanges:
-        """Return the newest exchanges, oldest first."""
-        page: models.JournalPage = self._world.call("GET", f"journal?last={count}")
-        return page["data"]
-
-    def count(self, **wanted: Unpack[Wanted]) -> int:
-        """Return how many exchanges match."""
-        counted: models.Count = self._world.call("GET", f"journal/count{query(**wanted)}")
-        return counted["count"]
-
-    def wait(self, count: int = 1, timeout: Duration = 10, **wanted: Unpack[Wanted]) -> Exchanges:
-        """Wait, in real time, until `count` exchanges match. Raise TimeoutError, which shows the newest exchanges.
-
-        In a coroutine, use `await asyncio.to_thread(journal.wait, …)`: the call blocks.
-        """
-        seconds = parse_duration(timeout) if isinstance(timeout, str) else _seconds(timeout)
-        path = f"journal/wait{query(**wanted, count=count, timeout=seconds)}"
-        try:
-            page: models.JournalPage = self._world.call("GET", path, timeout=seconds + 30)
-        except MockError as error:
-            if error.code != "journal_timeout":
-                raise
-            raise TimeoutError(f"{error}\n{self.shown() or 'The journal is empty.'}") from None
-        return page["data"]
-
-    def clear(self) -> None:
-        """Delete all exchanges."""
-        self._world.call("DELETE", "journal")
-
-    def shown(self, count: int = 20) -> str:
-        """Return the newest exchanges as text, one on each line."""
-        return "\n".join(map(shown, self.last(count)))
-
-
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """A stored state of a world. As a context manager, it is restored and deleted at the end."""
@@ -534,87 +373,3 @@ class Verdict:
 
     def __str__(self) -> str:
         return self.text or "No mistakes of the client were found."
-
-
-def shown(exchange: Exchange) -> str:
-    """Return an exchange in one line: `#3    18:04:00  POST   /v1/containers  429  2 ms  fault slow; Rate limit …`."""
-    body = exchange["response"].get("body")
-    error = body.get("error") if isinstance(body, dict) else None
-    path = exchange["path"].removeprefix(f"/w/{exchange['world']}")
-    query = f"?{exchange['query']}" if exchange["query"] else ""
-    status = exchange["status"] or "---"
-    words = [f"fault {exchange['fault']}"] if exchange["fault"] else []
-    words += ["aborted"] if exchange["aborted"] else []
-    words += [str(error["message"])[:120]] if isinstance(error, dict) and error.get("message") else []
-    parts = [f"#{exchange['number']:<3}", _time(exchange["at"]), f"{exchange['method']:<6} {path}{query}", f"{status}"]
-    parts += [f"{exchange['duration_ms']:.0f} ms", "; ".join(words)]
-    return "  ".join(parts).rstrip()
-
-
-def _time(seconds: float) -> str:
-    """Return the time of day by the world's clock, or the seconds if no calendar has the date."""
-    try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%H:%M:%S")
-    except (ValueError, OverflowError, OSError):
-        return f"{seconds:.0f}"
-
-
-def _given(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _seconds(duration: float | timedelta) -> float:
-    return duration.total_seconds() if isinstance(duration, timedelta) else duration
-
-
-def _form(fields: Mapping[str, str], file: bytes) -> tuple[str, bytes]:
-    """Return a multipart body with its type. The boundary is random, so the file can't hold it."""
-    boundary = f"mockserver-{ids.unique()}"
-    parts = [
-        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
-        for name, value in fields.items()
-    ]
-    parts.append(f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="file"\r\n\r\n'.encode())
-    parts += [file, f"\r\n--{boundary}--\r\n".encode()]
-    return f"multipart/form-data; boundary={boundary}", b"".join(parts)
-
-
-def _document(seed: Seed, folders: Sequence[Path]) -> dict[str, Any]:
-    """Return the contents of a seed, with the files that it names. Raise MockError, or SeedError with the line."""
-    if isinstance(seed, Mapping):
-        return {"version": 1, **seed}
-    from mockserver.seeds.document import Source
-    from mockserver.seeds.loader import SUFFIXES, read_seeds  # here, as it loads the rules of the API
-
-    path = next((folder / seed for folder in folders if (folder / seed).exists()), None)
-    if path is None:
-        raise MockError(f"no seed {seed} in {' or '.join(str(each.resolve()) for each in folders)}")
-    if path.suffix == ".zip":
-        raise MockError(f"{path} is an archive; import it with import_()")
-    read_seeds([path], sys.maxsize).close()
-    documents = sorted(each for each in path.iterdir() if each.suffix in SUFFIXES) if path.is_dir() else [path]
-    if not documents:
-        raise MockError(f"{path} contains no seed files; use a folder of plain files with --seed of a server")
-    together: dict[str, Any] = {}
-    for each in documents:
-        for key, value in Source(each).values.items():
-            put_in = _with_contents(key, value, each.parent)
-            together[key] = together.get(key, []) + put_in if isinstance(put_in, list) else put_in
-    return together
-
-
-def _with_contents(key: str, value: Any, folder: Path) -> Any:
-    if key == "containers":
-        return [
-            {**each, "files": _with_contents("files", each["files"], folder)} if "files" in each else each
-            for each in value
-        ]
-    return [_with_content(each, folder) for each in value] if key == "files" else value
-
-
-def _with_content(file: dict[str, Any], folder: Path) -> dict[str, Any]:
-    if "from" not in file:
-        return file
-    content = base64.b64encode((folder / file["from"]).read_bytes()).decode()
-    others = {key: value for key, value in file.items() if key != "from"}
-    return {"filename": Path(file["from"]).name, **others, "base64": content}

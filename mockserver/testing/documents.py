@@ -1,0 +1,66 @@
+"""What is sent to the control plane: multipart forms, and seeds with the files that they name."""
+
+import base64
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mockserver import ids
+from mockserver.client import MockError
+
+Seed = str | Path | Mapping[str, Any]
+"""A seed file, a directory of seed files, or the contents of a seed file as a mapping."""
+
+
+def form(fields: Mapping[str, str], file: bytes) -> tuple[str, bytes]:
+    """Return a multipart body with its type. The boundary is random, so the file can't hold it."""
+    boundary = f"mockserver-{ids.unique()}"
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+        for name, value in fields.items()
+    ]
+    parts.append(f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="file"\r\n\r\n'.encode())
+    parts += [file, f"\r\n--{boundary}--\r\n".encode()]
+    return f"multipart/form-data; boundary={boundary}", b"".join(parts)
+
+
+def document(seed: Seed, folders: Sequence[Path]) -> dict[str, Any]:
+    """Return the contents of a seed, with the files that it names. Raise MockError, or SeedError with the line."""
+    if isinstance(seed, Mapping):
+        return {"version": 1, **seed}
+    from mockserver.seeds.document import Source
+    from mockserver.seeds.loader import SUFFIXES, read_seeds  # here, as it loads the rules of the API
+
+    path = next((folder / seed for folder in folders if (folder / seed).exists()), None)
+    if path is None:
+        raise MockError(f"no seed {seed} in {' or '.join(str(each.resolve()) for each in folders)}")
+    if path.suffix == ".zip":
+        raise MockError(f"{path} is an archive; import it with import_()")
+    read_seeds([path], sys.maxsize).close()
+    documents = sorted(each for each in path.iterdir() if each.suffix in SUFFIXES) if path.is_dir() else [path]
+    if not documents:
+        raise MockError(f"{path} contains no seed files; use a folder of plain files with --seed of a server")
+    together: dict[str, Any] = {}
+    for each in documents:
+        for key, value in Source(each).values.items():
+            put_in = _with_contents(key, value, each.parent)
+            together[key] = together.get(key, []) + put_in if isinstance(put_in, list) else put_in
+    return together
+
+
+def _with_contents(key: str, value: Any, folder: Path) -> Any:
+    if key == "containers":
+        return [
+            {**each, "files": _with_contents("files", each["files"], folder)} if "files" in each else each
+            for each in value
+        ]
+    return [_with_content(each, folder) for each in value] if key == "files" else value
+
+
+def _with_content(file: dict[str, Any], folder: Path) -> dict[str, Any]:
+    if "from" not in file:
+        return file
+    content = base64.b64encode((folder / file["from"]).read_bytes()).decode()
+    others = {key: value for key, value in file.items() if key != "from"}
+    return {"filename": Path(file["from"]).name, **others, "base64": content}

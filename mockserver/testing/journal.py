@@ -1,0 +1,117 @@
+"""The journal of a world: the exchanges that it recorded."""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypedDict, Unpack
+
+from mockserver.client import MockError, query
+from mockserver.clock import parse_duration
+from mockserver.control import models
+from mockserver.control.models import Exchange
+
+Duration = str | float | timedelta
+Exchanges = list[Exchange]
+
+
+class Wanted(TypedDict, total=False):
+    """A filter of exchanges: operations (`CreateContainer`, `*File*`), methods, statuses (404, `4xx`, `400-409`), a text
+    anywhere in the exchange, and the number after which to start. Give several values as a list."""
+
+    operation: str | Sequence[str]
+    method: str | Sequence[str]
+    status: int | str | Sequence[int | str]
+    text: str
+    after: int
+
+
+class Journal:
+    """The exchanges of a world, oldest first; iterable. `Wanted` describes the filters."""
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        """`call` sends a request below the world, see `MockWorld.call`."""
+        self._call = call
+
+    def __iter__(self) -> Iterator[Exchange]:
+        return iter(self.filter())
+
+    def __len__(self) -> int:
+        return self.count()
+
+    def list(self) -> Exchanges:
+        """Return all exchanges."""
+        return self.filter()
+
+    def filter(self, **wanted: Unpack[Wanted]) -> Exchanges:
+        """Return all exchanges that match: `journal.filter(operation="CreateContainer", status=429)`."""
+        found: Exchanges = []
+        while True:
+            page: models.JournalPage = self._call("GET", f"journal{query(**wanted)}")
+            found += page["data"]
+            if not page["has_more"] or not page["data"]:
+                return found
+            wanted["after"] = found[-1]["number"]
+
+    def get(self, number: int) -> Exchange:
+        """Return one exchange, by its number."""
+        exchange: Exchange = self._call("GET", f"journal/{number}")
+        return exchange
+
+    def last(self, count: int = 20) -> Exchanges:
+        """Return the newest exchanges, oldest first."""
+        page: models.JournalPage = self._call("GET", f"journal?last={count}")
+        return page["data"]
+
+    def count(self, **wanted: Unpack[Wanted]) -> int:
+        """Return how many exchanges match."""
+        counted: models.Count = self._call("GET", f"journal/count{query(**wanted)}")
+        return counted["count"]
+
+    def wait(self, count: int = 1, timeout: Duration = 10, **wanted: Unpack[Wanted]) -> Exchanges:
+        """Wait, in real time, until `count` exchanges match. Raise TimeoutError, which shows the newest exchanges.
+
+        In a coroutine, use `await asyncio.to_thread(journal.wait, …)`: the call blocks.
+        """
+        seconds = parse_duration(timeout) if isinstance(timeout, str) else seconds_of(timeout)
+        path = f"journal/wait{query(**wanted, count=count, timeout=seconds)}"
+        try:
+            page: models.JournalPage = self._call("GET", path, timeout=seconds + 30)
+        except MockError as error:
+            if error.code != "journal_timeout":
+                raise
+            raise TimeoutError(f"{error}\n{self.shown() or 'The journal is empty.'}") from None
+        return page["data"]
+
+    def clear(self) -> None:
+        """Delete all exchanges."""
+        self._call("DELETE", "journal")
+
+    def shown(self, count: int = 20) -> str:
+        """Return the newest exchanges as text, one on each line."""
+        return "\n".join(map(shown, self.last(count)))
+
+
+def shown(exchange: Exchange) -> str:
+    """Return an exchange in one line: `#3    18:04:00  POST   /v1/containers  429  2 ms  fault slow; Rate limit …`."""
+    body = exchange["response"].get("body")
+    error = body.get("error") if isinstance(body, dict) else None
+    path = exchange["path"].removeprefix(f"/w/{exchange['world']}")
+    query = f"?{exchange['query']}" if exchange["query"] else ""
+    status = exchange["status"] or "---"
+    words = [f"fault {exchange['fault']}"] if exchange["fault"] else []
+    words += ["aborted"] if exchange["aborted"] else []
+    words += [str(error["message"])[:120]] if isinstance(error, dict) and error.get("message") else []
+    parts = [f"#{exchange['number']:<3}", _time(exchange["at"]), f"{exchange['method']:<6} {path}{query}", f"{status}"]
+    parts += [f"{exchange['duration_ms']:.0f} ms", "; ".join(words)]
+    return "  ".join(parts).rstrip()
+
+
+def _time(seconds: float) -> str:
+    """Return the time of day by the world's clock, or the seconds if no calendar has the date."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds:.0f}"
+
+
+def seconds_of(duration: float | timedelta) -> float:
+    return duration.total_seconds() if isinstance(duration, timedelta) else duration
