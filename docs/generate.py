@@ -136,13 +136,13 @@ def warnings() -> str:
     return table(["warning", "text", "switch"], rows)
 
 
-def refusals(catalogue: dict[str, errors.Refusal]) -> str:
+def error_rows(catalogue: dict[str, errors.ErrorType]) -> str:
     rows = [(code(name), row.status, row.message, code(row.code or ""), row.grade) for name, row in catalogue.items()]
     return table(["error", "status", "message", "code", "grade"], rows)
 
 
 def control_errors() -> str:
-    found = [row for row in vars(errors).values() if isinstance(row, errors.ControlRefusal)]
+    found = [row for row in vars(errors).values() if isinstance(row, errors.ControlErrorType)]
     rows = sorted((code(row.code), row.status, row.message) for row in found)
     return table(["code", "status", "message"], rows)
 
@@ -302,8 +302,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "settings": settings,
     "switches": switches,
     "warnings": warnings,
-    "errors": lambda: refusals(errors.CATALOGUE),
-    "azure-errors": lambda: refusals(errors.AZURE),
+    "errors": lambda: error_rows(errors.CATALOGUE),
+    "azure-errors": lambda: error_rows(errors.AZURE),
     "control-errors": control_errors,
     "findings": findings,
     "fault-rule": lambda: model_fields(faults.NewRule, "rule"),

@@ -1,9 +1,8 @@
-"""The refusals of the API: every error a client can be shown, each written once.
+"""The errors of the API, each defined once.
 
-A `Refusal` is a row of the catalogue; calling it with the words it needs makes the `APIError` to
-raise. `grade` says how the row is known: `doc` published by OpenAI, `seen` recorded from the live
-API, `probe` measured by a third party, `stack` seen on routes behind the same front end, `guess`
-shown by nobody.
+An `ErrorType` is a row of the catalogue; calling it with the values of its message creates the `APIError` to raise.
+`grade` says how the row is known: `doc` published by OpenAI, `seen` recorded from the live API, `probe` measured by a
+third party, `stack` seen on routes behind the same front end, `guess` known from nowhere.
 """
 
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ Grade = Literal["doc", "seen", "probe", "stack", "guess"]
 
 
 class APIError(Exception):
-    """What a client is told instead of an answer."""
+    """An error that is sent to the client as the response."""
 
     indent: int | None = 2
 
@@ -35,7 +34,7 @@ class APIError(Exception):
         self.headers = headers or {}
 
     def body(self, detail: bool = False) -> dict[str, Any]:
-        """The envelope, in wire order; the Files API repeats message and code under `detail`."""
+        """Return the envelope, in wire order; the Files API repeats message and code under `detail`."""
         error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
         if detail:
             return {"error": error, "detail": {"message": self.message, "code": self.code}}
@@ -43,7 +42,7 @@ class APIError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class ErrorType:
     """A row of the catalogue. `message` and `param` are templates for `str.format`."""
 
     status: int
@@ -66,7 +65,7 @@ class Refusal:
 
 
 class AzureError(APIError):
-    """What Azure's gateway says, in a shape of its own and on one line."""
+    """An error of Azure's gateway, which has its own shape, on one line."""
 
     indent = None
 
@@ -76,20 +75,20 @@ class AzureError(APIError):
         return {"error": {"code": self.code, "message": self.message}}
 
 
-class AzureRefusal(Refusal):
-    """A refusal of Azure's gateway; its code None for the older of its two shapes."""
+class AzureErrorType(ErrorType):
+    """An error of Azure's gateway; without a code it has the older of two shapes."""
 
     def __call__(self, **words: object) -> AzureError:
         return AzureError(self.status, self.message.format(**words), code=self.code)
 
 
-class ControlRefusal(Refusal):
-    """A refusal of the control plane, which the live API has not."""
+class ControlErrorType(ErrorType):
+    """An error of the control plane, which the live API does not have."""
 
 
 # Authentication
 
-MISSING_KEY = Refusal(
+MISSING_KEY = ErrorType(
     401,
     "You didn't provide an API key. You need to provide your API key in an Authorization header using "
     "Bearer auth (i.e. Authorization: Bearer YOUR_KEY), or as the password field (with blank username) if "
@@ -98,7 +97,7 @@ MISSING_KEY = Refusal(
     "seen",
     headers=(("WWW-Authenticate", 'Bearer realm="OpenAI API"'),),
 )
-WRONG_KEY = Refusal(
+WRONG_KEY = ErrorType(
     401,
     "Incorrect API key provided: {key}. You can find your API key at https://platform.openai.com/account/api-keys.",
     "seen",
@@ -107,16 +106,16 @@ WRONG_KEY = Refusal(
 
 # Routes and worlds
 
-UNKNOWN_URL = Refusal(404, "Invalid URL ({method} {path})", "seen")
-WRONG_METHOD = Refusal(405, "Only {allowed} requests are accepted.", "seen", code="method_not_supported")
-BAD_WORLD_NAME = Refusal(
+UNKNOWN_URL = ErrorType(404, "Invalid URL ({method} {path})", "seen")
+WRONG_METHOD = ErrorType(405, "Only {allowed} requests are accepted.", "seen", code="method_not_supported")
+BAD_WORLD_NAME = ErrorType(
     400,
     "Invalid world name: '{name}'. A world's name is 1 to 64 letters, digits, dots, underscores or hyphens, "
     "and starts with a letter or a digit.",
     "guess",
     code="invalid_world_name",
 )
-TOO_MANY_WORLDS = Refusal(
+TOO_MANY_WORLDS = ErrorType(
     429,
     "This server holds as many worlds as --max-worlds allows ({count}). Delete some, or start it with a "
     "higher --max-worlds (MOCKSERVER_MAX_WORLDS).",
@@ -125,7 +124,7 @@ TOO_MANY_WORLDS = Refusal(
     headers=(("x-should-retry", "false"),),
 )
 
-WORLD_GONE = Refusal(
+WORLD_GONE = ErrorType(
     409,
     "The world was deleted while this request was under way. Send it again.",
     "guess",
@@ -133,7 +132,7 @@ WORLD_GONE = Refusal(
     headers=(("x-should-retry", "true"),),
 )
 
-RATE_LIMITED = Refusal(
+RATE_LIMITED = ErrorType(
     429,
     "Rate limit reached for {operation} in organization org-mockserver on {window}: Limit {limit}, Used {used}, "
     "Requested 1. Please try again in {wait}. Visit https://platform.openai.com/account/rate-limits to learn more.",
@@ -144,46 +143,46 @@ RATE_LIMITED = Refusal(
 
 # Parameters and bodies
 
-NOT_JSON = Refusal(
+NOT_JSON = ErrorType(
     400,
     "Invalid body: failed to parse JSON value. Please check the value to ensure it is valid JSON. (Common "
     "errors include trailing commas, missing closing brackets, missing quotation marks, etc.)",
     "stack",
 )
-NOT_MULTIPART = Refusal(400, "Invalid body: failed to parse multipart/form-data. {why}", "guess")
-NOT_AN_OBJECT = Refusal(400, "Invalid body: expected a JSON object, but got {got} instead.", "guess")
-WRONG_CONTENT_TYPE = Refusal(
+NOT_MULTIPART = ErrorType(400, "Invalid body: failed to parse multipart/form-data. {why}", "guess")
+NOT_AN_OBJECT = ErrorType(400, "Invalid body: expected a JSON object, but got {got} instead.", "guess")
+WRONG_CONTENT_TYPE = ErrorType(
     400,
     "Unsupported content type: '{content_type}'. This API method only accepts 'application/json' requests, but "
     "you specified the header 'Content-Type: {content_type}'. Please try again with a supported content type.",
     "stack",
     code="unsupported_content_type",
 )
-WRONG_CONTENT_ENCODING = Refusal(
+WRONG_CONTENT_ENCODING = ErrorType(
     415,
     "Unsupported content encoding: '{encoding}'. Send the body as it is, without the header 'Content-Encoding'.",
     "guess",
     code="unsupported_content_encoding",
 )
-BODY_TOO_LARGE = Refusal(
+BODY_TOO_LARGE = ErrorType(
     413, "The request body is too large. The maximum is {limit} bytes.", "guess", code="request_too_large"
 )
-BODY_HOLDS_TOO_MUCH = Refusal(400, "Invalid body: {problem}. Send less at once.", "guess", code="request_too_large")
-TOO_MANY_PARAMETERS = Refusal(
+BODY_HOLDS_TOO_MUCH = ErrorType(400, "Invalid body: {problem}. Send less at once.", "guess", code="request_too_large")
+TOO_MANY_PARAMETERS = ErrorType(
     400, "The URL has more than {limit} query parameters. Send fewer.", "guess", code="request_too_large"
 )
-BODY_TIMED_OUT = Refusal(
+BODY_TIMED_OUT = ErrorType(
     408,
     "The request's body stopped, or came at less than {rate} bytes a second, for {seconds} seconds. Send it faster, or "
     "start the server with a longer --body-timeout or a lower --min-body-rate.",
     "guess",
     code="request_timeout",
 )
-MISSING_PARAMETER = Refusal(
+MISSING_PARAMETER = ErrorType(
     400, "Missing required parameter: '{param}'.", "stack", "{param}", "missing_required_parameter"
 )
-UNKNOWN_PARAMETER = Refusal(400, "Unknown parameter: '{param}'.", "stack", "{param}", "unknown_parameter")
-DUPLICATE_PARAMETER = Refusal(
+UNKNOWN_PARAMETER = ErrorType(400, "Unknown parameter: '{param}'.", "stack", "{param}", "unknown_parameter")
+DUPLICATE_PARAMETER = ErrorType(
     400,
     "Duplicate parameter: '{param}'. You provided multiple values for this parameter, whereas only one is "
     "allowed. If you are trying to provide a list of values, use the array syntax instead e.g. '{param}[]=<value>'.",
@@ -191,38 +190,38 @@ DUPLICATE_PARAMETER = Refusal(
     "{param}",
     "duplicate_parameter",
 )
-MUTUALLY_EXCLUSIVE = Refusal(
+MUTUALLY_EXCLUSIVE = ErrorType(
     400,
     "Mutually exclusive parameters: '{param}' and '{other}'. Ensure you are only providing one of: '{param}' or '{other}'.",
     "guess",
     "{param}",
     "mutually_exclusive_parameters",
 )
-WRONG_TYPE = Refusal(
+WRONG_TYPE = ErrorType(
     400,
     "Invalid type for '{param}': expected {expected}, but got {got} instead.",
     "stack",
     "{param}",
     "invalid_type",
 )
-INVALID_VALUE = Refusal(
+INVALID_VALUE = ErrorType(
     400, "Invalid value: '{value}'. Supported values are: {supported}.", "stack", "{param}", "invalid_value"
 )
-TOO_LARGE_INTEGER = Refusal(
+TOO_LARGE_INTEGER = ErrorType(
     400,
     "Invalid '{param}': integer above maximum value. Expected a value <= {limit}, but got {value} instead.",
     "stack",
     "{param}",
     "integer_above_max_value",
 )
-TOO_SMALL_INTEGER = Refusal(
+TOO_SMALL_INTEGER = ErrorType(
     400,
     "Invalid '{param}': integer below minimum value. Expected a value >= {limit}, but got {value} instead.",
     "stack",
     "{param}",
     "integer_below_min_value",
 )
-TOO_LONG_STRING = Refusal(
+TOO_LONG_STRING = ErrorType(
     400,
     "Invalid '{param}': string too long. Expected a string with maximum length {limit}, but got a string "
     "with length {length} instead.",
@@ -230,14 +229,14 @@ TOO_LONG_STRING = Refusal(
     "{param}",
     "string_above_max_length",
 )
-EMPTY_STRING = Refusal(
+EMPTY_STRING = ErrorType(
     400,
     "Invalid '{param}': empty string. Expected a string with minimum length {limit}, but got an empty string instead.",
     "stack",
     "{param}",
     "empty_string",
 )
-TOO_LONG_ARRAY = Refusal(
+TOO_LONG_ARRAY = ErrorType(
     400,
     "Invalid '{param}': array too long. Expected an array with maximum length {limit}, but got an array "
     "with length {length} instead.",
@@ -245,7 +244,7 @@ TOO_LONG_ARRAY = Refusal(
     "{param}",
     "array_above_max_length",
 )
-EMPTY_ARRAY = Refusal(
+EMPTY_ARRAY = ErrorType(
     400,
     "Invalid '{param}': empty array. Expected an array with minimum length {limit}, but got an empty array instead.",
     "stack",
@@ -253,7 +252,7 @@ EMPTY_ARRAY = Refusal(
     "empty_array",
 )
 
-WRONG_ID = Refusal(
+WRONG_ID = ErrorType(
     400,
     "Invalid '{param}': '{value}'. Expected an ID that begins with '{prefix}'.",
     "stack",
@@ -263,46 +262,48 @@ WRONG_ID = Refusal(
 
 # Lists
 
-WRONG_CURSOR = Refusal(
+WRONG_CURSOR = ErrorType(
     400,
     "Invalid '{param}': '{value}'. Expected an ID that begins with '{prefix}'.",
     "stack",
     "{param}",
     "invalid_value",
 )
-UNKNOWN_CURSOR = Refusal(
+UNKNOWN_CURSOR = ErrorType(
     400, "Invalid '{param}': '{value}' is not the ID of an object in this list.", "guess", "{param}", "invalid_value"
 )
 
 # Containers
 
-CONTAINER_NOT_FOUND = Refusal(404, "Container with id '{container_id}' not found.", "seen")
-CONTAINER_FILE_NOT_FOUND = Refusal(404, "File {file_id} not found on container {container_id}.", "seen")
-CONTAINER_EXPIRED = Refusal(400, "Container is expired.", "guess")
+CONTAINER_NOT_FOUND = ErrorType(404, "Container with id '{container_id}' not found.", "seen")
+CONTAINER_FILE_NOT_FOUND = ErrorType(404, "File {file_id} not found on container {container_id}.", "seen")
+CONTAINER_EXPIRED = ErrorType(400, "Container is expired.", "guess")
 
 # Files
 
-FILE_NOT_FOUND = Refusal(404, "No such File object: {file_id}", "seen", "id")
-REFERENCED_FILE_NOT_FOUND = Refusal(404, "No such File object: {file_id}", "guess", "{param}")
-UNKNOWN_PURPOSE = Refusal(400, "'{purpose}' is not one of {purposes} - 'purpose'", "seen", "purpose")
-MISSING_FIELD = Refusal(400, "'{param}' is a required property", "guess", "{param}")
-UNEXPECTED_FIELD = Refusal(400, "Additional properties are not allowed ('{param}' was unexpected)", "guess", "{param}")
-BAD_FIELD = Refusal(400, "'{value}' {problem} - '{param}'", "guess", "{param}")
-INVALID_UPLOAD = Refusal(400, "You uploaded an invalid file", "probe", "file")
-NOT_DOWNLOADABLE = Refusal(400, "Not allowed to download files of purpose: {purpose}", "probe")
-FILE_TOO_LARGE = Refusal(413, "File is too large. The maximum is {limit} bytes.", "guess", "file", "file_too_large")
+FILE_NOT_FOUND = ErrorType(404, "No such File object: {file_id}", "seen", "id")
+REFERENCED_FILE_NOT_FOUND = ErrorType(404, "No such File object: {file_id}", "guess", "{param}")
+UNKNOWN_PURPOSE = ErrorType(400, "'{purpose}' is not one of {purposes} - 'purpose'", "seen", "purpose")
+MISSING_FIELD = ErrorType(400, "'{param}' is a required property", "guess", "{param}")
+UNEXPECTED_FIELD = ErrorType(
+    400, "Additional properties are not allowed ('{param}' was unexpected)", "guess", "{param}"
+)
+BAD_FIELD = ErrorType(400, "'{value}' {problem} - '{param}'", "guess", "{param}")
+INVALID_UPLOAD = ErrorType(400, "You uploaded an invalid file", "probe", "file")
+NOT_DOWNLOADABLE = ErrorType(400, "Not allowed to download files of purpose: {purpose}", "probe")
+FILE_TOO_LARGE = ErrorType(413, "File is too large. The maximum is {limit} bytes.", "guess", "file", "file_too_large")
 
 # The server itself
 
-RANGE_NOT_SATISFIABLE = Refusal(416, "The requested range is not satisfiable.", "guess")
-MALFORMED_HTTP = Refusal(400, "Invalid HTTP request received.", "guess")
-HEAD_TOO_LARGE = Refusal(
+RANGE_NOT_SATISFIABLE = ErrorType(416, "The requested range is not satisfiable.", "guess")
+MALFORMED_HTTP = ErrorType(400, "Invalid HTTP request received.", "guess")
+HEAD_TOO_LARGE = ErrorType(
     431,
     "The request line and headers are too large. The maximum is {limit} bytes, in 1000 headers.",
     "guess",
     code="headers_too_large",
 )
-STORAGE_FAILED = Refusal(
+STORAGE_FAILED = ErrorType(
     500,
     "The mock can't use its data directory ({problem}), and stored nothing of this request. See to the disk, or "
     "start the mock with another --data.",
@@ -311,7 +312,7 @@ STORAGE_FAILED = Refusal(
     type="server_error",
     headers=(("x-should-retry", "false"),),
 )
-WORLD_UNUSABLE = Refusal(
+WORLD_UNUSABLE = ErrorType(
     500,
     "The world '{name}' can't be used: {file} {problem}. Reset, restore or delete the world, or put back the file of a "
     "backup while the mock is stopped.",
@@ -320,7 +321,7 @@ WORLD_UNUSABLE = Refusal(
     type="server_error",
     headers=(("x-should-retry", "false"),),
 )
-SERVER_ERROR = Refusal(
+SERVER_ERROR = ErrorType(
     500,
     "The server had an error while processing your request. Sorry about that!",
     "seen",
@@ -329,22 +330,22 @@ SERVER_ERROR = Refusal(
 
 # Azure's gateway
 
-AZURE_WRONG_KEY = AzureRefusal(
+AZURE_WRONG_KEY = AzureErrorType(
     401,
     "Access denied due to invalid subscription key or wrong API endpoint. Make sure to provide a valid key for an "
     "active subscription and use a correct regional API endpoint for your resource.",
     "seen",
     code="401",
 )
-AZURE_WRONG_TOKEN = AzureRefusal(
+AZURE_WRONG_TOKEN = AzureErrorType(
     401,
     "Unauthorized. Access token is missing, invalid, audience is incorrect (https://cognitiveservices.azure.com), "
     "or have expired.",
     "seen",
 )
-AZURE_NO_ROUTE = AzureRefusal(404, "Resource not found", "seen", code="404")
-AZURE_WRONG_VERSION = AzureRefusal(400, "API version not supported", "seen", code="BadRequest")
-AZURE_RATE_LIMITED = AzureRefusal(
+AZURE_NO_ROUTE = AzureErrorType(404, "Resource not found", "seen", code="404")
+AZURE_WRONG_VERSION = AzureErrorType(400, "API version not supported", "seen", code="BadRequest")
+AZURE_RATE_LIMITED = AzureErrorType(
     429,
     "Requests to the {operation} Operation under Azure OpenAI API version {version} have exceeded call rate limit of "
     "your current OpenAI S0 pricing tier. Please retry after {wait} seconds.",
@@ -354,12 +355,14 @@ AZURE_RATE_LIMITED = AzureRefusal(
 
 # The control plane
 
-WORLD_NOT_FOUND = ControlRefusal(404, "There is no world '{name}'.", "guess", code="world_not_found")
-WORLD_EXISTS = ControlRefusal(409, "There is a world '{name}' already; reset it instead.", "guess", code="world_exists")
-SNAPSHOT_NOT_FOUND = ControlRefusal(
+WORLD_NOT_FOUND = ControlErrorType(404, "There is no world '{name}'.", "guess", code="world_not_found")
+WORLD_EXISTS = ControlErrorType(
+    409, "There is a world '{name}' already; reset it instead.", "guess", code="world_exists"
+)
+SNAPSHOT_NOT_FOUND = ControlErrorType(
     404, "World '{world}' has no snapshot '{name}'.", "guess", code="snapshot_not_found"
 )
-SNAPSHOT_UNUSABLE = ControlRefusal(
+SNAPSHOT_UNUSABLE = ControlErrorType(
     500,
     "The snapshot '{name}' of the world '{world}' can't be used: {file} {problem}. Take it again or delete it, or put "
     "back the file of a backup.",
@@ -367,35 +370,35 @@ SNAPSHOT_UNUSABLE = ControlRefusal(
     code="snapshot_unusable",
     type="server_error",
 )
-TOO_MANY_SNAPSHOTS = ControlRefusal(
+TOO_MANY_SNAPSHOTS = ControlErrorType(
     429,
     "This server holds as many snapshots as --max-worlds allows worlds ({count}). Delete some, or start it with a "
     "higher --max-worlds (MOCKSERVER_MAX_WORLDS).",
     "guess",
     code="too_many_snapshots",
 )
-BAD_SNAPSHOT_NAME = ControlRefusal(
+BAD_SNAPSHOT_NAME = ControlErrorType(
     400,
     "Invalid snapshot name: '{name}'. It is made like a world's: letters, digits, dots, underscores, hyphens.",
     "guess",
     code="invalid_snapshot_name",
 )
-OBJECT_EXISTS = ControlRefusal(409, "There is an object with the id '{id}' already.", "guess", code="object_exists")
-BAD_SEED = ControlRefusal(400, "{problem}", "guess", code="invalid_seed")
-TOO_MUCH = ControlRefusal(413, "{problem}", "guess", code="request_too_large")
-BAD_PARAMETER = ControlRefusal(400, "{problem}", "guess", "{param}", "invalid_parameter")
-FAULT_NOT_FOUND = ControlRefusal(404, "World '{world}' has no fault '{id}'.", "guess", code="fault_not_found")
-FAULT_EXISTS = ControlRefusal(409, "World '{world}' has a fault '{id}' already.", "guess", code="fault_exists")
-TOO_MANY_FAULTS = ControlRefusal(
+OBJECT_EXISTS = ControlErrorType(409, "There is an object with the id '{id}' already.", "guess", code="object_exists")
+BAD_SEED = ControlErrorType(400, "{problem}", "guess", code="invalid_seed")
+TOO_MUCH = ControlErrorType(413, "{problem}", "guess", code="request_too_large")
+BAD_PARAMETER = ControlErrorType(400, "{problem}", "guess", "{param}", "invalid_parameter")
+FAULT_NOT_FOUND = ControlErrorType(404, "World '{world}' has no fault '{id}'.", "guess", code="fault_not_found")
+FAULT_EXISTS = ControlErrorType(409, "World '{world}' has a fault '{id}' already.", "guess", code="fault_exists")
+TOO_MANY_FAULTS = ControlErrorType(
     400, "A world takes at most {limit} faults. Delete some.", "guess", code="too_many_faults"
 )
-EXCHANGE_NOT_FOUND = ControlRefusal(
+EXCHANGE_NOT_FOUND = ControlErrorType(
     404, "World '{world}' has no exchange {number} in its journal.", "guess", code="exchange_not_found"
 )
-JOURNAL_TIMEOUT = ControlRefusal(
+JOURNAL_TIMEOUT = ControlErrorType(
     408, "After {timeout} s there were {count} of {wanted} such exchanges.", "guess", code="journal_timeout"
 )
-TOO_MANY_STREAMS = ControlRefusal(
+TOO_MANY_STREAMS = ControlErrorType(
     503,
     "This server has as many event streams and waits open as --max-streams allows ({count}). Close some, or start it "
     "with a higher --max-streams (MOCKSERVER_MAX_STREAMS).",
@@ -403,28 +406,28 @@ TOO_MANY_STREAMS = ControlRefusal(
     code="too_many_streams",
     headers=(("Retry-After", "1"),),
 )
-FORBIDDEN_HOST = ControlRefusal(
+FORBIDDEN_HOST = ControlErrorType(
     403,
     "The control plane answers only to hosts of this machine, not to '{host}'. Allow it with --allow-host.",
     "guess",
     code="forbidden_host",
 )
-FORBIDDEN_ORIGIN = ControlRefusal(
+FORBIDDEN_ORIGIN = ControlErrorType(
     403, "The control plane takes no requests from web pages of other origins.", "guess", code="forbidden_origin"
 )
-UNMARKED_REQUEST = ControlRefusal(
+UNMARKED_REQUEST = ControlErrorType(
     403,
     "What a web page asks the control plane to change needs the header x-mock-dashboard, with any value.",
     "guess",
     code="unmarked_request",
 )
-WRONG_TOKEN = ControlRefusal(
+WRONG_TOKEN = ControlErrorType(
     401,
     "The control plane wants the token given with --control-token, as: Authorization: Bearer TOKEN.",
     "guess",
     code="wrong_token",
 )
-CONTROL_CLOSED = ControlRefusal(
+CONTROL_CLOSED = ControlErrorType(
     403,
     "The control plane is closed, because the server listens on an address of the network. Start it with "
     "--control-token TOKEN, or with --control-open to let everybody in.",
@@ -432,9 +435,11 @@ CONTROL_CLOSED = ControlRefusal(
     code="control_closed",
 )
 
-CATALOGUE: dict[str, Refusal] = {name.lower(): row for name, row in list(globals().items()) if type(row) is Refusal}
-"""Every refusal by its name in lower case."""
-AZURE: dict[str, Refusal] = {name.lower(): row for name, row in list(globals().items()) if type(row) is AzureRefusal}
+CATALOGUE: dict[str, ErrorType] = {name.lower(): row for name, row in list(globals().items()) if type(row) is ErrorType}
+"""Every error by its name in lower case."""
+AZURE: dict[str, ErrorType] = {
+    name.lower(): row for name, row in list(globals().items()) if type(row) is AzureErrorType
+}
 """Those of Azure's gateway."""
 
 

@@ -485,6 +485,11 @@ def test_a_wait_counts_until_it_ends(crowded: MockServer) -> None:
         with Wire(world) as one, Wire(world) as other:
             for wire in (one, other):
                 wire.send(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            # Until both wait. A stream that is opened before would take the place of one of them.
+            for _ in range(10_000):
+                ok(client.get(f"{crowded.url}/health"))
+                if len(crowded.mock.journal._waiting.get(world.name, ())) == 2:
+                    break
             assert not admitted(client, url, wanted=False)
             ok(world.http.post("/containers", json={"name": "box"}))  # what both wait for
             assert (one.answer().status, other.answer().status) == (200, 200)

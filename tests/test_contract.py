@@ -36,7 +36,7 @@ from conftest import World
 from mockserver import containers
 from mockserver.api.app import create_app
 from mockserver.clock import parse_duration
-from mockserver.errors import AZURE, CATALOGUE, AzureRefusal, Grade
+from mockserver.errors import AZURE, CATALOGUE, AzureErrorType, Grade
 from mockserver.server.serving import MockServer
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "contract"
@@ -306,7 +306,7 @@ def test_a_refusal_is_what_the_catalogue_says_and_as_well_known(golden: Golden) 
     body = yaml.safe_load(golden.answer.body)
     error = body.get("error", body)
     assert re.fullmatch(_any_words(row.message), error["message"])
-    if isinstance(row, AzureRefusal):
+    if isinstance(row, AzureErrorType):
         assert (error.get("code"), error.keys() & {"type", "param"}) == (row.code, set())
         return
     assert (error["type"], error["code"]) == (row.type, row.code)

@@ -724,7 +724,7 @@ def test_a_world_is_judged_kept_forked_brought_back_and_reset(
 def test_nothing_is_offered_of_a_world_that_is_not_there_yet(dashboard: Dashboard, world: World) -> None:
     needing = ("Take a snapshot", "Fork", "Reset", "Delete world")
     dashboard.open("world")
-    dashboard.shows("it comes into being with its first use", "main")
+    dashboard.shows("it is created on its first use", "main")
     assert not any(dashboard.button(name).is_enabled() for name in needing[:1])
     assert not any(dashboard.button(name).is_visible() for name in needing[1:])
     assert not dashboard.page.get_by_role("link", name="Export").is_visible()
@@ -751,7 +751,7 @@ def test_no_command_is_offered_for_a_name_that_no_world_can_have(dashboard: Dash
     page.get_by_role("searchbox", name="Search worlds").fill(dashboard.world.name)
     page.keyboard.press("Enter")
     page.wait_for_url(f"**/#/{dashboard.world.name}/world")
-    dashboard.shows("it comes into being with its first use", "main")
+    dashboard.shows("it is created on its first use", "main")
     assert page.locator("#clock").is_visible()
 
 

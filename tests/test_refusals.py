@@ -217,15 +217,15 @@ class Wrong:
     """A way to be wrong, and the refusal it deserves: exactly, or where the reason is free, its row."""
 
     label: str
-    expected: APIError | errors.Refusal
+    expected: APIError | errors.ErrorType
     request: dict[str, Any]
 
 
-def wrong(label: str, expected: APIError | errors.Refusal, **request: Any) -> Wrong:
+def wrong(label: str, expected: APIError | errors.ErrorType, **request: Any) -> Wrong:
     return Wrong(label, expected, request)
 
 
-def complaints(reply: Reply, expected: APIError | errors.Refusal, files_api: bool, head: bool) -> Iterable[str]:
+def complaints(reply: Reply, expected: APIError | errors.ErrorType, files_api: bool, head: bool) -> Iterable[str]:
     """What is not as it must be in an answer that refuses."""
     if reply.status != expected.status:
         yield f"status {reply.status} instead of {expected.status}: {reply.body[:300]!r}"
@@ -257,7 +257,7 @@ def complaints(reply: Reply, expected: APIError | errors.Refusal, files_api: boo
     text = json.dumps(shown.body(files_api), indent=2, ensure_ascii=False) + ("\n" if files_api else "")
     if reply.body.decode() != text:
         yield f"envelope {reply.body!r} instead of {text!r}"
-    if isinstance(expected, errors.Refusal):
+    if isinstance(expected, errors.ErrorType):
         pattern = re.sub(r"\\\{\w+\\\}", ".*", re.escape(expected.message))
         if not re.fullmatch(pattern, shown.message, re.DOTALL) or shown.code != expected.code:
             yield f"{shown.message!r} ({shown.code}) instead of {expected.message!r}"
@@ -443,7 +443,7 @@ def query_wrongs(files: bool) -> list[Wrong]:
     most = 10_000 if files else 100
     many = "x" * 5_000
     integer = {"param": "limit", "expected": "an integer", "got": "a string"}
-    rows: list[tuple[str, APIError | errors.Refusal]] = [
+    rows: list[tuple[str, APIError | errors.ErrorType]] = [
         ("limit=0", errors.TOO_SMALL_INTEGER(param="limit", limit=1, value=0)),
         ("limit=-1", errors.TOO_SMALL_INTEGER(param="limit", limit=1, value=-1)),
         (f"limit={most + 1}", errors.TOO_LARGE_INTEGER(param="limit", limit=most, value=most + 1)),
@@ -1169,7 +1169,7 @@ def broken_forms(operation: Operation) -> list[Wrong]:
     rest = PURPOSE_PART if operation.files_api else ""
     row = errors.NOT_MULTIPART
     whole = rest + HELLO + END
-    rows: list[tuple[str, APIError | errors.Refusal, str | bytes, str | None]] = [
+    rows: list[tuple[str, APIError | errors.ErrorType, str | bytes, str | None]] = [
         ("no boundary", row(why="The Content-Type names no boundary."), whole, "multipart/form-data"),
         ("an empty boundary", row(why="The Content-Type names no boundary."), whole, "multipart/form-data; boundary="),
         ("another boundary", row, whole, "multipart/form-data; boundary=other"),
@@ -1336,7 +1336,7 @@ def test_files_are_not_made_from_json(scene: Scene) -> None:
     for body in ("{}", '{"purpose": "vision"}', '{"file_id": "x"}', "[]", "{broken"):
         before = scene.state()
         reply = scene.ask(BY_NAME["CreateFile"], body=body, headers={"Content-Type": JSON})
-        expected = errors.Refusal(400, "{anything}", "guess", code=json.loads(reply.body)["error"]["code"])
+        expected = errors.ErrorType(400, "{anything}", "guess", code=json.loads(reply.body)["error"]["code"])
         assert list(complaints(reply, expected, files_api=True, head=False)) == []
         assert scene.state() == before
 
@@ -1496,7 +1496,7 @@ UNKNOWN = {"container": "cntr_none"}
 BROKEN_FORM = {"body": FILE_PART}
 BROKEN_JSON = {"body": "{broken", "headers": {"Content-Type": JSON}}
 
-ORDER: list[tuple[str, str, str, dict[str, Any], APIError | errors.Refusal]] = [
+ORDER: list[tuple[str, str, str, dict[str, Any], APIError | errors.ErrorType]] = [
     ("key", "route", "ListContainers", {"key": None, "path": "/foo"}, errors.MISSING_KEY),
     ("key", "method", "ListContainers", {"key": None, "method": "PUT"}, errors.MISSING_KEY),
     ("key", "world", "ListContainers", {"key": None, "prefix": "/w/-x/v1"}, errors.MISSING_KEY),
@@ -1593,7 +1593,7 @@ ORDER: list[tuple[str, str, str, dict[str, Any], APIError | errors.Refusal]] = [
     [pytest.param(*row[2:], id=f"{row[2]}: {row[0]} before {row[1]}") for row in ORDER],
 )
 def test_the_order_of_refusals(
-    scene: Scene, name: str, request_: dict[str, Any], expected: APIError | errors.Refusal
+    scene: Scene, name: str, request_: dict[str, Any], expected: APIError | errors.ErrorType
 ) -> None:
     front = expected in (errors.MISSING_KEY, errors.UNKNOWN_URL, errors.WRONG_METHOD)
     sweep(scene, BY_NAME[name], [Wrong("both", expected, request_)], front)
@@ -1611,7 +1611,7 @@ def test_the_order_of_refusals(
     ],
 )
 def test_the_order_of_refusals_of_an_expired_container(
-    scene: Scene, first: str, second: str, name: str, request_: dict[str, Any], expected: errors.Refusal
+    scene: Scene, first: str, second: str, name: str, request_: dict[str, Any], expected: errors.ErrorType
 ) -> None:
     scene.world.advance(20 * 60)
     sweep(scene, BY_NAME[name], [Wrong(f"{first} before {second}", expected, request_)])

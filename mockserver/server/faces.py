@@ -10,14 +10,14 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mockserver.api.app import create_app
-from mockserver.errors import STORAGE_FAILED, APIError, ControlRefusal, Refusal
+from mockserver.errors import STORAGE_FAILED, APIError, ControlErrorType, ErrorType
 from mockserver.mock import Mock
 from mockserver.storage.database import failure
 from mockserver.testing import CURRENT
 
 log = logging.getLogger("mockserver")
 
-CONTROL_FAILED = ControlRefusal(
+CONTROL_FAILED = ControlErrorType(
     500,
     "The control plane can't be loaded ({problem}). The next request loads it again. Code that replaces time, files "
     "or modules in this process can prevent it: end that first, or run the server in a process of its own.",
@@ -25,7 +25,7 @@ CONTROL_FAILED = ControlRefusal(
     type="server_error",
     code="control_plane_failed",
 )
-NO_CURRENT_TEST = Refusal(
+NO_CURRENT_TEST = ErrorType(
     400,
     "This client was made for whichever test is running, and no test that uses the fixture openai_mock is. Add "
     "openai_mock to the test or fixture that sends this request ({method} {path}).",

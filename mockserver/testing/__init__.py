@@ -8,15 +8,13 @@ Durations are `"20m"`, `"PT20M"`, seconds or a timedelta; instants are `"2026-01
 or a datetime (without a zone: UTC).
 """
 
-import base64
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypedDict, Unpack
+from typing import Any, Self, TypedDict
 from urllib.parse import quote
 
 from mockserver import ids

@@ -2,7 +2,7 @@
 
 const MARK = { "x-mock-dashboard": "1" };
 
-export class Refusal extends Error {
+export class ServerError extends Error {
   constructor(status, code, message) {
     super(message);
     this.status = status;
@@ -25,13 +25,13 @@ export async function send(method, url, body) {
   try {
     answer = await fetch(url, { method, headers, body: raw || body === undefined ? body : JSON.stringify(body) });
   } catch {
-    throw new Refusal(0, "unreachable", "The server doesn't answer. Is it still running?");
+    throw new ServerError(0, "unreachable", "The server doesn't answer. Is it still running?");
   }
   if (answer.ok) return answer;
-  const told = await answer.json().catch(() => ({}));
-  const refusal = new Refusal(answer.status, told.error?.code, told.error?.message ?? `The server answered ${answer.status}.`);
-  if (refusal.code === "wrong_token") document.dispatchEvent(new Event("locked"));
-  throw refusal;
+  const data = await answer.json().catch(() => ({}));
+  const error = new ServerError(answer.status, data.error?.code, data.error?.message ?? `The server answered ${answer.status}.`);
+  if (error.code === "wrong_token") document.dispatchEvent(new Event("locked"));
+  throw error;
 }
 
 export const get = async (url) => (await send("GET", url)).json();

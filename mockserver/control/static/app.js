@@ -119,19 +119,19 @@ nav.append(
 const refresh = reader(async () => {
   const world = page.world;
   const before = page.clock.state;
-  let told;
+  let info;
   try {
-    told = (await get(path("worlds") + query({ name: world }))).data[0] ?? null;
+    info = (await get(path("worlds") + query({ name: world }))).data[0] ?? null;
   } catch (error) {
     if (error.code !== "wrong_token") say(error.message, true);
     return;
   }
   if (world !== page.world) return;
-  page.info = told;
+  page.info = info;
   page.known = true;
   // Where the clock was turned meanwhile, that is newer than this answer.
-  if (page.clock.state === before) page.clock.set(told?.clock ?? { mode: "real", now: Date.now() / 1000, rate: 1 });
-  const counts = { containers: told?.counts.containers, files: told?.counts.files, faults: told?.faults, journal: told?.exchanges };
+  if (page.clock.state === before) page.clock.set(info?.clock ?? { mode: "real", now: Date.now() / 1000, rate: 1 });
+  const counts = { containers: info?.counts?.containers, files: info?.counts?.files, faults: info?.faults, journal: info?.exchanges };
   for (const link of nav.querySelectorAll("[data-view]")) {
     const number = counts[link.dataset.view];
     link.querySelector("b").textContent = number ? count(number) : "";

@@ -122,7 +122,7 @@ function table(text, separator, whole) {
   );
 }
 
-// What is told of a file beside what is in it, and what can be done with it.
+// A file's properties, and the buttons for it.
 export function about({ url, name, facts, close, removed }) {
   const terms = facts.flatMap(([term, value]) => [h("dt", {}, term), h("dd", {}, value)]);
   return [

@@ -52,7 +52,7 @@ export function faults(page) {
       "li",
       { class: `c-faults ${enabled && !spent ? "" : "off"}` },
       button("", () => attempt(() => patch(at(rule.id), { enabled: !enabled }), enabled ? "Switched off" : "Switched on"), { class: "switch", role: "switch", "aria-checked": String(enabled), "aria-label": `Fault ${rule.id}` }),
-      h("span", { class: "rule" }, h("b", {}, rule.id), " ", h("span", {}, words(rule)), spent && h("span", { class: "pill spent" }, rule.lapsed ? "lapsed" : "used up"), h("details", {}, h("summary", {}, "Rule"), json(told(rule)))),
+      h("span", { class: "rule" }, h("b", {}, rule.id), " ", h("span", {}, words(rule)), spent && h("span", { class: "pill spent" }, rule.lapsed ? "lapsed" : "used up"), h("details", {}, h("summary", {}, "Rule"), json(asked(rule)))),
       h("span", { class: "fired" }, count(rule.fired), hidden(" times fired"), rule.times ? ` of ${count(rule.times)}` : ""),
       h("span", { class: "matched" }, count(rule.matched), hidden(" times matched")),
       h("span", {}, button("Delete", () => attempt(() => remove(at(rule.id)), "Fault deleted"), { "aria-label": `Delete ${rule.id}` })),
@@ -123,7 +123,7 @@ export function faults(page) {
   };
 }
 
-const told = ({ matched: _, fired: __, lapsed: ___, ...rule }) => rule;
+const asked = ({ matched: _, fired: __, lapsed: ___, ...rule }) => rule;
 
 function words({ match = {}, effect, times, skip, probability, lapse_after }) {
   const matched = Object.entries(match).map(([name, value]) => (name === "operation" ? value : `${name} ${typeof value === "string" ? value : JSON.stringify(value)}`));

@@ -59,13 +59,13 @@ export function journal(page) {
     if (!number) return pane.replaceChildren();
     try {
       const exchange = await get(at(number));
-      if (open === number) pane.replaceChildren(...told(exchange));
+      if (open === number) pane.replaceChildren(...details(exchange));
     } catch (error) {
       pane.replaceChildren(h("p", { class: "problem" }, error.message));
     }
   }
 
-  function told(exchange) {
+  function details(exchange) {
     const copies = [["curl", curl], ["Python", python], ["seed", seed]];
     return [
       h(

@@ -50,7 +50,7 @@ export function list({ label, search, selects = [], actions = [], columns, prese
       page = present() ? await fetch(asked, cursors.at(-1)) : { rows: [], total: 0, more: false };
     } catch (error) {
       if (cursors.length > 1) return restart(); // what the page started behind may be gone
-      if (!error.status) return; // the server is out of reach, which is told; what was shown stays
+      if (!error.status) return; // the server can't be reached, which the page shows; the list stays
       page = { rows: [], total: 0, more: false, problem: error };
     }
     if (mine !== request) return;

@@ -2,7 +2,7 @@
 
 // Calls `heard(kinds, others)` when something changed: kinds of the world that `world()` names, and
 // whether other worlds did too. With all kinds after each (re)connection, as what happened before is unknown;
-// and when the first fails, so that whoever asks then is told why.
+// and when the first fails, so that later calls report why.
 export function follow(world, heard, connected) {
   const ALL = ["worlds", "clock", "containers", "files", "faults", "snapshots", "journal"];
   let source = null;

@@ -76,8 +76,8 @@ export function world(page) {
       ...[
         ["Base URL", copyable(`${page.origin}/w/${page.world}/v1`, "Base URL")],
         ["API key", copyable(info?.api_key ?? `sk-world-${page.world}`, "API key")],
-        ["Holds", held ? `${plural(held.containers, "container")} with ${plural(held.container_files, "file")}, ${plural(held.files, "File")}` : "nothing: it comes into being with its first use"],
-        ["Profile", info?.profile_name.replaceAll(",", ", ") ?? "the server’s"],
+        ["Holds", held ? `${plural(held.containers, "container")} with ${plural(held.container_files, "file")}, ${plural(held.files, "File")}` : info ? info.error : "nothing; it is created on its first use"],
+        ["Profile", info?.profile_name?.replaceAll(",", ", ") ?? "the server’s"],
       ].flatMap(([term, value]) => [h("dt", {}, term), h("dd", {}, value)]),
     );
   });
@@ -137,7 +137,7 @@ export function world(page) {
   function drop() {
     ask({
       title: `Delete ${page.world}?`,
-      text: "With its snapshots. Its next use makes it anew.",
+      text: "With its snapshots. Its next use creates a new one.",
       action: "Delete",
       danger: true,
       async submit() {
@@ -179,7 +179,7 @@ export function switcher(page) {
       "li",
       {},
       button(
-        [h("b", {}, name), h("span", { class: "quiet" }, `${plural(counts.containers, "container")}, ${plural(counts.container_files + counts.files, "file")}${clock === "real" ? "" : `, ${clock}`}`), h("span", { class: "quiet" }, used)],
+        [h("b", {}, name), h("span", { class: "quiet" }, `${counts ? `${plural(counts.containers, "container")}, ${plural(counts.container_files + counts.files, "file")}${clock === "real" ? "" : `, ${clock}`}` : "can't be used"}`), h("span", { class: "quiet" }, used)],
         () => choose(name),
         { "data-name": name, "aria-current": name === page.world ? "true" : null },
       ),
@@ -188,7 +188,7 @@ export function switcher(page) {
   const refresh = reader(async () => {
     await attempt(async () => {
       const { data, total } = await get(path("worlds") + query({ search: search.value.trim(), limit: 30 }));
-      show(data.map(({ name, counts, clock, used_at }) => ({ name, counts, clock: clock.mode, used: used_at ? `${ago(Date.now() / 1000 - used_at)} ago`.replace("now ago", "just now") : "" })));
+      show(data.map(({ name, counts, clock, used_at }) => ({ name, counts, clock: clock?.mode, used: used_at ? `${ago(Date.now() / 1000 - used_at)} ago`.replace("now ago", "just now") : "" })));
       rest.textContent = total > data.length ? `${count(data.length)} of ${count(total)}, those used last. Search for the others.` : total ? "" : "No world is called so.";
     });
   });
