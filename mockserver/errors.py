@@ -36,9 +36,7 @@ class APIError(Exception):
     def body(self, detail: bool = False) -> dict[str, Any]:
         """Return the envelope, in wire order; the Files API repeats message and code under `detail`."""
         error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
-        if detail:
-            return {"error": error, "detail": {"message": self.message, "code": self.code}}
-        return {"error": error}
+        return {"error": error, "detail": {"message": self.message, "code": self.code}} if detail else {"error": error}
 
 
 @dataclass(frozen=True, slots=True)
