@@ -3,7 +3,7 @@
 `fixtures/contract/*.yaml` are lists of exchanges. Each has a `name` (its world's as well, used once),
 a `grade` and `evidence`, the raw `request` and the whole `response`, and where it needs them:
 
-- `refusal`: the row of `mockserver.errors.CATALOGUE` that the answer is;
+- `error`: the row of `mockserver.errors.CATALOGUE` that the answer is;
 - `server`: settings other than the defaults;
 - `setup`: what comes before, on a clock that stands still at 2026-06-24T18:04:00Z: requests
   (`POST /containers {"name": "box"}`, answered with 200), uploads, and moves of the clock
@@ -67,7 +67,7 @@ KEYS = {
     "name",
     "grade",
     "evidence",
-    "refusal",
+    "error",
     "server",
     "setup",
     "crlf",
@@ -99,7 +99,7 @@ class Golden:
     name: str
     grade: Grade
     evidence: str
-    refusal: str | None
+    error: str | None
     server: dict[str, Any]
     setup: list[Any]
     request: bytes
@@ -138,16 +138,16 @@ def load(source: Path, given: dict[str, Any]) -> Golden:
         name,
         given["grade"],
         given["evidence"],
-        given.get("refusal"),
+        given.get("error"),
         given.get("server", {}),
         given.get("setup", []),
         request,
         Answer(head.strip(), given.get("response_body") or text.encode()),
     )
-    if golden.answer.status >= 400 and golden.refusal not in REFUSED:
-        raise Unfounded(f"{source.name}: {name}: refuses, but its refusal is no row of the catalogue")
-    if golden.answer.status < 400 and golden.refusal:
-        raise Unfounded(f"{source.name}: {name}: has a refusal, but is none")
+    if golden.answer.status >= 400 and golden.error not in REFUSED:
+        raise Unfounded(f"{source.name}: {name}: is an error, but not one of the catalogue")
+    if golden.answer.status < 400 and golden.error:
+        raise Unfounded(f"{source.name}: {name}: has an error, but is none")
     if golden.answer.status < 400 and name.encode() not in request:
         raise Unfounded(f"{source.name}: {name}: is not sent to the world of its name")
     return golden
@@ -288,17 +288,17 @@ def test_contents_are_asked_for_in_every_way(resource: str, method: str, status:
 
 
 def test_every_refusal_is_in_some_golden() -> None:
-    shown = {golden.refusal for golden in GOLDENS}
+    shown = {golden.error for golden in GOLDENS}
     assert len(CATALOGUE) > 30
     assert REFUSED.keys() - shown == NOT_PROVOKED.keys()
 
 
-REFUSALS = [golden for golden in GOLDENS if golden.refusal]
+REFUSALS = [golden for golden in GOLDENS if golden.error]
 
 
 @pytest.mark.parametrize("golden", REFUSALS, ids=lambda golden: f"{golden.source.stem}-{golden.name}")
 def test_a_refusal_is_what_the_catalogue_says_and_as_well_known(golden: Golden) -> None:
-    row = REFUSED[golden.refusal or ""]
+    row = REFUSED[golden.error or ""]
     assert golden.grade == row.grade
     assert golden.answer.status == row.status
     if golden.method == "HEAD":
@@ -346,9 +346,9 @@ def test_the_loader_takes_a_sound_exchange() -> None:
         ({"request": ""}, "has no request"),
         ({"response": ""}, "has no response"),
         ({"evidense": "typo"}, "no such keys: evidense"),
-        ({"refusal": "not_json"}, "has a refusal, but is none"),
-        ({"response": "HTTP/1.1 400\n\n"}, "its refusal is no row of the catalogue"),
-        ({"response": "HTTP/1.1 400\n\n", "refusal": "no_such"}, "its refusal is no row of the catalogue"),
+        ({"error": "not_json"}, "has an error, but is none"),
+        ({"response": "HTTP/1.1 400\n\n"}, "is an error, but not one of the catalogue"),
+        ({"response": "HTTP/1.1 400\n\n", "error": "no_such"}, "is an error, but not one of the catalogue"),
         ({"request": "GET /v1/containers HTTP/1.1\n"}, "is not sent to the world of its name"),
     ],
 )
