@@ -21,6 +21,8 @@ from mockserver.cli import main
 from mockserver.server.serving import CannotBind, MockServer, bind
 from mockserver.settings import Settings
 
+pytestmark = pytest.mark.slow  # starts processes
+
 SHIPPED = Path(__file__).parents[1] / "fixtures" / "seeds"
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("MOCKSERVER_")}
 

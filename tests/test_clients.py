@@ -22,6 +22,8 @@ from manual import DOCS, matches
 from mockserver.api.app import create_app
 from mockserver.server.serving import MockServer
 
+pytestmark = pytest.mark.slow  # starts processes
+
 PAGE = DOCS / "fidelity" / "clients.md"
 HEADINGS = ("client", "version", "operations", "result")
 RECORDING = bool(os.environ.get("MOCKSERVER_RECORD"))

@@ -23,6 +23,8 @@ from mockserver.cli import control, fault_options, main, output
 from mockserver.schema import faults
 from mockserver.server.serving import MockServer
 
+pytestmark = pytest.mark.slow  # starts processes
+
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "fixtures" / "seeds"
 CLEAN = {

@@ -20,7 +20,7 @@ import httpx2
 import pytest
 from conftest import NOON, World, new_world, ok, refusal, stored
 
-from mockserver import admin, worlds
+from mockserver import admin, states, worlds
 from mockserver.seeds import apply, loader
 from mockserver.seeds.document import Source
 from mockserver.seeds.scope import Nowhere
@@ -368,8 +368,8 @@ def test_what_a_full_disk_stops_half_way_leaves_nothing_behind(
 ) -> None:
     """Wherever the space ends: the world is as it was, and nothing of the request is on the disk."""
     if large:
-        monkeypatch.setattr(loader, "LARGE", 0)
-        monkeypatch.setattr(worlds, "QUICK_BYTES", 0)
+        monkeypatch.setattr(apply, "LARGE", 0)
+        monkeypatch.setattr(states, "QUICK_BYTES", 0)
     (tmp_path / "seed.yaml").write_text(SEED)
     data = tmp_path / "data"
     with MockServer(seed=(tmp_path / "seed.yaml",), data=data) as server, World(server, "w") as world:
@@ -414,8 +414,8 @@ def test_what_is_cancelled_half_way_is_done_as_a_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: str
 ) -> None:
     """As a stop does that can't wait, while a thread is at each of its parts."""
-    monkeypatch.setattr(loader, "LARGE", 0)
-    monkeypatch.setattr(worlds, "QUICK_BYTES", 0)
+    monkeypatch.setattr(apply, "LARGE", 0)
+    monkeypatch.setattr(states, "QUICK_BYTES", 0)
     (tmp_path / "seed.yaml").write_text(SEED)
     begun, go_on, part = threading.Semaphore(0), threading.Semaphore(0), worlds.in_thread
 
@@ -447,7 +447,8 @@ def test_what_is_cancelled_half_way_is_done_as_a_whole_or_not_at_all(
         async def cancelled(at: int) -> bool:
             """Whether it was cancelled while its part number `at` was under way."""
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(worlds, "in_thread", in_parts)
+                for module in (worlds, states):
+                    patch.setattr(module, "in_thread", in_parts)
                 task = asyncio.ensure_future(works[work]())
                 waits = [asyncio.ensure_future(asyncio.to_thread(begun.acquire)) for _ in range(at + 1)]
                 for number, wait in enumerate(waits):

@@ -18,6 +18,8 @@ from conftest import World, new_world, ok, refusal
 
 from mockserver.server.serving import MockServer
 
+pytestmark = pytest.mark.slow  # drives a browser
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Locator, Page
 

@@ -15,6 +15,8 @@ import pytest
 from mockserver import pytest_plugin
 from mockserver.server.serving import MockServer
 
+pytestmark = pytest.mark.slow  # starts a pytest of its own for each test
+
 pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).parents[1]

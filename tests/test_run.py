@@ -15,6 +15,8 @@ from test_commands import CLEAN, COMMAND, OPENAI, python, run
 from mockserver.cli import reports
 from mockserver.verdict import FINDINGS
 
+pytestmark = pytest.mark.slow  # starts processes
+
 NEVER_DELETED = "container-never-deleted"
 LEFT = OPENAI + "client.containers.create(name='left')\n"
 FOUND = {

@@ -250,7 +250,7 @@ def test_a_control_plane_that_failed_to_load_is_loaded_again(
 def test_a_control_plane_first_asked_for_in_frozen_time_works_afterwards() -> None:
     """In a process of its own, where the control plane's modules aren't loaded yet."""
     program = """
-from mockserver.server import MockServer
+from mockserver import MockServer
 from mockserver.testing import MockError
 
 with MockServer() as server:
