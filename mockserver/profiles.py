@@ -166,7 +166,7 @@ class Profile:
         "Status that the file routes of an expired container return.",
         "doc",
         "Published: 404, not found or expired. A run that uses the container gets 400 (seen).",
-        _one_of(404, 400, 410),
+        _one_of(400, 404, 410),
     )
     expired_replaced: bool = _switch(
         False,
