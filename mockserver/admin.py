@@ -4,7 +4,7 @@ Reading here does not refresh `last_active_at`. What is done here need not be po
 expires at once, the files of an expired one are deleted.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
@@ -199,7 +199,7 @@ def touch_container(context: Context, container_id: str) -> None:
     with context.write() as tx:
         row = _container(tx, container_id)
         if expired(row, now):
-            raise errors.CONTAINER_EXPIRED()
+            raise replace(errors.CONTAINER_EXPIRED, status=400)()
         _set_times.run(tx, id=container_id, created=row.created_at, active=now, minutes=row.expires_minutes)
 
 
@@ -229,7 +229,8 @@ def _page(tx: Transaction, search: _Search, query: Query, values: dict[str, obje
     if query.after is not None:
         position = search.listing.position(tx, **values, cursor=query.after)
         if position is None:
-            raise errors.UNKNOWN_CURSOR(param="after", value=query.after[:80])
+            problem = f"after: no object of this list has the id {query.after[:80]!r}"
+            raise errors.BAD_PARAMETER(param="after", problem=problem)
         time, last = position
     rows = search.page.all(tx, **values, time=time, last=last, limit=query.limit + 1)
     return rows[: query.limit], len(rows) > query.limit, int(search.count.value(tx, **values))
@@ -278,7 +279,7 @@ def _size(tx: Transaction, world: World, digest: str) -> int:
 
 def _open(tx: Transaction, world: World, digest: str, name: str, gone: errors.APIError) -> Content:
     try:
-        return Content(world.open(tx, digest), media_type(name), disposition(name))
+        return Content(world.open(tx, digest), media_type(name), disposition(name), digest)
     except FileNotFoundError:  # deleted since its row was read
         raise gone from None
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from mockserver import errors, files, ids, profiles
+from mockserver.clock import MAX_SECONDS
 from mockserver.context import Context
 from mockserver.expiry import EXPIRES_AT, NEVER, UNEXPIRED, expired, expires_at, lifetime
 from mockserver.files import NewFile
@@ -34,6 +35,9 @@ from mockserver.schema.lists import Page
 from mockserver.storage import contents, tables
 from mockserver.storage.database import Insertion, Statement, Transaction, columns, failure, record
 from mockserver.storage.pagination import Listing, ends
+
+_SETTLED = "created_at <= :settled"
+"""Condition of the containers that lists show: those that are not too new for them."""
 
 _new = record(tables.Container)
 _insert = Insertion(tables.Container)
@@ -64,9 +68,9 @@ _delete_files: Statement[tables.ContainerFile] = Statement(
 _count_files: Statement[tables.ContainerFile] = Statement(
     "SELECT count(*) FROM live_container_files WHERE container_id = :container_id"
 )
-listing = Listing(tables.Container, prefix="cntr")
-_unexpired = Listing(tables.Container, prefix="cntr", live=UNEXPIRED)
-file_listing = Listing(tables.ContainerFile, prefix="cfile", scope=("container_id",))
+listing = Listing(tables.Container, "cntr", "Container", live=_SETTLED)
+_unexpired = Listing(tables.Container, "cntr", "Container", live=f"{_SETTLED} AND {UNEXPIRED}")
+file_listing = Listing(tables.ContainerFile, "cfile", "Container File", scope=("container_id",))
 
 
 # Containers, in the order of the API reference
@@ -76,9 +80,9 @@ def list_containers(context: Context, query: ListContainers) -> ContainerList:
     """Shows every container as active just now, as the live API does; by default this refreshes none of them."""
     profile, now = context.world.profile, context.world.now()
     pages = listing if profile.expired_listed else _unexpired
-    rows, more = pages.page(
-        context.read, query, {"now": now}, context.deleted_since(now), context.allows, name=query.name
-    )
+    settled = now - profile.create_lag if profile.create_lag else MAX_SECONDS
+    values = {"now": now, "settled": settled}
+    rows, more = pages.page(context.read, query, values, context.deleted_since(now), context.allows, name=query.name)
     if profile.listing_prolongs:
         _refresh_all(context, [row for row in rows if not expired(row, now)], now)
     first, last = ends(rows)
@@ -177,7 +181,7 @@ def retrieve_container_file_content(context: Context, container_id: str, file_id
     row = _found_file(context, context.read, container_id, file_id)
     name = row.path.rpartition("/")[2]
     content = context.world.open(context.read, row.digest)
-    return Content(content, media_type(name), masked_disposition(name))
+    return Content(content, media_type(name), masked_disposition(name), row.digest)
 
 
 def delete_container_file(context: Context, container_id: str, file_id: str) -> ContainerFileDeleted:
@@ -369,7 +373,7 @@ def _copied_id(context: Context, form: NewFile) -> str | None:
     if bool(form.file) is (file_id is not None) and not context.allows(profiles.ANY_FILE_FORM):
         if form.file:
             raise errors.MUTUALLY_EXCLUSIVE(param="file", other="file_id")
-        raise errors.MISSING_PARAMETER(param="file")
+        raise errors.MISSING_EXCLUSIVE(param="file_id", other="file")
     return None if form.file else file_id
 
 

@@ -15,6 +15,8 @@ class APIError(Exception):
     """An error that is sent to the client as the response."""
 
     indent: int | None = 2
+    row: "ErrorType | None" = None
+    """The row of the catalogue that it is; None for one of a fault that only has a status."""
 
     def __init__(
         self,
@@ -50,9 +52,11 @@ class ErrorType:
     code: str | None = None
     type: str = "invalid_request_error"
     headers: tuple[tuple[str, str], ...] = ()
+    text: bool = False
+    """Whether a proxy in front of the API sends it: the message is the whole body, as plain text."""
 
     def __call__(self, **words: object) -> APIError:
-        return APIError(
+        error = APIError(
             self.status,
             self.message.format(**words),
             self.type,
@@ -60,6 +64,8 @@ class ErrorType:
             self.code,
             dict(self.headers),
         )
+        error.row = self
+        return error
 
 
 class AzureError(APIError):
@@ -100,6 +106,7 @@ WRONG_KEY = ErrorType(
     "Incorrect API key provided: {key}. You can find your API key at https://platform.openai.com/account/api-keys.",
     "seen",
     code="invalid_api_key",
+    headers=(("WWW-Authenticate", 'Bearer realm="OpenAI API"'),),
 )
 
 # Routes and worlds
@@ -188,6 +195,13 @@ DUPLICATE_PARAMETER = ErrorType(
     "{param}",
     "duplicate_parameter",
 )
+MISSING_EXCLUSIVE = ErrorType(
+    400,
+    "Missing mutually exclusive parameters: '{param}'. Ensure you are providing exactly one of: '{param}' or '{other}'.",
+    "stack",
+    "{param}",
+    "missing_mutually_exclusive_parameters",
+)
 MUTUALLY_EXCLUSIVE = ErrorType(
     400,
     "Mutually exclusive parameters: '{param}' and '{other}'. Ensure you are only providing one of: '{param}' or '{other}'.",
@@ -267,28 +281,36 @@ WRONG_CURSOR = ErrorType(
     "{param}",
     "invalid_value",
 )
-UNKNOWN_CURSOR = ErrorType(
-    400, "Invalid '{param}': '{value}' is not the ID of an object in this list.", "guess", "{param}", "invalid_value"
-)
+UNKNOWN_CURSOR = ErrorType(404, "No such {resource} object: {value}", "doc", "{param}")
+"""The status is documented. The text is that of an unknown File (guess)."""
 
 # Containers
 
 CONTAINER_NOT_FOUND = ErrorType(404, "Container with id '{container_id}' not found.", "seen")
 CONTAINER_FILE_NOT_FOUND = ErrorType(404, "File {file_id} not found on container {container_id}.", "seen")
-CONTAINER_EXPIRED = ErrorType(400, "Container is expired.", "guess")
+CONTAINER_EXPIRED = ErrorType(404, "Container is expired.", "doc")
+"""The status of the routes of its files is documented. The text is that of a run that uses it (seen, with 400)."""
 
 # Files
 
 FILE_NOT_FOUND = ErrorType(404, "No such File object: {file_id}", "seen", "id")
 REFERENCED_FILE_NOT_FOUND = ErrorType(404, "No such File object: {file_id}", "guess", "{param}")
 UNKNOWN_PURPOSE = ErrorType(400, "'{purpose}' is not one of {purposes} - 'purpose'", "seen", "purpose")
-MISSING_FIELD = ErrorType(400, "'{param}' is a required property", "guess", "{param}")
-UNEXPECTED_FIELD = ErrorType(
-    400, "Additional properties are not allowed ('{param}' was unexpected)", "guess", "{param}"
-)
+MISSING_FIELD = ErrorType(400, "'{field}' is a required property", "seen")
+UNEXPECTED_FIELDS = ErrorType(400, "Additional properties are not allowed ({fields} unexpected)", "seen")
 BAD_FIELD = ErrorType(400, "'{value}' {problem} - '{param}'", "guess", "{param}")
+NOT_A_FORM = ErrorType(
+    415,
+    "Invalid Content-Type header ({content_type}), expected multipart/form-data. (HINT: If you're using curl, you can "
+    "pass -H 'Content-Type: multipart/form-data')",
+    "seen",
+)
+MISSING_FILENAME = ErrorType(400, "Invalid file 'file': missing filename", "stack")
+NOT_JSONL = ErrorType(400, "Invalid file format for Batch API. Must be .jsonl", "seen")
+NOT_UTF8 = ErrorType(400, "Invalid file for Batch API. Must be utf-8 encoded", "seen")
+WRONG_EXTENSION = ErrorType(400, "Invalid extension {extension}. Supported formats: {supported}", "seen")
 INVALID_UPLOAD = ErrorType(400, "You uploaded an invalid file", "probe", "file")
-NOT_DOWNLOADABLE = ErrorType(400, "Not allowed to download files of purpose: {purpose}", "probe")
+NOT_DOWNLOADABLE = ErrorType(400, "Not allowed to download files of purpose: {purpose}", "seen")
 FILE_TOO_LARGE = ErrorType(413, "File is too large. The maximum is {limit} bytes.", "guess", "file", "file_too_large")
 
 # The server itself
@@ -321,9 +343,18 @@ WORLD_UNUSABLE = ErrorType(
 )
 SERVER_ERROR = ErrorType(
     500,
-    "The server had an error while processing your request. Sorry about that!",
-    "seen",
+    "The server had an error processing your request. Sorry about that! You can retry your request, or contact us "
+    "through our help center at help.openai.com if you keep seeing this error. (Please include the request ID "
+    "{request_id} in your email.)",
+    "stack",
     type="server_error",
+)
+UPSTREAM_UNAVAILABLE = ErrorType(
+    503,
+    "upstream connect error or disconnect/reset before headers. reset reason: connection failure, transport failure "
+    "reason: delayed connect error: 111",
+    "stack",
+    text=True,
 )
 
 # Azure's gateway
@@ -342,6 +373,10 @@ AZURE_WRONG_TOKEN = AzureErrorType(
     "seen",
 )
 AZURE_NO_ROUTE = AzureErrorType(404, "Resource not found", "seen", code="404")
+AZURE_UNTYPED_FILE = AzureErrorType(
+    400, "The file has no or an empty content type specified.", "seen", code="invalidPayload"
+)
+AZURE_WRONG_PURPOSE = AzureErrorType(400, "Invalid value for purpose.", "seen", code="invalidPayload")
 AZURE_WRONG_VERSION = AzureErrorType(400, "API version not supported", "seen", code="BadRequest")
 AZURE_RATE_LIMITED = AzureErrorType(
     429,
@@ -353,6 +388,9 @@ AZURE_RATE_LIMITED = AzureErrorType(
 
 # The control plane
 
+CONTROL_FAILED = ControlErrorType(
+    500, "The control plane has an error. The log of the server shows it.", "guess", type="server_error"
+)
 WORLD_NOT_FOUND = ControlErrorType(404, "There is no world '{name}'.", "guess", code="world_not_found")
 WORLD_EXISTS = ControlErrorType(
     409, "There is a world '{name}' already; reset it instead.", "guess", code="world_exists"

@@ -6,7 +6,7 @@ many are hit as the rule says. The rules themselves are read with their world an
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from pydantic import (
@@ -38,6 +38,13 @@ class Rule:
     id: str
     asked: NewRule
     lapses_at: float | None
+    in_progress: set[object] = field(default_factory=set, compare=False)
+    """The matching requests of a rule that needs several at once. Of this server only, so not in its row."""
+
+    @property
+    def reached(self) -> bool:
+        """Whether as many matching requests are in progress as the rule needs."""
+        return self.asked.concurrent is None or len(self.in_progress) >= self.asked.concurrent
 
     def matches(self, target: Target, now: float) -> bool:
         match, effect = self.asked.match, self.asked.effect
@@ -166,7 +173,7 @@ def fire(
     now: float,
 ) -> Hit | None:
     """The first rule that fires at a request, at the world's instant `now`. Counts in one transaction."""
-    matching = [rule for rule in rules if rule.matches(target, now)]
+    matching = [rule for rule in rules if rule.matches(target, now) and rule.reached]
     if not matching:
         return None
     with write() as tx:

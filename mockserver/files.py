@@ -2,18 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import get_args
 
 from mockserver import errors, ids, profiles
 from mockserver.context import Context
 from mockserver.schema.contents import Content, disposition
-from mockserver.schema.files import File, FileDeleted, FileList, ListFiles, Purpose
+from mockserver.schema.files import File, FileDeleted, FileList, ListFiles, UploadPurpose
 from mockserver.storage import contents, tables
 from mockserver.storage.contents import Upload
 from mockserver.storage.database import Insertion, Statement, Transaction, record
 from mockserver.storage.pagination import Listing, ends
 
-PURPOSES = list(get_args(Purpose))
+PURPOSES = list(get_args(UploadPurpose))
+EXTENSIONS = "c cpp css csv docx gif go html java jpeg jpg js json md pdf php pkl png pptx py rb tar tex ts txt webp xlsx xml zip"
+"""Those of Files with the purpose `assistants` (seen, openai/openai-dotnet issue 270)."""
 NOT_DOWNLOADABLE = {"assistants", "user_data"}
 EXPIRY_SECONDS = range(3_600, 2_592_000 + 1)
 BATCH_EXPIRY = 30 * 24 * 3_600
@@ -28,7 +31,7 @@ _find_any = Statement("SELECT * FROM live_files WHERE id = :id", tables.File)
 _expiring: Statement[tables.File] = Statement(
     "SELECT id FROM live_files WHERE expires_at > :after AND expires_at <= :until ORDER BY created_at, seq"
 )
-listing = Listing(tables.File, prefix="file", live=UNEXPIRED)
+listing = Listing(tables.File, "file", "File", live=UNEXPIRED)
 
 
 @dataclass(slots=True)
@@ -38,13 +41,16 @@ class NewFile:
     file: Upload | None
     filename: str | None
     fields: dict[str, str]
+    utf8: bool = True
+    """Whether the content is UTF-8. Only looked at where the purpose needs it."""
 
 
 def create_file(context: Context, form: NewFile) -> File:
     purpose, expiry = _checked(context, form)
     file, filename = form.file, form.filename
     if file is None or filename is None:
-        raise errors.MISSING_FIELD(param="file")
+        raise errors.MISSING_FIELD(field="file")
+    _check_format(purpose, filename, form.utf8)
     world, now = context.world, context.world.now()
     with context.write() as tx:
         row = context.insert(
@@ -94,7 +100,7 @@ def download_file(context: Context, file_id: str) -> Content:
     if row.purpose in NOT_DOWNLOADABLE and not context.allows(profiles.PRIVATE_DOWNLOAD):
         raise errors.NOT_DOWNLOADABLE(purpose=row.purpose)
     content = context.world.open(context.read, row.digest)
-    return Content(content, "application/octet-stream", disposition(row.filename))
+    return Content(content, "application/octet-stream", disposition(row.filename), row.digest)
 
 
 def find(tx: Transaction, file_id: str, now: int) -> tables.File | None:
@@ -157,15 +163,16 @@ def _checked(context: Context, form: NewFile) -> tuple[str, int | None]:
     anchor, seconds = fields.pop("expires_after[anchor]", None), fields.pop("expires_after[seconds]", None)
     purpose = fields.pop("purpose", None)
     if fields and not context.allows(profiles.UNKNOWN_KEY):
-        raise errors.UNEXPECTED_FIELD(param=next(iter(fields)))
+        names = ", ".join(f"'{name}'" for name in fields)
+        raise errors.UNEXPECTED_FIELDS(fields=f"{names} {'was' if len(fields) == 1 else 'were'}")
     if purpose is None:
-        raise errors.MISSING_FIELD(param="purpose")
+        raise errors.MISSING_FIELD(field="purpose")
     if purpose not in PURPOSES:
         raise errors.UNKNOWN_PURPOSE(purpose=purpose, purposes=PURPOSES)
     if anchor is None and seconds is None:
         return purpose, BATCH_EXPIRY if purpose == "batch" else None
     if anchor is None or seconds is None:
-        raise errors.MISSING_FIELD(param="expires_after." + ("anchor" if anchor is None else "seconds"))
+        raise errors.MISSING_FIELD(field="expires_after." + ("anchor" if anchor is None else "seconds"))
     if anchor != "created_at":
         raise errors.BAD_FIELD(value=anchor, problem="is not one of ['created_at']", param="expires_after.anchor")
     if not (seconds.isascii() and seconds.isdigit() and len(seconds) < 20):
@@ -177,6 +184,18 @@ def _checked(context: Context, form: NewFile) -> tuple[str, int | None]:
         )
         raise errors.BAD_FIELD(value=seconds, problem=problem, param="expires_after.seconds")
     return purpose, int(seconds)
+
+
+def _check_format(purpose: str, filename: str, utf8: bool) -> None:
+    """Raise APIError for a file that its purpose does not take."""
+    extension = PurePosixPath(filename).suffix[1:]
+    if purpose == "assistants" and extension and extension.lower() not in EXTENSIONS.split():
+        supported = ", ".join(f'"{each}"' for each in EXTENSIONS.split())
+        raise errors.WRONG_EXTENSION(extension=extension, supported=supported)
+    if purpose == "batch" and extension.lower() != "jsonl":
+        raise errors.NOT_JSONL()
+    if purpose == "batch" and not utf8:
+        raise errors.NOT_UTF8()
 
 
 def shown(row: tables.File) -> File:

@@ -152,13 +152,20 @@ class Profile:
         "Sibling routes reject unknown keys; a proxy doesn't pass them on.",
     )
 
+    text_as_file: bool = _switch(
+        True,
+        "Add a container file from JSON whose `file` is text, which the official command line client sends.",
+        "stack",
+        "Published: a form; sibling routes reject unknown keys of JSON.",
+    )
+
     # What is not known about the live API, or what it does only sometimes
 
     file_routes_when_expired: int = _switch(
-        400,
+        404,
         "Status that the file routes of an expired container return.",
-        "guess",
-        "Clients handle all three.",
+        "doc",
+        "Published: 404, not found or expired. A run that uses the container gets 400 (seen).",
         _one_of(400, 404, 410),
     )
     expired_replaced: bool = _switch(
@@ -184,6 +191,13 @@ class Profile:
         "How long, by the world's clock, lists still show deleted objects.",
         "probe",
         "Containers were sometimes listed for minutes after their deletion.",
+        SECONDS,
+    )
+    create_lag: int = _switch(
+        0,
+        "How long, by the world's clock, lists don't show a new container yet.",
+        "probe",
+        "A new container was missing from the list for some seconds (one report).",
         SECONDS,
     )
     id_prefixes: bool = _switch(
@@ -251,6 +265,7 @@ LIVE = replace(
     before_cursor=False,
     azure_any_version=False,
     litellm_keys=False,
+    text_as_file=False,
     bare_paths=False,
 )
 DOCS = replace(DEFAULT, expiry_unasked=False, older_fields=True, running_status="active")
@@ -381,6 +396,10 @@ LITELLM_KEYS = Warned(
     "litellm-keys",
     "only a LiteLLM proxy knows custom_llm_provider and model; the live API rejects them",
     "litellm_keys",
+)
+
+TEXT_AS_FILE = Warned(
+    "text-as-file", "the live API takes a file in a form (multipart/form-data), not in JSON", "text_as_file"
 )
 
 WARNINGS = {value.code: value for value in list(globals().values()) if isinstance(value, Warned)}

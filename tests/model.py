@@ -19,7 +19,42 @@ from urllib.parse import quote
 Json = dict[str, Any]
 
 PURPOSES = ("fine-tune", "assistants", "batch", "user_data", "vision", "evals")
-SERVER_ERROR = "The server had an error while processing your request. Sorry about that!"
+SERVER_ERROR = (
+    "The server had an error processing your request. Sorry about that! You can retry your request, or contact us "
+    "through our help center at help.openai.com if you keep seeing this error. (Please include the request ID "
+    "{request_id} in your email.)"
+)
+ASSISTANTS = [
+    "c",
+    "cpp",
+    "css",
+    "csv",
+    "docx",
+    "gif",
+    "go",
+    "html",
+    "java",
+    "jpeg",
+    "jpg",
+    "js",
+    "json",
+    "md",
+    "pdf",
+    "php",
+    "pkl",
+    "png",
+    "pptx",
+    "py",
+    "rb",
+    "tar",
+    "tex",
+    "ts",
+    "txt",
+    "webp",
+    "xlsx",
+    "xml",
+    "zip",
+]
 
 
 class Refused(Exception):
@@ -38,6 +73,14 @@ class Refused(Exception):
 
 def missing(param: str) -> Refused:
     return Refused(400, f"Missing required parameter: '{param}'.", param, "missing_required_parameter")
+
+
+NEITHER = Refused(
+    400,
+    "Missing mutually exclusive parameters: 'file_id'. Ensure you are providing exactly one of: 'file_id' or 'file'.",
+    "file_id",
+    "missing_mutually_exclusive_parameters",
+)
 
 
 def unknown(param: str) -> Refused:
@@ -360,7 +403,7 @@ class Model:
         world = self.worlds[name]
         container, now = self._container(world, id), self.now(world)
         if now >= container.expires_at:
-            raise Refused(400, "Container is expired.")
+            raise Refused(404, "Container is expired.")
         container.last_active_at = max(container.last_active_at, now)
         return container
 
@@ -368,7 +411,7 @@ class Model:
 
     def add_file(self, name: str, container_id: str, filename: str, content: bytes, id: str) -> Json:
         container = self.use(name, container_id)
-        path = f"/mnt/data/{hashlib.blake2b(content, digest_size=16).hexdigest()}-{filename}"
+        path = f"/mnt/data/{hashlib.blake2b(content, digest_size=16).hexdigest()}-{base_name(filename)}"
         return self._add(name, container, id, path, content).shown()
 
     def copy_file(self, name: str, container_id: str, file_id: str, id: str) -> Json:
@@ -424,7 +467,15 @@ class Model:
     # Files
 
     def create_file(self, name: str, filename: str, content: bytes, purpose: str, seconds: int | None, id: str) -> Json:
-        world = self.worlds[name]
+        world, filename = self.worlds[name], base_name(filename)
+        extension = filename.rpartition(".")[2] if "." in filename else ""
+        if purpose == "assistants" and extension and extension not in ASSISTANTS:
+            supported = ", ".join(f'"{each}"' for each in ASSISTANTS)
+            raise Refused(400, f"Invalid extension {extension}. Supported formats: {supported}")
+        if purpose == "batch" and extension != "jsonl":
+            raise Refused(400, "Invalid file format for Batch API. Must be .jsonl")
+        if purpose == "batch" and b"\xff" in content:
+            raise Refused(400, "Invalid file for Batch API. Must be utf-8 encoded")
         seconds = 30 * 86_400 if seconds is None and purpose == "batch" else seconds
         id, now, seq = self.mint(name, "file", "file-[0-9A-Za-z]{{22}}", world.files, id)
         expires_at = None if seconds is None else now + seconds
@@ -509,9 +560,9 @@ def listed(
             value = query[name]
             if not value.startswith(prefix):
                 message = f"Invalid '{name}': '{value}'. Expected an ID that begins with '{prefix}'."
-            else:
-                message = f"Invalid '{name}': '{value}' is not the ID of an object in this list."
-            raise Refused(400, message, name, "invalid_value")
+                raise Refused(400, message, name, "invalid_value")
+            kind = {"cntr": "Container", "cfile": "Container File", "file": "File"}[prefix]
+            raise Refused(404, f"No such {kind} object: {value}", name)
     rows = sorted(things, key=lambda each: each.place, reverse=order == "desc")
     sign = 1 if order == "asc" else -1
 
@@ -525,6 +576,26 @@ def listed(
         if "after" not in query:
             return Page(rows[-limit:], len(rows) > limit)
     return Page(rows[:limit], len(rows) > limit)
+
+
+def base_name(name: str) -> str:
+    """What is kept of a file's name."""
+    return re.split(r"[/\\]" if re.match(r"[A-Z]:", name) else "/", name)[-1]
+
+
+def etag(content: bytes) -> str:
+    return f'"{hashlib.sha256(content).hexdigest()}"'
+
+
+def conditional(content: bytes, condition: str | None, tag: str) -> tuple[int, bytes]:
+    """The status and the body of a download on a condition: `if-none-match`, or `if-range` for all but a byte."""
+    if condition is None or tag != etag(content):
+        return 200, content
+    if condition == "if-none-match":
+        return 304, b""
+    if len(content) < 2:
+        raise Refused(416, "The requested range is not satisfiable.")
+    return 206, content[1:]
 
 
 def disposition(path: str) -> str:

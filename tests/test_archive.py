@@ -89,7 +89,7 @@ def populate(world: World, control: httpx2.Client) -> dict[str, str]:
     """A world with something of everything. Returns ids by what they are."""
     world.freeze(NOON)
     file = ok(world.http.post("/files", files={"file": ("a.csv", b"a,b\n")}, data={"purpose": "vision"}))
-    gone = ok(world.http.post("/files", files={"file": ("gone {n}\u2028\x7f.txt", b"gone")}, data={"purpose": "batch"}))
+    gone = ok(world.http.post("/files", files={"file": ("gone {n}\u2028\x7f.txt", b"gone")}, data={"purpose": "evals"}))
     body = {"name": "caf\u00e9 {n} \U0001f600 \x00\x85", "file_ids": [file["id"], gone["id"]], "memory_limit": "4g"}
     box = ok(world.http.post("/containers", json=body))
     ok(world.http.post(f"/containers/{box['id']}/files", files={"file": ("up.bin", bytes(range(256)) * 10)}))

@@ -117,7 +117,7 @@ def test_the_sdk_gets_the_typed_error(strict_server: MockServer) -> None:
         with pytest.raises(openai.APIStatusError, match="too large"):
             world.openai.containers.files.create(box, file=content)
         with pytest.raises(openai.AuthenticationError):
-            world.openai.with_options(api_key="sk-other").files.create(file=content, purpose="batch")
+            world.openai.with_options(api_key="sk-other").files.create(file=content, purpose="vision")
         world.advance(3_600)
         with pytest.raises(openai.BadRequestError, match="expired"):
             world.openai.containers.files.create(box, file=content)
@@ -266,7 +266,7 @@ def test_a_client_that_closes_its_side_gets_its_response(world: World, pause: bo
 def test_a_download_is_completed_for_a_client_that_closes_its_side(world: World) -> None:
     content = bytes(range(256)) * 40_000
     part = 'Content-Disposition: form-data; name="file"; filename="a.bin"'
-    purpose = ('Content-Disposition: form-data; name="purpose"', b"batch")
+    purpose = ('Content-Disposition: form-data; name="purpose"', b"vision")
     file = request(world, "POST", "/files", MULTIPART, form(purpose, (part, content))).json["id"]
     with Wire(world) as wire:
         wire.head("GET", f"/files/{file}/content", {})
@@ -297,7 +297,7 @@ def test_a_slow_response_is_completed_for_a_client_that_closes_its_side(world: W
 
 def test_such_a_client_that_leaves_in_the_middle_is_noticed(world: World) -> None:
     part = 'Content-Disposition: form-data; name="file"; filename="a.bin"'
-    purpose = ('Content-Disposition: form-data; name="purpose"', b"batch")
+    purpose = ('Content-Disposition: form-data; name="purpose"', b"vision")
     file = request(world, "POST", "/files", MULTIPART, form(purpose, (part, bytes(20 * MIB)))).json["id"]
     with Wire(world) as wire:
         wire.head("GET", f"/files/{file}/content", {})

@@ -59,6 +59,7 @@ WAYS = [
     Way("azure-v1", "/openai/v1"),
     Way("azure-v1-preview", "/openai/v1", {"api-version": "preview"}),
     Way("azure", "/openai", {"api-version": "2025-04-01-preview"}),
+    Way("azure-foundry", "/api/projects/a-project/openai/v1"),
     Way("azure-after-a-slash", "//openai", {"api-version": "2025-04-01-preview"}),
 ]
 AZURE = [way for way in WAYS if way.azure]
@@ -205,7 +206,6 @@ def test_a_wrong_token_or_none(guarded: World, way: Way, headers: dict[str, str]
         ("GET", "/containers/cntr_none"),
         ("DELETE", "/containers/cntr_none"),
         ("GET", "/containers/cntr_none/files/cfile_none/content"),
-        ("GET", "/files/file-none"),
     ],
 )
 def test_what_is_not_there(world: World, way: Way, method: str, path: str) -> None:
@@ -217,13 +217,26 @@ def test_what_is_not_there(world: World, way: Way, method: str, path: str) -> No
 
 
 @each_azure
+def test_what_azure_says_about_files(world: World, way: Way) -> None:
+    with way.client(world) as client:
+        unknown = client.get("/files/assistant-none")
+        assert refusal(unknown, 404, None) == "No such File object: assistant-none"
+        assert list(unknown.json()) == ["error"]
+        assert unknown.text.endswith("}\n")
+        form = {"data": {"purpose": "vision"}, "files": {"file": ("a.csv", CONTENT, "")}}
+        assert azures(client.post("/files", **form), 400, "invalidPayload").startswith("The file has no or an empty")
+        form = {"data": {"purpose": "x"}, "files": {"file": ("a.csv", CONTENT)}}
+        assert azures(client.post("/files", **form), 400, "invalidPayload") == "Invalid value for purpose."
+
+
+@each_azure
 def test_what_the_service_refuses_is_in_its_own_shape(world: World, way: Way) -> None:
     with way.client(world) as client:
         assert refusal(client.post("/containers", json={}), 400, "missing_required_parameter")
         assert refusal(client.get("/containers", params={"limit": 0}), 400, "integer_below_min_value")
         container = ok(client.post("/containers", json={"name": "box"}))["id"]
         world.advance(21 * 60)
-        assert refusal(client.get(f"/containers/{container}/files"), 400, None) == "Container is expired."
+        assert azures(client.get(f"/containers/{container}/files"), 404, "404") == "Resource not found"
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if not way.azure], ids=lambda way: way.name)

@@ -113,7 +113,7 @@ def test_an_upload_is_a_use_when_it_has_come(world: World, minutes: int) -> None
     if minutes < 20:
         assert (answer.status, answer.json["created_at"]) == (200, NOON + 19 * MINUTE)
     else:
-        assert (answer.status, answer.error["message"]) == (400, "Container is expired.")
+        assert (answer.status, answer.error["message"]) == (404, "Container is expired.")
     assert stored_activity(world, box) == (NOON + 19 * MINUTE if minutes < 20 else NOON)
 
 
@@ -131,7 +131,7 @@ def test_an_expired_container_keeps_its_metadata_and_nothing_else(world: World) 
         assert expired.network_policy.type == "disabled"
     for name, use in USES.items():
         if name != "retrieving it":
-            with pytest.raises(openai.BadRequestError, match=r"Container is expired\."):
+            with pytest.raises(openai.NotFoundError, match=r"Container is expired\."):
                 use(client, box.id, file)
     assert [each.id for each in client.containers.list()] == [box.id]
     client.containers.delete(box.id)
@@ -194,7 +194,7 @@ def test_a_file_is_gone_the_second_it_expires(world: World) -> None:
     world.freeze()
     client = world.openai
     hour = {"anchor": "created_at", "seconds": 3_600}
-    file = client.files.create(file=b"text", purpose="batch", expires_after=hour)
+    file = client.files.create(file=b"text", purpose="vision", expires_after=hour)
     assert file.expires_at == NOON + 3_600
     world.advance(3_599)
     assert client.files.content(file.id).read() == b"text"
@@ -207,6 +207,6 @@ def test_a_file_is_gone_the_second_it_expires(world: World) -> None:
 
 def test_batch_files_expire_after_thirty_days_by_themselves(world: World) -> None:
     world.freeze()
-    batch = world.openai.files.create(file=b"{}", purpose="batch")
+    batch = world.openai.files.create(file=("a.jsonl", b"{}"), purpose="batch")
     other = world.openai.files.create(file=b"{}", purpose="user_data")
     assert (batch.expires_at, other.expires_at) == (NOON + 30 * DAY, None)

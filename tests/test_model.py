@@ -7,6 +7,7 @@ is the test's, so that real and scaled clocks can be foretold as well as frozen 
 import http.client
 import itertools
 import json
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,12 +22,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from manual import tried
 from model import (
+    NEITHER,
     PURPOSES,
     Fault,
     Json,
     Model,
     Refused,
+    conditional,
     disposition,
+    etag,
     missing,
     out_of_range,
     unknown,
@@ -147,10 +151,14 @@ BAD_CONTAINERS: list[tuple[Any, Refused]] = [
 worlds = st.integers(0, 2)
 clients = st.integers(0, CLIENTS - 1)
 picks = st.integers(0, 1_000)
-names = st.sampled_from(["a.txt", "b.csv", "no extension", "ünï.md", "x.tar.gz", "a.txt"])
-contents = st.sampled_from(
-    [b"", b"x", b"shared" * 50, b"large" * 5_000, b"month,revenue\r\nJanuary,1200\r\n", b"\x00--simple\r\n"]
+names = st.sampled_from(
+    ["a.txt", "b.csv", "no extension", "ünï.md", "x.tar.gz", "a.jsonl", "../a.txt", "C:\\x\\a.jsonl"]
 )
+contents = st.sampled_from(
+    [b"", b"x", b"shared" * 50, b"large" * 5_000, b"month,revenue\r\nJanuary,1200\r\n", b"\x00--simple\r\n", b"\xff"]
+)
+methods = st.sampled_from(["GET", "GET", "HEAD"])
+conditions = st.sampled_from([None, None, "if-none-match", "if-range"])
 lifetimes = st.sampled_from(
     [
         None,
@@ -180,7 +188,7 @@ class Beside(RuleBasedStateMachine):
         self.agreed = True
         for world in (0, 1):  # else most of a run would find nothing there
             self.create_file(world, world, "a.txt", b"shared" * 50, "vision", None, True)
-            self.create_file(world, world, "b.csv", b"x", "batch", 3_600, True)
+            self.create_file(world, world, "b.jsonl", b"x", "batch", 3_600, True)
             self.create_container(world, world, "a.txt", None, "4g", {"type": "disabled"}, [0, 1])
             self.create_container(world, world, "b.csv", {"anchor": "created_at", "minutes": 30}, None, None, [])
             self.upload(world, world, 1, "ünï.md", b"")
@@ -198,28 +206,37 @@ class Beside(RuleBasedStateMachine):
         *,
         body: bytes | None = None,
         kind: str = "application/json",
-        headers: dict[str, str] | None = None,
+        condition: str | None = None,
+        tag: str = "",
     ) -> Any:
-        """`foretell` gets the world's name and the server's answer, for the ids in it."""
+        """`condition` is a header of a download, with an entity tag. `foretell` gets the world's name and the server's answer, for the ids in it."""
         name = self.names[world]
-        sent = {"Content-Type": kind, **(headers or {})} if body is not None else headers
+        sent = {} if body is None else {"Content-Type": kind}
+        sent |= {condition: tag} if condition else {}
+        sent |= {"range": "bytes=1-"} if condition == "if-range" else {}
         answer, said = self.subject.clients[client].ask(name, method, path, body, sent)
         files_api = path.startswith("/files")
         parsed = json.loads(said) if answer.status == 200 and not path.endswith("/content") else {}
         try:
             self.model.strike(name, operation)
             status, expected = 200, foretell(name, parsed)
+            if isinstance(expected, bytes):
+                status, expected = conditional(expected, condition, tag)
         except Refused as refused:
-            status, expected = refused.status, {"error": refused.error}
+            request_id = uuid.UUID(str(answer.headers["x-request-id"]).removeprefix("req_"))
+            error = refused.error | {"message": str(refused).replace("{request_id}", str(request_id))}
+            status, expected = refused.status, {"error": error}
             if files_api:
-                detail = {key: refused.error[key] for key in ("message", "code")}
-                expected["detail"] = detail
+                expected["detail"] = {key: error[key] for key in ("message", "code")}
         told = f"{operation}: {method} {path} {body!r} in {name}"
         self.agreed = False
         assert answer.status == status, f"{told}: {answer.status} {said!r}, not {status} {expected}"
+        assert answer.headers["access-control-allow-origin"] == ("*" if files_api else None), told
         if isinstance(expected, bytes):
             assert said == (b"" if method == "HEAD" else expected), told
-            assert answer.headers["content-length"] == str(len(expected)), told
+            assert answer.headers["content-length"] == (None if status == 304 else str(len(expected))), told
+            assert status != 200 or answer.headers["etag"] == etag(expected), told
+            assert answer.headers["accept-ranges"] == ("bytes" if condition == "if-range" and status != 304 else None)
         else:
             written = json.dumps(expected, indent=2, ensure_ascii=False) + ("\n" if files_api else "")
             assert said == (b"" if method == "HEAD" else written.encode()), f"{told}: {said!r}, not {written}"
@@ -386,7 +403,7 @@ class Beside(RuleBasedStateMachine):
         pick=picks,
         bad=st.sampled_from(
             [
-                (b"{}", missing("file")),
+                (b"{}", NEITHER),
                 (b'{"file_id": 1}', wrong_type("file_id", "a string", "an integer")),
                 (b'{"x": 1}', unknown("x")),
                 (b"[]", Refused(400, "Invalid body: expected a JSON object, but got an array instead.")),
@@ -424,13 +441,15 @@ class Beside(RuleBasedStateMachine):
             lambda name, _: self.model.inside(name, container, file).shown(),
         )  # fmt: skip
 
-    @rule(client=clients, world=worlds, pick=picks, other=picks, method=st.sampled_from(["GET", "GET", "HEAD"]))
-    def retrieve_container_file_content(self, client: int, world: int, pick: int, other: int, method: str) -> None:
+    @rule(client=clients, world=worlds, pick=picks, other=picks, method=methods, condition=conditions, had=contents)
+    def retrieve_container_file_content(
+        self, client: int, world: int, pick: int, other: int, method: str, condition: str | None, had: bytes
+    ) -> None:
         container = self.some_container(world, pick)
         file = self.some_inside(world, container, other)
         self.api(
             client, world, "RetrieveContainerFileContent", method, f"/containers/{container}/files/{file}/content",
-            lambda name, _: self.model.inside(name, container, file).content,
+            lambda name, _: self.model.inside(name, container, file).content, condition=condition, tag=etag(had),
         )  # fmt: skip
 
     @rule(client=clients, world=worlds, pick=picks, other=picks)
@@ -466,7 +485,7 @@ class Beside(RuleBasedStateMachine):
 
         def foretell(at: str, answer: Json) -> Json:
             if purpose is None:
-                raise Refused(400, "'purpose' is a required property", "purpose")
+                raise Refused(400, "'purpose' is a required property")
             if purpose not in PURPOSES:
                 raise Refused(400, f"'{purpose}' is not one of {list(PURPOSES)} - 'purpose'", "purpose")
             if seconds == 3_599:
@@ -476,7 +495,7 @@ class Beside(RuleBasedStateMachine):
                 message = "'2592001' is greater than the maximum of 2592000 - 'expires_after.seconds'"
                 raise Refused(400, message, "expires_after.seconds")
             if not whole:
-                raise Refused(400, "'file' is a required property", "file")
+                raise Refused(400, "'file' is a required property")
             return self.model.create_file(at, name, content, purpose, seconds, answer.get("id", ""))
 
         kind = "multipart/form-data; boundary=b0undary"
@@ -507,12 +526,12 @@ class Beside(RuleBasedStateMachine):
             client, world, "DeleteFile", "DELETE", f"/files/{id}", lambda name, _: self.model.delete_file(name, id)
         )  # fmt: skip
 
-    @rule(client=clients, world=worlds, pick=picks, method=st.sampled_from(["GET", "GET", "HEAD"]))
-    def download_file(self, client: int, world: int, pick: int, method: str) -> None:
+    @rule(client=clients, world=worlds, pick=picks, method=methods, condition=conditions, had=contents)
+    def download_file(self, client: int, world: int, pick: int, method: str, condition: str | None, had: bytes) -> None:
         id = self.some_file(world, pick)
         self.api(
             client, world, "DownloadFile", method, f"/files/{id}/content",
-            lambda name, _: self.model.download(name, id).content,
+            lambda name, _: self.model.download(name, id).content, condition=condition, tag=etag(had),
         )  # fmt: skip
 
     # Several at once

@@ -174,6 +174,29 @@ def _after_being_listed(world: World) -> object:
     return ok(world.http.get(f"/containers/{box}"))["status"]
 
 
+def _after_creation(world: World) -> object:
+    file = uploaded(world)
+    box = made(world)["id"]
+    added(world, box)
+    assert listed(world, "/files") == [file], "Files are listed at once"
+    assert len(listed(world, f"/containers/{box}/files")) == 1
+    seen = []
+    for _ in range(3):
+        seen.append(box in listed(world))
+        assert ok(world.http.get(f"/containers/{box}"))["id"] == box
+        world.advance(150)
+    return seen
+
+
+def _a_file_as_text(world: World) -> object:
+    """As the official command line client sends it."""
+    answer = world.http.post(f"/containers/{made(world)['id']}/files", json={"file": "héllo\n"})
+    if answer.status_code == 200:
+        path = f"/containers/{answer.json()['container_id']}/files/{answer.json()['id']}/content"
+        assert world.http.get(path).content == "héllo\n".encode()
+    return outcome(answer)
+
+
 def _after_deletion(world: World) -> object:
     box, file = made(world)["id"], uploaded(world)
     other = made(world)["id"]
@@ -315,11 +338,15 @@ EFFECTS: dict[str, tuple[Look, dict[Any, object]]] = {
         _what_litellm_keeps,
         {True: [(200, None, "litellm-keys")] * 2, False: [(400, "unknown_parameter")] * 2},
     ),
+    "text_as_file": (
+        _a_file_as_text,
+        {True: (200, None, "text-as-file"), False: (400, "unknown_parameter")},
+    ),
     "file_routes_when_expired": (
         _files_of_an_expired_one,
         {status: {((status, None), "Container is expired.")} for status in (400, 404, 410)},
     ),
-    "expired_replaced": (_an_expired_one_that_is_used, {True: (200, None, "expired-replaced"), False: (400, None)}),
+    "expired_replaced": (_an_expired_one_that_is_used, {True: (200, None, "expired-replaced"), False: (404, None)}),
     "expired_listed": (_listed_after_expiry, {True: (2, True), False: (1, False)}),
     "listing_prolongs": (_after_being_listed, {True: "running", False: "expired"}),
     "delete_lag": (
@@ -329,6 +356,10 @@ EFFECTS: dict[str, tuple[Look, dict[Any, object]]] = {
             "299s": [[True] * 3, [True] * 3, [False] * 3],
             301: [[True] * 3] * 3,
         },
+    ),
+    "create_lag": (
+        _after_creation,
+        {0: [True] * 3, "299s": [False, False, True], 301: [False] * 3},
     ),
     "id_prefixes": (
         _an_id_of_another_shape,
@@ -359,9 +390,9 @@ EFFECTS: dict[str, tuple[Look, dict[Any, object]]] = {
         {
             True: [(200, None, "any-file-form")] * 3,
             False: [
-                (400, "missing_required_parameter"),
+                (400, "missing_mutually_exclusive_parameters"),
                 (400, "mutually_exclusive_parameters"),
-                (400, "missing_required_parameter"),
+                (400, "missing_mutually_exclusive_parameters"),
             ],
         },
     ),
@@ -384,7 +415,7 @@ def test_every_switch_has_its_test_with_its_default_and_another_effect() -> None
         assert len(set(told)) > 1, f"{name}: no value of it makes a difference"
         if name != "max_minutes":
             assert getattr(PROFILES["default"], name) in expected
-        if name not in ("max_minutes", "delete_lag"):
+        if name not in ("max_minutes", "delete_lag", "create_lag"):
             assert {str(value) for value in expected} == {
                 *(SWITCHES[name].takes.replace("yes", "True").replace("no", "False")).split(", ")
             }
@@ -493,6 +524,7 @@ def test_the_profiles_differ_as_they_should() -> None:
         "before_cursor",
         "azure_any_version",
         "litellm_keys",
+        "text_as_file",
         "bare_paths",
     }
     assert {name: changes(profile) for name, profile in PROFILES.items()} == {
@@ -518,9 +550,9 @@ def test_live_lets_in_nothing_that_is_warned_of() -> None:
 
 # How they are set
 
-LAGGING = {"base": "live", "delete_lag": "5m", "file_routes_when_expired": 404}
-IN_WORDS = "live,delete_lag=5m,file_routes_when_expired=404"
-LAGGING_LIVE = {"max_minutes": 20, "delete_lag": 300, "file_routes_when_expired": 404, "zeros": False}
+LAGGING = {"base": "live", "delete_lag": "5m", "file_routes_when_expired": 410}
+IN_WORDS = "live,delete_lag=5m,file_routes_when_expired=410"
+LAGGING_LIVE = {"max_minutes": 20, "delete_lag": 300, "file_routes_when_expired": 410, "zeros": False}
 
 
 def switches(server: Server, world: str | None = None) -> dict[str, object]:
@@ -530,7 +562,7 @@ def switches(server: Server, world: str | None = None) -> dict[str, object]:
     return {name: shown[name] for name in LAGGING_LIVE}
 
 
-@pytest.mark.parametrize("asked", [LAGGING, IN_WORDS, " live , delete_lag = 300 , file_routes_when_expired=404"])
+@pytest.mark.parametrize("asked", [LAGGING, IN_WORDS, " live , delete_lag = 300 , file_routes_when_expired=410"])
 def test_a_server_takes_a_name_with_switches(asked: profiles.Requested) -> None:
     with MockServer(profile=asked) as server:
         assert switches(server) == LAGGING_LIVE
@@ -604,7 +636,7 @@ def test_a_world_has_its_own_and_can_have_the_servers_again(server: MockServer) 
     ):
         assert switches(own, world.world + "-x") == LAGGING_LIVE | {
             "delete_lag": 0,
-            "file_routes_when_expired": 400,
+            "file_routes_when_expired": 404,
             "zeros": True,
         }
         for each in (world, other):
@@ -627,7 +659,7 @@ def test_seeds_set_it_for_all_worlds_and_for_one(tmp_path: Path) -> None:
     seed = tmp_path / "seed.yaml"
     seed.write_text(
         "version: 1\n"
-        "profile:\n  base: live\n  delete_lag: 5m\n  file_routes_when_expired: 404\n"
+        "profile:\n  base: live\n  delete_lag: 5m\n  file_routes_when_expired: 410\n"
         "worlds:\n  strict:\n    profile: live\n  lax:\n    profile: {base: default, zeros: on}\n"
         "  own:\n    profile: {zeros: yes}\n"
     )

@@ -309,12 +309,13 @@ def test_stream_container_file_content(sdk: Sdk) -> None:
 @pytest.mark.parametrize("purpose", ["assistants", "batch", "fine-tune", "vision", "user_data"])
 def test_create_file(sdk: Sdk, world: World, purpose: str) -> None:
     world.freeze()
-    file = sdk.files.create(file=("data.jsonl", b"{}\n"), purpose=purpose)
+    name = "data.json" if purpose == "assistants" else "data.jsonl"
+    file = sdk.files.create(file=(name, b"{}\n"), purpose=purpose)
     assert file.model_dump(exclude_unset=True) == {
         "object": "file",
         "id": file.id,
         "purpose": purpose,
-        "filename": "data.jsonl",
+        "filename": name,
         "bytes": 3,
         "created_at": NOON,
         "expires_at": NOON + 30 * DAY if purpose == "batch" else None,
@@ -330,7 +331,9 @@ def test_create_file_of_purpose_evals(lax: Sdk) -> None:
 
 def test_file_expires(sdk: Sdk, world: World) -> None:
     world.freeze()
-    file = sdk.files.create(file=b"x", purpose="batch", expires_after={"anchor": "created_at", "seconds": HOUR})
+    file = sdk.files.create(
+        file=("a.jsonl", b"x"), purpose="batch", expires_after={"anchor": "created_at", "seconds": HOUR}
+    )
     assert file.expires_at == NOON + HOUR
     world.advance(HOUR - 1)
     assert sdk.files.retrieve(file.id).id == file.id
@@ -343,8 +346,8 @@ def test_file_expires(sdk: Sdk, world: World) -> None:
 
 def test_retrieve_and_list_files(sdk: Sdk) -> None:
     assert sdk.files.list().data == []
-    purposes = ["batch", "vision", "batch", "assistants", "batch"]
-    files = [sdk.files.create(file=(f"{n}.txt", b"x"), purpose=purpose) for n, purpose in enumerate(purposes)]
+    purposes = ["batch", "vision", "batch", "fine-tune", "batch"]
+    files = [sdk.files.create(file=(f"{n}.jsonl", b"x"), purpose=purpose) for n, purpose in enumerate(purposes)]
     assert sdk.files.retrieve(files[1].id).model_dump() == files[1].model_dump()
     ids = [file.id for file in files]
     assert [file.id for file in sdk.files.list().data] == ids[::-1]
@@ -372,7 +375,7 @@ def test_file_content(sdk: Sdk, purpose: str) -> None:
 
 
 def test_stream_file_content(sdk: Sdk) -> None:
-    file = sdk.files.create(file=("big.jsonl", CONTENT), purpose="batch")
+    file = sdk.files.create(file=("big.jsonl", CONTENT), purpose="fine-tune")
     _, pieces = sdk.streamed(sdk.files.with_streaming_response.content(file.id))
     assert b"".join(pieces) == CONTENT
 
@@ -394,7 +397,7 @@ def test_wait_for_processing(sdk: Sdk) -> None:
 
 def test_raw_responses_show_what_the_live_api_sends_along(sdk: Sdk) -> None:
     container = sdk.containers.create(name="box")
-    file = sdk.files.create(file=b"x", purpose="batch")
+    file = sdk.files.create(file=b"x", purpose="vision")
     inside = sdk.containers.files.create(container.id, file_id=file.id)
     place = {"container_id": container.id}
     answers = [
@@ -407,7 +410,7 @@ def test_raw_responses_show_what_the_live_api_sends_along(sdk: Sdk) -> None:
         sdk.containers.files.content.with_raw_response.retrieve(inside.id, **place),
         sdk.containers.files.with_raw_response.delete(inside.id, **place),
         sdk.containers.with_raw_response.delete(container.id),
-        sdk.files.with_raw_response.create(file=b"z", purpose="batch"),
+        sdk.files.with_raw_response.create(file=b"z", purpose="vision"),
         sdk.files.with_raw_response.retrieve(file.id),
         sdk.files.with_raw_response.list(),
         sdk.files.with_raw_response.content(file.id),

@@ -28,7 +28,7 @@ LIMIT = 1_000
 MIB = 1024 * 1024
 HEAD = 'Content-Disposition: form-data; name="file"; filename="data.bin"'
 MULTIPART = {"Content-Type": "multipart/form-data; boundary=simple"}
-PURPOSE = ('Content-Disposition: form-data; name="purpose"', b"batch")
+PURPOSE = ('Content-Disposition: form-data; name="purpose"', b"vision")
 
 CONTENTS = {
     "empty": b"",

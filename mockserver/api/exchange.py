@@ -1,6 +1,6 @@
 """One request and its response. The ASGI scope has it under `mockserver`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from starlette.types import Message, Receive, Scope, Send
@@ -9,6 +9,7 @@ from mockserver import errors, ids
 from mockserver.api.providers import OPENAI, Headers, Provider
 from mockserver.clock import stopwatch
 from mockserver.context import Context
+from mockserver.faults import Rule
 from mockserver.journal import WorldJournal
 from mockserver.redaction import NOTHING_SENT, Sent
 from mockserver.schema.faults import Effect
@@ -29,11 +30,13 @@ _FIXED: Headers = [
     (b"openai-project", b"proj_mockserver"),
     (b"x-content-type-options", b"nosniff"),
 ]
+_OF_THE_KEY = (b"openai-organization", b"openai-project")
 _CORS: Headers = [
     (b"access-control-allow-origin", b"*"),
     (
         b"access-control-expose-headers",
-        b"x-request-id, openai-processing-ms, openai-version, content-disposition, retry-after, x-mock-warning",
+        b"x-request-id, openai-processing-ms, openai-version, content-disposition, content-range, etag, retry-after, "
+        b"x-mock-warning",
     ),
 ]
 
@@ -47,6 +50,7 @@ class Exchange:
         "_receive",
         "complete",
         "context",
+        "counted",
         "effect",
         "extra",
         "fault",
@@ -83,6 +87,8 @@ class Exchange:
         self.fault: str | None = None
         """The id of the fault that fired; `header` for one from the request's X-Mock-Fault header."""
         self.effect: Effect | None = None
+        self.counted: Sequence[Rule] = ()
+        """The rules of faults that count it among the requests in progress."""
         self.extra: Headers = []
         """Headers that a fault sets. They replace the response's headers of the same names."""
         self.complete = False
@@ -193,10 +199,14 @@ class Exchange:
     async def start(self, status: int, headers: Headers, size: int | None = None) -> None:
         """Send status and headers. `size` is the body's if the next message has all of it."""
         headers += standing_headers(self.request_id, self.started)
+        if status == 401:  # whose organization it is follows from the key
+            headers = [header for header in headers if header[0] not in _OF_THE_KEY]
         if self.context:
             headers += [(b"x-mock-warning", str(warning).encode()) for warning in self.context.warnings]
         if b"origin" in self.headers:
             headers += _CORS
+        elif self.files_api:
+            headers.append(_CORS[0])
         if self.extra:
             replaced = {name for name, _ in self.extra}
             headers = [header for header in headers if header[0] not in replaced] + self.extra

@@ -13,6 +13,7 @@ from starlette.types import Message, Receive, Send
 
 from mockserver import errors, faults, ids
 from mockserver.api.exchange import ClientGone, Exchange
+from mockserver.api.providers import api_path
 from mockserver.api.rendering import Raw
 from mockserver.context import Context, World
 from mockserver.errors import APIError
@@ -20,6 +21,8 @@ from mockserver.faults import Hit, Target
 from mockserver.schema.faults import Effect
 
 FAULT_HEADER = b"x-mock-fault"
+OVERLAP = 0.1
+"""Seconds that a request takes at least which a rule with `concurrent` counts."""
 TICKS = 20
 """A body that dribbles is sent in so many chunks a second, or in single bytes."""
 
@@ -27,6 +30,9 @@ _SAMPLES = {
     "allowed": "POST",
     "encoding": "gzip",
     "expected": "a string",
+    "extension": "vb",
+    "field": "file",
+    "fields": "'foo' was",
     "file_id": "file-mock",
     "container_id": "cntr_mock",
     "got": "an integer",
@@ -40,6 +46,7 @@ _SAMPLES = {
     "purpose": "user_data",
     "purposes": ["assistants", "user_data"],
     "rate": 500,
+    "resource": "Container",
     "seconds": 120,
     "supported": "'asc' and 'desc'",
     "used": 60,
@@ -76,6 +83,8 @@ async def inject(exchange: Exchange, operation: str | None) -> bool:
     context = exchange.context or await _existing_world(exchange)
     hit = await _firing_fault(exchange, context, operation)
     if hit is None:
+        if exchange.counted and not await _connection(exchange).wait(OVERLAP):
+            raise ClientGone
         return False
     world = context.world if context else None
     effect = exchange.effect = hit.effect
@@ -125,6 +134,11 @@ async def _firing_fault(exchange: Exchange, context: Context | None, operation: 
         ids_in_path.get("file_id"),
         exchange.headers,
     )
+    exchange.counted = [
+        rule for rule in world.faults if rule.asked.concurrent and rule.matches(target, world.instant())
+    ]
+    for rule in exchange.counted:
+        rule.in_progress.add(exchange)
     return await context.run(_fire, world, target)
 
 
@@ -179,11 +193,11 @@ def _error(exchange: Exchange, hit: Hit, operation: str | None) -> APIError:
     effect = hit.effect
     name = effect.error or ("rate_limited" if effect.rate_limit or effect.status == 429 else None)
     if name is None:
-        error = _generic_error(effect.status or 500)
+        error = _generic_error(effect.status or 500, exchange)
     else:
         row, scope = errors.CATALOGUE[name], exchange.scope
-        values = _SAMPLES | {"operation": operation or "requests", "method": scope["method"], "path": scope["path"]}
-        values |= scope.get("path_params", {})
+        values = _SAMPLES | {"operation": operation or "requests", "method": scope["method"], "path": api_path(scope)}
+        values |= {"request_id": ids.as_uuid(exchange.request_id), **scope.get("path_params", {})}
         values |= _rate_limit_values(exchange, hit)
         wanted = {field for _, field, _, _ in Formatter().parse(row.message + (row.param or "")) if field}
         error = row(**{field: values.get(field, "x") for field in wanted})
@@ -204,9 +218,11 @@ def _decimal(seconds: float) -> str:
     return f"{seconds:.6f}".rstrip("0").rstrip(".")
 
 
-def _generic_error(status: int) -> APIError:
+def _generic_error(status: int, exchange: Exchange) -> APIError:
     if status >= 500:
-        return APIError(status, errors.SERVER_ERROR.message, errors.SERVER_ERROR.type)
+        error = errors.SERVER_ERROR(request_id=ids.as_uuid(exchange.request_id))
+        error.status = status
+        return error
     return APIError(status, f"An injected fault answers this request with status {status}.")
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any, get_args
 
-from mockserver.schema.files import Purpose
+from mockserver.schema.files import UploadPurpose
 
 _FILE = {"type": "string", "format": "binary"}
 
@@ -24,7 +24,7 @@ FILE_FORM = _body(
         "required": ["file", "purpose"],
         "properties": {
             "file": _FILE,
-            "purpose": {"type": "string", "enum": list(get_args(Purpose))},
+            "purpose": {"type": "string", "enum": list(get_args(UploadPurpose))},
             "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
             "expires_after[seconds]": {"type": "integer", "minimum": 3_600, "maximum": 2_592_000},
         },

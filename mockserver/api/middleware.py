@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mockserver import errors
+from mockserver import errors, ids
 from mockserver.api.exchange import ClientGone, Exchange
 from mockserver.api.providers import select_provider
 from mockserver.api.rendering import Error, Preflight
@@ -56,6 +56,8 @@ class Errors:
             exchange.abort()
             raise
         finally:
+            for rule in exchange.counted:
+                rule.in_progress.discard(exchange)
             if requests.isEnabledFor(logging.INFO):
                 requests.info("%s", exchange)
         if exchange.context and exchange.context.warnings:
@@ -73,7 +75,11 @@ class Errors:
                 log.error("%s %s: the data directory can't be used: %s", scope["method"], scope["path"], problem)
             if exchange.started_response:
                 raise error  # uvicorn closes the connection
-            error = errors.STORAGE_FAILED(problem=problem) if problem else errors.SERVER_ERROR()
+            error = (
+                errors.STORAGE_FAILED(problem=problem)
+                if problem
+                else errors.SERVER_ERROR(request_id=ids.as_uuid(exchange.request_id))
+            )
         await Error(error).send(exchange)
 
     def _log_warnings(self, context: Context) -> None:

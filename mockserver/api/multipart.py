@@ -11,13 +11,13 @@ from urllib.parse import unquote_to_bytes
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from mockserver import errors
+from mockserver import errors, profiles
 from mockserver.api.exchange import Exchange
-from mockserver.api.parsing import MAX_LEVELS, count_values, drop_proxy_keys, json_object, read_body, validate_for
-from mockserver.bounds import JSONCounter
+from mockserver.api.parsing import drop_proxy_keys, json_object, read_body, validate_for
 from mockserver.files import NewFile
 from mockserver.redaction import NOTHING_SENT, form_sent
 from mockserver.schema.containers import CreateContainerFile
+from mockserver.schema.contents import base_name
 from mockserver.storage.contents import Upload, Uploads, Writer
 
 logging.getLogger("python_multipart").setLevel(logging.ERROR)  # errors of a form are sent to the client
@@ -47,17 +47,32 @@ async def read_form(exchange: Exchange, uploads: Uploads, blake2b: bool) -> Asyn
             if exchange.sent is NOTHING_SENT:
                 form.record()
             await form.discard()
-    elif kind in (b"", b"application/json") and not exchange.files_api:
+    elif exchange.files_api:
+        raise errors.NOT_A_FORM(content_type=content_type) if kind == b"application/json" else errors.INVALID_UPLOAD()
+    elif kind in (b"", b"application/json"):
         body = await read_body(exchange, MAX_FIELD_BYTES)
         if not kind and not body.lstrip().startswith(b"{"):
             raise errors.INVALID_UPLOAD()
         values = json_object(body)
         drop_proxy_keys(values, exchange)
-        sent = validate_for(exchange.context, CreateContainerFile, values)
-        fields = sent.model_dump(exclude_unset=True)
-        yield NewFile(None, None, fields)
+        upload = _text_as_file(exchange, uploads, values)
+        try:
+            sent = validate_for(exchange.context, CreateContainerFile, values)
+            yield NewFile(upload, "upload", sent.model_dump(exclude_unset=True))
+        finally:
+            if upload:
+                upload.discard()
     else:
         raise errors.INVALID_UPLOAD()
+
+
+def _text_as_file(exchange: Exchange, uploads: Uploads, values: dict[str, Any]) -> Upload | None:
+    """Take the file out of a JSON body that has it as text, if the world's profile accepts that."""
+    text, context = values.get("file"), exchange.context
+    if not isinstance(text, str) or context is None or not context.allows(profiles.TEXT_AS_FILE):
+        return None
+    del values["file"]
+    return uploads.put([text.encode()], blake2b=True)
 
 
 class _Form:
@@ -99,7 +114,8 @@ class _Form:
         upload = await self._file.finish() if self._file else None
         self.record()
         drop_proxy_keys(self._fields, self._exchange)
-        return NewFile(upload, self._filename, self._fields)
+        utf8 = upload is None or self._fields.get("purpose") != "batch" or await asyncio.to_thread(upload.is_utf8)
+        return NewFile(upload, self._filename, self._fields, utf8)
 
     async def _skip_preamble(self, line: bytes) -> bytes:
         """Return the beginning of the body without the text that may precede the first boundary.
@@ -167,6 +183,11 @@ class _Form:
                 filename = "upload"  # Ruby and Java send files from memory with a type and without a name
             if filename is None:
                 raise errors.WRONG_TYPE(param="file", expected="a file", got="a string")
+            filename = base_name(filename)
+            if not filename:
+                raise errors.MISSING_FILENAME()
+            if not self._content_type and self._exchange.files_api and self._exchange.provider.typed_files:
+                raise errors.AZURE_UNTYPED_FILE()
             self._in_file = True
             self._filename = filename
             upload, writer = self._uploads.begin(self._blake2b)
@@ -183,14 +204,7 @@ class _Form:
 
     def _part_end(self) -> None:
         if not self._in_file and self._name is not None:
-            self._fields |= self._flattened(self._name, self._value)
-
-    def _flattened(self, name: str, value: bytearray) -> dict[str, str]:
-        """Return a field by its name. The members of an object, which Ruby sends as JSON, are named `name[member]`."""
-        if not self._content_type.startswith(b"application/json"):
-            return {name: value.decode(errors="replace")}
-        count_values(JSONCounter(MAX_FIELDS, MAX_LEVELS), value)
-        return {f"{name}[{key}]": str(member) for key, member in json_object(value).items()}
+            self._fields[self._name] = self._value.decode(errors="replace")
 
     def _end(self) -> None:
         self._ended = True

@@ -18,7 +18,7 @@ from mockserver.api.exchange import Exchange
 from mockserver.api.fault_injection import FAULT_HEADER, inject, reshape
 from mockserver.api.multipart import read_form
 from mockserver.api.parsing import parse_query, read_json
-from mockserver.api.providers import HINT_HEADER, OPENAI
+from mockserver.api.providers import HINT_HEADER, OPENAI, api_path
 from mockserver.api.rendering import JSON, Bytes
 from mockserver.context import Context
 from mockserver.files import NewFile
@@ -116,7 +116,7 @@ class TableRouter(APIRouter):
         id_names, operations = self._table.get(names, ([], {}))
         if not operations or "" in ids:
             if not await inject(exchange, None):
-                path = scope["raw_path"].decode("ascii", "replace")
+                path = api_path(scope)
                 self._give_hint(exchange, path)
                 raise errors.UNKNOWN_URL(method=scope["method"], path=path)
             return

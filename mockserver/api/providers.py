@@ -40,6 +40,11 @@ class Request(Protocol):
 class Provider:
     """OpenAI, under `/v1`."""
 
+    typed_files = False
+    """Whether the file of a form needs a content type."""
+    files_detail = True
+    """Whether errors of the Files API repeat themselves under `detail`."""
+
     def key(self, headers: dict[bytes, bytes]) -> str:
         """Return the key that was sent; empty without one."""
         return _bearer(headers) or _api_key(headers)
@@ -62,12 +67,14 @@ class Bare(Provider):
                 *request.extra,
                 (HINT_HEADER, b"the live API's paths begin with /v1: add it to the base URL"),
             ]
-            path = request.scope["raw_path"].decode("ascii", "replace")
-            raise errors.UNKNOWN_URL(method=request.scope["method"], path=path)
+            raise errors.UNKNOWN_URL(method=request.scope["method"], path=api_path(request.scope))
 
 
 class Azure(Provider):
     """Azure, under `/openai` with a dated `api-version`, or under `/openai/v1` without one."""
+
+    typed_files = True
+    files_detail = False
 
     def __init__(self, dated: bool) -> None:
         self._dated = dated
@@ -87,7 +94,9 @@ class Azure(Provider):
             return error
         if error.status == 401:
             converted = errors.AZURE_WRONG_KEY() if _api_key(request.headers) else errors.AZURE_WRONG_TOKEN()
-        elif error.status in (404, 405):
+        elif error.row is errors.UNKNOWN_PURPOSE:
+            converted = errors.AZURE_WRONG_PURPOSE()
+        elif error.status in (404, 405) and not request.files_api:
             converted = errors.AZURE_NO_ROUTE()
         elif error.status == 429 and error.type == errors.RATE_LIMITED.type:
             converted = errors.AZURE_RATE_LIMITED(
@@ -104,8 +113,10 @@ class Azure(Provider):
 OPENAI, _BARE = Provider(), Bare()
 _AZURE, _AZURE_V1 = Azure(dated=True), Azure(dated=False)
 
-# Older clients put an endpoint that ends in a slash before `/openai`, and Azure accepts it.
-_PREFIX = re.compile(r"(?:/w/([^/]*))?(?:(/v1)|(/+openai)(/v1)?)?(?=/|$)")
+# Older clients put an endpoint that ends in a slash before `/openai`, and Azure accepts it. A project of Foundry is an
+# endpoint with a path.
+_PREFIX = re.compile(r"(?:/w/([^/]*))?(?:(/v1)|((?:/api/projects/[^/]+)?/+openai)(/v1)?)?(?=/|$)")
+_WORLD = re.compile(r"/w/[^/]*(?=/)")
 
 
 def select_provider(path: str, raw: bytes) -> tuple[Provider, str | None, str]:
@@ -123,6 +134,12 @@ def select_provider(path: str, raw: bytes) -> tuple[Provider, str | None, str]:
     world, plain, azure, v1 = match.groups()
     provider = OPENAI if plain else _BARE if azure is None else _AZURE_V1 if v1 else _AZURE
     return provider, world, path[match.end() :] or "/"
+
+
+def api_path(scope: Scope) -> str:
+    """Return the path as it was sent, without the world, which the live API doesn't have."""
+    path: str = scope["raw_path"].decode("ascii", "replace")
+    return _WORLD.sub("", path, count=1) if path.startswith("/w/") else path
 
 
 def _bearer(headers: dict[bytes, bytes]) -> str:

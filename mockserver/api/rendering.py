@@ -9,6 +9,7 @@ import orjson
 
 from mockserver import errors
 from mockserver.api.exchange import ClientGone, Exchange
+from mockserver.api.preconditions import etag, is_current, wanted_range
 from mockserver.api.providers import Headers
 from mockserver.errors import APIError
 from mockserver.schema.contents import Content
@@ -67,29 +68,37 @@ class Error:
     async def send(self, exchange: Exchange) -> None:
         error = exchange.provider.convert(self.error, exchange)
         extra = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
+        if error.row and error.row.text:
+            await Raw(error.status, error.message.encode(), [(b"content-type", b"text/plain"), *extra]).send(exchange)
+            return
         newline = exchange.files_api and error.indent is not None
         option = (orjson.OPT_INDENT_2 if error.indent else 0) | (orjson.OPT_APPEND_NEWLINE if newline else 0)
-        body = orjson.dumps(error.body(exchange.files_api), option=option)
+        body = orjson.dumps(error.body(exchange.files_api and exchange.provider.files_detail), option=option)
         await Raw(error.status, body, [_JSON, *extra]).send(exchange)
 
 
 @dataclass(frozen=True, slots=True)
 class Bytes:
-    """A file's content: all of it, one range, or for HEAD nothing. Closes the file."""
+    """A file's content: all of it, one range, or nothing for HEAD and for a client that has it. Closes the file."""
 
     content: Content
 
     async def send(self, exchange: Exchange) -> None:
         content = self.content
         with content.file as file:
-            size = file.seek(0, 2)
-            status, start, stop = _range(exchange.headers.get(b"range", b""), size)
+            size, tag = file.seek(0, 2), etag(content.digest)
+            if is_current(exchange, tag):
+                await exchange.respond(304, [(b"etag", tag)], b"")
+                return
+            status, start, stop = _range(wanted_range(exchange, tag), size)
             headers = [
                 (b"content-type", content.media_type.encode()),
                 (b"content-length", b"%d" % (stop - start)),
                 (b"content-disposition", content.disposition.encode()),
-                (b"accept-ranges", b"bytes"),
+                (b"etag", tag),
             ]
+            if b"range" in exchange.headers:
+                headers.append((b"accept-ranges", b"bytes"))
             if status == 206:
                 headers.append((b"content-range", b"bytes %d-%d/%d" % (start, stop - 1, size)))
             await exchange.start(status, headers)

@@ -55,7 +55,7 @@ def _json_object(ctx: click.Context, param: click.Parameter, given: str | None) 
 
 METAVARS = {
     "operation": "NAME", "method": "METHOD", "path": "PATTERN", "container": "ID", "file": "ID", "id": "ID",
-    "header": "NAME=PATTERN", "headers": "NAME=VALUE", "times": "N", "skip": "N", "probability": "P", "error": "NAME",
+    "header": "NAME=PATTERN", "headers": "NAME=VALUE", "times": "N", "skip": "N", "probability": "P", "concurrent": "N", "error": "NAME",
     "status": "STATUS", "body": "BODY", "retry_after": "SECONDS", "rate_limit": "N/DURATION",
 }  # fmt: skip
 """Durations and numbers of bytes need no entry."""

@@ -194,7 +194,7 @@ def faults(rules: Iterable[Rule]) -> Iterator[str]:
             rule["matched"],
             rule["fired"],
             words(
-                {name: rule.get(name) for name in ("times", "skip", "probability", "lapse_after")}
+                {name: rule.get(name) for name in ("times", "skip", "probability", "concurrent", "lapse_after")}
                 | {"lapsed": rule.get("lapsed") or None, "off": not rule.get("enabled", True) or None}
             )
             or "always",

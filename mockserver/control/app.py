@@ -114,7 +114,7 @@ async def _storage_failed(request: Request, error: Exception) -> Response:
 
 async def _failed(request: Request, error: Exception) -> Response:
     """Return an error. Starlette raises the exception again, so that it is logged and the connection is closed."""
-    return error_response(errors.SERVER_ERROR())
+    return error_response(errors.CONTROL_FAILED())
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

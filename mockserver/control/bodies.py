@@ -17,6 +17,7 @@ from mockserver import errors
 from mockserver.bounds import MAX_PARAMETERS, Excess, JSONCounter, has_lone_surrogate
 from mockserver.control.dependencies import error_response
 from mockserver.mock import Mock
+from mockserver.schema.contents import base_name
 from mockserver.seeds.document import SENT
 from mockserver.settings import SeedError
 from mockserver.storage.contents import Upload as Stored
@@ -100,7 +101,7 @@ async def uploaded(mock: Mock, request: Request, *allowed: str) -> AsyncIterator
             stack.callback(draft.discard)
         finally:
             await form.close()
-        yield Upload(draft, file.filename or "file", fields)
+        yield Upload(draft, base_name(file.filename or "") or "file", fields)
 
 
 @asynccontextmanager

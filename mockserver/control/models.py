@@ -154,6 +154,7 @@ class Rule(TypedDict, total=False):
     skip: int
     times: int | None
     probability: float
+    concurrent: int | None
     lapse_after: float | None
     enabled: bool
     effect: Required[Annotated[dict[str, Any], Doc("What it does, as in the request that added it.")]]

@@ -39,6 +39,9 @@ _MEDIA_TYPES = {
 }
 
 
+_OF_WINDOWS = re.compile(r"(?:[A-Za-z]:|\.\.?|\\)\\")
+
+
 @dataclass(slots=True)
 class Content:
     """The bytes of a file, open for reading, and the headers that describe them."""
@@ -46,6 +49,18 @@ class Content:
     file: BinaryIO
     media_type: str
     disposition: str
+    digest: str
+    """SHA-256, in hexadecimal: the same bytes always have the same."""
+
+
+def base_name(name: str) -> str:
+    """Return a file name without its directories, which the live API discards.
+
+    A backslash separates directories only where the name starts like a path of Windows; elsewhere it is a character.
+    """
+    if _OF_WINDOWS.match(name):
+        name = name.rpartition("\\")[2]
+    return name.rpartition("/")[2]
 
 
 def media_type(name: str) -> str:

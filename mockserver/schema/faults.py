@@ -278,6 +278,10 @@ class NewRule(_Part):
     probability: Annotated[float, Field(ge=0, le=1)] = Field(
         1.0, description="probability of 0 to 1 that it fires; drawn from the world's id seed, so the same on every run"
     )
+    concurrent: Annotated[int, Field(ge=2, le=10_000)] | None = Field(
+        None,
+        description="number of matching requests in progress from which it applies; each of them takes at least a tenth of a second, so that those that are sent together overlap",
+    )
     lapse_after: Annotated[Seconds, Field(gt=0)] | None = Field(
         None, description="duration after which it ends, by the world's clock"
     )

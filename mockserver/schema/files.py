@@ -7,7 +7,9 @@ from typing_extensions import TypedDict
 
 from mockserver.schema.lists import Page
 
-Purpose = Literal["fine-tune", "assistants", "batch", "user_data", "vision", "evals"]
+UploadPurpose = Literal["fine-tune", "assistants", "batch", "user_data", "vision", "evals"]
+Purpose = Literal[UploadPurpose, "assistants_output", "batch_output"]
+"""With those of Files that the API itself creates."""
 
 
 class File(TypedDict):

@@ -158,6 +158,11 @@ class File(_Named):
         return self
 
 
+def leaves(path: str) -> bool:
+    """Whether a path has a part `..`, which could lead out of `/mnt/data`."""
+    return ".." in path.replace("\\", "/").split("/")
+
+
 class ContainerFile(_Named):
     id: Id | None = None
     file: Name | None = None
@@ -175,6 +180,8 @@ class ContainerFile(_Named):
             raise ValueError("a copy of a File has its bytes and name; remove all keys that `file` determines")
         if not (self.file or self.path or self.name):
             raise ValueError("give it a filename, or a path if the assistant wrote it")
+        if self.path and self.seq is None and leaves(self.path):  # an export may have it, of an older version
+            raise ValueError("a path has no '..'; write the path that it leads to")
         return self
 
 

@@ -8,6 +8,7 @@ file's name.
 """
 
 import asyncio
+import codecs
 import hashlib
 import io
 import itertools
@@ -64,6 +65,18 @@ class Upload:
         """Of the file."""
         assert self.file
         return Path(self.file.name)
+
+    def is_utf8(self) -> bool:
+        """Whether the bytes are UTF-8. May block on the disk."""
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        with self.path.open("rb") if self.file else io.BytesIO(self.buffer) as file:
+            try:
+                while piece := file.read(1 << 20):
+                    decoder.decode(piece)
+                decoder.decode(b"", final=True)
+            except UnicodeDecodeError:
+                return False
+        return True
 
     def become_file(self) -> None:
         self.file = (self.folder / f"{os.getpid()}-{next(_numbers)}").open("xb")

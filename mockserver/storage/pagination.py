@@ -24,11 +24,12 @@ class Listing(Generic[L]):
     """The pages of one table's rows.
 
     `scope` are the columns that select the list, `live` is a condition in SQL that leaves out rows which are there but
-    no longer shown; `prefix` is that of the rows' ids.
+    no longer shown; `prefix` is that of the rows' ids, `resource` what errors call them.
     """
 
-    def __init__(self, row: type[L], prefix: str, scope: Sequence[str] = (), live: str = "") -> None:
+    def __init__(self, row: type[L], prefix: str, resource: str, scope: Sequence[str] = (), live: str = "") -> None:
         self._row = row
+        self._resource = resource
         self._table = table(row).name
         self._prefix = prefix
         self._scope = [f"{name} = :{name}" for name in scope]
@@ -92,7 +93,7 @@ class Listing(Generic[L]):
 
     def _unknown(self, param: str, cursor: str) -> errors.APIError:
         if cursor.startswith(self._prefix):
-            return errors.UNKNOWN_CURSOR(param=param, value=cursor)
+            return errors.UNKNOWN_CURSOR(param=param, resource=self._resource, value=cursor)
         return errors.WRONG_CURSOR(param=param, value=cursor, prefix=self._prefix)
 
     def _statement(self, query: Page, falling: bool, filters: tuple[str, ...], deleted: bool) -> Statement[L]:

@@ -47,6 +47,7 @@ class Faults:
         times: int | None = None,
         skip: int | None = None,
         probability: float | None = None,
+        concurrent: int | None = None,
         lapse_after: Duration | None = None,
         id: str | None = None,
         **effect: Unpack[Effect],
@@ -57,7 +58,7 @@ class Faults:
         faults.add(operation="RetrieveContainerFileContent", truncate_after=1000)
 
         It fires at every match by default, else at most `times`, after `skip` matches, or with a `probability`.
-        `lapse_after` is by the world's clock. Return the rule with its `id`.
+        With `concurrent` it only matches while so many of the requests are in progress at once. `lapse_after` is by the world's clock. Return the rule with its `id`.
         """
         match = {
             "operation": operation,
@@ -67,7 +68,14 @@ class Faults:
             "file": file,
             "header": header,
         }
-        bounds = {"id": id, "times": times, "skip": skip, "probability": probability, "lapse_after": lapse_after}
+        bounds = {
+            "id": id,
+            "times": times,
+            "skip": skip,
+            "probability": probability,
+            "concurrent": concurrent,
+            "lapse_after": lapse_after,
+        }
         rule = {"match": _given(match), **_given(bounds), "effect": effect}
         added: Rule = self._call("POST", "faults", rule)
         return added

@@ -97,6 +97,8 @@ async def stage_container_file(
         path, source = form.fields.get("path") or None, form.fields.get("source")
         if path and len(path) > models.MAX_PATH:
             raise errors.BAD_PARAMETER(param="path", problem=f"path: send at most {models.MAX_PATH} characters")
+        if path and models.leaves(path):
+            raise errors.BAD_PARAMETER(param="path", problem="path: a path has no '..'; send the path that it leads to")
         if source not in (None, "user", "assistant"):
             raise errors.BAD_PARAMETER(param="source", problem="source: choose one of: user, assistant")
         size = _bytes(form.fields["bytes"]) if "bytes" in form.fields else apply.AS_USUAL

@@ -125,9 +125,9 @@ export function faults(page) {
 
 const asked = ({ matched: _, fired: __, lapsed: ___, ...rule }) => rule;
 
-function words({ match = {}, effect, times, skip, probability, lapse_after }) {
+function words({ match = {}, effect, times, skip, probability, concurrent, lapse_after }) {
   const matched = Object.entries(match).map(([name, value]) => (name === "operation" ? value : `${name} ${typeof value === "string" ? value : JSON.stringify(value)}`));
   const what = Object.entries(effect).map(([name, value]) => (name === "error" ? value : `${name.replaceAll("_", " ")} ${typeof value === "object" ? JSON.stringify(value) : value}`));
-  const bounds = [times && plural(times, "time"), skip && `after ${count(skip)}`, probability !== undefined && probability < 1 && `at ${Math.round(probability * 100)} %`, lapse_after && `for ${lapse_after} s`].filter(Boolean);
+  const bounds = [times && plural(times, "time"), skip && `after ${count(skip)}`, probability !== undefined && probability < 1 && `at ${Math.round(probability * 100)} %`, concurrent && `from ${count(concurrent)} at once`, lapse_after && `for ${lapse_after} s`].filter(Boolean);
   return `${matched.join(", ") || "every request"}: ${what.join(", ")}${bounds.length ? ` (${bounds.join(", ")})` : ""}`;
 }

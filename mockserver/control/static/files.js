@@ -5,7 +5,7 @@ import { about, bringing, facts, upload } from "./contents.js";
 import { ago, copyable, h, instant, size } from "./dom.js";
 import { list, PAGE } from "./list.js";
 
-const PURPOSES = ["user_data", "assistants", "batch", "evals", "fine-tune", "vision"];
+const PURPOSES = ["user_data", "assistants", "assistants_output", "batch", "batch_output", "evals", "fine-tune", "vision"];
 
 export function files(page) {
   const at = (...parts) => path("worlds", page.world, "files", ...parts);
