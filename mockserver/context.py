@@ -94,16 +94,11 @@ class Context:
 
     entered: World
     current: Callable[[World], World]
-    clock: Clock = field(init=False)
-    """The world's, as it was when the call began."""
     warnings: list[Warned] = field(default_factory=list)
     touched: list[tuple[str, str]] = field(default_factory=list)
     """`created`, `changed` or `deleted`, and an id."""
     stale_since: int | None = None
     """By a fault: lists still show what was deleted after this instant."""
-
-    def __post_init__(self) -> None:
-        self.clock = self.entered.clock
 
     async def run(self, work: Callable[Concatenate["Context", P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a rule, right here: SQLite responds in tens of microseconds, a thread costs more. While a large write

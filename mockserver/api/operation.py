@@ -64,7 +64,8 @@ class Operation(APIRoute):
         mock = exchange.mock
         exchange.files_api = self.files_api
         context = exchange.context = await mock.worlds.enter(exchange.world)
-        exchange.operation, exchange.log = self.name, mock.journal.open(exchange.world)
+        exchange.operation, exchange.clock = self.name, context.entered.clock
+        exchange.log = mock.journal.open(exchange.world)
         if (context.entered.faults or FAULT_HEADER in exchange.headers) and await inject(exchange, self.name):
             return
         if exchange.provider is not OPENAI:
@@ -108,10 +109,10 @@ class TableRouter(APIRouter):
         self._hint = f"mockserver emulates {' and '.join(sorted(emulated))}; /openapi.json lists all operations"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange: Exchange | None = scope.get("mockserver")
-        if exchange is None:  # a path outside of the API
+        if "mockserver" not in scope:  # a path outside of the API
             await super().__call__(scope, receive, send)
             return
+        exchange: Exchange = scope["mockserver"]
         names, ids = _split(scope["path"])
         id_names, operations = self._table.get(names, ([], {}))
         if not operations or "" in ids:
