@@ -24,6 +24,7 @@ from mockserver.storage.database import (
     Statement,
     Transaction,
     failure,
+    writing,
 )
 from mockserver.storage.migrations import Unusable
 
@@ -71,7 +72,7 @@ class World:
         thread writes, inside a transaction, and where the machine fails: what the caller did is done."""
         try:
             if not self.database.connection.in_transaction:
-                with self.database.write() as tx:
+                with writing(self.database.connection) as tx:
                     self.contents.release(tx)
         except Exception as error:
             if not isinstance(error, Busy) and failure(error) is None:
@@ -134,7 +135,7 @@ class Context:
         """
         world, before = self.world, len(self.touched)
         try:
-            with world.database.write() as tx:
+            with writing(world.database.connection) as tx:
                 yield tx
         except BaseException:
             del self.touched[before:]

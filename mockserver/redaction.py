@@ -117,7 +117,7 @@ def redacted_headers(headers: Headers) -> dict[str, str]:
 
 
 def redacted_query(query: str) -> str:
-    if not query or ("%" not in query and not _SUSPICIOUS.search(query.encode())):
+    if "%" not in query and not _SUSPICIOUS.search(query.encode()):
         return query
     first = query.split("&", MAX_PARAMETERS)
     if len(first) > MAX_PARAMETERS:

@@ -9,8 +9,8 @@ from mockserver import errors, ids
 from mockserver.api.providers import OPENAI, Headers, Provider
 from mockserver.clock import Clock, stopwatch
 from mockserver.context import Context
-from mockserver.journal import WorldJournal
-from mockserver.redaction import NOTHING_SENT, Sent
+from mockserver.journal import Finished, WorldJournal
+from mockserver.redaction import MAX_BODY, NOTHING_SENT, Sent
 from mockserver.schema.faults import Effect
 from mockserver.worlds import NAME
 
@@ -134,8 +134,7 @@ class Exchange:
                 return
             self.log, self.clock = journal.open(self.world), world.clock
         duration = stopwatch() - self.started
-        self.number = journal.record(
-            self.log,
+        finished = Finished(
             request_id=self.request_id,
             operation=self.operation,
             method=scope["method"],
@@ -149,13 +148,14 @@ class Exchange:
             request_headers=scope["headers"],
             sent=self.sent,
             response_headers=self.response_headers,
-            response=response,
+            response=len(response) if isinstance(response, bytes) and len(response) > MAX_BODY else response,
             objects=context.touched if context else (),
             fault=self.fault,
             made_up=effect is not None and (effect.answers or effect.lists or effect.rate_limit is not None),
             page=self.page,
             aborted=aborted,
         )
+        self.number = journal.record(self.log, finished)
 
     def abort(self) -> None:
         """Record that the response was not completed."""

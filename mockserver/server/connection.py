@@ -5,16 +5,13 @@ import socket
 import struct
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from mockserver import errors
 from mockserver.api.exchange import BODY_SIZE
 from mockserver.clock import stopwatch
-
-if TYPE_CHECKING:
-    from mockserver.server.protocol import Protocol
 
 BODY_IGNORED = ("GET", "HEAD", "DELETE", "OPTIONS")
 """Methods whose bodies are ignored. Their connections stay open."""
@@ -120,9 +117,9 @@ class Connection(RequestResponseCycle):
         return message
 
     @property
-    def _protocol(self) -> "Protocol":
-        """For an open connection: the transport forgets it when the connection is lost."""
-        return cast("Protocol", self.transport.get_protocol())
+    def _protocol(self) -> Any:
+        """The `server.protocol.Protocol` of an open connection. The transport forgets it when the connection is lost."""
+        return self.transport.get_protocol()
 
     def _time_out(self) -> None:
         self._timed_out, self.keep_alive = True, False

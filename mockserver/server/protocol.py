@@ -59,6 +59,8 @@ class Protocol(HttpToolsProtocol):
     _rejected = False
     """Whether an error was sent for malformed HTTP. Further bytes are not parsed."""
     _in_head = False
+    _large = False
+    """Whether the head that this packet completes may be too large."""
     _progress = False
     """Whether this packet began a head, or completed one or a piece of a body."""
     _pending = 0
@@ -81,7 +83,7 @@ class Protocol(HttpToolsProtocol):
             return
         if self._rejected:
             return
-        self._progress, rest = False, data
+        self._progress, self._large, rest = False, self._in_head or len(data) > HEAD_BYTES, data
         while rest:  # the parser stops at each request that offers another protocol
             try:
                 self.parser.feed_data(rest)
@@ -138,8 +140,9 @@ class Protocol(HttpToolsProtocol):
         if self._deadline:
             self._cancel_deadline()
         self._unset_keepalive_if_required()  # set since the head began if the response before it was completed
-        size = len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
-        if size > HEAD_BYTES or len(self.headers) > HEADERS:
+        if len(self.headers) > HEADERS or (
+            self._large and len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > HEAD_BYTES
+        ):
             self._error = errors.HEAD_TOO_LARGE(limit=HEAD_BYTES)
             raise ValueError("the head is too large")
         version = self.parser.get_http_version()
