@@ -58,7 +58,7 @@ class Errors:
             raise
         finally:
             if requests.isEnabledFor(logging.INFO):
-                requests.info("%s", exchange)
+                self._mock.log_request(str(exchange))
         if exchange.context and exchange.context.warnings:
             self._log_warnings(exchange.context)
 

@@ -21,6 +21,7 @@ from mockserver.api.parsing import parse_query, read_json
 from mockserver.api.providers import HINT_HEADER, OPENAI
 from mockserver.api.rendering import JSON, Bytes
 from mockserver.context import Context
+from mockserver.errors import APIError
 from mockserver.files import NewFile
 from mockserver.schema.contents import Content
 
@@ -63,13 +64,21 @@ class Operation(APIRoute):
         exchange: Exchange = scope["mockserver"]
         mock = exchange.mock
         exchange.files_api = self.files_api
+        if exchange.provider is not OPENAI and not mock.worlds.exists(exchange.world):
+            (new,) = await mock.worlds.summaries([exchange.world])
+            try:  # a request that is rejected creates no world
+                exchange.provider.check(exchange, new.profile or mock.worlds.profile({}))
+            except APIError:
+                if not await inject(exchange, None):
+                    raise
+                return
         context = exchange.context = await mock.worlds.enter(exchange.world)
         exchange.operation, exchange.clock = self.name, context.entered.clock
         exchange.log = mock.journal.open(exchange.world)
         if (context.entered.faults or FAULT_HEADER in exchange.headers) and await inject(exchange, self.name):
             return
-        if exchange.provider is not OPENAI:
-            exchange.provider.check(exchange)
+        if exchange.provider is not OPENAI and (warning := exchange.provider.check(exchange, context.world.profile)):
+            context.warn(warning)
         arguments = {name: reader(exchange, context) for name, reader in self._readers.items()}
         if self._body:
             arguments["body"] = await read_json(self._body, exchange, mock.settings.max_body)
