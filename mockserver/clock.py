@@ -8,6 +8,7 @@ import re
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Literal
 
 stopwatch = time.perf_counter
@@ -29,6 +30,17 @@ class Wall:
 
     def now(self) -> float:
         return self._anchor + self._monotonic()
+
+
+def log_time() -> str:
+    """Return the machine's local time in the form of `logging`: `2026-01-31 12:00:00,123`."""
+    now = time.time()
+    return f"{_local(int(now))},{int(now % 1 * 1000):03d}"
+
+
+@lru_cache(1)
+def _local(second: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
 
 
 @dataclass(frozen=True, slots=True)

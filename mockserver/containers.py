@@ -92,7 +92,8 @@ def list_containers(context: Context, query: ListContainers) -> ContainerList:
 
 def create_container(context: Context, body: CreateContainer) -> Container:
     anchor, minutes = lifetime(context, body)
-    world, now = context.world, context.world.now()
+    world = context.world
+    now = world.now()
     with context.write() as tx:
         row = context.insert(
             tx,
@@ -104,7 +105,7 @@ def create_container(context: Context, body: CreateContainer) -> Container:
                 last_active_at=now,
                 name=body.name,
                 memory_limit=body.memory_limit,
-                network_policy=_policy(body.network_policy),
+                network_policy=_policy(body.network_policy) if body.network_policy else None,
                 expires_anchor=anchor,
                 expires_minutes=minutes,
             ),
@@ -377,10 +378,8 @@ def _copied_id(context: Context, form: NewFile) -> str | None:
     return None if form.file else file_id
 
 
-def _policy(policy: NetworkPolicyDisabled | NetworkPolicyAllowlist | None) -> str | None:
+def _policy(policy: NetworkPolicyDisabled | NetworkPolicyAllowlist) -> str:
     """What is stored of a network policy, and shown: never its secrets."""
-    if policy is None:
-        return None
     shown: dict[str, Any] = {"type": policy.type}
     if policy.type == "allowlist":
         shown["allowed_domains"] = policy.allowed_domains

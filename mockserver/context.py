@@ -24,6 +24,7 @@ from mockserver.storage.database import (
     Statement,
     Transaction,
     failure,
+    writing,
 )
 from mockserver.storage.migrations import Unusable
 
@@ -71,7 +72,7 @@ class World:
         thread writes, inside a transaction, and where the machine fails: what the caller did is done."""
         try:
             if not self.database.connection.in_transaction:
-                with self.database.write() as tx:
+                with writing(self.database.connection) as tx:
                     self.contents.release(tx)
         except Exception as error:
             if not isinstance(error, Busy) and failure(error) is None:
@@ -94,16 +95,11 @@ class Context:
 
     entered: World
     current: Callable[[World], World]
-    clock: Clock = field(init=False)
-    """The world's, as it was when the call began."""
     warnings: list[Warned] = field(default_factory=list)
     touched: list[tuple[str, str]] = field(default_factory=list)
     """`created`, `changed` or `deleted`, and an id."""
     stale_since: int | None = None
     """By a fault: lists still show what was deleted after this instant."""
-
-    def __post_init__(self) -> None:
-        self.clock = self.entered.clock
 
     async def run(self, work: Callable[Concatenate["Context", P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a rule, right here: SQLite responds in tens of microseconds, a thread costs more. While a large write
@@ -139,7 +135,7 @@ class Context:
         """
         world, before = self.world, len(self.touched)
         try:
-            with world.database.write() as tx:
+            with writing(world.database.connection) as tx:
                 yield tx
         except BaseException:
             del self.touched[before:]

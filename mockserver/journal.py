@@ -1,7 +1,7 @@
 """The journal: recorded requests and responses, bounded and without secrets.
 
-An entry is the JSON that readers are shown, made once when the exchange ends, and a few private facts for
-filters and the verdict. The entries of all worlds share two bounds, their number and their bytes; the oldest
+An entry is the JSON that readers are shown, made once, and a few private facts for filters and the verdict. Up to
+`UNWRITTEN` entries are made together: that takes half as long, and nobody has read them yet. The entries of all worlds share two bounds, their number and their bytes; the oldest
 are dropped first.
 
 All methods must be called in the thread of the event loop. Records and entries may be read in any thread.
@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from pydantic_core import to_json
@@ -27,6 +27,8 @@ from mockserver.clock import Clock
 from mockserver.events import KINDS, Events
 from mockserver.redaction import MAX_BODY, Headers, Sent, as_json, redacted_headers, redacted_query
 
+UNWRITTEN = 64
+"""Exchanges that have ended and whose entries are not yet made. A reader has them made first."""
 _OVERHEAD = 280
 """Bytes that a record takes beside its JSON and its route."""
 _WORD = re.compile(r"\w+")
@@ -39,6 +41,36 @@ _COMPLETE, _ABORTED = b"false}", b"true}"
 
 Record = tuple[Any, ...]
 """An entry as it is kept: the fields of `Entry` in a plain tuple, which the garbage collector stops tracking."""
+
+
+class Finished(NamedTuple):
+    """An exchange that has ended. The fields without a description are described in `Entry`."""
+
+    request_id: str
+    operation: str | None
+    method: str
+    path: bytes
+    """As sent, like `query`."""
+    query: bytes
+    route: str
+    clock: Clock
+    """Of the world."""
+    wall: float
+    """When it began, by the machine's clock."""
+    duration: float
+    """In seconds."""
+    status: int | None
+    request_headers: Headers
+    sent: Sent
+    response_headers: Headers
+    response: bytes | int | None
+    """The body, its size, or None."""
+    objects: Sequence[tuple[str, str]] = ()
+    """Changes with ids."""
+    fault: str | None = None
+    made_up: bool = False
+    page: tuple[bool, str | None, str | None] | None = None
+    aborted: bool = False
 
 
 @dataclass(eq=False)
@@ -170,6 +202,7 @@ class Journal:
         self._count = 0
         self._bytes = 0
         self._worlds: dict[str, WorldJournal] = {}
+        self._unwritten: list[tuple[WorldJournal, int, Finished]] = []
         self._order: deque[WorldJournal] = deque()
         """The journal of each record, oldest first, over all worlds."""
         self._waiting: dict[str, set[asyncio.Event]] = {}
@@ -183,72 +216,34 @@ class Journal:
         self._events.publish(world, *KINDS)
         return log
 
-    def record(
-        self,
-        log: WorldJournal,
-        *,
-        request_id: str,
-        operation: str | None,
-        method: str,
-        path: bytes,
-        query: bytes,
-        route: str,
-        clock: Clock,
-        wall: float,
-        duration: float,
-        status: int | None,
-        request_headers: Headers,
-        sent: Sent,
-        response_headers: Headers,
-        response: bytes | int | None,
-        objects: Sequence[tuple[str, str]] = (),
-        fault: str | None = None,
-        made_up: bool = False,
-        page: tuple[bool, str | None, str | None] | None = None,
-        aborted: bool = False,
-    ) -> int:
-        """Record an exchange, and return its number, or 0 if the world's state is gone.
-
-        `path` and `query` are as sent; `wall` is when it began by the machine's clock, `duration` in seconds.
-        `response` is the body, its size, or None; `objects` are changes with ids. The other parameters are
-        described in `Entry`.
-        """
+    def record(self, log: WorldJournal, exchange: Finished) -> int:
+        """Record an exchange, and return its number, or 0 if the world's state is gone."""
         if log.ended:
             return 0
-        number = log.last + 1
-        shown = {
-            "number": number,
-            "request_id": request_id,
-            "world": log.world,
-            "at": clock.at(wall),
-            "wall": wall,
-            "operation": operation,
-            "method": method,
-            "path": path.decode("utf-8", "replace"),
-            "query": redacted_query(query.decode("utf-8", "replace")),
-            "status": status,
-            "duration_ms": round(duration * 1000, 3),
-            "request": {"headers": redacted_headers(request_headers), **_request_body(sent)},
-            "response": {"headers": redacted_headers(response_headers), **_response_body(response, fault)},
-            "fault": fault,
-            "objects": [{"change": change, "id": id} for change, id in objects],
-            "aborted": aborted,
-        }
-        digests: tuple[str, ...] = ()
-        if operation in _CONTENTS and status and status >= 400 and isinstance(response, bytes):
-            digests = tuple(hashlib.sha256(body).hexdigest() for body in (response, response.rstrip()) if body)
-        facts = (operation, sys.intern(method), status, route, sent.identity, made_up, clock.rate, page, digests)
-        text = bytes(memoryview(orjson.dumps(shown)))  # a copy: what orjson returns takes 8 KiB whatever its length
-        log.last = number
-        self._append(log, (number, text, *facts))
+        log.last += 1
+        self._unwritten.append((log, log.last, exchange))
+        if len(self._unwritten) >= UNWRITTEN:
+            self._write()
         if log.world in self._waiting:
             self._wake(log.world)
         if self._events.subscribers:
-            self._events.publish(log.world, *_changes(operation, bool(objects), fault))
-        return number
+            self._events.publish(log.world, *_changes(exchange.operation, bool(exchange.objects), exchange.fault))
+        return log.last
+
+    def _write(self) -> None:
+        unwritten, self._unwritten = self._unwritten, []
+        for log, number, exchange in unwritten:
+            record = _record(number, log.world, exchange)
+            log.records.append(record)
+            self._order.append(log)
+            self._count += 1
+            self._bytes += _cost(record)
+        while self._count > self._entries or self._bytes > self._size:
+            self._drop_oldest()
 
     def abort(self, log: WorldJournal, number: int) -> None:
         """Mark an exchange, already recorded, whose response did not come to its end."""
+        self._write()
         place = number - log.last - 1
         if 0 < -place <= len(log.records) and not (entry := Entry(*log.records[place])).aborted:
             text = entry.json.removesuffix(_COMPLETE) + _ABORTED
@@ -257,12 +252,14 @@ class Journal:
 
     def records(self, world: str, after: int = 0, limit: int | None = None) -> list[Record]:
         """Return the records of a world whose numbers are greater than `after`, oldest first."""
+        self._write()
         if (log := self._worlds.get(world)) is None:
             return []
         start = max(len(log.records) - max(log.last - after, 0), 0)
         return list(islice(log.records, start, None if limit is None else start + limit))
 
     def count(self, world: str) -> int:
+        self._write()
         log = self._worlds.get(world)
         return len(log.records) if log else 0
 
@@ -306,14 +303,6 @@ class Journal:
         for world in self._waiting:
             self._wake(world)
 
-    def _append(self, log: WorldJournal, record: Record) -> None:
-        log.records.append(record)
-        self._order.append(log)
-        self._count += 1
-        self._bytes += _cost(record)
-        while self._count > self._entries or self._bytes > self._size:
-            self._drop_oldest()
-
     def _drop_oldest(self) -> None:
         log = self._order.popleft()
         if log.stale:
@@ -323,6 +312,7 @@ class Journal:
         self._count -= 1
 
     def _empty(self, log: WorldJournal) -> None:
+        self._write()
         self._count -= len(log.records)
         self._bytes -= sum(map(_cost, log.records))
         log.stale += len(log.records)
@@ -342,6 +332,38 @@ class Journal:
     def _wake(self, world: str) -> None:
         for event in self._waiting.get(world, ()):
             event.set()
+
+
+def _record(number: int, world: str, exchange: Finished) -> Record:
+    clock, operation, status, response = exchange.clock, exchange.operation, exchange.status, exchange.response
+    shown = {
+        "number": number,
+        "request_id": exchange.request_id,
+        "world": world,
+        "at": clock.at(exchange.wall),
+        "wall": exchange.wall,
+        "operation": operation,
+        "method": exchange.method,
+        "path": exchange.path.decode("utf-8", "replace"),
+        "query": redacted_query(exchange.query.decode("utf-8", "replace")) if exchange.query else "",
+        "status": status,
+        "duration_ms": round(exchange.duration * 1000, 3),
+        "request": {"headers": redacted_headers(exchange.request_headers), **_request_body(exchange.sent)},
+        "response": {
+            "headers": redacted_headers(exchange.response_headers),
+            **_response_body(response, exchange.fault),
+        },
+        "fault": exchange.fault,
+        "objects": [{"change": change, "id": id} for change, id in exchange.objects],
+        "aborted": exchange.aborted,
+    }
+    digests: tuple[str, ...] = ()
+    if operation in _CONTENTS and status and status >= 400 and isinstance(response, bytes):
+        digests = tuple(hashlib.sha256(body).hexdigest() for body in (response, response.rstrip()) if body)
+    text = bytes(memoryview(orjson.dumps(shown)))  # a copy: what orjson returns takes 8 KiB whatever its length
+    identity, made_up, page = exchange.sent.identity, exchange.made_up, exchange.page
+    method = sys.intern(exchange.method)
+    return number, text, operation, method, status, exchange.route, identity, made_up, clock.rate, page, digests
 
 
 def _request_body(sent: Sent) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """The mock: everything that has state, built and owned in one place."""
 
+import logging
 import shutil
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +29,7 @@ class Mock:
 
     def __init__(self, settings: Settings, wall: Wall | None = None) -> None:
         self.settings = settings
+        self.log_request: Callable[[str], None] = logging.getLogger("mockserver.requests").info
         self.wall = wall or Wall()
         self.started = self.wall.now()
         seed = _read(settings)

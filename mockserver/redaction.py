@@ -108,13 +108,16 @@ def redacted_headers(headers: Headers) -> dict[str, str]:
     shown: dict[str, str] = {}
     for raw, value in headers:
         name, secret = _header_name(raw) if len(raw) <= _MAX_HEADER_NAME else (raw.decode("latin-1").lower(), True)
-        text = HIDDEN if secret else _text(value)
+        try:
+            text = HIDDEN if secret else value.decode()
+        except UnicodeDecodeError:
+            text = value.decode("latin-1")
         shown[name] = f"{shown[name]}, {text}" if name in shown else text
     return shown
 
 
 def redacted_query(query: str) -> str:
-    if not query or ("%" not in query and not _SUSPICIOUS.search(query.encode())):
+    if "%" not in query and not _SUSPICIOUS.search(query.encode()):
         return query
     first = query.split("&", MAX_PARAMETERS)
     if len(first) > MAX_PARAMETERS:
@@ -162,10 +165,3 @@ def _header_name(name: bytes) -> tuple[str, bool]:
     """Return the name in lower case, and whether its value is a secret."""
     text = name.decode("latin-1").lower()
     return text, _SECRET_NAME.search(text) is not None
-
-
-def _text(value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.decode("latin-1")

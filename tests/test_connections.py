@@ -2,6 +2,7 @@
 
 import http.client
 import socket
+import ssl
 import subprocess
 import tracemalloc
 from collections import Counter
@@ -39,6 +40,28 @@ def strict_server() -> Iterator[MockServer]:
 @pytest.fixture
 def strict_world(strict_server: MockServer) -> World:
     return new_world(strict_server)
+
+
+# A client that begins with TLS
+
+
+@pytest.mark.parametrize("first", [1, 1_000])
+def test_a_client_that_begins_with_tls_is_logged_and_disconnected(caplog: pytest.LogCaptureFixture, first: int) -> None:
+    hello = ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), hello, server_hostname="localhost").do_handshake()
+    sent = hello.read()
+    with MockServer() as server:
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", server.port), TIMEOUT) as opened:
+                opened.sendall(sent[:first])
+                while opened.recv(65536):
+                    pass
+    found = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert found == [
+        "a client begins with TLS, which this port does not take; write http:// instead of https:// in its base URL "
+        "(logged once a minute at most)"
+    ]
 
 
 # Bodies that nobody reads

@@ -810,6 +810,7 @@ def test_keys_do_what_the_mouse_does(dashboard: Dashboard, world: World) -> None
 
 @pytest.mark.slow
 def test_ten_thousand_containers_and_a_hundred_thousand_exchanges_are_paged(page: "Page") -> None:
+    from mockserver.journal import Finished
     from mockserver.redaction import NOTHING_SENT
 
     with MockServer(journal_entries=200_000, journal_bytes=500 << 20) as server, World(server, "large") as world:
@@ -821,8 +822,7 @@ def test_ten_thousand_containers_and_a_hundred_thousand_exchanges_are_paged(page
             journal = server.mock.journal
             clock = (await server.mock.worlds.resolve("large")).clock
             for number in range(100_000):
-                journal.record(
-                    journal.open("large"),
+                finished = Finished(
                     request_id=f"req_{number}",
                     operation="ListContainers" if number % 1_000 else "DeleteContainer",
                     method="GET",
@@ -838,6 +838,7 @@ def test_ten_thousand_containers_and_a_hundred_thousand_exchanges_are_paged(page
                     response_headers=[],
                     response=b'{"object": "list"}',
                 )
+                journal.record(journal.open("large"), finished)
 
         server.run(fill())
         dashboard.open()

@@ -9,13 +9,16 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from conftest import World, ok
 
 from mockserver.api.operation import MAX_UNKNOWN
+from mockserver.cli.log import MAX_UNWRITTEN, Log
 from mockserver.server.serving import MockServer
 
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("MOCKSERVER_")}
@@ -106,6 +109,48 @@ def test_serve_logs_requests_unless_it_is_quiet(arguments: list[str], variables:
         assert log.count("\n") == logged
 
 
+@pytest.mark.slow
+def test_a_log_that_nobody_reads_stops_no_request() -> None:
+    command = [sys.executable, "-m", "mockserver", "serve", "--port", "0", "--host", "127.0.0.1", "--json"]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=CLEAN, **pipes) as process:
+        assert process.stdout
+        url = json.loads(process.stdout.readline())["base_url"]
+        with httpx2.Client(headers={"api-key": "k"}, timeout=60) as client:
+            for _ in range(2_000):  # a pipe takes some 700 lines
+                assert client.get(f"{url}/containers?limit=1").status_code == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(120) == 0
+
+
+def test_lines_that_nobody_reads_are_dropped_and_counted() -> None:
+    reads, writes = os.pipe()
+    log = Log(writes)
+    for number in range(40_000):
+        log.request(f"{number} {'x' * 40}")
+    with ThreadPoolExecutor() as pool, os.fdopen(reads) as reader:
+        read = pool.submit(reader.read)
+        log.close()
+        os.close(writes)
+        found = read.result()
+    numbers = [int(number) for number in re.findall(r" INFO (\d+) x{40}$", found, re.MULTILINE)]
+    dropped = re.findall(
+        r" WARNING (\d+) lines of the log were dropped: nothing read them in time$", found, re.MULTILINE
+    )
+    assert numbers == sorted(set(numbers))
+    assert (len(numbers) + sum(map(int, dropped)), len(numbers) + len(dropped)) == (40_000, found.count("\n"))
+    assert MAX_UNWRITTEN / 2 < len(found) < 2 * MAX_UNWRITTEN + 200_000
+
+
+def test_a_log_that_cannot_be_written_ends_nothing() -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    log = Log(writes)
+    log.request("line")
+    log.close()
+    os.close(writes)
+
+
 # Hints
 
 CHAT = {"model": "gpt-5", "messages": [{"role": "user", "content": "hello"}]}
@@ -161,6 +206,19 @@ def test_the_live_profile_rejects_a_path_without_v1(live_world: World, path: str
     assert response.headers["x-mock-hint"] == "the live API's paths begin with /v1: add it to the base URL"
     assert response.text == live_world.http.get(f"{path}/a/b/c/d").text.replace("/v1", "").replace("/a/b/c/d", "")
     assert ok(live_world.http.get(path))["object"] == "list"
+
+
+@pytest.mark.parametrize(
+    "path", ["/containers", "/openai/containers?api-version=none", "/openai/v1/files?api-version=1"]
+)
+def test_a_path_that_the_live_profile_rejects_creates_no_world(path: str) -> None:
+    with MockServer(profile="live") as server, httpx2.Client(headers={"api-key": "k"}) as client:
+        assert client.get(f"{server.url}/w/new{path}").status_code in (400, 404)
+        fault = {"X-Mock-Fault": "server_error"}
+        assert client.get(f"{server.url}/w/new{path}", headers=fault).status_code == 500
+        assert [each["name"] for each in server.control("GET", "worlds")["data"]] == []
+        assert ok(client.get(f"{server.url}/w/new/v1/containers"))["data"] == []
+        assert [each["name"] for each in server.control("GET", "worlds")["data"]] == ["new"]
 
 
 def test_a_world_decides_on_paths_without_v1(world: World) -> None:

@@ -26,7 +26,7 @@ from mockserver.clock import Clock
 from mockserver.control import streams
 from mockserver.control.routes.journal import AT_ONCE
 from mockserver.events import Events
-from mockserver.journal import Entry, Journal, WorldJournal
+from mockserver.journal import Entry, Finished, Journal, WorldJournal
 from mockserver.redaction import MAX_BODY, NOTHING_SENT
 from mockserver.server.serving import MockServer
 
@@ -825,6 +825,7 @@ def test_an_entry_takes_the_memory_that_is_counted_for_it() -> None:
     before, _ = tracemalloc.get_traced_memory()
     for _ in range(500):
         record(log, journal, 1_000)
+    assert journal.count("world") == 501
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert after - before < journal._bytes
@@ -834,8 +835,7 @@ def test_an_entry_takes_the_memory_that_is_counted_for_it() -> None:
 
 def record(log: WorldJournal, journal: Journal, size: int = 0) -> int:
     """Record an exchange whose response is a string of that size."""
-    return journal.record(
-        log,
+    finished = Finished(
         request_id="req_1",
         operation=None,
         method="GET",
@@ -851,12 +851,14 @@ def record(log: WorldJournal, journal: Journal, size: int = 0) -> int:
         response_headers=[],
         response=b'"%b"' % (b"x" * size),
     )
+    return journal.record(log, finished)
 
 
 @cache
 def base_cost() -> int:
     journal = Journal(10, 1 << 20, Events())
     record(journal.open("a"), journal)
+    assert journal.count("a") == 1
     return journal._bytes
 
 

@@ -12,7 +12,7 @@ from conftest import NOON, World
 
 from mockserver.clock import Clock, stopwatch
 from mockserver.events import Events
-from mockserver.journal import Entry, Journal
+from mockserver.journal import Entry, Finished, Journal
 from mockserver.redaction import NOTHING_SENT
 from mockserver.verdict import FINDINGS, check
 
@@ -753,8 +753,7 @@ def test_a_long_journal_is_judged() -> None:
             ("RetrieveContainer", "/containers/cntr_1", 429, [retry], b"{}", None),
             ("RetrieveContainerFile", "/containers/c/files/cfile_1", 404, [], b"{}", None),
         )[number % 4]
-        journal.record(
-            log,
+        finished = Finished(
             request_id="req_1",
             operation=operation,
             method="GET",
@@ -772,6 +771,7 @@ def test_a_long_journal_is_judged() -> None:
             objects=[("deleted", f"cfile_{number}")] if number % 7 == 0 else [],
             page=shown,
         )
+        journal.record(log, finished)
     entries = [Entry(*record) for record in journal.records("w")]
     assert len(entries) == 10_000
     assert {each.name for each in check(entries, running=set())} >= {"retry-after-ignored", "paging-stopped"}

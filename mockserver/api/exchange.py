@@ -7,11 +7,11 @@ from starlette.types import Message, Receive, Scope, Send
 
 from mockserver import errors, ids
 from mockserver.api.providers import OPENAI, Headers, Provider
-from mockserver.clock import stopwatch
+from mockserver.clock import Clock, stopwatch
 from mockserver.context import Context
 from mockserver.faults import Rule
-from mockserver.journal import WorldJournal
-from mockserver.redaction import NOTHING_SENT, Sent
+from mockserver.journal import Finished, WorldJournal
+from mockserver.redaction import MAX_BODY, NOTHING_SENT, Sent
 from mockserver.schema.faults import Effect
 from mockserver.worlds import NAME
 
@@ -46,32 +46,32 @@ class ClientGone(Exception):
 
 
 class Exchange:
-    __slots__ = (
-        "_receive",
-        "complete",
-        "context",
-        "counted",
-        "effect",
-        "extra",
-        "fault",
-        "files_api",
-        "headers",
-        "log",
-        "mock",
-        "number",
-        "operation",
-        "page",
-        "provider",
-        "request_id",
-        "response_headers",
-        "scope",
-        "send",
-        "sent",
-        "started",
-        "started_response",
-        "status",
-        "world",
-    )
+    world = ""
+    provider: Provider = OPENAI
+    context: Context | None = None
+    files_api = False
+    """Whether the response is in the style of the Files API: a newline at the end, errors with `detail`."""
+    fault: str | None = None
+    """The id of the fault that fired; `header` for one from the request's X-Mock-Fault header."""
+    effect: Effect | None = None
+    counted: Sequence[Rule] = ()
+    """The rules of faults that count it among the requests in progress."""
+    complete = False
+    """Whether the whole request body has been read."""
+    started_response = False
+    operation: str | None = None
+    """The operation's id; None where no route matched."""
+    log: WorldJournal | None = None
+    """The journal that records the exchange; set with the operation, and with it `clock`."""
+    clock: Clock
+    """The world's, as it was when the operation began."""
+    number: int | None = None
+    """The journal's number of the exchange; None until it is recorded."""
+    sent: Sent = NOTHING_SENT
+    """The request's body as the journal shows it."""
+    status: int | None = None
+    """The response's status; None until it is started."""
+    page: tuple[bool, str | None, str | None] | None = None
 
     def __init__(self, mock: "Mock", scope: Scope, receive: Receive, send: Send) -> None:
         self.mock = mock
@@ -79,33 +79,9 @@ class Exchange:
         self.headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))  # the first of each name
         self.started = stopwatch()
         self.request_id = ids.request()
-        self.world = ""
-        self.provider: Provider = OPENAI
-        self.context: Context | None = None
-        self.files_api = False
-        """Whether the response is in the style of the Files API: a newline at the end, errors with `detail`."""
-        self.fault: str | None = None
-        """The id of the fault that fired; `header` for one from the request's X-Mock-Fault header."""
-        self.effect: Effect | None = None
-        self.counted: Sequence[Rule] = ()
-        """The rules of faults that count it among the requests in progress."""
         self.extra: Headers = []
         """Headers that a fault sets. They replace the response's headers of the same names."""
-        self.complete = False
-        """Whether the whole request body has been read."""
-        self.started_response = False
-        self.operation: str | None = None
-        """The operation's id; None where no route matched."""
-        self.log: WorldJournal | None = None
-        """The journal that records the exchange; set with the operation."""
-        self.number: int | None = None
-        """The journal's number of the exchange; None until it is recorded."""
-        self.sent: Sent = NOTHING_SENT
-        """The request's body as the journal shows it."""
-        self.status: int | None = None
-        """The response's status; None until it is started."""
         self.response_headers: Headers = []
-        self.page: tuple[bool, str | None, str | None] | None = None
         self._receive = receive
         self.send = send
 
@@ -158,36 +134,33 @@ class Exchange:
         if self.number is not None or not self.world:
             return
         scope, context, effect, journal = self.scope, self.context, self.effect, self.mock.journal
-        if context is None or self.log is None:
+        if self.log is None:
             if (world := self.mock.worlds.known(self.world)) is None:
                 return
-            clock = world.clock
-            self.log = journal.open(self.world)
-        else:
-            clock = context.clock
+            self.log, self.clock = journal.open(self.world), world.clock
         duration = stopwatch() - self.started
-        self.number = journal.record(
-            self.log,
+        finished = Finished(
             request_id=self.request_id,
             operation=self.operation,
             method=scope["method"],
             path=scope["raw_path"],
             query=scope["query_string"],
             route=scope["path"],
-            clock=clock,
+            clock=self.clock,
             wall=self.mock.wall.now() - duration,
             duration=duration,
             status=self.status,
             request_headers=scope["headers"],
             sent=self.sent,
             response_headers=self.response_headers,
-            response=response,
+            response=len(response) if isinstance(response, bytes) and len(response) > MAX_BODY else response,
             objects=context.touched if context else (),
             fault=self.fault,
             made_up=effect is not None and (effect.answers or effect.lists or effect.rate_limit is not None),
             page=self.page,
             aborted=aborted,
         )
+        self.number = journal.record(self.log, finished)
 
     def abort(self) -> None:
         """Record that the response was not completed."""

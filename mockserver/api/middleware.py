@@ -34,14 +34,15 @@ _WORLD_KEY = re.compile(r"sk-world-(.+)", re.DOTALL)
 class Errors:
     """Creates the exchange, and sends every error in the API's format."""
 
-    def __init__(self, app: ASGIApp, mock: "Mock") -> None:
+    def __init__(self, app: ASGIApp, outside: ASGIApp, mock: "Mock") -> None:
         self._app = app
+        self._outside = outside
         self._mock = mock
         self._warned: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] in OUTSIDE:
-            await self._app(scope, receive, send)
+            await self._outside(scope, receive, send)
             return
         exchange = scope["mockserver"] = Exchange(self._mock, scope, receive, send)
         try:
@@ -59,7 +60,7 @@ class Errors:
             for rule in exchange.counted:
                 rule.in_progress.discard(exchange)
             if requests.isEnabledFor(logging.INFO):
-                requests.info("%s", exchange)
+                self._mock.log_request(str(exchange))
         if exchange.context and exchange.context.warnings:
             self._log_warnings(exchange.context)
 
@@ -97,10 +98,7 @@ class Authenticate:
         self._keys = sorted(mock.settings.api_key, key=len, reverse=True)  # K-world-x may itself be a key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange: Exchange | None = scope.get("mockserver")
-        if exchange is None:
-            await self._app(scope, receive, send)
-            return
+        exchange: Exchange = scope["mockserver"]
         if scope["method"] == "OPTIONS" and b"access-control-request-method" in exchange.headers:
             await Preflight().send(exchange)
             return

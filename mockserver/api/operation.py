@@ -21,6 +21,7 @@ from mockserver.api.parsing import parse_query, read_json
 from mockserver.api.providers import HINT_HEADER, OPENAI, api_path
 from mockserver.api.rendering import JSON, Bytes
 from mockserver.context import Context
+from mockserver.errors import APIError
 from mockserver.files import NewFile
 from mockserver.schema.contents import Content
 
@@ -63,12 +64,21 @@ class Operation(APIRoute):
         exchange: Exchange = scope["mockserver"]
         mock = exchange.mock
         exchange.files_api = self.files_api
+        if exchange.provider is not OPENAI and not mock.worlds.exists(exchange.world):
+            (new,) = await mock.worlds.summaries([exchange.world])
+            try:  # a request that is rejected creates no world
+                exchange.provider.check(exchange, new.profile or mock.worlds.profile({}))
+            except APIError:
+                if not await inject(exchange, None):
+                    raise
+                return
         context = exchange.context = await mock.worlds.enter(exchange.world)
-        exchange.operation, exchange.log = self.name, mock.journal.open(exchange.world)
+        exchange.operation, exchange.clock = self.name, context.entered.clock
+        exchange.log = mock.journal.open(exchange.world)
         if (context.entered.faults or FAULT_HEADER in exchange.headers) and await inject(exchange, self.name):
             return
-        if exchange.provider is not OPENAI:
-            exchange.provider.check(exchange)
+        if exchange.provider is not OPENAI and (warning := exchange.provider.check(exchange, context.world.profile)):
+            context.warn(warning)
         arguments = {name: reader(exchange, context) for name, reader in self._readers.items()}
         if self._body:
             arguments["body"] = await read_json(self._body, exchange, mock.settings.max_body)
@@ -108,10 +118,10 @@ class TableRouter(APIRouter):
         self._hint = f"mockserver emulates {' and '.join(sorted(emulated))}; /openapi.json lists all operations"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange: Exchange | None = scope.get("mockserver")
-        if exchange is None:  # a path outside of the API
+        if "mockserver" not in scope:  # a path outside of the API
             await super().__call__(scope, receive, send)
             return
+        exchange: Exchange = scope["mockserver"]
         names, ids = _split(scope["path"])
         id_names, operations = self._table.get(names, ([], {}))
         if not operations or "" in ids:

@@ -11,8 +11,8 @@ from urllib.parse import parse_qs, unquote
 from starlette.types import Scope
 
 from mockserver import errors, profiles
-from mockserver.context import Context
 from mockserver.errors import APIError
+from mockserver.profiles import Profile, Warned
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -26,7 +26,6 @@ _UNDATED = ("", "v1", "latest", "preview")
 class Request(Protocol):
     """The parts of an exchange that a provider needs."""
 
-    context: Context | None
     extra: Headers
     files_api: bool
     headers: dict[bytes, bytes]
@@ -49,8 +48,9 @@ class Provider:
         """Return the key that was sent; empty without one."""
         return _bearer(headers) or _api_key(headers)
 
-    def check(self, request: Request) -> None:
-        """Raise APIError if a request lacks what only this provider requires."""
+    def check(self, request: Request, profile: Profile) -> Warned | None:
+        """Raise APIError if a request lacks what this provider requires. Return what the response has to warn of."""
+        return None
 
     def convert(self, error: APIError, request: Request) -> APIError:
         """Return an error as this provider sends it."""
@@ -60,14 +60,15 @@ class Provider:
 class Bare(Provider):
     """OpenAI without a prefix, which the live API rejects."""
 
-    def check(self, request: Request) -> None:
-        if request.context is None or not request.context.world.profile.bare_paths:
+    def check(self, request: Request, profile: Profile) -> Warned | None:
+        if not profile.bare_paths:
             request.files_api = False  # an unknown URL is of no operation
             request.extra = [
                 *request.extra,
                 (HINT_HEADER, b"the live API's paths begin with /v1: add it to the base URL"),
             ]
             raise errors.UNKNOWN_URL(method=request.scope["method"], path=api_path(request.scope))
+        return None
 
 
 class Azure(Provider):
@@ -82,12 +83,13 @@ class Azure(Provider):
     def key(self, headers: dict[bytes, bytes]) -> str:
         return _api_key(headers) or _bearer(headers)
 
-    def check(self, request: Request) -> None:
+    def check(self, request: Request, profile: Profile) -> Warned | None:
         version = _version(request.query)
         if (_DATED.fullmatch(version) is not None) if self._dated else version in _UNDATED:
-            return
-        if request.context is None or not request.context.allows(profiles.AZURE_ANY_VERSION):
+            return None
+        if not getattr(profile, profiles.AZURE_ANY_VERSION.switch):
             raise errors.AZURE_NO_ROUTE() if self._dated else errors.AZURE_WRONG_VERSION()
+        return profiles.AZURE_ANY_VERSION
 
     def convert(self, error: APIError, request: Request) -> APIError:
         if isinstance(error, errors.AzureError):

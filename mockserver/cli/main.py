@@ -105,6 +105,7 @@ def serve(quiet: bool, as_json: bool, **given: Any) -> None:
 
     import asyncio
 
+    from mockserver.cli.log import log_by_thread
     from mockserver.mock import Mock
     from mockserver.server.serving import CannotBind, bind, build, local_url, new_event_loop, share_fairly
     from mockserver.settings import SeedError
@@ -132,7 +133,7 @@ def serve(quiet: bool, as_json: bool, **given: Any) -> None:
         gc.enable()
         if banner:
             print(banner, flush=True)
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        with log_by_thread(mock), asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(stop.serve(build(mock), sockets))
 
 

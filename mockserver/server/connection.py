@@ -4,12 +4,17 @@ import asyncio
 import socket
 import struct
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
+from mockserver import errors
+from mockserver.api.exchange import BODY_SIZE
 from mockserver.clock import stopwatch
+
+BODY_IGNORED = ("GET", "HEAD", "DELETE", "OPTIONS")
+"""Methods whose bodies are ignored. Their connections stay open."""
 
 RESET_SECONDS = 5.0
 """How long a reset waits until the client has acknowledged the bytes sent before."""
@@ -77,41 +82,98 @@ class Client:
     """Set while a fault delays a response; done when the client has gone."""
 
 
-class Connection:
-    """The connection of one request, as faults and streams use it. Implements `api.fault_injection.Connection`."""
+class Connection(RequestResponseCycle):
+    """uvicorn's cycle of a request and its response, as faults and streams use it too.
 
-    __slots__ = ("_client", "_cycle", "_finish", "_transport")
+    It implements `api.fault_injection.Connection`. A complete response is sent in one write instead of two; its headers
+    are the server's own and need none of uvicorn's checks.
+    """
 
-    def __init__(
-        self, transport: asyncio.Transport, cycle: RequestResponseCycle, client: Client, finish: Callable[[], None]
-    ) -> None:
-        self._transport = transport
-        self._cycle = cycle
-        self._client = client
-        self._finish = finish
+    _head = b""
+    _pace: Pace | None = None
+    _timed_out = False
+
+    async def receive(self) -> Any:
+        """Return the received body itself instead of a copy. Raises APIError if the rest does not come in time."""
+        if not self.waiting_for_100_continue and self.body and not self.disconnected and not self.response_complete:
+            self.flow.resume_reading()
+            self.message_event.clear()
+            body, self.body = self.body, b""  # type: ignore[assignment]  # as in on_headers_complete
+            return {"type": "http.request", "body": body, "more_body": self.more_body}
+        if not self.more_body or self.response_started or self.disconnected or self.message_event.is_set():
+            return await super().receive()
+        if (pace := self._pace) is None:
+            pace = self._pace = Pace(self._protocol.body_timeout, self._protocol.body_rate)
+        started = stopwatch()
+        timer = asyncio.get_running_loop().call_later(pace.left, self._time_out)
+        try:
+            message = await super().receive()
+        finally:
+            timer.cancel()
+        if message["type"] == "http.request":
+            pace.count(stopwatch() - started, len(message["body"]))
+            if self._timed_out and self.more_body and not message["body"]:
+                raise errors.BODY_TIMED_OUT(seconds=f"{pace.timeout:g}", rate=pace.rate)
+        return message
+
+    @property
+    def _protocol(self) -> Any:
+        """The `server.protocol.Protocol` of an open connection. The transport forgets it when the connection is lost."""
+        return self.transport.get_protocol()
+
+    def _time_out(self) -> None:
+        self._timed_out, self.keep_alive = True, False
+        self.message_event.set()
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            if self.more_body and self.scope["method"] not in BODY_IGNORED:
+                self.keep_alive = False  # not every client sends the rest of its body after the response
+            size = message.get(BODY_SIZE)
+            if (
+                size is None
+                or self.scope["method"] == "HEAD"
+                or self.flow.write_paused
+                or self.disconnected
+                or not self.keep_alive
+            ):
+                await super().send(message)
+                return
+            headers = [b"%b: %b\r\n" % header for header in (*self.default_headers, *message["headers"])]
+            self._head = b"".join([STATUS_LINE[message["status"]], *headers, b"\r\n"])
+            self.response_started, self.waiting_for_100_continue = True, False
+            self.chunked_encoding, self.expected_content_length = False, len(self._head) + size
+            return
+        if self._head:
+            message["body"], self._head = self._head + message["body"], b""
+        if not (self.keep_alive or self.disconnected or message.get("more_body", False)):
+            self.keep_alive = self._protocol.close_after_response = True  # it drains the body, which uvicorn does not
+        await super().send(message)
 
     @property
     def gone(self) -> bool:
-        return self._cycle.disconnected or self._transport.is_closing()
+        return self.disconnected or self.transport.is_closing()
 
     def close(self) -> None:
-        self._cycle.disconnected = True  # so that uvicorn sends nothing further and logs no incomplete response
-        self._finish()
+        self.disconnected = True  # so that uvicorn sends nothing further and logs no incomplete response
+        if not self.transport.is_closing():
+            self._protocol.finish()
 
     def close_on_eof(self) -> None:
         """Treat a client that closes its side as gone: no client of a stream or a long poll half-closes on purpose."""
-        self._client.close_on_eof = True
-        if self._client.half_closed:
-            self._transport.close()
+        if not self.transport.is_closing():
+            self._protocol.client_side.close_on_eof = True
+            if self._protocol.client_side.half_closed:
+                self.transport.close()
 
     def abort(self) -> None:
         """Close at once. Bytes not yet sent are lost."""
-        self._cycle.disconnected = True
-        self._transport.abort()
+        self.disconnected = True
+        self.transport.abort()
 
     async def reset(self) -> None:
-        self._cycle.disconnected = True
-        transport = self._transport
+        self.disconnected = True
+        transport = self.transport
         deadline = stopwatch() + RESET_SECONDS
         while _unsent(transport) and stopwatch() < deadline and await self.wait(0.001):
             pass  # a reset discards bytes that are not yet sent
@@ -120,10 +182,10 @@ class Connection:
         transport.abort()
 
     async def wait(self, seconds: float) -> bool:
-        client = self._client
-        if self._transport.is_closing():
+        if self.transport.is_closing():
             return False
-        client.delayed = not self._cycle.response_started
+        client = self._protocol.client_side
+        client.delayed = not self.response_started
         if client.half_closed and client.delayed:
             self.close()
             return False

@@ -1,17 +1,21 @@
 """uvicorn's HTTP protocol, with bounds and with the API's own errors for malformed requests."""
 
 import asyncio
+import logging
+import math
 from http import HTTPStatus
 from typing import Any
 
 import httptools
 import orjson
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mockserver import errors, ids
-from mockserver.api.exchange import BODY_SIZE, standing_headers
+from mockserver.api.exchange import standing_headers
 from mockserver.clock import stopwatch
-from mockserver.server.connection import Client, Connection, Drain, Pace
+from mockserver.server.connection import Client, Connection, Drain
+
+log = logging.getLogger("mockserver")
 
 HEAD_BYTES = 64 * 1024
 """The longest request line and headers taken, together."""
@@ -25,8 +29,10 @@ DRAIN_BYTES = 64 << 20
 """How many bytes of an unread body are drained, if the server's limits for bodies are lower."""
 DRAIN_OVERHEAD = 4 << 20
 """How many bytes framing and the fields of a form may add to the largest body."""
-BODY_IGNORED = ("GET", "HEAD", "DELETE", "OPTIONS")
-"""Methods whose bodies are ignored. Their connections stay open."""
+TLS_RECORD = b"\x16"
+"""The first byte of a client that begins with TLS."""
+TLS_SECONDS = 60.0
+"""How often at most such clients are logged."""
 
 
 class Protocol(HttpToolsProtocol):
@@ -43,14 +49,18 @@ class Protocol(HttpToolsProtocol):
     drain_bytes: int
     drain_import_bytes: int
     """How much of an unread body is drained; the control plane imports archives, which are larger."""
+    tls_logged = -math.inf
+    """When the server last logged a client that begins with TLS."""
     close_after_response = False
     """Whether the response that has just been written is the last one."""
-    _client: Client
+    client_side: Client
     _error: errors.APIError | None = None
     """The error for a head that is malformed only by its size."""
     _rejected = False
     """Whether an error was sent for malformed HTTP. Further bytes are not parsed."""
     _in_head = False
+    _large = False
+    """Whether the head that this packet completes may be too large."""
     _progress = False
     """Whether this packet began a head, or completed one or a piece of a body."""
     _pending = 0
@@ -64,7 +74,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
-        self._client = Client()
+        self.client_side = Client()
         self._deadline = self.loop.call_later(HEAD_SECONDS, transport.close)
 
     def data_received(self, data: bytes) -> None:
@@ -73,11 +83,18 @@ class Protocol(HttpToolsProtocol):
             return
         if self._rejected:
             return
-        self._progress = False
-        self._feed(data)
+        self._progress, self._large, rest = False, self._in_head or len(data) > HEAD_BYTES, data
+        while rest:  # the parser stops at each request that offers another protocol
+            try:
+                self.parser.feed_data(rest)
+                break
+            except httptools.HttpParserUpgrade as upgrade:
+                rest = self._without_upgrade(rest[upgrade.args[0] :])
+            except httptools.HttpParserError:
+                self._log_malformed(data)
+                self._reject(self._error or errors.MALFORMED_HTTP())
+                return
         self._pending = 0 if self._progress else self._pending + len(data)
-        if self._rejected:
-            return
         if self._in_head:
             if self._pending > HEAD_BYTES:
                 self._reject(errors.HEAD_TOO_LARGE(limit=HEAD_BYTES))
@@ -91,17 +108,15 @@ class Protocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()  # not for bytes that begin no request: the connection stays idle
         self._in_head = self._progress = True
 
-    def _feed(self, data: bytes) -> None:
-        while data:  # the parser stops at each request that offers another protocol
-            try:
-                self.parser.feed_data(data)
-                data = b""
-            except httptools.HttpParserUpgrade as upgrade:
-                data = self._without_upgrade(data[upgrade.args[0] :])
-            except httptools.HttpParserError:
-                data = b""
-                self.logger.warning("Invalid HTTP request received.")
-                self._reject(self._error or errors.MALFORMED_HTTP())
+    def _log_malformed(self, data: bytes) -> None:
+        if self.cycle or self._pending or not data.startswith(TLS_RECORD):
+            self.logger.warning("Invalid HTTP request received.")
+        elif stopwatch() - self.tls_logged >= TLS_SECONDS:
+            type(self).tls_logged = stopwatch()
+            log.warning(
+                "a client begins with TLS, which this port does not take; write http:// instead of https:// in its base "
+                "URL (logged once a minute at most)"
+            )
 
     def _without_upgrade(self, rest: bytes) -> bytes:
         """Return the request's head without its offer, and the rest, to be parsed again.
@@ -122,10 +137,12 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head, self._progress = False, True
-        self._cancel_deadline()
+        if self._deadline:
+            self._cancel_deadline()
         self._unset_keepalive_if_required()  # set since the head began if the response before it was completed
-        size = len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
-        if size > HEAD_BYTES or len(self.headers) > HEADERS:
+        if len(self.headers) > HEADERS or (
+            self._large and len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > HEAD_BYTES
+        ):
             self._error = errors.HEAD_TOO_LARGE(limit=HEAD_BYTES)
             raise ValueError("the head is too large")
         version = self.parser.get_http_version()
@@ -139,9 +156,9 @@ class Protocol(HttpToolsProtocol):
             self.expect_100_continue = False
         super().on_headers_complete()
         self._in_body = True
-        self.cycle.__class__ = _Cycle  # uvicorn creates its own; the task that runs it starts later
+        self.cycle.__class__ = Connection  # uvicorn creates its own; the task that runs it starts later
         self.cycle.body = b""  # type: ignore[assignment]  # the first bytes replace it without a copy
-        self.scope["mockserver.connection"] = Connection(self.transport, self.cycle, self._client, self.finish)  # type: ignore[typeddict-unknown-key]  # our own key
+        self.scope["mockserver.connection"] = self.cycle  # type: ignore[typeddict-unknown-key]  # our own key
         self.headers = []  # so that trailers are not added to the request's headers
 
     def on_body(self, body: bytes) -> None:
@@ -205,7 +222,7 @@ class Protocol(HttpToolsProtocol):
 
         While a fault delays the response, such a client counts as gone: one that gives up waiting looks the same.
         """
-        cycle, client = self.cycle, self._client
+        cycle, client = self.cycle, self.client_side
         if cycle is None or cycle.response_complete or cycle.more_body or client.close_on_eof:
             return False
         if client.gone and client.delayed:
@@ -216,11 +233,11 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._cancel_deadline()
-        if (gone := self._client.gone) and not gone.done():
+        if (gone := self.client_side.gone) and not gone.done():
             gone.set_result(None)
 
     def shutdown(self) -> None:
-        if self._client.gone:
+        if self.client_side.gone:
             self.transport.abort()  # a fault may delay the response for minutes
         elif self._drain:
             self.transport.close()
@@ -260,75 +277,3 @@ class Protocol(HttpToolsProtocol):
             self.cycle.disconnected = True  # the rest of the body will not come
             self.cycle.message_event.set()
         self.finish()
-
-
-class _Cycle(RequestResponseCycle):
-    """uvicorn's cycle of a request and its response, which sends a complete response in one write instead of two.
-
-    The headers of such a response are the server's own and need none of uvicorn's checks.
-    """
-
-    _head = b""
-    _pace: Pace | None = None
-    _timed_out = False
-
-    async def receive(self) -> Any:
-        """Return the received body itself instead of a copy. Raises APIError if the rest does not come in time."""
-        if not self.waiting_for_100_continue and self.body and not self.disconnected and not self.response_complete:
-            self.flow.resume_reading()
-            self.message_event.clear()
-            body, self.body = self.body, b""  # type: ignore[assignment]  # as in on_headers_complete
-            return {"type": "http.request", "body": body, "more_body": self.more_body}
-        if not self.more_body or self.response_started or self.message_event.is_set():
-            return await super().receive()
-        if (pace := self._pace) is None:
-            protocol = self._protocol()
-            pace = self._pace = Pace(protocol.body_timeout, protocol.body_rate)
-        started = stopwatch()
-        timer = asyncio.get_running_loop().call_later(pace.left, self._time_out)
-        try:
-            message = await super().receive()
-        finally:
-            timer.cancel()
-        if message["type"] == "http.request":
-            pace.count(stopwatch() - started, len(message["body"]))
-            if self._timed_out and self.more_body and not message["body"]:
-                raise errors.BODY_TIMED_OUT(seconds=f"{pace.timeout:g}", rate=pace.rate)
-        return message
-
-    def _protocol(self) -> Protocol:
-        protocol = self.transport.get_protocol()
-        assert isinstance(protocol, Protocol)
-        return protocol
-
-    def _time_out(self) -> None:
-        self._timed_out, self.keep_alive = True, False
-        self.message_event.set()
-
-    async def send(self, message: Any) -> None:
-        if message["type"] == "http.response.start":
-            if self.more_body and self.scope["method"] not in BODY_IGNORED:
-                self.keep_alive = False  # not every client sends the rest of its body after the response
-            size = message.get(BODY_SIZE)
-            if (
-                size is None
-                or self.scope["method"] == "HEAD"
-                or self.flow.write_paused
-                or self.disconnected
-                or not self.keep_alive
-            ):
-                await super().send(message)
-                return
-            head = [STATUS_LINE[message["status"]]]
-            for name, value in (*self.default_headers, *message["headers"]):
-                head += (name, b": ", value, b"\r\n")
-            head.append(b"\r\n")
-            self._head = b"".join(head)
-            self.response_started, self.waiting_for_100_continue = True, False
-            self.chunked_encoding, self.expected_content_length = False, len(self._head) + size
-            return
-        if self._head:
-            message, self._head = {**message, "body": self._head + message["body"]}, b""
-        if not (self.keep_alive or self.disconnected or message.get("more_body", False)):
-            self.keep_alive = self._protocol().close_after_response = True  # it drains the body, which uvicorn does not
-        await super().send(message)

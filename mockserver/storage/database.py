@@ -12,7 +12,7 @@ import functools
 import sqlite3
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
@@ -251,9 +251,6 @@ class Database:
         """For the thread of the event loop. By itself it reads, by single statements each of which sees one state.
         Raises Busy."""
         return self._connection or self._open()
-
-    def write(self) -> AbstractContextManager[Transaction]:
-        return writing(self.connection)
 
     def connect(self, wait: float = BUSY_SECONDS) -> Transaction:
         """Another connection, for a thread that writes."""
