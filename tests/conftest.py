@@ -8,10 +8,11 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpcore2
 import httpx2
 import openai
 import pytest
@@ -31,6 +32,9 @@ settings.register_profile("any machine", deadline=None)  # a busy machine is no 
 settings.load_profile("any machine")
 for phase in ("connect", "read", "write", "pool"):
     setattr(httpx2._config.DEFAULT_TIMEOUT_CONFIG, phase, 60.0)  # likewise
+
+# Each client would load the machine's certificates, which takes longer than most tests; none of them uses TLS.
+httpcore2.default_ssl_context = cache(httpcore2.default_ssl_context)
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background job: what tests start would too
     signal.signal(signal.SIGINT, signal.default_int_handler)
