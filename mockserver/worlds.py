@@ -132,8 +132,7 @@ class Worlds(States):
     async def look(
         self, name: str, work: Callable[Concatenate[Transaction, World, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Read a world in a thread, by a connection of its own that sees one moment. Repeated where the world was
-        replaced meanwhile, and its files may have been removed."""
+        """Read one moment of a world in a thread, by a connection of its own. Repeats it if the world is replaced."""
 
         def looking(world: World) -> T:
             with reading(world.database.path) as tx:
@@ -173,6 +172,8 @@ class Worlds(States):
     ) -> World:
         """Create a world from the template, empty, or as a fork: of a world, or of a snapshot of one."""
         _check_name(name)
+        if name in self._directory.worlds:  # checked first: the error is the same whether or not there is a source
+            raise errors.WORLD_EXISTS(name=name)
         if fork_of is not None and snapshot is None:
             await self.find(fork_of)  # not under the lock: another call may create that one as a fork of this one
         async with self._lock(name):
@@ -214,8 +215,7 @@ class Worlds(States):
         return sorted(retired)
 
     async def change_clock(self, name: str, change: Callable[[Clock], Clock]) -> tuple[World, Clock]:
-        """Give a world another time, made from the one it has; returns that one too. A clock that is set back can
-        revive what had expired."""
+        """Change a world's clock; returns the one before, too. Setting it back can revive what had expired."""
         context = await self._control(name)
         before = context.world.clock
 

@@ -1,5 +1,6 @@
 """One real server for the whole run; one world for each test."""
 
+import gc
 import itertools
 import os
 import shutil
@@ -8,10 +9,11 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpcore2
 import httpx2
 import openai
 import pytest
@@ -27,10 +29,15 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # servers are started by the hu
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
-settings.register_profile("any machine", deadline=None)  # a busy machine is no failure
-settings.load_profile("any machine")
+# A busy machine is no failure. CI runs the properties once more, with --hypothesis-profile=many.
+settings.register_profile("few", deadline=None, max_examples=25)
+settings.register_profile("many", deadline=None, max_examples=200)
+settings.load_profile("few")
 for phase in ("connect", "read", "write", "pool"):
     setattr(httpx2._config.DEFAULT_TIMEOUT_CONFIG, phase, 60.0)  # likewise
+
+# Each client would load the machine's certificates, which takes longer than most tests; none of them uses TLS.
+httpcore2.default_ssl_context = cache(httpcore2.default_ssl_context)
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background job: what tests start would too
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -122,6 +129,10 @@ def refusal(answer: httpx2.Response, status: int, code: str | None) -> str:
     assert list(error) == ["message", "type", "param", "code"]
     assert error["code"] == code
     return str(error["message"])
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # or each full collection would go over all modules and tests
 
 
 @pytest.fixture(scope="session")

@@ -257,13 +257,13 @@ def test_the_files_of_a_container_are_paged_by_its_own(control: httpx2.Client) -
     refusal(control.get("/containers/cntr_young/files?after=cfile_5"), 400, "invalid_value")
 
 
-def test_ten_thousand_containers_are_counted_and_paged(world: World, control: httpx2.Client) -> None:
-    box = {"name": "box {n}", "repeat": 10_000, "files": [{"path": "a.txt", "content": "four"}]}
+def test_thousands_of_containers_are_counted_and_paged(world: World, control: httpx2.Client) -> None:
+    box = {"name": "box {n}", "repeat": 3_000, "files": [{"path": "a.txt", "content": "four"}]}
     ok(control.post("/place", json={"containers": [box]}))
     page = ok(control.get("/containers?limit=50"))
-    assert (page["total"], len(page["data"]), page["has_more"]) == (10_000, 50, True)
+    assert (page["total"], len(page["data"]), page["has_more"]) == (3_000, 50, True)
     assert {(each["file_count"], each["total_bytes"]) for each in page["data"]} == {(1, 4)}
-    assert ok(control.get("/containers", params={"name": "box 7777"}))["total"] == 1
+    assert ok(control.get("/containers", params={"name": "box 2777"}))["total"] == 1
 
 
 # Previews and uploads

@@ -546,7 +546,7 @@ def test_a_client_sees_all_of_the_old_or_all_of_the_new(world: World, control: h
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         looking = [pool.submit(look) for _ in range(2)]
         try:
-            for _ in range(15):
+            for _ in range(4):
                 imported(control, second)
                 imported(control, first)
         finally:

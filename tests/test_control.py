@@ -71,6 +71,7 @@ def test_a_world_can_be_made_looked_at_and_deleted(world: World, control: httpx2
     refusal(control.get(path), 404, "world_not_found")
     ok(control.post(path))
     refusal(control.post(path), 409, "world_exists")
+    refusal(control.post(path, json={"fork_of": "no-such-world"}), 409, "world_exists")
     box = make(world, "box")
     ok(world.http.post(f"/containers/{box['id']}/files", files={"file": b"bytes"}))
     told = ok(control.get(path))

@@ -176,7 +176,7 @@ def operations(server: MockServer) -> list[tuple[str, str]]:
     return found
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=settings.default.max_examples // 5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(container_id=IDS, file_id=IDS, data=st.data())
 def test_no_operation_refuses_an_id_whatever_came_before(
     world: World, container_id: str, file_id: str, data: st.DataObject

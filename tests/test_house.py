@@ -9,6 +9,7 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -76,14 +77,20 @@ def ring(module: str) -> str:
     return next((name for name, members in RINGS.items() if first in members), "rules")
 
 
-def imports(source: str) -> Iterator[str]:
+parsed = cache(ast.parse)
+
+
+@cache
+def imports(source: str) -> list[str]:
     """Dotted names, each as deep as the source tells: `from a import b` is `a.b`."""
-    for node in ast.walk(ast.parse(source)):
+    found = []
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             start = "." * node.level + (node.module or "")
-            yield from (f"{start}.{alias.name}" for alias in node.names)
+            found += [f"{start}.{alias.name}" for alias in node.names]
+    return found
 
 
 def own(imported: str, sources: Sources) -> str | None:
@@ -152,7 +159,7 @@ def named(sources: Sources) -> Iterator[str]:
 def documented(sources: Sources) -> Iterator[str]:
     """What a module owns can't be told from its name."""
     for module, source in sources.items():
-        if not ast.get_docstring(ast.parse(source)):
+        if not ast.get_docstring(parsed(source)):
             yield f"{module} doesn't say what it owns"
 
 
@@ -287,7 +294,8 @@ def test_no_test_sleeps() -> None:
         if ".installed" in path.parts:
             continue
         looked_at += 1
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        source = path.read_text("utf-8")
+        for node in ast.walk(ast.parse(source)) if "sleep" in source else ():
             if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "sleep":
                 assert ast.unparse(node.args[0]) == "0", f"{path.name}:{node.lineno} sleeps"
     assert looked_at

@@ -723,7 +723,8 @@ def test_a_quiet_stream_says_that_it_is_there(world: World, journal: Reader, mon
 
 
 @pytest.mark.parametrize("path", ["stream", "wait?text=never&timeout=9m"])
-@pytest.mark.parametrize("stop", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.slow
 def test_a_server_doesnt_wait_for_who_waits(path: str, stop: signal.Signals, tmp_path: Any) -> None:
     command = [sys.executable, "-c", UNHURRIED, "serve", "--port", "0", "--host", "127.0.0.1", "--json", "--quiet"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

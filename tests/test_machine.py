@@ -566,8 +566,8 @@ def test_a_log_that_was_cut_short_costs_only_what_was_in_it(serve: Serve, tmp_pa
 
 def test_a_database_damaged_in_use_is_told(tmp_path: Path) -> None:
     with MockServer(data=tmp_path / "data") as server, World(server, "w") as world:
-        for number in range(300):
-            world.http.post("/containers", json={"name": f"{number}" + "n" * 500})
+        many = {"containers": [{"name": "{n}" + "n" * 500, "repeat": 300}]}
+        ok(httpx2.post(f"{server.url}/_mock/worlds/w/place", json=many))
         with closing(sqlite3.connect(database(tmp_path / "data"))) as other:
             other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         damage(database(tmp_path / "data"), noisy(2 * PAGE, 0))
