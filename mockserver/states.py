@@ -24,12 +24,14 @@ from mockserver.storage import directory, migrations, tables
 from mockserver.storage.bulk import Placement
 from mockserver.storage.contents import Contents
 from mockserver.storage.database import (
+    SMALL_DATABASE,
     Database,
     Insertion,
     Statement,
     Transaction,
     connect,
     connect_closed,
+    descriptors,
     in_thread,
     reading,
     record,
@@ -38,16 +40,15 @@ from mockserver.storage.database import (
 from mockserver.storage.directory import DATABASE, EVERY_WORLD, Directory
 
 OPEN_WORLDS = 64
-"""Databases that are kept open, each some 100 KB."""
-MAX_TASKS = 8
-"""Worlds that are being closed or removed in the background, while new ones are created."""
-QUICK_BYTES = 1 << 20
-"""A template that is no larger is copied on the event loop, in less than a millisecond."""
+"""Databases that are kept open at most, each some 100 KB and three descriptors; four once it was read in a thread."""
+CLOSED_AT_ONCE = 8
+"""Databases that one thread closes."""
+MAX_TASKS = 3
+"""Threads that close databases or remove files in the background, while other databases are opened."""
 _row: Statement[tables.World] = Statement("SELECT * FROM world", tables.World)
 _insert = Insertion(tables.World)
 _start_life: Statement[tables.World] = Statement(
-    "UPDATE world SET origin = NULL, id_seed = :id_seed, ordinal = :ordinal, clock_virtual = :virtual, "
-    "clock_wall = :wall, clock_rate = :rate, profile = :profile"
+    "UPDATE world SET origin = NULL, id_seed = :id_seed, clock_virtual = :virtual, clock_wall = :wall"
 )
 freeze: Statement[tables.World] = Statement(
     "UPDATE world SET origin = 'snapshot', clock_virtual = :virtual, clock_wall = :wall"
@@ -57,15 +58,14 @@ set_clock: Statement[tables.World] = Statement(
 )
 set_switches: Statement[tables.World] = Statement("UPDATE world SET profile = :profile")
 set_seed: Statement[tables.World] = Statement("UPDATE world SET id_seed = :id_seed")
-_timed = {
-    each.name: [column.name for column in each.c if column.info.get("time")]
-    for each in tables.Table.metadata.sorted_tables
-}
-_counts: dict[str, Statement[tables.World]] = {
-    each.name: Statement(f"SELECT count(*) FROM live_{each.name}")  # a name of ours
-    for each in tables.Table.metadata.sorted_tables
-    if "deleted_at" in each.c
-}
+_counted = [each.name for each in tables.Table.metadata.sorted_tables if "deleted_at" in each.c]
+_counts: Statement[tables.World] = Statement(
+    "SELECT (SELECT count(*) FROM faults), "
+    + ", ".join(  # not of the views: SQLite would look up each row, to see whether it is deleted
+        f"(SELECT count(*) FROM {name}) - (SELECT count(*) FROM {name} WHERE deleted_at IS NOT NULL)"
+        for name in _counted
+    )
+)
 Fill = Callable[[Placement], None]
 """Places objects into a state that is being built or changed."""
 
@@ -96,7 +96,7 @@ class States:
     """Builds, opens, closes and removes the states of worlds. For the thread of the event loop."""
 
     def __init__(
-        self, states: Directory, wall: Wall, profile: Profile, id_seed: str, durable: bool, open_worlds: int
+        self, states: Directory, wall: Wall, profile: Profile, id_seed: str, durable: bool, open_worlds: int | None
     ) -> None:
         self._directory = states
         self._wall = wall
@@ -105,13 +105,16 @@ class States:
         self._durable = durable
         self._worlds: dict[str, World] = {}
         """Those that were opened since the start; their databases may be closed meanwhile."""
+        self._quick: set[Path] = set()
+        """Templates that are copied on the event loop."""
         self._unchecked = set(states.worlds) if states.unclean else set()
         """Those whose files the last server may have left unfinished."""
         self._used: dict[str, float] = {}
         """When each world was last used, by the machine's clock; only of those used since the start."""
         self._open: dict[str, Database] = {}
         """Those whose databases are open."""
-        self._limit = open_worlds
+        self._limit = open_worlds or min(OPEN_WORLDS, descriptors() // 16)
+        self._closed_at_once = min(CLOSED_AT_ONCE, self._limit // 8 or 1)
         self._summaries: dict[str, Summary] = {}
         """Of worlds whose databases are closed."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -127,7 +130,10 @@ class States:
         built = self._directory.build()
         row = new_row(ids.world_seed(self._id_seed, EVERY_WORLD), clock, profile)
         self._fill(built, row, fill, origin="template", clock_restarts=restarts)
-        self._directory.register("templates", world, self._directory.place(built, "templates", world))
+        state = self._directory.place(built, "templates", world)
+        if (state / DATABASE).stat().st_size <= SMALL_DATABASE and not (state / "contents").exists():
+            self._quick.add(state)
+        self._directory.register("templates", world, state)
 
     def _fill(self, built: Path, row: tables.World, fill: Fill, **more: Any) -> None:
         """Build a state from nothing. May take long, and can run in any thread."""
@@ -140,10 +146,6 @@ class States:
 
     def _template(self, name: str) -> Path:
         return self._directory.templates.get(name) or self._directory.templates[EVERY_WORLD]
-
-    def _is_quick(self, name: str) -> bool:
-        template = self._template(name)
-        return (template / DATABASE).stat().st_size <= QUICK_BYTES and not (template / "contents").exists()
 
     def _copy_template(self, built: Path, name: str, empty: bool = False) -> None:
         directory.copy_closed(self._template(name), built)
@@ -251,9 +253,7 @@ class States:
         """The same for a copy of a template, which needs no check; on the event loop, as it opens the database."""
         database = self._database(name, state)
         try:
-            with (
-                database.unhurried()
-            ):  # the first write to a log would wait for the disk, and nobody has seen the world
+            with database.unhurried():  # the first write to a log would wait for the disk; nobody has seen the world
                 return self._world(name, state, database, database.connection)
         except BaseException:
             self._open.pop(name, None)
@@ -264,70 +264,65 @@ class States:
         return Database(state / DATABASE, self._durable, partial(self._opening, name))
 
     def _world(self, name: str, state: Path, database: Database, connection: Transaction) -> World:
-        row = read_row(connection)
+        row, rules = read_row(connection), load_rules(connection)
         if row.origin:
-            row = self._start(connection, name, row)
+            row = self._start(connection, name, row, empty=not (row.ordinal or rules))
         clock = Clock(row.clock_virtual, row.clock_wall, row.clock_rate)
         profile = profiles.from_json(row.profile) if row.profile else self._profile
-        rules = load_rules(connection)
         return World(name, state, database, Contents(state), self._wall, clock, row.id_seed, profile, rules)
 
-    def _start(self, connection: Transaction, name: str, row: tables.World) -> tables.World:
-        """Give a copy of a template or of a snapshot its clock and its ids."""
+    def _start(self, connection: Transaction, name: str, row: tables.World, empty: bool) -> tables.World:
+        """Give a copy of a template or of a snapshot its clock and its ids. `empty` has no times to move."""
         clock = _first_clock(row, self._wall.now())
         shift = int(clock.virtual // 1) - int(row.clock_virtual // 1)
-        changes = {"id_seed": ids.world_seed(self._id_seed, name), "virtual": clock.virtual, "wall": clock.wall}
         with writing(connection) as tx:
-            if shift:
-                for name_of, times in _timed.items():
-                    if times:
-                        moved = ", ".join(f"{column} = {column} + :shift" for column in times)
-                        tx.execute(f"UPDATE {name_of} SET {moved}", {"shift": shift})
-            _start_life.run(tx, **changes, ordinal=row.ordinal, rate=row.clock_rate, profile=row.profile)
+            if shift and not empty:
+                migrations.shift_times(tx, shift)
+            id_seed = ids.world_seed(self._id_seed, name)
+            _start_life.run(tx, id_seed=id_seed, virtual=clock.virtual, wall=clock.wall)
         return read_row(connection)
 
     def _opening(self, name: str, database: Database) -> None:
-        """A database is opened: close the one that was not used for the longest time, if there are many."""
+        """A database is opened: close those that were not used for the longest time, if there are many."""
         self._summaries.pop(name, None)
         if len(self._open) >= self._limit:
-            oldest = min(self._open, key=lambda name: self._used.get(name, 0.0))
-            self._close(oldest, self._open.pop(oldest))
+            oldest = sorted(self._open, key=lambda name: self._used.get(name, 0.0))[: self._closed_at_once]
+            ended = [(self._worlds.get(name), self._open.pop(name).detach()) for name in oldest]
+            self._in_background(self._close([(world, each) for world, each in ended if world and each]))
         self._open[name] = database
 
-    def _close(self, name: str, database: Database) -> None:
-        """Close a database in a thread, which writes its log back; what lists show of it is kept."""
-        world, connection = self._worlds.get(name), database.detach()
-        if connection is None or world is None:
-            return
+    async def _close(self, ended: list[tuple[World, Transaction]]) -> None:
+        """Close connections in a thread, which writes their logs back; what lists show of the worlds is kept."""
 
-        def closed() -> Summary:
-            with closing(connection):
-                return summary_of(connection, name, world.clock, world.profile)
+        def close() -> list[Summary]:
+            summaries = []
+            for world, connection in ended:
+                with closing(connection):
+                    summaries.append(_summary(connection, world.name, world.clock, world.profile))
+            return summaries
 
-        async def close() -> None:
-            summary = await in_thread(closed)
-            if not world.ended and name not in self._open:
-                self._summaries[name] = summary
+        for (world, _), summary in zip(ended, await in_thread(close), strict=True):
+            if not world.ended and world.name not in self._open:
+                self._summaries[world.name] = summary
 
-        self._in_background(close())
-
-    def _summarize(self, name: str, state: Path) -> Summary:
-        """For a thread."""
+    def _summarize(self, name: str, state: Path, world: World | None, tx: Transaction | None = None) -> Summary:
+        """Read what lists show of a world: with `tx` on the event loop, else in a thread."""
+        file = state / DATABASE
         try:
-            if world := self._worlds.get(name):
-                with reading(world.database.path) as tx:
-                    return summary_of(tx, name, world.clock, world.profile)
-            is_template = state in self._directory.templates.values()
-            with closing(connect_closed(state / DATABASE)) if is_template else reading(state / DATABASE) as tx:
+            if tx and world:
+                return _summary(tx, name, world.clock, world.profile)
+            is_closed = not file.with_name(f"{DATABASE}-wal").exists()
+            with closing(connect_closed(file)) if is_closed else reading(file) as tx:
+                if world:
+                    return _summary(tx, name, world.clock, world.profile)
                 migrations.check(tx, whole=False)
                 row = read_row(tx)
                 clock = Clock(row.clock_virtual, row.clock_wall, row.clock_rate)
                 if row.origin:
                     clock = _first_clock(row, self._wall.now())
-                profile = profiles.from_json(row.profile) if row.profile else self._profile
-                return summary_of(tx, name, clock, profile)
+                return _summary(tx, name, clock, profiles.from_json(row.profile) if row.profile else self._profile)
         except (migrations.Unusable, OSError, sqlite3.Error) as error:
-            return Summary(name, error=str(unusable(name, state / DATABASE, error)))
+            return Summary(name, error=str(unusable(name, file, error)))
 
     # In the background
 
@@ -404,6 +399,6 @@ def read_row(tx: Transaction) -> tables.World:
     return row
 
 
-def summary_of(tx: Transaction, name: str, clock: Clock, profile: Profile) -> Summary:
-    counts = {each: int(count.value(tx)) for each, count in _counts.items()}
-    return Summary(name, counts, clock, profile, len(load_rules(tx)))
+def _summary(tx: Transaction, name: str, clock: Clock, profile: Profile) -> Summary:
+    faults, *counts = _counts.tuple(tx) or ()
+    return Summary(name, dict(zip(_counted, counts, strict=True)), clock, profile, faults)

@@ -22,7 +22,6 @@ from mockserver.errors import APIError
 from mockserver.faults import load_rules
 from mockserver.profiles import Profile
 from mockserver.states import (
-    OPEN_WORLDS,
     Fill,
     Snapshot,
     States,
@@ -35,7 +34,7 @@ from mockserver.states import (
     set_switches,
     switches,
 )
-from mockserver.storage.database import Transaction, in_thread, reading
+from mockserver.storage.database import Transaction, in_thread, is_small, reading
 from mockserver.storage.directory import EVERY_WORLD, Directory
 
 P = ParamSpec("P")
@@ -60,7 +59,7 @@ class Worlds(States):
         ended: Callable[[str], None],
         durable: bool,
         started: float | None = None,
-        open_worlds: int = OPEN_WORLDS,
+        open_worlds: int | None = None,
     ) -> None:
         super().__init__(states, wall, profile, id_seed, durable, open_worlds)
         self._maximum = maximum
@@ -80,6 +79,8 @@ class Worlds(States):
         """Begin a call in a world, which is created on first use. Raises APIError for a bad name, and for one world
         too many."""
         world = self._worlds.get(name) or await self.resolve(name)
+        if not world.database.is_open:
+            await self._keep_up()
         self._used[name] = self._wall.now()
         return Context(world, self._current)
 
@@ -93,7 +94,8 @@ class Worlds(States):
                 return world
             async with self._room(name):
                 await self._keep_up()
-                return await self._create(name, lambda built: self._copy_template(built, name), self._is_quick(name))
+                quick = self._template(name) in self._quick
+                return await self._create(name, lambda built: self._copy_template(built, name), quick)
 
     def _current(self, world: World) -> World:
         """The present state of a world that another state may have replaced."""
@@ -147,21 +149,28 @@ class Worlds(States):
                     raise unusable(name, world.database.path, error) from error
 
     async def summaries(self, names: Sequence[str]) -> list[Summary]:
-        """What lists show of worlds, in the order of the names. A world that is closed is read once."""
+        """What lists show of worlds that exist or are listed, in the order of the names. A closed one is read once."""
         for name in self._unchecked.intersection(names):
             with suppress(APIError, OSError, sqlite3.Error):  # it is read again below, which says why
                 await self.find(name)
-        unknown = [
-            (name, self._directory.worlds.get(name) or self._template(name))
-            for name in names
-            if name not in self._summaries
-        ]
-        read = await in_thread(lambda: [self._summarize(name, state) for name, state in unknown])
-        for (name, state), summary in zip(unknown, read, strict=True):
-            if name not in self._open and summary.error is None and self._directory.worlds.get(name) == state:
-                self._summaries[name] = summary
-        found = {summary.name: summary for summary in read}
-        return [self._summaries.get(name) or found[name] for name in names if name in self._summaries or name in found]
+        found: dict[str, Summary] = {}
+        while unread := [name for name in names if name not in found and (self.exists(name) or name in self._unused)]:
+            unknown = []
+            for name in unread:
+                world, state = self._worlds.get(name), self._directory.worlds.get(name) or self._template(name)
+                if summary := self._summaries.get(name):
+                    found[name] = summary
+                elif world and world.database.is_open and is_small(world.database.connection):
+                    found[name] = self._summarize(name, state, world, world.database.connection)
+                else:
+                    unknown.append((name, state, world))
+            read = await in_thread(lambda them: [self._summarize(*each) for each in them], unknown) if unknown else []
+            for (name, state, world), summary in zip(unknown, read, strict=True):
+                if world is self._worlds.get(name):  # else it was opened or replaced, and perhaps written to, meanwhile
+                    found[name] = summary
+                    if name not in self._open and summary.error is None and self._directory.worlds.get(name) == state:
+                        self._summaries[name] = summary
+        return [found[name] for name in names if name in found]
 
     def used(self, name: str) -> float | None:
         """When it was last used, in seconds since the epoch by the machine's clock; None: not since the start."""

@@ -21,8 +21,9 @@ from mockserver.schema.containers import CreateContainer, ListContainers
 from mockserver.schema.files import ListFiles
 from mockserver.states import MAX_TASKS
 from mockserver.storage import tables
+from mockserver.storage.bulk import Placement
 from mockserver.storage.contents import SMALL, Uploads
-from mockserver.storage.database import Transaction
+from mockserver.storage.database import SMALL_DATABASE, Transaction
 from mockserver.storage.directory import EVERY_WORLD, DirectoryUnusable, usable
 from mockserver.worlds import Worlds
 
@@ -255,7 +256,7 @@ def test_a_copy_taken_while_contents_come_and_go_has_all_of_its_contents(tmp_pat
         asyncio.run(copy_often(worlds))
 
 
-def test_every_table_is_copied_and_every_time_moves(tmp_path: Path) -> None:
+def test_every_table_is_copied(tmp_path: Path) -> None:
     listed = {each.__tablename__ for each in tables.Listed.__subclasses__()}
     assert {"containers", "container_files", "files"} <= listed
     with opened(tmp_path) as worlds:
@@ -270,6 +271,35 @@ def test_every_table_is_copied_and_every_time_moves(tmp_path: Path) -> None:
             assert set(before.counts) == listed
 
         asyncio.run(copied())
+
+
+@pytest.mark.parametrize("count", [1, 4_000])
+def test_every_time_moves_with_the_template(tmp_path: Path, count: int) -> None:
+    """In a large database the indexes are created again for it."""
+    now = 1_700_000_000
+    columns = {"memory_limit": "1g", "expires_anchor": "last_active_at", "expires_minutes": 0}
+    schema = "SELECT type, name, sql FROM sqlite_schema ORDER BY name"
+
+    def fill(put: Placement) -> None:
+        for number in range(count):
+            put.container(
+                id=None, seq=None, created_at=now - number, last_active_at=now, name=f"box {number}", **columns
+            )
+        put.fault(id=None, rule='{"effect": {"latency": 1}}', created_at=float(now))
+        removed = {"id": "gone", "seq": 0, "created_at": now, "last_active_at": now, "name": "gone"}
+        put.deleted(tables.Container, **removed, deleted_at=now, deleted_ordinal=1, **columns)
+
+    with opened(tmp_path) as worlds, ExitStack() as stack:
+        worlds.add_template("old", Clock(now, now), fill)
+        states = worlds._template("old"), asyncio.run(worlds.enter("old")).world.directory
+        before, after = (stack.enter_context(closing(sqlite3.connect(state / "world.db"))) for state in states)
+        assert (os.path.getsize(states[0] / "world.db") > SMALL_DATABASE) is (count > 1)  # noqa: PTH202
+        assert before.execute(schema).fetchall() == after.execute(schema).fetchall()
+        assert after.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        (moved,) = after.execute("SELECT clock_virtual FROM world").fetchone()
+        for times in ("created_at, last_active_at, deleted_at FROM containers", "created_at FROM faults"):
+            for old, new in zip(*(each.execute(f"SELECT {times}") for each in (before, after)), strict=True):
+                assert [time if time is None else time + int(moved) - now for time in old] == list(new)
 
 
 # Many worlds
@@ -300,9 +330,9 @@ def test_a_new_world_waits_for_no_disk(tmp_path: Path, monkeypatch: pytest.Monke
     seen: list[int] = []
     start = Worlds._start
 
-    def watched(self: Worlds, connection: Transaction, *args: Any) -> Any:
+    def watched(self: Worlds, connection: Transaction, *args: Any, **options: Any) -> Any:
         seen.append(connection.execute("PRAGMA synchronous").fetchone()[0])
-        return start(self, connection, *args)
+        return start(self, connection, *args, **options)
 
     monkeypatch.setattr(Worlds, "_start", watched)
     with opened(tmp_path) as worlds:

@@ -14,7 +14,7 @@ import io
 import itertools
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -179,12 +179,7 @@ class Contents:
             if not shared:
                 upload.path.unlink()  # some file systems write a file out before another one is renamed over it
         else:
-            put = _link if shared else Path.replace
-            try:
-                put(upload.path, place)
-            except FileNotFoundError:  # the first of its folder
-                place.parent.mkdir(parents=True, exist_ok=True)
-                put(upload.path, place)
+            _put(_link if shared else Path.replace, upload.path, place)
         upload.kept = not shared
         self._kept.add(upload.digest)
 
@@ -270,10 +265,7 @@ def files_named(tx: Transaction) -> list[str]:
 def link(digests: Iterable[str], source: Path, target: Path) -> None:
     """Have the contents of one world in the directory of another, without copying bytes where links work."""
     for digest in digests:
-        place = target / "contents" / digest[:2] / digest
-        original = source / "contents" / digest[:2] / digest
-        place.parent.mkdir(parents=True, exist_ok=True)
-        _link(original, place)
+        _put(_link, source / "contents" / digest[:2] / digest, target / "contents" / digest[:2] / digest)
 
 
 def _link(original: Path, place: Path) -> None:
@@ -283,6 +275,14 @@ def _link(original: Path, place: Path) -> None:
         raise
     except OSError:  # a file system without links, or with too many of one file
         shutil.copyfile(original, place)
+
+
+def _put(put: Callable[[Path, Path], object], original: Path, place: Path) -> None:
+    try:
+        put(original, place)
+    except FileNotFoundError:  # the first of its folder
+        place.parent.mkdir(parents=True, exist_ok=True)
+        put(original, place)
 
 
 def stored(directory: Path) -> list[str]:

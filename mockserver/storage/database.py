@@ -26,6 +26,9 @@ BUSY_SECONDS = 30.0
 SMALL_STATEMENTS = 256
 """Prepared statements that a connection keeps."""
 
+SMALL_DATABASE = 1 << 20
+"""Bytes: a database that is no larger is copied and counted on the event loop, in less than a millisecond."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 R = TypeVar("R", bound=tables.Table)
@@ -189,10 +192,24 @@ def connect(path: Path, wait: float = BUSY_SECONDS, create: bool = False) -> sql
 
 
 def connect_closed(path: Path) -> sqlite3.Connection:
-    """For reading a template or a snapshot, which nobody ever writes to: leaves no other file beside it."""
+    """For reading a file that nobody writes to: locks nothing, and creates no other file beside it."""
     return sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None, check_same_thread=False
     )
+
+
+def is_small(tx: Transaction) -> bool:
+    return int(tx.execute("PRAGMA page_count").fetchone()[0]) * 4096 <= SMALL_DATABASE
+
+
+def descriptors() -> int:
+    """How many files this process can have open."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 1 << 20
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1 << 20 if soft == resource.RLIM_INFINITY else soft
 
 
 @contextmanager
@@ -270,12 +287,13 @@ class Database:
 
     @contextmanager
     def unhurried(self) -> Iterator[None]:
-        """Let no write wait for the disk meanwhile."""
-        self.connection.execute("PRAGMA synchronous=OFF")
+        """Open it, and let no write wait for the disk meanwhile."""
+        durable, self._durable = self._durable, False
         try:
             yield
         finally:
-            if self._durable:
+            self._durable = durable
+            if durable:
                 self.connection.execute("PRAGMA synchronous=NORMAL")
 
     @property

@@ -4,11 +4,12 @@ import sqlite3
 from functools import cache
 from pathlib import Path
 
+from sqlalchemy import Index
 from sqlalchemy.dialects.sqlite import dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from mockserver.storage import tables
-from mockserver.storage.database import Transaction, writing
+from mockserver.storage.database import Transaction, is_small, writing
 
 SCHEMA_VERSION = 3
 """1 and 2 were those of mockserver 0.1, which kept all worlds in one file."""
@@ -37,12 +38,10 @@ class Unusable(Exception):
 
 @cache
 def _schema() -> list[str]:
-    sqlite = dialect()
     statements = []
     for each in tables.Table.metadata.sorted_tables:
-        statements.append(str(CreateTable(each).compile(dialect=sqlite)))
-        indexes = sorted(each.indexes, key=lambda index: str(index.name))
-        statements += [str(CreateIndex(index).compile(dialect=sqlite)) for index in indexes]
+        statements.append(str(CreateTable(each).compile(dialect=dialect())))
+        statements += map(_create_index, sorted(each.indexes, key=lambda index: str(index.name)))
         if "deleted_at" in each.c:
             statements.append(f"CREATE VIEW live_{each.name} AS SELECT * FROM {each.name} WHERE deleted_at IS NULL")
     named = [
@@ -51,6 +50,26 @@ def _schema() -> list[str]:
         if {"digest", "deleted_at"} <= set(each.c.keys())
     ]
     return [*statements, f"CREATE VIEW named_contents AS {' UNION ALL '.join(named)}"]
+
+
+def _create_index(index: Index) -> str:
+    return str(CreateIndex(index).compile(dialect=dialect()))
+
+
+def shift_times(tx: Transaction, seconds: int) -> None:
+    """Move all times in a database, in a write transaction."""
+    large = not is_small(tx)
+    for each in tables.Table.metadata.sorted_tables:
+        times = [column.name for column in each.c if column.info.get("time")]
+        # In a large table, every row would change a random page of each index: to create one again is faster.
+        indexes = [index for index in each.indexes if large and not set(index.columns.keys()).isdisjoint(times)]
+        for index in indexes:
+            tx.execute(f"DROP INDEX {index.name}")
+        if times:
+            moved = ", ".join(f"{column} = {column} + :seconds" for column in times)
+            tx.execute(f"UPDATE {each.name} SET {moved}", {"seconds": seconds})  # names of ours
+        for index in indexes:
+            tx.execute(_create_index(index))
 
 
 def create(connection: Transaction) -> None:

@@ -128,8 +128,9 @@ def _profile(mock: Mock, asked: ProfileChange) -> Profile | None:
 
 
 async def world_state(mock: Mock, name: str) -> WorldState:
-    (summary,) = await mock.worlds.summaries([name])
-    return _state(mock, summary)
+    for summary in await mock.worlds.summaries([name]):
+        return _state(mock, summary)
+    raise errors.WORLD_NOT_FOUND(name=name[:80])  # deleted meanwhile
 
 
 def _state(mock: Mock, world: Summary) -> WorldState:
