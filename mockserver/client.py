@@ -4,11 +4,14 @@ import http.client
 import json
 import os
 import re
+import ssl
 import stat
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlencode, urlsplit
 
@@ -38,12 +41,13 @@ class Control:
     """Calls the control plane of a server. Threads may share it; connections are kept for the next call.
 
     A path in `url` is kept: a proxy may serve the mock server below it. Proxies in the environment are ignored.
+    `certificate` is the one that a server of this machine has; others are checked as `tls_context` says.
     """
 
     IDLE_SECONDS = 30.0
     """How long a connection is kept: shorter than servers and proxies keep one."""
 
-    def __init__(self, url: str, token: str | None = None) -> None:
+    def __init__(self, url: str, token: str | None = None, certificate: Path | None = None) -> None:
         try:
             parts = urlsplit(url)
             valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -53,7 +57,9 @@ class Control:
             raise MockError(f"{url!r} is not the URL of a server; write it like http://localhost:8080")
         self.url = url
         self._host, self._prefix = parts.netloc.rpartition("@")[2], parts.path
-        self._open = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._open: Callable[..., http.client.HTTPConnection] = http.client.HTTPConnection
+        if parts.scheme == "https":
+            self._open = partial(http.client.HTTPSConnection, context=tls_context(certificate))
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._idle: deque[tuple[http.client.HTTPConnection, float, int]] = deque()
 
@@ -122,6 +128,11 @@ class Control:
                     connection.request(method, f"{self._prefix}/_mock/{path}", data, headers)
                     sent = True
                 response = connection.getresponse()
+            except ssl.SSLCertVerificationError as error:
+                raise MockError(
+                    f"the certificate of the server at {self.url} is not trusted ({error.verify_message}); set "
+                    "SSL_CERT_FILE to the file of the certificate or of its CA, and use a name that it is for"
+                ) from error
             except (OSError, http.client.HTTPException) as error:
                 raise MockError(
                     f"no mock server responds at {self.url} ({_why(error)}); start one with `mockserver serve`, or "
@@ -178,6 +189,16 @@ class Control:
         return MockError(
             f"the server at {self.url} is not a mock server: {status} to {request}; correct the URL", status
         )
+
+
+def tls_context(certificate: Path | None = None) -> ssl.SSLContext:
+    """Return what checks a server's certificate: it has to be the given one, whatever name it is for, or else one that
+    the system or SSL_CERT_FILE trusts."""
+    context = ssl.create_default_context(cafile=certificate)
+    if certificate:
+        context.check_hostname = False
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # its CA need not be in the file
+    return context
 
 
 def server_url(url: str) -> str:

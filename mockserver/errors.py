@@ -444,7 +444,8 @@ TOO_MANY_STREAMS = ControlErrorType(
 )
 FORBIDDEN_HOST = ControlErrorType(
     403,
-    "The control plane answers only to hosts of this machine, not to '{host}'. Allow it with --allow-host.",
+    "The control plane does not accept the host '{host}'. Start the server with --allow-host {host}, or a pattern such as "
+    "--allow-host '*.example.test'; or use the address of the server.",
     "guess",
     code="forbidden_host",
 )

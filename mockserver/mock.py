@@ -76,7 +76,13 @@ def _read(settings: Settings) -> "Seed | None":
 
 def _directory(data: Path | None, stack: ExitStack) -> Path:
     if data is None:
-        path = Path(tempfile.mkdtemp(prefix="mockserver-"))
+        try:
+            path = Path(tempfile.mkdtemp(prefix="mockserver-"))
+        except OSError as error:
+            raise DirectoryUnusable(
+                f"no temporary directory can be created ({error.strerror}); set TMPDIR to a directory that can be "
+                "written, or name one for the data with --data"
+            ) from error
         stack.callback(shutil.rmtree, path, ignore_errors=True)
         return path
     try:

@@ -28,10 +28,14 @@ _HASHED_INLINE = 1 << 20
 _MAX_HEADER_NAME = 100
 """Bytes. The value of a header with a longer name is hidden."""
 _SECRET_NAME = re.compile(
-    r"auth|cookie|token|secret|passw|credential|(?:api|subscription|access|private)[-_]?key|^key$", re.IGNORECASE
+    r"auth|cookie|token|secret|passw|pwd|credential|session|"
+    r"(?:api|subscription|access|private|functions)[-_]?key|^(?:x-)?key$",
+    re.IGNORECASE,
 )
-_SUSPICIOUS = re.compile(rb'auth|cookie|token|secret|passw|credential|key|"value"|\\', re.IGNORECASE)
+_SUSPICIOUS = re.compile(rb'auth|cookie|token|secret|passw|pwd|credential|session|key|"value"|\\', re.IGNORECASE)
 """Matches every body or query that contains one of the names above, or `value`; `\\` may escape one."""
+_SECRET_PARAMETER = re.compile(rf"{_SECRET_NAME.pattern}|^(?:sig|code)$|signature", re.IGNORECASE)
+"""In a query `sig` signs a URL and `code` is a function's key, in Azure; elsewhere `code` is an error's."""
 
 
 class Sent(NamedTuple):
@@ -117,14 +121,14 @@ def redacted_headers(headers: Headers) -> dict[str, str]:
 
 
 def redacted_query(query: str) -> str:
-    if "%" not in query and not _SUSPICIOUS.search(query.encode()):
+    if not query or not (re.search(r"%|sig|code", query, re.IGNORECASE) or _SUSPICIOUS.search(query.encode())):
         return query
     first = query.split("&", MAX_PARAMETERS)
     if len(first) > MAX_PARAMETERS:
         first[-1] = HIDDEN
     parts = [(part, *part.partition("=")) for part in first]
     return "&".join(
-        f"{name}={HIDDEN}" if value and _SECRET_NAME.search(unquote_plus(name)) else part
+        f"{name}={HIDDEN}" if value and _SECRET_PARAMETER.search(unquote_plus(name)) else part
         for part, name, _, value in parts
     )
 

@@ -30,6 +30,22 @@ def address(text: str) -> str:
     raise ValueError(f"{text!r} is not a host; give an address, such as 0.0.0.0 or ::1, or a name, without a port")
 
 
+def host_pattern(text: str) -> str:
+    """Parse a host name, in which each `*` stands for any text."""
+    try:
+        return address(text.replace("*", "x")) and text.strip().lower().rstrip(".")
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is not a host name; give one like mock.example.test, or a pattern like *.example.test, without a port"
+        ) from None
+
+
+def path_prefix(text: str) -> str:
+    if re.fullmatch(r"(/[A-Za-z0-9._~-]+)+/?", text):
+        return text.rstrip("/")
+    raise ValueError(f"{text!r} is not the path of a proxy; write it like /mock or /proxy/8080")
+
+
 def port(text: str) -> int:
     if text.isascii() and text.isdigit() and int(text) < 65_536:
         return int(text)
@@ -100,6 +116,15 @@ class Settings:
         shown="127.0.0.1,::1",
     )
     port: int = _setting(8080, "Port to listen on; 0 chooses a free one and prints it.", port, shown="8080")
+    tls_cert: Path | None = _setting(
+        None, "Certificate in PEM format, with its chain: serve HTTPS instead of HTTP; needs --tls-key.", path
+    )
+    tls_key: Path | None = _setting(None, "Private key of the certificate, in PEM format without a passphrase.", path)
+    path_prefix: str | None = _setting(
+        None,
+        "Path below which a proxy serves the server, such as /mock; the proxy may remove it or keep it.",
+        path_prefix,
+    )
     data: Path | None = _setting(
         None, "Directory for all data; by default a temporary one that is removed at the end.", path
     )
@@ -140,7 +165,10 @@ class Settings:
     control_token: str | None = _setting(None, "Token that the control plane requires.", key)
     control_open: bool = _setting(False, "Open the control plane to the network without a token.", profiles.yes_or_no)
     allow_host: tuple[str, ...] = _setting(
-        (), "Additional host name that the control plane accepts.", address, many=True
+        (),
+        "Additional host name that the control plane accepts, or a pattern such as *.example.test.",
+        host_pattern,
+        many=True,
     )
     id_seed: str = _setting(
         "mockserver", "Seed from which ids are derived; another seed gives other ids.", shown="mockserver"
@@ -165,6 +193,9 @@ class Options(TypedDict, total=False):
 
     host: tuple[str, ...]
     port: int
+    tls_cert: Path | None
+    tls_key: Path | None
+    path_prefix: str | None
     data: Path | None
     seed: tuple[Path, ...]
     api_key: tuple[str, ...]
@@ -212,8 +243,8 @@ def parsed(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def url(host: str, port: int) -> str:
+def url(host: str, port: int, tls: bool = False) -> str:
     """Return the URL at which a client on this machine reaches a server that listens on `host`."""
     # A server on :: listens on both families, or only on IPv4 if the machine has no IPv6: localhost finds either.
     host = {"0.0.0.0": "127.0.0.1", "::": "localhost", "127.0.0.1": "localhost"}.get(host, host)  # noqa: S104  # compared, not bound
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"

@@ -7,10 +7,12 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import click
 import pytest
@@ -265,6 +267,47 @@ def test_a_verdict_is_told_and_is_the_exit_code(world: World, client: Client) ->
     assert finding.endswith(f"{box.id} [#2]")
     assert json.loads(process("verdict", "--json", **client.environment).stdout)["ok"] is False
     assert client.json("verdict", "--ignore", "container-never-deleted", "--ignore", "paging-stopped")["ok"]
+
+
+def test_a_verdict_is_on_all_worlds_unless_one_is_named(tmp_path: Path) -> None:
+    def verdict(*arguments: str) -> tuple[int, str]:
+        command = ["verdict", "--url", server.url, *arguments]
+        done = CliRunner().invoke(main.main, command, env={"MOCKSERVER_WORLD": None})
+        assert done.stderr == ""
+        return done.exit_code, done.stdout
+
+    with MockServer() as server:
+        assert verdict() == (0, f"{output.NO_WORLDS}\n")
+        for name in ("a", "b", "c"):
+            server.world(name)
+        assert verdict() == (0, "worlds a, b, c: nothing found\n")
+        urllib.request.urlopen(
+            urllib.request.Request(
+                f"{server.url}/w/b/v1/containers",
+                b'{"name": "left"}',
+                {"Authorization": "Bearer k", "Content-Type": "application/json"},
+            )
+        ).close()
+        code, printed = verdict()
+        assert (code, printed.splitlines()[0], printed.splitlines()[-1]) == (
+            1,
+            "world b: 1 found",
+            "worlds a, c: nothing found",
+        )
+        assert verdict("--world", "a") == (0, "world a: nothing found\n")
+        assert verdict("--ignore", "container-never-deleted")[0] == 0
+        code, printed = verdict("--json")
+        assert {name: each["ok"] for name, each in json.loads(printed)["worlds"].items()} == {
+            "a": True, "b": False, "c": True
+        }  # fmt: skip
+        assert (code, json.loads(printed)["ok"]) == (1, False)
+        code, printed = verdict("--github", "--junit", str(tmp_path / "verdict.xml"))
+        assert (code, printed.splitlines()[-1][:34]) == (1, "::warning title=mockserver%3A cont")
+        (failure,) = ElementTree.parse(tmp_path / "verdict.xml").getroot().iter("failure")
+        assert failure.get("type") == "container-never-deleted"
+        done = CliRunner().invoke(main.main, ["verdict", "--ignore", "container-never-delted"])
+        assert done.exit_code == 2
+        assert "did you mean 'container-never-deleted'?" in done.stderr
 
 
 # Where the server is

@@ -855,7 +855,8 @@ def test_a_token_is_traded_for_a_cookie() -> None:
         opened = client.post("/session", json={"token": "secret"})
         assert ok(opened) == {"token_needed": True}
         told = opened.headers["set-cookie"]
-        assert {"HttpOnly", "Path=/_mock", "SameSite=strict"} <= set(told.split("; "))
+        assert {"HttpOnly", "SameSite=strict"} <= set(told.split("; "))
+        assert "path" not in told.lower(), "a proxy may serve the page below a path of its own"
         assert "secret" not in told
         assert str(server.port) in told, "cookies don't tell ports apart"
         ok(client.get("/state"))
@@ -873,6 +874,9 @@ def test_a_token_is_traded_for_a_cookie() -> None:
         {"Host": "attacker.example:8080"},
         {"Host": ""},
         {"Host": "localhost.attacker.example"},
+        {"Host": "host.docker.internal.attacker.example"},
+        {"Host": "attackerinternal.example"},
+        {"Host": "mock.default.svc.attacker.example"},
         {"Origin": "https://attacker.example"},
         {"Origin": "null"},
         {"Origin": "http://localhost:1"},
@@ -891,16 +895,35 @@ def test_a_page_of_another_origin_controls_nothing(control: httpx2.Client, heade
 
 
 @pytest.mark.parametrize(
-    "host", ["localhost", "127.0.0.1:99", "[::1]:99", "mock", "a.localhost", "host.docker.internal"]
+    "host",
+    [
+        "localhost",
+        "127.0.0.1:99",
+        "[::1]:99",
+        "mock",
+        "a.localhost",
+        "host.docker.internal",
+        "host.containers.internal:8080",
+        "gateway.docker.internal",
+        "host.lima.internal",
+        "host.rancher-desktop.internal",
+        "host.minikube.internal",
+        "mock.default.svc",
+        "mock.default.svc.cluster.local:8080",
+    ],
 )
 def test_names_that_no_stranger_can_own_are_let_in(control: httpx2.Client, host: str) -> None:
     ok(control.get("/state", headers={"Host": host}))
     ok(control.get("/state", headers={"Host": host, "Origin": f"http://{host}", "Sec-Fetch-Site": "same-origin"}))
 
 
-def test_a_host_can_be_allowed() -> None:
-    with MockServer(allow_host=("mock.example",)) as server:
-        ok(httpx2.get(f"{server.url}/_mock/state", headers={"Host": "mock.example:80"}))
+def test_a_host_can_be_allowed_by_name_and_by_pattern() -> None:
+    with MockServer(allow_host=("mock.example", "*.mock.test", "pr-*.example")) as server:
+        for host in ("mock.example:80", "MOCK.example.", "a.mock.test", "a.b.mock.test:1", "pr-12.example"):
+            ok(httpx2.get(f"{server.url}/_mock/state", headers={"Host": host}))
+        for host in ("a.mock.example", "mockXexample.test", "mock.test", "a.mock.test.example", "pr-1.example.org"):
+            message = refusal(httpx2.get(f"{server.url}/_mock/state", headers={"Host": host}), 403, "forbidden_host")
+            assert f"--allow-host {host.lower()}" in message
 
 
 def test_with_a_token_only_its_holder_gets_in() -> None:

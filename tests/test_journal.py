@@ -347,6 +347,10 @@ def test_no_key_is_ever_in_it(journal: Reader, world: World) -> None:
         "My-Token": SECRET,
         "Client-Secret": SECRET,
         "Proxy-Authorization": SECRET,
+        "x-functions-key": SECRET,
+        "x-key": SECRET,
+        "x-pwd": SECRET,
+        "x-session": SECRET,
         "x-" + "long" * 100: SECRET,
     }
     for query in (
@@ -355,11 +359,15 @@ def test_no_key_is_ever_in_it(journal: Reader, world: World) -> None:
         f"api%2Dkey={SECRET}",
         f"Token={SECRET}",
         f"a=b&access_token={SECRET}",
+        f"sv=2024&Sig={SECRET}",
+        f"code={SECRET}",
+        f"X-Amz-Signature={SECRET}",
     ):
         assert httpx2.get(f"{world.base_url}/containers?{query}", headers=headers).status_code == 200
     assert SECRET not in journal.client.get(journal.url).text
     entry = journal.all()[0]
     assert entry["query"] == "api-key=…&a=b"
+    assert journal.all()[-3]["query"] == "sv=2024&Sig=…"
     assert entry["request"]["headers"]["authorization"] == "…"
     assert journal.all(text=SECRET) == []
 

@@ -262,7 +262,10 @@ def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["worlds", "uploads"])
 def test_a_directory_in_whose_place_a_file_is_is_refused(serve: Serve, tmp_path: Path, name: str) -> None:
     data = tmp_path / "data"
-    data.mkdir()
+    (data / "worlds").mkdir(parents=True)
+    (data / "lock").touch()
+    if (data / name).exists():
+        (data / name).rmdir()
     (data / name).write_text("somebody's")
     assert "can't be used" in refused_start(data)
     (data / name).unlink()

@@ -326,7 +326,7 @@ def test_a_client_that_misbehaves_fails_its_test(
 
 MISTAKES = {
     "@pytest.mark.openai_mock(frozn=True)": (
-        "@pytest.mark.openai_mock takes no frozn, but seed, empty, profile, frozen, clock, verdict, ignore"
+        "@pytest.mark.openai_mock: unknown argument 'frozn'; did you mean 'frozen'? choose one of: seed, empty, *"
     ),
     "@pytest.mark.openai_mock('live')": "@pytest.mark.openai_mock takes its arguments by name: seed, empty, *",
     "@pytest.mark.openai_mock(profile='lively')": "*world can't be made: name: unknown profile 'lively'; did you mean 'live'? choose one of: default, live, docs, contract *",
@@ -349,7 +349,8 @@ def test_a_mark_that_can_not_be_is_told_in_a_line(pytester: pytest.Pytester, run
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"colour": 1}, "openai_mock_settings: there is no setting colour, but host, port, data, *"),
+        ({"colour": 1}, "openai_mock_settings: unknown setting 'colour'; choose one of: host, port, *"),
+        ({"tls_cert": "a.pem"}, "openai_mock_settings: tls_cert can't be used, *"),
         pytest.param(
             {"profile": "lively"},
             "the mock server can't start: unknown profile 'lively'; did you mean 'live'? choose one of: default, live, docs, contract",

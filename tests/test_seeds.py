@@ -139,7 +139,8 @@ def test_a_plain_directory_is_containers_with_their_files(write: Write, tmp_path
     write("a,b\n", "boxes/first/table.csv")
     write("x\n", "boxes/first/deep/er.txt")
     write("", "boxes/.git/config")
-    write("", "boxes/second/.DS_Store")
+    for clutter in (".DS_Store", "Thumbs.db", "desktop.ini", "sub/Desktop.ini"):
+        write("", f"boxes/second/{clutter}")
     with seeded(tmp_path / "boxes") as world:
         boxes = {each.name: each for each in world.openai.containers.list()}
         assert set(boxes) == {"first", "second"}

@@ -25,7 +25,8 @@ def create_app(mock: Mock) -> FastAPI:
     )
 
     async def openapi(request: Request) -> JSONResponse:
-        return JSONResponse(app.openapi())
+        # Relative to the document: a proxy may serve it below a path of its own.
+        return JSONResponse({**app.openapi(), "servers": [{"url": "v1"}]})
 
     outside = [Route("/health", health), Route("/openapi.json", openapi)]
     app.router = TableRouter([*containers.router.routes, *files.router.routes, *outside])

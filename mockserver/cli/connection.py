@@ -30,6 +30,7 @@ REMEDIES = {
 class Target:
     control: Control
     world: str
+    """Empty for all worlds."""
     as_json: bool
 
     @property
@@ -78,27 +79,33 @@ def _default_url() -> str:
         raise click.BadParameter(str(error), param_hint=variable) from None
     if not number:
         raise click.BadParameter("no server can be reached at port 0; name its address with --url", param_hint=variable)
-    return f"http://localhost:{number}"
+    return f"{'https' if from_environment(environment_name('tls_cert')) else 'http'}://localhost:{number}"
 
 
-def _checked_url(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    url = server_url(value if "://" in value else f"http://{value}")
+def server_address(text: str) -> str:
+    """Return the URL of a server, which may be given without `http://`. Raises ValueError."""
+    url = server_url(text if "://" in text else f"http://{text}")
     try:
         Control(url)
     except MockError as error:
-        raise click.BadParameter(str(error)) from None
+        raise ValueError(str(error)) from None
     return url
 
 
-_WORLD = click.option(
-    "--world",
-    envvar="MOCKSERVER_WORLD",
-    show_envvar=True,
-    default="default",
-    show_default=True,
-    type=Parsed(valid_name),
-    help="World to act on.",
-)
+def world_option(help: str, default: str | None = "default") -> Callable[[Any], Any]:
+    return click.option(
+        "--world",
+        envvar="MOCKSERVER_WORLD",
+        show_envvar=True,
+        default=default,
+        show_default=True,
+        type=Parsed(valid_name),
+        help=help,
+    )
+
+
+_WORLD = world_option("World to act on.")
+ANY_WORLD = world_option("World to act on; all worlds by default.", default=None)
 NAMED_WORLD = click.argument("world", metavar="NAME", type=Parsed(valid_name))
 THIS_WORLD = click.argument(
     "world", metavar="[NAME]", envvar="MOCKSERVER_WORLD", default="default", type=Parsed(valid_name)
@@ -109,7 +116,7 @@ _URL = click.option(
     show_envvar=True,
     default=_default_url,
     show_default="localhost, MOCKSERVER_PORT or 8080",
-    callback=_checked_url,
+    type=Parsed(server_address),
     help="Address of the server.",
 )
 _TOKEN = click.option(
@@ -129,9 +136,9 @@ def targeted(
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
-        def command(url: str, token: str | None, as_json: bool, world: str = "default", **given: Any) -> None:
+        def command(url: str, token: str | None, as_json: bool, world: str | None = "default", **given: Any) -> None:
             with errors_end_the_program(), closing(Control(url, token)) as control:
-                function(Target(control, world, as_json), **given)
+                function(Target(control, world or "", as_json), **given)
 
         for option in filter(None, (_JSON, _TOKEN, _URL, world)):
             command = option(command)

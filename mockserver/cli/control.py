@@ -11,15 +11,14 @@ from urllib.parse import quote
 
 import click
 
-from mockserver.cli import output
-from mockserver.cli.connection import NAMED_WORLD, THIS_WORLD, Target, targeted
+from mockserver.cli import output, reports
+from mockserver.cli.connection import ANY_WORLD, NAMED_WORLD, THIS_WORLD, Target, targeted
 from mockserver.cli.options import (
     FAILED,
     Parsed,
     complete,
     complete_profile,
     die,
-    findings,
     operations,
     valid_name,
     warn,
@@ -395,19 +394,18 @@ def clear_journal(target: Target) -> None:
 
 
 @click.command()
-@click.option(
-    "--ignore",
-    multiple=True,
-    metavar="FINDING",
-    help="Finding to leave out, by its name.",
-    shell_complete=complete(findings),
-)
-@targeted()
-def verdict(target: Target, ignore: Sequence[str]) -> None:
-    """Report mistakes of clients in a world; exit with 1 if there are any."""
-    found = target("GET", f"verdict{query(ignore=ignore)}")
-    target.show(found, functools.partial(output.verdict, target.world))
-    if not found["ok"]:
+@reports.options
+@targeted(world=ANY_WORLD)
+def verdict(target: Target, ignore: Sequence[str], junit: Path | None, github: bool) -> None:
+    """Report mistakes of clients in all worlds, or in one; exit with 1 if there are any."""
+    found = reports.verdicts(target.control, ignore, [target.world] if target.world else [])
+    ok = all(each["ok"] for each in found.values())
+    if target.world:
+        target.show(found[target.world], functools.partial(output.verdict, target.world))
+    else:
+        target.show({"ok": ok, "worlds": found}, output.verdicts)
+    reports.write(found, ignore, junit, github)
+    if not ok:
         sys.exit(FAILED)
 
 

@@ -5,20 +5,22 @@ import json
 import logging
 import os
 import signal
-import socket
 import sys
 import time
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mockserver import __version__
 from mockserver.cli import options
-from mockserver.cli.options import BAD_SEED, CANNOT_BIND, EPILOG, FAILED, SWITCHES_HELP, UNUSABLE_DATA, die
+from mockserver.cli.options import BAD_SEED, EPILOG, FAILED, INVALID, SWITCHES_HELP, die
 from mockserver.clock import stopwatch
 from mockserver.settings import Settings, environment_name, url
+
+if TYPE_CHECKING:
+    from mockserver.server.serving import Opened
 
 
 class _Group(click.Group):
@@ -95,46 +97,31 @@ def serve(quiet: bool, as_json: bool, **given: Any) -> None:
     os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"  # to look for plugins reads the metadata of all packages
     gc.disable()  # nothing that a start loads becomes garbage: collections would take a fifth of the time
     options.warn_of_unknown_variables()
-    settings = Settings(**given)
     stop = _Stop()
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
+    settings = options.starting(given, "%(asctime)s %(levelname)s %(message)s")
     if quiet:
         logging.getLogger("mockserver.requests").setLevel(logging.WARNING)
-    if settings.log_level == "info":
-        logging.getLogger("uvicorn").setLevel(logging.WARNING)  # the banner says what it logs at info
 
     import asyncio
 
     from mockserver.cli.log import log_by_thread
-    from mockserver.mock import Mock
-    from mockserver.server.serving import CannotBind, bind, build, local_url, new_event_loop, share_fairly
-    from mockserver.settings import SeedError
-    from mockserver.storage.directory import DirectoryUnusable
+    from mockserver.server.serving import new_event_loop, open_server
 
-    with ExitStack() as stack:
-        try:
-            sockets = [stack.enter_context(each) for each in bind(settings.host, settings.port)]
-            mock = stack.enter_context(closing(Mock(settings)))
-        except CannotBind as error:
-            die(error, CANNOT_BIND)
-        except SeedError as error:
-            die(error, BAD_SEED)
-        except DirectoryUnusable as error:
-            die(error, UNUSABLE_DATA)
-        port = sockets[0].getsockname()[1]
-        at = local_url(settings.host, sockets)
+    with options.start_errors_end_the_program():
+        server = open_server(settings)
+    with closing(server.mock) as mock:
+        at, port = server.url, server.sockets[0].getsockname()[1]
         about = {"url": at, "base_url": f"{at}/v1", "port": port, "pid": os.getpid(), "data": str(mock.directory)}
         banner = (
             json.dumps({**about, "version": __version__}) if as_json else "" if quiet else _banner(settings, at, mock)
         )
-        share_fairly()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
         gc.enable()
         if banner:
             print(banner, flush=True)
         with log_by_thread(mock), asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(stop.serve(build(mock), sockets))
+            runner.run(stop.serve(server))
 
 
 @main.command()
@@ -173,19 +160,31 @@ def openapi() -> None:
 
 
 @main.command()
-@options.settings("host", "port")
+@options.settings("host", "port", "tls_cert")
+@click.option("--url", "server", metavar="URL", help="Check the server at this address instead.")
 @click.option("--wait", type=click.FloatRange(min=0), default=0.0, help="How long to keep trying.", metavar="SECONDS")
-def healthcheck(host: tuple[str, ...], port: int, wait: float) -> None:
-    """Exit with 0 if a server responds on this machine, else with 1.
+def healthcheck(host: tuple[str, ...], port: int, tls_cert: Path | None, server: str | None, wait: float) -> None:
+    """Exit with 0 if a server responds on this machine, or at --url, else with 1.
 
     Tries each --host in turn, as serve listens on all of them.
     """
     import urllib.request
     from http.client import HTTPException
 
+    from mockserver.cli.connection import server_address
+    from mockserver.client import tls_context
+
     hosts = (*host, "::1") if "::" in host else host  # localhost, by which :: is reached, may be IPv4 alone
-    addresses = [url(each, port) for each in hosts]
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy would not reach this machine
+    try:
+        addresses = [server_address(server)] if server else [url(each, port, tls_cert is not None) for each in hosts]
+        trusted = urllib.request.HTTPSHandler(context=tls_context(None if server else tls_cert))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--url") from None
+    except OSError as error:
+        die(f"{tls_cert} can't be read as a certificate ({error.strerror}); correct --tls-cert", INVALID)
+    direct = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), trusted
+    )  # a proxy wouldn't reach this machine
     until = stopwatch() + wait
     while True:
         failures = []
@@ -213,26 +212,26 @@ class _Stop:
     """
 
     def __init__(self) -> None:
-        self._server: Any = None
+        self._server: Opened | None = None
         self.signals = 0
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
         if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # by nohup
             signal.signal(signal.SIGHUP, self._on_signal)
 
-    async def serve(self, server: Any, sockets: list[socket.socket]) -> None:
+    async def serve(self, server: "Opened") -> None:
         self._server = server
         self._pass_on()
-        await server.serve(sockets)
+        await server.serve(server.sockets)
 
     def _on_signal(self, *_: object) -> None:
         self.signals += 1
-        if self._server:
-            self._pass_on()
+        self._pass_on()
 
     def _pass_on(self) -> None:
-        self._server.should_exit = self.signals > 0
-        self._server.force_exit = self.signals > 1
+        if self._server:
+            self._server.should_exit = self.signals > 0
+            self._server.force_exit = self.signals > 1
 
 
 def _banner(settings: Settings, at: str, mock: Any) -> str:

@@ -1,9 +1,11 @@
 """The parts that all commands share: an option for each setting, exit codes, warnings and errors."""
 
+import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any, NoReturn
 
@@ -13,15 +15,15 @@ from mockserver import profiles
 from mockserver.choices import MAX_SHOWN, nearest
 from mockserver.settings import ENVIRONMENT, NAMES, Settings, environment_name, flag
 
-FAILED, CANNOT_BIND, BAD_SEED, UNUSABLE_DATA, NOT_EXECUTABLE, NOT_FOUND = 1, 3, 4, 5, 126, 127
+FAILED, INVALID, CANNOT_BIND, BAD_SEED, UNUSABLE_DATA, NOT_EXECUTABLE, NOT_FOUND = 1, 2, 3, 4, 5, 126, 127
 
 EXIT_CODES = {
     0: "stopped by SIGINT, SIGTERM or SIGHUP, or done",
     FAILED: "no healthy server responds, it returns an error, or its verdict is not ok",
-    2: "invalid option, environment variable or argument",
+    INVALID: "invalid option, environment variable or argument, or a certificate that can't be used",
     CANNOT_BIND: "no socket could be opened on the host and port",
     BAD_SEED: "invalid seed; nothing was written",
-    UNUSABLE_DATA: "unusable data directory: in use, newer, damaged, not writable, or not a database",
+    UNUSABLE_DATA: "unusable data directory: in use, newer, damaged, not writable, or of another program",
     NOT_EXECUTABLE: "run: the command can't be executed",
     NOT_FOUND: "run: the command was not found",
 }
@@ -76,7 +78,7 @@ class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic only in its 
     envvar_list_splitter = ","
 
     def __init__(self, parse: Callable[[str], Any]) -> None:
-        self.name = {"str": "text", "valid_name": "name"}.get(parse.__name__, parse.__name__)
+        self.name = {"str": "text", "valid_name": "name", "server_address": "url"}.get(parse.__name__, parse.__name__)
         self._parse = parse
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -162,6 +164,38 @@ def settings(
         return command
 
     return decorate
+
+
+def starting(given: Mapping[str, Any], log_format: str) -> Settings:
+    """Return the settings of a server that is about to start in this process, and set the log and the process up."""
+    settings = Settings(**given)
+    logging.basicConfig(level=settings.log_level.upper(), format=log_format)
+    if settings.log_level == "info":
+        logging.getLogger("uvicorn").setLevel(logging.WARNING)  # at info it says only that it starts and stops
+
+    from mockserver.server.serving import share_fairly
+
+    share_fairly()
+    return settings
+
+
+@contextmanager
+def start_errors_end_the_program() -> Iterator[None]:
+    """Exit with the reason and its code if a server can't start."""
+    from mockserver.server.serving import BadCertificate, CannotBind
+    from mockserver.settings import SeedError
+    from mockserver.storage.directory import DirectoryUnusable
+
+    try:
+        yield
+    except BadCertificate as error:
+        die(error, INVALID)
+    except CannotBind as error:
+        die(error, CANNOT_BIND)
+    except SeedError as error:
+        die(error, BAD_SEED)
+    except DirectoryUnusable as error:
+        die(error, UNUSABLE_DATA)
 
 
 def valid_name(text: str) -> str:

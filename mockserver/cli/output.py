@@ -123,6 +123,8 @@ def some(names: Sequence[str], most: int = 5) -> str:
 
 # Responses
 
+NO_WORLDS = "There are no worlds yet. The first request to a world creates it."
+
 
 def worlds(response: WorldList) -> Iterator[str]:
     rows = [
@@ -137,7 +139,7 @@ def worlds(response: WorldList) -> Iterator[str]:
         for each in response["data"]
     ]
     headings = ["WORLD", "FILES", "CONTAINERS", "IN THEM", "FAULTS", "SNAPSHOTS", "USED", "CLOCK"]
-    return table(headings, rows, "There are no worlds yet. The first request to a world creates it.")
+    return table(headings, rows, NO_WORLDS)
 
 
 def _counts(world: WorldState) -> tuple[int | None, ...]:
@@ -269,6 +271,18 @@ def _message(first: str, message: Message) -> Iterator[str]:
     elif "body_bytes" in message:
         digest = f", SHA-256 {message['body_sha256']}" if message.get("body_sha256") else ""
         yield from ("", f"({message['body_bytes']} bytes{digest})")
+
+
+def verdicts(response: Mapping[str, Any]) -> Iterator[str]:
+    """Format the verdicts of all worlds: each finding, then the worlds without one."""
+    found: Mapping[str, Verdict] = response["worlds"]
+    for name, each in found.items():
+        if not each["ok"]:
+            yield from verdict(name, each)
+    if clean := [name for name, each in found.items() if each["ok"]]:
+        yield f"world{'s' if len(clean) > 1 else ''} {some(clean)}: nothing found"
+    if not found:
+        yield NO_WORLDS
 
 
 def verdict(world: str, response: Verdict) -> Iterator[str]:

@@ -1,11 +1,20 @@
-"""What a verdict found, as other programs read it: JUnit XML, and annotations of GitHub workflows."""
+"""The verdicts of worlds, for people and for other programs: JUnit XML, and annotations of GitHub workflows."""
 
 import re
-from collections.abc import Container, Iterator, Mapping, Sequence
-from typing import Any
-from xml.etree.ElementTree import Element, SubElement, indent, tostring
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from mockserver.verdict import FINDINGS
+import click
+
+from mockserver.choices import unknown
+from mockserver.cli.options import FAILED, complete, die, findings
+from mockserver.client import Control, query
+from mockserver.settings import environment_name
+
+if TYPE_CHECKING:
+    from mockserver.control.models import Verdict
 
 Findings = Mapping[str, Sequence[Mapping[str, Any]]]
 """The findings of each world, by its name."""
@@ -13,14 +22,75 @@ Findings = Mapping[str, Sequence[Mapping[str, Any]]]
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
+def _known(ctx: click.Context, param: click.Parameter, names: Sequence[str]) -> Sequence[str]:
+    for name in names:
+        if name not in (known := list(findings())):
+            raise click.BadParameter(unknown("finding", name, known))
+    return names
+
+
+def options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of commands that report verdicts."""
+    for option in (
+        click.option(
+            "--github",
+            is_flag=True,
+            envvar=environment_name("github"),
+            show_envvar=True,
+            help="Print the findings as annotations of a GitHub workflow.",
+        ),
+        click.option(
+            "--junit",
+            envvar=environment_name("junit"),
+            show_envvar=True,
+            metavar="FILE",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="Write the verdict to a file, as JUnit XML.",
+        ),
+        click.option(
+            "--ignore",
+            multiple=True,
+            metavar="FINDING",
+            callback=_known,
+            help="Finding to leave out, by its name.",
+            shell_complete=complete(findings),
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def verdicts(control: Control, ignore: Sequence[str], worlds: Sequence[str] = ()) -> dict[str, "Verdict"]:
+    """Return the verdict of each world, by its name: of those given, else of all."""
+    names = worlds or [each["name"] for each in control("GET", "worlds")["data"]]
+    path = f"verdict{query(ignore=ignore)}"
+    return {name: control("GET", f"worlds/{quote(name, safe='')}/{path}") for name in names}
+
+
+def write(found: Mapping[str, "Verdict"], ignore: Sequence[str], file: Path | None, github: bool) -> None:
+    """Write verdicts for other programs."""
+    by_world = {name: verdict["findings"] for name, verdict in found.items()}
+    if file:
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(junit(by_world, ignore))
+        except OSError as error:
+            die(f"can't write {file}: {error.strerror}; name another file with --junit", FAILED)
+    if github:
+        for line in annotations(by_world):
+            print(line, flush=True)
+
+
 def junit(found: Findings, ignored: Container[str]) -> bytes:
     """A test suite with a test case for each world and rule. A rule that is ignored is skipped."""
+    from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
     suites = Element("testsuites")
     suite = SubElement(suites, "testsuite", name="mockserver verdict")
-    for world, findings in found.items():
-        for rule in FINDINGS:
+    for world, listed in found.items():
+        for rule in findings():
             case = SubElement(suite, "testcase", classname=f"mockserver.{world}", name=rule, time="0")
-            lines = [_line(each) for each in findings if each["name"] == rule]
+            lines = [_line(each) for each in listed if each["name"] == rule]
             if rule in ignored:
                 SubElement(case, "skipped", message="ignored")
             elif lines:
@@ -34,8 +104,8 @@ def junit(found: Findings, ignored: Container[str]) -> bytes:
 
 def annotations(found: Findings) -> Iterator[str]:
     """Lines that GitHub shows as warnings of the workflow's run."""
-    for world, findings in found.items():
-        for each in findings:
+    for world, listed in found.items():
+        for each in listed:
             title = _for_github(f"mockserver: {each['name']}").replace(":", "%3A").replace(",", "%2C")
             yield f"::warning title={title}::{_for_github(f'world {world}: {_line(each)}')}"
 

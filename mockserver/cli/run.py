@@ -9,29 +9,17 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import click
 
-from mockserver.cli import options, output
-from mockserver.cli.connection import errors_end_the_program
-from mockserver.cli.options import (
-    BAD_SEED,
-    CANNOT_BIND,
-    EPILOG,
-    FAILED,
-    NOT_EXECUTABLE,
-    NOT_FOUND,
-    UNUSABLE_DATA,
-    die,
-)
-from mockserver.client import query
+from mockserver.cli import options, output, reports
+from mockserver.cli.connection import errors_end_the_program, world_option
+from mockserver.cli.options import EPILOG, FAILED, NOT_EXECUTABLE, NOT_FOUND, die
 from mockserver.environment import client_environment
 from mockserver.settings import Settings, environment_name
 
 if TYPE_CHECKING:
     from mockserver.control.models import Verdict
-    from mockserver.testing import Server
 
 log = logging.getLogger("mockserver")
 
@@ -43,38 +31,13 @@ _FROM_TERMINAL = ("SIGINT", "SIGQUIT")
 
 @click.command(epilog=EPILOG, context_settings={"allow_interspersed_args": False})
 @options.settings(private=_OWN, log_level="warning")  # the command's own output stays readable
+@world_option("World that the command's clients use.")
 @click.option(
-    "--world",
-    envvar="MOCKSERVER_WORLD",
-    show_envvar=True,
-    default="default",
-    show_default=True,
-    type=options.Parsed(options.valid_name),
-    help="World that the command's clients use.",
-)
-@click.option("--verdict", is_flag=True, help="Report mistakes of clients in any world, and fail if there are any.")
-@click.option(
-    "--ignore",
-    multiple=True,
-    metavar="FINDING",
-    help="Finding that --verdict leaves out.",
-    shell_complete=options.complete(options.findings),
-)
-@click.option(
-    "--junit",
-    envvar=environment_name("junit"),
-    show_envvar=True,
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the verdict to a file, as JUnit XML. Findings fail the run only with --verdict.",
-)
-@click.option(
-    "--github",
+    "--verdict",
     is_flag=True,
-    envvar=environment_name("github"),
-    show_envvar=True,
-    help="Print the verdict's findings as annotations of a GitHub workflow. They fail the run only with --verdict.",
+    help="Report mistakes of clients in any world, and fail if there are any. Without it, --junit and --github only report them.",
 )
+@reports.options
 @click.option(
     "--keep-open",
     is_flag=True,
@@ -104,75 +67,35 @@ def run(
       mockserver run --keep-open --junit verdict.xml -- pytest -x
     """
     relay = _Relay()
-    settings = Settings(**given)
-    logging.basicConfig(level=settings.log_level.upper(), format="mockserver: %(levelname)s %(message)s")
-    if settings.log_level == "info":
-        logging.getLogger("uvicorn").setLevel(logging.WARNING)  # which says only that it starts and stops
+    settings = options.starting(given, "mockserver: %(levelname)s %(message)s")
     if os.environ.get(several := environment_name("workers"), "1") not in ("", "1"):
         log.warning("%s is ignored; a server is one process", several)
 
-    from mockserver.server.serving import CannotBind, MockServer, share_fairly
-    from mockserver.settings import SeedError
-    from mockserver.storage.directory import DirectoryUnusable
-    from mockserver.verdict import FINDINGS
+    from mockserver.server.serving import MockServer
 
-    for name in ignore:
-        if name not in FINDINGS:
-            raise click.BadParameter(
-                f"unknown finding {name!r}; choose one of: {', '.join(FINDINGS)}", param_hint="--ignore"
-            )
-    share_fairly()
-    try:
-        with errors_end_the_program(), MockServer(settings) as server:
-            if verdict or junit or github:
-                server.state()  # a closed control plane is an error before the command runs
-            code = relay.run(command, surroundings(os.environ, server.url, world, settings))
-            found = verdicts(server, ignore) if verdict or junit or github else {}
-            if verdict and not print_verdicts(found) and code == 0:
-                code = FAILED
-            _write_reports(found, ignore, junit, github)
-            if keep_open and code and not relay.stopped:
-                options.warn(f"failed with exit code {code}; see {server.url}/_mock/ and stop the server with Ctrl-C")
-                relay.wait()
-    except CannotBind as error:
-        die(error, CANNOT_BIND)
-    except SeedError as error:
-        die(error, BAD_SEED)
-    except DirectoryUnusable as error:
-        die(error, UNUSABLE_DATA)
+    judges = verdict or junit or github
+    with options.start_errors_end_the_program(), errors_end_the_program(), MockServer(settings) as server:
+        if judges:
+            server.state()  # a closed control plane is an error before the command runs
+        code = relay.run(command, surroundings(os.environ, server.url, world, settings))
+        found = reports.verdicts(server.control, ignore) if judges else {}
+        if verdict and not print_findings(found) and code == 0:
+            code = FAILED
+        reports.write(found, ignore, junit, github)
+        if keep_open and code and not relay.stopped:
+            options.warn(f"failed with exit code {code}; see {server.url}/_mock/ and stop the server with Ctrl-C")
+            relay.wait()
     sys.stderr.flush()
     os._exit(code)  # all is closed; a usual exit would take another 0.2 s
 
 
-def verdicts(server: "Server", ignore: Sequence[str]) -> dict[str, "Verdict"]:
-    """Return the verdict of each world, by its name."""
-    names = [each["name"] for each in server.control("GET", "worlds")["data"]]
-    return {name: server.control("GET", f"worlds/{quote(name)}/verdict{query(ignore=ignore)}") for name in names}
-
-
-def print_verdicts(found: Mapping[str, "Verdict"]) -> bool:
-    """Print the findings to the standard error. Return whether there are none."""
+def print_findings(found: Mapping[str, "Verdict"]) -> bool:
+    """Print what was found to the standard error. Return whether that is nothing."""
     for name, verdict in found.items():
         if not verdict["ok"]:
             for line in output.verdict(name, verdict):
                 print(f"mockserver: {line}", file=sys.stderr)
     return all(verdict["ok"] for verdict in found.values())
-
-
-def _write_reports(found: Mapping[str, "Verdict"], ignore: Sequence[str], junit: Path | None, github: bool) -> None:
-    """Write the findings for other programs."""
-    from mockserver.cli import reports
-
-    findings = {name: verdict["findings"] for name, verdict in found.items()}
-    if junit:
-        try:
-            junit.parent.mkdir(parents=True, exist_ok=True)
-            junit.write_bytes(reports.junit(findings, ignore))
-        except OSError as error:
-            die(f"can't write {junit}: {error.strerror}; name another file with --junit", FAILED)
-    if github:
-        for line in reports.annotations(findings):
-            print(line, flush=True)
 
 
 def surroundings(given: Mapping[str, str], url: str, world: str, settings: Settings) -> dict[str, str]:

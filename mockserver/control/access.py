@@ -8,6 +8,7 @@ something need a header besides, which a page of another origin can't send.
 import hashlib
 import hmac
 import ipaddress
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 MARK = "x-mock-dashboard"
 """The header of requests by which pages change something. Another origin would need a preflight to send it."""
 
+_PRIVATE = (".localhost", ".internal", ".svc", ".svc.cluster.local")
+"""Domains that are reserved for this machine and its network. Container engines call their host by a name such as
+host.docker.internal, host.containers.internal or host.lima.internal; the others are Kubernetes services."""
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _SHELL = ("/", "/_mock", "/_mock/")
 
@@ -43,7 +47,8 @@ class Access:
     def __init__(self, app: ASGIApp, mock: "Mock") -> None:
         self._app = app
         settings = mock.settings
-        self._hosts = set(settings.allow_host)
+        allowed = "|".join(map(re.escape, settings.allow_host)).replace(r"\*", ".*")
+        self._allows = re.compile(allowed).fullmatch if allowed else lambda name: False
         self._token = settings.control_token
         self._closed = not self._token and not settings.control_open and not all(map(_is_loopback, settings.host))
 
@@ -59,7 +64,7 @@ class Access:
     def _check(self, request: HTTPConnection) -> None:
         host = request.headers.get("host", "")
         name = _host_name(host)
-        if not (_is_own(name) or name in self._hosts):
+        if not (_is_own(name) or self._allows(name)):
             raise errors.FORBIDDEN_HOST(host=name[:80])
         origin = request.headers.get("origin")
         if origin is not None and _authority(origin) != host:
@@ -118,8 +123,9 @@ def _host_name(host: str) -> str:
 
 
 def _is_own(name: str) -> bool:
-    """Return whether no attacker can own the name: an address, localhost, or a name without a dot (as in Compose)."""
-    if name in ("localhost", "host.docker.internal") or name.endswith(".localhost"):
+    """Return whether no attacker can own the name: an address, a name without a dot (as in Compose), or a name in a
+    domain that the public DNS never has."""
+    if name.endswith(_PRIVATE):
         return True
     try:
         ipaddress.ip_address(name)

@@ -58,6 +58,9 @@ def create_control(mock: Mock) -> FastAPI:
         version=__version__,
         docs_url=None,
         redoc_url=None,
+        servers=[
+            {"url": "..", "description": "this server"}
+        ],  # relative to the document: a proxy may serve it below a path of its own
         openapi_url="/_mock/openapi.json",
         redirect_slashes=False,
         middleware=[Middleware(Access, mock=mock), Middleware(Publisher, mock=mock), Middleware(Bounded, mock=mock)],

@@ -1,7 +1,7 @@
 """What users can set: options of the command line, pytest's configuration and the marker's arguments."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NoReturn
 
 import pytest
@@ -55,7 +55,9 @@ def setting(config: pytest.Config, name: str) -> Any:
     """Return a setting from the command line or, if it is not given there, from the configuration."""
     value = _option(config, name) or config.getini(name) or CHOICES.get(name, ("",))[0]
     if name in CHOICES and value not in CHOICES[name]:
-        raise pytest.UsageError(f"{name}: unknown value {value!r}; choose one of: {', '.join(CHOICES[name])}")
+        from mockserver.choices import unknown
+
+        raise pytest.UsageError(f"{name}: {unknown('value', value, CHOICES[name])}")
     return value
 
 
@@ -83,10 +85,18 @@ def marks(item: pytest.Item) -> dict[str, Any]:
     for mark in item.iter_markers(MARKER):
         if mark.args:
             fail(f"@pytest.mark.{MARKER} takes its arguments by name: {', '.join(MARKS)}")
-        if unknown := sorted(mark.kwargs.keys() - MARKS.keys()):
-            fail(f"@pytest.mark.{MARKER} takes no {', '.join(unknown)}, but {', '.join(MARKS)}")
+        check_names(f"@pytest.mark.{MARKER}", "argument", mark.kwargs, MARKS)
         merged = {**mark.kwargs, **merged}
     return merged
+
+
+def check_names(where: str, kind: str, given: Iterable[str], known: Collection[str]) -> None:
+    """Fail the test if a name is unknown."""
+    from mockserver.choices import unknown
+
+    for name in given:
+        if name not in known:
+            fail(f"{where}: {unknown(kind, name, known)}")
 
 
 def as_list(value: Any) -> list[Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mockserver.pytest_plugin.configuration import as_list, external_url, fail, setting
+from mockserver.pytest_plugin.configuration import as_list, check_names, external_url, fail, setting
 
 if TYPE_CHECKING:
     from mockserver.testing import MockWorld, Server
@@ -60,13 +60,14 @@ def endpoint(config: pytest.Config) -> Endpoint:
     """Return this process's endpoint. The first call creates it."""
     if found := existing_endpoint(config):
         return found
+    from mockserver.client import server_url
     from mockserver.ids import unique
     from mockserver.testing import CURRENT
 
     if url := external_url(config)[0]:
         # A world of another server can't change its name, so the tests' worlds have one name, one after another.
         name, key = f"pytest-{unique()}", _server_key() or "sk"
-        created = Endpoint(re.sub(r"/(v1/?)?$", "", url.strip()), name, f"{key}-world-{name}", external=True)
+        created = Endpoint(server_url(url), name, f"{key}-world-{name}", external=True)
     else:
         reserved = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         reserved.bind(("127.0.0.1", 0))
@@ -114,8 +115,12 @@ def own_server(session: pytest.Session, settings: Mapping[str, Any]) -> Iterator
         "profile": setting(config, "mockserver_profile") or "default",
         **settings,
     }
-    if unknown := sorted(options.keys() - set(NAMES)):
-        fail(f"openai_mock_settings: there is no setting {', '.join(unknown)}, but {', '.join(NAMES)}")
+    check_names("openai_mock_settings", "setting", options, NAMES)
+    if options.get("tls_cert"):
+        fail(
+            "openai_mock_settings: tls_cert can't be used, as the environment names the server before it is known; start "
+            "one with `mockserver serve --tls-cert …` and name it with --mockserver-url"
+        )
     try:
         given = parsed(options)
     except ValueError as error:

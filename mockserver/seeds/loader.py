@@ -31,6 +31,9 @@ VERSION = 1
 SUFFIXES = {".yaml", ".yml", ".json", archive.SUFFIX}
 
 
+_CLUTTER = re.compile(r"(^|/)(\.|thumbs\.db$|desktop\.ini$)", re.IGNORECASE)
+"""Hidden files, and those that file managers leave in folders."""
+
 AT_START = 10
 """How many times larger seeds at the start may be than documents that are sent to a running server."""
 
@@ -164,6 +167,8 @@ def _file_names(scope: Scope) -> set[str]:
 
 def _read(path: Path, archives: list[Archive]) -> Iterator[tuple[Scope, dict[str, Scope]]]:
     if path.is_dir():
+        if path.suffix in SUFFIXES:
+            raise SeedError(f"{path} is a directory; name a file, or rename it if it holds files to start with")
         if files := _documents(path):
             yield from chain.from_iterable(_read(each, archives) for each in files)
         else:
@@ -185,7 +190,7 @@ def _read_folders(path: Path) -> Scope:
     scope = Scope()
     for folder in sorted(each for each in path.iterdir() if each.is_dir() and not each.name.startswith(".")):
         names = sorted(each.relative_to(folder).as_posix() for each in folder.rglob("*") if each.is_file())
-        shown = [name for name in names if not re.search(r"(^|/)\.", name)]
+        shown = [name for name in names if not _CLUTTER.search(name)]
         files = [models.ContainerFile.model_validate({"from": name, "filename": name}) for name in shown]
         scope.containers.append((models.Container(name=folder.name, files=files), Place(folder, (), Folder(folder))))
     return scope

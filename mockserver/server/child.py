@@ -58,11 +58,8 @@ class ChildServer(Server):
             start_new_session=True,  # Ctrl+C in a terminal is for the tests, which stop the child when they end
         )
         self._bound.close()
-        keys = self.settings.api_key
         host, named = self.settings.host[0], self._options.get("port") and self.settings.port
-        self._reach(
-            url(host if named else "127.0.0.1", named or port), self.settings.control_token, keys[0] if keys else None
-        )
+        self._reach_own(url(host if named else "127.0.0.1", named or port), self.settings)
         try:
             assert self._process.stdin, "it is a pipe"
             self._process.stdin.write(json.dumps(order, default=str).encode() + b"\n")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pydantic_core import to_json
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mockserver.api.app import create_app
@@ -84,9 +84,13 @@ class Faces:
         self._mock = mock
         self._api = create_app(mock)
         self._current = current
+        self._prefix = (mock.settings.path_prefix or "").rstrip("/")
         self._control: asyncio.Future[ASGIApp] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._prefix and _remove_prefix(scope, self._prefix):
+            await RedirectResponse(f"{self._prefix}/")(scope, receive, send)  # where relative links lead below it
+            return
         path = scope["path"]
         controls = path.startswith("/_mock/") or path == "/_mock" or (path == "/" and _is_browser(scope))
         try:
@@ -124,6 +128,14 @@ class Faces:
             if problem:
                 return _response(STORAGE_FAILED(problem=problem))
             return _response(CONTROL_FAILED(problem=f"{type(error).__name__}: {error}"[:300]))
+
+
+def _remove_prefix(scope: Scope, prefix: str) -> bool:
+    """Remove the prefix that a proxy kept from a request's path. Return whether the path is the prefix alone."""
+    rest: bytes = scope["raw_path"].removeprefix(prefix.encode())
+    if rest != scope["raw_path"] and rest.startswith(b"/"):
+        scope["path"], scope["raw_path"] = scope["path"].removeprefix(prefix), rest
+    return not rest
 
 
 def _response(error: APIError) -> Response:

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import logging
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Coroutine, Generator, Sequence
@@ -40,7 +41,11 @@ class _PortTaken(CannotBind):
     """Another port may be free."""
 
 
-START_ERRORS = (CannotBind, SeedError, DirectoryUnusable)
+class BadCertificate(Exception):
+    """The certificate or its key can't be used; the message says why and what to do."""
+
+
+START_ERRORS = (BadCertificate, CannotBind, SeedError, DirectoryUnusable)
 """What prevents a start. The message says why and what to do."""
 
 
@@ -70,10 +75,35 @@ def bind(hosts: Sequence[str], port: int) -> list[socket.socket]:
     raise CannotBind(f"no port is free on all of {', '.join(hosts)}")
 
 
-def local_url(hosts: Sequence[str], sockets: Sequence[socket.socket]) -> str:
-    """Return where a client on this machine reaches the first of the sockets that were opened for the hosts."""
+def local_url(settings: Settings, sockets: Sequence[socket.socket]) -> str:
+    """Return where a client on this machine reaches the first of the sockets that were opened for the settings."""
     address, port = sockets[0].getsockname()[:2]
-    return url(hosts[0] if len(sockets) == len(hosts) else address, port)
+    host = settings.host[0] if len(sockets) == len(settings.host) else address
+    return url(host, port, tls=settings.tls_cert is not None)
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """Return the context for HTTPS, or None if the settings name no certificate. Raises BadCertificate."""
+    cert, key = settings.tls_cert, settings.tls_key
+    if cert is None and key is None:
+        return None
+    if cert is None or key is None:
+        raise BadCertificate("--tls-cert and --tls-key are used together: give both, or neither for HTTP")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        for file in (cert, key):
+            file.open("rb").close()
+        context.load_cert_chain(cert, key, password="")  # so that it asks for none on the terminal
+    except ssl.SSLError as error:
+        raise BadCertificate(
+            f"{cert} and {key} are no certificate and key that belong together "
+            f"({error.reason or error.strerror}); give both in PEM format, and the key without a passphrase"
+        ) from None
+    except OSError as error:
+        raise BadCertificate(
+            f"{error.filename} can't be read ({error.strerror}); correct --tls-cert or --tls-key"
+        ) from None
+    return context
 
 
 def _open(host: str, port: int, optional: bool, both_families: bool = False) -> socket.socket | None:
@@ -119,27 +149,48 @@ def _has(family: socket.AddressFamily) -> bool:
     return True
 
 
-class _Server(uvicorn.Server):
+class Opened(uvicorn.Server):
     """uvicorn's, but that signals are the program's: a stop by one is a clean end, not the signal's.
 
     Nor does it wait for those who wait for the journal.
     """
 
-    def __init__(self, config: uvicorn.Config, mock: Mock) -> None:
+    def __init__(self, config: uvicorn.Config, mock: Mock, sockets: list[socket.socket]) -> None:
         super().__init__(config)
-        self._mock = mock
+        self.mock = mock
+        self.sockets = sockets
+        self.url = local_url(mock.settings, sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._mock.journal.close()
+        self.mock.journal.close()
         await super().shutdown(sockets)
-        await self._mock.worlds.finish()
+        await self.mock.worlds.finish()
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
 
 
-def build(mock: Mock, current: Current | None = None) -> _Server:
+def open_server(
+    settings: Settings,
+    wall: Wall | None = None,
+    current: Current | None = None,
+    listening: Sequence[socket.socket] = (),
+    binds: bool = True,
+) -> Opened:
+    """Open everything that a server needs, the data last, so that a start that fails writes nothing.
+
+    `listening` are sockets to serve on besides its own, which it opens if it `binds`. Raises START_ERRORS.
+    """
+    context = tls_context(settings)
+    own = bind(settings.host, settings.port) if binds else []
+    try:
+        mock = Mock(settings, wall)
+    except BaseException:
+        for each in own:
+            each.close()
+        raise
+
     class Bounded(Protocol):
         body_timeout, body_rate = mock.settings.body_timeout, mock.settings.min_body_rate
         drain_bytes = max(DRAIN_BYTES, mock.settings.max_upload, mock.settings.max_body)
@@ -156,8 +207,12 @@ def build(mock: Mock, current: Current | None = None) -> _Server:
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_keep_alive=75,
+        ssl_context_factory=(lambda *_: context) if context else None,
     )
-    return _Server(config, mock)
+    for each in listening:
+        each.listen(2048)
+        each.setblocking(False)
+    return Opened(config, mock, [*own, *listening])
 
 
 class MockServer(Server):
@@ -199,22 +254,10 @@ class MockServer(Server):
                 f"{patched} has replaced the threads and sockets of this process, so a server in a thread would hang; "
                 "start one with `mockserver serve` or `mockserver run`, and use mockserver.testing.Server(url)"
             )
-        self.mock = Mock(self.settings, self._wall)
-        try:
-            own = bind(self.settings.host, self.settings.port) if self._binds else []
-        except BaseException:
-            self.mock.close()
-            raise
-        for each in self._listening:
-            each.listen(2048)
-            each.setblocking(False)
-        self._sockets = [*own, *self._listening]
-        self.port: int = self._sockets[0].getsockname()[1]
-        keys = self.settings.api_key
-        self._reach(
-            local_url(self.settings.host, self._sockets), self.settings.control_token, keys[0] if keys else None
-        )
-        self._server = build(self.mock, self._current)
+        self._server = open_server(self.settings, self._wall, self._current, self._listening, self._binds)
+        self.mock = self._server.mock
+        self.port: int = self._server.sockets[0].getsockname()[1]
+        self._reach_own(self._server.url, self.settings)
         self._loop = new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="mockserver", daemon=True)
         self._thread.start()
@@ -225,7 +268,7 @@ class MockServer(Server):
 
     def _serve(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._server.serve(self._sockets))
+            runner.run(self._server.serve(self._server.sockets))
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Do something in the server's own thread, between requests, and wait for it."""

@@ -32,7 +32,7 @@ EVERY_WORLD = "_"
 Kind = Literal["templates", "worlds", "snapshots"]
 
 _NUMBERED = re.compile(r"(\d+)-(.+)")
-_PARTS = ("templates", "worlds", "snapshots", "uploads", "trash")
+_PARTS = ("worlds", "templates", "snapshots", "uploads", "trash")  # worlds first: `_is_other` looks for it
 
 
 class DirectoryUnusable(Exception):
@@ -190,6 +190,10 @@ def usable(path: Path) -> Iterator[Directory]:
             "version (`mockserver export`), import them into a new directory, and name that one with --data"
         )
     try:
+        if _is_other(path):
+            raise DirectoryUnusable(
+                f"{path} holds files of something else than mockserver; name an empty directory with --data, or a new one"
+            )
         with _lock(path / "lock"):
             directory = Directory(path)
             yield directory
@@ -200,6 +204,12 @@ def usable(path: Path) -> Iterator[Directory]:
         raise DirectoryUnusable(
             f"{path} can't be used ({problem}); fix that, or name another directory with --data"
         ) from error
+
+
+def _is_other(path: Path) -> bool:
+    """Return whether a directory holds anything visible and was not made by a server, which begins with `lock`."""
+    found = {each.name for each in path.iterdir() if not each.name.startswith(".")} - {"lock", "lost+found"}
+    return bool(found) and not ((path / "lock").is_file() and "worlds" in found)
 
 
 @contextmanager

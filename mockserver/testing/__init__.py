@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypedDict
+from typing import TYPE_CHECKING, Any, Self, TypedDict
 from urllib.parse import quote
 
 from mockserver import ids
@@ -38,6 +38,9 @@ from mockserver.testing.journal import Exchanges as Exchanges
 from mockserver.testing.journal import Journal as Journal
 from mockserver.testing.journal import Wanted as Wanted
 from mockserver.testing.journal import shown as shown
+
+if TYPE_CHECKING:
+    from mockserver.settings import Settings
 
 Instant = str | float | datetime
 CURRENT = "current-test"
@@ -81,11 +84,15 @@ class Server:
     def __init__(self, url: str, *, token: str | None = None, api_key: str | None = None) -> None:
         self._reach(server_url(url), token, api_key)
 
-    def _reach(self, url: str, token: str | None, api_key: str | None) -> None:
+    def _reach(self, url: str, token: str | None, api_key: str | None, certificate: Path | None = None) -> None:
         self.url = url
         self.base_url = f"{url}/v1"
-        self.control = Control(url, token)
+        self.control = Control(url, token, certificate)
         self._key = api_key or "sk"
+
+    def _reach_own(self, url: str, settings: "Settings") -> None:
+        """Call a server that this process started."""
+        self._reach(url, settings.control_token, next(iter(settings.api_key), None), settings.tls_cert)
 
     def state(self) -> models.State:
         """Return `version`, `uptime_seconds`, `worlds` and more of the whole server."""

@@ -49,7 +49,7 @@ class Login(Asked):
 
 @router.get("")
 async def redirect_to_dashboard() -> Response:
-    return RedirectResponse("/_mock/")
+    return RedirectResponse("_mock/")
 
 
 @router.get("/")
@@ -72,18 +72,19 @@ async def show_entrance(known: Known = "") -> Response:
 @session.post("/session", operation_id="openSession")
 async def open_session(mock: TheMock, asked: Login, request: Request, response: Response) -> Session:
     """Exchange the token for a cookie that no script can read and no other site can use."""
+    # Without a path, browsers take that of the request, which can have a prefix of a proxy.
     token = mock.settings.control_token
     if token is not None:
         if not hmac.compare_digest(token.encode(), asked.token.encode()):
             raise errors.WRONG_TOKEN()
-        response.set_cookie(cookie_name(request), cookie_value(token), path="/_mock", httponly=True, samesite="strict")
+        response.set_cookie(cookie_name(request), cookie_value(token), path=None, httponly=True, samesite="strict")
     return Session(token_needed=token is not None)
 
 
 @session.delete("/session", operation_id="closeSession")
 async def close_session(mock: TheMock, request: Request, response: Response) -> Session:
     """Delete the cookie."""
-    response.delete_cookie(cookie_name(request), path="/_mock", httponly=True, samesite="strict")
+    response.set_cookie(cookie_name(request), max_age=0, path=None, httponly=True, samesite="strict")
     return Session(token_needed=mock.settings.control_token is not None)
 
 

@@ -25,18 +25,18 @@ _PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>mockserver control plane</title>
-<link rel="stylesheet" href="/_mock/docs/swagger-ui.css">
+<link rel="stylesheet" href="docs/swagger-ui.css">
 <link rel="icon" href="data:,">
 </head>
 <body>
 <div id="page"></div>
-<script src="/_mock/docs/swagger-ui-bundle.js"></script>
-<script src="/_mock/docs/start.js"></script>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script src="docs/start.js"></script>
 </body>
 </html>
 """
 _START = """SwaggerUIBundle({
-  url: "/_mock/openapi.json",
+  url: "openapi.json",
   dom_id: "#page",
   deepLinking: true,
   docExpansion: "list",

@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 from starlette.responses import Response
 
 from mockserver import admin, errors, verdict
+from mockserver.choices import unknown
 from mockserver.clock import stopwatch
 from mockserver.context import World
 from mockserver.control.dependencies import Asked, Duration, TheMock
@@ -48,7 +49,7 @@ class Filtered(Asked):
     def _known(cls, patterns: str) -> str:
         for pattern in _parts(patterns):
             if not _operations(pattern):
-                raise ValueError(f"unknown operation {pattern[:80]!r}; choose one of: {', '.join(OPERATIONS)}")
+                raise ValueError(unknown("operation", pattern, OPERATIONS))
         return patterns
 
     @field_validator("status")
@@ -168,9 +169,10 @@ async def get_verdict(
 ) -> Verdict:
     """Check the journal for mistakes of the client; each finding has the numbers of the exchanges that prove it."""
     ignored = list(_parts(ignore))
-    if unknown := next((name for name in ignored if name not in verdict.FINDINGS), None):
-        problem = f"ignore: unknown finding {unknown[:80]!r}; choose one of: {', '.join(verdict.FINDINGS)}"
-        raise errors.BAD_PARAMETER(param="ignore", problem=problem)
+    for name in ignored:
+        if name not in verdict.FINDINGS:
+            problem = f"ignore: {unknown('finding', name, verdict.FINDINGS)}"
+            raise errors.BAD_PARAMETER(param="ignore", problem=problem)
     return await mock.worlds.look(world, _verdict, mock.journal.records(world), ignored)
 
 

@@ -10,7 +10,8 @@ export class ServerError extends Error {
   }
 }
 
-export const path = (...parts) => `/_mock/${parts.map(encodeURIComponent).join("/")}`;
+// Relative to the page: a proxy may serve it below a path of its own.
+export const path = (...parts) => parts.map(encodeURIComponent).join("/");
 
 export function query(values) {
   const given = Object.entries(values).filter(([, value]) => value !== "" && value !== null && value !== undefined);

@@ -34,7 +34,7 @@ const page = {
   known: false, // whether the server was asked what it says of the world
   info: null, // what it says; null where there is no such world yet
   clock: new Clock(),
-  origin: location.origin,
+  origin: new URL("..", location).href.replace(/\/$/, ""),
   link: (view, ...parts) => `#/${[page.world, view, ...parts].map((part) => encodeURIComponent(part)).join("/")}`,
   go: (view, ...parts) => (location.hash = page.link(view, ...parts)),
   enter: (name) => (location.hash = `#/${encodeURIComponent(name)}/${page.view}`),
@@ -111,7 +111,7 @@ function decoded(part) {
 
 nav.append(
   ...Object.entries(VIEWS).map(([view, [title]]) => h("a", { "data-view": view, href: "#" }, h("span", {}, title), h("b", { class: "count" }))),
-  h("a", { href: "/_mock/docs", class: "aside" }, "Control plane"),
+  h("a", { href: "docs", class: "aside" }, "Control plane"),
 );
 
 // What it holds

@@ -8,7 +8,7 @@ export function follow(world, heard, connected) {
   let source = null;
   let first = true;
   const open = () => {
-    source = new EventSource("/_mock/changes");
+    source = new EventSource("changes");
     source.onopen = () => (connected(true), heard(new Set(ALL), true));
     source.onerror = () => {
       connected(false);

@@ -1,0 +1,182 @@
+"""Behind a proxy that serves the mock below a path of its own: pages, assets, redirects, clients and commands."""
+
+import http.client
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
+
+import httpx2
+import openai
+import pytest
+from click.testing import CliRunner
+from conftest import ok
+
+from mockserver.cli import main
+from mockserver.server.serving import MockServer
+from mockserver.testing import Server
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+PREFIX = "/user/me/proxy/8080"
+HTML = {"Accept": "text/html"}
+
+
+class Proxy(ThreadingHTTPServer):
+    """Forwards what is below PREFIX, with or without it. Requests for anything else are recorded, and get a 404."""
+
+    daemon_threads = True
+
+    def __init__(self, server: MockServer, keeps: bool) -> None:
+        super().__init__(("127.0.0.1", 0), Forward)
+        self.keeps, self.port = keeps, server.port
+        self.url = f"http://localhost:{self.server_address[1]}{PREFIX}"
+        self.outside: list[str] = []
+
+
+class Forward(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Proxy
+
+    def forward(self) -> None:
+        if self.path != PREFIX and not self.path.startswith(f"{PREFIX}/"):
+            self.server.outside.append(self.path)
+            self.send_error(404)
+            return
+        path = self.path if self.server.keeps else self.path.removeprefix(PREFIX) or "/"
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        upstream = http.client.HTTPConnection("127.0.0.1", self.server.port)
+        upstream.request(self.command, path, body, dict(self.headers.items()))
+        with closing(upstream), upstream.getresponse() as response:
+            self.send_response_only(response.status)
+            for name, value in response.getheaders():
+                if name.lower() not in ("transfer-encoding", "connection"):
+                    self.send_header(name, value)
+            self.send_header("Connection", "close")
+            self.end_headers()
+            with suppress(OSError, http.client.HTTPException):  # the page has gone, or the server has ended
+                while block := response.read1():
+                    self.wfile.write(block)
+                    self.wfile.flush()
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = forward  # noqa: N815  # names of the library
+
+    def log_message(self, *arguments: Any) -> None:
+        pass
+
+
+@contextmanager
+def proxied(server: MockServer, keeps: bool) -> Iterator[Proxy]:
+    with Proxy(server, keeps) as proxy:
+        thread = Thread(target=proxy.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield proxy
+        finally:
+            proxy.shutdown()
+            thread.join()
+    assert proxy.outside == []
+
+
+@pytest.fixture(scope="module")
+def prefixed() -> Iterator[MockServer]:
+    with MockServer(path_prefix=f"{PREFIX}/", control_token="sesame") as server:
+        yield server
+
+
+@pytest.fixture(params=["strips", "keeps"])
+def proxy(request: pytest.FixtureRequest, server: MockServer, prefixed: MockServer) -> Iterator[Proxy]:
+    """A proxy that keeps the prefix needs a server that knows it."""
+    keeps = request.param == "keeps"
+    with proxied(prefixed if keeps else server, keeps) as proxy:
+        yield proxy
+
+
+def token(proxy: Proxy) -> str | None:
+    return "sesame" if proxy.keeps else None
+
+
+# Clients
+
+
+def test_clients_use_the_url_of_the_proxy(proxy: Proxy) -> None:
+    server = Server(f"{proxy.url}/v1/", token=token(proxy))
+    with server.world() as world, openai.OpenAI(base_url=world.base_url, api_key=world.api_key) as client:
+        container = client.containers.create(name="box")
+        assert world.clock.advance("20m")["expired_containers"] == [container.id]
+        assert [each["path"] for each in world.journal] == [f"/w/{world.world}/v1/containers"]
+        document = httpx2.get(f"{proxy.url}/openapi.json")
+        base_url = urljoin(str(document.url), document.json()["servers"][0]["url"])
+        assert base_url == f"{proxy.url}/v1"
+        assert ok(httpx2.get(f"{base_url}/containers", headers={"Authorization": f"Bearer {world.api_key}"}))
+    server.close()
+
+
+def test_commands_use_the_url_of_the_proxy(proxy: Proxy) -> None:
+    environment = {"MOCKSERVER_CONTROL_TOKEN": token(proxy), "MOCKSERVER_WORLD": None}
+    for command in (["world", "create", "blue"], ["healthcheck"], ["verdict"], ["world", "delete", "blue"]):
+        done = CliRunner().invoke(main.main, [*command, "--url", proxy.url], env=environment)
+        assert (done.exit_code, done.stderr) == (0, "")
+
+
+def test_only_the_whole_prefix_is_removed(prefixed: MockServer) -> None:
+    for path, status in (("/v1", 200), ("/%76%31", 200), ("x/v1", 404), (f"{PREFIX}/v1", 404)):
+        response = httpx2.get(f"{prefixed.url}{PREFIX}{path}/containers", headers={"Authorization": "Bearer k"})
+        assert response.status_code == status
+    assert httpx2.get(f"{prefixed.url}/v1/containers", headers={"Authorization": "Bearer k"}).status_code == 200
+
+
+@pytest.mark.slow
+def test_the_pytest_plugin_uses_the_url_of_the_proxy(proxy: Proxy, tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "import openai\n"
+        "def test_it(openai_mock):\n"
+        "    openai.OpenAI().containers.create(name='box')\n"
+        "    assert len(openai_mock.journal) == 1\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MOCKSERVER_")}
+    environment |= {"MOCKSERVER_CONTROL_TOKEN": "sesame"}
+    command = [sys.executable, "-m", "pytest", "-q", f"--mockserver-url={proxy.url}/", "-p", "no:schemathesis"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# Pages
+
+
+def test_redirects_stay_below_the_prefix(proxy: Proxy) -> None:
+    led = httpx2.get(f"{proxy.url}/_mock", headers=HTML, follow_redirects=True)
+    assert str(led.url) == f"{proxy.url}/_mock/"
+    entrance = httpx2.get(proxy.url if proxy.keeps else f"{proxy.url}/", headers=HTML, follow_redirects=True)
+    assert str(entrance.url) == f"{proxy.url}/"
+    assert 'href="_mock/"' in entrance.text
+
+
+@pytest.mark.slow
+def test_the_dashboard_and_the_documentation_work(proxy: Proxy, page: "Page") -> None:
+    page.set_default_timeout(60_000)
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.goto(f"{proxy.url}/")
+    page.get_by_role("link", name="Dashboard").click()
+    if proxy.keeps:
+        page.locator("dialog [name=token]").fill("sesame")
+        page.locator("dialog [name=token]").press("Enter")
+    page.locator("#live.on").wait_for()
+    page.reload()  # the cookie is sent
+    page.locator("#live.on").wait_for()
+    page.get_by_text(f"export OPENAI_BASE_URL={proxy.url}/v1").wait_for()
+    httpx2.post(f"{proxy.url}/v1/containers", json={"name": "seen"}, headers={"Authorization": "Bearer k"})
+    page.locator("main li", has_text="seen").wait_for()
+    page.goto(f"{proxy.url}/_mock/docs#/State/getState")
+    operation = page.locator("#operations-State-getState")
+    operation.get_by_role("button", name="Execute").click()
+    operation.get_by_text('"uptime_seconds"').first.wait_for()
+    assert problems == []

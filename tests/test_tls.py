@@ -1,0 +1,148 @@
+"""HTTPS: with the official SDK, the command line, and certificates and keys that can't be used."""
+
+import os
+import signal
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import openai
+import pytest
+import trustme
+from click.testing import CliRunner
+from conftest import ok
+from test_cli import run, serving
+
+from mockserver.cli import main
+from mockserver.client import Control, MockError
+from mockserver.server.serving import BadCertificate, MockServer
+from mockserver.testing import Server
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A CA, a certificate for localhost with its key, the key of another one, and files of other kinds."""
+    folder, authority = tmp_path_factory.mktemp("tls"), trustme.CA()
+    found = {name: folder / f"{name}.pem" for name in ("ca", "cert", "key", "other", "text", "none")}
+    authority.cert_pem.write_to_path(found["ca"])
+    own = authority.issue_cert("localhost")
+    own.private_key_pem.write_to_path(found["key"])
+    for part in own.cert_chain_pems:
+        part.write_to_path(found["cert"], append=True)
+    authority.issue_cert("localhost").private_key_pem.write_to_path(found["other"])
+    found["text"].write_text("nothing of the kind")
+    return found | {"folder": folder}
+
+
+@pytest.fixture(scope="module")
+def secure(files: dict[str, Path]) -> Iterator[MockServer]:
+    with MockServer(tls_cert=files["cert"], tls_key=files["key"]) as server:
+        yield server
+
+
+def trusting(files: dict[str, Path]) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=files["ca"])
+
+
+def test_the_sdk_works_over_https(secure: MockServer, files: dict[str, Path]) -> None:
+    assert secure.base_url == f"https://localhost:{secure.port}/v1"
+    with (
+        secure.world() as world,
+        httpx2.Client(verify=trusting(files)) as http,
+        openai.OpenAI(base_url=world.base_url, api_key=world.api_key, http_client=http) as client,
+    ):
+        container = client.containers.create(name="box")
+        data = os.urandom(300_000)
+        file = client.containers.files.create(container.id, file=("a.bin", data))
+        assert client.containers.files.content.retrieve(file.id, container_id=container.id).read() == data
+        client.max_retries = 0
+        world.faults.add(operation="RetrieveContainerFileContent", truncate_after=1_000)
+        with pytest.raises(openai.APIConnectionError):
+            client.containers.files.content.retrieve(file.id, container_id=container.id)
+        world.faults.add(operation="ListContainers", drop="before_answer")
+        with pytest.raises(openai.APIConnectionError):
+            client.containers.list()
+        assert [each["status"] for each in world.journal][:3] == [200, 200, 200]
+
+
+def test_clients_check_the_certificate(
+    secure: MockServer, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(MockError, match=r"is not trusted \(.*SSL_CERT_FILE"):
+        Control(secure.url)("GET", "state")
+    monkeypatch.setenv("SSL_CERT_FILE", str(files["ca"]))
+    server = Server(secure.base_url)
+    assert server.state()["worlds"] >= 0
+    server.close()
+    with openai.OpenAI(base_url=secure.base_url, api_key="k") as client:
+        client.containers.list()
+    with pytest.raises(MockError, match=r"is not trusted .*a name that it is for"):
+        Control(f"https://127.0.0.1:{secure.port}")("GET", "state")
+
+
+def test_commands_use_https(secure: MockServer, files: dict[str, Path]) -> None:
+    port, cert = str(secure.port), str(files["cert"])
+    for command, environment in (
+        (["world", "list", "--url", secure.url], {}),
+        (["world", "list"], {"MOCKSERVER_TLS_CERT": cert, "MOCKSERVER_PORT": port}),
+        (["healthcheck", "--url", secure.url], {}),
+        (["healthcheck", "--port", port, "--tls-cert", cert], {"SSL_CERT_FILE": None}),
+        (["healthcheck"], {"SSL_CERT_FILE": None, "MOCKSERVER_TLS_CERT": cert, "MOCKSERVER_PORT": port}),
+    ):
+        done = CliRunner().invoke(main.main, command, env={"SSL_CERT_FILE": str(files["ca"]), **environment})
+        assert (done.exit_code, done.stderr) == (0, ""), command
+    for command in (["healthcheck", "--url", secure.url], ["healthcheck", "--port", port]):
+        assert CliRunner().invoke(main.main, command, env={"SSL_CERT_FILE": None}).exit_code == 1
+
+
+BAD = [
+    ("cert", None, "--tls-cert and --tls-key are used together: give both, "),
+    (None, "key", "--tls-cert and --tls-key are used together: give both, "),
+    ("none", "key", "none.pem can't be read (No such file or directory); correct --tls-cert or --tls-key"),
+    ("cert", "folder", " can't be read (Is a directory); correct --tls-cert or --tls-key"),
+    ("cert", "other", "belong together (KEY_VALUES_MISMATCH); give both in PEM format"),
+    ("text", "key", "give both in PEM format, and the key without a passphrase"),
+    ("cert", "text", "give both in PEM format, and the key without a passphrase"),
+    ("cert", "locked", "give both in PEM format, and the key without a passphrase"),
+]
+
+
+@pytest.mark.parametrize(("cert", "key", "words"), BAD)
+def test_files_that_cannot_be_used_are_an_error_in_one_line(
+    files: dict[str, Path], tmp_path: Path, cert: str | None, key: str | None, words: str
+) -> None:
+    from cryptography.hazmat.primitives import serialization as s
+
+    private = s.load_pem_private_key(files["key"].read_bytes(), None)
+    locked = private.private_bytes(
+        s.Encoding.PEM, s.PrivateFormat.TraditionalOpenSSL, s.BestAvailableEncryption(b"word")
+    )
+    (tmp_path / "locked").write_bytes(locked)
+    given = files | {"locked": tmp_path / "locked"}
+    with pytest.raises(BadCertificate) as raised:
+        MockServer(
+            tls_cert=given[cert] if cert else None, tls_key=given[key] if key else None, data=tmp_path / "data"
+        ).__enter__()
+    assert words in str(raised.value)
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.slow
+def test_serve_and_run_print_https_and_end_with_2(files: dict[str, Path]) -> None:
+    tls = ["--tls-cert", str(files["cert"]), "--tls-key", str(files["key"])]
+    with serving(*tls) as (process, started):
+        assert started["base_url"] == f"https://localhost:{started['port']}/v1"
+        answer = httpx2.get(f"{started['url']}/health", verify=trusting(files))
+        assert ok(answer)["status"] == "ok"
+        process.send_signal(signal.SIGTERM)
+        assert (process.wait(120), process.stderr.read()) == (0, "")  # type: ignore[union-attr]
+    program = (
+        "curl -sf --cacert $CA $OPENAI_BASE_URL/containers -H 'Authorization: Bearer k' && echo && echo $MOCKSERVER_URL"
+    )
+    done = run("run", "--verdict", *tls, "--", "sh", "-c", program, CA=str(files["ca"]))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1].startswith("https://localhost:")
+    for command in (["serve"], ["run", "--", "true"]):
+        done = run(command[0], *tls[:2], *command[1:])
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
