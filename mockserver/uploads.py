@@ -186,7 +186,9 @@ def _pending(context: Context, tx: Transaction, upload_id: str) -> tables.Upload
         raise context.missing("upload_id", upload_id, "upload", errors.UPLOAD_NOT_FOUND(upload_id=upload_id))
     if row.status == "expired":
         raise errors.UPLOAD_EXPIRED(upload_id=upload_id)
-    raise errors.UPLOAD_ENDED(upload_id=upload_id, state=f"{row.status}{f' as File {row.file_id}' if row.file_id else ''}")
+    raise errors.UPLOAD_ENDED(
+        upload_id=upload_id, state=f"{row.status}{f' as File {row.file_id}' if row.file_id else ''}"
+    )
 
 
 def _create_missing(context: Context, upload_id: str) -> tables.Upload:
