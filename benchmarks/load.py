@@ -84,13 +84,13 @@ def form(content: bytes, name: str = "data.bin", **fields: str) -> bytes:
     return head + content + tail
 
 
-def _ends(name: str, fields: dict[str, str]) -> tuple[bytes, bytes]:
+def _ends(name: str, fields: dict[str, str], file: str = "file") -> tuple[bytes, bytes]:
     parts = [
         f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n{value}\r\n'
         for field, value in fields.items()
     ]
     parts.append(
-        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{file}"; filename="{name}"\r\n'
         "Content-Type: application/octet-stream\r\n\r\n"
     )
     return "".join(parts).encode(), f"\r\n--{BOUNDARY}--\r\n".encode()
@@ -99,8 +99,8 @@ def _ends(name: str, fields: dict[str, str]) -> tuple[bytes, bytes]:
 class LargeForm:
     """A form on disk whose file has so many bytes of noise; each upload of it has other content."""
 
-    def __init__(self, path: Path, size: int, **fields: str) -> None:
-        head, tail = _ends("large.bin", fields)
+    def __init__(self, path: Path, size: int, field: str = "file", **fields: str) -> None:
+        head, tail = _ends("large.bin", fields, field)
         self.path, self.size, self._start = path, size, len(head)
         with path.open("wb") as file:
             file.write(head)

@@ -1,4 +1,4 @@
-"""What tests and people see of containers and Files beside the API, and do to them.
+"""What tests and people see of containers, Files and uploads beside the API, and do to them.
 
 Reading here does not refresh `last_active_at`. What is done here need not be possible to a client: a container
 expires at once, the files of an expired one are deleted.
@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
+from typing_extensions import TypedDict
 
-from mockserver import containers, errors, files
+from mockserver import containers, errors, files, uploads
 from mockserver.context import Context, World
 from mockserver.expiry import UNEXPIRED, expired, expires_at
 from mockserver.schema.containers import (
@@ -21,6 +22,7 @@ from mockserver.schema.containers import (
 )
 from mockserver.schema.contents import Content, disposition, media_type
 from mockserver.schema.files import File, FileDeleted
+from mockserver.schema.uploads import Upload
 from mockserver.storage import tables
 from mockserver.storage.database import Statement, Transaction
 from mockserver.storage.pagination import Listing
@@ -48,6 +50,21 @@ class AdminFile(File):
     """A File; it can be read here whatever its purpose."""
 
 
+class AdminUpload(Upload):
+    """An upload, which the API never lists, with what was sent."""
+
+    mime_type: str
+    file_id: Annotated[str | None, Field(description="Id of the File that resulted, which may no longer exist.")]
+    parts: Annotated[int, Field(description="Number of its parts; they are removed when it ends.")]
+    part_bytes: Annotated[int, Field(description="Bytes of its parts in all.")]
+
+
+class UploadDeleted(TypedDict):
+    id: str
+    object: Literal["upload"]
+    deleted: Literal[True]
+
+
 class Found(BaseModel):
     """A page, newest first; `after` its last id is the next one. `total` counts all that match."""
 
@@ -67,6 +84,10 @@ class FoundFiles(Found):
     data: list[AdminFile]
 
 
+class FoundUploads(Found):
+    data: list[AdminUpload]
+
+
 class Query(BaseModel):
     """Filters of a list; `search` finds a part of a name, in any case, or an id."""
 
@@ -82,6 +103,10 @@ class ContainerQuery(Query):
 
 class FileQuery(Query):
     purpose: str | None = None
+
+
+class UploadQuery(Query):
+    status: Literal["pending", "completed", "cancelled", "expired"] | None = None
 
 
 class _Search:
@@ -107,6 +132,12 @@ _containers = _Search(
 )
 _container_files = _Search(containers.file_listing, tables.ContainerFile, "path", "container_id = :container_id")
 _files = _Search(files.listing, tables.File, "filename", "(:purpose IS NULL OR purpose = :purpose)", files.UNEXPIRED)
+_uploads = _Search(
+    uploads.listing,
+    tables.Upload,
+    "filename",
+    "(:status IS NULL OR CASE WHEN status = 'pending' AND expires_at <= :now THEN 'expired' ELSE status END = :status)",
+)
 _set_times: Statement[tables.Container] = Statement(
     "UPDATE containers SET created_at = :created, last_active_at = :active, expires_minutes = :minutes WHERE id = :id"
 )
@@ -156,6 +187,15 @@ def find_files(tx: Transaction, world: World, query: FileQuery) -> FoundFiles:
 
 def find_file(tx: Transaction, world: World, file_id: str) -> AdminFile:
     return files.shown(_file(tx, world, file_id))
+
+
+def find_uploads(tx: Transaction, world: World, query: UploadQuery) -> FoundUploads:
+    rows, more, total = _page(tx, _uploads, query, {"now": world.now(), "status": query.status})
+    return FoundUploads(data=[_shown_upload(tx, world, row) for row in rows], has_more=more, total=total)
+
+
+def find_upload(tx: Transaction, world: World, upload_id: str) -> AdminUpload:
+    return _shown_upload(tx, world, _upload(tx, upload_id))
 
 
 def preview_container_file(tx: Transaction, world: World, container_id: str, file_id: str, length: int) -> Preview:
@@ -220,6 +260,13 @@ def delete_file(context: Context, file_id: str) -> FileDeleted:
     return files.delete_file(context, file_id)
 
 
+def delete_upload(context: Context, upload_id: str) -> UploadDeleted:
+    """With its parts, whatever its status. A File that resulted stays."""
+    with context.write() as tx:
+        uploads.remove(context, tx, _upload(tx, upload_id).id)
+    return {"id": upload_id, "object": "upload", "deleted": True}
+
+
 # Finding and showing
 
 
@@ -253,6 +300,26 @@ def _file(tx: Transaction, world: World, file_id: str) -> tables.File:
     if row := files.find(tx, file_id, world.now()):
         return row
     raise errors.FILE_NOT_FOUND(file_id=file_id)
+
+
+def _upload(tx: Transaction, upload_id: str) -> tables.Upload:
+    if row := uploads.find(tx, upload_id):
+        return row
+    raise errors.UPLOAD_NOT_FOUND(upload_id=upload_id)
+
+
+def _shown_upload(tx: Transaction, world: World, row: tables.Upload) -> AdminUpload:
+    parts, size = uploads.received(tx, row.id)
+    sent: AdminUpload = {
+        **uploads.shown(row, world.now()),
+        "mime_type": row.mime_type,
+        "file_id": row.file_id,
+        "parts": parts,
+        "part_bytes": size,
+    }
+    if row.file_id and (file := files.find(tx, row.file_id, world.now())):
+        sent["file"] = files.shown(file)
+    return sent
 
 
 def _shown(tx: Transaction, world: World, row: tables.Container, now: int) -> AdminContainer:

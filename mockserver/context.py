@@ -3,8 +3,8 @@
 import asyncio
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Concatenate, ParamSpec, TypeVar
@@ -24,6 +24,7 @@ from mockserver.storage.database import (
     Statement,
     Transaction,
     failure,
+    in_thread,
     writing,
 )
 from mockserver.storage.migrations import Unusable
@@ -49,6 +50,8 @@ class World:
     id_seed: bytes
     profile: Profile
     faults: tuple[Rule, ...] = ()
+    completing: set[str] = field(default_factory=set)
+    """Uploads whose parts are being put together."""
     ended: bool = False
     """Whether it was deleted, or another state took its place."""
 
@@ -77,6 +80,16 @@ class World:
         except Exception as error:
             if not isinstance(error, Busy) and failure(error) is None:
                 raise
+
+    def remove(self, digests: Iterable[str]) -> None:
+        """Remove files that `Contents.take_dropped` returned; for a thread. Other writes get their turn in between.
+        What can't be removed is left to the next time."""
+        for digest in digests:
+            try:
+                with closing(self.database.connect()) as connection, writing(connection) as tx:
+                    self.contents.remove(tx, digest)
+            except (Busy, OSError, sqlite3.Error):
+                self.contents.drop_file(digest)
 
 
 def unusable(name: str, file: Path, error: Exception) -> Exception:
@@ -115,6 +128,16 @@ class Context:
                 await asyncio.sleep(0.001)
             except sqlite3.DatabaseError as error:
                 raise unusable(self.entered.name, self.entered.database.path, error) from error
+
+    async def run_removing(self, work: Callable[Concatenate["Context", P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`run` for a rule that may remove many large files: they are removed in a thread."""
+        world = self.world
+        try:
+            with world.contents.held():
+                return await self.run(work, *args, **kwargs)
+        finally:
+            if world.contents.loose:
+                await in_thread(world.remove, world.contents.take_dropped())
 
     @property
     def world(self) -> World:

@@ -313,6 +313,21 @@ INVALID_UPLOAD = ErrorType(400, "You uploaded an invalid file", "probe", "file")
 NOT_DOWNLOADABLE = ErrorType(400, "Not allowed to download files of purpose: {purpose}", "seen")
 FILE_TOO_LARGE = ErrorType(413, "File is too large. The maximum is {limit} bytes.", "guess", "file", "file_too_large")
 
+# Uploads
+
+UPLOAD_NOT_FOUND = ErrorType(404, "No such Upload object: {upload_id}", "guess", "id")
+UPLOAD_ENDED = ErrorType(
+    400, "Upload {upload_id} is already {state}. Only a pending upload can be changed; create another one.", "guess"
+)
+UPLOAD_EXPIRED = ErrorType(410, "Upload {upload_id} has expired. Create another one.", "guess")
+INVALID_PART = ErrorType(400, "Invalid part '{part_id}': {problem}.", "guess", "part_ids")
+WRONG_UPLOAD_SIZE = ErrorType(
+    400, "The parts have {size} bytes in all, but the upload was created with {bytes} bytes.", "guess", "part_ids"
+)
+WRONG_MD5 = ErrorType(400, "'{value}' is not the MD5 of the content, which is '{md5}'.", "guess", "md5")
+PART_TOO_LARGE = ErrorType(400, "The part is too large. The maximum is {limit} bytes.", "guess", "data")
+UPLOAD_TOO_LARGE = ErrorType(400, "The parts have more than {limit} bytes in all.", "guess", "data")
+
 # The server itself
 
 RANGE_NOT_SATISFIABLE = ErrorType(416, "The requested range is not satisfiable.", "guess")

@@ -51,23 +51,8 @@ def create_file(context: Context, form: NewFile) -> File:
     if file is None or filename is None:
         raise errors.MISSING_FIELD(field="file")
     _check_format(purpose, filename, form.utf8)
-    world, now = context.world, context.world.now()
     with context.write() as tx:
-        row = context.insert(
-            tx,
-            _insert,
-            lambda ordinal: _new(
-                id=ids.file(world.id_seed, ordinal),
-                seq=ordinal,
-                created_at=now,
-                expires_at=now + expiry if expiry else None,
-                bytes=file.size,
-                filename=filename,
-                purpose=purpose,
-                digest=file.digest,
-            ),
-        )
-        world.contents.keep(tx, file)
+        row = store(context, tx, file, filename=filename, purpose=purpose, lifetime=expiry)
     context.touch("created", row.id)
     return shown(row)
 
@@ -101,6 +86,43 @@ def download_file(context: Context, file_id: str) -> Content:
         raise errors.NOT_DOWNLOADABLE(purpose=row.purpose)
     content = context.world.open(context.read, row.digest)
     return Content(content, "application/octet-stream", disposition(row.filename), row.digest)
+
+
+def store(
+    context: Context,
+    tx: Transaction,
+    content: Upload,
+    *,
+    filename: str,
+    purpose: str,
+    lifetime: int | None = None,
+    created_at: int | None = None,
+    id: str | None = None,
+) -> tables.File:
+    """A new File, created now unless given, that expires after `lifetime` seconds if given."""
+    world = context.world
+    created = world.now() if created_at is None else created_at
+    row = context.insert(
+        tx,
+        _insert,
+        lambda ordinal: _new(
+            id=id or ids.file(world.id_seed, ordinal),
+            seq=ordinal,
+            created_at=created,
+            expires_at=created + lifetime if lifetime else None,
+            bytes=content.size,
+            filename=filename,
+            purpose=purpose,
+            digest=content.digest,
+        ),
+    )
+    world.contents.keep(tx, content)
+    return row
+
+
+def default_lifetime(purpose: str) -> int | None:
+    """The seconds until a File expires that was created without `expires_after`; None: it never does."""
+    return BATCH_EXPIRY if purpose == "batch" else None
 
 
 def find(tx: Transaction, file_id: str, now: int) -> tables.File | None:
@@ -139,20 +161,7 @@ def _create_missing(context: Context, file_id: str) -> tables.File:
         if expired := _find_any.first(tx, id=file_id):
             listing.delete(tx, context.take(tx), world.now(), id=file_id)
             world.contents.drop(tx, [expired.digest])
-        row = context.insert(
-            tx,
-            _insert,
-            lambda ordinal: _new(
-                id=file_id,
-                seq=ordinal,
-                created_at=world.now(),
-                bytes=content.size,
-                filename="placeholder.txt",
-                purpose="fine-tune",
-                digest=content.digest,
-            ),
-        )
-        world.contents.keep(tx, content)
+        row = store(context, tx, content, filename="placeholder.txt", purpose="fine-tune", id=file_id)
         context.touch("created", file_id)
     return row
 
@@ -170,7 +179,7 @@ def _checked(context: Context, form: NewFile) -> tuple[str, int | None]:
     if purpose not in PURPOSES:
         raise errors.UNKNOWN_PURPOSE(purpose=purpose, purposes=PURPOSES)
     if anchor is None and seconds is None:
-        return purpose, BATCH_EXPIRY if purpose == "batch" else None
+        return purpose, default_lifetime(purpose)
     if anchor is None or seconds is None:
         raise errors.MISSING_FIELD(field="expires_after." + ("anchor" if anchor is None else "seconds"))
     if anchor != "created_at":

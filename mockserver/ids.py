@@ -36,6 +36,11 @@ def container_file(seed: bytes, ordinal: int, created_at: int) -> str:
     return f"cfile_{_uuid8(_digest(seed, b'container.file', ordinal), created_at)}"
 
 
+def timed(prefix: str, seed: bytes, ordinal: int, created_at: int) -> str:
+    """Return a prefix, `upload` or `part`, and 32 hexadecimal digits."""
+    return f"{prefix}_{_uuid8(_digest(seed, prefix.encode(), ordinal), created_at)}"
+
+
 def file(seed: bytes, ordinal: int) -> str:
     """Return `file-` and 22 letters or digits, which don't depend on the time."""
     number = int.from_bytes(_digest(seed, b"file", ordinal))

@@ -130,10 +130,9 @@ class Entry:
 
     @cached_property
     def ids(self) -> dict[str, str]:
-        """The ids in the path, by the names of the API reference: `container_id`, `file_id`."""
+        """The ids in the path, by the names of the API reference: `container_id`, `file_id`, `upload_id`."""
         parts = self.route.split("/") if self.operation else []
-        names = {2: "container_id", 4: "file_id"} if parts[1:2] == ["containers"] else {2: "file_id"}
-        return {name: parts[place] for place, name in names.items() if place < len(parts)}
+        return {f"{name.removesuffix('s')}_id": id for name, id in zip(parts[1::2], parts[2::2], strict=False)}
 
     def has(self, text: str) -> bool:
         """Whether the path, query, headers, bodies, objects or ids contain the text, in any case."""

@@ -223,7 +223,7 @@ class Profile:
 
     any_id: bool = _switch(
         False,
-        "Create a missing object when a path or `file_ids` names it; so deleting always succeeds.",
+        "Create a missing object when a path or `file_ids` names it, and a new upload for one that has ended; so deleting and completing always succeed.",
         "seen",
         "404 for objects that were never created.",
     )
@@ -244,6 +244,13 @@ class Profile:
         "Accept a container file with neither `file` nor `file_id`, which is empty, or with both, of which `file` is used.",
         "guess",
         "What the live API returns is not known.",
+    )
+
+    any_md5: bool = _switch(
+        False,
+        "Ignore the `md5` with which an upload is completed.",
+        "guess",
+        "Published: it is compared with the content.",
     )
 
     # What is configured with a base URL that isn't quite the API's
@@ -269,7 +276,7 @@ LIVE = replace(
     bare_paths=False,
 )
 DOCS = replace(DEFAULT, expiry_unasked=False, older_fields=True, running_status="active")
-CONTRACT = replace(DEFAULT, any_id=True, any_cursor=True, zeros=True, any_file_form=True)
+CONTRACT = replace(DEFAULT, any_id=True, any_cursor=True, zeros=True, any_file_form=True, any_md5=True)
 
 PROFILES = {"default": DEFAULT, "live": LIVE, "docs": DOCS, "contract": CONTRACT}
 
@@ -387,6 +394,7 @@ ANY_ID = Warned("any-id", "the live API returns 404 for an id that was never cre
 ANY_CURSOR = Warned("any-cursor", "the live API rejects a cursor that names no object", "any_cursor")
 ZERO = Warned("zero", "the live API rejects 0 here; the minimum is 1", "zeros")
 ANY_FILE_FORM = Warned("any-file-form", "the live API requires either file or file_id", "any_file_form")
+ANY_MD5 = Warned("any-md5", "the live API rejects an md5 that differs from the content's", "any_md5")
 AZURE_ANY_VERSION = Warned(
     "azure-any-version",
     "Azure accepts v1, preview or no api-version under /openai/v1, and a dated one under /openai",

@@ -64,11 +64,11 @@ async def body_sent(body: bytes | bytearray) -> Sent:
     return Sent(_redacted_body(body) if body else None, size, hash(body))
 
 
-def form_sent(fields: Mapping[str, str], filename: str | None, size: int, digest: str) -> Sent:
-    """Describe a form and its file. `digest` is the file's SHA-256, empty if the file was not read to its end."""
+def form_sent(fields: Mapping[str, str], filename: str | None, size: int, digest: str, field: str = "file") -> Sent:
+    """Describe a form and its file, which is in a `field` of that name. `digest` is the file's SHA-256, empty if the file was not read to its end."""
     shown = _redacted_form(fields, MAX_BODY)
     if filename is not None:
-        shown["file"] = {"filename": filename[:MAX_NAME], "bytes": size, "sha256": digest or None}
+        shown[field] = {"filename": filename[:MAX_NAME], "bytes": size, "sha256": digest or None}
     return Sent(
         to_json(shown) if shown or size else None, size, hash((*sorted(fields.items()), filename, size, digest))
     )

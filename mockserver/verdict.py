@@ -30,8 +30,14 @@ _RETRYABLE = {408, 409, 429}
 _UPLOADS = {"CreateFile", "CreateContainerFile"}
 _CONTENTS = {"DownloadFile", "RetrieveContainerFileContent"}
 _LISTS = {"ListContainers", "ListContainerFiles", "ListFiles"}
-_KINDS = {"cntr": "a container", "cfile": "a container's file", "file": "a File"}
-_KIND = re.compile(r"(cntr|cfile|file)[-_]")
+_KINDS = {
+    "cntr": "a container",
+    "cfile": "a container's file",
+    "file": "a File",
+    "upload": "an upload",
+    "part": "a part of an upload",
+}
+_KIND = re.compile(rf"({'|'.join(_KINDS)})[-_]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,8 @@ Proof = tuple[str, Iterable[Entry]]
 
 
 def check(entries: Sequence[Entry], running: Container[str], ignore: Container[str] = ()) -> list[Finding]:
-    """Check a world's journal; `running` are the ids of its containers that are running now."""
+    """Check a world's journal; `running` are the ids of its containers that are running now, and of its uploads that
+    are pending."""
     history = History(entries, running)
     return [
         Finding(name, message, sorted({entry.number for entry in proof}))
@@ -58,14 +65,17 @@ def check(entries: Sequence[Entry], running: Container[str], ignore: Container[s
     ]
 
 
-def created_containers(entries: Iterable[Entry]) -> dict[str, Entry]:
-    """Return the exchanges that created containers whose ids the client received, by id."""
+_CREATED = {"CreateContainer": "cntr", "CreateUpload": "upload"}
+
+
+def created(entries: Iterable[Entry], *operations: str) -> dict[str, Entry]:
+    """Return the exchanges that created containers or uploads whose ids the client received, by id."""
     return {
         id: entry
         for entry in entries
-        if entry.operation == "CreateContainer" and not entry.aborted
+        if entry.operation in (operations or _CREATED) and not entry.aborted
         for change, id in entry.objects
-        if change == "created" and _kind(id) == "cntr"
+        if change == "created" and _kind(id) == _CREATED[entry.operation or ""]
     }
 
 
@@ -110,7 +120,7 @@ def _container_never_deleted(history: History) -> Iterator[Proof]:
     delete it.
     """
     tried = {entry.ids.get("container_id") for entry in history.of("DeleteContainer")}
-    made = created_containers(history.entries)
+    made = created(history.entries, "CreateContainer")
     left = {id: entry for id, entry in made.items() if id not in tried and id in history.running}
     if left:
         yield f"{_counted(left, 'container')} created and never deleted: {_some(left)}", left.values()
@@ -255,6 +265,29 @@ def _error_body_as_content(history: History) -> Iterator[Proof]:
         yield f"{route} was requested after a response had shown that this file is gone", proof
 
 
+def _upload_left_pending(history: History) -> Iterator[Proof]:
+    """An upload was created, is pending now, and was neither completed nor cancelled.
+
+    Innocent: it expired or was deleted through the control plane; the client never received the id, or tried to
+    cancel it.
+    """
+    tried = {entry.ids.get("upload_id") for entry in history.of("CancelUpload")}
+    made = created(history.entries, "CreateUpload")
+    left = {id: entry for id, entry in made.items() if id not in tried and id in history.running}
+    if left:
+        yield f"{_counted(left, 'upload')} created and neither completed nor cancelled: {_some(left)}", left.values()
+
+
+def _parts_dont_add_up(history: History) -> Iterator[Proof]:
+    """Completing an upload returned 400 because of its `part_ids`, their size, or its `md5`.
+
+    Innocent: completing an upload that is no longer pending; errors made by a fault.
+    """
+    for entry in history.of("CompleteUpload"):
+        if entry.status == 400 and not entry.made_up and _response(entry)["error"]["param"] in ("part_ids", "md5"):
+            yield f"{_line(entry)} failed: {_error(entry)}", [entry]
+
+
 FINDINGS: dict[str, Callable[[History], Iterator[Proof]]] = {
     "container-never-deleted": _container_never_deleted,
     "use-after-expiry": _use_after_expiry,
@@ -264,6 +297,8 @@ FINDINGS: dict[str, Callable[[History], Iterator[Proof]]] = {
     "wrong-id-kind": _wrong_id_kind,
     "same-bytes-uploaded-again": _same_bytes_uploaded_again,
     "error-body-as-content": _error_body_as_content,
+    "upload-left-pending": _upload_left_pending,
+    "parts-dont-add-up": _parts_dont_add_up,
 }
 
 
@@ -405,12 +440,15 @@ def _ids_given(entry: Entry) -> Iterator[tuple[str, str]]:
         yield entry.ids["container_id"], "cntr"
     if "file_id" in entry.ids:
         yield entry.ids["file_id"], "cfile" if "container_id" in entry.ids else "file"
+    if "upload_id" in entry.ids:
+        yield entry.ids["upload_id"], "upload"
     body = _request(entry)
     if isinstance(body, dict):
-        given = body.get("file_ids")
-        for id in (body.get("file_id"), *(given if isinstance(given, list) else ())):
-            if isinstance(id, str):
-                yield id, "file"
+        for key, kind in (("file_id", "file"), ("file_ids", "file"), ("part_ids", "part")):
+            given = body.get(key)
+            for id in given if isinstance(given, list) else [given]:
+                if isinstance(id, str):
+                    yield id, kind
 
 
 def _kind(id: str) -> str | None:

@@ -273,7 +273,7 @@ class Worlds(States):
         self, name: str, rule: Callable[Concatenate[Context, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Call a rule in a world that exists."""
-        return await (await self.look_up(name)).run(rule, *args, **kwargs)
+        return await (await self.look_up(name)).run_removing(rule, *args, **kwargs)
 
     async def _control(self, name: str) -> Context:
         return Context(await self.resolve(name), self._current)

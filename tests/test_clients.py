@@ -20,6 +20,7 @@ from installed import CLIENTS, INSTALLED, require
 from manual import DOCS, matches
 
 from mockserver.api.app import create_app
+from mockserver.schema.faults import OPERATIONS
 from mockserver.server.serving import MockServer
 
 pytestmark = pytest.mark.slow  # starts processes
@@ -188,7 +189,7 @@ def assert_nothing_left(world: World) -> None:
 def operations(server: MockServer) -> list[str]:
     paths = create_app(server.mock).openapi()["paths"].values()
     names = [operation["operationId"] for each in paths for operation in each.values()]
-    assert len(names) == 14
+    assert len(names) == len(OPERATIONS)
     return names
 
 

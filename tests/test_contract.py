@@ -37,6 +37,7 @@ from mockserver import containers
 from mockserver.api.app import create_app
 from mockserver.clock import parse_duration
 from mockserver.errors import AZURE, CATALOGUE, AzureErrorType, Grade
+from mockserver.schema.faults import OPERATIONS
 from mockserver.server.serving import MockServer
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "contract"
@@ -58,6 +59,8 @@ NOT_PROVOKED = {
     "too_many_parameters": "needs a long query, which test_hostile_bodies.py sends",
     "body_timed_out": "needs a body that stops coming, which test_http.py begins",
     "head_too_large": "needs 64 KiB of headers, which test_fuzz.py sends",
+    "part_too_large": "needs a part of 64 MiB, which test_uploads.py sends",
+    "upload_too_large": "needs 8 GiB, which test_uploads.py pretends to have",
     "world_gone": "needs a world deleted in mid-upload, which test_control.py does",
     "rate_limited": "needs a fault, which test_faults.py puts in",
     "storage_failed": "needs a disk that fails, which test_machine.py has",
@@ -227,7 +230,7 @@ def set_up(world: World, client: httpx2.Client, steps: list[Any]) -> None:
         else:
             form = dict(step)
             path, file = form.pop("upload"), (form.pop("filename"), form.pop("content"))
-            answer = client.post(world.base_url + path, files={"file": file}, data=form)
+            answer = client.post(world.base_url + path, files={form.pop("field", "file"): file}, data=form)
         assert answer.status_code == 200, f"{step}: {answer.text}"
 
 
@@ -262,7 +265,7 @@ def operations(server: MockServer) -> dict[str, tuple[str, re.Pattern[str]]]:
         for path, methods in described.items()
         for method, operation in methods.items()
     }
-    assert len(found) == 14
+    assert len(found) == len(OPERATIONS)
     return found
 
 

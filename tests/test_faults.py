@@ -715,7 +715,6 @@ def test_the_operations_are_the_apis_own(server: MockServer) -> None:
     paths = create_app(server.mock).openapi()["paths"]
     operations = {each["operationId"] for path in paths.values() for each in path.values()}
     assert operations == set(faults.OPERATIONS)
-    assert len(operations) == 14
 
 
 def test_a_fault_on_a_connection_leaves_others_alone(world: World) -> None:

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mockserver.api.app import create_app
+from mockserver.schema.faults import OPERATIONS
 from mockserver.server.serving import MockServer
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:The `\.content\(\)` method should be used:DeprecationWarning")
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.filterwarnings(r"ignore:The `\.content\(\)` method shou
 
 INSIDE = {"container_id": "container_id"}
 FILE = {"file_id": "file_id"}
+UPLOAD = {"bytes": 0, "filename": "filename", "mime_type": "mime_type", "purpose": "assistants"}
 PAGE = {"after": "after", "limit": 0, "order": "asc"}
 
 CALLS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
@@ -58,6 +60,10 @@ CALLS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("files.retrieve", FILE, {}),
     ("files.list", {}, {**PAGE, "purpose": "purpose"}),
     ("files.delete", FILE, {}),
+    ("uploads.create", UPLOAD, {"expires_after": {"anchor": "created_at", "seconds": 3600}}),
+    ("uploads.cancel", {"upload_id": "upload_abc123"}, {}),
+    ("uploads.complete", {"upload_id": "upload_abc123", "part_ids": ["string"]}, {"md5": "md5"}),
+    ("uploads.parts.create", {"upload_id": "upload_abc123", "data": b"Example data"}, {}),
     ("files.content", FILE, {}),
     ("files.retrieve_content", FILE, {}),
 ]
@@ -108,9 +114,16 @@ def test_every_operation_is_called() -> None:
     with openai.OpenAI(api_key="any") as client:
         there = {
             f"{prefix}.{name}"
-            for prefix in ("containers", "containers.files", "containers.files.content", "files")
+            for prefix in (
+                "containers",
+                "containers.files",
+                "containers.files.content",
+                "files",
+                "uploads",
+                "uploads.parts",
+            )
             for name in vars(type(resource(client, f"{prefix}.x")))
-            if name in ("create", "retrieve", "list", "delete", "content", "retrieve_content")
+            if name in ("create", "retrieve", "list", "delete", "content", "retrieve_content", "complete", "cancel")
         }
     nested = {"containers.files.content"}  # a resource, not an operation
     assert called == there - nested
@@ -153,7 +166,7 @@ def test_asynchronously(world: World, operation: str, arguments: dict[str, Any])
 
 @each_call
 def test_the_live_api_refuses_what_names_nothing(live_world: World, operation: str, arguments: dict[str, Any]) -> None:
-    invented = {"container_id", "file_id", "file_ids", "after", "limit"} & arguments.keys()
+    invented = {"container_id", "file_id", "file_ids", "upload_id", "after", "limit"} & arguments.keys()
     if invented:
         with pytest.raises((openai.NotFoundError, openai.BadRequestError)):
             call(resource(live_world.openai, operation), operation, arguments)
@@ -172,7 +185,7 @@ IDS = st.one_of(
 def operations(server: MockServer) -> list[tuple[str, str]]:
     paths = create_app(server.mock).openapi()["paths"]
     found = [(method.upper(), path) for path, methods in paths.items() for method in methods]
-    assert len(found) == 14
+    assert len(found) == len(OPERATIONS)
     return found
 
 
@@ -182,10 +195,16 @@ def test_no_operation_refuses_an_id_whatever_came_before(
     world: World, container_id: str, file_id: str, data: st.DataObject
 ) -> None:
     for method, path in data.draw(st.permutations(operations(world.server))):
-        url = path.format(container_id=container_id, file_id=file_id)
+        url = path.format(container_id=container_id, file_id=file_id, upload_id=file_id)
         body: dict[str, Any] = {}
         if method == "POST" and path == "/files":
             body = {"files": {"file": ("a.txt", b"a")}, "data": {"purpose": "vision"}}
+        elif path == "/uploads":
+            body = {"json": UPLOAD}
+        elif path.endswith("/parts"):
+            body = {"files": {"data": b"a"}}
+        elif path.startswith("/uploads/"):
+            body = {"json": {"part_ids": ["string"], "md5": "md5"}}
         elif method == "POST":
             body = {"json": {"name": "box", "file_ids": [file_id]} if path == "/containers" else {"file_id": file_id}}
         answer = world.http.request(method, url, **body)

@@ -300,6 +300,12 @@ def _both_or_neither(world: World) -> object:
     return [outcome(answer) for answer in answers]
 
 
+def _another_md5(world: World) -> object:
+    body = {"bytes": 0, "filename": "a.txt", "purpose": "vision", "mime_type": "text/plain"}
+    upload = ok(world.http.post("/uploads", json=body))["id"]
+    return outcome(world.http.post(f"/uploads/{upload}/complete", json={"part_ids": [], "md5": "md5"}))
+
+
 EFFECTS: dict[str, tuple[Look, dict[Any, object]]] = {
     "max_minutes": (
         _longer_than_an_hour,
@@ -396,6 +402,7 @@ EFFECTS: dict[str, tuple[Look, dict[Any, object]]] = {
             ],
         },
     ),
+    "any_md5": (_another_md5, {True: (200, None, "any-md5"), False: (400, None)}),
     "bare_paths": (_without_v1, {True: [(200, None)] * 2, False: [(404, None)] * 2}),
 }
 
@@ -531,7 +538,7 @@ def test_the_profiles_differ_as_they_should() -> None:
         "default": {},
         "live": dict.fromkeys(lets_in, False) | {"max_minutes": 20},
         "docs": {"expiry_unasked": False, "older_fields": True, "running_status": "active"},
-        "contract": dict.fromkeys(("any_id", "any_cursor", "zeros", "any_file_form"), True),
+        "contract": dict.fromkeys(("any_id", "any_cursor", "zeros", "any_file_form", "any_md5"), True),
     }
 
 

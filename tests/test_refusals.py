@@ -22,6 +22,7 @@ from conftest import World, new_world
 from mockserver import errors
 from mockserver.api.app import create_app
 from mockserver.errors import APIError
+from mockserver.schema import faults
 from mockserver.server.serving import MockServer
 
 JSON = "application/json"
@@ -53,7 +54,7 @@ class Operation:
 
     @property
     def files_api(self) -> bool:
-        return self.path.startswith("/files")
+        return self.path.startswith(("/files", "/uploads"))
 
 
 def part(disposition: str, content: str = "hello") -> str:
@@ -63,6 +64,8 @@ def part(disposition: str, content: str = "hello") -> str:
 FILE_PART = part('name="file"; filename="notes.txt"')
 PURPOSE_PART = part('name="purpose"', "vision")
 END = "--golden--\r\n"
+PART = part('name="data"', "hello")
+NEW_UPLOAD = '{"bytes": 0, "filename": "a.txt", "purpose": "vision", "mime_type": "text/plain"}'
 
 OPERATIONS = [
     Operation("ListContainers", "GET", "/containers"),
@@ -81,6 +84,10 @@ OPERATIONS = [
     Operation("RetrieveFile", "GET", "/files/{upload}"),
     Operation("DownloadFile", "GET", "/files/{upload}/content"),
     Operation("HeadFile", "HEAD", "/files/{upload}/content"),
+    Operation("CreateUpload", "POST", "/uploads", NEW_UPLOAD, JSON),
+    Operation("AddUploadPart", "POST", "/uploads/{pending}/parts", PART + END, FORM),
+    Operation("CompleteUpload", "POST", "/uploads/{pending}/complete", '{"part_ids": []}', JSON),
+    Operation("CancelUpload", "POST", "/uploads/{pending}/cancel"),
 ]
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
 IN_CONTAINERS = [operation for operation in OPERATIONS if "{container}" in operation.path]
@@ -104,7 +111,7 @@ def test_the_table_has_every_operation(server: MockServer) -> None:
         for methods in create_app(server.mock).openapi()["paths"].values()
         for method, operation in methods.items()
     }
-    assert len(described) == 14
+    assert len(described) == len(faults.OPERATIONS)
     assert {(each.name, each.method) for each in OPERATIONS if each.method != "HEAD"} == described
 
 
@@ -123,13 +130,14 @@ class Reply:
 
 @dataclass
 class Scene:
-    """A world on a clock that stands still, with a container, a file in it, and a File."""
+    """A world on a clock that stands still, with a container, a file in it, a File, and an upload."""
 
     world: World
     key: str = "sk-test"
     container: str = ""
     file: str = ""
     upload: str = ""
+    pending: str = ""
     _connection: http.client.HTTPConnection | None = field(default=None, repr=False)
 
     def __enter__(self) -> "Scene":
@@ -138,6 +146,7 @@ class Scene:
         self.container = self.made("CreateContainer")
         self.file = self.made("CreateContainerFile")
         self.upload = self.made("CreateFile")
+        self.pending = self.made("CreateUpload")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -151,7 +160,8 @@ class Scene:
         return str(json.loads(reply.body)["id"])
 
     def path(self, operation: Operation, **ids: str) -> str:
-        return operation.path.format(**{"container": self.container, "file": self.file, "upload": self.upload, **ids})
+        there = {"container": self.container, "file": self.file, "upload": self.upload, "pending": self.pending}
+        return operation.path.format(**there | ids)
 
     def ask(
         self,
@@ -353,6 +363,8 @@ def test_unknown_routes(scene: Scene, method: str) -> None:
         "/files/",
         "/files/{upload}/",
         "/files/{upload}/content/",
+        "/uploads/{pending}",
+        "/uploads/{pending}/part",
         "/v1/containers",
         "/models",
     ]
@@ -380,6 +392,10 @@ ROUTES = {
     "/files": ["GET", "POST"],
     "/files/{upload}": ["GET", "DELETE"],
     "/files/{upload}/content": ["GET", "HEAD"],
+    "/uploads": ["POST"],
+    "/uploads/{pending}/parts": ["POST"],
+    "/uploads/{pending}/complete": ["POST"],
+    "/uploads/{pending}/cancel": ["POST"],
 }
 
 

@@ -82,6 +82,11 @@ def test_a_client_that_does_all_of_it_right(world: World, verdict: Judge) -> Non
         client.containers.delete(container.id)
     assert [each.name for each in client.containers.list(limit=1)] == []
     client.files.delete(file.id)
+    new = {"bytes": 5, "filename": "a.txt", "purpose": "user_data", "mime_type": "text/plain"}
+    uploads = [client.uploads.create(**new) for _ in range(2)]
+    parts = [client.uploads.parts.create(each.id, data=b"bytes") for each in uploads]
+    client.uploads.complete(uploads[0].id, part_ids=[parts[0].id])
+    client.uploads.cancel(uploads[1].id)
     assert verdict.findings() == []
 
 
@@ -777,8 +782,79 @@ def test_a_long_journal_is_judged() -> None:
     assert {each.name for each in check(entries, running=set())} >= {"retry-after-ignored", "paging-stopped"}
 
 
+# upload-left-pending
+
+
+def upload_in_parts(world: World, *parts: bytes) -> tuple[str, list[str]]:
+    new = {"bytes": 5, "filename": "a.txt", "purpose": "user_data", "mime_type": "text/plain"}
+    id = world.http.post("/uploads", json=new).json()["id"]
+    sent = [world.http.post(f"/uploads/{id}/parts", files={"data": part}).json()["id"] for part in parts]
+    return id, sent
+
+
+def test_uploads_that_stay(world: World, verdict: Judge) -> None:
+    ids = [upload_in_parts(world, b"bytes")[0] for _ in range(2)]
+    world.http.post(f"/uploads/{ids[0]}/complete", json={"part_ids": []})
+    (finding,) = [each for each in verdict.findings() if each["name"] == "upload-left-pending"]
+    assert finding["exchanges"] == [1, 3]
+    assert finding["message"] == f"2 uploads were created and neither completed nor cancelled: {', '.join(ids)}"
+
+
+def upload_expires(world: World, verdict: Judge) -> None:
+    world.freeze()
+    upload_in_parts(world)
+    world.advance(60 * MINUTES)
+
+
+def upload_is_removed_by_the_test(world: World, verdict: Judge) -> None:
+    assert verdict.client.delete(f"{verdict.url}/uploads/{upload_in_parts(world)[0]}").status_code == 200
+
+
+def upload_was_to_be_cancelled(world: World, verdict: Judge) -> None:
+    verdict.break_it({"error": "server_error"}, match={"operation": "CancelUpload"})
+    assert world.http.post(f"/uploads/{upload_in_parts(world)[0]}/cancel").status_code == 500
+
+
+@pytest.mark.parametrize("happens", [upload_expires, upload_is_removed_by_the_test, upload_was_to_be_cancelled])
+def test_uploads_that_need_no_end(happens: Callable[..., None], world: World, verdict: Judge) -> None:
+    happens(world, verdict)
+    assert verdict.names() == set()
+
+
+# parts-dont-add-up
+
+
+def test_parts_that_dont_add_up(world: World, verdict: Judge) -> None:
+    id, parts = upload_in_parts(world, b"byte")
+    world.http.post(f"/uploads/{id}/complete", json={"part_ids": parts})
+    last = world.http.post(f"/uploads/{id}/parts", files={"data": b"s"}).json()["id"]
+    world.http.post(f"/uploads/{id}/complete", json={"part_ids": [*parts, last], "md5": "0"})
+    assert world.http.post(f"/uploads/{id}/complete", json={"part_ids": [*parts, last]}).status_code == 200
+    assert verdict.proofs("parts-dont-add-up") == [[3], [5]]
+
+
+def test_completing_what_has_ended_or_is_made_to_fail_is_no_finding(world: World, verdict: Judge) -> None:
+    id, parts = upload_in_parts(world, b"bytes")
+    verdict.break_it({"error": "wrong_md5"}, match={"operation": "CompleteUpload"}, times=1)
+    for status in (400, 200, 400):
+        assert world.http.post(f"/uploads/{id}/complete", json={"part_ids": parts}).status_code == status
+    assert verdict.proofs("parts-dont-add-up") == []
+
+
+def test_ids_of_uploads_that_were_taken_for_others(world: World, verdict: Judge) -> None:
+    id, _ = upload_in_parts(world, b"bytes")
+    world.http.get(f"/files/{id}")
+    world.http.post("/uploads/file-1/cancel")
+    world.http.post(f"/uploads/{id}/complete", json={"part_ids": [id]})
+    messages = [each["message"] for each in verdict.findings() if each["name"] == "wrong-id-kind"]
+    assert messages == [
+        f"{id} is the id of an upload and was sent in place of that of a File",
+        "file-1 is the id of a File and was sent in place of that of an upload",
+        f"{id} is the id of an upload and was sent in place of that of a part of an upload",
+    ]
+
+
 def test_every_finding_has_its_tests() -> None:
-    assert len(FINDINGS) == 8
     source = Path(__file__).read_text()
     for name in FINDINGS:
         assert f"# {name}\n" in source

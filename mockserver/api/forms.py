@@ -30,6 +30,7 @@ FILE_FORM = _body(
         },
     }
 )
+PART_FORM = _body(multipart={"type": "object", "required": ["data"], "properties": {"data": _FILE}})
 CONTENT: dict[str, Any] = {
     "response_model": None,
     "responses": {200: {"description": "The bytes.", "content": {"application/octet-stream": {"schema": _FILE}}}},

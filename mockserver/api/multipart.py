@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+import math
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -14,6 +16,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from mockserver import errors, profiles
 from mockserver.api.exchange import Exchange
 from mockserver.api.parsing import drop_proxy_keys, json_object, read_body, validate_for
+from mockserver.errors import APIError, ErrorType
 from mockserver.files import NewFile
 from mockserver.redaction import NOTHING_SENT, form_sent
 from mockserver.schema.containers import CreateContainerFile
@@ -22,7 +25,7 @@ from mockserver.storage.contents import Upload, Uploads, Writer
 
 logging.getLogger("python_multipart").setLevel(logging.ERROR)  # errors of a form are sent to the client
 
-BLOCK = 1 << 20
+BLOCK = 1 << 19
 """How many bytes are hashed and written at once, in a thread. Smaller files are written by the event loop."""
 PREAMBLE_BYTES = 16 * 1024
 """The most bytes before the end of a form's first boundary."""
@@ -34,13 +37,26 @@ _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)', re.D
 _ESCAPE = re.compile(r"%([01][0-9A-Fa-f]|22|7[Ff])")
 
 
+@dataclass(frozen=True, slots=True)
+class FileField:
+    """The field of a form that is its file."""
+
+    name: str = "file"
+    limit: float = math.inf
+    """Bytes, beside what `--max-upload` allows."""
+    too_large: ErrorType = errors.FILE_TOO_LARGE
+    """The error for a file beyond `limit`."""
+    plain: bool = False
+    """Whether the file may be a plain field, without a file name and a type."""
+
+
 @asynccontextmanager
-async def read_form(exchange: Exchange, uploads: Uploads, blake2b: bool) -> AsyncIterator[NewFile]:
+async def read_form(exchange: Exchange, uploads: Uploads, blake2b: bool, field: FileField) -> AsyncIterator[NewFile]:
     """Read an upload's form and hash its file. The file is deleted at the end if it was not stored."""
     content_type = exchange.headers.get(b"content-type", b"").decode("latin-1")
     kind, options = parse_options_header(content_type)
     if kind == b"multipart/form-data":
-        form = _Form(exchange, uploads, blake2b)
+        form = _Form(exchange, uploads, blake2b, field)
         try:
             yield await form.read(options.get(b"boundary", b""))
         finally:
@@ -78,9 +94,14 @@ def _text_as_file(exchange: Exchange, uploads: Uploads, values: dict[str, Any]) 
 class _Form:
     """The parser of one multipart form."""
 
-    def __init__(self, exchange: Exchange, uploads: Uploads, blake2b: bool) -> None:
+    def __init__(self, exchange: Exchange, uploads: Uploads, blake2b: bool, field: FileField) -> None:
         self._exchange = exchange
-        self._limit = exchange.mock.settings.max_upload
+        self._field = field
+        maximum = exchange.mock.settings.max_upload
+        self._too_large = (
+            field.too_large(limit=field.limit) if field.limit < maximum else errors.FILE_TOO_LARGE(limit=maximum)
+        )
+        self._limit = min(field.limit, maximum)
         self._uploads = uploads
         self._blake2b = blake2b
         self._file: _FileWriter | None = None
@@ -134,7 +155,7 @@ class _Form:
     def record(self) -> None:
         """Set what the journal shows of the form, complete or not. The digest is the stored content's."""
         size, digest = (self._file.size, self._file.digest) if self._file else (0, "")
-        self._exchange.sent = form_sent(self._fields, self._filename, size, digest)
+        self._exchange.sent = form_sent(self._fields, self._filename, size, digest, self._field.name)
 
     async def discard(self) -> None:
         if self._file:
@@ -176,13 +197,14 @@ class _Form:
             raise errors.NOT_MULTIPART(why="A part has no name in its Content-Disposition.")
         if len(self._fields) >= MAX_FIELDS:
             raise errors.NOT_MULTIPART(why=f"At most {MAX_FIELDS} fields are taken.")
-        if self._name in self._fields or (self._name == "file" and self._file):
+        is_file = self._name == self._field.name
+        if self._name in self._fields or (is_file and self._file):
             raise errors.DUPLICATE_PARAMETER(param=self._name)
-        if self._name == "file":
-            if filename is None and self._content_type:
+        if is_file:
+            if filename is None and (self._content_type or self._field.plain):
                 filename = "upload"  # Ruby and Java send files from memory with a type and without a name
             if filename is None:
-                raise errors.WRONG_TYPE(param="file", expected="a file", got="a string")
+                raise errors.WRONG_TYPE(param=self._name, expected="a file", got="a string")
             filename = base_name(filename)
             if not filename:
                 raise errors.MISSING_FILENAME()
@@ -191,7 +213,7 @@ class _Form:
             self._in_file = True
             self._filename = filename
             upload, writer = self._uploads.begin(self._blake2b)
-            self._file = _FileWriter(upload, writer, self._limit)
+            self._file = _FileWriter(upload, writer, self._limit, self._too_large)
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         if self._in_file and self._file:
@@ -216,10 +238,11 @@ class _FileWriter:
     Two blocks take turns: allocating each one costs 10 % more CPU time on a large upload.
     """
 
-    def __init__(self, upload: Upload, writer: Writer, limit: int) -> None:
+    def __init__(self, upload: Upload, writer: Writer, limit: float, too_large: APIError) -> None:
         self._upload = upload
         self._writer = writer
         self._limit = limit
+        self._too_large = too_large
         self.size = 0
         self._block, self._other = bytearray(), bytearray()
         self._filled = 0
@@ -233,7 +256,7 @@ class _FileWriter:
     def add(self, data: memoryview) -> None:
         self.size += len(data)
         if self.size > self._limit:
-            raise errors.FILE_TOO_LARGE(limit=self._limit)
+            raise self._too_large
         start, self._filled = self._filled, self._filled + len(data)
         if self._filled <= len(self._block):
             memoryview(self._block)[start : self._filled] = data

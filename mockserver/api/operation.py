@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from mockserver import errors
 from mockserver.api.exchange import Exchange
 from mockserver.api.fault_injection import FAULT_HEADER, inject, reshape
-from mockserver.api.multipart import read_form
+from mockserver.api.multipart import FileField, read_form
 from mockserver.api.parsing import parse_query, read_json
 from mockserver.api.providers import HINT_HEADER, OPENAI, api_path
 from mockserver.api.rendering import JSON, Bytes
@@ -24,6 +24,7 @@ from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.files import NewFile
 from mockserver.schema.contents import Content
+from mockserver.storage.contents import Uploads
 
 log = logging.getLogger("mockserver")
 
@@ -40,6 +41,7 @@ def _given() -> None:
 
 TheContext = Annotated[Context, Depends(_given)]
 TheForm = Annotated[Form, Depends(_given)]
+TheStorage = Annotated[Uploads, Depends(_given)]
 
 
 class Operation(APIRoute):
@@ -162,7 +164,10 @@ def _reader(name: str, annotation: Any, files_api: bool) -> Callable[[Exchange, 
     if any(isinstance(note, Query) for note in notes):
         return lambda exchange, context: parse_query(kind, exchange.query, context)
     if kind is Form:
-        return lambda exchange, context: lambda: read_form(exchange, exchange.mock.uploads, blake2b=not files_api)
+        field = next((note for note in notes if isinstance(note, FileField)), FileField())
+        return lambda exchange, context: lambda: read_form(exchange, exchange.mock.uploads, not files_api, field)
+    if kind is Uploads:
+        return lambda exchange, context: exchange.mock.uploads
     if kind is Context:
         return lambda exchange, context: context
     raise TypeError(f"{name}: {annotation} is not a part of a request")

@@ -24,6 +24,7 @@ from mockserver.control.routes import (
     journal,
     snapshots,
     state,
+    uploads,
     worlds,
 )
 from mockserver.control.routes.changes import Publisher
@@ -46,6 +47,7 @@ ROUTERS = (
     faults.router,
     containers.router,
     files.router,
+    uploads.router,
     archives.router,
     journal.router,
 )

@@ -35,6 +35,10 @@ OPERATIONS = (
     "DeleteFile",
     "RetrieveFile",
     "DownloadFile",
+    "CreateUpload",
+    "AddUploadPart",
+    "CompleteUpload",
+    "CancelUpload",
 )
 LISTS = frozenset(name for name in OPERATIONS if name.startswith("List"))
 

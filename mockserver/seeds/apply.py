@@ -21,6 +21,7 @@ from mockserver.storage import tables
 from mockserver.storage.bulk import Placement
 from mockserver.storage.contents import Upload, Uploads
 from mockserver.storage.database import in_thread
+from mockserver.uploads import LIFETIME
 from mockserver.worlds import Worlds
 
 LARGE = 500
@@ -120,6 +121,9 @@ class Store:
                 if inner.file is None:
                     for n in models.numbers(container):
                         self._store(inner, place, n)
+        for upload, place in scope.uploads:
+            for part in upload.parts:
+                self._store(part, place, None)
 
     def stored(self, item: models.WithContent, place: Place, n: int | None) -> Upload:
         return self._by_item[self._key(item, place, n)]
@@ -157,6 +161,8 @@ def _fill(scope: Scope, store: Store, placed: Placed, put: Placement) -> None:
     for container, place in scope.containers:
         for n in models.numbers(container):
             filler.container(container, place, n)
+    for upload, place in scope.uploads:
+        filler.upload(upload, place)
     if put.exact:
         for each in scope.deleted:
             if each.list != models.SUCCESSORS:
@@ -220,6 +226,23 @@ class _Filler:
         for file in container.files:
             created_at = file.created_at.at(self._put.now) if file.created_at else active
             self._container_file(file, place, n, id, created_at)
+
+    def upload(self, upload: models.Upload, place: Place) -> None:
+        parts = [self._store.stored(part, place, None) for part in upload.parts]
+        created = upload.created_at.at(self._put.now)
+        id = self._put.upload(
+            id=upload.id,
+            seq=upload.seq,
+            created_at=created,
+            expires_at=upload.expires_at.at(self._put.now) if upload.expires_at else created + LIFETIME,
+            bytes=sum(part.size for part in parts) if upload.bytes is None else upload.bytes,
+            **upload.model_dump(
+                include={"filename", "purpose", "mime_type", "file_expires_after", "status", "file_id"}
+            ),
+        )
+        for part, content in zip(upload.parts, parts, strict=True):
+            at = part.created_at.at(self._put.now) if part.created_at else created
+            self._put.upload_part(id=part.id, seq=part.seq, upload_id=id, created_at=at, content=content)
 
     def _container_file(
         self, file: models.ContainerFile, place: Place, n: int | None, container_id: str, created_at: int

@@ -235,6 +235,10 @@ _container_files = Statement(
     "SELECT * FROM live_container_files WHERE container_id = :container_id ORDER BY created_at, seq",
     tables.ContainerFile,
 )
+_uploads = Statement("SELECT * FROM live_uploads ORDER BY created_at, seq", tables.Upload)
+_parts = Statement(
+    "SELECT * FROM live_upload_parts WHERE upload_id = :upload_id ORDER BY created_at, seq", tables.UploadPart
+)
 _faults = Statement("SELECT * FROM faults ORDER BY position", tables.Fault)
 _deleted = {
     row: Statement(f"SELECT * FROM {row.__tablename__} WHERE deleted_at IS NOT NULL", row)
@@ -257,6 +261,7 @@ def _document(tx: Transaction, digests: dict[str, None]) -> Iterator[str]:
     yield from _lines("faults", (_text(_fault(row)) for row in _faults.rows(tx)))
     yield from _lines("deleted", map(_text, _deleted_objects(tx)))
     yield from _lines("files", (_text(_file(row, digests)) for row in _files.rows(tx)))
+    yield from _lines("uploads", (_text(_upload(tx, row, digests)) for row in _uploads.rows(tx)))
     yield from _lines("containers", (_container(tx, row, digests) for row in _containers.rows(tx)), "}\n")
 
 
@@ -310,6 +315,19 @@ def _container_file(row: tables.ContainerFile, digests: dict[str, None]) -> dict
         **({} if row.file_id is None else {"file_id": row.file_id}),
         "seq": row.seq,
         "from": f"blobs/{row.digest}",
+    }
+
+
+def _upload(tx: Transaction, row: tables.Upload, digests: dict[str, None]) -> dict[str, Any]:
+    parts = _parts.all(tx, upload_id=row.id)
+    digests.update(dict.fromkeys(part.digest for part in parts))
+    names = [name for name in columns(tables.Upload) if not name.startswith("deleted_")]
+    described = {name: value for name in names if (value := getattr(row, name)) is not None}
+    return described | {
+        "parts": [
+            {"id": part.id, "created_at": part.created_at, "seq": part.seq, "from": f"blobs/{part.digest}"}
+            for part in parts
+        ]
     }
 
 

@@ -62,6 +62,7 @@ class Seed:
                 self.everyone.deleted,
                 self.everyone.files,
                 self.everyone.containers,
+                self.everyone.uploads,
             )
             yield name, overridden.with_(own)
 
@@ -234,6 +235,7 @@ def _scope(source: Source, contents: Contents, world: models.World, at: tuple[st
         world.deleted,
         [(file, place("files", n)) for n, file in enumerate(world.files)],
         [(container, place("containers", n)) for n, container in enumerate(world.containers)],
+        [(upload, place("uploads", n)) for n, upload in enumerate(world.uploads)],
     )
 
 

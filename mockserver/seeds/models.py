@@ -20,6 +20,7 @@ from pydantic import (
 from mockserver import ids, profiles
 from mockserver.bounds import KnownKeys
 from mockserver.clock import MAX_SECONDS, duration, instant, parse_duration, within_bounds
+from mockserver.schema import uploads
 from mockserver.schema.faults import NewRule
 from mockserver.schema.files import Purpose
 from mockserver.settings import size
@@ -228,6 +229,33 @@ class Container(_Part):
         return self
 
 
+class UploadPart(WithContent):
+    id: Id | None = None
+    created_at: Time | None = None
+    seq: Number | None = None
+
+
+class Upload(_Part):
+    id: Id | None = None
+    filename: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+    purpose: Purpose = "user_data"
+    bytes: Annotated[int, Field(ge=0, le=uploads.MAX_BYTES)] | None = None
+    mime_type: Annotated[str, Field(min_length=1, max_length=MAX_NAME)] = "application/octet-stream"
+    created_at: Time = NOW
+    expires_at: Time | None = None
+    file_expires_after: Annotated[int, Field(ge=1, le=MAX_SECONDS)] | None = None
+    status: Literal["pending", "completed", "cancelled", "expired"] = "pending"
+    file_id: Id | None = None
+    parts: Annotated[list[UploadPart], Field(fail_fast=True)] = []
+    seq: Number | None = None
+
+    @model_validator(mode="after")
+    def _has_parts_while_pending(self) -> Self:
+        if self.parts and self.status != "pending":
+            raise ValueError("only a pending upload has parts; remove parts or status")
+        return self
+
+
 class Fault(NewRule):
     """A rule, and in an export its state."""
 
@@ -258,6 +286,7 @@ SUCCESSORS = "successors"
 _OBJECTS: dict[str, type[_Part]] = {
     "files": _model(tables.File),
     "containers": _model(tables.Container),
+    "uploads": _model(tables.Upload),
     SUCCESSORS: _model(tables.Container),
 }
 
@@ -265,7 +294,11 @@ _OBJECTS: dict[str, type[_Part]] = {
 _OBJECT_INSIDE = _model(tables.ContainerFile)
 
 
-TABLES: dict[str, type[tables.Listed]] = {"files": tables.File, "containers": tables.Container}
+TABLES: dict[str, type[tables.Listed]] = {
+    "files": tables.File,
+    "containers": tables.Container,
+    "uploads": tables.Upload,
+}
 
 
 class Deleted(_Part):
@@ -295,6 +328,7 @@ class World(_Part):
     deleted: Annotated[list[Deleted], Field(fail_fast=True)] = []
     files: Annotated[list[File], Field(fail_fast=True)] = []
     containers: Annotated[list[Container], Field(fail_fast=True)] = []
+    uploads: Annotated[list[Upload], Field(fail_fast=True)] = []
 
 
 class Document(World):

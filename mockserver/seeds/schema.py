@@ -20,6 +20,8 @@ OBJECTS = {
     "Effect": "What a fault does to a request.",
     "Latency": "A delay drawn from a range.",
     "RateLimit": "How many requests pass in each window of the world's time.",
+    "Upload": "An upload of the Uploads API, with the parts that were sent.",
+    "UploadPart": "A part of an upload.",
     "Deleted": "A deleted object. Written by exports.",
 }
 """The description of each kind of object."""
@@ -40,6 +42,7 @@ _WORLD = {
     "deleted": "Deleted objects that lists still need as cursors. Written by exports.",
     "files": "Files of the Files API.",
     "containers": "Containers with their files.",
+    "uploads": "Uploads with their parts.",
 }
 KEYS: dict[str, dict[str, str]] = {
     "Document": {
@@ -83,6 +86,26 @@ KEYS: dict[str, dict[str, str]] = {
         "bytes": "The size that the API shows; by default null for the assistant's files, else the real size.",
         "created_at": "When it was created; by default the time of its container's last use.",
         "file_id": "Id of the File that it was copied from, which may no longer exist. Written by exports.",
+        "seq": _SEQ,
+    },
+    "Upload": {
+        "id": "Id of the upload; made by the server unless given.",
+        "filename": "Name of the File that results.",
+        "purpose": "Purpose of the File that results.",
+        "bytes": "Size that the parts must have in all; by default the size of those that are given.",
+        "mime_type": "Media type with which it was created.",
+        "created_at": "When it was created; by default when the world is created.",
+        "expires_at": "When it expires; by default an hour after its creation.",
+        "file_expires_after": "Seconds from its creation to the expiry of the File that results; by default never.",
+        "status": "Its status.",
+        "file_id": "Id of the File that resulted. Written by exports.",
+        "parts": "Parts that were sent, while it is pending.",
+        "seq": _SEQ,
+    },
+    "UploadPart": {
+        **_CONTENT,
+        "id": "Id of the part; made by the server unless given.",
+        "created_at": "When it was sent; by default the time of the creation of the upload.",
         "seq": _SEQ,
     },
     "ExpiresAfter": {
@@ -140,7 +163,8 @@ def seed_schema() -> dict[str, Any]:
     for name in ("Document", "World"):
         part = schema if name == "Document" else objects[name]
         part["properties"]["profile"] = {"description": _WORLD["profile"], "anyOf": _profile()}
-    del objects["File"]["properties"]["created_at"]["default"]  # the model's own form of "now"
+    for name in ("File", "Upload"):
+        del objects[name]["properties"]["created_at"]["default"]  # the model's own form of "now"
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "mockserver seed",

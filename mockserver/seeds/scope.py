@@ -90,6 +90,7 @@ class Scope:
     deleted: list[models.Deleted] = field(default_factory=list)
     files: list[tuple[models.File, Place]] = field(default_factory=list)
     containers: list[tuple[models.Container, Place]] = field(default_factory=list)
+    uploads: list[tuple[models.Upload, Place]] = field(default_factory=list)
 
     def with_(self, other: "Scope") -> "Scope":
         """Return both together. A value that is set twice is an error that names both places."""
@@ -104,11 +105,12 @@ class Scope:
             self.deleted + other.deleted,
             self.files + other.files,
             self.containers + other.containers,
+            self.uploads + other.uploads,
         )
 
     def discard(self) -> None:
         """Free all objects, one after another, in a thread: many that are freed at once hold up all threads."""
-        for objects in (self.faults, self.deleted, self.files, self.containers):
+        for objects in (self.faults, self.deleted, self.files, self.containers, self.uploads):
             while objects:
                 objects.pop()
 
@@ -119,16 +121,20 @@ class Scope:
         for container, _ in self.containers:
             yield container.seq or 0
             yield from (inner.seq or 0 for inner in container.files)
+        for upload, _ in self.uploads:
+            yield upload.seq or 0
+            yield from (part.seq or 0 for part in upload.parts)
         yield from (each.ordinal for each in self.deleted)
 
-    def counts(self) -> tuple[int, int, int]:
-        """Return the numbers of Files, containers, and container files."""
+    def counts(self) -> tuple[int, int, int, int]:
+        """Return the numbers of Files, containers, container files, and uploads."""
         files = sum(file.repeat or 1 for file, _ in self.files)
         containers = sum(container.repeat or 1 for container, _ in self.containers)
         return (
             files,
             containers,
             sum((container.repeat or 1) * len(container.files) for container, _ in self.containers),
+            len(self.uploads),
         )
 
     def generated(self) -> int:
@@ -136,6 +142,7 @@ class Scope:
         items: Iterator[tuple[models.WithContent, int]] = chain(
             ((file, file.repeat or 1) for file, _ in self.files),
             ((inner, container.repeat or 1) for container, _ in self.containers for inner in container.files),
+            ((part, 1) for upload, _ in self.uploads for part in upload.parts),
         )
         return sum(
             item.generate.size if item.generate else len(models.numbered(item.content or "", repeat).encode()) * repeat
@@ -166,7 +173,7 @@ class Scope:
                 raise SeedError(f"{where}: {found:,} {of} are more than {allowed:,}; repeat less, or split it")
 
     def summary(self) -> str:
-        counts = zip(self.counts(), ("File", "container", "container file"), strict=True)
+        counts = zip(self.counts(), ("File", "container", "container file", "upload"), strict=True)
         parts = [f"{number:,} {what}{'' if number == 1 else 's'}" for number, what in counts if number]
         return ", ".join(parts) or "nothing"
 
@@ -206,6 +213,13 @@ def check(scope: Scope, max_file: int, alone: bool = True, elsewhere: Container[
                 raise SeedError(f"{place}: no File has the ref or id {inner.file!r}; describe it under files")
             _check_seq(places, inner, place)
             _claim(inside, {inner.id} if inner.id else set(), place)
+    uploads: dict[str, Place] = {}
+    for upload, place in scope.uploads:
+        _check_seq(places, upload, place)
+        _claim(uploads, {id for id in (upload.id, *(part.id for part in upload.parts)) if id}, place)
+        for part in upload.parts:
+            _check_content(part, place, max_file)
+            _check_seq(places, part, place)
 
 
 def _claim(used: dict[str, Place], names: set[str], place: Place) -> None:
@@ -218,7 +232,9 @@ def _claim(used: dict[str, Place], names: set[str], place: Place) -> None:
 
 
 def _check_seq(
-    used: dict[str, Place], item: "models.File | models.Container | models.ContainerFile", place: Place
+    used: dict[str, Place],
+    item: "models.File | models.Container | models.ContainerFile | models.Upload | models.UploadPart",
+    place: Place,
 ) -> None:
     if item.seq is None:
         return

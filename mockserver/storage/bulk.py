@@ -15,9 +15,9 @@ from mockserver.storage.database import Insertion, Statement, Transaction, recor
 _objects: dict[type[tables.Table], Statement[Any]] = {
     tables.File: Statement("SELECT 1 FROM live_files WHERE id = :id"),
     tables.Container: Statement("SELECT 1 FROM live_containers WHERE id = :id"),
-    tables.ContainerFile: Statement(
-        "SELECT 1 FROM live_container_files WHERE container_id = :container_id AND id = :id"
-    ),
+    tables.ContainerFile: Statement("SELECT 1 FROM live_container_files WHERE container_id = :owner AND id = :id"),
+    tables.Upload: Statement("SELECT 1 FROM live_uploads WHERE id = :id"),
+    tables.UploadPart: Statement("SELECT 1 FROM live_upload_parts WHERE upload_id = :owner AND id = :id"),
     tables.Fault: Statement("SELECT 1 FROM faults WHERE id = :id"),
 }
 _last_fault: Statement[tables.Fault] = Statement("SELECT count(*), max(position) FROM faults")
@@ -90,6 +90,19 @@ class Placement:
         own = {"id": id, "seq": seq, "container_id": container_id, "created_at": created_at}
         return self._put(tables.ContainerFile, content, **own, **columns)
 
+    def upload(self, *, id: str | None, seq: int | None, created_at: int, **columns: Any) -> str:
+        id, seq = self._identify(
+            tables.Upload, None, id, seq, lambda ordinal: ids.timed("upload", self._id_seed, ordinal, created_at)
+        )
+        return self._put(tables.Upload, None, id=id, seq=seq, created_at=created_at, **columns)
+
+    def upload_part(self, *, id: str | None, seq: int | None, upload_id: str, created_at: int, content: Upload) -> str:
+        id, seq = self._identify(
+            tables.UploadPart, upload_id, id, seq, lambda ordinal: ids.timed("part", self._id_seed, ordinal, created_at)
+        )
+        own = {"id": id, "seq": seq, "upload_id": upload_id, "created_at": created_at}
+        return self._put(tables.UploadPart, content, **own, bytes=content.size, digest=content.digest)
+
     def fault(self, *, id: str | None, **columns: Any) -> str:
         """Behind those that exist."""
         placed = len(self._rows.get(tables.Fault, ()))
@@ -119,7 +132,7 @@ class Placement:
     def _identify(
         self,
         row: type[tables.Table],
-        container_id: str | None,
+        owner: str | None,
         id: str | None,
         seq: int | None,
         make: Callable[[int], str],
@@ -128,23 +141,23 @@ class Placement:
             seq = self._next()
         if id is None:
             id = make(seq)
-            while self._has(row, container_id, id):
+            while self._has(row, owner, id):
                 id = make(self._next())
-        elif self._has(row, container_id, id):
+        elif self._has(row, owner, id):
             raise errors.OBJECT_EXISTS(id=id)
-        self._taken.add((row, container_id, id))
+        self._taken.add((row, owner, id))
         return id, seq
 
     def _next(self) -> int:
         self.ordinal += 1
         return self.ordinal
 
-    def _has(self, row: type[tables.Table], container_id: str | None, id: str) -> bool:
-        if (row, container_id, id) in self._taken:
+    def _has(self, row: type[tables.Table], owner: str | None, id: str) -> bool:
+        if (row, owner, id) in self._taken:
             return True
         if self._into is None:
             return False
-        return _objects[row].value(self._into, container_id=container_id, id=id) is not None
+        return _objects[row].value(self._into, owner=owner, id=id) is not None
 
     def _put(self, row: type[tables.Table], content: Upload | None, **columns: Any) -> str:
         if content:

@@ -215,7 +215,10 @@ class Contents:
         """
         for digest in digests:
             if not _delete.run(tx, digest=digest) and not _is_named.value(tx, digest=digest):
-                self._dropped.add(digest)
+                self.drop_file(digest)
+
+    def drop_file(self, digest: str) -> None:
+        self._dropped.add(digest)
 
     @property
     def loose(self) -> bool:
@@ -226,11 +229,19 @@ class Contents:
         """Remove dropped files that no row names, in a write transaction: nothing can be kept meanwhile."""
         if self.copiers:
             return
-        while self._dropped:
-            digest = self._dropped.pop()
-            if not _is_named.value(tx, digest=digest):
-                with suppress(OSError):  # its object is gone all the same
-                    self._place(digest).unlink(missing_ok=True)
+        for digest in self.take_dropped():
+            self.remove(tx, digest)
+
+    def take_dropped(self) -> set[str]:
+        """The digests of files that perhaps no row names any more, for the caller to `remove`."""
+        dropped, self._dropped = self._dropped, set()
+        return dropped
+
+    def remove(self, tx: Transaction, digest: str) -> None:
+        """Remove a file if no row names it, in a write transaction."""
+        if not _is_named.value(tx, digest=digest):
+            with suppress(OSError):  # its object is gone all the same
+                self._place(digest).unlink(missing_ok=True)
 
     def sweep(self, tx: Transaction) -> None:
         """Remove what a crash left behind, in a write transaction."""

@@ -1,6 +1,7 @@
 """The schema of a world's file: created from the tables, checked and upgraded when a file is first opened."""
 
 import sqlite3
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -11,13 +12,10 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from mockserver.storage import tables
 from mockserver.storage.database import Transaction, is_small, writing
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """1 and 2 were those of mockserver 0.1, which kept all worlds in one file."""
 APPLICATION_ID = 0x6F636D73
 """Marks the file as this program's own (`ocms`), in SQLite's header."""
-
-STEPS: dict[int, str] = {}
-"""SQL that takes a file of this version to the next one."""
 
 
 class Unusable(Exception):
@@ -40,20 +38,32 @@ class Unusable(Exception):
 def _schema() -> list[str]:
     statements = []
     for each in tables.Table.metadata.sorted_tables:
-        statements.append(str(CreateTable(each).compile(dialect=dialect())))
+        statements.append(str(CreateTable(each, if_not_exists=True).compile(dialect=dialect())))
         statements += map(_create_index, sorted(each.indexes, key=lambda index: str(index.name)))
         if "deleted_at" in each.c:
-            statements.append(f"CREATE VIEW live_{each.name} AS SELECT * FROM {each.name} WHERE deleted_at IS NULL")
+            live = f"SELECT * FROM {each.name} WHERE deleted_at IS NULL"
+            statements.append(f"CREATE VIEW IF NOT EXISTS live_{each.name} AS {live}")
     named = [
         f"SELECT digest FROM live_{each.name}"
         for each in tables.Table.metadata.sorted_tables
         if {"digest", "deleted_at"} <= set(each.c.keys())
     ]
-    return [*statements, f"CREATE VIEW named_contents AS {' UNION ALL '.join(named)}"]
+    view = f"CREATE VIEW named_contents AS {' UNION ALL '.join(named)}"
+    return [*statements, "DROP VIEW IF EXISTS named_contents", view]
+
+
+def _create_missing(connection: Transaction) -> None:
+    """Create the tables, indexes and views that a file does not have."""
+    for statement in _schema():
+        connection.execute(statement)
+
+
+STEPS: dict[int, Callable[[Transaction], None]] = {3: _create_missing}
+"""What takes a file of this version to the next one."""
 
 
 def _create_index(index: Index) -> str:
-    return str(CreateIndex(index).compile(dialect=dialect()))
+    return str(CreateIndex(index, if_not_exists=True).compile(dialect=dialect()))
 
 
 def shift_times(tx: Transaction, seconds: int) -> None:
@@ -75,8 +85,7 @@ def shift_times(tx: Transaction, seconds: int) -> None:
 def create(connection: Transaction) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     with writing(connection):
-        for statement in _schema():
-            connection.execute(statement)
+        _create_missing(connection)
         connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
@@ -100,8 +109,7 @@ def check(connection: Transaction, whole: bool) -> None:
         if version not in STEPS:
             raise Unusable(f"was written by a mockserver that is too old (schema {version})")
         with writing(connection):
-            for statement in STEPS[version].split(";"):
-                connection.execute(statement)
+            STEPS[version](connection)
             version += 1
             connection.execute(f"PRAGMA user_version={version}")
     for each in tables.Table.metadata.sorted_tables:

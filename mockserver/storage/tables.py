@@ -123,6 +123,42 @@ class File(Listed, table=True):
     digest: str
 
 
+class Upload(Listed, table=True):
+    """An upload of the Uploads API. Whether a pending one has expired follows from `expires_at` and the clock."""
+
+    __tablename__ = "uploads"
+    __table_args__ = (_live("uploads_listed", "created_at", "seq"), _deleted("uploads_deleted"), _CLUSTERED)
+
+    expires_at: int = _time()
+    bytes: int = Field(sa_type=BigInteger)
+    """What the parts must have in all."""
+    filename: str
+    purpose: str
+    mime_type: str
+    file_expires_after: int | None = None
+    """Seconds from the creation of the upload to the expiry of the File that results; null: never."""
+    status: str = "pending"
+    """As stored: `expired` once its parts were removed."""
+    file_id: str | None = None
+    """The File that resulted."""
+
+
+class UploadPart(Listed, table=True):
+    """A part of a pending upload. When the upload ends, its parts are removed with it."""
+
+    __tablename__ = "upload_parts"
+    __table_args__ = (
+        PrimaryKeyConstraint("upload_id", "id"),
+        _live("upload_parts_contents", "digest"),
+        _deleted("upload_parts_deleted"),
+        _CLUSTERED,
+    )
+
+    upload_id: str = Field(primary_key=True)
+    bytes: int = Field(sa_type=BigInteger)
+    digest: str
+
+
 class Content(Table, table=True):
     """The bytes of a small content; larger ones are files."""
 

@@ -178,7 +178,7 @@ async def get_verdict(
 
 def _verdict(tx: Transaction, world: World, records: list[Record], ignored: list[str]) -> Verdict:
     entries = list(starmap(Entry, records))
-    running = {id for id in verdict.created_containers(entries) if _is_running(tx, world, id)}
+    running = {id for id in verdict.created(entries) if _is_running(tx, world, id)}
     findings = [
         Finding(name=each.name, message=each.message, exchanges=each.exchanges)
         for each in verdict.check(entries, running, ignored)
@@ -186,9 +186,12 @@ def _verdict(tx: Transaction, world: World, records: list[Record], ignored: list
     return Verdict(ok=not findings, findings=findings)
 
 
-def _is_running(tx: Transaction, world: World, container_id: str) -> bool:
+def _is_running(tx: Transaction, world: World, id: str) -> bool:
+    """Whether a container is running, or an upload pending."""
     try:
-        return admin.find_container(tx, world, container_id)["status"] == "running"
+        if id.startswith("upload"):
+            return admin.find_upload(tx, world, id)["status"] == "pending"
+        return admin.find_container(tx, world, id)["status"] == "running"
     except APIError:
         return False
 

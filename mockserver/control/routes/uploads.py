@@ -1,0 +1,28 @@
+"""Uploads of the Uploads API, which the API itself can't list: read and delete them."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from mockserver import admin
+from mockserver.control.dependencies import TheMock
+
+router = APIRouter(prefix="/worlds/{world}/uploads", tags=["Uploads"])
+
+
+@router.get("", operation_id="findUploads")
+async def find_uploads(mock: TheMock, world: str, query: Annotated[admin.UploadQuery, Query()]) -> admin.FoundUploads:
+    """List uploads, newest first, with filters, and the number and bytes of their parts."""
+    return await mock.worlds.look(world, admin.find_uploads, query)
+
+
+@router.get("/{upload_id}", operation_id="findUpload")
+async def find_upload(mock: TheMock, world: str, upload_id: str) -> admin.AdminUpload:
+    """Return one upload."""
+    return await mock.worlds.look(world, admin.find_upload, upload_id)
+
+
+@router.delete("/{upload_id}", operation_id="removeUpload")
+async def remove_upload(mock: TheMock, world: str, upload_id: str) -> admin.UploadDeleted:
+    """Delete an upload with its parts. The File of a completed one stays."""
+    return await mock.worlds.change(world, admin.delete_upload, upload_id)
