@@ -291,6 +291,27 @@ INVALID_UPLOAD = ErrorType(400, "You uploaded an invalid file", "probe", "file")
 NOT_DOWNLOADABLE = ErrorType(400, "Not allowed to download files of purpose: {purpose}", "probe")
 FILE_TOO_LARGE = ErrorType(413, "File is too large. The maximum is {limit} bytes.", "guess", "file", "file_too_large")
 
+# Skills
+
+SKILL_NOT_FOUND = ErrorType(404, "Skill with id '{skill_id}' not found.", "guess")
+SKILL_VERSION_NOT_FOUND = ErrorType(404, "Skill version '{version}' not found.", "guess")
+BAD_SKILL_VERSION = ErrorType(
+    400, "Invalid '{param}': '{value}'. Expected {expected}.", "guess", "{param}", "invalid_value"
+)
+DEFAULT_SKILL_VERSION = ErrorType(400, "Cannot delete the default skill version.", "guess", "version", "invalid_value")
+SKILL_LAYOUT = ErrorType(400, "All files must be under a single top-level directory", "seen")
+BAD_SKILL = ErrorType(400, "Invalid skill: {problem}", "guess", "{param}", "invalid_value")
+INLINE_SKILL_DIFFERS = ErrorType(
+    400, "Inline skill name/description must match the values in SKILL.md/Skills.md front matter.", "seen"
+)
+REFERENCED_SKILL_NOT_FOUND = ErrorType(400, "Skill with id '{skill_id}' not found.", "guess", "skills")
+REFERENCED_SKILL_VERSION_NOT_FOUND = ErrorType(
+    400, "Version '{version}' of skill '{skill_id}' not found.", "guess", "skills"
+)
+WRONG_SKILL_CURSOR = ErrorType(
+    400, "Skill version cursor does not match this skill.", "probe", "after", "invalid_value"
+)
+
 # The server itself
 
 RANGE_NOT_SATISFIABLE = ErrorType(416, "The requested range is not satisfiable.", "guess")

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -30,6 +31,7 @@ MAX_FIELDS = 100
 MAX_FIELD_BYTES = 1 << 20
 """The most bytes of all fields together, without the file."""
 
+_FILE = frozenset({"file"})
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)', re.DOTALL)
 _ESCAPE = re.compile(r"%([01][0-9A-Fa-f]|22|7[Ff])")
 
@@ -40,13 +42,10 @@ async def read_form(exchange: Exchange, uploads: Uploads, blake2b: bool) -> Asyn
     content_type = exchange.headers.get(b"content-type", b"").decode("latin-1")
     kind, options = parse_options_header(content_type)
     if kind == b"multipart/form-data":
-        form = _Form(exchange, uploads, blake2b)
-        try:
-            yield await form.read(options.get(b"boundary", b""))
-        finally:
-            if exchange.sent is NOTHING_SENT:
-                form.record()
-            await form.discard()
+        limit = exchange.mock.settings.max_upload
+        async with FormReader(exchange, uploads, _FILE, 1, limit, blake2b).reading(options) as form:
+            file = next(iter(form.files), None)
+            yield NewFile(file.upload if file else None, file.filename if file else None, form.fields)
     elif kind in (b"", b"application/json") and not exchange.files_api:
         body = await read_body(exchange, MAX_FIELD_BYTES)
         if not kind and not body.lstrip().startswith(b"{"):
@@ -60,16 +59,41 @@ async def read_form(exchange: Exchange, uploads: Uploads, blake2b: bool) -> Asyn
         raise errors.INVALID_UPLOAD()
 
 
-class _Form:
-    """The parser of one multipart form."""
+@dataclass(frozen=True, slots=True)
+class SentFile:
+    filename: str
+    upload: Upload
 
-    def __init__(self, exchange: Exchange, uploads: Uploads, blake2b: bool) -> None:
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A form that was received whole."""
+
+    files: list[SentFile]
+    fields: dict[str, str]
+
+
+class FormReader:
+    """The parser of one multipart form. Parts whose name is in `names` are files: `most` of them at most, of `limit`
+    bytes together."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        uploads: Uploads,
+        names: frozenset[str],
+        most: int,
+        limit: int,
+        blake2b: bool = False,
+    ) -> None:
         self._exchange = exchange
-        self._limit = exchange.mock.settings.max_upload
         self._uploads = uploads
+        self._names = names
+        self._most = most
+        self._limit = self._left = limit
         self._blake2b = blake2b
-        self._file: _FileWriter | None = None
-        self._filename: str | None = None
+        self._files: list[_FileWriter] = []
+        self._unfinished: list[_FileWriter] = []
         self._fields: dict[str, str] = {}
         self._field_bytes = 0
         self._ended = False
@@ -77,9 +101,20 @@ class _Form:
         self._header_name = self._header_value = self._disposition = self._content_type = b""
         self._name: str | None = None
         self._value = bytearray()
-        self._in_file = False
+        self._file: _FileWriter | None = None
 
-    async def read(self, boundary: bytes) -> NewFile:
+    @asynccontextmanager
+    async def reading(self, options: Mapping[bytes, bytes]) -> AsyncIterator[Form]:
+        """Read the form. What of its files was not stored at the end is deleted."""
+        try:
+            yield await self._read(options.get(b"boundary", b""))
+        finally:
+            if self._exchange.sent is NOTHING_SENT:
+                self._record()
+            for file in self._files:
+                await file.discard()
+
+    async def _read(self, boundary: bytes) -> Form:
         if not boundary:
             raise errors.NOT_MULTIPART(why="The Content-Type names no boundary.")
         try:
@@ -87,8 +122,10 @@ class _Form:
             chunk = await self._skip_preamble(b"--" + boundary)
             while True:
                 parser.write(chunk)
-                if self._file:
-                    await self._file.flush()
+                while self._unfinished and self._unfinished[0].ended:
+                    await self._unfinished.pop(0).finish()
+                if self._unfinished:
+                    await self._unfinished[0].flush()
                 if self._exchange.complete:
                     break
                 chunk = await self._exchange.read_chunk()
@@ -96,10 +133,9 @@ class _Form:
             raise errors.NOT_MULTIPART(why=str(error).rstrip(".") + ".") from None
         if not self._ended:
             raise errors.NOT_MULTIPART(why="The body ends before its closing boundary.")
-        upload = await self._file.finish() if self._file else None
-        self.record()
+        self._record()
         drop_proxy_keys(self._fields, self._exchange)
-        return NewFile(upload, self._filename, self._fields)
+        return Form([SentFile(each.filename, each.upload) for each in self._files], self._fields)
 
     async def _skip_preamble(self, line: bytes) -> bytes:
         """Return the beginning of the body without the text that may precede the first boundary.
@@ -115,14 +151,10 @@ class _Form:
             start += await self._exchange.read_chunk()
         return start
 
-    def record(self) -> None:
+    def _record(self) -> None:
         """Set what the journal shows of the form, complete or not. The digest is the stored content's."""
-        size, digest = (self._file.size, self._file.digest) if self._file else (0, "")
-        self._exchange.sent = form_sent(self._fields, self._filename, size, digest)
-
-    async def discard(self) -> None:
-        if self._file:
-            await self._file.discard()
+        files = [(each.filename, each.size, each.upload.digest) for each in self._files]
+        self._exchange.sent = form_sent(self._fields, files, several=self._most > 1)
 
     def _callbacks(self) -> Any:
         return {
@@ -139,7 +171,7 @@ class _Form:
     def _part_begin(self) -> None:
         self._disposition = self._content_type = b""
         self._value = bytearray()
-        self._in_file = False
+        self._file = None
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._header_name += data[start:end]
@@ -160,20 +192,25 @@ class _Form:
             raise errors.NOT_MULTIPART(why="A part has no name in its Content-Disposition.")
         if len(self._fields) >= MAX_FIELDS:
             raise errors.NOT_MULTIPART(why=f"At most {MAX_FIELDS} fields are taken.")
-        if self._name in self._fields or (self._name == "file" and self._file):
+        is_file = self._name in self._names
+        if self._name in self._fields or (is_file and self._files and self._most == 1):
             raise errors.DUPLICATE_PARAMETER(param=self._name)
-        if self._name == "file":
+        if is_file:
+            if len(self._files) >= self._most:
+                raise errors.NOT_MULTIPART(why=f"At most {self._most} files are taken.")
             if filename is None and self._content_type:
                 filename = "upload"  # Ruby and Java send files from memory with a type and without a name
             if filename is None:
-                raise errors.WRONG_TYPE(param="file", expected="a file", got="a string")
-            self._in_file = True
-            self._filename = filename
-            upload, writer = self._uploads.begin(self._blake2b)
-            self._file = _FileWriter(upload, writer, self._limit)
+                raise errors.WRONG_TYPE(param=self._name, expected="a file", got="a string")
+            self._file = _FileWriter(filename, *self._uploads.begin(self._blake2b))
+            self._files.append(self._file)
+            self._unfinished.append(self._file)
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
-        if self._in_file and self._file:
+        if self._file:
+            self._left -= end - start
+            if self._left < 0:
+                raise errors.FILE_TOO_LARGE(limit=self._limit)
             self._file.add(memoryview(data)[start:end])
             return
         self._field_bytes += end - start
@@ -182,7 +219,9 @@ class _Form:
         self._value += data[start:end]
 
     def _part_end(self) -> None:
-        if not self._in_file and self._name is not None:
+        if self._file:
+            self._file.ended = True
+        elif self._name is not None:
             self._fields |= self._flattened(self._name, self._value)
 
     def _flattened(self, name: str, value: bytearray) -> dict[str, str]:
@@ -202,24 +241,19 @@ class _FileWriter:
     Two blocks take turns: allocating each one costs 10 % more CPU time on a large upload.
     """
 
-    def __init__(self, upload: Upload, writer: Writer, limit: int) -> None:
-        self._upload = upload
-        self._writer = writer
-        self._limit = limit
+    def __init__(self, filename: str, upload: Upload, writer: Writer) -> None:
+        self.filename = filename
+        self.upload = upload
         self.size = 0
+        self.ended = False
+        """Whether all of it was received."""
+        self._writer = writer
         self._block, self._other = bytearray(), bytearray()
         self._filled = 0
         self._writing: asyncio.Future[None] | None = None
 
-    @property
-    def digest(self) -> str:
-        """The SHA-256; empty until the file is complete."""
-        return self._upload.digest
-
     def add(self, data: memoryview) -> None:
         self.size += len(data)
-        if self.size > self._limit:
-            raise errors.FILE_TOO_LARGE(limit=self._limit)
         start, self._filled = self._filled, self._filled + len(data)
         if self._filled <= len(self._block):
             memoryview(self._block)[start : self._filled] = data
@@ -235,15 +269,16 @@ class _FileWriter:
             self._block, self._other, self._filled = self._other, block, 0
             self._writing = asyncio.get_running_loop().run_in_executor(None, self._write, block, filled)
 
-    async def finish(self) -> Upload:
+    async def finish(self) -> None:
         await self._other_written()
         self._write(self._block, self._filled)
-        return self._writer.finish()
+        self._block, self._other = bytearray(), bytearray()
+        self._writer.finish()
 
     async def discard(self) -> None:
         if self._writing:
             await asyncio.wait([self._writing])
-        self._upload.discard()
+        self.upload.discard()
 
     def _write(self, block: bytearray, filled: int) -> None:
         """Write a part of a block. Release the views of it, because a bytearray with views can't grow."""

@@ -35,6 +35,17 @@ OPERATIONS = (
     "DeleteFile",
     "RetrieveFile",
     "DownloadFile",
+    "CreateSkill",
+    "ListSkills",
+    "RetrieveSkill",
+    "UpdateSkill",
+    "DeleteSkill",
+    "RetrieveSkillContent",
+    "CreateSkillVersion",
+    "ListSkillVersions",
+    "RetrieveSkillVersion",
+    "DeleteSkillVersion",
+    "RetrieveSkillVersionContent",
 )
 LISTS = frozenset(name for name in OPERATIONS if name.startswith("List"))
 

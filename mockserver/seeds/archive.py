@@ -7,17 +7,14 @@ sizes, their compression ratios, and their names, which must stay inside the arc
 import json
 import math
 import re
-import stat
-import struct
 import zipfile
-import zlib
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from hashlib import sha256
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from mockserver import zips
 from mockserver.seeds.document import MAX_BYTES
 from mockserver.settings import SeedError
 from mockserver.storage import tables
@@ -30,13 +27,7 @@ SEEDS = ("seed.yaml", "seed.yml", "seed.json")
 MAX_MEMBERS = 200_000
 MAX_DIRECTORY = 32 << 20
 """Bytes of a zip file's own table of contents."""
-MAX_RATIO = 200
-"""The largest compression ratio of a member that is larger than `RATIO_FREE` bytes."""
-RATIO_FREE = 1 << 20
-PIECE = 256 * 1024
-
 _BLOB = re.compile(r"blobs/([0-9a-f]{64})")
-_ENCRYPTED = 0x1
 
 
 # Reading
@@ -64,7 +55,7 @@ class Archive:
             name = member.filename
             if member.is_dir():
                 continue
-            if problem := _problem(member):
+            if problem := zips.problem(member):
                 raise SeedError(f"{self.shown}: member {name[:200]!r} {problem}")
             if name in self._members:
                 raise SeedError(f"{self.shown}: duplicate member {name[:200]!r}; remove one")
@@ -99,7 +90,7 @@ class Archive:
         with self._failing():
             self.size(name)
             with self._open().open(self._members[name]) as member:
-                while piece := member.read(PIECE):
+                while piece := member.read(zips.PIECE):
                     if digest:
                         digest.update(piece)
                     yield piece
@@ -120,7 +111,7 @@ class Archive:
     def _open(self) -> zipfile.ZipFile:
         if self._zip is None:
             with ExitStack() as stack:
-                file = stack.enter_context(_Bounded(self.path))
+                file = stack.enter_context(zips.Bounded(self.path, MAX_DIRECTORY))
                 self._zip = stack.enter_context(zipfile.ZipFile(file))
                 self._stack = stack.pop_all()
         return self._zip
@@ -129,44 +120,8 @@ class Archive:
     def _failing(self) -> Iterator[None]:
         try:
             yield
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            struct.error,
-            EOFError,
-            NotImplementedError,
-            OSError,
-            RuntimeError,
-            ValueError,
-        ) as error:
+        except zips.FAILURES as error:
             raise SeedError(f"{self.shown}: it can't be read as a zip archive ({error}); create it again") from None
-
-
-class _Bounded(FileIO):
-    """A file that reads no more at once than a table of contents may have."""
-
-    def read(self, size: int | None = -1) -> bytes:
-        if size is not None and size > MAX_DIRECTORY:
-            raise zipfile.BadZipFile(f"its table of contents is {size:,} bytes")
-        return super().read(-1 if size is None else size)
-
-
-def _problem(member: zipfile.ZipInfo) -> str | None:
-    """Return why a member is rejected, and what to do."""
-    name, kind = member.orig_filename, member.external_attr >> 16
-    if name.startswith("/") or re.match(r"[A-Za-z]:", name) or "\\" in name or "\0" in name:
-        return "has a name that is not a path inside the archive; rename it"
-    if {"", ".", ".."} & set(name.split("/")):
-        return "has a name that leaves the archive, or has empty or dot segments; rename it"
-    if member.flag_bits & _ENCRYPTED:
-        return "is encrypted; create the archive without a password"
-    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        return "has an unsupported compression; store it or deflate it"
-    if stat.S_IFMT(kind) not in (0, stat.S_IFREG):
-        return "is not a regular file; remove it"
-    if member.file_size > max(RATIO_FREE, MAX_RATIO * member.compress_size):
-        return f"is more than {MAX_RATIO} times as large as in the archive; store it uncompressed"
-    return None
 
 
 # Writing
@@ -181,18 +136,20 @@ def write(directory: Path) -> Generator[bytes]:
     digests: dict[str, None] = {}
     contents = Contents(directory)
     with closing(connect_closed(directory / DATABASE)) as tx, zipfile.ZipFile(out, "w") as archive:
-        with archive.open(_member(SEEDS[0], zipfile.ZIP_DEFLATED), "w", force_zip64=True) as member:
+        with archive.open(zips.new_member(SEEDS[0], zipfile.ZIP_DEFLATED), "w", force_zip64=True) as member:
             for line in _document(tx, digests):
                 member.write(line.encode())
-                yield from out.take(PIECE)
+                yield from out.take(zips.PIECE)
         for digest in digests:
             with contents.open(tx, digest) as file:
                 size = file.seek(0, 2)
                 file.seek(0)
-                with archive.open(_member(f"blobs/{digest}"), "w", force_zip64=size > zipfile.ZIP64_LIMIT) as member:
-                    while piece := file.read(PIECE):
+                with archive.open(
+                    zips.new_member(f"blobs/{digest}"), "w", force_zip64=size > zipfile.ZIP64_LIMIT
+                ) as member:
+                    while piece := file.read(zips.PIECE):
                         member.write(piece)
-                        yield from out.take(PIECE)
+                        yield from out.take(zips.PIECE)
     yield from out.take(0)
 
 
@@ -217,15 +174,6 @@ class _Out:
         if self._buffer and len(self._buffer) >= least:
             data, self._buffer = bytes(self._buffer), bytearray()
             yield data
-
-
-def _member(name: str, how: int = zipfile.ZIP_STORED) -> zipfile.ZipInfo:
-    """Describe a member without time and machine, so that the same world becomes the same archive."""
-    member = zipfile.ZipInfo(name)
-    member.compress_type = how
-    member.create_system = 3
-    member.external_attr = (stat.S_IFREG | 0o644) << 16
-    return member
 
 
 _world = Statement("SELECT * FROM world", tables.World)

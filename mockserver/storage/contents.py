@@ -65,6 +65,10 @@ class Upload:
         assert self.file
         return Path(self.file.name)
 
+    def open(self) -> BinaryIO:
+        """For reading, once it is finished; also several times."""
+        return self.path.open("rb") if self.file else io.BytesIO(self.buffer)
+
     def become_file(self) -> None:
         self.file = (self.folder / f"{os.getpid()}-{next(_numbers)}").open("xb")
         self.file.write(self.buffer)

@@ -10,13 +10,13 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from mockserver.storage import tables
 from mockserver.storage.database import Transaction, writing
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """1 and 2 were those of mockserver 0.1, which kept all worlds in one file."""
 APPLICATION_ID = 0x6F636D73
 """Marks the file as this program's own (`ocms`), in SQLite's header."""
 
-STEPS: dict[int, str] = {}
-"""SQL that takes a file of this version to the next one."""
+ADDED_TABLES: dict[int, tuple[str, ...]] = {3: ("skills", "skill_versions", "container_skills")}
+"""The tables that the next version has and files of this version have not."""
 
 
 class Unusable(Exception):
@@ -36,19 +36,22 @@ class Unusable(Exception):
 
 
 @cache
-def _schema() -> list[str]:
+def _schema(added: tuple[str, ...] = ()) -> list[str]:
+    """Return the statements that create all tables, or those that a file of an older version lacks."""
     sqlite = dialect()
-    statements = []
+    statements = ["DROP VIEW named_contents"] if added else []
     for each in tables.Table.metadata.sorted_tables:
+        if added and each.name not in added:
+            continue
         statements.append(str(CreateTable(each).compile(dialect=sqlite)))
         indexes = sorted(each.indexes, key=lambda index: str(index.name))
         statements += [str(CreateIndex(index).compile(dialect=sqlite)) for index in indexes]
         if "deleted_at" in each.c:
             statements.append(f"CREATE VIEW live_{each.name} AS SELECT * FROM {each.name} WHERE deleted_at IS NULL")
     named = [
-        f"SELECT digest FROM live_{each.name}"
+        f"SELECT digest FROM {'live_' if 'deleted_at' in each.c else ''}{each.name}"
         for each in tables.Table.metadata.sorted_tables
-        if {"digest", "deleted_at"} <= set(each.c.keys())
+        if "digest" in each.c and each.name != tables.Content.__tablename__
     ]
     return [*statements, f"CREATE VIEW named_contents AS {' UNION ALL '.join(named)}"]
 
@@ -78,10 +81,10 @@ def check(connection: Transaction, whole: bool) -> None:
     if whole and (problems := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
         raise Unusable(f"is damaged ({problems})")
     while version < SCHEMA_VERSION:
-        if version not in STEPS:
+        if version not in ADDED_TABLES:
             raise Unusable(f"was written by a mockserver that is too old (schema {version})")
         with writing(connection):
-            for statement in STEPS[version].split(";"):
+            for statement in _schema(ADDED_TABLES[version]):
                 connection.execute(statement)
             version += 1
             connection.execute(f"PRAGMA user_version={version}")
