@@ -7,7 +7,7 @@ time, and runs in a thread. The order of checks is that of the live API: the lay
 import io
 import re
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,8 +123,24 @@ def pack(files: Sequence[tuple[str, Upload]], uploads: Uploads) -> Bundle:
     return Bundle(_zipped(files, uploads), *described)
 
 
+def check_folder(files: Mapping[str, Iterable[bytes]]) -> None:
+    """Check the files of a folder without storing them. Raises BadBundle."""
+    sizes: dict[str, int] = {}
+    manifest: dict[str, bytes] = {}
+    for name, pieces in files.items():
+        sizes[name] = 0
+        for piece in pieces:
+            sizes[name] += len(piece)
+            if sizes[name] > MAX_FILE:
+                break
+            if name.lower().endswith(f"/{MANIFEST}"):
+                manifest[name] = (manifest.get(name, b"") + piece)[:MAX_FRONT_MATTER]
+    _front_matter(manifest.get(_check(sizes), b""))
+
+
 def placeholder(name: str = "placeholder") -> Bundle:
     """Return a skill that nobody uploaded."""
+    name = name if _NAME.fullmatch(name) else "placeholder"
     description = "Nobody uploaded this skill."
     zipped = io.BytesIO()
     with zipfile.ZipFile(zipped, "w") as archive:

@@ -402,6 +402,12 @@ BAD_SNAPSHOT_NAME = ControlErrorType(
     "guess",
     code="invalid_snapshot_name",
 )
+CONTAINER_SKILL_NOT_FOUND = ControlErrorType(
+    404, "Container '{container_id}' has no skill at position {position}.", "guess", code="skill_not_found"
+)
+SKILL_FILE_NOT_FOUND = ControlErrorType(
+    404, "The skill has no file '{path}'; list its files.", "guess", code="skill_file_not_found"
+)
 OBJECT_EXISTS = ControlErrorType(409, "There is an object with the id '{id}' already.", "guess", code="object_exists")
 BAD_SEED = ControlErrorType(400, "{problem}", "guess", code="invalid_seed")
 TOO_MUCH = ControlErrorType(413, "{problem}", "guess", code="request_too_large")

@@ -30,6 +30,11 @@ from mockserver.redaction import MAX_BODY, Headers, Sent, as_json, redacted_head
 _OVERHEAD = 280
 """Bytes that a record takes beside its JSON and its route."""
 _WORD = re.compile(r"\w+")
+_ID_NAMES = {
+    "containers": ("container_id", "file_id"),
+    "files": ("file_id",),
+    "skills": ("skill_id", "version"),
+}
 _CONTENTS = {"DownloadFile", "RetrieveContainerFileContent"}
 _COMPLETE, _ABORTED = b"false}", b"true}"
 """How the JSON of an entry ends, by its last member, `aborted`."""
@@ -100,8 +105,7 @@ class Entry:
     def ids(self) -> dict[str, str]:
         """The ids in the path, by the names of the API reference: `container_id`, `file_id`."""
         parts = self.route.split("/") if self.operation else []
-        names = {2: "container_id", 4: "file_id"} if parts[1:2] == ["containers"] else {2: "file_id"}
-        return {name: parts[place] for place, name in names.items() if place < len(parts)}
+        return dict(zip(_ID_NAMES.get("".join(parts[1:2]), ()), parts[2::2], strict=False))
 
     def has(self, text: str) -> bool:
         """Whether the path, query, headers, bodies, objects or ids contain the text, in any case."""
@@ -370,7 +374,7 @@ def _changes(operation: str | None, changed: bool, fault: str | None) -> Iterato
     if operation and "Container" in operation and operation != "ListContainers":
         yield "containers"
     elif changed:
-        yield "files"
+        yield "skills" if operation and "Skill" in operation else "files"
     if changed:
         yield "worlds"
 

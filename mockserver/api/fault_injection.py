@@ -41,9 +41,11 @@ _SAMPLES = {
     "purposes": ["assistants", "user_data"],
     "rate": 500,
     "seconds": 120,
+    "skill_id": "skill_mock",
     "supported": "'asc' and 'desc'",
     "used": 60,
     "value": "x",
+    "version": "1",
     "window": "requests per min (RPM)",
     "wait": "1s",
 }

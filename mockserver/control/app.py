@@ -22,6 +22,7 @@ from mockserver.control.routes import (
     faults,
     files,
     journal,
+    skills,
     snapshots,
     state,
     worlds,
@@ -46,6 +47,7 @@ ROUTERS = (
     faults.router,
     containers.router,
     files.router,
+    skills.router,
     archives.router,
     journal.router,
 )

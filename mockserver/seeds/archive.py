@@ -19,7 +19,7 @@ from mockserver.seeds.document import MAX_BYTES
 from mockserver.settings import SeedError
 from mockserver.storage import tables
 from mockserver.storage.contents import Contents
-from mockserver.storage.database import Statement, Transaction, columns, connect_closed, record
+from mockserver.storage.database import Statement, Transaction, columns, connect_closed
 from mockserver.storage.directory import DATABASE
 
 SUFFIX = ".zip"
@@ -78,6 +78,9 @@ class Archive:
         if self.size(found[0]) > MAX_BYTES:
             raise SeedError(f"{self.shown}/{found[0]}: more than {MAX_BYTES:,} bytes")
         return self.shown / found[0], b"".join(self.pieces(found[0]))
+
+    def names(self, folder: str) -> list[str]:
+        return [name[len(folder) + 1 :] for name in self._members if name.startswith(f"{folder}/")]
 
     def size(self, name: str) -> int:
         if name not in self._members:
@@ -183,6 +186,13 @@ _container_files = Statement(
     "SELECT * FROM live_container_files WHERE container_id = :container_id ORDER BY created_at, seq",
     tables.ContainerFile,
 )
+_skills = Statement("SELECT * FROM live_skills ORDER BY created_at, seq", tables.Skill)
+_skill_versions = Statement(
+    "SELECT * FROM live_skill_versions WHERE skill_id = :skill_id ORDER BY number, seq", tables.SkillVersion
+)
+_container_skills = Statement(
+    "SELECT * FROM container_skills WHERE container_id = :container_id ORDER BY position", tables.ContainerSkill
+)
 _faults = Statement("SELECT * FROM faults ORDER BY position", tables.Fault)
 _deleted = {
     row: Statement(f"SELECT * FROM {row.__tablename__} WHERE deleted_at IS NOT NULL", row)
@@ -205,6 +215,7 @@ def _document(tx: Transaction, digests: dict[str, None]) -> Iterator[str]:
     yield from _lines("faults", (_text(_fault(row)) for row in _faults.rows(tx)))
     yield from _lines("deleted", map(_text, _deleted_objects(tx)))
     yield from _lines("files", (_text(_file(row, digests)) for row in _files.rows(tx)))
+    yield from _lines("skills", (_text(_skill(tx, row, digests)) for row in _skills.rows(tx)))
     yield from _lines("containers", (_container(tx, row, digests) for row in _containers.rows(tx)), "}\n")
 
 
@@ -242,6 +253,8 @@ def _container(tx: Transaction, row: tables.Container, digests: dict[str, None])
         **({} if row.replaced_by is None else {"replaced_by": row.replaced_by}),
         "seq": row.seq,
     }
+    if skills := _container_skills.all(tx, container_id=row.id):
+        described["skills"] = [_container_skill(each, digests) for each in skills]
     inside = _container_files.rows(tx, container_id=row.id)
     files = "".join(_lines("files", (_text(_container_file(each, digests)) for each in inside), "}"))
     return f"{_text(described)[:-1]}, {files}"
@@ -261,6 +274,34 @@ def _container_file(row: tables.ContainerFile, digests: dict[str, None]) -> dict
     }
 
 
+def _skill(tx: Transaction, row: tables.Skill, digests: dict[str, None]) -> dict[str, Any]:
+    versions = _skill_versions.all(tx, skill_id=row.id)
+    digests |= dict.fromkeys(each.digest for each in versions)
+    return {
+        "id": row.id,
+        "created_at": row.created_at,
+        "default_version": row.default_version,
+        "last_number": row.last_number,
+        "seq": row.seq,
+        "versions": [
+            {
+                "id": each.id,
+                "version": each.version,
+                "created_at": each.created_at,
+                "seq": each.seq,
+                "from": f"blobs/{each.digest}",
+            }
+            for each in versions
+        ],
+    }
+
+
+def _container_skill(row: tables.ContainerSkill, digests: dict[str, None]) -> dict[str, Any]:
+    digests[row.digest] = None
+    named = {"skill_id": row.skill_id, "version": row.version}
+    return {key: value for key, value in named.items() if value is not None} | {"from": f"blobs/{row.digest}"}
+
+
 def _fault(row: tables.Fault) -> dict[str, Any]:
     """Return a rule as it was given, and its state."""
     state = {"matched", "fired", "created_at", "window_at", "window_used"}
@@ -273,11 +314,10 @@ def _deleted_objects(tx: Transaction) -> list[dict[str, Any]]:
     found = []
     for row, deleted in _deleted.items():
         for each in deleted.rows(tx):
-            name = (
-                f"containers/{each.container_id}"
-                if isinstance(each, record(tables.ContainerFile))
-                else row.__tablename__
-            )
+            name = row.__tablename__
+            for owner in ("container", "skill"):
+                if f"{owner}_id" in columns(row):
+                    name = f"{owner}s/{getattr(each, f'{owner}_id')}"
             kept = {column: getattr(each, column) for column in columns(row) if not column.startswith("deleted_")}
             position = {"id": each.id, "seq": each.seq, "created_at": each.created_at}
             when = {"ordinal": each.deleted_ordinal, "deleted_at": each.deleted_at}
