@@ -47,6 +47,10 @@ NOON = 1_782_324_240
 """A fixed instant for tests: 2026-06-24T18:04:00Z."""
 
 
+OPERATIONS = 25
+"""How many operations the API has. Tests that find them by reflection compare with it."""
+
+
 @dataclass
 class World:
     """A test's own world on a server, and clients of it."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from conftest import World, ok
+from conftest import OPERATIONS, World, ok
 from installed import CLIENTS, INSTALLED, require
 from manual import DOCS, matches
 
@@ -188,7 +188,7 @@ def assert_nothing_left(world: World) -> None:
 def operations(server: MockServer) -> list[str]:
     paths = create_app(server.mock).openapi()["paths"].values()
     names = [operation["operationId"] for each in paths for operation in each.values()]
-    assert len(names) == 14
+    assert len(names) == OPERATIONS
     return names
 
 

@@ -31,7 +31,7 @@ from typing import Any, get_args
 import httpx2
 import pytest
 import yaml
-from conftest import World
+from conftest import OPERATIONS, World
 
 from mockserver import containers
 from mockserver.api.app import create_app
@@ -260,7 +260,7 @@ def operations(server: MockServer) -> dict[str, tuple[str, re.Pattern[str]]]:
         for path, methods in described.items()
         for method, operation in methods.items()
     }
-    assert len(found) == 14
+    assert len(found) == OPERATIONS
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-from conftest import NOON, World, new_world, ok, refusal
+from conftest import NOON, OPERATIONS, World, new_world, ok, refusal
 from rawhttp import Wire
 
 from mockserver.api.app import create_app
@@ -715,7 +715,7 @@ def test_the_operations_are_the_apis_own(server: MockServer) -> None:
     paths = create_app(server.mock).openapi()["paths"]
     operations = {each["operationId"] for path in paths.values() for each in path.values()}
     assert operations == set(faults.OPERATIONS)
-    assert len(operations) == 14
+    assert len(operations) == OPERATIONS
 
 
 def test_a_fault_on_a_connection_leaves_others_alone(world: World) -> None:

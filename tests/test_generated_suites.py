@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import httpx2
 import openai
 import pytest
-from conftest import World, ok
+from conftest import OPERATIONS, World, ok
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -172,7 +172,7 @@ IDS = st.one_of(
 def operations(server: MockServer) -> list[tuple[str, str]]:
     paths = create_app(server.mock).openapi()["paths"]
     found = [(method.upper(), path) for path, methods in paths.items() for method in methods]
-    assert len(found) == 14
+    assert len(found) == OPERATIONS
     return found
 
 

@@ -5,6 +5,7 @@ status, the words, the envelope to the last byte, the headers, and that nothing 
 What the words are known from stands with them in `mockserver.errors`.
 """
 
+import base64
 import http.client
 import json
 import re
@@ -17,6 +18,8 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 import pytest
+from bundled import DESCRIPTION, MANIFEST, NAME, zipped
+from conftest import OPERATIONS as COUNT
 from conftest import World, new_world
 
 from mockserver import errors
@@ -58,6 +61,7 @@ def part(disposition: str, content: str = "hello") -> str:
 
 FILE_PART = part('name="file"; filename="notes.txt"')
 PURPOSE_PART = part('name="purpose"', "vision")
+SKILL_PART = part('name="files[]"; filename="math/SKILL.md"', MANIFEST)
 END = "--golden--\r\n"
 
 OPERATIONS = [
@@ -77,12 +81,25 @@ OPERATIONS = [
     Operation("RetrieveFile", "GET", "/files/{upload}"),
     Operation("DownloadFile", "GET", "/files/{upload}/content"),
     Operation("HeadFile", "HEAD", "/files/{upload}/content"),
+    Operation("CreateSkill", "POST", "/skills", SKILL_PART + END, FORM),
+    Operation("ListSkills", "GET", "/skills"),
+    Operation("RetrieveSkill", "GET", "/skills/{skill}"),
+    Operation("UpdateSkill", "POST", "/skills/{skill}", '{"default_version": "1"}', JSON),
+    Operation("DeleteSkill", "DELETE", "/skills/{skill}"),
+    Operation("RetrieveSkillContent", "GET", "/skills/{skill}/content"),
+    Operation("HeadSkillContent", "HEAD", "/skills/{skill}/content"),
+    Operation("CreateSkillVersion", "POST", "/skills/{skill}/versions", SKILL_PART + END, FORM),
+    Operation("ListSkillVersions", "GET", "/skills/{skill}/versions"),
+    Operation("RetrieveSkillVersion", "GET", "/skills/{skill}/versions/1"),
+    Operation("DeleteSkillVersion", "DELETE", "/skills/{skill}/versions/1"),
+    Operation("RetrieveSkillVersionContent", "GET", "/skills/{skill}/versions/1/content"),
+    Operation("HeadSkillVersionContent", "HEAD", "/skills/{skill}/versions/1/content"),
 ]
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
 IN_CONTAINERS = [operation for operation in OPERATIONS if "{container}" in operation.path]
 LISTS = [BY_NAME[name] for name in ("ListContainers", "ListContainerFiles", "ListFiles")]
 UPLOADS = [BY_NAME[name] for name in ("CreateContainerFile", "CreateFile")]
-CONTENTS = [operation for operation in OPERATIONS if operation.path.endswith("/content")]
+CONTENTS = [each for each in OPERATIONS if each.path.endswith("/content") and "{skill}" not in each.path]
 
 each_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 each_in_containers = pytest.mark.parametrize("operation", IN_CONTAINERS, ids=lambda operation: operation.name)
@@ -100,7 +117,7 @@ def test_the_table_has_every_operation(server: MockServer) -> None:
         for methods in create_app(server.mock).openapi()["paths"].values()
         for method, operation in methods.items()
     }
-    assert len(described) == 14
+    assert len(described) == len([each for each in OPERATIONS if each.method != "HEAD"]) == COUNT
     assert {(each.name, each.method) for each in OPERATIONS if each.method != "HEAD"} == described
 
 
@@ -126,6 +143,7 @@ class Scene:
     container: str = ""
     file: str = ""
     upload: str = ""
+    skill: str = ""
     _connection: http.client.HTTPConnection | None = field(default=None, repr=False)
 
     def __enter__(self) -> "Scene":
@@ -134,6 +152,7 @@ class Scene:
         self.container = self.made("CreateContainer")
         self.file = self.made("CreateContainerFile")
         self.upload = self.made("CreateFile")
+        self.skill = self.made("CreateSkill")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -147,7 +166,9 @@ class Scene:
         return str(json.loads(reply.body)["id"])
 
     def path(self, operation: Operation, **ids: str) -> str:
-        return operation.path.format(**{"container": self.container, "file": self.file, "upload": self.upload, **ids})
+        return operation.path.format(
+            **{"container": self.container, "file": self.file, "upload": self.upload, "skill": self.skill, **ids}
+        )
 
     def ask(
         self,
@@ -189,7 +210,14 @@ class Scene:
     def state(self) -> list[bytes]:
         """All that can be seen of the world, without what two readings never share."""
         return [
-            self.ask(each).body for each in (*LISTS, BY_NAME["RetrieveContainerFileContent"], BY_NAME["DownloadFile"])
+            self.ask(each).body
+            for each in (
+                *LISTS,
+                BY_NAME["ListSkills"],
+                BY_NAME["ListSkillVersions"],
+                BY_NAME["RetrieveContainerFileContent"],
+                BY_NAME["DownloadFile"],
+            )
         ]
 
 
@@ -636,12 +664,16 @@ WHOLE: dict[str, Any] = {
         "domain_secrets": [{"domain": "example.com", "name": "TOKEN", "value": "hidden"}],
     },
     "skills": [
-        {"type": "skill_reference", "skill_id": "skill_1", "version": "1"},
+        {"type": "skill_reference", "skill_id": "openai-spreadsheets", "version": "1"},
         {
             "type": "inline",
-            "name": "n",
-            "description": "d",
-            "source": {"type": "base64", "media_type": "application/zip", "data": "UEs="},
+            "name": NAME,
+            "description": DESCRIPTION,
+            "source": {
+                "type": "base64",
+                "media_type": "application/zip",
+                "data": base64.b64encode(zipped()).decode(),
+            },
         },
     ],
 }
@@ -675,7 +707,7 @@ TYPES = {
     "skills[1].source.media_type": "a string",
     "skills[1].source.data": "a string",
 }
-NULLABLE = {"network_policy"}
+NULLABLE = {"network_policy", "skills[0].version"}
 VALUES: dict[str, Any] = {
     "null": None,
     "a boolean": True,
@@ -848,12 +880,11 @@ def _high(path: str, limit: int) -> tuple[Any, Any, APIError]:
 
 
 _SECRET = {"domain": "d", "name": "n", "value": "v"}
-_SKILL = {"type": "skill_reference", "skill_id": "s"}
+_SKILL = {"type": "skill_reference", "skill_id": "openai-spreadsheets"}
 MINUTES = "expires_after.minutes"
 
 BOUNDS: dict[str, tuple[str, tuple[Any, Any, APIError]]] = {
     "a name, high": ("name", _strings("name", 1_024)),
-    "a skill's id, high": ("skills[0].skill_id", _strings("skills[0].skill_id", 64)),
     "a secret, high": (
         "network_policy.domain_secrets[0].value",
         _strings("network_policy.domain_secrets[0].value", 10_485_760),
@@ -867,7 +898,7 @@ BOUNDS: dict[str, tuple[str, tuple[Any, Any, APIError]]] = {
         _arrays("network_policy.allowed_domains", 1_000, "d"),
     ),
     "secrets, high": ("network_policy.domain_secrets", _arrays("network_policy.domain_secrets", 1_000, _SECRET)),
-    "skills, high": ("skills", _arrays("skills", 1_000, _SKILL)),
+    "skills, high": ("skills", _arrays("skills", 200, _SKILL)),
     "minutes, low": (MINUTES, _low(MINUTES)),
     "minutes, high": (MINUTES, _high(MINUTES, 5_270_400)),
 }
@@ -886,7 +917,7 @@ def test_both_sides_of_the_bound_of_inline_skills(scene: Scene) -> None:
     path, create = "skills[1].source.data", BY_NAME["CreateContainer"]
     inside, outside, refusal = _strings(path, 70_254_592)
     sweep(scene, create, [wrong(path, refusal, body=changed(path, outside))])
-    assert scene.ask(create, body=changed(path, inside)).status == 200
+    assert scene.ask(create, body=changed(path, inside)).status == 400, "it is no zip"
 
 
 @pytest.mark.parametrize("value", [-1, -(10**30), 5_270_401, 2**63, 2**64, 10**30, 10**4_000])
@@ -1117,11 +1148,11 @@ def test_nothing_of_another_world_is_there(scene: Scene, server: MockServer, ope
     other = new_world(server)
     other.freeze()
     reply = scene.ask(operation, prefix=f"/w/{other.name}/v1")
-    expected = (
-        errors.FILE_NOT_FOUND(file_id=scene.upload)
-        if operation.files_api
-        else errors.CONTAINER_NOT_FOUND(container_id=scene.container)
-    )
+    expected = errors.CONTAINER_NOT_FOUND(container_id=scene.container)
+    if operation.files_api:
+        expected = errors.FILE_NOT_FOUND(file_id=scene.upload)
+    elif "{skill}" in operation.path:
+        expected = errors.SKILL_NOT_FOUND(skill_id=scene.skill)
     assert list(complaints(reply, expected, operation.files_api, operation.method == "HEAD")) == []
 
 
@@ -1134,6 +1165,9 @@ def test_what_was_deleted_is_unknown(scene: Scene, operation: Operation) -> None
     if operation.files_api:
         assert scene.ask(BY_NAME["DeleteFile"]).status == 200
         sweep(scene, operation, [wrong("it", errors.FILE_NOT_FOUND(file_id=scene.upload))])
+    elif "{skill}" in operation.path:
+        assert scene.ask(BY_NAME["DeleteSkill"]).status == 200
+        sweep(scene, operation, [wrong("it", errors.SKILL_NOT_FOUND(skill_id=scene.skill))])
     else:
         assert scene.ask(BY_NAME["DeleteContainer"]).status == 200
         gone = errors.CONTAINER_NOT_FOUND(container_id=scene.container)

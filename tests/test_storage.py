@@ -436,7 +436,7 @@ def test_a_world_that_cant_be_used_says_so_and_the_others_go_on(
         bad, good = await worlds.summaries(["bad", "good"])
         assert bad.error
         assert bad.counts is None
-        assert good.counts == {"containers": 1, "container_files": 0, "files": 0}
+        assert good.counts == {"containers": 1, "container_files": 0, "files": 0, "skills": 0, "skill_versions": 0}
         await worlds.restore("bad", "kept")
         assert await held(worlds, "bad") == ["box"]
 
