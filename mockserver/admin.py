@@ -1,4 +1,4 @@
-"""What tests and people see of containers, Files and uploads beside the API, and do to them.
+"""What tests and people see of containers, Files, uploads and skills beside the API, and do to them.
 
 Reading here does not refresh `last_active_at`. What is done here need not be possible to a client: a container
 expires at once, the files of an expired one are deleted.
@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
-from mockserver import containers, errors, files, uploads
+from mockserver import bundles, containers, errors, files, skills, uploads
 from mockserver.context import Context, World
 from mockserver.expiry import UNEXPIRED, expired, expires_at
 from mockserver.schema.containers import (
@@ -22,10 +22,41 @@ from mockserver.schema.containers import (
 )
 from mockserver.schema.contents import Content, disposition, media_type
 from mockserver.schema.files import File, FileDeleted
+from mockserver.schema.skills import Skill, SkillDeleted, SkillVersion
 from mockserver.schema.uploads import Upload
 from mockserver.storage import tables
 from mockserver.storage.database import Statement, Transaction
 from mockserver.storage.pagination import Listing
+
+
+class AdminContainerSkill(TypedDict):
+    """A skill in a container, as it was when the container was created."""
+
+    position: Annotated[int, Field(description="Its place in the request's `skills`, from 0.")]
+    skill_id: Annotated[str | None, Field(description="Null for an inline skill.")]
+    version: str | None
+    name: str
+    description: str
+    path: Annotated[str, Field(description="The folder of its files in the container.")]
+
+
+class AdminSkillFile(TypedDict):
+    path: Annotated[str, Field(description="Below the skill's folder.")]
+    bytes: int
+
+
+class AdminSkillVersion(SkillVersion):
+    files: list[AdminSkillFile]
+
+
+class AdminSkill(Skill):
+    """A skill with the numbers of its versions, the newest first."""
+
+    versions: list[str]
+
+
+class SkillFiles(TypedDict):
+    data: list[AdminSkillFile]
 
 
 class AdminContainer(Container):
@@ -38,6 +69,7 @@ class AdminContainer(Container):
     expires_in: Annotated[
         int | None, Field(description="Seconds of the world's time; 0 when it has expired, null: never.")
     ]
+    skills: Annotated[list[AdminContainerSkill], Field(description="Its skills, which the API never shows.")]
 
 
 class AdminContainerFile(ContainerFile):
@@ -74,6 +106,10 @@ class Found(BaseModel):
 
 class FoundContainers(Found):
     data: list[AdminContainer]
+
+
+class FoundSkills(Found):
+    data: list[AdminSkill]
 
 
 class FoundContainerFiles(Found):
@@ -138,6 +174,7 @@ _uploads = _Search(
     "filename",
     "(:status IS NULL OR CASE WHEN status = 'pending' AND expires_at <= :now THEN 'expired' ELSE status END = :status)",
 )
+_skills = _Search(skills.listing, tables.Skill, "name")
 _set_times: Statement[tables.Container] = Statement(
     "UPDATE containers SET created_at = :created, last_active_at = :active, expires_minutes = :minutes WHERE id = :id"
 )
@@ -217,6 +254,39 @@ def open_file(tx: Transaction, world: World, file_id: str) -> Content:
     return _open(tx, world, row.digest, row.filename, errors.FILE_NOT_FOUND(file_id=file_id))
 
 
+def find_skills(tx: Transaction, world: World, query: Query) -> FoundSkills:
+    rows, more, total = _page(tx, _skills, query, {})
+    return FoundSkills(data=[_shown_skill(tx, row) for row in rows], has_more=more, total=total)
+
+
+def find_skill(tx: Transaction, world: World, skill_id: str) -> AdminSkill:
+    return _shown_skill(tx, _skill(tx, skill_id))
+
+
+def find_skill_version(tx: Transaction, world: World, skill_id: str, version: str) -> AdminSkillVersion:
+    row = _skill_version(tx, skill_id, version)
+    return {**skills.shown_version(row), "files": _members(tx, world, row.digest)}
+
+
+def open_skill_version(tx: Transaction, world: World, skill_id: str, version: str) -> Content:
+    row = _skill_version(tx, skill_id, version)
+    return _open(tx, world, row.digest, f"{row.name}.zip", errors.SKILL_VERSION_NOT_FOUND(version=version))
+
+
+def preview_skill_file(tx: Transaction, world: World, skill_id: str, version: str, path: str, length: int) -> Preview:
+    return _preview_member(tx, world, _skill_version(tx, skill_id, version).digest, path, length)
+
+
+def find_container_skill_files(tx: Transaction, world: World, container_id: str, position: int) -> SkillFiles:
+    return {"data": _members(tx, world, _container_skill(tx, container_id, position).digest)}
+
+
+def preview_container_skill_file(
+    tx: Transaction, world: World, container_id: str, position: int, path: str, length: int
+) -> Preview:
+    return _preview_member(tx, world, _container_skill(tx, container_id, position).digest, path, length)
+
+
 # Changing: with a Context, as the API's rules
 
 
@@ -265,6 +335,11 @@ def delete_upload(context: Context, upload_id: str) -> UploadDeleted:
     with context.write() as tx:
         uploads.remove(context, tx, _upload(tx, upload_id).id)
     return {"id": upload_id, "object": "upload", "deleted": True}
+
+
+def delete_skill(context: Context, skill_id: str) -> SkillDeleted:
+    _skill(context.read, skill_id)  # a profile may create what is missing
+    return skills.delete_skill(context, skill_id)
 
 
 # Finding and showing
@@ -322,6 +397,46 @@ def _shown_upload(tx: Transaction, world: World, row: tables.Upload) -> AdminUpl
     return sent
 
 
+def _skill(tx: Transaction, skill_id: str) -> tables.Skill:
+    if row := skills.find(tx, skill_id):
+        return row
+    raise errors.SKILL_NOT_FOUND(skill_id=skill_id)
+
+
+def _skill_version(tx: Transaction, skill_id: str, version: str) -> tables.SkillVersion:
+    _skill(tx, skill_id)
+    if row := skills.find_version(tx, skill_id, version):
+        return row
+    raise errors.SKILL_VERSION_NOT_FOUND(version=version)
+
+
+def _container_skill(tx: Transaction, container_id: str, position: int) -> tables.ContainerSkill:
+    _container(tx, container_id)
+    if row := next((each for each in skills.mounted(tx, container_id) if each.position == position), None):
+        return row
+    raise errors.CONTAINER_SKILL_NOT_FOUND(container_id=container_id, position=position)
+
+
+def _shown_skill(tx: Transaction, row: tables.Skill) -> AdminSkill:
+    return {**skills.shown(row), "versions": [each.version for each in skills.find_versions(tx, row.id)]}
+
+
+def _members(tx: Transaction, world: World, digest: str) -> list[AdminSkillFile]:
+    try:
+        with world.open(tx, digest) as file:
+            return [{"path": each.path, "bytes": each.size} for each in bundles.list_members(file)]
+    except FileNotFoundError:  # deleted since its row was read
+        return []
+
+
+def _preview_member(tx: Transaction, world: World, digest: str, path: str, length: int) -> Preview:
+    try:
+        with world.open(tx, digest) as file, bundles.open_member(file, path) as member:
+            return Preview(member.read(length), member.seek(0, 2))
+    except (FileNotFoundError, KeyError):
+        raise errors.SKILL_FILE_NOT_FOUND(path=path[:200]) from None
+
+
 def _shown(tx: Transaction, world: World, row: tables.Container, now: int) -> AdminContainer:
     count, known, sized = _holds.tuple(tx, container_id=row.id) or (0, 0, 0)
     total = known or 0
@@ -329,7 +444,19 @@ def _shown(tx: Transaction, world: World, row: tables.Container, now: int) -> Ad
         total += sum(_size(tx, world, digest) for (digest,) in _unsized.tuples(tx, container_id=row.id))
     at = expires_at(row)
     left = None if at is None else max(0, at - now)
-    return {**containers.shown(row, now), "file_count": count, "total_bytes": total, "expires_in": left}
+    more = [
+        AdminContainerSkill(
+            position=each.position,
+            skill_id=each.skill_id,
+            version=each.version,
+            name=each.name,
+            description=each.description,
+            path=each.path,
+        )
+        for each in skills.mounted(tx, row.id)
+    ]
+    shown = containers.shown(row, now)
+    return {**shown, "file_count": count, "total_bytes": total, "expires_in": left, "skills": more}
 
 
 def _shown_file(tx: Transaction, world: World, row: tables.ContainerFile) -> AdminContainerFile:

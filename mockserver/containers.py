@@ -32,6 +32,7 @@ from mockserver.schema.containers import (
 )
 from mockserver.schema.contents import Content, masked_disposition, media_type
 from mockserver.schema.lists import Page
+from mockserver.skills import NOTHING, Supplied, mount, unmount
 from mockserver.storage import contents, tables
 from mockserver.storage.database import Insertion, Statement, Transaction, columns, failure, record
 from mockserver.storage.pagination import Listing, ends
@@ -90,7 +91,7 @@ def list_containers(context: Context, query: ListContainers) -> ContainerList:
     return {"object": "list", "data": data, "first_id": first, "has_more": more, "last_id": last}
 
 
-def create_container(context: Context, body: CreateContainer) -> Container:
+def create_container(context: Context, body: CreateContainer, supplied: Supplied = NOTHING) -> Container:
     anchor, minutes = lifetime(context, body)
     world = context.world
     now = world.now()
@@ -111,6 +112,7 @@ def create_container(context: Context, body: CreateContainer) -> Container:
             ),
         )
         copies = [_copy(context, tx, row.id, file_id, "file_ids") for file_id in body.file_ids]
+        mount(context, tx, row.id, body.skills, supplied)
         for id in [*(copy.id for copy in copies), row.id]:
             context.touch("created", id)
     return _shown(context, row, now)
@@ -128,6 +130,7 @@ def delete_container(context: Context, container_id: str) -> ContainerDeleted:
     with context.write() as tx:
         row = _found(context, tx, container_id)
         digests = [digest for (digest,) in _digests.tuples(tx, container_id=row.id)]
+        digests += unmount(tx, row.id)
         _delete_files.run(tx, container_id=row.id)
         listing.delete(tx, context.take(tx), context.world.now(), id=row.id)
         context.world.contents.drop(tx, digests)

@@ -328,6 +328,27 @@ WRONG_MD5 = ErrorType(400, "'{value}' is not the MD5 of the content, which is '{
 PART_TOO_LARGE = ErrorType(400, "The part is too large. The maximum is {limit} bytes.", "guess", "data")
 UPLOAD_TOO_LARGE = ErrorType(400, "The parts have more than {limit} bytes in all.", "guess", "data")
 
+# Skills
+
+SKILL_NOT_FOUND = ErrorType(404, "Skill with id '{skill_id}' not found.", "guess")
+SKILL_VERSION_NOT_FOUND = ErrorType(404, "Skill version '{version}' not found.", "guess")
+BAD_SKILL_VERSION = ErrorType(
+    400, "Invalid '{param}': '{value}'. Expected {expected}.", "guess", "{param}", "invalid_value"
+)
+DEFAULT_SKILL_VERSION = ErrorType(400, "Cannot delete the default skill version.", "guess", "version", "invalid_value")
+SKILL_LAYOUT = ErrorType(400, "All files must be under a single top-level directory", "seen")
+BAD_SKILL = ErrorType(400, "Invalid skill: {problem}", "guess", "{param}", "invalid_value")
+INLINE_SKILL_DIFFERS = ErrorType(
+    400, "Inline skill name/description must match the values in SKILL.md/Skills.md front matter.", "seen"
+)
+REFERENCED_SKILL_NOT_FOUND = ErrorType(400, "Skill with id '{skill_id}' not found.", "guess", "skills")
+REFERENCED_SKILL_VERSION_NOT_FOUND = ErrorType(
+    400, "Version '{version}' of skill '{skill_id}' not found.", "guess", "skills"
+)
+WRONG_SKILL_CURSOR = ErrorType(
+    400, "Skill version cursor does not match this skill.", "probe", "after", "invalid_value"
+)
+
 # The server itself
 
 RANGE_NOT_SATISFIABLE = ErrorType(416, "The requested range is not satisfiable.", "guess")
@@ -433,6 +454,12 @@ BAD_SNAPSHOT_NAME = ControlErrorType(
     "Invalid snapshot name: '{name}'. It is made like a world's: letters, digits, dots, underscores, hyphens.",
     "guess",
     code="invalid_snapshot_name",
+)
+CONTAINER_SKILL_NOT_FOUND = ControlErrorType(
+    404, "Container '{container_id}' has no skill at position {position}.", "guess", code="skill_not_found"
+)
+SKILL_FILE_NOT_FOUND = ControlErrorType(
+    404, "The skill has no file '{path}'; list its files.", "guess", code="skill_file_not_found"
 )
 OBJECT_EXISTS = ControlErrorType(409, "There is an object with the id '{id}' already.", "guess", code="object_exists")
 BAD_SEED = ControlErrorType(400, "{problem}", "guess", code="invalid_seed")

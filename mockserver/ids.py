@@ -6,12 +6,15 @@ ordinal, so a world on a frozen clock creates the same ids again, and ids of dif
 """
 
 import random
+import re
 from hashlib import blake2b
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _PAIRS = [low + high for high in _BASE62 for low in _BASE62]
-_MIDDLE = ["8190"] * 39 + ["8191"] * 7 + ["8198"] * 6 + ["8193"] * 2
+_MIDDLE = ("8190",) * 39 + ("8191",) * 7 + ("8198",) * 6 + ("8193",) * 2
 """The digits of version and of what follows it, in the proportions of 54 ids of the live API."""
+_SKILL_MIDDLE = ("8190", "8191", "8193")
+_LONG = re.compile(r"[a-z]+_[0-9a-f]{48}")
 
 _fresh = random.Random()
 """A separate generator: calls of `random.seed` in tests don't make ids repeat."""
@@ -51,6 +54,19 @@ def file(seed: bytes, ordinal: int) -> str:
     return "".join(letters)
 
 
+def skill(seed: bytes, ordinal: int, created_at: int) -> str:
+    """Return `skill_` and 48 hexadecimal digits, like a container's."""
+    digest = _digest(seed, b"skill", ordinal)
+    return f"skill_{_uuid8(digest, created_at, _SKILL_MIDDLE)}0{digest[16:24].hex()[1:]}"
+
+
+def skill_version(seed: bytes, ordinal: int, created_at: int, skill_id: str) -> str:
+    """Return `skillver_` and 48 hexadecimal digits, the last 16 of which are its skill's (seen)."""
+    digest = _digest(seed, b"skill.version", ordinal)
+    end = skill_id[-16:] if _LONG.fullmatch(skill_id) else f"0{digest[16:24].hex()[1:]}"
+    return f"skillver_{_uuid8(digest, created_at, _SKILL_MIDDLE)}{end}"
+
+
 def request() -> str:
     """Return `req_` and 32 random hexadecimal digits."""
     return f"req_{_fresh.getrandbits(128):032x}"
@@ -71,10 +87,10 @@ def _digest(seed: bytes, kind: bytes, ordinal: int) -> bytes:
     return blake2b(b"%b:%d" % (kind, ordinal), key=seed, digest_size=24).digest()
 
 
-def _uuid8(digest: bytes, created_at: int) -> str:
+def _uuid8(digest: bytes, created_at: int, middle: tuple[str, ...] = _MIDDLE) -> str:
     hexed = digest.hex()
     variant = "89ab"[digest[2] & 3]
-    return f"{created_at & 0xFFFFFFFF:08x}{hexed[:4]}{_MIDDLE[digest[3] % len(_MIDDLE)]}{variant}{hexed[8:23]}"
+    return f"{created_at & 0xFFFFFFFF:08x}{hexed[:4]}{middle[digest[3] % len(middle)]}{variant}{hexed[8:23]}"
 
 
 def draw(seed: bytes, label: str, ordinal: int) -> float:

@@ -32,6 +32,8 @@ UNWRITTEN = 64
 _OVERHEAD = 280
 """Bytes that a record takes beside its JSON and its route."""
 _WORD = re.compile(r"\w+")
+_ID_NAMES = {"versions": "version"}
+"""What the id behind a name in a path is called, where it isn't the name's singular with `_id`."""
 _CONTENTS = {"DownloadFile", "RetrieveContainerFileContent"}
 _COMPLETE, _ABORTED = b"false}", b"true}"
 """How the JSON of an entry ends, by its last member, `aborted`."""
@@ -132,7 +134,8 @@ class Entry:
     def ids(self) -> dict[str, str]:
         """The ids in the path, by the names of the API reference: `container_id`, `file_id`, `upload_id`."""
         parts = self.route.split("/") if self.operation else []
-        return {f"{name.removesuffix('s')}_id": id for name, id in zip(parts[1::2], parts[2::2], strict=False)}
+        pairs = zip(parts[1::2], parts[2::2], strict=False)
+        return {_ID_NAMES.get(name, f"{name.removesuffix('s')}_id"): id for name, id in pairs}
 
     def has(self, text: str) -> bool:
         """Whether the path, query, headers, bodies, objects or ids contain the text, in any case."""
@@ -391,7 +394,7 @@ def _changes(operation: str | None, changed: bool, fault: str | None) -> Iterato
     if operation and "Container" in operation and operation != "ListContainers":
         yield "containers"
     elif changed:
-        yield "files"
+        yield "skills" if operation and "Skill" in operation else "files"
     if changed:
         yield "worlds"
 

@@ -202,7 +202,7 @@ class Profile:
     )
     id_prefixes: bool = _switch(
         False,
-        "Return 400 for an unknown id in a path that doesn't begin with `cntr`, `cfile` or `file`; otherwise 404.",
+        "Return 400 for an unknown id in a path that doesn't begin with the prefix of its kind, such as `cntr`; otherwise 404.",
         "stack",
         "Sibling routes reject by the prefix; container routes respond to ids of other forms.",
     )
@@ -219,11 +219,32 @@ class Profile:
         "Rejected with 400.",
     )
 
+    new_skill_lag: int = _switch(
+        0,
+        "How long, by the world's clock, lists do not show a new skill or skill version.",
+        "seen",
+        "A new skill was missing in the list for about a second, twice of two.",
+        SECONDS,
+    )
+    malformed_skill_cursor: int = _switch(
+        404,
+        "Status that a list of skills returns for an `after` that does not begin with `skill_`.",
+        "probe",
+        "500, twice; a list of versions returns 400.",
+        _one_of(404, 500),
+    )
+    folded_inline_skills: bool = _switch(
+        True,
+        "Accept an inline skill whose description is written on several lines in its SKILL.md, as YAML allows.",
+        "probe",
+        "Rejected in one measurement, as if front matter were read line by line; creating a skill accepts it.",
+    )
+
     # What the generated test suites of the SDKs send and expect to succeed
 
     any_id: bool = _switch(
         False,
-        "Create a missing object when a path or `file_ids` names it, and a new upload for one that has ended; so deleting and completing always succeed.",
+        "Create a missing object when a path, `file_ids` or `skills` names it, and a new upload for one that has ended; so deleting and completing always succeed.",
         "seen",
         "404 for objects that were never created.",
     )
@@ -252,6 +273,12 @@ class Profile:
         "guess",
         "Published: it is compared with the content.",
     )
+    any_skill: bool = _switch(
+        False,
+        "Accept a skill whose files are missing or no skill; a placeholder is created.",
+        "doc",
+        "400 for files that are no skill.",
+    )
 
     # What is configured with a base URL that isn't quite the API's
 
@@ -276,7 +303,7 @@ LIVE = replace(
     bare_paths=False,
 )
 DOCS = replace(DEFAULT, expiry_unasked=False, older_fields=True, running_status="active")
-CONTRACT = replace(DEFAULT, any_id=True, any_cursor=True, zeros=True, any_file_form=True, any_md5=True)
+CONTRACT = replace(DEFAULT, any_id=True, any_cursor=True, zeros=True, any_file_form=True, any_md5=True, any_skill=True)
 
 PROFILES = {"default": DEFAULT, "live": LIVE, "docs": DOCS, "contract": CONTRACT}
 
@@ -395,6 +422,7 @@ ANY_CURSOR = Warned("any-cursor", "the live API rejects a cursor that names no o
 ZERO = Warned("zero", "the live API rejects 0 here; the minimum is 1", "zeros")
 ANY_FILE_FORM = Warned("any-file-form", "the live API requires either file or file_id", "any_file_form")
 ANY_MD5 = Warned("any-md5", "the live API rejects an md5 that differs from the content's", "any_md5")
+ANY_SKILL = Warned("any-skill", "the live API rejects files that are no skill", "any_skill")
 AZURE_ANY_VERSION = Warned(
     "azure-any-version",
     "Azure accepts v1, preview or no api-version under /openai/v1, and a dated one under /openai",

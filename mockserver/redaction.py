@@ -21,6 +21,8 @@ HIDDEN = "…"
 """Replaces a secret."""
 MAX_BODY = 16 * 1024
 """Bytes of a body that are kept. Of a larger body the size is kept, and the hash of a request's."""
+MAX_FILES = 50
+"""Files of one form that are described."""
 MAX_NAME = 1_024
 """Characters of a file's name that are kept."""
 
@@ -64,14 +66,22 @@ async def body_sent(body: bytes | bytearray) -> Sent:
     return Sent(_redacted_body(body) if body else None, size, hash(body))
 
 
-def form_sent(fields: Mapping[str, str], filename: str | None, size: int, digest: str, field: str = "file") -> Sent:
-    """Describe a form and its file, which is in a `field` of that name. `digest` is the file's SHA-256, empty if the file was not read to its end."""
+def form_sent(fields: Mapping[str, str], files: Sequence[tuple[str, int, str]], field: str = "file") -> Sent:
+    """Describe a form and its files: the name, size and SHA-256 of each, which is empty if it was not read to its end.
+    A form that can hold several shows them as `files`, else the one by its `field`."""
     shown = _redacted_form(fields, MAX_BODY)
-    if filename is not None:
-        shown[field] = {"filename": filename[:MAX_NAME], "bytes": size, "sha256": digest or None}
-    return Sent(
-        to_json(shown) if shown or size else None, size, hash((*sorted(fields.items()), filename, size, digest))
-    )
+    described = [
+        {"filename": name[:MAX_NAME], "bytes": size, "sha256": digest or None}
+        for name, size, digest in files[:MAX_FILES]
+    ]
+    if field == "files":
+        shown[field] = described
+        if more := len(files) - len(described):
+            shown[HIDDEN] = f"{more} files more"
+    elif described:
+        shown[field] = described[0]
+    total = sum(size for _, size, _ in files)
+    return Sent(to_json(shown) if shown or total else None, total, hash((*sorted(fields.items()), *files)))
 
 
 def as_json(body: bytes) -> bytes:

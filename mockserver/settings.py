@@ -90,6 +90,12 @@ def key(text: str) -> str:
     raise ValueError("not a key or token; give printable ASCII without spaces")
 
 
+def skill(text: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", text):
+        return text
+    raise ValueError(f"{text[:80]!r} is not a skill's id; give 1 to 64 letters, digits, dots, hyphens or underscores")
+
+
 def path(text: str) -> Path:
     if text:
         return Path(text)
@@ -162,6 +168,13 @@ class Settings:
     max_streams: int = _setting(
         500, "Maximum number of open event streams and waits of the control plane.", count, shown="500"
     )
+    curated_skill: tuple[str, ...] = _setting(
+        ("openai-spreadsheets",),
+        "Id of a skill by OpenAI, which a container can have although nobody created it.",
+        skill,
+        many=True,
+        shown="openai-spreadsheets",
+    )
     control_token: str | None = _setting(None, "Token that the control plane requires.", key)
     control_open: bool = _setting(False, "Open the control plane to the network without a token.", profiles.yes_or_no)
     allow_host: tuple[str, ...] = _setting(
@@ -210,6 +223,7 @@ class Options(TypedDict, total=False):
     journal_entries: int
     journal_bytes: int
     max_streams: int
+    curated_skill: tuple[str, ...]
     control_token: str | None
     control_open: bool
     allow_host: tuple[str, ...]

@@ -4,7 +4,6 @@ A finding needs proof. Where a correct client could have caused the same exchang
 each rule says what it treats as innocent. The rules read journal entries and nothing else.
 """
 
-import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
@@ -16,6 +15,8 @@ from urllib.parse import parse_qs
 
 from mockserver import errors
 from mockserver.journal import Entry
+from mockserver.named import KINDS, PLACES, ids_given, kind_of, skills_named
+from mockserver.schema.faults import LISTS
 
 SOON = 30.0
 """Seconds within which the same request counts as a retry."""
@@ -30,14 +31,6 @@ _RETRYABLE = {408, 409, 429}
 _UPLOADS = {"CreateFile", "CreateContainerFile"}
 _CONTENTS = {"DownloadFile", "RetrieveContainerFileContent"}
 _LISTS = {"ListContainers", "ListContainerFiles", "ListFiles"}
-_KINDS = {
-    "cntr": "a container",
-    "cfile": "a container's file",
-    "file": "a File",
-    "upload": "an upload",
-    "part": "a part of an upload",
-}
-_KIND = re.compile(rf"({'|'.join(_KINDS)})[-_]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +68,7 @@ def created(entries: Iterable[Entry], *operations: str) -> dict[str, Entry]:
         for entry in entries
         if entry.operation in (operations or _CREATED) and not entry.aborted
         for change, id in entry.objects
-        if change == "created" and _kind(id) == _CREATED[entry.operation or ""]
+        if change == "created" and kind_of(id) == _CREATED[entry.operation or ""]
     }
 
 
@@ -147,7 +140,7 @@ def _paging_stopped(history: History) -> Iterator[Proof]:
     using some objects of that page, but not all of several: a search that succeeded.
     """
     stopped: dict[tuple[str, ...], Entry] = {}
-    for page in history.of(*_LISTS):
+    for page in history.of(*LISTS):
         query = parse_qs(page.shown["query"])
         cursors = {*query.get("after", []), *query.get("before", [])}
         walk = (page.route, *(f"{key}={query[key]}" for key in sorted(query.keys() & {"name", "purpose"})))
@@ -206,9 +199,9 @@ def _wrong_id_kind(history: History) -> Iterator[Proof]:
     wrong: dict[tuple[str, str], list[Entry]] = defaultdict(list)
     for entry in history.entries:
         if entry.status in (400, 404) and not entry.made_up:
-            for id, wanted in _ids_given(entry):
-                if (kind := _kind(id)) and kind != wanted:
-                    message = f"{id} is the id of {_KINDS[kind]} and was sent in place of that of {_KINDS[wanted]}"
+            for id, wanted in ids_given(entry):
+                if (kind := kind_of(id)) and kind != wanted:
+                    message = f"{id} is the id of {KINDS[kind]} and was sent in place of {PLACES[wanted]}"
                     wrong[id, message].append(entry)
     for (_, message), uses in wrong.items():
         yield message, uses
@@ -288,6 +281,24 @@ def _parts_dont_add_up(history: History) -> Iterator[Proof]:
             yield f"{_line(entry)} failed: {_error(entry)}", [entry]
 
 
+def _deleted_skill_used(history: History) -> Iterator[Proof]:
+    """A container was created with a skill, or a skill's default version was set, and failed since the client had
+    deleted that skill or version before.
+
+    Innocent: reading or deleting what was deleted; errors made by a fault; skills that the client did not delete.
+    """
+    deleted: dict[tuple[str, str], Entry] = {}
+    for entry in history.entries:
+        skill, version = entry.ids.get("skill_id", ""), entry.ids.get("version", "")
+        if entry.operation in ("DeleteSkill", "DeleteSkillVersion") and _succeeded(entry):
+            deleted[skill, version] = entry
+        elif entry.status in (400, 404) and not entry.made_up:
+            for used, number in skills_named(entry):
+                if gone := deleted.get((used, "")) or deleted.get((used, number)):
+                    what = f"version {number} of {used}" if number else used
+                    yield f"{what} was named by {_line(entry)} after it had been deleted", [gone, entry]
+
+
 FINDINGS: dict[str, Callable[[History], Iterator[Proof]]] = {
     "container-never-deleted": _container_never_deleted,
     "use-after-expiry": _use_after_expiry,
@@ -299,6 +310,7 @@ FINDINGS: dict[str, Callable[[History], Iterator[Proof]]] = {
     "error-body-as-content": _error_body_as_content,
     "upload-left-pending": _upload_left_pending,
     "parts-dont-add-up": _parts_dont_add_up,
+    "deleted-skill-used": _deleted_skill_used,
 }
 
 
@@ -370,19 +382,29 @@ def _retry_after(entry: Entry) -> float | None:
 
 def _found_something(page: Entry, history: History) -> bool:
     """Whether some objects of a page were used later, but not all of several."""
-    kind = {"ListContainers": "cntr", "ListContainerFiles": "cfile"}.get(page.operation or "", "file")
+    kind = _LISTED.get(page.operation or "", "file")
     later = islice(history.entries, bisect_right(history.entries, page.ended, key=lambda entry: entry.wall), None)
-    used = {id for entry in later for id, _ in _ids_given(entry) if _kind(id) == kind}
+    used = {id for entry in later for id, wanted in ids_given(entry) if (kind_of(id) or wanted) == kind}
     shown = _listed(page)
     if shown is None:
         return bool(used)  # the page was too large to be kept
     return bool(shown & used) and (len(shown) == 1 or not shown <= used)
 
 
+_LISTED = {
+    "ListContainers": "cntr",
+    "ListContainerFiles": "cfile",
+    "ListSkills": "skill",
+    "ListSkillVersions": "version",
+}
+"""The kind of what later requests name of a list's objects. Versions are named by their numbers."""
+
+
 def _listed(page: Entry) -> set[str] | None:
     body = _response(page)
     data = body.get("data") if isinstance(body, dict) else None
-    return {each["id"] for each in data if isinstance(each, dict) and "id" in each} if isinstance(data, list) else None
+    key = "version" if page.operation == "ListSkillVersions" else "id"
+    return {each[key] for each in data if isinstance(each, dict) and key in each} if isinstance(data, list) else None
 
 
 def _shown_gone(content: Entry, earlier: deque[Entry]) -> Entry | None:
@@ -393,7 +415,7 @@ def _shown_gone(content: Entry, earlier: deque[Entry]) -> Entry | None:
             continue
         if ("created", file) in entry.objects:
             return None
-        if entry.operation in _LISTS:
+        if entry.operation in LISTS:
             shown = _listed(entry)
             if shown is not None and file in shown:
                 return None
@@ -432,28 +454,6 @@ def _expired(upload: Entry, now: float) -> bool:
     body = _response(upload)
     at = body.get("expires_at") if isinstance(body, dict) else None
     return isinstance(at, int) and at <= now
-
-
-def _ids_given(entry: Entry) -> Iterator[tuple[str, str]]:
-    """Yield the ids in a request's path and body, each with the kind that is expected there."""
-    if "container_id" in entry.ids:
-        yield entry.ids["container_id"], "cntr"
-    if "file_id" in entry.ids:
-        yield entry.ids["file_id"], "cfile" if "container_id" in entry.ids else "file"
-    if "upload_id" in entry.ids:
-        yield entry.ids["upload_id"], "upload"
-    body = _request(entry)
-    if isinstance(body, dict):
-        for key, kind in (("file_id", "file"), ("file_ids", "file"), ("part_ids", "part")):
-            given = body.get(key)
-            for id in given if isinstance(given, list) else [given]:
-                if isinstance(id, str):
-                    yield id, kind
-
-
-def _kind(id: str) -> str | None:
-    match = _KIND.match(id)
-    return match[1] if match else None
 
 
 # Messages

@@ -6,7 +6,7 @@ a `grade` and `evidence`, the raw `request` and the whole `response`, and where 
 - `error`: the row of `mockserver.errors.CATALOGUE` that the answer is;
 - `server`: settings other than the defaults;
 - `setup`: what comes before, on a clock that stands still at 2026-06-24T18:04:00Z: requests
-  (`POST /containers {"name": "box"}`, answered with 200), uploads, and moves of the clock
+  (`POST /containers {"name": "box"}`, answered with 200), uploads (in the field `field`, else `file`), and moves of the clock
   (`advance: 20m`);
 - `request_body`, `response_body`: a body that is not text, in base64;
 - `crlf: true`: each newline in the request's body goes out as CR LF, as multipart wants it.
@@ -281,7 +281,7 @@ def test_every_operation_succeeds_in_some_golden(server: MockServer) -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize("resource", ["/containers/", "/files/"])
+@pytest.mark.parametrize("resource", ["/containers/", "/files/", "/skills/"])
 @pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 206), ("GET", 416)])
 def test_contents_are_asked_for_in_every_way(resource: str, method: str, status: int) -> None:
     assert any(

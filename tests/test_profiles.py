@@ -4,6 +4,7 @@
 switch, and another that no switch is without one.
 """
 
+import base64
 import json
 import re
 import zipfile
@@ -15,6 +16,7 @@ import click
 import httpx2
 import openai
 import pytest
+from bundled import DESCRIPTION, NAME, zipped
 from click.testing import CliRunner
 from conftest import NOON, World, new_world, ok, stored
 
@@ -224,7 +226,7 @@ def _an_id_of_another_shape(world: World) -> object:
 def _a_key_that_nobody_knows(world: World) -> object:
     box = made(world)["id"]
     allowed = {"type": "allowlist", "allowed_domains": ["example.com"], "allowlist": 1}
-    skills = [{"type": "skill_reference", "skill_id": "x", "inline": {"skill_reference": 1}}]
+    skills = [{"type": "skill_reference", "skill_id": "openai-spreadsheets", "inline": {"skill_reference": 1}}]
     bodies = [
         {"name": "box", "foo": 1, "expires_after": {"anchor": "last_active_at", "minutes": 5, "foo": {"a": 1}}},
         {"name": "box", "network_policy": allowed, "skills": skills},
@@ -306,6 +308,40 @@ def _another_md5(world: World) -> object:
     return outcome(world.http.post(f"/uploads/{upload}/complete", json={"part_ids": [], "md5": "md5"}))
 
 
+def _a_new_skill(world: World) -> object:
+    skill = ok(world.http.post("/skills", files=SKILL))["id"]
+    seen = []
+    for _ in range(3):
+        seen.append((listed(world, "/skills"), listed(world, f"/skills/{skill}/versions")) != ([], []))
+        world.advance(1)
+    return seen
+
+
+def _a_cursor_of_no_skill(world: World) -> object:
+    answers = [world.http.get("/skills", params={"after": after}) for after in ("x", "skill_x")]
+    return [answer.status_code for answer in answers]
+
+
+def _an_inline_skill_on_several_lines(world: World) -> object:
+    content = zipped({"m/SKILL.md": f"---\nname: {NAME}\ndescription: >-\n  Add or\n  multiply numbers.\n---\n"})
+    source = {"type": "base64", "media_type": "application/zip", "data": base64.b64encode(content).decode()}
+    skill = {"type": "inline", "name": NAME, "description": DESCRIPTION, "source": source}
+    return outcome(world.http.post("/containers", json={"name": "box", "skills": [skill]}))
+
+
+def _no_skill_at_all(world: World) -> object:
+    created = world.http.post("/skills", files=SKILL).json()["id"]
+    answers = [
+        world.http.post("/skills", files={"files": b"Example data"}),
+        world.http.post("/skills", json={}),
+        world.http.post(f"/skills/{created}/versions", json={"default": True}),
+    ]
+    return [outcome(answer) for answer in answers]
+
+
+SKILL = {"files": ("m.zip", zipped())}
+
+
 EFFECTS: dict[str, tuple[Look, dict[Any, object]]] = {
     "max_minutes": (
         _longer_than_an_hour,
@@ -384,6 +420,19 @@ EFFECTS: dict[str, tuple[Look, dict[Any, object]]] = {
     ),
     "any_id": (_what_nobody_made, {True: [(200, None, "any-id")] * 5, False: [(404, None)] * 5}),
     "any_cursor": (_behind_nothing, {True: [(200, None, "any-cursor")] * 3, False: [(400, "invalid_value")] * 3}),
+    "new_skill_lag": (
+        _a_new_skill,
+        {0: [True] * 3, "1s": [False, True, True], 2: [False, False, True]},
+    ),
+    "malformed_skill_cursor": (_a_cursor_of_no_skill, {404: [404, 404], 500: [500, 404]}),
+    "folded_inline_skills": (_an_inline_skill_on_several_lines, {True: (200, None), False: (400, None)}),
+    "any_skill": (
+        _no_skill_at_all,
+        {
+            True: [(200, None, "any-skill")] * 3,
+            False: [(400, None), *[(400, "missing_required_parameter")] * 2],
+        },
+    ),
     "zeros": (
         _nothing_at_all,
         {
@@ -422,7 +471,7 @@ def test_every_switch_has_its_test_with_its_default_and_another_effect() -> None
         assert len(set(told)) > 1, f"{name}: no value of it makes a difference"
         if name != "max_minutes":
             assert getattr(PROFILES["default"], name) in expected
-        if name not in ("max_minutes", "delete_lag", "create_lag"):
+        if name not in ("max_minutes", "delete_lag", "create_lag", "new_skill_lag"):
             assert {str(value) for value in expected} == {
                 *(SWITCHES[name].takes.replace("yes", "True").replace("no", "False")).split(", ")
             }
@@ -538,7 +587,7 @@ def test_the_profiles_differ_as_they_should() -> None:
         "default": {},
         "live": dict.fromkeys(lets_in, False) | {"max_minutes": 20},
         "docs": {"expiry_unasked": False, "older_fields": True, "running_status": "active"},
-        "contract": dict.fromkeys(("any_id", "any_cursor", "zeros", "any_file_form", "any_md5"), True),
+        "contract": dict.fromkeys(("any_id", "any_cursor", "zeros", "any_file_form", "any_md5", "any_skill"), True),
     }
 
 

@@ -5,6 +5,7 @@ status, the words, the envelope to the last byte, the headers, and that nothing 
 What the words are known from stands with them in `mockserver.errors`.
 """
 
+import base64
 import http.client
 import json
 import re
@@ -17,6 +18,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 import pytest
+from bundled import DESCRIPTION, MANIFEST, NAME, zipped
 from conftest import World, new_world
 
 from mockserver import errors
@@ -63,6 +65,7 @@ def part(disposition: str, content: str = "hello") -> str:
 
 FILE_PART = part('name="file"; filename="notes.txt"')
 PURPOSE_PART = part('name="purpose"', "vision")
+SKILL_PART = part('name="files[]"; filename="math/SKILL.md"', MANIFEST)
 END = "--golden--\r\n"
 PART = part('name="data"', "hello")
 NEW_UPLOAD = '{"bytes": 0, "filename": "a.txt", "purpose": "vision", "mime_type": "text/plain"}'
@@ -88,12 +91,25 @@ OPERATIONS = [
     Operation("AddUploadPart", "POST", "/uploads/{pending}/parts", PART + END, FORM),
     Operation("CompleteUpload", "POST", "/uploads/{pending}/complete", '{"part_ids": []}', JSON),
     Operation("CancelUpload", "POST", "/uploads/{pending}/cancel"),
+    Operation("CreateSkill", "POST", "/skills", SKILL_PART + END, FORM),
+    Operation("ListSkills", "GET", "/skills"),
+    Operation("RetrieveSkill", "GET", "/skills/{skill}"),
+    Operation("UpdateSkill", "POST", "/skills/{skill}", '{"default_version": "1"}', JSON),
+    Operation("DeleteSkill", "DELETE", "/skills/{skill}"),
+    Operation("RetrieveSkillContent", "GET", "/skills/{skill}/content"),
+    Operation("HeadSkillContent", "HEAD", "/skills/{skill}/content"),
+    Operation("CreateSkillVersion", "POST", "/skills/{skill}/versions", SKILL_PART + END, FORM),
+    Operation("ListSkillVersions", "GET", "/skills/{skill}/versions"),
+    Operation("RetrieveSkillVersion", "GET", "/skills/{skill}/versions/1"),
+    Operation("DeleteSkillVersion", "DELETE", "/skills/{skill}/versions/1"),
+    Operation("RetrieveSkillVersionContent", "GET", "/skills/{skill}/versions/1/content"),
+    Operation("HeadSkillVersionContent", "HEAD", "/skills/{skill}/versions/1/content"),
 ]
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
 IN_CONTAINERS = [operation for operation in OPERATIONS if "{container}" in operation.path]
 LISTS = [BY_NAME[name] for name in ("ListContainers", "ListContainerFiles", "ListFiles")]
 UPLOADS = [BY_NAME[name] for name in ("CreateContainerFile", "CreateFile")]
-CONTENTS = [operation for operation in OPERATIONS if operation.path.endswith("/content")]
+CONTENTS = [each for each in OPERATIONS if each.path.endswith("/content") and "{skill}" not in each.path]
 
 each_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 each_in_containers = pytest.mark.parametrize("operation", IN_CONTAINERS, ids=lambda operation: operation.name)
@@ -138,6 +154,7 @@ class Scene:
     file: str = ""
     upload: str = ""
     pending: str = ""
+    skill: str = ""
     _connection: http.client.HTTPConnection | None = field(default=None, repr=False)
 
     def __enter__(self) -> "Scene":
@@ -147,6 +164,7 @@ class Scene:
         self.file = self.made("CreateContainerFile")
         self.upload = self.made("CreateFile")
         self.pending = self.made("CreateUpload")
+        self.skill = self.made("CreateSkill")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -160,7 +178,8 @@ class Scene:
         return str(json.loads(reply.body)["id"])
 
     def path(self, operation: Operation, **ids: str) -> str:
-        there = {"container": self.container, "file": self.file, "upload": self.upload, "pending": self.pending}
+        there = {"container": self.container, "file": self.file, "upload": self.upload}
+        there |= {"pending": self.pending, "skill": self.skill}
         return operation.path.format(**there | ids)
 
     def ask(
@@ -203,7 +222,14 @@ class Scene:
     def state(self) -> list[bytes]:
         """All that can be seen of the world, without what two readings never share."""
         return [
-            self.ask(each).body for each in (*LISTS, BY_NAME["RetrieveContainerFileContent"], BY_NAME["DownloadFile"])
+            self.ask(each).body
+            for each in (
+                *LISTS,
+                BY_NAME["ListSkills"],
+                BY_NAME["ListSkillVersions"],
+                BY_NAME["RetrieveContainerFileContent"],
+                BY_NAME["DownloadFile"],
+            )
         ]
 
 
@@ -657,12 +683,16 @@ WHOLE: dict[str, Any] = {
         "domain_secrets": [{"domain": "example.com", "name": "TOKEN", "value": "hidden"}],
     },
     "skills": [
-        {"type": "skill_reference", "skill_id": "skill_1", "version": "1"},
+        {"type": "skill_reference", "skill_id": "openai-spreadsheets", "version": "1"},
         {
             "type": "inline",
-            "name": "n",
-            "description": "d",
-            "source": {"type": "base64", "media_type": "application/zip", "data": "UEs="},
+            "name": NAME,
+            "description": DESCRIPTION,
+            "source": {
+                "type": "base64",
+                "media_type": "application/zip",
+                "data": base64.b64encode(zipped()).decode(),
+            },
         },
     ],
 }
@@ -696,7 +726,7 @@ TYPES = {
     "skills[1].source.media_type": "a string",
     "skills[1].source.data": "a string",
 }
-NULLABLE = {"network_policy"}
+NULLABLE = {"network_policy", "skills[0].version"}
 VALUES: dict[str, Any] = {
     "null": None,
     "a boolean": True,
@@ -869,12 +899,11 @@ def _high(path: str, limit: int) -> tuple[Any, Any, APIError]:
 
 
 _SECRET = {"domain": "d", "name": "n", "value": "v"}
-_SKILL = {"type": "skill_reference", "skill_id": "s"}
+_SKILL = {"type": "skill_reference", "skill_id": "openai-spreadsheets"}
 MINUTES = "expires_after.minutes"
 
 BOUNDS: dict[str, tuple[str, tuple[Any, Any, APIError]]] = {
     "a name, high": ("name", _strings("name", 1_024)),
-    "a skill's id, high": ("skills[0].skill_id", _strings("skills[0].skill_id", 64)),
     "a secret, high": (
         "network_policy.domain_secrets[0].value",
         _strings("network_policy.domain_secrets[0].value", 10_485_760),
@@ -888,7 +917,7 @@ BOUNDS: dict[str, tuple[str, tuple[Any, Any, APIError]]] = {
         _arrays("network_policy.allowed_domains", 1_000, "d"),
     ),
     "secrets, high": ("network_policy.domain_secrets", _arrays("network_policy.domain_secrets", 1_000, _SECRET)),
-    "skills, high": ("skills", _arrays("skills", 1_000, _SKILL)),
+    "skills, high": ("skills", _arrays("skills", 200, _SKILL)),
     "minutes, low": (MINUTES, _low(MINUTES)),
     "minutes, high": (MINUTES, _high(MINUTES, 5_270_400)),
 }
@@ -907,7 +936,7 @@ def test_both_sides_of_the_bound_of_inline_skills(scene: Scene) -> None:
     path, create = "skills[1].source.data", BY_NAME["CreateContainer"]
     inside, outside, refusal = _strings(path, 70_254_592)
     sweep(scene, create, [wrong(path, refusal, body=changed(path, outside))])
-    assert scene.ask(create, body=changed(path, inside)).status == 200
+    assert scene.ask(create, body=changed(path, inside)).status == 400, "it is no zip"
 
 
 @pytest.mark.parametrize("value", [-1, -(10**30), 5_270_401, 2**63, 2**64, 10**30, 10**4_000])
@@ -1140,11 +1169,11 @@ def test_nothing_of_another_world_is_there(scene: Scene, server: MockServer, ope
     other = new_world(server)
     other.freeze()
     reply = scene.ask(operation, prefix=f"/w/{other.name}/v1")
-    expected = (
-        errors.FILE_NOT_FOUND(file_id=scene.upload)
-        if operation.files_api
-        else errors.CONTAINER_NOT_FOUND(container_id=scene.container)
-    )
+    expected = errors.CONTAINER_NOT_FOUND(container_id=scene.container)
+    if operation.files_api:
+        expected = errors.FILE_NOT_FOUND(file_id=scene.upload)
+    elif "{skill}" in operation.path:
+        expected = errors.SKILL_NOT_FOUND(skill_id=scene.skill)
     assert list(complaints(reply, expected, operation.files_api, operation.method == "HEAD")) == []
 
 
@@ -1157,6 +1186,9 @@ def test_what_was_deleted_is_unknown(scene: Scene, operation: Operation) -> None
     if operation.files_api:
         assert scene.ask(BY_NAME["DeleteFile"]).status == 200
         sweep(scene, operation, [wrong("it", errors.FILE_NOT_FOUND(file_id=scene.upload))])
+    elif "{skill}" in operation.path:
+        assert scene.ask(BY_NAME["DeleteSkill"]).status == 200
+        sweep(scene, operation, [wrong("it", errors.SKILL_NOT_FOUND(skill_id=scene.skill))])
     else:
         assert scene.ask(BY_NAME["DeleteContainer"]).status == 200
         gone = errors.CONTAINER_NOT_FOUND(container_id=scene.container)

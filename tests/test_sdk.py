@@ -126,7 +126,7 @@ def test_create_container(sdk: Sdk, world: World) -> None:
             "allowed_domains": ["example.com"],
             "domain_secrets": [{"domain": "example.com", "name": "KEY", "value": "hidden"}],
         },
-        skills=[{"type": "skill_reference", "skill_id": "skill_1", "version": "2"}],
+        skills=[{"type": "skill_reference", "skill_id": "openai-spreadsheets", "version": "2"}],
     )
     assert container.model_dump(exclude_unset=True) == {
         "id": container.id,

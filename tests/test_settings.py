@@ -60,6 +60,7 @@ CASES = {
     "world_ttl": Case("never", float("inf"), "-5m"),
     "journal_entries": Case("8", 8, "1.5"),
     "journal_bytes": Case("3k", 3072, "some"),
+    "curated_skill": Case(("openai-docs", "x.y"), ("openai-docs", "x.y"), "a b"),
     "control_token": Case("sesame", "sesame", "open sesame"),
     "control_open": SWITCH,
     "allow_host": Case(("Mock.example", "*.mock.test"), ("mock.example", "*.mock.test"), "*.example:8080"),

@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 import openai
 import pytest
+from bundled import folder
 from conftest import NOON, World
 
 from mockserver.clock import Clock, stopwatch
@@ -564,6 +565,62 @@ def test_ids_of_unknown_shape_are_not_judged(world: World, verdict: Judge) -> No
     for path in ("/containers/container_abc", "/files/whatever", "/files/file-gone", f"/containers/{'x' * 200}"):
         assert world.http.get(path).status_code == 404
     world.http.get("/files/cfile_1", headers={"x-mock-fault": "file_not_found"})
+    assert verdict.names() == set()
+
+
+def test_ids_of_skills_of_the_wrong_kind(world: World, verdict: Judge) -> None:
+    skill = world.openai.skills.create(files=folder())
+    (version,) = world.openai.skills.versions.list(skill.id)
+    assert world.http.get(f"/skills/{version.id}").status_code == 404
+    assert world.http.get(f"/skills/{skill.id}/versions/{version.id}").status_code == 400
+    assert world.http.get(f"/files/{skill.id}").status_code == 404
+    body = {"name": "box", "skills": [{"type": "skill_reference", "skill_id": "cntr_1"}]}
+    assert world.http.post("/containers", json=body).status_code == 400
+    assert verdict.proofs("wrong-id-kind") == [[3], [4], [5], [6]]
+    messages = [each["message"] for each in verdict.findings()]
+    assert messages[1] == f"{version.id} is the id of a skill version and was sent in place of a version's number"
+
+
+# deleted-skill-used
+
+
+def test_a_skill_that_was_deleted_is_used(world: World, verdict: Judge) -> None:
+    client = world.openai
+    skill, other = client.skills.create(files=folder()), client.skills.create(files=folder())
+    client.skills.versions.create(skill.id, files=folder(), default=True)
+    client.skills.versions.delete("1", skill_id=skill.id)
+    client.skills.delete(other.id)
+    for named in ({"skill_id": skill.id, "version": "1"}, {"skill_id": other.id}):
+        body = {"name": "box", "skills": [{"type": "skill_reference", **named}]}
+        assert world.http.post("/containers", json=body).status_code == 400
+    assert world.http.post(f"/skills/{skill.id}", json={"default_version": 1}).status_code == 404
+    assert verdict.proofs("deleted-skill-used") == [[4, 6], [5, 7], [4, 8]]
+    message = verdict.findings()[0]["message"]
+    assert message.startswith(f"version 1 of {skill.id} was named by POST ")
+
+
+def test_a_deleted_skill_may_be_looked_for(world: World, verdict: Judge) -> None:
+    client = world.openai
+    skill = client.skills.create(files=folder())
+    client.skills.versions.create(skill.id, files=folder(), default=True)
+    client.skills.versions.delete("1", skill_id=skill.id)
+    for path in (f"/skills/{skill.id}/versions/1", f"/skills/{skill.id}/versions/1/content"):
+        assert world.http.get(path).status_code == 404
+    make(world, skills=[{"type": "skill_reference", "skill_id": skill.id}])
+    body = {"name": "box", "skills": [{"type": "skill_reference", "skill_id": "skill_other"}]}
+    assert world.http.post("/containers", json=body).status_code == 400
+    assert verdict.names() == set()
+
+
+def test_a_version_that_was_found_ends_the_search(world: World, verdict: Judge) -> None:
+    skill = world.openai.skills.create(files=folder())
+    for _ in range(2):
+        world.openai.skills.versions.create(skill.id, files=folder())
+    path = f"/skills/{skill.id}/versions?limit=1"
+    after = world.http.get(path).json()["last_id"]
+    found = world.http.get(f"{path}&after={after}").json()["data"][0]["version"]
+    assert verdict.names() == {"paging-stopped"}
+    world.http.get(f"/skills/{skill.id}/versions/{found}")
     assert verdict.names() == set()
 
 

@@ -9,8 +9,10 @@ from starlette.routing import Route
 from mockserver import __version__
 from mockserver.api.middleware import Authenticate, Errors
 from mockserver.api.operation import TableRouter
-from mockserver.api.routes import containers, files, uploads
+from mockserver.api.routes import containers, files, skills, uploads
 from mockserver.mock import Mock
+
+RESOURCES = (containers, files, uploads, skills)
 
 
 def create_app(mock: Mock) -> FastAPI:
@@ -29,7 +31,7 @@ def create_app(mock: Mock) -> FastAPI:
         return JSONResponse({**app.openapi(), "servers": [{"url": "v1"}]})
 
     outside = [Route("/health", health), Route("/openapi.json", openapi)]
-    app.router = TableRouter([*containers.router.routes, *files.router.routes, *uploads.router.routes, *outside])
+    app.router = TableRouter([*(route for each in RESOURCES for route in each.router.routes), *outside])
     # Without FastAPI's own layers: `Errors` sends all errors, and no route uses what the others offer.
     app.middleware_stack = Errors(Authenticate(app.router, mock), ExceptionMiddleware(app.router), mock)
     return app

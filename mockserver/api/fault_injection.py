@@ -48,9 +48,11 @@ _SAMPLES = {
     "rate": 500,
     "resource": "Container",
     "seconds": 120,
+    "skill_id": "skill_mock",
     "supported": "'asc' and 'desc'",
     "used": 60,
     "value": "x",
+    "version": "1",
     "window": "requests per min (RPM)",
     "wait": "1s",
 }

@@ -31,6 +31,18 @@ FILE_FORM = _body(
     }
 )
 PART_FORM = _body(multipart={"type": "object", "required": ["data"], "properties": {"data": _FILE}})
+_SKILL_FILES = {
+    "files": {**_FILE, "description": "A zip of the skill's folder."},
+    "files[]": {"type": "array", "items": _FILE, "description": "Its files, each with its path as file name."},
+}
+SKILL_FORM = _body(multipart={"type": "object", "properties": _SKILL_FILES})
+SKILL_VERSION_FORM = _body(
+    multipart={
+        "type": "object",
+        "properties": _SKILL_FILES
+        | {"default": {"type": "boolean", "description": "Whether it becomes the default version."}},
+    }
+)
 CONTENT: dict[str, Any] = {
     "response_model": None,
     "responses": {200: {"description": "The bytes.", "content": {"application/octet-stream": {"schema": _FILE}}}},

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from mockserver import errors, profiles
 from mockserver.api.exchange import Exchange
 from mockserver.api.parsing import drop_proxy_keys, json_object, read_body, validate_for
-from mockserver.errors import APIError, ErrorType
+from mockserver.errors import ErrorType
 from mockserver.files import NewFile
 from mockserver.redaction import NOTHING_SENT, form_sent
 from mockserver.schema.containers import CreateContainerFile
@@ -39,15 +39,17 @@ _ESCAPE = re.compile(r"%([01][0-9A-Fa-f]|22|7[Ff])")
 
 @dataclass(frozen=True, slots=True)
 class FileField:
-    """The field of a form that is its file."""
+    """The field of a form that is its file, or its files."""
 
     name: str = "file"
     limit: float = math.inf
-    """Bytes, beside what `--max-upload` allows."""
+    """Bytes of all files, beside what `--max-upload` allows."""
     too_large: ErrorType = errors.FILE_TOO_LARGE
     """The error for a file beyond `limit`."""
     plain: bool = False
     """Whether the file may be a plain field, without a file name and a type."""
+    most: int = 1
+    """Files in a form. If there can be several, the field is also called `name[]`, and file names can be paths."""
 
 
 @asynccontextmanager
@@ -56,13 +58,13 @@ async def read_form(exchange: Exchange, uploads: Uploads, blake2b: bool, field: 
     content_type = exchange.headers.get(b"content-type", b"").decode("latin-1")
     kind, options = parse_options_header(content_type)
     if kind == b"multipart/form-data":
-        form = _Form(exchange, uploads, blake2b, field)
-        try:
-            yield await form.read(options.get(b"boundary", b""))
-        finally:
-            if exchange.sent is NOTHING_SENT:
-                form.record()
-            await form.discard()
+        async with FormReader(exchange, uploads, field, blake2b).reading(options) as form:
+            if not form.files:
+                yield NewFile(None, None, form.fields)
+                return
+            file = form.files[0]
+            utf8 = form.fields.get("purpose") != "batch" or await asyncio.to_thread(file.upload.is_utf8)
+            yield NewFile(file.upload, file.filename, form.fields, utf8)
     elif exchange.files_api:
         raise errors.NOT_A_FORM(content_type=content_type) if kind == b"application/json" else errors.INVALID_UPLOAD()
     elif kind in (b"", b"application/json"):
@@ -91,21 +93,35 @@ def _text_as_file(exchange: Exchange, uploads: Uploads, values: dict[str, Any]) 
     return uploads.put([text.encode()], blake2b=True)
 
 
-class _Form:
+@dataclass(frozen=True, slots=True)
+class SentFile:
+    filename: str
+    upload: Upload
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A form that was received whole."""
+
+    files: list[SentFile]
+    fields: dict[str, str]
+
+
+class FormReader:
     """The parser of one multipart form."""
 
-    def __init__(self, exchange: Exchange, uploads: Uploads, blake2b: bool, field: FileField) -> None:
+    def __init__(self, exchange: Exchange, uploads: Uploads, field: FileField, blake2b: bool = False) -> None:
         self._exchange = exchange
+        self._uploads = uploads
         self._field = field
         maximum = exchange.mock.settings.max_upload
         self._too_large = (
             field.too_large(limit=field.limit) if field.limit < maximum else errors.FILE_TOO_LARGE(limit=maximum)
         )
-        self._limit = min(field.limit, maximum)
-        self._uploads = uploads
+        self._left = min(field.limit, maximum)
         self._blake2b = blake2b
-        self._file: _FileWriter | None = None
-        self._filename: str | None = None
+        self._files: list[_FileWriter] = []
+        self._unfinished: list[_FileWriter] = []
         self._fields: dict[str, str] = {}
         self._field_bytes = 0
         self._ended = False
@@ -113,9 +129,20 @@ class _Form:
         self._header_name = self._header_value = self._disposition = self._content_type = b""
         self._name: str | None = None
         self._value = bytearray()
-        self._in_file = False
+        self._file: _FileWriter | None = None
 
-    async def read(self, boundary: bytes) -> NewFile:
+    @asynccontextmanager
+    async def reading(self, options: Mapping[bytes, bytes]) -> AsyncIterator[Form]:
+        """Read the form. What of its files was not stored at the end is deleted."""
+        try:
+            yield await self._read(options.get(b"boundary", b""))
+        finally:
+            if self._exchange.sent is NOTHING_SENT:
+                self._record()
+            for file in self._files:
+                await file.discard()
+
+    async def _read(self, boundary: bytes) -> Form:
         if not boundary:
             raise errors.NOT_MULTIPART(why="The Content-Type names no boundary.")
         try:
@@ -123,8 +150,10 @@ class _Form:
             chunk = await self._skip_preamble(b"--" + boundary)
             while True:
                 parser.write(chunk)
-                if self._file:
-                    await self._file.flush()
+                while self._unfinished and self._unfinished[0].ended:
+                    await self._unfinished.pop(0).finish()
+                if self._unfinished:
+                    await self._unfinished[0].flush()
                 if self._exchange.complete:
                     break
                 chunk = await self._exchange.read_chunk()
@@ -132,11 +161,9 @@ class _Form:
             raise errors.NOT_MULTIPART(why=str(error).rstrip(".") + ".") from None
         if not self._ended:
             raise errors.NOT_MULTIPART(why="The body ends before its closing boundary.")
-        upload = await self._file.finish() if self._file else None
-        self.record()
+        self._record()
         drop_proxy_keys(self._fields, self._exchange)
-        utf8 = upload is None or self._fields.get("purpose") != "batch" or await asyncio.to_thread(upload.is_utf8)
-        return NewFile(upload, self._filename, self._fields, utf8)
+        return Form([SentFile(each.filename, each.upload) for each in self._files], self._fields)
 
     async def _skip_preamble(self, line: bytes) -> bytes:
         """Return the beginning of the body without the text that may precede the first boundary.
@@ -152,14 +179,10 @@ class _Form:
             start += await self._exchange.read_chunk()
         return start
 
-    def record(self) -> None:
+    def _record(self) -> None:
         """Set what the journal shows of the form, complete or not. The digest is the stored content's."""
-        size, digest = (self._file.size, self._file.digest) if self._file else (0, "")
-        self._exchange.sent = form_sent(self._fields, self._filename, size, digest, self._field.name)
-
-    async def discard(self) -> None:
-        if self._file:
-            await self._file.discard()
+        files = [(each.filename, each.size, each.upload.digest) for each in self._files]
+        self._exchange.sent = form_sent(self._fields, files, self._field.name)
 
     def _callbacks(self) -> Any:
         return {
@@ -176,7 +199,7 @@ class _Form:
     def _part_begin(self) -> None:
         self._disposition = self._content_type = b""
         self._value = bytearray()
-        self._in_file = False
+        self._file = None
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._header_name += data[start:end]
@@ -197,26 +220,31 @@ class _Form:
             raise errors.NOT_MULTIPART(why="A part has no name in its Content-Disposition.")
         if len(self._fields) >= MAX_FIELDS:
             raise errors.NOT_MULTIPART(why=f"At most {MAX_FIELDS} fields are taken.")
-        is_file = self._name == self._field.name
-        if self._name in self._fields or (is_file and self._file):
+        several = self._field.most > 1
+        is_file = self._name == self._field.name or (several and self._name == f"{self._field.name}[]")
+        if self._name in self._fields or (is_file and self._files and not several):
             raise errors.DUPLICATE_PARAMETER(param=self._name)
         if is_file:
+            if len(self._files) >= self._field.most:
+                raise errors.NOT_MULTIPART(why=f"At most {self._field.most} files are taken.")
             if filename is None and (self._content_type or self._field.plain):
                 filename = "upload"  # Ruby and Java send files from memory with a type and without a name
             if filename is None:
                 raise errors.WRONG_TYPE(param=self._name, expected="a file", got="a string")
-            filename = base_name(filename)
+            filename = filename if several else base_name(filename)
             if not filename:
                 raise errors.MISSING_FILENAME()
             if not self._content_type and self._exchange.files_api and self._exchange.provider.typed_files:
                 raise errors.AZURE_UNTYPED_FILE()
-            self._in_file = True
-            self._filename = filename
-            upload, writer = self._uploads.begin(self._blake2b)
-            self._file = _FileWriter(upload, writer, self._limit, self._too_large)
+            self._file = _FileWriter(filename, *self._uploads.begin(self._blake2b))
+            self._files.append(self._file)
+            self._unfinished.append(self._file)
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
-        if self._in_file and self._file:
+        if self._file:
+            self._left -= end - start
+            if self._left < 0:
+                raise self._too_large
             self._file.add(memoryview(data)[start:end])
             return
         self._field_bytes += end - start
@@ -225,7 +253,9 @@ class _Form:
         self._value += data[start:end]
 
     def _part_end(self) -> None:
-        if not self._in_file and self._name is not None:
+        if self._file:
+            self._file.ended = True
+        elif self._name is not None:
             self._fields[self._name] = self._value.decode(errors="replace")
 
     def _end(self) -> None:
@@ -238,25 +268,19 @@ class _FileWriter:
     Two blocks take turns: allocating each one costs 10 % more CPU time on a large upload.
     """
 
-    def __init__(self, upload: Upload, writer: Writer, limit: float, too_large: APIError) -> None:
-        self._upload = upload
-        self._writer = writer
-        self._limit = limit
-        self._too_large = too_large
+    def __init__(self, filename: str, upload: Upload, writer: Writer) -> None:
+        self.filename = filename
+        self.upload = upload
         self.size = 0
+        self.ended = False
+        """Whether all of it was received."""
+        self._writer = writer
         self._block, self._other = bytearray(), bytearray()
         self._filled = 0
         self._writing: asyncio.Future[None] | None = None
 
-    @property
-    def digest(self) -> str:
-        """The SHA-256; empty until the file is complete."""
-        return self._upload.digest
-
     def add(self, data: memoryview) -> None:
         self.size += len(data)
-        if self.size > self._limit:
-            raise self._too_large
         start, self._filled = self._filled, self._filled + len(data)
         if self._filled <= len(self._block):
             memoryview(self._block)[start : self._filled] = data
@@ -272,15 +296,16 @@ class _FileWriter:
             self._block, self._other, self._filled = self._other, block, 0
             self._writing = asyncio.get_running_loop().run_in_executor(None, self._write, block, filled)
 
-    async def finish(self) -> Upload:
+    async def finish(self) -> None:
         await self._other_written()
         self._write(self._block, self._filled)
-        return self._writer.finish()
+        self._block, self._other = bytearray(), bytearray()
+        self._writer.finish()
 
     async def discard(self) -> None:
         if self._writing:
             await asyncio.wait([self._writing])
-        self._upload.discard()
+        self.upload.discard()
 
     def _write(self, block: bytearray, filled: int) -> None:
         """Write a part of a block. Release the views of it, because a bytearray with views can't grow."""

@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Any, get_args, get_type_hints
 
@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from mockserver import errors
+from mockserver.api.bundles import read_inline, read_skill
 from mockserver.api.exchange import Exchange
 from mockserver.api.fault_injection import FAULT_HEADER, inject, reshape
 from mockserver.api.multipart import FileField, read_form
@@ -23,7 +24,9 @@ from mockserver.api.rendering import JSON, Bytes
 from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.files import NewFile
+from mockserver.schema.containers import InlineSkill, SkillReference
 from mockserver.schema.contents import Content
+from mockserver.skills import NewSkill, Supplied
 from mockserver.storage.contents import Uploads
 
 log = logging.getLogger("mockserver")
@@ -33,6 +36,10 @@ MAX_UNKNOWN = 100
 
 Form = Callable[[], AbstractAsyncContextManager[NewFile]]
 """Reads the request's form: `async with form() as sent`."""
+SkillForm = Callable[[], AbstractAsyncContextManager[NewSkill]]
+"""The same for the form of a skill."""
+Skills = Callable[[Sequence[SkillReference | InlineSkill]], AbstractAsyncContextManager[Supplied]]
+"""Checks the skills that a container is created with: `async with skills(body.skills) as supplied`."""
 
 
 def _given() -> None:
@@ -42,6 +49,8 @@ def _given() -> None:
 TheContext = Annotated[Context, Depends(_given)]
 TheForm = Annotated[Form, Depends(_given)]
 TheStorage = Annotated[Uploads, Depends(_given)]
+TheSkill = Annotated[SkillForm, Depends(_given)]
+TheSkills = Annotated[Skills, Depends(_given)]
 
 
 class Operation(APIRoute):
@@ -117,7 +126,7 @@ class TableRouter(APIRouter):
                 emulated.add(f"/v1/{names[1]}")
                 _, operations = self._table.setdefault(names, ([id.strip("{}") for id in ids], {}))
                 operations |= dict.fromkeys(route.methods or (), route)
-        self._hint = f"mockserver emulates {' and '.join(sorted(emulated))}; /openapi.json lists all operations"
+        self._hint = f"mockserver emulates {', '.join(sorted(emulated))}; /openapi.json lists all operations"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if "mockserver" not in scope:  # a path outside of the API
@@ -168,6 +177,10 @@ def _reader(name: str, annotation: Any, files_api: bool) -> Callable[[Exchange, 
         return lambda exchange, context: lambda: read_form(exchange, exchange.mock.uploads, not files_api, field)
     if kind is Uploads:
         return lambda exchange, context: exchange.mock.uploads
+    if kind is SkillForm:
+        return lambda exchange, context: lambda: read_skill(exchange, context)
+    if kind is Skills:
+        return lambda exchange, context: lambda skills: read_inline(exchange, context, skills)
     if kind is Context:
         return lambda exchange, context: context
     raise TypeError(f"{name}: {annotation} is not a part of a request")

@@ -15,8 +15,10 @@ from mockserver.bounds import MAX_PARAMETERS, MAX_VALUES, Excess, JSONCounter
 from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.redaction import body_sent
+from mockserver.schema.lists import Page
 
 M = TypeVar("M", bound=BaseModel)
+P = TypeVar("P", bound=Page)
 
 MAX_JSON_BYTES = 1 << 20
 """The largest body without skills and without secrets."""
@@ -49,15 +51,15 @@ _TAGS = {"disabled", "allowlist", "skill_reference", "inline"}
 # Query strings
 
 
-def parse_query(model: type[M], query: bytes, context: Context) -> M:
+def parse_query(model: type[P], query: bytes, context: Context) -> P:
     """Parse a query string. Unknown keys and empty values are ignored; a known key may occur once."""
     if not query:
-        return cast(M, _defaults(model))
+        return cast(P, _defaults(model))
     if query.count(b"&") >= MAX_PARAMETERS:
         raise errors.TOO_MANY_PARAMETERS(limit=MAX_PARAMETERS)
     values: dict[str, Any] = {}
-    for key, value in parse_qsl(query.decode("latin-1")):
-        if (field := model.model_fields.get(key)) is None:
+    for key, value in parse_qsl(query.decode("latin-1"), keep_blank_values=bool(model.empty_is_wrong)):
+        if (field := model.model_fields.get(key)) is None or not (value or key in model.empty_is_wrong):
             continue
         if key in values:
             raise errors.DUPLICATE_PARAMETER(param=key)
@@ -69,10 +71,15 @@ def parse_query(model: type[M], query: bytes, context: Context) -> M:
             values[key] = value
     if "before" in values and not context.allows(profiles.BEFORE_CURSOR):
         del values["before"]
-    if values.get("limit") == 0 and context.allows(profiles.ZERO):
+    if values.get("limit") == 0 and _least_limit(model) > 0 and context.allows(profiles.ZERO):
         del values["limit"]
         return _validated(model, values).model_copy(update={"limit": 0})
     return _validated(model, values)
+
+
+@cache
+def _least_limit(model: type[Page]) -> int:
+    return next(int(each.ge) for each in model.model_fields["limit"].metadata if hasattr(each, "ge"))
 
 
 @cache

@@ -157,6 +157,10 @@ def world(url: str, state: WorldState) -> Iterator[str]:
             ("error", state["error"]),
             ("Files", files),
             ("containers", state["counts"] and f"{containers} with {container_files} files"),
+            (
+                "skills",
+                state["counts"] and f"{state['counts']['skills']} with {state['counts']['skill_versions']} versions",
+            ),
             ("clock", state["clock"] and time(state["clock"])),
             ("used", ago(state["used_at"]) or "not yet"),
             ("profile", state["profile_name"]),

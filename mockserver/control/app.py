@@ -22,6 +22,7 @@ from mockserver.control.routes import (
     faults,
     files,
     journal,
+    skills,
     snapshots,
     state,
     uploads,
@@ -48,6 +49,7 @@ ROUTERS = (
     containers.router,
     files.router,
     uploads.router,
+    skills.router,
     archives.router,
     journal.router,
 )

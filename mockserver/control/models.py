@@ -85,6 +85,8 @@ class Counts(TypedDict):
     files: int
     containers: int
     container_files: int
+    skills: int
+    skill_versions: int
 
 
 class WorldState(TypedDict):
@@ -120,6 +122,7 @@ class Placed(TypedDict):
     """Ids of the objects that were added, in the order of the document."""
 
     files: list[str]
+    skills: list[str]
     containers: list[str]
     faults: list[str]
 

@@ -50,7 +50,7 @@ class NetworkPolicyAllowlist(Request):
 class SkillReference(Request):
     type: Literal["skill_reference"]
     skill_id: Annotated[str, Field(min_length=1, max_length=64)]
-    version: str = ""
+    version: str | None = Field(None, description="A positive integer or `latest`; by default the default version.")
 
 
 class InlineSkillSource(Request):
@@ -74,7 +74,7 @@ class CreateContainer(Request):
     memory_limit: Literal["1g", "4g", "16g", "64g"] = "1g"
     network_policy: Annotated[NetworkPolicyDisabled | NetworkPolicyAllowlist | None, Field(discriminator="type")] = None
     skills: Annotated[
-        list[Annotated[SkillReference | InlineSkill, Field(discriminator="type")]], Field(max_length=1_000)
+        list[Annotated[SkillReference | InlineSkill, Field(discriminator="type")]], Field(max_length=200)
     ] = Field(default_factory=list)
 
 

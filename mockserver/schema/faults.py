@@ -39,6 +39,17 @@ OPERATIONS = (
     "AddUploadPart",
     "CompleteUpload",
     "CancelUpload",
+    "CreateSkill",
+    "ListSkills",
+    "RetrieveSkill",
+    "UpdateSkill",
+    "DeleteSkill",
+    "RetrieveSkillContent",
+    "CreateSkillVersion",
+    "ListSkillVersions",
+    "RetrieveSkillVersion",
+    "DeleteSkillVersion",
+    "RetrieveSkillVersionContent",
 )
 LISTS = frozenset(name for name in OPERATIONS if name.startswith("List"))
 

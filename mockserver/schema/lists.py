@@ -1,6 +1,6 @@
 """The parts that all requests share: strict bodies, and the page of a list."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,6 +13,9 @@ class Page(BaseModel):
     """The requested page of a list. Unknown keys are ignored, as the live API does."""
 
     model_config = ConfigDict(frozen=True)
+
+    empty_is_wrong: ClassVar[frozenset[str]] = frozenset()
+    """Keys whose empty value is an error. Those of other keys are ignored."""
 
     limit: Annotated[int, Field(ge=1, le=100)] = 20
     order: Literal["asc", "desc"] = "desc"

@@ -1,23 +1,23 @@
 """Place the objects of seeds into templates and worlds: first the contents, then all rows at once."""
 
-import base64
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
-from mockserver import ids
+from mockserver import bundles
+from mockserver.bundles import Bundle
 from mockserver.clock import Clock, Wall
 from mockserver.context import World
 from mockserver.profiles import Profile
 from mockserver.seeds import models
 from mockserver.seeds.loader import Seed
-from mockserver.seeds.scope import Place, Scope, located
+from mockserver.seeds.scope import Place, Scope, located, pieces_of, skill_files
 from mockserver.settings import SeedError
-from mockserver.storage import tables
+from mockserver.skills import LATEST, mounted_at
 from mockserver.storage.bulk import Placement
 from mockserver.storage.contents import Upload, Uploads
 from mockserver.storage.database import in_thread
@@ -41,6 +41,7 @@ class Placed:
     """The ids of placed objects, in the order of the document."""
 
     files: list[str] = field(default_factory=list)
+    skills: list[str] = field(default_factory=list)
     containers: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
@@ -102,6 +103,7 @@ class Store:
         self._uploads = uploads
         self._by_item: dict[tuple[int, int | str | None], Upload] = {}
         self._by_digest: dict[str, Upload] = {}
+        self._bundles: dict[tuple[int, str | None], Bundle] = {}
         self._in_memory = 0
 
     def __enter__(self) -> Self:
@@ -116,7 +118,13 @@ class Store:
         for file, place in scope.files:
             for n in models.numbers(file):
                 self._store(file, place, n)
+        for skill, place in scope.skills:
+            for version in skill.every_version():
+                self._store_bundle(version, place)
         for container, place in scope.containers:
+            for own in container.skills:
+                if own.skill is None:
+                    self._store_bundle(own, place)
             for inner in container.files:
                 if inner.file is None:
                     for n in models.numbers(container):
@@ -128,12 +136,35 @@ class Store:
     def stored(self, item: models.WithContent, place: Place, n: int | None) -> Upload:
         return self._by_item[self._key(item, place, n)]
 
+    def bundle(self, item: models.Bundle, place: Place) -> Bundle:
+        return self._bundles[self._bundle_key(item, place)]
+
+    def _store_bundle(self, item: models.Bundle, place: Place) -> None:
+        key = self._bundle_key(item, place)
+        if key in self._bundles:
+            return
+        files: list[tuple[str, Upload]] = []
+        with located(place), ExitStack() as stack:
+            for path, pieces in skill_files(item, place):
+                files.append((path, self._uploads.put(pieces)))
+                stack.callback(files[-1][1].discard)
+            bundle = bundles.read(files, self._uploads)
+            if bundle.zip is files[0][1]:
+                stack.pop_all()
+        first = self._by_digest.setdefault(bundle.digest, bundle.zip)
+        if first is not bundle.zip:
+            bundle.zip.discard()
+        self._bundles[key] = replace(bundle, zip=first)
+
+    def _bundle_key(self, item: models.Bundle, place: Place) -> tuple[int, str | None]:
+        return (id(item), None) if item.from_ is None else (id(place.contents), item.from_)
+
     def _store(self, item: models.WithContent, place: Place, n: int | None) -> None:
         key = self._key(item, place, n)
         if key in self._by_item:
             return
         with located(place):
-            upload = self._uploads.put(_pieces(item, place, n), blake2b=True, as_file=self._in_memory > IN_MEMORY)
+            upload = self._uploads.put(pieces_of(item, place, n), blake2b=True, as_file=self._in_memory > IN_MEMORY)
         first = self._by_digest.setdefault(upload.digest, upload)
         if first is not upload:
             upload.discard()
@@ -158,6 +189,8 @@ def _fill(scope: Scope, store: Store, placed: Placed, put: Placement) -> None:
     for file, place in scope.files:
         for n in models.numbers(file):
             filler.file(file, place, n)
+    for skill, place in scope.skills:
+        filler.skill(skill, place)
     for container, place in scope.containers:
         for n in models.numbers(container):
             filler.container(container, place, n)
@@ -166,8 +199,9 @@ def _fill(scope: Scope, store: Store, placed: Placed, put: Placement) -> None:
     if put.exact:
         for each in scope.deleted:
             if each.list != models.SUCCESSORS:
-                row = models.TABLES.get(each.list, tables.ContainerFile)
-                put.deleted(row, **each.object, deleted_at=each.deleted_at, deleted_ordinal=each.ordinal)
+                put.deleted(
+                    models.table_of(each.list), **each.object, deleted_at=each.deleted_at, deleted_ordinal=each.ordinal
+                )
 
 
 class _Filler:
@@ -180,6 +214,8 @@ class _Filler:
         self._put = put
         self._files: dict[str, tuple[str, str, int, str, Upload | None]] = {}
         """Id, file name, size, digest and content of each File, by its ref and by its id."""
+        self._skills: dict[str, _Skill] = {}
+        """By ref and by id."""
 
     def fault(self, fault: models.Fault) -> None:
         state = {"matched", "fired", "created_at", "window_at", "window_used"}
@@ -207,6 +243,79 @@ class _Filler:
             if key:
                 self._files[key] = id, name, content.size, content.digest, content
 
+    def skill(self, skill: models.Skill, place: Place) -> None:
+        labels, now = skill.labels(), self._put.now
+        numbered = [
+            (int(label) if label.isdecimal() else n, label, version)
+            for n, (label, version) in enumerate(zip(labels, skill.every_version(), strict=True), 1)
+        ]
+        found = [self._store.bundle(version, place) for version in skill.every_version()]
+        versions = {label: _Version(*_described(each), each.zip) for label, each in zip(labels, found, strict=True)}
+        last, latest, _ = max(numbered, key=lambda each: each[0])
+        default = skill.default_version or min(numbered, key=lambda each: each[0])[1]  # as by the API
+        id = self._put.skill(
+            id=skill.id,
+            seq=skill.seq,
+            created_at=skill.created_at.at(now),
+            name=versions[default].name,
+            description=versions[default].description,
+            default_version=default,
+            latest_version=latest,
+            last_number=max(last, skill.last_number),
+        )
+        self._placed.skills.append(id)
+        for number, label, version in numbered:
+            name, description, digest, content = versions[label]
+            own = version if isinstance(version, models.SkillVersion) else models.SkillVersion.model_construct()
+            self._put.skill_version(
+                id=own.id,
+                seq=own.seq,
+                skill_id=id,
+                created_at=(own if version is own else skill).created_at.at(now),
+                version=label,
+                number=number,
+                name=name,
+                description=description,
+                digest=digest,
+                content=content,
+            )
+        for key in (id, skill.ref):
+            if key:
+                self._skills[key] = _Skill(id, default, latest, versions)
+
+    def _container_skill(self, skill: models.ContainerSkill, place: Place, container_id: str, position: int) -> None:
+        if skill.skill is None:
+            bundle = self._store.bundle(skill, place)
+            found, skill_id, label = _Version(*_described(bundle), bundle.zip), skill.skill_id, skill.version
+        else:
+            named = self._named_skill(skill.skill, place)
+            label = {None: named.default, LATEST: named.latest}.get(skill.version, skill.version)
+            if label not in named.versions:
+                raise SeedError(
+                    f"{place}: skill {skill.skill!r} has no version {label!r}; choose one of: {', '.join(named.versions)}"
+                )
+            found, skill_id = named.versions[label], named.id
+        self._put.container_skill(
+            container_id=container_id,
+            position=position,
+            skill_id=skill_id,
+            version=label,
+            name=found.name,
+            description=found.description,
+            path=mounted_at(found.name, label),
+            digest=found.digest,
+            content=found.content,
+        )
+
+    def _named_skill(self, ref: str, place: Place) -> "_Skill":
+        if ref in self._skills:
+            return self._skills[ref]
+        if found := self._put.find_skill(ref):
+            row, rows = found
+            versions = {each.version: _Version(each.name, each.description, each.digest, None) for each in rows}
+            return _Skill(row.id, row.default_version, row.latest_version, versions)
+        raise SeedError(f"{place}: no skill has the ref or id {ref!r}; describe it under skills")
+
     def container(self, container: models.Container, place: Place, n: int | None) -> None:
         created, active = _times(container, self._put.now)
         rule, policy = container.expires_after, container.network_policy
@@ -223,6 +332,8 @@ class _Filler:
             replaced_by=container.replaced_by or self._replaced.get(container.id or ""),
         )
         self._placed.containers.append(id)
+        for position, skill in enumerate(container.skills):
+            self._container_skill(skill, place, id, position)
         for file in container.files:
             created_at = file.created_at.at(self._put.now) if file.created_at else active
             self._container_file(file, place, n, id, created_at)
@@ -278,6 +389,27 @@ class _Filler:
         raise SeedError(f"{place}: no File has the ref or id {ref!r}; describe it under files")
 
 
+class _Version(NamedTuple):
+    name: str
+    description: str
+    digest: str
+    content: Upload | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Skill:
+    """A skill that containers can have, with its versions by their numbers."""
+
+    id: str
+    default: str
+    latest: str
+    versions: dict[str, _Version]
+
+
+def _described(bundle: Bundle) -> tuple[str, str, str]:
+    return bundle.name, bundle.description, bundle.digest
+
+
 AS_USUAL: Any = object()
 """Instead of a size: that of the content, or null if the assistant wrote it."""
 
@@ -313,27 +445,6 @@ def put_file(
         content=content,
         **columns,
     )
-
-
-def _pieces(item: models.WithContent, place: Place, n: int | None) -> Iterable[bytes]:
-    if item.content is not None:
-        return [models.numbered(item.content, n).encode()]
-    if item.base64 is not None:
-        return [base64.b64decode(item.base64)]
-    if item.generate:
-        return _generated(item.generate)
-    return place.contents.pieces(item.from_ or "")
-
-
-def _generated(described: models.Generated) -> Iterator[bytes]:
-    """Yield bytes that are the same for the same size and pattern on every machine."""
-    block = {
-        "zeros": bytes(1 << 16),
-        "text": b"".join(b"%07d The quick brown fox jumps over the lazy dog.\n" % line for line in range(1_000)),
-        "random": ids.noise(described.size, 1 << 16),
-    }[described.pattern]
-    for start in range(0, described.size, len(block)):
-        yield block[: described.size - start]
 
 
 def _times(container: models.Container, now: int) -> tuple[int, int]:

@@ -7,22 +7,19 @@ sizes, their compression ratios, and their names, which must stay inside the arc
 import json
 import math
 import re
-import stat
-import struct
 import zipfile
-import zlib
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from hashlib import sha256
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from mockserver import zips
 from mockserver.seeds.document import MAX_BYTES
 from mockserver.settings import SeedError
 from mockserver.storage import tables
 from mockserver.storage.contents import Contents
-from mockserver.storage.database import Statement, Transaction, columns, connect_closed, record
+from mockserver.storage.database import Statement, Transaction, columns, connect_closed
 from mockserver.storage.directory import DATABASE
 
 SUFFIX = ".zip"
@@ -30,13 +27,7 @@ SEEDS = ("seed.yaml", "seed.yml", "seed.json")
 MAX_MEMBERS = 200_000
 MAX_DIRECTORY = 32 << 20
 """Bytes of a zip file's own table of contents."""
-MAX_RATIO = 200
-"""The largest compression ratio of a member that is larger than `RATIO_FREE` bytes."""
-RATIO_FREE = 1 << 20
-PIECE = 256 * 1024
-
 _BLOB = re.compile(r"blobs/([0-9a-f]{64})")
-_ENCRYPTED = 0x1
 
 
 # Reading
@@ -64,7 +55,7 @@ class Archive:
             name = member.filename
             if member.is_dir():
                 continue
-            if problem := _problem(member):
+            if problem := zips.problem(member):
                 raise SeedError(f"{self.shown}: member {name[:200]!r} {problem}")
             if name in self._members:
                 raise SeedError(f"{self.shown}: duplicate member {name[:200]!r}; remove one")
@@ -88,6 +79,9 @@ class Archive:
             raise SeedError(f"{self.shown}/{found[0]}: more than {MAX_BYTES:,} bytes")
         return self.shown / found[0], b"".join(self.pieces(found[0]))
 
+    def names(self, folder: str) -> list[str]:
+        return [name[len(folder) + 1 :] for name in self._members if name.startswith(f"{folder}/")]
+
     def size(self, name: str) -> int:
         if name not in self._members:
             raise SeedError(f"there is no member {name!r} in {self.shown}; add it, or correct the path")
@@ -99,7 +93,7 @@ class Archive:
         with self._failing():
             self.size(name)
             with self._open().open(self._members[name]) as member:
-                while piece := member.read(PIECE):
+                while piece := member.read(zips.PIECE):
                     if digest:
                         digest.update(piece)
                     yield piece
@@ -120,7 +114,7 @@ class Archive:
     def _open(self) -> zipfile.ZipFile:
         if self._zip is None:
             with ExitStack() as stack:
-                file = stack.enter_context(_Bounded(self.path))
+                file = stack.enter_context(zips.Bounded(self.path, MAX_DIRECTORY))
                 self._zip = stack.enter_context(zipfile.ZipFile(file))
                 self._stack = stack.pop_all()
         return self._zip
@@ -129,44 +123,8 @@ class Archive:
     def _failing(self) -> Iterator[None]:
         try:
             yield
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            struct.error,
-            EOFError,
-            NotImplementedError,
-            OSError,
-            RuntimeError,
-            ValueError,
-        ) as error:
+        except zips.FAILURES as error:
             raise SeedError(f"{self.shown}: it can't be read as a zip archive ({error}); create it again") from None
-
-
-class _Bounded(FileIO):
-    """A file that reads no more at once than a table of contents may have."""
-
-    def read(self, size: int | None = -1) -> bytes:
-        if size is not None and size > MAX_DIRECTORY:
-            raise zipfile.BadZipFile(f"its table of contents is {size:,} bytes")
-        return super().read(-1 if size is None else size)
-
-
-def _problem(member: zipfile.ZipInfo) -> str | None:
-    """Return why a member is rejected, and what to do."""
-    name, kind = member.orig_filename, member.external_attr >> 16
-    if name.startswith("/") or re.match(r"[A-Za-z]:", name) or "\\" in name or "\0" in name:
-        return "has a name that is not a path inside the archive; rename it"
-    if {"", ".", ".."} & set(name.split("/")):
-        return "has a name that leaves the archive, or has empty or dot segments; rename it"
-    if member.flag_bits & _ENCRYPTED:
-        return "is encrypted; create the archive without a password"
-    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        return "has an unsupported compression; store it or deflate it"
-    if stat.S_IFMT(kind) not in (0, stat.S_IFREG):
-        return "is not a regular file; remove it"
-    if member.file_size > max(RATIO_FREE, MAX_RATIO * member.compress_size):
-        return f"is more than {MAX_RATIO} times as large as in the archive; store it uncompressed"
-    return None
 
 
 # Writing
@@ -181,18 +139,20 @@ def write(directory: Path) -> Generator[bytes]:
     digests: dict[str, None] = {}
     contents = Contents(directory)
     with closing(connect_closed(directory / DATABASE)) as tx, zipfile.ZipFile(out, "w") as archive:
-        with archive.open(_member(SEEDS[0], zipfile.ZIP_DEFLATED), "w", force_zip64=True) as member:
+        with archive.open(zips.new_member(SEEDS[0], zipfile.ZIP_DEFLATED), "w", force_zip64=True) as member:
             for line in _document(tx, digests):
                 member.write(line.encode())
-                yield from out.take(PIECE)
+                yield from out.take(zips.PIECE)
         for digest in digests:
             with contents.open(tx, digest) as file:
                 size = file.seek(0, 2)
                 file.seek(0)
-                with archive.open(_member(f"blobs/{digest}"), "w", force_zip64=size > zipfile.ZIP64_LIMIT) as member:
-                    while piece := file.read(PIECE):
+                with archive.open(
+                    zips.new_member(f"blobs/{digest}"), "w", force_zip64=size > zipfile.ZIP64_LIMIT
+                ) as member:
+                    while piece := file.read(zips.PIECE):
                         member.write(piece)
-                        yield from out.take(PIECE)
+                        yield from out.take(zips.PIECE)
     yield from out.take(0)
 
 
@@ -219,15 +179,6 @@ class _Out:
             yield data
 
 
-def _member(name: str, how: int = zipfile.ZIP_STORED) -> zipfile.ZipInfo:
-    """Describe a member without time and machine, so that the same world becomes the same archive."""
-    member = zipfile.ZipInfo(name)
-    member.compress_type = how
-    member.create_system = 3
-    member.external_attr = (stat.S_IFREG | 0o644) << 16
-    return member
-
-
 _world = Statement("SELECT * FROM world", tables.World)
 _files = Statement("SELECT * FROM live_files ORDER BY created_at, seq", tables.File)
 _containers = Statement("SELECT * FROM live_containers ORDER BY created_at, seq", tables.Container)
@@ -238,6 +189,13 @@ _container_files = Statement(
 _uploads = Statement("SELECT * FROM live_uploads ORDER BY created_at, seq", tables.Upload)
 _parts = Statement(
     "SELECT * FROM live_upload_parts WHERE upload_id = :upload_id ORDER BY created_at, seq", tables.UploadPart
+)
+_skills = Statement("SELECT * FROM live_skills ORDER BY created_at, seq", tables.Skill)
+_skill_versions = Statement(
+    "SELECT * FROM live_skill_versions WHERE skill_id = :skill_id ORDER BY number, seq", tables.SkillVersion
+)
+_container_skills = Statement(
+    "SELECT * FROM container_skills WHERE container_id = :container_id ORDER BY position", tables.ContainerSkill
 )
 _faults = Statement("SELECT * FROM faults ORDER BY position", tables.Fault)
 _deleted = {
@@ -261,6 +219,7 @@ def _document(tx: Transaction, digests: dict[str, None]) -> Iterator[str]:
     yield from _lines("faults", (_text(_fault(row)) for row in _faults.rows(tx)))
     yield from _lines("deleted", map(_text, _deleted_objects(tx)))
     yield from _lines("files", (_text(_file(row, digests)) for row in _files.rows(tx)))
+    yield from _lines("skills", (_text(_skill(tx, row, digests)) for row in _skills.rows(tx)))
     yield from _lines("uploads", (_text(_upload(tx, row, digests)) for row in _uploads.rows(tx)))
     yield from _lines("containers", (_container(tx, row, digests) for row in _containers.rows(tx)), "}\n")
 
@@ -299,6 +258,8 @@ def _container(tx: Transaction, row: tables.Container, digests: dict[str, None])
         **({} if row.replaced_by is None else {"replaced_by": row.replaced_by}),
         "seq": row.seq,
     }
+    if skills := _container_skills.all(tx, container_id=row.id):
+        described["skills"] = [_container_skill(each, digests) for each in skills]
     inside = _container_files.rows(tx, container_id=row.id)
     files = "".join(_lines("files", (_text(_container_file(each, digests)) for each in inside), "}"))
     return f"{_text(described)[:-1]}, {files}"
@@ -331,6 +292,34 @@ def _upload(tx: Transaction, row: tables.Upload, digests: dict[str, None]) -> di
     }
 
 
+def _skill(tx: Transaction, row: tables.Skill, digests: dict[str, None]) -> dict[str, Any]:
+    versions = _skill_versions.all(tx, skill_id=row.id)
+    digests |= dict.fromkeys(each.digest for each in versions)
+    return {
+        "id": row.id,
+        "created_at": row.created_at,
+        "default_version": row.default_version,
+        "last_number": row.last_number,
+        "seq": row.seq,
+        "versions": [
+            {
+                "id": each.id,
+                "version": each.version,
+                "created_at": each.created_at,
+                "seq": each.seq,
+                "from": f"blobs/{each.digest}",
+            }
+            for each in versions
+        ],
+    }
+
+
+def _container_skill(row: tables.ContainerSkill, digests: dict[str, None]) -> dict[str, Any]:
+    digests[row.digest] = None
+    named = {"skill_id": row.skill_id, "version": row.version}
+    return {key: value for key, value in named.items() if value is not None} | {"from": f"blobs/{row.digest}"}
+
+
 def _fault(row: tables.Fault) -> dict[str, Any]:
     """Return a rule as it was given, and its state."""
     state = {"matched", "fired", "created_at", "window_at", "window_used"}
@@ -343,11 +332,10 @@ def _deleted_objects(tx: Transaction) -> list[dict[str, Any]]:
     found = []
     for row, deleted in _deleted.items():
         for each in deleted.rows(tx):
-            name = (
-                f"containers/{each.container_id}"
-                if isinstance(each, record(tables.ContainerFile))
-                else row.__tablename__
-            )
+            name = row.__tablename__
+            for owner in ("container", "skill"):
+                if f"{owner}_id" in columns(row):
+                    name = f"{owner}s/{getattr(each, f'{owner}_id')}"
             kept = {column: getattr(each, column) for column in columns(row) if not column.startswith("deleted_")}
             position = {"id": each.id, "seq": each.seq, "created_at": each.created_at}
             when = {"ordinal": each.deleted_ordinal, "deleted_at": each.deleted_at}

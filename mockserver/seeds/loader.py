@@ -61,6 +61,7 @@ class Seed:
                 self.everyone.faults,
                 self.everyone.deleted,
                 self.everyone.files,
+                self.everyone.skills,
                 self.everyone.containers,
                 self.everyone.uploads,
             )
@@ -133,7 +134,7 @@ def every_problem(paths: Sequence[Path], max_file: int) -> list[str]:
             except SeedError as error:
                 problems.append(str(error))
         all_read = not problems  # else a missing name may be defined in a file that could not be read
-        names = set().union(*(_file_names(scope) for scopes in valid for scope in scopes))
+        names = set().union(*(_object_names(scope) for scopes in valid for scope in scopes))
         for scopes in valid:
             try:
                 for scope in scopes:
@@ -155,15 +156,16 @@ def _documents(folder: Path) -> list[Path]:
     return sorted(each for each in folder.iterdir() if each.suffix in SUFFIXES and each.is_file())
 
 
-def _file_names(scope: Scope) -> set[str]:
-    """Return the refs and ids of its Files."""
-    return {
+def _object_names(scope: Scope) -> set[str]:
+    """Return the refs and ids of its Files and skills."""
+    files = {
         models.numbered(name, n)
         for file, _ in scope.files
         for n in models.numbers(file)
         for name in (file.ref, file.id)
         if name
     }
+    return files | {name for skill, _ in scope.skills for name in (skill.ref, skill.id) if name}
 
 
 def _read(path: Path, archives: list[Archive]) -> Iterator[tuple[Scope, dict[str, Scope]]]:
@@ -234,6 +236,7 @@ def _scope(source: Source, contents: Contents, world: models.World, at: tuple[st
         [(fault, place("faults", n)) for n, fault in enumerate(world.faults)],
         world.deleted,
         [(file, place("files", n)) for n, file in enumerate(world.files)],
+        [(skill, place("skills", n)) for n, skill in enumerate(world.skills)],
         [(container, place("containers", n)) for n, container in enumerate(world.containers)],
         [(upload, place("uploads", n)) for n, upload in enumerate(world.uploads)],
     )

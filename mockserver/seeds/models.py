@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -81,6 +81,16 @@ Id = Annotated[str, Field(pattern=f"^{ids.FREE}$")]
 Name = Annotated[str, Field(max_length=MAX_NAME)]
 
 
+def _number_as_text(version: object) -> object:
+    return str(version) if type(version) is int else version
+
+
+SkillNumber = Annotated[
+    str, BeforeValidator(_number_as_text, json_schema_input_type=str | int), Field(pattern=f"^{ids.FREE}$")
+]
+"""Usually a number, from 1."""
+
+
 FileName = Annotated[str, Field(max_length=MAX_PATH)]
 
 
@@ -111,6 +121,13 @@ class Generated(_Part):
     pattern: Literal["zeros", "text", "random"] = "text"
 
 
+def _check_base64(text: str) -> None:
+    try:
+        base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"base64 is not valid ({error})") from None
+
+
 class WithContent(_Part):
     content: str | None = None
     base64: str | None = None
@@ -126,10 +143,7 @@ class WithContent(_Part):
         if len(self.sources()) != 1 and not getattr(self, "file", None):
             raise ValueError("give its bytes as one of content, base64, from, generate")
         if self.base64 is not None:
-            try:
-                base64.b64decode(self.base64, validate=True)
-            except binascii.Error as error:
-                raise ValueError(f"base64 is not valid ({error})") from None
+            _check_base64(self.base64)
         return self
 
 
@@ -206,6 +220,82 @@ class _NetworkPolicy(_Part):
     ) = None
 
 
+class SkillFile(WithContent):
+    """A file of a skill. Its path is the one below the skill's folder."""
+
+    path: Annotated[str, Field(min_length=1, max_length=MAX_PATH)]
+
+
+class Bundle(_Part):
+    """The files of a skill: a folder or a zip beside the seed, a zip in Base64, or files by their paths."""
+
+    from_: FileName | None = Field(None, alias="from")
+    base64: str | None = None
+    files: Annotated[list[SkillFile], Field(fail_fast=True)] = []
+
+    def sources(self) -> int:
+        if self.base64 is not None:
+            _check_base64(self.base64)
+        return (self.from_ is not None) + (self.base64 is not None) + bool(self.files)
+
+
+class SkillVersion(Bundle):
+    id: Id | None = None
+    version: SkillNumber | None = None
+    created_at: Time = NOW
+    seq: Number | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.sources() != 1:
+            raise ValueError("give its files as one of from, base64, files")
+        return self
+
+
+class Skill(Bundle):
+    ref: Name | None = None
+    id: Id | None = None
+    created_at: Time = NOW
+    versions: Annotated[list[SkillVersion], Field(fail_fast=True)] = []
+    default_version: SkillNumber | None = None
+    last_number: Number = 0
+    """The highest number that a version ever had."""
+    seq: Number | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.sources() + bool(self.versions) != 1:
+            raise ValueError("give its files as one of from, base64, files, or give versions")
+        labels = self.labels()
+        if len(set(labels)) < len(labels):
+            raise ValueError("two versions have the same number; give each its own")
+        if self.default_version not in (None, *labels):
+            raise ValueError(f"default_version is none of its versions; choose one of: {', '.join(labels)}")
+        return self
+
+    def every_version(self) -> Sequence["SkillVersion | Skill"]:
+        """Return its versions; the skill itself if it describes only one."""
+        return self.versions or [self]
+
+    def labels(self) -> list[str]:
+        """Return the numbers of its versions, in their order."""
+        return [each.version or str(n) for n, each in enumerate(self.versions, 1)] or ["1"]
+
+
+class ContainerSkill(Bundle):
+    """A skill in a container: one of the seed or the world, or one of its own."""
+
+    skill: Name | None = None
+    skill_id: Id | None = None
+    version: Annotated[str, BeforeValidator(_number_as_text, json_schema_input_type=str | int)] | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.sources() + (self.skill is not None) != 1:
+            raise ValueError("name a skill, or give its files as one of from, base64, files")
+        return self
+
+
 class Container(_Part):
     ref: Name | None = None
     id: Id | None = None
@@ -217,6 +307,7 @@ class Container(_Part):
     memory_limit: Literal["1g", "4g", "16g", "64g"] = "1g"
     network_policy: _NetworkPolicy | None = None
     files: Annotated[list[ContainerFile], Field(fail_fast=True)] = []
+    skills: Annotated[list[ContainerSkill], Field(max_length=200, fail_fast=True)] = []
     repeat: Annotated[int, Field(ge=1, le=100_000)] | None = None
     replaced_by: Id | None = None
     """The id of the container that replaced it after it had expired."""
@@ -283,22 +374,24 @@ SUCCESSORS = "successors"
 """In archives of version 0.1, the list that names the containers that replaced expired ones."""
 
 
-_OBJECTS: dict[str, type[_Part]] = {
-    "files": _model(tables.File),
-    "containers": _model(tables.Container),
-    "uploads": _model(tables.Upload),
-    SUCCESSORS: _model(tables.Container),
-}
-
-
-_OBJECT_INSIDE = _model(tables.ContainerFile)
-
-
-TABLES: dict[str, type[tables.Listed]] = {
+_TABLES: dict[str, type[tables.Listed]] = {
     "files": tables.File,
     "containers": tables.Container,
+    SUCCESSORS: tables.Container,
+    "skills": tables.Skill,
     "uploads": tables.Upload,
 }
+
+
+_INSIDE: dict[str, type[tables.Listed]] = {"containers": tables.ContainerFile, "skills": tables.SkillVersion}
+
+
+def table_of(list: str) -> type[tables.Listed]:
+    """Return the table of a list of deleted objects: `files`, `containers/<id>`."""
+    return _TABLES.get(list) or _INSIDE.get(list.partition("/")[0], tables.ContainerFile)
+
+
+_OBJECTS = {row: _model(row) for row in (*_TABLES.values(), *_INSIDE.values())}
 
 
 class Deleted(_Part):
@@ -314,7 +407,7 @@ class Deleted(_Part):
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
-        _OBJECTS.get(self.list, _OBJECT_INSIDE).model_validate(self.object)
+        _OBJECTS[table_of(self.list)].model_validate(self.object)
         return self
 
 
@@ -327,6 +420,7 @@ class World(_Part):
     faults: Annotated[list[Fault], Field(fail_fast=True)] = []
     deleted: Annotated[list[Deleted], Field(fail_fast=True)] = []
     files: Annotated[list[File], Field(fail_fast=True)] = []
+    skills: Annotated[list[Skill], Field(fail_fast=True)] = []
     containers: Annotated[list[Container], Field(fail_fast=True)] = []
     uploads: Annotated[list[Upload], Field(fail_fast=True)] = []
 

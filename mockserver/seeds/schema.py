@@ -11,6 +11,10 @@ OBJECTS = {
     "File": "A File of the Files API.",
     "Container": "A container with its files.",
     "ContainerFile": "A file in a container: a copy of a File, an upload, or what a model run wrote.",
+    "Skill": "A skill with one version, or with several under `versions`.",
+    "SkillVersion": "A version of a skill.",
+    "SkillFile": "A file of a skill.",
+    "ContainerSkill": "A skill in a container: one of this seed or of the world, or one of its own.",
     "ExpiresAfter": "When a container expires.",
     "NetworkPolicy": "What a container may reach; stored and shown only.",
     "Clock": "The clock of new worlds.",
@@ -34,6 +38,11 @@ _CONTENT = {
     "from": "Path of a file with the content, relative to the seed and inside its folder.",
     "generate": "Content made by the server.",
 }
+_BUNDLE = {
+    "from": "Path of the skill's folder or zip, relative to the seed and inside its folder.",
+    "base64": "A zip of the skill's folder, as Base64.",
+    "files": "Files of the skill, a `SKILL.md` among them.",
+}
 _WORLD = {
     "clock": "Clock of new worlds; by default it shows real time.",
     "profile": "A profile's name, or a mapping of `base` and switches.",
@@ -41,6 +50,7 @@ _WORLD = {
     "faults": "Fault rules, in the order in which they are tried.",
     "deleted": "Deleted objects that lists still need as cursors. Written by exports.",
     "files": "Files of the Files API.",
+    "skills": "Skills, each with its versions.",
     "containers": "Containers with their files.",
     "uploads": "Uploads with their parts.",
 }
@@ -72,6 +82,7 @@ KEYS: dict[str, dict[str, str]] = {
         "memory_limit": "Memory of the container; stored and shown only.",
         "network_policy": "What it may reach; stored and shown only.",
         "files": "Files in the container.",
+        "skills": "Skills in the container, as of now. The API never shows them.",
         "repeat": _REPEAT,
         "replaced_by": "Id of the container that took its place when it had expired. Written by exports.",
         "seq": _SEQ,
@@ -107,6 +118,33 @@ KEYS: dict[str, dict[str, str]] = {
         "id": "Id of the part; made by the server unless given.",
         "created_at": "When it was sent; by default the time of the creation of the upload.",
         "seq": _SEQ,
+    },
+    "Skill": {
+        **_BUNDLE,
+        "ref": "Name for use in this seed. Ids and refs may stand in `containers[].skills[].skill`.",
+        "id": "Id of the skill; made by the server unless given.",
+        "created_at": "When it was created; by default when the world is created.",
+        "versions": "Versions of the skill, numbered from 1.",
+        "default_version": "Number of the default version; by default the first one.",
+        "last_number": "The highest number that a version ever had. Written by exports.",
+        "seq": _SEQ,
+    },
+    "SkillVersion": {
+        **_BUNDLE,
+        "id": "Id of the version; made by the server unless given.",
+        "version": "Number of the version; by default its place in the list.",
+        "created_at": "When it was created; by default when the world is created.",
+        "seq": _SEQ,
+    },
+    "SkillFile": {
+        **_CONTENT,
+        "path": "Path of the file in the skill's folder: `SKILL.md`, `scripts/run.py`.",
+    },
+    "ContainerSkill": {
+        **_BUNDLE,
+        "skill": "A skill of this seed or of the world, by its `ref` or `id`.",
+        "version": "Number of the skill's version, or `latest`; by default its default version.",
+        "skill_id": "Id of the skill that it was, which may no longer exist. Written by exports.",
     },
     "ExpiresAfter": {
         "anchor": "What the time is counted from.",
@@ -163,7 +201,7 @@ def seed_schema() -> dict[str, Any]:
     for name in ("Document", "World"):
         part = schema if name == "Document" else objects[name]
         part["properties"]["profile"] = {"description": _WORLD["profile"], "anyOf": _profile()}
-    for name in ("File", "Upload"):
+    for name in ("File", "Skill", "SkillVersion", "Upload"):
         del objects[name]["properties"]["created_at"]["default"]  # the model's own form of "now"
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -1,6 +1,8 @@
 """Collect what seeds describe for one world, each object with its place in the seeds, and check it as a whole."""
 
-from collections.abc import Container, Iterator
+import base64
+import re
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -8,7 +10,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
-from mockserver import profiles
+from mockserver import bundles, ids, profiles
+from mockserver.bundles import BadBundle
 from mockserver.seeds import models
 from mockserver.seeds.document import Source
 from mockserver.settings import SeedError
@@ -24,6 +27,10 @@ MAX_TEXT = 64 << 20
 class Contents(Protocol):
     """The files that `from` names. Its SeedErrors don't contain the place in the seed."""
 
+    def names(self, folder: str) -> list[str]:
+        """Return the paths of the files in a folder, relative to it; none if it is not a folder."""
+        ...
+
     def size(self, name: str) -> int: ...
 
     def pieces(self, name: str) -> Iterator[bytes]: ...
@@ -35,6 +42,11 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self._path = path
 
+    def names(self, folder: str) -> list[str]:
+        path = self._reached(folder)
+        names = sorted(each.relative_to(path).as_posix() for each in path.rglob("*") if each.is_file())
+        return [name for name in names if not re.search(r"(^|/)\.", name)]
+
     def size(self, name: str) -> int:
         return self._inside(name).stat().st_size
 
@@ -42,11 +54,15 @@ class Folder:
         with self._inside(name).open("rb") as file:
             yield from iter(partial(file.read, 1 << 20), b"")
 
-    def _inside(self, name: str) -> Path:
+    def _reached(self, name: str) -> Path:
         folder = self._path.resolve()
         path = (folder / name).resolve()
         if not path.is_relative_to(folder):
             raise SeedError(f"{name!r} leaves the seed's folder; move the file below {self._path}")
+        return path
+
+    def _inside(self, name: str) -> Path:
+        path = self._reached(name)
         if not path.is_file():
             raise SeedError(f"there is no file {name!r} below {self._path}; create it, or correct the path")
         return path
@@ -54,6 +70,9 @@ class Folder:
 
 class Nowhere:
     """The contents of a document that was sent to a server: there are no files beside it."""
+
+    def names(self, folder: str) -> list[str]:
+        return []
 
     def size(self, name: str) -> int:
         raise SeedError(
@@ -89,6 +108,7 @@ class Scope:
     faults: list[tuple[models.Fault, Place]] = field(default_factory=list)
     deleted: list[models.Deleted] = field(default_factory=list)
     files: list[tuple[models.File, Place]] = field(default_factory=list)
+    skills: list[tuple[models.Skill, Place]] = field(default_factory=list)
     containers: list[tuple[models.Container, Place]] = field(default_factory=list)
     uploads: list[tuple[models.Upload, Place]] = field(default_factory=list)
 
@@ -104,13 +124,14 @@ class Scope:
             self.faults + other.faults,
             self.deleted + other.deleted,
             self.files + other.files,
+            self.skills + other.skills,
             self.containers + other.containers,
             self.uploads + other.uploads,
         )
 
     def discard(self) -> None:
         """Free all objects, one after another, in a thread: many that are freed at once hold up all threads."""
-        for objects in (self.faults, self.deleted, self.files, self.containers, self.uploads):
+        for objects in (self.faults, self.deleted, self.files, self.skills, self.containers, self.uploads):
             while objects:
                 objects.pop()
 
@@ -118,6 +139,9 @@ class Scope:
         """Yield the given positions in lists, and 0 for each object without one."""
         for file, _ in self.files:
             yield file.seq or 0
+        for skill, _ in self.skills:
+            yield skill.seq or 0
+            yield from (version.seq or 0 for version in skill.versions)
         for container, _ in self.containers:
             yield container.seq or 0
             yield from (inner.seq or 0 for inner in container.files)
@@ -126,14 +150,18 @@ class Scope:
             yield from (part.seq or 0 for part in upload.parts)
         yield from (each.ordinal for each in self.deleted)
 
-    def counts(self) -> tuple[int, int, int, int]:
-        """Return the numbers of Files, containers, container files, and uploads."""
+    def counts(self) -> tuple[int, int, int, int, int]:
+        """Return the numbers of Files, containers, files and skills in them, skill versions, and uploads."""
         files = sum(file.repeat or 1 for file, _ in self.files)
         containers = sum(container.repeat or 1 for container, _ in self.containers)
         return (
             files,
             containers,
-            sum((container.repeat or 1) * len(container.files) for container, _ in self.containers),
+            sum(
+                (container.repeat or 1) * (len(container.files) + len(container.skills))
+                for container, _ in self.containers
+            ),
+            sum(len(skill.labels()) for skill, _ in self.skills),
             len(self.uploads),
         )
 
@@ -173,7 +201,7 @@ class Scope:
                 raise SeedError(f"{where}: {found:,} {of} are more than {allowed:,}; repeat less, or split it")
 
     def summary(self) -> str:
-        counts = zip(self.counts(), ("File", "container", "container file", "upload"), strict=True)
+        counts = zip(self.counts(), ("File", "container", "container file", "skill version", "upload"), strict=True)
         parts = [f"{number:,} {what}{'' if number == 1 else 's'}" for number, what in counts if number]
         return ", ".join(parts) or "nothing"
 
@@ -197,7 +225,22 @@ def check(scope: Scope, max_file: int, alone: bool = True, elsewhere: Container[
         _check_seq(places, file, place)
         for n in models.numbers(file):
             _claim(files, {models.numbered(name, n) for name in (file.ref, file.id) if name}, place)
+    skills: dict[str, Place] = {}
+    for skill, place in scope.skills:
+        versions: dict[str, Place] = {}
+        _check_seq(places, skill, place)
+        _claim(skills, {name for name in (skill.ref, skill.id) if name}, place)
+        for version in skill.every_version():
+            _check_bundle(version, place)
+            if isinstance(version, models.SkillVersion):
+                _check_seq(places, version, place)
+                _claim(versions, {version.id} if version.id else set(), place)
     for container, place in scope.containers:
+        for own in container.skills:
+            if own.skill is None:
+                _check_bundle(own, place)
+            elif alone and own.skill not in skills and own.skill not in elsewhere:
+                raise SeedError(f"{place}: no skill has the ref or id {own.skill!r}; describe it under skills")
         inside: dict[str, Place] = {}
         created, active = container.created_at or models.NOW, container.last_active_at or models.NOW
         given = container.created_at and container.seq is None  # an export may contain one whose expiry was forced
@@ -233,7 +276,7 @@ def _claim(used: dict[str, Place], names: set[str], place: Place) -> None:
 
 def _check_seq(
     used: dict[str, Place],
-    item: "models.File | models.Container | models.ContainerFile | models.Upload | models.UploadPart",
+    item: "models.File | models.Container | models.ContainerFile | models.Skill | models.SkillVersion | models.Upload | models.UploadPart",
     place: Place,
 ) -> None:
     if item.seq is None:
@@ -258,12 +301,58 @@ def _check_content(item: models.WithContent, place: Place, max_file: int) -> Non
         )
 
 
+def _check_bundle(item: models.Bundle, place: Place) -> None:
+    """Check a skill's folder. A zip is checked when it is stored."""
+    with located(place):
+        if not item.from_ or place.contents.names(item.from_):
+            files = dict(skill_files(item, place))
+            if item.base64 is None:
+                bundles.check_folder(files)
+        elif (size := place.contents.size(item.from_)) > bundles.MAX_ZIP:
+            raise SeedError(f"{item.from_}: {size:,} bytes are more than a skill's zip may have ({bundles.MAX_ZIP:,})")
+
+
+def pieces_of(item: models.WithContent, place: Place, n: int | None) -> Iterable[bytes]:
+    if item.content is not None:
+        return [models.numbered(item.content, n).encode()]
+    if item.base64 is not None:
+        return [base64.b64decode(item.base64)]
+    if item.generate:
+        return _generated(item.generate)
+    return place.contents.pieces(item.from_ or "")
+
+
+def _generated(described: models.Generated) -> Iterator[bytes]:
+    """Yield bytes that are the same for the same size and pattern on every machine."""
+    block = {
+        "zeros": bytes(1 << 16),
+        "text": b"".join(b"%07d The quick brown fox jumps over the lazy dog.\n" % line for line in range(1_000)),
+        "random": ids.noise(described.size, 1 << 16),
+    }[described.pattern]
+    for start in range(0, described.size, len(block)):
+        yield block[: described.size - start]
+
+
+def skill_files(item: models.Bundle, place: Place) -> Iterator[tuple[str, Iterable[bytes]]]:
+    """Yield the files of a skill, with their paths from its folder on, or its zip alone."""
+    for file in item.files:
+        yield f"skill/{file.path}", pieces_of(file, place, None)
+    if item.base64 is not None:
+        yield "skill.zip", [base64.b64decode(item.base64)]
+    if item.from_ is not None:
+        names = place.contents.names(item.from_)
+        for name in names:
+            yield f"{Path(item.from_).name}/{name}", place.contents.pieces(f"{item.from_}/{name}")
+        if not names:
+            yield "skill.zip", place.contents.pieces(item.from_)
+
+
 @contextmanager
 def located(place: Place) -> Iterator[None]:
     """Add the place in the seed to errors of a content."""
     try:
         yield
-    except SeedError as error:
-        raise SeedError(f"{place}: {error}") from None
+    except (SeedError, BadBundle) as error:
+        raise SeedError(f"{place}: {'the skill is invalid: ' * isinstance(error, BadBundle)}{error}") from None
     except OSError as error:
         raise SeedError(f"{place}: {error.strerror}: {error.filename}") from error

@@ -15,13 +15,17 @@ from mockserver.storage.database import Insertion, Statement, Transaction, recor
 _objects: dict[type[tables.Table], Statement[Any]] = {
     tables.File: Statement("SELECT 1 FROM live_files WHERE id = :id"),
     tables.Container: Statement("SELECT 1 FROM live_containers WHERE id = :id"),
-    tables.ContainerFile: Statement("SELECT 1 FROM live_container_files WHERE container_id = :owner AND id = :id"),
+    tables.ContainerFile: Statement("SELECT 1 FROM live_container_files WHERE container_id = :inside AND id = :id"),
     tables.Upload: Statement("SELECT 1 FROM live_uploads WHERE id = :id"),
-    tables.UploadPart: Statement("SELECT 1 FROM live_upload_parts WHERE upload_id = :owner AND id = :id"),
+    tables.UploadPart: Statement("SELECT 1 FROM live_upload_parts WHERE upload_id = :inside AND id = :id"),
+    tables.Skill: Statement("SELECT 1 FROM live_skills WHERE id = :id"),
+    tables.SkillVersion: Statement("SELECT 1 FROM live_skill_versions WHERE skill_id = :inside AND id = :id"),
     tables.Fault: Statement("SELECT 1 FROM faults WHERE id = :id"),
 }
 _last_fault: Statement[tables.Fault] = Statement("SELECT count(*), max(position) FROM faults")
 _file = Statement("SELECT * FROM live_files WHERE id = :id", tables.File)
+_skill = Statement("SELECT * FROM live_skills WHERE id = :id", tables.Skill)
+_skill_versions = Statement("SELECT * FROM live_skill_versions WHERE skill_id = :id", tables.SkillVersion)
 _set_ordinal: Statement[tables.World] = Statement("UPDATE world SET ordinal = :ordinal")
 
 
@@ -55,6 +59,11 @@ class Placement:
     def find_file(self, id: str) -> tables.File | None:
         """A File that is in the world already."""
         return _file.first(self._into, id=id) if self._into else None
+
+    def find_skill(self, id: str) -> tuple[tables.Skill, list[tables.SkillVersion]] | None:
+        """A skill that is in the world already, with its versions."""
+        row = _skill.first(self._into, id=id) if self._into else None
+        return (row, _skill_versions.all(self._into, id=id)) if row and self._into else None
 
     def has_container(self, id: str) -> bool:
         return self._has(tables.Container, None, id)
@@ -103,6 +112,29 @@ class Placement:
         own = {"id": id, "seq": seq, "upload_id": upload_id, "created_at": created_at}
         return self._put(tables.UploadPart, content, **own, bytes=content.size, digest=content.digest)
 
+    def skill(self, *, id: str | None, seq: int | None, created_at: int, **columns: Any) -> str:
+        id, seq = self._identify(
+            tables.Skill, None, id, seq, lambda ordinal: ids.skill(self._id_seed, ordinal, created_at)
+        )
+        return self._put(tables.Skill, None, id=id, seq=seq, created_at=created_at, **columns)
+
+    def skill_version(
+        self, *, id: str | None, seq: int | None, skill_id: str, created_at: int, content: Upload | None, **columns: Any
+    ) -> str:
+        id, seq = self._identify(
+            tables.SkillVersion,
+            skill_id,
+            id,
+            seq,
+            lambda ordinal: ids.skill_version(self._id_seed, ordinal, created_at, skill_id),
+        )
+        own = {"id": id, "seq": seq, "skill_id": skill_id, "created_at": created_at}
+        return self._put(tables.SkillVersion, content, **own, **columns)
+
+    def container_skill(self, *, content: Upload | None, **columns: Any) -> None:
+        """`content` may be None where a skill version that is placed, or was found here, has its digest."""
+        self._put(tables.ContainerSkill, content, **columns)
+
     def fault(self, *, id: str | None, **columns: Any) -> str:
         """Behind those that exist."""
         placed = len(self._rows.get(tables.Fault, ()))
@@ -132,7 +164,7 @@ class Placement:
     def _identify(
         self,
         row: type[tables.Table],
-        owner: str | None,
+        inside: str | None,
         id: str | None,
         seq: int | None,
         make: Callable[[int], str],
@@ -141,27 +173,27 @@ class Placement:
             seq = self._next()
         if id is None:
             id = make(seq)
-            while self._has(row, owner, id):
+            while self._has(row, inside, id):
                 id = make(self._next())
-        elif self._has(row, owner, id):
+        elif self._has(row, inside, id):
             raise errors.OBJECT_EXISTS(id=id)
-        self._taken.add((row, owner, id))
+        self._taken.add((row, inside, id))
         return id, seq
 
     def _next(self) -> int:
         self.ordinal += 1
         return self.ordinal
 
-    def _has(self, row: type[tables.Table], owner: str | None, id: str) -> bool:
-        if (row, owner, id) in self._taken:
+    def _has(self, row: type[tables.Table], inside: str | None, id: str) -> bool:
+        if (row, inside, id) in self._taken:
             return True
         if self._into is None:
             return False
-        return _objects[row].value(self._into, owner=owner, id=id) is not None
+        return _objects[row].value(self._into, inside=inside, id=id) is not None
 
     def _put(self, row: type[tables.Table], content: Upload | None, **columns: Any) -> str:
         if content:
             self._uploads[content.digest] = content
         made: Any = record(row)(**columns)
         self._rows.setdefault(row, []).append(made)
-        return str(made.id)
+        return str(getattr(made, "id", ""))

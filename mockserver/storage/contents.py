@@ -66,10 +66,14 @@ class Upload:
         assert self.file
         return Path(self.file.name)
 
+    def open(self) -> BinaryIO:
+        """For reading, once it is finished; also several times."""
+        return self.path.open("rb") if self.file else io.BytesIO(self.buffer)
+
     def is_utf8(self) -> bool:
         """Whether the bytes are UTF-8. May block on the disk."""
         decoder = codecs.getincrementaldecoder("utf-8")()
-        with self.path.open("rb") if self.file else io.BytesIO(self.buffer) as file:
+        with self.open() as file:
             try:
                 while piece := file.read(1 << 20):
                     decoder.decode(piece)

@@ -44,9 +44,9 @@ def _schema() -> list[str]:
             live = f"SELECT * FROM {each.name} WHERE deleted_at IS NULL"
             statements.append(f"CREATE VIEW IF NOT EXISTS live_{each.name} AS {live}")
     named = [
-        f"SELECT digest FROM live_{each.name}"
+        f"SELECT digest FROM {'live_' if 'deleted_at' in each.c else ''}{each.name}"
         for each in tables.Table.metadata.sorted_tables
-        if {"digest", "deleted_at"} <= set(each.c.keys())
+        if "digest" in each.c and each.name != tables.Content.__tablename__
     ]
     view = f"CREATE VIEW named_contents AS {' UNION ALL '.join(named)}"
     return [*statements, "DROP VIEW IF EXISTS named_contents", view]

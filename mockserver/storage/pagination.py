@@ -1,11 +1,13 @@
 """One keyset cursor for every list.
 
-A list is ordered by `(created_at, seq)`; a page continues behind the cursor's position in that order, so nothing is
-shown twice or left out when objects are created and deleted between pages. A deleted object still serves as a cursor
-(guess: nobody has shown what the live API does), and is still shown by lists that lag behind deletions.
+A list is ordered by `(created_at, seq)`, or by the columns that it names; a page continues behind the cursor's
+position in that order, so nothing is shown twice or left out when objects are created and deleted between pages. A
+deleted object still serves as a cursor (guess: nobody has shown what the live API does), and is still shown by lists
+that lag behind deletions.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Generic, TypeVar
 
 from mockserver import errors, profiles
@@ -27,11 +29,20 @@ class Listing(Generic[L]):
     no longer shown; `prefix` is that of the rows' ids, `resource` what errors call them.
     """
 
-    def __init__(self, row: type[L], prefix: str, resource: str, scope: Sequence[str] = (), live: str = "") -> None:
+    def __init__(
+        self,
+        row: type[L],
+        prefix: str,
+        resource: str,
+        scope: Sequence[str] = (),
+        live: str = "",
+        order: Sequence[str] = ("created_at", "seq"),
+    ) -> None:
         self._row = row
         self._resource = resource
         self._table = table(row).name
         self._prefix = prefix
+        self._order = order
         self._scope = [f"{name} = :{name}" for name in scope]
         self._live = [live] if live else []
         self._statements: dict[tuple[object, ...], Statement[L]] = {}
@@ -69,12 +80,12 @@ class Listing(Generic[L]):
                 if self._position.tuple(tx, **values, cursor=cursor):
                     continue
                 if not allows(profiles.ANY_CURSOR):
-                    raise self._unknown(name, cursor)
+                    raise self.unknown(tx, name, cursor)
                 without = query.model_copy(update={name: None})
                 return self.page(tx, without, values, deleted_since, allows, **filters)
         if deleted_since is not None:
             rows += self._statement(query, falling, tuple(wanted), True).all(tx, **parameters, since=deleted_since)
-            rows.sort(key=lambda row: (row.created_at, row.seq), reverse=falling)
+            rows.sort(key=attrgetter(*self._order), reverse=falling)
         more = len(rows) > query.limit
         del rows[query.limit :]
         return (rows[::-1] if backwards else rows), more
@@ -89,9 +100,12 @@ class Listing(Generic[L]):
         return self._position.tuple(tx, **this)
 
     def _position_of(self, cursor: str) -> str:
-        return f"SELECT created_at, seq FROM {self._table} WHERE {' AND '.join([*self._scope, f'id = {cursor}'])}"
+        return (
+            f"SELECT {', '.join(self._order)} FROM {self._table} WHERE {' AND '.join([*self._scope, f'id = {cursor}'])}"
+        )
 
-    def _unknown(self, param: str, cursor: str) -> errors.APIError:
+    def unknown(self, tx: Transaction, param: str, cursor: str) -> errors.APIError:
+        """The error for a cursor that names no object of the list."""
         if cursor.startswith(self._prefix):
             return errors.UNKNOWN_CURSOR(param=param, resource=self._resource, value=cursor)
         return errors.WRONG_CURSOR(param=param, value=cursor, prefix=self._prefix)
@@ -108,12 +122,11 @@ class Listing(Generic[L]):
         for name in ("after", "before"):
             if getattr(query, name) is not None:
                 compare = "<" if (query.order == "desc") is (name == "after") else ">"
-                conditions.append(f"(created_at, seq) {compare} ({self._position_of(f':{name}')})")
+                conditions.append(f"({', '.join(self._order)}) {compare} ({self._position_of(f':{name}')})")
         direction = "DESC" if falling else "ASC"
+        order = ", ".join(f"{column} {direction}" for column in self._order)
         return Statement(
-            f"SELECT * FROM {self._table} WHERE {' AND '.join(conditions)} "
-            f"ORDER BY created_at {direction}, seq {direction} LIMIT :limit",
-            self._row,
+            f"SELECT * FROM {self._table} WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT :limit", self._row
         )
 
 

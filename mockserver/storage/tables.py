@@ -159,6 +159,57 @@ class UploadPart(Listed, table=True):
     digest: str
 
 
+class Skill(Listed, table=True):
+    """A skill. Its name and description are those of its default version."""
+
+    __tablename__ = "skills"
+    __table_args__ = (_live("skills_listed", "created_at", "seq"), _deleted("skills_deleted"), _CLUSTERED)
+
+    name: str
+    description: str
+    default_version: str
+    latest_version: str
+    last_number: int = Field(sa_type=BigInteger)
+    """The highest number that a version ever had: none is used again."""
+
+
+class SkillVersion(Listed, table=True):
+    __tablename__ = "skill_versions"
+    __table_args__ = (
+        PrimaryKeyConstraint("skill_id", "id"),
+        _live("skill_versions_numbered", "skill_id", "number"),
+        _live("skill_versions_contents", "digest"),
+        _deleted("skill_versions_deleted"),
+        _CLUSTERED,
+    )
+
+    skill_id: str = Field(primary_key=True)
+    version: str
+    """As the API shows it: the number, unless a profile created it with a name that is not a number."""
+    number: int = Field(sa_type=BigInteger)
+    name: str
+    description: str
+    digest: str
+    """Of the zip with its files."""
+
+
+class ContainerSkill(Table, table=True):
+    """A skill in a container, as it was when the container was created."""
+
+    __tablename__ = "container_skills"
+    __table_args__ = (Index("container_skills_contents", "digest"), _CLUSTERED)
+
+    container_id: str = Field(primary_key=True)
+    position: int = Field(primary_key=True)
+    skill_id: str | None = None
+    """Null where the zip came with the request."""
+    version: str | None = None
+    name: str
+    description: str
+    path: str
+    digest: str
+
+
 class Content(Table, table=True):
     """The bytes of a small content; larger ones are files."""
 

@@ -50,17 +50,27 @@ def document(seed: Seed, folders: Sequence[Path]) -> dict[str, Any]:
 
 
 def _with_contents(key: str, value: Any, folder: Path) -> Any:
-    if key == "containers":
-        return [
-            {**each, "files": _with_contents("files", each["files"], folder)} if "files" in each else each
-            for each in value
-        ]
-    return [_with_content(each, folder) for each in value] if key == "files" else value
+    if key not in ("files", "skills", "versions", "containers"):
+        return value
+    return [
+        {name: _with_contents(name, part, folder) for name, part in _with_content(each, key, folder).items()}
+        for each in value
+    ]
 
 
-def _with_content(file: dict[str, Any], folder: Path) -> dict[str, Any]:
-    if "from" not in file:
-        return file
-    content = base64.b64encode((folder / file["from"]).read_bytes()).decode()
-    others = {key: value for key, value in file.items() if key != "from"}
-    return {"filename": Path(file["from"]).name, **others, "base64": content}
+def _with_content(item: dict[str, Any], key: str, folder: Path) -> dict[str, Any]:
+    """Return a file or a skill with its bytes in place of `from`."""
+    if "from" not in item:
+        return item
+    path, others = folder / item["from"], {name: value for name, value in item.items() if name != "from"}
+    if path.is_dir():
+        from mockserver.seeds.scope import Folder
+
+        files = [{"path": name, "base64": _base64(path / name)} for name in Folder(folder).names(item["from"])]
+        return {**others, "files": files}
+    named = {"filename": path.name} if key == "files" and "path" not in item else {}
+    return {**named, **others, "base64": _base64(path)}
+
+
+def _base64(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode()

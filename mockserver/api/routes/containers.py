@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 
 from mockserver import containers
 from mockserver.api.forms import CONTAINER_FILE_FORM, CONTENT
-from mockserver.api.operation import Operation, TheContext, TheForm
+from mockserver.api.operation import Operation, TheContext, TheForm, TheSkills
 from mockserver.schema.containers import (
     Container,
     ContainerDeleted,
@@ -29,8 +29,9 @@ async def list_containers(context: TheContext, query: Annotated[ListContainers, 
 
 
 @router.post("", operation_id="CreateContainer")
-async def create_container(context: TheContext, body: CreateContainer) -> Container:
-    return await context.run(containers.create_container, body)
+async def create_container(context: TheContext, body: CreateContainer, skills: TheSkills) -> Container:
+    async with skills(body.skills) as supplied:
+        return await context.run(containers.create_container, body, supplied)
 
 
 @router.get("/{container_id}", operation_id="RetrieveContainer")

@@ -85,7 +85,7 @@ async def place_seed(mock: TheMock, world: str, request: Request) -> Placed:
         placed = await apply.place(scope, mock.worlds, mock.uploads, mock.wall, world)
     finally:
         await in_thread(scope.discard)
-    return Placed(files=placed.files, containers=placed.containers, faults=placed.faults)
+    return Placed(files=placed.files, skills=placed.skills, containers=placed.containers, faults=placed.faults)
 
 
 def _read(path: Path, mock: Mock) -> tuple[Archive | Nowhere, Described]:

@@ -25,6 +25,7 @@ _KINDS = {
     "faults": ("faults", "worlds"),
     "files": ("files", "worlds"),
     "journal": ("journal",),
+    "skills": ("skills", "worlds"),
 }
 """The kinds that a request changes, by the part of the path after the world's name. Others can change all kinds."""
 

@@ -1,0 +1,114 @@
+"""Read skills from requests: the files of a form, and the inline ones of a new container."""
+
+import base64
+import binascii
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
+
+from python_multipart.multipart import parse_options_header
+
+from mockserver import bundles, errors, profiles
+from mockserver.api.exchange import Exchange
+from mockserver.api.multipart import MAX_FIELD_BYTES, FileField, FormReader
+from mockserver.api.parsing import drop_proxy_keys, json_object, json_type, read_body
+from mockserver.bundles import BadBundle, BadLayout, Bundle
+from mockserver.context import Context
+from mockserver.errors import APIError
+from mockserver.schema.containers import InlineSkill, SkillReference
+from mockserver.skills import NOTHING, NewSkill, Supplied
+from mockserver.storage.contents import Uploads
+from mockserver.storage.database import in_thread
+
+FILES = FileField("files", limit=bundles.MAX_UNPACKED, most=2 * bundles.MAX_FILES)
+"""Old clients send each file twice."""
+
+
+@asynccontextmanager
+async def read_skill(exchange: Exchange, context: Context) -> AsyncIterator[NewSkill]:
+    """Read the form of a skill, and check its files. What was not stored at the end is deleted."""
+    mock = exchange.mock
+    kind, options = parse_options_header(exchange.headers.get(b"content-type", b"").decode("latin-1"))
+    if kind != b"multipart/form-data":
+        yield NewSkill(_missing(context), await _json_fields(exchange, context, kind))
+        return
+    async with FormReader(exchange, mock.uploads, FILES).reading(options) as form:
+        if not form.files:
+            yield NewSkill(_missing(context), form.fields)
+            return
+        try:
+            bundle = await in_thread(bundles.read, [(each.filename, each.upload) for each in form.files], mock.uploads)
+        except BadBundle as error:
+            bundle = _replaced(context, error, "files")
+        try:
+            yield NewSkill(bundle, form.fields)
+        finally:
+            bundle.zip.discard()
+
+
+@asynccontextmanager
+async def read_inline(
+    exchange: Exchange, context: Context, skills: Sequence[SkillReference | InlineSkill]
+) -> AsyncIterator[Supplied]:
+    """Check the inline skills of a new container. What was not stored at the end is deleted."""
+    if not skills:
+        yield NOTHING
+        return
+    mock, inline = exchange.mock, {}
+    by_line = not context.world.profile.folded_inline_skills
+    with ExitStack() as stack:
+        for position, skill in enumerate(skills):
+            if isinstance(skill, InlineSkill):
+                try:
+                    bundle = await in_thread(_inline, skill, mock.uploads)
+                except BadBundle as error:
+                    bundle = _replaced(context, error, f"skills[{position}].source.data")
+                else:
+                    stack.callback(bundle.zip.discard)
+                    if (skill.name, skill.description) != (bundle.name, bundle.description) or (
+                        by_line and bundle.folded
+                    ):
+                        raise errors.INLINE_SKILL_DIFFERS()
+                inline[position] = bundle
+        yield Supplied(inline, mock.settings.curated_skill)
+
+
+def _inline(skill: InlineSkill, uploads: Uploads) -> Bundle:
+    try:
+        data = base64.b64decode(skill.source.data, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise BadBundle(f"its data is not Base64 ({error})") from None
+    upload = uploads.put([data])
+    try:
+        return bundles.read_zip(upload)
+    except BaseException:
+        upload.discard()
+        raise
+
+
+async def _json_fields(exchange: Exchange, context: Context, kind: bytes) -> dict[str, str]:
+    """Some clients send JSON where they have no file, or lose it (sdk): it can't hold files."""
+    body = await read_body(exchange, MAX_FIELD_BYTES)
+    if kind not in (b"", b"application/json") or (not kind and body.strip() and not body.lstrip().startswith(b"{")):
+        raise errors.INVALID_UPLOAD()
+    values = json_object(body)
+    drop_proxy_keys(values, exchange)
+    if "files" in values and not context.allows(profiles.ANY_SKILL):
+        raise errors.WRONG_TYPE(param="files", expected="files of a form", got=json_type(values["files"]))
+    return {key: str(value).lower() for key, value in values.items() if key != "files"}
+
+
+def _missing(context: Context) -> Bundle | None:
+    return bundles.placeholder() if context.allows(profiles.ANY_SKILL) else None
+
+
+def _replaced(context: Context, error: BadBundle, param: str) -> Bundle:
+    """Return a placeholder for files that are no skill, if the profile accepts them."""
+    if context.allows(profiles.ANY_SKILL):
+        return bundles.placeholder()
+    if isinstance(error, BadLayout):
+        raise errors.SKILL_LAYOUT()
+    raise _bad(error, param)
+
+
+def _bad(error: BadBundle, param: str) -> APIError:
+    return errors.BAD_SKILL(problem=error, param=param)

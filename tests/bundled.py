@@ -1,0 +1,35 @@
+"""Skills as tests send them: files of a folder, and zips of every kind."""
+
+import io
+import zipfile
+from collections.abc import Mapping
+
+NAME, DESCRIPTION = "basic-math", "Add or multiply numbers."
+MANIFEST = f"---\nname: {NAME}\ndescription: {DESCRIPTION}\n---\n# How to\n"
+
+
+def manifest(name: str = NAME, description: str = DESCRIPTION, more: str = "") -> str:
+    return f"---\nname: {name}\ndescription: {description}\n{more}---\n# How to\n"
+
+
+def zipped(files: Mapping[str, str | bytes] | None = None, compression: int = zipfile.ZIP_STORED) -> bytes:
+    """A zip, by default of a skill with two files."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", compression) as archive:
+        for name, content in (files or {"math/SKILL.md": MANIFEST, "math/run.py": "print(1)\n"}).items():
+            archive.writestr(zipfile.ZipInfo(name), content, compression)
+    return out.getvalue()
+
+
+def folder(*names: str) -> list[tuple[str, bytes, str]]:
+    """Files for the SDK, by their paths."""
+    contents = {"SKILL.md": MANIFEST.encode()}
+    return [
+        (f"math/{name}", contents.get(name, name.encode()), "text/plain")
+        for name in names or ("SKILL.md", "run.py", "assets/a.txt")
+    ]
+
+
+def unzipped(content: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}

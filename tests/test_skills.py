@@ -1,0 +1,542 @@
+"""The Skills API over a socket, by the official SDK where it can send what is tested."""
+
+import base64
+import io
+import re
+import stat
+import struct
+import zipfile
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+from bundled import DESCRIPTION, MANIFEST, NAME, folder, manifest, unzipped, zipped
+from conftest import NOON, World, new_world, ok, refusal
+
+from mockserver import bundles
+from mockserver.server.serving import MockServer
+
+LAYOUT = "All files must be under a single top-level directory"
+
+
+def create(world: World, files: Any = None) -> Any:
+    return world.openai.skills.create(files=files or ("math.zip", zipped()))
+
+
+def post(world: World, path: str, parts: list[tuple[str, Any]], **data: str) -> httpx2.Response:
+    return world.http.post(path, files=parts, data=data)
+
+
+# Creating
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ("math.zip", zipped()),
+        zipped(),
+        [("math.zip", zipped())],
+        folder(),
+        [*folder(), *folder()],
+        ("math.zip", zipped({"math/": "", "math/SKILL.md": MANIFEST, "__MACOSX/math/._SKILL.md": "x"})),
+        ("math.zip", zipped(compression=zipfile.ZIP_DEFLATED)),
+        ("math.zip", zipped({"Other_Folder/Skill.MD": MANIFEST.replace("\n", "\r\n")})),
+        ("math.zip", zipped({"math/SKILL.md": "\ufeff" + MANIFEST, "math/sub/" * 20 + "x.txt": b"\0" * 100_000})),
+    ],
+    ids=["zip", "bytes", "zip in a list", "folder", "each file twice", "macOS", "deflated", "CRLF", "BOM"],
+)
+def test_a_skill_is_created(world: World, files: Any) -> None:
+    skill = create(world, files)
+    assert re.fullmatch(rf"skill_{skill.created_at:08x}[0-9a-f]{{24}}0[0-9a-f]{{15}}", skill.id)
+    assert (skill.name, skill.description) == (NAME, DESCRIPTION)
+    assert (skill.default_version, skill.latest_version) == ("1", "1")
+    (version,) = world.openai.skills.versions.list(skill.id)
+    assert re.fullmatch(rf"skillver_{skill.created_at:08x}[0-9a-f]{{24}}{skill.id[-16:]}", version.id)
+    assert (version.skill_id, version.version, version.name) == (skill.id, "1", NAME)
+
+
+def test_bodies_end_without_a_newline_and_keep_their_order(world: World) -> None:
+    made = post(world, "/skills", [("files", ("m.zip", zipped()))])
+    assert list(ok(made)) == [
+        "id",
+        "object",
+        "created_at",
+        "default_version",
+        "description",
+        "latest_version",
+        "name",
+    ]
+    assert made.content.startswith(b'{\n  "id": "skill_')
+    assert made.content.endswith(b"}")
+    version = world.http.get(f"/skills/{made.json()['id']}/versions/1")
+    assert list(ok(version)) == ["id", "object", "created_at", "description", "name", "skill_id", "version"]
+
+
+def test_a_zip_comes_back_as_it_was_and_a_folder_as_a_zip_with_its_paths(world: World) -> None:
+    sent = zipped(compression=zipfile.ZIP_DEFLATED)
+    skill = create(world, ("m.zip", sent))
+    content = world.openai.skills.content.retrieve(skill.id)
+    assert content.read() == sent
+    assert content.response.headers["content-type"] == "application/zip"
+    made = create(world, folder())
+    again = world.openai.skills.versions.content.retrieve("1", skill_id=made.id).read()
+    assert list(unzipped(again)) == ["math/SKILL.md", "math/run.py", "math/assets/a.txt"]
+    assert create(world, ("m.zip", again)).name == NAME, "it can be uploaded again"
+    assert world.http.head(f"/skills/{made.id}/content").headers["content-length"] == str(len(again))
+
+
+def test_a_large_skill_is_stored(world: World) -> None:
+    big = bytes(range(256)) * 20_000
+    skill = create(world, [("m/SKILL.md", MANIFEST.encode()), ("m/big.bin", big), ("m/late.txt", b"late")])
+    assert unzipped(world.openai.skills.content.retrieve(skill.id).read()) == {
+        "m/SKILL.md": MANIFEST.encode(),
+        "m/big.bin": big,
+        "m/late.txt": b"late",
+    }
+
+
+def test_a_file_name_in_another_form_keeps_its_path(world: World) -> None:
+    """As .NET sends it."""
+    names = [("SKILL.md", MANIFEST), ("assets/a.txt", "a")]
+    parts = [
+        f'--b\r\nContent-Disposition: form-data; name="files[]"; filename="x"; '
+        f"filename*=utf-8''math%2f{name.replace('/', '%2f')}\r\n\r\n{content}\r\n"
+        for name, content in names
+    ]
+    made = world.http.post(
+        "/skills",
+        content="".join([*parts, "--b--\r\n"]),
+        headers={"Content-Type": "multipart/form-data; boundary=b"},
+    )
+    content = world.http.get(f"/skills/{ok(made)['id']}/content").content
+    assert list(unzipped(content)) == ["math/SKILL.md", "math/assets/a.txt"]
+
+
+def _special(**changes: Any) -> bytes:
+    """A zip whose second member has other values in its headers."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("math/SKILL.md", MANIFEST)
+        member = zipfile.ZipInfo("math/x")
+        for name, value in changes.items():
+            setattr(member, name, value)
+        archive.writestr(member, "/etc/passwd")
+    return out.getvalue()
+
+
+def _encrypted() -> bytes:
+    content = bytearray(zipped())
+    content[content.rfind(b"PK\x01\x02") + 8] |= 1
+    return bytes(content)
+
+
+def _bomb() -> bytes:
+    return zipped({"m/SKILL.md": MANIFEST, "m/zeros": bytes(bundles.MAX_FILE)}, zipfile.ZIP_DEFLATED)
+
+
+def _lying() -> bytes:
+    """A zip whose table of contents says more than its member holds."""
+    content = bytearray(zipped({"m/SKILL.md": MANIFEST, "m/a": "a" * 100}))
+    at = content.rfind(b"PK\x01\x02")
+    content[at + 24 : at + 28] = struct.pack("<I", 50_000)
+    return bytes(content)
+
+
+def _twice(second: str) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("m/SKILL.md", MANIFEST)
+        archive.writestr("m/a", "a")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("m/a", second)
+    return out.getvalue()
+
+
+def _aliases() -> str:
+    levels = "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
+    return f"---\nname: x\ndescription: x\na0: &a0 [x]\n{levels}metadata: *a39\n---\n"
+
+
+REFUSED: dict[str, tuple[bytes | Callable[[], bytes], str]] = {
+    "no folder": (zipped({"SKILL.md": MANIFEST}), LAYOUT),
+    "two folders": (zipped({"a/SKILL.md": MANIFEST, "b/x": "x"}), LAYOUT),
+    "a file beside the folder": (zipped({"a/SKILL.md": MANIFEST, "x": "x"}), LAYOUT),
+    "nothing": (zipped({"m/": ""}), "no files"),
+    "no manifest": (zipped({"m/README.md": "x"}), "0 files named SKILL.md"),
+    "two manifests": (zipped({"m/SKILL.md": MANIFEST, "m/sub/skill.md": MANIFEST}), "2 files named SKILL.md"),
+    "a deep manifest": (zipped({"m/sub/SKILL.md": MANIFEST}), "folder of its folder"),
+    "traversal": (zipped({"m/SKILL.md": MANIFEST, "m/../../x": "x"}), "leaves the archive"),
+    "an absolute path": (zipped({"m/SKILL.md": MANIFEST, "/m/x": "x"}), "not a path inside"),
+    "a drive": (zipped({"m/SKILL.md": MANIFEST, "C:/x": "x"}), "not a path inside"),
+    "a link": (_special(create_system=3, external_attr=(stat.S_IFLNK | 0o777) << 16), "not a regular file"),
+    "a device": (_special(create_system=3, external_attr=(stat.S_IFCHR | 0o777) << 16), "not a regular file"),
+    "a zip inside": (zipped({"m/SKILL.md": MANIFEST, "m/inner.ZIP": zipped()}), "a zip inside"),
+    "encrypted": (_encrypted, "encrypted"),
+    "another compression": (zipped(compression=zipfile.ZIP_LZMA), "unsupported compression"),
+    "a bomb": (_bomb, "200 times as large"),
+    "a wrong size": (_lying, "shorter than"),
+    "a damaged member": (lambda: zipped().replace(b"print(1)", b"print(2)"), "can't be read"),
+    "cut off": (lambda: zipped()[:-30], "can't be read"),
+    "only the start": (b"PK\x03\x04", "can't be read"),
+    "a path twice": (lambda: _twice("b"), "twice"),
+    "too many files": (
+        lambda: zipped({"m/SKILL.md": MANIFEST, **{f"m/{n}": "" for n in range(500)}}),
+        "501 files",
+    ),
+    "a huge table of contents": (lambda: zipped({f"m/{n}/{'x' * 60_000}": "" for n in range(40)}), "table of contents"),
+    "a long path": (zipped({"m/SKILL.md": MANIFEST, f"m/{'x' * 2_000}": ""}), "characters"),
+    "a large file": (
+        lambda: zipped({"m/SKILL.md": MANIFEST, "m/big": bytes(range(256)) * (bundles.MAX_FILE // 256) + b"x"}),
+        "26,214,401 bytes",
+    ),
+}
+MANIFESTS: dict[str, tuple[str, str]] = {
+    "no front matter": ("# Title\n", "no front matter"),
+    "an open front matter": ("---\nname: a\ndescription: b\n", "no front matter"),
+    "a list": ("---\n- name\n---\n", "not a mapping"),
+    "empty": ("---\n\n---\n", "not a mapping"),
+    "not YAML": ("---\nname: [\n---\n", "not valid YAML"),
+    "not UTF-8": ("---\nname: \udcff\n---\n", "not valid YAML"),
+    "two documents": ("---\nname: a\ndescription: b\n...\n--- x\n---\n", "not valid YAML"),
+    "a tag": ("---\nname: !!python/object/apply:os.system [id]\ndescription: x\n---\n", "no text as name"),
+    "no name": ("---\ndescription: x\n---\n", "no text as name"),
+    "null": ("---\nname:\ndescription: x\n---\n", "no text as name"),
+    "a mapping as description": ("---\nname: a\ndescription: {a: b}\n---\n", "no text as description"),
+    "upper case": (manifest("Basic"), "1 to 64"),
+    "hyphens": (manifest("a--b"), "1 to 64"),
+    "a hyphen at the end": (manifest("a-"), "1 to 64"),
+    "a long name": (manifest("a" * 65), "1 to 64"),
+    "an empty description": (manifest(description='""'), "1 to 1024"),
+    "a long description": (manifest(description="x" * 1_025), "1 to 1024"),
+    "half a character": (manifest(description='"\\ud800"'), "not valid YAML"),
+    "long compatibility": (manifest(more=f"compatibility: {'x' * 501}\n"), "1 to 500"),
+    "metadata": (manifest(more="metadata: x\n"), "must be a mapping"),
+    "aliases of aliases": (_aliases(), "a mapping"),
+    "depth": (f"---\nname: {'[' * 5_000}\n---\n", "levels"),
+    "many values": (f"---\nname: [{'x,' * 2_000}]\n---\n", "levels"),
+    "a long front matter": (f"---\nname: a\n{'# x' * 30_000}\n---\n", "no front matter"),
+}
+
+
+@pytest.mark.parametrize("case", [*REFUSED, *MANIFESTS])
+def test_what_is_no_skill_is_refused(world: World, case: str) -> None:
+    if case in REFUSED:
+        given, expected = REFUSED[case]
+        content = given if isinstance(given, bytes) else given()
+    else:
+        text, expected = MANIFESTS[case]
+        content = zipped({"m/SKILL.md": text.encode(errors="surrogateescape")})
+    answer = post(world, "/skills", [("files", ("m.zip", content))])
+    message = refusal(answer, 400, None if expected == LAYOUT else "invalid_value")
+    assert expected in message
+    assert ok(world.http.get("/skills"))["data"] == []
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ([("SKILL.md", MANIFEST), ("run.py", "x")], LAYOUT),
+        ([("m/SKILL.md", MANIFEST), ("m/../x", "x")], "leaves the archive"),
+        ([("m/SKILL.md", MANIFEST), ("m\\x", "x")], "not a path inside"),
+        ([("m/SKILL.md", MANIFEST), ("m/SKILL.md", MANIFEST + "x")], "sent twice"),
+        ([("m/SKILL.md", MANIFEST), ("m/a.zip", "x")], "zip inside"),
+        ([("SKILL.md", MANIFEST)], LAYOUT),
+        ([("m/a", "x")], "0 files"),
+    ],
+)
+def test_a_folder_is_checked_like_a_zip(world: World, files: list[tuple[str, str]], expected: str) -> None:
+    answer = post(world, "/skills", [("files[]", file) for file in files])
+    assert expected in refusal(answer, 400, None if expected == LAYOUT else "invalid_value")
+
+
+def test_equal_files_of_a_zip_are_one(world: World) -> None:
+    assert create(world, ("m.zip", _twice("a"))).name == NAME
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "param"),
+    [
+        ({"json": {}}, "missing_required_parameter", "files"),
+        ({}, "missing_required_parameter", "files"),
+        ({"json": {"files": ["text of a file"]}}, "invalid_type", "files"),
+        ({"content": "--b--\r\n"}, "missing_required_parameter", "files"),
+        (
+            {"content": '--b\r\nContent-Disposition: form-data; name="files"\r\n\r\ntext\r\n--b--\r\n'},
+            "invalid_type",
+            "files",
+        ),
+        ({"files": [("files", ("m.zip", zipped()))], "data": {"default": "true"}}, "unknown_parameter", "default"),
+        ({"files": [("file", ("m.zip", zipped()))]}, "missing_required_parameter", "files"),
+        ({"content": b"x", "headers": {"Content-Type": "application/zip"}}, None, "file"),
+    ],
+)
+def test_a_form_without_a_skill_is_refused(world: World, body: dict[str, Any], code: str, param: str) -> None:
+    if isinstance(body.get("content"), str):
+        body["headers"] = {"Content-Type": "multipart/form-data; boundary=b"}
+    answer = world.http.post("/skills", **body)
+    refusal(answer, 400, code)
+    assert answer.json()["error"]["param"] == param
+
+
+def test_a_form_takes_no_more_than_twice_the_files_of_a_skill(world: World) -> None:
+    parts = [("files[]", (f"m/{n}", b"x")) for n in range(1_001)]
+    assert "1000 files" in refusal(post(world, "/skills", parts), 400, None)
+
+
+# Versions
+
+
+def test_versions_move_the_latest_and_by_request_the_default(world: World) -> None:
+    client = world.openai
+    skill = create(world)
+    for number, default in ((2, None), (3, True), (4, False)):
+        given = {} if default is None else {"default": default}
+        made = client.skills.versions.create(
+            skill.id, files=("m.zip", zipped({"m/SKILL.md": manifest(f"skill-{number}")})), **given
+        )
+        assert (made.version, made.name, made.skill_id) == (str(number), f"skill-{number}", skill.id)
+    shown = client.skills.retrieve(skill.id)
+    assert (shown.default_version, shown.latest_version, shown.name) == ("3", "4", "skill-3")
+    assert (shown.id, shown.created_at) == (skill.id, skill.created_at)
+    assert client.skills.update(skill.id, default_version="1").name == NAME
+    assert ok(world.http.post(f"/skills/{skill.id}", json={"default_version": 2}))["name"] == "skill-2"
+    assert b"skill-2" in client.skills.content.retrieve(skill.id).read()
+    assert [each.version for each in client.skills.versions.list(skill.id)] == ["4", "3", "2", "1"]
+    assert [each.version for each in client.skills.versions.list(skill.id, order="asc", limit=1)] == [
+        "1",
+        "2",
+        "3",
+        "4",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code"),
+    [
+        ("POST", "/skills/{id}", {"default_version": "9"}, 404, None),
+        ("POST", "/skills/{id}", {"default_version": "latest"}, 400, "invalid_value"),
+        ("POST", "/skills/{id}", {"default_version": True}, 400, "invalid_type"),
+        ("POST", "/skills/{id}", {}, 400, "missing_required_parameter"),
+        ("POST", "/skills/{id}", {"default_version": "1", "name": "x"}, 400, "unknown_parameter"),
+        ("POST", "/skills/skill_x", {"default_version": "1"}, 404, None),
+        ("GET", "/skills/{id}/versions/9", None, 404, None),
+        ("GET", "/skills/{id}/versions/latest", None, 400, "invalid_value"),
+        ("GET", "/skills/{id}/versions/0", None, 400, "invalid_value"),
+        ("GET", "/skills/{id}/versions/01/content", None, 400, "invalid_value"),
+        ("DELETE", "/skills/{id}/versions/-1", None, 400, "invalid_value"),
+        ("DELETE", "/skills/{id}/versions/1", None, 400, "invalid_value"),
+        ("DELETE", "/skills/skill_x", None, 404, None),
+        ("GET", "/skills/skill_x/content", None, 404, None),
+        ("GET", "/skills/skill_x/versions", None, 404, None),
+        ("POST", "/skills/skill_x/versions", {}, 404, None),
+        ("POST", "/skills/{id}/versions", {"default": True}, 400, "missing_required_parameter"),
+    ],
+)
+def test_errors_of_versions(
+    world: World, method: str, path: str, body: Mapping[str, Any] | None, status: int, code: str | None
+) -> None:
+    skill = create(world)
+    world.openai.skills.versions.create(skill.id, files=folder())
+    given = {} if body is None else {"json": body}
+    refusal(world.http.request(method, path.format(id=skill.id), **given), status, code)
+
+
+def test_a_field_of_a_version_is_checked(world: World) -> None:
+    skill = create(world)
+    for data, code in (({"default": "yes"}, "invalid_type"), ({"other": "x"}, "unknown_parameter")):
+        refusal(post(world, f"/skills/{skill.id}/versions", [("files", ("m.zip", zipped()))], **data), 400, code)
+
+
+def test_deleting_versions(world: World) -> None:
+    client = world.openai
+    skill = create(world)
+    second = client.skills.versions.create(skill.id, files=folder())
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.skills.versions.delete("1", skill_id=skill.id)
+    assert (caught.value.param, caught.value.code) == ("version", "invalid_value")
+    deleted = ok(world.http.delete(f"/skills/{skill.id}/versions/2"))
+    assert deleted == {"id": second.id, "object": "skill.version.deleted", "deleted": True, "version": "2"}
+    assert client.skills.retrieve(skill.id).latest_version == "1"
+    assert client.skills.versions.create(skill.id, files=folder()).version == "3", "a number is never used again"
+    client.skills.versions.delete("3", skill_id=skill.id)
+    client.skills.versions.delete("1", skill_id=skill.id)
+    with pytest.raises(openai.NotFoundError):
+        client.skills.retrieve(skill.id)
+
+
+def test_deleting_a_skill_deletes_its_versions(world: World) -> None:
+    skill = create(world)
+    answer = ok(world.http.delete(f"/skills/{skill.id}"))
+    assert answer == {"id": skill.id, "object": "skill.deleted", "deleted": True}
+    for path in ("", "/content", "/versions", "/versions/1", "/versions/1/content"):
+        refusal(world.http.get(f"/skills/{skill.id}{path}"), 404, None)
+
+
+# Lists
+
+
+def test_lists(world: World) -> None:
+    world.freeze()
+    ids = [create(world).id for _ in range(3)]
+    http = world.http
+    empty = ok(http.get("/skills", params={"limit": 0}))
+    assert empty == {"object": "list", "data": [], "first_id": None, "has_more": True, "last_id": None}
+    assert list(empty) == ["object", "data", "first_id", "has_more", "last_id"]
+    assert [each["id"] for each in ok(http.get("/skills"))["data"]] == ids[::-1]
+    assert [each["id"] for each in ok(http.get(f"/skills?order=asc&after={ids[0]}&unknown=1"))["data"]] == ids[1:]
+    assert [each.id for each in world.openai.skills.list(limit=1)] == ids[::-1]
+    assert ok(http.get(f"/skills?after={ids[0]}&limit=0"))["has_more"] is False
+    world.openai.skills.delete(ids[1])
+    assert [each["id"] for each in ok(http.get(f"/skills?after={ids[1]}"))["data"]] == ids[:1], "as a cursor it stays"
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code", "message"),
+    [
+        ("/skills?limit=101", 400, "integer_above_max_value", "<= 100"),
+        ("/skills?limit=-1", 400, "integer_below_min_value", ">= 0"),
+        ("/skills?order=up", 400, "invalid_value", "'asc' and 'desc'"),
+        ("/skills?order=", 400, "invalid_value", "Invalid value: ''"),
+        ("/skills?limit=1&limit=1", 400, "duplicate_parameter", "limit"),
+        ("/skills?after=skill_x", 404, None, "Skill with id 'skill_x' not found."),
+        ("/skills?after=x", 404, None, "Skill with id 'x' not found."),
+        ("/skills/{id}/versions?after=x", 400, "invalid_value", "begins with 'skillver'"),
+        ("/skills/{id}/versions?after=skillver_x", 404, None, "not found"),
+        (
+            "/skills/{id}/versions?after={other}",
+            400,
+            "invalid_value",
+            "Skill version cursor does not match this skill.",
+        ),
+    ],
+)
+def test_errors_of_lists(world: World, path: str, status: int, code: str | None, message: str) -> None:
+    skill, other = create(world), create(world)
+    (version,) = world.openai.skills.versions.list(other.id)
+    answer = world.http.get(path.format(id=skill.id, other=version.id))
+    assert message in refusal(answer, status, code)
+
+
+def test_versions_are_listed_by_number_whatever_the_clock_says(world: World) -> None:
+    world.freeze()
+    skill = create(world)
+    world.freeze(NOON - 3_600)
+    world.openai.skills.versions.create(skill.id, files=folder())
+    assert [each.version for each in world.openai.skills.versions.list(skill.id, limit=1)] == ["2", "1"]
+
+
+# What a profile changes
+
+
+def profiled(server: MockServer, **switches: Any) -> World:
+    world = new_world(server)
+    ok(httpx2.put(f"{server.url}/_mock/worlds/{world.name}/profile", json={"name": "default", "switches": switches}))
+    return world
+
+
+def test_a_new_skill_is_listed_later(server: MockServer) -> None:
+    with profiled(server, new_skill_lag="2s") as world:
+        world.freeze()
+        skill = create(world)
+        assert world.openai.skills.retrieve(skill.id).id == skill.id
+        assert [*world.openai.skills.list()] == [*world.openai.skills.versions.list(skill.id)] == []
+        world.advance(2)
+        assert len([*world.openai.skills.list()]) == len([*world.openai.skills.versions.list(skill.id)]) == 1
+
+
+def test_a_deleted_skill_is_still_listed(server: MockServer) -> None:
+    with profiled(server, delete_lag="5s") as world:
+        world.freeze()
+        skill = create(world)
+        world.openai.skills.versions.create(skill.id, files=folder())
+        world.openai.skills.versions.delete("2", skill_id=skill.id)
+        assert [each.version for each in world.openai.skills.versions.list(skill.id)] == ["2", "1"]
+        world.openai.skills.delete(skill.id)
+        assert [each.id for each in world.openai.skills.list()] == [skill.id]
+        world.advance(5)
+        assert [*world.openai.skills.list()] == []
+
+
+def test_a_malformed_cursor_can_be_a_server_error(server: MockServer) -> None:
+    with profiled(server, malformed_skill_cursor=500) as world:
+        refusal(world.http.get("/skills?after=x"), 500, None)
+        refusal(world.http.get("/skills?after=skill_x"), 404, None)
+
+
+# In containers
+
+
+def inline(content: bytes = zipped(), name: str = NAME, description: str = DESCRIPTION) -> dict[str, Any]:
+    data = base64.b64encode(content).decode()
+    source = {"type": "base64", "media_type": "application/zip", "data": data}
+    return {"type": "inline", "name": name, "description": description, "source": source}
+
+
+def reference(skill_id: str, **version: Any) -> dict[str, Any]:
+    return {"type": "skill_reference", "skill_id": skill_id, **version}
+
+
+FOLDED = zipped({"m/SKILL.md": f"---\nname: {NAME}\ndescription: >-\n  Add or\n  multiply numbers.\n---\n"})
+
+
+@pytest.mark.parametrize(
+    ("skills", "param", "message"),
+    [
+        ([reference("skill_x")], "skills", "Skill with id 'skill_x' not found."),
+        ([reference("{id}", version="9")], "skills", "not found"),
+        ([reference("{id}", version="version")], "skills[0].version", "positive integer or 'latest'"),
+        ([reference("{id}", version=1)], "skills[0].version", "expected a string"),
+        ([reference("")], "skills[0].skill_id", "empty string"),
+        ([reference("x" * 65)], "skills[0].skill_id", "too long"),
+        ([inline(name="other")], None, "Inline skill name/description must match"),
+        ([inline(description="other")], None, "Inline skill name/description must match"),
+        ([inline(zipped({"SKILL.md": MANIFEST}))], None, LAYOUT),
+        ([inline(), inline(b"x")], "skills[1].source.data", "can't be read"),
+        ([{**inline(), "source": {**inline()["source"], "data": "?"}}], "skills[0].source.data", "not Base64"),
+        ([reference("x")] * 201, "skills", "array too long"),
+    ],
+)
+def test_a_container_is_refused_skills_that_are_none(
+    world: World, skills: list[dict[str, Any]], param: str | None, message: str
+) -> None:
+    skill = create(world)
+    skills = [
+        {**each, "skill_id": each["skill_id"].format(id=skill.id)} if "skill_id" in each else each for each in skills
+    ]
+    answer = world.http.post("/containers", json={"name": "box", "skills": skills})
+    assert message in refusal(answer, 400, answer.json()["error"]["code"])
+    assert answer.json()["error"]["param"] == param
+    assert ok(world.http.get("/containers"))["data"] == []
+
+
+def test_a_container_accepts_what_it_can_have(world: World) -> None:
+    skill = create(world)
+    skills = [
+        reference(skill.id),
+        reference(skill.id, version=None),
+        reference(skill.id, version="1"),
+        reference(skill.id, version="latest"),
+        reference("openai-spreadsheets", version="latest"),
+        inline(),
+        inline(FOLDED),
+    ]
+    made = ok(world.http.post("/containers", json={"name": "box", "skills": skills}))
+    assert "skills" not in made
+    assert ok(world.http.get(f"/containers/{made['id']}/files"))["data"] == [], "they are not in /mnt/data"
+
+
+def test_a_folded_description_can_be_refused_inline(server: MockServer) -> None:
+    with profiled(server, folded_inline_skills=False) as world:
+        create(world, ("m.zip", FOLDED))
+        body = {"name": "box", "skills": [inline(FOLDED)]}
+        assert "must match" in refusal(world.http.post("/containers", json=body), 400, None)
+        ok(world.http.post("/containers", json={"name": "box", "skills": [inline()]}))
+
+
+def test_curated_skills_are_a_setting() -> None:
+    with MockServer(curated_skill=("openai-docs",)) as server, new_world(server) as world:
+        ok(world.http.post("/containers", json={"name": "box", "skills": [reference("openai-docs")]}))
+        body = {"name": "box", "skills": [reference("openai-spreadsheets")]}
+        refusal(world.http.post("/containers", json=body), 400, None)
