@@ -232,7 +232,7 @@ class FormReader:
             if filename is None:
                 raise errors.WRONG_TYPE(param=self._name, expected="a file", got="a string")
             filename = filename if several else base_name(filename)
-            if not filename:
+            if not filename and not self._field.plain:
                 raise errors.MISSING_FILENAME()
             if not self._content_type and self._exchange.files_api and self._exchange.provider.typed_files:
                 raise errors.AZURE_UNTYPED_FILE()
