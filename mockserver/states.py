@@ -58,7 +58,7 @@ set_clock: Statement[tables.World] = Statement(
 )
 set_switches: Statement[tables.World] = Statement("UPDATE world SET profile = :profile")
 set_seed: Statement[tables.World] = Statement("UPDATE world SET id_seed = :id_seed")
-_counted = [each.name for each in tables.Table.metadata.sorted_tables if "deleted_at" in each.c]
+_counted = [str(each.name) for each in tables.Table.metadata.sorted_tables if "deleted_at" in each.c]
 _counts: Statement[tables.World] = Statement(
     "SELECT (SELECT count(*) FROM faults), "
     + ", ".join(  # not of the views: SQLite would look up each row, to see whether it is deleted
