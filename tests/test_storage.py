@@ -1,6 +1,7 @@
 """Worlds as directories: what a crash leaves, what a copy holds, what can't be used, and how many files are open."""
 
 import asyncio
+import errno
 import hashlib
 import os
 import shutil
@@ -223,6 +224,57 @@ def test_after_a_crash_at_any_step_a_world_is_the_old_one_or_the_new_one(
         step += 1
     assert step > 1
     assert seen[-1] == [values[-1] for values in outcomes.values()]
+
+
+# States that can't be removed
+
+
+async def again(worlds: Worlds) -> None:
+    await worlds.take_snapshot("kept", "one")
+    await worlds.delete_snapshot("kept", "one")
+
+
+async def reset_then_delete(worlds: Worlds) -> None:
+    await worlds.reset("kept")
+    await worlds.delete("kept")
+
+
+@pytest.mark.parametrize("act", [delete_then_create, again, reset_then_delete])
+def test_a_state_that_could_not_be_removed_does_not_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: Callable[[Worlds], Awaitable[None]]
+) -> None:
+    """What would bring it back fails, until it can be removed."""
+    rename, stuck = Path.rename, set[str]()
+
+    def fail(self: Path, target: Path) -> Path:
+        if self.name in stuck:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return rename(self, target)
+
+    async def prepare(worlds: Worlds) -> None:
+        await add(worlds, "kept", "a")
+        await worlds.take_snapshot("kept", "one")
+
+    async def check(worlds: Worlds) -> None:
+        with pytest.raises(PermissionError):
+            await act(worlds)
+        stuck.clear()
+        if act is delete_then_create:
+            await add(worlds, "kept", "later")
+        elif act is again:
+            await worlds.delete_snapshot("kept", "one")
+        else:
+            await worlds.delete("kept")
+
+    with opened(tmp_path) as worlds:
+        asyncio.run(prepare(worlds))
+        folder = tmp_path / ("worlds" if act is reset_then_delete else "snapshots")
+        stuck.update(path.name for path in folder.iterdir())
+        monkeypatch.setattr(Path, "rename", fail)
+        asyncio.run(check(worlds))
+    with opened(tmp_path) as worlds:
+        assert worlds.snapshots("kept") == []
+        assert worlds.exists("kept") is (act is not reset_then_delete)
 
 
 # Copies

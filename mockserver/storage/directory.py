@@ -48,6 +48,8 @@ class Directory:
         self.templates: dict[str, Path] = {}
         self.worlds: dict[str, Path] = {}
         self.snapshots: dict[str, dict[str, Path]] = {}
+        self._left: dict[str, list[Path]] = {}
+        """By world: states of it and its snapshots that were removed, but could not be renamed."""
         self.unclean = not (path / "clean").exists() and (path / "worlds").exists()
         """Whether the last server was killed."""
         for part in _PARTS:
@@ -68,13 +70,17 @@ class Directory:
             for state in sorted((self.path / kind).iterdir(), key=_number):
                 highest = max(highest, _number(state))
                 name = state.name.partition("-")[2]
-                older = self._register(kind, name, state)
-                if older:
-                    _remove(older)
+                if older := self._register(kind, name, state):
+                    self._remove_now(name, older)
         for name in [name for name in self.snapshots if name not in self.worlds]:
             for state in self.snapshots.pop(name).values():
-                _remove(state)
+                self._remove_now(name, state)
         return highest
+
+    def _remove_now(self, name: str, state: Path) -> None:
+        _remove(state)
+        if state.exists():
+            self._left.setdefault(name.partition("@")[0], []).append(state)
 
     def _register(self, kind: Kind, name: str, state: Path) -> Path | None:
         """Returns the older state of that name."""
@@ -99,6 +105,8 @@ class Directory:
         `register` makes it the current one for this server; where the state turns out unusable, `discard` it.
         """
         assert not (built / f"{DATABASE}-wal").exists(), "a state is closed before it is placed"
+        if kind == "worlds" and name not in self.worlds:
+            self._discard_left(name)
         state = self.path / kind / f"{next(self._numbers)}-{name}"
         built.rename(state)
         return state
@@ -106,21 +114,35 @@ class Directory:
     def register(self, kind: Kind, name: str, state: Path) -> None:
         """Make it the current state of that name; the one before it goes into the trash."""
         if older := self._register(kind, name, state):
-            with suppress(OSError):  # the next start removes it, as its number is lower
-                self.discard(older)
+            self._discard_or_leave(name.partition("@")[0], older)
 
     def remove_world(self, name: str) -> None:
         """The renaming of the world's directory is what deletes it; its snapshots follow."""
+        self._discard_left(name)
         self.discard(self.worlds[name])
         del self.worlds[name]
-        for snapshot in list(self.snapshots.get(name, ())):
-            with suppress(OSError):  # the next start removes it
-                self.remove_snapshot(name, snapshot)
-        self.snapshots.pop(name, None)
+        for state in self.snapshots.pop(name, {}).values():
+            self._discard_or_leave(name, state)
 
     def remove_snapshot(self, world: str, name: str) -> None:
+        self._discard_left(world)
         self.discard(self.snapshots[world][name])
         del self.snapshots[world][name]
+
+    def _discard_or_leave(self, world: str, state: Path) -> None:
+        """The next start removes what is left: its number is not the highest, or it is a snapshot of no world."""
+        try:
+            self.discard(state)
+        except OSError:
+            self._left.setdefault(world, []).append(state)
+
+    def _discard_left(self, world: str) -> None:
+        """Before anything changes by which the next start would take what was left for the present state."""
+        while left := self._left.get(world):
+            with suppress(FileNotFoundError):
+                self.discard(left[-1])
+            left.pop()
+        self._left.pop(world, None)
 
     def discard(self, state: Path) -> None:
         """Rename it into the trash, which `empty_trash` empties."""
