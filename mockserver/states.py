@@ -113,7 +113,7 @@ class States:
         """When each world was last used, by the machine's clock; only of those used since the start."""
         self._open: dict[str, Database] = {}
         """Those whose databases are open."""
-        self._limit = open_worlds or min(OPEN_WORLDS, descriptors() // 16)
+        self._limit = open_worlds or max(1, min(OPEN_WORLDS, descriptors() // 16))
         self._closed_at_once = min(CLOSED_AT_ONCE, self._limit // 8 or 1)
         self._summaries: dict[str, Summary] = {}
         """Of worlds whose databases are closed."""
