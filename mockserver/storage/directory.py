@@ -1,15 +1,15 @@
-"""The data directory: the states of worlds as directories, put into place and removed by renaming.
+"""The data directory: the states of worlds are directories, which are put into place and removed by renaming them.
 
     lock                             one server for each data directory
     clean                            written by an orderly stop, removed by a start
     templates/<n>-<world or _>/      rebuilt from the seeds at each start
     worlds/<n>-<name>/               world.db and contents/
     snapshots/<n>-<world>@<name>/
-    uploads/                         bytes on their way in, and states that are being built
+    uploads/                         uploads that are being received, and states that are being built
     trash/                           what is being removed
 
-`<n>` counts up, so that names which differ in case never collide, and of two states of one world the higher number
-is the newer one. The file system is the registry: a state is built under `uploads/` and renamed into place.
+`<n>` counts up, so that names which differ in case never collide; of two states of one world the one with the higher
+number is the newer one. The file system is the registry: a state is built under `uploads/` and renamed into place.
 """
 
 import itertools
@@ -40,8 +40,8 @@ class DirectoryUnusable(Exception):
 
 
 class Directory:
-    """Where the states of worlds are. All methods are quick, and are for the thread of the event loop, but
-    `empty_trash`; what is built is filled by the caller, in any thread."""
+    """Where the states of worlds are. All methods except `empty_trash` are quick, and for the thread of the event
+    loop."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -59,7 +59,7 @@ class Directory:
         self._numbers = itertools.count(highest + 1)
 
     def _read(self) -> int:
-        """Register what is there, and remove what a crash or the last server left. Returns the highest number."""
+        """Register what exists, and remove what a crash or the last server left. Returns the highest number."""
         highest = 0
         for part in ("templates", "uploads", "trash"):
             for left in (self.path / part).iterdir():
