@@ -1,7 +1,7 @@
-"""What tests and people see of containers, Files, uploads and skills beside the API, and do to them.
+"""Containers, Files, uploads and skills for the control plane: find, read, expire, touch and delete them.
 
-Reading here does not refresh `last_active_at`. What is done here need not be possible to a client: a container
-expires at once, the files of an expired one are deleted.
+Reading does not refresh `last_active_at`. Some changes are not possible through the API: a container can expire at
+once, and the files of an expired one can be deleted.
 """
 
 from dataclasses import dataclass, replace
@@ -60,7 +60,7 @@ class SkillFiles(TypedDict):
 
 
 class AdminContainer(Container):
-    """As stored: `last_active_at` is when it was really used last.
+    """A container as stored: `last_active_at` is when a client used it last.
 
     `status` is `running` or `expired`, as in the filter, whatever word the profile shows to clients.
     """
@@ -188,7 +188,7 @@ _unsized: Statement[tables.ContainerFile] = Statement(
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The first bytes of a content, and how many it has in all."""
+    """The first bytes of a content, and its size."""
 
     data: bytes
     size: int
@@ -291,7 +291,7 @@ def preview_container_skill_file(
 
 
 def expire_container(context: Context, container_id: str) -> None:
-    """Let it expire at the world's present instant: what its expiry counts from moves back."""
+    """Let a container expire now: the time from which its expiry counts moves back."""
     now = context.world.now()
     with context.write() as tx:
         row = _container(tx, container_id)
@@ -304,7 +304,7 @@ def expire_container(context: Context, container_id: str) -> None:
 
 
 def touch_container(context: Context, container_id: str) -> None:
-    """Count as activity; raises APIError for a container that has expired, as that is for good."""
+    """Refresh `last_active_at`. Raises APIError if the container has expired, which is final."""
     now = context.world.now()
     with context.write() as tx:
         row = _container(tx, container_id)
@@ -464,7 +464,7 @@ def _shown_file(tx: Transaction, world: World, row: tables.ContainerFile) -> Adm
 
 
 def _size(tx: Transaction, world: World, digest: str) -> int:
-    """0 where it was deleted since its row was read."""
+    """Return the size of a content, 0 if it was deleted since its row was read."""
     try:
         return world.contents.size(tx, digest)
     except FileNotFoundError:

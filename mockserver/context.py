@@ -71,8 +71,10 @@ class World:
             raise unusable(self.name, self.database.path, error) from error
 
     def release(self) -> None:
-        """Remove the files of contents that were deleted, or whose transaction failed. Left to the next time while a
-        thread writes, inside a transaction, and where the machine fails: what the caller did is done."""
+        """Remove the files of contents that were deleted, or whose transaction failed.
+
+        Does nothing while a thread writes, inside a transaction, and if the machine fails: the next call removes them.
+        """
         try:
             if not self.database.connection.in_transaction:
                 with writing(self.database.connection) as tx:
@@ -93,17 +95,17 @@ class World:
 
 
 def unusable(name: str, file: Path, error: Exception) -> Exception:
-    """An APIError where the error says that the world's file is damaged or of another version, else the error."""
+    """Return an APIError if the error says that the world's file is damaged or of another version, else the error."""
     problem = Unusable.of(error, file)
     return errors.WORLD_UNUSABLE(name=name, file=file, problem=problem) if problem else error
 
 
 @dataclass(slots=True)
 class Context:
-    """One call: its world, what its response will warn of, and what it did to which objects.
+    """One call: its world, the warnings of its response, and the objects that it created, changed or deleted.
 
-    Rules take it as their first argument. It looks its world up again each time: while a body was read, the world may
-    have been reset or restored.
+    Rules take it as their first argument. It looks up its world each time, as the world may have been reset or restored
+    while a body was read.
     """
 
     entered: World
@@ -112,11 +114,11 @@ class Context:
     touched: list[tuple[str, str]] = field(default_factory=list)
     """`created`, `changed` or `deleted`, and an id."""
     stale_since: int | None = None
-    """By a fault: lists still show what was deleted after this instant."""
+    """Set by a fault: lists still show objects that were deleted after this instant."""
 
     async def run(self, work: Callable[Concatenate["Context", P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a rule, right here: SQLite responds in tens of microseconds, a thread costs more. While a large write
-        to the same world is under way in a thread, wait for it."""
+        """Call a rule on the event loop: SQLite takes tens of microseconds, a thread costs more. Wait while a thread
+        writes to the same world."""
         deadline = 0.0
         while True:
             try:
@@ -141,20 +143,20 @@ class Context:
 
     @property
     def world(self) -> World:
-        """Raises APIError where it was deleted meanwhile."""
+        """The world as it is now. Raises APIError if it was deleted."""
         world = self.entered
         return self.current(world) if world.ended else world
 
     @property
     def read(self) -> Transaction:
-        """For reading by single statements, each of which sees one state."""
+        """A connection for reading. Each statement sees one state."""
         return self.world.database.connection
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
-        """A write transaction; inside of another one, a part of that. Holds no `await` and no long work.
+        """A write transaction; inside another one, a part of it. It must contain no `await` and no long work.
 
-        Where it fails, what the call touched in it is forgotten. Raises Busy before anything was done.
+        If it fails, the objects that the call touched in it are forgotten. Raises Busy before anything was done.
         """
         world, before = self.world, len(self.touched)
         try:
@@ -172,37 +174,37 @@ class Context:
                 world.release()
 
     def take(self, tx: Transaction, count: int = 1) -> int:
-        """The first of `count` new ordinals."""
+        """Return the first of `count` new ordinals."""
         return int(_take.value(tx, count=count)) - count + 1
 
     def insert(self, tx: Transaction, insertion: Insertion[R], make: Callable[[int], R]) -> R:
-        """The row that `make` makes of the next ordinal. An ordinal whose id an object of a seed or an import has is
-        skipped."""
+        """Insert the row that `make` returns for the next ordinal. Ordinals whose id an object of a seed or an import
+        has are skipped."""
         while True:
             row = make(self.take(tx))
             if insertion.add(tx, row):
                 return row
 
     def deleted_since(self, now: int) -> int | None:
-        """Objects deleted after this instant are still listed, by the profile or a fault."""
+        """Return the instant after which deleted objects are still listed, because of the profile or a fault."""
         lag = self.world.profile.delete_lag
         if not lag:
             return self.stale_since
         return now - lag if self.stale_since is None else min(now - lag, self.stale_since)
 
     def allows(self, oddity: Warned) -> bool:
-        """Whether the world's profile allows it; then the response warns of it."""
+        """Return whether the world's profile allows it; then the response has a warning."""
         if not getattr(self.world.profile, oddity.switch):
             return False
         self.warn(oddity)
         return True
 
     def creates_missing(self, id: str) -> bool:
-        """Whether an object is to be created with an id that names nothing."""
+        """Return whether an object is created for an unknown id."""
         return bool(_FREE_ID.fullmatch(id)) and self.allows(profiles.ANY_ID)
 
     def missing(self, param: str, id: str, prefix: str, error: errors.APIError) -> errors.APIError:
-        """The error for an id in a path that names nothing: by default the one given."""
+        """Return the error for an unknown id in a path: by default `error`."""
         if self.world.profile.id_prefixes and not id.startswith(prefix):
             return errors.WRONG_ID(param=param, value=id, prefix=prefix)
         return error

@@ -1,8 +1,7 @@
-"""States of worlds: the directories that hold them, built, copied, opened and closed.
+"""States of worlds: build, copy, open and close the directories that hold them.
 
-A copy of a template keeps its distance from the template's instant: every time moves by as much as has passed since
-the template was made, so that what was seeded nineteen minutes old is nineteen minutes old in a world that starts an
-hour later.
+The times in a copy of a template move by as much as has passed since the template was made: an object that is seeded
+nineteen minutes old is nineteen minutes old in a world that starts an hour later.
 """
 
 import asyncio
@@ -58,7 +57,7 @@ set_clock: Statement[tables.World] = Statement(
 )
 set_switches: Statement[tables.World] = Statement("UPDATE world SET profile = :profile")
 set_seed: Statement[tables.World] = Statement("UPDATE world SET id_seed = :id_seed")
-_counted = [each.name for each in tables.Table.metadata.sorted_tables if "deleted_at" in each.c]
+_counted = [str(each.name) for each in tables.Table.metadata.sorted_tables if "deleted_at" in each.c]
 _counts: Statement[tables.World] = Statement(
     "SELECT (SELECT count(*) FROM faults), "
     + ", ".join(  # not of the views: SQLite would look up each row, to see whether it is deleted
@@ -72,7 +71,7 @@ Fill = Callable[[Placement], None]
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A state of a world that can be restored, with the world's time when it was taken; None: it can't be read."""
+    """A state of a world that can be restored. `instant` is the world's time when it was taken; None: it can't be read."""
 
     world: str
     name: str
@@ -81,7 +80,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What lists show of a world. `error` says why its files can't be used; then the rest is unknown."""
+    """A world in a list. `error` says why its files can't be used; then the rest is None."""
 
     name: str
     counts: dict[str, int] | None = None
@@ -104,29 +103,44 @@ class States:
         self._id_seed = id_seed
         self._durable = durable
         self._worlds: dict[str, World] = {}
-        """Those that were opened since the start; their databases may be closed meanwhile."""
+        """Worlds that were opened since the start. Their databases may be closed again."""
         self._quick: set[Path] = set()
         """Templates that are copied on the event loop."""
         self._unchecked = set(states.worlds) if states.unclean else set()
-        """Those whose files the last server may have left unfinished."""
+        """Worlds whose files the last server may have left unfinished."""
         self._used: dict[str, float] = {}
         """When each world was last used, by the machine's clock; only of those used since the start."""
         self._open: dict[str, Database] = {}
-        """Those whose databases are open."""
-        self._limit = open_worlds or min(OPEN_WORLDS, descriptors() // 16)
+        """Worlds whose databases are open."""
+        self._limit = open_worlds or max(1, min(OPEN_WORLDS, descriptors() // 16))
         self._closed_at_once = min(CLOSED_AT_ONCE, self._limit // 8 or 1)
         self._summaries: dict[str, Summary] = {}
-        """Of worlds whose databases are closed."""
+        """Worlds whose databases are closed, as lists show them."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._emptying = False
+
+    def exists(self, name: str) -> bool:
+        """Return whether a world was created, and not only listed."""
+        return name in self._directory.worlds
+
+    def known(self, name: str) -> World | None:
+        """Return a world if it was opened since the start."""
+        return self._worlds.get(name)
+
+    def used(self, name: str) -> float | None:
+        """Return when a world was last used, in seconds since the epoch; None: not since the start."""
+        return self._used.get(name)
+
+    def snapshots(self, world: str) -> list[str]:
+        """Return the names of snapshots, in the order in which they were taken."""
+        return list(self._directory.snapshots.get(world, ()))
 
     # Building
 
     def add_template(
         self, world: str, clock: Clock, fill: Fill, *, restarts: bool = False, profile: Profile | None = None
     ) -> None:
-        """Make the template of a world, or of every world. `clock` shows, at its `wall`, the template's instant, to
-        which the times put in are relative."""
+        """Create the template of a world, or of every world. The times in it are relative to the time of `clock`."""
         built = self._directory.build()
         row = new_row(ids.world_seed(self._id_seed, EVERY_WORLD), clock, profile)
         self._fill(built, row, fill, origin="template", clock_restarts=restarts)
@@ -136,7 +150,7 @@ class States:
         self._directory.register("templates", world, state)
 
     def _fill(self, built: Path, row: tables.World, fill: Fill, **more: Any) -> None:
-        """Build a state from nothing. May take long, and can run in any thread."""
+        """Build a new state. May take long, and can run in any thread."""
         directory.create(built)
         put = Placement(row.id_seed, Clock(row.clock_virtual, row.clock_wall, row.clock_rate).seconds(row.clock_wall))
         fill(put)
@@ -181,7 +195,7 @@ class States:
         raise errors.SNAPSHOT_NOT_FOUND(world=world[:80], name=name[:80])
 
     def _copy_snapshot(self, world: str, name: str) -> Callable[[Path], None]:
-        """Builds a copy, which is checked before it takes the place of anything."""
+        """Return a function that builds a copy and checks it."""
         source = self._snapshot(world, name)
 
         def build(built: Path) -> None:
@@ -250,10 +264,10 @@ class States:
             raise unusable(name, state / DATABASE, error) from error
 
     def _load_new(self, name: str, state: Path) -> World:
-        """The same for a copy of a template, which needs no check; on the event loop, as it opens the database."""
+        """Load a copy of a template, which needs no check. On the event loop, as it opens the database."""
         database = self._database(name, state)
         try:
-            with database.unhurried():  # the first write to a log would wait for the disk; nobody has seen the world
+            with database.unhurried():  # the first write to a log waits for the disk, and no client knows the world
                 return self._world(name, state, database, database.connection)
         except BaseException:
             self._open.pop(name, None)
@@ -272,7 +286,7 @@ class States:
         return World(name, state, database, Contents(state), self._wall, clock, row.id_seed, profile, rules)
 
     def _start(self, connection: Transaction, name: str, row: tables.World, empty: bool) -> tables.World:
-        """Give a copy of a template or of a snapshot its clock and its ids. `empty` has no times to move."""
+        """Set the clock and the ids of a copy of a template or of a snapshot. An `empty` one has no times to move."""
         clock = _first_clock(row, self._wall.now())
         shift = int(clock.virtual // 1) - int(row.clock_virtual // 1)
         with writing(connection) as tx:
@@ -283,7 +297,7 @@ class States:
         return read_row(connection)
 
     def _opening(self, name: str, database: Database) -> None:
-        """A database is opened: close those that were not used for the longest time, if there are many."""
+        """Before a database is opened: close the least recently used ones if many are open."""
         self._summaries.pop(name, None)
         if len(self._open) >= self._limit:
             oldest = sorted(self._open, key=lambda name: self._used.get(name, 0.0))[: self._closed_at_once]
@@ -292,7 +306,7 @@ class States:
         self._open[name] = database
 
     async def _close(self, ended: list[tuple[World, Transaction]]) -> None:
-        """Close connections in a thread, which writes their logs back; what lists show of the worlds is kept."""
+        """Close connections in a thread, as this writes their logs back. Keep what lists show of their worlds."""
 
         def close() -> list[Summary]:
             summaries = []
@@ -344,12 +358,12 @@ class States:
         task.add_done_callback(self._tasks.discard)
 
     async def _keep_up(self) -> None:
-        """Before one more world: let worlds be closed and removed as fast as they are created."""
+        """Wait until few databases are being closed, so that they are closed as fast as others are opened."""
         while len(self._tasks) >= MAX_TASKS:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
 
     async def finish(self) -> None:
-        """Wait for what goes on in the background."""
+        """Wait for all work in the background."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -380,7 +394,7 @@ def _first_clock(row: tables.World, wall: float) -> Clock:
     """The clock of a copy of a template or of a snapshot that starts now."""
     now = row.clock_virtual
     if row.origin == "template" and not row.clock_restarts:
-        # Exactly the machine's time where the template has that, so that a real clock is one.
+        # Exactly the machine's time if the template has it, so that the clock is a real one.
         now = wall if row.clock_virtual == row.clock_wall else wall + row.clock_virtual - row.clock_wall
     return Clock(now, wall, row.clock_rate)
 

@@ -2,8 +2,8 @@
 
 A world's state is a directory. A world is created on first use, as a copy of the template that the seeds describe.
 
-Snapshots are copies too, and so is what a restore puts in a world's place: a state is built beside the world, renamed
-into place, and becomes the world's in one step of the event loop. A client sees all of the old state or all of the new.
+Snapshots are copies too, and a restore copies one: the new state is built beside the world, renamed into place, and
+becomes the world's in one step of the event loop. A client sees all of the old state or all of the new one.
 """
 
 import asyncio
@@ -76,8 +76,8 @@ class Worlds(States):
     # Use
 
     async def enter(self, name: str) -> Context:
-        """Begin a call in a world, which is created on first use. Raises APIError for a bad name, and for one world
-        too many."""
+        """Return a context for a call in a world, which is created on first use. Raises APIError for a bad name, and if
+        there are too many worlds."""
         world = self._worlds.get(name) or await self.resolve(name)
         if not world.database.is_open:
             await self._keep_up()
@@ -85,7 +85,7 @@ class Worlds(States):
         return Context(world, self._current)
 
     async def resolve(self, name: str) -> World:
-        """The world of that name, created if there is none. It doesn't count as a use."""
+        """Return a world, created if there is none. This doesn't count as a use."""
         if world := self._worlds.get(name):
             return world
         _check_name(name)
@@ -98,7 +98,7 @@ class Worlds(States):
                 return await self._create(name, lambda built: self._copy_template(built, name), quick)
 
     def _current(self, world: World) -> World:
-        """The present state of a world that another state may have replaced."""
+        """Return the present state of a world that another state may have replaced."""
         if present := self._worlds.get(world.name):
             return present
         raise errors.WORLD_GONE()
@@ -109,19 +109,11 @@ class Worlds(States):
         return sorted({*self._directory.worlds, *self._unused})
 
     def list_seeded(self) -> None:
-        """List the worlds that have templates of their own, and `default`, before their first use."""
+        """Include worlds with a template of their own, and `default`, in lists before their first use."""
         self._unused = {*self._directory.templates, DEFAULT} - {EVERY_WORLD, *self._directory.worlds}
 
-    def exists(self, name: str) -> bool:
-        """Whether a world was created, and not only listed."""
-        return name in self._directory.worlds
-
-    def known(self, name: str) -> World | None:
-        """A world that was opened since the start."""
-        return self._worlds.get(name)
-
     async def find(self, name: str) -> World:
-        """A world that exists; to look at it is no use of it, and creates it only if it is listed."""
+        """Return a world that exists or is listed. This doesn't count as a use."""
         if world := self._worlds.get(name):
             return world
         async with self._lock(name):
@@ -134,7 +126,8 @@ class Worlds(States):
     async def look(
         self, name: str, work: Callable[Concatenate[Transaction, World, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Read one moment of a world in a thread, by a connection of its own. Repeats it if the world is replaced."""
+        """Read one state of a world in a thread, on a connection of its own. Repeated if the world was replaced
+        meanwhile, as its files may have been removed."""
 
         def looking(world: World) -> T:
             with reading(world.database.path) as tx:
@@ -149,7 +142,7 @@ class Worlds(States):
                     raise unusable(name, world.database.path, error) from error
 
     async def summaries(self, names: Sequence[str]) -> list[Summary]:
-        """What lists show of worlds that exist or are listed, in the order of the names. A closed one is read once."""
+        """Return what lists show of worlds that exist or are listed, in the order of the names. A closed one is read once."""
         for name in self._unchecked.intersection(names):
             with suppress(APIError, OSError, sqlite3.Error):  # it is read again below, which says why
                 await self.find(name)
@@ -169,22 +162,18 @@ class Worlds(States):
                 if world is self._worlds.get(name):  # else it was opened or replaced, and perhaps written to, meanwhile
                     found[name] = summary
                     if name not in self._open and summary.error is None and self._directory.worlds.get(name) == state:
-                        self._summaries[name] = summary
+                        self._summaries.setdefault(name, summary)
         return [found[name] for name in names if name in found]
-
-    def used(self, name: str) -> float | None:
-        """When it was last used, in seconds since the epoch by the machine's clock; None: not since the start."""
-        return self._used.get(name)
 
     async def create(
         self, name: str, *, empty: bool = False, fork_of: str | None = None, snapshot: str | None = None
     ) -> World:
-        """Create a world from the template, empty, or as a fork: of a world, or of a snapshot of one."""
+        """Create a world: from the template, empty, or as a copy of a world or of a snapshot of it."""
         _check_name(name)
         if name in self._directory.worlds:  # checked first: the error is the same whether or not there is a source
             raise errors.WORLD_EXISTS(name=name)
         if fork_of is not None and snapshot is None:
-            await self.find(fork_of)  # not under the lock: another call may create that one as a fork of this one
+            await self.find(fork_of)  # without the lock: another call may create that one as a fork of this one
         async with self._lock(name):
             if name in self._directory.worlds:
                 raise errors.WORLD_EXISTS(name=name)
@@ -198,7 +187,7 @@ class Worlds(States):
                 return await self._fork(name, world)
 
     async def reset(self, name: str, *, empty: bool = False) -> World:
-        """Return a world to the template, or to nothing; creates it if there is none."""
+        """Reset a world to the template, or to nothing. Creates it if there is none."""
         _check_name(name)
         async with self._lock(name), self._room(name):
             return await self._create(name, lambda built: self._copy_template(built, name, empty), False)
@@ -213,7 +202,7 @@ class Worlds(States):
                 raise errors.WORLD_NOT_FOUND(name=name[:80])
 
     async def retire(self, idle_seconds: float) -> list[str]:
-        """Delete the worlds that were not used for so long by the machine's time; `default` stays."""
+        """Delete the worlds that were not used for so long, except `default`."""
         since = self._wall.now() - idle_seconds
         retired = []
         for name in [name for name in self._directory.worlds if self._is_idle(name, since)]:
@@ -224,7 +213,8 @@ class Worlds(States):
         return sorted(retired)
 
     async def change_clock(self, name: str, change: Callable[[Clock], Clock]) -> tuple[World, Clock]:
-        """Change a world's clock; returns the one before, too. Setting it back can revive what had expired."""
+        """Change a world's clock. Returns the world and its clock before. Objects that had expired can become valid
+        again."""
         context = await self._control(name)
         before = context.world.clock
 
@@ -238,11 +228,11 @@ class Worlds(States):
         return context.world, before
 
     def profile(self, asked: object) -> Profile:
-        """The profile that is asked for, see `profiles.read`; without a base the server's is changed."""
+        """Return the requested profile, see `profiles.read`. Without a base, its switches change the server's."""
         return profiles.read(asked, self._profile)
 
     async def set_profile(self, name: str, profile: Profile | None) -> World:
-        """Give a world its own switches, or with None the server's."""
+        """Set a world's profile; None is the server's."""
 
         def changed(context: Context) -> None:
             with context.write() as tx:
@@ -266,7 +256,7 @@ class Worlds(States):
         return await (await self._control(name)).run(changed)
 
     async def look_up(self, name: str) -> Context:
-        """For a call in a world that exists, which is no use of it."""
+        """Return a context for a call in a world that exists. This doesn't count as a use."""
         return Context(await self.find(name), self._current)
 
     async def change(
@@ -280,19 +270,15 @@ class Worlds(States):
 
     # Snapshots
 
-    def snapshots(self, world: str) -> list[str]:
-        """Names, in the order in which they were taken."""
-        return list(self._directory.snapshots.get(world, ()))
-
     async def list_snapshots(self, world: str) -> list[Snapshot]:
-        """Also of a world that can't be used."""
+        """Return the snapshots of a world, even if the world can't be used."""
         if world not in self._directory.worlds:
             raise errors.WORLD_NOT_FOUND(name=world[:80])
         paths = dict(self._directory.snapshots.get(world, {}))
         return await in_thread(lambda: [describe(world, name, path) for name, path in paths.items()])
 
     async def take_snapshot(self, world: str, name: str) -> Snapshot:
-        """Keep the world's state under a name, in place of an older snapshot of that name."""
+        """Take a snapshot of a world. It replaces an older one of that name."""
         if not NAME.fullmatch(name):
             raise errors.BAD_SNAPSHOT_NAME(name=name[:80])
         async with self._lock(world):
@@ -312,7 +298,7 @@ class Worlds(States):
         return Snapshot(world, name, instant)
 
     async def restore(self, world: str, name: str) -> World:
-        """Restore the snapshot's objects, ids to come, faults and time; a real clock becomes an offset one."""
+        """Restore a snapshot's objects, next ids, faults and time. A real clock becomes an offset one."""
         async with self._lock(world):
             return await self._create(world, self._copy_snapshot(world, name), False)
 
@@ -322,14 +308,14 @@ class Worlds(States):
             self._directory.remove_snapshot(world, name)
         self._empty_trash()
 
-    # What requests of the API can't do
+    # Seeds and archives
 
     async def add(
         self, name: str, fill: Fill, *, clock: Clock | None = None, profile: Profile | None = None, large: bool = False
     ) -> World:
-        """Put more into a world, all at once or not at all; creates the world if there is none.
+        """Add objects to a world: all, or none if one fails. Creates the world if there is none.
 
-        A clock or a profile that is given becomes the world's. `large` does it in a thread.
+        A given clock or profile becomes the world's. `large` uses a thread.
         """
         await self.resolve(name)
         async with self._lock(name):
@@ -349,7 +335,7 @@ class Worlds(States):
             return world
 
     async def become(self, name: str, fill: Fill, clock: Clock, profile: Profile | None) -> World:
-        """Give a world another state in one step; creates the world if there is none."""
+        """Replace a world's state in one step. Creates the world if there is none."""
         _check_name(name)
         async with self._lock(name), self._room(name):
             row = new_row(ids.world_seed(self._id_seed, name), clock, profile)
@@ -357,7 +343,7 @@ class Worlds(States):
 
     @asynccontextmanager
     async def copied(self, name: str) -> AsyncIterator[Path]:
-        """A private copy of a world as it is now, which is removed at the end."""
+        """Yield the directory of a copy of a world, which is removed at the end."""
         source = await self.find(name)
         wall = self._wall.now()
         instant = source.clock.at(wall)
@@ -383,7 +369,7 @@ class Worlds(States):
             return await self._put_in_place(name, built, quick)
 
     async def _put_in_place(self, name: str, built: Path, quick: bool) -> World:
-        """Make a state that was built the world's."""
+        """Make a state the present one of a world."""
         state = self._directory.place(built, "worlds", name)
         try:
             world = self._load_new(name, state) if quick else await in_thread(self._load, name, state)
@@ -405,11 +391,11 @@ class Worlds(States):
 
     @asynccontextmanager
     async def _room(self, name: str) -> AsyncIterator[None]:
-        """While a world is created: it counts already. Retires the idle ones, then raises APIError if there are too many.
+        """Count a world while it is created. Retires idle worlds if there are too many; raises APIError if that is not
+        enough.
 
-        The caller holds the lock of a name that no world has, and waits here for the locks of worlds that exist when
-        it begins. That makes no circle: where one waits for another who is here too, the other's world existed when
-        the one began and not when the other did, who so began later; and likewise whoever that one waits for.
+        The caller holds the lock of a name that no world has, and waits here for locks of worlds that existed when it
+        began. This can't deadlock: of two callers of which one waits for the other, the other one began later.
         """
         if name in self._directory.worlds:
             yield
@@ -433,7 +419,7 @@ class Worlds(States):
         self._end(name, world)
 
     def _end(self, name: str, world: World | None) -> None:
-        """A state of a world is over: deleted, or replaced by another one."""
+        """End a state of a world that was deleted, or replaced by another one."""
         self._summaries.pop(name, None)
         self._unchecked.discard(name)
         if world:
@@ -445,7 +431,7 @@ class Worlds(States):
         self._empty_trash()
 
     def _is_idle(self, name: str, since: float) -> bool:
-        """Whether a world can go that was not used since; one that was never used counts from the start."""
+        """Return whether a world was not used since then. One that was never used counts as used at the start."""
         return name != DEFAULT and self._used.get(name, self._started) <= since
 
     @asynccontextmanager

@@ -215,7 +215,18 @@ def test_deleting_a_world_makes_room_on_a_full_disk(serve: Serve, small_disk: Pa
         ):
             refusal(client.request(method, control + path, **sent), 500, "storage_failed")
         kept.check(client)
-        assert {each["name"] for each in ok(client.get(control))["data"]} == {"default", "large"}
+        listed = ok(client.get(control))["data"]
+        assert {each["name"]: each["counts"] and each["counts"]["files"] for each in listed}.items() >= {("large", 1)}
+        assert {each["name"] for each in listed} == {"default", "large"}
+        if not opened:  # to open its database takes space for SQLite's index of the log
+            for method, path, sent in (
+                ("GET", "/w/large/v1/files", {}),
+                ("POST", "/w/large/v1/containers", {"json": {"name": "box"}}),
+                ("POST", "/_mock/worlds/large/clock/advance", {"json": {"by": "1m"}}),
+                ("GET", "/_mock/worlds/large/files", {}),
+            ):
+                message = refusal(client.request(method, server.started["url"] + path, **sent), 500, "storage_failed")
+                assert "--data" in message
         ok(client.delete(f"{control}/large"))
         assert {each["name"] for each in ok(client.get(control))["data"]} == {"default"}
         for _ in range(1_000):  # its files are removed in a thread
@@ -301,6 +312,17 @@ def test_more_connections_than_descriptors(serve: Serve, tmp_path: Path) -> None
         kept.check(client)
         visit(client)
     check_directory(data)
+
+
+@pytest.mark.slow
+def test_more_worlds_than_descriptors(tmp_path: Path) -> None:
+    with limited(tmp_path / "data", resource.RLIMIT_NOFILE, 80) as (server, log), server.client() as client:
+        for _ in range(2):
+            for number in range(60):
+                ok(client.post(f"{server.started['url']}/w/w{number}/v1/containers", json={"name": "box"}))
+            counts = [each["counts"] for each in ok(client.get(f"{server.started['url']}/_mock/worlds"))["data"]]
+        assert [each["containers"] for each in counts] == [2] * 60
+    assert log.read_text() == ""
 
 
 # Killed

@@ -1,8 +1,10 @@
 """Worlds as directories: what a crash leaves, what a copy holds, what can't be used, and how many files are open."""
 
 import asyncio
+import errno
 import hashlib
 import os
+import resource
 import shutil
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
@@ -225,6 +227,57 @@ def test_after_a_crash_at_any_step_a_world_is_the_old_one_or_the_new_one(
     assert seen[-1] == [values[-1] for values in outcomes.values()]
 
 
+# States that can't be removed
+
+
+async def again(worlds: Worlds) -> None:
+    await worlds.take_snapshot("kept", "one")
+    await worlds.delete_snapshot("kept", "one")
+
+
+async def reset_then_delete(worlds: Worlds) -> None:
+    await worlds.reset("kept")
+    await worlds.delete("kept")
+
+
+@pytest.mark.parametrize("act", [delete_then_create, again, reset_then_delete])
+def test_a_state_that_could_not_be_removed_does_not_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: Callable[[Worlds], Awaitable[None]]
+) -> None:
+    """What would bring it back fails, until it can be removed."""
+    rename, stuck = Path.rename, set[str]()
+
+    def fail(self: Path, target: Path) -> Path:
+        if self.name in stuck:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return rename(self, target)
+
+    async def prepare(worlds: Worlds) -> None:
+        await add(worlds, "kept", "a")
+        await worlds.take_snapshot("kept", "one")
+
+    async def check(worlds: Worlds) -> None:
+        with pytest.raises(PermissionError):
+            await act(worlds)
+        stuck.clear()
+        if act is delete_then_create:
+            await add(worlds, "kept", "later")
+        elif act is again:
+            await worlds.delete_snapshot("kept", "one")
+        else:
+            await worlds.delete("kept")
+
+    with opened(tmp_path) as worlds:
+        asyncio.run(prepare(worlds))
+        folder = tmp_path / ("worlds" if act is reset_then_delete else "snapshots")
+        stuck.update(path.name for path in folder.iterdir())
+        monkeypatch.setattr(Path, "rename", fail)
+        asyncio.run(check(worlds))
+    with opened(tmp_path) as worlds:
+        assert worlds.snapshots("kept") == []
+        assert worlds.exists("kept") is (act is not reset_then_delete)
+
+
 # Copies
 
 
@@ -323,6 +376,37 @@ def test_many_short_worlds_keep_few_files_open(tmp_path: Path, count: int) -> No
         assert most < before + 3 * (8 + MAX_TASKS) + 10, "of each world the database, its log and the index of that"
         assert len(list((tmp_path / "worlds").iterdir())) == 20
         assert not list((tmp_path / "trash").iterdir())
+
+
+@pytest.mark.parametrize(("limit", "most"), [(8, 1), (160, 10), (1_024, 64), (resource.RLIM_INFINITY, 64)])
+def test_few_worlds_are_open_where_few_files_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, most: int
+) -> None:
+    async def reached(worlds: Worlds) -> int:
+        return max([len(worlds._open) for number in range(66) if await add(worlds, f"w{number}", "box")])
+
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (limit, limit))
+    with opened(tmp_path) as worlds:
+        assert asyncio.run(reached(worlds)) == most
+
+
+def test_worlds_that_are_opened_at_once_leave_few_files_open(tmp_path: Path) -> None:
+    async def visit(worlds: Worlds) -> int:
+        for number in range(60):
+            await add(worlds, f"w{number}", "box")
+        await worlds.finish()
+        await asyncio.gather(*(add(worlds, f"w{number}", "more") for number in range(60)))
+        return len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # not a directory of ours
+
+    async def list_often(worlds: Worlds) -> int:
+        await worlds.finish()
+        await asyncio.gather(*(worlds.summaries(worlds.names()) for _ in range(5)))
+        return len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # as above
+
+    with opened(tmp_path, open_worlds=8) as worlds:
+        before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # as above
+        assert asyncio.run(visit(worlds)) <= before + 3 * (8 + MAX_TASKS) + 10
+        assert asyncio.run(list_often(worlds)) <= before + 3 * 8 + 5, "a list opens no second connection"
 
 
 def test_a_new_world_waits_for_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,8 +29,9 @@ T = TypeVar("T")
 
 START_SECONDS = 30.0
 GRACE_SECONDS = 5
-SWITCH_SECONDS = 0.0005
-"""What a stop leaves to requests under way."""
+"""How long a stop waits for requests under way."""
+SWITCH_SECONDS = 0.0001
+"""How long a thread can keep the interpreter's lock while another one waits for it."""
 
 
 class CannotBind(Exception):

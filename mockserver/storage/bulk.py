@@ -1,6 +1,6 @@
-"""State that requests can't make: objects given with their ids, times and positions in the order of a list.
+"""Objects with given ids, times and list positions, which requests of the API can't create.
 
-What seeds, imports and the control plane put into a world is collected here first, and written when all of it is.
+Seeds, imports and the control plane collect objects here, and write them all at once.
 """
 
 import itertools
@@ -30,17 +30,17 @@ _set_ordinal: Statement[tables.World] = Statement("UPDATE world SET ordinal = :o
 
 
 class Placement:
-    """Objects with their full state on their way into a world, none of them there before all are.
+    """Collects objects with their full state, and writes all of them to a world in one transaction.
 
-    Ids that are not given are made up; each method returns the object's id. Times are whole seconds, `now` is the
-    world's. Into a world that is in use (`into`) only new ids can be placed, and positions in the order of a list
-    are handed out; elsewhere they can be given.
+    Methods return the object's id, which is generated if none is given. Times are whole seconds; `now` is the world's.
+    With `into`, the world is in use: only new ids can be placed, and list positions are generated. Otherwise they can
+    be given.
     """
 
     def __init__(self, id_seed: bytes, now: int, ordinal: int = 0, into: Transaction | None = None) -> None:
         self.now = now
         self.ordinal = ordinal
-        """The last that was handed out."""
+        """The last one that was used."""
         self._id_seed = id_seed
         self._into = into
         self._rows: dict[type[tables.Table], list[Any]] = {}
@@ -49,15 +49,15 @@ class Placement:
 
     @property
     def exact(self) -> bool:
-        """Whether it is the whole state of a world, so that even the order of the past can be given."""
+        """Return whether this is the whole state of a world, so that list positions can be given."""
         return self._into is None
 
     def skip(self, ordinal: int) -> None:
-        """Hand out only later ordinals than this one."""
+        """Use only ordinals after this one."""
         self.ordinal = max(self.ordinal, ordinal)
 
     def find_file(self, id: str) -> tables.File | None:
-        """A File that is in the world already."""
+        """Return a File that is already in the world."""
         return _file.first(self._into, id=id) if self._into else None
 
     def find_skill(self, id: str) -> tuple[tables.Skill, list[tables.SkillVersion]] | None:
@@ -88,7 +88,7 @@ class Placement:
         content: Upload | None,
         **columns: Any,
     ) -> str:
-        """`content` may be None where another row that is placed, or a File found here, has its digest."""
+        """Place a file. `content` may be None if a File of `find_file`, or another row that is placed, has its digest."""
         id, seq = self._identify(
             tables.ContainerFile,
             container_id,
@@ -136,7 +136,7 @@ class Placement:
         self._put(tables.ContainerSkill, content, **columns)
 
     def fault(self, *, id: str | None, **columns: Any) -> str:
-        """Behind those that exist."""
+        """Place a fault after the existing ones."""
         placed = len(self._rows.get(tables.Fault, ()))
         count, last = (_last_fault.tuple(self._into) if self._into else None) or (0, None)
         if count + placed >= tables.MAX_FAULTS:
@@ -151,7 +151,7 @@ class Placement:
         return self._put(tables.Fault, None, id=id, position=position, **columns)
 
     def deleted(self, row: type[tables.Listed], **columns: Any) -> None:
-        """What a deleted object was; only where everything has its position of the past."""
+        """Place the row of a deleted object; only if this is `exact`."""
         self._put(row, None, **columns)
 
     def write(self, tx: Transaction, contents: Contents) -> None:

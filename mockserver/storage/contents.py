@@ -1,10 +1,9 @@
 """Contents: immutable bytes named by their SHA-256, each world's in its own directory.
 
-Small ones are rows, large ones files in `contents/`. An upload is hashed while it comes in: a small one in memory,
-a large one in a file of `uploads/` under a number. It gets its place in the transaction that inserts its row, and is
-removed in a later one that finds no row naming it. So the worst crash leaves bytes that no row names, which are
-removed when the world is next opened, and never a row without its bytes. No name that a client chose is ever a
-file's name.
+Small ones are rows, large ones are files in `contents/`. An upload is hashed while it is received: a small one in
+memory, a large one in a numbered file in `uploads/`. It is put into place in the transaction that inserts its row, and
+removed in a later one that finds no row naming it. So a crash can leave bytes that no row names, which are removed
+when the world is next opened, but never a row without its bytes. A name that a client sent is never a file's name.
 """
 
 import asyncio
@@ -25,7 +24,7 @@ from mockserver.storage.database import Insertion, Statement, Transaction, recor
 from mockserver.storage.migrations import Unusable
 
 SMALL = 16 * 1024
-"""The largest content that is a row, in bytes: to create, rename and remove a file costs more than all else about it."""
+"""Bytes of the largest content that is stored as a row. To create, rename and remove a file is costly."""
 PLACEHOLDER = b"Nobody uploaded this file.\n"
 
 _numbers = itertools.count()
@@ -48,11 +47,11 @@ _files_named: Statement[tables.Content] = Statement(
 
 @dataclass(slots=True)
 class Upload:
-    """Bytes on their way in. `blake2b` (of 16 bytes, in hexadecimal) only where it was asked for."""
+    """Bytes that are being received. `blake2b` has 16 bytes in hexadecimal, or is empty if it was not requested."""
 
     folder: Path
     file: BinaryIO | None = None
-    """Holds the bytes once they are many, or were to be a file from the start."""
+    """Holds the bytes if they are many, or if a file was requested."""
     buffer: bytearray = field(default_factory=bytearray)
     """Holds the bytes otherwise."""
     size: int = 0
@@ -62,7 +61,7 @@ class Upload:
 
     @property
     def path(self) -> Path:
-        """Of the file."""
+        """Return the path of the file."""
         assert self.file
         return Path(self.file.name)
 
@@ -90,7 +89,7 @@ class Upload:
     def discard(self) -> None:
         """Remove the bytes, if they were not kept."""
         if self.file:
-            with suppress(OSError):  # what was not written yet may find no space
+            with suppress(OSError):  # the disk may be full when buffered bytes are written
                 self.file.close()
             if not self.kept:
                 self.path.unlink(missing_ok=True)
@@ -127,13 +126,13 @@ class Writer:
 
 
 class Uploads:
-    """Bytes that come in, before it is known which world they are for."""
+    """Creates uploads, before it is known which world they are for."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def begin(self, blake2b: bool = False, as_file: bool = False) -> tuple[Upload, Writer]:
-        """`as_file` where even few bytes are not to be held in memory."""
+        """Start an upload. With `as_file`, even few bytes are not held in memory."""
         upload = Upload(self._folder)
         if as_file:
             upload.become_file()
@@ -151,7 +150,7 @@ class Uploads:
 
 
 def placeholder() -> Upload:
-    """Some bytes for a file that nobody uploaded."""
+    """Return the content of a file that nobody uploaded."""
     writer = Writer(Upload(Path()), blake2b=True)
     writer.write(PLACEHOLDER)
     return writer.finish()
@@ -165,15 +164,15 @@ class Contents:
     def __init__(self, directory: Path) -> None:
         self._path = directory / "contents"
         self._dropped: set[str] = set()
-        """Files that perhaps no row names any more."""
+        """Files that possibly no row names."""
         self._kept: set[str] = set()
         """Files that were put into place in a transaction which is not committed yet."""
         self.copiers = 0
-        """Copies of the world under way: their rows may name what is deleted meanwhile, so no file is removed."""
+        """Copies of the world in progress. Their rows may name contents that are deleted meanwhile, so no file is removed."""
 
     def keep(self, tx: Transaction, upload: Upload, shared: bool = False) -> None:
-        """Give an upload its place, in the write transaction that inserts its row. One that is `shared` stays for
-        other worlds to keep as well."""
+        """Put an upload into place, in the write transaction that inserts its row. A `shared` one stays available for
+        other worlds."""
         if upload.size <= SMALL:  # by its size alone, so that no content is both a row and a file
             content = upload.path.read_bytes() if upload.file else bytes(upload.buffer)
             _insert.add(tx, _new(digest=upload.digest, content=content))
@@ -191,12 +190,12 @@ class Contents:
         self._kept.clear()
 
     def rolled_back(self) -> None:
-        """The transaction that kept files failed: perhaps no row names them."""
+        """The transaction that kept files failed: possibly no row names them."""
         self._dropped |= self._kept
         self._kept.clear()
 
     def open(self, tx: Transaction, digest: str) -> BinaryIO:
-        """For reading from the start; stays readable when the content is removed meanwhile.
+        """Open a content for reading. It stays readable if it is removed meanwhile.
 
         Raises FileNotFoundError, and Unusable for bytes that are not those that were stored.
         """
@@ -208,7 +207,7 @@ class Contents:
         return io.BytesIO(content)
 
     def size(self, tx: Transaction, digest: str) -> int:
-        """Raises FileNotFoundError."""
+        """Return the number of bytes. Raises FileNotFoundError."""
         size = _size.value(tx, digest=digest)
         return self._place(digest).stat().st_size if size is None else int(size)
 
@@ -226,7 +225,7 @@ class Contents:
 
     @property
     def loose(self) -> bool:
-        """Whether `release` has files to remove."""
+        """Return whether `release` has files to remove."""
         return bool(self._dropped) and not self.copiers
 
     def release(self, tx: Transaction) -> None:
@@ -255,13 +254,13 @@ class Contents:
                 file.unlink(missing_ok=True)
 
     async def undisturbed(self) -> None:
-        """Wait until nobody copies the world: its directory is about to be moved."""
+        """Wait until no copy of the world is in progress, before its directory is moved."""
         while self.copiers:  # noqa: ASYNC110  # copies take milliseconds, and hardly ever run at such a moment
             await asyncio.sleep(0.001)
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Remove no file meanwhile. For the thread of the event loop."""
+        """Remove no file within the block. For the thread of the event loop."""
         self.copiers += 1
         try:
             yield
@@ -273,12 +272,12 @@ class Contents:
 
 
 def files_named(tx: Transaction) -> list[str]:
-    """The digests of all contents that are files, by the rows that name them."""
+    """Return the digests of all contents that are files, from the rows that name them."""
     return [digest for (digest,) in _files_named.tuples(tx)]
 
 
 def link(digests: Iterable[str], source: Path, target: Path) -> None:
-    """Have the contents of one world in the directory of another, without copying bytes where links work."""
+    """Link contents into the directory of another world; copy them where links don't work."""
     for digest in digests:
         _put(_link, source / "contents" / digest[:2] / digest, target / "contents" / digest[:2] / digest)
 
@@ -301,5 +300,5 @@ def _put(put: Callable[[Path, Path], object], original: Path, place: Path) -> No
 
 
 def stored(directory: Path) -> list[str]:
-    """The digests of the contents that are files, by the directory of a world that is closed for good."""
+    """Return the digests of the contents that are files, from the directory of a template or a snapshot."""
     return [file.name for file in (directory / "contents").glob("??/*")]

@@ -70,16 +70,13 @@ _SYSTEM_FAILURES = {
 
 
 FAILURES: tuple[type[Exception], ...] = (OSError, sqlite3.Error, Blocked)
-"""Errors of which `failure` may say something."""
+"""Errors for which `failure` may return a text."""
 
 
 def failure(error: BaseException) -> str | None:
-    """What the machine failed at, in words: the disk, its space, its permissions, the number of open files.
-
-    None for an error of another kind.
-    """
+    """Return what failed: the disk, its space, its permissions, the number of open files. None for other errors."""
     if isinstance(error, Blocked):
-        return "another program has been writing to the database all the time"
+        return "another program keeps writing to the database"
     if isinstance(error, sqlite3.Error):
         return str(error) if getattr(error, "sqlite_errorcode", 0) & 0xFF in _SQLITE_FAILURES else None
     if isinstance(error, OSError) and error.errno in _SYSTEM_FAILURES:
@@ -99,10 +96,9 @@ def columns(row: type[tables.Table]) -> list[str]:
 
 
 def record(row: type[R]) -> type[R]:
-    """A named tuple with the columns of `row`, typed as `row`.
+    """Return a named tuple with the columns of `row`, typed as `row`.
 
-    Rows that are read, and rows that are made to be inserted, are these: a SQLModel instance costs thirty times as
-    much, and has nothing to add to a row that doesn't change.
+    Rows that are read or inserted are such tuples. An instance of a SQLModel class costs thirty times as much.
     """
     return cast(type[R], _record(row))
 
@@ -138,7 +134,7 @@ class Statement(Generic[R]):
         return list(map(self._make, tx.execute(self.sql, values)))
 
     def rows(self, tx: Transaction, **values: Any) -> Iterator[R]:
-        """One row after another, read as they are asked for."""
+        """Return an iterator that reads one row after another."""
         return map(self._make, tx.execute(self.sql, values))
 
     def tuples(self, tx: Transaction, **values: Any) -> list[tuple[Any, ...]]:
@@ -149,7 +145,7 @@ class Statement(Generic[R]):
         return found
 
     def value(self, tx: Transaction, **values: Any) -> Any:
-        """The first column of the first row; None where there is none."""
+        """Return the first column of the first row; None if there is none."""
         found = tx.execute(self.sql, values).fetchone()
         return None if found is None else found[0]
 
@@ -224,7 +220,7 @@ def _busy() -> Iterator[None]:
 
 @contextmanager
 def writing(connection: Transaction) -> Iterator[Transaction]:
-    """A write transaction; inside of another one, a part of that. Raises Busy before anything was done."""
+    """A write transaction; inside another one, a part of it. Raises Busy before anything was done."""
     if connection.in_transaction:
         yield connection
         return
@@ -265,8 +261,8 @@ class Database:
 
     @property
     def connection(self) -> Transaction:
-        """For the thread of the event loop. By itself it reads, by single statements each of which sees one state.
-        Raises Busy."""
+        """The connection for the thread of the event loop. Each statement outside a transaction sees one state. Raises
+        Busy."""
         return self._connection or self._open()
 
     def connect(self, wait: float = BUSY_SECONDS) -> Transaction:
@@ -277,7 +273,7 @@ class Database:
         return connection
 
     def _open(self) -> Transaction:
-        with _busy():  # a thread is just closing another connection, which writes the log back
+        with _busy():  # while a thread closes another connection, which writes the log back
             connection = self.connect(wait=0)  # `run` waits, without holding up others
         connection.execute("PRAGMA cache_size=-2048")  # in KiB; the system keeps the file in memory anyway
         connection.execute("PRAGMA wal_autocheckpoint=4000")  # in pages: everyone waits for a checkpoint
@@ -293,8 +289,8 @@ class Database:
             yield
         finally:
             self._durable = durable
-            if durable:
-                self.connection.execute("PRAGMA synchronous=NORMAL")
+            if durable and self._connection:
+                self._connection.execute("PRAGMA synchronous=NORMAL")
 
     @property
     def is_open(self) -> bool:
@@ -311,8 +307,8 @@ class Database:
 
 
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """`asyncio.to_thread` for work that can't be left half done: a caller that is cancelled meanwhile gets the result
-    first, to put it where it belongs, and is cancelled at its next `await`."""
+    """`asyncio.to_thread` for work that must be completed: a caller that is cancelled meanwhile gets the result first,
+    and is cancelled at its next `await`."""
     done = asyncio.get_running_loop().run_in_executor(None, functools.partial(work, *args, **kwargs))
     cancelled = 0
     while not done.done():

@@ -1,15 +1,15 @@
-"""The data directory: the states of worlds as directories, put into place and removed by renaming.
+"""The data directory: the states of worlds are directories, which are put into place and removed by renaming them.
 
     lock                             one server for each data directory
     clean                            written by an orderly stop, removed by a start
     templates/<n>-<world or _>/      rebuilt from the seeds at each start
     worlds/<n>-<name>/               world.db and contents/
     snapshots/<n>-<world>@<name>/
-    uploads/                         bytes on their way in, and states that are being built
+    uploads/                         uploads that are being received, and states that are being built
     trash/                           what is being removed
 
-`<n>` counts up, so that names which differ in case never collide, and of two states of one world the higher number
-is the newer one. The file system is the registry: a state is built under `uploads/` and renamed into place.
+`<n>` counts up, so that names which differ in case never collide; of two states of one world the one with the higher
+number is the newer one. The file system is the registry: a state is built under `uploads/` and renamed into place.
 """
 
 import itertools
@@ -40,14 +40,16 @@ class DirectoryUnusable(Exception):
 
 
 class Directory:
-    """Where the states of worlds are. All methods are quick, and are for the thread of the event loop, but
-    `empty_trash`; what is built is filled by the caller, in any thread."""
+    """Where the states of worlds are. All methods except `empty_trash` are quick, and for the thread of the event
+    loop."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.templates: dict[str, Path] = {}
         self.worlds: dict[str, Path] = {}
         self.snapshots: dict[str, dict[str, Path]] = {}
+        self._left: dict[str, list[Path]] = {}
+        """By world: states of it and its snapshots that were removed, but could not be renamed."""
         self.unclean = not (path / "clean").exists() and (path / "worlds").exists()
         """Whether the last server was killed."""
         for part in _PARTS:
@@ -57,7 +59,7 @@ class Directory:
         self._numbers = itertools.count(highest + 1)
 
     def _read(self) -> int:
-        """Register what is there, and remove what a crash or the last server left. Returns the highest number."""
+        """Register what exists, and remove what a crash or the last server left. Returns the highest number."""
         highest = 0
         for part in ("templates", "uploads", "trash"):
             for left in (self.path / part).iterdir():
@@ -68,13 +70,17 @@ class Directory:
             for state in sorted((self.path / kind).iterdir(), key=_number):
                 highest = max(highest, _number(state))
                 name = state.name.partition("-")[2]
-                older = self._register(kind, name, state)
-                if older:
-                    _remove(older)
+                if older := self._register(kind, name, state):
+                    self._remove_now(name, older)
         for name in [name for name in self.snapshots if name not in self.worlds]:
             for state in self.snapshots.pop(name).values():
-                _remove(state)
+                self._remove_now(name, state)
         return highest
+
+    def _remove_now(self, name: str, state: Path) -> None:
+        _remove(state)
+        if state.exists():
+            self._left.setdefault(name.partition("@")[0], []).append(state)
 
     def _register(self, kind: Kind, name: str, state: Path) -> Path | None:
         """Returns the older state of that name."""
@@ -99,6 +105,8 @@ class Directory:
         `register` makes it the current one for this server; where the state turns out unusable, `discard` it.
         """
         assert not (built / f"{DATABASE}-wal").exists(), "a state is closed before it is placed"
+        if kind == "worlds" and name not in self.worlds:
+            self._discard_left(name)
         state = self.path / kind / f"{next(self._numbers)}-{name}"
         built.rename(state)
         return state
@@ -106,21 +114,35 @@ class Directory:
     def register(self, kind: Kind, name: str, state: Path) -> None:
         """Make it the current state of that name; the one before it goes into the trash."""
         if older := self._register(kind, name, state):
-            with suppress(OSError):  # the next start removes it, as its number is lower
-                self.discard(older)
+            self._discard_or_leave(name.partition("@")[0], older)
 
     def remove_world(self, name: str) -> None:
         """The renaming of the world's directory is what deletes it; its snapshots follow."""
+        self._discard_left(name)
         self.discard(self.worlds[name])
         del self.worlds[name]
-        for snapshot in list(self.snapshots.get(name, ())):
-            with suppress(OSError):  # the next start removes it
-                self.remove_snapshot(name, snapshot)
-        self.snapshots.pop(name, None)
+        for state in self.snapshots.pop(name, {}).values():
+            self._discard_or_leave(name, state)
 
     def remove_snapshot(self, world: str, name: str) -> None:
+        self._discard_left(world)
         self.discard(self.snapshots[world][name])
         del self.snapshots[world][name]
+
+    def _discard_or_leave(self, world: str, state: Path) -> None:
+        """The next start removes what is left: its number is not the highest, or it is a snapshot of no world."""
+        try:
+            self.discard(state)
+        except OSError:
+            self._left.setdefault(world, []).append(state)
+
+    def _discard_left(self, world: str) -> None:
+        """Before anything changes by which the next start would take what was left for the present state."""
+        while left := self._left.get(world):
+            with suppress(FileNotFoundError):
+                self.discard(left[-1])
+            left.pop()
+        self._left.pop(world, None)
 
     def discard(self, state: Path) -> None:
         """Rename it into the trash, which `empty_trash` empties."""

@@ -23,7 +23,7 @@ class Unusable(Exception):
 
     @classmethod
     def of(cls, error: BaseException, file: Path) -> "Unusable | None":
-        """What an error says of the file; None where it says something else."""
+        """Return an Unusable if an error says that the file can't be used, else None."""
         if isinstance(error, cls):
             return error
         if isinstance(error, OSError | sqlite3.OperationalError) and file.parent.is_dir() and not file.exists():
@@ -71,7 +71,7 @@ def shift_times(tx: Transaction, seconds: int) -> None:
     large = not is_small(tx)
     for each in tables.Table.metadata.sorted_tables:
         times = [column.name for column in each.c if column.info.get("time")]
-        # In a large table, every row would change a random page of each index: to create one again is faster.
+        # In a large table each row changes a random page of each index; creating the index again is faster.
         indexes = [index for index in each.indexes if large and not set(index.columns.keys()).isdisjoint(times)]
         for index in indexes:
             tx.execute(f"DROP INDEX {index.name}")
