@@ -1,16 +1,22 @@
 """The API's application: FastAPI, with the API's errors and authentication around the routes."""
 
 from fastapi import FastAPI
-from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from mockserver import __version__
 from mockserver.api.middleware import Authenticate, Errors
 from mockserver.api.operation import TableRouter
 from mockserver.api.routes import containers, files
 from mockserver.mock import Mock
+
+
+def serve_app(mock: Mock) -> ASGIApp:
+    """Return the application as it is served: `Errors` and `Authenticate` in place of FastAPI's own middleware."""
+    app = create_app(mock)
+    return Errors(Authenticate(app.router, mock), app, mock)
 
 
 def create_app(mock: Mock) -> FastAPI:
@@ -21,7 +27,6 @@ def create_app(mock: Mock) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
 
     async def openapi(request: Request) -> JSONResponse:
@@ -29,8 +34,6 @@ def create_app(mock: Mock) -> FastAPI:
 
     outside = [Route("/health", health), Route("/openapi.json", openapi)]
     app.router = TableRouter([*containers.router.routes, *files.router.routes, *outside])
-    # Without FastAPI's own layers: `Errors` sends all errors, and no route uses what the others offer.
-    app.middleware_stack = Errors(Authenticate(app.router, mock), ExceptionMiddleware(app.router), mock)
     return app
 
 
