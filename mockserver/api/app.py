@@ -1,10 +1,10 @@
 """The API's application: FastAPI, with the API's errors and authentication around the routes."""
 
 from fastapi import FastAPI
-from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from mockserver import __version__
 from mockserver.api.middleware import Authenticate, Errors
@@ -15,6 +15,12 @@ from mockserver.mock import Mock
 RESOURCES = (containers, files, uploads, skills)
 
 
+def serve_app(mock: Mock) -> ASGIApp:
+    """Return the application as it is served: `Errors` and `Authenticate` in place of FastAPI's own middleware."""
+    app = create_app(mock)
+    return Errors(Authenticate(app.router, mock), app, mock)
+
+
 def create_app(mock: Mock) -> FastAPI:
     app = FastAPI(
         title="OpenAI Containers API (mock)",
@@ -23,7 +29,6 @@ def create_app(mock: Mock) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
 
     async def openapi(request: Request) -> JSONResponse:
@@ -32,8 +37,6 @@ def create_app(mock: Mock) -> FastAPI:
 
     outside = [Route("/health", health), Route("/openapi.json", openapi)]
     app.router = TableRouter([*(route for each in RESOURCES for route in each.router.routes), *outside])
-    # Without FastAPI's own layers: `Errors` sends all errors, and no route uses what the others offer.
-    app.middleware_stack = Errors(Authenticate(app.router, mock), ExceptionMiddleware(app.router), mock)
     return app
 
 

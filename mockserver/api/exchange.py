@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from mockserver import errors, ids
 from mockserver.api.providers import OPENAI, Headers, Provider
@@ -18,8 +18,8 @@ from mockserver.worlds import NAME
 if TYPE_CHECKING:
     from mockserver.mock import Mock
 
-BODY_SIZE = "mockserver.body_size"
-"""In the message that starts a response: the size of its body, if the next message has all of it."""
+COMPLETE = "mockserver.complete"
+"""In the message that starts a response: whether the next message has its whole body."""
 
 _PATH_LENGTH = 300
 """Characters of a path that the log shows."""
@@ -115,7 +115,7 @@ class Exchange:
 
     async def respond(self, status: int, headers: Headers, body: bytes, one_write: bool = True) -> None:
         """Send a complete response, head and body in one write if possible."""
-        await self.start(status, headers, len(body) if one_write else None)
+        await self.start(status, headers, complete=one_write)
         self.record(body)
         await self.send({"type": "http.response.body", "body": body})
 
@@ -169,8 +169,8 @@ class Exchange:
         elif self.log:
             self.mock.journal.abort(self.log, self.number)
 
-    async def start(self, status: int, headers: Headers, size: int | None = None) -> None:
-        """Send status and headers. `size` is the body's if the next message has all of it."""
+    async def start(self, status: int, headers: Headers, complete: bool = False) -> None:
+        """Send status and headers. `complete` says whether the next message has the whole body."""
         headers += standing_headers(self.request_id, self.started)
         if status == 401:  # whose organization it is follows from the key
             headers = [header for header in headers if header[0] not in _OF_THE_KEY]
@@ -184,10 +184,8 @@ class Exchange:
             replaced = {name for name, _ in self.extra}
             headers = [header for header in headers if header[0] not in replaced] + self.extra
         self.started_response, self.status, self.response_headers = True, status, headers
-        message: Message = {"type": "http.response.start", "status": status, "headers": headers}
-        if size is not None and self.effect is None:
-            message[BODY_SIZE] = size
-        await self.send(message)
+        complete = complete and self.effect is None
+        await self.send({"type": "http.response.start", "status": status, "headers": headers, COMPLETE: complete})
 
 
 def standing_headers(request_id: str, started: float) -> Headers:

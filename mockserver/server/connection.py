@@ -10,7 +10,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from mockserver import errors
-from mockserver.api.exchange import BODY_SIZE
+from mockserver.api.exchange import COMPLETE
 from mockserver.clock import stopwatch
 
 BODY_IGNORED = ("GET", "HEAD", "DELETE", "OPTIONS")
@@ -129,9 +129,8 @@ class Connection(RequestResponseCycle):
         if message["type"] == "http.response.start":
             if self.more_body and self.scope["method"] not in BODY_IGNORED:
                 self.keep_alive = False  # not every client sends the rest of its body after the response
-            size = message.get(BODY_SIZE)
             if (
-                size is None
+                not message.get(COMPLETE)
                 or self.scope["method"] == "HEAD"
                 or self.flow.write_paused
                 or self.disconnected
@@ -142,10 +141,13 @@ class Connection(RequestResponseCycle):
             headers = [b"%b: %b\r\n" % header for header in (*self.default_headers, *message["headers"])]
             self._head = b"".join([STATUS_LINE[message["status"]], *headers, b"\r\n"])
             self.response_started, self.waiting_for_100_continue = True, False
-            self.chunked_encoding, self.expected_content_length = False, len(self._head) + size
             return
         if self._head:
-            message["body"], self._head = self._head + message["body"], b""
+            self.transport.write(self._head + message["body"])
+            self._head, self.response_complete = b"", True
+            self.message_event.set()
+            self.on_response()
+            return
         if not (self.keep_alive or self.disconnected or message.get("more_body", False)):
             self.keep_alive = self._protocol.close_after_response = True  # it drains the body, which uvicorn does not
         await super().send(message)

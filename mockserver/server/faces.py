@@ -9,7 +9,7 @@ from pydantic_core import to_json
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mockserver.api.app import create_app
+from mockserver.api.app import serve_app
 from mockserver.errors import STORAGE_FAILED, APIError, ControlErrorType, ErrorType
 from mockserver.mock import Mock
 from mockserver.storage.database import failure
@@ -82,7 +82,7 @@ class Faces:
 
     def __init__(self, mock: Mock, current: Current | None = None) -> None:
         self._mock = mock
-        self._api = create_app(mock)
+        self._api = serve_app(mock)
         self._current = current
         self._prefix = (mock.settings.path_prefix or "").rstrip("/")
         self._control: asyncio.Future[ASGIApp] | None = None
@@ -100,8 +100,8 @@ class Faces:
                 app = self._current_world(scope, self._current) if self._current else self._api
             await app(scope, receive, send)
         finally:
-            for own in ("mockserver", "mockserver.connection"):
-                scope.pop(own, None)  # both refer to the scope: without cycles, no garbage is left to collect
+            scope.pop("mockserver", None)  # both refer to the scope: without cycles, no garbage is left to collect
+            scope.pop("mockserver.connection", None)
 
     def _current_world(self, scope: Scope, current: Current) -> ASGIApp:
         """Send a request that names the current world to that world, and an error if there is none."""

@@ -1,12 +1,12 @@
 """All objects of a world: export them to an archive, import them, add them from a seed document."""
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from starlette.concurrency import iterate_in_threadpool
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -110,6 +110,12 @@ def _read_text(text: bytes, mock: Mock, limits: Limits) -> Described:
     return loader.read_document(source, Nowhere(), mock.settings.max_upload, mock.settings.max_import)
 
 
+async def _in_threads(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Starlette would use a second pool of threads, which keeps up to 40 of them."""
+    while (piece := await in_thread(next, pieces, None)) is not None:
+        yield piece
+
+
 class _Export(StreamingResponse):
     """Streams from a pinned world, and unpins it at the end, after an error too."""
 
@@ -122,7 +128,7 @@ class _Export(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._mock.worlds.copied(self._world) as directory:
             pieces = archive.write(directory)
-            self.body_iterator = iterate_in_threadpool(pieces)
+            self.body_iterator = _in_threads(pieces)
             try:
                 await super().__call__(scope, receive, send)
             finally:
