@@ -84,6 +84,7 @@ def test_the_picture_shows_every_figure() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_all_contests_run(tmp_path: Path) -> None:
     if not shutil.which("wrk"):
         assert os.environ.get("CI") != "true", "needs wrk"

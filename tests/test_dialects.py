@@ -418,6 +418,7 @@ def test_the_packages_azure_client_with_a_wrong_key(
 
 def test_the_packages_own_client_at_azures_address(live_world: World) -> None:
     """As Azure's documentation has it since api-version went away."""
+    live_world.freeze()
     with openai.OpenAI(base_url=resource(live_world) + "/openai/v1/", api_key="k", max_retries=0) as client:
         box = client.containers.create(name="box")
         assert client.containers.retrieve(box.id).to_dict() == box.to_dict()
