@@ -191,6 +191,18 @@ class Control:
         )
 
 
+def save(file: str | Path, write: Callable[[IO[bytes]], int]) -> int:
+    """Write a file, and return how many bytes. If that fails, leave no file."""
+    part = Path(f"{file}.part")
+    try:
+        with part.open("wb") as opened:
+            size = write(opened)
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+    return size
+
+
 def tls_context(certificate: Path | None = None) -> ssl.SSLContext:
     """Return what checks a server's certificate: it has to be the given one, whatever name it is for, or else one that
     the system or SSL_CERT_FILE trusts."""

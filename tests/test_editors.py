@@ -1,6 +1,9 @@
 """What editors, generators and shells get: the schema of seeds, the API's document, all faulty files, completion."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema_rs
@@ -136,3 +139,14 @@ def test_a_shell_completes(line: str, offered: list[str]) -> None:
     deletes = [f"CreateFile,{name}" for name in OPERATIONS if name.startswith("Delete")]
     expected = [each for name in offered for each in (deletes if name.endswith("…") else [name])]
     assert complete(line.removeprefix("mockserver ")) == expected
+
+
+@pytest.mark.slow
+def test_bash_completes_after_the_documented_line() -> None:
+    page = (ROOT / "docs" / "reference" / "cli.md").read_text()
+    (line,) = [part for part in page.split("`") if "bash_source" in part]
+    script = f"{line}; COMP_WORDS=(mockserver verdict --ignore wrong); COMP_CWORD=3; _mockserver_completion mockserver"
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    command = ["bash", "-c", f'{script}; echo "${{COMPREPLY[@]}}"']
+    done = subprocess.run(command, env=os.environ | {"PATH": path}, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "wrong-id-kind\n"), done.stderr

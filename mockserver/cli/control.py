@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
 import click
@@ -23,7 +23,7 @@ from mockserver.cli.options import (
     valid_name,
     warn,
 )
-from mockserver.client import query
+from mockserver.client import query, save
 
 _Command = Callable[..., Any]
 
@@ -212,18 +212,17 @@ def reset(target: Target, empty: bool) -> None:
 @targeted()
 def export_world(target: Target, file: str) -> None:
     """Write a world to an archive for `serve --seed` and `import`; - is the standard output."""
+
+    def write(into: IO[bytes]) -> int:
+        return int(target("GET", "export", into=into, timeout=None))
+
     if file == "-":
-        target("GET", "export", into=sys.stdout.buffer, timeout=None)
+        write(sys.stdout.buffer)
         return
-    part = Path(f"{file}.part")
     try:
-        with part.open("wb") as archive:
-            size = target("GET", "export", into=archive, timeout=None)
-        part.replace(file)
+        size = save(file, write)
     except OSError as error:
         die(f"{file} can't be written ({error.strerror}); name another file", FAILED)
-    finally:
-        part.unlink(missing_ok=True)
     target.show({"file": file, "bytes": size}, lambda done: [f"{done['file']}: {done['bytes']} bytes"])
 
 

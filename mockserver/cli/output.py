@@ -22,6 +22,7 @@ from mockserver.control.models import (
     WorldList,
     WorldState,
 )
+from mockserver.testing.journal import notes
 
 # Lines
 
@@ -225,21 +226,14 @@ def exchange_line(exchange: Exchange) -> str:
 
 
 def _exchange_row(exchange: Exchange) -> tuple[object, ...]:
-    body = exchange["response"].get("body")
-    error = body.get("error") if isinstance(body, dict) else None
-    notes = [
-        f"fault {exchange['fault']}" if exchange["fault"] else "",
-        "aborted" if exchange["aborted"] else "",
-        str(error["message"])[:100] if isinstance(error, dict) and "message" in error else "",
-        *(f"{each['change']} {each['id']}" for each in exchange["objects"]),
-    ]
+    changes = [f"{each['change']} {each['id']}" for each in exchange["objects"]]
     return (
         exchange["number"],
         instant(exchange["at"]),
         exchange["status"] or "-",
         f"{exchange['duration_ms']:.1f}",
         _request(exchange),
-        ", ".join(filter(None, notes)),
+        ", ".join([*notes(exchange), *changes]),
     )
 
 

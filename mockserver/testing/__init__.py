@@ -20,7 +20,7 @@ from urllib.parse import quote
 from mockserver import ids
 from mockserver.client import Control as Control
 from mockserver.client import MockError as MockError
-from mockserver.client import query, server_url
+from mockserver.client import query, save, server_url
 from mockserver.control import models
 from mockserver.control.models import Change as Change
 from mockserver.control.models import ClockChange as ClockChange
@@ -234,14 +234,7 @@ class MockWorld:
 
     def export(self, to: str | Path) -> None:
         """Write the world to an archive, for `import_` and `--seed`. An export that fails leaves no file."""
-        path = Path(to)
-        part = path.with_name(f"{path.name}.part")
-        try:
-            with part.open("wb") as file:
-                self.call("GET", "export", into=file)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        save(to, lambda file: int(self.call("GET", "export", into=file)))
 
     def import_(self, archive: str | Path, *, replace: bool = True) -> None:
         """Replace the contents of the world by those of an archive, atomically, or add them."""

@@ -92,17 +92,23 @@ class Journal:
 
 def shown(exchange: Exchange) -> str:
     """Return an exchange in one line: `#3    18:04:00  POST   /v1/containers  429  2 ms  fault slow; Rate limit …`."""
-    body = exchange["response"].get("body")
-    error = body.get("error") if isinstance(body, dict) else None
     path = exchange["path"].removeprefix(f"/w/{exchange['world']}")
     query = f"?{exchange['query']}" if exchange["query"] else ""
     status = exchange["status"] or "---"
-    words = [f"fault {exchange['fault']}"] if exchange["fault"] else []
-    words += ["aborted"] if exchange["aborted"] else []
-    words += [str(error["message"])[:120]] if isinstance(error, dict) and error.get("message") else []
     parts = [f"#{exchange['number']:<3}", _time(exchange["at"]), f"{exchange['method']:<6} {path}{query}", f"{status}"]
-    parts += [f"{exchange['duration_ms']:.0f} ms", "; ".join(words)]
+    parts += [f"{exchange['duration_ms']:.0f} ms", "; ".join(notes(exchange))]
     return "  ".join(parts).rstrip()
+
+
+def notes(exchange: Exchange) -> list[str]:
+    """Return the fault that fired, whether the response was aborted, and the message of an error."""
+    body = exchange["response"].get("body")
+    error = body.get("error") if isinstance(body, dict) else None
+    found = [f"fault {exchange['fault']}" if exchange["fault"] else "", "aborted" if exchange["aborted"] else ""]
+    return [
+        *filter(None, found),
+        *([str(error["message"])[:120]] if isinstance(error, dict) and error.get("message") else []),
+    ]
 
 
 def _time(seconds: float) -> str:
