@@ -423,6 +423,9 @@ OBJECT_EXISTS = ControlErrorType(409, "There is an object with the id '{id}' alr
 BAD_SEED = ControlErrorType(400, "{problem}", "guess", code="invalid_seed")
 TOO_MUCH = ControlErrorType(413, "{problem}", "guess", code="request_too_large")
 BAD_PARAMETER = ControlErrorType(400, "{problem}", "guess", "{param}", "invalid_parameter")
+CURSOR_NOT_FOUND = ControlErrorType(
+    400, "Invalid '{param}': '{value}' is not the ID of an object in this list.", "guess", "{param}", "invalid_value"
+)
 FAULT_NOT_FOUND = ControlErrorType(404, "World '{world}' has no fault '{id}'.", "guess", code="fault_not_found")
 FAULT_EXISTS = ControlErrorType(409, "World '{world}' has a fault '{id}' already.", "guess", code="fault_exists")
 TOO_MANY_FAULTS = ControlErrorType(
