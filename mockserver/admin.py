@@ -351,8 +351,7 @@ def _page(tx: Transaction, search: _Search, query: Query, values: dict[str, obje
     if query.after is not None:
         position = search.listing.position(tx, **values, cursor=query.after)
         if position is None:
-            problem = f"after: no object of this list has the id {query.after[:80]!r}"
-            raise errors.BAD_PARAMETER(param="after", problem=problem)
+            raise errors.CURSOR_NOT_FOUND(param="after", value=query.after[:80])
         time, last = position
     rows = search.page.all(tx, **values, time=time, last=last, limit=query.limit + 1)
     return rows[: query.limit], len(rows) > query.limit, int(search.count.value(tx, **values))

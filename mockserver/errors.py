@@ -5,90 +5,12 @@ An `ErrorType` is a row of the catalogue; calling it with the values of its mess
 third party, `stack` seen on routes behind the same front end, `guess` known from nowhere.
 """
 
-from dataclasses import dataclass
-from typing import Any, Literal
-
-Grade = Literal["doc", "seen", "probe", "stack", "guess"]
-
-
-class APIError(Exception):
-    """An error that is sent to the client as the response."""
-
-    indent: int | None = 2
-    row: "ErrorType | None" = None
-    """The row of the catalogue that it is; None for one of a fault that only has a status."""
-
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        type: str = "invalid_request_error",
-        param: str | None = None,
-        code: str | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.type = type
-        self.param = param
-        self.code = code
-        self.headers = headers or {}
-
-    def body(self, detail: bool = False) -> dict[str, Any]:
-        """Return the envelope, in wire order; the Files API repeats message and code under `detail`."""
-        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
-        return {"error": error, "detail": {"message": self.message, "code": self.code}} if detail else {"error": error}
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorType:
-    """A row of the catalogue. `message` and `param` are templates for `str.format`."""
-
-    status: int
-    message: str
-    grade: Grade
-    param: str | None = None
-    code: str | None = None
-    type: str = "invalid_request_error"
-    headers: tuple[tuple[str, str], ...] = ()
-    text: bool = False
-    """Whether a proxy in front of the API sends it: the message is the whole body, as plain text."""
-
-    def __call__(self, **words: object) -> APIError:
-        error = APIError(
-            self.status,
-            self.message.format(**words),
-            self.type,
-            self.param.format(**words) if self.param else None,
-            self.code,
-            dict(self.headers),
-        )
-        error.row = self
-        return error
-
-
-class AzureError(APIError):
-    """An error of Azure's gateway, which has its own shape, on one line."""
-
-    indent = None
-
-    def body(self, detail: bool = False) -> dict[str, Any]:
-        if self.code is None:
-            return {"statusCode": self.status, "message": self.message}
-        return {"error": {"code": self.code, "message": self.message}}
-
-
-class AzureErrorType(ErrorType):
-    """An error of Azure's gateway; without a code it has the older of two shapes."""
-
-    def __call__(self, **words: object) -> AzureError:
-        return AzureError(self.status, self.message.format(**words), code=self.code)
-
-
-class ControlErrorType(ErrorType):
-    """An error of the control plane, which the live API does not have."""
-
+from mockserver.schema.errors import APIError as APIError
+from mockserver.schema.errors import AzureError as AzureError
+from mockserver.schema.errors import AzureErrorType as AzureErrorType
+from mockserver.schema.errors import ControlErrorType as ControlErrorType
+from mockserver.schema.errors import ErrorType as ErrorType
+from mockserver.schema.errors import Grade as Grade
 
 # Authentication
 
@@ -465,6 +387,9 @@ OBJECT_EXISTS = ControlErrorType(409, "There is an object with the id '{id}' alr
 BAD_SEED = ControlErrorType(400, "{problem}", "guess", code="invalid_seed")
 TOO_MUCH = ControlErrorType(413, "{problem}", "guess", code="request_too_large")
 BAD_PARAMETER = ControlErrorType(400, "{problem}", "guess", "{param}", "invalid_parameter")
+CURSOR_NOT_FOUND = ControlErrorType(
+    400, "Invalid '{param}': '{value}' is not the ID of an object in this list.", "guess", "{param}", "invalid_value"
+)
 FAULT_NOT_FOUND = ControlErrorType(404, "World '{world}' has no fault '{id}'.", "guess", code="fault_not_found")
 FAULT_EXISTS = ControlErrorType(409, "World '{world}' has a fault '{id}' already.", "guess", code="fault_exists")
 TOO_MANY_FAULTS = ControlErrorType(

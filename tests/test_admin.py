@@ -36,7 +36,7 @@ def test_what_a_model_run_left_behind_can_be_staged(world: World, control: httpx
     put(control, box["id"], b"# Report\n", path="/mnt/data/report.md", source="assistant", bytes="9")
     put(control, box["id"], b"a,b\n", name="sales.csv")
     put(control, box["id"], b"x", name="out.txt", source="assistant")
-    put(control, box["id"], b"x", path="/mnt/data/../odd\n", source="user", bytes="null")
+    put(control, box["id"], b"x", path="/mnt/data/odd\n", source="user", bytes="null")
 
     inside = f"/containers/{box['id']}/files"
     listed = {each["path"]: each for each in ok(world.http.get(inside))["data"]}
@@ -47,7 +47,7 @@ def test_what_a_model_run_left_behind_can_be_staged(world: World, control: httpx
     report = listed["/mnt/data/report.md"]
     assert (report["source"], report["bytes"]) == ("assistant", 9)
     assert listed["/mnt/data/out.txt"]["bytes"] is None
-    odd = listed["/mnt/data/../odd\n"]
+    odd = listed["/mnt/data/odd\n"]
     assert (odd["source"], odd["bytes"]) == ("user", None)
     (upload,) = (each for path, each in listed.items() if path.endswith("-sales.csv"))
     assert (upload["source"], upload["bytes"]) == ("user", 4)
@@ -143,7 +143,7 @@ def test_expiring_needs_no_time(world: World, control: httpx2.Client) -> None:
         shown = ok(world.http.get(f"/containers/{box}"))
         assert shown["status"] == "expired"
         assert shown["expires_after"] == told["expires_after"], "what was asked for stays"
-        with pytest.raises(openai.BadRequestError, match="expired"):
+        with pytest.raises(openai.NotFoundError, match="expired"):
             world.openai.containers.files.list(box)
         refusal(control.post(f"/containers/{box}/touch"), 400, None)
     assert ok(control.get("/clock"))["now"] == NOON, "the clock stays"
@@ -319,7 +319,7 @@ def test_contents_are_saved_whole_and_only_pictures_and_pdfs_are_shown(
 ) -> None:
     world.freeze()
     box = make(world)
-    file = put(control, box, content * 50_000, name="plots/ü.html")
+    file = put(control, box, content * 50_000, path="plots/ü.html")
     upload = ok(control.post("/files", files={"file": ("ü.html", content * 50_000)}, data={"purpose": "user_data"}))
     world.advance(300)
     for path in (f"/containers/{box}/files/{file['id']}/content", f"/files/{upload['id']}/content"):
@@ -413,3 +413,25 @@ def test_the_page_loads_nothing_from_elsewhere(server: MockServer) -> None:
     assert 'url: "openapi.json"' in asset.text
     assert httpx2.get(f"{server.url}/_mock/openapi.json").status_code == 200
     assert httpx2.get(f"{server.url}/_mock/docs/redoc.standalone.js").status_code == 404
+
+
+def test_staged_names_have_no_directories_and_paths_stay_below_them(world: World, control: httpx2.Client) -> None:
+    box = ok(control.post("/containers", json={"name": "box"}))["id"]
+    for name in ("../../a.csv", "/etc/a.csv", "C:\\x\\a.csv"):
+        assert ok(control.post("/files", files={"file": (name, b"x")}))["filename"] == "a.csv"
+        assert put(control, box, name=name)["path"].endswith("-a.csv")
+    for path in ("../a.csv", "/mnt/data/../../etc/a.csv", "x\\..\\..\\a.csv", ".."):
+        answer = control.post(f"/containers/{box}/files", files={"file": b"x"}, data={"path": path})
+        assert "no '..'" in refusal(answer, 400, "invalid_parameter")
+        answer = control.post("/containers", json={"name": "x", "files": [{"path": path, "content": "x"}]})
+        assert "no '..'" in refusal(answer, 400, "invalid_seed")
+    assert put(control, box, path="a..b/..c.csv")["path"] == "/mnt/data/a..b/..c.csv"
+
+
+@pytest.mark.parametrize("purpose", ["assistants_output", "batch_output"])
+def test_files_that_the_api_itself_creates_can_be_staged(world: World, control: httpx2.Client, purpose: str) -> None:
+    file = ok(control.post("/files", files={"file": ("out.jsonl", b"{}\n")}, data={"purpose": purpose}))
+    assert [each.id for each in world.openai.files.list(purpose=purpose)] == [file["id"]]
+    assert world.openai.files.content(file["id"]).read() == b"{}\n"
+    answer = world.http.post("/files", files={"file": b"x"}, data={"purpose": purpose})
+    assert "is not one of" in refusal(answer, 400, None)

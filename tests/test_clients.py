@@ -122,6 +122,25 @@ ALL = [
         "Python `openai` by LiteLLM proxy", CLIENTS / "litellm" / "behind_proxy", LITELLM / "bin" / "python", "proxied"
     ),
     Client(
+        "Azure Foundry `azure-ai-projects`",
+        "foundry",
+        "azure-ai-projects",
+        "foundry/requirements.txt",
+        "azure-ai-projects==",
+        (
+            Program(
+                (
+                    INSTALLED / "azure-ai-projects" / "bin" / "python",
+                    "-W",
+                    "error",
+                    CLIENTS / "foundry" / "workflow.py",
+                ),
+                "foundry/workflow.txt",
+            ),
+        ),
+        slow=True,
+    ),
+    Client(
         "curl", "", "", "", "", (Program(("bash", CLIENTS / "curl" / "workflow.sh"), "curl/workflow.txt"),), tool="curl"
     ),
     Client(

@@ -59,7 +59,7 @@ PIECES = [
     ),
     Piece("pages_backwards", "default", ("before-cursor",), RuntimeError, "are not in front of box 1"),
     Piece("fields_of_older_pages", "docs", (), AttributeError, "has no attribute 'file_count'"),
-    Piece("persists_until_deleted", "docs", (), openai.BadRequestError, "Container is expired.", again_after=DAY),
+    Piece("persists_until_deleted", "docs", (), openai.NotFoundError, "Container is expired.", again_after=DAY),
     Piece("waits_until_active", "docs", (), RuntimeError, "not active but running"),
 ]
 

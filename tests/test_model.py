@@ -223,8 +223,8 @@ class Beside(RuleBasedStateMachine):
             if isinstance(expected, bytes):
                 status, expected = conditional(expected, condition, tag)
         except Refused as refused:
-            digits = str(answer.headers["x-request-id"]).removeprefix("req_")
-            request_id = re.sub(r"(.{8})(.{4})(.{4})(.{4})(.{12})", r"\1-\2-\3-\4-\5", digits)
+            digits = r"req_(.{8})(.{4})(.{4})(.{4})(.{12})"
+            request_id = re.sub(digits, r"\1-\2-\3-\4-\5", str(answer.headers["x-request-id"]))
             error = refused.error | {"message": str(refused).replace("{request_id}", request_id)}
             status, expected = refused.status, {"error": error}
             if files_api:
