@@ -188,6 +188,8 @@ class Beside(RuleBasedStateMachine):
             self.create_container(world, world, "a.txt", None, "4g", {"type": "disabled"}, [0, 1])
             self.create_container(world, world, "b.csv", {"anchor": "created_at", "minutes": 30}, None, None, [])
             self.upload(world, world, 1, "ünï.md", b"")
+            self.create_upload(world, world, "a.txt", 20_000, "vision", None)
+            self.add_part(world, world, 0, b"A" * 20_000)
 
     # Asking both
 
