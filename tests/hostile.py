@@ -218,9 +218,9 @@ def jsons(ground: Ground) -> Iterator[Shot]:
         b'{"part_ids": [], "md5": 1}',
         b'{"part_ids": [], "md5": "' + b"0" * MIB + b'"}',
         b'{"part_ids": ["' + b"p" * MIB + b'"]}',
-        b'{"part_ids": ["\u0000\ud83d"]}',
+        b'{"part_ids": ["\\u0000\\ud83d"]}',
         *(b'{"filename": "a", "purpose": "vision", "mime_type": "a", "bytes": %b}' % each.encode() for each in numbers),
-        b'{"filename": "../\u0000\r\n", "purpose": "vision", "mime_type": "\u2028", "bytes": 0}',
+        b'{"filename": "../\\u0000\\r\\n", "purpose": "vision", "mime_type": "\\u2028", "bytes": 0}',
         b'{"filename": "a", "purpose": {"a": 1}, "mime_type": "a", "bytes": 0, "expires_after": []}',
     ]:
         for path in ("/uploads", f"/uploads/{ground.upload}/complete"):

@@ -272,7 +272,9 @@ class Beside(RuleBasedStateMachine):
         return self._pick(there, [*elsewhere[:2], *list(own.files)[:2]], "cfile_unknown", pick)
 
     def some_upload(self, world: int, pick: int) -> str:
-        there = list(self._in(self.names[world]).uploads)[-3:]
+        """Mostly one that is pending."""
+        own = self._in(self.names[world]).uploads
+        there = [id for id, each in own.items() if each.status == "pending"][-3:] or list(own)[-3:]
         foreign = [id for name in self.names for id in self._in(name).uploads if name != self.names[world]]
         return self._pick(there, foreign, "upload_unknown", pick)
 
@@ -562,8 +564,8 @@ class Beside(RuleBasedStateMachine):
         world=worlds,
         pick=picks,
         turn=st.integers(0, 3),
-        also=st.sampled_from([[], [], [], [], [0], ["part_unknown"]]),
-        md5=st.sampled_from([None, None, None, "0"]),
+        also=st.sampled_from([*[[]] * 8, [0], ["part_unknown"]]),
+        md5=st.sampled_from([None] * 8 + ["0"]),
     )
     def complete_upload(self, client: int, world: int, pick: int, turn: int, also: list[Any], md5: str | None) -> None:
         """Mostly with as many parts as fit."""
@@ -585,14 +587,11 @@ class Beside(RuleBasedStateMachine):
             body=json.dumps(body).encode(),
         )  # fmt: skip
 
-    @rule(client=clients, world=worlds, pick=picks, odds=st.integers(0, 2))
-    def cancel_upload(self, client: int, world: int, pick: int, odds: int) -> None:
-        if odds == 1:
-            id = self.some_upload(world, pick)
-            self.api(
-                client, world, "CancelUpload", "POST", f"/uploads/{id}/cancel",
-                lambda name, _: self.model.cancel_upload(name, id),
-            )  # fmt: skip
+    @rule(client=clients, world=worlds, pick=picks)
+    def cancel_upload(self, client: int, world: int, pick: int) -> None:
+        id = self.some_upload(world, pick)
+        path = f"/uploads/{id}/cancel"
+        self.api(client, world, "CancelUpload", "POST", path, lambda name, _: self.model.cancel_upload(name, id))
 
     # Several at once
 
