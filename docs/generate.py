@@ -326,6 +326,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "seed-file": lambda: seed_keys("File"),
     "seed-container": lambda: seed_keys("Container"),
     "seed-container-file": lambda: seed_keys("ContainerFile"),
+    "seed-upload": lambda: seed_keys("Upload"),
+    "seed-upload-part": lambda: seed_keys("UploadPart"),
     "seed-expires-after": lambda: seed_keys("ExpiresAfter"),
     "seed-network-policy": lambda: seed_keys("NetworkPolicy"),
     "seed-clock": lambda: seed_keys("Clock"),

@@ -27,6 +27,7 @@ class Ground:
     container: str
     inside: str
     file: str
+    upload: str
 
 
 def request(
@@ -130,6 +131,9 @@ def multiparts(ground: Ground) -> Iterator[Shot]:
         for path in targets:
             sent = purpose + body if path == "/files" and body.startswith(b"--b\r\n") and purpose not in body else body
             yield Shot(request(ground, "POST", path, b"Content-Type: multipart/form-data; boundary=b", body=sent))
+        sent = body.replace(b'name="file', b'name="data').replace(b"name=file", b"name=data")
+        path = f"/uploads/{ground.upload}/parts"
+        yield Shot(request(ground, "POST", path, b"Content-Type: multipart/form-data; boundary=b", body=sent))
     types = [
         b"multipart/form-data",
         b"multipart/form-data;",
@@ -204,6 +208,22 @@ def jsons(ground: Ground) -> Iterator[Shot]:
             )
     for text in texts:
         for path in ("/containers", f"/containers/{ground.container}/files"):
+            yield Shot(request(ground, "POST", path, b"Content-Type: application/json", body=text))
+    ids = b",".join([b'"part_x"'] * 15_000)
+    for text in [
+        *texts[:45],
+        b'{"part_ids": [%b]}' % ids,
+        b'{"part_ids": [null]}',
+        b'{"part_ids": {"0": "part"}}',
+        b'{"part_ids": [], "md5": 1}',
+        b'{"part_ids": [], "md5": "' + b"0" * MIB + b'"}',
+        b'{"part_ids": ["' + b"p" * MIB + b'"]}',
+        b'{"part_ids": ["\\u0000\\ud83d"]}',
+        *(b'{"filename": "a", "purpose": "vision", "mime_type": "a", "bytes": %b}' % each.encode() for each in numbers),
+        b'{"filename": "../\\u0000\\r\\n", "purpose": "vision", "mime_type": "\\u2028", "bytes": 0}',
+        b'{"filename": "a", "purpose": {"a": 1}, "mime_type": "a", "bytes": 0, "expires_after": []}',
+    ]:
+        for path in ("/uploads", f"/uploads/{ground.upload}/complete"):
             yield Shot(request(ground, "POST", path, b"Content-Type: application/json", body=text))
     for kind in (
         b"",
@@ -395,7 +415,7 @@ def paths(ground: Ground) -> Iterator[Shot]:
     """Ids and names of worlds that would be a way somewhere else."""
     routes = (
         "/containers/{}", "/containers/{}/files", "/containers/{}/files/x/content", "/files/{}", "/files/{}/content",
-        "/containers?after={}", "/files?purpose={}&limit=1", "/containers?limit={}", "/{}",
+        "/containers?after={}", "/files?purpose={}&limit=1", "/containers?limit={}", "/uploads/{}/cancel", "/{}",
     )  # fmt: skip
     inside = f"/containers/{ground.container}/files/{{}}"
     for part in PATHS:
@@ -472,6 +492,7 @@ def samples(ground: Ground) -> list[bytes]:
         request(ground, "POST", f"/containers/{ground.container}/files", kind, body=upload),
         request(ground, "POST", "/files", kind, body=file),
         request(ground, "POST", f"/containers/{ground.container}/files", kind, b"Transfer-Encoding: chunked") + chunked + b"0\r\n\r\n",
+        request(ground, "POST", f"/uploads/{ground.upload}/parts", kind, body=b'--b\r\nContent-Disposition: form-data; name="data"\r\n\r\nx\r\n--b--\r\n'),
         request(ground, "POST", "/clock/advance", b"Content-Type: application/json", body=b'{"by": "1s"}', base=f"/_mock/worlds/{ground.world}"),
     ]  # fmt: skip
 

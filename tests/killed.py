@@ -23,13 +23,14 @@ from types import FrameType
 from typing import Any
 
 import mockserver
-from mockserver import containers, files
+from mockserver import containers, files, uploads
 from mockserver.clock import Clock, Wall
 from mockserver.context import Context
 from mockserver.files import NewFile
 from mockserver.mock import Mock
 from mockserver.schema.containers import CreateContainer, ListContainers
 from mockserver.schema.files import ListFiles
+from mockserver.schema.uploads import CompleteUpload, CreateUpload
 from mockserver.settings import Settings
 from mockserver.storage import tables
 from mockserver.storage.bulk import Placement
@@ -38,6 +39,9 @@ from mockserver.storage.contents import Upload
 NOON = 1_782_324_240.0
 FROZEN = Clock(NOON, NOON, 0.0)
 PROGRAM = str(Path(mockserver.__file__).parent)
+
+LARGE_PART = len("part 0") * 40 * 200 * 3
+"""What `content` makes of such a text."""
 
 Act = Callable[[Mock], Awaitable[object]]
 State = dict[str, Any]
@@ -81,6 +85,11 @@ async def prepare(mock: Mock) -> None:
             container = await context.run(containers.create_container, new)
             inside = NewFile(content(mock, f"in {number}", large=number == 0), "c.txt", {})
             await context.run(containers.create_container_file, container["id"], inside)
+        new = CreateUpload(bytes=2 * LARGE_PART, filename="l.bin", purpose="vision", mime_type="text/plain")
+        pending = await context.run(uploads.create_upload, new)
+        for number in range(2):
+            part = NewFile(content(mock, f"part {number}", large=True), "data", {})
+            await context.run(uploads.add_upload_part, pending["id"], part)
         await mock.worlds.take_snapshot(world, "kept")
         (latest, *_) = (await context.run(files.list_files, ListFiles()))["data"]
         await context.run(files.delete_file, latest["id"])
@@ -105,6 +114,29 @@ async def create_container(mock: Mock) -> None:
     context = await mock.worlds.enter("default")
     new = CreateContainer(name="new", file_ids=[await file(context)] * 2)
     await context.run(containers.create_container, new)
+
+
+async def pending(mock: Mock) -> tuple[Context, str, list[str]]:
+    """The upload of the default world, and its parts."""
+    context = await mock.worlds.enter("default")
+    (upload,) = (id for (id,) in context.read.execute("SELECT id FROM uploads"))
+    return context, upload, [id for (id,) in context.read.execute("SELECT id FROM upload_parts ORDER BY seq")]
+
+
+async def add_part(mock: Mock) -> None:
+    context, upload, _ = await pending(mock)
+    part = NewFile(content(mock, "part 2", large=True), "data", {})
+    await context.run_removing(uploads.add_upload_part, upload, part)
+
+
+async def complete_upload(mock: Mock) -> None:
+    context, upload, parts = await pending(mock)
+    await uploads.complete_upload(context, upload, CompleteUpload(part_ids=parts), mock.uploads)
+
+
+async def cancel_upload(mock: Mock) -> None:
+    context, upload, _ = await pending(mock)
+    await context.run_removing(uploads.cancel_upload, upload)
 
 
 async def delete_file(mock: Mock) -> None:
@@ -141,6 +173,9 @@ ACTS: dict[str, Act] = {
     "upload to a container": lambda mock: upload_inside(mock, "new", True),
     "small upload to a container": lambda mock: upload_inside(mock, "new", False),
     "new container with files": create_container,
+    "part of an upload": add_part,
+    "completion of an upload": complete_upload,
+    "cancellation of an upload": cancel_upload,
     "deletion of a File": delete_file,
     "deletion of a container": delete_container,
     "first use of a world": lambda mock: mock.worlds.enter("new"),

@@ -189,6 +189,33 @@ class File(Thing):
 
 
 @dataclass
+class Upload(Thing):
+    purpose: str
+    filename: str
+    bytes: int
+    file_seconds: int | None
+    status: str = "pending"
+    file: str | None = None
+    parts: dict[str, bytes] = field(default_factory=dict)
+
+    def end(self, status: str) -> None:
+        self.status = status
+        self.parts = {}
+
+    def shown(self) -> Json:
+        return {
+            "id": self.id,
+            "object": "upload",
+            "bytes": self.bytes,
+            "created_at": self.created_at,
+            "filename": self.filename,
+            "purpose": self.purpose,
+            "status": self.status,
+            "expires_at": self.created_at + 3_600,
+        }
+
+
+@dataclass
 class Fault:
     operation: str
     status: int
@@ -203,6 +230,7 @@ class World:
     ordinal: int = 0
     containers: dict[str, Container] = field(default_factory=dict)
     files: dict[str, File] = field(default_factory=dict)
+    uploads: dict[str, Upload] = field(default_factory=dict)
     graves: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)
     """Where deleted objects stood, by list and id."""
     faults: list[Fault] = field(default_factory=list)
@@ -516,6 +544,70 @@ class Model:
         if file.purpose in ("assistants", "user_data"):
             raise Refused(400, f"Not allowed to download files of purpose: {file.purpose}")
         return file
+
+    # Uploads
+
+    def create_upload(self, name: str, body: Json, id: str) -> Json:
+        world = self.worlds[name]
+        self._end_expired(world)
+        seconds = body["expires_after"]["seconds"] if "expires_after" in body else None
+        seconds = 30 * 86_400 if seconds is None and body["purpose"] == "batch" else seconds
+        id, now, seq = self.mint(name, "upload", "upload_{time}[0-9a-f]{{24}}", world.uploads, id)
+        upload = world.uploads[id] = Upload(id, now, seq, body["purpose"], body["filename"], body["bytes"], seconds)
+        return upload.shown()
+
+    def _end_expired(self, world: World) -> None:
+        """The next operation on uploads ends those that have expired, for good."""
+        for upload in world.uploads.values():
+            if upload.status == "pending" and upload.created_at + 3_600 <= self.now(world):
+                upload.end("expired")
+
+    def pending(self, name: str, id: str) -> Upload:
+        world = self.worlds[name]
+        self._end_expired(world)
+        if (upload := world.uploads.get(id)) is None:
+            raise Refused(404, f"No such Upload object: {id}", "id")
+        if upload.status == "expired":
+            raise Refused(410, f"Upload {id} has expired. Create another one.")
+        if upload.status != "pending":
+            state = upload.status + (f" as File {upload.file}" if upload.file else "")
+            message = f"Upload {id} is already {state}. Only a pending upload can be changed; create another one."
+            raise Refused(400, message)
+        return upload
+
+    def add_part(self, name: str, upload_id: str, content: bytes, id: str) -> Json:
+        upload = self.pending(name, upload_id)
+        id, now, _ = self.mint(name, "part", "part_{time}[0-9a-f]{{24}}", upload.parts, id)
+        upload.parts[id] = content
+        return {"id": id, "object": "upload.part", "created_at": now, "upload_id": upload_id}
+
+    def complete_upload(self, name: str, upload_id: str, part_ids: list[str], md5: str | None, file: str) -> Json:
+        upload, world = self.pending(name, upload_id), self.worlds[name]
+        for place, id in enumerate(part_ids):
+            if id in part_ids[:place]:
+                raise Refused(400, f"Invalid part '{id}': it is given twice.", "part_ids")
+            if id not in upload.parts:
+                raise Refused(400, f"Invalid part '{id}': it is not a part of this upload.", "part_ids")
+        content = b"".join(upload.parts[id] for id in part_ids)
+        if len(content) != upload.bytes:
+            message = (
+                f"The parts have {len(content)} bytes in all, but the upload was created with {upload.bytes} bytes."
+            )
+            raise Refused(400, message, "part_ids")
+        if md5 is not None and md5 != (right := hashlib.md5(content).hexdigest()):
+            raise Refused(400, f"'{md5}' is not the MD5 of the content, which is '{right}'.", "md5")
+        id, _, seq = self.mint(name, "file", "file-[0-9A-Za-z]{{22}}", world.files, file)
+        expires_at = None if upload.file_seconds is None else upload.created_at + upload.file_seconds
+        made = File(id, upload.created_at, seq, upload.purpose, upload.filename, content, expires_at)
+        world.files[id] = made
+        upload.end("completed")
+        upload.file = id
+        return upload.shown() | {"file": made.shown()}
+
+    def cancel_upload(self, name: str, id: str) -> Json:
+        upload = self.pending(name, id)
+        upload.end("cancelled")
+        return upload.shown()
 
 
 @dataclass

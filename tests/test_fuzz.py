@@ -65,7 +65,9 @@ def ground(port: int, world: str) -> Ground:
         upload = {"files": {"file": ("a.txt", b"content")}}
         inside = client.post(f"{base}/containers/{container}/files", **upload).json()["id"]
         file = client.post(f"{base}/files", **upload, data={"purpose": "vision"}).json()["id"]
-    return Ground(world, container, inside, file)
+        new = {"bytes": 1, "filename": "a.txt", "purpose": "vision", "mime_type": "text/plain"}
+        pending = client.post(f"{base}/uploads", json=new).json()["id"]
+    return Ground(world, container, inside, file, pending)
 
 
 @dataclass

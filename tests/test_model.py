@@ -59,6 +59,10 @@ OPERATIONS = [
     "DeleteFile",
     "RetrieveFile",
     "DownloadFile",
+    "CreateUpload",
+    "AddUploadPart",
+    "CompleteUpload",
+    "CancelUpload",
 ]
 
 
@@ -192,6 +196,8 @@ class Beside(RuleBasedStateMachine):
             self.create_container(world, world, "a.txt", None, "4g", {"type": "disabled"}, [0, 1])
             self.create_container(world, world, "b.csv", {"anchor": "created_at", "minutes": 30}, None, None, [])
             self.upload(world, world, 1, "ünï.md", b"")
+            self.create_upload(world, world, "a.txt", 20_000, "vision", None)
+            self.add_part(world, world, 0, b"A" * 20_000)
 
     # Asking both
 
@@ -215,7 +221,7 @@ class Beside(RuleBasedStateMachine):
         sent |= {condition: tag} if condition else {}
         sent |= {"range": "bytes=1-"} if condition == "if-range" else {}
         answer, said = self.subject.clients[client].ask(name, method, path, body, sent)
-        files_api = path.startswith("/files")
+        files_api = path.startswith(("/files", "/uploads"))
         parsed = json.loads(said) if answer.status == 200 and not path.endswith("/content") else {}
         try:
             self.model.strike(name, operation)
@@ -282,6 +288,13 @@ class Beside(RuleBasedStateMachine):
         there = list(own.containers[container].files) if container in own.containers else []
         elsewhere = [id for each in own.containers.values() if each.id != container for id in each.files]
         return self._pick(there, [*elsewhere[:2], *list(own.files)[:2]], "cfile_unknown", pick)
+
+    def some_upload(self, world: int, pick: int) -> str:
+        """Mostly one that is pending."""
+        own = self._in(self.names[world]).uploads
+        there = [id for id, each in own.items() if each.status == "pending"][-3:] or list(own)[-3:]
+        foreign = [id for name in self.names for id in self._in(name).uploads if name != self.names[world]]
+        return self._pick(there, foreign, "upload_unknown", pick)
 
     def _in(self, name: str) -> Any:
         return self.model.worlds.get(name) or Model(0).enter(name)
@@ -534,6 +547,71 @@ class Beside(RuleBasedStateMachine):
             client, world, "DownloadFile", method, f"/files/{id}/content",
             lambda name, _: self.model.download(name, id).content, condition=condition, tag=etag(had),
         )  # fmt: skip
+
+    # Uploads
+
+    @rule(
+        client=clients,
+        world=worlds,
+        name=names,
+        size=st.sampled_from([0, 1, 20_000, 20_001, 40_000]),
+        purpose=st.sampled_from(["vision", "vision", "batch", "fun"]),
+        seconds=st.sampled_from([None, 3_600]),
+    )
+    def create_upload(self, client: int, world: int, name: str, size: int, purpose: str, seconds: int | None) -> None:
+        body: Json = {"bytes": size, "filename": name, "purpose": purpose, "mime_type": "text/plain"}
+        body |= {"expires_after": {"anchor": "created_at", "seconds": seconds}} if seconds else {}
+
+        def foretell(at: str, answer: Json) -> Json:
+            if purpose not in PURPOSES:
+                raise Refused(400, f"'{purpose}' is not one of {list(PURPOSES)} - 'purpose'", "purpose")
+            return self.model.create_upload(at, body, answer.get("id", ""))
+
+        self.api(client, world, "CreateUpload", "POST", "/uploads", foretell, body=json.dumps(body).encode())
+
+    @rule(client=clients, world=worlds, pick=picks, content=st.sampled_from([b"", b"x", b"A" * 20_000, b"B" * 20_000]))
+    def add_part(self, client: int, world: int, pick: int, content: bytes) -> None:
+        upload = self.some_upload(world, pick)
+        self.api(
+            client, world, "AddUploadPart", "POST", f"/uploads/{upload}/parts",
+            lambda name, answer: self.model.add_part(name, upload, content, answer.get("id", "")),
+            body=form(('Content-Disposition: form-data; name="data"', content)),
+            kind="multipart/form-data; boundary=simple",
+        )  # fmt: skip
+
+    @rule(
+        client=clients,
+        world=worlds,
+        pick=picks,
+        turn=st.integers(0, 3),
+        also=st.sampled_from([*[[]] * 8, [0], ["part_unknown"]]),
+        md5=st.sampled_from([None] * 8 + ["0"]),
+    )
+    def complete_upload(self, client: int, world: int, pick: int, turn: int, also: list[Any], md5: str | None) -> None:
+        """Mostly with as many parts as fit."""
+        upload = self.some_upload(world, pick)
+        there = self._in(self.names[world]).uploads.get(upload)
+        parts = dict(there.parts) if there else {}
+        order = [*list(parts)[turn:], *list(parts)[:turn]]
+        part_ids: list[str] = []
+        for id in order:
+            if sum(len(parts[each]) for each in [*part_ids, id]) <= there.bytes:
+                part_ids.append(id)
+        part_ids += [part_ids[0] if each == 0 and part_ids else "part_unknown" for each in also]
+        body = {"part_ids": part_ids} | ({"md5": md5} if md5 else {})
+        self.api(
+            client, world, "CompleteUpload", "POST", f"/uploads/{upload}/complete",
+            lambda name, answer: self.model.complete_upload(
+                name, upload, part_ids, md5, answer.get("file", {}).get("id", "")
+            ),
+            body=json.dumps(body).encode(),
+        )  # fmt: skip
+
+    @rule(client=clients, world=worlds, pick=picks)
+    def cancel_upload(self, client: int, world: int, pick: int) -> None:
+        id = self.some_upload(world, pick)
+        path = f"/uploads/{id}/cancel"
+        self.api(client, world, "CancelUpload", "POST", path, lambda name, _: self.model.cancel_upload(name, id))
 
     # Several at once
 

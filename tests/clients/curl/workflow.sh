@@ -40,9 +40,21 @@ cmp "$folder/notes.txt" "$folder/downloaded.txt"
 test "$(api GET "/files/$requests/content")" = '{"custom_id": "1"}'
 echo "Downloaded $(wc -c <"$folder/downloaded.txt") bytes"
 
+# A large File is sent in parts of up to 64 MiB, as files or as plain fields, in any order.
+new='{"filename": "large.jsonl", "bytes": 18, "mime_type": "application/jsonl", "purpose": "batch"}'
+sending=$(api POST /uploads "${json[@]}" "$new" | value id)
+end=$(api POST "/uploads/$sending/parts" -F 'data=id": "1"}' | value id)
+printf '{"custom_' >"$folder/start"
+start=$(api POST "/uploads/$sending/parts" -F data=@"$folder/start" | value id)
+completed=$(api POST "/uploads/$sending/complete" "${json[@]}" '{"part_ids": ["'"$start"'", "'"$end"'"]}')
+large=$(tail -n +10 <<<"$completed" | value id)
+test "$(api GET "/files/$large/content")" = '{"custom_id": "1"}'
+cancelled=$(api POST /uploads "${json[@]}" "$new" | value id)
+echo "Sent $(value bytes <<<"$completed") bytes in parts, and $(api POST "/uploads/$cancelled/cancel" | value status) others"
+
 api DELETE "/containers/$container/files/$upload" >/dev/null
 api DELETE "/containers/$container" >/dev/null
-for file in "$cities" "$requests"; do # a File outlives the containers that it was copied into
+for file in "$cities" "$requests" "$large"; do # a File outlives the containers that it was copied into
     echo "Deleted $(api GET "/files/$file" | value filename): $(api DELETE "/files/$file" | value deleted)"
 done
 

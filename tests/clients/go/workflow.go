@@ -89,9 +89,24 @@ func main() {
 	check(content.Body.Close())
 	expect(string(text) == `{"custom_id": "1"}`, "not as it was sent: %q", text)
 
+	// A large File is sent in parts of up to 64 MiB, from any io.Reader, in any order.
+	new := openai.UploadNewParams{
+		Bytes: 18, Filename: "large.jsonl", MimeType: "application/jsonl", Purpose: openai.FilePurposeBatch,
+	}
+	upload := must(client.Uploads.New(ctx, new))
+	end := must(client.Uploads.Parts.New(ctx, upload.ID, openai.UploadPartNewParams{Data: strings.NewReader(`id": "1"}`)}))
+	start := must(client.Uploads.Parts.New(ctx, upload.ID, openai.UploadPartNewParams{Data: strings.NewReader(`{"custom_`)}))
+	completed := must(client.Uploads.Complete(ctx, upload.ID, openai.UploadCompleteParams{PartIDs: []string{start.ID, end.ID}}))
+	joined := must(client.Files.Content(ctx, completed.File.ID))
+	text = must(io.ReadAll(joined.Body))
+	check(joined.Body.Close())
+	expect(string(text) == `{"custom_id": "1"}`, "not as it was sent: %q", text)
+	cancelled := must(client.Uploads.Cancel(ctx, must(client.Uploads.New(ctx, new)).ID))
+	fmt.Printf("Sent %d bytes in parts, and %s others\n", completed.File.Bytes, cancelled.Status)
+
 	check(client.Containers.Files.Delete(ctx, container.ID, notes.ID))
 	check(client.Containers.Delete(ctx, container.ID))
-	for _, file := range []*openai.FileObject{cities, requests} { // a File outlives the containers it was copied into
+	for _, file := range []*openai.FileObject{cities, requests, &completed.File} { // a File outlives the containers it was copied into
 		deleted := must(client.Files.Delete(ctx, file.ID))
 		expect(deleted.Deleted, "not deleted: %s", deleted.RawJSON())
 	}

@@ -55,6 +55,17 @@ const notes = await readFile(join(folder, "notes.txt"));
 assert.equal(await (await client.files.content(requests.id)).text(), line);
 console.log(`Downloaded ${notes.length} bytes`);
 
+// A large File is sent in parts of up to 64 MiB: buffers, or streams from the disk, in any order.
+const own = { filename: "large.jsonl", bytes: line.length, mime_type: "application/jsonl", purpose: "batch" };
+const sending = await client.uploads.create(own);
+await writeFile(join(folder, "end"), line.slice(50));
+const end = await client.uploads.parts.create(sending.id, { data: createReadStream(join(folder, "end")) });
+const start = await client.uploads.parts.create(sending.id, { data: await toFile(Buffer.from(line.slice(0, 50))) });
+const large = (await client.uploads.complete(sending.id, { part_ids: [start.id, end.id] })).file;
+assert.equal(await (await client.files.content(large.id)).text(), line);
+assert.equal((await client.uploads.cancel((await client.uploads.create(own)).id)).status, "cancelled");
+console.log(`Sent ${large.bytes} bytes in parts`);
+
 // An id is all it takes to come back to something.
 assert.equal((await client.containers.retrieve(container.id)).created_at, container.created_at);
 const again = await client.containers.files.retrieve(copied.id, { container_id: container.id });
@@ -63,7 +74,7 @@ assert.equal((await client.files.retrieve(cities.id)).filename, "cities.csv");
 
 await client.containers.files.delete(upload.id, { container_id: container.id });
 await client.containers.delete(container.id);
-for (const file of [cities, requests]) {
+for (const file of [cities, requests, large]) {
   assert((await client.files.delete(file.id)).deleted); // a File outlives the containers that it was copied into
 }
 await rm(folder, { recursive: true });

@@ -1,5 +1,7 @@
 """All that there is to do with containers and their files, one call after another."""
 
+import hashlib
+
 from openai import BadRequestError, NotFoundError, OpenAI
 
 client = OpenAI()
@@ -35,6 +37,24 @@ assert content.text == "Tromsø is missing.\n"
 assert client.files.content(requests.id).read() == REQUESTS
 print(f"Downloaded {len(content.read())} bytes")
 
+# A large File is sent in parts of up to 64 MiB: by the helper, or one by one, in any order.
+large = client.uploads.upload_file_chunked(
+    file=REQUESTS * 3,
+    filename="large.jsonl",
+    bytes=len(REQUESTS) * 3,
+    mime_type="application/jsonl",
+    purpose="batch",
+    part_size=100,
+).file
+new = {"filename": "own.jsonl", "bytes": len(REQUESTS), "mime_type": "application/jsonl", "purpose": "batch"}
+own = client.uploads.create(**new)
+end, start = (client.uploads.parts.create(own.id, data=part).id for part in (REQUESTS[50:], REQUESTS[:50]))
+md5 = hashlib.md5(REQUESTS).hexdigest()
+joined = client.uploads.complete(own.id, part_ids=[start, end], md5=md5).file
+assert client.files.content(joined.id).read() == REQUESTS
+assert client.uploads.cancel(client.uploads.create(**new).id).status == "cancelled"
+print(f"Sent {large.bytes} bytes in parts")
+
 # An id is all it takes to come back to something.
 assert client.containers.retrieve(container.id).created_at == container.created_at
 assert client.containers.files.retrieve(copied.id, container_id=container.id).path == copied.path
@@ -42,7 +62,7 @@ assert client.files.retrieve(cities.id).filename == "cities.csv"
 
 client.containers.files.delete(upload.id, container_id=container.id)
 client.containers.delete(container.id)
-for file in (cities, requests):  # a File outlives the containers that it was copied into
+for file in (cities, requests, large, joined):  # a File outlives the containers that it was copied into
     assert client.files.delete(file.id).deleted
 print("Deleted everything")
 

@@ -47,7 +47,17 @@ async def main() -> None:
 
         assert len([file.id async for file in client.files.list(limit=1)]) == 2
         assert (await client.files.content(requests.id)).content == REQUESTS
-        for file in (cities, requests):
+        # A large File is sent in parts, several at once.
+        parts = [REQUESTS[start : start + 30] for start in range(0, len(REQUESTS), 30)]
+        upload = await client.uploads.create(
+            filename="large.jsonl", bytes=len(REQUESTS), mime_type="application/jsonl", purpose="batch"
+        )
+        sent = await asyncio.gather(*(client.uploads.parts.create(upload.id, data=part) for part in parts))
+        large = (await client.uploads.complete(upload.id, part_ids=[part.id for part in sent])).file
+        assert (await client.files.content(large.id)).content == REQUESTS
+        print(f"Sent {large.bytes} bytes in {len(sent)} parts")
+
+        for file in (cities, requests, large):
             assert (await client.files.retrieve(file.id)).filename == file.filename
             await client.files.delete(file.id)
         print("Deleted everything")

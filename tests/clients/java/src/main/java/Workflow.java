@@ -17,6 +17,9 @@ import com.openai.models.containers.files.FileRetrieveParams;
 import com.openai.models.containers.files.content.ContentRetrieveParams;
 import com.openai.models.files.FileObject;
 import com.openai.models.files.FilePurpose;
+import com.openai.models.uploads.UploadCompleteParams;
+import com.openai.models.uploads.UploadCreateParams;
+import com.openai.models.uploads.parts.PartCreateParams;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.io.InputStream;
@@ -113,9 +116,36 @@ public final class Workflow {
             expect(text.equals("{\"custom_id\": \"1\"}"), text);
         }
 
+        // A large File is sent in parts of up to 64 MiB, bytes or streams, in any order.
+        var creation = UploadCreateParams.builder()
+                .bytes(18)
+                .filename("large.jsonl")
+                .mimeType("application/jsonl")
+                .purpose(FilePurpose.BATCH)
+                .build();
+        var upload = client.uploads().create(creation);
+        var parts = client.uploads().parts();
+        var end = parts.create(
+                upload.id(), PartCreateParams.builder().data("id\": \"1\"}".getBytes(UTF_8)).build());
+        var start = parts.create(
+                upload.id(),
+                PartCreateParams.builder().data(new ByteArrayInputStream("{\"custom_".getBytes(UTF_8))).build());
+        var joined = client.uploads()
+                .complete(
+                        upload.id(),
+                        UploadCompleteParams.builder().partIds(List.of(start.id(), end.id())).build())
+                .file()
+                .orElseThrow();
+        try (HttpResponse content = client.files().content(joined.id())) {
+            String text = new String(content.body().readAllBytes(), UTF_8);
+            expect(text.equals("{\"custom_id\": \"1\"}"), text);
+        }
+        var cancelled = client.uploads().cancel(client.uploads().create(creation).id());
+        out.printf("Sent %d bytes in parts, and %s others%n", joined.bytes(), cancelled.status());
+
         files.delete(notes.id(), FileDeleteParams.builder().containerId(container.id()).build());
         client.containers().delete(container.id());
-        for (FileObject file : List.of(cities, requests)) { // a File outlives the containers it was copied into
+        for (FileObject file : List.of(cities, requests, joined)) { // a File outlives the containers it was copied into
             expect(client.files().delete(file.id()).deleted(), file);
         }
         out.println("Deleted everything");
