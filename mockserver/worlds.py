@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 
 from mockserver import errors, ids, profiles
 from mockserver.clock import Clock, Wall
-from mockserver.context import Context, World, unusable
+from mockserver.context import Context, World, set_clock, unusable
 from mockserver.errors import APIError
 from mockserver.faults import load_rules
 from mockserver.profiles import Profile
@@ -30,7 +30,6 @@ from mockserver.states import (
     describe,
     freeze,
     new_row,
-    set_clock,
     set_seed,
     set_switches,
     switches,

@@ -9,7 +9,7 @@ from starlette.routing import Route
 from mockserver import __version__
 from mockserver.api.middleware import Authenticate, Errors
 from mockserver.api.operation import TableRouter
-from mockserver.api.routes import containers, files
+from mockserver.api.routes import containers, files, responses
 from mockserver.mock import Mock
 
 
@@ -28,7 +28,7 @@ def create_app(mock: Mock) -> FastAPI:
         return JSONResponse(app.openapi())
 
     outside = [Route("/health", health), Route("/openapi.json", openapi)]
-    app.router = TableRouter([*containers.router.routes, *files.router.routes, *outside])
+    app.router = TableRouter([*containers.router.routes, *files.router.routes, *responses.router.routes, *outside])
     return app
 
 

@@ -45,6 +45,7 @@ class ClientGone(Exception):
 class Exchange:
     __slots__ = (
         "_receive",
+        "ascii",
         "complete",
         "context",
         "effect",
@@ -80,6 +81,8 @@ class Exchange:
         self.context: Context | None = None
         self.files_api = False
         """Whether the response is in the style of the Files API: a newline at the end, errors with `detail`."""
+        self.ascii = False
+        """Whether text in its JSON is escaped to ASCII."""
         self.fault: str | None = None
         """The id of the fault that fired; `header` for one from the request's X-Mock-Fault header."""
         self.effect: Effect | None = None

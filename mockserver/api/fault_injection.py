@@ -5,7 +5,6 @@ Faults apply after the key was checked and the route was found, and never to /_m
 
 import math
 from collections.abc import Awaitable, Callable
-from string import Formatter
 from typing import Any, Protocol, cast
 
 from pydantic_core import to_json
@@ -17,37 +16,12 @@ from mockserver.api.rendering import Raw
 from mockserver.context import Context, World
 from mockserver.errors import APIError
 from mockserver.faults import Hit, Target
+from mockserver.samples import sample
 from mockserver.schema.faults import Effect
 
 FAULT_HEADER = b"x-mock-fault"
 TICKS = 20
 """A body that dribbles is sent in so many chunks a second, or in single bytes."""
-
-_SAMPLES = {
-    "allowed": "POST",
-    "encoding": "gzip",
-    "expected": "a string",
-    "file_id": "file-mock",
-    "container_id": "cntr_mock",
-    "got": "an integer",
-    "key": "sk-*****",
-    "length": 2_000,
-    "limit": 60,
-    "other": "file",
-    "param": "name",
-    "prefix": "cntr",
-    "problem": "is not valid",
-    "purpose": "user_data",
-    "purposes": ["assistants", "user_data"],
-    "rate": 500,
-    "seconds": 120,
-    "supported": "'asc' and 'desc'",
-    "used": 60,
-    "value": "x",
-    "window": "requests per min (RPM)",
-    "wait": "1s",
-}
-"""Values for the messages of injected errors."""
 
 
 class Connection(Protocol):
@@ -182,11 +156,8 @@ def _error(exchange: Exchange, hit: Hit, operation: str | None) -> APIError:
         error = _generic_error(effect.status or 500)
     else:
         row, scope = errors.CATALOGUE[name], exchange.scope
-        values = _SAMPLES | {"operation": operation or "requests", "method": scope["method"], "path": scope["path"]}
-        values |= scope.get("path_params", {})
-        values |= _rate_limit_values(exchange, hit)
-        wanted = {field for _, field, _, _ in Formatter().parse(row.message + (row.param or "")) if field}
-        error = row(**{field: values.get(field, "x") for field in wanted})
+        values = {"operation": operation or "requests", "method": scope["method"], "path": scope["path"]}
+        error = sample(row, values | scope.get("path_params", {}) | _rate_limit_values(exchange, hit))
         error.status = effect.status or error.status
     return error
 

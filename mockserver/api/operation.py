@@ -17,12 +17,13 @@ from mockserver import errors
 from mockserver.api.exchange import Exchange
 from mockserver.api.fault_injection import FAULT_HEADER, inject, reshape
 from mockserver.api.multipart import read_form
-from mockserver.api.parsing import parse_query, read_json
+from mockserver.api.parsing import MAX_JSON_BYTES, parse_query, read_json
 from mockserver.api.providers import HINT_HEADER, OPENAI
-from mockserver.api.rendering import JSON, Bytes
+from mockserver.api.rendering import JSON, Bytes, Response
 from mockserver.context import Context
 from mockserver.files import NewFile
 from mockserver.schema.contents import Content
+from mockserver.storage.contents import Uploads
 
 log = logging.getLogger("mockserver")
 
@@ -38,6 +39,7 @@ def _given() -> None:
 
 
 TheContext = Annotated[Context, Depends(_given)]
+TheUploads = Annotated[Uploads, Depends(_given)]
 TheForm = Annotated[Form, Depends(_given)]
 
 
@@ -49,6 +51,10 @@ class Operation(APIRoute):
     """
 
     files_api = False
+    ascii = False
+    """Whether text in its JSON is escaped to ASCII."""
+    max_body: int | None = MAX_JSON_BYTES
+    """The largest body without skills and without secrets; None: as `--max-body` says."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, endpoint, **options)
@@ -62,7 +68,7 @@ class Operation(APIRoute):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: Exchange = scope["mockserver"]
         mock = exchange.mock
-        exchange.files_api = self.files_api
+        exchange.files_api, exchange.ascii = self.files_api, self.ascii
         context = exchange.context = await mock.worlds.enter(exchange.world)
         exchange.operation, exchange.log = self.name, mock.journal.open(exchange.world)
         if (context.entered.faults or FAULT_HEADER in exchange.headers) and await inject(exchange, self.name):
@@ -71,10 +77,12 @@ class Operation(APIRoute):
             exchange.provider.check(exchange)
         arguments = {name: reader(exchange, context) for name, reader in self._readers.items()}
         if self._body:
-            arguments["body"] = await read_json(self._body, exchange, mock.settings.max_body)
+            arguments["body"] = await read_json(self._body, exchange, mock.settings.max_body, self.max_body)
         result = await self.endpoint(**arguments)
         if isinstance(result, Content):
-            await Bytes(result).send(exchange)
+            result = Bytes(result)
+        if isinstance(result, Response):
+            await result.send(exchange)
             return
         if exchange.effect and self.lists:
             result = reshape(exchange.effect, result)
@@ -85,6 +93,13 @@ class FilesOperation(Operation):
     """An operation of the Files API, whose responses end in a newline and whose errors have a `detail`."""
 
     files_api = True
+
+
+class ResponsesOperation(Operation):
+    """An operation of the Responses API, whose JSON is ASCII and whose bodies hold long conversations."""
+
+    ascii = True
+    max_body = None
 
 
 class TableRouter(APIRouter):
@@ -155,4 +170,6 @@ def _reader(name: str, annotation: Any, files_api: bool) -> Callable[[Exchange, 
         return lambda exchange, context: lambda: read_form(exchange, exchange.mock.uploads, blake2b=not files_api)
     if kind is Context:
         return lambda exchange, context: context
+    if kind is Uploads:
+        return lambda exchange, context: exchange.mock.uploads
     raise TypeError(f"{name}: {annotation} is not a part of a request")

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_origin
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
@@ -41,8 +41,24 @@ _EXPECTED = {
     "model_type": "an object",
     "model_attributes_type": "an object",
     "dict_type": "an object",
+    "bool_type": "a boolean",
+    "float_type": "a decimal",
 }
-_TAGS = {"disabled", "allowlist", "skill_reference", "inline"}
+_TAGS = {
+    "allowlist",
+    "auto",
+    "code_interpreter",
+    "container_auto",
+    "container_reference",
+    "disabled",
+    "inline",
+    "local",
+    "object",
+    "other",
+    "shell",
+    "skill_reference",
+    "string",
+}
 """Tags of unions. Pydantic adds them to the location of an error, though they are not in the request."""
 
 
@@ -57,7 +73,11 @@ def parse_query(model: type[M], query: bytes, context: Context) -> M:
         raise errors.TOO_MANY_PARAMETERS(limit=MAX_PARAMETERS)
     values: dict[str, Any] = {}
     for key, value in parse_qsl(query.decode("latin-1")):
-        if (field := model.model_fields.get(key)) is None:
+        name = key.removesuffix("[]")
+        if (field := model.model_fields.get(name)) is None:
+            continue
+        if get_origin(field.annotation) is list:
+            values.setdefault(name, []).append(value)
             continue
         if key in values:
             raise errors.DUPLICATE_PARAMETER(param=key)
@@ -83,18 +103,20 @@ def _defaults(model: type[BaseModel]) -> BaseModel:
 # JSON
 
 
-async def read_json(model: type[M], exchange: Exchange, limit: int) -> M:
+async def read_json(model: type[M], exchange: Exchange, limit: int, plain_limit: int | None) -> M:
+    """Read a body of at most `limit` bytes; one without skills and secrets has at most `plain_limit`."""
     content_type = exchange.headers.get(b"content-type", b"").decode("latin-1")
     kind = content_type.partition(";")[0].strip().lower()
     if kind and kind != "application/json" and not kind.endswith("+json"):
         raise errors.WRONG_CONTENT_TYPE(content_type=content_type)
     body = await read_body(exchange, limit)
-    if len(body) > MAX_JSON_BYTES and not any(key in body for key in _LARGE_KEYS):
-        raise errors.BODY_TOO_LARGE(limit=MAX_JSON_BYTES)
+    if plain_limit and len(body) > plain_limit and not any(key in body for key in _LARGE_KEYS):
+        raise errors.BODY_TOO_LARGE(limit=plain_limit)
     values = json_object(body)
     if len(body) > MAX_JSON_BYTES:
         await asyncio.sleep(0)  # parsing and validating take a tenth of a second each
-    drop_proxy_keys(values, exchange)
+    if "model" not in model.model_fields:
+        drop_proxy_keys(values, exchange)
     return validate_for(exchange.context, model, values)
 
 

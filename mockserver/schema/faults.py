@@ -35,6 +35,11 @@ OPERATIONS = (
     "DeleteFile",
     "RetrieveFile",
     "DownloadFile",
+    "CreateResponse",
+    "GetResponse",
+    "DeleteResponse",
+    "CancelResponse",
+    "ListInputItems",
 )
 LISTS = frozenset(name for name in OPERATIONS if name.startswith("List"))
 

@@ -13,6 +13,7 @@ from mockserver import ids
 from mockserver.clock import Clock, Wall
 from mockserver.context import World
 from mockserver.profiles import Profile
+from mockserver.schema import sources
 from mockserver.seeds import models
 from mockserver.seeds.loader import Seed
 from mockserver.seeds.scope import Place, Scope, located
@@ -121,10 +122,10 @@ class Store:
                     for n in models.numbers(container):
                         self._store(inner, place, n)
 
-    def stored(self, item: models.WithContent, place: Place, n: int | None) -> Upload:
+    def stored(self, item: sources.WithContent, place: Place, n: int | None) -> Upload:
         return self._by_item[self._key(item, place, n)]
 
-    def _store(self, item: models.WithContent, place: Place, n: int | None) -> None:
+    def _store(self, item: sources.WithContent, place: Place, n: int | None) -> None:
         key = self._key(item, place, n)
         if key in self._by_item:
             return
@@ -137,7 +138,7 @@ class Store:
             self._in_memory += len(upload.buffer)
         self._by_item[key] = first
 
-    def _key(self, item: models.WithContent, place: Place, n: int | None) -> tuple[int, int | str | None]:
+    def _key(self, item: sources.WithContent, place: Place, n: int | None) -> tuple[int, int | str | None]:
         """Return the key of an item's content: repeated objects share it unless their number is part of it."""
         if item.from_ is not None:
             return id(place.contents), item.from_
@@ -292,7 +293,7 @@ def put_file(
     )
 
 
-def _pieces(item: models.WithContent, place: Place, n: int | None) -> Iterable[bytes]:
+def _pieces(item: sources.WithContent, place: Place, n: int | None) -> Iterable[bytes]:
     if item.content is not None:
         return [models.numbered(item.content, n).encode()]
     if item.base64 is not None:
@@ -302,7 +303,7 @@ def _pieces(item: models.WithContent, place: Place, n: int | None) -> Iterable[b
     return place.contents.pieces(item.from_ or "")
 
 
-def _generated(described: models.Generated) -> Iterator[bytes]:
+def _generated(described: sources.Generated) -> Iterator[bytes]:
     """Yield bytes that are the same for the same size and pattern on every machine."""
     block = {
         "zeros": bytes(1 << 16),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mockserver import profiles
+from mockserver.schema import sources
 from mockserver.seeds import models
 from mockserver.seeds.document import Source
 from mockserver.settings import SeedError
@@ -133,7 +134,7 @@ class Scope:
 
     def generated(self) -> int:
         """Return the size in bytes of contents that are longer than their descriptions."""
-        items: Iterator[tuple[models.WithContent, int]] = chain(
+        items: Iterator[tuple[sources.WithContent, int]] = chain(
             ((file, file.repeat or 1) for file, _ in self.files),
             ((inner, container.repeat or 1) for container, _ in self.containers for inner in container.files),
         )
@@ -227,7 +228,7 @@ def _check_seq(
     _claim(used, {f"seq {item.seq}"}, place)
 
 
-def _check_content(item: models.WithContent, place: Place, max_file: int) -> None:
+def _check_content(item: sources.WithContent, place: Place, max_file: int) -> None:
     length = 0
     if item.from_ is not None:
         with located(place):

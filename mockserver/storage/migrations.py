@@ -46,9 +46,9 @@ def _schema() -> list[str]:
         if "deleted_at" in each.c:
             statements.append(f"CREATE VIEW live_{each.name} AS SELECT * FROM {each.name} WHERE deleted_at IS NULL")
     named = [
-        f"SELECT digest FROM live_{each.name}"
+        f"SELECT digest FROM {'live_' if 'deleted_at' in each.c else ''}{each.name}"
         for each in tables.Table.metadata.sorted_tables
-        if {"digest", "deleted_at"} <= set(each.c.keys())
+        if "digest" in each.c and each.name != tables.Content.__tablename__
     ]
     return [*statements, f"CREATE VIEW named_contents AS {' UNION ALL '.join(named)}"]
 
