@@ -253,7 +253,7 @@ class Worlds(States):
             context.world.faults = rules
             return result
 
-        return await (await self._control(name)).run(changed)
+        return await self.apply(name, changed)
 
     async def look_up(self, name: str) -> Context:
         """For a call in a world that exists, which is no use of it."""
@@ -264,6 +264,10 @@ class Worlds(States):
     ) -> T:
         """Call a rule in a world that exists."""
         return await (await self.look_up(name)).run(rule, *args, **kwargs)
+
+    async def apply(self, name: str, rule: Callable[[Context], T]) -> T:
+        """Call a rule of the control plane in a world; creates the world if there is none."""
+        return await (await self._control(name)).run(rule)
 
     async def _control(self, name: str) -> Context:
         return Context(await self.resolve(name), self._current)

@@ -130,7 +130,7 @@ class Store:
         if key in self._by_item:
             return
         with located(place):
-            upload = self._uploads.put(_pieces(item, place, n), blake2b=True, as_file=self._in_memory > IN_MEMORY)
+            upload = self._uploads.put(pieces(item, place, n), blake2b=True, as_file=self._in_memory > IN_MEMORY)
         first = self._by_digest.setdefault(upload.digest, upload)
         if first is not upload:
             upload.discard()
@@ -293,13 +293,15 @@ def put_file(
     )
 
 
-def _pieces(item: sources.WithContent, place: Place, n: int | None) -> Iterable[bytes]:
+def pieces(item: sources.WithContent, place: Place | None = None, n: int | None = None) -> Iterable[bytes]:
+    """Return the bytes that an item describes. Only one with a `place` can name a file."""
     if item.content is not None:
         return [models.numbered(item.content, n).encode()]
     if item.base64 is not None:
         return [base64.b64decode(item.base64)]
     if item.generate:
         return _generated(item.generate)
+    assert place
     return place.contents.pieces(item.from_ or "")
 
 
