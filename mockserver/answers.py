@@ -72,7 +72,7 @@ class Target:
 
 def list_rules(tx: Transaction) -> list[Counted]:
     """A world's rules in the order in which they are tried."""
-    return [Counted(row.id, _rule(row.rule), row.seeded, row.matched, row.used) for row in _all.all(tx)]
+    return [Counted(row.id, _rule(row.rule), bool(row.seeded), row.matched, row.used) for row in _all.all(tx)]
 
 
 def add(

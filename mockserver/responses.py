@@ -341,7 +341,7 @@ def frame(row: tables.Response, status: str) -> Response:
         "object": "response",
         "created_at": row.created_at,
         "status": status,
-        "background": row.background,
+        "background": bool(row.background),
         "billing": {"payer": "developer"},
         "completed_at": row.created_at + row.takes if status == "completed" else None,
         "conversation": {"id": row.conversation} if row.conversation else None,

@@ -15,6 +15,7 @@ from mockserver.bounds import MAX_PARAMETERS, MAX_VALUES, Excess, JSONCounter
 from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.redaction import body_sent
+from mockserver.schema.responses import OBJECT, STRING
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -53,11 +54,9 @@ _TAGS = {
     "disabled",
     "inline",
     "local",
-    "object",
     "other",
     "shell",
     "skill_reference",
-    "string",
 }
 """Tags of unions. Pydantic adds them to the location of an error, though they are not in the request."""
 
@@ -241,6 +240,7 @@ def _api_error(violation: ErrorDetails) -> APIError:
 def _path(location: tuple[int | str, ...]) -> str:
     """Return a location as the API writes it: `skills[0].source.data`."""
     path = ""
+    location = tuple(step for step in location if step not in (STRING, OBJECT))
     for position, step in enumerate(location):
         if isinstance(step, int):
             path += f"[{step}]"

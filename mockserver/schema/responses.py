@@ -54,14 +54,18 @@ class LocalEnvironment(Request):
     skills: list[dict[str, Any]] | None = None
 
 
+STRING, OBJECT = "(string)", "(object)"
+"""Tags of unions of a string and something else. Pydantic adds them to the location of an error."""
+
+
 def _by_type(value: object) -> str:
-    return "string" if isinstance(value, str) else "object"
+    return STRING if isinstance(value, str) else OBJECT
 
 
 class CodeInterpreter(Request):
     type: Literal["code_interpreter"]
     container: Annotated[
-        Annotated[str, Tag("string")] | Annotated[AutoContainer, Tag("object")], Discriminator(_by_type)
+        Annotated[str, Tag(STRING)] | Annotated[AutoContainer, Tag(OBJECT)], Discriminator(_by_type)
     ]
     allowed_callers: list[str] | None = None
 
@@ -115,10 +119,10 @@ class StreamOptions(Request):
 
 
 _Input = Annotated[
-    Annotated[str, Tag("string")] | Annotated[list[dict[str, Any]], Tag("object")], Discriminator(_by_type)
+    Annotated[str, Tag(STRING)] | Annotated[list[dict[str, Any]], Tag(OBJECT)], Discriminator(_by_type)
 ]
 _Conversation = Annotated[
-    Annotated[str, Tag("string")] | Annotated[Conversation, Tag("object")], Discriminator(_by_type)
+    Annotated[str, Tag(STRING)] | Annotated[Conversation, Tag(OBJECT)], Discriminator(_by_type)
 ]
 
 
