@@ -64,9 +64,7 @@ def _by_type(value: object) -> str:
 
 class CodeInterpreter(Request):
     type: Literal["code_interpreter"]
-    container: Annotated[
-        Annotated[str, Tag(STRING)] | Annotated[AutoContainer, Tag(OBJECT)], Discriminator(_by_type)
-    ]
+    container: Annotated[Annotated[str, Tag(STRING)] | Annotated[AutoContainer, Tag(OBJECT)], Discriminator(_by_type)]
     allowed_callers: list[str] | None = None
 
 
@@ -118,12 +116,8 @@ class StreamOptions(Request):
     include_obfuscation: bool | None = None
 
 
-_Input = Annotated[
-    Annotated[str, Tag(STRING)] | Annotated[list[dict[str, Any]], Tag(OBJECT)], Discriminator(_by_type)
-]
-_Conversation = Annotated[
-    Annotated[str, Tag(STRING)] | Annotated[Conversation, Tag(OBJECT)], Discriminator(_by_type)
-]
+_Input = Annotated[Annotated[str, Tag(STRING)] | Annotated[list[dict[str, Any]], Tag(OBJECT)], Discriminator(_by_type)]
+_Conversation = Annotated[Annotated[str, Tag(STRING)] | Annotated[Conversation, Tag(OBJECT)], Discriminator(_by_type)]
 
 
 class CreateResponse(Request):
