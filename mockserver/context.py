@@ -102,6 +102,8 @@ class Context:
     warnings: list[Warned] = field(default_factory=list)
     touched: list[tuple[str, str]] = field(default_factory=list)
     """`created`, `changed` or `deleted`, and an id."""
+    answer: str | None = None
+    """The id of the script that was used."""
     stale_since: int | None = None
     """By a fault: lists still show what was deleted after this instant."""
 

@@ -203,6 +203,7 @@ class Journal:
         response: bytes | int | None,
         objects: Sequence[tuple[str, str]] = (),
         fault: str | None = None,
+        answer: str | None = None,
         made_up: bool = False,
         page: tuple[bool, str | None, str | None] | None = None,
         aborted: bool = False,
@@ -231,6 +232,7 @@ class Journal:
             "request": {"headers": redacted_headers(request_headers), **_request_body(sent)},
             "response": {"headers": redacted_headers(response_headers), **_response_body(response, fault)},
             "fault": fault,
+            "answer": answer,
             "objects": [{"change": change, "id": id} for change, id in objects],
             "aborted": aborted,
         }

@@ -89,6 +89,7 @@ def create_response(context: Context, body: CreateResponse, uploads: Uploads) ->
         tools = container_runs.tools(context, tx, body, before)
         run = Run(context, tx, id, before.chain, stored, background, tools, before.user_text)
         answer, nearest = answers.choose(tx, _target(run, body, before))
+        context.answer = answer.id if answer else None
         if answer is None and context.world.profile.unscripted == "refuse":
             raise errors.UNSCRIPTED(problem=nearest or "The world has no answers.")
         if answer and answer.rule.rejects:

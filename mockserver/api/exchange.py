@@ -181,6 +181,7 @@ class Exchange:
             response=response,
             objects=context.touched if context else (),
             fault=self.fault,
+            answer=context.answer if context else None,
             made_up=effect is not None and (effect.answers or effect.lists or effect.rate_limit is not None),
             page=self.page,
             aborted=aborted,
@@ -198,6 +199,8 @@ class Exchange:
         headers += standing_headers(self.request_id, self.started)
         if self.context:
             headers += [(b"x-mock-warning", str(warning).encode()) for warning in self.context.warnings]
+            if self.context.answer:
+                headers.append((b"x-mock-answer", self.context.answer.encode()))
         if b"origin" in self.headers:
             headers += _CORS
         if self.extra:

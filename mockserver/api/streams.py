@@ -6,7 +6,7 @@ until the world's clock has come to it.
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -37,14 +37,13 @@ class Stream:
     created: Created
     context: Context
     after: int = -1
-    headers: Sequence[tuple[bytes, bytes]] = ()
 
     async def send(self, exchange: Exchange) -> None:
         row, context = self.created.row, self.context
         connection = cast(Connection, exchange.scope["mockserver.connection"])
         recorded = bytearray()
         size = 0
-        await exchange.start(200, [(b"content-type", b"text/event-stream; charset=utf-8"), *self.headers])
+        await exchange.start(200, [(b"content-type", b"text/event-stream; charset=utf-8")])
         for number, (offset, event) in enumerate(events(context, self.created)):
             if number <= self.after:
                 continue

@@ -238,6 +238,7 @@ class Exchange(TypedDict):
     request: NotRequired[Annotated[Message, Doc("Left out with `brief`.")]]
     response: NotRequired[Annotated[Message, Doc("Left out with `brief`.")]]
     fault: Annotated[str | None, Doc("Id of the fault that fired; `header` for one sent in a header.")]
+    answer: Annotated[str | None, Doc("Id of the script that was used.")]
     objects: Annotated[list[Change], Doc("The objects that it created, changed or deleted.")]
     aborted: Annotated[bool, Doc("Whether the response was not sent to its end.")]
 

@@ -36,10 +36,9 @@ async def create_response(context: TheContext, body: CreateResponse, uploads: Th
     created = await context.run(responses.create_response, body, uploads)
     if isinstance(created, str):
         raise sample(errors.CATALOGUE[created], {})
-    headers = [(b"x-mock-answer", created.row.answer.encode())] if created.row.answer else []
     if body.stream:
-        return Stream(created, context, headers=headers)
-    return JSON(responses.shown(context, created), [*headers, *(_LIMITS if not body.background else [])])
+        return Stream(created, context)
+    return JSON(responses.shown(context, created), _LIMITS if not body.background else [])
 
 
 @router.get("/{response_id}", operation_id="GetResponse", response_model=Response)
