@@ -166,7 +166,9 @@ _containers = _Search(
     "(:name IS NULL OR name = :name)",
     f"(:status IS NULL OR (:status = 'running') = {UNEXPIRED})",
 )
-_container_files = _Search(containers.file_listing, tables.ContainerFile, "path", "container_id = :container_id")
+_container_files = _Search(
+    containers.file_listing, tables.ContainerFile, "path", "container_id = :container_id", containers.VISIBLE
+)
 _files = _Search(files.listing, tables.File, "filename", "(:purpose IS NULL OR purpose = :purpose)", files.UNEXPIRED)
 _uploads = _Search(
     uploads.listing,
@@ -179,10 +181,12 @@ _set_times: Statement[tables.Container] = Statement(
     "UPDATE containers SET created_at = :created, last_active_at = :active, expires_minutes = :minutes WHERE id = :id"
 )
 _holds: Statement[tables.ContainerFile] = Statement(
-    "SELECT count(*), sum(bytes), count(bytes) FROM live_container_files WHERE container_id = :container_id"
+    "SELECT count(*), sum(bytes), count(bytes) FROM live_container_files WHERE container_id = :container_id "
+    f"AND {containers.VISIBLE}"
 )
 _unsized: Statement[tables.ContainerFile] = Statement(
-    "SELECT digest FROM live_container_files WHERE container_id = :container_id AND bytes IS NULL"
+    "SELECT digest FROM live_container_files WHERE container_id = :container_id AND bytes IS NULL "
+    f"AND {containers.VISIBLE}"
 )
 
 
@@ -200,21 +204,24 @@ class Preview:
 def find_containers(tx: Transaction, world: World, query: ContainerQuery) -> FoundContainers:
     now = world.now()
     rows, more, total = _page(tx, _containers, query, {"now": now, "name": query.name, "status": query.status})
-    return FoundContainers(data=[_shown(tx, world, row, now) for row in rows], has_more=more, total=total)
+    return FoundContainers(
+        data=[_shown(tx, world, containers.used(tx, row, now), now) for row in rows], has_more=more, total=total
+    )
 
 
 def find_container(tx: Transaction, world: World, container_id: str) -> AdminContainer:
-    return _shown(tx, world, _container(tx, container_id), world.now())
+    return _shown(tx, world, _container(tx, world, container_id), world.now())
 
 
 def find_container_files(tx: Transaction, world: World, container_id: str, query: Query) -> FoundContainerFiles:
-    _container(tx, container_id)
-    rows, more, total = _page(tx, _container_files, query, {"container_id": container_id})
+    _container(tx, world, container_id)
+    values = {"container_id": container_id, "now": world.now()}
+    rows, more, total = _page(tx, _container_files, query, values)
     return FoundContainerFiles(data=[_shown_file(tx, world, row) for row in rows], has_more=more, total=total)
 
 
 def find_container_file(tx: Transaction, world: World, container_id: str, file_id: str) -> AdminContainerFile:
-    return _shown_file(tx, world, _container_file(tx, container_id, file_id))
+    return _shown_file(tx, world, _container_file(tx, world, container_id, file_id))
 
 
 def find_files(tx: Transaction, world: World, query: FileQuery) -> FoundFiles:
@@ -236,7 +243,7 @@ def find_upload(tx: Transaction, world: World, upload_id: str) -> AdminUpload:
 
 
 def preview_container_file(tx: Transaction, world: World, container_id: str, file_id: str, length: int) -> Preview:
-    return _preview(tx, world, _container_file(tx, container_id, file_id).digest, length)
+    return _preview(tx, world, _container_file(tx, world, container_id, file_id).digest, length)
 
 
 def preview_file(tx: Transaction, world: World, file_id: str, length: int) -> Preview:
@@ -244,7 +251,7 @@ def preview_file(tx: Transaction, world: World, file_id: str, length: int) -> Pr
 
 
 def open_container_file(tx: Transaction, world: World, container_id: str, file_id: str) -> Content:
-    row = _container_file(tx, container_id, file_id)
+    row = _container_file(tx, world, container_id, file_id)
     gone = errors.CONTAINER_FILE_NOT_FOUND(file_id=file_id, container_id=container_id)
     return _open(tx, world, row.digest, row.path.rpartition("/")[2], gone)
 
@@ -294,7 +301,7 @@ def expire_container(context: Context, container_id: str) -> None:
     """Let a container expire now: the time from which its expiry counts moves back."""
     now = context.world.now()
     with context.write() as tx:
-        row = _container(tx, container_id)
+        row = _container(tx, context.world, container_id)
         minutes = row.expires_minutes or UNASKED_MINUTES
         since = now - minutes * 60
         if not expired(row, now):
@@ -307,20 +314,20 @@ def touch_container(context: Context, container_id: str) -> None:
     """Refresh `last_active_at`. Raises APIError if the container has expired, which is final."""
     now = context.world.now()
     with context.write() as tx:
-        row = _container(tx, container_id)
+        row = _container(tx, context.world, container_id)
         if expired(row, now):
             raise replace(errors.CONTAINER_EXPIRED, status=400)()
         _set_times.run(tx, id=container_id, created=row.created_at, active=now, minutes=row.expires_minutes)
 
 
 def delete_container(context: Context, container_id: str) -> ContainerDeleted:
-    _container(context.read, container_id)  # a profile may create what is missing
+    _container(context.read, context.world, container_id)  # a profile may create what is missing
     return containers.delete_container(context, container_id)
 
 
 def delete_container_file(context: Context, container_id: str, file_id: str) -> ContainerFileDeleted:
     with context.write() as tx:
-        row = _container_file(tx, container_id, file_id)
+        row = _container_file(tx, context.world, container_id, file_id)
         containers.remove_file(context, tx, row, context.world.now())
     return {"id": file_id, "object": "container.file.deleted", "deleted": True}
 
@@ -357,15 +364,15 @@ def _page(tx: Transaction, search: _Search, query: Query, values: dict[str, obje
     return rows[: query.limit], len(rows) > query.limit, int(search.count.value(tx, **values))
 
 
-def _container(tx: Transaction, container_id: str) -> tables.Container:
-    if row := containers.find(tx, container_id):
+def _container(tx: Transaction, world: World, container_id: str) -> tables.Container:
+    if row := containers.find(tx, container_id, world.now()):
         return row
     raise errors.CONTAINER_NOT_FOUND(container_id=container_id)
 
 
-def _container_file(tx: Transaction, container_id: str, file_id: str) -> tables.ContainerFile:
-    _container(tx, container_id)
-    if row := containers.find_file(tx, container_id, file_id):
+def _container_file(tx: Transaction, world: World, container_id: str, file_id: str) -> tables.ContainerFile:
+    _container(tx, world, container_id)
+    if row := containers.find_file(tx, container_id, file_id, world.now()):
         return row
     raise errors.CONTAINER_FILE_NOT_FOUND(file_id=file_id, container_id=container_id)
 
@@ -410,7 +417,6 @@ def _skill_version(tx: Transaction, skill_id: str, version: str) -> tables.Skill
 
 
 def _container_skill(tx: Transaction, container_id: str, position: int) -> tables.ContainerSkill:
-    _container(tx, container_id)
     if row := next((each for each in skills.mounted(tx, container_id) if each.position == position), None):
         return row
     raise errors.CONTAINER_SKILL_NOT_FOUND(container_id=container_id, position=position)
@@ -437,10 +443,10 @@ def _preview_member(tx: Transaction, world: World, digest: str, path: str, lengt
 
 
 def _shown(tx: Transaction, world: World, row: tables.Container, now: int) -> AdminContainer:
-    count, known, sized = _holds.tuple(tx, container_id=row.id) or (0, 0, 0)
+    count, known, sized = _holds.tuple(tx, container_id=row.id, now=now) or (0, 0, 0)
     total = known or 0
     if sized < count:
-        total += sum(_size(tx, world, digest) for (digest,) in _unsized.tuples(tx, container_id=row.id))
+        total += sum(_size(tx, world, digest) for (digest,) in _unsized.tuples(tx, container_id=row.id, now=now))
     at = expires_at(row)
     left = None if at is None else max(0, at - now)
     more = [

@@ -11,12 +11,12 @@ Where a world's profile has switches for it, the rule asks: `context.allows(…)
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from mockserver import errors, files, ids, profiles
 from mockserver.clock import MAX_SECONDS
 from mockserver.context import Context
-from mockserver.expiry import EXPIRES_AT, NEVER, UNEXPIRED, expired, expires_at, lifetime
+from mockserver.expiry import EXPIRES_AT, NEVER, UNEXPIRED, activity, expired, expires_at, lifetime
 from mockserver.files import NewFile
 from mockserver.schema.containers import (
     Container,
@@ -43,23 +43,23 @@ _SETTLED = "created_at <= :settled"
 _new = record(tables.Container)
 _insert = Insertion(tables.Container)
 _find = Statement("SELECT * FROM live_containers WHERE id = :id", tables.Container)
-_refresh: Statement[tables.Container] = Statement(
+refresh: Statement[tables.Container] = Statement(
     "UPDATE containers SET last_active_at = :now WHERE id = :id AND last_active_at < :now"
 )
 _replace: Statement[tables.Container] = Statement("UPDATE containers SET replaced_by = :by WHERE id = :id")
 _expiring: Statement[tables.Container] = Statement(
-    f"SELECT id FROM live_containers WHERE expires_minutes != {NEVER} AND {EXPIRES_AT} > :after AND {EXPIRES_AT} <= :until "
+    f"SELECT id FROM live_containers WHERE expires_minutes != {NEVER} AND {EXPIRES_AT} > :after AND {EXPIRES_AT} <= :now "
     "ORDER BY created_at, seq"
 )
-_new_file = record(tables.ContainerFile)
-_insert_file = Insertion(tables.ContainerFile)
-_find_file = Statement(
-    "SELECT * FROM live_container_files WHERE container_id = :container_id AND id = :id", tables.ContainerFile
-)
-_newest_copy = Statement(
-    "SELECT * FROM live_container_files WHERE container_id = :container_id AND file_id = :id ORDER BY seq DESC LIMIT 1",
-    tables.ContainerFile,
-)
+_uses: Statement[tables.Use] = Statement("SELECT at FROM uses WHERE container_id = :container_id ORDER BY at")
+_delete_uses: Statement[tables.Use] = Statement("DELETE FROM uses WHERE container_id = :container_id")
+new_file = record(tables.ContainerFile)
+insert_file = Insertion(tables.ContainerFile)
+VISIBLE = "coalesce(visible_from, :now) <= :now AND coalesce(visible_until, :now + 1) > :now"
+"""By the world's time, what a run in the background wrote up to now."""
+FILES = f"SELECT * FROM live_container_files WHERE container_id = :container_id AND {VISIBLE}"
+_find_file = Statement(f"{FILES} AND id = :id", tables.ContainerFile)
+newest_copy = Statement(f"{FILES} AND file_id = :id ORDER BY seq DESC LIMIT 1", tables.ContainerFile)
 _digests: Statement[tables.ContainerFile] = Statement(
     "SELECT DISTINCT digest FROM live_container_files WHERE container_id = :container_id"
 )
@@ -67,11 +67,11 @@ _delete_files: Statement[tables.ContainerFile] = Statement(
     "DELETE FROM container_files WHERE container_id = :container_id"
 )
 _count_files: Statement[tables.ContainerFile] = Statement(
-    "SELECT count(*) FROM live_container_files WHERE container_id = :container_id"
+    f"SELECT count(*) FROM live_container_files WHERE container_id = :container_id AND {VISIBLE}"
 )
 listing = Listing(tables.Container, "cntr", "Container", live=_SETTLED)
 _unexpired = Listing(tables.Container, "cntr", "Container", live=f"{_SETTLED} AND {UNEXPIRED}")
-file_listing = Listing(tables.ContainerFile, "cfile", "Container File", scope=("container_id",))
+file_listing = Listing(tables.ContainerFile, "cfile", "Container File", scope=("container_id",), live=VISIBLE)
 
 
 # Containers, in the order of the API reference
@@ -84,6 +84,7 @@ def list_containers(context: Context, query: ListContainers) -> ContainerList:
     settled = now - profile.create_lag if profile.create_lag else MAX_SECONDS
     values = {"now": now, "settled": settled}
     rows, more = pages.page(context.read, query, values, context.deleted_since(now), context.allows, name=query.name)
+    rows = [used(context.read, row, now) for row in rows]
     if profile.listing_prolongs:
         _refresh_all(context, [row for row in rows if not expired(row, now)], now)
     first, last = ends(rows)
@@ -92,34 +93,41 @@ def list_containers(context: Context, query: ListContainers) -> ContainerList:
 
 
 def create_container(context: Context, body: CreateContainer, supplied: Supplied = NOTHING) -> Container:
+    with context.write() as tx:
+        row = add_container(context, tx, body, supplied)
+    return _shown(context, row, context.world.now())
+
+
+def add_container(
+    context: Context, tx: Transaction, body: CreateContainer, supplied: Supplied = NOTHING
+) -> tables.Container:
     anchor, minutes = lifetime(context, body)
     world = context.world
     now = world.now()
-    with context.write() as tx:
-        row = context.insert(
-            tx,
-            _insert,
-            lambda ordinal: _new(
-                id=ids.container(world.id_seed, ordinal, now),
-                seq=ordinal,
-                created_at=now,
-                last_active_at=now,
-                name=body.name,
-                memory_limit=body.memory_limit,
-                network_policy=_policy(body.network_policy) if body.network_policy else None,
-                expires_anchor=anchor,
-                expires_minutes=minutes,
-            ),
-        )
-        copies = [_copy(context, tx, row.id, file_id, "file_ids") for file_id in body.file_ids]
-        mount(context, tx, row.id, body.skills, supplied)
-        for id in [*(copy.id for copy in copies), row.id]:
-            context.touch("created", id)
-    return _shown(context, row, now)
+    row = context.insert(
+        tx,
+        _insert,
+        lambda ordinal: _new(
+            id=ids.container(world.id_seed, ordinal, now),
+            seq=ordinal,
+            created_at=now,
+            last_active_at=now,
+            name=body.name,
+            memory_limit=body.memory_limit,
+            network_policy=_policy(body.network_policy) if body.network_policy else None,
+            expires_anchor=anchor,
+            expires_minutes=minutes,
+        ),
+    )
+    copies = [copy(context, tx, row.id, file_id, "file_ids") for file_id in body.file_ids]
+    mount(context, tx, row.id, body.skills, supplied)
+    for id in [*(each.id for each in copies), row.id]:
+        context.touch("created", id)
+    return row
 
 
 def retrieve_container(context: Context, container_id: str) -> Container:
-    row, now = _found(context, context.read, container_id), context.world.now()
+    row, now = found(context, context.read, container_id), context.world.now()
     if expired(row, now):
         return _shown(context, row, now)
     _refresh_all(context, [row], now)
@@ -128,10 +136,11 @@ def retrieve_container(context: Context, container_id: str) -> Container:
 
 def delete_container(context: Context, container_id: str) -> ContainerDeleted:
     with context.write() as tx:
-        row = _found(context, tx, container_id)
+        row = found(context, tx, container_id)
         digests = [digest for (digest,) in _digests.tuples(tx, container_id=row.id)]
         digests += unmount(tx, row.id)
         _delete_files.run(tx, container_id=row.id)
+        _delete_uses.run(tx, container_id=row.id)
         listing.delete(tx, context.take(tx), context.world.now(), id=row.id)
         context.world.contents.drop(tx, digests)
         context.touch("deleted", container_id)
@@ -153,9 +162,9 @@ def create_container_file(context: Context, container_id: str, form: NewFile) ->
     file_id = _copied_id(context, form)
     with context.write() as tx:
         container, now = _running(context, tx, container_id)
-        _refresh.run(tx, id=container.id, now=now)
+        refresh.run(tx, id=container.id, now=now)
         if file_id is not None:
-            row = _copy(context, tx, container.id, file_id, "file_id")
+            row = copy(context, tx, container.id, file_id, "file_id")
         elif form.file is None:
             row = _create_missing_file(context, container.id)
         else:
@@ -168,8 +177,9 @@ def create_container_file(context: Context, container_id: str, form: NewFile) ->
 
 def list_container_files(context: Context, container_id: str, query: Page) -> ContainerFileList:
     container_id = use_container(context, container_id)
-    since = context.deleted_since(context.world.now())
-    rows, more = file_listing.page(context.read, query, {"container_id": container_id}, since, context.allows)
+    now = context.world.now()
+    values = {"container_id": container_id, "now": now}
+    rows, more = file_listing.page(context.read, query, values, context.deleted_since(now), context.allows)
     first, last = ends(rows)
     data = [_shown_file(context, row) for row in rows]
     return {"object": "list", "data": data, "first_id": first, "has_more": more, "last_id": last}
@@ -192,7 +202,7 @@ def delete_container_file(context: Context, container_id: str, file_id: str) -> 
     with context.write() as tx:
         container, now = _running(context, tx, container_id)
         row = _found_file(context, tx, container.id, file_id)
-        _refresh.run(tx, id=container.id, now=now)
+        refresh.run(tx, id=container.id, now=now)
         remove_file(context, tx, row, now)
         context.touch("deleted", row.id)
     return {"id": file_id, "object": "container.file.deleted", "deleted": True}
@@ -206,21 +216,30 @@ def remove_file(context: Context, tx: Transaction, row: tables.ContainerFile, no
 # Finding
 
 
-def find(tx: Transaction, container_id: str) -> tables.Container | None:
-    return _find.first(tx, id=container_id)
+def find(tx: Transaction, container_id: str, now: int) -> tables.Container | None:
+    row = _find.first(tx, id=container_id)
+    return row and used(tx, row, now)
 
 
-def find_file(tx: Transaction, container_id: str, file_id: str) -> tables.ContainerFile | None:
-    return _find_file.first(tx, container_id=container_id, id=file_id)
+def find_file(tx: Transaction, container_id: str, file_id: str, now: int) -> tables.ContainerFile | None:
+    return _find_file.first(tx, container_id=container_id, id=file_id, now=now)
+
+
+def used(tx: Transaction, row: tables.Container, now: int) -> tables.Container:
+    """As it is at `now`: the steps of runs in the background that ended are activity."""
+    if row.used_until is None or row.used_until <= row.last_active_at:
+        return row
+    ends = [at for (at,) in _uses.tuples(tx, container_id=row.id)]
+    return cast(tables.Container, row._replace(last_active_at=activity(row, now, ends)))  # type: ignore[attr-defined]  # a record is a named tuple
 
 
 def expiring(tx: Transaction, after: int, until: int) -> Sequence[str]:
     """Ids of those that expire later than `after` and not later than `until` if they are not used."""
-    return [id for (id,) in _expiring.tuples(tx, after=after, until=until)]
+    return [id for (id,) in _expiring.tuples(tx, after=after, now=until)]
 
 
-def _found(context: Context, tx: Transaction, container_id: str) -> tables.Container:
-    if row := find(tx, container_id):
+def found(context: Context, tx: Transaction, container_id: str) -> tables.Container:
+    if row := find(tx, container_id, context.world.now()):
         return row
     if context.creates_missing(container_id):
         return _create_missing(context, container_id)
@@ -228,18 +247,19 @@ def _found(context: Context, tx: Transaction, container_id: str) -> tables.Conta
 
 
 def _running(context: Context, tx: Transaction, container_id: str) -> tuple[tables.Container, int]:
-    row, now = _found(context, tx, container_id), context.world.now()
+    row, now = found(context, tx, container_id), context.world.now()
     if not expired(row, now):
         return row, now
     if context.allows(profiles.EXPIRED_REPLACED):
-        return _replacement(context, tx, row, now), now
+        return replacement(context, tx, row, now), now
     raise replace(errors.CONTAINER_EXPIRED, status=context.world.profile.file_routes_when_expired)()
 
 
 def _found_file(context: Context, tx: Transaction, container_id: str, file_id: str) -> tables.ContainerFile:
-    if row := find_file(tx, container_id, file_id):
+    now = context.world.now()
+    if row := find_file(tx, container_id, file_id, now):
         return row
-    if (row := _newest_copy.first(tx, container_id=container_id, id=file_id)) and context.allows(
+    if (row := newest_copy.first(tx, container_id=container_id, id=file_id, now=now)) and context.allows(
         profiles.FILE_ID_ALIAS
     ):
         return row
@@ -263,7 +283,7 @@ def _refresh_all(context: Context, rows: Sequence[tables.Container], now: int) -
     try:
         with context.write() as tx:
             for row in used:
-                _refresh.run(tx, id=row.id, now=now)
+                refresh.run(tx, id=row.id, now=now)
     except Exception as error:
         if failure(error) is None:
             raise
@@ -276,7 +296,7 @@ def _create_missing(context: Context, container_id: str) -> tables.Container:
     """A container with an id that names nothing. It never expires, as then requests of it would fail."""
     now = context.world.now()
     with context.write() as tx:
-        if found := find(tx, container_id):  # a thread placed it meanwhile
+        if found := find(tx, container_id, now):  # a thread placed it meanwhile
             return found
         row = context.insert(
             tx,
@@ -296,9 +316,9 @@ def _create_missing(context: Context, container_id: str) -> tables.Container:
     return row
 
 
-def _replacement(context: Context, tx: Transaction, row: tables.Container, now: int) -> tables.Container:
+def replacement(context: Context, tx: Transaction, row: tables.Container, now: int) -> tables.Container:
     """The running container that took the place of an expired one, created if there is none."""
-    while expired(row, now) and row.replaced_by and (found := find(tx, row.replaced_by)):
+    while expired(row, now) and row.replaced_by and (found := find(tx, row.replaced_by, now)):
         row = found
     if not expired(row, now):
         return row
@@ -320,7 +340,7 @@ def _create_missing_file(context: Context, container_id: str, id: str | None = N
     """A file that nobody uploaded, with the id that it is asked for."""
     content = contents.placeholder()
     with context.write() as tx:
-        if id and (found := find_file(tx, container_id, id)):  # a thread placed it meanwhile
+        if id and (found := find_file(tx, container_id, id, context.world.now())):  # a thread placed it meanwhile
             return found
         path = f"/mnt/data/{content.blake2b}-placeholder.txt"
         row = _add_file(context, tx, container_id, path, content.size, content.digest, id=id)
@@ -330,7 +350,7 @@ def _create_missing_file(context: Context, container_id: str, id: str | None = N
     return row
 
 
-def _copy(context: Context, tx: Transaction, container_id: str, file_id: str, param: str) -> tables.ContainerFile:
+def copy(context: Context, tx: Transaction, container_id: str, file_id: str, param: str) -> tables.ContainerFile:
     file = files.referenced(context, tx, file_id, param)
     path = f"/mnt/data/{file.id}-{file.filename}"
     return _add_file(context, tx, container_id, path, file.bytes, file.digest, file.id)
@@ -350,8 +370,8 @@ def _add_file(
     seed, now = context.world.id_seed, context.world.now()
     return context.insert(
         tx,
-        _insert_file,
-        lambda ordinal: _new_file(
+        insert_file,
+        lambda ordinal: new_file(
             container_id=container_id,
             id=id or ids.container_file(seed, ordinal, now),
             seq=ordinal,
@@ -429,7 +449,7 @@ def _shown(context: Context, row: tables.Container, now: int, active_at: int | N
     container = shown(row, now, active_at, profile.running_status)
     if profile.older_fields:
         container["expires_at"] = expires_at(row, None if container["status"] == "expired" else active_at)
-        container["file_count"] = _count_files.value(context.read, container_id=row.id)
+        container["file_count"] = _count_files.value(context.read, container_id=row.id, now=now)
     return container
 
 

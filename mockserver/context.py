@@ -34,6 +34,9 @@ T = TypeVar("T")
 R = TypeVar("R", bound=tables.Table)
 
 _FREE_ID = re.compile(ids.FREE)
+set_clock: Statement[tables.World] = Statement(
+    "UPDATE world SET clock_virtual = :virtual, clock_wall = :wall, clock_rate = :rate"
+)
 _take: Statement[tables.World] = Statement("UPDATE world SET ordinal = ordinal + :count RETURNING ordinal")
 
 
@@ -113,6 +116,8 @@ class Context:
     warnings: list[Warned] = field(default_factory=list)
     touched: list[tuple[str, str]] = field(default_factory=list)
     """`created`, `changed` or `deleted`, and an id."""
+    answer: str | None = None
+    """The id of the script that was used."""
     stale_since: int | None = None
     """Set by a fault: lists still show objects that were deleted after this instant."""
 
@@ -172,6 +177,12 @@ class Context:
             world.contents.committed()
             if world.contents.loose:
                 world.release()
+
+    def advance(self, tx: Transaction, seconds: float) -> Clock:
+        """Move the world's time forward in a transaction. Returns the clock, to be the world's when that is committed."""
+        clock = self.world.clock.advanced(self.world.wall.now(), seconds)
+        set_clock.run(tx, virtual=clock.virtual, wall=clock.wall, rate=clock.rate)
+        return clock
 
     def take(self, tx: Transaction, count: int = 1) -> int:
         """Return the first of `count` new ordinals."""

@@ -344,8 +344,73 @@ AZURE_RATE_LIMITED = AzureErrorType(
     code="429",
 )
 
+# Responses
+
+RESPONSE_NOT_FOUND = ErrorType(404, "Response with id '{response_id}' not found.", "seen")
+PREVIOUS_RESPONSE_NOT_FOUND = ErrorType(
+    400,
+    "Previous response with id '{response_id}' not found.",
+    "seen",
+    "previous_response_id",
+    "previous_response_not_found",
+)
+ITEM_NOT_FOUND = ErrorType(
+    404,
+    "Item with id '{item_id}' not found. Items are not persisted when `store` is set to false. Try again with `store` "
+    "set to true, or remove this item from your input.",
+    "seen",
+    "input",
+)
+RUN_CONTAINER_EXPIRED = ErrorType(400, "Container is expired.", "seen")
+RUN_CONTAINER_REPLAYED = ErrorType(400, "Expected container_id: {container_id}", "seen")
+RUN_FAILED = ErrorType(
+    400,
+    "There was an issue with your request. Please check your inputs and try again",
+    "probe",
+)
+INVALID_INPUT_FILE = ErrorType(
+    400, "Invalid file data: '{param}' has a file that is not valid base64.", "guess", "{param}", "invalid_value"
+)
+NOT_STREAMABLE = ErrorType(
+    400,
+    "This response cannot be streamed because it was not created with background=true.",
+    "seen",
+    "stream",
+    "invalid_request_error",
+)
+NOT_STREAMED = ErrorType(
+    400,
+    "This response cannot be streamed because it was not created with stream=true or the stream TTL has expired.",
+    "stack",
+    "stream",
+    "invalid_request_error",
+)
+STREAM_TOO_OLD = ErrorType(
+    400,
+    "This response can no longer be streamed because it is more than 5 minutes old",
+    "seen",
+    "stream",
+    "invalid_request_error",
+)
+CANCEL_SYNCHRONOUS = ErrorType(400, "Cannot cancel a synchronous response.", "stack")
+CANCEL_FINISHED = ErrorType(400, "Cannot cancel a {status} response.", "stack", "response_id", "invalid_request_error")
+DELETE_IN_FLIGHT = ErrorType(400, "Cannot delete an in-flight response.", "stack")
+UNSCRIPTED = ErrorType(400, "No answer fits this request. {problem}", "guess", code="no_answer")
+
 # The control plane
 
+ANSWER_NOT_FOUND = ControlErrorType(404, "World '{world}' has no answer '{id}'.", "guess", code="answer_not_found")
+ANSWER_EXISTS = ControlErrorType(409, "World '{world}' has an answer '{id}' already.", "guess", code="answer_exists")
+ANSWER_UNREACHABLE = ControlErrorType(
+    400,
+    "The answer '{id}' can never be used: '{before}' before it takes every request of the same kind. Give that one "
+    "`times`, or change their order.",
+    "guess",
+    code="answer_unreachable",
+)
+TOO_MANY_ANSWERS = ControlErrorType(
+    400, "A world takes at most {limit} answers. Delete some.", "guess", code="too_many_answers"
+)
 CONTROL_FAILED = ControlErrorType(
     500, "The control plane has an error. The log of the server shows it.", "guess", type="server_error"
 )

@@ -1,5 +1,7 @@
 """When a container expires: what may be asked for, and what follows from its row."""
 
+from collections.abc import Iterable
+
 from mockserver import errors, profiles
 from mockserver.context import Context
 from mockserver.schema.containers import CreateContainer
@@ -11,7 +13,12 @@ MINUTES_A_DAY = 1_440
 NEVER = 0
 """In `expires_minutes`: it never expires."""
 
-EXPIRES_AT = "(CASE expires_anchor WHEN 'created_at' THEN created_at ELSE last_active_at END + expires_minutes * 60)"
+_ACTIVE = (
+    "CASE WHEN used_until > last_active_at THEN max(last_active_at, coalesce("
+    "(SELECT max(at) FROM uses WHERE uses.container_id = id AND at <= :now), 0)) ELSE last_active_at END"
+)
+"""As `activity`, but for a container that expired between two steps of a run, which counts as used by the later one."""
+EXPIRES_AT = f"(CASE expires_anchor WHEN 'created_at' THEN created_at ELSE {_ACTIVE} END + expires_minutes * 60)"
 UNEXPIRED = f"(expires_minutes = {NEVER} OR {EXPIRES_AT} > :now)"
 
 
@@ -61,3 +68,14 @@ def expires_at(row: tables.Container, active_at: int | None = None) -> int | Non
 def expired(row: tables.Container, now: int) -> bool:
     at = expires_at(row)
     return at is not None and at <= now
+
+
+def activity(row: tables.Container, now: int, ends: Iterable[int]) -> int:
+    """When it was last used, with the steps of runs that ended up to `now`: an expired one is not used any more."""
+    active = row.last_active_at
+    for end in ends:
+        at = expires_at(row, active)
+        if end > now or (at is not None and at <= end):
+            break
+        active = max(active, end)
+    return active

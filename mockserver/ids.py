@@ -67,6 +67,26 @@ def skill_version(seed: bytes, ordinal: int, created_at: int, skill_id: str) -> 
     return f"skillver_{_uuid8(digest, created_at, _SKILL_MIDDLE)}{end}"
 
 
+def chain(seed: bytes, ordinal: int) -> str:
+    """Return the 16 hexadecimal digits that the ids of a chain of responses share."""
+    return _digest(seed, b"chain", ordinal)[:8].hex()
+
+
+def response_part(prefix: str, seed: bytes, ordinal: int, chain: str, stored: bool, at: int) -> str:
+    """Return the id of a response or of an item of one: the chain's digits, `00` (`01` if not stored), a 32-digit id."""
+    return f"{prefix}_{chain}{'00' if stored else '01'}{_uuid8(_digest(seed, b'response', ordinal), at)}"
+
+
+def call(seed: bytes, ordinal: int) -> str:
+    """Return `call_` and 24 letters or digits."""
+    number = int.from_bytes(_digest(seed, b"call", ordinal))
+    letters = []
+    for _ in range(12):
+        number, rest = divmod(number, len(_PAIRS))
+        letters.append(_PAIRS[rest])
+    return "call_" + "".join(letters)
+
+
 def request() -> str:
     """Return `req_` and 32 random hexadecimal digits."""
     return f"req_{_fresh.getrandbits(128):032x}"

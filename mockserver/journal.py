@@ -70,6 +70,7 @@ class Finished(NamedTuple):
     objects: Sequence[tuple[str, str]] = ()
     """Changes with ids."""
     fault: str | None = None
+    answer: str | None = None
     made_up: bool = False
     page: tuple[bool, str | None, str | None] | None = None
     aborted: bool = False
@@ -356,6 +357,7 @@ def _record(number: int, world: str, exchange: Finished) -> Record:
             **_response_body(response, exchange.fault),
         },
         "fault": exchange.fault,
+        "answer": exchange.answer,
         "objects": [{"change": change, "id": id} for change, id in exchange.objects],
         "aborted": exchange.aborted,
     }

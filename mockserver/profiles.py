@@ -240,6 +240,56 @@ class Profile:
         "Rejected in one measurement, as if front matter were read line by line; creating a skill accepts it.",
     )
 
+    # Runs of `/responses`
+
+    unscripted: str = _switch(
+        "default",
+        "What a run does for which no script was given: `default` writes the files that the prompt names, `echo` only "
+        "repeats the prompt, `refuse` returns 400.",
+        "guess",
+        "There is no model.",
+        _one_of("default", "echo", "refuse"),
+    )
+    auto_expired: str = _switch(
+        "refuse",
+        "What a run in an automatic container of an earlier turn does when that has expired: `refuse` returns 400, "
+        "`replace` creates another one.",
+        "seen",
+        "400 in 2025 and 2026; the guide reads as if it were replaced.",
+        _one_of("refuse", "replace"),
+    )
+    auto_lazy: bool = _switch(
+        False,
+        "A run creates its automatic container at its first call; otherwise before, even if it makes no call.",
+        "seen",
+        "A container was older than the message before the first call.",
+    )
+    flat_error_events: bool = _switch(
+        False,
+        "The error event of a stream has its fields at the top; otherwise under `error`.",
+        "seen",
+        "Nested in every recording; flat in the published description.",
+    )
+    background_outputs: bool = _switch(
+        True,
+        "Runs in the background show the outputs of calls when `include` asks for them; otherwise an empty list.",
+        "seen",
+        "Users saw an empty list in 2026.",
+    )
+    stream_minutes: int = _switch(
+        MAX_MINUTES,
+        "Minutes after which a stream in the background can no longer be resumed.",
+        "seen",
+        "400 after 5 minutes was reported.",
+        MINUTES,
+    )
+    kept_alive: bool = _switch(
+        True,
+        "A run completes although its container expires in the middle of a step; otherwise it fails there.",
+        "guess",
+        "Nobody has shown whether a running call keeps its container alive.",
+    )
+
     # What the generated test suites of the SDKs send and expect to succeed
 
     any_id: bool = _switch(

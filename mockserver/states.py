@@ -16,7 +16,7 @@ from typing import Any
 
 from mockserver import errors, ids, profiles
 from mockserver.clock import Clock, Wall
-from mockserver.context import Context, World, unusable
+from mockserver.context import Context, World, set_clock, unusable
 from mockserver.faults import load_rules
 from mockserver.profiles import Profile
 from mockserver.storage import directory, migrations, tables
@@ -51,9 +51,6 @@ _start_life: Statement[tables.World] = Statement(
 )
 freeze: Statement[tables.World] = Statement(
     "UPDATE world SET origin = 'snapshot', clock_virtual = :virtual, clock_wall = :wall"
-)
-set_clock: Statement[tables.World] = Statement(
-    "UPDATE world SET clock_virtual = :virtual, clock_wall = :wall, clock_rate = :rate"
 )
 set_switches: Statement[tables.World] = Statement("UPDATE world SET profile = :profile")
 set_seed: Statement[tables.World] = Statement("UPDATE world SET id_seed = :id_seed")

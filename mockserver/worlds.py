@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 
 from mockserver import errors, ids, profiles
 from mockserver.clock import Clock, Wall
-from mockserver.context import Context, World, unusable
+from mockserver.context import Context, World, set_clock, unusable
 from mockserver.errors import APIError
 from mockserver.faults import load_rules
 from mockserver.profiles import Profile
@@ -29,7 +29,6 @@ from mockserver.states import (
     describe,
     freeze,
     new_row,
-    set_clock,
     set_seed,
     set_switches,
     switches,
@@ -253,7 +252,7 @@ class Worlds(States):
             context.world.faults = rules
             return result
 
-        return await (await self._control(name)).run(changed)
+        return await self.apply(name, changed)
 
     async def look_up(self, name: str) -> Context:
         """Return a context for a call in a world that exists. This doesn't count as a use."""
@@ -264,6 +263,10 @@ class Worlds(States):
     ) -> T:
         """Call a rule in a world that exists."""
         return await (await self.look_up(name)).run_removing(rule, *args, **kwargs)
+
+    async def apply(self, name: str, rule: Callable[[Context], T]) -> T:
+        """Call a rule of the control plane in a world; creates the world if there is none."""
+        return await (await self._control(name)).run(rule)
 
     async def _control(self, name: str) -> Context:
         return Context(await self.resolve(name), self._current)

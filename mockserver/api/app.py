@@ -9,10 +9,10 @@ from starlette.types import ASGIApp
 from mockserver import __version__
 from mockserver.api.middleware import Authenticate, Errors
 from mockserver.api.operation import TableRouter
-from mockserver.api.routes import containers, files, skills, uploads
+from mockserver.api.routes import containers, files, responses, skills, uploads
 from mockserver.mock import Mock
 
-RESOURCES = (containers, files, uploads, skills)
+RESOURCES = (containers, files, uploads, skills, responses)
 
 
 def serve_app(mock: Mock) -> ASGIApp:

@@ -51,6 +51,8 @@ class Exchange:
     context: Context | None = None
     files_api = False
     """Whether the response is in the style of the Files API: a newline at the end, errors with `detail`."""
+    ascii = False
+    """Whether text in its JSON is escaped to ASCII."""
     fault: str | None = None
     """The id of the fault that fired; `header` for one from the request's X-Mock-Fault header."""
     effect: Effect | None = None
@@ -156,6 +158,7 @@ class Exchange:
             response=len(response) if isinstance(response, bytes) and len(response) > MAX_BODY else response,
             objects=context.touched if context else (),
             fault=self.fault,
+            answer=context.answer if context else None,
             made_up=effect is not None and (effect.answers or effect.lists or effect.rate_limit is not None),
             page=self.page,
             aborted=aborted,
@@ -176,6 +179,8 @@ class Exchange:
             headers = [header for header in headers if header[0] not in _OF_THE_KEY]
         if self.context:
             headers += [(b"x-mock-warning", str(warning).encode()) for warning in self.context.warnings]
+            if self.context.answer:
+                headers.append((b"x-mock-answer", self.context.answer.encode()))
         if b"origin" in self.headers:
             headers += _CORS
         elif self.files_api:

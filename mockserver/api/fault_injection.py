@@ -5,7 +5,6 @@ Faults apply after the key was checked and the route was found, and never to /_m
 
 import math
 from collections.abc import Awaitable, Callable
-from string import Formatter
 from typing import Any, Protocol, cast
 
 from pydantic_core import to_json
@@ -18,6 +17,7 @@ from mockserver.api.rendering import Raw
 from mockserver.context import Context, World
 from mockserver.errors import APIError
 from mockserver.faults import Hit, Target
+from mockserver.samples import sample
 from mockserver.schema.faults import Effect
 
 FAULT_HEADER = b"x-mock-fault"
@@ -25,38 +25,6 @@ OVERLAP = 0.1
 """Seconds that a request takes at least which a rule with `concurrent` counts."""
 TICKS = 20
 """A body that dribbles is sent in so many chunks a second, or in single bytes."""
-
-_SAMPLES = {
-    "allowed": "POST",
-    "encoding": "gzip",
-    "expected": "a string",
-    "extension": "vb",
-    "field": "file",
-    "fields": "'foo' was",
-    "file_id": "file-mock",
-    "container_id": "cntr_mock",
-    "got": "an integer",
-    "key": "sk-*****",
-    "length": 2_000,
-    "limit": 60,
-    "other": "file",
-    "param": "name",
-    "prefix": "cntr",
-    "problem": "is not valid",
-    "purpose": "user_data",
-    "purposes": ["assistants", "user_data"],
-    "rate": 500,
-    "resource": "Container",
-    "seconds": 120,
-    "skill_id": "skill_mock",
-    "supported": "'asc' and 'desc'",
-    "used": 60,
-    "value": "x",
-    "version": "1",
-    "window": "requests per min (RPM)",
-    "wait": "1s",
-}
-"""Values for the messages of injected errors."""
 
 
 class Connection(Protocol):
@@ -198,11 +166,9 @@ def _error(exchange: Exchange, hit: Hit, operation: str | None) -> APIError:
         error = _generic_error(effect.status or 500, exchange)
     else:
         row, scope = errors.CATALOGUE[name], exchange.scope
-        values = _SAMPLES | {"operation": operation or "requests", "method": scope["method"], "path": api_path(scope)}
+        values = {"operation": operation or "requests", "method": scope["method"], "path": api_path(scope)}
         values |= {"request_id": ids.as_uuid(exchange.request_id), **scope.get("path_params", {})}
-        values |= _rate_limit_values(exchange, hit)
-        wanted = {field for _, field, _, _ in Formatter().parse(row.message + (row.param or "")) if field}
-        error = row(**{field: values.get(field, "x") for field in wanted})
+        error = sample(row, values | _rate_limit_values(exchange, hit))
         error.status = effect.status or error.status
     return error
 

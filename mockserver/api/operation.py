@@ -18,9 +18,9 @@ from mockserver.api.bundles import read_inline, read_skill
 from mockserver.api.exchange import Exchange
 from mockserver.api.fault_injection import FAULT_HEADER, inject, reshape
 from mockserver.api.multipart import FileField, read_form
-from mockserver.api.parsing import parse_query, read_json
+from mockserver.api.parsing import MAX_JSON_BYTES, parse_query, read_json
 from mockserver.api.providers import HINT_HEADER, OPENAI, api_path
-from mockserver.api.rendering import JSON, Bytes
+from mockserver.api.rendering import JSON, Bytes, Response
 from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.files import NewFile
@@ -61,6 +61,10 @@ class Operation(APIRoute):
     """
 
     files_api = False
+    ascii = False
+    """Whether text in its JSON is escaped to ASCII."""
+    max_body: int | None = MAX_JSON_BYTES
+    """The largest body without skills and without secrets; None: as `--max-body` says."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, endpoint, **options)
@@ -74,7 +78,7 @@ class Operation(APIRoute):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: Exchange = scope["mockserver"]
         mock = exchange.mock
-        exchange.files_api = self.files_api
+        exchange.files_api, exchange.ascii = self.files_api, self.ascii
         if exchange.provider is not OPENAI and not mock.worlds.exists(exchange.world):
             (new,) = await mock.worlds.summaries([exchange.world])
             try:  # a request that is rejected creates no world
@@ -92,10 +96,12 @@ class Operation(APIRoute):
             context.warn(warning)
         arguments = {name: reader(exchange, context) for name, reader in self._readers.items()}
         if self._body:
-            arguments["body"] = await read_json(self._body, exchange, mock.settings.max_body)
+            arguments["body"] = await read_json(self._body, exchange, mock.settings.max_body, self.max_body)
         result = await self.endpoint(**arguments)
         if isinstance(result, Content):
-            await Bytes(result).send(exchange)
+            result = Bytes(result)
+        if isinstance(result, Response):
+            await result.send(exchange)
             return
         if exchange.effect and self.lists:
             result = reshape(exchange.effect, result)
@@ -106,6 +112,13 @@ class FilesOperation(Operation):
     """An operation of the Files API, whose responses end in a newline and whose errors have a `detail`."""
 
     files_api = True
+
+
+class ResponsesOperation(Operation):
+    """An operation of the Responses API, whose JSON is ASCII and whose bodies hold long conversations."""
+
+    ascii = True
+    max_body = None
 
 
 class TableRouter(APIRouter):

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_origin
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
@@ -16,6 +16,7 @@ from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.redaction import body_sent
 from mockserver.schema.lists import Page
+from mockserver.schema.responses import OBJECT, STRING
 
 M = TypeVar("M", bound=BaseModel)
 P = TypeVar("P", bound=Page)
@@ -43,8 +44,22 @@ _EXPECTED = {
     "model_type": "an object",
     "model_attributes_type": "an object",
     "dict_type": "an object",
+    "bool_type": "a boolean",
+    "float_type": "a decimal",
 }
-_TAGS = {"disabled", "allowlist", "skill_reference", "inline"}
+_TAGS = {
+    "allowlist",
+    "auto",
+    "code_interpreter",
+    "container_auto",
+    "container_reference",
+    "disabled",
+    "inline",
+    "local",
+    "other",
+    "shell",
+    "skill_reference",
+}
 """Tags of unions. Pydantic adds them to the location of an error, though they are not in the request."""
 
 
@@ -59,7 +74,12 @@ def parse_query(model: type[P], query: bytes, context: Context) -> P:
         raise errors.TOO_MANY_PARAMETERS(limit=MAX_PARAMETERS)
     values: dict[str, Any] = {}
     for key, value in parse_qsl(query.decode("latin-1"), keep_blank_values=bool(model.empty_is_wrong)):
-        if (field := model.model_fields.get(key)) is None or not (value or key in model.empty_is_wrong):
+        name = key.removesuffix("[]")
+        field = model.model_fields.get(name)
+        if field and get_origin(field.annotation) is list:
+            values.setdefault(name, []).append(value)
+            continue
+        if field is None or key != name or not (value or key in model.empty_is_wrong):
             continue
         if key in values:
             raise errors.DUPLICATE_PARAMETER(param=key)
@@ -90,18 +110,20 @@ def _defaults(model: type[BaseModel]) -> BaseModel:
 # JSON
 
 
-async def read_json(model: type[M], exchange: Exchange, limit: int) -> M:
+async def read_json(model: type[M], exchange: Exchange, limit: int, plain_limit: int | None) -> M:
+    """Read a body of at most `limit` bytes; one without skills and secrets has at most `plain_limit`."""
     content_type = exchange.headers.get(b"content-type", b"").decode("latin-1")
     kind = content_type.partition(";")[0].strip().lower()
     if kind and kind != "application/json" and not kind.endswith("+json"):
         raise errors.WRONG_CONTENT_TYPE(content_type=content_type)
     body = await read_body(exchange, limit)
-    if len(body) > MAX_JSON_BYTES and not any(key in body for key in _LARGE_KEYS):
-        raise errors.BODY_TOO_LARGE(limit=MAX_JSON_BYTES)
+    if plain_limit and len(body) > plain_limit and not any(key in body for key in _LARGE_KEYS):
+        raise errors.BODY_TOO_LARGE(limit=plain_limit)
     values = json_object(body)
     if len(body) > MAX_JSON_BYTES:
         await asyncio.sleep(0)  # parsing and validating take a tenth of a second each
-    drop_proxy_keys(values, exchange)
+    if "model" not in model.model_fields:
+        drop_proxy_keys(values, exchange)
     return validate_for(exchange.context, model, values)
 
 
@@ -226,6 +248,7 @@ def _api_error(violation: ErrorDetails) -> APIError:
 def _path(location: tuple[int | str, ...]) -> str:
     """Return a location as the API writes it: `skills[0].source.data`."""
     path = ""
+    location = tuple(step for step in location if step not in (STRING, OBJECT))
     for position, step in enumerate(location):
         if isinstance(step, int):
             path += f"[{step}]"

@@ -1,9 +1,10 @@
 """Responses as values. Each sends itself with the live API's headers and is recorded in the journal."""
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import orjson
 
@@ -21,6 +22,7 @@ _JSON = (b"content-type", b"application/json")
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
+@runtime_checkable
 class Response(Protocol):
     async def send(self, exchange: Exchange) -> None: ...
 
@@ -30,15 +32,14 @@ class JSON:
     """A resource."""
 
     resource: Mapping[str, Any]
+    headers: Sequence[tuple[bytes, bytes]] = ()
 
     async def send(self, exchange: Exchange) -> None:
         resource = self.resource
-        body = orjson.dumps(
-            resource, option=orjson.OPT_INDENT_2 | (orjson.OPT_APPEND_NEWLINE if exchange.files_api else 0)
-        )
+        body = _json(resource, exchange)
         if resource["object"] == "list":
             exchange.page = resource["has_more"], resource["first_id"], resource["last_id"]
-        await exchange.respond(200, [_JSON, (b"content-length", b"%d" % len(body))], body)
+        await exchange.respond(200, [_JSON, (b"content-length", b"%d" % len(body)), *self.headers], body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +72,8 @@ class Error:
         if error.row and error.row.text:
             await Raw(error.status, error.message.encode(), [(b"content-type", b"text/plain"), *extra]).send(exchange)
             return
-        newline = exchange.files_api and error.indent is not None
-        option = (orjson.OPT_INDENT_2 if error.indent else 0) | (orjson.OPT_APPEND_NEWLINE if newline else 0)
-        body = orjson.dumps(error.body(exchange.files_api and exchange.provider.files_detail), option=option)
+        shape = error.body(exchange.files_api and exchange.provider.files_detail)
+        body = _json(shape, exchange) if error.indent else orjson.dumps(shape)
         await Raw(error.status, body, [_JSON, *extra]).send(exchange)
 
 
@@ -136,6 +136,12 @@ class Preflight:
         ]
         await exchange.start(200, headers)
         await exchange.send({"type": "http.response.body", "body": b""})
+
+
+def _json(value: Mapping[str, Any], exchange: Exchange) -> bytes:
+    if exchange.ascii:
+        return json.dumps(value, indent=2).encode()
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | (orjson.OPT_APPEND_NEWLINE if exchange.files_api else 0))
 
 
 def _range(header: bytes, size: int) -> tuple[int, int, int]:

@@ -21,6 +21,7 @@ REMEDIES = {
     "world_not_found": "Its first use creates it. List the worlds with: mockserver world list",
     "snapshot_not_found": "List the snapshots with: mockserver snapshot list",
     "fault_not_found": "List the rules with: mockserver fault list",
+    "answer_not_found": "List the answers with: mockserver answer list",
     "wrong_token": "Give the token with --token or MOCKSERVER_CONTROL_TOKEN.",
 }
 """What to do about an error, by its code, in terms of commands."""

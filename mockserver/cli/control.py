@@ -12,6 +12,7 @@ from urllib.parse import quote
 import click
 
 from mockserver.cli import output, reports
+from mockserver.cli.answers import answer
 from mockserver.cli.connection import ANY_WORLD, NAMED_WORLD, THIS_WORLD, Target, targeted
 from mockserver.cli.options import (
     FAILED,
@@ -412,6 +413,7 @@ COMMANDS: tuple[click.Command, ...] = (
     world,
     clock,
     fault,
+    answer,
     journal,
     snapshot,
     export_world,

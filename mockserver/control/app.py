@@ -13,6 +13,7 @@ from mockserver.control.access import Access
 from mockserver.control.bodies import Bounded
 from mockserver.control.dependencies import error_response
 from mockserver.control.routes import (
+    answers,
     archives,
     changes,
     clocks,
@@ -28,6 +29,7 @@ from mockserver.control.routes import (
     uploads,
     worlds,
 )
+from mockserver.control.routes.answers import ONE, SEVERAL
 from mockserver.control.routes.changes import Publisher
 from mockserver.errors import APIError
 from mockserver.mock import Mock
@@ -46,6 +48,7 @@ ROUTERS = (
     clocks.router,
     snapshots.router,
     faults.router,
+    answers.router,
     containers.router,
     files.router,
     uploads.router,
@@ -102,7 +105,8 @@ async def _bad_seed(request: Request, error: Exception) -> Response:
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    where = ".".join(str(step)[:MAX_SHOWN] for step in first["loc"][1:]) or str(first["loc"][0])
+    steps = [str(step)[:MAX_SHOWN] for step in first["loc"][1:] if step not in (ONE, SEVERAL)]
+    where = ".".join(steps) or str(first["loc"][0])
     message = first["msg"].removeprefix("Value error, ")[:MAX_SHOWN]
     if first["type"] == "json_invalid":
         where, message = "body", f"not JSON: {first['ctx']['error']} at character {first['loc'][1]}"

@@ -170,6 +170,44 @@ class RuleList(TypedDict):
     data: list[Rule]
 
 
+# Answers
+
+
+class Answer(TypedDict, total=False):
+    """An answer as it was added, with its counts. Contents are shown as their digest and size."""
+
+    id: Required[str]
+    when: Annotated[dict[str, Any], Doc("Which requests it is for.")]
+    skip: int
+    times: int | None
+    steps: list[dict[str, Any]]
+    output: list[dict[str, Any]]
+    usage: dict[str, Any] | None
+    pace: float
+    code: str | None
+    commands: list[str] | None
+    logs: str | None
+    value: str | None
+    raises: str | None
+    exit: int | None
+    stderr: str | None
+    timeout: bool
+    files: list[dict[str, Any]]
+    shows: list[dict[str, Any]]
+    takes: float
+    say: str | None
+    cite: bool
+    reasoning: bool | str
+    fail: dict[str, Any] | None
+    seeded: Required[Annotated[bool, Doc("Whether it comes from a seed.")]]
+    matched: Required[Annotated[int, Doc("How many requests it fitted.")]]
+    used: Required[Annotated[int, Doc("How often it was used.")]]
+
+
+class AnswerList(TypedDict):
+    data: list[Answer]
+
+
 # The journal
 
 
@@ -204,6 +242,7 @@ class Exchange(TypedDict):
     request: NotRequired[Annotated[Message, Doc("Left out with `brief`.")]]
     response: NotRequired[Annotated[Message, Doc("Left out with `brief`.")]]
     fault: Annotated[str | None, Doc("Id of the fault that fired; `header` for one sent in a header.")]
+    answer: Annotated[str | None, Doc("Id of the script that was used.")]
     objects: Annotated[list[Change], Doc("The objects that it created, changed or deleted.")]
     aborted: Annotated[bool, Doc("Whether the response was not sent to its end.")]
 

@@ -50,6 +50,11 @@ OPERATIONS = (
     "RetrieveSkillVersion",
     "DeleteSkillVersion",
     "RetrieveSkillVersionContent",
+    "CreateResponse",
+    "GetResponse",
+    "DeleteResponse",
+    "CancelResponse",
+    "ListInputItems",
 )
 LISTS = frozenset(name for name in OPERATIONS if name.startswith("List"))
 

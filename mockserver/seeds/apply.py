@@ -13,6 +13,7 @@ from mockserver.bundles import Bundle
 from mockserver.clock import Clock, Wall
 from mockserver.context import World
 from mockserver.profiles import Profile
+from mockserver.schema.sources import WithContent
 from mockserver.seeds import models
 from mockserver.seeds.loader import Seed
 from mockserver.seeds.scope import Place, Scope, located, pieces_of, skill_files
@@ -133,7 +134,7 @@ class Store:
             for part in upload.parts:
                 self._store(part, place, None)
 
-    def stored(self, item: models.WithContent, place: Place, n: int | None) -> Upload:
+    def stored(self, item: WithContent, place: Place, n: int | None) -> Upload:
         return self._by_item[self._key(item, place, n)]
 
     def bundle(self, item: models.Bundle, place: Place) -> Bundle:
@@ -159,7 +160,7 @@ class Store:
     def _bundle_key(self, item: models.Bundle, place: Place) -> tuple[int, str | None]:
         return (id(item), None) if item.from_ is None else (id(place.contents), item.from_)
 
-    def _store(self, item: models.WithContent, place: Place, n: int | None) -> None:
+    def _store(self, item: WithContent, place: Place, n: int | None) -> None:
         key = self._key(item, place, n)
         if key in self._by_item:
             return
@@ -172,7 +173,7 @@ class Store:
             self._in_memory += len(upload.buffer)
         self._by_item[key] = first
 
-    def _key(self, item: models.WithContent, place: Place, n: int | None) -> tuple[int, int | str | None]:
+    def _key(self, item: WithContent, place: Place, n: int | None) -> tuple[int, int | str | None]:
         """Return the key of an item's content: repeated objects share it unless their number is part of it."""
         if item.from_ is not None:
             return id(place.contents), item.from_

@@ -43,7 +43,7 @@ IMPORTED = Limits(3_000_000, MAX_ESCAPES, 50_000, 1 << 20, 64 << 10)
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # one of two, by what is installed
     """A loader that keeps plain words as text, except JSON's null, booleans and numbers: no dates and no `yes`."""
 
-    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  # PyYAML's own way of configuring it
+    yaml_implicit_resolvers: dict[str, Any] = {}  # PyYAML's own way of configuring it
 
 
 _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(null|~|)$"), ["n", "~", ""])

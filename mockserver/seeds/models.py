@@ -1,37 +1,28 @@
 """The format of seeds, as Pydantic models."""
 
-import base64
-import binascii
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     create_model,
     model_validator,
 )
 
 from mockserver import ids, profiles
-from mockserver.bounds import KnownKeys
 from mockserver.clock import MAX_SECONDS, duration, instant, parse_duration, within_bounds
 from mockserver.schema import uploads
 from mockserver.schema.faults import NewRule
 from mockserver.schema.files import Purpose
-from mockserver.settings import size
+from mockserver.schema.sources import MAX_PATH, FileName, Part, WithContent, check_base64
 from mockserver.storage import tables
 
 MAX_NAME = 1_024
 """Characters of a name, as in the API."""
-
-
-MAX_PATH = 5_000
-"""Characters of a file name or a path: more than the header of a form can carry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +45,6 @@ def _moment(value: object) -> Moment:
     if isinstance(value, str) and value[:1] in ("-", "+"):
         return Moment(parse_duration(value), relative=True)
     return Moment(instant(value), relative=False)
-
-
-def _given_as_text(parse: Callable[[str], Any]) -> BeforeValidator:
-    def read(value: object) -> object:
-        return parse(value) if isinstance(value, str) else value
-
-    return BeforeValidator(read, json_schema_input_type=int | float | str)
 
 
 Time = Annotated[Moment, BeforeValidator(_moment, json_schema_input_type=int | str)]
@@ -91,20 +75,13 @@ SkillNumber = Annotated[
 """Usually a number, from 1."""
 
 
-FileName = Annotated[str, Field(max_length=MAX_PATH)]
-
-
-class _Part(KnownKeys, BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True, defer_build=True)
-
-
 def _valid_profile(requested: object) -> object:
     if requested is not None:
         profiles.read(requested)
     return requested
 
 
-class Clock(_Part):
+class Clock(Part):
     at: Instant | None = None
     offset: Annotated[float, BeforeValidator(duration, json_schema_input_type=str | float)] | None = None
     rate: Annotated[float, Field(ge=0, le=1_000_000)] = 1.0
@@ -113,37 +90,6 @@ class Clock(_Part):
     def _one_start(self) -> Self:
         if self.at is not None and self.offset is not None:
             raise ValueError("give either at or offset")
-        return self
-
-
-class Generated(_Part):
-    size: Annotated[int, _given_as_text(size), Field(ge=0)]
-    pattern: Literal["zeros", "text", "random"] = "text"
-
-
-def _check_base64(text: str) -> None:
-    try:
-        base64.b64decode(text, validate=True)
-    except binascii.Error as error:
-        raise ValueError(f"base64 is not valid ({error})") from None
-
-
-class WithContent(_Part):
-    content: str | None = None
-    base64: str | None = None
-    from_: FileName | None = Field(None, alias="from")
-    generate: Generated | None = None
-
-    def sources(self) -> list[str]:
-        given = {"content": self.content, "base64": self.base64, "from": self.from_, "generate": self.generate}
-        return [name for name, value in given.items() if value is not None]
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if len(self.sources()) != 1 and not getattr(self, "file", None):
-            raise ValueError("give its bytes as one of content, base64, from, generate")
-        if self.base64 is not None:
-            _check_base64(self.base64)
         return self
 
 
@@ -189,6 +135,9 @@ class ContainerFile(_Named):
     """The File that its bytes were copied from, which may no longer exist."""
     seq: Number | None = None
 
+    def has_other_source(self) -> bool:
+        return bool(self.file)
+
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
         if self.file and (self.sources() or self.filename or self.path or self.source or self.file_id):
@@ -200,7 +149,7 @@ class ContainerFile(_Named):
         return self
 
 
-class _ExpiresAfter(_Part):
+class _ExpiresAfter(Part):
     anchor: Literal["last_active_at", "created_at"] = "last_active_at"
     minutes: Annotated[int, Field(ge=1, le=profiles.MAX_MINUTES)] | None = None
     days: Annotated[int, Field(ge=1, le=profiles.MAX_MINUTES // 1_440)] | None = None
@@ -212,7 +161,7 @@ class _ExpiresAfter(_Part):
         return self
 
 
-class _NetworkPolicy(_Part):
+class _NetworkPolicy(Part):
     type: Literal["disabled", "allowlist"]
     allowed_domains: (
         Annotated[list[Annotated[str, Field(max_length=253)]], Field(min_length=1, max_length=1_000, fail_fast=True)]
@@ -226,7 +175,7 @@ class SkillFile(WithContent):
     path: Annotated[str, Field(min_length=1, max_length=MAX_PATH)]
 
 
-class Bundle(_Part):
+class Bundle(Part):
     """The files of a skill: a folder or a zip beside the seed, a zip in Base64, or files by their paths."""
 
     from_: FileName | None = Field(None, alias="from")
@@ -235,7 +184,7 @@ class Bundle(_Part):
 
     def sources(self) -> int:
         if self.base64 is not None:
-            _check_base64(self.base64)
+            check_base64(self.base64)
         return (self.from_ is not None) + (self.base64 is not None) + bool(self.files)
 
 
@@ -296,7 +245,7 @@ class ContainerSkill(Bundle):
         return self
 
 
-class Container(_Part):
+class Container(Part):
     ref: Name | None = None
     id: Id | None = None
     name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
@@ -326,7 +275,7 @@ class UploadPart(WithContent):
     seq: Number | None = None
 
 
-class Upload(_Part):
+class Upload(Part):
     id: Id | None = None
     filename: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
     purpose: Purpose = "user_data"
@@ -366,8 +315,8 @@ def _columns(row: type[tables.Table]) -> dict[str, Any]:
     }
 
 
-def _model(row: type[tables.Table]) -> type[_Part]:
-    return create_model(f"_Exported{row.__name__}", __base__=_Part, **_columns(row))
+def _model(row: type[tables.Table]) -> type[Part]:
+    return create_model(f"_Exported{row.__name__}", __base__=Part, **_columns(row))
 
 
 SUCCESSORS = "successors"
@@ -394,7 +343,7 @@ def table_of(list: str) -> type[tables.Listed]:
 _OBJECTS = {row: _model(row) for row in (*_TABLES.values(), *_INSIDE.values())}
 
 
-class Deleted(_Part):
+class Deleted(Part):
     """A deleted object and its position in its list."""
 
     list: str
@@ -411,7 +360,7 @@ class Deleted(_Part):
         return self
 
 
-class World(_Part):
+class World(Part):
     clock: Clock | None = None
     profile: Annotated[Any, AfterValidator(_valid_profile)] = None
     """A profile's name, or a mapping of `base` and switches."""

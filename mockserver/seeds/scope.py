@@ -12,6 +12,7 @@ from typing import Protocol
 
 from mockserver import bundles, ids, profiles
 from mockserver.bundles import BadBundle
+from mockserver.schema.sources import Generated, WithContent
 from mockserver.seeds import models
 from mockserver.seeds.document import Source
 from mockserver.settings import SeedError
@@ -167,7 +168,7 @@ class Scope:
 
     def generated(self) -> int:
         """Return the size in bytes of contents that are longer than their descriptions."""
-        items: Iterator[tuple[models.WithContent, int]] = chain(
+        items: Iterator[tuple[WithContent, int]] = chain(
             ((file, file.repeat or 1) for file, _ in self.files),
             ((inner, container.repeat or 1) for container, _ in self.containers for inner in container.files),
             ((part, 1) for upload, _ in self.uploads for part in upload.parts),
@@ -286,7 +287,7 @@ def _check_seq(
     _claim(used, {f"seq {item.seq}"}, place)
 
 
-def _check_content(item: models.WithContent, place: Place, max_file: int) -> None:
+def _check_content(item: WithContent, place: Place, max_file: int) -> None:
     length = 0
     if item.from_ is not None:
         with located(place):
@@ -312,17 +313,19 @@ def _check_bundle(item: models.Bundle, place: Place) -> None:
             raise SeedError(f"{item.from_}: {size:,} bytes are more than a skill's zip may have ({bundles.MAX_ZIP:,})")
 
 
-def pieces_of(item: models.WithContent, place: Place, n: int | None) -> Iterable[bytes]:
+def pieces_of(item: WithContent, place: Place | None = None, n: int | None = None) -> Iterable[bytes]:
+    """Return the bytes that an item describes. Only one with a `place` can name a file."""
     if item.content is not None:
         return [models.numbered(item.content, n).encode()]
     if item.base64 is not None:
         return [base64.b64decode(item.base64)]
     if item.generate:
         return _generated(item.generate)
+    assert place
     return place.contents.pieces(item.from_ or "")
 
 
-def _generated(described: models.Generated) -> Iterator[bytes]:
+def _generated(described: Generated) -> Iterator[bytes]:
     """Yield bytes that are the same for the same size and pattern on every machine."""
     block = {
         "zeros": bytes(1 << 16),

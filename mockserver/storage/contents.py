@@ -149,11 +149,17 @@ class Uploads:
             raise
 
 
+def small(content: bytes) -> Upload:
+    """Bytes that the server makes, at most `SMALL`."""
+    assert len(content) <= SMALL
+    writer = Writer(Upload(Path()), blake2b=True)
+    writer.write(content)
+    return writer.finish()
+
+
 def placeholder() -> Upload:
     """Return the content of a file that nobody uploaded."""
-    writer = Writer(Upload(Path()), blake2b=True)
-    writer.write(PLACEHOLDER)
-    return writer.finish()
+    return small(PLACEHOLDER)
 
 
 class Contents:

@@ -4,8 +4,9 @@ import sqlite3
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Index
+from sqlalchemy import Column, Index
 from sqlalchemy.dialects.sqlite import dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
@@ -53,9 +54,20 @@ def _schema() -> list[str]:
 
 
 def _create_missing(connection: Transaction) -> None:
-    """Create the tables, indexes and views that a file does not have."""
+    """Create the tables, columns, indexes and views that a file does not have."""
+    for each in tables.Table.metadata.sorted_tables:
+        there = {name for _, name, *_ in connection.execute(f"PRAGMA table_info({each.name})")}
+        if missing := [column for column in each.columns if there and column.name not in there]:
+            connection.execute(f"DROP VIEW IF EXISTS live_{each.name}")  # it names the columns that there were
+            for column in missing:
+                connection.execute(f"ALTER TABLE {each.name} ADD COLUMN {_added(column)}")
     for statement in _schema():
         connection.execute(statement)
+
+
+def _added(column: Column[Any]) -> str:
+    default = "" if column.nullable else " NOT NULL DEFAULT 0"
+    return f"{column.name} {column.type.compile(dialect=dialect())}{default}"
 
 
 STEPS: dict[int, Callable[[Transaction], None]] = {3: _create_missing}

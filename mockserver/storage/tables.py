@@ -83,6 +83,10 @@ class Container(Listed, table=True):
     expires_minutes: int
     replaced_by: str | None = None
     """The id of the container that took the place of this expired one."""
+    used_until: int | None = _time(default=None)
+    """The end of the last step of a run in the background: until then, the rows of `uses` are activity as well."""
+    wedged: bool = False
+    """Whether every call in it fails, by a script."""
 
 
 class ContainerFile(Listed, table=True):
@@ -92,6 +96,7 @@ class ContainerFile(Listed, table=True):
         _live("container_files_listed", "container_id", "created_at", "seq"),
         _live("container_files_copied", "container_id", "file_id", "seq"),
         _live("container_files_contents", "digest"),
+        Index("container_files_written", "response_id", sqlite_where=text("response_id IS NOT NULL")),
         _deleted("container_files_deleted"),
         _CLUSTERED,
     )
@@ -104,6 +109,12 @@ class ContainerFile(Listed, table=True):
     """SHA-256 of the content, in hexadecimal."""
     file_id: str | None = None
     """The File that this is a copy of."""
+    response_id: str | None = None
+    """The response whose run wrote it."""
+    visible_from: int | None = _time(default=None)
+    """Not shown before this instant: when a run in the background writes it. Null: at once."""
+    visible_until: int | None = _time(default=None)
+    """Not shown from this instant on: when a run in the background replaces or deletes it."""
 
 
 class File(Listed, table=True):
@@ -239,3 +250,107 @@ class Fault(Table, table=True):
     window_at: float | None = _time(Float, default=None)
     """When the window of a rate limit began, and how many requests it let through since."""
     window_used: int = Field(default=0, sa_type=BigInteger)
+
+
+class Response(Table, table=True):
+    """A response, with what a later one of its chain has to know of the context up to its end."""
+
+    __tablename__ = "responses"
+    __table_args__ = (Index("responses_of_conversation", "conversation", "ordinal"), _CLUSTERED)
+
+    id: str = Field(primary_key=True)
+    ordinal: int = Field(sa_type=BigInteger)
+    created_at: int = _time()
+    chain: str
+    previous_id: str | None = None
+    conversation: str | None = None
+    background: bool = False
+    streamed: bool = False
+    obfuscated: bool = True
+    pace: float = 0.0
+    """Seconds of real time between the events of a stream."""
+    request: str
+    """JSON: the keys of the object that repeat the request."""
+    status: str
+    """At the end of the run."""
+    details: str
+    """JSON: `usage`, `error`, `incomplete_details`, as of the end of the run."""
+    outputs: bool = False
+    """Whether the outputs of calls are included."""
+    starts: int = 0
+    """Seconds after `created_at` when a run in the background starts."""
+    takes: int = 0
+    """Seconds after `created_at` when the run ends."""
+    cancelled_at: int | None = _time(default=None)
+    answer: str | None = None
+    """The id of the answer that was given."""
+    given: str = "[]"
+    """JSON: the ids of all answers that were given in the chain."""
+    turn: int = 1
+    """The assistant's turns in the context, this response's included."""
+    user_text: str = ""
+    """The last user message."""
+    code_container: str | None = None
+    """The container of the last code interpreter call in the context."""
+    shell_container: str | None = None
+
+
+class ResponseItem(Table, table=True):
+    """An item of a response: first the input's, then the output's."""
+
+    __tablename__ = "response_items"
+    __table_args__ = (
+        PrimaryKeyConstraint("response_id", "position"),
+        Index("response_items_referenced", "id"),
+        _CLUSTERED,
+    )
+
+    response_id: str = Field(primary_key=True)
+    position: int = Field(primary_key=True)
+    id: str
+    output: bool
+    body: str
+    """JSON, as the API shows it once it is complete, with all outputs."""
+    ends: int = 0
+    """Seconds after the response's `created_at` when it is complete."""
+
+
+class Use(Table, table=True):
+    """The end of a step that a run in the background takes in a container: activity of it."""
+
+    __tablename__ = "uses"
+    __table_args__ = (PrimaryKeyConstraint("container_id", "at", "response_id"), _CLUSTERED)
+
+    container_id: str = Field(primary_key=True)
+    at: int = _time(primary_key=True)
+    response_id: str = Field(primary_key=True)
+
+
+MAX_ANSWERS = 1_000
+"""For one world."""
+
+
+class Answer(Table, table=True):
+    """A rule of what `/responses` does, and how often it matched and was used."""
+
+    __tablename__ = "answers"
+    __table_args__ = (_CLUSTERED,)
+
+    id: str = Field(primary_key=True)
+    seeded: bool = False
+    """Rules of a seed are tried after those that were added to the world."""
+    position: int = Field(sa_type=BigInteger)
+    rule: str
+    """JSON: a `schema.answers.NewAnswer` whose contents are digests."""
+    matched: int = Field(default=0, sa_type=BigInteger)
+    used: int = Field(default=0, sa_type=BigInteger)
+
+
+class AnswerContent(Table, table=True):
+    """A content that an answer writes or shows."""
+
+    __tablename__ = "answer_contents"
+    __table_args__ = (PrimaryKeyConstraint("answer_id", "digest"), _CLUSTERED)
+
+    answer_id: str = Field(primary_key=True)
+    digest: str = Field(primary_key=True)

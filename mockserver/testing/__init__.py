@@ -30,6 +30,7 @@ from mockserver.control.models import Finding as Finding
 from mockserver.control.models import Message as Message
 from mockserver.control.models import Placed as Placed
 from mockserver.control.models import Rule as Rule
+from mockserver.testing.answers import Answers as Answers
 from mockserver.testing.documents import Seed, document, form
 from mockserver.testing.faults import Effect as Effect
 from mockserver.testing.faults import Faults as Faults
@@ -145,6 +146,8 @@ class MockWorld:
         self._folders = folders
         self.clock = WorldClock(self)
         self.faults = Faults(self.call)
+        self.answers = Answers(self.call)
+        self.answer = self.answers.add
         self.journal = Journal(self.call)
 
     def __repr__(self) -> str:

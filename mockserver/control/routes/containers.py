@@ -16,6 +16,7 @@ from mockserver.control.dependencies import TheMock
 from mockserver.control.routes.files import CONTENT, Inline, PreviewBytes, contents, previewed
 from mockserver.mock import Mock
 from mockserver.schema.containers import ContainerDeleted, ContainerFileDeleted
+from mockserver.schema.sources import MAX_PATH
 from mockserver.seeds import apply, loader, models
 from mockserver.seeds.document import SENT, Source
 from mockserver.seeds.scope import Nowhere, Scope
@@ -95,8 +96,8 @@ async def stage_container_file(
     """Add a file to a container, as the user or the assistant. This does not refresh `last_active_at`."""
     async with uploaded(mock, request, "path", "source", "bytes") as form:
         path, source = form.fields.get("path") or None, form.fields.get("source")
-        if path and len(path) > models.MAX_PATH:
-            raise errors.BAD_PARAMETER(param="path", problem=f"path: send at most {models.MAX_PATH} characters")
+        if path and len(path) > MAX_PATH:
+            raise errors.BAD_PARAMETER(param="path", problem=f"path: send at most {MAX_PATH} characters")
         if path and models.leaves(path):
             raise errors.BAD_PARAMETER(param="path", problem="path: a path has no '..'; send the path that it leads to")
         if source not in (None, "user", "assistant"):

@@ -1,0 +1,211 @@
+"""Answers: scripts of what `/responses` does, and for which requests.
+
+Rules that were added to a world are tried before those of its seed, each in the order in which they were added. The
+first that fits is used; how often is counted in the transaction of the run.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from mockserver import errors
+from mockserver.schema.answers import Figure, NewAnswer, Step, When, pattern
+from mockserver.storage import tables
+from mockserver.storage.contents import Contents, Upload
+from mockserver.storage.database import Insertion, Statement, Transaction, record
+
+Store = Callable[[Figure], Upload]
+"""Stores the bytes that a rule describes."""
+
+_all = Statement("SELECT * FROM answers ORDER BY seeded, position", tables.Answer)
+_last: Statement[tables.Answer] = Statement("SELECT count(*), coalesce(max(position), 0) FROM answers")
+_new = record(tables.Answer)
+_insert = Insertion(tables.Answer)
+_insert_content = Insertion(tables.AnswerContent)
+_new_content = record(tables.AnswerContent)
+_digests: Statement[tables.AnswerContent] = Statement(
+    "SELECT digest FROM answer_contents WHERE :id IS NULL OR answer_id = :id"
+)
+_delete_contents: Statement[tables.AnswerContent] = Statement(
+    "DELETE FROM answer_contents WHERE :id IS NULL OR answer_id = :id"
+)
+_delete: Statement[tables.Answer] = Statement("DELETE FROM answers WHERE :id IS NULL OR id = :id")
+_count_match: Statement[tables.Answer] = Statement("UPDATE answers SET matched = matched + 1 WHERE id = :id")
+_count_use: Statement[tables.Answer] = Statement("UPDATE answers SET used = used + 1 WHERE id = :id")
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A rule with how often it fitted a request that reached it, and how often it was used."""
+
+    id: str
+    rule: NewAnswer
+    seeded: bool
+    matched: int
+    used: int
+
+    @property
+    def is_used_up(self) -> bool:
+        return self.rule.times is not None and self.used >= self.rule.times
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What rules look at of a request."""
+
+    text: str
+    instructions: str
+    model: str
+    tools: Sequence[str]
+    containers: Sequence[str]
+    """Ids and names."""
+    files: Sequence[str]
+    turn: int
+    given: Sequence[str]
+    metadata: dict[str, str]
+    background: bool
+    stream: bool
+
+
+# What rules there are
+
+
+def list_rules(tx: Transaction) -> list[Counted]:
+    """A world's rules in the order in which they are tried."""
+    return [Counted(row.id, _rule(row.rule), bool(row.seeded), row.matched, row.used) for row in _all.all(tx)]
+
+
+def add(
+    tx: Transaction, contents: Contents, world: str, asked: Sequence[NewAnswer], store: Store, seeded: bool = False
+) -> list[str]:
+    """Add rules behind the others of their kind, all or none. Returns their ids."""
+    present = list_rules(tx)
+    if len(present) + len(asked) > tables.MAX_ANSWERS:
+        raise errors.TOO_MANY_ANSWERS(limit=tables.MAX_ANSWERS)
+    taken = {each.id for each in present}
+    before = [(each.id, each.rule) for each in present if each.seeded is seeded]
+    _, last = _last.tuple(tx) or (0, 0)
+    added = []
+    for position, rule in enumerate(asked, last + 1):
+        if rule.id in taken:
+            raise errors.ANSWER_EXISTS(world=world, id=rule.id)
+        id = rule.id or next(name for name in _names(position) if name not in taken)
+        if blocking := next((name for name, other in before if _hides(other, rule)), None):
+            raise errors.ANSWER_UNREACHABLE(id=id, before=blocking)
+        kept = _with_digests(tx, contents, id, rule, store, shared=seeded)
+        text = kept.model_dump_json(exclude_unset=True, by_alias=True)
+        _insert.add(tx, _new(id=id, seeded=seeded, position=position, rule=text))
+        taken.add(id)
+        before.append((id, rule))
+        added.append(id)
+    return added
+
+
+def remove(tx: Transaction, contents: Contents, world: str, id: str | None) -> None:
+    """Delete a rule, or with None all of them."""
+    digests = [digest for (digest,) in _digests.tuples(tx, id=id)]
+    _delete_contents.run(tx, id=id)
+    if not _delete.run(tx, id=id) and id is not None:
+        raise errors.ANSWER_NOT_FOUND(world=world, id=id[:80])
+    contents.drop(tx, digests)
+
+
+def _names(position: int) -> Iterator[str]:
+    while True:
+        yield f"answer-{position}"
+        position += 1
+
+
+def _hides(before: NewAnswer, after: NewAnswer) -> bool:
+    """Whether one takes every request that the other is for."""
+    unconditional = not before.when.model_dump(exclude_none=True)
+    return before.times is None and before.skip == 0 and (unconditional or before.when == after.when)
+
+
+def _with_digests(
+    tx: Transaction, contents: Contents, id: str, rule: NewAnswer, store: Store, shared: bool
+) -> NewAnswer:
+    """Store what a rule writes and shows, and have digests in its place."""
+
+    def stored(given: Figure) -> Figure:
+        upload = store(given)
+        if _insert_content.add(tx, _new_content(answer_id=id, digest=upload.digest)):
+            contents.keep(tx, upload, shared=shared)
+        kept = {name: getattr(given, name) for name in ("path", "bytes") if name in given.model_fields_set}
+        return type(given)(**kept, digest=upload.digest, size=upload.size)
+
+    def replaced(step: dict[str, object], of: NewAnswer | object) -> dict[str, object]:
+        for name in ("files", "shows"):
+            if name in step:
+                given: list[Figure] = getattr(of, name)
+                step[name] = [each if getattr(each, "delete", False) else stored(each) for each in given]
+        return step
+
+    values = replaced({name: getattr(rule, name) for name in rule.model_fields_set}, rule)
+    if rule.steps is not None:
+        values["steps"] = [
+            Step.model_validate(replaced({name: getattr(step, name) for name in step.model_fields_set}, step))
+            for step in rule.steps
+        ]
+    return NewAnswer.model_validate(values)
+
+
+@lru_cache(maxsize=1_000)
+def _rule(text: str) -> NewAnswer:
+    return NewAnswer.model_validate_json(text)
+
+
+# What fits
+
+
+def choose(tx: Transaction, target: Target) -> tuple[Counted | None, str]:
+    """The first rule that fits, counted; or None and, for an error message, what came nearest."""
+    near: list[str] = []
+    for counted in list_rules(tx):
+        missing = _misfit(counted.rule, target)
+        if missing is None:
+            _count_match.run(tx, id=counted.id)
+            if counted.matched >= counted.rule.skip and not counted.is_used_up:
+                count_use(tx, counted.id)
+                return counted, ""
+            missing = "it is used up" if counted.is_used_up else f"it skips {counted.rule.skip} requests"
+        near.append(f"'{counted.id}': {missing}")
+    return None, "; ".join(near[:3])
+
+
+def count_use(tx: Transaction, id: str) -> None:
+    _count_use.run(tx, id=id)
+
+
+def _misfit(rule: NewAnswer, target: Target) -> str | None:
+    """Why a rule does not fit a request; None where it does."""
+    when = rule.when
+    if not target.tools and any(step.calls for step in rule.each_step()):
+        return "it makes a call, and the request allows no code interpreter or shell"
+    for name, text in (("text", target.text), ("instructions", target.instructions), ("model", target.model)):
+        wanted = getattr(when, name)
+        if wanted is not None and not pattern(wanted).search(text):
+            return f"{name} is not {wanted[:80]!r}"
+    return next(
+        (f"{name} is {found!r}, not {wanted!r}" for name, wanted, found, fits in _exact(when, target) if not fits), None
+    )
+
+
+def _exact(when: When, target: Target) -> Iterator[tuple[str, object, object, bool]]:
+    """The conditions that compare values: the name, what is wanted, what there is, whether it fits."""
+    if when.tool is not None:
+        yield "tool", when.tool, list(target.tools), when.tool in (target.tools or ["none"])
+    if when.container is not None:
+        yield "container", when.container, list(target.containers), when.container in target.containers
+    if when.file is not None:
+        yield "file", when.file, list(target.files)[:5], when.file in target.files
+    if when.turn is not None:
+        yield "turn", when.turn, target.turn, when.turn == target.turn
+    if when.continues is not None:
+        yield "continues", when.continues, list(target.given)[-5:], when.continues in target.given
+    for name, value in (when.metadata or {}).items():
+        yield f"metadata.{name}", value, target.metadata.get(name), target.metadata.get(name) == value
+    if when.background is not None:
+        yield "background", when.background, target.background, when.background is target.background
+    if when.stream is not None:
+        yield "stream", when.stream, target.stream, when.stream is target.stream

@@ -1,0 +1,71 @@
+"""/responses, in the order of the API reference."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from mockserver import errors, responses
+from mockserver.api.operation import ResponsesOperation, TheContext, TheSkills, TheStorage
+from mockserver.api.rendering import JSON
+from mockserver.api.streams import Stream, resumed
+from mockserver.samples import sample
+from mockserver.schema.responses import (
+    CreateResponse,
+    InputItemList,
+    ListInputItems,
+    Response,
+    ResponseDeleted,
+    RetrieveResponse,
+)
+
+router = APIRouter(prefix="/responses", tags=["Responses"], route_class=ResponsesOperation)
+
+_LIMITS = [
+    (b"x-ratelimit-limit-requests", b"10000"),
+    (b"x-ratelimit-limit-tokens", b"30000000"),
+    (b"x-ratelimit-remaining-requests", b"9999"),
+    (b"x-ratelimit-remaining-tokens", b"29999900"),
+    (b"x-ratelimit-reset-requests", b"6ms"),
+    (b"x-ratelimit-reset-tokens", b"0s"),
+]
+"""On responses that are neither streamed nor in the background (seen; the values are a guess)."""
+
+
+@router.post("", operation_id="CreateResponse", response_model=Response)
+async def create_response(
+    context: TheContext, body: CreateResponse, storage: TheStorage, skills: TheSkills
+) -> JSON | Stream:
+    async with skills(body.skills) as supplied:
+        created = await context.run(responses.create_response, body, storage, supplied)
+    if isinstance(created, str):
+        raise sample(errors.CATALOGUE[created], {})
+    if body.stream:
+        return Stream(created, context)
+    return JSON(responses.shown(context, created), _LIMITS if not body.background else [])
+
+
+@router.get("/{response_id}", operation_id="GetResponse", response_model=Response)
+async def get_response(
+    context: TheContext, response_id: str, query: Annotated[RetrieveResponse, Query()]
+) -> JSON | Stream:
+    found = await context.run(responses.retrieve_response, response_id)
+    if query.stream == "true":
+        return resumed(context, found, query.starting_after)
+    return JSON(responses.shown(context, found, query.include))
+
+
+@router.delete("/{response_id}", operation_id="DeleteResponse")
+async def delete_response(context: TheContext, response_id: str) -> ResponseDeleted:
+    return await context.run(responses.delete_response, response_id)
+
+
+@router.post("/{response_id}/cancel", operation_id="CancelResponse", response_model=Response)
+async def cancel_response(context: TheContext, response_id: str) -> JSON:
+    return JSON(responses.shown(context, await context.run(responses.cancel_response, response_id)))
+
+
+@router.get("/{response_id}/input_items", operation_id="ListInputItems")
+async def list_input_items(
+    context: TheContext, response_id: str, query: Annotated[ListInputItems, Query()]
+) -> InputItemList:
+    return await context.run(responses.list_input_items, response_id, query)

@@ -1,0 +1,229 @@
+"""Responses as server-sent events, derived from the object and its items.
+
+The run is committed before the first event, so the stream only replays it. Of a run in the background each event waits
+until the world's clock has come to it.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import orjson
+
+from mockserver import errors, responses
+from mockserver.api.exchange import ClientGone, Exchange
+from mockserver.api.fault_injection import Connection
+from mockserver.context import Context
+from mockserver.responses import Created
+from mockserver.schema.responses import Item
+
+POLL_SECONDS = 0.02
+"""How often a stream in the background looks at the world's clock."""
+MAX_RECORDED = 256 * 1024
+"""Bytes of a stream that the journal keeps."""
+_PAD = 16
+"""Deltas are padded to a multiple of so many characters (seen)."""
+_WORDS = re.compile(r"\s*\S+|\s+")
+
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """The events of a response after a sequence number."""
+
+    created: Created
+    context: Context
+    after: int = -1
+
+    async def send(self, exchange: Exchange) -> None:
+        row, context = self.created.row, self.context
+        connection = cast(Connection, exchange.scope["mockserver.connection"])
+        recorded = bytearray()
+        size = 0
+        await exchange.start(200, [(b"content-type", b"text/event-stream; charset=utf-8")])
+        for number, (offset, event) in enumerate(events(context, self.created)):
+            if number <= self.after:
+                continue
+            while row.background and context.world.now() < row.created_at + offset:
+                if not await connection.wait(POLL_SECONDS):
+                    raise ClientGone
+                if responses.is_cancelled(context, row.id):
+                    offset, event = 0, _end(context, self.created, "cancelled")
+                    break
+            if row.pace and number and not await connection.wait(row.pace):
+                raise ClientGone
+            data = _encode(event, number, row.obfuscated and not row.background)
+            size += len(data)
+            recorded += data[: MAX_RECORDED - len(recorded)]
+            await exchange.send({"type": "http.response.body", "body": data, "more_body": True})
+            if event["type"] in _TERMINAL:
+                break
+        exchange.record(bytes(recorded) if size == len(recorded) else size)
+        await exchange.send({"type": "http.response.body", "body": b""})
+
+
+def resumed(context: Context, created: Created, after: int) -> Stream:
+    """The stream of a stored response, continued. Raises APIError for one that can't be."""
+    row = created.row
+    if not row.background:
+        raise errors.NOT_STREAMABLE()
+    if not row.streamed:
+        raise errors.NOT_STREAMED()
+    if context.world.now() - row.created_at > context.world.profile.stream_minutes * 60:
+        raise errors.STREAM_TOO_OLD()
+    return Stream(created, context, after)
+
+
+_TERMINAL = {"response.completed", "response.failed", "response.incomplete"}
+
+
+def events(context: Context, created: Created) -> Iterator[tuple[int, Event]]:
+    """Every event with the seconds after the response's creation when it is due, without sequence numbers."""
+    row = created.row
+    first = "queued" if row.background else "in_progress"
+    yield 0, _lifecycle("created", created, first)
+    if row.background:
+        yield 0, _lifecycle("queued", created, first)
+    yield row.starts, _lifecycle("in_progress", created, "in_progress")
+    for index, stored in enumerate(created.items):
+        item = responses.with_outputs(context, row, json.loads(stored.body), row.outputs)
+        for event in _ITEMS.get(item["type"], _plain)(item, index):
+            yield stored.ends, event
+    if row.status == "failed":
+        yield row.takes, _error(context, created)
+    yield row.takes, _end(context, created, row.status)
+
+
+def _lifecycle(kind: str, created: Created, status: str) -> Event:
+    response = cast(dict[str, Any], responses.frame(created.row, status))
+    for name in ("billing", "tool_usage"):
+        response.pop(name)
+    return {"type": f"response.{kind}", "response": response}
+
+
+def _end(context: Context, created: Created, status: str) -> Event:
+    event = _lifecycle("failed" if status == "cancelled" else status, created, status)
+    if status != "cancelled":
+        row = created.row
+        items = (json.loads(item.body) for item in created.items)
+        event["response"]["output"] = [responses.with_outputs(context, row, item, row.outputs) for item in items]
+    return event
+
+
+def _error(context: Context, created: Created) -> Event:
+    raised = json.loads(created.row.details)["raised"]
+    if context.world.profile.flat_error_events:
+        return {**raised, "type": "error", "code": raised["code"]}
+    return {"type": "error", "error": {name: raised[name] for name in ("message", "param", "type", "code")}}
+
+
+# Items
+
+
+def _plain(item: Item, index: int) -> Iterator[Event]:
+    yield {"type": "response.output_item.added", "output_index": index, "item": item | {"status": "in_progress"}}
+    yield {"type": "response.output_item.done", "output_index": index, "item": item}
+
+
+def _reasoning(item: Item, index: int) -> Iterator[Event]:
+    where = {"item_id": item["id"], "output_index": index}
+    yield {"type": "response.output_item.added", "output_index": index, "item": item | {"summary": []}}
+    for number, part in enumerate(item["summary"]):
+        here = {**where, "summary_index": number}
+        yield {"type": "response.reasoning_summary_part.added", **here, "part": part | {"text": ""}}
+        yield from _deltas("response.reasoning_summary_text.delta", part["text"], here)
+        yield {"type": "response.reasoning_summary_text.done", **here, "text": part["text"]}
+        yield {"type": "response.reasoning_summary_part.done", **here, "part": part}
+    yield {"type": "response.output_item.done", "output_index": index, "item": item}
+
+
+def _code(item: Item, index: int) -> Iterator[Event]:
+    kind, where = "response.code_interpreter_call", {"item_id": item["id"], "output_index": index}
+    begun = item | {"status": "in_progress", "code": "", "outputs": None if item["outputs"] is None else []}
+    yield {"type": "response.output_item.added", "output_index": index, "item": begun}
+    yield {"type": f"{kind}.in_progress", **where}
+    yield from _deltas(f"{kind}_code.delta", item["code"], where)
+    yield {"type": f"{kind}_code.done", **where, "code": item["code"]}
+    yield {"type": f"{kind}.interpreting", **where}
+    yield {"type": f"{kind}.completed", **where}
+    yield {"type": "response.output_item.done", "output_index": index, "item": item}
+
+
+def _shell(item: Item, index: int) -> Iterator[Event]:
+    kind = "response.shell_call_command"
+    begun = item | {"status": "in_progress", "action": item["action"] | {"commands": []}}
+    yield {"type": "response.output_item.added", "output_index": index, "item": begun}
+    for number, command in enumerate(item["action"]["commands"]):
+        here = {"command_index": number, "output_index": index}
+        yield {"type": f"{kind}.added", **here, "command": ""}
+        yield from _deltas(f"{kind}.delta", command, here)
+        yield {"type": f"{kind}.done", **here, "command": command}
+    yield {"type": "response.output_item.done", "output_index": index, "item": item}
+
+
+def _shell_output(item: Item, index: int) -> Iterator[Event]:
+    kind, where = "response.shell_call_output_content", {"item_id": item["id"], "output_index": index}
+    yield {"type": "response.output_item.added", "output_index": index, "item": item | {"output": []}}
+    for number, output in enumerate(item["output"]):
+        for name in ("stdout", "stderr"):
+            if output[name]:
+                yield {"type": f"{kind}.delta", **where, "command_index": number, "delta": {name: output[name]}}
+        yield {"type": f"{kind}.done", **where, "command_index": number, "output": [output]}
+    yield {"type": "response.output_item.done", "output_index": index, "item": item}
+
+
+def _message(item: Item, index: int) -> Iterator[Event]:
+    begun = item | {"status": "in_progress", "content": []}
+    yield {"type": "response.output_item.added", "output_index": index, "item": begun}
+    for number, part in enumerate(item["content"]):
+        here = {"content_index": number, "item_id": item["id"], "output_index": index}
+        if part["type"] != "output_text":
+            yield {"type": "response.content_part.added", **here, "part": part}
+            yield {"type": "response.content_part.done", **here, "part": part}
+            continue
+        text, annotations = part["text"], part.get("annotations", [])
+        yield {"type": "response.content_part.added", **here, "part": part | {"annotations": [], "text": ""}}
+        for event in _deltas("response.output_text.delta", text, here):
+            yield {**event, "logprobs": []}
+        for place, annotation in enumerate(annotations):
+            kind = "response.output_text.annotation.added"
+            yield {"type": kind, **here, "annotation": annotation, "annotation_index": place}
+        yield {"type": "response.output_text.done", **here, "logprobs": [], "text": text}
+        yield {"type": "response.content_part.done", **here, "part": part}
+    yield {"type": "response.output_item.done", "output_index": index, "item": item}
+
+
+_ITEMS = {
+    "code_interpreter_call": _code,
+    "message": _message,
+    "reasoning": _reasoning,
+    "shell_call": _shell,
+    "shell_call_output": _shell_output,
+}
+
+
+def _deltas(kind: str, text: str, where: dict[str, Any]) -> Iterator[Event]:
+    for match in _WORDS.finditer(text):
+        yield {"type": kind, **where, "delta": match[0]}
+
+
+# Encoding
+
+
+def _encode(event: Event, number: int, obfuscated: bool) -> bytes:
+    """`type` first, the rest by name (seen); nested objects keep their order."""
+    kind = event.pop("type")
+    event["sequence_number"] = number
+    if obfuscated and kind.endswith(".delta") and isinstance(event["delta"], str):
+        event["obfuscation"] = _padding(len(event["delta"]), number)
+    data = orjson.dumps({"type": kind, **dict(sorted(event.items()))})
+    event["type"] = kind
+    return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
+
+
+def _padding(length: int, number: int) -> str:
+    letters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+    return "".join(letters[(number * 7 + place * 11) % len(letters)] for place in range(-length % _PAD))

@@ -1,0 +1,109 @@
+"""Answers of a world: list, add, read, delete."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import Discriminator, Tag
+
+from mockserver import answers, errors
+from mockserver.context import Context
+from mockserver.control.dependencies import TheMock
+from mockserver.control.models import Answer, AnswerList
+from mockserver.mock import Mock
+from mockserver.schema.answers import Figure, NewAnswer
+from mockserver.seeds.scope import pieces_of
+from mockserver.storage.contents import Upload
+from mockserver.storage.database import in_thread
+
+ONE, SEVERAL = "{}", "[]"
+"""Tags of the two forms of a body. Pydantic adds them to the location of an error."""
+Asked = Annotated[
+    Annotated[NewAnswer, Tag(ONE)] | Annotated[list[NewAnswer], Tag(SEVERAL)],
+    Discriminator(lambda asked: SEVERAL if isinstance(asked, list) else ONE),
+]
+
+router = APIRouter(prefix="/worlds/{world}/answers", tags=["Answers"])
+
+
+@router.get("", operation_id="listAnswers")
+async def list_answers(mock: TheMock, world: str) -> AnswerList:
+    """List the answers in the order in which they are tried, with their counts."""
+    context = await mock.worlds.look_up(world)
+    return AnswerList(data=[_shown(each) for each in await context.run(lambda now: answers.list_rules(now.read))])
+
+
+@router.post("", operation_id="addAnswers")
+async def add_answers(mock: TheMock, world: str, asked: Asked) -> AnswerList:
+    """Add an answer, or a list of them, after those that were added before and before those of the seed."""
+    rules = asked if isinstance(asked, list) else [asked]
+    figures = [figure for rule in rules for figure in rule.figures()]
+    for figure in figures:
+        _check(figure, mock.settings.max_upload)
+    stored: dict[int, Upload] = {}
+    try:
+        await in_thread(_store, mock, figures, stored)
+
+        def add(context: Context) -> list[str]:
+            with context.write() as tx:
+                return answers.add(tx, context.world.contents, world, rules, lambda figure: stored[id(figure)])
+
+        added = await mock.worlds.apply(world, add)
+    finally:
+        for upload in stored.values():
+            upload.discard()
+    everything = (await list_answers(mock, world))["data"]
+    return AnswerList(data=[each for each in everything if each["id"] in added])
+
+
+@router.get("/{id}", operation_id="getAnswer")
+async def get_answer(mock: TheMock, world: str, id: str) -> Answer:
+    """Return one answer, with its counts."""
+    for each in (await list_answers(mock, world))["data"]:
+        if each["id"] == id:
+            return each
+    raise errors.ANSWER_NOT_FOUND(world=world, id=id[:80])
+
+
+@router.delete("/{id}", operation_id="deleteAnswer")
+async def delete_answer(mock: TheMock, world: str, id: str) -> AnswerList:
+    """Delete one answer. Return the remaining ones."""
+    await _remove(mock, world, id)
+    return await list_answers(mock, world)
+
+
+@router.delete("", operation_id="deleteAnswers")
+async def delete_answers(mock: TheMock, world: str) -> AnswerList:
+    """Delete all answers of a world, those of its seed included."""
+    await _remove(mock, world, None)
+    return AnswerList(data=[])
+
+
+async def _remove(mock: Mock, world: str, id: str | None) -> None:
+    def remove(context: Context) -> None:
+        with context.write() as tx:
+            answers.remove(tx, context.world.contents, world, id)
+
+    await mock.worlds.apply(world, remove)
+
+
+def _check(figure: Figure, limit: int) -> None:
+    if figure.from_ is not None:
+        raise errors.BAD_PARAMETER(
+            param="files.from", problem="from: a server reads no files for a request; send content or base64"
+        )
+    if figure.digest is not None:
+        raise errors.BAD_PARAMETER(param="files.digest", problem="digest: send the bytes as content or base64")
+    if figure.generate and figure.generate.size > limit:
+        raise errors.BAD_PARAMETER(
+            param="files.generate.size", problem=f"generate: at most --max-upload bytes ({limit:,}) are allowed"
+        )
+
+
+def _store(mock: Mock, figures: list[Figure], stored: dict[int, Upload]) -> None:
+    for figure in figures:
+        stored[id(figure)] = mock.uploads.put(pieces_of(figure))
+
+
+def _shown(counted: answers.Counted) -> Answer:
+    rule: dict[str, Any] = counted.rule.model_dump(exclude_unset=True, by_alias=True)
+    return {**rule, "id": counted.id, "seeded": counted.seeded, "matched": counted.matched, "used": counted.used}  # type: ignore[typeddict-item]  # the keys of a rule

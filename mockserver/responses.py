@@ -1,0 +1,420 @@
+"""The Responses API, as far as containers need it: runs by script instead of a model, stored, polled and continued.
+
+A run is planned completely and committed in one transaction before the first byte of its response, streamed or not. A
+run in the background is a function of its row and the world's clock, evaluated when it is read.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from math import ceil
+from typing import Any
+
+from mockserver import answers, container_runs, errors, ids, profiles, transcript, unscripted
+from mockserver.container_runs import CODE, SHELL, Tool
+from mockserver.context import Context
+from mockserver.runs import Run
+from mockserver.schema.responses import (
+    OUTPUTS,
+    CreateResponse,
+    InputItemList,
+    Item,
+    ListInputItems,
+    OtherTool,
+    Response,
+    ResponseDeleted,
+    Usage,
+)
+from mockserver.skills import NOTHING, Supplied
+from mockserver.storage import tables
+from mockserver.storage.contents import Uploads
+from mockserver.storage.database import Insertion, Statement, Transaction, record
+from mockserver.transcript import Transcript
+
+QUEUED_SECONDS = 1
+"""How long a run in the background is queued, by the world's clock."""
+BACKGROUND_SECONDS = 2
+"""The shortest run in the background."""
+CHARACTERS_A_TOKEN = 4
+
+_new = record(tables.Response)
+_insert = Insertion(tables.Response)
+_new_item = record(tables.ResponseItem)
+_insert_item = Insertion(tables.ResponseItem)
+_items = Statement(
+    "SELECT * FROM response_items WHERE response_id = :id AND output = :output ORDER BY position", tables.ResponseItem
+)
+_delete: Statement[tables.Response] = Statement("DELETE FROM responses WHERE id = :id")
+_delete_items: Statement[tables.ResponseItem] = Statement("DELETE FROM response_items WHERE response_id = :id")
+_cancel: Statement[tables.Response] = Statement("UPDATE responses SET cancelled_at = :now WHERE id = :id")
+
+_TOOL_USAGE = {
+    "image_gen": {
+        "input_tokens": 0,
+        "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
+        "output_tokens": 0,
+        "output_tokens_details": {"image_tokens": 0, "text_tokens": 0},
+        "total_tokens": 0,
+    },
+    "web_search": {"num_requests": 0},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A response whose run is committed."""
+
+    row: tables.Response
+    items: list[tables.ResponseItem]
+    """Of the output."""
+
+    @property
+    def answer(self) -> str | None:
+        return self.row.answer
+
+
+# In the order of the API reference
+
+
+def create_response(
+    context: Context, body: CreateResponse, uploads: Uploads, supplied: Supplied = NOTHING
+) -> Created | str:
+    """The response, or the name of the error that a script returns instead."""
+    stored, background = body.store is not False, bool(body.background)
+    now, seed = context.world.now(), context.world.id_seed
+    _check_tools(body)
+    clock = None
+    with context.write() as tx:
+        before = transcript.read(context, tx, body, stored)
+        id = ids.response_part("resp", seed, context.take(tx), before.chain, stored, now)
+        tx.execute("SAVEPOINT run")
+        tools = container_runs.tools(context, tx, body, before, supplied)
+        run = Run(context, tx, id, before.chain, stored, background, tools, before.user_text)
+        answer, nearest = answers.choose(tx, _target(run, body, before))
+        context.answer = answer.id if answer else None
+        if answer is None and context.world.profile.unscripted == "refuse":
+            raise errors.UNSCRIPTED(problem=nearest or "The world has no answers.")
+        if answer and answer.rule.rejects:
+            tx.execute("ROLLBACK TO run")
+            context.touched.clear()
+            answers.count_use(tx, answer.id)
+            return answer.rule.rejects
+        container_runs.add_inputs(context, tx, tools, before, uploads)
+        _perform(run, body, answer)
+        takes = max(BACKGROUND_SECONDS, ceil(run.at)) if background else ceil(run.at)
+        if run.at and not background:
+            clock = context.advance(tx, run.at)
+        given = [*json.loads(before.previous.given if before.previous else "[]"), *([answer.id] if answer else [])]
+        row = _new(
+            id=id,
+            ordinal=context.take(tx),
+            created_at=now,
+            chain=before.chain,
+            previous_id=before.previous.id if before.previous else None,
+            conversation=transcript.conversation_id(body),
+            background=background,
+            streamed=bool(body.stream),
+            obfuscated=body.stream_options is None or body.stream_options.include_obfuscation is not False,
+            pace=answer.rule.pace if answer else 0.0,
+            request=json.dumps(_echo(body, tools)),
+            status=run.status,
+            details=json.dumps(_details(body, before, run, answer)),
+            outputs=OUTPUTS in (body.include or []),
+            starts=QUEUED_SECONDS if background else 0,
+            takes=takes,
+            answer=answer.id if answer else None,
+            given=json.dumps(given),
+            turn=before.turn,
+            user_text=before.user_text,
+            code_container=run.code_container or before.code_container,
+            shell_container=run.shell_container or before.shell_container,
+        )
+        items = [_row(id, position, item, False) for position, item in enumerate(before.items)]
+        done = [_row(id, len(items) + n, item, True, ends) for n, (item, ends) in enumerate(run.items)]
+        if stored or background:
+            _insert.add(tx, row)
+            _insert_item.add_all(tx, [*items, *done])
+            context.touch("created", id)
+    if clock:
+        context.world.clock = clock
+    return Created(row, done)
+
+
+def retrieve_response(context: Context, response_id: str) -> Created:
+    row = _found(context.read, response_id)
+    return Created(row, _items.all(context.read, id=row.id, output=True))
+
+
+def delete_response(context: Context, response_id: str) -> ResponseDeleted:
+    with context.write() as tx:
+        row = _found(tx, response_id)
+        if _status(row, context.world.now()) in ("queued", "in_progress"):
+            raise errors.DELETE_IN_FLIGHT()
+        _delete.run(tx, id=row.id)
+        _delete_items.run(tx, id=row.id)
+        context.touch("deleted", row.id)
+    return {"id": response_id, "object": "response.deleted", "deleted": True}
+
+
+def cancel_response(context: Context, response_id: str) -> Created:
+    now = context.world.now()
+    with context.write() as tx:
+        row = _found(tx, response_id)
+        if not row.background:
+            raise errors.CANCEL_SYNCHRONOUS()
+        status = _status(row, now)
+        if status in ("completed", "failed", "incomplete"):
+            raise errors.CANCEL_FINISHED(status=status)
+        if status != "cancelled":
+            _cancel.run(tx, id=row.id, now=now)
+            container_runs.cancel(context, tx, row.id)
+            context.touch("changed", row.id)
+    return retrieve_response(context, response_id)
+
+
+def is_cancelled(context: Context, response_id: str) -> bool:
+    """Whether a response was cancelled, or deleted, since it was read."""
+    row = transcript.find(context.read, response_id)
+    return row is None or row.cancelled_at is not None
+
+
+def list_input_items(context: Context, response_id: str, query: ListInputItems) -> InputItemList:
+    """The whole context, newest first: this input, then earlier outputs and inputs; not this output."""
+
+    def items() -> Iterator[Item]:
+        newest_first = _context_items(context.read, _found(context.read, response_id))
+        return newest_first if query.order == "desc" else reversed(list(newest_first))
+
+    remaining = items()
+    if query.after is not None and all(item["id"] != query.after for item in remaining):
+        if not context.allows(profiles.ANY_CURSOR):
+            raise errors.UNKNOWN_CURSOR(param="after", value=query.after)
+        remaining = items()
+    data = list(islice(remaining, query.limit + 1))
+    more = len(data) > query.limit
+    del data[query.limit :]
+    first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
+    return {"object": "list", "data": data, "first_id": first, "has_more": more, "last_id": last}
+
+
+def _context_items(tx: Transaction, row: tables.Response) -> Iterator[Item]:
+    yield from map(_body, reversed(_items.all(tx, id=row.id, output=False)))
+    while row.previous_id and (previous := transcript.find(tx, row.previous_id)):
+        row = previous
+        for output in (True, False):
+            yield from map(_body, reversed(_items.all(tx, id=row.id, output=output)))
+
+
+# What the run does
+
+
+def _check_tools(body: CreateResponse) -> None:
+    for position, tool in enumerate(body.tools or []):
+        if isinstance(tool, OtherTool) and "container" in (tool.model_extra or {}):
+            raise errors.UNKNOWN_PARAMETER(param=f"tools[{position}].container")
+    choice = body.tool_choice
+    if isinstance(choice, str) and choice not in ("none", "auto", "required"):
+        raise errors.INVALID_VALUE(value=choice[:100], supported="'none', 'auto', and 'required'", param="tool_choice")
+
+
+def _target(run: Run, body: CreateResponse, before: Transcript) -> answers.Target:
+    used = [tool.container for tool in run.tools if tool.container]
+    names = [path.rpartition("/")[2] for row in used for path in container_runs.paths(run.tx, row.id, run.now)]
+    return answers.Target(
+        text=before.user_text,
+        instructions=body.instructions if isinstance(body.instructions, str) else "",
+        model=body.model,
+        tools=[tool.kind for tool in run.tools],
+        containers=[text for row in used for text in (row.id, row.name)],
+        files=[*(file.filename for file in before.files), *names],
+        turn=before.turn,
+        given=json.loads(before.previous.given) if before.previous else [],
+        metadata=body.metadata or {},
+        background=run.background,
+        stream=bool(body.stream),
+    )
+
+
+def _perform(run: Run, body: CreateResponse, answer: answers.Counted | None) -> None:
+    if answer and answer.rule.output:
+        run.add_raw(answer.rule.output)
+    elif answer:
+        run.take(answer.rule.each_step())
+    else:
+        only_echo = run.context.world.profile.unscripted == "echo"
+        container = next((tool.container for tool in run.tools if tool.container), None)
+        paths = container_runs.paths(run.tx, container.id, run.now) if container else []
+        steps, run.keep = unscripted.steps(body, run.user_text, paths, container is not None, only_echo)
+        run.take(steps)
+
+
+def _details(body: CreateResponse, before: Transcript, run: Run, answer: answers.Counted | None) -> dict[str, Any]:
+    """What the object shows at the end of the run beside its output."""
+    error = run.error and {"code": "server_error", "message": run.error.message}
+    incomplete = {"reason": run.incomplete} if run.incomplete else None
+    raised = run.error and run.error.body()["error"]
+    return {
+        "error": error,
+        "incomplete_details": incomplete,
+        "usage": _usage(body, before, run, answer),
+        "raised": raised,
+    }
+
+
+def _usage(body: CreateResponse, before: Transcript, run: Run, answer: answers.Counted | None) -> Usage:
+    """Tokens as a fixed share of the characters, unless the script gives them."""
+    sent = len(str(body.instructions or "")) + sum(len(json.dumps(item)) for item in before.items)
+    written = sum(len(json.dumps(item)) for item, _ in run.items)
+    given = answer.rule.usage if answer else None
+    tokens_in = given.input if given and given.input is not None else ceil(sent / CHARACTERS_A_TOKEN)
+    tokens_out = given.output if given and given.output is not None else ceil(written / CHARACTERS_A_TOKEN)
+    return {
+        "input_tokens": tokens_in,
+        "input_tokens_details": {"cache_write_tokens": 0, "cached_tokens": 0},
+        "output_tokens": tokens_out,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": tokens_in + tokens_out,
+    }
+
+
+def _echo(body: CreateResponse, tools: Sequence[Tool]) -> dict[str, Any]:
+    """The keys of the object that repeat the request, with their defaults."""
+    sent = body.model_dump(exclude_unset=True)
+    text, reasoning = sent.get("text") or {}, sent.get("reasoning") or {}
+
+    def given(name: str, default: Any) -> Any:
+        return default if sent.get(name) is None else sent[name]
+
+    return {
+        "instructions": sent.get("instructions"),
+        "max_output_tokens": sent.get("max_output_tokens"),
+        "max_tool_calls": sent.get("max_tool_calls"),
+        "model": body.model,
+        "parallel_tool_calls": given("parallel_tool_calls", True),
+        "prompt": sent.get("prompt"),
+        "prompt_cache_key": sent.get("prompt_cache_key"),
+        "prompt_cache_retention": sent.get("prompt_cache_retention"),
+        "reasoning": {"context": None, "effort": None, "summary": None, **reasoning},
+        "safety_identifier": sent.get("safety_identifier"),
+        "store": given("store", True),
+        "temperature": float(given("temperature", 1.0)),
+        "text": {"format": {"type": "text"}, "verbosity": "medium", **text},
+        "tool_choice": given("tool_choice", "auto"),
+        "tools": [_shown_tool(tool, tools) for tool in sent.get("tools") or []],
+        "top_logprobs": given("top_logprobs", 0),
+        "top_p": float(given("top_p", 1.0)),
+        "truncation": given("truncation", "disabled"),
+        "user": sent.get("user"),
+        "metadata": sent.get("metadata") or {},
+        "service_tier": sent.get("service_tier"),
+    }
+
+
+def _shown_tool(tool: dict[str, Any], tools: Sequence[Tool]) -> dict[str, Any]:
+    """As sent, but without secrets; a hosted shell names its container (seen)."""
+    container = next((each.container for each in tools if each.kind == SHELL), None)
+    if tool.get("type") == SHELL and container:
+        return {**tool, "environment": {"type": "container_reference", "container_id": container.id}}
+    place = tool.get("container") if tool.get("type") == CODE else tool.get("environment")
+    if isinstance(place, dict) and isinstance(policy := place.get("network_policy"), dict):
+        place["network_policy"] = {name: value for name, value in policy.items() if name != "domain_secrets"}
+    return tool
+
+
+# Showing
+
+
+def shown(context: Context, created: Created, include: Sequence[str] = ()) -> Response:
+    """The object at the world's present instant."""
+    now, row = context.world.now(), created.row
+    status = _status(row, now)
+    elapsed = now - row.created_at if row.background else row.takes
+    items = [] if status in ("queued", "cancelled") else [item for item in created.items if item.ends <= elapsed]
+    included = row.outputs or OUTPUTS in include
+    output = [with_outputs(context, row, _body(item), included) for item in items]
+    return {**frame(row, status), "output": output}
+
+
+def frame(row: tables.Response, status: str) -> Response:
+    """The object in a status, with an empty output."""
+    sent, details = json.loads(row.request), json.loads(row.details)
+    ended = status not in ("queued", "in_progress")
+    response: dict[str, Any] = {
+        "id": row.id,
+        "object": "response",
+        "created_at": row.created_at,
+        "status": status,
+        "background": bool(row.background),
+        "billing": {"payer": "developer"},
+        "completed_at": row.created_at + row.takes if status == "completed" else None,
+        "conversation": {"id": row.conversation} if row.conversation else None,
+        "error": details["error"] if status == "failed" else None,
+        "frequency_penalty": 0.0,
+        "incomplete_details": details["incomplete_details"] if status == "incomplete" else None,
+        "instructions": sent["instructions"],
+        "max_output_tokens": sent["max_output_tokens"],
+        "max_tool_calls": sent["max_tool_calls"],
+        "model": sent["model"],
+        "moderation": None,
+        "output": [],
+        "parallel_tool_calls": sent["parallel_tool_calls"],
+        "presence_penalty": 0.0,
+        "previous_response_id": None if row.conversation else row.previous_id,
+        "prompt": sent["prompt"],
+        "prompt_cache_key": sent["prompt_cache_key"],
+        "prompt_cache_retention": sent["prompt_cache_retention"],
+        "reasoning": sent["reasoning"],
+        "safety_identifier": sent["safety_identifier"],
+        "service_tier": sent["service_tier"] or ("default" if ended else "auto"),
+        "store": sent["store"],
+        "temperature": sent["temperature"],
+        "text": sent["text"],
+        "tool_choice": sent["tool_choice"],
+        "tool_usage": _TOOL_USAGE,
+        "tools": sent["tools"],
+        "top_logprobs": sent["top_logprobs"],
+        "top_p": sent["top_p"],
+        "truncation": sent["truncation"],
+        "usage": details["usage"] if status in ("completed", "incomplete") else None,
+        "user": sent["user"],
+        "metadata": sent["metadata"],
+    }
+    for name in ("conversation", "prompt"):
+        if response[name] is None:
+            del response[name]
+    return response  # type: ignore[return-value]  # its keys are those above
+
+
+def with_outputs(context: Context, row: tables.Response, item: Item, included: bool) -> Item:
+    """An item as it is shown: the outputs of a call only on request."""
+    if item["type"] != "code_interpreter_call" or "outputs" not in item:
+        return item
+    if not included:
+        return {**item, "outputs": None}
+    return item if not row.background or context.world.profile.background_outputs else {**item, "outputs": []}
+
+
+def _status(row: tables.Response, now: int) -> str:
+    if row.cancelled_at is not None:
+        return "cancelled"
+    elapsed = now - row.created_at
+    if not row.background or elapsed >= row.takes:
+        return row.status
+    return "queued" if elapsed < row.starts else "in_progress"
+
+
+def _found(tx: Transaction, response_id: str) -> tables.Response:
+    if row := transcript.find(tx, response_id):
+        return row
+    raise errors.RESPONSE_NOT_FOUND(response_id=response_id)
+
+
+def _row(response_id: str, position: int, item: Item, output: bool, ends: int = 0) -> tables.ResponseItem:
+    body = json.dumps(item, ensure_ascii=False)
+    return _new_item(response_id=response_id, position=position, id=item["id"], output=output, body=body, ends=ends)
+
+
+def _body(row: tables.ResponseItem) -> Item:
+    item: Item = json.loads(row.body)
+    return item

@@ -1,0 +1,323 @@
+"""A run: what a response does, step by step, planned completely and written in one transaction.
+
+Steps come from an answer or from `unscripted`. Each becomes items of the output, files in the container, and activity
+of it. A run in the background is written ahead: its items and files carry the instant from which they are shown.
+"""
+
+import base64
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from mockserver import container_runs, errors, expiry, ids
+from mockserver.container_runs import CODE, SHELL, Tool
+from mockserver.context import Context
+from mockserver.errors import APIError
+from mockserver.samples import sample
+from mockserver.schema.answers import LINK, Figure, Step, WrittenFile
+from mockserver.schema.responses import Item
+from mockserver.storage import tables
+from mockserver.storage.contents import Upload
+from mockserver.storage.database import Transaction
+
+LOCAL_LIMITS = {"max_output_length": 12_000, "timeout_ms": 10_000}
+"""Of a local shell call (seen)."""
+LISTING = "import os\nprint(os.listdir('/mnt/data'))"
+
+
+@dataclass(slots=True)
+class Run:
+    """A run on its way. Times are seconds after the response's creation."""
+
+    context: Context
+    tx: Transaction
+    response_id: str
+    chain: str
+    stored: bool
+    background: bool
+    tools: list[Tool]
+    user_text: str
+    keep: Mapping[str, Upload] = field(default_factory=dict)
+    """Contents that are not in the world yet, by digest."""
+    items: list[tuple[Item, int]] = field(default_factory=list)
+    """With the time when each is complete."""
+    ends: dict[str, list[int]] = field(default_factory=dict)
+    """By container: when each call in it ends."""
+    at: float = 0.0
+    status: str = "completed"
+    error: APIError | None = None
+    incomplete: str | None = None
+    code_container: str | None = None
+    shell_container: str | None = None
+    _written: list[str] = field(default_factory=list)
+    _figures: list[Item] = field(default_factory=list)
+    """Citations of displayed figures, for the next message."""
+
+    @property
+    def now(self) -> int:
+        return self.context.world.now()
+
+    @property
+    def instant(self) -> int:
+        return self.now + int(self.at)
+
+    def take(self, steps: list[Step]) -> None:
+        for step in steps:
+            self.at += step.takes
+            if step.calls:
+                tool = self._tool(step)
+                if self._dies(tool) or self._call(step, tool):
+                    break
+            if step.say is not None:
+                self._say(step)
+            if step.fail and self._fail(step, self._tool(step)):
+                break
+        self._finish()
+
+    def add_raw(self, raw: list[Item]) -> None:
+        """Items that a script gives as they are; ids and containers are filled in where they are absent."""
+        prefixes = {"message": "msg", "reasoning": "rs", "code_interpreter_call": "ci", "shell_call": "sh"}
+        container = next((tool.container.id for tool in self.tools if tool.container), None)
+        for given in raw:
+            kind = str(given.get("type", "message"))
+            prefix = prefixes.get(kind, {"shell_call_output": "sho", "function_call": "fc"}.get(kind, kind))
+            item = {"id": self._id(prefix), "type": kind, "status": "completed", **given}
+            if kind == "code_interpreter_call":
+                item = {**item, "container_id": given.get("container_id", container)}
+            if kind in ("function_call", "shell_call") and "call_id" not in item:
+                item["call_id"] = ids.call(self.context.world.id_seed, self.context.take(self.tx))
+            self._add(item)
+
+    # Calls
+
+    def _tool(self, step: Step) -> Tool:
+        kind = SHELL if step.commands is not None else CODE
+        return next((tool for tool in self.tools if tool.kind == kind), self.tools[0] if self.tools else Tool(CODE))
+
+    def _call(self, step: Step, tool: Tool) -> bool:
+        """Add the items of a call, and what it does. Returns whether the run ends here: the client runs the commands."""
+        if step.reasoning is not False:
+            text = [{"type": "summary_text", "text": step.reasoning}] if isinstance(step.reasoning, str) else []
+            self._add({"id": self._id("rs"), "type": "reasoning", "summary": text})
+        container = tool.container
+        if tool.kind == SHELL:
+            return self._shell(step, container)
+        assert container
+        outputs: list[Item] = [] if step.logs is None else [{"type": "logs", "logs": step.logs}]
+        outputs += [{"type": "image", "url": self._show(container, figure)} for figure in step.shows]
+        outputs += [] if step.value is None else [{"type": "logs", "logs": step.value}]
+        self._write(container, step.files)
+        self._add(
+            {
+                "id": self._id("ci"),
+                "type": "code_interpreter_call",
+                "status": "completed",
+                "code": _code(step),
+                "container_id": container.id,
+                "outputs": [] if step.raises is not None else outputs,
+            }
+        )
+        self.code_container = container.id
+        self.ends.setdefault(container.id, []).append(self.instant)
+        return False
+
+    def _shell(self, step: Step, container: tables.Container | None) -> bool:
+        commands = step.commands if step.commands is not None else [f"python3 - <<'EOF'\n{_code(step)}\nEOF"]
+        call_id = ids.call(self.context.world.id_seed, self.context.take(self.tx))
+        limits = {"max_output_length": None, "timeout_ms": None} if container else LOCAL_LIMITS
+        environment = {"type": "container_reference", "container_id": container.id} if container else None
+        self._add(
+            {
+                "id": self._id("sh"),
+                "type": "shell_call",
+                "status": "completed",
+                "action": {"commands": commands, **limits},
+                "call_id": call_id,
+                "environment": environment,
+            }
+        )
+        if container is None:
+            return True
+        for figure in step.shows:
+            self._show(container, figure)
+        self._write(container, step.files)
+        done = {"type": "exit", "exit_code": 0}
+        last = (
+            {"type": "timeout"} if step.timeout else {"type": "exit", "exit_code": step.exit or int(bool(step.raises))}
+        )
+        stdout = (step.logs or "") + (step.value or "")
+        output = [{"outcome": done, "stderr": "", "stdout": ""} for _ in commands[1:]]
+        output.append({"outcome": last, "stderr": step.stderr or step.raises or "", "stdout": stdout})
+        self._add(
+            {
+                "id": self._id("sho"),
+                "type": "shell_call_output",
+                "status": "completed",
+                "call_id": call_id,
+                "max_output_length": None,
+                "output": output,
+            }
+        )
+        self.shell_container = container.id
+        self.ends.setdefault(container.id, []).append(self.instant)
+        return False
+
+    def _write(self, container: tables.Container, files: list[WrittenFile]) -> None:
+        for file in files:
+            self._remove(container.id, file.path)
+            if file.delete:
+                self._written = [path for path in self._written if path != file.path]
+                continue
+            self._put(container.id, file.path, file, file.bytes)
+            if file.path not in self._written:
+                self._written.append(file.path)
+
+    def _show(self, container: tables.Container, figure: Figure) -> str:
+        """Add the file of a displayed figure. Returns its data URL."""
+        id = ids.container_file(self.context.world.id_seed, self.context.take(self.tx), self.instant)
+        name = f"{id}.png"
+        digest = self._put(container.id, f"/mnt/data/{name}", figure, None, id)
+        self._figures.append(_citation(container.id, id, name, 0, 0))
+        with self.context.world.open(self.tx, digest) as content:
+            return f"data:image/png;base64,{base64.b64encode(content.read()).decode()}"
+
+    def _put(self, container_id: str, path: str, file: Figure, shown: int | None, id: str | None = None) -> str:
+        assert file.digest is not None
+        if upload := self.keep.get(file.digest):
+            self.context.world.contents.keep(self.tx, upload, shared=True)
+        container_runs.write_file(
+            self.context,
+            self.tx,
+            container_id,
+            path,
+            digest=file.digest,
+            bytes=shown,
+            at=self.instant,
+            ahead=self.background,
+            response_id=self.response_id,
+            id=id,
+        )
+        return file.digest
+
+    def _remove(self, container_id: str, path: str) -> None:
+        container_runs.remove_path(self.context, self.tx, container_id, path, at=self.instant, ahead=self.background)
+
+    # Messages
+
+    def _say(self, step: Step) -> None:
+        text = self._filled(step.say or "")
+        citations, self._figures = self._figures, []
+        if step.cite:
+            citations += self._citations(text)
+        content = {"type": "output_text", "annotations": citations, "logprobs": [], "text": text}
+        self._add(
+            {
+                "id": self._id("msg"),
+                "type": "message",
+                "status": "completed",
+                "content": [content],
+                "role": "assistant",
+            }
+        )
+
+    def _filled(self, text: str) -> str:
+        if "{" not in text:
+            return text
+        container = next((tool.container for tool in self.tools if tool.container), None)
+        names = [path.rpartition("/")[2] for path in self._listing(container)] if "{files}" in text else []
+        written = [f"[{path.rpartition('/')[2]}](sandbox:{path})" for path in self._written]
+        values = {
+            "{links}": ", ".join(written),
+            "{text}": self.user_text,
+            "{files}": ", ".join(names),
+            "{container}": container.id if container else "",
+        }
+        for name, value in values.items():
+            text = text.replace(name, value)
+        return text
+
+    def _citations(self, text: str) -> Iterator[Item]:
+        """What the text links to and the container has. Indexes count code points, the end is exclusive."""
+        for match in LINK.finditer(text):
+            for tool in self.tools:
+                if tool.container and (
+                    row := container_runs.find_path(self.tx, tool.container.id, match[2], self.instant)
+                ):
+                    yield _citation(row.container_id, row.id, match[2].rpartition("/")[2], *match.span(1))
+                    break
+
+    def _listing(self, container: tables.Container | None) -> list[str]:
+        return container_runs.paths(self.tx, container.id, self.instant) if container else []
+
+    # How it ends
+
+    def _dies(self, tool: Tool) -> bool:
+        """Whether the container has expired before the step ends, where a running call does not keep it alive."""
+        container = tool.container
+        if container is None or self.context.world.profile.kept_alive:
+            return False
+        active = expiry.activity(container, self.now, self.ends.get(container.id, []))
+        at = expiry.expires_at(container, active)
+        if at is None or at > self.instant:
+            return False
+        self.at = at - self.now
+        self._end("failed", errors.RUN_CONTAINER_EXPIRED())
+        return True
+
+    def _fail(self, step: Step, tool: Tool) -> bool:
+        fail = step.fail
+        if fail is None:
+            return False
+        if fail.wedge:
+            if tool.container:
+                container_runs.wedge(self.tx, tool.container.id)
+            return False
+        if fail.incomplete:
+            self.status, self.incomplete = "incomplete", fail.incomplete
+        else:
+            known = {"container_id": tool.container.id if tool.container else "cntr_mock"}
+            self._end("failed", sample(errors.CATALOGUE[fail.error or "server_error"], known))
+        return True
+
+    def _end(self, status: str, error: APIError) -> None:
+        self.status, self.error = status, error
+
+    def _finish(self) -> None:
+        """Count the ends of calls as activity of their containers."""
+        if self.context.world.profile.auto_lazy:
+            for tool in self.tools:
+                if tool.container and tool.container.id not in self.ends:
+                    container_runs.remove_unused(self.context, tool)
+        for container in {tool.container.id: tool.container for tool in self.tools if tool.container}.values():
+            ends = self.ends.get(container.id, [])
+            container_runs.use(self.context, self.tx, container, ends, self.response_id if self.background else None)
+
+    def _add(self, item: Item) -> None:
+        self.items.append((item, int(self.at)))
+
+    def _id(self, prefix: str) -> str:
+        seed, ordinal = self.context.world.id_seed, self.context.take(self.tx)
+        return ids.response_part(prefix, seed, ordinal, self.chain, self.stored, self.instant)
+
+
+def _code(step: Step) -> str:
+    """The code that a call shows; by default a line that fits what it does."""
+    if step.code is not None:
+        return step.code
+    if step.commands is not None:
+        return "\n".join(["import subprocess", *(f"subprocess.run({each!r}, shell=True)" for each in step.commands)])
+    lines = [
+        f"os.remove({file.path!r})" if file.delete else f"open({file.path!r}, 'wb').write(data)" for file in step.files
+    ]
+    lines += ["plt.show()"] * len(step.shows)
+    return "\n".join(lines) or LISTING
+
+
+def _citation(container_id: str, file_id: str, filename: str, start: int, end: int) -> Item:
+    return {
+        "type": "container_file_citation",
+        "container_id": container_id,
+        "end_index": end,
+        "file_id": file_id,
+        "filename": filename,
+        "start_index": start,
+    }

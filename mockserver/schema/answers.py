@@ -1,0 +1,240 @@
+"""The format of answers: scripts of what `/responses` does, and for which requests.
+
+Data only: no code is ever run. A rule is checked completely when it is loaded.
+"""
+
+import posixpath
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Self
+
+import re2
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from mockserver import errors
+from mockserver.choices import unknown
+from mockserver.clock import duration
+from mockserver.schema.sources import FileName, Part, WithContent
+
+ROOT = "/mnt/data"
+LINK = re.compile(r"!?\[[^\]\n]*\]\((sandbox:(/mnt/data/[^)\s]+))\)")
+"""A Markdown link or image to a file of the container: group 1 is what is cited, group 2 the path."""
+MAX_SHOWN = 1 << 20
+"""Bytes of a displayed figure: each is in the response as a data URL."""
+MAX_STEPS = 200
+MAX_TEXT = 1 << 20
+MAX_PACE = 60.0
+PLACEHOLDERS = ("{links}", "{text}", "{files}", "{container}")
+
+_PATTERN = re.compile(r"/(.+)/([ims]*)", re.DOTALL)
+
+
+def pattern(text: str) -> Any:
+    """Compile `/…/flags`, or a text that is found in any case. RE2 takes linear time for every input."""
+    options = re2.Options()
+    options.log_errors = False
+    match = _PATTERN.fullmatch(text)
+    if match is None:
+        options.literal, options.case_sensitive = True, False
+        return re2.compile(text, options=options)
+    flags = match[2]
+    options.case_sensitive = "i" not in flags
+    inline = "".join(flag for flag in "ms" if flag in flags)
+    try:
+        return re2.compile(f"(?{inline}){match[1]}" if inline else match[1], options=options)
+    except re2.error as error:
+        problem = str(error.args[0].decode() if isinstance(error.args[0], bytes) else error)
+        raise ValueError(f"{text[:80]!r} is not a regular expression of RE2 ({problem})") from None
+
+
+def _pattern(text: str) -> str:
+    pattern(text)
+    return text
+
+
+def container_path(text: str) -> str:
+    """Return a path below /mnt/data. Raises ValueError for one that leads out of it."""
+    path = posixpath.normpath(posixpath.join(ROOT, text))
+    if not path.startswith(f"{ROOT}/") or "\0" in text:
+        raise ValueError(f"{text[:80]!r} is outside of {ROOT}; give a path below it, such as report.csv")
+    return path
+
+
+def _error(name: str) -> str:
+    if name not in errors.CATALOGUE:
+        raise ValueError(unknown("error", name, errors.CATALOGUE))
+    return name
+
+
+def _not_negative(seconds: float) -> float:
+    if seconds < 0:
+        raise ValueError("a duration can't be negative here; write 0 or more")
+    return seconds
+
+
+Seconds = Annotated[
+    float, BeforeValidator(duration, json_schema_input_type=str | float), AfterValidator(_not_negative), Field(le=3.2e8)
+]
+Text = Annotated[str, Field(max_length=MAX_TEXT)]
+Pattern = Annotated[str, Field(min_length=1, max_length=1_000), AfterValidator(_pattern)]
+Count = Annotated[int, Field(ge=0, le=1 << 53)]
+
+
+class When(Part):
+    """Which requests an answer is for: those that meet all conditions."""
+
+    text: Pattern | None = None
+    """In the last user message: a part of it in any case, or `/…/flags`, a regular expression."""
+    instructions: Pattern | None = None
+    model: Pattern | None = None
+    tool: Literal["code_interpreter", "shell", "none"] | None = None
+    container: str | None = None
+    """An id or a name."""
+    file: str | None = None
+    """The name of a file in the container or in the input."""
+    turn: Annotated[int, Field(ge=1)] | None = None
+    """1 + the assistant's turns in the context."""
+    continues: str | None = None
+    """The id of an answer that was given before in this chain."""
+    metadata: dict[str, str] | None = None
+    background: bool | None = None
+    stream: bool | None = None
+
+
+class Figure(WithContent):
+    """A displayed figure. `digest` and `size` take the place of its bytes once it is stored."""
+
+    digest: str | None = None
+    size: Count | None = None
+
+    def has_other_source(self) -> bool:
+        return self.digest is not None
+
+
+class WrittenFile(Figure):
+    path: Annotated[FileName, AfterValidator(container_path)]
+    bytes: Count | None = None
+    """What the API shows as its size: null for what a model wrote."""
+    delete: bool = False
+
+    def has_other_source(self) -> bool:
+        return self.delete or self.digest is not None
+
+
+class Fail(Part):
+    """How a run fails. At the top of a rule, `error` is the response's; in a step the run ends there."""
+
+    error: Annotated[str, AfterValidator(_error)] | None = None
+    incomplete: Literal["max_output_tokens", "content_filter"] | None = None
+    wedge: bool = False
+    """Every later call in the container fails, though it stays `running`."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.error is not None) + (self.incomplete is not None) + self.wedge != 1:
+            raise ValueError("give one of error, incomplete, wedge")
+        return self
+
+
+def _fail(value: object) -> object:
+    return {"error": value} if isinstance(value, str) else value
+
+
+class Step(Part):
+    """A call, or what the assistant says, or both in this order."""
+
+    code: Text | None = None
+    commands: Annotated[list[Text], Field(max_length=100)] | None = None
+    logs: Text | None = None
+    value: Text | None = None
+    raises: Text | None = None
+    exit: int | None = None
+    stderr: Text | None = None
+    timeout: bool = False
+    files: Annotated[list[WrittenFile], Field(max_length=1_000, fail_fast=True)] = []
+    shows: Annotated[list[Figure], Field(max_length=20, fail_fast=True)] = []
+    takes: Seconds = 0.0
+    """Of the world's clock."""
+    say: Text | None = None
+    cite: bool = True
+    reasoning: bool | Text = False
+    fail: Annotated[Fail, BeforeValidator(_fail, json_schema_input_type=Fail | str)] | None = None
+
+    @property
+    def calls(self) -> bool:
+        given = (self.code, self.commands, self.logs, self.value, self.raises, self.exit, self.stderr)
+        return any(each is not None for each in given) or bool(self.timeout or self.files or self.shows)
+
+
+_STEP = frozenset(Step.model_fields)
+
+
+class Tokens(Part):
+    input: Count | None = None
+    output: Count | None = None
+
+
+def _when(value: object) -> object:
+    return {"text": value} if isinstance(value, str) else value
+
+
+class NewAnswer(Step):
+    """A rule: for which requests, how often, and what the run does. The keys of a single step may stand at its top."""
+
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] | None = None
+    when: Annotated[When, BeforeValidator(_when, json_schema_input_type=When | str)] = When()
+    skip: Count = 0
+    times: Annotated[int, Field(ge=1, le=1 << 53)] | None = None
+    steps: Annotated[list[Step], Field(min_length=1, max_length=MAX_STEPS, fail_fast=True)] | None = None
+    usage: Tokens | None = None
+    output: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MAX_STEPS)] | None = None
+    """Raw items instead of steps."""
+    pace: Annotated[Seconds, Field(le=MAX_PACE)] = 0.0
+    """Seconds of real time between the events of a stream."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        own = self.model_fields_set & _STEP
+        fails = self.fail is not None and self.fail.error is not None
+        if self.steps is not None and own - {"fail"}:
+            raise ValueError(f"give either steps or {' and '.join(sorted(own - {'fail'}))}")
+        if self.output is not None and (own or self.steps is not None):
+            raise ValueError("give either output or steps, not both")
+        if self.output is None and self.steps is None and not own:
+            raise ValueError("say what the run does: give steps, output, or the keys of a step (say, code, files, …)")
+        if self.steps is not None and self.fail is not None and not fails:
+            raise ValueError("fail at the top takes an error; write incomplete and wedge in a step")
+        written: set[str] = set()
+        later = [file.path for step in self.each_step() for file in step.files if not file.delete]
+        for number, step in enumerate(self.each_step()):
+            if not step.calls and step.say is None and step.fail is None:
+                raise ValueError(f"step {number} does nothing; give it code, commands, files, shows, say or fail")
+            for file in step.files:
+                written.add(file.path)
+                later.remove(file.path) if not file.delete else None
+            for path in links(step.say or ""):
+                if path in later and path not in written:
+                    raise ValueError(f"step {number} links to {path}, which only a later step writes")
+        return self
+
+    def each_step(self) -> list[Step]:
+        """The steps, however they were written."""
+        if self.steps is not None or self.output is not None:
+            return self.steps or []
+        return [Step.model_construct(**{name: getattr(self, name) for name in _STEP})]
+
+    @property
+    def rejects(self) -> str | None:
+        """The name of the error that is returned instead of a run."""
+        return self.fail.error if self.fail else None
+
+    def figures(self) -> Iterator[Figure]:
+        """All that has bytes."""
+        for step in self.each_step():
+            yield from (file for file in step.files if not file.delete)
+            yield from step.shows
+
+
+def links(text: str) -> list[str]:
+    """The paths that a text links to."""
+    return [match[2] for match in LINK.finditer(text)]

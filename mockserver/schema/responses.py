@@ -1,0 +1,263 @@
+"""Responses on the wire: the request, the object, its items.
+
+Only what concerns containers is checked in depth; everything else of a request is accepted and echoed, as clients
+send it. Most optional values may be null.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from typing_extensions import TypedDict
+
+from mockserver.schema.containers import InlineSkill, NetworkPolicyAllowlist, NetworkPolicyDisabled, SkillReference
+from mockserver.schema.lists import Page, Request
+
+Item = dict[str, Any]
+"""An item of the input or the output. Keys stand in the order of the wire."""
+
+MAX_FILES = 50
+"""`file_ids` of an automatic container (doc)."""
+MAX_SKILLS = 200
+
+_MemoryLimit = Literal["1g", "4g", "16g", "64g"] | None
+_Policy = Annotated[NetworkPolicyDisabled | NetworkPolicyAllowlist | None, Field(discriminator="type")]
+_FileIds = Annotated[list[str], Field(max_length=MAX_FILES)]
+
+
+class _Auto(Request):
+    """A container that the API chooses or creates."""
+
+    file_ids: _FileIds | None = None
+    memory_limit: _MemoryLimit = None
+    network_policy: _Policy = None
+
+
+class AutoContainer(_Auto):
+    type: Literal["auto"]
+
+
+class AutoEnvironment(_Auto):
+    type: Literal["container_auto"]
+    skills: Annotated[
+        list[Annotated[SkillReference | InlineSkill, Field(discriminator="type")]] | None, Field(max_length=MAX_SKILLS)
+    ] = None
+
+
+class ContainerReference(Request):
+    type: Literal["container_reference"]
+    container_id: str
+
+
+class LocalEnvironment(Request):
+    type: Literal["local"]
+    skills: list[dict[str, Any]] | None = None
+
+
+STRING, OBJECT = "(string)", "(object)"
+"""Tags of unions of a string and something else. Pydantic adds them to the location of an error."""
+
+
+def _by_type(value: object) -> str:
+    return STRING if isinstance(value, str) else OBJECT
+
+
+class CodeInterpreter(Request):
+    type: Literal["code_interpreter"]
+    container: Annotated[Annotated[str, Tag(STRING)] | Annotated[AutoContainer, Tag(OBJECT)], Discriminator(_by_type)]
+    allowed_callers: list[str] | None = None
+
+
+class Shell(Request):
+    type: Literal["shell"]
+    environment: Annotated[
+        AutoEnvironment | ContainerReference | LocalEnvironment | None, Field(discriminator="type")
+    ] = None
+    allowed_callers: list[str] | None = None
+
+
+class OtherTool(Request):
+    """A tool that is only echoed."""
+
+    model_config = ConfigDict(extra="allow")
+    type: str
+
+
+def _tool(value: object) -> str:
+    kind = value.get("type") if isinstance(value, Mapping) else getattr(value, "type", None)
+    return kind if kind in ("code_interpreter", "shell") else "other"
+
+
+Tool = Annotated[
+    Annotated[CodeInterpreter, Tag("code_interpreter")]
+    | Annotated[Shell, Tag("shell")]
+    | Annotated[OtherTool, Tag("other")],
+    Discriminator(_tool),
+]
+
+Include = Literal[
+    "code_interpreter_call.outputs",
+    "computer_call_output.output.image_url",
+    "file_search_call.results",
+    "message.input_image.image_url",
+    "message.output_text.logprobs",
+    "reasoning.encrypted_content",
+    "web_search_call.action.sources",
+    "web_search_call.results",
+]
+OUTPUTS: Include = "code_interpreter_call.outputs"
+
+
+class Conversation(Request):
+    id: str
+
+
+class StreamOptions(Request):
+    include_obfuscation: bool | None = None
+
+
+_Input = Annotated[Annotated[str, Tag(STRING)] | Annotated[list[dict[str, Any]], Tag(OBJECT)], Discriminator(_by_type)]
+_Conversation = Annotated[Annotated[str, Tag(STRING)] | Annotated[Conversation, Tag(OBJECT)], Discriminator(_by_type)]
+
+
+class CreateResponse(Request):
+    model: Annotated[str, Field(min_length=1)]
+    input: _Input | None = None
+    instructions: str | list[dict[str, Any]] | None = None
+    tools: list[Tool] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    include: list[Include] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    background: bool | None = None
+    store: bool | None = None
+    previous_response_id: str | None = None
+    conversation: _Conversation | None = None
+    metadata: Annotated[
+        dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] | None, Field(max_length=16)
+    ] = None
+    max_output_tokens: Annotated[int | None, Field(ge=1)] = None
+    max_tool_calls: Annotated[int | None, Field(ge=0)] = None
+    temperature: Annotated[float | None, Field(ge=0, le=2)] = None
+    top_p: Annotated[float | None, Field(ge=0, le=1)] = None
+    top_logprobs: Annotated[int | None, Field(ge=0, le=20)] = None
+    parallel_tool_calls: bool | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    text: dict[str, Any] | None = None
+    reasoning: dict[str, Any] | None = None
+    service_tier: str | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+    prompt: dict[str, Any] | None = None
+    moderation: dict[str, Any] | None = None
+    # Accepted, and without effect: what the newest SDKs know beside.
+    background_options: dict[str, Any] | None = None
+    access_programs: Any = None
+    context_management: Any = None
+    image: Any = None
+    prompt_cache_options: Any = None
+
+    @property
+    def skills(self) -> list[SkillReference | InlineSkill]:
+        """The skills of the container that a shell gets."""
+        environments = (tool.environment for tool in self.tools or [] if isinstance(tool, Shell))
+        return next((each.skills or [] for each in environments if isinstance(each, AutoEnvironment)), [])
+
+
+class RetrieveResponse(BaseModel):
+    """The query of a GET. Unknown keys are ignored."""
+
+    model_config = ConfigDict(frozen=True)
+
+    include: list[Include] = []
+    stream: Literal["true", "false"] = "false"
+    starting_after: int = -1
+
+
+class ListInputItems(Page):
+    """The query of a list of input items, newest first."""
+
+    include: list[Include] = []
+
+
+class IncompleteDetails(TypedDict):
+    reason: str
+
+
+class ResponseError(TypedDict):
+    code: str
+    message: str
+
+
+class Usage(TypedDict):
+    input_tokens: int
+    input_tokens_details: dict[str, int]
+    output_tokens: int
+    output_tokens_details: dict[str, int]
+    total_tokens: int
+
+
+class ConversationReference(TypedDict):
+    id: str
+
+
+Status = Literal["completed", "failed", "in_progress", "cancelled", "queued", "incomplete"]
+
+
+class Response(TypedDict):
+    """In the order of the wire. `billing` and `tool_usage` are in JSON responses, not in events (seen)."""
+
+    id: str
+    object: Literal["response"]
+    created_at: int
+    status: Status
+    background: bool
+    billing: NotRequired[dict[str, str]]
+    completed_at: int | None
+    conversation: NotRequired[ConversationReference]
+    error: ResponseError | None
+    frequency_penalty: float
+    incomplete_details: IncompleteDetails | None
+    instructions: str | list[Item] | None
+    max_output_tokens: int | None
+    max_tool_calls: int | None
+    model: str
+    moderation: dict[str, Any] | None
+    output: list[Item]
+    parallel_tool_calls: bool
+    presence_penalty: float
+    previous_response_id: str | None
+    prompt: NotRequired[dict[str, Any]]
+    prompt_cache_key: str | None
+    prompt_cache_retention: str | None
+    reasoning: dict[str, Any]
+    safety_identifier: str | None
+    service_tier: str
+    store: bool
+    temperature: float
+    text: dict[str, Any]
+    tool_choice: str | dict[str, Any]
+    tool_usage: NotRequired[dict[str, Any]]
+    tools: list[dict[str, Any]]
+    top_logprobs: int
+    top_p: float
+    truncation: str
+    usage: Usage | None
+    user: str | None
+    metadata: dict[str, str]
+
+
+class ResponseDeleted(TypedDict):
+    id: str
+    object: Literal["response.deleted"]
+    deleted: Literal[True]
+
+
+class InputItemList(TypedDict):
+    object: Literal["list"]
+    data: list[Item]
+    first_id: str | None
+    has_more: bool
+    last_id: str | None

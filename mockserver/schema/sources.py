@@ -1,0 +1,58 @@
+"""Where the bytes of a file come from, in seeds and scripts: one of four keys."""
+
+import base64
+import binascii
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from mockserver.bounds import KnownKeys
+from mockserver.settings import size
+
+MAX_PATH = 5_000
+"""Characters of a file name or a path: more than the header of a form can carry."""
+
+FileName = Annotated[str, Field(max_length=MAX_PATH)]
+
+
+class Part(KnownKeys, BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True, defer_build=True)
+
+
+def _size(value: object) -> object:
+    return size(value) if isinstance(value, str) else value
+
+
+class Generated(Part):
+    size: Annotated[int, BeforeValidator(_size, json_schema_input_type=int | float | str), Field(ge=0)]
+    pattern: Literal["zeros", "text", "random"] = "text"
+
+
+def check_base64(text: str) -> None:
+    try:
+        base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"base64 is not valid ({error})") from None
+
+
+class WithContent(Part):
+    content: str | None = None
+    base64: str | None = None
+    from_: FileName | None = Field(None, alias="from")
+    generate: Generated | None = None
+
+    def sources(self) -> list[str]:
+        given = {"content": self.content, "base64": self.base64, "from": self.from_, "generate": self.generate}
+        return [name for name, value in given.items() if value is not None]
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if len(self.sources()) != 1 and not self.has_other_source():
+            raise ValueError("give its bytes as one of content, base64, from, generate")
+        if self.base64 is not None:
+            check_base64(self.base64)
+        return self
+
+    def has_other_source(self) -> bool:
+        """Whether another key says where its bytes come from, or that there are none."""
+        return False

@@ -1,0 +1,190 @@
+"""The context of a response: what was said and done before, as the request shows it.
+
+It comes from the chain (`previous_response_id` or `conversation`) and from items that the request repeats or refers to.
+Nothing is counted for a connection, so requests of parallel tests don't mix.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from mockserver import errors, ids
+from mockserver.context import Context
+from mockserver.schema.responses import CreateResponse, Item
+from mockserver.storage import tables
+from mockserver.storage.database import Statement, Transaction
+
+PREFIXES = {
+    "message": "msg",
+    "reasoning": "rs",
+    "code_interpreter_call": "ci",
+    "shell_call": "sh",
+    "shell_call_output": "sho",
+    "function_call": "fc",
+    "function_call_output": "fco",
+}
+MAX_USER_TEXT = 1 << 20
+"""Characters of the last user message that scripts look at."""
+
+_find = Statement("SELECT * FROM responses WHERE id = :id", tables.Response)
+_newest = Statement(
+    "SELECT * FROM responses WHERE conversation = :conversation ORDER BY ordinal DESC LIMIT 1", tables.Response
+)
+_item: Statement[tables.ResponseItem] = Statement("SELECT body FROM response_items WHERE id = :id LIMIT 1")
+
+
+@dataclass(slots=True)
+class InputFile:
+    """A file in the input: a File by its id, or its name and bytes as base64."""
+
+    file_id: str | None
+    filename: str
+    data: str | None = None
+
+
+@dataclass(slots=True)
+class Transcript:
+    previous: tables.Response | None
+    chain: str
+    items: list[Item]
+    """The request's input as it is stored, references replaced by what they name."""
+    turn: int
+    """Of the response that follows: 1 + the assistant's turns in the context."""
+    user_text: str
+    code_container: str | None
+    shell_container: str | None
+    replayed: set[str] = field(default_factory=set)
+    """Containers that are known from repeated items."""
+    files: list[InputFile] = field(default_factory=list)
+
+
+def find(tx: Transaction, id: str) -> tables.Response | None:
+    return _find.first(tx, id=id)
+
+
+def read(context: Context, tx: Transaction, body: CreateResponse, stored: bool) -> Transcript:
+    """Resolve the context of a request. Raises APIError where it refers to something unknown."""
+    if body.previous_response_id and body.conversation:
+        raise errors.MUTUALLY_EXCLUSIVE(param="previous_response_id", other="conversation")
+    previous = None
+    if id := body.previous_response_id:
+        if (previous := find(tx, id)) is None:
+            raise errors.PREVIOUS_RESPONSE_NOT_FOUND(response_id=id)
+    elif conversation := conversation_id(body):
+        previous = _newest.first(tx, conversation=conversation)
+    elif body.input is None and body.prompt is None:
+        raise errors.MISSING_PARAMETER(param="input")
+    seed = context.world.id_seed
+    transcript = Transcript(
+        previous,
+        previous.chain if previous else ids.chain(seed, context.take(tx)),
+        [],
+        1 + (previous.turn if previous else 0),
+        previous.user_text if previous else "",
+        previous.code_container if previous else None,
+        previous.shell_container if previous else None,
+    )
+    given = [{"role": "user", "content": body.input}] if isinstance(body.input, str) else body.input or []
+    now, in_turn = context.world.now(), False
+    for position, raw in enumerate(given):
+        item = _resolved(tx, raw, f"input[{position}]")
+        output = _is_output(item, transcript.items)
+        transcript.turn += output and not in_turn
+        in_turn = output
+        kind = str(item["type"])
+        if not isinstance(item.get("id"), str):
+            id = ids.response_part(PREFIXES.get(kind, kind), seed, context.take(tx), transcript.chain, stored, now)
+            item = {"id": id, **{key: value for key, value in item.items() if key != "id"}}
+        transcript.items.append(item)
+        _note(transcript, item)
+    return transcript
+
+
+def conversation_id(body: CreateResponse) -> str | None:
+    conversation = body.conversation
+    return conversation if conversation is None or isinstance(conversation, str) else conversation.id
+
+
+def text_of(content: object) -> str:
+    """The text of a message's content."""
+    if isinstance(content, str):
+        return content
+    return "\n".join(str(part.get("text", "")) for part in _parts(content) if "text" in part)
+
+
+def _resolved(tx: Transaction, raw: Item, where: str) -> Item:
+    """An item in the form in which it is stored."""
+    kind = raw.get("type", "message" if "role" in raw else "item_reference" if set(raw) == {"id"} else None)
+    if not isinstance(kind, str):
+        raise errors.MISSING_PARAMETER(param=f"{where}.type")
+    if kind == "item_reference":
+        body = _item.value(tx, id=str(raw.get("id")))
+        if body is None:
+            raise errors.ITEM_NOT_FOUND(item_id=raw.get("id"))
+        found: Item = json.loads(body)
+        return found
+    if kind != "message":
+        return raw | {"type": kind}
+    role, content = raw.get("role"), raw.get("content")
+    if role not in ("user", "assistant", "system", "developer"):
+        supported = "'assistant', 'system', 'developer', and 'user'"
+        raise errors.INVALID_VALUE(value=str(role)[:100], supported=supported, param=f"{where}.role")
+    if isinstance(content, str):
+        key = "output_text" if role == "assistant" else "input_text"
+        more: dict[str, Any] = {"annotations": [], "logprobs": []} if role == "assistant" else {}
+        content = [{"type": key, **more, "text": content}]
+    elif not isinstance(content, list):
+        raise errors.MISSING_PARAMETER(param=f"{where}.content")
+    rest = {key: value for key, value in raw.items() if key not in ("id", "type", "status", "content", "role")}
+    item = {"id": raw.get("id"), "type": "message", "status": raw.get("status") or "completed", "content": content}
+    return item | rest | {"role": role}
+
+
+def _is_output(item: Item, before: list[Item]) -> bool:
+    """Whether an item is the assistant's, so that it is a part of one of its turns."""
+    kind = item["type"]
+    if kind == "message":
+        return bool(item["role"] == "assistant")
+    if kind == "shell_call_output":  # of a hosted shell: its output comes from the API
+        calls = (each for each in reversed(before) if each.get("call_id") == item.get("call_id"))
+        return _environment(next(calls, {})) is not None
+    return not str(kind).endswith("_output")
+
+
+def _note(transcript: Transcript, item: Item) -> None:
+    """What a run has to know of an item: the containers of calls, the last user message and its files."""
+    if item["type"] == "code_interpreter_call" and isinstance(id := item.get("container_id"), str):
+        transcript.code_container = id
+        transcript.replayed.add(id)
+    elif item["type"] == "shell_call" and (id := _environment(item)):
+        transcript.shell_container = id
+        transcript.replayed.add(id)
+    elif item["type"] == "message" and item["role"] == "user":
+        transcript.user_text = text_of(item["content"])[:MAX_USER_TEXT]
+        transcript.files += _files(item["content"])
+
+
+def _environment(item: Item) -> str | None:
+    """The container of a hosted shell call."""
+    environment = item.get("environment")
+    id = environment.get("container_id") if isinstance(environment, dict) else None
+    return id if isinstance(id, str) else None
+
+
+def _files(content: object) -> Iterator[InputFile]:
+    for part in _parts(content):
+        if part.get("type") not in ("input_file", "input_image"):
+            continue
+        url = part.get("file_data") or part.get("image_url")
+        name = part.get("filename")
+        if isinstance(id := part.get("file_id"), str):
+            yield InputFile(id, str(name or ""))
+        elif isinstance(url, str) and (url.startswith("data:") or "file_data" in part):
+            kind = url.removeprefix("data:").partition(";")[0].rpartition("/")[2] if url.startswith("data:") else "bin"
+            default = f"image.{kind}" if part["type"] == "input_image" else "file"
+            yield InputFile(None, str(name or default), url.rpartition(",")[2])
+
+
+def _parts(content: object) -> list[dict[str, Any]]:
+    return [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []

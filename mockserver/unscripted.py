@@ -1,0 +1,138 @@
+"""What a run does without a script: always the same for the same request, and useful for a first try.
+
+It writes the files that the prompt names, and links to them; a final text of a schema is the least instance of it. No
+code is run.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mockserver.sample_files import SAMPLES
+from mockserver.schema.answers import Step, WrittenFile, container_path
+from mockserver.schema.responses import CreateResponse
+from mockserver.storage.contents import Upload, small
+
+MAX_ECHO = 4_000
+"""Characters of the prompt that are repeated."""
+MAX_FILES = 5
+MAX_DEPTH = 30
+"""Of a schema that refers to itself."""
+NOT_RUN = "mockserver: this code was not run\n"
+
+_NAME = re.compile(rf"[\w-][\w./-]{{0,200}}\.(?:{'|'.join(SAMPLES)})\b", re.IGNORECASE)
+_FENCED = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)```", re.DOTALL)
+
+
+def steps(
+    body: CreateResponse, prompt: str, paths: Sequence[str], calls: bool, only_echo: bool
+) -> tuple[list[Step], dict[str, Upload]]:
+    """The steps of a run, and the contents that they write, by digest. `paths` are those of the container's files."""
+    schema = _schema(body)
+    text = json.dumps(least(schema)) if schema is not None else prompt[:MAX_ECHO]
+    if not calls or only_echo:
+        return [Step(say=text)], {}
+    uploads: dict[str, Upload] = {}
+    files = []
+    for path, content in _files(prompt, paths).items():
+        upload = small(content)
+        uploads[upload.digest] = upload
+        files.append(WrittenFile.model_validate({"path": path, "digest": upload.digest, "size": upload.size}))
+    fenced = _FENCED.search(prompt)
+    names = sorted({path.rpartition("/")[2] for path in [*paths, *(file.path for file in files)]})
+    call: dict[str, Any] = {"logs": (NOT_RUN if fenced else "") + f"{names}\n", "files": files}
+    if fenced:
+        call["code"] = fenced[1]
+    return [Step(**call), Step(say=text if schema is not None else "Done: {links}")], uploads
+
+
+def _files(prompt: str, paths: Sequence[str]) -> dict[str, bytes]:
+    """The files that a prompt names and that are not there yet, each with a small valid content."""
+    there = {path.rpartition("/")[2] for path in paths}
+    found: dict[str, bytes] = {}
+    for match in _NAME.finditer(prompt[:MAX_ECHO]):
+        try:
+            path = container_path(match[0])
+        except ValueError:
+            continue
+        name = path.rpartition("/")[2]
+        if path not in paths and name not in there and not any(known.endswith(f"-{name}") for known in there):
+            found[path] = SAMPLES[name.rpartition(".")[2].lower()]
+        if len(found) == MAX_FILES:
+            break
+    if not found and not any(path.endswith("/answer.txt") for path in paths):
+        found["/mnt/data/answer.txt"] = prompt[:MAX_ECHO].encode(errors="replace") + b"\n"
+    return found
+
+
+def _schema(body: CreateResponse) -> Any:
+    """The schema that the final text has to fit, or None."""
+    wanted = (body.text or {}).get("format")
+    if not isinstance(wanted, Mapping):
+        return None
+    if wanted.get("type") == "json_object":
+        return {"type": "object"}
+    return wanted.get("schema", {}) if wanted.get("type") == "json_schema" else None
+
+
+def least(schema: Any, root: Any = None, depth: int = 0) -> Any:
+    """The least instance of a JSON schema: first choices, required keys only, empty lists, lowest numbers."""
+    root = schema if root is None else root
+    if not isinstance(schema, Mapping) or depth > MAX_DEPTH:
+        return None
+    if isinstance(reference := schema.get("$ref"), str):
+        return least(_resolve(root, reference), root, depth + 1)
+    for key in ("const", "default"):
+        if key in schema:
+            return schema[key]
+    if isinstance(choices := schema.get("enum"), list) and choices:
+        return choices[0]
+    for key in ("anyOf", "oneOf", "allOf"):
+        if isinstance(parts := schema.get(key), list) and parts:
+            return _combined(parts, root, depth) if key == "allOf" else least(parts[0], root, depth + 1)
+    kinds = schema.get("type", "object" if "properties" in schema else None)
+    return _typed(kinds[0] if isinstance(kinds, list) and kinds else kinds, schema, root, depth)
+
+
+def _typed(kind: object, schema: Mapping[str, Any], root: Any, depth: int) -> Any:
+    match kind:
+        case "object":
+            properties = schema.get("properties", {})
+            required = schema.get("required", [])
+            return {name: least(properties.get(name, {}), root, depth + 1) for name in required}
+        case "array":
+            count = min(int(schema.get("minItems", 0)), 100)
+            return [least(schema.get("items", {}), root, depth + 1) for _ in range(count)]
+        case "string":
+            return _FORMATS.get(schema.get("format", ""), "x" * min(int(schema.get("minLength", 0)), 1_000))
+        case "integer" | "number":
+            return schema.get("minimum", int(schema["exclusiveMinimum"]) + 1 if "exclusiveMinimum" in schema else 0)
+        case "boolean":
+            return False
+    return None
+
+
+_FORMATS = {
+    "date": "2026-01-31",
+    "date-time": "2026-01-31T12:00:00Z",
+    "email": "user@example.com",
+    "time": "12:00:00Z",
+    "uri": "https://example.com",
+    "uuid": "00000000-0000-4000-8000-000000000000",
+}
+
+
+def _combined(parts: list[Any], root: Any, depth: int) -> Any:
+    values = [least(part, root, depth + 1) for part in parts]
+    if all(isinstance(value, dict) for value in values):
+        return {key: value for part in values for key, value in part.items()}
+    return values[0]
+
+
+def _resolve(root: Any, reference: str) -> Any:
+    """What `#/$defs/Name` refers to; None for a reference to another document."""
+    found = root
+    for key in reference.removeprefix("#").strip("/").split("/") if reference != "#" else []:
+        found = found.get(key.replace("~1", "/").replace("~0", "~")) if isinstance(found, Mapping) else None
+    return found

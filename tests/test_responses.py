@@ -1,0 +1,506 @@
+"""Responses: runs without a script, chains, containers of runs, storing, streams, background."""
+
+import json
+from typing import Any
+
+import openai
+import pytest
+from conftest import World, ok, refusal
+from openai.types.responses import Response
+
+AUTO: Any = [{"type": "code_interpreter", "container": {"type": "auto"}}]
+SHELL: Any = [{"type": "shell", "environment": {"type": "container_auto"}}]
+
+
+def script(world: World, *rules: dict[str, Any]) -> None:
+    """Add answers to a world."""
+    ok(world.http.post(f"{world.server.url}/_mock/worlds/{world.name}/answers", json=list(rules)))
+
+
+def run(world: World, prompt: str, **more: Any) -> Response:
+    return world.openai.responses.create(model="gpt-5", input=prompt, **({"tools": AUTO} | more))
+
+
+def container(response: Response) -> str:
+    return next(item.container_id for item in response.output if item.type == "code_interpreter_call")
+
+
+def names(world: World, box: str) -> list[str]:
+    return sorted(file["path"] for file in ok(world.http.get(f"/containers/{box}/files"))["data"])
+
+
+def events(world: World, body: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The events of a stream, as they are on the wire."""
+    answer = world.http.post("/responses", json={"model": "gpt-5", "stream": True, **body})
+    assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert "cache-control" not in answer.headers
+    return parsed(answer.text)
+
+
+def parsed(text: str) -> list[tuple[str, dict[str, Any]]]:
+    assert text.endswith("\n\n")
+    found = []
+    for number, block in enumerate(text.removesuffix("\n\n").split("\n\n")):
+        kind, data = block.split("\n")
+        event = json.loads(data.removeprefix("data: "))
+        assert kind == f"event: {event['type']}"
+        assert next(iter(event)) == "type"
+        assert [*event][1:] == sorted([*event][1:])
+        assert event["sequence_number"] >= number
+        found.append((event["type"], event))
+    return found
+
+
+# Without a script
+
+
+def test_files_that_the_prompt_names_are_written_and_cited(world: World) -> None:
+    response = run(world, "Please make report.csv and out/plot.png", include=["code_interpreter_call.outputs"])
+    call, message = response.output
+    assert call.type == "code_interpreter_call"
+    assert message.type == "message"
+    assert call.outputs is not None
+    assert call.outputs[0].model_dump() == {"type": "logs", "logs": "['plot.png', 'report.csv']\n"}
+    text = message.content[0]
+    assert text.type == "output_text"
+    spans = [text.text[each.start_index : each.end_index] for each in text.annotations]  # type: ignore[union-attr]
+    assert spans == ["sandbox:/mnt/data/report.csv", "sandbox:/mnt/data/out/plot.png"]
+    for each in text.annotations:
+        assert each.type == "container_file_citation"
+        file = ok(world.http.get(f"/containers/{each.container_id}/files/{each.file_id}"))
+        assert (file["source"], file["bytes"]) == ("assistant", None)
+        assert world.openai.containers.files.content.retrieve(each.file_id, container_id=each.container_id).read()
+    assert world.openai.containers.retrieve(call.container_id).name == "auto"
+
+
+def test_the_same_input_has_the_same_response_on_a_frozen_clock(world: World) -> None:
+    other = World(world.server, f"{world.name}-again")
+    bodies = []
+    for each in (world, other):
+        each.freeze()
+        text = each.http.post("/responses", json={"model": "m", "input": "a.csv", "tools": AUTO}).text
+        names_ids = json.loads(text)
+        bodies.append(
+            (names_ids["output"][1]["content"][0]["text"], names_ids["output"][0]["code"], names_ids["usage"])
+        )
+    other.close()
+    assert bodies[0] == bodies[1]
+
+
+def test_a_schema_gets_a_fitting_instance(world: World) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"name": {"type": "string"}, "rows": {"type": "array", "items": {"$ref": "#/$defs/row"}}},
+        "required": ["name", "rows"],
+        "additionalProperties": False,
+        "$defs": {"row": {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}},
+    }
+    text: Any = {"format": {"type": "json_schema", "name": "x", "strict": True, "schema": schema}}
+    response = run(world, "make data.csv", text=text)
+    assert json.loads(response.output_text) == {"name": "", "rows": []}
+    assert names(world, container(response)) == ["/mnt/data/data.csv"]
+
+
+@pytest.mark.parametrize("more", [{"tools": []}, {"tool_choice": "none"}])
+def test_without_a_tool_the_prompt_is_repeated(world: World, more: dict[str, Any]) -> None:
+    response = run(world, "Grüße, 世界", **more)
+    assert [item.type for item in response.output] == ["message"]
+    assert response.output_text == "Grüße, 世界"
+
+
+def test_code_in_the_prompt_is_shown_and_not_run(world: World) -> None:
+    response = run(world, "run\n```python\nprint(6 * 7)\n```", include=["code_interpreter_call.outputs"])
+    call = response.output[0]
+    assert call.type == "code_interpreter_call"
+    assert call.code == "print(6 * 7)\n"
+    assert call.outputs is not None
+    assert "not run" in str(call.outputs[0])
+    assert "42" not in str(call.outputs[0])
+
+
+@pytest.mark.parametrize(("mode", "status"), [("echo", 200), ("refuse", 400)])
+def test_the_profile_says_what_happens_without_a_script(world: World, mode: str, status: int) -> None:
+    ok(world.http.put(f"{world.server.url}/_mock/worlds/{world.name}/profile", json={"switches": {"unscripted": mode}}))
+    script(world, {"id": "other", "when": {"text": "elephants", "model": "gpt-5"}, "say": "x"})
+    answer = world.http.post("/responses", json={"model": "gpt-5", "input": "a.csv", "tools": AUTO})
+    if status == 200:
+        assert [item["type"] for item in ok(answer)["output"]] == ["message"]
+    else:
+        assert "'other': text is not 'elephants'" in refusal(answer, 400, "no_answer")
+
+
+# The object
+
+
+def test_keys_stand_in_the_order_of_the_wire_and_text_is_escaped(world: World) -> None:
+    answer = world.http.post("/responses", json={"model": "gpt-5", "input": "ü €", "metadata": {"a": "b"}})
+    assert answer.text.startswith('{\n  "id": "resp_')
+    assert not answer.text.endswith("\n")
+    assert "\\u00fc \\u20ac" in answer.text
+    assert answer.text.isascii()
+    assert '"temperature": 1.0,' in answer.text
+    assert list(answer.json()) == [
+        *("id", "object", "created_at", "status", "background", "billing", "completed_at", "error"),
+        *("frequency_penalty", "incomplete_details", "instructions", "max_output_tokens", "max_tool_calls", "model"),
+        *("moderation", "output", "parallel_tool_calls", "presence_penalty", "previous_response_id"),
+        *("prompt_cache_key", "prompt_cache_retention", "reasoning", "safety_identifier", "service_tier", "store"),
+        *("temperature", "text", "tool_choice", "tool_usage", "tools", "top_logprobs", "top_p", "truncation", "usage"),
+        *("user", "metadata"),
+    ]
+    assert answer.headers["x-ratelimit-limit-requests"]
+
+
+def test_ids_of_a_chain_share_their_first_digits(world: World) -> None:
+    first = run(world, "one.csv")
+    second = run(world, "two.csv", previous_response_id=first.id)
+    alone = run(world, "x", store=False)
+    ids = [first.id, second.id, *(item.id or "" for item in (*first.output, *second.output))]
+    assert {id.partition("_")[2][:18] for id in ids} == {first.id[5:23]}
+    assert first.id[21:23] == "00"
+    assert alone.id[21:23] == "01"
+    assert {len(id.partition("_")[2]) for id in ids} == {50}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "param", "code", "message"),
+    [
+        ({"tools": [{"type": "code_interpreter"}]}, 400, "tools[0].container", "missing_required_parameter", "Missing"),
+        (
+            {"tools": [{"type": "code_interpreter", "container": {"type": "auto", "files": []}}]},
+            *(400, "tools[0].container.files", "unknown_parameter", "Unknown parameter"),
+        ),
+        (
+            {"tools": [{"type": "function", "container": "x"}]},
+            *(400, "tools[0].container", "unknown_parameter", "Unknown parameter"),
+        ),
+        (
+            {"tools": [{"type": "code_interpreter", "container": {"type": "auto", "file_ids": ["file-x"] * 51}}]},
+            *(400, "tools[0].container.file_ids", "array_above_max_length", "array too long"),
+        ),
+        (
+            {"tools": [{"type": "code_interpreter", "container": "cntr_none"}]},
+            *(404, None, None, "Container with id 'cntr_none' not found."),
+        ),
+        (
+            {"previous_response_id": "resp_none"},
+            *(400, "previous_response_id", "previous_response_not_found", "'resp_none' not found"),
+        ),
+        ({"input": [{"type": "item_reference", "id": "ci_none"}]}, 404, "input", None, "Item with id 'ci_none'"),
+        ({"input": 5}, 400, "input", "invalid_type", "Invalid type"),
+        ({"model": None}, 400, "model", "invalid_type", "Invalid type"),
+        ({"stream": "yes"}, 400, "stream", "invalid_type", "a boolean"),
+        ({"sttream": True}, 400, "sttream", "unknown_parameter", "Unknown parameter: 'sttream'."),
+        ({"tool_choice": "maybe"}, 400, "tool_choice", "invalid_value", "'maybe'"),
+    ],
+)
+def test_bad_requests_get_the_errors_of_the_api(
+    world: World, body: dict[str, Any], status: int, param: str | None, code: str | None, message: str
+) -> None:
+    answer = world.http.post("/responses", json={"model": "m", "input": "x", **body})
+    assert message in refusal(answer, status, code)
+    assert answer.json()["error"]["param"] == param
+
+
+def test_nulls_are_as_if_not_sent(world: World) -> None:
+    nulls = (
+        "instructions",
+        "max_output_tokens",
+        "metadata",
+        "previous_response_id",
+        "user",
+        "include",
+        "store",
+        "text",
+    )
+    body = ok(world.http.post("/responses", json={"model": "m", "input": "x", **dict.fromkeys(nulls)}))
+    assert body["store"] is True
+    assert body["metadata"] == {}
+
+
+# Containers of runs
+
+
+def test_a_chain_keeps_its_container_however_it_is_continued(world: World) -> None:
+    first = run(world, "one.csv")
+    box = container(first)
+    replayed: Any = [*first.to_dict()["output"], {"role": "user", "content": "two.csv"}]  # type: ignore[misc]
+    references: Any = [{"type": "item_reference", "id": item.id} for item in first.output]
+    assert container(run(world, "two.csv", previous_response_id=first.id)) == box
+    assert container(world.openai.responses.create(model="m", input=replayed, tools=AUTO)) == box
+    by_reference = [*references, {"role": "user", "content": "three.csv"}]
+    assert container(world.openai.responses.create(model="m", input=by_reference, tools=AUTO)) == box
+    assert container(run(world, "four.csv")) != box
+
+
+def test_a_conversation_keeps_its_container(world: World) -> None:
+    first = run(world, "one.csv", conversation="conv_1")
+    second = run(world, "two.csv", conversation={"id": "conv_1"})
+    assert container(first) == container(second)
+    assert second.conversation is not None
+    assert second.conversation.id == "conv_1"
+
+
+def test_an_expired_container_in_the_context_is_an_error_or_replaced(world: World) -> None:
+    world.freeze()
+    first = run(world, "one.csv")
+    items: Any = [*first.to_dict()["output"], {"role": "user", "content": "x"}]  # type: ignore[misc]
+    world.advance(21 * 60)
+    with pytest.raises(openai.BadRequestError, match="Container is expired"):
+        run(world, "two.csv", previous_response_id=first.id)
+    with pytest.raises(openai.BadRequestError, match=f"Expected container_id: {container(first)}"):
+        world.openai.responses.create(model="m", input=items, tools=AUTO)
+    switches = {"switches": {"auto_expired": "replace"}}
+    ok(world.http.put(f"{world.server.url}/_mock/worlds/{world.name}/profile", json=switches))
+    assert container(run(world, "two.csv", previous_response_id=first.id)) != container(first)
+
+
+def test_files_of_the_request_are_in_the_container(world: World) -> None:
+    file = world.openai.files.create(file=("sales.csv", b"a,b\n"), purpose="user_data")
+    tools: Any = [
+        {"type": "code_interpreter", "container": {"type": "auto", "file_ids": [file.id], "memory_limit": "4g"}}
+    ]
+    content: Any = [
+        {"type": "input_text", "text": "look"},
+        {"type": "input_file", "filename": "notes.txt", "file_data": "data:text/plain;base64,aGk="},
+    ]
+    response = world.openai.responses.create(model="m", input=[{"role": "user", "content": content}], tools=tools)
+    box = container(response)
+    assert {f"/mnt/data/{file.id}-sales.csv", "/mnt/data/notes.txt"} <= {*names(world, box)}
+    assert world.openai.containers.retrieve(box).memory_limit == "4g"
+
+
+def test_a_hosted_shell_runs_in_a_container_and_a_local_one_does_not(world: World) -> None:
+    script(world, {"commands": ["ls", "cat a"], "logs": "hello\n", "files": [{"path": "a", "content": "b"}]})
+    hosted = run(world, "go", tools=SHELL)
+    call, output = hosted.output
+    assert call.type == "shell_call"
+    assert output.type == "shell_call_output"
+    assert output.call_id == call.call_id
+    assert output.output[-1].stdout == "hello\n"
+    assert hosted.tools[0].to_dict() == {"type": "shell", "environment": call.environment.to_dict()}  # type: ignore[union-attr]
+    local = run(world, "go", tools=[{"type": "shell", "environment": {"type": "local"}}])
+    assert [item.type for item in local.output] == ["shell_call"]
+    assert local.output[0].environment is None  # type: ignore[union-attr]
+
+
+# Storing
+
+
+def test_a_stored_response_can_be_read_listed_and_deleted(world: World) -> None:
+    posted = world.http.post("/responses", json={"model": "m", "input": "a.csv", "tools": AUTO})
+    id = posted.json()["id"]
+    assert world.http.get(f"/responses/{id}").text == posted.text
+    second = run(world, "b.csv", previous_response_id=id)
+    pages = world.openai.responses.input_items.list(second.id, limit=2)
+    assert [item.type for item in pages] == ["message", "message", "code_interpreter_call", "message"]
+    asc = world.http.get(f"/responses/{second.id}/input_items?order=asc&limit=1").json()
+    assert asc["data"][0]["content"] == [{"type": "input_text", "text": "a.csv"}]
+    assert asc["has_more"] is True
+    assert ok(world.http.delete(f"/responses/{id}")) == {"id": id, "object": "response.deleted", "deleted": True}
+    assert "not found" in refusal(world.http.get(f"/responses/{id}"), 404, None)
+    run(world, "c.csv", previous_response_id=second.id)
+
+
+def test_what_is_not_stored_is_unknown(world: World) -> None:
+    response = run(world, "a.csv", store=False)
+    refusal(world.http.get(f"/responses/{response.id}"), 404, None)
+    reference: Any = [{"type": "item_reference", "id": response.output[0].id}]
+    with pytest.raises(openai.NotFoundError, match="store"):
+        world.openai.responses.create(model="m", input=reference, tools=AUTO)
+    assert names(world, container(response)) == ["/mnt/data/a.csv"]
+
+
+# Streams
+
+
+def test_a_stream_has_every_event_in_order(world: World) -> None:
+    script(world, {"steps": [{"code": "x = 1", "files": [{"path": "a.txt", "content": "a"}]}, {"say": "See {links}"}]})
+    found = events(world, {"input": "go", "tools": AUTO, "include": ["code_interpreter_call.outputs"]})
+    kinds = [kind for place, (kind, _) in enumerate(found) if place == 0 or found[place - 1][0] != kind]
+    call = "response.code_interpreter_call"
+    assert kinds == [
+        *("response.created", "response.in_progress", "response.output_item.added", f"{call}.in_progress"),
+        *(f"{call}_code.delta", f"{call}_code.done", f"{call}.interpreting", f"{call}.completed"),
+        *("response.output_item.done", "response.output_item.added", "response.content_part.added"),
+        *("response.output_text.delta", "response.output_text.annotation.added", "response.output_text.done"),
+        *("response.content_part.done", "response.output_item.done", "response.completed"),
+    ]
+    assert [event["sequence_number"] for _, event in found] == [*range(len(found))]
+    assert not {"billing", "tool_usage"} & {*found[0][1]["response"]}
+    short = [event for kind, event in found if kind.endswith("delta") and len(event["delta"]) < 16]
+    assert short
+    assert all(len(event["delta"] + event["obfuscation"]) == 16 for event in short)
+    joined = "".join(event["delta"] for kind, event in found if kind == "response.output_text.delta")
+    assert joined == "See [a.txt](sandbox:/mnt/data/a.txt)"
+
+
+def test_the_official_helper_rebuilds_the_response(world: World) -> None:
+    with world.openai.responses.stream(model="m", input="make a.csv", tools=AUTO) as stream:
+        final = stream.get_final_response()
+    stored = world.openai.responses.retrieve(final.id)
+    assert final.output_text == stored.output_text
+    assert [item.id for item in final.output] == [item.id for item in stored.output]
+
+
+def test_padding_can_be_left_out(world: World) -> None:
+    found = events(world, {"input": "hello", "stream_options": {"include_obfuscation": False}})
+    assert all("obfuscation" not in event for _, event in found)
+
+
+def test_an_error_before_the_first_event_is_plain_json(world: World) -> None:
+    body = {"model": "m", "input": "x", "stream": True, "tools": [{"type": "code_interpreter", "container": "cntr_no"}]}
+    refusal(world.http.post("/responses", json=body), 404, None)
+
+
+def test_a_run_that_fails_ends_its_stream_with_an_error(world: World) -> None:
+    script(world, {"steps": [{"code": "a", "files": [{"path": "a", "content": "b"}]}, {"fail": "container_not_found"}]})
+    found = events(world, {"input": "go", "tools": AUTO})
+    (_, error), (kind, failed) = found[-2:]
+    assert list(error["error"]) == ["message", "param", "type", "code"]
+    assert kind == "response.failed"
+    assert failed["response"]["status"] == "failed"
+    assert failed["response"]["usage"] is None
+    stored = ok(world.http.get(f"/responses/{failed['response']['id']}"))
+    assert stored["error"] == {"code": "server_error", "message": error["error"]["message"]}
+    assert names(world, stored["output"][0]["container_id"]) == ["/mnt/data/a"]
+
+
+# Background
+
+
+def test_a_run_in_the_background_is_a_function_of_the_clock(world: World) -> None:
+    world.freeze()
+    script(
+        world,
+        {
+            "steps": [
+                {"code": "1", "files": [{"path": "a", "content": "a"}], "takes": "30s"},
+                {"code": "2", "files": [{"path": "a", "content": "b"}, {"path": "b", "content": "b"}], "takes": "30s"},
+                {"say": "done"},
+            ]
+        },
+    )
+    response = run(world, "go", background=True)
+    assert (response.status, response.output, response.usage) == ("queued", [], None)
+    box = world.openai.containers.list().data[0].id
+    seen = []
+    for step in (1, 29, 30, -30):
+        world.advance(step)
+        now = world.openai.responses.retrieve(response.id)
+        seen.append((now.status, len(now.output), names(world, box)))
+    a, both = ["/mnt/data/a"], ["/mnt/data/a", "/mnt/data/b"]
+    assert seen == [("in_progress", 0, []), ("in_progress", 1, a), ("completed", 3, both), ("in_progress", 1, a)]
+
+
+def test_steps_in_the_background_keep_a_container_alive(world: World) -> None:
+    world.freeze()
+    script(world, {"steps": [{"code": "1", "takes": "15m"}, {"code": "2", "takes": "15m"}, {"say": "done"}]})
+    run(world, "go", background=True)
+    box = world.http.get("/containers").json()["data"][0]["id"]
+    world.advance(49 * 60)
+    state = world.http.get(f"{world.server.url}/_mock/worlds/{world.name}/containers/{box}").json()
+    assert state["status"] == "running"
+    world.advance(60)
+    state = world.http.get(f"{world.server.url}/_mock/worlds/{world.name}/containers/{box}").json()
+    assert state["status"] == "expired"
+
+
+def test_a_cancelled_run_leaves_only_what_it_did(world: World) -> None:
+    world.freeze()
+    step = {"code": "1", "takes": "30s"}
+    files = [[{"path": name, "content": name}] for name in "ab"]
+    script(world, {"steps": [step | {"files": files[0]}, step | {"files": files[1]}, {"say": "done"}]})
+    response = run(world, "go", background=True)
+    world.advance(40)
+    cancelled = world.openai.responses.cancel(response.id)
+    assert (cancelled.status, cancelled.output) == ("cancelled", [])
+    world.advance(100)
+    assert names(world, world.openai.containers.list().data[0].id) == ["/mnt/data/a"]
+    assert world.openai.responses.cancel(response.id).status == "cancelled"
+    done = run(world, "go", background=True)
+    world.advance(100)
+    with pytest.raises(openai.BadRequestError, match="Cannot cancel a completed response"):
+        world.openai.responses.cancel(done.id)
+    with pytest.raises(openai.BadRequestError, match="Cannot cancel a synchronous response"):
+        world.openai.responses.cancel(run(world, "x", tools=[]).id)
+
+
+def test_a_stream_in_the_background_can_be_resumed(world: World) -> None:
+    world.freeze()
+    script(world, {"steps": [{"code": "1", "takes": "5s"}, {"say": "done"}]})
+    body = {"model": "m", "input": "go", "tools": AUTO, "stream": True, "background": True}
+    with world.http.stream("POST", "/responses", json=body) as stream:
+        parts = stream.iter_text()
+        first = next(parts)
+        id = json.loads(first.split("\n")[1].removeprefix("data: "))["response"]["id"]
+        world.advance(10)
+        whole = parsed(first + "".join(parts))
+    assert [kind for kind, _ in whole[:3]] == ["response.created", "response.queued", "response.in_progress"]
+    rest = parsed(world.http.get(f"/responses/{id}?stream=true&starting_after=5").text)
+    assert rest == whole[6:]
+    with pytest.raises(openai.BadRequestError, match="not created with background=true"):
+        list(world.openai.responses.retrieve(run(world, "x", tools=[]).id, stream=True))
+
+
+# Time
+
+
+def test_steps_move_the_clock_and_a_container_expires_in_the_middle(world: World) -> None:
+    world.freeze()
+    script(world, {"times": 1, "steps": [{"code": "1", "takes": "21m"}, {"say": "done"}]})
+    response = run(world, "go")
+    assert response.completed_at is not None
+    assert response.completed_at - response.created_at == 21 * 60
+    assert world.openai.containers.retrieve(container(response)).status == "expired"
+
+
+# Scripts
+
+
+def test_rules_are_tried_in_order_and_counted(world: World) -> None:
+    script(
+        world,
+        {"id": "second-turn", "when": {"turn": 2}, "say": "two"},
+        {"id": "once", "when": "hello", "times": 1, "say": "once"},
+        {"id": "skips", "when": "hello", "skip": 1, "times": 1, "say": "skips"},
+        {"id": "pattern", "when": "/^h.llo/i", "say": "pattern"},
+    )
+    first = run(world, "Say HELLO")
+    assert [first.output_text, *(run(world, "hello").output_text for _ in range(3))] == [
+        *("once", "pattern", "skips", "pattern")
+    ]
+    assert run(world, "hello", previous_response_id=first.id).output_text == "two"
+    listed = ok(world.http.get(f"{world.server.url}/_mock/worlds/{world.name}/answers"))["data"]
+    assert {each["id"]: each["used"] for each in listed} == {"second-turn": 1, "once": 1, "skips": 1, "pattern": 2}
+
+
+def test_an_error_at_the_top_happens_before_anything(world: World) -> None:
+    script(world, {"when": "x", "times": 1, "fail": "rate_limited"})
+    for stream in (False, True):
+        answer = world.http.post("/responses", json={"model": "m", "input": "x", "tools": AUTO, "stream": stream})
+        assert answer.status_code == (200 if stream else 429)
+        assert len(world.openai.containers.list().data) == stream
+
+
+@pytest.mark.parametrize(
+    ("rule", "param", "message"),
+    [
+        ({"sya": "x"}, "sya", "did you mean 'say'"),
+        ({"say": "x", "files": [{"path": "../x", "content": ""}]}, "files.0.path", "outside of /mnt/data"),
+        ({"say": "x", "when": "/(/"}, "when.text", "not a regular expression"),
+        ({"steps": [{"say": "[a](sandbox:/mnt/data/a)"}, {"files": [{"path": "a", "content": ""}]}]}, "body", "later"),
+        ({"fail": "nope"}, "fail.error", "unknown error 'nope'"),
+        ({"say": "x", "files": [{"path": "x", "from": "/etc/passwd"}]}, "files.from", "reads no files"),
+        ({"id": "a"}, "body", "say what the run does"),
+    ],
+)
+def test_faulty_rules_are_refused_with_the_place(world: World, rule: dict[str, Any], param: str, message: str) -> None:
+    answer = world.http.post(f"{world.server.url}/_mock/worlds/{world.name}/answers", json=rule)
+    assert message in refusal(answer, 400, "invalid_parameter")
+    assert answer.json()["error"]["param"] == param
+
+
+def test_a_rule_that_can_never_be_used_is_refused(world: World) -> None:
+    script(world, {"id": "all", "say": "x"})
+    answer = world.http.post(f"{world.server.url}/_mock/worlds/{world.name}/answers", json={"say": "y"})
+    assert "'all' before it" in refusal(answer, 400, "answer_unreachable")
