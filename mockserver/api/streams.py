@@ -15,9 +15,11 @@ import orjson
 from mockserver import errors, responses
 from mockserver.api.exchange import ClientGone, Exchange
 from mockserver.api.fault_injection import Connection
+from mockserver.api.rendering import JSON
 from mockserver.context import Context
 from mockserver.responses import Created
-from mockserver.schema.responses import Item
+from mockserver.samples import sample
+from mockserver.schema.responses import Item, RetrieveResponse
 
 POLL_SECONDS = 0.02
 """How often a stream in the background looks at the world's clock."""
@@ -65,16 +67,38 @@ class Stream:
         await exchange.send({"type": "http.response.body", "body": b""})
 
 
-def resumed(context: Context, created: Created, after: int) -> Stream:
-    """The stream of a stored response, continued. Raises APIError for one that can't be."""
-    row = created.row
+_LIMITS = [
+    (b"x-ratelimit-limit-requests", b"10000"),
+    (b"x-ratelimit-limit-tokens", b"30000000"),
+    (b"x-ratelimit-remaining-requests", b"9999"),
+    (b"x-ratelimit-remaining-tokens", b"29999900"),
+    (b"x-ratelimit-reset-requests", b"6ms"),
+    (b"x-ratelimit-reset-tokens", b"0s"),
+]
+"""On responses that are neither streamed nor in the background (seen; the values are a guess)."""
+
+
+def created_response(context: Context, created: Created | str) -> "JSON | Stream":
+    """What a new response is sent as. Raises the error that a script names."""
+    if isinstance(created, str):
+        raise sample(errors.CATALOGUE[created], {})
+    if created.row.streamed:
+        return Stream(created, context)
+    return JSON(responses.shown(context, created), [] if created.row.background else _LIMITS)
+
+
+def stored_response(context: Context, found: Created, query: RetrieveResponse) -> "JSON | Stream":
+    """A stored response, or its stream continued. Raises APIError for a stream that can't be."""
+    row = found.row
+    if query.stream != "true":
+        return JSON(responses.shown(context, found, query.include))
     if not row.background:
         raise errors.NOT_STREAMABLE()
     if not row.streamed:
         raise errors.NOT_STREAMED()
     if context.world.now() - row.created_at > context.world.profile.stream_minutes * 60:
         raise errors.STREAM_TOO_OLD()
-    return Stream(created, context, after)
+    return Stream(found, context, query.starting_after)
 
 
 _TERMINAL = {"response.completed", "response.failed", "response.incomplete"}

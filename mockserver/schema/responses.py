@@ -5,7 +5,7 @@ send it. Most optional values may be null.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, ClassVar, Literal, NotRequired
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from typing_extensions import TypedDict
@@ -170,6 +170,7 @@ class RetrieveResponse(BaseModel):
     """The query of a GET. Unknown keys are ignored."""
 
     model_config = ConfigDict(frozen=True)
+    empty_is_wrong: ClassVar[frozenset[str]] = frozenset()
 
     include: list[Include] = []
     stream: Literal["true", "false"] = "false"

@@ -4,11 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from mockserver import errors, responses
+from mockserver import responses
 from mockserver.api.operation import ResponsesOperation, TheContext, TheSkills, TheStorage
 from mockserver.api.rendering import JSON
-from mockserver.api.streams import Stream, resumed
-from mockserver.samples import sample
+from mockserver.api.streams import Stream, created_response, stored_response
 from mockserver.schema.responses import (
     CreateResponse,
     InputItemList,
@@ -20,16 +19,6 @@ from mockserver.schema.responses import (
 
 router = APIRouter(prefix="/responses", tags=["Responses"], route_class=ResponsesOperation)
 
-_LIMITS = [
-    (b"x-ratelimit-limit-requests", b"10000"),
-    (b"x-ratelimit-limit-tokens", b"30000000"),
-    (b"x-ratelimit-remaining-requests", b"9999"),
-    (b"x-ratelimit-remaining-tokens", b"29999900"),
-    (b"x-ratelimit-reset-requests", b"6ms"),
-    (b"x-ratelimit-reset-tokens", b"0s"),
-]
-"""On responses that are neither streamed nor in the background (seen; the values are a guess)."""
-
 
 @router.post("", operation_id="CreateResponse", response_model=Response)
 async def create_response(
@@ -37,21 +26,14 @@ async def create_response(
 ) -> JSON | Stream:
     async with skills(body.skills) as supplied:
         created = await context.run(responses.create_response, body, storage, supplied)
-    if isinstance(created, str):
-        raise sample(errors.CATALOGUE[created], {})
-    if body.stream:
-        return Stream(created, context)
-    return JSON(responses.shown(context, created), _LIMITS if not body.background else [])
+    return created_response(context, created)
 
 
 @router.get("/{response_id}", operation_id="GetResponse", response_model=Response)
 async def get_response(
     context: TheContext, response_id: str, query: Annotated[RetrieveResponse, Query()]
 ) -> JSON | Stream:
-    found = await context.run(responses.retrieve_response, response_id)
-    if query.stream == "true":
-        return resumed(context, found, query.starting_after)
-    return JSON(responses.shown(context, found, query.include))
+    return stored_response(context, await context.run(responses.retrieve_response, response_id), query)
 
 
 @router.delete("/{response_id}", operation_id="DeleteResponse")
