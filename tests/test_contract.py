@@ -55,6 +55,7 @@ _REQUEST_ID = re.compile(rb"request ID [0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}
 """In the text of a 500."""
 
 NOT_PROVOKED = {
+    "stream_too_old": "needs a stream while the clock moves, which test_responses.py has",
     "body_holds_too_much": "needs a large body, which test_hostile_bodies.py sends",
     "too_many_parameters": "needs a long query, which test_hostile_bodies.py sends",
     "body_timed_out": "needs a body that stops coming, which test_http.py begins",
@@ -227,6 +228,8 @@ def set_up(world: World, client: httpx2.Client, steps: list[Any]) -> None:
         elif "advance" in step:
             world.advance(parse_duration(step["advance"]))
             continue
+        elif "answers" in step:
+            answer = client.post(f"{world.server.url}/_mock/worlds/{world.name}/answers", json=step["answers"])
         else:
             form = dict(step)
             path, file = form.pop("upload"), (form.pop("filename"), form.pop("content"))
