@@ -40,7 +40,7 @@ class Unusable(Exception):
 def _schema() -> list[str]:
     statements = []
     for each in tables.Table.metadata.sorted_tables:
-        statements.append(str(CreateTable(each).compile(dialect=dialect())))
+        statements.append(str(CreateTable(each).compile(dialect=dialect())).strip())
         statements += map(_create_index, sorted(each.indexes, key=lambda index: str(index.name)))
         if "deleted_at" in each.c:
             statements.append(f"CREATE VIEW live_{each.name} AS SELECT * FROM {each.name} WHERE deleted_at IS NULL")
@@ -104,9 +104,11 @@ def check(connection: Transaction, whole: bool) -> None:
                 connection.execute(statement)
             version += 1
             connection.execute(f"PRAGMA user_version={version}")
-    for each in tables.Table.metadata.sorted_tables:
-        there = {name for _, name, *_ in connection.execute(f"PRAGMA table_info({each.name})")}
-        if missing := [column.name for column in each.c if column.name not in there]:
-            raise Unusable(f"is incomplete: its table {each.name} has no {', '.join(missing)}")
+    stored = {sql.strip() for (sql,) in connection.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")}
+    if not stored.issuperset(_schema()):  # it was upgraded, or is incomplete
+        for each in tables.Table.metadata.sorted_tables:
+            there = {name for _, name, *_ in connection.execute(f"PRAGMA table_info({each.name})")}
+            if missing := [column.name for column in each.c if column.name not in there]:
+                raise Unusable(f"is incomplete: its table {each.name} has no {', '.join(missing)}")
     if connection.execute("SELECT count(*) FROM world").fetchone() != (1,):
         raise Unusable("has no row of its world")
