@@ -20,6 +20,14 @@ _objects: dict[type[tables.Table], Statement[Any]] = {
     ),
     tables.Fault: Statement("SELECT 1 FROM faults WHERE id = :id"),
 }
+_ids: dict[type[tables.Table], Statement[Any]] = {
+    tables.File: Statement("SELECT NULL, id FROM live_files LIMIT :limit"),
+    tables.Container: Statement("SELECT NULL, id FROM live_containers LIMIT :limit"),
+    tables.ContainerFile: Statement("SELECT container_id, id FROM live_container_files LIMIT :limit"),
+    tables.Fault: Statement("SELECT NULL, id FROM faults LIMIT :limit"),
+}
+MANY_IDS = 10_000
+"""If a table has more, each new id is looked up in it."""
 _last_fault: Statement[tables.Fault] = Statement("SELECT count(*), max(position) FROM faults")
 _file = Statement("SELECT * FROM live_files WHERE id = :id", tables.File)
 _set_ordinal: Statement[tables.World] = Statement("UPDATE world SET ordinal = :ordinal")
@@ -42,6 +50,8 @@ class Placement:
         self._rows: dict[type[tables.Table], list[Any]] = {}
         self._uploads: dict[str, Upload] = {}
         self._taken: set[tuple[type[tables.Table], str | None, str]] = set()
+        self._all_taken: dict[type[tables.Table], bool] = {}
+        """Tables whose ids were read, and whether all of them are in `_taken`."""
 
     @property
     def exact(self) -> bool:
@@ -140,9 +150,14 @@ class Placement:
         return self.ordinal
 
     def _has(self, row: type[tables.Table], container_id: str | None, id: str) -> bool:
+        if self._into and row not in self._all_taken:
+            # Not one by one: a thread that gives up the interpreter's lock so often keeps the event loop from taking it.
+            found = _ids[row].tuples(self._into, limit=MANY_IDS)
+            self._all_taken[row] = len(found) < MANY_IDS
+            self._taken.update((row, *each) for each in found)
         if (row, container_id, id) in self._taken:
             return True
-        if self._into is None:
+        if self._into is None or self._all_taken[row]:
             return False
         return _objects[row].value(self._into, container_id=container_id, id=id) is not None
 
