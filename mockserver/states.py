@@ -251,7 +251,7 @@ class States:
         """Check a state, and read what is kept of a world in memory. Raises APIError for files that can't be used."""
         try:
             database = self._database(name, state)
-            with closing(database.connect()) as connection:
+            with closing(connect(database.path)) as connection:  # nobody waits for the disk, as for any other copy
                 migrations.check(connection, whole=unclean)
                 if unclean:
                     with writing(connection) as tx:

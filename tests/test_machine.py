@@ -677,7 +677,7 @@ def test_a_directory_that_went_away_is_told(tmp_path: Path) -> None:
         control = f"{server.url}/_mock/worlds/w"
         data.rename(tmp_path / "away")
         refusal(httpx2.get(f"{control}/containers"), 500, "storage_failed")
-        assert "unable to open" in ok(httpx2.get(control))["error"]
+        assert ok(httpx2.get(control))["counts"]["containers"] == 1, "its database is open"
         (tmp_path / "away").rename(data)
         assert httpx2.get(control).json()["counts"]["containers"] == 1
 

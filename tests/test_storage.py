@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mockserver import containers, files, profiles
+from mockserver import containers, files, ids, profiles
 from mockserver.clock import Clock, Wall
 from mockserver.context import Context
 from mockserver.errors import APIError
@@ -22,7 +22,7 @@ from mockserver.files import NewFile
 from mockserver.schema.containers import CreateContainer, ListContainers
 from mockserver.schema.files import ListFiles
 from mockserver.states import MAX_TASKS
-from mockserver.storage import tables
+from mockserver.storage import bulk, tables
 from mockserver.storage.bulk import Placement
 from mockserver.storage.contents import SMALL, Uploads
 from mockserver.storage.database import SMALL_DATABASE, Transaction
@@ -30,6 +30,7 @@ from mockserver.storage.directory import EVERY_WORLD, DirectoryUnusable, usable
 from mockserver.worlds import Worlds
 
 LARGE = b"x" * (SMALL + 1)
+LIFE: dict[str, Any] = {"memory_limit": "1g", "expires_anchor": "last_active_at", "expires_minutes": 0}
 
 
 @contextmanager
@@ -330,17 +331,14 @@ def test_every_table_is_copied(tmp_path: Path) -> None:
 def test_every_time_moves_with_the_template(tmp_path: Path, count: int) -> None:
     """In a large database the indexes are created again for it."""
     now = 1_700_000_000
-    columns = {"memory_limit": "1g", "expires_anchor": "last_active_at", "expires_minutes": 0}
     schema = "SELECT type, name, sql FROM sqlite_schema ORDER BY name"
 
     def fill(put: Placement) -> None:
         for number in range(count):
-            put.container(
-                id=None, seq=None, created_at=now - number, last_active_at=now, name=f"box {number}", **columns
-            )
+            put.container(id=None, seq=None, created_at=now - number, last_active_at=now, name=f"box {number}", **LIFE)
         put.fault(id=None, rule='{"effect": {"latency": 1}}', created_at=float(now))
         removed = {"id": "gone", "seq": 0, "created_at": now, "last_active_at": now, "name": "gone"}
-        put.deleted(tables.Container, **removed, deleted_at=now, deleted_ordinal=1, **columns)
+        put.deleted(tables.Container, **removed, deleted_at=now, deleted_ordinal=1, **LIFE)
 
     with opened(tmp_path) as worlds, ExitStack() as stack:
         worlds.add_template("old", Clock(now, now), fill)
@@ -353,6 +351,29 @@ def test_every_time_moves_with_the_template(tmp_path: Path, count: int) -> None:
         for times in ("created_at, last_active_at, deleted_at FROM containers", "created_at FROM faults"):
             for old, new in zip(*(each.execute(f"SELECT {times}") for each in (before, after)), strict=True):
                 assert [time if time is None else time + int(moved) - now for time in old] == list(new)
+
+
+@pytest.mark.parametrize("many", [bulk.MANY_IDS, 1])
+def test_an_id_that_is_taken_is_not_generated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int) -> None:
+    columns = {"seq": None, "created_at": 1_700_000_000, "last_active_at": 1_700_000_000, "name": "box", **LIFE}
+
+    async def place(worlds: Worlds, id: str | None) -> str:
+        placed: list[str] = []
+        await worlds.add("w", lambda put: placed.append(put.container(id=id, **columns)))
+        return placed[0]
+
+    async def place_all(worlds: Worlds) -> None:
+        world = await worlds.resolve("w")
+        first, third, fourth = (ids.container(world.id_seed, ordinal, columns["created_at"]) for ordinal in (1, 3, 4))
+        assert await place(worlds, None) == first
+        assert await place(worlds, third) == third
+        with pytest.raises(APIError, match=third):
+            await place(worlds, third)
+        assert await place(worlds, None) == fourth
+
+    monkeypatch.setattr(bulk, "MANY_IDS", many)
+    with opened(tmp_path) as worlds:
+        asyncio.run(place_all(worlds))
 
 
 # Many worlds

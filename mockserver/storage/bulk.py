@@ -12,16 +12,27 @@ from mockserver.storage import tables
 from mockserver.storage.contents import Contents, Upload
 from mockserver.storage.database import Insertion, Statement, Transaction, record
 
-_objects: dict[type[tables.Table], Statement[Any]] = {
-    tables.File: Statement("SELECT 1 FROM live_files WHERE id = :id"),
-    tables.Container: Statement("SELECT 1 FROM live_containers WHERE id = :id"),
-    tables.ContainerFile: Statement("SELECT 1 FROM live_container_files WHERE container_id = :inside AND id = :id"),
-    tables.Upload: Statement("SELECT 1 FROM live_uploads WHERE id = :id"),
-    tables.UploadPart: Statement("SELECT 1 FROM live_upload_parts WHERE upload_id = :inside AND id = :id"),
-    tables.Skill: Statement("SELECT 1 FROM live_skills WHERE id = :id"),
-    tables.SkillVersion: Statement("SELECT 1 FROM live_skill_versions WHERE skill_id = :inside AND id = :id"),
-    tables.Fault: Statement("SELECT 1 FROM faults WHERE id = :id"),
+_PLACED: dict[type[tables.Table], str | None] = {
+    tables.File: None,
+    tables.Container: None,
+    tables.ContainerFile: "container_id",
+    tables.Upload: None,
+    tables.UploadPart: "upload_id",
+    tables.Skill: None,
+    tables.SkillVersion: "skill_id",
+    tables.Fault: None,
 }
+"""The kinds of objects with an id, and the column that says inside of what an id is unique."""
+_live = {row: f"{'live_' if 'deleted_at' in row.model_fields else ''}{row.__tablename__}" for row in _PLACED}
+_objects: dict[type[tables.Table], Statement[Any]] = {
+    row: Statement(f"SELECT 1 FROM {_live[row]} WHERE {f'{inside} = :inside AND ' if inside else ''}id = :id")
+    for row, inside in _PLACED.items()
+}
+_ids: dict[type[tables.Table], Statement[Any]] = {
+    row: Statement(f"SELECT {inside or 'NULL'}, id FROM {_live[row]} LIMIT :limit") for row, inside in _PLACED.items()
+}
+MANY_IDS = 10_000
+"""If a table has more, each new id is looked up in it."""
 _last_fault: Statement[tables.Fault] = Statement("SELECT count(*), max(position) FROM faults")
 _file = Statement("SELECT * FROM live_files WHERE id = :id", tables.File)
 _skill = Statement("SELECT * FROM live_skills WHERE id = :id", tables.Skill)
@@ -46,6 +57,8 @@ class Placement:
         self._rows: dict[type[tables.Table], list[Any]] = {}
         self._uploads: dict[str, Upload] = {}
         self._taken: set[tuple[type[tables.Table], str | None, str]] = set()
+        self._all_taken: dict[type[tables.Table], bool] = {}
+        """Tables whose ids were read, and whether all of them are in `_taken`."""
 
     @property
     def exact(self) -> bool:
@@ -185,9 +198,14 @@ class Placement:
         return self.ordinal
 
     def _has(self, row: type[tables.Table], inside: str | None, id: str) -> bool:
+        if self._into and row not in self._all_taken:
+            # Not one by one: a thread that gives up the interpreter's lock so often keeps the event loop from taking it.
+            found = _ids[row].tuples(self._into, limit=MANY_IDS)
+            self._all_taken[row] = len(found) < MANY_IDS
+            self._taken.update((row, *each) for each in found)
         if (row, inside, id) in self._taken:
             return True
-        if self._into is None:
+        if self._into is None or self._all_taken[row]:
             return False
         return _objects[row].value(self._into, inside=inside, id=id) is not None
 

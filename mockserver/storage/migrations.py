@@ -39,22 +39,22 @@ class Unusable(Exception):
 def _schema() -> list[str]:
     statements = []
     for each in tables.Table.metadata.sorted_tables:
-        statements.append(str(CreateTable(each, if_not_exists=True).compile(dialect=dialect())))
+        statements.append(str(CreateTable(each).compile(dialect=dialect())).strip())
         statements += map(_create_index, sorted(each.indexes, key=lambda index: str(index.name)))
         if "deleted_at" in each.c:
             live = f"SELECT * FROM {each.name} WHERE deleted_at IS NULL"
-            statements.append(f"CREATE VIEW IF NOT EXISTS live_{each.name} AS {live}")
+            statements.append(f"CREATE VIEW live_{each.name} AS {live}")
     named = [
         f"SELECT digest FROM {'live_' if 'deleted_at' in each.c else ''}{each.name}"
         for each in tables.Table.metadata.sorted_tables
         if "digest" in each.c and each.name != tables.Content.__tablename__
     ]
-    view = f"CREATE VIEW named_contents AS {' UNION ALL '.join(named)}"
-    return [*statements, "DROP VIEW IF EXISTS named_contents", view]
+    return [*statements, f"CREATE VIEW named_contents AS {' UNION ALL '.join(named)}"]
 
 
 def _create_missing(connection: Transaction) -> None:
     """Create the tables, columns, indexes and views that a file does not have."""
+    connection.execute("DROP VIEW IF EXISTS named_contents")
     for each in tables.Table.metadata.sorted_tables:
         there = {name for _, name, *_ in connection.execute(f"PRAGMA table_info({each.name})")}
         if missing := [column for column in each.columns if there and column.name not in there]:
@@ -62,7 +62,8 @@ def _create_missing(connection: Transaction) -> None:
             for column in missing:
                 connection.execute(f"ALTER TABLE {each.name} ADD COLUMN {_added(column)}")
     for statement in _schema():
-        connection.execute(statement)
+        kind, rest = statement.removeprefix("CREATE ").split(" ", 1)
+        connection.execute(f"CREATE {kind} IF NOT EXISTS {rest}")
 
 
 def _added(column: Column[Any]) -> str:
@@ -75,7 +76,7 @@ STEPS: dict[int, Callable[[Transaction], None]] = {3: _create_missing}
 
 
 def _create_index(index: Index) -> str:
-    return str(CreateIndex(index, if_not_exists=True).compile(dialect=dialect()))
+    return str(CreateIndex(index).compile(dialect=dialect()))
 
 
 def shift_times(tx: Transaction, seconds: int) -> None:
@@ -124,9 +125,11 @@ def check(connection: Transaction, whole: bool) -> None:
             STEPS[version](connection)
             version += 1
             connection.execute(f"PRAGMA user_version={version}")
-    for each in tables.Table.metadata.sorted_tables:
-        there = {name for _, name, *_ in connection.execute(f"PRAGMA table_info({each.name})")}
-        if missing := [column.name for column in each.c if column.name not in there]:
-            raise Unusable(f"is incomplete: its table {each.name} has no {', '.join(missing)}")
+    stored = {sql.strip() for (sql,) in connection.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")}
+    if not stored.issuperset(_schema()):  # it was upgraded, or is incomplete
+        for each in tables.Table.metadata.sorted_tables:
+            there = {name for _, name, *_ in connection.execute(f"PRAGMA table_info({each.name})")}
+            if missing := [column.name for column in each.c if column.name not in there]:
+                raise Unusable(f"is incomplete: its table {each.name} has no {', '.join(missing)}")
     if connection.execute("SELECT count(*) FROM world").fetchone() != (1,):
         raise Unusable("has no row of its world")

@@ -80,11 +80,13 @@ async def _import(mock: Mock, name: str, path: Path, replace: bool) -> None:
 )
 async def place_seed(mock: TheMock, world: str, request: Request) -> Placed:
     """Add the objects of a seed document: all, or none if one has an error. Its clock and profile become the world's."""
-    scope = await asyncio.to_thread(_read_text, await document(mock, request), mock, SENT)
-    try:
-        placed = await apply.place(scope, mock.worlds, mock.uploads, mock.wall, world)
-    finally:
-        await in_thread(scope.discard)
+    text = await document(mock, request)
+    with loader.uncollected():
+        scope = await asyncio.to_thread(_read_text, text, mock, SENT)
+        try:
+            placed = await apply.place(scope, mock.worlds, mock.uploads, mock.wall, world)
+        finally:
+            await in_thread(scope.discard)
     return Placed(files=placed.files, skills=placed.skills, containers=placed.containers, faults=placed.faults)
 
 
