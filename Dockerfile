@@ -1,4 +1,4 @@
-FROM python:3.12-slim AS build
+FROM python:3.13-slim AS build
 
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
@@ -14,7 +14,7 @@ COPY mockserver mockserver
 RUN pip --python /opt/mockserver install --quiet --no-deps .
 
 
-FROM python:3.12-slim
+FROM python:3.13-slim
 
 LABEL org.opencontainers.image.title="mockserver" \
       org.opencontainers.image.description="A local, stateful mock server of the OpenAI Containers API"

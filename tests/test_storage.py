@@ -516,12 +516,12 @@ def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
 
 
 def _newer(path: Path) -> None:
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database, database:
         database.execute("PRAGMA user_version=99")
 
 
 def _incomplete(path: Path) -> None:
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database, database:
         database.execute("DROP INDEX containers_named")
         database.execute("DROP VIEW live_containers")
         database.execute("ALTER TABLE containers DROP COLUMN replaced_by")
@@ -604,7 +604,7 @@ def test_a_small_content_that_was_damaged_is_not_sent(tmp_path: Path) -> None:
     with opened(tmp_path) as worlds:
         id = asyncio.run(add_content(worlds, "w", b"fine"))
     (path,) = tmp_path.glob("worlds/*/world.db")
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database, database:
         database.execute("UPDATE contents SET content = ?", (b"fire",))
     with opened(tmp_path) as worlds, pytest.raises(APIError) as found:
         asyncio.run(download(worlds, id))

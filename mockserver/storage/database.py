@@ -275,9 +275,13 @@ class Database:
     def _open(self) -> Transaction:
         with _busy():  # while a thread closes another connection, which writes the log back
             connection = self.connect(wait=0)  # `run` waits, without holding up others
-        connection.execute("PRAGMA cache_size=-2048")  # in KiB; the system keeps the file in memory anyway
-        connection.execute("PRAGMA wal_autocheckpoint=4000")  # in pages: everyone waits for a checkpoint
-        self._opening(self)
+        try:
+            connection.execute("PRAGMA cache_size=-2048")  # in KiB; the system keeps the file in memory anyway
+            connection.execute("PRAGMA wal_autocheckpoint=4000")  # in pages: everyone waits for a checkpoint
+            self._opening(self)
+        except BaseException:
+            connection.close()
+            raise
         self._connection = connection
         return connection
 
