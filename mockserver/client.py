@@ -257,4 +257,8 @@ def _length(content: bytes | IO[bytes]) -> dict[str, str]:
 def _why(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no response in time"
+    if isinstance(error, ssl.SSLError):
+        return f"{error.reason or error.strerror}; a server without --tls-cert has http:// in its URL"
+    if isinstance(error, http.client.RemoteDisconnected):
+        return f"{error}; a server with --tls-cert has https:// in its URL"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

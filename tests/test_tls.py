@@ -81,6 +81,13 @@ def test_clients_check_the_certificate(
         Control(f"https://127.0.0.1:{secure.port}")("GET", "state")
 
 
+def test_a_client_with_the_wrong_scheme_is_told_the_right_one(secure: MockServer, server: MockServer) -> None:
+    with pytest.raises(MockError, match="a server with --tls-cert has https:// in its URL"):
+        Control(f"http://localhost:{secure.port}")("GET", "state")
+    with pytest.raises(MockError, match="a server without --tls-cert has http:// in its URL"):
+        Control(f"https://localhost:{server.port}")("GET", "state")
+
+
 def test_commands_use_https(secure: MockServer, files: dict[str, Path]) -> None:
     port, cert = str(secure.port), str(files["cert"])
     for command, environment in (

@@ -248,4 +248,6 @@ def _banner(settings: Settings, at: str, mock: Any) -> str:
         some = ", ".join(mock.kept_worlds[:5]) + (", …" if len(mock.kept_worlds) > 5 else "")
         lines.append(f"  Kept     {len(mock.kept_worlds)} worlds, unchanged: {some}")
     lines += ["", "Point a client at it:", "", f"  export OPENAI_BASE_URL={at}/v1 OPENAI_API_KEY={key}", ""]
+    if settings.tls_cert:
+        lines += ["The client has to trust the certificate or its CA, for example by SSL_CERT_FILE.", ""]
     return "\n".join(lines)
