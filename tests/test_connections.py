@@ -119,7 +119,7 @@ def test_the_sdk_gets_the_typed_error(strict_server: MockServer) -> None:
         with pytest.raises(openai.AuthenticationError):
             world.openai.with_options(api_key="sk-other").files.create(file=content, purpose="vision")
         world.advance(3_600)
-        with pytest.raises(openai.BadRequestError, match="expired"):
+        with pytest.raises(openai.NotFoundError, match="expired"):
             world.openai.containers.files.create(box, file=content)
 
 

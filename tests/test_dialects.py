@@ -236,7 +236,9 @@ def test_what_the_service_refuses_is_in_its_own_shape(world: World, way: Way) ->
         assert refusal(client.get("/containers", params={"limit": 0}), 400, "integer_below_min_value")
         container = ok(client.post("/containers", json={"name": "box"}))["id"]
         world.advance(21 * 60)
-        assert azures(client.get(f"/containers/{container}/files"), 404, "404") == "Resource not found"
+        assert refusal(client.get(f"/containers/{container}/files"), 404, None) == "Container is expired."
+        unknown = client.get("/containers", params={"after": "cntr_none"})
+        assert refusal(unknown, 404, None) == "No such Container object: cntr_none"
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if not way.azure], ids=lambda way: way.name)
