@@ -47,7 +47,7 @@ def strict_world(strict_server: MockServer) -> World:
 CASES: dict[str, tuple[str, str, dict[str, str], bytes, int]] = {
     "unknown container": ("POST", "/containers/cntr_none/files", MULTIPART, BEGUN, 404),
     "unknown container, JSON": ("POST", "/containers/cntr_none/files", JSON, b'{"file_id": "', 404),
-    "expired container": ("POST", "/containers/{expired}/files", MULTIPART, BEGUN, 400),
+    "expired container": ("POST", "/containers/{expired}/files", MULTIPART, BEGUN, 404),
     "wrong key": ("POST", "/files", {**MULTIPART, "Authorization": "Bearer sk-wrong"}, BEGUN, 401),
     "wrong key, JSON": ("POST", "/containers", {**JSON, "Authorization": "Bearer sk-wrong"}, b'{"name": "', 401),
     "unknown URL": ("POST", "/nothing", MULTIPART, BEGUN, 404),
