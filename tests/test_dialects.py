@@ -485,7 +485,7 @@ def test_where_litellm_should_send_it_is_ignored_in_a_body(world: World, way: Wa
         assert "x-mock-warning" not in client.get(files).headers
 
 
-@pytest.mark.parametrize("key", ["custom_llm_provider", "model"])
+@pytest.mark.parametrize("key", ["custom_llm_provider", "model", "target_model_names"])
 def test_the_live_api_refuses_it_in_a_body(live_world: World, key: str) -> None:
     client = live_world.http
     box = ok(client.post("/containers", json={"name": "box"}))["id"]
