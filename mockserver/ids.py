@@ -69,7 +69,7 @@ def _digest(seed: bytes, kind: bytes, ordinal: int) -> bytes:
 def _uuid8(digest: bytes, created_at: int) -> str:
     hexed = digest.hex()
     variant = "89ab"[digest[2] & 3]
-    return f"{created_at & 0xFFFFFFFF:08x}{hexed[:4]}{_MIDDLE[digest[3] % len(_MIDDLE)]}{variant}{hexed[8:23]}"
+    return f"{created_at & 0xFFFFFFFF:08x}{hexed[:4]}{_MIDDLE[(int.from_bytes(digest[2:4]) >> 2) % len(_MIDDLE)]}{variant}{hexed[8:23]}"
 
 
 def draw(seed: bytes, label: str, ordinal: int) -> float:
