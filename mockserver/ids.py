@@ -110,7 +110,8 @@ def _digest(seed: bytes, kind: bytes, ordinal: int) -> bytes:
 def _uuid8(digest: bytes, created_at: int, middle: tuple[str, ...] = _MIDDLE) -> str:
     hexed = digest.hex()
     variant = "89ab"[digest[2] & 3]
-    return f"{created_at & 0xFFFFFFFF:08x}{hexed[:4]}{middle[digest[3] % len(middle)]}{variant}{hexed[8:23]}"
+    middle_digits = middle[(int.from_bytes(digest[2:4]) >> 2) % len(middle)]
+    return f"{created_at & 0xFFFFFFFF:08x}{hexed[:4]}{middle_digits}{variant}{hexed[8:23]}"
 
 
 def draw(seed: bytes, label: str, ordinal: int) -> float:

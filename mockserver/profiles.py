@@ -147,7 +147,7 @@ class Profile:
     )
     litellm_keys: bool = _switch(
         True,
-        "Ignore `custom_llm_provider` and `model` in a body, which are meant for a LiteLLM proxy.",
+        "Ignore `custom_llm_provider`, `model` and `target_model_names` in a body, which are meant for a LiteLLM proxy.",
         "stack",
         "Sibling routes reject unknown keys; a proxy doesn't pass them on.",
     )
@@ -480,7 +480,7 @@ AZURE_ANY_VERSION = Warned(
 )
 LITELLM_KEYS = Warned(
     "litellm-keys",
-    "only a LiteLLM proxy knows custom_llm_provider and model; the live API rejects them",
+    "only a LiteLLM proxy knows custom_llm_provider, model, target_model_names; the live API rejects them",
     "litellm_keys",
 )
 

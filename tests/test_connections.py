@@ -70,7 +70,7 @@ def test_a_client_that_begins_with_tls_is_logged_and_disconnected(caplog: pytest
 CASES: dict[str, tuple[str, str, dict[str, str], bytes, int]] = {
     "unknown container": ("POST", "/containers/cntr_none/files", MULTIPART, BEGUN, 404),
     "unknown container, JSON": ("POST", "/containers/cntr_none/files", JSON, b'{"file_id": "', 404),
-    "expired container": ("POST", "/containers/{expired}/files", MULTIPART, BEGUN, 400),
+    "expired container": ("POST", "/containers/{expired}/files", MULTIPART, BEGUN, 404),
     "wrong key": ("POST", "/files", {**MULTIPART, "Authorization": "Bearer sk-wrong"}, BEGUN, 401),
     "wrong key, JSON": ("POST", "/containers", {**JSON, "Authorization": "Bearer sk-wrong"}, b'{"name": "', 401),
     "unknown URL": ("POST", "/nothing", MULTIPART, BEGUN, 404),
@@ -142,7 +142,7 @@ def test_the_sdk_gets_the_typed_error(strict_server: MockServer) -> None:
         with pytest.raises(openai.AuthenticationError):
             world.openai.with_options(api_key="sk-other").files.create(file=content, purpose="vision")
         world.advance(3_600)
-        with pytest.raises(openai.BadRequestError, match="expired"):
+        with pytest.raises(openai.NotFoundError, match="expired"):
             world.openai.containers.files.create(box, file=content)
 
 

@@ -660,7 +660,7 @@ def test_a_clock_can_be_held_moved_and_let_go(world: World, control: httpx2.Clie
     clock = f"/worlds/{world.name}/clock"
     frozen = ok(control.post(f"{clock}/freeze", json={"at": "2026-06-24T18:04:00Z"}))
     assert (frozen["mode"], frozen["now"], frozen["iso"]) == ("frozen", NOON, "2026-06-24T18:04:00.000Z")
-    box, file = make(world, "box"), world.openai.files.create(file=b"x", purpose="vision")
+    box, file = make(world, "box"), world.openai.files.create(file=("a.jsonl", b"x"), purpose="batch")
     for by in ("19m", "PT59S", 0.5):
         assert ok(control.post(f"{clock}/advance", json={"by": by}))["expired_containers"] == []
     moved = ok(control.post(f"{clock}/advance", json={"by": 0.5}))

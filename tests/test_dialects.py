@@ -236,7 +236,9 @@ def test_what_the_service_refuses_is_in_its_own_shape(world: World, way: Way) ->
         assert refusal(client.get("/containers", params={"limit": 0}), 400, "integer_below_min_value")
         container = ok(client.post("/containers", json={"name": "box"}))["id"]
         world.advance(21 * 60)
-        assert azures(client.get(f"/containers/{container}/files"), 404, "404") == "Resource not found"
+        assert refusal(client.get(f"/containers/{container}/files"), 404, None) == "Container is expired."
+        unknown = client.get("/containers", params={"after": "cntr_none"})
+        assert refusal(unknown, 404, None) == "No such Container object: cntr_none"
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if not way.azure], ids=lambda way: way.name)
@@ -484,7 +486,7 @@ def test_where_litellm_should_send_it_is_ignored_in_a_body(world: World, way: Wa
         assert "x-mock-warning" not in client.get(files).headers
 
 
-@pytest.mark.parametrize("key", ["custom_llm_provider", "model"])
+@pytest.mark.parametrize("key", ["custom_llm_provider", "model", "target_model_names"])
 def test_the_live_api_refuses_it_in_a_body(live_world: World, key: str) -> None:
     client = live_world.http
     box = ok(client.post("/containers", json={"name": "box"}))["id"]

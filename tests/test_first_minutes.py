@@ -201,7 +201,7 @@ def test_a_path_without_v1_is_accepted(world: World, path: str) -> None:
 def test_the_live_profile_rejects_a_path_without_v1(live_world: World, path: str) -> None:
     bare = f"/w/{live_world.name}{path}"
     response = live_world.http.get(live_world.server.url + bare)
-    expected = {"message": f"Invalid URL (GET {bare})", "type": "invalid_request_error", "param": None, "code": None}
+    expected = {"message": f"Invalid URL (GET {path})", "type": "invalid_request_error", "param": None, "code": None}
     assert (response.status_code, response.json()) == (404, {"error": expected})
     assert response.headers["x-mock-hint"] == "the live API's paths begin with /v1: add it to the base URL"
     assert response.text == live_world.http.get(f"{path}/a/b/c/d").text.replace("/v1", "").replace("/a/b/c/d", "")

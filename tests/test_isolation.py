@@ -361,7 +361,7 @@ def test_a_fork_and_its_origin_are_two_although_their_ids_are_the_same(scene: Sc
             assert client.get(f"/{list}", params={"after": gone}).status_code == 200
             assert client.get(f"{origin}/{list}", params={"after": gone}).status_code == 200
             elsewhere = f"{scene.server.url}/w/mine/v1/{list}"
-            assert client.get(elsewhere, params={"after": gone}).status_code == 400
+            assert client.get(elsewhere, params={"after": gone}).status_code == 404
         client.delete(control).raise_for_status()
         assert scene.state("origin")["origin"] == before
         assert stored(scene.data) == bytes_before

@@ -150,9 +150,8 @@ class TableRouter(APIRouter):
         id_names, operations = self._table.get(names, ([], {}))
         if not operations or "" in ids:
             if not await inject(exchange, None):
-                path = api_path(scope)
-                self._give_hint(exchange, path)
-                raise errors.UNKNOWN_URL(method=scope["method"], path=path)
+                self._give_hint(exchange, scope["raw_path"].decode("ascii", "replace"))
+                raise errors.UNKNOWN_URL(method=scope["method"], path=api_path(scope))
             return
         scope["path_params"] = dict(zip(id_names, ids, strict=True))
         if operation := operations.get(scope["method"]):

@@ -31,7 +31,7 @@ MAX_LEVELS = 200
 MAX_SHOWN = 10_000
 """How many characters of a value an error repeats."""
 
-PROXY_KEYS = ("custom_llm_provider", "model")
+PROXY_KEYS = ("custom_llm_provider", "model", "target_model_names")
 """Parameters for a LiteLLM proxy, which says where to send a request. The proxy does not forward them."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,4000}")

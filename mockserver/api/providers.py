@@ -20,6 +20,8 @@ HINT_HEADER = b"x-mock-hint"
 """Says what to do about a request for a URL that the API doesn't know."""
 
 _DATED = re.compile(r"\d{4}-\d\d-\d\d(-preview)?")
+_SERVICE = (errors.CONTAINER_EXPIRED.message, errors.UNKNOWN_CURSOR.message)
+"""Errors 404 of the service, which the gateway passes on (guess); those of Files are seen."""
 _UNDATED = ("", "v1", "latest", "preview")
 
 
@@ -98,7 +100,7 @@ class Azure(Provider):
             converted = errors.AZURE_WRONG_KEY() if _api_key(request.headers) else errors.AZURE_WRONG_TOKEN()
         elif error.row is errors.UNKNOWN_PURPOSE:
             converted = errors.AZURE_WRONG_PURPOSE()
-        elif error.status in (404, 405) and not request.files_api:
+        elif error.status in (404, 405) and not request.files_api and not (error.row and error.row.message in _SERVICE):
             converted = errors.AZURE_NO_ROUTE()
         elif error.status == 429 and error.type == errors.RATE_LIMITED.type:
             converted = errors.AZURE_RATE_LIMITED(

@@ -33,7 +33,7 @@ _CONTAINER = {
     }
 }
 _FORM = multipart(
-    path="Any path; a relative one is below /mnt/data. With a path, the default `source` is `assistant`.",
+    path="Any path without `..`; a relative one is below /mnt/data. With a path, the default `source` is `assistant`.",
     source="`user` or `assistant`",
     bytes="The `bytes` that the API returns: `null` or a number. By default the content's size, or null for the assistant.",
 )

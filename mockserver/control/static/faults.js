@@ -21,7 +21,7 @@ const EFFECTS = [
   ["429", "429 rate limited", { error: "rate_limited", retry_after: 1 }],
   ["500", "500 server error", { error: "server_error" }],
   ["503", "503", { status: 503 }],
-  ["expired", "400 container expired", { error: "container_expired" }],
+  ["expired", "404 container expired", { error: "container_expired" }],
   ["latency", "two seconds late", { latency: 2 }],
   ["drop", "no answer at all", { drop: "before_answer" }],
   ["truncate", "body cut after 10 bytes", { truncate_after: 10 }],
