@@ -15,6 +15,7 @@ from rawhttp import Wire, form, request
 
 from mockserver import uploads
 from mockserver.server.serving import MockServer
+from mockserver.storage import pagination
 
 T = TypeVar("T")
 
@@ -126,6 +127,18 @@ def test_the_file_lives_as_long_as_was_asked_for(world: World) -> None:
     assert (file["created_at"], file["expires_at"]) == (NOON, NOON + HOUR)
     world.advance(HOUR)
     assert world.http.get(f"/files/{file['id']}").status_code == 404
+
+
+def test_uploads_that_ended_long_ago_are_forgotten(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pagination, "KEPT_DELETED", 3)
+    ended, pending = create(world, 0), create(world, 0)
+    ok(world.http.post(f"/uploads/{ended}/cancel"))
+    create(world, 0)
+    assert complete(world, ended).status_code == 400
+    create(world, 0)
+    create(world, 0)
+    assert complete(world, ended).status_code == 404
+    assert complete(world, pending).status_code == 200
 
 
 # Creating
