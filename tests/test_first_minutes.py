@@ -109,7 +109,7 @@ def test_serve_logs_requests_unless_it_is_quiet(arguments: list[str], variables:
 # Hints
 
 CHAT = {"model": "gpt-5", "messages": [{"role": "user", "content": "hello"}]}
-HINT = "mockserver emulates /v1/containers and /v1/files; /openapi.json lists all operations"
+HINT = "mockserver emulates /v1/containers, /v1/files, /v1/uploads; /openapi.json lists all operations"
 
 
 @pytest.mark.parametrize("prefix", ["/v1", "/openai/v1", ""])

@@ -107,7 +107,7 @@ class TableRouter(APIRouter):
                 emulated.add(f"/v1/{names[1]}")
                 _, operations = self._table.setdefault(names, ([id.strip("{}") for id in ids], {}))
                 operations |= dict.fromkeys(route.methods or (), route)
-        self._hint = f"mockserver emulates {' and '.join(sorted(emulated))}; /openapi.json lists all operations"
+        self._hint = f"mockserver emulates {', '.join(sorted(emulated))}; /openapi.json lists all operations"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: Exchange | None = scope.get("mockserver")

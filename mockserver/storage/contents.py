@@ -156,23 +156,20 @@ class Contents:
 
     def keep(self, tx: Transaction, upload: Upload, shared: bool = False) -> None:
         """Give an upload its place, in the write transaction that inserts its row. One that is `shared` stays for
-        other worlds to keep as well."""
+        other worlds to keep as well, and one whose bytes are there already until it is discarded."""
         if upload.size <= SMALL:  # by its size alone, so that no content is both a row and a file
             content = upload.path.read_bytes() if upload.file else bytes(upload.buffer)
             _insert.add(tx, _new(digest=upload.digest, content=content))
             return
         place = self._place(upload.digest)
-        if place.exists():
-            if not shared:
-                upload.path.unlink()  # some file systems write a file out before another one is renamed over it
-        else:
+        if not place.exists():  # some file systems write a file out before another one is renamed over it
             put = _link if shared else Path.replace
             try:
                 put(upload.path, place)
             except FileNotFoundError:  # the first of its folder
                 place.parent.mkdir(parents=True, exist_ok=True)
                 put(upload.path, place)
-        upload.kept = not shared
+            upload.kept = not shared
         self._kept.add(upload.digest)
 
     def committed(self) -> None:
