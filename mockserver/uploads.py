@@ -5,7 +5,8 @@ few megabytes at a time, and stores that as a File in the same transaction that 
 So whenever the server is killed, the upload is either pending with all its parts, or completed with its File.
 
 Whether an upload has expired is computed from its row and the world's clock. The next operation on uploads of the
-world removes its parts; from then on it stays expired, even if the clock is set back.
+world removes its parts; from then on it stays expired, even if the clock is set back. One that has ended is forgotten after
+10,000 later changes of its world, as deleted objects are.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from mockserver import errors, files, ids, profiles
 from mockserver.context import Context, World
 from mockserver.files import NewFile
 from mockserver.schema.uploads import MAX_BYTES, CompleteUpload, CreateUpload, Upload, UploadPart
-from mockserver.storage import tables
+from mockserver.storage import pagination, tables
 from mockserver.storage.contents import Upload as Incoming
 from mockserver.storage.contents import Uploads
 from mockserver.storage.database import Insertion, Statement, Transaction, in_thread, record
@@ -41,6 +42,7 @@ _expired: Statement[tables.Upload] = Statement(
 _set_status: Statement[tables.Upload] = Statement(
     "UPDATE uploads SET status = :status, file_id = :file_id WHERE id = :id"
 )
+_prune: Statement[tables.Upload] = Statement("DELETE FROM uploads WHERE status != 'pending' AND seq < :oldest")
 _new_part = record(tables.UploadPart)
 _insert_part = Insertion(tables.UploadPart)
 _parts = Statement("SELECT * FROM live_upload_parts WHERE upload_id = :upload_id ORDER BY seq", tables.UploadPart)
@@ -74,6 +76,7 @@ def create_upload(context: Context, body: CreateUpload) -> Upload:
                 else files.default_lifetime(body.purpose),
             ),
         )
+        _prune.run(tx, oldest=row.seq - pagination.KEPT_DELETED)
     context.touch("created", row.id)
     return shown(row, now)
 

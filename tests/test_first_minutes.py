@@ -154,7 +154,10 @@ def test_a_log_that_cannot_be_written_ends_nothing() -> None:
 # Hints
 
 CHAT = {"model": "gpt-5", "messages": [{"role": "user", "content": "hello"}]}
-HINT = "mockserver emulates /v1/containers, /v1/files, /v1/skills; /openapi.json lists all operations"
+HINT = (
+    "mockserver emulates /v1/containers, /v1/files, /v1/responses, /v1/skills, /v1/uploads; "
+    "/openapi.json lists all operations"
+)
 
 
 @pytest.mark.parametrize("prefix", ["/v1", "/openai/v1", ""])

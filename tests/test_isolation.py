@@ -33,7 +33,7 @@ from test_forms import TREE
 from mockserver.server.serving import MockServer
 
 WORLDS = ("mine", "theirs", "default")
-TABLES = ("world", "containers", "container_files", "files", "faults", "contents")
+TABLES = ("world", "containers", "container_files", "files", "uploads", "upload_parts", "faults", "contents")
 
 
 @dataclass
@@ -51,11 +51,15 @@ class Scene:
             container = client.post(f"{base}/containers", json={"name": f"secret-of-{world}"}).json()["id"]
             inside = client.post(f"{base}/containers/{container}/files", **upload).json()["id"]
             file = client.post(f"{base}/files", **upload, data={"purpose": "vision"}).json()["id"]
+            new = {"bytes": 1, "filename": f"secret-of-{world}", "purpose": "vision", "mime_type": "text/plain"}
+            pending = client.post(f"{base}/uploads", json=new).json()["id"]
+            data = {"files": {"data": f"content-of-{world}".encode()}}
+            part = client.post(f"{base}/uploads/{pending}/parts", **data).json()["id"]
             control = f"{self.server.url}/_mock/worlds/{world}"
             client.put(f"{control}/snapshots/kept").raise_for_status()
             rule = {"id": f"secret-of-{world}", "match": {"path": "/never"}, "effect": {"status": 500}}
             client.post(f"{control}/faults", json=rule).raise_for_status()
-        self.ids[world] = {"container": container, "inside": inside, "file": file}
+        self.ids[world] = {"container": container, "inside": inside, "file": file, "upload": pending, "part": part}
 
     def state(self, *more: str) -> dict[str, list[Any]]:
         """Every row of the worlds above, and of those that are named, with their snapshots', straight from the disk: the
@@ -134,6 +138,7 @@ CONTROL = [
     "/_mock/worlds/mine/files/{file}/preview", "/_mock/worlds/mine/faults/{climb}secret-of-theirs", "/_mock/worlds/mine{climb}/export",
     "/_mock/worlds/mine/containers/{container}/expire", "/_mock/worlds/mine{climb}/reset", "/_mock/worlds/mine{climb}",
     "/_mock/worlds/mine/snapshots/{climb}theirs", "/_mock/worlds/mine{climb}/clock/freeze", "/_mock/worlds/mine/files/{file}",
+    "/_mock/worlds/mine/uploads/{upload}", "/_mock/worlds/mine{climb}/uploads",
 ]  # fmt: skip
 KEYS = ["k", "sk-world-mine", "sk-world-mine/../theirs", "sk-world-mine%2f..%2ftheirs", "sk-world-", "sk-world-mine sk-world-theirs", "sk-world-mine,theirs", "sk-world-mine\x00theirs"]  # fmt: skip
 HEADERS = [
@@ -147,6 +152,7 @@ ROUTES = [
     "/containers/{own}/files/{inside}", "/containers/{own}/files/{file}/content", "/containers/{own}/files?after={inside}", "/containers/{own}%2f..%2f{container}",
     "/containers/{own}/../{container}", "/containers/%2e%2e/{container}", "/files/{file}", "/files/{file}/content", "/files/..%2f{file}", "/files/{file}%00",
     "/files/../../../theirs/v1/files/{file}", "/containers/{container}%20", "/containers/{container};x", "/containers/" + "{container}".upper(),
+    "/uploads/{upload}/parts", "/uploads/{upload}/complete", "/uploads/{upload}/cancel",
 ]  # fmt: skip
 BODIES = [
     (None, b""),
@@ -155,6 +161,8 @@ BODIES = [
     ("application/json", b'{"file_id": "{inside}"}'),
     ("application/json", b'{"name": "new", "world": "theirs", "expires_after": null}'),
     ("application/json", b'{"at": 1}'),
+    ("application/json", b'{"part_ids": ["{part}"]}'),
+    ("multipart/form-data; boundary=simple", form(('Content-Disposition: form-data; name="data"', b"overwritten"))),
     ("multipart/form-data; boundary=simple", form(('Content-Disposition: form-data; name="file_id"', b"{file}"))),
     (
         "multipart/form-data; boundary=simple",

@@ -1164,13 +1164,27 @@ def test_unknown_files(scene: Scene, operation: Operation) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "operation", [each for each in OPERATIONS if "{pending}" in each.path], ids=lambda each: each.name
+)
+def test_unknown_uploads(scene: Scene, operation: Operation) -> None:
+    odd = [*ODD_IDS, scene.pending[:-1], scene.pending + "0", scene.upload, scene.container]
+    sweep(
+        scene,
+        operation,
+        [wrong(repr(id[:40]), errors.UPLOAD_NOT_FOUND(upload_id=id), pending=quote(id, safe=".")) for id in odd],
+    )
+
+
 @each_of_an_object
 def test_nothing_of_another_world_is_there(scene: Scene, server: MockServer, operation: Operation) -> None:
     other = new_world(server)
     other.freeze()
     reply = scene.ask(operation, prefix=f"/w/{other.name}/v1")
     expected = errors.CONTAINER_NOT_FOUND(container_id=scene.container)
-    if operation.files_api:
+    if "{pending}" in operation.path:
+        expected = errors.UPLOAD_NOT_FOUND(upload_id=scene.pending)
+    elif operation.files_api:
         expected = errors.FILE_NOT_FOUND(file_id=scene.upload)
     elif "{skill}" in operation.path:
         expected = errors.SKILL_NOT_FOUND(skill_id=scene.skill)
@@ -1183,7 +1197,11 @@ def test_what_was_deleted_is_unknown(scene: Scene, operation: Operation) -> None
         assert scene.ask(BY_NAME["DeleteContainerFile"]).status == 200
         gone: APIError = errors.CONTAINER_FILE_NOT_FOUND(file_id=scene.file, container_id=scene.container)
         sweep(scene, operation, [wrong("its file", gone)])
-    if operation.files_api:
+    if "{pending}" in operation.path:
+        deleted = scene.ask(Operation("", "DELETE", f"/_mock/worlds/{scene.world.name}/uploads/{{pending}}"), prefix="")
+        assert deleted.status == 200
+        sweep(scene, operation, [wrong("it", errors.UPLOAD_NOT_FOUND(upload_id=scene.pending))])
+    elif operation.files_api:
         assert scene.ask(BY_NAME["DeleteFile"]).status == 200
         sweep(scene, operation, [wrong("it", errors.FILE_NOT_FOUND(file_id=scene.upload))])
     elif "{skill}" in operation.path:

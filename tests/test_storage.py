@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 
-from mockserver import containers, files, ids, profiles
+from mockserver import containers, files, ids, profiles, uploads
 from mockserver.clock import Clock, Wall
 from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.files import NewFile
 from mockserver.schema.containers import CreateContainer, ListContainers
 from mockserver.schema.files import ListFiles
+from mockserver.schema.uploads import CreateUpload
 from mockserver.states import MAX_TASKS
 from mockserver.storage import bulk, tables
 from mockserver.storage.bulk import Placement
@@ -60,6 +61,18 @@ async def add_content(worlds: Worlds, world: str, content: bytes) -> str:
         return (await context.run(files.create_file, form))["id"]
     finally:
         upload.discard()
+
+
+async def add_upload(worlds: Worlds, world: str, content: bytes) -> None:
+    """A pending upload with a part."""
+    context = await worlds.enter(world)
+    new = CreateUpload(bytes=len(content), filename="a.txt", purpose="vision", mime_type="text/plain")
+    upload = await context.run(uploads.create_upload, new)
+    part = Uploads(worlds._directory.path / "uploads").put([content])
+    try:
+        await context.run(uploads.add_upload_part, upload["id"], NewFile(part, "data", {}))
+    finally:
+        part.discard()
 
 
 async def held(worlds: Worlds, world: str) -> list[str] | None:
@@ -312,17 +325,19 @@ def test_a_copy_taken_while_contents_come_and_go_has_all_of_its_contents(tmp_pat
 
 def test_every_table_is_copied(tmp_path: Path) -> None:
     listed = {each.__tablename__ for each in tables.Listed.__subclasses__()}
-    assert {"containers", "container_files", "files"} <= listed
+    assert {"containers", "container_files", "files", "uploads", "upload_parts"} <= listed
     with opened(tmp_path) as worlds:
 
         async def copied() -> None:
             await add(worlds, "kept", "a")
             await add_content(worlds, "kept", b"small")
+            await add_upload(worlds, "kept", LARGE)
             await worlds.create("copy", fork_of="kept")
             before, after = await worlds.summaries(["kept", "copy"])
             assert before.counts == after.counts
             assert before.counts is not None
             assert set(before.counts) == listed
+            assert not {name for name in ("uploads", "upload_parts") if before.counts[name] != 1}
 
         asyncio.run(copied())
 
@@ -594,6 +609,42 @@ def test_a_world_that_cant_be_used_can_be_reset_and_deleted(tmp_path: Path, repa
     with opened(tmp_path) as worlds:
         asyncio.run(getattr(worlds, repair)("bad"))
         assert asyncio.run(held(worlds, "bad")) == ([] if repair == "reset" else None)
+
+
+def test_a_file_of_an_older_schema_is_upgraded(tmp_path: Path) -> None:
+    """Version 3 had no uploads. Snapshots keep their version until they are restored."""
+
+    async def prepare(worlds: Worlds) -> None:
+        await add(worlds, "w", "box")
+        await add_content(worlds, "w", LARGE)
+        await worlds.take_snapshot("w", "kept")
+
+    async def use(worlds: Worlds) -> None:
+        assert len(await held(worlds, "w") or []) == 2
+        await add_upload(worlds, "w", LARGE + b"part")
+        (summary,) = await worlds.summaries(["w"])
+        assert summary.counts
+        assert (summary.counts["upload_parts"], summary.counts["files"]) == (1, 1)
+
+    with opened(tmp_path) as worlds:
+        asyncio.run(prepare(worlds))
+    for path in (*tmp_path.glob("worlds/*/world.db"), *tmp_path.glob("snapshots/*/world.db")):
+        with closing(sqlite3.connect(path)) as database:
+            database.executescript(
+                "DROP VIEW named_contents; DROP VIEW live_uploads; DROP VIEW live_upload_parts; DROP TABLE uploads;"
+                "DROP TABLE upload_parts; CREATE VIEW named_contents AS SELECT digest FROM live_container_files "
+                "UNION ALL SELECT digest FROM live_files; PRAGMA user_version=3; PRAGMA journal_mode=DELETE"
+            )
+    with opened(tmp_path) as worlds:
+        (before,) = asyncio.run(worlds.summaries(["w"]))
+        assert before.counts
+        asyncio.run(use(worlds))
+        asyncio.run(worlds.restore("w", "kept"))
+        asyncio.run(use(worlds))
+    (tmp_path / "clean").unlink()
+    with opened(tmp_path) as worlds:  # after a crash, nothing that is named is removed
+        asyncio.run(held(worlds, "w"))
+        assert len(list(tmp_path.glob("worlds/*/contents/*/*"))) == 2
 
 
 def test_a_small_content_that_was_damaged_is_not_sent(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from rawhttp import Wire, form, request
 
 from mockserver import uploads
 from mockserver.server.serving import MockServer
+from mockserver.storage import pagination
+from mockserver.storage.contents import Contents
 
 T = TypeVar("T")
 
@@ -126,6 +128,18 @@ def test_the_file_lives_as_long_as_was_asked_for(world: World) -> None:
     assert (file["created_at"], file["expires_at"]) == (NOON, NOON + HOUR)
     world.advance(HOUR)
     assert world.http.get(f"/files/{file['id']}").status_code == 404
+
+
+def test_uploads_that_ended_long_ago_are_forgotten(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pagination, "KEPT_DELETED", 3)
+    ended, pending = create(world, 0), create(world, 0)
+    ok(world.http.post(f"/uploads/{ended}/cancel"))
+    create(world, 0)
+    assert complete(world, ended).status_code == 400
+    create(world, 0)
+    create(world, 0)
+    assert complete(world, ended).status_code == 404
+    assert complete(world, pending).status_code == 200
 
 
 # Creating
@@ -335,6 +349,32 @@ def test_completing_holds_nobody_up(world: World, stuck: tuple[threading.Event, 
         assert ok(completing.result())["status"] == "completed"
     with World(world.server, f"{world.name}-fork") as fork:
         assert ok(complete(fork, upload, part))["file"]["bytes"] == 30_000, "the copy was made before"
+
+
+def test_files_of_parts_are_removed_off_the_event_loop(
+    world: World, control: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To remove a file of 64 MiB takes milliseconds."""
+    removed: list[threading.Thread] = []
+    remove = Contents.remove
+
+    def watched(self: Contents, *arguments: Any) -> None:
+        removed.append(threading.current_thread())
+        remove(self, *arguments)
+
+    monkeypatch.setattr(Contents, "remove", watched)
+    world.freeze()
+    ended = [create(world, 30_000) for _ in range(4)]
+    parts = [send(world, upload, noise(upload)) for upload in ended]
+    ok(complete(world, ended[0], parts[0]))
+    ok(world.http.post(f"/uploads/{ended[1]}/cancel"))
+    ok(control.delete(f"/uploads/{ended[2]}"))
+    assert kept(world) == {noise(ended[0]), noise(ended[3])}
+    world.advance(HOUR)
+    create(world, 1)
+    assert kept(world) == {noise(ended[0])}
+    assert len(removed) >= 3
+    assert world.server._thread not in removed
 
 
 @pytest.mark.parametrize(

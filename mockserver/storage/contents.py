@@ -178,18 +178,15 @@ class Contents:
 
     def keep(self, tx: Transaction, upload: Upload, shared: bool = False) -> None:
         """Put an upload into place, in the write transaction that inserts its row. A `shared` one stays available for
-        other worlds."""
+        other worlds, and one whose bytes are there already until it is discarded."""
         if upload.size <= SMALL:  # by its size alone, so that no content is both a row and a file
             content = upload.path.read_bytes() if upload.file else bytes(upload.buffer)
             _insert.add(tx, _new(digest=upload.digest, content=content))
             return
         place = self._place(upload.digest)
-        if place.exists():
-            if not shared:
-                upload.path.unlink()  # some file systems write a file out before another one is renamed over it
-        else:
+        if not place.exists():  # some file systems write a file out before another one is renamed over it
             _put(_link if shared else Path.replace, upload.path, place)
-        upload.kept = not shared
+            upload.kept = not shared
         self._kept.add(upload.digest)
 
     def committed(self) -> None:

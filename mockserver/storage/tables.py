@@ -138,7 +138,13 @@ class Upload(Listed, table=True):
     """An upload of the Uploads API. Whether a pending one has expired follows from `expires_at` and the clock."""
 
     __tablename__ = "uploads"
-    __table_args__ = (_live("uploads_listed", "created_at", "seq"), _deleted("uploads_deleted"), _CLUSTERED)
+    __table_args__ = (
+        _live("uploads_listed", "created_at", "seq"),
+        _live("uploads_by_expiry", "status", "expires_at"),
+        Index("uploads_ended", "seq", sqlite_where=text("status != 'pending'")),
+        _deleted("uploads_deleted"),
+        _CLUSTERED,
+    )
 
     expires_at: int = _time()
     bytes: int = Field(sa_type=BigInteger)
