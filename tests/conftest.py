@@ -51,6 +51,10 @@ OPERATIONS = 25
 """How many operations the API has. Tests that find them by reflection compare with it."""
 
 
+NO_SKILLS = {"skills": 0, "skill_versions": 0}
+"""In the counts of a world."""
+
+
 @dataclass
 class World:
     """A test's own world on a server, and clients of it."""
