@@ -164,6 +164,7 @@ ALL = [
             ),
         ),
         tool="java",
+        refusals=USUAL_REFUSALS | SKILL_REFUSALS,
         sources="java",
     ),
 ]

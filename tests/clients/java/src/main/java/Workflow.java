@@ -131,6 +131,7 @@ public final class Workflow {
         } catch (BadRequestException refused) {
             out.println(refused.statusCode() + " " + refused.param().orElseThrow() + " " + refused.code().orElseThrow());
         }
+        Skills.run(client, out);
         client.close();
     }
 
