@@ -33,7 +33,7 @@ from test_forms import TREE
 from mockserver.server.serving import MockServer
 
 WORLDS = ("mine", "theirs", "default")
-TABLES = ("world", "containers", "container_files", "files", "faults", "contents")
+TABLES = ("world", "containers", "container_files", "files", "skills", "skill_versions", "faults", "contents")
 
 
 @dataclass
