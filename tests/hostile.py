@@ -4,9 +4,13 @@ Each is what goes out on one connection. `whole`: it is a request, or can't beco
 must come; else the sender stops in the middle and closes its side.
 """
 
+import base64
 import json
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+
+from bundled import MANIFEST, zipped
 
 KIB, MIB = 1024, 1024 * 1024
 
@@ -497,6 +501,66 @@ def samples(ground: Ground) -> list[bytes]:
     ]  # fmt: skip
 
 
+def skills(ground: Ground) -> Iterator[Shot]:
+    """Bundles that are broken, bombs, lies and paths that lead elsewhere, as zips, as folders and inline."""
+    good = zipped()
+    names = [
+        "../SKILL.md",
+        "/SKILL.md",
+        "m/../../x",
+        "m//SKILL.md",
+        "m\\SKILL.md",
+        "C:/x",
+        "m/\x00",
+        "m/" + "x" * 4_000,
+        ".",
+    ]
+    bundles = [
+        b"",
+        b"PK",
+        b"PK\x03\x04",
+        b"PK\x05\x06" + b"\x00" * 18,
+        b"PK\x05\x06" + b"\xff" * 18,
+        good[:-1],
+        good[10:],
+        good * 2,
+        good + b"\x00" * 70_000,
+        good.replace(b"m", b"\xff"),
+        *(zipped({name: MANIFEST, "m/SKILL.md": MANIFEST}) for name in names if "\x00" not in name),
+        zipped({"m/SKILL.md": MANIFEST, "m/z": bytes(20 * MIB)}, zipfile.ZIP_DEFLATED),
+        zipped({f"m/{n}": "" for n in range(5_000)}),
+        *(
+            zipped({"m/SKILL.md": text})
+            for text in (
+                "---\n" + "[" * 60_000,
+                "---\nname: " + "{a: " * 10_000 + "\n---\n",
+                "---\na: &a [*a]\nname: x\n---\n",
+                "---\n" + "%TAG ! x\n" * 5_000 + "---\n",
+                "---\n" + "? " * 20_000 + "\n---\n",
+                "---\nname: !!python/object/apply:os.system ['x']\n---\n",
+                "---\nname: |" + "9" * 5_000 + "\n---\n",
+                "---\n\x00\n---\n",
+                "---\n" + "---\n" * 10_000,
+            )
+        ),
+    ]
+    for at in range(0, len(good), 3):
+        bundles.append(good[:at] + b"\xff" + good[at + 1 :])
+    form = b"Content-Type: multipart/form-data; boundary=b"
+    part = b'--b\r\nContent-Disposition: form-data; name="%b"; filename="%b"\r\n\r\n%b\r\n'
+    for bundle in bundles:
+        body = part % (b"files", b"m.zip", bundle) + b"--b--\r\n"
+        yield Shot(request(ground, "POST", "/skills", form, body=body))
+        source = {"type": "base64", "media_type": "application/zip", "data": base64.b64encode(bundle).decode() or "x"}
+        skill = {"type": "inline", "name": "x", "description": "x", "source": source}
+        container = json.dumps({"name": "x", "skills": [skill]}).encode()
+        yield Shot(request(ground, "POST", "/containers", b"Content-Type: application/json", body=container))
+    for name in names:
+        body = part % (b"files[]", name.encode(), MANIFEST.encode()) * 2 + b"--b--\r\n"
+        yield Shot(request(ground, "POST", "/skills", form, body=body))
+    yield Shot(request(ground, "POST", "/skills", form, body=part % (b"files[]", b"m/x", b"") * 3_000 + b"--b--\r\n"))
+
+
 def cuts(ground: Ground) -> Iterator[Shot]:
     """Every sample, ended after each of its bytes."""
     for sample in samples(ground):
@@ -527,6 +591,7 @@ KINDS: dict[str, Callable[[Ground], Iterator[Shot]]] = {
     "paths, ids, worlds and keys that lead elsewhere": paths,
     "query strings": queries,
     "ranges": ranges,
+    "skills: zips, folders, front matter": skills,
     "sound requests, cut after every byte": cuts,
     "sound requests, a few bytes at a time": drips,
     "sound requests, every byte swapped or left out": swaps,

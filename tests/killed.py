@@ -23,15 +23,18 @@ from types import FrameType
 from typing import Any
 
 import mockserver
-from mockserver import containers, files, uploads
+from mockserver import containers, files, skills, uploads
+from mockserver.bundles import Bundle
 from mockserver.clock import Clock, Wall
 from mockserver.context import Context
 from mockserver.files import NewFile
 from mockserver.mock import Mock
 from mockserver.schema.containers import CreateContainer, ListContainers
 from mockserver.schema.files import ListFiles
+from mockserver.schema.skills import ListSkills
 from mockserver.schema.uploads import CompleteUpload, CreateUpload
 from mockserver.settings import Settings
+from mockserver.skills import NewSkill, Supplied
 from mockserver.storage import tables
 from mockserver.storage.bulk import Placement
 from mockserver.storage.contents import Upload
@@ -62,6 +65,10 @@ def content(mock: Mock, text: str, large: bool = False) -> Upload:
     return mock.uploads.put([(text * 40).encode() * (200 if large else 1)] * 3, blake2b=True)
 
 
+def bundle(mock: Mock, text: str, large: bool = True) -> Bundle:
+    return Bundle(content(mock, text, large), "skill", text)
+
+
 async def box(context: Context) -> str:
     return (await context.run(containers.list_containers, ListContainers()))["data"][-1]["id"]
 
@@ -90,6 +97,11 @@ async def prepare(mock: Mock) -> None:
         for number in range(2):
             part = NewFile(content(mock, f"part {number}", large=True), "data", {})
             await context.run(uploads.add_upload_part, pending["id"], part)
+        made = await context.run(skills.create_skill, NewSkill(bundle(mock, "skill"), {}))
+        await context.run(skills.create_skill_version, made["id"], NewSkill(bundle(mock, "second", False), {}))
+        named = {"type": "skill_reference", "skill_id": made["id"]}
+        new = CreateContainer.model_validate({"name": "skilled", "skills": [named]})
+        await context.run(containers.create_container, new)
         await mock.worlds.take_snapshot(world, "kept")
         (latest, *_) = (await context.run(files.list_files, ListFiles()))["data"]
         await context.run(files.delete_file, latest["id"])
@@ -149,6 +161,40 @@ async def delete_container(mock: Mock) -> None:
     await context.run(containers.delete_container, await box(context))
 
 
+async def skill(context: Context) -> str:
+    return (await context.run(skills.list_skills, ListSkills()))["data"][-1]["id"]
+
+
+async def create_skill(mock: Mock, text: str, large: bool = True) -> None:
+    context = await mock.worlds.enter("default")
+    await context.run(skills.create_skill, NewSkill(bundle(mock, text, large), {}))
+
+
+async def create_version(mock: Mock) -> None:
+    context = await mock.worlds.enter("default")
+    new = NewSkill(bundle(mock, "version"), {"default": "true"})
+    await context.run(skills.create_skill_version, await skill(context), new)
+
+
+async def delete_version(mock: Mock) -> None:
+    context = await mock.worlds.enter("default")
+    await context.run(skills.delete_skill_version, await skill(context), "2")
+
+
+async def delete_skill(mock: Mock) -> None:
+    context = await mock.worlds.enter("default")
+    await context.run(skills.delete_skill, await skill(context))
+
+
+async def create_container_with_skills(mock: Mock) -> None:
+    context = await mock.worlds.enter("default")
+    named = {"type": "skill_reference", "skill_id": await skill(context), "version": "latest"}
+    source = {"type": "base64", "media_type": "application/zip", "data": "UEs="}
+    brought = {"type": "inline", "name": "x", "description": "x", "source": source}
+    new = CreateContainer.model_validate({"name": "new", "skills": [named, brought]})
+    await context.run(containers.create_container, new, Supplied({1: bundle(mock, "inline")}))
+
+
 async def delete_and_create(mock: Mock) -> None:
     await mock.worlds.delete("other")
     await mock.worlds.create("other")
@@ -178,6 +224,12 @@ ACTS: dict[str, Act] = {
     "cancellation of an upload": cancel_upload,
     "deletion of a File": delete_file,
     "deletion of a container": delete_container,
+    "new skill": lambda mock: create_skill(mock, "new"),
+    "new small skill": lambda mock: create_skill(mock, "new", large=False),
+    "new skill version": create_version,
+    "deletion of a skill version": delete_version,
+    "deletion of a skill": delete_skill,
+    "new container with skills": create_container_with_skills,
     "first use of a world": lambda mock: mock.worlds.enter("new"),
     "fork": lambda mock: mock.worlds.create("new", fork_of="default"),
     "fork of a snapshot": lambda mock: mock.worlds.create("new", fork_of="default", snapshot="kept"),

@@ -216,6 +216,43 @@ class Upload(Thing):
 
 
 @dataclass
+class Version(Thing):
+    number: int
+    name: str
+    content: bytes
+
+    def shown(self, skill_id: str) -> Json:
+        return {
+            "id": self.id,
+            "object": "skill.version",
+            "created_at": self.created_at,
+            "description": f"It is {self.name}.",
+            "name": self.name,
+            "skill_id": skill_id,
+            "version": str(self.number),
+        }
+
+
+@dataclass
+class Skill(Thing):
+    versions: dict[int, Version] = field(default_factory=dict)
+    default: int = 1
+    last: int = 0
+
+    def shown(self) -> Json:
+        name = self.versions[self.default].name
+        return {
+            "id": self.id,
+            "object": "skill",
+            "created_at": self.created_at,
+            "default_version": str(self.default),
+            "description": f"It is {name}.",
+            "latest_version": str(max(self.versions)),
+            "name": name,
+        }
+
+
+@dataclass
 class Fault:
     operation: str
     status: int
@@ -231,6 +268,7 @@ class World:
     containers: dict[str, Container] = field(default_factory=dict)
     files: dict[str, File] = field(default_factory=dict)
     uploads: dict[str, Upload] = field(default_factory=dict)
+    skills: dict[str, Skill] = field(default_factory=dict)
     graves: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)
     """Where deleted objects stood, by list and id."""
     faults: list[Fault] = field(default_factory=list)
@@ -344,6 +382,8 @@ class Model:
                 "files": len(world.files),
                 "containers": len(world.containers),
                 "container_files": sum(len(each.files) for each in world.containers.values()),
+                "skills": len(world.skills),
+                "skill_versions": sum(len(each.versions) for each in world.skills.values()),
             },
             "clock": self.clock(name),
             "faults": len(world.faults),
@@ -609,6 +649,92 @@ class Model:
         upload.end("cancelled")
         return upload.shown()
 
+    # Skills
+
+    def create_skill(self, name: str, skill_name: str, content: bytes, id: str, version_id: str) -> Json:
+        world = self.worlds[name]
+        id, now, seq = self.mint(name, "skill", "skill_{time}[0-9a-f]{{24}}0[0-9a-f]{{15}}", world.skills, id)
+        skill = world.skills[id] = Skill(id, now, seq)
+        self._add_version(name, skill, skill_name, content, version_id)
+        return skill.shown()
+
+    def create_version(self, name: str, skill_id: str, skill_name: str, content: bytes, default: bool, id: str) -> Json:
+        skill = self.skill(name, skill_id)
+        version = self._add_version(name, skill, skill_name, content, id)
+        skill.default = version.number if default else skill.default
+        return version.shown(skill_id)
+
+    def _add_version(self, name: str, skill: Skill, skill_name: str, content: bytes, id: str) -> Version:
+        form = "skillver_{time}[0-9a-f]{{24}}" + skill.id[-16:]
+        there = [each.id for each in skill.versions.values()]
+        id, now, seq = self.mint(name, "version", form, there, id)
+        skill.last += 1
+        version = skill.versions[skill.last] = Version(id, now, seq, skill.last, skill_name, content)
+        return version
+
+    def skill(self, name: str, id: str) -> Skill:
+        if id in self.worlds[name].skills:
+            return self.worlds[name].skills[id]
+        raise Refused(404, f"Skill with id '{id}' not found.")
+
+    def version(self, name: str, skill_id: str, number: str, param: str = "version") -> Version:
+        if not re.fullmatch("[1-9][0-9]*", number):
+            raise Refused(400, f"Invalid '{param}': '{number}'. Expected a positive integer.", param, "invalid_value")
+        skill = self.skill(name, skill_id)
+        if int(number) in skill.versions:
+            return skill.versions[int(number)]
+        raise Refused(404, f"Skill version '{number}' not found.")
+
+    def set_default(self, name: str, skill_id: str, number: str) -> Json:
+        version = self.version(name, skill_id, number, "default_version")
+        skill = self.skill(name, skill_id)
+        skill.default = version.number
+        return skill.shown()
+
+    def delete_skill(self, name: str, id: str) -> Json:
+        world = self.worlds[name]
+        world.bury("skills", self.skill(name, id))
+        del world.skills[id]
+        return {"id": id, "object": "skill.deleted", "deleted": True}
+
+    def delete_version(self, name: str, skill_id: str, number: str) -> Json:
+        version = self.version(name, skill_id, number)
+        skill = self.skill(name, skill_id)
+        if len(skill.versions) == 1:
+            self.delete_skill(name, skill_id)
+        elif version.number == skill.default:
+            raise Refused(400, "Cannot delete the default skill version.", "version", "invalid_value")
+        else:
+            self.worlds[name].ordinal += 1
+            del skill.versions[version.number]
+        return {"id": version.id, "object": "skill.version.deleted", "deleted": True, "version": number}
+
+    def list_skills(self, name: str, query: Mapping[str, str]) -> Json:
+        world = self.worlds[name]
+        return self._skill_page(list(world.skills.values()), lambda each: each.shown(), query)
+
+    def list_versions(self, name: str, skill_id: str, query: Mapping[str, str]) -> Json:
+        skill = self.skill(name, skill_id)
+        versions = [skill.versions[number] for number in sorted(skill.versions)]
+        return self._skill_page(versions, lambda each: each.shown(skill_id), query, by_number=True)
+
+    def _skill_page(
+        self, things: list[Any], shown: Callable[[Any], Json], query: Mapping[str, str], by_number: bool = False
+    ) -> Json:
+        """A page from the start: 0 is a limit, too."""
+        checked({**query, "limit": query["limit"] if query.get("limit") not in (None, "0") else "1"}, 100, least=0)
+        rows = things if by_number else sorted(things, key=lambda each: each.place)
+        rows = rows if query.get("order", "desc") == "asc" else rows[::-1]
+        limit = int(query.get("limit", 20))
+        page = Page(rows[:limit], len(rows) > limit)
+        return {
+            "object": "list",
+            "data": [shown(each) for each in page.rows],
+            "first_id": page.first,
+            "has_more": page.more,
+            "last_id": page.last,
+        }
+
 
 @dataclass
 class Page:
@@ -624,12 +750,12 @@ class Page:
         return self.rows[-1].id if self.rows else None
 
 
-def checked(query: Mapping[str, str], maximum: int) -> None:
+def checked(query: Mapping[str, str], maximum: int, least: int = 1) -> None:
     limit, order = query.get("limit", "1"), query.get("order", "asc")
     if not re.fullmatch("[+-]?[0-9]+", limit):
         raise wrong_type("limit", "an integer", "a string")
-    if not 1 <= int(limit) <= maximum:
-        raise out_of_range("limit", int(limit), 1, maximum)
+    if not least <= int(limit) <= maximum:
+        raise out_of_range("limit", int(limit), least, maximum)
     if order not in ("asc", "desc"):
         raise wrong_value("order", order, "'asc' and 'desc'")
 

@@ -32,6 +32,8 @@ JAVA = INSTALLED / "openai-java"
 LITELLM = INSTALLED / "litellm"
 DOCUMENTED = [CLIENTS / "python" / f"containers_{kind}.py" for kind in ("async", "sync")]
 
+SKILL_REFUSALS = {("CreateSkill", 400), ("RetrieveSkill", 404)}
+"""Of a skill without a folder, and of one that was deleted."""
 USUAL_REFUSALS = frozenset({("RetrieveContainer", 404), ("ListContainers", 400)})
 """By operation: of a container that was deleted, and with a limit of 1000."""
 
@@ -81,9 +83,10 @@ def python(name: str, major: int) -> Client:
     command = (INSTALLED / folder / "bin" / "python", "-W", "error")
     programs = tuple(
         Program((*command, CLIENTS / "python" / f"{each}.py"), f"python/{each}.txt")
-        for each in ("workflow", "workflow_async", "responses")
+        for each in ("workflow", "workflow_async", "responses", *(["skills"] if major > 1 else []))
     )
     refusals = USUAL_REFUSALS | {("RetrieveContainerFileContent", 404)}
+    refusals |= SKILL_REFUSALS if major > 1 else set()
     return Client(
         name, "python", folder, f"python/openai-{major}.txt", "openai==", programs, refusals=refusals, slow=major < 3
     )
@@ -92,8 +95,13 @@ def python(name: str, major: int) -> Client:
 def node(name: str, folder: str, manifest: str) -> Client:
     # The program is reached by a link beside the packages, so that any version can run the same one.
     command = ("node", "--preserve-symlinks", "--preserve-symlinks-main")
-    program = Program((*command, INSTALLED / folder / "programs" / "workflow.mjs"), "node/workflow.txt")
-    return Client(name, "node", folder, manifest, '"openai"', (program,), tool="node")
+    skills = folder == "openai-node"  # before 7.5 the client drops the folders of files
+    programs = tuple(
+        Program((*command, INSTALLED / folder / "programs" / f"{each}.mjs"), f"node/{each}.txt")
+        for each in ("workflow", *(["skills"] if skills else []))
+    )
+    refusals = USUAL_REFUSALS | (SKILL_REFUSALS if skills else set())
+    return Client(name, "node", folder, manifest, '"openai"', programs, tool="node", refusals=refusals)
 
 
 def litellm(name: str, *command: str | Path) -> Client:
@@ -141,7 +149,16 @@ ALL = [
         slow=True,
     ),
     Client(
-        "curl", "", "", "", "", (Program(("bash", CLIENTS / "curl" / "workflow.sh"), "curl/workflow.txt"),), tool="curl"
+        "curl",
+        "",
+        "",
+        "",
+        "",
+        tuple(
+            Program(("bash", CLIENTS / "curl" / f"{each}.sh"), f"curl/{each}.txt") for each in ("workflow", "skills")
+        ),
+        tool="curl",
+        refusals=USUAL_REFUSALS | SKILL_REFUSALS,
     ),
     Client(
         "Go `openai-go`",
@@ -151,6 +168,7 @@ ALL = [
         "github.com/openai/openai-go/v3",
         (Program((INSTALLED / "openai-go" / "containers",), "go/workflow.txt"),),
         tool="go",
+        refusals=USUAL_REFUSALS | SKILL_REFUSALS,
         sources="go",
     ),
     Client(
@@ -166,6 +184,7 @@ ALL = [
             ),
         ),
         tool="java",
+        refusals=USUAL_REFUSALS | SKILL_REFUSALS,
         sources="java",
     ),
 ]

@@ -18,7 +18,7 @@ import click
 import pytest
 import yaml
 from click.testing import CliRunner
-from conftest import World
+from conftest import NO_SKILLS, World
 from test_testing import responding
 
 from mockserver.cli import control, fault_options, main, output
@@ -139,7 +139,12 @@ def test_a_world_goes_through_an_archive(world: World, client: Client, tmp_path:
     archive = tmp_path / "world.zip"
     assert client("export", str(archive)) == f"{archive}: {archive.stat().st_size} bytes\n"
     client("reset", "--empty")
-    assert client.json("import", str(archive))["counts"] == {"files": 0, "containers": 1, "container_files": 1}
+    assert client.json("import", str(archive))["counts"] == {
+        "files": 0,
+        "containers": 1,
+        "container_files": 1,
+        **NO_SKILLS,
+    }
     assert world.openai.containers.retrieve(box.id).name == "box"
     assert client.json("import", "--add", str(SHIPPED / "minimal.yaml"))["counts"]["containers"] == 2
     assert [each.name for each in tmp_path.iterdir()] == ["world.zip"]

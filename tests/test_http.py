@@ -580,14 +580,14 @@ def test_requests_in_a_pipeline_are_answered_in_order(world: World, box: str) ->
 @pytest.mark.parametrize("large", [0, 450_000], ids=["of small requests", "behind a large body"])
 def test_a_pipeline_of_any_length(world: World, box: str, large: int) -> None:
     """More than is read at once, so that a packet ends in one head and began in another."""
-    source = {"type": "base64", "media_type": "application/zip", "data": "a" * large}
-    skill = {"type": "inline", "name": "large", "description": "", "source": source}
+    secret = {"domain": "d", "name": "n", "value": "a" * large}
+    policy = {"type": "allowlist", "allowed_domains": ["d"], "domain_secrets": [secret]}
     count, padding = 1_000, {"X-Padding": "x" * 1_000}
     with Kept(world) as wire:
         together = bytearray()
         wire.send = together.extend  # type: ignore[method-assign]  # gathers what is then sent at once
         if large:
-            wire.ask("POST $/v1/containers", JSON, json.dumps({"name": "large", "skills": [skill]}).encode())
+            wire.ask("POST $/v1/containers", JSON, json.dumps({"name": "large", "network_policy": policy}).encode())
         for _ in range(count):
             wire.ask(f"GET $/v1/containers/{box}", padding)
 

@@ -33,7 +33,18 @@ from test_forms import TREE
 from mockserver.server.serving import MockServer
 
 WORLDS = ("mine", "theirs", "default")
-TABLES = ("world", "containers", "container_files", "files", "uploads", "upload_parts", "faults", "contents")
+TABLES = (
+    "world",
+    "containers",
+    "container_files",
+    "files",
+    "uploads",
+    "upload_parts",
+    "skills",
+    "skill_versions",
+    "faults",
+    "contents",
+)
 
 
 @dataclass

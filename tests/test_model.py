@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote, urlencode
 
 import pytest
+from bundled import manifest, zipped
 from conftest import stored
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -63,6 +64,17 @@ OPERATIONS = [
     "AddUploadPart",
     "CompleteUpload",
     "CancelUpload",
+    "CreateSkill",
+    "ListSkills",
+    "RetrieveSkill",
+    "UpdateSkill",
+    "DeleteSkill",
+    "RetrieveSkillContent",
+    "CreateSkillVersion",
+    "ListSkillVersions",
+    "RetrieveSkillVersion",
+    "DeleteSkillVersion",
+    "RetrieveSkillVersionContent",
 ]
 
 
@@ -158,6 +170,10 @@ picks = st.integers(0, 1_000)
 names = st.sampled_from(
     ["a.txt", "b.csv", "no extension", "ünï.md", "x.tar.gz", "a.jsonl", "../a.txt", "C:\\x\\a.jsonl"]
 )
+skill_names = st.sampled_from(["one", "two", "three-4"])
+contents = st.sampled_from(
+    [b"", b"x", b"shared" * 50, b"large" * 5_000, b"month,revenue\r\nJanuary,1200\r\n", b"\x00--simple\r\n"]
+)
 contents = st.sampled_from(
     [b"", b"x", b"shared" * 50, b"large" * 5_000, b"month,revenue\r\nJanuary,1200\r\n", b"\x00--simple\r\n", b"\xff"]
 )
@@ -198,6 +214,7 @@ class Beside(RuleBasedStateMachine):
             self.upload(world, world, 1, "ünï.md", b"")
             self.create_upload(world, world, "a.txt", 20_000, "vision", None)
             self.add_part(world, world, 0, b"A" * 20_000)
+            self.create_skill(world, world, "one")
 
     # Asking both
 
@@ -612,6 +629,119 @@ class Beside(RuleBasedStateMachine):
         id = self.some_upload(world, pick)
         path = f"/uploads/{id}/cancel"
         self.api(client, world, "CancelUpload", "POST", path, lambda name, _: self.model.cancel_upload(name, id))
+
+    # Skills
+
+    def some_skill(self, world: int, pick: int) -> str:
+        there = list(self._in(self.names[world]).skills)
+        foreign = [id for name in self.names for id in self._in(name).skills if name != self.names[world]]
+        return self._pick(there, foreign, "skill_unknown", pick)
+
+    def some_version(self, world: int, skill: str, pick: int) -> str:
+        own = self._in(self.names[world]).skills.get(skill)
+        choices = [*(map(str, own.versions) if own else ()), "1", "2", "9", "latest", "0"]
+        return choices[pick % len(choices)]
+
+    def _version_id(self, world: int, skill: str) -> str:
+        """The id of a new skill's version, which its creation doesn't tell."""
+        name = self.names[world]
+        path = f"/_mock/worlds/{name}/skills/{skill}/versions/1"
+        return str(json.loads(self.subject.clients[0].ask(name, "GET", path)[1])["id"])
+
+    @rule(client=clients, world=worlds, name=skill_names)
+    def create_skill(self, client: int, world: int, name: str) -> None:
+        content = zipped({"m/SKILL.md": manifest(name, f"It is {name}.")})
+        sent = form(('Content-Disposition: form-data; name="files"; filename="m.zip"', content))
+        self.api(
+            client, world, "CreateSkill", "POST", "/skills",
+            lambda at, answer: self.model.create_skill(
+                at, name, content, answer.get("id", ""), self._version_id(world, answer["id"])
+            ),
+            body=sent, kind="multipart/form-data; boundary=simple",
+        )  # fmt: skip
+
+    @rule(client=clients, world=worlds, pick=picks, name=skill_names, default=st.booleans())
+    def create_version(self, client: int, world: int, pick: int, name: str, default: bool) -> None:
+        skill = self.some_skill(world, pick)
+        content = zipped({"m/SKILL.md": manifest(name, f"It is {name}.")})
+        parts = [('Content-Disposition: form-data; name="files[]"; filename="m.zip"', content)]
+        parts += [('Content-Disposition: form-data; name="default"', b"true")] if default else []
+        self.api(
+            client, world, "CreateSkillVersion", "POST", f"/skills/{skill}/versions",
+            lambda at, answer: self.model.create_version(at, skill, name, content, default, answer.get("id", "")),
+            body=form(*parts), kind="multipart/form-data; boundary=simple",
+        )  # fmt: skip
+
+    @rule(client=clients, world=worlds, pick=picks)
+    def list_skills(self, client: int, world: int, pick: int) -> None:
+        query = {key: value for key, value in self.some_query([], pick).items() if key in ("limit", "order")}
+        path = f"/skills?{urlencode(query)}"
+        self.api(client, world, "ListSkills", "GET", path, lambda at, _: self.model.list_skills(at, query))
+
+    @rule(client=clients, world=worlds, pick=picks, other=picks)
+    def list_versions(self, client: int, world: int, pick: int, other: int) -> None:
+        skill = self.some_skill(world, pick)
+        query = {key: value for key, value in self.some_query([], other).items() if key in ("limit", "order")}
+        path = f"/skills/{skill}/versions?{urlencode(query)}"
+        self.api(
+            client, world, "ListSkillVersions", "GET", path, lambda at, _: self.model.list_versions(at, skill, query)
+        )  # fmt: skip
+
+    @rule(client=clients, world=worlds, pick=picks)
+    def retrieve_skill(self, client: int, world: int, pick: int) -> None:
+        id = self.some_skill(world, pick)
+        path = f"/skills/{id}"
+        self.api(client, world, "RetrieveSkill", "GET", path, lambda at, _: self.model.skill(at, id).shown())
+
+    @rule(client=clients, world=worlds, pick=picks, other=picks)
+    def retrieve_version(self, client: int, world: int, pick: int, other: int) -> None:
+        skill = self.some_skill(world, pick)
+        number = self.some_version(world, skill, other)
+        self.api(
+            client, world, "RetrieveSkillVersion", "GET", f"/skills/{skill}/versions/{number}",
+            lambda at, _: self.model.version(at, skill, number).shown(skill),
+        )  # fmt: skip
+
+    @rule(client=clients, world=worlds, pick=picks, other=picks, method=st.sampled_from(["GET", "GET", "HEAD"]))
+    def skill_contents(self, client: int, world: int, pick: int, other: int, method: str) -> None:
+        skill = self.some_skill(world, pick)
+        number = self.some_version(world, skill, other)
+
+        def default(at: str, _: Json) -> bytes:
+            found = self.model.skill(at, skill)
+            return found.versions[found.default].content
+
+        self.api(client, world, "RetrieveSkillContent", method, f"/skills/{skill}/content", default)
+        self.api(
+            client, world, "RetrieveSkillVersionContent", method, f"/skills/{skill}/versions/{number}/content",
+            lambda at, _: self.model.version(at, skill, number).content,
+        )  # fmt: skip
+
+    @rule(client=clients, world=worlds, pick=picks, other=picks)
+    def update_skill(self, client: int, world: int, pick: int, other: int) -> None:
+        skill = self.some_skill(world, pick)
+        number = self.some_version(world, skill, other)
+        self.api(
+            client, world, "UpdateSkill", "POST", f"/skills/{skill}",
+            lambda at, _: self.model.set_default(at, skill, number),
+            body=json.dumps({"default_version": number}).encode(),
+        )  # fmt: skip
+
+    @rule(client=clients, world=worlds, pick=picks, other=picks)
+    def delete_version(self, client: int, world: int, pick: int, other: int) -> None:
+        skill = self.some_skill(world, pick)
+        number = self.some_version(world, skill, other)
+        self.api(
+            client, world, "DeleteSkillVersion", "DELETE", f"/skills/{skill}/versions/{number}",
+            lambda at, _: self.model.delete_version(at, skill, number),
+        )  # fmt: skip
+
+    @rule(client=clients, world=worlds, pick=picks)
+    def delete_skill(self, client: int, world: int, pick: int) -> None:
+        id = self.some_skill(world, pick)
+        self.api(
+            client, world, "DeleteSkill", "DELETE", f"/skills/{id}", lambda at, _: self.model.delete_skill(at, id)
+        )  # fmt: skip
 
     # Several at once
 

@@ -120,6 +120,7 @@ func main() {
 	if _, err := client.Containers.List(ctx, openai.ContainerListParams{Limit: openai.Int(1000)}); errors.As(err, &refused) {
 		fmt.Println(refused.StatusCode, refused.Param, refused.Code)
 	}
+	skills(ctx, client)
 }
 
 // must is for a program that has nothing to do where a call fails.

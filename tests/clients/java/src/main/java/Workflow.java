@@ -161,6 +161,7 @@ public final class Workflow {
         } catch (BadRequestException refused) {
             out.println(refused.statusCode() + " " + refused.param().orElseThrow() + " " + refused.code().orElseThrow());
         }
+        Skills.run(client, out);
         client.close();
     }
 

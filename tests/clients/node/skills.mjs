@@ -1,0 +1,66 @@
+// All that there is to do with skills, one call after another.
+
+import assert from "node:assert/strict";
+import OpenAI, { toFile } from "openai";
+
+const client = new OpenAI();
+const manifest = (description) => `---\nname: basic-math\ndescription: ${description}\n---\nRun run.py.\n`;
+
+// A folder: each file with its path as its name, which the client keeps since 7.5.
+const skill = await client.skills.create({
+  files: [
+    new File([manifest("Add numbers.")], "basic_math/SKILL.md"),
+    new File(["print(1 + 1)\n"], "basic_math/run.py"),
+  ],
+});
+console.log(`Created ${skill.name}: ${skill.description}`);
+
+// A zip: the content of a skill is one, so that it can be uploaded again.
+const zip = await (await client.skills.content.retrieve(skill.id)).arrayBuffer();
+const version = await client.skills.versions.create(skill.id, { files: await toFile(zip, "basic_math.zip") });
+const again = await client.skills.versions.content.retrieve(version.version, { skill_id: skill.id });
+assert.deepEqual(await again.arrayBuffer(), zip);
+
+// The new version is the latest one; which one is the default is said separately.
+assert.equal((await client.skills.retrieve(skill.id)).latest_version, "2");
+const updated = await client.skills.update(skill.id, { default_version: "2" });
+console.log(`Updated to version ${updated.default_version}`);
+
+// A loop fetches one page after another.
+const versions = [];
+for await (const each of client.skills.versions.list(skill.id, { order: "asc", limit: 1 })) {
+  versions.push(each.version);
+}
+assert.deepEqual((await client.skills.list()).data.map((each) => each.id), [skill.id]);
+assert.equal((await client.skills.versions.retrieve("1", { skill_id: skill.id })).name, "basic-math");
+console.log(`Listed ${versions}`);
+
+// A container gets its skills when it is created, and keeps them whatever happens to them.
+const container = await client.containers.create({
+  name: "Numbers",
+  skills: [
+    { type: "skill_reference", skill_id: skill.id },
+    { type: "skill_reference", skill_id: skill.id, version: "1" },
+    {
+      type: "inline",
+      name: "basic-math",
+      description: "Add numbers.",
+      source: { type: "base64", media_type: "application/zip", data: Buffer.from(zip).toString("base64") },
+    },
+  ],
+});
+await client.skills.versions.delete("1", { skill_id: skill.id });
+try {
+  await client.skills.create({ files: [new File([manifest("Add.")], "SKILL.md"), new File(["x"], "run.py")] });
+} catch (error) {
+  if (!(error instanceof OpenAI.BadRequestError)) throw error;
+  console.log(error.status, error.error.message);
+}
+await client.skills.delete(skill.id);
+await client.containers.delete(container.id);
+try {
+  await client.skills.retrieve(skill.id);
+} catch (error) {
+  if (!(error instanceof OpenAI.NotFoundError)) throw error;
+  console.log(error.status, error.error.message);
+}
