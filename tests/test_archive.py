@@ -505,12 +505,13 @@ def test_an_export_shows_one_instant_while_the_world_is_used(world: World, contr
             assert len(latest) + len(document["deleted"]) == document["ordinal"]
 
 
-@pytest.mark.slow
 def test_an_export_uses_the_one_pool_of_threads(world: World, control: httpx2.Client) -> None:
+    world.openai.containers.create(name="box")
     assert control.get("/export").status_code == 200
     assert [each.name for each in threading.enumerate() if "AnyIO" in each.name] == []
 
 
+@pytest.mark.slow
 def test_a_client_that_leaves_an_export_leaves_nothing_behind() -> None:
     with MockServer() as server, World(server, "w") as world:
         control = f"{server.url}/_mock/worlds/w"
