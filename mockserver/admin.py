@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from mockserver import containers, errors, files
 from mockserver.context import Context, World
-from mockserver.expiry import UNEXPIRED, expired, expires_at
+from mockserver.expiry import EXPIRES_AT, NEVER, UNEXPIRED, expired, expires_at
 from mockserver.schema.containers import (
     UNASKED_MINUTES,
     Container,
@@ -49,7 +49,7 @@ class AdminFile(File):
 
 
 class Found(BaseModel):
-    """A page, newest first; `after` its last id is the next one. `total` counts all that match."""
+    """A page; `after` its last id is the next one. `total` counts all that match."""
 
     has_more: bool
     total: int
@@ -73,10 +73,13 @@ class Query(BaseModel):
     limit: int = Field(100, ge=1, le=1_000)
     after: str | None = None
     search: str | None = Field(None, max_length=1_024)
+    sort: Literal["created", "name", "size"] = "created"
+    order: Literal["asc", "desc"] = "desc"
 
 
 class ContainerQuery(Query):
     name: str | None = None
+    sort: Literal["created", "name", "active", "expires"] = "created"  # type: ignore[assignment]  # other columns
     status: Literal["running", "expired"] | None = None
 
 
@@ -85,28 +88,51 @@ class FileQuery(Query):
 
 
 class _Search:
-    """The statements for one kind of list: its pages, and how many rows it has in all."""
+    """The statements for one kind of list: its pages, and how many rows it has in all.
 
-    def __init__(self, listing: Listing[Any], row: type[tables.Listed], name: str, *conditions: str) -> None:
+    `keys` are the expressions by which it is sorted; `name` is the one that is searched.
+    """
+
+    def __init__(self, listing: Listing[Any], row: type[tables.Listed], keys: dict[str, str], *conditions: str) -> None:
         self.listing = listing
-        search = f"(:search IS NULL OR id = :search OR instr(lower({name}), lower(:search)) > 0)"
+        search = f"(:search IS NULL OR id = :search OR instr(lower({keys['name']}), lower(:search)) > 0)"
         source = f"FROM live_{row.__tablename__} WHERE {' AND '.join([*conditions, search])}"
-        behind = "(:time IS NULL OR (created_at, seq) < (:time, :last))"
-        self.page: Statement[Any] = Statement(
-            f"SELECT * {source} AND {behind} ORDER BY created_at DESC, seq DESC LIMIT :limit", row
-        )
+        self.pages: dict[tuple[str, str], Statement[Any]] = {
+            (sort, order): Statement(
+                f"SELECT * {source} AND (:after IS NULL OR ({key}, seq) {compare} ({listing.position_of(':after', key)})) "
+                f"ORDER BY {key} {order}, seq {order} LIMIT :limit",
+                row,
+            )
+            for sort, key in {"created": "created_at", **keys}.items()
+            for order, compare in (("desc", "<"), ("asc", ">"))
+        }
         self.count: Statement[Any] = Statement(f"SELECT count(*) {source}")
 
 
 _containers = _Search(
     containers.listing,
     tables.Container,
-    "name",
+    {
+        "name": "name",
+        "active": "last_active_at",
+        "expires": f"CASE expires_minutes WHEN {NEVER} THEN 1 << 60 ELSE {EXPIRES_AT} END",
+    },
     "(:name IS NULL OR name = :name)",
     f"(:status IS NULL OR (:status = 'running') = {UNEXPIRED})",
 )
-_container_files = _Search(containers.file_listing, tables.ContainerFile, "path", "container_id = :container_id")
-_files = _Search(files.listing, tables.File, "filename", "(:purpose IS NULL OR purpose = :purpose)", files.UNEXPIRED)
+_container_files = _Search(
+    containers.file_listing,
+    tables.ContainerFile,
+    {"name": "path", "size": "coalesce(bytes, 0)"},
+    "container_id = :container_id",
+)
+_files = _Search(
+    files.listing,
+    tables.File,
+    {"name": "filename", "size": "bytes"},
+    "(:purpose IS NULL OR purpose = :purpose)",
+    files.UNEXPIRED,
+)
 _set_times: Statement[tables.Container] = Statement(
     "UPDATE containers SET created_at = :created, last_active_at = :active, expires_minutes = :minutes WHERE id = :id"
 )
@@ -225,13 +251,9 @@ def delete_file(context: Context, file_id: str) -> FileDeleted:
 
 def _page(tx: Transaction, search: _Search, query: Query, values: dict[str, object]) -> tuple[list[Any], bool, int]:
     values = {**values, "search": query.search}
-    time, last = None, None
-    if query.after is not None:
-        position = search.listing.position(tx, **values, cursor=query.after)
-        if position is None:
-            raise errors.UNKNOWN_CURSOR(param="after", value=query.after[:80])
-        time, last = position
-    rows = search.page.all(tx, **values, time=time, last=last, limit=query.limit + 1)
+    if query.after is not None and search.listing.position(tx, **values, cursor=query.after) is None:
+        raise errors.UNKNOWN_CURSOR(param="after", value=query.after[:80])
+    rows = search.pages[query.sort, query.order].all(tx, **values, after=query.after, limit=query.limit + 1)
     return rows[: query.limit], len(rows) > query.limit, int(search.count.value(tx, **values))
 
 

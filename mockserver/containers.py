@@ -87,6 +87,7 @@ def list_containers(context: Context, query: ListContainers) -> ContainerList:
 
 
 def create_container(context: Context, body: CreateContainer) -> Container:
+    context.container = body.name
     anchor, minutes = lifetime(context, body)
     world, now = context.world, context.world.now()
     with context.write() as tx:
@@ -213,6 +214,7 @@ def expiring(tx: Transaction, after: int, until: int) -> Sequence[str]:
 
 def _found(context: Context, tx: Transaction, container_id: str) -> tables.Container:
     if row := find(tx, container_id):
+        context.container = row.name
         return row
     if context.creates_missing(container_id):
         return _create_missing(context, container_id)

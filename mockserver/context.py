@@ -99,6 +99,8 @@ class Context:
     warnings: list[Warned] = field(default_factory=list)
     touched: list[tuple[str, str]] = field(default_factory=list)
     """`created`, `changed` or `deleted`, and an id."""
+    container: str | None = None
+    """The name of the container that it is about."""
     stale_since: int | None = None
     """By a fault: lists still show what was deleted after this instant."""
 

@@ -29,6 +29,8 @@ from mockserver.redaction import MAX_BODY, Headers, Sent, as_json, redacted_head
 
 _OVERHEAD = 280
 """Bytes that a record takes beside its JSON and its route."""
+MAX_MESSAGE = 500
+"""Characters of an error's message that an entry repeats outside of its response."""
 _WORD = re.compile(r"\w+")
 _CONTENTS = {"DownloadFile", "RetrieveContainerFileContent"}
 _COMPLETE, _ABORTED = b"false}", b"true}"
@@ -58,6 +60,8 @@ class Entry:
     """Whether a fault made up the response."""
     rate: float
     """Of the world's clock."""
+    warnings: tuple[str, ...]
+    """Codes of the headers `x-mock-warning`."""
     page: tuple[bool, str | None, str | None] | None
     """For a list: `has_more`, `first_id`, `last_id`."""
     digests: tuple[str, ...]
@@ -75,6 +79,11 @@ class Entry:
     @property
     def aborted(self) -> bool:
         return self.json.endswith(_ABORTED)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the client received an error, no response, or a part of one."""
+        return self.status is None or self.status >= 400 or self.aborted
 
     @cached_property
     def wall(self) -> float:
@@ -127,19 +136,26 @@ class Filter:
     operations: frozenset[str] = frozenset()
     methods: frozenset[str] = frozenset()
     statuses: tuple[tuple[int, int], ...] = ()
+    warnings: frozenset[str] = frozenset()
+    failed: bool = False
     text: str = ""
 
     @property
     def matches_all(self) -> bool:
-        return not (self.operations or self.methods or self.statuses or self.text)
+        return self == _EVERYTHING
 
     def __call__(self, entry: Entry) -> bool:
         return (
             (not self.operations or entry.operation in self.operations)
             and (not self.methods or entry.method in self.methods)
             and (not self.statuses or any(low <= (entry.status or 0) <= high for low, high in self.statuses))
+            and (not self.warnings or not self.warnings.isdisjoint(entry.warnings))
+            and (not self.failed or entry.failed)
             and (not self.text or entry.has(self.text))
         )
+
+
+_EVERYTHING = Filter()
 
 
 # Where they are kept
@@ -203,6 +219,8 @@ class Journal:
         response: bytes | int | None,
         objects: Sequence[tuple[str, str]] = (),
         fault: str | None = None,
+        warnings: Sequence[str] = (),
+        container: str | None = None,
         made_up: bool = False,
         page: tuple[bool, str | None, str | None] | None = None,
         aborted: bool = False,
@@ -210,7 +228,7 @@ class Journal:
         """Record an exchange, and return its number, or 0 if the world's state is gone.
 
         `path` and `query` are as sent; `wall` is when it began by the machine's clock, `duration` in seconds.
-        `response` is the body, its size, or None; `objects` are changes with ids. The other parameters are
+        `response` is the body, its size, or None; `objects` are changes with ids; `container` is a name. The other parameters are
         described in `Entry`.
         """
         if log.ended:
@@ -231,13 +249,17 @@ class Journal:
             "request": {"headers": redacted_headers(request_headers), **_request_body(sent)},
             "response": {"headers": redacted_headers(response_headers), **_response_body(response, fault)},
             "fault": fault,
+            "error": _error_message(response) if status and status >= 400 else None,
+            "warnings": warnings,
+            "container": container,
             "objects": [{"change": change, "id": id} for change, id in objects],
             "aborted": aborted,
         }
         digests: tuple[str, ...] = ()
         if operation in _CONTENTS and status and status >= 400 and isinstance(response, bytes):
             digests = tuple(hashlib.sha256(body).hexdigest() for body in (response, response.rstrip()) if body)
-        facts = (operation, sys.intern(method), status, route, sent.identity, made_up, clock.rate, page, digests)
+        codes = tuple(warnings)
+        facts = (operation, sys.intern(method), status, route, sent.identity, made_up, clock.rate, codes, page, digests)
         text = bytes(memoryview(orjson.dumps(shown)))  # a copy: what orjson returns takes 8 KiB whatever its length
         log.last = number
         self._append(log, (number, text, *facts))
@@ -360,6 +382,15 @@ def _response_body(response: bytes | int | None, fault: str | None) -> dict[str,
         return {"body_bytes": response if isinstance(response, int) else len(response)}
     # The API's own responses are JSON with line breaks; those of a fault may be anything.
     return {"body": orjson.Fragment(as_json(response) if fault else response.replace(b"\n", b""))}
+
+
+def _error_message(response: bytes | int | None) -> str | None:
+    """Return the message of an error's envelope. A body that a fault sets may be anything."""
+    try:
+        message = orjson.loads(response)["error"]["message"] if isinstance(response, bytes) else None
+    except (ValueError, TypeError, LookupError):
+        return None
+    return message[:MAX_MESSAGE] if isinstance(message, str) else None
 
 
 def _changes(operation: str | None, changed: bool, fault: str | None) -> Iterator[str]:

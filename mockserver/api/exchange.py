@@ -178,6 +178,8 @@ class Exchange:
             response=response,
             objects=context.touched if context else (),
             fault=self.fault,
+            warnings=[warning.code for warning in context.warnings] if context else (),
+            container=context.container if context else None,
             made_up=effect is not None and (effect.answers or effect.lists or effect.rate_limit is not None),
             page=self.page,
             aborted=aborted,

@@ -34,7 +34,7 @@ class Listing(Generic[L]):
         self._scope = [f"{name} = :{name}" for name in scope]
         self._live = [live] if live else []
         self._statements: dict[tuple[object, ...], Statement[L]] = {}
-        self._position: Statement[L] = Statement(self._position_of(":cursor"))
+        self._position: Statement[L] = Statement(self.position_of(":cursor"))
         this = " AND ".join([*self._scope, "id = :id"])
         self._delete: Statement[L] = Statement(
             f"UPDATE {self._table} SET deleted_at = :now, deleted_ordinal = :ordinal WHERE {this}"
@@ -87,8 +87,9 @@ class Listing(Generic[L]):
         """The time and the `seq` of what `cursor` names, deleted or not."""
         return self._position.tuple(tx, **this)
 
-    def _position_of(self, cursor: str) -> str:
-        return f"SELECT created_at, seq FROM {self._table} WHERE {' AND '.join([*self._scope, f'id = {cursor}'])}"
+    def position_of(self, cursor: str, key: str = "created_at") -> str:
+        """The same as SQL, for rows in the order of `(key, seq)`."""
+        return f"SELECT {key}, seq FROM {self._table} WHERE {' AND '.join([*self._scope, f'id = {cursor}'])}"
 
     def _unknown(self, param: str, cursor: str) -> errors.APIError:
         if cursor.startswith(self._prefix):
@@ -107,7 +108,7 @@ class Listing(Generic[L]):
         for name in ("after", "before"):
             if getattr(query, name) is not None:
                 compare = "<" if (query.order == "desc") is (name == "after") else ">"
-                conditions.append(f"(created_at, seq) {compare} ({self._position_of(f':{name}')})")
+                conditions.append(f"(created_at, seq) {compare} ({self.position_of(f':{name}')})")
         direction = "DESC" if falling else "ASC"
         return Statement(
             f"SELECT * FROM {self._table} WHERE {' AND '.join(conditions)} "

@@ -125,6 +125,14 @@ async def stage_container_file(
     return await mock.worlds.look(world, admin.find_container_file, container_id, ids[-1])
 
 
+@router.get("/{container_id}/files/{file_id}", operation_id="findContainerFile")
+async def find_container_file(
+    mock: TheMock, world: str, container_id: str, file_id: str
+) -> admin.AdminContainerFile:
+    """Return one file of a container, running or expired."""
+    return await mock.worlds.look(world, admin.find_container_file, container_id, file_id)
+
+
 @router.get(
     "/{container_id}/files/{file_id}/content",
     operation_id="saveContainerFile",
