@@ -73,18 +73,25 @@ class Query(BaseModel):
     limit: int = Field(100, ge=1, le=1_000)
     after: str | None = None
     search: str | None = Field(None, max_length=1_024)
-    sort: Literal["created", "name", "size"] = "created"
     order: Literal["asc", "desc"] = "desc"
 
 
 class ContainerQuery(Query):
     name: str | None = None
-    sort: Literal["created", "name", "active", "expires"] = "created"  # type: ignore[assignment]  # other columns
+    sort: Literal["created", "name", "active", "expires"] = "created"
     status: Literal["running", "expired"] | None = None
 
 
 class FileQuery(Query):
     purpose: str | None = None
+    sort: Literal["created", "name", "size"] = "created"
+
+
+class ContainerFileQuery(Query):
+    sort: Literal["created", "name"] = "created"
+
+
+Sorted = ContainerQuery | FileQuery | ContainerFileQuery
 
 
 class _Search:
@@ -123,7 +130,7 @@ _containers = _Search(
 _container_files = _Search(
     containers.file_listing,
     tables.ContainerFile,
-    {"name": "path", "size": "coalesce(bytes, 0)"},
+    {"name": "path"},
     "container_id = :container_id",
 )
 _files = _Search(
@@ -165,7 +172,9 @@ def find_container(tx: Transaction, world: World, container_id: str) -> AdminCon
     return _shown(tx, world, _container(tx, container_id), world.now())
 
 
-def find_container_files(tx: Transaction, world: World, container_id: str, query: Query) -> FoundContainerFiles:
+def find_container_files(
+    tx: Transaction, world: World, container_id: str, query: ContainerFileQuery
+) -> FoundContainerFiles:
     _container(tx, container_id)
     rows, more, total = _page(tx, _container_files, query, {"container_id": container_id})
     return FoundContainerFiles(data=[_shown_file(tx, world, row) for row in rows], has_more=more, total=total)
@@ -249,7 +258,7 @@ def delete_file(context: Context, file_id: str) -> FileDeleted:
 # Finding and showing
 
 
-def _page(tx: Transaction, search: _Search, query: Query, values: dict[str, object]) -> tuple[list[Any], bool, int]:
+def _page(tx: Transaction, search: _Search, query: Sorted, values: dict[str, object]) -> tuple[list[Any], bool, int]:
     values = {**values, "search": query.search}
     if query.after is not None and search.listing.position(tx, **values, cursor=query.after) is None:
         raise errors.UNKNOWN_CURSOR(param="after", value=query.after[:80])

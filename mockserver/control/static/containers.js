@@ -76,7 +76,7 @@ const inside = {
   columns: [
     nameColumn((row) => row.path, (row) => middle(shownPath(row.path), Math.min(base(row.path).length, 24))),
     { name: "Source", width: "5rem", cell: (row) => h("span", { class: `source ${row.source}` }, row.source) },
-    { name: "Size", width: "4.4rem", end: true, keep: "medium", class: "quiet", sort: "size", cell: (row) => size(row.size) },
+    { name: "Size", width: "4.4rem", end: true, keep: "medium", class: "quiet", cell: (row) => size(row.size) },
     ageColumn("Age", "created_at", { sort: "created", keep: "medium" }),
   ],
   uploads: (at) => [["Upload as user", asUpload(at, "user")], ["Upload as assistant", asUpload(at, "assistant")]],
