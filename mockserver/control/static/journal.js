@@ -27,7 +27,7 @@ export function journal(page) {
     tools: [button("Clear", () => attempt(() => remove(at()), ({ count }) => `${plural(count, "request")} deleted`), { title: "Delete all recorded requests" })],
     columns: [
       { name: "Status", width: "5.4rem", cell: code },
-      { name: "Operation", width: "minmax(7rem, 1.2fr)", link: true, class: "name", cell: operation },
+      { name: "Operation", width: "minmax(7rem, 1.2fr)", link: true, class: "name", title: operation, cell: (row) => middle(operation(row), 11) },
       { name: "Request", width: "minmax(6rem, 1.7fr)", keep: "wide", class: "request", title: target, cell: (row) => [h("b", {}, row.method), " ", middle(shorten(target(row).replace(/^\/v1/, ""), 0), 22)] },
       { name: "Details", width: "minmax(0, 1.3fr)", class: "details", title: (row) => row.error ?? row.container, cell: details },
       { name: "Took", width: "4.3rem", end: true, keep: "wide", class: "quiet", cell: (row) => took(row.duration_ms) },
