@@ -143,7 +143,7 @@ def settled(page: Page) -> None:
 
 
 def save(picture: bytes, path: Path) -> None:
-    """With as few colours as do, which makes it a third as large."""
+    """Save a picture with few colors, which makes it a third as large."""
     from PIL import Image
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -152,51 +152,48 @@ def save(picture: bytes, path: Path) -> None:
         few.save(path, optimize=True)
 
 
-def shoot(page: Page, url: str, name: str, place: str, scheme: str, width: int, directory: Path) -> None:
+def show(page: Page, scheme: str, width: int) -> None:
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]  # light or dark
     page.set_viewport_size({"width": width, "height": 800})
-    page.goto(f"{url}/_mock/#/{place}")
-    settled(page)
-    save(page.screenshot(), directory / f"{name}-{scheme}.png")
+
+
+VIEWS = ("containers", "files", "journal", "faults", "verdict", "world")
+DIALOGS = {
+    "clock": ("containers", "#clock .face"),
+    "fault": ("faults", "main .primary"),
+    "profile": ("world", "main button:text-is('Profile')"),
+    "worlds": ("containers", "#world"),
+}
 
 
 def main(directory: Path | None) -> None:
     program = next(filter(None, map(shutil.which, BROWSERS)))
     with MockServer(port=0) as server, World(server, "reports") as world, sync_playwright() as playwright:
-        shown = fill(world)
+        places = {name: f"reports/{place}" for name, place in fill(world).items()}
         for name in ("ci-1042-unit-tests", "ci-1042-integration-tests-with-a-long-name", "demo"):
             ok(httpx2.post(f"{server.url}/_mock/worlds/{name}"))
-        views = ("containers", "files", "journal", "faults", "verdict", "world")
-        every = {**shown, **{view: view for view in views}, "empty": "../fresh/containers"}
+        dialogs, widths = {"fault": DIALOGS["fault"]}, (1280,)
+        if directory:
+            places |= {view: f"reports/{view}" for view in VIEWS} | {"empty": "fresh/containers"}
+            dialogs, widths = DIALOGS, (1280, 400)
         browser = playwright.chromium.launch(executable_path=program, args=BROWSER_ARGUMENTS)
         page = browser.new_page()
         for scheme in ("light", "dark"):
-            if directory is None:
-                for name, place in shown.items():
-                    shoot(page, server.url, name, f"reports/{place}", scheme, 1280, PICTURES)
-                continue
-            for width in (1280, 400):
-                for name, place in every.items():
-                    address = place.removeprefix("../") if place.startswith("../") else f"reports/{place}"
-                    shoot(page, server.url, f"{name}-{width}", address, scheme, width, directory)
-                dialogs(page, server.url, scheme, width, directory)
+            for width in widths:
+                kind = f"-{width}-{scheme}" if directory else f"-{scheme}"
+                show(page, scheme, width)
+                for name, place in places.items():
+                    page.goto(f"{server.url}/_mock/#/{place}")
+                    settled(page)
+                    save(page.screenshot(), (directory or PICTURES) / f"{name}{kind}.png")
+                for name, (view, opener) in dialogs.items():
+                    page.goto(f"{server.url}/_mock/#/reports/{view}")
+                    settled(page)
+                    page.locator(opener).click()
+                    page.wait_for_timeout(300)
+                    save(page.screenshot(), (directory or PICTURES) / f"{name}{kind}.png")
+                    page.keyboard.press("Escape")
         browser.close()
-
-
-def dialogs(page: Page, url: str, scheme: str, width: int, directory: Path) -> None:
-    for name, view, opener in (
-        ("clock", "containers", "#clock .face"),
-        ("fault", "faults", "main .primary"),
-        ("profile", "world", "main button:text-is('Profile')"),
-        ("switcher", "containers", "#world"),
-    ):
-        page.goto(f"{url}/_mock/#/reports/{view}")
-        page.reload()
-        settled(page)
-        page.locator(opener).click()
-        page.wait_for_timeout(300)
-        save(page.screenshot(), directory / f"dialog-{name}-{width}-{scheme}.png")
-        page.keyboard.press("Escape")
 
 
 if __name__ == "__main__":
