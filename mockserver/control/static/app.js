@@ -98,7 +98,8 @@ function route() {
   if (shown?.world !== page.world) [page.known, page.info, page.verdict] = [false, null, null];
   if (shown?.world !== page.world || shown?.view !== page.view) {
     const possible = /^[a-z\d][\w.-]{0,63}$/i.test(page.world);
-    for (const each of [clocks.element, profile]) each.hidden = !possible;
+    clocks.element.hidden = !possible;
+    profile.hidden = true;
     shown = { world: page.world, view: page.view, ...(possible ? VIEWS[page.view][1] : impossible)(page) };
     main.replaceChildren(shown.element);
     if (tried) changed(EVERYTHING, false);
@@ -142,7 +143,8 @@ const refresh = reader(async () => {
     link.querySelector("b").textContent = number ? count(number) : "";
   }
   profile.href = page.link("world");
-  profile.replaceChildren("Profile: ", h("b", {}, info?.profile_name?.replace(/,.*/, " +") ?? "server’s"));
+  profile.hidden = !info?.profile_name;
+  profile.replaceChildren("Profile: ", h("b", {}, info?.profile_name?.replace(/,.*/, " +")));
   clocks.draw();
 });
 
