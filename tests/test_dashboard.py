@@ -1,4 +1,4 @@
-"""The dashboard in a real browser, used as people use it; and what it is served as."""
+"""The dashboard in a real browser, and how it is served."""
 
 import io
 import json
@@ -37,14 +37,14 @@ PDF = (
 
 
 class Dashboard:
-    """The page, with a world of its own. Whatever it does, it reaches no other origin and breaks no rule."""
+    """The page, with a world of its own. It sends requests to no other origin and logs no errors."""
 
     def __init__(self, page: "Page", world: World) -> None:
         self.page = page
         self.world = world
         self.problems: list[str] = []
         self.expected: list[str] = []
-        """Parts of what the browser may complain of: it takes each refusal for a problem."""
+        """Parts of messages that the browser may log: it logs each error response."""
         page.set_default_timeout(PATIENCE)
         page.on("console", lambda message: message.type in ("error", "warning") and self.problems.append(message.text))
         page.on("pageerror", lambda error: self.problems.append(str(error)))
@@ -75,7 +75,7 @@ class Dashboard:
                 field.fill(value)
 
     def rows(self, *texts: str, of: str = "main .split > .list > .rows") -> None:
-        """The rows, as soon as there are these and no others: each has its text somewhere."""
+        """Wait until these are all rows: each contains its text."""
         from playwright.sync_api import expect
 
         found = self.page.locator(f"{of} > li")
@@ -101,7 +101,7 @@ class Dashboard:
         expect(self.page.locator(".pager span")).to_have_text(text, timeout=PATIENCE)
 
     def boxes(self, selector: str) -> list[dict[str, Any]]:
-        """Where what is found stands, all of it at one moment: what comes in later moves what is below it."""
+        """Return the boxes of elements, all at one moment."""
         return list(
             self.page.locator(selector).evaluate_all(
                 "found => found.map(each => each.getBoundingClientRect().toJSON())"
@@ -148,10 +148,10 @@ def test_it_is_served_so_that_nothing_else_can_act_in_it(server: MockServer) -> 
     names = {each.name for each in STATIC.iterdir()}
     assert len(names) > 5
     for name in names:
-        answer = httpx2.get(f"{server.url}/_mock/static/{name}")
-        assert answer.content == (STATIC / name).read_bytes()
+        response = httpx2.get(f"{server.url}/_mock/static/{name}")
+        assert response.content == (STATIC / name).read_bytes()
         assert (
-            answer.headers["content-type"].split(";")[0]
+            response.headers["content-type"].split(";")[0]
             == {
                 ".js": "text/javascript",
                 ".css": "text/css",
@@ -159,7 +159,7 @@ def test_it_is_served_so_that_nothing_else_can_act_in_it(server: MockServer) -> 
                 ".svg": "image/svg+xml",
             }[Path(name).suffix]
         )
-        again = httpx2.get(f"{server.url}/_mock/static/{name}", headers={"If-None-Match": answer.headers["etag"]})
+        again = httpx2.get(f"{server.url}/_mock/static/{name}", headers={"If-None-Match": response.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
     refusal(httpx2.get(f"{server.url}/_mock/static/..%2fgate.py"), 404, None)
 
@@ -264,9 +264,7 @@ def test_what_clients_send_is_shown_and_never_runs(dashboard: Dashboard, world: 
 # Worlds
 
 
-def test_worlds_are_switched_made_and_told_with_what_they_hold(
-    dashboard: Dashboard, world: World, server: MockServer
-) -> None:
+def test_worlds_are_switched_and_created(dashboard: Dashboard, world: World, server: MockServer) -> None:
     page = dashboard.page
     with new_world(server) as other:
         make(other, "theirs")
@@ -395,20 +393,20 @@ def test_containers_are_made_found_touched_expired_and_deleted(dashboard: Dashbo
 def test_lists_are_sorted_and_several_rows_deleted_at_once(dashboard: Dashboard, world: World) -> None:
     page = dashboard.page
     world.freeze()
-    dashboard.control("POST", "/place", json={"containers": [{"name": "box {n:02}", "repeat": 60}]})
+    dashboard.control("POST", "/place", json={"containers": [{"name": "box {n}", "repeat": 60}]})
     dashboard.open()
     dashboard.counts("1–50 of 60")
     first = page.locator("main .rows > li").first
-    for order in ("01", "60"):
+    for name in ("box 1", "box 9"):
         dashboard.button("Sort by Name").click()
-        first.get_by_role("link", name=f"box {order}").wait_for()
+        first.get_by_role("link", name=name, exact=True).wait_for()
     dashboard.button("Next").click()
     dashboard.counts("51–60 of 60")
-    dashboard.shows("box 10", "main .rows > li >> nth=0")
-    page.get_by_label("Select box 10").check()
-    page.get_by_label("Select box 08").check()
+    dashboard.shows("box 18", "main .rows > li >> nth=0")
+    page.get_by_label("Select box 18").check()
+    page.get_by_label("Select box 16").check()
     dashboard.button("Delete 2").click()
-    dashboard.shows("Delete 2 containers?", "dialog")
+    dashboard.shows("Delete 2 containers?", "dialog[open]")
     page.locator("dialog[open]").get_by_role("button", name="Delete").click()
     dashboard.counts("51–58 of 58")
     page.get_by_label("Select all containers of this page").check()
@@ -416,8 +414,8 @@ def test_lists_are_sorted_and_several_rows_deleted_at_once(dashboard: Dashboard,
     dashboard.button("Previous").click()
     dashboard.counts("1–50 of 58")
     assert not page.get_by_role("button", name="Delete").is_visible(), "rows of another page are not selected"
-    page.get_by_role("link", name="box 12").click()
-    dashboard.shows("box 12", ".pane h2")
+    page.get_by_role("link", name="box 19").click()
+    dashboard.shows("box 19", ".pane h2")
     row = page.locator("main .rows > li.selected")
     assert row.evaluate("row => row.getBoundingClientRect().bottom <= row.parentElement.getBoundingClientRect().bottom")
     page.reload()
@@ -458,7 +456,11 @@ def test_a_profile_is_chosen_and_its_switches_are_set(dashboard: Dashboard, worl
     dashboard.open("world")
     for base, values, shown in (
         ("live", {}, "live"),
-        ("live", {"delete_lag": "5", "delete_lag_unit": "m", "file_routes_when_expired": "404"}, "live,delete_lag=300"),
+        (
+            "live",
+            {"delete_lag": "5", "delete_lag_unit": "m", "file_routes_when_expired": "404"},
+            "live,file_routes_when_expired=404,delete_lag=300",
+        ),
         ("docs", {}, "docs"),
         ("", {}, "default"),
     ):
@@ -518,7 +520,7 @@ def test_files_are_shown_as_what_they_are(dashboard: Dashboard, world: World) ->
 def test_a_pdf_is_left_to_the_browsers_viewer(dashboard: Dashboard, world: World) -> None:
     box = make(world, "box")["id"]
     file = put(world, box, "paper.pdf", PDF)["id"]
-    with dashboard.page.expect_response(lambda answer: "inline" in answer.url) as waited:
+    with dashboard.page.expect_response(lambda response: "inline" in response.url) as waited:
         dashboard.open("containers", box, file)
     assert waited.value.headers["content-type"] == "application/pdf"
     assert waited.value.headers["x-content-type-options"] == "nosniff"
@@ -724,7 +726,7 @@ def test_the_first_calls_that_an_empty_world_shows_work(dashboard: Dashboard, wo
         assert f'new OpenAI({{ baseURL: "{world.base_url}", apiKey: "sk-test" }})' in program
 
 
-def test_an_exchange_can_be_made_a_seed(dashboard: Dashboard, world: World, server: MockServer) -> None:
+def test_an_exchange_becomes_a_seed(dashboard: Dashboard, world: World, server: MockServer) -> None:
     page = dashboard.page
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     world.freeze()
@@ -816,7 +818,7 @@ def test_faults_are_made_counted_switched_and_deleted(dashboard: Dashboard, worl
 # The world as a whole
 
 
-def test_a_world_is_judged_kept_forked_brought_back_and_reset(
+def test_a_world_has_a_verdict_and_is_saved_forked_restored_and_reset(
     dashboard: Dashboard, world: World, tmp_path: Path
 ) -> None:
     page = dashboard.page
@@ -1035,7 +1037,7 @@ def test_everyone_can_use_it(width: int, scheme: str, chromium: "Browser", world
     from axe_playwright_python.sync_playwright import Axe
 
     places = [*furnish(world), ("containers", "cntr_nope")]
-    # axe is put into the page as a script, which the page's own policy rightly refuses.
+    # axe is put into the page as a script, which its policy blocks.
     with chromium.new_context(
         bypass_csp=True, color_scheme=scheme, viewport={"width": width, "height": 800}, reduced_motion="reduce"
     ) as context:
@@ -1098,7 +1100,7 @@ def test_nothing_jumps_when_something_happens(dashboard: Dashboard, world: World
     assert page.evaluate("jumped") < 0.1, "what browsers call good"
 
 
-def test_a_server_that_went_away_is_told_in_words(page: "Page") -> None:
+def test_a_lost_connection_is_shown(page: "Page") -> None:
     with MockServer() as server, World(server, "w") as world:
         dashboard = Dashboard(page, world)
         make(world, "box")
