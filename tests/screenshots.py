@@ -178,6 +178,7 @@ def main(directory: Path | None) -> None:
             dialogs, widths = DIALOGS, (1280, 400)
         browser = playwright.chromium.launch(executable_path=program, args=BROWSER_ARGUMENTS)
         page = browser.new_page()
+        page.set_default_timeout(120_000)
         for scheme in ("light", "dark"):
             for width in widths:
                 kind = f"-{width}-{scheme}" if directory else f"-{scheme}"

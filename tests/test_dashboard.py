@@ -98,7 +98,7 @@ class Dashboard:
         """Wait until the list shows this range of its rows."""
         from playwright.sync_api import expect
 
-        expect(self.page.locator(".pager span")).to_have_text(text, timeout=PATIENCE)
+        expect(self.page.locator(".split > .list > .pager span")).to_have_text(text, timeout=PATIENCE)
 
     def boxes(self, selector: str) -> list[dict[str, Any]]:
         """Return the boxes of elements, all at one moment."""

@@ -98,10 +98,10 @@ export const containers = resource({
   // The time left is computed here, so that a row changes only when something happens.
   row: ({ expires_in, ...row }) => ({ ...row, never: expires_in === null }),
   columns: [
-    { name: "Time left", width: "6rem", sort: "expires", cell: ring },
+    { name: "Time left", width: "5.4rem", sort: "expires", cell: ring },
     nameColumn((row) => row.name, (row) => middle(row.name)),
     idColumn,
-    { name: "Files", width: "3.4rem", end: true, keep: "medium", class: "quiet", cell: (row) => [count(row.file_count), hidden(row.file_count === 1 ? " file" : " files")] },
+    { name: "Files", width: "3rem", end: true, keep: "medium", class: "quiet", cell: (row) => [count(row.file_count), hidden(row.file_count === 1 ? " file" : " files")] },
     { name: "Size", width: "4.4rem", end: true, keep: "medium", class: "quiet", cell: (row) => size(row.total_bytes) },
     { name: "Memory", width: "4.2rem", end: true, keep: "wide", class: "quiet", cell: (row) => row.memory_limit ?? "1g" },
     { name: "Network", width: "5rem", keep: "wide", class: "quiet", cell: network },
