@@ -32,6 +32,7 @@ const KEYS = [
   ["n", "new container"],
   ["?", "show the keys"],
 ];
+const MANY = 10_000; // exchanges
 const THEMES = ["system", "light", "dark"];
 
 const page = {
@@ -150,7 +151,7 @@ const refresh = reader(async () => {
 
 const badge = nav.querySelector("[data-view=verdict] b");
 
-// The verdict reads the whole journal, so it is asked for at leisure.
+// The verdict reads the whole journal, so it is not requested often; if the journal is large, only in its view.
 const check = reader(async () => {
   const { world, info } = page;
   let result = null;
@@ -167,7 +168,8 @@ async function changed(kinds, others) {
   if (kinds.has("worlds") || others) worlds.changed();
   if (!kinds.size) return;
   await refresh();
-  if (kinds.has("journal") || kinds.has("containers")) check();
+  const due = kinds.has("journal") || kinds.has("containers");
+  if (due && (page.view === "verdict" || (page.info?.exchanges ?? 0) <= MANY)) check();
   if (page.known) await shown.changed(kinds);
 }
 
