@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 
 from mockserver import bundles, containers, errors, files, skills, uploads
 from mockserver.context import Context, World
-from mockserver.expiry import UNEXPIRED, expired, expires_at
+from mockserver.expiry import EXPIRES_AT, NEVER, UNEXPIRED, expired, expires_at
 from mockserver.schema.containers import (
     UNASKED_MINUTES,
     Container,
@@ -98,7 +98,7 @@ class UploadDeleted(TypedDict):
 
 
 class Found(BaseModel):
-    """A page, newest first; `after` its last id is the next one. `total` counts all that match."""
+    """A page; `after` its last id is the next one. `total` counts all that match."""
 
     has_more: bool
     total: int
@@ -130,53 +130,85 @@ class Query(BaseModel):
     limit: int = Field(100, ge=1, le=1_000)
     after: str | None = None
     search: str | None = Field(None, max_length=1_024)
+    order: Literal["asc", "desc"] = "desc"
 
 
 class ContainerQuery(Query):
     name: str | None = None
+    sort: Literal["created", "name", "active", "expires"] = "created"
     status: Literal["running", "expired"] | None = None
 
 
 class FileQuery(Query):
     purpose: str | None = None
+    sort: Literal["created", "name", "size"] = "created"
 
 
-class UploadQuery(Query):
+class NamedQuery(Query):
+    sort: Literal["created", "name"] = "created"
+
+
+class UploadQuery(NamedQuery):
     status: Literal["pending", "completed", "cancelled", "expired"] | None = None
 
 
-class _Search:
-    """The statements for one kind of list: its pages, and how many rows it has in all."""
+Sorted = ContainerQuery | FileQuery | NamedQuery
 
-    def __init__(self, listing: Listing[Any], row: type[tables.Listed], name: str, *conditions: str) -> None:
+
+class _Search:
+    """The statements for one kind of list: its pages, and how many rows it has in all.
+
+    `keys` are the expressions by which it is sorted; `name` is the one that is searched.
+    """
+
+    def __init__(self, listing: Listing[Any], row: type[tables.Listed], keys: dict[str, str], *conditions: str) -> None:
         self.listing = listing
-        search = f"(:search IS NULL OR id = :search OR instr(lower({name}), lower(:search)) > 0)"
+        search = f"(:search IS NULL OR id = :search OR instr(lower({keys['name']}), lower(:search)) > 0)"
         source = f"FROM live_{row.__tablename__} WHERE {' AND '.join([*conditions, search])}"
-        behind = "(:time IS NULL OR (created_at, seq) < (:time, :last))"
-        self.page: Statement[Any] = Statement(
-            f"SELECT * {source} AND {behind} ORDER BY created_at DESC, seq DESC LIMIT :limit", row
-        )
+        self.pages: dict[tuple[str, str], Statement[Any]] = {
+            (sort, order): Statement(
+                f"SELECT * {source} AND (:after IS NULL OR ({key}, seq) {compare} ({listing.position_of(':after', key, 'seq')})) "
+                f"ORDER BY {key} {order}, seq {order} LIMIT :limit",
+                row,
+            )
+            for sort, key in {"created": "created_at", **keys}.items()
+            for order, compare in (("desc", "<"), ("asc", ">"))
+        }
         self.count: Statement[Any] = Statement(f"SELECT count(*) {source}")
 
 
 _containers = _Search(
     containers.listing,
     tables.Container,
-    "name",
+    {
+        "name": "name",
+        "active": "last_active_at",
+        "expires": f"CASE expires_minutes WHEN {NEVER} THEN 1 << 60 ELSE {EXPIRES_AT} END",
+    },
     "(:name IS NULL OR name = :name)",
     f"(:status IS NULL OR (:status = 'running') = {UNEXPIRED})",
 )
 _container_files = _Search(
-    containers.file_listing, tables.ContainerFile, "path", "container_id = :container_id", containers.VISIBLE
+    containers.file_listing,
+    tables.ContainerFile,
+    {"name": "path"},
+    "container_id = :container_id",
+    containers.VISIBLE,
 )
-_files = _Search(files.listing, tables.File, "filename", "(:purpose IS NULL OR purpose = :purpose)", files.UNEXPIRED)
+_files = _Search(
+    files.listing,
+    tables.File,
+    {"name": "filename", "size": "bytes"},
+    "(:purpose IS NULL OR purpose = :purpose)",
+    files.UNEXPIRED,
+)
 _uploads = _Search(
     uploads.listing,
     tables.Upload,
-    "filename",
+    {"name": "filename"},
     "(:status IS NULL OR CASE WHEN status = 'pending' AND expires_at <= :now THEN 'expired' ELSE status END = :status)",
 )
-_skills = _Search(skills.listing, tables.Skill, "name")
+_skills = _Search(skills.listing, tables.Skill, {"name": "name"})
 _set_times: Statement[tables.Container] = Statement(
     "UPDATE containers SET created_at = :created, last_active_at = :active, expires_minutes = :minutes WHERE id = :id"
 )
@@ -213,10 +245,11 @@ def find_container(tx: Transaction, world: World, container_id: str) -> AdminCon
     return _shown(tx, world, _container(tx, world, container_id), world.now())
 
 
-def find_container_files(tx: Transaction, world: World, container_id: str, query: Query) -> FoundContainerFiles:
+def find_container_files(
+    tx: Transaction, world: World, container_id: str, query: NamedQuery
+) -> FoundContainerFiles:
     _container(tx, world, container_id)
-    values = {"container_id": container_id, "now": world.now()}
-    rows, more, total = _page(tx, _container_files, query, values)
+    rows, more, total = _page(tx, _container_files, query, {"container_id": container_id, "now": world.now()})
     return FoundContainerFiles(data=[_shown_file(tx, world, row) for row in rows], has_more=more, total=total)
 
 
@@ -261,7 +294,7 @@ def open_file(tx: Transaction, world: World, file_id: str) -> Content:
     return _open(tx, world, row.digest, row.filename, errors.FILE_NOT_FOUND(file_id=file_id))
 
 
-def find_skills(tx: Transaction, world: World, query: Query) -> FoundSkills:
+def find_skills(tx: Transaction, world: World, query: NamedQuery) -> FoundSkills:
     rows, more, total = _page(tx, _skills, query, {})
     return FoundSkills(data=[_shown_skill(tx, row) for row in rows], has_more=more, total=total)
 
@@ -352,15 +385,11 @@ def delete_skill(context: Context, skill_id: str) -> SkillDeleted:
 # Finding and showing
 
 
-def _page(tx: Transaction, search: _Search, query: Query, values: dict[str, object]) -> tuple[list[Any], bool, int]:
+def _page(tx: Transaction, search: _Search, query: Sorted, values: dict[str, object]) -> tuple[list[Any], bool, int]:
     values = {**values, "search": query.search}
-    time, last = None, None
-    if query.after is not None:
-        position = search.listing.position(tx, **values, cursor=query.after)
-        if position is None:
-            raise errors.CURSOR_NOT_FOUND(param="after", value=query.after[:80])
-        time, last = position
-    rows = search.page.all(tx, **values, time=time, last=last, limit=query.limit + 1)
+    if query.after is not None and search.listing.position(tx, **values, cursor=query.after) is None:
+        raise errors.CURSOR_NOT_FOUND(param="after", value=query.after[:80])
+    rows = search.pages[query.sort, query.order].all(tx, **values, after=query.after, limit=query.limit + 1)
     return rows[: query.limit], len(rows) > query.limit, int(search.count.value(tx, **values))
 
 

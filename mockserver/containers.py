@@ -93,6 +93,7 @@ def list_containers(context: Context, query: ListContainers) -> ContainerList:
 
 
 def create_container(context: Context, body: CreateContainer, supplied: Supplied = NOTHING) -> Container:
+    context.container = body.name
     with context.write() as tx:
         row = add_container(context, tx, body, supplied)
     return _shown(context, row, context.world.now())
@@ -240,6 +241,7 @@ def expiring(tx: Transaction, after: int, until: int) -> Sequence[str]:
 
 def found(context: Context, tx: Transaction, container_id: str) -> tables.Container:
     if row := find(tx, container_id, context.world.now()):
+        context.container = row.name
         return row
     if context.creates_missing(container_id):
         return _create_missing(context, container_id)

@@ -118,6 +118,8 @@ class Context:
     """`created`, `changed` or `deleted`, and an id."""
     answer: str | None = None
     """The id of the script that was used."""
+    container: str | None = None
+    """The name of the container that it is about."""
     stale_since: int | None = None
     """Set by a fault: lists still show objects that were deleted after this instant."""
 

@@ -102,6 +102,9 @@ _count_match: Statement[tables.Fault] = Statement(
     "UPDATE faults SET matched = matched + 1 WHERE id = :id RETURNING matched, fired, window_at, window_used"
 )
 _count_fire: Statement[tables.Fault] = Statement("UPDATE faults SET fired = fired + 1 WHERE id = :id")
+_rearm: Statement[tables.Fault] = Statement(
+    "UPDATE faults SET matched = 0, fired = 0, window_at = NULL, window_used = 0, created_at = :now WHERE id = :id"
+)
 _set_window: Statement[tables.Fault] = Statement(
     "UPDATE faults SET window_at = :began, window_used = :used WHERE id = :id"
 )
@@ -145,6 +148,12 @@ def switch(tx: Transaction, world: str, id: str, enabled: bool) -> None:
         raise errors.FAULT_NOT_FOUND(world=world, id=id[:80])
     asked = NewRule.model_validate(found.model_dump(exclude_unset=True) | {"enabled": enabled})
     _set_rule.run(tx, id=id, rule=asked.model_dump_json(exclude_unset=True))
+
+
+def rearm(tx: Transaction, world: str, id: str, now: float) -> None:
+    """Set the counts of a rule to 0 and begin its `lapse_after` now, so that it fires as when it was added."""
+    if not _rearm.run(tx, id=id, now=now):
+        raise errors.FAULT_NOT_FOUND(world=world, id=id[:80])
 
 
 def clear(tx: Transaction) -> None:

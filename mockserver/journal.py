@@ -31,6 +31,8 @@ UNWRITTEN = 64
 """Exchanges that have ended and whose entries are not yet made. A reader has them made first."""
 _OVERHEAD = 280
 """Bytes that a record takes beside its JSON and its route."""
+MAX_MESSAGE = 500
+"""Characters of an error's message that an entry repeats outside of its response."""
 _WORD = re.compile(r"\w+")
 _ID_NAMES = {"versions": "version"}
 """What the id behind a name in a path is called, where it isn't the name's singular with `_id`."""
@@ -71,6 +73,10 @@ class Finished(NamedTuple):
     """Changes with ids."""
     fault: str | None = None
     answer: str | None = None
+    warnings: Sequence[str] = ()
+    """Codes."""
+    container: str | None = None
+    """A name."""
     made_up: bool = False
     page: tuple[bool, str | None, str | None] | None = None
     aborted: bool = False
@@ -93,6 +99,8 @@ class Entry:
     """Whether a fault made up the response."""
     rate: float
     """Of the world's clock."""
+    warnings: tuple[str, ...]
+    """Codes of the headers `x-mock-warning`."""
     page: tuple[bool, str | None, str | None] | None
     """For a list: `has_more`, `first_id`, `last_id`."""
     digests: tuple[str, ...]
@@ -110,6 +118,11 @@ class Entry:
     @property
     def aborted(self) -> bool:
         return self.json.endswith(_ABORTED)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the client received an error, no response, or a part of one."""
+        return self.status is None or self.status >= 400 or self.aborted
 
     @cached_property
     def wall(self) -> float:
@@ -162,19 +175,26 @@ class Filter:
     operations: frozenset[str] = frozenset()
     methods: frozenset[str] = frozenset()
     statuses: tuple[tuple[int, int], ...] = ()
+    warnings: frozenset[str] = frozenset()
+    failed: bool = False
     text: str = ""
 
     @property
     def matches_all(self) -> bool:
-        return not (self.operations or self.methods or self.statuses or self.text)
+        return self == _EVERYTHING
 
     def __call__(self, entry: Entry) -> bool:
         return (
             (not self.operations or entry.operation in self.operations)
             and (not self.methods or entry.method in self.methods)
             and (not self.statuses or any(low <= (entry.status or 0) <= high for low, high in self.statuses))
+            and (not self.warnings or not self.warnings.isdisjoint(entry.warnings))
+            and (not self.failed or entry.failed)
             and (not self.text or entry.has(self.text))
         )
+
+
+_EVERYTHING = Filter()
 
 
 # Where they are kept
@@ -358,6 +378,9 @@ def _record(number: int, world: str, exchange: Finished) -> Record:
         },
         "fault": exchange.fault,
         "answer": exchange.answer,
+        "error": _error_message(response) if status and status >= 400 else None,
+        "warnings": exchange.warnings,
+        "container": exchange.container,
         "objects": [{"change": change, "id": id} for change, id in exchange.objects],
         "aborted": exchange.aborted,
     }
@@ -366,8 +389,9 @@ def _record(number: int, world: str, exchange: Finished) -> Record:
         digests = tuple(hashlib.sha256(body).hexdigest() for body in (response, response.rstrip()) if body)
     text = bytes(memoryview(orjson.dumps(shown)))  # a copy: what orjson returns takes 8 KiB whatever its length
     identity, made_up, page = exchange.sent.identity, exchange.made_up, exchange.page
-    method = sys.intern(exchange.method)
-    return number, text, operation, method, status, exchange.route, identity, made_up, clock.rate, page, digests
+    method, codes = sys.intern(exchange.method), tuple(exchange.warnings)
+    facts = (operation, method, status, exchange.route, identity, made_up, clock.rate, codes, page, digests)
+    return number, text, *facts
 
 
 def _request_body(sent: Sent) -> dict[str, Any]:
@@ -386,6 +410,15 @@ def _response_body(response: bytes | int | None, fault: str | None) -> dict[str,
         return {"body_bytes": response if isinstance(response, int) else len(response)}
     # The API's own responses are JSON with line breaks; those of a fault may be anything.
     return {"body": orjson.Fragment(as_json(response) if fault else response.replace(b"\n", b""))}
+
+
+def _error_message(response: bytes | int | None) -> str | None:
+    """Return the message of an error's envelope. A body that a fault sets may be anything."""
+    try:
+        message = orjson.loads(response)["error"]["message"] if isinstance(response, bytes) else None
+    except (ValueError, TypeError, LookupError):
+        return None
+    return message[:MAX_MESSAGE] if isinstance(message, str) else None
 
 
 def _changes(operation: str | None, changed: bool, fault: str | None) -> Iterator[str]:

@@ -11,6 +11,7 @@ import shutil
 import struct
 import sys
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import httpx2
@@ -58,114 +59,91 @@ def chart() -> bytes:
     )
 
 
-def fill(world: World) -> tuple[str, str, int]:
-    """A plausible afternoon of someone's code. Answers with a container, a file in it and an exchange to show."""
-    control = httpx2.Client(base_url=f"{world.server.url}/_mock/worlds/{world.name}")
-    with control:
-        world.freeze(NOON - 1_500)
-        http = world.http
-        sales = ok(
-            http.post("/files", files={"file": ("sales-2026.csv", SALES.encode())}, data={"purpose": "user_data"})
-        )
-        ok(http.post("/files", files={"file": ("handbook.txt", NOTES.encode() * 40)}, data={"purpose": "assistants"}))
-        ok(
-            http.post(
-                "/files", files={"file": ("evaluation.jsonl", b'{"input": 1}\n' * 900)}, data={"purpose": "evals"}
-            )
-        )
-        ok(http.post("/containers", json={"name": "nightly import", "memory_limit": "4g"}))
-        world.advance(300)
-        old = ok(http.post("/containers", json={"name": "draft of the report", "file_ids": [sales["id"]]}))
-        world.advance(240)
-        ok(http.post("/containers", json={"name": "scratch"}))
-        world.advance(640)
-        ok(
-            http.post(
-                "/containers",
-                json={
-                    "name": "churn model",
-                    "memory_limit": "16g",
-                    "network_policy": {"type": "allowlist", "allowed_domains": ["example.com", "example.org"]},
-                },
-            )
-        )
-        http.get(f"/containers/{old['id']}")
-        world.advance(240)
-        box = ok(
-            http.post(
-                "/containers", json={"name": "quarterly analysis", "memory_limit": "4g", "file_ids": [sales["id"]]}
-            )
-        )
-        inside = f"/containers/{box['id']}/files"
-        ok(http.post(inside, files={"file": ("notes.md", NOTES.encode())}))
-        world.advance(35)
-        for path, content in (
-            ("plots/revenue.png", chart()),
-            ("out/report.json", REPORT.encode()),
-            ("out/revenue-by-region.csv", SALES.encode()),
-        ):
-            ok(
-                control.post(
-                    f"/containers/{box['id']}/files", files={"file": (path, io.BytesIO(content))}, data={"path": path}
-                )
-            )
-        ok(http.get(inside, params={"order": "asc"}))
-        ok(
-            control.post(
-                "/faults",
-                json={
-                    "id": "busy",
-                    "match": {"operation": "RetrieveContainerFileContent"},
-                    "times": 2,
-                    "effect": {"error": "rate_limited", "retry_after": 1},
-                },
-            )
-        )
-        ok(
-            control.post(
-                "/faults",
-                json={"id": "slow-lists", "match": {"operation": "List*"}, "enabled": False, "effect": {"latency": 2}},
-            )
-        )
-        ok(
-            control.post(
-                "/faults",
-                json={
-                    "id": "one-in-ten",
-                    "match": {"operation": "CreateContainerFile"},
-                    "probability": 0.1,
-                    "effect": {"error": "server_error"},
-                },
-            )
-        )
-        for number in range(3):
-            world.advance(40)
-            made = ok(http.post("/containers", json={"name": f"worker {number + 1}", "memory_limit": "1g"}))
-            ok(http.get(f"/containers/{made['id']}"))
-            ok(http.post(f"/containers/{made['id']}/files", files={"file": ("task.json", b'{"task": %d}' % number)}))
-        shown = next(each for each in ok(http.get(inside))["data"] if each["path"].endswith("region.csv"))
-        for _ in range(3):
-            world.advance(1.2)
-            http.get(f"{inside}/{shown['id']}/content")
-        http.get("/containers/cntr_of_yesterday")
-        http.post("/containers", json={"name": "typo", "memory_limit": "3g"})
-        ok(http.delete(f"/containers/{made['id']}"))
-        ok(http.get("/containers", params={"limit": 20}))
-        ok(control.put("/snapshots/before-the-report"))
-        ok(control.put("/snapshots/with-faults"))
-        (limited,) = ok(control.get("/journal", params={"status": "429", "last": 1}))["data"]
-        return box["id"], shown["id"], limited["number"]
+LONG = "evaluation of the retrieval pipeline against the archive of support tickets, 2026-06-24"
+NAMES = ("churn model", "draft of the report", LONG, "nightly import", "scratch", "support bot", "tax forms")
+
+
+def fill(world: World) -> dict[str, str]:
+    """Do what a program might do in an afternoon, and return the places of what there is to see."""
+    with httpx2.Client(base_url=f"{world.server.url}/_mock/worlds/{world.name}") as control:
+        return _fill(world, control)
+
+
+def _fill(world: World, control: httpx2.Client) -> dict[str, str]:
+    http = world.http
+
+    def create(name: str, **body: object) -> str:
+        return str(ok(http.post("/containers", json={"name": name, **body}))["id"])
+
+    def fault(id: str, **rule: object) -> None:
+        ok(control.post("/faults", json={"id": id, **rule}))
+
+    world.freeze(NOON - 3_600)
+    sales = ok(http.post("/files", files={"file": ("sales-2026.csv", SALES.encode())}, data={"purpose": "user_data"}))
+    for name, purpose, content in (
+        ("handbook.txt", "assistants", NOTES.encode() * 40),
+        ("evaluation.jsonl", "evals", b'{"input": 1}\n' * 900),
+        ("minutes-of-the-quarterly-meeting-of-the-board-of-directors-2026-06-24.pdf", "user_data", b"%PDF-1.4\n"),
+        ("training.jsonl", "fine-tune", b'{"messages": []}\n' * 70_000),
+    ):
+        ok(http.post("/files", files={"file": (name, content)}, data={"purpose": purpose}))
+    for number in range(36):
+        id = create(f"{NAMES[number % 7]} {number + 1}", memory_limit=("1g", "4g", "16g")[number % 3])
+        if number % 4 == 0:
+            ok(http.post(f"/containers/{id}/files", files={"file": ("task.json", b'{"task": 1}')}))
+        world.advance(45)
+    expired = create("weekly import")
+    world.advance(1_300)
+    http.get(f"/containers/{expired}/files")
+    create("churn model", network_policy={"type": "allowlist", "allowed_domains": ["example.com", "example.org"]})
+    world.advance(240)
+    box = create("quarterly analysis", memory_limit="4g", file_ids=[sales["id"]])
+    inside = f"/containers/{box}/files"
+    ok(http.post(inside, files={"file": ("notes.md", NOTES.encode())}))
+    world.advance(35)
+    for path, content in (
+        ("plots/revenue.png", chart()),
+        ("out/report.json", REPORT.encode()),
+        ("out/revenue-by-region.csv", SALES.encode()),
+    ):
+        form = {"files": {"file": (path, io.BytesIO(content))}, "data": {"path": path}}
+        ok(control.post(f"/containers/{box}/files", **form))
+    ok(http.get(inside, params={"order": "asc"}))
+    content = {"operation": "RetrieveContainerFileContent"}
+    fault("busy", match=content, times=2, effect={"error": "rate_limited", "retry_after": 1})
+    fault("cut", match=content, times=1, effect={"truncate_after": 100})
+    fault("slow-lists", match={"operation": "List*"}, enabled=False, effect={"latency": {"min": 0.5, "max": 2}})
+    fault("one-in-ten", match={"operation": "CreateContainerFile"}, probability=0.1, effect={"error": "server_error"})
+    for number in range(3):
+        world.advance(40)
+        made = create(f"worker {number + 1}")
+        ok(http.get(f"/containers/{made}"))
+        http.post(f"/containers/{made}/files", files={"file": ("task.json", b'{"task": %d}' % number)})
+    shown = next(each["id"] for each in ok(http.get(inside))["data"] if each["path"].endswith("region.csv"))
+    for _ in range(4):
+        world.advance(1.2)
+        with suppress(httpx2.RemoteProtocolError):
+            http.get(f"{inside}/{shown}/content")
+    http.get("/containers/cntr_of_yesterday")
+    http.post("/containers", json={"name": "typo", "memory_limit": "3g"})
+    create("long run", expires_after={"anchor": "last_active_at", "minutes": 60})
+    ok(http.delete(f"/containers/{made}"))
+    ok(http.get("/containers", params={"limit": 20, "order": "asc", "after": box}))
+    ok(control.put("/snapshots/before-the-report"))
+    ok(control.put("/snapshots/with-faults"))
+    (limited,) = ok(control.get("/journal", params={"status": "429", "last": 1}))["data"]
+    return {"container": f"containers/{box}/{shown}", "exchange": f"journal/{limited['number']}"}
 
 
 def settled(page: Page) -> None:
-    page.locator("#live.on").wait_for()
+    page.locator("#connection.on").wait_for()
     page.locator(".pane > *:visible, .rows li:visible, .empty:visible, .card b:visible").first.wait_for()
     page.wait_for_load_state("load")
-    page.wait_for_timeout(1_000)  # for pictures, and for what moves
+    page.wait_for_timeout(700)  # for pictures, and for what moves
 
 
 def save(picture: bytes, path: Path) -> None:
-    """With as few colours as do, which makes it a third as large."""
+    """Save a picture with few colors, which makes it a third as large."""
     from PIL import Image
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -174,34 +152,48 @@ def save(picture: bytes, path: Path) -> None:
         few.save(path, optimize=True)
 
 
-def shoot(page: Page, url: str, name: str, place: str, scheme: str, width: int, directory: Path) -> None:
+def show(page: Page, scheme: str, width: int) -> None:
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]  # light or dark
     page.set_viewport_size({"width": width, "height": 800})
-    page.goto(f"{url}/_mock/#/{place}")
-    settled(page)
-    save(page.screenshot(), directory / f"{name}-{scheme}.png")
+
+
+VIEWS = ("containers", "files", "journal", "faults", "verdict", "world")
+DIALOGS = {
+    "clock": ("containers", "#clock .face"),
+    "fault": ("faults", "main .primary"),
+    "profile": ("world", "main button:text-is('Profile')"),
+    "worlds": ("containers", "#world"),
+}
 
 
 def main(directory: Path | None) -> None:
     program = next(filter(None, map(shutil.which, BROWSERS)))
-    with MockServer(port=8080) as server, World(server, "reports") as world, sync_playwright() as playwright:
-        box, file, exchange = fill(world)
-        shown = {"container": f"reports/containers/{box}/{file}", "exchange": f"reports/journal/{exchange}"}
-        every = {
-            **shown,
-            **{view: f"reports/{view}" for view in ("containers", "files", "journal", "faults", "world")},
-            "empty": "fresh/containers",
-        }
+    with MockServer(port=0) as server, World(server, "reports") as world, sync_playwright() as playwright:
+        places = {name: f"reports/{place}" for name, place in fill(world).items()}
+        for name in ("ci-1042-unit-tests", "ci-1042-integration-tests-with-a-long-name", "demo"):
+            ok(httpx2.post(f"{server.url}/_mock/worlds/{name}"))
+        dialogs, widths = {"fault": DIALOGS["fault"]}, (1280,)
+        if directory:
+            places |= {view: f"reports/{view}" for view in VIEWS} | {"empty": "fresh/containers"}
+            dialogs, widths = DIALOGS, (1280, 400)
         browser = playwright.chromium.launch(executable_path=program, args=BROWSER_ARGUMENTS)
         page = browser.new_page()
+        page.set_default_timeout(120_000)
         for scheme in ("light", "dark"):
-            if directory is None:
-                for name, place in shown.items():
-                    shoot(page, server.url, name, place, scheme, 1280, PICTURES)
-            else:
-                for width in (1280, 400):
-                    for name, place in every.items():
-                        shoot(page, server.url, f"{name}-{width}", place, scheme, width, directory)
+            for width in widths:
+                kind = f"-{width}-{scheme}" if directory else f"-{scheme}"
+                show(page, scheme, width)
+                for name, place in places.items():
+                    page.goto(f"{server.url}/_mock/#/{place}")
+                    settled(page)
+                    save(page.screenshot(), (directory or PICTURES) / f"{name}{kind}.png")
+                for name, (view, opener) in dialogs.items():
+                    page.goto(f"{server.url}/_mock/#/reports/{view}")
+                    settled(page)
+                    page.locator(opener).click()
+                    page.wait_for_timeout(300)
+                    save(page.screenshot(), (directory or PICTURES) / f"{name}{kind}.png")
+                    page.keyboard.press("Escape")
         browser.close()
 
 

@@ -222,6 +222,49 @@ def test_lists_are_filtered_paged_and_counted(world: World, control: httpx2.Clie
         refusal(control.get(f"/containers?{wrong}"), 400, "invalid_parameter")
 
 
+@pytest.mark.parametrize(
+    ("path", "sort", "names"),
+    [
+        ("containers", "created", "bca"),
+        ("containers", "name", "abc"),
+        ("containers", "active", "cab"),
+        ("containers", "expires", "bac"),
+        ("files", "name", "xyz"),
+        ("files", "size", "zxy"),
+        ("containers/cntr_a/files", "name", "xyz"),
+    ],
+)
+def test_lists_are_sorted(world: World, control: httpx2.Client, path: str, sort: str, names: str) -> None:
+    """Page by page, both ways, and on after an object that was deleted."""
+    sizes = {"y": 30, "x": 20, "z": 10}
+    for name, created, active, minutes in (("b", -60, -1, 5), ("c", -30, -3, 30), ("a", -10, -2, 20)):
+        ages = {"created_at": f"{created}m", "last_active_at": f"{active}m", "expires_after": {"minutes": minutes}}
+        files = [{"path": each, "content": "x" * size} for each, size in sizes.items()]
+        ok(control.post("/containers", json={"id": f"cntr_{name}", "name": name, **ages, "files": files}))
+    for name, size in sizes.items():
+        ok(control.post("/files", files={"file": (name, b"x" * size)}))
+
+    def found(order: str, **query: Any) -> list[dict[str, Any]]:
+        return list(ok(control.get(f"/{path}", params={"sort": sort, "order": order, **query}))["data"])
+
+    def shown(rows: list[dict[str, Any]]) -> str:
+        return "".join((row.get("name") or row.get("filename") or row["path"])[-1] for row in rows)
+
+    assert shown(found("asc")) == names
+    assert shown(found("desc")) == names[::-1]
+    first, second = found("asc", limit=2)
+    assert shown(found("asc", after=first["id"], limit=1)) == names[1]
+    ok(control.delete(f"/{path}/{second['id']}"))
+    assert shown(found("asc", after=second["id"])) == names[2]
+
+
+def test_one_file_of_a_container_is_read(world: World, control: httpx2.Client) -> None:
+    box = make(world)
+    file = put(control, box, path="out.txt")
+    assert ok(control.get(f"/containers/{box}/files/{file['id']}")) == file
+    refusal(control.get(f"/containers/{box}/files/cfile_none"), 404, None)
+
+
 def test_files_are_filtered_paged_and_counted(world: World, control: httpx2.Client) -> None:
     for n, purpose in enumerate(["vision", "user_data", "vision"]):
         ok(control.post("/files", files={"file": (f"Sales {n}.csv", b"x" * n)}, data={"purpose": purpose}))

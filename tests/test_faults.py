@@ -591,6 +591,32 @@ def test_a_rule_can_be_switched_off_and_on_and_keeps_its_counts(world: World, ru
     refusal(rules.client.patch(rule, json={}), 400, "invalid_parameter")
 
 
+def test_a_rule_that_was_used_up_or_lapsed_is_re_armed(world: World, rules: Faults) -> None:
+    world.freeze()
+    rules.add({"error": "server_error"}, times=1, lapse_after=60)
+    rule = f"{rules.url}/fault-1"
+    assert statuses(world, 2) == [500, 200]
+    armed = ok(rules.client.patch(rule, json={"rearm": True}))
+    assert (armed["matched"], armed["fired"], armed["lapsed"]) == (0, 0, False)
+    assert statuses(world, 2) == [500, 200]
+    world.advance(60)
+    assert ok(rules.client.get(rule))["lapsed"]
+    assert not ok(rules.client.patch(rule, json={"rearm": True, "enabled": False}))["lapsed"]
+    assert statuses(world, 1) == [200]
+    ok(rules.client.patch(rule, json={"enabled": True}))
+    assert statuses(world, 2) == [500, 200]
+    refusal(rules.client.patch(f"{rules.url}/nope", json={"rearm": True}), 404, "fault_not_found")
+
+
+def test_a_dry_run_checks_a_rule_and_adds_nothing(world: World, rules: Faults) -> None:
+    rule = {"effect": {"latency": "2m"}}
+    dry = ok(rules.client.post(rules.url, params={"dry_run": True}, json=rule))
+    assert dry == {"id": "", "effect": {"latency": 120}, "matched": 0, "fired": 0, "lapsed": False}
+    refusal(rules.client.get(rules.url), 404, "world_not_found")
+    answer = rules.client.post(rules.url, params={"dry_run": True}, json={"effect": {"status": 42}})
+    assert "effect.status" in refusal(answer, 400, "invalid_parameter")
+
+
 @pytest.mark.parametrize(
     ("rule", "said"),
     [

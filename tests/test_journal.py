@@ -105,6 +105,9 @@ def test_an_exchange_is_there_as_soon_as_it_is_answered(world: World, journal: R
         "request",
         "response",
         "fault",
+        "error",
+        "warnings",
+        "container",
         "objects",
         "aborted",
     ]
@@ -552,6 +555,38 @@ def test_it_can_be_filtered_and_paged(query: dict[str, Any], numbers: list[int],
     assert page["total"] == len(journal.all(**filters)) == journal.get("/count", **filters)["count"]
     bounds = {key: value for key, value in query.items() if key not in ("limit", "last")}
     assert page["has_more"] == (len(numbers) < len(journal.all(**bounds)))
+
+
+def test_an_entry_has_the_error_the_warnings_and_the_name_of_the_container(world: World, journal: Reader) -> None:
+    box = make(world, 'odd ","fault":"name')["id"]
+    ok(
+        world.http.post(
+            "/containers", json={"name": "long", "expires_after": {"anchor": "last_active_at", "minutes": 60}}
+        )
+    )
+    world.http.get("/containers/cntr_none")
+    world.http.get(f"/containers/{box}/files", headers={"x-mock-fault": '{"status": 500, "body": {"error": "text"}}'})
+    world.http.delete(f"/containers/{box}")
+    with pytest.raises(httpx2.RemoteProtocolError):
+        world.http.get("/containers", headers={"x-mock-fault": '{"truncate_after": 5}'})
+    page = journal.get(brief=True)["data"]
+    assert [(each["error"], each["warnings"], each["container"]) for each in page] == [
+        (None, [], 'odd ","fault":"name'),
+        (None, ["minutes-beyond-limit"], "long"),
+        ("Container with id 'cntr_none' not found.", [], None),
+        (None, [], None),
+        (None, [], 'odd ","fault":"name'),
+        (None, [], None),
+    ]
+
+    def numbers(**query: Any) -> list[int]:
+        return [each["number"] for each in journal.all(**query)]
+
+    assert numbers(failed=True) == [3, 4, 6]
+    assert numbers(warning="*") == numbers(warning="zero,minutes-*") == [2]
+    assert numbers(warning="*", failed=True) == []
+    problem = refusal(journal.client.get(journal.url, params={"warning": "minute"}), 400, "invalid_parameter")
+    assert "unknown warning 'minute'; choose one of: minutes-beyond-limit" in problem
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,8 @@ class Exchange:
             objects=context.touched if context else (),
             fault=self.fault,
             answer=context.answer if context else None,
+            warnings=[warning.code for warning in context.warnings] if context else (),
+            container=context.container if context else None,
             made_up=effect is not None and (effect.answers or effect.lists or effect.rate_limit is not None),
             page=self.page,
             aborted=aborted,

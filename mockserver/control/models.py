@@ -243,6 +243,9 @@ class Exchange(TypedDict):
     response: NotRequired[Annotated[Message, Doc("Left out with `brief`.")]]
     fault: Annotated[str | None, Doc("Id of the fault that fired; `header` for one sent in a header.")]
     answer: Annotated[str | None, Doc("Id of the script that was used.")]
+    error: Annotated[str | None, Doc("The message of the error that was returned, at most 500 characters.")]
+    warnings: Annotated[list[str], Doc("Codes of the response's headers `x-mock-warning`.")]
+    container: Annotated[str | None, Doc("Name of the container that the request created, used or deleted.")]
     objects: Annotated[list[Change], Doc("The objects that it created, changed or deleted.")]
     aborted: Annotated[bool, Doc("Whether the response was not sent to its end.")]
 

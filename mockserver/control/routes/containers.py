@@ -83,7 +83,7 @@ async def touch_container(mock: TheMock, world: str, container_id: str) -> admin
 
 @router.get("/{container_id}/files", operation_id="findContainerFiles")
 async def find_container_files(
-    mock: TheMock, world: str, container_id: str, query: Annotated[admin.Query, Query()]
+    mock: TheMock, world: str, container_id: str, query: Annotated[admin.NamedQuery, Query()]
 ) -> admin.FoundContainerFiles:
     """List the files of a container, running or expired, newest first, with filters."""
     return await mock.worlds.look(world, admin.find_container_files, container_id, query)
@@ -126,6 +126,12 @@ async def stage_container_file(
 
         await mock.worlds.add(world, fill)
     return await mock.worlds.look(world, admin.find_container_file, container_id, ids[-1])
+
+
+@router.get("/{container_id}/files/{file_id}", operation_id="findContainerFile")
+async def find_container_file(mock: TheMock, world: str, container_id: str, file_id: str) -> admin.AdminContainerFile:
+    """Return one file of a container, running or expired."""
+    return await mock.worlds.look(world, admin.find_container_file, container_id, file_id)
 
 
 @router.get(

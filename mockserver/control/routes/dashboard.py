@@ -6,17 +6,21 @@ the media types from the machine, where `.js` can be text/plain, which browsers 
 
 import hashlib
 import hmac
+from dataclasses import asdict
 from functools import cache
 from importlib.resources import files
-from typing import Annotated
+from typing import Annotated, get_args
 
 from fastapi import APIRouter, Header, Request
+from pydantic_core import to_json
 from starlette.responses import RedirectResponse, Response
 
-from mockserver import errors
+from mockserver import errors, profiles
 from mockserver.control.access import cookie_name, cookie_value
 from mockserver.control.dependencies import Asked, TheMock
 from mockserver.control.models import Session
+from mockserver.schema.faults import OPERATIONS
+from mockserver.schema.files import Purpose
 
 router = APIRouter(include_in_schema=False)
 session = APIRouter(tags=["State"])
@@ -57,6 +61,24 @@ async def show_dashboard(known: Known = "") -> Response:
     return _file("index.html", known)
 
 
+@router.get("/static/facts.js")
+async def get_facts(mock: TheMock, known: Known = "") -> Response:
+    """Return a module with the names and values that this version knows, so that the pages contain no copies."""
+    facts = {
+        "OPERATIONS": OPERATIONS,
+        "ERRORS": list(errors.CATALOGUE),
+        "WARNINGS": list(profiles.WARNINGS),
+        "PURPOSES": get_args(Purpose),
+        "SWITCHES": [
+            {"name": each.name, "meaning": each.meaning, "takes": each.takes} for each in profiles.SWITCHES.values()
+        ],
+        "PROFILES": {name: asdict(profile) for name, profile in profiles.PROFILES.items()},
+        "SERVER_PROFILE": asdict(mock.worlds.profile({})),
+    }
+    module = b"".join(b"export const %b = %b;\n" % (name.encode(), to_json(value)) for name, value in facts.items())
+    return _response(module, _tag(module), "js", known)
+
+
 @router.get("/static/{name}")
 async def get_dashboard_asset(request: Request, name: str, known: Known = "") -> Response:
     if name not in _assets():
@@ -92,12 +114,19 @@ async def close_session(mock: TheMock, request: Request, response: Response) -> 
 def _assets() -> dict[str, tuple[bytes, str]]:
     """Return contents and ETags by name."""
     found = {each.name: each.read_bytes() for each in files("mockserver.control").joinpath("static").iterdir()}
-    return {name: (data, f'"{hashlib.sha256(data).hexdigest()[:32]}"') for name, data in found.items()}
+    return {name: (data, _tag(data)) for name, data in found.items()}
+
+
+def _tag(data: bytes) -> str:
+    return f'"{hashlib.sha256(data).hexdigest()[:32]}"'
 
 
 def _file(name: str, known: str) -> Response:
-    data, tag = _assets()[name]
+    return _response(*_assets()[name], name.rpartition(".")[2], known)
+
+
+def _response(data: bytes, tag: str, kind: str, known: str) -> Response:
     headers = {**_HEADERS, "etag": tag}
     if tag in known:
         return Response(None, 304, headers)
-    return Response(data, 200, {**headers, "content-type": _TYPES[name.rpartition(".")[2]]})
+    return Response(data, 200, {**headers, "content-type": _TYPES[kind]})

@@ -1,8 +1,9 @@
 """Faults of a world: list, add, read, switch, delete."""
 
-from typing import cast
+from typing import Annotated, Literal, Self, cast
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
+from pydantic import Field, model_validator
 
 from mockserver import errors, faults
 from mockserver.context import World
@@ -11,12 +12,20 @@ from mockserver.control.models import Rule, RuleList
 from mockserver.faults import Counted
 from mockserver.mock import Mock
 from mockserver.schema.faults import NewRule
+from mockserver.storage.database import Transaction
 
 router = APIRouter(prefix="/worlds/{world}/faults", tags=["Faults"])
 
 
-class Switch(Asked):
-    enabled: bool
+class RuleChange(Asked):
+    enabled: bool | None = None
+    rearm: Literal[True] | None = Field(None, description="Set its counts to 0, and begin its `lapse_after` now.")
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if self.enabled is None and self.rearm is None:
+            raise ValueError("it changes nothing; send enabled or rearm")
+        return self
 
 
 @router.get("", operation_id="listFaults")
@@ -26,8 +35,15 @@ async def list_faults(mock: TheMock, world: str) -> RuleList:
 
 
 @router.post("", operation_id="addFault")
-async def add_fault(mock: TheMock, world: str, asked: NewRule) -> Rule:
+async def add_fault(
+    mock: TheMock,
+    world: str,
+    asked: NewRule,
+    dry_run: Annotated[bool, Query(description="Only check the rule, and return it as read.")] = False,
+) -> Rule:
     """Add a rule after the existing ones."""
+    if dry_run:
+        return _state(Counted(faults.Rule(asked.id or "", asked, None), 0, 0))
     id = await mock.worlds.change_faults(world, lambda tx, into: faults.add(tx, world, asked, into.instant()))
     return await _one(mock, world, id)
 
@@ -39,9 +55,16 @@ async def get_fault(mock: TheMock, world: str, id: str) -> Rule:
 
 
 @router.patch("/{id}", operation_id="switchFault")
-async def switch_fault(mock: TheMock, world: str, id: str, asked: Switch) -> Rule:
-    """Enable or disable a rule. It keeps its place and its counts."""
-    await mock.worlds.change_faults(world, lambda tx, of: faults.switch(tx, world, id, asked.enabled))
+async def switch_fault(mock: TheMock, world: str, id: str, asked: RuleChange) -> Rule:
+    """Enable or disable a rule, or re-arm it. It keeps its place, and its counts unless it is re-armed."""
+
+    def change(tx: Transaction, of: World) -> None:
+        if asked.enabled is not None:
+            faults.switch(tx, world, id, asked.enabled)
+        if asked.rearm:
+            faults.rearm(tx, world, id, of.instant())
+
+    await mock.worlds.change_faults(world, change)
     return await _one(mock, world, id)
 
 
@@ -62,7 +85,7 @@ async def delete_faults(mock: TheMock, world: str) -> RuleList:
 async def _all(mock: Mock, name: str) -> RuleList:
     context = await mock.worlds.look_up(name)
     rules = await context.run(lambda context: faults.list_rules(context.read))
-    return RuleList(data=[_state(context.world, each) for each in rules])
+    return RuleList(data=[_state(each, context.world.instant()) for each in rules])
 
 
 async def _one(mock: Mock, name: str, id: str) -> Rule:
@@ -72,8 +95,8 @@ async def _one(mock: Mock, name: str, id: str) -> Rule:
     raise errors.FAULT_NOT_FOUND(world=name, id=id[:80])
 
 
-def _state(world: World, counted: Counted) -> Rule:
+def _state(counted: Counted, now: float = 0) -> Rule:
     rule = counted.rule
-    lapsed = rule.lapses_at is not None and rule.lapses_at <= world.instant()
+    lapsed = rule.lapses_at is not None and rule.lapses_at <= now
     asked = cast(Rule, rule.asked.model_dump(exclude_unset=True))
     return {**asked, "id": rule.id, "matched": counted.matched, "fired": counted.fired, "lapsed": lapsed}

@@ -22,6 +22,7 @@ from mockserver.control.streams import ADMITTED, Emit, Stream, departure, happen
 from mockserver.errors import APIError
 from mockserver.journal import Cursor, Entry, Filter, Journal, Record
 from mockserver.mock import Mock
+from mockserver.profiles import WARNINGS
 from mockserver.schema.faults import OPERATIONS
 from mockserver.storage.database import Transaction
 from mockserver.worlds import NAME
@@ -41,6 +42,10 @@ class Filtered(Asked):
     operation: str = Field("", max_length=MAX_PATTERNS, description="Operation ids or patterns, separated by commas.")
     method: str = Field("", max_length=MAX_PATTERNS, description="Methods, separated by commas.")
     status: str = Field("", max_length=MAX_PATTERNS, description="`404`, `4xx`, `400-409`, separated by commas.")
+    warning: str = Field(
+        "", max_length=MAX_PATTERNS, description="Codes of `x-mock-warning` or patterns, separated by commas."
+    )
+    failed: bool = Field(False, description="Only errors, responses that were not completed, and requests without one.")
     text: str = Field("", description="A part of the path, the query, a header, a body or an id, in any case.")
     after: int | None = Field(None, ge=0, le=1 << 53, description="Only exchanges with greater numbers.")
 
@@ -48,8 +53,16 @@ class Filtered(Asked):
     @classmethod
     def _known(cls, patterns: str) -> str:
         for pattern in _parts(patterns):
-            if not _operations(pattern):
+            if not _matching(pattern, OPERATIONS):
                 raise ValueError(unknown("operation", pattern, OPERATIONS))
+        return patterns
+
+    @field_validator("warning")
+    @classmethod
+    def _known_warnings(cls, patterns: str) -> str:
+        for pattern in _parts(patterns):
+            if not _matching(pattern, WARNINGS):
+                raise ValueError(unknown("warning", pattern, WARNINGS))
         return patterns
 
     @field_validator("status")
@@ -62,9 +75,11 @@ class Filtered(Asked):
 
     def filter(self) -> Filter:
         return Filter(
-            frozenset(name for pattern in _parts(self.operation) for name in _operations(pattern)),
+            _all_matching(self.operation, OPERATIONS),
             frozenset(method.upper() for method in _parts(self.method)),
             tuple(_range(status) for status in _parts(self.status)),
+            _all_matching(self.warning, WARNINGS),
+            self.failed,
             self.text,
         )
 
@@ -203,8 +218,12 @@ def _parts(text: str) -> Iterable[str]:
     return filter(None, (part.strip() for part in text.split(",")))
 
 
-def _operations(pattern: str) -> list[str]:
-    return [name for name in OPERATIONS if fnmatchcase(name.lower(), pattern.lower())]
+def _matching(pattern: str, names: Iterable[str]) -> list[str]:
+    return [name for name in names if fnmatchcase(name.lower(), pattern.lower())]
+
+
+def _all_matching(patterns: str, names: Iterable[str]) -> frozenset[str]:
+    return frozenset(name for pattern in _parts(patterns) for name in _matching(pattern, names))
 
 
 def _range(status: str) -> tuple[int, int]:

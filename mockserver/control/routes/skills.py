@@ -29,7 +29,7 @@ _SKILL = {
 
 
 @router.get("/skills", operation_id="findSkills")
-async def find_skills(mock: TheMock, world: str, query: Annotated[admin.Query, Query()]) -> admin.FoundSkills:
+async def find_skills(mock: TheMock, world: str, query: Annotated[admin.NamedQuery, Query()]) -> admin.FoundSkills:
     """List skills, newest first, with the numbers of their versions."""
     return await mock.worlds.look(world, admin.find_skills, query)
 

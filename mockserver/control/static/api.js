@@ -1,6 +1,9 @@
-// The control plane. Errors are its own words.
+// Requests to the control plane. URLs are relative to the page, so that a proxy can serve it below any path.
 
 const MARK = { "x-mock-dashboard": "1" };
+
+// The server's address, with the path that a proxy puts before it.
+export const SERVER = new URL("..", document.baseURI).href.replace(/\/$/, "");
 
 export class ServerError extends Error {
   constructor(status, code, message) {
@@ -10,27 +13,27 @@ export class ServerError extends Error {
   }
 }
 
-// Relative to the page: a proxy may serve it below a path of its own.
 export const path = (...parts) => parts.map(encodeURIComponent).join("/");
 
 export function query(values) {
-  const given = Object.entries(values).filter(([, value]) => value !== "" && value !== null && value !== undefined);
+  const given = Object.entries(values).filter(([, value]) => value !== "" && value !== null && value !== undefined && value !== false);
   return given.length ? `?${new URLSearchParams(given)}` : "";
 }
 
+// A string is sent as JSON that the user wrote, so that the server reports what is wrong with it.
 export async function send(method, url, body) {
   const headers = method === "GET" ? {} : { ...MARK };
   const raw = body instanceof FormData || body instanceof Blob;
   if (body !== undefined && !raw) headers["content-type"] = "application/json";
-  let answer;
+  let response;
   try {
-    answer = await fetch(url, { method, headers, body: raw || body === undefined ? body : JSON.stringify(body) });
+    response = await fetch(url, { method, headers, body: raw || body === undefined || typeof body === "string" ? body : JSON.stringify(body) });
   } catch {
-    throw new ServerError(0, "unreachable", "The server doesn't answer. Is it still running?");
+    throw new ServerError(0, "unreachable", "The server does not respond. Check that it is running.");
   }
-  if (answer.ok) return answer;
-  const data = await answer.json().catch(() => ({}));
-  const error = new ServerError(answer.status, data.error?.code, data.error?.message ?? `The server answered ${answer.status}.`);
+  if (response.ok) return response;
+  const data = await response.json().catch(() => ({}));
+  const error = new ServerError(response.status, data.error?.code, data.error?.message ?? `The server returned status ${response.status}.`);
   if (error.code === "wrong_token") document.dispatchEvent(new Event("locked"));
   throw error;
 }
@@ -41,13 +44,13 @@ export const put = async (url, body) => (await send("PUT", url, body)).json();
 export const patch = async (url, body) => (await send("PATCH", url, body)).json();
 export const remove = async (url) => (await send("DELETE", url)).json();
 
-// The start of a content: as text, or as bytes where it isn't any.
+// The start of a content: text, or bytes if it is not text.
 export async function preview(url, bytes) {
-  const answer = await send("GET", `${url}/preview?bytes=${bytes}`);
-  const text = answer.headers.get("content-type").startsWith("text/");
+  const response = await send("GET", `${url}/preview?bytes=${bytes}`);
+  const text = response.headers.get("content-type").startsWith("text/");
   return {
-    text: text ? await answer.text() : null,
-    bytes: text ? null : new Uint8Array(await answer.arrayBuffer()),
-    size: Number(answer.headers.get("x-content-size")),
+    text: text ? await response.text() : null,
+    bytes: text ? null : new Uint8Array(await response.arrayBuffer()),
+    size: Number(response.headers.get("x-content-size")),
   };
 }

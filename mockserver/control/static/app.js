@@ -1,74 +1,82 @@
-// The page: which world and view it shows (both stand in the fragment of its address), its clock, its keys.
+// The page: which world and view it shows (both are in the fragment of its address), the navigation and the keys.
 
-import { get, path, post, query } from "./api.js";
+import { get, path, post, query, SERVER } from "./api.js";
+import { clock } from "./clock.js";
 import { containers } from "./containers.js";
-import { ask, attempt, button, copy, count, h, hidden, instant, say } from "./dom.js";
+import { ask, attempt, button, count, h, hidden, notify, open, plural, svg, tabs } from "./dom.js";
 import { faults } from "./faults.js";
 import { files } from "./files.js";
 import { journal } from "./journal.js";
-import { Clock, follow, reader } from "./live.js";
-import { NAME, switcher, world } from "./world.js";
+import { Clock, EVERYTHING, follow, reader } from "./live.js";
+import { switcher } from "./switcher.js";
+import { verdict } from "./verdict.js";
+import { NAME, world } from "./world.js";
 
 const VIEWS = {
   containers: ["Containers", containers],
   files: ["Files", files],
   journal: ["Journal", journal],
   faults: ["Faults", faults],
+  verdict: ["Verdict", verdict],
   world: ["World", world],
 };
 const KEYS = [
-  ["1 to 5", "the views"],
+  [`1 to ${Object.keys(VIEWS).length}`, "open a view"],
   ["/", "search"],
-  ["j, ↓", "next"],
-  ["k, ↑", "previous"],
-  ["Enter", "open"],
-  ["Escape", "close"],
+  ["j, ↓", "next row"],
+  ["k, ↑", "previous row"],
+  ["Enter", "open a row"],
+  ["Escape", "close it"],
   ["w", "switch worlds"],
-  ["f", "freeze the clock, or let it run"],
+  ["f", "freeze or resume the clock"],
   ["n", "new container"],
-  ["?", "these keys"],
+  ["?", "show the keys"],
 ];
+const MANY = 10_000; // exchanges
+const THEMES = ["system", "light", "dark"];
 
 const page = {
   world: "default",
-  known: false, // whether the server was asked what it says of the world
-  info: null, // what it says; null where there is no such world yet
+  known: false, // whether the server was asked about the world
+  info: null, // its state; null if it does not exist yet
+  verdict: null, // of the world: { ok, findings } or { problem }
   clock: new Clock(),
-  origin: new URL("..", location).href.replace(/\/$/, ""),
+  server: SERVER,
   link: (view, ...parts) => `#/${[page.world, view, ...parts].map((part) => encodeURIComponent(part)).join("/")}`,
   go: (view, ...parts) => (location.hash = page.link(view, ...parts)),
   enter: (name) => (location.hash = `#/${encodeURIComponent(name)}/${page.view}`),
+  check: () => check(),
   welcome,
   failed: (error) => h("p", { class: "problem" }, error.message),
 };
-let tried = false; // whether the stream of changes was opened, which brings the first news
-let shown = null; // the view, with the world that it was made for
+let tried = false; // whether the stream of changes was opened, after which everything is read
+let shown = null; // the view, and the world that it was created for
 const main = document.getElementById("view");
 const nav = document.querySelector("nav");
-const live = document.getElementById("live");
+const connection = document.getElementById("connection");
 
-// What to do where there is nothing
+// What to do where there is nothing. `example` returns first calls for a base URL, by language.
 
-function welcome(title, text = "Point your code at the server, and what it does shows up here:") {
-  const line = `export OPENAI_BASE_URL=${page.origin}${page.world === "default" ? "" : `/w/${page.world}`}/v1 OPENAI_API_KEY=sk-test`;
+function welcome(title, example) {
+  const url = `${page.server}${page.world === "default" ? "" : `/w/${page.world}`}/v1`;
   return h(
     "div",
     { class: "empty" },
     h("h2", {}, title),
-    h("p", {}, text),
-    h("p", { class: "command" }, h("code", {}, line), button("Copy", () => copy(line, "Line"), { "aria-label": "Copy the line" })),
-    page.info ? null : h("p", {}, button("Make the world now", () => attempt(() => post(path("worlds", page.world)), "Made, as the seeds describe it"))),
+    h("p", {}, "Send requests to the server. What they do appears here."),
+    tabs("Language", example(url)),
+    page.info ? null : h("p", {}, button("Create the world", () => attempt(() => post(path("worlds", page.world)), "Created from the seeds"))),
   );
 }
 
-// No view of a world that can't be: nothing that it would offer could be done.
+// In place of every view, if no world can have the name in the address.
 const impossible = () => ({
   element: h(
     "div",
     { class: "empty" },
-    h("h2", {}, "No world can be called so"),
+    h("h2", {}, "No world can have this name"),
     h("p", {}, `A name is ${NAME}, and begins with a letter or a digit.`),
-    h("p", {}, button("Choose a world", () => switching.open(), { class: "primary" })),
+    h("p", {}, button("Choose a world", () => worlds.open(), { class: "primary" })),
   ),
   show() {},
   async changed() {},
@@ -83,20 +91,19 @@ function route() {
   page.view = VIEWS[view] ? view : "containers";
   document.querySelector("#world b").textContent = page.world;
   document.title = `${VIEWS[page.view][0]} · ${page.world} · mockserver`;
-  for (const link of nav.children) {
-    const is = link.dataset.view === page.view;
+  for (const link of nav.querySelectorAll("[data-view]")) {
     link.href = page.link(link.dataset.view);
-    if (is) link.setAttribute("aria-current", "page");
+    if (link.dataset.view === page.view) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  const fresh = shown?.world !== page.world || shown?.view !== page.view;
-  if (shown?.world !== page.world) [page.known, page.info] = [false, null];
-  if (fresh) {
+  if (shown?.world !== page.world) [page.known, page.info, page.verdict] = [false, null, null];
+  if (shown?.world !== page.world || shown?.view !== page.view) {
     const possible = /^[a-z\d][\w.-]{0,63}$/i.test(page.world);
-    document.getElementById("clock").hidden = !possible;
+    clocks.element.hidden = !possible;
+    profile.hidden = true;
     shown = { world: page.world, view: page.view, ...(possible ? VIEWS[page.view][1] : impossible)(page) };
     main.replaceChildren(shown.element);
-    if (tried) heard(new Set(["worlds", "snapshots", "containers", "files", "faults", "journal"]), false);
+    if (tried) changed(EVERYTHING, false);
   }
   shown.show(...object.map((part) => part || undefined));
 }
@@ -114,7 +121,7 @@ nav.append(
   h("a", { href: "docs", class: "aside" }, "Control plane"),
 );
 
-// What it holds
+// What the world contains
 
 const refresh = reader(async () => {
   const world = page.world;
@@ -123,97 +130,88 @@ const refresh = reader(async () => {
   try {
     info = (await get(path("worlds") + query({ name: world }))).data[0] ?? null;
   } catch (error) {
-    if (error.code !== "wrong_token") say(error.message, true);
+    if (error.code !== "wrong_token") notify(error.message, true);
     return;
   }
   if (world !== page.world) return;
   page.info = info;
   page.known = true;
-  // Where the clock was turned meanwhile, that is newer than this answer.
+  // If the clock was changed in the meantime, its state is newer than this response.
   if (page.clock.state === before) page.clock.set(info?.clock ?? { mode: "real", now: Date.now() / 1000, rate: 1 });
-  const counts = { containers: info?.counts?.containers, files: info?.counts?.files, faults: info?.faults, journal: info?.exchanges };
-  for (const link of nav.querySelectorAll("[data-view]")) {
+  const counts = { ...info?.counts, faults: info?.faults, journal: info?.exchanges };
+  for (const link of nav.querySelectorAll("[data-view]:not([data-view=verdict])")) {
     const number = counts[link.dataset.view];
     link.querySelector("b").textContent = number ? count(number) : "";
   }
-  showClock();
+  profile.href = page.link("world");
+  profile.hidden = !info?.profile_name;
+  profile.replaceChildren("Profile: ", h("b", {}, info?.profile_name?.replace(/,.*/, " +")));
+  clocks.draw();
 });
 
-async function heard(kinds, others) {
-  if (kinds.has("worlds") || others) switching.changed();
+const badge = nav.querySelector("[data-view=verdict] b");
+
+// The verdict reads the whole journal, so it is not requested often; if the journal is large, only in its view.
+const check = reader(async () => {
+  const { world, info } = page;
+  let result = null;
+  if (info) result = await get(path("worlds", world, "verdict")).catch((problem) => ({ ok: false, problem }));
+  if (world !== page.world) return;
+  page.verdict = result;
+  const found = result?.findings?.length;
+  badge.className = `count ${found ? "bad" : "good"}`;
+  badge.replaceChildren(...(found ? [count(found), hidden(` ${plural(found, "finding")}`.replace(/\d+/, ""))] : result?.ok ? ["ok"] : []));
+  shown.checked?.();
+}, 10, 30_000);
+
+async function changed(kinds, others) {
+  if (kinds.has("worlds") || others) worlds.changed();
   if (!kinds.size) return;
   await refresh();
+  const due = kinds.has("journal") || kinds.has("containers");
+  if (due && (page.view === "verdict" || (page.info?.exchanges ?? 0) <= MANY)) check();
   if (page.known) await shown.changed(kinds);
 }
 
-// The clock
-
-const time = h("time", { class: "now" });
-const mode = h("span", { class: "pill mode" });
-const hold = button("Freeze", () => turn(page.clock.state.mode === "frozen" ? "resume" : "freeze"), { title: "Freeze or resume (f)", class: "hold" });
-document.getElementById("clock").append(
-  h("span", { class: "face" }, hidden("World’s time "), time, mode),
-  hold,
-  ...["1 min", "5 min", "20 min"].map((by) => button(`+${by}`, () => turn("advance", { by: by.replace(" min", "m") }), { title: `Move the clock on by ${by}` })),
-  button("More …", more, { title: "Set the clock otherwise" }),
-);
-
-async function turn(how, body = {}) {
-  const change = await attempt(() => post(path("worlds", page.world, "clock", how), how === "resume" || how === "reset" ? undefined : body));
-  if (!change) return;
-  page.clock.set(change);
-  showClock();
-  const did = [
-    ["expired", change.expired_containers, change.expired_files],
-    ["came back", change.revived_containers, change.revived_files],
-  ].flatMap(([what, containers, files]) => (containers.length + files.length ? `${count(containers.length + files.length)} ${what}` : []));
-  say([`The clock is ${change.mode}`, ...did].join(", "));
-}
-
-function showClock() {
-  const { mode: is, rate } = page.clock.state;
-  mode.textContent = is === "scaled" ? `× ${rate}` : is;
-  mode.className = `pill mode ${is}`;
-  hold.textContent = is === "frozen" ? "Resume" : "Freeze";
-  tick();
-}
+const clocks = clock(page);
 
 function tick() {
   if (!page.known) return;
-  const text = `${instant(page.clock.now())} UTC`;
-  if (time.textContent !== text) time.textContent = text;
+  clocks.tick();
   shown.tick();
 }
 
-function more() {
-  ask({
-    title: "Clock",
-    text: "Only an instant, a negative offset or the machine’s time goes back, which can revive what had expired.",
-    fields: [
-      { name: "how", label: "What", options: [["advance", "Move on by a duration"], ["scale", "Run at a rate: 60 is a minute a second"], ["offset", "Run so far from the machine’s time"], ["freeze", "Freeze at an instant"], ["resume", "Resume at the machine’s rate"], ["reset", "Show the machine’s time again"]] },
-      { name: "value", label: "Duration (1h30m), rate (60) or instant (2026-01-31T12:00:00Z)", value: "1h" },
-    ],
-    action: "Set",
-    async submit({ how, value }) {
-      const body = { advance: { by: value }, offset: { by: value }, scale: { rate: Number(value) }, freeze: { at: value } }[how];
-      page.clock.set(await post(path("worlds", page.world, "clock", how), body));
-      showClock();
-    },
-  });
-}
-
-// A second of the world's may be much less of ours.
+// A second of the world may be much less of ours.
 setInterval(() => page.clock.state.rate > 1 && !document.hidden && tick(), 200);
 setInterval(() => page.clock.state.rate <= 1 && !document.hidden && tick(), 1000);
 
-// Keys
+// Header
 
-const switching = switcher(page);
-document.getElementById("world").addEventListener("click", () => switching.open());
+const profile = document.getElementById("profile");
+const worlds = switcher(page);
+document.getElementById("world").addEventListener("click", () => worlds.open());
+
+const theme = document.getElementById("theme");
+theme.append(svg("svg", { viewBox: "0 0 16 16", width: 16, height: 16, "aria-hidden": "true" }, svg("circle", { cx: 8, cy: 8, r: 6.2, fill: "none", stroke: "currentColor", "stroke-width": 1.5 }), svg("path", { d: "M8 1.8a6.2 6.2 0 0 1 0 12.4z", fill: "currentColor" })));
+theme.addEventListener("click", () => showTheme(THEMES[(THEMES.indexOf(document.documentElement.dataset.theme) + 1) % THEMES.length]));
+
+function showTheme(name = "system") {
+  document.documentElement.dataset.theme = name;
+  theme.title = `Theme: ${name}`;
+  theme.setAttribute("aria-label", theme.title);
+  try {
+    localStorage.setItem("theme", name);
+  } catch {
+    // Then it lasts until the page is loaded again.
+  }
+}
+showTheme(document.documentElement.dataset.theme);
+
+// Keys
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-  const typing = event.target.matches("input, textarea, select");
+  const typing = event.target.matches("input:not([type=checkbox]), textarea, select");
   if (event.key === "Escape") {
     if (typing) event.target.blur();
     else {
@@ -229,23 +227,21 @@ document.addEventListener("keydown", (event) => {
     ArrowDown: () => shown.list?.move(1),
     k: () => shown.list?.move(-1),
     ArrowUp: () => shown.list?.move(-1),
-    w: () => switching.open(),
-    f: () => hold.click(),
-    n: () => page.view === "containers" && shown.element.querySelector(".primary").click(),
+    w: () => worlds.open(),
+    f: () => clocks.toggle(),
+    n: () => page.view === "containers" && shown.create?.(),
     "?": keys,
-  }[event.key] ?? (/^[1-5]$/.test(event.key) ? () => page.go(Object.keys(VIEWS)[event.key - 1]) : null);
-  if (!act || (event.key.startsWith("Arrow") && event.target.closest("pre, .table"))) return;
+  }[event.key] ?? (Object.keys(VIEWS)[event.key - 1] ? () => page.go(Object.keys(VIEWS)[event.key - 1]) : null);
+  if (!act || (event.key.startsWith("Arrow") && event.target.closest("pre, .table, [role=tab]"))) return;
   event.preventDefault();
   act();
 });
 
 function keys() {
-  const dialog = h("dialog", { class: "keys", "aria-label": "Keys", close: () => dialog.remove() }, h("h2", {}, "Keys"), h("dl", {}, KEYS.flatMap(([key, what]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, what)])), h("div", { class: "actions" }, button("Close", () => dialog.close())));
-  document.body.append(dialog);
-  dialog.showModal();
+  const dialog = open({ class: "keys", "aria-label": "Keys" }, h("h2", {}, "Keys"), h("dl", {}, KEYS.flatMap(([key, what]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, what)])), h("div", { class: "actions" }, button("Close", () => dialog.close())));
 }
 
-// A server that wants its token gets it once, for a cookie that no script can read.
+// A server with a token gets it once, for a cookie that no script can read.
 
 let asking = false;
 document.addEventListener("locked", () => {
@@ -265,17 +261,21 @@ document.addEventListener("locked", () => {
   dialog.addEventListener("close", () => (asking = false));
 });
 
-// Files that are dropped beside the zones for them lead nowhere.
+// The fragment is the address of a view, so the link to skip the navigation must not change it.
+document.querySelector(".skip").addEventListener("click", (event) => (event.preventDefault(), main.focus()));
+
+// Files that are dropped outside of the zones would leave the page.
 for (const event of ["dragover", "drop"]) document.addEventListener(event, (dropped) => dropped.preventDefault());
 
 window.addEventListener("hashchange", route);
 route();
 const stream = follow(
   () => page.world,
-  heard,
+  changed,
   (connected) => {
     tried = true;
-    live.className = connected ? "on" : "off";
-    live.lastElementChild.textContent = connected ? "live" : "not connected";
+    connection.className = connected ? "on" : "off";
+    connection.title = connected ? "The page shows changes as they happen" : "The server does not respond";
+    connection.lastElementChild.textContent = connected ? "Connected" : "Not connected";
   },
 );

@@ -1,7 +1,7 @@
-// Files: what is in them, shown so that nothing in them can act; and bringing them here.
+// Contents of files, shown so that nothing in them can run; and uploads.
 
 import { preview, send } from "./api.js";
-import { attempt, button, copyable, h, instant, plural, say, size } from "./dom.js";
+import { attempt, button, h, notify, plural, size } from "./dom.js";
 
 const AT_FIRST = 64 * 1024;
 const AT_MOST = 1 << 20;
@@ -13,7 +13,7 @@ const PDF = [0x25, 0x50, 0x44, 0x46];
 // A file's name, without the folder and without what the API puts in front of a name to make it unique.
 export const base = (path) => path.slice(path.lastIndexOf("/") + 1).replace(/^(?:[0-9a-f]{32}|file-[A-Za-z0-9]{22})-(?=.)/, "");
 
-// What is in the file that `url` names.
+// The content of the file at `url`.
 export function contents(url, name) {
   const place = h("div", { class: "preview" });
   const show = async (bytes) => {
@@ -30,16 +30,16 @@ export function contents(url, name) {
 
 function shown({ text, bytes, size: all }, url, name, more) {
   const starts = (magic) => magic.every((byte, place) => (bytes ? bytes[place] : text.charCodeAt(place)) === byte);
-  if (all === 0) return [h("p", { class: "quiet" }, "It is empty.")];
+  if (all === 0) return [h("p", { class: "quiet" }, "The file is empty.")];
   if (starts(PDF))
     return [
       h("iframe", { class: "pdf", src: `${url}/content?inline=true#navpanes=0`, title: `PDF ${base(name)}`, loading: "lazy" }),
-      h("p", { class: "quiet" }, "Shown by your browser’s own viewer. If it has none, download it."),
+      h("p", { class: "quiet" }, "Your browser’s own viewer shows it. If it has none, download the file."),
     ];
   const raw = () => h("pre", { tabindex: "0", "aria-label": "First bytes" }, dump(bytes));
   if (bytes && IMAGES.some(starts)) {
     const broken = (event) => event.target.replaceWith(raw());
-    return [h("img", { class: "picture", src: `${url}/content?inline=true`, alt: `What ${base(name)} shows`, error: broken })];
+    return [h("img", { class: "picture", src: `${url}/content?inline=true`, alt: `Picture ${base(name)}`, error: broken })];
   }
   if (bytes) return [raw(), ...(all > SHOWN ? [part(SHOWN, all, null)] : [])];
   const whole = new TextEncoder().encode(text).length >= all;
@@ -49,11 +49,11 @@ function shown({ text, bytes, size: all }, url, name, more) {
     try {
       return [json(JSON.parse(text))];
     } catch {
-      // Then it is text.
+      // It is text.
     }
   }
   if (kind === "csv" || kind === "tsv") return [table(text, kind === "tsv" ? "\t" : ",", whole), rest];
-  const note = kind === "svg" || kind?.startsWith("htm") ? h("p", { class: "quiet" }, "Shown as text: nothing in it runs here.") : null;
+  const note = kind === "svg" || kind?.startsWith("htm") ? h("p", { class: "quiet" }, "Shown as text: its scripts do not run.") : null;
   return [note, h("pre", { tabindex: "0", "aria-label": "Content" }, text), rest].filter(Boolean);
 }
 
@@ -88,7 +88,7 @@ export function json(value) {
   return pre;
 }
 
-// Records of a text with quotes, as far as they are shown.
+// Parse the first records of a text that may contain quotes.
 export function records(text, separator) {
   const found = [];
   let record = [];
@@ -111,7 +111,7 @@ export function records(text, separator) {
 
 function table(text, separator, whole) {
   const [names = [], ...rows] = records(text.replace(/^\ufeff/, ""), separator);
-  if (!whole && rows.length && rows.length < ROWS) rows.pop(); // it may be half a record
+  if (!whole && rows.length && rows.length < ROWS) rows.pop(); // it may be incomplete
   const numeric = names.map((_, place) => rows.length > 0 && rows.every((row) => /^-?[\d.,]*\s*%?$/.test(row[place] ?? "")));
   const cells = (row, tag) => row.slice(0, 50).map((cell, place) => h(tag, { class: numeric[place] && "number", scope: tag === "th" && "col" }, cell));
   return h(
@@ -122,47 +122,20 @@ function table(text, separator, whole) {
   );
 }
 
-// A file's properties, and the buttons for it.
-export function about({ url, name, facts, close, removed }) {
-  const terms = facts.flatMap(([term, value]) => [h("dt", {}, term), h("dd", {}, value)]);
-  return [
-    h(
-      "div",
-      { class: "title" },
-      h("h2", { title: name }, base(name)),
-      h(
-        "span",
-        { class: "acts" },
-        h("a", { class: "button", href: `${url}/content`, download: "" }, "Download"),
-        button("Delete", () => attempt(() => send("DELETE", url).then(removed), "File deleted"), { class: "danger" }),
-      ),
-      button("✕", close, { class: "plain", "aria-label": "Close the file (Escape)", title: "Close (Escape)" }),
-    ),
-    h("dl", {}, terms),
-    contents(url, name),
-  ];
-}
-
-export const facts = (file) => [
-  ["Id", copyable(file.id, "Id")],
-  ["Size", size(file.size ?? file.bytes)],
-  ["Created", `${instant(file.created_at)} UTC`],
-];
-
-// Bring files here, one after the other: `targets` are [label, how to send one].
+// Inputs and drop zones that upload files one after the other: `targets` are [label, function that sends one].
 export function bringing(targets, done) {
-  const bring = async (files, send) => {
-    let brought = 0;
+  const sendAll = async (files, send) => {
+    let sent = 0;
     for (const file of files) {
-      say(`Uploading ${file.name} …`);
+      notify(`Uploading ${file.name} …`);
       if ((await attempt(() => send(file))) === undefined) break;
-      brought++;
+      sent++;
     }
-    if (brought) say(`${plural(brought, "file")} uploaded`);
+    if (sent) notify(`${plural(sent, "file")} uploaded`);
     done();
   };
   const inputs = targets.map(([label, send]) => {
-    const input = h("input", { type: "file", multiple: true, class: "hidden", "aria-label": label, change: () => bring([...input.files], send).then(() => (input.value = "")) });
+    const input = h("input", { type: "file", multiple: true, class: "hidden", "aria-label": label, change: () => sendAll([...input.files], send).then(() => (input.value = "")) });
     return h("label", { class: "button" }, label, input);
   });
   const zones = h(
@@ -176,12 +149,12 @@ export function bringing(targets, done) {
         dragleave: (event) => event.currentTarget.classList.remove("over"),
         drop(event) {
           event.preventDefault();
-          bring([...event.dataTransfer.files], send);
+          sendAll([...event.dataTransfer.files], send);
         },
       }, label),
     ),
   );
-  // The zones cover the element that they are in for as long as something is dragged over it.
+  // The zones cover the element that contains them while files are dragged over it.
   const over = (element) => {
     let depth = 0;
     const end = () => ((depth = 0), element.classList.remove("dragging"), zones.querySelectorAll(".over").forEach((zone) => zone.classList.remove("over")));

@@ -1,4 +1,4 @@
-// Elements, words and small dialogs. Text from clients becomes text nodes, and nothing else.
+// Elements, formats and dialogs. Text from clients becomes text nodes, and nothing else.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -17,8 +17,10 @@ export const h = (tag, attributes = {}, ...children) => build(document.createEle
 export const svg = (tag, attributes = {}, ...children) => build(document.createElementNS(SVG, tag), attributes, children);
 export const button = (label, click, attributes = {}) => h("button", { type: "button", click, ...attributes }, label);
 export const hidden = (text) => h("span", { class: "hidden" }, text);
+export const terms = (pairs, attributes) =>
+  h("dl", attributes, pairs.filter(Boolean).map(([term, value]) => [h("dt", {}, term), h("dd", {}, ...[value].flat())]));
 
-// Rows that stay the elements they are as long as what they show stays: no flicker, and focus keeps its place.
+// Rows whose elements stay as long as what they show stays: they do not flicker, and keep the focus.
 export function keyed(parent, key, render) {
   let shown = new Map();
   return (rows) => {
@@ -46,7 +48,7 @@ export function keyed(parent, key, render) {
   };
 }
 
-// Words for numbers
+// Formats
 
 export const count = (number) => number.toLocaleString("en");
 export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
@@ -59,12 +61,13 @@ export function size(bytes) {
   return `${unit && bytes < 10 ? bytes.toFixed(1) : Math.round(bytes)} ${units[unit]}`;
 }
 
+const UNITS = [[86400, "d", "day"], [3600, "h", "hour"], [60, "min", "minute"], [1, "s", "second"]];
+
 export function ago(seconds) {
   if (seconds < 0) return "ahead";
   if (seconds < 1) return "now";
-  for (const [length, unit] of [[86400, "d"], [3600, "h"], [60, "min"]])
-    if (seconds >= length) return `${Math.floor(seconds / length)} ${unit}`;
-  return `${Math.floor(seconds)} s`;
+  const [length, unit] = UNITS.find(([length]) => seconds >= length);
+  return `${Math.floor(seconds / length)} ${unit}`;
 }
 
 export function left(seconds) {
@@ -74,31 +77,47 @@ export function left(seconds) {
   return `${Math.floor(seconds / 60)}:${two(seconds % 60)}`;
 }
 
-export function instant(seconds) {
-  const moment = new Date(seconds * 1000);
-  return Number.isNaN(moment.getTime()) ? "beyond all calendars" : moment.toISOString().replace("T", " ").slice(0, 19);
+// 90 is "90 seconds", 120 is "2 minutes": the largest unit of which it is a whole number.
+export function spell(seconds) {
+  const [length, , unit] = UNITS.find(([length]) => seconds && seconds % length === 0) ?? UNITS[3];
+  return plural(seconds / length, unit);
 }
 
-// A word to the user, which screen readers hear too
+export function instant(seconds) {
+  const moment = new Date(seconds * 1000);
+  return Number.isNaN(moment.getTime()) ? "beyond year 275760" : moment.toISOString().replace("T", " ").slice(0, 19);
+}
+
+// The random part of an id, shortened in its middle: ids of the same time begin alike, and differ at the end.
+export const shorten = (text, start = 4) => text.replace(/[A-Za-z0-9]{18,}/g, (id) => `${id.slice(0, start)}…${id.slice(-6)}`);
+
+// A text that loses its middle if it is too long: the end of a name or path says the most.
+export function middle(text, tail = 8) {
+  const signs = [...text];
+  if (signs.length < tail + 6) return text;
+  return h("span", { class: "middle" }, h("span", {}, signs.slice(0, -tail).join("")), h("span", {}, signs.slice(-tail).join("")));
+}
+
+// Notifications, which screen readers read too
 
 let timer;
 
-export function say(text, bad = false) {
-  const place = document.getElementById("said");
+export function notify(text, bad = false) {
+  const place = document.getElementById("notice");
   place.textContent = text;
   place.className = bad ? "bad shown" : "shown";
   clearTimeout(timer);
   timer = setTimeout(() => (place.className = bad ? "bad" : ""), bad ? 8000 : 2500);
 }
 
-// Do something, and say what went wrong in words.
+// Run `work`, and show `done` or the error.
 export async function attempt(work, done) {
   try {
     const result = await work();
-    if (done) say(typeof done === "function" ? done(result) : done);
+    if (done) notify(typeof done === "function" ? done(result) : done);
     return result;
   } catch (error) {
-    say(error.message, true);
+    notify(error.message, true);
     return undefined;
   }
 }
@@ -107,71 +126,124 @@ export async function copy(text, what) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    // Where the page isn't on a secure origin (an address of the network), there is only the old way.
+    // The page is not on a secure origin (an address of the network), where only the old way works.
     const field = h("textarea", { class: "hidden", "aria-hidden": "true", value: text });
     (document.querySelector("dialog[open]") ?? document.body).append(field);
     field.select();
     document.execCommand("copy");
     field.remove();
   }
-  say(`${what} copied`);
+  notify(`${what} copied`);
 }
 
-export const copyable = (text, what) =>
-  button(text, () => copy(text, what), { class: "copyable", title: `Copy ${text}`, "aria-label": `Copy ${what} ${text}` });
+export const copyable = (text, what, shown = text) =>
+  button(shown, () => copy(text, what), { class: "copyable", title: `Copy ${text}`, "aria-label": `Copy ${what} ${text}` });
 
-// A dialog with a form. `submit` gets the values, and may throw: then the dialog says why, and stays.
-export function ask({ title, text, fields = [], action, danger, submit }) {
-  const problem = h("p", { class: "problem", role: "alert" });
-  const inputs = fields.map((field) => input(field));
-  const dialog = h(
-    "dialog",
-    { "aria-labelledby": "asked", close: () => dialog.remove() },
-    h(
-      "form",
-      {
-        method: "dialog",
-        async submit(event) {
-          event.preventDefault();
-          const values = Object.fromEntries(fields.map(({ name }, place) => [name, read(inputs[place])]));
-          try {
-            problem.textContent = "";
-            await submit(values);
-            dialog.close();
-          } catch (error) {
-            problem.textContent = error.message;
-          }
-        },
+// Tabs of code, each with a button that copies it: [name, text] each.
+export function tabs(label, pages) {
+  const panel = h("div", { role: "tabpanel", class: "code-block", tabindex: "0", id: "panel" });
+  const choose = (place, focus) => {
+    const [name, text] = pages[place];
+    for (const [at, tab] of row.entries()) {
+      tab.setAttribute("aria-selected", String(at === place));
+      tab.tabIndex = at === place ? 0 : -1;
+    }
+    panel.setAttribute("aria-label", name);
+    panel.replaceChildren(h("pre", {}, text), button("Copy", () => copy(text, name), { "aria-label": `Copy the ${name} example` }));
+    if (focus) row[place].focus();
+  };
+  const row = pages.map(([name], place) =>
+    button(name, () => choose(place), {
+      role: "tab",
+      "aria-controls": "panel",
+      keydown(event) {
+        const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+        if (by) (event.preventDefault(), choose((place + by + pages.length) % pages.length, true));
       },
-      h("h2", { id: "asked" }, title),
-      text && h("p", {}, text),
-      fields.map((field, place) =>
-        h("label", { class: field.type === "checkbox" ? "check" : "field" }, h("span", {}, field.label), inputs[place]),
-      ),
-      problem,
-      h(
-        "div",
-        { class: "actions" },
-        button("Cancel", () => dialog.close()),
-        h("button", { class: danger ? "danger" : "primary" }, action),
-      ),
-    ),
+    }),
   );
+  choose(0);
+  return h("div", { class: "tabs" }, h("div", { role: "tablist", "aria-label": label }, row), panel);
+}
+
+// Dialogs
+
+export function open(attributes, ...children) {
+  const dialog = h("dialog", { ...attributes, close: () => dialog.remove() }, ...children);
   document.body.append(dialog);
   dialog.showModal();
-  inputs[0]?.select?.();
   return dialog;
 }
 
-function input({ name, type = "text", options, value, required, placeholder }) {
+// A dialog with a form. `submit` gets the values and may throw: then the dialog shows the message and stays open.
+// `changed` is called with the inputs by name when one of them changes.
+export function ask({ title, text, fields = [], action, danger, wide, submit, changed }) {
+  const problem = h("p", { class: "problem", role: "alert" });
+  const inputs = Object.fromEntries(fields.map((field) => [field.name, control(field)]));
+  const values = () => Object.fromEntries(Object.entries(inputs).map(([name, each]) => [name, read(each)]));
+  const form = h(
+    "form",
+    {
+      method: "dialog",
+      input: (event) => changed?.(inputs, event.target.name),
+      async submit(event) {
+        event.preventDefault();
+        try {
+          problem.textContent = "";
+          await submit(values());
+          dialog.close();
+        } catch (error) {
+          problem.textContent = error.message;
+        }
+      },
+    },
+    h("h2", { id: "title" }, title),
+    text && h("p", {}, text),
+    h("div", { class: "fields" }, fields.map((field) => labeled(field, inputs[field.name]))),
+    problem,
+    h("div", { class: "actions" }, button("Cancel", () => dialog.close()), h("button", { class: danger ? "danger" : "primary" }, action)),
+  );
+  const dialog = open({ "aria-labelledby": "title", class: wide && "wide" }, form);
+  changed?.(inputs, null);
+  (inputs[fields[0]?.name]?.querySelector?.("input") ?? inputs[fields[0]?.name])?.select?.();
+  return dialog;
+}
+
+const labeled = ({ type, label, hint, name }, input) =>
+  h(
+    type === "duration" ? "fieldset" : "label",
+    { class: type === "checkbox" ? "check" : `field ${type ?? ""}`, "data-field": name },
+    type === "duration" ? h("legend", {}, label) : h("span", {}, label),
+    hint && h("small", {}, hint),
+    input,
+  );
+
+export function control({ name, type = "text", options, value, label, ...attributes }) {
   if (options)
     return h(
       "select",
-      { name },
-      options.map(([key, label]) => h("option", { value: key, selected: key === value }, label)),
+      { name, "aria-label": attributes["aria-label"] },
+      options.map(([key, text]) => h("option", { value: key, selected: key === value }, text)),
     );
+  if (type === "duration") return duration(name, value ?? 0, label);
+  delete attributes.hint;
+  if (type === "textarea") return h("textarea", { name, value, spellcheck: "false", ...attributes });
   const checked = type === "checkbox" && value;
-  return h("input", { name, type, required, placeholder, checked, autocomplete: "off", value: type === "file" ? null : (value ?? "") });
+  return h("input", { name, type, checked, autocomplete: "off", value: type === "file" ? null : (value ?? ""), ...attributes });
 }
 
-const read = (input) => (input.type === "checkbox" ? input.checked : input.type === "file" ? input.files : input.value);
+// A number and its unit. The value is in seconds; what is read is text such as "5m".
+export function duration(name, seconds, label) {
+  const [length] = UNITS.find(([length]) => seconds && seconds % length === 0) ?? UNITS[3];
+  return h(
+    "span",
+    { class: "duration-field", "data-name": name },
+    h("input", { name, type: "number", min: 0, step: "any", value: seconds / length, "aria-label": label, required: true }),
+    h("select", { name: `${name}_unit`, "aria-label": `${label}: unit` }, UNITS.map(([each, , unit]) => h("option", { value: unit[0], selected: each === length }, `${unit}s`))),
+  );
+}
+
+export function read(input) {
+  if (input.matches(".duration-field")) return [...input.children].map((each) => each.value).join("");
+  return input.type === "checkbox" ? input.checked : input.type === "file" ? input.files : input.value;
+}

@@ -1,17 +1,13 @@
-// The journal: what was asked and answered, newest first, as it happens.
+// The journal: recorded requests and responses, the newest first, as they happen.
 
 import { get, path, query, remove } from "./api.js";
 import { json } from "./contents.js";
-import { attempt, button, copy, copyable, h, hidden, instant, size } from "./dom.js";
+import { attempt, button, copy, copyable, h, hidden, instant, middle, plural, shorten, size, terms } from "./dom.js";
+import { OPERATIONS, WARNINGS } from "./facts.js";
 import { list, PAGE } from "./list.js";
-import { curl, python, seed } from "./recipes.js";
+import { curl, examples, python, seed } from "./recipes.js";
 
-export const OPERATIONS = [
-  "CreateContainer", "ListContainers", "RetrieveContainer", "DeleteContainer",
-  "CreateContainerFile", "ListContainerFiles", "RetrieveContainerFile", "RetrieveContainerFileContent", "DeleteContainerFile",
-  "CreateFile", "ListFiles", "RetrieveFile", "DownloadFile", "DeleteFile",
-];
-const SLOW = 150; // milliseconds, after which a count of all that match isn't taken again
+const SLOW = 150; // milliseconds: if counting all matches takes longer, they are not counted again
 
 export function journal(page) {
   const at = (...parts) => path("worlds", page.world, "journal", ...parts);
@@ -20,34 +16,40 @@ export function journal(page) {
 
   const all = list({
     label: "Journal",
+    one: "request",
     search: "Search path, headers, bodies, ids",
-    selects: [
+    filters: [
+      { name: "failed", label: "Errors only" },
       { name: "operation", label: "Operation", options: [["", "Any operation"], ...OPERATIONS.map((each) => [each, each])] },
-      { name: "status", label: "Status", options: [["", "Any status"], ["2xx", "2xx"], ["4xx", "4xx"], ["5xx", "5xx"], ["400-599", "Failures"]] },
+      { name: "status", label: "Status", options: [["", "Any status"], ...["2xx", "4xx", "5xx"].map((each) => [each, each])] },
+      { name: "warning", label: "Warning", options: [["", "Any warning"], ["*", "With a warning"], ...WARNINGS.map((each) => [each, each])] },
     ],
-    actions: [button("Clear", () => attempt(() => remove(at()), ({ count }) => `${count} exchanges forgotten`))],
-    columns: { class: "c-journal", names: ["Status", "Operation", "Request", "Time", "At"] },
-    async fetch({ search, operation, status }, before) {
-      const filters = query({ text: search, operation, status });
+    tools: [button("Clear", () => attempt(() => remove(at()), ({ count }) => `${plural(count, "request")} deleted`), { title: "Delete all recorded requests" })],
+    columns: [
+      { name: "Status", width: "4.7rem", cell: code },
+      { name: "Operation", width: "minmax(7rem, 1.2fr)", link: true, class: "name", title: operation, cell: (row) => middle(operation(row), 7) },
+      { name: "Request", width: "minmax(6rem, 1.5fr)", keep: "wide", class: "request", title: target, cell: (row) => [h("b", {}, row.method), " ", middle(shorten(target(row).replace(/^\/v1/, ""), 0), 22)] },
+      { name: "Details", width: "minmax(0, 1.1fr)", class: "details", title: (row) => row.error ?? row.container, cell: details },
+      { name: "Took", width: "4.3rem", end: true, keep: "wide", class: "quiet", cell: (row) => took(row.duration_ms) },
+      { name: "At", width: "4.2rem", end: true, class: "quiet at", title: (row) => `${instant(row.at)} UTC by the world’s clock`, cell: (row) => h("time", {}, instant(row.at).slice(11)) },
+    ],
+    async fetch(asked, before) {
+      const filters = query(asked);
+      const { search: text, ...rest } = asked;
       const started = performance.now();
-      const found = await get(at() + query({ text: search, operation, status, before, last: PAGE, brief: true, counted: slow !== filters }));
+      const found = await get(at() + query({ text, ...rest, before, last: PAGE, brief: true, counted: String(slow !== filters) }));
       slow = filters && (slow === filters || performance.now() - started > SLOW) ? filters : "";
       counted = found.total ?? counted;
       return { rows: found.data.reverse(), total: counted, atLeast: found.total === null, more: found.has_more, next: found.data.at(-1)?.number };
     },
-    key: (row) => row.number,
-    render: (row) => [
-      h("span", { class: "status" }, code(row)),
-      h("span", { class: "operation" }, h("a", { href: page.link("journal", row.number), "data-id": row.number }, row.operation ?? "no route"), row.fault && h("span", { class: "pill fault", title: `Fault ${row.fault}` }, hidden("fault "), row.fault)),
-      h("span", { class: "request", title: request(row) }, h("b", {}, row.method), " ", request(row)),
-      h("span", { class: "duration" }, `${row.duration_ms < 10 ? row.duration_ms.toFixed(1) : Math.round(row.duration_ms)} ms`),
-      h("time", { class: "at", title: `${instant(row.at)} UTC by the world’s clock` }, instant(row.at).slice(11)),
-    ],
-    empty: (filtered) => (filtered ? "No exchange matches." : page.welcome("Nothing was asked yet")),
+    key: (row) => String(row.number),
+    name: operation,
+    href: (row) => page.link("journal", row.number),
+    empty: (filtered) => (filtered ? "No request matches." : page.welcome("No requests yet", examples.containers)),
     failed: page.failed,
     present: () => page.info !== null,
   });
-  const pane = h("aside", { class: "pane", "aria-label": "Exchange" });
+  const pane = h("aside", { class: "pane", "aria-label": "Request" });
   const element = h("div", { class: "split" }, all.element, pane);
   let open = null;
 
@@ -59,40 +61,38 @@ export function journal(page) {
     if (!number) return pane.replaceChildren();
     try {
       const exchange = await get(at(number));
-      if (open === number) pane.replaceChildren(...details(exchange));
+      if (open === number) pane.replaceChildren(...opened(exchange));
     } catch (error) {
       pane.replaceChildren(h("p", { class: "problem" }, error.message));
     }
   }
 
-  function details(exchange) {
+  function opened(exchange) {
     const copies = [["curl", curl], ["Python", python], ["seed", seed]];
+    const { fault, warnings, objects, container } = exchange;
     return [
       h(
         "div",
         { class: "title" },
         code(exchange),
-        h("h2", {}, exchange.operation ?? "no route"),
-        button("✕", () => page.go("journal"), { class: "plain", "aria-label": "Close the exchange (Escape)", title: "Close (Escape)" }),
+        h("h2", {}, operation(exchange)),
+        button("✕", () => page.go("journal"), { class: "plain", "aria-label": "Close the request (Escape)", title: "Close (Escape)" }),
       ),
       h("p", { class: "line mono" }, h("b", {}, exchange.method), " ", exchange.path, exchange.query && `?${exchange.query}`),
-      h(
-        "dl",
-        {},
-        ...[
-          ["At", `${instant(exchange.at)} UTC by the world’s clock`],
-          ["Took", `${exchange.duration_ms} ms`],
-          ["Request id", copyable(exchange.request_id, "Request id")],
-          exchange.fault && ["Fault", exchange.fault === "header" ? "brought by the request" : h("a", { href: page.link("faults") }, exchange.fault)],
-          exchange.objects.length && ["Objects", exchange.objects.flatMap((each) => [h("span", { class: "object" }, `${each.change} `, object(exchange, each), " ")])],
-        ]
-          .filter(Boolean)
-          .flatMap(([term, value]) => [h("dt", {}, term), h("dd", {}, value)]),
-      ),
-      h("div", { class: "copies", role: "group", "aria-label": "Copy as" }, h("span", { "aria-hidden": "true" }, "Copy as"), copies.map(([name, recipe]) => button(name, () => copy(recipe(exchange, page.origin), name), { "aria-label": `Copy as ${name}` }))),
+      exchange.error && h("p", { class: "problem line" }, exchange.error),
+      terms([
+        container !== null && ["Container", container],
+        ["At", `${instant(exchange.at)} UTC by the world’s clock`],
+        ["Took", took(exchange.duration_ms)],
+        ["Request id", copyable(exchange.request_id, "Request id")],
+        fault && ["Fault", fault === "header" ? "from the request’s header X-Mock-Fault" : h("a", { href: page.link("faults") }, fault)],
+        warnings.length && ["Warnings", warnings.flatMap((each) => [h("span", { class: "pill warning" }, each), " "])],
+        objects.length && ["Objects", objects.flatMap((each) => [h("span", { class: "linked" }, `${each.change} `, object(exchange, each), " ")])],
+      ]),
+      h("div", { class: "copies", role: "group", "aria-label": "Copy as" }, h("span", { "aria-hidden": "true" }, "Copy as"), copies.map(([name, recipe]) => button(name, () => copy(recipe(exchange, page.server), name), { "aria-label": `Copy as ${name}` }))),
       half("Request", exchange.request),
-      half(exchange.aborted ? "Answer, which broke off" : "Answer", exchange.response),
-    ];
+      half(exchange.aborted ? "Response (aborted)" : "Response", exchange.response),
+    ].filter(Boolean);
   }
 
   function object(exchange, { change, id }) {
@@ -112,28 +112,36 @@ export function journal(page) {
   };
 }
 
-const request = ({ path, query }) => path.replace(/^\/w\/[^/]+/, "") + (query ? `?${query}` : "");
+const operation = (row) => row.operation ?? "No route";
+const target = ({ path, query }) => path.replace(/^\/w\/[^/]+/, "") + (query ? `?${query}` : "");
+const took = (ms) => `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
+
+// Badges, the container's name and the error's message.
+function details({ fault, warnings, container, error }) {
+  return [
+    fault && h("span", { class: "pill fault", title: `Fault ${fault}` }, hidden("fault "), fault),
+    ...warnings.map((each) => h("span", { class: "pill warning", title: `x-mock-warning: ${each}` }, hidden("warning "), each)),
+    container !== null && h("span", { class: "of" }, middle(container)),
+    error && h("span", { class: "message" }, error),
+  ].filter(Boolean);
+}
 
 function code({ status, aborted }) {
-  const kind = status === null || aborted ? "none" : `s${Math.floor(status / 100)}`;
-  return h("span", { class: `code ${kind}`, title: aborted ? "The answer didn’t come to its end" : null }, status ?? "none", aborted && status ? "†" : "");
+  if (status === null) return h("span", { class: "code none", title: "The connection ended without a response" }, aborted ? "aborted" : "none");
+  if (aborted) return h("span", { class: "code none", title: `Status ${status}; the response was not sent to its end` }, "aborted");
+  return h("span", { class: `code s${Math.floor(status / 100)}` }, status);
 }
 
 function half(title, message) {
   const names = Object.keys(message.headers);
   let body = h("p", { class: "quiet" }, "No body.");
   if (message.body !== undefined && message.body !== null) body = typeof message.body === "string" ? h("pre", { tabindex: "0", "aria-label": `${title}: body` }, message.body) : json(message.body);
-  else if (message.body_bytes) body = h("p", { class: "quiet" }, `${size(message.body_bytes)}, not kept.${message.body_sha256 ? ` SHA-256 ${message.body_sha256}` : ""}`);
+  else if (message.body_bytes) body = h("p", { class: "quiet" }, `${size(message.body_bytes)}, not recorded.${message.body_sha256 ? ` SHA-256 ${message.body_sha256}` : ""}`);
   return h(
     "section",
     { class: "half" },
     h("h3", {}, title),
     body,
-    h(
-      "details",
-      {},
-      h("summary", {}, `${names.length} headers`),
-      h("dl", { class: "headers" }, names.flatMap((name) => [h("dt", {}, name), h("dd", {}, message.headers[name])])),
-    ),
+    h("details", {}, h("summary", {}, plural(names.length, "header")), terms(names.map((name) => [name, message.headers[name]]), { class: "headers" })),
   );
 }

@@ -1,70 +1,94 @@
-// A list that the API pages: filters, rows, one page at a time, and the keys to move in it.
+// A list that the server pages and sorts: columns and filters as data, one page of rows at a time, and keys to move.
 
-import { button, count, h, keyed } from "./dom.js";
+import { attempt, ask, button, count, h, keyed, plural } from "./dom.js";
 import { reader } from "./live.js";
 
 export const PAGE = 50;
 
-// `fetch(filters, cursor)` answers with { rows, total, more, next }; `render(row)` with what is in a row, of which
-// the first link leads to the object; `empty(filtered)` with what to say where there is nothing; `present()` with
-// whether there is anything to ask about.
-export function list({ label, search, selects = [], actions = [], columns, present, fetch, key, render, empty, failed, drawn }) {
+// A column is { name, cell(row), width, end, keep, sort, link, class, title(row) }: `end` aligns numbers, `keep` is
+// the narrowest list that shows it (wide, medium; else all), `sort` what the server sorts by ("name": from A to Z).
+// The cell of the column with `link` opens the row at `href(row)`.
+// `fetch(asked, cursor)` returns { rows, total, more, next }; `present()` whether there is anything to fetch;
+// `empty(filtered)` what to show if there are no rows; `remove(row)` deletes one, and makes rows selectable.
+export function list({ label, one, many = `${one}s`, search, filters = [], tools = [], columns, present, fetch, key, href, name, remove, empty, failed, drawn, size = PAGE }) {
   const field = h("input", { type: "search", placeholder: search, "aria-label": search, autocomplete: "off", spellcheck: "false" });
-  const choices = selects.map(({ name, label, options }) =>
-    h("select", { name, "aria-label": label, change: () => restart() }, options.map(([value, text]) => h("option", { value }, text))),
+  const choices = filters.map(({ name, label, options }) =>
+    options
+      ? h("select", { name, "aria-label": label, change: () => restart() }, options.map(([value, text]) => h("option", { value }, text)))
+      : button(label, ({ currentTarget: { ariaPressed }, currentTarget }) => ((currentTarget.ariaPressed = ariaPressed !== "true"), restart()), { name, "aria-pressed": "false" }),
   );
+  const bulk = button("", removeChecked, { class: "danger", hidden: true });
+  const all = remove && h("input", { type: "checkbox", "aria-label": `Select all ${many} of this page`, change: () => checkAll(all.checked) });
+  const heads = columns.map(({ name, sort, ...column }) => h("span", { class: classes(column), "aria-hidden": sort ? null : "true" }, sort ? button([name, h("i", { "aria-hidden": "true" })], () => sortBy(sort), { "data-sort": sort, "aria-label": `Sort by ${name}` }) : name));
   const rows = h("ul", { class: "rows", "aria-label": label });
   const nothing = h("div", { class: "nothing" });
   const where = h("span", { role: "status" });
-  const newer = button("Newer", () => turn(-1), { disabled: true });
-  const older = button("Older", () => turn(1), { disabled: true });
+  const previous = button("Previous", () => turn(-1), { disabled: true });
+  const next = button("Next", () => turn(1), { disabled: true });
   const element = h(
     "section",
-    { class: "list", "aria-label": label },
-    h("div", { class: "tools" }, field, choices, h("span", { class: "space" }), actions),
-    h("div", { class: `head ${columns.class}`, "aria-hidden": "true" }, columns.names.map((name) => h("span", {}, name))),
+    { class: `list ${remove ? "checks" : ""}`, "aria-label": label },
+    h("div", { class: "tools" }, field, choices, h("span", { class: "space" }), bulk, tools),
+    h("div", { class: "head row", role: "group", "aria-label": "Sort" }, all && h("span", { class: "check" }, all), heads),
     rows,
     nothing,
-    h("div", { class: "pager" }, newer, where, older),
+    h("div", { class: "pager" }, previous, where, next),
   );
+  for (const shown of ["wide", "medium", "narrow"]) {
+    const kept = columns.filter(({ keep }) => shown === "wide" || !keep || keep === shown);
+    element.style.setProperty(`--${shown}`, [...(remove ? ["1.1rem"] : []), ...kept.map(({ width }) => width)].join(" "));
+  }
   const show = keyed(rows, key, (row) => {
-    const item = h("li", { class: columns.class }, render(row));
+    const cells = columns.map((column) => {
+      const content = column.cell(row);
+      const link = column.link && h("a", { href: href(row), "data-id": key(row), "aria-label": name(row) }, content);
+      return h("span", { class: classes(column), title: column.title?.(row) }, link || content);
+    });
+    const box = remove && h("span", { class: "check" }, h("input", { type: "checkbox", checked: checked.has(key(row)), "aria-label": `Select ${name(row)}`, change: (event) => (checked[event.target.checked ? "add" : "delete"](key(row)), showChecked()) }));
+    const item = h("li", { class: "row" }, box, cells);
     mark(item);
     return item;
   });
+  const checked = new Set();
   let cursors = [null];
   let shown = [];
   let selected = null;
+  let reveal = null; // what is to be scrolled into view as soon as it is shown
+  let order = {};
   let typing;
   let request = 0;
 
   field.addEventListener("input", () => (clearTimeout(typing), (typing = setTimeout(restart, 150))));
 
-  const filters = () => ({ search: field.value.trim(), ...Object.fromEntries(choices.map((each) => [each.name, each.value])) });
+  const asked = () => ({ search: field.value.trim(), ...Object.fromEntries(choices.map((each) => [each.name, each.tagName === "SELECT" ? each.value : each.ariaPressed === "true"])) });
 
   const refresh = reader(async () => {
     const mine = ++request;
-    const asked = filters();
+    const filters = asked();
     let page;
     try {
-      page = present() ? await fetch(asked, cursors.at(-1)) : { rows: [], total: 0, more: false };
+      page = present() ? await fetch({ ...filters, ...order }, cursors.at(-1)) : { rows: [], total: 0, more: false };
     } catch (error) {
-      if (cursors.length > 1) return restart(); // what the page started behind may be gone
-      if (!error.status) return; // the server can't be reached, which the page shows; the list stays
+      if (cursors.length > 1) return restart(); // the object that the page follows may be deleted
+      if (!error.status) return; // the server can't be reached, which the header shows; the rows stay
       page = { rows: [], total: 0, more: false, problem: error };
     }
     if (mine !== request) return;
-    const behind = (cursors.length - 1) * PAGE;
+    const behind = (cursors.length - 1) * size;
     shown = show(page.rows);
+    for (const each of checked) if (!shown.some(({ row }) => key(row) === each)) checked.delete(each);
+    showChecked();
     drawn?.();
-    const filtered = Object.values(asked).some(Boolean);
-    const said = page.problem ? failed(page.problem) : page.rows.length ? [] : behind ? ["Nothing further."] : empty(filtered);
+    scroll();
+    const filtered = Object.values(filters).some(Boolean);
+    const message = page.problem ? failed(page.problem) : page.rows.length ? [] : behind ? ["No more rows."] : empty(filtered);
     const print = `${page.problem?.message} ${present()} ${filtered} ${page.rows.length === 0} ${behind}`;
-    if (nothing.dataset.print !== print) nothing.replaceChildren(...[said].flat());
+    if (nothing.dataset.print !== print) nothing.replaceChildren(...[message].flat());
     nothing.dataset.print = print;
-    newer.disabled = cursors.length === 1;
-    older.disabled = !page.more;
-    older.next = page.next;
+    previous.disabled = cursors.length === 1;
+    next.disabled = !page.more;
+    next.cursor = page.next;
+    element.classList.toggle("single", previous.disabled && next.disabled);
     const total = `${count(page.total)}${page.atLeast ? " or more" : ""}`;
     where.textContent = page.rows.length ? `${count(behind + 1)}–${count(behind + page.rows.length)} of ${total}` : "";
   });
@@ -76,13 +100,58 @@ export function list({ label, search, selects = [], actions = [], columns, prese
   }
 
   function turn(by) {
-    cursors = by > 0 ? [...cursors, older.next] : cursors.slice(0, -1);
+    cursors = by > 0 ? [...cursors, next.cursor] : cursors.slice(0, -1);
     request++;
     rows.scrollTo?.(0, 0);
     return refresh();
   }
 
-  const link = (item) => item.querySelector("a");
+  // The first click sorts names from A to Z, and all else from the greatest; the next one turns the order around.
+  function sortBy(sort) {
+    const first = sort === "name" ? "asc" : "desc";
+    order = { sort, order: order.sort === sort && order.order === first ? (first === "asc" ? "desc" : "asc") : first };
+    for (const each of element.querySelectorAll("[data-sort]")) {
+      const is = each.dataset.sort === sort;
+      each.ariaPressed = String(is);
+      each.querySelector("i").textContent = is ? { asc: " ▲", desc: " ▼" }[order.order] : "";
+    }
+    rows.scrollTo?.(0, 0);
+    return restart();
+  }
+
+  function checkAll(on) {
+    for (const { row, element } of shown) {
+      checked[on ? "add" : "delete"](key(row));
+      element.querySelector("input").checked = on;
+    }
+    showChecked();
+  }
+
+  function showChecked() {
+    if (!remove) return;
+    bulk.hidden = !checked.size;
+    bulk.textContent = `Delete ${count(checked.size)}`;
+    all.checked = checked.size > 0 && checked.size === shown.length;
+    all.indeterminate = checked.size > 0 && !all.checked;
+  }
+
+  function removeChecked() {
+    const chosen = shown.filter(({ row }) => checked.has(key(row)));
+    ask({
+      title: `Delete ${plural(chosen.length, one, many)}?`,
+      action: "Delete",
+      danger: true,
+      async submit() {
+        for (const { row } of chosen) {
+          await remove(row);
+          checked.delete(key(row));
+        }
+        attempt(refresh, `${plural(chosen.length, one, many)} deleted`);
+      },
+    });
+  }
+
+  const link = (item) => item.querySelector("a[data-id]");
 
   function mark(item) {
     const is = selected !== null && link(item).dataset.id === selected;
@@ -91,16 +160,25 @@ export function list({ label, search, selects = [], actions = [], columns, prese
     else link(item).removeAttribute("aria-current");
   }
 
+  function scroll() {
+    const row = shown.find(({ element }) => link(element).dataset.id === reveal)?.element;
+    if (!row?.offsetParent) return;
+    row.scrollIntoView({ block: "nearest" });
+    reveal = null;
+  }
+
   return {
     element,
     refresh,
-    shown: () => shown,
     focus: () => field.focus(),
+    // Mark the row that is open, or none. Either way the list scrolls to it: its width, and so its height, changed.
     select(id) {
+      reveal = id ?? selected ?? reveal;
       selected = id;
       for (const { element } of shown) mark(element);
+      scroll();
     },
-    // The next row, or with -1 the one before: to read it if one is being read, else to stand on it.
+    // Focus the next row, or with -1 the previous one. If a row is open, open that one instead.
     move(by) {
       const links = shown.map(({ element }) => link(element));
       const at = links.findIndex((each) => (selected === null ? each === document.activeElement : each.dataset.id === selected));
@@ -111,3 +189,5 @@ export function list({ label, search, selects = [], actions = [], columns, prese
     },
   };
 }
+
+const classes = ({ class: own, end, keep }) => ["cell", own, end && "end", keep && `keep-${keep}`].filter(Boolean).join(" ");

@@ -1,24 +1,25 @@
-// What changes, as it does: one stream of events for the page, closed while nobody sees it.
+// Changes as they happen: one stream of events for the page, closed while the page is hidden.
 
-// Calls `heard(kinds, others)` when something changed: kinds of the world that `world()` names, and
-// whether other worlds did too. With all kinds after each (re)connection, as what happened before is unknown;
-// and when the first fails, so that later calls report why.
-export function follow(world, heard, connected) {
-  const ALL = ["worlds", "clock", "containers", "files", "faults", "snapshots", "journal"];
+// In place of a set of kinds: everything may have changed.
+export const EVERYTHING = { size: 1, has: () => true };
+
+// Calls `changed(kinds, others)` when something changed: the kinds in the world that `world()` names, and whether
+// other worlds changed too. After each (re)connection, what happened before is unknown, so everything may have
+// changed; also when the first connection fails, so that the requests that follow show why.
+export function follow(world, changed, connected) {
   let source = null;
   let first = true;
   const open = () => {
     source = new EventSource("changes");
-    source.onopen = () => (connected(true), heard(new Set(ALL), true));
+    source.onopen = () => (connected(true), changed(EVERYTHING, true));
     source.onerror = () => {
       connected(false);
-      if (first) heard(new Set(ALL), true);
+      if (first) changed(EVERYTHING, true);
       first = false;
     };
     source.addEventListener("changed", (event) => {
-      const changed = JSON.parse(event.data);
-      const { [world()]: kinds = [], ...others } = changed;
-      heard(new Set(kinds), Object.keys(others).length > 0);
+      const { [world()]: kinds = [], ...others } = JSON.parse(event.data);
+      changed(new Set(kinds), Object.keys(others).length > 0);
     });
   };
   const close = () => (source?.close(), (source = null));
@@ -30,9 +31,10 @@ export function follow(world, heard, connected) {
   return { reopen: () => (close(), open()) };
 }
 
-// A reader that is asked again while it reads reads once more afterwards, and never twice at once. The
-// longer it takes the longer it rests, so that a large world costs the server no more than a small one.
-export function reader(read) {
+// Returns a function that calls `read`, never twice at the same time: calls meanwhile cause one more read afterwards.
+// The longer a read takes, the longer the pause before the next, so that a large world costs the server no more than
+// a small one: `rest` times as long, at most `most` milliseconds.
+export function reader(read, rest = 3, most = 3000) {
   let running = null;
   let again = false;
   const run = async () => {
@@ -40,7 +42,7 @@ export function reader(read) {
       again = false;
       const started = performance.now();
       await read();
-      if (again) await new Promise((resolve) => setTimeout(resolve, Math.min(3 * (performance.now() - started), 3000)));
+      if (again) await new Promise((resolve) => setTimeout(resolve, Math.min(rest * (performance.now() - started), most)));
     } while (again);
     running = null;
   };
@@ -50,7 +52,7 @@ export function reader(read) {
   };
 }
 
-// A world's clock, carried on here between what the server says of it.
+// A world's clock, which runs on here between the states that the server sends.
 export class Clock {
   constructor() {
     this.set({ mode: "real", now: Date.now() / 1000, rate: 1 });

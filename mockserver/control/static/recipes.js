@@ -1,4 +1,4 @@
-// An exchange as something to paste: a command, a program, a seed.
+// Text to paste: an exchange as a command, a program or a seed, and first examples for a new world.
 
 const shell = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
 const form = (exchange) => (exchange.request.headers["content-type"] ?? "").startsWith("multipart/form-data");
@@ -22,11 +22,11 @@ export function curl(exchange, origin) {
   } else if (request.body !== undefined && request.body !== null) {
     parts.push(`-H 'Content-Type: ${request.headers["content-type"] ?? "application/json"}'`);
     parts.push(`--data-raw ${shell(typeof request.body === "string" ? request.body : JSON.stringify(request.body))}`);
-  } else if (request.body_bytes) parts.push("--data-binary @body # which was too large to be kept");
+  } else if (request.body_bytes) parts.push("--data-binary @body # the journal did not keep it, as it was too large");
   return `${parts.join(" \\\n  ")}\n`;
 }
 
-// Python's words for a value of JSON. Strings are the same in both, but for half surrogates.
+// A JSON value as a Python literal. Strings are the same in both, except for half surrogates.
 export function literal(value) {
   if (value === null || value === undefined) return "None";
   if (value === true) return "True";
@@ -86,7 +86,7 @@ export function python(exchange, origin) {
   return `${lines.join("\n")}\n`;
 }
 
-// What would bring a world there: the objects that the answer shows; for a failure, a fault that repeats it.
+// A seed that creates the objects that the response shows; for an error, a fault that repeats it.
 export function seed(exchange) {
   const { response, status, operation, request } = exchange;
   const body = response.body;
@@ -104,7 +104,7 @@ export function seed(exchange) {
       (scope.containers ??= []).push(drop({ id, name, created_at, last_active_at, expires_after, memory_limit, network_policy }));
     } else if (each.object === "container.file" && !each.deleted) {
       const id = each.container_id;
-      scope.containers ??= [{ id, name: "of these files", files: [] }];
+      scope.containers ??= [{ id, name: "container of these files", files: [] }];
       scope.containers[0].files.push({ id: each.id, path: each.path, source: each.source, ...sized(each.bytes ?? request.body?.file?.bytes), ...(each.bytes === null ? { bytes: null } : {}) });
     } else if (each.object === "file" && !each.deleted) {
       (scope.files ??= []).push(drop({ id: each.id, filename: each.filename, purpose: each.purpose, created_at: each.created_at, expires_at: each.expires_at, ...sized(each.bytes) }));
@@ -115,7 +115,7 @@ export function seed(exchange) {
 
 const drop = (values) => Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined && value !== null));
 
-// YAML of plain shape: lists of things as items, all else as JSON, which YAML reads.
+// YAML: lists of objects as items, everything else as JSON, which YAML contains.
 function yaml(values, indent = "") {
   const items = (value) => Array.isArray(value) && typeof value[0] === "object";
   const item = (each) => `${indent}  - ${yaml(each, `${indent}    `).trimStart()}`;
@@ -123,3 +123,22 @@ function yaml(values, indent = "") {
     .map(([key, value]) => `${indent}${key}:${items(value) ? `\n${value.map(item).join("")}` : ` ${JSON.stringify(value)}\n`}`)
     .join("");
 }
+
+// First calls for a world at `url`, by language
+
+const CURL = (url) => `export OPENAI_BASE_URL=${url} OPENAI_API_KEY=sk-test\n`;
+const PYTHON = (url) => `from openai import OpenAI\n\nclient = OpenAI(base_url=${literal(url)}, api_key="sk-test")\n`;
+const NODE = (url, names) => `import ${names} from "openai";\n\nconst client = new OpenAI({ baseURL: ${literal(url)}, apiKey: "sk-test" });\n`;
+
+export const examples = {
+  containers: (url) => [
+    ["curl", `${CURL(url)}curl "$OPENAI_BASE_URL/containers" -H "Authorization: Bearer $OPENAI_API_KEY" \\\n  -H "Content-Type: application/json" -d '{"name": "analysis"}'\n`],
+    ["Python", `${PYTHON(url)}container = client.containers.create(name="analysis")\nprint(container.id)\n`],
+    ["Node", `${NODE(url, "OpenAI")}const container = await client.containers.create({ name: "analysis" });\nconsole.log(container.id);\n`],
+  ],
+  files: (url) => [
+    ["curl", `${CURL(url)}echo "Look at January." > notes.txt\ncurl "$OPENAI_BASE_URL/files" -H "Authorization: Bearer $OPENAI_API_KEY" \\\n  -F purpose=user_data -F file=@notes.txt\n`],
+    ["Python", `${PYTHON(url)}file = client.files.create(file=("notes.txt", b"Look at January."), purpose="user_data")\nprint(file.id)\n`],
+    ["Node", `${NODE(url, "OpenAI, { toFile }")}const notes = await toFile(Buffer.from("Look at January."), "notes.txt");\nconst file = await client.files.create({ file: notes, purpose: "user_data" });\nconsole.log(file.id);\n`],
+  ],
+};

@@ -1,0 +1,30 @@
+// The verdict: mistakes of the clients that the journal proves. The navigation shows how many there are.
+
+import { button, h, plural } from "./dom.js";
+
+export function verdict(page) {
+  const card = h("div", { class: "card", "aria-live": "polite" });
+  const element = h(
+    "section",
+    { class: "plain-view", "aria-label": "Verdict" },
+    h("div", { class: "tools" }, h("h2", {}, "Verdict"), h("span", { class: "space" }), button("Check again", () => page.check())),
+    card,
+    h("p", { class: "quiet" }, "The verdict reads the journal and finds what a correct client would not have done, such as ignoring Retry-After or a container that is never deleted."),
+  );
+
+  const proof = (numbers) => [
+    "Requests ",
+    numbers.slice(0, 20).flatMap((number) => [h("a", { href: page.link("journal", number) }, `#${number}`), " "]),
+    numbers.length > 20 && `and ${numbers.length - 20} more`,
+  ];
+
+  function draw() {
+    const { ok = true, findings = [], problem } = page.verdict ?? {};
+    card.className = `card ${ok ? "good" : "bad"}`;
+    const summary = ok ? [h("b", {}, "No mistakes found. "), "The clients of this world did nothing wrong so far."] : [h("b", {}, `${plural(findings.length, "finding")}. `), "The clients of this world made these mistakes:"];
+    const items = findings.map(({ name, message, exchanges }) => h("li", {}, h("b", {}, name), h("p", {}, message), h("p", { class: "quiet" }, proof(exchanges))));
+    card.replaceChildren(...(problem ? [page.failed(problem)].flat() : [h("p", {}, summary), h("ul", { class: "findings" }, items)]));
+  }
+
+  return { element, show: draw, checked: draw, async changed() {}, tick() {} };
+}
