@@ -20,7 +20,7 @@ import click
 import yaml
 from pydantic import BaseModel
 
-from mockserver import errors, profiles, pytest_plugin, testing, verdict
+from mockserver import control_errors, errors, profiles, pytest_plugin, testing, verdict
 from mockserver.api.app import create_app
 from mockserver.cli import main as cli
 from mockserver.cli import options
@@ -141,8 +141,8 @@ def error_rows(catalogue: dict[str, errors.ErrorType]) -> str:
     return table(["error", "status", "message", "code", "grade"], rows)
 
 
-def control_errors() -> str:
-    found = [row for row in vars(errors).values() if isinstance(row, errors.ControlErrorType)]
+def control_error_rows() -> str:
+    found = [row for row in vars(control_errors).values() if isinstance(row, errors.ErrorType)]
     rows = sorted((code(row.code), row.status, row.message) for row in found)
     return table(["code", "status", "message"], rows)
 
@@ -304,7 +304,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "warnings": warnings,
     "errors": lambda: error_rows(errors.CATALOGUE),
     "azure-errors": lambda: error_rows(errors.AZURE),
-    "control-errors": control_errors,
+    "control-errors": control_error_rows,
     "findings": findings,
     "fault-rule": lambda: model_fields(faults.NewRule, "rule"),
     "fault-match": lambda: model_fields(faults.Match, "match"),

@@ -5,154 +5,44 @@ once, and the files of an expired one can be deleted.
 """
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, Field
-from typing_extensions import TypedDict
-
-from mockserver import bundles, containers, errors, files, skills, uploads
+from mockserver import bundles, containers, control_errors, errors, files, skills, uploads
 from mockserver.context import Context, World
 from mockserver.expiry import EXPIRES_AT, NEVER, UNEXPIRED, expired, expires_at
+from mockserver.schema.admin import (
+    AdminContainer,
+    AdminContainerFile,
+    AdminContainerSkill,
+    AdminFile,
+    AdminSkill,
+    AdminSkillFile,
+    AdminSkillVersion,
+    AdminUpload,
+    ContainerQuery,
+    FileQuery,
+    FoundContainerFiles,
+    FoundContainers,
+    FoundFiles,
+    FoundSkills,
+    FoundUploads,
+    NamedQuery,
+    SkillFiles,
+    Sorted,
+    UploadDeleted,
+    UploadQuery,
+)
 from mockserver.schema.containers import (
     UNASKED_MINUTES,
-    Container,
     ContainerDeleted,
-    ContainerFile,
     ContainerFileDeleted,
 )
 from mockserver.schema.contents import Content, disposition, media_type
-from mockserver.schema.files import File, FileDeleted
-from mockserver.schema.skills import Skill, SkillDeleted, SkillVersion
-from mockserver.schema.uploads import Upload
+from mockserver.schema.files import FileDeleted
+from mockserver.schema.skills import SkillDeleted
 from mockserver.storage import tables
 from mockserver.storage.database import Statement, Transaction
 from mockserver.storage.pagination import Listing
-
-
-class AdminContainerSkill(TypedDict):
-    """A skill in a container, as it was when the container was created."""
-
-    position: Annotated[int, Field(description="Its place in the request's `skills`, from 0.")]
-    skill_id: Annotated[str | None, Field(description="Null for an inline skill.")]
-    version: str | None
-    name: str
-    description: str
-    path: Annotated[str, Field(description="The folder of its files in the container.")]
-
-
-class AdminSkillFile(TypedDict):
-    path: Annotated[str, Field(description="Below the skill's folder.")]
-    bytes: int
-
-
-class AdminSkillVersion(SkillVersion):
-    files: list[AdminSkillFile]
-
-
-class AdminSkill(Skill):
-    """A skill with the numbers of its versions, the newest first."""
-
-    versions: list[str]
-
-
-class SkillFiles(TypedDict):
-    data: list[AdminSkillFile]
-
-
-class AdminContainer(Container):
-    """A container as stored: `last_active_at` is when a client used it last.
-
-    `status` is `running` or `expired`, as in the filter, whatever word the profile shows to clients.
-    """
-
-    total_bytes: Annotated[int, Field(description="Of its files; where `bytes` is null, of the content.")]
-    expires_in: Annotated[
-        int | None, Field(description="Seconds of the world's time; 0 when it has expired, null: never.")
-    ]
-    skills: Annotated[list[AdminContainerSkill], Field(description="Its skills, which the API never shows.")]
-
-
-class AdminContainerFile(ContainerFile):
-    """With the `file_id` of the File that it is a copy of, or null."""
-
-    size: Annotated[int, Field(description="Of the content, whatever `bytes` says.")]
-
-
-class AdminFile(File):
-    """A File; it can be read here whatever its purpose."""
-
-
-class AdminUpload(Upload):
-    """An upload, which the API never lists, with what was sent."""
-
-    mime_type: str
-    file_id: Annotated[str | None, Field(description="Id of the File that resulted, which may no longer exist.")]
-    parts: Annotated[int, Field(description="Number of its parts; they are removed when it ends.")]
-    part_bytes: Annotated[int, Field(description="Bytes of its parts in all.")]
-
-
-class UploadDeleted(TypedDict):
-    id: str
-    object: Literal["upload"]
-    deleted: Literal[True]
-
-
-class Found(BaseModel):
-    """A page; `after` its last id is the next one. `total` counts all that match."""
-
-    has_more: bool
-    total: int
-
-
-class FoundContainers(Found):
-    data: list[AdminContainer]
-
-
-class FoundSkills(Found):
-    data: list[AdminSkill]
-
-
-class FoundContainerFiles(Found):
-    data: list[AdminContainerFile]
-
-
-class FoundFiles(Found):
-    data: list[AdminFile]
-
-
-class FoundUploads(Found):
-    data: list[AdminUpload]
-
-
-class Query(BaseModel):
-    """Filters of a list; `search` finds a part of a name, in any case, or an id."""
-
-    limit: int = Field(100, ge=1, le=1_000)
-    after: str | None = None
-    search: str | None = Field(None, max_length=1_024)
-    order: Literal["asc", "desc"] = "desc"
-
-
-class ContainerQuery(Query):
-    name: str | None = None
-    sort: Literal["created", "name", "active", "expires"] = "created"
-    status: Literal["running", "expired"] | None = None
-
-
-class FileQuery(Query):
-    purpose: str | None = None
-    sort: Literal["created", "name", "size"] = "created"
-
-
-class NamedQuery(Query):
-    sort: Literal["created", "name"] = "created"
-
-
-class UploadQuery(NamedQuery):
-    status: Literal["pending", "completed", "cancelled", "expired"] | None = None
-
-
-Sorted = ContainerQuery | FileQuery | NamedQuery
 
 
 class _Search:
@@ -245,9 +135,7 @@ def find_container(tx: Transaction, world: World, container_id: str) -> AdminCon
     return _shown(tx, world, _container(tx, world, container_id), world.now())
 
 
-def find_container_files(
-    tx: Transaction, world: World, container_id: str, query: NamedQuery
-) -> FoundContainerFiles:
+def find_container_files(tx: Transaction, world: World, container_id: str, query: NamedQuery) -> FoundContainerFiles:
     _container(tx, world, container_id)
     rows, more, total = _page(tx, _container_files, query, {"container_id": container_id, "now": world.now()})
     return FoundContainerFiles(data=[_shown_file(tx, world, row) for row in rows], has_more=more, total=total)
@@ -388,7 +276,7 @@ def delete_skill(context: Context, skill_id: str) -> SkillDeleted:
 def _page(tx: Transaction, search: _Search, query: Sorted, values: dict[str, object]) -> tuple[list[Any], bool, int]:
     values = {**values, "search": query.search}
     if query.after is not None and search.listing.position(tx, **values, cursor=query.after) is None:
-        raise errors.CURSOR_NOT_FOUND(param="after", value=query.after[:80])
+        raise control_errors.CURSOR_NOT_FOUND(param="after", value=query.after[:80])
     rows = search.pages[query.sort, query.order].all(tx, **values, after=query.after, limit=query.limit + 1)
     return rows[: query.limit], len(rows) > query.limit, int(search.count.value(tx, **values))
 
@@ -448,7 +336,7 @@ def _skill_version(tx: Transaction, skill_id: str, version: str) -> tables.Skill
 def _container_skill(tx: Transaction, container_id: str, position: int) -> tables.ContainerSkill:
     if row := next((each for each in skills.mounted(tx, container_id) if each.position == position), None):
         return row
-    raise errors.CONTAINER_SKILL_NOT_FOUND(container_id=container_id, position=position)
+    raise control_errors.CONTAINER_SKILL_NOT_FOUND(container_id=container_id, position=position)
 
 
 def _shown_skill(tx: Transaction, row: tables.Skill) -> AdminSkill:
@@ -468,7 +356,7 @@ def _preview_member(tx: Transaction, world: World, digest: str, path: str, lengt
         with world.open(tx, digest) as file, bundles.open_member(file, path) as member:
             return Preview(member.read(length), member.seek(0, 2))
     except (FileNotFoundError, KeyError):
-        raise errors.SKILL_FILE_NOT_FOUND(path=path[:200]) from None
+        raise control_errors.SKILL_FILE_NOT_FOUND(path=path[:200]) from None
 
 
 def _shown(tx: Transaction, world: World, row: tables.Container, now: int) -> AdminContainer:

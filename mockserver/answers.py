@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from mockserver import errors
+from mockserver import control_errors
 from mockserver.schema.answers import Figure, NewAnswer, Step, When, pattern
 from mockserver.storage import tables
 from mockserver.storage.contents import Contents, Upload
@@ -81,17 +81,17 @@ def add(
     """Add rules behind the others of their kind, all or none. Returns their ids."""
     present = list_rules(tx)
     if len(present) + len(asked) > tables.MAX_ANSWERS:
-        raise errors.TOO_MANY_ANSWERS(limit=tables.MAX_ANSWERS)
+        raise control_errors.TOO_MANY_ANSWERS(limit=tables.MAX_ANSWERS)
     taken = {each.id for each in present}
     before = [(each.id, each.rule) for each in present if each.seeded is seeded]
     _, last = _last.tuple(tx) or (0, 0)
     added = []
     for position, rule in enumerate(asked, last + 1):
         if rule.id in taken:
-            raise errors.ANSWER_EXISTS(world=world, id=rule.id)
+            raise control_errors.ANSWER_EXISTS(world=world, id=rule.id)
         id = rule.id or next(name for name in _names(position) if name not in taken)
         if blocking := next((name for name, other in before if _hides(other, rule)), None):
-            raise errors.ANSWER_UNREACHABLE(id=id, before=blocking)
+            raise control_errors.ANSWER_UNREACHABLE(id=id, before=blocking)
         kept = _with_digests(tx, contents, id, rule, store, shared=seeded)
         text = kept.model_dump_json(exclude_unset=True, by_alias=True)
         _insert.add(tx, _new(id=id, seeded=seeded, position=position, rule=text))
@@ -106,7 +106,7 @@ def remove(tx: Transaction, contents: Contents, world: str, id: str | None) -> N
     digests = [digest for (digest,) in _digests.tuples(tx, id=id)]
     _delete_contents.run(tx, id=id)
     if not _delete.run(tx, id=id) and id is not None:
-        raise errors.ANSWER_NOT_FOUND(world=world, id=id[:80])
+        raise control_errors.ANSWER_NOT_FOUND(world=world, id=id[:80])
     contents.drop(tx, digests)
 
 

@@ -13,7 +13,7 @@ from pydantic import (
     ValidationError,
 )
 
-from mockserver import errors, ids
+from mockserver import control_errors, ids
 from mockserver.schema.faults import HEADER, LISTS, Effect, NewRule, is_like
 from mockserver.storage import tables
 from mockserver.storage.database import Insertion, Statement, Transaction, record
@@ -126,11 +126,11 @@ def add(tx: Transaction, world: str, asked: NewRule, now: float) -> str:
     """Add a rule behind the others of its world. Returns its id."""
     count, last = _last.tuple(tx) or (0, None)
     if count >= tables.MAX_FAULTS:
-        raise errors.TOO_MANY_FAULTS(limit=tables.MAX_FAULTS)
+        raise control_errors.TOO_MANY_FAULTS(limit=tables.MAX_FAULTS)
     position = (last or 0) + 1
     id = asked.id or next(id for id in _names(position) if not _exists.tuple(tx, id=id))
     if _exists.tuple(tx, id=id):
-        raise errors.FAULT_EXISTS(world=world, id=id)
+        raise control_errors.FAULT_EXISTS(world=world, id=id)
     rule = asked.model_dump_json(exclude_unset=True)
     _insert.add(tx, _new(id=id, position=position, rule=rule, created_at=now))
     return id
@@ -138,14 +138,14 @@ def add(tx: Transaction, world: str, asked: NewRule, now: float) -> str:
 
 def remove(tx: Transaction, world: str, id: str) -> None:
     if not _remove.run(tx, id=id):
-        raise errors.FAULT_NOT_FOUND(world=world, id=id[:80])
+        raise control_errors.FAULT_NOT_FOUND(world=world, id=id[:80])
 
 
 def switch(tx: Transaction, world: str, id: str, enabled: bool) -> None:
     """Switch a rule off or on; it keeps its place and its counts."""
     found = next((each.rule.asked for each in list_rules(tx) if each.rule.id == id), None)
     if found is None:
-        raise errors.FAULT_NOT_FOUND(world=world, id=id[:80])
+        raise control_errors.FAULT_NOT_FOUND(world=world, id=id[:80])
     asked = NewRule.model_validate(found.model_dump(exclude_unset=True) | {"enabled": enabled})
     _set_rule.run(tx, id=id, rule=asked.model_dump_json(exclude_unset=True))
 
@@ -153,7 +153,7 @@ def switch(tx: Transaction, world: str, id: str, enabled: bool) -> None:
 def rearm(tx: Transaction, world: str, id: str, now: float) -> None:
     """Set the counts of a rule to 0 and begin its `lapse_after` now, so that it fires as when it was added."""
     if not _rearm.run(tx, id=id, now=now):
-        raise errors.FAULT_NOT_FOUND(world=world, id=id[:80])
+        raise control_errors.FAULT_NOT_FOUND(world=world, id=id[:80])
 
 
 def clear(tx: Transaction) -> None:
@@ -212,14 +212,14 @@ def brought(header: bytes, draw: float) -> Hit:
     try:
         effect = Effect.model_validate_json(text) if text.startswith("{") else Effect.model_validate({"error": text})
         if effect.rate_limit:
-            raise errors.BAD_PARAMETER(
+            raise control_errors.BAD_PARAMETER(
                 param="x-mock-fault", problem="x-mock-fault: rate_limit takes a rule, which counts"
             )
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(step) for step in ("x-mock-fault", *first["loc"]))
         problem = f"{where}: {first['msg'].removeprefix('Value error, ')}"
-        raise errors.BAD_PARAMETER(param=where, problem=problem) from None
+        raise control_errors.BAD_PARAMETER(param=where, problem=problem) from None
     return Hit(HEADER, effect, draw)
 
 

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mockserver import errors, ids, profiles
+from mockserver import control_errors, ids, profiles
 from mockserver.clock import Clock, Wall
 from mockserver.context import Context, World, set_clock, unusable
 from mockserver.faults import load_rules
@@ -189,7 +189,7 @@ class States:
     def _snapshot(self, world: str, name: str) -> Path:
         if found := self._directory.snapshots.get(world, {}).get(name):
             return found
-        raise errors.SNAPSHOT_NOT_FOUND(world=world[:80], name=name[:80])
+        raise control_errors.SNAPSHOT_NOT_FOUND(world=world[:80], name=name[:80])
 
     def _copy_snapshot(self, world: str, name: str) -> Callable[[Path], None]:
         """Return a function that builds a copy and checks it."""
@@ -204,7 +204,7 @@ class States:
                 problem = migrations.Unusable.of(error, source / DATABASE)
                 if problem is None:
                     raise
-                raise errors.SNAPSHOT_UNUSABLE(
+                raise control_errors.SNAPSHOT_UNUSABLE(
                     world=world, name=name, file=source / DATABASE, problem=problem
                 ) from error
 

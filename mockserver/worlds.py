@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
-from mockserver import errors, ids, profiles
+from mockserver import control_errors, errors, ids, profiles
 from mockserver.clock import Clock, Wall
 from mockserver.context import Context, World, set_clock, unusable
 from mockserver.errors import APIError
@@ -120,7 +120,7 @@ class Worlds(States):
                 return world
         if name in self._unused:
             return await self.resolve(name)
-        raise errors.WORLD_NOT_FOUND(name=name[:80])
+        raise control_errors.WORLD_NOT_FOUND(name=name[:80])
 
     async def look(
         self, name: str, work: Callable[Concatenate[Transaction, World, P], T], *args: P.args, **kwargs: P.kwargs
@@ -170,19 +170,19 @@ class Worlds(States):
         """Create a world: from the template, empty, or as a copy of a world or of a snapshot of it."""
         _check_name(name)
         if name in self._directory.worlds:  # checked first: the error is the same whether or not there is a source
-            raise errors.WORLD_EXISTS(name=name)
+            raise control_errors.WORLD_EXISTS(name=name)
         if fork_of is not None and snapshot is None:
             await self.find(fork_of)  # without the lock: another call may create that one as a fork of this one
         async with self._lock(name):
             if name in self._directory.worlds:
-                raise errors.WORLD_EXISTS(name=name)
+                raise control_errors.WORLD_EXISTS(name=name)
             async with self._room(name):
                 if fork_of is None:
                     return await self._create(name, lambda built: self._copy_template(built, name, empty), False)
                 if snapshot is not None:
                     return await self._create(name, self._copy_snapshot(fork_of, snapshot), False)
                 if (world := self._worlds.get(fork_of)) is None:
-                    raise errors.WORLD_NOT_FOUND(name=fork_of[:80])
+                    raise control_errors.WORLD_NOT_FOUND(name=fork_of[:80])
                 return await self._fork(name, world)
 
     async def reset(self, name: str, *, empty: bool = False) -> World:
@@ -198,7 +198,7 @@ class Worlds(States):
             elif name in self._unused:
                 self._unused.discard(name)
             else:
-                raise errors.WORLD_NOT_FOUND(name=name[:80])
+                raise control_errors.WORLD_NOT_FOUND(name=name[:80])
 
     async def retire(self, idle_seconds: float) -> list[str]:
         """Delete the worlds that were not used for so long, except `default`."""
@@ -276,21 +276,21 @@ class Worlds(States):
     async def list_snapshots(self, world: str) -> list[Snapshot]:
         """Return the snapshots of a world, even if the world can't be used."""
         if world not in self._directory.worlds:
-            raise errors.WORLD_NOT_FOUND(name=world[:80])
+            raise control_errors.WORLD_NOT_FOUND(name=world[:80])
         paths = dict(self._directory.snapshots.get(world, {}))
         return await in_thread(lambda: [describe(world, name, path) for name, path in paths.items()])
 
     async def take_snapshot(self, world: str, name: str) -> Snapshot:
         """Take a snapshot of a world. It replaces an older one of that name."""
         if not NAME.fullmatch(name):
-            raise errors.BAD_SNAPSHOT_NAME(name=name[:80])
+            raise control_errors.BAD_SNAPSHOT_NAME(name=name[:80])
         async with self._lock(world):
             source = await self._opened(world)
             if source is None:
-                raise errors.WORLD_NOT_FOUND(name=world[:80])
+                raise control_errors.WORLD_NOT_FOUND(name=world[:80])
             count = sum(map(len, self._directory.snapshots.values()))
             if count >= self._maximum and name not in self.snapshots(world):
-                raise errors.TOO_MANY_SNAPSHOTS(count=count)
+                raise control_errors.TOO_MANY_SNAPSHOTS(count=count)
             wall = self._wall.now()
             instant = source.clock.at(wall)
             async with self._building() as built:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mockserver import errors
+from mockserver import control_errors
 from mockserver.control.dependencies import error_response
 from mockserver.errors import APIError
 
@@ -65,22 +65,22 @@ class Access:
         host = request.headers.get("host", "")
         name = _host_name(host)
         if not (_is_own(name) or self._allows(name)):
-            raise errors.FORBIDDEN_HOST(host=name[:80])
+            raise control_errors.FORBIDDEN_HOST(host=name[:80])
         origin = request.headers.get("origin")
         if origin is not None and _authority(origin) != host:
-            raise errors.FORBIDDEN_ORIGIN()
+            raise control_errors.FORBIDDEN_ORIGIN()
         site = request.headers.get("sec-fetch-site", "none")
         if site not in ("none", "same-origin") and not _is_visit(request):
-            raise errors.FORBIDDEN_ORIGIN()
+            raise control_errors.FORBIDDEN_ORIGIN()
         if request.scope["method"] not in _SAFE and _is_browser(request) and MARK not in request.headers:
-            raise errors.UNMARKED_REQUEST()
+            raise control_errors.UNMARKED_REQUEST()
         path = request.scope["path"]
         if path in _SHELL or path.startswith("/_mock/static/"):
             return
         if self._closed:
-            raise errors.CONTROL_CLOSED()
+            raise control_errors.CONTROL_CLOSED()
         if self._token and path != "/_mock/session" and not _is_authorized(request, self._token):
-            raise errors.WRONG_TOKEN()
+            raise control_errors.WRONG_TOKEN()
 
 
 def _is_visit(request: HTTPConnection) -> bool:

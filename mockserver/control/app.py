@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import Response
 
-from mockserver import __version__, errors
+from mockserver import __version__, control_errors, errors
 from mockserver.control.access import Access
 from mockserver.control.bodies import Bounded
 from mockserver.control.dependencies import error_response
@@ -99,7 +99,7 @@ async def _api_error(request: Request, error: Exception) -> Response:
 
 
 async def _bad_seed(request: Request, error: Exception) -> Response:
-    return error_response(errors.BAD_SEED(problem=str(error)))
+    return error_response(control_errors.BAD_SEED(problem=str(error)))
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
@@ -112,7 +112,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
         where, message = "body", f"not JSON: {first['ctx']['error']} at character {first['loc'][1]}"
     elif first["loc"] == ("body",) and first["type"] in NOT_AN_OBJECT:
         message = "send a JSON object, with the header 'Content-Type: application/json'"
-    return error_response(errors.BAD_PARAMETER(param=where, problem=f"{where}: {message}"))
+    return error_response(control_errors.BAD_PARAMETER(param=where, problem=f"{where}: {message}"))
 
 
 async def _storage_failed(request: Request, error: Exception) -> Response:
@@ -125,7 +125,7 @@ async def _storage_failed(request: Request, error: Exception) -> Response:
 
 async def _failed(request: Request, error: Exception) -> Response:
     """Return an error. Starlette raises the exception again, so that it is logged and the connection is closed."""
-    return error_response(errors.CONTROL_FAILED())
+    return error_response(control_errors.CONTROL_FAILED())
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -137,4 +137,4 @@ async def _http_error(request: Request, error: Exception) -> Response:
         return error_response(errors.UNKNOWN_URL(method=request.method, path=path))
     if error.status_code == 405:
         return error_response(errors.WRONG_METHOD(allowed=(error.headers or {}).get("Allow", "other")))
-    return error_response(errors.BAD_PARAMETER(param="body", problem=str(error.detail)))
+    return error_response(control_errors.BAD_PARAMETER(param="body", problem=str(error.detail)))

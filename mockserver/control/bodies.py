@@ -13,7 +13,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mockserver import errors
+from mockserver import control_errors, errors
 from mockserver.bounds import MAX_PARAMETERS, Excess, JSONCounter, has_lone_surrogate
 from mockserver.control.dependencies import error_response
 from mockserver.mock import Mock
@@ -107,7 +107,9 @@ async def uploaded(mock: Mock, request: Request, *allowed: str) -> AsyncIterator
 @asynccontextmanager
 async def received(mock: Mock, request: Request, limit: int) -> AsyncIterator[Path]:
     """Receive a body of up to `limit` bytes as a file, which is deleted afterwards."""
-    over = errors.TOO_MUCH(problem=f"The request body is too large. The maximum is {limit} bytes (--max-import).")
+    over = control_errors.TOO_MUCH(
+        problem=f"The request body is too large. The maximum is {limit} bytes (--max-import)."
+    )
     draft, writer = mock.uploads.begin(as_file=True)
     try:
         block = bytearray()
@@ -208,4 +210,4 @@ async def _limited(request: Request, limit: int, over: errors.APIError) -> Async
 
 
 def _bad(param: str, problem: str) -> errors.APIError:
-    return errors.BAD_PARAMETER(param=param, problem=f"{param}: {problem}")
+    return control_errors.BAD_PARAMETER(param=param, problem=f"{param}: {problem}")

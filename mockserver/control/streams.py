@@ -11,7 +11,7 @@ from fastapi import Depends, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from mockserver import errors
+from mockserver import control_errors
 from mockserver.control.dependencies import TheMock
 
 KEEP_ALIVE = 15.0
@@ -29,7 +29,7 @@ async def _admitted(request: Request, mock: TheMock) -> AsyncIterator[None]:
     state, limit = request.app.state, mock.settings.max_streams
     opened = getattr(state, "streams", 0)
     if opened >= limit:
-        raise errors.TOO_MANY_STREAMS(count=limit)
+        raise control_errors.TOO_MANY_STREAMS(count=limit)
     state.streams = opened + 1
     try:
         yield

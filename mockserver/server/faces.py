@@ -10,8 +10,9 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mockserver.api.app import serve_app
-from mockserver.errors import STORAGE_FAILED, APIError, ControlErrorType, ErrorType
+from mockserver.errors import STORAGE_FAILED, APIError, ErrorType
 from mockserver.mock import Mock
+from mockserver.schema.errors import ControlErrorType
 from mockserver.storage.database import failure
 from mockserver.testing import CURRENT
 

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-from mockserver import errors, ids
+from mockserver import control_errors, ids
 from mockserver.storage import tables
 from mockserver.storage.contents import Contents, Upload
 from mockserver.storage.database import Insertion, Statement, Transaction, record
@@ -153,13 +153,13 @@ class Placement:
         placed = len(self._rows.get(tables.Fault, ()))
         count, last = (_last_fault.tuple(self._into) if self._into else None) or (0, None)
         if count + placed >= tables.MAX_FAULTS:
-            raise errors.TOO_MANY_FAULTS(limit=tables.MAX_FAULTS)
+            raise control_errors.TOO_MANY_FAULTS(limit=tables.MAX_FAULTS)
         position = (last or 0) + 1 + placed
         if id is None:
             names = (f"fault-{number}" for number in itertools.count(position))
             id = next(name for name in names if not self._has(tables.Fault, None, name))
         elif self._has(tables.Fault, None, id):
-            raise errors.OBJECT_EXISTS(id=id)
+            raise control_errors.OBJECT_EXISTS(id=id)
         self._taken.add((tables.Fault, None, id))
         return self._put(tables.Fault, None, id=id, position=position, **columns)
 
@@ -189,7 +189,7 @@ class Placement:
             while self._has(row, inside, id):
                 id = make(self._next())
         elif self._has(row, inside, id):
-            raise errors.OBJECT_EXISTS(id=id)
+            raise control_errors.OBJECT_EXISTS(id=id)
         self._taken.add((row, inside, id))
         return id, seq
 

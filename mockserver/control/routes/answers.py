@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import Discriminator, Tag
 
-from mockserver import answers, errors
+from mockserver import answers, control_errors
 from mockserver.context import Context
 from mockserver.control.dependencies import TheMock
 from mockserver.control.models import Answer, AnswerList
@@ -61,7 +61,7 @@ async def get_answer(mock: TheMock, world: str, id: str) -> Answer:
     for each in (await list_answers(mock, world))["data"]:
         if each["id"] == id:
             return each
-    raise errors.ANSWER_NOT_FOUND(world=world, id=id[:80])
+    raise control_errors.ANSWER_NOT_FOUND(world=world, id=id[:80])
 
 
 @router.delete("/{id}", operation_id="deleteAnswer")
@@ -88,13 +88,13 @@ async def _remove(mock: Mock, world: str, id: str | None) -> None:
 
 def _check(figure: Figure, limit: int) -> None:
     if figure.from_ is not None:
-        raise errors.BAD_PARAMETER(
+        raise control_errors.BAD_PARAMETER(
             param="files.from", problem="from: a server reads no files for a request; send content or base64"
         )
     if figure.digest is not None:
-        raise errors.BAD_PARAMETER(param="files.digest", problem="digest: send the bytes as content or base64")
+        raise control_errors.BAD_PARAMETER(param="files.digest", problem="digest: send the bytes as content or base64")
     if figure.generate and figure.generate.size > limit:
-        raise errors.BAD_PARAMETER(
+        raise control_errors.BAD_PARAMETER(
             param="files.generate.size", problem=f"generate: at most --max-upload bytes ({limit:,}) are allowed"
         )
 

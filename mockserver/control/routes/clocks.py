@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from fastapi import APIRouter
 from pydantic import Field
 
-from mockserver import containers, errors, files
+from mockserver import containers, control_errors, files
 from mockserver.clock import MAX_SECONDS, Clock
 from mockserver.control.dependencies import Asked, Duration, Instant, TheMock
 from mockserver.control.models import ClockChange, ClockState
@@ -74,7 +74,7 @@ def _bounded(clock: Clock) -> Clock:
         problem = (
             f"by: the world's time would be more than {MAX_SECONDS:.0f} seconds from 1970; give a shorter duration"
         )
-        raise errors.BAD_PARAMETER(param="by", problem=problem)
+        raise control_errors.BAD_PARAMETER(param="by", problem=problem)
     return clock
 
 

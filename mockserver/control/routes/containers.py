@@ -10,11 +10,19 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from mockserver import admin, errors
+from mockserver import admin, control_errors, errors
 from mockserver.control.bodies import document, multipart, uploaded
 from mockserver.control.dependencies import TheMock
 from mockserver.control.routes.files import CONTENT, Inline, PreviewBytes, contents, previewed
 from mockserver.mock import Mock
+from mockserver.schema.admin import (
+    AdminContainer,
+    AdminContainerFile,
+    ContainerQuery,
+    FoundContainerFiles,
+    FoundContainers,
+    NamedQuery,
+)
 from mockserver.schema.containers import ContainerDeleted, ContainerFileDeleted
 from mockserver.schema.sources import MAX_PATH
 from mockserver.seeds import apply, loader, models
@@ -40,15 +48,13 @@ _FORM = multipart(
 
 
 @router.get("", operation_id="findContainers")
-async def find_containers(
-    mock: TheMock, world: str, query: Annotated[admin.ContainerQuery, Query()]
-) -> admin.FoundContainers:
+async def find_containers(mock: TheMock, world: str, query: Annotated[ContainerQuery, Query()]) -> FoundContainers:
     """List containers, newest first, with filters, the size of their files and the time until they expire."""
     return await mock.worlds.look(world, admin.find_containers, query)
 
 
 @router.post("", operation_id="stageContainer", openapi_extra=_CONTAINER)
-async def stage_container(mock: TheMock, world: str, request: Request) -> admin.AdminContainer:
+async def stage_container(mock: TheMock, world: str, request: Request) -> AdminContainer:
     """Create a container with its full state: the keys of a container in a seed, with files."""
     scope = await asyncio.to_thread(_read, mock, await document(mock, request))
     placed = await apply.place(scope, mock.worlds, mock.uploads, mock.wall, world)
@@ -56,7 +62,7 @@ async def stage_container(mock: TheMock, world: str, request: Request) -> admin.
 
 
 @router.get("/{container_id}", operation_id="findContainer")
-async def find_container(mock: TheMock, world: str, container_id: str) -> admin.AdminContainer:
+async def find_container(mock: TheMock, world: str, container_id: str) -> AdminContainer:
     """Return one container as it is stored. This does not refresh `last_active_at`."""
     return await mock.worlds.look(world, admin.find_container, container_id)
 
@@ -68,14 +74,14 @@ async def remove_container(mock: TheMock, world: str, container_id: str) -> Cont
 
 
 @router.post("/{container_id}/expire", operation_id="expireContainer")
-async def expire_container(mock: TheMock, world: str, container_id: str) -> admin.AdminContainer:
+async def expire_container(mock: TheMock, world: str, container_id: str) -> AdminContainer:
     """Expire a container now. The clock stays; the time from which its expiry counts moves back."""
     await mock.worlds.change(world, admin.expire_container, container_id)
     return await mock.worlds.look(world, admin.find_container, container_id)
 
 
 @router.post("/{container_id}/touch", operation_id="touchContainer")
-async def touch_container(mock: TheMock, world: str, container_id: str) -> admin.AdminContainer:
+async def touch_container(mock: TheMock, world: str, container_id: str) -> AdminContainer:
     """Refresh `last_active_at`, as a model run does. An expired container stays expired."""
     await mock.worlds.change(world, admin.touch_container, container_id)
     return await mock.worlds.look(world, admin.find_container, container_id)
@@ -83,25 +89,25 @@ async def touch_container(mock: TheMock, world: str, container_id: str) -> admin
 
 @router.get("/{container_id}/files", operation_id="findContainerFiles")
 async def find_container_files(
-    mock: TheMock, world: str, container_id: str, query: Annotated[admin.NamedQuery, Query()]
-) -> admin.FoundContainerFiles:
+    mock: TheMock, world: str, container_id: str, query: Annotated[NamedQuery, Query()]
+) -> FoundContainerFiles:
     """List the files of a container, running or expired, newest first, with filters."""
     return await mock.worlds.look(world, admin.find_container_files, container_id, query)
 
 
 @router.post("/{container_id}/files", operation_id="stageContainerFile", openapi_extra=_FORM)
-async def stage_container_file(
-    mock: TheMock, world: str, container_id: str, request: Request
-) -> admin.AdminContainerFile:
+async def stage_container_file(mock: TheMock, world: str, container_id: str, request: Request) -> AdminContainerFile:
     """Add a file to a container, as the user or the assistant. This does not refresh `last_active_at`."""
     async with uploaded(mock, request, "path", "source", "bytes") as form:
         path, source = form.fields.get("path") or None, form.fields.get("source")
         if path and len(path) > MAX_PATH:
-            raise errors.BAD_PARAMETER(param="path", problem=f"path: send at most {MAX_PATH} characters")
+            raise control_errors.BAD_PARAMETER(param="path", problem=f"path: send at most {MAX_PATH} characters")
         if path and models.leaves(path):
-            raise errors.BAD_PARAMETER(param="path", problem="path: a path has no '..'; send the path that it leads to")
+            raise control_errors.BAD_PARAMETER(
+                param="path", problem="path: a path has no '..'; send the path that it leads to"
+            )
         if source not in (None, "user", "assistant"):
-            raise errors.BAD_PARAMETER(param="source", problem="source: choose one of: user, assistant")
+            raise control_errors.BAD_PARAMETER(param="source", problem="source: choose one of: user, assistant")
         size = _bytes(form.fields["bytes"]) if "bytes" in form.fields else apply.AS_USUAL
         ids: list[str] = []
 
@@ -129,7 +135,7 @@ async def stage_container_file(
 
 
 @router.get("/{container_id}/files/{file_id}", operation_id="findContainerFile")
-async def find_container_file(mock: TheMock, world: str, container_id: str, file_id: str) -> admin.AdminContainerFile:
+async def find_container_file(mock: TheMock, world: str, container_id: str, file_id: str) -> AdminContainerFile:
     """Return one file of a container, running or expired."""
     return await mock.worlds.look(world, admin.find_container_file, container_id, file_id)
 
@@ -175,4 +181,4 @@ def _bytes(text: str) -> int | None:
         return None
     if text.isascii() and text.isdigit() and len(text) < 16:
         return int(text)
-    raise errors.BAD_PARAMETER(param="bytes", problem="bytes: send null or a number")
+    raise control_errors.BAD_PARAMETER(param="bytes", problem="bytes: send null or a number")

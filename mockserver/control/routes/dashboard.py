@@ -15,7 +15,7 @@ from fastapi import APIRouter, Header, Request
 from pydantic_core import to_json
 from starlette.responses import RedirectResponse, Response
 
-from mockserver import errors, profiles
+from mockserver import control_errors, errors, profiles
 from mockserver.control.access import cookie_name, cookie_value
 from mockserver.control.dependencies import Asked, TheMock
 from mockserver.control.models import Session
@@ -98,7 +98,7 @@ async def open_session(mock: TheMock, asked: Login, request: Request, response: 
     token = mock.settings.control_token
     if token is not None:
         if not hmac.compare_digest(token.encode(), asked.token.encode()):
-            raise errors.WRONG_TOKEN()
+            raise control_errors.WRONG_TOKEN()
         response.set_cookie(cookie_name(request), cookie_value(token), path=None, httponly=True, samesite="strict")
     return Session(token_needed=token is not None)
 

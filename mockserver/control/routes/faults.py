@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self, cast
 from fastapi import APIRouter, Query
 from pydantic import Field, model_validator
 
-from mockserver import errors, faults
+from mockserver import control_errors, faults
 from mockserver.context import World
 from mockserver.control.dependencies import Asked, TheMock
 from mockserver.control.models import Rule, RuleList
@@ -92,7 +92,7 @@ async def _one(mock: Mock, name: str, id: str) -> Rule:
     for each in (await _all(mock, name))["data"]:
         if each["id"] == id:
             return each
-    raise errors.FAULT_NOT_FOUND(world=name, id=id[:80])
+    raise control_errors.FAULT_NOT_FOUND(world=name, id=id[:80])
 
 
 def _state(counted: Counted, now: float = 0) -> Rule:

@@ -10,10 +10,11 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from mockserver import admin, errors
+from mockserver import admin, control_errors
 from mockserver.admin import Preview
 from mockserver.control.bodies import multipart, uploaded
 from mockserver.control.dependencies import TheMock
+from mockserver.schema.admin import AdminFile, FileQuery, FoundFiles
 from mockserver.schema.contents import Content
 from mockserver.schema.files import FileDeleted, Purpose
 from mockserver.storage.bulk import Placement
@@ -44,18 +45,20 @@ _FORM = multipart(purpose=f"One of: {', '.join(_PURPOSES)}. By default `user_dat
 
 
 @router.get("", operation_id="findFiles")
-async def find_files(mock: TheMock, world: str, query: Annotated[admin.FileQuery, Query()]) -> admin.FoundFiles:
+async def find_files(mock: TheMock, world: str, query: Annotated[FileQuery, Query()]) -> FoundFiles:
     """List Files, newest first, with filters."""
     return await mock.worlds.look(world, admin.find_files, query)
 
 
 @router.post("", operation_id="stageFile", openapi_extra=_FORM)
-async def stage_file(mock: TheMock, world: str, request: Request) -> admin.AdminFile:
+async def stage_file(mock: TheMock, world: str, request: Request) -> AdminFile:
     """Add a File."""
     async with uploaded(mock, request, "purpose") as form:
         purpose = form.fields.get("purpose", "user_data")
         if purpose not in _PURPOSES:
-            raise errors.BAD_PARAMETER(param="purpose", problem=f"purpose: choose one of: {', '.join(_PURPOSES)}")
+            raise control_errors.BAD_PARAMETER(
+                param="purpose", problem=f"purpose: choose one of: {', '.join(_PURPOSES)}"
+            )
         ids: list[str] = []
 
         def fill(put: Placement) -> None:
@@ -77,7 +80,7 @@ async def stage_file(mock: TheMock, world: str, request: Request) -> admin.Admin
 
 
 @router.get("/{file_id}", operation_id="findFile")
-async def find_file(mock: TheMock, world: str, file_id: str) -> admin.AdminFile:
+async def find_file(mock: TheMock, world: str, file_id: str) -> AdminFile:
     """Return one File."""
     return await mock.worlds.look(world, admin.find_file, file_id)
 

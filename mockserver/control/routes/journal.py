@@ -12,7 +12,7 @@ from fastapi import APIRouter, Header, Query, Request
 from pydantic import Field, field_validator
 from starlette.responses import Response
 
-from mockserver import admin, errors, verdict
+from mockserver import admin, control_errors, errors, verdict
 from mockserver.choices import unknown
 from mockserver.clock import stopwatch
 from mockserver.context import World
@@ -135,7 +135,7 @@ async def wait_for_exchanges(
     _check_name(world)
     count = await _awaited(mock.journal, world, query, request)
     if count < query.count:
-        raise errors.JOURNAL_TIMEOUT(timeout=f"{query.timeout:g}", count=count, wanted=query.count)
+        raise control_errors.JOURNAL_TIMEOUT(timeout=f"{query.timeout:g}", count=count, wanted=query.count)
     return await _page(mock, world, Paged(**query.model_dump(exclude={"count", "timeout"})))
 
 
@@ -175,7 +175,7 @@ async def get_exchange(mock: TheMock, world: str, number: int) -> Response:
     await mock.worlds.find(world)
     if entry := mock.journal.find(world, number):
         return _json(entry.json)
-    raise errors.EXCHANGE_NOT_FOUND(world=world, number=number)
+    raise control_errors.EXCHANGE_NOT_FOUND(world=world, number=number)
 
 
 @router.get("/verdict", operation_id="getVerdict", tags=["Verdict"])
@@ -187,7 +187,7 @@ async def get_verdict(
     for name in ignored:
         if name not in verdict.FINDINGS:
             problem = f"ignore: {unknown('finding', name, verdict.FINDINGS)}"
-            raise errors.BAD_PARAMETER(param="ignore", problem=problem)
+            raise control_errors.BAD_PARAMETER(param="ignore", problem=problem)
     return await mock.worlds.look(world, _verdict, mock.journal.records(world), ignored)
 
 

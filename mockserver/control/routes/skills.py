@@ -12,6 +12,7 @@ from mockserver.control.bodies import document
 from mockserver.control.dependencies import TheMock
 from mockserver.control.routes.files import CONTENT, PreviewBytes, contents, previewed
 from mockserver.mock import Mock
+from mockserver.schema.admin import AdminSkill, AdminSkillVersion, FoundSkills, NamedQuery, SkillFiles
 from mockserver.schema.skills import SkillDeleted
 from mockserver.seeds import apply, loader
 from mockserver.seeds.document import SENT, Source
@@ -29,13 +30,13 @@ _SKILL = {
 
 
 @router.get("/skills", operation_id="findSkills")
-async def find_skills(mock: TheMock, world: str, query: Annotated[admin.NamedQuery, Query()]) -> admin.FoundSkills:
+async def find_skills(mock: TheMock, world: str, query: Annotated[NamedQuery, Query()]) -> FoundSkills:
     """List skills, newest first, with the numbers of their versions."""
     return await mock.worlds.look(world, admin.find_skills, query)
 
 
 @router.post("/skills", operation_id="stageSkill", openapi_extra=_SKILL)
-async def stage_skill(mock: TheMock, world: str, request: Request) -> admin.AdminSkill:
+async def stage_skill(mock: TheMock, world: str, request: Request) -> AdminSkill:
     """Create a skill with its versions: the keys of a skill in a seed."""
     scope = await asyncio.to_thread(_read, mock, await document(mock, request))
     placed = await apply.place(scope, mock.worlds, mock.uploads, mock.wall, world)
@@ -43,7 +44,7 @@ async def stage_skill(mock: TheMock, world: str, request: Request) -> admin.Admi
 
 
 @router.get("/skills/{skill_id}", operation_id="findSkill")
-async def find_skill(mock: TheMock, world: str, skill_id: str) -> admin.AdminSkill:
+async def find_skill(mock: TheMock, world: str, skill_id: str) -> AdminSkill:
     """Return one skill."""
     return await mock.worlds.look(world, admin.find_skill, skill_id)
 
@@ -55,7 +56,7 @@ async def remove_skill(mock: TheMock, world: str, skill_id: str) -> SkillDeleted
 
 
 @router.get("/skills/{skill_id}/versions/{version}", operation_id="findSkillVersion")
-async def find_skill_version(mock: TheMock, world: str, skill_id: str, version: str) -> admin.AdminSkillVersion:
+async def find_skill_version(mock: TheMock, world: str, skill_id: str, version: str) -> AdminSkillVersion:
     """Return a version with the paths and sizes of its files."""
     return await mock.worlds.look(world, admin.find_skill_version, skill_id, version)
 
@@ -85,7 +86,7 @@ async def preview_skill_file(
 
 
 @router.get("/containers/{container_id}/skills/{position}", operation_id="findContainerSkillFiles")
-async def find_container_skill_files(mock: TheMock, world: str, container_id: str, position: int) -> admin.SkillFiles:
+async def find_container_skill_files(mock: TheMock, world: str, container_id: str, position: int) -> SkillFiles:
     """List the files of a skill in a container, by the skill's place in the container's `skills`."""
     return await mock.worlds.look(world, admin.find_container_skill_files, container_id, position)
 

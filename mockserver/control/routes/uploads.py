@@ -6,23 +6,24 @@ from fastapi import APIRouter, Query
 
 from mockserver import admin
 from mockserver.control.dependencies import TheMock
+from mockserver.schema.admin import AdminUpload, FoundUploads, UploadDeleted, UploadQuery
 
 router = APIRouter(prefix="/worlds/{world}/uploads", tags=["Uploads"])
 
 
 @router.get("", operation_id="findUploads")
-async def find_uploads(mock: TheMock, world: str, query: Annotated[admin.UploadQuery, Query()]) -> admin.FoundUploads:
+async def find_uploads(mock: TheMock, world: str, query: Annotated[UploadQuery, Query()]) -> FoundUploads:
     """List uploads, newest first, with filters, and the number and bytes of their parts."""
     return await mock.worlds.look(world, admin.find_uploads, query)
 
 
 @router.get("/{upload_id}", operation_id="findUpload")
-async def find_upload(mock: TheMock, world: str, upload_id: str) -> admin.AdminUpload:
+async def find_upload(mock: TheMock, world: str, upload_id: str) -> AdminUpload:
     """Return one upload."""
     return await mock.worlds.look(world, admin.find_upload, upload_id)
 
 
 @router.delete("/{upload_id}", operation_id="removeUpload")
-async def remove_upload(mock: TheMock, world: str, upload_id: str) -> admin.UploadDeleted:
+async def remove_upload(mock: TheMock, world: str, upload_id: str) -> UploadDeleted:
     """Delete an upload with its parts. The File of a completed one stays."""
     return await mock.worlds.change(world, admin.delete_upload, upload_id)

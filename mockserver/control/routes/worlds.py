@@ -12,7 +12,7 @@ import orjson
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field, model_validator
 
-from mockserver import errors, profiles
+from mockserver import control_errors, profiles
 from mockserver.control.dependencies import Asked, Duration, TheMock
 from mockserver.control.models import Names, Switches, WorldList, WorldState
 from mockserver.control.routes.clocks import clock_state
@@ -81,7 +81,7 @@ async def list_worlds(mock: TheMock, query: Annotated[WorldQuery, Query()]) -> R
 async def get_world(mock: TheMock, world: str) -> WorldState:
     """Return one world, with counts of its objects."""
     if world not in mock.worlds.names():
-        raise errors.WORLD_NOT_FOUND(name=world[:80])
+        raise control_errors.WORLD_NOT_FOUND(name=world[:80])
     return await world_state(mock, world)
 
 
@@ -134,13 +134,13 @@ def _profile(mock: Mock, asked: ProfileChange) -> Profile | None:
         param = "switches"
         return profiles.read(asked.switches, named)
     except ValueError as error:
-        raise errors.BAD_PARAMETER(param=param, problem=f"{param}: {error}") from None
+        raise control_errors.BAD_PARAMETER(param=param, problem=f"{param}: {error}") from None
 
 
 async def world_state(mock: Mock, name: str) -> WorldState:
     for summary in await mock.worlds.summaries([name]):
         return _state(mock, summary)
-    raise errors.WORLD_NOT_FOUND(name=name[:80])  # deleted meanwhile
+    raise control_errors.WORLD_NOT_FOUND(name=name[:80])  # deleted meanwhile
 
 
 def _state(mock: Mock, world: Summary) -> WorldState:
