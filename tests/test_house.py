@@ -19,7 +19,18 @@ from mockserver.schema.faults import OPERATIONS
 ROOT = Path(__file__).parent.parent
 
 RINGS: dict[str, tuple[str, ...]] = {
-    "facts": ("choices", "bounds", "clock", "ids", "errors", "profiles", "settings", "schema"),
+    "facts": (
+        "choices",
+        "bounds",
+        "clock",
+        "ids",
+        "errors",
+        "control_errors",
+        "samples",
+        "profiles",
+        "settings",
+        "schema",
+    ),
     "storage": ("storage",),
     "rules": (),
     "assembly": ("seeds", "mock"),
