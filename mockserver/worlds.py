@@ -164,6 +164,11 @@ class Worlds(States):
                         self._summaries.setdefault(name, summary)
         return [found[name] for name in names if name in found]
 
+    async def profile_to_come(self, name: str) -> Profile:
+        """The profile that a world will have when its first use creates it."""
+        summary = await in_thread(self._summarize, name, self._template(name), None)
+        return summary.profile or self._profile
+
     async def create(
         self, name: str, *, empty: bool = False, fork_of: str | None = None, snapshot: str | None = None
     ) -> World:

@@ -80,9 +80,9 @@ class Operation(APIRoute):
         mock = exchange.mock
         exchange.files_api, exchange.ascii = self.files_api, self.ascii
         if exchange.provider is not OPENAI and not mock.worlds.exists(exchange.world):
-            (new,) = await mock.worlds.summaries([exchange.world])
+            profile = await mock.worlds.profile_to_come(exchange.world)
             try:  # a request that is rejected creates no world
-                exchange.provider.check(exchange, new.profile or mock.worlds.profile({}))
+                exchange.provider.check(exchange, profile)
             except APIError:
                 if not await inject(exchange, None):
                     raise
