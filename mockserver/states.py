@@ -326,6 +326,10 @@ class States:
             with closing(connect_closed(file)) if is_closed else reading(file) as tx:
                 if world:
                     return _summary(tx, name, world.clock, world.profile)
+                if is_closed and migrations.is_older(tx):
+                    with closing(connect(file)) as writable:
+                        migrations.check(writable, whole=False)
+                    return self._summarize(name, state, world)
                 migrations.check(tx, whole=False)
                 row = read_row(tx)
                 clock = Clock(row.clock_virtual, row.clock_wall, row.clock_rate)

@@ -36,8 +36,10 @@ settings.load_profile("few")
 for phase in ("connect", "read", "write", "pool"):
     setattr(httpx2._config.DEFAULT_TIMEOUT_CONFIG, phase, 60.0)  # likewise
 
-# Each client would load the machine's certificates, which takes longer than most tests; none of them uses TLS.
-httpcore2.default_ssl_context = cache(httpcore2.default_ssl_context)
+# Each client would load the machine's certificates, which takes longer than most tests; few of them use TLS.
+_create_context = httpcore2.default_ssl_context
+_context_for = cache(lambda certificates, **options: _create_context(**options))
+httpcore2.default_ssl_context = lambda **options: _context_for(os.environ.get("SSL_CERT_FILE"), **options)
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background job: what tests start would too
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -54,7 +56,7 @@ NOON = 1_782_324_240
 """A fixed instant for tests: 2026-06-24T18:04:00Z."""
 
 
-NO_SKILLS = {"skills": 0, "skill_versions": 0}
+NOTHING_ELSE = {"uploads": 0, "upload_parts": 0, "skills": 0, "skill_versions": 0}
 """In the counts of a world."""
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from conftest import NO_SKILLS, NOON, World, new_world, ok, refusal
+from conftest import NOON, NOTHING_ELSE, World, new_world, ok, refusal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -129,7 +129,7 @@ def test_a_world_comes_back_byte_for_byte(world: World, control: httpx2.Client) 
     ok(control.post("/reset?empty=true"))
     assert ok(world.http.get("/containers"))["data"] == []
     told = imported(control, data)
-    assert told["counts"] == {"files": 1, "containers": 3, "container_files": 4, **NO_SKILLS}
+    assert told["counts"] == {"files": 1, "containers": 3, "container_files": 4, **NOTHING_ELSE}
     assert told["profile"]["max_minutes"] == 20
     assert answers(world) == before
     assert world.http.get(page).content == behind, "a deleted object is still a cursor"
@@ -206,7 +206,7 @@ def test_an_export_of_version_0_1_is_taken(world: World, control: httpx2.Client,
         assert [each["filename"] for each in behind] == ["a.txt"], "a deleted object is still a cursor"
 
     if way == "import":
-        assert imported(control, data)["counts"] == {"files": 1, "containers": 2, "container_files": 2, **NO_SKILLS}
+        assert imported(control, data)["counts"] == {"files": 1, "containers": 2, "container_files": 2, **NOTHING_ELSE}
         again = exported(control)
         imported(control, again)
         assert exported(control) == again
@@ -319,7 +319,7 @@ def test_many_can_be_placed_at_once(world: World, control: httpx2.Client) -> Non
     files = [{"filename": "{n}.txt", "content": "number {n}"}, {"path": "same.bin", "generate": {"size": "1KB"}}]
     placed = ok(control.post("/place", json={"containers": [{"name": "box {n}", "repeat": 1_000, "files": files}]}))
     assert len(set(placed["containers"])) == 1_000
-    assert counts(control) == {"files": 0, "containers": 1_000, "container_files": 2_000, **NO_SKILLS}
+    assert counts(control) == {"files": 0, "containers": 1_000, "container_files": 2_000, **NOTHING_ELSE}
     assert drafts(world) == []
 
 
@@ -349,7 +349,7 @@ def test_documents_that_cant_be_used_are_refused_whole(
     ok(world.http.post("/containers", json={"name": "stays"}))
     for path in ("/place", "/import", "/import?replace=false"):
         assert told in refusal(control.post(path, content=document), 400, "invalid_seed")
-    assert counts(control) == {"files": 0, "containers": 1, "container_files": 0, **NO_SKILLS}
+    assert counts(control) == {"files": 0, "containers": 1, "container_files": 0, **NOTHING_ELSE}
     assert drafts(world) == []
 
 
@@ -429,7 +429,7 @@ def test_archives_that_cant_be_used_are_refused_whole(
     for replace in (True, False):
         answer = control.post("/import", content=data, params={"replace": replace})
         assert told in refusal(answer, 400, "invalid_seed")
-    assert counts(control) == {"files": 0, "containers": 1, "container_files": 0, **NO_SKILLS}
+    assert counts(control) == {"files": 0, "containers": 1, "container_files": 0, **NOTHING_ELSE}
     assert drafts(world) == []
     path = tmp_path / "bad.zip"
     path.write_bytes(data)

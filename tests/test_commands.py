@@ -18,7 +18,7 @@ import click
 import pytest
 import yaml
 from click.testing import CliRunner
-from conftest import NO_SKILLS, World
+from conftest import NOTHING_ELSE, World
 from test_testing import responding
 
 from mockserver.cli import control, fault_options, main, output
@@ -143,7 +143,7 @@ def test_a_world_goes_through_an_archive(world: World, client: Client, tmp_path:
         "files": 0,
         "containers": 1,
         "container_files": 1,
-        **NO_SKILLS,
+        **NOTHING_ELSE,
     }
     assert world.openai.containers.retrieve(box.id).name == "box"
     assert client.json("import", "--add", str(SHIPPED / "minimal.yaml"))["counts"]["containers"] == 2

@@ -18,7 +18,7 @@ import pytest
 from conftest import NOON, World, new_world, ok, refusal, stored
 from test_transfers import digest
 
-from mockserver import containers, files
+from mockserver import containers, context, files
 from mockserver.clock import Clock
 from mockserver.context import Context
 from mockserver.context import World as State
@@ -154,6 +154,7 @@ def failing(patch: pytest.MonkeyPatch) -> None:
                 raise FULL
 
     patch.setattr(database, "writing", full)
+    patch.setattr(context, "writing", full)
 
 
 def test_what_is_rolled_back_is_not_in_the_journal(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,7 +128,7 @@ def test_validate_reports_what_is_wrong_between_files(tmp_path: Path) -> None:
         ("mockserver serve --profile live,delete", ["live,delete_lag="]),
         ("mockserver serve --profile any_id=", ["any_id=yes", "any_id=no"]),
         ("mockserver run --profile docs,running_status=a", ["docs,running_status=active"]),
-        ("mockserver world profile c", ["contract", "created_at_expiry="]),
+        ("mockserver world profile c", ["contract", "created_at_expiry=", "create_lag="]),
         ("mockserver verdict --ignore wrong", ["wrong-id-kind"]),
         ("mockserver run --ignore ", list(FINDINGS)),
         ("mockserver val", ["validate"]),

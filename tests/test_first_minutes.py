@@ -183,9 +183,9 @@ def test_other_errors_get_no_hint(world: World) -> None:
 def test_each_unknown_path_is_logged_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
     with MockServer() as server:
         for number in (1, 1, *range(2, 2 * MAX_UNKNOWN)):
-            world.http.post(f"{server.url}/w/{world.name}/v1/responses/resp_{number}?token={SECRET}")
+            world.http.post(f"{server.url}/w/{world.name}/v1/embeddings/e_{number}?token={SECRET}")
     found = [each for each in caplog.records if "is not emulated" in each.getMessage()]
-    first = f"POST /w/{world.name}/v1/responses/resp_1 is not emulated: {HINT} (logged once)"
+    first = f"POST /w/{world.name}/v1/embeddings/e_1 is not emulated: {HINT} (logged once)"
     assert (found[0].levelname, found[0].getMessage()) == ("WARNING", first)
     assert len({each.getMessage() for each in found}) == len(found) == MAX_UNKNOWN
 

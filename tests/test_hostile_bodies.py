@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mockserver import bounds
-from mockserver.api import multipart, parsing
+from mockserver.api import parsing
 from mockserver.bounds import MAX_DEPTH, MAX_ESCAPES, MAX_PARAMETERS, MAX_RUN, MAX_VALUES, Excess, JSONCounter
 from mockserver.clock import MAX_SECONDS
 from mockserver.seeds import loader, scope
@@ -172,18 +172,6 @@ def test_a_megabyte_is_enough_without_a_skill_or_a_secret(world: World, parser: 
     skill = {"type": "inline", "name": "s", "description": "d", "source": source}
     answer = world.http.post("/containers", json={"name": "box", "skills": [skill]})
     assert "can't be read" in refusal(answer, 400, "invalid_value"), "it was parsed"
-
-
-def test_a_json_field_of_a_form_is_counted(world: World, parser: Spy) -> None:
-    members = many_keys(multipart.MAX_FIELDS + 1)
-    form = b'--b\r\nContent-Disposition: form-data; name="expires_after"\r\nContent-Type: application/json\r\n\r\n'
-    answer = world.http.post(
-        "/files",
-        content=form + members + b"\r\n--b--\r\n",
-        headers={"Content-Type": "multipart/form-data; boundary=b"},
-    )
-    refusal(answer, 400, "request_too_large")
-    assert parser.calls == 0
 
 
 def test_json_inside_of_json_inside_of_json_does_not_break_the_journal(world: World) -> None:

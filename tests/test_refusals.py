@@ -91,6 +91,11 @@ OPERATIONS = [
     Operation("AddUploadPart", "POST", "/uploads/{pending}/parts", PART + END, FORM),
     Operation("CompleteUpload", "POST", "/uploads/{pending}/complete", '{"part_ids": []}', JSON),
     Operation("CancelUpload", "POST", "/uploads/{pending}/cancel"),
+    Operation("CreateResponse", "POST", "/responses", '{"model": "m", "input": "x"}', JSON),
+    Operation("GetResponse", "GET", "/responses/{response}"),
+    Operation("DeleteResponse", "DELETE", "/responses/{response}"),
+    Operation("CancelResponse", "POST", "/responses/{response}/cancel"),
+    Operation("ListInputItems", "GET", "/responses/{response}/input_items"),
     Operation("CreateSkill", "POST", "/skills", SKILL_PART + END, FORM),
     Operation("ListSkills", "GET", "/skills"),
     Operation("RetrieveSkill", "GET", "/skills/{skill}"),
@@ -155,6 +160,7 @@ class Scene:
     upload: str = ""
     pending: str = ""
     skill: str = ""
+    response: str = ""
     _connection: http.client.HTTPConnection | None = field(default=None, repr=False)
 
     def __enter__(self) -> "Scene":
@@ -165,6 +171,7 @@ class Scene:
         self.upload = self.made("CreateFile")
         self.pending = self.made("CreateUpload")
         self.skill = self.made("CreateSkill")
+        self.response = self.made("CreateResponse")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -179,7 +186,7 @@ class Scene:
 
     def path(self, operation: Operation, **ids: str) -> str:
         there = {"container": self.container, "file": self.file, "upload": self.upload}
-        there |= {"pending": self.pending, "skill": self.skill}
+        there |= {"pending": self.pending, "skill": self.skill, "response": self.response}
         return operation.path.format(**there | ids)
 
     def ask(
@@ -295,7 +302,7 @@ def complaints(reply: Reply, expected: APIError | errors.ErrorType, files_api: b
     except (ValueError, KeyError, TypeError):
         yield f"no envelope: {reply.body[:300]!r}"
         return
-    text = json.dumps(shown.body(files_api), indent=2, ensure_ascii=False) + ("\n" if files_api else "")
+    text = json.dumps(shown.body(files_api), indent=2, ensure_ascii=reply.body.isascii()) + ("\n" if files_api else "")
     if reply.body.decode() != text:
         yield f"envelope {reply.body!r} instead of {text!r}"
     if isinstance(expected, errors.ErrorType):
@@ -1188,6 +1195,8 @@ def test_nothing_of_another_world_is_there(scene: Scene, server: MockServer, ope
         expected = errors.FILE_NOT_FOUND(file_id=scene.upload)
     elif "{skill}" in operation.path:
         expected = errors.SKILL_NOT_FOUND(skill_id=scene.skill)
+    elif "{response}" in operation.path:
+        expected = errors.RESPONSE_NOT_FOUND(response_id=scene.response)
     assert list(complaints(reply, expected, operation.files_api, operation.method == "HEAD")) == []
 
 
@@ -1204,6 +1213,9 @@ def test_what_was_deleted_is_unknown(scene: Scene, operation: Operation) -> None
     elif operation.files_api:
         assert scene.ask(BY_NAME["DeleteFile"]).status == 200
         sweep(scene, operation, [wrong("it", errors.FILE_NOT_FOUND(file_id=scene.upload))])
+    elif "{response}" in operation.path:
+        assert scene.ask(BY_NAME["DeleteResponse"]).status == 200
+        sweep(scene, operation, [wrong("it", errors.RESPONSE_NOT_FOUND(response_id=scene.response))])
     elif "{skill}" in operation.path:
         assert scene.ask(BY_NAME["DeleteSkill"]).status == 200
         sweep(scene, operation, [wrong("it", errors.SKILL_NOT_FOUND(skill_id=scene.skill))])

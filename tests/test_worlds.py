@@ -139,9 +139,9 @@ def test_ids_have_the_forms_of_the_live_api() -> None:
     for ordinal in range(2_000):
         time = f"{NOON + ordinal:08x}"
         container = ids.container(seed, ordinal, NOON + ordinal)
-        assert re.fullmatch(rf"cntr_{time}[0-9a-f]{{4}}81(90|91|98)[89ab][0-9a-f]{{15}}0[0-9a-f]{{15}}", container)
+        assert re.fullmatch(rf"cntr_{time}[0-9a-f]{{4}}81(90|91|93|98)[89ab][0-9a-f]{{15}}0[0-9a-f]{{15}}", container)
         inside = ids.container_file(seed, ordinal, NOON + ordinal)
-        assert re.fullmatch(rf"cfile_{time}[0-9a-f]{{4}}81(90|91|98)[89ab][0-9a-f]{{15}}", inside)
+        assert re.fullmatch(rf"cfile_{time}[0-9a-f]{{4}}81(90|91|93|98)[89ab][0-9a-f]{{15}}", inside)
         assert re.fullmatch(r"file-[0-9A-Za-z]{22}", ids.file(seed, ordinal))
     assert len({ids.file(seed, ordinal) for ordinal in range(2_000)}) == 2_000
 

@@ -85,6 +85,8 @@ class Counts(TypedDict):
     files: int
     containers: int
     container_files: int
+    uploads: int
+    upload_parts: int
     skills: int
     skill_versions: int
 

@@ -103,6 +103,12 @@ def create(connection: Transaction) -> None:
         connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
 
+def is_older(connection: Transaction) -> bool:
+    """Whether a file is of an older version that can be upgraded."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return version in STEPS
+
+
 def check(connection: Transaction, whole: bool) -> None:
     """Raises Unusable for a file that is damaged, newer, incomplete or another program's; upgrades an older one.
 
