@@ -438,7 +438,11 @@ def test_a_stream_in_the_background_can_be_resumed(world: World) -> None:
     assert [kind for kind, _ in whole[:3]] == ["response.created", "response.queued", "response.in_progress"]
     rest = parsed(world.http.get(f"/responses/{id}?stream=true&starting_after=5").text)
     assert rest == whole[6:]
-    ok(world.http.put(f"{world.server.url}/_mock/worlds/{world.name}/profile", json={"switches": {"stream_minutes": 5}}))
+    ok(
+        world.http.put(
+            f"{world.server.url}/_mock/worlds/{world.name}/profile", json={"switches": {"stream_minutes": 5}}
+        )
+    )
     world.advance(6 * 60)
     assert "more than 5 minutes old" in refusal(
         world.http.get(f"/responses/{id}?stream=true"), 400, "invalid_request_error"

@@ -87,6 +87,8 @@ class Counts(TypedDict):
     container_files: int
     skills: int
     skill_versions: int
+    responses: int
+    answers: int
 
 
 class WorldState(TypedDict):
@@ -125,6 +127,7 @@ class Placed(TypedDict):
     skills: list[str]
     containers: list[str]
     faults: list[str]
+    answers: list[str]
 
 
 class SnapshotState(TypedDict):

@@ -4,7 +4,7 @@ Seeds, imports and the control plane collect objects here, and write them all at
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from mockserver import errors, ids
@@ -21,6 +21,7 @@ _objects: dict[type[tables.Table], Statement[Any]] = {
     tables.Skill: Statement("SELECT 1 FROM live_skills WHERE id = :id"),
     tables.SkillVersion: Statement("SELECT 1 FROM live_skill_versions WHERE skill_id = :inside AND id = :id"),
     tables.Fault: Statement("SELECT 1 FROM faults WHERE id = :id"),
+    tables.Response: Statement("SELECT 1 FROM responses WHERE id = :id"),
 }
 _last_fault: Statement[tables.Fault] = Statement("SELECT count(*), max(position) FROM faults")
 _file = Statement("SELECT * FROM live_files WHERE id = :id", tables.File)
@@ -41,6 +42,8 @@ class Placement:
         self.now = now
         self.ordinal = ordinal
         """The last one that was used."""
+        self.later: list[Callable[[Transaction, Contents], object]] = []
+        """Called in the transaction, after the rows were written."""
         self._id_seed = id_seed
         self._into = into
         self._rows: dict[type[tables.Table], list[Any]] = {}
@@ -135,6 +138,15 @@ class Placement:
         """`content` may be None where a skill version that is placed, or was found here, has its digest."""
         self._put(tables.ContainerSkill, content, **columns)
 
+    def use(self, **columns: Any) -> None:
+        self._put(tables.Use, None, **columns)
+
+    def response(self, *, id: str, ordinal: int, items: Iterable[dict[str, Any]], **columns: Any) -> None:
+        id, ordinal = self._identify(tables.Response, None, id, ordinal, str)
+        self._put(tables.Response, None, id=id, ordinal=ordinal, **columns)
+        for position, item in enumerate(items):
+            self._put(tables.ResponseItem, None, response_id=id, position=position, **item)
+
     def fault(self, *, id: str | None, **columns: Any) -> str:
         """Place a fault after the existing ones."""
         placed = len(self._rows.get(tables.Fault, ()))
@@ -159,6 +171,8 @@ class Placement:
             Insertion(row).add_all(tx, rows)
         for upload in self._uploads.values():
             contents.keep(tx, upload, shared=True)
+        for write in self.later:
+            write(tx, contents)
         _set_ordinal.run(tx, ordinal=self.ordinal)
 
     def _identify(
