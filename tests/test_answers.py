@@ -208,7 +208,8 @@ def test_a_seed_has_answers_of_every_world_and_of_one(seed: Path, tmp_path: Path
 
 def test_a_running_world_gets_the_answers_of_a_seed(world: World, control: httpx2.Client, seed: Path) -> None:
     seed.write_text(SEED.partition("worlds:")[0].replace("say:", "files: [{path: a, from: data/report.csv}], say:"))
-    assert Server(world.server.url).world(world.name).seed(seed)["answers"] == ["any"]
+    with closing(Server(world.server.url)) as server:
+        assert server.world(world.name).seed(seed)["answers"] == ["any"]
     assert listed(control) == [("any", False, 0, 0)]
     made = run(world, "hello")
     box = made["output"][0]["container_id"]
