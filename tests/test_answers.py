@@ -5,7 +5,7 @@ import json
 import sqlite3
 import zipfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -100,47 +100,42 @@ def populate(world: World, control: httpx2.Client) -> dict[str, Any]:
     return made
 
 
-@pytest.mark.parametrize("way", ["fork", "snapshot", "import"])
-def test_every_row_and_a_run_in_progress_come_along(
-    world: World, server: MockServer, control: httpx2.Client, way: str
-) -> None:
+def test_every_row_and_a_run_in_progress_come_along(world: World, control: httpx2.Client) -> None:
     made = populate(world, control)
-    before, answers = rows(world), control.get("/answers").content
-    path = f"/_mock/worlds/{world.name}-other"
-    with World(server, f"{world.name}-other") as other, httpx2.Client(base_url=f"{server.url}{path}") as its:
-        if way == "import":
-            ok(its.post("/import", content=control.get("/export").content))
-        else:
-            ok(control.put("/snapshots/kept"))
-            snapshot = {"snapshot": "kept"} if way == "snapshot" else {}
-            ok(its.post(str(its.base_url).rstrip("/"), json={"fork_of": world.name, **snapshot}))
-        for table, found in rows(other).items():
-            assert found == before[table], table
-        assert its.get("/answers").content == answers
-        assert its.get("/export").content == control.get("/export").content
+    before, answers, archive = rows(world), control.get("/answers").content, control.get("/export").content
+    box = before["uses"][0][0]
+    ok(control.put("/snapshots/kept"))
+    ok(control.post(f"../{world.name}-fork", json={"fork_of": world.name}))
+    ok(control.post(f"../{world.name}-snapshot", json={"fork_of": world.name, "snapshot": "kept"}))
+    ok(control.post(f"../{world.name}-import/import", content=archive))
+    with ExitStack() as stack:
+        copies = [
+            stack.enter_context(World(world.server, f"{world.name}-{way}")) for way in ("fork", "snapshot", "import")
+        ]
+        for copy in copies:
+            for table, found in rows(copy).items():
+                assert found == before[table], (copy.name, table)
+            assert control.get(f"../{copy.name}/answers").content == answers
+            assert control.get(f"../{copy.name}/export").content == archive
 
         def shown(world: World) -> list[bytes]:
-            box = before["uses"][0][0]
-            found = [world.http.get(f"/responses/{made['id']}?include=code_interpreter_call.outputs")]
-            found += [
-                world.http.get(f"/responses/{made['id']}/input_items"),
-                world.http.get(f"/containers/{box}/files"),
-            ]
-            found += [
-                world.http.get(f"/containers/{box}/files/{file['id']}/content")
-                for file in found[-1].json().get("data", [])
-            ]
-            return [each.content for each in (*found, world.http.get(f"/containers/{box}"))]
+            files = world.http.get(f"/containers/{box}/files")
+            paths = [f"/containers/{box}/files/{file['id']}/content" for file in files.json().get("data", [])]
+            paths += [f"/responses/{made['id']}?include=code_interpreter_call.outputs", f"/containers/{box}"]
+            return [files.content, *(world.http.get(path).content for path in paths)]
 
         states = []
-        for step in (0, 45, 45, 1_300):
-            for each in (world, other):
+        for step in (0, 45, 1_300):
+            for each in (world, *copies):
                 each.advance(step)
             states.append(shown(world))
-            assert shown(other) == states[-1]
-        assert len({each[0] for each in states}) == 3, "in progress with one step, with two, completed"
-        ok(its.post("/reset?empty=true"))
-        assert not any(rows(other).values())
+            assert [shown(copy) for copy in copies] == [states[-1]] * 3, step
+        assert [len(each) for each in states] == [6, 6, 3], (
+            "three files, then one of them with another content, then expired"
+        )
+        assert len({each[-2] for each in states}) == 3, "with one step, with two, completed"
+    ok(control.post(f"../{world.name}-import/reset?empty=true"))
+    assert not any(rows(copies[-1]).values())
 
 
 # Seeds
@@ -255,7 +250,8 @@ def test_bad_answers_are_refused_with_their_line(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    "change", [{}, {"request": "{}"}, {"details": "{"}, {"given": "1"}, {"background": 1}, {"unknown": 1}]
+    "change",
+    [{}, {"request": "{}"}, {"details": "{"}, {"given": "1"}, {"pace": 61.0}, {"background": 1}, {"unknown": 1}],
 )
 def test_a_faulty_response_in_an_archive_is_refused(
     world: World, control: httpx2.Client, change: dict[str, Any]

@@ -17,7 +17,7 @@ from pydantic import (
 from mockserver import ids, profiles, responses
 from mockserver.clock import MAX_SECONDS, duration, instant, parse_duration, within_bounds
 from mockserver.schema import uploads
-from mockserver.schema.answers import NewAnswer
+from mockserver.schema.answers import MAX_PACE, NewAnswer
 from mockserver.schema.faults import NewRule
 from mockserver.schema.files import Purpose
 from mockserver.schema.sources import MAX_PATH, FileName, Part, WithContent, check_base64
@@ -337,7 +337,6 @@ def _model(row: type[tables.Table]) -> type[Part]:
 SUCCESSORS = "successors"
 """In archives of version 0.1, the list that names the containers that replaced expired ones."""
 
-
 _TABLES: dict[str, type[tables.Listed]] = {
     "files": tables.File,
     "containers": tables.Container,
@@ -345,8 +344,6 @@ _TABLES: dict[str, type[tables.Listed]] = {
     "skills": tables.Skill,
     "uploads": tables.Upload,
 }
-
-
 _INSIDE: dict[str, type[tables.Listed]] = {"containers": tables.ContainerFile, "skills": tables.SkillVersion}
 
 
@@ -397,6 +394,8 @@ class Response(Part):
                 responses.frame(row, status)
             _ = json.loads(row.details)["raised"], set(json.loads(row.given))
             _ = [json.loads(item.body)["type"] for item in self.items]
+            if not 0 <= row.pace <= MAX_PACE:
+                raise ValueError
         except (ValueError, LookupError, TypeError):
             raise ValueError("it is not a response as exports write it; export the world again") from None
         return self
