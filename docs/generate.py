@@ -327,6 +327,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "seed-container": lambda: seed_keys("Container"),
     "seed-container-file": lambda: seed_keys("ContainerFile"),
     "seed-upload": lambda: seed_keys("Upload"),
+    "seed-answer": lambda: seed_keys("Answer"),
     "seed-upload-part": lambda: seed_keys("UploadPart"),
     "seed-skill": lambda: seed_keys("Skill"),
     "seed-skill-version": lambda: seed_keys("SkillVersion"),

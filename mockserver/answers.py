@@ -4,9 +4,11 @@ Rules that were added to a world are tried before those of its seed, each in the
 first that fits is used; how often is counted in the transaction of the run.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import repeat
+from typing import Any, TypeVar
 
 from mockserver import control_errors
 from mockserver.schema.answers import Figure, NewAnswer, Step, When, pattern
@@ -14,6 +16,7 @@ from mockserver.storage import tables
 from mockserver.storage.contents import Contents, Upload
 from mockserver.storage.database import Insertion, Statement, Transaction, record
 
+T = TypeVar("T")
 Store = Callable[[Figure], Upload]
 """Stores the bytes that a rule describes."""
 
@@ -76,28 +79,42 @@ def list_rules(tx: Transaction) -> list[Counted]:
 
 
 def add(
-    tx: Transaction, contents: Contents, world: str, asked: Sequence[NewAnswer], store: Store, seeded: bool = False
+    tx: Transaction,
+    contents: Contents,
+    world: str,
+    asked: Sequence[NewAnswer],
+    store: Store,
+    states: Iterable[Mapping[str, Any]] = repeat({}),
+    shared: bool = False,
 ) -> list[str]:
-    """Add rules behind the others of their kind, all or none. Returns their ids."""
+    """Add rules behind the others of their kind, all or none. Returns their ids.
+
+    `states` has what differs in each row from that of a new rule. Whether seeded ones can be reached was checked when
+    the seed was loaded.
+    """
     present = list_rules(tx)
     if len(present) + len(asked) > tables.MAX_ANSWERS:
         raise control_errors.TOO_MANY_ANSWERS(limit=tables.MAX_ANSWERS)
-    taken = {each.id for each in present}
-    before = [(each.id, each.rule) for each in present if each.seeded is seeded]
+    taken, given = {each.id for each in present}, {rule.id for rule in asked}
+    tried = [(each.id, each.rule) for each in present if not each.seeded]
     _, last = _last.tuple(tx) or (0, 0)
     added = []
-    for position, rule in enumerate(asked, last + 1):
+    for position, (rule, state) in enumerate(zip(asked, states, strict=False), last + 1):
         if rule.id in taken:
             raise control_errors.ANSWER_EXISTS(world=world, id=rule.id)
-        id = rule.id or next(name for name in _names(position) if name not in taken)
-        if blocking := next((name for name, other in before if _hides(other, rule)), None):
-            raise control_errors.ANSWER_UNREACHABLE(id=id, before=blocking)
-        kept = _with_digests(tx, contents, id, rule, store, shared=seeded)
-        text = kept.model_dump_json(exclude_unset=True, by_alias=True)
-        _insert.add(tx, _new(id=id, seeded=seeded, position=position, rule=text))
+        id = rule.id or next(name for name in _names(position) if name not in taken and name not in given)
+        text, uploads = _described(rule, store)
+        row = _new(**{"id": id, "seeded": False, "position": position, "rule": text, **state})
+        _insert.add(tx, row)
+        for upload in uploads.values():
+            _insert_content.add(tx, _new_content(answer_id=id, digest=upload.digest))
+            contents.keep(tx, upload, shared=shared)
+        if not row.seeded:
+            tried.append((id, rule))
         taken.add(id)
-        before.append((id, rule))
         added.append(id)
+    if found := unreachable(tried):
+        raise control_errors.ANSWER_UNREACHABLE(id=found[0], before=found[1])
     return added
 
 
@@ -116,21 +133,25 @@ def _names(position: int) -> Iterator[str]:
         position += 1
 
 
-def _hides(before: NewAnswer, after: NewAnswer) -> bool:
-    """Whether one takes every request that the other is for."""
-    unconditional = not before.when.model_dump(exclude_none=True)
-    return before.times is None and before.skip == 0 and (unconditional or before.when == after.when)
+def unreachable(rules: Iterable[tuple[T, NewAnswer]]) -> tuple[T, T] | None:
+    """The first rule that can never be used, and the one before it that takes all of its requests."""
+    taking: dict[str, T] = {}
+    for name, rule in rules:
+        when = rule.when.model_dump_json(exclude_none=True)
+        if (before := taking.get(when, taking.get("{}"))) is not None:
+            return name, before
+        if rule.times is None and rule.skip == 0:
+            taking[when] = name
+    return None
 
 
-def _with_digests(
-    tx: Transaction, contents: Contents, id: str, rule: NewAnswer, store: Store, shared: bool
-) -> NewAnswer:
-    """Store what a rule writes and shows, and have digests in its place."""
+def _described(rule: NewAnswer, store: Store) -> tuple[str, dict[str, Upload]]:
+    """A rule as JSON that has digests in place of contents, and the contents by their digests."""
+    uploads: dict[str, Upload] = {}
 
     def stored(given: Figure) -> Figure:
         upload = store(given)
-        if _insert_content.add(tx, _new_content(answer_id=id, digest=upload.digest)):
-            contents.keep(tx, upload, shared=shared)
+        upload = uploads.setdefault(upload.digest, upload)
         kept = {name: getattr(given, name) for name in ("path", "bytes") if name in given.model_fields_set}
         return type(given)(**kept, digest=upload.digest, size=upload.size)
 
@@ -141,13 +162,14 @@ def _with_digests(
                 step[name] = [each if getattr(each, "delete", False) else stored(each) for each in given]
         return step
 
-    values = replaced({name: getattr(rule, name) for name in rule.model_fields_set}, rule)
+    own = rule.model_fields_set & NewAnswer.model_fields.keys() - {"id"}  # which is a column
+    values = replaced({name: getattr(rule, name) for name in own}, rule)
     if rule.steps is not None:
         values["steps"] = [
             Step.model_validate(replaced({name: getattr(step, name) for name in step.model_fields_set}, step))
             for step in rule.steps
         ]
-    return NewAnswer.model_validate(values)
+    return NewAnswer.model_validate(values).model_dump_json(exclude_unset=True, by_alias=True), uploads
 
 
 @lru_cache(maxsize=1_000)

@@ -54,13 +54,16 @@ freeze: Statement[tables.World] = Statement(
 )
 set_switches: Statement[tables.World] = Statement("UPDATE world SET profile = :profile")
 set_seed: Statement[tables.World] = Statement("UPDATE world SET id_seed = :id_seed")
-_counted = [str(each.name) for each in tables.Table.metadata.sorted_tables if "deleted_at" in each.c]
+_listed = [str(each.name) for each in tables.Table.metadata.sorted_tables if "deleted_at" in each.c]
+_whole = ["responses", "answers"]
+_counted = [*_listed, *_whole]
 _counts: Statement[tables.World] = Statement(
     "SELECT (SELECT count(*) FROM faults), "
     + ", ".join(  # not of the views: SQLite would look up each row, to see whether it is deleted
         f"(SELECT count(*) FROM {name}) - (SELECT count(*) FROM {name} WHERE deleted_at IS NOT NULL)"
-        for name in _counted
+        for name in _listed
     )
+    + "".join(f", (SELECT count(*) FROM {name})" for name in _whole)
 )
 Fill = Callable[[Placement], None]
 """Places objects into a state that is being built or changed."""

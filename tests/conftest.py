@@ -56,10 +56,6 @@ NOON = 1_782_324_240
 """A fixed instant for tests: 2026-06-24T18:04:00Z."""
 
 
-NOTHING_ELSE = {"uploads": 0, "upload_parts": 0, "skills": 0, "skill_versions": 0}
-"""In the counts of a world."""
-
-
 @dataclass
 class World:
     """A test's own world on a server, and clients of it."""

@@ -18,7 +18,7 @@ import click
 import pytest
 import yaml
 from click.testing import CliRunner
-from conftest import NOTHING_ELSE, World
+from conftest import World
 from test_testing import responding
 
 from mockserver.cli import control, fault_options, main, output
@@ -139,12 +139,8 @@ def test_a_world_goes_through_an_archive(world: World, client: Client, tmp_path:
     archive = tmp_path / "world.zip"
     assert client("export", str(archive)) == f"{archive}: {archive.stat().st_size} bytes\n"
     client("reset", "--empty")
-    assert client.json("import", str(archive))["counts"] == {
-        "files": 0,
-        "containers": 1,
-        "container_files": 1,
-        **NOTHING_ELSE,
-    }
+    counts = client.json("import", str(archive))["counts"]
+    assert {kind: number for kind, number in counts.items() if number} == {"containers": 1, "container_files": 1}
     assert world.openai.containers.retrieve(box.id).name == "box"
     assert client.json("import", "--add", str(SHIPPED / "minimal.yaml"))["counts"]["containers"] == 2
     assert [each.name for each in tmp_path.iterdir()] == ["world.zip"]

@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from conftest import NOON, NOTHING_ELSE, World, new_world, ok, refusal, stored
+from conftest import NOON, World, new_world, ok, refusal, stored
 
 from mockserver import admin, states, worlds
 from mockserver.seeds import apply, loader
@@ -75,7 +75,10 @@ def test_a_world_can_be_made_looked_at_and_deleted(world: World, control: httpx2
     box = make(world, "box")
     ok(world.http.post(f"/containers/{box['id']}/files", files={"file": b"bytes"}))
     told = ok(control.get(path))
-    assert told["counts"] == {"files": 0, "containers": 1, "container_files": 1, **NOTHING_ELSE}
+    assert {kind: number for kind, number in told["counts"].items() if number} == {
+        "containers": 1,
+        "container_files": 1,
+    }
     assert told["used_at"] is not None
     assert world.name in [each["name"] for each in ok(control.get("/worlds"))["data"]]
     ok(control.delete(path))

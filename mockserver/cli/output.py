@@ -162,6 +162,8 @@ def world(url: str, state: WorldState) -> Iterator[str]:
                 "skills",
                 state["counts"] and f"{state['counts']['skills']} with {state['counts']['skill_versions']} versions",
             ),
+            ("responses", state["counts"] and state["counts"]["responses"]),
+            ("answers", state["counts"] and state["counts"]["answers"]),
             ("clock", state["clock"] and time(state["clock"])),
             ("used", ago(state["used_at"]) or "not yet"),
             ("profile", state["profile_name"]),

@@ -89,6 +89,8 @@ class Counts(TypedDict):
     upload_parts: int
     skills: int
     skill_versions: int
+    responses: int
+    answers: int
 
 
 class WorldState(TypedDict):
@@ -127,6 +129,7 @@ class Placed(TypedDict):
     skills: list[str]
     containers: list[str]
     faults: list[str]
+    answers: list[str]
 
 
 class SnapshotState(TypedDict):

@@ -1,27 +1,27 @@
 """Place the objects of seeds into templates and worlds: first the contents, then all rows at once."""
 
 from collections.abc import Mapping
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from contextlib import closing
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
-from mockserver import bundles
+from mockserver import answers
 from mockserver.bundles import Bundle
 from mockserver.clock import Clock, Wall
 from mockserver.context import World
 from mockserver.profiles import Profile
-from mockserver.schema.sources import WithContent
+from mockserver.schema.answers import Figure
 from mockserver.seeds import models
 from mockserver.seeds.loader import Seed
-from mockserver.seeds.scope import Place, Scope, located, pieces_of, skill_files
+from mockserver.seeds.scope import Place, Scope
+from mockserver.seeds.store import Store
 from mockserver.settings import SeedError
 from mockserver.skills import LATEST, mounted_at
 from mockserver.storage.bulk import Placement
-from mockserver.storage.contents import Upload, Uploads
-from mockserver.storage.database import in_thread
+from mockserver.storage.contents import Contents, Upload, Uploads
+from mockserver.storage.database import Transaction, in_thread
 from mockserver.uploads import LIFETIME
 from mockserver.worlds import Worlds
 
@@ -33,10 +33,6 @@ LARGE_TEXT = 1 << 20
 """More bytes of names than this are placed in a thread, too."""
 
 
-IN_MEMORY = 16 << 20
-"""Bytes of small contents that are kept in memory until their rows are placed; further ones become files."""
-
-
 @dataclass(slots=True)
 class Placed:
     """The ids of placed objects, in the order of the document."""
@@ -45,6 +41,7 @@ class Placed:
     skills: list[str] = field(default_factory=list)
     containers: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    answers: list[str] = field(default_factory=list)
 
 
 def make_templates(seed: Seed, worlds: Worlds, uploads: Uploads, wall: Wall) -> None:
@@ -55,7 +52,7 @@ def make_templates(seed: Seed, worlds: Worlds, uploads: Uploads, wall: Wall) -> 
             store.store(scope)
         for name, scope in scopes:
             clock, restarts = _clock(scope, wall.now())
-            fill = partial(_fill, scope, store, Placed())
+            fill = partial(_fill, scope, store, Placed(), name)
             worlds.add_template(name, clock, fill, restarts=restarts, profile=_profile(scope, worlds))
 
 
@@ -72,7 +69,7 @@ async def place(
     large = sum(scope.counts()) > LARGE or scope.text() > LARGE_TEXT
     with Store(uploads) as store:
         await in_thread(store.store, scope)
-        fill = partial(_fill, scope, store, placed)
+        fill = partial(_fill, scope, store, placed, name)
         await worlds.add(name, fill, clock=clock, profile=profile, large=large)
     return placed
 
@@ -82,7 +79,7 @@ async def become(scope: Scope, worlds: Worlds, uploads: Uploads, wall: Wall, nam
     with Store(uploads) as store:
         await in_thread(store.store, scope)
         clock, _ = _clock(scope, wall.now())
-        return await worlds.become(name, partial(_fill, scope, store, Placed()), clock, _profile(scope, worlds))
+        return await worlds.become(name, partial(_fill, scope, store, Placed(), name), clock, _profile(scope, worlds))
 
 
 def _clock(scope: Scope, wall: float) -> tuple[Clock, bool]:
@@ -97,90 +94,7 @@ def _profile(scope: Scope, worlds: Worlds) -> Profile | None:
     return worlds.profile(scope.profile[0]) if scope.profile else None
 
 
-class Store:
-    """The contents of documents until their rows are placed. What no row uses is discarded at the end."""
-
-    def __init__(self, uploads: Uploads) -> None:
-        self._uploads = uploads
-        self._by_item: dict[tuple[int, int | str | None], Upload] = {}
-        self._by_digest: dict[str, Upload] = {}
-        self._bundles: dict[tuple[int, str | None], Bundle] = {}
-        self._in_memory = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
-        for upload in self._by_digest.values():
-            upload.discard()
-
-    def store(self, scope: Scope) -> None:
-        """Store the contents of a scope. May block on the disk, and can run in any thread."""
-        for file, place in scope.files:
-            for n in models.numbers(file):
-                self._store(file, place, n)
-        for skill, place in scope.skills:
-            for version in skill.every_version():
-                self._store_bundle(version, place)
-        for container, place in scope.containers:
-            for own in container.skills:
-                if own.skill is None:
-                    self._store_bundle(own, place)
-            for inner in container.files:
-                if inner.file is None:
-                    for n in models.numbers(container):
-                        self._store(inner, place, n)
-        for upload, place in scope.uploads:
-            for part in upload.parts:
-                self._store(part, place, None)
-
-    def stored(self, item: WithContent, place: Place, n: int | None) -> Upload:
-        return self._by_item[self._key(item, place, n)]
-
-    def bundle(self, item: models.Bundle, place: Place) -> Bundle:
-        return self._bundles[self._bundle_key(item, place)]
-
-    def _store_bundle(self, item: models.Bundle, place: Place) -> None:
-        key = self._bundle_key(item, place)
-        if key in self._bundles:
-            return
-        files: list[tuple[str, Upload]] = []
-        with located(place), ExitStack() as stack:
-            for path, pieces in skill_files(item, place):
-                files.append((path, self._uploads.put(pieces)))
-                stack.callback(files[-1][1].discard)
-            bundle = bundles.read(files, self._uploads)
-            if bundle.zip is files[0][1]:
-                stack.pop_all()
-        first = self._by_digest.setdefault(bundle.digest, bundle.zip)
-        if first is not bundle.zip:
-            bundle.zip.discard()
-        self._bundles[key] = replace(bundle, zip=first)
-
-    def _bundle_key(self, item: models.Bundle, place: Place) -> tuple[int, str | None]:
-        return (id(item), None) if item.from_ is None else (id(place.contents), item.from_)
-
-    def _store(self, item: WithContent, place: Place, n: int | None) -> None:
-        key = self._key(item, place, n)
-        if key in self._by_item:
-            return
-        with located(place):
-            upload = self._uploads.put(pieces_of(item, place, n), blake2b=True, as_file=self._in_memory > IN_MEMORY)
-        first = self._by_digest.setdefault(upload.digest, upload)
-        if first is not upload:
-            upload.discard()
-        else:
-            self._in_memory += len(upload.buffer)
-        self._by_item[key] = first
-
-    def _key(self, item: WithContent, place: Place, n: int | None) -> tuple[int, int | str | None]:
-        """Return the key of an item's content: repeated objects share it unless their number is part of it."""
-        if item.from_ is not None:
-            return id(place.contents), item.from_
-        return id(item), n if models.is_numbered(item) else None
-
-
-def _fill(scope: Scope, store: Store, placed: Placed, put: Placement) -> None:
+def _fill(scope: Scope, store: Store, placed: Placed, world: str, put: Placement) -> None:
     replaced = {each.id: each.object["id"] for each in scope.deleted if each.list == models.SUCCESSORS}
     filler = _Filler(store, put, placed, replaced)
     # Start after the ordinals of an export: otherwise its ids would be used a second time.
@@ -197,12 +111,37 @@ def _fill(scope: Scope, store: Store, placed: Placed, put: Placement) -> None:
             filler.container(container, place, n)
     for upload, place in scope.uploads:
         filler.upload(upload, place)
+    for response, _ in scope.responses:
+        put.response(**response.object, items=(item.model_dump() for item in response.items))
+    if scope.answers:
+        put.later.append(partial(_add_answers, scope, store, placed, world, put.exact))
     if put.exact:
         for each in scope.deleted:
             if each.list != models.SUCCESSORS:
                 put.deleted(
                     models.table_of(each.list), **each.object, deleted_at=each.deleted_at, deleted_ordinal=each.ordinal
                 )
+
+
+def _add_answers(
+    scope: Scope, store: Store, placed: Placed, world: str, exact: bool, tx: Transaction, contents: Contents
+) -> None:
+    rules = [answer for answer, _ in scope.answers]
+    places = {id(figure): place for answer, place in scope.answers for figure in answer.figures()}
+    states = [
+        {
+            "seeded": exact if rule.seeded is None else rule.seeded,
+            "matched": rule.matched,
+            "used": rule.used,
+            **({"position": rule.seq} if exact and rule.seq is not None else {}),
+        }
+        for rule in rules
+    ]
+
+    def stored(figure: Figure) -> Upload:
+        return store.stored(figure, places[id(figure)], None)
+
+    placed.answers += answers.add(tx, contents, world, rules, stored, states, shared=True)
 
 
 class _Filler:
@@ -331,7 +270,10 @@ class _Filler:
             expires_anchor=rule.anchor if rule else "last_active_at",
             expires_minutes=(rule.minutes or (rule.days or 0) * 1_440) if rule else 0,
             replaced_by=container.replaced_by or self._replaced.get(container.id or ""),
+            **container.model_dump(include={"used_until", "wedged"}),
         )
+        for use in container.uses:
+            self._put.use(container_id=id, **use.model_dump())
         self._placed.containers.append(id)
         for position, skill in enumerate(container.skills):
             self._container_skill(skill, place, id, position)
@@ -380,6 +322,7 @@ class _Filler:
             source=file.source or ("user" if file.file else None),
             bytes=file.bytes if "bytes" in file.model_fields_set else AS_USUAL,
             file_id=file_id,
+            **file.model_dump(include={"response_id", "visible_from", "visible_until"}),
         )
 
     def _copied(self, ref: str, place: Place) -> tuple[str, str, int, str, Upload | None]:

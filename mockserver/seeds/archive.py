@@ -198,6 +198,12 @@ _container_skills = Statement(
     "SELECT * FROM container_skills WHERE container_id = :container_id ORDER BY position", tables.ContainerSkill
 )
 _faults = Statement("SELECT * FROM faults ORDER BY position", tables.Fault)
+_uses = Statement("SELECT * FROM uses WHERE container_id = :container_id ORDER BY at, response_id", tables.Use)
+_answers = Statement("SELECT * FROM answers ORDER BY seeded, position", tables.Answer)
+_responses = Statement("SELECT * FROM responses ORDER BY ordinal", tables.Response)
+_items = Statement(
+    "SELECT * FROM response_items WHERE response_id = :response_id ORDER BY position", tables.ResponseItem
+)
 _deleted = {
     row: Statement(f"SELECT * FROM {row.__tablename__} WHERE deleted_at IS NOT NULL", row)
     for row in tables.Listed.__subclasses__()
@@ -221,6 +227,8 @@ def _document(tx: Transaction, digests: dict[str, None]) -> Iterator[str]:
     yield from _lines("files", (_text(_file(row, digests)) for row in _files.rows(tx)))
     yield from _lines("skills", (_text(_skill(tx, row, digests)) for row in _skills.rows(tx)))
     yield from _lines("uploads", (_text(_upload(tx, row, digests)) for row in _uploads.rows(tx)))
+    yield from _lines("answers", (_text(_answer(row, digests)) for row in _answers.rows(tx)))
+    yield from _lines("responses", (_text(_response(tx, row)) for row in _responses.rows(tx)))
     yield from _lines("containers", (_container(tx, row, digests) for row in _containers.rows(tx)), "}\n")
 
 
@@ -256,13 +264,20 @@ def _container(tx: Transaction, row: tables.Container, digests: dict[str, None])
         "memory_limit": row.memory_limit,
         **({} if row.network_policy is None else {"network_policy": json.loads(row.network_policy)}),
         **({} if row.replaced_by is None else {"replaced_by": row.replaced_by}),
+        **({} if row.used_until is None else {"used_until": row.used_until}),
+        **({"wedged": True} if row.wedged else {}),
         "seq": row.seq,
     }
+    if uses := _uses.all(tx, container_id=row.id):
+        described["uses"] = [{"at": each.at, "response_id": each.response_id} for each in uses]
     if skills := _container_skills.all(tx, container_id=row.id):
         described["skills"] = [_container_skill(each, digests) for each in skills]
     inside = _container_files.rows(tx, container_id=row.id)
     files = "".join(_lines("files", (_text(_container_file(each, digests)) for each in inside), "}"))
     return f"{_text(described)[:-1]}, {files}"
+
+
+_OPTIONAL = ("file_id", "response_id", "visible_from", "visible_until")
 
 
 def _container_file(row: tables.ContainerFile, digests: dict[str, None]) -> dict[str, Any]:
@@ -273,7 +288,7 @@ def _container_file(row: tables.ContainerFile, digests: dict[str, None]) -> dict
         "source": row.source,
         "bytes": row.bytes,
         "created_at": row.created_at,
-        **({} if row.file_id is None else {"file_id": row.file_id}),
+        **{name: value for name in _OPTIONAL if (value := getattr(row, name)) is not None},
         "seq": row.seq,
         "from": f"blobs/{row.digest}",
     }
@@ -327,6 +342,35 @@ def _fault(row: tables.Fault) -> dict[str, Any]:
     return rule | {"id": row.id} | {name: getattr(row, name) for name in sorted(state)}
 
 
+def _answer(row: tables.Answer, digests: dict[str, None]) -> dict[str, Any]:
+    """Return a rule with its contents, and its state."""
+    rule: dict[str, Any] = json.loads(row.rule)
+    for step in rule.get("steps") or [rule]:
+        for given in (*step.get("files", ()), *step.get("shows", ())):
+            if digest := given.pop("digest", None):
+                del given["size"]
+                given["from"] = f"blobs/{digest}"
+                digests[digest] = None
+    state = {"seeded": bool(row.seeded), "matched": row.matched, "used": row.used, "seq": row.position}
+    return rule | {"id": row.id} | state
+
+
+def _response(tx: Transaction, row: tables.Response) -> dict[str, Any]:
+    items = [_columns(tables.ResponseItem, each) for each in _items.all(tx, response_id=row.id)]
+    for item in items:
+        del item["response_id"], item["position"]
+    return {"object": _columns(tables.Response, row), "items": items}
+
+
+def _columns(row: type[tables.Table], found: Any) -> dict[str, Any]:
+    """Return the columns of a row of an object, as JSON has them: SQLite has no true and false."""
+    return {
+        name: bool(getattr(found, name)) if field.annotation is bool else getattr(found, name)
+        for name, field in row.model_fields.items()
+        if not name.startswith("deleted_")
+    }
+
+
 def _deleted_objects(tx: Transaction) -> list[dict[str, Any]]:
     """Return deleted objects with their positions in their lists, in the order of the deletions."""
     found = []
@@ -336,7 +380,7 @@ def _deleted_objects(tx: Transaction) -> list[dict[str, Any]]:
             for owner in ("container", "skill"):
                 if f"{owner}_id" in columns(row):
                     name = f"{owner}s/{getattr(each, f'{owner}_id')}"
-            kept = {column: getattr(each, column) for column in columns(row) if not column.startswith("deleted_")}
+            kept = _columns(row, each)
             position = {"id": each.id, "seq": each.seq, "created_at": each.created_at}
             when = {"ordinal": each.deleted_ordinal, "deleted_at": each.deleted_at}
             found.append({"list": name, **position, **when, "object": kept})

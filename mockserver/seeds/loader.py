@@ -10,9 +10,10 @@ import gc
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -20,7 +21,7 @@ from mockserver.bounds import UNKNOWN_KEY
 from mockserver.seeds import archive, models
 from mockserver.seeds.archive import Archive
 from mockserver.seeds.document import Source
-from mockserver.seeds.scope import Contents, Folder, Place, Scope, check
+from mockserver.seeds.scope import LISTS, Contents, Folder, Place, Scope, check
 from mockserver.settings import SeedError
 from mockserver.storage.directory import EVERY_WORLD
 from mockserver.worlds import NAME
@@ -54,18 +55,14 @@ class Seed:
     def scopes(self) -> Iterator[tuple[str, Scope]]:
         yield EVERY_WORLD, self.everyone
         for name, own in self.worlds.items():
-            overridden = Scope(
-                None if own.clock else self.everyone.clock,
-                None if own.profile else self.everyone.profile,
-                self.everyone.ordinal,
-                self.everyone.faults,
-                self.everyone.deleted,
-                self.everyone.files,
-                self.everyone.skills,
-                self.everyone.containers,
-                self.everyone.uploads,
+            overridden = replace(
+                self.everyone,
+                clock=None if own.clock else self.everyone.clock,
+                profile=None if own.profile else self.everyone.profile,
             )
-            yield name, overridden.with_(own)
+            both = overridden.with_(own)
+            both.answers = own.answers + self.everyone.answers  # the first that fits is used
+            yield name, both
 
     def summary(self) -> str:
         more = [f"; in world {name} also {scope.summary()}" for name, scope in self.worlds.items()]
@@ -229,16 +226,15 @@ def _scope(source: Source, contents: Contents, world: models.World, at: tuple[st
     def place(*steps: str | int) -> Place:
         return Place(source, (*at, *steps), contents)
 
+    def placed(name: str) -> list[Any]:
+        return [(item, place(name, n)) for n, item in enumerate(getattr(world, name))]
+
     return Scope(
         (world.clock, place("clock")) if world.clock else None,
         (world.profile, place("profile")) if world.profile else None,
         world.ordinal or 0,
-        [(fault, place("faults", n)) for n, fault in enumerate(world.faults)],
-        world.deleted,
-        [(file, place("files", n)) for n, file in enumerate(world.files)],
-        [(skill, place("skills", n)) for n, skill in enumerate(world.skills)],
-        [(container, place("containers", n)) for n, container in enumerate(world.containers)],
-        [(upload, place("uploads", n)) for n, upload in enumerate(world.uploads)],
+        deleted=world.deleted,
+        **{name: placed(name) for name in LISTS if name != "deleted"},
     )
 
 

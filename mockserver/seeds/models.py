@@ -1,5 +1,6 @@
 """The format of seeds, as Pydantic models."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,15 @@ from pydantic import (
     model_validator,
 )
 
-from mockserver import ids, profiles
+from mockserver import ids, profiles, responses
 from mockserver.clock import MAX_SECONDS, duration, instant, parse_duration, within_bounds
 from mockserver.schema import uploads
+from mockserver.schema.answers import MAX_PACE, NewAnswer
 from mockserver.schema.faults import NewRule
 from mockserver.schema.files import Purpose
 from mockserver.schema.sources import MAX_PATH, FileName, Part, WithContent, check_base64
 from mockserver.storage import tables
+from mockserver.storage.database import record
 
 MAX_NAME = 1_024
 """Characters of a name, as in the API."""
@@ -48,20 +51,10 @@ def _moment(value: object) -> Moment:
 
 
 Time = Annotated[Moment, BeforeValidator(_moment, json_schema_input_type=int | str)]
-
-
 Number = Annotated[int, Field(ge=0, le=1 << 53)]
-
-
 Instant = Annotated[float, BeforeValidator(instant, json_schema_input_type=str | float)]
-
-
 Second = Annotated[int, Field(ge=-MAX_SECONDS, le=MAX_SECONDS)]
-
-
 Id = Annotated[str, Field(pattern=f"^{ids.FREE}$")]
-
-
 Name = Annotated[str, Field(max_length=MAX_NAME)]
 
 
@@ -133,6 +126,9 @@ class ContainerFile(_Named):
     created_at: Time | None = None
     file_id: Id | None = None
     """The File that its bytes were copied from, which may no longer exist."""
+    response_id: Id | None = None
+    visible_from: Second | None = None
+    visible_until: Second | None = None
     seq: Number | None = None
 
     def has_other_source(self) -> bool:
@@ -245,6 +241,13 @@ class ContainerSkill(Bundle):
         return self
 
 
+class Use(Part):
+    """The end of a step of a run in the background."""
+
+    at: Second
+    response_id: Id
+
+
 class Container(Part):
     ref: Name | None = None
     id: Id | None = None
@@ -260,6 +263,9 @@ class Container(Part):
     repeat: Annotated[int, Field(ge=1, le=100_000)] | None = None
     replaced_by: Id | None = None
     """The id of the container that replaced it after it had expired."""
+    used_until: Second | None = None
+    wedged: bool = False
+    uses: Annotated[list[Use], Field(fail_fast=True)] = []
     seq: Number | None = None
 
     @model_validator(mode="after")
@@ -306,6 +312,15 @@ class Fault(NewRule):
     window_used: Number = 0
 
 
+class Answer(NewAnswer):
+    """A rule, and in an export its state."""
+
+    seeded: bool | None = None
+    matched: Number = 0
+    used: Number = 0
+    seq: Number | None = None
+
+
 def _columns(row: type[tables.Table]) -> dict[str, Any]:
     """Return the columns of an exported row as the fields of a model."""
     return {
@@ -322,7 +337,6 @@ def _model(row: type[tables.Table]) -> type[Part]:
 SUCCESSORS = "successors"
 """In archives of version 0.1, the list that names the containers that replaced expired ones."""
 
-
 _TABLES: dict[str, type[tables.Listed]] = {
     "files": tables.File,
     "containers": tables.Container,
@@ -330,8 +344,6 @@ _TABLES: dict[str, type[tables.Listed]] = {
     "skills": tables.Skill,
     "uploads": tables.Upload,
 }
-
-
 _INSIDE: dict[str, type[tables.Listed]] = {"containers": tables.ContainerFile, "skills": tables.SkillVersion}
 
 
@@ -340,7 +352,8 @@ def table_of(list: str) -> type[tables.Listed]:
     return _TABLES.get(list) or _INSIDE.get(list.partition("/")[0], tables.ContainerFile)
 
 
-_OBJECTS = {row: _model(row) for row in (*_TABLES.values(), *_INSIDE.values())}
+_EXPORTED: list[type[tables.Table]] = [*_TABLES.values(), *_INSIDE.values(), tables.Response]
+_OBJECTS = {row: _model(row) for row in _EXPORTED}
 
 
 class Deleted(Part):
@@ -360,6 +373,34 @@ class Deleted(Part):
         return self
 
 
+class ResponseItem(Part):
+    id: str
+    output: bool
+    body: str
+    """JSON."""
+    ends: Number = 0
+
+
+class Response(Part):
+    object: dict[str, Any]
+    items: Annotated[list[ResponseItem], Field(fail_fast=True)] = []
+
+    @model_validator(mode="after")
+    def _can_be_shown(self) -> Self:
+        _OBJECTS[tables.Response].model_validate(self.object)
+        row = record(tables.Response)(**self.object)
+        try:
+            for status in ("completed", "failed", "incomplete"):
+                responses.frame(row, status)
+            _ = json.loads(row.details)["raised"], set(json.loads(row.given))
+            _ = [json.loads(item.body)["type"] for item in self.items]
+            if not 0 <= row.pace <= MAX_PACE:
+                raise ValueError
+        except (ValueError, LookupError, TypeError):
+            raise ValueError("it is not a response as exports write it; export the world again") from None
+        return self
+
+
 class World(Part):
     clock: Clock | None = None
     profile: Annotated[Any, AfterValidator(_valid_profile)] = None
@@ -372,6 +413,8 @@ class World(Part):
     skills: Annotated[list[Skill], Field(fail_fast=True)] = []
     containers: Annotated[list[Container], Field(fail_fast=True)] = []
     uploads: Annotated[list[Upload], Field(fail_fast=True)] = []
+    answers: Annotated[list[Answer], Field(fail_fast=True)] = []
+    responses: Annotated[list[Response], Field(fail_fast=True)] = []
 
 
 class Document(World):

@@ -26,6 +26,16 @@ OBJECTS = {
     "RateLimit": "How many requests pass in each window of the world's time.",
     "Upload": "An upload of the Uploads API, with the parts that were sent.",
     "UploadPart": "A part of an upload.",
+    "Answer": "A script: for which requests of `/responses`, how often, and what the run does.",
+    "When": "Which requests an answer is for: those that meet all conditions.",
+    "Step": "A call, or what the assistant says, or both in this order.",
+    "WrittenFile": "A file that a step writes or deletes.",
+    "Figure": "A figure that a step displays.",
+    "Fail": "How a run fails. Give one key.",
+    "Tokens": "Tokens that the response shows.",
+    "Use": "The end of a step of a run in the background. Written by exports.",
+    "Response": "A response with its items. Written by exports.",
+    "ResponseItem": "An item of a response. Written by exports.",
     "Deleted": "A deleted object. Written by exports.",
 }
 """The description of each kind of object."""
@@ -53,6 +63,25 @@ _WORLD = {
     "skills": "Skills, each with its versions.",
     "containers": "Containers with their files.",
     "uploads": "Uploads with their parts.",
+    "answers": "Scripts of what `/responses` does, in the order in which they are tried.",
+    "responses": "Responses with their items. Written by exports.",
+}
+_STEP = {
+    "code": "Code that the call shows. It is not run.",
+    "commands": "Commands of a shell call.",
+    "logs": "What is printed.",
+    "value": "The value of the last expression.",
+    "raises": "An exception: the call has no outputs then.",
+    "exit": "Exit code of a shell call.",
+    "stderr": "What a shell call prints as errors.",
+    "timeout": "Whether a shell call times out.",
+    "files": "Files that it writes or deletes.",
+    "shows": "Figures that it displays.",
+    "takes": "How long it takes, by the world's clock.",
+    "say": "What the assistant says. `{links}`, `{text}`, `{files}` and `{container}` are filled in.",
+    "cite": "Whether links to files of the container are cited.",
+    "reasoning": "`true` or a summary: an item before the call.",
+    "fail": "How the run fails; a text is the name of an error.",
 }
 KEYS: dict[str, dict[str, str]] = {
     "Document": {
@@ -85,6 +114,9 @@ KEYS: dict[str, dict[str, str]] = {
         "skills": "Skills in the container, as of now. The API never shows them.",
         "repeat": _REPEAT,
         "replaced_by": "Id of the container that took its place when it had expired. Written by exports.",
+        "used_until": "End of the last step of runs in the background. Written by exports.",
+        "wedged": "Whether each call of a run in it fails, although it is running.",
+        "uses": "Ends of steps of runs in the background. Written by exports.",
         "seq": _SEQ,
     },
     "ContainerFile": {
@@ -97,6 +129,9 @@ KEYS: dict[str, dict[str, str]] = {
         "bytes": "The size that the API shows; by default null for the assistant's files, else the real size.",
         "created_at": "When it was created; by default the time of its container's last use.",
         "file_id": "Id of the File that it was copied from, which may no longer exist. Written by exports.",
+        "response_id": "Id of the response whose run wrote it. Written by exports.",
+        "visible_from": "When a run in the background writes it. Written by exports.",
+        "visible_until": "When a run in the background replaces or deletes it. Written by exports.",
         "seq": _SEQ,
     },
     "Upload": {
@@ -172,6 +207,56 @@ KEYS: dict[str, dict[str, str]] = {
         "window_at": "When the current window of its rate limit began. Written by exports.",
         "window_used": "Requests in that window. Written by exports.",
     },
+    "Answer": {
+        **_STEP,
+        "id": "Name of the answer; made by the server unless given.",
+        "when": "Which requests it is for; a text is a part of the last user message. By default all.",
+        "skip": "How many matching requests to pass first.",
+        "times": "How often to use it; by default always.",
+        "steps": "What the run does, in order. The keys of a single step can stand in the answer itself.",
+        "usage": "Tokens that the response shows; by default a quarter of the characters.",
+        "output": "Raw items instead of steps.",
+        "pace": "Real time between the events of a stream.",
+        "seeded": "Whether it comes from a seed. Written by exports.",
+        "matched": "How many requests it fitted. Written by exports.",
+        "used": "How often it was used. Written by exports.",
+        "seq": _SEQ,
+    },
+    "When": {
+        "text": "In the last user message: a part of it in any case, or `/…/`, a regular expression.",
+        "instructions": "In the instructions, likewise.",
+        "model": "In the name of the model, likewise.",
+        "tool": "What the request allows.",
+        "container": "Id or name of the container.",
+        "file": "Name of a file in the container or the input.",
+        "turn": "1 for the first turn of a conversation, 2 for the second.",
+        "continues": "Id of an answer that was used before in this conversation.",
+        "metadata": "Pairs of the request's metadata.",
+        "background": "Whether it runs in the background.",
+        "stream": "Whether it is streamed.",
+    },
+    "Step": _STEP,
+    "Figure": _CONTENT,
+    "WrittenFile": {
+        **_CONTENT,
+        "path": "Path of the file, relative to `/mnt/data`.",
+        "bytes": "The size that the API shows; by default null.",
+        "delete": "Delete the file instead.",
+    },
+    "Fail": {
+        "error": "Name of an error.",
+        "incomplete": "The response is incomplete, for this reason.",
+        "wedge": "Each later call in the container fails.",
+    },
+    "Tokens": {"input": "Tokens of the input.", "output": "Tokens of the output."},
+    "Use": {"at": "When the step ends.", "response_id": "Id of the response."},
+    "Response": {"object": "The response as it is stored.", "items": "Items of its input and its output."},
+    "ResponseItem": {
+        "id": "Id of the item.",
+        "output": "Whether it is of the output.",
+        "body": "The item as JSON.",
+        "ends": "Seconds from the creation of the response until it is complete.",
+    },
     "Latency": {"min": "Shortest delay.", "max": "Longest delay."},
     "RateLimit": {"requests": "How many requests pass in a window.", "per": "Length of a window."},
     "Deleted": {
@@ -201,6 +286,9 @@ def seed_schema() -> dict[str, Any]:
     for name in ("Document", "World"):
         part = schema if name == "Document" else objects[name]
         part["properties"]["profile"] = {"description": _WORLD["profile"], "anyOf": _profile()}
+    for name in ("Figure", "WrittenFile"):
+        for key in ("digest", "size"):
+            del objects[name]["properties"][key]  # of those that are stored
     for name in ("File", "Skill", "SkillVersion", "Upload"):
         del objects[name]["properties"]["created_at"]["default"]  # the model's own form of "now"
     return {

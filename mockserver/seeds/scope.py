@@ -4,18 +4,19 @@ import base64
 import re
 from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from mockserver import bundles, ids, profiles
+from mockserver import answers, bundles, ids, profiles
 from mockserver.bundles import BadBundle
 from mockserver.schema.sources import Generated, WithContent
 from mockserver.seeds import models
 from mockserver.seeds.document import Source
 from mockserver.settings import SeedError
+from mockserver.storage.tables import MAX_ANSWERS
 
 MAX_OBJECTS = 200_000
 """Objects in a document that is sent to a running server."""
@@ -112,6 +113,8 @@ class Scope:
     skills: list[tuple[models.Skill, Place]] = field(default_factory=list)
     containers: list[tuple[models.Container, Place]] = field(default_factory=list)
     uploads: list[tuple[models.Upload, Place]] = field(default_factory=list)
+    answers: list[tuple[models.Answer, Place]] = field(default_factory=list)
+    responses: list[tuple[models.Response, Place]] = field(default_factory=list)
 
     def with_(self, other: "Scope") -> "Scope":
         """Return both together. A value that is set twice is an error that names both places."""
@@ -122,17 +125,13 @@ class Scope:
             self.clock or other.clock,
             self.profile or other.profile,
             max(self.ordinal, other.ordinal),
-            self.faults + other.faults,
-            self.deleted + other.deleted,
-            self.files + other.files,
-            self.skills + other.skills,
-            self.containers + other.containers,
-            self.uploads + other.uploads,
+            **{name: getattr(self, name) + getattr(other, name) for name in LISTS},
         )
 
     def discard(self) -> None:
         """Free all objects, one after another, in a thread: many that are freed at once hold up all threads."""
-        for objects in (self.faults, self.deleted, self.files, self.skills, self.containers, self.uploads):
+        for name in LISTS:
+            objects: list[Any] = getattr(self, name)
             while objects:
                 objects.pop()
 
@@ -149,10 +148,12 @@ class Scope:
         for upload, _ in self.uploads:
             yield upload.seq or 0
             yield from (part.seq or 0 for part in upload.parts)
+        yield from (each.object["ordinal"] for each, _ in self.responses)
         yield from (each.ordinal for each in self.deleted)
 
-    def counts(self) -> tuple[int, int, int, int, int]:
-        """Return the numbers of Files, containers, files and skills in them, skill versions, and uploads."""
+    def counts(self) -> tuple[int, ...]:
+        """Return the numbers of Files, containers, files and skills in them, skill versions, uploads, answers, and
+        responses."""
         files = sum(file.repeat or 1 for file, _ in self.files)
         containers = sum(container.repeat or 1 for container, _ in self.containers)
         return (
@@ -164,6 +165,8 @@ class Scope:
             ),
             sum(len(skill.labels()) for skill, _ in self.skills),
             len(self.uploads),
+            len(self.answers),
+            len(self.responses),
         )
 
     def generated(self) -> int:
@@ -172,6 +175,7 @@ class Scope:
             ((file, file.repeat or 1) for file, _ in self.files),
             ((inner, container.repeat or 1) for container, _ in self.containers for inner in container.files),
             ((part, 1) for upload, _ in self.uploads for part in upload.parts),
+            ((figure, 1) for answer, _ in self.answers for figure in answer.figures()),
         )
         return sum(
             item.generate.size if item.generate else len(models.numbered(item.content or "", repeat).encode()) * repeat
@@ -180,8 +184,9 @@ class Scope:
         )
 
     def text(self) -> int:
-        """Return the size in bytes of names, paths and policies, each counted as often as it is repeated."""
-        files = sum((file.repeat or 1) * models.text_size(file, file.repeat) for file, _ in self.files)
+        """Return the size in bytes of names, paths, policies and items, each counted as often as it is repeated."""
+        items = sum(len(item.body) for response, _ in self.responses for item in response.items)
+        files = items + sum((file.repeat or 1) * models.text_size(file, file.repeat) for file, _ in self.files)
         return files + sum(
             (container.repeat or 1)
             * (
@@ -202,9 +207,14 @@ class Scope:
                 raise SeedError(f"{where}: {found:,} {of} are more than {allowed:,}; repeat less, or split it")
 
     def summary(self) -> str:
-        counts = zip(self.counts(), ("File", "container", "container file", "skill version", "upload"), strict=True)
+        counts = zip(self.counts(), SUMMARIZED, strict=True)
         parts = [f"{number:,} {what}{'' if number == 1 else 's'}" for number, what in counts if number]
         return ", ".join(parts) or "nothing"
+
+
+LISTS = [each.name for each in fields(Scope) if each.default_factory is list]
+"""The keys of a seed that are lists of objects."""
+SUMMARIZED = ("File", "container", "container file", "skill version", "upload", "answer", "response")
 
 
 def check(scope: Scope, max_file: int, alone: bool = True, elsewhere: Container[str] = ()) -> None:
@@ -264,6 +274,29 @@ def check(scope: Scope, max_file: int, alone: bool = True, elsewhere: Container[
         for part in upload.parts:
             _check_content(part, place, max_file)
             _check_seq(places, part, place)
+    _check_answers(scope.answers, max_file)
+
+
+def _check_answers(found: list[tuple[models.Answer, Place]], max_file: int) -> None:
+    claimed: dict[str, Place] = {}
+    kinds: dict[object, list[tuple[Place, models.Answer]]] = {}
+    for number, (answer, place) in enumerate(found, 1):
+        if number > MAX_ANSWERS:
+            raise SeedError(f"{place}: a world takes at most {MAX_ANSWERS:,} answers; remove some")
+        _claim(claimed, {answer.id} if answer.id else set(), place)
+        for figure in answer.figures():
+            if figure.digest is not None:
+                raise SeedError(
+                    f"{place}: a seed has no digest; give the bytes as one of content, base64, from, generate"
+                )
+            _check_content(figure, place, max_file)
+        kinds.setdefault((answer.seeded is False, place.location[:-1]), []).append((place, answer))
+    for rules in kinds.values():
+        if never := answers.unreachable(rules):
+            raise SeedError(
+                f"{never[0]}: it can never be used, as the answer at {never[1]} takes all of its requests; "
+                "give that one times, or put this one before it"
+            )
 
 
 def _claim(used: dict[str, Place], names: set[str], place: Place) -> None:

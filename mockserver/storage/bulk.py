@@ -4,7 +4,7 @@ Seeds, imports and the control plane collect objects here, and write them all at
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from mockserver import control_errors, ids
@@ -21,6 +21,7 @@ _PLACED: dict[type[tables.Table], str | None] = {
     tables.Skill: None,
     tables.SkillVersion: "skill_id",
     tables.Fault: None,
+    tables.Response: None,
 }
 """The kinds of objects with an id, and the column that says inside of what an id is unique."""
 _live = {row: f"{'live_' if 'deleted_at' in row.model_fields else ''}{row.__tablename__}" for row in _PLACED}
@@ -52,6 +53,8 @@ class Placement:
         self.now = now
         self.ordinal = ordinal
         """The last one that was used."""
+        self.later: list[Callable[[Transaction, Contents], object]] = []
+        """Called in the transaction, after the rows were written."""
         self._id_seed = id_seed
         self._into = into
         self._rows: dict[type[tables.Table], list[Any]] = {}
@@ -148,6 +151,15 @@ class Placement:
         """`content` may be None where a skill version that is placed, or was found here, has its digest."""
         self._put(tables.ContainerSkill, content, **columns)
 
+    def use(self, **columns: Any) -> None:
+        self._put(tables.Use, None, **columns)
+
+    def response(self, *, id: str, ordinal: int, items: Iterable[dict[str, Any]], **columns: Any) -> None:
+        id, ordinal = self._identify(tables.Response, None, id, ordinal, str)
+        self._put(tables.Response, None, id=id, ordinal=ordinal, **columns)
+        for position, item in enumerate(items):
+            self._put(tables.ResponseItem, None, response_id=id, position=position, **item)
+
     def fault(self, *, id: str | None, **columns: Any) -> str:
         """Place a fault after the existing ones."""
         placed = len(self._rows.get(tables.Fault, ()))
@@ -172,6 +184,8 @@ class Placement:
             Insertion(row).add_all(tx, rows)
         for upload in self._uploads.values():
             contents.keep(tx, upload, shared=True)
+        for write in self.later:
+            write(tx, contents)
         _set_ordinal.run(tx, ordinal=self.ordinal)
 
     def _identify(

@@ -50,7 +50,7 @@ def document(seed: Seed, folders: Sequence[Path]) -> dict[str, Any]:
 
 
 def _with_contents(key: str, value: Any, folder: Path) -> Any:
-    if key not in ("files", "skills", "versions", "containers"):
+    if key not in ("files", "skills", "versions", "containers", "answers", "steps", "shows"):
         return value
     return [
         {name: _with_contents(name, part, folder) for name, part in _with_content(each, key, folder).items()}

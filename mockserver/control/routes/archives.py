@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
@@ -87,7 +88,7 @@ async def place_seed(mock: TheMock, world: str, request: Request) -> Placed:
             placed = await apply.place(scope, mock.worlds, mock.uploads, mock.wall, world)
         finally:
             await in_thread(scope.discard)
-    return Placed(files=placed.files, skills=placed.skills, containers=placed.containers, faults=placed.faults)
+    return cast(Placed, asdict(placed))
 
 
 def _read(path: Path, mock: Mock) -> tuple[Archive | Nowhere, Described]:

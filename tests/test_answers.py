@@ -1,0 +1,311 @@
+"""Scripts and responses where state is kept: seeds, archives, forks, resets, upgrades."""
+
+import io
+import json
+import sqlite3
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from bundled import folder
+from conftest import World, ok, refusal, stored
+
+from mockserver.seeds.loader import read_seeds
+from mockserver.server.serving import MockServer
+from mockserver.settings import SeedError
+from mockserver.storage import tables
+from mockserver.testing import Server
+
+AUTO: Any = [{"type": "code_interpreter", "container": {"type": "auto"}}]
+LARGE = {"size": "40KB", "pattern": "random"}
+"""More than a row takes."""
+NEW = {
+    "containers": ("used_until", "wedged"),
+    "container_files": ("response_id", "visible_from", "visible_until"),
+}
+"""Columns that came with responses."""
+
+
+@pytest.fixture
+def control(world: World) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=f"{world.server.url}/_mock/worlds/{world.name}", timeout=60) as client:
+        yield client
+
+
+def rows(world: World) -> dict[str, list[tuple[Any, ...]]]:
+    """All rows of a world but the one of the world itself."""
+    directory = world.server.mock.worlds._directory.worlds[world.name]
+    found = {}
+    with closing(sqlite3.connect(f"file:{directory / 'world.db'}?mode=ro", uri=True)) as database:
+        for each in tables.Table.metadata.sorted_tables:
+            if each.name != "world":
+                key = ", ".join(column.name for column in each.primary_key)
+                columns = ", ".join(column.name for column in each.c)
+                found[each.name] = database.execute(f"SELECT {columns} FROM {each.name} ORDER BY {key}").fetchall()
+    return found
+
+
+def run(world: World, prompt: str, **more: Any) -> dict[str, Any]:
+    made: dict[str, Any] = ok(
+        world.http.post("/responses", json={"model": "gpt-5", "input": prompt, "tools": AUTO} | more)
+    )
+    return made
+
+
+def populate(world: World, control: httpx2.Client) -> dict[str, Any]:
+    """A world with rows in all tables, and a run in progress. Returns the response of that."""
+    world.freeze()
+    skill = world.openai.skills.create(files=folder())
+    named = [{"type": "skill_reference", "skill_id": skill.id}]
+    box = ok(world.http.post("/containers", json={"name": "box", "skills": named}))
+    gone = [ok(world.http.post("/containers", json={"name": "gone"})) for _ in range(2)]
+    ok(world.http.delete(f"/containers/{gone[0]['id']}"))
+    file = ok(world.http.post(f"/containers/{box['id']}/files", files={"file": b"gone"}))
+    ok(world.http.delete(f"/containers/{box['id']}/files/{file['id']}"))
+    ok(world.http.post("/files", files={"file": ("a.txt", b"a")}, data={"purpose": "vision"}))
+    body = {"filename": "a.txt", "purpose": "vision", "bytes": 4, "mime_type": "text/plain"}
+    upload = ok(world.http.post("/uploads", json=body))
+    ok(world.http.post(f"/uploads/{upload['id']}/parts", files={"data": b"part"}))
+    ok(control.post("/faults", json={"id": "f", "match": {"operation": "DeleteFile"}, "effect": {"status": 500}}))
+    rules = [
+        {"when": "wedge", "code": "1", "fail": {"wedge": True}},
+        {"id": "unused", "when": {"metadata": {"b": "1", "a": "2"}}, "output": [{"type": "message", "content": []}]},
+        {
+            "when": "go",
+            "times": 5,
+            "steps": [
+                {"code": "1", "files": [{"path": "a", "content": "a"}, {"path": "b", "content": ""}], "takes": "60s"},
+                {"logs": "x", "files": [{"path": "a", "generate": LARGE, "bytes": 7}], "takes": "60s"},
+                {
+                    "files": [{"path": "b", "delete": True}],
+                    "shows": [{"base64": "iVBORw0KGgo="}],
+                    "say": "{links}",
+                    "takes": "60s",
+                },
+            ],
+        },
+    ]
+    ok(control.post("/answers", json=rules))
+    run(world, "wedge it", tools=[{"type": "code_interpreter", "container": gone[1]["id"]}])
+    first = run(world, "hello caf\u00e9 \u2028", conversation="conv_1")
+    made = run(world, "go", background=True, previous_response_id=first["id"])
+    removed = run(world, "nothing", tools=[])
+    ok(world.http.delete(f"/responses/{removed['id']}"))
+    world.advance(90)
+    assert all(rows(world).values()), "no table is left out"
+    return made
+
+
+def test_every_row_and_a_run_in_progress_come_along(world: World, control: httpx2.Client) -> None:
+    made = populate(world, control)
+    before, answers, archive = rows(world), control.get("/answers").content, control.get("/export").content
+    box = before["uses"][0][0]
+    ok(control.put("/snapshots/kept"))
+    ok(control.post(f"../{world.name}-fork", json={"fork_of": world.name}))
+    ok(control.post(f"../{world.name}-snapshot", json={"fork_of": world.name, "snapshot": "kept"}))
+    ok(control.post(f"../{world.name}-import/import", content=archive))
+    with ExitStack() as stack:
+        copies = [
+            stack.enter_context(World(world.server, f"{world.name}-{way}")) for way in ("fork", "snapshot", "import")
+        ]
+        for copy in copies:
+            for table, found in rows(copy).items():
+                assert found == before[table], (copy.name, table)
+            assert control.get(f"../{copy.name}/answers").content == answers
+            assert control.get(f"../{copy.name}/export").content == archive
+
+        def shown(world: World) -> list[bytes]:
+            files = world.http.get(f"/containers/{box}/files")
+            paths = [f"/containers/{box}/files/{file['id']}/content" for file in files.json().get("data", [])]
+            paths += [f"/responses/{made['id']}?include=code_interpreter_call.outputs", f"/containers/{box}"]
+            return [files.content, *(world.http.get(path).content for path in paths)]
+
+        states = []
+        for step in (0, 45, 1_300):
+            for each in (world, *copies):
+                each.advance(step)
+            states.append(shown(world))
+            assert [shown(copy) for copy in copies] == [states[-1]] * 3, step
+        assert [len(each) for each in states] == [6, 6, 3], (
+            "three files, then one of them with another content, then expired"
+        )
+        assert len({each[-2] for each in states}) == 3, "with one step, with two, completed"
+    ok(control.post(f"../{world.name}-import/reset?empty=true"))
+    assert not any(rows(copies[-1]).values())
+
+
+# Seeds
+
+SEED = """
+version: 1
+answers:
+  - {id: any, say: "from the top"}
+worlds:
+  w:
+    answers:
+      - when: report
+        times: 1
+        files: [{path: report.csv, from: data/report.csv}, {path: b, generate: {size: 40KB}}]
+        say: "Done: {links}"
+      - steps:
+          - {code: plot(), shows: [{from: data/report.csv}], takes: 8s}
+          - say: "{files}"
+        when: plot
+"""
+
+
+@pytest.fixture
+def seed(tmp_path: Path) -> Path:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "report.csv").write_text("a,b\n")
+    (tmp_path / "seed.yaml").write_text(SEED)
+    return tmp_path / "seed.yaml"
+
+
+def listed(control: httpx2.Client) -> list[tuple[Any, ...]]:
+    found = ok(control.get("/answers"))["data"]
+    return [(each["id"], each["seeded"], each["matched"], each["used"]) for each in found]
+
+
+def test_a_seed_has_answers_of_every_world_and_of_one(seed: Path, tmp_path: Path) -> None:
+    assert read_seeds([seed], 1 << 20).summary() == "1 answer; in world w also 2 answers"
+    with (
+        MockServer(seed=(seed,), data=tmp_path / "kept") as server,
+        World(server, "w") as world,
+        httpx2.Client(base_url=f"{server.url}/_mock/worlds/w") as control,
+    ):
+        made = run(world, "the REPORT")
+        cited = made["output"][1]["content"][0]["annotations"]
+        assert [each["filename"] for each in cited] == ["report.csv", "b"]
+        path = f"/containers/{cited[0]['container_id']}/files/{cited[0]['file_id']}/content"
+        assert world.http.get(path).content == b"a,b\n"
+        assert run(world, "the report")["output"][0]["content"][0]["text"] == "from the top"
+        ok(control.post("/answers", json={"id": "mine", "say": "mine"}))
+        assert run(world, "plot")["output"][0]["content"][0]["text"] == "mine"
+        first = [("mine", False, 1, 1), ("answer-1", True, 2, 1), ("answer-2", True, 0, 0), ("any", True, 1, 1)]
+        assert listed(control) == first
+        ok(control.delete("/answers/answer-1"))
+        reset = [(id, True, 0, 0) for id in ("answer-1", "answer-2", "any")]
+        for _ in range(2):
+            assert ok(control.post("/reset"))["counts"]["answers"] == 3
+            assert listed(control) == reset
+        assert run(world, "plot")["output"][0]["outputs"] is None
+        with httpx2.Client(base_url=f"{server.url}/_mock/worlds/other") as other, World(server, "other") as its:
+            assert run(its, "the report")["output"][0]["content"][0]["text"] == "from the top"
+            assert listed(other) == [("any", True, 1, 1)]
+        ok(control.delete("/answers"))
+        assert max(map(len, stored(tmp_path / "kept").values())) < 100, "the large file belonged to an answer"
+
+
+def test_a_running_world_gets_the_answers_of_a_seed(world: World, control: httpx2.Client, seed: Path) -> None:
+    seed.write_text(SEED.partition("worlds:")[0].replace("say:", "files: [{path: a, from: data/report.csv}], say:"))
+    with closing(Server(world.server.url)) as server:
+        assert server.world(world.name).seed(seed)["answers"] == ["any"]
+    assert listed(control) == [("any", False, 0, 0)]
+    made = run(world, "hello")
+    box = made["output"][0]["container_id"]
+    assert [each["path"] for each in ok(world.http.get(f"/containers/{box}/files"))["data"]] == ["/mnt/data/a"]
+    refused = control.post("/place", json={"files": [{"filename": "x", "content": ""}], "answers": [{"id": "any"}]})
+    assert "say what the run does" in refusal(refused, 400, "invalid_seed")
+    body = {"files": [{"filename": "x", "content": ""}], "answers": [{"id": "any", "say": "x"}]}
+    refusal(control.post("/place", json=body), 409, "answer_exists")
+    body["answers"] = [{"id": "other", "say": "x"}]
+    assert "'any' before it" in refusal(control.post("/place", json=body), 400, "answer_unreachable")
+    assert ok(world.http.get("/files"))["data"] == [], "all or nothing"
+
+
+BAD = {
+    "an unknown key": ("{sya: b}", "answers.1: unknown key 'sya'; did you mean 'say'?"),
+    "an unknown key of a step": ("{steps: [{says: b}]}", "answers.1.steps.0: unknown key 'says'"),
+    "nothing to do": ("{id: b}", "say what the run does"),
+    "an id twice": ("{id: a, say: b}", "'a' is already used at"),
+    "no way to reach it": ("{when: X, say: b}", "it can never be used, as the answer at"),
+    "a missing file": ("{files: [{path: a, from: gone.csv}]}", "there is no file 'gone.csv'"),
+    "a file outside": ("{files: [{path: a, from: ../x}]}", "leaves the seed's folder"),
+    "too large": ("{shows: [{generate: {size: 2MB}}]}", "--max-upload"),
+    "a digest": ("{files: [{path: a, digest: x}]}", "a seed has no digest"),
+    "too many": ("{say: b}", "a world takes at most 1 answers"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_answers_are_refused_with_their_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    rule, problem = BAD[case]
+    if case == "too many":
+        monkeypatch.setattr("mockserver.seeds.scope.MAX_ANSWERS", 1)
+    path = tmp_path / "seed.yaml"
+    for start, line in (("answers:", 4), ("worlds:\n  w:\n    answers:", 6)):
+        path.write_text(f"version: 1\n{start}\n    - {{id: a, when: X, say: a}}\n    - {rule}\n")
+        with pytest.raises(SeedError) as refused:
+            read_seeds([path], 1 << 20)
+        assert str(refused.value).startswith(f"{path}:{line}: ")
+        assert problem in str(refused.value).replace("worlds.w.", "")
+
+
+# Archives and upgrades
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"request": "{}"}, {"details": "{"}, {"given": "1"}, {"pace": 61.0}, {"background": 1}, {"unknown": 1}],
+)
+def test_a_faulty_response_in_an_archive_is_refused(
+    world: World, control: httpx2.Client, change: dict[str, Any]
+) -> None:
+    run(world, "hello", tools=[])
+    document = exported(control)
+    response = document["responses"][0]
+    response["object"] = {**response["object"], **change} if change else {}
+    body = {"version": 1, "responses": [response]}
+    assert "responses.0" in refusal(control.post("/import", json=body), 400, "invalid_seed")
+
+
+def exported(control: httpx2.Client) -> dict[str, Any]:
+    with zipfile.ZipFile(io.BytesIO(control.get("/export").content)) as archive:
+        document: dict[str, Any] = json.loads(archive.read("seed.yaml"))
+    return document
+
+
+def test_an_import_that_adds_takes_responses_that_are_new(world: World, control: httpx2.Client) -> None:
+    made = run(world, "hello", tools=[])
+    document = exported(control)
+    added = {"version": 1, "responses": document["responses"]}
+    refusal(control.post("/import?replace=false", json=added), 409, "object_exists")
+    ok(world.http.delete(f"/responses/{made['id']}"))
+    ok(control.post("/import?replace=false", json=added))
+    assert ok(world.http.get(f"/responses/{made['id']}")) == made
+    later = run(world, "more", tools=[], previous_response_id=made["id"])
+    assert later["id"] != made["id"]
+
+
+def test_a_file_of_the_version_before_gets_the_tables_of_responses(tmp_path: Path) -> None:
+    with MockServer(data=tmp_path) as server, World(server, "w") as world:
+        box = world.openai.containers.create(name="old").id
+        file = world.openai.containers.files.create(box, file=("a.txt", b"old")).id
+    (path,) = tmp_path.glob("worlds/*-w/world.db")
+    with closing(sqlite3.connect(path)) as database, database:
+        views = database.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'view'").fetchall()
+        for name, _ in views:
+            database.execute(f"DROP VIEW {name}")
+        for table in ("responses", "response_items", "uses", "answers", "answer_contents"):
+            database.execute(f"DROP TABLE {table}")
+        database.execute("DROP INDEX container_files_written")
+        for table, columns in NEW.items():
+            for column in columns:
+                database.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        for _, sql in views:
+            database.execute(sql.replace(" UNION ALL SELECT digest FROM answer_contents", ""))
+        database.execute("PRAGMA user_version=3")
+    with MockServer(data=tmp_path) as server, World(server, "w") as world:
+        assert world.openai.containers.retrieve(box).name == "old"
+        assert world.openai.containers.files.content.retrieve(file, container_id=box).read() == b"old"
+        tools = [{"type": "code_interpreter", "container": box}]
+        made = run(world, "write a.csv", tools=tools, background=True)
+        world.advance(10)
+        assert len(ok(world.http.get(f"/containers/{box}/files"))["data"]) == 2
+        assert ok(world.http.get(f"/responses/{made['id']}"))["status"] == "completed"
+        assert ok(httpx2.get(f"{server.url}/_mock/worlds/w/answers")) == {"data": []}
