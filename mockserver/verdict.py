@@ -8,14 +8,33 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from itertools import islice
-from typing import Any
 from urllib.parse import parse_qs
 
 from mockserver import errors
 from mockserver.journal import Entry
-from mockserver.named import KINDS, PLACES, ids_given, kind_of, skills_named
+from mockserver.recorded import (
+    KINDS,
+    LOOKS,
+    PLACES,
+    counted,
+    error_message,
+    found_something,
+    has_expired,
+    ids_given,
+    is_final,
+    is_unread,
+    kind_of,
+    line,
+    pairs,
+    purpose_of,
+    response_body,
+    retry_delay,
+    shown_gone,
+    skills_named,
+    some,
+    succeeded,
+    uploaded_file,
+)
 from mockserver.schema.faults import LISTS
 
 SOON = 30.0
@@ -27,10 +46,7 @@ COPIES = 3
 LOOK_BACK = 200
 """How many earlier exchanges on the same files are searched for a response that shows that one is gone."""
 
-_RETRYABLE = {408, 409, 429}
-_UPLOADS = {"CreateFile", "CreateContainerFile"}
 _CONTENTS = {"DownloadFile", "RetrieveContainerFileContent"}
-_LISTS = {"ListContainers", "ListContainerFiles", "ListFiles"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +112,7 @@ class History:
         same: dict[tuple[object, ...], list[Entry]] = defaultdict(list)
         for entry in self.entries:
             length = entry.shown["request"]["headers"].get("content-length") if entry.method == "POST" else "0"
-            if exactly and not _is_unread(entry):
+            if exactly and not is_unread(entry):
                 same[entry.method, entry.route, entry.shown["query"], entry.identity].append(entry)
             elif not exactly and length is not None:
                 same[entry.method, entry.route, entry.shown["query"], length].append(entry)
@@ -116,7 +132,7 @@ def _container_never_deleted(history: History) -> Iterator[Proof]:
     made = created(history.entries, "CreateContainer")
     left = {id: entry for id, entry in made.items() if id not in tried and id in history.running}
     if left:
-        yield f"{_counted(left, 'container')} created and never deleted: {_some(left)}", left.values()
+        yield f"{counted(left, 'container')} created and never deleted: {some(left)}", left.values()
 
 
 def _use_after_expiry(history: History) -> Iterator[Proof]:
@@ -126,7 +142,11 @@ def _use_after_expiry(history: History) -> Iterator[Proof]:
     """
     used: dict[str, list[Entry]] = defaultdict(list)
     for entry in history.entries:
-        if "container_id" in entry.ids and _error(entry) == errors.CONTAINER_EXPIRED.message and not entry.made_up:
+        if (
+            "container_id" in entry.ids
+            and error_message(entry) == errors.CONTAINER_EXPIRED.message
+            and not entry.made_up
+        ):
             used[entry.ids["container_id"]].append(entry)
     for id, uses in used.items():
         yield f"{id} was used after it had expired", uses
@@ -152,7 +172,7 @@ def _paging_stopped(history: History) -> Iterator[Proof]:
         elif cursors or "limit" not in query:
             stopped[walk] = page
     for page in stopped.values():
-        if not _found_something(page, history):
+        if not found_something(page, history.entries):
             yield f"{page.shown['path']} has more, and the next page was never requested", [page]
 
 
@@ -163,12 +183,12 @@ def _retry_after_ignored(history: History) -> Iterator[Proof]:
     Innocent: a different request; concurrent requests.
     """
     for group in history.repeated(exactly=False):
-        for failed, again in _pairs(group):
-            delay = _retry_after(failed)
+        for failed, again in pairs(group):
+            delay = retry_delay(failed)
             waited = max(again.wall - failed.ended, again.shown["at"] - failed.ended_at)
             if delay is not None and waited < delay - max(EARLY, delay * 0.02):
                 message = (
-                    f"{_line(failed)} was to be retried after {delay:g} s and was retried after {max(waited, 0):.3g} s"
+                    f"{line(failed)} was to be retried after {delay:g} s and was retried after {max(waited, 0):.3g} s"
                 )
                 yield message, [failed, again]
 
@@ -181,14 +201,14 @@ def _retried_what_cannot_be_retried(history: History) -> Iterator[Proof]:
     """
     for group in history.repeated(exactly=True):
         proof: list[Entry] = []
-        last_success = max((entry.wall for entry in group if _succeeded(entry)), default=0.0)
-        for failed, again in _pairs(group):
+        last_success = max((entry.wall for entry in group if succeeded(entry)), default=0.0)
+        for failed, again in pairs(group):
             waited_for = last_success >= again.wall and not failed.made_up
             soon = again.wall - failed.ended <= SOON and not history.changed(failed.wall, again.wall)
-            if _final(failed) and soon and not waited_for:
+            if is_final(failed) and soon and not waited_for:
                 proof += [failed, again]
         if proof:
-            yield f"{_line(proof[0])} returned {proof[0].status} and was sent again unchanged", proof
+            yield f"{line(proof[0])} returned {proof[0].status} and was sent again unchanged", proof
 
 
 def _wrong_id_kind(history: History) -> Iterator[Proof]:
@@ -219,11 +239,11 @@ def _same_bytes_uploaded_again(history: History) -> Iterator[Proof]:
         for change, id in entry.objects:
             if change == "deleted" and id in places:
                 there[places[id]].pop(id, None)
-        upload = _upload(entry)
-        if upload is None or not _succeeded(entry) or not upload["bytes"]:
+        upload = uploaded_file(entry)
+        if upload is None or not succeeded(entry) or not upload["bytes"]:
             continue
-        key = (entry.ids.get("container_id", ""), upload["sha256"], _purpose(entry))
-        there[key] = {id: copy for id, copy in there[key].items() if not _expired(copy, entry.shown["at"])}
+        key = (entry.ids.get("container_id", ""), upload["sha256"], purpose_of(entry))
+        there[key] = {id: copy for id, copy in there[key].items() if not has_expired(copy, entry.shown["at"])}
         for change, id in entry.objects:
             if change == "created":
                 there[key][id], places[id] = entry, key
@@ -243,16 +263,16 @@ def _error_body_as_content(history: History) -> Iterator[Proof]:
     gone: dict[str, list[Entry]] = defaultdict(list)
     looks: dict[str, deque[Entry]] = defaultdict(lambda: deque(maxlen=LOOK_BACK))
     for entry in history.entries:
-        upload = _upload(entry)
+        upload = uploaded_file(entry)
         if upload and (origin := bodies.get(upload["sha256"])):
-            yield f"the error that {_line(origin)} returned was uploaded as a file", [origin, entry]
+            yield f"the error that {line(origin)} returned was uploaded as a file", [origin, entry]
         earlier = looks[entry.ids.get("container_id", "")]
         if entry.operation in _CONTENTS and (entry.status or 0) >= 400 and entry.digests:
             bodies |= dict.fromkeys(entry.digests, entry)
             missed = entry.status == 404 and entry.method == "GET" and not entry.made_up
-            if missed and (shown := _shown_gone(entry, earlier)):
+            if missed and (shown := shown_gone(entry, earlier)):
                 gone[entry.route] += [shown, entry]
-        elif entry.operation in _LOOKS or entry.objects:
+        elif entry.operation in LOOKS or entry.objects:
             earlier.append(entry)
     for route, proof in gone.items():
         yield f"{route} was requested after a response had shown that this file is gone", proof
@@ -268,7 +288,7 @@ def _upload_left_pending(history: History) -> Iterator[Proof]:
     made = created(history.entries, "CreateUpload")
     left = {id: entry for id, entry in made.items() if id not in tried and id in history.running}
     if left:
-        yield f"{_counted(left, 'upload')} created and neither completed nor cancelled: {_some(left)}", left.values()
+        yield f"{counted(left, 'upload')} created and neither completed nor cancelled: {some(left)}", left.values()
 
 
 def _parts_dont_add_up(history: History) -> Iterator[Proof]:
@@ -277,8 +297,8 @@ def _parts_dont_add_up(history: History) -> Iterator[Proof]:
     Innocent: completing an upload that is no longer pending; errors made by a fault.
     """
     for entry in history.of("CompleteUpload"):
-        if entry.status == 400 and not entry.made_up and _response(entry)["error"]["param"] in ("part_ids", "md5"):
-            yield f"{_line(entry)} failed: {_error(entry)}", [entry]
+        if entry.status == 400 and not entry.made_up and response_body(entry)["error"]["param"] in ("part_ids", "md5"):
+            yield f"{line(entry)} failed: {error_message(entry)}", [entry]
 
 
 def _deleted_skill_used(history: History) -> Iterator[Proof]:
@@ -290,13 +310,13 @@ def _deleted_skill_used(history: History) -> Iterator[Proof]:
     deleted: dict[tuple[str, str], Entry] = {}
     for entry in history.entries:
         skill, version = entry.ids.get("skill_id", ""), entry.ids.get("version", "")
-        if entry.operation in ("DeleteSkill", "DeleteSkillVersion") and _succeeded(entry):
+        if entry.operation in ("DeleteSkill", "DeleteSkillVersion") and succeeded(entry):
             deleted[skill, version] = entry
         elif entry.status in (400, 404) and not entry.made_up:
             for used, number in skills_named(entry):
                 if gone := deleted.get((used, "")) or deleted.get((used, number)):
                     what = f"version {number} of {used}" if number else used
-                    yield f"{what} was named by {_line(entry)} after it had been deleted", [gone, entry]
+                    yield f"{what} was named by {line(entry)} after it had been deleted", [gone, entry]
 
 
 FINDINGS: dict[str, Callable[[History], Iterator[Proof]]] = {
@@ -312,161 +332,3 @@ FINDINGS: dict[str, Callable[[History], Iterator[Proof]]] = {
     "parts-dont-add-up": _parts_dont_add_up,
     "deleted-skill-used": _deleted_skill_used,
 }
-
-
-# What exchanges show
-
-
-def _succeeded(entry: Entry) -> bool:
-    return entry.status is not None and entry.status < 400 and not entry.aborted
-
-
-def _request(entry: Entry) -> Any:
-    return entry.shown["request"].get("body")
-
-
-def _response(entry: Entry) -> Any:
-    return entry.shown["response"].get("body")
-
-
-def _error(entry: Entry) -> str | None:
-    """The message of an error's envelope."""
-    if entry.status is None or entry.status < 400:
-        return None
-    body = _response(entry)
-    error = body.get("error") if isinstance(body, dict) else None
-    return error.get("message") if isinstance(error, dict) else None
-
-
-def _final(entry: Entry) -> bool:
-    """Whether it failed in a way that a retry can't fix."""
-    if entry.status is None or entry.status < 400:
-        return False
-    if (advice := entry.shown["response"]["headers"].get("x-should-retry")) in ("true", "false"):
-        return bool(advice == "false")
-    return entry.status < 500 and entry.status not in _RETRYABLE
-
-
-def _is_unread(entry: Entry) -> bool:
-    """Whether it failed before its body was read."""
-    return entry.method == "POST" and entry.identity is None
-
-
-def _pairs(group: Sequence[Entry]) -> Iterator[tuple[Entry, Entry]]:
-    """Pair each exchange with the first of the same request, as far as is known, that began after its end."""
-    for number, one in enumerate(group):
-        ended, read = one.ended, not _is_unread(one)
-        for other in islice(group, number + 1, None):
-            if other.wall >= ended and not (read and not _is_unread(other) and one.identity != other.identity):
-                yield one, other
-                break
-
-
-def _retry_after(entry: Entry) -> float | None:
-    """Return seconds, as SDKs read them: `retry-after-ms`, else `Retry-After` as a number or a date."""
-    if entry.status is None or entry.status < 400 or entry.aborted:
-        return None
-    for header, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        if (given := entry.shown["response"]["headers"].get(header)) is None:
-            continue
-        try:
-            return max(float(given), 0.0) * unit
-        except ValueError:
-            pass
-        try:
-            return max(parsedate_to_datetime(given).timestamp() - entry.ended, 0.0)
-        except ValueError:
-            pass
-    return None
-
-
-def _found_something(page: Entry, history: History) -> bool:
-    """Whether some objects of a page were used later, but not all of several."""
-    kind = _LISTED.get(page.operation or "", "file")
-    later = islice(history.entries, bisect_right(history.entries, page.ended, key=lambda entry: entry.wall), None)
-    used = {id for entry in later for id, wanted in ids_given(entry) if (kind_of(id) or wanted) == kind}
-    shown = _listed(page)
-    if shown is None:
-        return bool(used)  # the page was too large to be kept
-    return bool(shown & used) and (len(shown) == 1 or not shown <= used)
-
-
-_LISTED = {
-    "ListContainers": "cntr",
-    "ListContainerFiles": "cfile",
-    "ListSkills": "skill",
-    "ListSkillVersions": "version",
-}
-"""The kind of what later requests name of a list's objects. Versions are named by their numbers."""
-
-
-def _listed(page: Entry) -> set[str] | None:
-    body = _response(page)
-    data = body.get("data") if isinstance(body, dict) else None
-    key = "version" if page.operation == "ListSkillVersions" else "id"
-    return {each[key] for each in data if isinstance(each, dict) and key in each} if isinstance(data, list) else None
-
-
-def _shown_gone(content: Entry, earlier: deque[Entry]) -> Entry | None:
-    """Return the exchange whose response showed that the file is gone, if it is the latest about this file."""
-    file = content.ids.get("file_id", "")
-    for entry in reversed(earlier):
-        if entry.ended > content.wall or entry.made_up or entry.aborted:
-            continue
-        if ("created", file) in entry.objects:
-            return None
-        if entry.operation in LISTS:
-            shown = _listed(entry)
-            if shown is not None and file in shown:
-                return None
-            if shown is not None and _is_whole(entry):
-                return entry
-        elif entry.operation in _LOOKS and entry.ids.get("file_id") == file:
-            return entry if entry.status == 404 else None
-    return None
-
-
-_LOOKS = {"ListContainerFiles", "ListFiles", "RetrieveContainerFile", "RetrieveFile"}
-
-
-def _is_whole(page: Entry) -> bool:
-    """Whether a list shows all objects."""
-    return (
-        page.page is not None
-        and not page.page[0]
-        and not {"after", "before", "purpose"} & parse_qs(page.shown["query"]).keys()
-    )
-
-
-def _upload(entry: Entry) -> dict[str, Any] | None:
-    """Return the description of an uploaded file that was read to its end."""
-    body = _request(entry) if entry.operation in _UPLOADS else None
-    file = body.get("file") if isinstance(body, dict) else None
-    return file if isinstance(file, dict) and file.get("sha256") else None
-
-
-def _purpose(entry: Entry) -> str:
-    body = _request(entry)
-    return str(body.get("purpose", "")) if isinstance(body, dict) else ""
-
-
-def _expired(upload: Entry, now: float) -> bool:
-    body = _response(upload)
-    at = body.get("expires_at") if isinstance(body, dict) else None
-    return isinstance(at, int) and at <= now
-
-
-# Messages
-
-
-def _line(entry: Entry) -> str:
-    return f"{entry.method} {entry.shown['path']}"
-
-
-def _counted(things: Sequence[Any] | dict[str, Any], name: str) -> str:
-    return f"1 {name} was" if len(things) == 1 else f"{len(things)} {name}s were"
-
-
-def _some(ids: Iterable[str]) -> str:
-    shown = list(ids)
-    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
