@@ -4,19 +4,68 @@ Also the words that the messages of findings share.
 """
 
 import re
-from bisect import bisect_right
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections import defaultdict, deque
+from collections.abc import Container, Iterable, Iterator, Sequence, Sized
 from email.utils import parsedate_to_datetime
 from itertools import islice
 from typing import Any
 from urllib.parse import parse_qs
 
+from mockserver.answers import Counted
 from mockserver.journal import Entry
 from mockserver.schema.faults import LISTS
 
 _RETRYABLE = {408, 409, 429}
 _UPLOADS = {"CreateFile", "CreateContainerFile"}
+
+
+# A journal
+
+_CREATED = {"CreateContainer": "cntr", "CreateUpload": "upload"}
+
+
+def created(entries: Iterable[Entry], *operations: str) -> dict[str, Entry]:
+    """Return the exchanges that created containers or uploads whose ids the client received, by id."""
+    return {
+        id: entry
+        for entry in entries
+        if entry.operation in (operations or _CREATED) and not entry.aborted
+        for change, id in entry.objects
+        if change == "created" and kind_of(id) == _CREATED[entry.operation or ""]
+    }
+
+
+class History:
+    """Journal entries in the order in which the exchanges began."""
+
+    def __init__(self, entries: Iterable[Entry], running: Container[str], rules: Sequence[Counted]) -> None:
+        self.entries = sorted(entries, key=lambda entry: entry.wall)
+        self.running = running
+        self.rules = rules
+        self._changes = [entry.wall for entry in self.entries if entry.objects]
+
+    def changed(self, after: float, until: float) -> bool:
+        """Whether an exchange that began between the two times changed something."""
+        return bisect_right(self._changes, after) < bisect_left(self._changes, until)
+
+    def of(self, *operations: str) -> Iterator[Entry]:
+        return (entry for entry in self.entries if entry.operation in operations)
+
+    def repeated(self, exactly: bool) -> Iterator[list[Entry]]:
+        """Group the exchanges of each request that was sent more than once.
+
+        Of a body that was not read only the length is known. Such requests are left out if requests must be
+        `exactly` the same; otherwise they are equal to any request of that length.
+        """
+        same: dict[tuple[object, ...], list[Entry]] = defaultdict(list)
+        for entry in self.entries:
+            length = entry.shown["request"]["headers"].get("content-length") if entry.method == "POST" else "0"
+            if exactly and not is_unread(entry):
+                same[entry.method, entry.route, entry.shown["query"], entry.identity].append(entry)
+            elif not exactly and length is not None:
+                same[entry.method, entry.route, entry.shown["query"], length].append(entry)
+        return (group for group in same.values() if len(group) > 1)
 
 
 # Ids
@@ -89,13 +138,32 @@ def response_body(entry: Entry) -> Any:
     return entry.shown["response"].get("body")
 
 
+def run_body(entry: Entry) -> dict[str, Any]:
+    """The body of a request for a response; empty if it was too large to be kept."""
+    body = request_body(entry) if entry.operation == "CreateResponse" else None
+    return body if isinstance(body, dict) else {}
+
+
+def messages(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """The items of a run's input."""
+    given = body.get("input")
+    given = [{"role": "user", "content": given}] if isinstance(given, str) else given
+    return [item for item in given if isinstance(item, dict)] if isinstance(given, list) else []
+
+
 def error_message(entry: Entry) -> str | None:
     """The message of an error's envelope."""
-    if entry.status is None or entry.status < 400:
-        return None
-    body = response_body(entry)
+    return _error(entry).get("message")
+
+
+def error_code(entry: Entry) -> str | None:
+    return _error(entry).get("code")
+
+
+def _error(entry: Entry) -> dict[str, Any]:
+    body = response_body(entry) if entry.status is not None and entry.status >= 400 else None
     error = body.get("error") if isinstance(body, dict) else None
-    return error.get("message") if isinstance(error, dict) else None
+    return error if isinstance(error, dict) else {}
 
 
 def is_final(entry: Entry) -> bool:
@@ -223,7 +291,7 @@ def line(entry: Entry) -> str:
     return f"{entry.method} {entry.shown['path']}"
 
 
-def counted(things: Sequence[Any] | dict[str, Any], name: str) -> str:
+def counted(things: Sized, name: str) -> str:
     return f"1 {name} was" if len(things) == 1 else f"{len(things)} {name}s were"
 
 

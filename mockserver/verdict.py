@@ -1,34 +1,38 @@
 """Check a journal for mistakes of the client, with the exchanges that prove them.
 
 A finding needs proof. Where a correct client could have caused the same exchanges, there is no finding;
-each rule says what it treats as innocent. The rules read journal entries and nothing else.
+each rule says what it treats as innocent. The rules read journal entries, and what is there now.
 """
 
-from bisect import bisect_left, bisect_right
 from collections import defaultdict, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
 from mockserver import errors
+from mockserver.answers import Counted
 from mockserver.journal import Entry
 from mockserver.recorded import (
     KINDS,
     LOOKS,
     PLACES,
+    History,
     counted,
+    created,
+    error_code,
     error_message,
     found_something,
     has_expired,
     ids_given,
     is_final,
-    is_unread,
     kind_of,
     line,
+    messages,
     pairs,
     purpose_of,
     response_body,
     retry_delay,
+    run_body,
     shown_gone,
     skills_named,
     some,
@@ -36,17 +40,24 @@ from mockserver.recorded import (
     uploaded_file,
 )
 from mockserver.schema.faults import LISTS
+from mockserver.transcript import text_of
 
 SOON = 30.0
 """Seconds within which the same request counts as a retry."""
 EARLY = 0.05
 """Seconds by which a timer may fire early, or 2% of the wait."""
+AUTO_SECONDS = 20 * 60
+"""The life of an automatic container that is not used."""
 COPIES = 3
 """This many uploads of the same bytes are too many."""
 LOOK_BACK = 200
 """How many earlier exchanges on the same files are searched for a response that shows that one is gone."""
 
 _CONTENTS = {"DownloadFile", "RetrieveContainerFileContent"}
+
+
+Proof = tuple[str, Iterable[Entry]]
+"""The message of a finding, and the exchanges that prove it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,65 +69,21 @@ class Finding:
     exchanges: list[int]
 
 
-Proof = tuple[str, Iterable[Entry]]
-"""The message of a finding, and the exchanges that prove it."""
-
-
-def check(entries: Sequence[Entry], running: Container[str], ignore: Container[str] = ()) -> list[Finding]:
+def check(
+    entries: Sequence[Entry],
+    running: Container[str],
+    ignore: Container[str] = (),
+    rules: Sequence[Counted] = (),
+) -> list[Finding]:
     """Check a world's journal; `running` are the ids of its containers that are running now, and of its uploads that
-    are pending."""
-    history = History(entries, running)
+    are pending; `rules` are its answers."""
+    history = History(entries, running, rules)
     return [
         Finding(name, message, sorted({entry.number for entry in proof}))
         for name, rule in FINDINGS.items()
         if name not in ignore
         for message, proof in rule(history)
     ]
-
-
-_CREATED = {"CreateContainer": "cntr", "CreateUpload": "upload"}
-
-
-def created(entries: Iterable[Entry], *operations: str) -> dict[str, Entry]:
-    """Return the exchanges that created containers or uploads whose ids the client received, by id."""
-    return {
-        id: entry
-        for entry in entries
-        if entry.operation in (operations or _CREATED) and not entry.aborted
-        for change, id in entry.objects
-        if change == "created" and kind_of(id) == _CREATED[entry.operation or ""]
-    }
-
-
-class History:
-    """Journal entries in the order in which the exchanges began."""
-
-    def __init__(self, entries: Iterable[Entry], running: Container[str]) -> None:
-        self.entries = sorted(entries, key=lambda entry: entry.wall)
-        self.running = running
-        self._changes = [entry.wall for entry in self.entries if entry.objects]
-
-    def changed(self, after: float, until: float) -> bool:
-        """Whether an exchange that began between the two times changed something."""
-        return bisect_right(self._changes, after) < bisect_left(self._changes, until)
-
-    def of(self, *operations: str) -> Iterator[Entry]:
-        return (entry for entry in self.entries if entry.operation in operations)
-
-    def repeated(self, exactly: bool) -> Iterator[list[Entry]]:
-        """Group the exchanges of each request that was sent more than once.
-
-        Of a body that was not read only the length is known. Such requests are left out if requests must be
-        `exactly` the same; otherwise they are equal to any request of that length.
-        """
-        same: dict[tuple[object, ...], list[Entry]] = defaultdict(list)
-        for entry in self.entries:
-            length = entry.shown["request"]["headers"].get("content-length") if entry.method == "POST" else "0"
-            if exactly and not is_unread(entry):
-                same[entry.method, entry.route, entry.shown["query"], entry.identity].append(entry)
-            elif not exactly and length is not None:
-                same[entry.method, entry.route, entry.shown["query"], length].append(entry)
-        return (group for group in same.values() if len(group) > 1)
 
 
 # Findings, in the order in which they are reported
@@ -214,11 +181,13 @@ def _retried_what_cannot_be_retried(history: History) -> Iterator[Proof]:
 def _wrong_id_kind(history: History) -> Iterator[Proof]:
     """An id of one kind was sent in place of another kind and caused an error: a `cfile_` id in `/files/{file_id}`.
 
-    Innocent: ids of an unknown form; the id of a File in a container, if the profile accepts it.
+    Innocent: ids of an unknown form; the id of a File in a container, if the profile accepts it; a cited file in
+    `/files/{file_id}`, which is a finding of its own.
     """
     wrong: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+    cited = {file for entry in history.entries for _, file in entry.cited}
     for entry in history.entries:
-        if entry.status in (400, 404) and not entry.made_up:
+        if entry.status in (400, 404) and not entry.made_up and not _cited_in_files_api(entry, cited):
             for id, wanted in ids_given(entry):
                 if (kind := kind_of(id)) and kind != wanted:
                     message = f"{id} is the id of {KINDS[kind]} and was sent in place of {PLACES[wanted]}"
@@ -319,6 +288,113 @@ def _deleted_skill_used(history: History) -> Iterator[Proof]:
                     yield f"{what} was named by {line(entry)} after it had been deleted", [gone, entry]
 
 
+def _answer_unused(history: History) -> Iterator[Proof]:
+    """An answer was added to the world and never used, although responses were requested.
+
+    Innocent: answers of a seed, which serve many tests; a journal without requests for responses.
+    """
+    runs = list(history.of("CreateResponse"))
+    unused = [each.id for each in history.rules if not each.seeded and not each.used]
+    if runs and unused:
+        yield f"{counted(unused, 'answer')} added and never used: {some(unused)}", runs
+
+
+def _answer_unexpected(history: History) -> Iterator[Proof]:
+    """A response was requested that no answer of the world fitted, after one had fitted an earlier request, or with
+    `unscripted: refuse`.
+
+    Innocent: a world without answers; requests before the first that an answer fitted, since the answers may have been
+    added later; requests that failed for another reason.
+    """
+    scripted = False
+    unexpected: list[Entry] = []
+    for entry in history.of("CreateResponse") if history.rules else ():
+        if entry.shown["answer"] is not None:
+            scripted = True
+        elif not entry.made_up and (error_code(entry) == "no_answer" or (scripted and succeeded(entry))):
+            unexpected.append(entry)
+    if unexpected:
+        yield f"{counted(unexpected, 'response')} requested that no answer fitted", unexpected
+
+
+def _citation_not_downloaded(history: History) -> Iterator[Proof]:
+    """A response linked to files of a container, and the content of no file of that container was requested later.
+
+    Innocent: displayed figures, which calls show too; responses that the client did not receive; downloads that failed.
+    """
+    cited: dict[str, list[Entry]] = defaultdict(list)
+    for entry in history.entries:
+        if entry.operation == "RetrieveContainerFileContent":
+            cited.pop(entry.ids.get("container_id", ""), None)
+        elif not entry.aborted and not entry.made_up:
+            for container in {container for container, _ in entry.cited}:
+                cited[container].append(entry)
+    for container, proof in cited.items():
+        files = {file for entry in proof for box, file in entry.cited if box == container}
+        yield f"{counted(files, 'file')} of {container} cited and none downloaded: {some(sorted(files))}", proof
+
+
+def _cfile_in_files_api(history: History) -> Iterator[Proof]:
+    """The id of a cited file was sent to `/files/{file_id}` and caused an error; it belongs to
+    `/containers/{container_id}/files/{file_id}`.
+
+    Innocent: ids that no response cited; profiles that accept the id; errors made by a fault.
+    """
+    cited: dict[str, tuple[str, Entry]] = {}
+    for entry in history.entries:
+        cited |= {file: (container, entry) for container, file in entry.cited}
+        if (file := _cited_in_files_api(entry, cited)) is not None:
+            container, origin = cited[file]
+            message = f"{file} was sent to {line(entry)}; it is at /containers/{container}/files/{file}"
+            yield message, [origin, entry]
+
+
+def _cited_in_files_api(entry: Entry, cited: Container[str]) -> str | None:
+    file = entry.ids.get("file_id")
+    failed = entry.status in (400, 404) and not entry.made_up and "container_id" not in entry.ids
+    return file if failed and file in cited else None
+
+
+def _container_recreated_each_turn(history: History) -> Iterator[Proof]:
+    """A conversation was sent again with its next message, without the call and without `previous_response_id`, so
+    that it got a new container each time.
+
+    Innocent: one message that begins several conversations; a turn 20 minutes after the one before, when its container
+    may have expired; bodies that were too large to be kept.
+    """
+    begun: dict[str, list[Entry]] = defaultdict(list)
+    for entry in history.of("CreateResponse"):
+        body = run_body(entry)
+        texts = [text_of(item.get("content")) for item in messages(body) if item.get("role") == "user"]
+        continued = body.get("previous_response_id") or body.get("conversation")
+        if not texts or continued or not succeeded(entry) or not any(kind_of(id) == "cntr" for _, id in entry.objects):
+            continue
+        known = begun[texts[0]]
+        earlier = known[-1] if known else None
+        turn = any(item.get("role") == "assistant" for item in messages(body))
+        if not turn or (earlier and entry.shown["at"] - earlier.ended_at >= AUTO_SECONDS):
+            known.clear()
+        known.append(entry)
+        if turn and len(known) == 2:
+            yield f"{line(entry)} repeated a conversation without its calls and got another container", known
+
+
+def _expired_chain_retried(history: History) -> Iterator[Proof]:
+    """A `previous_response_id` was sent again after `Container is expired.`, and failed in the same way.
+
+    Innocent: requests that name another container or no tool, and succeed; errors made by a fault; concurrent requests.
+    """
+    failed: dict[str, list[Entry]] = defaultdict(list)
+    for entry in history.of("CreateResponse"):
+        chain = run_body(entry).get("previous_response_id")
+        expired = error_message(entry) == errors.RUN_CONTAINER_EXPIRED.message and not entry.made_up
+        if expired and isinstance(chain, str) and not (failed[chain] and entry.wall < failed[chain][0].ended):
+            failed[chain].append(entry)
+    for chain, proof in failed.items():
+        if len(proof) > 1:
+            yield f"{chain} was continued again after its container had expired", proof
+
+
 FINDINGS: dict[str, Callable[[History], Iterator[Proof]]] = {
     "container-never-deleted": _container_never_deleted,
     "use-after-expiry": _use_after_expiry,
@@ -331,4 +407,10 @@ FINDINGS: dict[str, Callable[[History], Iterator[Proof]]] = {
     "upload-left-pending": _upload_left_pending,
     "parts-dont-add-up": _parts_dont_add_up,
     "deleted-skill-used": _deleted_skill_used,
+    "answer-unused": _answer_unused,
+    "answer-unexpected": _answer_unexpected,
+    "citation-not-downloaded": _citation_not_downloaded,
+    "cfile-in-files-api": _cfile_in_files_api,
+    "container-recreated-each-turn": _container_recreated_each_turn,
+    "expired-chain-retried": _expired_chain_retried,
 }
