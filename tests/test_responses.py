@@ -12,6 +12,7 @@ from openai.types.responses import Response
 from mockserver import unscripted
 from mockserver.api.streams import MAX_DELTAS
 from mockserver.schema import answers
+from mockserver.testing.journal import notes
 
 AUTO: Any = [{"type": "code_interpreter", "container": {"type": "auto"}}]
 SHELL: Any = [{"type": "shell", "environment": {"type": "container_auto"}}]
@@ -603,3 +604,4 @@ def test_the_journal_has_a_short_stream_as_text_and_the_answer(world: World) -> 
     assert first["response"]["body"] == sent.text
     assert second["response"]["body"]["object"] == "response"
     assert first["answer"] == second["answer"] == sent.headers["x-mock-answer"] == "hello"
+    assert notes(first) == ["answer hello"]

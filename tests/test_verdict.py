@@ -940,6 +940,9 @@ def finding(verdict: Judge, name: str) -> list[list[int]]:
     return verdict.proofs(name)
 
 
+# answer-unused
+
+
 def test_answers_that_are_never_used(world: World, verdict: Judge) -> None:
     script(world, {"id": "never", "when": "elephants", "say": "x"}, {"id": "used", "times": 1, "say": "y"})
     assert verdict.findings() == []
@@ -947,6 +950,9 @@ def test_answers_that_are_never_used(world: World, verdict: Judge) -> None:
     assert finding(verdict, "answer-unused") == [[1]]
     run(world, "elephants")
     assert verdict.findings() == []
+
+
+# answer-unexpected
 
 
 def test_a_run_that_no_answer_fits(world: World, verdict: Judge) -> None:
@@ -962,6 +968,9 @@ def test_a_run_that_no_answer_fits(world: World, verdict: Judge) -> None:
     assert verdict.client.put(f"{verdict.url}/profile", json=switches).status_code == 200
     run(world, "three", 400)
     assert finding(verdict, "answer-unexpected") == [[4, 6]]
+
+
+# citation-not-downloaded
 
 
 @pytest.mark.parametrize("how", ["json", "stream", "background"])
@@ -981,6 +990,9 @@ def test_citations_that_are_not_downloaded(world: World, verdict: Judge, how: st
     assert finding(verdict, "citation-not-downloaded") == []
 
 
+# cfile-in-files-api
+
+
 def test_a_cited_file_in_the_files_api(world: World, verdict: Judge) -> None:
     message = run(world, "write a.csv", tools=CODE)["output"][-1]
     (cited,) = message["content"][0]["annotations"]
@@ -989,6 +1001,9 @@ def test_a_cited_file_in_the_files_api(world: World, verdict: Judge) -> None:
     world.http.get(f"/files/{cited['file_id']}/content")
     assert finding(verdict, "cfile-in-files-api") == [[1, 3]]
     assert "wrong-id-kind" not in verdict.names()
+
+
+# container-recreated-each-turn
 
 
 @pytest.mark.parametrize("right", [None, "chain", "replayed", "late"])
@@ -1005,6 +1020,9 @@ def test_a_container_for_each_turn(world: World, verdict: Judge, right: str | No
     asked = [{"role": "user", "content": "count"}, *call, {"role": "assistant", "content": "done"}]
     run(world, [*asked, {"role": "user", "content": "again"}], tools=CODE, **more)
     assert finding(verdict, "container-recreated-each-turn") == ([] if right else [[2, 3]])
+
+
+# expired-chain-retried
 
 
 def test_an_expired_chain_that_is_continued_again(world: World, verdict: Judge) -> None:
