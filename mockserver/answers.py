@@ -11,7 +11,7 @@ from itertools import repeat
 from typing import Any, TypeVar
 
 from mockserver import control_errors
-from mockserver.schema.answers import Figure, NewAnswer, Step, When, pattern
+from mockserver.schema.answers import Figure, NewAnswer, Step, When, fits
 from mockserver.storage import tables
 from mockserver.storage.contents import Contents, Upload
 from mockserver.storage.database import Insertion, Statement, Transaction, record
@@ -206,7 +206,7 @@ def _misfit(rule: NewAnswer, target: Target) -> str | None:
         return "it makes a call, and the request allows no code interpreter or shell"
     for name, text in (("text", target.text), ("instructions", target.instructions), ("model", target.model)):
         wanted = getattr(when, name)
-        if wanted is not None and not pattern(wanted).search(text):
+        if wanted is not None and not fits(wanted, text):
             return f"{name} is not {wanted[:80]!r}"
     return next(
         (f"{name} is {found!r}, not {wanted!r}" for name, wanted, found, fits in _exact(when, target) if not fits), None

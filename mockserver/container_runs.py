@@ -5,7 +5,6 @@ the rows: files carry the instants between which they are shown, `uses` the ends
 """
 
 import base64
-import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -254,7 +253,7 @@ def add_input(context: Context, tx: Transaction, container_id: str, filename: st
         return
     try:
         upload = uploads.put([base64.b64decode(data, validate=True)])
-    except binascii.Error:
+    except ValueError:  # binascii.Error is one; so is text that is not ASCII
         raise errors.INVALID_INPUT_FILE(param="input") from None
     try:
         now = context.world.now()

@@ -118,6 +118,8 @@ class Context:
     """`created`, `changed` or `deleted`, and an id."""
     answer: str | None = None
     """The id of the script that was used."""
+    cited: list[tuple[str, str]] = field(default_factory=list)
+    """The containers and files that a response's text links to."""
     container: str | None = None
     """The name of the container that it is about."""
     stale_since: int | None = None

@@ -79,6 +79,7 @@ class Finished(NamedTuple):
     """A name."""
     made_up: bool = False
     page: tuple[bool, str | None, str | None] | None = None
+    cited: Sequence[tuple[str, str]] = ()
     aborted: bool = False
 
 
@@ -105,6 +106,8 @@ class Entry:
     """For a list: `has_more`, `first_id`, `last_id`."""
     digests: tuple[str, ...]
     """For an error in place of content: the SHA-256 of its body, and of its body without a newline at the end."""
+    cited: tuple[tuple[str, str], ...] = ()
+    """The containers and files that a response's text links to."""
 
     @cached_property
     def shown(self) -> dict[str, Any]:
@@ -390,7 +393,19 @@ def _record(number: int, world: str, exchange: Finished) -> Record:
     text = bytes(memoryview(orjson.dumps(shown)))  # a copy: what orjson returns takes 8 KiB whatever its length
     identity, made_up, page = exchange.sent.identity, exchange.made_up, exchange.page
     method, codes = sys.intern(exchange.method), tuple(exchange.warnings)
-    facts = (operation, method, status, exchange.route, identity, made_up, clock.rate, codes, page, digests)
+    facts = (
+        operation,
+        method,
+        status,
+        exchange.route,
+        identity,
+        made_up,
+        clock.rate,
+        codes,
+        page,
+        digests,
+        tuple(exchange.cited),
+    )
     return number, text, *facts
 
 
@@ -408,8 +423,9 @@ def _response_body(response: bytes | int | None, fault: str | None) -> dict[str,
         return {}
     if isinstance(response, int) or len(response) > MAX_BODY:
         return {"body_bytes": response if isinstance(response, int) else len(response)}
-    # The API's own responses are JSON with line breaks; those of a fault may be anything.
-    return {"body": orjson.Fragment(as_json(response) if fault else response.replace(b"\n", b""))}
+    # The API's own responses are JSON with line breaks, or events; those of a fault may be anything.
+    own = not fault and response.startswith(b"{")
+    return {"body": orjson.Fragment(response.replace(b"\n", b"") if own else as_json(response))}
 
 
 def _error_message(response: bytes | int | None) -> str | None:

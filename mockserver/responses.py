@@ -37,6 +37,8 @@ QUEUED_SECONDS = 1
 BACKGROUND_SECONDS = 2
 """The shortest run in the background."""
 CHARACTERS_A_TOKEN = 4
+MAX_GIVEN = 1_000
+"""Answers of a chain that `continues` finds, the newest ones."""
 
 _new = record(tables.Response)
 _insert = Insertion(tables.Response)
@@ -124,7 +126,7 @@ def create_response(
             starts=QUEUED_SECONDS if background else 0,
             takes=takes,
             answer=answer.id if answer else None,
-            given=json.dumps(given),
+            given=json.dumps(given[-MAX_GIVEN:]),
             turn=before.turn,
             user_text=before.user_text,
             code_container=run.code_container or before.code_container,
@@ -132,6 +134,7 @@ def create_response(
         )
         items = [_row(id, position, item, False) for position, item in enumerate(before.items)]
         done = [_row(id, len(items) + n, item, True, ends) for n, (item, ends) in enumerate(run.items)]
+        context.cited = [] if background else _cited(done)
         if stored or background:
             _insert.add(tx, row)
             _insert_item.add_all(tx, [*items, *done])
@@ -143,7 +146,10 @@ def create_response(
 
 def retrieve_response(context: Context, response_id: str) -> Created:
     row = _found(context.read, response_id)
-    return Created(row, _items.all(context.read, id=row.id, output=True))
+    items = _items.all(context.read, id=row.id, output=True)
+    if _status(row, context.world.now()) in ("completed", "failed", "incomplete"):
+        context.cited = _cited(items)
+    return Created(row, items)
 
 
 def delete_response(context: Context, response_id: str) -> ResponseDeleted:
@@ -413,6 +419,18 @@ def _found(tx: Transaction, response_id: str) -> tables.Response:
 def _row(response_id: str, position: int, item: Item, output: bool, ends: int = 0) -> tables.ResponseItem:
     body = json.dumps(item, ensure_ascii=False)
     return _new_item(response_id=response_id, position=position, id=item["id"], output=output, body=body, ends=ends)
+
+
+def _cited(items: Sequence[tables.ResponseItem]) -> list[tuple[str, str]]:
+    """The containers and files that texts link to; not displayed figures, which calls show too."""
+    messages = (_body(row) for row in items if '"container_file_citation"' in row.body)
+    parts = (part for item in messages for part in transcript.parts(item.get("content")))
+    return [
+        (str(each.get("container_id")), str(each.get("file_id")))
+        for part in parts
+        for each in transcript.parts(part.get("annotations"))
+        if each.get("end_index")
+    ]
 
 
 def _body(row: tables.ResponseItem) -> Item:

@@ -5,6 +5,7 @@ of it. A run in the background is written ahead: its items and files carry the i
 """
 
 import base64
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -13,7 +14,7 @@ from mockserver.container_runs import CODE, SHELL, Tool
 from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.samples import sample
-from mockserver.schema.answers import LINK, Figure, Step, WrittenFile
+from mockserver.schema.answers import LINK, MAX_TEXT, PLACEHOLDERS, Figure, Step, WrittenFile
 from mockserver.schema.responses import Item
 from mockserver.storage import tables
 from mockserver.storage.contents import Upload
@@ -21,6 +22,7 @@ from mockserver.storage.database import Transaction
 
 LOCAL_LIMITS = {"max_output_length": 12_000, "timeout_ms": 10_000}
 """Of a local shell call (seen)."""
+_PLACEHOLDER = re.compile(f"({'|'.join(map(re.escape, PLACEHOLDERS))})")
 LISTING = "import os\nprint(os.listdir('/mnt/data'))"
 
 
@@ -231,9 +233,11 @@ class Run:
             "{files}": ", ".join(names),
             "{container}": container.id if container else "",
         }
-        for name, value in values.items():
-            text = text.replace(name, value)
-        return text
+        filled, used = [], 0
+        for part in _PLACEHOLDER.split(text):
+            filled.append(values.get(part, part)[: max(MAX_TEXT - used, 0)])
+            used += len(filled[-1])
+        return "".join(filled)
 
     def _citations(self, text: str) -> Iterator[Item]:
         """What the text links to and the container has. Indexes count code points, the end is exclusive."""

@@ -87,9 +87,11 @@ def read(context: Context, tx: Transaction, body: CreateResponse, stored: bool) 
     )
     given = [{"role": "user", "content": body.input}] if isinstance(body.input, str) else body.input or []
     now, in_turn = context.world.now(), False
+    hosted: set[str] = set()
+    """The ids of calls of a hosted shell, whose outputs come from the API."""
     for position, raw in enumerate(given):
         item = _resolved(tx, raw, f"input[{position}]")
-        output = _is_output(item, transcript.items)
+        output = _is_output(item, hosted)
         transcript.turn += output and not in_turn
         in_turn = output
         kind = str(item["type"])
@@ -110,7 +112,7 @@ def text_of(content: object) -> str:
     """The text of a message's content."""
     if isinstance(content, str):
         return content
-    return "\n".join(str(part.get("text", "")) for part in _parts(content) if "text" in part)
+    return "\n".join(str(part.get("text", "")) for part in parts(content) if "text" in part)
 
 
 def _resolved(tx: Transaction, raw: Item, where: str) -> Item:
@@ -141,15 +143,14 @@ def _resolved(tx: Transaction, raw: Item, where: str) -> Item:
     return item | rest | {"role": role}
 
 
-def _is_output(item: Item, before: list[Item]) -> bool:
+def _is_output(item: Item, hosted: set[str]) -> bool:
     """Whether an item is the assistant's, so that it is a part of one of its turns."""
-    kind = item["type"]
+    kind, call_id = item["type"], str(item.get("call_id"))
     if kind == "message":
         return bool(item["role"] == "assistant")
-    if kind == "shell_call_output":  # of a hosted shell: its output comes from the API
-        calls = (each for each in reversed(before) if each.get("call_id") == item.get("call_id"))
-        return _environment(next(calls, {})) is not None
-    return not str(kind).endswith("_output")
+    if kind == "shell_call" and _environment(item) is not None:
+        hosted.add(call_id)
+    return call_id in hosted if kind == "shell_call_output" else not str(kind).endswith("_output")
 
 
 def _note(transcript: Transcript, item: Item) -> None:
@@ -173,7 +174,7 @@ def _environment(item: Item) -> str | None:
 
 
 def _files(content: object) -> Iterator[InputFile]:
-    for part in _parts(content):
+    for part in parts(content):
         if part.get("type") not in ("input_file", "input_image"):
             continue
         url = part.get("file_data") or part.get("image_url")
@@ -186,5 +187,6 @@ def _files(content: object) -> Iterator[InputFile]:
             yield InputFile(None, str(name or default), url.rpartition(",")[2])
 
 
-def _parts(content: object) -> list[dict[str, Any]]:
+def parts(content: object) -> list[dict[str, Any]]:
+    """The objects of a list; of anything else none."""
     return [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []

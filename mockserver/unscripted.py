@@ -7,6 +7,7 @@ code is run.
 import json
 import re
 from collections.abc import Mapping, Sequence
+from math import floor, isfinite
 from typing import Any
 
 from mockserver.sample_files import SAMPLES
@@ -19,6 +20,8 @@ MAX_ECHO = 4_000
 MAX_FILES = 5
 MAX_DEPTH = 30
 """Of a schema that refers to itself."""
+MAX_INSTANCE = 100_000
+"""Values and characters of an instance of a schema: one that refers to itself has no end."""
 NOT_RUN = "mockserver: this code was not run\n"
 
 _NAME = re.compile(rf"[\w-][\w./-]{{0,200}}\.(?:{'|'.join(SAMPLES)})\b", re.IGNORECASE)
@@ -76,41 +79,72 @@ def _schema(body: CreateResponse) -> Any:
     return wanted.get("schema", {}) if wanted.get("type") == "json_schema" else None
 
 
-def least(schema: Any, root: Any = None, depth: int = 0) -> Any:
-    """The least instance of a JSON schema: first choices, required keys only, empty lists, lowest numbers."""
-    root = schema if root is None else root
-    if not isinstance(schema, Mapping) or depth > MAX_DEPTH:
+def least(schema: Any) -> Any:
+    """The least instance of a JSON schema: first choices, required keys only, empty lists, lowest numbers.
+
+    A schema may be anything; what makes no sense counts as absent, and what lies beyond `MAX_INSTANCE` is null.
+    """
+    return _Least(schema).of(schema)
+
+
+class _Least:
+    def __init__(self, root: Any) -> None:
+        self._root = root
+        self._left = MAX_INSTANCE
+
+    def of(self, schema: Any, depth: int = 0) -> Any:
+        self._left -= 1
+        if not isinstance(schema, Mapping) or depth > MAX_DEPTH or self._left < 0:
+            return None
+        if isinstance(reference := schema.get("$ref"), str):
+            return self.of(_resolve(self._root, reference), depth + 1)
+        for key in ("const", "default"):
+            if key in schema:
+                return self._fitting(schema[key])
+        if isinstance(choices := schema.get("enum"), list) and choices:
+            return self._fitting(choices[0])
+        for key in ("anyOf", "oneOf", "allOf"):
+            if isinstance(parts := schema.get(key), list) and parts:
+                return self._combined(parts, depth) if key == "allOf" else self.of(parts[0], depth + 1)
+        kinds = schema.get("type", "object" if "properties" in schema else None)
+        return self._typed(kinds[0] if isinstance(kinds, list) and kinds else kinds, schema, depth)
+
+    def _fitting(self, value: Any) -> Any:
+        self._left -= len(json.dumps(value))
+        return value if self._left >= 0 else None
+
+    def _typed(self, kind: object, schema: Mapping[str, Any], depth: int) -> Any:
+        match kind:
+            case "object":
+                properties, required = schema.get("properties"), schema.get("required")
+                known = properties if isinstance(properties, Mapping) else {}
+                names = [name for name in required if isinstance(name, str)] if isinstance(required, list) else []
+                return {name: self.of(known.get(name, {}), depth + 1) for name in names if self._left > 0}
+            case "array":
+                items = schema.get("items", {})
+                return [self.of(items, depth + 1) for _ in range(_count(schema, "minItems", 100)) if self._left > 0]
+            case "string":
+                example = _FORMATS.get(str(schema.get("format")))
+                return self._fitting("x" * _count(schema, "minLength", 1_000) if example is None else example)
+            case "integer" | "number":
+                if isinstance(least := schema.get("minimum"), int | float):
+                    return least
+                above = schema.get("exclusiveMinimum")
+                return floor(above) + 1 if isinstance(above, int | float) and isfinite(above) else 0
+            case "boolean":
+                return False
         return None
-    if isinstance(reference := schema.get("$ref"), str):
-        return least(_resolve(root, reference), root, depth + 1)
-    for key in ("const", "default"):
-        if key in schema:
-            return schema[key]
-    if isinstance(choices := schema.get("enum"), list) and choices:
-        return choices[0]
-    for key in ("anyOf", "oneOf", "allOf"):
-        if isinstance(parts := schema.get(key), list) and parts:
-            return _combined(parts, root, depth) if key == "allOf" else least(parts[0], root, depth + 1)
-    kinds = schema.get("type", "object" if "properties" in schema else None)
-    return _typed(kinds[0] if isinstance(kinds, list) and kinds else kinds, schema, root, depth)
+
+    def _combined(self, parts: list[Any], depth: int) -> Any:
+        values = [self.of(part, depth + 1) for part in parts if self._left > 0]
+        if all(isinstance(value, dict) for value in values):
+            return {key: value for part in values for key, value in part.items()}
+        return values[0]
 
 
-def _typed(kind: object, schema: Mapping[str, Any], root: Any, depth: int) -> Any:
-    match kind:
-        case "object":
-            properties = schema.get("properties", {})
-            required = schema.get("required", [])
-            return {name: least(properties.get(name, {}), root, depth + 1) for name in required}
-        case "array":
-            count = min(int(schema.get("minItems", 0)), 100)
-            return [least(schema.get("items", {}), root, depth + 1) for _ in range(count)]
-        case "string":
-            return _FORMATS.get(schema.get("format", ""), "x" * min(int(schema.get("minLength", 0)), 1_000))
-        case "integer" | "number":
-            return schema.get("minimum", int(schema["exclusiveMinimum"]) + 1 if "exclusiveMinimum" in schema else 0)
-        case "boolean":
-            return False
-    return None
+def _count(schema: Mapping[str, Any], key: str, most: int) -> int:
+    given = schema.get(key)
+    return max(0, min(int(given), most)) if isinstance(given, int | float) and isfinite(given) else 0
 
 
 _FORMATS = {
@@ -121,13 +155,6 @@ _FORMATS = {
     "uri": "https://example.com",
     "uuid": "00000000-0000-4000-8000-000000000000",
 }
-
-
-def _combined(parts: list[Any], root: Any, depth: int) -> Any:
-    values = [least(part, root, depth + 1) for part in parts]
-    if all(isinstance(value, dict) for value in values):
-        return {key: value for part in values for key, value in part.items()}
-    return values[0]
 
 
 def _resolve(root: Any, reference: str) -> Any:

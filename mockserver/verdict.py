@@ -1,36 +1,63 @@
 """Check a journal for mistakes of the client, with the exchanges that prove them.
 
 A finding needs proof. Where a correct client could have caused the same exchanges, there is no finding;
-each rule says what it treats as innocent. The rules read journal entries and nothing else.
+each rule says what it treats as innocent. The rules read journal entries, and what is there now.
 """
 
-from bisect import bisect_left, bisect_right
 from collections import defaultdict, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from itertools import islice
-from typing import Any
 from urllib.parse import parse_qs
 
 from mockserver import errors
+from mockserver.answers import Counted
 from mockserver.journal import Entry
-from mockserver.named import KINDS, PLACES, ids_given, kind_of, skills_named
+from mockserver.recorded import (
+    KINDS,
+    LOOKS,
+    PLACES,
+    History,
+    counted,
+    created,
+    error_code,
+    error_message,
+    found_something,
+    has_expired,
+    ids_given,
+    is_final,
+    kind_of,
+    line,
+    messages,
+    pairs,
+    purpose_of,
+    response_body,
+    retry_delay,
+    run_body,
+    shown_gone,
+    skills_named,
+    some,
+    succeeded,
+    uploaded_file,
+)
 from mockserver.schema.faults import LISTS
+from mockserver.transcript import text_of
 
 SOON = 30.0
 """Seconds within which the same request counts as a retry."""
 EARLY = 0.05
 """Seconds by which a timer may fire early, or 2% of the wait."""
+AUTO_SECONDS = 20 * 60
+"""The life of an automatic container that is not used."""
 COPIES = 3
 """This many uploads of the same bytes are too many."""
 LOOK_BACK = 200
 """How many earlier exchanges on the same files are searched for a response that shows that one is gone."""
 
-_RETRYABLE = {408, 409, 429}
-_UPLOADS = {"CreateFile", "CreateContainerFile"}
 _CONTENTS = {"DownloadFile", "RetrieveContainerFileContent"}
-_LISTS = {"ListContainers", "ListContainerFiles", "ListFiles"}
+
+
+Proof = tuple[str, Iterable[Entry]]
+"""The message of a finding, and the exchanges that prove it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,65 +69,21 @@ class Finding:
     exchanges: list[int]
 
 
-Proof = tuple[str, Iterable[Entry]]
-"""The message of a finding, and the exchanges that prove it."""
-
-
-def check(entries: Sequence[Entry], running: Container[str], ignore: Container[str] = ()) -> list[Finding]:
+def check(
+    entries: Sequence[Entry],
+    running: Container[str],
+    ignore: Container[str] = (),
+    rules: Sequence[Counted] = (),
+) -> list[Finding]:
     """Check a world's journal; `running` are the ids of its containers that are running now, and of its uploads that
-    are pending."""
-    history = History(entries, running)
+    are pending; `rules` are its answers."""
+    history = History(entries, running, rules)
     return [
         Finding(name, message, sorted({entry.number for entry in proof}))
         for name, rule in FINDINGS.items()
         if name not in ignore
         for message, proof in rule(history)
     ]
-
-
-_CREATED = {"CreateContainer": "cntr", "CreateUpload": "upload"}
-
-
-def created(entries: Iterable[Entry], *operations: str) -> dict[str, Entry]:
-    """Return the exchanges that created containers or uploads whose ids the client received, by id."""
-    return {
-        id: entry
-        for entry in entries
-        if entry.operation in (operations or _CREATED) and not entry.aborted
-        for change, id in entry.objects
-        if change == "created" and kind_of(id) == _CREATED[entry.operation or ""]
-    }
-
-
-class History:
-    """Journal entries in the order in which the exchanges began."""
-
-    def __init__(self, entries: Iterable[Entry], running: Container[str]) -> None:
-        self.entries = sorted(entries, key=lambda entry: entry.wall)
-        self.running = running
-        self._changes = [entry.wall for entry in self.entries if entry.objects]
-
-    def changed(self, after: float, until: float) -> bool:
-        """Whether an exchange that began between the two times changed something."""
-        return bisect_right(self._changes, after) < bisect_left(self._changes, until)
-
-    def of(self, *operations: str) -> Iterator[Entry]:
-        return (entry for entry in self.entries if entry.operation in operations)
-
-    def repeated(self, exactly: bool) -> Iterator[list[Entry]]:
-        """Group the exchanges of each request that was sent more than once.
-
-        Of a body that was not read only the length is known. Such requests are left out if requests must be
-        `exactly` the same; otherwise they are equal to any request of that length.
-        """
-        same: dict[tuple[object, ...], list[Entry]] = defaultdict(list)
-        for entry in self.entries:
-            length = entry.shown["request"]["headers"].get("content-length") if entry.method == "POST" else "0"
-            if exactly and not _is_unread(entry):
-                same[entry.method, entry.route, entry.shown["query"], entry.identity].append(entry)
-            elif not exactly and length is not None:
-                same[entry.method, entry.route, entry.shown["query"], length].append(entry)
-        return (group for group in same.values() if len(group) > 1)
 
 
 # Findings, in the order in which they are reported
@@ -116,7 +99,7 @@ def _container_never_deleted(history: History) -> Iterator[Proof]:
     made = created(history.entries, "CreateContainer")
     left = {id: entry for id, entry in made.items() if id not in tried and id in history.running}
     if left:
-        yield f"{_counted(left, 'container')} created and never deleted: {_some(left)}", left.values()
+        yield f"{counted(left, 'container')} created and never deleted: {some(left)}", left.values()
 
 
 def _use_after_expiry(history: History) -> Iterator[Proof]:
@@ -126,7 +109,11 @@ def _use_after_expiry(history: History) -> Iterator[Proof]:
     """
     used: dict[str, list[Entry]] = defaultdict(list)
     for entry in history.entries:
-        if "container_id" in entry.ids and _error(entry) == errors.CONTAINER_EXPIRED.message and not entry.made_up:
+        if (
+            "container_id" in entry.ids
+            and error_message(entry) == errors.CONTAINER_EXPIRED.message
+            and not entry.made_up
+        ):
             used[entry.ids["container_id"]].append(entry)
     for id, uses in used.items():
         yield f"{id} was used after it had expired", uses
@@ -152,7 +139,7 @@ def _paging_stopped(history: History) -> Iterator[Proof]:
         elif cursors or "limit" not in query:
             stopped[walk] = page
     for page in stopped.values():
-        if not _found_something(page, history):
+        if not found_something(page, history.entries):
             yield f"{page.shown['path']} has more, and the next page was never requested", [page]
 
 
@@ -163,12 +150,12 @@ def _retry_after_ignored(history: History) -> Iterator[Proof]:
     Innocent: a different request; concurrent requests.
     """
     for group in history.repeated(exactly=False):
-        for failed, again in _pairs(group):
-            delay = _retry_after(failed)
+        for failed, again in pairs(group):
+            delay = retry_delay(failed)
             waited = max(again.wall - failed.ended, again.shown["at"] - failed.ended_at)
             if delay is not None and waited < delay - max(EARLY, delay * 0.02):
                 message = (
-                    f"{_line(failed)} was to be retried after {delay:g} s and was retried after {max(waited, 0):.3g} s"
+                    f"{line(failed)} was to be retried after {delay:g} s and was retried after {max(waited, 0):.3g} s"
                 )
                 yield message, [failed, again]
 
@@ -181,24 +168,26 @@ def _retried_what_cannot_be_retried(history: History) -> Iterator[Proof]:
     """
     for group in history.repeated(exactly=True):
         proof: list[Entry] = []
-        last_success = max((entry.wall for entry in group if _succeeded(entry)), default=0.0)
-        for failed, again in _pairs(group):
+        last_success = max((entry.wall for entry in group if succeeded(entry)), default=0.0)
+        for failed, again in pairs(group):
             waited_for = last_success >= again.wall and not failed.made_up
             soon = again.wall - failed.ended <= SOON and not history.changed(failed.wall, again.wall)
-            if _final(failed) and soon and not waited_for:
+            if is_final(failed) and soon and not waited_for:
                 proof += [failed, again]
         if proof:
-            yield f"{_line(proof[0])} returned {proof[0].status} and was sent again unchanged", proof
+            yield f"{line(proof[0])} returned {proof[0].status} and was sent again unchanged", proof
 
 
 def _wrong_id_kind(history: History) -> Iterator[Proof]:
     """An id of one kind was sent in place of another kind and caused an error: a `cfile_` id in `/files/{file_id}`.
 
-    Innocent: ids of an unknown form; the id of a File in a container, if the profile accepts it.
+    Innocent: ids of an unknown form; the id of a File in a container, if the profile accepts it; a cited file in
+    `/files/{file_id}`, which is a finding of its own.
     """
     wrong: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+    cited = {file for entry in history.entries for _, file in entry.cited}
     for entry in history.entries:
-        if entry.status in (400, 404) and not entry.made_up:
+        if entry.status in (400, 404) and not entry.made_up and not _cited_in_files_api(entry, cited):
             for id, wanted in ids_given(entry):
                 if (kind := kind_of(id)) and kind != wanted:
                     message = f"{id} is the id of {KINDS[kind]} and was sent in place of {PLACES[wanted]}"
@@ -219,11 +208,11 @@ def _same_bytes_uploaded_again(history: History) -> Iterator[Proof]:
         for change, id in entry.objects:
             if change == "deleted" and id in places:
                 there[places[id]].pop(id, None)
-        upload = _upload(entry)
-        if upload is None or not _succeeded(entry) or not upload["bytes"]:
+        upload = uploaded_file(entry)
+        if upload is None or not succeeded(entry) or not upload["bytes"]:
             continue
-        key = (entry.ids.get("container_id", ""), upload["sha256"], _purpose(entry))
-        there[key] = {id: copy for id, copy in there[key].items() if not _expired(copy, entry.shown["at"])}
+        key = (entry.ids.get("container_id", ""), upload["sha256"], purpose_of(entry))
+        there[key] = {id: copy for id, copy in there[key].items() if not has_expired(copy, entry.shown["at"])}
         for change, id in entry.objects:
             if change == "created":
                 there[key][id], places[id] = entry, key
@@ -243,16 +232,16 @@ def _error_body_as_content(history: History) -> Iterator[Proof]:
     gone: dict[str, list[Entry]] = defaultdict(list)
     looks: dict[str, deque[Entry]] = defaultdict(lambda: deque(maxlen=LOOK_BACK))
     for entry in history.entries:
-        upload = _upload(entry)
+        upload = uploaded_file(entry)
         if upload and (origin := bodies.get(upload["sha256"])):
-            yield f"the error that {_line(origin)} returned was uploaded as a file", [origin, entry]
+            yield f"the error that {line(origin)} returned was uploaded as a file", [origin, entry]
         earlier = looks[entry.ids.get("container_id", "")]
         if entry.operation in _CONTENTS and (entry.status or 0) >= 400 and entry.digests:
             bodies |= dict.fromkeys(entry.digests, entry)
             missed = entry.status == 404 and entry.method == "GET" and not entry.made_up
-            if missed and (shown := _shown_gone(entry, earlier)):
+            if missed and (shown := shown_gone(entry, earlier)):
                 gone[entry.route] += [shown, entry]
-        elif entry.operation in _LOOKS or entry.objects:
+        elif entry.operation in LOOKS or entry.objects:
             earlier.append(entry)
     for route, proof in gone.items():
         yield f"{route} was requested after a response had shown that this file is gone", proof
@@ -268,7 +257,7 @@ def _upload_left_pending(history: History) -> Iterator[Proof]:
     made = created(history.entries, "CreateUpload")
     left = {id: entry for id, entry in made.items() if id not in tried and id in history.running}
     if left:
-        yield f"{_counted(left, 'upload')} created and neither completed nor cancelled: {_some(left)}", left.values()
+        yield f"{counted(left, 'upload')} created and neither completed nor cancelled: {some(left)}", left.values()
 
 
 def _parts_dont_add_up(history: History) -> Iterator[Proof]:
@@ -277,8 +266,8 @@ def _parts_dont_add_up(history: History) -> Iterator[Proof]:
     Innocent: completing an upload that is no longer pending; errors made by a fault.
     """
     for entry in history.of("CompleteUpload"):
-        if entry.status == 400 and not entry.made_up and _response(entry)["error"]["param"] in ("part_ids", "md5"):
-            yield f"{_line(entry)} failed: {_error(entry)}", [entry]
+        if entry.status == 400 and not entry.made_up and response_body(entry)["error"]["param"] in ("part_ids", "md5"):
+            yield f"{line(entry)} failed: {error_message(entry)}", [entry]
 
 
 def _deleted_skill_used(history: History) -> Iterator[Proof]:
@@ -290,13 +279,120 @@ def _deleted_skill_used(history: History) -> Iterator[Proof]:
     deleted: dict[tuple[str, str], Entry] = {}
     for entry in history.entries:
         skill, version = entry.ids.get("skill_id", ""), entry.ids.get("version", "")
-        if entry.operation in ("DeleteSkill", "DeleteSkillVersion") and _succeeded(entry):
+        if entry.operation in ("DeleteSkill", "DeleteSkillVersion") and succeeded(entry):
             deleted[skill, version] = entry
         elif entry.status in (400, 404) and not entry.made_up:
             for used, number in skills_named(entry):
                 if gone := deleted.get((used, "")) or deleted.get((used, number)):
                     what = f"version {number} of {used}" if number else used
-                    yield f"{what} was named by {_line(entry)} after it had been deleted", [gone, entry]
+                    yield f"{what} was named by {line(entry)} after it had been deleted", [gone, entry]
+
+
+def _answer_unused(history: History) -> Iterator[Proof]:
+    """An answer was added to the world and never used, although responses were requested.
+
+    Innocent: answers of a seed, which serve many tests; a journal without requests for responses.
+    """
+    runs = list(history.of("CreateResponse"))
+    unused = [each.id for each in history.rules if not each.seeded and not each.used]
+    if runs and unused:
+        yield f"{counted(unused, 'answer')} added and never used: {some(unused)}", runs
+
+
+def _answer_unexpected(history: History) -> Iterator[Proof]:
+    """A response was requested that no answer of the world fitted, after one had fitted an earlier request, or with
+    `unscripted: refuse`.
+
+    Innocent: a world without answers; requests before the first that an answer fitted, since the answers may have been
+    added later; requests that failed for another reason.
+    """
+    scripted = False
+    unexpected: list[Entry] = []
+    for entry in history.of("CreateResponse") if history.rules else ():
+        if entry.shown["answer"] is not None:
+            scripted = True
+        elif not entry.made_up and (error_code(entry) == "no_answer" or (scripted and succeeded(entry))):
+            unexpected.append(entry)
+    if unexpected:
+        yield f"{counted(unexpected, 'response')} requested that no answer fitted", unexpected
+
+
+def _citation_not_downloaded(history: History) -> Iterator[Proof]:
+    """A response linked to files of a container, and the content of no file of that container was requested later.
+
+    Innocent: displayed figures, which calls show too; responses that the client did not receive; downloads that failed.
+    """
+    cited: dict[str, list[Entry]] = defaultdict(list)
+    for entry in history.entries:
+        if entry.operation == "RetrieveContainerFileContent":
+            cited.pop(entry.ids.get("container_id", ""), None)
+        elif not entry.aborted and not entry.made_up:
+            for container in {container for container, _ in entry.cited}:
+                cited[container].append(entry)
+    for container, proof in cited.items():
+        files = {file for entry in proof for box, file in entry.cited if box == container}
+        yield f"{counted(files, 'file')} of {container} cited and none downloaded: {some(sorted(files))}", proof
+
+
+def _cfile_in_files_api(history: History) -> Iterator[Proof]:
+    """The id of a cited file was sent to `/files/{file_id}` and caused an error; it belongs to
+    `/containers/{container_id}/files/{file_id}`.
+
+    Innocent: ids that no response cited; profiles that accept the id; errors made by a fault.
+    """
+    cited: dict[str, tuple[str, Entry]] = {}
+    for entry in history.entries:
+        cited |= {file: (container, entry) for container, file in entry.cited}
+        if (file := _cited_in_files_api(entry, cited)) is not None:
+            container, origin = cited[file]
+            message = f"{file} was sent to {line(entry)}; it is at /containers/{container}/files/{file}"
+            yield message, [origin, entry]
+
+
+def _cited_in_files_api(entry: Entry, cited: Container[str]) -> str | None:
+    file = entry.ids.get("file_id")
+    failed = entry.status in (400, 404) and not entry.made_up and "container_id" not in entry.ids
+    return file if failed and file in cited else None
+
+
+def _container_recreated_each_turn(history: History) -> Iterator[Proof]:
+    """A conversation was sent again with its next message, without the call and without `previous_response_id`, so
+    that it got a new container each time.
+
+    Innocent: one message that begins several conversations; a turn 20 minutes after the one before, when its container
+    may have expired; bodies that were too large to be kept.
+    """
+    begun: dict[str, list[Entry]] = defaultdict(list)
+    for entry in history.of("CreateResponse"):
+        body = run_body(entry)
+        texts = [text_of(item.get("content")) for item in messages(body) if item.get("role") == "user"]
+        continued = body.get("previous_response_id") or body.get("conversation")
+        if not texts or continued or not succeeded(entry) or not any(kind_of(id) == "cntr" for _, id in entry.objects):
+            continue
+        known = begun[texts[0]]
+        earlier = known[-1] if known else None
+        turn = any(item.get("role") == "assistant" for item in messages(body))
+        if not turn or (earlier and entry.shown["at"] - earlier.ended_at >= AUTO_SECONDS):
+            known.clear()
+        known.append(entry)
+        if turn and len(known) == 2:
+            yield f"{line(entry)} repeated a conversation without its calls and got another container", known
+
+
+def _expired_chain_retried(history: History) -> Iterator[Proof]:
+    """A `previous_response_id` was sent again after `Container is expired.`, and failed in the same way.
+
+    Innocent: requests that name another container or no tool, and succeed; errors made by a fault; concurrent requests.
+    """
+    failed: dict[str, list[Entry]] = defaultdict(list)
+    for entry in history.of("CreateResponse"):
+        chain = run_body(entry).get("previous_response_id")
+        expired = error_message(entry) == errors.RUN_CONTAINER_EXPIRED.message and not entry.made_up
+        if expired and isinstance(chain, str) and not (failed[chain] and entry.wall < failed[chain][0].ended):
+            failed[chain].append(entry)
+    for chain, proof in failed.items():
+        if len(proof) > 1:
+            yield f"{chain} was continued again after its container had expired", proof
 
 
 FINDINGS: dict[str, Callable[[History], Iterator[Proof]]] = {
@@ -311,162 +407,10 @@ FINDINGS: dict[str, Callable[[History], Iterator[Proof]]] = {
     "upload-left-pending": _upload_left_pending,
     "parts-dont-add-up": _parts_dont_add_up,
     "deleted-skill-used": _deleted_skill_used,
+    "answer-unused": _answer_unused,
+    "answer-unexpected": _answer_unexpected,
+    "citation-not-downloaded": _citation_not_downloaded,
+    "cfile-in-files-api": _cfile_in_files_api,
+    "container-recreated-each-turn": _container_recreated_each_turn,
+    "expired-chain-retried": _expired_chain_retried,
 }
-
-
-# What exchanges show
-
-
-def _succeeded(entry: Entry) -> bool:
-    return entry.status is not None and entry.status < 400 and not entry.aborted
-
-
-def _request(entry: Entry) -> Any:
-    return entry.shown["request"].get("body")
-
-
-def _response(entry: Entry) -> Any:
-    return entry.shown["response"].get("body")
-
-
-def _error(entry: Entry) -> str | None:
-    """The message of an error's envelope."""
-    if entry.status is None or entry.status < 400:
-        return None
-    body = _response(entry)
-    error = body.get("error") if isinstance(body, dict) else None
-    return error.get("message") if isinstance(error, dict) else None
-
-
-def _final(entry: Entry) -> bool:
-    """Whether it failed in a way that a retry can't fix."""
-    if entry.status is None or entry.status < 400:
-        return False
-    if (advice := entry.shown["response"]["headers"].get("x-should-retry")) in ("true", "false"):
-        return bool(advice == "false")
-    return entry.status < 500 and entry.status not in _RETRYABLE
-
-
-def _is_unread(entry: Entry) -> bool:
-    """Whether it failed before its body was read."""
-    return entry.method == "POST" and entry.identity is None
-
-
-def _pairs(group: Sequence[Entry]) -> Iterator[tuple[Entry, Entry]]:
-    """Pair each exchange with the first of the same request, as far as is known, that began after its end."""
-    for number, one in enumerate(group):
-        ended, read = one.ended, not _is_unread(one)
-        for other in islice(group, number + 1, None):
-            if other.wall >= ended and not (read and not _is_unread(other) and one.identity != other.identity):
-                yield one, other
-                break
-
-
-def _retry_after(entry: Entry) -> float | None:
-    """Return seconds, as SDKs read them: `retry-after-ms`, else `Retry-After` as a number or a date."""
-    if entry.status is None or entry.status < 400 or entry.aborted:
-        return None
-    for header, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        if (given := entry.shown["response"]["headers"].get(header)) is None:
-            continue
-        try:
-            return max(float(given), 0.0) * unit
-        except ValueError:
-            pass
-        try:
-            return max(parsedate_to_datetime(given).timestamp() - entry.ended, 0.0)
-        except ValueError:
-            pass
-    return None
-
-
-def _found_something(page: Entry, history: History) -> bool:
-    """Whether some objects of a page were used later, but not all of several."""
-    kind = _LISTED.get(page.operation or "", "file")
-    later = islice(history.entries, bisect_right(history.entries, page.ended, key=lambda entry: entry.wall), None)
-    used = {id for entry in later for id, wanted in ids_given(entry) if (kind_of(id) or wanted) == kind}
-    shown = _listed(page)
-    if shown is None:
-        return bool(used)  # the page was too large to be kept
-    return bool(shown & used) and (len(shown) == 1 or not shown <= used)
-
-
-_LISTED = {
-    "ListContainers": "cntr",
-    "ListContainerFiles": "cfile",
-    "ListSkills": "skill",
-    "ListSkillVersions": "version",
-}
-"""The kind of what later requests name of a list's objects. Versions are named by their numbers."""
-
-
-def _listed(page: Entry) -> set[str] | None:
-    body = _response(page)
-    data = body.get("data") if isinstance(body, dict) else None
-    key = "version" if page.operation == "ListSkillVersions" else "id"
-    return {each[key] for each in data if isinstance(each, dict) and key in each} if isinstance(data, list) else None
-
-
-def _shown_gone(content: Entry, earlier: deque[Entry]) -> Entry | None:
-    """Return the exchange whose response showed that the file is gone, if it is the latest about this file."""
-    file = content.ids.get("file_id", "")
-    for entry in reversed(earlier):
-        if entry.ended > content.wall or entry.made_up or entry.aborted:
-            continue
-        if ("created", file) in entry.objects:
-            return None
-        if entry.operation in LISTS:
-            shown = _listed(entry)
-            if shown is not None and file in shown:
-                return None
-            if shown is not None and _is_whole(entry):
-                return entry
-        elif entry.operation in _LOOKS and entry.ids.get("file_id") == file:
-            return entry if entry.status == 404 else None
-    return None
-
-
-_LOOKS = {"ListContainerFiles", "ListFiles", "RetrieveContainerFile", "RetrieveFile"}
-
-
-def _is_whole(page: Entry) -> bool:
-    """Whether a list shows all objects."""
-    return (
-        page.page is not None
-        and not page.page[0]
-        and not {"after", "before", "purpose"} & parse_qs(page.shown["query"]).keys()
-    )
-
-
-def _upload(entry: Entry) -> dict[str, Any] | None:
-    """Return the description of an uploaded file that was read to its end."""
-    body = _request(entry) if entry.operation in _UPLOADS else None
-    file = body.get("file") if isinstance(body, dict) else None
-    return file if isinstance(file, dict) and file.get("sha256") else None
-
-
-def _purpose(entry: Entry) -> str:
-    body = _request(entry)
-    return str(body.get("purpose", "")) if isinstance(body, dict) else ""
-
-
-def _expired(upload: Entry, now: float) -> bool:
-    body = _response(upload)
-    at = body.get("expires_at") if isinstance(body, dict) else None
-    return isinstance(at, int) and at <= now
-
-
-# Messages
-
-
-def _line(entry: Entry) -> str:
-    return f"{entry.method} {entry.shown['path']}"
-
-
-def _counted(things: Sequence[Any] | dict[str, Any], name: str) -> str:
-    return f"1 {name} was" if len(things) == 1 else f"{len(things)} {name}s were"
-
-
-def _some(ids: Iterable[str]) -> str:
-    shown = list(ids)
-    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")

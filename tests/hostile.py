@@ -9,8 +9,12 @@ import json
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from bundled import MANIFEST, zipped
+
+from mockserver.schema.responses import CreateResponse
+from mockserver.transcript import PREFIXES
 
 KIB, MIB = 1024, 1024 * 1024
 
@@ -239,6 +243,80 @@ def jsons(ground: Ground) -> Iterator[Shot]:
         b"application/json" * 2_000,
     ):
         yield Shot(request(ground, "POST", "/containers", b"Content-Type: " + kind, body=b'{"name": "x"}'))  # fmt: skip
+
+
+ODD = (None, True, -1, 1.5, 10**30, "", "\0", "{0}%s", "a" * 10_000, [], [None], [[{}]], {}, {"type": None}, {"a": [1]})
+
+
+def responses(ground: Ground) -> Iterator[Shot]:
+    """Runs with values of every wrong type, replayed items that lack keys, schemas without sense or end."""
+    code = {"type": "code_interpreter", "container": {"type": "auto"}}
+    shell = {"type": "shell", "environment": {"type": "container_auto"}}
+    bodies: list[dict[str, object]] = []
+    for field in CreateResponse.model_fields:
+        bodies += [{"tools": [code], "stream": field == "text", field: odd} for odd in ODD]
+    for tool in (code, shell):
+        for field in ("container", "environment", "type", "file_ids", "network_policy", "memory_limit", "skills"):
+            bodies += [{"tools": [{**tool, field: odd}]} for odd in ODD]
+            bodies += [{"tools": [code | {"container": {"type": "auto", field: odd}}]} for odd in ODD]
+    keys = ("id", "role", "content", "status", "code", "outputs", "container_id", "action", "environment", "output")
+    parts = [{"type": kind, key: odd} for kind in ("input_file", "input_image", "input_text") for odd in (*ODD, "data:,%", "ü")
+             for key in ("file_data", "image_url", "file_id", "filename", "text")]  # fmt: skip
+    bodies += [{"input": [{"role": "user", "content": [part]}]} for part in parts]
+    names = ("../../x", "\0", "a" * 5_000, "", "/", "\\", "..")
+    bodies += [{"input": [{"role": "user", "content": [{"type": "input_file", "file_data": "aGk=", "filename": name}]}]}
+               for name in names]  # fmt: skip
+    for kind in (*PREFIXES, "item_reference", "unknown", "", "\0"):
+        bodies.append({"input": [{"type": kind}], "stream": True})
+        bodies += [
+            {"input": [{"type": kind, "role": "user", "content": "x", key: odd}]} for key in keys for odd in ODD[:-1:2]
+        ]
+    schema = {"properties": {"a": {"type": "string"}}, "required": ["a"]}
+    words = ("type", "properties", "required", "items", "minItems", "minLength", "minimum", "exclusiveMinimum", "format", "$ref", "enum", "anyOf", "allOf", "const")  # fmt: skip
+    schemas: list[object] = [
+        schema | {"type": kind, word: odd} for kind in ("object", "array", "string", "number") for word in words for odd in ODD
+    ]  # fmt: skip
+    schemas += [{"allOf": [{"$ref": "#"}] * 3}, {"type": "array", "items": {"$ref": "#"}, "minItems": 100}, *ODD]
+    schemas.append({"type": "array", "minItems": 100, "items": {"const": "x" * 100_000}})
+    bodies += [{"text": {"format": {"type": "json_schema", "name": "x", "schema": each}}} for each in schemas]
+    bodies += [
+        {"input": [{"role": "user", "content": "x"}] * 30_000},
+        {"input": [{"type": "shell_call_output", "call_id": "c"}] * 20_000},
+        {"input": [[[[]]]] * 1_000},
+        {"input": "a.csv b.png " * 80_000},
+        {"input": "```python\n" * 50_000},
+        {"input": ("a" * 1_000 + ".") * 900},
+        {"input": "a" * MIB, "stream": True},
+    ]
+    for body in bodies:
+        whole = {"model": "m", "input": "make a.csv", "tools": [code, shell]} | body
+        yield Shot(
+            request(ground, "POST", "/responses", b"Content-Type: application/json", body=json.dumps(whole).encode())
+        )
+    deep = b'{"model": "m", "input": ' + b'[{"a":' * 90 + b"1" + b"}]" * 90 + b', "stream": true}'
+    for raw in (deep, deep.replace(b"[", b"[" * 3).replace(b"]", b"]" * 3), b'{"model": "m", "input": "\\ud800"}', b'{"model": "m", "input": "\xff"}'):  # fmt: skip
+        yield Shot(request(ground, "POST", "/responses", b"Content-Type: application/json", body=raw))
+    rule = json.dumps({"when": "/(a+)+(a?){100}$/", "say": "{text}" * 1_000}).encode()
+    answers = f"/_mock/worlds/{ground.world}"
+    yield Shot(request(ground, "POST", "/answers", b"Content-Type: application/json", body=rule, base=answers))
+    for text in ("a" * MIB + "b", "a" * MIB):
+        long = json.dumps({"model": "m", "input": text}).encode()
+        yield Shot(request(ground, "POST", "/responses", b"Content-Type: application/json", body=long))
+    for path in PATHS:
+        for method, route in (
+            ("GET", "/responses/{}"),
+            ("DELETE", "/responses/{}"),
+            ("GET", "/responses/{}/input_items"),
+        ):
+            yield Shot(request(ground, method, route.format(quote(path, safe="%"))))
+    for query in (
+        "stream=true&starting_after=9",
+        "starting_after=x",
+        "include[]=x",
+        "stream=1",
+        "starting_after=" + "9" * 30,
+    ):
+        yield Shot(request(ground, "GET", f"/responses/resp_x?{query}"))
 
 
 def heads(ground: Ground) -> Iterator[Shot]:
@@ -586,6 +664,7 @@ def swaps(ground: Ground) -> Iterator[Shot]:
 KINDS: dict[str, Callable[[Ground], Iterator[Shot]]] = {
     "forms: headers, boundaries, names, endings": multiparts,
     "JSON: depth, numbers, surrogates, encodings": jsons,
+    "responses: types, replayed items, schemas, long texts": responses,
     "request lines and headers, up to 2 MiB": heads,
     "framing: lengths, chunks, hidden requests": framings,
     "paths, ids, worlds and keys that lead elsewhere": paths,

@@ -3,10 +3,16 @@
 import json
 from typing import Any
 
+import httpx2
 import openai
 import pytest
 from conftest import World, ok, refusal
 from openai.types.responses import Response
+
+from mockserver import unscripted
+from mockserver.api.streams import MAX_DELTAS
+from mockserver.schema import answers
+from mockserver.testing.journal import notes
 
 AUTO: Any = [{"type": "code_interpreter", "container": {"type": "auto"}}]
 SHELL: Any = [{"type": "shell", "environment": {"type": "container_auto"}}]
@@ -513,3 +519,89 @@ def test_a_rule_that_can_never_be_used_is_refused(world: World) -> None:
     script(world, {"id": "all", "say": "x"})
     answer = world.http.post(f"{world.server.url}/_mock/worlds/{world.name}/answers", json={"say": "y"})
     assert "'all' before it" in refusal(answer, 400, "answer_unreachable")
+
+
+# Bounds
+
+
+@pytest.mark.parametrize(
+    ("schema", "instance"),
+    [
+        ({"type": "object", "required": 5, "properties": []}, {}),
+        ({"type": "object", "required": ["a", 1], "properties": {"a": 7}}, {"a": None}),
+        ({"type": "array", "minItems": "3"}, []),
+        ({"type": "string", "minLength": -(10**30), "format": []}, ""),
+        ({"type": "integer", "minimum": "x", "exclusiveMinimum": 3}, 4),
+        ({"type": "array", "minItems": 2, "items": {"const": "x" * unscripted.MAX_INSTANCE}}, [None]),
+        ({"allOf": [{"$ref": "#"}] * 3}, None),
+    ],
+)
+def test_a_schema_without_sense_or_end_has_an_instance(schema: dict[str, Any], instance: object) -> None:
+    assert unscripted.least(schema) == instance
+
+
+def test_placeholders_are_filled_once_and_up_to_a_bound(world: World) -> None:
+    script(world, {"when": "long", "say": "{text}" * 100}, {"say": "<{text}> {files}"})
+    assert run(world, "{files}{text}", tools=[]).output_text == "<{files}{text}> "
+    assert len(run(world, "long" * 10_000, tools=[]).output_text) == answers.MAX_TEXT
+
+
+def test_a_long_text_is_streamed_in_few_events(world: World) -> None:
+    script(world, {"say": "a b " * 5_000})
+    deltas = [event["delta"] for kind, event in events(world, {"input": "x"}) if kind.endswith("text.delta")]
+    assert "".join(deltas) == "a b " * 5_000
+    assert len(deltas) <= MAX_DELTAS
+
+
+def test_a_slow_regular_expression_sees_the_beginning_of_a_long_text(world: World) -> None:
+    script(world, {"when": "/(ab?)+(b?){100}tail$/", "say": "slow"}, {"when": "tail", "say": "literal"})
+    assert run(world, "abtail", tools=[]).output_text == "slow"
+    assert run(world, "ab" * 200_000 + "tail", tools=[]).output_text == "literal"
+
+
+# Faults and the journal
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    ("effect", "status"),
+    [
+        ({"error": "rate_limited"}, 429),
+        ({"status": 503}, 503),
+        ({"latency": 0.001}, 200),
+        ({"dribble": 1_000_000}, 200),
+        ({"drop": "before_answer"}, None),
+        ({"reset_after": 300}, None),
+        ({"truncate_after": 300}, None),
+    ],
+)
+def test_faults_apply_to_responses_and_streams(
+    world: World, effect: dict[str, Any], status: int | None, streamed: bool
+) -> None:
+    control = f"{world.server.url}/_mock/worlds/{world.name}"
+    ok(world.http.post(f"{control}/faults", json={"match": {"operation": "CreateResponse"}, "effect": effect}))
+    body = {"model": "m", "input": "a.csv", "tools": AUTO, "stream": streamed}
+    if status is None:
+        with pytest.raises(httpx2.TransportError):
+            world.http.post("/responses", json=body)
+    else:
+        answer = world.http.post("/responses", json=body)
+        assert answer.status_code == status
+        if status == 200 and streamed:
+            assert parsed(answer.text)[-1][0] == "response.completed"
+    entry = ok(world.http.get(f"{control}/journal/1"))
+    assert entry["fault"]
+    assert entry["aborted"] is (status is None)
+    assert len(world.openai.containers.list().data) == (status == 200 or ("drop" not in effect and status is None))
+
+
+def test_the_journal_has_a_short_stream_as_text_and_the_answer(world: World) -> None:
+    script(world, {"id": "hello", "say": "hi"})
+    sent = world.http.post("/responses", json={"model": "m", "input": "x", "stream": True})
+    run(world, "x", tools=[])
+    control = f"{world.server.url}/_mock/worlds/{world.name}/journal"
+    first, second = (ok(world.http.get(f"{control}/{number}")) for number in (1, 2))
+    assert first["response"]["body"] == sent.text
+    assert second["response"]["body"]["object"] == "response"
+    assert first["answer"] == second["answer"] == sent.headers["x-mock-answer"] == "hello"
+    assert notes(first) == ["answer hello"]

@@ -915,3 +915,122 @@ def test_every_finding_has_its_tests() -> None:
     source = Path(__file__).read_text()
     for name in FINDINGS:
         assert f"# {name}\n" in source
+
+
+# Responses
+
+CODE: Any = [{"type": "code_interpreter", "container": {"type": "auto"}}]
+
+
+def script(world: World, *rules: dict[str, Any]) -> None:
+    answer = world.http.post(f"{world.server.url}/_mock/worlds/{world.name}/answers", json=list(rules))
+    assert answer.status_code == 200, answer.text
+
+
+def run(world: World, given: Any, status: int = 200, **more: Any) -> dict[str, Any]:
+    answer = world.http.post("/responses", json={"model": "m", "input": given, **more})
+    assert answer.status_code == status, answer.text
+    return dict(answer.json()) if not more.get("stream") else {}
+
+
+def finding(verdict: Judge, name: str) -> list[list[int]]:
+    """The proofs of a finding, and no other finding of a response."""
+    found = {each["name"] for each in verdict.findings()} & {*list(FINDINGS)[-6:]}
+    assert found <= {name}
+    return verdict.proofs(name)
+
+
+# answer-unused
+
+
+def test_answers_that_are_never_used(world: World, verdict: Judge) -> None:
+    script(world, {"id": "never", "when": "elephants", "say": "x"}, {"id": "used", "times": 1, "say": "y"})
+    assert verdict.findings() == []
+    run(world, "hello")
+    assert finding(verdict, "answer-unused") == [[1]]
+    run(world, "elephants")
+    assert verdict.findings() == []
+
+
+# answer-unexpected
+
+
+def test_a_run_that_no_answer_fits(world: World, verdict: Judge) -> None:
+    run(world, "before there were answers")
+    script(world, {"when": "one", "say": "x"})
+    run(world, "two, perhaps before there were answers")
+    run(world, "one")
+    assert verdict.findings() == []
+    run(world, "two")
+    assert finding(verdict, "answer-unexpected") == [[4]]
+    run(world, "one", 404, tools=[{"type": "code_interpreter", "container": "cntr_none"}])
+    switches = {"switches": {"unscripted": "refuse"}}
+    assert verdict.client.put(f"{verdict.url}/profile", json=switches).status_code == 200
+    run(world, "three", 400)
+    assert finding(verdict, "answer-unexpected") == [[4, 6]]
+
+
+# citation-not-downloaded
+
+
+@pytest.mark.parametrize("how", ["json", "stream", "background"])
+def test_citations_that_are_not_downloaded(world: World, verdict: Judge, how: str) -> None:
+    world.freeze()
+    given = run(world, "write a.csv and b.csv " + "long " * 2_000, tools=CODE, **({} if how == "json" else {how: True}))
+    exchange = 1
+    if how == "background":
+        assert verdict.proofs("citation-not-downloaded") == []
+        world.advance(10)
+        world.http.get(f"/responses/{given['id']}")
+        exchange = 2
+    assert finding(verdict, "citation-not-downloaded") == [[exchange]]
+    container = world.http.get("/containers").json()["data"][0]["id"]
+    file = world.http.get(f"/containers/{container}/files").json()["data"][0]["id"]
+    world.http.get(f"/containers/{container}/files/{file}/content")
+    assert finding(verdict, "citation-not-downloaded") == []
+
+
+# cfile-in-files-api
+
+
+def test_a_cited_file_in_the_files_api(world: World, verdict: Judge) -> None:
+    message = run(world, "write a.csv", tools=CODE)["output"][-1]
+    (cited,) = message["content"][0]["annotations"]
+    world.http.get(f"/containers/{cited['container_id']}/files/{cited['file_id']}/content")
+    assert verdict.findings() == []
+    world.http.get(f"/files/{cited['file_id']}/content")
+    assert finding(verdict, "cfile-in-files-api") == [[1, 3]]
+    assert "wrong-id-kind" not in verdict.names()
+
+
+# container-recreated-each-turn
+
+
+@pytest.mark.parametrize("right", [None, "chain", "replayed", "late"])
+def test_a_container_for_each_turn(world: World, verdict: Judge, right: str | None) -> None:
+    """Only the texts are repeated, and nothing names the container."""
+    world.freeze()
+    script(world, {"code": "x = 1", "say": "done"})
+    first = run(world, "count", tools=CODE)
+    run(world, "count", tools=CODE)  # another conversation that begins in the same way
+    call = first["output"][:1] if right == "replayed" else []
+    more = {"previous_response_id": first["id"]} if right == "chain" else {}
+    if right == "late":
+        world.advance(21 * MINUTES)
+    asked = [{"role": "user", "content": "count"}, *call, {"role": "assistant", "content": "done"}]
+    run(world, [*asked, {"role": "user", "content": "again"}], tools=CODE, **more)
+    assert finding(verdict, "container-recreated-each-turn") == ([] if right else [[2, 3]])
+
+
+# expired-chain-retried
+
+
+def test_an_expired_chain_that_is_continued_again(world: World, verdict: Judge) -> None:
+    world.freeze()
+    script(world, {"code": "x = 1", "say": "done"})
+    first = run(world, "one", tools=CODE)["id"]
+    world.advance(21 * MINUTES)
+    run(world, "two", 400, tools=CODE, previous_response_id=first)
+    assert verdict.proofs("expired-chain-retried") == []
+    run(world, "two, please", 400, tools=CODE, previous_response_id=first)
+    assert finding(verdict, "expired-chain-retried") == [[2, 3]]

@@ -163,6 +163,7 @@ class Exchange:
             container=context.container if context else None,
             made_up=effect is not None and (effect.answers or effect.lists or effect.rate_limit is not None),
             page=self.page,
+            cited=context.cited if context else (),
             aborted=aborted,
         )
         self.number = journal.record(self.log, finished)

@@ -4,27 +4,32 @@ The run is committed before the first event, so the stream only replays it. Of a
 until the world's clock has come to it.
 """
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, cast
 
-import orjson
+from pydantic_core import to_json
 
 from mockserver import errors, responses
 from mockserver.api.exchange import ClientGone, Exchange
 from mockserver.api.fault_injection import Connection
 from mockserver.api.rendering import JSON
 from mockserver.context import Context
+from mockserver.redaction import MAX_BODY
 from mockserver.responses import Created
 from mockserver.samples import sample
 from mockserver.schema.responses import Item, RetrieveResponse
 
 POLL_SECONDS = 0.02
 """How often a stream in the background looks at the world's clock."""
-MAX_RECORDED = 256 * 1024
-"""Bytes of a stream that the journal keeps."""
+MAX_DELTAS = 1_000
+"""Events into which one text is split, a word each if they suffice."""
+_TURN = 64
+"""After so many events others have their turn, however fast the client reads."""
 _PAD = 16
 """Deltas are padded to a multiple of so many characters (seen)."""
 _WORDS = re.compile(r"\s*\S+|\s+")
@@ -47,6 +52,8 @@ class Stream:
         size = 0
         await exchange.start(200, [(b"content-type", b"text/event-stream; charset=utf-8")])
         for number, (offset, event) in enumerate(events(context, self.created)):
+            if number % _TURN == _TURN - 1:
+                await asyncio.sleep(0)
             if number <= self.after:
                 continue
             while row.background and context.world.now() < row.created_at + offset:
@@ -59,7 +66,7 @@ class Stream:
                 raise ClientGone
             data = _encode(event, number, row.obfuscated and not row.background)
             size += len(data)
-            recorded += data[: MAX_RECORDED - len(recorded)]
+            recorded += data if size <= MAX_BODY else b""
             await exchange.send({"type": "http.response.body", "body": data, "more_body": True})
             if event["type"] in _TERMINAL:
                 break
@@ -230,8 +237,10 @@ _ITEMS = {
 
 
 def _deltas(kind: str, text: str, where: dict[str, Any]) -> Iterator[Event]:
-    for match in _WORDS.finditer(text):
-        yield {"type": kind, **where, "delta": match[0]}
+    words = _WORDS.findall(text)
+    step = max(1, ceil(len(words) / MAX_DELTAS))
+    for start in range(0, len(words), step):
+        yield {"type": kind, **where, "delta": "".join(words[start : start + step])}
 
 
 # Encoding
@@ -243,7 +252,7 @@ def _encode(event: Event, number: int, obfuscated: bool) -> bytes:
     event["sequence_number"] = number
     if obfuscated and kind.endswith(".delta") and isinstance(event["delta"], str):
         event["obfuscation"] = _padding(len(event["delta"]), number)
-    data = orjson.dumps({"type": kind, **dict(sorted(event.items()))})
+    data = to_json({"type": kind, **dict(sorted(event.items()))})
     event["type"] = kind
     return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
 

@@ -253,6 +253,7 @@ def exchange(found: Exchange) -> Iterator[str]:
             ("took", f"{found['duration_ms']:.1f} ms"),
             ("request id", found["request_id"]),
             ("fault", found["fault"]),
+            ("answer", found["answer"]),
             ("aborted", "yes" if found["aborted"] else ""),
             *((each["change"], each["id"]) for each in found["objects"]),
         ]

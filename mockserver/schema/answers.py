@@ -6,6 +6,7 @@ Data only: no code is ever run. A rule is checked completely when it is loaded.
 import posixpath
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Annotated, Any, Literal, Self
 
 import re2
@@ -24,11 +25,14 @@ MAX_SHOWN = 1 << 20
 MAX_STEPS = 200
 MAX_TEXT = 1 << 20
 MAX_PACE = 60.0
+MAX_SEARCH = 4_000_000
+"""Characters of a text times instructions of a regular expression: a quarter of a second at the worst."""
 PLACEHOLDERS = ("{links}", "{text}", "{files}", "{container}")
 
 _PATTERN = re.compile(r"/(.+)/([ims]*)", re.DOTALL)
 
 
+@lru_cache(256)
 def pattern(text: str) -> Any:
     """Compile `/…/flags`, or a text that is found in any case. RE2 takes linear time for every input."""
     options = re2.Options()
@@ -45,6 +49,12 @@ def pattern(text: str) -> Any:
     except re2.error as error:
         problem = str(error.args[0].decode() if isinstance(error.args[0], bytes) else error)
         raise ValueError(f"{text[:80]!r} is not a regular expression of RE2 ({problem})") from None
+
+
+def fits(wanted: str, text: str) -> bool:
+    """Whether a pattern is found. Of a long text a regular expression sees as much as it can search in a short time."""
+    compiled = pattern(wanted)
+    return bool(compiled.search(text if compiled.options.literal else text[: MAX_SEARCH // compiled.programsize]))
 
 
 def _pattern(text: str) -> str:

@@ -101,12 +101,13 @@ def shown(exchange: Exchange) -> str:
 
 
 def notes(exchange: Exchange) -> list[str]:
-    """Return the fault that fired, whether the response was aborted, and the message of an error."""
+    """Return the answer that was used, the fault that fired, whether the response was aborted, and the message of an error."""
     body = exchange["response"].get("body")
     error = body.get("error") if isinstance(body, dict) else None
-    found = [f"fault {exchange['fault']}" if exchange["fault"] else "", "aborted" if exchange["aborted"] else ""]
+    found = [f"{name} {exchange[name]}" for name in ("answer", "fault") if exchange[name]]
+    found += ["aborted"] if exchange["aborted"] else []
     return [
-        *filter(None, found),
+        *found,
         *([str(error["message"])[:120]] if isinstance(error, dict) and error.get("message") else []),
     ]
 

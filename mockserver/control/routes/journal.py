@@ -12,7 +12,7 @@ from fastapi import APIRouter, Header, Query, Request
 from pydantic import Field, field_validator
 from starlette.responses import Response
 
-from mockserver import admin, control_errors, errors, verdict
+from mockserver import admin, answers, control_errors, errors, verdict
 from mockserver.choices import unknown
 from mockserver.clock import stopwatch
 from mockserver.context import World
@@ -23,6 +23,7 @@ from mockserver.errors import APIError
 from mockserver.journal import Cursor, Entry, Filter, Journal, Record
 from mockserver.mock import Mock
 from mockserver.profiles import WARNINGS
+from mockserver.recorded import created
 from mockserver.schema.faults import OPERATIONS
 from mockserver.storage.database import Transaction
 from mockserver.worlds import NAME
@@ -193,10 +194,10 @@ async def get_verdict(
 
 def _verdict(tx: Transaction, world: World, records: list[Record], ignored: list[str]) -> Verdict:
     entries = list(starmap(Entry, records))
-    running = {id for id in verdict.created(entries) if _is_running(tx, world, id)}
+    running = {id for id in created(entries) if _is_running(tx, world, id)}
     findings = [
         Finding(name=each.name, message=each.message, exchanges=each.exchanges)
-        for each in verdict.check(entries, running, ignored)
+        for each in verdict.check(entries, running, ignored, answers.list_rules(tx))
     ]
     return Verdict(ok=not findings, findings=findings)
 

@@ -1,0 +1,300 @@
+"""What recorded exchanges show: the ids that a request names, what failed and how, lists, uploads.
+
+Also the words that the messages of findings share.
+"""
+
+import re
+from bisect import bisect_left, bisect_right
+from collections import defaultdict, deque
+from collections.abc import Container, Iterable, Iterator, Sequence, Sized
+from email.utils import parsedate_to_datetime
+from itertools import islice
+from typing import Any
+from urllib.parse import parse_qs
+
+from mockserver.answers import Counted
+from mockserver.journal import Entry
+from mockserver.schema.faults import LISTS
+
+_RETRYABLE = {408, 409, 429}
+_UPLOADS = {"CreateFile", "CreateContainerFile"}
+
+
+# A journal
+
+_CREATED = {"CreateContainer": "cntr", "CreateUpload": "upload"}
+
+
+def created(entries: Iterable[Entry], *operations: str) -> dict[str, Entry]:
+    """Return the exchanges that created containers or uploads whose ids the client received, by id."""
+    return {
+        id: entry
+        for entry in entries
+        if entry.operation in (operations or _CREATED) and not entry.aborted
+        for change, id in entry.objects
+        if change == "created" and kind_of(id) == _CREATED[entry.operation or ""]
+    }
+
+
+class History:
+    """Journal entries in the order in which the exchanges began."""
+
+    def __init__(self, entries: Iterable[Entry], running: Container[str], rules: Sequence[Counted]) -> None:
+        self.entries = sorted(entries, key=lambda entry: entry.wall)
+        self.running = running
+        self.rules = rules
+        self._changes = [entry.wall for entry in self.entries if entry.objects]
+
+    def changed(self, after: float, until: float) -> bool:
+        """Whether an exchange that began between the two times changed something."""
+        return bisect_right(self._changes, after) < bisect_left(self._changes, until)
+
+    def of(self, *operations: str) -> Iterator[Entry]:
+        return (entry for entry in self.entries if entry.operation in operations)
+
+    def repeated(self, exactly: bool) -> Iterator[list[Entry]]:
+        """Group the exchanges of each request that was sent more than once.
+
+        Of a body that was not read only the length is known. Such requests are left out if requests must be
+        `exactly` the same; otherwise they are equal to any request of that length.
+        """
+        same: dict[tuple[object, ...], list[Entry]] = defaultdict(list)
+        for entry in self.entries:
+            length = entry.shown["request"]["headers"].get("content-length") if entry.method == "POST" else "0"
+            if exactly and not is_unread(entry):
+                same[entry.method, entry.route, entry.shown["query"], entry.identity].append(entry)
+            elif not exactly and length is not None:
+                same[entry.method, entry.route, entry.shown["query"], length].append(entry)
+        return (group for group in same.values() if len(group) > 1)
+
+
+# Ids
+
+KINDS = {
+    "cntr": "a container",
+    "cfile": "a container's file",
+    "file": "a File",
+    "part": "a part of an upload",
+    "skill": "a skill",
+    "skillver": "a skill version",
+    "upload": "an upload",
+}
+PLACES = {kind: f"that of {name}" for kind, name in KINDS.items()} | {"version": "a version's number"}
+_KIND = re.compile(rf"({'|'.join(KINDS)})[-_]")
+
+
+def ids_given(entry: Entry) -> Iterator[tuple[str, str]]:
+    """Yield the ids in a request's path and body, each with the kind that is expected there."""
+    if "container_id" in entry.ids:
+        yield entry.ids["container_id"], "cntr"
+    if "skill_id" in entry.ids:
+        yield entry.ids["skill_id"], "skill"
+    if "version" in entry.ids:
+        yield entry.ids["version"], "version"
+    for id, number in skills_named(entry):
+        yield id, "skill"
+        yield number, "version"
+    if "file_id" in entry.ids:
+        yield entry.ids["file_id"], "cfile" if "container_id" in entry.ids else "file"
+    if "upload_id" in entry.ids:
+        yield entry.ids["upload_id"], "upload"
+    body = entry.shown["request"].get("body")
+    if isinstance(body, dict):
+        for key, kind in (("file_id", "file"), ("file_ids", "file"), ("part_ids", "part")):
+            given = body.get(key)
+            yield from ((id, kind) for id in (given if isinstance(given, list) else [given]) if isinstance(id, str))
+
+
+def skills_named(entry: Entry) -> Iterator[tuple[str, str]]:
+    """Yield the ids of skills in a request's body, each with the number of a version or an empty string."""
+    body = entry.shown["request"].get("body")
+    if not isinstance(body, dict):
+        return
+    if entry.operation == "UpdateSkill":
+        yield entry.ids["skill_id"], str(body.get("default_version", ""))
+    skills = body.get("skills") if entry.operation == "CreateContainer" else None
+    for skill in skills if isinstance(skills, list) else ():
+        if isinstance(skill, dict) and isinstance(id := skill.get("skill_id"), str):
+            yield id, str(skill.get("version") or "")
+
+
+def kind_of(id: str) -> str | None:
+    match = _KIND.match(id)
+    return match[1] if match else None
+
+
+# What exchanges show
+
+
+def succeeded(entry: Entry) -> bool:
+    return entry.status is not None and entry.status < 400 and not entry.aborted
+
+
+def request_body(entry: Entry) -> Any:
+    return entry.shown["request"].get("body")
+
+
+def response_body(entry: Entry) -> Any:
+    return entry.shown["response"].get("body")
+
+
+def run_body(entry: Entry) -> dict[str, Any]:
+    """The body of a request for a response; empty if it was too large to be kept."""
+    body = request_body(entry) if entry.operation == "CreateResponse" else None
+    return body if isinstance(body, dict) else {}
+
+
+def messages(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """The items of a run's input."""
+    given = body.get("input")
+    given = [{"role": "user", "content": given}] if isinstance(given, str) else given
+    return [item for item in given if isinstance(item, dict)] if isinstance(given, list) else []
+
+
+def error_message(entry: Entry) -> str | None:
+    """The message of an error's envelope."""
+    return _error(entry).get("message")
+
+
+def error_code(entry: Entry) -> str | None:
+    return _error(entry).get("code")
+
+
+def _error(entry: Entry) -> dict[str, Any]:
+    body = response_body(entry) if entry.status is not None and entry.status >= 400 else None
+    error = body.get("error") if isinstance(body, dict) else None
+    return error if isinstance(error, dict) else {}
+
+
+def is_final(entry: Entry) -> bool:
+    """Whether it failed in a way that a retry can't fix."""
+    if entry.status is None or entry.status < 400:
+        return False
+    if (advice := entry.shown["response"]["headers"].get("x-should-retry")) in ("true", "false"):
+        return bool(advice == "false")
+    return entry.status < 500 and entry.status not in _RETRYABLE
+
+
+def is_unread(entry: Entry) -> bool:
+    """Whether it failed before its body was read."""
+    return entry.method == "POST" and entry.identity is None
+
+
+def pairs(group: Sequence[Entry]) -> Iterator[tuple[Entry, Entry]]:
+    """Pair each exchange with the first of the same request, as far as is known, that began after its end."""
+    for number, one in enumerate(group):
+        ended, read = one.ended, not is_unread(one)
+        for other in islice(group, number + 1, None):
+            if other.wall >= ended and not (read and not is_unread(other) and one.identity != other.identity):
+                yield one, other
+                break
+
+
+def retry_delay(entry: Entry) -> float | None:
+    """Return seconds, as SDKs read them: `retry-after-ms`, else `Retry-After` as a number or a date."""
+    if entry.status is None or entry.status < 400 or entry.aborted:
+        return None
+    for header, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        if (given := entry.shown["response"]["headers"].get(header)) is None:
+            continue
+        try:
+            return max(float(given), 0.0) * unit
+        except ValueError:
+            pass
+        try:
+            return max(parsedate_to_datetime(given).timestamp() - entry.ended, 0.0)
+        except ValueError:
+            pass
+    return None
+
+
+def found_something(page: Entry, entries: Sequence[Entry]) -> bool:
+    """Whether some objects of a page were used later, but not all of several."""
+    kind = _LISTED.get(page.operation or "", "file")
+    later = islice(entries, bisect_right(entries, page.ended, key=lambda entry: entry.wall), None)
+    used = {id for entry in later for id, wanted in ids_given(entry) if (kind_of(id) or wanted) == kind}
+    shown = _listed(page)
+    if shown is None:
+        return bool(used)  # the page was too large to be kept
+    return bool(shown & used) and (len(shown) == 1 or not shown <= used)
+
+
+_LISTED = {
+    "ListContainers": "cntr",
+    "ListContainerFiles": "cfile",
+    "ListSkills": "skill",
+    "ListSkillVersions": "version",
+}
+"""The kind of what later requests name of a list's objects. Versions are named by their numbers."""
+
+
+def _listed(page: Entry) -> set[str] | None:
+    body = response_body(page)
+    data = body.get("data") if isinstance(body, dict) else None
+    key = "version" if page.operation == "ListSkillVersions" else "id"
+    return {each[key] for each in data if isinstance(each, dict) and key in each} if isinstance(data, list) else None
+
+
+def shown_gone(content: Entry, earlier: deque[Entry]) -> Entry | None:
+    """Return the exchange whose response showed that the file is gone, if it is the latest about this file."""
+    file = content.ids.get("file_id", "")
+    for entry in reversed(earlier):
+        if entry.ended > content.wall or entry.made_up or entry.aborted:
+            continue
+        if ("created", file) in entry.objects:
+            return None
+        if entry.operation in LISTS:
+            shown = _listed(entry)
+            if shown is not None and file in shown:
+                return None
+            if shown is not None and _is_whole(entry):
+                return entry
+        elif entry.operation in LOOKS and entry.ids.get("file_id") == file:
+            return entry if entry.status == 404 else None
+    return None
+
+
+LOOKS = {"ListContainerFiles", "ListFiles", "RetrieveContainerFile", "RetrieveFile"}
+
+
+def _is_whole(page: Entry) -> bool:
+    """Whether a list shows all objects."""
+    return (
+        page.page is not None
+        and not page.page[0]
+        and not {"after", "before", "purpose"} & parse_qs(page.shown["query"]).keys()
+    )
+
+
+def uploaded_file(entry: Entry) -> dict[str, Any] | None:
+    """Return the description of an uploaded file that was read to its end."""
+    body = request_body(entry) if entry.operation in _UPLOADS else None
+    file = body.get("file") if isinstance(body, dict) else None
+    return file if isinstance(file, dict) and file.get("sha256") else None
+
+
+def purpose_of(entry: Entry) -> str:
+    body = request_body(entry)
+    return str(body.get("purpose", "")) if isinstance(body, dict) else ""
+
+
+def has_expired(upload: Entry, now: float) -> bool:
+    body = response_body(upload)
+    at = body.get("expires_at") if isinstance(body, dict) else None
+    return isinstance(at, int) and at <= now
+
+
+# Messages
+
+
+def line(entry: Entry) -> str:
+    return f"{entry.method} {entry.shown['path']}"
+
+
+def counted(things: Sized, name: str) -> str:
+    return f"1 {name} was" if len(things) == 1 else f"{len(things)} {name}s were"
+
+
+def some(ids: Iterable[str]) -> str:
+    shown = list(ids)
+    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
