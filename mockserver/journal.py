@@ -408,8 +408,9 @@ def _response_body(response: bytes | int | None, fault: str | None) -> dict[str,
         return {}
     if isinstance(response, int) or len(response) > MAX_BODY:
         return {"body_bytes": response if isinstance(response, int) else len(response)}
-    # The API's own responses are JSON with line breaks; those of a fault may be anything.
-    return {"body": orjson.Fragment(as_json(response) if fault else response.replace(b"\n", b""))}
+    # The API's own responses are JSON objects with line breaks, or streams; those of a fault may be anything.
+    own = response.startswith(b"{") and not fault
+    return {"body": orjson.Fragment(response.replace(b"\n", b"") if own else as_json(response))}
 
 
 def _error_message(response: bytes | int | None) -> str | None:
