@@ -27,9 +27,13 @@ pytestmark = pytest.mark.slow  # starts processes
 
 PAGE = DOCS / "fidelity" / "clients.md"
 HEADINGS = ("client", "version", "operations", "result")
+SENDS = ("client", "version", "keys of its requests", "a second turn has", "result")
+"""Of the table of clients of `/responses`."""
 RECORDING = bool(os.environ.get("MOCKSERVER_RECORD"))
 JAVA = INSTALLED / "openai-java"
 LITELLM = INSTALLED / "litellm"
+LITELLM_OFFLINE = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+"""Else it looks up prices on the network."""
 DOCUMENTED = [CLIENTS / "python" / f"containers_{kind}.py" for kind in ("async", "sync")]
 
 SKILL_REFUSALS = {("CreateSkill", 400), ("RetrieveSkill", 404)}
@@ -42,7 +46,8 @@ USUAL_REFUSALS = frozenset({("RetrieveContainer", 404), ("ListContainers", 400)}
 class Program:
     command: tuple[str | Path, ...]
     prints: str
-    """A file in `tests/clients/` with the whole output, in which … stands for anything within a line."""
+    """A file in `tests/clients/` with the whole output, in which … stands for anything within a line. Programs of
+    `/responses` have none: all of them print the same."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,7 @@ def litellm(name: str, *command: str | Path) -> Client:
         "litellm/requirements.txt",
         "litellm==",
         (run,),
-        environment={"LITELLM_LOCAL_MODEL_COST_MAP": "True"},  # else it looks up prices on the network
+        environment=LITELLM_OFFLINE,
         slow=True,  # it takes seconds to import
     )
 
@@ -190,6 +195,64 @@ ALL = [
 ]
 
 
+def responses(name: str, language: str, folder: str, manifest: str, package: str, program: str) -> Client:
+    """A client of `/responses`: two turns in one container, streamed and not, and a cited file of each downloaded."""
+    command: tuple[str | Path, ...] = (INSTALLED / folder / "bin" / "python", CLIENTS / "python" / program)
+    if program.endswith(".mjs"):
+        linked = INSTALLED / folder / "programs" / program
+        command = ("node", "--preserve-symlinks", "--preserve-symlinks-main", linked)
+    return Client(
+        name,
+        language,
+        folder,
+        manifest,
+        package,
+        (Program(command, ""),),
+        tool="node" if program.endswith(".mjs") else None,
+        environment=LITELLM_OFFLINE if folder == "litellm" else {},
+    )
+
+
+def installed(name: str, folder: str, manifest: str, package: str, program: str) -> Client:
+    return responses(name, "responses", folder, manifest, package, program)
+
+
+RESPONSES = [
+    responses("Python `openai`", "python", "openai-python-3", "python/openai-3.txt", "openai==", "responses_openai.py"),
+    installed("Python `openai-agents`", "agents-python", "python/agents.txt", "openai-agents==", "responses_agents.py"),
+    installed(
+        "`langchain-openai`", "langchain-python", "python/langchain.txt", "langchain-openai==", "responses_langchain.py"
+    ),
+    installed(
+        "`pydantic-ai`",
+        "pydantic-ai-python",
+        "python/pydantic-ai.txt",
+        "pydantic-ai-slim==",
+        "responses_pydantic_ai.py",
+    ),
+    responses("LiteLLM library", "litellm", "litellm", "litellm/requirements.txt", "litellm==", "responses_litellm.py"),
+    installed(
+        "`llama-index-llms-openai`",
+        "llamaindex-python",
+        "python/llamaindex.txt",
+        "llama-index-llms-openai==",
+        "responses_llamaindex.py",
+    ),
+    responses("Node `openai`", "node", "openai-node", "node/package.json", '"openai"', "responses_openai.mjs"),
+    installed(
+        "`@openai/agents`", "agents-node", "node/agents/package.json", '"@openai/agents"', "responses_agents.mjs"
+    ),
+    installed(
+        "`@langchain/openai`",
+        "langchain-node",
+        "node/langchain/package.json",
+        '"@langchain/openai"',
+        "responses_langchain.mjs",
+    ),
+    installed("`ai` with `@ai-sdk/openai`", "ai-node", "node/ai/package.json", '"ai"', "responses_ai.mjs"),
+]
+
+
 # Running
 
 
@@ -252,12 +315,36 @@ def row(client: Client, world: World) -> list[str]:
     ]
 
 
-# The table
+def sends(client: Client, world: World) -> list[str]:
+    """What the second table says of the client, by the journal. It has to show that everything worked."""
+    mock = f"{world.server.url}/_mock/worlds/{world.name}"
+    entries = ok(httpx2.get(f"{mock}/journal?limit=10000"))["data"]
+    assert not [each for each in entries if each["operation"] is None or each["status"] != 200 or each["aborted"]]
+    assert ok(httpx2.get(f"{mock}/verdict"))["findings"] == []
+    bodies = [each["request"]["body"] for each in entries if each["operation"] == "CreateResponse"]
+    streamed = sum(bool(body.get("stream")) for body in bodies)
+    downloads = {each["path"] for each in entries if each["operation"] == "RetrieveContainerFileContent"}
+    assert min(streamed, len(bodies) - streamed) >= 2
+    assert len(downloads) >= 4
+    keys = {key for body in bodies for key in body} - {"previous_response_id"}
+    items = {item.get("type") for body in bodies if isinstance(body["input"], list) for item in body["input"]}
+    ways = [each for each in ("code_interpreter_call", "item_reference") if each in items]
+    ways += ["previous_response_id"] if any(body.get("previous_response_id") for body in bodies) else []
+    return [
+        client.name,
+        client.version,
+        ", ".join(f"`{each}`" for each in sorted(keys)),
+        " or ".join(f"`{each}`" for each in ways),
+        f"{len(bodies)} runs, {streamed} streamed, {len(downloads)} downloads",
+    ]
 
 
-def table() -> tuple[str, dict[str, list[str]], str]:
+# The tables
+
+
+def table(headings: tuple[str, ...] = HEADINGS) -> tuple[str, dict[str, list[str]], str]:
     """The page before the rows, the rows by client, and the rest."""
-    head = f"| {' | '.join(HEADINGS)} |\n|{'---|' * len(HEADINGS)}\n"
+    head = f"| {' | '.join(headings)} |\n|{'---|' * len(headings)}\n"
     before, head, after = PAGE.read_text(encoding="utf-8").partition(head)
     assert head, f"{PAGE.name} has no table of clients"
     lines = re.match(r"(?:\|.*\n)*", after)[0]
@@ -265,11 +352,12 @@ def table() -> tuple[str, dict[str, list[str]], str]:
     return before + head, {row[0]: row for row in rows}, after[len(lines) :]
 
 
-def record(row: list[str]) -> None:
+def record(row: list[str], headings: tuple[str, ...] = HEADINGS) -> None:
     assert "PYTEST_XDIST_WORKER" not in os.environ, "record with one process, which writes the page alone"
-    before, rows, after = table()
+    before, rows, after = table(headings)
     rows[row[0]] = row
-    lines = [f"| {' | '.join(rows[client.name])} |\n" for client in ALL if client.name in rows]
+    clients = ALL if headings == HEADINGS else RESPONSES
+    lines = [f"| {' | '.join(rows[client.name])} |\n" for client in clients if client.name in rows]
     PAGE.write_text(before + "".join(lines) + after, encoding="utf-8")
 
 
@@ -298,8 +386,22 @@ def test_client(live_world: World, client: Client) -> None:
     assert table()[1].get(client.name) == measured, "record it with MOCKSERVER_RECORD=1"
 
 
-def test_the_table_has_these_clients() -> None:
+@pytest.mark.parametrize("client", RESPONSES, ids=lambda each: f"{each.folder}-{each.version}")
+def test_client_of_responses(live_world: World, client: Client) -> None:
+    """Two turns in one container. The program compares the containers, and downloads what is cited."""
+    require(client.language, client.folder, client.manifest, client.tool)
+    for program in client.programs:
+        output = run(live_world, program.command, client.environment)
+        assert re.fullmatch(r"(\w+: report\.csv 19, plot\.png 67\n){2,}", output), output
+    measured = sends(client, live_world)
+    if RECORDING:
+        record(measured, SENDS)
+    assert table(SENDS)[1].get(client.name) == measured, "record it with MOCKSERVER_RECORD=1"
+
+
+def test_the_tables_have_these_clients() -> None:
     assert list(table()[1]) == [client.name for client in ALL]
+    assert list(table(SENDS)[1]) == [client.name for client in RESPONSES]
 
 
 @pytest.mark.parametrize("program", DOCUMENTED, ids=lambda path: path.stem)

@@ -353,6 +353,13 @@ def test_padding_can_be_left_out(world: World) -> None:
     assert all("obfuscation" not in event for _, event in found)
 
 
+def test_the_journal_has_a_stream_as_text(world: World) -> None:
+    sent = world.http.post("/responses", json={"model": "m", "input": "ü", "stream": True}).text
+    journal = f"{world.server.url}/_mock/worlds/{world.name}"
+    assert ok(world.http.get(f"{journal}/journal"))["data"][0]["response"]["body"] == sent
+    assert ok(world.http.get(f"{journal}/verdict"))["findings"] == []
+
+
 def test_an_error_before_the_first_event_is_plain_json(world: World) -> None:
     body = {"model": "m", "input": "x", "stream": True, "tools": [{"type": "code_interpreter", "container": "cntr_no"}]}
     refusal(world.http.post("/responses", json=body), 404, None)
