@@ -46,7 +46,7 @@ class Listing(Generic[L]):
         self._scope = [f"{name} = :{name}" for name in scope]
         self._live = [live] if live else []
         self._statements: dict[tuple[object, ...], Statement[L]] = {}
-        self._position: Statement[L] = Statement(self.position_of(":cursor"))
+        self._position: Statement[L] = Statement(self._position_of(":cursor"))
         this = " AND ".join([*self._scope, "id = :id"])
         self._delete: Statement[L] = Statement(
             f"UPDATE {self._table} SET deleted_at = :now, deleted_ordinal = :ordinal WHERE {this}"
