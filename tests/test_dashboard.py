@@ -461,8 +461,8 @@ def test_a_profile_is_chosen_and_its_switches_are_set(dashboard: Dashboard, worl
         ("live", {}, "live"),
         (
             "live",
-            {"delete_lag": "5", "delete_lag_unit": "m", "file_routes_when_expired": "404"},
-            "live,file_routes_when_expired=404,delete_lag=300",
+            {"delete_lag": "5", "delete_lag_unit": "m", "file_routes_when_expired": "400"},
+            "live,file_routes_when_expired=400,delete_lag=300",
         ),
         ("docs", {}, "docs"),
         ("", {}, "default"),
