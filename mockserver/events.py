@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-KINDS = ("worlds", "clock", "containers", "files", "skills", "faults", "snapshots", "journal")
+KINDS = ("worlds", "clock", "containers", "files", "uploads", "skills", "faults", "answers", "snapshots", "journal")
 """`worlds`: a world was created or deleted, or holds more or less. A container's files count as containers."""
 
 

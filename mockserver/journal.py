@@ -424,8 +424,13 @@ def _response_body(response: bytes | int | None, fault: str | None) -> dict[str,
     if isinstance(response, int) or len(response) > MAX_BODY:
         return {"body_bytes": response if isinstance(response, int) else len(response)}
     # The API's own responses are JSON with line breaks, or events; those of a fault may be anything.
+<<<<<<< HEAD
     own = not fault and response.startswith(b"{")
     return {"body": orjson.Fragment(response.replace(b"\n", b"") if own else as_json(response))}
+=======
+    known = response.startswith(b"{") and not fault
+    return {"body": orjson.Fragment(response.replace(b"\n", b"") if known else as_json(response))}
+>>>>>>> r4
 
 
 def _error_message(response: bytes | int | None) -> str | None:
@@ -442,10 +447,15 @@ def _changes(operation: str | None, changed: bool, fault: str | None) -> Iterato
     yield "journal"
     if fault:
         yield "faults"
-    if operation and "Container" in operation and operation != "ListContainers":
+    operation = operation or ""
+    if "Response" in operation:
+        yield from ("answers", "containers")
+    elif "Container" in operation and operation != "ListContainers":
         yield "containers"
+    elif "Upload" in operation:
+        yield from ("uploads", "files")
     elif changed:
-        yield "skills" if operation and "Skill" in operation else "files"
+        yield "skills" if "Skill" in operation else "files"
     if changed:
         yield "worlds"
 

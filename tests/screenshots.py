@@ -157,7 +157,7 @@ def show(page: Page, scheme: str, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})
 
 
-VIEWS = ("containers", "files", "journal", "faults", "verdict", "world")
+VIEWS = ("containers", "files", "uploads", "skills", "journal", "faults", "answers", "verdict", "world")
 DIALOGS = {
     "clock": ("containers", "#clock .face"),
     "fault": ("faults", "main .primary"),

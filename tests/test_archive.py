@@ -570,7 +570,7 @@ NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 CONTENTS = st.sampled_from([b"", b"one", b"two", bytes(range(256)), "drei \u00fc".encode()])
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("file"), NAMES, CONTENTS, st.sampled_from(["vision", "user_data", "batch"])),
+        st.tuples(st.just("file"), NAMES, CONTENTS, st.sampled_from(["vision", "user_data", "evals"])),
         st.tuples(st.just("container"), NAMES, st.integers(1, 40), st.booleans()),
         st.tuples(st.just("upload"), st.integers(0, 9), CONTENTS),
         st.tuples(st.just("copy"), st.integers(0, 9), st.integers(0, 9)),

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import httpx2
 import pytest
+from bundled import MANIFEST, zipped
 from conftest import World, new_world, ok, refusal
 
 from mockserver.server.serving import MockServer
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 60_000
 """Milliseconds after which something that should long have been there fails the test."""
+AUTO: Any = [{"type": "code_interpreter", "container": {"type": "auto"}}]
 STATIC = Path(__file__).parent.parent / "mockserver" / "control" / "static"
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63606060"
@@ -458,8 +461,8 @@ def test_a_profile_is_chosen_and_its_switches_are_set(dashboard: Dashboard, worl
         ("live", {}, "live"),
         (
             "live",
-            {"delete_lag": "5", "delete_lag_unit": "m", "file_routes_when_expired": "404"},
-            "live,file_routes_when_expired=404,delete_lag=300",
+            {"delete_lag": "5", "delete_lag_unit": "m", "file_routes_when_expired": "400"},
+            "live,file_routes_when_expired=400,delete_lag=300",
         ),
         ("docs", {}, "docs"),
         ("", {}, "default"),
@@ -672,7 +675,15 @@ def test_an_exchange_can_be_repeated_as_a_command_and_as_a_program(
     world.http.get(f"/containers/{box['id']}/files/{inside['id']}/content")
     world.http.get("/files")
     world.http.get(f"/files/{file['id']}")
-    count = 8
+    skill = ok(world.http.post("/skills", files=[("files[]", ("math/SKILL.md", MANIFEST.encode()))]))
+    (tmp_path / "SKILL.md").write_text(MANIFEST)
+    world.http.get(f"/skills/{skill['id']}/versions/1")
+    world.http.get(f"/skills/{skill['id']}/content")
+    upload = {"bytes": 10, "filename": "x.txt", "mime_type": "text/plain", "purpose": "user_data"}
+    upload_id = ok(world.http.post("/uploads", json=upload))["id"]
+    ok(world.http.post(f"/uploads/{upload_id}/parts", files={"data": ("it's.txt", b"bytes")}))
+    ok(world.http.post("/responses", json={"model": "gpt-5", "input": "hello"}))
+    count = 14
     before = dashboard.control("GET", f"/journal?last={count}")["data"]
     dashboard.open("journal")
     commands: dict[str, list[str]] = {"curl": [], "Python": []}
@@ -698,7 +709,7 @@ def run(language: str, programs: list[str], directory: Path) -> None:
     if language == "curl":
         command = ["bash", "-ec", "\n".join(programs)]
     environment = {**os.environ, "OPENAI_API_KEY": "sk-test", "NO_PROXY": "localhost"}
-    done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, errors="replace")
     assert done.returncode == 0, done.stderr
 
 
@@ -706,7 +717,7 @@ def test_the_first_calls_that_an_empty_world_shows_work(dashboard: Dashboard, wo
     page = dashboard.page
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     shown: dict[str, list[str]] = {"curl": [], "Python": [], "Node": []}
-    for view in ("containers", "files"):
+    for view in ("containers", "files", "uploads", "skills"):
         dashboard.open(view)
         for language, copied in shown.items():
             page.get_by_role("tab", name=language).click()
@@ -718,10 +729,10 @@ def test_the_first_calls_that_an_empty_world_shows_work(dashboard: Dashboard, wo
     for language in ("curl", "Python"):
         run(language, shown[language], tmp_path)
     created = dashboard.control("GET", "/journal")["data"]
-    assert [(each["operation"], each["status"]) for each in created] == [
-        ("CreateContainer", 200),
-        ("CreateFile", 200),
-    ] * 2
+    steps = ("AddUploadPart", "CompleteUpload")
+    first = ("CreateContainer", "CreateFile", "CreateUpload")
+    assert [each["operation"] for each in created] == [*first, "CreateSkill", *first, *steps, "CreateSkill"]
+    assert {each["status"] for each in created} == {200}
     for program in shown["Node"]:
         assert f'new OpenAI({{ baseURL: "{world.base_url}", apiKey: "sk-test" }})' in program
 
@@ -813,6 +824,82 @@ def test_faults_are_made_counted_switched_and_deleted(dashboard: Dashboard, worl
         page.locator(".common").nth(number - 1).click()
         dashboard.rows(*[""] * number, of="main .rows")
     assert number == 8
+
+
+# Uploads, skills and answers
+
+
+def test_uploads_and_skills_show_their_parts_files_and_versions(dashboard: Dashboard, world: World) -> None:
+    page = dashboard.page
+    upload = world.openai.uploads.create(bytes=10, filename="x.txt", mime_type="text/plain", purpose="user_data")
+    skill = world.openai.skills.create(files=("math.zip", zipped()))
+    world.openai.skills.versions.create(skill.id, files=("math.zip", zipped()))
+    dashboard.open("uploads", upload.id)
+    dashboard.rows("pending")
+    part = world.openai.uploads.parts.create(upload.id, data=b"0123456789")
+    dashboard.fact("Parts", "1 with 10 of 10 bytes")
+    file = world.openai.uploads.complete(upload.id, part_ids=[part.id]).file
+    dashboard.rows("completed")
+    assert file
+    dashboard.fact("File", file.id)
+    page.locator(".pane a", has_text=file.id).click()
+    dashboard.shows("0123456789", ".preview")
+    dashboard.view("uploads")
+    page.locator("main li a").click()
+    dashboard.button("Delete").click()
+    dashboard.shows("No uploads yet")
+    dashboard.view("skills")
+    dashboard.rows("2 versions")
+    page.locator("main li a").click()
+    assert page.locator(".folder > summary").all_text_contents() == ["Version 2 latest", "Version 1 default"]
+    page.locator(".folder > summary").nth(1).click()
+    page.locator(".folder li summary", has_text="run.py").click()
+    dashboard.shows("print(1)", ".folder .preview")
+    world.openai.skills.update(skill.id, default_version="2")
+    dashboard.shows("Version 2 default, latest", ".folders")
+    with page.expect_download() as download:
+        page.locator(".folder").first.locator("summary").first.click()
+        page.get_by_role("link", name="Download Version 2").click()
+    assert download.value.path().read_bytes() == zipped()
+    box = make(world, "box", skills=[{"type": "skill_reference", "skill_id": skill.id}])
+    dashboard.button("Delete").click()
+    dashboard.shows("No skills yet")
+    dashboard.open("containers", box["id"])
+    page.locator(".folder > summary", has_text="Skill basic-math version 2").click()
+    page.locator(".folder li summary", has_text="SKILL.md").click()
+    dashboard.shows("Add or multiply numbers.", ".folder .preview")
+
+
+def test_answers_are_written_counted_and_deleted(dashboard: Dashboard, world: World) -> None:
+    dashboard.open("answers")
+    dashboard.shows("No answers.")
+    dashboard.button("New answer").click()
+    dashboard.fill(when="report", times="2")
+    dashboard.shows("Valid. “report”: writes report.csv, says “The report is in {links}.”, 2 times", "dialog .state")
+    dashboard.button("Add").click()
+    dashboard.rows("writes report.csv", of="main .rows")
+    run = partial(world.openai.responses.create, model="gpt-5", input="The report, please.", tools=AUTO)
+    run()
+    dashboard.shows("1 times used of 2", ".fired")
+    run()
+    dashboard.shows("used up", "main .rows")
+    dashboard.expected = ["400"]
+    dashboard.button("New answer").click()
+    dashboard.fill(rule='{"say": "x", "sai": "y"}')
+    dashboard.shows("did you mean", "dialog .state.bad")
+    dashboard.fill(
+        rule='{"id": "wait", "when": {"turn": 2}, "steps": [{"code": "x", "takes": "1m"}, {"say": "[a](sandbox:/a)"}]}'
+    )
+    dashboard.shows("Valid. turn 2: runs code, takes 1 minute, says “a”", "dialog .state.good")
+    dashboard.button("Add").click()
+    dashboard.rows("report", "wait", of="main .rows")
+    dashboard.button("Delete wait").click()
+    dashboard.rows("report", of="main .rows")
+    dashboard.view("journal")
+    dashboard.rows("answer answer-1", "answer answer-1")
+    dashboard.view("answers")
+    dashboard.button("Delete all").click()
+    dashboard.shows("No answers.")
 
 
 # The world as a whole
@@ -936,7 +1023,7 @@ def test_keys_do_what_the_mouse_does(dashboard: Dashboard, world: World) -> None
     page.keyboard.type("one")
     dashboard.rows("one")
     page.keyboard.press("Escape")
-    page.keyboard.press("3")
+    page.keyboard.press("5")
     dashboard.rows("CreateContainer", "CreateContainer", "CreateContainer")
     page.keyboard.press("?")
     dashboard.shows("next", "dialog.keys")
@@ -1002,7 +1089,7 @@ def test_ten_thousand_containers_and_a_hundred_thousand_exchanges_are_paged(page
         assert dashboard.problems == []
 
 
-VIEWS = ("containers", "files", "journal", "faults", "verdict", "world")
+VIEWS = ("containers", "files", "uploads", "skills", "journal", "faults", "answers", "verdict", "world")
 
 
 def furnish(world: World) -> list[tuple[str, ...]]:
@@ -1016,6 +1103,15 @@ def furnish(world: World) -> list[tuple[str, ...]]:
     file = ok(
         world.http.post("/files", files={"file": ("data.json", b'{"a": [1, "b", null]}')}, data={"purpose": "evals"})
     )
+    skill = ok(world.http.post("/skills", files={"files": ("math.zip", zipped())}))
+    skilled = make(world, "skilled", skills=[{"type": "skill_reference", "skill_id": skill["id"]}])
+    upload = {"bytes": 10, "filename": "large.jsonl", "mime_type": "text/plain", "purpose": "batch"}
+    pending = ok(world.http.post("/uploads", json=upload))
+    rule = {"id": "report", "when": "report", "times": 1, "say": "x" * 100}
+    ok(httpx2.post(f"{control}/answers", json=rule))
+    answered = ok(world.http.post("/responses", json={"model": "gpt-5", "input": "report"}))
+    assert answered["output"][0]["content"][0]["text"] == "x" * 100
+    number = ok(httpx2.get(f"{control}/journal"))["data"][-1]["number"]
     ok(httpx2.post(f"{control}/faults", json={"effect": {"error": "server_error"}, "times": 1}))
     ok(httpx2.post(f"{control}/faults", json={"effect": {"latency": 1}, "enabled": False}))
     world.http.get("/containers")
@@ -1026,9 +1122,13 @@ def furnish(world: World) -> list[tuple[str, ...]]:
         ("containers", box["id"], table["id"]),
         ("containers", box["id"], picture["id"]),
         ("containers", gone["id"]),
+        ("containers", skilled["id"]),
         ("files", file["id"]),
+        ("uploads", pending["id"]),
+        ("skills", skill["id"]),
         ("journal", "1"),
-        ("journal", "6"),
+        ("journal", str(number + 1)),
+        ("journal", str(number)),
     ]
 
 
@@ -1052,6 +1152,9 @@ def test_everyone_can_use_it(width: int, scheme: str, chromium: "Browser", world
                 dashboard.page.locator(".preview > *").first.wait_for()
             elif place[0] == "containers" and place[1:] not in ((), ("cntr_nope",)):
                 dashboard.page.locator(".object h2").wait_for()
+            for summary in dashboard.page.locator(".folder > summary").all()[:1]:
+                summary.click()
+                dashboard.page.locator(".folder li").first.wait_for()
             assert_accessible(Axe().run(dashboard.page), place)
             assert dashboard.page.evaluate(TOO_WIDE) == [], place
             assert dashboard.page.evaluate("document.querySelector('header').offsetHeight") < 52, "one line"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 PREFIX = "/user/me/proxy/8080"
 HTML = {"Accept": "text/html"}
+SKILL = ("greet/SKILL.md", b"---\nname: greet\ndescription: Greet people.\n---\n")
 
 
 class Proxy(ThreadingHTTPServer):
@@ -121,12 +122,16 @@ def test_clients_use_the_url_of_the_proxy(proxy: Proxy) -> None:
 
 def test_commands_use_the_url_of_the_proxy(proxy: Proxy) -> None:
     environment = {"MOCKSERVER_CONTROL_TOKEN": token(proxy), "MOCKSERVER_WORLD": None}
+<<<<<<< HEAD
     for command in (
         ["world", "create", "blue"],
         ["healthcheck"],
         ["verdict", "--world", "blue"],
         ["world", "delete", "blue"],
     ):
+=======
+    for command in (["world", "create", "blue"], ["healthcheck"], ["verdict", "--world", "blue"], ["world", "delete", "blue"]):
+>>>>>>> r4
         done = CliRunner().invoke(main.main, [*command, "--url", proxy.url], env=environment)
         assert (done.exit_code, done.stderr) == (0, "")
 
@@ -174,12 +179,22 @@ def test_the_dashboard_and_the_documentation_work(proxy: Proxy, page: "Page") ->
     if proxy.keeps:
         page.locator("dialog [name=token]").fill("sesame")
         page.locator("dialog [name=token]").press("Enter")
-    page.locator("#live.on").wait_for()
+    page.locator("#connection.on").wait_for()
     page.reload()  # the cookie is sent
-    page.locator("#live.on").wait_for()
+    page.locator("#connection.on").wait_for()
     page.get_by_text(f"export OPENAI_BASE_URL={proxy.url}/v1").wait_for()
     httpx2.post(f"{proxy.url}/v1/containers", json={"name": "seen"}, headers={"Authorization": "Bearer k"})
     page.locator("main li", has_text="seen").wait_for()
+    page.on("response", lambda response: response.status >= 400 and problems.append(response.url))
+    skill = ok(httpx2.post(f"{proxy.url}/v1/skills", files=[("files[]", SKILL)], headers={"Authorization": "Bearer k"}))
+    for link in page.locator("nav [data-view]").all():
+        link.click()
+        page.locator(f"nav [data-view={link.get_attribute('data-view')}][aria-current]").wait_for()
+        page.locator("main li:visible, main .nothing:visible, main .card b, main .facts dd").first.wait_for()
+    page.goto(f"{proxy.url}/_mock/#/default/skills/{skill['id']}")
+    page.locator(".folder summary", has_text="Version 1").click()
+    page.locator(".folder summary", has_text="SKILL.md").click()
+    page.locator(".folder pre", has_text="Greet people.").wait_for()
     page.goto(f"{proxy.url}/_mock/docs#/State/getState")
     operation = page.locator("#operations-State-getState")
     operation.get_by_role("button", name="Execute").click()

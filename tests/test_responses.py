@@ -348,6 +348,12 @@ def test_the_official_helper_rebuilds_the_response(world: World) -> None:
     assert [item.id for item in final.output] == [item.id for item in stored.output]
 
 
+def test_the_journal_shows_a_stream_as_text(world: World) -> None:
+    sent = world.http.post("/responses", json={"model": "gpt-5", "input": "hello", "stream": True}).text
+    journal = ok(world.http.get(f"{world.server.url}/_mock/worlds/{world.name}/journal"))
+    assert journal["data"][-1]["response"]["body"] == sent
+
+
 def test_padding_can_be_left_out(world: World) -> None:
     found = events(world, {"input": "hello", "stream_options": {"include_obfuscation": False}})
     assert all("obfuscation" not in event for _, event in found)
@@ -520,6 +526,28 @@ def test_faulty_rules_are_refused_with_the_place(world: World, rule: dict[str, A
     answer = world.http.post(f"{world.server.url}/_mock/worlds/{world.name}/answers", json=rule)
     assert message in refusal(answer, 400, "invalid_parameter")
     assert answer.json()["error"]["param"] == param
+
+
+def test_a_dry_run_checks_rules_and_adds_nothing(world: World) -> None:
+    url = f"{world.server.url}/_mock/worlds/{world.name}/answers"
+    rule = {"when": "x", "say": "y", "takes": "1m", "files": [{"path": "a.txt", "content": "a"}]}
+    script(world, {"id": "only", "when": "z", "say": "z"})
+    (read,) = ok(world.http.post(url, params={"dry_run": True}, json=rule))["data"]
+    assert (read["when"], read["takes"], read["files"][0]["path"]) == ({"text": "x"}, 60, "/mnt/data/a.txt")
+    refusal(world.http.post(url, params={"dry_run": True}, json={"id": "x"}), 400, "invalid_parameter")
+    assert [each["id"] for each in ok(world.http.get(url))["data"]] == ["only"]
+
+
+def test_what_runs_and_uploads_change_is_published(world: World) -> None:
+    run(world, "Create the world.")
+    with world.server.mock.events.subscribed() as subscriber:
+        run(world, "Write a.txt.")
+        assert subscriber.take()[world.name] == ["answers", "containers", "journal", "worlds"]
+        script(world, {"say": "x"})
+        assert subscriber.take()[world.name] == ["answers"]
+        body = {"bytes": 1, "filename": "x", "mime_type": "text/plain", "purpose": "user_data"}
+        ok(world.http.post("/uploads", json=body))
+        assert subscriber.take()[world.name] == ["files", "journal", "uploads", "worlds"]
 
 
 def test_a_rule_that_can_never_be_used_is_refused(world: World) -> None:

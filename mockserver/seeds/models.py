@@ -322,9 +322,10 @@ class Answer(NewAnswer):
 
 
 def _columns(row: type[tables.Table]) -> dict[str, Any]:
-    """Return the columns of an exported row as the fields of a model."""
+    """Return the columns of an exported row as the fields of a model. A boolean is 0 or 1, as in the database."""
+    flag = Annotated[bool, Field(strict=False)]
     return {
-        name: (field.annotation, ... if field.is_required() else field.default)
+        name: (flag if field.annotation is bool else field.annotation, ... if field.is_required() else field.default)
         for name, field in row.model_fields.items()
         if not name.startswith("deleted_")
     }

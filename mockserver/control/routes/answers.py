@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import Discriminator, Tag
 
 from mockserver import answers, control_errors
@@ -33,12 +33,19 @@ async def list_answers(mock: TheMock, world: str) -> AnswerList:
 
 
 @router.post("", operation_id="addAnswers")
-async def add_answers(mock: TheMock, world: str, asked: Asked) -> AnswerList:
+async def add_answers(
+    mock: TheMock,
+    world: str,
+    asked: Asked,
+    dry_run: Annotated[bool, Query(description="Only check the answers, and return them as read.")] = False,
+) -> AnswerList:
     """Add an answer, or a list of them, after those that were added before and before those of the seed."""
     rules = asked if isinstance(asked, list) else [asked]
     figures = [figure for rule in rules for figure in rule.figures()]
     for figure in figures:
         _check(figure, mock.settings.max_upload)
+    if dry_run:
+        return AnswerList(data=[_shown(answers.Counted(rule.id or "", rule, False, 0, 0)) for rule in rules])
     stored: dict[int, Upload] = {}
     try:
         await in_thread(_store, mock, figures, stored)

@@ -20,12 +20,14 @@ PAUSE = 0.1
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _KINDS = {
-    "clock": ("clock", "containers", "files"),
+    "answers": ("answers",),
+    "clock": ("clock", "containers", "files", "uploads"),
     "containers": ("containers", "worlds"),
     "faults": ("faults", "worlds"),
     "files": ("files", "worlds"),
     "journal": ("journal",),
     "skills": ("skills", "worlds"),
+    "uploads": ("uploads", "worlds"),
 }
 """The kinds that a request changes, by the part of the path after the world's name. Others can change all kinds."""
 

@@ -46,7 +46,7 @@ export const remove = async (url) => (await send("DELETE", url)).json();
 
 // The start of a content: text, or bytes if it is not text.
 export async function preview(url, bytes) {
-  const response = await send("GET", `${url}/preview?bytes=${bytes}`);
+  const response = await send("GET", url + query({ bytes }));
   const text = response.headers.get("content-type").startsWith("text/");
   return {
     text: text ? await response.text() : null,

@@ -1,6 +1,7 @@
 // The page: which world and view it shows (both are in the fragment of its address), the navigation and the keys.
 
 import { get, path, post, query, SERVER } from "./api.js";
+import { answers } from "./answers.js";
 import { clock } from "./clock.js";
 import { containers } from "./containers.js";
 import { ask, attempt, button, count, h, hidden, notify, open, plural, svg, tabs } from "./dom.js";
@@ -8,15 +9,20 @@ import { faults } from "./faults.js";
 import { files } from "./files.js";
 import { journal } from "./journal.js";
 import { Clock, EVERYTHING, follow, reader } from "./live.js";
+import { skills } from "./skills.js";
 import { switcher } from "./switcher.js";
+import { uploads } from "./uploads.js";
 import { verdict } from "./verdict.js";
 import { NAME, world } from "./world.js";
 
 const VIEWS = {
   containers: ["Containers", containers],
   files: ["Files", files],
+  uploads: ["Uploads", uploads],
+  skills: ["Skills", skills],
   journal: ["Journal", journal],
   faults: ["Faults", faults],
+  answers: ["Answers", answers],
   verdict: ["Verdict", verdict],
   world: ["World", world],
 };

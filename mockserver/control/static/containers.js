@@ -124,5 +124,6 @@ export const containers = resource({
     ["Last active", time(row.last_active_at)],
     ["Expires", row.never ? "never" : `${time(deadline(row))}, ${plural(row.expires_after.minutes, "minute")} after ${row.expires_after.anchor === "created_at" ? "it was created" : "its last use"}`],
   ],
+  folders: ["Skills", (row, url) => row.skills.map(({ position, skill_id, version, name, path }) => ({ name: `Skill ${name}`, note: `${skill_id ? `version ${version}` : "inline"}, in ${path}`, at: `${url}/skills/${position}`, under: `${url}/skills/${position}` }))],
   within: inside,
 });

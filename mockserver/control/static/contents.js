@@ -1,7 +1,7 @@
 // Contents of files, shown so that nothing in them can run; and uploads.
 
-import { preview, send } from "./api.js";
-import { attempt, button, h, notify, plural, size } from "./dom.js";
+import { get, path, preview, send } from "./api.js";
+import { attempt, button, h, hidden, notify, plural, size } from "./dom.js";
 
 const AT_FIRST = 64 * 1024;
 const AT_MOST = 1 << 20;
@@ -13,13 +13,12 @@ const PDF = [0x25, 0x50, 0x44, 0x46];
 // A file's name, without the folder and without what the API puts in front of a name to make it unique.
 export const base = (path) => path.slice(path.lastIndexOf("/") + 1).replace(/^(?:[0-9a-f]{32}|file-[A-Za-z0-9]{22})-(?=.)/, "");
 
-// The content of the file at `url`.
-export function contents(url, name) {
+// The content of the file at `url`; with `start`, of a file whose start is there, and which can't be downloaded.
+export function contents(url, name, start = `${url}/preview`) {
   const place = h("div", { class: "preview" });
   const show = async (bytes) => {
     try {
-      const start = await preview(url, bytes);
-      place.replaceChildren(...shown(start, url, name, () => show(AT_MOST)));
+      place.replaceChildren(...shown(await preview(start, bytes), url, name, () => show(AT_MOST)));
     } catch (error) {
       place.replaceChildren(h("p", { class: "problem" }, error.message));
     }
@@ -29,7 +28,7 @@ export function contents(url, name) {
 }
 
 function shown({ text, bytes, size: all }, url, name, more) {
-  const starts = (magic) => magic.every((byte, place) => (bytes ? bytes[place] : text.charCodeAt(place)) === byte);
+  const starts = (magic) => url && magic.every((byte, place) => (bytes ? bytes[place] : text.charCodeAt(place)) === byte);
   if (all === 0) return [h("p", { class: "quiet" }, "The file is empty.")];
   if (starts(PDF))
     return [
@@ -55,6 +54,25 @@ function shown({ text, bytes, size: all }, url, name, more) {
   if (kind === "csv" || kind === "tsv") return [table(text, kind === "tsv" ? "\t" : ",", whole), rest];
   const note = kind === "svg" || kind?.startsWith("htm") ? h("p", { class: "quiet" }, "Shown as text: its scripts do not run.") : null;
   return [note, h("pre", { tabindex: "0", "aria-label": "Content" }, text), rest].filter(Boolean);
+}
+
+// Files that are in an object, such as a version of a skill: { name, note, at, under, zip }. The list at the URL `at`
+// and the starts of the files, which are at `under` and their path, are read when they are opened.
+export function folder({ name, note, at, under, zip }) {
+  const unfold = (attributes, summary, fill) => {
+    const element = h("details", { ...attributes, toggle: () => element.children.length < 2 && fill(element) }, h("summary", {}, summary));
+    return element;
+  };
+  return unfold({ class: "folder" }, [h("b", {}, name), " ", h("span", { class: "quiet" }, note)], async (element) => {
+    const rows = h("ul", { "aria-label": `Files of ${name}` });
+    element.append(rows);
+    const found = await attempt(() => get(at));
+    for (const each of found?.files ?? found?.data ?? [])
+      rows.append(
+        h("li", {}, unfold({}, [h("span", { class: "mono" }, each.path), hidden(", "), h("span", { class: "quiet" }, size(each.bytes))], (row) => row.append(contents(null, each.path, `${under}/${path(...each.path.split("/"))}`)))),
+      );
+    if (zip) element.append(h("a", { class: "button", href: zip, download: "", "aria-label": `Download ${name}` }, "Download"));
+  });
 }
 
 function part(shown, all, more) {

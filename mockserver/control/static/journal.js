@@ -7,6 +7,7 @@ import { OPERATIONS, WARNINGS } from "./facts.js";
 import { list, PAGE } from "./list.js";
 import { curl, examples, python, seed } from "./recipes.js";
 
+const VIEWS = { cntr: "containers", file: "files", skill: "skills", upload: "uploads" }; // by the start of an id
 const SLOW = 150; // milliseconds: if counting all matches takes longer, they are not counted again
 
 export function journal(page) {
@@ -69,7 +70,7 @@ export function journal(page) {
 
   function opened(exchange) {
     const copies = [["curl", curl], ["Python", python], ["seed", seed]];
-    const { fault, warnings, objects, container } = exchange;
+    const { fault, answer, warnings, objects, container } = exchange;
     return [
       h(
         "div",
@@ -86,6 +87,7 @@ export function journal(page) {
         ["Took", took(exchange.duration_ms)],
         ["Request id", copyable(exchange.request_id, "Request id")],
         fault && ["Fault", fault === "header" ? "from the request’s header X-Mock-Fault" : h("a", { href: page.link("faults") }, fault)],
+        answer && ["Answer", h("a", { href: page.link("answers") }, answer)],
         warnings.length && ["Warnings", warnings.flatMap((each) => [h("span", { class: "pill warning" }, each), " "])],
         objects.length && ["Objects", objects.flatMap((each) => [h("span", { class: "linked" }, `${each.change} `, object(exchange, each), " ")])],
       ]),
@@ -97,8 +99,9 @@ export function journal(page) {
 
   function object(exchange, { change, id }) {
     const container = /\/containers\/([^/]+)\/files/.exec(exchange.path)?.[1];
-    const place = /^file-/.test(id) || !exchange.operation?.includes("Container") ? ["files", id] : container ? ["containers", decodeURIComponent(container), id] : ["containers", id];
-    return change === "deleted" ? id : h("a", { href: page.link(...place) }, id);
+    const view = VIEWS[/^[a-z]+(?=[-_])/.exec(id)?.[0]];
+    const place = view ? [view, id] : container ? ["containers", decodeURIComponent(container), id] : null;
+    return change === "deleted" || !place ? id : h("a", { href: page.link(...place) }, id);
   }
 
   return {
@@ -117,9 +120,10 @@ const target = ({ path, query }) => path.replace(/^\/w\/[^/]+/, "") + (query ? `
 const took = (ms) => `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
 
 // Badges, the container's name and the error's message.
-function details({ fault, warnings, container, error }) {
+function details({ fault, answer, warnings, container, error }) {
   return [
     fault && h("span", { class: "pill fault", title: `Fault ${fault}` }, hidden("fault "), fault),
+    answer && h("span", { class: "pill answer", title: `Answer ${answer}` }, hidden("answer "), answer),
     ...warnings.map((each) => h("span", { class: "pill warning", title: `x-mock-warning: ${each}` }, hidden("warning "), each)),
     container !== null && h("span", { class: "of" }, middle(container)),
     error && h("span", { class: "message" }, error),

@@ -2,7 +2,7 @@
 
 const shell = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
 const form = (exchange) => (exchange.request.headers["content-type"] ?? "").startsWith("multipart/form-data");
-const file = (exchange) => exchange.request.body?.file?.filename ?? "file";
+const isFile = (value) => value?.filename !== undefined;
 const base = (name) => name.slice(name.lastIndexOf("/") + 1) || "file";
 
 function root(exchange, origin) {
@@ -18,7 +18,8 @@ export function curl(exchange, origin) {
     if (request.headers[name]) parts.push(`-H ${shell(`${name}: ${request.headers[name]}`)}`);
   if (form(exchange) && request.body) {
     for (const [name, value] of Object.entries(request.body))
-      parts.push(name === "file" ? `-F ${shell(`file=@${base(file(exchange))}`)}` : `--form-string ${shell(`${name}=${value}`)}`);
+      for (const each of [value].flat())
+        parts.push(isFile(each) ? `-F ${shell(`${name}${Array.isArray(value) ? "[]" : ""}=@${base(each.filename)}${each.filename.includes("/") ? `;filename=${each.filename}` : ""}`)}` : `--form-string ${shell(`${name}=${each}`)}`);
   } else if (request.body !== undefined && request.body !== null) {
     parts.push(`-H 'Content-Type: ${request.headers["content-type"] ?? "application/json"}'`);
     parts.push(`--data-raw ${shell(typeof request.body === "string" ? request.body : JSON.stringify(request.body))}`);
@@ -52,6 +53,26 @@ const CALLS = {
   RetrieveFile: "files.retrieve",
   DownloadFile: "files.content",
   DeleteFile: "files.delete",
+  CreateUpload: "uploads.create",
+  AddUploadPart: "uploads.parts.create",
+  CompleteUpload: "uploads.complete",
+  CancelUpload: "uploads.cancel",
+  CreateSkill: "skills.create",
+  ListSkills: "skills.list",
+  RetrieveSkill: "skills.retrieve",
+  UpdateSkill: "skills.update",
+  DeleteSkill: "skills.delete",
+  RetrieveSkillContent: "skills.content.retrieve",
+  CreateSkillVersion: "skills.versions.create",
+  ListSkillVersions: "skills.versions.list",
+  RetrieveSkillVersion: "skills.versions.retrieve",
+  DeleteSkillVersion: "skills.versions.delete",
+  RetrieveSkillVersionContent: "skills.versions.content.retrieve",
+  CreateResponse: "responses.create",
+  GetResponse: "responses.retrieve",
+  DeleteResponse: "responses.delete",
+  CancelResponse: "responses.cancel",
+  ListInputItems: "responses.input_items.list",
 };
 
 export function python(exchange, origin) {
@@ -66,14 +87,17 @@ export function python(exchange, origin) {
     return `${lines.join("\n")}\n`;
   }
   const [, kind, first, , second] = rest.split("/").map(decodeURIComponent);
-  if (kind === "files") given.push(...(first ? [literal(first)] : []));
-  else if (second) given.push(literal(second), `container_id=${literal(first)}`);
+  if (second) given.push(literal(second), `${kind === "skills" ? "skill_id" : "container_id"}=${literal(first)}`);
   else if (first) given.push(literal(first));
   const values = { ...Object.fromEntries(new URLSearchParams(query)) };
   if (values.limit) values.limit = Number(values.limit);
   if (form(exchange)) {
-    given.push(`file=open(${literal(base(file(exchange)))}, "rb")`);
-    for (const [name, value] of Object.entries(request.body ?? {})) if (name !== "file") values[name] = value;
+    const opened = ({ filename }) => (filename.includes("/") ? `(${literal(filename)}, open(${literal(base(filename))}, "rb"))` : `open(${literal(base(filename))}, "rb")`);
+    for (const [name, value] of Object.entries(request.body ?? {})) {
+      if (isFile(value)) given.push(`${name}=${opened(value)}`);
+      else if (isFile(value?.[0])) given.push(`${name}=[${value.map(opened).join(", ")}]`);
+      else values[name] = value;
+    }
   } else if (request.body && typeof request.body === "object") Object.assign(values, request.body);
   const extra = {};
   for (const [name, value] of Object.entries(values)) {
@@ -129,6 +153,9 @@ function yaml(values, indent = "") {
 const CURL = (url) => `export OPENAI_BASE_URL=${url} OPENAI_API_KEY=sk-test\n`;
 const PYTHON = (url) => `from openai import OpenAI\n\nclient = OpenAI(base_url=${literal(url)}, api_key="sk-test")\n`;
 const NODE = (url, names) => `import ${names} from "openai";\n\nconst client = new OpenAI({ baseURL: ${literal(url)}, apiKey: "sk-test" });\n`;
+const POST = (url, path) => `${CURL(url)}curl "$OPENAI_BASE_URL/${path}" -H "Authorization: Bearer $OPENAI_API_KEY"`;
+const SKILL = "---\\nname: greet\\ndescription: Greet people.\\n---\\nSay hello.\\n";
+const UPLOAD = [["bytes", 16], ["filename", "notes.txt"], ["mime_type", "text/plain"], ["purpose", "user_data"]];
 
 export const examples = {
   containers: (url) => [
@@ -140,5 +167,15 @@ export const examples = {
     ["curl", `${CURL(url)}echo "Look at January." > notes.txt\ncurl "$OPENAI_BASE_URL/files" -H "Authorization: Bearer $OPENAI_API_KEY" \\\n  -F purpose=user_data -F file=@notes.txt\n`],
     ["Python", `${PYTHON(url)}file = client.files.create(file=("notes.txt", b"Look at January."), purpose="user_data")\nprint(file.id)\n`],
     ["Node", `${NODE(url, "OpenAI, { toFile }")}const notes = await toFile(Buffer.from("Look at January."), "notes.txt");\nconst file = await client.files.create({ file: notes, purpose: "user_data" });\nconsole.log(file.id);\n`],
+  ],
+  uploads: (url) => [
+    ["curl", `${POST(url, "uploads")} \\\n  -H "Content-Type: application/json" -d '${JSON.stringify(Object.fromEntries(UPLOAD))}'\n`],
+    ["Python", `${PYTHON(url)}upload = client.uploads.create(${UPLOAD.map(([name, value]) => `${name}=${literal(value)}`).join(", ")})\npart = client.uploads.parts.create(upload.id, data=b"Look at January.")\nprint(client.uploads.complete(upload.id, part_ids=[part.id]).status)\n`],
+    ["Node", `${NODE(url, "OpenAI")}const upload = await client.uploads.create({ ${UPLOAD.map(([name, value]) => `${name}: ${literal(value)}`).join(", ")} });\nconsole.log(upload.id);\n`],
+  ],
+  skills: (url) => [
+    ["curl", `printf -- '${SKILL}' > SKILL.md\n${POST(url, "skills")} \\\n  -F "files[]=@SKILL.md;filename=greet/SKILL.md"\n`],
+    ["Python", `${PYTHON(url)}skill = client.skills.create(files=[("greet/SKILL.md", b"${SKILL}")])\nprint(skill.id)\n`],
+    ["Node", `${NODE(url, "OpenAI, { toFile }")}const file = await toFile(Buffer.from("${SKILL}"), "greet/SKILL.md");\nconst skill = await client.skills.create({ files: [file] });\nconsole.log(skill.id);\n`],
   ],
 };

@@ -1,7 +1,7 @@
 // The page of a resource: its list, and beside it the object that is open. What differs between resources is data.
 
 import { get, path, post, query, send } from "./api.js";
-import { bringing, contents } from "./contents.js";
+import { bringing, contents, folder } from "./contents.js";
 import { ago, attempt, button, copyable, h, instant, keyed, shorten, terms } from "./dom.js";
 import { list, PAGE } from "./list.js";
 import { reader } from "./live.js";
@@ -43,7 +43,8 @@ export const resource = (spec) => (page) => {
 
 // A resource is data: { kind, one, many, name(row), columns, filters, row(object) } for the list; for the object that
 // is open { facts(row, page), badge(row), actions: [{ label, title, post, done, disabled(row) }], content }; and
-// { create(page, url), uploads(url), tools, within(url): a resource inside of the object, example }.
+// { create(page, url), uploads(url), tools, within: a resource inside of the object, example };
+// { folders: [title, (row, url) => folders] }, see `folder` in `contents.js`.
 // `at(...)` is its URL, `place` the parts of the fragment that lead to it; the open object is shown in `pane`.
 function part(page, spec, at, place, pane, options = {}) {
   const { one, many = `${one}s` } = spec;
@@ -107,6 +108,8 @@ function part(page, spec, at, place, pane, options = {}) {
     const close = () => page.go(...place);
     const head = h("div", {});
     const body = h("div", { class: "object" }, head);
+    const folders = h("section", { class: "folders", "aria-label": spec.folders?.[0], hidden: true });
+    const showFolders = keyed(folders, ({ name }) => name, folder);
     const inner = spec.within && h("div", { class: "file" });
     const inside = spec.within && part(page, spec.within, (...parts) => `${url}/${path(spec.within.kind, ...parts)}`, [...place, id], inner, { size: 20, area: body });
     const showHead = keyed(head, () => id, (row) =>
@@ -134,6 +137,7 @@ function part(page, spec, at, place, pane, options = {}) {
       try {
         const row = asRow(await get(url));
         showHead([row]);
+        if (spec.folders) folders.hidden = !showFolders(spec.folders[1](row, url)).length;
         if (spec.content && !body.querySelector(".preview")) {
           body.append(contents(url, spec.name(row)));
           if (options.area) body.scrollIntoView({ block: "nearest" });
@@ -143,6 +147,7 @@ function part(page, spec, at, place, pane, options = {}) {
         if (open?.id === id) body.replaceChildren(h("p", { class: "problem" }, error.message), button("Close", close));
       }
     });
+    if (spec.folders) body.append(folders);
     if (inside) body.append(h("h3", {}, spec.within.many), inside.list.element, inner);
     load();
     inside?.refresh();
