@@ -424,13 +424,8 @@ def _response_body(response: bytes | int | None, fault: str | None) -> dict[str,
     if isinstance(response, int) or len(response) > MAX_BODY:
         return {"body_bytes": response if isinstance(response, int) else len(response)}
     # The API's own responses are JSON with line breaks, or events; those of a fault may be anything.
-<<<<<<< HEAD
     own = not fault and response.startswith(b"{")
     return {"body": orjson.Fragment(response.replace(b"\n", b"") if own else as_json(response))}
-=======
-    known = response.startswith(b"{") and not fault
-    return {"body": orjson.Fragment(response.replace(b"\n", b"") if known else as_json(response))}
->>>>>>> r4
 
 
 def _error_message(response: bytes | int | None) -> str | None:
