@@ -105,6 +105,7 @@ def test_an_exchange_is_there_as_soon_as_it_is_answered(world: World, journal: R
         "request",
         "response",
         "fault",
+        "answer",
         "error",
         "warnings",
         "container",
