@@ -122,7 +122,12 @@ def test_clients_use_the_url_of_the_proxy(proxy: Proxy) -> None:
 
 def test_commands_use_the_url_of_the_proxy(proxy: Proxy) -> None:
     environment = {"MOCKSERVER_CONTROL_TOKEN": token(proxy), "MOCKSERVER_WORLD": None}
-    for command in (["world", "create", "blue"], ["healthcheck"], ["verdict", "--world", "blue"], ["world", "delete", "blue"]):
+    for command in (
+        ["world", "create", "blue"],
+        ["healthcheck"],
+        ["verdict", "--world", "blue"],
+        ["world", "delete", "blue"],
+    ):
         done = CliRunner().invoke(main.main, [*command, "--url", proxy.url], env=environment)
         assert (done.exit_code, done.stderr) == (0, "")
 
