@@ -251,7 +251,7 @@ def test_bad_answers_are_refused_with_their_line(tmp_path: Path, monkeypatch: py
 
 @pytest.mark.parametrize(
     "change",
-    [{}, {"request": "{}"}, {"details": "{"}, {"given": "1"}, {"pace": 61.0}, {"background": 1}, {"unknown": 1}],
+    [{}, {"request": "{}"}, {"details": "{"}, {"given": "1"}, {"pace": 61.0}, {"background": 2}, {"unknown": 1}],
 )
 def test_a_faulty_response_in_an_archive_is_refused(
     world: World, control: httpx2.Client, change: dict[str, Any]

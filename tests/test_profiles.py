@@ -23,7 +23,7 @@ from conftest import NOON, World, new_world, ok, stored
 from mockserver import profiles
 from mockserver.cli import main
 from mockserver.mock import Mock
-from mockserver.profiles import PROFILES, SWITCHES, Profile
+from mockserver.profiles import MAX_MINUTES, PROFILES, SWITCHES, Profile
 from mockserver.server.serving import MockServer
 from mockserver.settings import Settings
 from mockserver.testing import MockError, Server
@@ -342,6 +342,66 @@ def _no_skill_at_all(world: World) -> object:
 SKILL = {"files": ("m.zip", zipped())}
 
 
+# Runs of `/responses`
+
+AUTO = [{"type": "code_interpreter", "container": {"type": "auto"}}]
+
+
+def _script(world: World, **rule: Any) -> None:
+    ok(world.http.post(f"{world.server.url}/_mock/worlds/{world.name}/answers", json=rule))
+
+
+def _run(world: World, **more: Any) -> httpx2.Response:
+    return world.http.post("/responses", json={"model": "m", "input": "make a.csv", "tools": AUTO, **more})
+
+
+def _without_a_script(world: World) -> object:
+    answer = _run(world)
+    return [item["type"] for item in answer.json()["output"]] if answer.status_code == 200 else outcome(answer)
+
+
+def _after_its_container_expired(world: World) -> object:
+    first = ok(_run(world))["id"]
+    world.advance(21 * 60)
+    return outcome(_run(world, previous_response_id=first))
+
+
+def _without_a_call(world: World) -> object:
+    _script(world, say="no call")
+    ok(_run(world))
+    return len(listed(world, "/containers"))
+
+
+def _a_stream_that_fails(world: World) -> object:
+    _script(world, steps=[{"say": "x"}, {"fail": "server_error"}])
+    data = _run(world, stream=True).text.split("event: error\ndata: ")[1].split("\n")[0]
+    return sorted(json.loads(data))
+
+
+def _outputs_in_the_background(world: World) -> object:
+    _script(world, code="1", logs="1\n")
+    id = ok(_run(world, background=True, include=["code_interpreter_call.outputs"]))["id"]
+    world.advance(10)
+    return ok(world.http.get(f"/responses/{id}"))["output"][0]["outputs"]
+
+
+def _a_stream_six_minutes_later(world: World) -> object:
+    _script(world, say="x")
+    with world.http.stream(
+        "POST", "/responses", json={"model": "m", "input": "x", "background": True, "stream": True}
+    ) as stream:
+        parts = stream.iter_text()
+        id = json.loads(next(parts).split("\n")[1].removeprefix("data: "))["response"]["id"]
+        world.advance(6 * 60)
+        list(parts)
+    return world.http.get(f"/responses/{id}?stream=true").status_code
+
+
+def _a_step_longer_than_its_container_lives(world: World) -> object:
+    _script(world, code="1", takes="21m")
+    return ok(_run(world))["status"]
+
+
 EFFECTS: dict[str, tuple[Look, dict[Any, object]]] = {
     "max_minutes": (
         _longer_than_an_hour,
@@ -452,6 +512,26 @@ EFFECTS: dict[str, tuple[Look, dict[Any, object]]] = {
         },
     ),
     "any_md5": (_another_md5, {True: (200, None, "any-md5"), False: (400, None)}),
+    "unscripted": (
+        _without_a_script,
+        {
+            "default": ["code_interpreter_call", "message"],
+            "echo": ["message"],
+            "refuse": (400, "no_answer"),
+        },
+    ),
+    "auto_expired": (_after_its_container_expired, {"refuse": (400, None), "replace": (200, None)}),
+    "auto_lazy": (_without_a_call, {True: 0, False: 1}),
+    "flat_error_events": (
+        _a_stream_that_fails,
+        {
+            True: ["code", "message", "param", "sequence_number", "type"],
+            False: ["error", "sequence_number", "type"],
+        },
+    ),
+    "background_outputs": (_outputs_in_the_background, {True: [{"type": "logs", "logs": "1\n"}], False: []}),
+    "stream_minutes": (_a_stream_six_minutes_later, {5: 400, MAX_MINUTES: 200}),
+    "kept_alive": (_a_step_longer_than_its_container_lives, {True: "completed", False: "failed"}),
     "bare_paths": (_without_v1, {True: [(200, None)] * 2, False: [(404, None)] * 2}),
 }
 

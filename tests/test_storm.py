@@ -401,7 +401,7 @@ def eventually(check: Callable[[], None]) -> None:
 
 def left(data: Path) -> None:
     assert not stored(data)
-    assert not [*data.glob("uploads/*")]
+    assert not [*data.glob("uploads/*"), *data.glob("trash/*")]
 
 
 def test_clients_at_once_find_what_is_theirs(tmp_path: Path) -> None:
