@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from mockserver.answers import Counted
-from mockserver.journal import Entry
+from mockserver.entries import Entry
 from mockserver.schema.faults import LISTS
 
 _RETRYABLE = {408, 409, 429}

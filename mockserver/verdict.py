@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 from mockserver import errors
 from mockserver.answers import Counted
-from mockserver.journal import Entry
+from mockserver.entries import Entry
 from mockserver.recorded import (
     KINDS,
     LOOKS,

@@ -1035,7 +1035,7 @@ def test_keys_do_what_the_mouse_does(dashboard: Dashboard, world: World) -> None
 
 
 def test_ten_thousand_containers_and_a_hundred_thousand_exchanges_are_paged(page: "Page") -> None:
-    from mockserver.journal import Finished
+    from mockserver.entries import Finished
     from mockserver.redaction import NOTHING_SENT
 
     with MockServer(journal_entries=200_000, journal_bytes=500 << 20) as server, World(server, "large") as world:

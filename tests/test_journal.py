@@ -25,8 +25,9 @@ from mockserver import containers
 from mockserver.clock import Clock
 from mockserver.control import streams
 from mockserver.control.routes.journal import AT_ONCE
+from mockserver.entries import Entry, Finished
 from mockserver.events import Events
-from mockserver.journal import Entry, Finished, Journal, WorldJournal
+from mockserver.journal import Journal, WorldJournal
 from mockserver.redaction import MAX_BODY, NOTHING_SENT
 from mockserver.server.serving import MockServer
 

@@ -12,8 +12,9 @@ from bundled import folder
 from conftest import NOON, World
 
 from mockserver.clock import Clock, stopwatch
+from mockserver.entries import Entry, Finished
 from mockserver.events import Events
-from mockserver.journal import Entry, Finished, Journal
+from mockserver.journal import Journal
 from mockserver.redaction import NOTHING_SENT
 from mockserver.verdict import FINDINGS, check
 

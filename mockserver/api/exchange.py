@@ -9,8 +9,9 @@ from mockserver import errors, ids
 from mockserver.api.providers import OPENAI, Headers, Provider
 from mockserver.clock import Clock, stopwatch
 from mockserver.context import Context
+from mockserver.entries import Finished
 from mockserver.faults import Rule
-from mockserver.journal import Finished, WorldJournal
+from mockserver.journal import WorldJournal
 from mockserver.redaction import MAX_BODY, NOTHING_SENT, Sent
 from mockserver.schema.faults import Effect
 from mockserver.worlds import NAME

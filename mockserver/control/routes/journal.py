@@ -19,8 +19,9 @@ from mockserver.context import World
 from mockserver.control.dependencies import Asked, Duration, TheMock
 from mockserver.control.models import Count, Exchange, Finding, JournalPage, Verdict
 from mockserver.control.streams import ADMITTED, Emit, Stream, departure, happened
+from mockserver.entries import Entry, Filter, Record
 from mockserver.errors import APIError
-from mockserver.journal import Cursor, Entry, Filter, Journal, Record
+from mockserver.journal import Cursor, Journal
 from mockserver.mock import Mock
 from mockserver.profiles import WARNINGS
 from mockserver.recorded import created
