@@ -9,7 +9,7 @@ from typing import Any
 
 from mockserver import bundles, containers, control_errors, errors, files, skills, uploads
 from mockserver.context import Context, World
-from mockserver.expiry import EXPIRES_AT, NEVER, UNEXPIRED, expired, expires_at
+from mockserver.expiry import EXPIRES_AT, NEVER, UNEXPIRED, expired, expires_at, used
 from mockserver.schema.admin import (
     AdminContainer,
     AdminContainerFile,
@@ -127,7 +127,7 @@ def find_containers(tx: Transaction, world: World, query: ContainerQuery) -> Fou
     now = world.now()
     rows, more, total = _page(tx, _containers, query, {"now": now, "name": query.name, "status": query.status})
     return FoundContainers(
-        data=[_shown(tx, world, containers.used(tx, row, now), now) for row in rows], has_more=more, total=total
+        data=[_shown(tx, world, used(tx, row, now), now) for row in rows], has_more=more, total=total
     )
 
 

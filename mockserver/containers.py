@@ -4,19 +4,18 @@ A container is running until it has not been used for as long as its `expires_af
 it is expired for good. Nothing runs in the background: whether it has expired is computed from its row whenever it
 matters. Every use but listing containers counts as activity.
 
-Where a world's profile has switches for it, the rule asks: `context.allows(…)` for what the live API would reject,
-`context.world.profile` for the rest.
+Rules read a profile's switches by `context.allows(…)` where the live API would reject, else by `context.world.profile`.
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 from mockserver import errors, files, ids, profiles
 from mockserver.clock import MAX_SECONDS
 from mockserver.context import Context
-from mockserver.expiry import EXPIRES_AT, NEVER, UNEXPIRED, activity, expired, expires_at, lifetime
+from mockserver.expiry import EXPIRES_AT, NEVER, UNEXPIRED, expired, expires_at, lifetime, used
 from mockserver.files import NewFile
 from mockserver.schema.containers import (
     Container,
@@ -51,7 +50,6 @@ _expiring: Statement[tables.Container] = Statement(
     f"SELECT id FROM live_containers WHERE expires_minutes != {NEVER} AND {EXPIRES_AT} > :after AND {EXPIRES_AT} <= :now "
     "ORDER BY created_at, seq"
 )
-_uses: Statement[tables.Use] = Statement("SELECT at FROM uses WHERE container_id = :container_id ORDER BY at")
 _delete_uses: Statement[tables.Use] = Statement("DELETE FROM uses WHERE container_id = :container_id")
 new_file = record(tables.ContainerFile)
 insert_file = Insertion(tables.ContainerFile)
@@ -224,14 +222,6 @@ def find(tx: Transaction, container_id: str, now: int) -> tables.Container | Non
 
 def find_file(tx: Transaction, container_id: str, file_id: str, now: int) -> tables.ContainerFile | None:
     return _find_file.first(tx, container_id=container_id, id=file_id, now=now)
-
-
-def used(tx: Transaction, row: tables.Container, now: int) -> tables.Container:
-    """As it is at `now`: the steps of runs in the background that ended are activity."""
-    if row.used_until is None or row.used_until <= row.last_active_at:
-        return row
-    ends = [at for (at,) in _uses.tuples(tx, container_id=row.id)]
-    return cast(tables.Container, row._replace(last_active_at=activity(row, now, ends)))  # type: ignore[attr-defined]  # a record is a named tuple
 
 
 def expiring(tx: Transaction, after: int, until: int) -> Sequence[str]:

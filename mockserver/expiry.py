@@ -1,11 +1,13 @@
 """When a container expires: what may be asked for, and what follows from its row."""
 
 from collections.abc import Iterable
+from typing import cast
 
 from mockserver import errors, profiles
 from mockserver.context import Context
 from mockserver.schema.containers import CreateContainer
 from mockserver.storage import tables
+from mockserver.storage.database import Statement, Transaction
 
 MINUTES = range(1, 20 + 1)
 """What the live API takes as `expires_after.minutes`."""
@@ -19,6 +21,7 @@ _ACTIVE = (
 )
 """As `activity`, but for a container that expired between two steps of a run, which counts as used by the later one."""
 EXPIRES_AT = f"(CASE expires_anchor WHEN 'created_at' THEN created_at ELSE {_ACTIVE} END + expires_minutes * 60)"
+_uses: Statement[tables.Use] = Statement("SELECT at FROM uses WHERE container_id = :container_id ORDER BY at")
 UNEXPIRED = f"(expires_minutes = {NEVER} OR {EXPIRES_AT} > :now)"
 
 
@@ -79,3 +82,11 @@ def activity(row: tables.Container, now: int, ends: Iterable[int]) -> int:
             break
         active = max(active, end)
     return active
+
+
+def used(tx: Transaction, row: tables.Container, now: int) -> tables.Container:
+    """As it is at `now`: the steps of runs in the background that ended are activity."""
+    if row.used_until is None or row.used_until <= row.last_active_at:
+        return row
+    ends = [at for (at,) in _uses.tuples(tx, container_id=row.id)]
+    return cast(tables.Container, row._replace(last_active_at=activity(row, now, ends)))  # type: ignore[attr-defined]  # a record is a named tuple

@@ -5,82 +5,17 @@ The manual, `--help` and the control plane's description use this text or are co
 """
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from mockserver.choices import unknown
-from mockserver.clock import duration
-from mockserver.errors import Grade
+from mockserver.switches import MAX_MINUTES as MAX_MINUTES
+from mockserver.switches import MINUTES, SECONDS, Switch, Value, cut, one_of, switch
+from mockserver.switches import yes_or_no as yes_or_no
 
-MAX_MINUTES = 10 * 366 * 24 * 60
-"""The longest expiry of a container: ten years."""
-
-Value = bool | int | str
 Requested = str | Mapping[str, Any]
 """`live`, `live,delete_lag=5m`, or a mapping of switches and `base`, a profile's name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Switch:
-    """A switch and its description. `takes` names its values; `read` parses one and raises ValueError."""
-
-    name: str
-    default: Value
-    meaning: str
-    takes: str
-    read: Callable[[object], Value]
-    grade: Grade
-    evidence: str
-
-
-def yes_or_no(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    values = {"yes": True, "on": True, "true": True, "1": True, "no": False, "off": False, "false": False, "0": False}
-    if isinstance(value, str) and value.lower() in values:
-        return values[value.lower()]
-    raise ValueError(f"{_cut(value)} is neither yes nor no")
-
-
-def _one_of(*values: int | str) -> "Read":
-    def read(value: object) -> int | str:
-        for each in values:
-            if str(value) == str(each):
-                return each
-        raise ValueError(unknown("value", value, values))
-
-    return ", ".join(map(str, values)), read
-
-
-def _minutes(value: object) -> int:
-    text = str(value)
-    if text.isascii() and text.isdigit() and len(text) < 20 and 1 <= int(text) <= MAX_MINUTES:
-        return int(text)
-    raise ValueError(f"{_cut(value)} is not a whole number from 1 to {MAX_MINUTES}")
-
-
-def _seconds(value: object) -> int:
-    seconds = duration(value)
-    if not 0 <= seconds <= MAX_MINUTES * 60 or seconds != int(seconds):
-        raise ValueError(f"{_cut(value)} is not a duration of whole seconds up to ten years")
-    return int(seconds)
-
-
-def _cut(value: object) -> str:
-    return repr(value)[:80]
-
-
-Read = tuple[str, Callable[[object], Value]]
-"""The names of a switch's values, and a function that parses one from text, JSON or YAML."""
-
-YES_OR_NO: Read = ("yes, no", yes_or_no)
-MINUTES: Read = (f"1 to {MAX_MINUTES}", _minutes)
-SECONDS: Read = ("a duration", _seconds)
-
-
-def _switch(default: Value, meaning: str, grade: Grade, evidence: str, takes: Read = YES_OR_NO) -> Any:
-    return field(default=default, metadata={"switch": (default, meaning, *takes, grade, evidence)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,67 +27,67 @@ class Profile:
 
     # What existing documentation shows and the live API does not do
 
-    max_minutes: int = _switch(
+    max_minutes: int = switch(
         MAX_MINUTES,
         "The largest `expires_after.minutes`; more than 20 adds a warning.",
         "probe",
         "20 was measured; older pages show 60 and 120.",
         MINUTES,
     )
-    created_at_expiry: bool = _switch(
+    created_at_expiry: bool = switch(
         True,
         "Accept `expires_after` with the anchor `created_at`, or in `days`, and apply it.",
         "doc",
         "Published: `last_active_at` and `minutes` alone; older pages show 7 days from `created_at`.",
     )
-    file_id_alias: bool = _switch(
+    file_id_alias: bool = switch(
         True,
         "In a container, accept the id of a copied File for its newest copy.",
         "seen",
         "An unknown id is 404; older pages use the File's.",
     )
-    before_cursor: bool = _switch(
+    before_cursor: bool = switch(
         True,
         "Lists accept `before`, for the page before an object; otherwise they ignore it, like unknown query keys.",
         "stack",
         "Not in the published description; older pages list it.",
     )
-    expiry_unasked: bool = _switch(
+    expiry_unasked: bool = switch(
         True,
         "A container created without `expires_after` expires after 20 unused minutes; otherwise never, and it shows no rule.",
         "seen",
         "20 minutes in every recording; older pages say that it exists until it is deleted.",
     )
-    older_fields: bool = _switch(
+    older_fields: bool = switch(
         False,
         "Show `expires_at` and `file_count` of containers, and `file_id` of copied Files in them.",
         "seen",
         "In no recording; on older pages.",
     )
-    running_status: str = _switch(
+    running_status: str = switch(
         "running",
         "The `status` of a container that has not expired.",
         "seen",
         "`running` in every recording; the published description says `active`.",
-        _one_of("running", "active"),
+        one_of("running", "active"),
     )
 
     # What clients that were written for other servers send
 
-    azure_any_version: bool = _switch(
+    azure_any_version: bool = switch(
         True,
         "On Azure's paths, accept any `api-version` or none.",
         "doc",
         "Published: none, `v1` or `preview` under `/openai/v1`, a dated one under `/openai`.",
     )
-    litellm_keys: bool = _switch(
+    litellm_keys: bool = switch(
         True,
         "Ignore `custom_llm_provider`, `model` and `target_model_names` in a body, which are meant for a LiteLLM proxy.",
         "stack",
         "Sibling routes reject unknown keys; a proxy doesn't pass them on.",
     )
 
-    text_as_file: bool = _switch(
+    text_as_file: bool = switch(
         True,
         "Add a container file from JSON whose `file` is text, which the official command line client sends.",
         "stack",
@@ -161,79 +96,79 @@ class Profile:
 
     # What is not known about the live API, or what it does only sometimes
 
-    file_routes_when_expired: int = _switch(
+    file_routes_when_expired: int = switch(
         404,
         "Status that the file routes of an expired container return.",
         "doc",
         "Published: 404, not found or expired. A run that uses the container gets 400 (seen).",
-        _one_of(400, 404, 410),
+        one_of(400, 404, 410),
     )
-    expired_replaced: bool = _switch(
+    expired_replaced: bool = switch(
         False,
         "File routes of an expired container use a new, empty one that replaces it; responses name the new one.",
         "guess",
         "Users met containers that appeared silently.",
     )
-    expired_listed: bool = _switch(
+    expired_listed: bool = switch(
         True,
         "Lists of containers show expired ones.",
         "seen",
         "They stayed listed for months.",
     )
-    listing_prolongs: bool = _switch(
+    listing_prolongs: bool = switch(
         False,
         "Listing a running container counts as activity.",
         "guess",
         "Lists show all as just active (seen); whether that postpones their expiry is not known.",
     )
-    delete_lag: int = _switch(
+    delete_lag: int = switch(
         0,
         "How long, by the world's clock, lists still show deleted objects.",
         "probe",
         "Containers were sometimes listed for minutes after their deletion.",
         SECONDS,
     )
-    create_lag: int = _switch(
+    create_lag: int = switch(
         0,
         "How long, by the world's clock, lists don't show a new container yet.",
         "probe",
         "A new container was missing from the list for some seconds (one report).",
         SECONDS,
     )
-    id_prefixes: bool = _switch(
+    id_prefixes: bool = switch(
         False,
         "Return 400 for an unknown id in a path that doesn't begin with the prefix of its kind, such as `cntr`; otherwise 404.",
         "stack",
         "Sibling routes reject by the prefix; container routes respond to ids of other forms.",
     )
-    unknown_keys: bool = _switch(
+    unknown_keys: bool = switch(
         False,
         "Ignore unknown keys and fields of a body instead of rejecting them.",
         "stack",
         "Sibling routes reject them.",
     )
-    private_downloads: bool = _switch(
+    private_downloads: bool = switch(
         False,
         "Allow downloads of Files with purpose `user_data` or `assistants`.",
         "probe",
         "Rejected with 400.",
     )
 
-    new_skill_lag: int = _switch(
+    new_skill_lag: int = switch(
         0,
         "How long, by the world's clock, lists do not show a new skill or skill version.",
         "seen",
         "A new skill was missing in the list for about a second, twice of two.",
         SECONDS,
     )
-    malformed_skill_cursor: int = _switch(
+    malformed_skill_cursor: int = switch(
         404,
         "Status that a list of skills returns for an `after` that does not begin with `skill_`.",
         "probe",
         "500, twice; a list of versions returns 400.",
-        _one_of(404, 500),
+        one_of(404, 500),
     )
-    folded_inline_skills: bool = _switch(
+    folded_inline_skills: bool = switch(
         True,
         "Accept an inline skill whose description is written on several lines in its SKILL.md, as YAML allows.",
         "probe",
@@ -242,48 +177,48 @@ class Profile:
 
     # Runs of `/responses`
 
-    unscripted: str = _switch(
+    unscripted: str = switch(
         "default",
         "What a run does for which no script was given: `default` writes the files that the prompt names, `echo` only "
         "repeats the prompt, `refuse` returns 400.",
         "guess",
         "There is no model.",
-        _one_of("default", "echo", "refuse"),
+        one_of("default", "echo", "refuse"),
     )
-    auto_expired: str = _switch(
+    auto_expired: str = switch(
         "refuse",
         "What a run in an automatic container of an earlier turn does when that has expired: `refuse` returns 400, "
         "`replace` creates another one.",
         "seen",
         "400 in 2025 and 2026; the guide reads as if it were replaced.",
-        _one_of("refuse", "replace"),
+        one_of("refuse", "replace"),
     )
-    auto_lazy: bool = _switch(
+    auto_lazy: bool = switch(
         False,
         "A run creates its automatic container at its first call; otherwise before, even if it makes no call.",
         "seen",
         "A container was older than the message before the first call.",
     )
-    flat_error_events: bool = _switch(
+    flat_error_events: bool = switch(
         False,
         "The error event of a stream has its fields at the top; otherwise under `error`.",
         "seen",
         "Nested in every recording; flat in the published description.",
     )
-    background_outputs: bool = _switch(
+    background_outputs: bool = switch(
         True,
         "Runs in the background show the outputs of calls when `include` asks for them; otherwise an empty list.",
         "seen",
         "Users saw an empty list in 2026.",
     )
-    stream_minutes: int = _switch(
+    stream_minutes: int = switch(
         MAX_MINUTES,
         "Minutes after which a stream in the background can no longer be resumed.",
         "seen",
         "400 after 5 minutes was reported.",
         MINUTES,
     )
-    kept_alive: bool = _switch(
+    kept_alive: bool = switch(
         True,
         "A run completes although its container expires in the middle of a step; otherwise it fails there.",
         "guess",
@@ -292,38 +227,38 @@ class Profile:
 
     # What the generated test suites of the SDKs send and expect to succeed
 
-    any_id: bool = _switch(
+    any_id: bool = switch(
         False,
         "Create a missing object when a path, `file_ids` or `skills` names it, and a new upload for one that has ended; so deleting and completing always succeed.",
         "seen",
         "404 for objects that were never created.",
     )
-    any_cursor: bool = _switch(
+    any_cursor: bool = switch(
         False,
         "Ignore an `after` or `before` that names no object of the list.",
         "guess",
         "Sibling routes reject wrong prefixes; the rest is not known.",
     )
-    zeros: bool = _switch(
+    zeros: bool = switch(
         False,
         "Accept `limit=0`, which returns an empty page, and `minutes: 0`, which never expires.",
         "stack",
         "Sibling routes reject values below the minimum.",
     )
-    any_file_form: bool = _switch(
+    any_file_form: bool = switch(
         False,
         "Accept a container file with neither `file` nor `file_id`, which is empty, or with both, of which `file` is used.",
         "guess",
         "What the live API returns is not known.",
     )
 
-    any_md5: bool = _switch(
+    any_md5: bool = switch(
         False,
         "Ignore the `md5` with which an upload is completed.",
         "guess",
         "Published: it is compared with the content.",
     )
-    any_skill: bool = _switch(
+    any_skill: bool = switch(
         False,
         "Accept a skill whose files are missing or no skill; a placeholder is created.",
         "doc",
@@ -332,7 +267,7 @@ class Profile:
 
     # What is configured with a base URL that isn't quite the API's
 
-    bare_paths: bool = _switch(
+    bare_paths: bool = switch(
         True,
         "Take paths without `/v1`, from a base URL that lacks it; else 404, as for an unknown URL.",
         "stack",
@@ -386,9 +321,9 @@ def _parsed(text: str) -> tuple[str | None, dict[str, Any]]:
         if not equals and place == 0:
             base = name
         elif not equals:
-            raise ValueError(f"{_cut(name)} has no value; write switches after a profile, as in live,delete_lag=5m")
+            raise ValueError(f"{cut(name)} has no value; write switches after a profile, as in live,delete_lag=5m")
         elif name in switches:
-            raise ValueError(f"{_cut(name)} is set twice")
+            raise ValueError(f"{cut(name)} is set twice")
         else:
             switches[name] = value
     return base, switches

@@ -75,8 +75,7 @@ class Worlds(States):
     # Use
 
     async def enter(self, name: str) -> Context:
-        """Return a context for a call in a world, which is created on first use. Raises APIError for a bad name, and if
-        there are too many worlds."""
+        """Return a context for a call in a world, created on first use. Raises APIError for a bad name or too many."""
         world = self._worlds.get(name) or await self.resolve(name)
         if not world.database.is_open:
             await self._keep_up()
@@ -125,8 +124,7 @@ class Worlds(States):
     async def look(
         self, name: str, work: Callable[Concatenate[Transaction, World, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Read one state of a world in a thread, on a connection of its own. Repeated if the world was replaced
-        meanwhile, as its files may have been removed."""
+        """Read one state of a world in a thread, on a connection of its own. Repeated if it is replaced meanwhile."""
 
         def looking(world: World) -> T:
             with reading(world.database.path) as tx:
@@ -217,8 +215,7 @@ class Worlds(States):
         return sorted(retired)
 
     async def change_clock(self, name: str, change: Callable[[Clock], Clock]) -> tuple[World, Clock]:
-        """Change a world's clock. Returns the world and its clock before. Objects that had expired can become valid
-        again."""
+        """Change a world's clock. Returns the world and its clock before. Expired objects can become valid again."""
         context = await self._control(name)
         before = context.world.clock
 

@@ -27,6 +27,7 @@ RINGS: dict[str, tuple[str, ...]] = {
         "errors",
         "control_errors",
         "samples",
+        "switches",
         "profiles",
         "settings",
         "schema",
