@@ -1,8 +1,7 @@
 """Containers and the files in them: one aggregate, one lifecycle.
 
-A container is running until it has not been used for as long as its `expires_after` says, by its world's clock; then
-it is expired for good. Nothing runs in the background: whether it has expired is computed from its row whenever it
-matters. Every use but listing containers counts as activity.
+A container expires for good when it has not been used for as long as its `expires_after` says, by its world's clock:
+computed from its row whenever it matters. Every use but listing containers counts as activity.
 
 Rules read a profile's switches by `context.allows(…)` where the live API would reject, else by `context.world.profile`.
 """
@@ -101,8 +100,7 @@ def add_container(
     context: Context, tx: Transaction, body: CreateContainer, supplied: Supplied = NOTHING
 ) -> tables.Container:
     anchor, minutes = lifetime(context, body)
-    world = context.world
-    now = world.now()
+    world, now = context.world, context.world.now()
     row = context.insert(
         tx,
         _insert,

@@ -63,7 +63,7 @@ class Log:
                     f"{log_time()} WARNING {dropped} lines of the log were dropped: nothing read them in time\n"
                 )
             rest = "".join(lines).encode("utf-8", "backslashreplace")
-            with suppress(OSError):  # nobody can be told of it
+            with suppress(OSError):  # there is no other place to write that
                 while rest:
                     rest = rest[os.write(self._descriptor, rest) :]
             self._closing.wait(PAUSE)
