@@ -281,9 +281,14 @@ def run(world: World, command: tuple[str | Path, ...], environment: Mapping[str,
     return done.stdout
 
 
+RESPONSES = {"CreateResponse", "GetResponse", "DeleteResponse", "CancelResponse", "ListInputItems"}
+"""Operations that have clients of their own, and another table."""
+
+
 def assert_nothing_left(world: World) -> None:
     """Looked up where the journal doesn't see it."""
     counts = ok(httpx2.get(f"{world.server.url}/_mock/worlds/{world.name}"))["counts"]
+    counts.pop("uploads")  # the API deletes none of those that have ended
     assert not any(counts.values()), counts
 
 
@@ -291,7 +296,7 @@ def operations(server: MockServer) -> list[str]:
     paths = create_app(server.mock).openapi()["paths"].values()
     names = [operation["operationId"] for each in paths for operation in each.values()]
     assert len(names) == len(OPERATIONS)
-    return names
+    return [name for name in names if name not in RESPONSES]
 
 
 def row(client: Client, world: World) -> list[str]:

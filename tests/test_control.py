@@ -373,7 +373,7 @@ def test_what_a_full_disk_stops_half_way_leaves_nothing_behind(
     """Wherever the space ends: the world is as it was, and nothing of the request is on the disk."""
     if large:
         monkeypatch.setattr(apply, "LARGE", 0)
-        monkeypatch.setattr(states, "QUICK_BYTES", 0)
+        monkeypatch.setattr(states, "SMALL_DATABASE", 0)
     (tmp_path / "seed.yaml").write_text(SEED)
     data = tmp_path / "data"
     with MockServer(seed=(tmp_path / "seed.yaml",), data=data) as server, World(server, "w") as world:
@@ -419,7 +419,7 @@ def test_what_is_cancelled_half_way_is_done_as_a_whole_or_not_at_all(
 ) -> None:
     """As a stop does that can't wait, while a thread is at each of its parts."""
     monkeypatch.setattr(apply, "LARGE", 0)
-    monkeypatch.setattr(states, "QUICK_BYTES", 0)
+    monkeypatch.setattr(states, "SMALL_DATABASE", 0)
     (tmp_path / "seed.yaml").write_text(SEED)
     begun, go_on, part = threading.Semaphore(0), threading.Semaphore(0), worlds.in_thread
 

@@ -851,6 +851,7 @@ def test_uploads_and_skills_show_their_parts_files_and_versions(dashboard: Dashb
     dashboard.view("skills")
     dashboard.rows("2 versions")
     page.locator("main li a").click()
+    page.locator(".folder > summary").first.wait_for()
     assert page.locator(".folder > summary").all_text_contents() == ["Version 2 latest", "Version 1 default"]
     page.locator(".folder > summary").nth(1).click()
     page.locator(".folder li summary", has_text="run.py").click()
