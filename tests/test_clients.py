@@ -281,7 +281,7 @@ def run(world: World, command: tuple[str | Path, ...], environment: Mapping[str,
     return done.stdout
 
 
-RESPONSES = {"CreateResponse", "GetResponse", "DeleteResponse", "CancelResponse", "ListInputItems"}
+OF_RESPONSES = {"CreateResponse", "GetResponse", "DeleteResponse", "CancelResponse", "ListInputItems"}
 """Operations that have clients of their own, and another table."""
 
 
@@ -296,7 +296,7 @@ def operations(server: MockServer) -> list[str]:
     paths = create_app(server.mock).openapi()["paths"].values()
     names = [operation["operationId"] for each in paths for operation in each.values()]
     assert len(names) == len(OPERATIONS)
-    return [name for name in names if name not in RESPONSES]
+    return [name for name in names if name not in OF_RESPONSES]
 
 
 def row(client: Client, world: World) -> list[str]:
