@@ -718,15 +718,20 @@ class Model:
         return self._skill_page(list(world.skills.values()), lambda each: each.shown(), query)
 
     def list_versions(self, name: str, skill_id: str, query: Mapping[str, str]) -> Json:
+        self._check_page(query)
         skill = self.skill(name, skill_id)
         versions = [skill.versions[number] for number in sorted(skill.versions)]
         return self._skill_page(versions, lambda each: each.shown(skill_id), query, by_number=True)
 
+    def _check_page(self, query: Mapping[str, str]) -> None:
+        """0 is a limit, too."""
+        checked({**query, "limit": query["limit"] if query.get("limit") not in (None, "0") else "1"}, 100, least=0)
+
     def _skill_page(
         self, things: list[Any], shown: Callable[[Any], Json], query: Mapping[str, str], by_number: bool = False
     ) -> Json:
-        """A page from the start: 0 is a limit, too."""
-        checked({**query, "limit": query["limit"] if query.get("limit") not in (None, "0") else "1"}, 100, least=0)
+        """A page from the start."""
+        self._check_page(query)
         rows = things if by_number else sorted(things, key=lambda each: each.place)
         rows = rows if query.get("order", "desc") == "asc" else rows[::-1]
         limit = int(query.get("limit", 20))
