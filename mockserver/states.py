@@ -294,30 +294,25 @@ class States:
                 migrations.shift_times(tx, shift)
             id_seed = ids.world_seed(self._id_seed, name)
             _start_life.run(tx, id_seed=id_seed, virtual=clock.virtual, wall=clock.wall)
-        return read_row(connection)
+        return row._replace(id_seed=id_seed, clock_virtual=clock.virtual, clock_wall=clock.wall)  # type: ignore[attr-defined,no-any-return]  # a record is a named tuple
 
     def _opening(self, name: str, database: Database) -> None:
         """Before a database is opened: close the least recently used ones if many are open."""
         self._summaries.pop(name, None)
         if len(self._open) >= self._limit:
             oldest = sorted(self._open, key=lambda name: self._used.get(name, 0.0))[: self._closed_at_once]
-            ended = [(self._worlds.get(name), self._open.pop(name).detach()) for name in oldest]
-            self._in_background(self._close([(world, each) for world, each in ended if world and each]))
+            self._close([self._open.pop(name).detach() for name in oldest])
         self._open[name] = database
 
-    async def _close(self, ended: list[tuple[World, Transaction]]) -> None:
-        """Close connections in a thread, as this writes their logs back. Keep what lists show of their worlds."""
+    def _close(self, connections: list[Transaction | None]) -> None:
+        """Close connections in a thread, as this writes their logs back."""
 
-        def close() -> list[Summary]:
-            summaries = []
-            for world, connection in ended:
-                with closing(connection):
-                    summaries.append(_summary(connection, world.name, world.clock, world.profile))
-            return summaries
+        def close() -> None:
+            for each in connections:
+                if each:
+                    each.close()
 
-        for (world, _), summary in zip(ended, await in_thread(close), strict=True):
-            if not world.ended and world.name not in self._open:
-                self._summaries[world.name] = summary
+        self._in_background(in_thread(close))
 
     def _summarize(self, name: str, state: Path, world: World | None, tx: Transaction | None = None) -> Summary:
         """Read what lists show of a world: with `tx` on the event loop, else in a thread."""

@@ -430,8 +430,7 @@ class Worlds(States):
         if world:
             world.ended = True
             self._open.pop(name, None)
-            if connection := world.database.detach():
-                self._in_background(in_thread(connection.close))
+            self._close([world.database.detach()])
         self._ended(name)
         self._empty_trash()
 
