@@ -17,7 +17,7 @@ from pydantic_core import to_json
 from mockserver import errors, responses
 from mockserver.api.exchange import ClientGone, Exchange
 from mockserver.api.fault_injection import Connection
-from mockserver.api.rendering import JSON
+from mockserver.api.rendering import JSON, Response
 from mockserver.context import Context
 from mockserver.redaction import MAX_BODY
 from mockserver.responses import Created
@@ -38,7 +38,7 @@ Event = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
+class Stream(Response):
     """The events of a response after a sequence number."""
 
     created: Created
