@@ -76,12 +76,12 @@ file_listing = Listing(tables.ContainerFile, "cfile", "Container File", scope=("
 
 def list_containers(context: Context, query: ListContainers) -> ContainerList:
     """Shows every container as active just now, as the live API does; by default this refreshes none of them."""
-    profile, now = context.world.profile, context.world.now()
+    profile, now, tx = context.world.profile, context.world.now(), context.read
     pages = listing if profile.expired_listed else _unexpired
     settled = now - profile.create_lag if profile.create_lag else MAX_SECONDS
     values = {"now": now, "settled": settled}
-    rows, more = pages.page(context.read, query, values, context.deleted_since(now), context.allows, name=query.name)
-    rows = [used(context.read, row, now) for row in rows]
+    rows, more = pages.page(tx, query, values, context.deleted_since(now), context.allows, name=query.name)
+    rows = [used(tx, row, now) for row in rows]
     if profile.listing_prolongs:
         _refresh_all(context, [row for row in rows if not expired(row, now)], now)
     first, last = ends(rows)
