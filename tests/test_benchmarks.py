@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import contests, report
+from benchmarks import contests, report, routes
 from benchmarks.contests import CONTESTS, Contest
+from mockserver.api.app import RESOURCES
 
 ROOT = Path(__file__).parents[1]
 ABOUT = dict.fromkeys(
@@ -47,11 +48,14 @@ def test_the_manual_names_every_goal_and_what_it_is_held_against() -> None:
 
 
 def test_a_ratio_is_one_of_neighbours_and_decides_by_its_median() -> None:
-    measured = {"mockserver": (10, 90, 40), "bare FastAPI": (10, 100, 20), "idiomatic": (1, 30, 5)}
+    measured = {
+        "mockserver": (10, 90, 40), "bare FastAPI": (10, 100, 20), "idiomatic": (1, 30, 5), "@stdy/cli": (10, 100, 50),
+    }  # fmt: skip
     told = {name: [{"rate": each, "cpu": 1 / each} for each in rates] for name, rates in measured.items()}
-    first, second = cells(report.goals({"get": told}))
+    first, second, third = cells(report.goals({"get": told}))
     assert first[2:] == ["1.00 × (0.90–2.00)", "1.00 ×", "≥ 1.00 ×", "yes"]
     assert second[2:] == ["8.00 × (3.00–10.0)", "8.00 ×", "≥ 10.0 ×", "**no**"]
+    assert third[2:] == ["0.90 × (0.80–1.00)", "0.90 ×", "≥ 0.80 ×", "yes"]
 
 
 def test_what_could_not_be_measured_says_why() -> None:
@@ -81,6 +85,14 @@ def test_the_picture_shows_every_figure() -> None:
     assert not isinstance(get, str)
     assert report.figure(statistics.median(each["rate"] for each in get)) in words
     assert "404 <Not Found>" in words
+
+
+def test_the_bare_application_has_as_many_routes() -> None:
+    assert sum(len(each.router.routes) for each in RESOURCES) == routes.ROUTES
+    assert (
+        sum(each.path.startswith(("/containers", "/files", "/resources")) for each in routes.app.routes)
+        == routes.ROUTES
+    )  # type: ignore[attr-defined]
 
 
 @pytest.mark.slow
