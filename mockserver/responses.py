@@ -7,7 +7,6 @@ run in the background is a function of its row and the world's clock, evaluated 
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from math import ceil
 from typing import Any
 
@@ -16,6 +15,7 @@ from mockserver.container_runs import CODE, SHELL, Tool
 from mockserver.context import Context
 from mockserver.runs import Run
 from mockserver.schema.responses import (
+    MAX_TEXT,
     OUTPUTS,
     CreateResponse,
     InputItemList,
@@ -37,6 +37,10 @@ QUEUED_SECONDS = 1
 BACKGROUND_SECONDS = 2
 """The shortest run in the background."""
 CHARACTERS_A_TOKEN = 4
+MAX_ECHO = MAX_TEXT
+"""Characters of what a response repeats of its request, as JSON: it stands in several events of a stream."""
+MAX_PAGE = MAX_TEXT
+"""Characters after which a page of input items ends, whatever its limit."""
 MAX_GIVEN = 1_000
 """Answers of a chain that `continues` finds, the newest ones."""
 
@@ -47,6 +51,11 @@ _insert_item = Insertion(tables.ResponseItem)
 _items = Statement(
     "SELECT * FROM response_items WHERE response_id = :id AND output = :output ORDER BY position", tables.ResponseItem
 )
+_items_down = Statement(f"{_items.sql} DESC", tables.ResponseItem)
+_previous: Statement[tables.Response] = Statement(
+    "SELECT id FROM responses WHERE id = (SELECT previous_id FROM responses WHERE id = :id)"
+)
+_is_cancelled: Statement[tables.Response] = Statement("SELECT cancelled_at IS NOT NULL FROM responses WHERE id = :id")
 _delete: Statement[tables.Response] = Statement("DELETE FROM responses WHERE id = :id")
 _delete_items: Statement[tables.ResponseItem] = Statement("DELETE FROM response_items WHERE response_id = :id")
 _cancel: Statement[tables.Response] = Statement("UPDATE responses SET cancelled_at = :now WHERE id = :id")
@@ -92,6 +101,9 @@ def create_response(
         id = ids.response_part("resp", seed, context.take(tx), before.chain, stored, now)
         tx.execute("SAVEPOINT run")
         tools = container_runs.tools(context, tx, body, before, supplied)
+        request = json.dumps(_echo(body, tools))
+        if len(request) > MAX_ECHO:
+            raise errors.BODY_HOLDS_TOO_MUCH(problem=f"without its input it has more than {MAX_ECHO:,} characters")
         run = Run(context, tx, id, before.chain, stored, background, tools, before.user_text)
         answer, nearest = answers.choose(tx, _target(run, body, before))
         context.answer = answer.id if answer else None
@@ -107,6 +119,10 @@ def create_response(
         takes = max(BACKGROUND_SECONDS, ceil(run.at)) if background else ceil(run.at)
         if run.at and not background:
             clock = context.advance(tx, run.at)
+        items = [_row(id, position, item, False) for position, item in enumerate(before.items)]
+        done = [_row(id, len(items) + n, item, True, ends) for n, (item, ends) in enumerate(run.items)]
+        sent = sum(len(item.body) for item in items) + len(str(body.instructions or ""))
+        written = sum(len(item.body) for item in done)
         given = [*json.loads(before.previous.given if before.previous else "[]"), *([answer.id] if answer else [])]
         row = _new(
             id=id,
@@ -119,9 +135,9 @@ def create_response(
             streamed=bool(body.stream),
             obfuscated=body.stream_options is None or body.stream_options.include_obfuscation is not False,
             pace=answer.rule.pace if answer else 0.0,
-            request=json.dumps(_echo(body, tools)),
+            request=request,
             status=run.status,
-            details=json.dumps(_details(body, before, run, answer)),
+            details=json.dumps(_details(run, _usage(answer, sent, written))),
             outputs=OUTPUTS in (body.include or []),
             starts=QUEUED_SECONDS if background else 0,
             takes=takes,
@@ -132,8 +148,6 @@ def create_response(
             code_container=run.code_container or before.code_container,
             shell_container=run.shell_container or before.shell_container,
         )
-        items = [_row(id, position, item, False) for position, item in enumerate(before.items)]
-        done = [_row(id, len(items) + n, item, True, ends) for n, (item, ends) in enumerate(run.items)]
         context.cited = [] if background else _cited(done)
         if stored or background:
             _insert.add(tx, row)
@@ -181,35 +195,35 @@ def cancel_response(context: Context, response_id: str) -> Created:
 
 def is_cancelled(context: Context, response_id: str) -> bool:
     """Whether a response was cancelled, or deleted, since it was read."""
-    row = transcript.find(context.read, response_id)
-    return row is None or row.cancelled_at is not None
+    return _is_cancelled.value(context.read, id=response_id) in (None, 1)
 
 
 def list_input_items(context: Context, response_id: str, query: ListInputItems) -> InputItemList:
     """The whole context, newest first: this input, then earlier outputs and inputs; not this output."""
+    tx, newest_first = context.read, query.order == "desc"
+    chain = [(_found(tx, response_id).id, False)]
+    while (id := _previous.value(tx, id=chain[-1][0])) is not None:
+        chain += [(id, True), (id, False)]
+    select = _items_down if newest_first else _items
 
-    def items() -> Iterator[Item]:
-        newest_first = _context_items(context.read, _found(context.read, response_id))
-        return newest_first if query.order == "desc" else reversed(list(newest_first))
+    def rows() -> Iterator[tables.ResponseItem]:
+        for id, output in chain if newest_first else reversed(chain):
+            yield from select.rows(tx, id=id, output=output)
 
-    remaining = items()
-    if query.after is not None and all(item["id"] != query.after for item in remaining):
+    remaining = rows()
+    if query.after is not None and all(row.id != query.after for row in remaining):
         if not context.allows(profiles.ANY_CURSOR):
             raise errors.UNKNOWN_CURSOR(param="after", value=query.after)
-        remaining = items()
-    data = list(islice(remaining, query.limit + 1))
-    more = len(data) > query.limit
-    del data[query.limit :]
+        remaining = rows()
+    data: list[Item] = []
+    size, more = 0, False
+    for row in remaining:
+        size += len(row.body)
+        if more := len(data) == query.limit or bool(data and size > MAX_PAGE):
+            break
+        data.append(_body(row))
     first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
     return {"object": "list", "data": data, "first_id": first, "has_more": more, "last_id": last}
-
-
-def _context_items(tx: Transaction, row: tables.Response) -> Iterator[Item]:
-    yield from map(_body, reversed(_items.all(tx, id=row.id, output=False)))
-    while row.previous_id and (previous := transcript.find(tx, row.previous_id)):
-        row = previous
-        for output in (True, False):
-            yield from map(_body, reversed(_items.all(tx, id=row.id, output=output)))
 
 
 # What the run does
@@ -255,23 +269,18 @@ def _perform(run: Run, body: CreateResponse, answer: answers.Counted | None) -> 
         run.take(steps)
 
 
-def _details(body: CreateResponse, before: Transcript, run: Run, answer: answers.Counted | None) -> dict[str, Any]:
+def _details(run: Run, usage: Usage) -> dict[str, Any]:
     """What the object shows at the end of the run beside its output."""
-    error = run.error and {"code": "server_error", "message": run.error.message}
-    incomplete = {"reason": run.incomplete} if run.incomplete else None
-    raised = run.error and run.error.body()["error"]
     return {
-        "error": error,
-        "incomplete_details": incomplete,
-        "usage": _usage(body, before, run, answer),
-        "raised": raised,
+        "error": run.error and {"code": "server_error", "message": run.error.message},
+        "incomplete_details": {"reason": run.incomplete} if run.incomplete else None,
+        "usage": usage,
+        "raised": run.error and run.error.body()["error"],
     }
 
 
-def _usage(body: CreateResponse, before: Transcript, run: Run, answer: answers.Counted | None) -> Usage:
+def _usage(answer: answers.Counted | None, sent: int, written: int) -> Usage:
     """Tokens as a fixed share of the characters, unless the script gives them."""
-    sent = len(str(body.instructions or "")) + sum(len(json.dumps(item)) for item in before.items)
-    written = sum(len(json.dumps(item)) for item, _ in run.items)
     given = answer.rule.usage if answer else None
     tokens_in = given.input if given and given.input is not None else ceil(sent / CHARACTERS_A_TOKEN)
     tokens_out = given.output if given and given.output is not None else ceil(written / CHARACTERS_A_TOKEN)

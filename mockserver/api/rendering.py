@@ -1,5 +1,6 @@
 """Responses as values. Each sends itself with the live API's headers and is recorded in the journal."""
 
+import asyncio
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -35,8 +36,9 @@ class JSON:
     headers: Sequence[tuple[bytes, bytes]] = ()
 
     async def send(self, exchange: Exchange) -> None:
-        resource = self.resource
-        body = _json(resource, exchange)
+        resource, context = self.resource, exchange.context
+        in_thread = context is not None and context.large
+        body = await asyncio.to_thread(_json, resource, exchange) if in_thread else _json(resource, exchange)
         if resource["object"] == "list":
             exchange.page = resource["has_more"], resource["first_id"], resource["last_id"]
         await exchange.respond(200, [_JSON, (b"content-length", b"%d" % len(body)), *self.headers], body)
