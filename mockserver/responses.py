@@ -17,6 +17,7 @@ from mockserver.runs import Run
 from mockserver.schema.responses import (
     MAX_TEXT,
     OUTPUTS,
+    UNASKED_MODEL,
     CreateResponse,
     InputItemList,
     Item,
@@ -29,7 +30,7 @@ from mockserver.schema.responses import (
 from mockserver.skills import NOTHING, Supplied
 from mockserver.storage import tables
 from mockserver.storage.contents import Uploads
-from mockserver.storage.database import Insertion, Statement, Transaction, record
+from mockserver.storage.database import Insertion, Statement, record
 from mockserver.transcript import Transcript
 
 QUEUED_SECONDS = 1
@@ -159,7 +160,7 @@ def create_response(
 
 
 def retrieve_response(context: Context, response_id: str) -> Created:
-    row = _found(context.read, response_id)
+    row = _found(context, response_id)
     items = _items.all(context.read, id=row.id, output=True)
     if _status(row, context.world.now()) in ("completed", "failed", "incomplete"):
         context.cited = _cited(items)
@@ -168,7 +169,7 @@ def retrieve_response(context: Context, response_id: str) -> Created:
 
 def delete_response(context: Context, response_id: str) -> ResponseDeleted:
     with context.write() as tx:
-        row = _found(tx, response_id)
+        row = _found(context, response_id)
         if _status(row, context.world.now()) in ("queued", "in_progress"):
             raise errors.DELETE_IN_FLIGHT()
         _delete.run(tx, id=row.id)
@@ -180,11 +181,11 @@ def delete_response(context: Context, response_id: str) -> ResponseDeleted:
 def cancel_response(context: Context, response_id: str) -> Created:
     now = context.world.now()
     with context.write() as tx:
-        row = _found(tx, response_id)
-        if not row.background:
-            raise errors.CANCEL_SYNCHRONOUS()
+        row = _found(context, response_id)
         status = _status(row, now)
-        if status in ("completed", "failed", "incomplete"):
+        if not row.background and not context.allows(profiles.ANY_RUN):
+            raise errors.CANCEL_SYNCHRONOUS()
+        if status in ("completed", "failed", "incomplete") and not context.allows(profiles.ANY_RUN):
             raise errors.CANCEL_FINISHED(status=status)
         if status != "cancelled":
             _cancel.run(tx, id=row.id, now=now)
@@ -201,7 +202,7 @@ def is_cancelled(context: Context, response_id: str) -> bool:
 def list_input_items(context: Context, response_id: str, query: ListInputItems) -> InputItemList:
     """The whole context, newest first: this input, then earlier outputs and inputs; not this output."""
     tx, newest_first = context.read, query.order == "desc"
-    chain = [(_found(tx, response_id).id, False)]
+    chain = [(_found(context, response_id).id, False)]
     while (id := _previous.value(tx, id=chain[-1][0])) is not None:
         chain += [(id, True), (id, False)]
     select = _items_down if newest_first else _items
@@ -305,7 +306,7 @@ def _echo(body: CreateResponse, tools: Sequence[Tool]) -> dict[str, Any]:
         "instructions": sent.get("instructions"),
         "max_output_tokens": sent.get("max_output_tokens"),
         "max_tool_calls": sent.get("max_tool_calls"),
-        "model": body.model,
+        "model": body.model or UNASKED_MODEL,
         "parallel_tool_calls": given("parallel_tool_calls", True),
         "prompt": sent.get("prompt"),
         "prompt_cache_key": sent.get("prompt_cache_key"),
@@ -419,10 +420,32 @@ def _status(row: tables.Response, now: int) -> str:
     return "queued" if elapsed < row.starts else "in_progress"
 
 
-def _found(tx: Transaction, response_id: str) -> tables.Response:
-    if row := transcript.find(tx, response_id):
+def _found(context: Context, response_id: str) -> tables.Response:
+    if row := transcript.find(context.read, response_id):
         return row
+    if context.creates_missing(response_id):
+        return _create_missing(context, response_id)
     raise errors.RESPONSE_NOT_FOUND(response_id=response_id)
+
+
+def _create_missing(context: Context, response_id: str) -> tables.Response:
+    """A response without output, for an id that nobody created."""
+    with context.write() as tx:
+        ordinal = context.take(tx)
+        row = _new(
+            id=response_id,
+            ordinal=ordinal,
+            created_at=context.world.now(),
+            chain=ids.chain(context.world.id_seed, ordinal),
+            request=json.dumps(_echo(CreateResponse(), [])),
+            status="completed",
+            details=json.dumps(
+                {"error": None, "incomplete_details": None, "usage": _usage(None, 0, 0), "raised": None}
+            ),
+        )
+        _insert.add(tx, row)
+        context.touch("created", response_id)
+    return row
 
 
 def _row(response_id: str, position: int, item: Item, output: bool, ends: int = 0) -> tables.ResponseItem:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from mockserver import errors, ids
+from mockserver import errors, ids, profiles
 from mockserver.context import Context
 from mockserver.schema.responses import MAX_TEXT, CreateResponse, Item
 from mockserver.storage import tables
@@ -68,15 +68,17 @@ def find(tx: Transaction, id: str) -> tables.Response | None:
 
 def read(context: Context, tx: Transaction, body: CreateResponse, stored: bool) -> Transcript:
     """Resolve the context of a request. Raises APIError where it refers to something unknown."""
-    if body.previous_response_id and body.conversation:
+    if body.previous_response_id and body.conversation and not context.allows(profiles.ANY_RUN):
         raise errors.MUTUALLY_EXCLUSIVE(param="previous_response_id", other="conversation")
+    if not (body.model or body.prompt or context.allows(profiles.ANY_RUN)):
+        raise errors.MISSING_PARAMETER(param="model")
     previous = None
     if id := body.previous_response_id:
-        if (previous := find(tx, id)) is None:
+        if (previous := find(tx, id)) is None and not context.creates_missing(id):
             raise errors.PREVIOUS_RESPONSE_NOT_FOUND(response_id=id)
     elif conversation := conversation_id(body):
         previous = _newest.first(tx, conversation=conversation)
-    elif body.input is None and body.prompt is None:
+    elif body.input is None and body.prompt is None and not context.allows(profiles.ANY_RUN):
         raise errors.MISSING_PARAMETER(param="input")
     seed = context.world.id_seed
     transcript = Transcript(

@@ -125,8 +125,12 @@ _Input = Annotated[
 _Conversation = Annotated[Annotated[str, Tag(STRING)] | Annotated[Conversation, Tag(OBJECT)], Discriminator(_by_type)]
 
 
+UNASKED_MODEL = "gpt-5"
+"""What is shown where the request names none, as a stored prompt does (guess)."""
+
+
 class CreateResponse(Request):
-    model: Annotated[str, Field(min_length=1)]
+    model: Annotated[str, Field(min_length=1)] = ""
     input: _Input | None = None
     instructions: str | list[dict[str, Any]] | None = None
     tools: list[Tool] | None = None
