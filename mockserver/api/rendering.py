@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -142,6 +143,9 @@ class Preflight:
 
 def _json(value: Mapping[str, Any], exchange: Exchange) -> bytes:
     if exchange.ascii:
+        with suppress(TypeError):  # an integer of more than 64 bits
+            if (body := orjson.dumps(value, option=orjson.OPT_INDENT_2)).isascii():
+                return body
         return json.dumps(value, indent=2).encode()
     return orjson.dumps(value, option=orjson.OPT_INDENT_2 | (orjson.OPT_APPEND_NEWLINE if exchange.files_api else 0))
 
