@@ -11,7 +11,7 @@ import pytest
 from conftest import World, new_world, ok, refusal
 from openai.types.responses import Response
 
-from mockserver import responses, transcript, unscripted
+from mockserver import responses, runs, transcript, unscripted
 from mockserver.api import rendering
 from mockserver.api.operation import LARGE_BODY
 from mockserver.api.streams import MAX_DELTAS
@@ -587,6 +587,21 @@ def test_placeholders_are_filled_once_and_up_to_a_bound(world: World) -> None:
     script(world, {"when": "long", "say": "{text}" * 100}, {"say": "<{text}> {files}"})
     assert run(world, "{files}{text}", tools=[]).output_text == "<{files}{text}> "
     assert len(run(world, "long" * 10_000, tools=[]).output_text) == answers.MAX_TEXT
+
+
+def test_placeholders_of_all_steps_have_a_bound_together(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "MAX_OUTPUT", 25)
+    script(
+        world, {"steps": [{"say": "{text}"}, {"say": "no placeholder: whole"}, {"say": "{text}"}, {"say": "{text}"}]}
+    )
+    assert run(world, "0123456789", tools=[]).output_text == "0123456789no placeholder: whole012345678901234"
+
+
+def test_so_many_links_of_a_message_are_cited(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "MAX_CITED", 2)
+    script(world, {"files": [{"path": "a", "content": "x"}], "say": "[a](sandbox:/mnt/data/a) " * 3})
+    content = run(world, "x").output[1].content[0]  # type: ignore[union-attr]
+    assert [each.start_index for each in content.annotations] == [4, 29]  # type: ignore[union-attr]
 
 
 def test_a_long_text_is_streamed_in_few_events(world: World) -> None:

@@ -30,6 +30,8 @@ MAX_DELTAS = 1_000
 """Events into which one text is split, a word each if they suffice."""
 _TURN = 64
 """After so many events others have their turn, however fast the client reads."""
+_LARGE = 64 * 1024
+"""Bytes of an event after which they have it too."""
 _PAD = 16
 """Deltas are padded to a multiple of so many characters (seen)."""
 _WORDS = re.compile(r"\s*\S+|\s+")
@@ -68,6 +70,8 @@ class Stream:
             size += len(data)
             recorded += data if size <= MAX_BODY else b""
             await exchange.send({"type": "http.response.body", "body": data, "more_body": True})
+            if len(data) > _LARGE:
+                await asyncio.sleep(0)
             if event["type"] in _TERMINAL:
                 break
         exchange.record(bytes(recorded) if size == len(recorded) else size)
