@@ -124,10 +124,16 @@ class Context:
     """The name of the container that it is about."""
     stale_since: int | None = None
     """Set by a fault: lists still show objects that were deleted after this instant."""
+    large: bool = False
+    """Whether its body is so large that the rule takes long."""
+    connection: Transaction | None = None
+    """That of the thread in which it runs."""
 
     async def run(self, work: Callable[Concatenate["Context", P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a rule on the event loop: SQLite takes tens of microseconds, a thread costs more. Wait while a thread
-        writes to the same world."""
+        writes to the same world. The rule of a `large` call runs in a thread."""
+        if self.large:
+            return await self.run_in_thread(work, *args, **kwargs)
         deadline = 0.0
         while True:
             try:
@@ -139,6 +145,25 @@ class Context:
                 await asyncio.sleep(0.001)
             except sqlite3.DatabaseError as error:
                 raise unusable(self.entered.name, self.entered.database.path, error) from error
+
+    async def run_in_thread(self, work: Callable[Concatenate["Context", P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`run` for a rule that takes long: in a thread, on a connection of its own. No other state takes the place of
+        the world's meanwhile."""
+        world = self.entered = self.world
+
+        def run() -> T:
+            with closing(world.database.connect()) as self.connection:
+                return work(self, *args, **kwargs)
+
+        try:
+            with world.contents.held():
+                return await in_thread(run)
+        except Busy:
+            raise Blocked from None
+        except sqlite3.DatabaseError as error:
+            raise unusable(world.name, world.database.path, error) from error
+        finally:
+            self.connection = None
 
     async def run_removing(self, work: Callable[Concatenate["Context", P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`run` for a rule that may remove many large files: they are removed in a thread."""
@@ -159,7 +184,7 @@ class Context:
     @property
     def read(self) -> Transaction:
         """A connection for reading. Each statement sees one state."""
-        return self.world.database.connection
+        return self.connection or self.world.database.connection
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
@@ -169,7 +194,7 @@ class Context:
         """
         world, before = self.world, len(self.touched)
         try:
-            with writing(world.database.connection) as tx:
+            with writing(self.connection or world.database.connection) as tx:
                 yield tx
         except BaseException:
             del self.touched[before:]

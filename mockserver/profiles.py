@@ -229,7 +229,7 @@ class Profile:
 
     any_id: bool = switch(
         False,
-        "Create a missing object when a path, `file_ids` or `skills` names it, and a new upload for one that has ended; so deleting and completing always succeed.",
+        "Create a missing object when a path, `file_ids`, `skills` or `previous_response_id` names it, and a new upload for one that has ended; so deleting and completing always succeed.",
         "seen",
         "404 for objects that were never created.",
     )
@@ -264,6 +264,12 @@ class Profile:
         "doc",
         "400 for files that are no skill.",
     )
+    any_run: bool = switch(
+        False,
+        "Accept a run without a model or an input, or with both `previous_response_id` and `conversation`; cancel and stream responses that are not in the background.",
+        "doc",
+        "400 for each of them.",
+    )
 
     # What is configured with a base URL that isn't quite the API's
 
@@ -288,7 +294,16 @@ LIVE = replace(
     bare_paths=False,
 )
 DOCS = replace(DEFAULT, expiry_unasked=False, older_fields=True, running_status="active")
-CONTRACT = replace(DEFAULT, any_id=True, any_cursor=True, zeros=True, any_file_form=True, any_md5=True, any_skill=True)
+CONTRACT = replace(
+    DEFAULT,
+    any_id=True,
+    any_cursor=True,
+    zeros=True,
+    any_file_form=True,
+    any_md5=True,
+    any_skill=True,
+    any_run=True,
+)
 
 PROFILES = {"default": DEFAULT, "live": LIVE, "docs": DOCS, "contract": CONTRACT}
 
@@ -408,6 +423,7 @@ ZERO = Warned("zero", "the live API rejects 0 here; the minimum is 1", "zeros")
 ANY_FILE_FORM = Warned("any-file-form", "the live API requires either file or file_id", "any_file_form")
 ANY_MD5 = Warned("any-md5", "the live API rejects an md5 that differs from the content's", "any_md5")
 ANY_SKILL = Warned("any-skill", "the live API rejects files that are no skill", "any_skill")
+ANY_RUN = Warned("any-run", "the live API rejects this", "any_run")
 AZURE_ANY_VERSION = Warned(
     "azure-any-version",
     "Azure accepts v1, preview or no api-version under /openai/v1, and a dated one under /openai",

@@ -7,7 +7,6 @@ run in the background is a function of its row and the world's clock, evaluated 
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from math import ceil
 from typing import Any
 
@@ -16,7 +15,9 @@ from mockserver.container_runs import CODE, SHELL, Tool
 from mockserver.context import Context
 from mockserver.runs import Run
 from mockserver.schema.responses import (
+    MAX_TEXT,
     OUTPUTS,
+    UNASKED_MODEL,
     CreateResponse,
     InputItemList,
     Item,
@@ -29,7 +30,7 @@ from mockserver.schema.responses import (
 from mockserver.skills import NOTHING, Supplied
 from mockserver.storage import tables
 from mockserver.storage.contents import Uploads
-from mockserver.storage.database import Insertion, Statement, Transaction, record
+from mockserver.storage.database import Insertion, Statement, record
 from mockserver.transcript import Transcript
 
 QUEUED_SECONDS = 1
@@ -37,6 +38,10 @@ QUEUED_SECONDS = 1
 BACKGROUND_SECONDS = 2
 """The shortest run in the background."""
 CHARACTERS_A_TOKEN = 4
+MAX_ECHO = MAX_TEXT
+"""Characters of what a response repeats of its request, as JSON: it stands in several events of a stream."""
+MAX_PAGE = MAX_TEXT
+"""Characters after which a page of input items ends, whatever its limit."""
 MAX_GIVEN = 1_000
 """Answers of a chain that `continues` finds, the newest ones."""
 
@@ -47,6 +52,11 @@ _insert_item = Insertion(tables.ResponseItem)
 _items = Statement(
     "SELECT * FROM response_items WHERE response_id = :id AND output = :output ORDER BY position", tables.ResponseItem
 )
+_items_down = Statement(f"{_items.sql} DESC", tables.ResponseItem)
+_previous: Statement[tables.Response] = Statement(
+    "SELECT id FROM responses WHERE id = (SELECT previous_id FROM responses WHERE id = :id)"
+)
+_is_cancelled: Statement[tables.Response] = Statement("SELECT cancelled_at IS NOT NULL FROM responses WHERE id = :id")
 _delete: Statement[tables.Response] = Statement("DELETE FROM responses WHERE id = :id")
 _delete_items: Statement[tables.ResponseItem] = Statement("DELETE FROM response_items WHERE response_id = :id")
 _cancel: Statement[tables.Response] = Statement("UPDATE responses SET cancelled_at = :now WHERE id = :id")
@@ -92,6 +102,9 @@ def create_response(
         id = ids.response_part("resp", seed, context.take(tx), before.chain, stored, now)
         tx.execute("SAVEPOINT run")
         tools = container_runs.tools(context, tx, body, before, supplied)
+        request = json.dumps(_echo(body, tools))
+        if len(request) > MAX_ECHO:
+            raise errors.BODY_HOLDS_TOO_MUCH(problem=f"without its input it has more than {MAX_ECHO:,} characters")
         run = Run(context, tx, id, before.chain, stored, background, tools, before.user_text)
         answer, nearest = answers.choose(tx, _target(run, body, before))
         context.answer = answer.id if answer else None
@@ -107,6 +120,10 @@ def create_response(
         takes = max(BACKGROUND_SECONDS, ceil(run.at)) if background else ceil(run.at)
         if run.at and not background:
             clock = context.advance(tx, run.at)
+        items = [_row(id, position, item, False) for position, item in enumerate(before.items)]
+        done = [_row(id, len(items) + n, item, True, ends) for n, (item, ends) in enumerate(run.items)]
+        sent = sum(len(item.body) for item in items) + len(str(body.instructions or ""))
+        written = sum(len(item.body) for item in done)
         given = [*json.loads(before.previous.given if before.previous else "[]"), *([answer.id] if answer else [])]
         row = _new(
             id=id,
@@ -119,9 +136,9 @@ def create_response(
             streamed=bool(body.stream),
             obfuscated=body.stream_options is None or body.stream_options.include_obfuscation is not False,
             pace=answer.rule.pace if answer else 0.0,
-            request=json.dumps(_echo(body, tools)),
+            request=request,
             status=run.status,
-            details=json.dumps(_details(body, before, run, answer)),
+            details=json.dumps(_details(run, _usage(answer, sent, written))),
             outputs=OUTPUTS in (body.include or []),
             starts=QUEUED_SECONDS if background else 0,
             takes=takes,
@@ -132,8 +149,6 @@ def create_response(
             code_container=run.code_container or before.code_container,
             shell_container=run.shell_container or before.shell_container,
         )
-        items = [_row(id, position, item, False) for position, item in enumerate(before.items)]
-        done = [_row(id, len(items) + n, item, True, ends) for n, (item, ends) in enumerate(run.items)]
         context.cited = [] if background else _cited(done)
         if stored or background:
             _insert.add(tx, row)
@@ -145,7 +160,7 @@ def create_response(
 
 
 def retrieve_response(context: Context, response_id: str) -> Created:
-    row = _found(context.read, response_id)
+    row = _found(context, response_id)
     items = _items.all(context.read, id=row.id, output=True)
     if _status(row, context.world.now()) in ("completed", "failed", "incomplete"):
         context.cited = _cited(items)
@@ -154,7 +169,7 @@ def retrieve_response(context: Context, response_id: str) -> Created:
 
 def delete_response(context: Context, response_id: str) -> ResponseDeleted:
     with context.write() as tx:
-        row = _found(tx, response_id)
+        row = _found(context, response_id)
         if _status(row, context.world.now()) in ("queued", "in_progress"):
             raise errors.DELETE_IN_FLIGHT()
         _delete.run(tx, id=row.id)
@@ -166,11 +181,11 @@ def delete_response(context: Context, response_id: str) -> ResponseDeleted:
 def cancel_response(context: Context, response_id: str) -> Created:
     now = context.world.now()
     with context.write() as tx:
-        row = _found(tx, response_id)
-        if not row.background:
-            raise errors.CANCEL_SYNCHRONOUS()
+        row = _found(context, response_id)
         status = _status(row, now)
-        if status in ("completed", "failed", "incomplete"):
+        if not row.background and not context.allows(profiles.ANY_RUN):
+            raise errors.CANCEL_SYNCHRONOUS()
+        if status in ("completed", "failed", "incomplete") and not context.allows(profiles.ANY_RUN):
             raise errors.CANCEL_FINISHED(status=status)
         if status != "cancelled":
             _cancel.run(tx, id=row.id, now=now)
@@ -181,35 +196,35 @@ def cancel_response(context: Context, response_id: str) -> Created:
 
 def is_cancelled(context: Context, response_id: str) -> bool:
     """Whether a response was cancelled, or deleted, since it was read."""
-    row = transcript.find(context.read, response_id)
-    return row is None or row.cancelled_at is not None
+    return _is_cancelled.value(context.read, id=response_id) in (None, 1)
 
 
 def list_input_items(context: Context, response_id: str, query: ListInputItems) -> InputItemList:
     """The whole context, newest first: this input, then earlier outputs and inputs; not this output."""
+    tx, newest_first = context.read, query.order == "desc"
+    chain = [(_found(context, response_id).id, False)]
+    while (id := _previous.value(tx, id=chain[-1][0])) is not None:
+        chain += [(id, True), (id, False)]
+    select = _items_down if newest_first else _items
 
-    def items() -> Iterator[Item]:
-        newest_first = _context_items(context.read, _found(context.read, response_id))
-        return newest_first if query.order == "desc" else reversed(list(newest_first))
+    def rows() -> Iterator[tables.ResponseItem]:
+        for id, output in chain if newest_first else reversed(chain):
+            yield from select.rows(tx, id=id, output=output)
 
-    remaining = items()
-    if query.after is not None and all(item["id"] != query.after for item in remaining):
+    remaining = rows()
+    if query.after is not None and all(row.id != query.after for row in remaining):
         if not context.allows(profiles.ANY_CURSOR):
             raise errors.UNKNOWN_CURSOR(param="after", value=query.after)
-        remaining = items()
-    data = list(islice(remaining, query.limit + 1))
-    more = len(data) > query.limit
-    del data[query.limit :]
+        remaining = rows()
+    data: list[Item] = []
+    size, more = 0, False
+    for row in remaining:
+        size += len(row.body)
+        if more := len(data) == query.limit or bool(data and size > MAX_PAGE):
+            break
+        data.append(_body(row))
     first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
     return {"object": "list", "data": data, "first_id": first, "has_more": more, "last_id": last}
-
-
-def _context_items(tx: Transaction, row: tables.Response) -> Iterator[Item]:
-    yield from map(_body, reversed(_items.all(tx, id=row.id, output=False)))
-    while row.previous_id and (previous := transcript.find(tx, row.previous_id)):
-        row = previous
-        for output in (True, False):
-            yield from map(_body, reversed(_items.all(tx, id=row.id, output=output)))
 
 
 # What the run does
@@ -255,23 +270,18 @@ def _perform(run: Run, body: CreateResponse, answer: answers.Counted | None) -> 
         run.take(steps)
 
 
-def _details(body: CreateResponse, before: Transcript, run: Run, answer: answers.Counted | None) -> dict[str, Any]:
+def _details(run: Run, usage: Usage) -> dict[str, Any]:
     """What the object shows at the end of the run beside its output."""
-    error = run.error and {"code": "server_error", "message": run.error.message}
-    incomplete = {"reason": run.incomplete} if run.incomplete else None
-    raised = run.error and run.error.body()["error"]
     return {
-        "error": error,
-        "incomplete_details": incomplete,
-        "usage": _usage(body, before, run, answer),
-        "raised": raised,
+        "error": run.error and {"code": "server_error", "message": run.error.message},
+        "incomplete_details": {"reason": run.incomplete} if run.incomplete else None,
+        "usage": usage,
+        "raised": run.error and run.error.body()["error"],
     }
 
 
-def _usage(body: CreateResponse, before: Transcript, run: Run, answer: answers.Counted | None) -> Usage:
+def _usage(answer: answers.Counted | None, sent: int, written: int) -> Usage:
     """Tokens as a fixed share of the characters, unless the script gives them."""
-    sent = len(str(body.instructions or "")) + sum(len(json.dumps(item)) for item in before.items)
-    written = sum(len(json.dumps(item)) for item, _ in run.items)
     given = answer.rule.usage if answer else None
     tokens_in = given.input if given and given.input is not None else ceil(sent / CHARACTERS_A_TOKEN)
     tokens_out = given.output if given and given.output is not None else ceil(written / CHARACTERS_A_TOKEN)
@@ -296,7 +306,7 @@ def _echo(body: CreateResponse, tools: Sequence[Tool]) -> dict[str, Any]:
         "instructions": sent.get("instructions"),
         "max_output_tokens": sent.get("max_output_tokens"),
         "max_tool_calls": sent.get("max_tool_calls"),
-        "model": body.model,
+        "model": body.model or UNASKED_MODEL,
         "parallel_tool_calls": given("parallel_tool_calls", True),
         "prompt": sent.get("prompt"),
         "prompt_cache_key": sent.get("prompt_cache_key"),
@@ -410,10 +420,32 @@ def _status(row: tables.Response, now: int) -> str:
     return "queued" if elapsed < row.starts else "in_progress"
 
 
-def _found(tx: Transaction, response_id: str) -> tables.Response:
-    if row := transcript.find(tx, response_id):
+def _found(context: Context, response_id: str) -> tables.Response:
+    if row := transcript.find(context.read, response_id):
         return row
+    if context.creates_missing(response_id):
+        return _create_missing(context, response_id)
     raise errors.RESPONSE_NOT_FOUND(response_id=response_id)
+
+
+def _create_missing(context: Context, response_id: str) -> tables.Response:
+    """A response without output, for an id that nobody created."""
+    with context.write() as tx:
+        ordinal = context.take(tx)
+        row = _new(
+            id=response_id,
+            ordinal=ordinal,
+            created_at=context.world.now(),
+            chain=ids.chain(context.world.id_seed, ordinal),
+            request=json.dumps(_echo(CreateResponse(), [])),
+            status="completed",
+            details=json.dumps(
+                {"error": None, "incomplete_details": None, "usage": _usage(None, 0, 0), "raised": None}
+            ),
+        )
+        _insert.add(tx, row)
+        context.touch("created", response_id)
+    return row
 
 
 def _row(response_id: str, position: int, item: Item, output: bool, ends: int = 0) -> tables.ResponseItem:

@@ -8,13 +8,14 @@ import base64
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from mockserver import container_runs, errors, expiry, ids
 from mockserver.container_runs import CODE, SHELL, Tool
 from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.samples import sample
-from mockserver.schema.answers import LINK, MAX_TEXT, PLACEHOLDERS, Figure, Step, WrittenFile
+from mockserver.schema.answers import LINK, MAX_OUTPUT, MAX_TEXT, PLACEHOLDERS, Figure, Step, WrittenFile
 from mockserver.schema.responses import Item
 from mockserver.storage import tables
 from mockserver.storage.contents import Upload
@@ -22,6 +23,8 @@ from mockserver.storage.database import Transaction
 
 LOCAL_LIMITS = {"max_output_length": 12_000, "timeout_ms": 10_000}
 """Of a local shell call (seen)."""
+MAX_CITED = 1_000
+"""Links of a message that are looked for in the container."""
 _PLACEHOLDER = re.compile(f"({'|'.join(map(re.escape, PLACEHOLDERS))})")
 LISTING = "import os\nprint(os.listdir('/mnt/data'))"
 
@@ -50,6 +53,8 @@ class Run:
     incomplete: str | None = None
     code_container: str | None = None
     shell_container: str | None = None
+    _filled_in: int = 0
+    """Characters of texts with placeholders so far."""
     _written: list[str] = field(default_factory=list)
     _figures: list[Item] = field(default_factory=list)
     """Citations of displayed figures, for the next message."""
@@ -233,15 +238,17 @@ class Run:
             "{files}": ", ".join(names),
             "{container}": container.id if container else "",
         }
-        filled, used = [], 0
+        filled, left = [], min(MAX_TEXT, MAX_OUTPUT - self._filled_in)
         for part in _PLACEHOLDER.split(text):
-            filled.append(values.get(part, part)[: max(MAX_TEXT - used, 0)])
-            used += len(filled[-1])
-        return "".join(filled)
+            filled.append(values.get(part, part)[:left])
+            left -= len(filled[-1])
+        whole = "".join(filled)
+        self._filled_in += len(whole)
+        return whole
 
     def _citations(self, text: str) -> Iterator[Item]:
         """What the text links to and the container has. Indexes count code points, the end is exclusive."""
-        for match in LINK.finditer(text):
+        for match in islice(LINK.finditer(text), MAX_CITED):
             for tool in self.tools:
                 if tool.container and (
                     row := container_runs.find_path(self.tx, tool.container.id, match[2], self.instant)

@@ -162,13 +162,14 @@ class States:
         return self._directory.templates.get(name) or self._directory.templates[EVERY_WORLD]
 
     def _copy_template(self, built: Path, name: str, empty: bool = False) -> None:
-        directory.copy_closed(self._template(name), built)
-        if empty:
-            with closing(connect(built / DATABASE)) as connection, writing(connection) as tx:
-                for each in tables.Table.metadata.sorted_tables:
-                    if each.name != tables.World.__tablename__:
-                        tx.execute(f"DELETE FROM {each.name}")  # a name of ours
-                tx.execute("UPDATE world SET ordinal = 0")
+        """Copy a template; with `empty` only its clock and its profile."""
+        template = self._template(name)
+        if not empty:
+            directory.copy_closed(template, built)
+            return
+        with closing(connect_closed(template / DATABASE)) as tx:
+            row = read_row(tx)
+        self._fill(built, row, lambda put: None)
 
     async def _copy_world(self, source: World, built: Path, change: Callable[[Transaction], object]) -> None:
         try:

@@ -7,11 +7,12 @@ Nothing is counted for a connection, so requests of parallel tests don't mix.
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
-from mockserver import errors, ids
+from mockserver import errors, ids, profiles
 from mockserver.context import Context
-from mockserver.schema.responses import CreateResponse, Item
+from mockserver.schema.responses import MAX_TEXT, CreateResponse, Item
 from mockserver.storage import tables
 from mockserver.storage.database import Statement, Transaction
 
@@ -26,6 +27,8 @@ PREFIXES = {
 }
 MAX_USER_TEXT = 1 << 20
 """Characters of the last user message that scripts look at."""
+MAX_REFERENCED = 16 << 20
+"""Characters of the items that an input refers to: it can refer to a large one over and over."""
 
 _find = Statement("SELECT * FROM responses WHERE id = :id", tables.Response)
 _newest = Statement(
@@ -65,15 +68,17 @@ def find(tx: Transaction, id: str) -> tables.Response | None:
 
 def read(context: Context, tx: Transaction, body: CreateResponse, stored: bool) -> Transcript:
     """Resolve the context of a request. Raises APIError where it refers to something unknown."""
-    if body.previous_response_id and body.conversation:
+    if body.previous_response_id and body.conversation and not context.allows(profiles.ANY_RUN):
         raise errors.MUTUALLY_EXCLUSIVE(param="previous_response_id", other="conversation")
+    if not (body.model or body.prompt or context.allows(profiles.ANY_RUN)):
+        raise errors.MISSING_PARAMETER(param="model")
     previous = None
     if id := body.previous_response_id:
-        if (previous := find(tx, id)) is None:
+        if (previous := find(tx, id)) is None and not context.creates_missing(id):
             raise errors.PREVIOUS_RESPONSE_NOT_FOUND(response_id=id)
     elif conversation := conversation_id(body):
         previous = _newest.first(tx, conversation=conversation)
-    elif body.input is None and body.prompt is None:
+    elif body.input is None and body.prompt is None and not context.allows(profiles.ANY_RUN):
         raise errors.MISSING_PARAMETER(param="input")
     seed = context.world.id_seed
     transcript = Transcript(
@@ -86,17 +91,18 @@ def read(context: Context, tx: Transaction, body: CreateResponse, stored: bool) 
         previous.shell_container if previous else None,
     )
     given = [{"role": "user", "content": body.input}] if isinstance(body.input, str) else body.input or []
+    items = _resolved(tx, given)
+    ordinals = count(context.take(tx, sum(not isinstance(item.get("id"), str) for item in items)))
     now, in_turn = context.world.now(), False
     hosted: set[str] = set()
     """The ids of calls of a hosted shell, whose outputs come from the API."""
-    for position, raw in enumerate(given):
-        item = _resolved(tx, raw, f"input[{position}]")
+    for item in items:
         output = _is_output(item, hosted)
         transcript.turn += output and not in_turn
         in_turn = output
         kind = str(item["type"])
         if not isinstance(item.get("id"), str):
-            id = ids.response_part(PREFIXES.get(kind, kind), seed, context.take(tx), transcript.chain, stored, now)
+            id = ids.response_part(PREFIXES.get(kind, kind), seed, next(ordinals), transcript.chain, stored, now)
             item = {"id": id, **{key: value for key, value in item.items() if key != "id"}}
         transcript.items.append(item)
         _note(transcript, item)
@@ -115,23 +121,35 @@ def text_of(content: object) -> str:
     return "\n".join(str(part.get("text", "")) for part in parts(content) if "text" in part)
 
 
-def _resolved(tx: Transaction, raw: Item, where: str) -> Item:
-    """An item in the form in which it is stored."""
-    kind = raw.get("type", "message" if "role" in raw else "item_reference" if set(raw) == {"id"} else None)
-    if not isinstance(kind, str):
-        raise errors.MISSING_PARAMETER(param=f"{where}.type")
-    if kind == "item_reference":
-        body = _item.value(tx, id=str(raw.get("id")))
-        if body is None:
-            raise errors.ITEM_NOT_FOUND(item_id=raw.get("id"))
-        found: Item = json.loads(body)
-        return found
-    if kind != "message":
-        return raw | {"type": kind}
+def _resolved(tx: Transaction, given: list[Item]) -> list[Item]:
+    """Items in the form in which they are stored, and for references the items that they name."""
+    items, referenced = [], 0
+    for position, raw in enumerate(given):
+        where = f"input[{position}]"
+        kind = raw.get("type", "message" if "role" in raw else "item_reference" if set(raw) == {"id"} else None)
+        if not isinstance(kind, str):
+            raise errors.MISSING_PARAMETER(param=f"{where}.type")
+        if kind == "item_reference":
+            body = _item.value(tx, id=str(raw.get("id")))
+            if body is None:
+                raise errors.ITEM_NOT_FOUND(item_id=raw.get("id"))
+            if (referenced := referenced + len(body)) > MAX_REFERENCED:
+                problem = f"the items that its input refers to have more than {MAX_REFERENCED:,} characters"
+                raise errors.BODY_HOLDS_TOO_MUCH(problem=problem)
+            items.append(json.loads(body))
+        else:
+            items.append(_message(raw, where) if kind == "message" else raw | {"type": kind})
+    return items
+
+
+def _message(raw: Item, where: str) -> Item:
     role, content = raw.get("role"), raw.get("content")
     if role not in ("user", "assistant", "system", "developer"):
         supported = "'assistant', 'system', 'developer', and 'user'"
         raise errors.INVALID_VALUE(value=str(role)[:100], supported=supported, param=f"{where}.role")
+    for place, text in _texts(content, f"{where}.content"):
+        if len(text) > MAX_TEXT:
+            raise errors.TOO_LONG_STRING(param=place, limit=MAX_TEXT, length=len(text))
     if isinstance(content, str):
         key = "output_text" if role == "assistant" else "input_text"
         more: dict[str, Any] = {"annotations": [], "logprobs": []} if role == "assistant" else {}
@@ -141,6 +159,15 @@ def _resolved(tx: Transaction, raw: Item, where: str) -> Item:
     rest = {key: value for key, value in raw.items() if key not in ("id", "type", "status", "content", "role")}
     item = {"id": raw.get("id"), "type": "message", "status": raw.get("status") or "completed", "content": content}
     return item | rest | {"role": role}
+
+
+def _texts(content: object, where: str) -> Iterator[tuple[str, str]]:
+    """The texts of a message's content, with their places."""
+    for number, part in enumerate(content) if isinstance(content, list) else ():
+        if isinstance(part, dict) and isinstance(text := part.get("text"), str):
+            yield f"{where}[{number}].text", text
+    if isinstance(content, str):
+        yield where, content
 
 
 def _is_output(item: Item, hosted: set[str]) -> bool:

@@ -14,6 +14,7 @@ import pytest
 from bundled import folder
 from conftest import World, ok, refusal, stored
 
+from mockserver.schema.answers import MAX_SHOWN
 from mockserver.seeds.loader import read_seeds
 from mockserver.server.serving import MockServer
 from mockserver.settings import SeedError
@@ -226,7 +227,14 @@ BAD = {
     "no way to reach it": ("{when: X, say: b}", "it can never be used, as the answer at"),
     "a missing file": ("{files: [{path: a, from: gone.csv}]}", "there is no file 'gone.csv'"),
     "a file outside": ("{files: [{path: a, from: ../x}]}", "leaves the seed's folder"),
-    "too large": ("{shows: [{generate: {size: 2MB}}]}", "--max-upload"),
+    "too large": ("{files: [{path: a, generate: {size: 4MB}}]}", "--max-upload"),
+    "a large figure": ("{shows: [{generate: {size: 1025KB}}]}", "step 0 shows a figure of 1,049,600 bytes"),
+    "a large figure of a file": ("{shows: [{from: large.png}]}", "step 0 shows a figure of 1,048,577 bytes"),
+    "large figures": (f"{{shows: [{', '.join(['{generate: {size: 1MB}}'] * 13)}]}}", "it writes 18,175,"),
+    "many files": (
+        f"{{steps: [{{say: '', files: [{', '.join(f'{{path: f{n}, content: x}}' for n in range(1_000))}]}}, {{files: [{{path: g, content: x}}]}}]}}",
+        "it writes more than 1,000 files",
+    ),
     "a digest": ("{files: [{path: a, digest: x}]}", "a seed has no digest"),
     "too many": ("{say: b}", "a world takes at most 1 answers"),
 }
@@ -238,10 +246,11 @@ def test_bad_answers_are_refused_with_their_line(tmp_path: Path, monkeypatch: py
     if case == "too many":
         monkeypatch.setattr("mockserver.seeds.scope.MAX_ANSWERS", 1)
     path = tmp_path / "seed.yaml"
+    (tmp_path / "large.png").write_bytes(bytes(MAX_SHOWN + 1))
     for start, line in (("answers:", 4), ("worlds:\n  w:\n    answers:", 6)):
         path.write_text(f"version: 1\n{start}\n    - {{id: a, when: X, say: a}}\n    - {rule}\n")
         with pytest.raises(SeedError) as refused:
-            read_seeds([path], 1 << 20)
+            read_seeds([path], 3 << 20)
         assert str(refused.value).startswith(f"{path}:{line}: ")
         assert problem in str(refused.value).replace("worlds.w.", "")
 

@@ -135,17 +135,21 @@ def test_a_fork_has_its_own_future(world: World, server: MockServer, control: ht
 
 def test_reset_goes_back_to_the_template_or_to_nothing(tmp_path: Any) -> None:
     seed = tmp_path / "seed.yaml"
-    seed.write_text("version: 1\ncontainers: [{name: seeded}]\n")
-    with MockServer(seed=(seed,)) as server, World(server, "w") as world:
+    seed.write_text(
+        "version: 1\ncontainers: [{name: seeded}]\nfiles: [{filename: a, purpose: vision, generate: {size: 1MB}}]\n"
+    )
+    data = tmp_path / "data"
+    with MockServer(seed=(seed,), data=data) as server, World(server, "w") as world:
         control = f"{server.url}/_mock/worlds/w"
         make(world, "mine")
         ok(httpx2.post(f"{control}/reset"))
         assert names(world) == ["seeded"]
+        assert len(stored(data)) == 1
         ok(httpx2.post(f"{control}/reset?empty=true"))
-        assert names(world) == []
+        assert (names(world), stored(data)) == ([], {})
         ok(httpx2.delete(control))
         ok(httpx2.post(control, json={"empty": True}))
-        assert names(world) == []
+        assert (names(world), stored(data)) == ([], {})
 
 
 @pytest.mark.parametrize("path", ["/worlds/{}", "/worlds/{}/reset", "/worlds/{}/clock/freeze"])

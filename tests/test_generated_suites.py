@@ -30,6 +30,7 @@ FILE = {"file_id": "file_id"}
 UPLOAD = {"bytes": 0, "filename": "filename", "mime_type": "mime_type", "purpose": "assistants"}
 SKILL = {"skill_id": "skill_123"}
 VERSION = {"version": "version"}
+RESPONSE = {"response_id": "resp_677efb5139a88190b512bc3fef8e535d"}
 PAGE = {"after": "after", "limit": 0, "order": "asc"}
 
 CALLS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
@@ -79,6 +80,62 @@ CALLS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("skills.versions.list", SKILL, PAGE | {"after": "skillver_123"}),
     ("skills.versions.delete", SKILL | VERSION, {}),
     ("skills.versions.content.retrieve", SKILL | VERSION, {}),
+    (
+        "responses.create",
+        {},
+        {
+            "background": True,
+            "context_management": [{"type": "type", "compact_threshold": 1000}],
+            "conversation": "string",
+            "include": ["file_search_call.results"],
+            "input": "string",
+            "instructions": "instructions",
+            "max_output_tokens": 16,
+            "max_tool_calls": 0,
+            "metadata": {"foo": "string"},
+            "model": "gpt-5.1",
+            "parallel_tool_calls": True,
+            "previous_response_id": "previous_response_id",
+            "prompt": {"id": "id", "variables": {"foo": "string"}, "version": "version"},
+            "prompt_cache_key": "prompt-cache-key-1234",
+            "prompt_cache_retention": "in_memory",
+            "reasoning": {"effort": "none", "generate_summary": "auto", "summary": "auto"},
+            "safety_identifier": "safety-identifier-1234",
+            "service_tier": "auto",
+            "store": True,
+            "stream": False,
+            "stream_options": {"include_obfuscation": True},
+            "temperature": 1,
+            "text": {"format": {"type": "text"}, "verbosity": "low"},
+            "tool_choice": "none",
+            "tools": [
+                {
+                    "name": "name",
+                    "parameters": {"foo": "bar"},
+                    "strict": True,
+                    "type": "function",
+                    "defer_loading": True,
+                    "description": "description",
+                }
+            ],
+            "top_logprobs": 0,
+            "top_p": 1,
+            "truncation": "auto",
+            "user": "user-1234",
+        },
+    ),
+    (
+        "responses.retrieve",
+        RESPONSE,
+        {"include": ["file_search_call.results"], "include_obfuscation": True, "starting_after": 0, "stream": False},
+    ),
+    ("responses.delete", RESPONSE, {}),
+    ("responses.cancel", RESPONSE, {}),
+    (
+        "responses.input_items.list",
+        {"response_id": "response_id"},
+        {**PAGE, "include": ["file_search_call.results"]},
+    ),
 ]
 """Operations, and what they are called with: at least, and beside that."""
 
@@ -120,8 +177,9 @@ def call(of: Any, operation: str, arguments: dict[str, Any]) -> Any:
 
 
 def sound(operation: str, result: object) -> bool:
-    """Whether the SDK made of the answer what it should; of a deletion in containers it makes nothing."""
-    return (result is None) is (operation.startswith("containers.") and operation.endswith("delete"))
+    """Whether the SDK made of the answer what it should; of a deletion in containers and of a response it makes
+    nothing."""
+    return (result is None) is (operation.startswith(("containers.", "responses.")) and operation.endswith("delete"))
 
 
 def test_every_operation_is_called() -> None:
@@ -136,6 +194,8 @@ def test_every_operation_is_called() -> None:
                 "files",
                 "uploads",
                 "uploads.parts",
+                "responses",
+                "responses.input_items",
                 *SKILLS,
             )
             for name in vars(type(resource(client, f"{prefix}.x")))
@@ -173,6 +233,18 @@ def test_synchronously(world: World, operation: str, arguments: dict[str, Any]) 
         assert streamed.is_closed
 
 
+def test_streams(world: World) -> None:
+    with openai.OpenAI(
+        base_url=world.server.url, api_key=world.api_key, max_retries=0, _strict_response_validation=True
+    ) as client:
+        for _ in range(2):
+            for stream in (
+                client.responses.create(stream=True),
+                client.responses.retrieve(**RESPONSE, stream=True),
+            ):
+                assert [event.type for event in stream][-1] == "response.completed"
+
+
 @each_call
 def test_asynchronously(world: World, operation: str, arguments: dict[str, Any]) -> None:
     async def suite() -> None:
@@ -193,8 +265,8 @@ def test_asynchronously(world: World, operation: str, arguments: dict[str, Any])
 
 @each_call
 def test_the_live_api_refuses_what_names_nothing(live_world: World, operation: str, arguments: dict[str, Any]) -> None:
-    invented = {"container_id", "file_id", "file_ids", "skill_id", "upload_id", "after", "limit"} & arguments.keys()
-    if invented or operation == "skills.create":
+    invented = {"container_id", "file_id", "file_ids", "skill_id", "upload_id", "response_id", "after", "limit"}
+    if invented & arguments.keys() or operation in ("skills.create", "responses.create"):
         with pytest.raises((openai.NotFoundError, openai.BadRequestError)):
             call(resource(live_world.openai, operation), operation, arguments)
     else:
@@ -213,7 +285,7 @@ def operations(server: MockServer) -> list[tuple[str, str]]:
     paths = create_app(server.mock).openapi()["paths"]
     found = [(method.upper(), path) for path, methods in paths.items() for method in methods]
     assert len(found) == len(OPERATIONS)
-    return [each for each in found if not each[1].startswith("/responses")]  # whose ids nothing is made up for
+    return found
 
 
 @settings(max_examples=settings.default.max_examples // 5, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -223,7 +295,12 @@ def test_no_operation_refuses_an_id_whatever_came_before(
 ) -> None:
     for method, path in data.draw(st.permutations(operations(world.server))):
         url = path.format(
-            container_id=container_id, file_id=file_id, upload_id=file_id, skill_id=container_id, version=file_id
+            container_id=container_id,
+            file_id=file_id,
+            upload_id=file_id,
+            skill_id=container_id,
+            version=file_id,
+            response_id=container_id,
         )
         body: dict[str, Any] = {}
         if method == "POST" and path == "/files":
@@ -234,6 +311,8 @@ def test_no_operation_refuses_an_id_whatever_came_before(
             body = {"files": {"data": b"a"}}
         elif path.startswith("/uploads/"):
             body = {"json": {"part_ids": ["string"], "md5": "md5"}}
+        elif path == "/responses":
+            body = {"json": {"previous_response_id": container_id}}
         elif method == "POST" and path.startswith("/skills"):
             body = {"json": {"default_version": file_id} if path == "/skills/{skill_id}" else {}}
         elif method == "POST":

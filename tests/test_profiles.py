@@ -329,6 +329,18 @@ def _an_inline_skill_on_several_lines(world: World) -> object:
     return outcome(world.http.post("/containers", json={"name": "box", "skills": [skill]}))
 
 
+def _runs_that_lack_something(world: World) -> object:
+    run = ok(world.http.post("/responses", json={"model": "m", "input": "x"}))["id"]
+    answers = [
+        world.http.post("/responses", json={"input": "x"}),
+        world.http.post("/responses", json={"model": "m"}),
+        world.http.post("/responses", json={"model": "m", "previous_response_id": run, "conversation": "conv_x"}),
+        world.http.post(f"/responses/{run}/cancel"),
+    ]
+    stream = world.http.get(f"/responses/{run}?stream=true")
+    return [outcome(answer) for answer in answers], stream.status_code
+
+
 def _no_skill_at_all(world: World) -> object:
     created = world.http.post("/skills", files=SKILL).json()["id"]
     answers = [
@@ -511,6 +523,16 @@ EFFECTS: dict[str, tuple[Look, dict[Any, object]]] = {
             ],
         },
     ),
+    "any_run": (
+        _runs_that_lack_something,
+        {
+            True: ([(200, None, "any-run")] * 4, 200),
+            False: (
+                [(400, "missing_required_parameter")] * 2 + [(400, "mutually_exclusive_parameters"), (400, None)],
+                400,
+            ),
+        },
+    ),
     "any_md5": (_another_md5, {True: (200, None, "any-md5"), False: (400, None)}),
     "unscripted": (
         _without_a_script,
@@ -667,7 +689,9 @@ def test_the_profiles_differ_as_they_should() -> None:
         "default": {},
         "live": dict.fromkeys(lets_in, False) | {"max_minutes": 20},
         "docs": {"expiry_unasked": False, "older_fields": True, "running_status": "active"},
-        "contract": dict.fromkeys(("any_id", "any_cursor", "zeros", "any_file_form", "any_md5", "any_skill"), True),
+        "contract": dict.fromkeys(
+            ("any_id", "any_cursor", "zeros", "any_file_form", "any_md5", "any_skill", "any_run"), True
+        ),
     }
 
 

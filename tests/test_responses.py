@@ -1,17 +1,25 @@
 """Responses: runs without a script, chains, containers of runs, storing, streams, background."""
 
 import json
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import httpx2
 import openai
 import pytest
-from conftest import World, ok, refusal
+from conftest import World, new_world, ok, refusal
 from openai.types.responses import Response
 
-from mockserver import unscripted
+from mockserver import responses, runs, transcript, unscripted
+from mockserver.api import rendering
+from mockserver.api.operation import LARGE_BODY
 from mockserver.api.streams import MAX_DELTAS
+from mockserver.context import Context
+from mockserver.responses import MAX_ECHO
 from mockserver.schema import answers
+from mockserver.schema.responses import MAX_TEXT
+from mockserver.server.serving import MockServer
 from mockserver.testing.journal import notes
 
 AUTO: Any = [{"type": "code_interpreter", "container": {"type": "auto"}}]
@@ -581,6 +589,21 @@ def test_placeholders_are_filled_once_and_up_to_a_bound(world: World) -> None:
     assert len(run(world, "long" * 10_000, tools=[]).output_text) == answers.MAX_TEXT
 
 
+def test_placeholders_of_all_steps_have_a_bound_together(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "MAX_OUTPUT", 25)
+    script(
+        world, {"steps": [{"say": "{text}"}, {"say": "no placeholder: whole"}, {"say": "{text}"}, {"say": "{text}"}]}
+    )
+    assert run(world, "0123456789", tools=[]).output_text == "0123456789no placeholder: whole012345678901234"
+
+
+def test_so_many_links_of_a_message_are_cited(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "MAX_CITED", 2)
+    script(world, {"files": [{"path": "a", "content": "x"}], "say": "[a](sandbox:/mnt/data/a) " * 3})
+    content = run(world, "x").output[1].content[0]  # type: ignore[union-attr]
+    assert [each.start_index for each in content.annotations] == [4, 29]  # type: ignore[union-attr]
+
+
 def test_a_long_text_is_streamed_in_few_events(world: World) -> None:
     script(world, {"say": "a b " * 5_000})
     deltas = [event["delta"] for kind, event in events(world, {"input": "x"}) if kind.endswith("text.delta")]
@@ -640,3 +663,134 @@ def test_the_journal_has_a_short_stream_as_text_and_the_answer(world: World) -> 
     assert second["response"]["body"]["object"] == "response"
     assert first["answer"] == second["answer"] == sent.headers["x-mock-answer"] == "hello"
     assert notes(first) == ["answer hello"]
+
+
+# Large bodies
+
+
+LARGE = "x" * (LARGE_BODY + 1)
+
+
+def test_other_calls_are_served_while_a_large_body_is_worked_on(
+    world: World, server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached, goes_on, read = threading.Event(), threading.Event(), transcript.read
+    threads: list[int] = []
+
+    def reading(*args: Any) -> Any:
+        threads.append(threading.get_ident())
+        reached.set()
+        assert goes_on.wait(600)
+        return read(*args)
+
+    monkeypatch.setattr(transcript, "read", reading)
+    large = Thread(lambda: world.http.post("/responses", json={"model": "m", "input": LARGE}))
+    assert reached.wait(600)
+    with new_world(server) as other:
+        ok(other.http.get("/containers"))
+        ok(other.http.post("/containers", json={"name": "box"}))
+    ok(world.http.get("/containers"))
+    reset = Thread(lambda: world.http.post(f"{server.url}/_mock/worlds/{world.name}/reset"))
+    writing = Thread(lambda: world.http.post("/containers", json={"name": "box"}))
+    goes_on.set()
+    response = ok(large.result())
+    assert response["output"][0]["content"][0]["text"] == LARGE[:4_000]
+    assert ok(reset.result())
+    assert ok(writing.result())
+    ok(world.http.post("/responses", json={"model": "m", "input": "small"}))
+    assert [each == loop_thread(server) for each in threads] == [False, True]
+
+
+def test_a_large_response_is_written_as_json_in_a_thread(
+    world: World, server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    monkeypatch.setattr(rendering, "_json", lambda *args, render=rendering._json: threads.append(threading.get_ident()) or render(*args))  # fmt: skip
+    response = ok(world.http.post("/responses", json={"model": "m", "input": "x", "instructions": LARGE}))
+    ok(world.http.get(f"/responses/{response['id']}/input_items"))
+    ok(world.http.get("/containers"))
+    assert [each == loop_thread(server) for each in threads] == [False, False, True]
+
+
+def test_a_run_that_fails_in_a_thread_leaves_nothing(world: World) -> None:
+    before = ok(world.http.get("/containers"))["data"]
+    long = {"input": LARGE, "instructions": "x" * MAX_ECHO, "tools": AUTO}
+    message = refusal(world.http.post("/responses", json={"model": "m", **long}), 400, "request_too_large")
+    assert "without its input it has more than 10,485,760 characters" in message
+    assert ok(world.http.get("/containers"))["data"] == before
+
+
+@pytest.mark.parametrize(
+    ("given", "param"),
+    [
+        ("x" * (MAX_TEXT + 1), "input"),
+        ([{"role": "user", "content": "x" * (MAX_TEXT + 1)}], "input[0].content"),
+        ([{"role": "user", "content": [{"type": "input_text", "text": "x" * (MAX_TEXT + 1)}]}], "input[0].content[0].text"),
+    ],
+)  # fmt: skip
+def test_a_text_of_the_input_has_a_longest_length(world: World, given: Any, param: str) -> None:
+    answer = world.http.post("/responses", json={"model": "m", "input": given})
+    message = refusal(answer, 400, "string_above_max_length")
+    assert message == (
+        f"Invalid '{param}': string too long. Expected a string with maximum length 10485760, but got a string with "
+        "length 10485761 instead."
+    )
+    assert answer.json()["error"]["param"] == param
+
+
+def test_many_items_take_their_ordinals_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    take = Context.take
+    monkeypatch.setattr(Context, "take", lambda self, tx, count=1: taken.append(count) or take(self, tx, count))
+    given = [{"role": "user", "content": "x"}] * 5_000
+    response = ok(world.http.post("/responses", json={"model": "m", "input": given}))
+    assert len(taken) < 10
+    page = ok(world.http.get(f"/responses/{response['id']}/input_items?limit=100"))
+    assert len({item["id"] for item in page["data"]}) == 100
+
+
+def test_references_to_a_large_item_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = ok(world.http.post("/responses", json={"model": "m", "input": LARGE}))
+    item = ok(world.http.get(f"/responses/{first['id']}/input_items"))["data"][0]
+    monkeypatch.setattr(transcript, "MAX_REFERENCED", 3 * len(LARGE))
+
+    def refer(times: int) -> httpx2.Response:
+        return world.http.post(
+            "/responses", json={"model": "m", "input": [{"type": "item_reference", "id": item["id"]}] * times}
+        )
+
+    ok(refer(2))
+    assert "the items that its input refers to" in refusal(refer(3), 400, "request_too_large")
+
+
+def test_a_page_of_large_items_is_short_and_the_next_one_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(responses, "MAX_PAGE", 2 * len(LARGE))
+    given: Any = [{"role": "user", "content": f"{number}{LARGE}"} for number in range(5)]
+    first = world.openai.responses.create(model="m", input=given)
+    second = world.openai.responses.create(model="m", input="and?", previous_response_id=first.id)
+    for order in ("asc", "desc"):
+        page = world.openai.responses.input_items.list(second.id, limit=100, order=order)  # type: ignore[arg-type]
+        assert page.has_more
+        assert len(page.data) < 4
+        texts = [item.content[0].text[:1] for item in page if item.type == "message"]  # type: ignore[union-attr]
+        assert "".join(texts) == ("012344a" if order == "asc" else "a443210")
+
+
+def loop_thread(server: MockServer) -> int:
+    async def ident() -> int:
+        return threading.get_ident()
+
+    return server.run(ident())
+
+
+class Thread:
+    """A request in a thread."""
+
+    def __init__(self, work: Callable[[], httpx2.Response]) -> None:
+        self._done: list[httpx2.Response] = []
+        self._thread = threading.Thread(target=lambda: self._done.append(work()))
+        self._thread.start()
+
+    def result(self) -> httpx2.Response:
+        self._thread.join(600)
+        return self._done[0]

@@ -31,6 +31,8 @@ from mockserver.storage.contents import Uploads
 
 log = logging.getLogger("mockserver")
 
+LARGE_BODY = 64 * 1024
+"""Bytes of a body whose parsing takes so long that a thread for the rule costs little beside it."""
 MAX_UNKNOWN = 100
 """Unknown paths that are logged, each once."""
 
@@ -97,6 +99,7 @@ class Operation(APIRoute):
         arguments = {name: reader(exchange, context) for name, reader in self._readers.items()}
         if self._body:
             arguments["body"] = await read_json(self._body, exchange, mock.settings.max_body, self.max_body)
+            context.large = exchange.sent.size > LARGE_BODY
         result = await self.endpoint(**arguments)
         if isinstance(result, Content):
             result = Bytes(result)

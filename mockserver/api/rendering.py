@@ -1,9 +1,11 @@
 """Responses as values. Each sends itself with the live API's headers and is recorded in the journal."""
 
+import asyncio
 import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,8 +40,9 @@ class JSON(Response):
     headers: Sequence[tuple[bytes, bytes]] = ()
 
     async def send(self, exchange: Exchange) -> None:
-        resource = self.resource
-        body = _json(resource, exchange)
+        resource, context = self.resource, exchange.context
+        in_thread = context is not None and context.large
+        body = await asyncio.to_thread(_json, resource, exchange) if in_thread else _json(resource, exchange)
         if resource["object"] == "list":
             exchange.page = resource["has_more"], resource["first_id"], resource["last_id"]
         await exchange.respond(200, [_JSON, (b"content-length", b"%d" % len(body)), *self.headers], body)
@@ -143,6 +146,9 @@ class Preflight(Response):
 
 def _json(value: Mapping[str, Any], exchange: Exchange) -> bytes:
     if exchange.ascii:
+        with suppress(TypeError):  # an integer of more than 64 bits
+            if (body := orjson.dumps(value, option=orjson.OPT_INDENT_2)).isascii():
+                return body
         return json.dumps(value, indent=2).encode()
     return orjson.dumps(value, option=orjson.OPT_INDENT_2 | (orjson.OPT_APPEND_NEWLINE if exchange.files_api else 0))
 

@@ -3,9 +3,10 @@
 Data only: no code is ever run. A rule is checked completely when it is loaded.
 """
 
+import json
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Self
 
@@ -22,6 +23,10 @@ LINK = re.compile(r"!?\[[^\]\n]*\]\((sandbox:(/mnt/data/[^)\s]+))\)")
 """A Markdown link or image to a file of the container: group 1 is what is cited, group 2 the path."""
 MAX_SHOWN = 1 << 20
 """Bytes of a displayed figure: each is in the response as a data URL."""
+MAX_WRITTEN = 1_000
+"""Files that an answer writes and shows."""
+MAX_OUTPUT = 16 << 20
+"""Characters of what an answer's items show, with its figures. Placeholders can add as much."""
 MAX_STEPS = 200
 MAX_TEXT = 1 << 20
 MAX_PACE = 60.0
@@ -120,6 +125,16 @@ class Figure(WithContent):
     def has_other_source(self) -> bool:
         return self.digest is not None
 
+    def length(self) -> int:
+        """Its bytes as far as they are described here; 0 for a file that `from` names."""
+        if self.size is not None:
+            return self.size
+        return (
+            self.generate.size
+            if self.generate
+            else len(self.base64 or "") * 3 // 4 + len((self.content or "").encode())
+        )
+
 
 class WrittenFile(Figure):
     path: Annotated[FileName, AfterValidator(container_path)]
@@ -161,7 +176,7 @@ class Step(Part):
     exit: int | None = None
     stderr: Text | None = None
     timeout: bool = False
-    files: Annotated[list[WrittenFile], Field(max_length=1_000, fail_fast=True)] = []
+    files: Annotated[list[WrittenFile], Field(max_length=MAX_WRITTEN, fail_fast=True)] = []
     shows: Annotated[list[Figure], Field(max_length=20, fail_fast=True)] = []
     takes: Seconds = 0.0
     """Of the world's clock."""
@@ -214,6 +229,7 @@ class NewAnswer(Step):
             raise ValueError("say what the run does: give steps, output, or the keys of a step (say, code, files, …)")
         if self.steps is not None and self.fail is not None and not fails:
             raise ValueError("fail at the top takes an error; write incomplete and wedge in a step")
+        self.check_output({})
         written: set[str] = set()
         later = [file.path for step in self.each_step() for file in step.files if not file.delete]
         for number, step in enumerate(self.each_step()):
@@ -226,6 +242,24 @@ class NewAnswer(Step):
                 if path in later and path not in written:
                     raise ValueError(f"step {number} links to {path}, which only a later step writes")
         return self
+
+    def check_output(self, lengths: Mapping[int, int]) -> None:
+        """Raises ValueError if the run would write too much. `lengths` has those of figures by their `id()`."""
+        size = len(json.dumps(self.output)) if self.output else 0
+        for number, step in enumerate(self.each_step()):
+            texts = (step.code, step.logs, step.value, step.raises, step.stderr, step.say, *(step.commands or ()))
+            size += sum(len(text or "") for text in texts)
+            for figure in step.shows:
+                length = lengths.get(id(figure)) or figure.length()
+                if length > MAX_SHOWN:
+                    raise ValueError(
+                        f"step {number} shows a figure of {length:,} bytes; at most {MAX_SHOWN:,} are allowed"
+                    )
+                size += length * 4 // 3
+        if size > MAX_OUTPUT:
+            raise ValueError(f"it writes {size:,} characters; at most {MAX_OUTPUT:,} are allowed, figures included")
+        if sum(1 for _ in self.figures()) > MAX_WRITTEN:
+            raise ValueError(f"it writes more than {MAX_WRITTEN:,} files")
 
     def each_step(self) -> list[Step]:
         """The steps, however they were written."""

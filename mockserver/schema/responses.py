@@ -19,6 +19,8 @@ Item = dict[str, Any]
 MAX_FILES = 50
 """`file_ids` of an automatic container (doc)."""
 MAX_SKILLS = 200
+MAX_TEXT = 10_485_760
+"""Characters of a text of the input (seen)."""
 
 _MemoryLimit = Literal["1g", "4g", "16g", "64g"] | None
 _Policy = Annotated[NetworkPolicyDisabled | NetworkPolicyAllowlist | None, Field(discriminator="type")]
@@ -116,12 +118,19 @@ class StreamOptions(Request):
     include_obfuscation: bool | None = None
 
 
-_Input = Annotated[Annotated[str, Tag(STRING)] | Annotated[list[dict[str, Any]], Tag(OBJECT)], Discriminator(_by_type)]
+_Input = Annotated[
+    Annotated[str, Field(max_length=MAX_TEXT), Tag(STRING)] | Annotated[list[dict[str, Any]], Tag(OBJECT)],
+    Discriminator(_by_type),
+]
 _Conversation = Annotated[Annotated[str, Tag(STRING)] | Annotated[Conversation, Tag(OBJECT)], Discriminator(_by_type)]
 
 
+UNASKED_MODEL = "gpt-5"
+"""What is shown where the request names none, as a stored prompt does (guess)."""
+
+
 class CreateResponse(Request):
-    model: Annotated[str, Field(min_length=1)]
+    model: Annotated[str, Field(min_length=1)] = ""
     input: _Input | None = None
     instructions: str | list[dict[str, Any]] | None = None
     tools: list[Tool] | None = None

@@ -290,6 +290,12 @@ def _check_answers(found: list[tuple[models.Answer, Place]], max_file: int) -> N
                     f"{place}: a seed has no digest; give the bytes as one of content, base64, from, generate"
                 )
             _check_content(figure, place, max_file)
+        with located(place):
+            named = {id(figure): figure.from_ for figure in answer.figures() if figure.from_ is not None}
+            try:
+                answer.check_output({figure: place.contents.size(name) for figure, name in named.items()})
+            except ValueError as error:
+                raise SeedError(str(error)) from None
         kinds.setdefault((answer.seeded is False, place.location[:-1]), []).append((place, answer))
     for rules in kinds.values():
         if never := answers.unreachable(rules):

@@ -50,4 +50,5 @@ async def cancel_response(context: TheContext, response_id: str) -> JSON:
 async def list_input_items(
     context: TheContext, response_id: str, query: Annotated[ListInputItems, Query()]
 ) -> InputItemList:
+    context.large = True  # an item can have as many bytes as the body of a request
     return await context.run(responses.list_input_items, response_id, query)
