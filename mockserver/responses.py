@@ -16,6 +16,7 @@ from mockserver.container_runs import CODE, SHELL, Tool
 from mockserver.context import Context
 from mockserver.runs import Run
 from mockserver.schema.responses import (
+    ENCRYPTED,
     OUTPUTS,
     CreateResponse,
     InputItemList,
@@ -92,7 +93,8 @@ def create_response(
         id = ids.response_part("resp", seed, context.take(tx), before.chain, stored, now)
         tx.execute("SAVEPOINT run")
         tools = container_runs.tools(context, tx, body, before, supplied)
-        run = Run(context, tx, id, before.chain, stored, background, tools, before.user_text)
+        encrypted = ENCRYPTED in (body.include or [])
+        run = Run(context, tx, id, before.chain, stored, background, tools, before.user_text, encrypted)
         answer, nearest = answers.choose(tx, _target(run, body, before))
         context.answer = answer.id if answer else None
         if answer is None and context.world.profile.unscripted == "refuse":
