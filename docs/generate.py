@@ -271,6 +271,39 @@ def goldens() -> str:
     return table(["file", "exchanges", *grades], [["" if cell is None else cell for cell in row] for row in rows])
 
 
+def _recordings() -> Iterator[tuple[Path, dict[str, Any]]]:
+    for path in sorted((ROOT / "fixtures" / "recordings").glob("*.yaml")):
+        yield path, yaml.load(path.read_text("utf-8"), yaml.CSafeLoader)
+
+
+def recordings() -> str:
+    """The recorded runs that the tests rebuild as scripts, by their source."""
+    rows = []
+    for path, file in _recordings():
+        turns = [turn for each in file["recordings"] for turn in each["turns"]]
+        dates = sorted(each["date"][:7] for each in file["recordings"])
+        streams = sum("events" in turn for turn in turns)
+        source = file["recordings"][0]["source"].split()[0]
+        name = f"[`{path.name}`](../../fixtures/recordings/{path.name})"
+        rows.append((name, source, " to ".join(dict.fromkeys([dates[0], dates[-1]])), len(turns), streams))
+    return table(["file", "source", "recorded", "responses", "streamed"], rows)
+
+
+def differences() -> str:
+    """In what the mock differs from recorded runs, and why."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for path, file in _recordings():
+        for difference, reason in file["differences"].items():
+            found.setdefault((difference, reason), []).append(path.stem)
+    kinds = {"added": "is sent", "missing": "is not sent", "value": "has another value", "order": "have another order"}
+    rows = []
+    for (difference, reason), sources in sorted(found.items()):
+        where, _, kind = difference.partition(": ")
+        what = "The keys of an event" if where == "event" else code(where.removeprefix("response."))
+        rows.append((f"{what} {kinds[kind]}", reason, ", ".join(sources)))
+    return table(["the mock", "reason", "recordings"], rows)
+
+
 def layers() -> str:
     """The modules of the package, by the layers that test_house.py checks."""
     path = ROOT / "tests" / "test_house.py"
@@ -320,6 +353,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "pytest-marks": pytest_marks,
     "pytest-options": pytest_options,
     "goldens": goldens,
+    "recordings": recordings,
+    "differences": differences,
     "layers": layers,
     "dependencies": dependencies,
     "seed-document": lambda: seed_keys("Document"),

@@ -3,6 +3,7 @@
 Also the words that the messages of findings share.
 """
 
+import json
 import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict, deque
@@ -149,6 +150,15 @@ def messages(body: dict[str, Any]) -> list[dict[str, Any]]:
     given = body.get("input")
     given = [{"role": "user", "content": given}] if isinstance(given, str) else given
     return [item for item in given if isinstance(item, dict)] if isinstance(given, list) else []
+
+
+def failed_response(entry: Entry) -> str | None:
+    """The id of a response that was received as failed, as an object or in the last event of a stream."""
+    body = response_body(entry) if succeeded(entry) and not entry.made_up else None
+    if isinstance(body, str):
+        name, _, data = body.rstrip("\n").rpartition("\n\n")[2].partition("\ndata: ")
+        body = json.loads(data)["response"] if name == "event: response.failed" else None
+    return body.get("id") if isinstance(body, dict) and body.get("status") == "failed" else None
 
 
 def error_message(entry: Entry) -> str | None:

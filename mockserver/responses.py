@@ -15,6 +15,7 @@ from mockserver.container_runs import CODE, SHELL, Tool
 from mockserver.context import Context
 from mockserver.runs import Run
 from mockserver.schema.responses import (
+    ENCRYPTED,
     MAX_TEXT,
     OUTPUTS,
     UNASKED_MODEL,
@@ -105,7 +106,8 @@ def create_response(
         request = json.dumps(_echo(body, tools))
         if len(request) > MAX_ECHO:
             raise errors.BODY_HOLDS_TOO_MUCH(problem=f"without its input it has more than {MAX_ECHO:,} characters")
-        run = Run(context, tx, id, before.chain, stored, background, tools, before.user_text)
+        encrypted = ENCRYPTED in (body.include or [])
+        run = Run(context, tx, id, before.chain, stored, background, tools, before.user_text, encrypted)
         answer, nearest = answers.choose(tx, _target(run, body, before))
         context.answer = answer.id if answer else None
         if answer is None and context.world.profile.unscripted == "refuse":

@@ -41,6 +41,8 @@ class Run:
     background: bool
     tools: list[Tool]
     user_text: str
+    encrypted: bool = False
+    """Whether reasoning items have `encrypted_content`."""
     keep: Mapping[str, Upload] = field(default_factory=dict)
     """Contents that are not in the world yet, by digest."""
     items: list[tuple[Item, int]] = field(default_factory=list)
@@ -70,6 +72,8 @@ class Run:
     def take(self, steps: list[Step]) -> None:
         for step in steps:
             self.at += step.takes
+            if step.reasoning is not False:
+                self._reason(step.reasoning)
             if step.calls:
                 tool = self._tool(step)
                 if self._dies(tool) or self._call(step, tool):
@@ -94,6 +98,13 @@ class Run:
                 item["call_id"] = ids.call(self.context.world.id_seed, self.context.take(self.tx))
             self._add(item)
 
+    def _reason(self, reasoning: bool | str) -> None:
+        """Add a reasoning item. On request it has its content in a form that only the API could read (seen)."""
+        id = self._id("rs")
+        hidden: Item = {"content": [], "encrypted_content": _encrypted(id)} if self.encrypted else {}
+        summary = [{"type": "summary_text", "text": reasoning}] if isinstance(reasoning, str) else []
+        self._add({"id": id, "type": "reasoning", **hidden, "summary": summary})
+
     # Calls
 
     def _tool(self, step: Step) -> Tool:
@@ -102,9 +113,6 @@ class Run:
 
     def _call(self, step: Step, tool: Tool) -> bool:
         """Add the items of a call, and what it does. Returns whether the run ends here: the client runs the commands."""
-        if step.reasoning is not False:
-            text = [{"type": "summary_text", "text": step.reasoning}] if isinstance(step.reasoning, str) else []
-            self._add({"id": self._id("rs"), "type": "reasoning", "summary": text})
         container = tool.container
         if tool.kind == SHELL:
             return self._shell(step, container)
@@ -321,6 +329,11 @@ def _code(step: Step) -> str:
     ]
     lines += ["plt.show()"] * len(step.shows)
     return "\n".join(lines) or LISTING
+
+
+def _encrypted(id: str) -> str:
+    """What stands for the encrypted content of an item: as long as short ones, and always the same."""
+    return "gAAAAA" + base64.urlsafe_b64encode(id.encode() * 10).decode()
 
 
 def _citation(container_id: str, file_id: str, filename: str, start: int, end: int) -> Item:

@@ -21,6 +21,7 @@ from mockserver.recorded import (
     created,
     error_code,
     error_message,
+    failed_response,
     found_something,
     has_expired,
     ids_given,
@@ -379,6 +380,24 @@ def _container_recreated_each_turn(history: History) -> Iterator[Proof]:
             yield f"{line(entry)} repeated a conversation without its calls and got another container", known
 
 
+def _failed_response_continued(history: History) -> Iterator[Proof]:
+    """A request continued, by `previous_response_id`, a response that the client had received with status `failed`.
+
+    Innocent: incomplete responses, which can be continued; streams that were too large to be kept; errors made by a
+    fault.
+    """
+    failed: dict[str, Entry] = {}
+    continued: dict[str, list[Entry]] = defaultdict(list)
+    for entry in history.of("CreateResponse", "GetResponse"):
+        chain = str(run_body(entry).get("previous_response_id"))
+        if chain in failed and failed[chain].ended <= entry.wall:
+            continued[chain].append(entry)
+        if (id := failed_response(entry)) is not None:
+            failed.setdefault(id, entry)
+    for chain, proof in continued.items():
+        yield f"{chain} had failed and was continued", [failed[chain], *proof]
+
+
 def _expired_chain_retried(history: History) -> Iterator[Proof]:
     """A `previous_response_id` was sent again after `Container is expired.`, and failed in the same way.
 
@@ -412,5 +431,6 @@ FINDINGS: dict[str, Callable[[History], Iterator[Proof]]] = {
     "citation-not-downloaded": _citation_not_downloaded,
     "cfile-in-files-api": _cfile_in_files_api,
     "container-recreated-each-turn": _container_recreated_each_turn,
+    "failed-response-continued": _failed_response_continued,
     "expired-chain-retried": _expired_chain_retried,
 }

@@ -100,12 +100,12 @@ def python(name: str, major: int) -> Client:
 def node(name: str, folder: str, manifest: str) -> Client:
     # The program is reached by a link beside the packages, so that any version can run the same one.
     command = ("node", "--preserve-symlinks", "--preserve-symlinks-main")
-    skills = folder == "openai-node"  # before 7.5 the client drops the folders of files
+    packed = [] if folder == "openai-node" else [CLIENTS / "node" / "basic_math.zip"]  # before 7.5 it drops folders
     programs = tuple(
-        Program((*command, INSTALLED / folder / "programs" / f"{each}.mjs"), f"node/{each}.txt")
-        for each in ("workflow", *(["skills"] if skills else []))
+        Program((*command, INSTALLED / folder / "programs" / f"{each}.mjs", *more), f"node/{each}.txt")
+        for each, more in (("workflow", []), ("skills", packed))
     )
-    refusals = USUAL_REFUSALS | (SKILL_REFUSALS if skills else set())
+    refusals = USUAL_REFUSALS | SKILL_REFUSALS
     return Client(name, "node", folder, manifest, '"openai"', programs, tool="node", refusals=refusals)
 
 

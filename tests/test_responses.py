@@ -23,6 +23,7 @@ from mockserver.server.serving import MockServer
 from mockserver.testing.journal import notes
 
 AUTO: Any = [{"type": "code_interpreter", "container": {"type": "auto"}}]
+AUTO_WITH_MEMORY: Any = {"type": "code_interpreter", "container": {"type": "auto", "memory_limit": "4g"}}
 SHELL: Any = [{"type": "shell", "environment": {"type": "container_auto"}}]
 
 
@@ -281,6 +282,25 @@ def test_files_of_the_request_are_in_the_container(world: World) -> None:
     box = container(response)
     assert {f"/mnt/data/{file.id}-sales.csv", "/mnt/data/notes.txt"} <= {*names(world, box)}
     assert world.openai.containers.retrieve(box).memory_limit == "4g"
+
+
+def test_reasoning_stands_before_what_it_led_to(world: World) -> None:
+    script(world, {"steps": [{"reasoning": True, "code": "1"}, {"reasoning": "Now I know.", "say": "One."}]})
+    shown: list[list[dict[str, Any]]] = []
+    for include in ([], ["reasoning.encrypted_content"]):
+        body = {"model": "gpt-5", "input": "go", "tools": AUTO, "include": include}
+        shown.append(ok(world.http.post("/responses", json=body))["output"])
+    plain, hidden = shown
+    kinds = ["reasoning", "code_interpreter_call", "reasoning", "message"]
+    assert [item["type"] for item in plain] == [item["type"] for item in hidden] == kinds
+    assert [*plain[2]] == ["id", "type", "summary"]
+    assert [*hidden[2]] == ["id", "type", "content", "encrypted_content", "summary"]
+    assert plain[2]["summary"] == hidden[2]["summary"] == [{"type": "summary_text", "text": "Now I know."}]
+
+
+def test_an_automatic_container_is_repeated_as_it_was_sent(world: World) -> None:
+    response = world.http.post("/responses", json={"model": "gpt-5", "input": "go", "tools": [AUTO_WITH_MEMORY]})
+    assert json.dumps(ok(response)["tools"]) == json.dumps([AUTO_WITH_MEMORY])
 
 
 def test_a_hosted_shell_runs_in_a_container_and_a_local_one_does_not(world: World) -> None:

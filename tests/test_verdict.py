@@ -1,6 +1,7 @@
 """The verdict: each finding, fired by a client that is wrong, and not by one that looks like it."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -936,7 +937,7 @@ def run(world: World, given: Any, status: int = 200, **more: Any) -> dict[str, A
 
 def finding(verdict: Judge, name: str) -> list[list[int]]:
     """The proofs of a finding, and no other finding of a response."""
-    found = {each["name"] for each in verdict.findings()} & {*list(FINDINGS)[-6:]}
+    found = {each["name"] for each in verdict.findings()} & {*list(FINDINGS)[-7:]}
     assert found <= {name}
     return verdict.proofs(name)
 
@@ -1021,6 +1022,26 @@ def test_a_container_for_each_turn(world: World, verdict: Judge, right: str | No
     asked = [{"role": "user", "content": "count"}, *call, {"role": "assistant", "content": "done"}]
     run(world, [*asked, {"role": "user", "content": "again"}], tools=CODE, **more)
     assert finding(verdict, "container-recreated-each-turn") == ([] if right else [[2, 3]])
+
+
+# failed-response-continued
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_failed_response_that_is_continued(world: World, verdict: Judge, stream: bool) -> None:
+    fails = {"when": "fail", "steps": [{"say": "So far."}, {"fail": "server_error"}]}
+    ends = {"when": "long", "steps": [{"say": "So far."}, {"fail": {"incomplete": "max_output_tokens"}}]}
+    script(world, fails, ends, {"say": "ok"})
+    begun = run(world, "one")["id"]
+    failed = world.http.post("/responses", json={"model": "m", "input": "fail", "stream": stream}).text
+    id = re.findall(r"resp_\w+", failed)[0]
+    incomplete = run(world, "long")["id"]
+    for innocent in (begun, incomplete):
+        run(world, "go on", previous_response_id=innocent)
+    assert finding(verdict, "failed-response-continued") == []
+    for _ in range(2):
+        run(world, "go on", previous_response_id=id)
+    assert finding(verdict, "failed-response-continued") == [[2, 6, 7]]
 
 
 # expired-chain-retried

@@ -189,7 +189,9 @@ def _code(item: Item, index: int) -> Iterator[Event]:
 
 def _shell(item: Item, index: int) -> Iterator[Event]:
     kind = "response.shell_call_command"
-    begun = item | {"status": "in_progress", "action": item["action"] | {"commands": []}}
+    # The limits of a local call come with its commands (seen).
+    action: Item = {name: [] if name == "commands" else None for name in item["action"]}
+    begun = item | {"status": "in_progress", "action": action}
     yield {"type": "response.output_item.added", "output_index": index, "item": begun}
     for number, command in enumerate(item["action"]["commands"]):
         here = {"command_index": number, "output_index": index}

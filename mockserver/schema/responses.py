@@ -30,6 +30,7 @@ _FileIds = Annotated[list[str], Field(max_length=MAX_FILES)]
 class _Auto(Request):
     """A container that the API chooses or creates."""
 
+    type: str  # stands first where the object repeats it (seen)
     file_ids: _FileIds | None = None
     memory_limit: _MemoryLimit = None
     network_policy: _Policy = None
@@ -108,6 +109,7 @@ Include = Literal[
     "web_search_call.results",
 ]
 OUTPUTS: Include = "code_interpreter_call.outputs"
+ENCRYPTED: Include = "reasoning.encrypted_content"
 
 
 class Conversation(Request):

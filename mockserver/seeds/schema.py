@@ -80,7 +80,7 @@ _STEP = {
     "takes": "How long it takes, by the world's clock.",
     "say": "What the assistant says. `{links}`, `{text}`, `{files}` and `{container}` are filled in.",
     "cite": "Whether links to files of the container are cited.",
-    "reasoning": "`true` or a summary: an item before the call.",
+    "reasoning": "`true` or a summary: an item before the call or the text.",
     "fail": "How the run fails; a text is the name of an error.",
 }
 KEYS: dict[str, dict[str, str]] = {

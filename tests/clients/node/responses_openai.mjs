@@ -22,6 +22,18 @@ async function show(how, ...turns) {
   console.log(`${how}: ${found.join(", ")}`);
 }
 
+// For a text that is JSON, which cites nothing: finds the files in the container.
+async function showFiles(how, container_id) {
+  const found = [];
+  const { data } = await client.containers.files.list(container_id);
+  for (const name of ["report.csv", "plot.png"]) {
+    const { id } = data.find((file) => file.path === `/mnt/data/${name}`);
+    const content = await client.containers.files.content.retrieve(id, { container_id });
+    found.push(`${name} ${(await content.arrayBuffer()).byteLength}`);
+  }
+  console.log(`${how}: ${found.join(", ")}`);
+}
+
 let first = await client.responses.create(ask);
 await show("created", first, await client.responses.create(then(first)));
 
@@ -33,4 +45,8 @@ await show("streamed", first, last.response);
 
 const schema = { type: "object", properties: { title: { type: "string" } }, required: ["title"] };
 const format = { type: "json_schema", name: "report", schema };
-assert.deepEqual((await client.responses.parse({ ...ask, text: { format } })).output_parsed, { title: "" });
+first = await client.responses.parse({ ...ask, text: { format } });
+const second = await client.responses.stream({ ...then(first), text: { format } }).finalResponse();
+for (const turn of [first, second]) assert.deepEqual(turn.output_parsed, { title: "" });
+await showFiles("parsed", first.output[0].container_id);
+assert.equal(first.output[0].container_id, second.output[0].container_id);

@@ -1,18 +1,19 @@
 // All that there is to do with skills, one call after another.
 
 import assert from "node:assert/strict";
+import { createReadStream } from "node:fs";
 import OpenAI, { toFile } from "openai";
 
 const client = new OpenAI();
 const manifest = (description) => `---\nname: basic-math\ndescription: ${description}\n---\nRun run.py.\n`;
 
-// A folder: each file with its path as its name, which the client keeps since 7.5.
-const skill = await client.skills.create({
-  files: [
-    new File([manifest("Add numbers.")], "basic_math/SKILL.md"),
-    new File(["print(1 + 1)\n"], "basic_math/run.py"),
-  ],
-});
+// A folder: each file with its path as its name, which the client keeps since 7.5. `skills.mjs FILE` sends a zip.
+const [, , packed] = process.argv;
+const folder = [
+  new File([manifest("Add numbers.")], "basic_math/SKILL.md"),
+  new File(["print(1 + 1)\n"], "basic_math/run.py"),
+];
+const skill = await client.skills.create({ files: packed ? [createReadStream(packed)] : folder });
 console.log(`Created ${skill.name}: ${skill.description}`);
 
 // A zip: the content of a skill is one, so that it can be uploaded again.

@@ -29,6 +29,16 @@ def show(how: str, *turns: Response) -> None:
     print(f"{how}: {', '.join(found)}")
 
 
+def show_files(how: str, box: str) -> None:
+    """For a text that is JSON, which cites nothing: find the files in the container."""
+    ids = {file.path: file.id for file in client.containers.files.list(box)}
+    found = []
+    for name in ("report.csv", "plot.png"):
+        content = client.containers.files.content.retrieve(ids[f"/mnt/data/{name}"], container_id=box)
+        found.append(f"{name} {len(content.read())}")
+    print(f"{how}: {', '.join(found)}")
+
+
 def container(turn: Response) -> str:
     return next(item.container_id for item in turn.output if item.type == "code_interpreter_call")
 
@@ -55,5 +65,6 @@ with OpenAI() as client:
     assert isinstance(first.output_parsed, Report)
     assert isinstance(second.output_parsed, Report)
     assert container(first) == container(second)
+    show_files("parsed", container(first))
 
     asyncio.run(asynchronous())
