@@ -40,6 +40,11 @@ class Events:
         for subscriber in self.subscribers:
             subscriber.add(world, kinds)
 
+    def wake(self) -> None:
+        """Wake all subscribers, although nothing has changed."""
+        for subscriber in self.subscribers:
+            subscriber.changed.set()
+
     @contextmanager
     def subscribed(self) -> Iterator[Subscriber]:
         subscriber = Subscriber()

@@ -144,10 +144,11 @@ class Journal:
                 del self._waiting[world]
 
     def close(self) -> None:
-        """Wake all who wait."""
+        """Wake all who wait, also for other changes."""
         self.closing.set()
         for world in self._waiting:
             self._wake(world)
+        self._events.wake()
 
     def _drop_oldest(self) -> None:
         log = self._order.popleft()

@@ -32,6 +32,8 @@ class Mock:
         self.log_request: Callable[[str], None] = logging.getLogger("mockserver.requests").info
         self.wall = wall or Wall()
         self.started = self.wall.now()
+        self.stopping = False
+        """Whether the server is about to end: it goes on for a while, and `/health` says so."""
         seed = _read(settings)
         self.seeded = seed.summary() if seed else "nothing"
         with ExitStack() as stack:

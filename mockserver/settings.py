@@ -90,6 +90,22 @@ def key(text: str) -> str:
     raise ValueError("not a key or token; give printable ASCII without spaces")
 
 
+def server_name(text: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}", text):
+        return text
+    raise ValueError(
+        f"{text[:80]!r} is not a name for a server; give up to 253 letters, digits, dots, underscores or hyphens, the "
+        "first a letter or digit"
+    )
+
+
+def delay(text: str) -> float:
+    """Parse a duration into seconds, which may be 0."""
+    if (seconds := parse_duration(text)) >= 0:
+        return seconds
+    raise ValueError(f"{text!r} is not a duration; give 0, or one like 5s or 1m")
+
+
 def skill(text: str) -> str:
     if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", text):
         return text
@@ -122,6 +138,9 @@ class Settings:
         shown="127.0.0.1,::1",
     )
     port: int = _setting(8080, "Port to listen on; 0 chooses a free one and prints it.", port, shown="8080")
+    name: str | None = _setting(
+        None, "Name of this server among several: each response has it in the header x-mock-server.", server_name
+    )
     tls_cert: Path | None = _setting(
         None, "Certificate in PEM format, with its chain: serve HTTPS instead of HTTP; needs --tls-key.", path
     )
@@ -168,6 +187,12 @@ class Settings:
     max_streams: int = _setting(
         500, "Maximum number of open event streams and waits of the control plane.", count, shown="500"
     )
+    shutdown_delay: float = _setting(
+        0.0, "How long to go on serving after SIGTERM while /health returns 503.", delay, shown="0"
+    )
+    shutdown_grace: float = _setting(
+        5.0, "How long requests in progress may then take to end, while no new ones are accepted.", delay, shown="5s"
+    )
     curated_skill: tuple[str, ...] = _setting(
         ("openai-spreadsheets",),
         "Id of a skill by OpenAI, which a container can have although nobody created it.",
@@ -206,6 +231,7 @@ class Options(TypedDict, total=False):
 
     host: tuple[str, ...]
     port: int
+    name: str | None
     tls_cert: Path | None
     tls_key: Path | None
     path_prefix: str | None
@@ -223,6 +249,8 @@ class Options(TypedDict, total=False):
     journal_entries: int
     journal_bytes: int
     max_streams: int
+    shutdown_delay: float
+    shutdown_grace: float
     curated_skill: tuple[str, ...]
     control_token: str | None
     control_open: bool

@@ -46,11 +46,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's backgro
 
 _worlds = itertools.count()
 
-UNHURRIED = (
-    "from mockserver.cli import main; from mockserver.server import serving; serving.GRACE_SECONDS = 600; main.main()"
-)
-"""The command as a program that lets requests under way take ten minutes to end when it is stopped: where a stop
-waits for one that it shouldn't wait for, the test's own patience ends first."""
+UNHURRIED = ("--shutdown-grace", "600")
+"""Flags of a server that lets requests under way take ten minutes to end when it is stopped: where a stop waits for one
+that it shouldn't wait for, the test's own patience ends first."""
 
 NOON = 1_782_324_240
 """A fixed instant for tests: 2026-06-24T18:04:00Z."""

@@ -15,7 +15,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -68,10 +68,10 @@ class Served:
         self.process.communicate(timeout=PATIENCE)
 
 
-def command(*arguments: str | Path, program: Sequence[str] = ("-m", "mockserver")) -> subprocess.Popen[str]:
+def command(*arguments: str | Path) -> subprocess.Popen[str]:
     """`mockserver …`, with warnings as errors and no settings from this machine's environment."""
     return subprocess.Popen(
-        [sys.executable, "-W", "error", *program, *arguments],
+        [sys.executable, "-W", "error", "-m", "mockserver", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -96,10 +96,10 @@ Serve = Callable[..., Served]
 def serve() -> Iterator[Serve]:
     processes = []
 
-    def start(data: Path | None, *program: str) -> Served:
+    def start(data: Path | None, *flags: str) -> Served:
         where = ["--data", data] if data else []
-        arguments = ("serve", "--host", "127.0.0.1", "--port", "0", "--json", "--quiet", *where)
-        process = command(*arguments, program=program or ("-m", "mockserver"))
+        arguments = ("serve", "--host", "127.0.0.1", "--port", "0", "--json", "--quiet", *flags, *where)
+        process = command(*arguments)
         processes.append(process)
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -420,7 +420,7 @@ def test_a_temporary_directory_is_removed_at_the_end(serve: Serve, number: int) 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", STOPS)
 def test_a_stop_does_not_wait_for_idle_connections(serve: Serve, tmp_path: Path, number: int) -> None:
-    server = serve(tmp_path, "-c", UNHURRIED)
+    server = serve(tmp_path, *UNHURRIED)
     idle = server.connect()
     idle.request("GET", "/health")
     assert idle.getresponse().read()

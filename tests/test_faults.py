@@ -213,9 +213,9 @@ def test_latency_is_waited_and_composes_with_an_error(world: World) -> None:
     assert (answer.status_code, answer.headers["x-why"]) == (500, "because")
 
 
-def test_a_server_stops_at_once_in_spite_of_latency(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mockserver.server.serving.GRACE_SECONDS", 600)
-    with MockServer() as server, World(server, "w") as world, Wire(world) as wire, ThreadPoolExecutor(1) as pool:
+def test_a_server_stops_at_once_in_spite_of_latency() -> None:
+    server = MockServer(shutdown_grace=600.0)
+    with server, World(server, "w") as world, Wire(world) as wire, ThreadPoolExecutor(1) as pool:
         rules = Faults(world)
         with rules.client:
             rules.add({"latency": "10m"})

@@ -771,7 +771,8 @@ def test_a_quiet_stream_says_that_it_is_there(world: World, journal: Reader, mon
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.slow
 def test_a_server_doesnt_wait_for_who_waits(path: str, stop: signal.Signals, tmp_path: Any) -> None:
-    command = [sys.executable, "-c", UNHURRIED, "serve", "--port", "0", "--host", "127.0.0.1", "--json", "--quiet"]
+    flags = ["--port", "0", "--host", "127.0.0.1", "--json", "--quiet", *UNHURRIED]
+    command = [sys.executable, "-m", "mockserver", "serve", *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         port = json.loads(process.stdout.readline())["port"]
@@ -788,9 +789,8 @@ def test_a_server_doesnt_wait_for_who_waits(path: str, stop: signal.Signals, tmp
             assert process.wait(120) == 0
 
 
-def test_nor_for_who_doesnt_read(monkeypatch: Any) -> None:
-    monkeypatch.setattr("mockserver.server.serving.GRACE_SECONDS", 600)
-    with socket.socket() as reader, MockServer() as server, World(server, "w") as world:
+def test_nor_for_who_doesnt_read() -> None:
+    with socket.socket() as reader, MockServer(shutdown_grace=600.0) as server, World(server, "w") as world:
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         reader.connect(("127.0.0.1", server.port))
         reader.sendall(b"GET /_mock/worlds/w/journal/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")

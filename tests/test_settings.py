@@ -43,6 +43,9 @@ SWITCH = Case("yes", True, "maybe")
 CASES = {
     "host": Case(("0.0.0.0", "::"), ("0.0.0.0", "::"), "127.0.0.1:8080"),
     "port": Case("9090", 9090, "abc"),
+    "name": Case("mock-1.eu", "mock-1.eu", "mock 1"),
+    "shutdown_delay": Case("1m", 60.0, "-5s"),
+    "shutdown_grace": Case("0", 0.0, "soon"),
     "data": Case("some/where", Path("some/where"), None),
     "seed": Case(("a.yaml", "b"), (Path("a.yaml"), Path("b")), None),
     "api_key": Case(("one", "two"), ("one", "two"), "a key"),

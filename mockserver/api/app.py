@@ -35,10 +35,10 @@ def create_app(mock: Mock) -> FastAPI:
         # Relative to the document: a proxy may serve it below a path of its own.
         return JSONResponse({**app.openapi(), "servers": [{"url": "v1"}]})
 
+    async def health(request: Request) -> JSONResponse:
+        status = "stopping" if mock.stopping else "ok"
+        return JSONResponse({"status": status, "version": __version__}, 503 if mock.stopping else 200)
+
     outside = [Route("/health", health), Route("/openapi.json", openapi)]
     app.router = TableRouter([*(route for each in RESOURCES for route in each.router.routes), *outside])
     return app
-
-
-async def health(request: Request) -> JSONResponse:
-    return JSONResponse({"status": "ok", "version": __version__})

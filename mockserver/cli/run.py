@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mockserver")
 
-_OWN = {"host": Settings().host, "port": 0, "data": None}
+_OWN = {"host": Settings().host, "port": 0, "data": None, "name": None, "shutdown_delay": 0.0}
 """Settings for which the environment is ignored: it describes another server, which others share."""
 
 _FROM_TERMINAL = ("SIGINT", "SIGQUIT")

@@ -44,6 +44,7 @@ class Switches:
 
 
 class State(TypedDict):
+    name: Annotated[str | None, Doc("The server's `--name`.")]
     version: str
     python: str
     sqlite: str

@@ -49,6 +49,8 @@ class Protocol(HttpToolsProtocol):
     drain_bytes: int
     drain_import_bytes: int
     """How much of an unread body is drained; the control plane imports archives, which are larger."""
+    keeps_alive = True
+    """Whether a connection may have another request after the one that begins now."""
     tls_logged = -math.inf
     """When the server last logged a client that begins with TLS."""
     close_after_response = False
@@ -156,6 +158,7 @@ class Protocol(HttpToolsProtocol):
             self.expect_100_continue = False
         super().on_headers_complete()
         self._in_body = True
+        self.cycle.keep_alive = self.cycle.keep_alive and self.keeps_alive
         self.cycle.__class__ = Connection  # uvicorn creates its own; the task that runs it starts later
         self.cycle.body = b""  # type: ignore[assignment]  # the first bytes replace it without a copy
         self.scope["mockserver.connection"] = self.cycle  # type: ignore[typeddict-unknown-key]  # our own key

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import logging
+import math
 import socket
 import ssl
 import sys
@@ -14,7 +15,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 import uvicorn
 
-from mockserver.clock import Wall
+from mockserver.clock import Wall, stopwatch
 from mockserver.mock import Mock
 from mockserver.patched import patched_by
 from mockserver.server.faces import Current, Faces
@@ -28,8 +29,6 @@ log = logging.getLogger("mockserver")
 T = TypeVar("T")
 
 START_SECONDS = 30.0
-GRACE_SECONDS = 5
-"""How long a stop waits for requests under way."""
 SWITCH_SECONDS = 0.0001
 """How long a thread can keep the interpreter's lock while another one waits for it."""
 
@@ -153,19 +152,39 @@ def _has(family: socket.AddressFamily) -> bool:
 class Opened(uvicorn.Server):
     """uvicorn's, but that signals are the program's: a stop by one is a clean end, not the signal's.
 
-    Nor does it wait for those who wait for the journal.
+    A stop ends event streams and long polls at once. Then the server goes on for `shutdown_delay`, so that a proxy can
+    see /health fail; only then it accepts no more connections, and requests in progress have `shutdown_grace` to end.
     """
 
-    def __init__(self, config: uvicorn.Config, mock: Mock, sockets: list[socket.socket]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, mock: Mock, protocol: type[Protocol], sockets: list[socket.socket]
+    ) -> None:
         super().__init__(config)
         self.mock = mock
+        self._protocol = protocol
         self.sockets = sockets
         self.url = local_url(mock.settings, sockets)
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self.server_state.default_headers = self.config.encoded_headers  # else set after the first connections
+        await super().startup(sockets)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.mock.stopping = True
         self.mock.journal.close()
+        await self._serve_on()
         await super().shutdown(sockets)
         await self.mock.worlds.finish()
+
+    async def _serve_on(self) -> None:
+        """Serve for `shutdown_delay`, each response the last one of its connection. A second signal ends this."""
+        until = stopwatch() + self.mock.settings.shutdown_delay
+        self._protocol.keeps_alive = False
+        ticks = 0
+        while stopwatch() < until and not self.force_exit:
+            await self.on_tick(ticks)  # sets the date of all responses, once a second
+            await asyncio.sleep(0.1)
+            ticks += 1
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -206,14 +225,15 @@ def open_server(
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=GRACE_SECONDS,
+        headers=[("x-mock-server", settings.name)] if settings.name else [],
+        timeout_graceful_shutdown=math.ceil(settings.shutdown_grace),
         timeout_keep_alive=75,
         ssl_context_factory=(lambda *_: context) if context else None,
     )
     for each in listening:
         each.listen(2048)
         each.setblocking(False)
-    return Opened(config, mock, [*own, *listening])
+    return Opened(config, mock, Bounded, [*own, *listening])
 
 
 class MockServer(Server):
@@ -278,7 +298,7 @@ class MockServer(Server):
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
         self.close()
         self._server.should_exit = True
-        self._thread.join(START_SECONDS)
+        self._thread.join(START_SECONDS + self.settings.shutdown_delay + self.settings.shutdown_grace)
         self.mock.close()
 
 

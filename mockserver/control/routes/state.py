@@ -23,6 +23,7 @@ async def get_state(mock: TheMock) -> State:
     databases = await in_thread(_sizes, worlds, "*/world.db*")
     contents = await in_thread(_sizes, worlds, "*/contents/??/*")
     return State(
+        name=mock.settings.name,
         version=__version__,
         python=platform.python_version(),
         sqlite=SQLITE_VERSION,

@@ -1,0 +1,167 @@
+"""A server among several: its name, what it does between the signal to stop and its end, and how a proxy sees that."""
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from threading import Thread
+
+import httpx2
+import pytest
+from conftest import World, new_world, ok
+from rawhttp import Wire, form
+from test_cli import serving
+
+from mockserver.server.serving import MockServer
+
+HEADER = "x-mock-server"
+KEY = {"Authorization": "Bearer sk-test"}
+MULTIPART = {"Content-Type": "multipart/form-data; boundary=simple"}
+
+
+# The name
+
+
+def test_every_response_has_the_name_of_its_server() -> None:
+    with MockServer(name="mock-1") as server, httpx2.Client(base_url=server.url, headers=KEY) as client:
+        file = ok(client.post("/v1/files", files={"file": b"bytes"}, data={"purpose": "vision"}))["id"]
+        responses = [
+            client.get("/health"),
+            client.get("/openapi.json"),
+            client.get(f"/v1/files/{file}"),
+            client.get(f"/v1/files/{file}/content"),
+            client.get("/v1/nothing"),
+            client.get("/v1/files", headers={"Authorization": ""}),
+            client.get("/v1/files", headers={"Origin": "http://page.example.test"}),
+            client.options("/v1/files", headers={"Origin": "null", "Access-Control-Request-Method": "GET"}),
+            client.post("/v1/responses", json={"input": "Hello", "model": "m", "stream": True}),
+            client.get("/_mock/"),
+            client.get("/_mock/state"),
+            client.get("/_mock/nothing"),
+            client.get("/", headers={"Accept": "text/html"}),
+        ]
+        assert {response.status_code for response in responses} == {200, 401, 404}
+        assert [response.headers.get_list(HEADER) for response in responses] == [["mock-1"]] * len(responses)
+        assert client.get("/_mock/state").json()["name"] == "mock-1"
+        with socket.create_connection(("127.0.0.1", server.port)) as malformed:
+            malformed.sendall(b"no HTTP\r\n\r\n")
+            assert b"\r\nx-mock-server: mock-1\r\n" in malformed.recv(10_000)
+        (entry, *_) = client.get("/_mock/worlds/default/journal").json()["data"]
+        assert HEADER not in entry["response"]["headers"], "journals of several servers can be compared"
+
+
+def test_a_server_without_a_name_has_no_such_header(server: MockServer) -> None:
+    response = httpx2.get(f"{server.url}/_mock/state")
+    assert HEADER not in response.headers
+    assert response.json()["name"] is None
+
+
+# The end
+
+
+@contextmanager
+def stopping(server: MockServer) -> Iterator[None]:
+    """A server that was told to stop and goes on for its delay."""
+    server._server.should_exit = True
+    while httpx2.get(f"{server.url}/health").status_code == 200:
+        pass
+    try:
+        yield
+    finally:
+        server._server.force_exit = True
+
+
+def test_a_server_that_stops_serves_on_while_its_health_fails() -> None:
+    server = MockServer(shutdown_delay=600.0)
+    with server, stopping(server), new_world(server) as world:
+        response = httpx2.get(f"{server.url}/health")
+        assert (response.status_code, response.json()["status"]) == (503, "stopping")
+        for _ in range(2):  # the client opens another connection each time
+            response = world.http.post("/containers", json={"name": "late"})
+            assert ok(response)["name"] == "late"
+            assert response.headers["connection"] == "close"
+            assert httpx2.get(f"{server.url}/_mock/state").headers["connection"] == "close"
+    assert not server._thread.is_alive()
+
+
+def test_a_connection_that_was_kept_is_closed_after_its_next_response() -> None:
+    server = MockServer(shutdown_delay=600.0)
+    with server, socket.create_connection(("127.0.0.1", server.port)) as kept:
+        request = b"GET /v1/containers/none HTTP/1.1\r\nHost: x\r\n\r\n"
+        kept.sendall(request)
+        assert b"\r\nconnection: close\r\n" not in kept.recv(1_000_000)
+        with stopping(server):
+            kept.sendall(request)
+            received = b"".join(iter(lambda: kept.recv(1_000_000), b""))
+            assert received.startswith(b"HTTP/1.1 401 ")
+            assert b"\r\nconnection: close\r\n" in received
+
+
+def test_event_streams_and_long_polls_end_when_the_stop_begins() -> None:
+    server = MockServer(shutdown_delay=600.0)
+    with server, new_world(server) as world:
+        ok(world.http.get("/containers"))
+        journal = f"{server.url}/_mock/worlds/{world.name}/journal"
+        ended: list[int] = []
+
+        def follow(url: str) -> None:
+            with httpx2.stream("GET", url, timeout=600) as response:
+                ended.append(sum(map(len, response.iter_bytes())))
+
+        urls = [f"{journal}/stream", f"{server.url}/_mock/changes", f"{journal}/wait?text=never&timeout=10m"]
+        followers = [Thread(target=follow, args=(url,)) for url in urls]
+        for follower in followers:
+            follower.start()
+        while httpx2.get(f"{server.url}/_mock/state").status_code != 200 or open_streams(server) < len(urls):
+            pass
+        with stopping(server):
+            for follower in followers:
+                follower.join(600)
+            assert len(ended) == len(urls)
+            assert server._thread.is_alive(), "the delay is not over"
+
+
+def open_streams(server: MockServer) -> int:
+    """How many responses of the server are in progress, apart from that of a request for this figure."""
+    return sum(
+        connection.cycle is not None and not connection.cycle.response_complete
+        for connection in list(server._server.server_state.connections)
+    )
+
+
+def test_requests_in_progress_are_finished_when_no_more_are_accepted() -> None:
+    body = form(
+        ('Content-Disposition: form-data; name="purpose"', b"user_data"),
+        ('Content-Disposition: form-data; name="file"; filename="a"', b"bytes"),
+    )
+    with MockServer(shutdown_grace=600.0) as server, World(server, "w") as world, Wire(world) as wire:
+        wire.head("POST", "/files", {**MULTIPART, "Expect": "100-continue", "Content-Length": str(len(body))})
+        assert wire.socket.recv(100).startswith(b"HTTP/1.1 100 ")
+        server._server.should_exit = True
+        with suppress(ConnectionError):  # until it takes no more
+            while True:
+                socket.create_connection(("127.0.0.1", server.port), 60).close()
+        wire.send(body)
+        assert wire.answer().status == 200
+    assert not server._thread.is_alive()
+
+
+# As a process
+
+
+@pytest.mark.slow
+def test_a_signal_begins_the_delay_and_a_second_one_ends_it() -> None:
+    with serving(MOCKSERVER_SHUTDOWN_DELAY="1h", MOCKSERVER_NAME="mock-1") as (process, started):
+        assert httpx2.get(f"{started['url']}/health").headers[HEADER] == "mock-1"
+        process.send_signal(signal.SIGTERM)
+        while httpx2.get(f"{started['url']}/health").status_code == 200:
+            pass
+        command = [sys.executable, "-m", "mockserver", "healthcheck", "--url", str(started["url"])]
+        failed = subprocess.run(command, capture_output=True, text=True)
+        assert (failed.returncode, "503" in failed.stderr) == (1, True)
+        assert ok(httpx2.get(f"{started['base_url']}/containers", headers=KEY))["data"] == []
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(120) == 0
+        assert process.stderr.read() == ""
