@@ -10,6 +10,7 @@ from mockserver.schema.errors import AzureError as AzureError
 from mockserver.schema.errors import AzureErrorType as AzureErrorType
 from mockserver.schema.errors import ErrorType as ErrorType
 from mockserver.schema.errors import Grade as Grade
+from mockserver.schema.errors import IntendedFailure as IntendedFailure
 
 # Authentication
 

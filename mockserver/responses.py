@@ -195,7 +195,7 @@ def list_input_items(context: Context, response_id: str, query: ListInputItems) 
     remaining = items()
     if query.after is not None and all(item["id"] != query.after for item in remaining):
         if not context.allows(profiles.ANY_CURSOR):
-            raise errors.UNKNOWN_CURSOR(param="after", value=query.after)
+            raise errors.UNKNOWN_CURSOR(param="after", resource="Item", value=query.after)
         remaining = items()
     data = list(islice(remaining, query.limit + 1))
     more = len(data) > query.limit
