@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from test_cli import serving
 
 from mockserver.cli import main
-from mockserver.settings import ENVIRONMENT, Settings, environment_name
+from mockserver.settings import ENVIRONMENT, Settings, environment_name, size
 
 LINK = "tcp://10.96.0.12:8080"
 SERVICE_LINKS = {
@@ -274,3 +274,9 @@ def test_a_switch_in_the_environment_does_what_its_flag_does() -> None:
             except urllib.error.HTTPError as error:
                 found = error.code
             assert found == status
+
+
+@pytest.mark.parametrize("text", ["\u0661", "\u0661MB", "1.5MB", "-1", "1e3", "MB", ""])
+def test_a_size_is_a_whole_number_in_ascii_digits(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a size"):
+        size(text)
