@@ -41,7 +41,7 @@ def host_pattern(text: str) -> str:
 
 
 def path_prefix(text: str) -> str:
-    if re.fullmatch(r"(/[A-Za-z0-9._~-]+)+/?", text):
+    if re.fullmatch(r"(/(?!\.\.?(/|$))[A-Za-z0-9._~-]+)+/?", text):
         return text.rstrip("/")
     raise ValueError(f"{text!r} is not the path of a proxy; write it like /mock or /proxy/8080")
 
