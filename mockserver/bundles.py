@@ -226,7 +226,10 @@ def _front_matter(start: bytes) -> tuple[str, str, bool]:
 
     found = _FRONT.search(start)
     if not found:
-        raise BadBundle("its SKILL.md has no front matter; start it with a line ---, name, description and a line ---")
+        raise BadBundle(
+            f"its SKILL.md has no front matter in its first {MAX_FRONT_MATTER >> 10} KiB; start it with a line ---, "
+            "name, description and a line ---"
+        )
     try:
         values = _mapping(yaml, found[1].decode())
         name, (description, folded) = _text(yaml, values, "name")[0], _text(yaml, values, "description")

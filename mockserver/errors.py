@@ -10,6 +10,7 @@ from mockserver.schema.errors import AzureError as AzureError
 from mockserver.schema.errors import AzureErrorType as AzureErrorType
 from mockserver.schema.errors import ErrorType as ErrorType
 from mockserver.schema.errors import Grade as Grade
+from mockserver.schema.errors import IntendedFailure as IntendedFailure
 
 # Authentication
 
@@ -154,6 +155,20 @@ TOO_SMALL_INTEGER = ErrorType(
     "{param}",
     "integer_below_min_value",
 )
+TOO_LARGE_DECIMAL = ErrorType(
+    400,
+    "Invalid '{param}': decimal above maximum value. Expected a value <= {limit}, but got {value} instead.",
+    "stack",
+    "{param}",
+    "decimal_above_max_value",
+)
+TOO_SMALL_DECIMAL = ErrorType(
+    400,
+    "Invalid '{param}': decimal below minimum value. Expected a value >= {limit}, but got {value} instead.",
+    "stack",
+    "{param}",
+    "decimal_below_min_value",
+)
 TOO_LONG_STRING = ErrorType(
     400,
     "Invalid '{param}': string too long. Expected a string with maximum length {limit}, but got a string "
@@ -176,6 +191,14 @@ TOO_LONG_ARRAY = ErrorType(
     "stack",
     "{param}",
     "array_above_max_length",
+)
+TOO_MANY_PROPERTIES = ErrorType(
+    400,
+    "Invalid '{param}': too many properties. Expected an object with at most {limit} properties, but got an object "
+    "with {count} properties instead.",
+    "stack",
+    "{param}",
+    "object_above_max_properties",
 )
 EMPTY_ARRAY = ErrorType(
     400,

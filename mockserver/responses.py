@@ -216,7 +216,7 @@ def list_input_items(context: Context, response_id: str, query: ListInputItems) 
     remaining = rows()
     if query.after is not None and all(row.id != query.after for row in remaining):
         if not context.allows(profiles.ANY_CURSOR):
-            raise errors.UNKNOWN_CURSOR(param="after", value=query.after)
+            raise errors.UNKNOWN_CURSOR(param="after", resource="Item", value=query.after)
         remaining = rows()
     data: list[Item] = []
     size, more = 0, False

@@ -41,7 +41,7 @@ def host_pattern(text: str) -> str:
 
 
 def path_prefix(text: str) -> str:
-    if re.fullmatch(r"(/[A-Za-z0-9._~-]+)+/?", text):
+    if re.fullmatch(r"(/(?!\.\.?(/|$))[A-Za-z0-9._~-]+)+/?", text):
         return text.rstrip("/")
     raise ValueError(f"{text!r} is not the path of a proxy; write it like /mock or /proxy/8080")
 
@@ -54,7 +54,7 @@ def port(text: str) -> int:
 
 def size(text: str) -> int:
     """Parse a number of bytes: `1048576`, `512MB` or `1g`. Units are powers of 1024."""
-    if match := re.fullmatch(r"(\d{1,15})\s*([kmg]?)i?b?", text.strip(), re.IGNORECASE):
+    if match := re.fullmatch(r"(\d{1,15})\s*([kmg]?)i?b?", text.strip(), re.IGNORECASE | re.ASCII):
         return int(match[1]) << {"": 0, "k": 10, "m": 20, "g": 30}[match[2].lower()]
     raise ValueError(f"{text!r} is not a size; give a number of bytes, or 512MB, 1GB")
 

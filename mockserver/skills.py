@@ -120,7 +120,7 @@ def list_skills(context: Context, query: ListSkills) -> SkillList:
         and not query.after.startswith("skill_")
         and context.world.profile.malformed_skill_cursor == errors.SERVER_ERROR.status
     ):
-        raise errors.SERVER_ERROR()
+        raise errors.IntendedFailure
     since = context.deleted_since(context.world.now())
     rows, more = listing.page(context.read, query, {"until": _visible_until(context)}, since, context.allows)
     first, last = ends(rows)

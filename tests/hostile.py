@@ -36,6 +36,8 @@ class Ground:
     inside: str
     file: str
     upload: str
+    skill: str
+    response: str
 
 
 def request(
@@ -535,6 +537,9 @@ def queries(ground: Ground) -> Iterator[Shot]:
         "before",
         "name",
         "purpose",
+        "stream",
+        "starting_after",
+        "include[]",
         "limit[]",
         "%6cimit",
         "LIMIT",
@@ -543,7 +548,15 @@ def queries(ground: Ground) -> Iterator[Shot]:
         "{0}",
     ):
         for value in values:
-            for path in ("/containers", f"/containers/{ground.container}/files", "/files"):
+            for path in (
+                "/containers",
+                f"/containers/{ground.container}/files",
+                "/files",
+                "/skills",
+                f"/skills/{ground.skill}/versions",
+                f"/responses/{ground.response}",
+                f"/responses/{ground.response}/input_items",
+            ):
                 data = request(ground, "GET", f"{path}?{key}=VALUE").replace(b"VALUE", value.encode())
                 yield Shot(data)
 

@@ -173,7 +173,7 @@ def listed(control: httpx2.Client) -> list[tuple[Any, ...]]:
 
 
 def test_a_seed_has_answers_of_every_world_and_of_one(seed: Path, tmp_path: Path) -> None:
-    assert read_seeds([seed], 1 << 20).summary() == "1 answer; in world w also 2 answers"
+    assert read_seeds([seed], 1 << 20).summary() == "1 answer; world w: also 2 answers"
     with (
         MockServer(seed=(seed,), data=tmp_path / "kept") as server,
         World(server, "w") as world,

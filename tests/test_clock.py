@@ -69,7 +69,10 @@ def test_durations(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "m", "20 minutes", "P", "PT", "1m1", "--1m", "1e9", "nan", "inf", "9" * 40])
+@pytest.mark.parametrize(
+    "text",
+    ["", "m", "20 minutes", "P", "PT", "1m1", "--1m", "1e9", "nan", "inf", "9" * 40, "\u0661h", "\u0661", "PT\u0661S"],
+)
 def test_what_is_no_duration_says_how_to_write_one(text: str) -> None:
     with pytest.raises(ValueError, match=r"write 20m|longer than"):
         parse_duration(text)

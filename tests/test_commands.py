@@ -96,7 +96,7 @@ def test_worlds_are_listed_in_columns(world: World, client: Client) -> None:
 def test_a_world_is_made_forked_and_deleted(world: World, client: Client) -> None:
     world.http.post("/containers", json={"name": "box"})
     fork = f"{world.name}-fork"
-    assert cells(client("world", "create", fork, "--fork-of", world.name).splitlines()[4])[1] == "1 with 0 files"
+    assert cells(client("world", "create", fork, "--fork-of", world.name).splitlines()[4])[1] == "1 (0 files)"
     assert client.json("world", "show", fork)["counts"]["containers"] == 1
     assert not client.json("world", "profile", "live", "--world", fork)["profile"]["created_at_expiry"]
     assert "already" in client.refused("world", "create", fork)

@@ -26,6 +26,7 @@ import hypothesis
 import pytest
 import requests
 import schemathesis
+from bundled import zipped
 from hostile import KINDS, MIB, Ground, Shot, jsons, multiparts, samples
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -67,7 +68,9 @@ def ground(port: int, world: str) -> Ground:
         file = client.post(f"{base}/files", **upload, data={"purpose": "vision"}).json()["id"]
         new = {"bytes": 1, "filename": "a.txt", "purpose": "vision", "mime_type": "text/plain"}
         pending = client.post(f"{base}/uploads", json=new).json()["id"]
-    return Ground(world, container, inside, file, pending)
+        skill = client.post(f"{base}/skills", files={"files": ("skill.zip", zipped())}).json()["id"]
+        response = client.post(f"{base}/responses", json={"model": "m", "input": "a"}).json()["id"]
+    return Ground(world, container, inside, file, pending, skill, response)
 
 
 @dataclass

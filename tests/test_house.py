@@ -11,9 +11,12 @@ import tomllib
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from string import Formatter
 
 import pytest
 
+from mockserver import control_errors, errors
+from mockserver.schema.errors import ErrorType
 from mockserver.schema.faults import OPERATIONS
 
 ROOT = Path(__file__).parent.parent
@@ -214,6 +217,27 @@ def operation(node: ast.AsyncFunctionDef) -> Iterator[str]:
         yield f"has {len(statements)} statements"
 
 
+def filled(sources: Sources) -> Iterator[str]:
+    """An error is raised with a value for each placeholder of its message, or it would be a 500."""
+    for module, source in sources.items():
+        for node in ast.walk(parsed(source)):
+            if isinstance(node, ast.Call) and (error := error_type(node.func)):
+                templates = f"{error.message} {error.param or ''}"
+                missing = {name for _, name, _, _ in Formatter().parse(templates) if name}
+                missing -= {keyword.arg for keyword in node.keywords}
+                if missing and None not in {keyword.arg for keyword in node.keywords}:
+                    yield f"{module}:{node.lineno}: has no value for {sorted(missing)}"
+
+
+def error_type(called: ast.expr) -> ErrorType | None:
+    """The error that is called by its name, as in `errors.UNKNOWN_URL(…)`."""
+    if isinstance(called, ast.Attribute) and isinstance(called.value, ast.Name):
+        catalog = {"errors": errors, "control_errors": control_errors}.get(called.value.id)
+        found = getattr(catalog, called.attr, None)
+        return found if isinstance(found, ErrorType) else None
+    return None
+
+
 RULES: list[Callable[[Sources], Iterator[str]]] = [
     downward,
     faces_apart,
@@ -222,6 +246,7 @@ RULES: list[Callable[[Sources], Iterator[str]]] = [
     documented,
     reasoned,
     routed,
+    filled,
 ]
 
 
@@ -259,6 +284,8 @@ def test_every_module_was_looked_at() -> None:
         (documented, "clock", "import time"),
         (reasoned, "clock", "x = 1  # type: ignore[assignment]"),
         (reasoned, "clock", "x = 1  # noqa: S101"),
+        (filled, "worlds", "raise errors.UNKNOWN_URL(method='GET')"),
+        (filled, "worlds", "raise control_errors.WORLD_NOT_FOUND(world='a')"),
         (routed, "api.routes.files", "def shorten(text: str) -> str:\n    return text[:80]"),
         (routed, "api.routes.files", "@router.get('', operation_id='ListFiles')\nasync def files() -> None: ..."),
         (

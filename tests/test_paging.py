@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
-from conftest import NOON, World, new_world, ok
+from conftest import NOON, World, new_world, ok, refusal
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -193,6 +193,13 @@ def test_after_and_before_together_mean_what_lies_between(world: World) -> None:
     page = world.http.get("/containers", params={"order": "asc", "after": ids[1], "before": ids[4]}).json()
     assert [each["id"] for each in page["data"]] == ids[2:4]
     assert page["has_more"] is False
+
+
+@pytest.mark.parametrize("cursor", ["msg_none", "%00", "x" * 5_000])
+def test_an_unknown_cursor_of_input_items_is_404(world: World, cursor: str) -> None:
+    response = world.openai.responses.create(model="m", input="a")
+    message = refusal(world.http.get(f"/responses/{response.id}/input_items?after={cursor}"), 404, None)
+    assert message.startswith("No such Item object: ")
 
 
 def test_a_million_rows_page_by_index_and_not_by_scanning(mock: Mock) -> None:

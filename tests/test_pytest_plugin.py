@@ -314,7 +314,7 @@ def test_a_client_that_misbehaves_fails_its_test(
             r"The client misbehaved\.",
             rf"{name}: .*",
             r"  #1 .* POST   /v1/containers  200 .*",
-            r"Where it is meant to: @pytest\.mark\.openai_mock\(ignore=\[…\]\)",
+            rf"If the test intends it: @pytest\.mark\.openai_mock\(ignore=\['{name}'\]\)",
             r".* ERROR at teardown of test_is_always_judged .*",
         ]
     )

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from test_cli import serving
 
 from mockserver.cli import main
-from mockserver.settings import ENVIRONMENT, Settings, environment_name
+from mockserver.settings import ENVIRONMENT, Settings, environment_name, path_prefix, size
 
 LINK = "tcp://10.96.0.12:8080"
 SERVICE_LINKS = {
@@ -277,3 +277,19 @@ def test_a_switch_in_the_environment_does_what_its_flag_does() -> None:
             except urllib.error.HTTPError as error:
                 found = error.code
             assert found == status
+
+
+@pytest.mark.parametrize("text", ["\u0661", "\u0661MB", "1.5MB", "-1", "1e3", "MB", ""])
+def test_a_size_is_a_whole_number_in_ascii_digits(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a size"):
+        size(text)
+
+
+@pytest.mark.parametrize("text", ["/..", "/./a", "/a/../b", "/a/.", "mock", "/a b", ""])
+def test_a_path_that_no_client_keeps_is_no_prefix(text: str) -> None:
+    with pytest.raises(ValueError, match="is not the path of a proxy"):
+        path_prefix(text)
+
+
+def test_dots_in_a_name_are_allowed_in_a_prefix() -> None:
+    assert path_prefix("/.hidden/..a/v1.2/") == "/.hidden/..a/v1.2"

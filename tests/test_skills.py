@@ -459,9 +459,11 @@ def test_a_deleted_skill_is_still_listed(server: MockServer) -> None:
         assert [*world.openai.skills.list()] == []
 
 
-def test_a_malformed_cursor_can_be_a_server_error(server: MockServer) -> None:
+def test_a_malformed_cursor_can_be_a_server_error(server: MockServer, caplog: pytest.LogCaptureFixture) -> None:
     with profiled(server, malformed_skill_cursor=500) as world:
-        refusal(world.http.get("/skills?after=x"), 500, None)
+        answer = world.http.get("/skills?after=x")
+        assert answer.headers["x-request-id"].removeprefix("req_") in refusal(answer, 500, None).replace("-", "")
+        assert not caplog.records  # it is no defect of the server
         refusal(world.http.get("/skills?after=skill_x"), 404, None)
 
 

@@ -97,7 +97,7 @@ def test_the_directory_of_another_program_is_left_untouched(kind: str, tmp_path:
     before = {path: path.stat().st_mtime_ns for path in [data, *data.rglob("*")]}
     done = run("serve", "--port", "0", "--data", str(data))
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (5, "", 1)
-    assert f"{data} holds files of something else" in done.stderr
+    assert f"{data} contains files of another program" in done.stderr
     assert {path: path.stat().st_mtime_ns for path in [data, *data.rglob("*")]} == before
 
 

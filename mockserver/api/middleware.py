@@ -70,9 +70,10 @@ class Errors:
             raise error
         if not isinstance(error, APIError):
             scope, problem = exchange.scope, failure(error)
-            if problem is None or exchange.started_response:
+            intended = isinstance(error, errors.IntendedFailure)
+            if not intended and (problem is None or exchange.started_response):
                 log.exception("%s failed with %s %s", exchange.request_id, scope["method"], scope["path"])
-            else:
+            elif not intended:
                 log.error("%s %s: the data directory can't be used: %s", scope["method"], scope["path"], problem)
             if exchange.started_response:
                 raise error  # uvicorn closes the connection

@@ -236,8 +236,14 @@ def _api_error(violation: ErrorDetails) -> APIError:
             return errors.TOO_LONG_STRING(param=param, limit=context["max_length"], length=len(given))
         case "too_short":
             return errors.EMPTY_ARRAY(param=param, limit=context["min_length"])
+        case "too_long" if isinstance(given, dict):
+            return errors.TOO_MANY_PROPERTIES(param=param, limit=context["max_length"], count=len(given))
         case "too_long":
             return errors.TOO_LONG_ARRAY(param=param, limit=context["max_length"], length=len(given))
+        case "less_than_equal" if isinstance(limit := context["le"], float):
+            return errors.TOO_LARGE_DECIMAL(param=param, limit=f"{limit:g}", value=_shorten(str(given)))
+        case "greater_than_equal" if isinstance(limit := context["ge"], float):
+            return errors.TOO_SMALL_DECIMAL(param=param, limit=f"{limit:g}", value=_shorten(str(given)))
         case "less_than_equal":
             return errors.TOO_LARGE_INTEGER(param=param, limit=context["le"], value=_shorten(str(given)))
         case "greater_than_equal":

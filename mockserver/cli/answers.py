@@ -64,7 +64,13 @@ def show_answer(target: Target, id: str) -> None:
 @click.option("--say", metavar="TEXT", help="What the assistant says; {links} are links to the files it wrote.")
 @click.option("--code", metavar="TEXT", help="Code that the call shows. It is not run.")
 @click.option("--logs", metavar="TEXT", help="What the code prints.")
-@click.option("--file", "files", multiple=True, metavar="[PATH=]FILE", help="File to write below /mnt/data.")
+@click.option(
+    "--file",
+    "files",
+    multiple=True,
+    metavar="[PATH=]FILE",
+    help="Local file whose content the run writes below /mnt/data.",
+)
 @click.option("--takes", metavar="DURATION", help="Time that the call takes, by the world's clock.")
 @click.option("--fail", metavar="ERROR", help="Error to return instead of a response.")
 @click.option("--times", type=click.IntRange(1), help="How often to use it; by default always.")
@@ -115,7 +121,7 @@ def _base64(file: Path) -> str:
     try:
         return base64.b64encode(file.read_bytes()).decode()
     except OSError as error:
-        raise click.UsageError(f"{file}: {error.strerror}") from None
+        raise click.UsageError(f"{file}: {error.strerror}; name a local file with the content") from None
 
 
 def _read(path: Path) -> Any:

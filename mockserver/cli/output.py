@@ -148,7 +148,12 @@ def _counts(world: WorldState) -> tuple[int | None, ...]:
     return (counts["files"], counts["containers"], counts["container_files"]) if counts else (None, None, None)
 
 
+def _number(count: int | None, name: str) -> str:
+    return f"{count} {name}{'' if count == 1 else 's'}"
+
+
 def world(url: str, state: WorldState) -> Iterator[str]:
+    counts = state["counts"]
     files, containers, container_files = _counts(state)
     return pairs(
         [
@@ -157,13 +162,10 @@ def world(url: str, state: WorldState) -> Iterator[str]:
             ("API key", state["api_key"]),
             ("error", state["error"]),
             ("Files", files),
-            ("containers", state["counts"] and f"{containers} with {container_files} files"),
-            (
-                "skills",
-                state["counts"] and f"{state['counts']['skills']} with {state['counts']['skill_versions']} versions",
-            ),
-            ("responses", state["counts"] and state["counts"]["responses"]),
-            ("answers", state["counts"] and state["counts"]["answers"]),
+            ("containers", counts and f"{containers} ({_number(container_files, 'file')})"),
+            ("skills", counts and f"{counts['skills']} ({_number(counts['skill_versions'], 'version')})"),
+            ("responses", counts and counts["responses"]),
+            ("answers", counts and counts["answers"]),
             ("clock", state["clock"] and time(state["clock"])),
             ("used", ago(state["used_at"]) or "not yet"),
             ("profile", state["profile_name"]),

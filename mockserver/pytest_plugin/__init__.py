@@ -153,7 +153,8 @@ def openai_mock(openai_mock_server: "Server", request: pytest.FixtureRequest) ->
         except MockError as error:
             fail(f"there is no verdict: {error}")
         if not verdict.ok:
-            fail(f"The client misbehaved.\n{verdict}\nWhere it is meant to: @pytest.mark.{MARKER}(ignore=[…])")
+            names = sorted({finding["name"] for finding in verdict.findings})
+            fail(f"The client misbehaved.\n{verdict}\nIf the test intends it: @pytest.mark.{MARKER}(ignore={names})")
 
 
 # Tests

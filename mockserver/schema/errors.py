@@ -63,6 +63,10 @@ class ErrorType:
         return error
 
 
+class IntendedFailure(Exception):
+    """A rule behaves like a failure of the live API: its 500, with the id of the request."""
+
+
 class AzureError(APIError):
     """An error of Azure's gateway, which has its own shape, on one line."""
 

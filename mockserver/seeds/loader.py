@@ -65,8 +65,11 @@ class Seed:
             yield name, both
 
     def summary(self) -> str:
-        more = [f"; in world {name} also {scope.summary()}" for name, scope in self.worlds.items()]
-        return self.everyone.summary() + "".join(more)
+        worlds = [
+            f"; world {name}: {f'also {scope.summary()}' if any(scope.counts()) else 'the same objects'}"
+            for name, scope in self.worlds.items()
+        ]
+        return self.everyone.summary() + "".join(worlds)
 
 
 def read_seeds(paths: Sequence[Path], max_file: int) -> Seed:

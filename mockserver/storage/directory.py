@@ -214,7 +214,7 @@ def usable(path: Path) -> Iterator[Directory]:
     try:
         if _is_other(path):
             raise DirectoryUnusable(
-                f"{path} holds files of something else than mockserver; name an empty directory with --data, or a new one"
+                f"{path} contains files of another program; name a new or empty directory with --data"
             )
         with _lock(path / "lock"):
             directory = Directory(path)

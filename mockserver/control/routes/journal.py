@@ -37,7 +37,7 @@ MAX_PATTERNS = 1_000
 AT_ONCE = 100
 """Entries that a reader who follows the journal takes at a time."""
 
-_STATUS = re.compile(r"([1-5])xx|([1-5]\d\d)(?:-([1-5]\d\d))?", re.IGNORECASE)
+_STATUS = re.compile(r"([1-5])xx|([1-5]\d\d)(?:-([1-5]\d\d))?", re.IGNORECASE | re.ASCII)
 
 
 class Filtered(Asked):
