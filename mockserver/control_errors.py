@@ -54,7 +54,7 @@ SKILL_FILE_NOT_FOUND = ControlErrorType(
 OBJECT_EXISTS = ControlErrorType(409, "There is an object with the id '{id}' already.", "guess", code="object_exists")
 BAD_SEED = ControlErrorType(400, "{problem}", "guess", code="invalid_seed")
 TOO_MUCH = ControlErrorType(413, "{problem}", "guess", code="request_too_large")
-BAD_PARAMETER = ControlErrorType(400, "{problem}", "guess", "{param}", "invalid_parameter")
+BAD_PARAMETER = ControlErrorType(400, "{param}: {problem}", "guess", "{param}", "invalid_parameter")
 CURSOR_NOT_FOUND = ControlErrorType(
     400, "Invalid '{param}': '{value}' is not the ID of an object in this list.", "guess", "{param}", "invalid_value"
 )

@@ -67,14 +67,14 @@ async def _whole(request: Request, pieces: AsyncIterator[bytes]) -> AsyncGenerat
     except Exception as error:
         raise _Broken(error) from None
     if b"--" + options.get(b"boundary", b"") + b"--" not in tail:
-        raise _Broken(_bad("body", "the form ends before its closing boundary"))
+        raise _Broken(control_errors.BAD_PARAMETER(param="body", problem="the form ends before its closing boundary"))
 
 
 @asynccontextmanager
 async def uploaded(mock: Mock, request: Request, *allowed: str) -> AsyncIterator[Upload]:
     """Receive a form with a `file` and some of the `allowed` fields. The file is deleted afterwards unless it was kept."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        raise _bad("body", "send multipart/form-data with a field 'file'")
+        raise control_errors.BAD_PARAMETER(param="body", problem="send multipart/form-data with a field 'file'")
     limit = mock.settings.max_upload
     over = errors.FILE_TOO_LARGE(limit=limit)
     stream = _whole(request, _limited(request, limit + (MAX_FIELDS + 1) * FIELD_BYTES, over))
@@ -84,18 +84,22 @@ async def uploaded(mock: Mock, request: Request, *allowed: str) -> AsyncIterator
     except _Broken as broken:
         raise broken.reason from None
     except MultiPartException as error:
-        raise _bad("body", error.message) from None
+        raise control_errors.BAD_PARAMETER(param="body", problem=error.message) from None
     with ExitStack() as stack:
         try:
             file = form.get("file")
             if not isinstance(file, UploadFile):
-                raise _bad("file", "send the file with a file name, in the field 'file'")
+                raise control_errors.BAD_PARAMETER(
+                    param="file", problem="send the file with a file name, in the field 'file'"
+                )
             if file.size is not None and file.size > limit:
                 raise over
             fields = {name: value for name, value in form.multi_items() if isinstance(value, str)}
             for name in fields:
                 if name not in allowed:
-                    raise _bad(name, f"unknown field {name[:80]!r}; choose one of: file, {', '.join(allowed)}")
+                    raise control_errors.BAD_PARAMETER(
+                        param=name, problem=f"unknown field {name[:80]!r}; choose one of: file, {', '.join(allowed)}"
+                    )
             read = partial(file.file.read, BLOCK)
             draft = await in_thread(mock.uploads.put, iter(read, b""), blake2b=True)
             stack.callback(draft.discard)
@@ -192,11 +196,13 @@ def _check_text(text: bytearray) -> None:
     try:
         text.decode()
     except UnicodeDecodeError as error:
-        raise _bad("body", f"not JSON: byte {error.start} is not UTF-8") from None
+        raise control_errors.BAD_PARAMETER(param="body", problem=f"not JSON: byte {error.start} is not UTF-8") from None
     if b"\0" in text:
-        raise _bad("body", "not JSON: a zero byte is not allowed")
+        raise control_errors.BAD_PARAMETER(param="body", problem="not JSON: a zero byte is not allowed")
     if has_lone_surrogate(text):
-        raise _bad("body", "not JSON: half of a surrogate pair is not a character; remove its \\u escape")
+        raise control_errors.BAD_PARAMETER(
+            param="body", problem="not JSON: half of a surrogate pair is not a character; remove its \\u escape"
+        )
 
 
 async def _limited(request: Request, limit: int, over: errors.APIError) -> AsyncGenerator[bytes, None]:
@@ -207,7 +213,3 @@ async def _limited(request: Request, limit: int, over: errors.APIError) -> Async
     bound.limit, bound.over, bound.json = limit, over, None
     async for piece in request.stream():
         yield piece
-
-
-def _bad(param: str, problem: str) -> errors.APIError:
-    return control_errors.BAD_PARAMETER(param=param, problem=f"{param}: {problem}")

@@ -96,13 +96,13 @@ async def _remove(mock: Mock, world: str, id: str | None) -> None:
 def _check(figure: Figure, limit: int) -> None:
     if figure.from_ is not None:
         raise control_errors.BAD_PARAMETER(
-            param="files.from", problem="from: a server reads no files for a request; send content or base64"
+            param="files.from", problem="a server reads no files for a request; send content or base64"
         )
     if figure.digest is not None:
-        raise control_errors.BAD_PARAMETER(param="files.digest", problem="digest: send the bytes as content or base64")
+        raise control_errors.BAD_PARAMETER(param="files.digest", problem="send the bytes as content or base64")
     if figure.generate and figure.generate.size > limit:
         raise control_errors.BAD_PARAMETER(
-            param="files.generate.size", problem=f"generate: at most --max-upload bytes ({limit:,}) are allowed"
+            param="files.generate.size", problem=f"at most --max-upload bytes ({limit:,}) are allowed"
         )
 
 

@@ -71,9 +71,7 @@ async def reset_clock(mock: TheMock, world: str) -> ClockChange:
 
 def _bounded(clock: Clock) -> Clock:
     if abs(clock.virtual) > MAX_SECONDS:
-        problem = (
-            f"by: the world's time would be more than {MAX_SECONDS:.0f} seconds from 1970; give a shorter duration"
-        )
+        problem = f"the world's time would be more than {MAX_SECONDS:.0f} seconds from 1970; give a shorter duration"
         raise control_errors.BAD_PARAMETER(param="by", problem=problem)
     return clock
 

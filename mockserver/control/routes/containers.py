@@ -101,13 +101,13 @@ async def stage_container_file(mock: TheMock, world: str, container_id: str, req
     async with uploaded(mock, request, "path", "source", "bytes") as form:
         path, source = form.fields.get("path") or None, form.fields.get("source")
         if path and len(path) > MAX_PATH:
-            raise control_errors.BAD_PARAMETER(param="path", problem=f"path: send at most {MAX_PATH} characters")
+            raise control_errors.BAD_PARAMETER(param="path", problem=f"send at most {MAX_PATH} characters")
         if path and models.leaves(path):
             raise control_errors.BAD_PARAMETER(
-                param="path", problem="path: a path has no '..'; send the path that it leads to"
+                param="path", problem="a path has no '..'; send the path that it leads to"
             )
         if source not in (None, "user", "assistant"):
-            raise control_errors.BAD_PARAMETER(param="source", problem="source: choose one of: user, assistant")
+            raise control_errors.BAD_PARAMETER(param="source", problem="choose one of: user, assistant")
         size = _bytes(form.fields["bytes"]) if "bytes" in form.fields else apply.AS_USUAL
         ids: list[str] = []
 
@@ -181,4 +181,4 @@ def _bytes(text: str) -> int | None:
         return None
     if text.isascii() and text.isdigit() and len(text) < 16:
         return int(text)
-    raise control_errors.BAD_PARAMETER(param="bytes", problem="bytes: send null or a number")
+    raise control_errors.BAD_PARAMETER(param="bytes", problem="send null or a number")

@@ -56,9 +56,7 @@ async def stage_file(mock: TheMock, world: str, request: Request) -> AdminFile:
     async with uploaded(mock, request, "purpose") as form:
         purpose = form.fields.get("purpose", "user_data")
         if purpose not in _PURPOSES:
-            raise control_errors.BAD_PARAMETER(
-                param="purpose", problem=f"purpose: choose one of: {', '.join(_PURPOSES)}"
-            )
+            raise control_errors.BAD_PARAMETER(param="purpose", problem=f"choose one of: {', '.join(_PURPOSES)}")
         ids: list[str] = []
 
         def fill(put: Placement) -> None:

@@ -188,8 +188,7 @@ async def get_verdict(
     ignored = list(_parts(ignore))
     for name in ignored:
         if name not in verdict.FINDINGS:
-            problem = f"ignore: {unknown('finding', name, verdict.FINDINGS)}"
-            raise control_errors.BAD_PARAMETER(param="ignore", problem=problem)
+            raise control_errors.BAD_PARAMETER(param="ignore", problem=unknown("finding", name, verdict.FINDINGS))
     return await mock.worlds.look(world, _verdict, mock.journal.records(world), ignored)
 
 

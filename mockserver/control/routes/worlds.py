@@ -134,7 +134,7 @@ def _profile(mock: Mock, asked: ProfileChange) -> Profile | None:
         param = "switches"
         return profiles.read(asked.switches, named)
     except ValueError as error:
-        raise control_errors.BAD_PARAMETER(param=param, problem=f"{param}: {error}") from None
+        raise control_errors.BAD_PARAMETER(param=param, problem=error) from None
 
 
 async def world_state(mock: Mock, name: str) -> WorldState:
