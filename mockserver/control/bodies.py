@@ -5,9 +5,11 @@ from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -15,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mockserver import control_errors, errors
 from mockserver.bounds import MAX_PARAMETERS, Excess, JSONCounter, has_lone_surrogate
-from mockserver.control.dependencies import error_response
+from mockserver.control.dependencies import Asked, error_response
 from mockserver.mock import Mock
 from mockserver.schema.contents import base_name
 from mockserver.seeds.document import SENT
@@ -30,20 +32,22 @@ FIELD_BYTES = 64 * 1024
 MAX_FIELDS = 10
 BLOCK = 512 * 1024
 
+Fields = TypeVar("Fields", bound=Asked)
+
 
 @dataclass(frozen=True, slots=True)
-class Upload:
+class Upload(Generic[Fields]):
     """A form's file, hashed, and its other fields."""
 
     draft: Stored
     filename: str
-    fields: dict[str, str]
+    fields: Fields
 
 
-def multipart(**fields: str) -> dict[str, Any]:
-    """Describe a form in OpenAPI: its file, and its optional fields with their descriptions."""
-    properties: dict[str, Any] = {"file": {"type": "string", "format": "binary"}}
-    properties |= {name: {"type": "string", "description": text} for name, text in fields.items()}
+def multipart(fields: type[Asked]) -> dict[str, Any]:
+    """Describe a form in OpenAPI: its file and its other fields."""
+    file = {"file": {"type": "string", "format": "binary"}}
+    properties = file | fields.model_json_schema()["properties"]
     schema = {"type": "object", "required": ["file"], "properties": properties}
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
@@ -71,8 +75,8 @@ async def _whole(request: Request, pieces: AsyncIterator[bytes]) -> AsyncGenerat
 
 
 @asynccontextmanager
-async def uploaded(mock: Mock, request: Request, *allowed: str) -> AsyncIterator[Upload]:
-    """Receive a form with a `file` and some of the `allowed` fields. The file is deleted afterwards unless it was kept."""
+async def uploaded(mock: Mock, request: Request, model: type[Fields]) -> AsyncIterator[Upload[Fields]]:
+    """Receive a form with a `file` and other fields. The file is deleted afterwards unless it was kept."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise control_errors.BAD_PARAMETER(param="body", problem="send multipart/form-data with a field 'file'")
     limit = mock.settings.max_upload
@@ -94,12 +98,12 @@ async def uploaded(mock: Mock, request: Request, *allowed: str) -> AsyncIterator
                 )
             if file.size is not None and file.size > limit:
                 raise over
-            fields = {name: value for name, value in form.multi_items() if isinstance(value, str)}
-            for name in fields:
-                if name not in allowed:
-                    raise control_errors.BAD_PARAMETER(
-                        param=name, problem=f"unknown field {name[:80]!r}; choose one of: file, {', '.join(allowed)}"
-                    )
+            try:
+                fields = model(**{name: value for name, value in form.items() if name != "file"})
+            except ValidationError as error:
+                raise RequestValidationError(
+                    [{**each, "loc": ("body", *each["loc"])} for each in error.errors()]
+                ) from None
             read = partial(file.file.read, BLOCK)
             draft = await in_thread(mock.uploads.put, iter(read, b""), blake2b=True)
             stack.callback(draft.discard)
