@@ -1,5 +1,6 @@
 """Request bodies that can be large: forms with a file, archives, seed documents."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -20,7 +21,10 @@ from mockserver.bounds import MAX_PARAMETERS, Excess, JSONCounter, has_lone_surr
 from mockserver.control.dependencies import Asked, error_response
 from mockserver.mock import Mock
 from mockserver.schema.contents import base_name
-from mockserver.seeds.document import SENT
+from mockserver.seeds import apply, loader
+from mockserver.seeds.document import SENT, Limits, Source
+from mockserver.seeds.scope import Nowhere
+from mockserver.seeds.scope import Scope as SeedScope
 from mockserver.settings import SeedError
 from mockserver.storage.contents import Upload as Stored
 from mockserver.storage.database import in_thread
@@ -146,6 +150,25 @@ async def document(mock: Mock, request: Request) -> bytes:
             except Excess as excess:
                 raise SeedError(f"body: {excess}; use repeat, or send it in parts") from None
     return bytes(body)
+
+
+async def add_objects(mock: Mock, request: Request, world: str, key: str | None = None) -> apply.Placed:
+    """Add the objects of a seed document to a world; with a `key`, the one that is read_seed as in its list."""
+    text = await document(mock, request)
+    with loader.uncollected():
+        scope = await asyncio.to_thread(read_seed, text, mock, SENT, key)
+        try:
+            return await apply.place(scope, mock.worlds, mock.uploads, mock.wall, world)
+        finally:
+            await in_thread(scope.discard)  # while nothing is collected
+
+
+def read_seed(text: bytes, mock: Mock, limits: Limits, key: str | None = None) -> SeedScope:
+    """Read a seed document. Raise SeedError."""
+    source = Source(Path("body"), text, limits)
+    if key:
+        source = Source.of({key: [source.values]}, source)
+    return loader.read_document(source, Nowhere(), mock.settings.max_upload, mock.settings.max_import)
 
 
 def _count(counter: JSONCounter, piece: bytes) -> None:

@@ -3,8 +3,6 @@
 Reading does not refresh `last_active_at`, and creates no world.
 """
 
-import asyncio
-from pathlib import Path
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -12,10 +10,9 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from starlette.responses import Response
 
 from mockserver import admin, errors
-from mockserver.control.bodies import document, multipart, uploaded
+from mockserver.control.bodies import add_objects, multipart, uploaded
 from mockserver.control.dependencies import Asked, TheMock
 from mockserver.control.routes.files import CONTENT, Inline, PreviewBytes, contents, previewed
-from mockserver.mock import Mock
 from mockserver.schema.admin import (
     AdminContainer,
     AdminContainerFile,
@@ -26,9 +23,7 @@ from mockserver.schema.admin import (
 )
 from mockserver.schema.containers import ContainerDeleted, ContainerFileDeleted
 from mockserver.schema.sources import MAX_PATH
-from mockserver.seeds import apply, loader, models
-from mockserver.seeds.document import SENT, Source
-from mockserver.seeds.scope import Nowhere, Scope
+from mockserver.seeds import apply, models
 from mockserver.storage.bulk import Placement
 
 router = APIRouter(prefix="/worlds/{world}/containers", tags=["Containers"])
@@ -71,9 +66,8 @@ async def find_containers(mock: TheMock, world: str, query: Annotated[ContainerQ
 @router.post("", operation_id="stageContainer", openapi_extra=_CONTAINER)
 async def stage_container(mock: TheMock, world: str, request: Request) -> AdminContainer:
     """Create a container with its full state: the keys of a container in a seed, with files."""
-    scope = await asyncio.to_thread(_read, mock, await document(mock, request))
-    placed = await apply.place(scope, mock.worlds, mock.uploads, mock.wall, world)
-    return await mock.worlds.look(world, admin.find_container, placed.containers[-1])
+    added = await add_objects(mock, request, world, "containers")
+    return await mock.worlds.look(world, admin.find_container, added.containers[-1])
 
 
 @router.get("/{container_id}", operation_id="findContainer")
@@ -173,10 +167,3 @@ async def preview_container_file(
 async def remove_container_file(mock: TheMock, world: str, container_id: str, file_id: str) -> ContainerFileDeleted:
     """Delete a file of a container, running or expired. This does not refresh `last_active_at`."""
     return await mock.worlds.change(world, admin.delete_container_file, container_id, file_id)
-
-
-def _read(mock: Mock, text: bytes) -> Scope:
-    """Raise SeedError."""
-    sent = Source(Path("body"), text, SENT)
-    source = Source.of({"containers": [sent.values]}, sent)
-    return loader.read_document(source, Nowhere(), mock.settings.max_upload, mock.settings.max_import)
