@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import click
 
-from mockserver.cli.connection import Target, targeted
+from mockserver.cli.connection import Target, with_target
 from mockserver.cli.options import Parsed, valid_name
 from mockserver.cli.output import table, words
 
@@ -43,7 +43,7 @@ def _row(rule: dict[str, Any]) -> tuple[Any, ...]:
 
 
 @answer.command("list")
-@targeted()
+@with_target()
 def list_answers(target: Target) -> None:
     """List the answers in the order in which they are tried, with how often they matched and were used."""
     target.show(target("GET", "answers"), _lines)
@@ -51,7 +51,7 @@ def list_answers(target: Target) -> None:
 
 @answer.command("show")
 @_ID
-@targeted()
+@with_target()
 def show_answer(target: Target, id: str) -> None:
     """Show one answer; with --json all of it."""
     target.show(target("GET", f"answers/{quote(id)}"), _lines)
@@ -70,7 +70,7 @@ def show_answer(target: Target, id: str) -> None:
 @click.option("--times", type=click.IntRange(1), help="How often to use it; by default always.")
 @click.option("--skip", type=click.IntRange(0), help="How many matching requests to pass first.")
 @click.option("--id", type=Parsed(valid_name), help="Name of the answer.")
-@targeted()
+@with_target()
 def add_answer(target: Target, script: Path | None, files: tuple[str, ...], **given: Any) -> None:
     """Add an answer from options, or one or more from a file in YAML or JSON.
 
@@ -92,14 +92,14 @@ def add_answer(target: Target, script: Path | None, files: tuple[str, ...], **gi
 
 @answer.command("remove")
 @_ID
-@targeted()
+@with_target()
 def remove_answer(target: Target, id: str) -> None:
     """Remove an answer."""
     target.show(target("DELETE", f"answers/{quote(id)}"), _lines)
 
 
 @answer.command("clear")
-@targeted()
+@with_target()
 def clear_answers(target: Target) -> None:
     """Remove all answers of a world, those of its seed included."""
     target.show(target("DELETE", "answers"), _lines)

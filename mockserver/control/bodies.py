@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mockserver import control_errors, errors
 from mockserver.bounds import MAX_PARAMETERS, Excess, JSONCounter, has_lone_surrogate
-from mockserver.control.dependencies import Asked, error_response
+from mockserver.control.dependencies import RequestModel, error_response
 from mockserver.mock import Mock
 from mockserver.schema.contents import base_name
 from mockserver.seeds import apply, loader
@@ -36,7 +36,7 @@ FIELD_BYTES = 64 * 1024
 MAX_FIELDS = 10
 BLOCK = 512 * 1024
 
-Fields = TypeVar("Fields", bound=Asked)
+Fields = TypeVar("Fields", bound=RequestModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Upload(Generic[Fields]):
     fields: Fields
 
 
-def multipart(fields: type[Asked]) -> dict[str, Any]:
+def multipart(fields: type[RequestModel]) -> dict[str, Any]:
     """Describe a form in OpenAPI: its file and its other fields."""
     file = {"file": {"type": "string", "format": "binary"}}
     properties = file | fields.model_json_schema()["properties"]
@@ -56,7 +56,7 @@ def multipart(fields: type[Asked]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
-class _Broken(MultiPartException):
+class _FormError(MultiPartException):
     """Wraps the error that ends a body: Starlette's parser closes its files on this kind of exception alone."""
 
     def __init__(self, reason: Exception) -> None:
@@ -64,7 +64,7 @@ class _Broken(MultiPartException):
         self.reason = reason
 
 
-async def _whole(request: Request, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+async def _complete(request: Request, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     """Yield a form, and check that it is complete, which Starlette's parser does not."""
     _, options = parse_options_header(request.headers["content-type"])
     tail = b""
@@ -73,9 +73,11 @@ async def _whole(request: Request, pieces: AsyncIterator[bytes]) -> AsyncGenerat
             tail = (tail + piece)[-1_000:]
             yield piece
     except Exception as error:
-        raise _Broken(error) from None
+        raise _FormError(error) from None
     if b"--" + options.get(b"boundary", b"") + b"--" not in tail:
-        raise _Broken(control_errors.BAD_PARAMETER(param="body", problem="the form ends before its closing boundary"))
+        raise _FormError(
+            control_errors.BAD_PARAMETER(param="body", problem="the form ends before its closing boundary")
+        )
 
 
 @asynccontextmanager
@@ -85,11 +87,11 @@ async def uploaded(mock: Mock, request: Request, model: type[Fields]) -> AsyncIt
         raise control_errors.BAD_PARAMETER(param="body", problem="send multipart/form-data with a field 'file'")
     limit = mock.settings.max_upload
     over = errors.FILE_TOO_LARGE(limit=limit)
-    stream = _whole(request, _limited(request, limit + (MAX_FIELDS + 1) * FIELD_BYTES, over))
+    stream = _complete(request, _limited(request, limit + (MAX_FIELDS + 1) * FIELD_BYTES, over))
     parser = MultiPartParser(request.headers, stream, max_files=1, max_fields=MAX_FIELDS, max_part_size=FIELD_BYTES)
     try:
         form = await parser.parse()
-    except _Broken as broken:
+    except _FormError as broken:
         raise broken.reason from None
     except MultiPartException as error:
         raise control_errors.BAD_PARAMETER(param="body", problem=error.message) from None

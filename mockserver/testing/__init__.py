@@ -60,7 +60,7 @@ class ClockSetting(TypedDict, total=False):
 
 
 @contextmanager
-def passing(code: str) -> Iterator[None]:
+def ignoring(code: str) -> Iterator[None]:
     """Ignore an error with this code."""
     try:
         yield
@@ -171,7 +171,7 @@ class MockWorld:
         except MockError as error:
             if error.code != "world_not_found":
                 raise
-        with passing("world_exists"):  # reading a world does not create it; another thread may
+        with ignoring("world_exists"):  # reading a world does not create it; another thread may
             self.server.control("POST", self.path)
         return self.server.control(method, url, body, **more)
 
@@ -213,7 +213,7 @@ class MockWorld:
 
     def delete(self) -> None:
         """Delete the world, if it exists, with its snapshots."""
-        with passing("world_not_found"):
+        with ignoring("world_not_found"):
             self.server.control("DELETE", self.path)
 
     def set_profile(self, profile: Profile | None) -> None:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from mockserver import admin, errors
 from mockserver.control.bodies import add_objects, multipart, uploaded
-from mockserver.control.dependencies import Asked, TheMock
+from mockserver.control.dependencies import RequestModel, TheMock
 from mockserver.control.routes.files import CONTENT, Inline, PreviewBytes, contents, previewed
 from mockserver.schema.admin import (
     AdminContainer,
@@ -44,7 +44,7 @@ def _below(path: str) -> str:
     return path
 
 
-class NewContainerFile(Asked):
+class NewContainerFile(RequestModel):
     path: Annotated[
         Annotated[str, Field(max_length=MAX_PATH), AfterValidator(_below)] | None,
         Field(description="A relative one is below /mnt/data. With a path, the default `source` is `assistant`."),

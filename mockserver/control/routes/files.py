@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from mockserver import admin
 from mockserver.admin import Preview
 from mockserver.control.bodies import multipart, uploaded
-from mockserver.control.dependencies import Asked, TheMock
+from mockserver.control.dependencies import RequestModel, TheMock
 from mockserver.schema.admin import AdminFile, FileQuery, FoundFiles
 from mockserver.schema.contents import Content
 from mockserver.schema.files import FileDeleted, Purpose
@@ -41,7 +41,7 @@ _PDF = "default-src 'none'; object-src 'self'; style-src 'unsafe-inline'; frame-
 """Browsers don't show a PDF in a sandbox, but isolate it themselves."""
 
 
-class NewFile(Asked):
+class NewFile(RequestModel):
     purpose: Purpose = "user_data"
 
 

@@ -16,9 +16,9 @@ from mockserver import admin, answers, control_errors, errors, verdict
 from mockserver.choices import unknown
 from mockserver.clock import stopwatch
 from mockserver.context import World
-from mockserver.control.dependencies import Asked, Duration, TheMock
+from mockserver.control.dependencies import Duration, RequestModel, TheMock
 from mockserver.control.models import Count, Exchange, Finding, JournalPage, Verdict
-from mockserver.control.streams import ADMITTED, Emit, Stream, departure, happened
+from mockserver.control.streams import COUNTED, Emit, Stream, client_disconnect, event_or_keep_alive
 from mockserver.entries import Entry, Filter, Record
 from mockserver.errors import APIError
 from mockserver.journal import Cursor, Journal
@@ -40,7 +40,7 @@ AT_ONCE = 100
 _STATUS = re.compile(r"([1-5])xx|([1-5]\d\d)(?:-([1-5]\d\d))?", re.IGNORECASE)
 
 
-class Filtered(Asked):
+class Filtered(RequestModel):
     operation: str = Field("", max_length=MAX_PATTERNS, description="Operation ids or patterns, separated by commas.")
     method: str = Field("", max_length=MAX_PATTERNS, description="Methods, separated by commas.")
     status: str = Field("", max_length=MAX_PATTERNS, description="`404`, `4xx`, `400-409`, separated by commas.")
@@ -127,7 +127,7 @@ async def count_exchanges(mock: TheMock, world: str, query: Annotated[Filtered, 
 @router.get(
     "/journal/wait",
     operation_id="waitForExchanges",
-    dependencies=[ADMITTED],
+    dependencies=[COUNTED],
     responses={200: {"model": JournalPage}},
 )
 async def wait_for_exchanges(
@@ -145,7 +145,7 @@ async def wait_for_exchanges(
     "/journal/stream",
     operation_id="followExchanges",
     response_class=Response,
-    dependencies=[ADMITTED],
+    dependencies=[COUNTED],
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
 async def follow_exchanges(
@@ -166,7 +166,7 @@ async def follow_exchanges(
                 changed.clear()
                 for events in _events(cursor, matches):
                     await emit(events)
-                await happened(changed, emit)
+                await event_or_keep_alive(changed, emit)
 
     return Stream(feed, mock.journal.closing)
 
@@ -284,7 +284,7 @@ async def _awaited(journal: Journal, world: str, query: Waited, request: Request
         stopwatch() + query.timeout,
         0,
     )
-    left = asyncio.create_task(departure(request.scope, request.receive))
+    left = asyncio.create_task(client_disconnect(request.scope, request.receive))
     try:
         with journal.watched(world) as changed:
             while True:
