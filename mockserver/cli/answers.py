@@ -1,7 +1,7 @@
 """The commands of answers: what `/responses` does, and for which requests."""
 
 import base64
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -11,6 +11,7 @@ import click
 from mockserver.cli.connection import Target, with_target
 from mockserver.cli.options import Parsed, valid_name
 from mockserver.cli.output import table, words
+from mockserver.testing.documents import with_contents
 
 _ID = click.argument("id", type=Parsed(valid_name))
 _OWN = {"id", "when", "skip", "times", "seeded", "matched", "used"}
@@ -108,14 +109,11 @@ def clear_answers(target: Target) -> None:
 def _file(text: str) -> dict[str, str]:
     path, equals, source = text.partition("=")
     file = Path(source if equals else text)
-    return {"path": path if equals else file.name, "base64": _base64(file)}
-
-
-def _base64(file: Path) -> str:
     try:
-        return base64.b64encode(file.read_bytes()).decode()
+        content = file.read_bytes()
     except OSError as error:
         raise click.UsageError(f"{file}: {error.strerror}") from None
+    return {"path": path if equals else file.name, "base64": base64.b64encode(content).decode()}
 
 
 def _read(path: Path) -> Any:
@@ -129,18 +127,7 @@ def _read(path: Path) -> Any:
         raise click.UsageError(str(error)) from None
     if isinstance(values, dict) and "answers" in values:
         values = values["answers"]
-    for contents in _contents(values):
-        contents["base64"] = _base64(path.parent / str(contents.pop("from")))
-    return values
-
-
-def _contents(value: Any) -> Iterator[dict[str, Any]]:
-    """The mappings that name a file with `from`."""
-    if isinstance(value, dict):
-        if isinstance(value.get("from"), str):
-            yield value
-        for each in value.values():
-            yield from _contents(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _contents(each)
+    try:
+        return with_contents("answers", values, path.parent)
+    except OSError as error:
+        raise click.UsageError(f"{error.filename}: {error.strerror}") from None
