@@ -2,14 +2,14 @@
 
 import asyncio
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from itertools import islice, starmap
 from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Header, Query, Request
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 from starlette.responses import Response
 
 from mockserver import admin, answers, control_errors, errors, verdict
@@ -39,41 +39,40 @@ AT_ONCE = 100
 
 _STATUS = re.compile(r"([1-5])xx|([1-5]\d\d)(?:-([1-5]\d\d))?", re.IGNORECASE)
 
+Several = Annotated[str, Field(max_length=MAX_PATTERNS)]
+
+
+def _names(kind: str, known: Collection[str]) -> AfterValidator:
+    def check(patterns: str) -> str:
+        for pattern in _parts(patterns):
+            if not _matching(pattern, known):
+                raise ValueError(unknown(kind, pattern, known))
+        return patterns
+
+    return AfterValidator(check)
+
+
+def _statuses(statuses: str) -> str:
+    for status in _parts(statuses):
+        if not _STATUS.fullmatch(status):
+            raise ValueError(f"{status[:80]!r} is not a status; write 404, 4xx or 400-409")
+    return statuses
+
 
 class Filtered(RequestModel):
-    operation: str = Field("", max_length=MAX_PATTERNS, description="Operation ids or patterns, separated by commas.")
-    method: str = Field("", max_length=MAX_PATTERNS, description="Methods, separated by commas.")
-    status: str = Field("", max_length=MAX_PATTERNS, description="`404`, `4xx`, `400-409`, separated by commas.")
-    warning: str = Field(
-        "", max_length=MAX_PATTERNS, description="Codes of `x-mock-warning` or patterns, separated by commas."
+    operation: Annotated[Several, _names("operation", OPERATIONS)] = Field(
+        "", description="Operation ids or patterns, separated by commas."
+    )
+    method: Several = Field("", description="Methods, separated by commas.")
+    status: Annotated[Several, AfterValidator(_statuses)] = Field(
+        "", description="`404`, `4xx`, `400-409`, separated by commas."
+    )
+    warning: Annotated[Several, _names("warning", WARNINGS)] = Field(
+        "", description="Codes of `x-mock-warning` or patterns, separated by commas."
     )
     failed: bool = Field(False, description="Only errors, responses that were not completed, and requests without one.")
     text: str = Field("", description="A part of the path, the query, a header, a body or an id, in any case.")
     after: int | None = Field(None, ge=0, le=1 << 53, description="Only exchanges with greater numbers.")
-
-    @field_validator("operation")
-    @classmethod
-    def _known(cls, patterns: str) -> str:
-        for pattern in _parts(patterns):
-            if not _matching(pattern, OPERATIONS):
-                raise ValueError(unknown("operation", pattern, OPERATIONS))
-        return patterns
-
-    @field_validator("warning")
-    @classmethod
-    def _known_warnings(cls, patterns: str) -> str:
-        for pattern in _parts(patterns):
-            if not _matching(pattern, WARNINGS):
-                raise ValueError(unknown("warning", pattern, WARNINGS))
-        return patterns
-
-    @field_validator("status")
-    @classmethod
-    def _statuses(cls, statuses: str) -> str:
-        for status in _parts(statuses):
-            if not _STATUS.fullmatch(status):
-                raise ValueError(f"{status[:80]!r} is not a status; write 404, 4xx or 400-409")
-        return statuses
 
     def filter(self) -> Filter:
         return Filter(
