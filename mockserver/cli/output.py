@@ -11,6 +11,7 @@ from typing import Any
 from mockserver.clock import Wall
 from mockserver.control.models import (
     ClockState,
+    Counts,
     Exchange,
     JournalPage,
     Message,
@@ -131,7 +132,7 @@ def worlds(response: WorldList) -> Iterator[str]:
     rows = [
         (
             each["name"],
-            *_counts(each),
+            *((c["files"], c["containers"], c["container_files"]) if (c := each["counts"]) else (None, None, None)),
             each["faults"],
             len(each["snapshots"]),
             ago(each["used_at"]),
@@ -143,34 +144,30 @@ def worlds(response: WorldList) -> Iterator[str]:
     return table(headings, rows, NO_WORLDS)
 
 
-def _counts(world: WorldState) -> tuple[int | None, ...]:
-    counts = world["counts"]
-    return (counts["files"], counts["containers"], counts["container_files"]) if counts else (None, None, None)
-
-
 def world(url: str, state: WorldState) -> Iterator[str]:
-    files, containers, container_files = _counts(state)
+    counts, clock = state["counts"], state["clock"]
     return pairs(
         [
             ("world", state["name"]),
             ("base URL", url + state["base_url"]),
             ("API key", state["api_key"]),
             ("error", state["error"]),
-            ("Files", files),
-            ("containers", state["counts"] and f"{containers} with {container_files} files"),
-            (
-                "skills",
-                state["counts"] and f"{state['counts']['skills']} with {state['counts']['skill_versions']} versions",
-            ),
-            ("responses", state["counts"] and state["counts"]["responses"]),
-            ("answers", state["counts"] and state["counts"]["answers"]),
-            ("clock", state["clock"] and time(state["clock"])),
+            *(_counted(counts) if counts else ()),
+            ("clock", clock and time(clock)),
             ("used", ago(state["used_at"]) or "not yet"),
             ("profile", state["profile_name"]),
             ("faults", state["faults"]),
             ("snapshots", ", ".join(state["snapshots"])),
         ]
     )
+
+
+def _counted(counts: Counts) -> Iterator[tuple[str, object]]:
+    yield "Files", counts["files"]
+    yield "containers", f"{counts['containers']} with {counts['container_files']} files"
+    yield "skills", f"{counts['skills']} with {counts['skill_versions']} versions"
+    yield "responses", counts["responses"]
+    yield "answers", counts["answers"]
 
 
 def deleted(response: Names) -> Iterator[str]:
