@@ -93,14 +93,15 @@ def create_response(
         tx.execute("SAVEPOINT run")
         tools = container_runs.tools(context, tx, body, before, supplied)
         run = Run(context, tx, id, before.chain, stored, background, tools, before.user_text)
-        answer, nearest = answers.choose(tx, _target(run, body, before))
+        target = _target(run, body, before)
+        answer, nearest = answers.choose(tx, target)
         context.answer = answer.id if answer else None
         if answer is None and context.world.profile.unscripted == "refuse":
             raise errors.UNSCRIPTED(problem=nearest or "The world has no answers.")
         if answer and answer.rule.rejects:
             tx.execute("ROLLBACK TO run")
             context.touched.clear()
-            answers.count_use(tx, answer.id)
+            answers.choose(tx, target)  # again, as its counts were rolled back too
             return answer.rule.rejects
         container_runs.add_inputs(context, tx, tools, before, uploads)
         _perform(run, body, answer)
