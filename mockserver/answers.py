@@ -188,15 +188,11 @@ def choose(tx: Transaction, target: Target) -> tuple[Counted | None, str]:
         if missing is None:
             _count_match.run(tx, id=counted.id)
             if counted.matched >= counted.rule.skip and not counted.is_used_up:
-                count_use(tx, counted.id)
+                _count_use.run(tx, id=counted.id)
                 return counted, ""
             missing = "it is used up" if counted.is_used_up else f"it skips {counted.rule.skip} requests"
         near.append(f"'{counted.id}': {missing}")
     return None, "; ".join(near[:3])
-
-
-def count_use(tx: Transaction, id: str) -> None:
-    _count_use.run(tx, id=id)
 
 
 def _misfit(rule: NewAnswer, target: Target) -> str | None:

@@ -92,7 +92,7 @@ class Control:
             try:
                 return json.loads(data) if kind in ("application/json", "text/html") else data
             except ValueError:
-                raise self._stranger(f"{method} /_mock/{path}", response.status) from None
+                raise self._not_a_mock_server(f"{method} /_mock/{path}", response.status) from None
 
     def events(self, path: str) -> Iterator[tuple[str, Any]]:
         """Follow a stream of Server-Sent Events: yield the name and the data of each, until the server ends it."""
@@ -135,7 +135,7 @@ class Control:
                 ) from error
             except (OSError, http.client.HTTPException) as error:
                 raise MockError(
-                    f"no mock server responds at {self.url} ({_why(error)}); start one with `mockserver serve`, or "
+                    f"no mock server responds at {self.url} ({_reason(error)}); start one with `mockserver serve`, or "
                     "correct the URL"
                 ) from error
             problem: MockError | None = None
@@ -171,7 +171,7 @@ class Control:
 
     def _lost(self, error: Exception) -> MockError:
         return MockError(
-            f"the connection to the server at {self.url} was lost ({_why(error)}); check that it still runs, and try again"
+            f"the connection to the server at {self.url} was lost ({_reason(error)}); check that it still runs, and try again"
         )
 
     def _error(self, request: str, status: int, body: bytes) -> MockError:
@@ -180,12 +180,12 @@ class Control:
             message, code = error["message"], error["code"]
         except (ValueError, LookupError, TypeError):
             if status < 500:
-                return self._stranger(request, status)
+                return self._not_a_mock_server(request, status)
             text = " ".join(body[:200].decode(errors="replace").split()) or "without a message"
             return MockError(f"the server at {self.url} failed: {status} to {request}, {text}; see its log", status)
         return MockError(f"{message} ({status} to {request})", status, code, message)
 
-    def _stranger(self, request: str, status: int) -> MockError:
+    def _not_a_mock_server(self, request: str, status: int) -> MockError:
         return MockError(
             f"the server at {self.url} is not a mock server: {status} to {request}; correct the URL", status
         )
@@ -254,7 +254,7 @@ def _length(content: bytes | IO[bytes]) -> dict[str, str]:
     return {}
 
 
-def _why(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no response in time"
     if isinstance(error, ssl.SSLError):

@@ -212,14 +212,11 @@ def brought(header: bytes, draw: float) -> Hit:
     try:
         effect = Effect.model_validate_json(text) if text.startswith("{") else Effect.model_validate({"error": text})
         if effect.rate_limit:
-            raise control_errors.BAD_PARAMETER(
-                param="x-mock-fault", problem="x-mock-fault: rate_limit takes a rule, which counts"
-            )
+            raise control_errors.BAD_PARAMETER(param="x-mock-fault", problem="rate_limit takes a rule, which counts")
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(step) for step in ("x-mock-fault", *first["loc"]))
-        problem = f"{where}: {first['msg'].removeprefix('Value error, ')}"
-        raise control_errors.BAD_PARAMETER(param=where, problem=problem) from None
+        raise control_errors.BAD_PARAMETER(param=where, problem=first["msg"].removeprefix("Value error, ")) from None
     return Hit(HEADER, effect, draw)
 
 

@@ -108,14 +108,15 @@ def create_response(
             raise errors.BODY_HOLDS_TOO_MUCH(problem=f"without its input it has more than {MAX_ECHO:,} characters")
         encrypted = ENCRYPTED in (body.include or [])
         run = Run(context, tx, id, before.chain, stored, background, tools, before.user_text, encrypted)
-        answer, nearest = answers.choose(tx, _target(run, body, before))
+        target = _target(run, body, before)
+        answer, nearest = answers.choose(tx, target)
         context.answer = answer.id if answer else None
         if answer is None and context.world.profile.unscripted == "refuse":
             raise errors.UNSCRIPTED(problem=nearest or "The world has no answers.")
         if answer and answer.rule.rejects:
             tx.execute("ROLLBACK TO run")
             context.touched.clear()
-            answers.count_use(tx, answer.id)
+            answers.choose(tx, target)  # again, as its counts were rolled back too
             return answer.rule.rejects
         container_runs.add_inputs(context, tx, tools, before, uploads)
         _perform(run, body, answer)

@@ -5,6 +5,7 @@
 writes those of the manual to fixtures/screenshots/; or to a directory every view, wide and narrow.
 """
 
+import base64
 import io
 import math
 import shutil
@@ -15,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import httpx2
+from bundled import MANIFEST, zipped
 from conftest import BROWSER_ARGUMENTS, BROWSERS, NOON, World, ok
 from playwright.sync_api import Page, sync_playwright
 
@@ -128,11 +130,117 @@ def _fill(world: World, control: httpx2.Client) -> dict[str, str]:
     http.post("/containers", json={"name": "typo", "memory_limit": "3g"})
     create("long run", expires_after={"anchor": "last_active_at", "minutes": 60})
     ok(http.delete(f"/containers/{made}"))
+    shown_by_view = _uploads(world) | _skills(world) | _responses(world, control)
     ok(http.get("/containers", params={"limit": 20, "order": "asc", "after": box}))
     ok(control.put("/snapshots/before-the-report"))
     ok(control.put("/snapshots/with-faults"))
     (limited,) = ok(control.get("/journal", params={"status": "429", "last": 1}))["data"]
-    return {"container": f"containers/{box}/{shown}", "exchange": f"journal/{limited['number']}"}
+    return {"container": f"containers/{box}/{shown}", "exchange": f"journal/{limited['number']}"} | shown_by_view
+
+
+def _uploads(world: World) -> dict[str, str]:
+    """An upload of each status."""
+    http = world.http
+
+    def create(name: str, size: int, purpose: str = "user_data", kind: str = "text/csv") -> str:
+        body = {"filename": name, "bytes": size, "purpose": purpose, "mime_type": kind}
+        return str(ok(http.post("/uploads", json=body))["id"])
+
+    def part(upload: str, data: bytes) -> str:
+        return str(ok(http.post(f"/uploads/{upload}/parts", files={"data": data}))["id"])
+
+    part(create("archive-of-last-year.csv", 1 << 20), bytes(300_000))
+    world.advance(3_700)
+    done = create("sales-2025.csv", 2 * len(SALES))
+    world.advance(20)
+    parts = [part(done, SALES.encode()) for _ in range(2)]
+    ok(http.post(f"/uploads/{done}/complete", json={"part_ids": parts}))
+    cancelled = create("wrong-file.jsonl", 5_000_000, "fine-tune", "application/jsonl")
+    ok(http.post(f"/uploads/{cancelled}/cancel"))
+    world.advance(90)
+    pending = create(
+        "recordings-of-all-support-calls-of-the-second-quarter-2026.jsonl", 734_003_200, "batch", "application/jsonl"
+    )
+    for size in (64, 64, 12):
+        part(pending, bytes(size << 10))
+    return {"upload": f"uploads/{pending}", "upload-completed": f"uploads/{done}"}
+
+
+def _skills(world: World) -> dict[str, str]:
+    """Skills with versions, and a container that has some."""
+    http = world.http
+
+    def bundle(name: str, description: str, **files: str) -> dict[str, tuple[str, bytes]]:
+        head = f"---\nname: {name}\ndescription: {description}\n---\n# How to\n\nRead `rules.md` before you start.\n"
+        return {
+            "files": (
+                f"{name}.zip",
+                zipped({f"{name}/SKILL.md": head, **{f"{name}/{each}": text for each, text in files.items()}}),
+            )
+        }
+
+    style = ok(
+        http.post(
+            "/skills", files=bundle("house-style", "Write reports in the style of the company.", **{"rules.md": NOTES})
+        )
+    )["id"]
+    world.advance(30)
+    tables = ok(
+        http.post("/skills", files=bundle("tables", "Read and write large tables.", **{"run.py": "print(1)\n"}))
+    )["id"]
+    world.advance(60)
+    newer = "Write reports in the style of the company, with its colors, its templates for figures and its rules for numbers, dates and names."
+    files = bundle("house-style", newer, **{"rules.md": NOTES, "assets/template.html": "<h1>{title}</h1>\n" * 40})
+    ok(http.post(f"/skills/{style}/versions", files=files))
+    inline = zipped({"math/SKILL.md": MANIFEST, "math/run.py": "print(1)\n"})
+    source = {"type": "base64", "media_type": "application/zip", "data": base64.b64encode(inline).decode()}
+    skills = [
+        {"type": "skill_reference", "skill_id": style},
+        {"type": "skill_reference", "skill_id": tables, "version": "latest"},
+        {"type": "inline", "name": "basic-math", "description": "Add or multiply numbers.", "source": source},
+    ]
+    box = ok(http.post("/containers", json={"name": "report writer", "skills": skills}))["id"]
+    return {"skill": f"skills/{style}", "container-skills": f"containers/{box}"}
+
+
+def _responses(world: World, control: httpx2.Client) -> dict[str, str]:
+    """Answers, and runs that use them: as JSON, as a stream, in the background, and some that fail."""
+    http = world.http
+    for rule in (
+        {
+            "id": "report",
+            "when": "quarterly report",
+            "code": "df.to_csv('report.csv')",
+            "logs": "36 rows\n",
+            "files": [{"path": "report.csv", "content": SALES}],
+            "takes": 8,
+            "say": "The report is ready: {links}",
+        },
+        {
+            "id": "second-turn",
+            "when": {"turn": 2},
+            "steps": [
+                {"code": "plot()", "takes": 4, "shows": [{"base64": base64.b64encode(chart()).decode()}]},
+                {"say": "Here is the chart."},
+            ],
+            "times": 1,
+        },
+        {"id": "breaks", "when": "/delete|drop/i", "fail": {"error": "server_error"}, "times": 2},
+        {"id": "slow", "when": "night", "steps": [{"code": "train()", "takes": 600}, {"say": "Done."}], "times": 5},
+    ):
+        ok(control.post("/answers", json=rule))
+    auto = [{"type": "code_interpreter", "container": {"type": "auto"}}]
+    run = {"model": "gpt-5", "tools": auto}
+    first = ok(http.post("/responses", json={**run, "input": "Write the quarterly report."}))
+    again = {**run, "input": "And now a chart.", "previous_response_id": first["id"], "stream": True}
+    with http.stream("POST", "/responses", json=again) as response:
+        response.read()
+    world.advance(20)
+    ok(http.post("/responses", json={**run, "input": "Train it over night.", "background": True}))
+    http.post("/responses", json={**run, "input": "Delete everything."})
+    http.post("/responses", json={**run, "input": "And now?", "previous_response_id": "resp_of_yesterday"})
+    (streamed,) = ok(control.get("/journal", params={"text": "response.completed", "last": 1}))["data"]
+    return {"exchange-stream": f"journal/{streamed['number']}"}
 
 
 def settled(page: Page) -> None:
@@ -161,6 +269,7 @@ VIEWS = ("containers", "files", "uploads", "skills", "journal", "faults", "answe
 DIALOGS = {
     "clock": ("containers", "#clock .face"),
     "fault": ("faults", "main .primary"),
+    "answer": ("answers", "main .primary"),
     "profile": ("world", "main button:text-is('Profile')"),
     "worlds": ("containers", "#world"),
 }

@@ -411,6 +411,8 @@ def test_what_is_not_there_is_refused(world: World, control: httpx2.Client) -> N
         ({"files": {"file": b"x"}, "data": {"bytes": "-1"}}, "bytes"),
         ({"files": {"file": b"x"}, "data": {"bytes": "many"}}, "bytes"),
         ({"files": {"file": b"x"}, "data": {"source": "model"}}, "source"),
+        ({"files": {"file": b"x"}, "data": {"bytes": "1" * 16}}, "bytes"),
+        ({"files": {"file": b"x"}, "data": {"path": "x" * 5_001}}, "path"),
         ({"files": {"file": b"x"}, "data": {"colour": "red"}}, "colour"),
         ({"files": [("file", b"x"), ("file", b"y")]}, "body"),
         ({"content": b"nothing", "headers": {"content-type": "multipart/form-data; boundary=x"}}, "body"),

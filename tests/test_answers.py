@@ -318,3 +318,15 @@ def test_a_file_of_the_version_before_gets_the_tables_of_responses(tmp_path: Pat
         assert len(ok(world.http.get(f"/containers/{box}/files"))["data"]) == 2
         assert ok(world.http.get(f"/responses/{made['id']}"))["status"] == "completed"
         assert ok(httpx2.get(f"{server.url}/_mock/worlds/w/answers")) == {"data": []}
+
+
+def test_a_rule_that_returns_an_error_counts_as_matched_and_lets_rules_before_it_skip(
+    world: World, control: httpx2.Client
+) -> None:
+    ok(control.post("/answers", json={"id": "later", "skip": 1, "times": 1, "say": "late"}))
+    ok(control.post("/answers", json={"id": "fails", "fail": "rate_limited"}))
+    body = {"model": "gpt-5", "input": "hello"}
+    refusal(world.http.post("/responses", json=body), 429, "rate_limit_exceeded")
+    assert listed(control) == [("later", False, 1, 0), ("fails", False, 1, 1)]
+    assert ok(world.http.post("/responses", json=body))["output"][-1]["content"][0]["text"] == "late"
+    assert listed(control) == [("later", False, 2, 1), ("fails", False, 1, 1)]

@@ -216,6 +216,39 @@ def test_every_part_of_a_rule_has_an_option(client: Client) -> None:
     )
 
 
+def test_answers_are_added_from_options_and_files(tmp_path: Path, client: Client) -> None:
+    (tmp_path / "report.csv").write_bytes(b"a,b\n")
+    file = str(tmp_path / "report.csv")
+    (added,) = client.json("answer", "add", "--when", "report", "--turn", "2", "--file", file, "--say", "Done.")["data"]
+    assert added["when"] == {"turn": 2, "text": "report"}
+    assert [(each["path"], each["size"]) for each in added["files"]] == [("/mnt/data/report.csv", 4)]
+    script = tmp_path / "answers.yaml"
+    script.write_text("{id: one, steps: [{code: c, files: [{path: out/a.csv, from: report.csv}], say: x}], times: 1}")
+    (one,) = client.json("answer", "add", str(script))["data"]
+    assert [(each["path"], each["size"]) for each in one["steps"][0]["files"]] == [("/mnt/data/out/a.csv", 4)]
+    script.write_text("answers: [{id: two, when: hello, say: hi}, {id: three, say: x, skip: 1}]")
+    lines = client("answer", "add", str(script)).splitlines()
+    assert [cells(line)[0] for line in lines] == ["ANSWER", "two", "three"]
+    assert [cells(line)[0] for line in client("answer", "list").splitlines()[1:]] == [
+        added["id"],
+        "one",
+        "two",
+        "three",
+    ]
+    assert cells(client("answer", "show", "one").splitlines()[1])[1:5] == ["world", "0", "0", "times=1"]
+    assert "mockserver answer list" in client.refused("answer", "remove", "four")
+    assert client("answer", "remove", "one").count("\n") == 4
+    assert client("answer", "clear") == "There are no answers.\n"
+
+    script.write_text("[{say: x, files: [{path: a, from: gone.csv}]}]")
+    assert f"{tmp_path / 'gone.csv'}: No such file" in client.refused("answer", "add", str(script), code=2)
+    for text in ("[hello]", "[{say: x, files: hello}]", "[{say: x, files: [{path: a, from: 3}]}]", "answers: 5"):
+        script.write_text(text)
+        assert client.refused("answer", "add", str(script)), text
+    assert "either a file or options" in client.refused("answer", "add", str(script), "--say", "x", code=2)
+    assert "--say" in client.refused("answer", "add", code=2)
+
+
 # Journal and verdict
 
 

@@ -396,10 +396,23 @@ def test_a_clock_is_set_as_in_a_seed(server: MockServer, setting: Any, mode: str
             assert world.clock.now() == pytest.approx(NOON, abs=3_600)
 
 
-@pytest.mark.parametrize("setting", [{"at": 1, "offset": 1}, {"speed": 2}])
-def test_a_clock_that_can_not_be_set_is_told(mock: MockWorld, setting: Any) -> None:
-    with pytest.raises(MockError, match="a clock takes at or offset, and rate"):
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ({"at": 1, "offset": 1}, "clock: give either at or offset"),
+        ({"speed": 2}, "clock: unknown key 'speed'; choose one of: at, offset, rate"),
+    ],
+)
+def test_a_clock_that_can_not_be_set_is_an_error(mock: MockWorld, setting: Any, reason: str) -> None:
+    with pytest.raises(MockError, match=reason):
         mock.clock.set(setting)
+    assert mock.clock.state()["mode"] == "real"
+
+
+def test_a_rate_alone_continues_from_the_time_of_the_world(mock: MockWorld) -> None:
+    mock.clock.freeze(NOON)
+    mock.clock.set({"rate": 60})
+    assert mock.clock.now() == pytest.approx(NOON, abs=3_600)
 
 
 # Snapshots and reset

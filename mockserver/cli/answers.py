@@ -1,16 +1,17 @@
 """The commands of answers: what `/responses` does, and for which requests."""
 
 import base64
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import click
 
-from mockserver.cli.connection import Target, targeted
+from mockserver.cli.connection import Target, with_target
 from mockserver.cli.options import Parsed, valid_name
 from mockserver.cli.output import table, words
+from mockserver.testing.documents import with_contents
 
 _ID = click.argument("id", type=Parsed(valid_name))
 _OWN = {"id", "when", "skip", "times", "seeded", "matched", "used"}
@@ -43,7 +44,7 @@ def _row(rule: dict[str, Any]) -> tuple[Any, ...]:
 
 
 @answer.command("list")
-@targeted()
+@with_target()
 def list_answers(target: Target) -> None:
     """List the answers in the order in which they are tried, with how often they matched and were used."""
     target.show(target("GET", "answers"), _lines)
@@ -51,7 +52,7 @@ def list_answers(target: Target) -> None:
 
 @answer.command("show")
 @_ID
-@targeted()
+@with_target()
 def show_answer(target: Target, id: str) -> None:
     """Show one answer; with --json all of it."""
     target.show(target("GET", f"answers/{quote(id)}"), _lines)
@@ -76,7 +77,7 @@ def show_answer(target: Target, id: str) -> None:
 @click.option("--times", type=click.IntRange(1), help="How often to use it; by default always.")
 @click.option("--skip", type=click.IntRange(0), help="How many matching requests to pass first.")
 @click.option("--id", type=Parsed(valid_name), help="Name of the answer.")
-@targeted()
+@with_target()
 def add_answer(target: Target, script: Path | None, files: tuple[str, ...], **given: Any) -> None:
     """Add an answer from options, or one or more from a file in YAML or JSON.
 
@@ -98,14 +99,14 @@ def add_answer(target: Target, script: Path | None, files: tuple[str, ...], **gi
 
 @answer.command("remove")
 @_ID
-@targeted()
+@with_target()
 def remove_answer(target: Target, id: str) -> None:
     """Remove an answer."""
     target.show(target("DELETE", f"answers/{quote(id)}"), _lines)
 
 
 @answer.command("clear")
-@targeted()
+@with_target()
 def clear_answers(target: Target) -> None:
     """Remove all answers of a world, those of its seed included."""
     target.show(target("DELETE", "answers"), _lines)
@@ -114,14 +115,11 @@ def clear_answers(target: Target) -> None:
 def _file(text: str) -> dict[str, str]:
     path, equals, source = text.partition("=")
     file = Path(source if equals else text)
-    return {"path": path if equals else file.name, "base64": _base64(file)}
-
-
-def _base64(file: Path) -> str:
     try:
-        return base64.b64encode(file.read_bytes()).decode()
+        content = file.read_bytes()
     except OSError as error:
         raise click.UsageError(f"{file}: {error.strerror}; name a local file with the content") from None
+    return {"path": path if equals else file.name, "base64": base64.b64encode(content).decode()}
 
 
 def _read(path: Path) -> Any:
@@ -135,18 +133,7 @@ def _read(path: Path) -> Any:
         raise click.UsageError(str(error)) from None
     if isinstance(values, dict) and "answers" in values:
         values = values["answers"]
-    for contents in _contents(values):
-        contents["base64"] = _base64(path.parent / str(contents.pop("from")))
-    return values
-
-
-def _contents(value: Any) -> Iterator[dict[str, Any]]:
-    """The mappings that name a file with `from`."""
-    if isinstance(value, dict):
-        if isinstance(value.get("from"), str):
-            yield value
-        for each in value.values():
-            yield from _contents(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _contents(each)
+    try:
+        return with_contents("answers", values, path.parent)
+    except OSError as error:
+        raise click.UsageError(f"{error.filename}: {error.strerror}") from None

@@ -107,8 +107,8 @@ def world_option(help: str, default: str | None = "default") -> Callable[[Any], 
 
 _WORLD = world_option("World to act on.")
 ANY_WORLD = world_option("World to act on; all worlds by default.", default=None)
-NAMED_WORLD = click.argument("world", metavar="NAME", type=Parsed(valid_name))
-THIS_WORLD = click.argument(
+WORLD_ARGUMENT = click.argument("world", metavar="NAME", type=Parsed(valid_name))
+OPTIONAL_WORLD_ARGUMENT = click.argument(
     "world", metavar="[NAME]", envvar="MOCKSERVER_WORLD", default="default", type=Parsed(valid_name)
 )
 _URL = click.option(
@@ -130,7 +130,7 @@ _TOKEN = click.option(
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print the control plane's response as JSON.")
 
 
-def targeted(
+def with_target(
     world: Callable[[Any], Any] | None = _WORLD,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Pass a command the target that its options name. `world` is the option or argument that names the world."""

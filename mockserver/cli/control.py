@@ -13,7 +13,7 @@ import click
 
 from mockserver.cli import output, reports
 from mockserver.cli.answers import answer
-from mockserver.cli.connection import ANY_WORLD, NAMED_WORLD, THIS_WORLD, Target, targeted
+from mockserver.cli.connection import ANY_WORLD, OPTIONAL_WORLD_ARGUMENT, WORLD_ARGUMENT, Target, with_target
 from mockserver.cli.options import (
     FAILED,
     Parsed,
@@ -42,14 +42,14 @@ def world() -> None:
 
 
 @world.command("list")
-@targeted(world=None)
+@with_target(world=None)
 def list_worlds(target: Target) -> None:
     """List the worlds, with counts of their objects."""
     target.show(target.server("GET", "worlds"), output.worlds)
 
 
 @world.command("show")
-@targeted(world=THIS_WORLD)
+@with_target(world=OPTIONAL_WORLD_ARGUMENT)
 def show_world(target: Target) -> None:
     """Show a world: its base URL and API key, counts of its objects, clock and profile."""
     target.show(target("GET"), _world(target))
@@ -59,7 +59,7 @@ def show_world(target: Target) -> None:
 @click.option("--empty", is_flag=True, help="Create it without the objects of the seeds.")
 @click.option("--fork-of", metavar="WORLD", help="World to copy.")
 @click.option("--snapshot", metavar="NAME", help="Snapshot of that world to copy.")
-@targeted(world=NAMED_WORLD)
+@with_target(world=WORLD_ARGUMENT)
 def create_world(target: Target, empty: bool, fork_of: str | None, snapshot: str | None) -> None:
     """Create a world: from the seeds, empty, or as a copy of another world."""
     if (snapshot and not fork_of) or (empty and fork_of):
@@ -69,7 +69,7 @@ def create_world(target: Target, empty: bool, fork_of: str | None, snapshot: str
 
 
 @world.command("delete")
-@targeted(world=NAMED_WORLD)
+@with_target(world=WORLD_ARGUMENT)
 def delete_world(target: Target) -> None:
     """Delete a world with its snapshots; its next use creates a new one."""
     target.show(target("DELETE"), output.deleted)
@@ -77,7 +77,7 @@ def delete_world(target: Target) -> None:
 
 @world.command("profile")
 @click.argument("profile", required=False, shell_complete=complete_profile)
-@targeted()
+@with_target()
 def profile_world(target: Target, profile: str | None) -> None:
     """Set the profile of a world, as live or live,delete_lag=5m; without one, use the server's."""
     target.show(target("PUT", "profile", {"name": profile}), _world(target))
@@ -85,7 +85,7 @@ def profile_world(target: Target, profile: str | None) -> None:
 
 @world.command("retire")
 @click.option("--idle", required=True, metavar="DURATION", help="Least time since the last use: 90m, 1h.")
-@targeted(world=None)
+@with_target(world=None)
 def retire_worlds(target: Target, idle: str) -> None:
     """Delete all worlds that were not used for a duration, except default."""
     target.show(target.server("POST", "all-worlds/retire", {"idle": idle}), output.deleted)
@@ -100,7 +100,7 @@ def clock() -> None:
 
 
 @clock.command("show")
-@targeted()
+@with_target()
 def show_clock(target: Target) -> None:
     """Show a world's time."""
     target.show(target("GET", "clock"), output.clock)
@@ -108,7 +108,7 @@ def show_clock(target: Target) -> None:
 
 @clock.command("freeze")
 @click.argument("at", required=False)
-@targeted()
+@with_target()
 def freeze_clock(target: Target, at: str | None) -> None:
     """Stop the clock at its current time, or at an instant such as 2026-01-31T12:00:00Z."""
     instant: str | float | None = at
@@ -122,7 +122,7 @@ _MAY_BE_NEGATIVE = {"ignore_unknown_options": True, "help_option_names": ["--hel
 
 @clock.command("advance")
 @click.argument("by")
-@targeted()
+@with_target()
 def advance_clock(target: Target, by: str) -> None:
     """Move the clock forward by a duration: 20m, 1h30m, PT20M or seconds."""
     target.show(target("POST", "clock/advance", {"by": by}), output.clock)
@@ -130,7 +130,7 @@ def advance_clock(target: Target, by: str) -> None:
 
 @clock.command("offset", context_settings=_MAY_BE_NEGATIVE)
 @click.argument("by")
-@targeted()
+@with_target()
 def offset_clock(target: Target, by: str) -> None:
     """Run ahead of the machine's clock by a duration, or behind it: -1h."""
     target.show(target("POST", "clock/offset", {"by": by}), output.clock)
@@ -138,21 +138,21 @@ def offset_clock(target: Target, by: str) -> None:
 
 @clock.command("scale")
 @click.argument("rate", type=float)
-@targeted()
+@with_target()
 def scale_clock(target: Target, rate: float) -> None:
     """Continue from the current time at another rate: 60 is a minute each second."""
     target.show(target("POST", "clock/scale", {"rate": rate}), output.clock)
 
 
 @clock.command("resume")
-@targeted()
+@with_target()
 def resume_clock(target: Target) -> None:
     """Continue from the current time at the machine's rate."""
     target.show(target("POST", "clock/resume"), output.clock)
 
 
 @clock.command("reset")
-@targeted()
+@with_target()
 def reset_clock(target: Target) -> None:
     """Return to the machine's time."""
     target.show(target("POST", "clock/reset"), output.clock)
@@ -170,7 +170,7 @@ _NAME = click.argument("name", type=Parsed(valid_name))
 
 
 @snapshot.command("list")
-@targeted()
+@with_target()
 def list_snapshots(target: Target) -> None:
     """List a world's snapshots."""
     target.show(target("GET", "snapshots"), lambda response: output.snapshots(response["data"]))
@@ -178,7 +178,7 @@ def list_snapshots(target: Target) -> None:
 
 @snapshot.command("take")
 @_NAME
-@targeted()
+@with_target()
 def take_snapshot(target: Target, name: str) -> None:
     """Take a snapshot of a world."""
     target.show(target("PUT", f"snapshots/{quote(name)}"), lambda response: output.snapshots([response]))
@@ -186,7 +186,7 @@ def take_snapshot(target: Target, name: str) -> None:
 
 @snapshot.command("restore")
 @_NAME
-@targeted()
+@with_target()
 def restore_snapshot(target: Target, name: str) -> None:
     """Restore a snapshot atomically, with its clock."""
     target.show(target("POST", f"snapshots/{quote(name)}/restore", timeout=None), output.restored)
@@ -194,7 +194,7 @@ def restore_snapshot(target: Target, name: str) -> None:
 
 @snapshot.command("delete")
 @_NAME
-@targeted()
+@with_target()
 def delete_snapshot(target: Target, name: str) -> None:
     """Delete a snapshot."""
     target.show(target("DELETE", f"snapshots/{quote(name)}"), lambda response: output.snapshots(response["data"]))
@@ -202,7 +202,7 @@ def delete_snapshot(target: Target, name: str) -> None:
 
 @click.command()
 @click.option("--empty", is_flag=True, help="Reset it to nothing, without the objects of the seeds.")
-@targeted()
+@with_target()
 def reset(target: Target, empty: bool) -> None:
     """Reset a world to the state of the seeds."""
     target.show(target("POST", f"reset{query(empty=empty)}", timeout=None), _world(target))
@@ -210,7 +210,7 @@ def reset(target: Target, empty: bool) -> None:
 
 @click.command("export")
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
-@targeted()
+@with_target()
 def export_world(target: Target, file: str) -> None:
     """Write a world to an archive for `serve --seed` and `import`; - is the standard output."""
 
@@ -230,7 +230,7 @@ def export_world(target: Target, file: str) -> None:
 @click.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option("--add", is_flag=True, help="Add to the world's objects instead of replacing them.")
-@targeted()
+@with_target()
 def import_world(target: Target, file: str, add: bool) -> None:
     """Replace a world's contents by those of an archive, or a seed file without other files; - is the standard input."""
     with click.open_file(file, "rb") as source:
@@ -255,7 +255,7 @@ def _rules(response: Any) -> Iterable[str]:
 
 
 @fault.command("list")
-@targeted()
+@with_target()
 def list_faults(target: Target) -> None:
     """List the rules in the order in which they are tried, with how often they matched and fired."""
     target.show(target("GET", "faults"), _rules)
@@ -271,7 +271,7 @@ class _AddFault(click.Command):
 
 
 @fault.command("add", cls=_AddFault)
-@targeted()
+@with_target()
 def add_fault(target: Target, effect: dict[str, Any], **given: Any) -> None:
     """Add a rule: which requests it matches, how often it fires, and its effect.
 
@@ -292,7 +292,7 @@ def add_fault(target: Target, effect: dict[str, Any], **given: Any) -> None:
 @fault.command("switch")
 @_ID
 @click.argument("to", metavar="on/off", type=click.Choice(["on", "off"]))
-@targeted()
+@with_target()
 def switch_fault(target: Target, id: str, to: str) -> None:
     """Enable or disable a rule; it keeps its place and its counts."""
     target.show(target("PATCH", f"faults/{quote(id)}", {"enabled": to == "on"}), _rules)
@@ -300,14 +300,14 @@ def switch_fault(target: Target, id: str, to: str) -> None:
 
 @fault.command("remove")
 @_ID
-@targeted()
+@with_target()
 def remove_fault(target: Target, id: str) -> None:
     """Remove a rule."""
     target.show(target("DELETE", f"faults/{quote(id)}"), _rules)
 
 
 @fault.command("clear")
-@targeted()
+@with_target()
 def clear_faults(target: Target) -> None:
     """Remove all rules of a world."""
     target.show(target("DELETE", "faults"), _rules)
@@ -338,7 +338,7 @@ def _filtered(command: _Command) -> _Command:
 @_filtered
 @click.option("--last", type=int, metavar="N", help="The newest N; 20 unless --after or --limit is given.")
 @click.option("--limit", type=int, metavar="N", help="The oldest N.")
-@targeted()
+@with_target()
 def list_exchanges(target: Target, **wanted: Any) -> None:
     """List exchanges, the newest last."""
     if all(wanted[name] is None for name in ("last", "limit", "after")):
@@ -348,7 +348,7 @@ def list_exchanges(target: Target, **wanted: Any) -> None:
 
 @journal.command("show")
 @click.argument("number", type=int)
-@targeted()
+@with_target()
 def show_exchange(target: Target, number: int) -> None:
     """Show an exchange with its headers and bodies."""
     target.show(target("GET", f"journal/{number}"), output.exchange)
@@ -356,7 +356,7 @@ def show_exchange(target: Target, number: int) -> None:
 
 @journal.command("count")
 @_filtered
-@targeted()
+@with_target()
 def count_exchanges(target: Target, **wanted: Any) -> None:
     """Count exchanges."""
     target.show(target("GET", f"journal/count{query(**wanted)}"), lambda response: [str(response["count"])])
@@ -366,7 +366,7 @@ def count_exchanges(target: Target, **wanted: Any) -> None:
 @_filtered
 @click.option("--count", type=int, default=1, show_default=True, metavar="N", help="Number of exchanges to wait for.")
 @click.option("--timeout", default="10s", show_default=True, metavar="DURATION", help="How long to wait at most.")
-@targeted()
+@with_target()
 def wait_for_exchanges(target: Target, **wanted: Any) -> None:
     """Wait for exchanges; exit with 1 if there are too few in time."""
     target.show(target("GET", f"journal/wait{query(**wanted)}", timeout=None), output.exchanges)
@@ -374,7 +374,7 @@ def wait_for_exchanges(target: Target, **wanted: Any) -> None:
 
 @journal.command("follow")
 @_filtered
-@targeted()
+@with_target()
 def follow_exchanges(target: Target, **wanted: Any) -> None:
     """Print exchanges as they are recorded, until interrupted; with --json one on each line."""
     with suppress(KeyboardInterrupt):
@@ -387,7 +387,7 @@ def follow_exchanges(target: Target, **wanted: Any) -> None:
 
 
 @journal.command("clear")
-@targeted()
+@with_target()
 def clear_journal(target: Target) -> None:
     """Clear the journal of a world."""
     target.show(target("DELETE", "journal"), lambda response: [f"deleted: {response['count']}"])
@@ -395,7 +395,7 @@ def clear_journal(target: Target) -> None:
 
 @click.command()
 @reports.options
-@targeted(world=ANY_WORLD)
+@with_target(world=ANY_WORLD)
 def verdict(target: Target, ignore: Sequence[str], junit: Path | None, github: bool) -> None:
     """Report mistakes of clients in all worlds, or in one; exit with 1 if there are any."""
     found = reports.verdicts(target.control, ignore, [target.world] if target.world else [])

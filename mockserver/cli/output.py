@@ -11,6 +11,7 @@ from typing import Any
 from mockserver.clock import Wall
 from mockserver.control.models import (
     ClockState,
+    Counts,
     Exchange,
     JournalPage,
     Message,
@@ -131,7 +132,7 @@ def worlds(response: WorldList) -> Iterator[str]:
     rows = [
         (
             each["name"],
-            *_counts(each),
+            *((c["files"], c["containers"], c["container_files"]) if (c := each["counts"]) else (None, None, None)),
             each["faults"],
             len(each["snapshots"]),
             ago(each["used_at"]),
@@ -143,36 +144,34 @@ def worlds(response: WorldList) -> Iterator[str]:
     return table(headings, rows, NO_WORLDS)
 
 
-def _counts(world: WorldState) -> tuple[int | None, ...]:
-    counts = world["counts"]
-    return (counts["files"], counts["containers"], counts["container_files"]) if counts else (None, None, None)
-
-
-def _number(count: int | None, name: str) -> str:
-    return f"{count} {name}{'' if count == 1 else 's'}"
-
-
 def world(url: str, state: WorldState) -> Iterator[str]:
-    counts = state["counts"]
-    files, containers, container_files = _counts(state)
+    counts, clock = state["counts"], state["clock"]
     return pairs(
         [
             ("world", state["name"]),
             ("base URL", url + state["base_url"]),
             ("API key", state["api_key"]),
             ("error", state["error"]),
-            ("Files", files),
-            ("containers", counts and f"{containers} ({_number(container_files, 'file')})"),
-            ("skills", counts and f"{counts['skills']} ({_number(counts['skill_versions'], 'version')})"),
-            ("responses", counts and counts["responses"]),
-            ("answers", counts and counts["answers"]),
-            ("clock", state["clock"] and time(state["clock"])),
+            *(_counted(counts) if counts else ()),
+            ("clock", clock and time(clock)),
             ("used", ago(state["used_at"]) or "not yet"),
             ("profile", state["profile_name"]),
             ("faults", state["faults"]),
             ("snapshots", ", ".join(state["snapshots"])),
         ]
     )
+
+
+def _counted(counts: Counts) -> Iterator[tuple[str, object]]:
+    yield "Files", counts["files"]
+    yield "containers", f"{counts['containers']} ({_number(counts['container_files'], 'file')})"
+    yield "skills", f"{counts['skills']} ({_number(counts['skill_versions'], 'version')})"
+    yield "responses", counts["responses"]
+    yield "answers", counts["answers"]
+
+
+def _number(count: int, name: str) -> str:
+    return f"{count} {name}{'' if count == 1 else 's'}"
 
 
 def deleted(response: Names) -> Iterator[str]:

@@ -73,12 +73,12 @@ def run(
 
     from mockserver.server.serving import MockServer
 
-    judges = verdict or junit or github
+    reports_verdicts = verdict or junit or github
     with options.start_errors_end_the_program(), errors_end_the_program(), MockServer(settings) as server:
-        if judges:
+        if reports_verdicts:
             server.state()  # a closed control plane is an error before the command runs
-        code = relay.run(command, surroundings(os.environ, server.url, world, settings))
-        found = reports.verdicts(server.control, ignore) if judges else {}
+        code = relay.run(command, command_environment(os.environ, server.url, world, settings))
+        found = reports.verdicts(server.control, ignore) if reports_verdicts else {}
         if verdict and not print_findings(found) and code == 0:
             code = FAILED
         reports.write(found, ignore, junit, github)
@@ -98,7 +98,7 @@ def print_findings(found: Mapping[str, "Verdict"]) -> bool:
     return all(verdict["ok"] for verdict in found.values())
 
 
-def surroundings(given: Mapping[str, str], url: str, world: str, settings: Settings) -> dict[str, str]:
+def command_environment(given: Mapping[str, str], url: str, world: str, settings: Settings) -> dict[str, str]:
     """Return the command's environment, in which every OpenAI client finds the server and no other."""
     base_url = f"{url}/v1" if world == "default" else f"{url}/w/{world}/v1"
     changes: dict[str, str | None] = {

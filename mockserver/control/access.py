@@ -29,7 +29,7 @@ _PRIVATE = (".localhost", ".internal", ".svc", ".svc.cluster.local")
 """Domains that are reserved for this machine and its network. Container engines call their host by a name such as
 host.docker.internal, host.containers.internal or host.lima.internal; the others are Kubernetes services."""
 _SAFE = ("GET", "HEAD", "OPTIONS")
-_SHELL = ("/", "/_mock", "/_mock/")
+_OPEN_PAGES = ("/", "/_mock", "/_mock/")
 
 
 def cookie_name(request: HTTPConnection) -> str:
@@ -64,18 +64,18 @@ class Access:
     def _check(self, request: HTTPConnection) -> None:
         host = request.headers.get("host", "")
         name = _host_name(host)
-        if not (_is_own(name) or self._allows(name)):
+        if not (_is_private(name) or self._allows(name)):
             raise control_errors.FORBIDDEN_HOST(host=name[:80])
         origin = request.headers.get("origin")
         if origin is not None and _authority(origin) != host:
             raise control_errors.FORBIDDEN_ORIGIN()
         site = request.headers.get("sec-fetch-site", "none")
-        if site not in ("none", "same-origin") and not _is_visit(request):
+        if site not in ("none", "same-origin") and not _is_navigation(request):
             raise control_errors.FORBIDDEN_ORIGIN()
         if request.scope["method"] not in _SAFE and _is_browser(request) and MARK not in request.headers:
             raise control_errors.UNMARKED_REQUEST()
         path = request.scope["path"]
-        if path in _SHELL or path.startswith("/_mock/static/"):
+        if path in _OPEN_PAGES or path.startswith("/_mock/static/"):
             return
         if self._closed:
             raise control_errors.CONTROL_CLOSED()
@@ -83,11 +83,11 @@ class Access:
             raise control_errors.WRONG_TOKEN()
 
 
-def _is_visit(request: HTTPConnection) -> bool:
+def _is_navigation(request: HTTPConnection) -> bool:
     """Return whether a user follows a link to the dashboard, whose page shows and changes nothing."""
     return (
         request.scope["method"] == "GET"
-        and request.scope["path"] in _SHELL
+        and request.scope["path"] in _OPEN_PAGES
         and request.headers.get("sec-fetch-mode") == "navigate"
         and request.headers.get("sec-fetch-dest") == "document"
     )
@@ -122,7 +122,7 @@ def _host_name(host: str) -> str:
         return ""
 
 
-def _is_own(name: str) -> bool:
+def _is_private(name: str) -> bool:
     """Return whether no attacker can own the name: an address, a name without a dot (as in Compose), or a name in a
     domain that the public DNS never has."""
     if name.endswith(_PRIVATE):

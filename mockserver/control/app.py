@@ -112,7 +112,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
         where, message = "body", f"not JSON: {first['ctx']['error']} at character {first['loc'][1]}"
     elif first["loc"] == ("body",) and first["type"] in NOT_AN_OBJECT:
         message = "send a JSON object, with the header 'Content-Type: application/json'"
-    return error_response(control_errors.BAD_PARAMETER(param=where, problem=f"{where}: {message}"))
+    return error_response(control_errors.BAD_PARAMETER(param=where, problem=message))
 
 
 async def _storage_failed(request: Request, error: Exception) -> Response:

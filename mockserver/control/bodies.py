@@ -1,13 +1,16 @@
 """Request bodies that can be large: forms with a file, archives, seed documents."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -15,10 +18,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mockserver import control_errors, errors
 from mockserver.bounds import MAX_PARAMETERS, Excess, JSONCounter, has_lone_surrogate
-from mockserver.control.dependencies import error_response
+from mockserver.control.dependencies import RequestModel, error_response
 from mockserver.mock import Mock
 from mockserver.schema.contents import base_name
-from mockserver.seeds.document import SENT
+from mockserver.seeds import apply, loader
+from mockserver.seeds.document import SENT, Limits, Source
+from mockserver.seeds.scope import Nowhere
+from mockserver.seeds.scope import Scope as SeedScope
 from mockserver.settings import SeedError
 from mockserver.storage.contents import Upload as Stored
 from mockserver.storage.database import in_thread
@@ -30,25 +36,27 @@ FIELD_BYTES = 64 * 1024
 MAX_FIELDS = 10
 BLOCK = 512 * 1024
 
+Fields = TypeVar("Fields", bound=RequestModel)
+
 
 @dataclass(frozen=True, slots=True)
-class Upload:
+class Upload(Generic[Fields]):
     """A form's file, hashed, and its other fields."""
 
     draft: Stored
     filename: str
-    fields: dict[str, str]
+    fields: Fields
 
 
-def multipart(**fields: str) -> dict[str, Any]:
-    """Describe a form in OpenAPI: its file, and its optional fields with their descriptions."""
-    properties: dict[str, Any] = {"file": {"type": "string", "format": "binary"}}
-    properties |= {name: {"type": "string", "description": text} for name, text in fields.items()}
+def multipart(fields: type[RequestModel]) -> dict[str, Any]:
+    """Describe a form in OpenAPI: its file and its other fields."""
+    file = {"file": {"type": "string", "format": "binary"}}
+    properties = file | fields.model_json_schema()["properties"]
     schema = {"type": "object", "required": ["file"], "properties": properties}
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
-class _Broken(MultiPartException):
+class _FormError(MultiPartException):
     """Wraps the error that ends a body: Starlette's parser closes its files on this kind of exception alone."""
 
     def __init__(self, reason: Exception) -> None:
@@ -56,7 +64,7 @@ class _Broken(MultiPartException):
         self.reason = reason
 
 
-async def _whole(request: Request, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+async def _complete(request: Request, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     """Yield a form, and check that it is complete, which Starlette's parser does not."""
     _, options = parse_options_header(request.headers["content-type"])
     tail = b""
@@ -65,37 +73,43 @@ async def _whole(request: Request, pieces: AsyncIterator[bytes]) -> AsyncGenerat
             tail = (tail + piece)[-1_000:]
             yield piece
     except Exception as error:
-        raise _Broken(error) from None
+        raise _FormError(error) from None
     if b"--" + options.get(b"boundary", b"") + b"--" not in tail:
-        raise _Broken(_bad("body", "the form ends before its closing boundary"))
+        raise _FormError(
+            control_errors.BAD_PARAMETER(param="body", problem="the form ends before its closing boundary")
+        )
 
 
 @asynccontextmanager
-async def uploaded(mock: Mock, request: Request, *allowed: str) -> AsyncIterator[Upload]:
-    """Receive a form with a `file` and some of the `allowed` fields. The file is deleted afterwards unless it was kept."""
+async def uploaded(mock: Mock, request: Request, model: type[Fields]) -> AsyncIterator[Upload[Fields]]:
+    """Receive a form with a `file` and other fields. The file is deleted afterwards unless it was kept."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        raise _bad("body", "send multipart/form-data with a field 'file'")
+        raise control_errors.BAD_PARAMETER(param="body", problem="send multipart/form-data with a field 'file'")
     limit = mock.settings.max_upload
     over = errors.FILE_TOO_LARGE(limit=limit)
-    stream = _whole(request, _limited(request, limit + (MAX_FIELDS + 1) * FIELD_BYTES, over))
+    stream = _complete(request, _limited(request, limit + (MAX_FIELDS + 1) * FIELD_BYTES, over))
     parser = MultiPartParser(request.headers, stream, max_files=1, max_fields=MAX_FIELDS, max_part_size=FIELD_BYTES)
     try:
         form = await parser.parse()
-    except _Broken as broken:
+    except _FormError as broken:
         raise broken.reason from None
     except MultiPartException as error:
-        raise _bad("body", error.message) from None
+        raise control_errors.BAD_PARAMETER(param="body", problem=error.message) from None
     with ExitStack() as stack:
         try:
             file = form.get("file")
             if not isinstance(file, UploadFile):
-                raise _bad("file", "send the file with a file name, in the field 'file'")
+                raise control_errors.BAD_PARAMETER(
+                    param="file", problem="send the file with a file name, in the field 'file'"
+                )
             if file.size is not None and file.size > limit:
                 raise over
-            fields = {name: value for name, value in form.multi_items() if isinstance(value, str)}
-            for name in fields:
-                if name not in allowed:
-                    raise _bad(name, f"unknown field {name[:80]!r}; choose one of: file, {', '.join(allowed)}")
+            try:
+                fields = model(**{name: value for name, value in form.items() if name != "file"})
+            except ValidationError as error:
+                raise RequestValidationError(
+                    [{**each, "loc": ("body", *each["loc"])} for each in error.errors()]
+                ) from None
             read = partial(file.file.read, BLOCK)
             draft = await in_thread(mock.uploads.put, iter(read, b""), blake2b=True)
             stack.callback(draft.discard)
@@ -138,6 +152,25 @@ async def document(mock: Mock, request: Request) -> bytes:
             except Excess as excess:
                 raise SeedError(f"body: {excess}; use repeat, or send it in parts") from None
     return bytes(body)
+
+
+async def add_objects(mock: Mock, request: Request, world: str, key: str | None = None) -> apply.Placed:
+    """Add the objects of a seed document to a world; with a `key`, the one that is read_seed as in its list."""
+    text = await document(mock, request)
+    with loader.uncollected():
+        scope = await asyncio.to_thread(read_seed, text, mock, SENT, key)
+        try:
+            return await apply.place(scope, mock.worlds, mock.uploads, mock.wall, world)
+        finally:
+            await in_thread(scope.discard)  # while nothing is collected
+
+
+def read_seed(text: bytes, mock: Mock, limits: Limits, key: str | None = None) -> SeedScope:
+    """Read a seed document. Raise SeedError."""
+    source = Source(Path("body"), text, limits)
+    if key:
+        source = Source.of({key: [source.values]}, source)
+    return loader.read_document(source, Nowhere(), mock.settings.max_upload, mock.settings.max_import)
 
 
 def _count(counter: JSONCounter, piece: bytes) -> None:
@@ -192,11 +225,13 @@ def _check_text(text: bytearray) -> None:
     try:
         text.decode()
     except UnicodeDecodeError as error:
-        raise _bad("body", f"not JSON: byte {error.start} is not UTF-8") from None
+        raise control_errors.BAD_PARAMETER(param="body", problem=f"not JSON: byte {error.start} is not UTF-8") from None
     if b"\0" in text:
-        raise _bad("body", "not JSON: a zero byte is not allowed")
+        raise control_errors.BAD_PARAMETER(param="body", problem="not JSON: a zero byte is not allowed")
     if has_lone_surrogate(text):
-        raise _bad("body", "not JSON: half of a surrogate pair is not a character; remove its \\u escape")
+        raise control_errors.BAD_PARAMETER(
+            param="body", problem="not JSON: half of a surrogate pair is not a character; remove its \\u escape"
+        )
 
 
 async def _limited(request: Request, limit: int, over: errors.APIError) -> AsyncGenerator[bytes, None]:
@@ -207,7 +242,3 @@ async def _limited(request: Request, limit: int, over: errors.APIError) -> Async
     bound.limit, bound.over, bound.json = limit, over, None
     async for piece in request.stream():
         yield piece
-
-
-def _bad(param: str, problem: str) -> errors.APIError:
-    return control_errors.BAD_PARAMETER(param=param, problem=f"{param}: {problem}")

@@ -13,7 +13,7 @@ from mockserver.errors import APIError
 from mockserver.mock import Mock
 
 
-class Asked(KnownKeys):
+class RequestModel(KnownKeys):
     """A request's body. Unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -24,7 +24,7 @@ Feed = Callable[[Emit], Awaitable[None]]
 """Sends events until there are no more."""
 
 
-async def _admitted(request: Request, mock: TheMock) -> AsyncIterator[None]:
+async def _counted(request: Request, mock: TheMock) -> AsyncIterator[None]:
     """Count a stream or wait until its response has ended. Raise an error if too many are open."""
     state, limit = request.app.state, mock.settings.max_streams
     opened = getattr(state, "streams", 0)
@@ -37,11 +37,11 @@ async def _admitted(request: Request, mock: TheMock) -> AsyncIterator[None]:
         state.streams -= 1
 
 
-ADMITTED: Any = Depends(_admitted)
+COUNTED: Any = Depends(_counted)
 """A dependency of every route that waits for something."""
 
 
-async def departure(scope: Scope, receive: Receive) -> None:
+async def client_disconnect(scope: Scope, receive: Receive) -> None:
     """Wait until the client disconnects, or closes its side of the connection."""
     if connection := scope.get("mockserver.connection"):
         connection.close_on_eof()
@@ -49,7 +49,7 @@ async def departure(scope: Scope, receive: Receive) -> None:
         pass
 
 
-async def happened(event: asyncio.Event, emit: Emit) -> None:
+async def event_or_keep_alive(event: asyncio.Event, emit: Emit) -> None:
     """Wait for the event, or send a comment when it is time to keep the stream alive."""
     try:
         async with asyncio.timeout(KEEP_ALIVE):
@@ -74,7 +74,7 @@ class Stream(Response):
 
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         fed = asyncio.create_task(feed())
-        ends = [asyncio.create_task(departure(scope, receive)), asyncio.create_task(self._closing.wait())]
+        ends = [asyncio.create_task(client_disconnect(scope, receive)), asyncio.create_task(self._closing.wait())]
         try:
             await asyncio.wait([fed, *ends], return_when=asyncio.FIRST_COMPLETED)
             if self._closing.is_set():

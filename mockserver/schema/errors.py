@@ -86,4 +86,15 @@ class AzureErrorType(ErrorType):
 
 
 class ControlErrorType(ErrorType):
-    """An error of the control plane, which the live API does not have."""
+    """An error of the control plane, which the live API does not have, so that it is no fact about it."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        code: str | None = None,
+        param: str | None = None,
+        type: str = "invalid_request_error",
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        super().__init__(status, message, "guess", param, code, type, headers)

@@ -22,7 +22,6 @@ CONTROL_FAILED = ControlErrorType(
     500,
     "The control plane can't be loaded ({problem}). The next request loads it again. Code that replaces time, files "
     "or modules in this process can prevent it: end that first, or run the server in a process of its own.",
-    "guess",
     type="server_error",
     code="control_plane_failed",
 )

@@ -44,23 +44,25 @@ def document(seed: Seed, folders: Sequence[Path]) -> dict[str, Any]:
     together: dict[str, Any] = {}
     for each in documents:
         for key, value in Source(each).values.items():
-            put_in = _with_contents(key, value, each.parent)
+            put_in = with_contents(key, value, each.parent)
             together[key] = together.get(key, []) + put_in if isinstance(put_in, list) else put_in
     return together
 
 
-def _with_contents(key: str, value: Any, folder: Path) -> Any:
+def with_contents(key: str, value: Any, folder: Path) -> Any:
+    """Return the value of a key of a seed with the bytes of the files that it names by `from`. Raise OSError."""
     if key not in ("files", "skills", "versions", "containers", "answers", "steps", "shows"):
         return value
-    return [
-        {name: _with_contents(name, part, folder) for name, part in _with_content(each, key, folder).items()}
-        for each in value
-    ]
+    if isinstance(value, list):
+        return [with_contents(key, each, folder) for each in value]
+    if not isinstance(value, dict):
+        return value  # the server rejects it
+    return {name: with_contents(name, part, folder) for name, part in _with_content(value, key, folder).items()}
 
 
 def _with_content(item: dict[str, Any], key: str, folder: Path) -> dict[str, Any]:
     """Return a file or a skill with its bytes in place of `from`."""
-    if "from" not in item:
+    if not isinstance(item.get("from"), str):
         return item
     path, others = folder / item["from"], {name: value for name, value in item.items() if name != "from"}
     if path.is_dir():

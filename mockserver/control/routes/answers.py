@@ -17,9 +17,9 @@ from mockserver.storage.database import in_thread
 
 ONE, SEVERAL = "{}", "[]"
 """Tags of the two forms of a body. Pydantic adds them to the location of an error."""
-Asked = Annotated[
+NewAnswers = Annotated[
     Annotated[NewAnswer, Tag(ONE)] | Annotated[list[NewAnswer], Tag(SEVERAL)],
-    Discriminator(lambda asked: SEVERAL if isinstance(asked, list) else ONE),
+    Discriminator(lambda body: SEVERAL if isinstance(body, list) else ONE),
 ]
 
 router = APIRouter(prefix="/worlds/{world}/answers", tags=["Answers"])
@@ -36,11 +36,11 @@ async def list_answers(mock: TheMock, world: str) -> AnswerList:
 async def add_answers(
     mock: TheMock,
     world: str,
-    asked: Asked,
+    body: NewAnswers,
     dry_run: Annotated[bool, Query(description="Only check the answers, and return them as read.")] = False,
 ) -> AnswerList:
     """Add an answer, or a list of them, after those that were added before and before those of the seed."""
-    rules = asked if isinstance(asked, list) else [asked]
+    rules = body if isinstance(body, list) else [body]
     figures = [figure for rule in rules for figure in rule.figures()]
     for figure in figures:
         _check(figure, mock.settings.max_upload)
@@ -96,13 +96,13 @@ async def _remove(mock: Mock, world: str, id: str | None) -> None:
 def _check(figure: Figure, limit: int) -> None:
     if figure.from_ is not None:
         raise control_errors.BAD_PARAMETER(
-            param="files.from", problem="from: a server reads no files for a request; send content or base64"
+            param="files.from", problem="a server reads no files for a request; send content or base64"
         )
     if figure.digest is not None:
-        raise control_errors.BAD_PARAMETER(param="files.digest", problem="digest: send the bytes as content or base64")
+        raise control_errors.BAD_PARAMETER(param="files.digest", problem="send the bytes as content or base64")
     if figure.generate and figure.generate.size > limit:
         raise control_errors.BAD_PARAMETER(
-            param="files.generate.size", problem=f"generate: at most --max-upload bytes ({limit:,}) are allowed"
+            param="files.generate.size", problem=f"at most --max-upload bytes ({limit:,}) are allowed"
         )
 
 

@@ -7,18 +7,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, cast
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
 
-from mockserver.control.bodies import document, received
+from mockserver.control.bodies import add_objects, read_seed, received
 from mockserver.control.dependencies import TheMock
 from mockserver.control.models import Placed, WorldState
 from mockserver.control.routes.worlds import world_state
 from mockserver.mock import Mock
 from mockserver.seeds import apply, archive, loader
 from mockserver.seeds.archive import Archive
-from mockserver.seeds.document import IMPORTED, MAX_BYTES, SENT, Limits, Source
+from mockserver.seeds.document import IMPORTED, MAX_BYTES, Source
 from mockserver.seeds.scope import Nowhere
 from mockserver.seeds.scope import Scope as Described
 from mockserver.settings import SeedError
@@ -35,16 +34,27 @@ _ARCHIVE = {
 }
 
 
+async def _archived(mock: TheMock, world: str) -> AsyncIterator[Iterator[bytes]]:
+    """Archive a private copy of a world, which is removed when the response has ended."""
+    await mock.worlds.find(world)
+    async with mock.worlds.copied(world) as directory:
+        pieces = archive.write(directory)
+        try:
+            yield pieces
+        finally:
+            await in_thread(pieces.close)
+
+
 @router.get(
     "/export",
     operation_id="exportWorld",
     response_class=Response,
     responses={200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}},
 )
-async def export_world(mock: TheMock, world: str) -> Response:
+async def export_world(archived: Annotated[Iterator[bytes], Depends(_archived)], world: str) -> Response:
     """Export the world as it is now to a zip file, for an import or `--seed`."""
-    await mock.worlds.find(world)
-    return _Export(mock, world)
+    headers = {"content-disposition": f'attachment; filename="{world}.zip"'}
+    return StreamingResponse(_in_threads(archived), headers=headers, media_type="application/zip")
 
 
 @router.post(
@@ -81,14 +91,7 @@ async def _import(mock: Mock, name: str, path: Path, replace: bool) -> None:
 )
 async def place_seed(mock: TheMock, world: str, request: Request) -> Placed:
     """Add the objects of a seed document: all, or none if one has an error. Its clock and profile become the world's."""
-    text = await document(mock, request)
-    with loader.uncollected():
-        scope = await asyncio.to_thread(_read_text, text, mock, SENT)
-        try:
-            placed = await apply.place(scope, mock.worlds, mock.uploads, mock.wall, world)
-        finally:
-            await in_thread(scope.discard)
-    return cast(Placed, asdict(placed))
+    return cast(Placed, asdict(await add_objects(mock, request, world)))
 
 
 def _read(path: Path, mock: Mock) -> tuple[Archive | Nowhere, Described]:
@@ -97,7 +100,7 @@ def _read(path: Path, mock: Mock) -> tuple[Archive | Nowhere, Described]:
         head = file.read(2)
         text = b"" if head == b"PK" else head + file.read(MAX_BYTES)
     if head != b"PK":
-        return Nowhere(), _read_text(text, mock, IMPORTED)
+        return Nowhere(), read_seed(text, mock, IMPORTED)
     opened = Archive(path, Path("archive"), mock.settings.max_import)
     try:
         limits = mock.settings.max_upload, mock.settings.max_import
@@ -107,32 +110,7 @@ def _read(path: Path, mock: Mock) -> tuple[Archive | Nowhere, Described]:
         raise
 
 
-def _read_text(text: bytes, mock: Mock, limits: Limits) -> Described:
-    """Raise SeedError."""
-    source = Source(Path("body"), text, limits)
-    return loader.read_document(source, Nowhere(), mock.settings.max_upload, mock.settings.max_import)
-
-
 async def _in_threads(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
     """Starlette would use a second pool of threads, which keeps up to 40 of them."""
     while (piece := await in_thread(next, pieces, None)) is not None:
         yield piece
-
-
-class _Export(StreamingResponse):
-    """Streams from a pinned world, and unpins it at the end, after an error too."""
-
-    def __init__(self, mock: Mock, world: str) -> None:
-        self._mock = mock
-        self._world = world
-        headers = {"content-disposition": f'attachment; filename="{world}.zip"'}
-        super().__init__(iter(()), headers=headers, media_type="application/zip")
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with self._mock.worlds.copied(self._world) as directory:
-            pieces = archive.write(directory)
-            self.body_iterator = _in_threads(pieces)
-            try:
-                await super().__call__(scope, receive, send)
-            finally:
-                await in_thread(pieces.close)

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mockserver.control.dependencies import TheMock
-from mockserver.control.streams import ADMITTED, Emit, Stream, happened
+from mockserver.control.streams import COUNTED, Emit, Stream, event_or_keep_alive
 from mockserver.events import KINDS
 from mockserver.mock import Mock
 
@@ -36,7 +36,7 @@ _KINDS = {
     "/changes",
     operation_id="followChanges",
     response_class=Response,
-    dependencies=[ADMITTED],
+    dependencies=[COUNTED],
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
 async def follow_changes(mock: TheMock) -> Response:
@@ -52,7 +52,7 @@ async def _feed(mock: Mock, emit: Emit) -> None:
                 await emit(b"event: changed\ndata: %b\n\n" % to_json(changed))
                 await asyncio.sleep(PAUSE)
             else:
-                await happened(subscriber.changed, emit)
+                await event_or_keep_alive(subscriber.changed, emit)
 
 
 class Publisher:

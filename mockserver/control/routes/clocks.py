@@ -8,22 +8,22 @@ from pydantic import Field
 
 from mockserver import containers, control_errors, files
 from mockserver.clock import MAX_SECONDS, Clock
-from mockserver.control.dependencies import Asked, Duration, Instant, TheMock
+from mockserver.control.dependencies import Duration, Instant, RequestModel, TheMock
 from mockserver.control.models import ClockChange, ClockState
 from mockserver.mock import Mock
 
 router = APIRouter(prefix="/worlds/{world}/clock", tags=["Clock"])
 
 
-class Freeze(Asked):
+class Freeze(RequestModel):
     at: Instant | None = None
 
 
-class Move(Asked):
+class Move(RequestModel):
     by: Duration
 
 
-class Scale(Asked):
+class Scale(RequestModel):
     rate: float = Field(ge=0, le=1_000_000)
 
 
@@ -34,27 +34,27 @@ async def get_clock(mock: TheMock, world: str) -> ClockState:
 
 
 @router.post("/freeze", operation_id="freezeClock")
-async def freeze_clock(mock: TheMock, world: str, asked: Freeze = Freeze()) -> ClockChange:  # noqa: B008  # it is frozen, so all calls can share one
+async def freeze_clock(mock: TheMock, world: str, body: Freeze = Freeze()) -> ClockChange:  # noqa: B008  # it is frozen, so all calls can share one
     """Stop the clock at its current time or at an instant. If that is earlier, expired objects can become valid again."""
-    return await _change(mock, world, lambda clock, wall: clock.frozen(wall, asked.at))
+    return await _change(mock, world, lambda clock, wall: clock.frozen(wall, body.at))
 
 
 @router.post("/advance", operation_id="advanceClock")
-async def advance_clock(mock: TheMock, world: str, asked: Move) -> ClockChange:
+async def advance_clock(mock: TheMock, world: str, body: Move) -> ClockChange:
     """Move the clock forward by a duration. Its rate stays."""
-    return await _change(mock, world, lambda clock, wall: _bounded(clock.advanced(wall, asked.by)))
+    return await _change(mock, world, lambda clock, wall: _bounded(clock.advanced(wall, body.by)))
 
 
 @router.post("/offset", operation_id="offsetClock")
-async def offset_clock(mock: TheMock, world: str, asked: Move) -> ClockChange:
+async def offset_clock(mock: TheMock, world: str, body: Move) -> ClockChange:
     """Run ahead of the machine's clock by a duration, or behind it by a negative one."""
-    return await _change(mock, world, lambda _, wall: _bounded(Clock(wall + asked.by, wall, 1.0)))
+    return await _change(mock, world, lambda _, wall: _bounded(Clock(wall + body.by, wall, 1.0)))
 
 
 @router.post("/scale", operation_id="scaleClock")
-async def scale_clock(mock: TheMock, world: str, asked: Scale) -> ClockChange:
+async def scale_clock(mock: TheMock, world: str, body: Scale) -> ClockChange:
     """Continue from the current time at another rate: 60 is a minute each second."""
-    return await _change(mock, world, lambda clock, wall: Clock(clock.at(wall), wall, asked.rate))
+    return await _change(mock, world, lambda clock, wall: Clock(clock.at(wall), wall, body.rate))
 
 
 @router.post("/resume", operation_id="resumeClock")
@@ -71,9 +71,7 @@ async def reset_clock(mock: TheMock, world: str) -> ClockChange:
 
 def _bounded(clock: Clock) -> Clock:
     if abs(clock.virtual) > MAX_SECONDS:
-        problem = (
-            f"by: the world's time would be more than {MAX_SECONDS:.0f} seconds from 1970; give a shorter duration"
-        )
+        problem = f"the world's time would be more than {MAX_SECONDS:.0f} seconds from 1970; give a shorter duration"
         raise control_errors.BAD_PARAMETER(param="by", problem=problem)
     return clock
 

@@ -3,18 +3,16 @@
 Reading does not refresh `last_active_at`, and creates no world.
 """
 
-import asyncio
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
+from pydantic import AfterValidator, BeforeValidator, Field
 from starlette.responses import Response
 
-from mockserver import admin, control_errors, errors
-from mockserver.control.bodies import document, multipart, uploaded
-from mockserver.control.dependencies import TheMock
+from mockserver import admin, errors
+from mockserver.control.bodies import add_objects, multipart, uploaded
+from mockserver.control.dependencies import RequestModel, TheMock
 from mockserver.control.routes.files import CONTENT, Inline, PreviewBytes, contents, previewed
-from mockserver.mock import Mock
 from mockserver.schema.admin import (
     AdminContainer,
     AdminContainerFile,
@@ -25,9 +23,7 @@ from mockserver.schema.admin import (
 )
 from mockserver.schema.containers import ContainerDeleted, ContainerFileDeleted
 from mockserver.schema.sources import MAX_PATH
-from mockserver.seeds import apply, loader, models
-from mockserver.seeds.document import SENT, Source
-from mockserver.seeds.scope import Nowhere, Scope
+from mockserver.seeds import apply, models
 from mockserver.storage.bulk import Placement
 
 router = APIRouter(prefix="/worlds/{world}/containers", tags=["Containers"])
@@ -40,11 +36,25 @@ _CONTAINER = {
         },
     }
 }
-_FORM = multipart(
-    path="Any path without `..`; a relative one is below /mnt/data. With a path, the default `source` is `assistant`.",
-    source="`user` or `assistant`",
-    bytes="The `bytes` that the API returns: `null` or a number. By default the content's size, or null for the assistant.",
-)
+
+
+def _below(path: str) -> str:
+    if models.leaves(path):
+        raise ValueError("a path has no '..'; send the path that it leads to")
+    return path
+
+
+class NewContainerFile(RequestModel):
+    path: Annotated[
+        Annotated[str, Field(max_length=MAX_PATH), AfterValidator(_below)] | None,
+        Field(description="A relative one is below /mnt/data. With a path, the default `source` is `assistant`."),
+    ] = None
+    source: Literal["user", "assistant"] | None = None
+    bytes: Annotated[
+        Annotated[int, Field(ge=0, lt=10**15)] | None,
+        BeforeValidator(lambda text: None if text == "null" else text),
+        Field(description="What the API returns; `null` is possible. By default the size, or null for the assistant."),
+    ] = None
 
 
 @router.get("", operation_id="findContainers")
@@ -56,9 +66,8 @@ async def find_containers(mock: TheMock, world: str, query: Annotated[ContainerQ
 @router.post("", operation_id="stageContainer", openapi_extra=_CONTAINER)
 async def stage_container(mock: TheMock, world: str, request: Request) -> AdminContainer:
     """Create a container with its full state: the keys of a container in a seed, with files."""
-    scope = await asyncio.to_thread(_read, mock, await document(mock, request))
-    placed = await apply.place(scope, mock.worlds, mock.uploads, mock.wall, world)
-    return await mock.worlds.look(world, admin.find_container, placed.containers[-1])
+    added = await add_objects(mock, request, world, "containers")
+    return await mock.worlds.look(world, admin.find_container, added.containers[-1])
 
 
 @router.get("/{container_id}", operation_id="findContainer")
@@ -95,20 +104,11 @@ async def find_container_files(
     return await mock.worlds.look(world, admin.find_container_files, container_id, query)
 
 
-@router.post("/{container_id}/files", operation_id="stageContainerFile", openapi_extra=_FORM)
+@router.post("/{container_id}/files", operation_id="stageContainerFile", openapi_extra=multipart(NewContainerFile))
 async def stage_container_file(mock: TheMock, world: str, container_id: str, request: Request) -> AdminContainerFile:
     """Add a file to a container, as the user or the assistant. This does not refresh `last_active_at`."""
-    async with uploaded(mock, request, "path", "source", "bytes") as form:
-        path, source = form.fields.get("path") or None, form.fields.get("source")
-        if path and len(path) > MAX_PATH:
-            raise control_errors.BAD_PARAMETER(param="path", problem=f"path: send at most {MAX_PATH} characters")
-        if path and models.leaves(path):
-            raise control_errors.BAD_PARAMETER(
-                param="path", problem="path: a path has no '..'; send the path that it leads to"
-            )
-        if source not in (None, "user", "assistant"):
-            raise control_errors.BAD_PARAMETER(param="source", problem="source: choose one of: user, assistant")
-        size = _bytes(form.fields["bytes"]) if "bytes" in form.fields else apply.AS_USUAL
+    async with uploaded(mock, request, NewContainerFile) as form:
+        given = form.fields
         ids: list[str] = []
 
         def fill(put: Placement) -> None:
@@ -124,9 +124,9 @@ async def stage_container_file(mock: TheMock, world: str, container_id: str, req
                 size=form.draft.size,
                 digest=form.draft.digest,
                 name=form.filename,
-                path=path,
-                source=source,
-                bytes=size,
+                path=given.path or None,
+                source=given.source,
+                bytes=given.bytes if "bytes" in given.model_fields_set else apply.AS_USUAL,
             )
             ids.append(id)
 
@@ -167,18 +167,3 @@ async def preview_container_file(
 async def remove_container_file(mock: TheMock, world: str, container_id: str, file_id: str) -> ContainerFileDeleted:
     """Delete a file of a container, running or expired. This does not refresh `last_active_at`."""
     return await mock.worlds.change(world, admin.delete_container_file, container_id, file_id)
-
-
-def _read(mock: Mock, text: bytes) -> Scope:
-    """Raise SeedError."""
-    sent = Source(Path("body"), text, SENT)
-    source = Source.of({"containers": [sent.values]}, sent)
-    return loader.read_document(source, Nowhere(), mock.settings.max_upload, mock.settings.max_import)
-
-
-def _bytes(text: str) -> int | None:
-    if text == "null":
-        return None
-    if text.isascii() and text.isdigit() and len(text) < 16:
-        return int(text)
-    raise control_errors.BAD_PARAMETER(param="bytes", problem="bytes: send null or a number")

@@ -17,7 +17,7 @@ from starlette.responses import RedirectResponse, Response
 
 from mockserver import control_errors, errors, profiles
 from mockserver.control.access import cookie_name, cookie_value
-from mockserver.control.dependencies import Asked, TheMock
+from mockserver.control.dependencies import RequestModel, TheMock
 from mockserver.control.models import Session
 from mockserver.schema.faults import OPERATIONS
 from mockserver.schema.files import Purpose
@@ -44,10 +44,10 @@ _TYPES = {
     "svg": "image/svg+xml",
 }
 
-Known = Annotated[str, Header(alias="if-none-match")]
+IfNoneMatch = Annotated[str, Header(alias="if-none-match")]
 
 
-class Login(Asked):
+class Login(RequestModel):
     token: str
 
 
@@ -57,12 +57,12 @@ async def redirect_to_dashboard() -> Response:
 
 
 @router.get("/")
-async def show_dashboard(known: Known = "") -> Response:
-    return _file("index.html", known)
+async def show_dashboard(etags: IfNoneMatch = "") -> Response:
+    return _file("index.html", etags)
 
 
 @router.get("/static/facts.js")
-async def get_facts(mock: TheMock, known: Known = "") -> Response:
+async def get_facts(mock: TheMock, etags: IfNoneMatch = "") -> Response:
     """Return a module with the names and values that this version knows, so that the pages contain no copies."""
     facts = {
         "OPERATIONS": OPERATIONS,
@@ -76,28 +76,28 @@ async def get_facts(mock: TheMock, known: Known = "") -> Response:
         "SERVER_PROFILE": asdict(mock.worlds.profile({})),
     }
     module = b"".join(b"export const %b = %b;\n" % (name.encode(), to_json(value)) for name, value in facts.items())
-    return _response(module, _tag(module), "js", known)
+    return _response(module, _tag(module), "js", etags)
 
 
 @router.get("/static/{name}")
-async def get_dashboard_asset(request: Request, name: str, known: Known = "") -> Response:
+async def get_dashboard_asset(request: Request, name: str, etags: IfNoneMatch = "") -> Response:
     if name not in _assets():
         raise errors.UNKNOWN_URL(method="GET", path=request.url.path)
-    return _file(name, known)
+    return _file(name, etags)
 
 
-async def show_entrance(known: Known = "") -> Response:
+async def show_entrance(etags: IfNoneMatch = "") -> Response:
     """Return the page for browsers at `/`, where the API has no route."""
-    return _file("entrance.html", known)
+    return _file("entrance.html", etags)
 
 
 @session.post("/session", operation_id="openSession")
-async def open_session(mock: TheMock, asked: Login, request: Request, response: Response) -> Session:
+async def open_session(mock: TheMock, body: Login, request: Request, response: Response) -> Session:
     """Exchange the token for a cookie that no script can read and no other site can use."""
     # Without a path, browsers take that of the request, which can have a prefix of a proxy.
     token = mock.settings.control_token
     if token is not None:
-        if not hmac.compare_digest(token.encode(), asked.token.encode()):
+        if not hmac.compare_digest(token.encode(), body.token.encode()):
             raise control_errors.WRONG_TOKEN()
         response.set_cookie(cookie_name(request), cookie_value(token), path=None, httponly=True, samesite="strict")
     return Session(token_needed=token is not None)
@@ -121,12 +121,12 @@ def _tag(data: bytes) -> str:
     return f'"{hashlib.sha256(data).hexdigest()[:32]}"'
 
 
-def _file(name: str, known: str) -> Response:
-    return _response(*_assets()[name], name.rpartition(".")[2], known)
+def _file(name: str, etags: str) -> Response:
+    return _response(*_assets()[name], name.rpartition(".")[2], etags)
 
 
-def _response(data: bytes, tag: str, kind: str, known: str) -> Response:
+def _response(data: bytes, tag: str, kind: str, etags: str) -> Response:
     headers = {**_HEADERS, "etag": tag}
-    if tag in known:
+    if tag in etags:
         return Response(None, 304, headers)
     return Response(data, 200, {**headers, "content-type": _TYPES[kind]})

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from mockserver import control_errors, faults
 from mockserver.context import World
-from mockserver.control.dependencies import Asked, TheMock
+from mockserver.control.dependencies import RequestModel, TheMock
 from mockserver.control.models import Rule, RuleList
 from mockserver.faults import Counted
 from mockserver.mock import Mock
@@ -17,7 +17,7 @@ from mockserver.storage.database import Transaction
 router = APIRouter(prefix="/worlds/{world}/faults", tags=["Faults"])
 
 
-class RuleChange(Asked):
+class RuleChange(RequestModel):
     enabled: bool | None = None
     rearm: Literal[True] | None = Field(None, description="Set its counts to 0, and begin its `lapse_after` now.")
 
@@ -38,13 +38,13 @@ async def list_faults(mock: TheMock, world: str) -> RuleList:
 async def add_fault(
     mock: TheMock,
     world: str,
-    asked: NewRule,
+    body: NewRule,
     dry_run: Annotated[bool, Query(description="Only check the rule, and return it as read.")] = False,
 ) -> Rule:
     """Add a rule after the existing ones."""
     if dry_run:
-        return _state(Counted(faults.Rule(asked.id or "", asked, None), 0, 0))
-    id = await mock.worlds.change_faults(world, lambda tx, into: faults.add(tx, world, asked, into.instant()))
+        return _state(Counted(faults.Rule(body.id or "", body, None), 0, 0))
+    id = await mock.worlds.change_faults(world, lambda tx, into: faults.add(tx, world, body, into.instant()))
     return await _one(mock, world, id)
 
 
@@ -55,13 +55,13 @@ async def get_fault(mock: TheMock, world: str, id: str) -> Rule:
 
 
 @router.patch("/{id}", operation_id="switchFault")
-async def switch_fault(mock: TheMock, world: str, id: str, asked: RuleChange) -> Rule:
+async def switch_fault(mock: TheMock, world: str, id: str, body: RuleChange) -> Rule:
     """Enable or disable a rule, or re-arm it. It keeps its place, and its counts unless it is re-armed."""
 
     def change(tx: Transaction, of: World) -> None:
-        if asked.enabled is not None:
-            faults.switch(tx, world, id, asked.enabled)
-        if asked.rearm:
+        if body.enabled is not None:
+            faults.switch(tx, world, id, body.enabled)
+        if body.rearm:
             faults.rearm(tx, world, id, of.instant())
 
     await mock.worlds.change_faults(world, change)
@@ -98,5 +98,5 @@ async def _one(mock: Mock, name: str, id: str) -> Rule:
 def _state(counted: Counted, now: float = 0) -> Rule:
     rule = counted.rule
     lapsed = rule.lapses_at is not None and rule.lapses_at <= now
-    asked = cast(Rule, rule.asked.model_dump(exclude_unset=True))
-    return {**asked, "id": rule.id, "matched": counted.matched, "fired": counted.fired, "lapsed": lapsed}
+    body = cast(Rule, rule.asked.model_dump(exclude_unset=True))
+    return {**body, "id": rule.id, "matched": counted.matched, "fired": counted.fired, "lapsed": lapsed}

@@ -4,16 +4,16 @@ import asyncio
 import codecs
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
-from typing import Annotated, BinaryIO, get_args
+from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from mockserver import admin, control_errors
+from mockserver import admin
 from mockserver.admin import Preview
 from mockserver.control.bodies import multipart, uploaded
-from mockserver.control.dependencies import TheMock
+from mockserver.control.dependencies import RequestModel, TheMock
 from mockserver.schema.admin import AdminFile, FileQuery, FoundFiles
 from mockserver.schema.contents import Content
 from mockserver.schema.files import FileDeleted, Purpose
@@ -40,8 +40,9 @@ _SANDBOX = "sandbox; default-src 'none'; frame-ancestors 'self'"
 _PDF = "default-src 'none'; object-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'self'"
 """Browsers don't show a PDF in a sandbox, but isolate it themselves."""
 
-_PURPOSES = get_args(Purpose)
-_FORM = multipart(purpose=f"One of: {', '.join(_PURPOSES)}. By default `user_data`.")
+
+class NewFile(RequestModel):
+    purpose: Purpose = "user_data"
 
 
 @router.get("", operation_id="findFiles")
@@ -50,15 +51,10 @@ async def find_files(mock: TheMock, world: str, query: Annotated[FileQuery, Quer
     return await mock.worlds.look(world, admin.find_files, query)
 
 
-@router.post("", operation_id="stageFile", openapi_extra=_FORM)
+@router.post("", operation_id="stageFile", openapi_extra=multipart(NewFile))
 async def stage_file(mock: TheMock, world: str, request: Request) -> AdminFile:
     """Add a File."""
-    async with uploaded(mock, request, "purpose") as form:
-        purpose = form.fields.get("purpose", "user_data")
-        if purpose not in _PURPOSES:
-            raise control_errors.BAD_PARAMETER(
-                param="purpose", problem=f"purpose: choose one of: {', '.join(_PURPOSES)}"
-            )
+    async with uploaded(mock, request, NewFile) as form:
         ids: list[str] = []
 
         def fill(put: Placement) -> None:
@@ -70,7 +66,7 @@ async def stage_file(mock: TheMock, world: str, request: Request) -> AdminFile:
                 expires_at=None,
                 bytes=form.draft.size,
                 filename=form.filename,
-                purpose=purpose,
+                purpose=form.fields.purpose,
                 digest=form.draft.digest,
             )
             ids.append(id)

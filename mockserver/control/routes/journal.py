@@ -2,23 +2,23 @@
 
 import asyncio
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from itertools import islice, starmap
 from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Header, Query, Request
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 from starlette.responses import Response
 
 from mockserver import admin, answers, control_errors, errors, verdict
 from mockserver.choices import unknown
 from mockserver.clock import stopwatch
 from mockserver.context import World
-from mockserver.control.dependencies import Asked, Duration, TheMock
+from mockserver.control.dependencies import Duration, RequestModel, TheMock
 from mockserver.control.models import Count, Exchange, Finding, JournalPage, Verdict
-from mockserver.control.streams import ADMITTED, Emit, Stream, departure, happened
+from mockserver.control.streams import COUNTED, Emit, Stream, client_disconnect, event_or_keep_alive
 from mockserver.entries import Entry, Filter, Record
 from mockserver.errors import APIError
 from mockserver.journal import Cursor, Journal
@@ -39,41 +39,40 @@ AT_ONCE = 100
 
 _STATUS = re.compile(r"([1-5])xx|([1-5]\d\d)(?:-([1-5]\d\d))?", re.IGNORECASE | re.ASCII)
 
+Several = Annotated[str, Field(max_length=MAX_PATTERNS)]
 
-class Filtered(Asked):
-    operation: str = Field("", max_length=MAX_PATTERNS, description="Operation ids or patterns, separated by commas.")
-    method: str = Field("", max_length=MAX_PATTERNS, description="Methods, separated by commas.")
-    status: str = Field("", max_length=MAX_PATTERNS, description="`404`, `4xx`, `400-409`, separated by commas.")
-    warning: str = Field(
-        "", max_length=MAX_PATTERNS, description="Codes of `x-mock-warning` or patterns, separated by commas."
+
+def _names(kind: str, known: Collection[str]) -> AfterValidator:
+    def check(patterns: str) -> str:
+        for pattern in _parts(patterns):
+            if not _matching(pattern, known):
+                raise ValueError(unknown(kind, pattern, known))
+        return patterns
+
+    return AfterValidator(check)
+
+
+def _statuses(statuses: str) -> str:
+    for status in _parts(statuses):
+        if not _STATUS.fullmatch(status):
+            raise ValueError(f"{status[:80]!r} is not a status; write 404, 4xx or 400-409")
+    return statuses
+
+
+class Filtered(RequestModel):
+    operation: Annotated[Several, _names("operation", OPERATIONS)] = Field(
+        "", description="Operation ids or patterns, separated by commas."
+    )
+    method: Several = Field("", description="Methods, separated by commas.")
+    status: Annotated[Several, AfterValidator(_statuses)] = Field(
+        "", description="`404`, `4xx`, `400-409`, separated by commas."
+    )
+    warning: Annotated[Several, _names("warning", WARNINGS)] = Field(
+        "", description="Codes of `x-mock-warning` or patterns, separated by commas."
     )
     failed: bool = Field(False, description="Only errors, responses that were not completed, and requests without one.")
     text: str = Field("", description="A part of the path, the query, a header, a body or an id, in any case.")
     after: int | None = Field(None, ge=0, le=1 << 53, description="Only exchanges with greater numbers.")
-
-    @field_validator("operation")
-    @classmethod
-    def _known(cls, patterns: str) -> str:
-        for pattern in _parts(patterns):
-            if not _matching(pattern, OPERATIONS):
-                raise ValueError(unknown("operation", pattern, OPERATIONS))
-        return patterns
-
-    @field_validator("warning")
-    @classmethod
-    def _known_warnings(cls, patterns: str) -> str:
-        for pattern in _parts(patterns):
-            if not _matching(pattern, WARNINGS):
-                raise ValueError(unknown("warning", pattern, WARNINGS))
-        return patterns
-
-    @field_validator("status")
-    @classmethod
-    def _statuses(cls, statuses: str) -> str:
-        for status in _parts(statuses):
-            if not _STATUS.fullmatch(status):
-                raise ValueError(f"{status[:80]!r} is not a status; write 404, 4xx or 400-409")
-        return statuses
 
     def filter(self) -> Filter:
         return Filter(
@@ -127,7 +126,7 @@ async def count_exchanges(mock: TheMock, world: str, query: Annotated[Filtered, 
 @router.get(
     "/journal/wait",
     operation_id="waitForExchanges",
-    dependencies=[ADMITTED],
+    dependencies=[COUNTED],
     responses={200: {"model": JournalPage}},
 )
 async def wait_for_exchanges(
@@ -145,7 +144,7 @@ async def wait_for_exchanges(
     "/journal/stream",
     operation_id="followExchanges",
     response_class=Response,
-    dependencies=[ADMITTED],
+    dependencies=[COUNTED],
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
 async def follow_exchanges(
@@ -166,7 +165,7 @@ async def follow_exchanges(
                 changed.clear()
                 for events in _events(cursor, matches):
                     await emit(events)
-                await happened(changed, emit)
+                await event_or_keep_alive(changed, emit)
 
     return Stream(feed, mock.journal.closing)
 
@@ -188,8 +187,7 @@ async def get_verdict(
     ignored = list(_parts(ignore))
     for name in ignored:
         if name not in verdict.FINDINGS:
-            problem = f"ignore: {unknown('finding', name, verdict.FINDINGS)}"
-            raise control_errors.BAD_PARAMETER(param="ignore", problem=problem)
+            raise control_errors.BAD_PARAMETER(param="ignore", problem=unknown("finding", name, verdict.FINDINGS))
     return await mock.worlds.look(world, _verdict, mock.journal.records(world), ignored)
 
 
@@ -285,7 +283,7 @@ async def _awaited(journal: Journal, world: str, query: Waited, request: Request
         stopwatch() + query.timeout,
         0,
     )
-    left = asyncio.create_task(departure(request.scope, request.receive))
+    left = asyncio.create_task(client_disconnect(request.scope, request.receive))
     try:
         with journal.watched(world) as changed:
             while True:

@@ -1,22 +1,16 @@
 """Skills: read, add and delete them, and read the files of their versions."""
 
-import asyncio
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from mockserver import admin
-from mockserver.control.bodies import document
+from mockserver.control.bodies import add_objects
 from mockserver.control.dependencies import TheMock
 from mockserver.control.routes.files import CONTENT, PreviewBytes, contents, previewed
-from mockserver.mock import Mock
 from mockserver.schema.admin import AdminSkill, AdminSkillVersion, FoundSkills, NamedQuery, SkillFiles
 from mockserver.schema.skills import SkillDeleted
-from mockserver.seeds import apply, loader
-from mockserver.seeds.document import SENT, Source
-from mockserver.seeds.scope import Nowhere, Scope
 
 router = APIRouter(prefix="/worlds/{world}", tags=["Skills"])
 
@@ -38,9 +32,8 @@ async def find_skills(mock: TheMock, world: str, query: Annotated[NamedQuery, Qu
 @router.post("/skills", operation_id="stageSkill", openapi_extra=_SKILL)
 async def stage_skill(mock: TheMock, world: str, request: Request) -> AdminSkill:
     """Create a skill with its versions: the keys of a skill in a seed."""
-    scope = await asyncio.to_thread(_read, mock, await document(mock, request))
-    placed = await apply.place(scope, mock.worlds, mock.uploads, mock.wall, world)
-    return await mock.worlds.look(world, admin.find_skill, placed.skills[-1])
+    added = await add_objects(mock, request, world, "skills")
+    return await mock.worlds.look(world, admin.find_skill, added.skills[-1])
 
 
 @router.get("/skills/{skill_id}", operation_id="findSkill")
@@ -102,10 +95,3 @@ async def preview_container_skill_file(
     """Return the first bytes of a file of a skill in a container, as plain text or bytes."""
     preview = admin.preview_container_skill_file
     return previewed(await mock.worlds.look(world, preview, container_id, position, path, bytes))
-
-
-def _read(mock: Mock, text: bytes) -> Scope:
-    """Raise SeedError."""
-    sent = Source(Path("body"), text, SENT)
-    source = Source.of({"skills": [sent.values]}, sent)
-    return loader.read_document(source, Nowhere(), mock.settings.max_upload, mock.settings.max_import)

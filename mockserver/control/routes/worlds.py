@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field, model_validator
 
 from mockserver import control_errors, profiles
-from mockserver.control.dependencies import Asked, Duration, TheMock
+from mockserver.control.dependencies import Duration, RequestModel, TheMock
 from mockserver.control.models import Names, Switches, WorldList, WorldState
 from mockserver.control.routes.clocks import clock_state
 from mockserver.mock import Mock
@@ -32,13 +32,13 @@ class WorldQuery(BaseModel):
     limit: int | None = Field(None, ge=1, le=10_000, description="The most recently used ones, at most so many.")
 
 
-class NewWorld(Asked):
+class NewWorld(RequestModel):
     empty: bool = False
     fork_of: str | None = None
     snapshot: str | None = None
 
     @model_validator(mode="after")
-    def _means_something(self) -> Self:
+    def _is_consistent(self) -> Self:
         if self.snapshot is not None and self.fork_of is None:
             raise ValueError("a snapshot needs fork_of, the world that it was taken of")
         if self.empty and self.fork_of is not None:
@@ -46,11 +46,11 @@ class NewWorld(Asked):
         return self
 
 
-class Retire(Asked):
+class Retire(RequestModel):
     idle: Duration
 
 
-class ProfileChange(Asked):
+class ProfileChange(RequestModel):
     """Null and no switches: the server's profile."""
 
     name: str | None = Field(
@@ -86,9 +86,9 @@ async def get_world(mock: TheMock, world: str) -> WorldState:
 
 
 @router.post("/worlds/{world}", operation_id="createWorld")
-async def create_world(mock: TheMock, world: str, asked: NewWorld = NewWorld()) -> WorldState:  # noqa: B008  # it is frozen, so all calls can share one
+async def create_world(mock: TheMock, world: str, body: NewWorld = NewWorld()) -> WorldState:  # noqa: B008  # it is frozen, so all calls can share one
     """Create a world: from the seeds, empty, or as a copy of a world or of a snapshot of one."""
-    await mock.worlds.create(world, empty=asked.empty, fork_of=asked.fork_of, snapshot=asked.snapshot)
+    await mock.worlds.create(world, empty=body.empty, fork_of=body.fork_of, snapshot=body.snapshot)
     return await world_state(mock, world)
 
 
@@ -107,16 +107,16 @@ async def reset_world(mock: TheMock, world: str, empty: Annotated[bool, Query()]
 
 
 @router.put("/worlds/{world}/profile", operation_id="setProfile")
-async def set_profile(mock: TheMock, world: str, asked: ProfileChange) -> WorldState:
+async def set_profile(mock: TheMock, world: str, body: ProfileChange) -> WorldState:
     """Set a world's profile, or single switches of it; null is the server's profile."""
-    await mock.worlds.set_profile(world, _profile(mock, asked))
+    await mock.worlds.set_profile(world, _profile(mock, body))
     return await world_state(mock, world)
 
 
 @router.post("/all-worlds/retire", operation_id="retireAllIdleWorlds")
-async def retire_all_idle_worlds(mock: TheMock, asked: Retire) -> Names:
+async def retire_all_idle_worlds(mock: TheMock, body: Retire) -> Names:
     """Delete all worlds that were not used for a duration, except `default`."""
-    return Names(worlds=await mock.worlds.retire(asked.idle))
+    return Names(worlds=await mock.worlds.retire(body.idle))
 
 
 @lru_cache(maxsize=100)
@@ -125,16 +125,16 @@ def _shown(profile: Profile) -> tuple[dict[str, bool | int | str], str]:
     return asdict(profile), profiles.in_words(profile)
 
 
-def _profile(mock: Mock, asked: ProfileChange) -> Profile | None:
-    if asked.name is None and not asked.switches:
+def _profile(mock: Mock, body: ProfileChange) -> Profile | None:
+    if body.name is None and not body.switches:
         return None
-    param = "switches" if asked.name is None else "name"
+    param = "switches" if body.name is None else "name"
     try:
-        named = mock.worlds.profile({} if asked.name is None else asked.name)
+        named = mock.worlds.profile({} if body.name is None else body.name)
         param = "switches"
-        return profiles.read(asked.switches, named)
+        return profiles.read(body.switches, named)
     except ValueError as error:
-        raise control_errors.BAD_PARAMETER(param=param, problem=f"{param}: {error}") from None
+        raise control_errors.BAD_PARAMETER(param=param, problem=error) from None
 
 
 async def world_state(mock: Mock, name: str) -> WorldState:
