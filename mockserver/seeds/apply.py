@@ -13,10 +13,11 @@ from mockserver.clock import Clock, Wall
 from mockserver.context import World
 from mockserver.profiles import Profile
 from mockserver.schema.answers import Figure
-from mockserver.seeds import models
+from mockserver.seeds import exported, models
 from mockserver.seeds.loader import Seed
 from mockserver.seeds.scope import Place, Scope
 from mockserver.seeds.store import Store
+from mockserver.seeds.values import NOW
 from mockserver.settings import SeedError
 from mockserver.skills import LATEST, mounted_at
 from mockserver.storage.bulk import Placement
@@ -95,7 +96,7 @@ def _profile(scope: Scope, worlds: Worlds) -> Profile | None:
 
 
 def _fill(scope: Scope, store: Store, placed: Placed, world: str, put: Placement) -> None:
-    replaced = {each.id: each.object["id"] for each in scope.deleted if each.list == models.SUCCESSORS}
+    replaced = {each.id: each.object["id"] for each in scope.deleted if each.list == exported.SUCCESSORS}
     filler = _Filler(store, put, placed, replaced)
     # Start after the ordinals of an export: otherwise its ids would be used a second time.
     put.skip(max(chain([scope.ordinal], scope.seqs())))
@@ -117,9 +118,12 @@ def _fill(scope: Scope, store: Store, placed: Placed, world: str, put: Placement
         put.later.append(partial(_add_answers, scope, store, placed, world, put.exact))
     if put.exact:
         for each in scope.deleted:
-            if each.list != models.SUCCESSORS:
+            if each.list != exported.SUCCESSORS:
                 put.deleted(
-                    models.table_of(each.list), **each.object, deleted_at=each.deleted_at, deleted_ordinal=each.ordinal
+                    exported.table_of(each.list),
+                    **each.object,
+                    deleted_at=each.deleted_at,
+                    deleted_ordinal=each.ordinal,
                 )
 
 
@@ -394,4 +398,4 @@ def put_file(
 def _times(container: models.Container, now: int) -> tuple[int, int]:
     """Return when it was created and last active: the former defaults to the latter, which defaults to now."""
     created, active = container.created_at, container.last_active_at
-    return (created or active or models.NOW).at(now), (active or models.NOW).at(now)
+    return (created or active or NOW).at(now), (active or NOW).at(now)

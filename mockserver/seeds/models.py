@@ -1,71 +1,31 @@
 """The format of seeds, as Pydantic models."""
 
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    create_model,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from mockserver import ids, profiles, responses
-from mockserver.clock import MAX_SECONDS, duration, instant, parse_duration, within_bounds
+from mockserver import profiles
+from mockserver.clock import MAX_SECONDS, duration
 from mockserver.schema import uploads
-from mockserver.schema.answers import MAX_PACE, NewAnswer
+from mockserver.schema.answers import NewAnswer
 from mockserver.schema.faults import NewRule
 from mockserver.schema.files import Purpose
 from mockserver.schema.sources import MAX_PATH, FileName, Part, WithContent, check_base64
-from mockserver.storage import tables
-from mockserver.storage.database import record
-
-MAX_NAME = 1_024
-"""Characters of a name, as in the API."""
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """A time in a seed, in seconds from the template's instant or since the epoch."""
-
-    seconds: float
-    relative: bool
-
-    def at(self, now: int) -> int:
-        return int(within_bounds((now if self.relative else 0) + self.seconds // 1))
-
-
-NOW = Moment(0, relative=True)
-
-
-def _moment(value: object) -> Moment:
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError("write -19m, +2h, 2026-01-31T12:00:00Z, or seconds since 1970")
-    if isinstance(value, str) and value[:1] in ("-", "+"):
-        return Moment(parse_duration(value), relative=True)
-    return Moment(instant(value), relative=False)
-
-
-Time = Annotated[Moment, BeforeValidator(_moment, json_schema_input_type=int | str)]
-Number = Annotated[int, Field(ge=0, le=1 << 53)]
-Instant = Annotated[float, BeforeValidator(instant, json_schema_input_type=str | float)]
-Second = Annotated[int, Field(ge=-MAX_SECONDS, le=MAX_SECONDS)]
-Id = Annotated[str, Field(pattern=f"^{ids.FREE}$")]
-Name = Annotated[str, Field(max_length=MAX_NAME)]
-
-
-def _number_as_text(version: object) -> object:
-    return str(version) if type(version) is int else version
-
-
-SkillNumber = Annotated[
-    str, BeforeValidator(_number_as_text, json_schema_input_type=str | int), Field(pattern=f"^{ids.FREE}$")
-]
-"""Usually a number, from 1."""
+from mockserver.seeds.exported import Deleted, Response
+from mockserver.seeds.values import (
+    MAX_NAME,
+    NOW,
+    Id,
+    Instant,
+    Name,
+    Number,
+    Second,
+    SkillNumber,
+    Time,
+    number_as_text,
+)
 
 
 def _valid_profile(requested: object) -> object:
@@ -232,7 +192,7 @@ class ContainerSkill(Bundle):
 
     skill: Name | None = None
     skill_id: Id | None = None
-    version: Annotated[str, BeforeValidator(_number_as_text, json_schema_input_type=str | int)] | None = None
+    version: Annotated[str, BeforeValidator(number_as_text, json_schema_input_type=str | int)] | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -319,87 +279,6 @@ class Answer(NewAnswer):
     matched: Number = 0
     used: Number = 0
     seq: Number | None = None
-
-
-def _columns(row: type[tables.Table]) -> dict[str, Any]:
-    """Return the columns of an exported row as the fields of a model. A boolean is 0 or 1, as in the database."""
-    flag = Annotated[bool, Field(strict=False)]
-    return {
-        name: (flag if field.annotation is bool else field.annotation, ... if field.is_required() else field.default)
-        for name, field in row.model_fields.items()
-        if not name.startswith("deleted_")
-    }
-
-
-def _model(row: type[tables.Table]) -> type[Part]:
-    return create_model(f"_Exported{row.__name__}", __base__=Part, **_columns(row))
-
-
-SUCCESSORS = "successors"
-"""In archives of version 0.1, the list that names the containers that replaced expired ones."""
-
-_TABLES: dict[str, type[tables.Listed]] = {
-    "files": tables.File,
-    "containers": tables.Container,
-    SUCCESSORS: tables.Container,
-    "skills": tables.Skill,
-    "uploads": tables.Upload,
-}
-_INSIDE: dict[str, type[tables.Listed]] = {"containers": tables.ContainerFile, "skills": tables.SkillVersion}
-
-
-def table_of(list: str) -> type[tables.Listed]:
-    """Return the table of a list of deleted objects: `files`, `containers/<id>`."""
-    return _TABLES.get(list) or _INSIDE.get(list.partition("/")[0], tables.ContainerFile)
-
-
-_EXPORTED: list[type[tables.Table]] = [*_TABLES.values(), *_INSIDE.values(), tables.Response]
-_OBJECTS = {row: _model(row) for row in _EXPORTED}
-
-
-class Deleted(Part):
-    """A deleted object and its position in its list."""
-
-    list: str
-    id: str
-    seq: Number
-    created_at: Second
-    ordinal: Number
-    deleted_at: Second
-    object: dict[str, Any]
-
-    @model_validator(mode="after")
-    def _is_one(self) -> Self:
-        _OBJECTS[table_of(self.list)].model_validate(self.object)
-        return self
-
-
-class ResponseItem(Part):
-    id: str
-    output: bool
-    body: str
-    """JSON."""
-    ends: Number = 0
-
-
-class Response(Part):
-    object: dict[str, Any]
-    items: Annotated[list[ResponseItem], Field(fail_fast=True)] = []
-
-    @model_validator(mode="after")
-    def _can_be_shown(self) -> Self:
-        _OBJECTS[tables.Response].model_validate(self.object)
-        row = record(tables.Response)(**self.object)
-        try:
-            for status in ("completed", "failed", "incomplete"):
-                responses.frame(row, status)
-            _ = json.loads(row.details)["raised"], set(json.loads(row.given))
-            _ = [json.loads(item.body)["type"] for item in self.items]
-            if not 0 <= row.pace <= MAX_PACE:
-                raise ValueError
-        except (ValueError, LookupError, TypeError):
-            raise ValueError("it is not a response as exports write it; export the world again") from None
-        return self
 
 
 class World(Part):

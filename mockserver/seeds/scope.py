@@ -13,8 +13,9 @@ from typing import Any, Protocol
 from mockserver import answers, bundles, ids, profiles
 from mockserver.bundles import BadBundle
 from mockserver.schema.sources import Generated, WithContent
-from mockserver.seeds import models
+from mockserver.seeds import exported, models
 from mockserver.seeds.document import Source
+from mockserver.seeds.values import NOW
 from mockserver.settings import SeedError
 from mockserver.storage.tables import MAX_ANSWERS
 
@@ -108,13 +109,13 @@ class Scope:
     profile: tuple[profiles.Requested, Place] | None = None
     ordinal: int = 0
     faults: list[tuple[models.Fault, Place]] = field(default_factory=list)
-    deleted: list[models.Deleted] = field(default_factory=list)
+    deleted: list[exported.Deleted] = field(default_factory=list)
     files: list[tuple[models.File, Place]] = field(default_factory=list)
     skills: list[tuple[models.Skill, Place]] = field(default_factory=list)
     containers: list[tuple[models.Container, Place]] = field(default_factory=list)
     uploads: list[tuple[models.Upload, Place]] = field(default_factory=list)
     answers: list[tuple[models.Answer, Place]] = field(default_factory=list)
-    responses: list[tuple[models.Response, Place]] = field(default_factory=list)
+    responses: list[tuple[exported.Response, Place]] = field(default_factory=list)
 
     def with_(self, other: "Scope") -> "Scope":
         """Return both together. A value that is set twice is an error that names both places."""
@@ -253,7 +254,7 @@ def check(scope: Scope, max_file: int, alone: bool = True, elsewhere: Container[
             elif alone and own.skill not in skills and own.skill not in elsewhere:
                 raise SeedError(f"{place}: no skill has the ref or id {own.skill!r}; describe it under skills")
         inside: dict[str, Place] = {}
-        created, active = container.created_at or models.NOW, container.last_active_at or models.NOW
+        created, active = container.created_at or NOW, container.last_active_at or NOW
         given = container.created_at and container.seq is None  # an export may contain one whose expiry was forced
         if given and created.relative == active.relative and created.seconds > active.seconds:
             raise SeedError(f"{place}: it was last active before it was created; correct created_at or last_active_at")

@@ -1,0 +1,94 @@
+"""What only exports write into seeds, as Pydantic models: deleted objects, and responses with their items."""
+
+import json
+from typing import Annotated, Any, Self
+
+from pydantic import Field, create_model, model_validator
+
+from mockserver import responses
+from mockserver.schema.answers import MAX_PACE
+from mockserver.schema.sources import Part
+from mockserver.seeds.values import Number, Second
+from mockserver.storage import tables
+from mockserver.storage.database import record
+
+
+def _columns(row: type[tables.Table]) -> dict[str, Any]:
+    """Return the columns of an exported row as the fields of a model. A boolean is 0 or 1, as in the database."""
+    flag = Annotated[bool, Field(strict=False)]
+    return {
+        name: (flag if field.annotation is bool else field.annotation, ... if field.is_required() else field.default)
+        for name, field in row.model_fields.items()
+        if not name.startswith("deleted_")
+    }
+
+
+def _model(row: type[tables.Table]) -> type[Part]:
+    return create_model(f"_Exported{row.__name__}", __base__=Part, **_columns(row))
+
+
+SUCCESSORS = "successors"
+"""In archives of version 0.1, the list that names the containers that replaced expired ones."""
+
+_TABLES: dict[str, type[tables.Listed]] = {
+    "files": tables.File,
+    "containers": tables.Container,
+    SUCCESSORS: tables.Container,
+    "skills": tables.Skill,
+    "uploads": tables.Upload,
+}
+_INSIDE: dict[str, type[tables.Listed]] = {"containers": tables.ContainerFile, "skills": tables.SkillVersion}
+
+
+def table_of(list: str) -> type[tables.Listed]:
+    """Return the table of a list of deleted objects: `files`, `containers/<id>`."""
+    return _TABLES.get(list) or _INSIDE.get(list.partition("/")[0], tables.ContainerFile)
+
+
+_EXPORTED: list[type[tables.Table]] = [*_TABLES.values(), *_INSIDE.values(), tables.Response]
+_OBJECTS = {row: _model(row) for row in _EXPORTED}
+
+
+class Deleted(Part):
+    """A deleted object and its position in its list."""
+
+    list: str
+    id: str
+    seq: Number
+    created_at: Second
+    ordinal: Number
+    deleted_at: Second
+    object: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        _OBJECTS[table_of(self.list)].model_validate(self.object)
+        return self
+
+
+class ResponseItem(Part):
+    id: str
+    output: bool
+    body: str
+    """JSON."""
+    ends: Number = 0
+
+
+class Response(Part):
+    object: dict[str, Any]
+    items: Annotated[list[ResponseItem], Field(fail_fast=True)] = []
+
+    @model_validator(mode="after")
+    def _can_be_shown(self) -> Self:
+        _OBJECTS[tables.Response].model_validate(self.object)
+        row = record(tables.Response)(**self.object)
+        try:
+            for status in ("completed", "failed", "incomplete"):
+                responses.frame(row, status)
+            _ = json.loads(row.details)["raised"], set(json.loads(row.given))
+            _ = [json.loads(item.body)["type"] for item in self.items]
+            if not 0 <= row.pace <= MAX_PACE:
+                raise ValueError
+        except (ValueError, LookupError, TypeError):
+            raise ValueError("it is not a response as exports write it; export the world again") from None
+        return self
