@@ -146,7 +146,9 @@ class Latency(_Part):
     """A delay: one duration, or a `min` and a `max` between which it is drawn."""
 
     min: Seconds
+    """Shortest delay."""
     max: Seconds
+    """Longest delay."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -166,8 +168,12 @@ def _one_or_two(value: Any) -> Any:
 
 
 class RateLimit(_Part):
+    """How many requests pass in each window of the world's time."""
+
     requests: Annotated[int, Field(ge=0, le=1 << 53)]
+    """How many requests pass in a window."""
     per: Annotated[Seconds, Field(gt=0)]
+    """Length of a window."""
 
 
 class Effect(_Part):

@@ -50,15 +50,22 @@ _OBJECTS = {row: _model(row) for row in _EXPORTED}
 
 
 class Deleted(Part):
-    """A deleted object and its position in its list."""
+    """A deleted object. Written by exports."""
 
     list: str
+    """The list that it was in."""
     id: str
+    """Id of the object."""
     seq: Number
+    """Position in the order of the world's lists. Written by exports."""
     created_at: Second
+    """When it was created."""
     ordinal: Number
+    """Number of the change that deleted it."""
     deleted_at: Second
+    """When it was deleted."""
     object: dict[str, Any]
+    """The object."""
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
@@ -67,16 +74,25 @@ class Deleted(Part):
 
 
 class ResponseItem(Part):
+    """An item of a response. Written by exports."""
+
     id: str
+    """Id of the item."""
     output: bool
+    """Whether it is of the output."""
     body: str
-    """JSON."""
+    """The item as JSON."""
     ends: Number = 0
+    """Seconds from the creation of the response until it is complete."""
 
 
 class Response(Part):
+    """A response with its items. Written by exports."""
+
     object: dict[str, Any]
+    """The response as it is stored."""
     items: Annotated[list[ResponseItem], Field(fail_fast=True)] = []
+    """Items of its input and its output."""
 
     @model_validator(mode="after")
     def _can_be_shown(self) -> Self:

@@ -35,9 +35,14 @@ def _valid_profile(requested: object) -> object:
 
 
 class Clock(Part):
+    """The clock of new worlds."""
+
     at: Instant | None = None
+    """Instant at which every new world starts, as 2026-01-31T12:00:00Z or seconds since 1970."""
     offset: Annotated[float, BeforeValidator(duration, json_schema_input_type=str | float)] | None = None
+    """How far the clock runs ahead of real time; negative for behind. Excludes `at`."""
     rate: Annotated[float, Field(ge=0, le=1_000_000)] = 1.0
+    """Speed: 0 is frozen, 1 is real time, 60 is a minute each second."""
 
     @model_validator(mode="after")
     def _one_start(self) -> Self:
@@ -46,24 +51,39 @@ class Clock(Part):
         return self
 
 
+class Listed(Part):
+    """An object of a list."""
+
+    id: Id | None = None
+    """Its id; made by the server unless given."""
+    seq: Number | None = None
+    """Position in the order of the world's lists. Written by exports."""
+
+
 class _Named(WithContent):
     """Bytes with a file name, which may come from `from`."""
 
     filename: FileName | None = None
+    """Name of the file; by default the name in `from`."""
 
     @property
     def name(self) -> str:
         return Path(self.from_ or "").name if self.filename is None else self.filename
 
 
-class File(_Named):
+class File(Listed, _Named):
+    """A File of the Files API."""
+
     ref: Name | None = None
-    id: Id | None = None
+    """Name for use in this seed. Ids and refs may stand in `containers[].files[].file`."""
     purpose: Purpose = "user_data"
+    """Purpose of the File."""
     created_at: Time = NOW
+    """When it was created; by default when the world is created."""
     expires_at: Time | None = None
+    """When it expires; by default never."""
     repeat: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    seq: Number | None = None
+    """Create this many objects. `{n}` in names, ids and contents is the number of each."""
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -77,19 +97,27 @@ def leaves(path: str) -> bool:
     return ".." in path.replace("\\", "/").split("/")
 
 
-class ContainerFile(_Named):
-    id: Id | None = None
+class ContainerFile(Listed, _Named):
+    """A file in a container: a copy of a File, an upload, or what a model run wrote."""
+
     file: Name | None = None
+    """Copy of this File, by its `ref` or `id`. Excludes every key that describes content or name."""
     path: FileName | None = None
+    """Path of a file that a model run wrote, relative to `/mnt/data`."""
     source: Literal["user", "assistant"] | None = None
+    """Who wrote it; by default `assistant` with `path`, else `user`."""
     bytes: Number | None = None
+    """The size that the API shows; by default null for the assistant's files, else the real size."""
     created_at: Time | None = None
+    """When it was created; by default the time of its container's last use."""
     file_id: Id | None = None
-    """The File that its bytes were copied from, which may no longer exist."""
+    """Id of the File that it was copied from, which may no longer exist. Written by exports."""
     response_id: Id | None = None
+    """Id of the response whose run wrote it. Written by exports."""
     visible_from: Second | None = None
+    """When a run in the background writes it. Written by exports."""
     visible_until: Second | None = None
-    seq: Number | None = None
+    """When a run in the background replaces or deletes it. Written by exports."""
 
     def has_other_source(self) -> bool:
         return bool(self.file)
@@ -105,10 +133,15 @@ class ContainerFile(_Named):
         return self
 
 
-class _ExpiresAfter(Part):
+class ExpiresAfter(Part):
+    """When a container expires."""
+
     anchor: Literal["last_active_at", "created_at"] = "last_active_at"
+    """What the time is counted from."""
     minutes: Annotated[int, Field(ge=1, le=profiles.MAX_MINUTES)] | None = None
+    """Length in minutes. Give this or `days`."""
     days: Annotated[int, Field(ge=1, le=profiles.MAX_MINUTES // 1_440)] | None = None
+    """Length in days. Give this or `minutes`."""
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:
@@ -117,26 +150,34 @@ class _ExpiresAfter(Part):
         return self
 
 
-class _NetworkPolicy(Part):
+class NetworkPolicy(Part):
+    """What a container may reach; stored and shown only."""
+
     type: Literal["disabled", "allowlist"]
+    """Kind of policy."""
     allowed_domains: (
         Annotated[list[Annotated[str, Field(max_length=253)]], Field(min_length=1, max_length=1_000, fail_fast=True)]
         | None
     ) = None
+    """Domains that an allowlist names."""
 
 
 class SkillFile(WithContent):
-    """A file of a skill. Its path is the one below the skill's folder."""
+    """A file of a skill."""
 
     path: Annotated[str, Field(min_length=1, max_length=MAX_PATH)]
+    """Path of the file in the skill's folder: `SKILL.md`, `scripts/run.py`."""
 
 
 class Bundle(Part):
     """The files of a skill: a folder or a zip beside the seed, a zip in Base64, or files by their paths."""
 
     from_: FileName | None = Field(None, alias="from")
+    """Path of the skill's folder or zip, relative to the seed and inside its folder."""
     base64: str | None = None
+    """A zip of the skill's folder, as Base64."""
     files: Annotated[list[SkillFile], Field(fail_fast=True)] = []
+    """Files of the skill, a `SKILL.md` among them."""
 
     def sources(self) -> int:
         if self.base64 is not None:
@@ -144,11 +185,13 @@ class Bundle(Part):
         return (self.from_ is not None) + (self.base64 is not None) + bool(self.files)
 
 
-class SkillVersion(Bundle):
-    id: Id | None = None
+class SkillVersion(Listed, Bundle):
+    """A version of a skill."""
+
     version: SkillNumber | None = None
+    """Number of the version; by default its place in the list."""
     created_at: Time = NOW
-    seq: Number | None = None
+    """When it was created; by default when the world is created."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -157,15 +200,19 @@ class SkillVersion(Bundle):
         return self
 
 
-class Skill(Bundle):
+class Skill(Listed, Bundle):
+    """A skill with one version, or with several under `versions`."""
+
     ref: Name | None = None
-    id: Id | None = None
+    """Name for use in this seed. Ids and refs may stand in `containers[].skills[].skill`."""
     created_at: Time = NOW
+    """When it was created; by default when the world is created."""
     versions: Annotated[list[SkillVersion], Field(fail_fast=True)] = []
+    """Versions of the skill, numbered from 1."""
     default_version: SkillNumber | None = None
+    """Number of the default version; by default the first one."""
     last_number: Number = 0
-    """The highest number that a version ever had."""
-    seq: Number | None = None
+    """The highest number that a version ever had. Written by exports."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -188,11 +235,14 @@ class Skill(Bundle):
 
 
 class ContainerSkill(Bundle):
-    """A skill in a container: one of the seed or the world, or one of its own."""
+    """A skill in a container: one of this seed or of the world, or one of its own."""
 
     skill: Name | None = None
+    """A skill of this seed or of the world, by its `ref` or `id`."""
     skill_id: Id | None = None
+    """Id of the skill that it was, which may no longer exist. Written by exports."""
     version: Annotated[str, BeforeValidator(number_as_text, json_schema_input_type=str | int)] | None = None
+    """Number of the skill's version, or `latest`; by default its default version."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -202,31 +252,45 @@ class ContainerSkill(Bundle):
 
 
 class Use(Part):
-    """The end of a step of a run in the background."""
+    """The end of a step of a run in the background. Written by exports."""
 
     at: Second
+    """When the step ends."""
     response_id: Id
+    """Id of the response."""
 
 
-class Container(Part):
+class Container(Listed):
+    """A container with its files."""
+
     ref: Name | None = None
-    id: Id | None = None
+    """Name for use in this seed."""
     name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+    """Name of the container."""
     created_at: Time | None = None
+    """When it was created; by default the time of its last use."""
     last_active_at: Time | None = None
-    expires_after: _ExpiresAfter | None = _ExpiresAfter(minutes=20)
-    """Null: it never expires."""
+    """When it was last used; by default when the world is created."""
+    expires_after: ExpiresAfter | None = ExpiresAfter(minutes=20)
+    """When it expires; null means never."""
     memory_limit: Literal["1g", "4g", "16g", "64g"] = "1g"
-    network_policy: _NetworkPolicy | None = None
+    """Memory of the container; stored and shown only."""
+    network_policy: NetworkPolicy | None = None
+    """What it may reach; stored and shown only."""
     files: Annotated[list[ContainerFile], Field(fail_fast=True)] = []
+    """Files in the container."""
     skills: Annotated[list[ContainerSkill], Field(max_length=200, fail_fast=True)] = []
+    """Skills in the container, as of now. The API never shows them."""
     repeat: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Create this many objects. `{n}` in names, ids and contents is the number of each."""
     replaced_by: Id | None = None
-    """The id of the container that replaced it after it had expired."""
+    """Id of the container that took its place when it had expired. Written by exports."""
     used_until: Second | None = None
+    """End of the last step of runs in the background. Written by exports."""
     wedged: bool = False
+    """Whether each call of a run in it fails, although it is running."""
     uses: Annotated[list[Use], Field(fail_fast=True)] = []
-    seq: Number | None = None
+    """Ends of steps of runs in the background. Written by exports."""
 
     @model_validator(mode="after")
     def _has_short_names(self) -> Self:
@@ -235,25 +299,36 @@ class Container(Part):
         return self
 
 
-class UploadPart(WithContent):
-    id: Id | None = None
+class UploadPart(Listed, WithContent):
+    """A part of an upload."""
+
     created_at: Time | None = None
-    seq: Number | None = None
+    """When it was sent; by default the time of the creation of the upload."""
 
 
-class Upload(Part):
-    id: Id | None = None
+class Upload(Listed):
+    """An upload of the Uploads API, with the parts that were sent."""
+
     filename: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+    """Name of the File that results."""
     purpose: Purpose = "user_data"
+    """Purpose of the File that results."""
     bytes: Annotated[int, Field(ge=0, le=uploads.MAX_BYTES)] | None = None
+    """Size that the parts must have in all; by default the size of those that are given."""
     mime_type: Annotated[str, Field(min_length=1, max_length=MAX_NAME)] = "application/octet-stream"
+    """Media type with which it was created."""
     created_at: Time = NOW
+    """When it was created; by default when the world is created."""
     expires_at: Time | None = None
+    """When it expires; by default an hour after its creation."""
     file_expires_after: Annotated[int, Field(ge=1, le=MAX_SECONDS)] | None = None
+    """Seconds from its creation to the expiry of the File that results; by default never."""
     status: Literal["pending", "completed", "cancelled", "expired"] = "pending"
+    """Its status."""
     file_id: Id | None = None
+    """Id of the File that resulted. Written by exports."""
     parts: Annotated[list[UploadPart], Field(fail_fast=True)] = []
-    seq: Number | None = None
+    """Parts that were sent, while it is pending."""
 
     @model_validator(mode="after")
     def _has_parts_while_pending(self) -> Self:
@@ -263,43 +338,67 @@ class Upload(Part):
 
 
 class Fault(NewRule):
-    """A rule, and in an export its state."""
+    """A fault rule: what to break, where, and how often."""
 
     matched: Number = 0
+    """How often it was tried. Written by exports."""
     fired: Number = 0
+    """How often it fired. Written by exports."""
     created_at: Instant | None = None
+    """When it was created. Written by exports."""
     window_at: Instant | None = None
+    """When the current window of its rate limit began. Written by exports."""
     window_used: Number = 0
+    """Requests in that window. Written by exports."""
 
 
 class Answer(NewAnswer):
-    """A rule, and in an export its state."""
+    """A script: for which requests of `/responses`, how often, and what the run does."""
 
     seeded: bool | None = None
+    """Whether it comes from a seed. Written by exports."""
     matched: Number = 0
+    """How many requests it fitted. Written by exports."""
     used: Number = 0
+    """How often it was used. Written by exports."""
     seq: Number | None = None
+    """Position among the world's answers. Written by exports."""
 
 
 class World(Part):
+    """Contents of one world in addition to those of every world."""
+
     clock: Clock | None = None
+    """Clock of new worlds; by default it shows real time."""
     profile: Annotated[Any, AfterValidator(_valid_profile)] = None
     """A profile's name, or a mapping of `base` and switches."""
     ordinal: Number | None = None
-    """The last ordinal that was used, so that the next ids are the same as in the exported world."""
+    """Number of the last id that was made. Written by exports."""
     faults: Annotated[list[Fault], Field(fail_fast=True)] = []
+    """Fault rules, in the order in which they are tried."""
     deleted: Annotated[list[Deleted], Field(fail_fast=True)] = []
+    """Deleted objects that lists still need as cursors. Written by exports."""
     files: Annotated[list[File], Field(fail_fast=True)] = []
+    """Files of the Files API."""
     skills: Annotated[list[Skill], Field(fail_fast=True)] = []
+    """Skills, each with its versions."""
     containers: Annotated[list[Container], Field(fail_fast=True)] = []
+    """Containers with their files."""
     uploads: Annotated[list[Upload], Field(fail_fast=True)] = []
+    """Uploads with their parts."""
     answers: Annotated[list[Answer], Field(fail_fast=True)] = []
+    """Scripts of what `/responses` does, in the order in which they are tried."""
     responses: Annotated[list[Response], Field(fail_fast=True)] = []
+    """Responses with their items. Written by exports."""
 
 
 class Document(World):
+    """A seed file: the initial contents of new worlds."""
+
     version: int
+    """Version of the format: 1."""
     worlds: dict[str, World] = {}
+    """Single worlds by name, each with the keys above in addition to those of every world."""
 
 
 def numbers(item: File | Container) -> Iterable[int | None]:
