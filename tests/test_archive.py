@@ -313,6 +313,9 @@ def test_place_puts_everything_there_or_nothing(world: World, control: httpx2.Cl
 
     clash = {"containers": [{"name": "new"}, {"name": "again", "id": placed["containers"][0]}]}
     refusal(control.post("/place", json=clash), 409, "object_exists")
+    fault = {"id": "slow", "effect": {"latency": 1}}
+    assert control.post("/place", json={"faults": [fault]}).json()["faults"] == ["slow"]
+    refusal(control.post("/place", json={"faults": [fault]}), 409, "fault_exists")
     unknown = {"containers": [{"name": "new", "files": [{"file": "file-unknown"}]}]}
     assert "file-unknown" in refusal(control.post("/place", json=unknown), 400, "invalid_seed")
     assert ok(control.get("/containers"))["total"] == 2

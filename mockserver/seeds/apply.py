@@ -7,7 +7,7 @@ from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
-from mockserver import answers
+from mockserver import answers, faults
 from mockserver.bundles import Bundle
 from mockserver.clock import Clock, Wall
 from mockserver.context import World
@@ -20,6 +20,7 @@ from mockserver.seeds.store import Store
 from mockserver.seeds.values import NOW
 from mockserver.settings import SeedError
 from mockserver.skills import LATEST, mounted_at
+from mockserver.storage import tables
 from mockserver.storage.bulk import Placement
 from mockserver.storage.contents import Contents, Upload, Uploads
 from mockserver.storage.database import Transaction, in_thread
@@ -100,8 +101,6 @@ def _fill(scope: Scope, store: Store, placed: Placed, world: str, put: Placement
     filler = _Filler(store, put, placed, replaced)
     # Start after the ordinals of an export: otherwise its ids would be used a second time.
     put.skip(max(chain([scope.ordinal], scope.seqs())))
-    for fault, _ in scope.faults:
-        filler.fault(fault)
     for file, place in scope.files:
         for n in models.numbers(file):
             filler.file(file, place, n)
@@ -114,17 +113,21 @@ def _fill(scope: Scope, store: Store, placed: Placed, world: str, put: Placement
         filler.upload(upload, place)
     for response, _ in scope.responses:
         put.response(**response.object, items=(item.model_dump() for item in response.items))
+    if scope.faults:
+        put.later.append(partial(_add_faults, scope, placed, world, put.now))
     if scope.answers:
         put.later.append(partial(_add_answers, scope, store, placed, world, put.exact))
     if put.exact:
         for each in scope.deleted:
             if each.list != exported.SUCCESSORS:
-                put.deleted(
-                    exported.table_of(each.list),
-                    **each.object,
-                    deleted_at=each.deleted_at,
-                    deleted_ordinal=each.ordinal,
-                )
+                deleted: dict[str, Any] = {"deleted_at": each.deleted_at, "deleted_ordinal": each.ordinal}
+                put.insert(exported.table_of(each.list), **each.object, **deleted)
+
+
+def _add_faults(scope: Scope, placed: Placed, world: str, now: int, tx: Transaction, contents: Contents) -> None:
+    for fault, _ in scope.faults:
+        state = fault.model_dump(include=models.FAULT_STATE, exclude_none=True)
+        placed.faults.append(faults.add(tx, world, fault, now, **state))
 
 
 def _add_answers(
@@ -161,17 +164,10 @@ class _Filler:
         self._skills: dict[str, _Skill] = {}
         """By ref and by id."""
 
-    def fault(self, fault: models.Fault) -> None:
-        state = {"matched", "fired", "created_at", "window_at", "window_used"}
-        columns = fault.model_dump(include=state) | {
-            "created_at": self._put.now if fault.created_at is None else fault.created_at
-        }
-        id = self._put.fault(id=fault.id, rule=fault.model_dump_json(exclude_unset=True, exclude=state), **columns)
-        self._placed.faults.append(id)
-
     def file(self, file: models.File, place: Place, n: int | None) -> None:
         content, name = self._store.stored(file, place, n), models.numbered(file.name, n)
-        id = self._put.file(
+        id = self._put.add(
+            tables.File,
             id=models.numbered(file.id, n) if file.id else None,
             seq=file.seq,
             content=content,
@@ -197,7 +193,8 @@ class _Filler:
         versions = {label: _Version(*_described(each), each.zip) for label, each in zip(labels, found, strict=True)}
         last, latest, _ = max(numbered, key=lambda each: each[0])
         default = skill.default_version or min(numbered, key=lambda each: each[0])[1]  # as by the API
-        id = self._put.skill(
+        id = self._put.add(
+            tables.Skill,
             id=skill.id,
             seq=skill.seq,
             created_at=skill.created_at.at(now),
@@ -211,7 +208,8 @@ class _Filler:
         for number, label, version in numbered:
             name, description, digest, content = versions[label]
             own = version if isinstance(version, models.SkillVersion) else models.SkillVersion.model_construct()
-            self._put.skill_version(
+            self._put.add(
+                tables.SkillVersion,
                 id=own.id,
                 seq=own.seq,
                 skill_id=id,
@@ -239,7 +237,8 @@ class _Filler:
                     f"{place}: skill {skill.skill!r} has no version {label!r}; choose one of: {', '.join(named.versions)}"
                 )
             found, skill_id = named.versions[label], named.id
-        self._put.container_skill(
+        self._put.insert(
+            tables.ContainerSkill,
             container_id=container_id,
             position=position,
             skill_id=skill_id,
@@ -263,7 +262,8 @@ class _Filler:
     def container(self, container: models.Container, place: Place, n: int | None) -> None:
         created, active = _times(container, self._put.now)
         rule, policy = container.expires_after, container.network_policy
-        id = self._put.container(
+        id = self._put.add(
+            tables.Container,
             id=models.numbered(container.id, n) if container.id else None,
             seq=container.seq,
             created_at=created,
@@ -277,7 +277,7 @@ class _Filler:
             **container.model_dump(include={"used_until", "wedged"}),
         )
         for use in container.uses:
-            self._put.use(container_id=id, **use.model_dump())
+            self._put.insert(tables.Use, container_id=id, **use.model_dump())
         self._placed.containers.append(id)
         for position, skill in enumerate(container.skills):
             self._container_skill(skill, place, id, position)
@@ -288,7 +288,8 @@ class _Filler:
     def upload(self, upload: models.Upload, place: Place) -> None:
         parts = [self._store.stored(part, place, None) for part in upload.parts]
         created = upload.created_at.at(self._put.now)
-        id = self._put.upload(
+        id = self._put.add(
+            tables.Upload,
             id=upload.id,
             seq=upload.seq,
             created_at=created,
@@ -300,7 +301,16 @@ class _Filler:
         )
         for part, content in zip(upload.parts, parts, strict=True):
             at = part.created_at.at(self._put.now) if part.created_at else created
-            self._put.upload_part(id=part.id, seq=part.seq, upload_id=id, created_at=at, content=content)
+            self._put.add(
+                tables.UploadPart,
+                id=part.id,
+                seq=part.seq,
+                upload_id=id,
+                created_at=at,
+                bytes=content.size,
+                digest=content.digest,
+                content=content,
+            )
 
     def _container_file(
         self, file: models.ContainerFile, place: Place, n: int | None, container_id: str, created_at: int
@@ -384,7 +394,8 @@ def put_file(
         path = f"/mnt/data/{content.blake2b}-{name}"
     if bytes is AS_USUAL:
         bytes = size if source == "user" else None
-    return put.container_file(
+    return put.add(
+        tables.ContainerFile,
         bytes=bytes,
         path=path if path.startswith("/") else f"/mnt/data/{path}",
         source=source,

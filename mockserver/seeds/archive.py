@@ -16,6 +16,7 @@ from typing import Any
 
 from mockserver import zips
 from mockserver.seeds.document import MAX_BYTES
+from mockserver.seeds.models import FAULT_STATE
 from mockserver.settings import SeedError
 from mockserver.storage import tables
 from mockserver.storage.contents import Contents
@@ -337,9 +338,8 @@ def _container_skill(row: tables.ContainerSkill, digests: dict[str, None]) -> di
 
 def _fault(row: tables.Fault) -> dict[str, Any]:
     """Return a rule as it was given, and its state."""
-    state = {"matched", "fired", "created_at", "window_at", "window_used"}
     rule: dict[str, Any] = json.loads(row.rule)
-    return rule | {"id": row.id} | {name: getattr(row, name) for name in sorted(state)}
+    return rule | {"id": row.id} | {name: getattr(row, name) for name in sorted(FAULT_STATE)}
 
 
 def _answer(row: tables.Answer, digests: dict[str, None]) -> dict[str, Any]:

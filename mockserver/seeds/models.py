@@ -352,6 +352,9 @@ class Fault(NewRule):
     """Requests in that window. Written by exports."""
 
 
+FAULT_STATE = Fault.model_fields.keys() - NewRule.model_fields.keys()
+
+
 class Answer(NewAnswer):
     """A script: for which requests of `/responses`, how often, and what the run does."""
 

@@ -117,8 +117,6 @@ async def stage_container_file(mock: TheMock, world: str, container_id: str, req
             id = apply.put_file(
                 put,
                 container_id=container_id,
-                id=None,
-                seq=None,
                 created_at=put.now,
                 content=form.draft,
                 size=form.draft.size,

@@ -17,6 +17,7 @@ from mockserver.control.dependencies import TheMock
 from mockserver.schema.admin import AdminFile, FileQuery, FoundFiles
 from mockserver.schema.contents import Content
 from mockserver.schema.files import FileDeleted, Purpose
+from mockserver.storage import tables
 from mockserver.storage.bulk import Placement
 
 router = APIRouter(prefix="/worlds/{world}/files", tags=["Files"])
@@ -62,10 +63,9 @@ async def stage_file(mock: TheMock, world: str, request: Request) -> AdminFile:
         ids: list[str] = []
 
         def fill(put: Placement) -> None:
-            id = put.file(
-                id=None,
-                seq=None,
-                content=form.draft,
+            id = put.add(
+                tables.File,
+                form.draft,
                 created_at=put.now,
                 expires_at=None,
                 bytes=form.draft.size,
