@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
 from typing import Any, NamedTuple
 
 from mockserver import answers, faults
@@ -100,14 +99,14 @@ def _fill(scope: Scope, store: Store, placed: Placed, world: str, put: Placement
     replaced = {each.id: each.object["id"] for each in scope.deleted if each.list == exported.SUCCESSORS}
     filler = _Filler(store, put, placed, replaced)
     # Start after the ordinals of an export: otherwise its ids would be used a second time.
-    put.skip(max(chain([scope.ordinal], scope.seqs())))
+    put.skip(scope.last_seq())
     for file, place in scope.files:
-        for n in models.numbers(file):
+        for n in models.numbers(file.repeat):
             filler.file(file, place, n)
     for skill, place in scope.skills:
         filler.skill(skill, place)
     for container, place in scope.containers:
-        for n in models.numbers(container):
+        for n in models.numbers(container.repeat):
             filler.container(container, place, n)
     for upload, place in scope.uploads:
         filler.upload(upload, place)
@@ -179,9 +178,8 @@ class _Filler:
             digest=content.digest,
         )
         self._placed.files.append(id)
-        for key in (id, file.ref and models.numbered(file.ref, n)):
-            if key:
-                self._files[key] = id, name, content.size, content.digest, content
+        for key in {id} | file.names(n):
+            self._files[key] = id, name, content.size, content.digest, content
 
     def skill(self, skill: models.Skill, place: Place) -> None:
         labels, now = skill.labels(), self._put.now
@@ -221,9 +219,8 @@ class _Filler:
                 digest=digest,
                 content=content,
             )
-        for key in (id, skill.ref):
-            if key:
-                self._skills[key] = _Skill(id, default, latest, versions)
+        for key in {id} | skill.names():
+            self._skills[key] = _Skill(id, default, latest, versions)
 
     def _container_skill(self, skill: models.ContainerSkill, place: Place, container_id: str, position: int) -> None:
         if skill.skill is None:

@@ -60,6 +60,17 @@ class Listed(Part):
     """Position in the order of the world's lists. Written by exports."""
 
 
+class Referable(Listed):
+    """An object that other parts of the seed can name."""
+
+    ref: Name | None = None
+    """Name for use in this seed."""
+
+    def names(self, n: int | None = None) -> set[str]:
+        """Return its ref and its id, as far as they are given; `n` is its number if it is repeated."""
+        return {numbered(name, n) for name in (self.ref, self.id) if name}
+
+
 class _Named(WithContent):
     """Bytes with a file name, which may come from `from`."""
 
@@ -71,11 +82,9 @@ class _Named(WithContent):
         return Path(self.from_ or "").name if self.filename is None else self.filename
 
 
-class File(Listed, _Named):
+class File(Referable, _Named):
     """A File of the Files API."""
 
-    ref: Name | None = None
-    """Name for use in this seed. Ids and refs may stand in `containers[].files[].file`."""
     purpose: Purpose = "user_data"
     """Purpose of the File."""
     created_at: Time = NOW
@@ -200,11 +209,9 @@ class SkillVersion(Listed, Bundle):
         return self
 
 
-class Skill(Listed, Bundle):
+class Skill(Referable, Bundle):
     """A skill with one version, or with several under `versions`."""
 
-    ref: Name | None = None
-    """Name for use in this seed. Ids and refs may stand in `containers[].skills[].skill`."""
     created_at: Time = NOW
     """When it was created; by default when the world is created."""
     versions: Annotated[list[SkillVersion], Field(fail_fast=True)] = []
@@ -260,11 +267,9 @@ class Use(Part):
     """Id of the response."""
 
 
-class Container(Listed):
+class Container(Referable):
     """A container with its files."""
 
-    ref: Name | None = None
-    """Name for use in this seed."""
     name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
     """Name of the container."""
     created_at: Time | None = None
@@ -404,9 +409,9 @@ class Document(World):
     """Single worlds by name, each with the keys above in addition to those of every world."""
 
 
-def numbers(item: File | Container) -> Iterable[int | None]:
-    """Return the numbers of the objects that it describes; None alone if it is not repeated."""
-    return [None] if item.repeat is None else range(1, item.repeat + 1)
+def numbers(repeat: int | None) -> Iterable[int | None]:
+    """Return the numbers of the objects that a repeated one describes; None alone if it is not repeated."""
+    return [None] if repeat is None else range(1, repeat + 1)
 
 
 def is_numbered(item: WithContent) -> bool:

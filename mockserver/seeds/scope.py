@@ -136,21 +136,43 @@ class Scope:
             while objects:
                 objects.pop()
 
-    def seqs(self) -> Iterator[int]:
-        """Yield the given positions in lists, and 0 for each object without one."""
-        for file, _ in self.files:
-            yield file.seq or 0
-        for skill, _ in self.skills:
-            yield skill.seq or 0
-            yield from (version.seq or 0 for version in skill.versions)
-        for container, _ in self.containers:
-            yield container.seq or 0
-            yield from (inner.seq or 0 for inner in container.files)
-        for upload, _ in self.uploads:
-            yield upload.seq or 0
-            yield from (part.seq or 0 for part in upload.parts)
-        yield from (each.object["ordinal"] for each, _ in self.responses)
-        yield from (each.ordinal for each in self.deleted)
+    def listed(self) -> Iterator[tuple[models.Listed, Place]]:
+        """Yield the objects that have a position in a list."""
+        for file, place in self.files:
+            yield file, place
+        for skill, place in self.skills:
+            yield skill, place
+            yield from ((version, place) for version in skill.versions)
+        for container, place in self.containers:
+            yield container, place
+            yield from ((inner, place) for inner in container.files)
+        for upload, place in self.uploads:
+            yield upload, place
+            yield from ((part, place) for part in upload.parts)
+
+    def contents(self) -> Iterator[tuple[WithContent, Place, int | None]]:
+        """Yield what describes bytes, and how often it is repeated."""
+        for file, place in self.files:
+            yield file, place, file.repeat
+        for container, place in self.containers:
+            yield from ((inner, place, container.repeat) for inner in container.files if inner.file is None)
+        for upload, place in self.uploads:
+            yield from ((part, place, None) for part in upload.parts)
+        for answer, place in self.answers:
+            yield from ((figure, place, None) for figure in answer.figures())
+
+    def bundles(self) -> Iterator[tuple[models.Bundle, Place]]:
+        """Yield what describes the files of a skill."""
+        for skill, place in self.skills:
+            yield from ((version, place) for version in skill.every_version())
+        for container, place in self.containers:
+            yield from ((own, place) for own in container.skills if own.skill is None)
+
+    def last_seq(self) -> int:
+        """Return the highest ordinal that an object of an export has."""
+        positions = (item.seq or 0 for item, _ in self.listed())
+        responses = (int(each.object["ordinal"]) for each, _ in self.responses)
+        return max(chain([self.ordinal], positions, responses, (each.ordinal for each in self.deleted)))
 
     def counts(self) -> tuple[int, ...]:
         """Return the numbers of Files, containers, files and skills in them, skill versions, uploads, answers, and
@@ -172,15 +194,11 @@ class Scope:
 
     def generated(self) -> int:
         """Return the size in bytes of contents that are longer than their descriptions."""
-        items: Iterator[tuple[WithContent, int]] = chain(
-            ((file, file.repeat or 1) for file, _ in self.files),
-            ((inner, container.repeat or 1) for container, _ in self.containers for inner in container.files),
-            ((part, 1) for upload, _ in self.uploads for part in upload.parts),
-            ((figure, 1) for answer, _ in self.answers for figure in answer.figures()),
-        )
         return sum(
-            item.generate.size if item.generate else len(models.numbered(item.content or "", repeat).encode()) * repeat
-            for item, repeat in items
+            item.generate.size
+            if item.generate
+            else len(models.numbered(item.content or "", repeat).encode()) * (repeat or 1)
+            for item, _, repeat in self.contents()
             if item.generate or models.is_numbered(item)
         )
 
@@ -223,74 +241,67 @@ def check(scope: Scope, max_file: int, alone: bool = True, elsewhere: Container[
 
     If the scope is not `alone`, it may refer to Files that exist in the world; `elsewhere` are names in other scopes.
     """
-    files: dict[str, Place] = {}
-    containers: dict[str, Place] = {}
-    faults: dict[str, Place] = {}
-    places: dict[str, Place] = {}
     deleted = [(each.list, each.id) for each in scope.deleted]
     if len(set(deleted)) < len(deleted):
         raise SeedError("deleted: one object was deleted twice; remove one")
+    for item, place, _ in scope.contents():
+        _check_content(item, place, max_file)
+    for bundle, place in scope.bundles():
+        _check_bundle(bundle, place)
+    positions: dict[str, Place] = {}
+    for listed, place in scope.listed():
+        if listed.seq is None:
+            continue
+        if getattr(listed, "repeat", None):
+            raise SeedError(f"{place}: repeated objects have no fixed position; remove seq")
+        _claim(positions, place, f"seq {listed.seq}")
+    faults: dict[str, Place] = {}
     for fault, place in scope.faults:
-        _claim(faults, {fault.id} if fault.id else set(), place)
+        _claim(faults, place, fault.id)
+    files: dict[str, Place] = {}
     for file, place in scope.files:
-        _check_content(file, place, max_file)
-        _check_seq(places, file, place)
-        for n in models.numbers(file):
-            _claim(files, {models.numbered(name, n) for name in (file.ref, file.id) if name}, place)
+        for n in models.numbers(file.repeat):
+            _claim(files, place, *file.names(n))
     skills: dict[str, Place] = {}
     for skill, place in scope.skills:
         versions: dict[str, Place] = {}
-        _check_seq(places, skill, place)
-        _claim(skills, {name for name in (skill.ref, skill.id) if name}, place)
-        for version in skill.every_version():
-            _check_bundle(version, place)
-            if isinstance(version, models.SkillVersion):
-                _check_seq(places, version, place)
-                _claim(versions, {version.id} if version.id else set(), place)
+        _claim(skills, place, *skill.names())
+        for version in skill.versions:
+            _claim(versions, place, version.id)
+    containers: dict[str, Place] = {}
     for container, place in scope.containers:
-        for own in container.skills:
-            if own.skill is None:
-                _check_bundle(own, place)
-            elif alone and own.skill not in skills and own.skill not in elsewhere:
-                raise SeedError(f"{place}: no skill has the ref or id {own.skill!r}; describe it under skills")
-        inside: dict[str, Place] = {}
         created, active = container.created_at or NOW, container.last_active_at or NOW
         given = container.created_at and container.seq is None  # an export may contain one whose expiry was forced
         if given and created.relative == active.relative and created.seconds > active.seconds:
             raise SeedError(f"{place}: it was last active before it was created; correct created_at or last_active_at")
-        _check_seq(places, container, place)
-        for n in models.numbers(container):
-            _claim(containers, {models.numbered(name, n) for name in (container.ref, container.id) if name}, place)
+        for n in models.numbers(container.repeat):
+            _claim(containers, place, *container.names(n))
+        inside: dict[str, Place] = {}
         for inner in container.files:
-            if inner.file is None:
-                _check_content(inner, place, max_file)
-            elif alone and inner.file not in files and inner.file not in elsewhere:
+            if alone and inner.file is not None and inner.file not in files and inner.file not in elsewhere:
                 raise SeedError(f"{place}: no File has the ref or id {inner.file!r}; describe it under files")
-            _check_seq(places, inner, place)
-            _claim(inside, {inner.id} if inner.id else set(), place)
+            _claim(inside, place, inner.id)
+        for own in container.skills:
+            if alone and own.skill is not None and own.skill not in skills and own.skill not in elsewhere:
+                raise SeedError(f"{place}: no skill has the ref or id {own.skill!r}; describe it under skills")
     uploads: dict[str, Place] = {}
     for upload, place in scope.uploads:
-        _check_seq(places, upload, place)
-        _claim(uploads, {id for id in (upload.id, *(part.id for part in upload.parts)) if id}, place)
-        for part in upload.parts:
-            _check_content(part, place, max_file)
-            _check_seq(places, part, place)
-    _check_answers(scope.answers, max_file)
+        _claim(uploads, place, upload.id, *(part.id for part in upload.parts))
+    _check_answers(scope.answers)
 
 
-def _check_answers(found: list[tuple[models.Answer, Place]], max_file: int) -> None:
+def _check_answers(found: list[tuple[models.Answer, Place]]) -> None:
     claimed: dict[str, Place] = {}
     kinds: dict[object, list[tuple[Place, models.Answer]]] = {}
     for number, (answer, place) in enumerate(found, 1):
         if number > MAX_ANSWERS:
             raise SeedError(f"{place}: a world takes at most {MAX_ANSWERS:,} answers; remove some")
-        _claim(claimed, {answer.id} if answer.id else set(), place)
+        _claim(claimed, place, answer.id)
         for figure in answer.figures():
             if figure.digest is not None:
                 raise SeedError(
                     f"{place}: a seed has no digest; give the bytes as one of content, base64, from, generate"
                 )
-            _check_content(figure, place, max_file)
         kinds.setdefault((answer.seeded is False, place.location[:-1]), []).append((place, answer))
     for rules in kinds.values():
         if never := answers.unreachable(rules):
@@ -300,25 +311,13 @@ def _check_answers(found: list[tuple[models.Answer, Place]], max_file: int) -> N
             )
 
 
-def _claim(used: dict[str, Place], names: set[str], place: Place) -> None:
-    for name in names:
+def _claim(used: dict[str, Place], place: Place, *names: str | None) -> None:
+    for name in filter(None, names):
         if name in used:
             raise SeedError(
                 f"{place}: {name!r} is already used at {used[name]}; give each object its own ref and id (for repeated objects, use {{n}})"
             )
         used[name] = place
-
-
-def _check_seq(
-    used: dict[str, Place],
-    item: "models.File | models.Container | models.ContainerFile | models.Skill | models.SkillVersion | models.Upload | models.UploadPart",
-    place: Place,
-) -> None:
-    if item.seq is None:
-        return
-    if getattr(item, "repeat", None):
-        raise SeedError(f"{place}: repeated objects have no fixed position; remove seq")
-    _claim(used, {f"seq {item.seq}"}, place)
 
 
 def _check_content(item: WithContent, place: Place, max_file: int) -> None:
