@@ -39,6 +39,10 @@ _find = Statement("SELECT * FROM live_uploads WHERE id = :id", tables.Upload)
 _expired: Statement[tables.Upload] = Statement(
     "SELECT id FROM live_uploads WHERE status = 'pending' AND expires_at <= :now"
 )
+_expiring: Statement[tables.Upload] = Statement(
+    "SELECT id FROM live_uploads WHERE status = 'pending' AND expires_at > :after AND expires_at <= :until "
+    "ORDER BY created_at, seq"
+)
 _set_status: Statement[tables.Upload] = Statement(
     "UPDATE uploads SET status = :status, file_id = :file_id WHERE id = :id"
 )
@@ -147,6 +151,11 @@ def cancel_upload(context: Context, upload_id: str) -> Upload:
 
 def find(tx: Transaction, upload_id: str) -> tables.Upload | None:
     return _find.first(tx, id=upload_id)
+
+
+def expiring(tx: Transaction, after: int, until: int) -> Sequence[str]:
+    """Ids of the pending ones that expire later than `after` and not later than `until`."""
+    return [id for (id,) in _expiring.tuples(tx, after=after, until=until)]
 
 
 def received(tx: Transaction, upload_id: str) -> tuple[int, int]:

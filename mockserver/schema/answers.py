@@ -193,7 +193,7 @@ class Step(Part):
     cite: bool = True
     """Whether links to files of the container are cited."""
     reasoning: bool | Text = False
-    """`true` or a summary: an item before the call."""
+    """`true` or a summary: an item before the call or the text."""
     fail: Annotated[Fail, BeforeValidator(_fail, json_schema_input_type=Fail | str)] | None = None
     """How the run fails; a text is the name of an error."""
 
