@@ -348,6 +348,7 @@ def test_many_can_be_placed_at_once(world: World, control: httpx2.Client) -> Non
         (b'{"files": [{"filename": "{n}", "content": "{n}", "repeat": 100000}], "containers": [{"name": "a", "repeat": 100000}, {"name": "b"}]}', "objects are more than"),
         (b'{"containers": [{"name": "a", "files": [' + b",".join([b'{"path": "a", "generate": {"size": "500MB"}}'] * 9) + b"]}]}", "--max-import"),
         (b'{"deleted": [{"list": "files", "id": "a", "seq": 1, "created_at": 1, "ordinal": 1, "deleted_at": 1, "object": {}}]}', "deleted.0"),
+        (b'{"deleted": [{"list": "boxes", "id": "a", "seq": 1, "created_at": 1, "ordinal": 1, "deleted_at": 1, "object": {}}]}', "'boxes' is no list"),
     ],
 )  # fmt: skip  # a table
 def test_documents_that_cant_be_used_are_refused_whole(

@@ -67,7 +67,7 @@ async def place(
     placed = Placed()
     clock = _clock(scope, wall.now())[0] if scope.clock and not only_objects else None
     profile = None if only_objects else _profile(scope, worlds)
-    large = sum(scope.counts()) > LARGE or scope.text() > LARGE_TEXT
+    large = sum(scope.counts().values()) > LARGE or scope.text() > LARGE_TEXT
     with Store(uploads) as store:
         await in_thread(store.store, scope)
         fill = partial(_fill, scope, store, placed, name)

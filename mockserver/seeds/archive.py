@@ -376,11 +376,8 @@ def _deleted_objects(tx: Transaction) -> list[dict[str, Any]]:
     found = []
     for row, deleted in _deleted.items():
         for each in deleted.rows(tx):
-            name = row.__tablename__
-            for owner in ("container", "skill"):
-                if f"{owner}_id" in columns(row):
-                    name = f"{owner}s/{getattr(each, f'{owner}_id')}"
             kept = _columns(row, each)
+            name = tables.list_of(row, kept.get(tables.owner(row) or "", ""))
             position = {"id": each.id, "seq": each.seq, "created_at": each.created_at}
             when = {"ordinal": each.deleted_ordinal, "deleted_at": each.deleted_at}
             found.append({"list": name, **position, **when, "object": kept})

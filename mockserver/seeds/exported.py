@@ -30,23 +30,17 @@ def _model(row: type[tables.Table]) -> type[Part]:
 SUCCESSORS = "successors"
 """In archives of version 0.1, the list that names the containers that replaced expired ones."""
 
-_TABLES: dict[str, type[tables.Listed]] = {
-    "files": tables.File,
-    "containers": tables.Container,
-    SUCCESSORS: tables.Container,
-    "skills": tables.Skill,
-    "uploads": tables.Upload,
-}
-_INSIDE: dict[str, type[tables.Listed]] = {"containers": tables.ContainerFile, "skills": tables.SkillVersion}
+_TABLES = {tables.list_of(row): row for row in tables.Listed.__subclasses__()} | {SUCCESSORS: tables.Container}
+_OBJECTS: dict[type[tables.Table], type[Part]] = {row: _model(row) for row in _TABLES.values()}
+_OBJECTS[tables.Response] = _model(tables.Response)
 
 
 def table_of(list: str) -> type[tables.Listed]:
-    """Return the table of a list of deleted objects: `files`, `containers/<id>`."""
-    return _TABLES.get(list) or _INSIDE.get(list.partition("/")[0], tables.ContainerFile)
-
-
-_EXPORTED: list[type[tables.Table]] = [*_TABLES.values(), *_INSIDE.values(), tables.Response]
-_OBJECTS = {row: _model(row) for row in _EXPORTED}
+    """Return the table of a list of deleted objects: `files`, `containers/<id>`. Raises ValueError."""
+    name, slash, _ = list.partition("/")
+    if name + slash not in _TABLES:
+        raise ValueError(f"{list[:80]!r} is no list of objects; export the world again")
+    return _TABLES[name + slash]
 
 
 class Deleted(Part):

@@ -174,23 +174,20 @@ class Scope:
         responses = (int(each.object["ordinal"]) for each, _ in self.responses)
         return max(chain([self.ordinal], positions, responses, (each.ordinal for each in self.deleted)))
 
-    def counts(self) -> tuple[int, ...]:
-        """Return the numbers of Files, containers, files and skills in them, skill versions, uploads, answers, and
-        responses."""
-        files = sum(file.repeat or 1 for file, _ in self.files)
-        containers = sum(container.repeat or 1 for container, _ in self.containers)
-        return (
-            files,
-            containers,
-            sum(
+    def counts(self) -> dict[str, int]:
+        """Return how many objects it describes, by their kinds in the singular."""
+        return {
+            "File": sum(file.repeat or 1 for file, _ in self.files),
+            "container": sum(container.repeat or 1 for container, _ in self.containers),
+            "container file": sum(
                 (container.repeat or 1) * (len(container.files) + len(container.skills))
                 for container, _ in self.containers
             ),
-            sum(len(skill.labels()) for skill, _ in self.skills),
-            len(self.uploads),
-            len(self.answers),
-            len(self.responses),
-        )
+            "skill version": sum(len(skill.labels()) for skill, _ in self.skills),
+            "upload": len(self.uploads),
+            "answer": len(self.answers),
+            "response": len(self.responses),
+        }
 
     def generated(self) -> int:
         """Return the size in bytes of contents that are longer than their descriptions."""
@@ -219,21 +216,19 @@ class Scope:
     def check_size(self, where: object, times: int = 1) -> None:
         """Raise SeedError if there are too many objects or too long names."""
         for found, allowed, of in (
-            (sum(self.counts()), MAX_OBJECTS * times, "objects"),
+            (sum(self.counts().values()), MAX_OBJECTS * times, "objects"),
             (self.text(), MAX_TEXT * times, "bytes of names, repeated ones included,"),
         ):
             if found > allowed:
                 raise SeedError(f"{where}: {found:,} {of} are more than {allowed:,}; repeat less, or split it")
 
     def summary(self) -> str:
-        counts = zip(self.counts(), SUMMARIZED, strict=True)
-        parts = [f"{number:,} {what}{'' if number == 1 else 's'}" for number, what in counts if number]
+        parts = [f"{n:,} {kind}{'' if n == 1 else 's'}" for kind, n in self.counts().items() if n]
         return ", ".join(parts) or "nothing"
 
 
 LISTS = [each.name for each in fields(Scope) if each.default_factory is list]
 """The keys of a seed that are lists of objects."""
-SUMMARIZED = ("File", "container", "container file", "skill version", "upload", "answer", "response")
 
 
 def check(scope: Scope, max_file: int, alone: bool = True, elsewhere: Container[str] = ()) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from mockserver import control_errors, ids
 from mockserver.storage import tables
 from mockserver.storage.contents import Contents, Upload
-from mockserver.storage.database import Insertion, Statement, Transaction, record, table
+from mockserver.storage.database import Insertion, Statement, Transaction, record
 
 MANY_IDS = 10_000
 """If a table has more, each new id is looked up in it."""
@@ -38,7 +38,7 @@ class _Ids:
 
     def __init__(self, row: type[tables.Table]) -> None:
         name = f"{'live_' if issubclass(row, tables.Listed) else ''}{row.__tablename__}"
-        self.inside = next((column.name for column in table(row).primary_key if column.name != "id"), None)
+        self.inside = tables.owner(row)
         here = f"{self.inside} = :inside AND " if self.inside else ""
         self.one: Statement[Any] = Statement(f"SELECT 1 FROM {name} WHERE {here}id = :id")
         self.all: Statement[Any] = Statement(f"SELECT {self.inside or 'NULL'}, id FROM {name} LIMIT :limit")
