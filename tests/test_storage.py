@@ -374,7 +374,7 @@ def test_an_id_that_is_taken_is_not_generated(tmp_path: Path, monkeypatch: pytes
 
     async def place(worlds: Worlds, id: str | None) -> str:
         placed: list[str] = []
-        await worlds.add("w", lambda put: placed.append(put.add(tables.Container, id=id, **columns)))
+        await worlds.add("w", lambda put: placed.append(put.add(tables.Container, id=id, **columns).id))
         return placed[0]
 
     async def place_all(worlds: Worlds) -> None:

@@ -4,12 +4,15 @@ Seeds, imports and the control plane collect objects here, and write them all at
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from mockserver import control_errors, ids
 from mockserver.storage import tables
 from mockserver.storage.contents import Contents, Upload
 from mockserver.storage.database import Insertion, Statement, Transaction, record
+
+R = TypeVar("R", bound=tables.Table)
+L = TypeVar("L", bound=tables.Listed)
 
 MANY_IDS = 10_000
 """If a table has more, each new id is looked up in it."""
@@ -50,7 +53,7 @@ _ids = {row: _Ids(row) for row in _MAKE_ID.keys() | {tables.Response}}
 class Placement:
     """Collects objects with their full state, and writes all of them to a world in one transaction.
 
-    Methods return the object's id, which is generated if none is given. Times are whole seconds; `now` is the world's.
+    An id is generated if none is given. Times are whole seconds; `now` is the world's.
     With `into`, the world is in use: only new ids can be placed, and list positions are generated. Otherwise they can
     be given.
     """
@@ -92,20 +95,19 @@ class Placement:
 
     def add(
         self,
-        row: type[tables.Listed],
+        row: type[L],
         content: Upload | None = None,
         *,
         id: str | None = None,
         seq: int | None = None,
         **columns: Any,
-    ) -> str:
-        """Place an object of a list, and its content.
+    ) -> L:
+        """Place an object of a list, and its content. Returns its row.
 
         `content` may be None if the digest is that of an object which is placed, or which was found here.
         """
         id, seq = self._identify(row, id, seq, columns)
-        self.insert(row, content, id=id, seq=seq, **columns)
-        return id
+        return self.insert(row, content, id=id, seq=seq, **columns)
 
     def response(self, *, id: str, ordinal: int, items: Iterable[dict[str, Any]], **columns: Any) -> None:
         id, ordinal = self._identify(tables.Response, id, ordinal, {})
@@ -113,11 +115,13 @@ class Placement:
         for position, item in enumerate(items):
             self.insert(tables.ResponseItem, response_id=id, position=position, **item)
 
-    def insert(self, row: type[tables.Table], content: Upload | None = None, **columns: Any) -> None:
+    def insert(self, row: type[R], content: Upload | None = None, **columns: Any) -> R:
         """Place a row as it is: of a deleted object, or of what has no id of its own."""
         if content:
             self._uploads[content.digest] = content
-        self._rows.setdefault(row, []).append(record(row)(**columns))
+        placed = record(row)(**columns)
+        self._rows.setdefault(row, []).append(placed)
+        return placed
 
     def write(self, tx: Transaction, contents: Contents) -> None:
         for row, rows in self._rows.items():

@@ -63,7 +63,7 @@ async def stage_file(mock: TheMock, world: str, request: Request) -> AdminFile:
         ids: list[str] = []
 
         def fill(put: Placement) -> None:
-            id = put.add(
+            row = put.add(
                 tables.File,
                 form.draft,
                 created_at=put.now,
@@ -73,7 +73,7 @@ async def stage_file(mock: TheMock, world: str, request: Request) -> AdminFile:
                 purpose=purpose,
                 digest=form.draft.digest,
             )
-            ids.append(id)
+            ids.append(row.id)
 
         await mock.worlds.add(world, fill)
     return await mock.worlds.look(world, admin.find_file, ids[-1])
