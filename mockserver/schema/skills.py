@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BeforeValidator, Field
 from typing_extensions import TypedDict
 
-from mockserver.schema.lists import Page, Request
+from mockserver.schema.lists import ListOfObjects, Page, Request
 
 
 def _as_text(version: object) -> object:
@@ -46,20 +46,12 @@ class SkillVersionDeleted(TypedDict):
     version: str
 
 
-class SkillList(TypedDict):
-    object: Literal["list"]
+class SkillList(ListOfObjects):
     data: list[Skill]
-    first_id: str | None
-    has_more: bool
-    last_id: str | None
 
 
-class SkillVersionList(TypedDict):
-    object: Literal["list"]
+class SkillVersionList(ListOfObjects):
     data: list[SkillVersion]
-    first_id: str | None
-    has_more: bool
-    last_id: str | None
 
 
 class UpdateSkill(Request):
