@@ -13,6 +13,9 @@ def _as_text(version: object) -> object:
     return str(version) if type(version) is int else version
 
 
+VersionLabel = Annotated[str, BeforeValidator(_as_text, json_schema_input_type=str | int)]
+
+
 class Skill(TypedDict):
     id: str
     object: Literal["skill"]
@@ -55,7 +58,7 @@ class SkillVersionList(ListOfObjects):
 
 
 class UpdateSkill(Request):
-    default_version: Annotated[str, BeforeValidator(_as_text, json_schema_input_type=str | int)]
+    default_version: VersionLabel
 
 
 class ListSkills(Page):

@@ -12,6 +12,7 @@ from mockserver.schema import uploads
 from mockserver.schema.answers import NewAnswer
 from mockserver.schema.faults import NewRule
 from mockserver.schema.files import Purpose
+from mockserver.schema.skills import VersionLabel
 from mockserver.schema.sources import MAX_PATH, FileName, Part, WithContent, check_base64
 from mockserver.seeds.exported import Deleted, Response
 from mockserver.seeds.values import (
@@ -24,7 +25,6 @@ from mockserver.seeds.values import (
     Second,
     SkillNumber,
     Time,
-    number_as_text,
 )
 
 
@@ -248,7 +248,7 @@ class ContainerSkill(Bundle):
     """A skill of this seed or of the world, by its `ref` or `id`."""
     skill_id: Id | None = None
     """Id of the skill that it was, which may no longer exist. Written by exports."""
-    version: Annotated[str, BeforeValidator(number_as_text, json_schema_input_type=str | int)] | None = None
+    version: VersionLabel | None = None
     """Number of the skill's version, or `latest`; by default its default version."""
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field
 
 from mockserver import ids
 from mockserver.clock import MAX_SECONDS, instant, parse_duration, within_bounds
+from mockserver.schema.skills import VersionLabel
 
 MAX_NAME = 1_024
 """Characters of a name, as in the API."""
@@ -42,11 +43,5 @@ Id = Annotated[str, Field(pattern=f"^{ids.FREE}$")]
 Name = Annotated[str, Field(max_length=MAX_NAME)]
 
 
-def number_as_text(version: object) -> object:
-    return str(version) if type(version) is int else version
-
-
-SkillNumber = Annotated[
-    str, BeforeValidator(number_as_text, json_schema_input_type=str | int), Field(pattern=f"^{ids.FREE}$")
-]
+SkillNumber = Annotated[VersionLabel, Field(pattern=f"^{ids.FREE}$")]
 """Usually a number, from 1."""
