@@ -12,10 +12,8 @@ from typing import Annotated, Any, Literal, Self
 import re2
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from mockserver import errors
-from mockserver.choices import unknown
-from mockserver.clock import duration
 from mockserver.schema.sources import FileName, Part, WithContent
+from mockserver.schema.values import Count, ErrorName, Seconds, Times
 
 ROOT = "/mnt/data"
 LINK = re.compile(r"!?\[[^\]\n]*\]\((sandbox:(/mnt/data/[^)\s]+))\)")
@@ -70,24 +68,8 @@ def container_path(text: str) -> str:
     return path
 
 
-def _error(name: str) -> str:
-    if name not in errors.CATALOGUE:
-        raise ValueError(unknown("error", name, errors.CATALOGUE))
-    return name
-
-
-def _not_negative(seconds: float) -> float:
-    if seconds < 0:
-        raise ValueError("a duration can't be negative here; write 0 or more")
-    return seconds
-
-
-Seconds = Annotated[
-    float, BeforeValidator(duration, json_schema_input_type=str | float), AfterValidator(_not_negative), Field(le=3.2e8)
-]
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 Pattern = Annotated[str, Field(min_length=1, max_length=1_000), AfterValidator(_pattern)]
-Count = Annotated[int, Field(ge=0, le=1 << 53)]
 
 
 class When(Part):
@@ -145,7 +127,7 @@ class WrittenFile(Figure):
 class Fail(Part):
     """How a run fails. At the top of a rule, `error` is the response's; in a step the run ends there."""
 
-    error: Annotated[str, AfterValidator(_error)] | None = None
+    error: ErrorName | None = None
     """Name of an error."""
     incomplete: Literal["max_output_tokens", "content_filter"] | None = None
     """The response is incomplete, for this reason."""
@@ -186,7 +168,7 @@ class Step(Part):
     """Files that it writes or deletes."""
     shows: Annotated[list[Figure], Field(max_length=20, fail_fast=True)] = []
     """Figures that it displays."""
-    takes: Seconds = 0.0
+    takes: Annotated[Seconds, Field(le=3.2e8)] = 0.0
     """How long it takes, by the world's clock."""
     say: Text | None = None
     """What the assistant says. `{links}`, `{text}`, `{files}` and `{container}` are filled in."""
@@ -228,7 +210,7 @@ class NewAnswer(Step):
     """Which requests it is for; a text is a part of the last user message. By default all."""
     skip: Count = 0
     """How many matching requests to pass first."""
-    times: Annotated[int, Field(ge=1, le=1 << 53)] | None = None
+    times: Times | None = None
     """How often to use it; by default always."""
     steps: Annotated[list[Step], Field(min_length=1, max_length=MAX_STEPS, fail_fast=True)] | None = None
     """What the run does, in order. The keys of a single step can stand in the answer itself."""

@@ -8,7 +8,8 @@ from pydantic import Field, create_model, model_validator
 from mockserver import responses
 from mockserver.schema.answers import MAX_PACE
 from mockserver.schema.sources import Part
-from mockserver.seeds.values import Number, Second
+from mockserver.schema.values import Count
+from mockserver.seeds.values import Second
 from mockserver.storage import tables
 from mockserver.storage.database import record
 
@@ -50,11 +51,11 @@ class Deleted(Part):
     """The list that it was in."""
     id: str
     """Id of the object."""
-    seq: Number
+    seq: Count
     """Position in the order of the world's lists. Written by exports."""
     created_at: Second
     """When it was created."""
-    ordinal: Number
+    ordinal: Count
     """Number of the change that deleted it."""
     deleted_at: Second
     """When it was deleted."""
@@ -76,7 +77,7 @@ class ResponseItem(Part):
     """Whether it is of the output."""
     body: str
     """The item as JSON."""
-    ends: Number = 0
+    ends: Count = 0
     """Seconds from the creation of the response until it is complete."""
 
 

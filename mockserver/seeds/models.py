@@ -14,18 +14,9 @@ from mockserver.schema.faults import NewRule
 from mockserver.schema.files import Purpose
 from mockserver.schema.skills import VersionLabel
 from mockserver.schema.sources import MAX_PATH, FileName, Part, WithContent, check_base64
+from mockserver.schema.values import Count
 from mockserver.seeds.exported import Deleted, Response
-from mockserver.seeds.values import (
-    MAX_NAME,
-    NOW,
-    Id,
-    Instant,
-    Name,
-    Number,
-    Second,
-    SkillNumber,
-    Time,
-)
+from mockserver.seeds.values import MAX_NAME, NOW, Id, Instant, Name, Second, SkillNumber, Time
 
 
 def _valid_profile(requested: object) -> object:
@@ -56,7 +47,7 @@ class Listed(Part):
 
     id: Id | None = None
     """Its id; made by the server unless given."""
-    seq: Number | None = None
+    seq: Count | None = None
     """Position in the order of the world's lists. Written by exports."""
 
 
@@ -115,7 +106,7 @@ class ContainerFile(Listed, _Named):
     """Path of a file that a model run wrote, relative to `/mnt/data`."""
     source: Literal["user", "assistant"] | None = None
     """Who wrote it; by default `assistant` with `path`, else `user`."""
-    bytes: Number | None = None
+    bytes: Count | None = None
     """The size that the API shows; by default null for the assistant's files, else the real size."""
     created_at: Time | None = None
     """When it was created; by default the time of its container's last use."""
@@ -218,7 +209,7 @@ class Skill(Referable, Bundle):
     """Versions of the skill, numbered from 1."""
     default_version: SkillNumber | None = None
     """Number of the default version; by default the first one."""
-    last_number: Number = 0
+    last_number: Count = 0
     """The highest number that a version ever had. Written by exports."""
 
     @model_validator(mode="after")
@@ -345,15 +336,15 @@ class Upload(Listed):
 class Fault(NewRule):
     """A fault rule: what to break, where, and how often."""
 
-    matched: Number = 0
+    matched: Count = 0
     """How often it was tried. Written by exports."""
-    fired: Number = 0
+    fired: Count = 0
     """How often it fired. Written by exports."""
     created_at: Instant | None = None
     """When it was created. Written by exports."""
     window_at: Instant | None = None
     """When the current window of its rate limit began. Written by exports."""
-    window_used: Number = 0
+    window_used: Count = 0
     """Requests in that window. Written by exports."""
 
 
@@ -365,11 +356,11 @@ class Answer(NewAnswer):
 
     seeded: bool | None = None
     """Whether it comes from a seed. Written by exports."""
-    matched: Number = 0
+    matched: Count = 0
     """How many requests it fitted. Written by exports."""
-    used: Number = 0
+    used: Count = 0
     """How often it was used. Written by exports."""
-    seq: Number | None = None
+    seq: Count | None = None
     """Position among the world's answers. Written by exports."""
 
 
@@ -380,7 +371,7 @@ class World(Part):
     """Clock of new worlds; by default it shows real time."""
     profile: Annotated[Any, AfterValidator(_valid_profile)] = None
     """A profile's name, or a mapping of `base` and switches."""
-    ordinal: Number | None = None
+    ordinal: Count | None = None
     """Number of the last id that was made. Written by exports."""
     faults: Annotated[list[Fault], Field(fail_fast=True)] = []
     """Fault rules, in the order in which they are tried."""

@@ -36,7 +36,6 @@ def _moment(value: object) -> Moment:
 
 
 Time = Annotated[Moment, BeforeValidator(_moment, json_schema_input_type=int | str)]
-Number = Annotated[int, Field(ge=0, le=1 << 53)]
 Instant = Annotated[float, BeforeValidator(instant, json_schema_input_type=str | float)]
 Second = Annotated[int, Field(ge=-MAX_SECONDS, le=MAX_SECONDS)]
 Id = Annotated[str, Field(pattern=f"^{ids.FREE}$")]
