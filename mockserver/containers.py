@@ -32,7 +32,7 @@ from mockserver.schema.contents import Content, masked_disposition, media_type
 from mockserver.schema.lists import Page
 from mockserver.skills import NOTHING, Supplied, mount, unmount
 from mockserver.storage import contents, tables
-from mockserver.storage.database import Insertion, Statement, Transaction, columns, failure, record
+from mockserver.storage.database import Insertion, Statement, Transaction, failure, record
 from mockserver.storage.pagination import Listing, ends
 
 _SETTLED = "created_at <= :settled"
@@ -99,13 +99,24 @@ def create_container(context: Context, body: CreateContainer, supplied: Supplied
 def add_container(
     context: Context, tx: Transaction, body: CreateContainer, supplied: Supplied = NOTHING
 ) -> tables.Container:
-    anchor, minutes = lifetime(context, body)
+    row = _insert_container(context, tx, body, *lifetime(context, body))
+    copies = [copy(context, tx, row.id, file_id, "file_ids") for file_id in body.file_ids]
+    mount(context, tx, row.id, body.skills, supplied)
+    for id in [*(each.id for each in copies), row.id]:
+        context.touch("created", id)
+    return row
+
+
+def _insert_container(
+    context: Context, tx: Transaction, body: CreateContainer, anchor: str, minutes: int, id: str | None = None
+) -> tables.Container:
+    """`id` is made up unless given."""
     world, now = context.world, context.world.now()
-    row = context.insert(
+    return context.insert(
         tx,
         _insert,
         lambda ordinal: _new(
-            id=ids.container(world.id_seed, ordinal, now),
+            id=id or ids.container(world.id_seed, ordinal, now),
             seq=ordinal,
             created_at=now,
             last_active_at=now,
@@ -116,11 +127,6 @@ def add_container(
             expires_minutes=minutes,
         ),
     )
-    copies = [copy(context, tx, row.id, file_id, "file_ids") for file_id in body.file_ids]
-    mount(context, tx, row.id, body.skills, supplied)
-    for id in [*(each.id for each in copies), row.id]:
-        context.touch("created", id)
-    return row
 
 
 def retrieve_container(context: Context, container_id: str) -> Container:
@@ -284,24 +290,11 @@ def _refresh_all(context: Context, rows: Sequence[tables.Container], now: int) -
 
 def _create_missing(context: Context, container_id: str) -> tables.Container:
     """A container with an id that names nothing. It never expires, as then requests of it would fail."""
-    now = context.world.now()
     with context.write() as tx:
-        if found := find(tx, container_id, now):  # a thread placed it meanwhile
+        if found := find(tx, container_id, context.world.now()):  # a thread placed it meanwhile
             return found
-        row = context.insert(
-            tx,
-            _insert,
-            lambda ordinal: _new(
-                id=container_id,
-                seq=ordinal,
-                created_at=now,
-                last_active_at=now,
-                name=container_id,
-                memory_limit="1g",
-                expires_anchor="last_active_at",
-                expires_minutes=NEVER,
-            ),
-        )
+        body = CreateContainer(name=container_id)
+        row = _insert_container(context, tx, body, "last_active_at", NEVER, container_id)
         context.touch("created", container_id)
     return row
 
@@ -312,14 +305,11 @@ def replacement(context: Context, tx: Transaction, row: tables.Container, now: i
         row = found
     if not expired(row, now):
         return row
-    values = {name: getattr(row, name) for name in columns(tables.Container)}
-    values |= {"created_at": now, "last_active_at": now, "replaced_by": None}
-    seed = context.world.id_seed
+    seed, fresh = context.world.id_seed, {"created_at": now, "last_active_at": now, "replaced_by": None}
+    copied = row._replace  # type: ignore[attr-defined]  # a record is a named tuple
     with context.write() as tx:
-        new = context.insert(
-            tx,
-            _insert,
-            lambda ordinal: _new(**values | {"id": ids.container(seed, ordinal, now), "seq": ordinal}),
+        new: tables.Container = context.insert(
+            tx, _insert, lambda ordinal: copied(id=ids.container(seed, ordinal, now), seq=ordinal, **fresh)
         )
         _replace.run(tx, id=row.id, by=new.id)
         context.touch("created", new.id)

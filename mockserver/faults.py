@@ -4,14 +4,14 @@ A rule's counts live in its row and go up in a transaction, so that of many clie
 many are hit as the rule says. The rules themselves are read with their world and kept with it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import count
+from typing import Any
 
-from pydantic import (
-    ValidationError,
-)
+from pydantic import ValidationError
 
 from mockserver import control_errors, ids
 from mockserver.schema.faults import HEADER, LISTS, Effect, NewRule, is_like
@@ -90,6 +90,7 @@ class Counted:
     fired: int
 
 
+_RULE = set(NewRule.model_fields)
 _all = Statement("SELECT * FROM faults ORDER BY position", tables.Fault)
 _last: Statement[tables.Fault] = Statement("SELECT count(*), max(position) FROM faults")
 _new = record(tables.Fault)
@@ -122,17 +123,18 @@ def list_rules(tx: Transaction) -> list[Counted]:
     return [Counted(_rule(row), row.matched, row.fired) for row in _all.all(tx)]
 
 
-def add(tx: Transaction, world: str, asked: NewRule, now: float) -> str:
-    """Add a rule behind the others of its world. Returns its id."""
-    count, last = _last.tuple(tx) or (0, None)
-    if count >= tables.MAX_FAULTS:
+def add(tx: Transaction, world: str, asked: NewRule, now: float, **state: Any) -> str:
+    """Add a rule behind the others of its world. Returns its id. `state` are columns that differ from a new rule's."""
+    present, last = _last.tuple(tx) or (0, None)
+    if present >= tables.MAX_FAULTS:
         raise control_errors.TOO_MANY_FAULTS(limit=tables.MAX_FAULTS)
     position = (last or 0) + 1
-    id = asked.id or next(id for id in _names(position) if not _exists.tuple(tx, id=id))
+    names = (f"fault-{number}" for number in count(position))
+    id = asked.id or next(name for name in names if not _exists.tuple(tx, id=name))
     if _exists.tuple(tx, id=id):
         raise control_errors.FAULT_EXISTS(world=world, id=id)
-    rule = asked.model_dump_json(exclude_unset=True)
-    _insert.add(tx, _new(id=id, position=position, rule=rule, created_at=now))
+    rule = asked.model_dump_json(exclude_unset=True, include=_RULE)
+    _insert.add(tx, _new(**{"id": id, "position": position, "rule": rule, "created_at": now, **state}))
     return id
 
 
@@ -158,12 +160,6 @@ def rearm(tx: Transaction, world: str, id: str, now: float) -> None:
 
 def clear(tx: Transaction) -> None:
     _clear.run(tx)
-
-
-def _names(position: int) -> Iterator[str]:
-    while True:
-        yield f"fault-{position}"
-        position += 1
 
 
 def _rule(row: tables.Fault) -> Rule:

@@ -39,6 +39,10 @@ _find = Statement("SELECT * FROM live_uploads WHERE id = :id", tables.Upload)
 _expired: Statement[tables.Upload] = Statement(
     "SELECT id FROM live_uploads WHERE status = 'pending' AND expires_at <= :now"
 )
+_expiring: Statement[tables.Upload] = Statement(
+    "SELECT id FROM live_uploads WHERE status = 'pending' AND expires_at > :after AND expires_at <= :until "
+    "ORDER BY created_at, seq"
+)
 _set_status: Statement[tables.Upload] = Statement(
     "UPDATE uploads SET status = :status, file_id = :file_id WHERE id = :id"
 )
@@ -57,28 +61,32 @@ def create_upload(context: Context, body: CreateUpload) -> Upload:
     if body.purpose not in files.PURPOSES:
         raise errors.UNKNOWN_PURPOSE(purpose=body.purpose, purposes=files.PURPOSES)
     _end_expired(context)
-    world, now = context.world, context.world.now()
     with context.write() as tx:
-        row = context.insert(
-            tx,
-            _insert,
-            lambda ordinal: _new(
-                id=ids.timed("upload", world.id_seed, ordinal, now),
-                seq=ordinal,
-                created_at=now,
-                expires_at=now + LIFETIME,
-                bytes=body.bytes,
-                filename=body.filename,
-                purpose=body.purpose,
-                mime_type=body.mime_type,
-                file_expires_after=body.expires_after.seconds
-                if body.expires_after
-                else files.default_lifetime(body.purpose),
-            ),
-        )
+        row = _insert_upload(context, tx, body)
         _prune.run(tx, oldest=row.seq - pagination.KEPT_DELETED)
+    return shown(row, row.created_at)
+
+
+def _insert_upload(context: Context, tx: Transaction, body: CreateUpload, id: str | None = None) -> tables.Upload:
+    """`id` is made up unless given."""
+    world, now, after = context.world, context.world.now(), body.expires_after
+    row = context.insert(
+        tx,
+        _insert,
+        lambda ordinal: _new(
+            id=id or ids.timed("upload", world.id_seed, ordinal, now),
+            seq=ordinal,
+            created_at=now,
+            expires_at=now + LIFETIME,
+            bytes=body.bytes,
+            filename=body.filename,
+            purpose=body.purpose,
+            mime_type=body.mime_type,
+            file_expires_after=after.seconds if after else files.default_lifetime(body.purpose),
+        ),
+    )
     context.touch("created", row.id)
-    return shown(row, now)
+    return row
 
 
 def use_upload(context: Context, upload_id: str) -> None:
@@ -149,6 +157,11 @@ def find(tx: Transaction, upload_id: str) -> tables.Upload | None:
     return _find.first(tx, id=upload_id)
 
 
+def expiring(tx: Transaction, after: int, until: int) -> Sequence[str]:
+    """Ids of the pending ones that expire later than `after` and not later than `until`."""
+    return [id for (id,) in _expiring.tuples(tx, after=after, until=until)]
+
+
 def received(tx: Transaction, upload_id: str) -> tuple[int, int]:
     """The number of an upload's parts, and their bytes."""
     count, size = _received.tuple(tx, upload_id=upload_id) or (0, 0)
@@ -196,26 +209,11 @@ def _pending(context: Context, tx: Transaction, upload_id: str) -> tables.Upload
 
 def _create_missing(context: Context, upload_id: str) -> tables.Upload:
     """An empty upload with an id that names none, or one that has ended."""
-    now = context.world.now()
     with context.write() as tx:
         if find(tx, upload_id):
             remove(context, tx, upload_id)
-        row = context.insert(
-            tx,
-            _insert,
-            lambda ordinal: _new(
-                id=upload_id,
-                seq=ordinal,
-                created_at=now,
-                expires_at=now + LIFETIME,
-                bytes=0,
-                filename="placeholder.txt",
-                purpose="fine-tune",
-                mime_type="text/plain",
-            ),
-        )
-        context.touch("created", upload_id)
-    return row
+        body = CreateUpload(filename="placeholder.txt", purpose="fine-tune", bytes=0, mime_type="text/plain")
+        return _insert_upload(context, tx, body, upload_id)
 
 
 def _end_expired(context: Context) -> None:

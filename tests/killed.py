@@ -207,7 +207,7 @@ def filling(mock: Mock) -> Callable[[Placement], None]:
     def fill(put: Placement) -> None:
         for upload in uploads:
             own = {"bytes": upload.size, "filename": "p.txt", "purpose": "vision", "digest": upload.digest}
-            put.file(id=None, seq=None, content=upload, created_at=put.now, **own)
+            put.add(tables.File, upload, created_at=put.now, **own)
 
     return fill
 

@@ -198,6 +198,10 @@ class Upload(Thing):
     file: str | None = None
     parts: dict[str, bytes] = field(default_factory=dict)
 
+    @property
+    def expires_at(self) -> int:
+        return self.created_at + 3_600
+
     def end(self, status: str) -> None:
         self.status = status
         self.parts = {}
@@ -211,7 +215,7 @@ class Upload(Thing):
             "filename": self.filename,
             "purpose": self.purpose,
             "status": self.status,
-            "expires_at": self.created_at + 3_600,
+            "expires_at": self.expires_at,
         }
 
 
@@ -359,18 +363,21 @@ class Model:
         world.set_clock(virtual, self.wall, rate)
         after = self.now(world)
         low, high = min(before, after), max(before, after)
-        crossed: dict[str, list[str]] = {"containers": [], "files": []}
-        for kind, things in (("containers", world.containers), ("files", world.files)):
+        pending = {upload.id: upload for upload in world.uploads.values() if upload.status == "pending"}
+        crossed: dict[str, list[str]] = {"containers": [], "files": [], "uploads": []}
+        for kind, things in (("containers", world.containers), ("files", world.files), ("uploads", pending)):
             for each in sorted(things.values(), key=lambda each: each.place):
                 if each.expires_at is not None and low < each.expires_at <= high:
                     crossed[kind].append(each.id)
-        none: dict[str, list[str]] = {"containers": [], "files": []}
+        none: dict[str, list[str]] = {"containers": [], "files": [], "uploads": []}
         expired, revived = (crossed, none) if after >= before else (none, crossed)
         return self.clock(name) | {
             "expired_containers": expired["containers"],
             "expired_files": expired["files"],
+            "expired_uploads": expired["uploads"],
             "revived_containers": revived["containers"],
             "revived_files": revived["files"],
+            "revived_uploads": revived["uploads"],
         }
 
     def counted(self, name: str) -> Json:
@@ -603,7 +610,7 @@ class Model:
     def _end_expired(self, world: World) -> None:
         """The next operation on uploads ends those that have expired, for good."""
         for upload in world.uploads.values():
-            if upload.status == "pending" and upload.created_at + 3_600 <= self.now(world):
+            if upload.status == "pending" and upload.expires_at <= self.now(world):
                 upload.end("expired")
 
     def pending(self, name: str, id: str) -> Upload:

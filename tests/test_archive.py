@@ -313,6 +313,9 @@ def test_place_puts_everything_there_or_nothing(world: World, control: httpx2.Cl
 
     clash = {"containers": [{"name": "new"}, {"name": "again", "id": placed["containers"][0]}]}
     refusal(control.post("/place", json=clash), 409, "object_exists")
+    fault = {"id": "slow", "effect": {"latency": 1}}
+    assert control.post("/place", json={"faults": [fault]}).json()["faults"] == ["slow"]
+    refusal(control.post("/place", json={"faults": [fault]}), 409, "fault_exists")
     unknown = {"containers": [{"name": "new", "files": [{"file": "file-unknown"}]}]}
     assert "file-unknown" in refusal(control.post("/place", json=unknown), 400, "invalid_seed")
     assert ok(control.get("/containers"))["total"] == 2
@@ -345,6 +348,7 @@ def test_many_can_be_placed_at_once(world: World, control: httpx2.Client) -> Non
         (b'{"files": [{"filename": "{n}", "content": "{n}", "repeat": 100000}], "containers": [{"name": "a", "repeat": 100000}, {"name": "b"}]}', "objects are more than"),
         (b'{"containers": [{"name": "a", "files": [' + b",".join([b'{"path": "a", "generate": {"size": "500MB"}}'] * 9) + b"]}]}", "--max-import"),
         (b'{"deleted": [{"list": "files", "id": "a", "seq": 1, "created_at": 1, "ordinal": 1, "deleted_at": 1, "object": {}}]}', "deleted.0"),
+        (b'{"deleted": [{"list": "boxes", "id": "a", "seq": 1, "created_at": 1, "ordinal": 1, "deleted_at": 1, "object": {}}]}', "'boxes' is no list"),
     ],
 )  # fmt: skip  # a table
 def test_documents_that_cant_be_used_are_refused_whole(

@@ -668,6 +668,7 @@ def test_a_clock_can_be_held_moved_and_let_go(world: World, control: httpx2.Clie
     frozen = ok(control.post(f"{clock}/freeze", json={"at": "2026-06-24T18:04:00Z"}))
     assert (frozen["mode"], frozen["now"], frozen["iso"]) == ("frozen", NOON, "2026-06-24T18:04:00.000Z")
     box, file = make(world, "box"), world.openai.files.create(file=("a.jsonl", b"x"), purpose="batch")
+    upload = world.openai.uploads.create(bytes=1, filename="a", mime_type="text/plain", purpose="vision")
     for by in ("19m", "PT59S", 0.5):
         assert ok(control.post(f"{clock}/advance", json={"by": by}))["expired_containers"] == []
     moved = ok(control.post(f"{clock}/advance", json={"by": 0.5}))
@@ -675,6 +676,9 @@ def test_a_clock_can_be_held_moved_and_let_go(world: World, control: httpx2.Clie
     assert ok(control.post(f"{clock}/advance", json={"by": "30d"}))["expired_files"] == [file.id]
     back = ok(control.post(f"{clock}/freeze", json={"at": NOON}))
     assert (back["revived_containers"], back["revived_files"]) == ([box["id"]], [file.id])
+    assert back["revived_uploads"] == [upload.id]
+    assert ok(control.post(f"{clock}/advance", json={"by": 3_599}))["expired_uploads"] == []
+    assert ok(control.post(f"{clock}/advance", json={"by": 1}))["expired_uploads"] == [upload.id]
     assert ok(control.post(f"{clock}/scale", json={"rate": 60}))["mode"] == "scaled"
     assert ok(control.post(f"{clock}/resume"))["mode"] == "offset"
     assert ok(control.post(f"{clock}/offset", json={"by": "-1h"}))["mode"] == "offset"

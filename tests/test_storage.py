@@ -350,10 +350,10 @@ def test_every_time_moves_with_the_template(tmp_path: Path, count: int) -> None:
 
     def fill(put: Placement) -> None:
         for number in range(count):
-            put.container(id=None, seq=None, created_at=now - number, last_active_at=now, name=f"box {number}", **LIFE)
-        put.fault(id=None, rule='{"effect": {"latency": 1}}', created_at=float(now))
+            put.add(tables.Container, created_at=now - number, last_active_at=now, name=f"box {number}", **LIFE)
+        put.insert(tables.Fault, id="slow", position=1, rule='{"effect": {"latency": 1}}', created_at=float(now))
         removed = {"id": "gone", "seq": 0, "created_at": now, "last_active_at": now, "name": "gone"}
-        put.deleted(tables.Container, **removed, deleted_at=now, deleted_ordinal=1, **LIFE)
+        put.insert(tables.Container, **removed, deleted_at=now, deleted_ordinal=1, **LIFE)
 
     with opened(tmp_path) as worlds, ExitStack() as stack:
         worlds.add_template("old", Clock(now, now), fill)
@@ -374,7 +374,7 @@ def test_an_id_that_is_taken_is_not_generated(tmp_path: Path, monkeypatch: pytes
 
     async def place(worlds: Worlds, id: str | None) -> str:
         placed: list[str] = []
-        await worlds.add("w", lambda put: placed.append(put.container(id=id, **columns)))
+        await worlds.add("w", lambda put: placed.append(put.add(tables.Container, id=id, **columns).id))
         return placed[0]
 
     async def place_all(worlds: Worlds) -> None:

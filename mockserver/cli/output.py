@@ -183,7 +183,7 @@ def clock(response: Mapping[str, Any]) -> Iterator[str]:
     changes = [
         (f"{change} {kind}", some(response.get(f"{change}_{key}", [])))
         for change in ("expired", "revived")
-        for key, kind in (("containers", "containers"), ("files", "Files"))
+        for key, kind in (("containers", "containers"), ("files", "Files"), ("uploads", "uploads"))
     ]
     return pairs([("clock", time(response)), *changes])  # type: ignore[arg-type]  # both have these keys
 

@@ -78,8 +78,10 @@ class ClockChange(ClockState):
 
     expired_containers: list[str]
     expired_files: list[str]
+    expired_uploads: list[str]
     revived_containers: list[str]
     revived_files: list[str]
+    revived_uploads: list[str]
 
 
 class Counts(TypedDict):

@@ -13,10 +13,8 @@ from typing import Annotated, Any, Literal, Self
 import re2
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from mockserver import errors
-from mockserver.choices import unknown
-from mockserver.clock import duration
 from mockserver.schema.sources import FileName, Part, WithContent
+from mockserver.schema.values import Count, ErrorName, Seconds, Times
 
 ROOT = "/mnt/data"
 LINK = re.compile(r"!?\[[^\]\n]*\]\((sandbox:(/mnt/data/[^)\s]+))\)")
@@ -75,51 +73,42 @@ def container_path(text: str) -> str:
     return path
 
 
-def _error(name: str) -> str:
-    if name not in errors.CATALOGUE:
-        raise ValueError(unknown("error", name, errors.CATALOGUE))
-    return name
-
-
-def _not_negative(seconds: float) -> float:
-    if seconds < 0:
-        raise ValueError("a duration can't be negative here; write 0 or more")
-    return seconds
-
-
-Seconds = Annotated[
-    float, BeforeValidator(duration, json_schema_input_type=str | float), AfterValidator(_not_negative), Field(le=3.2e8)
-]
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 Pattern = Annotated[str, Field(min_length=1, max_length=1_000), AfterValidator(_pattern)]
-Count = Annotated[int, Field(ge=0, le=1 << 53)]
 
 
 class When(Part):
     """Which requests an answer is for: those that meet all conditions."""
 
     text: Pattern | None = None
-    """In the last user message: a part of it in any case, or `/…/flags`, a regular expression."""
+    """In the last user message: a part of it in any case, or `/…/`, a regular expression."""
     instructions: Pattern | None = None
+    """In the instructions, likewise."""
     model: Pattern | None = None
+    """In the name of the model, likewise."""
     tool: Literal["code_interpreter", "shell", "none"] | None = None
+    """What the request allows."""
     container: str | None = None
-    """An id or a name."""
+    """Id or name of the container."""
     file: str | None = None
-    """The name of a file in the container or in the input."""
+    """Name of a file in the container or the input."""
     turn: Annotated[int, Field(ge=1)] | None = None
-    """1 + the assistant's turns in the context."""
+    """1 for the first turn of a conversation, 2 for the second."""
     continues: str | None = None
-    """The id of an answer that was given before in this chain."""
+    """Id of an answer that was used before in this conversation."""
     metadata: dict[str, str] | None = None
+    """Pairs of the request's metadata."""
     background: bool | None = None
+    """Whether it runs in the background."""
     stream: bool | None = None
+    """Whether it is streamed."""
 
 
 class Figure(WithContent):
-    """A displayed figure. `digest` and `size` take the place of its bytes once it is stored."""
+    """A figure that a step displays."""
 
     digest: str | None = None
+    """SHA-256 of the content, which with `size` takes the place of its bytes once it is stored."""
     size: Count | None = None
 
     def has_other_source(self) -> bool:
@@ -137,10 +126,14 @@ class Figure(WithContent):
 
 
 class WrittenFile(Figure):
+    """A file that a step writes or deletes."""
+
     path: Annotated[FileName, AfterValidator(container_path)]
+    """Path of the file, relative to `/mnt/data`."""
     bytes: Count | None = None
-    """What the API shows as its size: null for what a model wrote."""
+    """The size that the API shows; by default null."""
     delete: bool = False
+    """Delete the file instead."""
 
     def has_other_source(self) -> bool:
         return self.delete or self.digest is not None
@@ -149,10 +142,12 @@ class WrittenFile(Figure):
 class Fail(Part):
     """How a run fails. At the top of a rule, `error` is the response's; in a step the run ends there."""
 
-    error: Annotated[str, AfterValidator(_error)] | None = None
+    error: ErrorName | None = None
+    """Name of an error."""
     incomplete: Literal["max_output_tokens", "content_filter"] | None = None
+    """The response is incomplete, for this reason."""
     wedge: bool = False
-    """Every later call in the container fails, though it stays `running`."""
+    """Each later call in the container fails."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -169,21 +164,35 @@ class Step(Part):
     """A call, or what the assistant says, or both in this order."""
 
     code: Text | None = None
+    """Code that the call shows. It is not run."""
     commands: Annotated[list[Text], Field(max_length=100)] | None = None
+    """Commands of a shell call."""
     logs: Text | None = None
+    """What is printed."""
     value: Text | None = None
+    """The value of the last expression."""
     raises: Text | None = None
+    """An exception: the call has no outputs then."""
     exit: int | None = None
+    """Exit code of a shell call."""
     stderr: Text | None = None
+    """What a shell call prints as errors."""
     timeout: bool = False
+    """Whether a shell call times out."""
     files: Annotated[list[WrittenFile], Field(max_length=MAX_WRITTEN, fail_fast=True)] = []
+    """Files that it writes or deletes."""
     shows: Annotated[list[Figure], Field(max_length=20, fail_fast=True)] = []
-    takes: Seconds = 0.0
-    """Of the world's clock."""
+    """Figures that it displays."""
+    takes: Annotated[Seconds, Field(le=3.2e8)] = 0.0
+    """How long it takes, by the world's clock."""
     say: Text | None = None
+    """What the assistant says. `{links}`, `{text}`, `{files}` and `{container}` are filled in."""
     cite: bool = True
+    """Whether links to files of the container are cited."""
     reasoning: bool | Text = False
+    """`true` or a summary: an item before the call or the text."""
     fail: Annotated[Fail, BeforeValidator(_fail, json_schema_input_type=Fail | str)] | None = None
+    """How the run fails; a text is the name of an error."""
 
     @property
     def calls(self) -> bool:
@@ -195,8 +204,12 @@ _STEP = frozenset(Step.model_fields)
 
 
 class Tokens(Part):
+    """Tokens that the response shows."""
+
     input: Count | None = None
+    """Tokens of the input."""
     output: Count | None = None
+    """Tokens of the output."""
 
 
 def _when(value: object) -> object:
@@ -207,15 +220,21 @@ class NewAnswer(Step):
     """A rule: for which requests, how often, and what the run does. The keys of a single step may stand at its top."""
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] | None = None
+    """Name of the answer; made by the server unless given."""
     when: Annotated[When, BeforeValidator(_when, json_schema_input_type=When | str)] = When()
+    """Which requests it is for; a text is a part of the last user message. By default all."""
     skip: Count = 0
-    times: Annotated[int, Field(ge=1, le=1 << 53)] | None = None
+    """How many matching requests to pass first."""
+    times: Times | None = None
+    """How often to use it; by default always."""
     steps: Annotated[list[Step], Field(min_length=1, max_length=MAX_STEPS, fail_fast=True)] | None = None
+    """What the run does, in order. The keys of a single step can stand in the answer itself."""
     usage: Tokens | None = None
+    """Tokens that the response shows; by default a quarter of the characters."""
     output: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MAX_STEPS)] | None = None
     """Raw items instead of steps."""
     pace: Annotated[Seconds, Field(le=MAX_PACE)] = 0.0
-    """Seconds of real time between the events of a stream."""
+    """Real time between the events of a stream."""
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from mockserver.schema.lists import Page, Request
+from mockserver.schema.lists import ListOfObjects, Page, Request
 
 UNASKED_MINUTES = 20
 """The expiry of an unused container that was created without `expires_after` (seen)."""
@@ -134,20 +134,12 @@ class ContainerFileDeleted(TypedDict):
     deleted: Literal[True]
 
 
-class ContainerList(TypedDict):
-    object: Literal["list"]
+class ContainerList(ListOfObjects):
     data: list[Container]
-    first_id: str | None
-    has_more: bool
-    last_id: str | None
 
 
-class ContainerFileList(TypedDict):
-    object: Literal["list"]
+class ContainerFileList(ListOfObjects):
     data: list[ContainerFile]
-    first_id: str | None
-    has_more: bool
-    last_id: str | None
 
 
 class ListContainers(Page):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from mockserver.schema.lists import Page
+from mockserver.schema.lists import ListOfObjects, Page
 
 UploadPurpose = Literal["fine-tune", "assistants", "batch", "user_data", "vision", "evals"]
 Purpose = Literal[UploadPurpose, "assistants_output", "batch_output"]
@@ -30,12 +30,8 @@ class FileDeleted(TypedDict):
     id: str
 
 
-class FileList(TypedDict):
-    object: Literal["list"]
+class FileList(ListOfObjects):
     data: list[File]
-    has_more: bool
-    first_id: str | None
-    last_id: str | None
 
 
 class ListFiles(Page):

@@ -1,8 +1,9 @@
-"""The parts that all requests share: strict bodies, and the page of a list."""
+"""What all resources share: strict bodies, the requested page of a list, and a list."""
 
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict
 
 
 class Request(BaseModel):
@@ -21,3 +22,12 @@ class Page(BaseModel):
     order: Literal["asc", "desc"] = "desc"
     after: str | None = None
     before: str | None = None
+
+
+class ListOfObjects(TypedDict):
+    """A list, with `data` for its objects. The ids are those of the first and the last of them."""
+
+    object: Literal["list"]
+    first_id: str | None
+    has_more: bool
+    last_id: str | None

@@ -5,12 +5,15 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BeforeValidator, Field
 from typing_extensions import TypedDict
 
-from mockserver.schema.lists import Page, Request
+from mockserver.schema.lists import ListOfObjects, Page, Request
 
 
 def _as_text(version: object) -> object:
     """Return a number as the string that the SDKs send: a guide's example sends the number (doc)."""
     return str(version) if type(version) is int else version
+
+
+VersionLabel = Annotated[str, BeforeValidator(_as_text, json_schema_input_type=str | int)]
 
 
 class Skill(TypedDict):
@@ -46,24 +49,16 @@ class SkillVersionDeleted(TypedDict):
     version: str
 
 
-class SkillList(TypedDict):
-    object: Literal["list"]
+class SkillList(ListOfObjects):
     data: list[Skill]
-    first_id: str | None
-    has_more: bool
-    last_id: str | None
 
 
-class SkillVersionList(TypedDict):
-    object: Literal["list"]
+class SkillVersionList(ListOfObjects):
     data: list[SkillVersion]
-    first_id: str | None
-    has_more: bool
-    last_id: str | None
 
 
 class UpdateSkill(Request):
-    default_version: Annotated[str, BeforeValidator(_as_text, json_schema_input_type=str | int)]
+    default_version: VersionLabel
 
 
 class ListSkills(Page):

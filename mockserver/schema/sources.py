@@ -24,8 +24,12 @@ def _size(value: object) -> object:
 
 
 class Generated(Part):
+    """Bytes made by the server, the same on every run."""
+
     size: Annotated[int, BeforeValidator(_size, json_schema_input_type=int | float | str), Field(ge=0)]
+    """Size in bytes, or as 64KB, 1MB."""
     pattern: Literal["zeros", "text", "random"] = "text"
+    """What the bytes are."""
 
 
 def check_base64(text: str) -> None:
@@ -37,9 +41,13 @@ def check_base64(text: str) -> None:
 
 class WithContent(Part):
     content: str | None = None
+    """Content as text."""
     base64: str | None = None
+    """Content as Base64."""
     from_: FileName | None = Field(None, alias="from")
+    """Path of a file with the content, relative to the seed and inside its folder."""
     generate: Generated | None = None
+    """Content made by the server."""
 
     def sources(self) -> list[str]:
         given = {"content": self.content, "base64": self.base64, "from": self.from_, "generate": self.generate}

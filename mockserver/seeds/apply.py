@@ -4,21 +4,22 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
-from mockserver import answers
+from mockserver import answers, faults
 from mockserver.bundles import Bundle
 from mockserver.clock import Clock, Wall
 from mockserver.context import World
 from mockserver.profiles import Profile
 from mockserver.schema.answers import Figure
-from mockserver.seeds import models
+from mockserver.seeds import exported, models
 from mockserver.seeds.loader import Seed
 from mockserver.seeds.scope import Place, Scope
 from mockserver.seeds.store import Store
+from mockserver.seeds.values import NOW
 from mockserver.settings import SeedError
 from mockserver.skills import LATEST, mounted_at
+from mockserver.storage import tables
 from mockserver.storage.bulk import Placement
 from mockserver.storage.contents import Contents, Upload, Uploads
 from mockserver.storage.database import Transaction, in_thread
@@ -66,7 +67,7 @@ async def place(
     placed = Placed()
     clock = _clock(scope, wall.now())[0] if scope.clock and not only_objects else None
     profile = None if only_objects else _profile(scope, worlds)
-    large = sum(scope.counts()) > LARGE or scope.text() > LARGE_TEXT
+    large = sum(scope.counts().values()) > LARGE or scope.text() > LARGE_TEXT
     with Store(uploads) as store:
         await in_thread(store.store, scope)
         fill = partial(_fill, scope, store, placed, name)
@@ -95,32 +96,37 @@ def _profile(scope: Scope, worlds: Worlds) -> Profile | None:
 
 
 def _fill(scope: Scope, store: Store, placed: Placed, world: str, put: Placement) -> None:
-    replaced = {each.id: each.object["id"] for each in scope.deleted if each.list == models.SUCCESSORS}
+    replaced = {each.id: each.object["id"] for each in scope.deleted if each.list == exported.SUCCESSORS}
     filler = _Filler(store, put, placed, replaced)
     # Start after the ordinals of an export: otherwise its ids would be used a second time.
-    put.skip(max(chain([scope.ordinal], scope.seqs())))
-    for fault, _ in scope.faults:
-        filler.fault(fault)
+    put.skip(scope.last_seq())
     for file, place in scope.files:
-        for n in models.numbers(file):
+        for n in models.numbers(file.repeat):
             filler.file(file, place, n)
     for skill, place in scope.skills:
         filler.skill(skill, place)
     for container, place in scope.containers:
-        for n in models.numbers(container):
+        for n in models.numbers(container.repeat):
             filler.container(container, place, n)
     for upload, place in scope.uploads:
         filler.upload(upload, place)
     for response, _ in scope.responses:
         put.response(**response.object, items=(item.model_dump() for item in response.items))
+    if scope.faults:
+        put.later.append(partial(_add_faults, scope, placed, world, put.now))
     if scope.answers:
         put.later.append(partial(_add_answers, scope, store, placed, world, put.exact))
     if put.exact:
         for each in scope.deleted:
-            if each.list != models.SUCCESSORS:
-                put.deleted(
-                    models.table_of(each.list), **each.object, deleted_at=each.deleted_at, deleted_ordinal=each.ordinal
-                )
+            if each.list != exported.SUCCESSORS:
+                deleted: dict[str, Any] = {"deleted_at": each.deleted_at, "deleted_ordinal": each.ordinal}
+                put.insert(exported.table_of(each.list), **each.object, **deleted)
+
+
+def _add_faults(scope: Scope, placed: Placed, world: str, now: int, tx: Transaction, contents: Contents) -> None:
+    for fault, _ in scope.faults:
+        state = fault.model_dump(include=models.FAULT_STATE, exclude_none=True)
+        placed.faults.append(faults.add(tx, world, fault, now, **state))
 
 
 def _add_answers(
@@ -152,114 +158,108 @@ class _Filler:
         self._replaced = replaced
         self._store = store
         self._put = put
-        self._files: dict[str, tuple[str, str, int, str, Upload | None]] = {}
-        """Id, file name, size, digest and content of each File, by its ref and by its id."""
-        self._skills: dict[str, _Skill] = {}
+        self._files: dict[str, tables.File] = {}
         """By ref and by id."""
-
-    def fault(self, fault: models.Fault) -> None:
-        state = {"matched", "fired", "created_at", "window_at", "window_used"}
-        columns = fault.model_dump(include=state) | {
-            "created_at": self._put.now if fault.created_at is None else fault.created_at
-        }
-        id = self._put.fault(id=fault.id, rule=fault.model_dump_json(exclude_unset=True, exclude=state), **columns)
-        self._placed.faults.append(id)
+        self._skills: dict[str, tuple[tables.Skill, list[tables.SkillVersion]]] = {}
+        """By ref and by id, with their versions."""
 
     def file(self, file: models.File, place: Place, n: int | None) -> None:
-        content, name = self._store.stored(file, place, n), models.numbered(file.name, n)
-        id = self._put.file(
+        content = self._store.stored(file, place, n)
+        row = self._put.add(
+            tables.File,
+            content,
             id=models.numbered(file.id, n) if file.id else None,
             seq=file.seq,
-            content=content,
             created_at=file.created_at.at(self._put.now),
             expires_at=file.expires_at.at(self._put.now) if file.expires_at else None,
             bytes=content.size,
-            filename=name,
+            filename=models.numbered(file.name, n),
             purpose=file.purpose,
             digest=content.digest,
         )
-        self._placed.files.append(id)
-        for key in (id, file.ref and models.numbered(file.ref, n)):
-            if key:
-                self._files[key] = id, name, content.size, content.digest, content
+        self._placed.files.append(row.id)
+        for name in {row.id} | file.names(n):
+            self._files[name] = row
 
     def skill(self, skill: models.Skill, place: Place) -> None:
-        labels, now = skill.labels(), self._put.now
-        numbered = [
-            (int(label) if label.isdecimal() else n, label, version)
-            for n, (label, version) in enumerate(zip(labels, skill.every_version(), strict=True), 1)
+        now = self._put.now
+        versions = [
+            (int(label) if label.isdecimal() else n, label, version, self._store.bundle(version, place))
+            for n, (label, version) in enumerate(zip(skill.labels(), skill.every_version(), strict=True), 1)
         ]
-        found = [self._store.bundle(version, place) for version in skill.every_version()]
-        versions = {label: _Version(*_described(each), each.zip) for label, each in zip(labels, found, strict=True)}
-        last, latest, _ = max(numbered, key=lambda each: each[0])
-        default = skill.default_version or min(numbered, key=lambda each: each[0])[1]  # as by the API
-        id = self._put.skill(
+        last, latest, *_ = max(versions, key=lambda each: each[0])
+        default = skill.default_version or min(versions, key=lambda each: each[0])[1]  # as by the API
+        shown = next(bundle for _, label, _, bundle in versions if label == default)
+        row = self._put.add(
+            tables.Skill,
             id=skill.id,
             seq=skill.seq,
             created_at=skill.created_at.at(now),
-            name=versions[default].name,
-            description=versions[default].description,
+            name=shown.name,
+            description=shown.description,
             default_version=default,
             latest_version=latest,
             last_number=max(last, skill.last_number),
         )
-        self._placed.skills.append(id)
-        for number, label, version in numbered:
-            name, description, digest, content = versions[label]
+        self._placed.skills.append(row.id)
+        rows = []
+        for number, label, version, bundle in versions:
             own = version if isinstance(version, models.SkillVersion) else models.SkillVersion.model_construct()
-            self._put.skill_version(
+            placed = self._put.add(
+                tables.SkillVersion,
+                bundle.zip,
                 id=own.id,
                 seq=own.seq,
-                skill_id=id,
-                created_at=(own if version is own else skill).created_at.at(now),
+                skill_id=row.id,
+                created_at=version.created_at.at(now),
                 version=label,
                 number=number,
-                name=name,
-                description=description,
-                digest=digest,
-                content=content,
+                name=bundle.name,
+                description=bundle.description,
+                digest=bundle.digest,
             )
-        for key in (id, skill.ref):
-            if key:
-                self._skills[key] = _Skill(id, default, latest, versions)
+            rows.append(placed)
+        for name in {row.id} | skill.names():
+            self._skills[name] = row, rows
 
     def _container_skill(self, skill: models.ContainerSkill, place: Place, container_id: str, position: int) -> None:
         if skill.skill is None:
             bundle = self._store.bundle(skill, place)
-            found, skill_id, label = _Version(*_described(bundle), bundle.zip), skill.skill_id, skill.version
+            source: Bundle | tables.SkillVersion = bundle
+            content, skill_id, label = bundle.zip, skill.skill_id, skill.version
         else:
-            named = self._named_skill(skill.skill, place)
-            label = {None: named.default, LATEST: named.latest}.get(skill.version, skill.version)
-            if label not in named.versions:
+            row, versions = self._named_skill(skill.skill, place)
+            content, skill_id = None, row.id
+            label = {None: row.default_version, LATEST: row.latest_version}.get(skill.version, skill.version)
+            labels = [each.version for each in versions]
+            if label not in labels:
                 raise SeedError(
-                    f"{place}: skill {skill.skill!r} has no version {label!r}; choose one of: {', '.join(named.versions)}"
+                    f"{place}: skill {skill.skill!r} has no version {label!r}; choose one of: {', '.join(labels)}"
                 )
-            found, skill_id = named.versions[label], named.id
-        self._put.container_skill(
+            source = versions[labels.index(label)]
+        self._put.insert(
+            tables.ContainerSkill,
+            content,
             container_id=container_id,
             position=position,
             skill_id=skill_id,
             version=label,
-            name=found.name,
-            description=found.description,
-            path=mounted_at(found.name, label),
-            digest=found.digest,
-            content=found.content,
+            name=source.name,
+            description=source.description,
+            path=mounted_at(source.name, label),
+            digest=source.digest,
         )
 
-    def _named_skill(self, ref: str, place: Place) -> "_Skill":
-        if ref in self._skills:
-            return self._skills[ref]
-        if found := self._put.find_skill(ref):
-            row, rows = found
-            versions = {each.version: _Version(each.name, each.description, each.digest, None) for each in rows}
-            return _Skill(row.id, row.default_version, row.latest_version, versions)
+    def _named_skill(self, ref: str, place: Place) -> tuple[tables.Skill, list[tables.SkillVersion]]:
+        if found := self._skills.get(ref) or self._put.find_skill(ref):
+            return found
         raise SeedError(f"{place}: no skill has the ref or id {ref!r}; describe it under skills")
 
     def container(self, container: models.Container, place: Place, n: int | None) -> None:
         created, active = _times(container, self._put.now)
         rule, policy = container.expires_after, container.network_policy
-        id = self._put.container(
+        row = self._put.add(
+            tables.Container,
             id=models.numbered(container.id, n) if container.id else None,
             seq=container.seq,
             created_at=created,
@@ -273,18 +273,19 @@ class _Filler:
             **container.model_dump(include={"used_until", "wedged"}),
         )
         for use in container.uses:
-            self._put.use(container_id=id, **use.model_dump())
-        self._placed.containers.append(id)
+            self._put.insert(tables.Use, container_id=row.id, **use.model_dump())
+        self._placed.containers.append(row.id)
         for position, skill in enumerate(container.skills):
-            self._container_skill(skill, place, id, position)
+            self._container_skill(skill, place, row.id, position)
         for file in container.files:
             created_at = file.created_at.at(self._put.now) if file.created_at else active
-            self._container_file(file, place, n, id, created_at)
+            self._container_file(file, place, n, row.id, created_at)
 
     def upload(self, upload: models.Upload, place: Place) -> None:
         parts = [self._store.stored(part, place, None) for part in upload.parts]
         created = upload.created_at.at(self._put.now)
-        id = self._put.upload(
+        row = self._put.add(
+            tables.Upload,
             id=upload.id,
             seq=upload.seq,
             created_at=created,
@@ -296,62 +297,49 @@ class _Filler:
         )
         for part, content in zip(upload.parts, parts, strict=True):
             at = part.created_at.at(self._put.now) if part.created_at else created
-            self._put.upload_part(id=part.id, seq=part.seq, upload_id=id, created_at=at, content=content)
+            self._put.add(
+                tables.UploadPart,
+                content,
+                id=part.id,
+                seq=part.seq,
+                upload_id=row.id,
+                created_at=at,
+                bytes=content.size,
+                digest=content.digest,
+            )
 
     def _container_file(
         self, file: models.ContainerFile, place: Place, n: int | None, container_id: str, created_at: int
     ) -> None:
-        file_id = file.file_id
+        own: dict[str, Any] = {"id": file.id, "seq": file.seq, "container_id": container_id, "created_at": created_at}
+        own |= file.model_dump(include={"response_id", "visible_from", "visible_until"})
         if file.file:
-            file_id, name, size, digest, content = self._copied(file.file, place)
-            path: str | None = f"/mnt/data/{file_id}-{name}"
+            copied = self._copied(file.file, place)
+            self._put.add(
+                tables.ContainerFile,
+                bytes=copied.bytes,
+                path=f"/mnt/data/{copied.id}-{copied.filename}",
+                source="user",
+                digest=copied.digest,
+                file_id=copied.id,
+                **own,
+            )
         else:
-            content = self._store.stored(file, place, n)
-            size, digest, path = content.size, content.digest, file.path
-        put_file(
-            self._put,
-            container_id=container_id,
-            id=file.id,
-            seq=file.seq,
-            created_at=created_at,
-            content=content,
-            size=size,
-            digest=digest,
-            name=models.numbered(file.name, n),
-            path=path,
-            source=file.source or ("user" if file.file else None),
-            bytes=file.bytes if "bytes" in file.model_fields_set else AS_USUAL,
-            file_id=file_id,
-            **file.model_dump(include={"response_id", "visible_from", "visible_until"}),
-        )
+            put_file(
+                self._put,
+                self._store.stored(file, place, n),
+                name=models.numbered(file.name, n),
+                path=file.path,
+                source=file.source,
+                bytes=file.bytes if "bytes" in file.model_fields_set else AS_USUAL,
+                file_id=file.file_id,
+                **own,
+            )
 
-    def _copied(self, ref: str, place: Place) -> tuple[str, str, int, str, Upload | None]:
-        if ref in self._files:
-            return self._files[ref]
-        if row := self._put.find_file(ref):
-            return row.id, row.filename, row.bytes, row.digest, None
+    def _copied(self, ref: str, place: Place) -> tables.File:
+        if row := self._files.get(ref) or self._put.find_file(ref):
+            return row
         raise SeedError(f"{place}: no File has the ref or id {ref!r}; describe it under files")
-
-
-class _Version(NamedTuple):
-    name: str
-    description: str
-    digest: str
-    content: Upload | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Skill:
-    """A skill that containers can have, with its versions by their numbers."""
-
-    id: str
-    default: str
-    latest: str
-    versions: dict[str, _Version]
-
-
-def _described(bundle: Bundle) -> tuple[str, str, str]:
-    return bundle.name, bundle.description, bundle.digest
 
 
 AS_USUAL: Any = object()
@@ -360,38 +348,36 @@ AS_USUAL: Any = object()
 
 def put_file(
     put: Placement,
+    content: Upload,
     *,
     name: str,
     path: str | None,
     source: str | None,
     bytes: int | None,
-    size: int,
-    digest: str,
-    content: Upload | None,
-    file_id: str | None = None,
     **columns: Any,
 ) -> str:
-    """Place a container's file. The default source is the assistant if there is a path, else the user."""
+    """Place a container's file. The default source is the assistant if there is a path, else the user.
+
+    Returns its id.
+    """
     source = source or ("assistant" if path else "user")
-    if path is None and source == "assistant":
-        path = name
     if path is None:
-        assert content is not None  # only a copy has none, and it has a path
-        path = f"/mnt/data/{content.blake2b}-{name}"
+        path = name if source == "assistant" else f"/mnt/data/{content.blake2b}-{name}"
     if bytes is AS_USUAL:
-        bytes = size if source == "user" else None
-    return put.container_file(
+        bytes = content.size if source == "user" else None
+    row = put.add(
+        tables.ContainerFile,
+        content,
         bytes=bytes,
         path=path if path.startswith("/") else f"/mnt/data/{path}",
         source=source,
-        digest=digest,
-        file_id=file_id,
-        content=content,
+        digest=content.digest,
         **columns,
     )
+    return row.id
 
 
 def _times(container: models.Container, now: int) -> tuple[int, int]:
     """Return when it was created and last active: the former defaults to the latter, which defaults to now."""
     created, active = container.created_at, container.last_active_at
-    return (created or active or models.NOW).at(now), (active or models.NOW).at(now)
+    return (created or active or NOW).at(now), (active or NOW).at(now)

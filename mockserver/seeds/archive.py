@@ -16,6 +16,7 @@ from typing import Any
 
 from mockserver import zips
 from mockserver.seeds.document import MAX_BYTES
+from mockserver.seeds.models import FAULT_STATE
 from mockserver.settings import SeedError
 from mockserver.storage import tables
 from mockserver.storage.contents import Contents
@@ -239,107 +240,72 @@ def _lines(name: str, objects: Iterator[str], end: str = ",\n") -> Iterator[str]
     yield f"]{end}"
 
 
+def _pick(row: tables.Table, *names: str) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in names}
+
+
+def _given(row: tables.Table, *names: str) -> dict[str, Any]:
+    """Return the columns that are not null."""
+    return {name: value for name, value in _pick(row, *names).items() if value is not None}
+
+
+def _from(digest: str, digests: dict[str, None]) -> dict[str, str]:
+    digests[digest] = None
+    return {"from": f"blobs/{digest}"}
+
+
 def _file(row: tables.File, digests: dict[str, None]) -> dict[str, Any]:
-    digests[row.digest] = None
-    return {
-        "id": row.id,
-        "filename": row.filename,
-        "purpose": row.purpose,
-        "created_at": row.created_at,
-        **({} if row.expires_at is None else {"expires_at": row.expires_at}),
-        "seq": row.seq,
-        "from": f"blobs/{row.digest}",
-    }
+    described = _pick(row, "id", "filename", "purpose", "created_at") | _given(row, "expires_at")
+    return described | {"seq": row.seq} | _from(row.digest, digests)
 
 
 def _container(tx: Transaction, row: tables.Container, digests: dict[str, None]) -> str:
+    lifetime = {"anchor": row.expires_anchor, "minutes": row.expires_minutes} if row.expires_minutes else None
     described = {
-        "id": row.id,
-        "name": row.name,
-        "created_at": row.created_at,
-        "last_active_at": row.last_active_at,
-        "expires_after": {"anchor": row.expires_anchor, "minutes": row.expires_minutes}
-        if row.expires_minutes
-        else None,
+        **_pick(row, "id", "name", "created_at", "last_active_at"),
+        "expires_after": lifetime,
         "memory_limit": row.memory_limit,
         **({} if row.network_policy is None else {"network_policy": json.loads(row.network_policy)}),
-        **({} if row.replaced_by is None else {"replaced_by": row.replaced_by}),
-        **({} if row.used_until is None else {"used_until": row.used_until}),
+        **_given(row, "replaced_by", "used_until"),
         **({"wedged": True} if row.wedged else {}),
         "seq": row.seq,
     }
     if uses := _uses.all(tx, container_id=row.id):
-        described["uses"] = [{"at": each.at, "response_id": each.response_id} for each in uses]
+        described["uses"] = [_pick(each, "at", "response_id") for each in uses]
     if skills := _container_skills.all(tx, container_id=row.id):
-        described["skills"] = [_container_skill(each, digests) for each in skills]
+        described["skills"] = [_given(each, "skill_id", "version") | _from(each.digest, digests) for each in skills]
     inside = _container_files.rows(tx, container_id=row.id)
     files = "".join(_lines("files", (_text(_container_file(each, digests)) for each in inside), "}"))
     return f"{_text(described)[:-1]}, {files}"
 
 
-_OPTIONAL = ("file_id", "response_id", "visible_from", "visible_until")
-
-
 def _container_file(row: tables.ContainerFile, digests: dict[str, None]) -> dict[str, Any]:
-    digests[row.digest] = None
-    return {
-        "id": row.id,
-        "path": row.path,
-        "source": row.source,
-        "bytes": row.bytes,
-        "created_at": row.created_at,
-        **{name: value for name in _OPTIONAL if (value := getattr(row, name)) is not None},
-        "seq": row.seq,
-        "from": f"blobs/{row.digest}",
-    }
+    described = _pick(row, "id", "path", "source", "bytes", "created_at")
+    more = _given(row, "file_id", "response_id", "visible_from", "visible_until")
+    return described | more | {"seq": row.seq} | _from(row.digest, digests)
 
 
 def _upload(tx: Transaction, row: tables.Upload, digests: dict[str, None]) -> dict[str, Any]:
-    parts = _parts.all(tx, upload_id=row.id)
-    digests.update(dict.fromkeys(part.digest for part in parts))
-    names = [name for name in columns(tables.Upload) if not name.startswith("deleted_")]
-    described = {name: value for name in names if (value := getattr(row, name)) is not None}
-    return described | {
-        "parts": [
-            {"id": part.id, "created_at": part.created_at, "seq": part.seq, "from": f"blobs/{part.digest}"}
-            for part in parts
-        ]
-    }
+    names = (name for name in columns(tables.Upload) if not name.startswith("deleted_"))
+    parts = [
+        _pick(part, "id", "created_at", "seq") | _from(part.digest, digests)
+        for part in _parts.all(tx, upload_id=row.id)
+    ]
+    return _given(row, *names) | {"parts": parts}
 
 
 def _skill(tx: Transaction, row: tables.Skill, digests: dict[str, None]) -> dict[str, Any]:
-    versions = _skill_versions.all(tx, skill_id=row.id)
-    digests |= dict.fromkeys(each.digest for each in versions)
-    return {
-        "id": row.id,
-        "created_at": row.created_at,
-        "default_version": row.default_version,
-        "last_number": row.last_number,
-        "seq": row.seq,
-        "versions": [
-            {
-                "id": each.id,
-                "version": each.version,
-                "created_at": each.created_at,
-                "seq": each.seq,
-                "from": f"blobs/{each.digest}",
-            }
-            for each in versions
-        ],
-    }
-
-
-def _container_skill(row: tables.ContainerSkill, digests: dict[str, None]) -> dict[str, Any]:
-    digests[row.digest] = None
-    named = {"skill_id": row.skill_id, "version": row.version}
-    return {key: value for key, value in named.items() if value is not None} | {"from": f"blobs/{row.digest}"}
+    versions = [
+        _pick(each, "id", "version", "created_at", "seq") | _from(each.digest, digests)
+        for each in _skill_versions.all(tx, skill_id=row.id)
+    ]
+    return _pick(row, "id", "created_at", "default_version", "last_number", "seq") | {"versions": versions}
 
 
 def _fault(row: tables.Fault) -> dict[str, Any]:
     """Return a rule as it was given, and its state."""
-    state = {"matched", "fired", "created_at", "window_at", "window_used"}
     rule: dict[str, Any] = json.loads(row.rule)
-    return rule | {"id": row.id} | {name: getattr(row, name) for name in sorted(state)}
+    return rule | {"id": row.id} | _pick(row, *sorted(FAULT_STATE))
 
 
 def _answer(row: tables.Answer, digests: dict[str, None]) -> dict[str, Any]:
@@ -349,8 +315,7 @@ def _answer(row: tables.Answer, digests: dict[str, None]) -> dict[str, Any]:
         for given in (*step.get("files", ()), *step.get("shows", ())):
             if digest := given.pop("digest", None):
                 del given["size"]
-                given["from"] = f"blobs/{digest}"
-                digests[digest] = None
+                given |= _from(digest, digests)
     state = {"seeded": bool(row.seeded), "matched": row.matched, "used": row.used, "seq": row.position}
     return rule | {"id": row.id} | state
 
@@ -376,14 +341,10 @@ def _deleted_objects(tx: Transaction) -> list[dict[str, Any]]:
     found = []
     for row, deleted in _deleted.items():
         for each in deleted.rows(tx):
-            name = row.__tablename__
-            for owner in ("container", "skill"):
-                if f"{owner}_id" in columns(row):
-                    name = f"{owner}s/{getattr(each, f'{owner}_id')}"
             kept = _columns(row, each)
-            position = {"id": each.id, "seq": each.seq, "created_at": each.created_at}
+            name = tables.list_of(row, kept.get(tables.owner(row) or "", ""))
             when = {"ordinal": each.deleted_ordinal, "deleted_at": each.deleted_at}
-            found.append({"list": name, **position, **when, "object": kept})
+            found.append({"list": name, **_pick(each, "id", "seq", "created_at"), **when, "object": kept})
     return sorted(found, key=lambda each: (each["ordinal"], each["list"], each["id"]))
 
 

@@ -158,14 +158,8 @@ def _documents(folder: Path) -> list[Path]:
 
 def _object_names(scope: Scope) -> set[str]:
     """Return the refs and ids of its Files and skills."""
-    files = {
-        models.numbered(name, n)
-        for file, _ in scope.files
-        for n in models.numbers(file)
-        for name in (file.ref, file.id)
-        if name
-    }
-    return files | {name for skill, _ in scope.skills for name in (skill.ref, skill.id) if name}
+    files = (file.names(n) for file, _ in scope.files for n in models.numbers(file.repeat))
+    return set().union(*files, *(skill.names() for skill, _ in scope.skills))
 
 
 def _read(path: Path, archives: list[Archive]) -> Iterator[tuple[Scope, dict[str, Scope]]]:

@@ -1,71 +1,22 @@
 """The format of seeds, as Pydantic models."""
 
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    create_model,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from mockserver import ids, profiles, responses
-from mockserver.clock import MAX_SECONDS, duration, instant, parse_duration, within_bounds
+from mockserver import profiles
+from mockserver.clock import MAX_SECONDS, duration
 from mockserver.schema import uploads
-from mockserver.schema.answers import MAX_PACE, NewAnswer
+from mockserver.schema.answers import NewAnswer
 from mockserver.schema.faults import NewRule
 from mockserver.schema.files import Purpose
+from mockserver.schema.skills import VersionLabel
 from mockserver.schema.sources import MAX_PATH, FileName, Part, WithContent, check_base64
-from mockserver.storage import tables
-from mockserver.storage.database import record
-
-MAX_NAME = 1_024
-"""Characters of a name, as in the API."""
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """A time in a seed, in seconds from the template's instant or since the epoch."""
-
-    seconds: float
-    relative: bool
-
-    def at(self, now: int) -> int:
-        return int(within_bounds((now if self.relative else 0) + self.seconds // 1))
-
-
-NOW = Moment(0, relative=True)
-
-
-def _moment(value: object) -> Moment:
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError("write -19m, +2h, 2026-01-31T12:00:00Z, or seconds since 1970")
-    if isinstance(value, str) and value[:1] in ("-", "+"):
-        return Moment(parse_duration(value), relative=True)
-    return Moment(instant(value), relative=False)
-
-
-Time = Annotated[Moment, BeforeValidator(_moment, json_schema_input_type=int | str)]
-Number = Annotated[int, Field(ge=0, le=1 << 53)]
-Instant = Annotated[float, BeforeValidator(instant, json_schema_input_type=str | float)]
-Second = Annotated[int, Field(ge=-MAX_SECONDS, le=MAX_SECONDS)]
-Id = Annotated[str, Field(pattern=f"^{ids.FREE}$")]
-Name = Annotated[str, Field(max_length=MAX_NAME)]
-
-
-def _number_as_text(version: object) -> object:
-    return str(version) if type(version) is int else version
-
-
-SkillNumber = Annotated[
-    str, BeforeValidator(_number_as_text, json_schema_input_type=str | int), Field(pattern=f"^{ids.FREE}$")
-]
-"""Usually a number, from 1."""
+from mockserver.schema.values import Count
+from mockserver.seeds.exported import Deleted, Response
+from mockserver.seeds.values import MAX_NAME, NOW, Id, Instant, Name, Second, SkillNumber, Time
 
 
 def _valid_profile(requested: object) -> object:
@@ -75,9 +26,14 @@ def _valid_profile(requested: object) -> object:
 
 
 class Clock(Part):
+    """The clock of new worlds."""
+
     at: Instant | None = None
+    """Instant at which every new world starts, as 2026-01-31T12:00:00Z or seconds since 1970."""
     offset: Annotated[float, BeforeValidator(duration, json_schema_input_type=str | float)] | None = None
+    """How far the clock runs ahead of real time; negative for behind. Excludes `at`."""
     rate: Annotated[float, Field(ge=0, le=1_000_000)] = 1.0
+    """Speed: 0 is frozen, 1 is real time, 60 is a minute each second."""
 
     @model_validator(mode="after")
     def _one_start(self) -> Self:
@@ -86,24 +42,48 @@ class Clock(Part):
         return self
 
 
+class Listed(Part):
+    """An object of a list."""
+
+    id: Id | None = None
+    """Its id; made by the server unless given."""
+    seq: Count | None = None
+    """Position in the order of the world's lists. Written by exports."""
+
+
+class Referable(Listed):
+    """An object that other parts of the seed can name."""
+
+    ref: Name | None = None
+    """Name for use in this seed."""
+
+    def names(self, n: int | None = None) -> set[str]:
+        """Return its ref and its id, as far as they are given; `n` is its number if it is repeated."""
+        return {numbered(name, n) for name in (self.ref, self.id) if name}
+
+
 class _Named(WithContent):
     """Bytes with a file name, which may come from `from`."""
 
     filename: FileName | None = None
+    """Name of the file; by default the name in `from`."""
 
     @property
     def name(self) -> str:
         return Path(self.from_ or "").name if self.filename is None else self.filename
 
 
-class File(_Named):
-    ref: Name | None = None
-    id: Id | None = None
+class File(Referable, _Named):
+    """A File of the Files API."""
+
     purpose: Purpose = "user_data"
+    """Purpose of the File."""
     created_at: Time = NOW
+    """When it was created; by default when the world is created."""
     expires_at: Time | None = None
+    """When it expires; by default never."""
     repeat: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    seq: Number | None = None
+    """Create this many objects. `{n}` in names, ids and contents is the number of each."""
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -117,19 +97,27 @@ def leaves(path: str) -> bool:
     return ".." in path.replace("\\", "/").split("/")
 
 
-class ContainerFile(_Named):
-    id: Id | None = None
+class ContainerFile(Listed, _Named):
+    """A file in a container: a copy of a File, an upload, or what a model run wrote."""
+
     file: Name | None = None
+    """Copy of this File, by its `ref` or `id`. Excludes every key that describes content or name."""
     path: FileName | None = None
+    """Path of a file that a model run wrote, relative to `/mnt/data`."""
     source: Literal["user", "assistant"] | None = None
-    bytes: Number | None = None
+    """Who wrote it; by default `assistant` with `path`, else `user`."""
+    bytes: Count | None = None
+    """The size that the API shows; by default null for the assistant's files, else the real size."""
     created_at: Time | None = None
+    """When it was created; by default the time of its container's last use."""
     file_id: Id | None = None
-    """The File that its bytes were copied from, which may no longer exist."""
+    """Id of the File that it was copied from, which may no longer exist. Written by exports."""
     response_id: Id | None = None
+    """Id of the response whose run wrote it. Written by exports."""
     visible_from: Second | None = None
+    """When a run in the background writes it. Written by exports."""
     visible_until: Second | None = None
-    seq: Number | None = None
+    """When a run in the background replaces or deletes it. Written by exports."""
 
     def has_other_source(self) -> bool:
         return bool(self.file)
@@ -145,10 +133,15 @@ class ContainerFile(_Named):
         return self
 
 
-class _ExpiresAfter(Part):
+class ExpiresAfter(Part):
+    """When a container expires."""
+
     anchor: Literal["last_active_at", "created_at"] = "last_active_at"
+    """What the time is counted from."""
     minutes: Annotated[int, Field(ge=1, le=profiles.MAX_MINUTES)] | None = None
+    """Length in minutes. Give this or `days`."""
     days: Annotated[int, Field(ge=1, le=profiles.MAX_MINUTES // 1_440)] | None = None
+    """Length in days. Give this or `minutes`."""
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:
@@ -157,26 +150,34 @@ class _ExpiresAfter(Part):
         return self
 
 
-class _NetworkPolicy(Part):
+class NetworkPolicy(Part):
+    """What a container may reach; stored and shown only."""
+
     type: Literal["disabled", "allowlist"]
+    """Kind of policy."""
     allowed_domains: (
         Annotated[list[Annotated[str, Field(max_length=253)]], Field(min_length=1, max_length=1_000, fail_fast=True)]
         | None
     ) = None
+    """Domains that an allowlist names."""
 
 
 class SkillFile(WithContent):
-    """A file of a skill. Its path is the one below the skill's folder."""
+    """A file of a skill."""
 
     path: Annotated[str, Field(min_length=1, max_length=MAX_PATH)]
+    """Path of the file in the skill's folder: `SKILL.md`, `scripts/run.py`."""
 
 
 class Bundle(Part):
     """The files of a skill: a folder or a zip beside the seed, a zip in Base64, or files by their paths."""
 
     from_: FileName | None = Field(None, alias="from")
+    """Path of the skill's folder or zip, relative to the seed and inside its folder."""
     base64: str | None = None
+    """A zip of the skill's folder, as Base64."""
     files: Annotated[list[SkillFile], Field(fail_fast=True)] = []
+    """Files of the skill, a `SKILL.md` among them."""
 
     def sources(self) -> int:
         if self.base64 is not None:
@@ -184,11 +185,13 @@ class Bundle(Part):
         return (self.from_ is not None) + (self.base64 is not None) + bool(self.files)
 
 
-class SkillVersion(Bundle):
-    id: Id | None = None
+class SkillVersion(Listed, Bundle):
+    """A version of a skill."""
+
     version: SkillNumber | None = None
+    """Number of the version; by default its place in the list."""
     created_at: Time = NOW
-    seq: Number | None = None
+    """When it was created; by default when the world is created."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -197,15 +200,17 @@ class SkillVersion(Bundle):
         return self
 
 
-class Skill(Bundle):
-    ref: Name | None = None
-    id: Id | None = None
+class Skill(Referable, Bundle):
+    """A skill with one version, or with several under `versions`."""
+
     created_at: Time = NOW
+    """When it was created; by default when the world is created."""
     versions: Annotated[list[SkillVersion], Field(fail_fast=True)] = []
+    """Versions of the skill, numbered from 1."""
     default_version: SkillNumber | None = None
-    last_number: Number = 0
-    """The highest number that a version ever had."""
-    seq: Number | None = None
+    """Number of the default version; by default the first one."""
+    last_number: Count = 0
+    """The highest number that a version ever had. Written by exports."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -228,11 +233,14 @@ class Skill(Bundle):
 
 
 class ContainerSkill(Bundle):
-    """A skill in a container: one of the seed or the world, or one of its own."""
+    """A skill in a container: one of this seed or of the world, or one of its own."""
 
     skill: Name | None = None
+    """A skill of this seed or of the world, by its `ref` or `id`."""
     skill_id: Id | None = None
-    version: Annotated[str, BeforeValidator(_number_as_text, json_schema_input_type=str | int)] | None = None
+    """Id of the skill that it was, which may no longer exist. Written by exports."""
+    version: VersionLabel | None = None
+    """Number of the skill's version, or `latest`; by default its default version."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -242,31 +250,43 @@ class ContainerSkill(Bundle):
 
 
 class Use(Part):
-    """The end of a step of a run in the background."""
+    """The end of a step of a run in the background. Written by exports."""
 
     at: Second
+    """When the step ends."""
     response_id: Id
+    """Id of the response."""
 
 
-class Container(Part):
-    ref: Name | None = None
-    id: Id | None = None
+class Container(Referable):
+    """A container with its files."""
+
     name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+    """Name of the container."""
     created_at: Time | None = None
+    """When it was created; by default the time of its last use."""
     last_active_at: Time | None = None
-    expires_after: _ExpiresAfter | None = _ExpiresAfter(minutes=20)
-    """Null: it never expires."""
+    """When it was last used; by default when the world is created."""
+    expires_after: ExpiresAfter | None = ExpiresAfter(minutes=20)
+    """When it expires; null means never."""
     memory_limit: Literal["1g", "4g", "16g", "64g"] = "1g"
-    network_policy: _NetworkPolicy | None = None
+    """Memory of the container; stored and shown only."""
+    network_policy: NetworkPolicy | None = None
+    """What it may reach; stored and shown only."""
     files: Annotated[list[ContainerFile], Field(fail_fast=True)] = []
+    """Files in the container."""
     skills: Annotated[list[ContainerSkill], Field(max_length=200, fail_fast=True)] = []
+    """Skills in the container, as of now. The API never shows them."""
     repeat: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Create this many objects. `{n}` in names, ids and contents is the number of each."""
     replaced_by: Id | None = None
-    """The id of the container that replaced it after it had expired."""
+    """Id of the container that took its place when it had expired. Written by exports."""
     used_until: Second | None = None
+    """End of the last step of runs in the background. Written by exports."""
     wedged: bool = False
+    """Whether each call of a run in it fails, although it is running."""
     uses: Annotated[list[Use], Field(fail_fast=True)] = []
-    seq: Number | None = None
+    """Ends of steps of runs in the background. Written by exports."""
 
     @model_validator(mode="after")
     def _has_short_names(self) -> Self:
@@ -275,25 +295,36 @@ class Container(Part):
         return self
 
 
-class UploadPart(WithContent):
-    id: Id | None = None
+class UploadPart(Listed, WithContent):
+    """A part of an upload."""
+
     created_at: Time | None = None
-    seq: Number | None = None
+    """When it was sent; by default the time of the creation of the upload."""
 
 
-class Upload(Part):
-    id: Id | None = None
+class Upload(Listed):
+    """An upload of the Uploads API, with the parts that were sent."""
+
     filename: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+    """Name of the File that results."""
     purpose: Purpose = "user_data"
+    """Purpose of the File that results."""
     bytes: Annotated[int, Field(ge=0, le=uploads.MAX_BYTES)] | None = None
+    """Size that the parts must have in all; by default the size of those that are given."""
     mime_type: Annotated[str, Field(min_length=1, max_length=MAX_NAME)] = "application/octet-stream"
+    """Media type with which it was created."""
     created_at: Time = NOW
+    """When it was created; by default when the world is created."""
     expires_at: Time | None = None
+    """When it expires; by default an hour after its creation."""
     file_expires_after: Annotated[int, Field(ge=1, le=MAX_SECONDS)] | None = None
+    """Seconds from its creation to the expiry of the File that results; by default never."""
     status: Literal["pending", "completed", "cancelled", "expired"] = "pending"
+    """Its status."""
     file_id: Id | None = None
+    """Id of the File that resulted. Written by exports."""
     parts: Annotated[list[UploadPart], Field(fail_fast=True)] = []
-    seq: Number | None = None
+    """Parts that were sent, while it is pending."""
 
     @model_validator(mode="after")
     def _has_parts_while_pending(self) -> Self:
@@ -303,129 +334,75 @@ class Upload(Part):
 
 
 class Fault(NewRule):
-    """A rule, and in an export its state."""
+    """A fault rule: what to break, where, and how often."""
 
-    matched: Number = 0
-    fired: Number = 0
+    matched: Count = 0
+    """How often it was tried. Written by exports."""
+    fired: Count = 0
+    """How often it fired. Written by exports."""
     created_at: Instant | None = None
+    """When it was created. Written by exports."""
     window_at: Instant | None = None
-    window_used: Number = 0
+    """When the current window of its rate limit began. Written by exports."""
+    window_used: Count = 0
+    """Requests in that window. Written by exports."""
+
+
+FAULT_STATE = Fault.model_fields.keys() - NewRule.model_fields.keys()
 
 
 class Answer(NewAnswer):
-    """A rule, and in an export its state."""
+    """A script: for which requests of `/responses`, how often, and what the run does."""
 
     seeded: bool | None = None
-    matched: Number = 0
-    used: Number = 0
-    seq: Number | None = None
-
-
-def _columns(row: type[tables.Table]) -> dict[str, Any]:
-    """Return the columns of an exported row as the fields of a model. A boolean is 0 or 1, as in the database."""
-    flag = Annotated[bool, Field(strict=False)]
-    return {
-        name: (flag if field.annotation is bool else field.annotation, ... if field.is_required() else field.default)
-        for name, field in row.model_fields.items()
-        if not name.startswith("deleted_")
-    }
-
-
-def _model(row: type[tables.Table]) -> type[Part]:
-    return create_model(f"_Exported{row.__name__}", __base__=Part, **_columns(row))
-
-
-SUCCESSORS = "successors"
-"""In archives of version 0.1, the list that names the containers that replaced expired ones."""
-
-_TABLES: dict[str, type[tables.Listed]] = {
-    "files": tables.File,
-    "containers": tables.Container,
-    SUCCESSORS: tables.Container,
-    "skills": tables.Skill,
-    "uploads": tables.Upload,
-}
-_INSIDE: dict[str, type[tables.Listed]] = {"containers": tables.ContainerFile, "skills": tables.SkillVersion}
-
-
-def table_of(list: str) -> type[tables.Listed]:
-    """Return the table of a list of deleted objects: `files`, `containers/<id>`."""
-    return _TABLES.get(list) or _INSIDE.get(list.partition("/")[0], tables.ContainerFile)
-
-
-_EXPORTED: list[type[tables.Table]] = [*_TABLES.values(), *_INSIDE.values(), tables.Response]
-_OBJECTS = {row: _model(row) for row in _EXPORTED}
-
-
-class Deleted(Part):
-    """A deleted object and its position in its list."""
-
-    list: str
-    id: str
-    seq: Number
-    created_at: Second
-    ordinal: Number
-    deleted_at: Second
-    object: dict[str, Any]
-
-    @model_validator(mode="after")
-    def _is_one(self) -> Self:
-        _OBJECTS[table_of(self.list)].model_validate(self.object)
-        return self
-
-
-class ResponseItem(Part):
-    id: str
-    output: bool
-    body: str
-    """JSON."""
-    ends: Number = 0
-
-
-class Response(Part):
-    object: dict[str, Any]
-    items: Annotated[list[ResponseItem], Field(fail_fast=True)] = []
-
-    @model_validator(mode="after")
-    def _can_be_shown(self) -> Self:
-        _OBJECTS[tables.Response].model_validate(self.object)
-        row = record(tables.Response)(**self.object)
-        try:
-            for status in ("completed", "failed", "incomplete"):
-                responses.frame(row, status)
-            _ = json.loads(row.details)["raised"], set(json.loads(row.given))
-            _ = [json.loads(item.body)["type"] for item in self.items]
-            if not 0 <= row.pace <= MAX_PACE:
-                raise ValueError
-        except (ValueError, LookupError, TypeError):
-            raise ValueError("it is not a response as exports write it; export the world again") from None
-        return self
+    """Whether it comes from a seed. Written by exports."""
+    matched: Count = 0
+    """How many requests it fitted. Written by exports."""
+    used: Count = 0
+    """How often it was used. Written by exports."""
+    seq: Count | None = None
+    """Position among the world's answers. Written by exports."""
 
 
 class World(Part):
+    """Contents of one world in addition to those of every world."""
+
     clock: Clock | None = None
+    """Clock of new worlds; by default it shows real time."""
     profile: Annotated[Any, AfterValidator(_valid_profile)] = None
     """A profile's name, or a mapping of `base` and switches."""
-    ordinal: Number | None = None
-    """The last ordinal that was used, so that the next ids are the same as in the exported world."""
+    ordinal: Count | None = None
+    """Number of the last id that was made. Written by exports."""
     faults: Annotated[list[Fault], Field(fail_fast=True)] = []
+    """Fault rules, in the order in which they are tried."""
     deleted: Annotated[list[Deleted], Field(fail_fast=True)] = []
+    """Deleted objects that lists still need as cursors. Written by exports."""
     files: Annotated[list[File], Field(fail_fast=True)] = []
+    """Files of the Files API."""
     skills: Annotated[list[Skill], Field(fail_fast=True)] = []
+    """Skills, each with its versions."""
     containers: Annotated[list[Container], Field(fail_fast=True)] = []
+    """Containers with their files."""
     uploads: Annotated[list[Upload], Field(fail_fast=True)] = []
+    """Uploads with their parts."""
     answers: Annotated[list[Answer], Field(fail_fast=True)] = []
+    """Scripts of what `/responses` does, in the order in which they are tried."""
     responses: Annotated[list[Response], Field(fail_fast=True)] = []
+    """Responses with their items. Written by exports."""
 
 
 class Document(World):
+    """A seed file: the initial contents of new worlds."""
+
     version: int
+    """Version of the format: 1."""
     worlds: dict[str, World] = {}
+    """Single worlds by name, each with the keys above in addition to those of every world."""
 
 
-def numbers(item: File | Container) -> Iterable[int | None]:
-    """Return the numbers of the objects that it describes; None alone if it is not repeated."""
-    return [None] if item.repeat is None else range(1, item.repeat + 1)
+def numbers(repeat: int | None) -> Iterable[int | None]:
+    """Return the numbers of the objects that a repeated one describes; None alone if it is not repeated."""
+    return [None] if repeat is None else range(1, repeat + 1)
 
 
 def is_numbered(item: WithContent) -> bool:

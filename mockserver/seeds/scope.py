@@ -13,8 +13,9 @@ from typing import Any, Protocol
 from mockserver import answers, bundles, ids, profiles
 from mockserver.bundles import BadBundle
 from mockserver.schema.sources import Generated, WithContent
-from mockserver.seeds import models
+from mockserver.seeds import exported, models
 from mockserver.seeds.document import Source
+from mockserver.seeds.values import NOW
 from mockserver.settings import SeedError
 from mockserver.storage.tables import MAX_ANSWERS
 
@@ -108,13 +109,13 @@ class Scope:
     profile: tuple[profiles.Requested, Place] | None = None
     ordinal: int = 0
     faults: list[tuple[models.Fault, Place]] = field(default_factory=list)
-    deleted: list[models.Deleted] = field(default_factory=list)
+    deleted: list[exported.Deleted] = field(default_factory=list)
     files: list[tuple[models.File, Place]] = field(default_factory=list)
     skills: list[tuple[models.Skill, Place]] = field(default_factory=list)
     containers: list[tuple[models.Container, Place]] = field(default_factory=list)
     uploads: list[tuple[models.Upload, Place]] = field(default_factory=list)
     answers: list[tuple[models.Answer, Place]] = field(default_factory=list)
-    responses: list[tuple[models.Response, Place]] = field(default_factory=list)
+    responses: list[tuple[exported.Response, Place]] = field(default_factory=list)
 
     def with_(self, other: "Scope") -> "Scope":
         """Return both together. A value that is set twice is an error that names both places."""
@@ -135,51 +136,66 @@ class Scope:
             while objects:
                 objects.pop()
 
-    def seqs(self) -> Iterator[int]:
-        """Yield the given positions in lists, and 0 for each object without one."""
-        for file, _ in self.files:
-            yield file.seq or 0
-        for skill, _ in self.skills:
-            yield skill.seq or 0
-            yield from (version.seq or 0 for version in skill.versions)
-        for container, _ in self.containers:
-            yield container.seq or 0
-            yield from (inner.seq or 0 for inner in container.files)
-        for upload, _ in self.uploads:
-            yield upload.seq or 0
-            yield from (part.seq or 0 for part in upload.parts)
-        yield from (each.object["ordinal"] for each, _ in self.responses)
-        yield from (each.ordinal for each in self.deleted)
+    def listed(self) -> Iterator[tuple[models.Listed, Place]]:
+        """Yield the objects that have a position in a list."""
+        for file, place in self.files:
+            yield file, place
+        for skill, place in self.skills:
+            yield skill, place
+            yield from ((version, place) for version in skill.versions)
+        for container, place in self.containers:
+            yield container, place
+            yield from ((inner, place) for inner in container.files)
+        for upload, place in self.uploads:
+            yield upload, place
+            yield from ((part, place) for part in upload.parts)
 
-    def counts(self) -> tuple[int, ...]:
-        """Return the numbers of Files, containers, files and skills in them, skill versions, uploads, answers, and
-        responses."""
-        files = sum(file.repeat or 1 for file, _ in self.files)
-        containers = sum(container.repeat or 1 for container, _ in self.containers)
-        return (
-            files,
-            containers,
-            sum(
+    def contents(self) -> Iterator[tuple[WithContent, Place, int | None]]:
+        """Yield what describes bytes, and how often it is repeated."""
+        for file, place in self.files:
+            yield file, place, file.repeat
+        for container, place in self.containers:
+            yield from ((inner, place, container.repeat) for inner in container.files if inner.file is None)
+        for upload, place in self.uploads:
+            yield from ((part, place, None) for part in upload.parts)
+        for answer, place in self.answers:
+            yield from ((figure, place, None) for figure in answer.figures())
+
+    def bundles(self) -> Iterator[tuple[models.Bundle, Place]]:
+        """Yield what describes the files of a skill."""
+        for skill, place in self.skills:
+            yield from ((version, place) for version in skill.every_version())
+        for container, place in self.containers:
+            yield from ((own, place) for own in container.skills if own.skill is None)
+
+    def last_seq(self) -> int:
+        """Return the highest ordinal that an object of an export has."""
+        positions = (item.seq or 0 for item, _ in self.listed())
+        responses = (int(each.object["ordinal"]) for each, _ in self.responses)
+        return max(chain([self.ordinal], positions, responses, (each.ordinal for each in self.deleted)))
+
+    def counts(self) -> dict[str, int]:
+        """Return how many objects it describes, by their kinds in the singular."""
+        return {
+            "File": sum(file.repeat or 1 for file, _ in self.files),
+            "container": sum(container.repeat or 1 for container, _ in self.containers),
+            "container file": sum(
                 (container.repeat or 1) * (len(container.files) + len(container.skills))
                 for container, _ in self.containers
             ),
-            sum(len(skill.labels()) for skill, _ in self.skills),
-            len(self.uploads),
-            len(self.answers),
-            len(self.responses),
-        )
+            "skill version": sum(len(skill.labels()) for skill, _ in self.skills),
+            "upload": len(self.uploads),
+            "answer": len(self.answers),
+            "response": len(self.responses),
+        }
 
     def generated(self) -> int:
         """Return the size in bytes of contents that are longer than their descriptions."""
-        items: Iterator[tuple[WithContent, int]] = chain(
-            ((file, file.repeat or 1) for file, _ in self.files),
-            ((inner, container.repeat or 1) for container, _ in self.containers for inner in container.files),
-            ((part, 1) for upload, _ in self.uploads for part in upload.parts),
-            ((figure, 1) for answer, _ in self.answers for figure in answer.figures()),
-        )
         return sum(
-            item.generate.size if item.generate else len(models.numbered(item.content or "", repeat).encode()) * repeat
-            for item, repeat in items
+            item.generate.size
+            if item.generate
+            else len(models.numbered(item.content or "", repeat).encode()) * (repeat or 1)
+            for item, _, repeat in self.contents()
             if item.generate or models.is_numbered(item)
         )
 
@@ -200,21 +216,19 @@ class Scope:
     def check_size(self, where: object, times: int = 1) -> None:
         """Raise SeedError if there are too many objects or too long names."""
         for found, allowed, of in (
-            (sum(self.counts()), MAX_OBJECTS * times, "objects"),
+            (sum(self.counts().values()), MAX_OBJECTS * times, "objects"),
             (self.text(), MAX_TEXT * times, "bytes of names, repeated ones included,"),
         ):
             if found > allowed:
                 raise SeedError(f"{where}: {found:,} {of} are more than {allowed:,}; repeat less, or split it")
 
     def summary(self) -> str:
-        counts = zip(self.counts(), SUMMARIZED, strict=True)
-        parts = [f"{number:,} {what}{'' if number == 1 else 's'}" for number, what in counts if number]
+        parts = [f"{n:,} {kind}{'' if n == 1 else 's'}" for kind, n in self.counts().items() if n]
         return ", ".join(parts) or "nothing"
 
 
 LISTS = [each.name for each in fields(Scope) if each.default_factory is list]
 """The keys of a seed that are lists of objects."""
-SUMMARIZED = ("File", "container", "container file", "skill version", "upload", "answer", "response")
 
 
 def check(scope: Scope, max_file: int, alone: bool = True, elsewhere: Container[str] = ()) -> None:
@@ -222,74 +236,67 @@ def check(scope: Scope, max_file: int, alone: bool = True, elsewhere: Container[
 
     If the scope is not `alone`, it may refer to Files that exist in the world; `elsewhere` are names in other scopes.
     """
-    files: dict[str, Place] = {}
-    containers: dict[str, Place] = {}
-    faults: dict[str, Place] = {}
-    places: dict[str, Place] = {}
     deleted = [(each.list, each.id) for each in scope.deleted]
     if len(set(deleted)) < len(deleted):
         raise SeedError("deleted: one object was deleted twice; remove one")
+    for item, place, _ in scope.contents():
+        _check_content(item, place, max_file)
+    for bundle, place in scope.bundles():
+        _check_bundle(bundle, place)
+    positions: dict[str, Place] = {}
+    for listed, place in scope.listed():
+        if listed.seq is None:
+            continue
+        if getattr(listed, "repeat", None):
+            raise SeedError(f"{place}: repeated objects have no fixed position; remove seq")
+        _claim(positions, place, f"seq {listed.seq}")
+    faults: dict[str, Place] = {}
     for fault, place in scope.faults:
-        _claim(faults, {fault.id} if fault.id else set(), place)
+        _claim(faults, place, fault.id)
+    files: dict[str, Place] = {}
     for file, place in scope.files:
-        _check_content(file, place, max_file)
-        _check_seq(places, file, place)
-        for n in models.numbers(file):
-            _claim(files, {models.numbered(name, n) for name in (file.ref, file.id) if name}, place)
+        for n in models.numbers(file.repeat):
+            _claim(files, place, *file.names(n))
     skills: dict[str, Place] = {}
     for skill, place in scope.skills:
         versions: dict[str, Place] = {}
-        _check_seq(places, skill, place)
-        _claim(skills, {name for name in (skill.ref, skill.id) if name}, place)
-        for version in skill.every_version():
-            _check_bundle(version, place)
-            if isinstance(version, models.SkillVersion):
-                _check_seq(places, version, place)
-                _claim(versions, {version.id} if version.id else set(), place)
+        _claim(skills, place, *skill.names())
+        for version in skill.versions:
+            _claim(versions, place, version.id)
+    containers: dict[str, Place] = {}
     for container, place in scope.containers:
-        for own in container.skills:
-            if own.skill is None:
-                _check_bundle(own, place)
-            elif alone and own.skill not in skills and own.skill not in elsewhere:
-                raise SeedError(f"{place}: no skill has the ref or id {own.skill!r}; describe it under skills")
-        inside: dict[str, Place] = {}
-        created, active = container.created_at or models.NOW, container.last_active_at or models.NOW
+        created, active = container.created_at or NOW, container.last_active_at or NOW
         given = container.created_at and container.seq is None  # an export may contain one whose expiry was forced
         if given and created.relative == active.relative and created.seconds > active.seconds:
             raise SeedError(f"{place}: it was last active before it was created; correct created_at or last_active_at")
-        _check_seq(places, container, place)
-        for n in models.numbers(container):
-            _claim(containers, {models.numbered(name, n) for name in (container.ref, container.id) if name}, place)
+        for n in models.numbers(container.repeat):
+            _claim(containers, place, *container.names(n))
+        inside: dict[str, Place] = {}
         for inner in container.files:
-            if inner.file is None:
-                _check_content(inner, place, max_file)
-            elif alone and inner.file not in files and inner.file not in elsewhere:
+            if alone and inner.file is not None and inner.file not in files and inner.file not in elsewhere:
                 raise SeedError(f"{place}: no File has the ref or id {inner.file!r}; describe it under files")
-            _check_seq(places, inner, place)
-            _claim(inside, {inner.id} if inner.id else set(), place)
+            _claim(inside, place, inner.id)
+        for own in container.skills:
+            if alone and own.skill is not None and own.skill not in skills and own.skill not in elsewhere:
+                raise SeedError(f"{place}: no skill has the ref or id {own.skill!r}; describe it under skills")
     uploads: dict[str, Place] = {}
     for upload, place in scope.uploads:
-        _check_seq(places, upload, place)
-        _claim(uploads, {id for id in (upload.id, *(part.id for part in upload.parts)) if id}, place)
-        for part in upload.parts:
-            _check_content(part, place, max_file)
-            _check_seq(places, part, place)
-    _check_answers(scope.answers, max_file)
+        _claim(uploads, place, upload.id, *(part.id for part in upload.parts))
+    _check_answers(scope.answers)
 
 
-def _check_answers(found: list[tuple[models.Answer, Place]], max_file: int) -> None:
+def _check_answers(found: list[tuple[models.Answer, Place]]) -> None:
     claimed: dict[str, Place] = {}
     kinds: dict[object, list[tuple[Place, models.Answer]]] = {}
     for number, (answer, place) in enumerate(found, 1):
         if number > MAX_ANSWERS:
             raise SeedError(f"{place}: a world takes at most {MAX_ANSWERS:,} answers; remove some")
-        _claim(claimed, {answer.id} if answer.id else set(), place)
+        _claim(claimed, place, answer.id)
         for figure in answer.figures():
             if figure.digest is not None:
                 raise SeedError(
                     f"{place}: a seed has no digest; give the bytes as one of content, base64, from, generate"
                 )
-            _check_content(figure, place, max_file)
         with located(place):
             named = {id(figure): figure.from_ for figure in answer.figures() if figure.from_ is not None}
             try:
@@ -305,25 +312,13 @@ def _check_answers(found: list[tuple[models.Answer, Place]], max_file: int) -> N
             )
 
 
-def _claim(used: dict[str, Place], names: set[str], place: Place) -> None:
-    for name in names:
+def _claim(used: dict[str, Place], place: Place, *names: str | None) -> None:
+    for name in filter(None, names):
         if name in used:
             raise SeedError(
                 f"{place}: {name!r} is already used at {used[name]}; give each object its own ref and id (for repeated objects, use {{n}})"
             )
         used[name] = place
-
-
-def _check_seq(
-    used: dict[str, Place],
-    item: "models.File | models.Container | models.ContainerFile | models.Skill | models.SkillVersion | models.Upload | models.UploadPart",
-    place: Place,
-) -> None:
-    if item.seq is None:
-        return
-    if getattr(item, "repeat", None):
-        raise SeedError(f"{place}: repeated objects have no fixed position; remove seq")
-    _claim(used, {f"seq {item.seq}"}, place)
 
 
 def _check_content(item: WithContent, place: Place, max_file: int) -> None:

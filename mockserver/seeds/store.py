@@ -35,26 +35,11 @@ class Store:
 
     def store(self, scope: Scope) -> None:
         """Store the contents of a scope. May block on the disk, and can run in any thread."""
-        for file, place in scope.files:
-            for n in models.numbers(file):
-                self._store(file, place, n)
-        for skill, place in scope.skills:
-            for version in skill.every_version():
-                self._store_bundle(version, place)
-        for container, place in scope.containers:
-            for own in container.skills:
-                if own.skill is None:
-                    self._store_bundle(own, place)
-            for inner in container.files:
-                if inner.file is None:
-                    for n in models.numbers(container):
-                        self._store(inner, place, n)
-        for upload, place in scope.uploads:
-            for part in upload.parts:
-                self._store(part, place, None)
-        for answer, place in scope.answers:
-            for figure in answer.figures():
-                self._store(figure, place, None)
+        for item, place, repeat in scope.contents():
+            for n in models.numbers(repeat):
+                self._store(item, place, n)
+        for bundle, place in scope.bundles():
+            self._store_bundle(bundle, place)
 
     def stored(self, item: WithContent, place: Place, n: int | None) -> Upload:
         return self._by_item[self._key(item, place, n)]

@@ -3,48 +3,57 @@
 Seeds, imports and the control plane collect objects here, and write them all at once.
 """
 
-import itertools
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from mockserver import control_errors, ids
 from mockserver.storage import tables
 from mockserver.storage.contents import Contents, Upload
 from mockserver.storage.database import Insertion, Statement, Transaction, record
 
-_PLACED: dict[type[tables.Table], str | None] = {
-    tables.File: None,
-    tables.Container: None,
-    tables.ContainerFile: "container_id",
-    tables.Upload: None,
-    tables.UploadPart: "upload_id",
-    tables.Skill: None,
-    tables.SkillVersion: "skill_id",
-    tables.Fault: None,
-    tables.Response: None,
-}
-"""The kinds of objects with an id, and the column that says inside of what an id is unique."""
-_live = {row: f"{'live_' if 'deleted_at' in row.model_fields else ''}{row.__tablename__}" for row in _PLACED}
-_objects: dict[type[tables.Table], Statement[Any]] = {
-    row: Statement(f"SELECT 1 FROM {_live[row]} WHERE {f'{inside} = :inside AND ' if inside else ''}id = :id")
-    for row, inside in _PLACED.items()
-}
-_ids: dict[type[tables.Table], Statement[Any]] = {
-    row: Statement(f"SELECT {inside or 'NULL'}, id FROM {_live[row]} LIMIT :limit") for row, inside in _PLACED.items()
-}
+R = TypeVar("R", bound=tables.Table)
+L = TypeVar("L", bound=tables.Listed)
+
 MANY_IDS = 10_000
 """If a table has more, each new id is looked up in it."""
-_last_fault: Statement[tables.Fault] = Statement("SELECT count(*), max(position) FROM faults")
+
+_MAKE_ID: dict[type[tables.Table], Callable[[bytes, int, dict[str, Any]], str]] = {
+    tables.File: lambda seed, ordinal, row: ids.file(seed, ordinal),
+    tables.Container: lambda seed, ordinal, row: ids.container(seed, ordinal, row["created_at"]),
+    tables.ContainerFile: lambda seed, ordinal, row: ids.container_file(seed, ordinal, row["created_at"]),
+    tables.Upload: lambda seed, ordinal, row: ids.timed("upload", seed, ordinal, row["created_at"]),
+    tables.UploadPart: lambda seed, ordinal, row: ids.timed("part", seed, ordinal, row["created_at"]),
+    tables.Skill: lambda seed, ordinal, row: ids.skill(seed, ordinal, row["created_at"]),
+    tables.SkillVersion: lambda seed, ordinal, row: ids.skill_version(
+        seed, ordinal, row["created_at"], row["skill_id"]
+    ),
+}
+"""The id of a new object, from the world's seed, an ordinal and the other columns."""
+
 _file = Statement("SELECT * FROM live_files WHERE id = :id", tables.File)
 _skill = Statement("SELECT * FROM live_skills WHERE id = :id", tables.Skill)
 _skill_versions = Statement("SELECT * FROM live_skill_versions WHERE skill_id = :id", tables.SkillVersion)
 _set_ordinal: Statement[tables.World] = Statement("UPDATE world SET ordinal = :ordinal")
 
 
+class _Ids:
+    """The ids of a table. `inside` is the column that says inside of what an id is unique, if it is not alone."""
+
+    def __init__(self, row: type[tables.Table]) -> None:
+        name = f"{'live_' if issubclass(row, tables.Listed) else ''}{row.__tablename__}"
+        self.inside = tables.owner(row)
+        here = f"{self.inside} = :inside AND " if self.inside else ""
+        self.one: Statement[Any] = Statement(f"SELECT 1 FROM {name} WHERE {here}id = :id")
+        self.all: Statement[Any] = Statement(f"SELECT {self.inside or 'NULL'}, id FROM {name} LIMIT :limit")
+
+
+_ids = {row: _Ids(row) for row in _MAKE_ID.keys() | {tables.Response}}
+
+
 class Placement:
     """Collects objects with their full state, and writes all of them to a world in one transaction.
 
-    Methods return the object's id, which is generated if none is given. Times are whole seconds; `now` is the world's.
+    An id is generated if none is given. Times are whole seconds; `now` is the world's.
     With `into`, the world is in use: only new ids can be placed, and list positions are generated. Otherwise they can
     be given.
     """
@@ -84,100 +93,35 @@ class Placement:
     def has_container(self, id: str) -> bool:
         return self._has(tables.Container, None, id)
 
-    def file(self, *, id: str | None, seq: int | None, content: Upload | None, **columns: Any) -> str:
-        id, seq = self._identify(tables.File, None, id, seq, lambda ordinal: ids.file(self._id_seed, ordinal))
-        return self._put(tables.File, content, id=id, seq=seq, **columns)
-
-    def container(self, *, id: str | None, seq: int | None, created_at: int, **columns: Any) -> str:
-        id, seq = self._identify(
-            tables.Container, None, id, seq, lambda ordinal: ids.container(self._id_seed, ordinal, created_at)
-        )
-        return self._put(tables.Container, None, id=id, seq=seq, created_at=created_at, **columns)
-
-    def container_file(
+    def add(
         self,
+        row: type[L],
+        content: Upload | None = None,
         *,
-        id: str | None,
-        seq: int | None,
-        container_id: str,
-        created_at: int,
-        content: Upload | None,
+        id: str | None = None,
+        seq: int | None = None,
         **columns: Any,
-    ) -> str:
-        """Place a file. `content` may be None if a File of `find_file`, or another row that is placed, has its digest."""
-        id, seq = self._identify(
-            tables.ContainerFile,
-            container_id,
-            id,
-            seq,
-            lambda ordinal: ids.container_file(self._id_seed, ordinal, created_at),
-        )
-        own = {"id": id, "seq": seq, "container_id": container_id, "created_at": created_at}
-        return self._put(tables.ContainerFile, content, **own, **columns)
+    ) -> L:
+        """Place an object of a list, and its content. Returns its row.
 
-    def upload(self, *, id: str | None, seq: int | None, created_at: int, **columns: Any) -> str:
-        id, seq = self._identify(
-            tables.Upload, None, id, seq, lambda ordinal: ids.timed("upload", self._id_seed, ordinal, created_at)
-        )
-        return self._put(tables.Upload, None, id=id, seq=seq, created_at=created_at, **columns)
-
-    def upload_part(self, *, id: str | None, seq: int | None, upload_id: str, created_at: int, content: Upload) -> str:
-        id, seq = self._identify(
-            tables.UploadPart, upload_id, id, seq, lambda ordinal: ids.timed("part", self._id_seed, ordinal, created_at)
-        )
-        own = {"id": id, "seq": seq, "upload_id": upload_id, "created_at": created_at}
-        return self._put(tables.UploadPart, content, **own, bytes=content.size, digest=content.digest)
-
-    def skill(self, *, id: str | None, seq: int | None, created_at: int, **columns: Any) -> str:
-        id, seq = self._identify(
-            tables.Skill, None, id, seq, lambda ordinal: ids.skill(self._id_seed, ordinal, created_at)
-        )
-        return self._put(tables.Skill, None, id=id, seq=seq, created_at=created_at, **columns)
-
-    def skill_version(
-        self, *, id: str | None, seq: int | None, skill_id: str, created_at: int, content: Upload | None, **columns: Any
-    ) -> str:
-        id, seq = self._identify(
-            tables.SkillVersion,
-            skill_id,
-            id,
-            seq,
-            lambda ordinal: ids.skill_version(self._id_seed, ordinal, created_at, skill_id),
-        )
-        own = {"id": id, "seq": seq, "skill_id": skill_id, "created_at": created_at}
-        return self._put(tables.SkillVersion, content, **own, **columns)
-
-    def container_skill(self, *, content: Upload | None, **columns: Any) -> None:
-        """`content` may be None where a skill version that is placed, or was found here, has its digest."""
-        self._put(tables.ContainerSkill, content, **columns)
-
-    def use(self, **columns: Any) -> None:
-        self._put(tables.Use, None, **columns)
+        `content` may be None if the digest is that of an object which is placed, or which was found here.
+        """
+        id, seq = self._identify(row, id, seq, columns)
+        return self.insert(row, content, id=id, seq=seq, **columns)
 
     def response(self, *, id: str, ordinal: int, items: Iterable[dict[str, Any]], **columns: Any) -> None:
-        id, ordinal = self._identify(tables.Response, None, id, ordinal, str)
-        self._put(tables.Response, None, id=id, ordinal=ordinal, **columns)
+        id, ordinal = self._identify(tables.Response, id, ordinal, {})
+        self.insert(tables.Response, id=id, ordinal=ordinal, **columns)
         for position, item in enumerate(items):
-            self._put(tables.ResponseItem, None, response_id=id, position=position, **item)
+            self.insert(tables.ResponseItem, response_id=id, position=position, **item)
 
-    def fault(self, *, id: str | None, **columns: Any) -> str:
-        """Place a fault after the existing ones."""
-        placed = len(self._rows.get(tables.Fault, ()))
-        count, last = (_last_fault.tuple(self._into) if self._into else None) or (0, None)
-        if count + placed >= tables.MAX_FAULTS:
-            raise control_errors.TOO_MANY_FAULTS(limit=tables.MAX_FAULTS)
-        position = (last or 0) + 1 + placed
-        if id is None:
-            names = (f"fault-{number}" for number in itertools.count(position))
-            id = next(name for name in names if not self._has(tables.Fault, None, name))
-        elif self._has(tables.Fault, None, id):
-            raise control_errors.OBJECT_EXISTS(id=id)
-        self._taken.add((tables.Fault, None, id))
-        return self._put(tables.Fault, None, id=id, position=position, **columns)
-
-    def deleted(self, row: type[tables.Listed], **columns: Any) -> None:
-        """Place the row of a deleted object; only if this is `exact`."""
-        self._put(row, None, **columns)
+    def insert(self, row: type[R], content: Upload | None = None, **columns: Any) -> R:
+        """Place a row as it is: of a deleted object, or of what has no id of its own."""
+        if content:
+            self._uploads[content.digest] = content
+        placed = record(row)(**columns)
+        self._rows.setdefault(row, []).append(placed)
+        return placed
 
     def write(self, tx: Transaction, contents: Contents) -> None:
         for row, rows in self._rows.items():
@@ -189,19 +133,15 @@ class Placement:
         _set_ordinal.run(tx, ordinal=self.ordinal)
 
     def _identify(
-        self,
-        row: type[tables.Table],
-        inside: str | None,
-        id: str | None,
-        seq: int | None,
-        make: Callable[[int], str],
+        self, row: type[tables.Table], id: str | None, seq: int | None, columns: dict[str, Any]
     ) -> tuple[str, int]:
+        inside = columns.get(_ids[row].inside or "")
         if seq is None or not self.exact:
             seq = self._next()
         if id is None:
-            id = make(seq)
+            id = _MAKE_ID[row](self._id_seed, seq, columns)
             while self._has(row, inside, id):
-                id = make(self._next())
+                id = _MAKE_ID[row](self._id_seed, self._next(), columns)
         elif self._has(row, inside, id):
             raise control_errors.OBJECT_EXISTS(id=id)
         self._taken.add((row, inside, id))
@@ -214,18 +154,11 @@ class Placement:
     def _has(self, row: type[tables.Table], inside: str | None, id: str) -> bool:
         if self._into and row not in self._all_taken:
             # Not one by one: a thread that gives up the interpreter's lock so often keeps the event loop from taking it.
-            found = _ids[row].tuples(self._into, limit=MANY_IDS)
+            found = _ids[row].all.tuples(self._into, limit=MANY_IDS)
             self._all_taken[row] = len(found) < MANY_IDS
             self._taken.update((row, *each) for each in found)
         if (row, inside, id) in self._taken:
             return True
         if self._into is None or self._all_taken[row]:
             return False
-        return _objects[row].value(self._into, inside=inside, id=id) is not None
-
-    def _put(self, row: type[tables.Table], content: Upload | None, **columns: Any) -> str:
-        if content:
-            self._uploads[content.digest] = content
-        made: Any = record(row)(**columns)
-        self._rows.setdefault(row, []).append(made)
-        return str(getattr(made, "id", ""))
+        return _ids[row].one.value(self._into, inside=inside, id=id) is not None

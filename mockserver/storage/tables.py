@@ -360,3 +360,15 @@ class AnswerContent(Table, table=True):
 
     answer_id: str = Field(primary_key=True)
     digest: str = Field(primary_key=True)
+
+
+def owner(row: type[Table]) -> str | None:
+    """Return the column beside `id` in a primary key: it names the object inside of which the id is unique."""
+    names = (column.name for column in Table.metadata.tables[str(row.__tablename__)].primary_key)
+    return next((name for name in names if name != "id"), None)
+
+
+def list_of(row: type[Listed], owner_id: str = "") -> str:
+    """Return the name of a list in seeds and exports: `files`, `containers/<id>`."""
+    column = owner(row)
+    return f"{column.removesuffix('_id')}s/{owner_id}" if column else str(row.__tablename__)

@@ -6,11 +6,13 @@ from datetime import UTC, datetime
 from fastapi import APIRouter
 from pydantic import Field
 
-from mockserver import containers, control_errors, files
+from mockserver import containers, control_errors, files, uploads
 from mockserver.clock import MAX_SECONDS, Clock
+from mockserver.context import World
 from mockserver.control.dependencies import Duration, Instant, RequestModel, TheMock
 from mockserver.control.models import ClockChange, ClockState
 from mockserver.mock import Mock
+from mockserver.storage.database import Transaction
 
 router = APIRouter(prefix="/worlds/{world}/clock", tags=["Clock"])
 
@@ -87,15 +89,21 @@ async def _change(mock: Mock, name: str, changed: Callable[[Clock, float], Clock
     before = old.seconds(wall)
     after = world.clock.seconds(wall)
     early, late = min(before, after), max(before, after)
-    expiring_containers = await mock.worlds.look(name, lambda tx, _: containers.expiring(tx, early, late))
-    expiring_files = await mock.worlds.look(name, lambda tx, _: files.expiring(tx, early, late))
-    onwards = after >= before
+
+    def changed_objects(tx: Transaction, _: World) -> list[list[str]]:
+        return [list(each.expiring(tx, early, late)) for each in (containers, files, uploads)]
+
+    objects = await mock.worlds.look(name, changed_objects)
+    none: list[list[str]] = [[], [], []]
+    expired, revived = (objects, none) if after >= before else (none, objects)
     return ClockChange(
         **clock_state(mock, world.clock),
-        expired_containers=list(expiring_containers) if onwards else [],
-        expired_files=list(expiring_files) if onwards else [],
-        revived_containers=[] if onwards else list(expiring_containers),
-        revived_files=[] if onwards else list(expiring_files),
+        expired_containers=expired[0],
+        expired_files=expired[1],
+        expired_uploads=expired[2],
+        revived_containers=revived[0],
+        revived_files=revived[1],
+        revived_uploads=revived[2],
     )
 
 

@@ -116,13 +116,9 @@ async def stage_container_file(mock: TheMock, world: str, container_id: str, req
                 raise errors.CONTAINER_NOT_FOUND(container_id=container_id)
             id = apply.put_file(
                 put,
+                form.draft,
                 container_id=container_id,
-                id=None,
-                seq=None,
                 created_at=put.now,
-                content=form.draft,
-                size=form.draft.size,
-                digest=form.draft.digest,
                 name=form.filename,
                 path=given.path or None,
                 source=given.source,

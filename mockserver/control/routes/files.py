@@ -17,6 +17,7 @@ from mockserver.control.dependencies import RequestModel, TheMock
 from mockserver.schema.admin import AdminFile, FileQuery, FoundFiles
 from mockserver.schema.contents import Content
 from mockserver.schema.files import FileDeleted, Purpose
+from mockserver.storage import tables
 from mockserver.storage.bulk import Placement
 
 router = APIRouter(prefix="/worlds/{world}/files", tags=["Files"])
@@ -58,10 +59,9 @@ async def stage_file(mock: TheMock, world: str, request: Request) -> AdminFile:
         ids: list[str] = []
 
         def fill(put: Placement) -> None:
-            id = put.file(
-                id=None,
-                seq=None,
-                content=form.draft,
+            row = put.add(
+                tables.File,
+                form.draft,
                 created_at=put.now,
                 expires_at=None,
                 bytes=form.draft.size,
@@ -69,7 +69,7 @@ async def stage_file(mock: TheMock, world: str, request: Request) -> AdminFile:
                 purpose=form.fields.purpose,
                 digest=form.draft.digest,
             )
-            ids.append(id)
+            ids.append(row.id)
 
         await mock.worlds.add(world, fill)
     return await mock.worlds.look(world, admin.find_file, ids[-1])

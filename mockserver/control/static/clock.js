@@ -23,9 +23,9 @@ export function clock(page) {
     page.clock.set(change);
     draw();
     const effects = [
-      ["expired", change.expired_containers, change.expired_files],
-      ["valid again", change.revived_containers, change.revived_files],
-    ].flatMap(([what, containers, files]) => (containers.length + files.length ? `${count(containers.length + files.length)} ${what}` : []));
+      ["expired", change.expired_containers, change.expired_files, change.expired_uploads],
+      ["valid again", change.revived_containers, change.revived_files, change.revived_uploads],
+    ].flatMap(([what, ...ids]) => (ids.flat().length ? `${count(ids.flat().length)} ${what}` : []));
     notify([`Clock: ${label()}`, ...effects].join(", "));
   }
 

@@ -1,0 +1,32 @@
+"""Values of fault rules, answers and seeds: counts, durations, names of errors."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from mockserver import errors
+from mockserver.choices import unknown
+from mockserver.clock import MAX_SECONDS, duration
+
+
+def _not_negative(seconds: float) -> float:
+    if seconds < 0:
+        raise ValueError("a duration can't be negative here; write 0 or more")
+    return seconds
+
+
+def _error(name: str) -> str:
+    if name not in errors.CATALOGUE:
+        raise ValueError(unknown("error", name, errors.CATALOGUE))
+    return name
+
+
+Count = Annotated[int, Field(ge=0, le=1 << 53)]
+Times = Annotated[int, Field(ge=1, le=1 << 53)]
+Seconds = Annotated[
+    float,
+    BeforeValidator(duration, json_schema_input_type=str | float),
+    AfterValidator(_not_negative),
+    Field(le=MAX_SECONDS),
+]
+ErrorName = Annotated[str, AfterValidator(_error)]

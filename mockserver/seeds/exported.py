@@ -1,0 +1,105 @@
+"""What only exports write into seeds, as Pydantic models: deleted objects, and responses with their items."""
+
+import json
+from typing import Annotated, Any, Self
+
+from pydantic import Field, create_model, model_validator
+
+from mockserver import responses
+from mockserver.schema.answers import MAX_PACE
+from mockserver.schema.sources import Part
+from mockserver.schema.values import Count
+from mockserver.seeds.values import Second
+from mockserver.storage import tables
+from mockserver.storage.database import record
+
+
+def _columns(row: type[tables.Table]) -> dict[str, Any]:
+    """Return the columns of an exported row as the fields of a model. A boolean is 0 or 1, as in the database."""
+    flag = Annotated[bool, Field(strict=False)]
+    return {
+        name: (flag if field.annotation is bool else field.annotation, ... if field.is_required() else field.default)
+        for name, field in row.model_fields.items()
+        if not name.startswith("deleted_")
+    }
+
+
+def _model(row: type[tables.Table]) -> type[Part]:
+    return create_model(f"_Exported{row.__name__}", __base__=Part, **_columns(row))
+
+
+SUCCESSORS = "successors"
+"""In archives of version 0.1, the list that names the containers that replaced expired ones."""
+
+_TABLES = {tables.list_of(row): row for row in tables.Listed.__subclasses__()} | {SUCCESSORS: tables.Container}
+_OBJECTS: dict[type[tables.Table], type[Part]] = {row: _model(row) for row in _TABLES.values()}
+_OBJECTS[tables.Response] = _model(tables.Response)
+
+
+def table_of(list: str) -> type[tables.Listed]:
+    """Return the table of a list of deleted objects: `files`, `containers/<id>`. Raises ValueError."""
+    name, slash, _ = list.partition("/")
+    if name + slash not in _TABLES:
+        raise ValueError(f"{list[:80]!r} is no list of objects; export the world again")
+    return _TABLES[name + slash]
+
+
+class Deleted(Part):
+    """A deleted object. Written by exports."""
+
+    list: str
+    """The list that it was in."""
+    id: str
+    """Id of the object."""
+    seq: Count
+    """Position in the order of the world's lists. Written by exports."""
+    created_at: Second
+    """When it was created."""
+    ordinal: Count
+    """Number of the change that deleted it."""
+    deleted_at: Second
+    """When it was deleted."""
+    object: dict[str, Any]
+    """The object."""
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        _OBJECTS[table_of(self.list)].model_validate(self.object)
+        return self
+
+
+class ResponseItem(Part):
+    """An item of a response. Written by exports."""
+
+    id: str
+    """Id of the item."""
+    output: bool
+    """Whether it is of the output."""
+    body: str
+    """The item as JSON."""
+    ends: Count = 0
+    """Seconds from the creation of the response until it is complete."""
+
+
+class Response(Part):
+    """A response with its items. Written by exports."""
+
+    object: dict[str, Any]
+    """The response as it is stored."""
+    items: Annotated[list[ResponseItem], Field(fail_fast=True)] = []
+    """Items of its input and its output."""
+
+    @model_validator(mode="after")
+    def _can_be_shown(self) -> Self:
+        _OBJECTS[tables.Response].model_validate(self.object)
+        row = record(tables.Response)(**self.object)
+        try:
+            for status in ("completed", "failed", "incomplete"):
+                responses.frame(row, status)
+            _ = json.loads(row.details)["raised"], set(json.loads(row.given))
+            _ = [json.loads(item.body)["type"] for item in self.items]
+            if not 0 <= row.pace <= MAX_PACE:
+                raise ValueError
+        except (ValueError, LookupError, TypeError):
+            raise ValueError("it is not a response as exports write it; export the world again") from None
+        return self

@@ -1,0 +1,46 @@
+"""The values in seeds: times, names, ids, numbers."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from mockserver import ids
+from mockserver.clock import MAX_SECONDS, instant, parse_duration, within_bounds
+from mockserver.schema.skills import VersionLabel
+
+MAX_NAME = 1_024
+"""Characters of a name, as in the API."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A time in a seed, in seconds from the template's instant or since the epoch."""
+
+    seconds: float
+    relative: bool
+
+    def at(self, now: int) -> int:
+        return int(within_bounds((now if self.relative else 0) + self.seconds // 1))
+
+
+NOW = Moment(0, relative=True)
+
+
+def _moment(value: object) -> Moment:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError("write -19m, +2h, 2026-01-31T12:00:00Z, or seconds since 1970")
+    if isinstance(value, str) and value[:1] in ("-", "+"):
+        return Moment(parse_duration(value), relative=True)
+    return Moment(instant(value), relative=False)
+
+
+Time = Annotated[Moment, BeforeValidator(_moment, json_schema_input_type=int | str)]
+Instant = Annotated[float, BeforeValidator(instant, json_schema_input_type=str | float)]
+Second = Annotated[int, Field(ge=-MAX_SECONDS, le=MAX_SECONDS)]
+Id = Annotated[str, Field(pattern=f"^{ids.FREE}$")]
+Name = Annotated[str, Field(max_length=MAX_NAME)]
+
+
+SkillNumber = Annotated[VersionLabel, Field(pattern=f"^{ids.FREE}$")]
+"""Usually a number, from 1."""
