@@ -335,8 +335,7 @@ def test_a_document_is_read_off_the_event_loop(
             ok(httpx2.get(other, headers={"Authorization": "Bearer k"}))
             super().__init__(*args)
 
-    monkeypatch.setattr("mockserver.control.routes.archives.Source", Slow)
-    monkeypatch.setattr("mockserver.control.routes.containers.Source", Slow)
+    monkeypatch.setattr("mockserver.control.bodies.Source", Slow)
     ok(placed(world, control, {"containers": [{"name": "box"}]}))
     ok(control.post(f"/worlds/{world.name}/containers", json={"name": "box"}))
 
