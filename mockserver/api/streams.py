@@ -130,8 +130,7 @@ def events(context: Context, created: Created) -> Iterator[tuple[int, Event]]:
 
 def _lifecycle(kind: str, created: Created, status: str) -> Event:
     response = cast(dict[str, Any], responses.frame(created.row, status))
-    for name in ("billing", "tool_usage"):
-        response.pop(name)
+    response.pop("billing")  # only in JSON (seen)
     return {"type": f"response.{kind}", "response": response}
 
 
