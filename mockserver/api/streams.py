@@ -198,7 +198,8 @@ def _shell(item: Item, index: int) -> Iterator[Event]:
 
 def _shell_output(item: Item, index: int) -> Iterator[Event]:
     kind, where = "response.shell_call_output_content", {"item_id": item["id"], "output_index": index}
-    yield {"type": "response.output_item.added", "output_index": index, "item": item | {"output": []}}
+    begun = item | {"status": "in_progress", "output": []}
+    yield {"type": "response.output_item.added", "output_index": index, "item": begun}
     for number, output in enumerate(item["output"]):
         for name in ("stdout", "stderr"):
             if output[name]:
