@@ -15,6 +15,7 @@ from mockserver import answers, container_runs, errors, ids, profiles, transcrip
 from mockserver.container_runs import CODE, SHELL, Tool
 from mockserver.context import Context
 from mockserver.runs import Run
+from mockserver.schema.answers import Tokens
 from mockserver.schema.responses import (
     ENCRYPTED,
     OUTPUTS,
@@ -274,14 +275,14 @@ def _usage(body: CreateResponse, before: Transcript, run: Run, answer: answers.C
     """Tokens as a fixed share of the characters, unless the script gives them."""
     sent = len(str(body.instructions or "")) + sum(len(json.dumps(item)) for item in before.items)
     written = sum(len(json.dumps(item)) for item, _ in run.items)
-    given = answer.rule.usage if answer else None
-    tokens_in = given.input if given and given.input is not None else ceil(sent / CHARACTERS_A_TOKEN)
-    tokens_out = given.output if given and given.output is not None else ceil(written / CHARACTERS_A_TOKEN)
+    given = (answer.rule.usage if answer else None) or Tokens()
+    tokens_in = ceil(sent / CHARACTERS_A_TOKEN) if given.input is None else given.input
+    tokens_out = ceil(written / CHARACTERS_A_TOKEN) if given.output is None else given.output
     return {
         "input_tokens": tokens_in,
-        "input_tokens_details": {"cache_write_tokens": 0, "cached_tokens": 0},
+        "input_tokens_details": {"cache_write_tokens": 0, "cached_tokens": given.cached or 0},
         "output_tokens": tokens_out,
-        "output_tokens_details": {"reasoning_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": given.reasoning or 0},
         "total_tokens": tokens_in + tokens_out,
     }
 

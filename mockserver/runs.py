@@ -239,12 +239,14 @@ class Run:
         if step.cite:
             citations += self._citations(text)
         content = {"type": "output_text", "annotations": citations, "logprobs": [], "text": text}
+        phase = {"phase": step.phase} if step.phase else {}
         self._add(
             {
                 "id": self._id("msg"),
                 "type": "message",
                 "status": "completed",
                 "content": [content],
+                **phase,
                 "role": "assistant",
             }
         )

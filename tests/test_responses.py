@@ -290,6 +290,22 @@ def test_reasoning_stands_before_what_it_led_to(world: World) -> None:
     assert plain[2]["summary"] == hidden[2]["summary"] == [{"type": "summary_text", "text": "Now I know."}]
 
 
+def test_a_script_gives_the_phase_of_a_message_and_all_tokens(world: World) -> None:
+    usage = {"input": 100, "cached": 60, "output": 20, "reasoning": 15}
+    steps = [{"say": "I begin.", "phase": "commentary"}, {"say": '{"title": "x"}', "phase": "final_answer"}]
+    script(world, {"steps": steps, "usage": usage})
+    shown = ok(world.http.post("/responses", json={"model": "gpt-5.5", "input": "go"}))
+    assert [[*item] for item in shown["output"]] == 2 * [["id", "type", "status", "content", "phase", "role"]]
+    assert [item["phase"] for item in shown["output"]] == ["commentary", "final_answer"]
+    assert shown["usage"] == {
+        "input_tokens": 100,
+        "input_tokens_details": {"cache_write_tokens": 0, "cached_tokens": 60},
+        "output_tokens": 20,
+        "output_tokens_details": {"reasoning_tokens": 15},
+        "total_tokens": 120,
+    }
+
+
 def test_an_automatic_container_is_repeated_as_it_was_sent(world: World) -> None:
     response = world.http.post("/responses", json={"model": "gpt-5", "input": "go", "tools": [AUTO_WITH_MEMORY]})
     assert json.dumps(ok(response)["tools"]) == json.dumps([AUTO_WITH_MEMORY])

@@ -167,6 +167,8 @@ class Step(Part):
     """Of the world's clock."""
     say: Text | None = None
     cite: bool = True
+    phase: Literal["commentary", "final_answer"] | None = None
+    """Of the message that says it, as newer models have it."""
     reasoning: bool | Text = False
     fail: Annotated[Fail, BeforeValidator(_fail, json_schema_input_type=Fail | str)] | None = None
 
@@ -181,7 +183,11 @@ _STEP = frozenset(Step.model_fields)
 
 class Tokens(Part):
     input: Count | None = None
+    cached: Count | None = None
+    """Of the input."""
     output: Count | None = None
+    reasoning: Count | None = None
+    """Of the output."""
 
 
 def _when(value: object) -> object:

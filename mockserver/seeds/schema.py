@@ -80,6 +80,7 @@ _STEP = {
     "takes": "How long it takes, by the world's clock.",
     "say": "What the assistant says. `{links}`, `{text}`, `{files}` and `{container}` are filled in.",
     "cite": "Whether links to files of the container are cited.",
+    "phase": "`phase` of the message, which newer models have; by default none.",
     "reasoning": "`true` or a summary: an item before the call or the text.",
     "fail": "How the run fails; a text is the name of an error.",
 }
@@ -248,7 +249,12 @@ KEYS: dict[str, dict[str, str]] = {
         "incomplete": "The response is incomplete, for this reason.",
         "wedge": "Each later call in the container fails.",
     },
-    "Tokens": {"input": "Tokens of the input.", "output": "Tokens of the output."},
+    "Tokens": {
+        "input": "Tokens of the input.",
+        "cached": "Of these, tokens that were cached; by default 0.",
+        "output": "Tokens of the output.",
+        "reasoning": "Of these, tokens of reasoning; by default 0.",
+    },
     "Use": {"at": "When the step ends.", "response_id": "Id of the response."},
     "Response": {"object": "The response as it is stored.", "items": "Items of its input and its output."},
     "ResponseItem": {
