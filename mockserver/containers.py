@@ -28,7 +28,7 @@ from mockserver.schema.containers import (
     NetworkPolicyAllowlist,
     NetworkPolicyDisabled,
 )
-from mockserver.schema.contents import Content, masked_disposition, media_type
+from mockserver.schema.contents import Content, container_media_type, masked_disposition
 from mockserver.schema.lists import Page
 from mockserver.skills import NOTHING, Supplied, mount, unmount
 from mockserver.storage import contents, tables
@@ -198,7 +198,7 @@ def retrieve_container_file_content(context: Context, container_id: str, file_id
     row = _found_file(context, context.read, container_id, file_id)
     name = row.path.rpartition("/")[2]
     content = context.world.open(context.read, row.digest)
-    return Content(content, media_type(name), masked_disposition(name), row.digest)
+    return Content(content, container_media_type(name), masked_disposition(name), row.digest)
 
 
 def delete_container_file(context: Context, container_id: str, file_id: str) -> ContainerFileDeleted:

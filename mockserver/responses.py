@@ -14,6 +14,7 @@ from mockserver import answers, container_runs, errors, ids, profiles, transcrip
 from mockserver.container_runs import CODE, SHELL, Tool
 from mockserver.context import Context
 from mockserver.runs import Run
+from mockserver.schema.answers import Tokens
 from mockserver.schema.responses import (
     ENCRYPTED,
     MAX_TEXT,
@@ -285,14 +286,14 @@ def _details(run: Run, usage: Usage) -> dict[str, Any]:
 
 def _usage(answer: answers.Counted | None, sent: int, written: int) -> Usage:
     """Tokens as a fixed share of the characters, unless the script gives them."""
-    given = answer.rule.usage if answer else None
-    tokens_in = given.input if given and given.input is not None else ceil(sent / CHARACTERS_A_TOKEN)
-    tokens_out = given.output if given and given.output is not None else ceil(written / CHARACTERS_A_TOKEN)
+    given = (answer.rule.usage if answer else None) or Tokens()
+    tokens_in = ceil(sent / CHARACTERS_A_TOKEN) if given.input is None else given.input
+    tokens_out = ceil(written / CHARACTERS_A_TOKEN) if given.output is None else given.output
     return {
         "input_tokens": tokens_in,
-        "input_tokens_details": {"cache_write_tokens": 0, "cached_tokens": 0},
+        "input_tokens_details": {"cache_write_tokens": 0, "cached_tokens": given.cached or 0},
         "output_tokens": tokens_out,
-        "output_tokens_details": {"reasoning_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": given.reasoning or 0},
         "total_tokens": tokens_in + tokens_out,
     }
 

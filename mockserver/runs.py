@@ -85,18 +85,38 @@ class Run:
         self._finish()
 
     def add_raw(self, raw: list[Item]) -> None:
-        """Items that a script gives as they are; ids and containers are filled in where they are absent."""
+        """Add items that a script gives as they are. Ids, the containers of calls, and the call that an output belongs
+        to are filled in where they are absent."""
         prefixes = {"message": "msg", "reasoning": "rs", "code_interpreter_call": "ci", "shell_call": "sh"}
-        container = next((tool.container.id for tool in self.tools if tool.container), None)
+        prefixes |= {"shell_call_output": "sho", "function_call": "fc"}
+        call_id = None
         for given in raw:
             kind = str(given.get("type", "message"))
-            prefix = prefixes.get(kind, {"shell_call_output": "sho", "function_call": "fc"}.get(kind, kind))
-            item = {"id": self._id(prefix), "type": kind, "status": "completed", **given}
-            if kind == "code_interpreter_call":
-                item = {**item, "container_id": given.get("container_id", container)}
-            if kind in ("function_call", "shell_call") and "call_id" not in item:
-                item["call_id"] = ids.call(self.context.world.id_seed, self.context.take(self.tx))
+            absent: Item = {"call_id": call_id, "max_output_length": None} if kind == "shell_call_output" else {}
+            item = {"id": self._id(prefixes.get(kind, kind)), "type": kind, "status": "completed", **absent, **given}
+            if kind in ("function_call", "shell_call"):
+                if "call_id" not in item:
+                    item["call_id"] = ids.call(self.context.world.id_seed, self.context.take(self.tx))
+                call_id = item["call_id"]
+            if kind in ("code_interpreter_call", "shell_call"):
+                self._place(item)
             self._add(item)
+        self._finish()
+
+    def _place(self, call: Item) -> None:
+        """Let a call that a script gives as it is take place in the container of its tool."""
+        kind = CODE if call["type"] == "code_interpreter_call" else SHELL
+        tools = sorted((tool for tool in self.tools if tool.container), key=lambda tool: tool.kind != kind)
+        id = tools[0].container.id if tools and tools[0].container else None
+        if kind == CODE:
+            id = call.setdefault("container_id", id)
+            self.code_container = id or self.code_container
+        else:
+            call.setdefault("environment", {"type": "container_reference", "container_id": id} if id else None)
+            id = (call["environment"] or {}).get("container_id")
+            self.shell_container = id or self.shell_container
+        if id:
+            self.ends.setdefault(id, []).append(self.instant)
 
     def _reason(self, reasoning: bool | str) -> None:
         """Add a reasoning item. On request it has its content in a form that only the API could read (seen)."""
@@ -224,12 +244,14 @@ class Run:
         if step.cite:
             citations += self._citations(text)
         content = {"type": "output_text", "annotations": citations, "logprobs": [], "text": text}
+        phase = {"phase": step.phase} if step.phase else {}
         self._add(
             {
                 "id": self._id("msg"),
                 "type": "message",
                 "status": "completed",
                 "content": [content],
+                **phase,
                 "role": "assistant",
             }
         )

@@ -67,7 +67,7 @@ def answers(world: World) -> list[tuple[str, int, bytes]]:
     def ask(path: str) -> dict[str, Any]:
         answer = world.http.get(path)
         said.append((path, answer.status_code, answer.content))
-        return answer.json() if "json" in answer.headers["content-type"] else {}
+        return answer.json() if "json" in answer.headers.get("content-type", "") else {}
 
     def all_of(path: str) -> Iterator[str]:
         for order in ("asc", "desc"):

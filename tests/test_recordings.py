@@ -3,7 +3,7 @@
 `fixtures/recordings/*.yaml` has the recordings of one source each, and the `differences` of the mock, each with its
 reason. A recording has its `source`, `date` and `grade`, the `files`, `skills` and `container` that were created first,
 and `turns`: the `request`, the `answer` (a script), and the `response`; of a stream also its `events`, in which
-`response` is the status of the object.
+`response` is the status of the object. `file` and headers of its `content` are what was downloaded then.
 
 What a recording is about is kept: keys and their order, events and their order, types, values, spans of citations.
 Of texts only the form is kept: letters are `x`, digits `0`, and what follows the last link is left out; long code is
@@ -140,25 +140,34 @@ def play(world: World, recording: dict[str, Any]) -> Iterator[str]:
         else:
             final = response.json()
             yield from differences(recorded, session.reduced(final), "response", ordered)
-        check_files(world, turn, request, final)
+        yield from downloads(world, session, turn, final)
 
 
-def check_files(world: World, turn: dict[str, Any], request: dict[str, Any], response: dict[str, Any]) -> None:
-    """What is cited can be downloaded, and Files of the request are where the recorded code looked for them."""
-    contents = {file["path"]: file["content"] for step in turn["answer"]["steps"] for file in step.get("files", [])}
-    boxes = {item["container_id"] for item in response["output"] if "container_id" in item}
-    for item in response["output"]:
-        for cited in item["content"][0]["annotations"] if item["type"] == "message" else []:
-            path = f"/containers/{cited['container_id']}/files/{cited['file_id']}"
-            content = world.http.get(f"{path}/content")
-            assert content.status_code == 200
-            assert content.text == contents[cited["filename"]] if cited["end_index"] else len(content.content) == 8
-    for tool in request["tools"]:
-        for id in tool["container"].get("file_ids", []) if isinstance(tool.get("container"), dict) else []:
+def downloads(world: World, session: Session, turn: dict[str, Any], response: dict[str, Any]) -> Iterator[str]:
+    """Check that Files of the request are where the recorded code looks for them, and that what is cited can be
+    downloaded; yield what differs from a recorded download."""
+    places = [item.get("environment") or item for item in response["output"] if item["type"].endswith("_call")]
+    boxes = {place["container_id"] for place in places if "container_id" in place}
+    for tool in session.sent(turn["request"])["tools"]:
+        place = tool["environment"] if tool["type"] == "shell" else tool["container"]
+        for id in place.get("file_ids", []) if isinstance(place, dict) else []:
+            (box,) = boxes
             name = ok(world.http.get(f"/files/{id}"))["filename"]
-            paths = [file["path"] for file in ok(world.http.get(f"/containers/{boxes.pop()}/files"))["data"]]
-            boxes = {item["container_id"] for item in response["output"] if "container_id" in item}
-            assert f"/mnt/data/{id}-{name}" in paths
+            listed = ok(world.http.get(f"/containers/{box}/files"))["data"]
+            assert f"/mnt/data/{id}-{name}" in [file["path"] for file in listed]
+    steps = turn["answer"].get("steps", [])
+    contents = {file["path"]: file["content"] for step in steps for file in step.get("files", [])}
+    messages = [item for item in response["output"] if item["type"] == "message"]
+    for cited in (cited for item in messages for cited in item["content"][0]["annotations"]):
+        path = f"/containers/{cited['container_id']}/files/{cited['file_id']}"
+        content = world.http.get(f"{path}/content")
+        assert content.status_code == 200
+        assert content.text == contents[cited["filename"]] if cited["end_index"] else len(content.content) == 8
+        if "file" in turn:
+            yield from differences(turn["file"], session.reduced(ok(world.http.get(path))), "file", False)
+        for name, value in turn.get("content", {}).items():
+            if content.headers.get(name) != value:
+                yield f"content, {name}: value"
 
 
 def found(server: MockServer, recording: dict[str, Any]) -> set[str]:

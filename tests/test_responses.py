@@ -298,6 +298,22 @@ def test_reasoning_stands_before_what_it_led_to(world: World) -> None:
     assert plain[2]["summary"] == hidden[2]["summary"] == [{"type": "summary_text", "text": "Now I know."}]
 
 
+def test_a_script_gives_the_phase_of_a_message_and_all_tokens(world: World) -> None:
+    usage = {"input": 100, "cached": 60, "output": 20, "reasoning": 15}
+    steps = [{"say": "I begin.", "phase": "commentary"}, {"say": '{"title": "x"}', "phase": "final_answer"}]
+    script(world, {"steps": steps, "usage": usage})
+    shown = ok(world.http.post("/responses", json={"model": "gpt-5.5", "input": "go"}))
+    assert [[*item] for item in shown["output"]] == 2 * [["id", "type", "status", "content", "phase", "role"]]
+    assert [item["phase"] for item in shown["output"]] == ["commentary", "final_answer"]
+    assert shown["usage"] == {
+        "input_tokens": 100,
+        "input_tokens_details": {"cache_write_tokens": 0, "cached_tokens": 60},
+        "output_tokens": 20,
+        "output_tokens_details": {"reasoning_tokens": 15},
+        "total_tokens": 120,
+    }
+
+
 def test_an_automatic_container_is_repeated_as_it_was_sent(world: World) -> None:
     response = world.http.post("/responses", json={"model": "gpt-5", "input": "go", "tools": [AUTO_WITH_MEMORY]})
     assert json.dumps(ok(response)["tools"]) == json.dumps([AUTO_WITH_MEMORY])
@@ -360,7 +376,8 @@ def test_a_stream_has_every_event_in_order(world: World) -> None:
         *("response.content_part.done", "response.output_item.done", "response.completed"),
     ]
     assert [event["sequence_number"] for _, event in found] == [*range(len(found))]
-    assert not {"billing", "tool_usage"} & {*found[0][1]["response"]}
+    assert "billing" not in found[0][1]["response"]
+    assert "tool_usage" in found[0][1]["response"]
     short = [event for kind, event in found if kind.endswith("delta") and len(event["delta"]) < 16]
     assert short
     assert all(len(event["delta"] + event["obfuscation"]) == 16 for event in short)
@@ -511,6 +528,53 @@ def test_steps_move_the_clock_and_a_container_expires_in_the_middle(world: World
 
 
 # Scripts
+
+
+RAW: list[dict[str, Any]] = [
+    {"type": "code_interpreter_call", "code": "1", "outputs": []},
+    {"type": "shell_call", "action": {"commands": ["ls"], "max_output_length": None, "timeout_ms": None}},
+    {
+        "type": "shell_call_output",
+        "output": [{"outcome": {"type": "exit", "exit_code": 0}, "stderr": "", "stdout": ""}],
+    },
+    {"type": "function_call", "name": "look_up", "arguments": "{}"},
+]
+
+
+def test_raw_items_get_ids_and_containers(world: World) -> None:
+    world.freeze()
+    script(world, {"when": {"turn": 1}, "output": RAW}, {"code": "2", "say": "done"})
+    first = run(world, "go", tools=[*AUTO, *SHELL])
+    code, shell, output, function = first.output
+    assert code.type == "code_interpreter_call"
+    assert shell.type == "shell_call"
+    assert output.type == "shell_call_output"
+    assert function.type == "function_call"
+    assert [item.id.partition("_")[0] for item in first.output if item.id] == ["ci", "sh", "sho", "fc"]
+    assert output.call_id == shell.call_id != function.call_id
+    environment: Any = shell.environment
+    assert environment.container_id != code.container_id
+
+    for tools, box in ((AUTO, code.container_id), (SHELL, environment.container_id)):
+        then: Any = run(world, "more", tools=tools, previous_response_id=first.id).output[0]
+        assert (then.container_id if tools is AUTO else then.environment.container_id) == box
+
+
+def test_raw_calls_keep_their_container_alive(world: World) -> None:
+    world.freeze()
+    script(world, {"output": RAW[:1]})
+    turns = [run(world, "go")]
+    for _ in range(3):
+        world.advance(15 * 60)
+        turns.append(run(world, "more", previous_response_id=turns[-1].id))
+    assert len({container(turn) for turn in turns}) == 1
+
+
+def test_raw_items_of_a_shell_of_the_client_have_no_container(world: World) -> None:
+    script(world, {"output": RAW[1:2]})
+    (call,) = run(world, "go", tools=[{"type": "shell", "environment": {"type": "local"}}]).output
+    assert call.type == "shell_call"
+    assert call.environment is None
 
 
 def test_rules_are_tried_in_order_and_counted(world: World) -> None:

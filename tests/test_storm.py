@@ -138,7 +138,7 @@ class Client:
                 self.close()
         self.asked[f"{method} {response.status}"] += 1
         assert response.status == status, f"{data[:1_000]!r}: {response.status} {said[:1_000]!r}"
-        return said if response.headers["content-type"] != "application/json" else json.loads(said)
+        return said if response.headers.get("content-type") != "application/json" else json.loads(said)
 
     def json(self, method: str, path: str, body: Any, **how: Any) -> Any:
         return self.ask(method, path, json.dumps(body).encode(), "application/json", **how)

@@ -97,8 +97,8 @@ class Bytes(Response):
                 await exchange.respond(304, [(b"etag", tag)], b"")
                 return
             status, start, stop = _range(wanted_range(exchange, tag), size)
-            headers = [
-                (b"content-type", content.media_type.encode()),
+            headers = [(b"content-type", content.media_type.encode())] if content.media_type else []
+            headers += [
                 (b"content-length", b"%d" % (stop - start)),
                 (b"content-disposition", content.disposition.encode()),
                 (b"etag", tag),

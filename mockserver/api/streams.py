@@ -134,8 +134,7 @@ def events(context: Context, created: Created) -> Iterator[tuple[int, Event]]:
 
 def _lifecycle(kind: str, created: Created, status: str) -> Event:
     response = cast(dict[str, Any], responses.frame(created.row, status))
-    for name in ("billing", "tool_usage"):
-        response.pop(name)
+    response.pop("billing")  # only in JSON (seen)
     return {"type": f"response.{kind}", "response": response}
 
 
@@ -203,7 +202,8 @@ def _shell(item: Item, index: int) -> Iterator[Event]:
 
 def _shell_output(item: Item, index: int) -> Iterator[Event]:
     kind, where = "response.shell_call_output_content", {"item_id": item["id"], "output_index": index}
-    yield {"type": "response.output_item.added", "output_index": index, "item": item | {"output": []}}
+    begun = item | {"status": "in_progress", "output": []}
+    yield {"type": "response.output_item.added", "output_index": index, "item": begun}
     for number, output in enumerate(item["output"]):
         for name in ("stdout", "stderr"):
             if output[name]:

@@ -189,6 +189,8 @@ class Step(Part):
     """What the assistant says. `{links}`, `{text}`, `{files}` and `{container}` are filled in."""
     cite: bool = True
     """Whether links to files of the container are cited."""
+    phase: Literal["commentary", "final_answer"] | None = None
+    """`phase` of the message, which newer models have; by default none."""
     reasoning: bool | Text = False
     """`true` or a summary: an item before the call or the text."""
     fail: Annotated[Fail, BeforeValidator(_fail, json_schema_input_type=Fail | str)] | None = None
@@ -208,8 +210,12 @@ class Tokens(Part):
 
     input: Count | None = None
     """Tokens of the input."""
+    cached: Count | None = None
+    """Of these, tokens that were cached; by default 0."""
     output: Count | None = None
     """Tokens of the output."""
+    reasoning: Count | None = None
+    """Of these, tokens of reasoning; by default 0."""
 
 
 def _when(value: object) -> object:

@@ -47,7 +47,7 @@ class Content:
     """The bytes of a file, open for reading, and the headers that describe them."""
 
     file: BinaryIO
-    media_type: str
+    media_type: str | None
     disposition: str
     digest: str
     """SHA-256, in hexadecimal: the same bytes always have the same."""
@@ -69,6 +69,11 @@ def media_type(name: str) -> str:
     Seen for `.txt`; the rest is a guess.
     """
     return _MEDIA_TYPES.get(name.rpartition(".")[2].lower(), "application/octet-stream")
+
+
+def container_media_type(name: str) -> str | None:
+    """Return the media type of a container's file: none for `.csv` (seen), although the Files API may have one."""
+    return None if name.lower().endswith(".csv") else media_type(name)
 
 
 def masked_disposition(name: str) -> str:

@@ -28,6 +28,7 @@ class Step(TypedDict, total=False):
     takes: Duration
     say: str
     cite: bool
+    phase: str
     reasoning: bool | str
     fail: str | Mapping[str, Any]
 

@@ -1,6 +1,8 @@
-"""All that there is to do with containers and their files through a project of Azure's Foundry."""
+"""All that there is to do with containers, files, uploads and skills through a project of Azure's Foundry."""
 
+import io
 import os
+import zipfile
 
 from azure.ai.projects import AIProjectClient
 from azure.core.credentials import AccessToken
@@ -39,13 +41,45 @@ content = client.containers.files.content.retrieve(upload.id, container_id=conta
 assert client.files.content(requests.id).read() == REQUESTS
 print(f"Downloaded {len(content.read())} bytes")
 
+# A large file in parts, which the client cuts by itself or which are put in order at the end.
+chunked = {"mime_type": "application/jsonl", "purpose": "batch"}
+large = client.uploads.upload_file_chunked(
+    file=REQUESTS, filename="large.jsonl", bytes=len(REQUESTS), part_size=32, **chunked
+).file
+new = {"filename": "large.jsonl", "bytes": len(REQUESTS), **chunked}
+own = client.uploads.create(**new)
+end, start = (client.uploads.parts.create(own.id, data=part).id for part in (REQUESTS[50:], REQUESTS[:50]))
+joined = client.uploads.complete(own.id, part_ids=[start, end]).file
+assert client.uploads.cancel(client.uploads.create(**new).id).status == "cancelled"
+print(f"Sent {large.bytes} and {joined.bytes} bytes in parts")
+
+# A folder as a skill, and a zip as its next version.
+manifest = b"---\nname: basic-math\ndescription: Add numbers.\n---\n"
+skill = client.skills.create(files=[("basic_math/SKILL.md", manifest), ("basic_math/run.py", b"print(1 + 1)\n")])
+packed = io.BytesIO()
+with zipfile.ZipFile(packed, "w") as archive:
+    archive.writestr("basic_math/SKILL.md", manifest)
+version = client.skills.versions.create(skill.id, files=[("basic_math.zip", packed.getvalue())])
+assert client.skills.update(skill.id, default_version=version.version).default_version == "2"
+assert client.skills.retrieve(skill.id).latest_version == "2"
+assert client.skills.versions.retrieve("1", skill_id=skill.id).name == "basic-math"
+assert client.skills.content.retrieve(skill.id).read() == packed.getvalue()
+assert client.skills.versions.content.retrieve("2", skill_id=skill.id).read() == packed.getvalue()
+versions = [each.version for each in client.skills.versions.list(skill.id, order="asc", limit=1)]
+assert [each.id for each in client.skills.list()] == [skill.id]
+numbers = client.containers.create(name="Numbers", skills=[{"type": "skill_reference", "skill_id": skill.id}])
+client.skills.versions.delete("1", skill_id=skill.id)
+client.skills.delete(skill.id)
+client.containers.delete(numbers.id)
+print(f"Used the skill {skill.name} with versions {versions}")
+
 assert client.containers.retrieve(container.id).created_at == container.created_at
 assert client.containers.files.retrieve(copied.id, container_id=container.id).path == copied.path
 assert client.files.retrieve(cities.id).filename == "cities.csv"
 
 client.containers.files.delete(upload.id, container_id=container.id)
 client.containers.delete(container.id)
-for file in (cities, requests):
+for file in (cities, requests, large, joined):
     assert client.files.delete(file.id).deleted
 print("Deleted everything")
 
