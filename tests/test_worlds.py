@@ -80,6 +80,15 @@ def test_a_name_that_names_no_world_is_refused(client: httpx2.Client, name: str)
         assert answer.json()["error"]["code"] == "invalid_world_name"
 
 
+@pytest.mark.parametrize("header", ["Authorization", "api-key"])
+def test_only_spaces_and_tabs_around_a_key_are_no_part_of_it(client: httpx2.Client, world: World, header: str) -> None:
+    """A proxy in front that reads the key has to find the same world."""
+    key, scheme = f"sk-world-{world.name}".encode(), b"Bearer " if header == "Authorization" else b""
+    for around, status in ((b"", 200), (b" ", 200), (b"\t", 200), (b"\xa0", 400), (b"\x85", 400)):
+        response = client.get("/v1/containers", headers={header: scheme + key + around})
+        assert response.status_code == status
+
+
 def test_a_request_that_is_refused_early_makes_no_world() -> None:
     with MockServer(api_key=("secret",), max_worlds=5) as server, httpx2.Client(base_url=server.url) as client:
         assert client.get("/w/new/v1/containers").status_code == 401
