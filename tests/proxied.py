@@ -1,0 +1,129 @@
+"""nginx as the guide *Many servers* configures it, before servers of a test."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import zlib
+from bisect import bisect_left
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pytest
+
+FILES = Path(__file__).parents[1] / "docs" / "guides" / "many-servers"
+POINTS = 160
+"""How many points of the ring nginx gives a server of weight 1."""
+
+
+def require_nginx() -> str:
+    """Return the program. Without it the test is skipped, and fails in CI."""
+    found = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if found is None:
+        assert os.environ.get("CI") != "true", "there is no nginx; .ci/run installs it"
+        pytest.skip("needs nginx")
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+class Ring:
+    """nginx's consistent hash, as a model: the addresses by the text of which worlds are spread."""
+
+    def __init__(self, ports: Mapping[str, int]) -> None:
+        """Take the ports of the servers by their names."""
+        points = {}
+        for name, port in reversed(ports.items()):  # of equal points the first server keeps the place
+            base, point = zlib.crc32(b"127.0.0.1\0%d" % port), 0
+            for _ in range(POINTS):
+                point = zlib.crc32(point.to_bytes(4, "little"), base)
+                points[point] = name
+        self._points = sorted(points)
+        self._names = points
+
+    def __getitem__(self, world: str) -> str:
+        """Return the name of the server that has a world."""
+        place = bisect_left(self._points, zlib.crc32(world.encode()))
+        return self._names[self._points[place % len(self._points)]]
+
+
+class Nginx:
+    """The files of the guide with the ports of a test, in a folder of its own; and nginx with them."""
+
+    def __init__(self, folder: Path, ports: Mapping[str, int], changes: Mapping[str, str] | None = None) -> None:
+        """Take the ports of the servers by their names. `changes` are pieces of nginx.conf and what replaces them."""
+        program = require_nginx()
+        self.port, self._folder = free_port(), folder
+        folder.mkdir(exist_ok=True)
+        configuration = (FILES / "nginx.conf").read_text()
+        for old, new in {"listen 8080": f"listen 127.0.0.1:{self.port}", **(changes or {})}.items():
+            assert old in configuration
+            configuration = configuration.replace(old, new)
+        (folder / "nginx.conf").write_text(configuration)
+        self._set_servers(ports)
+        settings = "daemon off; pid nginx.pid; error_log error.log;"
+        self._command = [program, "-p", str(folder), "-c", "nginx.conf", "-g", settings]
+        self.url = f"http://localhost:{self.port}"
+
+    def _set_servers(self, ports: Mapping[str, int]) -> None:
+        """Write servers.conf: the lines of the guide's, repeated for each server."""
+        worlds, *single = re.findall(
+            r"^upstream .*?^}\n", (FILES / "servers.conf").read_text(), re.DOTALL | re.MULTILINE
+        )
+        line = re.findall(r".*:8081.*\n", worlds)[0]
+        lines = [line.replace("8081", str(port)) for port in ports.values()]
+        blocks = [single[0].replace("mock-0", name).replace("8081", str(port)) for name, port in ports.items()]
+        text = re.sub(r"( *server .*\n)+", "".join(lines), worlds) + "".join(blocks)
+        (self._folder / "servers.conf").write_text(text)
+        self.ring = Ring(ports)
+
+    def __enter__(self) -> Self:
+        self.process = subprocess.Popen(self._command)
+        while True:
+            with suppress(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", self.port), 60).close()
+                return self
+            assert self.process.poll() is None, (self._folder / "error.log").read_text()
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        self.process.terminate()
+        self.process.wait(60)
+
+    def reload(self, ports: Mapping[str, int]) -> None:
+        """Change the servers, and wait until only workers that know them take connections."""
+        old = self.workers()
+        self._set_servers(ports)
+        self.process.send_signal(signal.SIGHUP)
+        while any(_takes_connections(pid) for pid in old) or not self.workers() - old:
+            assert self.process.poll() is None
+
+    def workers(self) -> set[int]:
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return set(map(int, children.split()))
+
+    def peak_memory(self) -> int:
+        """Return the most bytes that one of its workers has had."""
+        return max(map(peak_memory, self.workers()))
+
+
+def _takes_connections(pid: int) -> bool:
+    try:
+        return "shutting down" not in Path(f"/proc/{pid}/cmdline").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def peak_memory(pid: int) -> int:
+    """Return the most bytes of memory that a process has had."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found
+    return int(found[1]) << 10
