@@ -1,8 +1,10 @@
 """Worlds: what separates them, how they are named, and how they start from the template."""
 
 import errno
+import http.client
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -81,12 +83,13 @@ def test_a_name_that_names_no_world_is_refused(client: httpx2.Client, name: str)
 
 
 @pytest.mark.parametrize("header", ["Authorization", "api-key"])
-def test_only_spaces_and_tabs_around_a_key_are_no_part_of_it(client: httpx2.Client, world: World, header: str) -> None:
+def test_only_spaces_and_tabs_around_a_key_are_no_part_of_it(world: World, header: str) -> None:
     """A proxy in front that reads the key has to find the same world."""
     key, scheme = f"sk-world-{world.name}".encode(), b"Bearer " if header == "Authorization" else b""
     for around, status in ((b"", 200), (b" ", 200), (b"\t", 200), (b"\xa0", 400), (b"\x85", 400)):
-        response = client.get("/v1/containers", headers={header: scheme + key + around})
-        assert response.status_code == status
+        with closing(http.client.HTTPConnection("127.0.0.1", world.server.port)) as connection:
+            connection.request("GET", "/v1/containers", headers={header: scheme + key + around})  # others strip it
+            assert connection.getresponse().status == status
 
 
 def test_a_request_that_is_refused_early_makes_no_world() -> None:
