@@ -8,6 +8,7 @@ import http.client
 import inspect
 import itertools
 import os
+import re
 import socket
 import subprocess
 from collections import Counter
@@ -18,18 +19,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Condition, Event
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import httpx2
 import openai
 import pytest
 import test_sdk
+import yaml
 from conftest import World
+from installed import require
 from manual import tried
-from proxied import Nginx, Ring, peak_memory
+from proxied import FILES, Nginx, Ring, peak_memory
 from test_cli import serving
 
 from mockserver.server.serving import MockServer
+from mockserver.settings import NAMES as NAMES_OF_SETTINGS
+from mockserver.settings import environment_name, period
 
 pytestmark = pytest.mark.slow  # starts nginx
 
@@ -518,3 +523,98 @@ def test_a_server_that_is_added_takes_no_request_of_other_worlds(fleet: Fleet) -
     for world in staying:
         assert set(load.acknowledged[world]) == containers(fleet, world)
     assert sum(load.seen.values()) >= tried("requests to three servers behind nginx while a fourth is added")
+
+
+# The files for other engines
+
+
+LUA = """
+local separator = "\\31"
+for line in io.lines() do
+  local target, authorization, key = line:match("^(.-)" .. separator .. "(.-)" .. separator .. "(.*)$")
+  print(world_of(target, authorization ~= "" and authorization or nil, key ~= "" and key or nil))
+end
+"""
+
+
+def test_the_script_for_envoy_chooses_the_world_that_the_server_chooses(cluster: Cluster, tmp_path: Path) -> None:
+    require("", "", "", "lua5.1")
+    envoy = yaml.safe_load((FILES / "envoy.yaml").read_text())
+    (listener,) = envoy["static_resources"]["listeners"]
+    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    script = manager["http_filters"][0]["typed_config"]["default_source_code"]["inline_string"]
+    (tmp_path / "world.lua").write_text(script + LUA)
+    every, lines, wanted = list(dict.fromkeys(spellings("sk"))), [], []
+    for spelling in every:
+        headers: dict[str, str] = {}
+        for name, value in spelling.headers:  # Envoy joins those of one name
+            headers[name.lower()] = ",".join(filter(None, (headers.get(name.lower()), value)))
+        target = spelling.path.removeprefix("http://localhost")
+        lines.append("\x1f".join((target, headers.get("authorization", ""), headers.get("api-key", ""))))
+        request(cluster.alone.port, spelling)
+        wanted.append(created(cluster.alone))
+    command = ["lua5.1", str(tmp_path / "world.lua")]
+    done = subprocess.run(command, input="\n".join(lines).encode("latin-1"), capture_output=True, check=True)
+    chosen = done.stdout.decode("latin-1").splitlines()
+    wrong = [
+        f"{each}: {found}, not {want}"
+        for each, found, want in zip(every, chosen, wanted, strict=True)
+        if want and want != [found]
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_envoy_has_nothing_by_which_a_world_would_change_its_server() -> None:
+    envoy = yaml.safe_load((FILES / "envoy.yaml").read_text())["static_resources"]
+    for cluster in envoy["clusters"]:
+        assert not {"health_checks", "outlier_detection"} & cluster.keys()
+    ring = envoy["clusters"][0]
+    assert ring["lb_policy"] == "RING_HASH"
+    assert ring["common_lb_config"]["consistent_hashing_lb_config"] == {"use_hostname_for_hashing": True}
+    manager = envoy["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    (host,) = manager["route_config"]["virtual_hosts"]
+    routes = [each["route"] for each in host["routes"] if "route" in each]
+    assert all("retry_policy" not in each for each in (host, *routes))
+    assert {each["cluster"] for each in routes} == {each["name"] for each in envoy["clusters"]}
+    assert [each["hash_policy"] for each in routes if each["cluster"] == "worlds"] == [
+        [{"header": {"header_name": "x-mock-world"}}]
+    ]
+
+
+def test_the_manifests_for_kubernetes_fit_together() -> None:
+    found: dict[tuple[str, str], Any] = {}
+    for each in yaml.safe_load_all((FILES / "kubernetes.yaml").read_text()):
+        found[each["kind"], each["metadata"]["name"]] = each
+    servers, proxy = found["StatefulSet", "mock"]["spec"], found["Deployment", "mock-proxy"]["spec"]
+    names = [f"mock-{number}" for number in range(servers["replicas"])]
+    # nginx has the servers of the guide's file, by the addresses of the pods' own services
+    text = re.sub(r"^#.*\n|\n(?=\n)", "", (FILES / "servers.conf").read_text(), flags=re.MULTILINE)
+    for name, port in zip(names, (8081, 8082, 8083), strict=True):
+        text = text.replace(f"127.0.0.1:{port}", f"{name}:8080")
+    assert found["ConfigMap", "mock-proxy-servers"]["data"] == {"servers.conf": text}
+    assert proxy["strategy"] == {"type": "Recreate"}
+    sources = proxy["template"]["spec"]["volumes"][0]["projected"]["sources"]
+    assert [each["configMap"]["name"] for each in sources] == ["mock-proxy", "mock-proxy-servers"]
+    # what belongs together
+    for spec in (servers, proxy):
+        assert spec["selector"]["matchLabels"] == spec["template"]["metadata"]["labels"]
+        (container,) = spec["template"]["spec"]["containers"]
+        assert [port["name"] for port in container["ports"]] == ["http"]
+        assert container["readinessProbe"]["httpGet"] == {"path": "/health", "port": "http"}
+        mounts = {mount["name"] for mount in container["volumeMounts"]}
+        volumes = spec["template"]["spec"].get("volumes", [])
+        claims = [claim["metadata"] for claim in spec.get("volumeClaimTemplates", [])]
+        assert mounts == {each["name"] for each in (*volumes, *claims)}
+    headless = found["Service", servers["serviceName"]]["spec"]
+    assert (headless["clusterIP"], headless["selector"]) == ("None", servers["selector"]["matchLabels"])
+    for name in names:
+        service = found["Service", name]["spec"]
+        assert service["selector"] == {"statefulset.kubernetes.io/pod-name": name}
+        assert service["publishNotReadyAddresses"], "a pod that is away keeps its worlds"
+    assert found["Service", "mock-proxy"]["spec"]["selector"] == proxy["selector"]["matchLabels"]
+    (container,) = servers["template"]["spec"]["containers"]
+    variables = {each["name"]: each for each in container["env"]}
+    assert variables.keys() <= {environment_name(name) for name in NAMES_OF_SETTINGS}
+    assert variables["MOCKSERVER_NAME"]["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.name"
+    grace = period(variables["MOCKSERVER_SHUTDOWN_GRACE"]["value"])
+    assert grace < servers["template"]["spec"]["terminationGracePeriodSeconds"]
