@@ -1,24 +1,18 @@
 """What many worlds cost one server, and how evenly a ring spreads worlds over many servers.
 
-    python -m benchmarks.fleet [--worlds 9000] [--servers 1000]
+    python -m benchmarks.fleet [--worlds 9000] [--servers 1000] [--spread 1000000]
 
 Each world has one container. Prints the constants from which the manual reckons what a thousand servers need.
 """
 
 import argparse
 import tempfile
-import zlib
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.ring import Ring
 from benchmarks.worlds import Server, served
 from mockserver.clock import stopwatch
-
-POINTS = 160
-"""How many points of its ring nginx gives each server."""
-RING_WORLDS = 1_000_000
 
 
 def resident(pid: int) -> int:
@@ -63,42 +57,30 @@ def start_seconds(data: Path, worlds: int) -> float:
     return min(took)
 
 
-def ring(servers: int) -> tuple[Sequence[int], Sequence[int]]:
-    """Return the points of nginx's ring in order, and the server of each."""
-    points: dict[int, int] = {}
-    for number in range(servers):
-        base, point = zlib.crc32(b"mock-%d\x008080" % number), 0
-        for _ in range(POINTS):
-            point = zlib.crc32(point.to_bytes(4, "little"), base)
-            points.setdefault(point, number)
-    return sorted(points), [points[point] for point in sorted(points)]
-
-
-def spread(servers: int, worlds: int = RING_WORLDS) -> tuple[float, float, float]:
+def spread(servers: int, worlds: int) -> tuple[float, float, float]:
     """Return the share of the fullest and of the emptiest server of the mean, and the share of worlds that one more moves."""
-    before, after = ring(servers), ring(servers + 1)
-    counts: Counter[int] = Counter()
-    moved = 0
-    for number in range(worlds):
-        key = zlib.crc32(b"job-%d" % number)
-        here, there = (names[bisect_left(points, key) % len(points)] for points, names in (before, after))
-        counts[here] += 1
-        moved += here != there
+    names = [f"mock-{number}" for number in range(servers + 1)]
+    before, after = (Ring({name: f"{name}:8080" for name in names[:count]}) for count in (servers, servers + 1))
+    counts, moved = Counter(dict.fromkeys(names[:-1], 0)), 0
+    for world in (f"job-{number}" for number in range(worlds)):
+        counts[before[world]] += 1
+        moved += before[world] != after[world]
     mean = worlds / servers
-    return max(counts.values()) / mean, min(counts[number] for number in range(servers)) / mean, moved / worlds
+    return max(counts.values()) / mean, min(counts.values()) / mean, moved / worlds
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fleet", description=__doc__)
     parser.add_argument("--worlds", type=int, default=9_000, help="on one server")
     parser.add_argument("--servers", type=int, default=1_000, help="on the ring")
+    parser.add_argument("--spread", type=int, default=1_000_000, help="worlds on the ring")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mockserver-benchmarks-") as folder:
         print("| constant | measured |\n|---|---|")
         for what, figure in measure(Path(folder), given.worlds).items():
             print(f"| {what} | {figure:,.6g} |")
     for servers in (3, 10, given.servers):
-        fullest, emptiest, moved = spread(servers)
+        fullest, emptiest, moved = spread(servers, given.spread)
         print(f"| {servers:,} servers: the fullest, the emptiest, by the mean | {fullest:.2f}, {emptiest:.2f} |")
         print(f"| {servers:,} servers: worlds that one more moves | {moved:.2%} |")
 

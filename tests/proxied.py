@@ -6,8 +6,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import zlib
-from bisect import bisect_left
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,9 +14,9 @@ from typing import Self
 
 import pytest
 
+from benchmarks.ring import Ring
+
 FILES = Path(__file__).parents[1] / "docs" / "guides" / "many-servers"
-POINTS = 160
-"""How many points of the ring nginx gives a server of weight 1."""
 
 
 def require_nginx() -> str:
@@ -36,24 +34,9 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-class Ring:
-    """nginx's consistent hash, as a model: the addresses by the text of which worlds are spread."""
-
-    def __init__(self, ports: Mapping[str, int]) -> None:
-        """Take the ports of the servers by their names."""
-        points = {}
-        for name, port in reversed(ports.items()):  # of equal points the first server keeps the place
-            base, point = zlib.crc32(b"127.0.0.1\0%d" % port), 0
-            for _ in range(POINTS):
-                point = zlib.crc32(point.to_bytes(4, "little"), base)
-                points[point] = name
-        self._points = sorted(points)
-        self._names = points
-
-    def __getitem__(self, world: str) -> str:
-        """Return the name of the server that has a world."""
-        place = bisect_left(self._points, zlib.crc32(world.encode()))
-        return self._names[self._points[place % len(self._points)]]
+def ring(ports: Mapping[str, int]) -> Ring:
+    """Return the model of nginx with these servers."""
+    return Ring({name: f"127.0.0.1:{port}" for name, port in ports.items()})
 
 
 class Nginx:
@@ -84,7 +67,7 @@ class Nginx:
         blocks = [single[0].replace("mock-0", name).replace("8081", str(port)) for name, port in ports.items()]
         text = re.sub(r"( *server .*\n)+", "".join(lines), worlds) + "".join(blocks)
         (self._folder / "servers.conf").write_text(text)
-        self.ring = Ring(ports)
+        self.ring = ring(ports)
 
     def __enter__(self) -> Self:
         self.process = subprocess.Popen(self._command)

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -81,6 +82,16 @@ def test_the_picture_shows_every_figure() -> None:
     assert not isinstance(get, str)
     assert report.figure(statistics.median(each["rate"] for each in get)) in words
     assert "404 <Not Found>" in words
+
+
+@pytest.mark.slow
+def test_what_many_worlds_cost_is_measured() -> None:
+    command = [sys.executable, "-m", "benchmarks.fleet", "--worlds", "120", "--servers", "4", "--spread", "1000"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    table = [line.strip("|").split("|") for line in done.stdout.splitlines()[2:]]
+    assert len(table) == 12
+    assert all(re.search(r"\d", figure) for _, figure in table)
 
 
 @pytest.mark.slow

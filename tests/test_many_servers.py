@@ -29,7 +29,7 @@ import yaml
 from conftest import World
 from installed import require
 from manual import tried
-from proxied import FILES, Nginx, Ring, peak_memory
+from proxied import FILES, Nginx, peak_memory, ring
 from test_cli import serving
 
 from mockserver.server.serving import MockServer
@@ -43,6 +43,7 @@ HEADER = "x-mock-server"
 KEY = "K-of-a-team"
 
 
+MIB = 1 << 20
 PATIENCE = 600
 
 
@@ -215,8 +216,8 @@ def test_nginx_chooses_the_world_that_a_server_with_keys_chooses(guarded: Cluste
 def test_the_model_of_the_ring_is_even_and_moves_few_worlds() -> None:
     """So that what the other tests compare with is what the guide promises."""
     names = [f"world-{number}" for number in range(3_000)]
-    before = Ring({"a": 8081, "b": 8082, "c": 8083})
-    after = Ring({"a": 8081, "b": 8082, "c": 8083, "d": 8084})
+    before = ring({"a": 8081, "b": 8082, "c": 8083})
+    after = ring({"a": 8081, "b": 8082, "c": 8083, "d": 8084})
     assert all(700 < sum(before[name] == server for name in names) < 1_300 for server in "abc")
     moved = [name for name in names if before[name] != after[name]]
     assert 500 < len(moved) < 1_000
@@ -287,6 +288,15 @@ def test_a_body_arrives_while_it_is_sent(cluster: Cluster) -> None:
             pass
         client.sendall(half + rest)
         assert b"".join(iter(lambda: client.recv(10_000), b"")).startswith(b"HTTP/1.1 200 ")
+
+
+def test_the_error_for_an_upload_that_is_rejected_early_arrives(guarded: Cluster) -> None:
+    """The server responds before it has read the body, which the client sends on."""
+    head = {"Authorization": "Bearer wrong", "Content-Type": "multipart/form-data; boundary=b"}
+    with closing(http.client.HTTPConnection("127.0.0.1", guarded.nginx.port, timeout=PATIENCE)) as connection:
+        connection.request("POST", "/v1/files", itertools.repeat(bytes(MIB), 50), head, encode_chunked=True)
+        response = connection.getresponse()
+        assert (response.status, b"Incorrect API key" in response.read()) == (401, True)
 
 
 def test_events_of_a_response_arrive_one_by_one(cluster: Cluster) -> None:
@@ -369,7 +379,6 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
         yield Fleet(tmp_path, stack, *NAMES)
 
 
-MIB = 1 << 20
 LARGE = 200 * MIB
 
 
@@ -466,10 +475,10 @@ WORLDS = [f"job-{number}" for number in range(12)]
 
 
 def test_a_server_that_is_killed_and_restarted_takes_its_own_worlds_alone(fleet: Fleet) -> None:
-    ring = fleet.nginx.ring
-    victim = ring[WORLDS[0]]
-    its = [world for world in WORLDS if ring[world] == victim]
-    others = [world for world in WORLDS if ring[world] != victim]
+    places = fleet.nginx.ring
+    victim = places[WORLDS[0]]
+    its = [world for world in WORLDS if places[world] == victim]
+    others = [world for world in WORLDS if places[world] != victim]
     assert its
     assert others
     with Load(fleet, WORLDS) as load:
@@ -479,12 +488,12 @@ def test_a_server_that_is_killed_and_restarted_takes_its_own_worlds_alone(fleet:
             fleet.start(victim)
             load.progress(requests=20)
     seen = set(load.seen)
-    assert {each for each in seen if each[0] in others} == {(world, 200, ring[world]) for world in others}
+    assert {each for each in seen if each[0] in others} == {(world, 200, places[world]) for world in others}
     assert {each for each in seen if each[0] in its and each[2]} == {(world, 200, victim) for world in its}
     failed = {each for each in seen if not each[2]}
     assert failed == {(world, 502, None) for world in its}
     for name in NAMES:
-        assert fleet.worlds(name) == {world for world in WORLDS if ring[world] == name}
+        assert fleet.worlds(name) == {world for world in WORLDS if places[world] == name}
     for world in WORLDS:
         assert set(load.acknowledged[world]) <= containers(fleet, world)
     assert sum(load.seen.values()) >= tried(
@@ -495,7 +504,7 @@ def test_a_server_that_is_killed_and_restarted_takes_its_own_worlds_alone(fleet:
 def test_a_server_that_is_added_takes_no_request_of_other_worlds(fleet: Fleet) -> None:
     before = fleet.nginx.ring
     fleet.start("mock-3")
-    after = Ring(fleet.ports)
+    after = ring(fleet.ports)
     moving = [f"moved-{number}" for number in range(200) if before[f"moved-{number}"] != after[f"moved-{number}"]][:3]
     staying = [world for world in WORLDS if before[world] == after[world]]
     assert {after[world] for world in moving} == {"mock-3"}
