@@ -35,6 +35,7 @@ from test_cli import serving
 from mockserver.server.serving import MockServer
 from mockserver.settings import NAMES as NAMES_OF_SETTINGS
 from mockserver.settings import environment_name, period
+from mockserver.testing import Server
 
 pytestmark = pytest.mark.slow  # starts nginx
 
@@ -267,6 +268,21 @@ assert len(SUITE) > 25
 globals().update(SUITE)
 
 
+def test_worlds_of_tests_are_controlled_through_the_proxy(cluster: Cluster) -> None:
+    with closing(Server(cluster.nginx.url)) as proxy:
+        for _ in range(6):
+            with proxy.world(frozen=True) as world, openai.OpenAI(base_url=world.base_url, api_key="k") as client:
+                box = client.containers.create(name="box")
+                assert world.clock.advance("20m")["expired_containers"] == [box.id]
+                world.faults.add(error="rate_limited", times=1)
+                with pytest.raises(openai.RateLimitError):
+                    client.with_options(max_retries=0).containers.list()
+                assert [each["status"] for each in world.journal] == [200, 429]
+                having = [each for each in cluster.servers.values() if world.world in each.mock.worlds.names()]
+                assert having == [cluster.servers[cluster.nginx.ring[world.world]]]
+            assert world.world not in having[0].mock.worlds.names()
+
+
 # Bytes and streams
 
 
@@ -328,7 +344,8 @@ def test_events_of_the_journal_and_long_polls_arrive_at_once(cluster: Cluster) -
 def test_a_client_that_leaves_a_stream_leaves_the_server_too(cluster: Cluster) -> None:
     server = cluster.servers["mock-2"]
     with httpx2.stream("GET", f"{cluster.nginx.url}/servers/mock-2/_mock/changes", timeout=PATIENCE) as stream:
-        assert next(stream.iter_lines()) == ": what changes"
+        lines = stream.iter_lines()  # which ends the stream when it is forgotten
+        assert next(lines) == ": what changes"
         assert server.mock.events.subscribers
     while server.mock.events.subscribers:
         pass
