@@ -53,7 +53,7 @@ class Nginx:
             configuration = configuration.replace(old, new)
         (folder / "nginx.conf").write_text(configuration)
         self._set_servers(ports)
-        settings = "daemon off; pid nginx.pid; error_log error.log;"
+        settings = "daemon off; pid nginx.pid; error_log error.log warn;"
         self._command = [program, "-p", str(folder), "-c", "nginx.conf", "-g", settings]
         self.url = f"http://localhost:{self.port}"
 
@@ -75,7 +75,7 @@ class Nginx:
             with suppress(ConnectionRefusedError):
                 socket.create_connection(("127.0.0.1", self.port), 60).close()
                 return self
-            assert self.process.poll() is None, (self._folder / "error.log").read_text()
+            assert self.process.poll() is None, self.log()
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
         self.process.terminate()
@@ -88,6 +88,9 @@ class Nginx:
         self.process.send_signal(signal.SIGHUP)
         while any(_takes_connections(pid) for pid in old) or not self.workers() - old:
             assert self.process.poll() is None
+
+    def log(self) -> str:
+        return (self._folder / "error.log").read_text()
 
     def workers(self) -> set[int]:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()

@@ -429,6 +429,7 @@ def test_large_contents_pass_in_bounded_memory(fleet: Fleet) -> None:
         grown = peak_memory(server.pid) - before[0], fleet.nginx.peak_memory() - before[1]
         assert grown[0] < 32 * MIB
         assert grown[1] < 8 * MIB
+    assert "temporary file" not in fleet.nginx.log(), "it collects neither bodies nor responses"
 
 
 class Load:
