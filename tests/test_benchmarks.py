@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -93,6 +94,16 @@ def test_the_bare_application_has_as_many_routes() -> None:
         sum(each.path.startswith(("/containers", "/files", "/resources")) for each in routes.app.routes)
         == routes.ROUTES
     )  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+def test_what_many_worlds_cost_is_measured() -> None:
+    command = [sys.executable, "-m", "benchmarks.fleet", "--worlds", "120", "--servers", "4", "--spread", "1000"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    table = [line.strip("|").split("|") for line in done.stdout.splitlines()[2:]]
+    assert len(table) == 12
+    assert all(re.search(r"\d", figure) for _, figure in table)
 
 
 @pytest.mark.slow

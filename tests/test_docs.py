@@ -37,6 +37,7 @@ import yaml
 from conftest import MockServer
 from installed import CLIENTS, INSTALLED, require
 from manual import DOCS, PAGES, ROOT, Block, anchors, links, matches, page_blocks, rows
+from proxied import require_nginx
 
 from mockserver import profiles, testing
 from mockserver.cli import main as cli
@@ -331,6 +332,8 @@ def parse_command(arguments: list[str]) -> None:
             pass
 
 
+PORTS = ("8080", "4000", "8081", "8082", "8083", "8084", "8090", "8443")
+"""Of servers and proxies in the manual. The tests take free ones in their place."""
 SEPARATOR = "\036"  # a control character that no program prints
 
 
@@ -348,12 +351,18 @@ def test_the_shell_blocks_work(page: Path, tmp_path: Path) -> None:
         require(*CLIENT_OF[language])
     if any("litellm" in block.text for block in shell):
         require("litellm", "litellm", "litellm/requirements.txt")
-    ports = {"8080": free_port(), "4000": free_port()}
+    if any("nginx -p" in block.text for block in shell):
+        require_nginx()
+    ports = {shown: free_port() for shown in PORTS}
 
     folder, state = tmp_path / "page", tmp_path / "state"
     folder.mkdir()
     state.mkdir()
     save_files(page, folder)
+    for configuration in (DOCS / "guides").glob("*/*.*"):
+        copy = folder / configuration.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(configuration.read_bytes())
     for file in folder.rglob("*.*"):
         file.write_text(with_ports(file.read_text(encoding="utf-8"), ports), encoding="utf-8")
     for each in ("README.md", "fixtures"):

@@ -1,8 +1,10 @@
 """Worlds: what separates them, how they are named, and how they start from the template."""
 
 import errno
+import http.client
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -78,6 +80,16 @@ def test_a_name_that_names_no_world_is_refused(client: httpx2.Client, name: str)
     for answer in [in_url, in_key] if name != ".." else [in_key]:  # a client resolves /w/../v1 by itself
         assert answer.status_code == 400
         assert answer.json()["error"]["code"] == "invalid_world_name"
+
+
+@pytest.mark.parametrize("header", ["Authorization", "api-key"])
+def test_only_spaces_and_tabs_around_a_key_are_no_part_of_it(world: World, header: str) -> None:
+    """A proxy in front that reads the key has to find the same world."""
+    key, scheme = f"sk-world-{world.name}".encode(), b"Bearer " if header == "Authorization" else b""
+    for around, status in ((b"", 200), (b" ", 200), (b"\t", 200), (b"\xa0", 400), (b"\x85", 400)):
+        with closing(http.client.HTTPConnection("127.0.0.1", world.server.port)) as connection:
+            connection.request("GET", "/v1/containers", headers={header: scheme + key + around})  # others strip it
+            assert connection.getresponse().status == status
 
 
 def test_a_request_that_is_refused_early_makes_no_world() -> None:

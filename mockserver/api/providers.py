@@ -22,6 +22,8 @@ HINT_HEADER = b"x-mock-hint"
 _DATED = re.compile(r"\d{4}-\d\d-\d\d(-preview)?")
 _SERVICE = (errors.CONTAINER_EXPIRED.message, errors.UNKNOWN_CURSOR.message)
 """Errors 404 of the service, which the gateway passes on (guess); those of Files are seen."""
+_SPACE = " \t"
+"""What HTTP takes for white space around a header's value: a proxy that reads the key must find the same world."""
 _UNDATED = ("", "v1", "latest", "preview")
 
 
@@ -148,11 +150,11 @@ def api_path(scope: Scope) -> str:
 
 def _bearer(headers: dict[bytes, bytes]) -> str:
     scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
+    return token.strip(_SPACE) if scheme.lower() == "bearer" else ""
 
 
 def _api_key(headers: dict[bytes, bytes]) -> str:
-    return headers.get(b"api-key", b"").decode("latin-1").strip()
+    return headers.get(b"api-key", b"").decode("latin-1").strip(_SPACE)
 
 
 def _version(query: bytes) -> str:

@@ -58,7 +58,8 @@ def _one_process(_: click.Context, option: click.Parameter, given: str) -> None:
     if given != "1":
         die(
             f"--workers ({option.envvar}) takes only 1, as a server is one process now; start several servers instead, "
-            "each with its own --data and --port, behind a proxy that hashes on the world's name",
+            "each with its own --data and --port, behind a proxy that hashes on the world's name "
+            "(docs/guides/many-servers.md)",
             2,
         )
 

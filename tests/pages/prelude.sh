@@ -55,14 +55,27 @@ stop_server() {
     SERVER=
 }
 
-# `serve` returns when the server is healthy, and replaces the server that the page started before.
+# `serve` returns when the server is healthy, and replaces the server that the page started before. With a port of its
+# own it is one of several, which the page itself waits for.
 mockserver() {
     if [ "${1:-}" != serve ]; then command mockserver "$@"; return; fi
+    case " $* " in *" --port "*) MOCKSERVER_PORT= exec mockserver "$@" >>"$STATE/server.log" 2>&1 </dev/null ;; esac
     stop_server
     command mockserver "$@" >"$STATE/server.log" 2>&1 </dev/null &
     SERVER=$!
     command mockserver healthcheck --wait 300
     kill -0 $SERVER || { cat "$STATE/server.log" >&2; return 1; }
+}
+
+# nginx takes the server's port, and ends with the script: in the foreground it stays in the script's session.
+nginx() {
+    case " $* " in *" -s "* | *" -t "*) PATH=$PATH:/usr/sbin command nginx "$@" 2>>"$STATE/nginx.log"; return ;; esac
+    stop_server
+    PATH=$PATH:/usr/sbin command nginx "${@/#pid/daemon off; pid}" >>"$STATE/nginx.log" 2>&1 </dev/null &
+    local port
+    port=$(sed -n 's/^ *listen \([0-9]*\);$/\1/p' "$2/nginx.conf")
+    curl --silent --fail --output "$STATE/health" --retry 240 --retry-delay 1 --retry-connrefused \
+        "http://localhost:$port/health" || { cat "$STATE/nginx.log" >&2; return 1; }
 }
 
 # The image is built from the repository, and takes the server's port. Without a running engine, docker.py replaces the

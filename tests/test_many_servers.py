@@ -1,0 +1,648 @@
+"""Several servers behind nginx, by the files of the guide: a world has one server, whoever names it and however.
+
+Fast where a server runs in this process; the rest starts processes.
+"""
+
+import hashlib
+import http.client
+import inspect
+import itertools
+import os
+import re
+import signal
+import socket
+import subprocess
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Condition, Event
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import httpx2
+import openai
+import pytest
+import test_sdk
+import yaml
+from conftest import World
+from installed import require
+from manual import tried
+from proxied import FILES, Nginx, peak_memory, ring
+from test_cli import serving
+
+from mockserver.server.serving import MockServer
+from mockserver.settings import NAMES as NAMES_OF_SETTINGS
+from mockserver.settings import environment_name, period
+from mockserver.testing import Server
+
+pytestmark = pytest.mark.slow  # starts nginx
+
+NAMES = ("mock-0", "mock-1", "mock-2")
+HEADER = "x-mock-server"
+KEY = "K-of-a-team"
+
+
+MIB = 1 << 20
+PATIENCE = 600
+
+
+class Cluster(NamedTuple):
+    nginx: Nginx
+    servers: dict[str, MockServer]
+    alone: MockServer
+    """A server like the others that no proxy knows, and so what any of them does with a request."""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    yield from clusters(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Servers that take only two keys, and the proxy that knows them."""
+    yield from clusters(tmp_path_factory, (KEY, "other-key"), {"sk-world-": f"(?:{KEY}|other-key)-world-"})
+
+
+def clusters(
+    factory: pytest.TempPathFactory, keys: Sequence[str] = (), changes: dict[str, str] | None = None
+) -> Iterator[Cluster]:
+    with ExitStack() as stack:
+        alone, *servers = (
+            stack.enter_context(MockServer(name=name, api_key=tuple(keys))) for name in ("alone", *NAMES)
+        )
+        ports = {name: server.port for name, server in zip(NAMES, servers, strict=True)}
+        nginx = stack.enter_context(Nginx(factory.mktemp("nginx"), ports, changes))
+        yield Cluster(nginx, dict(zip(NAMES, servers, strict=True)), alone)
+
+
+# Which server
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """A request that names a world, or tries to."""
+
+    path: str
+    headers: tuple[tuple[str, str], ...] = ()
+    method: str = "POST"
+    body: str = '{"name": "box"}'
+
+    def __str__(self) -> str:
+        return f"{self.path} {' '.join(f'{name}: {value}' for name, value in self.headers)}"
+
+
+def spellings(stem: str) -> Iterator[Spelling]:
+    """`stem` is a key."""
+    anonymous = (("Authorization", f"Bearer {stem}"),)
+    prefixes = (
+        "/v1", "", "/openai/v1", "/openai", "//openai/v1", "/api/projects/one/openai/v1", "/api/projects/a%2eb/openai/v1",
+        "/v%31", "/%6fpenai/v1", "/api/projects/%6fne/openai", "/api/%70rojects/one/%6fpenai/v1", "///openai",
+    )  # fmt: skip
+    query = {True: "?api-version=2025-04-01-preview", False: ""}
+    paths = [f"{prefix}/containers{query[prefix.endswith('openai')]}" for prefix in prefixes]
+    keys: list[tuple[tuple[str, str], ...]] = [
+        (),
+        anonymous,
+        (("Authorization", f"Bearer {stem}-world-one"),),
+        (("authorization", f"bEaReR   {stem}-world-Two.2 "),),
+        (("api-key", f"{stem}-world-three"),),
+        (("Authorization", f"Bearer {stem}-world-bearer"), ("api-key", f"{stem}-world-api-key")),
+        (("Authorization", f"Bearer {stem}"), ("api-key", f"{stem}-world-api-key")),
+        (("Authorization", f"Bearer {stem}-world-bearer"), ("api-key", stem)),
+        (("Authorization", f"Basic {stem}-world-basic"), ("api-key", f"{stem}-world-api-key")),
+    ]
+    for path, headers in itertools.product(paths, keys):
+        yield Spelling(path, headers)
+    for name in ("one", "Two.2", "x_y-z", "0", "n" * 64, "N" * 65, "", ".", "..", "a b", "a,b", "default", "%41", "w"):
+        yield Spelling("/v1/containers", (("Authorization", f"Bearer {stem}-world-{name}"),))
+        yield Spelling("/openai/v1/containers", (("api-key", f"{stem}-world-{name}"),))
+    for key in (f"{stem}-World-x", f"{stem}-world", f"{stem}-world-a-world-b", f"{stem}x-world-a", f"x{stem}-world-a",
+                "other-world-a", stem.upper(), f"{stem.upper()}-world-a", f"{stem}-world-old", f"{stem}-world-old-world-c",
+                f"\t{stem}-world-tab\t", f"{stem}-world-nbsp\xa0", f"{stem} -world-x", f"Bearer {stem}-world-x"):  # fmt: skip
+        yield Spelling("/v1/containers", (("Authorization", f"Bearer {key}"),))
+        yield Spelling("/v1/containers", (("api-key", key),))
+    yield Spelling("/v1/containers", (("Authorization", f"Bearer\t{stem}-world-tab"),))
+    yield Spelling("/v1/containers", (("api-key", f"{stem}-world-first"), ("api-key", f"{stem}-world-second")))
+    for world in ("a", "A.b_c-9", "%61", "a%2eb", "a%2Db", "%", "%4", "%2561", "a%2Fb", "a%2fb", "%2e%2e", "..", ".", "",
+                  "a%20b", "a+b", "a;b", "a%3Fb", "a%23b", "a%0a", "a%00", "%C3%A4", "n" * 64, "N" * 65, "-a", "default",
+                  "v1", "openai", "w"):  # fmt: skip
+        for prefix in ("/v1", "", "/openai/v1", "//openai/v1", "/%76%31", "/api/projects/p/openai/v1"):
+            if prefix in ("/v1", "/openai/v1") or world in ("a", "%61", "v1", "w"):
+                other = (("Authorization", f"Bearer {stem}-world-other"),)
+                yield Spelling(f"/w/{world}{prefix}/containers", other)
+    for path in (
+        "/%77/a/v1/containers", "/%77/%61/v1/containers", "/W/a/v1/containers", "/w%2fa/v1/containers",
+        "//w/a/v1/containers", "/w//a/v1/containers", "/w/a//v1/containers", "/./w/a/v1/containers",
+        "/w/a/../w/b/v1/containers", "/w/a/%2e%2e/b/v1/containers", "/w/a/v1/./containers", "/v1/w/a/containers",
+        "/w/a/w/b/v1/containers", "/w/a", "/w", "/", "/w/a?x=/w/b/", "/w/a/v1/containers?world=b", "/w/a/v1/containers#/w/b",
+        "/v1/containers?path=/w/b/v1/", "/v1/containers?%2fw%2fb", "/v1?/w/a/", "http://localhost/w/a/v1/containers",
+        "http://localhost/v1/containers", "/v1/w%2fa/containers", "/openai%2fv1/containers", "/w/a%2Fv1/containers",
+    ):  # fmt: skip
+        yield Spelling(path, (("Authorization", f"Bearer {stem}-world-other"),))
+    for path in (  # an id with escaped slashes and dots, which nginx takes for parts of the path
+        "/v1/files/x%2F..%2F..%2F..%2Fw%2Fb%2Fv1", "/w/a/v1/files/x%2f..%2f..%2f..%2f..%2fb%2fv1",
+        "/%76%31/files/x%2F..%2F..%2F..%2Fw%2Fb%2Fv1", "/%77/a/v1/files/x%2F..%2F..%2F..%2Fb", "/v1/files/..", "/v%31/files/..",
+        "/w/a/v1/files/..", "/w/%61/v1/files/..", "/w/%61/v1/files/x%2Fy", "/w/a/v1/files/x%2Fy",
+    ):  # fmt: skip
+        yield Spelling(path, (("Authorization", f"Bearer {stem}-world-other"),), "GET", "")
+        conflict = (("Authorization", f"Bearer {stem}-world-bearer"), ("api-key", f"{stem}-world-api-key"))
+        yield Spelling(path.replace("/w%2F", "/openai%2F"), conflict, "GET", "")
+    for path in ("worlds/a/reset", "worlds/%61/reset", "worlds/A.b%2dc/reset", "%77orlds/a/reset", "worlds/a%2Freset",
+                 "worlds%2fa/reset", "worlds//reset", "worlds/-/reset", "worlds/a/reset?empty=true", "worlds/worlds/reset",
+                 "worlds/a/../b/reset", "worlds/a", "worlds/w", f"worlds/{'n' * 64}/reset"):  # fmt: skip
+        yield Spelling(f"/_mock/{path}", (), "POST", "")
+        yield Spelling(f"/%5fmock/{path}", (("Authorization", f"Bearer {stem}-world-other"),), "POST", "")
+
+
+def request(port: int, spelling: Spelling) -> tuple[int, http.client.HTTPMessage]:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        connection._validate_path = lambda path: None  # type: ignore[attr-defined]  # as it stands
+        connection.putrequest(spelling.method, spelling.path, skip_accept_encoding=True)
+        body = spelling.body.encode()
+        for name, value in (*spelling.headers, ("Content-Length", str(len(body)))):
+            connection.putheader(name, value.encode("latin-1"))
+        if body:
+            connection.putheader("Content-Type", "application/json")
+        connection.endheaders(body)
+        response = connection.getresponse()
+        response.read()
+        return response.status, response.headers
+
+
+def created(server: MockServer) -> list[str]:
+    """The worlds that requests have created. They are deleted."""
+    worlds = server.mock.worlds  # directly, as this is done a thousand times
+    names = worlds.names()
+    for name in names:
+        server.run(worlds.delete(name))
+    return names
+
+
+def check_spellings(cluster: Cluster, stem: str) -> None:
+    every = list(dict.fromkeys(spellings(stem)))
+    assert len(every) == tried("spellings of a world's name and of what looks like one, by nginx and by the server")
+    wrong: list[str] = []
+    refused: list[str] = []
+    worlds: set[str] = set()
+    for spelling in every:
+        direct, _ = request(cluster.alone.port, spelling)
+        wanted = created(cluster.alone)
+        status, headers = request(cluster.nginx.port, spelling)
+        found = {name: names for name, server in cluster.servers.items() if (names := created(server))}
+        if status == 400 and HEADER not in headers:
+            refused += [str(spelling)] * len(wanted)
+            if found:
+                wrong.append(f"{spelling}: refused, but {found}")
+        elif found != ({cluster.nginx.ring[wanted[0]]: wanted} if wanted else {}) or status != direct:
+            wrong.append(f"{spelling}: {status} and {found}, but {direct} and {wanted}")
+        elif wanted and headers[HEADER] not in found:
+            wrong.append(f"{spelling}: {headers[HEADER]} responds, but {found}")
+        worlds |= {*wanted}
+    assert not wrong, "\n".join(wrong)
+    assert len(worlds) > 10
+    assert all("%2f" in each.lower() for each in refused), refused
+
+
+def test_nginx_chooses_the_world_that_the_server_chooses(cluster: Cluster) -> None:
+    check_spellings(cluster, "sk")
+
+
+def test_nginx_chooses_the_world_that_a_server_with_keys_chooses(guarded: Cluster) -> None:
+    check_spellings(guarded, KEY)
+
+
+def test_the_model_of_the_ring_is_even_and_moves_few_worlds() -> None:
+    """So that what the other tests compare with is what the guide promises."""
+    names = [f"world-{number}" for number in range(3_000)]
+    before = ring({"a": 8081, "b": 8082, "c": 8083})
+    after = ring({"a": 8081, "b": 8082, "c": 8083, "d": 8084})
+    assert all(700 < sum(before[name] == server for name in names) < 1_300 for server in "abc")
+    moved = [name for name in names if before[name] != after[name]]
+    assert 500 < len(moved) < 1_000
+    assert {after[name] for name in moved} == {"d"}
+
+
+# The official SDK's tests
+
+
+@dataclass
+class ByURL(World):
+    proxy: str = ""
+
+    @property
+    def base_url(self) -> str:
+        return f"{self.proxy}/w/{self.name}/v1"
+
+
+class ByKey(ByURL):
+    @property
+    def base_url(self) -> str:
+        return f"{self.proxy}/v1"
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(params=[ByURL, ByKey])
+def world(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[World]:
+    """A world behind the proxy, whose `server` is the one that has it."""
+    name = f"sdk-{next(_numbers)}"
+    server = cluster.servers[cluster.nginx.ring[name]]
+    with request.param(server, name, f"sk-world-{name}", cluster.nginx.url) as world:
+        yield world
+    others = [each for each in cluster.servers.values() if each is not server]
+    assert not [each for each in others if name in each.mock.worlds.names()]
+
+
+connect, sdk, lax = test_sdk.connect, test_sdk.sdk, test_sdk.lax
+_OTHER_SERVERS = {"live", "guarded_server", "server", "live_server"}
+SUITE = {
+    name: test
+    for name, test in vars(test_sdk).items()
+    if name.startswith("test_") and not _OTHER_SERVERS & inspect.signature(test).parameters.keys()
+}
+assert len(SUITE) > 25
+globals().update(SUITE)
+
+
+def test_worlds_of_tests_are_controlled_through_the_proxy(cluster: Cluster) -> None:
+    with closing(Server(cluster.nginx.url)) as proxy:
+        for _ in range(6):
+            with proxy.world(frozen=True) as world, openai.OpenAI(base_url=world.base_url, api_key="k") as client:
+                box = client.containers.create(name="box")
+                assert world.clock.advance("20m")["expired_containers"] == [box.id]
+                world.faults.add(error="rate_limited", times=1)
+                with pytest.raises(openai.RateLimitError):
+                    client.with_options(max_retries=0).containers.list()
+                assert [each["status"] for each in world.journal] == [200, 429]
+                having = [each for each in cluster.servers.values() if world.world in each.mock.worlds.names()]
+                assert having == [cluster.servers[cluster.nginx.ring[world.world]]]
+            assert world.world not in having[0].mock.worlds.names()
+
+
+# Bytes and streams
+
+
+def test_a_body_arrives_while_it_is_sent(cluster: Cluster) -> None:
+    """At the server as at the client: half of the body is with it before the other half was sent."""
+    begun = b'--simple\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    rest = b'\r\n--simple\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nvision\r\n--simple--\r\n'
+    half = b"x" * (1 << 20)
+    server = cluster.servers[cluster.nginx.ring["up"]]
+    uploads = server.mock.directory / "uploads"
+    with socket.create_connection(("127.0.0.1", cluster.nginx.port), PATIENCE) as client:
+        length = len(begun) + 2 * len(half) + len(rest)
+        client.sendall(
+            b"POST /w/up/v1/files HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer k\r\nConnection: close\r\n"
+            b"Content-Type: multipart/form-data; boundary=simple\r\nContent-Length: %d\r\n\r\n" % length
+        )
+        client.sendall(begun + half)
+        while sum(path.stat().st_size for path in uploads.iterdir()) < len(half) // 2:
+            pass
+        client.sendall(half + rest)
+        assert b"".join(iter(lambda: client.recv(10_000), b"")).startswith(b"HTTP/1.1 200 ")
+
+
+def test_the_error_for_an_upload_that_is_rejected_early_arrives(guarded: Cluster) -> None:
+    """The server responds before it has read the body, which the client sends on."""
+    head = {"Authorization": "Bearer wrong", "Content-Type": "multipart/form-data; boundary=b"}
+    with closing(http.client.HTTPConnection("127.0.0.1", guarded.nginx.port, timeout=PATIENCE)) as connection:
+        connection.request("POST", "/v1/files", itertools.repeat(bytes(MIB), 50), head, encode_chunked=True)
+        response = connection.getresponse()
+        assert (response.status, b"Incorrect API key" in response.read()) == (401, True)
+
+
+def test_events_of_a_response_arrive_one_by_one(cluster: Cluster) -> None:
+    """The second event is a minute away: a proxy that collects them would not deliver the first one."""
+    rule = {"when": "slow", "say": "At last.", "pace": "1m"}
+    httpx2.post(f"{cluster.nginx.url}/_mock/worlds/slow/answers", json=rule).raise_for_status()
+    asked = {"input": "slow", "model": "m", "stream": True}
+    url = f"{cluster.nginx.url}/w/slow/v1/responses"
+    with httpx2.stream("POST", url, json=asked, headers={"Authorization": "Bearer k"}) as response:
+        assert response.headers[HEADER] == cluster.nginx.ring["slow"]
+        assert next(response.iter_lines()) == "event: response.created"
+
+
+def test_events_of_the_journal_and_long_polls_arrive_at_once(cluster: Cluster) -> None:
+    proxy, key = cluster.nginx.url, {"Authorization": "Bearer sk-world-watched"}
+    journal = f"{proxy}/_mock/worlds/watched/journal"
+    httpx2.get(f"{proxy}/v1/containers", headers=key).raise_for_status()
+    with httpx2.stream("GET", f"{journal}/stream", timeout=PATIENCE) as stream, ThreadPoolExecutor(1) as pool:
+        lines = stream.iter_lines()
+        assert next(lines).startswith(":")
+        waiting = pool.submit(httpx2.get, f"{journal}/wait?method=POST&timeout=9m", timeout=PATIENCE)
+        httpx2.post(f"{proxy}/v1/containers", json={"name": "box"}, headers=key).raise_for_status()
+        assert "event: exchange" in lines
+        assert len(waiting.result().json()["data"]) == 1
+    with httpx2.stream("GET", f"{proxy}/servers/mock-1/_mock/changes", timeout=PATIENCE) as stream:
+        assert next(stream.iter_lines()) == ": what changes"
+
+
+def test_a_client_that_leaves_a_stream_leaves_the_server_too(cluster: Cluster) -> None:
+    server = cluster.servers["mock-2"]
+    with httpx2.stream("GET", f"{cluster.nginx.url}/servers/mock-2/_mock/changes", timeout=PATIENCE) as stream:
+        lines = stream.iter_lines()  # which ends the stream when it is forgotten
+        assert next(lines) == ": what changes"
+        assert server.mock.events.subscribers
+    while server.mock.events.subscribers:
+        pass
+
+
+def test_the_proxy_is_healthy_and_shows_each_server(cluster: Cluster) -> None:
+    assert HEADER not in httpx2.get(f"{cluster.nginx.url}/health").headers
+    for name in NAMES:
+        state = httpx2.get(f"{cluster.nginx.url}/servers/{name}/_mock/state")
+        assert state.json()["name"] == state.headers[HEADER] == name
+        page = httpx2.get(f"{cluster.nginx.url}/servers/{name}/_mock/", headers={"Accept": "text/html"})
+        assert page.status_code == 200
+    assert httpx2.get(f"{cluster.nginx.url}/servers/mock-9/_mock/state").status_code == 502
+
+
+# Processes
+
+
+class Fleet:
+    """Servers as processes, each with its data and its port, and the proxy before them."""
+
+    def __init__(self, folder: Path, stack: ExitStack, *names: str) -> None:
+        self._folder, self._stack = folder, stack
+        self.processes: dict[str, subprocess.Popen[str]] = {}
+        self.ports: dict[str, int] = {}
+        for name in names:
+            self.start(name)
+        self.nginx = stack.enter_context(Nginx(folder / "nginx", self.ports))
+
+    def start(self, name: str) -> None:
+        """Start a server, or start it again where it was."""
+        flags = ["--name", name, "--data", str(self._folder / name), "--port", str(self.ports.get(name, 0))]
+        process, started = self._stack.enter_context(serving(*flags))
+        self.processes[name], self.ports[name] = process, int(str(started["port"]))
+
+    def end(self, name: str, number: signal.Signals) -> None:
+        self.processes[name].send_signal(number)
+        self.processes[name].wait()
+
+    def worlds(self, name: str) -> set[str]:
+        response = httpx2.get(f"http://127.0.0.1:{self.ports[name]}/_mock/worlds")
+        return {each["name"] for each in response.json()["data"]}
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    with ExitStack() as stack:
+        yield Fleet(tmp_path, stack, *NAMES)
+
+
+LARGE = 200 * MIB
+
+
+@pytest.mark.alone
+def test_large_contents_pass_in_bounded_memory(fleet: Fleet) -> None:
+    url, key = f"{fleet.nginx.url}/w/large/v1", {"Authorization": "Bearer k"}
+    server = fleet.processes[fleet.nginx.ring["large"]]
+    with httpx2.Client(base_url=url, headers=key, timeout=PATIENCE) as client:
+        for size in (MIB, LARGE):  # the small ones load all that is needed
+            block, digest = os.urandom(MIB), hashlib.sha256()
+            head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+            before = peak_memory(server.pid), fleet.nginx.peak_memory()
+
+            def body(block: bytes = block, size: int = size, head: bytes = head) -> Iterator[bytes]:
+                yield head
+                yield from itertools.repeat(block, size // MIB)
+                yield b"\r\n--b--\r\n"
+
+            box = client.post("/containers", json={"name": "box"}).json()["id"]
+            kind = {"Content-Type": "multipart/form-data; boundary=b"}
+            file = client.post(f"/containers/{box}/files", content=body(), headers=kind)
+            assert file.json()["bytes"] == size
+            with client.stream("GET", f"/containers/{box}/files/{file.json()['id']}/content") as response:
+                for piece in response.iter_bytes():
+                    digest.update(piece)
+            wanted = hashlib.sha256()
+            for _ in range(size // MIB):
+                wanted.update(block)
+            assert digest.digest() == wanted.digest()
+        grown = peak_memory(server.pid) - before[0], fleet.nginx.peak_memory() - before[1]
+        assert grown[0] < 32 * MIB
+        assert grown[1] < 8 * MIB
+    assert "temporary file" not in fleet.nginx.log(), "it collects neither bodies nor responses"
+
+
+class Load:
+    """Clients, each with a world of its own, that create containers and read them until they are told to stop.
+
+    Each request opens a connection of its own, as a new worker of nginx gets those alone.
+    """
+
+    def __init__(self, fleet: Fleet, worlds: Sequence[str]) -> None:
+        self._url = fleet.nginx.url
+        self._stop = Event()
+        self._progress = Condition()
+        self.acknowledged: dict[str, list[str]] = {world: [] for world in worlds}
+        """The ids of the containers that a world must have."""
+        self.seen: Counter[tuple[str, int, str | None]] = Counter()
+        """How often a world's request had a status from a server."""
+
+    def __enter__(self) -> Self:
+        self._pool = ThreadPoolExecutor(len(self.acknowledged))
+        self._clients = [self._pool.submit(self._use, world) for world in self.acknowledged]
+        self.progress()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        self._stop.set()
+        self._pool.shutdown()
+        for client in self._clients:
+            client.result()
+
+    def _use(self, world: str) -> None:
+        named, key = f"{self._url}/w/{world}/v1", f"sk-world-{world}"
+        for number in itertools.count():
+            base, bearer = (named, "any") if number % 2 else (f"{self._url}/v1", key)
+            headers = {"Authorization": f"Bearer {bearer}", "Connection": "close"}
+            response = httpx2.post(f"{base}/containers", json={"name": "box"}, headers=headers, timeout=PATIENCE)
+            with self._progress:
+                self.seen[world, response.status_code, response.headers.get(HEADER)] += 1
+                if response.status_code == 200:
+                    self.acknowledged[world].append(response.json()["id"])
+                self._progress.notify_all()
+            if self._stop.is_set():
+                return
+
+    def progress(self, requests: int = 10) -> None:
+        """Wait until each world has had so many more requests."""
+        with self._progress:
+            before = {world: self._count(world) for world in self.acknowledged}
+            while any(self._count(world) < count + requests for world, count in before.items()):
+                assert self._progress.wait(PATIENCE)
+                assert not any(client.done() for client in self._clients), "one has failed"
+
+    def _count(self, world: str) -> int:
+        return sum(count for (name, _, _), count in self.seen.items() if name == world)
+
+
+def containers(fleet: Fleet, world: str) -> set[str]:
+    with openai.OpenAI(base_url=f"{fleet.nginx.url}/w/{world}/v1", api_key="k") as client:
+        return {container.id for container in client.containers.list(limit=100)}
+
+
+WORLDS = [f"job-{number}" for number in range(12)]
+
+
+def test_a_server_that_ends_and_is_restarted_takes_its_own_worlds_alone(fleet: Fleet) -> None:
+    places = fleet.nginx.ring
+    victim = places[WORLDS[0]]
+    its = [world for world in WORLDS if places[world] == victim]
+    others = [world for world in WORLDS if places[world] != victim]
+    assert its
+    assert others
+    with Load(fleet, WORLDS) as load:
+        for number in (signal.SIGKILL, signal.SIGTERM):
+            fleet.end(victim, number)
+            load.progress()  # in the dead one's worlds by errors
+            fleet.start(victim)
+            load.progress(requests=20)
+    seen = set(load.seen)
+    assert {each for each in seen if each[0] in others} == {(world, 200, places[world]) for world in others}
+    assert {each for each in seen if each[0] in its and each[2]} == {(world, 200, victim) for world in its}
+    failed = {each for each in seen if not each[2]}
+    assert failed == {(world, 502, None) for world in its}
+    for name in NAMES:
+        assert fleet.worlds(name) == {world for world in WORLDS if places[world] == name}
+    for world in WORLDS:
+        assert set(load.acknowledged[world]) <= containers(fleet, world)
+    assert sum(load.seen.values()) >= tried(
+        "requests to three servers behind nginx while one is killed, stopped and started again"
+    )
+
+
+def test_a_server_that_is_added_takes_no_request_of_other_worlds(fleet: Fleet) -> None:
+    before = fleet.nginx.ring
+    fleet.start("mock-3")
+    after = ring(fleet.ports)
+    moving = [f"moved-{number}" for number in range(200) if before[f"moved-{number}"] != after[f"moved-{number}"]][:3]
+    staying = [world for world in WORLDS if before[world] == after[world]]
+    assert {after[world] for world in moving} == {"mock-3"}
+    assert len(staying) > 3
+    kept = {}
+    for world in moving:
+        client = openai.OpenAI(base_url=f"{fleet.nginx.url}/w/{world}/v1", api_key="k")
+        with client:
+            kept[world] = client.containers.create(name="kept").id
+    with Load(fleet, staying) as load:
+        for world in moving:  # as the guide has it
+            old = f"http://127.0.0.1:{fleet.ports[before[world]]}/_mock/worlds/{world}"
+            archive = httpx2.get(f"{old}/export").raise_for_status().content
+            new = f"http://127.0.0.1:{fleet.ports['mock-3']}/_mock/worlds/{world}"
+            httpx2.post(f"{new}/import", content=archive).raise_for_status()
+        fleet.nginx.reload(fleet.ports)
+        load.progress(requests=20)
+        for world in moving:
+            httpx2.delete(f"http://127.0.0.1:{fleet.ports[before[world]]}/_mock/worlds/{world}").raise_for_status()
+    assert set(load.seen) == {(world, 200, before[world]) for world in staying}
+    for world in moving:
+        assert containers(fleet, world) == {kept[world]}
+    for name in fleet.ports:
+        assert fleet.worlds(name) == {world for world in (*staying, *moving) if after[world] == name}
+    for world in staying:
+        assert set(load.acknowledged[world]) == containers(fleet, world)
+    assert sum(load.seen.values()) >= tried("requests to three servers behind nginx while a fourth is added")
+
+
+# The files for other engines
+
+
+LUA = """
+local separator = "\\31"
+for line in io.lines() do
+  local target, authorization, key = line:match("^(.-)" .. separator .. "(.-)" .. separator .. "(.*)$")
+  print(world_of(target, authorization ~= "" and authorization or nil, key ~= "" and key or nil))
+end
+"""
+
+
+def test_the_script_for_envoy_chooses_the_world_that_the_server_chooses(cluster: Cluster, tmp_path: Path) -> None:
+    require("", "", "", "lua5.1")
+    envoy = yaml.safe_load((FILES / "envoy.yaml").read_text())
+    (listener,) = envoy["static_resources"]["listeners"]
+    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    script = manager["http_filters"][0]["typed_config"]["default_source_code"]["inline_string"]
+    (tmp_path / "world.lua").write_text(script + LUA)
+    every, lines, wanted = list(dict.fromkeys(spellings("sk"))), [], []
+    for spelling in every:
+        headers: dict[str, str] = {}
+        for name, value in spelling.headers:  # Envoy joins those of one name
+            headers[name.lower()] = ",".join(filter(None, (headers.get(name.lower()), value)))
+        target = spelling.path.removeprefix("http://localhost")
+        lines.append("\x1f".join((target, headers.get("authorization", ""), headers.get("api-key", ""))))
+        request(cluster.alone.port, spelling)
+        wanted.append(created(cluster.alone))
+    command = ["lua5.1", str(tmp_path / "world.lua")]
+    done = subprocess.run(command, input="\n".join(lines).encode("latin-1"), capture_output=True, check=True)
+    chosen = done.stdout.decode("latin-1").splitlines()
+    wrong = [
+        f"{each}: {found}, not {want}"
+        for each, found, want in zip(every, chosen, wanted, strict=True)
+        if want and want != [found]
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_envoy_has_nothing_by_which_a_world_would_change_its_server() -> None:
+    envoy = yaml.safe_load((FILES / "envoy.yaml").read_text())["static_resources"]
+    for cluster in envoy["clusters"]:
+        assert not {"health_checks", "outlier_detection"} & cluster.keys()
+    ring = envoy["clusters"][0]
+    assert ring["lb_policy"] == "RING_HASH"
+    assert ring["common_lb_config"]["consistent_hashing_lb_config"] == {"use_hostname_for_hashing": True}
+    manager = envoy["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    (host,) = manager["route_config"]["virtual_hosts"]
+    routes = [each["route"] for each in host["routes"] if "route" in each]
+    assert all("retry_policy" not in each for each in (host, *routes))
+    assert {each["cluster"] for each in routes} == {each["name"] for each in envoy["clusters"]}
+    assert [each["hash_policy"] for each in routes if each["cluster"] == "worlds"] == [
+        [{"header": {"header_name": "x-mock-world"}}]
+    ]
+
+
+def test_the_manifests_for_kubernetes_fit_together() -> None:
+    found: dict[tuple[str, str], Any] = {}
+    for each in yaml.safe_load_all((FILES / "kubernetes.yaml").read_text()):
+        found[each["kind"], each["metadata"]["name"]] = each
+    servers, proxy = found["StatefulSet", "mock"]["spec"], found["Deployment", "mock-proxy"]["spec"]
+    names = [f"mock-{number}" for number in range(servers["replicas"])]
+    # nginx has the servers of the guide's file, by the addresses of the pods' own services
+    text = re.sub(r"^#.*\n|\n(?=\n)", "", (FILES / "servers.conf").read_text(), flags=re.MULTILINE)
+    for name, port in zip(names, (8081, 8082, 8083), strict=True):
+        text = text.replace(f"127.0.0.1:{port}", f"{name}:8080")
+    assert found["ConfigMap", "mock-proxy-servers"]["data"] == {"servers.conf": text}
+    assert proxy["strategy"] == {"type": "Recreate"}
+    sources = proxy["template"]["spec"]["volumes"][0]["projected"]["sources"]
+    assert [each["configMap"]["name"] for each in sources] == ["mock-proxy", "mock-proxy-servers"]
+    # what belongs together
+    for spec in (servers, proxy):
+        assert spec["selector"]["matchLabels"] == spec["template"]["metadata"]["labels"]
+        (container,) = spec["template"]["spec"]["containers"]
+        assert [port["name"] for port in container["ports"]] == ["http"]
+        assert container["readinessProbe"]["httpGet"] == {"path": "/health", "port": "http"}
+        mounts = {mount["name"] for mount in container["volumeMounts"]}
+        volumes = spec["template"]["spec"].get("volumes", [])
+        claims = [claim["metadata"] for claim in spec.get("volumeClaimTemplates", [])]
+        assert mounts == {each["name"] for each in (*volumes, *claims)}
+    headless = found["Service", servers["serviceName"]]["spec"]
+    assert (headless["clusterIP"], headless["selector"]) == ("None", servers["selector"]["matchLabels"])
+    for name in names:
+        service = found["Service", name]["spec"]
+        assert service["selector"] == {"statefulset.kubernetes.io/pod-name": name}
+        assert service["publishNotReadyAddresses"], "a pod that is away keeps its worlds"
+    assert found["Service", "mock-proxy"]["spec"]["selector"] == proxy["selector"]["matchLabels"]
+    (container,) = servers["template"]["spec"]["containers"]
+    variables = {each["name"]: each for each in container["env"]}
+    assert variables.keys() <= {environment_name(name) for name in NAMES_OF_SETTINGS}
+    assert variables["MOCKSERVER_NAME"]["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.name"
+    grace = period(variables["MOCKSERVER_SHUTDOWN_GRACE"]["value"])
+    assert grace < servers["template"]["spec"]["terminationGracePeriodSeconds"]
