@@ -151,12 +151,12 @@ def reaches(start: str, goal: str, above: dict[str, set[str]]) -> bool:
     return start == goal
 
 
-def faces_apart(sources: Sources) -> Iterator[str]:
+def api_and_control_apart(sources: Sources) -> Iterator[str]:
     for module, source in sources.items():
         for imported in imports(source):
-            faces = {module.split(".")[0], (own(imported, sources) or "").split(".")[0]}
-            if faces == {"api", "control"}:
-                yield f"{module} imports {imported}: two faces of the mock don't know each other"
+            folders = {module.split(".")[0], (own(imported, sources) or "").split(".")[0]}
+            if folders == {"api", "control"}:
+                yield f"{module} imports {imported}: the API and the control plane know nothing of each other"
 
 
 def doors(sources: Sources) -> Iterator[str]:
@@ -240,7 +240,7 @@ def error_type(called: ast.expr) -> ErrorType | None:
 
 RULES: list[Callable[[Sources], Iterator[str]]] = [
     downward,
-    faces_apart,
+    api_and_control_apart,
     doors,
     named,
     documented,
@@ -271,8 +271,8 @@ def test_every_module_was_looked_at() -> None:
         (downward, "files", "if TYPE_CHECKING:\n    import mockserver.mock"),
         (downward, "api.operation", "from . import parsing"),
         (downward, "errors", "from mockserver.api import operation"),
-        (faces_apart, "api.operation", "from mockserver.control import routes"),
-        (faces_apart, "control", "from mockserver.api.operation import Operation"),
+        (api_and_control_apart, "api.operation", "from mockserver.control import routes"),
+        (api_and_control_apart, "control", "from mockserver.api.operation import Operation"),
         (doors, "containers", "from fastapi import HTTPException"),
         (doors, "mock", "import starlette.types"),
         (doors, "ids", "from os import urandom"),

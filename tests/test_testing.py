@@ -27,8 +27,8 @@ from mockserver.environment import client_environment
 from mockserver.mock import Mock
 from mockserver.schema.faults import Effect as EffectAsked
 from mockserver.schema.faults import Match, NewRule
-from mockserver.server import faces
-from mockserver.server.faces import Current
+from mockserver.server import dispatch
+from mockserver.server.dispatch import Current
 from mockserver.server.serving import MockServer
 from mockserver.settings import SeedError
 from mockserver.testing import Effect, MockError, MockWorld, Rule, Server
@@ -229,7 +229,7 @@ def test_clients_load_no_framework() -> None:
 def test_a_control_plane_that_failed_to_load_is_loaded_again(
     monkeypatch: pytest.MonkeyPatch, problem: Exception, code: str, message: str
 ) -> None:
-    load = faces._load_control_plane
+    load = dispatch._load_control_plane
     problems = [problem, problem]
 
     def fail_at_first(mock: Mock) -> ASGIApp:
@@ -238,7 +238,7 @@ def test_a_control_plane_that_failed_to_load_is_loaded_again(
         return load(mock)
 
     with MockServer() as server:
-        monkeypatch.setattr(faces, "_load_control_plane", fail_at_first)
+        monkeypatch.setattr(dispatch, "_load_control_plane", fail_at_first)
         for _ in range(2):
             with pytest.raises(MockError, match=message) as failed:
                 server.state()

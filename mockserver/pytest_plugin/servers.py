@@ -148,7 +148,7 @@ def own_server(session: pytest.Session, settings: Mapping[str, Any]) -> Iterator
             except (StartFailed, OSError) as error:
                 fail(f"the mock server can't start: {error}")
         else:
-            from mockserver.server.faces import Current  # these load the framework, which takes a second
+            from mockserver.server.dispatch import Current  # these load the framework, which takes a second
             from mockserver.server.serving import START_ERRORS, MockServer
 
             try:

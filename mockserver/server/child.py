@@ -112,7 +112,7 @@ def main() -> None:
     os.dup2(2, 1)  # whatever else prints must not stand between the lines for the parent
     order = json.loads(sys.stdin.readline())
 
-    from mockserver.server.faces import Current
+    from mockserver.server.dispatch import Current
     from mockserver.server.serving import START_ERRORS, MockServer, bind, share_fairly
 
     share_fairly()

@@ -18,7 +18,7 @@ import uvicorn
 from mockserver.clock import Wall, stopwatch
 from mockserver.mock import Mock
 from mockserver.patched import patched_by
-from mockserver.server.faces import Current, Faces
+from mockserver.server.dispatch import Current, Dispatcher
 from mockserver.server.protocol import DRAIN_BYTES, Protocol
 from mockserver.settings import Options, SeedError, Settings, url
 from mockserver.storage.directory import DirectoryUnusable
@@ -217,7 +217,7 @@ def open_server(
         drain_import_bytes = max(drain_bytes, mock.settings.max_import)
 
     config = uvicorn.Config(
-        Faces(mock, current),
+        Dispatcher(mock, current),
         http=Bounded,
         ws="none",
         lifespan="off",

@@ -73,7 +73,7 @@ class Current:
         scope["raw_path"] = f"/w/{self.world}/".encode() + raw
 
 
-class Faces:
+class Dispatcher:
     """Sends requests under /_mock to the control plane and all others to the API.
 
     The API has nothing at /, so its clients get an error there; browsers are redirected to the dashboard. The control
