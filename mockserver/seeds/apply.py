@@ -96,7 +96,7 @@ def _profile(scope: Scope, worlds: Worlds) -> Profile | None:
 
 
 def _fill(scope: Scope, store: Store, placed: Placed, world: str, put: Placement) -> None:
-    replaced = {each.id: each.object["id"] for each in scope.deleted if each.list == exported.SUCCESSORS}
+    replaced = {each.id: each.object["id"] for each, _ in scope.deleted if each.list == exported.SUCCESSORS}
     filler = _Filler(store, put, placed, replaced)
     # Start after the ordinals of an export: otherwise its ids would be used a second time.
     put.skip(scope.last_seq())
@@ -117,7 +117,7 @@ def _fill(scope: Scope, store: Store, placed: Placed, world: str, put: Placement
     if scope.answers:
         put.later.append(partial(_add_answers, scope, store, placed, world, put.exact))
     if put.exact:
-        for each in scope.deleted:
+        for each, _ in scope.deleted:
             if each.list != exported.SUCCESSORS:
                 deleted: dict[str, Any] = {"deleted_at": each.deleted_at, "deleted_ordinal": each.ordinal}
                 put.insert(exported.table_of(each.list), **each.object, **deleted)

@@ -227,8 +227,7 @@ def _scope(source: Source, contents: Contents, world: models.World, at: tuple[st
         (world.clock, place("clock")) if world.clock else None,
         (world.profile, place("profile")) if world.profile else None,
         world.ordinal or 0,
-        deleted=world.deleted,
-        **{name: placed(name) for name in LISTS if name != "deleted"},
+        **{name: placed(name) for name in LISTS},
     )
 
 

@@ -42,7 +42,23 @@ class Clock(Part):
         return self
 
 
-class Listed(Part):
+class Described(Part):
+    """An entry of a seed's lists."""
+
+    def inside(self) -> "Iterable[Listed]":
+        """Return the listed objects inside of it."""
+        return ()
+
+    def contents(self) -> Iterable[WithContent]:
+        """Return what describes its bytes, and those of the objects inside of it."""
+        return ()
+
+    def bundles(self) -> "Iterable[Bundle]":
+        """Return what describes the files of its skills."""
+        return ()
+
+
+class Listed(Described):
     """An object of a list."""
 
     id: Id | None = None
@@ -90,6 +106,9 @@ class File(Referable, _Named):
         if not self.name and self.seq is None:
             raise ValueError("give it a filename")
         return self
+
+    def contents(self) -> Iterable[WithContent]:
+        return [self]
 
 
 def leaves(path: str) -> bool:
@@ -223,6 +242,12 @@ class Skill(Referable, Bundle):
             raise ValueError(f"default_version is none of its versions; choose one of: {', '.join(labels)}")
         return self
 
+    def inside(self) -> Iterable[Listed]:
+        return self.versions
+
+    def bundles(self) -> Iterable[Bundle]:
+        return self.every_version()
+
     def every_version(self) -> Sequence["SkillVersion | Skill"]:
         """Return its versions; the skill itself if it describes only one."""
         return self.versions or [self]
@@ -294,6 +319,15 @@ class Container(Referable):
             raise ValueError(f"with its number, its name has more than {MAX_NAME} characters")
         return self
 
+    def inside(self) -> Iterable[Listed]:
+        return self.files
+
+    def contents(self) -> Iterable[WithContent]:
+        return [file for file in self.files if file.file is None]
+
+    def bundles(self) -> Iterable[Bundle]:
+        return [skill for skill in self.skills if skill.skill is None]
+
 
 class UploadPart(Listed, WithContent):
     """A part of an upload."""
@@ -332,6 +366,12 @@ class Upload(Listed):
             raise ValueError("only a pending upload has parts; remove parts or status")
         return self
 
+    def inside(self) -> Iterable[Listed]:
+        return self.parts
+
+    def contents(self) -> Iterable[WithContent]:
+        return self.parts
+
 
 class Fault(NewRule):
     """A fault rule: what to break, where, and how often."""
@@ -351,7 +391,7 @@ class Fault(NewRule):
 FAULT_STATE = Fault.model_fields.keys() - NewRule.model_fields.keys()
 
 
-class Answer(NewAnswer):
+class Answer(Described, NewAnswer):
     """A script: for which requests of `/responses`, how often, and what the run does."""
 
     seeded: bool | None = None
@@ -362,6 +402,9 @@ class Answer(NewAnswer):
     """How often it was used. Written by exports."""
     seq: Count | None = None
     """Position among the world's answers. Written by exports."""
+
+    def contents(self) -> Iterable[WithContent]:
+        return self.figures()
 
 
 class World(Part):

@@ -109,7 +109,7 @@ class Scope:
     profile: tuple[profiles.Requested, Place] | None = None
     ordinal: int = 0
     faults: list[tuple[models.Fault, Place]] = field(default_factory=list)
-    deleted: list[exported.Deleted] = field(default_factory=list)
+    deleted: list[tuple[exported.Deleted, Place]] = field(default_factory=list)
     files: list[tuple[models.File, Place]] = field(default_factory=list)
     skills: list[tuple[models.Skill, Place]] = field(default_factory=list)
     containers: list[tuple[models.Container, Place]] = field(default_factory=list)
@@ -136,43 +136,33 @@ class Scope:
             while objects:
                 objects.pop()
 
+    def described(self) -> Iterator[tuple[models.Described, Place]]:
+        """Yield the entries of all lists that can have objects or bytes inside."""
+        for name in LISTS:
+            yield from (each for each in getattr(self, name) if isinstance(each[0], models.Described))
+
     def listed(self) -> Iterator[tuple[models.Listed, Place]]:
         """Yield the objects that have a position in a list."""
-        for file, place in self.files:
-            yield file, place
-        for skill, place in self.skills:
-            yield skill, place
-            yield from ((version, place) for version in skill.versions)
-        for container, place in self.containers:
-            yield container, place
-            yield from ((inner, place) for inner in container.files)
-        for upload, place in self.uploads:
-            yield upload, place
-            yield from ((part, place) for part in upload.parts)
+        for item, place in self.described():
+            if isinstance(item, models.Listed):
+                yield item, place
+            yield from ((inner, place) for inner in item.inside())
 
     def contents(self) -> Iterator[tuple[WithContent, Place, int | None]]:
         """Yield what describes bytes, and how often it is repeated."""
-        for file, place in self.files:
-            yield file, place, file.repeat
-        for container, place in self.containers:
-            yield from ((inner, place, container.repeat) for inner in container.files if inner.file is None)
-        for upload, place in self.uploads:
-            yield from ((part, place, None) for part in upload.parts)
-        for answer, place in self.answers:
-            yield from ((figure, place, None) for figure in answer.figures())
+        for item, place in self.described():
+            yield from ((content, place, getattr(item, "repeat", None)) for content in item.contents())
 
     def bundles(self) -> Iterator[tuple[models.Bundle, Place]]:
         """Yield what describes the files of a skill."""
-        for skill, place in self.skills:
-            yield from ((version, place) for version in skill.every_version())
-        for container, place in self.containers:
-            yield from ((own, place) for own in container.skills if own.skill is None)
+        for item, place in self.described():
+            yield from ((bundle, place) for bundle in item.bundles())
 
     def last_seq(self) -> int:
         """Return the highest ordinal that an object of an export has."""
         positions = (item.seq or 0 for item, _ in self.listed())
         responses = (int(each.object["ordinal"]) for each, _ in self.responses)
-        return max(chain([self.ordinal], positions, responses, (each.ordinal for each in self.deleted)))
+        return max(chain([self.ordinal], positions, responses, (each.ordinal for each, _ in self.deleted)))
 
     def counts(self) -> dict[str, int]:
         """Return how many objects it describes, by their kinds in the singular."""
@@ -236,9 +226,11 @@ def check(scope: Scope, max_file: int, alone: bool = True, elsewhere: Container[
 
     If the scope is not `alone`, it may refer to Files that exist in the world; `elsewhere` are names in other scopes.
     """
-    deleted = [(each.list, each.id) for each in scope.deleted]
-    if len(set(deleted)) < len(deleted):
-        raise SeedError("deleted: one object was deleted twice; remove one")
+    deleted: set[tuple[str, str]] = set()
+    for gone, place in scope.deleted:
+        if (gone.list, gone.id) in deleted:
+            raise SeedError(f"{place}: this object was deleted twice; remove one")
+        deleted.add((gone.list, gone.id))
     for item, place, _ in scope.contents():
         _check_content(item, place, max_file)
     for bundle, place in scope.bundles():
