@@ -46,7 +46,7 @@ class Listing(Generic[L]):
         self._scope = [f"{name} = :{name}" for name in scope]
         self._live = [live] if live else []
         self._statements: dict[tuple[object, ...], Statement[L]] = {}
-        self._position: Statement[L] = Statement(self._position_of(":cursor"))
+        self._position: Statement[L] = Statement(self.position_of(":cursor"))
         this = " AND ".join([*self._scope, "id = :id"])
         self._delete: Statement[L] = Statement(
             f"UPDATE {self._table} SET deleted_at = :now, deleted_ordinal = :ordinal WHERE {this}"
@@ -99,12 +99,9 @@ class Listing(Generic[L]):
         """The time and the `seq` of what `cursor` names, deleted or not."""
         return self._position.tuple(tx, **this)
 
-    def _position_of(self, cursor: str) -> str:
-        return self.position_of(cursor, *self._order)
-
     def position_of(self, cursor: str, *order: str) -> str:
-        """The position of what `cursor` names, as SQL, for rows in the order of these columns."""
-        return f"SELECT {', '.join(order)} FROM {self._table} WHERE {' AND '.join([*self._scope, f'id = {cursor}'])}"
+        """The position of what `cursor` names, as SQL, for rows in the order of these columns, by default the list's."""
+        return f"SELECT {', '.join(order or self._order)} FROM {self._table} WHERE {' AND '.join([*self._scope, f'id = {cursor}'])}"
 
     def unknown(self, tx: Transaction, param: str, cursor: str) -> errors.APIError:
         """The error for a cursor that names no object of the list."""
@@ -124,7 +121,7 @@ class Listing(Generic[L]):
         for name in ("after", "before"):
             if getattr(query, name) is not None:
                 compare = "<" if (query.order == "desc") is (name == "after") else ">"
-                conditions.append(f"({', '.join(self._order)}) {compare} ({self._position_of(f':{name}')})")
+                conditions.append(f"({', '.join(self._order)}) {compare} ({self.position_of(f':{name}')})")
         direction = "DESC" if falling else "ASC"
         order = ", ".join(f"{column} {direction}" for column in self._order)
         return Statement(
