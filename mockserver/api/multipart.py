@@ -21,7 +21,7 @@ from mockserver.files import NewFile
 from mockserver.redaction import NOTHING_SENT, form_sent
 from mockserver.schema.containers import CreateContainerFile
 from mockserver.schema.contents import base_name
-from mockserver.storage.contents import Upload, Uploads, Writer
+from mockserver.storage.contents import Upload, Uploads
 
 logging.getLogger("python_multipart").setLevel(logging.ERROR)  # errors of a form are sent to the client
 
@@ -236,7 +236,7 @@ class FormReader:
                 raise errors.MISSING_FILENAME()
             if not self._content_type and self._exchange.files_api and self._exchange.provider.typed_files:
                 raise errors.AZURE_UNTYPED_FILE()
-            self._file = _FileWriter(filename, *self._uploads.begin(self._blake2b))
+            self._file = _FileWriter(filename, self._uploads.begin(self._blake2b))
             self._files.append(self._file)
             self._unfinished.append(self._file)
 
@@ -268,13 +268,12 @@ class _FileWriter:
     Two blocks take turns: allocating each one costs 10 % more CPU time on a large upload.
     """
 
-    def __init__(self, filename: str, upload: Upload, writer: Writer) -> None:
+    def __init__(self, filename: str, upload: Upload) -> None:
         self.filename = filename
         self.upload = upload
         self.size = 0
         self.ended = False
         """Whether all of it was received."""
-        self._writer = writer
         self._block, self._other = bytearray(), bytearray()
         self._filled = 0
         self._writing: asyncio.Future[None] | None = None
@@ -300,7 +299,7 @@ class _FileWriter:
         await self._other_written()
         self._write(self._block, self._filled)
         self._block, self._other = bytearray(), bytearray()
-        self._writer.finish()
+        self.upload.finish()
 
     async def discard(self) -> None:
         if self._writing:
@@ -310,7 +309,7 @@ class _FileWriter:
     def _write(self, block: bytearray, filled: int) -> None:
         """Write a part of a block. Release the views of it, because a bytearray with views can't grow."""
         with memoryview(block) as whole, whole[:filled] as data:
-            self._writer.write(data)
+            self.upload.write(data)
 
     async def _other_written(self) -> None:
         if self._writing:
