@@ -16,7 +16,7 @@ from mockserver.seeds import exported, models
 from mockserver.seeds.loader import Seed
 from mockserver.seeds.scope import Place, Scope
 from mockserver.seeds.store import Store
-from mockserver.seeds.values import NOW
+from mockserver.seeds.values import NOW, numbered, numbers
 from mockserver.settings import SeedError
 from mockserver.skills import LATEST, mounted_at
 from mockserver.storage import tables
@@ -101,12 +101,12 @@ def _fill(scope: Scope, store: Store, placed: Placed, world: str, put: Placement
     # Start after the ordinals of an export: otherwise its ids would be used a second time.
     put.skip(scope.last_seq())
     for file, place in scope.files:
-        for n in models.numbers(file.repeat):
+        for n in numbers(file.repeat):
             filler.file(file, place, n)
     for skill, place in scope.skills:
         filler.skill(skill, place)
     for container, place in scope.containers:
-        for n in models.numbers(container.repeat):
+        for n in numbers(container.repeat):
             filler.container(container, place, n)
     for upload, place in scope.uploads:
         filler.upload(upload, place)
@@ -168,12 +168,12 @@ class _Filler:
         row = self._put.add(
             tables.File,
             content,
-            id=models.numbered(file.id, n) if file.id else None,
+            id=numbered(file.id, n) if file.id else None,
             seq=file.seq,
             created_at=file.created_at.at(self._put.now),
             expires_at=file.expires_at.at(self._put.now) if file.expires_at else None,
             bytes=content.size,
-            filename=models.numbered(file.name, n),
+            filename=numbered(file.name, n),
             purpose=file.purpose,
             digest=content.digest,
         )
@@ -260,11 +260,11 @@ class _Filler:
         rule, policy = container.expires_after, container.network_policy
         row = self._put.add(
             tables.Container,
-            id=models.numbered(container.id, n) if container.id else None,
+            id=numbered(container.id, n) if container.id else None,
             seq=container.seq,
             created_at=created,
             last_active_at=active,
-            name=models.numbered(container.name, n),
+            name=numbered(container.name, n),
             memory_limit=container.memory_limit,
             network_policy=policy.model_dump_json(exclude_none=True) if policy else None,
             expires_anchor=rule.anchor if rule else "last_active_at",
@@ -328,7 +328,7 @@ class _Filler:
             put_file(
                 self._put,
                 self._store.stored(file, place, n),
-                name=models.numbered(file.name, n),
+                name=numbered(file.name, n),
                 path=file.path,
                 source=file.source,
                 bytes=file.bytes if "bytes" in file.model_fields_set else AS_USUAL,

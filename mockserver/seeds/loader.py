@@ -22,6 +22,7 @@ from mockserver.seeds import archive, models
 from mockserver.seeds.archive import Archive
 from mockserver.seeds.document import Source
 from mockserver.seeds.scope import LISTS, Contents, Folder, Place, Scope, check
+from mockserver.seeds.values import numbers
 from mockserver.settings import SeedError
 from mockserver.storage.directory import EVERY_WORLD
 from mockserver.worlds import NAME
@@ -155,7 +156,7 @@ def _documents(folder: Path) -> list[Path]:
 
 def _object_names(scope: Scope) -> set[str]:
     """Return the refs and ids of its Files and skills."""
-    files = (file.names(n) for file, _ in scope.files for n in models.numbers(file.repeat))
+    files = (file.names(n) for file, _ in scope.files for n in numbers(file.repeat))
     return set().union(*files, *(skill.names() for skill, _ in scope.skills))
 
 

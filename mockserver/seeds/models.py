@@ -16,7 +16,7 @@ from mockserver.schema.skills import VersionLabel
 from mockserver.schema.sources import MAX_PATH, FileName, Part, WithContent, check_base64
 from mockserver.schema.values import Count
 from mockserver.seeds.exported import Deleted, Response
-from mockserver.seeds.values import MAX_NAME, NOW, Id, Instant, Name, Second, SkillNumber, Time
+from mockserver.seeds.values import MAX_NAME, NOW, Id, Instant, Name, Second, SkillNumber, Time, numbered
 
 
 def _valid_profile(requested: object) -> object:
@@ -441,28 +441,3 @@ class Document(World):
     """Version of the format: 1."""
     worlds: dict[str, World] = {}
     """Single worlds by name, each with the keys above in addition to those of every world."""
-
-
-def numbers(repeat: int | None) -> Iterable[int | None]:
-    """Return the numbers of the objects that a repeated one describes; None alone if it is not repeated."""
-    return [None] if repeat is None else range(1, repeat + 1)
-
-
-def is_numbered(item: WithContent) -> bool:
-    return item.content is not None and "{n}" in item.content
-
-
-def text_size(item: "File | Container | ContainerFile", repeat: int | None) -> int:
-    """Return the largest size of an object's names in bytes, with the highest number if it is repeated."""
-    names = [item.id]
-    if isinstance(item, Container):
-        names += [item.ref, item.name]
-    elif isinstance(item, ContainerFile):
-        names += [item.filename or item.from_, item.path, item.file, item.file_id]
-    else:
-        names += [item.ref, item.filename or item.from_]
-    return sum(len(numbered(name, repeat).encode(errors="replace")) for name in names if name)
-
-
-def numbered(text: str, n: int | None) -> str:
-    return text if n is None else text.replace("{n}", str(n))

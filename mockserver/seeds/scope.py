@@ -15,7 +15,7 @@ from mockserver.bundles import BadBundle
 from mockserver.schema.sources import Generated, WithContent
 from mockserver.seeds import exported, models
 from mockserver.seeds.document import Source
-from mockserver.seeds.values import NOW
+from mockserver.seeds.values import NOW, is_numbered, numbered, numbers
 from mockserver.settings import SeedError
 from mockserver.storage.tables import MAX_ANSWERS
 
@@ -182,23 +182,21 @@ class Scope:
     def generated(self) -> int:
         """Return the size in bytes of contents that are longer than their descriptions."""
         return sum(
-            item.generate.size
-            if item.generate
-            else len(models.numbered(item.content or "", repeat).encode()) * (repeat or 1)
+            item.generate.size if item.generate else len(numbered(item.content or "", repeat).encode()) * (repeat or 1)
             for item, _, repeat in self.contents()
-            if item.generate or models.is_numbered(item)
+            if item.generate or is_numbered(item)
         )
 
     def text(self) -> int:
         """Return the size in bytes of names, paths, policies and items, each counted as often as it is repeated."""
         items = sum(len(item.body) for response, _ in self.responses for item in response.items)
-        files = items + sum((file.repeat or 1) * models.text_size(file, file.repeat) for file, _ in self.files)
+        files = items + sum((file.repeat or 1) * _text_size(file, file.repeat) for file, _ in self.files)
         return files + sum(
             (container.repeat or 1)
             * (
-                models.text_size(container, container.repeat)
+                _text_size(container, container.repeat)
                 + sum(map(len, (container.network_policy and container.network_policy.allowed_domains) or ()))
-                + sum(models.text_size(inner, container.repeat) for inner in container.files)
+                + sum(_text_size(inner, container.repeat) for inner in container.files)
             )
             for container, _ in self.containers
         )
@@ -215,6 +213,18 @@ class Scope:
     def summary(self) -> str:
         parts = [f"{n:,} {kind}{'' if n == 1 else 's'}" for kind, n in self.counts().items() if n]
         return ", ".join(parts) or "nothing"
+
+
+def _text_size(item: models.File | models.Container | models.ContainerFile, repeat: int | None) -> int:
+    """Return the largest size of an object's names in bytes, with the highest number if it is repeated."""
+    names = [item.id]
+    if isinstance(item, models.Container):
+        names += [item.ref, item.name]
+    elif isinstance(item, models.ContainerFile):
+        names += [item.filename or item.from_, item.path, item.file, item.file_id]
+    else:
+        names += [item.ref, item.filename or item.from_]
+    return sum(len(numbered(name, repeat).encode(errors="replace")) for name in names if name)
 
 
 LISTS = [each.name for each in fields(Scope) if each.default_factory is list]
@@ -247,7 +257,7 @@ def check(scope: Scope, max_file: int, alone: bool = True, elsewhere: Container[
         _claim(faults, place, fault.id)
     files: dict[str, Place] = {}
     for file, place in scope.files:
-        for n in models.numbers(file.repeat):
+        for n in numbers(file.repeat):
             _claim(files, place, *file.names(n))
     skills: dict[str, Place] = {}
     for skill, place in scope.skills:
@@ -261,7 +271,7 @@ def check(scope: Scope, max_file: int, alone: bool = True, elsewhere: Container[
         given = container.created_at and container.seq is None  # an export may contain one whose expiry was forced
         if given and created.relative == active.relative and created.seconds > active.seconds:
             raise SeedError(f"{place}: it was last active before it was created; correct created_at or last_active_at")
-        for n in models.numbers(container.repeat):
+        for n in numbers(container.repeat):
             _claim(containers, place, *container.names(n))
         inside: dict[str, Place] = {}
         for inner in container.files:
@@ -336,7 +346,7 @@ def _check_bundle(item: models.Bundle, place: Place) -> None:
 def pieces_of(item: WithContent, place: Place | None = None, n: int | None = None) -> Iterable[bytes]:
     """Return the bytes that an item describes. Only one with a `place` can name a file."""
     if item.content is not None:
-        return [models.numbered(item.content, n).encode()]
+        return [numbered(item.content, n).encode()]
     if item.base64 is not None:
         return [base64.b64decode(item.base64)]
     if item.generate:

@@ -10,6 +10,7 @@ from mockserver.bundles import Bundle
 from mockserver.schema.sources import WithContent
 from mockserver.seeds import models
 from mockserver.seeds.scope import Place, Scope, located, pieces_of, skill_files
+from mockserver.seeds.values import is_numbered, numbers
 from mockserver.storage.contents import Upload, Uploads
 
 IN_MEMORY = 16 << 20
@@ -36,7 +37,7 @@ class Store:
     def store(self, scope: Scope) -> None:
         """Store the contents of a scope. May block on the disk, and can run in any thread."""
         for item, place, repeat in scope.contents():
-            for n in models.numbers(repeat):
+            for n in numbers(repeat):
                 self._store(item, place, n)
         for bundle, place in scope.bundles():
             self._store_bundle(bundle, place)
@@ -84,4 +85,4 @@ class Store:
         """Return the key of an item's content: repeated objects share it unless their number is part of it."""
         if item.from_ is not None:
             return id(place.contents), item.from_
-        return id(item), n if models.is_numbered(item) else None
+        return id(item), n if is_numbered(item) else None
