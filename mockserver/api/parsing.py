@@ -49,6 +49,15 @@ _EXPECTED = {
     "float_type": "a decimal",
 }
 
+_JSON_TYPES: dict[type, str] = {
+    type(None): "null",
+    bool: "a boolean",
+    int: "an integer",
+    float: "a decimal",
+    str: "a string",
+    list: "an array",
+}
+
 
 # Query strings
 
@@ -257,15 +266,4 @@ def _shorten(text: str) -> str:
 
 def json_type(value: Any) -> str:
     """Return the type of a JSON value as errors name it: `a string`, `an integer`, `null`."""
-    if value is None:
-        return "null"
-    for kind, words in (
-        (bool, "a boolean"),
-        (int, "an integer"),
-        (float, "a decimal"),
-        (str, "a string"),
-        (list, "an array"),
-    ):
-        if isinstance(value, kind):
-            return words
-    return "an object"
+    return _JSON_TYPES.get(type(value), "an object")

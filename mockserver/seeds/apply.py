@@ -47,7 +47,7 @@ class Placed:
 
 def make_templates(seed: Seed, worlds: Worlds, uploads: Uploads, wall: Wall) -> None:
     """Create the templates that a seed describes."""
-    with Store(uploads) as store, closing(seed):
+    with closing(Store(uploads)) as store, closing(seed):
         scopes = list(seed.scopes())
         for _, scope in scopes:
             store.store(scope)
@@ -68,7 +68,7 @@ async def place(
     clock = _clock(scope, wall.now())[0] if scope.clock and not only_objects else None
     profile = None if only_objects else _profile(scope, worlds)
     large = sum(scope.counts().values()) > LARGE or scope.text() > LARGE_TEXT
-    with Store(uploads) as store:
+    with closing(Store(uploads)) as store:
         await in_thread(store.store, scope)
         fill = partial(_fill, scope, store, placed, name)
         await worlds.add(name, fill, clock=clock, profile=profile, large=large)
@@ -77,7 +77,7 @@ async def place(
 
 async def become(scope: Scope, worlds: Worlds, uploads: Uploads, wall: Wall, name: str) -> World:
     """Replace a world's whole state by what a document describes, in one step."""
-    with Store(uploads) as store:
+    with closing(Store(uploads)) as store:
         await in_thread(store.store, scope)
         clock, _ = _clock(scope, wall.now())
         return await worlds.become(name, partial(_fill, scope, store, Placed(), name), clock, _profile(scope, worlds))

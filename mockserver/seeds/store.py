@@ -2,8 +2,6 @@
 
 from contextlib import ExitStack
 from dataclasses import replace
-from types import TracebackType
-from typing import Self
 
 from mockserver import bundles
 from mockserver.bundles import Bundle
@@ -27,10 +25,7 @@ class Store:
         self._bundles: dict[tuple[int, str | None], Bundle] = {}
         self._in_memory = 0
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+    def close(self) -> None:
         for upload in self._by_digest.values():
             upload.discard()
 
