@@ -94,16 +94,10 @@ def _text_as_file(exchange: Exchange, uploads: Uploads, values: dict[str, Any]) 
 
 
 @dataclass(frozen=True, slots=True)
-class SentFile:
-    filename: str
-    upload: Upload
-
-
-@dataclass(frozen=True, slots=True)
 class Form:
     """A form that was received whole."""
 
-    files: list[SentFile]
+    files: "list[SentFile]"
     fields: dict[str, str]
 
 
@@ -120,8 +114,8 @@ class FormReader:
         )
         self._left = min(field.limit, maximum)
         self._blake2b = blake2b
-        self._files: list[_FileWriter] = []
-        self._unfinished: list[_FileWriter] = []
+        self._files: list[SentFile] = []
+        self._unfinished: list[SentFile] = []
         self._fields: dict[str, str] = {}
         self._field_bytes = 0
         self._ended = False
@@ -129,7 +123,7 @@ class FormReader:
         self._header_name = self._header_value = self._disposition = self._content_type = b""
         self._name: str | None = None
         self._value = bytearray()
-        self._file: _FileWriter | None = None
+        self._file: SentFile | None = None
 
     @asynccontextmanager
     async def reading(self, options: Mapping[bytes, bytes]) -> AsyncIterator[Form]:
@@ -163,7 +157,7 @@ class FormReader:
             raise errors.NOT_MULTIPART(why="The body ends before its closing boundary.")
         self._record()
         drop_proxy_keys(self._fields, self._exchange)
-        return Form([SentFile(each.filename, each.upload) for each in self._files], self._fields)
+        return Form(self._files, self._fields)
 
     async def _skip_preamble(self, line: bytes) -> bytes:
         """Return the beginning of the body without the text that may precede the first boundary.
@@ -236,7 +230,7 @@ class FormReader:
                 raise errors.MISSING_FILENAME()
             if not self._content_type and self._exchange.files_api and self._exchange.provider.typed_files:
                 raise errors.AZURE_UNTYPED_FILE()
-            self._file = _FileWriter(filename, self._uploads.begin(self._blake2b))
+            self._file = SentFile(filename, self._uploads.begin(self._blake2b))
             self._files.append(self._file)
             self._unfinished.append(self._file)
 
@@ -262,8 +256,8 @@ class FormReader:
         self._ended = True
 
 
-class _FileWriter:
-    """Writes the file of an upload: one block in a thread while the next one is received.
+class SentFile:
+    """A file of a form, which is written while it is received: one block in a thread while the next one comes.
 
     Two blocks take turns: allocating each one costs 10 % more CPU time on a large upload.
     """
