@@ -30,7 +30,7 @@ async def read_skill(exchange: Exchange, context: Context) -> AsyncIterator[NewS
     if kind != b"multipart/form-data":
         yield NewSkill(_missing(context), await _json_fields(exchange, context, kind))
         return
-    async with FormReader(exchange, mock.uploads, FILES).reading(options) as form:
+    async with FormReader(exchange, FILES).reading(options) as form:
         if not form.files:
             yield NewSkill(_missing(context), form.fields)
             return

@@ -21,7 +21,7 @@ from mockserver.files import NewFile
 from mockserver.redaction import NOTHING_SENT, form_sent
 from mockserver.schema.containers import CreateContainerFile
 from mockserver.schema.contents import base_name
-from mockserver.storage.contents import Upload, Uploads
+from mockserver.storage.contents import Upload
 
 logging.getLogger("python_multipart").setLevel(logging.ERROR)  # errors of a form are sent to the client
 
@@ -53,12 +53,12 @@ class FileField:
 
 
 @asynccontextmanager
-async def read_form(exchange: Exchange, uploads: Uploads, blake2b: bool, field: FileField) -> AsyncIterator[NewFile]:
+async def read_form(exchange: Exchange, field: FileField, blake2b: bool) -> AsyncIterator[NewFile]:
     """Read an upload's form and hash its file. The file is deleted at the end if it was not stored."""
     content_type = exchange.headers.get(b"content-type", b"").decode("latin-1")
     kind, options = parse_options_header(content_type)
     if kind == b"multipart/form-data":
-        async with FormReader(exchange, uploads, field, blake2b).reading(options) as form:
+        async with FormReader(exchange, field, blake2b).reading(options) as form:
             if not form.files:
                 yield NewFile(None, None, form.fields)
                 return
@@ -73,7 +73,7 @@ async def read_form(exchange: Exchange, uploads: Uploads, blake2b: bool, field: 
             raise errors.INVALID_UPLOAD()
         values = json_object(body)
         drop_proxy_keys(values, exchange)
-        upload = _text_as_file(exchange, uploads, values)
+        upload = _text_as_file(exchange, values)
         try:
             sent = validate_for(exchange.context, CreateContainerFile, values)
             yield NewFile(upload, "upload", sent.model_dump(exclude_unset=True))
@@ -84,13 +84,13 @@ async def read_form(exchange: Exchange, uploads: Uploads, blake2b: bool, field: 
         raise errors.INVALID_UPLOAD()
 
 
-def _text_as_file(exchange: Exchange, uploads: Uploads, values: dict[str, Any]) -> Upload | None:
+def _text_as_file(exchange: Exchange, values: dict[str, Any]) -> Upload | None:
     """Take the file out of a JSON body that has it as text, if the world's profile accepts that."""
     text, context = values.get("file"), exchange.context
     if not isinstance(text, str) or context is None or not context.allows(profiles.TEXT_AS_FILE):
         return None
     del values["file"]
-    return uploads.put([text.encode()], blake2b=True)
+    return exchange.mock.uploads.put([text.encode()], blake2b=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +104,8 @@ class Form:
 class FormReader:
     """The parser of one multipart form."""
 
-    def __init__(self, exchange: Exchange, uploads: Uploads, field: FileField, blake2b: bool = False) -> None:
+    def __init__(self, exchange: Exchange, field: FileField, blake2b: bool = False) -> None:
         self._exchange = exchange
-        self._uploads = uploads
         self._field = field
         maximum = exchange.mock.settings.max_upload
         self._too_large = (
@@ -230,7 +229,7 @@ class FormReader:
                 raise errors.MISSING_FILENAME()
             if not self._content_type and self._exchange.files_api and self._exchange.provider.typed_files:
                 raise errors.AZURE_UNTYPED_FILE()
-            self._file = SentFile(filename, self._uploads.begin(self._blake2b))
+            self._file = SentFile(filename, self._exchange.mock.uploads.begin(self._blake2b))
             self._files.append(self._file)
             self._unfinished.append(self._file)
 
