@@ -25,8 +25,8 @@ KEPT_DELETED = 10_000
 class Listing(Generic[L]):
     """The pages of one table's rows.
 
-    `scope` are the columns that select the list, `live` is a condition in SQL that leaves out rows which are there but
-    no longer shown; `prefix` is that of the rows' ids, `resource` what errors call them.
+    Objects inside of others have a list for each of these. `live` is a condition in SQL that leaves out rows which are
+    there but no longer shown; `prefix` is that of the rows' ids, `resource` what errors call them.
     """
 
     def __init__(
@@ -34,7 +34,6 @@ class Listing(Generic[L]):
         row: type[L],
         prefix: str,
         resource: str,
-        scope: Sequence[str] = (),
         live: str = "",
         order: Sequence[str] = ("created_at", "seq"),
     ) -> None:
@@ -43,7 +42,8 @@ class Listing(Generic[L]):
         self._table = table(row).name
         self._prefix = prefix
         self._order = order
-        self._scope = [f"{name} = :{name}" for name in scope]
+        owner = tables.owner(row)
+        self._scope = [f"{owner} = :{owner}"] if owner else []
         self._live = [live] if live else []
         self._statements: dict[tuple[object, ...], Statement[L]] = {}
         self._position: Statement[L] = Statement(self.position_of(":cursor"))
@@ -66,7 +66,7 @@ class Listing(Generic[L]):
     ) -> tuple[list[L], bool]:
         """The rows of a page, in the order that the query asks for, and whether more follow.
 
-        `values` are the parameters of the scope and of `live`. Objects deleted after `deleted_since` are still listed.
+        `values` are the id of the object that the list is inside of, and the parameters of `live`. Objects deleted after `deleted_since` are still listed.
         A page `before` a cursor, without `after`, is the one that ends right in front of it.
         """
         wanted = {name: value for name, value in filters.items() if value is not None}
