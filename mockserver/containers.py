@@ -93,7 +93,7 @@ def create_container(context: Context, body: CreateContainer, supplied: Supplied
     context.container = body.name
     with context.write() as tx:
         row = add_container(context, tx, body, supplied)
-    return _shown(context, row, context.world.now())
+    return _shown(context, row, row.created_at)
 
 
 def add_container(
