@@ -192,7 +192,7 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 def _zipped(files: Iterable[tuple[str, Upload]], uploads: Uploads) -> Upload:
     # Stored and not deflated, so that the same files become the same zip on every machine. A file that can seek, as
     # Java can't read a stored member whose size stands behind it.
-    built, _ = uploads.begin(as_file=True)
+    built = uploads.begin(as_file=True)
     try:
         assert built.file
         with zipfile.ZipFile(built.file, "w") as archive:

@@ -68,7 +68,7 @@ _count_files: Statement[tables.ContainerFile] = Statement(
 )
 listing = Listing(tables.Container, "cntr", "Container", live=_SETTLED)
 _unexpired = Listing(tables.Container, "cntr", "Container", live=f"{_SETTLED} AND {UNEXPIRED}")
-file_listing = Listing(tables.ContainerFile, "cfile", "Container File", scope=("container_id",), live=VISIBLE)
+file_listing = Listing(tables.ContainerFile, "cfile", "Container File", live=VISIBLE)
 
 
 # Containers, in the order of the API reference
@@ -93,7 +93,7 @@ def create_container(context: Context, body: CreateContainer, supplied: Supplied
     context.container = body.name
     with context.write() as tx:
         row = add_container(context, tx, body, supplied)
-    return _shown(context, row, context.world.now())
+    return _shown(context, row, row.created_at)
 
 
 def add_container(

@@ -20,7 +20,8 @@ MAX_MESSAGE = 500
 _WORD = re.compile(r"\w+")
 _ID_NAMES = {"versions": "version"}
 """What the id behind a name in a path is called, where it isn't the name's singular with `_id`."""
-_CONTENTS = {"DownloadFile", "RetrieveContainerFileContent"}
+CONTENTS = {"DownloadFile", "RetrieveContainerFileContent"}
+"""Operations that return the bytes of a file."""
 COMPLETE, ABORTED = b"false}", b"true}"
 """How the JSON of an entry ends, by its last member, `aborted`."""
 
@@ -212,7 +213,7 @@ def record_of(number: int, world: str, exchange: Finished) -> Record:
         "aborted": exchange.aborted,
     }
     digests: tuple[str, ...] = ()
-    if operation in _CONTENTS and status and status >= 400 and isinstance(response, bytes):
+    if operation in CONTENTS and status and status >= 400 and isinstance(response, bytes):
         digests = tuple(hashlib.sha256(body).hexdigest() for body in (response, response.rstrip()) if body)
     text = bytes(memoryview(orjson.dumps(shown)))  # a copy: what orjson returns takes 8 KiB whatever its length
     identity, made_up, page = exchange.sent.identity, exchange.made_up, exchange.page

@@ -12,6 +12,12 @@ from mockserver.schema.errors import ErrorType as ErrorType
 from mockserver.schema.errors import Grade as Grade
 from mockserver.schema.errors import IntendedFailure as IntendedFailure
 
+
+def _of_parameter(message: str, code: str, grade: Grade = "stack") -> ErrorType:
+    """An error about the parameter that the caller names; most are known from sibling routes."""
+    return ErrorType(400, message, grade, "{param}", code)
+
+
 # Authentication
 
 MISSING_KEY = ErrorType(
@@ -105,125 +111,70 @@ BODY_TIMED_OUT = ErrorType(
     "guess",
     code="request_timeout",
 )
-MISSING_PARAMETER = ErrorType(
-    400, "Missing required parameter: '{param}'.", "stack", "{param}", "missing_required_parameter"
-)
-UNKNOWN_PARAMETER = ErrorType(400, "Unknown parameter: '{param}'.", "stack", "{param}", "unknown_parameter")
-DUPLICATE_PARAMETER = ErrorType(
-    400,
+MISSING_PARAMETER = _of_parameter("Missing required parameter: '{param}'.", "missing_required_parameter")
+UNKNOWN_PARAMETER = _of_parameter("Unknown parameter: '{param}'.", "unknown_parameter")
+DUPLICATE_PARAMETER = _of_parameter(
     "Duplicate parameter: '{param}'. You provided multiple values for this parameter, whereas only one is "
     "allowed. If you are trying to provide a list of values, use the array syntax instead e.g. '{param}[]=<value>'.",
-    "stack",
-    "{param}",
     "duplicate_parameter",
 )
-MISSING_EXCLUSIVE = ErrorType(
-    400,
+MISSING_EXCLUSIVE = _of_parameter(
     "Missing mutually exclusive parameters: '{param}'. Ensure you are providing exactly one of: '{param}' or '{other}'.",
-    "stack",
-    "{param}",
     "missing_mutually_exclusive_parameters",
 )
-MUTUALLY_EXCLUSIVE = ErrorType(
-    400,
+MUTUALLY_EXCLUSIVE = _of_parameter(
     "Mutually exclusive parameters: '{param}' and '{other}'. Ensure you are only providing one of: '{param}' or '{other}'.",
-    "guess",
-    "{param}",
     "mutually_exclusive_parameters",
+    "guess",
 )
-WRONG_TYPE = ErrorType(
-    400,
-    "Invalid type for '{param}': expected {expected}, but got {got} instead.",
-    "stack",
-    "{param}",
-    "invalid_type",
-)
-INVALID_VALUE = ErrorType(
-    400, "Invalid value: '{value}'. Supported values are: {supported}.", "stack", "{param}", "invalid_value"
-)
-TOO_LARGE_INTEGER = ErrorType(
-    400,
+WRONG_TYPE = _of_parameter("Invalid type for '{param}': expected {expected}, but got {got} instead.", "invalid_type")
+INVALID_VALUE = _of_parameter("Invalid value: '{value}'. Supported values are: {supported}.", "invalid_value")
+TOO_LARGE_INTEGER = _of_parameter(
     "Invalid '{param}': integer above maximum value. Expected a value <= {limit}, but got {value} instead.",
-    "stack",
-    "{param}",
     "integer_above_max_value",
 )
-TOO_SMALL_INTEGER = ErrorType(
-    400,
+TOO_SMALL_INTEGER = _of_parameter(
     "Invalid '{param}': integer below minimum value. Expected a value >= {limit}, but got {value} instead.",
-    "stack",
-    "{param}",
     "integer_below_min_value",
 )
-TOO_LARGE_DECIMAL = ErrorType(
-    400,
+TOO_LARGE_DECIMAL = _of_parameter(
     "Invalid '{param}': decimal above maximum value. Expected a value <= {limit}, but got {value} instead.",
-    "stack",
-    "{param}",
     "decimal_above_max_value",
 )
-TOO_SMALL_DECIMAL = ErrorType(
-    400,
+TOO_SMALL_DECIMAL = _of_parameter(
     "Invalid '{param}': decimal below minimum value. Expected a value >= {limit}, but got {value} instead.",
-    "stack",
-    "{param}",
     "decimal_below_min_value",
 )
-TOO_LONG_STRING = ErrorType(
-    400,
+TOO_LONG_STRING = _of_parameter(
     "Invalid '{param}': string too long. Expected a string with maximum length {limit}, but got a string "
     "with length {length} instead.",
-    "stack",
-    "{param}",
     "string_above_max_length",
 )
-EMPTY_STRING = ErrorType(
-    400,
+EMPTY_STRING = _of_parameter(
     "Invalid '{param}': empty string. Expected a string with minimum length {limit}, but got an empty string instead.",
-    "stack",
-    "{param}",
     "empty_string",
 )
-TOO_LONG_ARRAY = ErrorType(
-    400,
+TOO_LONG_ARRAY = _of_parameter(
     "Invalid '{param}': array too long. Expected an array with maximum length {limit}, but got an array "
     "with length {length} instead.",
-    "stack",
-    "{param}",
     "array_above_max_length",
 )
-TOO_MANY_PROPERTIES = ErrorType(
-    400,
+TOO_MANY_PROPERTIES = _of_parameter(
     "Invalid '{param}': too many properties. Expected an object with at most {limit} properties, but got an object "
     "with {count} properties instead.",
-    "stack",
-    "{param}",
     "object_above_max_properties",
 )
-EMPTY_ARRAY = ErrorType(
-    400,
+EMPTY_ARRAY = _of_parameter(
     "Invalid '{param}': empty array. Expected an array with minimum length {limit}, but got an empty array instead.",
-    "stack",
-    "{param}",
     "empty_array",
 )
 
-WRONG_ID = ErrorType(
-    400,
-    "Invalid '{param}': '{value}'. Expected an ID that begins with '{prefix}'.",
-    "stack",
-    "{param}",
-    "invalid_value",
-)
+WRONG_ID = _of_parameter("Invalid '{param}': '{value}'. Expected an ID that begins with '{prefix}'.", "invalid_value")
 
 # Lists
 
-WRONG_CURSOR = ErrorType(
-    400,
-    "Invalid '{param}': '{value}'. Expected an ID that begins with '{prefix}'.",
-    "stack",
-    "{param}",
-    "invalid_value",
+WRONG_CURSOR = _of_parameter(
+    "Invalid '{param}': '{value}'. Expected an ID that begins with '{prefix}'.", "invalid_value"
 )
 UNKNOWN_CURSOR = ErrorType(404, "No such {resource} object: {value}", "doc", "{param}")
 """The status is documented. The text is that of an unknown File (guess)."""
@@ -276,12 +227,10 @@ UPLOAD_TOO_LARGE = ErrorType(400, "The parts have more than {limit} bytes in all
 
 SKILL_NOT_FOUND = ErrorType(404, "Skill with id '{skill_id}' not found.", "guess")
 SKILL_VERSION_NOT_FOUND = ErrorType(404, "Skill version '{version}' not found.", "guess")
-BAD_SKILL_VERSION = ErrorType(
-    400, "Invalid '{param}': '{value}'. Expected {expected}.", "guess", "{param}", "invalid_value"
-)
+BAD_SKILL_VERSION = _of_parameter("Invalid '{param}': '{value}'. Expected {expected}.", "invalid_value", "guess")
 DEFAULT_SKILL_VERSION = ErrorType(400, "Cannot delete the default skill version.", "guess", "version", "invalid_value")
 SKILL_LAYOUT = ErrorType(400, "All files must be under a single top-level directory", "seen")
-BAD_SKILL = ErrorType(400, "Invalid skill: {problem}", "guess", "{param}", "invalid_value")
+BAD_SKILL = _of_parameter("Invalid skill: {problem}", "invalid_value", "guess")
 INLINE_SKILL_DIFFERS = ErrorType(
     400, "Inline skill name/description must match the values in SKILL.md/Skills.md front matter.", "seen"
 )
@@ -390,8 +339,8 @@ RUN_FAILED = ErrorType(
     "There was an issue with your request. Please check your inputs and try again",
     "probe",
 )
-INVALID_INPUT_FILE = ErrorType(
-    400, "Invalid file data: '{param}' has a file that is not valid base64.", "guess", "{param}", "invalid_value"
+INVALID_INPUT_FILE = _of_parameter(
+    "Invalid file data: '{param}' has a file that is not valid base64.", "invalid_value", "guess"
 )
 NOT_STREAMABLE = ErrorType(
     400,

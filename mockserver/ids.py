@@ -46,12 +46,7 @@ def timed(prefix: str, seed: bytes, ordinal: int, created_at: int) -> str:
 
 def file(seed: bytes, ordinal: int) -> str:
     """Return `file-` and 22 letters or digits, which don't depend on the time."""
-    number = int.from_bytes(_digest(seed, b"file", ordinal))
-    letters = ["file-"]
-    for _ in range(11):
-        number, rest = divmod(number, len(_PAIRS))
-        letters.append(_PAIRS[rest])
-    return "".join(letters)
+    return f"file-{_letters(_digest(seed, b'file', ordinal), 22)}"
 
 
 def skill(seed: bytes, ordinal: int, created_at: int) -> str:
@@ -79,12 +74,7 @@ def response_part(prefix: str, seed: bytes, ordinal: int, chain: str, stored: bo
 
 def call(seed: bytes, ordinal: int) -> str:
     """Return `call_` and 24 letters or digits."""
-    number = int.from_bytes(_digest(seed, b"call", ordinal))
-    letters = []
-    for _ in range(12):
-        number, rest = divmod(number, len(_PAIRS))
-        letters.append(_PAIRS[rest])
-    return "call_" + "".join(letters)
+    return f"call_{_letters(_digest(seed, b'call', ordinal), 24)}"
 
 
 def request() -> str:
@@ -105,6 +95,15 @@ def unique() -> str:
 
 def _digest(seed: bytes, kind: bytes, ordinal: int) -> bytes:
     return blake2b(b"%b:%d" % (kind, ordinal), key=seed, digest_size=24).digest()
+
+
+def _letters(digest: bytes, count: int) -> str:
+    """Return an even number of letters or digits."""
+    number, pairs = int.from_bytes(digest), []
+    for _ in range(count // 2):
+        number, rest = divmod(number, len(_PAIRS))
+        pairs.append(_PAIRS[rest])
+    return "".join(pairs)
 
 
 def _uuid8(digest: bytes, created_at: int, middle: tuple[str, ...] = _MIDDLE) -> str:

@@ -73,7 +73,7 @@ class Journal:
         if log.world in self._waiting:
             self._wake(log.world)
         if self._events.subscribers:
-            self._events.publish(log.world, *_changes(exchange.operation, bool(exchange.objects), exchange.fault))
+            self._events.publish(log.world, *_changes(exchange))
         return log.last
 
     def _write(self) -> None:
@@ -181,21 +181,20 @@ class Journal:
             event.set()
 
 
-def _changes(operation: str | None, changed: bool, fault: str | None) -> Iterator[str]:
+_ALSO_CHANGED = {"responses": ("answers", "containers"), "uploads": ("uploads", "files")}
+
+
+def _changes(exchange: Finished) -> Iterator[str]:
     """The kinds of what an exchange changed. To use a container changes its `last_active_at`."""
     yield "journal"
-    if fault:
+    if exchange.fault:
         yield "faults"
-    operation = operation or ""
-    if "Response" in operation:
-        yield from ("answers", "containers")
-    elif "Container" in operation and operation != "ListContainers":
-        yield "containers"
-    elif "Upload" in operation:
-        yield from ("uploads", "files")
-    elif changed:
-        yield "skills" if "Skill" in operation else "files"
-    if changed:
+    if exchange.operation:
+        resource = exchange.route.split("/")[1]
+        used = resource in _ALSO_CHANGED or (resource == "containers" and exchange.operation != "ListContainers")
+        if used or exchange.objects:
+            yield from _ALSO_CHANGED.get(resource, (resource,))
+    if exchange.objects:
         yield "worlds"
 
 

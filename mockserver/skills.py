@@ -80,9 +80,7 @@ class _Versions(Listing[tables.SkillVersion]):
 
 VISIBLE = "(:until IS NULL OR created_at <= :until)"
 listing = _Skills(tables.Skill, "skill_", "Skill", live=VISIBLE)
-version_listing = _Versions(
-    tables.SkillVersion, "skillver", "Skill Version", scope=("skill_id",), live=VISIBLE, order=("number",)
-)
+version_listing = _Versions(tables.SkillVersion, "skillver", "Skill Version", live=VISIBLE, order=("number",))
 
 
 @dataclass(frozen=True, slots=True)

@@ -258,7 +258,7 @@ async def _put_together(
     world: World, parts: Sequence[tables.UploadPart], storage: Uploads, with_md5: bool
 ) -> tuple[Incoming, str]:
     """The content of all parts, and its MD5. Other work that waits for a thread gets its turn in between."""
-    content, writer = storage.begin()
+    content = storage.begin()
     md5 = hashlib.md5(usedforsecurity=False)
     pieces = _pieces(world, parts)
 
@@ -266,7 +266,7 @@ async def _put_together(
         """Returns whether there was anything left to write."""
         before = content.size
         for piece in islice(pieces, PIECES):
-            writer.write(piece)
+            content.write(piece)
             if with_md5:
                 md5.update(piece)
         return content.size > before
@@ -274,7 +274,7 @@ async def _put_together(
     try:
         while await in_thread(write_some):
             pass
-        return await in_thread(writer.finish), md5.hexdigest()
+        return await in_thread(content.finish), md5.hexdigest()
     except BaseException:
         await in_thread(content.discard)
         raise

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 from mockserver import errors
 from mockserver.answers import Counted
-from mockserver.entries import Entry
+from mockserver.entries import CONTENTS, Entry
 from mockserver.recorded import (
     KINDS,
     LOOKS,
@@ -53,9 +53,6 @@ COPIES = 3
 """This many uploads of the same bytes are too many."""
 LOOK_BACK = 200
 """How many earlier exchanges on the same files are searched for a response that shows that one is gone."""
-
-_CONTENTS = {"DownloadFile", "RetrieveContainerFileContent"}
-
 
 Proof = tuple[str, Iterable[Entry]]
 """The message of a finding, and the exchanges that prove it."""
@@ -237,7 +234,7 @@ def _error_body_as_content(history: History) -> Iterator[Proof]:
         if upload and (origin := bodies.get(upload["sha256"])):
             yield f"the error that {line(origin)} returned was uploaded as a file", [origin, entry]
         earlier = looks[entry.ids.get("container_id", "")]
-        if entry.operation in _CONTENTS and (entry.status or 0) >= 400 and entry.digests:
+        if entry.operation in CONTENTS and (entry.status or 0) >= 400 and entry.digests:
             bodies |= dict.fromkeys(entry.digests, entry)
             missed = entry.status == 404 and entry.method == "GET" and not entry.made_up
             if missed and (shown := shown_gone(entry, earlier)):

@@ -321,6 +321,15 @@ def test_every_operation_is_a_route() -> None:
     assert sorted(names) == sorted(re.sub(r"(?<!^)(?=[A-Z])", "_", each).lower() for each in OPERATIONS)
 
 
+def test_the_files_of_a_resource_are_where_contributors_look_for_them() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    names = re.findall(r"`([\w/<>]+\.(?:py|js|html))`", text.split("| for | files |")[1].split("\n## ")[0])
+    assert len(names) > 20
+    for resource in ("files", "skills", "uploads"):
+        paths = [ROOT / "mockserver" / name.replace("<resource>", resource) for name in names]
+        assert [path.name for path in paths if not path.is_file()] == []
+
+
 def test_ruff_guards_the_doors_of_time_and_chance() -> None:
     lint = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["ruff"]["lint"]
     banned = lint["flake8-tidy-imports"]["banned-api"]

@@ -20,7 +20,7 @@ from conftest import World, new_world, ok, stored
 from rawhttp import TIMEOUT, Answer, Wire, form, request
 
 from mockserver.server.serving import MockServer
-from mockserver.storage.contents import Writer
+from mockserver.storage.contents import Upload
 
 LIMIT = 1_000
 """The largest upload that the small server takes."""
@@ -289,16 +289,16 @@ def test_a_client_that_does_not_end_is_let_go(small_world: World) -> None:
 
 def test_one_block_is_written_after_the_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow the disk is, and however fast the next one comes."""
-    write, writing, overlaps = Writer.write, threading.Lock(), []
+    write, writing, overlaps = Upload.write, threading.Lock(), []
 
-    def slowly(self: Writer, data: bytes) -> None:
+    def slowly(self: Upload, data: bytes) -> None:
         overlaps.append(not writing.acquire(blocking=False))
         threading.Event().wait(0.05)  # as long as the next block takes to come in
         write(self, data)
         if not overlaps[-1]:
             writing.release()
 
-    monkeypatch.setattr(Writer, "write", slowly)
+    monkeypatch.setattr(Upload, "write", slowly)
     content = noise("blocks", 4 * MIB)
     file = uploaded(world, "/files", content)
     assert overlaps == [False] * len(overlaps)
@@ -309,15 +309,15 @@ def test_one_block_is_written_after_the_other(world: World, monkeypatch: pytest.
 def test_what_is_being_written_when_its_client_leaves_is_removed_afterwards(
     world: World, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, begun, goes_on, written = Writer.write, threading.Event(), threading.Event(), threading.Event()
+    write, begun, goes_on, written = Upload.write, threading.Event(), threading.Event(), threading.Event()
 
-    def held_up(self: Writer, data: bytes) -> None:
+    def held_up(self: Upload, data: bytes) -> None:
         begun.set()
         assert goes_on.wait(TIMEOUT)
         write(self, data)
         written.set()
 
-    monkeypatch.setattr(Writer, "write", held_up)
+    monkeypatch.setattr(Upload, "write", held_up)
     with Wire(world) as wire:
         wire.head("POST", "/files", {**MULTIPART, "Content-Length": str(1 << 30)})
         wire.send(form(PURPOSE, (HEAD, bytes(MIB + MIB // 2)))[:-20])  # one block, and a part of the next

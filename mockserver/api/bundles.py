@@ -13,7 +13,6 @@ from mockserver.api.multipart import MAX_FIELD_BYTES, FileField, FormReader
 from mockserver.api.parsing import drop_proxy_keys, json_object, json_type, read_body
 from mockserver.bundles import BadBundle, BadLayout, Bundle
 from mockserver.context import Context
-from mockserver.errors import APIError
 from mockserver.schema.containers import InlineSkill, SkillReference
 from mockserver.skills import NOTHING, NewSkill, Supplied
 from mockserver.storage.contents import Uploads
@@ -31,7 +30,7 @@ async def read_skill(exchange: Exchange, context: Context) -> AsyncIterator[NewS
     if kind != b"multipart/form-data":
         yield NewSkill(_missing(context), await _json_fields(exchange, context, kind))
         return
-    async with FormReader(exchange, mock.uploads, FILES).reading(options) as form:
+    async with FormReader(exchange, FILES).reading(options) as form:
         if not form.files:
             yield NewSkill(_missing(context), form.fields)
             return
@@ -107,8 +106,4 @@ def _replaced(context: Context, error: BadBundle, param: str) -> Bundle:
         return bundles.placeholder()
     if isinstance(error, BadLayout):
         raise errors.SKILL_LAYOUT()
-    raise _bad(error, param)
-
-
-def _bad(error: BadBundle, param: str) -> APIError:
-    return errors.BAD_SKILL(problem=error, param=param)
+    raise errors.BAD_SKILL(problem=error, param=param)

@@ -4,7 +4,6 @@ Faults apply after the key was checked and the route was found, and never to /_m
 """
 
 import math
-from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, cast
 
 from pydantic_core import to_json
@@ -214,7 +213,6 @@ def _abort_after(receive: Receive, connection: Connection, limit: int) -> Receiv
 
 def _disturb(send: Send, connection: Connection, effect: Effect) -> Send:
     limit = effect.reset_after if effect.reset_after is not None else effect.truncate_after
-    cut: Callable[[], Awaitable[None]] = connection.reset if effect.reset_after is not None else _closing(connection)
     left = math.inf if limit is None else limit
 
     async def send_part(message: Message) -> None:
@@ -228,7 +226,10 @@ def _disturb(send: Send, connection: Connection, effect: Effect) -> Send:
         left -= len(body)
         await _dribble(send, connection, effect.dribble, body)
         if not whole:
-            await cut()
+            if effect.reset_after is None:
+                connection.close()
+            else:
+                await connection.reset()
             raise ConnectionCut
         await send({**message, "body": b""})
 
@@ -243,10 +244,3 @@ async def _dribble(send: Send, connection: Connection, rate: int | None, body: b
         if rate and not await connection.wait(len(chunk) / rate):
             raise ClientGone
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
-
-
-def _closing(connection: Connection) -> Callable[[], Awaitable[None]]:
-    async def closing() -> None:
-        connection.close()
-
-    return closing

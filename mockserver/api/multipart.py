@@ -21,7 +21,7 @@ from mockserver.files import NewFile
 from mockserver.redaction import NOTHING_SENT, form_sent
 from mockserver.schema.containers import CreateContainerFile
 from mockserver.schema.contents import base_name
-from mockserver.storage.contents import Upload, Uploads, Writer
+from mockserver.storage.contents import Upload
 
 logging.getLogger("python_multipart").setLevel(logging.ERROR)  # errors of a form are sent to the client
 
@@ -53,12 +53,12 @@ class FileField:
 
 
 @asynccontextmanager
-async def read_form(exchange: Exchange, uploads: Uploads, blake2b: bool, field: FileField) -> AsyncIterator[NewFile]:
+async def read_form(exchange: Exchange, field: FileField, blake2b: bool) -> AsyncIterator[NewFile]:
     """Read an upload's form and hash its file. The file is deleted at the end if it was not stored."""
     content_type = exchange.headers.get(b"content-type", b"").decode("latin-1")
     kind, options = parse_options_header(content_type)
     if kind == b"multipart/form-data":
-        async with FormReader(exchange, uploads, field, blake2b).reading(options) as form:
+        async with FormReader(exchange, field, blake2b).reading(options) as form:
             if not form.files:
                 yield NewFile(None, None, form.fields)
                 return
@@ -73,7 +73,7 @@ async def read_form(exchange: Exchange, uploads: Uploads, blake2b: bool, field: 
             raise errors.INVALID_UPLOAD()
         values = json_object(body)
         drop_proxy_keys(values, exchange)
-        upload = _text_as_file(exchange, uploads, values)
+        upload = _text_as_file(exchange, values)
         try:
             sent = validate_for(exchange.context, CreateContainerFile, values)
             yield NewFile(upload, "upload", sent.model_dump(exclude_unset=True))
@@ -84,35 +84,28 @@ async def read_form(exchange: Exchange, uploads: Uploads, blake2b: bool, field: 
         raise errors.INVALID_UPLOAD()
 
 
-def _text_as_file(exchange: Exchange, uploads: Uploads, values: dict[str, Any]) -> Upload | None:
+def _text_as_file(exchange: Exchange, values: dict[str, Any]) -> Upload | None:
     """Take the file out of a JSON body that has it as text, if the world's profile accepts that."""
     text, context = values.get("file"), exchange.context
     if not isinstance(text, str) or context is None or not context.allows(profiles.TEXT_AS_FILE):
         return None
     del values["file"]
-    return uploads.put([text.encode()], blake2b=True)
-
-
-@dataclass(frozen=True, slots=True)
-class SentFile:
-    filename: str
-    upload: Upload
+    return exchange.mock.uploads.put([text.encode()], blake2b=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
     """A form that was received whole."""
 
-    files: list[SentFile]
+    files: "list[SentFile]"
     fields: dict[str, str]
 
 
 class FormReader:
     """The parser of one multipart form."""
 
-    def __init__(self, exchange: Exchange, uploads: Uploads, field: FileField, blake2b: bool = False) -> None:
+    def __init__(self, exchange: Exchange, field: FileField, blake2b: bool = False) -> None:
         self._exchange = exchange
-        self._uploads = uploads
         self._field = field
         maximum = exchange.mock.settings.max_upload
         self._too_large = (
@@ -120,8 +113,8 @@ class FormReader:
         )
         self._left = min(field.limit, maximum)
         self._blake2b = blake2b
-        self._files: list[_FileWriter] = []
-        self._unfinished: list[_FileWriter] = []
+        self._files: list[SentFile] = []
+        self._unfinished: list[SentFile] = []
         self._fields: dict[str, str] = {}
         self._field_bytes = 0
         self._ended = False
@@ -129,7 +122,7 @@ class FormReader:
         self._header_name = self._header_value = self._disposition = self._content_type = b""
         self._name: str | None = None
         self._value = bytearray()
-        self._file: _FileWriter | None = None
+        self._file: SentFile | None = None
 
     @asynccontextmanager
     async def reading(self, options: Mapping[bytes, bytes]) -> AsyncIterator[Form]:
@@ -163,7 +156,7 @@ class FormReader:
             raise errors.NOT_MULTIPART(why="The body ends before its closing boundary.")
         self._record()
         drop_proxy_keys(self._fields, self._exchange)
-        return Form([SentFile(each.filename, each.upload) for each in self._files], self._fields)
+        return Form(self._files, self._fields)
 
     async def _skip_preamble(self, line: bytes) -> bytes:
         """Return the beginning of the body without the text that may precede the first boundary.
@@ -236,7 +229,7 @@ class FormReader:
                 raise errors.MISSING_FILENAME()
             if not self._content_type and self._exchange.files_api and self._exchange.provider.typed_files:
                 raise errors.AZURE_UNTYPED_FILE()
-            self._file = _FileWriter(filename, *self._uploads.begin(self._blake2b))
+            self._file = SentFile(filename, self._exchange.mock.uploads.begin(self._blake2b))
             self._files.append(self._file)
             self._unfinished.append(self._file)
 
@@ -262,19 +255,18 @@ class FormReader:
         self._ended = True
 
 
-class _FileWriter:
-    """Writes the file of an upload: one block in a thread while the next one is received.
+class SentFile:
+    """A file of a form, which is written while it is received: one block in a thread while the next one comes.
 
     Two blocks take turns: allocating each one costs 10 % more CPU time on a large upload.
     """
 
-    def __init__(self, filename: str, upload: Upload, writer: Writer) -> None:
+    def __init__(self, filename: str, upload: Upload) -> None:
         self.filename = filename
         self.upload = upload
         self.size = 0
         self.ended = False
         """Whether all of it was received."""
-        self._writer = writer
         self._block, self._other = bytearray(), bytearray()
         self._filled = 0
         self._writing: asyncio.Future[None] | None = None
@@ -300,7 +292,7 @@ class _FileWriter:
         await self._other_written()
         self._write(self._block, self._filled)
         self._block, self._other = bytearray(), bytearray()
-        self._writer.finish()
+        self.upload.finish()
 
     async def discard(self) -> None:
         if self._writing:
@@ -310,7 +302,7 @@ class _FileWriter:
     def _write(self, block: bytearray, filled: int) -> None:
         """Write a part of a block. Release the views of it, because a bytearray with views can't grow."""
         with memoryview(block) as whole, whole[:filled] as data:
-            self._writer.write(data)
+            self.upload.write(data)
 
     async def _other_written(self) -> None:
         if self._writing:

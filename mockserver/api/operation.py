@@ -189,7 +189,7 @@ def _reader(name: str, annotation: Any, files_api: bool) -> Callable[[Exchange, 
         return lambda exchange, context: parse_query(kind, exchange.query, context)
     if kind is Form:
         field = next((note for note in notes if isinstance(note, FileField)), FileField())
-        return lambda exchange, context: lambda: read_form(exchange, exchange.mock.uploads, not files_api, field)
+        return lambda exchange, context: lambda: read_form(exchange, field, blake2b=not files_api)
     if kind is Uploads:
         return lambda exchange, context: exchange.mock.uploads
     if kind is SkillForm:

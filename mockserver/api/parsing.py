@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, TypeVar, cast, get_origin
 from urllib.parse import parse_qsl
@@ -47,20 +48,15 @@ _EXPECTED = {
     "bool_type": "a boolean",
     "float_type": "a decimal",
 }
-_TAGS = {
-    "allowlist",
-    "auto",
-    "code_interpreter",
-    "container_auto",
-    "container_reference",
-    "disabled",
-    "inline",
-    "local",
-    "other",
-    "shell",
-    "skill_reference",
+
+_JSON_TYPES: dict[type, str] = {
+    type(None): "null",
+    bool: "a boolean",
+    int: "an integer",
+    float: "a decimal",
+    str: "a string",
+    list: "an array",
 }
-"""Tags of unions. Pydantic adds them to the location of an error, though they are not in the request."""
 
 
 # Query strings
@@ -93,8 +89,8 @@ def parse_query(model: type[P], query: bytes, context: Context) -> P:
         del values["before"]
     if values.get("limit") == 0 and _least_limit(model) > 0 and context.allows(profiles.ZERO):
         del values["limit"]
-        return _validated(model, values).model_copy(update={"limit": 0})
-    return _validated(model, values)
+        return validate_for(None, model, values).model_copy(update={"limit": 0})
+    return validate_for(None, model, values)
 
 
 @cache
@@ -173,13 +169,6 @@ def count_values(counter: JSONCounter, chunk: bytes | bytearray) -> None:
         raise errors.BODY_HOLDS_TOO_MUCH(problem=excess) from None
 
 
-def _validated(model: type[M], values: dict[str, Any]) -> M:
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise _api_error(_violations(error, model, values)[0]) from None
-
-
 def _violations(error: ValidationError, model: type[BaseModel], values: dict[str, Any]) -> list[ErrorDetails]:
     """List the errors. Raises APIError if there are too many, which would take long."""
     if (count := error.error_count()) <= MAX_VIOLATIONS:
@@ -197,22 +186,36 @@ def validate_for(context: Context | None, model: type[M], values: dict[str, Any]
         violations = _violations(error, model, values)
         unknown = [each["loc"] for each in violations if each["type"] == "extra_forbidden"]
         if not unknown or context is None or not context.allows(profiles.UNKNOWN_KEY):
-            raise _api_error(violations[0]) from None
+            raise _api_error(violations[0], _tags(model)) from None
     for location in unknown:
-        _remove(values, location)
+        _remove(values, location, _tags(model))
     return validate_for(context, model, values)
 
 
-def _remove(values: Any, location: tuple[int | str, ...]) -> None:
+def _remove(values: Any, location: tuple[int | str, ...], tags: frozenset[str]) -> None:
     for step in location[:-1]:
-        values = values if step in _TAGS else values[step]
+        values = values if step in tags else values[step]
     del values[location[-1]]
 
 
-def _api_error(violation: ErrorDetails) -> APIError:
+@cache
+def _tags(model: type[BaseModel]) -> frozenset[str]:
+    """Return the tags of a model's unions: Pydantic adds them to the location of an error, where no request has them."""
+
+    def found(schema: Any) -> Iterator[str]:
+        if isinstance(schema, dict) and schema.get("type") == "tagged-union":
+            yield from schema["choices"]
+        inside = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list | tuple) else ()
+        for each in inside:
+            yield from found(each)
+
+    return frozenset(found(model.__pydantic_core_schema__))
+
+
+def _api_error(violation: ErrorDetails, tags: frozenset[str]) -> APIError:
     """Return the API's error for one of Pydantic's."""
     kind, given, context = violation["type"], violation["input"], violation.get("ctx", {})
-    param = _path(violation["loc"])
+    param = _path(violation["loc"], tags)
     match kind:
         case "missing":
             return errors.MISSING_PARAMETER(param=param)
@@ -251,14 +254,14 @@ def _api_error(violation: ErrorDetails) -> APIError:
     return errors.WRONG_TYPE(param=param, expected=_EXPECTED[kind], got=json_type(given))
 
 
-def _path(location: tuple[int | str, ...]) -> str:
+def _path(location: tuple[int | str, ...], tags: frozenset[str]) -> str:
     """Return a location as the API writes it: `skills[0].source.data`."""
     path = ""
     location = tuple(step for step in location if step not in (STRING, OBJECT))
     for position, step in enumerate(location):
         if isinstance(step, int):
             path += f"[{step}]"
-        elif step not in _TAGS or position == len(location) - 1:
+        elif step not in tags or position == len(location) - 1:
             path += f".{step}" if path else step
     return _shorten(path)
 
@@ -269,15 +272,4 @@ def _shorten(text: str) -> str:
 
 def json_type(value: Any) -> str:
     """Return the type of a JSON value as errors name it: `a string`, `an integer`, `null`."""
-    if value is None:
-        return "null"
-    for kind, words in (
-        (bool, "a boolean"),
-        (int, "an integer"),
-        (float, "a decimal"),
-        (str, "a string"),
-        (list, "an array"),
-    ):
-        if isinstance(value, kind):
-            return words
-    return "an object"
+    return _JSON_TYPES.get(type(value), "an object")

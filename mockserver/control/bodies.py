@@ -124,16 +124,16 @@ async def received(mock: Mock, request: Request, limit: int) -> AsyncIterator[Pa
     over = control_errors.TOO_MUCH(
         problem=f"The request body is too large. The maximum is {limit} bytes (--max-import)."
     )
-    draft, writer = mock.uploads.begin(as_file=True)
+    draft = mock.uploads.begin(as_file=True)
     try:
         block = bytearray()
         async for piece in _limited(request, limit, over):
             block += piece
             if len(block) >= BLOCK:
-                await in_thread(writer.write, block)
+                await in_thread(draft.write, block)
                 block = bytearray()
-        writer.write(block)
-        writer.finish()
+        draft.write(block)
+        draft.finish()
         yield draft.path
     finally:
         draft.discard()

@@ -16,7 +16,7 @@ from mockserver.seeds import exported, models
 from mockserver.seeds.loader import Seed
 from mockserver.seeds.scope import Place, Scope
 from mockserver.seeds.store import Store
-from mockserver.seeds.values import NOW
+from mockserver.seeds.values import NOW, numbered, numbers
 from mockserver.settings import SeedError
 from mockserver.skills import LATEST, mounted_at
 from mockserver.storage import tables
@@ -47,7 +47,7 @@ class Placed:
 
 def make_templates(seed: Seed, worlds: Worlds, uploads: Uploads, wall: Wall) -> None:
     """Create the templates that a seed describes."""
-    with Store(uploads) as store, closing(seed):
+    with closing(Store(uploads)) as store, closing(seed):
         scopes = list(seed.scopes())
         for _, scope in scopes:
             store.store(scope)
@@ -68,7 +68,7 @@ async def place(
     clock = _clock(scope, wall.now())[0] if scope.clock and not only_objects else None
     profile = None if only_objects else _profile(scope, worlds)
     large = sum(scope.counts().values()) > LARGE or scope.text() > LARGE_TEXT
-    with Store(uploads) as store:
+    with closing(Store(uploads)) as store:
         await in_thread(store.store, scope)
         fill = partial(_fill, scope, store, placed, name)
         await worlds.add(name, fill, clock=clock, profile=profile, large=large)
@@ -77,7 +77,7 @@ async def place(
 
 async def become(scope: Scope, worlds: Worlds, uploads: Uploads, wall: Wall, name: str) -> World:
     """Replace a world's whole state by what a document describes, in one step."""
-    with Store(uploads) as store:
+    with closing(Store(uploads)) as store:
         await in_thread(store.store, scope)
         clock, _ = _clock(scope, wall.now())
         return await worlds.become(name, partial(_fill, scope, store, Placed(), name), clock, _profile(scope, worlds))
@@ -96,17 +96,17 @@ def _profile(scope: Scope, worlds: Worlds) -> Profile | None:
 
 
 def _fill(scope: Scope, store: Store, placed: Placed, world: str, put: Placement) -> None:
-    replaced = {each.id: each.object["id"] for each in scope.deleted if each.list == exported.SUCCESSORS}
+    replaced = {each.id: each.object["id"] for each, _ in scope.deleted if each.list == exported.SUCCESSORS}
     filler = _Filler(store, put, placed, replaced)
     # Start after the ordinals of an export: otherwise its ids would be used a second time.
     put.skip(scope.last_seq())
     for file, place in scope.files:
-        for n in models.numbers(file.repeat):
+        for n in numbers(file.repeat):
             filler.file(file, place, n)
     for skill, place in scope.skills:
         filler.skill(skill, place)
     for container, place in scope.containers:
-        for n in models.numbers(container.repeat):
+        for n in numbers(container.repeat):
             filler.container(container, place, n)
     for upload, place in scope.uploads:
         filler.upload(upload, place)
@@ -117,7 +117,7 @@ def _fill(scope: Scope, store: Store, placed: Placed, world: str, put: Placement
     if scope.answers:
         put.later.append(partial(_add_answers, scope, store, placed, world, put.exact))
     if put.exact:
-        for each in scope.deleted:
+        for each, _ in scope.deleted:
             if each.list != exported.SUCCESSORS:
                 deleted: dict[str, Any] = {"deleted_at": each.deleted_at, "deleted_ordinal": each.ordinal}
                 put.insert(exported.table_of(each.list), **each.object, **deleted)
@@ -168,12 +168,12 @@ class _Filler:
         row = self._put.add(
             tables.File,
             content,
-            id=models.numbered(file.id, n) if file.id else None,
+            id=numbered(file.id, n) if file.id else None,
             seq=file.seq,
             created_at=file.created_at.at(self._put.now),
             expires_at=file.expires_at.at(self._put.now) if file.expires_at else None,
             bytes=content.size,
-            filename=models.numbered(file.name, n),
+            filename=numbered(file.name, n),
             purpose=file.purpose,
             digest=content.digest,
         )
@@ -260,11 +260,11 @@ class _Filler:
         rule, policy = container.expires_after, container.network_policy
         row = self._put.add(
             tables.Container,
-            id=models.numbered(container.id, n) if container.id else None,
+            id=numbered(container.id, n) if container.id else None,
             seq=container.seq,
             created_at=created,
             last_active_at=active,
-            name=models.numbered(container.name, n),
+            name=numbered(container.name, n),
             memory_limit=container.memory_limit,
             network_policy=policy.model_dump_json(exclude_none=True) if policy else None,
             expires_anchor=rule.anchor if rule else "last_active_at",
@@ -328,7 +328,7 @@ class _Filler:
             put_file(
                 self._put,
                 self._store.stored(file, place, n),
-                name=models.numbered(file.name, n),
+                name=numbered(file.name, n),
                 path=file.path,
                 source=file.source,
                 bytes=file.bytes if "bytes" in file.model_fields_set else AS_USUAL,

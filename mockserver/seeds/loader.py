@@ -22,6 +22,7 @@ from mockserver.seeds import archive, models
 from mockserver.seeds.archive import Archive
 from mockserver.seeds.document import Source
 from mockserver.seeds.scope import LISTS, Contents, Folder, Place, Scope, check
+from mockserver.seeds.values import numbers
 from mockserver.settings import SeedError
 from mockserver.storage.directory import EVERY_WORLD
 from mockserver.worlds import NAME
@@ -158,7 +159,7 @@ def _documents(folder: Path) -> list[Path]:
 
 def _object_names(scope: Scope) -> set[str]:
     """Return the refs and ids of its Files and skills."""
-    files = (file.names(n) for file, _ in scope.files for n in models.numbers(file.repeat))
+    files = (file.names(n) for file, _ in scope.files for n in numbers(file.repeat))
     return set().union(*files, *(skill.names() for skill, _ in scope.skills))
 
 
@@ -230,8 +231,7 @@ def _scope(source: Source, contents: Contents, world: models.World, at: tuple[st
         (world.clock, place("clock")) if world.clock else None,
         (world.profile, place("profile")) if world.profile else None,
         world.ordinal or 0,
-        deleted=world.deleted,
-        **{name: placed(name) for name in LISTS if name != "deleted"},
+        **{name: placed(name) for name in LISTS},
     )
 
 

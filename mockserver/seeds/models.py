@@ -16,7 +16,7 @@ from mockserver.schema.skills import VersionLabel
 from mockserver.schema.sources import MAX_PATH, FileName, Part, WithContent, check_base64
 from mockserver.schema.values import Count
 from mockserver.seeds.exported import Deleted, Response
-from mockserver.seeds.values import MAX_NAME, NOW, Id, Instant, Name, Second, SkillNumber, Time
+from mockserver.seeds.values import MAX_NAME, NOW, Id, Instant, Name, Second, SkillNumber, Time, numbered
 
 
 def _valid_profile(requested: object) -> object:
@@ -42,7 +42,23 @@ class Clock(Part):
         return self
 
 
-class Listed(Part):
+class Described(Part):
+    """An entry of a seed's lists."""
+
+    def inside(self) -> "Iterable[Listed]":
+        """Return the listed objects inside of it."""
+        return ()
+
+    def contents(self) -> Iterable[WithContent]:
+        """Return what describes its bytes, and those of the objects inside of it."""
+        return ()
+
+    def bundles(self) -> "Iterable[Bundle]":
+        """Return what describes the files of its skills."""
+        return ()
+
+
+class Listed(Described):
     """An object of a list."""
 
     id: Id | None = None
@@ -90,6 +106,9 @@ class File(Referable, _Named):
         if not self.name and self.seq is None:
             raise ValueError("give it a filename")
         return self
+
+    def contents(self) -> Iterable[WithContent]:
+        return [self]
 
 
 def leaves(path: str) -> bool:
@@ -223,6 +242,12 @@ class Skill(Referable, Bundle):
             raise ValueError(f"default_version is none of its versions; choose one of: {', '.join(labels)}")
         return self
 
+    def inside(self) -> Iterable[Listed]:
+        return self.versions
+
+    def bundles(self) -> Iterable[Bundle]:
+        return self.every_version()
+
     def every_version(self) -> Sequence["SkillVersion | Skill"]:
         """Return its versions; the skill itself if it describes only one."""
         return self.versions or [self]
@@ -294,6 +319,15 @@ class Container(Referable):
             raise ValueError(f"with its number, its name has more than {MAX_NAME} characters")
         return self
 
+    def inside(self) -> Iterable[Listed]:
+        return self.files
+
+    def contents(self) -> Iterable[WithContent]:
+        return [file for file in self.files if file.file is None]
+
+    def bundles(self) -> Iterable[Bundle]:
+        return [skill for skill in self.skills if skill.skill is None]
+
 
 class UploadPart(Listed, WithContent):
     """A part of an upload."""
@@ -332,6 +366,12 @@ class Upload(Listed):
             raise ValueError("only a pending upload has parts; remove parts or status")
         return self
 
+    def inside(self) -> Iterable[Listed]:
+        return self.parts
+
+    def contents(self) -> Iterable[WithContent]:
+        return self.parts
+
 
 class Fault(NewRule):
     """A fault rule: what to break, where, and how often."""
@@ -351,7 +391,7 @@ class Fault(NewRule):
 FAULT_STATE = Fault.model_fields.keys() - NewRule.model_fields.keys()
 
 
-class Answer(NewAnswer):
+class Answer(Described, NewAnswer):
     """A script: for which requests of `/responses`, how often, and what the run does."""
 
     seeded: bool | None = None
@@ -362,6 +402,9 @@ class Answer(NewAnswer):
     """How often it was used. Written by exports."""
     seq: Count | None = None
     """Position among the world's answers. Written by exports."""
+
+    def contents(self) -> Iterable[WithContent]:
+        return self.figures()
 
 
 class World(Part):
@@ -398,28 +441,3 @@ class Document(World):
     """Version of the format: 1."""
     worlds: dict[str, World] = {}
     """Single worlds by name, each with the keys above in addition to those of every world."""
-
-
-def numbers(repeat: int | None) -> Iterable[int | None]:
-    """Return the numbers of the objects that a repeated one describes; None alone if it is not repeated."""
-    return [None] if repeat is None else range(1, repeat + 1)
-
-
-def is_numbered(item: WithContent) -> bool:
-    return item.content is not None and "{n}" in item.content
-
-
-def text_size(item: "File | Container | ContainerFile", repeat: int | None) -> int:
-    """Return the largest size of an object's names in bytes, with the highest number if it is repeated."""
-    names = [item.id]
-    if isinstance(item, Container):
-        names += [item.ref, item.name]
-    elif isinstance(item, ContainerFile):
-        names += [item.filename or item.from_, item.path, item.file, item.file_id]
-    else:
-        names += [item.ref, item.filename or item.from_]
-    return sum(len(numbered(name, repeat).encode(errors="replace")) for name in names if name)
-
-
-def numbered(text: str, n: int | None) -> str:
-    return text if n is None else text.replace("{n}", str(n))

@@ -15,7 +15,7 @@ from mockserver.bundles import BadBundle
 from mockserver.schema.sources import Generated, WithContent
 from mockserver.seeds import exported, models
 from mockserver.seeds.document import Source
-from mockserver.seeds.values import NOW
+from mockserver.seeds.values import NOW, is_numbered, numbered, numbers
 from mockserver.settings import SeedError
 from mockserver.storage.tables import MAX_ANSWERS
 
@@ -109,7 +109,7 @@ class Scope:
     profile: tuple[profiles.Requested, Place] | None = None
     ordinal: int = 0
     faults: list[tuple[models.Fault, Place]] = field(default_factory=list)
-    deleted: list[exported.Deleted] = field(default_factory=list)
+    deleted: list[tuple[exported.Deleted, Place]] = field(default_factory=list)
     files: list[tuple[models.File, Place]] = field(default_factory=list)
     skills: list[tuple[models.Skill, Place]] = field(default_factory=list)
     containers: list[tuple[models.Container, Place]] = field(default_factory=list)
@@ -136,43 +136,33 @@ class Scope:
             while objects:
                 objects.pop()
 
+    def described(self) -> Iterator[tuple[models.Described, Place]]:
+        """Yield the entries of all lists that can have objects or bytes inside."""
+        for name in LISTS:
+            yield from (each for each in getattr(self, name) if isinstance(each[0], models.Described))
+
     def listed(self) -> Iterator[tuple[models.Listed, Place]]:
         """Yield the objects that have a position in a list."""
-        for file, place in self.files:
-            yield file, place
-        for skill, place in self.skills:
-            yield skill, place
-            yield from ((version, place) for version in skill.versions)
-        for container, place in self.containers:
-            yield container, place
-            yield from ((inner, place) for inner in container.files)
-        for upload, place in self.uploads:
-            yield upload, place
-            yield from ((part, place) for part in upload.parts)
+        for item, place in self.described():
+            if isinstance(item, models.Listed):
+                yield item, place
+            yield from ((inner, place) for inner in item.inside())
 
     def contents(self) -> Iterator[tuple[WithContent, Place, int | None]]:
         """Yield what describes bytes, and how often it is repeated."""
-        for file, place in self.files:
-            yield file, place, file.repeat
-        for container, place in self.containers:
-            yield from ((inner, place, container.repeat) for inner in container.files if inner.file is None)
-        for upload, place in self.uploads:
-            yield from ((part, place, None) for part in upload.parts)
-        for answer, place in self.answers:
-            yield from ((figure, place, None) for figure in answer.figures())
+        for item, place in self.described():
+            yield from ((content, place, getattr(item, "repeat", None)) for content in item.contents())
 
     def bundles(self) -> Iterator[tuple[models.Bundle, Place]]:
         """Yield what describes the files of a skill."""
-        for skill, place in self.skills:
-            yield from ((version, place) for version in skill.every_version())
-        for container, place in self.containers:
-            yield from ((own, place) for own in container.skills if own.skill is None)
+        for item, place in self.described():
+            yield from ((bundle, place) for bundle in item.bundles())
 
     def last_seq(self) -> int:
         """Return the highest ordinal that an object of an export has."""
         positions = (item.seq or 0 for item, _ in self.listed())
         responses = (int(each.object["ordinal"]) for each, _ in self.responses)
-        return max(chain([self.ordinal], positions, responses, (each.ordinal for each in self.deleted)))
+        return max(chain([self.ordinal], positions, responses, (each.ordinal for each, _ in self.deleted)))
 
     def counts(self) -> dict[str, int]:
         """Return how many objects it describes, by their kinds in the singular."""
@@ -192,23 +182,21 @@ class Scope:
     def generated(self) -> int:
         """Return the size in bytes of contents that are longer than their descriptions."""
         return sum(
-            item.generate.size
-            if item.generate
-            else len(models.numbered(item.content or "", repeat).encode()) * (repeat or 1)
+            item.generate.size if item.generate else len(numbered(item.content or "", repeat).encode()) * (repeat or 1)
             for item, _, repeat in self.contents()
-            if item.generate or models.is_numbered(item)
+            if item.generate or is_numbered(item)
         )
 
     def text(self) -> int:
         """Return the size in bytes of names, paths, policies and items, each counted as often as it is repeated."""
         items = sum(len(item.body) for response, _ in self.responses for item in response.items)
-        files = items + sum((file.repeat or 1) * models.text_size(file, file.repeat) for file, _ in self.files)
+        files = items + sum((file.repeat or 1) * _text_size(file, file.repeat) for file, _ in self.files)
         return files + sum(
             (container.repeat or 1)
             * (
-                models.text_size(container, container.repeat)
+                _text_size(container, container.repeat)
                 + sum(map(len, (container.network_policy and container.network_policy.allowed_domains) or ()))
-                + sum(models.text_size(inner, container.repeat) for inner in container.files)
+                + sum(_text_size(inner, container.repeat) for inner in container.files)
             )
             for container, _ in self.containers
         )
@@ -227,6 +215,18 @@ class Scope:
         return ", ".join(parts) or "nothing"
 
 
+def _text_size(item: models.File | models.Container | models.ContainerFile, repeat: int | None) -> int:
+    """Return the largest size of an object's names in bytes, with the highest number if it is repeated."""
+    names = [item.id]
+    if isinstance(item, models.Container):
+        names += [item.ref, item.name]
+    elif isinstance(item, models.ContainerFile):
+        names += [item.filename or item.from_, item.path, item.file, item.file_id]
+    else:
+        names += [item.ref, item.filename or item.from_]
+    return sum(len(numbered(name, repeat).encode(errors="replace")) for name in names if name)
+
+
 LISTS = [each.name for each in fields(Scope) if each.default_factory is list]
 """The keys of a seed that are lists of objects."""
 
@@ -236,9 +236,11 @@ def check(scope: Scope, max_file: int, alone: bool = True, elsewhere: Container[
 
     If the scope is not `alone`, it may refer to Files that exist in the world; `elsewhere` are names in other scopes.
     """
-    deleted = [(each.list, each.id) for each in scope.deleted]
-    if len(set(deleted)) < len(deleted):
-        raise SeedError("deleted: one object was deleted twice; remove one")
+    deleted: set[tuple[str, str]] = set()
+    for gone, place in scope.deleted:
+        if (gone.list, gone.id) in deleted:
+            raise SeedError(f"{place}: this object was deleted twice; remove one")
+        deleted.add((gone.list, gone.id))
     for item, place, _ in scope.contents():
         _check_content(item, place, max_file)
     for bundle, place in scope.bundles():
@@ -255,7 +257,7 @@ def check(scope: Scope, max_file: int, alone: bool = True, elsewhere: Container[
         _claim(faults, place, fault.id)
     files: dict[str, Place] = {}
     for file, place in scope.files:
-        for n in models.numbers(file.repeat):
+        for n in numbers(file.repeat):
             _claim(files, place, *file.names(n))
     skills: dict[str, Place] = {}
     for skill, place in scope.skills:
@@ -269,7 +271,7 @@ def check(scope: Scope, max_file: int, alone: bool = True, elsewhere: Container[
         given = container.created_at and container.seq is None  # an export may contain one whose expiry was forced
         if given and created.relative == active.relative and created.seconds > active.seconds:
             raise SeedError(f"{place}: it was last active before it was created; correct created_at or last_active_at")
-        for n in models.numbers(container.repeat):
+        for n in numbers(container.repeat):
             _claim(containers, place, *container.names(n))
         inside: dict[str, Place] = {}
         for inner in container.files:
@@ -350,7 +352,7 @@ def _check_bundle(item: models.Bundle, place: Place) -> None:
 def pieces_of(item: WithContent, place: Place | None = None, n: int | None = None) -> Iterable[bytes]:
     """Return the bytes that an item describes. Only one with a `place` can name a file."""
     if item.content is not None:
-        return [models.numbered(item.content, n).encode()]
+        return [numbered(item.content, n).encode()]
     if item.base64 is not None:
         return [base64.b64decode(item.base64)]
     if item.generate:

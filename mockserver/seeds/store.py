@@ -2,14 +2,13 @@
 
 from contextlib import ExitStack
 from dataclasses import replace
-from types import TracebackType
-from typing import Self
 
 from mockserver import bundles
 from mockserver.bundles import Bundle
 from mockserver.schema.sources import WithContent
 from mockserver.seeds import models
 from mockserver.seeds.scope import Place, Scope, located, pieces_of, skill_files
+from mockserver.seeds.values import is_numbered, numbers
 from mockserver.storage.contents import Upload, Uploads
 
 IN_MEMORY = 16 << 20
@@ -26,17 +25,14 @@ class Store:
         self._bundles: dict[tuple[int, str | None], Bundle] = {}
         self._in_memory = 0
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+    def close(self) -> None:
         for upload in self._by_digest.values():
             upload.discard()
 
     def store(self, scope: Scope) -> None:
         """Store the contents of a scope. May block on the disk, and can run in any thread."""
         for item, place, repeat in scope.contents():
-            for n in models.numbers(repeat):
+            for n in numbers(repeat):
                 self._store(item, place, n)
         for bundle, place in scope.bundles():
             self._store_bundle(bundle, place)
@@ -84,4 +80,4 @@ class Store:
         """Return the key of an item's content: repeated objects share it unless their number is part of it."""
         if item.from_ is not None:
             return id(place.contents), item.from_
-        return id(item), n if models.is_numbered(item) else None
+        return id(item), n if is_numbered(item) else None

@@ -1,5 +1,6 @@
-"""The values in seeds: times, names, ids, numbers."""
+"""The values in seeds: times, names, ids, and the numbers of repeated objects."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -8,6 +9,7 @@ from pydantic import BeforeValidator, Field
 from mockserver import ids
 from mockserver.clock import MAX_SECONDS, instant, parse_duration, within_bounds
 from mockserver.schema.skills import VersionLabel
+from mockserver.schema.sources import WithContent
 
 MAX_NAME = 1_024
 """Characters of a name, as in the API."""
@@ -44,3 +46,16 @@ Name = Annotated[str, Field(max_length=MAX_NAME)]
 
 SkillNumber = Annotated[VersionLabel, Field(pattern=f"^{ids.FREE}$")]
 """Usually a number, from 1."""
+
+
+def numbers(repeat: int | None) -> Iterable[int | None]:
+    """Return the numbers of the objects that a repeated one describes; None alone if it is not repeated."""
+    return [None] if repeat is None else range(1, repeat + 1)
+
+
+def is_numbered(item: WithContent) -> bool:
+    return item.content is not None and "{n}" in item.content
+
+
+def numbered(text: str, n: int | None) -> str:
+    return text if n is None else text.replace("{n}", str(n))

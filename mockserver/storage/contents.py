@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Self
 
 from mockserver.storage import tables
 from mockserver.storage.database import Insertion, Statement, Transaction, record
@@ -45,11 +45,16 @@ _files_named: Statement[tables.Content] = Statement(
 )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Upload:
-    """Bytes that are being received. `blake2b` has 16 bytes in hexadecimal, or is empty if it was not requested."""
+    """Bytes that are received, hashed and stored. Every method may block on the disk, and can run in any thread.
+
+    `blake2b` has 16 bytes in hexadecimal, or is empty if it was not requested.
+    """
 
     folder: Path
+    _blake2b: hashlib.blake2b | None = None
+    _sha256: Any = field(default_factory=hashlib.sha256)
     file: BinaryIO | None = None
     """Holds the bytes if they are many, or if a file was requested."""
     buffer: bytearray = field(default_factory=bytearray)
@@ -58,6 +63,26 @@ class Upload:
     digest: str = ""
     blake2b: str = ""
     kept: bool = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.size += len(data)
+        if self.file is None and self.size > SMALL:
+            self.become_file()
+        if self.file:
+            self.file.write(data)
+        else:
+            self.buffer += data
+        self._sha256.update(data)
+        if self._blake2b:
+            self._blake2b.update(data)
+
+    def finish(self) -> Self:
+        if self.file:
+            self.file.close()
+        self.digest = self._sha256.hexdigest()
+        self.blake2b = self._blake2b.hexdigest() if self._blake2b else ""
+        self._sha256 = self._blake2b = None
+        return self
 
     @property
     def path(self) -> Path:
@@ -70,7 +95,7 @@ class Upload:
         return self.path.open("rb") if self.file else io.BytesIO(self.buffer)
 
     def is_utf8(self) -> bool:
-        """Whether the bytes are UTF-8. May block on the disk."""
+        """Whether the bytes are UTF-8."""
         decoder = codecs.getincrementaldecoder("utf-8")()
         with self.open() as file:
             try:
@@ -95,55 +120,25 @@ class Upload:
                 self.path.unlink(missing_ok=True)
 
 
-class Writer:
-    """Writes and hashes an upload; every method may block on the disk and can run in any thread."""
-
-    def __init__(self, upload: Upload, blake2b: bool) -> None:
-        self._upload = upload
-        self._sha256 = hashlib.sha256()
-        self._blake2b = hashlib.blake2b(digest_size=16) if blake2b else None
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        upload = self._upload
-        upload.size += len(data)
-        if upload.file is None and upload.size > SMALL:
-            upload.become_file()
-        if upload.file:
-            upload.file.write(data)
-        else:
-            upload.buffer += data
-        self._sha256.update(data)
-        if self._blake2b:
-            self._blake2b.update(data)
-
-    def finish(self) -> Upload:
-        upload = self._upload
-        if upload.file:
-            upload.file.close()
-        upload.digest = self._sha256.hexdigest()
-        upload.blake2b = self._blake2b.hexdigest() if self._blake2b else ""
-        return upload
-
-
 class Uploads:
     """Creates uploads, before it is known which world they are for."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def begin(self, blake2b: bool = False, as_file: bool = False) -> tuple[Upload, Writer]:
+    def begin(self, blake2b: bool = False, as_file: bool = False) -> Upload:
         """Start an upload. With `as_file`, even few bytes are not held in memory."""
-        upload = Upload(self._folder)
+        upload = Upload(self._folder, hashlib.blake2b(digest_size=16) if blake2b else None)
         if as_file:
             upload.become_file()
-        return upload, Writer(upload, blake2b)
+        return upload
 
     def put(self, pieces: Iterable[bytes], blake2b: bool = False, as_file: bool = False) -> Upload:
-        upload, writer = self.begin(blake2b, as_file)
+        upload = self.begin(blake2b, as_file)
         try:
             for piece in pieces:
-                writer.write(piece)
-            return writer.finish()
+                upload.write(piece)
+            return upload.finish()
         except BaseException:
             upload.discard()
             raise
@@ -152,9 +147,7 @@ class Uploads:
 def small(content: bytes) -> Upload:
     """Bytes that the server makes, at most `SMALL`."""
     assert len(content) <= SMALL
-    writer = Writer(Upload(Path()), blake2b=True)
-    writer.write(content)
-    return writer.finish()
+    return Uploads(Path()).put([content], blake2b=True)
 
 
 def placeholder() -> Upload:

@@ -25,8 +25,8 @@ KEPT_DELETED = 10_000
 class Listing(Generic[L]):
     """The pages of one table's rows.
 
-    `scope` are the columns that select the list, `live` is a condition in SQL that leaves out rows which are there but
-    no longer shown; `prefix` is that of the rows' ids, `resource` what errors call them.
+    Objects inside of others have a list for each of these. `live` is a condition in SQL that leaves out rows which are
+    there but no longer shown; `prefix` is that of the rows' ids, `resource` what errors call them.
     """
 
     def __init__(
@@ -34,7 +34,6 @@ class Listing(Generic[L]):
         row: type[L],
         prefix: str,
         resource: str,
-        scope: Sequence[str] = (),
         live: str = "",
         order: Sequence[str] = ("created_at", "seq"),
     ) -> None:
@@ -43,10 +42,11 @@ class Listing(Generic[L]):
         self._table = table(row).name
         self._prefix = prefix
         self._order = order
-        self._scope = [f"{name} = :{name}" for name in scope]
+        owner = tables.owner(row)
+        self._scope = [f"{owner} = :{owner}"] if owner else []
         self._live = [live] if live else []
         self._statements: dict[tuple[object, ...], Statement[L]] = {}
-        self._position: Statement[L] = Statement(self._position_of(":cursor"))
+        self._position: Statement[L] = Statement(self.position_of(":cursor"))
         this = " AND ".join([*self._scope, "id = :id"])
         self._delete: Statement[L] = Statement(
             f"UPDATE {self._table} SET deleted_at = :now, deleted_ordinal = :ordinal WHERE {this}"
@@ -66,7 +66,7 @@ class Listing(Generic[L]):
     ) -> tuple[list[L], bool]:
         """The rows of a page, in the order that the query asks for, and whether more follow.
 
-        `values` are the parameters of the scope and of `live`. Objects deleted after `deleted_since` are still listed.
+        `values` are the id of the object that the list is inside of, and the parameters of `live`. Objects deleted after `deleted_since` are still listed.
         A page `before` a cursor, without `after`, is the one that ends right in front of it.
         """
         wanted = {name: value for name, value in filters.items() if value is not None}
@@ -99,12 +99,9 @@ class Listing(Generic[L]):
         """The time and the `seq` of what `cursor` names, deleted or not."""
         return self._position.tuple(tx, **this)
 
-    def _position_of(self, cursor: str) -> str:
-        return self.position_of(cursor, *self._order)
-
     def position_of(self, cursor: str, *order: str) -> str:
-        """The position of what `cursor` names, as SQL, for rows in the order of these columns."""
-        return f"SELECT {', '.join(order)} FROM {self._table} WHERE {' AND '.join([*self._scope, f'id = {cursor}'])}"
+        """The position of what `cursor` names, as SQL, for rows in the order of these columns, by default the list's."""
+        return f"SELECT {', '.join(order or self._order)} FROM {self._table} WHERE {' AND '.join([*self._scope, f'id = {cursor}'])}"
 
     def unknown(self, tx: Transaction, param: str, cursor: str) -> errors.APIError:
         """The error for a cursor that names no object of the list."""
@@ -124,7 +121,7 @@ class Listing(Generic[L]):
         for name in ("after", "before"):
             if getattr(query, name) is not None:
                 compare = "<" if (query.order == "desc") is (name == "after") else ">"
-                conditions.append(f"({', '.join(self._order)}) {compare} ({self._position_of(f':{name}')})")
+                conditions.append(f"({', '.join(self._order)}) {compare} ({self.position_of(f':{name}')})")
         direction = "DESC" if falling else "ASC"
         order = ", ".join(f"{column} {direction}" for column in self._order)
         return Statement(
