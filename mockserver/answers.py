@@ -33,8 +33,9 @@ _delete_contents: Statement[tables.AnswerContent] = Statement(
     "DELETE FROM answer_contents WHERE :id IS NULL OR answer_id = :id"
 )
 _delete: Statement[tables.Answer] = Statement("DELETE FROM answers WHERE :id IS NULL OR id = :id")
-_count_match: Statement[tables.Answer] = Statement("UPDATE answers SET matched = matched + 1 WHERE id = :id")
-_count_use: Statement[tables.Answer] = Statement("UPDATE answers SET used = used + 1 WHERE id = :id")
+_count: Statement[tables.Answer] = Statement(
+    "UPDATE answers SET matched = matched + 1, used = used + :used WHERE id = :id"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +187,9 @@ def choose(tx: Transaction, target: Target) -> tuple[Counted | None, str]:
     for counted in list_rules(tx):
         missing = _misfit(counted.rule, target)
         if missing is None:
-            _count_match.run(tx, id=counted.id)
-            if counted.matched >= counted.rule.skip and not counted.is_used_up:
-                count_use(tx, counted.id)
+            used = counted.matched >= counted.rule.skip and not counted.is_used_up
+            _count.run(tx, id=counted.id, used=used)
+            if used:
                 return counted, ""
             missing = "it is used up" if counted.is_used_up else f"it skips {counted.rule.skip} requests"
         near.append(f"'{counted.id}': {missing}")
@@ -196,13 +197,14 @@ def choose(tx: Transaction, target: Target) -> tuple[Counted | None, str]:
 
 
 def count_use(tx: Transaction, id: str) -> None:
-    _count_use.run(tx, id=id)
+    """Count a use once more, where the first count was rolled back."""
+    _count.run(tx, id=id, used=True)
 
 
 def _misfit(rule: NewAnswer, target: Target) -> str | None:
     """Why a rule does not fit a request; None where it does."""
     when = rule.when
-    if not target.tools and any(step.calls for step in rule.each_step()):
+    if rule.calls_a_tool and not target.tools:
         return "it makes a call, and the request allows no code interpreter or shell"
     for name, text in (("text", target.text), ("instructions", target.instructions), ("model", target.model)):
         wanted = getattr(when, name)

@@ -261,7 +261,7 @@ def _perform(run: Run, body: CreateResponse, answer: answers.Counted | None) -> 
     if answer and answer.rule.output:
         run.add_raw(answer.rule.output)
     elif answer:
-        run.take(answer.rule.each_step())
+        run.take(answer.rule.each_step)
     else:
         only_echo = run.context.world.profile.unscripted == "echo"
         container = next((tool.container for tool in run.tools if tool.container), None)

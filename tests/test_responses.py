@@ -12,13 +12,14 @@ from conftest import World, new_world, ok, refusal
 from openai.types.responses import Response
 
 from mockserver import responses, runs, transcript, unscripted
-from mockserver.api import rendering
+from mockserver.api import rendering, streams
 from mockserver.api.operation import LARGE_BODY
 from mockserver.api.streams import MAX_DELTAS
 from mockserver.context import Context
 from mockserver.responses import MAX_ECHO
 from mockserver.schema import answers
 from mockserver.schema.responses import MAX_TEXT
+from mockserver.server.connection import Connection
 from mockserver.server.serving import MockServer
 from mockserver.testing.journal import notes
 
@@ -663,6 +664,22 @@ def test_the_journal_has_a_short_stream_as_text_and_the_answer(world: World) -> 
     assert second["response"]["body"]["object"] == "response"
     assert first["answer"] == second["answer"] == sent.headers["x-mock-answer"] == "hello"
     assert notes(first) == ["answer hello"]
+
+
+def test_delays_of_a_paced_stream_do_not_add_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, waits = 0.0, []
+
+    async def wait(connection: object, seconds: float) -> bool:
+        nonlocal now
+        waits.append(seconds)
+        now += seconds + 0.01
+        return True
+
+    script(world, {"say": "one two", "pace": 0.05})
+    monkeypatch.setattr(Connection, "wait", wait)
+    monkeypatch.setattr(streams, "stopwatch", lambda: now)
+    sent = events(world, {"input": "x"})
+    assert waits == pytest.approx([0.05] + [0.04] * (len(sent) - 2))
 
 
 # Large bodies

@@ -7,7 +7,7 @@ import json
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal, Self
 
 import re2
@@ -37,20 +37,22 @@ PLACEHOLDERS = ("{links}", "{text}", "{files}", "{container}")
 _PATTERN = re.compile(r"/(.+)/([ims]*)", re.DOTALL)
 
 
-@lru_cache(256)
-def pattern(text: str) -> Any:
-    """Compile `/…/flags`, or a text that is found in any case. RE2 takes linear time for every input."""
+@lru_cache(1_000)
+def pattern(text: str) -> tuple[Any, int | None]:
+    """Compile `/…/flags`, or a text that is found in any case; and how much it can search in a short time. RE2 takes
+    linear time for every input."""
     options = re2.Options()
     options.log_errors = False
     match = _PATTERN.fullmatch(text)
     if match is None:
         options.literal, options.case_sensitive = True, False
-        return re2.compile(text, options=options)
+        return re2.compile(text, options=options), None
     flags = match[2]
     options.case_sensitive = "i" not in flags
     inline = "".join(flag for flag in "ms" if flag in flags)
     try:
-        return re2.compile(f"(?{inline}){match[1]}" if inline else match[1], options=options)
+        compiled = re2.compile(f"(?{inline}){match[1]}" if inline else match[1], options=options)
+        return compiled, MAX_SEARCH // compiled.programsize
     except re2.error as error:
         problem = str(error.args[0].decode() if isinstance(error.args[0], bytes) else error)
         raise ValueError(f"{text[:80]!r} is not a regular expression of RE2 ({problem})") from None
@@ -58,8 +60,8 @@ def pattern(text: str) -> Any:
 
 def fits(wanted: str, text: str) -> bool:
     """Whether a pattern is found. Of a long text a regular expression sees as much as it can search in a short time."""
-    compiled = pattern(wanted)
-    return bool(compiled.search(text if compiled.options.literal else text[: MAX_SEARCH // compiled.programsize]))
+    compiled, limit = pattern(wanted)
+    return bool(compiled.search(text[:limit]))
 
 
 def _pattern(text: str) -> str:
@@ -231,8 +233,8 @@ class NewAnswer(Step):
             raise ValueError("fail at the top takes an error; write incomplete and wedge in a step")
         self.check_output({})
         written: set[str] = set()
-        later = [file.path for step in self.each_step() for file in step.files if not file.delete]
-        for number, step in enumerate(self.each_step()):
+        later = [file.path for step in self.each_step for file in step.files if not file.delete]
+        for number, step in enumerate(self.each_step):
             if not step.calls and step.say is None and step.fail is None:
                 raise ValueError(f"step {number} does nothing; give it code, commands, files, shows, say or fail")
             for file in step.files:
@@ -246,7 +248,7 @@ class NewAnswer(Step):
     def check_output(self, lengths: Mapping[int, int]) -> None:
         """Raises ValueError if the run would write too much. `lengths` has those of figures by their `id()`."""
         size = len(json.dumps(self.output)) if self.output else 0
-        for number, step in enumerate(self.each_step()):
+        for number, step in enumerate(self.each_step):
             texts = (step.code, step.logs, step.value, step.raises, step.stderr, step.say, *(step.commands or ()))
             size += sum(len(text or "") for text in texts)
             for figure in step.shows:
@@ -261,11 +263,16 @@ class NewAnswer(Step):
         if sum(1 for _ in self.figures()) > MAX_WRITTEN:
             raise ValueError(f"it writes more than {MAX_WRITTEN:,} files")
 
+    @cached_property
     def each_step(self) -> list[Step]:
         """The steps, however they were written."""
         if self.steps is not None or self.output is not None:
             return self.steps or []
         return [Step.model_construct(**{name: getattr(self, name) for name in _STEP})]
+
+    @cached_property
+    def calls_a_tool(self) -> bool:
+        return any(step.calls for step in self.each_step)
 
     @property
     def rejects(self) -> str | None:
@@ -274,7 +281,7 @@ class NewAnswer(Step):
 
     def figures(self) -> Iterator[Figure]:
         """All that has bytes."""
-        for step in self.each_step():
+        for step in self.each_step:
             yield from (file for file in step.files if not file.delete)
             yield from step.shows
 
