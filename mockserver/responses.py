@@ -94,12 +94,12 @@ def create_response(
 ) -> Created | str:
     """The response, or the name of the error that a script returns instead."""
     stored, background = body.store is not False, bool(body.background)
-    now, seed = context.world.now(), context.world.id_seed
+    now = context.world.now()
     _check_tools(body)
     clock = None
     with context.write() as tx:
         before = transcript.read(context, tx, body, stored)
-        id = ids.response_part("resp", seed, context.take(tx), before.chain, stored, now)
+        id = before.next_id
         tx.execute("SAVEPOINT run")
         tools = container_runs.tools(context, tx, body, before, supplied)
         request = json.dumps(_echo(body, tools))
