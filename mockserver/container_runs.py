@@ -12,6 +12,7 @@ from mockserver import containers, errors, ids, profiles
 from mockserver.context import Context
 from mockserver.expiry import activity, expired
 from mockserver.schema.containers import CreateContainer, ExpiresAfter
+from mockserver.schema.contents import base_name
 from mockserver.schema.responses import (
     AutoContainer,
     AutoEnvironment,
@@ -25,7 +26,7 @@ from mockserver.skills import Supplied
 from mockserver.storage import tables
 from mockserver.storage.contents import Uploads
 from mockserver.storage.database import Statement, Transaction
-from mockserver.transcript import Transcript
+from mockserver.transcript import Transcript, parts
 
 CODE, SHELL = "code_interpreter", "shell"
 
@@ -83,8 +84,13 @@ def tools(
     choice = body.tool_choice
     if choice == "none":
         return []
-    wanted = choice.get("type") if isinstance(choice, dict) else None
-    return [tool for tool in declared if wanted not in (CODE, SHELL) or tool.kind == wanted]
+    if not isinstance(choice, dict):
+        return declared
+    kind = choice.get("type")
+    if kind == "allowed_tools":
+        kinds = [each.get("type") for each in parts(choice.get("tools"))]
+        return [tool for tool in declared if tool.kind in kinds]
+    return [tool for tool in declared if kind not in (CODE, SHELL) or tool.kind == kind]
 
 
 def _container(
@@ -247,8 +253,8 @@ def cancel(context: Context, tx: Transaction, response_id: str) -> None:
 
 def add_input(context: Context, tx: Transaction, container_id: str, filename: str, data: str, uploads: Uploads) -> None:
     """Add a file that stands in the input, as base64."""
-    name = filename.replace("\\", "/").rpartition("/")[2] or "file"
-    path = f"/mnt/data/{name}"
+    name = base_name(filename)
+    path = "/mnt/data/" + ("file" if name in ("", ".", "..") or "\0" in name else name)
     if find_path(tx, container_id, path, context.world.now()):
         return
     try:

@@ -154,6 +154,20 @@ TOO_SMALL_INTEGER = ErrorType(
     "{param}",
     "integer_below_min_value",
 )
+TOO_LARGE_DECIMAL = ErrorType(
+    400,
+    "Invalid '{param}': decimal above maximum value. Expected a value <= {limit}, but got {value} instead.",
+    "stack",
+    "{param}",
+    "decimal_above_max_value",
+)
+TOO_SMALL_DECIMAL = ErrorType(
+    400,
+    "Invalid '{param}': decimal below minimum value. Expected a value >= {limit}, but got {value} instead.",
+    "stack",
+    "{param}",
+    "decimal_below_min_value",
+)
 TOO_LONG_STRING = ErrorType(
     400,
     "Invalid '{param}': string too long. Expected a string with maximum length {limit}, but got a string "

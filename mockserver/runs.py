@@ -15,11 +15,12 @@ from mockserver.container_runs import CODE, SHELL, Tool
 from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.samples import sample
-from mockserver.schema.answers import LINK, MAX_OUTPUT, MAX_TEXT, PLACEHOLDERS, Figure, Step, WrittenFile
-from mockserver.schema.responses import Item
+from mockserver.schema.answers import MAX_OUTPUT, MAX_TEXT, PLACEHOLDERS, Figure, Step, WrittenFile, link, links
+from mockserver.schema.responses import Item, whole_item
 from mockserver.storage import tables
 from mockserver.storage.contents import Upload
 from mockserver.storage.database import Transaction
+from mockserver.transcript import PREFIXES
 
 LOCAL_LIMITS = {"max_output_length": 12_000, "timeout_ms": 10_000}
 """Of a local shell call (seen)."""
@@ -82,16 +83,18 @@ class Run:
 
     def add_raw(self, raw: list[Item]) -> None:
         """Items that a script gives as they are; ids and containers are filled in where they are absent."""
-        prefixes = {"message": "msg", "reasoning": "rs", "code_interpreter_call": "ci", "shell_call": "sh"}
         container = next((tool.container.id for tool in self.tools if tool.container), None)
+        called = None
         for given in raw:
-            kind = str(given.get("type", "message"))
-            prefix = prefixes.get(kind, {"shell_call_output": "sho", "function_call": "fc"}.get(kind, kind))
-            item = {"id": self._id(prefix), "type": kind, "status": "completed", **given}
+            item = whole_item(given)
+            kind: str = item["type"]
+            item["id"] = item["id"] or self._id(PREFIXES.get(kind, kind))
             if kind == "code_interpreter_call":
-                item = {**item, "container_id": given.get("container_id", container)}
-            if kind in ("function_call", "shell_call") and "call_id" not in item:
-                item["call_id"] = ids.call(self.context.world.id_seed, self.context.take(self.tx))
+                item["container_id"] = item["container_id"] or container
+            if item.get("call_id", "") is None:
+                paired = called if kind == "shell_call_output" else None
+                item["call_id"] = paired or ids.call(self.context.world.id_seed, self.context.take(self.tx))
+            called = item.get("call_id")
             self._add(item)
 
     # Calls
@@ -231,9 +234,8 @@ class Run:
             return text
         container = next((tool.container for tool in self.tools if tool.container), None)
         names = [path.rpartition("/")[2] for path in self._listing(container)] if "{files}" in text else []
-        written = [f"[{path.rpartition('/')[2]}](sandbox:{path})" for path in self._written]
         values = {
-            "{links}": ", ".join(written),
+            "{links}": ", ".join(map(link, self._written)),
             "{text}": self.user_text,
             "{files}": ", ".join(names),
             "{container}": container.id if container else "",
@@ -248,12 +250,10 @@ class Run:
 
     def _citations(self, text: str) -> Iterator[Item]:
         """What the text links to and the container has. Indexes count code points, the end is exclusive."""
-        for match in islice(LINK.finditer(text), MAX_CITED):
+        for path, span in islice(links(text), MAX_CITED):
             for tool in self.tools:
-                if tool.container and (
-                    row := container_runs.find_path(self.tx, tool.container.id, match[2], self.instant)
-                ):
-                    yield _citation(row.container_id, row.id, match[2].rpartition("/")[2], *match.span(1))
+                if tool.container and (row := container_runs.find_path(self.tx, tool.container.id, path, self.instant)):
+                    yield _citation(row.container_id, row.id, path.rpartition("/")[2], *span)
                     break
 
     def _listing(self, container: tables.Container | None) -> list[str]:

@@ -63,6 +63,10 @@ _TAGS = {
 """Tags of unions. Pydantic adds them to the location of an error, though they are not in the request."""
 
 
+_KEY = "[key]"
+"""What Pydantic adds to the location of a key of a mapping that is not as it has to be."""
+
+
 # Query strings
 
 
@@ -239,16 +243,22 @@ def _api_error(violation: ErrorDetails) -> APIError:
         case "too_long":
             return errors.TOO_LONG_ARRAY(param=param, limit=context["max_length"], length=len(given))
         case "less_than_equal":
-            return errors.TOO_LARGE_INTEGER(param=param, limit=context["le"], value=_shorten(str(given)))
+            too_large = errors.TOO_LARGE_DECIMAL if isinstance(context["le"], float) else errors.TOO_LARGE_INTEGER
+            return too_large(param=param, limit=_number(context["le"]), value=_shorten(str(given)))
         case "greater_than_equal":
-            return errors.TOO_SMALL_INTEGER(param=param, limit=context["ge"], value=_shorten(str(given)))
+            too_small = errors.TOO_SMALL_DECIMAL if isinstance(context["ge"], float) else errors.TOO_SMALL_INTEGER
+            return too_small(param=param, limit=_number(context["ge"]), value=_shorten(str(given)))
     return errors.WRONG_TYPE(param=param, expected=_EXPECTED[kind], got=json_type(given))
+
+
+def _number(limit: float) -> str:
+    return str(int(limit) if limit == int(limit) else limit)
 
 
 def _path(location: tuple[int | str, ...]) -> str:
     """Return a location as the API writes it: `skills[0].source.data`."""
     path = ""
-    location = tuple(step for step in location if step not in (STRING, OBJECT))
+    location = tuple(step for step in location if step not in (STRING, OBJECT, _KEY))
     for position, step in enumerate(location):
         if isinstance(step, int):
             path += f"[{step}]"

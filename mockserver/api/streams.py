@@ -182,8 +182,8 @@ def _code(item: Item, index: int) -> Iterator[Event]:
     begun = item | {"status": "in_progress", "code": "", "outputs": None if item["outputs"] is None else []}
     yield {"type": "response.output_item.added", "output_index": index, "item": begun}
     yield {"type": f"{kind}.in_progress", **where}
-    yield from _deltas(f"{kind}_code.delta", item["code"], where)
-    yield {"type": f"{kind}_code.done", **where, "code": item["code"]}
+    yield from _deltas(f"{kind}_code.delta", item["code"] or "", where)
+    yield {"type": f"{kind}_code.done", **where, "code": item["code"] or ""}
     yield {"type": f"{kind}.interpreting", **where}
     yield {"type": f"{kind}.completed", **where}
     yield {"type": "response.output_item.done", "output_index": index, "item": item}
@@ -233,8 +233,18 @@ def _message(item: Item, index: int) -> Iterator[Event]:
     yield {"type": "response.output_item.done", "output_index": index, "item": item}
 
 
+def _function(item: Item, index: int) -> Iterator[Event]:
+    kind, where = "response.function_call_arguments", {"item_id": item["id"], "output_index": index}
+    begun = item | {"status": "in_progress", "arguments": ""}
+    yield {"type": "response.output_item.added", "output_index": index, "item": begun}
+    yield from _deltas(f"{kind}.delta", item["arguments"], where)
+    yield {"type": f"{kind}.done", **where, "arguments": item["arguments"], "name": item["name"]}
+    yield {"type": "response.output_item.done", "output_index": index, "item": item}
+
+
 _ITEMS = {
     "code_interpreter_call": _code,
+    "function_call": _function,
     "message": _message,
     "reasoning": _reasoning,
     "shell_call": _shell,

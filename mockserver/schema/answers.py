@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote, unquote
 
 import re2
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -16,10 +17,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from mockserver import errors
 from mockserver.choices import unknown
 from mockserver.clock import duration
+from mockserver.schema.responses import whole_item
 from mockserver.schema.sources import FileName, Part, WithContent
 
 ROOT = "/mnt/data"
-LINK = re.compile(r"!?\[[^\]\n]*\]\((sandbox:(/mnt/data/[^)\s]+))\)")
+LINK = re.compile(r"!?\[[^\]\n]*\]\((sandbox:(/mnt/data/(?:[^()\s]|\([^()\s]*\))+))\)")
 """A Markdown link or image to a file of the container: group 1 is what is cited, group 2 the path."""
 MAX_SHOWN = 1 << 20
 """Bytes of a displayed figure: each is in the response as a data URL."""
@@ -34,6 +36,8 @@ MAX_SEARCH = 4_000_000
 """Characters of a text times instructions of a regular expression: a quarter of a second at the worst."""
 PLACEHOLDERS = ("{links}", "{text}", "{files}", "{container}")
 
+_BRACKETS = re.compile(r"[\[\]\n]")
+_ESCAPED = re.compile(r"[\s()%]")
 _PATTERN = re.compile(r"/(.+)/([ims]*)", re.DOTALL)
 
 
@@ -231,6 +235,11 @@ class NewAnswer(Step):
             raise ValueError("say what the run does: give steps, output, or the keys of a step (say, code, files, …)")
         if self.steps is not None and self.fail is not None and not fails:
             raise ValueError("fail at the top takes an error; write incomplete and wedge in a step")
+        for number, item in enumerate(self.output or ()):
+            try:
+                whole_item(item)
+            except ValueError as error:
+                raise ValueError(f"output {number}: {error}") from None
         self.check_output({})
         written: set[str] = set()
         later = [file.path for step in self.each_step for file in step.files if not file.delete]
@@ -240,7 +249,7 @@ class NewAnswer(Step):
             for file in step.files:
                 written.add(file.path)
                 later.remove(file.path) if not file.delete else None
-            for path in links(step.say or ""):
+            for path, _ in links(step.say or ""):
                 if path in later and path not in written:
                     raise ValueError(f"step {number} links to {path}, which only a later step writes")
         return self
@@ -272,7 +281,9 @@ class NewAnswer(Step):
 
     @cached_property
     def calls_a_tool(self) -> bool:
-        return any(step.calls for step in self.each_step)
+        """Whether it needs a container, which the request has to allow."""
+        raw = (item for item in self.output or () if item.get("type") == "code_interpreter_call")
+        return any(step.calls for step in self.each_step) or any("container_id" not in item for item in raw)
 
     @property
     def rejects(self) -> str | None:
@@ -286,6 +297,14 @@ class NewAnswer(Step):
             yield from step.shows
 
 
-def links(text: str) -> list[str]:
-    """The paths that a text links to."""
-    return [match[2] for match in LINK.finditer(text)]
+def links(text: str) -> Iterator[tuple[str, tuple[int, int]]]:
+    """The paths that a text links to, and where each stands. Some characters of a path can be escaped, as in a URL."""
+    for match in LINK.finditer(text):
+        yield unquote(match[2]), match.span(1)
+
+
+def link(path: str) -> str:
+    """A Markdown link to a file of the container, which `links` finds."""
+    return (
+        f"[{_BRACKETS.sub('', path.rpartition('/')[2])}](sandbox:{_ESCAPED.sub(lambda found: quote(found[0]), path)})"
+    )

@@ -20,6 +20,7 @@ from mockserver.schema import uploads
 from mockserver.schema.answers import MAX_PACE, NewAnswer
 from mockserver.schema.faults import NewRule
 from mockserver.schema.files import Purpose
+from mockserver.schema.responses import whole_item
 from mockserver.schema.sources import MAX_PATH, FileName, Part, WithContent, check_base64
 from mockserver.storage import tables
 from mockserver.storage.database import record
@@ -394,7 +395,8 @@ class Response(Part):
             for status in ("completed", "failed", "incomplete"):
                 responses.frame(row, status)
             _ = json.loads(row.details)["raised"], set(json.loads(row.given))
-            _ = [json.loads(item.body)["type"] for item in self.items]
+            items = [(json.loads(item.body), item.output) for item in self.items]
+            _ = [whole_item(item) if output else item["type"] for item, output in items]
             if not 0 <= row.pace <= MAX_PACE:
                 raise ValueError
         except (ValueError, LookupError, TypeError):
