@@ -6,7 +6,7 @@ the rows: files carry the instants between which they are shown, `uses` the ends
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mockserver import containers, errors, ids, profiles
 from mockserver.context import Context
@@ -71,16 +71,12 @@ def tools(
     declared = []
     for position, tool in enumerate(body.tools or []):
         if isinstance(tool, CodeInterpreter):
-            where, asked, known = f"tools[{position}].container", tool.container, before.code_container
-            declared.append(_container(context, tx, Tool(CODE), asked, before, known, where, supplied))
+            where = f"tools[{position}].container"
+            declared.append(_tool(context, tx, CODE, tool.container, before, where, supplied))
         elif isinstance(tool, Shell):
-            where = f"tools[{position}].environment"
-            environment = tool.environment or AutoEnvironment(type="container_auto")
-            if isinstance(environment, LocalEnvironment):
-                declared.append(Tool(SHELL))
-            else:
-                known = before.shell_container
-                declared.append(_container(context, tx, Tool(SHELL), environment, before, known, where, supplied))
+            where, asked = f"tools[{position}].environment", tool.environment
+            asked = asked or AutoEnvironment(type="container_auto")
+            declared.append(_tool(context, tx, SHELL, asked, before, where, supplied))
     choice = body.tool_choice
     if choice == "none":
         return []
@@ -93,20 +89,21 @@ def tools(
     return [tool for tool in declared if kind not in (CODE, SHELL) or tool.kind == kind]
 
 
-def _container(
+def _tool(
     context: Context,
     tx: Transaction,
-    tool: Tool,
-    asked: str | AutoContainer | AutoEnvironment | ContainerReference,
+    kind: str,
+    asked: str | AutoContainer | AutoEnvironment | ContainerReference | LocalEnvironment,
     before: Transcript,
-    known: str | None,
     where: str,
     supplied: Supplied,
 ) -> Tool:
-    """The tool with its container: the one that is asked for, that of the context, or a new one."""
+    """A tool with its container: the one that is asked for, that of the context, or a new one."""
+    if isinstance(asked, LocalEnvironment):
+        return Tool(kind)
     if isinstance(asked, str | ContainerReference):
-        id = asked if isinstance(asked, str) else asked.container_id
-        return replace(tool, container=find_running(context, tx, id))
+        return Tool(kind, find_running(context, tx, asked if isinstance(asked, str) else asked.container_id))
+    known = before.code_container if kind == CODE else before.shell_container
     file_ids = asked.file_ids or []
     if known is not None:
         row = containers.find(tx, known, context.world.now())
@@ -114,7 +111,7 @@ def _container(
             row = find_running(context, tx, known)
             for file_id in file_ids:
                 add_copy(context, tx, row.id, file_id, f"{where}.file_ids")
-            return replace(tool, container=row)
+            return Tool(kind, row)
         if context.world.profile.auto_expired == "refuse":
             replayed = known in before.replayed
             raise errors.RUN_CONTAINER_REPLAYED(container_id=known) if replayed else errors.RUN_CONTAINER_EXPIRED()
@@ -128,7 +125,7 @@ def _container(
     )
     mark = len(context.touched)
     container = containers.add_container(context, tx, new, supplied)
-    return replace(tool, container=container, created=tuple(context.touched[mark:]))
+    return Tool(kind, container, tuple(context.touched[mark:]))
 
 
 def remove_unused(context: Context, tool: Tool) -> None:

@@ -371,7 +371,7 @@ def frame(row: tables.Response, status: str) -> Response:
         "usage": details["usage"] if status in ("completed", "incomplete") else None,
     }
     absent = {name for name in ("conversation", "prompt") if values[name] is None}
-    return {name: values[name] for name in _KEYS if name not in absent}  # type: ignore[return-value]
+    return {name: values[name] for name in _KEYS if name not in absent}  # type: ignore[return-value]  # the keys of Response
 
 
 def with_outputs(context: Context, row: tables.Response, item: Item, included: bool) -> Item:

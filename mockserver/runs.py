@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 from mockserver import container_runs, errors, expiry, ids
 from mockserver.container_runs import CODE, SHELL, Tool
@@ -83,19 +84,28 @@ class Run:
 
     def add_raw(self, raw: list[Item]) -> None:
         """Items that a script gives as they are; ids and containers are filled in where they are absent."""
-        container = next((tool.container.id for tool in self.tools if tool.container), None)
+        used = {tool.kind: tool.container for tool in self.tools if tool.container}
         called = None
         for given in raw:
             item = whole_item(given)
             kind: str = item["type"]
             item["id"] = item["id"] or self._id(PREFIXES.get(kind, kind))
             if kind == "code_interpreter_call":
-                item["container_id"] = item["container_id"] or container
+                if container := used.get(CODE, used.get(SHELL)):
+                    item["container_id"] = item["container_id"] or container.id
+                self.code_container = item["container_id"]
+            elif kind == "shell_call" and "environment" not in given and (container := used.get(SHELL)):
+                item["environment"] = _environment(container)
+                self.shell_container = container.id
             if item.get("call_id", "") is None:
                 paired = called if kind == "shell_call_output" else None
                 item["call_id"] = paired or ids.call(self.context.world.id_seed, self.context.take(self.tx))
             called = item.get("call_id")
             self._add(item)
+        for container in used.values():
+            if container.id in (self.code_container, self.shell_container):
+                self.ends[container.id] = [self.instant]
+        self._finish()
 
     # Calls
 
@@ -116,16 +126,8 @@ class Run:
         outputs += [{"type": "image", "url": self._show(container, figure)} for figure in step.shows]
         outputs += [] if step.value is None else [{"type": "logs", "logs": step.value}]
         self._write(container, step.files)
-        self._add(
-            {
-                "id": self._id("ci"),
-                "type": "code_interpreter_call",
-                "status": "completed",
-                "code": _code(step),
-                "container_id": container.id,
-                "outputs": [] if step.raises is not None else outputs,
-            }
-        )
+        outputs = [] if step.raises is not None else outputs
+        self._complete("code_interpreter_call", code=_code(step), container_id=container.id, outputs=outputs)
         self.code_container = container.id
         self.ends.setdefault(container.id, []).append(self.instant)
         return False
@@ -134,39 +136,21 @@ class Run:
         commands = step.commands if step.commands is not None else [f"python3 - <<'EOF'\n{_code(step)}\nEOF"]
         call_id = ids.call(self.context.world.id_seed, self.context.take(self.tx))
         limits = {"max_output_length": None, "timeout_ms": None} if container else LOCAL_LIMITS
-        environment = {"type": "container_reference", "container_id": container.id} if container else None
-        self._add(
-            {
-                "id": self._id("sh"),
-                "type": "shell_call",
-                "status": "completed",
-                "action": {"commands": commands, **limits},
-                "call_id": call_id,
-                "environment": environment,
-            }
-        )
+        action = {"commands": commands, **limits}
+        self._complete("shell_call", action=action, call_id=call_id, environment=_environment(container))
         if container is None:
             return True
         for figure in step.shows:
             self._show(container, figure)
         self._write(container, step.files)
-        done = {"type": "exit", "exit_code": 0}
-        last = (
-            {"type": "timeout"} if step.timeout else {"type": "exit", "exit_code": step.exit or int(bool(step.raises))}
-        )
+        code = step.exit or int(bool(step.raises))
+        last = {"type": "timeout"} if step.timeout else {"type": "exit", "exit_code": code}
         stdout = (step.logs or "") + (step.value or "")
-        output = [{"outcome": done, "stderr": "", "stdout": ""} for _ in commands[1:]]
+        output: list[Item] = [
+            {"outcome": {"type": "exit", "exit_code": 0}, "stderr": "", "stdout": ""} for _ in commands[1:]
+        ]
         output.append({"outcome": last, "stderr": step.stderr or step.raises or "", "stdout": stdout})
-        self._add(
-            {
-                "id": self._id("sho"),
-                "type": "shell_call_output",
-                "status": "completed",
-                "call_id": call_id,
-                "max_output_length": None,
-                "output": output,
-            }
-        )
+        self._complete("shell_call_output", call_id=call_id, max_output_length=None, output=output)
         self.shell_container = container.id
         self.ends.setdefault(container.id, []).append(self.instant)
         return False
@@ -219,15 +203,7 @@ class Run:
         if step.cite:
             citations += self._citations(text)
         content = {"type": "output_text", "annotations": citations, "logprobs": [], "text": text}
-        self._add(
-            {
-                "id": self._id("msg"),
-                "type": "message",
-                "status": "completed",
-                "content": [content],
-                "role": "assistant",
-            }
-        )
+        self._complete("message", content=[content], role="assistant")
 
     def _filled(self, text: str) -> str:
         if "{" not in text:
@@ -302,12 +278,19 @@ class Run:
             ends = self.ends.get(container.id, [])
             container_runs.use(self.context, self.tx, container, ends, self.response_id if self.background else None)
 
+    def _complete(self, kind: str, **keys: Any) -> None:
+        self._add({"id": self._id(PREFIXES[kind]), "type": kind, "status": "completed", **keys})
+
     def _add(self, item: Item) -> None:
         self.items.append((item, int(self.at)))
 
     def _id(self, prefix: str) -> str:
         seed, ordinal = self.context.world.id_seed, self.context.take(self.tx)
         return ids.response_part(prefix, seed, ordinal, self.chain, self.stored, self.instant)
+
+
+def _environment(container: tables.Container | None) -> Item | None:
+    return {"type": "container_reference", "container_id": container.id} if container else None
 
 
 def _code(step: Step) -> str:

@@ -664,6 +664,22 @@ def test_raw_items_get_the_keys_that_they_lack(world: World) -> None:
     assert run(world, "raw", tools=[]).output_text == "raw"
 
 
+@pytest.mark.parametrize(("kind", "tools"), [("code_interpreter_call", AUTO), ("shell_call", SHELL)])
+def test_a_raw_call_is_one_in_its_container(world: World, kind: str, tools: Any) -> None:
+    script(world, {"when": "raw", "output": [{"type": kind}]})
+    world.freeze()
+    first = run(world, "raw", tools=tools)
+    world.advance(60)
+    second = run(world, "raw", tools=tools, previous_response_id=first.id)
+    (box,) = ok(world.http.get("/containers"))["data"]
+    assert box["last_active_at"] == second.created_at
+    for call in (first.output[0], second.output[0]):
+        assert box["id"] in (
+            call.to_dict().get("container_id"),
+            (call.to_dict().get("environment") or {}).get("container_id"),
+        )  # type: ignore[union-attr, attr-defined]
+
+
 @pytest.mark.parametrize(
     ("item", "message"),
     [
