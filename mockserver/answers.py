@@ -11,7 +11,7 @@ from itertools import repeat
 from typing import Any, TypeVar
 
 from mockserver import control_errors
-from mockserver.schema.answers import Figure, NewAnswer, Step, When, fits
+from mockserver.schema.answers import Figure, NewAnswer, Step, fits
 from mockserver.storage import tables
 from mockserver.storage.contents import Contents, Upload
 from mockserver.storage.database import Insertion, Statement, Transaction, record
@@ -55,17 +55,17 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What rules look at of a request."""
+    """What rules look at of a request, named as the conditions of `When`. A condition has to be one of a list."""
 
     text: str
     instructions: str
     model: str
-    tools: Sequence[str]
-    containers: Sequence[str]
+    tool: list[str]
+    container: list[str]
     """Ids and names."""
-    files: Sequence[str]
+    file: list[str]
     turn: int
-    given: Sequence[str]
+    continues: list[str]
     metadata: dict[str, str]
     background: bool
     stream: bool
@@ -204,32 +204,17 @@ def count_use(tx: Transaction, id: str) -> None:
 def _misfit(rule: NewAnswer, target: Target) -> str | None:
     """Why a rule does not fit a request; None where it does."""
     when = rule.when
-    if rule.calls_a_tool and not target.tools:
+    if rule.calls_a_tool and target.tool == ["none"]:
         return "it makes a call, and the request allows no code interpreter or shell"
-    for name, text in (("text", target.text), ("instructions", target.instructions), ("model", target.model)):
+    for name in ("text", "instructions", "model"):
         wanted = getattr(when, name)
-        if wanted is not None and not fits(wanted, text):
+        if wanted is not None and not fits(wanted, getattr(target, name)):
             return f"{name} is not {wanted[:80]!r}"
-    return next(
-        (f"{name} is {found!r}, not {wanted!r}" for name, wanted, found, fits in _exact(when, target) if not fits), None
-    )
-
-
-def _exact(when: When, target: Target) -> Iterator[tuple[str, object, object, bool]]:
-    """The conditions that compare values: the name, what is wanted, what there is, whether it fits."""
-    if when.tool is not None:
-        yield "tool", when.tool, list(target.tools), when.tool in (target.tools or ["none"])
-    if when.container is not None:
-        yield "container", when.container, list(target.containers), when.container in target.containers
-    if when.file is not None:
-        yield "file", when.file, list(target.files)[:5], when.file in target.files
-    if when.turn is not None:
-        yield "turn", when.turn, target.turn, when.turn == target.turn
-    if when.continues is not None:
-        yield "continues", when.continues, list(target.given)[-5:], when.continues in target.given
+    for name in ("tool", "container", "file", "turn", "continues", "background", "stream"):
+        wanted, found = getattr(when, name), getattr(target, name)
+        if wanted is not None and (wanted not in found if isinstance(found, list) else wanted != found):
+            return f"{name} is {found[-5:] if isinstance(found, list) else found!r}, not {wanted!r}"
     for name, value in (when.metadata or {}).items():
-        yield f"metadata.{name}", value, target.metadata.get(name), target.metadata.get(name) == value
-    if when.background is not None:
-        yield "background", when.background, target.background, when.background is target.background
-    if when.stream is not None:
-        yield "stream", when.stream, target.stream, when.stream is target.stream
+        if target.metadata.get(name) != value:
+            return f"metadata.{name} is {target.metadata.get(name)!r}, not {value!r}"
+    return None
