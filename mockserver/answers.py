@@ -7,7 +7,7 @@ first that fits is used; how often is counted in the transaction of the run.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import repeat
+from itertools import product, repeat
 from typing import Any, TypeVar
 
 from mockserver import control_errors
@@ -136,13 +136,15 @@ def _names(position: int) -> Iterator[str]:
 
 def unreachable(rules: Iterable[tuple[T, NewAnswer]]) -> tuple[T, T] | None:
     """The first rule that can never be used, and the one before it that takes all of its requests."""
-    taking: dict[str, T] = {}
+    taking: dict[tuple[str, bool], T] = {}
+    """By the conditions of a rule, and whether it takes only requests that allow a call."""
     for name, rule in rules:
         when = rule.when.model_dump_json(exclude_none=True)
-        if (before := taking.get(when, taking.get("{}"))) is not None:
-            return name, before
+        for before in product((when, "{}"), {False, rule.calls_a_tool}):
+            if before in taking:
+                return name, taking[before]
         if rule.times is None and rule.skip == 0:
-            taking[when] = name
+            taking[when, rule.calls_a_tool] = name
     return None
 
 

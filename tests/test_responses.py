@@ -574,6 +574,13 @@ def test_a_rule_that_can_never_be_used_is_refused(world: World) -> None:
     assert "'all' before it" in refusal(answer, 400, "answer_unreachable")
 
 
+def test_a_rule_without_a_call_can_be_used_after_one_that_calls(world: World) -> None:
+    script(world, {"code": "1", "say": "called"}, {"say": "not called"})
+    assert [run(world, "x", tools=tools).output_text for tools in (AUTO, [])] == ["called", "not called"]
+    answer = world.http.post(f"{world.server.url}/_mock/worlds/{world.name}/answers", json={"code": "2"})
+    refusal(answer, 400, "answer_unreachable")
+
+
 # Bounds
 
 
