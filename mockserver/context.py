@@ -125,7 +125,7 @@ class Context:
     stale_since: int | None = None
     """Set by a fault: lists still show objects that were deleted after this instant."""
     large: bool = False
-    """Whether its body is so large that the rule takes long."""
+    """Whether the rule can take long, as that of a large body."""
     connection: Transaction | None = None
     """That of the thread in which it runs."""
 

@@ -852,6 +852,17 @@ def test_other_calls_are_served_while_a_large_body_is_worked_on(
     assert [each == loop_thread(server) for each in threads] == [False, True]
 
 
+def test_a_response_is_deleted_in_a_thread(world: World, server: MockServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+    found = responses._found
+    monkeypatch.setattr(responses, "_found", lambda *args: threads.append(threading.get_ident()) or found(*args))
+    id = ok(world.http.post("/responses", json={"model": "m", "input": "x"}))["id"]
+    ok(world.http.get(f"/responses/{id}"))
+    ok(world.http.delete(f"/responses/{id}"))
+    assert [each == loop_thread(server) for each in threads] == [True, False]
+    refusal(world.http.get(f"/responses/{id}"), 404, None)
+
+
 def test_a_large_response_is_written_as_json_in_a_thread(
     world: World, server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
