@@ -863,6 +863,34 @@ def test_a_response_is_deleted_in_a_thread(world: World, server: MockServer, mon
     refusal(world.http.get(f"/responses/{id}"), 404, None)
 
 
+def test_lists_of_worlds_count_what_was_written_in_a_thread(
+    world: World, server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the world's database was closed meanwhile, because others were opened."""
+    ok(world.http.get("/containers"))
+    reached, goes_on, read = threading.Event(), threading.Event(), transcript.read
+
+    def reading(*args: Any) -> Any:
+        reached.set()
+        assert goes_on.wait(600)
+        return read(*args)
+
+    async def close() -> None:
+        worlds = server.mock.worlds
+        await worlds._close([(worlds.known(world.name), worlds._open.pop(world.name).detach())])  # type: ignore[list-item]
+
+    monkeypatch.setattr(transcript, "read", reading)
+    large = Thread(lambda: world.http.post("/responses", json={"model": "m", "input": LARGE}))
+    assert reached.wait(600)
+    server.run(close())
+    goes_on.set()
+    ok(large.result())
+    (listed,) = [
+        each for each in ok(world.http.get(f"{server.url}/_mock/worlds"))["data"] if each["name"] == world.name
+    ]
+    assert listed["counts"]["responses"] == 1
+
+
 def test_a_large_response_is_written_as_json_in_a_thread(
     world: World, server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
