@@ -7,11 +7,11 @@ first that fits is used; how often is counted in the transaction of the run.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import repeat
+from itertools import product, repeat
 from typing import Any, TypeVar
 
 from mockserver import control_errors
-from mockserver.schema.answers import Figure, NewAnswer, Step, When, fits
+from mockserver.schema.answers import Figure, NewAnswer, Step, fits
 from mockserver.storage import tables
 from mockserver.storage.contents import Contents, Upload
 from mockserver.storage.database import Insertion, Statement, Transaction, record
@@ -33,8 +33,9 @@ _delete_contents: Statement[tables.AnswerContent] = Statement(
     "DELETE FROM answer_contents WHERE :id IS NULL OR answer_id = :id"
 )
 _delete: Statement[tables.Answer] = Statement("DELETE FROM answers WHERE :id IS NULL OR id = :id")
-_count_match: Statement[tables.Answer] = Statement("UPDATE answers SET matched = matched + 1 WHERE id = :id")
-_count_use: Statement[tables.Answer] = Statement("UPDATE answers SET used = used + 1 WHERE id = :id")
+_count: Statement[tables.Answer] = Statement(
+    "UPDATE answers SET matched = matched + 1, used = used + :used WHERE id = :id"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +55,17 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What rules look at of a request."""
+    """What rules look at of a request, named as the conditions of `When`. A condition has to be one of a list."""
 
     text: str
     instructions: str
     model: str
-    tools: Sequence[str]
-    containers: Sequence[str]
+    tool: list[str]
+    container: list[str]
     """Ids and names."""
-    files: Sequence[str]
+    file: list[str]
     turn: int
-    given: Sequence[str]
+    continues: list[str]
     metadata: dict[str, str]
     background: bool
     stream: bool
@@ -135,13 +136,15 @@ def _names(position: int) -> Iterator[str]:
 
 def unreachable(rules: Iterable[tuple[T, NewAnswer]]) -> tuple[T, T] | None:
     """The first rule that can never be used, and the one before it that takes all of its requests."""
-    taking: dict[str, T] = {}
+    taking: dict[tuple[str, bool], T] = {}
+    """By the conditions of a rule, and whether it takes only requests that allow a call."""
     for name, rule in rules:
         when = rule.when.model_dump_json(exclude_none=True)
-        if (before := taking.get(when, taking.get("{}"))) is not None:
-            return name, before
+        for before in product((when, "{}"), {False, rule.calls_a_tool}):
+            if before in taking:
+                return name, taking[before]
         if rule.times is None and rule.skip == 0:
-            taking[when] = name
+            taking[when, rule.calls_a_tool] = name
     return None
 
 
@@ -186,9 +189,9 @@ def choose(tx: Transaction, target: Target) -> tuple[Counted | None, str]:
     for counted in list_rules(tx):
         missing = _misfit(counted.rule, target)
         if missing is None:
-            _count_match.run(tx, id=counted.id)
-            if counted.matched >= counted.rule.skip and not counted.is_used_up:
-                _count_use.run(tx, id=counted.id)
+            used = counted.matched >= counted.rule.skip and not counted.is_used_up
+            _count.run(tx, id=counted.id, used=used)
+            if used:
                 return counted, ""
             missing = "it is used up" if counted.is_used_up else f"it skips {counted.rule.skip} requests"
         near.append(f"'{counted.id}': {missing}")
@@ -198,32 +201,17 @@ def choose(tx: Transaction, target: Target) -> tuple[Counted | None, str]:
 def _misfit(rule: NewAnswer, target: Target) -> str | None:
     """Why a rule does not fit a request; None where it does."""
     when = rule.when
-    if not target.tools and any(step.calls for step in rule.each_step()):
+    if rule.calls_a_tool and target.tool == ["none"]:
         return "it makes a call, and the request allows no code interpreter or shell"
-    for name, text in (("text", target.text), ("instructions", target.instructions), ("model", target.model)):
+    for name in ("text", "instructions", "model"):
         wanted = getattr(when, name)
-        if wanted is not None and not fits(wanted, text):
+        if wanted is not None and not fits(wanted, getattr(target, name)):
             return f"{name} is not {wanted[:80]!r}"
-    return next(
-        (f"{name} is {found!r}, not {wanted!r}" for name, wanted, found, fits in _exact(when, target) if not fits), None
-    )
-
-
-def _exact(when: When, target: Target) -> Iterator[tuple[str, object, object, bool]]:
-    """The conditions that compare values: the name, what is wanted, what there is, whether it fits."""
-    if when.tool is not None:
-        yield "tool", when.tool, list(target.tools), when.tool in (target.tools or ["none"])
-    if when.container is not None:
-        yield "container", when.container, list(target.containers), when.container in target.containers
-    if when.file is not None:
-        yield "file", when.file, list(target.files)[:5], when.file in target.files
-    if when.turn is not None:
-        yield "turn", when.turn, target.turn, when.turn == target.turn
-    if when.continues is not None:
-        yield "continues", when.continues, list(target.given)[-5:], when.continues in target.given
+    for name in ("tool", "container", "file", "turn", "continues", "background", "stream"):
+        wanted, found = getattr(when, name), getattr(target, name)
+        if wanted is not None and (wanted not in found if isinstance(found, list) else wanted != found):
+            return f"{name} is {found[-5:] if isinstance(found, list) else found!r}, not {wanted!r}"
     for name, value in (when.metadata or {}).items():
-        yield f"metadata.{name}", value, target.metadata.get(name), target.metadata.get(name) == value
-    if when.background is not None:
-        yield "background", when.background, target.background, when.background is target.background
-    if when.stream is not None:
-        yield "stream", when.stream, target.stream, when.stream is target.stream
+        if target.metadata.get(name) != value:
+            return f"metadata.{name} is {target.metadata.get(name)!r}, not {value!r}"
+    return None

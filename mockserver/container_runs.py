@@ -6,12 +6,13 @@ the rows: files carry the instants between which they are shown, `uses` the ends
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mockserver import containers, errors, ids, profiles
 from mockserver.context import Context
 from mockserver.expiry import activity, expired
 from mockserver.schema.containers import CreateContainer, ExpiresAfter
+from mockserver.schema.contents import base_name
 from mockserver.schema.responses import (
     AutoContainer,
     AutoEnvironment,
@@ -25,7 +26,7 @@ from mockserver.skills import Supplied
 from mockserver.storage import tables
 from mockserver.storage.contents import Uploads
 from mockserver.storage.database import Statement, Transaction
-from mockserver.transcript import Transcript
+from mockserver.transcript import Transcript, parts
 
 CODE, SHELL = "code_interpreter", "shell"
 
@@ -70,37 +71,39 @@ def tools(
     declared = []
     for position, tool in enumerate(body.tools or []):
         if isinstance(tool, CodeInterpreter):
-            where, asked, known = f"tools[{position}].container", tool.container, before.code_container
-            declared.append(_container(context, tx, Tool(CODE), asked, before, known, where, supplied))
+            where = f"tools[{position}].container"
+            declared.append(_tool(context, tx, CODE, tool.container, before, where, supplied))
         elif isinstance(tool, Shell):
-            where = f"tools[{position}].environment"
-            environment = tool.environment or AutoEnvironment(type="container_auto")
-            if isinstance(environment, LocalEnvironment):
-                declared.append(Tool(SHELL))
-            else:
-                known = before.shell_container
-                declared.append(_container(context, tx, Tool(SHELL), environment, before, known, where, supplied))
+            where, asked = f"tools[{position}].environment", tool.environment
+            asked = asked or AutoEnvironment(type="container_auto")
+            declared.append(_tool(context, tx, SHELL, asked, before, where, supplied))
     choice = body.tool_choice
     if choice == "none":
         return []
-    wanted = choice.get("type") if isinstance(choice, dict) else None
-    return [tool for tool in declared if wanted not in (CODE, SHELL) or tool.kind == wanted]
+    if not isinstance(choice, dict):
+        return declared
+    kind = choice.get("type")
+    if kind == "allowed_tools":
+        kinds = [each.get("type") for each in parts(choice.get("tools"))]
+        return [tool for tool in declared if tool.kind in kinds]
+    return [tool for tool in declared if kind not in (CODE, SHELL) or tool.kind == kind]
 
 
-def _container(
+def _tool(
     context: Context,
     tx: Transaction,
-    tool: Tool,
-    asked: str | AutoContainer | AutoEnvironment | ContainerReference,
+    kind: str,
+    asked: str | AutoContainer | AutoEnvironment | ContainerReference | LocalEnvironment,
     before: Transcript,
-    known: str | None,
     where: str,
     supplied: Supplied,
 ) -> Tool:
-    """The tool with its container: the one that is asked for, that of the context, or a new one."""
+    """A tool with its container: the one that is asked for, that of the context, or a new one."""
+    if isinstance(asked, LocalEnvironment):
+        return Tool(kind)
     if isinstance(asked, str | ContainerReference):
-        id = asked if isinstance(asked, str) else asked.container_id
-        return replace(tool, container=find_running(context, tx, id))
+        return Tool(kind, find_running(context, tx, asked if isinstance(asked, str) else asked.container_id))
+    known = before.code_container if kind == CODE else before.shell_container
     file_ids = asked.file_ids or []
     if known is not None:
         row = containers.find(tx, known, context.world.now())
@@ -108,7 +111,7 @@ def _container(
             row = find_running(context, tx, known)
             for file_id in file_ids:
                 add_copy(context, tx, row.id, file_id, f"{where}.file_ids")
-            return replace(tool, container=row)
+            return Tool(kind, row)
         if context.world.profile.auto_expired == "refuse":
             replayed = known in before.replayed
             raise errors.RUN_CONTAINER_REPLAYED(container_id=known) if replayed else errors.RUN_CONTAINER_EXPIRED()
@@ -122,7 +125,7 @@ def _container(
     )
     mark = len(context.touched)
     container = containers.add_container(context, tx, new, supplied)
-    return replace(tool, container=container, created=tuple(context.touched[mark:]))
+    return Tool(kind, container, tuple(context.touched[mark:]))
 
 
 def remove_unused(context: Context, tool: Tool) -> None:
@@ -247,8 +250,8 @@ def cancel(context: Context, tx: Transaction, response_id: str) -> None:
 
 def add_input(context: Context, tx: Transaction, container_id: str, filename: str, data: str, uploads: Uploads) -> None:
     """Add a file that stands in the input, as base64."""
-    name = filename.replace("\\", "/").rpartition("/")[2] or "file"
-    path = f"/mnt/data/{name}"
+    name = base_name(filename)
+    path = "/mnt/data/" + ("file" if name in ("", ".", "..") or "\0" in name else name)
     if find_path(tx, container_id, path, context.world.now()):
         return
     try:

@@ -4,7 +4,7 @@ import asyncio
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Concatenate, ParamSpec, TypeVar
@@ -125,7 +125,7 @@ class Context:
     stale_since: int | None = None
     """Set by a fault: lists still show objects that were deleted after this instant."""
     large: bool = False
-    """Whether its body is so large that the rule takes long."""
+    """Whether the rule can take long, as that of a large body."""
     connection: Transaction | None = None
     """That of the thread in which it runs."""
 
@@ -157,13 +157,16 @@ class Context:
 
         try:
             with world.contents.held():
-                return await in_thread(run)
+                try:
+                    return await in_thread(run)
+                finally:
+                    self.connection = None
+                    with suppress(Busy):  # if it was closed meanwhile, its summary for lists was kept, which is old now
+                        _ = world.database.connection
         except Busy:
             raise Blocked from None
         except sqlite3.DatabaseError as error:
             raise unusable(world.name, world.database.path, error) from error
-        finally:
-            self.connection = None
 
     async def run_removing(self, work: Callable[Concatenate["Context", P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`run` for a rule that may remove many large files: they are removed in a thread."""

@@ -63,6 +63,7 @@ _delete: Statement[tables.Response] = Statement("DELETE FROM responses WHERE id 
 _delete_items: Statement[tables.ResponseItem] = Statement("DELETE FROM response_items WHERE response_id = :id")
 _cancel: Statement[tables.Response] = Statement("UPDATE responses SET cancelled_at = :now WHERE id = :id")
 
+_KEYS = tuple(Response.__annotations__)
 _TOOL_USAGE = {
     "image_gen": {
         "input_tokens": 0,
@@ -83,10 +84,6 @@ class Created:
     items: list[tables.ResponseItem]
     """Of the output."""
 
-    @property
-    def answer(self) -> str | None:
-        return self.row.answer
-
 
 # In the order of the API reference
 
@@ -96,12 +93,12 @@ def create_response(
 ) -> Created | str:
     """The response, or the name of the error that a script returns instead."""
     stored, background = body.store is not False, bool(body.background)
-    now, seed = context.world.now(), context.world.id_seed
+    now = context.world.now()
     _check_tools(body)
     clock = None
     with context.write() as tx:
         before = transcript.read(context, tx, body, stored)
-        id = ids.response_part("resp", seed, context.take(tx), before.chain, stored, now)
+        id = before.next_id
         tx.execute("SAVEPOINT run")
         tools = container_runs.tools(context, tx, body, before, supplied)
         request = json.dumps(_echo(body, tools))
@@ -250,11 +247,11 @@ def _target(run: Run, body: CreateResponse, before: Transcript) -> answers.Targe
         text=before.user_text,
         instructions=body.instructions if isinstance(body.instructions, str) else "",
         model=body.model,
-        tools=[tool.kind for tool in run.tools],
-        containers=[text for row in used for text in (row.id, row.name)],
-        files=[*(file.filename for file in before.files), *names],
+        tool=[tool.kind for tool in run.tools] or ["none"],
+        container=[text for row in used for text in (row.id, row.name)],
+        file=[*(file.filename for file in before.files), *names],
         turn=before.turn,
-        given=json.loads(before.previous.given) if before.previous else [],
+        continues=json.loads(before.previous.given) if before.previous else [],
         metadata=body.metadata or {},
         background=run.background,
         stream=bool(body.stream),
@@ -265,7 +262,7 @@ def _perform(run: Run, body: CreateResponse, answer: answers.Counted | None) -> 
     if answer and answer.rule.output:
         run.add_raw(answer.rule.output)
     elif answer:
-        run.take(answer.rule.each_step())
+        run.take(answer.rule.each_step)
     else:
         only_echo = run.context.world.profile.unscripted == "echo"
         container = next((tool.container for tool in run.tools if tool.container), None)
@@ -298,36 +295,32 @@ def _usage(answer: answers.Counted | None, sent: int, written: int) -> Usage:
     }
 
 
+_AS_SENT = (
+    *("instructions", "max_output_tokens", "max_tool_calls", "prompt", "prompt_cache_key", "prompt_cache_retention"),
+    *("safety_identifier", "service_tier", "user"),
+)
+_DEFAULTS: dict[str, Any] = {
+    "metadata": {},
+    "model": UNASKED_MODEL,
+    "parallel_tool_calls": True,
+    "store": True,
+    "tool_choice": "auto",
+    "top_logprobs": 0,
+    "truncation": "disabled",
+}
+
+
 def _echo(body: CreateResponse, tools: Sequence[Tool]) -> dict[str, Any]:
     """The keys of the object that repeat the request, with their defaults."""
-    sent = body.model_dump(exclude_unset=True)
-    text, reasoning = sent.get("text") or {}, sent.get("reasoning") or {}
-
-    def given(name: str, default: Any) -> Any:
-        return default if sent.get(name) is None else sent[name]
-
+    given = {name: value for name, value in body.model_dump(exclude_unset=True).items() if value is not None}
     return {
-        "instructions": sent.get("instructions"),
-        "max_output_tokens": sent.get("max_output_tokens"),
-        "max_tool_calls": sent.get("max_tool_calls"),
-        "model": body.model or UNASKED_MODEL,
-        "parallel_tool_calls": given("parallel_tool_calls", True),
-        "prompt": sent.get("prompt"),
-        "prompt_cache_key": sent.get("prompt_cache_key"),
-        "prompt_cache_retention": sent.get("prompt_cache_retention"),
-        "reasoning": {"context": None, "effort": None, "summary": None, **reasoning},
-        "safety_identifier": sent.get("safety_identifier"),
-        "store": given("store", True),
-        "temperature": float(given("temperature", 1.0)),
-        "text": {"format": {"type": "text"}, "verbosity": "medium", **text},
-        "tool_choice": given("tool_choice", "auto"),
-        "tools": [_shown_tool(tool, tools) for tool in sent.get("tools") or []],
-        "top_logprobs": given("top_logprobs", 0),
-        "top_p": float(given("top_p", 1.0)),
-        "truncation": given("truncation", "disabled"),
-        "user": sent.get("user"),
-        "metadata": sent.get("metadata") or {},
-        "service_tier": sent.get("service_tier"),
+        **{name: given.get(name) for name in _AS_SENT},
+        **{name: given.get(name, default) for name, default in _DEFAULTS.items()},
+        "reasoning": {"context": None, "effort": None, "summary": None, **given.get("reasoning", {})},
+        "temperature": float(given.get("temperature", 1.0)),
+        "text": {"format": {"type": "text"}, "verbosity": "medium", **given.get("text", {})},
+        "tools": [_shown_tool(tool, tools) for tool in given.get("tools", [])],
+        "top_p": float(given.get("top_p", 1.0)),
     }
 
 
@@ -360,7 +353,8 @@ def frame(row: tables.Response, status: str) -> Response:
     """The object in a status, with an empty output."""
     sent, details = json.loads(row.request), json.loads(row.details)
     ended = status not in ("queued", "in_progress")
-    response: dict[str, Any] = {
+    values = {
+        **sent,
         "id": row.id,
         "object": "response",
         "created_at": row.created_at,
@@ -372,38 +366,16 @@ def frame(row: tables.Response, status: str) -> Response:
         "error": details["error"] if status == "failed" else None,
         "frequency_penalty": 0.0,
         "incomplete_details": details["incomplete_details"] if status == "incomplete" else None,
-        "instructions": sent["instructions"],
-        "max_output_tokens": sent["max_output_tokens"],
-        "max_tool_calls": sent["max_tool_calls"],
-        "model": sent["model"],
         "moderation": None,
         "output": [],
-        "parallel_tool_calls": sent["parallel_tool_calls"],
         "presence_penalty": 0.0,
         "previous_response_id": None if row.conversation else row.previous_id,
-        "prompt": sent["prompt"],
-        "prompt_cache_key": sent["prompt_cache_key"],
-        "prompt_cache_retention": sent["prompt_cache_retention"],
-        "reasoning": sent["reasoning"],
-        "safety_identifier": sent["safety_identifier"],
         "service_tier": sent["service_tier"] or ("default" if ended else "auto"),
-        "store": sent["store"],
-        "temperature": sent["temperature"],
-        "text": sent["text"],
-        "tool_choice": sent["tool_choice"],
         "tool_usage": _TOOL_USAGE,
-        "tools": sent["tools"],
-        "top_logprobs": sent["top_logprobs"],
-        "top_p": sent["top_p"],
-        "truncation": sent["truncation"],
         "usage": details["usage"] if status in ("completed", "incomplete") else None,
-        "user": sent["user"],
-        "metadata": sent["metadata"],
     }
-    for name in ("conversation", "prompt"):
-        if response[name] is None:
-            del response[name]
-    return response  # type: ignore[return-value]  # its keys are those above
+    absent = {name for name in ("conversation", "prompt") if values[name] is None}
+    return {name: values[name] for name in _KEYS if name not in absent}  # type: ignore[return-value]  # the keys of Response
 
 
 def with_outputs(context: Context, row: tables.Response, item: Item, included: bool) -> Item:

@@ -9,17 +9,19 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 from mockserver import container_runs, errors, expiry, ids
 from mockserver.container_runs import CODE, SHELL, Tool
 from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.samples import sample
-from mockserver.schema.answers import LINK, MAX_OUTPUT, MAX_TEXT, PLACEHOLDERS, Figure, Step, WrittenFile
-from mockserver.schema.responses import Item
+from mockserver.schema.answers import MAX_OUTPUT, MAX_TEXT, PLACEHOLDERS, Figure, Step, WrittenFile, link, links
+from mockserver.schema.responses import Item, whole_item
 from mockserver.storage import tables
 from mockserver.storage.contents import Upload
 from mockserver.storage.database import Transaction
+from mockserver.transcript import PREFIXES
 
 LOCAL_LIMITS = {"max_output_length": 12_000, "timeout_ms": 10_000}
 """Of a local shell call (seen)."""
@@ -85,38 +87,29 @@ class Run:
         self._finish()
 
     def add_raw(self, raw: list[Item]) -> None:
-        """Add items that a script gives as they are. Ids, the containers of calls, and the call that an output belongs
-        to are filled in where they are absent."""
-        prefixes = {"message": "msg", "reasoning": "rs", "code_interpreter_call": "ci", "shell_call": "sh"}
-        prefixes |= {"shell_call_output": "sho", "function_call": "fc"}
-        call_id = None
+        """Items that a script gives as they are; ids and containers are filled in where they are absent."""
+        used = {tool.kind: tool.container for tool in self.tools if tool.container}
+        called = None
         for given in raw:
-            kind = str(given.get("type", "message"))
-            absent: Item = {"call_id": call_id, "max_output_length": None} if kind == "shell_call_output" else {}
-            item = {"id": self._id(prefixes.get(kind, kind)), "type": kind, "status": "completed", **absent, **given}
-            if kind in ("function_call", "shell_call"):
-                if "call_id" not in item:
-                    item["call_id"] = ids.call(self.context.world.id_seed, self.context.take(self.tx))
-                call_id = item["call_id"]
-            if kind in ("code_interpreter_call", "shell_call"):
-                self._place(item)
+            item = whole_item(given)
+            kind: str = item["type"]
+            item["id"] = item["id"] or self._id(PREFIXES.get(kind, kind))
+            if kind == "code_interpreter_call":
+                if container := used.get(CODE, used.get(SHELL)):
+                    item["container_id"] = item["container_id"] or container.id
+                self.code_container = item["container_id"]
+            elif kind == "shell_call" and "environment" not in given and (container := used.get(SHELL)):
+                item["environment"] = _environment(container)
+                self.shell_container = container.id
+            if item.get("call_id", "") is None:
+                paired = called if kind == "shell_call_output" else None
+                item["call_id"] = paired or ids.call(self.context.world.id_seed, self.context.take(self.tx))
+            called = item.get("call_id")
             self._add(item)
+        for container in used.values():
+            if container.id in (self.code_container, self.shell_container):
+                self.ends[container.id] = [self.instant]
         self._finish()
-
-    def _place(self, call: Item) -> None:
-        """Let a call that a script gives as it is take place in the container of its tool."""
-        kind = CODE if call["type"] == "code_interpreter_call" else SHELL
-        tools = sorted((tool for tool in self.tools if tool.container), key=lambda tool: tool.kind != kind)
-        id = tools[0].container.id if tools and tools[0].container else None
-        if kind == CODE:
-            id = call.setdefault("container_id", id)
-            self.code_container = id or self.code_container
-        else:
-            call.setdefault("environment", {"type": "container_reference", "container_id": id} if id else None)
-            id = (call["environment"] or {}).get("container_id")
-            self.shell_container = id or self.shell_container
-        if id:
-            self.ends.setdefault(id, []).append(self.instant)
 
     def _reason(self, reasoning: bool | str) -> None:
         """Add a reasoning item. On request it has its content in a form that only the API could read (seen)."""
@@ -141,16 +134,8 @@ class Run:
         outputs += [{"type": "image", "url": self._show(container, figure)} for figure in step.shows]
         outputs += [] if step.value is None else [{"type": "logs", "logs": step.value}]
         self._write(container, step.files)
-        self._add(
-            {
-                "id": self._id("ci"),
-                "type": "code_interpreter_call",
-                "status": "completed",
-                "code": _code(step),
-                "container_id": container.id,
-                "outputs": [] if step.raises is not None else outputs,
-            }
-        )
+        outputs = [] if step.raises is not None else outputs
+        self._complete("code_interpreter_call", code=_code(step), container_id=container.id, outputs=outputs)
         self.code_container = container.id
         self.ends.setdefault(container.id, []).append(self.instant)
         return False
@@ -159,39 +144,21 @@ class Run:
         commands = step.commands if step.commands is not None else [f"python3 - <<'EOF'\n{_code(step)}\nEOF"]
         call_id = ids.call(self.context.world.id_seed, self.context.take(self.tx))
         limits = {"max_output_length": None, "timeout_ms": None} if container else LOCAL_LIMITS
-        environment = {"type": "container_reference", "container_id": container.id} if container else None
-        self._add(
-            {
-                "id": self._id("sh"),
-                "type": "shell_call",
-                "status": "completed",
-                "action": {"commands": commands, **limits},
-                "call_id": call_id,
-                "environment": environment,
-            }
-        )
+        action = {"commands": commands, **limits}
+        self._complete("shell_call", action=action, call_id=call_id, environment=_environment(container))
         if container is None:
             return True
         for figure in step.shows:
             self._show(container, figure)
         self._write(container, step.files)
-        done = {"type": "exit", "exit_code": 0}
-        last = (
-            {"type": "timeout"} if step.timeout else {"type": "exit", "exit_code": step.exit or int(bool(step.raises))}
-        )
+        code = step.exit or int(bool(step.raises))
+        last = {"type": "timeout"} if step.timeout else {"type": "exit", "exit_code": code}
         stdout = (step.logs or "") + (step.value or "")
-        output = [{"outcome": done, "stderr": "", "stdout": ""} for _ in commands[1:]]
+        output: list[Item] = [
+            {"outcome": {"type": "exit", "exit_code": 0}, "stderr": "", "stdout": ""} for _ in commands[1:]
+        ]
         output.append({"outcome": last, "stderr": step.stderr or step.raises or "", "stdout": stdout})
-        self._add(
-            {
-                "id": self._id("sho"),
-                "type": "shell_call_output",
-                "status": "completed",
-                "call_id": call_id,
-                "max_output_length": None,
-                "output": output,
-            }
-        )
+        self._complete("shell_call_output", call_id=call_id, max_output_length=None, output=output)
         self.shell_container = container.id
         self.ends.setdefault(container.id, []).append(self.instant)
         return False
@@ -245,25 +212,15 @@ class Run:
             citations += self._citations(text)
         content = {"type": "output_text", "annotations": citations, "logprobs": [], "text": text}
         phase = {"phase": step.phase} if step.phase else {}
-        self._add(
-            {
-                "id": self._id("msg"),
-                "type": "message",
-                "status": "completed",
-                "content": [content],
-                **phase,
-                "role": "assistant",
-            }
-        )
+        self._complete("message", content=[content], **phase, role="assistant")
 
     def _filled(self, text: str) -> str:
         if "{" not in text:
             return text
         container = next((tool.container for tool in self.tools if tool.container), None)
         names = [path.rpartition("/")[2] for path in self._listing(container)] if "{files}" in text else []
-        written = [f"[{path.rpartition('/')[2]}](sandbox:{path})" for path in self._written]
         values = {
-            "{links}": ", ".join(written),
+            "{links}": ", ".join(map(link, self._written)),
             "{text}": self.user_text,
             "{files}": ", ".join(names),
             "{container}": container.id if container else "",
@@ -278,12 +235,10 @@ class Run:
 
     def _citations(self, text: str) -> Iterator[Item]:
         """What the text links to and the container has. Indexes count code points, the end is exclusive."""
-        for match in islice(LINK.finditer(text), MAX_CITED):
+        for path, span in islice(links(text), MAX_CITED):
             for tool in self.tools:
-                if tool.container and (
-                    row := container_runs.find_path(self.tx, tool.container.id, match[2], self.instant)
-                ):
-                    yield _citation(row.container_id, row.id, match[2].rpartition("/")[2], *match.span(1))
+                if tool.container and (row := container_runs.find_path(self.tx, tool.container.id, path, self.instant)):
+                    yield _citation(row.container_id, row.id, path.rpartition("/")[2], *span)
                     break
 
     def _listing(self, container: tables.Container | None) -> list[str]:
@@ -332,12 +287,19 @@ class Run:
             ends = self.ends.get(container.id, [])
             container_runs.use(self.context, self.tx, container, ends, self.response_id if self.background else None)
 
+    def _complete(self, kind: str, **keys: Any) -> None:
+        self._add({"id": self._id(PREFIXES[kind]), "type": kind, "status": "completed", **keys})
+
     def _add(self, item: Item) -> None:
         self.items.append((item, int(self.at)))
 
     def _id(self, prefix: str) -> str:
         seed, ordinal = self.context.world.id_seed, self.context.take(self.tx)
         return ids.response_part(prefix, seed, ordinal, self.chain, self.stored, self.instant)
+
+
+def _environment(container: tables.Container | None) -> Item | None:
+    return {"type": "container_reference", "container_id": container.id} if container else None
 
 
 def _code(step: Step) -> str:

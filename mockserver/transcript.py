@@ -50,6 +50,8 @@ class InputFile:
 class Transcript:
     previous: tables.Response | None
     chain: str
+    next_id: str
+    """Of the response that follows."""
     items: list[Item]
     """The request's input as it is stored, references replaced by what they name."""
     turn: int
@@ -80,19 +82,21 @@ def read(context: Context, tx: Transaction, body: CreateResponse, stored: bool) 
         previous = _newest.first(tx, conversation=conversation)
     elif body.input is None and body.prompt is None and not context.allows(profiles.ANY_RUN):
         raise errors.MISSING_PARAMETER(param="input")
+    given = [{"role": "user", "content": body.input}] if isinstance(body.input, str) else body.input or []
+    items = _resolved(tx, given)
     seed = context.world.id_seed
+    wanted = [previous is None, *(not isinstance(item.get("id"), str) for item in items), True]
+    ordinals = count(context.take(tx, sum(wanted)))  # of the chain, of items without an id, of the response
     transcript = Transcript(
         previous,
-        previous.chain if previous else ids.chain(seed, context.take(tx)),
+        previous.chain if previous else ids.chain(seed, next(ordinals)),
+        "",
         [],
         1 + (previous.turn if previous else 0),
         previous.user_text if previous else "",
         previous.code_container if previous else None,
         previous.shell_container if previous else None,
     )
-    given = [{"role": "user", "content": body.input}] if isinstance(body.input, str) else body.input or []
-    items = _resolved(tx, given)
-    ordinals = count(context.take(tx, sum(not isinstance(item.get("id"), str) for item in items)))
     now, in_turn = context.world.now(), False
     hosted: set[str] = set()
     """The ids of calls of a hosted shell, whose outputs come from the API."""
@@ -106,6 +110,7 @@ def read(context: Context, tx: Transaction, body: CreateResponse, stored: bool) 
             item = {"id": id, **{key: value for key, value in item.items() if key != "id"}}
         transcript.items.append(item)
         _note(transcript, item)
+    transcript.next_id = ids.response_part("resp", seed, next(ordinals), transcript.chain, stored, now)
     return transcript
 
 

@@ -24,7 +24,7 @@ MAX_INSTANCE = 100_000
 """Values and characters of an instance of a schema: one that refers to itself has no end."""
 NOT_RUN = "mockserver: this code was not run\n"
 
-_NAME = re.compile(rf"[\w-][\w./-]{{0,200}}\.(?:{'|'.join(SAMPLES)})\b", re.IGNORECASE)
+_NAME = re.compile(rf"(?:/mnt/data/)?[\w-][\w./-]{{0,200}}\.(?:{'|'.join(SAMPLES)})\b", re.IGNORECASE)
 _FENCED = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)```", re.DOTALL)
 
 

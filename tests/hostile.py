@@ -301,6 +301,12 @@ def responses(ground: Ground) -> Iterator[Shot]:
     rule = json.dumps({"when": "/(a+)+(a?){100}$/", "say": "{text}" * 1_000}).encode()
     answers = f"/_mock/worlds/{ground.world}"
     yield Shot(request(ground, "POST", "/answers", b"Content-Type: application/json", body=rule, base=answers))
+    raw_keys = ("content", "summary", "code", "outputs", "container_id", "action", "environment", "output", "arguments", "name", "call_id", "id", "status", "phase")  # fmt: skip
+    for item in ({"type": kind, key: odd} for kind in (*PREFIXES, "unknown") for key in raw_keys for odd in ODD[::3]):
+        rule = json.dumps({"output": [item, {"type": "function_call", "name": "f"} | item], "times": 1}).encode()
+        yield Shot(request(ground, "POST", "/answers", b"Content-Type: application/json", body=rule, base=answers))
+        streamed = json.dumps({"model": "m", "input": "x", "tools": [code, shell], "stream": True}).encode()
+        yield Shot(request(ground, "POST", "/responses", b"Content-Type: application/json", body=streamed))
     for text in ("a" * MIB + "b", "a" * MIB):
         long = json.dumps({"model": "m", "input": text}).encode()
         yield Shot(request(ground, "POST", "/responses", b"Content-Type: application/json", body=long))
@@ -677,7 +683,7 @@ def swaps(ground: Ground) -> Iterator[Shot]:
 KINDS: dict[str, Callable[[Ground], Iterator[Shot]]] = {
     "forms: headers, boundaries, names, endings": multiparts,
     "JSON: depth, numbers, surrogates, encodings": jsons,
-    "responses: types, replayed items, schemas, long texts": responses,
+    "responses: types, replayed items, raw items of scripts, schemas, long texts": responses,
     "request lines and headers, up to 2 MiB": heads,
     "framing: lengths, chunks, hidden requests": framings,
     "paths, ids, worlds and keys that lead elsewhere": paths,

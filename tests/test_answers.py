@@ -214,7 +214,7 @@ def test_a_running_world_gets_the_answers_of_a_seed(world: World, control: httpx
     assert "say what the run does" in refusal(refused, 400, "invalid_seed")
     body = {"files": [{"filename": "x", "content": ""}], "answers": [{"id": "any", "say": "x"}]}
     refusal(control.post("/place", json=body), 409, "answer_exists")
-    body["answers"] = [{"id": "other", "say": "x"}]
+    body["answers"] = [{"id": "other", "code": "x"}]
     assert "'any' before it" in refusal(control.post("/place", json=body), 400, "answer_unreachable")
     assert ok(world.http.get("/files"))["data"] == [], "all or nothing"
 

@@ -12,13 +12,14 @@ from conftest import World, new_world, ok, refusal
 from openai.types.responses import Response
 
 from mockserver import responses, runs, transcript, unscripted
-from mockserver.api import rendering
+from mockserver.api import rendering, streams
 from mockserver.api.operation import LARGE_BODY
 from mockserver.api.streams import MAX_DELTAS
 from mockserver.context import Context
 from mockserver.responses import MAX_ECHO
 from mockserver.schema import answers
 from mockserver.schema.responses import MAX_TEXT
+from mockserver.server.connection import Connection
 from mockserver.server.serving import MockServer
 from mockserver.testing.journal import notes
 
@@ -205,6 +206,15 @@ def test_ids_of_a_chain_share_their_first_digits(world: World) -> None:
         ({"model": None}, 400, "model", "invalid_type", "Invalid type"),
         ({"stream": "yes"}, 400, "stream", "invalid_type", "a boolean"),
         ({"sttream": True}, 400, "sttream", "unknown_parameter", "Unknown parameter: 'sttream'."),
+        (
+            {"temperature": 3},
+            *(400, "temperature", "decimal_above_max_value", "Expected a value <= 2, but got 3 instead."),
+        ),
+        (
+            {"top_p": -0.5},
+            *(400, "top_p", "decimal_below_min_value", "Expected a value >= 0, but got -0.5 instead."),
+        ),
+        ({"metadata": {"k" * 65: "v"}}, 400, f"metadata.{'k' * 65}", "string_above_max_length", "length 64"),
         ({"tool_choice": "maybe"}, 400, "tool_choice", "invalid_value", "'maybe'"),
     ],
 )
@@ -648,6 +658,13 @@ def test_a_rule_that_can_never_be_used_is_refused(world: World) -> None:
     assert "'all' before it" in refusal(answer, 400, "answer_unreachable")
 
 
+def test_a_rule_without_a_call_can_be_used_after_one_that_calls(world: World) -> None:
+    script(world, {"code": "1", "say": "called"}, {"say": "not called"})
+    assert [run(world, "x", tools=tools).output_text for tools in (AUTO, [])] == ["called", "not called"]
+    answer = world.http.post(f"{world.server.url}/_mock/worlds/{world.name}/answers", json={"code": "2"})
+    refusal(answer, 400, "answer_unreachable")
+
+
 # Bounds
 
 
@@ -701,6 +718,124 @@ def test_a_slow_regular_expression_sees_the_beginning_of_a_long_text(world: Worl
     assert run(world, "ab" * 200_000 + "tail", tools=[]).output_text == "literal"
 
 
+# Raw items, links, choices
+
+
+def test_raw_items_get_the_keys_that_they_lack(world: World) -> None:
+    output: Any = [
+        {"type": "message", "content": "plain"},
+        {
+            "role": "assistant",
+            "content": [{"type": "output_text", "text": "parts"}, {"type": "refusal", "refusal": "no"}],
+        },
+        {"type": "reasoning"},
+        {"type": "code_interpreter_call"},
+        {"type": "code_interpreter_call", "code": None, "outputs": None, "container_id": "cntr_x"},
+        {"type": "shell_call"},
+        {"type": "shell_call_output"},
+        {"type": "function_call", "name": "f", "arguments": '{"a": 1}'},
+        {"type": "web_search_call", "action": {"type": "search", "query": "x", "queries": []}},
+    ]
+    script(world, {"when": "raw", "output": output})
+    response = run(world, "raw")
+    assert response.output_text == "plainparts"
+    assert [item.type for item in response.output] == [item.get("type", "message") for item in output]
+    shell, done = response.output[5:7]
+    assert shell.call_id == done.call_id  # type: ignore[union-attr]
+    with world.openai.responses.stream(model="m", input="raw", tools=AUTO) as stream:
+        kinds = [event.type for event in stream]
+        assert [item.type for item in stream.get_final_response().output] == [item.type for item in response.output]
+    assert kinds.count("response.output_item.done") == len(output)
+    place = kinds.index("response.function_call_arguments.delta")
+    assert kinds[place - 1] == "response.output_item.added"
+    assert kinds[place + 1 : place + 3] == [
+        "response.function_call_arguments.delta",
+        "response.function_call_arguments.done",
+    ]
+    assert run(world, "raw", tools=[]).output_text == "raw"
+
+
+@pytest.mark.parametrize(("kind", "tools"), [("code_interpreter_call", AUTO), ("shell_call", SHELL)])
+def test_a_raw_call_is_one_in_its_container(world: World, kind: str, tools: Any) -> None:
+    script(world, {"when": "raw", "output": [{"type": kind}]})
+    world.freeze()
+    first = run(world, "raw", tools=tools)
+    world.advance(60)
+    second = run(world, "raw", tools=tools, previous_response_id=first.id)
+    (box,) = ok(world.http.get("/containers"))["data"]
+    assert box["last_active_at"] == second.created_at
+    for call in (first.output[0], second.output[0]):
+        assert box["id"] in (
+            call.to_dict().get("container_id"),
+            (call.to_dict().get("environment") or {}).get("container_id"),
+        )  # type: ignore[union-attr, attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ({"type": 5}, "output 0: an item's type has to be a text"),
+        ({"type": "message", "content": [5]}, "output 0: message: content.0: "),
+        ({"type": "function_call"}, "output 0: function_call: name: Field required"),
+        ({"type": "shell_call", "action": {"commands": [1]}}, "output 0: shell_call: action.commands.0: "),
+        ({"type": "code_interpreter_call", "outputs": 5}, "output 0: code_interpreter_call: outputs: "),
+        ({"type": "reasoning", "summary": ["x"]}, "output 0: reasoning: summary.0: "),
+        ({"type": "unknown", "id": 5}, "output 0: unknown: id: "),
+    ],
+)
+def test_raw_items_that_no_event_can_show_are_refused(world: World, item: dict[str, Any], message: str) -> None:
+    answer = world.http.post(f"{world.server.url}/_mock/worlds/{world.name}/answers", json={"output": [item]})
+    assert message in refusal(answer, 400, "invalid_parameter")
+
+
+@pytest.mark.parametrize(
+    ("filename", "path"),
+    [("a/b.txt", "b.txt"), ("C:\\x\\y.txt", "y.txt"), ("..", "file"), ("x/", "file"), ("a\0b", "file")],
+)
+def test_a_file_of_the_input_has_a_name_below_the_folder(world: World, filename: str, path: str) -> None:
+    part = {"type": "input_file", "filename": filename, "file_data": "aGk="}
+    body = {"model": "m", "tools": AUTO, "input": [{"role": "user", "content": [part]}]}
+    box = ok(world.http.post("/responses", json=body))["output"][0]["container_id"]
+    assert f"/mnt/data/{path}" in names(world, box)
+
+
+def test_a_link_can_have_spaces_and_parentheses(world: World) -> None:
+    files = [{"path": path, "content": "x"} for path in ("ü 1.csv", "a(1).csv", "b).csv", "[c].csv", "100%.csv")]
+    script(
+        world, {"files": files, "say": "{links}, [x](sandbox:/mnt/data/a(1).csv) [y](sandbox:/mnt/data/%C3%BC%201.csv)"}
+    )
+    content = run(world, "x").output[1].content[0]  # type: ignore[union-attr]
+    cited = [(each.filename, content.text[each.start_index : each.end_index]) for each in content.annotations]  # type: ignore[union-attr]
+    assert cited == [
+        ("ü 1.csv", "sandbox:/mnt/data/ü%201.csv"),
+        ("a(1).csv", "sandbox:/mnt/data/a%281%29.csv"),
+        ("b).csv", "sandbox:/mnt/data/b%29.csv"),
+        ("[c].csv", "sandbox:/mnt/data/[c].csv"),
+        ("100%.csv", "sandbox:/mnt/data/100%25.csv"),
+        ("a(1).csv", "sandbox:/mnt/data/a(1).csv"),
+        ("ü 1.csv", "sandbox:/mnt/data/%C3%BC%201.csv"),
+    ]
+
+
+def test_a_prompt_can_name_the_whole_path(world: World) -> None:
+    response = run(world, "Save it as /mnt/data/out/a.csv")
+    assert names(world, container(response)) == ["/mnt/data/out/a.csv"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "kinds"),
+    [
+        ({"type": "allowed_tools", "mode": "auto", "tools": [{"type": "shell"}]}, ["shell_call", "shell_call_output", "message"]),
+        ({"type": "allowed_tools", "mode": "required", "tools": [{"type": "code_interpreter"}]}, ["code_interpreter_call", "message"]),
+        ({"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "f"}]}, ["message"]),
+        ({"type": "shell"}, ["shell_call", "shell_call_output", "message"]),
+        ("required", ["code_interpreter_call", "message"]),
+    ],
+)  # fmt: skip
+def test_the_choice_says_which_tools_are_called(world: World, choice: Any, kinds: list[str]) -> None:
+    assert [item.type for item in run(world, "x", tools=AUTO + SHELL, tool_choice=choice).output] == kinds
+
+
 # Faults and the journal
 
 
@@ -749,6 +884,22 @@ def test_the_journal_has_a_short_stream_as_text_and_the_answer(world: World) -> 
     assert notes(first) == ["answer hello"]
 
 
+def test_delays_of_a_paced_stream_do_not_add_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, waits = 0.0, []
+
+    async def wait(connection: object, seconds: float) -> bool:
+        nonlocal now
+        waits.append(seconds)
+        now += seconds + 0.01
+        return True
+
+    script(world, {"say": "one two", "pace": 0.05})
+    monkeypatch.setattr(Connection, "wait", wait)
+    monkeypatch.setattr(streams, "stopwatch", lambda: now)
+    sent = events(world, {"input": "x"})
+    assert waits == pytest.approx([0.05] + [0.04] * (len(sent) - 2))
+
+
 # Large bodies
 
 
@@ -783,6 +934,45 @@ def test_other_calls_are_served_while_a_large_body_is_worked_on(
     assert ok(writing.result())
     ok(world.http.post("/responses", json={"model": "m", "input": "small"}))
     assert [each == loop_thread(server) for each in threads] == [False, True]
+
+
+def test_a_response_is_deleted_in_a_thread(world: World, server: MockServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+    found = responses._found
+    monkeypatch.setattr(responses, "_found", lambda *args: threads.append(threading.get_ident()) or found(*args))
+    id = ok(world.http.post("/responses", json={"model": "m", "input": "x"}))["id"]
+    ok(world.http.get(f"/responses/{id}"))
+    ok(world.http.delete(f"/responses/{id}"))
+    assert [each == loop_thread(server) for each in threads] == [True, False]
+    refusal(world.http.get(f"/responses/{id}"), 404, None)
+
+
+def test_lists_of_worlds_count_what_was_written_in_a_thread(
+    world: World, server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the world's database was closed meanwhile, because others were opened."""
+    ok(world.http.get("/containers"))
+    reached, goes_on, read = threading.Event(), threading.Event(), transcript.read
+
+    def reading(*args: Any) -> Any:
+        reached.set()
+        assert goes_on.wait(600)
+        return read(*args)
+
+    async def close() -> None:
+        worlds = server.mock.worlds
+        await worlds._close([(worlds.known(world.name), worlds._open.pop(world.name).detach())])  # type: ignore[list-item]
+
+    monkeypatch.setattr(transcript, "read", reading)
+    large = Thread(lambda: world.http.post("/responses", json={"model": "m", "input": LARGE}))
+    assert reached.wait(600)
+    server.run(close())
+    goes_on.set()
+    ok(large.result())
+    (listed,) = [
+        each for each in ok(world.http.get(f"{server.url}/_mock/worlds"))["data"] if each["name"] == world.name
+    ]
+    assert listed["counts"]["responses"] == 1
 
 
 def test_a_large_response_is_written_as_json_in_a_thread(

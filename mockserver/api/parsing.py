@@ -59,6 +59,10 @@ _JSON_TYPES: dict[type, str] = {
 }
 
 
+_KEY = "[key]"
+"""What Pydantic adds to the location of a key of a mapping that is not as it has to be."""
+
+
 # Query strings
 
 
@@ -257,7 +261,7 @@ def _api_error(violation: ErrorDetails, tags: frozenset[str]) -> APIError:
 def _path(location: tuple[int | str, ...], tags: frozenset[str]) -> str:
     """Return a location as the API writes it: `skills[0].source.data`."""
     path = ""
-    location = tuple(step for step in location if step not in (STRING, OBJECT))
+    location = tuple(step for step in location if step not in (STRING, OBJECT, _KEY))
     for position, step in enumerate(location):
         if isinstance(step, int):
             path += f"[{step}]"

@@ -18,6 +18,7 @@ from mockserver import errors, profiles, responses
 from mockserver.api.exchange import ClientGone, Exchange
 from mockserver.api.fault_injection import Connection
 from mockserver.api.rendering import JSON, Response
+from mockserver.clock import stopwatch
 from mockserver.context import Context
 from mockserver.redaction import MAX_BODY
 from mockserver.responses import Created
@@ -51,7 +52,7 @@ class Stream(Response):
         row, context = self.created.row, self.context
         connection = cast(Connection, exchange.scope["mockserver.connection"])
         recorded = bytearray()
-        size = 0
+        size, begun = 0, stopwatch()
         await exchange.start(200, [(b"content-type", b"text/event-stream; charset=utf-8")])
         for number, (offset, event) in enumerate(events(context, self.created)):
             if number % _TURN == _TURN - 1:
@@ -64,7 +65,8 @@ class Stream(Response):
                 if responses.is_cancelled(context, row.id):
                     offset, event = 0, _end(context, self.created, "cancelled")
                     break
-            if row.pace and number and not await connection.wait(row.pace):
+            wait = begun + number * row.pace - stopwatch() if row.pace else 0.0  # so that delays don't add up
+            if wait > 0.0 and not await connection.wait(wait):
                 raise ClientGone
             data = _encode(event, number, row.obfuscated and not row.background)
             size += len(data)
@@ -89,7 +91,7 @@ _LIMITS = [
 """On responses that are neither streamed nor in the background (seen; the values are a guess)."""
 
 
-def created_response(context: Context, created: Created | str) -> "JSON | Stream":
+def created_response(context: Context, created: Created | str) -> JSON | Stream:
     """What a new response is sent as. Raises the error that a script names."""
     if isinstance(created, str):
         raise sample(errors.CATALOGUE[created], {})
@@ -98,7 +100,7 @@ def created_response(context: Context, created: Created | str) -> "JSON | Stream
     return JSON(responses.shown(context, created), [] if created.row.background else _LIMITS)
 
 
-def stored_response(context: Context, found: Created, query: RetrieveResponse) -> "JSON | Stream":
+def stored_response(context: Context, found: Created, query: RetrieveResponse) -> JSON | Stream:
     """A stored response, or its stream continued. Raises APIError for a stream that can't be."""
     row = found.row
     if query.stream != "true":
@@ -179,8 +181,8 @@ def _code(item: Item, index: int) -> Iterator[Event]:
     begun = item | {"status": "in_progress", "code": "", "outputs": None if item["outputs"] is None else []}
     yield {"type": "response.output_item.added", "output_index": index, "item": begun}
     yield {"type": f"{kind}.in_progress", **where}
-    yield from _deltas(f"{kind}_code.delta", item["code"], where)
-    yield {"type": f"{kind}_code.done", **where, "code": item["code"]}
+    yield from _deltas(f"{kind}_code.delta", item["code"] or "", where)
+    yield {"type": f"{kind}_code.done", **where, "code": item["code"] or ""}
     yield {"type": f"{kind}.interpreting", **where}
     yield {"type": f"{kind}.completed", **where}
     yield {"type": "response.output_item.done", "output_index": index, "item": item}
@@ -233,8 +235,18 @@ def _message(item: Item, index: int) -> Iterator[Event]:
     yield {"type": "response.output_item.done", "output_index": index, "item": item}
 
 
+def _function(item: Item, index: int) -> Iterator[Event]:
+    kind, where = "response.function_call_arguments", {"item_id": item["id"], "output_index": index}
+    begun = item | {"status": "in_progress", "arguments": ""}
+    yield {"type": "response.output_item.added", "output_index": index, "item": begun}
+    yield from _deltas(f"{kind}.delta", item["arguments"], where)
+    yield {"type": f"{kind}.done", **where, "arguments": item["arguments"], "name": item["name"]}
+    yield {"type": "response.output_item.done", "output_index": index, "item": item}
+
+
 _ITEMS = {
     "code_interpreter_call": _code,
+    "function_call": _function,
     "message": _message,
     "reasoning": _reasoning,
     "shell_call": _shell,

@@ -7,17 +7,19 @@ import json
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote, unquote
 
 import re2
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from mockserver.schema.responses import whole_item
 from mockserver.schema.sources import FileName, Part, WithContent
 from mockserver.schema.values import Count, ErrorName, Seconds, Times
 
 ROOT = "/mnt/data"
-LINK = re.compile(r"!?\[[^\]\n]*\]\((sandbox:(/mnt/data/[^)\s]+))\)")
+LINK = re.compile(r"!?\[[^\]\n]*\]\((sandbox:(/mnt/data/(?:[^()\s]|\([^()\s]*\))+))\)")
 """A Markdown link or image to a file of the container: group 1 is what is cited, group 2 the path."""
 MAX_SHOWN = 1 << 20
 """Bytes of a displayed figure: each is in the response as a data URL."""
@@ -32,23 +34,27 @@ MAX_SEARCH = 4_000_000
 """Characters of a text times instructions of a regular expression: a quarter of a second at the worst."""
 PLACEHOLDERS = ("{links}", "{text}", "{files}", "{container}")
 
+_BRACKETS = re.compile(r"[\[\]\n]")
+_ESCAPED = re.compile(r"[\s()%]")
 _PATTERN = re.compile(r"/(.+)/([ims]*)", re.DOTALL)
 
 
-@lru_cache(256)
-def pattern(text: str) -> Any:
-    """Compile `/…/flags`, or a text that is found in any case. RE2 takes linear time for every input."""
+@lru_cache(1_000)
+def pattern(text: str) -> tuple[Any, int | None]:
+    """Compile `/…/flags`, or a text that is found in any case; and how much it can search in a short time. RE2 takes
+    linear time for every input."""
     options = re2.Options()
     options.log_errors = False
     match = _PATTERN.fullmatch(text)
     if match is None:
         options.literal, options.case_sensitive = True, False
-        return re2.compile(text, options=options)
+        return re2.compile(text, options=options), None
     flags = match[2]
     options.case_sensitive = "i" not in flags
     inline = "".join(flag for flag in "ms" if flag in flags)
     try:
-        return re2.compile(f"(?{inline}){match[1]}" if inline else match[1], options=options)
+        compiled = re2.compile(f"(?{inline}){match[1]}" if inline else match[1], options=options)
+        return compiled, MAX_SEARCH // compiled.programsize
     except re2.error as error:
         problem = str(error.args[0].decode() if isinstance(error.args[0], bytes) else error)
         raise ValueError(f"{text[:80]!r} is not a regular expression of RE2 ({problem})") from None
@@ -56,8 +62,8 @@ def pattern(text: str) -> Any:
 
 def fits(wanted: str, text: str) -> bool:
     """Whether a pattern is found. Of a long text a regular expression sees as much as it can search in a short time."""
-    compiled = pattern(wanted)
-    return bool(compiled.search(text if compiled.options.literal else text[: MAX_SEARCH // compiled.programsize]))
+    compiled, limit = pattern(wanted)
+    return bool(compiled.search(text[:limit]))
 
 
 def _pattern(text: str) -> str:
@@ -254,16 +260,21 @@ class NewAnswer(Step):
             raise ValueError("say what the run does: give steps, output, or the keys of a step (say, code, files, …)")
         if self.steps is not None and self.fail is not None and not fails:
             raise ValueError("fail at the top takes an error; write incomplete and wedge in a step")
+        for number, item in enumerate(self.output or ()):
+            try:
+                whole_item(item)
+            except ValueError as error:
+                raise ValueError(f"output {number}: {error}") from None
         self.check_output({})
         written: set[str] = set()
-        later = [file.path for step in self.each_step() for file in step.files if not file.delete]
-        for number, step in enumerate(self.each_step()):
+        later = [file.path for step in self.each_step for file in step.files if not file.delete]
+        for number, step in enumerate(self.each_step):
             if not step.calls and step.say is None and step.fail is None:
                 raise ValueError(f"step {number} does nothing; give it code, commands, files, shows, say or fail")
             for file in step.files:
                 written.add(file.path)
                 later.remove(file.path) if not file.delete else None
-            for path in links(step.say or ""):
+            for path, _ in links(step.say or ""):
                 if path in later and path not in written:
                     raise ValueError(f"step {number} links to {path}, which only a later step writes")
         return self
@@ -271,7 +282,7 @@ class NewAnswer(Step):
     def check_output(self, lengths: Mapping[int, int]) -> None:
         """Raises ValueError if the run would write too much. `lengths` has those of figures by their `id()`."""
         size = len(json.dumps(self.output)) if self.output else 0
-        for number, step in enumerate(self.each_step()):
+        for number, step in enumerate(self.each_step):
             texts = (step.code, step.logs, step.value, step.raises, step.stderr, step.say, *(step.commands or ()))
             size += sum(len(text or "") for text in texts)
             for figure in step.shows:
@@ -286,11 +297,18 @@ class NewAnswer(Step):
         if sum(1 for _ in self.figures()) > MAX_WRITTEN:
             raise ValueError(f"it writes more than {MAX_WRITTEN:,} files")
 
+    @cached_property
     def each_step(self) -> list[Step]:
         """The steps, however they were written."""
         if self.steps is not None or self.output is not None:
             return self.steps or []
         return [Step.model_construct(**{name: getattr(self, name) for name in _STEP})]
+
+    @cached_property
+    def calls_a_tool(self) -> bool:
+        """Whether it needs a container, which the request has to allow."""
+        raw = (item for item in self.output or () if item.get("type") == "code_interpreter_call")
+        return any(step.calls for step in self.each_step) or any("container_id" not in item for item in raw)
 
     @property
     def rejects(self) -> str | None:
@@ -299,11 +317,19 @@ class NewAnswer(Step):
 
     def figures(self) -> Iterator[Figure]:
         """All that has bytes."""
-        for step in self.each_step():
+        for step in self.each_step:
             yield from (file for file in step.files if not file.delete)
             yield from step.shows
 
 
-def links(text: str) -> list[str]:
-    """The paths that a text links to."""
-    return [match[2] for match in LINK.finditer(text)]
+def links(text: str) -> Iterator[tuple[str, tuple[int, int]]]:
+    """The paths that a text links to, and where each stands. Some characters of a path can be escaped, as in a URL."""
+    for match in LINK.finditer(text):
+        yield unquote(match[2]), match.span(1)
+
+
+def link(path: str) -> str:
+    """A Markdown link to a file of the container, which `links` finds."""
+    return (
+        f"[{_BRACKETS.sub('', path.rpartition('/')[2])}](sandbox:{_ESCAPED.sub(lambda found: quote(found[0]), path)})"
+    )

@@ -7,7 +7,7 @@ send it. Most optional values may be null.
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, NotRequired
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 from typing_extensions import TypedDict
 
 from mockserver.schema.containers import InlineSkill, NetworkPolicyAllowlist, NetworkPolicyDisabled, SkillReference
@@ -259,6 +259,98 @@ class Response(TypedDict):
     usage: Usage | None
     user: str | None
     metadata: dict[str, str]
+
+
+# Items of the output that scripts and archives give
+
+
+class _Shape(BaseModel):
+    """What events need of an item. Other keys may be anything."""
+
+    model_config = ConfigDict(strict=True)
+    id: str | None = None
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True)
+    type: str
+    text: str = ""
+    annotations: list[dict[str, Any]] = []
+
+
+class _Message(_Shape):
+    content: list[_Part]
+
+
+class _Reasoning(_Shape):
+    summary: list[_Part]
+
+
+class _Code(_Shape):
+    code: str | None
+    container_id: str | None
+    outputs: list[dict[str, Any]] | None
+
+
+class _Commands(TypedDict):
+    commands: list[str]
+
+
+class _ShellCall(_Shape):
+    action: _Commands
+    call_id: str | None
+
+
+class _Streams(TypedDict):
+    stdout: str
+    stderr: str
+
+
+class _ShellOutput(_Shape):
+    call_id: str | None
+    output: list[_Streams]
+
+
+class _FunctionCall(_Shape):
+    name: str
+    arguments: str
+    call_id: str | None
+
+
+_LOCAL = {"max_output_length": None, "timeout_ms": None}
+_KINDS: dict[str, tuple[type[_Shape], Item]] = {
+    "message": (_Message, {"content": [], "role": "assistant"}),
+    "reasoning": (_Reasoning, {"summary": []}),
+    "code_interpreter_call": (_Code, {"code": "", "container_id": None, "outputs": []}),
+    "shell_call": (_ShellCall, {"action": {"commands": []} | _LOCAL, "call_id": None, "environment": None}),
+    "shell_call_output": (_ShellOutput, {"call_id": None, "max_output_length": None, "output": []}),
+    "function_call": (_FunctionCall, {"arguments": "{}", "call_id": None}),
+}
+
+
+def whole_item(given: Item) -> Item:
+    """An item with the keys that it lacks; None for what only a run knows. Raises ValueError for wrong types."""
+    kind = given.get("type", "message")
+    shape, absent = _KINDS.get(kind, (_Shape, {})) if isinstance(kind, str) else (None, {})
+    if shape is None:
+        raise ValueError("an item's type has to be a text")
+    item = {"id": None, "type": kind, "status": "completed", **given}
+    item |= {key: value for key, value in absent.items() if key not in given}
+    if kind == "message":
+        text = item["content"]
+        parts = [{"type": "output_text", "text": text}] if isinstance(text, str) else text
+        if isinstance(parts, list):
+            item["content"] = [_whole_part(part) if isinstance(part, dict) else part for part in parts]
+    try:
+        shape.model_validate(item)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ValueError(f"{kind}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    return item
+
+
+def _whole_part(part: Item) -> Item:
+    return {"annotations": [], "logprobs": [], "text": ""} | part if part.get("type") == "output_text" else part
 
 
 class ResponseDeleted(TypedDict):

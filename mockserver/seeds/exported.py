@@ -7,6 +7,7 @@ from pydantic import Field, create_model, model_validator
 
 from mockserver import responses
 from mockserver.schema.answers import MAX_PACE
+from mockserver.schema.responses import whole_item
 from mockserver.schema.sources import Part
 from mockserver.schema.values import Count
 from mockserver.seeds.values import Second
@@ -97,7 +98,8 @@ class Response(Part):
             for status in ("completed", "failed", "incomplete"):
                 responses.frame(row, status)
             _ = json.loads(row.details)["raised"], set(json.loads(row.given))
-            _ = [json.loads(item.body)["type"] for item in self.items]
+            items = [(json.loads(item.body), item.output) for item in self.items]
+            _ = [whole_item(item) if output else item["type"] for item, output in items]
             if not 0 <= row.pace <= MAX_PACE:
                 raise ValueError
         except (ValueError, LookupError, TypeError):

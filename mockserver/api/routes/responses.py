@@ -38,6 +38,7 @@ async def get_response(
 
 @router.delete("/{response_id}", operation_id="DeleteResponse")
 async def delete_response(context: TheContext, response_id: str) -> ResponseDeleted:
+    context.large = True  # SQLite reads all pages of an input that it deletes
     return await context.run(responses.delete_response, response_id)
 
 
