@@ -331,7 +331,7 @@ def _citation_not_downloaded(history: History) -> Iterator[Proof]:
                 cited[container].append(entry)
     for container, proof in cited.items():
         files = {file for entry in proof for box, file in entry.cited if box == container}
-        yield f"{counted(files, 'file')} of {container} cited and none downloaded: {some(sorted(files))}", proof
+        yield f"{counted(files, 'file')} cited in {container} and never downloaded: {some(sorted(files))}", proof
 
 
 def _cfile_in_files_api(history: History) -> Iterator[Proof]:

@@ -18,7 +18,8 @@ export function journal(page) {
   const all = list({
     label: "Journal",
     one: "request",
-    search: "Search path, headers, bodies, ids",
+    search: "Search requests",
+    searched: "Search path, headers, bodies, ids",
     filters: [
       { name: "failed", label: "Errors only" },
       { name: "operation", label: "Operation", options: [["", "Any operation"], ...OPERATIONS.map((each) => [each, each])] },
@@ -76,7 +77,7 @@ export function journal(page) {
         "div",
         { class: "title" },
         code(exchange),
-        h("h2", {}, operation(exchange)),
+        h("h2", {}, operation(exchange).split(/(?=[A-Z])/).flatMap((word) => [h("wbr"), word])),
         button("✕", () => page.go("journal"), { class: "plain", "aria-label": "Close the request (Escape)", title: "Close (Escape)" }),
       ),
       h("p", { class: "line mono" }, h("b", {}, exchange.method), " ", exchange.path, exchange.query && `?${exchange.query}`),
@@ -89,7 +90,7 @@ export function journal(page) {
         fault && ["Fault", fault === "header" ? "from the request’s header X-Mock-Fault" : h("a", { href: page.link("faults") }, fault)],
         answer && ["Answer", h("a", { href: page.link("answers") }, answer)],
         warnings.length && ["Warnings", warnings.flatMap((each) => [h("span", { class: "pill warning" }, each), " "])],
-        objects.length && ["Objects", objects.flatMap((each) => [h("span", { class: "linked" }, `${each.change} `, object(exchange, each), " ")])],
+        objects.length && ["Objects", objects.map((each) => h("div", { class: "linked" }, `${each.change} `, object(exchange, each)))],
       ]),
       h("div", { class: "copies", role: "group", "aria-label": "Copy as" }, h("span", { "aria-hidden": "true" }, "Copy as"), copies.map(([name, recipe]) => button(name, () => copy(recipe(exchange, page.server), name), { "aria-label": `Copy as ${name}` }))),
       half("Request", exchange.request),

@@ -10,8 +10,8 @@ export const PAGE = 50;
 // The cell of the column with `link` opens the row at `href(row)`.
 // `fetch(asked, cursor)` returns { rows, total, more, next }; `present()` whether there is anything to fetch;
 // `empty(filtered)` what to show if there are no rows; `remove(row)` deletes one, and makes rows selectable.
-export function list({ label, one, many = `${one}s`, search, filters = [], tools = [], columns, present, fetch, key, href, name, remove, empty, failed, drawn, size = PAGE }) {
-  const field = h("input", { type: "search", placeholder: search, "aria-label": search, autocomplete: "off", spellcheck: "false" });
+export function list({ label, one, many = `${one}s`, search, searched = search, filters = [], tools = [], columns, present, fetch, key, href, name, remove, empty, failed, drawn, size = PAGE }) {
+  const field = h("input", { type: "search", placeholder: search, "aria-label": searched, title: searched === search ? null : searched, autocomplete: "off", spellcheck: "false" });
   const choices = filters.map(({ name, label, options }) =>
     options
       ? h("select", { name, "aria-label": label, change: () => restart() }, options.map(([value, text]) => h("option", { value }, text)))

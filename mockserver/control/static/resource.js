@@ -108,8 +108,9 @@ function part(page, spec, at, place, pane, options = {}) {
     const close = () => page.go(...place);
     const head = h("div", {});
     const body = h("div", { class: "object" }, head);
-    const folders = h("section", { class: "folders", "aria-label": spec.folders?.[0], hidden: true });
-    const showFolders = keyed(folders, ({ name }) => name, folder);
+    const inFolders = h("div", {});
+    const folders = h("section", { class: "folders", "aria-label": spec.folders?.[0], hidden: true }, h("h3", {}, spec.folders?.[0]), inFolders);
+    const showFolders = keyed(inFolders, ({ name }) => name, folder);
     const inner = spec.within && h("div", { class: "file" });
     const inside = spec.within && part(page, spec.within, (...parts) => `${url}/${path(spec.within.kind, ...parts)}`, [...place, id], inner, { size: 20, area: body });
     const showHead = keyed(head, () => id, (row) =>
