@@ -11,7 +11,7 @@ export const NAME = "1 to 64 letters, digits, dots, underscores or hyphens";
 function counted(counts) {
   const inside = (kind) => Object.keys(counts).filter((name) => name.startsWith(`${kind.slice(0, -1)}_`));
   const kinds = Object.keys(counts).filter((name) => !Object.keys(counts).some((kind) => inside(kind).includes(name)));
-  const of = (kind) => [count(counts[kind]), ...(counts[kind] ? inside(kind) : []).map((name) => plural(counts[name], name.split("_")[1].slice(0, -1)))];
+  const of = (kind) => [count(counts[kind]), ...inside(kind).filter((name) => counts[name]).map((name) => plural(counts[name], name.split("_")[1].slice(0, -1)))];
   return kinds.map((kind) => [kind[0].toUpperCase() + kind.slice(1), of(kind).join(" with ")]);
 }
 
