@@ -80,7 +80,8 @@ def _fill(world: World, control: httpx2.Client) -> dict[str, str]:
     def fault(id: str, **rule: object) -> None:
         ok(control.post("/faults", json={"id": id, **rule}))
 
-    world.freeze(NOON - 3_600)
+    world.freeze(NOON - 7_400)
+    shown_by_view = _uploads(world)
     sales = ok(http.post("/files", files={"file": ("sales-2026.csv", SALES.encode())}, data={"purpose": "user_data"}))
     for name, purpose, content in (
         ("handbook.txt", "assistants", NOTES.encode() * 40),
@@ -130,7 +131,7 @@ def _fill(world: World, control: httpx2.Client) -> dict[str, str]:
     http.post("/containers", json={"name": "typo", "memory_limit": "3g"})
     create("long run", expires_after={"anchor": "last_active_at", "minutes": 60})
     ok(http.delete(f"/containers/{made}"))
-    shown_by_view = _uploads(world) | _skills(world) | _responses(world, control)
+    shown_by_view |= _skills(world) | _responses(world, control)
     ok(http.get("/containers", params={"limit": 20, "order": "asc", "after": box}))
     ok(control.put("/snapshots/before-the-report"))
     ok(control.put("/snapshots/with-faults"))

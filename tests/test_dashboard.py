@@ -903,6 +903,18 @@ def test_answers_are_written_counted_and_deleted(dashboard: Dashboard, world: Wo
     dashboard.shows("No answers.")
 
 
+def test_the_files_of_a_run_are_reached_from_its_request(dashboard: Dashboard, world: World) -> None:
+    page = dashboard.page
+    dashboard.control("POST", "/answers", json={"files": [{"path": "a.txt", "content": "written"}], "say": "{links}"})
+    for stream, number in ((False, "1"), (True, "2")):
+        body = {"model": "gpt-5", "input": "write", "tools": AUTO, "stream": stream}
+        assert world.http.post("/responses", json=body).status_code == 200
+        dashboard.open("journal", number)
+        page.locator(".pane .linked a", has_text="cfile_").click()
+        dashboard.fact("Path", "/mnt/data/a.txt")
+        dashboard.shows("written", ".preview")
+
+
 # The world as a whole
 
 
@@ -1075,6 +1087,30 @@ def test_numbers_have_a_unit_where_a_list_has_no_head(dashboard: Dashboard, worl
         (box,) = dashboard.boxes("main .rows .unit")
         assert ("1 version" if box["width"] > 1 else "1") == shown
         assert page.locator("main .list > .head").is_visible() == (width > 400)
+
+
+def test_a_list_without_rows_has_no_head_and_no_pages(dashboard: Dashboard, world: World) -> None:
+    page, around = dashboard.page, "main :is(.head, .pager)"
+    dashboard.control("POST", "")
+    for view, nothing in (
+        ("containers", "No containers yet"),
+        ("faults", "No faults."),
+        ("world", "No snapshots yet."),
+    ):
+        dashboard.open(view)
+        dashboard.shows(nothing, "main")
+        assert page.locator(f"{around}:visible").count() == 0, view
+    make(world, "box")
+    dashboard.control("POST", "/faults", json={"effect": {"latency": 1}})
+    dashboard.control("PUT", "/snapshots/one")
+    for view, parts in (("containers", 2), ("faults", 1), ("world", 1)):
+        dashboard.open(view)
+        page.locator("main .rows > li").wait_for()
+        assert page.locator(f"{around}:visible").count() == parts, view
+    dashboard.open("containers")
+    page.get_by_role("searchbox").fill("nope")
+    dashboard.shows("No container matches.", "main")
+    assert page.locator(f"{around}:visible").count() == 0
 
 
 def test_the_navigation_is_even_in_a_narrow_window(dashboard: Dashboard, world: World) -> None:

@@ -99,7 +99,7 @@ export function journal(page) {
   }
 
   function object(exchange, { change, id }) {
-    const container = /\/containers\/([^/]+)\/files/.exec(exchange.path)?.[1];
+    const container = /\/containers\/([^/]+)\/files/.exec(exchange.path)?.[1] ?? only(exchange.response.body);
     const view = VIEWS[/^[a-z]+(?=[-_])/.exec(id)?.[0]];
     const place = view ? [view, id] : container ? ["containers", decodeURIComponent(container), id] : null;
     return change === "deleted" || !place ? id : h("a", { href: page.link(...place) }, id);
@@ -114,6 +114,12 @@ export function journal(page) {
     },
     tick() {},
   };
+}
+
+// The container of a run's files, if its response names one alone.
+function only(body) {
+  const found = new Set(JSON.stringify(body ?? "").match(/cntr_[0-9a-f]+/g));
+  return found.size === 1 ? [...found][0] : undefined;
 }
 
 const operation = (row) => row.operation ?? "No route";

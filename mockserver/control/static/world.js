@@ -19,7 +19,7 @@ export function world(page) {
   const at = (...parts) => path("worlds", page.world, ...parts);
   const facts = h("div", { class: "facts" });
   const rows = h("ul", { class: "rows", "aria-label": "Snapshots" });
-  const nothing = h("p", { class: "quiet" });
+  const nothing = h("p", { class: "quiet nothing" });
   const keep = button("Take a snapshot", take, { class: "primary" });
   const make = button("Create the world", () => attempt(() => post(at()), "Created from the seeds"), { class: "primary" });
   const copies = h("span", { class: "acts" }, button("Fork", () => fork()), h("a", { class: "button", href: at("export"), download: "" }, "Export"));
