@@ -8,7 +8,7 @@ import { reader } from "./live.js";
 
 // Columns that most resources have
 
-export const nameColumn = (name, cell = name, title = name) => ({ name: "Name", width: "minmax(6rem, 1.5fr)", link: true, sort: "name", class: "name", cell, title });
+export const nameColumn = (name, cell = name, title = name) => ({ name: "Name", width: "minmax(3.5rem, 1.5fr)", link: true, sort: "name", class: "name", cell, title });
 export const idColumn = { name: "Id", width: "9.5rem", keep: "wide", class: "id", cell: (row) => copyable(row.id, "Id", shorten(row.id)) };
 export const ageColumn = (name, field, more = {}) => ({
   name,
