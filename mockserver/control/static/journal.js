@@ -30,7 +30,7 @@ export function journal(page) {
     columns: [
       { name: "Status", width: "4.7rem", cell: code },
       { name: "Operation", width: "minmax(7rem, 1.2fr)", link: true, class: "name", title: operation, cell: (row) => middle(operation(row), 7) },
-      { name: "Request", width: "minmax(6rem, 1.5fr)", keep: "wide", class: "request", title: target, cell: (row) => [h("b", {}, row.method), " ", middle(shorten(target(row).replace(/^\/v1/, ""), 0), 22)] },
+      { name: "Request", width: "minmax(6rem, 1.5fr)", keep: "wide", class: "request", title: target, cell: (row) => [h("b", {}, row.method), " ", h("span", {}, middle(shorten(target(row).replace(/^\/v1/, ""), 0), 22))] },
       { name: "Details", width: "minmax(0, 1.1fr)", class: "details", title: (row) => row.error ?? row.container, cell: details },
       { name: "Took", width: "4.3rem", end: true, keep: "wide", class: "quiet", cell: (row) => took(row.duration_ms) },
       { name: "At", width: "4.2rem", end: true, class: "quiet at", title: (row) => `${instant(row.at)} UTC by the world’s clock`, cell: (row) => h("time", {}, instant(row.at).slice(11)) },
