@@ -329,7 +329,7 @@ def _citation_not_downloaded(history: History) -> Iterator[Proof]:
                 cited[container].append(entry)
     for container, proof in cited.items():
         files = {file for entry in proof for box, file in entry.cited if box == container}
-        yield f"{counted(files, 'file')} cited and no file of {container} was downloaded: {some(sorted(files))}", proof
+        yield f"{counted(files, 'file')} cited in {container} and never downloaded: {some(sorted(files))}", proof
 
 
 def _cfile_in_files_api(history: History) -> Iterator[Proof]:

@@ -80,7 +80,8 @@ def _fill(world: World, control: httpx2.Client) -> dict[str, str]:
     def fault(id: str, **rule: object) -> None:
         ok(control.post("/faults", json={"id": id, **rule}))
 
-    world.freeze(NOON - 3_600)
+    world.freeze(NOON - 7_400)
+    shown_by_view = _uploads(world)
     sales = ok(http.post("/files", files={"file": ("sales-2026.csv", SALES.encode())}, data={"purpose": "user_data"}))
     for name, purpose, content in (
         ("handbook.txt", "assistants", NOTES.encode() * 40),
@@ -130,7 +131,7 @@ def _fill(world: World, control: httpx2.Client) -> dict[str, str]:
     http.post("/containers", json={"name": "typo", "memory_limit": "3g"})
     create("long run", expires_after={"anchor": "last_active_at", "minutes": 60})
     ok(http.delete(f"/containers/{made}"))
-    shown_by_view = _uploads(world) | _skills(world) | _responses(world, control)
+    shown_by_view |= _skills(world) | _responses(world, control)
     ok(http.get("/containers", params={"limit": 20, "order": "asc", "after": box}))
     ok(control.put("/snapshots/before-the-report"))
     ok(control.put("/snapshots/with-faults"))
@@ -247,6 +248,8 @@ def settled(page: Page) -> None:
     page.locator("#connection.on").wait_for()
     page.locator(".pane > *:visible, .rows li:visible, .empty:visible, .card b:visible").first.wait_for()
     page.wait_for_load_state("load")
+    page.mouse.move(640, 799)  # over nothing that changes
+    page.evaluate("document.activeElement.blur()")
     page.wait_for_timeout(700)  # for pictures, and for what moves
 
 
@@ -266,6 +269,7 @@ def show(page: Page, scheme: str, width: int) -> None:
 
 
 VIEWS = ("containers", "files", "uploads", "skills", "journal", "faults", "answers", "verdict", "world")
+MANUAL = ("container", "container-skills", "exchange", "upload")
 DIALOGS = {
     "clock": ("containers", "#clock .face"),
     "fault": ("faults", "main .primary"),
@@ -281,10 +285,13 @@ def main(directory: Path | None) -> None:
         places = {name: f"reports/{place}" for name, place in fill(world).items()}
         for name in ("ci-1042-unit-tests", "ci-1042-integration-tests-with-a-long-name", "demo"):
             ok(httpx2.post(f"{server.url}/_mock/worlds/{name}"))
+        manual = {name: place for name, place in places.items() if name in MANUAL} | {"answers": "reports/answers"}
         dialogs, widths = {"fault": DIALOGS["fault"]}, (1280,)
         if directory:
             places |= {view: f"reports/{view}" for view in VIEWS} | {"empty": "fresh/containers"}
             dialogs, widths = DIALOGS, (1280, 400)
+        else:
+            places = manual
         browser = playwright.chromium.launch(executable_path=program, args=BROWSER_ARGUMENTS)
         page = browser.new_page()
         page.set_default_timeout(120_000)

@@ -3,10 +3,12 @@
 import os
 from difflib import SequenceMatcher
 
+import click
 import pytest
 
 from mockserver.choices import MAX_SHOWN, nearest, unknown
 from mockserver.cli import options
+from mockserver.cli.main import main
 from mockserver.settings import log_level
 
 COLORS = ["red", "Green", "blue"]
@@ -71,3 +73,22 @@ def test_a_misspelled_variable_is_warned_of(
     assert capsys.readouterr().err == (
         "mockserver: MOCKSERVER_MAX_UPLAOD is ignored: unknown variable; did you mean MOCKSERVER_MAX_UPLOAD?\n"
     )
+
+
+def test_no_command_has_a_variable_that_is_called_unknown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    variables: set[str] = set()
+    pending: list[click.Command] = [main]
+    while pending:
+        command = pending.pop()
+        context = click.Context(command)
+        variables |= {str(each.envvar) for each in command.get_params(context) if each.envvar}
+        if isinstance(command, click.Group):
+            found = (command.get_command(context, name) for name in command.list_commands(context))
+            pending += filter(None, found)
+    assert {"MOCKSERVER_SEED", "MOCKSERVER_JUNIT", "MOCKSERVER_WORLD"} <= variables
+    for variable in variables:
+        monkeypatch.setenv(variable, "x")
+    options.warn_of_unknown_variables()
+    assert capsys.readouterr().err == ""

@@ -866,7 +866,7 @@ def test_uploads_and_skills_show_their_parts_files_and_versions(dashboard: Dashb
     dashboard.button("Delete").click()
     dashboard.shows("No skills yet")
     dashboard.open("containers", box["id"])
-    page.locator(".folder > summary", has_text="Skill basic-math version 2").click()
+    page.locator(".folder > summary", has_text="basic-math version 2").click()
     page.locator(".folder li summary", has_text="SKILL.md").click()
     dashboard.shows("Add or multiply numbers.", ".folder .preview")
 
@@ -901,6 +901,18 @@ def test_answers_are_written_counted_and_deleted(dashboard: Dashboard, world: Wo
     dashboard.view("answers")
     dashboard.button("Delete all").click()
     dashboard.shows("No answers.")
+
+
+def test_the_files_of_a_run_are_reached_from_its_request(dashboard: Dashboard, world: World) -> None:
+    page = dashboard.page
+    dashboard.control("POST", "/answers", json={"files": [{"path": "a.txt", "content": "written"}], "say": "{links}"})
+    for stream, number in ((False, "1"), (True, "2")):
+        body = {"model": "gpt-5", "input": "write", "tools": AUTO, "stream": stream}
+        assert world.http.post("/responses", json=body).status_code == 200
+        dashboard.open("journal", number)
+        page.locator(".pane .linked a", has_text="cfile_").click()
+        dashboard.fact("Path", "/mnt/data/a.txt")
+        dashboard.shows("written", ".preview")
 
 
 # The world as a whole
@@ -1000,6 +1012,160 @@ def test_what_can_be_done_with_a_container_stays_together(dashboard: Dashboard, 
     dashboard.button("Delete world").wait_for()
     reset_and_delete = dashboard.boxes("main button:is(:text-is('Reset'), :text-is('Delete world'))")
     assert [act["y"] for act in reset_and_delete] == [reset_and_delete[0]["y"]] * 2
+
+
+LONG = "recordings-of-all-calls.jsonl"
+CUT = "found => found.filter(each => each.scrollWidth > each.clientWidth + 1 || each.scrollHeight > each.clientHeight + 1).map(each => each.textContent)"
+
+
+@pytest.mark.parametrize(("width", "height"), [(400, 800), (1280, 500)])
+@pytest.mark.parametrize("view", ["answers", "faults"])
+def test_the_end_of_a_long_form_stays_in_view(dashboard: Dashboard, view: str, width: int, height: int) -> None:
+    """Its buttons, and whether the rule is valid, wherever the form is scrolled to."""
+    page = dashboard.page
+    page.set_viewport_size({"width": width, "height": height})
+    dashboard.open(view)
+    dashboard.button(f"New {view[:-1]}").click()
+    dashboard.shows("Valid.", "dialog .state.good")
+    form, shown = page.locator("dialog[open]"), "dialog[open] .state, dialog[open] .actions button"
+    assert form.evaluate("dialog => dialog.scrollHeight > dialog.clientHeight"), "or there is nothing to test"
+    for place in ("0", "dialog.scrollHeight"):
+        form.evaluate(f"dialog => dialog.scrollTop = {place}")
+        (dialog,) = dashboard.boxes("dialog[open]")
+        state, cancel, add = dashboard.boxes(shown)
+        assert max(state["bottom"], cancel["bottom"], add["bottom"]) <= dialog["bottom"] <= height
+        assert (
+            page.evaluate("([x, y]) => document.elementFromPoint(x, y).textContent", [add["x"] + 5, add["y"] + 5])
+            == "Add"
+        )
+        assert state["right"] <= cancel["left"] or state["bottom"] <= cancel["top"]
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_names_and_ids_of_what_is_open_are_not_cut(dashboard: Dashboard, world: World, width: int) -> None:
+    page = dashboard.page
+    page.set_viewport_size({"width": width, "height": 800})
+    body = {"bytes": 10, "filename": LONG, "mime_type": "text/plain", "purpose": "user_data"}
+    upload = ok(world.http.post("/uploads", json=body))["id"]
+    box = make(world, "analysis of the quarter")["id"]
+    file = put(world, box, LONG, b"x")["id"]
+    world.http.get(f"/containers/{box}/files/{file}/content")
+    for place in (("uploads", upload), ("containers", box), ("containers", box, file), ("journal", "4")):
+        dashboard.open(*place)
+        page.locator(".pane .title h2").nth(len(place) - 2).wait_for()
+        assert page.locator(".pane .title h2, .pane dd .copyable").evaluate_all(CUT) == [], place
+    shown = page.locator(".pane .title h2").evaluate("heading => heading.innerText")
+    assert shown.replace("\n", "") == "RetrieveContainerFileContent"
+
+
+def test_the_badges_of_a_row_are_whole_and_stand_out(dashboard: Dashboard, world: World) -> None:
+    page = dashboard.page
+    dashboard.control("POST", "/faults", json={"id": "cut", "effect": {"latency": 0}})
+    dashboard.control("POST", "/answers", json={"id": "first", "say": "x"})
+    make(world, "a container with a name that is rather long")
+    ok(world.http.post("/responses", json={"model": "gpt-5", "input": "report"}))
+    dashboard.open("journal", "1")
+    dashboard.rows("answer first", "fault cut")
+    assert page.locator(".details .pill.fault").evaluate_all(CUT) == []
+    body = {"bytes": 10, "filename": "x", "mime_type": "text/plain", "purpose": "user_data"}
+    upload = ok(world.http.post("/uploads", json=body))["id"]
+    for place, badge in ((("journal", "2"), ".answer"), (("uploads", upload), ".pending")):
+        dashboard.open(*place)
+        row = page.locator(f".rows > .selected:has({badge})")
+        row.wait_for()
+        color = "element => getComputedStyle(element).backgroundColor"
+        assert row.evaluate(color) != row.locator(badge).evaluate(color)
+
+
+def test_numbers_have_a_unit_where_a_list_has_no_head(dashboard: Dashboard, world: World) -> None:
+    page = dashboard.page
+    world.openai.skills.create(files=("math.zip", zipped()))
+    for width, shown in ((400, "1 version"), (1280, "1")):
+        page.set_viewport_size({"width": width, "height": 800})
+        dashboard.open("skills")
+        dashboard.rows("basic-math")
+        (box,) = dashboard.boxes("main .rows .unit")
+        assert ("1 version" if box["width"] > 1 else "1") == shown
+        assert page.locator("main .list > .head").is_visible() == (width > 400)
+
+
+@pytest.mark.parametrize("width", [320, 400, 520, 768, 1024, 1100, 1280, 1920])
+def test_no_column_is_cut_off_at_any_width(dashboard: Dashboard, world: World, width: int) -> None:
+    places = [place for place in furnish(world) if place[0] not in ("faults", "answers", "verdict", "world")]
+    world.http.delete(f"/containers/{make(world, 'box')['id']}")
+    dashboard.page.set_viewport_size({"width": width, "height": 800})
+    for place in places:
+        dashboard.open(*place)
+        dashboard.page.locator("main .list:visible > .rows > li, .pane > *:visible").first.wait_for()
+        wide = "found => found.filter(each => each.scrollWidth > each.clientWidth + 1).map(each => each.outerHTML)"
+        shown = "main .rows:visible, main .rows:visible > li, main .rows .request:visible"
+        assert dashboard.page.locator(shown).evaluate_all(wide) == [], place
+
+
+def test_a_list_without_rows_has_no_head_and_no_pages(dashboard: Dashboard, world: World) -> None:
+    page, around = dashboard.page, "main :is(.head, .pager)"
+    dashboard.control("POST", "")
+    for view, nothing in (
+        ("containers", "No containers yet"),
+        ("faults", "No faults."),
+        ("world", "No snapshots yet."),
+    ):
+        dashboard.open(view)
+        dashboard.shows(nothing, "main")
+        assert page.locator(f"{around}:visible").count() == 0, view
+    make(world, "box")
+    dashboard.control("POST", "/faults", json={"effect": {"latency": 1}})
+    dashboard.control("PUT", "/snapshots/one")
+    for view, parts in (("containers", 2), ("faults", 1), ("world", 1)):
+        dashboard.open(view)
+        page.locator("main .rows > li").wait_for()
+        assert page.locator(f"{around}:visible").count() == parts, view
+    dashboard.open("containers")
+    page.get_by_role("searchbox").fill("nope")
+    dashboard.shows("No container matches.", "main")
+    assert page.locator(f"{around}:visible").count() == 0
+
+
+def test_the_navigation_is_even_in_a_narrow_window(dashboard: Dashboard, world: World) -> None:
+    """No entry is broken into two lines, and the header is one line."""
+    dashboard.page.set_viewport_size({"width": 400, "height": 800})
+    for number in range(12):
+        make(world, f"box {number}")
+    dashboard.open("containers")
+    dashboard.shows("12", "nav [data-view=containers]")
+    assert len({box["height"] for box in dashboard.boxes("nav a[data-view]")}) == 1
+    assert len({box["y"] for box in dashboard.boxes("nav a[data-view]")}) == 2
+
+
+def test_an_upload_shows_only_what_still_matters(dashboard: Dashboard, world: World) -> None:
+    page = dashboard.page
+    create = partial(world.openai.uploads.create, mime_type="text/plain", purpose="user_data")
+    large = create(bytes=734_003_200, filename="large.txt")
+    dashboard.open("uploads", large.id)
+    dashboard.fact("Size", "700 MB (734,003,200 bytes)")
+    dashboard.fact("Parts", "0 with 0 of 734,003,200 bytes")
+    assert page.locator("dt:text-is('Expires')").count() == 1
+    world.openai.uploads.cancel(large.id)
+    dashboard.shows("cancelled", ".pane .title")
+    assert page.locator(".pane dt:is(:text-is('Expires'), :text-is('Parts'))").count() == 0
+    late = create(bytes=10, filename="late.txt")
+    dashboard.control("POST", "/clock/advance", json={"by": "2h"})
+    dashboard.open("uploads", late.id)
+    dashboard.fact("Size", "10 bytes")
+    dashboard.shows("expired", ".pane .title")
+    assert page.locator("dt:text-is('Expired')").count() == 1
+
+
+def test_a_world_counts_what_is_in_its_objects(dashboard: Dashboard, world: World) -> None:
+    box = make(world, "box")["id"]
+    put(world, box, "a.txt", b"a")
+    dashboard.control("PUT", "/snapshots/one")
+    dashboard.open("world")
+    dashboard.fact("Containers", "1 with 1 file")
+    dashboard.fact("Skills", "0")
+    dashboard.fact("Responses", "0")
+    head, row = dashboard.boxes(".c-snapshots > :nth-child(2)")
+    assert head["x"] == row["x"]
 
 
 # By keys

@@ -329,8 +329,11 @@ def test_a_document_is_read_off_the_event_loop(
 ) -> None:
     """While one is being read, another world answers."""
 
+    read: list[str] = []
+
     class Slow(Source):
         def __init__(self, *args: Any) -> None:
+            read.append("once more")
             other = f"{world.server.url}/w/{world.name}-other/v1/containers"
             ok(httpx2.get(other, headers={"Authorization": "Bearer k"}))
             super().__init__(*args)
@@ -338,6 +341,7 @@ def test_a_document_is_read_off_the_event_loop(
     monkeypatch.setattr("mockserver.control.bodies.Source", Slow)
     ok(placed(world, control, {"containers": [{"name": "box"}]}))
     ok(control.post(f"/worlds/{world.name}/containers", json={"name": "box"}))
+    assert len(read) == 3, "the container is read once more, as part of a document"
 
 
 def test_no_garbage_is_collected_while_a_document_is_imported(

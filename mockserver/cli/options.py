@@ -34,8 +34,8 @@ SWITCHES_HELP = "\b\nSwitches of --profile, with their defaults:\n" + "\n".join(
 EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:<3}  {meaning}" for code, meaning in EXIT_CODES.items())
 
 
-_OTHER_VARIABLES = ("quiet", "json", "workers", "url", "world")
-"""Environment variables that are not settings."""
+_OTHER_VARIABLES = ("quiet", "json", "workers", "url", "world", "keep_open", "junit", "github")
+"""Environment variables of commands that are not settings."""
 
 _SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
 

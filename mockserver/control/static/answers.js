@@ -48,8 +48,8 @@ export const answers = rules({
   over: (rule) => (rule.times && rule.used >= rule.times ? "used up" : null),
   lead: ["#", (rule, change, place) => h("span", { class: "quiet" }, place)],
   fields: [
-    { name: "when", label: "If the last user message contains (empty: always)" },
-    { name: "times", label: "How often (empty: always)", type: "number", min: 1 },
+    { name: "when", label: "Last user message (empty: any)", hint: "A part of it, or /a regular expression/." },
+    { name: "times", label: "How often (empty: always)", hint: "Then the next answer that fits is used.", type: "number", min: 1 },
     { name: "file", label: "Writes a file (empty: none)", value: "report.csv" },
     { name: "content", label: "Content of the file", type: "textarea", rows: 2, value: "quarter,revenue\nQ1,120\n" },
     { name: "say", label: "Says", type: "textarea", rows: 2, value: "The report is in {links}.", hint: "{links}: links to the files, which are cited. {text}: the prompt." },

@@ -76,7 +76,7 @@ export function clock(page) {
     const shown = open(
       { class: "clock wide", "aria-labelledby": "title" },
       h("h2", { id: "title" }, "Clock"),
-      h("p", { class: "quiet" }, "The clock of this world decides when containers and Files expire. To go back in time can make expired objects valid again."),
+      h("p", { class: "quiet" }, "The clock of this world decides when containers, Files and uploads expire. Going back in time can make expired objects valid again."),
       h("p", { class: "quick" }, quick()),
       form("Move forward by", "Move", [{ name: "by", type: "duration", value: 3600, label: "Move forward by" }], (by) => set("advance", { by })),
       form("Freeze at (UTC)", "Freeze", [{ name: "at", type: "datetime-local", step: 1, value: instant(page.clock.now()).replace(" ", "T"), "aria-label": "Freeze at (UTC)", required: true }], (at) => set("freeze", { at: `${at}${at.length === 16 ? ":00" : ""}Z` })),

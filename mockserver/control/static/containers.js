@@ -2,7 +2,7 @@
 
 import { post } from "./api.js";
 import { base, upload } from "./contents.js";
-import { ask, count, h, hidden, left, middle, plural, size, svg } from "./dom.js";
+import { ask, bytes, count, h, left, middle, plural, size, svg, unit } from "./dom.js";
 import { examples } from "./recipes.js";
 import { ageColumn, idColumn, nameColumn, resource, time } from "./resource.js";
 
@@ -85,7 +85,7 @@ const inside = {
     ["Path", row.path],
     ["Source", row.source],
     row.file_id && ["Copy of", h("a", { href: page.link("files", row.file_id) }, row.file_id)],
-    ["Size", `${size(row.size)} (${row.size} bytes)`],
+    ["Size", bytes(row.size)],
     ["API’s bytes", `${row.bytes}`],
     ["Created", time(row.created_at)],
   ],
@@ -101,11 +101,11 @@ export const containers = resource({
     { name: "Time left", width: "5.4rem", sort: "expires", cell: ring },
     nameColumn((row) => row.name, (row) => middle(row.name)),
     idColumn,
-    { name: "Files", width: "3rem", end: true, keep: "medium", class: "quiet", cell: (row) => [count(row.file_count), hidden(row.file_count === 1 ? " file" : " files")] },
+    { name: "Files", width: "3rem", end: true, keep: "medium", class: "quiet", cell: (row) => [count(row.file_count), unit(row.file_count, "file")] },
     { name: "Size", width: "4.4rem", end: true, keep: "medium", class: "quiet", cell: (row) => size(row.total_bytes) },
-    { name: "Memory", width: "4.2rem", end: true, keep: "wide", class: "quiet", cell: (row) => row.memory_limit ?? "1g" },
-    { name: "Network", width: "5rem", keep: "wide", class: "quiet", cell: network },
-    ageColumn("Created", "created_at", { sort: "created", keep: "wide" }),
+    { name: "Memory", width: "4.2rem", end: true, keep: "full", class: "quiet", cell: (row) => row.memory_limit ?? "1g" },
+    { name: "Network", width: "5rem", keep: "full", class: "quiet", cell: network },
+    ageColumn("Created", "created_at", { sort: "created", keep: "full" }),
     ageColumn("Used", "last_active_at", { sort: "active" }),
   ],
   filters: [{ name: "status", label: "Status", options: [["", "Any status"], ["running", "Running"], ["expired", "Expired"]] }],
@@ -124,6 +124,6 @@ export const containers = resource({
     ["Last active", time(row.last_active_at)],
     ["Expires", row.never ? "never" : `${time(deadline(row))}, ${plural(row.expires_after.minutes, "minute")} after ${row.expires_after.anchor === "created_at" ? "it was created" : "its last use"}`],
   ],
-  folders: ["Skills", (row, url) => row.skills.map(({ position, skill_id, version, name, path }) => ({ name: `Skill ${name}`, note: `${skill_id ? `version ${version}` : "inline"}, in ${path}`, at: `${url}/skills/${position}`, under: `${url}/skills/${position}` }))],
+  folders: ["Skills", (row, url) => row.skills.map(({ position, skill_id, version, name, path }) => ({ name, note: `${skill_id ? `version ${version}` : "inline"}, in ${path}`, at: `${url}/skills/${position}`, under: `${url}/skills/${position}` }))],
   within: inside,
 });

@@ -61,6 +61,12 @@ export function size(bytes) {
   return `${unit && bytes < 10 ? bytes.toFixed(1) : Math.round(bytes)} ${units[unit]}`;
 }
 
+// Both the size and the number of bytes, where they differ.
+export const bytes = (number) => (number < 1024 ? plural(number, "byte") : `${size(number)} (${plural(number, "byte")})`);
+
+// The unit of a count: shown where a list has no head, else for screen readers alone.
+export const unit = (number, one) => h("span", { class: "unit" }, ` ${one}${number === 1 ? "" : "s"}`);
+
 const UNITS = [[86400, "d", "day"], [3600, "h", "hour"], [60, "min", "minute"], [1, "s", "second"]];
 
 export function ago(seconds) {

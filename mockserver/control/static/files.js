@@ -1,7 +1,7 @@
 // Files of the Files API.
 
 import { upload } from "./contents.js";
-import { h, middle, size } from "./dom.js";
+import { bytes, h, middle, size } from "./dom.js";
 import { PURPOSES } from "./facts.js";
 import { examples } from "./recipes.js";
 import { ageColumn, idColumn, nameColumn, resource, time } from "./resource.js";
@@ -26,7 +26,7 @@ export const files = resource({
   content: true,
   facts: (row) => [
     ["Purpose", row.purpose],
-    ["Size", `${size(row.bytes)} (${row.bytes} bytes)`],
+    ["Size", bytes(row.bytes)],
     ["Created", time(row.created_at)],
     row.expires_at && ["Expires", time(row.expires_at)],
   ],

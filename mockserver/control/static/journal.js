@@ -18,7 +18,8 @@ export function journal(page) {
   const all = list({
     label: "Journal",
     one: "request",
-    search: "Search path, headers, bodies, ids",
+    search: "Search requests",
+    searched: "Search path, headers, bodies, ids",
     filters: [
       { name: "failed", label: "Errors only" },
       { name: "operation", label: "Operation", options: [["", "Any operation"], ...OPERATIONS.map((each) => [each, each])] },
@@ -29,7 +30,7 @@ export function journal(page) {
     columns: [
       { name: "Status", width: "4.7rem", cell: code },
       { name: "Operation", width: "minmax(7rem, 1.2fr)", link: true, class: "name", title: operation, cell: (row) => middle(operation(row), 7) },
-      { name: "Request", width: "minmax(6rem, 1.5fr)", keep: "wide", class: "request", title: target, cell: (row) => [h("b", {}, row.method), " ", middle(shorten(target(row).replace(/^\/v1/, ""), 0), 22)] },
+      { name: "Request", width: "minmax(6rem, 1.5fr)", keep: "wide", class: "request", title: target, cell: (row) => [h("b", {}, row.method), " ", h("span", {}, middle(shorten(target(row).replace(/^\/v1/, ""), 0), 22))] },
       { name: "Details", width: "minmax(0, 1.1fr)", class: "details", title: (row) => row.error ?? row.container, cell: details },
       { name: "Took", width: "4.3rem", end: true, keep: "wide", class: "quiet", cell: (row) => took(row.duration_ms) },
       { name: "At", width: "4.2rem", end: true, class: "quiet at", title: (row) => `${instant(row.at)} UTC by the world’s clock`, cell: (row) => h("time", {}, instant(row.at).slice(11)) },
@@ -76,7 +77,7 @@ export function journal(page) {
         "div",
         { class: "title" },
         code(exchange),
-        h("h2", {}, operation(exchange)),
+        h("h2", {}, operation(exchange).split(/(?=[A-Z])/).flatMap((word) => [h("wbr"), word])),
         button("✕", () => page.go("journal"), { class: "plain", "aria-label": "Close the request (Escape)", title: "Close (Escape)" }),
       ),
       h("p", { class: "line mono" }, h("b", {}, exchange.method), " ", exchange.path, exchange.query && `?${exchange.query}`),
@@ -89,7 +90,7 @@ export function journal(page) {
         fault && ["Fault", fault === "header" ? "from the request’s header X-Mock-Fault" : h("a", { href: page.link("faults") }, fault)],
         answer && ["Answer", h("a", { href: page.link("answers") }, answer)],
         warnings.length && ["Warnings", warnings.flatMap((each) => [h("span", { class: "pill warning" }, each), " "])],
-        objects.length && ["Objects", objects.flatMap((each) => [h("span", { class: "linked" }, `${each.change} `, object(exchange, each), " ")])],
+        objects.length && ["Objects", objects.map((each) => h("div", { class: "linked" }, `${each.change} `, object(exchange, each)))],
       ]),
       h("div", { class: "copies", role: "group", "aria-label": "Copy as" }, h("span", { "aria-hidden": "true" }, "Copy as"), copies.map(([name, recipe]) => button(name, () => copy(recipe(exchange, page.server), name), { "aria-label": `Copy as ${name}` }))),
       half("Request", exchange.request),
@@ -98,7 +99,7 @@ export function journal(page) {
   }
 
   function object(exchange, { change, id }) {
-    const container = /\/containers\/([^/]+)\/files/.exec(exchange.path)?.[1];
+    const container = /\/containers\/([^/]+)\/files/.exec(exchange.path)?.[1] ?? only(exchange.response.body);
     const view = VIEWS[/^[a-z]+(?=[-_])/.exec(id)?.[0]];
     const place = view ? [view, id] : container ? ["containers", decodeURIComponent(container), id] : null;
     return change === "deleted" || !place ? id : h("a", { href: page.link(...place) }, id);
@@ -113,6 +114,12 @@ export function journal(page) {
     },
     tick() {},
   };
+}
+
+// The container of a run's files, if its response names one alone.
+function only(body) {
+  const found = new Set(JSON.stringify(body ?? "").match(/cntr_[0-9a-f]+/g));
+  return found.size === 1 ? [...found][0] : undefined;
 }
 
 const operation = (row) => row.operation ?? "No route";

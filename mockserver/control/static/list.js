@@ -4,14 +4,15 @@ import { attempt, ask, button, count, h, keyed, plural } from "./dom.js";
 import { reader } from "./live.js";
 
 export const PAGE = 50;
+const WIDTHS = ["full", "wide", "medium", "narrow"]; // of a list, see the style sheet
 
 // A column is { name, cell(row), width, end, keep, sort, link, class, title(row) }: `end` aligns numbers, `keep` is
-// the narrowest list that shows it (wide, medium; else all), `sort` what the server sorts by ("name": from A to Z).
+// the narrowest list that shows it (full, wide, medium; else all), `sort` what the server sorts by ("name": from A to Z).
 // The cell of the column with `link` opens the row at `href(row)`.
 // `fetch(asked, cursor)` returns { rows, total, more, next }; `present()` whether there is anything to fetch;
 // `empty(filtered)` what to show if there are no rows; `remove(row)` deletes one, and makes rows selectable.
-export function list({ label, one, many = `${one}s`, search, filters = [], tools = [], columns, present, fetch, key, href, name, remove, empty, failed, drawn, size = PAGE }) {
-  const field = h("input", { type: "search", placeholder: search, "aria-label": search, autocomplete: "off", spellcheck: "false" });
+export function list({ label, one, many = `${one}s`, search, searched = search, filters = [], tools = [], columns, present, fetch, key, href, name, remove, empty, failed, drawn, size = PAGE }) {
+  const field = h("input", { type: "search", placeholder: search, "aria-label": searched, title: searched === search ? null : searched, autocomplete: "off", spellcheck: "false" });
   const choices = filters.map(({ name, label, options }) =>
     options
       ? h("select", { name, "aria-label": label, change: () => restart() }, options.map(([value, text]) => h("option", { value }, text)))
@@ -34,8 +35,8 @@ export function list({ label, one, many = `${one}s`, search, filters = [], tools
     nothing,
     h("div", { class: "pager" }, previous, where, next),
   );
-  for (const shown of ["wide", "medium", "narrow"]) {
-    const kept = columns.filter(({ keep }) => shown === "wide" || !keep || keep === shown);
+  for (const [place, shown] of WIDTHS.entries()) {
+    const kept = columns.filter(({ keep }) => !keep || WIDTHS.indexOf(keep) >= place);
     element.style.setProperty(`--${shown}`, [...(remove ? ["1.1rem"] : []), ...kept.map(({ width }) => width)].join(" "));
   }
   const show = keyed(rows, key, (row) => {

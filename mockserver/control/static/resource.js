@@ -8,7 +8,7 @@ import { reader } from "./live.js";
 
 // Columns that most resources have
 
-export const nameColumn = (name, cell = name, title = name) => ({ name: "Name", width: "minmax(6rem, 1.5fr)", link: true, sort: "name", class: "name", cell, title });
+export const nameColumn = (name, cell = name, title = name) => ({ name: "Name", width: "minmax(3.5rem, 1.5fr)", link: true, sort: "name", class: "name", cell, title });
 export const idColumn = { name: "Id", width: "9.5rem", keep: "wide", class: "id", cell: (row) => copyable(row.id, "Id", shorten(row.id)) };
 export const ageColumn = (name, field, more = {}) => ({
   name,
@@ -108,8 +108,9 @@ function part(page, spec, at, place, pane, options = {}) {
     const close = () => page.go(...place);
     const head = h("div", {});
     const body = h("div", { class: "object" }, head);
-    const folders = h("section", { class: "folders", "aria-label": spec.folders?.[0], hidden: true });
-    const showFolders = keyed(folders, ({ name }) => name, folder);
+    const inFolders = h("div", {});
+    const folders = h("section", { class: "folders", "aria-label": spec.folders?.[0], hidden: true }, h("h3", {}, spec.folders?.[0]), inFolders);
+    const showFolders = keyed(inFolders, ({ name }) => name, folder);
     const inner = spec.within && h("div", { class: "file" });
     const inside = spec.within && part(page, spec.within, (...parts) => `${url}/${path(spec.within.kind, ...parts)}`, [...place, id], inner, { size: 20, area: body });
     const showHead = keyed(head, () => id, (row) =>

@@ -85,7 +85,7 @@ export const rules = (spec) => (page) => {
         check();
       },
     });
-    dialog.querySelector("[data-field=rule]").after(state);
+    dialog.querySelector(".actions").prepend(state); // they stay in view
   }
   let editor;
 

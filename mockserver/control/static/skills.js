@@ -1,7 +1,7 @@
 // Skills, with the files of their versions.
 
 import { path } from "./api.js";
-import { count, hidden, middle } from "./dom.js";
+import { count, middle, unit } from "./dom.js";
 import { examples } from "./recipes.js";
 import { ageColumn, idColumn, nameColumn, resource, time } from "./resource.js";
 
@@ -20,7 +20,7 @@ export const skills = resource({
     nameColumn((row) => row.name, (row) => middle(row.name, 12)),
     { name: "Description", width: "minmax(0, 2fr)", keep: "medium", class: "quiet", title: (row) => row.description, cell: (row) => row.description },
     idColumn,
-    { name: "Versions", width: "4.2rem", end: true, class: "quiet", cell: (row) => [count(row.versions.length), hidden(row.versions.length === 1 ? " version" : " versions")] },
+    { name: "Versions", width: "5.2rem", end: true, class: "quiet", cell: (row) => [count(row.versions.length), unit(row.versions.length, "version")] },
     ageColumn("Age", "created_at", { sort: "created" }),
   ],
   example: examples.skills,

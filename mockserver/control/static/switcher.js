@@ -31,7 +31,7 @@ export function switcher(page) {
   const refresh = reader(async () => {
     await attempt(async () => {
       const { data, total } = await get(path("worlds") + query({ search: search.value.trim(), limit: 30 }));
-      show(data.map(({ name, counts, clock, used_at }) => ({ name, counts, clock: clock?.mode, used: used_at ? `${ago(Date.now() / 1000 - used_at)} ago`.replace("now ago", "just now") : "" })));
+      show(data.map(({ name, counts, clock, used_at }) => ({ name, counts, clock: clock?.mode, used: used_at ? `used ${ago(Date.now() / 1000 - used_at)} ago`.replace("now ago", "just now") : "" })));
       rest.textContent = total > data.length ? `The ${count(data.length)} of ${count(total)} worlds that were used last. Search for the others.` : total ? "" : "No world has this name.";
     });
   });

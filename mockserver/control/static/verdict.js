@@ -13,7 +13,7 @@ export function verdict(page) {
   );
 
   const proof = (numbers) => [
-    "Requests ",
+    numbers.length === 1 ? "Request " : "Requests ",
     numbers.slice(0, 20).flatMap((number) => [h("a", { href: page.link("journal", number) }, `#${number}`), " "]),
     numbers.length > 20 && `and ${numbers.length - 20} more`,
   ];

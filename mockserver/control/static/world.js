@@ -1,17 +1,25 @@
 // A world as a whole: its snapshots, its profile and what changes all of it.
 
 import { get, path, post, put, query, remove, send } from "./api.js";
-import { ask, attempt, button, copyable, count, h, instant, keyed, terms } from "./dom.js";
+import { ask, attempt, button, copyable, count, h, instant, keyed, plural, terms } from "./dom.js";
 import { PROFILES, SERVER_PROFILE, SWITCHES } from "./facts.js";
 import { reader } from "./live.js";
 
 export const NAME = "1 to 64 letters, digits, dots, underscores or hyphens";
 
+// What a world contains, by kind. What is in another object stands beside it: `container_files` with the containers.
+function counted(counts) {
+  const inside = (kind) => Object.keys(counts).filter((name) => name.startsWith(`${kind.slice(0, -1)}_`));
+  const kinds = Object.keys(counts).filter((name) => !Object.keys(counts).some((kind) => inside(kind).includes(name)));
+  const of = (kind) => [count(counts[kind]), ...inside(kind).filter((name) => counts[name]).map((name) => plural(counts[name], name.split("_")[1].slice(0, -1)))];
+  return kinds.map((kind) => [kind[0].toUpperCase() + kind.slice(1), of(kind).join(" with ")]);
+}
+
 export function world(page) {
   const at = (...parts) => path("worlds", page.world, ...parts);
   const facts = h("div", { class: "facts" });
   const rows = h("ul", { class: "rows", "aria-label": "Snapshots" });
-  const nothing = h("p", { class: "quiet" });
+  const nothing = h("p", { class: "quiet nothing" });
   const keep = button("Take a snapshot", take, { class: "primary" });
   const make = button("Create the world", () => attempt(() => post(at()), "Created from the seeds"), { class: "primary" });
   const copies = h("span", { class: "acts" }, button("Fork", () => fork()), h("a", { class: "button", href: at("export"), download: "" }, "Export"));
@@ -23,6 +31,7 @@ export function world(page) {
     facts,
     h("div", { class: "tools" }, make, copies, button("Import", bring), button("Profile", profile), ends),
     h("div", { class: "tools" }, h("h2", {}, "Snapshots"), h("span", { class: "space" }), keep),
+    h("div", { class: "head c-snapshots", "aria-hidden": "true" }, h("span", {}, "Name"), h("span", {}, "World’s time"), h("span", {})),
     rows,
     nothing,
   );
@@ -55,7 +64,7 @@ export function world(page) {
       terms([
         ["Base URL", copyable(`${page.server}/w/${page.world}/v1`, "Base URL")],
         ["API key", copyable(info?.api_key ?? `sk-world-${page.world}`, "API key")],
-        ...Object.entries(info?.counts ?? {}).map(([name, number]) => [name[0].toUpperCase() + name.slice(1).replaceAll("_", " "), count(number)]),
+        ...counted(info?.counts ?? {}),
         !info && ["State", "It does not exist yet. Its first use creates it."],
         info?.error && ["State", h("span", { class: "problem" }, info.error)],
         base && ["Profile", base],
