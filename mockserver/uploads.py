@@ -17,6 +17,7 @@ from functools import partial
 from itertools import islice
 
 from mockserver import errors, files, ids, profiles
+from mockserver.clock import later
 from mockserver.context import Context, World
 from mockserver.files import NewFile
 from mockserver.schema.uploads import MAX_BYTES, CompleteUpload, CreateUpload, Upload, UploadPart
@@ -66,7 +67,7 @@ def create_upload(context: Context, body: CreateUpload) -> Upload:
                 id=ids.timed("upload", world.id_seed, ordinal, now),
                 seq=ordinal,
                 created_at=now,
-                expires_at=now + LIFETIME,
+                expires_at=later(now, LIFETIME),
                 bytes=body.bytes,
                 filename=body.filename,
                 purpose=body.purpose,
@@ -207,7 +208,7 @@ def _create_missing(context: Context, upload_id: str) -> tables.Upload:
                 id=upload_id,
                 seq=ordinal,
                 created_at=now,
-                expires_at=now + LIFETIME,
+                expires_at=later(now, LIFETIME),
                 bytes=0,
                 filename="placeholder.txt",
                 purpose="fine-tune",
