@@ -1,5 +1,6 @@
 """How connections end: bodies that nobody reads, clients that close one side, bodies that are slow, many streams."""
 
+import asyncio
 import http.client
 import socket
 import ssl
@@ -9,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any, cast
 
 import httpx2
 import openai
@@ -17,6 +19,7 @@ from conftest import World, new_world, ok, refusal
 from installed import require
 from rawhttp import TIMEOUT, RawResponse, Wire, form, request
 
+from mockserver.api import streams
 from mockserver.server import connection
 from mockserver.server.connection import Pace
 from mockserver.server.serving import MockServer
@@ -528,3 +531,29 @@ def admitted(client: httpx2.Client, url: str, wanted: bool = True) -> bool:
             if (opened.status_code == 200) == wanted:
                 return wanted
     return not wanted
+
+
+def test_streams_that_wait_take_a_bounded_share_of_the_server() -> None:
+    """Each looks less often at its clock, the more there are."""
+    waits: list[float] = []
+
+    class Idle:
+        def __init__(self, number: int) -> None:
+            self._number = number
+            self._all_wait = asyncio.Event()
+
+        async def wait(self, seconds: float) -> bool:
+            waits.append(seconds)
+            if len(waits) == self._number:
+                self._all_wait.set()
+            await self._all_wait.wait()
+            return True
+
+    async def wait_together(number: int) -> list[float]:
+        waits.clear()
+        client = cast(Any, Idle(number))
+        assert all(await asyncio.gather(*(streams.poll(client) for _ in range(number))))
+        return waits
+
+    assert asyncio.run(wait_together(1_000))[-1] == 1_000 / streams.MAX_POLLS > streams.POLL_SECONDS
+    assert asyncio.run(wait_together(1)) == [streams.POLL_SECONDS]

@@ -23,9 +23,12 @@ from mockserver.redaction import MAX_BODY
 from mockserver.responses import Created
 from mockserver.samples import sample
 from mockserver.schema.responses import Item, RetrieveResponse
+from mockserver.storage.database import Transaction
 
 POLL_SECONDS = 0.02
-"""How often a stream in the background looks at the world's clock."""
+"""How often a stream in the background looks at the world's clock, unless very many do."""
+MAX_POLLS = 2_000
+"""How often all of them together look at it in a second. So the number of streams does not slow down other worlds."""
 MAX_DELTAS = 1_000
 """Events into which one text is split, a word each if they suffice."""
 _TURN = 64
@@ -50,6 +53,7 @@ class Stream:
         connection = cast(Connection, exchange.scope["mockserver.connection"])
         recorded = bytearray()
         size = 0
+        checked: tuple[Transaction, int] | None = None
         await exchange.start(200, [(b"content-type", b"text/event-stream; charset=utf-8")])
         for number, (offset, event) in enumerate(events(context, self.created)):
             if number % _TURN == _TURN - 1:
@@ -57,11 +61,13 @@ class Stream:
             if number <= self.after:
                 continue
             while row.background and context.world.now() < row.created_at + offset:
-                if not await connection.wait(POLL_SECONDS):
+                if not await poll(connection):
                     raise ClientGone
-                if responses.is_cancelled(context, row.id):
+                state = (context.read, context.read.total_changes)  # cheaper than a statement
+                if state != checked and responses.is_cancelled(context, row.id):
                     offset, event = 0, _end(context, self.created, "cancelled")
                     break
+                checked = state
             if row.pace and number and not await connection.wait(row.pace):
                 raise ClientGone
             data = _encode(event, number, row.obfuscated and not row.background)
@@ -72,6 +78,19 @@ class Stream:
                 break
         exchange.record(bytes(recorded) if size == len(recorded) else size)
         await exchange.send({"type": "http.response.body", "body": b""})
+
+
+_waiting: set[object] = set()
+
+
+async def poll(connection: Connection) -> bool:
+    """Wait until a stream looks at its world's clock again. Return whether the client is still there."""
+    waiter = object()
+    _waiting.add(waiter)
+    try:
+        return await connection.wait(max(POLL_SECONDS, len(_waiting) / MAX_POLLS))
+    finally:
+        _waiting.discard(waiter)
 
 
 _LIMITS = [
