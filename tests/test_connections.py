@@ -5,6 +5,7 @@ import http.client
 import socket
 import ssl
 import subprocess
+import threading
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
@@ -557,3 +558,22 @@ def test_streams_that_wait_take_a_bounded_share_of_the_server() -> None:
 
     assert asyncio.run(wait_together(1_000))[-1] == 1_000 / streams.MAX_POLLS > streams.POLL_SECONDS
     assert asyncio.run(wait_together(1)) == [streams.POLL_SECONDS]
+
+
+def test_a_stream_that_waits_ends_when_its_run_is_cancelled(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    polls = threading.Semaphore(0)
+    poll = streams.poll
+
+    async def counted(client: Any) -> bool:
+        polls.release()
+        return await poll(client)
+
+    monkeypatch.setattr(streams, "poll", counted)
+    world.freeze()
+    events = iter(world.openai.responses.create(model="m", input="a", background=True, stream=True))
+    created = next(events)
+    assert created.type == "response.created"
+    for _ in range(3):  # so that it has found the run alive before
+        assert polls.acquire(timeout=TIMEOUT)
+    world.openai.responses.cancel(created.response.id)
+    assert [event.type for event in events] == ["response.queued", "response.failed"]
