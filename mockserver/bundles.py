@@ -226,10 +226,9 @@ def _front_matter(start: bytes) -> tuple[str, str, bool]:
 
     found = _FRONT.search(start)
     if not found:
-        raise BadBundle(
-            f"its SKILL.md has no front matter in its first {MAX_FRONT_MATTER >> 10} KiB; start it with a line ---, "
-            "name, description and a line ---"
-        )
+        where = "" if len(start) < MAX_FRONT_MATTER else f" in its first {MAX_FRONT_MATTER >> 10} KiB"
+        advice = "start it with a line ---, name, description and a line ---"
+        raise BadBundle(f"its SKILL.md has no front matter{where}; {advice}")
     try:
         values = _mapping(yaml, found[1].decode())
         name, (description, folded) = _text(yaml, values, "name")[0], _text(yaml, values, "description")

@@ -98,6 +98,11 @@ def within_bounds(instant: float) -> float:
     return min(max(-MAX_SECONDS, instant), MAX_SECONDS)
 
 
+def later(instant: int, seconds: int) -> int:
+    """Return the instant that many seconds later, or the last one that can be represented."""
+    return int(within_bounds(instant + seconds))
+
+
 def parse_duration(text: str) -> float:
     """Parse a duration into seconds: `20m`, `1h30m`, `PT20M` or `90`, with an optional sign. Raises ValueError."""
     if len(text) > MAX_TEXT:

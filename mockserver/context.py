@@ -161,7 +161,9 @@ class Context:
                     return await in_thread(run)
                 finally:
                     self.connection = None
-                    with suppress(Busy):  # if it was closed meanwhile, its summary for lists was kept, which is old now
+                    with suppress(
+                        Busy
+                    ):  # if it was closed meanwhile, a list may have kept its counts, which are old now
                         _ = world.database.connection
         except Busy:
             raise Blocked from None

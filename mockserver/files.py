@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 from typing import get_args
 
 from mockserver import errors, ids, profiles
+from mockserver.clock import later
 from mockserver.context import Context
 from mockserver.schema.contents import Content, disposition
 from mockserver.schema.files import File, FileDeleted, FileList, ListFiles, UploadPurpose
@@ -109,7 +110,7 @@ def store(
             id=id or ids.file(world.id_seed, ordinal),
             seq=ordinal,
             created_at=created,
-            expires_at=created + lifetime if lifetime else None,
+            expires_at=later(created, lifetime) if lifetime else None,
             bytes=content.size,
             filename=filename,
             purpose=purpose,

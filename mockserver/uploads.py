@@ -17,6 +17,7 @@ from functools import partial
 from itertools import islice
 
 from mockserver import errors, files, ids, profiles
+from mockserver.clock import later
 from mockserver.context import Context, World
 from mockserver.files import NewFile
 from mockserver.schema.uploads import MAX_BYTES, CompleteUpload, CreateUpload, Upload, UploadPart
@@ -77,7 +78,7 @@ def _insert_upload(context: Context, tx: Transaction, body: CreateUpload, id: st
             id=id or ids.timed("upload", world.id_seed, ordinal, now),
             seq=ordinal,
             created_at=now,
-            expires_at=now + LIFETIME,
+            expires_at=later(now, LIFETIME),
             bytes=body.bytes,
             filename=body.filename,
             purpose=body.purpose,

@@ -73,7 +73,7 @@ class World:
 
     @cached_property
     def openai(self) -> openai.OpenAI:
-        """The official client, which refuses answers that its types don't allow."""
+        """The official client, which rejects responses that don't match its types."""
         return openai.OpenAI(
             base_url=self.base_url, api_key=self.api_key, max_retries=0, _strict_response_validation=True
         )
@@ -116,16 +116,16 @@ def stored(data: Path) -> dict[str, bytes]:
     return found
 
 
-def ok(answer: httpx2.Response) -> Any:
-    """What a success says."""
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+def ok(response: httpx2.Response) -> Any:
+    """Return the JSON of a successful response."""
+    assert response.status_code == 200, response.text
+    return response.json()
 
 
-def refusal(answer: httpx2.Response, status: int, code: str | None) -> str:
-    """The words of a refusal, which is in the one shape that all have."""
-    assert answer.status_code == status, answer.text
-    error = answer.json()["error"]
+def refusal(response: httpx2.Response, status: int, code: str | None) -> str:
+    """Check the status, the code and the shape of an error response, and return its message."""
+    assert response.status_code == status, response.text
+    error = response.json()["error"]
     assert list(error) == ["message", "type", "param", "code"]
     assert error["code"] == code
     return str(error["message"])
@@ -143,7 +143,7 @@ def server() -> Iterator[MockServer]:
 
 @pytest.fixture(scope="session")
 def live_server() -> Iterator[MockServer]:
-    """A server that refuses what the live API refuses."""
+    """A server that rejects what the live API rejects."""
     with MockServer(profile="live") as running:
         yield running
 

@@ -1,6 +1,6 @@
-"""Requests that nobody in their right mind sends, by the kind of attack; `test_fuzz.py` sends them.
+"""Hostile requests, by the kind of attack; `test_fuzz.py` sends them.
 
-Each is what goes out on one connection. `whole`: it is a request, or can't become one any more, so that an answer
+Each is what goes out on one connection. `complete`: it is a request, or can't become one any more, so that an answer
 must come; else the sender stops in the middle and closes its side.
 """
 
@@ -20,16 +20,16 @@ KIB, MIB = 1024, 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Shot:
+class Attempt:
     data: bytes
-    whole: bool = True
+    complete: bool = True
     pieces: int = 0
     """Send so many bytes at a time; 0: all at once."""
 
 
 @dataclass(frozen=True)
-class Ground:
-    """What is there to be attacked, in the world that belongs to the attacker."""
+class Existing:
+    """Names of objects that exist in the world of the attacker."""
 
     world: str
     container: str
@@ -41,17 +41,17 @@ class Ground:
 
 
 def request(
-    ground: Ground, method: str, path: str, *headers: bytes, body: bytes | None = None, base: str | None = None
+    existing: Existing, method: str, path: str, *headers: bytes, body: bytes | None = None, base: str | None = None
 ) -> bytes:
-    head = f"{method} {f'/w/{ground.world}/v1' if base is None else base}{path} HTTP/1.1\r\nHost: localhost\r\n"
+    head = f"{method} {f'/w/{existing.world}/v1' if base is None else base}{path} HTTP/1.1\r\nHost: localhost\r\n"
     lines = [*headers, b"Authorization: Bearer sk-test"]
     if body is not None:
         lines.append(b"Content-Length: %d" % len(body))
     return head.encode("utf-8", "surrogateescape") + b"\r\n".join(lines) + b"\r\n\r\n" + (body or b"")
 
 
-def multiparts(ground: Ground) -> Iterator[Shot]:
-    """Forms broken in every way, and forms that are whole and odd."""
+def multiparts(existing: Existing) -> Iterator[Attempt]:
+    """Malformed forms, and valid forms that are unusual."""
     disposition = b'Content-Disposition: form-data; name="file"; filename="a.txt"'
     purpose = b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nvision\r\n'
     whole = b"--b\r\n" + disposition + b"\r\n\r\nx\r\n--b--\r\n"
@@ -136,14 +136,14 @@ def multiparts(ground: Ground) -> Iterator[Shot]:
         b'--b\r\nContent-Disposition: form-data; name="expires_after[seconds]"\r\n\r\n' + b"9" * 5_000 + b"\r\n"
         b'--b\r\nContent-Disposition: form-data; name="expires_after[anchor]"\r\n\r\ncreated_at\r\n' + purpose + whole,
     ]  # fmt: skip
-    targets = (f"/containers/{ground.container}/files", "/files")
+    targets = (f"/containers/{existing.container}/files", "/files")
     for body in bodies:
         for path in targets:
             sent = purpose + body if path == "/files" and body.startswith(b"--b\r\n") and purpose not in body else body
-            yield Shot(request(ground, "POST", path, b"Content-Type: multipart/form-data; boundary=b", body=sent))
+            yield Attempt(request(existing, "POST", path, b"Content-Type: multipart/form-data; boundary=b", body=sent))
         sent = body.replace(b'name="file', b'name="data').replace(b"name=file", b"name=data")
-        path = f"/uploads/{ground.upload}/parts"
-        yield Shot(request(ground, "POST", path, b"Content-Type: multipart/form-data; boundary=b", body=sent))
+        path = f"/uploads/{existing.upload}/parts"
+        yield Attempt(request(existing, "POST", path, b"Content-Type: multipart/form-data; boundary=b", body=sent))
     types = [
         b"multipart/form-data",
         b"multipart/form-data;",
@@ -171,11 +171,11 @@ def multiparts(ground: Ground) -> Iterator[Shot]:
     ]
     for kind in types:
         for path in targets:
-            yield Shot(request(ground, "POST", path, b"Content-Type: " + kind, body=whole))
+            yield Attempt(request(existing, "POST", path, b"Content-Type: " + kind, body=whole))
 
 
-def jsons(ground: Ground) -> Iterator[Shot]:
-    """Bodies that are no JSON, too much of it, or that say what can't be."""
+def jsons(existing: Existing) -> Iterator[Attempt]:
+    """Bodies that are not JSON, too large, or have impossible values."""
     texts = [
         b"", b" ", b"\x00", b"{", b"}", b"[", b'"', b"nul", b"null", b"true", b"1", b'""', b"[]", b"{}{}", b"{},",
         b"\xef\xbb\xbf{}", b"\xff\xfe{\x00}\x00", "{}".encode("utf-16"), "{}".encode("utf-32"), b"\xc0\x80", b"\xed\xa0\x80",
@@ -217,8 +217,8 @@ def jsons(ground: Ground) -> Iterator[Shot]:
                 % (key.encode(), number.encode())
             )
     for text in texts:
-        for path in ("/containers", f"/containers/{ground.container}/files"):
-            yield Shot(request(ground, "POST", path, b"Content-Type: application/json", body=text))
+        for path in ("/containers", f"/containers/{existing.container}/files"):
+            yield Attempt(request(existing, "POST", path, b"Content-Type: application/json", body=text))
     ids = b",".join([b'"part_x"'] * 15_000)
     for text in [
         *texts[:45],
@@ -233,8 +233,8 @@ def jsons(ground: Ground) -> Iterator[Shot]:
         b'{"filename": "../\\u0000\\r\\n", "purpose": "vision", "mime_type": "\\u2028", "bytes": 0}',
         b'{"filename": "a", "purpose": {"a": 1}, "mime_type": "a", "bytes": 0, "expires_after": []}',
     ]:
-        for path in ("/uploads", f"/uploads/{ground.upload}/complete"):
-            yield Shot(request(ground, "POST", path, b"Content-Type: application/json", body=text))
+        for path in ("/uploads", f"/uploads/{existing.upload}/complete"):
+            yield Attempt(request(existing, "POST", path, b"Content-Type: application/json", body=text))
     for kind in (
         b"",
         b"application/json; charset=utf-16",
@@ -244,13 +244,13 @@ def jsons(ground: Ground) -> Iterator[Shot]:
         b"\xff",
         b"application/json" * 2_000,
     ):
-        yield Shot(request(ground, "POST", "/containers", b"Content-Type: " + kind, body=b'{"name": "x"}'))  # fmt: skip
+        yield Attempt(request(existing, "POST", "/containers", b"Content-Type: " + kind, body=b'{"name": "x"}'))  # fmt: skip
 
 
 ODD = (None, True, -1, 1.5, 10**30, "", "\0", "{0}%s", "a" * 10_000, [], [None], [[{}]], {}, {"type": None}, {"a": [1]})
 
 
-def responses(ground: Ground) -> Iterator[Shot]:
+def responses(existing: Existing) -> Iterator[Attempt]:
     """Runs with values of every wrong type, replayed items that lack keys, schemas without sense or end."""
     code = {"type": "code_interpreter", "container": {"type": "auto"}}
     shell = {"type": "shell", "environment": {"type": "container_auto"}}
@@ -292,31 +292,31 @@ def responses(ground: Ground) -> Iterator[Shot]:
     ]
     for body in bodies:
         whole = {"model": "m", "input": "make a.csv", "tools": [code, shell]} | body
-        yield Shot(
-            request(ground, "POST", "/responses", b"Content-Type: application/json", body=json.dumps(whole).encode())
+        yield Attempt(
+            request(existing, "POST", "/responses", b"Content-Type: application/json", body=json.dumps(whole).encode())
         )
     deep = b'{"model": "m", "input": ' + b'[{"a":' * 90 + b"1" + b"}]" * 90 + b', "stream": true}'
     for raw in (deep, deep.replace(b"[", b"[" * 3).replace(b"]", b"]" * 3), b'{"model": "m", "input": "\\ud800"}', b'{"model": "m", "input": "\xff"}'):  # fmt: skip
-        yield Shot(request(ground, "POST", "/responses", b"Content-Type: application/json", body=raw))
+        yield Attempt(request(existing, "POST", "/responses", b"Content-Type: application/json", body=raw))
     rule = json.dumps({"when": "/(a+)+(a?){100}$/", "say": "{text}" * 1_000}).encode()
-    answers = f"/_mock/worlds/{ground.world}"
-    yield Shot(request(ground, "POST", "/answers", b"Content-Type: application/json", body=rule, base=answers))
+    answers = f"/_mock/worlds/{existing.world}"
+    yield Attempt(request(existing, "POST", "/answers", b"Content-Type: application/json", body=rule, base=answers))
     raw_keys = ("content", "summary", "code", "outputs", "container_id", "action", "environment", "output", "arguments", "name", "call_id", "id", "status", "phase")  # fmt: skip
     for item in ({"type": kind, key: odd} for kind in (*PREFIXES, "unknown") for key in raw_keys for odd in ODD[::3]):
         rule = json.dumps({"output": [item, {"type": "function_call", "name": "f"} | item], "times": 1}).encode()
-        yield Shot(request(ground, "POST", "/answers", b"Content-Type: application/json", body=rule, base=answers))
+        yield Attempt(request(existing, "POST", "/answers", b"Content-Type: application/json", body=rule, base=answers))
         streamed = json.dumps({"model": "m", "input": "x", "tools": [code, shell], "stream": True}).encode()
-        yield Shot(request(ground, "POST", "/responses", b"Content-Type: application/json", body=streamed))
+        yield Attempt(request(existing, "POST", "/responses", b"Content-Type: application/json", body=streamed))
     for text in ("a" * MIB + "b", "a" * MIB):
         long = json.dumps({"model": "m", "input": text}).encode()
-        yield Shot(request(ground, "POST", "/responses", b"Content-Type: application/json", body=long))
+        yield Attempt(request(existing, "POST", "/responses", b"Content-Type: application/json", body=long))
     for path in PATHS:
         for method, route in (
             ("GET", "/responses/{}"),
             ("DELETE", "/responses/{}"),
             ("GET", "/responses/{}/input_items"),
         ):
-            yield Shot(request(ground, method, route.format(quote(path, safe="%"))))
+            yield Attempt(request(existing, method, route.format(quote(path, safe="%"))))
     for query in (
         "stream=true&starting_after=9",
         "starting_after=x",
@@ -324,12 +324,12 @@ def responses(ground: Ground) -> Iterator[Shot]:
         "stream=1",
         "starting_after=" + "9" * 30,
     ):
-        yield Shot(request(ground, "GET", f"/responses/resp_x?{query}"))
+        yield Attempt(request(existing, "GET", f"/responses/resp_x?{query}"))
 
 
-def heads(ground: Ground) -> Iterator[Shot]:
+def heads(existing: Existing) -> Iterator[Attempt]:
     """Request lines and headers."""
-    line = f"GET /w/{ground.world}/v1/containers HTTP/1.1\r\n".encode()
+    line = f"GET /w/{existing.world}/v1/containers HTTP/1.1\r\n".encode()
     rest = b"Host: localhost\r\nAuthorization: Bearer sk-test\r\n"
     extras = [
         b"X: " + b"y" * (60 * KIB),
@@ -377,9 +377,9 @@ def heads(ground: Ground) -> Iterator[Shot]:
         b"Content-Encoding: gzip",
     ]  # fmt: skip
     for extra in extras:
-        yield Shot(line + extra + b"\r\n" + rest + b"\r\n")
-        yield Shot(line + rest + extra + b"\r\n\r\n")
-    path = f"/w/{ground.world}/v1/containers".encode()
+        yield Attempt(line + extra + b"\r\n" + rest + b"\r\n")
+        yield Attempt(line + rest + extra + b"\r\n\r\n")
+    path = f"/w/{existing.world}/v1/containers".encode()
     lines = [
         b"GET " + path,
         b"GET " + path + b" HTTP/0.9",
@@ -435,21 +435,21 @@ def heads(ground: Ground) -> Iterator[Shot]:
     ]
     for first in lines:
         answered = first not in (b"", b"\r" * 10_000, b"\x04\x01\x00\x50\x7f\x00\x00\x01\x00")
-        yield Shot(first + b"\r\n" + rest + b"\r\n", whole=answered)
-    yield Shot(line.replace(b"\r\n", b"\n") + rest.replace(b"\r\n", b"\n") + b"\n")
-    yield Shot(line.replace(b"\r\n", b"\r") + rest.replace(b"\r\n", b"\r") + b"\r", whole=False)
+        yield Attempt(first + b"\r\n" + rest + b"\r\n", complete=answered)
+    yield Attempt(line.replace(b"\r\n", b"\n") + rest.replace(b"\r\n", b"\n") + b"\n")
+    yield Attempt(line.replace(b"\r\n", b"\r") + rest.replace(b"\r\n", b"\r") + b"\r", complete=False)
 
 
-def framings(ground: Ground) -> Iterator[Shot]:
-    """Lengths and chunks that say two things at once: what smuggles a second request past somebody."""
-    line = f"POST /w/{ground.world}/v1/containers HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer sk-test\r\nContent-Type: application/json\r\n".encode()
+def framings(existing: Existing) -> Iterator[Attempt]:
+    """Contradictory lengths and chunks, as in request smuggling."""
+    line = f"POST /w/{existing.world}/v1/containers HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer sk-test\r\nContent-Type: application/json\r\n".encode()
     body = b'{"name": "smuggled"}'
     hidden = b"DELETE /w/%b/v1/containers/%b HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer sk-test\r\n\r\n" % (
-        ground.world.encode(), ground.container.encode())  # fmt: skip
+        existing.world.encode(), existing.container.encode())  # fmt: skip
     chunked = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
     sizes = [b"-1", b"+20", b"0x14", b"20 20", b"20,20", b"20, 21", b"2 0", b"", b"\x0020", b"9" * 30, b"20;", b"1e1", b"\xc2\xb2", b"20\x0b"]  # fmt: skip
     for size in sizes:
-        yield Shot(line + b"Content-Length: " + size + b"\r\n\r\n" + body)
+        yield Attempt(line + b"Content-Length: " + size + b"\r\n\r\n" + body)
     pairs = [
         (b"Content-Length: 20\r\nContent-Length: 21", body),
         (b"Content-Length: 20\r\nContent-Length: 20", body),
@@ -471,7 +471,7 @@ def framings(ground: Ground) -> Iterator[Shot]:
         (b"Content-Length: 5\r\nX:\x00\r\nTransfer-Encoding: chunked", chunked + hidden),
     ]  # fmt: skip
     for headers, sent in pairs:
-        yield Shot(line + headers + b"\r\n\r\n" + sent, whole=b"identity, chunked" not in headers)
+        yield Attempt(line + headers + b"\r\n\r\n" + sent, complete=b"identity, chunked" not in headers)
     chunks = [
         b"-1\r\nx\r\n0\r\n\r\n", b"g\r\nx\r\n0\r\n\r\n", b"0x5\r\nhello\r\n0\r\n\r\n", b"ffffffffffffffffff\r\nx",
         b"5;" + b"e" * (2 * MIB) + b"\r\nhello\r\n0\r\n\r\n", b"5\r\nhelloworld\r\n0\r\n\r\n", b"5\nhello\n0\n\n", b"\r\n0\r\n\r\n",
@@ -482,14 +482,14 @@ def framings(ground: Ground) -> Iterator[Shot]:
     ]  # fmt: skip
     for each in chunks:
         # A sound chunk, then whatever follows: what is missing will be missing for good.
-        yield Shot(line + b"Transfer-Encoding: chunked\r\n\r\n" + each, whole=False)
+        yield Attempt(line + b"Transfer-Encoding: chunked\r\n\r\n" + each, complete=False)
     for length in (b"5", b"1000000"):
-        yield Shot(line + b"Content-Length: " + length + b"\r\n\r\n" + body, whole=False)
+        yield Attempt(line + b"Content-Length: " + length + b"\r\n\r\n" + body, complete=False)
     for method in (b"GET", b"DELETE", b"HEAD"):
-        yield Shot(line.replace(b"POST", method, 1) + b"Content-Length: %d\r\n\r\n" % len(hidden) + hidden)
-        yield Shot(line.replace(b"POST", method, 1) + b"Transfer-Encoding: chunked\r\n\r\n" + chunked)
+        yield Attempt(line.replace(b"POST", method, 1) + b"Content-Length: %d\r\n\r\n" % len(hidden) + hidden)
+        yield Attempt(line.replace(b"POST", method, 1) + b"Transfer-Encoding: chunked\r\n\r\n" + chunked)
     for one in (b"1\r\n%c\r\n" % byte for byte in body[:1]):
-        yield Shot(line + b"Transfer-Encoding: chunked\r\n\r\n" + one * 20_000 + b"0\r\n\r\n")
+        yield Attempt(line + b"Transfer-Encoding: chunked\r\n\r\n" + one * 20_000 + b"0\r\n\r\n")
 
 
 PATHS = [
@@ -501,20 +501,20 @@ PATHS = [
 ]  # fmt: skip
 
 
-def paths(ground: Ground) -> Iterator[Shot]:
-    """Ids and names of worlds that would be a way somewhere else."""
+def paths(existing: Existing) -> Iterator[Attempt]:
+    """Ids and names of worlds with path traversal."""
     routes = (
         "/containers/{}", "/containers/{}/files", "/containers/{}/files/x/content", "/files/{}", "/files/{}/content",
         "/containers?after={}", "/files?purpose={}&limit=1", "/containers?limit={}", "/uploads/{}/cancel", "/{}",
     )  # fmt: skip
-    inside = f"/containers/{ground.container}/files/{{}}"
+    inside = f"/containers/{existing.container}/files/{{}}"
     for part in PATHS:
         written = (
             part.replace(" ", "%20").encode().decode("latin-1") if not part.isascii() else part.replace(" ", "%20")
         )
         for route in (*routes, inside, inside + "/content"):
-            yield Shot(
-                request(ground, "GET", route.format(written)).replace(
+            yield Attempt(
+                request(existing, "GET", route.format(written)).replace(
                     written.encode(), part.replace(" ", "%20").encode()
                 )
             )
@@ -527,14 +527,14 @@ def paths(ground: Ground) -> Iterator[Shot]:
             "/_mock/worlds/{}",
             "/_mock/worlds/x/snapshots/{}",
         ):
-            shot = request(ground, "GET", "/containers", base=base.format(written))
-            yield Shot(shot.replace(written.encode(), part.replace(" ", "%20").encode()))
-        yield Shot(request(ground, "DELETE", f"/containers/{written}").replace(written.encode(), part.replace(" ", "%20").encode()))  # fmt: skip
+            attempt = request(existing, "GET", "/containers", base=base.format(written))
+            yield Attempt(attempt.replace(written.encode(), part.replace(" ", "%20").encode()))
+        yield Attempt(request(existing, "DELETE", f"/containers/{written}").replace(written.encode(), part.replace(" ", "%20").encode()))  # fmt: skip
         key = b"Authorization: Bearer sk-world-" + part.encode()
-        yield Shot(b"GET /v1/containers HTTP/1.1\r\nHost: localhost\r\n" + key + b"\r\n\r\n")
+        yield Attempt(b"GET /v1/containers HTTP/1.1\r\nHost: localhost\r\n" + key + b"\r\n\r\n")
 
 
-def queries(ground: Ground) -> Iterator[Shot]:
+def queries(existing: Existing) -> Iterator[Attempt]:
     values = ["", "0", "-1", "1e9", "9" * 5_000, "%00", "%ff", "%F0%9F", "1&limit=2", "1;limit=2", "[]", "1%0a", "+1", "%2B1", "\u0661", "١٢", "a" * 50_000, "NaN", "0x10", "1_0", "%EF%BC%91"]  # fmt: skip
     for key in (
         "limit",
@@ -556,27 +556,30 @@ def queries(ground: Ground) -> Iterator[Shot]:
         for value in values:
             for path in (
                 "/containers",
-                f"/containers/{ground.container}/files",
+                f"/containers/{existing.container}/files",
                 "/files",
                 "/skills",
-                f"/skills/{ground.skill}/versions",
-                f"/responses/{ground.response}",
-                f"/responses/{ground.response}/input_items",
+                f"/skills/{existing.skill}/versions",
+                f"/responses/{existing.response}",
+                f"/responses/{existing.response}/input_items",
             ):
-                data = request(ground, "GET", f"{path}?{key}=VALUE").replace(b"VALUE", value.encode())
-                yield Shot(data)
+                data = request(existing, "GET", f"{path}?{key}=VALUE").replace(b"VALUE", value.encode())
+                yield Attempt(data)
 
 
-def ranges(ground: Ground) -> Iterator[Shot]:
+def ranges(existing: Existing) -> Iterator[Attempt]:
     asked = ["bytes=0-", "bytes=-0", "bytes=-", "bytes=1-0", "bytes=9-", "bytes=" + "9" * 17 + "-", "bytes=" + "9" * 5_000 + "-", "bytes=0-" + "9" * 18, "bytes=--1", "bytes=0-0," * 5_000, "bytes=0x0-1", "bytes = 0-1", "bits=0-1", "bytes=0-1\t", "bytes=\u0660-", "=", ""]  # fmt: skip
-    for path in (f"/containers/{ground.container}/files/{ground.inside}/content", f"/files/{ground.file}/content"):
+    for path in (
+        f"/containers/{existing.container}/files/{existing.inside}/content",
+        f"/files/{existing.file}/content",
+    ):
         for method in ("GET", "HEAD"):
             for each in asked:
-                yield Shot(request(ground, method, path, b"Range: " + each.encode()))
+                yield Attempt(request(existing, method, path, b"Range: " + each.encode()))
 
 
-def samples(ground: Ground) -> list[bytes]:
-    """Sound requests of each kind, to be cut and mangled."""
+def samples(existing: Existing) -> list[bytes]:
+    """Valid requests of each kind, to be truncated and changed."""
     upload = (
         b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\nContent-Type: text/plain\r\n\r\n'
         b"bytes\r\n--b--\r\n"
@@ -587,18 +590,18 @@ def samples(ground: Ground) -> list[bytes]:
         b"%x\r\n%b\r\n" % (len(upload[at : at + 30]), upload[at : at + 30]) for at in range(0, len(upload), 30)
     )
     return [
-        request(ground, "GET", "/containers?limit=2&order=asc"),
-        request(ground, "HEAD", f"/files/{ground.file}/content", b"Range: bytes=0-1"),
-        request(ground, "POST", "/containers", b"Content-Type: application/json", body=json.dumps({"name": "ü"}).encode()),
-        request(ground, "POST", f"/containers/{ground.container}/files", kind, body=upload),
-        request(ground, "POST", "/files", kind, body=file),
-        request(ground, "POST", f"/containers/{ground.container}/files", kind, b"Transfer-Encoding: chunked") + chunked + b"0\r\n\r\n",
-        request(ground, "POST", f"/uploads/{ground.upload}/parts", kind, body=b'--b\r\nContent-Disposition: form-data; name="data"\r\n\r\nx\r\n--b--\r\n'),
-        request(ground, "POST", "/clock/advance", b"Content-Type: application/json", body=b'{"by": "1s"}', base=f"/_mock/worlds/{ground.world}"),
+        request(existing, "GET", "/containers?limit=2&order=asc"),
+        request(existing, "HEAD", f"/files/{existing.file}/content", b"Range: bytes=0-1"),
+        request(existing, "POST", "/containers", b"Content-Type: application/json", body=json.dumps({"name": "ü"}).encode()),
+        request(existing, "POST", f"/containers/{existing.container}/files", kind, body=upload),
+        request(existing, "POST", "/files", kind, body=file),
+        request(existing, "POST", f"/containers/{existing.container}/files", kind, b"Transfer-Encoding: chunked") + chunked + b"0\r\n\r\n",
+        request(existing, "POST", f"/uploads/{existing.upload}/parts", kind, body=b'--b\r\nContent-Disposition: form-data; name="data"\r\n\r\nx\r\n--b--\r\n'),
+        request(existing, "POST", "/clock/advance", b"Content-Type: application/json", body=b'{"by": "1s"}', base=f"/_mock/worlds/{existing.world}"),
     ]  # fmt: skip
 
 
-def skills(ground: Ground) -> Iterator[Shot]:
+def skills(existing: Existing) -> Iterator[Attempt]:
     """Bundles that are broken, bombs, lies and paths that lead elsewhere, as zips, as folders and inline."""
     good = zipped()
     names = [
@@ -647,40 +650,42 @@ def skills(ground: Ground) -> Iterator[Shot]:
     part = b'--b\r\nContent-Disposition: form-data; name="%b"; filename="%b"\r\n\r\n%b\r\n'
     for bundle in bundles:
         body = part % (b"files", b"m.zip", bundle) + b"--b--\r\n"
-        yield Shot(request(ground, "POST", "/skills", form, body=body))
+        yield Attempt(request(existing, "POST", "/skills", form, body=body))
         source = {"type": "base64", "media_type": "application/zip", "data": base64.b64encode(bundle).decode() or "x"}
         skill = {"type": "inline", "name": "x", "description": "x", "source": source}
         container = json.dumps({"name": "x", "skills": [skill]}).encode()
-        yield Shot(request(ground, "POST", "/containers", b"Content-Type: application/json", body=container))
+        yield Attempt(request(existing, "POST", "/containers", b"Content-Type: application/json", body=container))
     for name in names:
         body = part % (b"files[]", name.encode(), MANIFEST.encode()) * 2 + b"--b--\r\n"
-        yield Shot(request(ground, "POST", "/skills", form, body=body))
-    yield Shot(request(ground, "POST", "/skills", form, body=part % (b"files[]", b"m/x", b"") * 3_000 + b"--b--\r\n"))
+        yield Attempt(request(existing, "POST", "/skills", form, body=body))
+    yield Attempt(
+        request(existing, "POST", "/skills", form, body=part % (b"files[]", b"m/x", b"") * 3_000 + b"--b--\r\n")
+    )
 
 
-def cuts(ground: Ground) -> Iterator[Shot]:
+def cuts(existing: Existing) -> Iterator[Attempt]:
     """Every sample, ended after each of its bytes."""
-    for sample in samples(ground):
+    for sample in samples(existing):
         for end in range(1, len(sample)):
-            yield Shot(sample[:end], whole=False)
+            yield Attempt(sample[:end], complete=False)
 
 
-def drips(ground: Ground) -> Iterator[Shot]:
+def drips(existing: Existing) -> Iterator[Attempt]:
     """Every sample a few bytes at a time."""
-    for sample in samples(ground):
+    for sample in samples(existing):
         for pieces in (1, 2, 3, 5, 7, 11, 64):
-            yield Shot(sample, pieces=pieces)
+            yield Attempt(sample, pieces=pieces)
 
 
-def swaps(ground: Ground) -> Iterator[Shot]:
-    """Every sample with each of its bytes made another, or left out."""
-    for sample in samples(ground):
+def swaps(existing: Existing) -> Iterator[Attempt]:
+    """Every sample with each of its bytes changed or removed."""
+    for sample in samples(existing):
         for at in range(len(sample)):
             for other in (b"\x00", b"\r", b"\n", b"\xff", b" ", b":", b"%", b""):
-                yield Shot(sample[:at] + other + sample[at + 1 :], whole=False)
+                yield Attempt(sample[:at] + other + sample[at + 1 :], complete=False)
 
 
-KINDS: dict[str, Callable[[Ground], Iterator[Shot]]] = {
+KINDS: dict[str, Callable[[Existing], Iterator[Attempt]]] = {
     "forms: headers, boundaries, names, endings": multiparts,
     "JSON: depth, numbers, surrogates, encodings": jsons,
     "responses: types, replayed items, raw items of scripts, schemas, long texts": responses,

@@ -332,23 +332,23 @@ def lines(act: Callable[[], object], stop: int) -> int:
 def child(data: Path, act: Act, stop: int) -> str:
     """What a process reports that does it, and dies there: "done" where it was, and behind that its lines, if it came
     to its end."""
-    said, say = os.pipe()
+    reading, writing = os.pipe()
     pid = os.fork()
     if not pid:
         code = 1
         try:
             mock = opened(data)
-            took = lines(lambda: asyncio.run(whole(mock, act, lambda: os.write(say, b"done "))), stop)
-            os.write(say, b"%d" % took)
+            took = lines(lambda: asyncio.run(whole(mock, act, lambda: os.write(writing, b"done "))), stop)
+            os.write(writing, b"%d" % took)
             code = 0
         finally:
             os.kill(os.getpid(), signal.SIGKILL) if code == 0 else os._exit(code)
-    os.close(say)
-    with os.fdopen(said) as hears:
-        told = hears.read()
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        report = pipe.read()
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL, f"it ended with {status}"
-    return told
+    return report
 
 
 def kills(root: Path, name: str, offset: int, stride: int) -> Iterator[bool | None]:
@@ -361,8 +361,8 @@ def kills(root: Path, name: str, offset: int, stride: int) -> Iterator[bool | No
 
     def outcome(act: Act) -> tuple[State, int]:
         again()
-        told = child(data, act, 0)
-        return restart(data), int(told.removeprefix("done "))
+        report = child(data, act, 0)
+        return restart(data), int(report.removeprefix("done "))
 
     again()
     before = restart(data)
@@ -371,11 +371,11 @@ def kills(root: Path, name: str, offset: int, stride: int) -> Iterator[bool | No
     assert before != after, "it does nothing"
     for stop in [*range(1 + offset % stride, total + 1, stride), total + 1000]:
         again()
-        told = child(data, ACTS[name], stop)
+        report = child(data, ACTS[name], stop)
         check_bytes(data, exactly=False)
         found = restart(data)
         assert found in (before, *between, after), f"killed at line {stop} of {total}: it is half done"
-        assert found == after or not told, f"killed at line {stop} of {total}: its end was reported"
+        assert found == after or not report, f"killed at line {stop} of {total}: its end was reported"
         assert restart(data) == found, f"killed at line {stop} of {total}: a second start finds something else"
         yield found == after if found in (before, after) else None
 
@@ -384,14 +384,14 @@ def main() -> None:
     root, stride = Path(sys.argv[1]), int(sys.argv[2])
     with closing(opened(root / "base")) as mock:
         asyncio.run(prepare(mock))
-    told = {}
+    report = {}
     for number, name in enumerate(sys.argv[3:] or ACTS):
         try:
             found = list(kills(root, name, number * 7, stride))
         except AssertionError as error:
             raise SystemExit(f"{name}: {error}") from error
-        told[name] = {"undone": found.count(False), "done": found.count(True), "between": found.count(None)}
-    print(json.dumps(told))
+        report[name] = {"undone": found.count(False), "done": found.count(True), "between": found.count(None)}
+    print(json.dumps(report))
 
 
 if __name__ == "__main__":

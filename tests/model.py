@@ -1,6 +1,6 @@
-"""The API and its worlds in memory, as plainly as they can be told: what `test_model.py` holds the server to.
+"""A model of the API and its worlds in memory, as simple as possible; `test_model.py` compares the server with it.
 
-Shares no code with the server. An operation returns what its answer's body should be, or raises `Refused`.
+Shares no code with the server. An operation returns the expected body of its response, or raises `ModelError`.
 Ids are the one thing that it takes from the server: it checks that they are of the right form, new in their
 world, and the same again whenever a world stands at the same second and the same count.
 """
@@ -57,7 +57,7 @@ ASSISTANTS = [
 ]
 
 
-class Refused(Exception):
+class ModelError(Exception):
     def __init__(
         self,
         status: int,
@@ -71,11 +71,11 @@ class Refused(Exception):
         self.error = {"message": message, "type": type, "param": param, "code": code}
 
 
-def missing(param: str) -> Refused:
-    return Refused(400, f"Missing required parameter: '{param}'.", param, "missing_required_parameter")
+def missing(param: str) -> ModelError:
+    return ModelError(400, f"Missing required parameter: '{param}'.", param, "missing_required_parameter")
 
 
-NEITHER = Refused(
+NEITHER = ModelError(
     400,
     "Missing mutually exclusive parameters: 'file_id'. Ensure you are providing exactly one of: 'file_id' or 'file'.",
     "file_id",
@@ -83,28 +83,28 @@ NEITHER = Refused(
 )
 
 
-def unknown(param: str) -> Refused:
-    return Refused(400, f"Unknown parameter: '{param}'.", param, "unknown_parameter")
+def unknown(param: str) -> ModelError:
+    return ModelError(400, f"Unknown parameter: '{param}'.", param, "unknown_parameter")
 
 
-def wrong_type(param: str, expected: str, got: str) -> Refused:
+def wrong_type(param: str, expected: str, got: str) -> ModelError:
     message = f"Invalid type for '{param}': expected {expected}, but got {got} instead."
-    return Refused(400, message, param, "invalid_type")
+    return ModelError(400, message, param, "invalid_type")
 
 
-def wrong_value(param: str, value: str, supported: str) -> Refused:
-    return Refused(400, f"Invalid value: '{value}'. Supported values are: {supported}.", param, "invalid_value")
+def wrong_value(param: str, value: str, supported: str) -> ModelError:
+    return ModelError(400, f"Invalid value: '{value}'. Supported values are: {supported}.", param, "invalid_value")
 
 
-def out_of_range(param: str, value: int, low: int, high: int) -> Refused:
+def out_of_range(param: str, value: int, low: int, high: int) -> ModelError:
     above = value > high
     kind, sign, limit = ("above maximum", "<=", high) if above else ("below minimum", ">=", low)
     message = f"Invalid '{param}': integer {kind} value. Expected a value {sign} {limit}, but got {value} instead."
-    return Refused(400, message, param, "integer_above_max_value" if above else "integer_below_min_value")
+    return ModelError(400, message, param, "integer_above_max_value" if above else "integer_below_min_value")
 
 
-def no_file(file_id: str, param: str = "id") -> Refused:
-    return Refused(404, f"No such File object: {file_id}", param)
+def no_file(file_id: str, param: str = "id") -> ModelError:
+    return ModelError(404, f"No such File object: {file_id}", param)
 
 
 @dataclass
@@ -273,8 +273,8 @@ class World:
     files: dict[str, File] = field(default_factory=dict)
     uploads: dict[str, Upload] = field(default_factory=dict)
     skills: dict[str, Skill] = field(default_factory=dict)
-    graves: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)
-    """Where deleted objects stood, by list and id."""
+    deleted_places: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)
+    """The places of deleted objects in their lists, by list and id."""
     faults: list[Fault] = field(default_factory=list)
 
     def at(self, wall: float) -> float:
@@ -283,15 +283,15 @@ class World:
     def set_clock(self, virtual: float, wall: float, rate: float) -> None:
         self.virtual, self.anchor, self.rate = virtual, wall, rate
 
-    def bury(self, list: str, thing: Thing) -> None:
+    def mark_deleted(self, list: str, thing: Thing) -> None:
         self.ordinal += 1
-        self.graves.setdefault(list, {})[thing.id] = thing.place
+        self.deleted_places.setdefault(list, {})[thing.id] = thing.place
 
 
 class Model:
     def __init__(self, wall: float) -> None:
         self.wall = wall
-        """The machine's time, which passes when the test says so."""
+        """The machine's time, which passes only when the test moves it."""
         self.worlds: dict[str, World] = {}
         self.snapshots: dict[str, dict[str, World]] = {}
         self._minted: dict[tuple[str, str, int, int], str] = {}
@@ -299,13 +299,13 @@ class Model:
     # Worlds
 
     def enter(self, name: str) -> World:
-        """A world, which is made on first use."""
+        """Return a world; create it on first use."""
         return self.worlds.setdefault(name, World(self.wall, self.wall))
 
     def found(self, name: str) -> World:
         if name in self.worlds:
             return self.worlds[name]
-        raise Refused(404, f"There is no world '{name}'.", code="world_not_found")
+        raise ModelError(404, f"There is no world '{name}'.", code="world_not_found")
 
     def now(self, world: World) -> int:
         return math.floor(world.at(self.wall))
@@ -321,7 +321,7 @@ class Model:
 
     def fork(self, name: str, of: str, snapshot: str | None) -> None:
         if name in self.worlds:
-            raise Refused(409, f"There is a world '{name}' already; reset it instead.", code="world_exists")
+            raise ModelError(409, f"There is a world '{name}' already; reset it instead.", code="world_exists")
         if snapshot is None:
             self.worlds[name] = copy.deepcopy(self.found(of))
         else:
@@ -342,7 +342,7 @@ class Model:
     def _revived(self, name: str, snapshot: str) -> World:
         kept = self.snapshots.get(name, {}).get(snapshot)
         if kept is None:
-            raise Refused(404, f"World '{name}' has no snapshot '{snapshot}'.", code="snapshot_not_found")
+            raise ModelError(404, f"World '{name}' has no snapshot '{snapshot}'.", code="snapshot_not_found")
         revived = copy.deepcopy(kept)
         revived.anchor = self.wall
         return revived
@@ -356,7 +356,7 @@ class Model:
         return {"mode": mode, "now": now, "iso": iso, "rate": world.rate}
 
     def change_clock(self, name: str, change: Callable[[World, float], tuple[float, float]]) -> Json:
-        """`change` says the new instant and the new rate."""
+        """`change` returns the new instant and the new rate."""
         world = self.enter(name)
         before = self.now(world)
         virtual, rate = change(world, self.wall)
@@ -381,7 +381,7 @@ class Model:
         }
 
     def counted(self, name: str) -> Json:
-        """What the control plane says of a world, as far as it is told here."""
+        """Return the state of a world as the control plane shows it, without what the model does not cover."""
         world = self.found(name)
         return {
             "name": name,
@@ -404,11 +404,11 @@ class Model:
     # Faults and ids
 
     def strike(self, name: str, operation: str) -> None:
-        """Every use of the API passes here first."""
+        """Every operation of the API calls this first."""
         for fault in self.enter(name).faults:
             if fault.operation == operation and fault.left:
                 fault.left -= 1
-                raise Refused(fault.status, SERVER_ERROR, type="server_error")
+                raise ModelError(fault.status, SERVER_ERROR, type="server_error")
 
     def mint(self, name: str, kind: str, form: str, there: Iterable[str], id: str) -> tuple[str, int, int]:
         """Take an id from the server; returns it with the second and the count at which it was made."""
@@ -449,7 +449,7 @@ class Model:
         world = self.worlds[name]
         now = self.now(world)
         named = [each for each in world.containers.values() if query.get("name") in (None, each.name)]
-        page = listed(named, world.containers, world.graves.get("containers", {}), query, "cntr", 20, 100)
+        page = listed(named, world.containers, world.deleted_places.get("containers", {}), query, "cntr", 20, 100)
         return {
             "object": "list",
             "data": [each.shown(now, active_at=now) for each in page.rows],
@@ -469,20 +469,20 @@ class Model:
 
     def delete_container(self, name: str, id: str) -> Json:
         world = self.worlds[name]
-        world.bury("containers", self._container(world, id))
+        world.mark_deleted("containers", self._container(world, id))
         del world.containers[id]
         return {"id": id, "object": "container.deleted", "deleted": True}
 
     def _container(self, world: World, id: str) -> Container:
         if id in world.containers:
             return world.containers[id]
-        raise Refused(404, f"Container with id '{id}' not found.")
+        raise ModelError(404, f"Container with id '{id}' not found.")
 
     def use(self, name: str, id: str) -> Container:
         world = self.worlds[name]
         container, now = self._container(world, id), self.now(world)
         if now >= container.expires_at:
-            raise Refused(404, "Container is expired.")
+            raise ModelError(404, "Container is expired.")
         container.last_active_at = max(container.last_active_at, now)
         return container
 
@@ -510,8 +510,8 @@ class Model:
     def list_container_files(self, name: str, container_id: str, query: Mapping[str, str]) -> Json:
         checked(query, 100)
         container = self.use(name, container_id)
-        graves = self.worlds[name].graves.get(f"containers/{container_id}", {})
-        page = listed(list(container.files.values()), container.files, graves, query, "cfile", 20, 100)
+        deleted_places = self.worlds[name].deleted_places.get(f"containers/{container_id}", {})
+        page = listed(list(container.files.values()), container.files, deleted_places, query, "cfile", 20, 100)
         return {
             "object": "list",
             "data": [each.shown() for each in page.rows],
@@ -528,18 +528,18 @@ class Model:
         copies = [each for each in container.files.values() if each.file_id == file_id]
         if copies:
             return max(copies, key=lambda each: each.seq)
-        raise Refused(404, f"File {file_id} not found on container {container_id}.")
+        raise ModelError(404, f"File {file_id} not found on container {container_id}.")
 
     def delete_container_file(self, name: str, container_id: str, file_id: str) -> Json:
         world = self.worlds[name]
         last_active_at = world.containers[container_id].last_active_at if container_id in world.containers else 0
         try:
             file = self.inside(name, container_id, file_id)
-        except Refused as refused:
-            if refused.status == 404 and container_id in world.containers:
+        except ModelError as raised:
+            if raised.status == 404 and container_id in world.containers:
                 world.containers[container_id].last_active_at = last_active_at  # what does nothing is no use
             raise
-        world.bury(f"containers/{container_id}", file)
+        world.mark_deleted(f"containers/{container_id}", file)
         del world.containers[container_id].files[file.id]
         return {"id": file_id, "object": "container.file.deleted", "deleted": True}
 
@@ -550,11 +550,11 @@ class Model:
         extension = filename.rpartition(".")[2] if "." in filename else ""
         if purpose == "assistants" and extension and extension not in ASSISTANTS:
             supported = ", ".join(f'"{each}"' for each in ASSISTANTS)
-            raise Refused(400, f"Invalid extension {extension}. Supported formats: {supported}")
+            raise ModelError(400, f"Invalid extension {extension}. Supported formats: {supported}")
         if purpose == "batch" and extension != "jsonl":
-            raise Refused(400, "Invalid file format for Batch API. Must be .jsonl")
+            raise ModelError(400, "Invalid file format for Batch API. Must be .jsonl")
         if purpose == "batch" and b"\xff" in content:
-            raise Refused(400, "Invalid file for Batch API. Must be utf-8 encoded")
+            raise ModelError(400, "Invalid file for Batch API. Must be utf-8 encoded")
         seconds = 30 * 86_400 if seconds is None and purpose == "batch" else seconds
         id, now, seq = self.mint(name, "file", "file-[0-9A-Za-z]{{22}}", world.files, id)
         expires_at = None if seconds is None else now + seconds
@@ -566,7 +566,7 @@ class Model:
         now = self.now(world)
         alive = [each for each in world.files.values() if each.expires_at is None or now < each.expires_at]
         alive = [each for each in alive if query.get("purpose") in (None, each.purpose)]
-        page = listed(alive, world.files, world.graves.get("files", {}), query, "file", 10_000, 10_000)
+        page = listed(alive, world.files, world.deleted_places.get("files", {}), query, "file", 10_000, 10_000)
         return {
             "object": "list",
             "data": [each.shown() for each in page.rows],
@@ -578,22 +578,22 @@ class Model:
     def file(self, name: str, id: str) -> File:
         return self._file(self.worlds[name], id, no_file(id))
 
-    def _file(self, world: World, id: str, refusal: Refused) -> File:
+    def _file(self, world: World, id: str, error: ModelError) -> File:
         file = world.files.get(id)
         if file is None or (file.expires_at is not None and self.now(world) >= file.expires_at):
-            raise refusal
+            raise error
         return file
 
     def delete_file(self, name: str, id: str) -> Json:
         world = self.worlds[name]
-        world.bury("files", self.file(name, id))
+        world.mark_deleted("files", self.file(name, id))
         del world.files[id]
         return {"object": "file", "deleted": True, "id": id}
 
     def download(self, name: str, id: str) -> File:
         file = self.file(name, id)
         if file.purpose in ("assistants", "user_data"):
-            raise Refused(400, f"Not allowed to download files of purpose: {file.purpose}")
+            raise ModelError(400, f"Not allowed to download files of purpose: {file.purpose}")
         return file
 
     # Uploads
@@ -617,13 +617,13 @@ class Model:
         world = self.worlds[name]
         self._end_expired(world)
         if (upload := world.uploads.get(id)) is None:
-            raise Refused(404, f"No such Upload object: {id}", "id")
+            raise ModelError(404, f"No such Upload object: {id}", "id")
         if upload.status == "expired":
-            raise Refused(410, f"Upload {id} has expired. Create another one.")
+            raise ModelError(410, f"Upload {id} has expired. Create another one.")
         if upload.status != "pending":
             state = upload.status + (f" as File {upload.file}" if upload.file else "")
             message = f"Upload {id} is already {state}. Only a pending upload can be changed; create another one."
-            raise Refused(400, message)
+            raise ModelError(400, message)
         return upload
 
     def add_part(self, name: str, upload_id: str, content: bytes, id: str) -> Json:
@@ -636,17 +636,17 @@ class Model:
         upload, world = self.pending(name, upload_id), self.worlds[name]
         for place, id in enumerate(part_ids):
             if id in part_ids[:place]:
-                raise Refused(400, f"Invalid part '{id}': it is given twice.", "part_ids")
+                raise ModelError(400, f"Invalid part '{id}': it is given twice.", "part_ids")
             if id not in upload.parts:
-                raise Refused(400, f"Invalid part '{id}': it is not a part of this upload.", "part_ids")
+                raise ModelError(400, f"Invalid part '{id}': it is not a part of this upload.", "part_ids")
         content = b"".join(upload.parts[id] for id in part_ids)
         if len(content) != upload.bytes:
             message = (
                 f"The parts have {len(content)} bytes in all, but the upload was created with {upload.bytes} bytes."
             )
-            raise Refused(400, message, "part_ids")
+            raise ModelError(400, message, "part_ids")
         if md5 is not None and md5 != (right := hashlib.md5(content).hexdigest()):
-            raise Refused(400, f"'{md5}' is not the MD5 of the content, which is '{right}'.", "md5")
+            raise ModelError(400, f"'{md5}' is not the MD5 of the content, which is '{right}'.", "md5")
         id, _, seq = self.mint(name, "file", "file-[0-9A-Za-z]{{22}}", world.files, file)
         expires_at = None if upload.file_seconds is None else upload.created_at + upload.file_seconds
         made = File(id, upload.created_at, seq, upload.purpose, upload.filename, content, expires_at)
@@ -686,15 +686,17 @@ class Model:
     def skill(self, name: str, id: str) -> Skill:
         if id in self.worlds[name].skills:
             return self.worlds[name].skills[id]
-        raise Refused(404, f"Skill with id '{id}' not found.")
+        raise ModelError(404, f"Skill with id '{id}' not found.")
 
     def version(self, name: str, skill_id: str, number: str, param: str = "version") -> Version:
         if not re.fullmatch("[1-9][0-9]*", number):
-            raise Refused(400, f"Invalid '{param}': '{number}'. Expected a positive integer.", param, "invalid_value")
+            raise ModelError(
+                400, f"Invalid '{param}': '{number}'. Expected a positive integer.", param, "invalid_value"
+            )
         skill = self.skill(name, skill_id)
         if int(number) in skill.versions:
             return skill.versions[int(number)]
-        raise Refused(404, f"Skill version '{number}' not found.")
+        raise ModelError(404, f"Skill version '{number}' not found.")
 
     def set_default(self, name: str, skill_id: str, number: str) -> Json:
         version = self.version(name, skill_id, number, "default_version")
@@ -704,7 +706,7 @@ class Model:
 
     def delete_skill(self, name: str, id: str) -> Json:
         world = self.worlds[name]
-        world.bury("skills", self.skill(name, id))
+        world.mark_deleted("skills", self.skill(name, id))
         del world.skills[id]
         return {"id": id, "object": "skill.deleted", "deleted": True}
 
@@ -714,7 +716,7 @@ class Model:
         if len(skill.versions) == 1:
             self.delete_skill(name, skill_id)
         elif version.number == skill.default:
-            raise Refused(400, "Cannot delete the default skill version.", "version", "invalid_value")
+            raise ModelError(400, "Cannot delete the default skill version.", "version", "invalid_value")
         else:
             self.worlds[name].ordinal += 1
             del skill.versions[version.number]
@@ -779,7 +781,7 @@ def checked(query: Mapping[str, str], maximum: int, least: int = 1) -> None:
 def listed(
     things: list[Any],
     all: Mapping[str, Thing],
-    graves: Mapping[str, tuple[int, int]],
+    deleted_places: Mapping[str, tuple[int, int]],
     query: Mapping[str, str],
     prefix: str,
     limit: int,
@@ -788,15 +790,15 @@ def listed(
     """The page that a query asks for; an id that was deleted still has its place."""
     checked(query, maximum)
     limit, order = int(query.get("limit", limit)), query.get("order", "desc")
-    places = dict(graves) | {id: thing.place for id, thing in all.items()}
+    places = dict(deleted_places) | {id: thing.place for id, thing in all.items()}
     for name in ("after", "before"):
         if name in query and query[name] not in places:
             value = query[name]
             if not value.startswith(prefix):
                 message = f"Invalid '{name}': '{value}'. Expected an ID that begins with '{prefix}'."
-                raise Refused(400, message, name, "invalid_value")
+                raise ModelError(400, message, name, "invalid_value")
             kind = {"cntr": "Container", "cfile": "Container File", "file": "File"}[prefix]
-            raise Refused(404, f"No such {kind} object: {value}", name)
+            raise ModelError(404, f"No such {kind} object: {value}", name)
     rows = sorted(things, key=lambda each: each.place, reverse=order == "desc")
     sign = 1 if order == "asc" else -1
 
@@ -813,7 +815,7 @@ def listed(
 
 
 def base_name(name: str) -> str:
-    """What is kept of a file's name."""
+    """Return the part of a file name that the API keeps."""
     return re.split(r"[/\\]" if re.match(r"[A-Z]:", name) else "/", name)[-1]
 
 
@@ -828,7 +830,7 @@ def conditional(content: bytes, condition: str | None, tag: str) -> tuple[int, b
     if condition == "if-none-match":
         return 304, b""
     if len(content) < 2:
-        raise Refused(416, "The requested range is not satisfiable.")
+        raise ModelError(416, "The requested range is not satisfiable.")
     return 206, content[1:]
 
 

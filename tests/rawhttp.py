@@ -10,11 +10,11 @@ from typing import Any, Self
 from conftest import World
 
 TIMEOUT = 120.0
-"""Seconds after which an answer that doesn't come fails the test."""
+"""Seconds to wait for a response before the test fails."""
 
 
 @dataclass
-class Answer:
+class RawResponse:
     status: int
     headers: http.client.HTTPMessage
     body: bytes
@@ -50,19 +50,21 @@ class Wire:
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 
-    def answer(self, method: str = "POST") -> Answer:
+    def response(self, method: str = "POST") -> RawResponse:
         response = http.client.HTTPResponse(self.socket, method=method)
         with response:
             response.begin()
-            return Answer(response.status, response.msg, response.read())
+            return RawResponse(response.status, response.msg, response.read())
 
 
-def request(world: World, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b"") -> Answer:
+def request(
+    world: World, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b""
+) -> RawResponse:
     sized = {"Content-Length": str(len(body))} if body else {}
     with Wire(world) as wire:
         wire.head(method, path, {**sized, **(headers or {})})
         wire.send(body)
-        return wire.answer(method)
+        return wire.response(method)
 
 
 def form(*parts: tuple[str, bytes], boundary: str = "simple") -> bytes:

@@ -1,22 +1,26 @@
 """How connections end: bodies that nobody reads, clients that close one side, bodies that are slow, many streams."""
 
+import asyncio
 import http.client
 import socket
 import ssl
 import subprocess
+import threading
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any, cast
 
 import httpx2
 import openai
 import pytest
 from conftest import World, new_world, ok, refusal
 from installed import require
-from rawhttp import TIMEOUT, Answer, Wire, form, request
+from rawhttp import TIMEOUT, RawResponse, Wire, form, request
 
+from mockserver.api import streams
 from mockserver.server import connection
 from mockserver.server.connection import Pace
 from mockserver.server.serving import MockServer
@@ -114,7 +118,7 @@ def test_the_error_reaches_a_client_that_reads_after_it_has_sent_all(
         wire.send(b"%x\r\n%b\r\n" % (len(begun), begun) if sound else begun)
         send_all(wire, REST, chunked)
         wire.send(b"0\r\n\r\n" if chunked else b"")
-        answer = wire.answer(method)
+        answer = wire.response(method)
         assert answer.status == status
         if method != "GET":
             assert answer.headers["connection"] == "close"
@@ -127,7 +131,7 @@ def test_the_control_plane_reads_on_likewise(world: World, path: str) -> None:
         headers = "Host: other.example" if path.endswith("import") else "Host: localhost"
         wire.send(f"POST {path} HTTP/1.1\r\n{headers}\r\nContent-Length: {REST}\r\n\r\n".encode())
         send_all(wire, REST)
-        assert wire.answer().status in (400, 403, 404)
+        assert wire.response().status in (400, 403, 404)
         assert wire.socket.recv(1) == b""
 
 
@@ -158,14 +162,14 @@ def test_what_is_dropped_takes_no_memory_and_no_other_world_waits(world: World) 
             assert tracemalloc.get_traced_memory()[1] < 4 * MIB
         finally:
             tracemalloc.stop()
-        assert wire.answer().status == 404
+        assert wire.response().status == 404
 
 
 def test_an_abandoned_body_of_a_get_is_bounded(strict_world: World) -> None:
     """Its connection is kept, but not by a client that sends for ever."""
     with Wire(strict_world) as wire:
         wire.head("GET", "/containers", {"Content-Length": str(1 << 40)})
-        assert wire.answer("GET").status == 200
+        assert wire.response("GET").status == 200
         with pytest.raises(ConnectionError):
             send_all(wire, 200 * MIB)
 
@@ -173,7 +177,7 @@ def test_an_abandoned_body_of_a_get_is_bounded(strict_world: World) -> None:
 def test_trailers_of_an_ignored_body_take_little_memory(world: World) -> None:
     with Wire(world) as wire:
         wire.head("GET", "/containers", {"Transfer-Encoding": "chunked"})
-        assert wire.answer("GET").status == 200
+        assert wire.response("GET").status == 200
         wire.send(b"0\r\n")
         trailers = b"X: y\r\n" * 150_000
         tracemalloc.start()
@@ -189,7 +193,7 @@ def test_trailers_of_an_ignored_body_take_little_memory(world: World) -> None:
 def test_nothing_is_sent_after_the_response_when_its_body_turns_out_malformed(world: World) -> None:
     with Wire(world) as wire:
         wire.head("GET", "/containers", {"Transfer-Encoding": "chunked"})
-        assert wire.answer("GET").status == 200
+        assert wire.response("GET").status == 200
         wire.send(b"no size\r\n")
         assert wire.socket.recv(1) == b""
 
@@ -202,7 +206,7 @@ def test_bytes_that_begin_no_request_do_not_keep_a_connection_open(headers: dict
         server._server.config.timeout_keep_alive = 0.2
         with Wire(world) as wire:
             wire.head("GET", "/containers", headers)
-            assert wire.answer("GET").status == 200
+            assert wire.response("GET").status == 200
             wire.send(sent)
             assert wire.socket.recv(1) == b""
 
@@ -265,13 +269,13 @@ def half_closed(wire: Wire) -> bytes:
     return bytes(received)
 
 
-def parsed(received: bytes) -> Answer:
+def parsed(received: bytes) -> RawResponse:
     head, _, body = received.partition(b"\r\n\r\n")
     headers = http.client.HTTPMessage()
     for line in head.decode().splitlines()[1:]:
         name, _, value = line.partition(": ")
         headers[name] = value
-    return Answer(int(head.split()[1]), headers, body)
+    return RawResponse(int(head.split()[1]), headers, body)
 
 
 @pytest.mark.parametrize("pause", [False, True], ids=["at once", "later"])
@@ -354,7 +358,7 @@ def test_a_stop_does_not_wait_after_the_last_response(monkeypatch: pytest.Monkey
         ok(httpx2.get(f"{server.url}/health"))  # its request has begun
         stop(server)
         wire.send(b"%x\r\n%b\r\n" % (len(UNNAMED) + 2, b"\r\n" + UNNAMED))
-        assert wire.answer().status == 400
+        assert wire.response().status == 400
         server._thread.join(TIMEOUT)
         assert not server._thread.is_alive()
 
@@ -388,7 +392,7 @@ def test_a_client_without_a_whole_request_is_let_go(world: World, begun: bytes) 
     with Wire(world) as wire:
         if not begun:
             wire.head("GET", "/containers", {})
-            wire.answer("GET")
+            wire.response("GET")
         wire.send(begun)
         assert half_closed(wire) == b""
 
@@ -465,7 +469,7 @@ def test_a_body_that_trickles_is_rejected(hurried: MockServer, path: str, framin
             wire.head("POST", path, {**headers, **length})
         wire.send(b"ffff\r\n" + begun if framing == "chunked" else begun)
         trickled(wire)
-        answer = wire.answer()
+        answer = wire.response()
     assert (answer.status, answer.error["code"]) == (408, "request_timeout")
     assert "less than 1000000 bytes a second, for 0.2 seconds" in answer.error["message"]
 
@@ -473,7 +477,7 @@ def test_a_body_that_trickles_is_rejected(hurried: MockServer, path: str, framin
 def test_a_body_that_nobody_reads_may_not_trickle_either(hurried: MockServer) -> None:
     with Wire(new_world(hurried)) as wire:
         wire.head("GET", "/containers", {"Content-Length": "1000000"})
-        assert wire.answer("GET").status == 200
+        assert wire.response("GET").status == 200
         trickled(wire)
         with suppress(ConnectionError):
             assert wire.socket.recv(1) == b""
@@ -515,7 +519,7 @@ def test_a_wait_counts_until_it_ends(crowded: MockServer) -> None:
                     break
             assert not admitted(client, url, wanted=False)
             ok(world.http.post("/containers", json={"name": "box"}))  # what both wait for
-            assert (one.answer().status, other.answer().status) == (200, 200)
+            assert (one.response().status, other.response().status) == (200, 200)
         for _ in range(3):  # nor does one count that fails
             refusal(client.get(f"{crowded.url}/_mock/worlds/-/journal/wait"), 400, "invalid_world_name")
         assert admitted(client, url)
@@ -528,3 +532,48 @@ def admitted(client: httpx2.Client, url: str, wanted: bool = True) -> bool:
             if (opened.status_code == 200) == wanted:
                 return wanted
     return not wanted
+
+
+def test_streams_that_wait_take_a_bounded_share_of_the_server() -> None:
+    """Each looks less often at its clock, the more there are."""
+    waits: list[float] = []
+
+    class Idle:
+        def __init__(self, number: int) -> None:
+            self._number = number
+            self._all_wait = asyncio.Event()
+
+        async def wait(self, seconds: float) -> bool:
+            waits.append(seconds)
+            if len(waits) == self._number:
+                self._all_wait.set()
+            await self._all_wait.wait()
+            return True
+
+    async def wait_together(number: int) -> list[float]:
+        waits.clear()
+        client = cast(Any, Idle(number))
+        assert all(await asyncio.gather(*(streams.poll(client) for _ in range(number))))
+        return waits
+
+    assert asyncio.run(wait_together(1_000))[-1] == 1_000 / streams.MAX_POLLS > streams.POLL_SECONDS
+    assert asyncio.run(wait_together(1)) == [streams.POLL_SECONDS]
+
+
+def test_a_stream_that_waits_ends_when_its_run_is_cancelled(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    polls = threading.Semaphore(0)
+    poll = streams.poll
+
+    async def counted(client: Any) -> bool:
+        polls.release()
+        return await poll(client)
+
+    monkeypatch.setattr(streams, "poll", counted)
+    world.freeze()
+    events = iter(world.openai.responses.create(model="m", input="a", background=True, stream=True))
+    created = next(events)
+    assert created.type == "response.created"
+    for _ in range(3):  # so that it has found the run alive before
+        assert polls.acquire(timeout=TIMEOUT)
+    world.openai.responses.cancel(created.response.id)
+    assert [event.type for event in events] == ["response.queued", "response.failed"]

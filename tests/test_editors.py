@@ -130,6 +130,8 @@ def test_validate_reports_what_is_wrong_between_files(tmp_path: Path) -> None:
         ("mockserver verdict --ignore wrong", ["wrong-id-kind"]),
         ("mockserver run --ignore ", list(FINDINGS)),
         ("mockserver val", ["validate"]),
+        ("mockserver serve --log-level w", ["warning"]),
+        ("mockserver answer add --fail rate", ["rate_limited"]),
         ("mockserver fault switch slow ", ["on", "off"]),
     ],
 )
@@ -137,6 +139,15 @@ def test_a_shell_completes(line: str, offered: list[str]) -> None:
     deletes = [f"CreateFile,{name}" for name in OPERATIONS if name.startswith("Delete")]
     expected = [each for name in offered for each in (deletes if name.endswith("…") else [name])]
     assert complete(line.removeprefix("mockserver ")) == expected
+
+
+@pytest.mark.parametrize(
+    "line", ["serve --seed ", "serve --tls-cert ", "run --data ", "answer add --file ", "answer add ", "validate "]
+)
+def test_a_shell_completes_files(line: str) -> None:
+    *arguments, incomplete = f"{line}fix".split(" ")
+    shell = ShellComplete(main.main, {}, "mockserver", "_MOCKSERVER_COMPLETE")
+    assert [item.type for item in shell.get_completions(arguments, incomplete)] == ["file"]
 
 
 @pytest.mark.slow

@@ -804,7 +804,7 @@ def test_small_downloads_that_are_sent_together_overlap(world: World, rules: Fau
         wires = [Wire(world) for _ in range(count)]
         for wire in wires:
             wire.head("GET", path, {"Connection": "close"})
-        found = [wire.answer("GET").status for wire in wires]
+        found = [wire.response("GET").status for wire in wires]
         for wire in wires:
             wire.socket.close()
         return found

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 
 import pytest
 from conftest import World, new_world
-from rawhttp import Answer, Wire, form, request
+from rawhttp import RawResponse, Wire, form, request
 
 from mockserver.api.multipart import PREAMBLE_BYTES
 from mockserver.server.serving import MockServer
@@ -192,12 +192,12 @@ def files(world: World) -> str:
     return f"/containers/{container.json['id']}/files"
 
 
-def post_form(world: World, path: str, *parts: tuple[str, bytes], boundary: str = "simple") -> Answer:
+def post_form(world: World, path: str, *parts: tuple[str, bytes], boundary: str = "simple") -> RawResponse:
     body = form(*parts, boundary=boundary)
     return request(world, "POST", path, {"Content-Type": f'multipart/form-data; boundary="{boundary}"'}, body)
 
 
-def named(answer: Answer) -> str:
+def named(answer: RawResponse) -> str:
     """The file name in a container file's path, without the directory and the hash."""
     assert answer.status == 200, answer.body
     match = re.fullmatch(r"/mnt/data/[0-9a-f]{32}-(.*)", answer.json["path"], re.DOTALL)
@@ -205,13 +205,13 @@ def named(answer: Answer) -> str:
     return match[1]
 
 
-def downloaded(world: World, path: str) -> Answer:
+def downloaded(world: World, path: str) -> RawResponse:
     answer = request(world, "GET", f"{path}/content")
     assert answer.status == 200
     return answer
 
 
-def extended_name(answer: Answer) -> str:
+def extended_name(answer: RawResponse) -> str:
     """What `filename*` says, as RFC 5987 has it decoded."""
     match = re.search(r"filename\*=UTF-8''([^;\s]+)$", answer.headers["content-disposition"])
     assert match, answer.headers["content-disposition"]
@@ -304,7 +304,7 @@ def test_chunks(world: World, files: str) -> None:
             chunk = body[start : start + 1_000]
             wire.send(b"%x\r\n%s\r\n" % (len(chunk), chunk))
         wire.send(b"0\r\n\r\n")
-        answer = wire.answer()
+        answer = wire.response()
     assert named(answer) == "report.pdf"
     assert downloaded(world, f"{files}/{answer.json['id']}").body == PDF * 1_000
 
@@ -317,7 +317,7 @@ def test_a_byte_at_a_time(world: World, files: str) -> None:
         for byte in body:
             wire.send(b"1\r\n%c\r\n" % byte)
         wire.send(b"0\r\n\r\n")
-        answer = wire.answer()
+        answer = wire.response()
     assert named(answer) == 'the "final" \\ report.pdf'
     assert downloaded(world, f"{files}/{answer.json['id']}").body == PDF
 
@@ -333,7 +333,7 @@ def test_cut_at_every_place(world: World, files: str) -> None:
             wire.send(body[:cut])
             assert wire.socket.recv(25, socket.MSG_WAITALL) == b"HTTP/1.1 100 Continue\r\n\r\n"
             wire.send(body[cut:])
-            answer = wire.answer()
+            answer = wire.response()
         assert named(answer) == "отчёт €.pdf"
         assert answer.json["bytes"] == len(PDF)
 
@@ -345,7 +345,7 @@ def test_expect_continue(world: World, files: str) -> None:
         wire.head("POST", files, {**headers, "Expect": "100-continue"})
         assert wire.socket.recv(1_000) == b"HTTP/1.1 100 Continue\r\n\r\n"
         wire.send(body)
-        assert named(wire.answer()) == "отчёт.pdf"
+        assert named(wire.response()) == "отчёт.pdf"
 
 
 def test_expect_continue_and_be_refused(world: World) -> None:
@@ -385,7 +385,7 @@ def test_a_preamble_in_single_bytes(world: World, files: str) -> None:
     with Wire(world) as wire:
         wire.head("POST", files, headers)
         wire.send(b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n")
-        answer = wire.answer()
+        answer = wire.response()
     assert named(answer) == "report.pdf"
     assert answer.json["bytes"] == len(PDF)
 
@@ -529,7 +529,7 @@ def test_a_name_comes_back_and_never_reaches_the_file_system(
     assert [path for path in inside if not TREE.fullmatch(path.removeprefix("in/data/"))] == []
 
 
-def disposition(answer: Answer) -> str:
+def disposition(answer: RawResponse) -> str:
     """The header, which must be one line of plain ASCII whatever the name."""
     (header,) = answer.headers.get_all("content-disposition")
     assert header.isascii()

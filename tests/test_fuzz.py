@@ -27,7 +27,7 @@ import pytest
 import requests
 import schemathesis
 from bundled import zipped
-from hostile import KINDS, MIB, Ground, Shot, jsons, multiparts, samples
+from hostile import KINDS, MIB, Attempt, Existing, jsons, multiparts, samples
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from manual import tried
@@ -58,11 +58,11 @@ def client_of(port: int) -> httpx2.Client:
     )
 
 
-def ground(port: int, world: str) -> Ground:
+def create_existing(port: int, world: str) -> Existing:
     """A world with something in it to attack."""
     with client_of(port) as client:
         base = f"/w/{world}/v1"
-        container = client.post(f"{base}/containers", json={"name": "ground"}).json()["id"]
+        container = client.post(f"{base}/containers", json={"name": "existing"}).json()["id"]
         upload = {"files": {"file": ("a.txt", b"content")}}
         inside = client.post(f"{base}/containers/{container}/files", **upload).json()["id"]
         file = client.post(f"{base}/files", **upload, data={"purpose": "vision"}).json()["id"]
@@ -70,7 +70,7 @@ def ground(port: int, world: str) -> Ground:
         pending = client.post(f"{base}/uploads", json=new).json()["id"]
         skill = client.post(f"{base}/skills", files={"files": ("skill.zip", zipped())}).json()["id"]
         response = client.post(f"{base}/responses", json={"model": "m", "input": "a"}).json()["id"]
-    return Ground(world, container, inside, file, pending, skill, response)
+    return Existing(world, container, inside, file, pending, skill, response)
 
 
 @dataclass
@@ -85,8 +85,8 @@ class Target:
     def client(self) -> httpx2.Client:
         return client_of(self.port)
 
-    def ground(self, world: str) -> Ground:
-        return ground(self.port, world)
+    def create_existing(self, world: str) -> Existing:
+        return create_existing(self.port, world)
 
     def has(self) -> dict[str, int]:
         """Bytes of memory, and counts of open descriptors and threads."""
@@ -162,17 +162,17 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     assert process.returncode == 0
 
 
-def fire(port: int, shot: Shot) -> str:
+def fire(port: int, attempt: Attempt) -> str:
     """What came of it: the status of the answer, or that there was none."""
     with socket.create_connection(("127.0.0.1", port), TIMEOUT) as opened:
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        step = shot.pieces or len(shot.data)
+        step = attempt.pieces or len(attempt.data)
         with suppress(BrokenPipeError, ConnectionResetError):  # refused, and not waited for
-            for start in range(0, len(shot.data), step):
-                opened.sendall(shot.data[start : start + step])
-            if not shot.whole:
+            for start in range(0, len(attempt.data), step):
+                opened.sendall(attempt.data[start : start + step])
+            if not attempt.complete:
                 opened.shutdown(socket.SHUT_WR)
-        method = shot.data.lstrip(b"\r\n").split(b" ", 1)[0].decode("latin-1")
+        method = attempt.data.lstrip(b"\r\n").split(b" ", 1)[0].decode("latin-1")
         answers = 0
         status = "none"
         with suppress(ConnectionResetError), opened.makefile("rb") as stream:
@@ -180,13 +180,13 @@ def fire(port: int, shot: Shot) -> str:
                 response = http.client.HTTPResponse(_Reading(stream), method=method)  # type: ignore[arg-type]  # it only reads
                 response.begin()
                 body = response.read()
-                check(shot, response, body)
+                check(attempt, response, body)
                 answers += 1
                 status = str(response.status)
-                if shot.whole or response.headers["connection"] == "close":
-                    stream.read() if not shot.whole else None
+                if attempt.complete or response.headers["connection"] == "close":
+                    stream.read() if not attempt.complete else None
                     break
-        assert answers or not shot.whole or len(shot.data) > MIB, f"no answer to {shot.data[:500]!r}"
+        assert answers or not attempt.complete or len(attempt.data) > MIB, f"no answer to {attempt.data[:500]!r}"
         return status
 
 
@@ -211,14 +211,14 @@ class _Kept:
         """Not what others go on reading."""
 
 
-def check(shot: Shot, response: http.client.HTTPResponse, body: bytes) -> None:
-    told = f"{shot.data[:500]!r}: {response.status} {body[:500]!r}"
-    assert response.status < 500, told
-    assert not [name for name, _ in response.getheaders() if name.lower() in ("x-evil", "set-cookie", "x")], told
+def check(attempt: Attempt, response: http.client.HTTPResponse, body: bytes) -> None:
+    shown = f"{attempt.data[:500]!r}: {response.status} {body[:500]!r}"
+    assert response.status < 500, shown
+    assert not [name for name, _ in response.getheaders() if name.lower() in ("x-evil", "set-cookie", "x")], shown
     if response.status >= 400 and body:
         error = json.loads(body)["error"]
-        assert list(error) == ["message", "type", "param", "code"], told
-        assert len(body) < 8 * MIB, told
+        assert list(error) == ["message", "type", "param", "code"], shown
+        assert len(body) < 8 * MIB, shown
 
 
 def check_nothing_left(target: Target, before: set[str]) -> None:
@@ -249,12 +249,12 @@ def attack(target: Target, kind: str) -> int:
     """Send all of a kind; returns how many."""
     with target.client() as client:
         before = {each["name"] for each in client.get("/_mock/worlds").json()["data"]}
-    shots = list(KINDS[kind](target.ground(next_name())))
-    came = Counter(fire(target.port, shot) for shot in shots)
+    attempts = list(KINDS[kind](target.create_existing(next_name())))
+    came = Counter(fire(target.port, attempt) for attempt in attempts)
     check_nothing_left(target, before)
-    print(f"\n{kind}: {len(shots):,} {dict(sorted(came.items()))}")
+    print(f"\n{kind}: {len(attempts):,} {dict(sorted(came.items()))}")
     assert len(came) > 1 or kind.startswith("sound"), "all were answered alike"
-    return len(shots)
+    return len(attempts)
 
 
 def delete_worlds(target: Target) -> None:
@@ -270,9 +270,9 @@ def next_name() -> str:
 @pytest.mark.parametrize("kind", KINDS)
 def test_hostile_requests(server: MockServer, kind: str) -> None:
     """A few of each kind."""
-    shots = list(KINDS[kind](ground(server.port, next_name())))
-    for shot in shots[:: max(1, len(shots) // FEW)]:
-        fire(server.port, shot)
+    attempts = list(KINDS[kind](create_existing(server.port, next_name())))
+    for attempt in attempts[:: max(1, len(attempts) // FEW)]:
+        fire(server.port, attempt)
 
 
 @pytest.mark.slow
@@ -301,20 +301,23 @@ def test_hostile_requests_leave_no_growth(target: Target) -> None:
     assert grown < GROWTH
 
 
-def pieces(ground: Ground) -> list[bytes]:
+def pieces(existing: Existing) -> list[bytes]:
     """What Hypothesis puts requests together of."""
     head, body = b"\r\n\r\n", b"--b\r\n"
     some = [
-        each.data for kind in (multiparts, jsons) for each in islice(kind(ground), 0, None, 9) if len(each.data) < 5_000
+        each.data
+        for kind in (multiparts, jsons)
+        for each in islice(kind(existing), 0, None, 9)
+        if len(each.data) < 5_000
     ]
     parts = [
-        piece for each in [*some, *samples(ground)] for piece in re.split(rb"(\r\n\r\n|\r\n|; |: )", each) if piece
+        piece for each in [*some, *samples(existing)] for piece in re.split(rb"(\r\n\r\n|\r\n|; |: )", each) if piece
     ]
     return sorted({*parts, head, body, b"\x00", b"0\r\n\r\n", b"Transfer-Encoding: chunked", b"Content-Length: 3"})
 
 
 def put_together(port: int, examples: int) -> int:
-    on = ground(port, "put-together")
+    on = create_existing(port, "put-together")
     count = 0
     starts = [sample[: sample.index(b"\r\n") + 2] for sample in samples(on)]
 
@@ -326,7 +329,10 @@ def put_together(port: int, examples: int) -> int:
     def shoot(start: bytes, rest: list[bytes]) -> None:
         nonlocal count
         count += 1
-        fire(port, Shot(start + b"Host: localhost\r\nAuthorization: Bearer sk-test\r\n" + b"".join(rest), whole=False))
+        fire(
+            port,
+            Attempt(start + b"Host: localhost\r\nAuthorization: Bearer sk-test\r\n" + b"".join(rest), complete=False),
+        )
 
     shoot()
     return count
@@ -368,10 +374,10 @@ def by_schema(target: Target, which: str, examples: int, every: int = 1) -> int:
         def send(case: Any) -> None:
             answer = case.call(base_url=base, session=session, timeout=TIMEOUT)
             statuses[answer.status_code] += 1
-            told = f"{case.as_curl_command()}: {answer.status_code} {answer.content[:500]!r}"
-            assert answer.status_code < 500 or answer.headers.get("x-mock-fault"), told
+            shown = f"{case.as_curl_command()}: {answer.status_code} {answer.content[:500]!r}"
+            assert answer.status_code < 500 or answer.headers.get("x-mock-fault"), shown
             if answer.status_code >= 400 and case.method != "HEAD":
-                assert list(answer.json()["error"]) == ["message", "type", "param", "code"], told
+                assert list(answer.json()["error"]) == ["message", "type", "param", "code"], shown
             elif answer.status_code == 200:
                 case.validate_response(answer, checks=(response_schema_conformance,))
 
@@ -480,8 +486,8 @@ def test_a_head_has_a_largest_size(server: MockServer) -> None:
     line = b"GET /health HTTP/1.1\r\nHost: x\r\nX: "
     for size, status in ((protocol.HEAD_BYTES - 60, 200), (protocol.HEAD_BYTES, 431)):
         for step in (1_000, 50_000, 200_000):
-            shot = Shot(line + b"y" * size + b"\r\n\r\n", pieces=step)
-            assert fire(server.port, shot) == str(status)
+            attempt = Attempt(line + b"y" * size + b"\r\n\r\n", pieces=step)
+            assert fire(server.port, attempt) == str(status)
     answer = read(hold(server.port, line + b"y" * 500_000))
     assert answer.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "headers_too_large"
@@ -515,14 +521,14 @@ def test_the_smallest_chunks_are_not_too_much(server: MockServer) -> None:
     head = b"POST /w/chunks/v1/files HTTP/1.1\r\nHost: x\r\napi-key: k\r\nTransfer-Encoding: chunked\r\n"
     kind = b"Content-Type: multipart/form-data; boundary=simple\r\n\r\n"
     chunks = b"".join(b"00000001\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
-    assert fire(server.port, Shot(head + kind + chunks)) == "200"
+    assert fire(server.port, Attempt(head + kind + chunks)) == "200"
 
 
 def test_requests_in_one_packet_are_answered_in_order(server: MockServer) -> None:
     asked = b"".join(b"GET /w/p/v1/containers/%d HTTP/1.1\r\nHost: x\r\napi-key: k\r\n\r\n" % n for n in range(500))
     answer = read(hold(server.port, asked + b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
-    told = [int(each) for each in re.findall(rb"Container with id '(\d+)' not found", answer)]
-    assert told == list(range(500))
+    found = [int(each) for each in re.findall(rb"Container with id '(\d+)' not found", answer)]
+    assert found == list(range(500))
     assert answer.count(b"HTTP/1.1 200 OK") == 1
 
 
@@ -540,8 +546,8 @@ def test_what_was_asked_in_front_of_nonsense_is_answered(server: MockServer) -> 
 
 @pytest.mark.slow
 def test_a_client_that_resets_at_every_point(target: Target) -> None:
-    ground = target.ground("resets")
-    for sample in samples(ground):
+    existing = target.create_existing("resets")
+    for sample in samples(existing):
         for end in (*range(1, len(sample), 17), len(sample)):
             with hold(target.port, sample[:end]) as opened:
                 opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -551,4 +557,4 @@ def test_a_client_that_resets_at_every_point(target: Target) -> None:
 def test_a_head_has_a_largest_number_of_headers(server: MockServer) -> None:
     line = b"GET /health HTTP/1.1\r\n"
     for count, status in ((1_000, "200"), (1_001, "431")):
-        assert fire(server.port, Shot(line + b"X: y\r\n" * count + b"\r\n")) == status
+        assert fire(server.port, Attempt(line + b"X: y\r\n" * count + b"\r\n")) == status

@@ -423,6 +423,17 @@ def test_a_clock_does_not_leave_all_time_by_steps(world: World, control: httpx2.
     ok(control.post(f"{clock}/reset"))
 
 
+def test_a_world_at_the_end_of_time_can_be_exported_and_imported(world: World, control: httpx2.Client) -> None:
+    ok(control.post(f"/worlds/{world.name}/clock/freeze", json={"at": MAX_SECONDS}))
+    lasting = {"purpose": "user_data", "expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
+    file = ok(world.http.post("/files", data=lasting, files={"file": ("a.txt", b"a")}))
+    upload = {"bytes": 1, "filename": "a.txt", "mime_type": "text/plain", "purpose": "vision"}
+    assert file["expires_at"] == ok(world.http.post("/uploads", json=upload))["expires_at"] == MAX_SECONDS
+    archive = control.get(f"/worlds/{world.name}/export").content
+    imported = ok(control.post(f"/worlds/{world.name}-2/import", content=archive))
+    assert (imported["counts"]["files"], imported["counts"]["uploads"]) == (1, 1)
+
+
 # Headers and text, of every route of the control plane
 
 

@@ -17,7 +17,7 @@ from typing import Any, Self
 import httpx2
 import pytest
 from conftest import World, new_world
-from rawhttp import TIMEOUT, Answer, Wire, form, request
+from rawhttp import TIMEOUT, RawResponse, Wire, form, request
 
 from mockserver import errors
 from mockserver.server.serving import MockServer
@@ -61,12 +61,12 @@ class Kept(Wire):
         lines = [line.replace("$", self.root) + version, *(f"{name}: {value}" for name, value in given)]
         self.send("\r\n".join([*lines, "", ""]).encode() + body)
 
-    def answer(self, method: str = "GET") -> Answer:
+    def response(self, method: str = "GET") -> RawResponse:
         start = self._reader.readline()
         assert start.startswith(b"HTTP/1.1 "), start
         headers = http.client.parse_headers(self._reader)
         length = 0 if method == "HEAD" else int(headers["content-length"] or 0)
-        return Answer(int(start.split()[1]), headers, self._reader.read(length))
+        return RawResponse(int(start.split()[1]), headers, self._reader.read(length))
 
     def ended(self) -> bool:
         """Whether the server has closed the connection, with nothing left to read."""
@@ -74,7 +74,7 @@ class Kept(Wire):
 
     def still_serves(self) -> bool:
         self.ask("GET $/v1/containers")
-        answer = self.answer()
+        answer = self.response()
         return answer.status == 200 and answer.json["object"] == "list"
 
 
@@ -111,7 +111,7 @@ def test_a_slash_too_many_makes_another_route(world: World, box: str, prefix: st
     with Kept(world) as wire:
         for method in ("GET", "POST", "DELETE"):
             wire.ask(f"{method} ${target}")
-            answer = wire.answer()
+            answer = wire.response()
             assert answer.status == 404
             if "openai" in prefix:
                 assert answer.error == {"code": "404", "message": "Resource not found"}
@@ -128,16 +128,16 @@ def test_a_slash_too_many_makes_another_route(world: World, box: str, prefix: st
 def test_slashes_before_a_prefix(world: World, target: str) -> None:
     with Kept(world) as wire:
         wire.ask(f"GET {target}")
-        assert wire.answer().error["message"] == f"Invalid URL (GET {target})"
+        assert wire.response().error["message"] == f"Invalid URL (GET {target})"
 
 
 @each_prefix
 def test_escapes_in_a_path_mean_their_characters(world: World, box: str, prefix: str) -> None:
     with Kept(world) as wire:
         wire.ask(f"GET ${prefix}/%63ontainers/%63{box[1:]}?api-version=2025-04-01-preview")
-        assert wire.answer().json["id"] == box
+        assert wire.response().json["id"] == box
         wire.ask(f"GET ${prefix.replace('o', '%6f').replace('1', '%31')}/containers?api-version=2025-04-01-preview")
-        assert wire.answer().json["first_id"] == box
+        assert wire.response().json["first_id"] == box
 
 
 @pytest.mark.parametrize("slash", ["%2F", "%2f"])
@@ -149,13 +149,13 @@ def test_an_escaped_slash_parts_nothing(world: World, box: str, slash: str) -> N
         for target in (f"$/v1/containers{slash}{box}", f"$/v1{slash}containers", f"$/v1/containers/{box}{slash}files"):
             for method in ("GET", "DELETE"):
                 wire.ask(f"{method} {target}")
-                assert wire.answer().status == 404
+                assert wire.response().status == 404
         for method in ("GET", "DELETE"):
             wire.ask(f"{method} $/v1/containers/{box}{slash}files{slash}{file}")
-            message = wire.answer().error["message"]
+            message = wire.response().error["message"]
             assert message == errors.CONTAINER_NOT_FOUND(container_id=f"{box}%2Ffiles%2F{file}").message
         wire.ask(f"GET $/v1/containers/{box}/files/{file}")
-        assert wire.answer().json["id"] == file
+        assert wire.response().json["id"] == file
 
 
 @pytest.mark.parametrize(
@@ -185,9 +185,9 @@ def test_a_target_in_absolute_form(world: World, box: str) -> None:
     with Kept(world) as wire:
         for authority in ("localhost", "api.openai.com", "127.0.0.1:1"):
             wire.ask(f"GET http://{authority}$/v1/containers?limit=1")
-            assert wire.answer().json["first_id"] == box
+            assert wire.response().json["first_id"] == box
         wire.ask("GET http://localhost/v1/foo?a=b")
-        assert wire.answer().error["message"] == "Invalid URL (GET /v1/foo)"
+        assert wire.response().error["message"] == "Invalid URL (GET /v1/foo)"
 
 
 @pytest.mark.parametrize("query", ["?", "?limit", "?limit=", "?&&", "?=", "?limit=&after&order", "?%", "?a=%zz", "#x"])
@@ -203,7 +203,7 @@ def test_a_method_that_is_none(world: World, method: str) -> None:
     """They are case-sensitive."""
     with Kept(world) as wire:
         wire.ask(f"{method} $/v1/containers")
-        answer = wire.answer()
+        answer = wire.response()
         assert (answer.status, answer.error["message"]) == (400, "Invalid HTTP request received.")
         assert wire.ended()
 
@@ -272,9 +272,9 @@ def test_the_first_of_a_header_counts(world: World, box: str) -> None:
     with Kept(world) as wire:
         key = ("Authorization", f"Bearer sk-world-{world.name}")
         wire.ask("GET /v1/containers", [("Host", "a"), key, ("Authorization", "Bearer sk-world-other"), ("Host", "b")])
-        assert wire.answer().json["first_id"] == box
+        assert wire.response().json["first_id"] == box
         wire.ask("POST $/v1/containers", [key, *JSON.items(), ("Content-Type", "text/plain")], BOX)
-        assert wire.answer().status == 200
+        assert wire.response().status == 200
 
 
 @pytest.mark.parametrize("name", ["authorization", "AUTHORIZATION", "aUTHORIZATION"])
@@ -282,7 +282,7 @@ def test_the_first_of_a_header_counts(world: World, box: str) -> None:
 def test_names_and_schemes_in_any_case(world: World, name: str, scheme: str) -> None:
     with Kept(world) as wire:
         wire.ask("GET $/v1/containers", [(name, f"{scheme.strip()} {scheme[7:]}sk-test ")])
-        assert wire.answer().status == 200
+        assert wire.response().status == 200
 
 
 # Bodies where none belongs
@@ -317,10 +317,10 @@ def test_a_connection_goes_on_after_a_body_that_nobody_reads(
             line = f"{method} ${prefix}{path}?{version}"
             if at_once:
                 wire.ask(line, {**JSON, **headers}, body, sized=False)
-                assert wire.answer(method).status == status
+                assert wire.response(method).status == status
             else:
                 wire.ask(line, {**JSON, **headers})
-                assert wire.answer(method).status == status
+                assert wire.response(method).status == status
                 wire.send(body)
         assert wire.still_serves()
 
@@ -342,9 +342,9 @@ def test_a_body_is_asked_for_when_it_is_read(world: World, prefix: str, word: st
     with Kept(world) as wire:
         length = {"Content-Length": str(len(BOX))}
         wire.ask(f"POST ${prefix}/containers?api-version=2025-04-01", {**JSON, **length, "Expect": word})
-        assert wire.answer().status == 100
+        assert wire.response().status == 100
         wire.send(BOX)
-        assert wire.answer().json["name"] == "box"
+        assert wire.response().json["name"] == "box"
         assert wire.still_serves()
 
 
@@ -369,7 +369,7 @@ def test_no_body_is_asked_for_that_is_refused(world: World, refused: tuple[str, 
     line, headers, status = refused
     with Kept(world) as wire:
         wire.ask(line, {**headers, "Content-Length": "1000", "Expect": "100-continue"})
-        answer = wire.answer()
+        answer = wire.response()
         assert (answer.status, answer.headers["connection"]) == (status, "close")
         assert wire.ended()
 
@@ -378,7 +378,7 @@ def test_an_old_client_is_not_asked(world: World) -> None:
     """HTTP/1.0 knows no answer before the answer."""
     with Kept(world) as wire:
         wire.ask("POST $/v1/containers HTTP/1.0", {"Expect": "100-continue", **JSON}, BOX)
-        assert wire.answer().json["name"] == "box"
+        assert wire.response().json["name"] == "box"
         assert wire.ended()
 
 
@@ -386,13 +386,13 @@ def test_an_old_client_is_not_asked(world: World) -> None:
 def test_other_expectations_are_not_met(world: World, word: str) -> None:
     with Kept(world) as wire:
         wire.ask("POST $/v1/containers", {"Expect": word, **JSON}, BOX)
-        assert wire.answer().status == 200
+        assert wire.response().status == 200
 
 
 def test_where_nothing_is_read_nothing_is_asked_for(world: World) -> None:
     with Kept(world) as wire:
         wire.ask("GET $/v1/containers", {"Content-Length": "2", "Expect": "100-continue"})
-        assert wire.answer().status == 200
+        assert wire.response().status == 200
         wire.send(b"{}")
         assert wire.still_serves()
 
@@ -431,8 +431,8 @@ def test_a_body_that_stops_coming_is_refused(hurried: MockServer, stalled: tuple
     line, headers, begun = stalled
     with new_world(hurried) as world, Kept(world) as wire:
         wire.ask(line, headers, begun, sized=False)
-        answer = wire.answer()
-        answer = wire.answer() if answer.status == 100 else answer
+        answer = wire.response()
+        answer = wire.response() if answer.status == 100 else answer
         assert (answer.status, answer.headers["connection"]) == (408, "close")
         assert answer.error["code"] in ("request_timeout", "408")
         assert wire.ended()
@@ -450,7 +450,7 @@ def test_the_time_in_which_the_server_takes_no_body_is_not_counted() -> None:
     with MockServer(body_timeout=0.2) as server, new_world(server) as world, Kept(world) as wire:
         wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)  # all of it leaves at once
         wire.ask("POST $/v1/containers", {**JSON, "X-Mock-Fault": '{"latency": 0.5}'}, SPACIOUS)
-        assert wire.answer().json["name"] == "box"
+        assert wire.response().json["name"] == "box"
         assert wire.still_serves()
 
 
@@ -464,18 +464,18 @@ def test_a_body_that_keeps_coming_may_take_any_time() -> None:
     ):
         length = {"Content-Length": str(len(BOX)), "Expect": "100-continue", "X-Mock-Fault": '{"latency": 16}'}
         wire.ask("POST $/v1/containers", {**JSON, **length})
-        assert wire.answer().status == 100
+        assert wire.response().status == 100
         for start in range(0, len(BOX), 5):
             world.http.get("/containers", headers={"X-Mock-Fault": '{"latency": 6}'})
             wire.send(BOX[start : start + 5])
-        assert wire.answer().json["name"] == "box"
+        assert wire.response().json["name"] == "box"
 
 
 @pytest.mark.parametrize("more", [b"x" * 10, b"x" * 1_000, b"x" * 1_000 + b"\r\n"], ids=["part", "rest", "more"])
 def test_a_connection_is_idle_however_much_comes_of_a_body_that_nobody_reads(hurried: MockServer, more: bytes) -> None:
     with new_world(hurried) as world, Kept(world) as wire:
         wire.ask("GET $/v1/containers", SIZED)
-        assert wire.answer().status == 200
+        assert wire.response().status == 200
         wire.send(more)
         assert wire.ended()
 
@@ -505,7 +505,7 @@ def test_json_in_chunks(world: World, prefix: str, body: bytes) -> None:
     with Kept(world) as wire:
         line = f"POST ${prefix}/containers?api-version=2025-04-01"
         wire.ask(line, {"Transfer-Encoding": "chunked", **JSON}, body, sized=False)
-        assert wire.answer().json["name"] == "box"
+        assert wire.response().json["name"] == "box"
         assert wire.still_serves()
 
 
@@ -515,7 +515,7 @@ def test_chunks_in_two_parts(world: World, cut: int) -> None:
     with Kept(world) as wire:
         wire.ask("POST $/v1/containers", {"Transfer-Encoding": "chunked", **JSON}, body[:cut], sized=False)
         wire.send(body[cut:])
-        assert wire.answer().json["name"] == "box"
+        assert wire.response().json["name"] == "box"
         assert wire.still_serves()
 
 
@@ -537,7 +537,7 @@ def test_a_length_that_can_be_read_two_ways(world: World, headers: dict[str, str
     """Refused, for what stands behind it might be smuggled; and the connection is not used again."""
     with Kept(world) as wire:
         wire.ask("POST $/v1/containers", {**headers, **JSON}, body, sized=False)
-        answer = wire.answer()
+        answer = wire.response()
         assert (answer.status, answer.headers["connection"]) == (400, "close")
         assert wire.ended()
     assert names(world) == []
@@ -553,7 +553,7 @@ def test_a_version_that_is_not_spoken_here(world: World, version: str) -> None:
             b"GET /w/%b/v1/containers HTTP/%b\r\nHost: x\r\napi-key: k\r\n\r\n"
             % (world.name.encode(), version.encode())
         )
-        answer = wire.answer("GET")
+        answer = wire.response("GET")
     assert (answer.status, answer.error["message"]) == (400, "Invalid HTTP request received.")
 
 
@@ -572,7 +572,7 @@ def test_requests_in_a_pipeline_are_answered_in_order(world: World, box: str) ->
         for method, path, body, _ in asked:
             wire.ask(f"{method} $/v1{path}", JSON, body)
         wire.socket.sendall(together)
-        answers = [wire.answer(method) for method, *_ in asked]
+        answers = [wire.response(method) for method, *_ in asked]
     assert [answer.status for answer in answers] == [status for *_, status in asked]
     assert len(answers[-1].json["data"]) == 3
 
@@ -602,9 +602,9 @@ def test_a_pipeline_of_any_length(world: World, box: str, large: int) -> None:
         sending = threading.Thread(target=wire.socket.sendall, args=(bytes(together),))
         sending.start()
         if large:
-            assert wire.answer().json["name"] == "large"
+            assert wire.response().json["name"] == "large"
         for _ in range(count):
-            assert wire.answer().json["id"] == box
+            assert wire.response().json["id"] == box
         sending.join()
 
 
@@ -618,8 +618,8 @@ def test_what_breaks_off_in_a_pipeline_is_refused_in_its_turn(
             wire.ask(f"GET $/v1/containers/{box}")
         wire.ask("POST $/v1/containers", {**JSON, "Transfer-Encoding": "chunked"}, b"no size", sized=False)
         wire.socket.sendall(together)
-        assert [wire.answer().json["id"] for _ in range(2)] == [box, box]
-        refused = wire.answer()
+        assert [wire.response().json["id"] for _ in range(2)] == [box, box]
+        refused = wire.response()
         assert (refused.status, refused.headers["connection"]) == (400, "close")
         assert wire.ended()
     assert [each.levelname for each in caplog.records] == ["WARNING"], "that it is no HTTP, and nothing else"
@@ -630,7 +630,7 @@ def test_a_connection_ends_when_it_is_asked_to(world: World) -> None:
         for _ in range(3):
             assert wire.still_serves()
         wire.ask("GET $/v1/containers", {"Connection": "close"})
-        answer = wire.answer()
+        answer = wire.response()
         assert (answer.status, answer.headers["connection"]) == (200, "close")
         assert wire.ended()
 
@@ -640,7 +640,7 @@ def test_an_old_client_gets_one_answer(world: World, box: str, headers: dict[str
     """And is told that the connection ends, whatever it asked for."""
     with Kept(world) as wire:
         wire.ask("GET $/v1/containers HTTP/1.0", headers)
-        answer = wire.answer()
+        answer = wire.response()
         assert answer.json["first_id"] == box
         assert answer.headers["connection"] == "close"
         assert wire.ended()
@@ -649,7 +649,7 @@ def test_an_old_client_gets_one_answer(world: World, box: str, headers: dict[str
 def test_an_old_client_names_no_host(world: World) -> None:
     with Kept(world) as wire:
         wire.ask("GET $/v1/containers HTTP/1.0", [("Authorization", "Bearer sk-test")])
-        assert wire.answer().status == 200
+        assert wire.response().status == 200
 
 
 @pytest.mark.parametrize("before", [b"\r\n", b"\r\n\r\n"])
@@ -687,13 +687,13 @@ def test_an_offer_is_passed_over(world: World, offer: dict[str, str], way: str) 
                 now, rest = (b"", body) if way == "later" else (body, b"")
                 wire.ask("POST $/v1/containers", {**frame, **JSON, **offer}, now, sized=False)
                 wire.send(rest)
-            answer = wire.answer()
+            answer = wire.response()
             assert (answer.status, answer.json["name"]) == (200, "box")
             assert "upgrade" not in answer.headers
         wire.ask("GET $/v1/containers", offer)
-        assert len(wire.answer().json["data"]) == 2
+        assert len(wire.response().json["data"]) == 2
         wire.ask("GET $/v1/containers", {**offer, "Connection": f"{offer['Connection']}, close"})
-        assert wire.answer().headers["connection"] == "close"
+        assert wire.response().headers["connection"] == "close"
         assert wire.ended()
 
 
@@ -705,7 +705,7 @@ def test_an_offer_in_a_pipeline(world: World, box: str) -> None:
         wire.ask("POST $/v1/containers", {**JSON, **H2C}, BOX)
         wire.ask("GET $/v1/containers")
         wire.socket.sendall(together)
-        answers = [wire.answer() for _ in range(3)]
+        answers = [wire.response() for _ in range(3)]
     assert [answer.status for answer in answers] == [200, 200, 200]
     assert len(answers[2].json["data"]) == 2
 
@@ -715,9 +715,9 @@ def test_a_packet_full_of_offers(world: World) -> None:
     many = 600
     with Kept(world) as wire:
         wire.send(b"HEAD / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n" * many)
-        answers = [wire.answer("HEAD").status for _ in range(many)]
+        answers = [wire.response("HEAD").status for _ in range(many)]
         wire.ask("GET $/v1/containers")
-        assert (answers, wire.answer().status) == ([401] * many, 200)
+        assert (answers, wire.response().status) == ([401] * many, 200)
 
 
 def test_an_offer_is_said_to_nobody(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -738,5 +738,5 @@ def test_what_odd_clients_make_is_there_once(world: World) -> None:
     for make in makers:
         with Kept(world) as wire:
             make(wire)
-            assert json.loads(wire.answer().body)["name"] == "box"
+            assert json.loads(wire.response().body)["name"] == "box"
     assert names(world) == ["box"] * len(makers)

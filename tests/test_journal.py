@@ -931,7 +931,7 @@ def test_an_exchange_that_outlives_its_world_is_forgotten(world: World, journal:
         make(world)  # by now the upload has begun
         ok(journal.client.delete(journal.url.removesuffix("/journal")))
         wire.send(sent[50:])
-        wire.answer()
+        wire.response()
     assert world.name not in world.server.mock.journal._worlds
 
 

@@ -109,7 +109,7 @@ def test_an_upload_is_a_use_when_it_has_come(world: World, minutes: int) -> None
         assert wire.socket.recv(100).startswith(b"HTTP/1.1 100 ")  # it was let in, and is waited for
         world.advance(minutes * MINUTE)
         wire.send(body)
-        answer = wire.answer()
+        answer = wire.response()
     if minutes < 20:
         assert (answer.status, answer.json["created_at"]) == (200, NOON + 19 * MINUTE)
     else:

@@ -28,7 +28,7 @@ from model import (
     Fault,
     Json,
     Model,
-    Refused,
+    ModelError,
     conditional,
     disposition,
     etag,
@@ -141,7 +141,7 @@ NOT_JSON = (
     "Invalid body: failed to parse JSON value. Please check the value to ensure it is valid JSON. (Common errors "
     "include trailing commas, missing closing brackets, missing quotation marks, etc.)"
 )
-BAD_CONTAINERS: list[tuple[Any, Refused]] = [
+BAD_CONTAINERS: list[tuple[Any, ModelError]] = [
     ({}, missing("name")),
     ({"name": 7}, wrong_type("name", "a string", "an integer")),
     ({"name": None}, wrong_type("name", "a string", "null")),
@@ -159,9 +159,9 @@ BAD_CONTAINERS: list[tuple[Any, Refused]] = [
         wrong_value("expires_after.anchor", "now", "'last_active_at'"),
     ),
     ({"name": "x", "network_policy": {"type": "open"}}, wrong_value("network_policy.type", "open", "'disabled' and 'allowlist'")),
-    ([], Refused(400, "Invalid body: expected a JSON object, but got an array instead.")),
-    (b"{", Refused(400, NOT_JSON)),
-    (b'{"name": NaN}', Refused(400, NOT_JSON)),
+    ([], ModelError(400, "Invalid body: expected a JSON object, but got an array instead.")),
+    (b"{", ModelError(400, NOT_JSON)),
+    (b'{"name": NaN}', ModelError(400, NOT_JSON)),
 ]  # fmt: skip
 
 worlds = st.integers(0, 2)
@@ -245,11 +245,11 @@ class Beside(RuleBasedStateMachine):
             status, expected = 200, foretell(name, parsed)
             if isinstance(expected, bytes):
                 status, expected = conditional(expected, condition, tag)
-        except Refused as refused:
+        except ModelError as raised:
             digits = r"req_(.{8})(.{4})(.{4})(.{4})(.{12})"
             request_id = re.sub(digits, r"\1-\2-\3-\4-\5", str(answer.headers["x-request-id"]))
-            error = refused.error | {"message": str(refused).replace("{request_id}", request_id)}
-            status, expected = refused.status, {"error": error}
+            error = raised.error | {"message": str(raised).replace("{request_id}", request_id)}
+            status, expected = raised.status, {"error": error}
             if files_api:
                 expected["detail"] = {key: error[key] for key in ("message", "code")}
         told = f"{operation}: {method} {path} {body!r} in {name}"
@@ -277,8 +277,8 @@ class Beside(RuleBasedStateMachine):
         shown = json.loads(said)
         try:
             status, expected = 200, foretell(name)
-        except Refused as refused:
-            status, expected = refused.status, {"error": refused.error}
+        except ModelError as raised:
+            status, expected = raised.status, {"error": raised.error}
         told = f"{method} {path} {body} of {name}: {answer.status} {shown}, not {status} {expected}"
         self.agreed = False
         assert answer.status == status, told
@@ -371,11 +371,11 @@ class Beside(RuleBasedStateMachine):
         return [each["id"] for each in reversed(json.loads(self.subject.clients[0].ask(name, "GET", path)[1])["data"])]
 
     @rule(client=clients, world=worlds, bad=st.sampled_from(BAD_CONTAINERS))
-    def create_bad_container(self, client: int, world: int, bad: tuple[Any, Refused]) -> None:
-        asked, refused = bad
+    def create_bad_container(self, client: int, world: int, bad: tuple[Any, ModelError]) -> None:
+        asked, error = bad
 
         def foretell(name: str, answer: Json) -> Json:
-            raise refused
+            raise error
 
         body = asked if isinstance(asked, bytes) else json.dumps(asked).encode()
         self.api(client, world, "CreateContainer", "POST", "/containers", foretell, body=body)
@@ -437,12 +437,12 @@ class Beside(RuleBasedStateMachine):
                 (b"{}", NEITHER),
                 (b'{"file_id": 1}', wrong_type("file_id", "a string", "an integer")),
                 (b'{"x": 1}', unknown("x")),
-                (b"[]", Refused(400, "Invalid body: expected a JSON object, but got an array instead.")),
-                (b"nonsense", Refused(400, NOT_JSON)),
+                (b"[]", ModelError(400, "Invalid body: expected a JSON object, but got an array instead.")),
+                (b"nonsense", ModelError(400, NOT_JSON)),
             ]
         ),
     )
-    def add_nothing(self, client: int, world: int, pick: int, bad: tuple[bytes, Refused]) -> None:
+    def add_nothing(self, client: int, world: int, pick: int, bad: tuple[bytes, ModelError]) -> None:
         container = self.some_container(world, pick)
 
         def foretell(name: str, _: Json) -> Json:
@@ -516,17 +516,17 @@ class Beside(RuleBasedStateMachine):
 
         def foretell(at: str, answer: Json) -> Json:
             if purpose is None:
-                raise Refused(400, "'purpose' is a required property")
+                raise ModelError(400, "'purpose' is a required property")
             if purpose not in PURPOSES:
-                raise Refused(400, f"'{purpose}' is not one of {list(PURPOSES)} - 'purpose'", "purpose")
+                raise ModelError(400, f"'{purpose}' is not one of {list(PURPOSES)} - 'purpose'", "purpose")
             if seconds == 3_599:
                 message = "'3599' is less than the minimum of 3600 - 'expires_after.seconds'"
-                raise Refused(400, message, "expires_after.seconds")
+                raise ModelError(400, message, "expires_after.seconds")
             if seconds == 2_592_001:
                 message = "'2592001' is greater than the maximum of 2592000 - 'expires_after.seconds'"
-                raise Refused(400, message, "expires_after.seconds")
+                raise ModelError(400, message, "expires_after.seconds")
             if not whole:
-                raise Refused(400, "'file' is a required property")
+                raise ModelError(400, "'file' is a required property")
             return self.model.create_file(at, name, content, purpose, seconds, answer.get("id", ""))
 
         kind = "multipart/form-data; boundary=b0undary"
@@ -581,7 +581,7 @@ class Beside(RuleBasedStateMachine):
 
         def foretell(at: str, answer: Json) -> Json:
             if purpose not in PURPOSES:
-                raise Refused(400, f"'{purpose}' is not one of {list(PURPOSES)} - 'purpose'", "purpose")
+                raise ModelError(400, f"'{purpose}' is not one of {list(PURPOSES)} - 'purpose'", "purpose")
             return self.model.create_upload(at, body, answer.get("id", ""))
 
         self.api(client, world, "CreateUpload", "POST", "/uploads", foretell, body=json.dumps(body).encode())

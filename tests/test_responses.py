@@ -961,18 +961,20 @@ def test_lists_of_worlds_count_what_was_written_in_a_thread(
 
     async def close() -> None:
         worlds = server.mock.worlds
-        await worlds._close([(worlds.known(world.name), worlds._open.pop(world.name).detach())])  # type: ignore[list-item]
+        worlds._close([worlds._open.pop(world.name).detach()])
+
+    def listed() -> int:
+        worlds = ok(world.http.get(f"{server.url}/_mock/worlds"))["data"]
+        return next(int(each["counts"]["responses"]) for each in worlds if each["name"] == world.name)
 
     monkeypatch.setattr(transcript, "read", reading)
     large = Thread(lambda: world.http.post("/responses", json={"model": "m", "input": LARGE}))
     assert reached.wait(600)
     server.run(close())
+    assert listed() == 0
     goes_on.set()
     ok(large.result())
-    (listed,) = [
-        each for each in ok(world.http.get(f"{server.url}/_mock/worlds"))["data"] if each["name"] == world.name
-    ]
-    assert listed["counts"]["responses"] == 1
+    assert listed() == 1
 
 
 def test_a_large_response_is_written_as_json_in_a_thread(

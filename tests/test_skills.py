@@ -216,7 +216,7 @@ MANIFESTS: dict[str, tuple[str, str]] = {
     "aliases of aliases": (_aliases(), "a mapping"),
     "depth": (f"---\nname: {'[' * 5_000}\n---\n", "levels"),
     "many values": (f"---\nname: [{'x,' * 2_000}]\n---\n", "levels"),
-    "a long front matter": (f"---\nname: a\n{'# x' * 30_000}\n---\n", "no front matter"),
+    "a long front matter": (f"---\nname: a\n{'# x' * 30_000}\n---\n", "no front matter in its first 64 KiB"),
 }
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import httpx2
 import pytest
 from conftest import World, new_world, ok, stored
-from rawhttp import TIMEOUT, Answer, Wire, form, request
+from rawhttp import TIMEOUT, RawResponse, Wire, form, request
 
 from mockserver.server.serving import MockServer
 from mockserver.storage.contents import Upload
@@ -80,7 +80,7 @@ def new_container(world: World) -> str:
     return f"/containers/{answer.json['id']}"
 
 
-def upload(world: World, path: str, content: bytes) -> Answer:
+def upload(world: World, path: str, content: bytes) -> RawResponse:
     """Add a file to a container, or to the Files."""
     parts = [PURPOSE] if path == "/files" else []
     return request(world, "POST", path, MULTIPART, form(*parts, (HEAD, content)))
@@ -144,7 +144,7 @@ def test_chunks_of_any_size(world: World, size: int) -> None:
             chunk = body[start : start + size]
             wire.send(b"%x\r\n%s\r\n" % (len(chunk), chunk))
         wire.send(b"0\r\n\r\n")
-        answer = wire.answer()
+        answer = wire.response()
     assert request(world, "GET", f"{path}/{answer.json['id']}/content").body == content
 
 
@@ -160,7 +160,7 @@ def test_many_uploads_at_once_do_not_mix(world: World) -> None:
             wire.send(body[start : start + 50_000])
     for wire, content in zip(wires, contents, strict=True):
         with wire:
-            answer = wire.answer()
+            answer = wire.response()
         assert answer.json["path"].split("/")[-1].startswith(hashlib.blake2b(content, digest_size=16).hexdigest())
         assert request(world, "GET", f"{path}/{answer.json['id']}/content").body == content
 
@@ -192,7 +192,7 @@ def test_threads_that_are_slow_to_let_go_hold_up_no_upload() -> None:
             while start < len(body):  # by pieces of many sizes, so that no block is as large as the last
                 wire.send(body[start : start + size])
                 start, size = start + size, size * 7 % 400_009
-            answer = wire.answer()
+            answer = wire.response()
         assert answer.status == 200, answer.body
         assert request(world, "GET", f"/files/{answer.json['id']}/content").body == content
 
@@ -276,7 +276,7 @@ def test_a_client_may_go_on_sending_before_it_reads_that_it_was_refused(small_wo
         for _ in range(20):
             request(small_world, "GET", "/files")  # time enough to close the connection
             wire.send(bytes(10_000))
-        assert wire.answer().status == 413
+        assert wire.response().status == 413
 
 
 def test_a_client_that_does_not_end_is_let_go(small_world: World) -> None:
@@ -337,13 +337,13 @@ def test_an_upload_that_is_too_large_ends_early(small_world: World) -> None:
     with Wire(small_world) as wire:
         wire.head("POST", path, {**MULTIPART, "Content-Length": str(1 << 40)})
         wire.send(form((HEAD, bytes(2 * LIMIT)))[:-20])
-        assert wire.answer().status == 413
+        assert wire.response().status == 413
 
 
 def test_an_upload_to_nowhere_ends_early(world: World) -> None:
     with Wire(world) as wire:
         wire.head("POST", "/containers/cntr_unknown/files", {**MULTIPART, "Content-Length": str(1 << 40)})
-        assert wire.answer().status == 404
+        assert wire.response().status == 404
 
 
 # Shared contents
@@ -426,7 +426,7 @@ def test_bytes_being_downloaded_arrive_although_they_are_deleted(world: World) -
         wire.head("GET", f"{path}/content", {})
         wire.socket.recv(1, socket.MSG_PEEK)
         delete(world, path)
-        assert wire.answer("GET").body == content
+        assert wire.response("GET").body == content
 
 
 # HEAD and Range
@@ -439,7 +439,7 @@ def contents(world: World) -> list[str]:
     return [f"{uploaded(world, path, b'0123456789')}/content" for path in paths]
 
 
-def compared(answer: Answer) -> tuple[int, list[tuple[str, str]]]:
+def compared(answer: RawResponse) -> tuple[int, list[tuple[str, str]]]:
     own = ("date", "x-request-id", "openai-processing-ms")
     return answer.status, [(name, value) for name, value in answer.headers.items() if name.lower() not in own]
 

@@ -204,7 +204,7 @@ def test_a_part_may_have_any_form(world: World, head: str, chunked: bool) -> Non
                 piece = body[start : start + 7_000]
                 wire.send(b"%x\r\n%b\r\n" % (len(piece), piece))
             wire.send(b"0\r\n\r\n")
-            answer = wire.answer()
+            answer = wire.response()
     else:
         answer = request(world, "POST", path, SIMPLE, body)
     assert answer.status == 200, answer.body

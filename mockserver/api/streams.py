@@ -26,7 +26,9 @@ from mockserver.samples import sample
 from mockserver.schema.responses import Item, RetrieveResponse
 
 POLL_SECONDS = 0.02
-"""How often a stream in the background looks at the world's clock."""
+"""How often a stream in the background looks at the world's clock, unless very many do."""
+MAX_POLLS = 2_000
+"""How often all of them together look at it in a second. So the number of streams does not slow down other worlds."""
 MAX_DELTAS = 1_000
 """Events into which one text is split, a word each if they suffice."""
 _TURN = 64
@@ -60,7 +62,7 @@ class Stream(Response):
             if number <= self.after:
                 continue
             while row.background and context.world.now() < row.created_at + offset:
-                if not await connection.wait(POLL_SECONDS):
+                if not await poll(connection):
                     raise ClientGone
                 if responses.is_cancelled(context, row.id):
                     offset, event = 0, _end(context, self.created, "cancelled")
@@ -78,6 +80,19 @@ class Stream(Response):
                 break
         exchange.record(bytes(recorded) if size == len(recorded) else size)
         await exchange.send({"type": "http.response.body", "body": b""})
+
+
+_waiting: set[object] = set()
+
+
+async def poll(connection: Connection) -> bool:
+    """Wait until a stream looks at its world's clock again. Return whether the client is still there."""
+    waiter = object()
+    _waiting.add(waiter)
+    try:
+        return await connection.wait(max(POLL_SECONDS, len(_waiting) / MAX_POLLS))
+    finally:
+        _waiting.discard(waiter)
 
 
 _LIMITS = [

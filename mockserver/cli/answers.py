@@ -8,8 +8,9 @@ from urllib.parse import quote
 
 import click
 
+from mockserver import errors
 from mockserver.cli.connection import Target, with_target
-from mockserver.cli.options import Parsed, valid_name
+from mockserver.cli.options import Parsed, complete, complete_file, valid_name
 from mockserver.cli.output import table, words
 from mockserver.testing.documents import with_contents
 
@@ -70,10 +71,16 @@ def show_answer(target: Target, id: str) -> None:
     "files",
     multiple=True,
     metavar="[PATH=]FILE",
+    shell_complete=complete_file,
     help="Local file whose content the run writes below /mnt/data.",
 )
 @click.option("--takes", metavar="DURATION", help="Time that the call takes, by the world's clock.")
-@click.option("--fail", metavar="ERROR", help="Error to return instead of a response.")
+@click.option(
+    "--fail",
+    metavar="ERROR",
+    shell_complete=complete(lambda: errors.CATALOGUE),
+    help="Error to return instead of a response.",
+)
 @click.option("--times", type=click.IntRange(1), help="How often to use it; by default always.")
 @click.option("--skip", type=click.IntRange(0), help="How many matching requests to pass first.")
 @click.option("--id", type=Parsed(valid_name), help="Name of the answer.")

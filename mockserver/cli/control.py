@@ -232,7 +232,7 @@ def export_world(target: Target, file: str) -> None:
 @click.option("--add", is_flag=True, help="Add to the world's objects instead of replacing them.")
 @with_target()
 def import_world(target: Target, file: str, add: bool) -> None:
-    """Replace a world's contents by those of an archive, or a seed file without other files; - is the standard input."""
+    """Replace a world's contents with those of an archive, or a seed file without other files; - is the standard input."""
     with click.open_file(file, "rb") as source:
         content = ("application/octet-stream", source)
         path = "import?replace=false" if add else "import"

@@ -10,10 +10,11 @@ from dataclasses import fields
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from mockserver import profiles
 from mockserver.choices import MAX_SHOWN, nearest
-from mockserver.settings import ENVIRONMENT, NAMES, Settings, environment_name, flag
+from mockserver.settings import ENVIRONMENT, LOG_LEVELS, NAMES, Settings, environment_name, flag, path
 
 FAILED, INVALID, CANNOT_BIND, BAD_SEED, UNUSABLE_DATA, NOT_EXECUTABLE, NOT_FOUND = 1, 2, 3, 4, 5, 126, 127
 
@@ -89,6 +90,9 @@ class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic only in its 
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return complete_file(ctx, param, incomplete) if self._parse is path else []
+
 
 Completion = Callable[[click.Context, click.Parameter, str], list[str]]
 
@@ -101,6 +105,11 @@ def complete(names: Callable[[], Iterable[str]]) -> Completion:
         return [before + comma + name for name in names() if name.startswith(last)]
 
     return completed
+
+
+def complete_file(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Let the shell complete the path of a file or directory."""
+    return [CompletionItem(incomplete, type="file")]
 
 
 def operations() -> Iterable[str]:
@@ -127,6 +136,9 @@ def complete_profile(ctx: click.Context, param: click.Parameter, incomplete: str
         if not comma:
             found = [each for each in profiles.PROFILES if each.startswith(last)] + (found if last else [])
     return [before + comma + each for each in found]
+
+
+_COMPLETIONS: dict[str, Completion] = {"profile": complete_profile, "log_level": complete(lambda: LOG_LEVELS)}
 
 
 def settings(
@@ -159,7 +171,7 @@ def settings(
                 envvar=environment_name(setting.name) if has_variable else None,
                 show_envvar=has_variable,
                 show_default=shown or False,
-                shell_complete=complete_profile if setting.name == "profile" else None,
+                shell_complete=_COMPLETIONS.get(setting.name),
             )(command)
         return command
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from mockserver import answers, faults
 from mockserver.bundles import Bundle
-from mockserver.clock import Clock, Wall
+from mockserver.clock import Clock, Wall, later
 from mockserver.context import World
 from mockserver.profiles import Profile
 from mockserver.schema.answers import Figure
@@ -289,7 +289,7 @@ class _Filler:
             id=upload.id,
             seq=upload.seq,
             created_at=created,
-            expires_at=upload.expires_at.at(self._put.now) if upload.expires_at else created + LIFETIME,
+            expires_at=upload.expires_at.at(self._put.now) if upload.expires_at else later(created, LIFETIME),
             bytes=sum(part.size for part in parts) if upload.bytes is None else upload.bytes,
             **upload.model_dump(
                 include={"filename", "purpose", "mime_type", "file_expires_after", "status", "file_id"}
