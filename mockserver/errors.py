@@ -140,10 +140,12 @@ TOO_SMALL_INTEGER = _of_parameter(
 TOO_LARGE_DECIMAL = _of_parameter(
     "Invalid '{param}': decimal above maximum value. Expected a value <= {limit}, but got {value} instead.",
     "decimal_above_max_value",
+    "guess",
 )
 TOO_SMALL_DECIMAL = _of_parameter(
     "Invalid '{param}': decimal below minimum value. Expected a value >= {limit}, but got {value} instead.",
     "decimal_below_min_value",
+    "guess",
 )
 TOO_LONG_STRING = _of_parameter(
     "Invalid '{param}': string too long. Expected a string with maximum length {limit}, but got a string "

@@ -144,7 +144,7 @@ def test_requests_in_progress_are_finished_when_no_more_are_accepted() -> None:
             while True:
                 socket.create_connection(("127.0.0.1", server.port), 60).close()
         wire.send(body)
-        assert wire.answer().status == 200
+        assert wire.response().status == 200
     assert not server._thread.is_alive()
 
 

@@ -334,8 +334,7 @@ def whole_item(given: Item) -> Item:
     shape, absent = _KINDS.get(kind, (_Shape, {})) if isinstance(kind, str) else (None, {})
     if shape is None:
         raise ValueError("an item's type has to be a text")
-    item = {"id": None, "type": kind, "status": "completed", **given}
-    item |= {key: value for key, value in absent.items() if key not in given}
+    item = {"id": None, "type": kind, "status": "completed", **absent, **given}
     if kind == "message":
         text = item["content"]
         parts = [{"type": "output_text", "text": text}] if isinstance(text, str) else text
@@ -350,7 +349,8 @@ def whole_item(given: Item) -> Item:
 
 
 def _whole_part(part: Item) -> Item:
-    return {"annotations": [], "logprobs": [], "text": ""} | part if part.get("type") == "output_text" else part
+    whole: Item = {"type": "output_text", "annotations": [], "logprobs": [], "text": ""}
+    return whole | part if part.get("type") == "output_text" else part
 
 
 class ResponseDeleted(TypedDict):
