@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -188,9 +189,12 @@ def api_routes() -> str:
 # Seeds
 
 
+_seed_schema = cache(seed_schema)
+
+
 def seed_keys(name: str) -> str:
     """The keys that people write; what only exports write is left out."""
-    schema = seed_schema()
+    schema = _seed_schema()
     part = schema if name == "Document" else schema["$defs"][name]
     rows = [
         (code(key), ", ".join(_values(value)), _default(value.get("default")), value["description"])
@@ -387,7 +391,7 @@ def filled(page: str) -> str:
 def generated() -> dict[Path, str]:
     """Return every file that holds something generated, as it has to be."""
     pages = {path: filled(path.read_text("utf-8")) for path in sorted(DOCS.rglob("*.md"))}
-    return pages | {SCHEMA: json.dumps(seed_schema(), indent=2, ensure_ascii=False) + "\n"}
+    return pages | {SCHEMA: json.dumps(_seed_schema(), indent=2, ensure_ascii=False) + "\n"}
 
 
 def main() -> None:

@@ -41,6 +41,7 @@ from mockserver.schema.faults import OPERATIONS
 from mockserver.server.serving import MockServer
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "contract"
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 RECORDING = bool(os.environ.get("MOCKSERVER_RECORD"))
 
 REFUSED = CATALOGUE | AZURE
@@ -163,7 +164,7 @@ def load_all() -> list[Golden]:
     return [
         load(source, given)
         for source in sorted(FIXTURES.glob("*.yaml"))
-        for given in yaml.safe_load(source.read_text(encoding="utf-8"))
+        for given in yaml.load(source.read_text(encoding="utf-8"), LOADER)
     ]
 
 

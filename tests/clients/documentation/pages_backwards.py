@@ -12,6 +12,6 @@ with OpenAI() as client:
     back = client.containers.list(limit=2, extra_query={"before": third.first_id})
 
     names = [container.name for container in back.data]
-    if back.data != second.data:
+    if names != [container.name for container in second.data]:
         raise RuntimeError(f"{names} are not in front of {third.data[0].name}")
     print(f"back at {names}")
