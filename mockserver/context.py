@@ -161,9 +161,7 @@ class Context:
                     return await in_thread(run)
                 finally:
                     self.connection = None
-                    with suppress(
-                        Busy
-                    ):  # if it was closed meanwhile, a list may have kept its counts, which are old now
+                    with suppress(Busy):  # opened again: a list may have kept counts that are old now
                         _ = world.database.connection
         except Busy:
             raise Blocked from None

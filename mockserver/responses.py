@@ -13,7 +13,9 @@ from typing import Any
 from mockserver import answers, container_runs, errors, ids, profiles, transcript, unscripted
 from mockserver.container_runs import CODE, SHELL, Tool
 from mockserver.context import Context
+from mockserver.errors import APIError
 from mockserver.runs import Run
+from mockserver.samples import sample
 from mockserver.schema.answers import Tokens
 from mockserver.schema.responses import (
     ENCRYPTED,
@@ -90,8 +92,8 @@ class Created:
 
 def create_response(
     context: Context, body: CreateResponse, uploads: Uploads, supplied: Supplied = NOTHING
-) -> Created | str:
-    """The response, or the name of the error that a script returns instead."""
+) -> Created | APIError:
+    """The response, or the error in its place: what the scripts counted is kept then, as nothing is raised."""
     stored, background = body.store is not False, bool(body.background)
     now = context.world.now()
     _check_tools(body)
@@ -109,13 +111,16 @@ def create_response(
         target = _target(run, body, before)
         answer, nearest = answers.choose(tx, target)
         context.answer = answer.id if answer else None
+        rejected = None
         if answer is None and context.world.profile.unscripted == "refuse":
-            raise errors.UNSCRIPTED(problem=nearest or "The world has no answers.")
-        if answer and answer.rule.rejects:
+            rejected = errors.UNSCRIPTED(problem=nearest or "The world has no answers.")
+        elif answer and answer.rule.rejects:
+            rejected = sample(errors.CATALOGUE[answer.rule.rejects], {})
+        if rejected:
             tx.execute("ROLLBACK TO run")
             context.touched.clear()
             answers.choose(tx, target)  # again, as its counts were rolled back too
-            return answer.rule.rejects
+            return rejected
         container_runs.add_inputs(context, tx, tools, before, uploads)
         _perform(run, body, answer)
         takes = max(BACKGROUND_SECONDS, ceil(run.at)) if background else ceil(run.at)

@@ -145,6 +145,19 @@ def test_the_profile_says_what_happens_without_a_script(world: World, mode: str,
         assert "'other': text is not 'elephants'" in refusal(answer, 400, "no_answer")
 
 
+def test_a_request_that_is_refused_counts_for_what_skips_it(world: World) -> None:
+    ok(
+        world.http.put(
+            f"{world.server.url}/_mock/worlds/{world.name}/profile", json={"switches": {"unscripted": "refuse"}}
+        )
+    )
+    script(world, {"skip": 1, "say": "hello"})
+    body = {"model": "gpt-5", "input": "a", "tools": AUTO}
+    refusal(world.http.post("/responses", json=body), 400, "no_answer")
+    assert ok(world.http.get("/containers"))["data"] == []
+    assert ok(world.http.post("/responses", json=body))["output"][0]["content"][0]["text"] == "hello"
+
+
 # The object
 
 

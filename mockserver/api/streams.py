@@ -20,9 +20,9 @@ from mockserver.api.fault_injection import Connection
 from mockserver.api.rendering import JSON, Response
 from mockserver.clock import stopwatch
 from mockserver.context import Context
+from mockserver.errors import APIError
 from mockserver.redaction import MAX_BODY
 from mockserver.responses import Created
-from mockserver.samples import sample
 from mockserver.schema.responses import Item, RetrieveResponse
 
 POLL_SECONDS = 0.02
@@ -106,10 +106,10 @@ _LIMITS = [
 """On responses that are neither streamed nor in the background (seen; the values are a guess)."""
 
 
-def created_response(context: Context, created: Created | str) -> JSON | Stream:
-    """What a new response is sent as. Raises the error that a script names."""
-    if isinstance(created, str):
-        raise sample(errors.CATALOGUE[created], {})
+def created_response(context: Context, created: Created | APIError) -> JSON | Stream:
+    """What a new response is sent as. Raises the error in its place."""
+    if isinstance(created, APIError):
+        raise created
     if created.row.streamed:
         return Stream(created, context)
     return JSON(responses.shown(context, created), [] if created.row.background else _LIMITS)
