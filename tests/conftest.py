@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -54,6 +55,16 @@ NOON = 1_782_324_240
 """A fixed instant for tests: 2026-06-24T18:04:00Z."""
 
 
+class made_once(cached_property):  # noqa: N801  # a decorator
+    """As it is where several threads ask at once up to CPython 3.11: all others would make one each."""
+
+    _making = threading.RLock()
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        with self._making:
+            return super().__get__(instance, owner)
+
+
 @dataclass
 class World:
     """A test's own world on a server, and clients of it."""
@@ -66,12 +77,12 @@ class World:
     def base_url(self) -> str:
         return f"{self.server.url}/w/{self.name}/v1"
 
-    @cached_property
+    @made_once
     def http(self) -> httpx2.Client:
         """A plain client: `world.http.get("/containers")`."""
         return httpx2.Client(base_url=self.base_url, headers={"Authorization": f"Bearer {self.api_key}"})
 
-    @cached_property
+    @made_once
     def openai(self) -> openai.OpenAI:
         """The official client, which rejects responses that don't match its types."""
         return openai.OpenAI(
