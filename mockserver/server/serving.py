@@ -1,6 +1,7 @@
 """A real socket: how the mock is served, in this process or a thread of it."""
 
 import asyncio
+import ctypes
 import errno
 import logging
 import math
@@ -29,6 +30,8 @@ log = logging.getLogger("mockserver")
 T = TypeVar("T")
 
 START_SECONDS = 30.0
+M_ARENA_MAX = -8
+"""`malloc.h` of glibc: how many arenas there may be, that of the main thread included."""
 SWITCH_SECONDS = 0.0001
 """How long a thread can keep the interpreter's lock while another one waits for it."""
 
@@ -303,9 +306,14 @@ class MockServer(Server):
 
 
 def share_fairly() -> None:
-    """Have threads hand over the interpreter's lock soon: while one reads a large seed, a request that needs the lock
-    a few times waits for a few of these intervals. For a process that is the server's own."""
+    """For a process that is the server's own: have threads hand over the interpreter's lock soon, and share memory.
+
+    While a thread reads a large seed, a request that needs the lock a few times waits for a few of these intervals. By
+    default glibc gives each thread an arena of its own, which keeps what a large body took: 60 MB for six of them.
+    """
     sys.setswitchinterval(SWITCH_SECONDS)
+    with suppress(OSError, AttributeError, TypeError):  # other C libraries have no arenas
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
