@@ -35,8 +35,9 @@ from mockserver.storage import contents, tables
 from mockserver.storage.database import Insertion, Statement, Transaction, failure, record
 from mockserver.storage.pagination import Listing, ends
 
-_SETTLED = "created_at <= :settled"
-"""Condition of the containers that lists show: those that are not too new for them."""
+_SETTLED = "+created_at <= :settled"
+"""Condition of the containers that lists show: those that are not too new for them. The sign keeps SQLite from reading
+all newer rows up to it: a cursor is where a page begins."""
 
 _new = record(tables.Container)
 _insert = Insertion(tables.Container)

@@ -202,6 +202,26 @@ def test_an_unknown_cursor_of_input_items_is_404(world: World, cursor: str) -> N
     assert message.startswith("No such Item object: ")
 
 
+def test_a_page_begins_at_its_cursor(mock: Mock) -> None:
+    """What SQLite does for a page doesn't depend on how many containers are newer or older."""
+    box = Box(mock)
+    for number in range(300):
+        box.tick(1)
+        for name in "abcd":
+            box.make(f"{name} {number}")
+    steps: list[int] = []
+    for order, cursor, place in itertools.product(["asc", "desc"], ["after", "before"], [2, 600, -3]):
+        steps.append(0)
+
+        def count() -> None:
+            steps[-1] += 1
+
+        box.context.read.set_progress_handler(count, 10)
+        box.page(order=order, **{cursor: box.made[place]["id"]})
+    box.context.read.set_progress_handler(None, 0)
+    assert max(steps) < 200
+
+
 def test_a_million_rows_page_by_index_and_not_by_scanning(mock: Mock) -> None:
     """The plan of every page's statement is a search of an index, and sorts nothing."""
     box = Box(mock)
