@@ -163,7 +163,7 @@ KEPT = Candidate(
 )
 ASGI = Candidate("asgi", "bare ASGI", _own("benchmarks.bare:constant"))
 FASTAPI = Candidate("fastapi", "bare FastAPI", _own("benchmarks.plain:app"))
-ROUTES = Candidate("routes", "bare FastAPI, as many routes", _own("benchmarks.routes:app"))
+ROUTES = Candidate("routes", "FastAPI, all routes", _own("benchmarks.routes:app"))
 IDIOMATIC = Candidate("idiomatic", "idiomatic", _own("benchmarks.idiomatic:app"))
 HASHING = Candidate("hashing", "bare ASGI loop", _own("benchmarks.bare:hashing"))
 DISCARD = Candidate("discard", "bare ASGI, discards", _own("benchmarks.bare:discard"))

@@ -88,7 +88,7 @@ FEW = f"{SERVER}, few"
 ITSELF, ELSEWHERE = "beside an upload to itself", "beside an upload elsewhere"
 RUN = "mockserver run -- true"
 LOOP = "bare ASGI loop"
-ROUTES = "bare FastAPI, as many routes"
+ROUTES = "FastAPI, all routes"
 
 CONTESTS = [
     Contest(
