@@ -66,16 +66,14 @@ _delete_items: Statement[tables.ResponseItem] = Statement("DELETE FROM response_
 _cancel: Statement[tables.Response] = Statement("UPDATE responses SET cancelled_at = :now WHERE id = :id")
 
 _KEYS = tuple(Response.__annotations__)
+_NONE = {"image_tokens": 0, "text_tokens": 0}
 _TOOL_USAGE = {
     "image_gen": {
-        "input_tokens": 0,
-        "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
-        "output_tokens": 0,
-        "output_tokens_details": {"image_tokens": 0, "text_tokens": 0},
+        "input_tokens": 0, "input_tokens_details": _NONE, "output_tokens": 0, "output_tokens_details": _NONE,
         "total_tokens": 0,
     },
     "web_search": {"num_requests": 0},
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +104,8 @@ def create_response(
         request = json.dumps(_echo(body, tools))
         if len(request) > MAX_ECHO:
             raise errors.BODY_HOLDS_TOO_MUCH(problem=f"without its input it has more than {MAX_ECHO:,} characters")
-        encrypted = ENCRYPTED in (body.include or [])
-        run = Run(context, tx, id, before.chain, stored, background, tools, before.user_text, encrypted)
+        includes = body.include or []
+        run = Run(context, tx, id, before.chain, stored, background, tools, before.user_text, ENCRYPTED in includes)
         target = _target(run, body, before)
         answer, nearest = answers.choose(tx, target)
         context.answer = answer.id if answer else None
@@ -145,7 +143,7 @@ def create_response(
             request=request,
             status=run.status,
             details=json.dumps(_details(run, _usage(answer, sent, written))),
-            outputs=OUTPUTS in (body.include or []),
+            outputs=OUTPUTS in includes,
             starts=QUEUED_SECONDS if background else 0,
             takes=takes,
             answer=answer.id if answer else None,
