@@ -34,8 +34,11 @@ _SECRET_NAME = re.compile(
     r"(?:api|subscription|access|private|functions)[-_]?key|^(?:x-)?key$",
     re.IGNORECASE,
 )
-_SUSPICIOUS = re.compile(rb'auth|cookie|token|secret|passw|pwd|credential|session|key|"value"|\\', re.IGNORECASE)
-"""Matches every body or query that contains one of the names above, or `value`; `\\` may escape one."""
+_WORDS = rb'auth|cookie|token|secret|passw|pwd|credential|session|key|"value"|\\'
+_SUSPICIOUS = re.compile(_WORDS)
+"""Matches every body, in lower case, that contains one of the names above, or `value`; `\\` may escape one. Without
+regard to case it would take six times as long."""
+_SUSPICIOUS_QUERY = re.compile(rb"%|sig|code|" + _WORDS)
 _SECRET_PARAMETER = re.compile(rf"{_SECRET_NAME.pattern}|^(?:sig|code)$|signature", re.IGNORECASE)
 """In a query `sig` signs a URL and `code` is a function's key, in Azure; elsewhere `code` is an error's."""
 
@@ -96,7 +99,7 @@ def as_json(body: bytes) -> bytes:
 def _redacted_body(body: bytes) -> bytes | None:
     """Return a request's body as JSON, or None if it may contain a secret that can't be found."""
     try:
-        if _SUSPICIOUS.search(body):
+        if _SUSPICIOUS.search(body.lower()):
             return to_json(_redacted(from_json(body)), inf_nan_mode="strings")
         if not body.isascii():
             from_json(body)
@@ -131,7 +134,7 @@ def redacted_headers(headers: Headers) -> dict[str, str]:
 
 
 def redacted_query(query: str) -> str:
-    if not query or not (re.search(r"%|sig|code", query, re.IGNORECASE) or _SUSPICIOUS.search(query.encode())):
+    if not _SUSPICIOUS_QUERY.search(query.lower().encode()):
         return query
     first = query.split("&", MAX_PARAMETERS)
     if len(first) > MAX_PARAMETERS:
