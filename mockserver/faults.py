@@ -99,9 +99,9 @@ _exists: Statement[tables.Fault] = Statement("SELECT 1 FROM faults WHERE id = :i
 _remove: Statement[tables.Fault] = Statement("DELETE FROM faults WHERE id = :id")
 _clear: Statement[tables.Fault] = Statement("DELETE FROM faults")
 _set_rule: Statement[tables.Fault] = Statement("UPDATE faults SET rule = :rule WHERE id = :id")
-_count_match: Statement[tables.Fault] = Statement(
-    "UPDATE faults SET matched = matched + 1 WHERE id = :id RETURNING matched, fired, window_at, window_used"
-)
+_count_match: Statement[tables.Fault] = Statement("UPDATE faults SET matched = matched + 1 WHERE id = :id")
+_counts: Statement[tables.Fault] = Statement("SELECT matched, fired, window_at, window_used FROM faults WHERE id = :id")
+"""Not by RETURNING, which takes ten times as long."""
 _count_fire: Statement[tables.Fault] = Statement("UPDATE faults SET fired = fired + 1 WHERE id = :id")
 _rearm: Statement[tables.Fault] = Statement(
     "UPDATE faults SET matched = 0, fired = 0, window_at = NULL, window_used = 0, created_at = :now WHERE id = :id"
@@ -183,7 +183,8 @@ def fire(
         return None
     with write() as tx:
         for rule in matching:
-            counts = _count_match.tuple(tx, id=rule.id)
+            _count_match.run(tx, id=rule.id)
+            counts = _counts.tuple(tx, id=rule.id)
             if counts is None:  # deleted since it was read
                 continue
             matched, fired, began, used = counts
