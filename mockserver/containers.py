@@ -102,7 +102,8 @@ def add_container(
 ) -> tables.Container:
     row = _insert_container(context, tx, body, *lifetime(context, body))
     copies = [copy(context, tx, row.id, file_id, "file_ids") for file_id in body.file_ids]
-    mount(context, tx, row.id, body.skills, supplied)
+    if body.skills:
+        mount(context, tx, row.id, body.skills, supplied)
     for id in [*(each.id for each in copies), row.id]:
         context.touch("created", id)
     return row
@@ -395,17 +396,18 @@ def _policy(policy: NetworkPolicyDisabled | NetworkPolicyAllowlist) -> str:
 
 def shown(row: tables.Container, now: int, active_at: int | None = None, running: str = "running") -> Container:
     """As the API shows it at `now`; `active_at` where it shows other activity than the row's."""
+    ends = expires_at(row)
     container: Container = {
         "id": row.id,
         "object": "container",
         "created_at": row.created_at,
-        "status": "expired" if expired(row, now) else running,  # type: ignore[typeddict-item]  # a switch has these alone
+        "status": running if ends is None or ends > now else "expired",  # type: ignore[typeddict-item]  # a switch has these alone
         "expires_after": {"anchor": row.expires_anchor, "minutes": row.expires_minutes},  # type: ignore[typeddict-item]  # checked when it came in
         "last_active_at": row.last_active_at if active_at is None else active_at,
         "memory_limit": row.memory_limit,  # type: ignore[typeddict-item]  # checked when it came in
         "name": row.name,
     }
-    if row.expires_minutes == NEVER:
+    if ends is None:
         del container["expires_after"]
     if row.network_policy:
         container["network_policy"] = json.loads(row.network_policy)

@@ -14,7 +14,7 @@ from mockserver.api.parsing import drop_proxy_keys, json_object, json_type, read
 from mockserver.bundles import BadBundle, BadLayout, Bundle
 from mockserver.context import Context
 from mockserver.schema.containers import InlineSkill, SkillReference
-from mockserver.skills import NOTHING, NewSkill, Supplied
+from mockserver.skills import NewSkill, Supplied
 from mockserver.storage.contents import Uploads
 from mockserver.storage.database import in_thread
 
@@ -49,9 +49,6 @@ async def read_inline(
     exchange: Exchange, context: Context, skills: Sequence[SkillReference | InlineSkill]
 ) -> AsyncIterator[Supplied]:
     """Check the inline skills of a new container. What was not stored at the end is deleted."""
-    if not skills:
-        yield NOTHING
-        return
     mock, inline = exchange.mock, {}
     by_line = not context.world.profile.folded_inline_skills
     with ExitStack() as stack:

@@ -3,7 +3,7 @@
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Annotated, Any, get_args, get_type_hints
 
 from fastapi import APIRouter, Depends
@@ -26,7 +26,7 @@ from mockserver.errors import APIError
 from mockserver.files import NewFile
 from mockserver.schema.containers import InlineSkill, SkillReference
 from mockserver.schema.contents import Content
-from mockserver.skills import NewSkill, Supplied
+from mockserver.skills import NOTHING, NewSkill, Supplied
 from mockserver.storage.contents import Uploads
 
 log = logging.getLogger("mockserver")
@@ -195,7 +195,8 @@ def _reader(name: str, annotation: Any, files_api: bool) -> Callable[[Exchange, 
     if kind is SkillForm:
         return lambda exchange, context: lambda: read_skill(exchange, context)
     if kind is Skills:
-        return lambda exchange, context: lambda skills: read_inline(exchange, context, skills)
+        none = nullcontext(NOTHING)  # most containers have no skills
+        return lambda exchange, context: lambda skills: read_inline(exchange, context, skills) if skills else none
     if kind is Context:
         return lambda exchange, context: context
     raise TypeError(f"{name}: {annotation} is not a part of a request")

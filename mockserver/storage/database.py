@@ -208,14 +208,8 @@ def descriptors() -> int:
     return 1 << 20 if soft == resource.RLIM_INFINITY else soft
 
 
-@contextmanager
-def _busy() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
-            raise Busy from None
-        raise
+def _as_busy(error: sqlite3.OperationalError) -> Exception:
+    return Busy() if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY else error
 
 
 @contextmanager
@@ -224,8 +218,10 @@ def writing(connection: Transaction) -> Iterator[Transaction]:
     if connection.in_transaction:
         yield connection
         return
-    with _busy():
+    try:
         connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        raise _as_busy(error) from None
     try:
         yield connection
         connection.execute("COMMIT")
@@ -273,8 +269,10 @@ class Database:
         return connection
 
     def _open(self) -> Transaction:
-        with _busy():  # while a thread closes another connection, which writes the log back
+        try:
             connection = self.connect(wait=0)  # `run` waits, without holding up others
+        except sqlite3.OperationalError as error:
+            raise _as_busy(error) from None  # a thread closes another connection, which writes the log back
         try:
             connection.execute("PRAGMA cache_size=-2048")  # in KiB; the system keeps the file in memory anyway
             connection.execute("PRAGMA wal_autocheckpoint=4000")  # in pages: everyone waits for a checkpoint
