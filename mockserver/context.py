@@ -14,6 +14,7 @@ from mockserver.clock import Clock, Wall, stopwatch
 from mockserver.faults import Rule
 from mockserver.profiles import Profile, Warned
 from mockserver.storage import tables
+from mockserver.storage.bulk import set_ordinal
 from mockserver.storage.contents import Contents
 from mockserver.storage.database import (
     BUSY_SECONDS,
@@ -37,7 +38,8 @@ _FREE_ID = re.compile(ids.FREE)
 set_clock: Statement[tables.World] = Statement(
     "UPDATE world SET clock_virtual = :virtual, clock_wall = :wall, clock_rate = :rate"
 )
-_take: Statement[tables.World] = Statement("UPDATE world SET ordinal = ordinal + :count RETURNING ordinal")
+RESERVED = 64
+"""Ordinals that are reserved at once."""
 
 
 @dataclass(slots=True, eq=False)
@@ -52,6 +54,11 @@ class World:
     clock: Clock
     id_seed: bytes
     profile: Profile
+    ordinal: int
+    """The last one that was handed out, for ids and for `seq`. It changes in write transactions alone; one that fails
+    leaves a gap."""
+    reserved: int
+    """The one that the row has: after a crash, the next ordinal comes behind it. So most transactions don't write it."""
     faults: tuple[Rule, ...] = ()
     completing: set[str] = field(default_factory=set)
     """Uploads whose parts are being put together."""
@@ -66,6 +73,14 @@ class World:
         """The same with its fraction."""
         return self.clock.at(self.wall.now())
 
+    def store_ordinal(self) -> None:
+        """Give back the ordinals that are reserved and were not used, before the database is closed. Where that fails,
+        there is a gap."""
+        if self.reserved > self.ordinal and self.database.is_open:
+            with _attempt(), writing(self.database.connection) as tx:
+                set_ordinal.run(tx, ordinal=self.ordinal)
+            self.reserved = 0
+
     def open(self, tx: Transaction, digest: str) -> BinaryIO:
         """A content for reading. Raises FileNotFoundError, and APIError where the bytes are damaged."""
         try:
@@ -78,13 +93,10 @@ class World:
 
         Does nothing while a thread writes, inside a transaction, and if the machine fails: the next call removes them.
         """
-        try:
+        with _attempt():
             if not self.database.connection.in_transaction:
                 with writing(self.database.connection) as tx:
                     self.contents.release(tx)
-        except Exception as error:
-            if not isinstance(error, Busy) and failure(error) is None:
-                raise
 
     def remove(self, digests: Iterable[str]) -> None:
         """Remove files that `Contents.take_dropped` returned; for a thread. Other writes get their turn in between.
@@ -95,6 +107,16 @@ class World:
                     self.contents.remove(tx, digest)
             except (Busy, OSError, sqlite3.Error):
                 self.contents.drop_file(digest)
+
+
+@contextmanager
+def _attempt() -> Iterator[None]:
+    """Ignore that a thread is writing, or that the machine fails."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, Busy) and failure(error) is None:
+            raise
 
 
 def unusable(name: str, file: Path, error: Exception) -> Exception:
@@ -201,6 +223,7 @@ class Context:
                 yield tx
         except BaseException:
             del self.touched[before:]
+            world.reserved = 0  # the row may have an older one
             world.contents.rolled_back()
             if world.contents.loose:
                 world.release()
@@ -218,7 +241,12 @@ class Context:
 
     def take(self, tx: Transaction, count: int = 1) -> int:
         """Return the first of `count` new ordinals."""
-        return int(_take.value(tx, count=count)) - count + 1
+        world = self.world
+        world.ordinal += count
+        if world.ordinal > world.reserved:
+            world.reserved = world.ordinal + RESERVED
+            set_ordinal.run(tx, ordinal=world.reserved)
+        return world.ordinal - count + 1
 
     def insert(self, tx: Transaction, insertion: Insertion[R], make: Callable[[int], R]) -> R:
         """Insert the row that `make` returns for the next ordinal. Ordinals whose id an object of a seed or an import

@@ -116,6 +116,7 @@ def create_response(
             rejected = sample(errors.CATALOGUE[answer.rule.rejects], {})
         if rejected:
             tx.execute("ROLLBACK TO run")
+            context.world.reserved = 0
             context.touched.clear()
             answers.choose(tx, target)  # again, as its counts were rolled back too
             return rejected

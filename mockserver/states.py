@@ -20,7 +20,7 @@ from mockserver.context import Context, World, set_clock, unusable
 from mockserver.faults import load_rules
 from mockserver.profiles import Profile
 from mockserver.storage import directory, migrations, tables
-from mockserver.storage.bulk import Placement
+from mockserver.storage.bulk import Placement, set_ordinal
 from mockserver.storage.contents import Contents
 from mockserver.storage.database import (
     SMALL_DATABASE,
@@ -172,9 +172,13 @@ class States:
         self._fill(built, row, lambda put: None)
 
     async def _copy_world(self, source: World, built: Path, change: Callable[[Transaction], object]) -> None:
+        def changed(tx: Transaction) -> None:
+            set_ordinal.run(tx, ordinal=source.ordinal)  # now, so that it is not lower than that of any row
+            change(tx)
+
         try:
             with source.contents.held():
-                await in_thread(directory.copy_open, source.directory, built, change)
+                await in_thread(directory.copy_open, source.directory, built, changed)
         finally:
             if source.contents.loose and not source.ended:
                 source.release()
@@ -228,14 +232,14 @@ class States:
         world.contents.committed()
 
     def _place(self, tx: Transaction, world: World, fill: Fill, clock: Clock | None, profile: Profile | None) -> None:
-        row = read_row(tx)
-        put = Placement(world.id_seed, (clock or world.clock).seconds(self._wall.now()), row.ordinal, tx)
+        put = Placement(world.id_seed, (clock or world.clock).seconds(self._wall.now()), world.ordinal, tx)
         fill(put)
         if clock:
             set_clock.run(tx, virtual=clock.virtual, wall=clock.wall, rate=clock.rate)
         if profile:
             set_switches.run(tx, profile=switches(profile))
         put.write(tx, world.contents)
+        world.ordinal, world.reserved = put.ordinal, 0
 
     # Opening and closing
 
@@ -284,7 +288,10 @@ class States:
             row = self._start(connection, name, row, empty=not (row.ordinal or rules))
         clock = Clock(row.clock_virtual, row.clock_wall, row.clock_rate)
         profile = profiles.from_json(row.profile) if row.profile else self._profile
-        return World(name, state, database, Contents(state), self._wall, clock, row.id_seed, profile, rules)
+        ordinal = row.ordinal
+        return World(
+            name, state, database, Contents(state), self._wall, clock, row.id_seed, profile, ordinal, ordinal, rules
+        )
 
     def _start(self, connection: Transaction, name: str, row: tables.World, empty: bool) -> tables.World:
         """Set the clock and the ids of a copy of a template or of a snapshot. An `empty` one has no times to move."""
@@ -302,6 +309,8 @@ class States:
         self._summaries.pop(name, None)
         if len(self._open) >= self._limit:
             oldest = sorted(self._open, key=lambda name: self._used.get(name, 0.0))[: self._closed_at_once]
+            for world in filter(None, map(self._worlds.get, oldest)):
+                world.store_ordinal()
             self._close([self._open.pop(name).detach() for name in oldest])
         self._open[name] = database
 
@@ -368,6 +377,8 @@ class States:
             await asyncio.wait(self._tasks)
 
     def close(self) -> None:
+        for world in self._worlds.values():
+            world.store_ordinal()
         for database in self._open.values():
             database.close()
         self._open.clear()

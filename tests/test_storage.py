@@ -676,3 +676,64 @@ def test_what_a_crash_left_of_contents_is_removed_when_the_world_is_first_opened
     with opened(tmp_path) as worlds:
         assert asyncio.run(held(worlds, "w")) == [hashlib.sha256(LARGE).hexdigest()]
         assert not left.exists()
+
+
+async def ordinals(worlds: Worlds, world: str, count: int) -> list[int]:
+    context = await worlds.enter(world)
+    made = []
+    for _ in range(count):
+        with context.write() as tx:
+            made.append(context.take(tx))
+    return made
+
+
+def test_ordinals_have_no_gap_after_a_restart_or_in_a_database_that_was_closed(tmp_path: Path) -> None:
+    async def used() -> list[int]:
+        with opened(tmp_path, open_worlds=1) as worlds:
+            first = await ordinals(worlds, "a", 3)
+            await ordinals(worlds, "another", 1)
+            assert not (await worlds.find("a")).database.is_open
+            await worlds.finish()
+            second = await ordinals(worlds, "a", 3)
+            await ordinals(worlds, "another", 1)  # so that it is closed when the server stops
+            return first + second
+
+    assert asyncio.run(used()) + asyncio.run(used()) == list(range(1, 13))
+
+
+def test_a_copy_goes_on_behind_the_last_ordinal(tmp_path: Path) -> None:
+    async def copied() -> None:
+        with opened(tmp_path) as worlds:
+            assert await ordinals(worlds, "a", 3) == [1, 2, 3]
+            await worlds.create("fork", fork_of="a")
+            await worlds.take_snapshot("a", "kept")
+            assert await ordinals(worlds, "a", 1) == await ordinals(worlds, "fork", 1) == [4]
+            await worlds.restore("a", "kept")
+            assert await ordinals(worlds, "a", 1) == [4]
+
+    asyncio.run(copied())
+
+
+def test_no_ordinal_is_used_again_after_a_failure_and_a_crash(tmp_path: Path) -> None:
+    """Whatever fails: the row has one that is at least as high as all that are in use."""
+
+    def stored_one(context: Context) -> int:
+        with closing(sqlite3.connect(context.world.database.path)) as database:
+            return int(database.execute("SELECT ordinal FROM world").fetchone()[0])
+
+    async def used() -> None:
+        with opened(tmp_path) as worlds:
+            context = await worlds.enter("a")
+            with pytest.raises(ZeroDivisionError), context.write() as tx:
+                context.take(tx, 1_000)
+                raise ZeroDivisionError
+            for _ in range(200):
+                (last,) = await ordinals(worlds, "a", 1)
+                assert last > 1_000 and stored_one(context) >= last
+            for _ in range(200):
+                await worlds.add("a", lambda put: put.skip(put.ordinal + 1))
+                assert await ordinals(worlds, "a", 1) == [last + 2]
+                last += 2
+                assert stored_one(context) >= last
+
+    asyncio.run(used())

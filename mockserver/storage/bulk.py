@@ -33,7 +33,7 @@ _MAKE_ID: dict[type[tables.Table], Callable[[bytes, int, dict[str, Any]], str]] 
 _file = Statement("SELECT * FROM live_files WHERE id = :id", tables.File)
 _skill = Statement("SELECT * FROM live_skills WHERE id = :id", tables.Skill)
 _skill_versions = Statement("SELECT * FROM live_skill_versions WHERE skill_id = :id", tables.SkillVersion)
-_set_ordinal: Statement[tables.World] = Statement("UPDATE world SET ordinal = :ordinal")
+set_ordinal: Statement[tables.World] = Statement("UPDATE world SET ordinal = :ordinal")
 
 
 class _Ids:
@@ -130,7 +130,7 @@ class Placement:
             contents.keep(tx, upload, shared=True)
         for write in self.later:
             write(tx, contents)
-        _set_ordinal.run(tx, ordinal=self.ordinal)
+        set_ordinal.run(tx, ordinal=self.ordinal)
 
     def _identify(
         self, row: type[tables.Table], id: str | None, seq: int | None, columns: dict[str, Any]

@@ -44,7 +44,7 @@ class World(Table, table=True):
     """`template` or `snapshot`: what the file was copied from, until its clock and ids were set at the first opening."""
     id_seed: bytes = Field(sa_type=LargeBinary)
     ordinal: int = Field(default=0, sa_type=BigInteger)
-    """The last ordinal handed out, for ids and for `seq`."""
+    """No higher one was handed out, for ids and for `seq`."""
     clock_virtual: float
     clock_wall: float
     clock_rate: float
