@@ -7,7 +7,7 @@ from typing_extensions import TypedDict
 
 
 class Request(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, defer_build=True)
 
 
 class Page(BaseModel):
