@@ -21,21 +21,15 @@ Store = Callable[[Figure], Upload]
 """Stores the bytes that a rule describes."""
 
 _all = Statement("SELECT * FROM answers ORDER BY seeded, position", tables.Answer)
-_last: Statement[tables.Answer] = Statement("SELECT count(*), coalesce(max(position), 0) FROM answers")
+_last = Statement("SELECT count(*), coalesce(max(position), 0) FROM answers")
 _new = record(tables.Answer)
 _insert = Insertion(tables.Answer)
 _insert_content = Insertion(tables.AnswerContent)
 _new_content = record(tables.AnswerContent)
-_digests: Statement[tables.AnswerContent] = Statement(
-    "SELECT digest FROM answer_contents WHERE :id IS NULL OR answer_id = :id"
-)
-_delete_contents: Statement[tables.AnswerContent] = Statement(
-    "DELETE FROM answer_contents WHERE :id IS NULL OR answer_id = :id"
-)
-_delete: Statement[tables.Answer] = Statement("DELETE FROM answers WHERE :id IS NULL OR id = :id")
-_count: Statement[tables.Answer] = Statement(
-    "UPDATE answers SET matched = matched + 1, used = used + :used WHERE id = :id"
-)
+_digests = Statement("SELECT digest FROM answer_contents WHERE :id IS NULL OR answer_id = :id")
+_delete_contents = Statement("DELETE FROM answer_contents WHERE :id IS NULL OR answer_id = :id")
+_delete = Statement("DELETE FROM answers WHERE :id IS NULL OR id = :id")
+_count = Statement("UPDATE answers SET matched = matched + 1, used = used + :used WHERE id = :id")
 
 
 @dataclass(frozen=True, slots=True)

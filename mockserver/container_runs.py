@@ -30,22 +30,18 @@ from mockserver.transcript import Transcript, parts
 
 CODE, SHELL = "code_interpreter", "shell"
 
-_add_use: Statement[tables.Use] = Statement("INSERT OR IGNORE INTO uses VALUES (:container_id, :at, :response_id)")
-_cancel_uses: Statement[tables.Use] = Statement("DELETE FROM uses WHERE response_id = :response_id AND at > :now")
-_use_until: Statement[tables.Container] = Statement(
-    "UPDATE containers SET used_until = max(coalesce(used_until, 0), :until) WHERE id = :id"
-)
-_wedge: Statement[tables.Container] = Statement("UPDATE containers SET wedged = 1 WHERE id = :id")
+_add_use = Statement("INSERT OR IGNORE INTO uses VALUES (:container_id, :at, :response_id)")
+_cancel_uses = Statement("DELETE FROM uses WHERE response_id = :response_id AND at > :now")
+_use_until = Statement("UPDATE containers SET used_until = max(coalesce(used_until, 0), :until) WHERE id = :id")
+_wedge = Statement("UPDATE containers SET wedged = 1 WHERE id = :id")
 _find_path = Statement(f"{containers.FILES} AND path = :path ORDER BY seq DESC", tables.ContainerFile)
 _all_files = Statement(f"{containers.FILES} ORDER BY created_at, seq", tables.ContainerFile)
-_hide: Statement[tables.ContainerFile] = Statement(
-    "UPDATE container_files SET visible_until = :at WHERE container_id = :container_id AND id = :id"
-)
+_hide = Statement("UPDATE container_files SET visible_until = :at WHERE container_id = :container_id AND id = :id")
 _ahead = Statement(
     "SELECT * FROM live_container_files WHERE response_id = :response_id AND visible_from > :now",
     tables.ContainerFile,
 )
-_show_again: Statement[tables.ContainerFile] = Statement(
+_show_again = Statement(
     "UPDATE container_files SET visible_until = NULL WHERE container_id = :container_id AND path = :path "
     "AND visible_until > :now"
 )

@@ -92,23 +92,21 @@ class Counted:
 
 _RULE = set(NewRule.model_fields)
 _all = Statement("SELECT * FROM faults ORDER BY position", tables.Fault)
-_last: Statement[tables.Fault] = Statement("SELECT count(*), max(position) FROM faults")
+_last = Statement("SELECT count(*), max(position) FROM faults")
 _new = record(tables.Fault)
 _insert = Insertion(tables.Fault)
-_exists: Statement[tables.Fault] = Statement("SELECT 1 FROM faults WHERE id = :id")
-_remove: Statement[tables.Fault] = Statement("DELETE FROM faults WHERE id = :id")
-_clear: Statement[tables.Fault] = Statement("DELETE FROM faults")
-_set_rule: Statement[tables.Fault] = Statement("UPDATE faults SET rule = :rule WHERE id = :id")
-_count_match: Statement[tables.Fault] = Statement(
+_exists = Statement("SELECT 1 FROM faults WHERE id = :id")
+_remove = Statement("DELETE FROM faults WHERE id = :id")
+_clear = Statement("DELETE FROM faults")
+_set_rule = Statement("UPDATE faults SET rule = :rule WHERE id = :id")
+_count_match = Statement(
     "UPDATE faults SET matched = matched + 1 WHERE id = :id RETURNING matched, fired, window_at, window_used"
 )
-_count_fire: Statement[tables.Fault] = Statement("UPDATE faults SET fired = fired + 1 WHERE id = :id")
-_rearm: Statement[tables.Fault] = Statement(
+_count_fire = Statement("UPDATE faults SET fired = fired + 1 WHERE id = :id")
+_rearm = Statement(
     "UPDATE faults SET matched = 0, fired = 0, window_at = NULL, window_used = 0, created_at = :now WHERE id = :id"
 )
-_set_window: Statement[tables.Fault] = Statement(
-    "UPDATE faults SET window_at = :began, window_used = :used WHERE id = :id"
-)
+_set_window = Statement("UPDATE faults SET window_at = :began, window_used = :used WHERE id = :id")
 
 
 # What rules there are

@@ -29,7 +29,7 @@ _new = record(tables.File)
 _insert = Insertion(tables.File)
 _find = Statement(f"SELECT * FROM live_files WHERE id = :id AND {UNEXPIRED}", tables.File)
 _find_any = Statement("SELECT * FROM live_files WHERE id = :id", tables.File)
-_expiring: Statement[tables.File] = Statement(
+_expiring = Statement(
     "SELECT id FROM live_files WHERE expires_at > :after AND expires_at <= :until ORDER BY created_at, seq"
 )
 listing = Listing(tables.File, "file", "File", live=UNEXPIRED)

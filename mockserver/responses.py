@@ -57,13 +57,11 @@ _items = Statement(
     "SELECT * FROM response_items WHERE response_id = :id AND output = :output ORDER BY position", tables.ResponseItem
 )
 _items_down = Statement(f"{_items.sql} DESC", tables.ResponseItem)
-_previous: Statement[tables.Response] = Statement(
-    "SELECT id FROM responses WHERE id = (SELECT previous_id FROM responses WHERE id = :id)"
-)
-_is_cancelled: Statement[tables.Response] = Statement("SELECT cancelled_at IS NOT NULL FROM responses WHERE id = :id")
-_delete: Statement[tables.Response] = Statement("DELETE FROM responses WHERE id = :id")
-_delete_items: Statement[tables.ResponseItem] = Statement("DELETE FROM response_items WHERE response_id = :id")
-_cancel: Statement[tables.Response] = Statement("UPDATE responses SET cancelled_at = :now WHERE id = :id")
+_previous = Statement("SELECT id FROM responses WHERE id = (SELECT previous_id FROM responses WHERE id = :id)")
+_is_cancelled = Statement("SELECT cancelled_at IS NOT NULL FROM responses WHERE id = :id")
+_delete = Statement("DELETE FROM responses WHERE id = :id")
+_delete_items = Statement("DELETE FROM response_items WHERE response_id = :id")
+_cancel = Statement("UPDATE responses SET cancelled_at = :now WHERE id = :id")
 
 _KEYS = tuple(Response.__annotations__)
 _NONE = {"image_tokens": 0, "text_tokens": 0}

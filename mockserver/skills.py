@@ -37,10 +37,10 @@ _NUMBER = re.compile(r"[1-9][0-9]{0,14}")
 _new = record(tables.Skill)
 _insert = Insertion(tables.Skill)
 _find = Statement("SELECT * FROM live_skills WHERE id = :id", tables.Skill)
-_set_default: Statement[tables.Skill] = Statement(
+_set_default = Statement(
     "UPDATE skills SET default_version = :version, name = :name, description = :description WHERE id = :id"
 )
-_set_latest: Statement[tables.Skill] = Statement(
+_set_latest = Statement(
     "UPDATE skills SET last_number = max(last_number, :number), latest_version = "
     "(SELECT version FROM live_skill_versions WHERE skill_id = :id ORDER BY number DESC LIMIT 1) WHERE id = :id"
 )
@@ -52,16 +52,14 @@ _find_version = Statement(
 _versions = Statement(
     "SELECT * FROM live_skill_versions WHERE skill_id = :skill_id ORDER BY number DESC", tables.SkillVersion
 )
-_delete_versions: Statement[tables.SkillVersion] = Statement("DELETE FROM skill_versions WHERE skill_id = :skill_id")
-_is_other: Statement[tables.SkillVersion] = Statement("SELECT 1 FROM live_skill_versions WHERE id = :id")
+_delete_versions = Statement("DELETE FROM skill_versions WHERE skill_id = :skill_id")
+_is_other = Statement("SELECT 1 FROM live_skill_versions WHERE id = :id")
 _new_mounted = record(tables.ContainerSkill)
 _insert_mounted = Insertion(tables.ContainerSkill)
 _mounted = Statement(
     "SELECT * FROM container_skills WHERE container_id = :container_id ORDER BY position", tables.ContainerSkill
 )
-_delete_mounted: Statement[tables.ContainerSkill] = Statement(
-    "DELETE FROM container_skills WHERE container_id = :container_id"
-)
+_delete_mounted = Statement("DELETE FROM container_skills WHERE container_id = :container_id")
 
 
 class _Skills(Listing[tables.Skill]):

@@ -34,7 +34,7 @@ _find = Statement("SELECT * FROM responses WHERE id = :id", tables.Response)
 _newest = Statement(
     "SELECT * FROM responses WHERE conversation = :conversation ORDER BY ordinal DESC LIMIT 1", tables.Response
 )
-_item: Statement[tables.ResponseItem] = Statement("SELECT body FROM response_items WHERE id = :id LIMIT 1")
+_item = Statement("SELECT body FROM response_items WHERE id = :id LIMIT 1")
 
 
 @dataclass(slots=True)

@@ -37,24 +37,18 @@ PIECES = 16
 _new = record(tables.Upload)
 _insert = Insertion(tables.Upload)
 _find = Statement("SELECT * FROM live_uploads WHERE id = :id", tables.Upload)
-_expired: Statement[tables.Upload] = Statement(
-    "SELECT id FROM live_uploads WHERE status = 'pending' AND expires_at <= :now"
-)
-_expiring: Statement[tables.Upload] = Statement(
+_expired = Statement("SELECT id FROM live_uploads WHERE status = 'pending' AND expires_at <= :now")
+_expiring = Statement(
     "SELECT id FROM live_uploads WHERE status = 'pending' AND expires_at > :after AND expires_at <= :until "
     "ORDER BY created_at, seq"
 )
-_set_status: Statement[tables.Upload] = Statement(
-    "UPDATE uploads SET status = :status, file_id = :file_id WHERE id = :id"
-)
-_prune: Statement[tables.Upload] = Statement("DELETE FROM uploads WHERE status != 'pending' AND seq < :oldest")
+_set_status = Statement("UPDATE uploads SET status = :status, file_id = :file_id WHERE id = :id")
+_prune = Statement("DELETE FROM uploads WHERE status != 'pending' AND seq < :oldest")
 _new_part = record(tables.UploadPart)
 _insert_part = Insertion(tables.UploadPart)
 _parts = Statement("SELECT * FROM live_upload_parts WHERE upload_id = :upload_id ORDER BY seq", tables.UploadPart)
-_received: Statement[tables.UploadPart] = Statement(
-    "SELECT count(*), coalesce(sum(bytes), 0) FROM live_upload_parts WHERE upload_id = :upload_id"
-)
-_delete_parts: Statement[tables.UploadPart] = Statement("DELETE FROM upload_parts WHERE upload_id = :upload_id")
+_received = Statement("SELECT count(*), coalesce(sum(bytes), 0) FROM live_upload_parts WHERE upload_id = :upload_id")
+_delete_parts = Statement("DELETE FROM upload_parts WHERE upload_id = :upload_id")
 listing = Listing(tables.Upload, "upload", "Upload")
 
 
