@@ -14,7 +14,7 @@ from mockserver import control_errors
 from mockserver.schema.answers import Figure, NewAnswer, Step, fits
 from mockserver.storage import tables
 from mockserver.storage.contents import Contents, Upload
-from mockserver.storage.database import Insertion, Statement, Transaction, record
+from mockserver.storage.database import Insertion, Statement, Transaction
 
 T = TypeVar("T")
 Store = Callable[[Figure], Upload]
@@ -22,10 +22,8 @@ Store = Callable[[Figure], Upload]
 
 _all = Statement("SELECT * FROM answers ORDER BY seeded, position", tables.Answer)
 _last = Statement("SELECT count(*), coalesce(max(position), 0) FROM answers")
-_new = record(tables.Answer)
 _insert = Insertion(tables.Answer)
 _insert_content = Insertion(tables.AnswerContent)
-_new_content = record(tables.AnswerContent)
 _digests = Statement("SELECT digest FROM answer_contents WHERE :id IS NULL OR answer_id = :id")
 _delete_contents = Statement("DELETE FROM answer_contents WHERE :id IS NULL OR answer_id = :id")
 _delete = Statement("DELETE FROM answers WHERE :id IS NULL OR id = :id")
@@ -99,10 +97,10 @@ def add(
             raise control_errors.ANSWER_EXISTS(world=world, id=rule.id)
         id = rule.id or next(name for name in _names(position) if name not in taken and name not in given)
         text, uploads = _described(rule, store)
-        row = _new(**{"id": id, "seeded": False, "position": position, "rule": text, **state})
+        row = _insert.new(**{"id": id, "seeded": False, "position": position, "rule": text, **state})
         _insert.add(tx, row)
         for upload in uploads.values():
-            _insert_content.add(tx, _new_content(answer_id=id, digest=upload.digest))
+            _insert_content.add(tx, _insert_content.new(answer_id=id, digest=upload.digest))
             contents.keep(tx, upload, shared=shared)
         if not row.seeded:
             tried.append((id, rule))

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from mockserver import control_errors, ids
 from mockserver.schema.faults import HEADER, LISTS, Effect, NewRule, is_like
 from mockserver.storage import tables
-from mockserver.storage.database import Insertion, Statement, Transaction, record
+from mockserver.storage.database import Insertion, Statement, Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,6 @@ class Counted:
 _RULE = set(NewRule.model_fields)
 _all = Statement("SELECT * FROM faults ORDER BY position", tables.Fault)
 _last = Statement("SELECT count(*), max(position) FROM faults")
-_new = record(tables.Fault)
 _insert = Insertion(tables.Fault)
 _exists = Statement("SELECT 1 FROM faults WHERE id = :id")
 _remove = Statement("DELETE FROM faults WHERE id = :id")
@@ -132,7 +131,7 @@ def add(tx: Transaction, world: str, asked: NewRule, now: float, **state: Any) -
     if _exists.tuple(tx, id=id):
         raise control_errors.FAULT_EXISTS(world=world, id=id)
     rule = asked.model_dump_json(exclude_unset=True, include=_RULE)
-    _insert.add(tx, _new(**{"id": id, "position": position, "rule": rule, "created_at": now, **state}))
+    _insert.add(tx, _insert.new(**{"id": id, "position": position, "rule": rule, "created_at": now, **state}))
     return id
 
 

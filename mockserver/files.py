@@ -12,7 +12,7 @@ from mockserver.schema.contents import Content, disposition
 from mockserver.schema.files import File, FileDeleted, FileList, ListFiles, UploadPurpose
 from mockserver.storage import contents, tables
 from mockserver.storage.contents import Upload
-from mockserver.storage.database import Insertion, Statement, Transaction, record
+from mockserver.storage.database import Insertion, Statement, Transaction
 from mockserver.storage.pagination import Listing, ends
 
 PURPOSES = list(get_args(UploadPurpose))
@@ -25,7 +25,6 @@ BATCH_EXPIRY = 30 * 24 * 3_600
 
 UNEXPIRED = "(expires_at IS NULL OR expires_at > :now)"
 
-_new = record(tables.File)
 _insert = Insertion(tables.File)
 _find = Statement(f"SELECT * FROM live_files WHERE id = :id AND {UNEXPIRED}", tables.File)
 _find_any = Statement("SELECT * FROM live_files WHERE id = :id", tables.File)
@@ -106,7 +105,7 @@ def store(
     row = context.insert(
         tx,
         _insert,
-        lambda ordinal: _new(
+        lambda ordinal: _insert.new(
             id=id or ids.file(world.id_seed, ordinal),
             seq=ordinal,
             created_at=created,

@@ -34,7 +34,7 @@ from mockserver.schema.responses import (
 from mockserver.skills import NOTHING, Supplied
 from mockserver.storage import tables
 from mockserver.storage.contents import Uploads
-from mockserver.storage.database import Insertion, Statement, record
+from mockserver.storage.database import Insertion, Statement
 from mockserver.transcript import Transcript
 
 QUEUED_SECONDS = 1
@@ -49,9 +49,7 @@ MAX_PAGE = MAX_TEXT
 MAX_GIVEN = 1_000
 """Answers of a chain that `continues` finds, the newest ones."""
 
-_new = record(tables.Response)
 _insert = Insertion(tables.Response)
-_new_item = record(tables.ResponseItem)
 _insert_item = Insertion(tables.ResponseItem)
 _items = Statement(
     "SELECT * FROM response_items WHERE response_id = :id AND output = :output ORDER BY position", tables.ResponseItem
@@ -127,7 +125,7 @@ def create_response(
         sent = sum(len(item.body) for item in items) + len(str(body.instructions or ""))
         written = sum(len(item.body) for item in done)
         given = [*json.loads(before.previous.given if before.previous else "[]"), *([answer.id] if answer else [])]
-        row = _new(
+        row = _insert.new(
             id=id,
             ordinal=context.take(tx),
             created_at=now,
@@ -409,7 +407,7 @@ def _create_missing(context: Context, response_id: str) -> tables.Response:
     """A response without output, for an id that nobody created."""
     with context.write() as tx:
         ordinal = context.take(tx)
-        row = _new(
+        row = _insert.new(
             id=response_id,
             ordinal=ordinal,
             created_at=context.world.now(),
@@ -427,7 +425,9 @@ def _create_missing(context: Context, response_id: str) -> tables.Response:
 
 def _row(response_id: str, position: int, item: Item, output: bool, ends: int = 0) -> tables.ResponseItem:
     body = json.dumps(item, ensure_ascii=False)
-    return _new_item(response_id=response_id, position=position, id=item["id"], output=output, body=body, ends=ends)
+    return _insert_item.new(
+        response_id=response_id, position=position, id=item["id"], output=output, body=body, ends=ends
+    )
 
 
 def _cited(items: Sequence[tables.ResponseItem]) -> list[tuple[str, str]]:

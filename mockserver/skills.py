@@ -25,7 +25,7 @@ from mockserver.schema.skills import (
     UpdateSkill,
 )
 from mockserver.storage import tables
-from mockserver.storage.database import Insertion, Statement, Transaction, record
+from mockserver.storage.database import Insertion, Statement, Transaction
 from mockserver.storage.pagination import Listing, ends
 
 LATEST = "latest"
@@ -34,7 +34,6 @@ FOLDER = "/home/oai/skills"
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,14}")
 
-_new = record(tables.Skill)
 _insert = Insertion(tables.Skill)
 _find = Statement("SELECT * FROM live_skills WHERE id = :id", tables.Skill)
 _set_default = Statement(
@@ -44,7 +43,6 @@ _set_latest = Statement(
     "UPDATE skills SET last_number = max(last_number, :number), latest_version = "
     "(SELECT version FROM live_skill_versions WHERE skill_id = :id ORDER BY number DESC LIMIT 1) WHERE id = :id"
 )
-_new_version = record(tables.SkillVersion)
 _insert_version = Insertion(tables.SkillVersion)
 _find_version = Statement(
     "SELECT * FROM live_skill_versions WHERE skill_id = :skill_id AND version = :version", tables.SkillVersion
@@ -54,7 +52,6 @@ _versions = Statement(
 )
 _delete_versions = Statement("DELETE FROM skill_versions WHERE skill_id = :skill_id")
 _is_other = Statement("SELECT 1 FROM live_skill_versions WHERE id = :id")
-_new_mounted = record(tables.ContainerSkill)
 _insert_mounted = Insertion(tables.ContainerSkill)
 _mounted = Statement(
     "SELECT * FROM container_skills WHERE container_id = :container_id ORDER BY position", tables.ContainerSkill
@@ -221,7 +218,7 @@ def mount(
             context.world.contents.keep(tx, source.zip)
         _insert_mounted.add(
             tx,
-            _new_mounted(
+            _insert_mounted.new(
                 container_id=container_id,
                 position=position,
                 skill_id=skill_id,
@@ -338,7 +335,7 @@ def _create(context: Context, bundle: Bundle, id: str | None = None) -> tables.S
         row = context.insert(
             tx,
             _insert,
-            lambda ordinal: _new(
+            lambda ordinal: _insert.new(
                 id=id or ids.skill(world.id_seed, ordinal, now),
                 seq=ordinal,
                 created_at=now,
@@ -364,7 +361,7 @@ def _add_version(
         row = context.insert(
             tx,
             _insert_version,
-            lambda ordinal: _new_version(
+            lambda ordinal: _insert_version.new(
                 id=ids.skill_version(world.id_seed, ordinal, now, skill.id),
                 skill_id=skill.id,
                 seq=ordinal,

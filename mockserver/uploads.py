@@ -24,7 +24,7 @@ from mockserver.schema.uploads import MAX_BYTES, CompleteUpload, CreateUpload, U
 from mockserver.storage import pagination, tables
 from mockserver.storage.contents import Upload as Incoming
 from mockserver.storage.contents import Uploads
-from mockserver.storage.database import Insertion, Statement, Transaction, in_thread, record
+from mockserver.storage.database import Insertion, Statement, Transaction, in_thread
 from mockserver.storage.pagination import Listing
 
 LIFETIME = 3_600
@@ -34,7 +34,6 @@ PIECE = 1 << 20
 PIECES = 16
 """Pieces that are written before the thread is free for other work."""
 
-_new = record(tables.Upload)
 _insert = Insertion(tables.Upload)
 _find = Statement("SELECT * FROM live_uploads WHERE id = :id", tables.Upload)
 _expired = Statement("SELECT id FROM live_uploads WHERE status = 'pending' AND expires_at <= :now")
@@ -44,7 +43,6 @@ _expiring = Statement(
 )
 _set_status = Statement("UPDATE uploads SET status = :status, file_id = :file_id WHERE id = :id")
 _prune = Statement("DELETE FROM uploads WHERE status != 'pending' AND seq < :oldest")
-_new_part = record(tables.UploadPart)
 _insert_part = Insertion(tables.UploadPart)
 _parts = Statement("SELECT * FROM live_upload_parts WHERE upload_id = :upload_id ORDER BY seq", tables.UploadPart)
 _received = Statement("SELECT count(*), coalesce(sum(bytes), 0) FROM live_upload_parts WHERE upload_id = :upload_id")
@@ -68,7 +66,7 @@ def _insert_upload(context: Context, tx: Transaction, body: CreateUpload, id: st
     row = context.insert(
         tx,
         _insert,
-        lambda ordinal: _new(
+        lambda ordinal: _insert.new(
             id=id or ids.timed("upload", world.id_seed, ordinal, now),
             seq=ordinal,
             created_at=now,
@@ -104,7 +102,7 @@ def add_upload_part(context: Context, upload_id: str, form: NewFile) -> UploadPa
         row = context.insert(
             tx,
             _insert_part,
-            lambda ordinal: _new_part(
+            lambda ordinal: _insert_part.new(
                 id=ids.timed("part", world.id_seed, ordinal, now),
                 seq=ordinal,
                 created_at=now,

@@ -157,6 +157,7 @@ class Insertion(Generic[R]):
 
     def __init__(self, row: type[R]) -> None:
         self.new = record(row)
+        """Makes a row to insert."""
         names, keys = columns(row), [column.name for column in table(row).primary_key]
         values = ", ".join("?" * len(names))
         conflict = "DO NOTHING"
