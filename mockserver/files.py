@@ -10,10 +10,11 @@ from mockserver.clock import later
 from mockserver.context import Context
 from mockserver.schema.contents import Content, disposition
 from mockserver.schema.files import File, FileDeleted, FileList, ListFiles, UploadPurpose
+from mockserver.schema.lists import listed
 from mockserver.storage import contents, tables
 from mockserver.storage.contents import Upload
 from mockserver.storage.database import Insertion, Statement, Transaction
-from mockserver.storage.pagination import Listing, ends
+from mockserver.storage.pagination import Listing
 
 PURPOSES = list(get_args(UploadPurpose))
 EXTENSIONS = "c cpp css csv docx gif go html java jpeg jpg js json md pdf php pkl png pptx py rb tar tex ts txt webp xlsx xml zip"
@@ -62,9 +63,8 @@ def list_files(context: Context, query: ListFiles) -> FileList:
     rows, more = listing.page(
         context.read, query, {"now": now}, context.deleted_since(now), context.allows, purpose=query.purpose
     )
-    first, last = ends(rows)
     data = [shown(row) for row in rows]
-    return {"object": "list", "data": data, "has_more": more, "first_id": first, "last_id": last}
+    return {"object": "list", "data": data, "has_more": more, **listed(data, more)}  # the ids stand last
 
 
 def retrieve_file(context: Context, file_id: str) -> File:

@@ -17,6 +17,7 @@ from mockserver.errors import APIError
 from mockserver.runs import Run
 from mockserver.samples import sample
 from mockserver.schema.answers import Tokens
+from mockserver.schema.lists import listed
 from mockserver.schema.responses import (
     ENCRYPTED,
     MAX_TEXT,
@@ -223,8 +224,7 @@ def list_input_items(context: Context, response_id: str, query: ListInputItems) 
         if more := len(data) == query.limit or bool(data and size > MAX_PAGE):
             break
         data.append(_body(row))
-    first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
-    return {"object": "list", "data": data, "first_id": first, "has_more": more, "last_id": last}
+    return listed(data, more)
 
 
 # What the run does

@@ -14,6 +14,7 @@ from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.schema.containers import InlineSkill, SkillReference
 from mockserver.schema.contents import Content, disposition
+from mockserver.schema.lists import listed
 from mockserver.schema.skills import (
     ListSkills,
     Skill,
@@ -26,7 +27,7 @@ from mockserver.schema.skills import (
 )
 from mockserver.storage import tables
 from mockserver.storage.database import Insertion, Statement, Transaction
-from mockserver.storage.pagination import Listing, ends
+from mockserver.storage.pagination import Listing
 
 LATEST = "latest"
 FOLDER = "/home/oai/skills"
@@ -116,9 +117,7 @@ def list_skills(context: Context, query: ListSkills) -> SkillList:
         raise errors.IntendedFailure
     since = context.deleted_since(context.world.now())
     rows, more = listing.page(context.read, query, {"until": _visible_until(context)}, since, context.allows)
-    first, last = ends(rows)
-    data = [shown(row) for row in rows]
-    return {"object": "list", "data": data, "first_id": first, "has_more": more, "last_id": last}
+    return listed([shown(row) for row in rows], more)
 
 
 def retrieve_skill(context: Context, skill_id: str) -> Skill:
@@ -169,9 +168,7 @@ def list_skill_versions(context: Context, skill_id: str, query: ListSkills) -> S
     _found(context, context.read, skill_id)
     since, values = context.deleted_since(context.world.now()), {"skill_id": skill_id, "until": _visible_until(context)}
     rows, more = version_listing.page(context.read, query, values, since, context.allows)
-    first, last = ends(rows)
-    data = [shown_version(row) for row in rows]
-    return {"object": "list", "data": data, "first_id": first, "has_more": more, "last_id": last}
+    return listed([shown_version(row) for row in rows], more)
 
 
 def retrieve_skill_version(context: Context, skill_id: str, version: str) -> SkillVersion:

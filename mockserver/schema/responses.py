@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 from typing_extensions import TypedDict
 
 from mockserver.schema.containers import InlineSkill, NetworkPolicyAllowlist, NetworkPolicyDisabled, SkillReference
-from mockserver.schema.lists import Page, Request
+from mockserver.schema.lists import ListOfObjects, Page, Request
 
 Item = dict[str, Any]
 """An item of the input or the output. Keys stand in the order of the wire."""
@@ -359,9 +359,5 @@ class ResponseDeleted(TypedDict):
     deleted: Literal[True]
 
 
-class InputItemList(TypedDict):
-    object: Literal["list"]
+class InputItemList(ListOfObjects):
     data: list[Item]
-    first_id: str | None
-    has_more: bool
-    last_id: str | None
