@@ -258,10 +258,12 @@ def _source(
     row = row or _create(context, bundles.placeholder(), skill.skill_id)
     wanted = {None: row.default_version, LATEST: row.latest_version}.get(wanted, wanted)
     assert wanted is not None
-    missing = errors.REFERENCED_SKILL_VERSION_NOT_FOUND(version=wanted, skill_id=row.id)
-    param = f"skills[{position}].version"
-    version = _version(context, tx, row, wanted, param, "a positive integer or 'latest'", missing)
-    return row.id, version.version, version
+    if version := _known_version(context, tx, row, wanted):
+        return row.id, version.version, version
+    if _NUMBER.fullmatch(wanted):
+        raise errors.REFERENCED_SKILL_VERSION_NOT_FOUND(version=wanted, skill_id=row.id)
+    param, expected = f"skills[{position}].version", "a positive integer or 'latest'"
+    raise errors.BAD_SKILL_VERSION(param=param, value=wanted, expected=expected)
 
 
 # Finding
@@ -294,26 +296,16 @@ def _found_version(
     """A version that a request names by its number, which is checked first."""
     if not _NUMBER.fullmatch(version) and not context.creates_missing(version):
         raise errors.BAD_SKILL_VERSION(param=param, value=version, expected="a positive integer")
-    missing = errors.SKILL_VERSION_NOT_FOUND(version=version)
-    return _version(context, tx, _found(context, tx, skill_id), version, param, "a positive integer", missing)
+    if found := _known_version(context, tx, _found(context, tx, skill_id), version):
+        return found
+    raise errors.SKILL_VERSION_NOT_FOUND(version=version)
 
 
-def _version(
-    context: Context,
-    tx: Transaction,
-    skill: tables.Skill,
-    version: str,
-    param: str,
-    expected: str,
-    missing: APIError,
-) -> tables.SkillVersion:
+def _known_version(context: Context, tx: Transaction, skill: tables.Skill, version: str) -> tables.SkillVersion | None:
+    """A version of a skill, created if the profile creates what is missing."""
     if found := find_version(tx, skill.id, version):
         return found
-    if context.creates_missing(version):
-        return _add_version(context, skill, bundles.placeholder(), version)
-    if not _NUMBER.fullmatch(version):
-        raise errors.BAD_SKILL_VERSION(param=param, value=version, expected=expected)
-    raise missing
+    return _add_version(context, skill, bundles.placeholder(), version) if context.creates_missing(version) else None
 
 
 # Changing
