@@ -14,6 +14,8 @@ from mockserver.expiry import activity, expired
 from mockserver.schema.containers import CreateContainer, ExpiresAfter
 from mockserver.schema.contents import base_name
 from mockserver.schema.responses import (
+    CODE,
+    SHELL,
     AutoContainer,
     AutoEnvironment,
     CodeInterpreter,
@@ -28,12 +30,11 @@ from mockserver.storage.contents import Uploads
 from mockserver.storage.database import Statement, Transaction
 from mockserver.transcript import Transcript, parts
 
-CODE, SHELL = "code_interpreter", "shell"
-
 _add_use = Statement("INSERT OR IGNORE INTO uses VALUES (:container_id, :at, :response_id)")
 _cancel_uses = Statement("DELETE FROM uses WHERE response_id = :response_id AND at > :now")
 _use_until = Statement("UPDATE containers SET used_until = max(coalesce(used_until, 0), :until) WHERE id = :id")
-_wedge = Statement("UPDATE containers SET wedged = 1 WHERE id = :id")
+wedge = Statement("UPDATE containers SET wedged = 1 WHERE id = :id")
+"""Lets every later call in a container fail."""
 _find_path = Statement(f"{containers.FILES} AND path = :path ORDER BY seq DESC", tables.ContainerFile)
 _all_files = Statement(f"{containers.FILES} ORDER BY created_at, seq", tables.ContainerFile)
 _hide = Statement("UPDATE container_files SET visible_until = :at WHERE container_id = :container_id AND id = :id")
@@ -99,7 +100,7 @@ def _tool(
         return Tool(kind)
     if isinstance(asked, str | ContainerReference):
         return Tool(kind, find_running(context, tx, asked if isinstance(asked, str) else asked.container_id))
-    known = before.code_container if kind == CODE else before.shell_container
+    known = before.containers.get(kind)
     file_ids = asked.file_ids or []
     if known is not None:
         row = containers.find(tx, known, context.world.now())
@@ -228,11 +229,6 @@ def use(context: Context, tx: Transaction, row: tables.Container, ends: Sequence
         _add_use.run(tx, container_id=row.id, at=end, response_id=response_id)
     if ends:
         _use_until.run(tx, id=row.id, until=ends[-1])
-
-
-def wedge(tx: Transaction, container_id: str) -> None:
-    """Let every later call in it fail."""
-    _wedge.run(tx, id=container_id)
 
 
 def cancel(context: Context, tx: Transaction, response_id: str) -> None:

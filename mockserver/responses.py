@@ -11,7 +11,7 @@ from math import ceil
 from typing import Any
 
 from mockserver import answers, container_runs, errors, ids, profiles, transcript, unscripted
-from mockserver.container_runs import CODE, SHELL, Tool
+from mockserver.container_runs import Tool
 from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.runs import Run
@@ -19,9 +19,11 @@ from mockserver.samples import sample
 from mockserver.schema.answers import Tokens
 from mockserver.schema.lists import listed
 from mockserver.schema.responses import (
+    CODE,
     ENCRYPTED,
     MAX_TEXT,
     OUTPUTS,
+    SHELL,
     UNASKED_MODEL,
     CreateResponse,
     InputItemList,
@@ -139,7 +141,7 @@ def create_response(
             pace=answer.rule.pace if answer else 0.0,
             request=request,
             status=run.status,
-            details=json.dumps(_details(run, _usage(answer, sent, written))),
+            details=_details(_usage(answer, sent, written), run.error, run.incomplete),
             outputs=OUTPUTS in includes,
             starts=QUEUED_SECONDS if background else 0,
             takes=takes,
@@ -147,8 +149,8 @@ def create_response(
             given=json.dumps(given[-MAX_GIVEN:]),
             turn=before.turn,
             user_text=before.user_text,
-            code_container=run.code_container or before.code_container,
-            shell_container=run.shell_container or before.shell_container,
+            code_container=run.containers.get(CODE) or before.containers.get(CODE),
+            shell_container=run.containers.get(SHELL) or before.containers.get(SHELL),
         )
         context.cited = [] if background else _cited(done)
         if stored or background:
@@ -270,14 +272,15 @@ def _perform(run: Run, body: CreateResponse, answer: answers.Counted | None) -> 
         run.take(steps)
 
 
-def _details(run: Run, usage: Usage) -> dict[str, Any]:
-    """What the object shows at the end of the run beside its output."""
-    return {
-        "error": run.error and {"code": "server_error", "message": run.error.message},
-        "incomplete_details": {"reason": run.incomplete} if run.incomplete else None,
+def _details(usage: Usage, error: APIError | None = None, incomplete: str | None = None) -> str:
+    """What the object shows at the end of the run beside its output, as JSON."""
+    details = {
+        "error": error and {"code": "server_error", "message": error.message},
+        "incomplete_details": {"reason": incomplete} if incomplete else None,
         "usage": usage,
-        "raised": run.error and run.error.body()["error"],
+        "raised": error and error.body()["error"],
     }
+    return json.dumps(details)
 
 
 def _usage(answer: answers.Counted | None, sent: int, written: int) -> Usage:
@@ -414,9 +417,7 @@ def _create_missing(context: Context, response_id: str) -> tables.Response:
             chain=ids.chain(context.world.id_seed, ordinal),
             request=json.dumps(_echo(CreateResponse(), [])),
             status="completed",
-            details=json.dumps(
-                {"error": None, "incomplete_details": None, "usage": _usage(None, 0, 0), "raised": None}
-            ),
+            details=_details(_usage(None, 0, 0)),
         )
         _insert.add(tx, row)
         context.touch("created", response_id)

@@ -12,12 +12,12 @@ from itertools import islice
 from typing import Any
 
 from mockserver import container_runs, errors, expiry, ids
-from mockserver.container_runs import CODE, SHELL, Tool
+from mockserver.container_runs import Tool
 from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.samples import sample
-from mockserver.schema.answers import MAX_OUTPUT, MAX_TEXT, PLACEHOLDERS, Figure, Step, WrittenFile, link, links
-from mockserver.schema.responses import Item, whole_item
+from mockserver.schema.answers import MAX_OUTPUT, MAX_TEXT, PLACEHOLDERS, Fail, Figure, Step, WrittenFile, link, links
+from mockserver.schema.responses import CODE, SHELL, Item, whole_item
 from mockserver.storage import tables
 from mockserver.storage.contents import Upload
 from mockserver.storage.database import Transaction
@@ -52,11 +52,10 @@ class Run:
     ends: dict[str, list[int]] = field(default_factory=dict)
     """By container: when each call in it ends."""
     at: float = 0.0
-    status: str = "completed"
     error: APIError | None = None
     incomplete: str | None = None
-    code_container: str | None = None
-    shell_container: str | None = None
+    containers: dict[str, str | None] = field(default_factory=dict)
+    """By kind of tool: the container of the last call."""
     _filled_in: int = 0
     """Characters of texts with placeholders so far."""
     _written: list[str] = field(default_factory=list)
@@ -71,6 +70,10 @@ class Run:
     def instant(self) -> int:
         return self.now + int(self.at)
 
+    @property
+    def status(self) -> str:
+        return "failed" if self.error else "incomplete" if self.incomplete else "completed"
+
     def take(self, steps: list[Step]) -> None:
         for step in steps:
             self.at += step.takes
@@ -82,7 +85,7 @@ class Run:
                     break
             if step.say is not None:
                 self._say(step)
-            if step.fail and self._fail(step, self._tool(step)):
+            if step.fail and self._fail(step.fail, self._tool(step)):
                 break
         self._finish()
 
@@ -97,17 +100,17 @@ class Run:
             if kind == "code_interpreter_call":
                 if container := used.get(CODE, used.get(SHELL)):
                     item["container_id"] = item["container_id"] or container.id
-                self.code_container = item["container_id"]
+                self.containers[CODE] = item["container_id"]
             elif kind == "shell_call" and "environment" not in given and (container := used.get(SHELL)):
                 item["environment"] = _environment(container)
-                self.shell_container = container.id
+                self.containers[SHELL] = container.id
             if item.get("call_id", "") is None:
                 paired = called if kind == "shell_call_output" else None
                 item["call_id"] = paired or ids.call(self.context.world.id_seed, self.context.take(self.tx))
             called = item.get("call_id")
             self._add(item)
         for container in used.values():
-            if container.id in (self.code_container, self.shell_container):
+            if container.id in self.containers.values():
                 self.ends[container.id] = [self.instant]
         self._finish()
 
@@ -136,8 +139,7 @@ class Run:
         self._write(container, step.files)
         outputs = [] if step.raises is not None else outputs
         self._complete("code_interpreter_call", code=_code(step), container_id=container.id, outputs=outputs)
-        self.code_container = container.id
-        self.ends.setdefault(container.id, []).append(self.instant)
+        self._used(CODE, container)
         return False
 
     def _shell(self, step: Step, container: tables.Container | None) -> bool:
@@ -159,13 +161,17 @@ class Run:
         ]
         output.append({"outcome": last, "stderr": step.stderr or step.raises or "", "stdout": stdout})
         self._complete("shell_call_output", call_id=call_id, max_output_length=None, output=output)
-        self.shell_container = container.id
-        self.ends.setdefault(container.id, []).append(self.instant)
+        self._used(SHELL, container)
         return False
+
+    def _used(self, kind: str, container: tables.Container) -> None:
+        self.containers[kind] = container.id
+        self.ends.setdefault(container.id, []).append(self.instant)
 
     def _write(self, container: tables.Container, files: list[WrittenFile]) -> None:
         for file in files:
-            self._remove(container.id, file.path)
+            at, ahead = self.instant, self.background
+            container_runs.remove_path(self.context, self.tx, container.id, file.path, at=at, ahead=ahead)
             if file.delete:
                 self._written = [path for path in self._written if path != file.path]
                 continue
@@ -200,9 +206,6 @@ class Run:
         )
         return file.digest
 
-    def _remove(self, container_id: str, path: str) -> None:
-        container_runs.remove_path(self.context, self.tx, container_id, path, at=self.instant, ahead=self.background)
-
     # Messages
 
     def _say(self, step: Step) -> None:
@@ -218,11 +221,11 @@ class Run:
         if "{" not in text:
             return text
         container = next((tool.container for tool in self.tools if tool.container), None)
-        names = [path.rpartition("/")[2] for path in self._listing(container)] if "{files}" in text else []
+        paths = container_runs.paths(self.tx, container.id, self.instant) if container and "{files}" in text else []
         values = {
             "{links}": ", ".join(map(link, self._written)),
             "{text}": self.user_text,
-            "{files}": ", ".join(names),
+            "{files}": ", ".join(path.rpartition("/")[2] for path in paths),
             "{container}": container.id if container else "",
         }
         filled, left = [], min(MAX_TEXT, MAX_OUTPUT - self._filled_in)
@@ -241,9 +244,6 @@ class Run:
                     yield _citation(row.container_id, row.id, path.rpartition("/")[2], *span)
                     break
 
-    def _listing(self, container: tables.Container | None) -> list[str]:
-        return container_runs.paths(self.tx, container.id, self.instant) if container else []
-
     # How it ends
 
     def _dies(self, tool: Tool) -> bool:
@@ -256,26 +256,21 @@ class Run:
         if at is None or at > self.instant:
             return False
         self.at = at - self.now
-        self._end("failed", errors.RUN_CONTAINER_EXPIRED())
+        self.error = errors.RUN_CONTAINER_EXPIRED()
         return True
 
-    def _fail(self, step: Step, tool: Tool) -> bool:
-        fail = step.fail
-        if fail is None:
-            return False
+    def _fail(self, fail: Fail, tool: Tool) -> bool:
+        """Returns whether the run ends here."""
         if fail.wedge:
             if tool.container:
-                container_runs.wedge(self.tx, tool.container.id)
+                container_runs.wedge.run(self.tx, id=tool.container.id)
             return False
         if fail.incomplete:
-            self.status, self.incomplete = "incomplete", fail.incomplete
+            self.incomplete = fail.incomplete
         else:
             known = {"container_id": tool.container.id if tool.container else "cntr_mock"}
-            self._end("failed", sample(errors.CATALOGUE[fail.error or "server_error"], known))
+            self.error = sample(errors.CATALOGUE[fail.error or "server_error"], known)
         return True
-
-    def _end(self, status: str, error: APIError) -> None:
-        self.status, self.error = status, error
 
     def _finish(self) -> None:
         """Count the ends of calls as activity of their containers."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from mockserver import errors, ids, profiles
 from mockserver.context import Context
-from mockserver.schema.responses import MAX_TEXT, CreateResponse, Item
+from mockserver.schema.responses import CODE, MAX_TEXT, SHELL, CreateResponse, Item
 from mockserver.storage import tables
 from mockserver.storage.database import Statement, Transaction
 
@@ -57,8 +57,8 @@ class Transcript:
     turn: int
     """Of the response that follows: 1 + the assistant's turns in the context."""
     user_text: str
-    code_container: str | None
-    shell_container: str | None
+    containers: dict[str, str | None]
+    """By kind of tool: the container of the last call."""
     replayed: set[str] = field(default_factory=set)
     """Containers that are known from repeated items."""
     files: list[InputFile] = field(default_factory=list)
@@ -94,8 +94,7 @@ def read(context: Context, tx: Transaction, body: CreateResponse, stored: bool) 
         [],
         1 + (previous.turn if previous else 0),
         previous.user_text if previous else "",
-        previous.code_container if previous else None,
-        previous.shell_container if previous else None,
+        {CODE: previous.code_container, SHELL: previous.shell_container} if previous else {},
     )
     now, in_turn = context.world.now(), False
     hosted: set[str] = set()
@@ -188,10 +187,10 @@ def _is_output(item: Item, hosted: set[str]) -> bool:
 def _note(transcript: Transcript, item: Item) -> None:
     """What a run has to know of an item: the containers of calls, the last user message and its files."""
     if item["type"] == "code_interpreter_call" and isinstance(id := item.get("container_id"), str):
-        transcript.code_container = id
+        transcript.containers[CODE] = id
         transcript.replayed.add(id)
     elif item["type"] == "shell_call" and (id := _environment(item)):
-        transcript.shell_container = id
+        transcript.containers[SHELL] = id
         transcript.replayed.add(id)
     elif item["type"] == "message" and item["role"] == "user":
         transcript.user_text = text_of(item["content"])[:MAX_USER_TEXT]

@@ -13,6 +13,9 @@ from typing_extensions import TypedDict
 from mockserver.schema.containers import InlineSkill, NetworkPolicyAllowlist, NetworkPolicyDisabled, SkillReference
 from mockserver.schema.lists import ListOfObjects, Page, Request
 
+CODE, SHELL = "code_interpreter", "shell"
+"""The tools that run in containers."""
+
 Item = dict[str, Any]
 """An item of the input or the output. Keys stand in the order of the wire."""
 
@@ -88,13 +91,11 @@ class OtherTool(Request):
 
 def _tool(value: object) -> str:
     kind = value.get("type") if isinstance(value, Mapping) else getattr(value, "type", None)
-    return kind if kind in ("code_interpreter", "shell") else "other"
+    return kind if kind in (CODE, SHELL) else "other"
 
 
 Tool = Annotated[
-    Annotated[CodeInterpreter, Tag("code_interpreter")]
-    | Annotated[Shell, Tag("shell")]
-    | Annotated[OtherTool, Tag("other")],
+    Annotated[CodeInterpreter, Tag(CODE)] | Annotated[Shell, Tag(SHELL)] | Annotated[OtherTool, Tag("other")],
     Discriminator(_tool),
 ]
 
