@@ -85,16 +85,8 @@ class AzureErrorType(ErrorType):
         return AzureError(self.status, self.message.format(**words), code=self.code)
 
 
+@dataclass(frozen=True, slots=True)
 class ControlErrorType(ErrorType):
     """An error of the control plane, which the live API does not have, so that it is no fact about it."""
 
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        code: str | None = None,
-        param: str | None = None,
-        type: str = "invalid_request_error",
-        headers: tuple[tuple[str, str], ...] = (),
-    ) -> None:
-        super().__init__(status, message, "guess", param, code, type, headers)
+    grade: Grade = "guess"
