@@ -4,7 +4,7 @@ Rules that were added to a world are tried before those of its seed, each in the
 first that fits is used; how often is counted in the transaction of the run.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product, repeat
@@ -150,20 +150,15 @@ def _described(rule: NewAnswer, store: Store) -> tuple[str, dict[str, Upload]]:
         kept = {name: getattr(given, name) for name in ("path", "bytes") if name in given.model_fields_set}
         return type(given)(**kept, digest=upload.digest, size=upload.size)
 
-    def replaced(step: dict[str, object], of: NewAnswer | object) -> dict[str, object]:
-        for name in ("files", "shows"):
-            if name in step:
-                given: list[Figure] = getattr(of, name)
-                step[name] = [each if getattr(each, "delete", False) else stored(each) for each in given]
-        return step
+    def described(step: Step, known: Set[str]) -> dict[str, Any]:
+        values = {name: getattr(step, name) for name in step.model_fields_set & known}
+        for name in [name for name in ("files", "shows") if name in values]:
+            values[name] = [each if getattr(each, "delete", False) else stored(each) for each in values[name]]
+        return values
 
-    own = rule.model_fields_set & NewAnswer.model_fields.keys() - {"id"}  # which is a column
-    values = replaced({name: getattr(rule, name) for name in own}, rule)
+    values = described(rule, NewAnswer.model_fields.keys() - {"id"})  # which is a column
     if rule.steps is not None:
-        values["steps"] = [
-            Step.model_validate(replaced({name: getattr(step, name) for name in step.model_fields_set}, step))
-            for step in rule.steps
-        ]
+        values["steps"] = [Step.model_validate(described(step, Step.model_fields.keys())) for step in rule.steps]
     return NewAnswer.model_validate(values).model_dump_json(exclude_unset=True, by_alias=True), uploads
 
 
