@@ -20,7 +20,6 @@ from mockserver.schema.answers import Tokens
 from mockserver.schema.lists import listed
 from mockserver.schema.responses import (
     CODE,
-    ENCRYPTED,
     MAX_TEXT,
     OUTPUTS,
     SHELL,
@@ -38,7 +37,6 @@ from mockserver.skills import NOTHING, Supplied
 from mockserver.storage import tables
 from mockserver.storage.contents import Uploads
 from mockserver.storage.database import Insertion, Statement
-from mockserver.transcript import Transcript
 
 QUEUED_SECONDS = 1
 """How long a run in the background is queued, by the world's clock."""
@@ -91,21 +89,19 @@ def create_response(
     context: Context, body: CreateResponse, uploads: Uploads, supplied: Supplied = NOTHING
 ) -> Created | APIError:
     """The response, or the error in its place: what the scripts counted is kept then, as nothing is raised."""
-    stored, background = body.store is not False, bool(body.background)
-    now = context.world.now()
+    now, background = context.world.now(), bool(body.background)
     _check_tools(body)
     clock = None
     with context.write() as tx:
-        before = transcript.read(context, tx, body, stored)
+        before = transcript.read(context, tx, body)
         id = before.next_id
         tx.execute("SAVEPOINT run")
         tools = container_runs.tools(context, tx, body, before, supplied)
         request = json.dumps(_echo(body, tools))
         if len(request) > MAX_ECHO:
             raise errors.BODY_HOLDS_TOO_MUCH(problem=f"without its input it has more than {MAX_ECHO:,} characters")
-        includes = body.include or []
-        run = Run(context, tx, id, before.chain, stored, background, tools, before.user_text, ENCRYPTED in includes)
-        target = _target(run, body, before)
+        run = Run(context, tx, body, before, tools)
+        target = _target(run)
         answer, nearest = answers.choose(tx, target)
         context.answer = answer.id if answer else None
         rejected = None
@@ -119,7 +115,7 @@ def create_response(
             answers.choose(tx, target)  # again, as its counts were rolled back too
             return rejected
         container_runs.add_inputs(context, tx, tools, before, uploads)
-        _perform(run, body, answer)
+        _perform(run, answer)
         takes = max(BACKGROUND_SECONDS, ceil(run.at)) if background else ceil(run.at)
         if run.at and not background:
             clock = context.advance(tx, run.at)
@@ -127,7 +123,7 @@ def create_response(
         done = [_row(id, len(items) + n, item, True, ends) for n, (item, ends) in enumerate(run.items)]
         sent = sum(len(item.body) for item in items) + len(str(body.instructions or ""))
         written = sum(len(item.body) for item in done)
-        given = [*json.loads(before.previous.given if before.previous else "[]"), *([answer.id] if answer else [])]
+        given = [*before.given, *([answer.id] if answer else [])]
         row = _insert.new(
             id=id,
             ordinal=context.take(tx),
@@ -142,7 +138,7 @@ def create_response(
             request=request,
             status=run.status,
             details=_details(_usage(answer, sent, written), run.error, run.incomplete),
-            outputs=OUTPUTS in includes,
+            outputs=OUTPUTS in (body.include or []),
             starts=QUEUED_SECONDS if background else 0,
             takes=takes,
             answer=answer.id if answer else None,
@@ -153,7 +149,7 @@ def create_response(
             shell_container=run.containers.get(SHELL) or before.containers.get(SHELL),
         )
         context.cited = [] if background else _cited(done)
-        if stored or background:
+        if body.stored or background:
             _insert.add(tx, row)
             _insert_item.add_all(tx, [*items, *done])
             context.touch("created", id)
@@ -241,7 +237,8 @@ def _check_tools(body: CreateResponse) -> None:
         raise errors.INVALID_VALUE(value=choice[:100], supported="'none', 'auto', and 'required'", param="tool_choice")
 
 
-def _target(run: Run, body: CreateResponse, before: Transcript) -> answers.Target:
+def _target(run: Run) -> answers.Target:
+    body, before = run.body, run.before
     used = [tool.container for tool in run.tools if tool.container]
     names = [path.rpartition("/")[2] for row in used for path in container_runs.paths(run.tx, row.id, run.now)]
     return answers.Target(
@@ -252,14 +249,14 @@ def _target(run: Run, body: CreateResponse, before: Transcript) -> answers.Targe
         container=[text for row in used for text in (row.id, row.name)],
         file=[*(file.filename for file in before.files), *names],
         turn=before.turn,
-        continues=json.loads(before.previous.given) if before.previous else [],
+        continues=before.given,
         metadata=body.metadata or {},
         background=run.background,
         stream=bool(body.stream),
     )
 
 
-def _perform(run: Run, body: CreateResponse, answer: answers.Counted | None) -> None:
+def _perform(run: Run, answer: answers.Counted | None) -> None:
     if answer and answer.rule.output:
         run.add_raw(answer.rule.output)
     elif answer:
@@ -268,7 +265,7 @@ def _perform(run: Run, body: CreateResponse, answer: answers.Counted | None) -> 
         only_echo = run.context.world.profile.unscripted == "echo"
         container = next((tool.container for tool in run.tools if tool.container), None)
         paths = container_runs.paths(run.tx, container.id, run.now) if container else []
-        steps, run.keep = unscripted.steps(body, run.user_text, paths, container is not None, only_echo)
+        steps, run.keep = unscripted.steps(run.body, run.before.user_text, paths, container is not None, only_echo)
         run.take(steps)
 
 

@@ -17,11 +17,11 @@ from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.samples import sample
 from mockserver.schema.answers import MAX_OUTPUT, MAX_TEXT, PLACEHOLDERS, Fail, Figure, Step, WrittenFile, link, links
-from mockserver.schema.responses import CODE, SHELL, Item, whole_item
+from mockserver.schema.responses import CODE, ENCRYPTED, SHELL, CreateResponse, Item, whole_item
 from mockserver.storage import tables
 from mockserver.storage.contents import Upload
 from mockserver.storage.database import Transaction
-from mockserver.transcript import PREFIXES
+from mockserver.transcript import PREFIXES, Transcript
 
 LOCAL_LIMITS = {"max_output_length": 12_000, "timeout_ms": 10_000}
 """Of a local shell call (seen)."""
@@ -37,14 +37,9 @@ class Run:
 
     context: Context
     tx: Transaction
-    response_id: str
-    chain: str
-    stored: bool
-    background: bool
+    body: CreateResponse
+    before: Transcript
     tools: list[Tool]
-    user_text: str
-    encrypted: bool = False
-    """Whether reasoning items have `encrypted_content`."""
     keep: Mapping[str, Upload] = field(default_factory=dict)
     """Contents that are not in the world yet, by digest."""
     items: list[tuple[Item, int]] = field(default_factory=list)
@@ -61,6 +56,10 @@ class Run:
     _written: list[str] = field(default_factory=list)
     _figures: list[Item] = field(default_factory=list)
     """Citations of displayed figures, for the next message."""
+
+    @property
+    def background(self) -> bool:
+        return bool(self.body.background)
 
     @property
     def now(self) -> int:
@@ -117,7 +116,8 @@ class Run:
     def _reason(self, reasoning: bool | str) -> None:
         """Add a reasoning item. On request it has its content in a form that only the API could read (seen)."""
         id = self._id("rs")
-        hidden: Item = {"content": [], "encrypted_content": _encrypted(id)} if self.encrypted else {}
+        encrypted = ENCRYPTED in (self.body.include or [])
+        hidden: Item = {"content": [], "encrypted_content": _encrypted(id)} if encrypted else {}
         summary = [{"type": "summary_text", "text": reasoning}] if isinstance(reasoning, str) else []
         self._add({"id": id, "type": "reasoning", **hidden, "summary": summary})
 
@@ -201,7 +201,7 @@ class Run:
             bytes=shown,
             at=self.instant,
             ahead=self.background,
-            response_id=self.response_id,
+            response_id=self.before.next_id,
             id=id,
         )
         return file.digest
@@ -224,7 +224,7 @@ class Run:
         paths = container_runs.paths(self.tx, container.id, self.instant) if container and "{files}" in text else []
         values = {
             "{links}": ", ".join(map(link, self._written)),
-            "{text}": self.user_text,
+            "{text}": self.before.user_text,
             "{files}": ", ".join(path.rpartition("/")[2] for path in paths),
             "{container}": container.id if container else "",
         }
@@ -280,7 +280,7 @@ class Run:
                     container_runs.remove_unused(self.context, tool)
         for container in {tool.container.id: tool.container for tool in self.tools if tool.container}.values():
             ends = self.ends.get(container.id, [])
-            container_runs.use(self.context, self.tx, container, ends, self.response_id if self.background else None)
+            container_runs.use(self.context, self.tx, container, ends, self.before.next_id if self.background else None)
 
     def _complete(self, kind: str, **keys: Any) -> None:
         self._add({"id": self._id(PREFIXES[kind]), "type": kind, "status": "completed", **keys})
@@ -290,7 +290,7 @@ class Run:
 
     def _id(self, prefix: str) -> str:
         seed, ordinal = self.context.world.id_seed, self.context.take(self.tx)
-        return ids.response_part(prefix, seed, ordinal, self.chain, self.stored, self.instant)
+        return ids.response_part(prefix, seed, ordinal, self.before.chain, self.body.stored, self.instant)
 
 
 def _environment(container: tables.Container | None) -> Item | None:

@@ -63,12 +63,17 @@ class Transcript:
     """Containers that are known from repeated items."""
     files: list[InputFile] = field(default_factory=list)
 
+    @property
+    def given(self) -> list[str]:
+        """Ids of the answers that were used before."""
+        return list(json.loads(self.previous.given)) if self.previous else []
+
 
 def find(tx: Transaction, id: str) -> tables.Response | None:
     return _find.first(tx, id=id)
 
 
-def read(context: Context, tx: Transaction, body: CreateResponse, stored: bool) -> Transcript:
+def read(context: Context, tx: Transaction, body: CreateResponse) -> Transcript:
     """Resolve the context of a request. Raises APIError where it refers to something unknown."""
     if body.previous_response_id and body.conversation and not context.allows(profiles.ANY_RUN):
         raise errors.MUTUALLY_EXCLUSIVE(param="previous_response_id", other="conversation")
@@ -105,11 +110,11 @@ def read(context: Context, tx: Transaction, body: CreateResponse, stored: bool) 
         in_turn = output
         kind = str(item["type"])
         if not isinstance(item.get("id"), str):
-            id = ids.response_part(PREFIXES.get(kind, kind), seed, next(ordinals), transcript.chain, stored, now)
+            id = ids.response_part(PREFIXES.get(kind, kind), seed, next(ordinals), transcript.chain, body.stored, now)
             item = {"id": id, **{key: value for key, value in item.items() if key != "id"}}
         transcript.items.append(item)
         _note(transcript, item)
-    transcript.next_id = ids.response_part("resp", seed, next(ordinals), transcript.chain, stored, now)
+    transcript.next_id = ids.response_part("resp", seed, next(ordinals), transcript.chain, body.stored, now)
     return transcript
 
 

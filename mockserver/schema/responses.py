@@ -172,6 +172,10 @@ class CreateResponse(Request):
     prompt_cache_options: Any = None
 
     @property
+    def stored(self) -> bool:
+        return self.store is not False
+
+    @property
     def skills(self) -> list[SkillReference | InlineSkill]:
         """The skills of the container that a shell gets."""
         environments = (tool.environment for tool in self.tools or [] if isinstance(tool, Shell))
