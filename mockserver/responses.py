@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from mockserver import answers, container_runs, errors, ids, profiles, transcript, unscripted
-from mockserver.container_runs import Tool
+from mockserver import answers, errors, ids, profiles, runs, transcript, unscripted
 from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.runs import Run
@@ -37,6 +36,7 @@ from mockserver.skills import NOTHING, Supplied
 from mockserver.storage import tables
 from mockserver.storage.contents import Uploads
 from mockserver.storage.database import Insertion, Statement
+from mockserver.tools import Tool, allowed_tools
 
 QUEUED_SECONDS = 1
 """How long a run in the background is queued, by the world's clock."""
@@ -96,7 +96,7 @@ def create_response(
         before = transcript.read(context, tx, body)
         id = before.next_id
         tx.execute("SAVEPOINT run")
-        tools = container_runs.tools(context, tx, body, before, supplied)
+        tools = allowed_tools(context, tx, body, before, supplied)
         request = json.dumps(_echo(body, tools))
         if len(request) > MAX_ECHO:
             raise errors.BODY_HOLDS_TOO_MUCH(problem=f"without its input it has more than {MAX_ECHO:,} characters")
@@ -114,7 +114,7 @@ def create_response(
             context.touched.clear()
             answers.choose(tx, target)  # again, as its counts were rolled back too
             return rejected
-        container_runs.add_inputs(context, tx, tools, before, uploads)
+        run.add_inputs(uploads)
         _perform(run, answer)
         takes = max(BACKGROUND_SECONDS, ceil(run.at)) if background else ceil(run.at)
         if run.at and not background:
@@ -188,7 +188,7 @@ def cancel_response(context: Context, response_id: str) -> Created:
             raise errors.CANCEL_FINISHED(status=status)
         if status != "cancelled":
             _cancel.run(tx, id=row.id, now=now)
-            container_runs.cancel(context, tx, row.id)
+            runs.cancel(context, tx, row.id)
             context.touch("changed", row.id)
     return retrieve_response(context, response_id)
 
@@ -239,14 +239,13 @@ def _check_tools(body: CreateResponse) -> None:
 
 def _target(run: Run) -> answers.Target:
     body, before = run.body, run.before
-    used = [tool.container for tool in run.tools if tool.container]
-    names = [path.rpartition("/")[2] for row in used for path in container_runs.paths(run.tx, row.id, run.now)]
+    names = [path.rpartition("/")[2] for container in run.used for path in run.paths(container)]
     return answers.Target(
         text=before.user_text,
         instructions=body.instructions if isinstance(body.instructions, str) else "",
         model=body.model,
         tool=[tool.kind for tool in run.tools] or ["none"],
-        container=[text for row in used for text in (row.id, row.name)],
+        container=[text for row in run.used for text in (row.id, row.name)],
         file=[*(file.filename for file in before.files), *names],
         turn=before.turn,
         continues=before.given,
@@ -263,9 +262,8 @@ def _perform(run: Run, answer: answers.Counted | None) -> None:
         run.take(answer.rule.each_step)
     else:
         only_echo = run.context.world.profile.unscripted == "echo"
-        container = next((tool.container for tool in run.tools if tool.container), None)
-        paths = container_runs.paths(run.tx, container.id, run.now) if container else []
-        steps, run.keep = unscripted.steps(run.body, run.before.user_text, paths, container is not None, only_echo)
+        paths = run.paths(run.used[0]) if run.used else []
+        steps, run.keep = unscripted.steps(run.body, run.before.user_text, paths, bool(run.used), only_echo)
         run.take(steps)
 
 

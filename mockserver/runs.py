@@ -1,7 +1,9 @@
 """A run: what a response does, step by step, planned completely and written in one transaction.
 
 Steps come from an answer or from `unscripted`. Each becomes items of the output, files in the container, and activity
-of it. A run in the background is written ahead: its items and files carry the instant from which they are shown.
+of it. A run in the background is written ahead. What it will have done by an instant of the world's clock is a function
+of the rows: items carry the instant from which they are shown, files those between which they are, and `uses` the ends
+of steps, which are activity.
 """
 
 import base64
@@ -11,16 +13,17 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from mockserver import container_runs, errors, expiry, ids
-from mockserver.container_runs import Tool
+from mockserver import containers, errors, expiry, ids
 from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.samples import sample
 from mockserver.schema.answers import MAX_OUTPUT, MAX_TEXT, PLACEHOLDERS, Fail, Figure, Step, WrittenFile, link, links
+from mockserver.schema.contents import base_name
 from mockserver.schema.responses import CODE, ENCRYPTED, SHELL, CreateResponse, Item, whole_item
 from mockserver.storage import tables
-from mockserver.storage.contents import Upload
-from mockserver.storage.database import Transaction
+from mockserver.storage.contents import Upload, Uploads
+from mockserver.storage.database import Statement, Transaction
+from mockserver.tools import Tool, add_copy, remove_unused
 from mockserver.transcript import PREFIXES, Transcript
 
 LOCAL_LIMITS = {"max_output_length": 12_000, "timeout_ms": 10_000}
@@ -29,6 +32,21 @@ MAX_CITED = 1_000
 """Links of a message that are looked for in the container."""
 _PLACEHOLDER = re.compile(f"({'|'.join(map(re.escape, PLACEHOLDERS))})")
 LISTING = "import os\nprint(os.listdir('/mnt/data'))"
+
+_add_use = Statement("INSERT OR IGNORE INTO uses VALUES (:container_id, :at, :response_id)")
+_cancel_uses = Statement("DELETE FROM uses WHERE response_id = :response_id AND at > :now")
+_use_until = Statement("UPDATE containers SET used_until = max(coalesce(used_until, 0), :until) WHERE id = :id")
+_wedge = Statement("UPDATE containers SET wedged = 1 WHERE id = :id")
+_find_path = Statement(f"{containers.FILES} AND path = :path ORDER BY seq DESC", tables.ContainerFile)
+_all_files = Statement(f"{containers.FILES} ORDER BY created_at, seq", tables.ContainerFile)
+_hide = Statement("UPDATE container_files SET visible_until = :at WHERE container_id = :container_id AND id = :id")
+_ahead = Statement(
+    "SELECT * FROM live_container_files WHERE response_id = :response_id AND visible_from > :now", tables.ContainerFile
+)
+_show_again = Statement(
+    "UPDATE container_files SET visible_until = NULL WHERE container_id = :container_id AND path = :path "
+    "AND visible_until > :now"
+)
 
 
 @dataclass(slots=True)
@@ -70,8 +88,26 @@ class Run:
         return self.now + int(self.at)
 
     @property
+    def used(self) -> list[tables.Container]:
+        """The containers of its tools, which may be one."""
+        return [tool.container for tool in self.tools if tool.container]
+
+    @property
     def status(self) -> str:
         return "failed" if self.error else "incomplete" if self.incomplete else "completed"
+
+    def add_inputs(self, uploads: Uploads) -> None:
+        """Put the files of the input into the containers (the path of those without an id is a guess)."""
+        for container in self.used:
+            for file in self.before.files:
+                if file.file_id is not None:
+                    add_copy(self.context, self.tx, container.id, file.file_id, "input")
+                else:
+                    self._add_input(container, file.filename, file.data or "", uploads)
+
+    def paths(self, container: tables.Container) -> list[str]:
+        """Of the files in a container."""
+        return [row.path for row in _all_files.all(self.tx, container_id=container.id, now=self.instant)]
 
     def take(self, steps: list[Step]) -> None:
         for step in steps:
@@ -170,12 +206,11 @@ class Run:
 
     def _write(self, container: tables.Container, files: list[WrittenFile]) -> None:
         for file in files:
-            at, ahead = self.instant, self.background
-            container_runs.remove_path(self.context, self.tx, container.id, file.path, at=at, ahead=ahead)
+            self._remove(container, file.path)
             if file.delete:
                 self._written = [path for path in self._written if path != file.path]
                 continue
-            self._put(container.id, file.path, file, file.bytes)
+            self._put(container, file.path, file, file.bytes)
             if file.path not in self._written:
                 self._written.append(file.path)
 
@@ -183,28 +218,75 @@ class Run:
         """Add the file of a displayed figure. Returns its data URL."""
         id = ids.container_file(self.context.world.id_seed, self.context.take(self.tx), self.instant)
         name = f"{id}.png"
-        digest = self._put(container.id, f"/mnt/data/{name}", figure, None, id)
+        digest = self._put(container, f"/mnt/data/{name}", figure, None, id)
         self._figures.append(_citation(container.id, id, name, 0, 0))
         with self.context.world.open(self.tx, digest) as content:
             return f"data:image/png;base64,{base64.b64encode(content.read()).decode()}"
 
-    def _put(self, container_id: str, path: str, file: Figure, shown: int | None, id: str | None = None) -> str:
+    def _put(
+        self, container: tables.Container, path: str, file: Figure, shown: int | None, id: str | None = None
+    ) -> str:
         assert file.digest is not None
         if upload := self.keep.get(file.digest):
             self.context.world.contents.keep(self.tx, upload, shared=True)
-        container_runs.write_file(
-            self.context,
-            self.tx,
-            container_id,
-            path,
-            digest=file.digest,
-            bytes=shown,
-            at=self.instant,
-            ahead=self.background,
-            response_id=self.before.next_id,
-            id=id,
-        )
+        self._add_file(container, path, file.digest, shown, id=id)
         return file.digest
+
+    def _add_input(self, container: tables.Container, filename: str, data: str, uploads: Uploads) -> None:
+        """Add a file that stands in the input, as base64."""
+        name = base_name(filename)
+        path = "/mnt/data/" + ("file" if name in ("", ".", "..") or "\0" in name else name)
+        if self._find(container, path):
+            return
+        try:
+            upload = uploads.put([base64.b64decode(data, validate=True)])
+        except ValueError:  # binascii.Error is one; so is text that is not ASCII
+            raise errors.INVALID_INPUT_FILE(param="input") from None
+        try:
+            self._add_file(container, path, upload.digest, upload.size, source="user")
+            self.context.world.contents.keep(self.tx, upload)
+        finally:
+            upload.discard()
+
+    def _add_file(
+        self,
+        container: tables.Container,
+        path: str,
+        digest: str,
+        size: int | None,
+        source: str = "assistant",
+        id: str | None = None,
+    ) -> None:
+        seed, at, written = self.context.world.id_seed, self.instant, source == "assistant"
+        row = self.context.insert(
+            self.tx,
+            containers.insert_file,
+            lambda ordinal: containers.new_file(
+                container_id=container.id,
+                id=id or ids.container_file(seed, ordinal, at),
+                seq=ordinal,
+                created_at=at,
+                bytes=size,
+                path=path,
+                source=source,
+                digest=digest,
+                response_id=self.before.next_id if written else None,
+                visible_from=at if written and self.background else None,
+            ),
+        )
+        self.context.touch("created", row.id)
+
+    def _find(self, container: tables.Container, path: str) -> list[tables.ContainerFile]:
+        """The files of a path, the newest first."""
+        return _find_path.all(self.tx, container_id=container.id, path=path, now=self.instant)
+
+    def _remove(self, container: tables.Container, path: str) -> None:
+        for row in self._find(container, path):
+            if self.background:
+                _hide.run(self.tx, container_id=container.id, id=row.id, at=self.instant)
+            else:
+                containers.remove_file(self.context, self.tx, row, self.instant)
+                self.context.touch("deleted", row.id)
 
     # Messages
 
@@ -220,8 +302,8 @@ class Run:
     def _filled(self, text: str) -> str:
         if "{" not in text:
             return text
-        container = next((tool.container for tool in self.tools if tool.container), None)
-        paths = container_runs.paths(self.tx, container.id, self.instant) if container and "{files}" in text else []
+        container = next(iter(self.used), None)
+        paths = self.paths(container) if container and "{files}" in text else []
         values = {
             "{links}": ", ".join(map(link, self._written)),
             "{text}": self.before.user_text,
@@ -239,10 +321,8 @@ class Run:
     def _citations(self, text: str) -> Iterator[Item]:
         """What the text links to and the container has. Indexes count code points, the end is exclusive."""
         for path, span in islice(links(text), MAX_CITED):
-            for tool in self.tools:
-                if tool.container and (row := container_runs.find_path(self.tx, tool.container.id, path, self.instant)):
-                    yield _citation(row.container_id, row.id, path.rpartition("/")[2], *span)
-                    break
+            if row := next((rows[0] for container in self.used if (rows := self._find(container, path))), None):
+                yield _citation(row.container_id, row.id, path.rpartition("/")[2], *span)
 
     # How it ends
 
@@ -263,7 +343,7 @@ class Run:
         """Returns whether the run ends here."""
         if fail.wedge:
             if tool.container:
-                container_runs.wedge.run(self.tx, id=tool.container.id)
+                _wedge.run(self.tx, id=tool.container.id)
             return False
         if fail.incomplete:
             self.incomplete = fail.incomplete
@@ -277,10 +357,16 @@ class Run:
         if self.context.world.profile.auto_lazy:
             for tool in self.tools:
                 if tool.container and tool.container.id not in self.ends:
-                    container_runs.remove_unused(self.context, tool)
-        for container in {tool.container.id: tool.container for tool in self.tools if tool.container}.values():
+                    remove_unused(self.context, tool)
+        for container in {each.id: each for each in self.used}.values():
             ends = self.ends.get(container.id, [])
-            container_runs.use(self.context, self.tx, container, ends, self.before.next_id if self.background else None)
+            if not self.background:
+                active = expiry.activity(container, ends[-1], ends) if ends else self.now
+                containers.refresh.run(self.tx, id=container.id, now=active)
+            elif ends:
+                for end in ends:
+                    _add_use.run(self.tx, container_id=container.id, at=end, response_id=self.before.next_id)
+                _use_until.run(self.tx, id=container.id, until=ends[-1])
 
     def _complete(self, kind: str, **keys: Any) -> None:
         self._add({"id": self._id(PREFIXES[kind]), "type": kind, "status": "completed", **keys})
@@ -291,6 +377,15 @@ class Run:
     def _id(self, prefix: str) -> str:
         seed, ordinal = self.context.world.id_seed, self.context.take(self.tx)
         return ids.response_part(prefix, seed, ordinal, self.before.chain, self.body.stored, self.instant)
+
+
+def cancel(context: Context, tx: Transaction, response_id: str) -> None:
+    """Delete what a cancelled response would still have done."""
+    now = context.world.now()
+    _cancel_uses.run(tx, response_id=response_id, now=now)
+    for row in _ahead.all(tx, response_id=response_id, now=now):
+        containers.remove_file(context, tx, row, now)
+        _show_again.run(tx, container_id=row.container_id, path=row.path, now=now)
 
 
 def _environment(container: tables.Container | None) -> Item | None:
