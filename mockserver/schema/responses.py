@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, NotRequired
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 from typing_extensions import TypedDict
 
-from mockserver.schema.containers import InlineSkill, NetworkPolicyAllowlist, NetworkPolicyDisabled, SkillReference
+from mockserver.schema.containers import MAX_SKILLS, MemoryLimit, NewPolicy, NewSkills
 from mockserver.schema.lists import ListOfObjects, Page, Request
 
 CODE, SHELL = "code_interpreter", "shell"
@@ -21,22 +21,17 @@ Item = dict[str, Any]
 
 MAX_FILES = 50
 """`file_ids` of an automatic container (doc)."""
-MAX_SKILLS = 200
 MAX_TEXT = 10_485_760
 """Characters of a text of the input (seen)."""
-
-_MemoryLimit = Literal["1g", "4g", "16g", "64g"] | None
-_Policy = Annotated[NetworkPolicyDisabled | NetworkPolicyAllowlist | None, Field(discriminator="type")]
-_FileIds = Annotated[list[str], Field(max_length=MAX_FILES)]
 
 
 class _Auto(Request):
     """A container that the API chooses or creates."""
 
     type: str  # stands first where the object repeats it (seen)
-    file_ids: _FileIds | None = None
-    memory_limit: _MemoryLimit = None
-    network_policy: _Policy = None
+    file_ids: Annotated[list[str], Field(max_length=MAX_FILES)] | None = None
+    memory_limit: MemoryLimit | None = None
+    network_policy: NewPolicy = None
 
 
 class AutoContainer(_Auto):
@@ -45,9 +40,7 @@ class AutoContainer(_Auto):
 
 class AutoEnvironment(_Auto):
     type: Literal["container_auto"]
-    skills: Annotated[
-        list[Annotated[SkillReference | InlineSkill, Field(discriminator="type")]] | None, Field(max_length=MAX_SKILLS)
-    ] = None
+    skills: Annotated[NewSkills | None, Field(max_length=MAX_SKILLS)] = None
 
 
 class ContainerReference(Request):
@@ -176,7 +169,7 @@ class CreateResponse(Request):
         return self.store is not False
 
     @property
-    def skills(self) -> list[SkillReference | InlineSkill]:
+    def skills(self) -> NewSkills:
         """The skills of the container that a shell gets."""
         environments = (tool.environment for tool in self.tools or [] if isinstance(tool, Shell))
         return next((each.skills or [] for each in environments if isinstance(each, AutoEnvironment)), [])
