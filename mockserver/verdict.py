@@ -405,22 +405,8 @@ def _expired_chain_retried(history: History) -> Iterator[Proof]:
 
 
 FINDINGS: dict[str, Callable[[History], Iterator[Proof]]] = {
-    "container-never-deleted": _container_never_deleted,
-    "use-after-expiry": _use_after_expiry,
-    "paging-stopped": _paging_stopped,
-    "retry-after-ignored": _retry_after_ignored,
-    "retried-what-cannot-be-retried": _retried_what_cannot_be_retried,
-    "wrong-id-kind": _wrong_id_kind,
-    "same-bytes-uploaded-again": _same_bytes_uploaded_again,
-    "error-body-as-content": _error_body_as_content,
-    "upload-left-pending": _upload_left_pending,
-    "parts-dont-add-up": _parts_dont_add_up,
-    "deleted-skill-used": _deleted_skill_used,
-    "answer-unused": _answer_unused,
-    "answer-unexpected": _answer_unexpected,
-    "citation-not-downloaded": _citation_not_downloaded,
-    "cfile-in-files-api": _cfile_in_files_api,
-    "container-recreated-each-turn": _container_recreated_each_turn,
-    "failed-response-continued": _failed_response_continued,
-    "expired-chain-retried": _expired_chain_retried,
+    name.strip("_").replace("_", "-"): rule
+    for name, rule in list(globals().items())
+    if getattr(rule, "__annotations__", None) == {"history": History, "return": Iterator[Proof]}
 }
+"""Every function above from a history to proofs, by its name."""
