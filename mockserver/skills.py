@@ -102,10 +102,7 @@ NOTHING = Supplied()
 
 
 def create_skill(context: Context, form: NewSkill) -> Skill:
-    bundle = _bundle(form)
-    if form.fields and not context.allows(profiles.UNKNOWN_KEY):
-        raise errors.UNKNOWN_PARAMETER(param=next(iter(form.fields)))
-    return shown(_create(context, bundle))
+    return shown(_create(context, _bundle(context, form)))
 
 
 def list_skills(context: Context, query: ListSkills) -> SkillList:
@@ -149,10 +146,7 @@ def retrieve_skill_content(context: Context, skill_id: str) -> Content:
 
 
 def create_skill_version(context: Context, skill_id: str, form: NewSkill) -> SkillVersion:
-    bundle, fields = _bundle(form), dict(form.fields)
-    default = fields.pop("default", "false")
-    if fields and not context.allows(profiles.UNKNOWN_KEY):
-        raise errors.UNKNOWN_PARAMETER(param=next(iter(fields)))
+    bundle, default = _bundle(context, form, "default"), form.fields.get("default", "false")
     if default not in ("true", "false"):
         raise errors.WRONG_TYPE(param="default", expected="a boolean", got="a string")
     with context.write() as tx:
@@ -311,10 +305,14 @@ def _known_version(context: Context, tx: Transaction, skill: tables.Skill, versi
 # Changing
 
 
-def _bundle(form: NewSkill) -> Bundle:
-    if form.bundle:
-        return form.bundle
-    raise errors.MISSING_PARAMETER(param="files")
+def _bundle(context: Context, form: NewSkill, *known: str) -> Bundle:
+    """The files of a form. Raises APIError if it has none, or fields that are not known."""
+    if form.bundle is None:
+        raise errors.MISSING_PARAMETER(param="files")
+    unknown = next((name for name in form.fields if name not in known), None)
+    if unknown is not None and not context.allows(profiles.UNKNOWN_KEY):
+        raise errors.UNKNOWN_PARAMETER(param=unknown)
+    return form.bundle
 
 
 def _create(context: Context, bundle: Bundle, id: str | None = None) -> tables.Skill:
