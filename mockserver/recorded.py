@@ -132,8 +132,8 @@ def response_body(entry: Entry) -> dict[str, Any]:
 
 
 def error(entry: Entry) -> dict[str, Any]:
-    """The error of a response's envelope; empty if there is none."""
-    return _mapping(response_body(entry).get("error")) if (entry.status or 0) >= 400 else {}
+    """The error of a response's envelope; empty if there is none, or a fault made it up."""
+    return _mapping(response_body(entry).get("error")) if (entry.status or 0) >= 400 and not entry.made_up else {}
 
 
 def _mapping(value: object) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def _use_after_expiry(history: History) -> Iterator[Proof]:
     used: dict[str, list[Entry]] = defaultdict(list)
     for entry in history.entries:
         container = entry.ids.get("container_id")
-        if container and error(entry).get("message") == errors.CONTAINER_EXPIRED.message and not entry.made_up:
+        if container and error(entry).get("message") == errors.CONTAINER_EXPIRED.message:
             used[container].append(entry)
     for id, uses in used.items():
         yield f"{id} was used after it had expired", uses
@@ -257,7 +257,7 @@ def _parts_dont_add_up(history: History) -> Iterator[Proof]:
     Innocent: completing an upload that is no longer pending; errors made by a fault.
     """
     for entry in history.of("CompleteUpload"):
-        if entry.status == 400 and not entry.made_up and error(entry).get("param") in ("part_ids", "md5"):
+        if entry.status == 400 and error(entry).get("param") in ("part_ids", "md5"):
             yield f"{line(entry)} failed: {error(entry)['message']}", [entry]
 
 
@@ -396,7 +396,7 @@ def _expired_chain_retried(history: History) -> Iterator[Proof]:
     failed: dict[str, list[Entry]] = defaultdict(list)
     for entry in history.of("CreateResponse"):
         chain = request_body(entry).get("previous_response_id")
-        expired = error(entry).get("message") == errors.RUN_CONTAINER_EXPIRED.message and not entry.made_up
+        expired = error(entry).get("message") == errors.RUN_CONTAINER_EXPIRED.message
         if expired and isinstance(chain, str) and not (failed[chain] and entry.wall < failed[chain][0].ended):
             failed[chain].append(entry)
     for chain, proof in failed.items():
