@@ -4,10 +4,10 @@ Rules that were added to a world are tried before those of its seed, each in the
 first that fits is used; how often is counted in the transaction of the run.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product, repeat
+from itertools import count, product, repeat
 from typing import Any, TypeVar
 
 from mockserver import control_errors
@@ -95,7 +95,8 @@ def add(
     for position, (rule, state) in enumerate(zip(asked, states, strict=False), last + 1):
         if rule.id in taken:
             raise control_errors.ANSWER_EXISTS(world=world, id=rule.id)
-        id = rule.id or next(name for name in _names(position) if name not in taken and name not in given)
+        names = (f"answer-{number}" for number in count(position))
+        id = rule.id or next(name for name in names if name not in taken and name not in given)
         text, uploads = _described(rule, store)
         row = _insert.new(**{"id": id, "seeded": False, "position": position, "rule": text, **state})
         _insert.add(tx, row)
@@ -118,12 +119,6 @@ def remove(tx: Transaction, contents: Contents, world: str, id: str | None) -> N
     if not _delete.run(tx, id=id) and id is not None:
         raise control_errors.ANSWER_NOT_FOUND(world=world, id=id[:80])
     contents.drop(tx, digests)
-
-
-def _names(position: int) -> Iterator[str]:
-    while True:
-        yield f"answer-{position}"
-        position += 1
 
 
 def unreachable(rules: Iterable[tuple[T, NewAnswer]]) -> tuple[T, T] | None:

@@ -340,11 +340,7 @@ ITEM_NOT_FOUND = ErrorType(
 )
 RUN_CONTAINER_EXPIRED = ErrorType(400, "Container is expired.", "seen")
 RUN_CONTAINER_REPLAYED = ErrorType(400, "Expected container_id: {container_id}", "seen")
-RUN_FAILED = ErrorType(
-    400,
-    "There was an issue with your request. Please check your inputs and try again",
-    "probe",
-)
+RUN_FAILED = ErrorType(400, "There was an issue with your request. Please check your inputs and try again", "probe")
 INVALID_INPUT_FILE = _of_parameter(
     "Invalid file data: '{param}' has a file that is not valid base64.", "invalid_value", "guess"
 )

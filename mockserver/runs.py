@@ -210,7 +210,7 @@ class Run:
             if file.delete:
                 self._written = [path for path in self._written if path != file.path]
                 continue
-            self._put(container, file.path, file, file.bytes)
+            self._put(container, file.path, file)
             if file.path not in self._written:
                 self._written.append(file.path)
 
@@ -218,18 +218,18 @@ class Run:
         """Add the file of a displayed figure. Returns its data URL."""
         id = ids.container_file(self.context.world.id_seed, self.context.take(self.tx), self.instant)
         name = f"{id}.png"
-        digest = self._put(container, f"/mnt/data/{name}", figure, None, id)
+        digest = self._put(container, f"/mnt/data/{name}", figure, id)
         self._figures.append(_citation(container.id, id, name, 0, 0))
         with self.context.world.open(self.tx, digest) as content:
             return f"data:image/png;base64,{base64.b64encode(content.read()).decode()}"
 
-    def _put(
-        self, container: tables.Container, path: str, file: Figure, shown: int | None, id: str | None = None
-    ) -> str:
+    def _put(self, container: tables.Container, path: str, file: Figure, id: str | None = None) -> str:
+        """Add a file. Returns the digest of its content."""
         assert file.digest is not None
         if upload := self.keep.get(file.digest):
             self.context.world.contents.keep(self.tx, upload, shared=True)
-        self._add_file(container, path, file.digest, shown, id=id)
+        size = file.bytes if isinstance(file, WrittenFile) else None
+        self._add_file(container, path, file.digest, size, id=id)
         return file.digest
 
     def _add_input(self, container: tables.Container, filename: str, data: str, uploads: Uploads) -> None:

@@ -50,15 +50,15 @@ class InputFile:
 class Transcript:
     previous: tables.Response | None
     chain: str
-    next_id: str
-    """Of the response that follows."""
-    items: list[Item]
-    """The request's input as it is stored, references replaced by what they name."""
     turn: int
     """Of the response that follows: 1 + the assistant's turns in the context."""
     user_text: str
     containers: dict[str, str | None]
     """By kind of tool: the container of the last call."""
+    next_id: str = ""
+    """Of the response that follows."""
+    items: list[Item] = field(default_factory=list)
+    """The request's input as it is stored, references replaced by what they name."""
     replayed: set[str] = field(default_factory=set)
     """Containers that are known from repeated items."""
     files: list[InputFile] = field(default_factory=list)
@@ -95,8 +95,6 @@ def read(context: Context, tx: Transaction, body: CreateResponse) -> Transcript:
     transcript = Transcript(
         previous,
         previous.chain if previous else ids.chain(seed, next(ordinals)),
-        "",
-        [],
         1 + (previous.turn if previous else 0),
         previous.user_text if previous else "",
         {CODE: previous.code_container, SHELL: previous.shell_container} if previous else {},
