@@ -51,14 +51,8 @@ class ErrorType:
     """Whether a proxy in front of the API sends it: the message is the whole body, as plain text."""
 
     def __call__(self, **words: object) -> APIError:
-        error = APIError(
-            self.status,
-            self.message.format(**words),
-            self.type,
-            self.param.format(**words) if self.param else None,
-            self.code,
-            dict(self.headers),
-        )
+        message, param = self.message.format(**words), self.param and self.param.format(**words)
+        error = APIError(self.status, message, self.type, param, self.code, dict(self.headers))
         error.row = self
         return error
 
