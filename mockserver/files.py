@@ -68,12 +68,12 @@ def list_files(context: Context, query: ListFiles) -> FileList:
 
 
 def retrieve_file(context: Context, file_id: str) -> File:
-    return shown(_found(context, context.read, file_id))
+    return shown(_found(context, file_id))
 
 
 def delete_file(context: Context, file_id: str) -> FileDeleted:
     with context.write() as tx:
-        row = _found(context, tx, file_id)
+        row = _found(context, file_id)
         listing.delete(tx, context.take(tx), context.world.now(), id=file_id)
         context.world.contents.drop(tx, [row.digest])
         context.touch("deleted", file_id)
@@ -81,7 +81,7 @@ def delete_file(context: Context, file_id: str) -> FileDeleted:
 
 
 def download_file(context: Context, file_id: str) -> Content:
-    row = _found(context, context.read, file_id)
+    row = _found(context, file_id)
     if row.purpose in NOT_DOWNLOADABLE and not context.allows(profiles.PRIVATE_DOWNLOAD):
         raise errors.NOT_DOWNLOADABLE(purpose=row.purpose)
     content = context.world.open(context.read, row.digest)
@@ -144,8 +144,8 @@ def referenced(context: Context, tx: Transaction, file_id: str, param: str) -> t
     raise errors.REFERENCED_FILE_NOT_FOUND(file_id=file_id, param=param)
 
 
-def _found(context: Context, tx: Transaction, file_id: str) -> tables.File:
-    if row := find(tx, file_id, context.world.now()):
+def _found(context: Context, file_id: str) -> tables.File:
+    if row := find(context.read, file_id, context.world.now()):
         return row
     if context.creates_missing(file_id):
         return _create_missing(context, file_id)

@@ -118,25 +118,25 @@ def list_skills(context: Context, query: ListSkills) -> SkillList:
 
 
 def retrieve_skill(context: Context, skill_id: str) -> Skill:
-    return shown(_found(context, context.read, skill_id))
+    return shown(_found(context, skill_id))
 
 
 def update_skill(context: Context, skill_id: str, body: UpdateSkill) -> Skill:
     with context.write() as tx:
-        version = _found_version(context, tx, skill_id, body.default_version, "default_version")
+        version = _found_version(context, skill_id, body.default_version, "default_version")
         _make_default(tx, version)
         context.touch("changed", skill_id)
-    return shown(_found(context, context.read, skill_id))
+    return shown(_found(context, skill_id))
 
 
 def delete_skill(context: Context, skill_id: str) -> SkillDeleted:
     with context.write() as tx:
-        _delete(context, tx, _found(context, tx, skill_id))
+        _delete(context, tx, _found(context, skill_id))
     return {"id": skill_id, "object": "skill.deleted", "deleted": True}
 
 
 def retrieve_skill_content(context: Context, skill_id: str) -> Content:
-    row = _found(context, context.read, skill_id)
+    row = _found(context, skill_id)
     version = find_version(context.read, skill_id, row.default_version)
     assert version, "a skill always has its default version"
     return _content(context, version)
@@ -150,7 +150,7 @@ def create_skill_version(context: Context, skill_id: str, form: NewSkill) -> Ski
     if default not in ("true", "false"):
         raise errors.WRONG_TYPE(param="default", expected="a boolean", got="a string")
     with context.write() as tx:
-        row = _found(context, tx, skill_id)
+        row = _found(context, skill_id)
         version = _add_version(context, row, bundle)
         if default == "true":
             _make_default(tx, version)
@@ -159,21 +159,21 @@ def create_skill_version(context: Context, skill_id: str, form: NewSkill) -> Ski
 
 
 def list_skill_versions(context: Context, skill_id: str, query: ListSkills) -> SkillVersionList:
-    _found(context, context.read, skill_id)
+    _found(context, skill_id)
     since, values = context.deleted_since(context.world.now()), {"skill_id": skill_id, "until": _visible_until(context)}
     rows, more = version_listing.page(context.read, query, values, since, context.allows)
     return listed([shown_version(row) for row in rows], more)
 
 
 def retrieve_skill_version(context: Context, skill_id: str, version: str) -> SkillVersion:
-    return shown_version(_found_version(context, context.read, skill_id, version))
+    return shown_version(_found_version(context, skill_id, version))
 
 
 def delete_skill_version(context: Context, skill_id: str, version: str) -> SkillVersionDeleted:
     """Delete a version; the last one that is left takes its skill with it (doc)."""
     with context.write() as tx:
-        row = _found_version(context, tx, skill_id, version)
-        skill, rows = _found(context, tx, skill_id), find_versions(tx, skill_id)
+        row = _found_version(context, skill_id, version)
+        skill, rows = _found(context, skill_id), find_versions(tx, skill_id)
         if len(rows) == 1:
             _delete(context, tx, skill)
         elif row.version == skill.default_version and not context.creates_missing(version):
@@ -189,7 +189,7 @@ def delete_skill_version(context: Context, skill_id: str, version: str) -> Skill
 
 
 def retrieve_skill_version_content(context: Context, skill_id: str, version: str) -> Content:
-    return _content(context, _found_version(context, context.read, skill_id, version))
+    return _content(context, _found_version(context, skill_id, version))
 
 
 # In containers
@@ -204,7 +204,7 @@ def mount(
 ) -> None:
     """Give a new container its skills, as they are now."""
     for position, skill in enumerate(skills):
-        skill_id, version, source = _source(context, tx, skill, position, supplied)
+        skill_id, version, source = _source(context, skill, position, supplied)
         if isinstance(source, Bundle):
             context.world.contents.keep(tx, source.zip)
         _insert_mounted.add(
@@ -239,20 +239,20 @@ def unmount(tx: Transaction, container_id: str) -> list[str]:
 
 
 def _source(
-    context: Context, tx: Transaction, skill: SkillReference | InlineSkill, position: int, supplied: Supplied
+    context: Context, skill: SkillReference | InlineSkill, position: int, supplied: Supplied
 ) -> tuple[str | None, str | None, Bundle | tables.SkillVersion]:
     """Return id, version and contents of a skill that a new container names or brings."""
     if isinstance(skill, InlineSkill):
         return None, None, supplied.inline[position]
     if skill.skill_id in supplied.curated:
         return skill.skill_id, skill.version or LATEST, bundles.placeholder(skill.skill_id)
-    row, wanted = find(tx, skill.skill_id), skill.version
+    row, wanted = find(context.read, skill.skill_id), skill.version
     if row is None and not context.creates_missing(skill.skill_id):
         raise errors.REFERENCED_SKILL_NOT_FOUND(skill_id=skill.skill_id)
     row = row or _create(context, bundles.placeholder(), skill.skill_id)
     wanted = {None: row.default_version, LATEST: row.latest_version}.get(wanted, wanted)
     assert wanted is not None
-    if version := _known_version(context, tx, row, wanted):
+    if version := _known_version(context, row, wanted):
         return row.id, version.version, version
     if _NUMBER.fullmatch(wanted):
         raise errors.REFERENCED_SKILL_VERSION_NOT_FOUND(version=wanted, skill_id=row.id)
@@ -276,28 +276,26 @@ def find_versions(tx: Transaction, skill_id: str) -> list[tables.SkillVersion]:
     return _versions.all(tx, skill_id=skill_id)
 
 
-def _found(context: Context, tx: Transaction, skill_id: str) -> tables.Skill:
-    if row := find(tx, skill_id):
+def _found(context: Context, skill_id: str) -> tables.Skill:
+    if row := find(context.read, skill_id):
         return row
     if context.creates_missing(skill_id):
         return _create(context, bundles.placeholder(), skill_id)
     raise context.missing("skill_id", skill_id, "skill", errors.SKILL_NOT_FOUND(skill_id=skill_id))
 
 
-def _found_version(
-    context: Context, tx: Transaction, skill_id: str, version: str, param: str = "version"
-) -> tables.SkillVersion:
+def _found_version(context: Context, skill_id: str, version: str, param: str = "version") -> tables.SkillVersion:
     """A version that a request names by its number, which is checked first."""
     if not _NUMBER.fullmatch(version) and not context.creates_missing(version):
         raise errors.BAD_SKILL_VERSION(param=param, value=version, expected="a positive integer")
-    if found := _known_version(context, tx, _found(context, tx, skill_id), version):
+    if found := _known_version(context, _found(context, skill_id), version):
         return found
     raise errors.SKILL_VERSION_NOT_FOUND(version=version)
 
 
-def _known_version(context: Context, tx: Transaction, skill: tables.Skill, version: str) -> tables.SkillVersion | None:
+def _known_version(context: Context, skill: tables.Skill, version: str) -> tables.SkillVersion | None:
     """A version of a skill, created if the profile creates what is missing."""
-    if found := find_version(tx, skill.id, version):
+    if found := find_version(context.read, skill.id, version):
         return found
     return _add_version(context, skill, bundles.placeholder(), version) if context.creates_missing(version) else None
 
