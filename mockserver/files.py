@@ -188,10 +188,8 @@ def _checked(context: Context, form: NewFile) -> tuple[str, int | None]:
         raise errors.BAD_FIELD(value=seconds, problem="is not of type 'integer'", param="expires_after.seconds")
     if int(seconds) not in EXPIRY_SECONDS:
         low, high = EXPIRY_SECONDS[0], EXPIRY_SECONDS[-1]
-        problem = (
-            f"is less than the minimum of {low}" if int(seconds) < low else f"is greater than the maximum of {high}"
-        )
-        raise errors.BAD_FIELD(value=seconds, problem=problem, param="expires_after.seconds")
+        limit = f"less than the minimum of {low}" if int(seconds) < low else f"greater than the maximum of {high}"
+        raise errors.BAD_FIELD(value=seconds, problem=f"is {limit}", param="expires_after.seconds")
     return purpose, int(seconds)
 
 

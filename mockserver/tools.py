@@ -71,13 +71,13 @@ def _tool(
     if isinstance(asked, LocalEnvironment):
         return Tool(kind)
     if isinstance(asked, str | ContainerReference):
-        return Tool(kind, find_running(context, tx, asked if isinstance(asked, str) else asked.container_id))
+        return Tool(kind, _find_running(context, tx, asked if isinstance(asked, str) else asked.container_id))
     known = before.containers.get(kind)
     file_ids = asked.file_ids or []
     if known is not None:
         row = containers.find(tx, known, context.world.now())
         if row is None or not expired(row, context.world.now()):
-            row = find_running(context, tx, known)
+            row = _find_running(context, tx, known)
             for file_id in file_ids:
                 add_copy(context, tx, row.id, file_id, f"{where}.file_ids")
             return Tool(kind, row)
@@ -106,7 +106,7 @@ def remove_unused(context: Context, tool: Tool) -> None:
         context.touched[:] = [each for each in context.touched if each not in tool.created]
 
 
-def find_running(context: Context, tx: Transaction, container_id: str) -> tables.Container:
+def _find_running(context: Context, tx: Transaction, container_id: str) -> tables.Container:
     """For a run. Raises APIError for a container that is unknown, expired or wedged."""
     row, now = containers.found(context, tx, container_id), context.world.now()
     if expired(row, now):
