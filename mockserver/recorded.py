@@ -106,7 +106,7 @@ def ids_given(entry: Entry) -> Iterator[tuple[str, str]]:
 def skills_named(entry: Entry) -> Iterator[tuple[str, str]]:
     """Yield the ids of skills in a request's body, each with the number of a version or an empty string."""
     body = request_body(entry)
-    if entry.operation == "UpdateSkill" and body:
+    if entry.operation == "UpdateSkill" and isinstance(entry.shown["request"].get("body"), dict):
         yield entry.ids["skill_id"], str(body.get("default_version", ""))
     for skill in parts(body.get("skills")) if entry.operation == "CreateContainer" else ():
         if isinstance(id := skill.get("skill_id"), str):
