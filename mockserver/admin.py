@@ -346,7 +346,7 @@ def _shown_skill(tx: Transaction, row: tables.Skill) -> AdminSkill:
 def _members(tx: Transaction, world: World, digest: str) -> list[AdminSkillFile]:
     try:
         with world.open(tx, digest) as file:
-            return [{"path": each.path, "bytes": each.size} for each in bundles.list_members(file)]
+            return [{"path": path, "bytes": size} for path, size in bundles.list_members(file).items()]
     except FileNotFoundError:  # deleted since its row was read
         return []
 

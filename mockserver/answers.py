@@ -4,38 +4,30 @@ Rules that were added to a world are tried before those of its seed, each in the
 first that fits is used; how often is counted in the transaction of the run.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product, repeat
+from itertools import count, product, repeat
 from typing import Any, TypeVar
 
 from mockserver import control_errors
 from mockserver.schema.answers import Figure, NewAnswer, Step, fits
 from mockserver.storage import tables
 from mockserver.storage.contents import Contents, Upload
-from mockserver.storage.database import Insertion, Statement, Transaction, record
+from mockserver.storage.database import Insertion, Statement, Transaction
 
 T = TypeVar("T")
 Store = Callable[[Figure], Upload]
 """Stores the bytes that a rule describes."""
 
 _all = Statement("SELECT * FROM answers ORDER BY seeded, position", tables.Answer)
-_last: Statement[tables.Answer] = Statement("SELECT count(*), coalesce(max(position), 0) FROM answers")
-_new = record(tables.Answer)
+_last = Statement("SELECT count(*), coalesce(max(position), 0) FROM answers")
 _insert = Insertion(tables.Answer)
 _insert_content = Insertion(tables.AnswerContent)
-_new_content = record(tables.AnswerContent)
-_digests: Statement[tables.AnswerContent] = Statement(
-    "SELECT digest FROM answer_contents WHERE :id IS NULL OR answer_id = :id"
-)
-_delete_contents: Statement[tables.AnswerContent] = Statement(
-    "DELETE FROM answer_contents WHERE :id IS NULL OR answer_id = :id"
-)
-_delete: Statement[tables.Answer] = Statement("DELETE FROM answers WHERE :id IS NULL OR id = :id")
-_count: Statement[tables.Answer] = Statement(
-    "UPDATE answers SET matched = matched + 1, used = used + :used WHERE id = :id"
-)
+_digests = Statement("SELECT digest FROM answer_contents WHERE :id IS NULL OR answer_id = :id")
+_delete_contents = Statement("DELETE FROM answer_contents WHERE :id IS NULL OR answer_id = :id")
+_delete = Statement("DELETE FROM answers WHERE :id IS NULL OR id = :id")
+_count = Statement("UPDATE answers SET matched = matched + 1, used = used + :used WHERE id = :id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +95,13 @@ def add(
     for position, (rule, state) in enumerate(zip(asked, states, strict=False), last + 1):
         if rule.id in taken:
             raise control_errors.ANSWER_EXISTS(world=world, id=rule.id)
-        id = rule.id or next(name for name in _names(position) if name not in taken and name not in given)
+        names = (f"answer-{number}" for number in count(position))
+        id = rule.id or next(name for name in names if name not in taken and name not in given)
         text, uploads = _described(rule, store)
-        row = _new(**{"id": id, "seeded": False, "position": position, "rule": text, **state})
+        row = _insert.new(**{"id": id, "seeded": False, "position": position, "rule": text, **state})
         _insert.add(tx, row)
         for upload in uploads.values():
-            _insert_content.add(tx, _new_content(answer_id=id, digest=upload.digest))
+            _insert_content.add(tx, _insert_content.new(answer_id=id, digest=upload.digest))
             contents.keep(tx, upload, shared=shared)
         if not row.seeded:
             tried.append((id, rule))
@@ -126,12 +119,6 @@ def remove(tx: Transaction, contents: Contents, world: str, id: str | None) -> N
     if not _delete.run(tx, id=id) and id is not None:
         raise control_errors.ANSWER_NOT_FOUND(world=world, id=id[:80])
     contents.drop(tx, digests)
-
-
-def _names(position: int) -> Iterator[str]:
-    while True:
-        yield f"answer-{position}"
-        position += 1
 
 
 def unreachable(rules: Iterable[tuple[T, NewAnswer]]) -> tuple[T, T] | None:
@@ -158,20 +145,15 @@ def _described(rule: NewAnswer, store: Store) -> tuple[str, dict[str, Upload]]:
         kept = {name: getattr(given, name) for name in ("path", "bytes") if name in given.model_fields_set}
         return type(given)(**kept, digest=upload.digest, size=upload.size)
 
-    def replaced(step: dict[str, object], of: NewAnswer | object) -> dict[str, object]:
-        for name in ("files", "shows"):
-            if name in step:
-                given: list[Figure] = getattr(of, name)
-                step[name] = [each if getattr(each, "delete", False) else stored(each) for each in given]
-        return step
+    def described(step: Step, known: Set[str]) -> dict[str, Any]:
+        values = {name: getattr(step, name) for name in step.model_fields_set & known}
+        for name in [name for name in ("files", "shows") if name in values]:
+            values[name] = [each if getattr(each, "delete", False) else stored(each) for each in values[name]]
+        return values
 
-    own = rule.model_fields_set & NewAnswer.model_fields.keys() - {"id"}  # which is a column
-    values = replaced({name: getattr(rule, name) for name in own}, rule)
+    values = described(rule, NewAnswer.model_fields.keys() - {"id"})  # which is a column
     if rule.steps is not None:
-        values["steps"] = [
-            Step.model_validate(replaced({name: getattr(step, name) for name in step.model_fields_set}, step))
-            for step in rule.steps
-        ]
+        values["steps"] = [Step.model_validate(described(step, Step.model_fields.keys())) for step in rule.steps]
     return NewAnswer.model_validate(values).model_dump_json(exclude_unset=True, by_alias=True), uploads
 
 

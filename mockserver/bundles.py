@@ -48,9 +48,6 @@ class BadBundle(Exception):
 class BadLayout(BadBundle):
     """Files are not all under one folder."""
 
-    def __init__(self) -> None:
-        super().__init__("all files must be under a single top-level directory")
-
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
@@ -64,14 +61,6 @@ class Bundle:
     @property
     def digest(self) -> str:
         return self.zip.digest
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A file of a skill, by its path below the skill's folder."""
-
-    path: str
-    size: int
 
 
 # Reading what was sent: for a thread
@@ -154,7 +143,7 @@ def _check(sizes: dict[str, int]) -> str:
     if not sizes:
         raise BadBundle("it has no files; send a folder with a SKILL.md")
     if len({path.partition("/")[0] for path in sizes}) > 1 or any("/" not in path for path in sizes):
-        raise BadLayout
+        raise BadLayout("all files must be under a single top-level directory")
     if len(sizes) > MAX_FILES:
         raise BadBundle(f"it has {len(sizes):,} files; {MAX_FILES} is the maximum")
     for path, size in sizes.items():
@@ -272,11 +261,11 @@ def _text(yaml: Any, values: dict[str, Any], key: str) -> tuple[str, bool]:
 # Reading what was stored
 
 
-def list_members(file: BinaryIO) -> list[Member]:
-    """Return the files of a stored zip, in the order of their paths."""
+def list_members(file: BinaryIO) -> dict[str, int]:
+    """Return the sizes of the files of a stored zip, by their paths below the skill's folder and in their order."""
     with zipfile.ZipFile(file) as archive:
         members = _members(archive)
-    return [Member(path.partition("/")[2], members[path].file_size) for path in sorted(members)]
+    return {path.partition("/")[2]: members[path].file_size for path in sorted(members)}
 
 
 @contextmanager

@@ -18,6 +18,20 @@ def _of_parameter(message: str, code: str, grade: Grade = "stack") -> ErrorType:
     return ErrorType(400, message, grade, "{param}", code)
 
 
+def _of_server(
+    status: int, message: str, code: str, headers: tuple[tuple[str, str], ...] = (), type: str = "invalid_request_error"
+) -> ErrorType:
+    """An error that nobody has seen; most are about what only this server has."""
+    return ErrorType(status, message, "guess", code=code, headers=headers, type=type)
+
+
+def _of_stream(message: str, grade: Grade) -> ErrorType:
+    return ErrorType(400, message, grade, "stream", "invalid_request_error")
+
+
+_FINAL = (("x-should-retry", "false"),)
+
+
 # Authentication
 
 MISSING_KEY = ErrorType(
@@ -41,27 +55,24 @@ WRONG_KEY = ErrorType(
 
 UNKNOWN_URL = ErrorType(404, "Invalid URL ({method} {path})", "seen")
 WRONG_METHOD = ErrorType(405, "Only {allowed} requests are accepted.", "seen", code="method_not_supported")
-BAD_WORLD_NAME = ErrorType(
+BAD_WORLD_NAME = _of_server(
     400,
     "Invalid world name: '{name}'. A world's name is 1 to 64 letters, digits, dots, underscores or hyphens, "
     "and starts with a letter or a digit.",
-    "guess",
-    code="invalid_world_name",
+    "invalid_world_name",
 )
-TOO_MANY_WORLDS = ErrorType(
+TOO_MANY_WORLDS = _of_server(
     429,
     "This server holds as many worlds as --max-worlds allows ({count}). Delete some, or start it with a "
     "higher --max-worlds (MOCKSERVER_MAX_WORLDS).",
-    "guess",
-    code="too_many_worlds",
-    headers=(("x-should-retry", "false"),),
+    "too_many_worlds",
+    headers=_FINAL,
 )
 
-WORLD_GONE = ErrorType(
+WORLD_GONE = _of_server(
     409,
     "The world was deleted while this request was under way. Send it again.",
-    "guess",
-    code="world_gone",
+    "world_gone",
     headers=(("x-should-retry", "true"),),
 )
 
@@ -91,25 +102,21 @@ WRONG_CONTENT_TYPE = ErrorType(
     "stack",
     code="unsupported_content_type",
 )
-WRONG_CONTENT_ENCODING = ErrorType(
+WRONG_CONTENT_ENCODING = _of_server(
     415,
     "Unsupported content encoding: '{encoding}'. Send the body as it is, without the header 'Content-Encoding'.",
-    "guess",
-    code="unsupported_content_encoding",
+    "unsupported_content_encoding",
 )
-BODY_TOO_LARGE = ErrorType(
-    413, "The request body is too large. The maximum is {limit} bytes.", "guess", code="request_too_large"
+BODY_TOO_LARGE = _of_server(413, "The request body is too large. The maximum is {limit} bytes.", "request_too_large")
+BODY_HOLDS_TOO_MUCH = _of_server(400, "Invalid body: {problem}. Send less at once.", "request_too_large")
+TOO_MANY_PARAMETERS = _of_server(
+    400, "The URL has more than {limit} query parameters. Send fewer.", "request_too_large"
 )
-BODY_HOLDS_TOO_MUCH = ErrorType(400, "Invalid body: {problem}. Send less at once.", "guess", code="request_too_large")
-TOO_MANY_PARAMETERS = ErrorType(
-    400, "The URL has more than {limit} query parameters. Send fewer.", "guess", code="request_too_large"
-)
-BODY_TIMED_OUT = ErrorType(
+BODY_TIMED_OUT = _of_server(
     408,
     "The request's body stopped, or came at less than {rate} bytes a second, for {seconds} seconds. Send it faster, or "
     "start the server with a longer --body-timeout or a lower --min-body-rate.",
-    "guess",
-    code="request_timeout",
+    "request_timeout",
 )
 MISSING_PARAMETER = _of_parameter("Missing required parameter: '{param}'.", "missing_required_parameter")
 UNKNOWN_PARAMETER = _of_parameter("Unknown parameter: '{param}'.", "unknown_parameter")
@@ -248,29 +255,26 @@ WRONG_SKILL_CURSOR = ErrorType(
 
 RANGE_NOT_SATISFIABLE = ErrorType(416, "The requested range is not satisfiable.", "guess")
 MALFORMED_HTTP = ErrorType(400, "Invalid HTTP request received.", "guess")
-HEAD_TOO_LARGE = ErrorType(
+HEAD_TOO_LARGE = _of_server(
     431,
     "The request line and headers are too large. The maximum is {limit} bytes, in 1000 headers.",
-    "guess",
-    code="headers_too_large",
+    "headers_too_large",
 )
-STORAGE_FAILED = ErrorType(
+STORAGE_FAILED = _of_server(
     500,
     "The mock can't use its data directory ({problem}), and stored nothing of this request. See to the disk, or "
     "start the mock with another --data.",
-    "guess",
-    code="storage_failed",
+    "storage_failed",
     type="server_error",
-    headers=(("x-should-retry", "false"),),
+    headers=_FINAL,
 )
-WORLD_UNUSABLE = ErrorType(
+WORLD_UNUSABLE = _of_server(
     500,
     "The world '{name}' can't be used: {file} {problem}. Reset, restore or delete the world, or put back the file of a "
     "backup while the mock is stopped.",
-    "guess",
-    code="world_unusable",
+    "world_unusable",
     type="server_error",
-    headers=(("x-should-retry", "false"),),
+    headers=_FINAL,
 )
 SERVER_ERROR = ErrorType(
     500,
@@ -336,39 +340,20 @@ ITEM_NOT_FOUND = ErrorType(
 )
 RUN_CONTAINER_EXPIRED = ErrorType(400, "Container is expired.", "seen")
 RUN_CONTAINER_REPLAYED = ErrorType(400, "Expected container_id: {container_id}", "seen")
-RUN_FAILED = ErrorType(
-    400,
-    "There was an issue with your request. Please check your inputs and try again",
-    "probe",
-)
+RUN_FAILED = ErrorType(400, "There was an issue with your request. Please check your inputs and try again", "probe")
 INVALID_INPUT_FILE = _of_parameter(
     "Invalid file data: '{param}' has a file that is not valid base64.", "invalid_value", "guess"
 )
-NOT_STREAMABLE = ErrorType(
-    400,
-    "This response cannot be streamed because it was not created with background=true.",
-    "seen",
-    "stream",
-    "invalid_request_error",
-)
-NOT_STREAMED = ErrorType(
-    400,
+NOT_STREAMABLE = _of_stream("This response cannot be streamed because it was not created with background=true.", "seen")
+NOT_STREAMED = _of_stream(
     "This response cannot be streamed because it was not created with stream=true or the stream TTL has expired.",
     "stack",
-    "stream",
-    "invalid_request_error",
 )
-STREAM_TOO_OLD = ErrorType(
-    400,
-    "This response can no longer be streamed because it is more than 5 minutes old",
-    "seen",
-    "stream",
-    "invalid_request_error",
-)
+STREAM_TOO_OLD = _of_stream("This response can no longer be streamed because it is more than 5 minutes old", "seen")
 CANCEL_SYNCHRONOUS = ErrorType(400, "Cannot cancel a synchronous response.", "stack")
 CANCEL_FINISHED = ErrorType(400, "Cannot cancel a {status} response.", "stack", "response_id", "invalid_request_error")
 DELETE_IN_FLIGHT = ErrorType(400, "Cannot delete an in-flight response.", "stack")
-UNSCRIPTED = ErrorType(400, "No answer fits this request. {problem}", "guess", code="no_answer")
+UNSCRIPTED = _of_server(400, "No answer fits this request. {problem}", "no_answer")
 
 CATALOGUE: dict[str, ErrorType] = {name.lower(): row for name, row in list(globals().items()) if type(row) is ErrorType}
 """Every error by its name in lower case."""

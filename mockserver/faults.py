@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from mockserver import control_errors, ids
 from mockserver.schema.faults import HEADER, LISTS, Effect, NewRule, is_like
 from mockserver.storage import tables
-from mockserver.storage.database import Insertion, Statement, Transaction, record
+from mockserver.storage.database import Insertion, Statement, Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,23 +92,20 @@ class Counted:
 
 _RULE = set(NewRule.model_fields)
 _all = Statement("SELECT * FROM faults ORDER BY position", tables.Fault)
-_last: Statement[tables.Fault] = Statement("SELECT count(*), max(position) FROM faults")
-_new = record(tables.Fault)
+_last = Statement("SELECT count(*), max(position) FROM faults")
 _insert = Insertion(tables.Fault)
-_exists: Statement[tables.Fault] = Statement("SELECT 1 FROM faults WHERE id = :id")
-_remove: Statement[tables.Fault] = Statement("DELETE FROM faults WHERE id = :id")
-_clear: Statement[tables.Fault] = Statement("DELETE FROM faults")
-_set_rule: Statement[tables.Fault] = Statement("UPDATE faults SET rule = :rule WHERE id = :id")
-_count_match: Statement[tables.Fault] = Statement("UPDATE faults SET matched = matched + 1 WHERE id = :id")
-_counts: Statement[tables.Fault] = Statement("SELECT matched, fired, window_at, window_used FROM faults WHERE id = :id")
+_exists = Statement("SELECT 1 FROM faults WHERE id = :id")
+_remove = Statement("DELETE FROM faults WHERE id = :id")
+_clear = Statement("DELETE FROM faults")
+_set_rule = Statement("UPDATE faults SET rule = :rule WHERE id = :id")
+_count_match = Statement("UPDATE faults SET matched = matched + 1 WHERE id = :id")
+_counts = Statement("SELECT matched, fired, window_at, window_used FROM faults WHERE id = :id")
 """Not by RETURNING, which takes ten times as long."""
-_count_fire: Statement[tables.Fault] = Statement("UPDATE faults SET fired = fired + 1 WHERE id = :id")
-_rearm: Statement[tables.Fault] = Statement(
+_count_fire = Statement("UPDATE faults SET fired = fired + 1 WHERE id = :id")
+_rearm = Statement(
     "UPDATE faults SET matched = 0, fired = 0, window_at = NULL, window_used = 0, created_at = :now WHERE id = :id"
 )
-_set_window: Statement[tables.Fault] = Statement(
-    "UPDATE faults SET window_at = :began, window_used = :used WHERE id = :id"
-)
+_set_window = Statement("UPDATE faults SET window_at = :began, window_used = :used WHERE id = :id")
 
 
 # What rules there are
@@ -134,7 +131,7 @@ def add(tx: Transaction, world: str, asked: NewRule, now: float, **state: Any) -
     if _exists.tuple(tx, id=id):
         raise control_errors.FAULT_EXISTS(world=world, id=id)
     rule = asked.model_dump_json(exclude_unset=True, include=_RULE)
-    _insert.add(tx, _new(**{"id": id, "position": position, "rule": rule, "created_at": now, **state}))
+    _insert.add(tx, _insert.new(**{"id": id, "position": position, "rule": rule, "created_at": now, **state}))
     return id
 
 

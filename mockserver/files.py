@@ -10,10 +10,11 @@ from mockserver.clock import later
 from mockserver.context import Context
 from mockserver.schema.contents import Content, disposition
 from mockserver.schema.files import File, FileDeleted, FileList, ListFiles, UploadPurpose
+from mockserver.schema.lists import listed
 from mockserver.storage import contents, tables
 from mockserver.storage.contents import Upload
-from mockserver.storage.database import Insertion, Statement, Transaction, record
-from mockserver.storage.pagination import Listing, ends
+from mockserver.storage.database import Insertion, Statement, Transaction
+from mockserver.storage.pagination import Listing
 
 PURPOSES = list(get_args(UploadPurpose))
 EXTENSIONS = "c cpp css csv docx gif go html java jpeg jpg js json md pdf php pkl png pptx py rb tar tex ts txt webp xlsx xml zip"
@@ -25,11 +26,10 @@ BATCH_EXPIRY = 30 * 24 * 3_600
 
 UNEXPIRED = "(expires_at IS NULL OR expires_at > :now)"
 
-_new = record(tables.File)
 _insert = Insertion(tables.File)
 _find = Statement(f"SELECT * FROM live_files WHERE id = :id AND {UNEXPIRED}", tables.File)
 _find_any = Statement("SELECT * FROM live_files WHERE id = :id", tables.File)
-_expiring: Statement[tables.File] = Statement(
+_expiring = Statement(
     "SELECT id FROM live_files WHERE expires_at > :after AND expires_at <= :until ORDER BY created_at, seq"
 )
 listing = Listing(tables.File, "file", "File", live=UNEXPIRED)
@@ -63,18 +63,17 @@ def list_files(context: Context, query: ListFiles) -> FileList:
     rows, more = listing.page(
         context.read, query, {"now": now}, context.deleted_since(now), context.allows, purpose=query.purpose
     )
-    first, last = ends(rows)
     data = [shown(row) for row in rows]
-    return {"object": "list", "data": data, "has_more": more, "first_id": first, "last_id": last}
+    return {"object": "list", "data": data, "has_more": more, **listed(data, more)}  # the ids stand last
 
 
 def retrieve_file(context: Context, file_id: str) -> File:
-    return shown(_found(context, context.read, file_id))
+    return shown(_found(context, file_id))
 
 
 def delete_file(context: Context, file_id: str) -> FileDeleted:
     with context.write() as tx:
-        row = _found(context, tx, file_id)
+        row = _found(context, file_id)
         listing.delete(tx, context.take(tx), context.world.now(), id=file_id)
         context.world.contents.drop(tx, [row.digest])
         context.touch("deleted", file_id)
@@ -82,7 +81,7 @@ def delete_file(context: Context, file_id: str) -> FileDeleted:
 
 
 def download_file(context: Context, file_id: str) -> Content:
-    row = _found(context, context.read, file_id)
+    row = _found(context, file_id)
     if row.purpose in NOT_DOWNLOADABLE and not context.allows(profiles.PRIVATE_DOWNLOAD):
         raise errors.NOT_DOWNLOADABLE(purpose=row.purpose)
     content = context.world.open(context.read, row.digest)
@@ -106,7 +105,7 @@ def store(
     row = context.insert(
         tx,
         _insert,
-        lambda ordinal: _new(
+        lambda ordinal: _insert.new(
             id=id or ids.file(world.id_seed, ordinal),
             seq=ordinal,
             created_at=created,
@@ -145,8 +144,8 @@ def referenced(context: Context, tx: Transaction, file_id: str, param: str) -> t
     raise errors.REFERENCED_FILE_NOT_FOUND(file_id=file_id, param=param)
 
 
-def _found(context: Context, tx: Transaction, file_id: str) -> tables.File:
-    if row := find(tx, file_id, context.world.now()):
+def _found(context: Context, file_id: str) -> tables.File:
+    if row := find(context.read, file_id, context.world.now()):
         return row
     if context.creates_missing(file_id):
         return _create_missing(context, file_id)
@@ -189,10 +188,8 @@ def _checked(context: Context, form: NewFile) -> tuple[str, int | None]:
         raise errors.BAD_FIELD(value=seconds, problem="is not of type 'integer'", param="expires_after.seconds")
     if int(seconds) not in EXPIRY_SECONDS:
         low, high = EXPIRY_SECONDS[0], EXPIRY_SECONDS[-1]
-        problem = (
-            f"is less than the minimum of {low}" if int(seconds) < low else f"is greater than the maximum of {high}"
-        )
-        raise errors.BAD_FIELD(value=seconds, problem=problem, param="expires_after.seconds")
+        limit = f"less than the minimum of {low}" if int(seconds) < low else f"greater than the maximum of {high}"
+        raise errors.BAD_FIELD(value=seconds, problem=f"is {limit}", param="expires_after.seconds")
     return purpose, int(seconds)
 
 

@@ -16,6 +16,7 @@ from urllib.parse import parse_qs
 from mockserver.answers import Counted
 from mockserver.entries import Entry
 from mockserver.schema.faults import LISTS
+from mockserver.transcript import parts
 
 _RETRYABLE = {408, 409, 429}
 _UPLOADS = {"CreateFile", "CreateContainerFile"}
@@ -26,14 +27,14 @@ _UPLOADS = {"CreateFile", "CreateContainerFile"}
 _CREATED = {"CreateContainer": "cntr", "CreateUpload": "upload"}
 
 
-def created(entries: Iterable[Entry], *operations: str) -> dict[str, Entry]:
+def created(entries: Iterable[Entry]) -> dict[str, Entry]:
     """Return the exchanges that created containers or uploads whose ids the client received, by id."""
     return {
         id: entry
         for entry in entries
-        if entry.operation in (operations or _CREATED) and not entry.aborted
+        if entry.operation in _CREATED and not entry.aborted
         for change, id in entry.objects
-        if change == "created" and kind_of(id) == _CREATED[entry.operation or ""]
+        if change == "created" and kind_of(id) == _CREATED[entry.operation]
     }
 
 
@@ -86,36 +87,29 @@ _KIND = re.compile(rf"({'|'.join(KINDS)})[-_]")
 
 def ids_given(entry: Entry) -> Iterator[tuple[str, str]]:
     """Yield the ids in a request's path and body, each with the kind that is expected there."""
-    if "container_id" in entry.ids:
-        yield entry.ids["container_id"], "cntr"
-    if "skill_id" in entry.ids:
-        yield entry.ids["skill_id"], "skill"
-    if "version" in entry.ids:
-        yield entry.ids["version"], "version"
+    for name, id in entry.ids.items():
+        kind = name.removesuffix("_id")
+        if kind == "container":
+            kind = "cntr"
+        elif kind == "file" and "container_id" in entry.ids:
+            kind = "cfile"
+        if kind in PLACES:
+            yield id, kind
     for id, number in skills_named(entry):
         yield id, "skill"
         yield number, "version"
-    if "file_id" in entry.ids:
-        yield entry.ids["file_id"], "cfile" if "container_id" in entry.ids else "file"
-    if "upload_id" in entry.ids:
-        yield entry.ids["upload_id"], "upload"
-    body = entry.shown["request"].get("body")
-    if isinstance(body, dict):
-        for key, kind in (("file_id", "file"), ("file_ids", "file"), ("part_ids", "part")):
-            given = body.get(key)
-            yield from ((id, kind) for id in (given if isinstance(given, list) else [given]) if isinstance(id, str))
+    for key, kind in (("file_id", "file"), ("file_ids", "file"), ("part_ids", "part")):
+        given = request_body(entry).get(key)
+        yield from ((id, kind) for id in (given if isinstance(given, list) else [given]) if isinstance(id, str))
 
 
 def skills_named(entry: Entry) -> Iterator[tuple[str, str]]:
     """Yield the ids of skills in a request's body, each with the number of a version or an empty string."""
-    body = entry.shown["request"].get("body")
-    if not isinstance(body, dict):
-        return
-    if entry.operation == "UpdateSkill":
+    body = request_body(entry)
+    if entry.operation == "UpdateSkill" and isinstance(entry.shown["request"].get("body"), dict):
         yield entry.ids["skill_id"], str(body.get("default_version", ""))
-    skills = body.get("skills") if entry.operation == "CreateContainer" else None
-    for skill in skills if isinstance(skills, list) else ():
-        if isinstance(skill, dict) and isinstance(id := skill.get("skill_id"), str):
+    for skill in parts(body.get("skills")) if entry.operation == "CreateContainer" else ():
+        if isinstance(id := skill.get("skill_id"), str):
             yield id, str(skill.get("version") or "")
 
 
@@ -127,53 +121,40 @@ def kind_of(id: str) -> str | None:
 # What exchanges show
 
 
-def succeeded(entry: Entry) -> bool:
-    return entry.status is not None and entry.status < 400 and not entry.aborted
+def request_body(entry: Entry) -> dict[str, Any]:
+    """The JSON object or the form that was sent; empty for another body, and one that was too large to be kept."""
+    return _mapping(entry.shown["request"].get("body"))
 
 
-def request_body(entry: Entry) -> Any:
-    return entry.shown["request"].get("body")
+def response_body(entry: Entry) -> dict[str, Any]:
+    """The JSON object that was returned; empty for another body, and one that was too large to be kept."""
+    return _mapping(entry.shown["response"].get("body"))
 
 
-def response_body(entry: Entry) -> Any:
-    return entry.shown["response"].get("body")
+def error(entry: Entry) -> dict[str, Any]:
+    """The error of a response's envelope; empty if there is none, or a fault made it up."""
+    return _mapping(response_body(entry).get("error")) if (entry.status or 0) >= 400 and not entry.made_up else {}
 
 
-def run_body(entry: Entry) -> dict[str, Any]:
-    """The body of a request for a response; empty if it was too large to be kept."""
-    body = request_body(entry) if entry.operation == "CreateResponse" else None
-    return body if isinstance(body, dict) else {}
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
-def messages(body: dict[str, Any]) -> list[dict[str, Any]]:
+def messages(entry: Entry) -> list[dict[str, Any]]:
     """The items of a run's input."""
-    given = body.get("input")
-    given = [{"role": "user", "content": given}] if isinstance(given, str) else given
-    return [item for item in given if isinstance(item, dict)] if isinstance(given, list) else []
+    given = request_body(entry).get("input")
+    return [{"role": "user", "content": given}] if isinstance(given, str) else parts(given)
 
 
 def failed_response(entry: Entry) -> str | None:
     """The id of a response that was received as failed, as an object or in the last event of a stream."""
-    body = response_body(entry) if succeeded(entry) and not entry.made_up else None
-    if isinstance(body, str):
-        name, _, data = body.rstrip("\n").rpartition("\n\n")[2].partition("\ndata: ")
-        body = json.loads(data)["response"] if name == "event: response.failed" else None
-    return body.get("id") if isinstance(body, dict) and body.get("status") == "failed" else None
-
-
-def error_message(entry: Entry) -> str | None:
-    """The message of an error's envelope."""
-    return _error(entry).get("message")
-
-
-def error_code(entry: Entry) -> str | None:
-    return _error(entry).get("code")
-
-
-def _error(entry: Entry) -> dict[str, Any]:
-    body = response_body(entry) if entry.status is not None and entry.status >= 400 else None
-    error = body.get("error") if isinstance(body, dict) else None
-    return error if isinstance(error, dict) else {}
+    if entry.failed or entry.made_up:
+        return None
+    body = response_body(entry)
+    if isinstance(stream := entry.shown["response"].get("body"), str):
+        name, _, data = stream.rstrip("\n").rpartition("\n\n")[2].partition("\ndata: ")
+        body = json.loads(data)["response"] if name == "event: response.failed" else {}
+    return body.get("id") if body.get("status") == "failed" else None
 
 
 def is_final(entry: Entry) -> bool:
@@ -239,10 +220,9 @@ _LISTED = {
 
 
 def _listed(page: Entry) -> set[str] | None:
-    body = response_body(page)
-    data = body.get("data") if isinstance(body, dict) else None
+    data = response_body(page).get("data")
     key = "version" if page.operation == "ListSkillVersions" else "id"
-    return {each[key] for each in data if isinstance(each, dict) and key in each} if isinstance(data, list) else None
+    return {each[key] for each in parts(data) if key in each} if isinstance(data, list) else None
 
 
 def shown_gone(content: Entry, earlier: deque[Entry]) -> Entry | None:
@@ -278,19 +258,12 @@ def _is_whole(page: Entry) -> bool:
 
 def uploaded_file(entry: Entry) -> dict[str, Any] | None:
     """Return the description of an uploaded file that was read to its end."""
-    body = request_body(entry) if entry.operation in _UPLOADS else None
-    file = body.get("file") if isinstance(body, dict) else None
-    return file if isinstance(file, dict) and file.get("sha256") else None
-
-
-def purpose_of(entry: Entry) -> str:
-    body = request_body(entry)
-    return str(body.get("purpose", "")) if isinstance(body, dict) else ""
+    file = _mapping(request_body(entry).get("file")) if entry.operation in _UPLOADS else {}
+    return file if file.get("sha256") else None
 
 
 def has_expired(upload: Entry, now: float) -> bool:
-    body = response_body(upload)
-    at = body.get("expires_at") if isinstance(body, dict) else None
+    at = response_body(upload).get("expires_at")
     return isinstance(at, int) and at <= now
 
 

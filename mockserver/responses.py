@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from mockserver import answers, container_runs, errors, ids, profiles, transcript, unscripted
-from mockserver.container_runs import CODE, SHELL, Tool
+from mockserver import answers, errors, ids, profiles, runs, transcript, unscripted
 from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.runs import Run
 from mockserver.samples import sample
 from mockserver.schema.answers import Tokens
+from mockserver.schema.lists import listed
 from mockserver.schema.responses import (
-    ENCRYPTED,
+    CODE,
     MAX_TEXT,
     OUTPUTS,
+    SHELL,
     UNASKED_MODEL,
     CreateResponse,
     InputItemList,
@@ -34,8 +35,8 @@ from mockserver.schema.responses import (
 from mockserver.skills import NOTHING, Supplied
 from mockserver.storage import tables
 from mockserver.storage.contents import Uploads
-from mockserver.storage.database import Insertion, Statement, record
-from mockserver.transcript import Transcript
+from mockserver.storage.database import Insertion, Statement
+from mockserver.tools import Tool, allowed_tools
 
 QUEUED_SECONDS = 1
 """How long a run in the background is queued, by the world's clock."""
@@ -49,21 +50,17 @@ MAX_PAGE = MAX_TEXT
 MAX_GIVEN = 1_000
 """Answers of a chain that `continues` finds, the newest ones."""
 
-_new = record(tables.Response)
 _insert = Insertion(tables.Response)
-_new_item = record(tables.ResponseItem)
 _insert_item = Insertion(tables.ResponseItem)
 _items = Statement(
     "SELECT * FROM response_items WHERE response_id = :id AND output = :output ORDER BY position", tables.ResponseItem
 )
 _items_down = Statement(f"{_items.sql} DESC", tables.ResponseItem)
-_previous: Statement[tables.Response] = Statement(
-    "SELECT id FROM responses WHERE id = (SELECT previous_id FROM responses WHERE id = :id)"
-)
-_is_cancelled: Statement[tables.Response] = Statement("SELECT cancelled_at IS NOT NULL FROM responses WHERE id = :id")
-_delete: Statement[tables.Response] = Statement("DELETE FROM responses WHERE id = :id")
-_delete_items: Statement[tables.ResponseItem] = Statement("DELETE FROM response_items WHERE response_id = :id")
-_cancel: Statement[tables.Response] = Statement("UPDATE responses SET cancelled_at = :now WHERE id = :id")
+_previous = Statement("SELECT id FROM responses WHERE id = (SELECT previous_id FROM responses WHERE id = :id)")
+_is_cancelled = Statement("SELECT cancelled_at IS NOT NULL FROM responses WHERE id = :id")
+_delete = Statement("DELETE FROM responses WHERE id = :id")
+_delete_items = Statement("DELETE FROM response_items WHERE response_id = :id")
+_cancel = Statement("UPDATE responses SET cancelled_at = :now WHERE id = :id")
 
 _KEYS = tuple(Response.__annotations__)
 _NONE = {"image_tokens": 0, "text_tokens": 0}
@@ -92,21 +89,19 @@ def create_response(
     context: Context, body: CreateResponse, uploads: Uploads, supplied: Supplied = NOTHING
 ) -> Created | APIError:
     """The response, or the error in its place: what the scripts counted is kept then, as nothing is raised."""
-    stored, background = body.store is not False, bool(body.background)
-    now = context.world.now()
+    now, background = context.world.now(), bool(body.background)
     _check_tools(body)
     clock = None
     with context.write() as tx:
-        before = transcript.read(context, tx, body, stored)
+        before = transcript.read(context, tx, body)
         id = before.next_id
         tx.execute("SAVEPOINT run")
-        tools = container_runs.tools(context, tx, body, before, supplied)
+        tools = allowed_tools(context, tx, body, before, supplied)
         request = json.dumps(_echo(body, tools))
         if len(request) > MAX_ECHO:
             raise errors.BODY_HOLDS_TOO_MUCH(problem=f"without its input it has more than {MAX_ECHO:,} characters")
-        includes = body.include or []
-        run = Run(context, tx, id, before.chain, stored, background, tools, before.user_text, ENCRYPTED in includes)
-        target = _target(run, body, before)
+        run = Run(context, tx, body, before, tools)
+        target = _target(run)
         answer, nearest = answers.choose(tx, target)
         context.answer = answer.id if answer else None
         rejected = None
@@ -120,8 +115,8 @@ def create_response(
             context.touched.clear()
             answers.choose(tx, target)  # again, as its counts were rolled back too
             return rejected
-        container_runs.add_inputs(context, tx, tools, before, uploads)
-        _perform(run, body, answer)
+        run.add_inputs(uploads)
+        _perform(run, answer)
         takes = max(BACKGROUND_SECONDS, ceil(run.at)) if background else ceil(run.at)
         if run.at and not background:
             clock = context.advance(tx, run.at)
@@ -129,8 +124,8 @@ def create_response(
         done = [_row(id, len(items) + n, item, True, ends) for n, (item, ends) in enumerate(run.items)]
         sent = sum(len(item.body) for item in items) + len(str(body.instructions or ""))
         written = sum(len(item.body) for item in done)
-        given = [*json.loads(before.previous.given if before.previous else "[]"), *([answer.id] if answer else [])]
-        row = _new(
+        given = [*before.given, *([answer.id] if answer else [])]
+        row = _insert.new(
             id=id,
             ordinal=context.take(tx),
             created_at=now,
@@ -143,19 +138,19 @@ def create_response(
             pace=answer.rule.pace if answer else 0.0,
             request=request,
             status=run.status,
-            details=json.dumps(_details(run, _usage(answer, sent, written))),
-            outputs=OUTPUTS in includes,
+            details=_details(_usage(answer, sent, written), run.error, run.incomplete),
+            outputs=OUTPUTS in (body.include or []),
             starts=QUEUED_SECONDS if background else 0,
             takes=takes,
             answer=answer.id if answer else None,
             given=json.dumps(given[-MAX_GIVEN:]),
             turn=before.turn,
             user_text=before.user_text,
-            code_container=run.code_container or before.code_container,
-            shell_container=run.shell_container or before.shell_container,
+            code_container=run.containers.get(CODE) or before.containers.get(CODE),
+            shell_container=run.containers.get(SHELL) or before.containers.get(SHELL),
         )
         context.cited = [] if background else _cited(done)
-        if stored or background:
+        if body.stored or background:
             _insert.add(tx, row)
             _insert_item.add_all(tx, [*items, *done])
             context.touch("created", id)
@@ -194,7 +189,7 @@ def cancel_response(context: Context, response_id: str) -> Created:
             raise errors.CANCEL_FINISHED(status=status)
         if status != "cancelled":
             _cancel.run(tx, id=row.id, now=now)
-            container_runs.cancel(context, tx, row.id)
+            runs.cancel(context, tx, row.id)
             context.touch("changed", row.id)
     return retrieve_response(context, response_id)
 
@@ -228,8 +223,7 @@ def list_input_items(context: Context, response_id: str, query: ListInputItems) 
         if more := len(data) == query.limit or bool(data and size > MAX_PAGE):
             break
         data.append(_body(row))
-    first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
-    return {"object": "list", "data": data, "first_id": first, "has_more": more, "last_id": last}
+    return listed(data, more)
 
 
 # What the run does
@@ -244,45 +238,45 @@ def _check_tools(body: CreateResponse) -> None:
         raise errors.INVALID_VALUE(value=choice[:100], supported="'none', 'auto', and 'required'", param="tool_choice")
 
 
-def _target(run: Run, body: CreateResponse, before: Transcript) -> answers.Target:
-    used = [tool.container for tool in run.tools if tool.container]
-    names = [path.rpartition("/")[2] for row in used for path in container_runs.paths(run.tx, row.id, run.now)]
+def _target(run: Run) -> answers.Target:
+    body, before = run.body, run.before
+    names = [path.rpartition("/")[2] for container in run.used for path in run.paths(container)]
     return answers.Target(
         text=before.user_text,
         instructions=body.instructions if isinstance(body.instructions, str) else "",
         model=body.model,
         tool=[tool.kind for tool in run.tools] or ["none"],
-        container=[text for row in used for text in (row.id, row.name)],
+        container=[text for row in run.used for text in (row.id, row.name)],
         file=[*(file.filename for file in before.files), *names],
         turn=before.turn,
-        continues=json.loads(before.previous.given) if before.previous else [],
+        continues=before.given,
         metadata=body.metadata or {},
         background=run.background,
         stream=bool(body.stream),
     )
 
 
-def _perform(run: Run, body: CreateResponse, answer: answers.Counted | None) -> None:
+def _perform(run: Run, answer: answers.Counted | None) -> None:
     if answer and answer.rule.output:
         run.add_raw(answer.rule.output)
     elif answer:
         run.take(answer.rule.each_step)
     else:
         only_echo = run.context.world.profile.unscripted == "echo"
-        container = next((tool.container for tool in run.tools if tool.container), None)
-        paths = container_runs.paths(run.tx, container.id, run.now) if container else []
-        steps, run.keep = unscripted.steps(body, run.user_text, paths, container is not None, only_echo)
+        paths = run.paths(run.used[0]) if run.used else []
+        steps, run.keep = unscripted.steps(run.body, run.before.user_text, paths, bool(run.used), only_echo)
         run.take(steps)
 
 
-def _details(run: Run, usage: Usage) -> dict[str, Any]:
-    """What the object shows at the end of the run beside its output."""
-    return {
-        "error": run.error and {"code": "server_error", "message": run.error.message},
-        "incomplete_details": {"reason": run.incomplete} if run.incomplete else None,
+def _details(usage: Usage, error: APIError | None = None, incomplete: str | None = None) -> str:
+    """What the object shows at the end of the run beside its output, as JSON."""
+    details = {
+        "error": error and {"code": "server_error", "message": error.message},
+        "incomplete_details": {"reason": incomplete} if incomplete else None,
         "usage": usage,
-        "raised": run.error and run.error.body()["error"],
+        "raised": error and error.body()["error"],
     }
+    return json.dumps(details)
 
 
 def _usage(answer: answers.Counted | None, sent: int, written: int) -> Usage:
@@ -412,16 +406,14 @@ def _create_missing(context: Context, response_id: str) -> tables.Response:
     """A response without output, for an id that nobody created."""
     with context.write() as tx:
         ordinal = context.take(tx)
-        row = _new(
+        row = _insert.new(
             id=response_id,
             ordinal=ordinal,
             created_at=context.world.now(),
             chain=ids.chain(context.world.id_seed, ordinal),
             request=json.dumps(_echo(CreateResponse(), [])),
             status="completed",
-            details=json.dumps(
-                {"error": None, "incomplete_details": None, "usage": _usage(None, 0, 0), "raised": None}
-            ),
+            details=_details(_usage(None, 0, 0)),
         )
         _insert.add(tx, row)
         context.touch("created", response_id)
@@ -430,7 +422,9 @@ def _create_missing(context: Context, response_id: str) -> tables.Response:
 
 def _row(response_id: str, position: int, item: Item, output: bool, ends: int = 0) -> tables.ResponseItem:
     body = json.dumps(item, ensure_ascii=False)
-    return _new_item(response_id=response_id, position=position, id=item["id"], output=output, body=body, ends=ends)
+    return _insert_item.new(
+        response_id=response_id, position=position, id=item["id"], output=output, body=body, ends=ends
+    )
 
 
 def _cited(items: Sequence[tables.ResponseItem]) -> list[tuple[str, str]]:

@@ -1,7 +1,9 @@
 """A run: what a response does, step by step, planned completely and written in one transaction.
 
 Steps come from an answer or from `unscripted`. Each becomes items of the output, files in the container, and activity
-of it. A run in the background is written ahead: its items and files carry the instant from which they are shown.
+of it. A run in the background is written ahead. What it will have done by an instant of the world's clock is a function
+of the rows: items carry the instant from which they are shown, files those between which they are, and `uses` the ends
+of steps, which are activity.
 """
 
 import base64
@@ -11,17 +13,18 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from mockserver import container_runs, errors, expiry, ids
-from mockserver.container_runs import CODE, SHELL, Tool
+from mockserver import containers, errors, expiry, ids
 from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.samples import sample
-from mockserver.schema.answers import MAX_OUTPUT, MAX_TEXT, PLACEHOLDERS, Figure, Step, WrittenFile, link, links
-from mockserver.schema.responses import Item, whole_item
+from mockserver.schema.answers import MAX_OUTPUT, MAX_TEXT, PLACEHOLDERS, Fail, Figure, Step, WrittenFile, link, links
+from mockserver.schema.contents import base_name
+from mockserver.schema.responses import CODE, ENCRYPTED, SHELL, CreateResponse, Item, whole_item
 from mockserver.storage import tables
-from mockserver.storage.contents import Upload
-from mockserver.storage.database import Transaction
-from mockserver.transcript import PREFIXES
+from mockserver.storage.contents import Upload, Uploads
+from mockserver.storage.database import Statement, Transaction
+from mockserver.tools import Tool, add_copy, remove_unused
+from mockserver.transcript import PREFIXES, Transcript
 
 LOCAL_LIMITS = {"max_output_length": 12_000, "timeout_ms": 10_000}
 """Of a local shell call (seen)."""
@@ -30,6 +33,21 @@ MAX_CITED = 1_000
 _PLACEHOLDER = re.compile(f"({'|'.join(map(re.escape, PLACEHOLDERS))})")
 LISTING = "import os\nprint(os.listdir('/mnt/data'))"
 
+_add_use = Statement("INSERT OR IGNORE INTO uses VALUES (:container_id, :at, :response_id)")
+_cancel_uses = Statement("DELETE FROM uses WHERE response_id = :response_id AND at > :now")
+_use_until = Statement("UPDATE containers SET used_until = max(coalesce(used_until, 0), :until) WHERE id = :id")
+_wedge = Statement("UPDATE containers SET wedged = 1 WHERE id = :id")
+_find_path = Statement(f"{containers.FILES} AND path = :path ORDER BY seq DESC", tables.ContainerFile)
+_all_files = Statement(f"{containers.FILES} ORDER BY created_at, seq", tables.ContainerFile)
+_hide = Statement("UPDATE container_files SET visible_until = :at WHERE container_id = :container_id AND id = :id")
+_ahead = Statement(
+    "SELECT * FROM live_container_files WHERE response_id = :response_id AND visible_from > :now", tables.ContainerFile
+)
+_show_again = Statement(
+    "UPDATE container_files SET visible_until = NULL WHERE container_id = :container_id AND path = :path "
+    "AND visible_until > :now"
+)
+
 
 @dataclass(slots=True)
 class Run:
@@ -37,14 +55,9 @@ class Run:
 
     context: Context
     tx: Transaction
-    response_id: str
-    chain: str
-    stored: bool
-    background: bool
+    body: CreateResponse
+    before: Transcript
     tools: list[Tool]
-    user_text: str
-    encrypted: bool = False
-    """Whether reasoning items have `encrypted_content`."""
     keep: Mapping[str, Upload] = field(default_factory=dict)
     """Contents that are not in the world yet, by digest."""
     items: list[tuple[Item, int]] = field(default_factory=list)
@@ -52,16 +65,19 @@ class Run:
     ends: dict[str, list[int]] = field(default_factory=dict)
     """By container: when each call in it ends."""
     at: float = 0.0
-    status: str = "completed"
     error: APIError | None = None
     incomplete: str | None = None
-    code_container: str | None = None
-    shell_container: str | None = None
+    containers: dict[str, str | None] = field(default_factory=dict)
+    """By kind of tool: the container of the last call."""
     _filled_in: int = 0
     """Characters of texts with placeholders so far."""
     _written: list[str] = field(default_factory=list)
     _figures: list[Item] = field(default_factory=list)
     """Citations of displayed figures, for the next message."""
+
+    @property
+    def background(self) -> bool:
+        return bool(self.body.background)
 
     @property
     def now(self) -> int:
@@ -70,6 +86,28 @@ class Run:
     @property
     def instant(self) -> int:
         return self.now + int(self.at)
+
+    @property
+    def used(self) -> list[tables.Container]:
+        """The containers of its tools, which may be one."""
+        return [tool.container for tool in self.tools if tool.container]
+
+    @property
+    def status(self) -> str:
+        return "failed" if self.error else "incomplete" if self.incomplete else "completed"
+
+    def add_inputs(self, uploads: Uploads) -> None:
+        """Put the files of the input into the containers (the path of those without an id is a guess)."""
+        for container in self.used:
+            for file in self.before.files:
+                if file.file_id is not None:
+                    add_copy(self.context, self.tx, container.id, file.file_id, "input")
+                else:
+                    self._add_input(container, file.filename, file.data or "", uploads)
+
+    def paths(self, container: tables.Container) -> list[str]:
+        """Of the files in a container."""
+        return [row.path for row in _all_files.all(self.tx, container_id=container.id, now=self.instant)]
 
     def take(self, steps: list[Step]) -> None:
         for step in steps:
@@ -82,7 +120,7 @@ class Run:
                     break
             if step.say is not None:
                 self._say(step)
-            if step.fail and self._fail(step, self._tool(step)):
+            if step.fail and self._fail(step.fail, self._tool(step)):
                 break
         self._finish()
 
@@ -97,24 +135,25 @@ class Run:
             if kind == "code_interpreter_call":
                 if container := used.get(CODE, used.get(SHELL)):
                     item["container_id"] = item["container_id"] or container.id
-                self.code_container = item["container_id"]
+                self.containers[CODE] = item["container_id"]
             elif kind == "shell_call" and "environment" not in given and (container := used.get(SHELL)):
                 item["environment"] = _environment(container)
-                self.shell_container = container.id
+                self.containers[SHELL] = container.id
             if item.get("call_id", "") is None:
                 paired = called if kind == "shell_call_output" else None
                 item["call_id"] = paired or ids.call(self.context.world.id_seed, self.context.take(self.tx))
             called = item.get("call_id")
             self._add(item)
         for container in used.values():
-            if container.id in (self.code_container, self.shell_container):
+            if container.id in self.containers.values():
                 self.ends[container.id] = [self.instant]
         self._finish()
 
     def _reason(self, reasoning: bool | str) -> None:
         """Add a reasoning item. On request it has its content in a form that only the API could read (seen)."""
         id = self._id("rs")
-        hidden: Item = {"content": [], "encrypted_content": _encrypted(id)} if self.encrypted else {}
+        encrypted = ENCRYPTED in (self.body.include or [])
+        hidden: Item = {"content": [], "encrypted_content": _encrypted(id)} if encrypted else {}
         summary = [{"type": "summary_text", "text": reasoning}] if isinstance(reasoning, str) else []
         self._add({"id": id, "type": "reasoning", **hidden, "summary": summary})
 
@@ -136,8 +175,7 @@ class Run:
         self._write(container, step.files)
         outputs = [] if step.raises is not None else outputs
         self._complete("code_interpreter_call", code=_code(step), container_id=container.id, outputs=outputs)
-        self.code_container = container.id
-        self.ends.setdefault(container.id, []).append(self.instant)
+        self._used(CODE, container)
         return False
 
     def _shell(self, step: Step, container: tables.Container | None) -> bool:
@@ -159,17 +197,20 @@ class Run:
         ]
         output.append({"outcome": last, "stderr": step.stderr or step.raises or "", "stdout": stdout})
         self._complete("shell_call_output", call_id=call_id, max_output_length=None, output=output)
-        self.shell_container = container.id
-        self.ends.setdefault(container.id, []).append(self.instant)
+        self._used(SHELL, container)
         return False
+
+    def _used(self, kind: str, container: tables.Container) -> None:
+        self.containers[kind] = container.id
+        self.ends.setdefault(container.id, []).append(self.instant)
 
     def _write(self, container: tables.Container, files: list[WrittenFile]) -> None:
         for file in files:
-            self._remove(container.id, file.path)
+            self._remove(container, file.path)
             if file.delete:
                 self._written = [path for path in self._written if path != file.path]
                 continue
-            self._put(container.id, file.path, file, file.bytes)
+            self._put(container, file.path, file)
             if file.path not in self._written:
                 self._written.append(file.path)
 
@@ -177,31 +218,75 @@ class Run:
         """Add the file of a displayed figure. Returns its data URL."""
         id = ids.container_file(self.context.world.id_seed, self.context.take(self.tx), self.instant)
         name = f"{id}.png"
-        digest = self._put(container.id, f"/mnt/data/{name}", figure, None, id)
+        digest = self._put(container, f"/mnt/data/{name}", figure, id)
         self._figures.append(_citation(container.id, id, name, 0, 0))
         with self.context.world.open(self.tx, digest) as content:
             return f"data:image/png;base64,{base64.b64encode(content.read()).decode()}"
 
-    def _put(self, container_id: str, path: str, file: Figure, shown: int | None, id: str | None = None) -> str:
+    def _put(self, container: tables.Container, path: str, file: Figure, id: str | None = None) -> str:
+        """Add a file. Returns the digest of its content."""
         assert file.digest is not None
         if upload := self.keep.get(file.digest):
             self.context.world.contents.keep(self.tx, upload, shared=True)
-        container_runs.write_file(
-            self.context,
-            self.tx,
-            container_id,
-            path,
-            digest=file.digest,
-            bytes=shown,
-            at=self.instant,
-            ahead=self.background,
-            response_id=self.response_id,
-            id=id,
-        )
+        size = file.bytes if isinstance(file, WrittenFile) else None
+        self._add_file(container, path, file.digest, size, id=id)
         return file.digest
 
-    def _remove(self, container_id: str, path: str) -> None:
-        container_runs.remove_path(self.context, self.tx, container_id, path, at=self.instant, ahead=self.background)
+    def _add_input(self, container: tables.Container, filename: str, data: str, uploads: Uploads) -> None:
+        """Add a file that stands in the input, as base64."""
+        name = base_name(filename)
+        path = "/mnt/data/" + ("file" if name in ("", ".", "..") or "\0" in name else name)
+        if self._find(container, path):
+            return
+        try:
+            upload = uploads.put([base64.b64decode(data, validate=True)])
+        except ValueError:  # binascii.Error is one; so is text that is not ASCII
+            raise errors.INVALID_INPUT_FILE(param="input") from None
+        try:
+            self._add_file(container, path, upload.digest, upload.size, source="user")
+            self.context.world.contents.keep(self.tx, upload)
+        finally:
+            upload.discard()
+
+    def _add_file(
+        self,
+        container: tables.Container,
+        path: str,
+        digest: str,
+        size: int | None,
+        source: str = "assistant",
+        id: str | None = None,
+    ) -> None:
+        seed, at, written = self.context.world.id_seed, self.instant, source == "assistant"
+        row = self.context.insert(
+            self.tx,
+            containers.insert_file,
+            lambda ordinal: containers.new_file(
+                container_id=container.id,
+                id=id or ids.container_file(seed, ordinal, at),
+                seq=ordinal,
+                created_at=at,
+                bytes=size,
+                path=path,
+                source=source,
+                digest=digest,
+                response_id=self.before.next_id if written else None,
+                visible_from=at if written and self.background else None,
+            ),
+        )
+        self.context.touch("created", row.id)
+
+    def _find(self, container: tables.Container, path: str) -> list[tables.ContainerFile]:
+        """The files of a path, the newest first."""
+        return _find_path.all(self.tx, container_id=container.id, path=path, now=self.instant)
+
+    def _remove(self, container: tables.Container, path: str) -> None:
+        for row in self._find(container, path):
+            if self.background:
+                _hide.run(self.tx, container_id=container.id, id=row.id, at=self.instant)
+            else:
+                containers.remove_file(self.context, self.tx, row, self.instant)
+                self.context.touch("deleted", row.id)
 
     # Messages
 
@@ -217,12 +302,12 @@ class Run:
     def _filled(self, text: str) -> str:
         if "{" not in text:
             return text
-        container = next((tool.container for tool in self.tools if tool.container), None)
-        names = [path.rpartition("/")[2] for path in self._listing(container)] if "{files}" in text else []
+        container = next(iter(self.used), None)
+        paths = self.paths(container) if container and "{files}" in text else []
         values = {
             "{links}": ", ".join(map(link, self._written)),
-            "{text}": self.user_text,
-            "{files}": ", ".join(names),
+            "{text}": self.before.user_text,
+            "{files}": ", ".join(path.rpartition("/")[2] for path in paths),
             "{container}": container.id if container else "",
         }
         filled, left = [], min(MAX_TEXT, MAX_OUTPUT - self._filled_in)
@@ -236,13 +321,8 @@ class Run:
     def _citations(self, text: str) -> Iterator[Item]:
         """What the text links to and the container has. Indexes count code points, the end is exclusive."""
         for path, span in islice(links(text), MAX_CITED):
-            for tool in self.tools:
-                if tool.container and (row := container_runs.find_path(self.tx, tool.container.id, path, self.instant)):
-                    yield _citation(row.container_id, row.id, path.rpartition("/")[2], *span)
-                    break
-
-    def _listing(self, container: tables.Container | None) -> list[str]:
-        return container_runs.paths(self.tx, container.id, self.instant) if container else []
+            if row := next((rows[0] for container in self.used if (rows := self._find(container, path))), None):
+                yield _citation(row.container_id, row.id, path.rpartition("/")[2], *span)
 
     # How it ends
 
@@ -256,36 +336,37 @@ class Run:
         if at is None or at > self.instant:
             return False
         self.at = at - self.now
-        self._end("failed", errors.RUN_CONTAINER_EXPIRED())
+        self.error = errors.RUN_CONTAINER_EXPIRED()
         return True
 
-    def _fail(self, step: Step, tool: Tool) -> bool:
-        fail = step.fail
-        if fail is None:
-            return False
+    def _fail(self, fail: Fail, tool: Tool) -> bool:
+        """Returns whether the run ends here."""
         if fail.wedge:
             if tool.container:
-                container_runs.wedge(self.tx, tool.container.id)
+                _wedge.run(self.tx, id=tool.container.id)
             return False
         if fail.incomplete:
-            self.status, self.incomplete = "incomplete", fail.incomplete
+            self.incomplete = fail.incomplete
         else:
             known = {"container_id": tool.container.id if tool.container else "cntr_mock"}
-            self._end("failed", sample(errors.CATALOGUE[fail.error or "server_error"], known))
+            self.error = sample(errors.CATALOGUE[fail.error or "server_error"], known)
         return True
-
-    def _end(self, status: str, error: APIError) -> None:
-        self.status, self.error = status, error
 
     def _finish(self) -> None:
         """Count the ends of calls as activity of their containers."""
         if self.context.world.profile.auto_lazy:
             for tool in self.tools:
                 if tool.container and tool.container.id not in self.ends:
-                    container_runs.remove_unused(self.context, tool)
-        for container in {tool.container.id: tool.container for tool in self.tools if tool.container}.values():
+                    remove_unused(self.context, tool)
+        for container in {each.id: each for each in self.used}.values():
             ends = self.ends.get(container.id, [])
-            container_runs.use(self.context, self.tx, container, ends, self.response_id if self.background else None)
+            if not self.background:
+                active = expiry.activity(container, ends[-1], ends) if ends else self.now
+                containers.refresh.run(self.tx, id=container.id, now=active)
+            elif ends:
+                for end in ends:
+                    _add_use.run(self.tx, container_id=container.id, at=end, response_id=self.before.next_id)
+                _use_until.run(self.tx, id=container.id, until=ends[-1])
 
     def _complete(self, kind: str, **keys: Any) -> None:
         self._add({"id": self._id(PREFIXES[kind]), "type": kind, "status": "completed", **keys})
@@ -295,7 +376,16 @@ class Run:
 
     def _id(self, prefix: str) -> str:
         seed, ordinal = self.context.world.id_seed, self.context.take(self.tx)
-        return ids.response_part(prefix, seed, ordinal, self.chain, self.stored, self.instant)
+        return ids.response_part(prefix, seed, ordinal, self.before.chain, self.body.stored, self.instant)
+
+
+def cancel(context: Context, tx: Transaction, response_id: str) -> None:
+    """Delete what a cancelled response would still have done."""
+    now = context.world.now()
+    _cancel_uses.run(tx, response_id=response_id, now=now)
+    for row in _ahead.all(tx, response_id=response_id, now=now):
+        containers.remove_file(context, tx, row, now)
+        _show_again.run(tx, container_id=row.container_id, path=row.path, now=now)
 
 
 def _environment(container: tables.Container | None) -> Item | None:

@@ -123,21 +123,22 @@ def profile(text: str) -> str:
     return text
 
 
-def _setting(default: Any, help: str, parse: Callable[[str], Any] = str, many: bool = False, shown: str = "") -> Any:
-    """Define a setting; `shown` is its default as text."""
+def _setting(default: Any, help: str, parse: Callable[[str], Any] = str) -> Any:
+    """Define a setting. Texts of the default are written as for the command line, whose help shows them; a tuple means
+    that several values can be given."""
+    many = isinstance(default, tuple)
+    shown = ",".join(default) if many else default if isinstance(default, str) else ""
+    if shown:
+        default = tuple(map(parse, default)) if many else parse(default)
     return field(default=default, metadata={"help": help, "parse": parse, "many": many, "shown": shown})
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     host: tuple[str, ...] = _setting(
-        ("127.0.0.1", "::1"),
-        "Address to listen on; 0.0.0.0 and :: open the server to the network.",
-        address,
-        many=True,
-        shown="127.0.0.1,::1",
+        ("127.0.0.1", "::1"), "Address to listen on; 0.0.0.0 and :: open the server to the network.", address
     )
-    port: int = _setting(8080, "Port to listen on; 0 chooses a free one and prints it.", port, shown="8080")
+    port: int = _setting("8080", "Port to listen on; 0 chooses a free one and prints it.", port)
     name: str | None = _setting(
         None, "Name of this server among several: each response has it in the header x-mock-server.", server_name
     )
@@ -154,68 +155,47 @@ class Settings:
         None, "Directory for all data; by default a temporary one that is removed at the end.", path
     )
     seed: tuple[Path, ...] = _setting(
-        (), "Seed file, or directory of seed files or plain files, for the contents of new worlds.", path, many=True
+        (), "Seed file, or directory of seed files or plain files, for the contents of new worlds.", path
     )
-    api_key: tuple[str, ...] = _setting(
-        (), "The only accepted API keys; by default any key is accepted.", key, many=True
-    )
+    api_key: tuple[str, ...] = _setting((), "The only accepted API keys; by default any key is accepted.", key)
     profile: profiles.Requested = _setting(
-        "default",
-        f"How to behave: {', '.join(profiles.PROFILES)}; add switches like live,delete_lag=5m.",
-        profile,
-        shown="default",
+        "default", f"How to behave: {', '.join(profiles.PROFILES)}; add switches like live,delete_lag=5m.", profile
     )
-    max_upload: int = _setting(512 << 20, "Largest file that can be uploaded.", size, shown="512MB")
-    max_body: int = _setting(80 << 20, "Largest JSON body; inline skills can be 67 MB each.", size, shown="80MB")
+    max_upload: int = _setting("512MB", "Largest file that can be uploaded.", size)
+    max_body: int = _setting("80MB", "Largest JSON body; inline skills can be 67 MB each.", size)
     body_timeout: float = _setting(
-        120.0, "How long a request's body may pause or be slower than --min-body-rate.", period, shown="2m"
+        "2m", "How long a request's body may pause or be slower than --min-body-rate.", period
     )
-    min_body_rate: int = _setting(
-        500, "Minimum rate of a request's body in bytes a second; 0 for none.", size, shown="500"
-    )
-    max_import: int = _setting(4 << 30, "Largest archive that can be imported, compressed or not.", size, shown="4GB")
-    max_worlds: int = _setting(10_000, "Maximum number of worlds, and separately of snapshots.", count, shown="10000")
+    min_body_rate: int = _setting("500", "Minimum rate of a request's body in bytes a second; 0 for none.", size)
+    max_import: int = _setting("4GB", "Largest archive that can be imported, compressed or not.", size)
+    max_worlds: int = _setting("10000", "Maximum number of worlds, and separately of snapshots.", count)
     world_ttl: float | None = _setting(
         None,
         "How long a world must be unused before it can be removed to make room; default: never with --data, else 1h.",
         lifetime,
     )
     journal_entries: int = _setting(
-        10_000, "Maximum number of exchanges in the journals of all worlds together.", count, shown="10000"
+        "10000", "Maximum number of exchanges in the journals of all worlds together.", count
     )
-    journal_bytes: int = _setting(2 << 20, "Maximum size of the headers and bodies in them.", size, shown="2MB")
-    max_streams: int = _setting(
-        500, "Maximum number of open event streams and waits of the control plane.", count, shown="500"
-    )
-    shutdown_delay: float = _setting(
-        0.0, "How long to go on serving after SIGTERM while /health returns 503.", delay, shown="0"
-    )
+    journal_bytes: int = _setting("2MB", "Maximum size of the headers and bodies in them.", size)
+    max_streams: int = _setting("500", "Maximum number of open event streams and waits of the control plane.", count)
+    shutdown_delay: float = _setting("0", "How long to go on serving after SIGTERM while /health returns 503.", delay)
     shutdown_grace: float = _setting(
-        5.0, "How long requests in progress may then take to end, while no new ones are accepted.", delay, shown="5s"
+        "5s", "How long requests in progress may then take to end, while no new ones are accepted.", delay
     )
     curated_skill: tuple[str, ...] = _setting(
         ("openai-spreadsheets",),
         "Id of a skill by OpenAI, which a container can have although nobody created it.",
         skill,
-        many=True,
-        shown="openai-spreadsheets",
     )
     control_token: str | None = _setting(None, "Token that the control plane requires.", key)
     control_open: bool = _setting(False, "Open the control plane to the network without a token.", profiles.yes_or_no)
     allow_host: tuple[str, ...] = _setting(
-        (),
-        "Additional host name that the control plane accepts, or a pattern such as *.example.test.",
-        host_pattern,
-        many=True,
+        (), "Additional host name that the control plane accepts, or a pattern such as *.example.test.", host_pattern
     )
-    id_seed: str = _setting(
-        "mockserver", "Seed from which ids are derived; another seed gives other ids.", shown="mockserver"
-    )
+    id_seed: str = _setting("mockserver", "Seed from which ids are derived; another seed gives other ids.")
     log_level: str = _setting(
-        "info",
-        f"Minimum severity of log messages: {', '.join(LOG_LEVELS)}; requests are info.",
-        log_level,
-        shown="info",
+        "info", f"Minimum severity of log messages: {', '.join(LOG_LEVELS)}; requests are info.", log_level
     )
 
     @property

@@ -14,6 +14,7 @@ from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.schema.containers import InlineSkill, SkillReference
 from mockserver.schema.contents import Content, disposition
+from mockserver.schema.lists import listed
 from mockserver.schema.skills import (
     ListSkills,
     Skill,
@@ -25,8 +26,8 @@ from mockserver.schema.skills import (
     UpdateSkill,
 )
 from mockserver.storage import tables
-from mockserver.storage.database import Insertion, Statement, Transaction, record
-from mockserver.storage.pagination import Listing, ends
+from mockserver.storage.database import Insertion, Statement, Transaction
+from mockserver.storage.pagination import Listing
 
 LATEST = "latest"
 FOLDER = "/home/oai/skills"
@@ -34,17 +35,15 @@ FOLDER = "/home/oai/skills"
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,14}")
 
-_new = record(tables.Skill)
 _insert = Insertion(tables.Skill)
 _find = Statement("SELECT * FROM live_skills WHERE id = :id", tables.Skill)
-_set_default: Statement[tables.Skill] = Statement(
+_set_default = Statement(
     "UPDATE skills SET default_version = :version, name = :name, description = :description WHERE id = :id"
 )
-_set_latest: Statement[tables.Skill] = Statement(
+_set_latest = Statement(
     "UPDATE skills SET last_number = max(last_number, :number), latest_version = "
     "(SELECT version FROM live_skill_versions WHERE skill_id = :id ORDER BY number DESC LIMIT 1) WHERE id = :id"
 )
-_new_version = record(tables.SkillVersion)
 _insert_version = Insertion(tables.SkillVersion)
 _find_version = Statement(
     "SELECT * FROM live_skill_versions WHERE skill_id = :skill_id AND version = :version", tables.SkillVersion
@@ -52,16 +51,13 @@ _find_version = Statement(
 _versions = Statement(
     "SELECT * FROM live_skill_versions WHERE skill_id = :skill_id ORDER BY number DESC", tables.SkillVersion
 )
-_delete_versions: Statement[tables.SkillVersion] = Statement("DELETE FROM skill_versions WHERE skill_id = :skill_id")
-_is_other: Statement[tables.SkillVersion] = Statement("SELECT 1 FROM live_skill_versions WHERE id = :id")
-_new_mounted = record(tables.ContainerSkill)
+_delete_versions = Statement("DELETE FROM skill_versions WHERE skill_id = :skill_id")
+_is_other = Statement("SELECT 1 FROM live_skill_versions WHERE id = :id")
 _insert_mounted = Insertion(tables.ContainerSkill)
 _mounted = Statement(
     "SELECT * FROM container_skills WHERE container_id = :container_id ORDER BY position", tables.ContainerSkill
 )
-_delete_mounted: Statement[tables.ContainerSkill] = Statement(
-    "DELETE FROM container_skills WHERE container_id = :container_id"
-)
+_delete_mounted = Statement("DELETE FROM container_skills WHERE container_id = :container_id")
 
 
 class _Skills(Listing[tables.Skill]):
@@ -106,10 +102,7 @@ NOTHING = Supplied()
 
 
 def create_skill(context: Context, form: NewSkill) -> Skill:
-    bundle = _bundle(form)
-    if form.fields and not context.allows(profiles.UNKNOWN_KEY):
-        raise errors.UNKNOWN_PARAMETER(param=next(iter(form.fields)))
-    return shown(_create(context, bundle))
+    return shown(_create(context, _bundle(context, form)))
 
 
 def list_skills(context: Context, query: ListSkills) -> SkillList:
@@ -121,31 +114,29 @@ def list_skills(context: Context, query: ListSkills) -> SkillList:
         raise errors.IntendedFailure
     since = context.deleted_since(context.world.now())
     rows, more = listing.page(context.read, query, {"until": _visible_until(context)}, since, context.allows)
-    first, last = ends(rows)
-    data = [shown(row) for row in rows]
-    return {"object": "list", "data": data, "first_id": first, "has_more": more, "last_id": last}
+    return listed([shown(row) for row in rows], more)
 
 
 def retrieve_skill(context: Context, skill_id: str) -> Skill:
-    return shown(_found(context, context.read, skill_id))
+    return shown(_found(context, skill_id))
 
 
 def update_skill(context: Context, skill_id: str, body: UpdateSkill) -> Skill:
     with context.write() as tx:
-        version = _found_version(context, tx, skill_id, body.default_version, "default_version")
+        version = _found_version(context, skill_id, body.default_version, "default_version")
         _make_default(tx, version)
         context.touch("changed", skill_id)
-    return shown(_found(context, context.read, skill_id))
+    return shown(_found(context, skill_id))
 
 
 def delete_skill(context: Context, skill_id: str) -> SkillDeleted:
     with context.write() as tx:
-        _delete(context, tx, _found(context, tx, skill_id))
+        _delete(context, tx, _found(context, skill_id))
     return {"id": skill_id, "object": "skill.deleted", "deleted": True}
 
 
 def retrieve_skill_content(context: Context, skill_id: str) -> Content:
-    row = _found(context, context.read, skill_id)
+    row = _found(context, skill_id)
     version = find_version(context.read, skill_id, row.default_version)
     assert version, "a skill always has its default version"
     return _content(context, version)
@@ -155,14 +146,11 @@ def retrieve_skill_content(context: Context, skill_id: str) -> Content:
 
 
 def create_skill_version(context: Context, skill_id: str, form: NewSkill) -> SkillVersion:
-    bundle, fields = _bundle(form), dict(form.fields)
-    default = fields.pop("default", "false")
-    if fields and not context.allows(profiles.UNKNOWN_KEY):
-        raise errors.UNKNOWN_PARAMETER(param=next(iter(fields)))
+    bundle, default = _bundle(context, form, "default"), form.fields.get("default", "false")
     if default not in ("true", "false"):
         raise errors.WRONG_TYPE(param="default", expected="a boolean", got="a string")
     with context.write() as tx:
-        row = _found(context, tx, skill_id)
+        row = _found(context, skill_id)
         version = _add_version(context, row, bundle)
         if default == "true":
             _make_default(tx, version)
@@ -171,23 +159,21 @@ def create_skill_version(context: Context, skill_id: str, form: NewSkill) -> Ski
 
 
 def list_skill_versions(context: Context, skill_id: str, query: ListSkills) -> SkillVersionList:
-    _found(context, context.read, skill_id)
+    _found(context, skill_id)
     since, values = context.deleted_since(context.world.now()), {"skill_id": skill_id, "until": _visible_until(context)}
     rows, more = version_listing.page(context.read, query, values, since, context.allows)
-    first, last = ends(rows)
-    data = [shown_version(row) for row in rows]
-    return {"object": "list", "data": data, "first_id": first, "has_more": more, "last_id": last}
+    return listed([shown_version(row) for row in rows], more)
 
 
 def retrieve_skill_version(context: Context, skill_id: str, version: str) -> SkillVersion:
-    return shown_version(_found_version(context, context.read, skill_id, version))
+    return shown_version(_found_version(context, skill_id, version))
 
 
 def delete_skill_version(context: Context, skill_id: str, version: str) -> SkillVersionDeleted:
     """Delete a version; the last one that is left takes its skill with it (doc)."""
     with context.write() as tx:
-        row = _found_version(context, tx, skill_id, version)
-        skill, rows = _found(context, tx, skill_id), find_versions(tx, skill_id)
+        row = _found_version(context, skill_id, version)
+        skill, rows = _found(context, skill_id), find_versions(tx, skill_id)
         if len(rows) == 1:
             _delete(context, tx, skill)
         elif row.version == skill.default_version and not context.creates_missing(version):
@@ -203,7 +189,7 @@ def delete_skill_version(context: Context, skill_id: str, version: str) -> Skill
 
 
 def retrieve_skill_version_content(context: Context, skill_id: str, version: str) -> Content:
-    return _content(context, _found_version(context, context.read, skill_id, version))
+    return _content(context, _found_version(context, skill_id, version))
 
 
 # In containers
@@ -218,12 +204,12 @@ def mount(
 ) -> None:
     """Give a new container its skills, as they are now."""
     for position, skill in enumerate(skills):
-        skill_id, version, source = _source(context, tx, skill, position, supplied)
+        skill_id, version, source = _source(context, skill, position, supplied)
         if isinstance(source, Bundle):
             context.world.contents.keep(tx, source.zip)
         _insert_mounted.add(
             tx,
-            _new_mounted(
+            _insert_mounted.new(
                 container_id=container_id,
                 position=position,
                 skill_id=skill_id,
@@ -253,23 +239,25 @@ def unmount(tx: Transaction, container_id: str) -> list[str]:
 
 
 def _source(
-    context: Context, tx: Transaction, skill: SkillReference | InlineSkill, position: int, supplied: Supplied
+    context: Context, skill: SkillReference | InlineSkill, position: int, supplied: Supplied
 ) -> tuple[str | None, str | None, Bundle | tables.SkillVersion]:
     """Return id, version and contents of a skill that a new container names or brings."""
     if isinstance(skill, InlineSkill):
         return None, None, supplied.inline[position]
     if skill.skill_id in supplied.curated:
         return skill.skill_id, skill.version or LATEST, bundles.placeholder(skill.skill_id)
-    row, wanted = find(tx, skill.skill_id), skill.version
+    row, wanted = find(context.read, skill.skill_id), skill.version
     if row is None and not context.creates_missing(skill.skill_id):
         raise errors.REFERENCED_SKILL_NOT_FOUND(skill_id=skill.skill_id)
     row = row or _create(context, bundles.placeholder(), skill.skill_id)
     wanted = {None: row.default_version, LATEST: row.latest_version}.get(wanted, wanted)
     assert wanted is not None
-    missing = errors.REFERENCED_SKILL_VERSION_NOT_FOUND(version=wanted, skill_id=row.id)
-    param = f"skills[{position}].version"
-    version = _version(context, tx, row, wanted, param, "a positive integer or 'latest'", missing)
-    return row.id, version.version, version
+    if version := _known_version(context, row, wanted):
+        return row.id, version.version, version
+    if _NUMBER.fullmatch(wanted):
+        raise errors.REFERENCED_SKILL_VERSION_NOT_FOUND(version=wanted, skill_id=row.id)
+    param, expected = f"skills[{position}].version", "a positive integer or 'latest'"
+    raise errors.BAD_SKILL_VERSION(param=param, value=wanted, expected=expected)
 
 
 # Finding
@@ -288,49 +276,41 @@ def find_versions(tx: Transaction, skill_id: str) -> list[tables.SkillVersion]:
     return _versions.all(tx, skill_id=skill_id)
 
 
-def _found(context: Context, tx: Transaction, skill_id: str) -> tables.Skill:
-    if row := find(tx, skill_id):
+def _found(context: Context, skill_id: str) -> tables.Skill:
+    if row := find(context.read, skill_id):
         return row
     if context.creates_missing(skill_id):
         return _create(context, bundles.placeholder(), skill_id)
     raise context.missing("skill_id", skill_id, "skill", errors.SKILL_NOT_FOUND(skill_id=skill_id))
 
 
-def _found_version(
-    context: Context, tx: Transaction, skill_id: str, version: str, param: str = "version"
-) -> tables.SkillVersion:
+def _found_version(context: Context, skill_id: str, version: str, param: str = "version") -> tables.SkillVersion:
     """A version that a request names by its number, which is checked first."""
     if not _NUMBER.fullmatch(version) and not context.creates_missing(version):
         raise errors.BAD_SKILL_VERSION(param=param, value=version, expected="a positive integer")
-    missing = errors.SKILL_VERSION_NOT_FOUND(version=version)
-    return _version(context, tx, _found(context, tx, skill_id), version, param, "a positive integer", missing)
-
-
-def _version(
-    context: Context,
-    tx: Transaction,
-    skill: tables.Skill,
-    version: str,
-    param: str,
-    expected: str,
-    missing: APIError,
-) -> tables.SkillVersion:
-    if found := find_version(tx, skill.id, version):
+    if found := _known_version(context, _found(context, skill_id), version):
         return found
-    if context.creates_missing(version):
-        return _add_version(context, skill, bundles.placeholder(), version)
-    if not _NUMBER.fullmatch(version):
-        raise errors.BAD_SKILL_VERSION(param=param, value=version, expected=expected)
-    raise missing
+    raise errors.SKILL_VERSION_NOT_FOUND(version=version)
+
+
+def _known_version(context: Context, skill: tables.Skill, version: str) -> tables.SkillVersion | None:
+    """A version of a skill, created if the profile creates what is missing."""
+    if found := find_version(context.read, skill.id, version):
+        return found
+    return _add_version(context, skill, bundles.placeholder(), version) if context.creates_missing(version) else None
 
 
 # Changing
 
 
-def _bundle(form: NewSkill) -> Bundle:
-    if form.bundle:
-        return form.bundle
-    raise errors.MISSING_PARAMETER(param="files")
+def _bundle(context: Context, form: NewSkill, *known: str) -> Bundle:
+    """The files of a form. Raises APIError if it has none, or fields that are not known."""
+    if form.bundle is None:
+        raise errors.MISSING_PARAMETER(param="files")
+    unknown = next((name for name in form.fields if name not in known), None)
+    if unknown is not None and not context.allows(profiles.UNKNOWN_KEY):
+        raise errors.UNKNOWN_PARAMETER(param=unknown)
+    return form.bundle
 
 
 def _create(context: Context, bundle: Bundle, id: str | None = None) -> tables.Skill:
@@ -340,7 +320,7 @@ def _create(context: Context, bundle: Bundle, id: str | None = None) -> tables.S
         row = context.insert(
             tx,
             _insert,
-            lambda ordinal: _new(
+            lambda ordinal: _insert.new(
                 id=id or ids.skill(world.id_seed, ordinal, now),
                 seq=ordinal,
                 created_at=now,
@@ -366,7 +346,7 @@ def _add_version(
         row = context.insert(
             tx,
             _insert_version,
-            lambda ordinal: _new_version(
+            lambda ordinal: _insert_version.new(
                 id=ids.skill_version(world.id_seed, ordinal, now, skill.id),
                 skill_id=skill.id,
                 seq=ordinal,

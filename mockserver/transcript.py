@@ -12,7 +12,7 @@ from typing import Any
 
 from mockserver import errors, ids, profiles
 from mockserver.context import Context
-from mockserver.schema.responses import MAX_TEXT, CreateResponse, Item
+from mockserver.schema.responses import CODE, MAX_TEXT, SHELL, CreateResponse, Item
 from mockserver.storage import tables
 from mockserver.storage.database import Statement, Transaction
 
@@ -34,7 +34,7 @@ _find = Statement("SELECT * FROM responses WHERE id = :id", tables.Response)
 _newest = Statement(
     "SELECT * FROM responses WHERE conversation = :conversation ORDER BY ordinal DESC LIMIT 1", tables.Response
 )
-_item: Statement[tables.ResponseItem] = Statement("SELECT body FROM response_items WHERE id = :id LIMIT 1")
+_item = Statement("SELECT body FROM response_items WHERE id = :id LIMIT 1")
 
 
 @dataclass(slots=True)
@@ -50,25 +50,30 @@ class InputFile:
 class Transcript:
     previous: tables.Response | None
     chain: str
-    next_id: str
-    """Of the response that follows."""
-    items: list[Item]
-    """The request's input as it is stored, references replaced by what they name."""
     turn: int
     """Of the response that follows: 1 + the assistant's turns in the context."""
     user_text: str
-    code_container: str | None
-    shell_container: str | None
+    containers: dict[str, str | None]
+    """By kind of tool: the container of the last call."""
+    next_id: str = ""
+    """Of the response that follows."""
+    items: list[Item] = field(default_factory=list)
+    """The request's input as it is stored, references replaced by what they name."""
     replayed: set[str] = field(default_factory=set)
     """Containers that are known from repeated items."""
     files: list[InputFile] = field(default_factory=list)
+
+    @property
+    def given(self) -> list[str]:
+        """Ids of the answers that were used before."""
+        return list(json.loads(self.previous.given)) if self.previous else []
 
 
 def find(tx: Transaction, id: str) -> tables.Response | None:
     return _find.first(tx, id=id)
 
 
-def read(context: Context, tx: Transaction, body: CreateResponse, stored: bool) -> Transcript:
+def read(context: Context, tx: Transaction, body: CreateResponse) -> Transcript:
     """Resolve the context of a request. Raises APIError where it refers to something unknown."""
     if body.previous_response_id and body.conversation and not context.allows(profiles.ANY_RUN):
         raise errors.MUTUALLY_EXCLUSIVE(param="previous_response_id", other="conversation")
@@ -90,12 +95,9 @@ def read(context: Context, tx: Transaction, body: CreateResponse, stored: bool) 
     transcript = Transcript(
         previous,
         previous.chain if previous else ids.chain(seed, next(ordinals)),
-        "",
-        [],
         1 + (previous.turn if previous else 0),
         previous.user_text if previous else "",
-        previous.code_container if previous else None,
-        previous.shell_container if previous else None,
+        {CODE: previous.code_container, SHELL: previous.shell_container} if previous else {},
     )
     now, in_turn = context.world.now(), False
     hosted: set[str] = set()
@@ -106,11 +108,11 @@ def read(context: Context, tx: Transaction, body: CreateResponse, stored: bool) 
         in_turn = output
         kind = str(item["type"])
         if not isinstance(item.get("id"), str):
-            id = ids.response_part(PREFIXES.get(kind, kind), seed, next(ordinals), transcript.chain, stored, now)
+            id = ids.response_part(PREFIXES.get(kind, kind), seed, next(ordinals), transcript.chain, body.stored, now)
             item = {"id": id, **{key: value for key, value in item.items() if key != "id"}}
         transcript.items.append(item)
         _note(transcript, item)
-    transcript.next_id = ids.response_part("resp", seed, next(ordinals), transcript.chain, stored, now)
+    transcript.next_id = ids.response_part("resp", seed, next(ordinals), transcript.chain, body.stored, now)
     return transcript
 
 
@@ -188,10 +190,10 @@ def _is_output(item: Item, hosted: set[str]) -> bool:
 def _note(transcript: Transcript, item: Item) -> None:
     """What a run has to know of an item: the containers of calls, the last user message and its files."""
     if item["type"] == "code_interpreter_call" and isinstance(id := item.get("container_id"), str):
-        transcript.code_container = id
+        transcript.containers[CODE] = id
         transcript.replayed.add(id)
     elif item["type"] == "shell_call" and (id := _environment(item)):
-        transcript.shell_container = id
+        transcript.containers[SHELL] = id
         transcript.replayed.add(id)
     elif item["type"] == "message" and item["role"] == "user":
         transcript.user_text = text_of(item["content"])[:MAX_USER_TEXT]

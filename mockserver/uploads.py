@@ -24,7 +24,7 @@ from mockserver.schema.uploads import MAX_BYTES, CompleteUpload, CreateUpload, U
 from mockserver.storage import pagination, tables
 from mockserver.storage.contents import Upload as Incoming
 from mockserver.storage.contents import Uploads
-from mockserver.storage.database import Insertion, Statement, Transaction, in_thread, record
+from mockserver.storage.database import Insertion, Statement, Transaction, in_thread
 from mockserver.storage.pagination import Listing
 
 LIFETIME = 3_600
@@ -34,27 +34,19 @@ PIECE = 1 << 20
 PIECES = 16
 """Pieces that are written before the thread is free for other work."""
 
-_new = record(tables.Upload)
 _insert = Insertion(tables.Upload)
 _find = Statement("SELECT * FROM live_uploads WHERE id = :id", tables.Upload)
-_expired: Statement[tables.Upload] = Statement(
-    "SELECT id FROM live_uploads WHERE status = 'pending' AND expires_at <= :now"
-)
-_expiring: Statement[tables.Upload] = Statement(
+_expired = Statement("SELECT id FROM live_uploads WHERE status = 'pending' AND expires_at <= :now")
+_expiring = Statement(
     "SELECT id FROM live_uploads WHERE status = 'pending' AND expires_at > :after AND expires_at <= :until "
     "ORDER BY created_at, seq"
 )
-_set_status: Statement[tables.Upload] = Statement(
-    "UPDATE uploads SET status = :status, file_id = :file_id WHERE id = :id"
-)
-_prune: Statement[tables.Upload] = Statement("DELETE FROM uploads WHERE status != 'pending' AND seq < :oldest")
-_new_part = record(tables.UploadPart)
+_set_status = Statement("UPDATE uploads SET status = :status, file_id = :file_id WHERE id = :id")
+_prune = Statement("DELETE FROM uploads WHERE status != 'pending' AND seq < :oldest")
 _insert_part = Insertion(tables.UploadPart)
 _parts = Statement("SELECT * FROM live_upload_parts WHERE upload_id = :upload_id ORDER BY seq", tables.UploadPart)
-_received: Statement[tables.UploadPart] = Statement(
-    "SELECT count(*), coalesce(sum(bytes), 0) FROM live_upload_parts WHERE upload_id = :upload_id"
-)
-_delete_parts: Statement[tables.UploadPart] = Statement("DELETE FROM upload_parts WHERE upload_id = :upload_id")
+_received = Statement("SELECT count(*), coalesce(sum(bytes), 0) FROM live_upload_parts WHERE upload_id = :upload_id")
+_delete_parts = Statement("DELETE FROM upload_parts WHERE upload_id = :upload_id")
 listing = Listing(tables.Upload, "upload", "Upload")
 
 
@@ -74,7 +66,7 @@ def _insert_upload(context: Context, tx: Transaction, body: CreateUpload, id: st
     row = context.insert(
         tx,
         _insert,
-        lambda ordinal: _new(
+        lambda ordinal: _insert.new(
             id=id or ids.timed("upload", world.id_seed, ordinal, now),
             seq=ordinal,
             created_at=now,
@@ -93,7 +85,7 @@ def _insert_upload(context: Context, tx: Transaction, body: CreateUpload, id: st
 def use_upload(context: Context, upload_id: str) -> None:
     """Raise APIError for an upload that takes no parts."""
     _end_expired(context)
-    _pending(context, context.read, upload_id)
+    _pending(context, upload_id)
 
 
 def add_upload_part(context: Context, upload_id: str, form: NewFile) -> UploadPart:
@@ -104,13 +96,13 @@ def add_upload_part(context: Context, upload_id: str, form: NewFile) -> UploadPa
     _end_expired(context)
     world, now = context.world, context.world.now()
     with context.write() as tx:
-        upload = _pending(context, tx, upload_id)
+        upload = _pending(context, upload_id)
         if received(tx, upload.id)[1] + data.size > MAX_BYTES:
             raise errors.UPLOAD_TOO_LARGE(limit=MAX_BYTES)
         row = context.insert(
             tx,
             _insert_part,
-            lambda ordinal: _new_part(
+            lambda ordinal: _insert_part.new(
                 id=ids.timed("part", world.id_seed, ordinal, now),
                 seq=ordinal,
                 created_at=now,
@@ -133,7 +125,7 @@ async def complete_upload(context: Context, upload_id: str, body: CompleteUpload
         try:
             content, md5 = await _put_together(world, parts, storage, body.md5 is not None)
         except (FileNotFoundError, sqlite3.Error):
-            _unchanged(context, context.read, upload.id, parts)
+            _unchanged(context, upload.id, parts)
             raise
         try:
             if body.md5 is not None and body.md5.lower() != md5 and not context.allows(profiles.ANY_MD5):
@@ -148,7 +140,7 @@ async def complete_upload(context: Context, upload_id: str, body: CompleteUpload
 def cancel_upload(context: Context, upload_id: str) -> Upload:
     _end_expired(context)
     with context.write() as tx:
-        row = _pending(context, tx, upload_id)
+        row = _pending(context, upload_id)
         _end(context, tx, row.id, "cancelled")
         context.touch("changed", row.id)
     return shown(row, context.world.now(), "cancelled")
@@ -190,9 +182,9 @@ def shown(row: tables.Upload, now: int, status: str | None = None) -> Upload:
     }
 
 
-def _pending(context: Context, tx: Transaction, upload_id: str) -> tables.Upload:
+def _pending(context: Context, upload_id: str) -> tables.Upload:
     """An upload that can be changed. Raises APIError."""
-    world, row = context.world, find(tx, upload_id)
+    world, row = context.world, find(context.read, upload_id)
     if upload_id in world.completing:
         raise errors.UPLOAD_ENDED(upload_id=upload_id, state="being completed")
     if row and row.status == "pending":
@@ -240,7 +232,7 @@ def _end(context: Context, tx: Transaction, upload_id: str, status: str, file_id
 def _chosen(context: Context, upload_id: str, part_ids: Sequence[str]) -> tuple[tables.Upload, list[tables.UploadPart]]:
     """A pending upload, and its parts in their order. Raises APIError if they don't add up."""
     _end_expired(context)
-    upload = _pending(context, context.read, upload_id)
+    upload = _pending(context, upload_id)
     there = {part.id: part for part in _parts.all(context.read, upload_id=upload.id)}
     chosen: dict[str, tables.UploadPart] = {}
     for id in part_ids:
@@ -292,7 +284,7 @@ def _pieces(world: World, parts: Sequence[tables.UploadPart]) -> Generator[bytes
 
 def _store(context: Context, upload_id: str, parts: Sequence[tables.UploadPart], content: Incoming) -> Upload:
     with context.write() as tx:
-        upload = _unchanged(context, tx, upload_id, parts)
+        upload = _unchanged(context, upload_id, parts)
         file = files.store(
             context,
             tx,
@@ -308,10 +300,10 @@ def _store(context: Context, upload_id: str, parts: Sequence[tables.UploadPart],
     return {**shown(upload, upload.created_at, "completed"), "file": files.shown(file)}
 
 
-def _unchanged(context: Context, tx: Transaction, upload_id: str, parts: Sequence[tables.UploadPart]) -> tables.Upload:
+def _unchanged(context: Context, upload_id: str, parts: Sequence[tables.UploadPart]) -> tables.Upload:
     """The upload that is being completed. Raises APIError if it was deleted, or its world replaced, meanwhile."""
-    if (upload := find(tx, upload_id)) is None:
+    if (upload := find(context.read, upload_id)) is None:
         raise errors.UPLOAD_NOT_FOUND(upload_id=upload_id)
-    if upload.status != "pending" or not set(parts) <= set(_parts.all(tx, upload_id=upload_id)):
+    if upload.status != "pending" or not set(parts) <= set(_parts.all(context.read, upload_id=upload_id)):
         raise errors.WORLD_GONE()
     return upload

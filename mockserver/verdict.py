@@ -19,8 +19,7 @@ from mockserver.recorded import (
     History,
     counted,
     created,
-    error_code,
-    error_message,
+    error,
     failed_response,
     found_something,
     has_expired,
@@ -30,14 +29,11 @@ from mockserver.recorded import (
     line,
     messages,
     pairs,
-    purpose_of,
-    response_body,
+    request_body,
     retry_delay,
-    run_body,
     shown_gone,
     skills_named,
     some,
-    succeeded,
     uploaded_file,
 )
 from mockserver.schema.faults import LISTS
@@ -93,11 +89,15 @@ def _container_never_deleted(history: History) -> Iterator[Proof]:
     Innocent: it expired or was deleted through the control plane; the client never received the id, or tried to
     delete it.
     """
-    tried = {entry.ids.get("container_id") for entry in history.of("DeleteContainer")}
-    made = created(history.entries, "CreateContainer")
+    yield from _left(history, "container", "DeleteContainer", "never deleted")
+
+
+def _left(history: History, kind: str, end: str, why: str) -> Iterator[Proof]:
+    tried = {entry.ids.get(f"{kind}_id") for entry in history.of(end)}
+    made = created(history.of(f"Create{kind.capitalize()}"))
     left = {id: entry for id, entry in made.items() if id not in tried and id in history.running}
     if left:
-        yield f"{counted(left, 'container')} created and never deleted: {some(left)}", left.values()
+        yield f"{counted(left, kind)} created and {why}: {some(left)}", left.values()
 
 
 def _use_after_expiry(history: History) -> Iterator[Proof]:
@@ -107,12 +107,9 @@ def _use_after_expiry(history: History) -> Iterator[Proof]:
     """
     used: dict[str, list[Entry]] = defaultdict(list)
     for entry in history.entries:
-        if (
-            "container_id" in entry.ids
-            and error_message(entry) == errors.CONTAINER_EXPIRED.message
-            and not entry.made_up
-        ):
-            used[entry.ids["container_id"]].append(entry)
+        container = entry.ids.get("container_id")
+        if container and error(entry).get("message") == errors.CONTAINER_EXPIRED.message:
+            used[container].append(entry)
     for id, uses in used.items():
         yield f"{id} was used after it had expired", uses
 
@@ -166,7 +163,7 @@ def _retried_what_cannot_be_retried(history: History) -> Iterator[Proof]:
     """
     for group in history.repeated(exactly=True):
         proof: list[Entry] = []
-        last_success = max((entry.wall for entry in group if succeeded(entry)), default=0.0)
+        last_success = max((entry.wall for entry in group if not entry.failed), default=0.0)
         for failed, again in pairs(group):
             waited_for = last_success >= again.wall and not failed.made_up
             soon = again.wall - failed.ended <= SOON and not history.changed(failed.wall, again.wall)
@@ -207,9 +204,9 @@ def _same_bytes_uploaded_again(history: History) -> Iterator[Proof]:
             if change == "deleted" and id in places:
                 there[places[id]].pop(id, None)
         upload = uploaded_file(entry)
-        if upload is None or not succeeded(entry) or not upload["bytes"]:
+        if upload is None or entry.failed or not upload["bytes"]:
             continue
-        key = (entry.ids.get("container_id", ""), upload["sha256"], purpose_of(entry))
+        key = (entry.ids.get("container_id", ""), upload["sha256"], str(request_body(entry).get("purpose", "")))
         there[key] = {id: copy for id, copy in there[key].items() if not has_expired(copy, entry.shown["at"])}
         for change, id in entry.objects:
             if change == "created":
@@ -251,11 +248,7 @@ def _upload_left_pending(history: History) -> Iterator[Proof]:
     Innocent: it expired or was deleted through the control plane; the client never received the id, or tried to
     cancel it.
     """
-    tried = {entry.ids.get("upload_id") for entry in history.of("CancelUpload")}
-    made = created(history.entries, "CreateUpload")
-    left = {id: entry for id, entry in made.items() if id not in tried and id in history.running}
-    if left:
-        yield f"{counted(left, 'upload')} created and neither completed nor cancelled: {some(left)}", left.values()
+    yield from _left(history, "upload", "CancelUpload", "neither completed nor cancelled")
 
 
 def _parts_dont_add_up(history: History) -> Iterator[Proof]:
@@ -264,8 +257,8 @@ def _parts_dont_add_up(history: History) -> Iterator[Proof]:
     Innocent: completing an upload that is no longer pending; errors made by a fault.
     """
     for entry in history.of("CompleteUpload"):
-        if entry.status == 400 and not entry.made_up and response_body(entry)["error"]["param"] in ("part_ids", "md5"):
-            yield f"{line(entry)} failed: {error_message(entry)}", [entry]
+        if entry.status == 400 and error(entry).get("param") in ("part_ids", "md5"):
+            yield f"{line(entry)} failed: {error(entry)['message']}", [entry]
 
 
 def _deleted_skill_used(history: History) -> Iterator[Proof]:
@@ -277,7 +270,7 @@ def _deleted_skill_used(history: History) -> Iterator[Proof]:
     deleted: dict[tuple[str, str], Entry] = {}
     for entry in history.entries:
         skill, version = entry.ids.get("skill_id", ""), entry.ids.get("version", "")
-        if entry.operation in ("DeleteSkill", "DeleteSkillVersion") and succeeded(entry):
+        if entry.operation in ("DeleteSkill", "DeleteSkillVersion") and not entry.failed:
             deleted[skill, version] = entry
         elif entry.status in (400, 404) and not entry.made_up:
             for used, number in skills_named(entry):
@@ -309,7 +302,7 @@ def _answer_unexpected(history: History) -> Iterator[Proof]:
     for entry in history.of("CreateResponse") if history.rules else ():
         if entry.shown["answer"] is not None:
             scripted = True
-        elif not entry.made_up and (error_code(entry) == "no_answer" or (scripted and succeeded(entry))):
+        elif not entry.made_up and (error(entry).get("code") == "no_answer" or (scripted and not entry.failed)):
             unexpected.append(entry)
     if unexpected:
         yield f"{counted(unexpected, 'response')} requested that no answer fitted", unexpected
@@ -362,14 +355,14 @@ def _container_recreated_each_turn(history: History) -> Iterator[Proof]:
     """
     begun: dict[str, list[Entry]] = defaultdict(list)
     for entry in history.of("CreateResponse"):
-        body = run_body(entry)
-        texts = [text_of(item.get("content")) for item in messages(body) if item.get("role") == "user"]
+        body = request_body(entry)
+        texts = [text_of(item.get("content")) for item in messages(entry) if item.get("role") == "user"]
         continued = body.get("previous_response_id") or body.get("conversation")
-        if not texts or continued or not succeeded(entry) or not any(kind_of(id) == "cntr" for _, id in entry.objects):
+        if not texts or continued or entry.failed or not any(kind_of(id) == "cntr" for _, id in entry.objects):
             continue
         known = begun[texts[0]]
         earlier = known[-1] if known else None
-        turn = any(item.get("role") == "assistant" for item in messages(body))
+        turn = any(item.get("role") == "assistant" for item in messages(entry))
         if not turn or (earlier and entry.shown["at"] - earlier.ended_at >= AUTO_SECONDS):
             known.clear()
         known.append(entry)
@@ -386,7 +379,7 @@ def _failed_response_continued(history: History) -> Iterator[Proof]:
     failed: dict[str, Entry] = {}
     continued: dict[str, list[Entry]] = defaultdict(list)
     for entry in history.of("CreateResponse", "GetResponse"):
-        chain = str(run_body(entry).get("previous_response_id"))
+        chain = str(request_body(entry).get("previous_response_id"))
         if chain in failed and failed[chain].ended <= entry.wall:
             continued[chain].append(entry)
         if (id := failed_response(entry)) is not None:
@@ -402,8 +395,8 @@ def _expired_chain_retried(history: History) -> Iterator[Proof]:
     """
     failed: dict[str, list[Entry]] = defaultdict(list)
     for entry in history.of("CreateResponse"):
-        chain = run_body(entry).get("previous_response_id")
-        expired = error_message(entry) == errors.RUN_CONTAINER_EXPIRED.message and not entry.made_up
+        chain = request_body(entry).get("previous_response_id")
+        expired = error(entry).get("message") == errors.RUN_CONTAINER_EXPIRED.message
         if expired and isinstance(chain, str) and not (failed[chain] and entry.wall < failed[chain][0].ended):
             failed[chain].append(entry)
     for chain, proof in failed.items():
@@ -412,22 +405,8 @@ def _expired_chain_retried(history: History) -> Iterator[Proof]:
 
 
 FINDINGS: dict[str, Callable[[History], Iterator[Proof]]] = {
-    "container-never-deleted": _container_never_deleted,
-    "use-after-expiry": _use_after_expiry,
-    "paging-stopped": _paging_stopped,
-    "retry-after-ignored": _retry_after_ignored,
-    "retried-what-cannot-be-retried": _retried_what_cannot_be_retried,
-    "wrong-id-kind": _wrong_id_kind,
-    "same-bytes-uploaded-again": _same_bytes_uploaded_again,
-    "error-body-as-content": _error_body_as_content,
-    "upload-left-pending": _upload_left_pending,
-    "parts-dont-add-up": _parts_dont_add_up,
-    "deleted-skill-used": _deleted_skill_used,
-    "answer-unused": _answer_unused,
-    "answer-unexpected": _answer_unexpected,
-    "citation-not-downloaded": _citation_not_downloaded,
-    "cfile-in-files-api": _cfile_in_files_api,
-    "container-recreated-each-turn": _container_recreated_each_turn,
-    "failed-response-continued": _failed_response_continued,
-    "expired-chain-retried": _expired_chain_retried,
+    name.strip("_").replace("_", "-"): rule
+    for name, rule in list(globals().items())
+    if getattr(rule, "__annotations__", None) == {"history": History, "return": Iterator[Proof]}
 }
+"""Every function above from a history to proofs, by its name."""

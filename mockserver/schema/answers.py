@@ -124,11 +124,9 @@ class Figure(WithContent):
         """Its bytes as far as they are described here; 0 for a file that `from` names."""
         if self.size is not None:
             return self.size
-        return (
-            self.generate.size
-            if self.generate
-            else len(self.base64 or "") * 3 // 4 + len((self.content or "").encode())
-        )
+        if self.generate:
+            return self.generate.size
+        return len(self.base64 or "") * 3 // 4 + len((self.content or "").encode())
 
 
 class WrittenFile(Figure):
@@ -330,6 +328,5 @@ def links(text: str) -> Iterator[tuple[str, tuple[int, int]]]:
 
 def link(path: str) -> str:
     """A Markdown link to a file of the container, which `links` finds."""
-    return (
-        f"[{_BRACKETS.sub('', path.rpartition('/')[2])}](sandbox:{_ESCAPED.sub(lambda found: quote(found[0]), path)})"
-    )
+    name, escaped = _BRACKETS.sub("", path.rpartition("/")[2]), _ESCAPED.sub(lambda found: quote(found[0]), path)
+    return f"[{name}](sandbox:{escaped})"

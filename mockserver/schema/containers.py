@@ -66,16 +66,20 @@ class InlineSkill(Request):
     source: InlineSkillSource
 
 
+MemoryLimit = Literal["1g", "4g", "16g", "64g"]
+NewPolicy = Annotated[NetworkPolicyDisabled | NetworkPolicyAllowlist | None, Field(discriminator="type")]
+NewSkills = list[Annotated[SkillReference | InlineSkill, Field(discriminator="type")]]
+MAX_SKILLS = 200
+
+
 class CreateContainer(Request):
     name: Annotated[str, Field(min_length=1, max_length=1_024)]
     # Pydantic copies a mutable default for each request, but not what a factory returns.
     file_ids: Annotated[list[str], Field(max_length=1_000)] = Field(default_factory=list)
     expires_after: ExpiresAfter = Field(default_factory=lambda: _UNASKED_EXPIRY)
-    memory_limit: Literal["1g", "4g", "16g", "64g"] = "1g"
-    network_policy: Annotated[NetworkPolicyDisabled | NetworkPolicyAllowlist | None, Field(discriminator="type")] = None
-    skills: Annotated[
-        list[Annotated[SkillReference | InlineSkill, Field(discriminator="type")]], Field(max_length=200)
-    ] = Field(default_factory=list)
+    memory_limit: MemoryLimit = "1g"
+    network_policy: NewPolicy = None
+    skills: Annotated[NewSkills, Field(max_length=MAX_SKILLS)] = Field(default_factory=list)
 
 
 class ContainerExpiry(TypedDict):
@@ -98,7 +102,7 @@ class Container(TypedDict):
     status: Annotated[Literal["running", "active", "expired"], Field(description="`active` only by a switch.")]
     expires_after: NotRequired[ContainerExpiry]
     last_active_at: int
-    memory_limit: Literal["1g", "4g", "16g", "64g"]
+    memory_limit: MemoryLimit
     name: str
     network_policy: NotRequired[NetworkPolicy]
     expires_at: NotRequired[Annotated[int | None, _Older]]

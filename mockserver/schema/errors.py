@@ -51,14 +51,8 @@ class ErrorType:
     """Whether a proxy in front of the API sends it: the message is the whole body, as plain text."""
 
     def __call__(self, **words: object) -> APIError:
-        error = APIError(
-            self.status,
-            self.message.format(**words),
-            self.type,
-            self.param.format(**words) if self.param else None,
-            self.code,
-            dict(self.headers),
-        )
+        message, param = self.message.format(**words), self.param and self.param.format(**words)
+        error = APIError(self.status, message, self.type, param, self.code, dict(self.headers))
         error.row = self
         return error
 
@@ -85,16 +79,8 @@ class AzureErrorType(ErrorType):
         return AzureError(self.status, self.message.format(**words), code=self.code)
 
 
+@dataclass(frozen=True, slots=True)
 class ControlErrorType(ErrorType):
     """An error of the control plane, which the live API does not have, so that it is no fact about it."""
 
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        code: str | None = None,
-        param: str | None = None,
-        type: str = "invalid_request_error",
-        headers: tuple[tuple[str, str], ...] = (),
-    ) -> None:
-        super().__init__(status, message, "guess", param, code, type, headers)
+    grade: Grade = "guess"

@@ -1,9 +1,12 @@
 """What all resources share: strict bodies, the requested page of a list, and a list."""
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
+
+T = TypeVar("T", bound=Mapping[str, Any])
 
 
 class Request(BaseModel):
@@ -31,3 +34,13 @@ class ListOfObjects(TypedDict):
     first_id: str | None
     has_more: bool
     last_id: str | None
+
+
+class ListOf(ListOfObjects, Generic[T]):
+    data: list[T]
+
+
+def listed(data: list[T], has_more: bool) -> ListOf[T]:
+    """Return a list of objects, with the keys in the order of most resources."""
+    first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
+    return {"object": "list", "data": data, "first_id": first, "has_more": has_more, "last_id": last}

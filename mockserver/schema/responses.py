@@ -10,30 +10,28 @@ from typing import Annotated, Any, ClassVar, Literal, NotRequired
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 from typing_extensions import TypedDict
 
-from mockserver.schema.containers import InlineSkill, NetworkPolicyAllowlist, NetworkPolicyDisabled, SkillReference
-from mockserver.schema.lists import Page, Request
+from mockserver.schema.containers import MAX_SKILLS, MemoryLimit, NewPolicy, NewSkills
+from mockserver.schema.lists import ListOfObjects, Page, Request
+
+CODE, SHELL = "code_interpreter", "shell"
+"""The tools that run in containers."""
 
 Item = dict[str, Any]
 """An item of the input or the output. Keys stand in the order of the wire."""
 
 MAX_FILES = 50
 """`file_ids` of an automatic container (doc)."""
-MAX_SKILLS = 200
 MAX_TEXT = 10_485_760
 """Characters of a text of the input (seen)."""
-
-_MemoryLimit = Literal["1g", "4g", "16g", "64g"] | None
-_Policy = Annotated[NetworkPolicyDisabled | NetworkPolicyAllowlist | None, Field(discriminator="type")]
-_FileIds = Annotated[list[str], Field(max_length=MAX_FILES)]
 
 
 class _Auto(Request):
     """A container that the API chooses or creates."""
 
     type: str  # stands first where the object repeats it (seen)
-    file_ids: _FileIds | None = None
-    memory_limit: _MemoryLimit = None
-    network_policy: _Policy = None
+    file_ids: Annotated[list[str], Field(max_length=MAX_FILES)] | None = None
+    memory_limit: MemoryLimit | None = None
+    network_policy: NewPolicy = None
 
 
 class AutoContainer(_Auto):
@@ -42,9 +40,7 @@ class AutoContainer(_Auto):
 
 class AutoEnvironment(_Auto):
     type: Literal["container_auto"]
-    skills: Annotated[
-        list[Annotated[SkillReference | InlineSkill, Field(discriminator="type")]] | None, Field(max_length=MAX_SKILLS)
-    ] = None
+    skills: Annotated[NewSkills | None, Field(max_length=MAX_SKILLS)] = None
 
 
 class ContainerReference(Request):
@@ -88,13 +84,11 @@ class OtherTool(Request):
 
 def _tool(value: object) -> str:
     kind = value.get("type") if isinstance(value, Mapping) else getattr(value, "type", None)
-    return kind if kind in ("code_interpreter", "shell") else "other"
+    return kind if kind in (CODE, SHELL) else "other"
 
 
 Tool = Annotated[
-    Annotated[CodeInterpreter, Tag("code_interpreter")]
-    | Annotated[Shell, Tag("shell")]
-    | Annotated[OtherTool, Tag("other")],
+    Annotated[CodeInterpreter, Tag(CODE)] | Annotated[Shell, Tag(SHELL)] | Annotated[OtherTool, Tag("other")],
     Discriminator(_tool),
 ]
 
@@ -171,7 +165,11 @@ class CreateResponse(Request):
     prompt_cache_options: Any = None
 
     @property
-    def skills(self) -> list[SkillReference | InlineSkill]:
+    def stored(self) -> bool:
+        return self.store is not False
+
+    @property
+    def skills(self) -> NewSkills:
         """The skills of the container that a shell gets."""
         environments = (tool.environment for tool in self.tools or [] if isinstance(tool, Shell))
         return next((each.skills or [] for each in environments if isinstance(each, AutoEnvironment)), [])
@@ -359,9 +357,5 @@ class ResponseDeleted(TypedDict):
     deleted: Literal[True]
 
 
-class InputItemList(TypedDict):
-    object: Literal["list"]
+class InputItemList(ListOfObjects):
     data: list[Item]
-    first_id: str | None
-    has_more: bool
-    last_id: str | None

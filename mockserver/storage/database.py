@@ -14,9 +14,10 @@ from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Generic, ParamSpec, TypeVar, cast
+from typing import Any, Generic, ParamSpec, cast
 
 from sqlalchemy import Table
+from typing_extensions import TypeVar
 
 from mockserver.storage import tables
 
@@ -31,7 +32,7 @@ SMALL_DATABASE = 1 << 20
 
 P = ParamSpec("P")
 T = TypeVar("T")
-R = TypeVar("R", bound=tables.Table)
+R = TypeVar("R", bound=tables.Table, default=tables.Table)
 Transaction = sqlite3.Connection
 
 
@@ -112,7 +113,8 @@ def _record(row: type[tables.Table]) -> type[Any]:
 class Statement(Generic[R]):
     """A statement as SQL text, with named parameters: `Statement("SELECT * FROM live_files WHERE id = :id", File)`.
 
-    `SELECT *` means the columns of `row`, in their order; results are its `record`s.
+    `SELECT *` means the columns of `row`, in their order; results are its `record`s. A statement whose results are not
+    whole rows needs no `row`.
     """
 
     def __init__(self, sql: str, row: type[R] | None = None) -> None:
@@ -154,6 +156,8 @@ class Insertion(Generic[R]):
     """INSERT of a whole row. A row with the same key is replaced if it is of a deleted object, else kept."""
 
     def __init__(self, row: type[R]) -> None:
+        self.new = record(row)
+        """Makes a row to insert."""
         names, keys = columns(row), [column.name for column in table(row).primary_key]
         values = ", ".join("?" * len(names))
         conflict = "DO NOTHING"

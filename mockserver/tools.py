@@ -1,0 +1,124 @@
+"""The tools that a run of `/responses` may call, and the containers that they get."""
+
+from dataclasses import dataclass
+
+from mockserver import containers, errors, profiles
+from mockserver.context import Context
+from mockserver.expiry import expired
+from mockserver.schema.containers import CreateContainer, ExpiresAfter
+from mockserver.schema.responses import (
+    CODE,
+    SHELL,
+    AutoContainer,
+    AutoEnvironment,
+    CodeInterpreter,
+    ContainerReference,
+    CreateResponse,
+    LocalEnvironment,
+    Shell,
+)
+from mockserver.skills import Supplied
+from mockserver.storage import tables
+from mockserver.storage.database import Transaction
+from mockserver.transcript import Transcript, parts
+
+
+@dataclass(slots=True)
+class Tool:
+    """A tool that a request declares: its container, or None where the client runs the commands."""
+
+    kind: str
+    container: tables.Container | None = None
+    created: tuple[tuple[str, str], ...] = ()
+    """What was created with a new container."""
+
+
+def allowed_tools(
+    context: Context, tx: Transaction, body: CreateResponse, before: Transcript, supplied: Supplied
+) -> list[Tool]:
+    """The tools that a run may call, with their containers. Raises APIError for one that can't be used."""
+    declared = []
+    for position, tool in enumerate(body.tools or []):
+        if isinstance(tool, CodeInterpreter):
+            where = f"tools[{position}].container"
+            declared.append(_tool(context, tx, CODE, tool.container, before, where, supplied))
+        elif isinstance(tool, Shell):
+            where, asked = f"tools[{position}].environment", tool.environment
+            asked = asked or AutoEnvironment(type="container_auto")
+            declared.append(_tool(context, tx, SHELL, asked, before, where, supplied))
+    choice = body.tool_choice
+    if choice == "none":
+        return []
+    if not isinstance(choice, dict):
+        return declared
+    kind = choice.get("type")
+    if kind == "allowed_tools":
+        kinds = [each.get("type") for each in parts(choice.get("tools"))]
+        return [tool for tool in declared if tool.kind in kinds]
+    return [tool for tool in declared if kind not in (CODE, SHELL) or tool.kind == kind]
+
+
+def _tool(
+    context: Context,
+    tx: Transaction,
+    kind: str,
+    asked: str | AutoContainer | AutoEnvironment | ContainerReference | LocalEnvironment,
+    before: Transcript,
+    where: str,
+    supplied: Supplied,
+) -> Tool:
+    """A tool with its container: the one that is asked for, that of the context, or a new one."""
+    if isinstance(asked, LocalEnvironment):
+        return Tool(kind)
+    if isinstance(asked, str | ContainerReference):
+        return Tool(kind, _find_running(context, tx, asked if isinstance(asked, str) else asked.container_id))
+    known = before.containers.get(kind)
+    file_ids = asked.file_ids or []
+    if known is not None:
+        row = containers.find(tx, known, context.world.now())
+        if row is None or not expired(row, context.world.now()):
+            row = _find_running(context, tx, known)
+            for file_id in file_ids:
+                add_copy(context, tx, row.id, file_id, f"{where}.file_ids")
+            return Tool(kind, row)
+        if context.world.profile.auto_expired == "refuse":
+            replayed = known in before.replayed
+            raise errors.RUN_CONTAINER_REPLAYED(container_id=known) if replayed else errors.RUN_CONTAINER_EXPIRED()
+    new = CreateContainer(
+        name="auto",
+        file_ids=file_ids,
+        expires_after=ExpiresAfter(anchor="last_active_at", minutes=20),
+        memory_limit=asked.memory_limit or "1g",
+        network_policy=asked.network_policy,
+        skills=asked.skills or [] if isinstance(asked, AutoEnvironment) else [],
+    )
+    mark = len(context.touched)
+    container = containers.add_container(context, tx, new, supplied)
+    return Tool(kind, container, tuple(context.touched[mark:]))
+
+
+def remove_unused(context: Context, tool: Tool) -> None:
+    """Undo the creation of a container in which no call was made."""
+    if tool.container and tool.created:
+        mark = len(context.touched)
+        containers.delete_container(context, tool.container.id)
+        del context.touched[mark:]
+        context.touched[:] = [each for each in context.touched if each not in tool.created]
+
+
+def _find_running(context: Context, tx: Transaction, container_id: str) -> tables.Container:
+    """For a run. Raises APIError for a container that is unknown, expired or wedged."""
+    row, now = containers.found(context, tx, container_id), context.world.now()
+    if expired(row, now):
+        if not context.allows(profiles.EXPIRED_REPLACED):
+            raise errors.RUN_CONTAINER_EXPIRED()
+        row = containers.replacement(context, tx, row, now)
+    if row.wedged:
+        raise errors.RUN_FAILED()
+    return row
+
+
+def add_copy(context: Context, tx: Transaction, container_id: str, file_id: str, param: str) -> None:
+    """A copy of a File, if the container has none yet."""
+    if not containers.newest_copy.first(tx, container_id=container_id, id=file_id, now=context.world.now()):
+        context.touch("created", containers.copy(context, tx, container_id, file_id, param).id)
