@@ -99,14 +99,14 @@ _uploads = _Search(
     "(:status IS NULL OR CASE WHEN status = 'pending' AND expires_at <= :now THEN 'expired' ELSE status END = :status)",
 )
 _skills = _Search(skills.listing, tables.Skill, {"name": "name"})
-_set_times: Statement[tables.Container] = Statement(
+_set_times = Statement(
     "UPDATE containers SET created_at = :created, last_active_at = :active, expires_minutes = :minutes WHERE id = :id"
 )
-_holds: Statement[tables.ContainerFile] = Statement(
+_holds = Statement(
     "SELECT count(*), sum(bytes), count(bytes) FROM live_container_files WHERE container_id = :container_id "
     f"AND {containers.VISIBLE}"
 )
-_unsized: Statement[tables.ContainerFile] = Statement(
+_unsized = Statement(
     "SELECT digest FROM live_container_files WHERE container_id = :container_id AND bytes IS NULL "
     f"AND {containers.VISIBLE}"
 )

@@ -29,44 +29,34 @@ from mockserver.schema.containers import (
     NetworkPolicyDisabled,
 )
 from mockserver.schema.contents import Content, container_media_type, masked_disposition
-from mockserver.schema.lists import Page
+from mockserver.schema.lists import Page, listed
 from mockserver.skills import NOTHING, Supplied, mount, unmount
 from mockserver.storage import contents, tables
-from mockserver.storage.database import Insertion, Statement, Transaction, failure, record
-from mockserver.storage.pagination import Listing, ends
+from mockserver.storage.database import Insertion, Statement, Transaction, failure
+from mockserver.storage.pagination import Listing
 
 _SETTLED = "+created_at <= :settled"
 """Condition of the containers that lists show: those that are not too new for them. The sign keeps SQLite from reading
 all newer rows up to it: a cursor is where a page begins."""
 
-_new = record(tables.Container)
 _insert = Insertion(tables.Container)
 _find = Statement("SELECT * FROM live_containers WHERE id = :id", tables.Container)
-refresh: Statement[tables.Container] = Statement(
-    "UPDATE containers SET last_active_at = :now WHERE id = :id AND last_active_at < :now"
-)
-_replace: Statement[tables.Container] = Statement("UPDATE containers SET replaced_by = :by WHERE id = :id")
-_expiring: Statement[tables.Container] = Statement(
+refresh = Statement("UPDATE containers SET last_active_at = :now WHERE id = :id AND last_active_at < :now")
+_replace = Statement("UPDATE containers SET replaced_by = :by WHERE id = :id")
+_expiring = Statement(
     f"SELECT id FROM live_containers WHERE expires_minutes != {NEVER} AND {EXPIRES_AT} > :after AND {EXPIRES_AT} <= :now "
     "ORDER BY created_at, seq"
 )
-_delete_uses: Statement[tables.Use] = Statement("DELETE FROM uses WHERE container_id = :container_id")
-new_file = record(tables.ContainerFile)
-insert_file = Insertion(tables.ContainerFile)
+_delete_uses = Statement("DELETE FROM uses WHERE container_id = :container_id")
+_insert_file = Insertion(tables.ContainerFile)
 VISIBLE = "coalesce(visible_from, :now) <= :now AND coalesce(visible_until, :now + 1) > :now"
 """By the world's time, what a run in the background wrote up to now."""
 FILES = f"SELECT * FROM live_container_files WHERE container_id = :container_id AND {VISIBLE}"
 _find_file = Statement(f"{FILES} AND id = :id", tables.ContainerFile)
 newest_copy = Statement(f"{FILES} AND file_id = :id ORDER BY seq DESC LIMIT 1", tables.ContainerFile)
-_digests: Statement[tables.ContainerFile] = Statement(
-    "SELECT DISTINCT digest FROM live_container_files WHERE container_id = :container_id"
-)
-_delete_files: Statement[tables.ContainerFile] = Statement(
-    "DELETE FROM container_files WHERE container_id = :container_id"
-)
-_count_files: Statement[tables.ContainerFile] = Statement(
-    f"SELECT count(*) FROM live_container_files WHERE container_id = :container_id AND {VISIBLE}"
-)
+_digests = Statement("SELECT DISTINCT digest FROM live_container_files WHERE container_id = :container_id")
+_delete_files = Statement("DELETE FROM container_files WHERE container_id = :container_id")
+_count_files = Statement(f"SELECT count(*) FROM live_container_files WHERE container_id = :container_id AND {VISIBLE}")
 listing = Listing(tables.Container, "cntr", "Container", live=_SETTLED)
 _unexpired = Listing(tables.Container, "cntr", "Container", live=f"{_SETTLED} AND {UNEXPIRED}")
 file_listing = Listing(tables.ContainerFile, "cfile", "Container File", live=VISIBLE)
@@ -85,9 +75,7 @@ def list_containers(context: Context, query: ListContainers) -> ContainerList:
     rows = [used(tx, row, now) for row in rows]
     if profile.listing_prolongs:
         _refresh_all(context, [row for row in rows if not expired(row, now)], now)
-    first, last = ends(rows)
-    data = [_shown(context, row, now, now) for row in rows]
-    return {"object": "list", "data": data, "first_id": first, "has_more": more, "last_id": last}
+    return listed([_shown(context, row, now, now) for row in rows], more)
 
 
 def create_container(context: Context, body: CreateContainer, supplied: Supplied = NOTHING) -> Container:
@@ -117,7 +105,7 @@ def _insert_container(
     return context.insert(
         tx,
         _insert,
-        lambda ordinal: _new(
+        lambda ordinal: _insert.new(
             id=id or ids.container(world.id_seed, ordinal, now),
             seq=ordinal,
             created_at=now,
@@ -174,7 +162,7 @@ def create_container_file(context: Context, container_id: str, form: NewFile) ->
             row = _create_missing_file(context, container.id)
         else:
             path = f"/mnt/data/{form.file.blake2b}-{form.filename}"
-            row = _add_file(context, tx, container.id, path, form.file.size, form.file.digest)
+            row = add_file(context, tx, container.id, path, form.file.size, form.file.digest)
             context.world.contents.keep(tx, form.file)  # last: what fails before leaves the upload as it is
         context.touch("created", row.id)
     return _shown_file(context, row)
@@ -185,9 +173,7 @@ def list_container_files(context: Context, container_id: str, query: Page) -> Co
     now = context.world.now()
     values = {"container_id": container_id, "now": now}
     rows, more = file_listing.page(context.read, query, values, context.deleted_since(now), context.allows)
-    first, last = ends(rows)
-    data = [_shown_file(context, row) for row in rows]
-    return {"object": "list", "data": data, "first_id": first, "has_more": more, "last_id": last}
+    return listed([_shown_file(context, row) for row in rows], more)
 
 
 def retrieve_container_file(context: Context, container_id: str, file_id: str) -> ContainerFile:
@@ -325,7 +311,7 @@ def _create_missing_file(context: Context, container_id: str, id: str | None = N
         if id and (found := find_file(tx, container_id, id, context.world.now())):  # a thread placed it meanwhile
             return found
         path = f"/mnt/data/{content.blake2b}-placeholder.txt"
-        row = _add_file(context, tx, container_id, path, content.size, content.digest, id=id)
+        row = add_file(context, tx, container_id, path, content.size, content.digest, id=id)
         context.world.contents.keep(tx, content)
         if id:
             context.touch("created", row.id)
@@ -335,34 +321,37 @@ def _create_missing_file(context: Context, container_id: str, id: str | None = N
 def copy(context: Context, tx: Transaction, container_id: str, file_id: str, param: str) -> tables.ContainerFile:
     file = files.referenced(context, tx, file_id, param)
     path = f"/mnt/data/{file.id}-{file.filename}"
-    return _add_file(context, tx, container_id, path, file.bytes, file.digest, file.id)
+    return add_file(context, tx, container_id, path, file.bytes, file.digest, file_id=file.id)
 
 
-def _add_file(
+def add_file(
     context: Context,
     tx: Transaction,
     container_id: str,
     path: str,
-    size: int,
+    size: int | None,
     digest: str,
-    file_id: str | None = None,
+    *,
     id: str | None = None,
+    at: int | None = None,
+    source: str = "user",
+    **more: Any,
 ) -> tables.ContainerFile:
-    """`file_id` is that of the File that it is a copy of; its own id is made up unless given."""
-    seed, now = context.world.id_seed, context.world.now()
+    """Add a file, whose content is in the world: now unless `at` is given. `id` is made up unless given."""
+    seed, at = context.world.id_seed, context.world.now() if at is None else at
     return context.insert(
         tx,
-        insert_file,
-        lambda ordinal: new_file(
+        _insert_file,
+        lambda ordinal: _insert_file.new(
             container_id=container_id,
-            id=id or ids.container_file(seed, ordinal, now),
+            id=id or ids.container_file(seed, ordinal, at),
             seq=ordinal,
-            created_at=now,
+            created_at=at,
             bytes=size,
             path=path,
-            source="user",
+            source=source,
             digest=digest,
-            file_id=file_id,
+            **more,
         ),
     )
 

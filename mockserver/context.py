@@ -35,9 +35,7 @@ T = TypeVar("T")
 R = TypeVar("R", bound=tables.Table)
 
 _FREE_ID = re.compile(ids.FREE)
-set_clock: Statement[tables.World] = Statement(
-    "UPDATE world SET clock_virtual = :virtual, clock_wall = :wall, clock_rate = :rate"
-)
+set_clock = Statement("UPDATE world SET clock_virtual = :virtual, clock_wall = :wall, clock_rate = :rate")
 RESERVED = 64
 """Ordinals that are reserved at once."""
 

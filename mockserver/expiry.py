@@ -21,7 +21,7 @@ _ACTIVE = (
 )
 """As `activity`, but for a container that expired between two steps of a run, which counts as used by the later one."""
 EXPIRES_AT = f"(CASE expires_anchor WHEN 'created_at' THEN created_at ELSE {_ACTIVE} END + expires_minutes * 60)"
-_uses: Statement[tables.Use] = Statement("SELECT at FROM uses WHERE container_id = :container_id ORDER BY at")
+_uses = Statement("SELECT at FROM uses WHERE container_id = :container_id ORDER BY at")
 UNEXPIRED = f"(expires_minutes = {NEVER} OR {EXPIRES_AT} > :now)"
 
 

@@ -257,22 +257,11 @@ class Run:
         source: str = "assistant",
         id: str | None = None,
     ) -> None:
-        seed, at, written = self.context.world.id_seed, self.instant, source == "assistant"
-        row = self.context.insert(
-            self.tx,
-            containers.insert_file,
-            lambda ordinal: containers.new_file(
-                container_id=container.id,
-                id=id or ids.container_file(seed, ordinal, at),
-                seq=ordinal,
-                created_at=at,
-                bytes=size,
-                path=path,
-                source=source,
-                digest=digest,
-                response_id=self.before.next_id if written else None,
-                visible_from=at if written and self.background else None,
-            ),
+        more: dict[str, Any] = {}
+        if source == "assistant":
+            more = {"response_id": self.before.next_id, "visible_from": self.instant if self.background else None}
+        row = containers.add_file(
+            self.context, self.tx, container.id, path, size, digest, id=id, at=self.instant, source=source, **more
         )
         self.context.touch("created", row.id)
 

@@ -44,20 +44,18 @@ CLOSED_AT_ONCE = 8
 """Databases that one thread closes."""
 MAX_TASKS = 3
 """Threads that close databases or remove files in the background, while other databases are opened."""
-_row: Statement[tables.World] = Statement("SELECT * FROM world", tables.World)
+_row = Statement("SELECT * FROM world", tables.World)
 _insert = Insertion(tables.World)
-_start_life: Statement[tables.World] = Statement(
+_start_life = Statement(
     "UPDATE world SET origin = NULL, id_seed = :id_seed, clock_virtual = :virtual, clock_wall = :wall"
 )
-freeze: Statement[tables.World] = Statement(
-    "UPDATE world SET origin = 'snapshot', clock_virtual = :virtual, clock_wall = :wall"
-)
-set_switches: Statement[tables.World] = Statement("UPDATE world SET profile = :profile")
-set_seed: Statement[tables.World] = Statement("UPDATE world SET id_seed = :id_seed")
+freeze = Statement("UPDATE world SET origin = 'snapshot', clock_virtual = :virtual, clock_wall = :wall")
+set_switches = Statement("UPDATE world SET profile = :profile")
+set_seed = Statement("UPDATE world SET id_seed = :id_seed")
 _listed = [str(each.name) for each in tables.Table.metadata.sorted_tables if "deleted_at" in each.c]
 _whole = ["responses", "answers"]
 _counted = [*_listed, *_whole]
-_counts: Statement[tables.World] = Statement(
+_counts = Statement(
     "SELECT (SELECT count(*) FROM faults), "
     + ", ".join(  # not of the views: SQLite would look up each row, to see whether it is deleted
         f"(SELECT count(*) FROM {name}) - (SELECT count(*) FROM {name} WHERE deleted_at IS NOT NULL)"

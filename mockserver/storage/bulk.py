@@ -33,7 +33,7 @@ _MAKE_ID: dict[type[tables.Table], Callable[[bytes, int, dict[str, Any]], str]] 
 _file = Statement("SELECT * FROM live_files WHERE id = :id", tables.File)
 _skill = Statement("SELECT * FROM live_skills WHERE id = :id", tables.Skill)
 _skill_versions = Statement("SELECT * FROM live_skill_versions WHERE skill_id = :id", tables.SkillVersion)
-set_ordinal: Statement[tables.World] = Statement("UPDATE world SET ordinal = :ordinal")
+set_ordinal = Statement("UPDATE world SET ordinal = :ordinal")
 
 
 class _Ids:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from mockserver.storage import tables
-from mockserver.storage.database import Insertion, Statement, Transaction, record
+from mockserver.storage.database import Insertion, Statement, Transaction
 from mockserver.storage.migrations import Unusable
 
 SMALL = 16 * 1024
@@ -28,21 +28,16 @@ SMALL = 16 * 1024
 PLACEHOLDER = b"Nobody uploaded this file.\n"
 
 _numbers = itertools.count()
-_new = record(tables.Content)
 _insert = Insertion(tables.Content)
-_find: Statement[tables.Content] = Statement("SELECT content FROM contents WHERE digest = :digest")
-_size: Statement[tables.Content] = Statement("SELECT length(content) FROM contents WHERE digest = :digest")
-_is_named: Statement[tables.Content] = Statement("SELECT 1 FROM named_contents WHERE digest = :digest")
-_delete: Statement[tables.Content] = Statement(
+_find = Statement("SELECT content FROM contents WHERE digest = :digest")
+_size = Statement("SELECT length(content) FROM contents WHERE digest = :digest")
+_is_named = Statement("SELECT 1 FROM named_contents WHERE digest = :digest")
+_delete = Statement(
     "DELETE FROM contents WHERE digest = :digest "
     "AND NOT EXISTS (SELECT 1 FROM named_contents WHERE named_contents.digest = :digest)"
 )
-_delete_unnamed: Statement[tables.Content] = Statement(
-    "DELETE FROM contents WHERE digest NOT IN (SELECT digest FROM named_contents)"
-)
-_files_named: Statement[tables.Content] = Statement(
-    "SELECT DISTINCT digest FROM named_contents WHERE digest NOT IN (SELECT digest FROM contents)"
-)
+_delete_unnamed = Statement("DELETE FROM contents WHERE digest NOT IN (SELECT digest FROM named_contents)")
+_files_named = Statement("SELECT DISTINCT digest FROM named_contents WHERE digest NOT IN (SELECT digest FROM contents)")
 
 
 @dataclass(slots=True, eq=False)
@@ -174,7 +169,7 @@ class Contents:
         other worlds, and one whose bytes are there already until it is discarded."""
         if upload.size <= SMALL:  # by its size alone, so that no content is both a row and a file
             content = upload.path.read_bytes() if upload.file else bytes(upload.buffer)
-            _insert.add(tx, _new(digest=upload.digest, content=content))
+            _insert.add(tx, _insert.new(digest=upload.digest, content=content))
             return
         place = self._place(upload.digest)
         if not place.exists():  # some file systems write a file out before another one is renamed over it

@@ -127,8 +127,3 @@ class Listing(Generic[L]):
         return Statement(
             f"SELECT * FROM {self._table} WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT :limit", self._row
         )
-
-
-def ends(rows: Sequence[tables.Listed]) -> tuple[str | None, str | None]:
-    """The ids that a page starts and ends with; null where it is empty."""
-    return (rows[0].id, rows[-1].id) if rows else (None, None)

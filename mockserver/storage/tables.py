@@ -12,13 +12,12 @@ from typing import Any
 from sqlalchemy import BigInteger, Float, Index, LargeBinary, PrimaryKeyConstraint, text
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
-from sqlmodel.main import SQLModelConfig
 
 
 class Table(SQLModel, registry=registry()):
     """Own metadata: a program that embeds the server may have SQLModel tables of its own."""
 
-    model_config = SQLModelConfig(defer_build=True)  # rows are named tuples: no validator is ever needed
+    model_config = {"defer_build": True}  # rows are named tuples: no validator is ever needed
 
 
 def _time(sa_type: Any = BigInteger, **options: Any) -> Any:
