@@ -30,6 +30,8 @@ log = logging.getLogger("mockserver")
 T = TypeVar("T")
 
 START_SECONDS = 30.0
+TICK_SECONDS = 0.1
+"""Of uvicorn, which expects ten in a second."""
 M_ARENA_MAX = -8
 """`malloc.h` of glibc: how many arenas there may be, that of the main thread included."""
 SWITCH_SECONDS = 0.0001
@@ -167,6 +169,20 @@ class Opened(uvicorn.Server):
         self._protocol = protocol
         self.sockets = sockets
         self.url = local_url(mock.settings, sockets)
+        self._stopped = asyncio.Event()
+
+    def stop(self) -> None:
+        """End the server at once, and not at uvicorn's next tick. For the thread of the event loop."""
+        self.should_exit = True
+        self._stopped.set()
+
+    async def main_loop(self) -> None:
+        ticks = 0
+        while not await self.on_tick(ticks):
+            ticks = (ticks + 1) % 10  # at 0 it sets the date of all responses
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._stopped.wait()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self.server_state.default_headers = self.config.encoded_headers  # else set after the first connections
@@ -186,7 +202,7 @@ class Opened(uvicorn.Server):
         ticks = 0
         while stopwatch() < until and not self.force_exit:
             await self.on_tick(ticks)  # sets the date of all responses, once a second
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(TICK_SECONDS)
             ticks += 1
 
     @contextmanager
@@ -300,7 +316,8 @@ class MockServer(Server):
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
         self.close()
-        self._server.should_exit = True
+        with suppress(RuntimeError):  # the thread has ended already
+            self._loop.call_soon_threadsafe(self._server.stop)
         self._thread.join(START_SECONDS + self.settings.shutdown_delay + self.settings.shutdown_grace)
         self.mock.close()
 
