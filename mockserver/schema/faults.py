@@ -71,7 +71,7 @@ _FRAMING = {"content-length", "transfer-encoding"}
 
 
 class _Part(KnownKeys):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 def _operation(pattern: str) -> str:

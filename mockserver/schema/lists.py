@@ -10,7 +10,7 @@ T = TypeVar("T", bound=Mapping[str, Any])
 
 
 class Request(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, defer_build=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
 class Page(BaseModel):

@@ -265,7 +265,7 @@ class Response(TypedDict):
 class _Shape(BaseModel):
     """What events need of an item. Other keys may be anything."""
 
-    model_config = ConfigDict(strict=True, defer_build=True)
+    model_config = ConfigDict(strict=True)
     id: str | None = None
 
 
