@@ -107,11 +107,7 @@ class FormReader:
     def __init__(self, exchange: Exchange, field: FileField, blake2b: bool = False) -> None:
         self._exchange = exchange
         self._field = field
-        maximum = exchange.mock.settings.max_upload
-        self._too_large = (
-            field.too_large(limit=field.limit) if field.limit < maximum else errors.FILE_TOO_LARGE(limit=maximum)
-        )
-        self._left = min(field.limit, maximum)
+        self._left = min(field.limit, exchange.mock.settings.max_upload)
         self._blake2b = blake2b
         self._files: list[SentFile] = []
         self._unfinished: list[SentFile] = []
@@ -237,7 +233,9 @@ class FormReader:
         if self._file:
             self._left -= end - start
             if self._left < 0:
-                raise self._too_large
+                maximum = self._exchange.mock.settings.max_upload
+                own = self._field.limit < maximum
+                raise self._field.too_large(limit=self._field.limit) if own else errors.FILE_TOO_LARGE(limit=maximum)
             self._file.add(memoryview(data)[start:end])
             return
         self._field_bytes += end - start
