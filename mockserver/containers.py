@@ -101,7 +101,8 @@ def _insert_container(
     context: Context, tx: Transaction, body: CreateContainer, anchor: str, minutes: int, id: str | None = None
 ) -> tables.Container:
     """`id` is made up unless given."""
-    world, now = context.world, context.world.now()
+    world = context.world
+    now = world.now()
     return context.insert(
         tx,
         _insert,

@@ -222,14 +222,11 @@ class Context:
         except BaseException:
             del self.touched[before:]
             world.reserved = 0  # the row may have an older one
-            world.contents.rolled_back()
-            if world.contents.loose:
+            if world.contents.rolled_back():
                 world.release()
             raise
-        if not tx.in_transaction:
-            world.contents.committed()
-            if world.contents.loose:
-                world.release()
+        if not tx.in_transaction and world.contents.committed():
+            world.release()
 
     def advance(self, tx: Transaction, seconds: float) -> Clock:
         """Move the world's time forward in a transaction. Returns the clock, to be the world's when that is committed."""

@@ -28,9 +28,9 @@ UNEXPIRED = f"(expires_minutes = {NEVER} OR {EXPIRES_AT} > :now)"
 def lifetime(context: Context, body: CreateContainer) -> tuple[str, int]:
     """The anchor and the minutes that follow it, as far as the world's profile allows them."""
     rule, profile = body.expires_after, context.world.profile
+    if "expires_after" not in body.model_fields_set:
+        return rule.anchor, rule.minutes if profile.expiry_unasked else NEVER
     given = rule.model_fields_set
-    if not profile.expiry_unasked and "expires_after" not in body.model_fields_set:
-        return rule.anchor, NEVER
     anchors = ["last_active_at", "created_at"] if profile.created_at_expiry else ["last_active_at"]
     if rule.anchor not in anchors:
         raise errors.INVALID_VALUE(value=rule.anchor, supported="'last_active_at'", param="expires_after.anchor")

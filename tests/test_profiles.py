@@ -579,6 +579,12 @@ def test_every_switch_has_its_test_with_its_default_and_another_effect() -> None
             }
 
 
+def test_a_container_that_asks_for_no_expiry_breaks_no_limit_of_it(world: World) -> None:
+    assert made(behaving(world, "max_minutes=5"))["expires_after"] == {"anchor": "last_active_at", "minutes": 20}
+    asked = {"anchor": "last_active_at", "minutes": 20}
+    assert world.http.post("/containers", json={"name": "box", "expires_after": asked}).status_code == 400
+
+
 def test_what_was_deleted_and_has_expired_is_hidden_too(world: World) -> None:
     world.freeze()
     box = made(behaving(world, "delete_lag=1h,expired_listed=no"))["id"]

@@ -74,7 +74,8 @@ class Operation(APIRoute):
         signature = inspect.signature(endpoint).parameters
         hints = get_type_hints(endpoint, include_extras=True)
         self._body: type[BaseModel] | None = hints.get("body")
-        self._readers = {name: _reader(name, hints[name], self.files_api) for name in signature if name != "body"}
+        read = [name for name in signature if name not in ("context", "body")]
+        self._readers = {name: _reader(name, hints[name], self.files_api) for name in read}
         self.lists = self.name.startswith("List")
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -97,6 +98,7 @@ class Operation(APIRoute):
         if exchange.provider is not OPENAI and (warning := exchange.provider.check(exchange, context.world.profile)):
             context.warn(warning)
         arguments = {name: reader(exchange, context) for name, reader in self._readers.items()}
+        arguments["context"] = context
         if self._body:
             arguments["body"] = await read_json(self._body, exchange, mock.settings.max_body, self.max_body)
             context.large = exchange.sent.size > LARGE_BODY
@@ -197,6 +199,4 @@ def _reader(name: str, annotation: Any, files_api: bool) -> Callable[[Exchange, 
     if kind is Skills:
         none = nullcontext(NOTHING)  # most containers have no skills
         return lambda exchange, context: lambda skills: read_inline(exchange, context, skills) if skills else none
-    if kind is Context:
-        return lambda exchange, context: context
     raise TypeError(f"{name}: {annotation} is not a part of a request")

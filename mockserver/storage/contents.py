@@ -177,13 +177,15 @@ class Contents:
             upload.kept = not shared
         self._kept.add(upload.digest)
 
-    def committed(self) -> None:
+    def committed(self) -> bool:
+        """The transaction has ended. Returns whether `release` has files to remove."""
         self._kept.clear()
+        return bool(self._dropped) and not self.copiers
 
-    def rolled_back(self) -> None:
-        """The transaction that kept files failed: possibly no row names them."""
+    def rolled_back(self) -> bool:
+        """The transaction that kept files failed: possibly no row names them. Returns the same."""
         self._dropped |= self._kept
-        self._kept.clear()
+        return self.committed()
 
     def open(self, tx: Transaction, digest: str) -> BinaryIO:
         """Open a content for reading. It stays readable if it is removed meanwhile.
