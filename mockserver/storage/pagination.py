@@ -100,8 +100,13 @@ class Listing(Generic[L]):
         return self._position.tuple(tx, **this)
 
     def position_of(self, cursor: str, *order: str) -> str:
-        """The position of what `cursor` names, as SQL, for rows in the order of these columns, by default the list's."""
-        return f"SELECT {', '.join(order or self._order)} FROM {self._table} WHERE {' AND '.join([*self._scope, f'id = {cursor}'])}"
+        """The position of what `cursor` names, as SQL, for rows in the order of these columns, by default the list's.
+
+        Its values have no affinity, because of the signs. Otherwise SQLite would search an index by the first column
+        alone, and read all newer rows of the same second.
+        """
+        values = ", ".join(f"+{column}" for column in order or self._order)
+        return f"SELECT {values} FROM {self._table} WHERE {' AND '.join([*self._scope, f'id = {cursor}'])}"
 
     def unknown(self, tx: Transaction, param: str, cursor: str) -> errors.APIError:
         """The error for a cursor that names no object of the list."""
