@@ -1,5 +1,6 @@
 """The mock: everything that has state, built and owned in one place."""
 
+import asyncio
 import logging
 import shutil
 import tempfile
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from mockserver.seeds.loader import Seed
 
 
+STREAMS_AT_ONCE = 8
+"""Streams of events that go on in one turn of the event loop, for a millisecond each."""
+
+
 class Mock:
     """What a server serves. Raises SeedError for a bad seed, and DirectoryUnusable for a directory it can't use.
 
@@ -32,6 +37,7 @@ class Mock:
         self.log_request: Callable[[str], None] = logging.getLogger("mockserver.requests").info
         self.wall = wall or Wall()
         self.started = self.wall.now()
+        self.turns = asyncio.Semaphore(STREAMS_AT_ONCE)
         self.stopping = False
         """Whether the server is about to end: it goes on for a while, and `/health` says so."""
         seed = _read(settings)

@@ -299,7 +299,9 @@ def check_directory(data: Path) -> None:
             named = "SELECT digest, bytes FROM live_files UNION SELECT digest, bytes FROM live_container_files"
             sizes |= (own := dict(database.execute(named)))
             small = {digest for (digest,) in database.execute("SELECT digest FROM contents")}
-            positions = "SELECT seq FROM containers UNION ALL SELECT seq FROM container_files UNION ALL SELECT seq FROM files"
+            positions = (
+                "SELECT seq FROM containers UNION ALL SELECT seq FROM container_files UNION ALL SELECT seq FROM files"
+            )
             used = [seq for (seq,) in database.execute(positions)]
             assert len(used) == len(set(used))
             assert database.execute("SELECT ordinal FROM world").fetchone()[0] >= max(used, default=0)

@@ -1,8 +1,12 @@
 """Responses: runs without a script, chains, containers of runs, storing, streams, background."""
 
+import asyncio
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -16,11 +20,13 @@ from mockserver.api import rendering, streams
 from mockserver.api.operation import LARGE_BODY
 from mockserver.api.streams import MAX_DELTAS
 from mockserver.context import Context
+from mockserver.mock import STREAMS_AT_ONCE, Mock
 from mockserver.responses import MAX_ECHO
 from mockserver.schema import answers
 from mockserver.schema.responses import MAX_TEXT
 from mockserver.server.connection import Connection
 from mockserver.server.serving import MockServer
+from mockserver.settings import Settings
 from mockserver.testing.journal import notes
 
 AUTO: Any = [{"type": "code_interpreter", "container": {"type": "auto"}}]
@@ -1083,3 +1089,26 @@ class Thread:
     def result(self) -> httpx2.Response:
         self._thread.join(600)
         return self._done[0]
+
+
+def test_few_streams_go_on_in_one_turn_of_the_event_loop() -> None:
+    """However many are due at once: whoever comes meanwhile doesn't wait for all of them."""
+
+    async def all_due(mock: Mock) -> list[int]:
+        exchange, begun, turn = SimpleNamespace(mock=mock), Counter[int](), 0
+
+        async def stream() -> None:
+            for _ in range(3):
+                await streams._turn(exchange)  # type: ignore[arg-type]  # it looks at nothing else
+                begun[turn] += 1
+
+        due = [asyncio.create_task(stream()) for _ in range(100)]
+        while not all(each.done() for each in due):
+            turn += 1
+            await asyncio.sleep(0)
+        return list(begun.values())
+
+    with closing(Mock(Settings())) as mock:
+        at_once = asyncio.run(all_due(mock))
+    assert sum(at_once) == 300
+    assert max(at_once) <= STREAMS_AT_ONCE

@@ -8,7 +8,7 @@ import resource
 import shutil
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -724,12 +724,13 @@ def test_no_ordinal_is_used_again_after_a_failure_and_a_crash(tmp_path: Path) ->
     async def used() -> None:
         with opened(tmp_path) as worlds:
             context = await worlds.enter("a")
-            with pytest.raises(ZeroDivisionError), context.write() as tx:
+            with suppress(ZeroDivisionError), context.write() as tx:
                 context.take(tx, 1_000)
                 raise ZeroDivisionError
             for _ in range(200):
                 (last,) = await ordinals(worlds, "a", 1)
-                assert last > 1_000 and stored_one(context) >= last
+                assert last > 1_000
+                assert stored_one(context) >= last
             for _ in range(200):
                 await worlds.add("a", lambda put: put.skip(put.ordinal + 1))
                 assert await ordinals(worlds, "a", 1) == [last + 2]

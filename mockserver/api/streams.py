@@ -58,15 +58,13 @@ class Stream(Response):
         await exchange.start(200, [(b"content-type", b"text/event-stream; charset=utf-8")])
         for number, (offset, event) in enumerate(events(context, self.created)):
             if number % _TURN == _TURN - 1:
-                await asyncio.sleep(0)
+                await _turn(exchange)
             if number <= self.after:
                 continue
-            while row.background and context.world.now() < row.created_at + offset:
-                if not await poll(connection):
-                    raise ClientGone
-                if responses.is_cancelled(context, row.id):
-                    offset, event = 0, _end(context, self.created, "cancelled")
-                    break
+            if row.background and context.world.now() < row.created_at + offset:
+                if await self._is_cancelled(connection, row.created_at + offset):
+                    event = _end(context, self.created, "cancelled")
+                await _turn(exchange)
             wait = begun + number * row.pace - stopwatch() if row.pace else 0.0  # so that delays don't add up
             if wait > 0.0 and not await connection.wait(wait):
                 raise ClientGone
@@ -75,11 +73,26 @@ class Stream(Response):
             recorded += data if size <= MAX_BODY else b""
             await exchange.send({"type": "http.response.body", "body": data, "more_body": True})
             if len(data) > _LARGE:
-                await asyncio.sleep(0)
+                await _turn(exchange)
             if event["type"] in _TERMINAL:
                 break
         exchange.record(bytes(recorded) if size == len(recorded) else size)
         await exchange.send({"type": "http.response.body", "body": b""})
+
+    async def _is_cancelled(self, connection: Connection, due: int) -> bool:
+        """Wait until the world's clock has come to an instant. Returns whether the response was cancelled meanwhile."""
+        while self.context.world.now() < due:
+            if not await poll(connection):
+                raise ClientGone
+            if responses.is_cancelled(self.context, self.created.row.id):
+                return True
+        return False
+
+
+async def _turn(exchange: Exchange) -> None:
+    """Let others have their turn. Few streams go on in the next one: when a clock moves, thousands can be due at once."""
+    async with exchange.mock.turns:
+        await asyncio.sleep(0)
 
 
 _waiting: set[object] = set()
