@@ -59,7 +59,8 @@ class Operation(APIRoute):
     """An operation of the API.
 
     FastAPI describes it by its signature. Requests are handled here, since the API's errors and their order are not
-    FastAPI's.
+    FastAPI's. So what FastAPI makes of the signature is made for the OpenAPI document, and not at the start, of which it
+    would take a tenth.
     """
 
     files_api = False
@@ -69,14 +70,23 @@ class Operation(APIRoute):
     """The largest body without skills and without secrets; None: as `--max-body` says."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        super().__init__(path, endpoint, **options)
-        self.name = "".join(word.capitalize() for word in endpoint.__name__.split("_"))
+        self.path, self.endpoint, self.methods = path, endpoint, options["methods"]
+        self.id = "".join(word.capitalize() for word in endpoint.__name__.split("_"))
+        self._options = options
         signature = inspect.signature(endpoint).parameters
         hints = get_type_hints(endpoint, include_extras=True)
         self._body: type[BaseModel] | None = hints.get("body")
         read = [name for name in signature if name not in ("context", "body")]
         self._readers = {name: _reader(name, hints[name], self.files_api) for name in read}
-        self.lists = self.name.startswith("List")
+        self.lists = self.id.startswith("List")
+
+    def __getattr__(self, attribute: str) -> Any:
+        """Make the attributes that FastAPI's routes have, when one of them is first read."""
+        if (options := vars(self).pop("_options", None)) is None:
+            raise AttributeError(attribute)
+        super().__init__(self.path, self.endpoint, **options)
+        self.name = self.id
+        return getattr(self, attribute)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: Exchange = scope["mockserver"]
@@ -91,9 +101,9 @@ class Operation(APIRoute):
                     raise
                 return
         context = exchange.context = await mock.worlds.enter(exchange.world)
-        exchange.operation, exchange.clock = self.name, context.entered.clock
+        exchange.operation, exchange.clock = self.id, context.entered.clock
         exchange.log = mock.journal.open(exchange.world)
-        if (context.entered.faults or FAULT_HEADER in exchange.headers) and await inject(exchange, self.name):
+        if (context.entered.faults or FAULT_HEADER in exchange.headers) and await inject(exchange, self.id):
             return
         if exchange.provider is not OPENAI and (warning := exchange.provider.check(exchange, context.world.profile)):
             context.warn(warning)
