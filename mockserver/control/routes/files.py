@@ -10,11 +10,11 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from mockserver import admin
-from mockserver.admin import Preview
+from mockserver.admin import files
+from mockserver.admin.contents import Preview
+from mockserver.admin.files import AdminFile, FileQuery, FoundFiles
 from mockserver.control.bodies import multipart, uploaded
 from mockserver.control.dependencies import RequestModel, TheMock
-from mockserver.schema.admin import AdminFile, FileQuery, FoundFiles
 from mockserver.schema.contents import Content
 from mockserver.schema.files import FileDeleted, Purpose
 from mockserver.storage import tables
@@ -49,7 +49,7 @@ class NewFile(RequestModel):
 @router.get("", operation_id="findFiles")
 async def find_files(mock: TheMock, world: str, query: Annotated[FileQuery, Query()]) -> FoundFiles:
     """List Files, newest first, with filters."""
-    return await mock.worlds.look(world, admin.find_files, query)
+    return await mock.worlds.look(world, files.find_files, query)
 
 
 @router.post("", operation_id="stageFile", openapi_extra=multipart(NewFile))
@@ -72,19 +72,19 @@ async def stage_file(mock: TheMock, world: str, request: Request) -> AdminFile:
             ids.append(row.id)
 
         await mock.worlds.add(world, fill)
-    return await mock.worlds.look(world, admin.find_file, ids[-1])
+    return await mock.worlds.look(world, files.find_file, ids[-1])
 
 
 @router.get("/{file_id}", operation_id="findFile")
 async def find_file(mock: TheMock, world: str, file_id: str) -> AdminFile:
     """Return one File."""
-    return await mock.worlds.look(world, admin.find_file, file_id)
+    return await mock.worlds.look(world, files.find_file, file_id)
 
 
 @router.delete("/{file_id}", operation_id="removeFile")
 async def remove_file(mock: TheMock, world: str, file_id: str) -> FileDeleted:
     """Delete a File. Its copies in containers stay."""
-    return await mock.worlds.change(world, admin.delete_file, file_id)
+    return await mock.worlds.change(world, files.delete_file, file_id)
 
 
 @router.get(
@@ -92,14 +92,14 @@ async def remove_file(mock: TheMock, world: str, file_id: str) -> FileDeleted:
 )
 async def save_file(mock: TheMock, world: str, file_id: str, inline: Inline = False) -> Response:
     """Download a File's content, whatever its purpose, or show an image or PDF with `?inline=true`."""
-    content = await mock.worlds.look(world, admin.open_file, file_id)
+    content = await mock.worlds.look(world, files.open_file, file_id)
     return contents(content, inline)
 
 
 @router.get("/{file_id}/preview", operation_id="previewFile", response_class=Response)
 async def preview_file(mock: TheMock, world: str, file_id: str, bytes: PreviewBytes = 64 * 1024) -> Response:
     """Return the first bytes of a File's content, whatever its purpose, as plain text or bytes."""
-    preview = await mock.worlds.look(world, admin.preview_file, file_id, bytes)
+    preview = await mock.worlds.look(world, files.preview_file, file_id, bytes)
     return previewed(preview)
 
 

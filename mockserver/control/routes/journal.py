@@ -12,7 +12,8 @@ from fastapi import APIRouter, Header, Query, Request
 from pydantic import AfterValidator, Field
 from starlette.responses import Response
 
-from mockserver import admin, answers, control_errors, errors, verdict
+from mockserver import answers, control_errors, errors, verdict
+from mockserver.admin import containers, uploads
 from mockserver.choices import unknown
 from mockserver.clock import stopwatch
 from mockserver.context import World
@@ -205,8 +206,8 @@ def _is_running(tx: Transaction, world: World, id: str) -> bool:
     """Whether a container is running, or an upload pending."""
     try:
         if id.startswith("upload"):
-            return admin.find_upload(tx, world, id)["status"] == "pending"
-        return admin.find_container(tx, world, id)["status"] == "running"
+            return uploads.find_upload(tx, world, id)["status"] == "pending"
+        return containers.find_container(tx, world, id)["status"] == "running"
     except APIError:
         return False
 
