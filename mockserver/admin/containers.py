@@ -8,7 +8,7 @@ from typing_extensions import TypedDict
 
 from mockserver import containers, errors, skills
 from mockserver.admin.contents import Preview, open_content, preview, size_of
-from mockserver.admin.lists import Found, NamedQuery, Query, Search, find_page
+from mockserver.admin.lists import Found, NamedQuery, Query, Search
 from mockserver.context import Context, World
 from mockserver.expiry import EXPIRES_AT, NEVER, UNEXPIRED, expired, expires_at, used
 from mockserver.schema.containers import (
@@ -103,10 +103,8 @@ _unsized: Statement[tables.ContainerFile] = Statement(
 
 def find_containers(tx: Transaction, world: World, query: ContainerQuery) -> FoundContainers:
     now = world.now()
-    rows, more, total = find_page(tx, _containers, query, {"now": now, "name": query.name, "status": query.status})
-    return FoundContainers(
-        data=[_shown(tx, world, used(tx, row, now), now) for row in rows], has_more=more, total=total
-    )
+    rows, found = _containers.find(tx, query, now)
+    return FoundContainers(data=[_shown(tx, world, used(tx, row, now), now) for row in rows], **found)
 
 
 def find_container(tx: Transaction, world: World, container_id: str) -> AdminContainer:
@@ -115,8 +113,8 @@ def find_container(tx: Transaction, world: World, container_id: str) -> AdminCon
 
 def find_container_files(tx: Transaction, world: World, container_id: str, query: NamedQuery) -> FoundContainerFiles:
     _container(tx, world, container_id)
-    rows, more, total = find_page(tx, _container_files, query, {"container_id": container_id, "now": world.now()})
-    return FoundContainerFiles(data=[_shown_file(tx, world, row) for row in rows], has_more=more, total=total)
+    rows, found = _container_files.find(tx, query, world.now(), container_id=container_id)
+    return FoundContainerFiles(data=[_shown_file(tx, world, row) for row in rows], **found)
 
 
 def find_container_file(tx: Transaction, world: World, container_id: str, file_id: str) -> AdminContainerFile:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from mockserver import errors, files
 from mockserver.admin.contents import Preview, open_content, preview
-from mockserver.admin.lists import Found, Query, Search, find_page
+from mockserver.admin.lists import Found, Query, Search
 from mockserver.context import Context, World
 from mockserver.schema.contents import Content
 from mockserver.schema.files import File, FileDeleted
@@ -35,8 +35,8 @@ _files = Search(
 
 
 def find_files(tx: Transaction, world: World, query: FileQuery) -> FoundFiles:
-    rows, more, total = find_page(tx, _files, query, {"now": world.now(), "purpose": query.purpose})
-    return FoundFiles(data=[files.shown(row) for row in rows], has_more=more, total=total)
+    rows, found = _files.find(tx, query, world.now())
+    return FoundFiles(data=[files.shown(row) for row in rows], **found)
 
 
 def find_file(tx: Transaction, world: World, file_id: str) -> AdminFile:

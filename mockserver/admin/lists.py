@@ -37,10 +37,10 @@ class Search:
     """
 
     def __init__(self, listing: Listing[Any], row: type[tables.Listed], keys: dict[str, str], *conditions: str) -> None:
-        self.listing = listing
+        self._listing = listing
         search = f"(:search IS NULL OR id = :search OR instr(lower({keys['name']}), lower(:search)) > 0)"
         source = f"FROM live_{row.__tablename__} WHERE {' AND '.join([*conditions, search])}"
-        self.pages: dict[tuple[str, str], Statement[Any]] = {
+        self._pages: dict[tuple[str, str], Statement[Any]] = {
             (sort, order): Statement(
                 f"SELECT * {source} AND (:after IS NULL OR ({key}, seq) {compare} ({listing.position_of(':after', key, 'seq')})) "
                 f"ORDER BY {key} {order}, seq {order} LIMIT :limit",
@@ -49,14 +49,16 @@ class Search:
             for sort, key in {"created": "created_at", **keys}.items()
             for order, compare in (("desc", "<"), ("asc", ">"))
         }
-        self.count: Statement[Any] = Statement(f"SELECT count(*) {source}")
+        self._count: Statement[Any] = Statement(f"SELECT count(*) {source}")
 
+    def find(self, tx: Transaction, query: Query, now: int, **inside: str) -> tuple[list[Any], dict[str, Any]]:
+        """Return the rows of a page, and what a `Found` says of them. The conditions take the query's filters by name.
 
-def find_page(tx: Transaction, search: Search, query: Query, values: dict[str, object]) -> tuple[list[Any], bool, int]:
-    values = {**values, "search": query.search}
-    if query.after is not None and search.listing.position(tx, **values, cursor=query.after) is None:
-        raise control_errors.CURSOR_NOT_FOUND(param="after", value=query.after[:80])
-    rows = search.pages[query.model_dump()["sort"], query.order].all(
-        tx, **values, after=query.after, limit=query.limit + 1
-    )
-    return rows[: query.limit], len(rows) > query.limit, int(search.count.value(tx, **values))
+        `inside` is the id of the object that the list is inside of.
+        """
+        values = {**query.model_dump(), **inside, "now": now}
+        if query.after is not None and self._listing.position(tx, **inside, cursor=query.after) is None:
+            raise control_errors.CURSOR_NOT_FOUND(param="after", value=query.after[:80])
+        rows = self._pages[values["sort"], query.order].all(tx, **{**values, "limit": query.limit + 1})
+        found = {"has_more": len(rows) > query.limit, "total": self._count.value(tx, **values)}
+        return rows[: query.limit], found

@@ -7,7 +7,7 @@ from typing_extensions import TypedDict
 
 from mockserver import bundles, control_errors, errors, skills
 from mockserver.admin.contents import Preview, open_content
-from mockserver.admin.lists import Found, NamedQuery, Search, find_page
+from mockserver.admin.lists import Found, NamedQuery, Search
 from mockserver.context import Context, World
 from mockserver.schema.contents import Content
 from mockserver.schema.skills import Skill, SkillDeleted, SkillVersion
@@ -42,8 +42,8 @@ _skills = Search(skills.listing, tables.Skill, {"name": "name"})
 
 
 def find_skills(tx: Transaction, world: World, query: NamedQuery) -> FoundSkills:
-    rows, more, total = find_page(tx, _skills, query, {})
-    return FoundSkills(data=[_shown_skill(tx, row) for row in rows], has_more=more, total=total)
+    rows, found = _skills.find(tx, query, world.now())
+    return FoundSkills(data=[_shown_skill(tx, row) for row in rows], **found)
 
 
 def find_skill(tx: Transaction, world: World, skill_id: str) -> AdminSkill:

@@ -6,7 +6,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from mockserver import errors, files, uploads
-from mockserver.admin.lists import Found, NamedQuery, Search, find_page
+from mockserver.admin.lists import Found, NamedQuery, Search
 from mockserver.context import Context, World
 from mockserver.schema.uploads import Upload
 from mockserver.storage import tables
@@ -45,8 +45,8 @@ _uploads = Search(
 
 
 def find_uploads(tx: Transaction, world: World, query: UploadQuery) -> FoundUploads:
-    rows, more, total = find_page(tx, _uploads, query, {"now": world.now(), "status": query.status})
-    return FoundUploads(data=[_shown_upload(tx, world, row) for row in rows], has_more=more, total=total)
+    rows, found = _uploads.find(tx, query, world.now())
+    return FoundUploads(data=[_shown_upload(tx, world, row) for row in rows], **found)
 
 
 def find_upload(tx: Transaction, world: World, upload_id: str) -> AdminUpload:
