@@ -1,14 +1,18 @@
 """The application of the control plane: its routes, middleware and error handlers."""
 
 import logging
+from collections.abc import Iterator
+from importlib import import_module
+from pkgutil import iter_modules
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import Response
 
 from mockserver import __version__, control_errors, errors
+from mockserver.control import routes
 from mockserver.control.access import Access
 from mockserver.control.bodies import Bounded
 from mockserver.control.dependencies import error_response
@@ -17,26 +21,32 @@ from mockserver.control.routes import (
     archives,
     changes,
     clocks,
-    containers,
     dashboard,
     docs,
     faults,
-    files,
     journal,
-    skills,
     snapshots,
     state,
-    uploads,
     worlds,
 )
 from mockserver.control.routes.answers import ONE, SEVERAL
 from mockserver.control.routes.changes import Publisher
 from mockserver.errors import APIError
+from mockserver.events import OBJECTS
 from mockserver.mock import Mock
 from mockserver.settings import SeedError
 from mockserver.storage.database import FAILURES, failure
 
 log = logging.getLogger("mockserver")
+
+
+def _objects() -> Iterator[APIRouter]:
+    """Yield the router of each kind of objects: that of the module of its name, once there is one."""
+    modules = {each.name for each in iter_modules(routes.__path__)}
+    for kind in OBJECTS:
+        if kind in modules:
+            yield import_module(f"{routes.__name__}.{kind}").router
+
 
 ROUTERS = (
     dashboard.router,
@@ -49,10 +59,7 @@ ROUTERS = (
     snapshots.router,
     faults.router,
     answers.router,
-    containers.router,
-    files.router,
-    uploads.router,
-    skills.router,
+    *_objects(),
     archives.router,
     journal.router,
 )

@@ -9,8 +9,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mockserver.control.dependencies import TheMock
+from mockserver.control.routes.clocks import EXPIRING
 from mockserver.control.streams import COUNTED, Emit, Stream, event_or_keep_alive
-from mockserver.events import KINDS
+from mockserver.events import KINDS, OBJECTS
 from mockserver.mock import Mock
 
 router = APIRouter(tags=["Worlds"])
@@ -21,13 +22,9 @@ PAUSE = 0.1
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _KINDS = {
     "answers": ("answers",),
-    "clock": ("clock", "containers", "files", "uploads"),
-    "containers": ("containers", "worlds"),
-    "faults": ("faults", "worlds"),
-    "files": ("files", "worlds"),
+    "clock": ("clock", *EXPIRING),
     "journal": ("journal",),
-    "skills": ("skills", "worlds"),
-    "uploads": ("uploads", "worlds"),
+    **{kind: (kind, "worlds") for kind in (*OBJECTS, "faults")},
 }
 """The kinds that a request changes, by the part of the path after the world's name. Others can change all kinds."""
 

@@ -1,7 +1,8 @@
 """A world's clock: read it, stop it, move it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import cast
 
 from fastapi import APIRouter
 from pydantic import Field
@@ -15,6 +16,9 @@ from mockserver.mock import Mock
 from mockserver.storage.database import Transaction
 
 router = APIRouter(prefix="/worlds/{world}/clock", tags=["Clock"])
+
+EXPIRING = {"containers": containers.expiring, "files": files.expiring, "uploads": uploads.expiring}
+"""What finds the objects that expire in a time of the world, by their kind."""
 
 
 class Freeze(RequestModel):
@@ -90,21 +94,14 @@ async def _change(mock: Mock, name: str, changed: Callable[[Clock, float], Clock
     after = world.clock.seconds(wall)
     early, late = min(before, after), max(before, after)
 
-    def changed_objects(tx: Transaction, _: World) -> list[list[str]]:
-        return [list(each.expiring(tx, early, late)) for each in (containers, files, uploads)]
+    did, did_not = ("expired", "revived") if after >= before else ("revived", "expired")
+
+    def changed_objects(tx: Transaction, _: World) -> dict[str, Sequence[str]]:
+        return {f"{did}_{kind}": expiring(tx, early, late) for kind, expiring in EXPIRING.items()}
 
     objects = await mock.worlds.look(name, changed_objects)
-    none: list[list[str]] = [[], [], []]
-    expired, revived = (objects, none) if after >= before else (none, objects)
-    return ClockChange(
-        **clock_state(mock, world.clock),
-        expired_containers=expired[0],
-        expired_files=expired[1],
-        expired_uploads=expired[2],
-        revived_containers=revived[0],
-        revived_files=revived[1],
-        revived_uploads=revived[2],
-    )
+    none: dict[str, list[str]] = {f"{did_not}_{kind}": [] for kind in EXPIRING}
+    return cast(ClockChange, {**clock_state(mock, world.clock), **objects, **none})
 
 
 def _iso(seconds: float) -> str:
