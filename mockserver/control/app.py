@@ -7,6 +7,7 @@ from pkgutil import iter_modules
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import Response
@@ -65,6 +66,12 @@ ROUTERS = (
 )
 
 
+def _operation_id(route: APIRoute) -> str:
+    """Return the id of an operation: the name of its function as `findFiles`."""
+    first, *words = route.name.split("_")
+    return first + "".join(map(str.capitalize, words))
+
+
 def create_control(mock: Mock) -> FastAPI:
     """Create the control plane. Faults don't apply to it, and the journal does not record it."""
     app = FastAPI(
@@ -76,6 +83,7 @@ def create_control(mock: Mock) -> FastAPI:
             {"url": "..", "description": "this server"}
         ],  # relative to the document: a proxy may serve it below a path of its own
         openapi_url="/_mock/openapi.json",
+        generate_unique_id_function=_operation_id,
         redirect_slashes=False,
         middleware=[Middleware(Access, mock=mock), Middleware(Publisher, mock=mock), Middleware(Bounded, mock=mock)],
         exception_handlers={

@@ -47,7 +47,6 @@ async def _archived(mock: TheMock, world: str) -> AsyncIterator[Iterator[bytes]]
 
 @router.get(
     "/export",
-    operation_id="exportWorld",
     response_class=Response,
     responses={200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}},
 )
@@ -57,11 +56,7 @@ async def export_world(archived: Annotated[Iterator[bytes], Depends(_archived)],
     return StreamingResponse(_in_threads(archived), headers=headers, media_type="application/zip")
 
 
-@router.post(
-    "/import",
-    operation_id="importWorld",
-    openapi_extra={"requestBody": {"required": True, "content": {**_ARCHIVE, **_SEED}}},
-)
+@router.post("/import", openapi_extra={"requestBody": {"required": True, "content": {**_ARCHIVE, **_SEED}}})
 async def import_world(
     mock: TheMock, world: str, request: Request, replace: Annotated[bool, Query()] = True
 ) -> WorldState:
@@ -84,11 +79,7 @@ async def _import(mock: Mock, name: str, path: Path, replace: bool) -> None:
             await in_thread(scope.discard)  # while nothing is collected
 
 
-@router.post(
-    "/place",
-    operation_id="placeSeed",
-    openapi_extra={"requestBody": {"required": True, "content": _SEED}},
-)
+@router.post("/place", openapi_extra={"requestBody": {"required": True, "content": _SEED}})
 async def place_seed(mock: TheMock, world: str, request: Request) -> Placed:
     """Add the objects of a seed document: all, or none if one has an error. Its clock and profile become the world's."""
     return cast(Placed, asdict(await add_objects(mock, request, world)))

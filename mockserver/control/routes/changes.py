@@ -31,7 +31,6 @@ _KINDS = {
 
 @router.get(
     "/changes",
-    operation_id="followChanges",
     response_class=Response,
     dependencies=[COUNTED],
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},

@@ -33,43 +33,43 @@ class Scale(RequestModel):
     rate: float = Field(ge=0, le=1_000_000)
 
 
-@router.get("", operation_id="getClock")
+@router.get("")
 async def get_clock(mock: TheMock, world: str) -> ClockState:
     """Return a world's time, and the rate at which it passes."""
     return clock_state(mock, (await mock.worlds.find(world)).clock)
 
 
-@router.post("/freeze", operation_id="freezeClock")
+@router.post("/freeze")
 async def freeze_clock(mock: TheMock, world: str, body: Freeze = Freeze()) -> ClockChange:  # noqa: B008  # it is frozen, so all calls can share one
     """Stop the clock at its current time or at an instant. If that is earlier, expired objects can become valid again."""
     return await _change(mock, world, lambda clock, wall: clock.frozen(wall, body.at))
 
 
-@router.post("/advance", operation_id="advanceClock")
+@router.post("/advance")
 async def advance_clock(mock: TheMock, world: str, body: Move) -> ClockChange:
     """Move the clock forward by a duration. Its rate stays."""
     return await _change(mock, world, lambda clock, wall: _bounded(clock.advanced(wall, body.by)))
 
 
-@router.post("/offset", operation_id="offsetClock")
+@router.post("/offset")
 async def offset_clock(mock: TheMock, world: str, body: Move) -> ClockChange:
     """Run ahead of the machine's clock by a duration, or behind it by a negative one."""
     return await _change(mock, world, lambda _, wall: _bounded(Clock(wall + body.by, wall, 1.0)))
 
 
-@router.post("/scale", operation_id="scaleClock")
+@router.post("/scale")
 async def scale_clock(mock: TheMock, world: str, body: Scale) -> ClockChange:
     """Continue from the current time at another rate: 60 is a minute each second."""
     return await _change(mock, world, lambda clock, wall: Clock(clock.at(wall), wall, body.rate))
 
 
-@router.post("/resume", operation_id="resumeClock")
+@router.post("/resume")
 async def resume_clock(mock: TheMock, world: str) -> ClockChange:
     """Continue from the current time at the machine's rate."""
     return await _change(mock, world, lambda clock, wall: Clock(clock.at(wall), wall, 1.0))
 
 
-@router.post("/reset", operation_id="resetClock")
+@router.post("/reset")
 async def reset_clock(mock: TheMock, world: str) -> ClockChange:
     """Return to the machine's time. If that is earlier, expired objects can become valid again."""
     return await _change(mock, world, lambda _, wall: Clock(wall, wall, 1.0))

@@ -28,13 +28,13 @@ class RuleChange(RequestModel):
         return self
 
 
-@router.get("", operation_id="listFaults")
+@router.get("")
 async def list_faults(mock: TheMock, world: str) -> RuleList:
     """List the rules in the order in which they are tried, with their counts."""
     return await _all(mock, world)
 
 
-@router.post("", operation_id="addFault")
+@router.post("")
 async def add_fault(
     mock: TheMock,
     world: str,
@@ -48,13 +48,13 @@ async def add_fault(
     return await _one(mock, world, id)
 
 
-@router.get("/{id}", operation_id="getFault")
+@router.get("/{id}")
 async def get_fault(mock: TheMock, world: str, id: str) -> Rule:
     """Return one rule, with its counts."""
     return await _one(mock, world, id)
 
 
-@router.patch("/{id}", operation_id="switchFault")
+@router.patch("/{id}")
 async def switch_fault(mock: TheMock, world: str, id: str, body: RuleChange) -> Rule:
     """Enable or disable a rule, or re-arm it. It keeps its place, and its counts unless it is re-armed."""
 
@@ -68,14 +68,14 @@ async def switch_fault(mock: TheMock, world: str, id: str, body: RuleChange) -> 
     return await _one(mock, world, id)
 
 
-@router.delete("/{id}", operation_id="deleteFault")
+@router.delete("/{id}")
 async def delete_fault(mock: TheMock, world: str, id: str) -> RuleList:
     """Delete a rule. Return the remaining ones."""
     await mock.worlds.change_faults(world, lambda tx, of: faults.remove(tx, world, id))
     return await _all(mock, world)
 
 
-@router.delete("", operation_id="deleteFaults")
+@router.delete("")
 async def delete_faults(mock: TheMock, world: str) -> RuleList:
     """Delete all rules of a world."""
     await mock.worlds.change_faults(world, lambda tx, of: faults.clear(tx))

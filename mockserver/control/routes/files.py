@@ -46,13 +46,13 @@ class NewFile(RequestModel):
     purpose: Purpose = "user_data"
 
 
-@router.get("", operation_id="findFiles")
+@router.get("")
 async def find_files(mock: TheMock, world: str, query: Annotated[FileQuery, Query()]) -> FoundFiles:
     """List Files, newest first, with filters."""
     return await mock.worlds.look(world, files.find_files, query)
 
 
-@router.post("", operation_id="stageFile", openapi_extra=multipart(NewFile))
+@router.post("", openapi_extra=multipart(NewFile))
 async def stage_file(mock: TheMock, world: str, request: Request) -> AdminFile:
     """Add a File."""
     async with uploaded(mock, request, NewFile) as form:
@@ -75,28 +75,26 @@ async def stage_file(mock: TheMock, world: str, request: Request) -> AdminFile:
     return await mock.worlds.look(world, files.find_file, ids[-1])
 
 
-@router.get("/{file_id}", operation_id="findFile")
+@router.get("/{file_id}")
 async def find_file(mock: TheMock, world: str, file_id: str) -> AdminFile:
     """Return one File."""
     return await mock.worlds.look(world, files.find_file, file_id)
 
 
-@router.delete("/{file_id}", operation_id="removeFile")
+@router.delete("/{file_id}")
 async def remove_file(mock: TheMock, world: str, file_id: str) -> FileDeleted:
     """Delete a File. Its copies in containers stay."""
     return await mock.worlds.change(world, files.delete_file, file_id)
 
 
-@router.get(
-    "/{file_id}/content", operation_id="saveFile", response_class=Response, responses={200: {"content": CONTENT}}
-)
+@router.get("/{file_id}/content", response_class=Response, responses={200: {"content": CONTENT}})
 async def save_file(mock: TheMock, world: str, file_id: str, inline: Inline = False) -> Response:
     """Download a File's content, whatever its purpose, or show an image or PDF with `?inline=true`."""
     content = await mock.worlds.look(world, files.open_file, file_id)
     return contents(content, inline)
 
 
-@router.get("/{file_id}/preview", operation_id="previewFile", response_class=Response)
+@router.get("/{file_id}/preview", response_class=Response)
 async def preview_file(mock: TheMock, world: str, file_id: str, bytes: PreviewBytes = 64 * 1024) -> Response:
     """Return the first bytes of a File's content, whatever its purpose, as plain text or bytes."""
     preview = await mock.worlds.look(world, files.preview_file, file_id, bytes)
