@@ -20,8 +20,8 @@ from mockserver.admin.containers import (
 )
 from mockserver.admin.lists import NamedQuery
 from mockserver.control.bodies import add_objects, multipart, uploaded
+from mockserver.control.contents import CONTENT, Inline, PreviewBytes, contents, previewed
 from mockserver.control.dependencies import RequestModel, TheMock
-from mockserver.control.routes.files import CONTENT, Inline, PreviewBytes, contents, previewed
 from mockserver.schema.containers import ContainerDeleted, ContainerFileDeleted
 from mockserver.schema.sources import MAX_PATH
 from mockserver.seeds import apply, models

@@ -9,8 +9,8 @@ from mockserver.admin import skills
 from mockserver.admin.lists import NamedQuery
 from mockserver.admin.skills import AdminSkill, AdminSkillVersion, FoundSkills, SkillFiles
 from mockserver.control.bodies import add_objects
+from mockserver.control.contents import CONTENT, PreviewBytes, contents, previewed
 from mockserver.control.dependencies import TheMock
-from mockserver.control.routes.files import CONTENT, PreviewBytes, contents, previewed
 from mockserver.schema.skills import SkillDeleted
 
 router = APIRouter(prefix="/worlds/{world}", tags=["Skills"])
