@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mockserver import control_errors, errors
 from mockserver.bounds import MAX_PARAMETERS, Excess, JSONCounter, has_lone_surrogate
+from mockserver.control.contents import BINARY
 from mockserver.control.dependencies import RequestModel, error_response
 from mockserver.mock import Mock
 from mockserver.schema.contents import base_name
@@ -48,12 +49,22 @@ class Upload(Generic[Fields]):
     fields: Fields
 
 
+def described(contents: dict[str, Any]) -> dict[str, Any]:
+    """Describe a body that its route reads itself in OpenAPI, by its media types."""
+    return {"requestBody": {"required": True, "content": contents}}
+
+
+def json_like(example: object) -> dict[str, Any]:
+    """Describe a seed document, or a part of one, by an example."""
+    return {"application/json": {"schema": {"type": "object"}, "example": example}}
+
+
 def multipart(fields: type[RequestModel]) -> dict[str, Any]:
-    """Describe a form in OpenAPI: its file and its other fields."""
-    file = {"file": {"type": "string", "format": "binary"}}
+    """Describe a form: its file and its other fields."""
+    file = {"file": BINARY}
     properties = file | fields.model_json_schema()["properties"]
     schema = {"type": "object", "required": ["file"], "properties": properties}
-    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+    return described({"multipart/form-data": {"schema": schema}})
 
 
 class _FormError(MultiPartException):

@@ -1,10 +1,10 @@
 """Responses with the content of a file, or with its first bytes, for browsers that must not trust it."""
 
-import asyncio
 import codecs
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
-from typing import Annotated, BinaryIO
+from functools import partial
+from typing import Annotated, Any, BinaryIO
 
 from fastapi import Query
 from starlette.responses import Response, StreamingResponse
@@ -12,10 +12,11 @@ from starlette.types import Receive, Scope, Send
 
 from mockserver.admin.contents import Preview
 from mockserver.schema.contents import Content
+from mockserver.storage.database import in_thread
 
 PreviewBytes = Annotated[int, Query(ge=0, le=1 << 20)]
 Inline = Annotated[bool, Query()]
-CONTENT = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+BINARY = {"type": "string", "format": "binary"}
 
 PIECE = 256 * 1024
 """Bytes of a content that are sent at once."""
@@ -31,6 +32,11 @@ _SHOWN = (
 _SANDBOX = "sandbox; default-src 'none'; frame-ancestors 'self'"
 _PDF = "default-src 'none'; object-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'self'"
 """Browsers don't show a PDF in a sandbox, but isolate it themselves."""
+
+
+def download(media_type: str = "application/octet-stream") -> dict[str, Any]:
+    """Describe a route that responds with bytes."""
+    return {"response_class": Response, "responses": {200: {"content": {media_type: {"schema": BINARY}}}}}
 
 
 def previewed(preview: Preview) -> Response:
@@ -79,7 +85,7 @@ def _shown(start: bytes) -> str | None:
 
 class _Contents(StreamingResponse):
     def __init__(self, file: BinaryIO, headers: dict[str, str], kind: str, stack: ExitStack) -> None:
-        super().__init__(_pieces(file), headers=headers, media_type=kind)
+        super().__init__(in_threads(iter(partial(file.read, PIECE), b"")), headers=headers, media_type=kind)
         self._stack = stack
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,6 +93,7 @@ class _Contents(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-async def _pieces(file: BinaryIO) -> AsyncIterator[bytes]:
-    while piece := await asyncio.to_thread(file.read, PIECE):
+async def in_threads(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Starlette would use a second pool of threads, which keeps up to 40 of them."""
+    while (piece := await in_thread(next, pieces, None)) is not None:
         yield piece

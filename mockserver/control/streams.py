@@ -39,6 +39,12 @@ async def _counted(request: Request, mock: TheMock) -> AsyncIterator[None]:
 
 COUNTED: Any = Depends(_counted)
 """A dependency of every route that waits for something."""
+EVENTS: dict[str, Any] = {
+    "response_class": Response,
+    "dependencies": [COUNTED],
+    "responses": {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+}
+"""Describes a route that responds with a stream."""
 
 
 async def client_disconnect(scope: Scope, receive: Receive) -> None:

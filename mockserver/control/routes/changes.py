@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mockserver.control.dependencies import TheMock
 from mockserver.control.routes.clocks import EXPIRING
-from mockserver.control.streams import COUNTED, Emit, Stream, event_or_keep_alive
+from mockserver.control.streams import EVENTS, Emit, Stream, event_or_keep_alive
 from mockserver.events import KINDS, OBJECTS
 from mockserver.mock import Mock
 
@@ -29,12 +29,7 @@ _KINDS = {
 """The kinds that a request changes, by the part of the path after the world's name. Others can change all kinds."""
 
 
-@router.get(
-    "/changes",
-    response_class=Response,
-    dependencies=[COUNTED],
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
-)
+@router.get("/changes", **EVENTS)
 async def follow_changes(mock: TheMock) -> Response:
     """Follow Server-Sent Events: `changed`, with the kinds of objects that changed by world, at most ten a second."""
     return Stream(partial(_feed, mock), mock.journal.closing)

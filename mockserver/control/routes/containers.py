@@ -19,8 +19,8 @@ from mockserver.admin.containers import (
     FoundContainers,
 )
 from mockserver.admin.lists import NamedQuery
-from mockserver.control.bodies import add_objects, multipart, uploaded
-from mockserver.control.contents import CONTENT, Inline, PreviewBytes, contents, previewed
+from mockserver.control.bodies import add_objects, described, json_like, multipart, uploaded
+from mockserver.control.contents import Inline, PreviewBytes, contents, download, previewed
 from mockserver.control.dependencies import RequestModel, TheMock
 from mockserver.schema.containers import ContainerDeleted, ContainerFileDeleted
 from mockserver.schema.sources import MAX_PATH
@@ -29,14 +29,7 @@ from mockserver.storage.bulk import Placement
 
 router = APIRouter(prefix="/worlds/{world}/containers", tags=["Containers"])
 
-_CONTAINER = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {"schema": {"type": "object"}, "example": {"name": "auto", "last_active_at": "-19m"}}
-        },
-    }
-}
+_CONTAINER = described(json_like({"name": "auto", "last_active_at": "-19m"}))
 
 
 def _below(path: str) -> str:
@@ -137,7 +130,7 @@ async def find_container_file(mock: TheMock, world: str, container_id: str, file
     return await mock.worlds.look(world, containers.find_container_file, container_id, file_id)
 
 
-@router.get("/{container_id}/files/{file_id}/content", response_class=Response, responses={200: {"content": CONTENT}})
+@router.get("/{container_id}/files/{file_id}/content", **download())
 async def save_container_file(
     mock: TheMock, world: str, container_id: str, file_id: str, inline: Inline = False
 ) -> Response:

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from mockserver.admin import files
 from mockserver.admin.files import AdminFile, FileQuery, FoundFiles
 from mockserver.control.bodies import multipart, uploaded
-from mockserver.control.contents import CONTENT, Inline, PreviewBytes, contents, previewed
+from mockserver.control.contents import Inline, PreviewBytes, contents, download, previewed
 from mockserver.control.dependencies import RequestModel, TheMock
 from mockserver.schema.files import FileDeleted, Purpose
 from mockserver.storage import tables
@@ -62,7 +62,7 @@ async def remove_file(mock: TheMock, world: str, file_id: str) -> FileDeleted:
     return await mock.worlds.change(world, files.delete_file, file_id)
 
 
-@router.get("/{file_id}/content", response_class=Response, responses={200: {"content": CONTENT}})
+@router.get("/{file_id}/content", **download())
 async def save_file(mock: TheMock, world: str, file_id: str, inline: Inline = False) -> Response:
     """Download a File's content, whatever its purpose, or show an image or PDF with `?inline=true`."""
     content = await mock.worlds.look(world, files.open_file, file_id)

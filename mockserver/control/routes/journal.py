@@ -19,7 +19,7 @@ from mockserver.clock import stopwatch
 from mockserver.context import World
 from mockserver.control.dependencies import Duration, RequestModel, TheMock
 from mockserver.control.models import Count, Exchange, Finding, JournalPage, Verdict
-from mockserver.control.streams import COUNTED, Emit, Stream, client_disconnect, event_or_keep_alive
+from mockserver.control.streams import COUNTED, EVENTS, Emit, Stream, client_disconnect, event_or_keep_alive
 from mockserver.entries import Entry, Filter, Record
 from mockserver.errors import APIError
 from mockserver.journal import Cursor, Journal
@@ -136,12 +136,7 @@ async def wait_for_exchanges(
     return await _page(mock, world, Paged(**query.model_dump(exclude={"count", "timeout"})))
 
 
-@router.get(
-    "/journal/stream",
-    response_class=Response,
-    dependencies=[COUNTED],
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
-)
+@router.get("/journal/stream", **EVENTS)
 async def follow_exchanges(
     mock: TheMock,
     world: str,

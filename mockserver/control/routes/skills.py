@@ -8,20 +8,15 @@ from starlette.responses import Response
 from mockserver.admin import skills
 from mockserver.admin.lists import NamedQuery
 from mockserver.admin.skills import AdminSkill, AdminSkillVersion, FoundSkills, SkillFiles
-from mockserver.control.bodies import add_objects
-from mockserver.control.contents import CONTENT, PreviewBytes, contents, previewed
+from mockserver.control.bodies import add_objects, described, json_like
+from mockserver.control.contents import PreviewBytes, contents, download, previewed
 from mockserver.control.dependencies import TheMock
 from mockserver.schema.skills import SkillDeleted
 
 router = APIRouter(prefix="/worlds/{world}", tags=["Skills"])
 
 _EXAMPLE = {"files": [{"path": "SKILL.md", "content": "---\nname: greet\ndescription: Greet people.\n---\n"}]}
-_SKILL = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": {"type": "object"}, "example": _EXAMPLE}},
-    }
-}
+_SKILL = described(json_like(_EXAMPLE))
 
 
 @router.get("/skills")
@@ -55,9 +50,7 @@ async def find_skill_version(mock: TheMock, world: str, skill_id: str, version: 
     return await mock.worlds.look(world, skills.find_skill_version, skill_id, version)
 
 
-@router.get(
-    "/skills/{skill_id}/versions/{version}/content", response_class=Response, responses={200: {"content": CONTENT}}
-)
+@router.get("/skills/{skill_id}/versions/{version}/content", **download())
 async def save_skill_version(mock: TheMock, world: str, skill_id: str, version: str) -> Response:
     """Download a version as a zip."""
     return contents(await mock.worlds.look(world, skills.open_skill_version, skill_id, version), inline=False)
