@@ -5,7 +5,6 @@ from fastapi import APIRouter
 from mockserver.control.dependencies import TheMock
 from mockserver.control.models import Restored, SnapshotList, SnapshotState
 from mockserver.control.routes.clocks import clock_state
-from mockserver.mock import Mock
 from mockserver.states import Snapshot
 
 router = APIRouter(prefix="/worlds/{world}/snapshots", tags=["Snapshots"])
@@ -14,7 +13,7 @@ router = APIRouter(prefix="/worlds/{world}/snapshots", tags=["Snapshots"])
 @router.get("")
 async def list_snapshots(mock: TheMock, world: str) -> SnapshotList:
     """List a world's snapshots, oldest first."""
-    return await _all(mock, world)
+    return SnapshotList(data=[_state(each) for each in await mock.worlds.list_snapshots(world)])
 
 
 @router.put("/{snapshot}")
@@ -35,11 +34,7 @@ async def restore_snapshot(mock: TheMock, world: str, snapshot: str) -> Restored
 async def delete_snapshot(mock: TheMock, world: str, snapshot: str) -> SnapshotList:
     """Delete a snapshot. Return the remaining ones."""
     await mock.worlds.delete_snapshot(world, snapshot)
-    return await _all(mock, world)
-
-
-async def _all(mock: Mock, world: str) -> SnapshotList:
-    return SnapshotList(data=[_state(each) for each in await mock.worlds.list_snapshots(world)])
+    return await list_snapshots(mock, world)
 
 
 def _state(snapshot: Snapshot) -> SnapshotState:
