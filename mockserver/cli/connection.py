@@ -130,19 +130,26 @@ _TOKEN = click.option(
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print the control plane's response as JSON.")
 
 
-def with_target(
-    world: Callable[[Any], Any] | None = _WORLD,
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Pass a command the target that its options name. `world` is the option or argument that names the world."""
+def command(
+    group: click.Group | None, name: str, where: Callable[[Any], Any] | None = _WORLD, **more: Any
+) -> Callable[[Callable[..., None]], click.Command]:
+    """Make a function a command of a group. It is passed the target that its options name.
 
-    def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(function)
-        def command(url: str, token: str | None, as_json: bool, world: str | None = "default", **given: Any) -> None:
-            with errors_end_the_program(), closing(Control(url, token)) as control:
-                function(Target(control, world or "", as_json), **given)
+    `where` is the option or argument that names the world.
+    """
 
-        for option in filter(None, (_JSON, _TOKEN, _URL, world)):
-            command = option(command)
-        return command
+    def decorate(function: Callable[..., None]) -> click.Command:
+        made: click.Command = (group or click).command(name, **more)(function)
+        made.callback = functools.partial(_call, function)
+        for option in filter(None, (where, _URL, _TOKEN, _JSON)):
+            option(made)
+        return made
 
     return decorate
+
+
+def _call(
+    function: Callable[..., None], url: str, token: str | None, as_json: bool, world: str | None = None, **given: Any
+) -> None:
+    with errors_end_the_program(), closing(Control(url, token)) as control:
+        function(Target(control, world or "", as_json), **given)
