@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import click
 
-from mockserver.cli.options import FAILED, Parsed, die, from_environment, valid_name
+from mockserver.cli.options import FAILED, Parsed, die, environment_option, from_environment, valid_name
 from mockserver.client import Control, MockError, server_url
 from mockserver.settings import environment_name, key, port
 
@@ -94,15 +94,7 @@ def server_address(text: str) -> str:
 
 
 def world_option(help: str, default: str | None = "default") -> Callable[[Any], Any]:
-    return click.option(
-        "--world",
-        envvar="MOCKSERVER_WORLD",
-        show_envvar=True,
-        default=default,
-        show_default=True,
-        type=Parsed(valid_name),
-        help=help,
-    )
+    return environment_option("world", help, default=default, show_default=True, type=Parsed(valid_name))
 
 
 _WORLD = world_option("World to act on.")
@@ -111,14 +103,12 @@ WORLD_ARGUMENT = click.argument("world", metavar="NAME", type=Parsed(valid_name)
 OPTIONAL_WORLD_ARGUMENT = click.argument(
     "world", metavar="[NAME]", envvar="MOCKSERVER_WORLD", default="default", type=Parsed(valid_name)
 )
-_URL = click.option(
-    "--url",
-    envvar="MOCKSERVER_URL",
-    show_envvar=True,
+_URL = environment_option(
+    "url",
+    "Address of the server.",
     default=_default_url,
     show_default="localhost, MOCKSERVER_PORT or 8080",
     type=Parsed(server_address),
-    help="Address of the server.",
 )
 _TOKEN = click.option(
     "--token",

@@ -9,9 +9,8 @@ from urllib.parse import quote
 import click
 
 from mockserver.choices import unknown
-from mockserver.cli.options import FAILED, complete, die, findings
+from mockserver.cli.options import FAILED, complete, die, environment_option, findings
 from mockserver.client import Control, query
-from mockserver.settings import environment_name
 
 if TYPE_CHECKING:
     from mockserver.control.models import Verdict
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 Findings = Mapping[str, Sequence[Mapping[str, Any]]]
 """The findings of each world, by its name."""
 
+_WRITABLE = click.Path(dir_okay=False, path_type=Path)
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -32,21 +32,8 @@ def _known(ctx: click.Context, param: click.Parameter, names: Sequence[str]) -> 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of commands that report verdicts."""
     for option in (
-        click.option(
-            "--github",
-            is_flag=True,
-            envvar=environment_name("github"),
-            show_envvar=True,
-            help="Print the findings as annotations of a GitHub workflow.",
-        ),
-        click.option(
-            "--junit",
-            envvar=environment_name("junit"),
-            show_envvar=True,
-            metavar="FILE",
-            type=click.Path(dir_okay=False, path_type=Path),
-            help="Write the verdict to a file, as JUnit XML.",
-        ),
+        environment_option("github", "Print the findings as annotations of a GitHub workflow.", is_flag=True),
+        environment_option("junit", "Write the verdict to a file, as JUnit XML.", metavar="FILE", type=_WRITABLE),
         click.option(
             "--ignore",
             multiple=True,

@@ -38,12 +38,8 @@ _FROM_TERMINAL = ("SIGINT", "SIGQUIT")
     help="Report mistakes of clients in any world, and fail if there are any. Without it, --junit and --github only report them.",
 )
 @reports.options
-@click.option(
-    "--keep-open",
-    is_flag=True,
-    envvar=environment_name("keep_open"),
-    show_envvar=True,
-    help="If the command or the verdict fails, keep the server running until Ctrl-C.",
+@options.environment_option(
+    "keep_open", "If the command or the verdict fails, keep the server running until Ctrl-C.", is_flag=True
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(
