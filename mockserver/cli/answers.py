@@ -11,7 +11,7 @@ import click
 from mockserver import errors
 from mockserver.cli.connection import Target, command
 from mockserver.cli.options import Parsed, complete, complete_file, valid_name
-from mockserver.cli.output import table, words
+from mockserver.cli.output import listed, table, words
 from mockserver.testing.documents import with_contents
 
 _ID = click.argument("id", type=Parsed(valid_name))
@@ -27,7 +27,7 @@ def answer() -> None:
 def _lines(response: Any) -> Iterable[str]:
     return table(
         ["ANSWER", "FROM", "MATCHED", "USED", "HOW OFTEN", "WHEN", "WHAT"],
-        map(_row, response.get("data", [response])),
+        map(_row, listed(response)),
         "There are no answers.",
     )
 

@@ -159,14 +159,14 @@ _NAME = click.argument("name", type=Parsed(valid_name))
 @command(snapshot, "list")
 def list_snapshots(target: Target) -> None:
     """List a world's snapshots."""
-    target.show(target("GET", "snapshots"), lambda response: output.snapshots(response["data"]))
+    target.show(target("GET", "snapshots"), output.snapshots)
 
 
 @command(snapshot, "take")
 @_NAME
 def take_snapshot(target: Target, name: str) -> None:
     """Take a snapshot of a world."""
-    target.show(target("PUT", f"snapshots/{quote(name)}"), lambda response: output.snapshots([response]))
+    target.show(target("PUT", f"snapshots/{quote(name)}"), output.snapshots)
 
 
 @command(snapshot, "restore")
@@ -180,7 +180,7 @@ def restore_snapshot(target: Target, name: str) -> None:
 @_NAME
 def delete_snapshot(target: Target, name: str) -> None:
     """Delete a snapshot."""
-    target.show(target("DELETE", f"snapshots/{quote(name)}"), lambda response: output.snapshots(response["data"]))
+    target.show(target("DELETE", f"snapshots/{quote(name)}"), output.snapshots)
 
 
 @command(None, "reset")
@@ -230,14 +230,10 @@ def fault() -> None:
 _ID = click.argument("id", type=Parsed(valid_name))
 
 
-def _rules(response: Any) -> Iterable[str]:
-    return output.faults(response.get("data", [response]))
-
-
 @command(fault, "list")
 def list_faults(target: Target) -> None:
     """List the rules in the order in which they are tried, with how often they matched and fired."""
-    target.show(target("GET", "faults"), _rules)
+    target.show(target("GET", "faults"), output.faults)
 
 
 class _AddFault(click.Command):
@@ -264,7 +260,7 @@ def add_fault(target: Target, effect: dict[str, Any], **given: Any) -> None:
     bounds = {name: given.pop(name) for name in NewRule.model_fields if name in given}
     if not effect | given:
         raise click.UsageError("give an effect: --error NAME, --latency DURATION, --drop, …")
-    target.show(target("POST", "faults", {**bounds, "match": match, "effect": effect | given}), _rules)
+    target.show(target("POST", "faults", {**bounds, "match": match, "effect": effect | given}), output.faults)
 
 
 @command(fault, "switch")
@@ -272,20 +268,20 @@ def add_fault(target: Target, effect: dict[str, Any], **given: Any) -> None:
 @click.argument("to", metavar="on/off", type=click.Choice(["on", "off"]))
 def switch_fault(target: Target, id: str, to: str) -> None:
     """Enable or disable a rule; it keeps its place and its counts."""
-    target.show(target("PATCH", f"faults/{quote(id)}", {"enabled": to == "on"}), _rules)
+    target.show(target("PATCH", f"faults/{quote(id)}", {"enabled": to == "on"}), output.faults)
 
 
 @command(fault, "remove")
 @_ID
 def remove_fault(target: Target, id: str) -> None:
     """Remove a rule."""
-    target.show(target("DELETE", f"faults/{quote(id)}"), _rules)
+    target.show(target("DELETE", f"faults/{quote(id)}"), output.faults)
 
 
 @command(fault, "clear")
 def clear_faults(target: Target) -> None:
     """Remove all rules of a world."""
-    target.show(target("DELETE", "faults"), _rules)
+    target.show(target("DELETE", "faults"), output.faults)
 
 
 # The journal and the verdict

@@ -18,6 +18,8 @@ from mockserver.control.models import (
     Names,
     Restored,
     Rule,
+    RuleList,
+    SnapshotList,
     SnapshotState,
     Verdict,
     WorldList,
@@ -188,8 +190,14 @@ def clock(response: Mapping[str, Any]) -> Iterator[str]:
     return pairs([("clock", time(response)), *changes])  # type: ignore[arg-type]  # both have these keys
 
 
-def snapshots(found: Iterable[SnapshotState]) -> Iterator[str]:
-    rows = [(each["name"], each["world"], instant(each["instant"])) for each in found]
+def listed(response: Any) -> list[Any]:
+    """Return the objects of a list, or an object alone as a list."""
+    found: list[Any] = response.get("data", [response])
+    return found
+
+
+def snapshots(response: SnapshotList | SnapshotState) -> Iterator[str]:
+    rows = [(each["name"], each["world"], instant(each["instant"])) for each in listed(response)]
     return table(["SNAPSHOT", "WORLD", "WORLD'S TIME"], rows, "There are no snapshots.")
 
 
@@ -197,7 +205,7 @@ def restored(response: Restored) -> Iterator[str]:
     return pairs([("world", response["world"]), ("snapshot", response["snapshot"]), ("clock", time(response["clock"]))])
 
 
-def faults(rules: Iterable[Rule]) -> Iterator[str]:
+def faults(response: RuleList | Rule) -> Iterator[str]:
     rows = [
         (
             rule["id"],
@@ -211,7 +219,7 @@ def faults(rules: Iterable[Rule]) -> Iterator[str]:
             words(rule.get("match", {})) or "every request",
             words(rule["effect"]),
         )
-        for rule in rules
+        for rule in listed(response)
     ]
     return table(["FAULT", "MATCHED", "FIRED", "HOW OFTEN", "WHERE", "WHAT"], rows, "There are no faults.")
 
