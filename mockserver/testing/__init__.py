@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypedDict
+from typing import TYPE_CHECKING, Any, Self, TypedDict, cast
 from urllib.parse import quote
 
 from mockserver import ids
@@ -97,8 +97,7 @@ class Server:
 
     def state(self) -> models.State:
         """Return `version`, `uptime_seconds`, `worlds` and more of the whole server."""
-        state: models.State = self.control("GET", "state")
-        return state
+        return cast(models.State, self.control("GET", "state"))
 
     def world(
         self,
@@ -204,8 +203,7 @@ class MockWorld:
 
     def state(self) -> models.WorldState:
         """Return `counts`, `clock`, `profile`, `snapshots` and more."""
-        state: models.WorldState = self.call("GET")
-        return state
+        return cast(models.WorldState, self.call("GET"))
 
     def reset(self, *, empty: bool = False) -> None:
         """Reset objects, clock, faults and journal to the state of the server's seeds, or to nothing."""
@@ -232,8 +230,7 @@ class MockWorld:
 
     def seed(self, seed: Seed) -> Placed:
         """Add the objects of a seed to the world. If the seed has an error, add nothing."""
-        placed: Placed = self.call("POST", "place", document(seed, self._folders))
-        return placed
+        return cast(Placed, self.call("POST", "place", document(seed, self._folders)))
 
     def export(self, to: str | Path) -> None:
         """Write the world to an archive, for `import_` and `--seed`. An export that fails leaves no file."""
@@ -254,10 +251,9 @@ class MockWorld:
         data = content.encode() if isinstance(content, str) else content
         fields = {"path": path, "source": "assistant", "bytes": "null" if bytes is None else str(bytes)}
         type, body = form(fields, data)
-        file: dict[str, Any] = self.call(
-            "POST", f"containers/{quote(container_id, safe='')}/files", content=(type, body)
+        return cast(
+            dict[str, Any], self.call("POST", f"containers/{quote(container_id, safe='')}/files", content=(type, body))
         )
-        return file
 
     def expire(self, container_id: str) -> None:
         """Expire a container now, without moving the clock."""
@@ -291,8 +287,7 @@ class WorldClock:
 
     def state(self) -> ClockState:
         """Return the world's time, and the mode and rate of its clock."""
-        state: ClockState = self._world.call("GET", "clock")
-        return state
+        return cast(ClockState, self._world.call("GET", "clock"))
 
     def now(self) -> float:
         """Return the seconds since the epoch, by this clock."""
@@ -330,8 +325,7 @@ class WorldClock:
             self._world.seed({"clock": to})
 
     def _change(self, how: str, body: Any = None) -> ClockChange:
-        changed: ClockChange = self._world.call("POST", f"clock/{how}", body)
-        return changed
+        return cast(ClockChange, self._world.call("POST", f"clock/{how}", body))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack, cast
 from urllib.parse import quote
 
 from mockserver.control.models import Answer
@@ -69,13 +69,11 @@ class Answers:
 
     def list(self) -> list[Answer]:
         """Return the answers in the order in which they are tried, with how often each `matched` and was `used`."""
-        found: list[Answer] = self._call("GET", "answers")["data"]
-        return found
+        return cast(list[Answer], self._call("GET", "answers")["data"])
 
     def get(self, id: str) -> Answer:
         """Return one answer."""
-        found: Answer = self._call("GET", f"answers/{quote(id, safe='')}")
-        return found
+        return cast(Answer, self._call("GET", f"answers/{quote(id, safe='')}"))
 
     def remove(self, id: str) -> None:
         """Delete one answer."""

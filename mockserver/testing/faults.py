@@ -1,7 +1,7 @@
 """The fault rules of a world."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack, cast
 from urllib.parse import quote
 
 from mockserver.control.models import Rule
@@ -77,23 +77,19 @@ class Faults:
             "lapse_after": lapse_after,
         }
         rule = {"match": _given(match), **_given(bounds), "effect": effect}
-        added: Rule = self._call("POST", "faults", rule)
-        return added
+        return cast(Rule, self._call("POST", "faults", rule))
 
     def list(self) -> list[Rule]:
         """Return the rules in the order in which they are tried."""
-        rules: list[Rule] = self._call("GET", "faults")["data"]
-        return rules
+        return cast(list[Rule], self._call("GET", "faults")["data"])
 
     def switch(self, id: str, enabled: bool) -> Rule:
         """Enable or disable a rule. It keeps its place and its counts."""
-        rule: Rule = self._call("PATCH", f"faults/{quote(id, safe='')}", {"enabled": enabled})
-        return rule
+        return cast(Rule, self._call("PATCH", f"faults/{quote(id, safe='')}", {"enabled": enabled}))
 
     def get(self, id: str) -> Rule:
         """Return a rule, with how often it `matched` and `fired`."""
-        rule: Rule = self._call("GET", f"faults/{quote(id, safe='')}")
-        return rule
+        return cast(Rule, self._call("GET", f"faults/{quote(id, safe='')}"))
 
     def remove(self, id: str) -> None:
         """Delete one rule."""

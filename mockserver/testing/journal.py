@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack, cast
 
 from mockserver.client import MockError, query
 from mockserver.clock import parse_duration
@@ -53,8 +53,7 @@ class Journal:
 
     def get(self, number: int) -> Exchange:
         """Return one exchange, by its number."""
-        exchange: Exchange = self._call("GET", f"journal/{number}")
-        return exchange
+        return cast(Exchange, self._call("GET", f"journal/{number}"))
 
     def last(self, count: int = 20) -> Exchanges:
         """Return the newest exchanges, oldest first."""
