@@ -4,7 +4,6 @@ import base64
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import click
 
@@ -12,6 +11,7 @@ from mockserver import errors
 from mockserver.cli.connection import Target, command
 from mockserver.cli.options import Parsed, complete, complete_file, valid_name
 from mockserver.cli.output import listed, table, words
+from mockserver.client import path_to
 from mockserver.testing.documents import with_contents
 
 _ID = click.argument("id", type=Parsed(valid_name))
@@ -54,7 +54,7 @@ def list_answers(target: Target) -> None:
 @_ID
 def show_answer(target: Target, id: str) -> None:
     """Show one answer; with --json all of it."""
-    target.show(target("GET", f"answers/{quote(id)}"), _lines)
+    target.show(target("GET", path_to("answers", id)), _lines)
 
 
 @command(answer, "add")
@@ -105,7 +105,7 @@ def add_answer(target: Target, script: Path | None, files: tuple[str, ...], **gi
 @_ID
 def remove_answer(target: Target, id: str) -> None:
     """Remove an answer."""
-    target.show(target("DELETE", f"answers/{quote(id)}"), _lines)
+    target.show(target("DELETE", path_to("answers", id)), _lines)
 
 
 @command(answer, "clear")

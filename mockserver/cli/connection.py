@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 import click
 
 from mockserver.cli.options import FAILED, Parsed, die, environment_option, from_environment, valid_name
-from mockserver.client import Control, MockError, server_url
+from mockserver.client import Control, MockError, path_to, server_url
 from mockserver.settings import environment_name, key, port
 
 RESPONSE_SECONDS = 60.0
@@ -49,7 +48,7 @@ class Target:
         return _json(self.control(method, self.path(path), body, timeout=timeout, **more), self.url)
 
     def path(self, path: str) -> str:
-        return f"worlds/{quote(self.world, safe='')}/{path}".rstrip("/")
+        return f"{path_to('worlds', self.world)}/{path}".rstrip("/")
 
     def show(self, response: Any, lines: Callable[[Any], Iterable[str]]) -> None:
         """Print a response as JSON, or as the lines that are made of it."""

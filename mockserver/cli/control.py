@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import quote
 
 import click
 
@@ -24,7 +23,7 @@ from mockserver.cli.options import (
     valid_name,
     warn,
 )
-from mockserver.client import query, save
+from mockserver.client import path_to, query, save
 
 _Command = Callable[..., Any]
 
@@ -166,21 +165,21 @@ def list_snapshots(target: Target) -> None:
 @_NAME
 def take_snapshot(target: Target, name: str) -> None:
     """Take a snapshot of a world."""
-    target.show(target("PUT", f"snapshots/{quote(name)}"), output.snapshots)
+    target.show(target("PUT", path_to("snapshots", name)), output.snapshots)
 
 
 @command(snapshot, "restore")
 @_NAME
 def restore_snapshot(target: Target, name: str) -> None:
     """Restore a snapshot atomically, with its clock."""
-    target.show(target("POST", f"snapshots/{quote(name)}/restore", timeout=None), output.restored)
+    target.show(target("POST", path_to("snapshots", name, "restore"), timeout=None), output.restored)
 
 
 @command(snapshot, "delete")
 @_NAME
 def delete_snapshot(target: Target, name: str) -> None:
     """Delete a snapshot."""
-    target.show(target("DELETE", f"snapshots/{quote(name)}"), output.snapshots)
+    target.show(target("DELETE", path_to("snapshots", name)), output.snapshots)
 
 
 @command(None, "reset")
@@ -268,14 +267,14 @@ def add_fault(target: Target, effect: dict[str, Any], **given: Any) -> None:
 @click.argument("to", metavar="on/off", type=click.Choice(["on", "off"]))
 def switch_fault(target: Target, id: str, to: str) -> None:
     """Enable or disable a rule; it keeps its place and its counts."""
-    target.show(target("PATCH", f"faults/{quote(id)}", {"enabled": to == "on"}), output.faults)
+    target.show(target("PATCH", path_to("faults", id), {"enabled": to == "on"}), output.faults)
 
 
 @command(fault, "remove")
 @_ID
 def remove_fault(target: Target, id: str) -> None:
     """Remove a rule."""
-    target.show(target("DELETE", f"faults/{quote(id)}"), output.faults)
+    target.show(target("DELETE", path_to("faults", id)), output.faults)
 
 
 @command(fault, "clear")

@@ -4,13 +4,12 @@ import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import click
 
 from mockserver.choices import unknown
 from mockserver.cli.options import FAILED, complete, die, environment_option, findings
-from mockserver.client import Control, query
+from mockserver.client import Control, path_to, query
 
 if TYPE_CHECKING:
     from mockserver.control.models import Verdict
@@ -50,8 +49,8 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
 def verdicts(control: Control, ignore: Sequence[str], worlds: Sequence[str] = ()) -> dict[str, "Verdict"]:
     """Return the verdict of each world, by its name: of those given, else of all."""
     names = worlds or [each["name"] for each in control("GET", "worlds")["data"]]
-    path = f"verdict{query(ignore=ignore)}"
-    return {name: control("GET", f"worlds/{quote(name, safe='')}/{path}") for name in names}
+    asked = query(ignore=ignore)
+    return {name: control("GET", path_to("worlds", name, "verdict") + asked) for name in names}
 
 
 def write(found: Mapping[str, "Verdict"], ignore: Sequence[str], file: Path | None, github: bool) -> None:

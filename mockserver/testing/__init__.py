@@ -15,12 +15,11 @@ from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypedDict, cast
-from urllib.parse import quote
 
 from mockserver import ids
 from mockserver.client import Control as Control
 from mockserver.client import MockError as MockError
-from mockserver.client import query, save, server_url
+from mockserver.client import path_to, query, save, server_url
 from mockserver.control import models
 from mockserver.control.models import Change as Change
 from mockserver.control.models import ClockChange as ClockChange
@@ -141,7 +140,7 @@ class MockWorld:
         self.world = name
         self.base_url = f"{server.url}/w/{name}/v1"
         self.api_key = server.key(name)
-        self.path = f"worlds/{quote(name, safe='')}"
+        self.path = path_to("worlds", name)
         self._folders = folders
         self.clock = WorldClock(self)
         self.faults = Faults(self.call)
@@ -225,7 +224,7 @@ class MockWorld:
     def snapshot(self, name: str | None = None) -> "Snapshot":
         """Take a snapshot of objects, clock, profile, id sequence and faults."""
         name = name or f"snapshot-{ids.unique()}"
-        self.call("PUT", f"snapshots/{quote(name, safe='')}")
+        self.call("PUT", path_to("snapshots", name))
         return Snapshot(self, name)
 
     def seed(self, seed: Seed) -> Placed:
@@ -252,12 +251,12 @@ class MockWorld:
         fields = {"path": path, "source": "assistant", "bytes": "null" if bytes is None else str(bytes)}
         type, body = form(fields, data)
         return cast(
-            dict[str, Any], self.call("POST", f"containers/{quote(container_id, safe='')}/files", content=(type, body))
+            dict[str, Any], self.call("POST", path_to("containers", container_id, "files"), content=(type, body))
         )
 
     def expire(self, container_id: str) -> None:
         """Expire a container now, without moving the clock."""
-        self.call("POST", f"containers/{quote(container_id, safe='')}/expire")
+        self.call("POST", path_to("containers", container_id, "expire"))
 
     def verdict(self, ignore: Sequence[str] = ()) -> "Verdict":
         """Check the journal for mistakes of the client, apart from the findings to ignore."""
@@ -337,11 +336,11 @@ class Snapshot:
 
     def restore(self) -> None:
         """Restore the snapshot atomically. This also clears the journal. It can be repeated."""
-        self.of.call("POST", f"snapshots/{quote(self.name, safe='')}/restore")
+        self.of.call("POST", path_to("snapshots", self.name, "restore"))
 
     def delete(self) -> None:
         """Delete the snapshot; the world stays as it is."""
-        self.of.call("DELETE", f"snapshots/{quote(self.name, safe='')}")
+        self.of.call("DELETE", path_to("snapshots", self.name))
 
     def __enter__(self) -> Self:
         return self

@@ -3,8 +3,8 @@
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict, Unpack, cast
-from urllib.parse import quote
 
+from mockserver.client import path_to
 from mockserver.control.models import Answer
 from mockserver.testing.journal import Duration
 
@@ -73,11 +73,11 @@ class Answers:
 
     def get(self, id: str) -> Answer:
         """Return one answer."""
-        return cast(Answer, self._call("GET", f"answers/{quote(id, safe='')}"))
+        return cast(Answer, self._call("GET", path_to("answers", id)))
 
     def remove(self, id: str) -> None:
         """Delete one answer."""
-        self._call("DELETE", f"answers/{quote(id, safe='')}")
+        self._call("DELETE", path_to("answers", id))
 
     def clear(self) -> None:
         """Delete all answers, those of the seed included."""

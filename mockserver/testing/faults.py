@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypedDict, Unpack, cast
-from urllib.parse import quote
 
+from mockserver.client import path_to
 from mockserver.control.models import Rule
 from mockserver.testing.journal import Duration
 
@@ -85,15 +85,15 @@ class Faults:
 
     def switch(self, id: str, enabled: bool) -> Rule:
         """Enable or disable a rule. It keeps its place and its counts."""
-        return cast(Rule, self._call("PATCH", f"faults/{quote(id, safe='')}", {"enabled": enabled}))
+        return cast(Rule, self._call("PATCH", path_to("faults", id), {"enabled": enabled}))
 
     def get(self, id: str) -> Rule:
         """Return a rule, with how often it `matched` and `fired`."""
-        return cast(Rule, self._call("GET", f"faults/{quote(id, safe='')}"))
+        return cast(Rule, self._call("GET", path_to("faults", id)))
 
     def remove(self, id: str) -> None:
         """Delete one rule."""
-        self._call("DELETE", f"faults/{quote(id, safe='')}")
+        self._call("DELETE", path_to("faults", id))
 
     def clear(self) -> None:
         """Delete all rules."""
