@@ -5,10 +5,9 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
-from mockserver.clock import Wall
+from mockserver.clock import Wall, calendar
 from mockserver.control.models import (
     ClockState,
     Counts,
@@ -83,10 +82,8 @@ def instant(seconds: float | None) -> str:
     """`2026-06-24 18:04:00Z`"""
     if seconds is None:
         return ""
-    try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    except (ValueError, OverflowError, OSError):  # a clock can be set past the last year of calendars
-        return f"{seconds:.0f} s"
+    date = calendar(seconds)
+    return date.strftime("%Y-%m-%d %H:%M:%SZ") if date else f"{seconds:.0f} s"
 
 
 def duration(seconds: float) -> str:

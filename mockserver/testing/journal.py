@@ -1,11 +1,11 @@
 """The journal of a world: the exchanges that it recorded."""
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, TypedDict, Unpack, cast
 
 from mockserver.client import MockError, query
-from mockserver.clock import parse_duration
+from mockserver.clock import calendar, parse_duration
 from mockserver.control import models
 from mockserver.control.models import Exchange
 
@@ -113,10 +113,8 @@ def notes(exchange: Exchange) -> list[str]:
 
 def _time(seconds: float) -> str:
     """Return the time of day by the world's clock, or the seconds if no calendar has the date."""
-    try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%H:%M:%S")
-    except (ValueError, OverflowError, OSError):
-        return f"{seconds:.0f}"
+    date = calendar(seconds)
+    return date.strftime("%H:%M:%S") if date else f"{seconds:.0f}"
 
 
 def seconds_of(duration: float | timedelta) -> float:

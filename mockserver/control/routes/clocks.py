@@ -1,14 +1,13 @@
 """A world's clock: read it, stop it, move it."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import cast
 
 from fastapi import APIRouter
 from pydantic import Field
 
 from mockserver import containers, control_errors, files, uploads
-from mockserver.clock import MAX_SECONDS, Clock
+from mockserver.clock import MAX_SECONDS, Clock, calendar
 from mockserver.context import World
 from mockserver.control.dependencies import Duration, Instant, RequestModel, TheMock
 from mockserver.control.models import ClockChange, ClockState
@@ -84,7 +83,9 @@ def _bounded(clock: Clock) -> Clock:
 
 def clock_state(mock: Mock, clock: Clock) -> ClockState:
     now = clock.at(mock.wall.now())
-    return ClockState(mode=clock.mode, now=now, iso=_iso(now), rate=clock.rate)
+    date = calendar(now)
+    iso = date.isoformat(timespec="milliseconds").replace("+00:00", "Z") if date else ""
+    return ClockState(mode=clock.mode, now=now, iso=iso, rate=clock.rate)
 
 
 async def _change(mock: Mock, name: str, changed: Callable[[Clock, float], Clock]) -> ClockChange:
@@ -102,10 +103,3 @@ async def _change(mock: Mock, name: str, changed: Callable[[Clock, float], Clock
     objects = await mock.worlds.look(name, changed_objects)
     none: dict[str, list[str]] = {f"{did_not}_{kind}": [] for kind in EXPIRING}
     return cast(ClockChange, {**clock_state(mock, world.clock), **objects, **none})
-
-
-def _iso(seconds: float) -> str:
-    try:
-        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    except (ValueError, OverflowError, OSError):
-        return ""
