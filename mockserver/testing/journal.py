@@ -104,11 +104,11 @@ def notes(exchange: Exchange) -> list[str]:
     body = exchange["response"].get("body")
     error = body.get("error") if isinstance(body, dict) else None
     found = [f"{name} {exchange[name]}" for name in ("answer", "fault") if exchange[name]]
-    found += ["aborted"] if exchange["aborted"] else []
-    return [
-        *found,
-        *([str(error["message"])[:120]] if isinstance(error, dict) and error.get("message") else []),
-    ]
+    if exchange["aborted"]:
+        found.append("aborted")
+    if isinstance(error, dict) and error.get("message"):
+        found.append(str(error["message"])[:120])
+    return found
 
 
 def _time(seconds: float) -> str:
