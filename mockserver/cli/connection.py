@@ -37,15 +37,18 @@ class Target:
     def url(self) -> str:
         return self.control.url
 
-    def server(self, method: str, path: str, body: Any = None, timeout: float | None = RESPONSE_SECONDS) -> Any:
-        """Call a route of the server, and return the JSON of its response."""
-        return _json(self.control(method, path, body, timeout=timeout), self.url)
-
-    def __call__(
-        self, method: str, path: str = "", body: Any = None, timeout: float | None = RESPONSE_SECONDS, **more: Any
+    def server(
+        self, method: str, path: str, body: Any = None, timeout: float | None = RESPONSE_SECONDS, **more: Any
     ) -> Any:
+        """Call a route of the server, and return the JSON of its response."""
+        response = self.control(method, path, body, timeout=timeout, **more)
+        if isinstance(response, bytes):
+            die(f"the server at {self.url} is not a mock server; name another with --url", FAILED)
+        return response
+
+    def __call__(self, method: str, path: str = "", *body: Any, **more: Any) -> Any:
         """Call a route of the world, and return the JSON of its response."""
-        return _json(self.control(method, self.path(path), body, timeout=timeout, **more), self.url)
+        return self.server(method, self.path(path), *body, **more)
 
     def path(self, path: str) -> str:
         return f"{path_to('worlds', self.world)}/{path}".rstrip("/")
@@ -54,12 +57,6 @@ class Target:
         """Print a response as JSON, or as the lines that are made of it."""
         for line in [json.dumps(response, indent=2, ensure_ascii=False)] if self.as_json else lines(response):
             print(line)
-
-
-def _json(response: Any, url: str) -> Any:
-    if isinstance(response, bytes):
-        die(f"the server at {url} is not a mock server; name another with --url", FAILED)
-    return response
 
 
 @contextmanager
