@@ -88,11 +88,10 @@ def instant(seconds: float | None) -> str:
 
 def duration(seconds: float) -> str:
     """`45s`, `19m 20s`, `3h 5m`, `12d 4h`"""
-    whole = int(abs(seconds))
+    whole = int(seconds)
     sizes = [("d", whole // 86400), ("h", whole // 3600 % 24), ("m", whole // 60 % 60), ("s", whole % 60)]
     first = next((at for at, (_, count) in enumerate(sizes) if count), 3)
-    parts = [f"{count}{unit}" for unit, count in sizes[first : first + 2] if count or unit == sizes[first][0]]
-    return ("-" if seconds < 0 and whole else "") + " ".join(parts)
+    return " ".join(f"{count}{unit}" for unit, count in sizes[first : first + 2] if count or unit == sizes[first][0])
 
 
 def ago(seconds: float | None) -> str:
@@ -117,9 +116,10 @@ def _word(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def some(names: Sequence[str], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def some(names: Sequence[str]) -> str:
+    """Return the first five, and how many more there are."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
 
 
 # Responses
