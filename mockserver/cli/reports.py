@@ -3,16 +3,14 @@
 import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from mockserver.choices import unknown
 from mockserver.cli.options import FAILED, complete, die, environment_option, findings
 from mockserver.client import Control, path_to, query
-
-if TYPE_CHECKING:
-    from mockserver.control.models import Verdict
+from mockserver.control.models import Verdict
 
 Findings = Mapping[str, Sequence[Mapping[str, Any]]]
 """The findings of each world, by its name."""
@@ -46,14 +44,14 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def verdicts(control: Control, ignore: Sequence[str], worlds: Sequence[str] = ()) -> dict[str, "Verdict"]:
+def verdicts(control: Control, ignore: Sequence[str], worlds: Sequence[str] = ()) -> dict[str, Verdict]:
     """Return the verdict of each world, by its name: of those given, else of all."""
     names = worlds or [each["name"] for each in control("GET", "worlds")["data"]]
     asked = query(ignore=ignore)
     return {name: control("GET", path_to("worlds", name, "verdict") + asked) for name in names}
 
 
-def write(found: Mapping[str, "Verdict"], ignore: Sequence[str], file: Path | None, github: bool) -> None:
+def write(found: Mapping[str, Verdict], ignore: Sequence[str], file: Path | None, github: bool) -> None:
     """Write verdicts for other programs."""
     by_world = {name: verdict["findings"] for name, verdict in found.items()}
     if file:

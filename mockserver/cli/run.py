@@ -8,18 +8,16 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from mockserver.cli import options, output, reports
 from mockserver.cli.connection import errors_end_the_program, world_option
 from mockserver.cli.options import EPILOG, FAILED, NOT_EXECUTABLE, NOT_FOUND, die
+from mockserver.control.models import Verdict
 from mockserver.environment import client_environment
 from mockserver.settings import Settings, environment_name
-
-if TYPE_CHECKING:
-    from mockserver.control.models import Verdict
 
 log = logging.getLogger("mockserver")
 
@@ -85,7 +83,7 @@ def run(
     os._exit(code)  # all is closed; a usual exit would take another 0.2 s
 
 
-def print_findings(found: Mapping[str, "Verdict"]) -> bool:
+def print_findings(found: Mapping[str, Verdict]) -> bool:
     """Print what was found to the standard error. Return whether that is nothing."""
     for name, verdict in found.items():
         if not verdict["ok"]:
