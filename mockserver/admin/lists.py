@@ -18,7 +18,7 @@ class Found(BaseModel):
 
 
 class Query(BaseModel):
-    """Filters of a list; `search` finds a part of a name, in any case, or an id."""
+    """Filters of a list; `search` finds a part of a name, in any case, or an id. Each list adds its own `sort`."""
 
     limit: int = Field(100, ge=1, le=1_000)
     after: str | None = None
