@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from mockserver.clock import stopwatch
 
@@ -216,6 +216,11 @@ def tls_context(certificate: Path | None = None) -> ssl.SSLContext:
 def server_url(url: str) -> str:
     """Return the URL of a server without a slash or `/v1` at its end, with which people and variables give it."""
     return re.sub(r"/(v1/?)?$", "", url.strip())
+
+
+def path_to(*parts: str) -> str:
+    """Return a path of parts that can hold any character."""
+    return "/".join(quote(part, safe="") for part in parts)
 
 
 def query(**values: Any) -> str:

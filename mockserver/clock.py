@@ -98,6 +98,14 @@ def within_bounds(instant: float) -> float:
     return min(max(-MAX_SECONDS, instant), MAX_SECONDS)
 
 
+def calendar(instant: float) -> datetime | None:
+    """Return the date and time of an instant; None for a year that no calendar has."""
+    try:
+        return datetime.fromtimestamp(instant, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
 def later(instant: int, seconds: int) -> int:
     """Return the instant that many seconds later, or the last one that can be represented."""
     return int(within_bounds(instant + seconds))

@@ -10,8 +10,12 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-KINDS = ("worlds", "clock", "containers", "files", "uploads", "skills", "faults", "answers", "snapshots", "journal")
-"""`worlds`: a world was created or deleted, or holds more or less. A container's files count as containers."""
+from mockserver.storage import tables
+
+OBJECTS = tuple(str(row.__tablename__) for row in tables.Listed.__subclasses__() if tables.owner(row) is None)
+"""The kinds of objects that the API lists. What belongs to an object, as a container's files, counts as its kind."""
+KINDS = ("worlds", "clock", *OBJECTS, "faults", "answers", "snapshots", "journal")
+"""`worlds`: a world was created or deleted, or holds more or less."""
 
 
 class Subscriber:

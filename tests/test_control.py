@@ -20,7 +20,8 @@ import httpx2
 import pytest
 from conftest import NOON, World, new_world, ok, refusal, stored
 
-from mockserver import admin, states, worlds
+from mockserver import states, worlds
+from mockserver.admin import containers as admin
 from mockserver.seeds import apply, loader
 from mockserver.seeds.document import Source
 from mockserver.seeds.scope import Nowhere

@@ -918,6 +918,14 @@ def test_the_files_of_a_run_are_reached_from_its_request(dashboard: Dashboard, w
 # The world as a whole
 
 
+def test_a_world_counts_the_answers_that_others_add(dashboard: Dashboard, world: World) -> None:
+    make(world, "box")
+    dashboard.open("world")
+    dashboard.fact("Answers", "0")
+    dashboard.control("POST", "/answers", json={"say": "Hello."})
+    dashboard.fact("Answers", "1")
+
+
 def test_a_world_has_a_verdict_and_is_saved_forked_restored_and_reset(
     dashboard: Dashboard, world: World, tmp_path: Path
 ) -> None:

@@ -10,12 +10,17 @@ import subprocess
 import tomllib
 from collections.abc import Callable, Iterator
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from string import Formatter
 
 import pytest
+from fastapi import APIRouter
 
-from mockserver import control_errors, errors
+from mockserver import control_errors, errors, states
+from mockserver.control.app import ROUTERS
+from mockserver.control.models import Counts
+from mockserver.events import OBJECTS
 from mockserver.schema.errors import ErrorType
 from mockserver.schema.faults import OPERATIONS
 
@@ -328,6 +333,17 @@ def test_the_files_of_a_resource_are_where_contributors_look_for_them() -> None:
     for resource in ("files", "skills", "uploads"):
         paths = [ROOT / "mockserver" / name.replace("<resource>", resource) for name in names]
         assert [path.name for path in paths if not path.is_file()] == []
+
+
+def test_the_control_plane_has_each_kind_of_objects() -> None:
+    """It reads routes and kinds off the tables; these are what it can't read."""
+    assert "files" in OBJECTS
+    for kind in OBJECTS:
+        assert {f"admin.{kind}", f"control.routes.{kind}"} <= SOURCES.keys()
+    modules = [import_module(f"mockserver.{module}") for module in SOURCES if module.startswith("control.routes.")]
+    routers = [each for module in modules for each in vars(module).values() if isinstance(each, APIRouter)]
+    assert sorted(map(id, routers)) == sorted(map(id, ROUTERS))
+    assert set(Counts.__annotations__) == set(states._counted)
 
 
 def test_ruff_guards_the_doors_of_time_and_chance() -> None:

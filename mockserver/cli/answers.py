@@ -4,14 +4,14 @@ import base64
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import click
 
 from mockserver import errors
-from mockserver.cli.connection import Target, with_target
+from mockserver.cli.connection import Target, command
 from mockserver.cli.options import Parsed, complete, complete_file, valid_name
-from mockserver.cli.output import table, words
+from mockserver.cli.output import listed, table, words
+from mockserver.client import path_to
 from mockserver.testing.documents import with_contents
 
 _ID = click.argument("id", type=Parsed(valid_name))
@@ -27,7 +27,7 @@ def answer() -> None:
 def _lines(response: Any) -> Iterable[str]:
     return table(
         ["ANSWER", "FROM", "MATCHED", "USED", "HOW OFTEN", "WHEN", "WHAT"],
-        map(_row, response.get("data", [response])),
+        map(_row, listed(response)),
         "There are no answers.",
     )
 
@@ -44,22 +44,20 @@ def _row(rule: dict[str, Any]) -> tuple[Any, ...]:
     return rule["id"], source, rule["matched"], rule["used"], often, when, words(what)[:100]
 
 
-@answer.command("list")
-@with_target()
+@command(answer, "list")
 def list_answers(target: Target) -> None:
     """List the answers in the order in which they are tried, with how often they matched and were used."""
     target.show(target("GET", "answers"), _lines)
 
 
-@answer.command("show")
+@command(answer, "show")
 @_ID
-@with_target()
 def show_answer(target: Target, id: str) -> None:
     """Show one answer; with --json all of it."""
-    target.show(target("GET", f"answers/{quote(id)}"), _lines)
+    target.show(target("GET", path_to("answers", id)), _lines)
 
 
-@answer.command("add")
+@command(answer, "add")
 @click.argument("script", required=False, type=_READABLE)
 @click.option("--when", metavar="TEXT", help="Part of the last user message, or /regular expression/.")
 @click.option("--turn", type=click.IntRange(1), help="Turn of the conversation.")
@@ -84,7 +82,6 @@ def show_answer(target: Target, id: str) -> None:
 @click.option("--times", type=click.IntRange(1), help="How often to use it; by default always.")
 @click.option("--skip", type=click.IntRange(0), help="How many matching requests to pass first.")
 @click.option("--id", type=Parsed(valid_name), help="Name of the answer.")
-@with_target()
 def add_answer(target: Target, script: Path | None, files: tuple[str, ...], **given: Any) -> None:
     """Add an answer from options, or one or more from a file in YAML or JSON.
 
@@ -104,16 +101,14 @@ def add_answer(target: Target, script: Path | None, files: tuple[str, ...], **gi
     target.show(target("POST", "answers", _read(script) if script else rule), _lines)
 
 
-@answer.command("remove")
+@command(answer, "remove")
 @_ID
-@with_target()
 def remove_answer(target: Target, id: str) -> None:
     """Remove an answer."""
-    target.show(target("DELETE", f"answers/{quote(id)}"), _lines)
+    target.show(target("DELETE", path_to("answers", id)), _lines)
 
 
-@answer.command("clear")
-@with_target()
+@command(answer, "clear")
 def clear_answers(target: Target) -> None:
     """Remove all answers of a world, those of its seed included."""
     target.show(target("DELETE", "answers"), _lines)

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 import click
 
-from mockserver.cli.options import FAILED, Parsed, die, from_environment, valid_name
-from mockserver.client import Control, MockError, server_url
+from mockserver.cli.options import FAILED, Parsed, die, environment_option, from_environment, valid_name
+from mockserver.client import Control, MockError, path_to, server_url
 from mockserver.settings import environment_name, key, port
 
 RESPONSE_SECONDS = 60.0
@@ -38,29 +37,26 @@ class Target:
     def url(self) -> str:
         return self.control.url
 
-    def server(self, method: str, path: str, body: Any = None, timeout: float | None = RESPONSE_SECONDS) -> Any:
-        """Call a route of the server, and return the JSON of its response."""
-        return _json(self.control(method, path, body, timeout=timeout), self.url)
-
-    def __call__(
-        self, method: str, path: str = "", body: Any = None, timeout: float | None = RESPONSE_SECONDS, **more: Any
+    def server(
+        self, method: str, path: str, body: Any = None, timeout: float | None = RESPONSE_SECONDS, **more: Any
     ) -> Any:
+        """Call a route of the server, and return the JSON of its response."""
+        response = self.control(method, path, body, timeout=timeout, **more)
+        if isinstance(response, bytes):
+            die(f"the server at {self.url} is not a mock server; name another with --url", FAILED)
+        return response
+
+    def __call__(self, method: str, path: str = "", *body: Any, **more: Any) -> Any:
         """Call a route of the world, and return the JSON of its response."""
-        return _json(self.control(method, self.path(path), body, timeout=timeout, **more), self.url)
+        return self.server(method, self.path(path), *body, **more)
 
     def path(self, path: str) -> str:
-        return f"worlds/{quote(self.world, safe='')}/{path}".rstrip("/")
+        return f"{path_to('worlds', self.world)}/{path}".rstrip("/")
 
     def show(self, response: Any, lines: Callable[[Any], Iterable[str]]) -> None:
         """Print a response as JSON, or as the lines that are made of it."""
         for line in [json.dumps(response, indent=2, ensure_ascii=False)] if self.as_json else lines(response):
             print(line)
-
-
-def _json(response: Any, url: str) -> Any:
-    if isinstance(response, bytes):
-        die(f"the server at {url} is not a mock server; name another with --url", FAILED)
-    return response
 
 
 @contextmanager
@@ -94,15 +90,7 @@ def server_address(text: str) -> str:
 
 
 def world_option(help: str, default: str | None = "default") -> Callable[[Any], Any]:
-    return click.option(
-        "--world",
-        envvar="MOCKSERVER_WORLD",
-        show_envvar=True,
-        default=default,
-        show_default=True,
-        type=Parsed(valid_name),
-        help=help,
-    )
+    return environment_option("world", help, default=default, show_default=True, type=Parsed(valid_name))
 
 
 _WORLD = world_option("World to act on.")
@@ -111,14 +99,12 @@ WORLD_ARGUMENT = click.argument("world", metavar="NAME", type=Parsed(valid_name)
 OPTIONAL_WORLD_ARGUMENT = click.argument(
     "world", metavar="[NAME]", envvar="MOCKSERVER_WORLD", default="default", type=Parsed(valid_name)
 )
-_URL = click.option(
-    "--url",
-    envvar="MOCKSERVER_URL",
-    show_envvar=True,
+_URL = environment_option(
+    "url",
+    "Address of the server.",
     default=_default_url,
     show_default="localhost, MOCKSERVER_PORT or 8080",
     type=Parsed(server_address),
-    help="Address of the server.",
 )
 _TOKEN = click.option(
     "--token",
@@ -130,19 +116,26 @@ _TOKEN = click.option(
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print the control plane's response as JSON.")
 
 
-def with_target(
-    world: Callable[[Any], Any] | None = _WORLD,
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Pass a command the target that its options name. `world` is the option or argument that names the world."""
+def command(
+    group: click.Group | None, name: str, where: Callable[[Any], Any] | None = _WORLD, **more: Any
+) -> Callable[[Callable[..., None]], click.Command]:
+    """Make a function a command of a group. It is passed the target that its options name.
 
-    def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(function)
-        def command(url: str, token: str | None, as_json: bool, world: str | None = "default", **given: Any) -> None:
-            with errors_end_the_program(), closing(Control(url, token)) as control:
-                function(Target(control, world or "", as_json), **given)
+    `where` is the option or argument that names the world.
+    """
 
-        for option in filter(None, (_JSON, _TOKEN, _URL, world)):
-            command = option(command)
-        return command
+    def decorate(function: Callable[..., None]) -> click.Command:
+        made: click.Command = (group or click).command(name, **more)(function)
+        made.callback = functools.partial(_call, function)
+        for option in filter(None, (where, _URL, _TOKEN, _JSON)):
+            option(made)
+        return made
 
     return decorate
+
+
+def _call(
+    function: Callable[..., None], url: str, token: str | None, as_json: bool, world: str | None = None, **given: Any
+) -> None:
+    with errors_end_the_program(), closing(Control(url, token)) as control:
+        function(Target(control, world or "", as_json), **given)

@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import quote
 
 import click
 
 from mockserver.cli import output, reports
 from mockserver.cli.answers import answer
-from mockserver.cli.connection import ANY_WORLD, OPTIONAL_WORLD_ARGUMENT, WORLD_ARGUMENT, Target, with_target
+from mockserver.cli.connection import ANY_WORLD, OPTIONAL_WORLD_ARGUMENT, WORLD_ARGUMENT, Target, command
 from mockserver.cli.options import (
     FAILED,
     Parsed,
@@ -24,7 +23,7 @@ from mockserver.cli.options import (
     valid_name,
     warn,
 )
-from mockserver.client import query, save
+from mockserver.client import path_to, query, save
 
 _Command = Callable[..., Any]
 
@@ -41,25 +40,22 @@ def world() -> None:
     """Manage worlds: isolated sets of objects, each with its own clock."""
 
 
-@world.command("list")
-@with_target(world=None)
+@command(world, "list", where=None)
 def list_worlds(target: Target) -> None:
     """List the worlds, with counts of their objects."""
     target.show(target.server("GET", "worlds"), output.worlds)
 
 
-@world.command("show")
-@with_target(world=OPTIONAL_WORLD_ARGUMENT)
+@command(world, "show", where=OPTIONAL_WORLD_ARGUMENT)
 def show_world(target: Target) -> None:
     """Show a world: its base URL and API key, counts of its objects, clock and profile."""
     target.show(target("GET"), _world(target))
 
 
-@world.command("create")
+@command(world, "create", where=WORLD_ARGUMENT)
 @click.option("--empty", is_flag=True, help="Create it without the objects of the seeds.")
 @click.option("--fork-of", metavar="WORLD", help="World to copy.")
 @click.option("--snapshot", metavar="NAME", help="Snapshot of that world to copy.")
-@with_target(world=WORLD_ARGUMENT)
 def create_world(target: Target, empty: bool, fork_of: str | None, snapshot: str | None) -> None:
     """Create a world: from the seeds, empty, or as a copy of another world."""
     if (snapshot and not fork_of) or (empty and fork_of):
@@ -68,24 +64,21 @@ def create_world(target: Target, empty: bool, fork_of: str | None, snapshot: str
     target.show(target("POST", body=body), _world(target))
 
 
-@world.command("delete")
-@with_target(world=WORLD_ARGUMENT)
+@command(world, "delete", where=WORLD_ARGUMENT)
 def delete_world(target: Target) -> None:
     """Delete a world with its snapshots; its next use creates a new one."""
     target.show(target("DELETE"), output.deleted)
 
 
-@world.command("profile")
+@command(world, "profile")
 @click.argument("profile", required=False, shell_complete=complete_profile)
-@with_target()
 def profile_world(target: Target, profile: str | None) -> None:
     """Set the profile of a world, as live or live,delete_lag=5m; without one, use the server's."""
     target.show(target("PUT", "profile", {"name": profile}), _world(target))
 
 
-@world.command("retire")
+@command(world, "retire", where=None)
 @click.option("--idle", required=True, metavar="DURATION", help="Least time since the last use: 90m, 1h.")
-@with_target(world=None)
 def retire_worlds(target: Target, idle: str) -> None:
     """Delete all worlds that were not used for a duration, except default."""
     target.show(target.server("POST", "all-worlds/retire", {"idle": idle}), output.deleted)
@@ -99,16 +92,14 @@ def clock() -> None:
     """Show and move the clock of a world."""
 
 
-@clock.command("show")
-@with_target()
+@command(clock, "show")
 def show_clock(target: Target) -> None:
     """Show a world's time."""
     target.show(target("GET", "clock"), output.clock)
 
 
-@clock.command("freeze")
+@command(clock, "freeze")
 @click.argument("at", required=False)
-@with_target()
 def freeze_clock(target: Target, at: str | None) -> None:
     """Stop the clock at its current time, or at an instant such as 2026-01-31T12:00:00Z."""
     instant: str | float | None = at
@@ -120,39 +111,34 @@ def freeze_clock(target: Target, at: str | None) -> None:
 _MAY_BE_NEGATIVE = {"ignore_unknown_options": True, "help_option_names": ["--help"]}
 
 
-@clock.command("advance")
+@command(clock, "advance")
 @click.argument("by")
-@with_target()
 def advance_clock(target: Target, by: str) -> None:
     """Move the clock forward by a duration: 20m, 1h30m, PT20M or seconds."""
     target.show(target("POST", "clock/advance", {"by": by}), output.clock)
 
 
-@clock.command("offset", context_settings=_MAY_BE_NEGATIVE)
+@command(clock, "offset", context_settings=_MAY_BE_NEGATIVE)
 @click.argument("by")
-@with_target()
 def offset_clock(target: Target, by: str) -> None:
     """Run ahead of the machine's clock by a duration, or behind it: -1h."""
     target.show(target("POST", "clock/offset", {"by": by}), output.clock)
 
 
-@clock.command("scale")
+@command(clock, "scale")
 @click.argument("rate", type=float)
-@with_target()
 def scale_clock(target: Target, rate: float) -> None:
     """Continue from the current time at another rate: 60 is a minute each second."""
     target.show(target("POST", "clock/scale", {"rate": rate}), output.clock)
 
 
-@clock.command("resume")
-@with_target()
+@command(clock, "resume")
 def resume_clock(target: Target) -> None:
     """Continue from the current time at the machine's rate."""
     target.show(target("POST", "clock/resume"), output.clock)
 
 
-@clock.command("reset")
-@with_target()
+@command(clock, "reset")
 def reset_clock(target: Target) -> None:
     """Return to the machine's time."""
     target.show(target("POST", "clock/reset"), output.clock)
@@ -169,48 +155,42 @@ def snapshot() -> None:
 _NAME = click.argument("name", type=Parsed(valid_name))
 
 
-@snapshot.command("list")
-@with_target()
+@command(snapshot, "list")
 def list_snapshots(target: Target) -> None:
     """List a world's snapshots."""
-    target.show(target("GET", "snapshots"), lambda response: output.snapshots(response["data"]))
+    target.show(target("GET", "snapshots"), output.snapshots)
 
 
-@snapshot.command("take")
+@command(snapshot, "take")
 @_NAME
-@with_target()
 def take_snapshot(target: Target, name: str) -> None:
     """Take a snapshot of a world."""
-    target.show(target("PUT", f"snapshots/{quote(name)}"), lambda response: output.snapshots([response]))
+    target.show(target("PUT", path_to("snapshots", name)), output.snapshots)
 
 
-@snapshot.command("restore")
+@command(snapshot, "restore")
 @_NAME
-@with_target()
 def restore_snapshot(target: Target, name: str) -> None:
     """Restore a snapshot atomically, with its clock."""
-    target.show(target("POST", f"snapshots/{quote(name)}/restore", timeout=None), output.restored)
+    target.show(target("POST", path_to("snapshots", name, "restore"), timeout=None), output.restored)
 
 
-@snapshot.command("delete")
+@command(snapshot, "delete")
 @_NAME
-@with_target()
 def delete_snapshot(target: Target, name: str) -> None:
     """Delete a snapshot."""
-    target.show(target("DELETE", f"snapshots/{quote(name)}"), lambda response: output.snapshots(response["data"]))
+    target.show(target("DELETE", path_to("snapshots", name)), output.snapshots)
 
 
-@click.command()
+@command(None, "reset")
 @click.option("--empty", is_flag=True, help="Reset it to nothing, without the objects of the seeds.")
-@with_target()
 def reset(target: Target, empty: bool) -> None:
     """Reset a world to the state of the seeds."""
     target.show(target("POST", f"reset{query(empty=empty)}", timeout=None), _world(target))
 
 
-@click.command("export")
+@command(None, "export")
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
-@with_target()
 def export_world(target: Target, file: str) -> None:
     """Write a world to an archive for `serve --seed` and `import`; - is the standard output."""
 
@@ -227,10 +207,9 @@ def export_world(target: Target, file: str) -> None:
     target.show({"file": file, "bytes": size}, lambda done: [f"{done['file']}: {done['bytes']} bytes"])
 
 
-@click.command("import")
+@command(None, "import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option("--add", is_flag=True, help="Add to the world's objects instead of replacing them.")
-@with_target()
 def import_world(target: Target, file: str, add: bool) -> None:
     """Replace a world's contents with those of an archive, or a seed file without other files; - is the standard input."""
     with click.open_file(file, "rb") as source:
@@ -250,15 +229,10 @@ def fault() -> None:
 _ID = click.argument("id", type=Parsed(valid_name))
 
 
-def _rules(response: Any) -> Iterable[str]:
-    return output.faults(response.get("data", [response]))
-
-
-@fault.command("list")
-@with_target()
+@command(fault, "list")
 def list_faults(target: Target) -> None:
     """List the rules in the order in which they are tried, with how often they matched and fired."""
-    target.show(target("GET", "faults"), _rules)
+    target.show(target("GET", "faults"), output.faults)
 
 
 class _AddFault(click.Command):
@@ -270,8 +244,7 @@ class _AddFault(click.Command):
         return [*options(), *super().get_params(ctx)]
 
 
-@fault.command("add", cls=_AddFault)
-@with_target()
+@command(fault, "add", cls=_AddFault)
 def add_fault(target: Target, effect: dict[str, Any], **given: Any) -> None:
     """Add a rule: which requests it matches, how often it fires, and its effect.
 
@@ -286,31 +259,28 @@ def add_fault(target: Target, effect: dict[str, Any], **given: Any) -> None:
     bounds = {name: given.pop(name) for name in NewRule.model_fields if name in given}
     if not effect | given:
         raise click.UsageError("give an effect: --error NAME, --latency DURATION, --drop, …")
-    target.show(target("POST", "faults", {**bounds, "match": match, "effect": effect | given}), _rules)
+    target.show(target("POST", "faults", {**bounds, "match": match, "effect": effect | given}), output.faults)
 
 
-@fault.command("switch")
+@command(fault, "switch")
 @_ID
 @click.argument("to", metavar="on/off", type=click.Choice(["on", "off"]))
-@with_target()
 def switch_fault(target: Target, id: str, to: str) -> None:
     """Enable or disable a rule; it keeps its place and its counts."""
-    target.show(target("PATCH", f"faults/{quote(id)}", {"enabled": to == "on"}), _rules)
+    target.show(target("PATCH", path_to("faults", id), {"enabled": to == "on"}), output.faults)
 
 
-@fault.command("remove")
+@command(fault, "remove")
 @_ID
-@with_target()
 def remove_fault(target: Target, id: str) -> None:
     """Remove a rule."""
-    target.show(target("DELETE", f"faults/{quote(id)}"), _rules)
+    target.show(target("DELETE", path_to("faults", id)), output.faults)
 
 
-@fault.command("clear")
-@with_target()
+@command(fault, "clear")
 def clear_faults(target: Target) -> None:
     """Remove all rules of a world."""
-    target.show(target("DELETE", "faults"), _rules)
+    target.show(target("DELETE", "faults"), output.faults)
 
 
 # The journal and the verdict
@@ -334,11 +304,10 @@ def _filtered(command: _Command) -> _Command:
     return command
 
 
-@journal.command("list")
+@command(journal, "list")
 @_filtered
 @click.option("--last", type=int, metavar="N", help="The newest N; 20 unless --after or --limit is given.")
 @click.option("--limit", type=int, metavar="N", help="The oldest N.")
-@with_target()
 def list_exchanges(target: Target, **wanted: Any) -> None:
     """List exchanges, the newest last."""
     if all(wanted[name] is None for name in ("last", "limit", "after")):
@@ -346,35 +315,31 @@ def list_exchanges(target: Target, **wanted: Any) -> None:
     target.show(target("GET", f"journal{query(**wanted)}"), output.exchanges)
 
 
-@journal.command("show")
+@command(journal, "show")
 @click.argument("number", type=int)
-@with_target()
 def show_exchange(target: Target, number: int) -> None:
     """Show an exchange with its headers and bodies."""
     target.show(target("GET", f"journal/{number}"), output.exchange)
 
 
-@journal.command("count")
+@command(journal, "count")
 @_filtered
-@with_target()
 def count_exchanges(target: Target, **wanted: Any) -> None:
     """Count exchanges."""
     target.show(target("GET", f"journal/count{query(**wanted)}"), lambda response: [str(response["count"])])
 
 
-@journal.command("wait")
+@command(journal, "wait")
 @_filtered
 @click.option("--count", type=int, default=1, show_default=True, metavar="N", help="Number of exchanges to wait for.")
 @click.option("--timeout", default="10s", show_default=True, metavar="DURATION", help="How long to wait at most.")
-@with_target()
 def wait_for_exchanges(target: Target, **wanted: Any) -> None:
     """Wait for exchanges; exit with 1 if there are too few in time."""
     target.show(target("GET", f"journal/wait{query(**wanted)}", timeout=None), output.exchanges)
 
 
-@journal.command("follow")
+@command(journal, "follow")
 @_filtered
-@with_target()
 def follow_exchanges(target: Target, **wanted: Any) -> None:
     """Print exchanges as they are recorded, until interrupted; with --json one on each line."""
     with suppress(KeyboardInterrupt):
@@ -386,16 +351,14 @@ def follow_exchanges(target: Target, **wanted: Any) -> None:
                 print(line, flush=True)
 
 
-@journal.command("clear")
-@with_target()
+@command(journal, "clear")
 def clear_journal(target: Target) -> None:
     """Clear the journal of a world."""
     target.show(target("DELETE", "journal"), lambda response: [f"deleted: {response['count']}"])
 
 
-@click.command()
+@command(None, "verdict", where=ANY_WORLD)
 @reports.options
-@with_target(world=ANY_WORLD)
 def verdict(target: Target, ignore: Sequence[str], junit: Path | None, github: bool) -> None:
     """Report mistakes of clients in all worlds, or in one; exit with 1 if there are any."""
     found = reports.verdicts(target.control, ignore, [target.world] if target.world else [])

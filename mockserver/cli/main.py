@@ -74,21 +74,8 @@ def _one_process(_: click.Context, option: click.Parameter, given: str) -> None:
     expose_value=False,
     callback=_one_process,
 )
-@click.option(
-    "--quiet",
-    is_flag=True,
-    envvar=environment_name("quiet"),
-    show_envvar=True,
-    help="Print no banner, and log no requests.",
-)
-@click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    envvar=environment_name("json"),
-    show_envvar=True,
-    help="Print one line of JSON instead of the banner.",
-)
+@options.environment_option("quiet", "Print no banner, and log no requests.", is_flag=True)
+@options.environment_option("json", "Print one line of JSON instead of the banner.", "as_json", is_flag=True)
 def serve(quiet: bool, as_json: bool, **given: Any) -> None:
     """Serve the API until SIGINT, SIGTERM or SIGHUP.
 

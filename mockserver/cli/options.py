@@ -94,6 +94,12 @@ class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic only in its 
         return complete_file(ctx, param, incomplete) if self._parse is path else []
 
 
+def environment_option(name: str, help: str, *parameter: str, **more: Any) -> Callable[[Any], Any]:
+    """Return an option that is no setting, but can be given by an environment variable too."""
+    variable = environment_name(name)
+    return click.option(flag(name), *parameter, envvar=variable, show_envvar=True, help=help, **more)
+
+
 Completion = Callable[[click.Context, click.Parameter, str], list[str]]
 
 

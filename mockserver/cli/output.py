@@ -5,24 +5,10 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
-from mockserver.clock import Wall
-from mockserver.control.models import (
-    ClockState,
-    Counts,
-    Exchange,
-    JournalPage,
-    Message,
-    Names,
-    Restored,
-    Rule,
-    SnapshotState,
-    Verdict,
-    WorldList,
-    WorldState,
-)
+from mockserver.clock import Wall, calendar
+from mockserver.control import models
 from mockserver.testing.journal import notes
 
 # Lines
@@ -81,26 +67,23 @@ def instant(seconds: float | None) -> str:
     """`2026-06-24 18:04:00Z`"""
     if seconds is None:
         return ""
-    try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    except (ValueError, OverflowError, OSError):  # a clock can be set past the last year of calendars
-        return f"{seconds:.0f} s"
+    date = calendar(seconds)
+    return date.strftime("%Y-%m-%d %H:%M:%SZ") if date else f"{seconds:.0f} s"
 
 
 def duration(seconds: float) -> str:
     """`45s`, `19m 20s`, `3h 5m`, `12d 4h`"""
-    whole = int(abs(seconds))
+    whole = int(seconds)
     sizes = [("d", whole // 86400), ("h", whole // 3600 % 24), ("m", whole // 60 % 60), ("s", whole % 60)]
     first = next((at for at, (_, count) in enumerate(sizes) if count), 3)
-    parts = [f"{count}{unit}" for unit, count in sizes[first : first + 2] if count or unit == sizes[first][0]]
-    return ("-" if seconds < 0 and whole else "") + " ".join(parts)
+    return " ".join(f"{count}{unit}" for unit, count in sizes[first : first + 2] if count or unit == sizes[first][0])
 
 
 def ago(seconds: float | None) -> str:
     return "" if seconds is None else f"{duration(max(Wall().now() - seconds, 0))} ago"
 
 
-def time(clock: ClockState) -> str:
+def time(clock: models.ClockState) -> str:
     """`frozen 2026-06-24 18:04:00Z`"""
     rate = f" x{clock['rate']:g}" if clock["mode"] == "scaled" else ""
     return f"{clock['mode']}{rate} {instant(clock['now'])}"
@@ -118,9 +101,10 @@ def _word(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def some(names: Sequence[str], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def some(names: Sequence[str]) -> str:
+    """Return the first five, and how many more there are."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
 
 
 # Responses
@@ -128,7 +112,7 @@ def some(names: Sequence[str], most: int = 5) -> str:
 NO_WORLDS = "There are no worlds yet. The first request to a world creates it."
 
 
-def worlds(response: WorldList) -> Iterator[str]:
+def worlds(response: models.WorldList) -> Iterator[str]:
     rows = [
         (
             each["name"],
@@ -144,7 +128,7 @@ def worlds(response: WorldList) -> Iterator[str]:
     return table(headings, rows, NO_WORLDS)
 
 
-def world(url: str, state: WorldState) -> Iterator[str]:
+def world(url: str, state: models.WorldState) -> Iterator[str]:
     counts, clock = state["counts"], state["clock"]
     return pairs(
         [
@@ -162,7 +146,7 @@ def world(url: str, state: WorldState) -> Iterator[str]:
     )
 
 
-def _counted(counts: Counts) -> Iterator[tuple[str, object]]:
+def _counted(counts: models.Counts) -> Iterator[tuple[str, object]]:
     yield "Files", counts["files"]
     yield "containers", f"{counts['containers']} ({_number(counts['container_files'], 'file')})"
     yield "skills", f"{counts['skills']} ({_number(counts['skill_versions'], 'version')})"
@@ -174,7 +158,7 @@ def _number(count: int, name: str) -> str:
     return f"{count} {name}{'' if count == 1 else 's'}"
 
 
-def deleted(response: Names) -> Iterator[str]:
+def deleted(response: models.Names) -> Iterator[str]:
     yield "deleted: " + (some(response["worlds"]) or "none")
 
 
@@ -188,16 +172,22 @@ def clock(response: Mapping[str, Any]) -> Iterator[str]:
     return pairs([("clock", time(response)), *changes])  # type: ignore[arg-type]  # both have these keys
 
 
-def snapshots(found: Iterable[SnapshotState]) -> Iterator[str]:
-    rows = [(each["name"], each["world"], instant(each["instant"])) for each in found]
+def listed(response: Any) -> list[Any]:
+    """Return the objects of a list, or an object alone as a list."""
+    found: list[Any] = response.get("data", [response])
+    return found
+
+
+def snapshots(response: models.SnapshotList | models.SnapshotState) -> Iterator[str]:
+    rows = [(each["name"], each["world"], instant(each["instant"])) for each in listed(response)]
     return table(["SNAPSHOT", "WORLD", "WORLD'S TIME"], rows, "There are no snapshots.")
 
 
-def restored(response: Restored) -> Iterator[str]:
+def restored(response: models.Restored) -> Iterator[str]:
     return pairs([("world", response["world"]), ("snapshot", response["snapshot"]), ("clock", time(response["clock"]))])
 
 
-def faults(rules: Iterable[Rule]) -> Iterator[str]:
+def faults(response: models.RuleList | models.Rule) -> Iterator[str]:
     rows = [
         (
             rule["id"],
@@ -211,12 +201,12 @@ def faults(rules: Iterable[Rule]) -> Iterator[str]:
             words(rule.get("match", {})) or "every request",
             words(rule["effect"]),
         )
-        for rule in rules
+        for rule in listed(response)
     ]
     return table(["FAULT", "MATCHED", "FIRED", "HOW OFTEN", "WHERE", "WHAT"], rows, "There are no faults.")
 
 
-def exchanges(page: JournalPage) -> Iterator[str]:
+def exchanges(page: models.JournalPage) -> Iterator[str]:
     found = page["data"]
     headings = ["NUMBER", "TIME", "STATUS", "MS", "REQUEST", ""]
     yield from table(headings, map(_exchange_row, found), "There are no exchanges.")
@@ -224,11 +214,11 @@ def exchanges(page: JournalPage) -> Iterator[str]:
         yield f"More with: --after {found[-1]['number']}"
 
 
-def exchange_line(exchange: Exchange) -> str:
+def exchange_line(exchange: models.Exchange) -> str:
     return "  ".join(map(plain, _exchange_row(exchange))).rstrip()
 
 
-def _exchange_row(exchange: Exchange) -> tuple[object, ...]:
+def _exchange_row(exchange: models.Exchange) -> tuple[object, ...]:
     changes = [f"{each['change']} {each['id']}" for each in exchange["objects"]]
     return (
         exchange["number"],
@@ -240,12 +230,12 @@ def _exchange_row(exchange: Exchange) -> tuple[object, ...]:
     )
 
 
-def _request(exchange: Exchange) -> str:
+def _request(exchange: models.Exchange) -> str:
     query = f"?{exchange['query']}" if exchange["query"] else ""
     return f"{exchange['method']} {exchange['path']}{query}"
 
 
-def exchange(found: Exchange) -> Iterator[str]:
+def exchange(found: models.Exchange) -> Iterator[str]:
     yield from pairs(
         [
             ("number", found["number"]),
@@ -263,7 +253,7 @@ def exchange(found: Exchange) -> Iterator[str]:
     yield from _message(str(found["status"] or "no response"), found["response"])
 
 
-def _message(first: str, message: Message) -> Iterator[str]:
+def _message(first: str, message: models.Message) -> Iterator[str]:
     yield from ("", plain(first))
     yield from (plain(f"{name}: {value}") for name, value in message.get("headers", {}).items())
     if "body" in message:
@@ -277,7 +267,7 @@ def _message(first: str, message: Message) -> Iterator[str]:
 
 def verdicts(response: Mapping[str, Any]) -> Iterator[str]:
     """Format the verdicts of all worlds: each finding, then the worlds without one."""
-    found: Mapping[str, Verdict] = response["worlds"]
+    found: Mapping[str, models.Verdict] = response["worlds"]
     for name, each in found.items():
         if not each["ok"]:
             yield from verdict(name, each)
@@ -287,7 +277,7 @@ def verdicts(response: Mapping[str, Any]) -> Iterator[str]:
         yield NO_WORLDS
 
 
-def verdict(world: str, response: Verdict) -> Iterator[str]:
+def verdict(world: str, response: models.Verdict) -> Iterator[str]:
     findings = response["findings"]
     yield f"world {world}: " + (f"{len(findings)} found" if findings else "nothing found")
     for each in findings:

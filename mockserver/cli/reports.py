@@ -3,22 +3,19 @@
 import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from typing import Any
 
 import click
 
 from mockserver.choices import unknown
-from mockserver.cli.options import FAILED, complete, die, findings
-from mockserver.client import Control, query
-from mockserver.settings import environment_name
-
-if TYPE_CHECKING:
-    from mockserver.control.models import Verdict
+from mockserver.cli.options import FAILED, complete, die, environment_option, findings
+from mockserver.client import Control, path_to, query
+from mockserver.control.models import Verdict
 
 Findings = Mapping[str, Sequence[Mapping[str, Any]]]
 """The findings of each world, by its name."""
 
+_WRITABLE = click.Path(dir_okay=False, path_type=Path)
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -32,21 +29,8 @@ def _known(ctx: click.Context, param: click.Parameter, names: Sequence[str]) -> 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of commands that report verdicts."""
     for option in (
-        click.option(
-            "--github",
-            is_flag=True,
-            envvar=environment_name("github"),
-            show_envvar=True,
-            help="Print the findings as annotations of a GitHub workflow.",
-        ),
-        click.option(
-            "--junit",
-            envvar=environment_name("junit"),
-            show_envvar=True,
-            metavar="FILE",
-            type=click.Path(dir_okay=False, path_type=Path),
-            help="Write the verdict to a file, as JUnit XML.",
-        ),
+        environment_option("github", "Print the findings as annotations of a GitHub workflow.", is_flag=True),
+        environment_option("junit", "Write the verdict to a file, as JUnit XML.", metavar="FILE", type=_WRITABLE),
         click.option(
             "--ignore",
             multiple=True,
@@ -60,14 +44,14 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def verdicts(control: Control, ignore: Sequence[str], worlds: Sequence[str] = ()) -> dict[str, "Verdict"]:
+def verdicts(control: Control, ignore: Sequence[str], worlds: Sequence[str] = ()) -> dict[str, Verdict]:
     """Return the verdict of each world, by its name: of those given, else of all."""
     names = worlds or [each["name"] for each in control("GET", "worlds")["data"]]
-    path = f"verdict{query(ignore=ignore)}"
-    return {name: control("GET", f"worlds/{quote(name, safe='')}/{path}") for name in names}
+    asked = query(ignore=ignore)
+    return {name: control("GET", path_to("worlds", name, "verdict") + asked) for name in names}
 
 
-def write(found: Mapping[str, "Verdict"], ignore: Sequence[str], file: Path | None, github: bool) -> None:
+def write(found: Mapping[str, Verdict], ignore: Sequence[str], file: Path | None, github: bool) -> None:
     """Write verdicts for other programs."""
     by_world = {name: verdict["findings"] for name, verdict in found.items()}
     if file:

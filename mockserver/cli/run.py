@@ -8,18 +8,16 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from mockserver.cli import options, output, reports
 from mockserver.cli.connection import errors_end_the_program, world_option
 from mockserver.cli.options import EPILOG, FAILED, NOT_EXECUTABLE, NOT_FOUND, die
+from mockserver.control.models import Verdict
 from mockserver.environment import client_environment
 from mockserver.settings import Settings, environment_name
-
-if TYPE_CHECKING:
-    from mockserver.control.models import Verdict
 
 log = logging.getLogger("mockserver")
 
@@ -38,12 +36,8 @@ _FROM_TERMINAL = ("SIGINT", "SIGQUIT")
     help="Report mistakes of clients in any world, and fail if there are any. Without it, --junit and --github only report them.",
 )
 @reports.options
-@click.option(
-    "--keep-open",
-    is_flag=True,
-    envvar=environment_name("keep_open"),
-    show_envvar=True,
-    help="If the command or the verdict fails, keep the server running until Ctrl-C.",
+@options.environment_option(
+    "keep_open", "If the command or the verdict fails, keep the server running until Ctrl-C.", is_flag=True
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(
@@ -89,7 +83,7 @@ def run(
     os._exit(code)  # all is closed; a usual exit would take another 0.2 s
 
 
-def print_findings(found: Mapping[str, "Verdict"]) -> bool:
+def print_findings(found: Mapping[str, Verdict]) -> bool:
     """Print what was found to the standard error. Return whether that is nothing."""
     for name, verdict in found.items():
         if not verdict["ok"]:

@@ -9,7 +9,6 @@ import hashlib
 import hmac
 import ipaddress
 import re
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
@@ -18,9 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from mockserver import control_errors
 from mockserver.control.dependencies import error_response
 from mockserver.errors import APIError
-
-if TYPE_CHECKING:
-    from mockserver.mock import Mock
+from mockserver.mock import Mock
 
 MARK = "x-mock-dashboard"
 """The header of requests by which pages change something. Another origin would need a preflight to send it."""
@@ -44,7 +41,7 @@ def cookie_value(token: str) -> str:
 
 
 class Access:
-    def __init__(self, app: ASGIApp, mock: "Mock") -> None:
+    def __init__(self, app: ASGIApp, mock: Mock) -> None:
         self._app = app
         settings = mock.settings
         allowed = "|".join(map(re.escape, settings.allow_host)).replace(r"\*", ".*")

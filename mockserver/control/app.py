@@ -1,14 +1,19 @@
 """The application of the control plane: its routes, middleware and error handlers."""
 
 import logging
+from collections.abc import Iterator
+from importlib import import_module
+from pkgutil import iter_modules
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import Response
 
 from mockserver import __version__, control_errors, errors
+from mockserver.control import routes
 from mockserver.control.access import Access
 from mockserver.control.bodies import Bounded
 from mockserver.control.dependencies import error_response
@@ -17,26 +22,32 @@ from mockserver.control.routes import (
     archives,
     changes,
     clocks,
-    containers,
     dashboard,
     docs,
     faults,
-    files,
     journal,
-    skills,
     snapshots,
     state,
-    uploads,
     worlds,
 )
 from mockserver.control.routes.answers import ONE, SEVERAL
 from mockserver.control.routes.changes import Publisher
 from mockserver.errors import APIError
+from mockserver.events import OBJECTS
 from mockserver.mock import Mock
 from mockserver.settings import SeedError
 from mockserver.storage.database import FAILURES, failure
 
 log = logging.getLogger("mockserver")
+
+
+def _objects() -> Iterator[APIRouter]:
+    """Yield the router of each kind of objects: that of the module of its name, once there is one."""
+    modules = {each.name for each in iter_modules(routes.__path__)}
+    for kind in OBJECTS:
+        if kind in modules:
+            yield import_module(f"{routes.__name__}.{kind}").router
+
 
 ROUTERS = (
     dashboard.router,
@@ -49,13 +60,16 @@ ROUTERS = (
     snapshots.router,
     faults.router,
     answers.router,
-    containers.router,
-    files.router,
-    uploads.router,
-    skills.router,
+    *_objects(),
     archives.router,
     journal.router,
 )
+
+
+def _operation_id(route: APIRoute) -> str:
+    """Return the id of an operation: the name of its function as `findFiles`."""
+    first, *words = route.name.split("_")
+    return first + "".join(map(str.capitalize, words))
 
 
 def create_control(mock: Mock) -> FastAPI:
@@ -69,6 +83,7 @@ def create_control(mock: Mock) -> FastAPI:
             {"url": "..", "description": "this server"}
         ],  # relative to the document: a proxy may serve it below a path of its own
         openapi_url="/_mock/openapi.json",
+        generate_unique_id_function=_operation_id,
         redirect_slashes=False,
         middleware=[Middleware(Access, mock=mock), Middleware(Publisher, mock=mock), Middleware(Bounded, mock=mock)],
         exception_handlers={

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mockserver import control_errors, errors
 from mockserver.bounds import MAX_PARAMETERS, Excess, JSONCounter, has_lone_surrogate
+from mockserver.control.contents import BINARY
 from mockserver.control.dependencies import RequestModel, error_response
 from mockserver.mock import Mock
 from mockserver.schema.contents import base_name
@@ -48,12 +49,22 @@ class Upload(Generic[Fields]):
     fields: Fields
 
 
+def described(contents: dict[str, Any]) -> dict[str, Any]:
+    """Describe a body that its route reads itself in OpenAPI, by its media types."""
+    return {"requestBody": {"required": True, "content": contents}}
+
+
+def json_like(example: object) -> dict[str, Any]:
+    """Describe a seed document, or a part of one, by an example."""
+    return {"application/json": {"schema": {"type": "object"}, "example": example}}
+
+
 def multipart(fields: type[RequestModel]) -> dict[str, Any]:
-    """Describe a form in OpenAPI: its file and its other fields."""
-    file = {"file": {"type": "string", "format": "binary"}}
+    """Describe a form: its file and its other fields."""
+    file = {"file": BINARY}
     properties = file | fields.model_json_schema()["properties"]
     schema = {"type": "object", "required": ["file"], "properties": properties}
-    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+    return described({"multipart/form-data": {"schema": schema}})
 
 
 class _FormError(MultiPartException):
@@ -173,21 +184,6 @@ def read_seed(text: bytes, mock: Mock, limits: Limits, key: str | None = None) -
     return loader.read_document(source, Nowhere(), mock.settings.max_upload, mock.settings.max_import)
 
 
-def _count(counter: JSONCounter, piece: bytes) -> None:
-    try:
-        counter.feed(piece)
-    except Excess as excess:
-        raise errors.BODY_HOLDS_TOO_MUCH(problem=excess) from None
-
-
-@dataclass(slots=True)
-class _Bound:
-    limit: int
-    over: errors.APIError
-    json: bytearray | None
-    """The body for FastAPI's parser; None if the route reads the body itself."""
-
-
 class Bounded:
     """Limits a body to a megabyte of JSON with a bounded number of values, unless its route reads it with another limit."""
 
@@ -199,24 +195,23 @@ class Bounded:
         if scope.get("query_string", b"").count(b"&") >= MAX_PARAMETERS:
             await error_response(errors.TOO_MANY_PARAMETERS(limit=MAX_PARAMETERS))(scope, receive, send)
             return
-        over = errors.BODY_TOO_LARGE(limit=self._limit)
-        bound = scope["mockserver.bound"] = _Bound(self._limit, over, bytearray())
-        size, counter = 0, JSONCounter()
+        body, counter = bytearray(), JSONCounter()
 
         async def bounded() -> Message:
-            nonlocal size
             message = await receive()
             piece = message.get("body", b"")
-            size += len(piece)
-            if size > bound.limit:
-                raise bound.over
-            if bound.json is not None:
-                bound.json += piece
-                _count(counter, piece)
-                if not message.get("more_body", False):
-                    _check_text(bound.json)
+            body.extend(piece)
+            if len(body) > self._limit:
+                raise errors.BODY_TOO_LARGE(limit=self._limit)
+            try:
+                counter.feed(piece)
+            except Excess as excess:
+                raise errors.BODY_HOLDS_TOO_MUCH(problem=excess) from None
+            if not message.get("more_body", False):
+                _check_text(body)
             return message
 
+        scope["mockserver.receive"] = receive
         await self._app(scope, bounded, send)
 
 
@@ -235,10 +230,13 @@ def _check_text(text: bytearray) -> None:
 
 
 async def _limited(request: Request, limit: int, over: errors.APIError) -> AsyncGenerator[bytes, None]:
+    """Yield a body as it arrives, of any kind, without the limits of JSON."""
     length = request.headers.get("content-length", "0")
     if length.isdecimal() and int(length[:20]) > limit:
         raise over
-    bound: _Bound = request.scope["mockserver.bound"]
-    bound.limit, bound.over, bound.json = limit, over, None
-    async for piece in request.stream():
+    size = 0
+    async for piece in Request(request.scope, request.scope["mockserver.receive"]).stream():
+        size += len(piece)
+        if size > limit:
+            raise over
         yield piece

@@ -4,7 +4,7 @@
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 from fastapi import Depends, Request
@@ -20,7 +20,7 @@ STOP_SECONDS = 0.5
 """How long a client can take to read its last events when the server stops."""
 
 Emit = Callable[[bytes], Awaitable[None]]
-Feed = Callable[[Emit], Awaitable[None]]
+Feed = Callable[[Emit], Coroutine[Any, Any, None]]
 """Sends events until there are no more."""
 
 
@@ -39,6 +39,12 @@ async def _counted(request: Request, mock: TheMock) -> AsyncIterator[None]:
 
 COUNTED: Any = Depends(_counted)
 """A dependency of every route that waits for something."""
+EVENTS: dict[str, Any] = {
+    "response_class": Response,
+    "dependencies": [COUNTED],
+    "responses": {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+}
+"""Describes a route that responds with a stream."""
 
 
 async def client_disconnect(scope: Scope, receive: Receive) -> None:
@@ -69,11 +75,8 @@ class Stream(Response):
         async def emit(event: bytes) -> None:
             await send({"type": "http.response.body", "body": event, "more_body": True})
 
-        async def feed() -> None:
-            await self._feed(emit)
-
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        fed = asyncio.create_task(feed())
+        fed = asyncio.create_task(self._feed(emit))
         ends = [asyncio.create_task(client_disconnect(scope, receive)), asyncio.create_task(self._closing.wait())]
         try:
             await asyncio.wait([fed, *ends], return_when=asyncio.FIRST_COMPLETED)

@@ -37,8 +37,6 @@ _world = pytest.StashKey["MockWorld"]()
 _passed = pytest.StashKey[bool]()
 _exchanges = pytest.StashKey[tuple[str, str]]()
 """The report's section on a world whose server has stopped."""
-_open_worlds = pytest.StashKey[set[pytest.Item]]()
-"""The tests whose worlds still exist."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,7 +47,6 @@ def pytest_configure(config: pytest.Config) -> None:
     arguments = ", ".join(f"{name}=…" for name in MARKS)
     line = f"{MARKER}({arguments}): give the test a world of the mock server that is like this"
     config.addinivalue_line("markers", line)
-    config.stash.setdefault(_open_worlds, set())
     collection.begin(config)
 
 
@@ -114,10 +111,10 @@ def openai_mock_server(request: pytest.FixtureRequest) -> Iterator["Server"]:
     with running as server:
         servers.endpoint(config).served = True
         yield server
-        open_worlds = config.stash[_open_worlds]
-        for item in tuple(open_worlds):
-            item.stash[_exchanges] = servers.last_exchanges(item.stash[_world])
-            _delete_world(item)
+        for item in request.session.items:
+            if _world in item.stash:
+                item.stash[_exchanges] = servers.last_exchanges(item.stash[_world])
+                _delete_world(item)
 
 
 @pytest.fixture
@@ -139,7 +136,6 @@ def openai_mock(openai_mock_server: "Server", request: pytest.FixtureRequest) ->
     except (MockError, ValueError) as error:
         fail(f"the test's world can't be made: {error}")
     item.stash[_world] = world
-    config.stash[_open_worlds].add(item)
     endpoint = servers.endpoint(config)
     with pytest.MonkeyPatch.context() as patch, servers.current_world(openai_mock_server, endpoint, world):
         endpoint.set_environment(patch)
@@ -217,6 +213,5 @@ def _delete_world(item: pytest.Item) -> None:
     from mockserver.testing import MockError
 
     del item.stash[_world]
-    item.config.stash[_open_worlds].discard(item)
     with suppress(MockError):  # if the server is gone, its worlds are too, and the tests have failed
         world.delete()

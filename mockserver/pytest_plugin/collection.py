@@ -41,14 +41,13 @@ def module_environment(collector: pytest.Collector) -> Iterator[None]:
     Such a module may skip its tests if there is no key.
     """
     patch, target = collector.config.stash.get(_environment, None), existing_endpoint(collector.config)
-    if patch and target and isinstance(collector, pytest.Module):
-        source = read_source(collector.path)
-        if b"OPENAI_API_KEY" in source and MARKER.encode() not in source:
-            patch.undo()
-            yield
-            target.set_environment(patch)
-            return
-    yield
+    source = read_source(collector.path) if patch and target and isinstance(collector, pytest.Module) else b""
+    if patch and target and b"OPENAI_API_KEY" in source and MARKER.encode() not in source:
+        patch.undo()
+        yield
+        target.set_environment(patch)
+    else:
+        yield
 
 
 def explain_failure(config: pytest.Config, report: pytest.CollectReport | pytest.TestReport) -> None:
@@ -68,28 +67,19 @@ def _is_used(config: pytest.Config) -> bool:
     """Return whether the configuration, or a file that collection would read, names the plugin."""
     if external_url(config)[0] or any(config.getini(name) for name in OPTIONS if name != "mockserver_environment"):
         return True
-    given = config.known_args_namespace
-    places = given.file_or_dir or config.getini("testpaths") or ["."]
+    places = config.known_args_namespace.file_or_dir or config.getini("testpaths") or ["."]
+    return any(MARKER.encode() in read_source(file) for place in places for file in _test_files(str(place), config))
+
+
+def _test_files(place: str, config: pytest.Config) -> Iterator[Path]:
+    """Yield the files that pytest would import for an argument of its command line."""
     directory = config.invocation_params.dir
-    for place in places:
-        path = directory / str(place).split("::")[0]
-        if not path.exists():  # a package's name, or a pattern in testpaths
-            path = directory
-        if _names_fixture(path) or _names_fixture(path / "conftest.py"):
-            return True
-        if any(_names_fixture(parent / "conftest.py") for parent in path.parents if _is_within(parent, config)):
-            return True
-        if any(map(_names_fixture, _test_files(path, config))):
-            return True
-    return False
-
-
-def _is_within(folder: Path, config: pytest.Config) -> bool:
-    return folder.is_relative_to(config.rootpath)
-
-
-def _test_files(path: Path, config: pytest.Config) -> Iterator[Path]:
-    """Yield the files that pytest would import from a directory."""
+    path = directory / place.split("::")[0]
+    if not path.exists():  # a package's name, or a pattern in testpaths
+        path = directory
+    yield path
+    yield path / "conftest.py"
+    yield from (folder / "conftest.py" for folder in path.parents if folder.is_relative_to(config.rootpath))
     patterns, skipped = ["conftest.py", *config.getini("python_files")], config.getini("norecursedirs")
     for folder, folders, files in os.walk(path):
         folders[:] = [
@@ -98,7 +88,3 @@ def _test_files(path: Path, config: pytest.Config) -> Iterator[Path]:
             if not any(fnmatch(each, pattern) for pattern in skipped) and not Path(folder, each, "pyvenv.cfg").exists()
         ]
         yield from (Path(folder, file) for file in files if any(fnmatch(file, pattern) for pattern in patterns))
-
-
-def _names_fixture(file: Path) -> bool:
-    return MARKER.encode() in read_source(file)

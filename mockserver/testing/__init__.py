@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypedDict
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any, Self, TypedDict, cast
 
 from mockserver import ids
 from mockserver.client import Control as Control
 from mockserver.client import MockError as MockError
-from mockserver.client import query, save, server_url
+from mockserver.client import path_to, query, save, server_url
 from mockserver.control import models
 from mockserver.control.models import Change as Change
 from mockserver.control.models import ClockChange as ClockChange
@@ -97,8 +96,7 @@ class Server:
 
     def state(self) -> models.State:
         """Return `version`, `uptime_seconds`, `worlds` and more of the whole server."""
-        state: models.State = self.control("GET", "state")
-        return state
+        return cast(models.State, self.control("GET", "state"))
 
     def world(
         self,
@@ -142,7 +140,7 @@ class MockWorld:
         self.world = name
         self.base_url = f"{server.url}/w/{name}/v1"
         self.api_key = server.key(name)
-        self.path = f"worlds/{quote(name, safe='')}"
+        self.path = path_to("worlds", name)
         self._folders = folders
         self.clock = WorldClock(self)
         self.faults = Faults(self.call)
@@ -204,8 +202,7 @@ class MockWorld:
 
     def state(self) -> models.WorldState:
         """Return `counts`, `clock`, `profile`, `snapshots` and more."""
-        state: models.WorldState = self.call("GET")
-        return state
+        return cast(models.WorldState, self.call("GET"))
 
     def reset(self, *, empty: bool = False) -> None:
         """Reset objects, clock, faults and journal to the state of the server's seeds, or to nothing."""
@@ -227,13 +224,12 @@ class MockWorld:
     def snapshot(self, name: str | None = None) -> "Snapshot":
         """Take a snapshot of objects, clock, profile, id sequence and faults."""
         name = name or f"snapshot-{ids.unique()}"
-        self.call("PUT", f"snapshots/{quote(name, safe='')}")
+        self.call("PUT", path_to("snapshots", name))
         return Snapshot(self, name)
 
     def seed(self, seed: Seed) -> Placed:
         """Add the objects of a seed to the world. If the seed has an error, add nothing."""
-        placed: Placed = self.call("POST", "place", document(seed, self._folders))
-        return placed
+        return cast(Placed, self.call("POST", "place", document(seed, self._folders)))
 
     def export(self, to: str | Path) -> None:
         """Write the world to an archive, for `import_` and `--seed`. An export that fails leaves no file."""
@@ -254,14 +250,13 @@ class MockWorld:
         data = content.encode() if isinstance(content, str) else content
         fields = {"path": path, "source": "assistant", "bytes": "null" if bytes is None else str(bytes)}
         type, body = form(fields, data)
-        file: dict[str, Any] = self.call(
-            "POST", f"containers/{quote(container_id, safe='')}/files", content=(type, body)
+        return cast(
+            dict[str, Any], self.call("POST", path_to("containers", container_id, "files"), content=(type, body))
         )
-        return file
 
     def expire(self, container_id: str) -> None:
         """Expire a container now, without moving the clock."""
-        self.call("POST", f"containers/{quote(container_id, safe='')}/expire")
+        self.call("POST", path_to("containers", container_id, "expire"))
 
     def verdict(self, ignore: Sequence[str] = ()) -> "Verdict":
         """Check the journal for mistakes of the client, apart from the findings to ignore."""
@@ -291,8 +286,7 @@ class WorldClock:
 
     def state(self) -> ClockState:
         """Return the world's time, and the mode and rate of its clock."""
-        state: ClockState = self._world.call("GET", "clock")
-        return state
+        return cast(ClockState, self._world.call("GET", "clock"))
 
     def now(self) -> float:
         """Return the seconds since the epoch, by this clock."""
@@ -330,8 +324,7 @@ class WorldClock:
             self._world.seed({"clock": to})
 
     def _change(self, how: str, body: Any = None) -> ClockChange:
-        changed: ClockChange = self._world.call("POST", f"clock/{how}", body)
-        return changed
+        return cast(ClockChange, self._world.call("POST", f"clock/{how}", body))
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,11 +336,11 @@ class Snapshot:
 
     def restore(self) -> None:
         """Restore the snapshot atomically. This also clears the journal. It can be repeated."""
-        self.of.call("POST", f"snapshots/{quote(self.name, safe='')}/restore")
+        self.of.call("POST", path_to("snapshots", self.name, "restore"))
 
     def delete(self) -> None:
         """Delete the snapshot; the world stays as it is."""
-        self.of.call("DELETE", f"snapshots/{quote(self.name, safe='')}")
+        self.of.call("DELETE", path_to("snapshots", self.name))
 
     def __enter__(self) -> Self:
         return self

@@ -2,9 +2,9 @@
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypedDict, Unpack
-from urllib.parse import quote
+from typing import Any, TypedDict, Unpack, cast
 
+from mockserver.client import path_to
 from mockserver.control.models import Answer
 from mockserver.testing.journal import Duration
 
@@ -69,17 +69,15 @@ class Answers:
 
     def list(self) -> list[Answer]:
         """Return the answers in the order in which they are tried, with how often each `matched` and was `used`."""
-        found: list[Answer] = self._call("GET", "answers")["data"]
-        return found
+        return cast(list[Answer], self._call("GET", "answers")["data"])
 
     def get(self, id: str) -> Answer:
         """Return one answer."""
-        found: Answer = self._call("GET", f"answers/{quote(id, safe='')}")
-        return found
+        return cast(Answer, self._call("GET", path_to("answers", id)))
 
     def remove(self, id: str) -> None:
         """Delete one answer."""
-        self._call("DELETE", f"answers/{quote(id, safe='')}")
+        self._call("DELETE", path_to("answers", id))
 
     def clear(self) -> None:
         """Delete all answers, those of the seed included."""

@@ -1,9 +1,9 @@
 """The fault rules of a world."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypedDict, Unpack
-from urllib.parse import quote
+from typing import Any, Literal, TypedDict, Unpack, cast
 
+from mockserver.client import path_to
 from mockserver.control.models import Rule
 from mockserver.testing.journal import Duration
 
@@ -77,27 +77,23 @@ class Faults:
             "lapse_after": lapse_after,
         }
         rule = {"match": _given(match), **_given(bounds), "effect": effect}
-        added: Rule = self._call("POST", "faults", rule)
-        return added
+        return cast(Rule, self._call("POST", "faults", rule))
 
     def list(self) -> list[Rule]:
         """Return the rules in the order in which they are tried."""
-        rules: list[Rule] = self._call("GET", "faults")["data"]
-        return rules
+        return cast(list[Rule], self._call("GET", "faults")["data"])
 
     def switch(self, id: str, enabled: bool) -> Rule:
         """Enable or disable a rule. It keeps its place and its counts."""
-        rule: Rule = self._call("PATCH", f"faults/{quote(id, safe='')}", {"enabled": enabled})
-        return rule
+        return cast(Rule, self._call("PATCH", path_to("faults", id), {"enabled": enabled}))
 
     def get(self, id: str) -> Rule:
         """Return a rule, with how often it `matched` and `fired`."""
-        rule: Rule = self._call("GET", f"faults/{quote(id, safe='')}")
-        return rule
+        return cast(Rule, self._call("GET", path_to("faults", id)))
 
     def remove(self, id: str) -> None:
         """Delete one rule."""
-        self._call("DELETE", f"faults/{quote(id, safe='')}")
+        self._call("DELETE", path_to("faults", id))
 
     def clear(self) -> None:
         """Delete all rules."""

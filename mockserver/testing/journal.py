@@ -1,11 +1,11 @@
 """The journal of a world: the exchanges that it recorded."""
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, TypedDict, Unpack
+from datetime import timedelta
+from typing import Any, TypedDict, Unpack, cast
 
 from mockserver.client import MockError, query
-from mockserver.clock import parse_duration
+from mockserver.clock import calendar, parse_duration
 from mockserver.control import models
 from mockserver.control.models import Exchange
 
@@ -53,8 +53,7 @@ class Journal:
 
     def get(self, number: int) -> Exchange:
         """Return one exchange, by its number."""
-        exchange: Exchange = self._call("GET", f"journal/{number}")
-        return exchange
+        return cast(Exchange, self._call("GET", f"journal/{number}"))
 
     def last(self, count: int = 20) -> Exchanges:
         """Return the newest exchanges, oldest first."""
@@ -105,19 +104,17 @@ def notes(exchange: Exchange) -> list[str]:
     body = exchange["response"].get("body")
     error = body.get("error") if isinstance(body, dict) else None
     found = [f"{name} {exchange[name]}" for name in ("answer", "fault") if exchange[name]]
-    found += ["aborted"] if exchange["aborted"] else []
-    return [
-        *found,
-        *([str(error["message"])[:120]] if isinstance(error, dict) and error.get("message") else []),
-    ]
+    if exchange["aborted"]:
+        found.append("aborted")
+    if isinstance(error, dict) and error.get("message"):
+        found.append(str(error["message"])[:120])
+    return found
 
 
 def _time(seconds: float) -> str:
     """Return the time of day by the world's clock, or the seconds if no calendar has the date."""
-    try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%H:%M:%S")
-    except (ValueError, OverflowError, OSError):
-        return f"{seconds:.0f}"
+    date = calendar(seconds)
+    return date.strftime("%H:%M:%S") if date else f"{seconds:.0f}"
 
 
 def seconds_of(duration: float | timedelta) -> float:

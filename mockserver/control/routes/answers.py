@@ -25,14 +25,14 @@ NewAnswers = Annotated[
 router = APIRouter(prefix="/worlds/{world}/answers", tags=["Answers"])
 
 
-@router.get("", operation_id="listAnswers")
+@router.get("")
 async def list_answers(mock: TheMock, world: str) -> AnswerList:
     """List the answers in the order in which they are tried, with their counts."""
     context = await mock.worlds.look_up(world)
     return AnswerList(data=[_shown(each) for each in await context.run(lambda now: answers.list_rules(now.read))])
 
 
-@router.post("", operation_id="addAnswers")
+@router.post("")
 async def add_answers(
     mock: TheMock,
     world: str,
@@ -62,7 +62,7 @@ async def add_answers(
     return AnswerList(data=[each for each in everything if each["id"] in added])
 
 
-@router.get("/{id}", operation_id="getAnswer")
+@router.get("/{id}")
 async def get_answer(mock: TheMock, world: str, id: str) -> Answer:
     """Return one answer, with its counts."""
     for each in (await list_answers(mock, world))["data"]:
@@ -71,14 +71,14 @@ async def get_answer(mock: TheMock, world: str, id: str) -> Answer:
     raise control_errors.ANSWER_NOT_FOUND(world=world, id=id[:80])
 
 
-@router.delete("/{id}", operation_id="deleteAnswer")
+@router.delete("/{id}")
 async def delete_answer(mock: TheMock, world: str, id: str) -> AnswerList:
     """Delete one answer. Return the remaining ones."""
     await _remove(mock, world, id)
     return await list_answers(mock, world)
 
 
-@router.delete("", operation_id="deleteAnswers")
+@router.delete("")
 async def delete_answers(mock: TheMock, world: str) -> AnswerList:
     """Delete all answers of a world, those of its seed included."""
     await _remove(mock, world, None)

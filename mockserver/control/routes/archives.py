@@ -10,7 +10,8 @@ from typing import Annotated, cast
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from mockserver.control.bodies import add_objects, read_seed, received
+from mockserver.control.bodies import add_objects, described, json_like, read_seed, received
+from mockserver.control.contents import BINARY, download, in_threads
 from mockserver.control.dependencies import TheMock
 from mockserver.control.models import Placed, WorldState
 from mockserver.control.routes.worlds import world_state
@@ -25,13 +26,8 @@ from mockserver.storage.database import in_thread
 
 router = APIRouter(prefix="/worlds/{world}", tags=["Archives"])
 
-_SEED = {
-    "application/json": {"schema": {"type": "object"}, "example": {"version": 1, "containers": [{"name": "auto"}]}}
-}
-_ARCHIVE = {
-    "application/zip": {"schema": {"type": "string", "format": "binary"}},
-    "application/yaml": {"schema": {"type": "string"}},
-}
+_SEED = json_like({"version": 1, "containers": [{"name": "auto"}]})
+_ARCHIVE = {"application/zip": {"schema": BINARY}, "application/yaml": {"schema": {"type": "string"}}}
 
 
 async def _archived(mock: TheMock, world: str) -> AsyncIterator[Iterator[bytes]]:
@@ -45,23 +41,14 @@ async def _archived(mock: TheMock, world: str) -> AsyncIterator[Iterator[bytes]]
             await in_thread(pieces.close)
 
 
-@router.get(
-    "/export",
-    operation_id="exportWorld",
-    response_class=Response,
-    responses={200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}},
-)
+@router.get("/export", **download("application/zip"))
 async def export_world(archived: Annotated[Iterator[bytes], Depends(_archived)], world: str) -> Response:
     """Export the world as it is now to a zip file, for an import or `--seed`."""
     headers = {"content-disposition": f'attachment; filename="{world}.zip"'}
-    return StreamingResponse(_in_threads(archived), headers=headers, media_type="application/zip")
+    return StreamingResponse(in_threads(archived), headers=headers, media_type="application/zip")
 
 
-@router.post(
-    "/import",
-    operation_id="importWorld",
-    openapi_extra={"requestBody": {"required": True, "content": {**_ARCHIVE, **_SEED}}},
-)
+@router.post("/import", openapi_extra=described(_ARCHIVE | _SEED))
 async def import_world(
     mock: TheMock, world: str, request: Request, replace: Annotated[bool, Query()] = True
 ) -> WorldState:
@@ -84,11 +71,7 @@ async def _import(mock: Mock, name: str, path: Path, replace: bool) -> None:
             await in_thread(scope.discard)  # while nothing is collected
 
 
-@router.post(
-    "/place",
-    operation_id="placeSeed",
-    openapi_extra={"requestBody": {"required": True, "content": _SEED}},
-)
+@router.post("/place", openapi_extra=described(_SEED))
 async def place_seed(mock: TheMock, world: str, request: Request) -> Placed:
     """Add the objects of a seed document: all, or none if one has an error. Its clock and profile become the world's."""
     return cast(Placed, asdict(await add_objects(mock, request, world)))
@@ -108,9 +91,3 @@ def _read(path: Path, mock: Mock) -> tuple[Archive | Nowhere, Described]:
     except SeedError:
         opened.close()
         raise
-
-
-async def _in_threads(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Starlette would use a second pool of threads, which keeps up to 40 of them."""
-    while (piece := await in_thread(next, pieces, None)) is not None:
-        yield piece

@@ -9,8 +9,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mockserver.control.dependencies import TheMock
-from mockserver.control.streams import COUNTED, Emit, Stream, event_or_keep_alive
-from mockserver.events import KINDS
+from mockserver.control.routes.clocks import EXPIRING
+from mockserver.control.streams import EVENTS, Emit, Stream, event_or_keep_alive
+from mockserver.events import KINDS, OBJECTS
 from mockserver.mock import Mock
 
 router = APIRouter(tags=["Worlds"])
@@ -21,24 +22,14 @@ PAUSE = 0.1
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _KINDS = {
     "answers": ("answers",),
-    "clock": ("clock", "containers", "files", "uploads"),
-    "containers": ("containers", "worlds"),
-    "faults": ("faults", "worlds"),
-    "files": ("files", "worlds"),
+    "clock": ("clock", *EXPIRING),
     "journal": ("journal",),
-    "skills": ("skills", "worlds"),
-    "uploads": ("uploads", "worlds"),
+    **{kind: (kind, "worlds") for kind in (*OBJECTS, "faults")},
 }
 """The kinds that a request changes, by the part of the path after the world's name. Others can change all kinds."""
 
 
-@router.get(
-    "/changes",
-    operation_id="followChanges",
-    response_class=Response,
-    dependencies=[COUNTED],
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
-)
+@router.get("/changes", **EVENTS)
 async def follow_changes(mock: TheMock) -> Response:
     """Follow Server-Sent Events: `changed`, with the kinds of objects that changed by world, at most ten a second."""
     return Stream(partial(_feed, mock), mock.journal.closing)

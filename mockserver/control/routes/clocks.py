@@ -1,13 +1,13 @@
 """A world's clock: read it, stop it, move it."""
 
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from typing import cast
 
 from fastapi import APIRouter
 from pydantic import Field
 
 from mockserver import containers, control_errors, files, uploads
-from mockserver.clock import MAX_SECONDS, Clock
+from mockserver.clock import MAX_SECONDS, Clock, calendar
 from mockserver.context import World
 from mockserver.control.dependencies import Duration, Instant, RequestModel, TheMock
 from mockserver.control.models import ClockChange, ClockState
@@ -15,6 +15,9 @@ from mockserver.mock import Mock
 from mockserver.storage.database import Transaction
 
 router = APIRouter(prefix="/worlds/{world}/clock", tags=["Clock"])
+
+EXPIRING = {"containers": containers.expiring, "files": files.expiring, "uploads": uploads.expiring}
+"""What finds the objects that expire in a time of the world, by their kind."""
 
 
 class Freeze(RequestModel):
@@ -29,43 +32,43 @@ class Scale(RequestModel):
     rate: float = Field(ge=0, le=1_000_000)
 
 
-@router.get("", operation_id="getClock")
+@router.get("")
 async def get_clock(mock: TheMock, world: str) -> ClockState:
     """Return a world's time, and the rate at which it passes."""
     return clock_state(mock, (await mock.worlds.find(world)).clock)
 
 
-@router.post("/freeze", operation_id="freezeClock")
+@router.post("/freeze")
 async def freeze_clock(mock: TheMock, world: str, body: Freeze = Freeze()) -> ClockChange:  # noqa: B008  # it is frozen, so all calls can share one
     """Stop the clock at its current time or at an instant. If that is earlier, expired objects can become valid again."""
     return await _change(mock, world, lambda clock, wall: clock.frozen(wall, body.at))
 
 
-@router.post("/advance", operation_id="advanceClock")
+@router.post("/advance")
 async def advance_clock(mock: TheMock, world: str, body: Move) -> ClockChange:
     """Move the clock forward by a duration. Its rate stays."""
     return await _change(mock, world, lambda clock, wall: _bounded(clock.advanced(wall, body.by)))
 
 
-@router.post("/offset", operation_id="offsetClock")
+@router.post("/offset")
 async def offset_clock(mock: TheMock, world: str, body: Move) -> ClockChange:
     """Run ahead of the machine's clock by a duration, or behind it by a negative one."""
     return await _change(mock, world, lambda _, wall: _bounded(Clock(wall + body.by, wall, 1.0)))
 
 
-@router.post("/scale", operation_id="scaleClock")
+@router.post("/scale")
 async def scale_clock(mock: TheMock, world: str, body: Scale) -> ClockChange:
     """Continue from the current time at another rate: 60 is a minute each second."""
     return await _change(mock, world, lambda clock, wall: Clock(clock.at(wall), wall, body.rate))
 
 
-@router.post("/resume", operation_id="resumeClock")
+@router.post("/resume")
 async def resume_clock(mock: TheMock, world: str) -> ClockChange:
     """Continue from the current time at the machine's rate."""
     return await _change(mock, world, lambda clock, wall: Clock(clock.at(wall), wall, 1.0))
 
 
-@router.post("/reset", operation_id="resetClock")
+@router.post("/reset")
 async def reset_clock(mock: TheMock, world: str) -> ClockChange:
     """Return to the machine's time. If that is earlier, expired objects can become valid again."""
     return await _change(mock, world, lambda _, wall: Clock(wall, wall, 1.0))
@@ -80,7 +83,9 @@ def _bounded(clock: Clock) -> Clock:
 
 def clock_state(mock: Mock, clock: Clock) -> ClockState:
     now = clock.at(mock.wall.now())
-    return ClockState(mode=clock.mode, now=now, iso=_iso(now), rate=clock.rate)
+    date = calendar(now)
+    iso = date.isoformat(timespec="milliseconds").replace("+00:00", "Z") if date else ""
+    return ClockState(mode=clock.mode, now=now, iso=iso, rate=clock.rate)
 
 
 async def _change(mock: Mock, name: str, changed: Callable[[Clock, float], Clock]) -> ClockChange:
@@ -90,25 +95,11 @@ async def _change(mock: Mock, name: str, changed: Callable[[Clock, float], Clock
     after = world.clock.seconds(wall)
     early, late = min(before, after), max(before, after)
 
-    def changed_objects(tx: Transaction, _: World) -> list[list[str]]:
-        return [list(each.expiring(tx, early, late)) for each in (containers, files, uploads)]
+    did, did_not = ("expired", "revived") if after >= before else ("revived", "expired")
+
+    def changed_objects(tx: Transaction, _: World) -> dict[str, Sequence[str]]:
+        return {f"{did}_{kind}": expiring(tx, early, late) for kind, expiring in EXPIRING.items()}
 
     objects = await mock.worlds.look(name, changed_objects)
-    none: list[list[str]] = [[], [], []]
-    expired, revived = (objects, none) if after >= before else (none, objects)
-    return ClockChange(
-        **clock_state(mock, world.clock),
-        expired_containers=expired[0],
-        expired_files=expired[1],
-        expired_uploads=expired[2],
-        revived_containers=revived[0],
-        revived_files=revived[1],
-        revived_uploads=revived[2],
-    )
-
-
-def _iso(seconds: float) -> str:
-    try:
-        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    except (ValueError, OverflowError, OSError):
-        return ""
+    none: dict[str, list[str]] = {f"{did_not}_{kind}": [] for kind in EXPIRING}
+    return cast(ClockChange, {**clock_state(mock, world.clock), **objects, **none})

@@ -9,18 +9,19 @@ from fastapi import APIRouter, Query, Request
 from pydantic import AfterValidator, BeforeValidator, Field
 from starlette.responses import Response
 
-from mockserver import admin, errors
-from mockserver.control.bodies import add_objects, multipart, uploaded
-from mockserver.control.dependencies import RequestModel, TheMock
-from mockserver.control.routes.files import CONTENT, Inline, PreviewBytes, contents, previewed
-from mockserver.schema.admin import (
+from mockserver import errors
+from mockserver.admin import containers
+from mockserver.admin.containers import (
     AdminContainer,
     AdminContainerFile,
     ContainerQuery,
     FoundContainerFiles,
     FoundContainers,
-    NamedQuery,
 )
+from mockserver.admin.lists import NamedQuery
+from mockserver.control.bodies import add_objects, described, json_like, multipart, uploaded
+from mockserver.control.contents import Inline, PreviewBytes, contents, download, previewed
+from mockserver.control.dependencies import RequestModel, TheMock
 from mockserver.schema.containers import ContainerDeleted, ContainerFileDeleted
 from mockserver.schema.sources import MAX_PATH
 from mockserver.seeds import apply, models
@@ -28,14 +29,7 @@ from mockserver.storage.bulk import Placement
 
 router = APIRouter(prefix="/worlds/{world}/containers", tags=["Containers"])
 
-_CONTAINER = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {"schema": {"type": "object"}, "example": {"name": "auto", "last_active_at": "-19m"}}
-        },
-    }
-}
+_CONTAINER = described(json_like({"name": "auto", "last_active_at": "-19m"}))
 
 
 def _below(path: str) -> str:
@@ -57,54 +51,54 @@ class NewContainerFile(RequestModel):
     ] = None
 
 
-@router.get("", operation_id="findContainers")
+@router.get("")
 async def find_containers(mock: TheMock, world: str, query: Annotated[ContainerQuery, Query()]) -> FoundContainers:
     """List containers, newest first, with filters, the size of their files and the time until they expire."""
-    return await mock.worlds.look(world, admin.find_containers, query)
+    return await mock.worlds.look(world, containers.find_containers, query)
 
 
-@router.post("", operation_id="stageContainer", openapi_extra=_CONTAINER)
+@router.post("", openapi_extra=_CONTAINER)
 async def stage_container(mock: TheMock, world: str, request: Request) -> AdminContainer:
     """Create a container with its full state: the keys of a container in a seed, with files."""
     added = await add_objects(mock, request, world, "containers")
-    return await mock.worlds.look(world, admin.find_container, added.containers[-1])
+    return await mock.worlds.look(world, containers.find_container, added.containers[-1])
 
 
-@router.get("/{container_id}", operation_id="findContainer")
+@router.get("/{container_id}")
 async def find_container(mock: TheMock, world: str, container_id: str) -> AdminContainer:
     """Return one container as it is stored. This does not refresh `last_active_at`."""
-    return await mock.worlds.look(world, admin.find_container, container_id)
+    return await mock.worlds.look(world, containers.find_container, container_id)
 
 
-@router.delete("/{container_id}", operation_id="removeContainer")
+@router.delete("/{container_id}")
 async def remove_container(mock: TheMock, world: str, container_id: str) -> ContainerDeleted:
     """Delete a container with its files."""
-    return await mock.worlds.change(world, admin.delete_container, container_id)
+    return await mock.worlds.change(world, containers.delete_container, container_id)
 
 
-@router.post("/{container_id}/expire", operation_id="expireContainer")
+@router.post("/{container_id}/expire")
 async def expire_container(mock: TheMock, world: str, container_id: str) -> AdminContainer:
     """Expire a container now. The clock stays; the time from which its expiry counts moves back."""
-    await mock.worlds.change(world, admin.expire_container, container_id)
-    return await mock.worlds.look(world, admin.find_container, container_id)
+    await mock.worlds.change(world, containers.expire_container, container_id)
+    return await mock.worlds.look(world, containers.find_container, container_id)
 
 
-@router.post("/{container_id}/touch", operation_id="touchContainer")
+@router.post("/{container_id}/touch")
 async def touch_container(mock: TheMock, world: str, container_id: str) -> AdminContainer:
     """Refresh `last_active_at`, as a model run does. An expired container stays expired."""
-    await mock.worlds.change(world, admin.touch_container, container_id)
-    return await mock.worlds.look(world, admin.find_container, container_id)
+    await mock.worlds.change(world, containers.touch_container, container_id)
+    return await mock.worlds.look(world, containers.find_container, container_id)
 
 
-@router.get("/{container_id}/files", operation_id="findContainerFiles")
+@router.get("/{container_id}/files")
 async def find_container_files(
     mock: TheMock, world: str, container_id: str, query: Annotated[NamedQuery, Query()]
 ) -> FoundContainerFiles:
     """List the files of a container, running or expired, newest first, with filters."""
-    return await mock.worlds.look(world, admin.find_container_files, container_id, query)
+    return await mock.worlds.look(world, containers.find_container_files, container_id, query)
 
 
-@router.post("/{container_id}/files", operation_id="stageContainerFile", openapi_extra=multipart(NewContainerFile))
+@router.post("/{container_id}/files", openapi_extra=multipart(NewContainerFile))
 async def stage_container_file(mock: TheMock, world: str, container_id: str, request: Request) -> AdminContainerFile:
     """Add a file to a container, as the user or the assistant. This does not refresh `last_active_at`."""
     async with uploaded(mock, request, NewContainerFile) as form:
@@ -127,39 +121,34 @@ async def stage_container_file(mock: TheMock, world: str, container_id: str, req
             ids.append(id)
 
         await mock.worlds.add(world, fill)
-    return await mock.worlds.look(world, admin.find_container_file, container_id, ids[-1])
+    return await mock.worlds.look(world, containers.find_container_file, container_id, ids[-1])
 
 
-@router.get("/{container_id}/files/{file_id}", operation_id="findContainerFile")
+@router.get("/{container_id}/files/{file_id}")
 async def find_container_file(mock: TheMock, world: str, container_id: str, file_id: str) -> AdminContainerFile:
     """Return one file of a container, running or expired."""
-    return await mock.worlds.look(world, admin.find_container_file, container_id, file_id)
+    return await mock.worlds.look(world, containers.find_container_file, container_id, file_id)
 
 
-@router.get(
-    "/{container_id}/files/{file_id}/content",
-    operation_id="saveContainerFile",
-    response_class=Response,
-    responses={200: {"content": CONTENT}},
-)
+@router.get("/{container_id}/files/{file_id}/content", **download())
 async def save_container_file(
     mock: TheMock, world: str, container_id: str, file_id: str, inline: Inline = False
 ) -> Response:
     """Download a file's content, or show an image or PDF with `?inline=true`. This does not refresh `last_active_at`."""
-    opened = admin.open_container_file
+    opened = containers.open_container_file
     return contents(await mock.worlds.look(world, opened, container_id, file_id), inline)
 
 
-@router.get("/{container_id}/files/{file_id}/preview", operation_id="previewContainerFile", response_class=Response)
+@router.get("/{container_id}/files/{file_id}/preview", response_class=Response)
 async def preview_container_file(
     mock: TheMock, world: str, container_id: str, file_id: str, bytes: PreviewBytes = 64 * 1024
 ) -> Response:
     """Return the first bytes of a file's content, as plain text or bytes, whatever the file's type."""
-    preview = admin.preview_container_file
+    preview = containers.preview_container_file
     return previewed(await mock.worlds.look(world, preview, container_id, file_id, bytes))
 
 
-@router.delete("/{container_id}/files/{file_id}", operation_id="removeContainerFile")
+@router.delete("/{container_id}/files/{file_id}")
 async def remove_container_file(mock: TheMock, world: str, container_id: str, file_id: str) -> ContainerFileDeleted:
     """Delete a file of a container, running or expired. This does not refresh `last_active_at`."""
-    return await mock.worlds.change(world, admin.delete_container_file, container_id, file_id)
+    return await mock.worlds.change(world, containers.delete_container_file, container_id, file_id)

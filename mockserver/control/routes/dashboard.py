@@ -91,7 +91,7 @@ async def show_entrance(etags: IfNoneMatch = "") -> Response:
     return _file("entrance.html", etags)
 
 
-@session.post("/session", operation_id="openSession")
+@session.post("/session")
 async def open_session(mock: TheMock, body: Login, request: Request, response: Response) -> Session:
     """Exchange the token for a cookie that no script can read and no other site can use."""
     # Without a path, browsers take that of the request, which can have a prefix of a proxy.
@@ -103,7 +103,7 @@ async def open_session(mock: TheMock, body: Login, request: Request, response: R
     return Session(token_needed=token is not None)
 
 
-@session.delete("/session", operation_id="closeSession")
+@session.delete("/session")
 async def close_session(mock: TheMock, request: Request, response: Response) -> Session:
     """Delete the cookie."""
     response.set_cookie(cookie_name(request), max_age=0, path=None, httponly=True, samesite="strict")

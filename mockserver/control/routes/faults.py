@@ -10,7 +10,6 @@ from mockserver.context import World
 from mockserver.control.dependencies import RequestModel, TheMock
 from mockserver.control.models import Rule, RuleList
 from mockserver.faults import Counted
-from mockserver.mock import Mock
 from mockserver.schema.faults import NewRule
 from mockserver.storage.database import Transaction
 
@@ -28,13 +27,15 @@ class RuleChange(RequestModel):
         return self
 
 
-@router.get("", operation_id="listFaults")
+@router.get("")
 async def list_faults(mock: TheMock, world: str) -> RuleList:
     """List the rules in the order in which they are tried, with their counts."""
-    return await _all(mock, world)
+    context = await mock.worlds.look_up(world)
+    rules = await context.run(lambda context: faults.list_rules(context.read))
+    return RuleList(data=[_state(each, context.world.instant()) for each in rules])
 
 
-@router.post("", operation_id="addFault")
+@router.post("")
 async def add_fault(
     mock: TheMock,
     world: str,
@@ -45,16 +46,19 @@ async def add_fault(
     if dry_run:
         return _state(Counted(faults.Rule(body.id or "", body, None), 0, 0))
     id = await mock.worlds.change_faults(world, lambda tx, into: faults.add(tx, world, body, into.instant()))
-    return await _one(mock, world, id)
+    return await get_fault(mock, world, id)
 
 
-@router.get("/{id}", operation_id="getFault")
+@router.get("/{id}")
 async def get_fault(mock: TheMock, world: str, id: str) -> Rule:
     """Return one rule, with its counts."""
-    return await _one(mock, world, id)
+    for each in (await list_faults(mock, world))["data"]:
+        if each["id"] == id:
+            return each
+    raise control_errors.FAULT_NOT_FOUND(world=world, id=id[:80])
 
 
-@router.patch("/{id}", operation_id="switchFault")
+@router.patch("/{id}")
 async def switch_fault(mock: TheMock, world: str, id: str, body: RuleChange) -> Rule:
     """Enable or disable a rule, or re-arm it. It keeps its place, and its counts unless it is re-armed."""
 
@@ -65,34 +69,21 @@ async def switch_fault(mock: TheMock, world: str, id: str, body: RuleChange) -> 
             faults.rearm(tx, world, id, of.instant())
 
     await mock.worlds.change_faults(world, change)
-    return await _one(mock, world, id)
+    return await get_fault(mock, world, id)
 
 
-@router.delete("/{id}", operation_id="deleteFault")
+@router.delete("/{id}")
 async def delete_fault(mock: TheMock, world: str, id: str) -> RuleList:
     """Delete a rule. Return the remaining ones."""
     await mock.worlds.change_faults(world, lambda tx, of: faults.remove(tx, world, id))
-    return await _all(mock, world)
+    return await list_faults(mock, world)
 
 
-@router.delete("", operation_id="deleteFaults")
+@router.delete("")
 async def delete_faults(mock: TheMock, world: str) -> RuleList:
     """Delete all rules of a world."""
     await mock.worlds.change_faults(world, lambda tx, of: faults.clear(tx))
     return RuleList(data=[])
-
-
-async def _all(mock: Mock, name: str) -> RuleList:
-    context = await mock.worlds.look_up(name)
-    rules = await context.run(lambda context: faults.list_rules(context.read))
-    return RuleList(data=[_state(each, context.world.instant()) for each in rules])
-
-
-async def _one(mock: Mock, name: str, id: str) -> Rule:
-    for each in (await _all(mock, name))["data"]:
-        if each["id"] == id:
-            return each
-    raise control_errors.FAULT_NOT_FOUND(world=name, id=id[:80])
 
 
 def _state(counted: Counted, now: float = 0) -> Rule:

@@ -12,13 +12,14 @@ from fastapi import APIRouter, Header, Query, Request
 from pydantic import AfterValidator, Field
 from starlette.responses import Response
 
-from mockserver import admin, answers, control_errors, errors, verdict
+from mockserver import answers, control_errors, errors, verdict
+from mockserver.admin import containers, uploads
 from mockserver.choices import unknown
 from mockserver.clock import stopwatch
 from mockserver.context import World
 from mockserver.control.dependencies import Duration, RequestModel, TheMock
 from mockserver.control.models import Count, Exchange, Finding, JournalPage, Verdict
-from mockserver.control.streams import COUNTED, Emit, Stream, client_disconnect, event_or_keep_alive
+from mockserver.control.streams import COUNTED, EVENTS, Emit, Stream, client_disconnect, event_or_keep_alive
 from mockserver.entries import Entry, Filter, Record
 from mockserver.errors import APIError
 from mockserver.journal import Cursor, Journal
@@ -99,14 +100,14 @@ class Waited(Filtered):
     limit: int = Field(1_000, ge=1, le=10_000)
 
 
-@router.get("/journal", operation_id="listExchanges", responses={200: {"model": JournalPage}})
+@router.get("/journal", responses={200: {"model": JournalPage}})
 async def list_exchanges(mock: TheMock, world: str, query: Annotated[Paged, Query()]) -> Response:
     """List exchanges, oldest first; `after` a page's last number comes the next page, `last` returns the newest."""
     await mock.worlds.find(world)
     return await _page(mock, world, query)
 
 
-@router.delete("/journal", operation_id="clearJournal")
+@router.delete("/journal")
 async def clear_journal(mock: TheMock, world: str) -> Count:
     """Delete the exchanges, and return how many there were. Their numbers are not used again."""
     await mock.worlds.resolve(world)
@@ -115,7 +116,7 @@ async def clear_journal(mock: TheMock, world: str) -> Count:
     return Count(count=count)
 
 
-@router.get("/journal/count", operation_id="countExchanges")
+@router.get("/journal/count")
 async def count_exchanges(mock: TheMock, world: str, query: Annotated[Filtered, Query()]) -> Count:
     """Count exchanges."""
     await mock.worlds.find(world)
@@ -123,12 +124,7 @@ async def count_exchanges(mock: TheMock, world: str, query: Annotated[Filtered, 
     return Count(count=await asyncio.to_thread(_count, entries, query.filter()))
 
 
-@router.get(
-    "/journal/wait",
-    operation_id="waitForExchanges",
-    dependencies=[COUNTED],
-    responses={200: {"model": JournalPage}},
-)
+@router.get("/journal/wait", dependencies=[COUNTED], responses={200: {"model": JournalPage}})
 async def wait_for_exchanges(
     mock: TheMock, world: str, query: Annotated[Waited, Query()], request: Request
 ) -> Response:
@@ -140,13 +136,7 @@ async def wait_for_exchanges(
     return await _page(mock, world, Paged(**query.model_dump(exclude={"count", "timeout"})))
 
 
-@router.get(
-    "/journal/stream",
-    operation_id="followExchanges",
-    response_class=Response,
-    dependencies=[COUNTED],
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
-)
+@router.get("/journal/stream", **EVENTS)
 async def follow_exchanges(
     mock: TheMock,
     world: str,
@@ -170,7 +160,7 @@ async def follow_exchanges(
     return Stream(feed, mock.journal.closing)
 
 
-@router.get("/journal/{number}", operation_id="getExchange", responses={200: {"model": Exchange}})
+@router.get("/journal/{number}", responses={200: {"model": Exchange}})
 async def get_exchange(mock: TheMock, world: str, number: int) -> Response:
     """Get an exchange."""
     await mock.worlds.find(world)
@@ -179,7 +169,7 @@ async def get_exchange(mock: TheMock, world: str, number: int) -> Response:
     raise control_errors.EXCHANGE_NOT_FOUND(world=world, number=number)
 
 
-@router.get("/verdict", operation_id="getVerdict", tags=["Verdict"])
+@router.get("/verdict", tags=["Verdict"])
 async def get_verdict(
     mock: TheMock, world: str, ignore: Annotated[str, Query(description="Findings, separated by commas.")] = ""
 ) -> Verdict:
@@ -205,8 +195,8 @@ def _is_running(tx: Transaction, world: World, id: str) -> bool:
     """Whether a container is running, or an upload pending."""
     try:
         if id.startswith("upload"):
-            return admin.find_upload(tx, world, id)["status"] == "pending"
-        return admin.find_container(tx, world, id)["status"] == "running"
+            return uploads.find_upload(tx, world, id)["status"] == "pending"
+        return containers.find_container(tx, world, id)["status"] == "running"
     except APIError:
         return False
 

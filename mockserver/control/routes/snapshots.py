@@ -5,41 +5,36 @@ from fastapi import APIRouter
 from mockserver.control.dependencies import TheMock
 from mockserver.control.models import Restored, SnapshotList, SnapshotState
 from mockserver.control.routes.clocks import clock_state
-from mockserver.mock import Mock
 from mockserver.states import Snapshot
 
 router = APIRouter(prefix="/worlds/{world}/snapshots", tags=["Snapshots"])
 
 
-@router.get("", operation_id="listSnapshots")
+@router.get("")
 async def list_snapshots(mock: TheMock, world: str) -> SnapshotList:
     """List a world's snapshots, oldest first."""
-    return await _all(mock, world)
+    return SnapshotList(data=[_state(each) for each in await mock.worlds.list_snapshots(world)])
 
 
-@router.put("/{snapshot}", operation_id="takeSnapshot")
+@router.put("/{snapshot}")
 async def take_snapshot(mock: TheMock, world: str, snapshot: str) -> SnapshotState:
     """Take a snapshot of objects, clock, profile, id sequence and faults. It replaces one of the same name."""
     await mock.worlds.resolve(world)
     return _state(await mock.worlds.take_snapshot(world, snapshot))
 
 
-@router.post("/{snapshot}/restore", operation_id="restoreSnapshot")
+@router.post("/{snapshot}/restore")
 async def restore_snapshot(mock: TheMock, world: str, snapshot: str) -> Restored:
     """Restore a snapshot atomically, with its clock. This also clears the journal."""
     restored = await mock.worlds.restore(world, snapshot)
     return Restored(world=world, snapshot=snapshot, clock=clock_state(mock, restored.clock))
 
 
-@router.delete("/{snapshot}", operation_id="deleteSnapshot")
+@router.delete("/{snapshot}")
 async def delete_snapshot(mock: TheMock, world: str, snapshot: str) -> SnapshotList:
     """Delete a snapshot. Return the remaining ones."""
     await mock.worlds.delete_snapshot(world, snapshot)
-    return await _all(mock, world)
-
-
-async def _all(mock: Mock, world: str) -> SnapshotList:
-    return SnapshotList(data=[_state(each) for each in await mock.worlds.list_snapshots(world)])
+    return await list_snapshots(mock, world)
 
 
 def _state(snapshot: Snapshot) -> SnapshotState:

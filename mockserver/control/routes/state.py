@@ -16,7 +16,7 @@ from mockserver.storage.migrations import SCHEMA_VERSION
 router = APIRouter(tags=["State"])
 
 
-@router.get("/state", operation_id="getState")
+@router.get("/state")
 async def get_state(mock: TheMock) -> State:
     """Return versions, uptime, counts and disk use of the server."""
     worlds = mock.directory / "worlds"

@@ -4,26 +4,26 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from mockserver import admin
+from mockserver.admin import uploads
+from mockserver.admin.uploads import AdminUpload, FoundUploads, UploadDeleted, UploadQuery
 from mockserver.control.dependencies import TheMock
-from mockserver.schema.admin import AdminUpload, FoundUploads, UploadDeleted, UploadQuery
 
 router = APIRouter(prefix="/worlds/{world}/uploads", tags=["Uploads"])
 
 
-@router.get("", operation_id="findUploads")
+@router.get("")
 async def find_uploads(mock: TheMock, world: str, query: Annotated[UploadQuery, Query()]) -> FoundUploads:
     """List uploads, newest first, with filters, and the number and bytes of their parts."""
-    return await mock.worlds.look(world, admin.find_uploads, query)
+    return await mock.worlds.look(world, uploads.find_uploads, query)
 
 
-@router.get("/{upload_id}", operation_id="findUpload")
+@router.get("/{upload_id}")
 async def find_upload(mock: TheMock, world: str, upload_id: str) -> AdminUpload:
     """Return one upload."""
-    return await mock.worlds.look(world, admin.find_upload, upload_id)
+    return await mock.worlds.look(world, uploads.find_upload, upload_id)
 
 
-@router.delete("/{upload_id}", operation_id="removeUpload")
+@router.delete("/{upload_id}")
 async def remove_upload(mock: TheMock, world: str, upload_id: str) -> UploadDeleted:
     """Delete an upload with its parts. The File of a completed one stays."""
-    return await mock.worlds.change(world, admin.delete_upload, upload_id)
+    return await mock.worlds.change(world, uploads.delete_upload, upload_id)

@@ -61,7 +61,7 @@ class ProfileChange(RequestModel):
     switches: Annotated[dict[str, Any], Switches()] = Field({})
 
 
-@router.get("/worlds", operation_id="listWorlds", responses={200: {"model": WorldList}})
+@router.get("/worlds", responses={200: {"model": WorldList}})
 async def list_worlds(mock: TheMock, query: Annotated[WorldQuery, Query()]) -> Response:
     """List worlds by name, with counts of their objects; with `limit`, the most recently used first."""
     wanted = query.search.lower()
@@ -77,7 +77,7 @@ async def list_worlds(mock: TheMock, query: Annotated[WorldQuery, Query()]) -> R
     return Response(b'{"data":[%b],"total":%d}' % (b",".join(data), total), media_type="application/json")
 
 
-@router.get("/worlds/{world}", operation_id="getWorld")
+@router.get("/worlds/{world}")
 async def get_world(mock: TheMock, world: str) -> WorldState:
     """Return one world, with counts of its objects."""
     if world not in mock.worlds.names():
@@ -85,35 +85,35 @@ async def get_world(mock: TheMock, world: str) -> WorldState:
     return await world_state(mock, world)
 
 
-@router.post("/worlds/{world}", operation_id="createWorld")
+@router.post("/worlds/{world}")
 async def create_world(mock: TheMock, world: str, body: NewWorld = NewWorld()) -> WorldState:  # noqa: B008  # it is frozen, so all calls can share one
     """Create a world: from the seeds, empty, or as a copy of a world or of a snapshot of one."""
     await mock.worlds.create(world, empty=body.empty, fork_of=body.fork_of, snapshot=body.snapshot)
     return await world_state(mock, world)
 
 
-@router.delete("/worlds/{world}", operation_id="deleteWorld")
+@router.delete("/worlds/{world}")
 async def delete_world(mock: TheMock, world: str) -> Names:
     """Delete a world with its snapshots. Its next use creates a new one."""
     await mock.worlds.delete(world)
     return Names(worlds=[world])
 
 
-@router.post("/worlds/{world}/reset", operation_id="resetWorld")
+@router.post("/worlds/{world}/reset")
 async def reset_world(mock: TheMock, world: str, empty: Annotated[bool, Query()] = False) -> WorldState:
     """Reset a world to the state of the seeds, or with `?empty=true` to nothing. This also clears the journal."""
     await mock.worlds.reset(world, empty=empty)
     return await world_state(mock, world)
 
 
-@router.put("/worlds/{world}/profile", operation_id="setProfile")
+@router.put("/worlds/{world}/profile")
 async def set_profile(mock: TheMock, world: str, body: ProfileChange) -> WorldState:
     """Set a world's profile, or single switches of it; null is the server's profile."""
     await mock.worlds.set_profile(world, _profile(mock, body))
     return await world_state(mock, world)
 
 
-@router.post("/all-worlds/retire", operation_id="retireAllIdleWorlds")
+@router.post("/all-worlds/retire")
 async def retire_all_idle_worlds(mock: TheMock, body: Retire) -> Names:
     """Delete all worlds that were not used for a duration, except `default`."""
     return Names(worlds=await mock.worlds.retire(body.idle))

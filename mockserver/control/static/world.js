@@ -164,7 +164,7 @@ export function world(page) {
     element,
     show() {},
     async changed(kinds) {
-      if (kinds.has("snapshots") || kinds.has("worlds")) await refresh();
+      if (["snapshots", "worlds", "answers"].some((kind) => kinds.has(kind))) await refresh();
       element.classList.remove("waiting");
     },
     tick() {},
