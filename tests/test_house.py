@@ -43,7 +43,7 @@ RINGS: dict[str, tuple[str, ...]] = {
     "storage": ("storage",),
     "rules": (),
     "assembly": ("seeds", "mock"),
-    "HTTP": ("api", "control"),
+    "HTTP": ("routing", "api", "control"),
     "entrances": ("environment", "patched", "client", "testing", "server", "cli", "pytest_plugin", "__main__"),
 }
 """The modules and packages of each ring, the lowest ring first. A module that is named in none is a rule. A module

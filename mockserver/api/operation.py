@@ -8,7 +8,6 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 from fastapi import APIRouter, Depends
 from fastapi.params import Query
-from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
@@ -24,6 +23,7 @@ from mockserver.api.rendering import JSON, Bytes, Response
 from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.files import NewFile
+from mockserver.routing import LateRoute
 from mockserver.schema.containers import InlineSkill, SkillReference
 from mockserver.schema.contents import Content
 from mockserver.skills import NOTHING, NewSkill, Supplied
@@ -55,12 +55,11 @@ TheSkill = Annotated[SkillForm, Depends(_given)]
 TheSkills = Annotated[Skills, Depends(_given)]
 
 
-class Operation(APIRoute):
+class Operation(LateRoute):
     """An operation of the API.
 
     FastAPI describes it by its signature. Requests are handled here, since the API's errors and their order are not
-    FastAPI's. So what FastAPI makes of the signature is made for the OpenAPI document, and not at the start, of which it
-    would take a tenth.
+    FastAPI's.
     """
 
     files_api = False
@@ -70,23 +69,14 @@ class Operation(APIRoute):
     """The largest body without skills and without secrets; None: as `--max-body` says."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        self.path, self.endpoint, self.methods = path, endpoint, options["methods"]
         self.id = "".join(word.capitalize() for word in endpoint.__name__.split("_"))
-        self._options = options
+        super().__init__(path, endpoint, **{**options, "name": self.id})
         signature = inspect.signature(endpoint).parameters
         hints = get_type_hints(endpoint, include_extras=True)
         self._body: type[BaseModel] | None = hints.get("body")
         read = [name for name in signature if name not in ("context", "body")]
         self._readers = {name: _reader(name, hints[name], self.files_api) for name in read}
         self.lists = self.id.startswith("List")
-
-    def __getattr__(self, attribute: str) -> Any:
-        """Make the attributes that FastAPI's routes have, when one of them is first read."""
-        if (options := vars(self).pop("_options", None)) is None:
-            raise AttributeError(attribute)
-        super().__init__(self.path, self.endpoint, **options)
-        self.name = self.id
-        return getattr(self, attribute)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: Exchange = scope["mockserver"]

@@ -7,7 +7,6 @@ from pkgutil import iter_modules
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import Response
@@ -66,12 +65,6 @@ ROUTERS = (
 )
 
 
-def _operation_id(route: APIRoute) -> str:
-    """Return the id of an operation: the name of its function as `findFiles`."""
-    first, *words = route.name.split("_")
-    return first + "".join(map(str.capitalize, words))
-
-
 def create_control(mock: Mock) -> FastAPI:
     """Create the control plane. Faults don't apply to it, and the journal does not record it."""
     app = FastAPI(
@@ -83,7 +76,6 @@ def create_control(mock: Mock) -> FastAPI:
             {"url": "..", "description": "this server"}
         ],  # relative to the document: a proxy may serve it below a path of its own
         openapi_url="/_mock/openapi.json",
-        generate_unique_id_function=_operation_id,
         redirect_slashes=False,
         middleware=[Middleware(Access, mock=mock), Middleware(Publisher, mock=mock), Middleware(Bounded, mock=mock)],
         exception_handlers={
@@ -96,8 +88,8 @@ def create_control(mock: Mock) -> FastAPI:
         },
     )
     app.state.mock = mock
-    for router in ROUTERS:
-        app.include_router(router, prefix="/_mock")
+    for router in ROUTERS:  # not included, as FastAPI would describe each of their routes a second time
+        app.router.routes += router.routes
     app.add_api_route("/", dashboard.show_entrance, include_in_schema=False)
     return app
 

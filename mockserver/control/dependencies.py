@@ -1,8 +1,9 @@
-"""What the routes share: the mock, the types of durations and instants, the response to an error."""
+"""What the routes share: their routers, the mock, the types of durations and instants, the response to an error."""
 
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import APIRouter, Depends, Request
+from fastapi.routing import APIRoute
 from pydantic import BeforeValidator, ConfigDict
 from pydantic_core import to_json
 from starlette.responses import Response
@@ -11,12 +12,30 @@ from mockserver.bounds import KnownKeys
 from mockserver.clock import duration, instant
 from mockserver.errors import APIError
 from mockserver.mock import Mock
+from mockserver.routing import LateRoute
 
 
 class RequestModel(KnownKeys):
     """A request's body. Unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def new_router(path: str = "", tag: str | None = None) -> APIRouter:
+    """Return a router for a path below `/_mock`. Without a tag, its routes are not documented."""
+    return APIRouter(
+        prefix=f"/_mock{path}",
+        tags=[tag] if tag else None,
+        include_in_schema=tag is not None,
+        route_class=LateRoute,
+        generate_unique_id_function=_operation_id,
+    )
+
+
+def _operation_id(route: APIRoute) -> str:
+    """Return the id of an operation: the name of its function as `findFiles`."""
+    first, *words = route.name.split("_")
+    return first + "".join(map(str.capitalize, words))
 
 
 async def _the_mock(request: Request) -> Mock:  # FastAPI would call a `def` in a thread for each request

@@ -2,12 +2,12 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import Discriminator, Tag
 
 from mockserver import answers, control_errors
 from mockserver.context import Context
-from mockserver.control.dependencies import TheMock
+from mockserver.control.dependencies import TheMock, new_router
 from mockserver.control.models import Answer, AnswerList
 from mockserver.mock import Mock
 from mockserver.schema.answers import Figure, NewAnswer
@@ -22,7 +22,7 @@ NewAnswers = Annotated[
     Discriminator(lambda body: SEVERAL if isinstance(body, list) else ONE),
 ]
 
-router = APIRouter(prefix="/worlds/{world}/answers", tags=["Answers"])
+router = new_router("/worlds/{world}/answers", "Answers")
 
 
 @router.get("")

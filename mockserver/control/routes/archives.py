@@ -7,12 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, cast
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Depends, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from mockserver.control.bodies import add_objects, described, json_like, read_seed, received
 from mockserver.control.contents import BINARY, download, in_threads
-from mockserver.control.dependencies import TheMock
+from mockserver.control.dependencies import TheMock, new_router
 from mockserver.control.models import Placed, WorldState
 from mockserver.control.routes.worlds import world_state
 from mockserver.mock import Mock
@@ -24,7 +24,7 @@ from mockserver.seeds.scope import Scope as Described
 from mockserver.settings import SeedError
 from mockserver.storage.database import in_thread
 
-router = APIRouter(prefix="/worlds/{world}", tags=["Archives"])
+router = new_router("/worlds/{world}", "Archives")
 
 _SEED = json_like({"version": 1, "containers": [{"name": "auto"}]})
 _ARCHIVE = {"application/zip": {"schema": BINARY}, "application/yaml": {"schema": {"type": "string"}}}

@@ -3,18 +3,17 @@
 import asyncio
 from functools import partial
 
-from fastapi import APIRouter
 from pydantic_core import to_json
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mockserver.control.dependencies import TheMock
+from mockserver.control.dependencies import TheMock, new_router
 from mockserver.control.routes.clocks import EXPIRING
 from mockserver.control.streams import EVENTS, Emit, Stream, event_or_keep_alive
 from mockserver.events import KINDS, OBJECTS
 from mockserver.mock import Mock
 
-router = APIRouter(tags=["Worlds"])
+router = new_router("", "Worlds")
 
 PAUSE = 0.1
 """Seconds between events. Changes in between are sent in one event."""

@@ -3,18 +3,17 @@
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from fastapi import APIRouter
 from pydantic import Field
 
 from mockserver import containers, control_errors, files, uploads
 from mockserver.clock import MAX_SECONDS, Clock, calendar
 from mockserver.context import World
-from mockserver.control.dependencies import Duration, Instant, RequestModel, TheMock
+from mockserver.control.dependencies import Duration, Instant, RequestModel, TheMock, new_router
 from mockserver.control.models import ClockChange, ClockState
 from mockserver.mock import Mock
 from mockserver.storage.database import Transaction
 
-router = APIRouter(prefix="/worlds/{world}/clock", tags=["Clock"])
+router = new_router("/worlds/{world}/clock", "Clock")
 
 EXPIRING = {"containers": containers.expiring, "files": files.expiring, "uploads": uploads.expiring}
 """What finds the objects that expire in a time of the world, by their kind."""

@@ -5,7 +5,7 @@ Reading does not refresh `last_active_at`, and creates no world.
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from pydantic import AfterValidator, BeforeValidator, Field
 from starlette.responses import Response
 
@@ -21,13 +21,13 @@ from mockserver.admin.containers import (
 from mockserver.admin.lists import NamedQuery
 from mockserver.control.bodies import add_objects, described, json_like, multipart, uploaded
 from mockserver.control.contents import Inline, PreviewBytes, contents, download, previewed
-from mockserver.control.dependencies import RequestModel, TheMock
+from mockserver.control.dependencies import RequestModel, TheMock, new_router
 from mockserver.schema.containers import ContainerDeleted, ContainerFileDeleted
 from mockserver.schema.sources import MAX_PATH
 from mockserver.seeds import apply, models
 from mockserver.storage.bulk import Placement
 
-router = APIRouter(prefix="/worlds/{world}/containers", tags=["Containers"])
+router = new_router("/worlds/{world}/containers", "Containers")
 
 _CONTAINER = described(json_like({"name": "auto", "last_active_at": "-19m"}))
 

@@ -11,19 +11,19 @@ from functools import cache
 from importlib.resources import files
 from typing import Annotated, get_args
 
-from fastapi import APIRouter, Header, Request
+from fastapi import Header, Request
 from pydantic_core import to_json
 from starlette.responses import RedirectResponse, Response
 
 from mockserver import control_errors, errors, profiles
 from mockserver.control.access import cookie_name, cookie_value
-from mockserver.control.dependencies import RequestModel, TheMock
+from mockserver.control.dependencies import RequestModel, TheMock, new_router
 from mockserver.control.models import Session
 from mockserver.schema.faults import OPERATIONS
 from mockserver.schema.files import Purpose
 
-router = APIRouter(include_in_schema=False)
-session = APIRouter(tags=["State"])
+router = new_router()
+session = new_router("", "State")
 
 _HEADERS = {
     "content-security-policy": (

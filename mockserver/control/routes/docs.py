@@ -6,12 +6,13 @@ Swagger UI comes with the package fastapi-offline, of which only the files are u
 from functools import cache
 from importlib.resources import files
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import Response
 
 from mockserver import errors
+from mockserver.control.dependencies import new_router
 
-router = APIRouter(include_in_schema=False)
+router = new_router()
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self' data:; "

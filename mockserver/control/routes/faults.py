@@ -2,18 +2,18 @@
 
 from typing import Annotated, Literal, Self, cast
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import Field, model_validator
 
 from mockserver import control_errors, faults
 from mockserver.context import World
-from mockserver.control.dependencies import RequestModel, TheMock
+from mockserver.control.dependencies import RequestModel, TheMock, new_router
 from mockserver.control.models import Rule, RuleList
 from mockserver.faults import Counted
 from mockserver.schema.faults import NewRule
 from mockserver.storage.database import Transaction
 
-router = APIRouter(prefix="/worlds/{world}/faults", tags=["Faults"])
+router = new_router("/worlds/{world}/faults", "Faults")
 
 
 class RuleChange(RequestModel):

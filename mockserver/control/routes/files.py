@@ -2,19 +2,19 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from starlette.responses import Response
 
 from mockserver.admin import files
 from mockserver.admin.files import AdminFile, FileQuery, FoundFiles
 from mockserver.control.bodies import multipart, uploaded
 from mockserver.control.contents import Inline, PreviewBytes, contents, download, previewed
-from mockserver.control.dependencies import RequestModel, TheMock
+from mockserver.control.dependencies import RequestModel, TheMock, new_router
 from mockserver.schema.files import FileDeleted, Purpose
 from mockserver.storage import tables
 from mockserver.storage.bulk import Placement
 
-router = APIRouter(prefix="/worlds/{world}/files", tags=["Files"])
+router = new_router("/worlds/{world}/files", "Files")
 
 
 class NewFile(RequestModel):

@@ -8,7 +8,7 @@ from itertools import islice, starmap
 from typing import Annotated
 
 import orjson
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import Header, Query, Request
 from pydantic import AfterValidator, Field
 from starlette.responses import Response
 
@@ -17,7 +17,7 @@ from mockserver.admin import containers, uploads
 from mockserver.choices import unknown
 from mockserver.clock import stopwatch
 from mockserver.context import World
-from mockserver.control.dependencies import Duration, RequestModel, TheMock
+from mockserver.control.dependencies import Duration, RequestModel, TheMock, new_router
 from mockserver.control.models import Count, Exchange, Finding, JournalPage, Verdict
 from mockserver.control.streams import COUNTED, EVENTS, Emit, Stream, client_disconnect, event_or_keep_alive
 from mockserver.entries import Entry, Filter, Record
@@ -30,7 +30,7 @@ from mockserver.schema.faults import OPERATIONS
 from mockserver.storage.database import Transaction
 from mockserver.worlds import NAME
 
-router = APIRouter(prefix="/worlds/{world}", tags=["Journal"])
+router = new_router("/worlds/{world}", "Journal")
 
 MAX_WAIT = 600.0
 MAX_PATTERNS = 1_000

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from starlette.responses import Response
 
 from mockserver.admin import skills
@@ -10,10 +10,10 @@ from mockserver.admin.lists import NamedQuery
 from mockserver.admin.skills import AdminSkill, AdminSkillVersion, FoundSkills, SkillFiles
 from mockserver.control.bodies import add_objects, described, json_like
 from mockserver.control.contents import PreviewBytes, contents, download, previewed
-from mockserver.control.dependencies import TheMock
+from mockserver.control.dependencies import TheMock, new_router
 from mockserver.schema.skills import SkillDeleted
 
-router = APIRouter(prefix="/worlds/{world}", tags=["Skills"])
+router = new_router("/worlds/{world}", "Skills")
 
 _EXAMPLE = {"files": [{"path": "SKILL.md", "content": "---\nname: greet\ndescription: Greet people.\n---\n"}]}
 _SKILL = described(json_like(_EXAMPLE))

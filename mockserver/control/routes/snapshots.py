@@ -1,13 +1,11 @@
 """Snapshots of a world: take, list, restore, delete."""
 
-from fastapi import APIRouter
-
-from mockserver.control.dependencies import TheMock
+from mockserver.control.dependencies import TheMock, new_router
 from mockserver.control.models import Restored, SnapshotList, SnapshotState
 from mockserver.control.routes.clocks import clock_state
 from mockserver.states import Snapshot
 
-router = APIRouter(prefix="/worlds/{world}/snapshots", tags=["Snapshots"])
+router = new_router("/worlds/{world}/snapshots", "Snapshots")
 
 
 @router.get("")

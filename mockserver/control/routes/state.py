@@ -5,15 +5,13 @@ import platform
 from contextlib import suppress
 from pathlib import Path
 
-from fastapi import APIRouter
-
 from mockserver import __version__
-from mockserver.control.dependencies import TheMock
+from mockserver.control.dependencies import TheMock, new_router
 from mockserver.control.models import State
 from mockserver.storage.database import SQLITE_VERSION, in_thread
 from mockserver.storage.migrations import SCHEMA_VERSION
 
-router = APIRouter(tags=["State"])
+router = new_router("", "State")
 
 
 @router.get("/state")

@@ -2,13 +2,13 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from mockserver.admin import uploads
 from mockserver.admin.uploads import AdminUpload, FoundUploads, UploadDeleted, UploadQuery
-from mockserver.control.dependencies import TheMock
+from mockserver.control.dependencies import TheMock, new_router
 
-router = APIRouter(prefix="/worlds/{world}/uploads", tags=["Uploads"])
+router = new_router("/worlds/{world}/uploads", "Uploads")
 
 
 @router.get("")

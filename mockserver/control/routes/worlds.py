@@ -9,18 +9,18 @@ from functools import lru_cache
 from typing import Annotated, Any, Self
 
 import orjson
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from pydantic import BaseModel, Field, model_validator
 
 from mockserver import control_errors, profiles
-from mockserver.control.dependencies import Duration, RequestModel, TheMock
+from mockserver.control.dependencies import Duration, RequestModel, TheMock, new_router
 from mockserver.control.models import Names, Switches, WorldList, WorldState
 from mockserver.control.routes.clocks import clock_state
 from mockserver.mock import Mock
 from mockserver.profiles import PROFILES, Profile
 from mockserver.states import Summary
 
-router = APIRouter(tags=["Worlds"])
+router = new_router("", "Worlds")
 
 AT_ONCE = 20
 """Worlds of a list that are read and written without a pause."""
