@@ -22,8 +22,8 @@ from mockserver.control.dependencies import RequestModel, error_response
 from mockserver.mock import Mock
 from mockserver.schema.contents import base_name
 from mockserver.seeds import apply, loader
+from mockserver.seeds.contents import Nowhere
 from mockserver.seeds.document import SENT, Limits, Source
-from mockserver.seeds.scope import Nowhere
 from mockserver.seeds.scope import Scope as SeedScope
 from mockserver.settings import SeedError
 from mockserver.storage.contents import Upload as Stored

@@ -13,8 +13,9 @@ from mockserver.context import World
 from mockserver.profiles import Profile
 from mockserver.schema.answers import Figure
 from mockserver.seeds import exported, models
+from mockserver.seeds.contents import Place
 from mockserver.seeds.loader import Seed
-from mockserver.seeds.scope import Place, Scope
+from mockserver.seeds.scope import Scope
 from mockserver.seeds.store import Store
 from mockserver.seeds.values import NOW, numbered, numbers
 from mockserver.settings import SeedError

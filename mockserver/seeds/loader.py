@@ -20,8 +20,9 @@ from pydantic import ValidationError
 from mockserver.bounds import UNKNOWN_KEY
 from mockserver.seeds import archive, models
 from mockserver.seeds.archive import Archive
+from mockserver.seeds.contents import Contents, Folder, Place
 from mockserver.seeds.document import Source
-from mockserver.seeds.scope import LISTS, Contents, Folder, Place, Scope, check
+from mockserver.seeds.scope import LISTS, Scope, check
 from mockserver.seeds.values import numbers
 from mockserver.settings import SeedError
 from mockserver.storage.directory import EVERY_WORLD

@@ -13,8 +13,9 @@ from mockserver.schema.answers import NewAnswer
 from mockserver.schema.faults import NewRule
 from mockserver.schema.files import Purpose
 from mockserver.schema.skills import VersionLabel
-from mockserver.schema.sources import MAX_PATH, FileName, Part, WithContent, check_base64
+from mockserver.schema.sources import FileName, Part, WithContent
 from mockserver.schema.values import Count
+from mockserver.seeds.contents import Bundle
 from mockserver.seeds.exported import Deleted, Response
 from mockserver.seeds.values import MAX_NAME, NOW, Id, Instant, Name, Second, SkillNumber, Time, numbered
 
@@ -179,29 +180,6 @@ class NetworkPolicy(Part):
         | None
     ) = None
     """Domains that an allowlist names."""
-
-
-class SkillFile(WithContent):
-    """A file of a skill."""
-
-    path: Annotated[str, Field(min_length=1, max_length=MAX_PATH)]
-    """Path of the file in the skill's folder: `SKILL.md`, `scripts/run.py`."""
-
-
-class Bundle(Part):
-    """The files of a skill: a folder or a zip beside the seed, a zip in Base64, or files by their paths."""
-
-    from_: FileName | None = Field(None, alias="from")
-    """Path of the skill's folder or zip, relative to the seed and inside its folder."""
-    base64: str | None = None
-    """A zip of the skill's folder, as Base64."""
-    files: Annotated[list[SkillFile], Field(fail_fast=True)] = []
-    """Files of the skill, a `SKILL.md` among them."""
-
-    def sources(self) -> int:
-        if self.base64 is not None:
-            check_base64(self.base64)
-        return (self.from_ is not None) + (self.base64 is not None) + bool(self.files)
 
 
 class SkillVersion(Listed, Bundle):

@@ -1,20 +1,14 @@
 """Collect what seeds describe for one world, each object with its place in the seeds, and check it as a whole."""
 
-import base64
-import re
-from collections.abc import Container, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field, fields
-from functools import partial
 from itertools import chain
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from mockserver import answers, bundles, ids, profiles
-from mockserver.bundles import BadBundle
-from mockserver.schema.sources import Generated, WithContent
+from mockserver import answers, profiles
+from mockserver.schema.sources import WithContent
 from mockserver.seeds import exported, models
-from mockserver.seeds.document import Source
+from mockserver.seeds.contents import Bundle, Place, check_bundle, check_content, located
 from mockserver.seeds.values import NOW, is_numbered, numbered, numbers
 from mockserver.settings import SeedError
 from mockserver.storage.tables import MAX_ANSWERS
@@ -25,80 +19,6 @@ MAX_OBJECTS = 200_000
 
 MAX_TEXT = 64 << 20
 """Bytes of names and paths in such a document, each counted as often as it is repeated."""
-
-
-class Contents(Protocol):
-    """The files that `from` names. Its SeedErrors don't contain the place in the seed."""
-
-    def names(self, folder: str) -> list[str]:
-        """Return the paths of the files in a folder, relative to it; none if it is not a folder."""
-        ...
-
-    def size(self, name: str) -> int: ...
-
-    def pieces(self, name: str) -> Iterator[bytes]: ...
-
-
-class Folder:
-    """Files inside the folder of a seed."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def names(self, folder: str) -> list[str]:
-        path = self._reached(folder)
-        names = sorted(each.relative_to(path).as_posix() for each in path.rglob("*") if each.is_file())
-        return [name for name in names if not re.search(r"(^|/)\.", name)]
-
-    def size(self, name: str) -> int:
-        return self._inside(name).stat().st_size
-
-    def pieces(self, name: str) -> Iterator[bytes]:
-        with self._inside(name).open("rb") as file:
-            yield from iter(partial(file.read, 1 << 20), b"")
-
-    def _reached(self, name: str) -> Path:
-        folder = self._path.resolve()
-        path = (folder / name).resolve()
-        if not path.is_relative_to(folder):
-            raise SeedError(f"{name!r} leaves the seed's folder; move the file below {self._path}")
-        return path
-
-    def _inside(self, name: str) -> Path:
-        path = self._reached(name)
-        if not path.is_file():
-            raise SeedError(f"there is no file {name!r} below {self._path}; create it, or correct the path")
-        return path
-
-
-class Nowhere:
-    """The contents of a document that was sent to a server: there are no files beside it."""
-
-    def names(self, folder: str) -> list[str]:
-        return []
-
-    def size(self, name: str) -> int:
-        raise SeedError(
-            f"{name!r} can't be read from here; give the bytes inline, or send an archive that contains them"
-        )
-
-    def pieces(self, name: str) -> Iterator[bytes]:
-        raise SeedError(f"{name!r} can't be read from here")
-
-    def close(self) -> None:
-        """Do nothing: nothing is open."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A place in a seed. Its line is looked up only when it is shown."""
-
-    source: Source | Path
-    location: tuple[str | int, ...]
-    contents: Contents
-
-    def __str__(self) -> str:
-        return str(self.source) if isinstance(self.source, Path) else self.source.at(*self.location)
 
 
 @dataclass(slots=True)
@@ -153,7 +73,7 @@ class Scope:
         for item, place in self.described():
             yield from ((content, place, getattr(item, "repeat", None)) for content in item.contents())
 
-    def bundles(self) -> Iterator[tuple[models.Bundle, Place]]:
+    def bundles(self) -> Iterator[tuple[Bundle, Place]]:
         """Yield what describes the files of a skill."""
         for item, place in self.described():
             yield from ((bundle, place) for bundle in item.bundles())
@@ -242,9 +162,9 @@ def check(scope: Scope, max_file: int, alone: bool = True, elsewhere: Container[
             raise SeedError(f"{place}: this object was deleted twice; remove one")
         deleted.add((gone.list, gone.id))
     for item, place, _ in scope.contents():
-        _check_content(item, place, max_file)
+        check_content(item, place, max_file)
     for bundle, place in scope.bundles():
-        _check_bundle(bundle, place)
+        check_bundle(bundle, place)
     positions: dict[str, Place] = {}
     for listed, place in scope.listed():
         if listed.seq is None:
@@ -321,77 +241,3 @@ def _claim(used: dict[str, Place], place: Place, *names: str | None) -> None:
                 f"{place}: {name!r} is already used at {used[name]}; give each object its own ref and id (for repeated objects, use {{n}})"
             )
         used[name] = place
-
-
-def _check_content(item: WithContent, place: Place, max_file: int) -> None:
-    length = 0
-    if item.from_ is not None:
-        with located(place):
-            length = place.contents.size(item.from_)
-    elif item.generate:
-        length = item.generate.size
-    elif item.content is not None:
-        length = len(item.content.encode())
-    if length > max_file:
-        raise SeedError(
-            f"{place}: {length:,} bytes are more than --max-upload allows ({max_file:,}); raise it, or shorten the file"
-        )
-
-
-def _check_bundle(item: models.Bundle, place: Place) -> None:
-    """Check a skill's folder. A zip is checked when it is stored."""
-    with located(place):
-        if not item.from_ or place.contents.names(item.from_):
-            files = dict(skill_files(item, place))
-            if item.base64 is None:
-                bundles.check_folder(files)
-        elif (size := place.contents.size(item.from_)) > bundles.MAX_ZIP:
-            raise SeedError(f"{item.from_}: {size:,} bytes are more than a skill's zip may have ({bundles.MAX_ZIP:,})")
-
-
-def pieces_of(item: WithContent, place: Place | None = None, n: int | None = None) -> Iterable[bytes]:
-    """Return the bytes that an item describes. Only one with a `place` can name a file."""
-    if item.content is not None:
-        return [numbered(item.content, n).encode()]
-    if item.base64 is not None:
-        return [base64.b64decode(item.base64)]
-    if item.generate:
-        return _generated(item.generate)
-    assert place
-    return place.contents.pieces(item.from_ or "")
-
-
-def _generated(described: Generated) -> Iterator[bytes]:
-    """Yield bytes that are the same for the same size and pattern on every machine."""
-    block = {
-        "zeros": bytes(1 << 16),
-        "text": b"".join(b"%07d The quick brown fox jumps over the lazy dog.\n" % line for line in range(1_000)),
-        "random": ids.noise(described.size, 1 << 16),
-    }[described.pattern]
-    for start in range(0, described.size, len(block)):
-        yield block[: described.size - start]
-
-
-def skill_files(item: models.Bundle, place: Place) -> Iterator[tuple[str, Iterable[bytes]]]:
-    """Yield the files of a skill, with their paths from its folder on, or its zip alone."""
-    for file in item.files:
-        yield f"skill/{file.path}", pieces_of(file, place, None)
-    if item.base64 is not None:
-        yield "skill.zip", [base64.b64decode(item.base64)]
-    if item.from_ is not None:
-        names = place.contents.names(item.from_)
-        for name in names:
-            yield f"{Path(item.from_).name}/{name}", place.contents.pieces(f"{item.from_}/{name}")
-        if not names:
-            yield "skill.zip", place.contents.pieces(item.from_)
-
-
-@contextmanager
-def located(place: Place) -> Iterator[None]:
-    """Add the place in the seed to errors of a content."""
-    try:
-        yield
-    except (SeedError, BadBundle) as error:
-        raise SeedError(f"{place}: {'the skill is invalid: ' * isinstance(error, BadBundle)}{error}") from None
-    except OSError as error:
-        raise SeedError(f"{place}: {error.strerror}: {error.filename}") from error

@@ -6,8 +6,9 @@ from dataclasses import replace
 from mockserver import bundles
 from mockserver.bundles import Bundle
 from mockserver.schema.sources import WithContent
-from mockserver.seeds import models
-from mockserver.seeds.scope import Place, Scope, located, pieces_of, skill_files
+from mockserver.seeds.contents import Bundle as Described
+from mockserver.seeds.contents import Place, located, pieces_of, skill_files
+from mockserver.seeds.scope import Scope
 from mockserver.seeds.values import is_numbered, numbers
 from mockserver.storage.contents import Upload, Uploads
 
@@ -40,10 +41,10 @@ class Store:
     def stored(self, item: WithContent, place: Place, n: int | None) -> Upload:
         return self._by_item[self._key(item, place, n)]
 
-    def bundle(self, item: models.Bundle, place: Place) -> Bundle:
+    def bundle(self, item: Described, place: Place) -> Bundle:
         return self._bundles[self._bundle_key(item, place)]
 
-    def _store_bundle(self, item: models.Bundle, place: Place) -> None:
+    def _store_bundle(self, item: Described, place: Place) -> None:
         key = self._bundle_key(item, place)
         if key in self._bundles:
             return
@@ -60,7 +61,7 @@ class Store:
             bundle.zip.discard()
         self._bundles[key] = replace(bundle, zip=first)
 
-    def _bundle_key(self, item: models.Bundle, place: Place) -> tuple[int, str | None]:
+    def _bundle_key(self, item: Described, place: Place) -> tuple[int, str | None]:
         return (id(item), None) if item.from_ is None else (id(place.contents), item.from_)
 
     def _store(self, item: WithContent, place: Place, n: int | None) -> None:

@@ -17,8 +17,8 @@ from mockserver.control.routes.worlds import world_state
 from mockserver.mock import Mock
 from mockserver.seeds import apply, archive, loader
 from mockserver.seeds.archive import Archive
+from mockserver.seeds.contents import Nowhere
 from mockserver.seeds.document import IMPORTED, MAX_BYTES, Source
-from mockserver.seeds.scope import Nowhere
 from mockserver.seeds.scope import Scope as Described
 from mockserver.settings import SeedError
 from mockserver.storage.database import in_thread
