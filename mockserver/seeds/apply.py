@@ -12,7 +12,12 @@ from mockserver.clock import Clock, Wall, later
 from mockserver.context import World
 from mockserver.profiles import Profile
 from mockserver.schema.answers import Figure
+from mockserver.seeds import containers as seeded_containers
 from mockserver.seeds import exported, models
+from mockserver.seeds import faults as seeded_faults
+from mockserver.seeds import files as seeded_files
+from mockserver.seeds import skills as seeded_skills
+from mockserver.seeds import uploads as seeded_uploads
 from mockserver.seeds.contents import Place
 from mockserver.seeds.loader import Seed
 from mockserver.seeds.scope import Scope
@@ -126,7 +131,7 @@ def _fill(scope: Scope, store: Store, placed: Placed, world: str, put: Placement
 
 def _add_faults(scope: Scope, placed: Placed, world: str, now: int, tx: Transaction, contents: Contents) -> None:
     for fault, _ in scope.faults:
-        state = fault.model_dump(include=models.FAULT_STATE, exclude_none=True)
+        state = fault.model_dump(include=seeded_faults.FAULT_STATE, exclude_none=True)
         placed.faults.append(faults.add(tx, world, fault, now, **state))
 
 
@@ -164,7 +169,7 @@ class _Filler:
         self._skills: dict[str, tuple[tables.Skill, list[tables.SkillVersion]]] = {}
         """By ref and by id, with their versions."""
 
-    def file(self, file: models.File, place: Place, n: int | None) -> None:
+    def file(self, file: seeded_files.File, place: Place, n: int | None) -> None:
         content = self._store.stored(file, place, n)
         row = self._put.add(
             tables.File,
@@ -182,7 +187,7 @@ class _Filler:
         for name in {row.id} | file.names(n):
             self._files[name] = row
 
-    def skill(self, skill: models.Skill, place: Place) -> None:
+    def skill(self, skill: seeded_skills.Skill, place: Place) -> None:
         now = self._put.now
         versions = [
             (int(label) if label.isdecimal() else n, label, version, self._store.bundle(version, place))
@@ -205,7 +210,11 @@ class _Filler:
         self._placed.skills.append(row.id)
         rows = []
         for number, label, version, bundle in versions:
-            own = version if isinstance(version, models.SkillVersion) else models.SkillVersion.model_construct()
+            own = (
+                version
+                if isinstance(version, seeded_skills.SkillVersion)
+                else seeded_skills.SkillVersion.model_construct()
+            )
             placed = self._put.add(
                 tables.SkillVersion,
                 bundle.zip,
@@ -223,7 +232,9 @@ class _Filler:
         for name in {row.id} | skill.names():
             self._skills[name] = row, rows
 
-    def _container_skill(self, skill: models.ContainerSkill, place: Place, container_id: str, position: int) -> None:
+    def _container_skill(
+        self, skill: seeded_containers.ContainerSkill, place: Place, container_id: str, position: int
+    ) -> None:
         if skill.skill is None:
             bundle = self._store.bundle(skill, place)
             source: Bundle | tables.SkillVersion = bundle
@@ -256,7 +267,7 @@ class _Filler:
             return found
         raise SeedError(f"{place}: no skill has the ref or id {ref!r}; describe it under skills")
 
-    def container(self, container: models.Container, place: Place, n: int | None) -> None:
+    def container(self, container: seeded_containers.Container, place: Place, n: int | None) -> None:
         created, active = _times(container, self._put.now)
         rule, policy = container.expires_after, container.network_policy
         row = self._put.add(
@@ -282,7 +293,7 @@ class _Filler:
             created_at = file.created_at.at(self._put.now) if file.created_at else active
             self._container_file(file, place, n, row.id, created_at)
 
-    def upload(self, upload: models.Upload, place: Place) -> None:
+    def upload(self, upload: seeded_uploads.Upload, place: Place) -> None:
         parts = [self._store.stored(part, place, None) for part in upload.parts]
         created = upload.created_at.at(self._put.now)
         row = self._put.add(
@@ -310,7 +321,7 @@ class _Filler:
             )
 
     def _container_file(
-        self, file: models.ContainerFile, place: Place, n: int | None, container_id: str, created_at: int
+        self, file: seeded_containers.ContainerFile, place: Place, n: int | None, container_id: str, created_at: int
     ) -> None:
         own: dict[str, Any] = {"id": file.id, "seq": file.seq, "container_id": container_id, "created_at": created_at}
         own |= file.model_dump(include={"response_id", "visible_from", "visible_until"})
@@ -378,7 +389,7 @@ def put_file(
     return row.id
 
 
-def _times(container: models.Container, now: int) -> tuple[int, int]:
+def _times(container: seeded_containers.Container, now: int) -> tuple[int, int]:
     """Return when it was created and last active: the former defaults to the latter, which defaults to now."""
     created, active = container.created_at, container.last_active_at
     return (created or active or NOW).at(now), (active or NOW).at(now)

@@ -16,7 +16,7 @@ from typing import Any
 
 from mockserver import zips
 from mockserver.seeds.document import MAX_BYTES
-from mockserver.seeds.models import FAULT_STATE
+from mockserver.seeds.faults import FAULT_STATE
 from mockserver.settings import SeedError
 from mockserver.storage import tables
 from mockserver.storage.contents import Contents

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from mockserver.bounds import UNKNOWN_KEY
 from mockserver.seeds import archive, models
+from mockserver.seeds import containers as seeded_containers
 from mockserver.seeds.archive import Archive
 from mockserver.seeds.contents import Contents, Folder, Place
 from mockserver.seeds.document import Source
@@ -190,8 +191,10 @@ def _read_folders(path: Path) -> Scope:
     for folder in sorted(each for each in path.iterdir() if each.is_dir() and not each.name.startswith(".")):
         names = sorted(each.relative_to(folder).as_posix() for each in folder.rglob("*") if each.is_file())
         shown = [name for name in names if not _CLUTTER.search(name)]
-        files = [models.ContainerFile.model_validate({"from": name, "filename": name}) for name in shown]
-        scope.containers.append((models.Container(name=folder.name, files=files), Place(folder, (), Folder(folder))))
+        files = [seeded_containers.ContainerFile.model_validate({"from": name, "filename": name}) for name in shown]
+        scope.containers.append(
+            (seeded_containers.Container(name=folder.name, files=files), Place(folder, (), Folder(folder)))
+        )
     return scope
 
 

@@ -7,8 +7,15 @@ from typing import Any
 
 from mockserver import answers, profiles
 from mockserver.schema.sources import WithContent
+from mockserver.seeds import answers as seeded_answers
+from mockserver.seeds import containers as seeded_containers
 from mockserver.seeds import exported, models
+from mockserver.seeds import faults as seeded_faults
+from mockserver.seeds import files as seeded_files
+from mockserver.seeds import skills as seeded_skills
+from mockserver.seeds import uploads as seeded_uploads
 from mockserver.seeds.contents import Bundle, Place, check_bundle, check_content, located
+from mockserver.seeds.entry import Described, Listed
 from mockserver.seeds.values import NOW, is_numbered, numbered, numbers
 from mockserver.settings import SeedError
 from mockserver.storage.tables import MAX_ANSWERS
@@ -28,13 +35,13 @@ class Scope:
     clock: tuple[models.Clock, Place] | None = None
     profile: tuple[profiles.Requested, Place] | None = None
     ordinal: int = 0
-    faults: list[tuple[models.Fault, Place]] = field(default_factory=list)
+    faults: list[tuple[seeded_faults.Fault, Place]] = field(default_factory=list)
     deleted: list[tuple[exported.Deleted, Place]] = field(default_factory=list)
-    files: list[tuple[models.File, Place]] = field(default_factory=list)
-    skills: list[tuple[models.Skill, Place]] = field(default_factory=list)
-    containers: list[tuple[models.Container, Place]] = field(default_factory=list)
-    uploads: list[tuple[models.Upload, Place]] = field(default_factory=list)
-    answers: list[tuple[models.Answer, Place]] = field(default_factory=list)
+    files: list[tuple[seeded_files.File, Place]] = field(default_factory=list)
+    skills: list[tuple[seeded_skills.Skill, Place]] = field(default_factory=list)
+    containers: list[tuple[seeded_containers.Container, Place]] = field(default_factory=list)
+    uploads: list[tuple[seeded_uploads.Upload, Place]] = field(default_factory=list)
+    answers: list[tuple[seeded_answers.Answer, Place]] = field(default_factory=list)
     responses: list[tuple[exported.Response, Place]] = field(default_factory=list)
 
     def with_(self, other: "Scope") -> "Scope":
@@ -56,15 +63,15 @@ class Scope:
             while objects:
                 objects.pop()
 
-    def described(self) -> Iterator[tuple[models.Described, Place]]:
+    def described(self) -> Iterator[tuple[Described, Place]]:
         """Yield the entries of all lists that can have objects or bytes inside."""
         for name in LISTS:
-            yield from (each for each in getattr(self, name) if isinstance(each[0], models.Described))
+            yield from (each for each in getattr(self, name) if isinstance(each[0], Described))
 
-    def listed(self) -> Iterator[tuple[models.Listed, Place]]:
+    def listed(self) -> Iterator[tuple[Listed, Place]]:
         """Yield the objects that have a position in a list."""
         for item, place in self.described():
-            if isinstance(item, models.Listed):
+            if isinstance(item, Listed):
                 yield item, place
             yield from ((inner, place) for inner in item.inside())
 
@@ -135,12 +142,14 @@ class Scope:
         return ", ".join(parts) or "nothing"
 
 
-def _text_size(item: models.File | models.Container | models.ContainerFile, repeat: int | None) -> int:
+def _text_size(
+    item: seeded_files.File | seeded_containers.Container | seeded_containers.ContainerFile, repeat: int | None
+) -> int:
     """Return the largest size of an object's names in bytes, with the highest number if it is repeated."""
     names = [item.id]
-    if isinstance(item, models.Container):
+    if isinstance(item, seeded_containers.Container):
         names += [item.ref, item.name]
-    elif isinstance(item, models.ContainerFile):
+    elif isinstance(item, seeded_containers.ContainerFile):
         names += [item.filename or item.from_, item.path, item.file, item.file_id]
     else:
         names += [item.ref, item.filename or item.from_]
@@ -207,9 +216,9 @@ def check(scope: Scope, max_file: int, alone: bool = True, elsewhere: Container[
     _check_answers(scope.answers)
 
 
-def _check_answers(found: list[tuple[models.Answer, Place]]) -> None:
+def _check_answers(found: list[tuple[seeded_answers.Answer, Place]]) -> None:
     claimed: dict[str, Place] = {}
-    kinds: dict[object, list[tuple[Place, models.Answer]]] = {}
+    kinds: dict[object, list[tuple[Place, seeded_answers.Answer]]] = {}
     for number, (answer, place) in enumerate(found, 1):
         if number > MAX_ANSWERS:
             raise SeedError(f"{place}: a world takes at most {MAX_ANSWERS:,} answers; remove some")

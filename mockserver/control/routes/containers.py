@@ -23,7 +23,8 @@ from mockserver.schema.admin import (
 )
 from mockserver.schema.containers import ContainerDeleted, ContainerFileDeleted
 from mockserver.schema.sources import MAX_PATH
-from mockserver.seeds import apply, models
+from mockserver.seeds import apply
+from mockserver.seeds.containers import leaves
 from mockserver.storage.bulk import Placement
 
 router = APIRouter(prefix="/worlds/{world}/containers", tags=["Containers"])
@@ -39,7 +40,7 @@ _CONTAINER = {
 
 
 def _below(path: str) -> str:
-    if models.leaves(path):
+    if leaves(path):
         raise ValueError("a path has no '..'; send the path that it leads to")
     return path
 

@@ -1,0 +1,156 @@
+"""Containers in seeds, with their files and skills."""
+
+from collections.abc import Iterable
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from mockserver import profiles
+from mockserver.schema.skills import VersionLabel
+from mockserver.schema.sources import FileName, Part, WithContent
+from mockserver.schema.values import Count
+from mockserver.seeds.contents import Bundle
+from mockserver.seeds.entry import Listed, Named, Referable
+from mockserver.seeds.values import MAX_NAME, Id, Name, Second, Time, numbered
+
+
+def leaves(path: str) -> bool:
+    """Whether a path has a part `..`, which could lead out of `/mnt/data`."""
+    return ".." in path.replace("\\", "/").split("/")
+
+
+class ContainerFile(Listed, Named):
+    """A file in a container: a copy of a File, an upload, or what a model run wrote."""
+
+    file: Name | None = None
+    """Copy of this File, by its `ref` or `id`. Excludes every key that describes content or name."""
+    path: FileName | None = None
+    """Path of a file that a model run wrote, relative to `/mnt/data`."""
+    source: Literal["user", "assistant"] | None = None
+    """Who wrote it; by default `assistant` with `path`, else `user`."""
+    bytes: Count | None = None
+    """The size that the API shows; by default null for the assistant's files, else the real size."""
+    created_at: Time | None = None
+    """When it was created; by default the time of its container's last use."""
+    file_id: Id | None = None
+    """Id of the File that it was copied from, which may no longer exist. Written by exports."""
+    response_id: Id | None = None
+    """Id of the response whose run wrote it. Written by exports."""
+    visible_from: Second | None = None
+    """When a run in the background writes it. Written by exports."""
+    visible_until: Second | None = None
+    """When a run in the background replaces or deletes it. Written by exports."""
+
+    def has_other_source(self) -> bool:
+        return bool(self.file)
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.file and (self.sources() or self.filename or self.path or self.source or self.file_id):
+            raise ValueError("a copy of a File has its bytes and name; remove all keys that `file` determines")
+        if not (self.file or self.path or self.name):
+            raise ValueError("give it a filename, or a path if the assistant wrote it")
+        if self.path and self.seq is None and leaves(self.path):  # an export may have it, of an older version
+            raise ValueError("a path has no '..'; write the path that it leads to")
+        return self
+
+
+class ExpiresAfter(Part):
+    """When a container expires."""
+
+    anchor: Literal["last_active_at", "created_at"] = "last_active_at"
+    """What the time is counted from."""
+    minutes: Annotated[int, Field(ge=1, le=profiles.MAX_MINUTES)] | None = None
+    """Length in minutes. Give this or `days`."""
+    days: Annotated[int, Field(ge=1, le=profiles.MAX_MINUTES // 1_440)] | None = None
+    """Length in days. Give this or `minutes`."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.minutes is None) == (self.days is None):
+            raise ValueError("give either minutes or days")
+        return self
+
+
+class NetworkPolicy(Part):
+    """What a container may reach; stored and shown only."""
+
+    type: Literal["disabled", "allowlist"]
+    """Kind of policy."""
+    allowed_domains: (
+        Annotated[list[Annotated[str, Field(max_length=253)]], Field(min_length=1, max_length=1_000, fail_fast=True)]
+        | None
+    ) = None
+    """Domains that an allowlist names."""
+
+
+class ContainerSkill(Bundle):
+    """A skill in a container: one of this seed or of the world, or one of its own."""
+
+    skill: Name | None = None
+    """A skill of this seed or of the world, by its `ref` or `id`."""
+    skill_id: Id | None = None
+    """Id of the skill that it was, which may no longer exist. Written by exports."""
+    version: VersionLabel | None = None
+    """Number of the skill's version, or `latest`; by default its default version."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.sources() + (self.skill is not None) != 1:
+            raise ValueError("name a skill, or give its files as one of from, base64, files")
+        return self
+
+
+class Use(Part):
+    """The end of a step of a run in the background. Written by exports."""
+
+    at: Second
+    """When the step ends."""
+    response_id: Id
+    """Id of the response."""
+
+
+class Container(Referable):
+    """A container with its files."""
+
+    name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+    """Name of the container."""
+    created_at: Time | None = None
+    """When it was created; by default the time of its last use."""
+    last_active_at: Time | None = None
+    """When it was last used; by default when the world is created."""
+    expires_after: ExpiresAfter | None = ExpiresAfter(minutes=20)
+    """When it expires; null means never."""
+    memory_limit: Literal["1g", "4g", "16g", "64g"] = "1g"
+    """Memory of the container; stored and shown only."""
+    network_policy: NetworkPolicy | None = None
+    """What it may reach; stored and shown only."""
+    files: Annotated[list[ContainerFile], Field(fail_fast=True)] = []
+    """Files in the container."""
+    skills: Annotated[list[ContainerSkill], Field(max_length=200, fail_fast=True)] = []
+    """Skills in the container, as of now. The API never shows them."""
+    repeat: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Create this many objects. `{n}` in names, ids and contents is the number of each."""
+    replaced_by: Id | None = None
+    """Id of the container that took its place when it had expired. Written by exports."""
+    used_until: Second | None = None
+    """End of the last step of runs in the background. Written by exports."""
+    wedged: bool = False
+    """Whether each call of a run in it fails, although it is running."""
+    uses: Annotated[list[Use], Field(fail_fast=True)] = []
+    """Ends of steps of runs in the background. Written by exports."""
+
+    @model_validator(mode="after")
+    def _has_short_names(self) -> Self:
+        if len(numbered(self.name, self.repeat)) > MAX_NAME:
+            raise ValueError(f"with its number, its name has more than {MAX_NAME} characters")
+        return self
+
+    def inside(self) -> Iterable[Listed]:
+        return self.files
+
+    def contents(self) -> Iterable[WithContent]:
+        return [file for file in self.files if file.file is None]
+
+    def bundles(self) -> Iterable[Bundle]:
+        return [skill for skill in self.skills if skill.skill is None]

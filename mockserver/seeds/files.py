@@ -1,0 +1,33 @@
+"""Files of the Files API in seeds."""
+
+from collections.abc import Iterable
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from mockserver.schema.files import Purpose
+from mockserver.schema.sources import WithContent
+from mockserver.seeds.entry import Named, Referable
+from mockserver.seeds.values import NOW, Time
+
+
+class File(Referable, Named):
+    """A File of the Files API."""
+
+    purpose: Purpose = "user_data"
+    """Purpose of the File."""
+    created_at: Time = NOW
+    """When it was created; by default when the world is created."""
+    expires_at: Time | None = None
+    """When it expires; by default never."""
+    repeat: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Create this many objects. `{n}` in names, ids and contents is the number of each."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if not self.name and self.seq is None:
+            raise ValueError("give it a filename")
+        return self
+
+    def contents(self) -> Iterable[WithContent]:
+        return [self]

@@ -1,0 +1,64 @@
+"""Skills in seeds, each with its versions."""
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from mockserver.schema.values import Count
+from mockserver.seeds.contents import Bundle
+from mockserver.seeds.entry import Listed, Referable
+from mockserver.seeds.values import NOW, SkillNumber, Time
+
+
+class SkillVersion(Listed, Bundle):
+    """A version of a skill."""
+
+    version: SkillNumber | None = None
+    """Number of the version; by default its place in the list."""
+    created_at: Time = NOW
+    """When it was created; by default when the world is created."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.sources() != 1:
+            raise ValueError("give its files as one of from, base64, files")
+        return self
+
+
+class Skill(Referable, Bundle):
+    """A skill with one version, or with several under `versions`."""
+
+    created_at: Time = NOW
+    """When it was created; by default when the world is created."""
+    versions: Annotated[list[SkillVersion], Field(fail_fast=True)] = []
+    """Versions of the skill, numbered from 1."""
+    default_version: SkillNumber | None = None
+    """Number of the default version; by default the first one."""
+    last_number: Count = 0
+    """The highest number that a version ever had. Written by exports."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.sources() + bool(self.versions) != 1:
+            raise ValueError("give its files as one of from, base64, files, or give versions")
+        labels = self.labels()
+        if len(set(labels)) < len(labels):
+            raise ValueError("two versions have the same number; give each its own")
+        if self.default_version not in (None, *labels):
+            raise ValueError(f"default_version is none of its versions; choose one of: {', '.join(labels)}")
+        return self
+
+    def inside(self) -> Iterable[Listed]:
+        return self.versions
+
+    def bundles(self) -> Iterable[Bundle]:
+        return self.every_version()
+
+    def every_version(self) -> Sequence["SkillVersion | Skill"]:
+        """Return its versions; the skill itself if it describes only one."""
+        return self.versions or [self]
+
+    def labels(self) -> list[str]:
+        """Return the numbers of its versions, in their order."""
+        return [each.version or str(n) for n, each in enumerate(self.versions, 1)] or ["1"]

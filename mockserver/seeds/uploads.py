@@ -1,0 +1,57 @@
+"""Uploads in seeds, with their parts."""
+
+from collections.abc import Iterable
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from mockserver.clock import MAX_SECONDS
+from mockserver.schema import uploads
+from mockserver.schema.files import Purpose
+from mockserver.schema.sources import WithContent
+from mockserver.seeds.entry import Listed
+from mockserver.seeds.values import MAX_NAME, NOW, Id, Time
+
+
+class UploadPart(Listed, WithContent):
+    """A part of an upload."""
+
+    created_at: Time | None = None
+    """When it was sent; by default the time of the creation of the upload."""
+
+
+class Upload(Listed):
+    """An upload of the Uploads API, with the parts that were sent."""
+
+    filename: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+    """Name of the File that results."""
+    purpose: Purpose = "user_data"
+    """Purpose of the File that results."""
+    bytes: Annotated[int, Field(ge=0, le=uploads.MAX_BYTES)] | None = None
+    """Size that the parts must have in all; by default the size of those that are given."""
+    mime_type: Annotated[str, Field(min_length=1, max_length=MAX_NAME)] = "application/octet-stream"
+    """Media type with which it was created."""
+    created_at: Time = NOW
+    """When it was created; by default when the world is created."""
+    expires_at: Time | None = None
+    """When it expires; by default an hour after its creation."""
+    file_expires_after: Annotated[int, Field(ge=1, le=MAX_SECONDS)] | None = None
+    """Seconds from its creation to the expiry of the File that results; by default never."""
+    status: Literal["pending", "completed", "cancelled", "expired"] = "pending"
+    """Its status."""
+    file_id: Id | None = None
+    """Id of the File that resulted. Written by exports."""
+    parts: Annotated[list[UploadPart], Field(fail_fast=True)] = []
+    """Parts that were sent, while it is pending."""
+
+    @model_validator(mode="after")
+    def _has_parts_while_pending(self) -> Self:
+        if self.parts and self.status != "pending":
+            raise ValueError("only a pending upload has parts; remove parts or status")
+        return self
+
+    def inside(self) -> Iterable[Listed]:
+        return self.parts
+
+    def contents(self) -> Iterable[WithContent]:
+        return self.parts
