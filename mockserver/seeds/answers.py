@@ -1,15 +1,22 @@
 """Answers in seeds: scripts of what `/responses` does."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
+from mockserver import answers
 from mockserver.schema.answers import NewAnswer
 from mockserver.schema.sources import WithContent
 from mockserver.schema.values import Count
-from mockserver.seeds.entry import Described
+from mockserver.seeds.contents import Place, located
+from mockserver.seeds.entry import Checks, Entry
+from mockserver.settings import SeedError
+from mockserver.storage.tables import MAX_ANSWERS
 
 
-class Answer(Described, NewAnswer):
+class Answer(Entry, NewAnswer):
     """A script: for which requests of `/responses`, how often, and what the run does."""
+
+    kind: ClassVar[str] = "answer"
 
     seeded: bool | None = None
     """Whether it comes from a seed. Written by exports."""
@@ -20,5 +27,38 @@ class Answer(Described, NewAnswer):
     seq: Count | None = None
     """Position among the world's answers. Written by exports."""
 
+    def names(self, n: int | None = None) -> Iterable[str | None]:
+        return [self.id]
+
     def contents(self) -> Iterable[WithContent]:
         return self.figures()
+
+    @classmethod
+    def check_all(cls, entries: "Sequence[tuple[Answer, Place]]", checks: Checks) -> None:
+        if len(entries) > MAX_ANSWERS:
+            place = entries[MAX_ANSWERS][1]
+            raise SeedError(f"{place}: a world takes at most {MAX_ANSWERS:,} answers; remove some")
+        super().check_all(entries, checks)
+        kinds: dict[object, list[tuple[Place, Answer]]] = {}
+        for answer, place in entries:
+            kinds.setdefault((answer.seeded is False, place.location[:-1]), []).append((place, answer))
+        for rules in kinds.values():
+            if never := answers.unreachable(rules):
+                raise SeedError(
+                    f"{never[0]}: it can never be used, as the answer at {never[1]} takes all of its requests; "
+                    "give that one times, or put this one before it"
+                )
+
+    def check(self, place: Place, checks: Checks) -> None:
+        super().check(place, checks)
+        sizes: dict[int, int] = {}
+        with located(place):
+            for figure in self.figures():
+                if figure.digest is not None:
+                    raise SeedError("a seed has no digest; give the bytes as one of content, base64, from, generate")
+                if figure.from_ is not None:
+                    sizes[id(figure)] = place.contents.size(figure.from_)
+            try:
+                self.check_output(sizes)
+            except ValueError as error:
+                raise SeedError(str(error)) from None

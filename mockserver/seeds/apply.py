@@ -102,35 +102,35 @@ def _profile(scope: Scope, worlds: Worlds) -> Profile | None:
 
 
 def _fill(scope: Scope, store: Store, placed: Placed, world: str, put: Placement) -> None:
-    replaced = {each.id: each.object["id"] for each, _ in scope.deleted if each.list == exported.SUCCESSORS}
+    replaced = {each.id: each.object["id"] for each, _ in scope.lists["deleted"] if each.list == exported.SUCCESSORS}
     filler = _Filler(store, put, placed, replaced)
     # Start after the ordinals of an export: otherwise its ids would be used a second time.
     put.skip(scope.last_seq())
-    for file, place in scope.files:
+    for file, place in scope.lists["files"]:
         for n in numbers(file.repeat):
             filler.file(file, place, n)
-    for skill, place in scope.skills:
+    for skill, place in scope.lists["skills"]:
         filler.skill(skill, place)
-    for container, place in scope.containers:
+    for container, place in scope.lists["containers"]:
         for n in numbers(container.repeat):
             filler.container(container, place, n)
-    for upload, place in scope.uploads:
+    for upload, place in scope.lists["uploads"]:
         filler.upload(upload, place)
-    for response, _ in scope.responses:
+    for response, _ in scope.lists["responses"]:
         put.response(**response.object, items=(item.model_dump() for item in response.items))
-    if scope.faults:
+    if scope.lists["faults"]:
         put.later.append(partial(_add_faults, scope, placed, world, put.now))
-    if scope.answers:
+    if scope.lists["answers"]:
         put.later.append(partial(_add_answers, scope, store, placed, world, put.exact))
     if put.exact:
-        for each, _ in scope.deleted:
+        for each, _ in scope.lists["deleted"]:
             if each.list != exported.SUCCESSORS:
                 deleted: dict[str, Any] = {"deleted_at": each.deleted_at, "deleted_ordinal": each.ordinal}
                 put.insert(exported.table_of(each.list), **each.object, **deleted)
 
 
 def _add_faults(scope: Scope, placed: Placed, world: str, now: int, tx: Transaction, contents: Contents) -> None:
-    for fault, _ in scope.faults:
+    for fault, _ in scope.lists["faults"]:
         state = fault.model_dump(include=seeded_faults.FAULT_STATE, exclude_none=True)
         placed.faults.append(faults.add(tx, world, fault, now, **state))
 
@@ -138,8 +138,8 @@ def _add_faults(scope: Scope, placed: Placed, world: str, now: int, tx: Transact
 def _add_answers(
     scope: Scope, store: Store, placed: Placed, world: str, exact: bool, tx: Transaction, contents: Contents
 ) -> None:
-    rules = [answer for answer, _ in scope.answers]
-    places = {id(figure): place for answer, place in scope.answers for figure in answer.figures()}
+    rules = [answer for answer, _ in scope.lists["answers"]]
+    places = {id(figure): place for answer, place in scope.lists["answers"] for figure in answer.figures()}
     states = [
         {
             "seeded": exact if rule.seeded is None else rule.seeded,

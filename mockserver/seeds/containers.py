@@ -1,6 +1,6 @@
 """Containers in seeds, with their files and skills."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -9,9 +9,12 @@ from mockserver import profiles
 from mockserver.schema.skills import VersionLabel
 from mockserver.schema.sources import FileName, Part, WithContent
 from mockserver.schema.values import Count
-from mockserver.seeds.contents import Bundle
-from mockserver.seeds.entry import Listed, Named, Referable
-from mockserver.seeds.values import MAX_NAME, Id, Name, Second, Time, numbered
+from mockserver.seeds.contents import Bundle, Place
+from mockserver.seeds.entry import Checks, Listed, Named, Referable, text_size
+from mockserver.seeds.files import File
+from mockserver.seeds.skills import Skill
+from mockserver.seeds.values import MAX_NAME, NOW, Id, Name, Second, Time, numbered
+from mockserver.settings import SeedError
 
 
 def leaves(path: str) -> bool:
@@ -113,6 +116,8 @@ class Use(Part):
 class Container(Referable):
     """A container with its files."""
 
+    kind = "container"
+
     name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
     """Name of the container."""
     created_at: Time | None = None
@@ -146,11 +151,31 @@ class Container(Referable):
             raise ValueError(f"with its number, its name has more than {MAX_NAME} characters")
         return self
 
-    def inside(self) -> Iterable[Listed]:
+    def inside(self) -> Sequence[Listed]:
         return self.files
 
-    def contents(self) -> Iterable[WithContent]:
-        return [file for file in self.files if file.file is None]
+    def contents(self) -> Iterable[WithContent | Bundle]:
+        yield from (file for file in self.files if file.file is None)
+        yield from (skill for skill in self.skills if skill.skill is None)
 
-    def bundles(self) -> Iterable[Bundle]:
-        return [skill for skill in self.skills if skill.skill is None]
+    def counts(self) -> Iterable[tuple[str, int]]:
+        times = self.repeat or 1
+        return [(self.kind, times), ("container file", times * (len(self.files) + len(self.skills)))]
+
+    def text(self) -> int:
+        names = [self.ref, self.id, self.name]
+        for file in self.files:
+            names += [file.id, file.filename or file.from_, file.path, file.file, file.file_id]
+        domains = (self.network_policy and self.network_policy.allowed_domains) or ()
+        return (self.repeat or 1) * (text_size(names, self.repeat) + sum(map(len, domains)))
+
+    def check(self, place: Place, checks: Checks) -> None:
+        super().check(place, checks)
+        created, active = self.created_at or NOW, self.last_active_at or NOW
+        given = self.created_at and self.seq is None  # an export may contain one whose expiry was forced
+        if given and created.relative == active.relative and created.seconds > active.seconds:
+            raise SeedError(f"{place}: it was last active before it was created; correct created_at or last_active_at")
+        for file in self.files:
+            checks.refer(File, file.file, place)
+        for skill in self.skills:
+            checks.refer(Skill, skill.skill, place)

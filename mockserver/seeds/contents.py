@@ -116,7 +116,10 @@ class Bundle(Part):
         return (self.from_ is not None) + (self.base64 is not None) + bool(self.files)
 
 
-def check_content(item: WithContent, place: Place, max_file: int) -> None:
+def check_content(item: WithContent | Bundle, place: Place, max_file: int) -> None:
+    if isinstance(item, Bundle):
+        _check_bundle(item, place)
+        return
     length = 0
     if item.from_ is not None:
         with located(place):
@@ -131,7 +134,7 @@ def check_content(item: WithContent, place: Place, max_file: int) -> None:
         )
 
 
-def check_bundle(item: Bundle, place: Place) -> None:
+def _check_bundle(item: Bundle, place: Place) -> None:
     """Check a skill's folder. A zip is checked when it is stored."""
     with located(place):
         if not item.from_ or place.contents.names(item.from_):

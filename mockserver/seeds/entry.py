@@ -1,37 +1,118 @@
-"""An entry of a seed: what its lists have in common."""
+"""An entry of a list of a seed: what it describes, and how it is checked."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, ClassVar, Self
 
 from mockserver.schema.sources import FileName, Part, WithContent
 from mockserver.schema.values import Count
-from mockserver.seeds.contents import Bundle
-from mockserver.seeds.values import Id, Name, numbered
+from mockserver.seeds.contents import Bundle, Place
+from mockserver.seeds.values import Id, Name, numbered, numbers
+from mockserver.settings import SeedError
 
 
-class Described(Part):
-    """An entry of a seed's lists."""
+class Entry:
+    """An entry of a list of a seed. Each resource has its own, with the part of the format that describes it."""
 
-    def inside(self) -> "Iterable[Listed]":
-        """Return the listed objects inside of it."""
+    # What messages call it, in the singular; entries without a kind are not counted. (A docstring would be of a key.)
+    kind: ClassVar[str] = ""
+
+    @property
+    def repetition(self) -> int | None:
+        """How often it is repeated; None for an entry that has no number."""
+        return getattr(self, "repeat", None)
+
+    def counts(self) -> Iterable[tuple[str, int]]:
+        """Return how many objects it describes, by their kinds in the singular."""
+        return [(self.kind, self.repetition or 1)] if self.kind else ()
+
+    def text(self) -> int:
+        """Return the size in bytes of names, paths, policies and items, each counted as often as it is repeated."""
+        return 0
+
+    def names(self, n: int | None = None) -> Iterable[str | None]:
+        """Return the names that no other entry of the list may have; `n` is its number if it is repeated."""
         return ()
 
-    def contents(self) -> Iterable[WithContent]:
+    def ordinals(self) -> Iterable[int]:
+        """Return the ordinals of the world that an export gave it and the objects inside of it."""
+        return ()
+
+    def contents(self) -> Iterable[WithContent | Bundle]:
         """Return what describes its bytes, and those of the objects inside of it."""
         return ()
 
-    def bundles(self) -> "Iterable[Bundle]":
-        """Return what describes the files of its skills."""
-        return ()
+    @classmethod
+    def check_all(cls, entries: "Sequence[tuple[Self, Place]]", checks: "Checks") -> None:
+        """Check the entries of a list that are of one world. Raises SeedError."""
+        for entry, place in entries:
+            entry.check(place, checks)
+
+    def check(self, place: Place, checks: "Checks") -> None:
+        """Check its names and references. Raises SeedError."""
+        for n in numbers(self.repetition):
+            claim(checks.names[type(self)], place, self.names(n))
 
 
-class Listed(Described):
+@dataclass(slots=True)
+class Checks:
+    """The check of what seeds describe for one world."""
+
+    alone: bool
+    """Whether only Files and skills of these seeds can be named, and not those that exist in the world."""
+    elsewhere: Container[tuple[type[Entry], str]]
+    """Names in other seeds."""
+    names: defaultdict[type[Entry], dict[str, Place]] = field(default_factory=lambda: defaultdict(dict))
+    positions: dict[str, Place] = field(default_factory=dict)
+
+    def refer(self, kind: "type[Referable]", name: str | None, place: Place) -> None:
+        """Check the name of another entry."""
+        known = name is None or name in self.names[kind] or (kind, name) in self.elsewhere
+        if self.alone and not known:
+            raise unknown(kind, name, place)
+
+
+def claim(used: dict[str, Place], place: Place, names: Iterable[str | None]) -> None:
+    for name in filter(None, names):
+        if name in used:
+            raise SeedError(
+                f"{place}: {name!r} is already used at {used[name]}; give each object its own ref and id (for repeated objects, use {{n}})"
+            )
+        used[name] = place
+
+
+def unknown(kind: "type[Referable]", name: Any, place: Place) -> SeedError:
+    return SeedError(f"{place}: no {kind.kind} has the ref or id {name!r}; describe it under {kind.kind.lower()}s")
+
+
+class Listed(Entry, Part):
     """An object of a list."""
 
     id: Id | None = None
     """Its id; made by the server unless given."""
     seq: Count | None = None
     """Position in the order of the world's lists. Written by exports."""
+
+    def inside(self) -> "Sequence[Listed]":
+        """Return the listed objects inside of it."""
+        return ()
+
+    def names(self, n: int | None = None) -> Iterable[str | None]:
+        return [self.id]
+
+    def ordinals(self) -> list[int]:
+        return [each.seq for each in (self, *self.inside()) if each.seq is not None]
+
+    def check(self, place: Place, checks: Checks) -> None:
+        if self.seq is not None and self.repetition:
+            raise SeedError(f"{place}: repeated objects have no fixed position; remove seq")
+        claim(checks.positions, place, (f"seq {each}" for each in self.ordinals()))
+        super().check(place, checks)
+        inside: dict[str, Place] = {}
+        for each in self.inside():
+            claim(inside, place, each.names())
 
 
 class Referable(Listed):
@@ -41,7 +122,6 @@ class Referable(Listed):
     """Name for use in this seed."""
 
     def names(self, n: int | None = None) -> set[str]:
-        """Return its ref and its id, as far as they are given; `n` is its number if it is repeated."""
         return {numbered(name, n) for name in (self.ref, self.id) if name}
 
 
@@ -54,3 +134,8 @@ class Named(WithContent):
     @property
     def name(self) -> str:
         return Path(self.from_ or "").name if self.filename is None else self.filename
+
+
+def text_size(names: Iterable[str | None], repeat: int | None) -> int:
+    """Return the size of names in bytes, with the highest number if they are repeated."""
+    return sum(len(numbered(name, repeat).encode(errors="replace")) for name in names if name)

@@ -1,7 +1,8 @@
 """What only exports write into seeds, as Pydantic models: deleted objects, and responses with their items."""
 
 import json
-from typing import Annotated, Any, Self
+from collections.abc import Iterable
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, create_model, model_validator
 
@@ -10,7 +11,10 @@ from mockserver.schema.answers import MAX_PACE
 from mockserver.schema.responses import whole_item
 from mockserver.schema.sources import Part
 from mockserver.schema.values import Count
+from mockserver.seeds.contents import Place
+from mockserver.seeds.entry import Checks, Entry
 from mockserver.seeds.values import Second
+from mockserver.settings import SeedError
 from mockserver.storage import tables
 from mockserver.storage.database import record
 
@@ -45,7 +49,7 @@ def table_of(list: str) -> type[tables.Listed]:
     return _TABLES[name + slash]
 
 
-class Deleted(Part):
+class Deleted(Entry, Part):
     """A deleted object. Written by exports."""
 
     list: str
@@ -68,6 +72,15 @@ class Deleted(Part):
         _OBJECTS[table_of(self.list)].model_validate(self.object)
         return self
 
+    def ordinals(self) -> Iterable[int]:
+        return [self.ordinal]
+
+    def check(self, place: Place, checks: Checks) -> None:
+        key = f"{self.list}/{self.id}"
+        if key in checks.names[Deleted]:
+            raise SeedError(f"{place}: this object was deleted twice; remove one")
+        checks.names[Deleted][key] = place
+
 
 class ResponseItem(Part):
     """An item of a response. Written by exports."""
@@ -82,8 +95,10 @@ class ResponseItem(Part):
     """Seconds from the creation of the response until it is complete."""
 
 
-class Response(Part):
+class Response(Entry, Part):
     """A response with its items. Written by exports."""
+
+    kind: ClassVar[str] = "response"
 
     object: dict[str, Any]
     """The response as it is stored."""
@@ -105,3 +120,9 @@ class Response(Part):
         except (ValueError, LookupError, TypeError):
             raise ValueError("it is not a response as exports write it; export the world again") from None
         return self
+
+    def ordinals(self) -> Iterable[int]:
+        return [int(self.object["ordinal"])]
+
+    def text(self) -> int:
+        return sum(len(item.body) for item in self.items)

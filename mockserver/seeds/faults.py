@@ -1,11 +1,14 @@
 """Fault rules in seeds."""
 
+from collections.abc import Iterable
+
 from mockserver.schema.faults import NewRule
 from mockserver.schema.values import Count
+from mockserver.seeds.entry import Entry
 from mockserver.seeds.values import Instant
 
 
-class Fault(NewRule):
+class Fault(Entry, NewRule):
     """A fault rule: what to break, where, and how often."""
 
     matched: Count = 0
@@ -18,6 +21,9 @@ class Fault(NewRule):
     """When the current window of its rate limit began. Written by exports."""
     window_used: Count = 0
     """Requests in that window. Written by exports."""
+
+    def names(self, n: int | None = None) -> Iterable[str | None]:
+        return [self.id]
 
 
 FAULT_STATE = Fault.model_fields.keys() - NewRule.model_fields.keys()

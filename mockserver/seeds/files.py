@@ -7,12 +7,14 @@ from pydantic import Field, model_validator
 
 from mockserver.schema.files import Purpose
 from mockserver.schema.sources import WithContent
-from mockserver.seeds.entry import Named, Referable
+from mockserver.seeds.entry import Named, Referable, text_size
 from mockserver.seeds.values import NOW, Time
 
 
 class File(Referable, Named):
     """A File of the Files API."""
+
+    kind = "File"
 
     purpose: Purpose = "user_data"
     """Purpose of the File."""
@@ -31,3 +33,6 @@ class File(Referable, Named):
 
     def contents(self) -> Iterable[WithContent]:
         return [self]
+
+    def text(self) -> int:
+        return (self.repeat or 1) * text_size([self.ref, self.id, self.filename or self.from_], self.repeat)

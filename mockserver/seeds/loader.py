@@ -13,7 +13,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -23,8 +22,8 @@ from mockserver.seeds import containers as seeded_containers
 from mockserver.seeds.archive import Archive
 from mockserver.seeds.contents import Contents, Folder, Place
 from mockserver.seeds.document import Source
-from mockserver.seeds.scope import LISTS, Scope, check
-from mockserver.seeds.values import numbers
+from mockserver.seeds.models import LISTS
+from mockserver.seeds.scope import Scope, check
 from mockserver.settings import SeedError
 from mockserver.storage.directory import EVERY_WORLD
 from mockserver.worlds import NAME
@@ -64,7 +63,7 @@ class Seed:
                 profile=None if own.profile else self.everyone.profile,
             )
             both = overridden.with_(own)
-            both.answers = own.answers + self.everyone.answers  # the first that fits is used
+            both.lists["answers"] = own.lists["answers"] + self.everyone.lists["answers"]  # the first that fits is used
             yield name, both
 
     def summary(self) -> str:
@@ -137,7 +136,7 @@ def every_problem(paths: Sequence[Path], max_file: int) -> list[str]:
             except SeedError as error:
                 problems.append(str(error))
         all_read = not problems  # else a missing name may be defined in a file that could not be read
-        names = set().union(*(_object_names(scope) for scopes in valid for scope in scopes))
+        names = set().union(*(scope.names() for scopes in valid for scope in scopes))
         for scopes in valid:
             try:
                 for scope in scopes:
@@ -157,12 +156,6 @@ def _documents(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(each for each in folder.iterdir() if each.suffix in SUFFIXES and each.is_file())
-
-
-def _object_names(scope: Scope) -> set[str]:
-    """Return the refs and ids of its Files and skills."""
-    files = (file.names(n) for file, _ in scope.files for n in numbers(file.repeat))
-    return set().union(*files, *(skill.names() for skill, _ in scope.skills))
 
 
 def _read(path: Path, archives: list[Archive]) -> Iterator[tuple[Scope, dict[str, Scope]]]:
@@ -192,7 +185,7 @@ def _read_folders(path: Path) -> Scope:
         names = sorted(each.relative_to(folder).as_posix() for each in folder.rglob("*") if each.is_file())
         shown = [name for name in names if not _CLUTTER.search(name)]
         files = [seeded_containers.ContainerFile.model_validate({"from": name, "filename": name}) for name in shown]
-        scope.containers.append(
+        scope.lists["containers"].append(
             (seeded_containers.Container(name=folder.name, files=files), Place(folder, (), Folder(folder)))
         )
     return scope
@@ -228,14 +221,11 @@ def _scope(source: Source, contents: Contents, world: models.World, at: tuple[st
     def place(*steps: str | int) -> Place:
         return Place(source, (*at, *steps), contents)
 
-    def placed(name: str) -> list[Any]:
-        return [(item, place(name, n)) for n, item in enumerate(getattr(world, name))]
-
     return Scope(
         (world.clock, place("clock")) if world.clock else None,
         (world.profile, place("profile")) if world.profile else None,
         world.ordinal or 0,
-        **{name: placed(name) for name in LISTS},
+        {name: [(item, place(name, n)) for n, item in enumerate(getattr(world, name))] for name in LISTS},
     )
 
 

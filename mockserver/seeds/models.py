@@ -1,6 +1,6 @@
 """The format of seeds, as Pydantic models."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_args, get_origin
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -10,6 +10,7 @@ from mockserver.schema.sources import Part
 from mockserver.schema.values import Count
 from mockserver.seeds.answers import Answer
 from mockserver.seeds.containers import Container
+from mockserver.seeds.entry import Entry
 from mockserver.seeds.exported import Deleted, Response
 from mockserver.seeds.faults import Fault
 from mockserver.seeds.files import File
@@ -66,6 +67,14 @@ class World(Part):
     """Scripts of what `/responses` does, in the order in which they are tried."""
     responses: Annotated[list[Response], Field(fail_fast=True)] = []
     """Responses with their items. Written by exports."""
+
+
+LISTS: dict[str, type[Entry]] = {
+    name: get_args(field.annotation)[0]
+    for name, field in World.model_fields.items()
+    if get_origin(field.annotation) is list
+}
+"""The lists of a seed and their entries, in the order in which they are checked and placed."""
 
 
 class Document(World):

@@ -29,6 +29,8 @@ class SkillVersion(Listed, Bundle):
 class Skill(Referable, Bundle):
     """A skill with one version, or with several under `versions`."""
 
+    kind = "skill"
+
     created_at: Time = NOW
     """When it was created; by default when the world is created."""
     versions: Annotated[list[SkillVersion], Field(fail_fast=True)] = []
@@ -49,11 +51,14 @@ class Skill(Referable, Bundle):
             raise ValueError(f"default_version is none of its versions; choose one of: {', '.join(labels)}")
         return self
 
-    def inside(self) -> Iterable[Listed]:
+    def inside(self) -> Sequence[Listed]:
         return self.versions
 
-    def bundles(self) -> Iterable[Bundle]:
+    def contents(self) -> Iterable[Bundle]:
         return self.every_version()
+
+    def counts(self) -> Iterable[tuple[str, int]]:
+        return [("skill version", len(self.labels()))]
 
     def every_version(self) -> Sequence["SkillVersion | Skill"]:
         """Return its versions; the skill itself if it describes only one."""

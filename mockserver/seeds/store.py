@@ -33,10 +33,11 @@ class Store:
     def store(self, scope: Scope) -> None:
         """Store the contents of a scope. May block on the disk, and can run in any thread."""
         for item, place, repeat in scope.contents():
-            for n in numbers(repeat):
-                self._store(item, place, n)
-        for bundle, place in scope.bundles():
-            self._store_bundle(bundle, place)
+            if isinstance(item, Described):
+                self._store_bundle(item, place)
+            else:
+                for n in numbers(repeat):
+                    self._store(item, place, n)
 
     def stored(self, item: WithContent, place: Place, n: int | None) -> Upload:
         return self._by_item[self._key(item, place, n)]

@@ -1,6 +1,6 @@
 """Uploads in seeds, with their parts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -22,6 +22,8 @@ class UploadPart(Listed, WithContent):
 
 class Upload(Listed):
     """An upload of the Uploads API, with the parts that were sent."""
+
+    kind = "upload"
 
     filename: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
     """Name of the File that results."""
@@ -50,8 +52,11 @@ class Upload(Listed):
             raise ValueError("only a pending upload has parts; remove parts or status")
         return self
 
-    def inside(self) -> Iterable[Listed]:
+    def inside(self) -> Sequence[Listed]:
         return self.parts
 
     def contents(self) -> Iterable[WithContent]:
         return self.parts
+
+    def names(self, n: int | None = None) -> Iterable[str | None]:
+        return [self.id, *(part.id for part in self.parts)]
