@@ -314,7 +314,7 @@ def test_a_content_of_every_world_is_in_the_template_of_each(tmp_path: Path) -> 
 
 def test_many_small_contents_do_not_all_wait_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those beyond the bound are files meanwhile; in the end all of them are rows."""
-    monkeypatch.setattr("mockserver.seeds.store.IN_MEMORY", 20)
+    monkeypatch.setattr("mockserver.seeds.contents.IN_MEMORY", 20)
     become_file, files_meanwhile = Upload.become_file, []
 
     def counted(self: Upload) -> None:

@@ -154,7 +154,7 @@ async def document(mock: Mock, request: Request) -> bytes:
     return bytes(body)
 
 
-async def add_objects(mock: Mock, request: Request, world: str, key: str | None = None) -> apply.Placed:
+async def add_objects(mock: Mock, request: Request, world: str, key: str | None = None) -> dict[str, list[str]]:
     """Add the objects of a seed document to a world; with a `key`, the one that is read_seed as in its list."""
     text = await document(mock, request)
     with loader.uncollected():

@@ -1,15 +1,17 @@
 """Answers in seeds: scripts of what `/responses` does."""
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from mockserver import answers
-from mockserver.schema.answers import NewAnswer
+from mockserver.schema.answers import Figure, NewAnswer
 from mockserver.schema.sources import WithContent
 from mockserver.schema.values import Count
 from mockserver.seeds.contents import Place, located
-from mockserver.seeds.entry import Checks, Entry
+from mockserver.seeds.entry import Checks, Entry, Placing
 from mockserver.settings import SeedError
+from mockserver.storage.contents import Contents, Upload
+from mockserver.storage.database import Transaction
 from mockserver.storage.tables import MAX_ANSWERS
 
 
@@ -62,3 +64,23 @@ class Answer(Entry, NewAnswer):
                 self.check_output(sizes)
             except ValueError as error:
                 raise SeedError(str(error)) from None
+
+    @classmethod
+    def place_all(cls, entries: "Sequence[tuple[Answer, Place]]", into: Placing) -> None:
+        rules = [answer for answer, _ in entries]
+        places = {id(figure): place for answer, place in entries for figure in answer.figures()}
+        states = [rule._state(into.put.exact) for rule in rules]
+
+        def stored(figure: Figure) -> Upload:
+            return into.store.stored(figure, places[id(figure)], None)
+
+        def add(tx: Transaction, contents: Contents) -> None:
+            into.ids[Answer] += answers.add(tx, contents, into.world, rules, stored, states, shared=True)
+
+        if rules:
+            into.put.later.append(add)
+
+    def _state(self, exact: bool) -> dict[str, Any]:
+        position = {"position": self.seq} if exact and self.seq is not None else {}
+        seeded = exact if self.seeded is None else self.seeded
+        return {"seeded": seeded, "matched": self.matched, "used": self.used, **position}

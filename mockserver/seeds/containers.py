@@ -1,25 +1,63 @@
 """Containers in seeds, with their files and skills."""
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mockserver import profiles
+from mockserver import bundles, profiles
 from mockserver.schema.skills import VersionLabel
 from mockserver.schema.sources import FileName, Part, WithContent
 from mockserver.schema.values import Count
 from mockserver.seeds.contents import Bundle, Place
-from mockserver.seeds.entry import Checks, Listed, Named, Referable, text_size
+from mockserver.seeds.entry import Checks, Listed, Named, Placing, Referable, text_size
 from mockserver.seeds.files import File
 from mockserver.seeds.skills import Skill
 from mockserver.seeds.values import MAX_NAME, NOW, Id, Name, Second, Time, numbered
 from mockserver.settings import SeedError
+from mockserver.skills import LATEST, mounted_at
+from mockserver.storage import tables
+from mockserver.storage.bulk import Placement
+from mockserver.storage.contents import Upload
 
 
 def leaves(path: str) -> bool:
     """Whether a path has a part `..`, which could lead out of `/mnt/data`."""
     return ".." in path.replace("\\", "/").split("/")
+
+
+AS_USUAL: Any = object()
+"""Instead of a size: that of the content, or null if the assistant wrote it."""
+
+
+def put_file(
+    put: Placement,
+    content: Upload,
+    *,
+    name: str,
+    path: str | None,
+    source: str | None,
+    bytes: int | None,
+    **columns: Any,
+) -> str:
+    """Place a container's file. The default source is the assistant if there is a path, else the user.
+
+    Returns its id.
+    """
+    source = source or ("assistant" if path else "user")
+    if path is None:
+        path = name if source == "assistant" else f"/mnt/data/{content.blake2b}-{name}"
+    if bytes is AS_USUAL:
+        bytes = content.size if source == "user" else None
+    row = put.add(
+        tables.ContainerFile,
+        content,
+        bytes=bytes,
+        path=path if path.startswith("/") else f"/mnt/data/{path}",
+        source=source,
+        **columns,
+    )
+    return row.id
 
 
 class ContainerFile(Listed, Named):
@@ -56,6 +94,18 @@ class ContainerFile(Listed, Named):
         if self.path and self.seq is None and leaves(self.path):  # an export may have it, of an older version
             raise ValueError("a path has no '..'; write the path that it leads to")
         return self
+
+    def place_in(self, container_id: str, created_at: int, place: Place, n: int | None, into: Placing) -> None:
+        own = into.columns(tables.ContainerFile, self)
+        own |= {"container_id": container_id, "created_at": into.at(self.created_at, created_at)}
+        if self.file:
+            copied = into.find(File, self.file, place)
+            own |= {"path": f"/mnt/data/{copied.id}-{copied.filename}", "source": "user", "file_id": copied.id}
+            into.put.add(tables.ContainerFile, **own | {"bytes": copied.bytes, "digest": copied.digest})
+        else:
+            if "bytes" not in self.model_fields_set:
+                own["bytes"] = AS_USUAL
+            put_file(into.put, into.store.stored(self, place, n), name=numbered(self.name, n), **own)
 
 
 class ExpiresAfter(Part):
@@ -102,6 +152,34 @@ class ContainerSkill(Bundle):
         if self.sources() + (self.skill is not None) != 1:
             raise ValueError("name a skill, or give its files as one of from, base64, files")
         return self
+
+    def place_in(self, container_id: str, position: int, place: Place, into: Placing) -> None:
+        own = {"container_id": container_id, "position": position}
+        if self.skill is None:
+            bundle = into.store.bundle(self, place)
+            source: bundles.Bundle | tables.SkillVersion = bundle
+            content, skill_id, label = bundle.zip, self.skill_id, self.version
+        else:
+            row, versions = into.find(Skill, self.skill, place)
+            content, skill_id = None, row.id
+            label = {None: row.default_version, LATEST: row.latest_version}.get(self.version, self.version)
+            labels = [each.version for each in versions]
+            if label not in labels:
+                raise SeedError(
+                    f"{place}: skill {self.skill!r} has no version {label!r}; choose one of: {', '.join(labels)}"
+                )
+            source = versions[labels.index(label)]
+        into.put.insert(
+            tables.ContainerSkill,
+            content,
+            skill_id=skill_id,
+            version=label,
+            name=source.name,
+            description=source.description,
+            path=mounted_at(source.name, label),
+            digest=source.digest,
+            **own,
+        )
 
 
 class Use(Part):
@@ -179,3 +257,26 @@ class Container(Referable):
             checks.refer(File, file.file, place)
         for skill in self.skills:
             checks.refer(Skill, skill.skill, place)
+
+    def place(self, place: Place, n: int | None, into: Placing) -> None:
+        active = into.at(self.last_active_at, into.put.now)
+        rule, policy = self.expires_after, self.network_policy
+        row = into.add(
+            tables.Container,
+            self,
+            id=self.id and numbered(self.id, n),
+            created_at=into.at(self.created_at, active),
+            last_active_at=active,
+            name=numbered(self.name, n),
+            network_policy=policy.model_dump_json(exclude_none=True) if policy else None,
+            expires_anchor=rule.anchor if rule else "last_active_at",
+            expires_minutes=(rule.minutes or (rule.days or 0) * 1_440) if rule else 0,
+            replaced_by=self.replaced_by or into.replaced.get(self.id or ""),
+        )
+        into.ids[Container].append(row.id)
+        for use in self.uses:
+            into.put.insert(tables.Use, container_id=row.id, **use.model_dump())
+        for position, skill in enumerate(self.skills):
+            skill.place_in(row.id, position, place, into)
+        for file in self.files:
+            file.place_in(row.id, active, place, n, into)

@@ -1,10 +1,10 @@
-"""The contents that seeds describe: where their bytes come from, and how they are checked."""
+"""The contents that seeds describe: where their bytes come from, and where they stay until their rows are placed."""
 
 import base64
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Protocol
@@ -15,8 +15,12 @@ from mockserver import bundles, ids
 from mockserver.bundles import BadBundle
 from mockserver.schema.sources import MAX_PATH, FileName, Generated, Part, WithContent, check_base64
 from mockserver.seeds.document import Source
-from mockserver.seeds.values import numbered
+from mockserver.seeds.values import is_numbered, numbered, numbers
 from mockserver.settings import SeedError
+from mockserver.storage.contents import Upload, Uploads
+
+IN_MEMORY = 16 << 20
+"""Bytes of small contents that are kept in memory until their rows are placed; further ones become files."""
 
 
 class Contents(Protocol):
@@ -191,3 +195,72 @@ def located(place: Place) -> Iterator[None]:
         raise SeedError(f"{place}: {'the skill is invalid: ' * isinstance(error, BadBundle)}{error}") from None
     except OSError as error:
         raise SeedError(f"{place}: {error.strerror}: {error.filename}") from error
+
+
+class Store:
+    """The contents of documents until their rows are placed. What no row uses is discarded at the end."""
+
+    def __init__(self, uploads: Uploads) -> None:
+        self._uploads = uploads
+        self._by_item: dict[tuple[int, int | str | None], Upload] = {}
+        self._by_digest: dict[str, Upload] = {}
+        self._bundles: dict[tuple[int, str | None], bundles.Bundle] = {}
+        self._in_memory = 0
+
+    def close(self) -> None:
+        for upload in self._by_digest.values():
+            upload.discard()
+
+    def store(self, contents: Iterable[tuple[WithContent | Bundle, Place, int | None]]) -> None:
+        """Store contents, each as often as it is repeated. May block on the disk, and can run in any thread."""
+        for item, place, repeat in contents:
+            if isinstance(item, Bundle):
+                self._store_bundle(item, place)
+            else:
+                for n in numbers(repeat):
+                    self._store(item, place, n)
+
+    def stored(self, item: WithContent, place: Place, n: int | None) -> Upload:
+        return self._by_item[self._key(item, place, n)]
+
+    def bundle(self, item: Bundle, place: Place) -> bundles.Bundle:
+        return self._bundles[self._bundle_key(item, place)]
+
+    def _store_bundle(self, item: Bundle, place: Place) -> None:
+        key = self._bundle_key(item, place)
+        if key in self._bundles:
+            return
+        files: list[tuple[str, Upload]] = []
+        with located(place), ExitStack() as stack:
+            for path, pieces in skill_files(item, place):
+                files.append((path, self._uploads.put(pieces)))
+                stack.callback(files[-1][1].discard)
+            bundle = bundles.read(files, self._uploads)
+            if bundle.zip is files[0][1]:
+                stack.pop_all()
+        first = self._by_digest.setdefault(bundle.digest, bundle.zip)
+        if first is not bundle.zip:
+            bundle.zip.discard()
+        self._bundles[key] = replace(bundle, zip=first)
+
+    def _bundle_key(self, item: Bundle, place: Place) -> tuple[int, str | None]:
+        return (id(item), None) if item.from_ is None else (id(place.contents), item.from_)
+
+    def _store(self, item: WithContent, place: Place, n: int | None) -> None:
+        key = self._key(item, place, n)
+        if key in self._by_item:
+            return
+        with located(place):
+            upload = self._uploads.put(pieces_of(item, place, n), blake2b=True, as_file=self._in_memory > IN_MEMORY)
+        first = self._by_digest.setdefault(upload.digest, upload)
+        if first is not upload:
+            upload.discard()
+        else:
+            self._in_memory += len(upload.buffer)
+        self._by_item[key] = first
+
+    def _key(self, item: WithContent, place: Place, n: int | None) -> tuple[int, int | str | None]:
+        """Return the key of an item's content: repeated objects share it unless their number is part of it."""
+        if item.from_ is not None:
+            return id(place.contents), item.from_
+        return id(item), n if is_numbered(item) else None

@@ -3,14 +3,29 @@
 from collections import defaultdict
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
+
+from pydantic import BaseModel
 
 from mockserver.schema.sources import FileName, Part, WithContent
 from mockserver.schema.values import Count
-from mockserver.seeds.contents import Bundle, Place
-from mockserver.seeds.values import Id, Name, numbered, numbers
+from mockserver.seeds.contents import Bundle, Place, Store
+from mockserver.seeds.values import Id, Moment, Name, numbered, numbers
 from mockserver.settings import SeedError
+from mockserver.storage import tables
+from mockserver.storage.bulk import Placement
+from mockserver.storage.contents import Upload
+from mockserver.storage.database import Transaction, columns
+
+L = TypeVar("L", bound=tables.Listed)
+
+
+@cache
+def _shared(entry: type[BaseModel], row: type[tables.Table]) -> list[str]:
+    """Return the keys of an entry that are columns of a row."""
+    return [name for name in columns(row) if name in entry.model_fields]
 
 
 class Entry:
@@ -55,6 +70,17 @@ class Entry:
         for n in numbers(self.repetition):
             claim(checks.names[type(self)], place, self.names(n))
 
+    @classmethod
+    def place_all(cls, entries: "Sequence[tuple[Self, Place]]", into: "Placing") -> None:
+        """Place the entries of a list."""
+        for entry, place in entries:
+            for n in numbers(entry.repetition):
+                entry.place(place, n, into)
+
+    def place(self, place: Place, n: int | None, into: "Placing") -> None:
+        """Place what it describes; `n` is its number if it is repeated. Raises SeedError."""
+        raise NotImplementedError
+
 
 @dataclass(slots=True)
 class Checks:
@@ -72,6 +98,39 @@ class Checks:
         known = name is None or name in self.names[kind] or (kind, name) in self.elsewhere
         if self.alone and not known:
             raise unknown(kind, name, place)
+
+
+@dataclass(slots=True)
+class Placing:
+    """A world, or a template, into which entries are placed."""
+
+    world: str
+    store: Store
+    put: Placement = field(init=False)
+    ids: defaultdict[type[Entry], list[str]] = field(default_factory=lambda: defaultdict(list))
+    """Of the objects that were placed, in the order of the document."""
+    found: dict[tuple[type[Entry], str], Any] = field(default_factory=dict)
+    """What entries that others can name became, by refs and ids."""
+    replaced: dict[str, str] = field(default_factory=dict)
+    """Ids of the containers that replaced expired ones, by the ids of those."""
+
+    def at(self, time: Moment | None, default: int) -> int:
+        return time.at(self.put.now) if time else default
+
+    def columns(self, row: type[tables.Table], item: BaseModel) -> dict[str, Any]:
+        """Return the keys of an item that are columns of a row, with times in seconds since the epoch."""
+        values = {name: getattr(item, name) for name in _shared(type(item), row)}
+        return {name: each.at(self.put.now) if isinstance(each, Moment) else each for name, each in values.items()}
+
+    def add(self, row: type[L], item: "Listed", content: Upload | None = None, **columns: Any) -> L:
+        """Place the row of an object. `columns` are those that are not keys of the item, or differ from them."""
+        return self.put.add(row, content, **self.columns(row, item) | columns)
+
+    def find(self, kind: "type[Referable]", name: str, place: Place) -> Any:
+        """Return what an entry became that is named by a ref or an id, or what the world has. Raises SeedError."""
+        if found := self.found.get((kind, name)) or (kind.find(self.put.into, name) if self.put.into else None):
+            return found
+        raise unknown(kind, name, place)
 
 
 def claim(used: dict[str, Place], place: Place, names: Iterable[str | None]) -> None:
@@ -123,6 +182,10 @@ class Referable(Listed):
 
     def names(self, n: int | None = None) -> set[str]:
         return {numbered(name, n) for name in (self.ref, self.id) if name}
+
+    @classmethod
+    def find(cls, tx: Transaction, id: str) -> Any:
+        """Return the object of a world as it is named by other entries, None if there is none."""
 
 
 class Named(WithContent):

@@ -12,7 +12,7 @@ from mockserver.schema.responses import whole_item
 from mockserver.schema.sources import Part
 from mockserver.schema.values import Count
 from mockserver.seeds.contents import Place
-from mockserver.seeds.entry import Checks, Entry
+from mockserver.seeds.entry import Checks, Entry, Placing
 from mockserver.seeds.values import Second
 from mockserver.settings import SeedError
 from mockserver.storage import tables
@@ -81,6 +81,13 @@ class Deleted(Entry, Part):
             raise SeedError(f"{place}: this object was deleted twice; remove one")
         checks.names[Deleted][key] = place
 
+    def place(self, place: Place, n: int | None, into: Placing) -> None:
+        if self.list == SUCCESSORS:
+            into.replaced[self.id] = self.object["id"]
+        elif into.put.exact:
+            deleted: dict[str, Any] = {"deleted_at": self.deleted_at, "deleted_ordinal": self.ordinal}
+            into.put.insert(table_of(self.list), **self.object, **deleted)
+
 
 class ResponseItem(Part):
     """An item of a response. Written by exports."""
@@ -126,3 +133,9 @@ class Response(Entry, Part):
 
     def text(self) -> int:
         return sum(len(item.body) for item in self.items)
+
+    def place(self, place: Place, n: int | None, into: Placing) -> None:
+        id, ordinal = into.put.identify(tables.Response, self.object["id"], self.object["ordinal"], {})
+        into.put.insert(tables.Response, **{**self.object, "id": id, "ordinal": ordinal})
+        for position, item in enumerate(self.items):
+            into.put.insert(tables.ResponseItem, response_id=id, position=position, **item.model_dump())

@@ -2,10 +2,14 @@
 
 from collections.abc import Iterable
 
+from mockserver import faults
 from mockserver.schema.faults import NewRule
 from mockserver.schema.values import Count
-from mockserver.seeds.entry import Entry
+from mockserver.seeds.contents import Place
+from mockserver.seeds.entry import Entry, Placing
 from mockserver.seeds.values import Instant
+from mockserver.storage.contents import Contents
+from mockserver.storage.database import Transaction
 
 
 class Fault(Entry, NewRule):
@@ -24,6 +28,13 @@ class Fault(Entry, NewRule):
 
     def names(self, n: int | None = None) -> Iterable[str | None]:
         return [self.id]
+
+    def place(self, place: Place, n: int | None, into: Placing) -> None:
+        def add(tx: Transaction, contents: Contents) -> None:
+            state = self.model_dump(include=FAULT_STATE, exclude_none=True)
+            into.ids[Fault].append(faults.add(tx, into.world, self, into.put.now, **state))
+
+        into.put.later.append(add)
 
 
 FAULT_STATE = Fault.model_fields.keys() - NewRule.model_fields.keys()

@@ -7,8 +7,13 @@ from pydantic import Field, model_validator
 
 from mockserver.schema.files import Purpose
 from mockserver.schema.sources import WithContent
-from mockserver.seeds.entry import Named, Referable, text_size
-from mockserver.seeds.values import NOW, Time
+from mockserver.seeds.contents import Place
+from mockserver.seeds.entry import Named, Placing, Referable, text_size
+from mockserver.seeds.values import NOW, Time, numbered
+from mockserver.storage import tables
+from mockserver.storage.database import Statement, Transaction
+
+_find = Statement("SELECT * FROM live_files WHERE id = :id", tables.File)
 
 
 class File(Referable, Named):
@@ -36,3 +41,15 @@ class File(Referable, Named):
 
     def text(self) -> int:
         return (self.repeat or 1) * text_size([self.ref, self.id, self.filename or self.from_], self.repeat)
+
+    def place(self, place: Place, n: int | None, into: Placing) -> None:
+        content = into.store.stored(self, place, n)
+        own = {"id": self.id and numbered(self.id, n), "filename": numbered(self.name, n)}
+        row = into.add(tables.File, self, content, bytes=content.size, **own)
+        into.ids[File].append(row.id)
+        for name in {row.id} | self.names(n):
+            into.found[File, name] = row
+
+    @classmethod
+    def find(cls, tx: Transaction, id: str) -> tables.File | None:
+        return _find.first(tx, id=id)

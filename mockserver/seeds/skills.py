@@ -1,14 +1,17 @@
 """Skills in seeds, each with its versions."""
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
+from mockserver import skills
 from mockserver.schema.values import Count
-from mockserver.seeds.contents import Bundle
-from mockserver.seeds.entry import Listed, Referable
+from mockserver.seeds.contents import Bundle, Place
+from mockserver.seeds.entry import Listed, Placing, Referable
 from mockserver.seeds.values import NOW, SkillNumber, Time
+from mockserver.storage import tables
+from mockserver.storage.database import Transaction
 
 
 class SkillVersion(Listed, Bundle):
@@ -67,3 +70,35 @@ class Skill(Referable, Bundle):
     def labels(self) -> list[str]:
         """Return the numbers of its versions, in their order."""
         return [each.version or str(n) for n, each in enumerate(self.versions, 1)] or ["1"]
+
+    def place(self, place: Place, n: int | None, into: Placing) -> None:
+        versions = [
+            (int(label) if label.isdecimal() else n, label, version, into.store.bundle(version, place))
+            for n, (label, version) in enumerate(zip(self.labels(), self.every_version(), strict=True), 1)
+        ]
+        last, latest, *_ = max(versions, key=lambda each: each[0])
+        default = self.default_version or min(versions, key=lambda each: each[0])[1]  # as by the API
+        shown = next(bundle for _, label, _, bundle in versions if label == default)
+        row = into.add(
+            tables.Skill,
+            self,
+            name=shown.name,
+            description=shown.description,
+            default_version=default,
+            latest_version=latest,
+            last_number=max(last, self.last_number),
+        )
+        rows = []
+        for number, label, version, bundle in versions:
+            item = version if isinstance(version, SkillVersion) else SkillVersion.model_construct()
+            own = {"created_at": version.created_at.at(into.put.now), "version": label, "number": number}
+            own |= {"skill_id": row.id, "name": bundle.name, "description": bundle.description}
+            rows.append(into.add(tables.SkillVersion, item, bundle.zip, **own))
+        into.ids[Skill].append(row.id)
+        for name in {row.id} | self.names():
+            into.found[Skill, name] = row, rows
+
+    @classmethod
+    def find(cls, tx: Transaction, id: str) -> Any:
+        row = skills.find(tx, id)
+        return row and (row, skills.find_versions(tx, id))

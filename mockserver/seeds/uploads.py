@@ -5,12 +5,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mockserver.clock import MAX_SECONDS
+from mockserver.clock import MAX_SECONDS, later
 from mockserver.schema import uploads
 from mockserver.schema.files import Purpose
 from mockserver.schema.sources import WithContent
-from mockserver.seeds.entry import Listed
+from mockserver.seeds.contents import Place
+from mockserver.seeds.entry import Listed, Placing
 from mockserver.seeds.values import MAX_NAME, NOW, Id, Time
+from mockserver.storage import tables
+from mockserver.uploads import LIFETIME
 
 
 class UploadPart(Listed, WithContent):
@@ -60,3 +63,13 @@ class Upload(Listed):
 
     def names(self, n: int | None = None) -> Iterable[str | None]:
         return [self.id, *(part.id for part in self.parts)]
+
+    def place(self, place: Place, n: int | None, into: Placing) -> None:
+        parts = [(part, into.store.stored(part, place, n)) for part in self.parts]
+        size = sum(content.size for _, content in parts) if self.bytes is None else self.bytes
+        created = self.created_at.at(into.put.now)
+        expires = into.at(self.expires_at, later(created, LIFETIME))
+        row = into.add(tables.Upload, self, bytes=size, expires_at=expires)
+        for part, content in parts:
+            own = {"upload_id": row.id, "created_at": into.at(part.created_at, created), "bytes": content.size}
+            into.add(tables.UploadPart, part, content, **own)

@@ -3,7 +3,7 @@
 Seeds, imports and the control plane collect objects here, and write them all at once.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from mockserver import control_errors, ids
@@ -30,9 +30,6 @@ _MAKE_ID: dict[type[tables.Table], Callable[[bytes, int, dict[str, Any]], str]] 
 }
 """The id of a new object, from the world's seed, an ordinal and the other columns."""
 
-_file = Statement("SELECT * FROM live_files WHERE id = :id", tables.File)
-_skill = Statement("SELECT * FROM live_skills WHERE id = :id", tables.Skill)
-_skill_versions = Statement("SELECT * FROM live_skill_versions WHERE skill_id = :id", tables.SkillVersion)
 _set_ordinal: Statement[tables.World] = Statement("UPDATE world SET ordinal = :ordinal")
 
 
@@ -65,7 +62,7 @@ class Placement:
         self.later: list[Callable[[Transaction, Contents], object]] = []
         """Called in the transaction, after the rows were written."""
         self._id_seed = id_seed
-        self._into = into
+        self.into = into
         self._rows: dict[type[tables.Table], list[Any]] = {}
         self._uploads: dict[str, Upload] = {}
         self._taken: set[tuple[type[tables.Table], str | None, str]] = set()
@@ -75,20 +72,11 @@ class Placement:
     @property
     def exact(self) -> bool:
         """Return whether this is the whole state of a world, so that list positions can be given."""
-        return self._into is None
+        return self.into is None
 
     def skip(self, ordinal: int) -> None:
         """Use only ordinals after this one."""
         self.ordinal = max(self.ordinal, ordinal)
-
-    def find_file(self, id: str) -> tables.File | None:
-        """Return a File that is already in the world."""
-        return _file.first(self._into, id=id) if self._into else None
-
-    def find_skill(self, id: str) -> tuple[tables.Skill, list[tables.SkillVersion]] | None:
-        """A skill that is in the world already, with its versions."""
-        row = _skill.first(self._into, id=id) if self._into else None
-        return (row, _skill_versions.all(self._into, id=id)) if row and self._into else None
 
     def has_container(self, id: str) -> bool:
         return self._has(tables.Container, None, id)
@@ -104,21 +92,16 @@ class Placement:
     ) -> L:
         """Place an object of a list, and its content. Returns its row.
 
-        `content` may be None if the digest is that of an object which is placed, or which was found here.
+        `content` may be None if `digest` is given, that of an object which is placed or in the world.
         """
-        id, seq = self._identify(row, id, seq, columns)
+        id, seq = self.identify(row, id, seq, columns)
         return self.insert(row, content, id=id, seq=seq, **columns)
-
-    def response(self, *, id: str, ordinal: int, items: Iterable[dict[str, Any]], **columns: Any) -> None:
-        id, ordinal = self._identify(tables.Response, id, ordinal, {})
-        self.insert(tables.Response, id=id, ordinal=ordinal, **columns)
-        for position, item in enumerate(items):
-            self.insert(tables.ResponseItem, response_id=id, position=position, **item)
 
     def insert(self, row: type[R], content: Upload | None = None, **columns: Any) -> R:
         """Place a row as it is: of a deleted object, or of what has no id of its own."""
         if content:
             self._uploads[content.digest] = content
+            columns["digest"] = content.digest
         placed = record(row)(**columns)
         self._rows.setdefault(row, []).append(placed)
         return placed
@@ -132,9 +115,10 @@ class Placement:
             write(tx, contents)
         _set_ordinal.run(tx, ordinal=self.ordinal)
 
-    def _identify(
+    def identify(
         self, row: type[tables.Table], id: str | None, seq: int | None, columns: dict[str, Any]
     ) -> tuple[str, int]:
+        """Return the id and the position of an object, those that are given if they can be. Raises APIError."""
         inside = columns.get(_ids[row].inside or "")
         if seq is None or not self.exact:
             seq = self._next()
@@ -152,13 +136,13 @@ class Placement:
         return self.ordinal
 
     def _has(self, row: type[tables.Table], inside: str | None, id: str) -> bool:
-        if self._into and row not in self._all_taken:
+        if self.into and row not in self._all_taken:
             # Not one by one: a thread that gives up the interpreter's lock so often keeps the event loop from taking it.
-            found = _ids[row].all.tuples(self._into, limit=MANY_IDS)
+            found = _ids[row].all.tuples(self.into, limit=MANY_IDS)
             self._all_taken[row] = len(found) < MANY_IDS
             self._taken.update((row, *each) for each in found)
         if (row, inside, id) in self._taken:
             return True
-        if self._into is None or self._all_taken[row]:
+        if self.into is None or self._all_taken[row]:
             return False
-        return _ids[row].one.value(self._into, inside=inside, id=id) is not None
+        return _ids[row].one.value(self.into, inside=inside, id=id) is not None

@@ -23,8 +23,7 @@ from mockserver.schema.admin import (
 )
 from mockserver.schema.containers import ContainerDeleted, ContainerFileDeleted
 from mockserver.schema.sources import MAX_PATH
-from mockserver.seeds import apply
-from mockserver.seeds.containers import leaves
+from mockserver.seeds.containers import AS_USUAL, leaves, put_file
 from mockserver.storage.bulk import Placement
 
 router = APIRouter(prefix="/worlds/{world}/containers", tags=["Containers"])
@@ -68,7 +67,7 @@ async def find_containers(mock: TheMock, world: str, query: Annotated[ContainerQ
 async def stage_container(mock: TheMock, world: str, request: Request) -> AdminContainer:
     """Create a container with its full state: the keys of a container in a seed, with files."""
     added = await add_objects(mock, request, world, "containers")
-    return await mock.worlds.look(world, admin.find_container, added.containers[-1])
+    return await mock.worlds.look(world, admin.find_container, added["containers"][-1])
 
 
 @router.get("/{container_id}", operation_id="findContainer")
@@ -115,7 +114,7 @@ async def stage_container_file(mock: TheMock, world: str, container_id: str, req
         def fill(put: Placement) -> None:
             if not put.has_container(container_id):
                 raise errors.CONTAINER_NOT_FOUND(container_id=container_id)
-            id = apply.put_file(
+            id = put_file(
                 put,
                 form.draft,
                 container_id=container_id,
@@ -123,7 +122,7 @@ async def stage_container_file(mock: TheMock, world: str, container_id: str, req
                 name=form.filename,
                 path=given.path or None,
                 source=given.source,
-                bytes=given.bytes if "bytes" in given.model_fields_set else apply.AS_USUAL,
+                bytes=given.bytes if "bytes" in given.model_fields_set else AS_USUAL,
             )
             ids.append(id)
 
