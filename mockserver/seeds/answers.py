@@ -1,6 +1,7 @@
 """Answers in seeds: scripts of what `/responses` does."""
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 from mockserver import answers
@@ -9,10 +10,14 @@ from mockserver.schema.sources import WithContent
 from mockserver.schema.values import Count
 from mockserver.seeds.contents import Place, located
 from mockserver.seeds.entry import Checks, Entry, Placing
+from mockserver.seeds.rows import Export, live, text
 from mockserver.settings import SeedError
+from mockserver.storage import tables
 from mockserver.storage.contents import Contents, Upload
 from mockserver.storage.database import Transaction
 from mockserver.storage.tables import MAX_ANSWERS
+
+_exported = live(tables.Answer, "seeded, position")
 
 
 class Answer(Entry, NewAnswer):
@@ -84,3 +89,15 @@ class Answer(Entry, NewAnswer):
         position = {"position": self.seq} if exact and self.seq is not None else {}
         seeded = exact if self.seeded is None else self.seeded
         return {"seeded": seeded, "matched": self.matched, "used": self.used, **position}
+
+    @classmethod
+    def export(cls, out: Export) -> Iterator[str]:
+        for row in _exported.rows(out.tx):
+            rule: dict[str, Any] = json.loads(row.rule)
+            for step in rule.get("steps") or [rule]:
+                for figure in (*step.get("files", ()), *step.get("shows", ())):
+                    if digest := figure.pop("digest", None):
+                        del figure["size"]
+                        figure |= out.content(digest)
+            state = {"seeded": bool(row.seeded), "matched": row.matched, "used": row.used, "seq": row.position}
+            yield text(rule | {"id": row.id} | state)

@@ -1,6 +1,7 @@
 """Containers in seeds, with their files and skills."""
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -12,6 +13,7 @@ from mockserver.schema.values import Count
 from mockserver.seeds.contents import Bundle, Place
 from mockserver.seeds.entry import Checks, Listed, Named, Placing, Referable, text_size
 from mockserver.seeds.files import File
+from mockserver.seeds.rows import Export, given, lines, live, text
 from mockserver.seeds.skills import Skill
 from mockserver.seeds.values import MAX_NAME, NOW, Id, Name, Second, Time, numbered
 from mockserver.settings import SeedError
@@ -19,6 +21,11 @@ from mockserver.skills import LATEST, mounted_at
 from mockserver.storage import tables
 from mockserver.storage.bulk import Placement
 from mockserver.storage.contents import Upload
+
+_exported = live(tables.Container)
+_exported_files = live(tables.ContainerFile)
+_exported_skills = live(tables.ContainerSkill, "position")
+_exported_uses = live(tables.Use, "at, response_id")
 
 
 def leaves(path: str) -> bool:
@@ -106,6 +113,13 @@ class ContainerFile(Listed, Named):
             if "bytes" not in self.model_fields_set:
                 own["bytes"] = AS_USUAL
             put_file(into.put, into.store.stored(self, place, n), name=numbered(self.name, n), **own)
+
+    @classmethod
+    def export_of(cls, container_id: str, out: Export) -> Iterator[str]:
+        for row in _exported_files.rows(out.tx, owner=container_id):
+            described = given(row, "id", "path", "source") | {"bytes": row.bytes, "created_at": row.created_at}
+            more = given(row, "file_id", "response_id", "visible_from", "visible_until", "seq")
+            yield text(described | more | out.content(row.digest))
 
 
 class ExpiresAfter(Part):
@@ -280,3 +294,22 @@ class Container(Referable):
             skill.place_in(row.id, position, place, into)
         for file in self.files:
             file.place_in(row.id, active, place, n, into)
+
+    @classmethod
+    def export(cls, out: Export) -> Iterator[str]:
+        for row in _exported.rows(out.tx):
+            lifetime = {"anchor": row.expires_anchor, "minutes": row.expires_minutes} if row.expires_minutes else None
+            described = {
+                **given(row, "id", "name", "created_at", "last_active_at"),
+                "expires_after": lifetime,
+                "memory_limit": row.memory_limit,
+                **({} if row.network_policy is None else {"network_policy": json.loads(row.network_policy)}),
+                **given(row, "replaced_by", "used_until"),
+                **({"wedged": True} if row.wedged else {}),
+                "seq": row.seq,
+            }
+            if uses := _exported_uses.all(out.tx, owner=row.id):
+                described["uses"] = [given(each, "at", "response_id") for each in uses]
+            if skills := _exported_skills.all(out.tx, owner=row.id):
+                described["skills"] = [given(each, "skill_id", "version") | out.content(each.digest) for each in skills]
+            yield f"{text(described)[:-1]}, {''.join(lines('files', ContainerFile.export_of(row.id, out), '}'))}"

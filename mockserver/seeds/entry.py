@@ -1,7 +1,7 @@
 """An entry of a list of a seed: what it describes, and how it is checked."""
 
 from collections import defaultdict
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from mockserver.schema.sources import FileName, Part, WithContent
 from mockserver.schema.values import Count
 from mockserver.seeds.contents import Bundle, Place, Store
+from mockserver.seeds.rows import Export
 from mockserver.seeds.values import Id, Moment, Name, numbered, numbers
 from mockserver.settings import SeedError
 from mockserver.storage import tables
@@ -79,6 +80,11 @@ class Entry:
 
     def place(self, place: Place, n: int | None, into: "Placing") -> None:
         """Place what it describes; `n` is its number if it is repeated. Raises SeedError."""
+        raise NotImplementedError
+
+    @classmethod
+    def export(cls, out: Export) -> Iterator[str]:
+        """Yield the entries of a world as JSON, in the order of their list."""
         raise NotImplementedError
 
 

@@ -1,10 +1,10 @@
 """What only exports write into seeds, as Pydantic models: deleted objects, and responses with their items."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field, create_model, model_validator
+from pydantic import Field, model_validator
 
 from mockserver import responses
 from mockserver.schema.answers import MAX_PACE
@@ -13,32 +13,26 @@ from mockserver.schema.sources import Part
 from mockserver.schema.values import Count
 from mockserver.seeds.contents import Place
 from mockserver.seeds.entry import Checks, Entry, Placing
+from mockserver.seeds.rows import Export, given, live, model_of, stored, text
 from mockserver.seeds.values import Second
 from mockserver.settings import SeedError
 from mockserver.storage import tables
-from mockserver.storage.database import record
-
-
-def _columns(row: type[tables.Table]) -> dict[str, Any]:
-    """Return the columns of an exported row as the fields of a model. A boolean is 0 or 1, as in the database."""
-    flag = Annotated[bool, Field(strict=False)]
-    return {
-        name: (flag if field.annotation is bool else field.annotation, ... if field.is_required() else field.default)
-        for name, field in row.model_fields.items()
-        if not name.startswith("deleted_")
-    }
-
-
-def _model(row: type[tables.Table]) -> type[Part]:
-    return create_model(f"_Exported{row.__name__}", __base__=Part, **_columns(row))
-
+from mockserver.storage.database import Statement, record
 
 SUCCESSORS = "successors"
 """In archives of version 0.1, the list that names the containers that replaced expired ones."""
 
 _TABLES = {tables.list_of(row): row for row in tables.Listed.__subclasses__()} | {SUCCESSORS: tables.Container}
-_OBJECTS: dict[type[tables.Table], type[Part]] = {row: _model(row) for row in _TABLES.values()}
-_OBJECTS[tables.Response] = _model(tables.Response)
+_OBJECTS: dict[type[tables.Table], type[Part]] = {row: model_of(row) for row in _TABLES.values()}
+_OBJECTS[tables.Response] = model_of(tables.Response)
+
+
+_deleted = {
+    row: Statement(f"SELECT * FROM {row.__tablename__} WHERE deleted_at IS NOT NULL", row)
+    for row in tables.Listed.__subclasses__()
+}
+_exported = live(tables.Response, "ordinal")
+_exported_items = live(tables.ResponseItem, "position")
 
 
 def table_of(list: str) -> type[tables.Listed]:
@@ -87,6 +81,18 @@ class Deleted(Entry, Part):
         elif into.put.exact:
             deleted: dict[str, Any] = {"deleted_at": self.deleted_at, "deleted_ordinal": self.ordinal}
             into.put.insert(table_of(self.list), **self.object, **deleted)
+
+    @classmethod
+    def export(cls, out: Export) -> Iterator[str]:
+        """Yield deleted objects with their positions in their lists, in the order of the deletions."""
+        found = []
+        for row, deleted in _deleted.items():
+            for each in deleted.rows(out.tx):
+                kept = stored(row, each)
+                name = tables.list_of(row, kept.get(tables.owner(row) or "", ""))
+                when = {"ordinal": each.deleted_ordinal, "deleted_at": each.deleted_at}
+                found.append({"list": name, **given(each, "id", "seq", "created_at"), **when, "object": kept})
+        yield from map(text, sorted(found, key=lambda each: (each["ordinal"], each["list"], each["id"])))
 
 
 class ResponseItem(Part):
@@ -139,3 +145,11 @@ class Response(Entry, Part):
         into.put.insert(tables.Response, **{**self.object, "id": id, "ordinal": ordinal})
         for position, item in enumerate(self.items):
             into.put.insert(tables.ResponseItem, response_id=id, position=position, **item.model_dump())
+
+    @classmethod
+    def export(cls, out: Export) -> Iterator[str]:
+        for row in _exported.rows(out.tx):
+            items = [stored(tables.ResponseItem, each) for each in _exported_items.all(out.tx, owner=row.id)]
+            for item in items:
+                del item["response_id"], item["position"]
+            yield text({"object": stored(tables.Response, row), "items": items})

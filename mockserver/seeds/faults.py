@@ -1,15 +1,20 @@
 """Fault rules in seeds."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator
 
 from mockserver import faults
 from mockserver.schema.faults import NewRule
 from mockserver.schema.values import Count
 from mockserver.seeds.contents import Place
 from mockserver.seeds.entry import Entry, Placing
+from mockserver.seeds.rows import Export, live, text
 from mockserver.seeds.values import Instant
+from mockserver.storage import tables
 from mockserver.storage.contents import Contents
 from mockserver.storage.database import Transaction
+
+_exported = live(tables.Fault, "position")
 
 
 class Fault(Entry, NewRule):
@@ -35,6 +40,12 @@ class Fault(Entry, NewRule):
             into.ids[Fault].append(faults.add(tx, into.world, self, into.put.now, **state))
 
         into.put.later.append(add)
+
+    @classmethod
+    def export(cls, out: Export) -> Iterator[str]:
+        for row in _exported.rows(out.tx):
+            state = {name: getattr(row, name) for name in sorted(FAULT_STATE)}
+            yield text(json.loads(row.rule) | {"id": row.id} | state)
 
 
 FAULT_STATE = Fault.model_fields.keys() - NewRule.model_fields.keys()

@@ -1,6 +1,6 @@
 """Files of the Files API in seeds."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -9,10 +9,12 @@ from mockserver.schema.files import Purpose
 from mockserver.schema.sources import WithContent
 from mockserver.seeds.contents import Place
 from mockserver.seeds.entry import Named, Placing, Referable, text_size
+from mockserver.seeds.rows import Export, given, live, text
 from mockserver.seeds.values import NOW, Time, numbered
 from mockserver.storage import tables
 from mockserver.storage.database import Statement, Transaction
 
+_exported = live(tables.File)
 _find = Statement("SELECT * FROM live_files WHERE id = :id", tables.File)
 
 
@@ -53,3 +55,9 @@ class File(Referable, Named):
     @classmethod
     def find(cls, tx: Transaction, id: str) -> tables.File | None:
         return _find.first(tx, id=id)
+
+    @classmethod
+    def export(cls, out: Export) -> Iterator[str]:
+        for row in _exported.rows(out.tx):
+            described = given(row, "id", "filename", "purpose", "created_at", "expires_at", "seq")
+            yield text(described | out.content(row.digest))

@@ -1,6 +1,6 @@
 """Skills in seeds, each with its versions."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
@@ -9,9 +9,13 @@ from mockserver import skills
 from mockserver.schema.values import Count
 from mockserver.seeds.contents import Bundle, Place
 from mockserver.seeds.entry import Listed, Placing, Referable
+from mockserver.seeds.rows import Export, given, live, text
 from mockserver.seeds.values import NOW, SkillNumber, Time
 from mockserver.storage import tables
 from mockserver.storage.database import Transaction
+
+_exported = live(tables.Skill)
+_exported_versions = live(tables.SkillVersion, "number, seq")
 
 
 class SkillVersion(Listed, Bundle):
@@ -102,3 +106,13 @@ class Skill(Referable, Bundle):
     def find(cls, tx: Transaction, id: str) -> Any:
         row = skills.find(tx, id)
         return row and (row, skills.find_versions(tx, id))
+
+    @classmethod
+    def export(cls, out: Export) -> Iterator[str]:
+        for row in _exported.rows(out.tx):
+            described = given(row, "id", "created_at", "default_version", "last_number", "seq")
+            described["versions"] = [
+                given(each, "id", "version", "created_at", "seq") | out.content(each.digest)
+                for each in _exported_versions.all(out.tx, owner=row.id)
+            ]
+            yield text(described)

@@ -1,6 +1,6 @@
 """Uploads in seeds, with their parts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -11,9 +11,13 @@ from mockserver.schema.files import Purpose
 from mockserver.schema.sources import WithContent
 from mockserver.seeds.contents import Place
 from mockserver.seeds.entry import Listed, Placing
+from mockserver.seeds.rows import Export, given, live, stored, text
 from mockserver.seeds.values import MAX_NAME, NOW, Id, Time
 from mockserver.storage import tables
 from mockserver.uploads import LIFETIME
+
+_exported = live(tables.Upload)
+_exported_parts = live(tables.UploadPart)
 
 
 class UploadPart(Listed, WithContent):
@@ -73,3 +77,12 @@ class Upload(Listed):
         for part, content in parts:
             own = {"upload_id": row.id, "created_at": into.at(part.created_at, created), "bytes": content.size}
             into.add(tables.UploadPart, part, content, **own)
+
+    @classmethod
+    def export(cls, out: Export) -> Iterator[str]:
+        for row in _exported.rows(out.tx):
+            parts = [
+                given(part, "id", "created_at", "seq") | out.content(part.digest)
+                for part in _exported_parts.all(out.tx, owner=row.id)
+            ]
+            yield text(given(row, *stored(tables.Upload, row)) | {"parts": parts})

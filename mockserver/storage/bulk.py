@@ -37,7 +37,7 @@ class _Ids:
     """The ids of a table. `inside` is the column that says inside of what an id is unique, if it is not alone."""
 
     def __init__(self, row: type[tables.Table]) -> None:
-        name = f"{'live_' if issubclass(row, tables.Listed) else ''}{row.__tablename__}"
+        name = tables.live(row)
         self.inside = tables.owner(row)
         here = f"{self.inside} = :inside AND " if self.inside else ""
         self.one: Statement[Any] = Statement(f"SELECT 1 FROM {name} WHERE {here}id = :id")
