@@ -9,8 +9,7 @@ from mockserver.schema.answers import Figure, NewAnswer
 from mockserver.schema.sources import WithContent
 from mockserver.schema.values import Count
 from mockserver.seeds.contents import Place, located
-from mockserver.seeds.entry import Checks, Entry, Placing
-from mockserver.seeds.rows import Export, live, text
+from mockserver.seeds.entry import Checks, Entry, Export, Placing, live, text
 from mockserver.settings import SeedError
 from mockserver.storage import tables
 from mockserver.storage.contents import Contents, Upload
@@ -56,15 +55,15 @@ class Answer(Entry, NewAnswer):
                     "give that one times, or put this one before it"
                 )
 
-    def check(self, place: Place, checks: Checks) -> None:
-        super().check(place, checks)
+    def check(self, checks: Checks) -> None:
+        super().check(checks)
         sizes: dict[int, int] = {}
-        with located(place):
+        with located(checks.place):
             for figure in self.figures():
                 if figure.digest is not None:
                     raise SeedError("a seed has no digest; give the bytes as one of content, base64, from, generate")
                 if figure.from_ is not None:
-                    sizes[id(figure)] = place.contents.size(figure.from_)
+                    sizes[id(figure)] = checks.place.contents.size(figure.from_)
             try:
                 self.check_output(sizes)
             except ValueError as error:

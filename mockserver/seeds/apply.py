@@ -83,7 +83,6 @@ def _prepare(scope: Scope, store: Store) -> bool:
 
 def _fill(scope: Scope, into: Placing, put: Placement) -> None:
     into.put = put
-    # Start after the ordinals of an export: otherwise its ids would be used a second time.
-    put.skip(scope.last_seq())
+    put.ordinal = max(put.ordinal, scope.last_seq())  # so that the ids of an export are not used a second time
     for key, entries in scope.lists.items():
         LISTS[key].place_all(entries, into)

@@ -4,6 +4,7 @@ Archives come from anybody, so their limits are checked before they are trusted:
 sizes, their compression ratios, and their names, which must stay inside the archive.
 """
 
+import io
 import json
 import math
 import re
@@ -16,8 +17,8 @@ from pathlib import Path
 from mockserver import zips
 from mockserver.seeds.containers import Container
 from mockserver.seeds.document import MAX_BYTES
+from mockserver.seeds.entry import Export, lines, text
 from mockserver.seeds.models import LISTS
-from mockserver.seeds.rows import Export, lines, text
 from mockserver.settings import SeedError
 from mockserver.states import read_row
 from mockserver.storage.contents import Contents
@@ -158,21 +159,15 @@ def write(directory: Path) -> Generator[bytes]:
     yield from buffer.take(0)
 
 
-class _Buffer:
-    """A write-only buffer for a zip file, which can't seek."""
+class _Buffer(io.RawIOBase):
+    """A buffer for a zip file that is written from its start to its end."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def write(self, data: bytes, /) -> int:
+    def write(self, data: bytes, /) -> int:  # type: ignore[override]  # zipfile writes bytes
         self._buffer += data
         return len(data)
-
-    def flush(self) -> None:
-        """Do nothing: only `take` empties the buffer."""
-
-    def close(self) -> None:
-        """Do nothing: nothing is open."""
 
     def take(self, least: int) -> Iterator[bytes]:
         """Yield the buffered bytes if there are at least this many."""

@@ -6,20 +6,30 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mockserver import bundles, profiles
+from mockserver import profiles
 from mockserver.schema.skills import VersionLabel
 from mockserver.schema.sources import FileName, Part, WithContent
 from mockserver.schema.values import Count
-from mockserver.seeds.contents import Bundle, Place
-from mockserver.seeds.entry import Checks, Listed, Named, Placing, Referable, text_size
+from mockserver.seeds.contents import Bundle
+from mockserver.seeds.entry import (
+    Checks,
+    Export,
+    Listed,
+    Named,
+    Placing,
+    Referable,
+    given,
+    lines,
+    live,
+    text,
+    text_size,
+)
 from mockserver.seeds.files import File
-from mockserver.seeds.rows import Export, given, lines, live, text
 from mockserver.seeds.skills import Skill
 from mockserver.seeds.values import MAX_NAME, NOW, Id, Name, Second, Time, numbered
 from mockserver.settings import SeedError
 from mockserver.skills import LATEST, mounted_at
 from mockserver.storage import tables
-from mockserver.storage.bulk import Placement
 from mockserver.storage.contents import Upload
 
 _exported = live(tables.Container)
@@ -33,38 +43,19 @@ def leaves(path: str) -> bool:
     return ".." in path.replace("\\", "/").split("/")
 
 
-AS_USUAL: Any = object()
-"""Instead of a size: that of the content, or null if the assistant wrote it."""
+def file_columns(given: Any, name: str, content: Upload) -> dict[str, Any]:
+    """Return the columns that `path`, `source` and `bytes` of a seed or a form describe, as far as they are given.
 
-
-def put_file(
-    put: Placement,
-    content: Upload,
-    *,
-    name: str,
-    path: str | None,
-    source: str | None,
-    bytes: int | None,
-    **columns: Any,
-) -> str:
-    """Place a container's file. The default source is the assistant if there is a path, else the user.
-
-    Returns its id.
+    By default the source is the assistant if there is a path, else the user, and only the user's files show their size.
     """
-    source = source or ("assistant" if path else "user")
-    if path is None:
-        path = name if source == "assistant" else f"/mnt/data/{content.blake2b}-{name}"
-    if bytes is AS_USUAL:
-        bytes = content.size if source == "user" else None
-    row = put.add(
-        tables.ContainerFile,
-        content,
-        bytes=bytes,
-        path=path if path.startswith("/") else f"/mnt/data/{path}",
-        source=source,
-        **columns,
-    )
-    return row.id
+    source = given.source or ("assistant" if given.path else "user")
+    path = given.path or (name if source == "assistant" else f"{content.blake2b}-{name}")
+    size = content.size if source == "user" else None
+    return {
+        "source": source,
+        "path": path if path.startswith("/") else f"/mnt/data/{path}",
+        "bytes": given.bytes if "bytes" in given.model_fields_set else size,
+    }
 
 
 class ContainerFile(Listed, Named):
@@ -102,17 +93,17 @@ class ContainerFile(Listed, Named):
             raise ValueError("a path has no '..'; write the path that it leads to")
         return self
 
-    def place_in(self, container_id: str, created_at: int, place: Place, n: int | None, into: Placing) -> None:
-        own = into.columns(tables.ContainerFile, self)
-        own |= {"container_id": container_id, "created_at": into.at(self.created_at, created_at)}
+    def place_in(self, container_id: str, created_at: int, into: Placing) -> None:
+        own: dict[str, Any] = {"container_id": container_id, "created_at": into.at(self.created_at, created_at)}
+        content = None
         if self.file:
-            copied = into.find(File, self.file, place)
+            copied = into.find(File, self.file)
             own |= {"path": f"/mnt/data/{copied.id}-{copied.filename}", "source": "user", "file_id": copied.id}
-            into.put.add(tables.ContainerFile, **own | {"bytes": copied.bytes, "digest": copied.digest})
+            own |= {"bytes": copied.bytes, "digest": copied.digest}
         else:
-            if "bytes" not in self.model_fields_set:
-                own["bytes"] = AS_USUAL
-            put_file(into.put, into.store.stored(self, place, n), name=numbered(self.name, n), **own)
+            content = into.stored(self)
+            own |= file_columns(self, into.numbered(self.name), content)
+        into.add(tables.ContainerFile, self, content, **own)
 
     @classmethod
     def export_of(cls, container_id: str, out: Export) -> Iterator[str]:
@@ -167,33 +158,25 @@ class ContainerSkill(Bundle):
             raise ValueError("name a skill, or give its files as one of from, base64, files")
         return self
 
-    def place_in(self, container_id: str, position: int, place: Place, into: Placing) -> None:
-        own = {"container_id": container_id, "position": position}
+    def place_in(self, container_id: str, position: int, into: Placing) -> None:
+        own: dict[str, Any] = {"container_id": container_id, "position": position}
+        own |= into.columns(tables.ContainerSkill, self)
+        content = None
         if self.skill is None:
-            bundle = into.store.bundle(self, place)
-            source: bundles.Bundle | tables.SkillVersion = bundle
-            content, skill_id, label = bundle.zip, self.skill_id, self.version
+            source = into.store.bundle(self, into.place)
+            content = source.zip
         else:
-            row, versions = into.find(Skill, self.skill, place)
-            content, skill_id = None, row.id
+            row, versions = into.find(Skill, self.skill)
             label = {None: row.default_version, LATEST: row.latest_version}.get(self.version, self.version)
             labels = [each.version for each in versions]
             if label not in labels:
                 raise SeedError(
-                    f"{place}: skill {self.skill!r} has no version {label!r}; choose one of: {', '.join(labels)}"
+                    f"{into.place}: skill {self.skill!r} has no version {label!r}; choose one of: {', '.join(labels)}"
                 )
             source = versions[labels.index(label)]
-        into.put.insert(
-            tables.ContainerSkill,
-            content,
-            skill_id=skill_id,
-            version=label,
-            name=source.name,
-            description=source.description,
-            path=mounted_at(source.name, label),
-            digest=source.digest,
-            **own,
-        )
+            own |= {"skill_id": row.id, "version": label}
+        own |= {"path": mounted_at(source.name, own["version"]), **given(source, "name", "description", "digest")}
+        into.put.insert(tables.ContainerSkill, content, **own)
 
 
 class Use(Part):
@@ -261,27 +244,29 @@ class Container(Referable):
         domains = (self.network_policy and self.network_policy.allowed_domains) or ()
         return (self.repeat or 1) * (text_size(names, self.repeat) + sum(map(len, domains)))
 
-    def check(self, place: Place, checks: Checks) -> None:
-        super().check(place, checks)
+    def check(self, checks: Checks) -> None:
+        super().check(checks)
         created, active = self.created_at or NOW, self.last_active_at or NOW
         given = self.created_at and self.seq is None  # an export may contain one whose expiry was forced
         if given and created.relative == active.relative and created.seconds > active.seconds:
-            raise SeedError(f"{place}: it was last active before it was created; correct created_at or last_active_at")
+            raise SeedError(
+                f"{checks.place}: it was last active before it was created; correct created_at or last_active_at"
+            )
         for file in self.files:
-            checks.refer(File, file.file, place)
+            checks.refer(File, file.file)
         for skill in self.skills:
-            checks.refer(Skill, skill.skill, place)
+            checks.refer(Skill, skill.skill)
 
-    def place(self, place: Place, n: int | None, into: Placing) -> None:
+    def place(self, into: Placing) -> None:
         active = into.at(self.last_active_at, into.put.now)
         rule, policy = self.expires_after, self.network_policy
         row = into.add(
             tables.Container,
             self,
-            id=self.id and numbered(self.id, n),
+            id=self.id and into.numbered(self.id),
             created_at=into.at(self.created_at, active),
             last_active_at=active,
-            name=numbered(self.name, n),
+            name=into.numbered(self.name),
             network_policy=policy.model_dump_json(exclude_none=True) if policy else None,
             expires_anchor=rule.anchor if rule else "last_active_at",
             expires_minutes=(rule.minutes or (rule.days or 0) * 1_440) if rule else 0,
@@ -291,9 +276,9 @@ class Container(Referable):
         for use in self.uses:
             into.put.insert(tables.Use, container_id=row.id, **use.model_dump())
         for position, skill in enumerate(self.skills):
-            skill.place_in(row.id, position, place, into)
+            skill.place_in(row.id, position, into)
         for file in self.files:
-            file.place_in(row.id, active, place, n, into)
+            file.place_in(row.id, active, into)
 
     @classmethod
     def export(cls, out: Export) -> Iterator[str]:

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 from pydantic import Field
 
@@ -202,9 +202,9 @@ class Store:
 
     def __init__(self, uploads: Uploads) -> None:
         self._uploads = uploads
-        self._by_item: dict[tuple[int, int | str | None], Upload] = {}
+        self._found: dict[tuple[object, ...], Any] = {}
+        """By what describes it: an Upload, or the bundle of a skill."""
         self._by_digest: dict[str, Upload] = {}
-        self._bundles: dict[tuple[int, str | None], bundles.Bundle] = {}
         self._in_memory = 0
 
     def close(self) -> None:
@@ -214,53 +214,45 @@ class Store:
     def store(self, contents: Iterable[tuple[WithContent | Bundle, Place, int | None]]) -> None:
         """Store contents, each as often as it is repeated. May block on the disk, and can run in any thread."""
         for item, place, repeat in contents:
-            if isinstance(item, Bundle):
-                self._store_bundle(item, place)
-            else:
-                for n in numbers(repeat):
-                    self._store(item, place, n)
+            for n in numbers(repeat):
+                key = self._key(item, place, n)
+                if key not in self._found:
+                    with located(place):
+                        self._found[key] = self._read(item, place, n)
 
     def stored(self, item: WithContent, place: Place, n: int | None) -> Upload:
-        return self._by_item[self._key(item, place, n)]
+        upload: Upload = self._found[self._key(item, place, n)]
+        return upload
 
     def bundle(self, item: Bundle, place: Place) -> bundles.Bundle:
-        return self._bundles[self._bundle_key(item, place)]
+        bundle: bundles.Bundle = self._found[self._key(item, place, None)]
+        return bundle
 
-    def _store_bundle(self, item: Bundle, place: Place) -> None:
-        key = self._bundle_key(item, place)
-        if key in self._bundles:
-            return
+    def _key(self, item: WithContent | Bundle, place: Place, n: int | None) -> tuple[object, ...]:
+        """Return the key of an item's content: repeated objects share it unless their number is part of it."""
+        if item.from_ is not None:
+            return isinstance(item, Bundle), id(place.contents), item.from_
+        return id(item), n if is_numbered(item) else None
+
+    def _read(self, item: WithContent | Bundle, place: Place, n: int | None) -> Upload | bundles.Bundle:
+        if not isinstance(item, Bundle):
+            pieces = pieces_of(item, place, n)
+            return self._unique(self._uploads.put(pieces, blake2b=True, as_file=self._in_memory > IN_MEMORY))
         files: list[tuple[str, Upload]] = []
-        with located(place), ExitStack() as stack:
+        with ExitStack() as stack:
             for path, pieces in skill_files(item, place):
                 files.append((path, self._uploads.put(pieces)))
                 stack.callback(files[-1][1].discard)
             bundle = bundles.read(files, self._uploads)
             if bundle.zip is files[0][1]:
                 stack.pop_all()
-        first = self._by_digest.setdefault(bundle.digest, bundle.zip)
-        if first is not bundle.zip:
-            bundle.zip.discard()
-        self._bundles[key] = replace(bundle, zip=first)
+        return replace(bundle, zip=self._unique(bundle.zip))
 
-    def _bundle_key(self, item: Bundle, place: Place) -> tuple[int, str | None]:
-        return (id(item), None) if item.from_ is None else (id(place.contents), item.from_)
-
-    def _store(self, item: WithContent, place: Place, n: int | None) -> None:
-        key = self._key(item, place, n)
-        if key in self._by_item:
-            return
-        with located(place):
-            upload = self._uploads.put(pieces_of(item, place, n), blake2b=True, as_file=self._in_memory > IN_MEMORY)
+    def _unique(self, upload: Upload) -> Upload:
+        """Return the first of equal contents, and discard the others."""
         first = self._by_digest.setdefault(upload.digest, upload)
         if first is not upload:
             upload.discard()
         else:
             self._in_memory += len(upload.buffer)
-        self._by_item[key] = first
-
-    def _key(self, item: WithContent, place: Place, n: int | None) -> tuple[int, int | str | None]:
-        """Return the key of an item's content: repeated objects share it unless their number is part of it."""
-        if item.from_ is not None:
-            return id(place.contents), item.from_
-        return id(item), n if is_numbered(item) else None
+        return first

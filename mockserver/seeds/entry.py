@@ -1,26 +1,30 @@
-"""An entry of a list of a seed: what it describes, and how it is checked."""
+"""The entries of the lists of seeds: how they are checked, placed into worlds, and exported from them."""
 
+import json
+import re
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, create_model
 
 from mockserver.schema.sources import FileName, Part, WithContent
 from mockserver.schema.values import Count
 from mockserver.seeds.contents import Bundle, Place, Store
-from mockserver.seeds.rows import Export
 from mockserver.seeds.values import Id, Moment, Name, numbered, numbers
 from mockserver.settings import SeedError
 from mockserver.storage import tables
 from mockserver.storage.bulk import Placement
 from mockserver.storage.contents import Upload
-from mockserver.storage.database import Transaction, columns
+from mockserver.storage.database import Statement, Transaction, columns
 
+R = TypeVar("R", bound=tables.Table)
 L = TypeVar("L", bound=tables.Listed)
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+"""Characters that JSON allows and YAML doesn't."""
 
 
 @cache
@@ -64,26 +68,28 @@ class Entry:
     def check_all(cls, entries: "Sequence[tuple[Self, Place]]", checks: "Checks") -> None:
         """Check the entries of a list that are of one world. Raises SeedError."""
         for entry, place in entries:
-            entry.check(place, checks)
+            checks.place = place
+            entry.check(checks)
 
-    def check(self, place: Place, checks: "Checks") -> None:
+    def check(self, checks: "Checks") -> None:
         """Check its names and references. Raises SeedError."""
         for n in numbers(self.repetition):
-            claim(checks.names[type(self)], place, self.names(n))
+            checks.claim(checks.names[type(self)], self.names(n))
 
     @classmethod
     def place_all(cls, entries: "Sequence[tuple[Self, Place]]", into: "Placing") -> None:
         """Place the entries of a list."""
         for entry, place in entries:
             for n in numbers(entry.repetition):
-                entry.place(place, n, into)
+                into.place, into.number = place, n
+                entry.place(into)
 
-    def place(self, place: Place, n: int | None, into: "Placing") -> None:
-        """Place what it describes; `n` is its number if it is repeated. Raises SeedError."""
+    def place(self, into: "Placing") -> None:
+        """Place what it describes. Raises SeedError."""
         raise NotImplementedError
 
     @classmethod
-    def export(cls, out: Export) -> Iterator[str]:
+    def export(cls, out: "Export") -> Iterator[str]:
         """Yield the entries of a world as JSON, in the order of their list."""
         raise NotImplementedError
 
@@ -98,12 +104,23 @@ class Checks:
     """Names in other seeds."""
     names: defaultdict[type[Entry], dict[str, Place]] = field(default_factory=lambda: defaultdict(dict))
     positions: dict[str, Place] = field(default_factory=dict)
+    place: Place = field(init=False)
+    """Of the entry that is being checked."""
 
-    def refer(self, kind: "type[Referable]", name: str | None, place: Place) -> None:
+    def claim(self, used: dict[str, Place], names: Iterable[str | None]) -> None:
+        for name in filter(None, names):
+            if name in used:
+                raise SeedError(
+                    f"{self.place}: {name!r} is already used at {used[name]}; give each object its own ref and id "
+                    "(for repeated objects, use {n})"
+                )
+            used[name] = self.place
+
+    def refer(self, kind: "type[Referable]", name: str | None) -> None:
         """Check the name of another entry."""
         known = name is None or name in self.names[kind] or (kind, name) in self.elsewhere
         if self.alone and not known:
-            raise unknown(kind, name, place)
+            raise unknown(kind, name, self.place)
 
 
 @dataclass(slots=True)
@@ -119,6 +136,16 @@ class Placing:
     """What entries that others can name became, by refs and ids."""
     replaced: dict[str, str] = field(default_factory=dict)
     """Ids of the containers that replaced expired ones, by the ids of those."""
+    place: Place = field(init=False)
+    """Of the entry that is being placed."""
+    number: int | None = field(init=False)
+    """Of the entry if it is repeated."""
+
+    def numbered(self, text: str) -> str:
+        return numbered(text, self.number)
+
+    def stored(self, item: WithContent) -> Upload:
+        return self.store.stored(item, self.place, self.number)
 
     def at(self, time: Moment | None, default: int) -> int:
         return time.at(self.put.now) if time else default
@@ -132,20 +159,30 @@ class Placing:
         """Place the row of an object. `columns` are those that are not keys of the item, or differ from them."""
         return self.put.add(row, content, **self.columns(row, item) | columns)
 
-    def find(self, kind: "type[Referable]", name: str, place: Place) -> Any:
+    def name(self, entry: "Referable", id: str, found: Any) -> None:
+        """Keep what an entry became, for others that name it."""
+        for name in {id} | entry.names(self.number):
+            self.found[type(entry), name] = found
+
+    def find(self, kind: "type[Referable]", name: str) -> Any:
         """Return what an entry became that is named by a ref or an id, or what the world has. Raises SeedError."""
         if found := self.found.get((kind, name)) or (kind.find(self.put.into, name) if self.put.into else None):
             return found
-        raise unknown(kind, name, place)
+        raise unknown(kind, name, self.place)
 
 
-def claim(used: dict[str, Place], place: Place, names: Iterable[str | None]) -> None:
-    for name in filter(None, names):
-        if name in used:
-            raise SeedError(
-                f"{place}: {name!r} is already used at {used[name]}; give each object its own ref and id (for repeated objects, use {{n}})"
-            )
-        used[name] = place
+@dataclass(slots=True)
+class Export:
+    """An export of a world."""
+
+    tx: Transaction
+    digests: dict[str, None] = field(default_factory=dict)
+    """Of the contents that it needs, in this order."""
+
+    def content(self, digest: str) -> dict[str, str]:
+        """Return the key that names a content."""
+        self.digests[digest] = None
+        return {"from": f"blobs/{digest}"}
 
 
 def unknown(kind: "type[Referable]", name: Any, place: Place) -> SeedError:
@@ -170,14 +207,12 @@ class Listed(Entry, Part):
     def ordinals(self) -> list[int]:
         return [each.seq for each in (self, *self.inside()) if each.seq is not None]
 
-    def check(self, place: Place, checks: Checks) -> None:
+    def check(self, checks: Checks) -> None:
         if self.seq is not None and self.repetition:
-            raise SeedError(f"{place}: repeated objects have no fixed position; remove seq")
-        claim(checks.positions, place, (f"seq {each}" for each in self.ordinals()))
-        super().check(place, checks)
-        inside: dict[str, Place] = {}
-        for each in self.inside():
-            claim(inside, place, each.names())
+            raise SeedError(f"{checks.place}: repeated objects have no fixed position; remove seq")
+        checks.claim(checks.positions, (f"seq {each}" for each in self.ordinals()))
+        super().check(checks)
+        checks.claim({}, (each.id for each in self.inside()))
 
 
 class Referable(Listed):
@@ -208,3 +243,49 @@ class Named(WithContent):
 def text_size(names: Iterable[str | None], repeat: int | None) -> int:
     """Return the size of names in bytes, with the highest number if they are repeated."""
     return sum(len(numbered(name, repeat).encode(errors="replace")) for name in names if name)
+
+
+# Rows as exports write them
+
+
+def live(row: type[R], order: str = "created_at, seq") -> Statement[R]:
+    """Return a statement for the rows that are not deleted: with an `owner`, those that belong to it."""
+    owner = tables.owner(row)
+    where = f"WHERE {owner} = :owner " if owner else ""
+    return Statement(f"SELECT * FROM {tables.live(row)} {where}ORDER BY {order}", row)
+
+
+def given(row: object, *names: str) -> dict[str, Any]:
+    """Return the attributes that are not None."""
+    return {name: value for name in names if (value := getattr(row, name)) is not None}
+
+
+def stored(row: type[tables.Table], found: Any) -> dict[str, Any]:
+    """Return the columns of a row of an object, as JSON has them: SQLite has no true and false."""
+    return {
+        name: bool(getattr(found, name)) if field.annotation is bool else getattr(found, name)
+        for name, field in row.model_fields.items()
+        if not name.startswith("deleted_")
+    }
+
+
+def model_of(row: type[tables.Table]) -> type[Part]:
+    """Return a model of what `stored` returns. A boolean is 0 or 1, as in the database."""
+    flag = Annotated[bool, Field(strict=False)]
+    fields: dict[str, Any] = {
+        name: (flag if field.annotation is bool else field.annotation, ... if field.is_required() else field.default)
+        for name, field in row.model_fields.items()
+        if not name.startswith("deleted_")
+    }
+    return create_model(f"_Exported{row.__name__}", __base__=Part, **fields)
+
+
+def lines(key: str, objects: Iterator[str], end: str) -> Iterator[str]:
+    yield f'"{key}": ['
+    for number, each in enumerate(objects):
+        yield (",\n" if number else "\n") + each
+    yield f"]{end}"
+
+
+def text(value: Any) -> str:
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))

@@ -11,9 +11,7 @@ from mockserver.schema.answers import MAX_PACE
 from mockserver.schema.responses import whole_item
 from mockserver.schema.sources import Part
 from mockserver.schema.values import Count
-from mockserver.seeds.contents import Place
-from mockserver.seeds.entry import Checks, Entry, Placing
-from mockserver.seeds.rows import Export, given, live, model_of, stored, text
+from mockserver.seeds.entry import Checks, Entry, Export, Placing, given, live, model_of, stored, text
 from mockserver.seeds.values import Second
 from mockserver.settings import SeedError
 from mockserver.storage import tables
@@ -69,13 +67,13 @@ class Deleted(Entry, Part):
     def ordinals(self) -> Iterable[int]:
         return [self.ordinal]
 
-    def check(self, place: Place, checks: Checks) -> None:
+    def check(self, checks: Checks) -> None:
         key = f"{self.list}/{self.id}"
         if key in checks.names[Deleted]:
-            raise SeedError(f"{place}: this object was deleted twice; remove one")
-        checks.names[Deleted][key] = place
+            raise SeedError(f"{checks.place}: this object was deleted twice; remove one")
+        checks.names[Deleted][key] = checks.place
 
-    def place(self, place: Place, n: int | None, into: Placing) -> None:
+    def place(self, into: Placing) -> None:
         if self.list == SUCCESSORS:
             into.replaced[self.id] = self.object["id"]
         elif into.put.exact:
@@ -140,11 +138,10 @@ class Response(Entry, Part):
     def text(self) -> int:
         return sum(len(item.body) for item in self.items)
 
-    def place(self, place: Place, n: int | None, into: Placing) -> None:
-        id, ordinal = into.put.identify(tables.Response, self.object["id"], self.object["ordinal"], {})
-        into.put.insert(tables.Response, **{**self.object, "id": id, "ordinal": ordinal})
+    def place(self, into: Placing) -> None:
+        row = into.put.add(tables.Response, **self.object)
         for position, item in enumerate(self.items):
-            into.put.insert(tables.ResponseItem, response_id=id, position=position, **item.model_dump())
+            into.put.insert(tables.ResponseItem, response_id=row.id, position=position, **item.model_dump())
 
     @classmethod
     def export(cls, out: Export) -> Iterator[str]:

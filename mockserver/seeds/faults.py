@@ -6,9 +6,7 @@ from collections.abc import Iterable, Iterator
 from mockserver import faults
 from mockserver.schema.faults import NewRule
 from mockserver.schema.values import Count
-from mockserver.seeds.contents import Place
-from mockserver.seeds.entry import Entry, Placing
-from mockserver.seeds.rows import Export, live, text
+from mockserver.seeds.entry import Entry, Export, Placing, live, text
 from mockserver.seeds.values import Instant
 from mockserver.storage import tables
 from mockserver.storage.contents import Contents
@@ -34,7 +32,7 @@ class Fault(Entry, NewRule):
     def names(self, n: int | None = None) -> Iterable[str | None]:
         return [self.id]
 
-    def place(self, place: Place, n: int | None, into: Placing) -> None:
+    def place(self, into: Placing) -> None:
         def add(tx: Transaction, contents: Contents) -> None:
             state = self.model_dump(include=FAULT_STATE, exclude_none=True)
             into.ids[Fault].append(faults.add(tx, into.world, self, into.put.now, **state))

@@ -7,10 +7,8 @@ from pydantic import Field, model_validator
 
 from mockserver.schema.files import Purpose
 from mockserver.schema.sources import WithContent
-from mockserver.seeds.contents import Place
-from mockserver.seeds.entry import Named, Placing, Referable, text_size
-from mockserver.seeds.rows import Export, given, live, text
-from mockserver.seeds.values import NOW, Time, numbered
+from mockserver.seeds.entry import Export, Named, Placing, Referable, given, live, text, text_size
+from mockserver.seeds.values import NOW, Time
 from mockserver.storage import tables
 from mockserver.storage.database import Statement, Transaction
 
@@ -44,13 +42,12 @@ class File(Referable, Named):
     def text(self) -> int:
         return (self.repeat or 1) * text_size([self.ref, self.id, self.filename or self.from_], self.repeat)
 
-    def place(self, place: Place, n: int | None, into: Placing) -> None:
-        content = into.store.stored(self, place, n)
-        own = {"id": self.id and numbered(self.id, n), "filename": numbered(self.name, n)}
+    def place(self, into: Placing) -> None:
+        content = into.stored(self)
+        own = {"id": self.id and into.numbered(self.id), "filename": into.numbered(self.name)}
         row = into.add(tables.File, self, content, bytes=content.size, **own)
         into.ids[File].append(row.id)
-        for name in {row.id} | self.names(n):
-            into.found[File, name] = row
+        into.name(self, row.id, row)
 
     @classmethod
     def find(cls, tx: Transaction, id: str) -> tables.File | None:

@@ -1,15 +1,15 @@
 """Skills in seeds, each with its versions."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
 from mockserver import skills
 from mockserver.schema.values import Count
-from mockserver.seeds.contents import Bundle, Place
-from mockserver.seeds.entry import Listed, Placing, Referable
-from mockserver.seeds.rows import Export, given, live, text
+from mockserver.seeds.contents import Bundle
+from mockserver.seeds.entry import Export, Listed, Placing, Referable, given, live, text
 from mockserver.seeds.values import NOW, SkillNumber, Time
 from mockserver.storage import tables
 from mockserver.storage.database import Transaction
@@ -51,7 +51,7 @@ class Skill(Referable, Bundle):
     def _one_source(self) -> Self:
         if self.sources() + bool(self.versions) != 1:
             raise ValueError("give its files as one of from, base64, files, or give versions")
-        labels = self.labels()
+        labels = [str(each.version) for each in self.each_version]
         if len(set(labels)) < len(labels):
             raise ValueError("two versions have the same number; give each its own")
         if self.default_version not in (None, *labels):
@@ -62,45 +62,32 @@ class Skill(Referable, Bundle):
         return self.versions
 
     def contents(self) -> Iterable[Bundle]:
-        return self.every_version()
+        return self.each_version
 
     def counts(self) -> Iterable[tuple[str, int]]:
-        return [("skill version", len(self.labels()))]
+        return [("skill version", len(self.each_version))]
 
-    def every_version(self) -> Sequence["SkillVersion | Skill"]:
-        """Return its versions; the skill itself if it describes only one."""
-        return self.versions or [self]
+    @cached_property
+    def each_version(self) -> list[SkillVersion]:
+        """Its versions, each with its number; the only one if the skill itself has its keys."""
+        only = {name: getattr(self, name) for name in ("created_at", "from_", "base64", "files")}
+        given = self.versions or [SkillVersion.model_construct(**only)]
+        return [each.model_copy(update={"version": each.version or str(n)}) for n, each in enumerate(given, 1)]
 
-    def labels(self) -> list[str]:
-        """Return the numbers of its versions, in their order."""
-        return [each.version or str(n) for n, each in enumerate(self.versions, 1)] or ["1"]
-
-    def place(self, place: Place, n: int | None, into: Placing) -> None:
-        versions = [
-            (int(label) if label.isdecimal() else n, label, version, into.store.bundle(version, place))
-            for n, (label, version) in enumerate(zip(self.labels(), self.every_version(), strict=True), 1)
-        ]
-        last, latest, *_ = max(versions, key=lambda each: each[0])
-        default = self.default_version or min(versions, key=lambda each: each[0])[1]  # as by the API
-        shown = next(bundle for _, label, _, bundle in versions if label == default)
-        row = into.add(
-            tables.Skill,
-            self,
-            name=shown.name,
-            description=shown.description,
-            default_version=default,
-            latest_version=latest,
-            last_number=max(last, self.last_number),
-        )
+    def place(self, into: Placing) -> None:
+        bundles = {str(each.version): into.store.bundle(each, into.place) for each in self.each_version}
+        numbers = {label: int(label) if label.isdecimal() else n for n, label in enumerate(bundles, 1)}
+        latest = max(numbers, key=numbers.__getitem__)
+        default = self.default_version or min(numbers, key=numbers.__getitem__)  # as by the API
+        own = {"default_version": default, "latest_version": latest, **given(bundles[default], "name", "description")}
+        row = into.add(tables.Skill, self, last_number=max(numbers[latest], self.last_number), **own)
         rows = []
-        for number, label, version, bundle in versions:
-            item = version if isinstance(version, SkillVersion) else SkillVersion.model_construct()
-            own = {"created_at": version.created_at.at(into.put.now), "version": label, "number": number}
-            own |= {"skill_id": row.id, "name": bundle.name, "description": bundle.description}
-            rows.append(into.add(tables.SkillVersion, item, bundle.zip, **own))
+        for each in self.each_version:
+            label = str(each.version)
+            own = {"skill_id": row.id, "number": numbers[label], **given(bundles[label], "name", "description")}
+            rows.append(into.add(tables.SkillVersion, each, bundles[label].zip, **own))
         into.ids[Skill].append(row.id)
-        for name in {row.id} | self.names():
-            into.found[Skill, name] = row, rows
+        into.name(self, row.id, (row, rows))
 
     @classmethod
     def find(cls, tx: Transaction, id: str) -> Any:

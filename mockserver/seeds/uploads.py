@@ -9,9 +9,7 @@ from mockserver.clock import MAX_SECONDS, later
 from mockserver.schema import uploads
 from mockserver.schema.files import Purpose
 from mockserver.schema.sources import WithContent
-from mockserver.seeds.contents import Place
-from mockserver.seeds.entry import Listed, Placing
-from mockserver.seeds.rows import Export, given, live, stored, text
+from mockserver.seeds.entry import Export, Listed, Placing, given, live, stored, text
 from mockserver.seeds.values import MAX_NAME, NOW, Id, Time
 from mockserver.storage import tables
 from mockserver.uploads import LIFETIME
@@ -68,8 +66,8 @@ class Upload(Listed):
     def names(self, n: int | None = None) -> Iterable[str | None]:
         return [self.id, *(part.id for part in self.parts)]
 
-    def place(self, place: Place, n: int | None, into: Placing) -> None:
-        parts = [(part, into.store.stored(part, place, n)) for part in self.parts]
+    def place(self, into: Placing) -> None:
+        parts = [(part, into.stored(part)) for part in self.parts]
         size = sum(content.size for _, content in parts) if self.bytes is None else self.bytes
         created = self.created_at.at(into.put.now)
         expires = into.at(self.expires_at, later(created, LIFETIME))

@@ -4,6 +4,7 @@ Seeds, imports and the control plane collect objects here, and write them all at
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar
 
 from mockserver import control_errors, ids
@@ -12,7 +13,6 @@ from mockserver.storage.contents import Contents, Upload
 from mockserver.storage.database import Insertion, Statement, Transaction, record
 
 R = TypeVar("R", bound=tables.Table)
-L = TypeVar("L", bound=tables.Listed)
 
 MANY_IDS = 10_000
 """If a table has more, each new id is looked up in it."""
@@ -44,7 +44,7 @@ class _Ids:
         self.all: Statement[Any] = Statement(f"SELECT {self.inside or 'NULL'}, id FROM {name} LIMIT :limit")
 
 
-_ids = {row: _Ids(row) for row in _MAKE_ID.keys() | {tables.Response}}
+_ids = cache(_Ids)
 
 
 class Placement:
@@ -74,28 +74,26 @@ class Placement:
         """Return whether this is the whole state of a world, so that list positions can be given."""
         return self.into is None
 
-    def skip(self, ordinal: int) -> None:
-        """Use only ordinals after this one."""
-        self.ordinal = max(self.ordinal, ordinal)
-
     def has_container(self, id: str) -> bool:
         return self._has(tables.Container, None, id)
 
-    def add(
-        self,
-        row: type[L],
-        content: Upload | None = None,
-        *,
-        id: str | None = None,
-        seq: int | None = None,
-        **columns: Any,
-    ) -> L:
-        """Place an object of a list, and its content. Returns its row.
+    def add(self, row: type[R], content: Upload | None = None, **columns: Any) -> R:
+        """Place an object of a list, and its content. Returns its row. Raises APIError if its id is taken.
 
         `content` may be None if `digest` is given, that of an object which is placed or in the world.
         """
-        id, seq = self.identify(row, id, seq, columns)
-        return self.insert(row, content, id=id, seq=seq, **columns)
+        position = "seq" if issubclass(row, tables.Listed) else "ordinal"
+        inside = columns.get(_ids(row).inside or "")
+        if columns.get(position) is None or not self.exact:
+            columns[position] = self._next()
+        if columns.get("id") is None:
+            columns["id"] = _MAKE_ID[row](self._id_seed, columns[position], columns)
+            while self._has(row, inside, columns["id"]):
+                columns["id"] = _MAKE_ID[row](self._id_seed, self._next(), columns)
+        elif self._has(row, inside, columns["id"]):
+            raise control_errors.OBJECT_EXISTS(id=columns["id"])
+        self._taken.add((row, inside, columns["id"]))
+        return self.insert(row, content, **columns)
 
     def insert(self, row: type[R], content: Upload | None = None, **columns: Any) -> R:
         """Place a row as it is: of a deleted object, or of what has no id of its own."""
@@ -115,22 +113,6 @@ class Placement:
             write(tx, contents)
         _set_ordinal.run(tx, ordinal=self.ordinal)
 
-    def identify(
-        self, row: type[tables.Table], id: str | None, seq: int | None, columns: dict[str, Any]
-    ) -> tuple[str, int]:
-        """Return the id and the position of an object, those that are given if they can be. Raises APIError."""
-        inside = columns.get(_ids[row].inside or "")
-        if seq is None or not self.exact:
-            seq = self._next()
-        if id is None:
-            id = _MAKE_ID[row](self._id_seed, seq, columns)
-            while self._has(row, inside, id):
-                id = _MAKE_ID[row](self._id_seed, self._next(), columns)
-        elif self._has(row, inside, id):
-            raise control_errors.OBJECT_EXISTS(id=id)
-        self._taken.add((row, inside, id))
-        return id, seq
-
     def _next(self) -> int:
         self.ordinal += 1
         return self.ordinal
@@ -138,11 +120,11 @@ class Placement:
     def _has(self, row: type[tables.Table], inside: str | None, id: str) -> bool:
         if self.into and row not in self._all_taken:
             # Not one by one: a thread that gives up the interpreter's lock so often keeps the event loop from taking it.
-            found = _ids[row].all.tuples(self.into, limit=MANY_IDS)
+            found = _ids(row).all.tuples(self.into, limit=MANY_IDS)
             self._all_taken[row] = len(found) < MANY_IDS
             self._taken.update((row, *each) for each in found)
         if (row, inside, id) in self._taken:
             return True
         if self.into is None or self._all_taken[row]:
             return False
-        return _ids[row].one.value(self.into, inside=inside, id=id) is not None
+        return _ids(row).one.value(self.into, inside=inside, id=id) is not None

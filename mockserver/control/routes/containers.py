@@ -23,7 +23,8 @@ from mockserver.schema.admin import (
 )
 from mockserver.schema.containers import ContainerDeleted, ContainerFileDeleted
 from mockserver.schema.sources import MAX_PATH
-from mockserver.seeds.containers import AS_USUAL, leaves, put_file
+from mockserver.seeds.containers import file_columns, leaves
+from mockserver.storage import tables
 from mockserver.storage.bulk import Placement
 
 router = APIRouter(prefix="/worlds/{world}/containers", tags=["Containers"])
@@ -108,23 +109,14 @@ async def find_container_files(
 async def stage_container_file(mock: TheMock, world: str, container_id: str, request: Request) -> AdminContainerFile:
     """Add a file to a container, as the user or the assistant. This does not refresh `last_active_at`."""
     async with uploaded(mock, request, NewContainerFile) as form:
-        given = form.fields
         ids: list[str] = []
 
         def fill(put: Placement) -> None:
             if not put.has_container(container_id):
                 raise errors.CONTAINER_NOT_FOUND(container_id=container_id)
-            id = put_file(
-                put,
-                form.draft,
-                container_id=container_id,
-                created_at=put.now,
-                name=form.filename,
-                path=given.path or None,
-                source=given.source,
-                bytes=given.bytes if "bytes" in given.model_fields_set else AS_USUAL,
-            )
-            ids.append(id)
+            columns = file_columns(form.fields, form.filename, form.draft)
+            own = {"container_id": container_id, "created_at": put.now}
+            ids.append(put.add(tables.ContainerFile, form.draft, **own, **columns).id)
 
         await mock.worlds.add(world, fill)
     return await mock.worlds.look(world, admin.find_container_file, container_id, ids[-1])
