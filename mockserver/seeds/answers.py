@@ -1,7 +1,7 @@
 """Answers in seeds: scripts of what `/responses` does."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from mockserver import answers
@@ -9,14 +9,12 @@ from mockserver.schema.answers import Figure, NewAnswer
 from mockserver.schema.sources import WithContent
 from mockserver.schema.values import Count
 from mockserver.seeds.contents import Place, located
-from mockserver.seeds.entry import Checks, Entry, Export, Placing, live, text
+from mockserver.seeds.entry import Checks, Entry, Export, Exported, Placing
 from mockserver.settings import SeedError
 from mockserver.storage import tables
 from mockserver.storage.contents import Contents, Upload
 from mockserver.storage.database import Transaction
 from mockserver.storage.tables import MAX_ANSWERS
-
-_exported = live(tables.Answer, "seeded, position")
 
 
 class Answer(Entry, NewAnswer):
@@ -32,9 +30,6 @@ class Answer(Entry, NewAnswer):
     """How often it was used. Written by exports."""
     seq: Count | None = None
     """Position among the world's answers. Written by exports."""
-
-    def names(self, n: int | None = None) -> Iterable[str | None]:
-        return [self.id]
 
     def contents(self) -> Iterable[WithContent]:
         return self.figures()
@@ -90,8 +85,8 @@ class Answer(Entry, NewAnswer):
         return {"seeded": seeded, "matched": self.matched, "used": self.used, **position}
 
     @classmethod
-    def export(cls, out: Export) -> Iterator[str]:
-        for row in _exported.rows(out.tx):
+    def export(cls, out: Export) -> Exported:
+        for row in out.rows(tables.Answer, "seeded, position"):
             rule: dict[str, Any] = json.loads(row.rule)
             for step in rule.get("steps") or [rule]:
                 for figure in (*step.get("files", ()), *step.get("shows", ())):
@@ -99,4 +94,4 @@ class Answer(Entry, NewAnswer):
                         del figure["size"]
                         figure |= out.content(digest)
             state = {"seeded": bool(row.seeded), "matched": row.matched, "used": row.used, "seq": row.position}
-            yield text(rule | {"id": row.id} | state)
+            yield rule | {"id": row.id} | state

@@ -13,11 +13,12 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from mockserver import zips
 from mockserver.seeds.containers import Container
 from mockserver.seeds.document import MAX_BYTES
-from mockserver.seeds.entry import Export, lines, text
+from mockserver.seeds.entry import Export
 from mockserver.seeds.models import LISTS
 from mockserver.settings import SeedError
 from mockserver.states import read_row
@@ -180,9 +181,32 @@ def _document(out: Export) -> Iterator[str]:
     """Yield `seed.yaml` with one line for each object. It is JSON, which is also YAML and faster to read."""
     world = read_row(out.tx)
     yield '{"version": 1,\n'
-    yield f'"clock": {text({"at": world.clock_virtual, "rate": world.clock_rate})},\n'
+    yield f'"clock": {_text({"at": world.clock_virtual, "rate": world.clock_rate})},\n'
     if world.profile:
-        yield f'"profile": {text(json.loads(world.profile))},\n'
+        yield f'"profile": {_text(json.loads(world.profile))},\n'
     yield f'"ordinal": {world.ordinal},\n'
     for key in sorted(LISTS, key=lambda key: LISTS[key] is Container):  # the largest list last
-        yield from lines(key, LISTS[key].export(out), "}\n" if LISTS[key] is Container else ",\n")
+        yield from _lines(key, LISTS[key].export(out), "}\n" if LISTS[key] is Container else ",\n")
+
+
+def _lines(key: str, entries: Iterator[dict[str, Any]], end: str) -> Iterator[str]:
+    yield f'"{key}": ['
+    for number, entry in enumerate(entries):
+        yield (",\n" if number else "\n") + _entry(entry)
+    yield f"]{end}"
+
+
+def _entry(entry: dict[str, Any]) -> str:
+    *_, last = entry
+    if not isinstance(entry[last], Iterator):
+        return _text(entry)
+    inside = "".join(_lines(last, entry.pop(last), "}"))
+    return f"{_text(entry)[:-1]}, {inside}"
+
+
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+"""Characters that JSON allows and YAML doesn't."""
+
+
+def _text(value: Any) -> str:
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))

@@ -1,7 +1,7 @@
 """Containers in seeds, with their files and skills."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -11,19 +11,7 @@ from mockserver.schema.skills import VersionLabel
 from mockserver.schema.sources import FileName, Part, WithContent
 from mockserver.schema.values import Count
 from mockserver.seeds.contents import Bundle
-from mockserver.seeds.entry import (
-    Checks,
-    Export,
-    Listed,
-    Named,
-    Placing,
-    Referable,
-    given,
-    lines,
-    live,
-    text,
-    text_size,
-)
+from mockserver.seeds.entry import Checks, Export, Exported, Listed, Named, Placing, Referable, given
 from mockserver.seeds.files import File
 from mockserver.seeds.skills import Skill
 from mockserver.seeds.values import MAX_NAME, NOW, Id, Name, Second, Time, numbered
@@ -31,11 +19,6 @@ from mockserver.settings import SeedError
 from mockserver.skills import LATEST, mounted_at
 from mockserver.storage import tables
 from mockserver.storage.contents import Upload
-
-_exported = live(tables.Container)
-_exported_files = live(tables.ContainerFile)
-_exported_skills = live(tables.ContainerSkill, "position")
-_exported_uses = live(tables.Use, "at, response_id")
 
 
 def leaves(path: str) -> bool:
@@ -106,11 +89,11 @@ class ContainerFile(Listed, Named):
         into.add(tables.ContainerFile, self, content, **own)
 
     @classmethod
-    def export_of(cls, container_id: str, out: Export) -> Iterator[str]:
-        for row in _exported_files.rows(out.tx, owner=container_id):
+    def export_of(cls, container_id: str, out: Export) -> Exported:
+        for row in out.rows(tables.ContainerFile, owner=container_id):
             described = given(row, "id", "path", "source") | {"bytes": row.bytes, "created_at": row.created_at}
             more = given(row, "file_id", "response_id", "visible_from", "visible_until", "seq")
-            yield text(described | more | out.content(row.digest))
+            yield described | more | out.content(row.digest)
 
 
 class ExpiresAfter(Part):
@@ -237,12 +220,11 @@ class Container(Referable):
         times = self.repeat or 1
         return [(self.kind, times), ("container file", times * (len(self.files) + len(self.skills)))]
 
-    def text(self) -> int:
-        names = [self.ref, self.id, self.name]
+    def texts(self) -> Iterable[str | None]:
+        yield from (self.ref, self.id, self.name)
+        yield from (self.network_policy and self.network_policy.allowed_domains) or ()
         for file in self.files:
-            names += [file.id, file.filename or file.from_, file.path, file.file, file.file_id]
-        domains = (self.network_policy and self.network_policy.allowed_domains) or ()
-        return (self.repeat or 1) * (text_size(names, self.repeat) + sum(map(len, domains)))
+            yield from (file.id, file.filename or file.from_, file.path, file.file, file.file_id)
 
     def check(self, checks: Checks) -> None:
         super().check(checks)
@@ -281,8 +263,8 @@ class Container(Referable):
             file.place_in(row.id, active, into)
 
     @classmethod
-    def export(cls, out: Export) -> Iterator[str]:
-        for row in _exported.rows(out.tx):
+    def export(cls, out: Export) -> Exported:
+        for row in out.rows(tables.Container):
             lifetime = {"anchor": row.expires_anchor, "minutes": row.expires_minutes} if row.expires_minutes else None
             described = {
                 **given(row, "id", "name", "created_at", "last_active_at"),
@@ -293,8 +275,8 @@ class Container(Referable):
                 **({"wedged": True} if row.wedged else {}),
                 "seq": row.seq,
             }
-            if uses := _exported_uses.all(out.tx, owner=row.id):
+            if uses := list(out.rows(tables.Use, "at, response_id", row.id)):
                 described["uses"] = [given(each, "at", "response_id") for each in uses]
-            if skills := _exported_skills.all(out.tx, owner=row.id):
+            if skills := list(out.rows(tables.ContainerSkill, "position", row.id)):
                 described["skills"] = [given(each, "skill_id", "version") | out.content(each.digest) for each in skills]
-            yield f"{text(described)[:-1]}, {''.join(lines('files', ContainerFile.export_of(row.id, out), '}'))}"
+            yield described | {"files": ContainerFile.export_of(row.id, out)}

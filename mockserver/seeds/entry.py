@@ -1,7 +1,5 @@
 """The entries of the lists of seeds: how they are checked, placed into worlds, and exported from them."""
 
-import json
-import re
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,8 +21,14 @@ from mockserver.storage.database import Statement, Transaction, columns
 
 R = TypeVar("R", bound=tables.Table)
 L = TypeVar("L", bound=tables.Listed)
-_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
-"""Characters that JSON allows and YAML doesn't."""
+Exported = Iterator[dict[str, Any]]
+
+
+@cache
+def _live(row: type[R], order: str) -> Statement[R]:
+    owner = tables.owner(row)
+    where = f"WHERE {owner} = :owner " if owner else ""
+    return Statement(f"SELECT * FROM {tables.live(row)} {where}ORDER BY {order}", row)
 
 
 @cache
@@ -48,13 +52,13 @@ class Entry:
         """Return how many objects it describes, by their kinds in the singular."""
         return [(self.kind, self.repetition or 1)] if self.kind else ()
 
-    def text(self) -> int:
-        """Return the size in bytes of names, paths, policies and items, each counted as often as it is repeated."""
-        return 0
+    def texts(self) -> Iterable[str | None]:
+        """Return its names, paths, policies and items, whose size is bounded."""
+        return ()
 
     def names(self, n: int | None = None) -> Iterable[str | None]:
         """Return the names that no other entry of the list may have; `n` is its number if it is repeated."""
-        return ()
+        return [getattr(self, "id", None)]
 
     def ordinals(self) -> Iterable[int]:
         """Return the ordinals of the world that an export gave it and the objects inside of it."""
@@ -89,8 +93,8 @@ class Entry:
         raise NotImplementedError
 
     @classmethod
-    def export(cls, out: "Export") -> Iterator[str]:
-        """Yield the entries of a world as JSON, in the order of their list."""
+    def export(cls, out: "Export") -> Exported:
+        """Yield the entries of a world, in the order of their list. An iterator at the end has a line for each item."""
         raise NotImplementedError
 
 
@@ -179,6 +183,10 @@ class Export:
     digests: dict[str, None] = field(default_factory=dict)
     """Of the contents that it needs, in this order."""
 
+    def rows(self, row: type[R], order: str = "created_at, seq", owner: str | None = None) -> Iterator[R]:
+        """Read the rows of objects that are not deleted; of those inside of another one, these of its `owner`."""
+        return _live(row, order).rows(self.tx, owner=owner)
+
     def content(self, digest: str) -> dict[str, str]:
         """Return the key that names a content."""
         self.digests[digest] = None
@@ -200,9 +208,6 @@ class Listed(Entry, Part):
     def inside(self) -> "Sequence[Listed]":
         """Return the listed objects inside of it."""
         return ()
-
-    def names(self, n: int | None = None) -> Iterable[str | None]:
-        return [self.id]
 
     def ordinals(self) -> list[int]:
         return [each.seq for each in (self, *self.inside()) if each.seq is not None]
@@ -240,21 +245,6 @@ class Named(WithContent):
         return Path(self.from_ or "").name if self.filename is None else self.filename
 
 
-def text_size(names: Iterable[str | None], repeat: int | None) -> int:
-    """Return the size of names in bytes, with the highest number if they are repeated."""
-    return sum(len(numbered(name, repeat).encode(errors="replace")) for name in names if name)
-
-
-# Rows as exports write them
-
-
-def live(row: type[R], order: str = "created_at, seq") -> Statement[R]:
-    """Return a statement for the rows that are not deleted: with an `owner`, those that belong to it."""
-    owner = tables.owner(row)
-    where = f"WHERE {owner} = :owner " if owner else ""
-    return Statement(f"SELECT * FROM {tables.live(row)} {where}ORDER BY {order}", row)
-
-
 def given(row: object, *names: str) -> dict[str, Any]:
     """Return the attributes that are not None."""
     return {name: value for name in names if (value := getattr(row, name)) is not None}
@@ -278,14 +268,3 @@ def model_of(row: type[tables.Table]) -> type[Part]:
         if not name.startswith("deleted_")
     }
     return create_model(f"_Exported{row.__name__}", __base__=Part, **fields)
-
-
-def lines(key: str, objects: Iterator[str], end: str) -> Iterator[str]:
-    yield f'"{key}": ['
-    for number, each in enumerate(objects):
-        yield (",\n" if number else "\n") + each
-    yield f"]{end}"
-
-
-def text(value: Any) -> str:
-    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))

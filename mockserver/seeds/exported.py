@@ -1,7 +1,7 @@
 """What only exports write into seeds, as Pydantic models: deleted objects, and responses with their items."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
@@ -11,7 +11,7 @@ from mockserver.schema.answers import MAX_PACE
 from mockserver.schema.responses import whole_item
 from mockserver.schema.sources import Part
 from mockserver.schema.values import Count
-from mockserver.seeds.entry import Checks, Entry, Export, Placing, given, live, model_of, stored, text
+from mockserver.seeds.entry import Checks, Entry, Export, Exported, Placing, given, model_of, stored
 from mockserver.seeds.values import Second
 from mockserver.settings import SeedError
 from mockserver.storage import tables
@@ -29,8 +29,6 @@ _deleted = {
     row: Statement(f"SELECT * FROM {row.__tablename__} WHERE deleted_at IS NOT NULL", row)
     for row in tables.Listed.__subclasses__()
 }
-_exported = live(tables.Response, "ordinal")
-_exported_items = live(tables.ResponseItem, "position")
 
 
 def table_of(list: str) -> type[tables.Listed]:
@@ -81,7 +79,7 @@ class Deleted(Entry, Part):
             into.put.insert(table_of(self.list), **self.object, **deleted)
 
     @classmethod
-    def export(cls, out: Export) -> Iterator[str]:
+    def export(cls, out: Export) -> Exported:
         """Yield deleted objects with their positions in their lists, in the order of the deletions."""
         found = []
         for row, deleted in _deleted.items():
@@ -90,7 +88,7 @@ class Deleted(Entry, Part):
                 name = tables.list_of(row, kept.get(tables.owner(row) or "", ""))
                 when = {"ordinal": each.deleted_ordinal, "deleted_at": each.deleted_at}
                 found.append({"list": name, **given(each, "id", "seq", "created_at"), **when, "object": kept})
-        yield from map(text, sorted(found, key=lambda each: (each["ordinal"], each["list"], each["id"])))
+        yield from sorted(found, key=lambda each: (each["ordinal"], each["list"], each["id"]))
 
 
 class ResponseItem(Part):
@@ -135,8 +133,8 @@ class Response(Entry, Part):
     def ordinals(self) -> Iterable[int]:
         return [int(self.object["ordinal"])]
 
-    def text(self) -> int:
-        return sum(len(item.body) for item in self.items)
+    def texts(self) -> Iterable[str | None]:
+        return [item.body for item in self.items]
 
     def place(self, into: Placing) -> None:
         row = into.put.add(tables.Response, **self.object)
@@ -144,9 +142,9 @@ class Response(Entry, Part):
             into.put.insert(tables.ResponseItem, response_id=row.id, position=position, **item.model_dump())
 
     @classmethod
-    def export(cls, out: Export) -> Iterator[str]:
-        for row in _exported.rows(out.tx):
-            items = [stored(tables.ResponseItem, each) for each in _exported_items.all(out.tx, owner=row.id)]
+    def export(cls, out: Export) -> Exported:
+        for row in out.rows(tables.Response, "ordinal"):
+            items = [stored(tables.ResponseItem, each) for each in out.rows(tables.ResponseItem, "position", row.id)]
             for item in items:
                 del item["response_id"], item["position"]
-            yield text({"object": stored(tables.Response, row), "items": items})
+            yield {"object": stored(tables.Response, row), "items": items}

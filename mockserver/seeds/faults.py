@@ -1,18 +1,15 @@
 """Fault rules in seeds."""
 
 import json
-from collections.abc import Iterable, Iterator
 
 from mockserver import faults
 from mockserver.schema.faults import NewRule
 from mockserver.schema.values import Count
-from mockserver.seeds.entry import Entry, Export, Placing, live, text
+from mockserver.seeds.entry import Entry, Export, Exported, Placing
 from mockserver.seeds.values import Instant
 from mockserver.storage import tables
 from mockserver.storage.contents import Contents
 from mockserver.storage.database import Transaction
-
-_exported = live(tables.Fault, "position")
 
 
 class Fault(Entry, NewRule):
@@ -29,9 +26,6 @@ class Fault(Entry, NewRule):
     window_used: Count = 0
     """Requests in that window. Written by exports."""
 
-    def names(self, n: int | None = None) -> Iterable[str | None]:
-        return [self.id]
-
     def place(self, into: Placing) -> None:
         def add(tx: Transaction, contents: Contents) -> None:
             state = self.model_dump(include=FAULT_STATE, exclude_none=True)
@@ -40,10 +34,10 @@ class Fault(Entry, NewRule):
         into.put.later.append(add)
 
     @classmethod
-    def export(cls, out: Export) -> Iterator[str]:
-        for row in _exported.rows(out.tx):
+    def export(cls, out: Export) -> Exported:
+        for row in out.rows(tables.Fault, "position"):
             state = {name: getattr(row, name) for name in sorted(FAULT_STATE)}
-            yield text(json.loads(row.rule) | {"id": row.id} | state)
+            yield json.loads(row.rule) | {"id": row.id} | state
 
 
 FAULT_STATE = Fault.model_fields.keys() - NewRule.model_fields.keys()

@@ -1,18 +1,17 @@
 """Files of the Files API in seeds."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from mockserver.schema.files import Purpose
 from mockserver.schema.sources import WithContent
-from mockserver.seeds.entry import Export, Named, Placing, Referable, given, live, text, text_size
+from mockserver.seeds.entry import Export, Exported, Named, Placing, Referable, given
 from mockserver.seeds.values import NOW, Time
 from mockserver.storage import tables
 from mockserver.storage.database import Statement, Transaction
 
-_exported = live(tables.File)
 _find = Statement("SELECT * FROM live_files WHERE id = :id", tables.File)
 
 
@@ -39,8 +38,8 @@ class File(Referable, Named):
     def contents(self) -> Iterable[WithContent]:
         return [self]
 
-    def text(self) -> int:
-        return (self.repeat or 1) * text_size([self.ref, self.id, self.filename or self.from_], self.repeat)
+    def texts(self) -> Iterable[str | None]:
+        return [self.ref, self.id, self.filename or self.from_]
 
     def place(self, into: Placing) -> None:
         content = into.stored(self)
@@ -54,7 +53,7 @@ class File(Referable, Named):
         return _find.first(tx, id=id)
 
     @classmethod
-    def export(cls, out: Export) -> Iterator[str]:
-        for row in _exported.rows(out.tx):
+    def export(cls, out: Export) -> Exported:
+        for row in out.rows(tables.File):
             described = given(row, "id", "filename", "purpose", "created_at", "expires_at", "seq")
-            yield text(described | out.content(row.digest))
+            yield described | out.content(row.digest)

@@ -91,7 +91,13 @@ class Scope:
 
     def text(self) -> int:
         """Return the size in bytes of names, paths, policies and items, each counted as often as it is repeated."""
-        return sum(entry.text() for entry, _ in self.entries())
+        sizes = (
+            (entry.repetition or 1) * len(numbered(text, entry.repetition).encode(errors="replace"))
+            for entry, _ in self.entries()
+            for text in entry.texts()
+            if text
+        )
+        return sum(sizes)
 
     def check_size(self, where: object, times: int = 1) -> None:
         """Raise SeedError if there are too many objects or too long names."""

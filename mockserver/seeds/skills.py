@@ -1,6 +1,6 @@
 """Skills in seeds, each with its versions."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Self
 
@@ -9,13 +9,10 @@ from pydantic import Field, model_validator
 from mockserver import skills
 from mockserver.schema.values import Count
 from mockserver.seeds.contents import Bundle
-from mockserver.seeds.entry import Export, Listed, Placing, Referable, given, live, text
+from mockserver.seeds.entry import Export, Exported, Listed, Placing, Referable, given
 from mockserver.seeds.values import NOW, SkillNumber, Time
 from mockserver.storage import tables
 from mockserver.storage.database import Transaction
-
-_exported = live(tables.Skill)
-_exported_versions = live(tables.SkillVersion, "number, seq")
 
 
 class SkillVersion(Listed, Bundle):
@@ -95,11 +92,11 @@ class Skill(Referable, Bundle):
         return row and (row, skills.find_versions(tx, id))
 
     @classmethod
-    def export(cls, out: Export) -> Iterator[str]:
-        for row in _exported.rows(out.tx):
+    def export(cls, out: Export) -> Exported:
+        for row in out.rows(tables.Skill):
             described = given(row, "id", "created_at", "default_version", "last_number", "seq")
             described["versions"] = [
                 given(each, "id", "version", "created_at", "seq") | out.content(each.digest)
-                for each in _exported_versions.all(out.tx, owner=row.id)
+                for each in out.rows(tables.SkillVersion, "number, seq", row.id)
             ]
-            yield text(described)
+            yield described

@@ -1,6 +1,6 @@
 """Uploads in seeds, with their parts."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -9,13 +9,10 @@ from mockserver.clock import MAX_SECONDS, later
 from mockserver.schema import uploads
 from mockserver.schema.files import Purpose
 from mockserver.schema.sources import WithContent
-from mockserver.seeds.entry import Export, Listed, Placing, given, live, stored, text
+from mockserver.seeds.entry import Export, Exported, Listed, Placing, given, stored
 from mockserver.seeds.values import MAX_NAME, NOW, Id, Time
 from mockserver.storage import tables
 from mockserver.uploads import LIFETIME
-
-_exported = live(tables.Upload)
-_exported_parts = live(tables.UploadPart)
 
 
 class UploadPart(Listed, WithContent):
@@ -77,10 +74,10 @@ class Upload(Listed):
             into.add(tables.UploadPart, part, content, **own)
 
     @classmethod
-    def export(cls, out: Export) -> Iterator[str]:
-        for row in _exported.rows(out.tx):
+    def export(cls, out: Export) -> Exported:
+        for row in out.rows(tables.Upload):
             parts = [
                 given(part, "id", "created_at", "seq") | out.content(part.digest)
-                for part in _exported_parts.all(out.tx, owner=row.id)
+                for part in out.rows(tables.UploadPart, owner=row.id)
             ]
-            yield text(given(row, *stored(tables.Upload, row)) | {"parts": parts})
+            yield given(row, *stored(tables.Upload, row)) | {"parts": parts}
