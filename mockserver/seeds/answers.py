@@ -20,7 +20,7 @@ from mockserver.storage.tables import MAX_ANSWERS
 class Answer(Entry, NewAnswer):
     """A script: for which requests of `/responses`, how often, and what the run does."""
 
-    kind: ClassVar[str] = "answer"
+    noun: ClassVar[str] = "answer"
 
     seeded: bool | None = None
     """Whether it comes from a seed. Written by exports."""

@@ -174,7 +174,7 @@ class Use(Part):
 class Container(Referable):
     """A container with its files."""
 
-    kind = "container"
+    noun = "container"
 
     name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
     """Name of the container."""
@@ -218,7 +218,7 @@ class Container(Referable):
 
     def counts(self) -> Iterable[tuple[str, int]]:
         times = self.repeat or 1
-        return [(self.kind, times), ("container file", times * (len(self.files) + len(self.skills)))]
+        return [(self.noun, times), ("container file", times * (len(self.files) + len(self.skills)))]
 
     def texts(self) -> Iterable[str | None]:
         yield from (self.ref, self.id, self.name)

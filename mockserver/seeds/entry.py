@@ -40,8 +40,8 @@ def _shared(entry: type[BaseModel], row: type[tables.Table]) -> list[str]:
 class Entry:
     """An entry of a list of a seed. Each resource has its own, with the part of the format that describes it."""
 
-    # What messages call it, in the singular; entries without a kind are not counted. (A docstring would be of a key.)
-    kind: ClassVar[str] = ""
+    # What messages call it, in the singular; entries without a noun are not counted. (A docstring would be of a key.)
+    noun: ClassVar[str] = ""
 
     @property
     def repetition(self) -> int | None:
@@ -50,11 +50,15 @@ class Entry:
 
     def counts(self) -> Iterable[tuple[str, int]]:
         """Return how many objects it describes, by their kinds in the singular."""
-        return [(self.kind, self.repetition or 1)] if self.kind else ()
+        return [(self.noun, self.repetition or 1)] if self.noun else ()
 
     def texts(self) -> Iterable[str | None]:
         """Return its names, paths, policies and items, whose size is bounded."""
         return ()
+
+    def text_size(self) -> int:
+        n = self.repetition
+        return (n or 1) * sum(len(numbered(text, n).encode(errors="replace")) for text in self.texts() if text)
 
     def names(self, n: int | None = None) -> Iterable[str | None]:
         """Return the names that no other entry of the list may have; `n` is its number if it is repeated."""
@@ -194,7 +198,7 @@ class Export:
 
 
 def unknown(kind: "type[Referable]", name: Any, place: Place) -> SeedError:
-    return SeedError(f"{place}: no {kind.kind} has the ref or id {name!r}; describe it under {kind.kind.lower()}s")
+    return SeedError(f"{place}: no {kind.noun} has the ref or id {name!r}; describe it under {kind.noun.lower()}s")
 
 
 class Listed(Entry, Part):
@@ -259,6 +263,7 @@ def stored(row: type[tables.Table], found: Any) -> dict[str, Any]:
     }
 
 
+@cache
 def model_of(row: type[tables.Table]) -> type[Part]:
     """Return a model of what `stored` returns. A boolean is 0 or 1, as in the database."""
     flag = Annotated[bool, Field(strict=False)]

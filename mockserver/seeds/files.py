@@ -18,7 +18,7 @@ _find = Statement("SELECT * FROM live_files WHERE id = :id", tables.File)
 class File(Referable, Named):
     """A File of the Files API."""
 
-    kind = "File"
+    noun = "File"
 
     purpose: Purpose = "user_data"
     """Purpose of the File."""

@@ -10,7 +10,7 @@ import gc
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
@@ -18,8 +18,8 @@ from pydantic import ValidationError
 
 from mockserver.bounds import UNKNOWN_KEY
 from mockserver.seeds import archive, models
-from mockserver.seeds import containers as seeded_containers
 from mockserver.seeds.archive import Archive
+from mockserver.seeds.containers import Container, ContainerFile
 from mockserver.seeds.contents import Contents, Folder, Place
 from mockserver.seeds.document import Source
 from mockserver.seeds.models import LISTS
@@ -45,8 +45,8 @@ AT_START = 10
 class Seed:
     """The contents of all seeds: for every world, and additions for single worlds."""
 
-    everyone: Scope
-    worlds: dict[str, Scope]
+    everyone: Scope = field(default_factory=Scope)
+    worlds: dict[str, Scope] = field(default_factory=dict)
     archives: list[Archive] = field(default_factory=list)
 
     def close(self) -> None:
@@ -57,12 +57,7 @@ class Seed:
     def scopes(self) -> Iterator[tuple[str, Scope]]:
         yield EVERY_WORLD, self.everyone
         for name, own in self.worlds.items():
-            overridden = replace(
-                self.everyone,
-                clock=None if own.clock else self.everyone.clock,
-                profile=None if own.profile else self.everyone.profile,
-            )
-            both = overridden.with_(own)
+            both = self.everyone.with_(own, instead=True)
             both.lists["answers"] = own.lists["answers"] + self.everyone.lists["answers"]  # the first that fits is used
             yield name, both
 
@@ -76,11 +71,12 @@ class Seed:
 
 def read_seeds(paths: Sequence[Path], max_file: int) -> Seed:
     """Read and check seeds. `max_file` limits the size of each content in bytes. Raises SeedError."""
-    seed = Seed(Scope(), {})
+    seed = Seed()
     for path in paths:
-        for everyone, worlds in _read(path, seed.archives):
-            seed.everyone = seed.everyone.with_(everyone)
-            for name, scope in worlds.items():
+        for name, scope in _read(path, seed.archives):
+            if name == EVERY_WORLD:
+                seed.everyone = seed.everyone.with_(scope)
+            else:
                 seed.worlds[name] = seed.worlds.get(name, Scope()).with_(scope)
     for _, scope in seed.scopes():
         scope.check_size(", ".join(map(str, paths)), AT_START)
@@ -128,11 +124,10 @@ def every_problem(paths: Sequence[Path], max_file: int) -> list[str]:
     """
     problems: list[str] = []
     valid: list[list[Scope]] = []
-    with closing(Seed(Scope(), {})) as opened:
+    with closing(Seed()) as opened:
         for path in chain.from_iterable(_documents(path) or [path] for path in paths):
             try:
-                documents = list(_read(path, opened.archives))
-                valid.append([scope for everyone, worlds in documents for scope in (everyone, *worlds.values())])
+                valid.append([scope for _, scope in _read(path, opened.archives)])
             except SeedError as error:
                 problems.append(str(error))
         all_read = not problems  # else a missing name may be defined in a file that could not be read
@@ -158,24 +153,25 @@ def _documents(folder: Path) -> list[Path]:
     return sorted(each for each in folder.iterdir() if each.suffix in SUFFIXES and each.is_file())
 
 
-def _read(path: Path, archives: list[Archive]) -> Iterator[tuple[Scope, dict[str, Scope]]]:
+def _read(path: Path, archives: list[Archive]) -> Iterator[tuple[str, Scope]]:
+    """Yield the contents of every world, and additions for single ones."""
     if path.is_dir():
         if path.suffix in SUFFIXES:
             raise SeedError(f"{path} is a directory; name a file, or rename it if it holds files to start with")
         if files := _documents(path):
             yield from chain.from_iterable(_read(each, archives) for each in files)
         else:
-            yield _read_folders(path), {}
+            yield EVERY_WORLD, _read_folders(path)
     elif path.suffix == archive.SUFFIX:
         opened = Archive(path, path)
         archives.append(opened)
         with closing(opened):
             opened.verify()
-            yield _read_document(Source(*opened.seed()), opened)
+            yield from _read_document(Source(*opened.seed()), opened)
     elif path.suffix not in SUFFIXES and path.exists():
         raise SeedError(f"{path}: a seed's name ends in .yaml, .yml, .json or .zip; rename it")
     else:
-        yield _read_document(Source(path), Folder(path.parent))
+        yield from _read_document(Source(path), Folder(path.parent))
 
 
 def _read_folders(path: Path) -> Scope:
@@ -184,17 +180,17 @@ def _read_folders(path: Path) -> Scope:
     for folder in sorted(each for each in path.iterdir() if each.is_dir() and not each.name.startswith(".")):
         names = sorted(each.relative_to(folder).as_posix() for each in folder.rglob("*") if each.is_file())
         shown = [name for name in names if not _CLUTTER.search(name)]
-        files = [seeded_containers.ContainerFile.model_validate({"from": name, "filename": name}) for name in shown]
-        scope.lists["containers"].append(
-            (seeded_containers.Container(name=folder.name, files=files), Place(folder, (), Folder(folder)))
-        )
+        files = [ContainerFile.model_validate({"from": name, "filename": name}) for name in shown]
+        container = Container(name=folder.name, files=files)
+        scope.lists["containers"].append((container, Place(folder, (), Folder(folder))))
     return scope
 
 
-def _read_document(source: Source, contents: Contents) -> tuple[Scope, dict[str, Scope]]:
+def _read_document(source: Source, contents: Contents) -> Iterator[tuple[str, Scope]]:
     document = _validated(source)
-    worlds = {name: _scope(source, contents, world, ("worlds", name)) for name, world in document.worlds.items()}
-    return _scope(source, contents, document, ()), worlds
+    yield EVERY_WORLD, _scope(source, contents, document, ())
+    for name, world in document.worlds.items():
+        yield name, _scope(source, contents, world, ("worlds", name))
 
 
 def _validated(source: Source) -> models.Document:

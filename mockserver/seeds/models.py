@@ -10,10 +10,11 @@ from mockserver.schema.sources import Part
 from mockserver.schema.values import Count
 from mockserver.seeds.answers import Answer
 from mockserver.seeds.containers import Container
+from mockserver.seeds.deleted import Deleted
 from mockserver.seeds.entry import Entry
-from mockserver.seeds.exported import Deleted, Response
 from mockserver.seeds.faults import Fault
 from mockserver.seeds.files import File
+from mockserver.seeds.responses import Response
 from mockserver.seeds.skills import Skill
 from mockserver.seeds.uploads import Upload
 from mockserver.seeds.values import Instant

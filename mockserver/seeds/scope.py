@@ -33,14 +33,15 @@ class Scope:
     lists: dict[str, list[tuple[Any, Place]]] = field(default_factory=lambda: {name: [] for name in LISTS})
     """The entries by the keys of their lists."""
 
-    def with_(self, other: "Scope") -> "Scope":
-        """Return both together. A value that is set twice is an error that names both places."""
+    def with_(self, other: "Scope", *, instead: bool = False) -> "Scope":
+        """Return both together. A value that is set twice is an error that names both places, unless the other's is
+        used `instead`."""
         for mine, its in ((self.clock, other.clock), (self.profile, other.profile)):
-            if mine and its:
+            if mine and its and not instead:
                 raise SeedError(f"{its[1]}: already set at {mine[1]}; remove one of the two")
         return Scope(
-            self.clock or other.clock,
-            self.profile or other.profile,
+            other.clock or self.clock,
+            other.profile or self.profile,
             max(self.ordinal, other.ordinal),
             {name: entries + other.lists[name] for name, entries in self.lists.items()},
         )
@@ -71,7 +72,7 @@ class Scope:
 
     def last_seq(self) -> int:
         """Return the highest ordinal that an object of an export has."""
-        return max(chain([self.ordinal], *(entry.ordinals() for entry, _ in self.entries())))
+        return max(chain([self.ordinal], (ordinal for entry, _ in self.entries() for ordinal in entry.ordinals())))
 
     def counts(self) -> dict[str, int]:
         """Return how many objects it describes, by their kinds in the singular."""
@@ -91,13 +92,7 @@ class Scope:
 
     def text(self) -> int:
         """Return the size in bytes of names, paths, policies and items, each counted as often as it is repeated."""
-        sizes = (
-            (entry.repetition or 1) * len(numbered(text, entry.repetition).encode(errors="replace"))
-            for entry, _ in self.entries()
-            for text in entry.texts()
-            if text
-        )
-        return sum(sizes)
+        return sum(entry.text_size() for entry, _ in self.entries())
 
     def check_size(self, where: object, times: int = 1) -> None:
         """Raise SeedError if there are too many objects or too long names."""

@@ -33,7 +33,7 @@ class SkillVersion(Listed, Bundle):
 class Skill(Referable, Bundle):
     """A skill with one version, or with several under `versions`."""
 
-    kind = "skill"
+    noun = "skill"
 
     created_at: Time = NOW
     """When it was created; by default when the world is created."""

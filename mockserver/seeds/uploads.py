@@ -25,7 +25,7 @@ class UploadPart(Listed, WithContent):
 class Upload(Listed):
     """An upload of the Uploads API, with the parts that were sent."""
 
-    kind = "upload"
+    noun = "upload"
 
     filename: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
     """Name of the File that results."""
