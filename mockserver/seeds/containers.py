@@ -143,7 +143,7 @@ class ContainerSkill(Bundle):
 
     def place_in(self, container_id: str, position: int, into: Placing) -> None:
         own: dict[str, Any] = {"container_id": container_id, "position": position}
-        own |= into.columns(tables.ContainerSkill, self)
+        own |= {"skill_id": self.skill_id, "version": self.version}
         content = None
         if self.skill is None:
             source = into.store.bundle(self, into.place)

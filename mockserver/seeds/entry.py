@@ -158,14 +158,12 @@ class Placing:
     def at(self, time: Moment | None, default: int) -> int:
         return time.at(self.put.now) if time else default
 
-    def columns(self, row: type[tables.Table], item: BaseModel) -> dict[str, Any]:
-        """Return the keys of an item that are columns of a row, with times in seconds since the epoch."""
-        values = {name: getattr(item, name) for name in _shared(type(item), row)}
-        return {name: each.at(self.put.now) if isinstance(each, Moment) else each for name, each in values.items()}
-
     def add(self, row: type[L], item: "Listed", content: Upload | None = None, **columns: Any) -> L:
-        """Place the row of an object. `columns` are those that are not keys of the item, or differ from them."""
-        return self.put.add(row, content, **self.columns(row, item) | columns)
+        """Place the row of an object. `columns` are those that are no keys of the item, or differ from them."""
+        for name in _shared(type(item), row):
+            if name not in columns and (value := getattr(item, name)) is not None:
+                columns[name] = value.at(self.put.now) if isinstance(value, Moment) else value
+        return self.put.add(row, content, **columns)
 
     def name(self, entry: "Referable", id: str, found: Any) -> None:
         """Keep what an entry became, for others that name it."""

@@ -34,11 +34,13 @@ _set_ordinal: Statement[tables.World] = Statement("UPDATE world SET ordinal = :o
 
 
 class _Ids:
-    """The ids of a table. `inside` is the column that says inside of what an id is unique, if it is not alone."""
+    """The ids of a table. `inside` is the column that says inside of what an id is unique, if it is not alone, and
+    `position` the one that orders the objects."""
 
     def __init__(self, row: type[tables.Table]) -> None:
         name = tables.live(row)
         self.inside = tables.owner(row)
+        self.position = "seq" if issubclass(row, tables.Listed) else "ordinal"
         here = f"{self.inside} = :inside AND " if self.inside else ""
         self.one: Statement[Any] = Statement(f"SELECT 1 FROM {name} WHERE {here}id = :id")
         self.all: Statement[Any] = Statement(f"SELECT {self.inside or 'NULL'}, id FROM {name} LIMIT :limit")
@@ -82,8 +84,8 @@ class Placement:
 
         `content` may be None if `digest` is given, that of an object which is placed or in the world.
         """
-        position = "seq" if issubclass(row, tables.Listed) else "ordinal"
-        inside = columns.get(_ids(row).inside or "")
+        known = _ids(row)
+        position, inside = known.position, columns.get(known.inside or "")
         if columns.get(position) is None or not self.exact:
             columns[position] = self._next()
         if columns.get("id") is None:
