@@ -121,32 +121,24 @@ class Bundle(Part):
 
 
 def check_content(item: WithContent | Bundle, place: Place, max_file: int) -> None:
-    if isinstance(item, Bundle):
-        _check_bundle(item, place)
-        return
-    length = 0
-    if item.from_ is not None:
-        with located(place):
-            length = place.contents.size(item.from_)
-    elif item.generate:
-        length = item.generate.size
-    elif item.content is not None:
-        length = len(item.content.encode())
-    if length > max_file:
-        raise SeedError(
-            f"{place}: {length:,} bytes are more than --max-upload allows ({max_file:,}); raise it, or shorten the file"
-        )
-
-
-def _check_bundle(item: Bundle, place: Place) -> None:
-    """Check a skill's folder. A zip is checked when it is stored."""
+    """Check the size of a content, and the folder of a skill. A skill's zip is checked when it is stored."""
     with located(place):
-        if not item.from_ or place.contents.names(item.from_):
-            files = dict(skill_files(item, place))
-            if item.base64 is None:
-                bundles.check_folder(files)
-        elif (size := place.contents.size(item.from_)) > bundles.MAX_ZIP:
-            raise SeedError(f"{item.from_}: {size:,} bytes are more than a skill's zip may have ({bundles.MAX_ZIP:,})")
+        if isinstance(item, Bundle):
+            if item.files or (item.from_ is not None and place.contents.names(item.from_)):
+                bundles.check_folder(dict(skill_files(item, place)))
+            elif item.from_ is not None and (size := place.contents.size(item.from_)) > bundles.MAX_ZIP:
+                problem = f"{size:,} bytes are more than a skill's zip may have ({bundles.MAX_ZIP:,})"
+                raise SeedError(f"{item.from_}: {problem}")
+            return
+        size = size_of(item) if item.from_ is None else place.contents.size(item.from_)
+        if size > max_file:
+            allowed = f"more than --max-upload allows ({max_file:,})"
+            raise SeedError(f"{size:,} bytes are {allowed}; raise it, or shorten the file")
+
+
+def size_of(item: WithContent, repeat: int | None = None) -> int:
+    """Return the size in bytes of a text, with its highest number if it is repeated, or of a generated content."""
+    return item.generate.size if item.generate else len(numbered(item.content or "", repeat).encode())
 
 
 def pieces_of(item: WithContent, place: Place | None = None, n: int | None = None) -> Iterable[bytes]:

@@ -9,10 +9,10 @@ from typing import Any
 from mockserver import profiles
 from mockserver.schema.sources import WithContent
 from mockserver.seeds import models
-from mockserver.seeds.contents import Bundle, Place, check_content
+from mockserver.seeds.contents import Bundle, Place, check_content, size_of
 from mockserver.seeds.entry import Checks, Entry, Referable
 from mockserver.seeds.models import LISTS
-from mockserver.seeds.values import is_numbered, numbered, numbers
+from mockserver.seeds.values import is_numbered, numbers
 from mockserver.settings import SeedError
 
 MAX_OBJECTS = 200_000
@@ -85,7 +85,7 @@ class Scope:
     def generated(self) -> int:
         """Return the size in bytes of contents that are longer than their descriptions."""
         return sum(
-            item.generate.size if item.generate else len(numbered(item.content or "", repeat).encode()) * (repeat or 1)
+            size_of(item, repeat) * (repeat if repeat and not item.generate else 1)
             for item, _, repeat in self.contents()
             if isinstance(item, WithContent) and (item.generate or is_numbered(item))
         )
