@@ -63,7 +63,7 @@ class Seed:
 
     def summary(self) -> str:
         worlds = [
-            f"; world {name}: {f'also {scope.summary()}' if any(scope.counts()) else 'the same objects'}"
+            f"; world {name}: {f'also {scope.summary()}' if any(scope.counts().values()) else 'the same objects'}"
             for name, scope in self.worlds.items()
         ]
         return self.everyone.summary() + "".join(worlds)
