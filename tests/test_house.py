@@ -18,6 +18,7 @@ import pytest
 from mockserver import control_errors, errors
 from mockserver.schema.errors import ErrorType
 from mockserver.schema.faults import OPERATIONS
+from mockserver.seeds.models import LISTS
 
 ROOT = Path(__file__).parent.parent
 
@@ -328,6 +329,11 @@ def test_the_files_of_a_resource_are_where_contributors_look_for_them() -> None:
     for resource in ("files", "skills", "uploads"):
         paths = [ROOT / "mockserver" / name.replace("<resource>", resource) for name in names]
         assert [path.name for path in paths if not path.is_file()] == []
+
+
+def test_what_seeds_know_of_a_resource_stands_in_the_module_of_its_name() -> None:
+    assert {"files", "containers", "skills", "uploads", "answers", "responses", "faults"} <= LISTS.keys()
+    assert {key: entry.__module__ for key, entry in LISTS.items()} == {key: f"mockserver.seeds.{key}" for key in LISTS}
 
 
 def test_ruff_guards_the_doors_of_time_and_chance() -> None:
