@@ -60,25 +60,21 @@ class Archive:
             if member.is_dir():
                 continue
             if problem := zips.problem(member):
-                raise SeedError(f"{self.shown}: member {name[:200]!r} {problem}")
+                raise self._error(f"member {name[:200]!r} {problem}")
             if name in self._members:
-                raise SeedError(f"{self.shown}: duplicate member {name[:200]!r}; remove one")
+                raise self._error(f"duplicate member {name[:200]!r}; remove one")
             self._members[name] = member
             total += member.file_size
         if len(self._members) > MAX_MEMBERS:
-            raise SeedError(f"{self.shown}: {len(self._members):,} members are more than {MAX_MEMBERS:,}")
+            raise self._error(f"{len(self._members):,} members are more than {MAX_MEMBERS:,}")
         if total > max_total:
-            raise SeedError(
-                f"{self.shown}: its contents are {total:,} bytes, more than {max_total:,.0f}; raise --max-import"
-            )
+            raise self._error(f"its contents are {total:,} bytes, more than {max_total:,.0f}; raise --max-import")
 
     def seed(self) -> tuple[Path, bytes]:
         """Return the document, and its name for errors."""
         found = [name for name in SEEDS if name in self._members]
         if len(found) != 1:
-            raise SeedError(
-                f"{self.shown}: it contains {len(found)} of {', '.join(SEEDS)}; put exactly one at its top level"
-            )
+            raise self._error(f"it contains {len(found)} of {', '.join(SEEDS)}; put exactly one at its top level")
         if self.size(found[0]) > MAX_BYTES:
             raise SeedError(f"{self.shown}/{found[0]}: more than {MAX_BYTES:,} bytes")
         return self.shown / found[0], b"".join(self.pieces(found[0]))
@@ -102,7 +98,7 @@ class Archive:
                         digest.update(piece)
                     yield piece
         if digest and blob and digest.hexdigest() != blob[1]:
-            raise SeedError(f"{self.shown}: the SHA-256 of {name} differs from its name; create the archive again")
+            raise self._error(f"the SHA-256 of {name} differs from its name; create the archive again")
 
     def verify(self) -> None:
         """Read all members, so that errors are raised before anything is written."""
@@ -128,7 +124,10 @@ class Archive:
         try:
             yield
         except zips.FAILURES as error:
-            raise SeedError(f"{self.shown}: it can't be read as a zip archive ({error}); create it again") from None
+            raise self._error(f"it can't be read as a zip archive ({error}); create it again") from None
+
+    def _error(self, problem: str) -> SeedError:
+        return SeedError(f"{self.shown}: {problem}")
 
 
 # Writing

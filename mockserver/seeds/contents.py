@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Protocol, cast
 
 from pydantic import Field
 
@@ -194,8 +194,7 @@ class Store:
 
     def __init__(self, uploads: Uploads) -> None:
         self._uploads = uploads
-        self._found: dict[tuple[object, ...], Any] = {}
-        """By what describes it: an Upload, or the bundle of a skill."""
+        self._found: dict[tuple[object, ...], Upload | bundles.Bundle] = {}
         self._by_digest: dict[str, Upload] = {}
         self._in_memory = 0
 
@@ -213,12 +212,10 @@ class Store:
                         self._found[key] = self._read(item, place, n)
 
     def stored(self, item: WithContent, place: Place, n: int | None) -> Upload:
-        upload: Upload = self._found[self._key(item, place, n)]
-        return upload
+        return cast(Upload, self._found[self._key(item, place, n)])
 
     def bundle(self, item: Bundle, place: Place) -> bundles.Bundle:
-        bundle: bundles.Bundle = self._found[self._key(item, place, None)]
-        return bundle
+        return cast(bundles.Bundle, self._found[self._key(item, place, None)])
 
     def _key(self, item: WithContent | Bundle, place: Place, n: int | None) -> tuple[object, ...]:
         """Return the key of an item's content: repeated objects share it unless their number is part of it."""

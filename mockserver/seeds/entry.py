@@ -111,7 +111,6 @@ class Checks:
     elsewhere: Container[tuple[type[Entry], str]]
     """Names in other seeds."""
     names: defaultdict[type[Entry], dict[str, Place]] = field(default_factory=lambda: defaultdict(dict))
-    positions: dict[str, Place] = field(default_factory=dict)
     place: Place = field(init=False)
     """Of the entry that is being checked."""
 
@@ -217,7 +216,7 @@ class Listed(Entry, Part):
     def check(self, checks: Checks) -> None:
         if self.seq is not None and self.repetition:
             raise SeedError(f"{checks.place}: repeated objects have no fixed position; remove seq")
-        checks.claim(checks.positions, (f"seq {each}" for each in self.ordinals()))
+        checks.claim(checks.names[Listed], (f"seq {each}" for each in self.ordinals()))
         super().check(checks)
         checks.claim({}, (each.id for each in self.inside()))
 

@@ -124,25 +124,27 @@ def every_problem(paths: Sequence[Path], max_file: int) -> list[str]:
     """
     problems: list[str] = []
     valid: list[list[Scope]] = []
+
+    @contextmanager
+    def collecting() -> Iterator[None]:
+        try:
+            yield
+        except SeedError as error:
+            problems.append(str(error))
+
     with closing(Seed()) as opened:
         for path in chain.from_iterable(_documents(path) or [path] for path in paths):
-            try:
+            with collecting():
                 valid.append([scope for _, scope in _read(path, opened.archives)])
-            except SeedError as error:
-                problems.append(str(error))
         all_read = not problems  # else a missing name may be defined in a file that could not be read
         names = set().union(*(scope.names() for scopes in valid for scope in scopes))
         for scopes in valid:
-            try:
+            with collecting():
                 for scope in scopes:
                     check(scope, max_file, alone=all_read, elsewhere=names)
-            except SeedError as error:
-                problems.append(str(error))
     if not problems:
-        try:
+        with collecting():
             read_seeds(paths, max_file).close()
-        except SeedError as error:
-            problems.append(str(error))
     return problems
 
 
