@@ -127,13 +127,15 @@ def check_content(item: WithContent | Bundle, place: Place, max_file: int) -> No
             if item.files or (item.from_ is not None and place.contents.names(item.from_)):
                 bundles.check_folder(dict(skill_files(item, place)))
             elif item.from_ is not None and (size := place.contents.size(item.from_)) > bundles.MAX_ZIP:
-                problem = f"{size:,} bytes are more than a skill's zip may have ({bundles.MAX_ZIP:,})"
-                raise SeedError(f"{item.from_}: {problem}")
+                raise SeedError(
+                    f"{item.from_}: {size:,} bytes are more than a skill's zip may have ({bundles.MAX_ZIP:,})"
+                )
             return
         size = size_of(item) if item.from_ is None else place.contents.size(item.from_)
         if size > max_file:
-            allowed = f"more than --max-upload allows ({max_file:,})"
-            raise SeedError(f"{size:,} bytes are {allowed}; raise it, or shorten the file")
+            raise SeedError(
+                f"{size:,} bytes are more than --max-upload allows ({max_file:,}); raise it, or shorten the file"
+            )
 
 
 def size_of(item: WithContent, repeat: int | None = None) -> int:
@@ -195,6 +197,7 @@ class Store:
     def __init__(self, uploads: Uploads) -> None:
         self._uploads = uploads
         self._found: dict[tuple[object, ...], Upload | bundles.Bundle] = {}
+        """By the keys of what describes them."""
         self._by_digest: dict[str, Upload] = {}
         self._in_memory = 0
 

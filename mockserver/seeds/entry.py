@@ -111,6 +111,7 @@ class Checks:
     elsewhere: Container[tuple[type[Entry], str]]
     """Names in other seeds."""
     names: defaultdict[type[Entry], dict[str, Place]] = field(default_factory=lambda: defaultdict(dict))
+    """Names that are taken, and where; of `Listed`, the positions."""
     place: Place = field(init=False)
     """Of the entry that is being checked."""
 

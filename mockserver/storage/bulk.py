@@ -65,6 +65,7 @@ class Placement:
         """Called in the transaction, after the rows were written."""
         self._id_seed = id_seed
         self.into = into
+        """The transaction of the world that is in use."""
         self._rows: dict[type[tables.Table], list[Any]] = {}
         self._uploads: dict[str, Upload] = {}
         self._taken: set[tuple[type[tables.Table], str | None, str]] = set()
