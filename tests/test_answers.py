@@ -244,7 +244,7 @@ BAD = {
 def test_bad_answers_are_refused_with_their_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
     rule, problem = BAD[case]
     if case == "too many":
-        monkeypatch.setattr("mockserver.seeds.scope.MAX_ANSWERS", 1)
+        monkeypatch.setattr("mockserver.seeds.answers.MAX_ANSWERS", 1)
     path = tmp_path / "seed.yaml"
     (tmp_path / "large.png").write_bytes(bytes(MAX_SHOWN + 1))
     for start, line in (("answers:", 4), ("worlds:\n  w:\n    answers:", 6)):

@@ -23,8 +23,8 @@ from conftest import NOON, World, new_world, ok, refusal, stored
 from mockserver import states, worlds
 from mockserver.admin import containers as admin
 from mockserver.seeds import apply, loader
+from mockserver.seeds.contents import Nowhere
 from mockserver.seeds.document import Source
-from mockserver.seeds.scope import Nowhere
 from mockserver.server.serving import MockServer
 from mockserver.settings import Settings
 from mockserver.storage import contents

@@ -21,7 +21,7 @@ from mockserver import bounds
 from mockserver.api import parsing
 from mockserver.bounds import MAX_DEPTH, MAX_ESCAPES, MAX_PARAMETERS, MAX_RUN, MAX_VALUES, Excess, JSONCounter
 from mockserver.clock import MAX_SECONDS
-from mockserver.seeds import loader, scope
+from mockserver.seeds import contents, loader
 from mockserver.seeds.document import SENT, Source
 from mockserver.server.serving import MockServer
 from mockserver.settings import SeedError
@@ -319,7 +319,7 @@ def test_only_the_first_of_many_mistakes_is_made(monkeypatch: pytest.MonkeyPatch
     ):
         source = Source(Path("body"), json.dumps(document).encode(), SENT)
         with pytest.raises(SeedError):
-            loader.read_document(source, scope.Nowhere(), 1 << 20, 1 << 20)
+            loader.read_document(source, contents.Nowhere(), 1 << 20, 1 << 20)
     assert len(counts) == 3
     assert max(counts) < 5
 

@@ -23,6 +23,7 @@ from mockserver.control.models import Counts
 from mockserver.events import OBJECTS
 from mockserver.schema.errors import ErrorType
 from mockserver.schema.faults import OPERATIONS
+from mockserver.seeds.models import LISTS
 
 ROOT = Path(__file__).parent.parent
 
@@ -344,6 +345,11 @@ def test_the_control_plane_has_each_kind_of_objects() -> None:
     routers = [each for module in modules for each in vars(module).values() if isinstance(each, APIRouter)]
     assert sorted(map(id, routers)) == sorted(map(id, ROUTERS))
     assert set(Counts.__annotations__) == set(states._counted)
+
+
+def test_what_seeds_know_of_a_resource_stands_in_the_module_of_its_name() -> None:
+    assert {"files", "containers", "skills", "uploads", "answers", "responses", "faults"} <= LISTS.keys()
+    assert {key: entry.__module__ for key, entry in LISTS.items()} == {key: f"mockserver.seeds.{key}" for key in LISTS}
 
 
 def test_ruff_guards_the_doors_of_time_and_chance() -> None:

@@ -153,6 +153,13 @@ def test_an_empty_directory_seeds_nothing(tmp_path: Path) -> None:
     assert read_seeds([tmp_path], LIMIT).summary() == "nothing"
 
 
+def test_a_world_without_objects_of_its_own_is_said_to_have_the_same(write: Write) -> None:
+    path = write(
+        "version: 1\nfiles: [{filename: a, content: a}]\nworlds: {old: {profile: docs}, new: {answers: [{say: x}]}}"
+    )
+    assert read_seeds([path], LIMIT).summary() == "1 File; world old: the same objects; world new: also 1 answer"
+
+
 def test_seeds_merge_in_order_and_may_share_files(write: Write, tmp_path: Path) -> None:
     write("version: 1\nfiles: [{ref: shared, filename: a.txt, content: a}]\n", "seeds/1.yaml")
     write("version: 1\ncontainers: [{name: box, files: [{file: shared}]}]\n", "seeds/2.yaml")
@@ -314,7 +321,7 @@ def test_a_content_of_every_world_is_in_the_template_of_each(tmp_path: Path) -> 
 
 def test_many_small_contents_do_not_all_wait_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those beyond the bound are files meanwhile; in the end all of them are rows."""
-    monkeypatch.setattr("mockserver.seeds.store.IN_MEMORY", 20)
+    monkeypatch.setattr("mockserver.seeds.contents.IN_MEMORY", 20)
     become_file, files_meanwhile = Upload.become_file, []
 
     def counted(self: Upload) -> None:

@@ -732,7 +732,7 @@ def test_no_ordinal_is_used_again_after_a_failure_and_a_crash(tmp_path: Path) ->
                 assert last > 1_000
                 assert stored_one(context) >= last
             for _ in range(200):
-                await worlds.add("a", lambda put: put.skip(put.ordinal + 1))
+                await worlds.add("a", lambda put: setattr(put, "ordinal", put.ordinal + 1))
                 assert await ordinals(worlds, "a", 1) == [last + 2]
                 last += 2
                 assert stored_one(context) >= last

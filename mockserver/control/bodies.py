@@ -23,8 +23,8 @@ from mockserver.control.dependencies import RequestModel, error_response
 from mockserver.mock import Mock
 from mockserver.schema.contents import base_name
 from mockserver.seeds import apply, loader
+from mockserver.seeds.contents import Nowhere
 from mockserver.seeds.document import SENT, Limits, Source
-from mockserver.seeds.scope import Nowhere
 from mockserver.seeds.scope import Scope as SeedScope
 from mockserver.settings import SeedError
 from mockserver.storage.contents import Upload as Stored
@@ -165,7 +165,7 @@ async def document(mock: Mock, request: Request) -> bytes:
     return bytes(body)
 
 
-async def add_objects(mock: Mock, request: Request, world: str, key: str | None = None) -> apply.Placed:
+async def add_objects(mock: Mock, request: Request, world: str, key: str | None = None) -> dict[str, list[str]]:
     """Add the objects of a seed document to a world; with a `key`, the one that is read_seed as in its list."""
     text = await document(mock, request)
     with loader.uncollected():

@@ -10,19 +10,20 @@ import gc
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from mockserver.bounds import UNKNOWN_KEY
 from mockserver.seeds import archive, models
 from mockserver.seeds.archive import Archive
+from mockserver.seeds.containers import Container, ContainerFile
+from mockserver.seeds.contents import Contents, Folder, Place
 from mockserver.seeds.document import Source
-from mockserver.seeds.scope import LISTS, Contents, Folder, Place, Scope, check
-from mockserver.seeds.values import numbers
+from mockserver.seeds.models import LISTS
+from mockserver.seeds.scope import Scope, check
 from mockserver.settings import SeedError
 from mockserver.storage.directory import EVERY_WORLD
 from mockserver.worlds import NAME
@@ -44,8 +45,8 @@ AT_START = 10
 class Seed:
     """The contents of all seeds: for every world, and additions for single worlds."""
 
-    everyone: Scope
-    worlds: dict[str, Scope]
+    everyone: Scope = field(default_factory=Scope)
+    worlds: dict[str, Scope] = field(default_factory=dict)
     archives: list[Archive] = field(default_factory=list)
 
     def close(self) -> None:
@@ -56,18 +57,13 @@ class Seed:
     def scopes(self) -> Iterator[tuple[str, Scope]]:
         yield EVERY_WORLD, self.everyone
         for name, own in self.worlds.items():
-            overridden = replace(
-                self.everyone,
-                clock=None if own.clock else self.everyone.clock,
-                profile=None if own.profile else self.everyone.profile,
-            )
-            both = overridden.with_(own)
-            both.answers = own.answers + self.everyone.answers  # the first that fits is used
+            both = self.everyone.with_(own, instead=True)
+            both.lists["answers"] = own.lists["answers"] + self.everyone.lists["answers"]  # the first that fits is used
             yield name, both
 
     def summary(self) -> str:
         worlds = [
-            f"; world {name}: {f'also {scope.summary()}' if any(scope.counts()) else 'the same objects'}"
+            f"; world {name}: {f'also {scope.summary()}' if any(scope.counts().values()) else 'the same objects'}"
             for name, scope in self.worlds.items()
         ]
         return self.everyone.summary() + "".join(worlds)
@@ -75,11 +71,12 @@ class Seed:
 
 def read_seeds(paths: Sequence[Path], max_file: int) -> Seed:
     """Read and check seeds. `max_file` limits the size of each content in bytes. Raises SeedError."""
-    seed = Seed(Scope(), {})
+    seed = Seed()
     for path in paths:
-        for everyone, worlds in _read(path, seed.archives):
-            seed.everyone = seed.everyone.with_(everyone)
-            for name, scope in worlds.items():
+        for name, scope in _read(path, seed.archives):
+            if name == EVERY_WORLD:
+                seed.everyone = seed.everyone.with_(scope)
+            else:
                 seed.worlds[name] = seed.worlds.get(name, Scope()).with_(scope)
     for _, scope in seed.scopes():
         scope.check_size(", ".join(map(str, paths)), AT_START)
@@ -127,26 +124,27 @@ def every_problem(paths: Sequence[Path], max_file: int) -> list[str]:
     """
     problems: list[str] = []
     valid: list[list[Scope]] = []
-    with closing(Seed(Scope(), {})) as opened:
-        for path in chain.from_iterable(_documents(path) or [path] for path in paths):
-            try:
-                documents = list(_read(path, opened.archives))
-                valid.append([scope for everyone, worlds in documents for scope in (everyone, *worlds.values())])
-            except SeedError as error:
-                problems.append(str(error))
-        all_read = not problems  # else a missing name may be defined in a file that could not be read
-        names = set().union(*(_object_names(scope) for scopes in valid for scope in scopes))
-        for scopes in valid:
-            try:
-                for scope in scopes:
-                    check(scope, max_file, alone=all_read, elsewhere=names)
-            except SeedError as error:
-                problems.append(str(error))
-    if not problems:
+
+    @contextmanager
+    def collecting() -> Iterator[None]:
         try:
-            read_seeds(paths, max_file).close()
+            yield
         except SeedError as error:
             problems.append(str(error))
+
+    with closing(Seed()) as opened:
+        for path in chain.from_iterable(_documents(path) or [path] for path in paths):
+            with collecting():
+                valid.append([scope for _, scope in _read(path, opened.archives)])
+        all_read = not problems  # else a missing name may be defined in a file that could not be read
+        names = set().union(*(scope.names() for scopes in valid for scope in scopes))
+        for scopes in valid:
+            with collecting():
+                for scope in scopes:
+                    check(scope, max_file, alone=all_read, elsewhere=names)
+    if not problems:
+        with collecting():
+            read_seeds(paths, max_file).close()
     return problems
 
 
@@ -157,30 +155,25 @@ def _documents(folder: Path) -> list[Path]:
     return sorted(each for each in folder.iterdir() if each.suffix in SUFFIXES and each.is_file())
 
 
-def _object_names(scope: Scope) -> set[str]:
-    """Return the refs and ids of its Files and skills."""
-    files = (file.names(n) for file, _ in scope.files for n in numbers(file.repeat))
-    return set().union(*files, *(skill.names() for skill, _ in scope.skills))
-
-
-def _read(path: Path, archives: list[Archive]) -> Iterator[tuple[Scope, dict[str, Scope]]]:
+def _read(path: Path, archives: list[Archive]) -> Iterator[tuple[str, Scope]]:
+    """Yield the contents of every world, and additions for single ones."""
     if path.is_dir():
         if path.suffix in SUFFIXES:
             raise SeedError(f"{path} is a directory; name a file, or rename it if it holds files to start with")
         if files := _documents(path):
             yield from chain.from_iterable(_read(each, archives) for each in files)
         else:
-            yield _read_folders(path), {}
+            yield EVERY_WORLD, _read_folders(path)
     elif path.suffix == archive.SUFFIX:
         opened = Archive(path, path)
         archives.append(opened)
         with closing(opened):
             opened.verify()
-            yield _read_document(Source(*opened.seed()), opened)
+            yield from _read_document(Source(*opened.seed()), opened)
     elif path.suffix not in SUFFIXES and path.exists():
         raise SeedError(f"{path}: a seed's name ends in .yaml, .yml, .json or .zip; rename it")
     else:
-        yield _read_document(Source(path), Folder(path.parent))
+        yield from _read_document(Source(path), Folder(path.parent))
 
 
 def _read_folders(path: Path) -> Scope:
@@ -189,15 +182,17 @@ def _read_folders(path: Path) -> Scope:
     for folder in sorted(each for each in path.iterdir() if each.is_dir() and not each.name.startswith(".")):
         names = sorted(each.relative_to(folder).as_posix() for each in folder.rglob("*") if each.is_file())
         shown = [name for name in names if not _CLUTTER.search(name)]
-        files = [models.ContainerFile.model_validate({"from": name, "filename": name}) for name in shown]
-        scope.containers.append((models.Container(name=folder.name, files=files), Place(folder, (), Folder(folder))))
+        files = [ContainerFile.model_validate({"from": name, "filename": name}) for name in shown]
+        container = Container(name=folder.name, files=files)
+        scope.lists["containers"].append((container, Place(folder, (), Folder(folder))))
     return scope
 
 
-def _read_document(source: Source, contents: Contents) -> tuple[Scope, dict[str, Scope]]:
+def _read_document(source: Source, contents: Contents) -> Iterator[tuple[str, Scope]]:
     document = _validated(source)
-    worlds = {name: _scope(source, contents, world, ("worlds", name)) for name, world in document.worlds.items()}
-    return _scope(source, contents, document, ()), worlds
+    yield EVERY_WORLD, _scope(source, contents, document, ())
+    for name, world in document.worlds.items():
+        yield name, _scope(source, contents, world, ("worlds", name))
 
 
 def _validated(source: Source) -> models.Document:
@@ -224,14 +219,11 @@ def _scope(source: Source, contents: Contents, world: models.World, at: tuple[st
     def place(*steps: str | int) -> Place:
         return Place(source, (*at, *steps), contents)
 
-    def placed(name: str) -> list[Any]:
-        return [(item, place(name, n)) for n, item in enumerate(getattr(world, name))]
-
     return Scope(
         (world.clock, place("clock")) if world.clock else None,
         (world.profile, place("profile")) if world.profile else None,
         world.ordinal or 0,
-        **{name: placed(name) for name in LISTS},
+        {name: [(item, place(name, n)) for n, item in enumerate(getattr(world, name))] for name in LISTS},
     )
 
 

@@ -1,23 +1,19 @@
-"""Collect what seeds describe for one world, each object with its place in the seeds, and check it as a whole."""
+"""Collect what seeds describe for one world, each entry with its place in the seeds, and check it as a whole."""
 
-import base64
-import re
-from collections.abc import Container, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
-from functools import partial
+from collections import defaultdict
+from collections.abc import Container, Iterator
+from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from mockserver import answers, bundles, ids, profiles
-from mockserver.bundles import BadBundle
-from mockserver.schema.sources import Generated, WithContent
-from mockserver.seeds import exported, models
-from mockserver.seeds.document import Source
-from mockserver.seeds.values import NOW, is_numbered, numbered, numbers
+from mockserver import profiles
+from mockserver.schema.sources import WithContent
+from mockserver.seeds import models
+from mockserver.seeds.contents import Bundle, Place, check_content, size_of
+from mockserver.seeds.entry import Checks, Entry, Referable
+from mockserver.seeds.models import LISTS
+from mockserver.seeds.values import is_numbered, numbers
 from mockserver.settings import SeedError
-from mockserver.storage.tables import MAX_ANSWERS
 
 MAX_OBJECTS = 200_000
 """Objects in a document that is sent to a running server."""
@@ -27,179 +23,76 @@ MAX_TEXT = 64 << 20
 """Bytes of names and paths in such a document, each counted as often as it is repeated."""
 
 
-class Contents(Protocol):
-    """The files that `from` names. Its SeedErrors don't contain the place in the seed."""
-
-    def names(self, folder: str) -> list[str]:
-        """Return the paths of the files in a folder, relative to it; none if it is not a folder."""
-        ...
-
-    def size(self, name: str) -> int: ...
-
-    def pieces(self, name: str) -> Iterator[bytes]: ...
-
-
-class Folder:
-    """Files inside the folder of a seed."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def names(self, folder: str) -> list[str]:
-        path = self._reached(folder)
-        names = sorted(each.relative_to(path).as_posix() for each in path.rglob("*") if each.is_file())
-        return [name for name in names if not re.search(r"(^|/)\.", name)]
-
-    def size(self, name: str) -> int:
-        return self._inside(name).stat().st_size
-
-    def pieces(self, name: str) -> Iterator[bytes]:
-        with self._inside(name).open("rb") as file:
-            yield from iter(partial(file.read, 1 << 20), b"")
-
-    def _reached(self, name: str) -> Path:
-        folder = self._path.resolve()
-        path = (folder / name).resolve()
-        if not path.is_relative_to(folder):
-            raise SeedError(f"{name!r} leaves the seed's folder; move the file below {self._path}")
-        return path
-
-    def _inside(self, name: str) -> Path:
-        path = self._reached(name)
-        if not path.is_file():
-            raise SeedError(f"there is no file {name!r} below {self._path}; create it, or correct the path")
-        return path
-
-
-class Nowhere:
-    """The contents of a document that was sent to a server: there are no files beside it."""
-
-    def names(self, folder: str) -> list[str]:
-        return []
-
-    def size(self, name: str) -> int:
-        raise SeedError(
-            f"{name!r} can't be read from here; give the bytes inline, or send an archive that contains them"
-        )
-
-    def pieces(self, name: str) -> Iterator[bytes]:
-        raise SeedError(f"{name!r} can't be read from here")
-
-    def close(self) -> None:
-        """Do nothing: nothing is open."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A place in a seed. Its line is looked up only when it is shown."""
-
-    source: Source | Path
-    location: tuple[str | int, ...]
-    contents: Contents
-
-    def __str__(self) -> str:
-        return str(self.source) if isinstance(self.source, Path) else self.source.at(*self.location)
-
-
 @dataclass(slots=True)
 class Scope:
-    """What one template contains, each object with its place in the seeds."""
+    """What one template contains, each entry with its place in the seeds."""
 
     clock: tuple[models.Clock, Place] | None = None
     profile: tuple[profiles.Requested, Place] | None = None
     ordinal: int = 0
-    faults: list[tuple[models.Fault, Place]] = field(default_factory=list)
-    deleted: list[tuple[exported.Deleted, Place]] = field(default_factory=list)
-    files: list[tuple[models.File, Place]] = field(default_factory=list)
-    skills: list[tuple[models.Skill, Place]] = field(default_factory=list)
-    containers: list[tuple[models.Container, Place]] = field(default_factory=list)
-    uploads: list[tuple[models.Upload, Place]] = field(default_factory=list)
-    answers: list[tuple[models.Answer, Place]] = field(default_factory=list)
-    responses: list[tuple[exported.Response, Place]] = field(default_factory=list)
+    lists: dict[str, list[tuple[Any, Place]]] = field(default_factory=lambda: {name: [] for name in LISTS})
+    """The entries by the keys of their lists."""
 
-    def with_(self, other: "Scope") -> "Scope":
-        """Return both together. A value that is set twice is an error that names both places."""
+    def with_(self, other: "Scope", *, instead: bool = False) -> "Scope":
+        """Return both together. A value that is set twice is an error that names both places, unless the other's is
+        used `instead`."""
         for mine, its in ((self.clock, other.clock), (self.profile, other.profile)):
-            if mine and its:
+            if mine and its and not instead:
                 raise SeedError(f"{its[1]}: already set at {mine[1]}; remove one of the two")
         return Scope(
-            self.clock or other.clock,
-            self.profile or other.profile,
+            other.clock or self.clock,
+            other.profile or self.profile,
             max(self.ordinal, other.ordinal),
-            **{name: getattr(self, name) + getattr(other, name) for name in LISTS},
+            {name: entries + other.lists[name] for name, entries in self.lists.items()},
         )
 
     def discard(self) -> None:
-        """Free all objects, one after another, in a thread: many that are freed at once hold up all threads."""
-        for name in LISTS:
-            objects: list[Any] = getattr(self, name)
-            while objects:
-                objects.pop()
+        """Free all entries, one after another, in a thread: many that are freed at once hold up all threads."""
+        for entries in self.lists.values():
+            while entries:
+                entries.pop()
 
-    def described(self) -> Iterator[tuple[models.Described, Place]]:
-        """Yield the entries of all lists that can have objects or bytes inside."""
-        for name in LISTS:
-            yield from (each for each in getattr(self, name) if isinstance(each[0], models.Described))
+    def entries(self) -> Iterator[tuple[Entry, Place]]:
+        return chain.from_iterable(self.lists.values())
 
-    def listed(self) -> Iterator[tuple[models.Listed, Place]]:
-        """Yield the objects that have a position in a list."""
-        for item, place in self.described():
-            if isinstance(item, models.Listed):
-                yield item, place
-            yield from ((inner, place) for inner in item.inside())
-
-    def contents(self) -> Iterator[tuple[WithContent, Place, int | None]]:
+    def contents(self) -> Iterator[tuple[WithContent | Bundle, Place, int | None]]:
         """Yield what describes bytes, and how often it is repeated."""
-        for item, place in self.described():
-            yield from ((content, place, getattr(item, "repeat", None)) for content in item.contents())
+        for entry, place in self.entries():
+            yield from ((content, place, entry.repetition) for content in entry.contents())
 
-    def bundles(self) -> Iterator[tuple[models.Bundle, Place]]:
-        """Yield what describes the files of a skill."""
-        for item, place in self.described():
-            yield from ((bundle, place) for bundle in item.bundles())
+    def names(self) -> set[tuple[type[Entry], str]]:
+        """Return the names of entries that others can name."""
+        return {
+            (type(entry), name)
+            for entry, _ in self.entries()
+            if isinstance(entry, Referable)
+            for n in numbers(entry.repetition)
+            for name in entry.names(n)
+        }
 
     def last_seq(self) -> int:
         """Return the highest ordinal that an object of an export has."""
-        positions = (item.seq or 0 for item, _ in self.listed())
-        responses = (int(each.object["ordinal"]) for each, _ in self.responses)
-        return max(chain([self.ordinal], positions, responses, (each.ordinal for each, _ in self.deleted)))
+        return max(chain([self.ordinal], (ordinal for entry, _ in self.entries() for ordinal in entry.ordinals())))
 
     def counts(self) -> dict[str, int]:
         """Return how many objects it describes, by their kinds in the singular."""
-        return {
-            "File": sum(file.repeat or 1 for file, _ in self.files),
-            "container": sum(container.repeat or 1 for container, _ in self.containers),
-            "container file": sum(
-                (container.repeat or 1) * (len(container.files) + len(container.skills))
-                for container, _ in self.containers
-            ),
-            "skill version": sum(len(skill.labels()) for skill, _ in self.skills),
-            "upload": len(self.uploads),
-            "answer": len(self.answers),
-            "response": len(self.responses),
-        }
+        found = defaultdict(int, {"File": 0, "container": 0, "container file": 0})  # in this order
+        for entry, _ in self.entries():
+            for kind, n in entry.counts():
+                found[kind] += n
+        return found
 
     def generated(self) -> int:
         """Return the size in bytes of contents that are longer than their descriptions."""
         return sum(
-            item.generate.size if item.generate else len(numbered(item.content or "", repeat).encode()) * (repeat or 1)
+            size_of(item, repeat) * (repeat if repeat and not item.generate else 1)
             for item, _, repeat in self.contents()
-            if item.generate or is_numbered(item)
+            if isinstance(item, WithContent) and (item.generate or is_numbered(item))
         )
 
     def text(self) -> int:
         """Return the size in bytes of names, paths, policies and items, each counted as often as it is repeated."""
-        items = sum(len(item.body) for response, _ in self.responses for item in response.items)
-        files = items + sum((file.repeat or 1) * _text_size(file, file.repeat) for file, _ in self.files)
-        return files + sum(
-            (container.repeat or 1)
-            * (
-                _text_size(container, container.repeat)
-                + sum(map(len, (container.network_policy and container.network_policy.allowed_domains) or ()))
-                + sum(_text_size(inner, container.repeat) for inner in container.files)
-            )
-            for container, _ in self.containers
-        )
+        return sum(entry.text_size() for entry, _ in self.entries())
 
     def check_size(self, where: object, times: int = 1) -> None:
         """Raise SeedError if there are too many objects or too long names."""
@@ -215,183 +108,13 @@ class Scope:
         return ", ".join(parts) or "nothing"
 
 
-def _text_size(item: models.File | models.Container | models.ContainerFile, repeat: int | None) -> int:
-    """Return the largest size of an object's names in bytes, with the highest number if it is repeated."""
-    names = [item.id]
-    if isinstance(item, models.Container):
-        names += [item.ref, item.name]
-    elif isinstance(item, models.ContainerFile):
-        names += [item.filename or item.from_, item.path, item.file, item.file_id]
-    else:
-        names += [item.ref, item.filename or item.from_]
-    return sum(len(numbered(name, repeat).encode(errors="replace")) for name in names if name)
-
-
-LISTS = [each.name for each in fields(Scope) if each.default_factory is list]
-"""The keys of a seed that are lists of objects."""
-
-
-def check(scope: Scope, max_file: int, alone: bool = True, elsewhere: Container[str] = ()) -> None:
+def check(scope: Scope, max_file: int, alone: bool = True, elsewhere: Container[tuple[type[Entry], str]] = ()) -> None:
     """Check that references are valid, names unique, and all files present and not too large. Raises SeedError.
 
     If the scope is not `alone`, it may refer to Files that exist in the world; `elsewhere` are names in other scopes.
     """
-    deleted: set[tuple[str, str]] = set()
-    for gone, place in scope.deleted:
-        if (gone.list, gone.id) in deleted:
-            raise SeedError(f"{place}: this object was deleted twice; remove one")
-        deleted.add((gone.list, gone.id))
     for item, place, _ in scope.contents():
-        _check_content(item, place, max_file)
-    for bundle, place in scope.bundles():
-        _check_bundle(bundle, place)
-    positions: dict[str, Place] = {}
-    for listed, place in scope.listed():
-        if listed.seq is None:
-            continue
-        if getattr(listed, "repeat", None):
-            raise SeedError(f"{place}: repeated objects have no fixed position; remove seq")
-        _claim(positions, place, f"seq {listed.seq}")
-    faults: dict[str, Place] = {}
-    for fault, place in scope.faults:
-        _claim(faults, place, fault.id)
-    files: dict[str, Place] = {}
-    for file, place in scope.files:
-        for n in numbers(file.repeat):
-            _claim(files, place, *file.names(n))
-    skills: dict[str, Place] = {}
-    for skill, place in scope.skills:
-        versions: dict[str, Place] = {}
-        _claim(skills, place, *skill.names())
-        for version in skill.versions:
-            _claim(versions, place, version.id)
-    containers: dict[str, Place] = {}
-    for container, place in scope.containers:
-        created, active = container.created_at or NOW, container.last_active_at or NOW
-        given = container.created_at and container.seq is None  # an export may contain one whose expiry was forced
-        if given and created.relative == active.relative and created.seconds > active.seconds:
-            raise SeedError(f"{place}: it was last active before it was created; correct created_at or last_active_at")
-        for n in numbers(container.repeat):
-            _claim(containers, place, *container.names(n))
-        inside: dict[str, Place] = {}
-        for inner in container.files:
-            if alone and inner.file is not None and inner.file not in files and inner.file not in elsewhere:
-                raise SeedError(f"{place}: no File has the ref or id {inner.file!r}; describe it under files")
-            _claim(inside, place, inner.id)
-        for own in container.skills:
-            if alone and own.skill is not None and own.skill not in skills and own.skill not in elsewhere:
-                raise SeedError(f"{place}: no skill has the ref or id {own.skill!r}; describe it under skills")
-    uploads: dict[str, Place] = {}
-    for upload, place in scope.uploads:
-        _claim(uploads, place, upload.id, *(part.id for part in upload.parts))
-    _check_answers(scope.answers)
-
-
-def _check_answers(found: list[tuple[models.Answer, Place]]) -> None:
-    claimed: dict[str, Place] = {}
-    kinds: dict[object, list[tuple[Place, models.Answer]]] = {}
-    for number, (answer, place) in enumerate(found, 1):
-        if number > MAX_ANSWERS:
-            raise SeedError(f"{place}: a world takes at most {MAX_ANSWERS:,} answers; remove some")
-        _claim(claimed, place, answer.id)
-        for figure in answer.figures():
-            if figure.digest is not None:
-                raise SeedError(
-                    f"{place}: a seed has no digest; give the bytes as one of content, base64, from, generate"
-                )
-        with located(place):
-            named = {id(figure): figure.from_ for figure in answer.figures() if figure.from_ is not None}
-            try:
-                answer.check_output({figure: place.contents.size(name) for figure, name in named.items()})
-            except ValueError as error:
-                raise SeedError(str(error)) from None
-        kinds.setdefault((answer.seeded is False, place.location[:-1]), []).append((place, answer))
-    for rules in kinds.values():
-        if never := answers.unreachable(rules):
-            raise SeedError(
-                f"{never[0]}: it can never be used, as the answer at {never[1]} takes all of its requests; "
-                "give that one times, or put this one before it"
-            )
-
-
-def _claim(used: dict[str, Place], place: Place, *names: str | None) -> None:
-    for name in filter(None, names):
-        if name in used:
-            raise SeedError(
-                f"{place}: {name!r} is already used at {used[name]}; give each object its own ref and id (for repeated objects, use {{n}})"
-            )
-        used[name] = place
-
-
-def _check_content(item: WithContent, place: Place, max_file: int) -> None:
-    length = 0
-    if item.from_ is not None:
-        with located(place):
-            length = place.contents.size(item.from_)
-    elif item.generate:
-        length = item.generate.size
-    elif item.content is not None:
-        length = len(item.content.encode())
-    if length > max_file:
-        raise SeedError(
-            f"{place}: {length:,} bytes are more than --max-upload allows ({max_file:,}); raise it, or shorten the file"
-        )
-
-
-def _check_bundle(item: models.Bundle, place: Place) -> None:
-    """Check a skill's folder. A zip is checked when it is stored."""
-    with located(place):
-        if not item.from_ or place.contents.names(item.from_):
-            files = dict(skill_files(item, place))
-            if item.base64 is None:
-                bundles.check_folder(files)
-        elif (size := place.contents.size(item.from_)) > bundles.MAX_ZIP:
-            raise SeedError(f"{item.from_}: {size:,} bytes are more than a skill's zip may have ({bundles.MAX_ZIP:,})")
-
-
-def pieces_of(item: WithContent, place: Place | None = None, n: int | None = None) -> Iterable[bytes]:
-    """Return the bytes that an item describes. Only one with a `place` can name a file."""
-    if item.content is not None:
-        return [numbered(item.content, n).encode()]
-    if item.base64 is not None:
-        return [base64.b64decode(item.base64)]
-    if item.generate:
-        return _generated(item.generate)
-    assert place
-    return place.contents.pieces(item.from_ or "")
-
-
-def _generated(described: Generated) -> Iterator[bytes]:
-    """Yield bytes that are the same for the same size and pattern on every machine."""
-    block = {
-        "zeros": bytes(1 << 16),
-        "text": b"".join(b"%07d The quick brown fox jumps over the lazy dog.\n" % line for line in range(1_000)),
-        "random": ids.noise(described.size, 1 << 16),
-    }[described.pattern]
-    for start in range(0, described.size, len(block)):
-        yield block[: described.size - start]
-
-
-def skill_files(item: models.Bundle, place: Place) -> Iterator[tuple[str, Iterable[bytes]]]:
-    """Yield the files of a skill, with their paths from its folder on, or its zip alone."""
-    for file in item.files:
-        yield f"skill/{file.path}", pieces_of(file, place, None)
-    if item.base64 is not None:
-        yield "skill.zip", [base64.b64decode(item.base64)]
-    if item.from_ is not None:
-        names = place.contents.names(item.from_)
-        for name in names:
-            yield f"{Path(item.from_).name}/{name}", place.contents.pieces(f"{item.from_}/{name}")
-        if not names:
-            yield "skill.zip", place.contents.pieces(item.from_)
-
-
-@contextmanager
-def located(place: Place) -> Iterator[None]:
-    """Add the place in the seed to errors of a content."""
-    try:
-        yield
-    except (SeedError, BadBundle) as error:
-        raise SeedError(f"{place}: {'the skill is invalid: ' * isinstance(error, BadBundle)}{error}") from None
-    except OSError as error:
-        raise SeedError(f"{place}: {error.strerror}: {error.filename}") from error
+        check_content(item, place, max_file)
+    checks = Checks(alone, elsewhere)
+    for name, entries in scope.lists.items():
+        LISTS[name].check_all(entries, checks)

@@ -53,8 +53,9 @@ def numbers(repeat: int | None) -> Iterable[int | None]:
     return [None] if repeat is None else range(1, repeat + 1)
 
 
-def is_numbered(item: WithContent) -> bool:
-    return item.content is not None and "{n}" in item.content
+def is_numbered(item: object) -> bool:
+    """Whether the number of a repeated object is part of its content."""
+    return isinstance(item, WithContent) and item.content is not None and "{n}" in item.content
 
 
 def numbered(text: str, n: int | None) -> str:

@@ -3,7 +3,8 @@
 Seeds, imports and the control plane collect objects here, and write them all at once.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar
 
 from mockserver import control_errors, ids
@@ -12,7 +13,6 @@ from mockserver.storage.contents import Contents, Upload
 from mockserver.storage.database import Insertion, Statement, Transaction, record
 
 R = TypeVar("R", bound=tables.Table)
-L = TypeVar("L", bound=tables.Listed)
 
 MANY_IDS = 10_000
 """If a table has more, each new id is looked up in it."""
@@ -30,24 +30,23 @@ _MAKE_ID: dict[type[tables.Table], Callable[[bytes, int, dict[str, Any]], str]] 
 }
 """The id of a new object, from the world's seed, an ordinal and the other columns."""
 
-_file = Statement("SELECT * FROM live_files WHERE id = :id", tables.File)
-_skill = Statement("SELECT * FROM live_skills WHERE id = :id", tables.Skill)
-_skill_versions = Statement("SELECT * FROM live_skill_versions WHERE skill_id = :id", tables.SkillVersion)
 set_ordinal = Statement("UPDATE world SET ordinal = :ordinal")
 
 
 class _Ids:
-    """The ids of a table. `inside` is the column that says inside of what an id is unique, if it is not alone."""
+    """The ids of a table. `inside` is the column that says inside of what an id is unique, if it is not alone, and
+    `position` the one that orders the objects."""
 
     def __init__(self, row: type[tables.Table]) -> None:
-        name = f"{'live_' if issubclass(row, tables.Listed) else ''}{row.__tablename__}"
+        name = tables.live(row)
         self.inside = tables.owner(row)
+        self.position = "seq" if issubclass(row, tables.Listed) else "ordinal"
         here = f"{self.inside} = :inside AND " if self.inside else ""
         self.one: Statement[Any] = Statement(f"SELECT 1 FROM {name} WHERE {here}id = :id")
         self.all: Statement[Any] = Statement(f"SELECT {self.inside or 'NULL'}, id FROM {name} LIMIT :limit")
 
 
-_ids = {row: _Ids(row) for row in _MAKE_ID.keys() | {tables.Response}}
+_ids = cache(_Ids)
 
 
 class Placement:
@@ -65,7 +64,8 @@ class Placement:
         self.later: list[Callable[[Transaction, Contents], object]] = []
         """Called in the transaction, after the rows were written."""
         self._id_seed = id_seed
-        self._into = into
+        self.into = into
+        """The transaction of the world that is in use."""
         self._rows: dict[type[tables.Table], list[Any]] = {}
         self._uploads: dict[str, Upload] = {}
         self._taken: set[tuple[type[tables.Table], str | None, str]] = set()
@@ -75,50 +75,34 @@ class Placement:
     @property
     def exact(self) -> bool:
         """Return whether this is the whole state of a world, so that list positions can be given."""
-        return self._into is None
-
-    def skip(self, ordinal: int) -> None:
-        """Use only ordinals after this one."""
-        self.ordinal = max(self.ordinal, ordinal)
-
-    def find_file(self, id: str) -> tables.File | None:
-        """Return a File that is already in the world."""
-        return _file.first(self._into, id=id) if self._into else None
-
-    def find_skill(self, id: str) -> tuple[tables.Skill, list[tables.SkillVersion]] | None:
-        """A skill that is in the world already, with its versions."""
-        row = _skill.first(self._into, id=id) if self._into else None
-        return (row, _skill_versions.all(self._into, id=id)) if row and self._into else None
+        return self.into is None
 
     def has_container(self, id: str) -> bool:
         return self._has(tables.Container, None, id)
 
-    def add(
-        self,
-        row: type[L],
-        content: Upload | None = None,
-        *,
-        id: str | None = None,
-        seq: int | None = None,
-        **columns: Any,
-    ) -> L:
-        """Place an object of a list, and its content. Returns its row.
+    def add(self, row: type[R], content: Upload | None = None, **columns: Any) -> R:
+        """Place an object of a list, and its content. Returns its row. Raises APIError if its id is taken.
 
-        `content` may be None if the digest is that of an object which is placed, or which was found here.
+        `content` may be None if `digest` is given, that of an object which is placed or in the world.
         """
-        id, seq = self._identify(row, id, seq, columns)
-        return self.insert(row, content, id=id, seq=seq, **columns)
-
-    def response(self, *, id: str, ordinal: int, items: Iterable[dict[str, Any]], **columns: Any) -> None:
-        id, ordinal = self._identify(tables.Response, id, ordinal, {})
-        self.insert(tables.Response, id=id, ordinal=ordinal, **columns)
-        for position, item in enumerate(items):
-            self.insert(tables.ResponseItem, response_id=id, position=position, **item)
+        known = _ids(row)
+        position, inside = known.position, columns.get(known.inside or "")
+        if columns.get(position) is None or not self.exact:
+            columns[position] = self._next()
+        if columns.get("id") is None:
+            columns["id"] = _MAKE_ID[row](self._id_seed, columns[position], columns)
+            while self._has(row, inside, columns["id"]):
+                columns["id"] = _MAKE_ID[row](self._id_seed, self._next(), columns)
+        elif self._has(row, inside, columns["id"]):
+            raise control_errors.OBJECT_EXISTS(id=columns["id"])
+        self._taken.add((row, inside, columns["id"]))
+        return self.insert(row, content, **columns)
 
     def insert(self, row: type[R], content: Upload | None = None, **columns: Any) -> R:
         """Place a row as it is: of a deleted object, or of what has no id of its own."""
         if content:
             self._uploads[content.digest] = content
+            columns["digest"] = content.digest
         placed = record(row)(**columns)
         self._rows.setdefault(row, []).append(placed)
         return placed
@@ -132,33 +116,18 @@ class Placement:
             write(tx, contents)
         set_ordinal.run(tx, ordinal=self.ordinal)
 
-    def _identify(
-        self, row: type[tables.Table], id: str | None, seq: int | None, columns: dict[str, Any]
-    ) -> tuple[str, int]:
-        inside = columns.get(_ids[row].inside or "")
-        if seq is None or not self.exact:
-            seq = self._next()
-        if id is None:
-            id = _MAKE_ID[row](self._id_seed, seq, columns)
-            while self._has(row, inside, id):
-                id = _MAKE_ID[row](self._id_seed, self._next(), columns)
-        elif self._has(row, inside, id):
-            raise control_errors.OBJECT_EXISTS(id=id)
-        self._taken.add((row, inside, id))
-        return id, seq
-
     def _next(self) -> int:
         self.ordinal += 1
         return self.ordinal
 
     def _has(self, row: type[tables.Table], inside: str | None, id: str) -> bool:
-        if self._into and row not in self._all_taken:
+        if self.into and row not in self._all_taken:
             # Not one by one: a thread that gives up the interpreter's lock so often keeps the event loop from taking it.
-            found = _ids[row].all.tuples(self._into, limit=MANY_IDS)
+            found = _ids(row).all.tuples(self.into, limit=MANY_IDS)
             self._all_taken[row] = len(found) < MANY_IDS
             self._taken.update((row, *each) for each in found)
         if (row, inside, id) in self._taken:
             return True
-        if self._into is None or self._all_taken[row]:
+        if self.into is None or self._all_taken[row]:
             return False
-        return _ids[row].one.value(self._into, inside=inside, id=id) is not None
+        return _ids(row).one.value(self.into, inside=inside, id=id) is not None

@@ -374,3 +374,8 @@ def list_of(row: type[Listed], owner_id: str = "") -> str:
     """Return the name of a list in seeds and exports: `files`, `containers/<id>`."""
     column = owner(row)
     return f"{column.removesuffix('_id')}s/{owner_id}" if column else str(row.__tablename__)
+
+
+def live(row: type[Table]) -> str:
+    """Return the view that leaves out deleted objects, or the table if it has none."""
+    return f"{'live_' if issubclass(row, Listed) else ''}{row.__tablename__}"

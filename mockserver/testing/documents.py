@@ -66,7 +66,7 @@ def _with_content(item: dict[str, Any], key: str, folder: Path) -> dict[str, Any
         return item
     path, others = folder / item["from"], {name: value for name, value in item.items() if name != "from"}
     if path.is_dir():
-        from mockserver.seeds.scope import Folder
+        from mockserver.seeds.contents import Folder
 
         files = [{"path": name, "base64": _base64(path / name)} for name in Folder(folder).names(item["from"])]
         return {**others, "files": files}

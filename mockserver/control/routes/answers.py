@@ -11,7 +11,7 @@ from mockserver.control.dependencies import TheMock, new_router
 from mockserver.control.models import Answer, AnswerList
 from mockserver.mock import Mock
 from mockserver.schema.answers import Figure, NewAnswer
-from mockserver.seeds.scope import pieces_of
+from mockserver.seeds.contents import pieces_of
 from mockserver.storage.contents import Upload
 from mockserver.storage.database import in_thread
 

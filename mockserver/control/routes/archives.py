@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -18,8 +17,8 @@ from mockserver.control.routes.worlds import world_state
 from mockserver.mock import Mock
 from mockserver.seeds import apply, archive, loader
 from mockserver.seeds.archive import Archive
+from mockserver.seeds.contents import Nowhere
 from mockserver.seeds.document import IMPORTED, MAX_BYTES, Source
-from mockserver.seeds.scope import Nowhere
 from mockserver.seeds.scope import Scope as Described
 from mockserver.settings import SeedError
 from mockserver.storage.database import in_thread
@@ -74,7 +73,8 @@ async def _import(mock: Mock, name: str, path: Path, replace: bool) -> None:
 @router.post("/place", openapi_extra=described(_SEED))
 async def place_seed(mock: TheMock, world: str, request: Request) -> Placed:
     """Add the objects of a seed document: all, or none if one has an error. Its clock and profile become the world's."""
-    return cast(Placed, asdict(await add_objects(mock, request, world)))
+    added = await add_objects(mock, request, world)
+    return cast(Placed, {key: added[key] for key in Placed.__annotations__})
 
 
 def _read(path: Path, mock: Mock) -> tuple[Archive | Nowhere, Described]:

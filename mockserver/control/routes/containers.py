@@ -24,7 +24,8 @@ from mockserver.control.contents import Inline, PreviewBytes, contents, download
 from mockserver.control.dependencies import RequestModel, TheMock, new_router
 from mockserver.schema.containers import ContainerDeleted, ContainerFileDeleted
 from mockserver.schema.sources import MAX_PATH
-from mockserver.seeds import apply, models
+from mockserver.seeds.containers import file_columns, leaves
+from mockserver.storage import tables
 from mockserver.storage.bulk import Placement
 
 router = new_router("/worlds/{world}/containers", "Containers")
@@ -33,7 +34,7 @@ _CONTAINER = described(json_like({"name": "auto", "last_active_at": "-19m"}))
 
 
 def _below(path: str) -> str:
-    if models.leaves(path):
+    if leaves(path):
         raise ValueError("a path has no '..'; send the path that it leads to")
     return path
 
@@ -61,7 +62,7 @@ async def find_containers(mock: TheMock, world: str, query: Annotated[ContainerQ
 async def stage_container(mock: TheMock, world: str, request: Request) -> AdminContainer:
     """Create a container with its full state: the keys of a container in a seed, with files."""
     added = await add_objects(mock, request, world, "containers")
-    return await mock.worlds.look(world, containers.find_container, added.containers[-1])
+    return await mock.worlds.look(world, containers.find_container, added["containers"][-1])
 
 
 @router.get("/{container_id}")
@@ -102,23 +103,14 @@ async def find_container_files(
 async def stage_container_file(mock: TheMock, world: str, container_id: str, request: Request) -> AdminContainerFile:
     """Add a file to a container, as the user or the assistant. This does not refresh `last_active_at`."""
     async with uploaded(mock, request, NewContainerFile) as form:
-        given = form.fields
         ids: list[str] = []
 
         def fill(put: Placement) -> None:
             if not put.has_container(container_id):
                 raise errors.CONTAINER_NOT_FOUND(container_id=container_id)
-            id = apply.put_file(
-                put,
-                form.draft,
-                container_id=container_id,
-                created_at=put.now,
-                name=form.filename,
-                path=given.path or None,
-                source=given.source,
-                bytes=given.bytes if "bytes" in given.model_fields_set else apply.AS_USUAL,
-            )
-            ids.append(id)
+            columns = file_columns(form.fields, form.filename, form.draft)
+            own = {"container_id": container_id, "created_at": put.now}
+            ids.append(put.add(tables.ContainerFile, form.draft, **own, **columns).id)
 
         await mock.worlds.add(world, fill)
     return await mock.worlds.look(world, containers.find_container_file, container_id, ids[-1])

@@ -42,7 +42,6 @@ async def stage_file(mock: TheMock, world: str, request: Request) -> AdminFile:
                 bytes=form.draft.size,
                 filename=form.filename,
                 purpose=form.fields.purpose,
-                digest=form.draft.digest,
             )
             ids.append(row.id)
 

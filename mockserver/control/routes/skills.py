@@ -29,7 +29,7 @@ async def find_skills(mock: TheMock, world: str, query: Annotated[NamedQuery, Qu
 async def stage_skill(mock: TheMock, world: str, request: Request) -> AdminSkill:
     """Create a skill with its versions: the keys of a skill in a seed."""
     added = await add_objects(mock, request, world, "skills")
-    return await mock.worlds.look(world, skills.find_skill, added.skills[-1])
+    return await mock.worlds.look(world, skills.find_skill, added["skills"][-1])
 
 
 @router.get("/skills/{skill_id}")
