@@ -47,6 +47,20 @@ def make(world: World, name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/worlds/none", ["DELETE", "GET", "POST"]),
+        ("/worlds/none/clock/freeze", ["POST"]),
+        ("/openapi.json", ["GET", "HEAD"]),
+    ],
+)
+def test_a_wrong_method_is_told_every_method_of_the_path(control: httpx2.Client, path: str, methods: list[str]) -> None:
+    response = control.patch(path)
+    assert (response.status_code, response.headers["allow"]) == (405, ", ".join(methods))
+    assert f"Only {' and '.join(methods)} requests" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
     ("headers", "body", "says"),
     [
         ({"Content-Type": "application/x-www-form-urlencoded"}, b'{"by": "20m"}', "'Content-Type: application/json'"),

@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import Response
+from starlette.routing import Match
 
 from mockserver import __version__, control_errors, errors
 from mockserver.control import routes
@@ -143,5 +144,9 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         return error_response(errors.UNKNOWN_URL(method=request.method, path=path))
     if error.status_code == 405:
-        return error_response(errors.WRONG_METHOD(allowed=(error.headers or {}).get("Allow", "other")))
+        found = [each for each in request.app.routes if each.matches(request.scope)[0] is not Match.NONE]
+        allowed = sorted({method for each in found for method in each.methods})  # Starlette names those of the first
+        wrong = errors.WRONG_METHOD(allowed=" and ".join(allowed))
+        wrong.headers["Allow"] = ", ".join(allowed)
+        return error_response(wrong)
     return error_response(control_errors.BAD_PARAMETER(param="body", problem=str(error.detail)))
