@@ -544,6 +544,21 @@ def test_a_stream_in_the_background_can_be_resumed(world: World) -> None:
         list(world.openai.responses.retrieve(run(world, "x", tools=[]).id, stream=True))
 
 
+def test_a_stream_whose_world_is_deleted_is_cut_off_and_nothing_is_logged_as_a_failure(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.freeze()
+    script(world, {"code": "1", "takes": "5s", "say": "done"})
+    body = {"model": "m", "input": "go", "tools": AUTO, "stream": True, "background": True}
+    with world.http.stream("POST", "/responses", json=body) as stream:
+        parts = stream.iter_text()
+        next(parts)
+        world.server.run(world.server.mock.worlds.delete(world.name))
+        with pytest.raises(httpx2.RemoteProtocolError, match="incomplete"):
+            list(parts)
+    assert not [each for each in caplog.records if each.levelname in ("WARNING", "ERROR")]
+
+
 # Time
 
 

@@ -68,6 +68,11 @@ class Errors:
         """Send the API's error for an exception. Raise the exception again if it is too late for a response."""
         if isinstance(error, ClientGone):
             raise error
+        if isinstance(error, APIError) and exchange.started_response:  # of a stream whose world was deleted
+            log.debug("%s %s: ended by: %s", exchange.scope["method"], exchange.scope["path"], error)
+            exchange.abort()
+            exchange.scope["mockserver.connection"].close()
+            return
         if not isinstance(error, APIError):
             scope, problem = exchange.scope, failure(error)
             intended = isinstance(error, errors.IntendedFailure)
