@@ -5,7 +5,7 @@ from typing import cast
 
 from mockserver import errors, profiles
 from mockserver.context import Context
-from mockserver.schema.containers import CreateContainer
+from mockserver.schema.containers import UNASKED_EXPIRY, CreateContainer
 from mockserver.storage import tables
 from mockserver.storage.database import Statement, Transaction
 
@@ -28,8 +28,9 @@ UNEXPIRED = f"(expires_minutes = {NEVER} OR {EXPIRES_AT} > :now)"
 def lifetime(context: Context, body: CreateContainer) -> tuple[str, int]:
     """The anchor and the minutes that follow it, as far as the world's profile allows them."""
     rule, profile = body.expires_after, context.world.profile
-    if "expires_after" not in body.model_fields_set:
-        return rule.anchor, rule.minutes if profile.expiry_unasked else NEVER
+    if rule is UNASKED_EXPIRY:  # a run sets it, whatever the profile says
+        asked = "expires_after" in body.model_fields_set
+        return rule.anchor, rule.minutes if asked or profile.expiry_unasked else NEVER
     given = rule.model_fields_set
     anchors = ["last_active_at", "created_at"] if profile.created_at_expiry else ["last_active_at"]
     if rule.anchor not in anchors:

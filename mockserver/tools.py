@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from mockserver import containers, errors, profiles
 from mockserver.context import Context
 from mockserver.expiry import expired
-from mockserver.schema.containers import CreateContainer, ExpiresAfter
+from mockserver.schema.containers import UNASKED_EXPIRY, CreateContainer
 from mockserver.schema.responses import (
     CODE,
     SHELL,
@@ -87,7 +87,7 @@ def _tool(
     new = CreateContainer(
         name="auto",
         file_ids=file_ids,
-        expires_after=ExpiresAfter(anchor="last_active_at", minutes=20),
+        expires_after=UNASKED_EXPIRY,
         memory_limit=asked.memory_limit or "1g",
         network_policy=asked.network_policy,
         skills=asked.skills or [] if isinstance(asked, AutoEnvironment) else [],

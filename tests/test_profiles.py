@@ -583,6 +583,8 @@ def test_a_container_that_asks_for_no_expiry_breaks_no_limit_of_it(world: World)
     assert made(behaving(world, "max_minutes=5"))["expires_after"] == {"anchor": "last_active_at", "minutes": 20}
     asked = {"anchor": "last_active_at", "minutes": 20}
     assert world.http.post("/containers", json={"name": "box", "expires_after": asked}).status_code == 400
+    ok(_run(world))
+    assert [each["expires_after"] for each in ok(world.http.get("/containers"))["data"]] == [asked] * 2
 
 
 def test_what_was_deleted_and_has_expired_is_hidden_too(world: World) -> None:

@@ -26,7 +26,7 @@ class ExpiresAfter(Request):
     days: int = 0
 
 
-_UNASKED_EXPIRY = ExpiresAfter(anchor="last_active_at", minutes=UNASKED_MINUTES)
+UNASKED_EXPIRY = ExpiresAfter(anchor="last_active_at", minutes=UNASKED_MINUTES)
 
 
 class NetworkPolicyDisabled(Request):
@@ -76,7 +76,7 @@ class CreateContainer(Request):
     name: Annotated[str, Field(min_length=1, max_length=1_024)]
     # Pydantic copies a mutable default for each request, but not what a factory returns.
     file_ids: Annotated[list[str], Field(max_length=1_000)] = Field(default_factory=list)
-    expires_after: ExpiresAfter = Field(default_factory=lambda: _UNASKED_EXPIRY)
+    expires_after: ExpiresAfter = Field(default_factory=lambda: UNASKED_EXPIRY)
     memory_limit: MemoryLimit = "1g"
     network_policy: NewPolicy = None
     skills: Annotated[NewSkills, Field(max_length=MAX_SKILLS)] = Field(default_factory=list)
