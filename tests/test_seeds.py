@@ -222,6 +222,8 @@ BAD = {
     "a path that leaves": ("version: 1\nfiles:\n  - from: ../secret\n", 3, "leaves the seed's folder"),
     "an absolute path": ("version: 1\nfiles:\n  - from: /etc/passwd\n", 3, "leaves the seed's folder"),
     "a link that leaves": ("version: 1\nfiles:\n  - from: link\n", 3, "leaves the seed's folder"),
+    "a path with a null character": ('version: 1\nfiles:\n  - from: "a\\0"\n', 3, "correct the path"),
+    "a link to itself": ("version: 1\nfiles:\n  - from: circle\n", 3, "correct the path"),
     "a missing file": ("version: 1\nfiles:\n  - from: not-there.csv\n", 3, "there is no file"),
     "an unknown File": ("version: 1\ncontainers:\n  - {name: a, files: [{file: b}]}\n", 3, "describe it under files"),
     "a ref twice": (
@@ -262,6 +264,7 @@ BAD = {
 def test_a_bad_seed_is_refused_with_its_line_and_a_remedy(write: Write, tmp_path: Path, case: str) -> None:
     text, line, remedy = BAD[case]
     (tmp_path / "link").symlink_to("/etc/passwd")
+    (tmp_path / "circle").symlink_to("circle")
     path = write(text)
     with pytest.raises(SeedError) as refused:
         read_seeds([path], LIMIT)

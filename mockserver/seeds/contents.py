@@ -55,7 +55,10 @@ class Folder:
 
     def _reached(self, name: str) -> Path:
         folder = self._path.resolve()
-        path = (folder / name).resolve()
+        try:
+            path = (folder / name).resolve()
+        except (ValueError, RuntimeError) as error:  # a null character, or links in a circle
+            raise SeedError(f"{name!r} can't be a file ({error}); correct the path") from None
         if not path.is_relative_to(folder):
             raise SeedError(f"{name!r} leaves the seed's folder; move the file below {self._path}")
         return path
