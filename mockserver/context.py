@@ -218,10 +218,14 @@ class Context:
         world, before = self.world, len(self.touched)
         try:
             with writing(self.connection or world.database.connection) as tx:
-                yield tx
+                try:
+                    yield tx
+                except BaseException:
+                    world.reserved = 0  # before the row has an older one again, and another thread takes an ordinal
+                    raise
         except BaseException:
             del self.touched[before:]
-            world.reserved = 0  # the row may have an older one
+            world.reserved = 0  # it was not committed
             if world.contents.rolled_back():
                 world.release()
             raise

@@ -738,3 +738,17 @@ def test_no_ordinal_is_used_again_after_a_failure_and_a_crash(tmp_path: Path) ->
                 assert stored_one(context) >= last
 
     asyncio.run(used())
+
+
+def test_no_reservation_outlives_the_transaction_that_made_it(tmp_path: Path) -> None:
+    """Once it is rolled back, another thread can write, and would use what the row does not have."""
+
+    async def reserved() -> list[int]:
+        with opened(tmp_path) as worlds:
+            context, found = await worlds.enter("a"), []
+            context.read.set_trace_callback(lambda sql: found.append((sql, context.world.reserved)))
+            with pytest.raises(ZeroDivisionError), context.write() as tx:
+                divmod(context.take(tx), 0)
+            return [reserved for sql, reserved in found if sql == "ROLLBACK"]
+
+    assert asyncio.run(reserved()) == [0]
