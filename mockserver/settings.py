@@ -56,7 +56,7 @@ def size(text: str) -> int:
     """Parse a number of bytes: `1048576`, `512MB` or `1g`. Units are powers of 1024."""
     if match := re.fullmatch(r"(\d{1,15})\s*([kmg]?)i?b?", text.strip(), re.IGNORECASE | re.ASCII):
         return int(match[1]) << {"": 0, "k": 10, "m": 20, "g": 30}[match[2].lower()]
-    raise ValueError(f"{text!r} is not a size; give a number of bytes, or 512MB, 1GB")
+    raise ValueError(f"{text[:80]!r} is not a size; give a number of bytes, or 512MB, 1GB")
 
 
 def count(text: str) -> int:

@@ -234,6 +234,11 @@ BAD = {
     "an id that repeats": ("version: 1\ncontainers:\n  - {id: cntr_a, name: a, repeat: 2}\n", 3, "use {n}"),
     "an id with odd letters": ("version: 1\ncontainers:\n  - {id: a/b, name: a}\n", 3, "pattern"),
     "too large a file": ("version: 1\nfiles:\n  - {filename: a, generate: {size: 2MB}}\n", 3, "--max-upload"),
+    "a long text as a size": (
+        f"version: 1\nfiles:\n  - {{filename: a, generate: {{size: no{'-' * 99}}}}}\n",
+        3,
+        f"'no{'-' * 78}' is not a size",
+    ),
     "a bad world name": ("version: 1\nworlds:\n  '../up': {}\n", 3, "can't name a world"),
     "two times for a clock": ("version: 1\nclock: {offset: 1h, at: 2026-01-01T00:00:00Z}\n", 2, "either at or offset"),
     "an unknown profile": (
