@@ -70,9 +70,9 @@ async def inject(exchange: Exchange, operation: str | None) -> bool:
     if effect.stale_list is not None and context:
         context.stale_since = math.floor(context.world.now() - effect.stale_list)
     if effect.abort_upload_after is not None:
-        exchange.wrap_receive(lambda receive: _abort_after(receive, connection, effect.abort_upload_after or 0))
+        exchange.receive = _abort_after(exchange.receive, connection, effect.abort_upload_after)
     if {"reset_after", "truncate_after", "dribble"} & effect.model_fields_set and exchange.scope["method"] != "HEAD":
-        exchange.wrap_send(lambda send: _disturb(send, connection, effect))
+        exchange.send = _disturb(exchange.send, connection, effect)
     if not effect.answers and effect.rate_limit is None:
         return False
     if "body" in effect.model_fields_set or (effect.error is None and effect.status and effect.status < 400):
