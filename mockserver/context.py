@@ -96,6 +96,16 @@ class World:
                 with writing(self.database.connection) as tx:
                     self.contents.release(tx)
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Remove no file of a content within the block, and at its end those that were deleted meanwhile."""
+        try:
+            with self.contents.held():
+                yield
+        finally:
+            if self.contents.loose and not self.ended:
+                self.release()
+
     def remove(self, digests: Iterable[str]) -> None:
         """Remove files that `Contents.take_dropped` returned; for a thread. Other writes get their turn in between.
         What can't be removed is left to the next time."""
@@ -176,7 +186,7 @@ class Context:
                 return work(self, *args, **kwargs)
 
         try:
-            with world.contents.held():
+            with world.held():
                 try:
                     return await in_thread(run)
                 finally:

@@ -216,17 +216,16 @@ class Worlds(States):
 
     async def change_clock(self, name: str, change: Callable[[Clock], Clock]) -> tuple[World, Clock]:
         """Change a world's clock. Returns the world and its clock before. Expired objects can become valid again."""
-        context = await self._control(name)
-        before = context.world.clock
 
-        def changed(context: Context) -> None:
-            clock = change(context.world.clock)
+        def changed(context: Context) -> tuple[World, Clock]:
+            world, before = context.world, context.world.clock
+            clock = change(before)
             with context.write() as tx:
                 set_clock.run(tx, virtual=clock.virtual, wall=clock.wall, rate=clock.rate)
-            context.world.clock = clock
+            world.clock = clock
+            return world, before
 
-        await context.run(changed)
-        return context.world, before
+        return await self.apply(name, changed)
 
     def profile(self, asked: object) -> Profile:
         """Return the requested profile, see `profiles.read`. Without a base, its switches change the server's."""
@@ -235,14 +234,13 @@ class Worlds(States):
     async def set_profile(self, name: str, profile: Profile | None) -> World:
         """Set a world's profile; None is the server's."""
 
-        def changed(context: Context) -> None:
+        def changed(context: Context) -> World:
             with context.write() as tx:
                 set_switches.run(tx, profile=switches(profile))
             context.world.profile = profile or self._profile
+            return context.world
 
-        context = await self._control(name)
-        await context.run(changed)
-        return context.world
+        return await self.apply(name, changed)
 
     async def change_faults(self, name: str, change: Callable[[Transaction, World], T]) -> T:
         """Change the rows of a world's faults, in a transaction. Returns what `change` does."""
@@ -325,19 +323,8 @@ class Worlds(States):
         await self.resolve(name)
         async with self._lock(name):
             context = await self._control(name)
-            world = context.world
-            if large:
-                try:
-                    await in_thread(self._add_in_thread, world, fill, clock, profile)
-                finally:
-                    if world.contents.loose and not world.ended:
-                        world.release()
-            else:
-                await context.run(self._add, fill, clock, profile)
-            world.clock = clock or world.clock
-            world.profile = profile or world.profile
-            world.faults = await context.run(lambda context: load_rules(context.read))
-            return world
+            context.large = large
+            return await context.run(self._add, fill, clock, profile)
 
     async def become(self, name: str, fill: Fill, clock: Clock, profile: Profile | None) -> World:
         """Replace a world's state in one step. Creates the world if there is none."""
