@@ -86,14 +86,18 @@ class Worlds(States):
         """Return a world, created if there is none. This doesn't count as a use."""
         if world := self._worlds.get(name):
             return world
-        _check_name(name)
         async with self._lock(name):
-            if world := await self._opened(name):
-                return world
-            async with self._room(name):
-                await self._keep_up()
-                quick = self._template(name) in self._quick
-                return await self._create(name, lambda built: self._copy_template(built, name), quick)
+            return await self._resolve(name)
+
+    async def _resolve(self, name: str) -> World:
+        """`resolve` for a caller that holds the world's lock."""
+        _check_name(name)
+        if world := await self._opened(name):
+            return world
+        async with self._room(name):
+            await self._keep_up()
+            quick = self._template(name) in self._quick
+            return await self._create(name, lambda built: self._copy_template(built, name), quick)
 
     def _current(self, world: World) -> World:
         """Return the present state of a world that another state may have replaced."""
@@ -266,10 +270,7 @@ class Worlds(States):
 
     async def apply(self, name: str, rule: Callable[[Context], T]) -> T:
         """Call a rule of the control plane in a world; creates the world if there is none."""
-        return await (await self._control(name)).run(rule)
-
-    async def _control(self, name: str) -> Context:
-        return Context(await self.resolve(name), self._current)
+        return await Context(await self.resolve(name), self._current).run(rule)
 
     # Snapshots
 
@@ -320,10 +321,8 @@ class Worlds(States):
 
         A given clock or profile becomes the world's. `large` uses a thread.
         """
-        await self.resolve(name)
         async with self._lock(name):
-            context = await self._control(name)
-            context.large = large
+            context = Context(await self._resolve(name), self._current, large=large)
             return await context.run(self._add, fill, clock, profile)
 
     async def become(self, name: str, fill: Fill, clock: Clock, profile: Profile | None) -> World:

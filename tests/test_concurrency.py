@@ -219,6 +219,24 @@ def test_contents_stay_while_their_world_is_copied(mock: Mock) -> None:
     asyncio.run(check())
 
 
+def test_objects_are_added_to_a_world_that_is_deleted_meanwhile(mock: Mock) -> None:
+    """The deletion waits for a copy, and the addition for the deletion: then it creates the world."""
+
+    async def check() -> None:
+        before = (await mock.worlds.enter("w")).world
+        with before.contents.held():
+            deleting = asyncio.create_task(mock.worlds.delete("w"))
+            await asyncio.sleep(0)
+            adding = asyncio.create_task(mock.worlds.add("w", lambda put: None))
+            await asyncio.sleep(0)
+        await deleting
+        await asyncio.wait_for(adding, PATIENCE)
+        assert before.ended
+        assert mock.worlds.known("w") is adding.result() is not before
+
+    asyncio.run(check())
+
+
 def test_a_deletion_is_done_once_although_a_thread_writes_before_its_content_is_removed(
     mock: Mock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
