@@ -169,13 +169,14 @@ class States:
             row = read_row(tx)
         self._fill(built, row, lambda put: None)
 
-    async def _copy_world(self, source: World, built: Path, change: Callable[[Transaction], object]) -> None:
+    def _copy_world(self, source: World, change: Callable[[Transaction], object]) -> Callable[[Path], None]:
+        """Return a function that builds a changed copy of a world, which the caller holds meanwhile."""
+
         def changed(tx: Transaction) -> None:
             set_ordinal.run(tx, ordinal=source.ordinal)  # now, so that it is not lower than that of any row
             change(tx)
 
-        with source.held():
-            await in_thread(directory.copy_open, source.directory, built, changed)
+        return lambda built: directory.copy_open(source.directory, built, changed)
 
     @asynccontextmanager
     async def _building(self) -> AsyncIterator[Path]:

@@ -185,18 +185,20 @@ class Worlds(States):
                 raise control_errors.WORLD_EXISTS(name=name)
             async with self._room(name):
                 if fork_of is None:
-                    return await self._create(name, lambda built: self._copy_template(built, name, empty), False)
+                    return await self._create(name, lambda built: self._copy_template(built, name, empty))
                 if snapshot is not None:
-                    return await self._create(name, self._copy_snapshot(fork_of, snapshot), False)
+                    return await self._create(name, self._copy_snapshot(fork_of, snapshot))
                 if (world := self._worlds.get(fork_of)) is None:
                     raise control_errors.WORLD_NOT_FOUND(name=fork_of[:80])
-                return await self._fork(name, world)
+                seed = ids.world_seed(self._id_seed, name)
+                with world.held():
+                    return await self._create(name, self._copy_world(world, lambda tx: set_seed.run(tx, id_seed=seed)))
 
     async def reset(self, name: str, *, empty: bool = False) -> World:
         """Reset a world to the template, or to nothing. Creates it if there is none."""
         _check_name(name)
         async with self._lock(name), self._room(name):
-            return await self._create(name, lambda built: self._copy_template(built, name, empty), False)
+            return await self._create(name, lambda built: self._copy_template(built, name, empty))
 
     async def delete(self, name: str) -> None:
         async with self._lock(name):
@@ -292,10 +294,7 @@ class Worlds(States):
             count = sum(map(len, self._directory.snapshots.values()))
             if count >= self._maximum and name not in self.snapshots(world):
                 raise control_errors.TOO_MANY_SNAPSHOTS(count=count)
-            wall = self._wall.now()
-            instant = source.clock.at(wall)
-            async with self._building() as built:
-                await self._copy_world(source, built, lambda tx: freeze.run(tx, virtual=instant, wall=wall))
+            async with self._frozen(source) as (built, instant):
                 state = self._directory.place(built, "snapshots", f"{world}@{name}")
                 self._directory.register("snapshots", f"{world}@{name}", state)
         self._empty_trash()
@@ -304,7 +303,7 @@ class Worlds(States):
     async def restore(self, world: str, name: str) -> World:
         """Restore a snapshot's objects, next ids, faults and time. A real clock becomes an offset one."""
         async with self._lock(world):
-            return await self._create(world, self._copy_snapshot(world, name), False)
+            return await self._create(world, self._copy_snapshot(world, name))
 
     async def delete_snapshot(self, world: str, name: str) -> None:
         async with self._lock(world):
@@ -330,38 +329,35 @@ class Worlds(States):
         _check_name(name)
         async with self._lock(name), self._room(name):
             row = new_row(ids.world_seed(self._id_seed, name), clock, profile)
-            return await self._create(name, lambda built: self._fill(built, row, fill), False)
+            return await self._create(name, lambda built: self._fill(built, row, fill))
 
     @asynccontextmanager
     async def copied(self, name: str) -> AsyncIterator[Path]:
         """Yield the directory of a copy of a world, which is removed at the end."""
-        source = await self.find(name)
-        wall = self._wall.now()
-        instant = source.clock.at(wall)
-        async with self._building() as built:
-            await self._copy_world(source, built, lambda tx: freeze.run(tx, virtual=instant, wall=wall))
+        async with self._frozen(await self.find(name)) as (built, _):
             yield built
 
     # Copies
 
-    async def _fork(self, name: str, source: World) -> World:
-        seed = ids.world_seed(self._id_seed, name)
+    @asynccontextmanager
+    async def _frozen(self, source: World) -> AsyncIterator[tuple[Path, float]]:
+        """Yield a copy of a world whose time stands still, and that time. It is removed at the end unless it was
+        placed."""
+        wall = self._wall.now()
+        instant = source.clock.at(wall)
         async with self._building() as built:
-            await self._copy_world(source, built, lambda tx: set_seed.run(tx, id_seed=seed))
-            return await self._put_in_place(name, built, False)
+            with source.held():
+                await in_thread(self._copy_world(source, lambda tx: freeze.run(tx, virtual=instant, wall=wall)), built)
+            yield built, instant
 
-    async def _create(self, name: str, build: Callable[[Path], None], quick: bool) -> World:
-        """Build a state and make it the world's. `quick` builds it on the event loop."""
+    async def _create(self, name: str, build: Callable[[Path], None], quick: bool = False) -> World:
+        """Build a state and make it the present one of a world. `quick` builds it on the event loop."""
         async with self._building() as built:
             if quick:
                 build(built)
             else:
                 await in_thread(build, built)
-            return await self._put_in_place(name, built, quick)
-
-    async def _put_in_place(self, name: str, built: Path, quick: bool) -> World:
-        """Make a state the present one of a world."""
-        state = self._directory.place(built, "worlds", name)
+            state = self._directory.place(built, "worlds", name)
         try:
             world = self._load_new(name, state) if quick else await in_thread(self._load, name, state)
             if present := self._worlds.get(name):
