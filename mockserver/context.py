@@ -94,7 +94,8 @@ class World:
         with _attempt():
             if not self.database.connection.in_transaction:
                 with writing(self.database.connection) as tx:
-                    self.contents.release(tx)
+                    for digest in self.contents.take_dropped():
+                        self.contents.remove(tx, digest)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -114,7 +115,7 @@ class World:
                 with closing(self.database.connect()) as connection, writing(connection) as tx:
                     self.contents.remove(tx, digest)
             except (Busy, OSError, sqlite3.Error):
-                self.contents.drop_file(digest)
+                self.contents.dropped.add(digest)
 
 
 @contextmanager
@@ -232,10 +233,10 @@ class Context:
         except BaseException:
             del self.touched[before:]
             world.reserved = 0  # the row may have an older one
-            if world.contents.rolled_back():
+            if world.contents.end(failed=True):
                 world.release()
             raise
-        if not tx.in_transaction and world.contents.committed():
+        if not tx.in_transaction and world.contents.end(failed=False):
             world.release()
 
     def advance(self, tx: Transaction, seconds: float) -> Clock:

@@ -178,7 +178,7 @@ def test_what_was_deleted_is_deleted_although_its_content_has_to_stay(
             world.openai.files.create(file=("a.txt", content), purpose="vision").id for content in (STAYS, GOES)
         )
         with monkeypatch.context() as patch:
-            patch.setattr(Contents, "release", MagicMock(side_effect=FULL))
+            patch.setattr(Contents, "take_dropped", MagicMock(side_effect=FULL))
             assert world.http.delete(f"/files/{first}").status_code == 200
         assert stored(tmp_path).keys() == {digest(STAYS), digest(GOES)}
         assert world.http.delete(f"/files/{second}").status_code == 200
