@@ -56,8 +56,6 @@ class Protocol(HttpToolsProtocol):
     close_after_response = False
     """Whether the response that has just been written is the last one."""
     client_side: Client
-    _error: errors.APIError | None = None
-    """The error for a head that is malformed only by its size."""
     _rejected = False
     """Whether an error was sent for malformed HTTP. Further bytes are not parsed."""
     _in_head = False
@@ -92,9 +90,10 @@ class Protocol(HttpToolsProtocol):
                 break
             except httptools.HttpParserUpgrade as upgrade:
                 rest = self._without_upgrade(rest[upgrade.args[0] :])
-            except httptools.HttpParserError:
+            except httptools.HttpParserError as error:
                 self._log_malformed(data)
-                self._reject(self._error or errors.MALFORMED_HTTP())
+                cause = error.__context__  # what a callback raised
+                self._reject(cause if isinstance(cause, errors.APIError) else errors.MALFORMED_HTTP())
                 return
         self._pending = 0 if self._progress else self._pending + len(data)
         if self._in_head:
@@ -145,8 +144,7 @@ class Protocol(HttpToolsProtocol):
         if len(self.headers) > HEADERS or (
             self._large and len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > HEAD_BYTES
         ):
-            self._error = errors.HEAD_TOO_LARGE(limit=HEAD_BYTES)
-            raise ValueError("the head is too large")
+            raise errors.HEAD_TOO_LARGE(limit=HEAD_BYTES)
         version = self.parser.get_http_version()
         if version not in ("1.0", "1.1"):
             raise ValueError("the HTTP version is not supported")
