@@ -149,7 +149,7 @@ class Connection(RequestResponseCycle):
             self.on_response()
             return
         if not (self.keep_alive or self.disconnected or message.get("more_body", False)):
-            self.keep_alive = self._protocol.close_after_response = True  # it drains the body, which uvicorn does not
+            self.keep_alive, self.on_response = True, self._protocol.finish  # which drains the body, as uvicorn doesn't
         await super().send(message)
 
     @property

@@ -53,8 +53,6 @@ class Protocol(HttpToolsProtocol):
     """Whether a connection may have another request after the one that begins now."""
     tls_logged = -math.inf
     """When the server last logged a client that begins with TLS."""
-    close_after_response = False
-    """Whether the response that has just been written is the last one."""
     client_side: Client
     _rejected = False
     """Whether an error was sent for malformed HTTP. Further bytes are not parsed."""
@@ -66,8 +64,6 @@ class Protocol(HttpToolsProtocol):
     _pending = 0
     """Bytes of whole packets since the last progress."""
     _deadline: asyncio.TimerHandle | None = None
-    _in_body = False
-    """Whether more of the last request's body is to come."""
     _drain: Drain | None = None
     _stopping = False
     """Whether the server stops: then it only waits for requests that it has received."""
@@ -155,7 +151,6 @@ class Protocol(HttpToolsProtocol):
         if version == "1.0":
             self.expect_100_continue = False
         super().on_headers_complete()
-        self._in_body = True
         self.cycle.keep_alive = self.cycle.keep_alive and self.keeps_alive
         self.cycle.__class__ = Connection  # uvicorn creates its own; the task that runs it starts later
         self.cycle.body = b""  # type: ignore[assignment]  # the first bytes replace it without a copy
@@ -170,24 +165,20 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         if not self.parser.should_upgrade():
-            self._in_body = False
+            self.cycle.more_body = False  # uvicorn doesn't say so once there is a response
             if self._drain:
                 self._drain = None
                 self._cancel_deadline()
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        if self.close_after_response:
-            self.server_state.total_requests += 1
-            self.finish()
-            return
         super().on_response_complete()
-        if self._in_body and self.cycle.response_complete:
+        if self.cycle.more_body and self.cycle.response_complete:
             self._start_drain()
 
     def finish(self) -> None:
         """Close the connection. While the client is sending, close one side and drain: a reset would lose the response."""
-        if not (self._in_body or self._rejected) or self._stopping or self.transport.is_closing():
+        if not (self._rejected or self.cycle.more_body) or self._stopping or self.transport.is_closing():
             self.transport.close()
             return
         self._rejected = True
@@ -250,7 +241,9 @@ class Protocol(HttpToolsProtocol):
         if self.cycle and not self.cycle.response_complete and not self.cycle.more_body:
             self.cycle.keep_alive = False  # the request before it gets its own response, and no other
             return
-        if self._in_body and self.cycle.response_started:  # the client has received the response or a part of it
+        if (
+            self.cycle and self.cycle.more_body and self.cycle.response_started
+        ):  # the client has received the response or a part of it
             self.cycle.disconnected = not self.cycle.response_complete
             self.cycle.message_event.set()
             self.finish()
