@@ -1,6 +1,7 @@
 """One request and its response. The ASGI scope has it under `mockserver`."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
 
@@ -40,7 +41,24 @@ _CORS: Headers = [
 
 
 class ClientGone(Exception):
-    """The client closed the connection before its request was complete."""
+    """The client or a fault closed the connection before the response was complete."""
+
+
+class Connection(Protocol):
+    """What faults and streams do to a connection and ASGI doesn't offer."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client has closed it."""
+
+    def close(self) -> None:
+        """Send the bytes that were written, then close, even if the response is not complete."""
+
+    async def reset(self) -> None:
+        """Like `close`, but the client sees a reset."""
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait for seconds of real time. Return False at once when the client has gone."""
 
 
 class Exchange:
@@ -91,6 +109,11 @@ class Exchange:
         world = self.world if NAME.fullmatch(self.world) else "-"  # empty without a valid key
         fault = f" fault={self.fault}" if self.fault else ""
         return f"{self.scope['method']} {path} {self.status or '-'} {took:.1f}ms world={world}{fault}"
+
+    @property
+    def connection(self) -> Connection:
+        connection: Connection = self.scope["mockserver.connection"]
+        return connection
 
     async def read_chunk(self) -> bytes:
         """Return the next part of the request's body: bytes, or a bytearray that the caller may keep.

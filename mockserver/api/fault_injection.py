@@ -4,13 +4,13 @@ Faults apply after the key was checked and the route was found, and never to /_m
 """
 
 import math
-from typing import Any, Protocol, cast
+from typing import Any
 
 from pydantic_core import to_json
 from starlette.types import Message, Receive, Send
 
 from mockserver import errors, faults, ids
-from mockserver.api.exchange import ClientGone, Exchange
+from mockserver.api.exchange import ClientGone, Connection, Exchange
 from mockserver.api.providers import api_path
 from mockserver.api.rendering import Raw
 from mockserver.context import Context, World
@@ -26,47 +26,26 @@ TICKS = 20
 """A body that dribbles is sent in so many chunks a second, or in single bytes."""
 
 
-class Connection(Protocol):
-    """What faults do to a connection and ASGI doesn't offer: `scope["mockserver.connection"]`."""
-
-    @property
-    def gone(self) -> bool:
-        """Whether the client has closed it."""
-
-    def close(self) -> None:
-        """Send the bytes that were written, then close, even if the response is not complete."""
-
-    async def reset(self) -> None:
-        """Like `close`, but the client sees a reset."""
-
-    async def wait(self, seconds: float) -> bool:
-        """Wait for seconds of real time. Return False at once when the client has gone."""
-
-
-class ConnectionCut(ClientGone):
-    """A fault closed the connection."""
-
-
 async def inject(exchange: Exchange, operation: str | None) -> bool:
     """Apply the fault that fires, if any. Return whether it sent a response. Raises the error that it injects."""
     context = exchange.context or await _existing_world(exchange)
     hit = await _firing_fault(exchange, context, operation)
     if hit is None:
-        if exchange.counted and not await _connection(exchange).wait(OVERLAP):
+        if exchange.counted and not await exchange.connection.wait(OVERLAP):
             raise ClientGone
         return False
     world = context.world if context else None
     effect = exchange.effect = hit.effect
     exchange.fault = hit.id
     exchange.extra = _headers(hit, world)
-    connection = _connection(exchange)
+    connection = exchange.connection
     if effect.latency and not await connection.wait(
         effect.latency.min + (effect.latency.max - effect.latency.min) * hit.draw
     ):
         raise ClientGone
     if effect.drop:
         connection.close()
-        raise ConnectionCut
+        raise ClientGone
     if effect.stale_list is not None and context:
         context.stale_since = math.floor(context.world.now() - effect.stale_list)
     if effect.abort_upload_after is not None:
@@ -123,10 +102,6 @@ async def _existing_world(exchange: Exchange) -> Context | None:
         return await exchange.mock.worlds.look_up(exchange.world)
     except APIError:
         return None
-
-
-def _connection(exchange: Exchange) -> Connection:
-    return cast(Connection, exchange.scope["mockserver.connection"])
 
 
 # Instead of the response
@@ -205,7 +180,7 @@ def _abort_after(receive: Receive, connection: Connection, limit: int) -> Receiv
         taken += len(message.get("body", b""))
         if taken >= limit and message["type"] == "http.request":
             await connection.reset()
-            raise ConnectionCut
+            raise ClientGone
         return message
 
     return receive_until
@@ -230,7 +205,7 @@ def _disturb(send: Send, connection: Connection, effect: Effect) -> Send:
                 connection.close()
             else:
                 await connection.reset()
-            raise ConnectionCut
+            raise ClientGone
         await send({**message, "body": b""})
 
     return send_part

@@ -85,7 +85,7 @@ class Client:
 class Connection(RequestResponseCycle):
     """uvicorn's cycle of a request and its response, as faults and streams use it too.
 
-    It implements `api.fault_injection.Connection`. A complete response is sent in one write instead of two; its headers
+    It implements `api.exchange.Connection`. A complete response is sent in one write instead of two; its headers
     are the server's own and need none of uvicorn's checks.
     """
 
