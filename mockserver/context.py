@@ -3,8 +3,8 @@
 import asyncio
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Concatenate, ParamSpec, TypeVar
@@ -97,19 +97,19 @@ class World:
                     for digest in self.contents.take_dropped():
                         self.contents.remove(tx, digest)
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Remove no file of a content within the block, and at its end those that were deleted meanwhile."""
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Remove no file of a content within the block, and at its end, in a thread, those that were deleted
+        meanwhile."""
         try:
             with self.contents.held():
                 yield
         finally:
             if self.contents.loose and not self.ended:
-                self.release()
+                await in_thread(self._remove, self.contents.take_dropped())
 
-    def remove(self, digests: Iterable[str]) -> None:
-        """Remove files that `Contents.take_dropped` returned; for a thread. Other writes get their turn in between.
-        What can't be removed is left to the next time."""
+    def _remove(self, digests: Iterable[str]) -> None:
+        """Other writes get their turn in between. What can't be removed is left to the next time."""
         for digest in digests:
             try:
                 with closing(self.database.connect()) as connection, writing(connection) as tx:
@@ -187,7 +187,7 @@ class Context:
                 return work(self, *args, **kwargs)
 
         try:
-            with world.held():
+            async with world.held():
                 try:
                     return await in_thread(run)
                 finally:
@@ -201,13 +201,8 @@ class Context:
 
     async def run_removing(self, work: Callable[Concatenate["Context", P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`run` for a rule that may remove many large files: they are removed in a thread."""
-        world = self.world
-        try:
-            with world.contents.held():
-                return await self.run(work, *args, **kwargs)
-        finally:
-            if world.contents.loose:
-                await in_thread(world.remove, world.contents.take_dropped())
+        async with self.world.held():
+            return await self.run(work, *args, **kwargs)
 
     @property
     def world(self) -> World:

@@ -191,7 +191,7 @@ class Worlds(States):
                 if (world := self._worlds.get(fork_of)) is None:
                     raise control_errors.WORLD_NOT_FOUND(name=fork_of[:80])
                 seed = ids.world_seed(self._id_seed, name)
-                with world.held():
+                async with world.held():
                     return await self._create(name, self._copy_world(world, lambda tx: set_seed.run(tx, id_seed=seed)))
 
     async def reset(self, name: str, *, empty: bool = False) -> World:
@@ -346,7 +346,7 @@ class Worlds(States):
         wall = self._wall.now()
         instant = source.clock.at(wall)
         async with self._building() as built:
-            with source.held():
+            async with source.held():
                 await in_thread(self._copy_world(source, lambda tx: freeze.run(tx, virtual=instant, wall=wall)), built)
             yield built, instant
 
