@@ -59,10 +59,8 @@ class Protocol(HttpToolsProtocol):
     _in_head = False
     _large = False
     """Whether the head that this packet completes may be too large."""
-    _progress = False
-    """Whether this packet began a head, or completed one or a piece of a body."""
     _pending = 0
-    """Bytes of whole packets since the last progress."""
+    """Bytes of the packets that came since one began a head, or completed one or a piece of a body."""
     _deadline: asyncio.TimerHandle | None = None
     _drain: Drain | None = None
     _stopping = False
@@ -79,7 +77,8 @@ class Protocol(HttpToolsProtocol):
             return
         if self._rejected:
             return
-        self._progress, self._large, rest = False, self._in_head or len(data) > HEAD_BYTES, data
+        self._pending += len(data)
+        self._large, rest = self._in_head or len(data) > HEAD_BYTES, data
         while rest:  # the parser stops at each request that offers another protocol
             try:
                 self.parser.feed_data(rest)
@@ -91,7 +90,6 @@ class Protocol(HttpToolsProtocol):
                 cause = error.__context__  # what a callback raised
                 self._reject(cause if isinstance(cause, errors.APIError) else errors.MALFORMED_HTTP())
                 return
-        self._pending = 0 if self._progress else self._pending + len(data)
         if self._in_head:
             if self._pending > HEAD_BYTES:
                 self._reject(errors.HEAD_TOO_LARGE(limit=HEAD_BYTES))
@@ -103,10 +101,10 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._unset_keepalive_if_required()  # not for bytes that begin no request: the connection stays idle
-        self._in_head = self._progress = True
+        self._in_head, self._pending = True, 0
 
     def _log_malformed(self, data: bytes) -> None:
-        if self.cycle or self._pending or not data.startswith(TLS_RECORD):
+        if self.cycle or self._pending > len(data) or not data.startswith(TLS_RECORD):
             self.logger.warning("Invalid HTTP request received.")
         elif stopwatch() - self.tls_logged >= TLS_SECONDS:
             type(self).tls_logged = stopwatch()
@@ -133,7 +131,7 @@ class Protocol(HttpToolsProtocol):
         return b"\r\n".join([*lines, b"", b""]) + rest
 
     def on_headers_complete(self) -> None:
-        self._in_head, self._progress = False, True
+        self._in_head, self._pending = False, 0
         if self._deadline:
             self._cancel_deadline()
         self._unset_keepalive_if_required()  # set since the head began if the response before it was completed
@@ -158,7 +156,7 @@ class Protocol(HttpToolsProtocol):
         self.headers = []  # so that trailers are not added to the request's headers
 
     def on_body(self, body: bytes) -> None:
-        self._progress = True
+        self._pending = 0
         if isinstance(self.cycle.body, bytes) and self.cycle.body:
             self.cycle.body = bytearray(self.cycle.body)
         super().on_body(body)
