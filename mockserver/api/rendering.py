@@ -140,8 +140,7 @@ class Preflight(Response):
             (b"access-control-max-age", b"600"),
             (b"content-length", b"0"),
         ]
-        await exchange.start(200, headers)
-        await exchange.send({"type": "http.response.body", "body": b""})
+        await exchange.respond(200, headers, b"")
 
 
 def _json(value: Mapping[str, Any], exchange: Exchange) -> bytes:
