@@ -4,7 +4,6 @@ import asyncio
 import socket
 import struct
 import sys
-from dataclasses import dataclass
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
@@ -66,20 +65,6 @@ class Drain:
         """Return within how many seconds the next bytes have to come."""
         now = stopwatch()
         return min(self._pace.left - (now - self._last), self._end - now)
-
-
-@dataclass(slots=True)
-class Client:
-    """The client's side of a connection."""
-
-    half_closed: bool = False
-    """Whether the client has closed its side and waits for responses."""
-    close_on_eof: bool = False
-    """Whether a client that closes its side counts as gone."""
-    delayed: bool = False
-    """Whether the response that `gone` delays has not started."""
-    gone: asyncio.Future[None] | None = None
-    """Set while a fault delays a response; done when the client has gone."""
 
 
 class Connection(RequestResponseCycle):
@@ -164,8 +149,8 @@ class Connection(RequestResponseCycle):
     def close_on_eof(self) -> None:
         """Treat a client that closes its side as gone: no client of a stream or a long poll half-closes on purpose."""
         if not self.transport.is_closing():
-            self._protocol.client_side.close_on_eof = True
-            if self._protocol.client_side.half_closed:
+            self._protocol.close_on_eof = True
+            if self._protocol.half_closed:
                 self.transport.close()
 
     def abort(self) -> None:
@@ -186,16 +171,16 @@ class Connection(RequestResponseCycle):
     async def wait(self, seconds: float) -> bool:
         if self.transport.is_closing():
             return False
-        client = self._protocol.client_side
-        client.delayed = not self.response_started
-        if client.half_closed and client.delayed:
+        protocol = self._protocol
+        protocol.delayed = not self.response_started
+        if protocol.half_closed and protocol.delayed:
             self.close()
             return False
-        client.gone = asyncio.get_running_loop().create_future()
+        protocol.gone = asyncio.get_running_loop().create_future()
         try:
-            done, _ = await asyncio.wait([client.gone], timeout=seconds)
+            done, _ = await asyncio.wait([protocol.gone], timeout=seconds)
         finally:
-            client.gone = None
+            protocol.gone = None
         return not done
 
 

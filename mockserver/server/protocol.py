@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from mockserver import errors, ids
 from mockserver.api.exchange import standing_headers
 from mockserver.clock import stopwatch
-from mockserver.server.connection import Client, Connection, Drain
+from mockserver.server.connection import Connection, Drain
 
 log = logging.getLogger("mockserver")
 
@@ -53,7 +53,14 @@ class Protocol(HttpToolsProtocol):
     """Whether a connection may have another request after the one that begins now."""
     tls_logged = -math.inf
     """When the server last logged a client that begins with TLS."""
-    client_side: Client
+    half_closed = False
+    """Whether the client has closed its side and waits for responses."""
+    close_on_eof = False
+    """Whether a client that closes its side counts as gone."""
+    gone: asyncio.Future[None] | None = None
+    """Set while a fault delays a response; done when the client has gone."""
+    delayed = False
+    """Whether the response that `gone` delays has not started."""
     _rejected = False
     """Whether an error was sent for malformed HTTP. Further bytes are not parsed."""
     _in_head = False
@@ -68,7 +75,6 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
-        self.client_side = Client()
         self._deadline = self.loop.call_later(HEAD_SECONDS, transport.close)
 
     def data_received(self, data: bytes) -> None:
@@ -212,22 +218,22 @@ class Protocol(HttpToolsProtocol):
 
         While a fault delays the response, such a client counts as gone: one that gives up waiting looks the same.
         """
-        cycle, client = self.cycle, self.client_side
-        if cycle is None or cycle.response_complete or cycle.more_body or client.close_on_eof:
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or cycle.more_body or self.close_on_eof:
             return False
-        if client.gone and client.delayed:
+        if self.gone and self.delayed:
             return False
-        client.half_closed, cycle.keep_alive = True, False
+        self.half_closed, cycle.keep_alive = True, False
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._cancel_deadline()
-        if (gone := self.client_side.gone) and not gone.done():
-            gone.set_result(None)
+        if self.gone and not self.gone.done():
+            self.gone.set_result(None)
 
     def shutdown(self) -> None:
-        if self.client_side.gone:
+        if self.gone:
             self.transport.abort()  # a fault may delay the response for minutes
         elif self._drain:
             self.transport.close()
