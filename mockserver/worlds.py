@@ -420,10 +420,8 @@ class Worlds(States):
         """Return whether a world was not used since then. One that was never used counts as used at the start."""
         return name != DEFAULT and self._used.get(name, self._started) <= since
 
-    @asynccontextmanager
-    async def _lock(self, name: str) -> AsyncIterator[None]:
-        async with self._locks.setdefault(name, asyncio.Lock()):
-            yield
+    def _lock(self, name: str) -> asyncio.Lock:
+        return self._locks.setdefault(name, asyncio.Lock())
 
 
 def _check_name(name: str) -> None:

@@ -87,11 +87,9 @@ async def _firing_fault(exchange: Exchange, context: Context | None, operation: 
     ]
     for rule in exchange.counted:
         rule.in_progress.add(exchange)
-    return await context.run(_fire, world, target)
-
-
-def _fire(context: Context, world: World, target: Target) -> Hit | None:
-    return faults.fire(context.write, world.id_seed, world.faults, target, world.instant())
+    return await context.run(
+        lambda context: faults.fire(context.write, world.id_seed, world.faults, target, world.instant())
+    )
 
 
 async def _existing_world(exchange: Exchange) -> Context | None:
@@ -137,13 +135,12 @@ def _error(exchange: Exchange, hit: Hit, operation: str | None) -> APIError:
     effect = hit.effect
     name = effect.error or ("rate_limited" if effect.rate_limit or effect.status == 429 else None)
     if name is None:
-        error = _generic_error(effect.status or 500, exchange)
-    else:
-        row, scope = errors.CATALOGUE[name], exchange.scope
-        values = {"operation": operation or "requests", "method": scope["method"], "path": api_path(scope)}
-        values |= {"request_id": ids.as_uuid(exchange.request_id), **scope.get("path_params", {})}
-        error = sample(row, values | _rate_limit_values(exchange, hit))
-        error.status = effect.status or error.status
+        return _generic_error(effect.status or 500, exchange)
+    row, scope = errors.CATALOGUE[name], exchange.scope
+    values = {"operation": operation or "requests", "method": scope["method"], "path": api_path(scope)}
+    values |= {"request_id": ids.as_uuid(exchange.request_id), **scope.get("path_params", {})}
+    error = sample(row, values | _rate_limit_values(exchange, hit))
+    error.status = effect.status or error.status
     return error
 
 
