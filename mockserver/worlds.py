@@ -86,12 +86,12 @@ class Worlds(States):
         """Return a world, created if there is none. This doesn't count as a use."""
         if world := self._worlds.get(name):
             return world
+        _check_name(name)
         async with self._lock(name):
             return await self._resolve(name)
 
     async def _resolve(self, name: str) -> World:
-        """`resolve` for a caller that holds the world's lock."""
-        _check_name(name)
+        """`resolve` for a caller that has checked the name and holds the world's lock."""
         if world := await self._opened(name):
             return world
         async with self._room(name):
@@ -119,10 +119,8 @@ class Worlds(States):
         if world := self._worlds.get(name):
             return world
         async with self._lock(name):
-            if world := await self._opened(name):
-                return world
-        if name in self._unused:
-            return await self.resolve(name)
+            if self.exists(name) or name in self._unused:
+                return await self._resolve(name)
         raise control_errors.WORLD_NOT_FOUND(name=name[:80])
 
     async def look(
@@ -320,6 +318,7 @@ class Worlds(States):
 
         A given clock or profile becomes the world's. `large` uses a thread.
         """
+        _check_name(name)
         async with self._lock(name):
             context = Context(await self._resolve(name), self._current, large=large)
             return await context.run(self._add, fill, clock, profile)
