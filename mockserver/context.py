@@ -3,8 +3,8 @@
 import asyncio
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Concatenate, ParamSpec, TypeVar
@@ -94,17 +94,28 @@ class World:
         with _attempt():
             if not self.database.connection.in_transaction:
                 with writing(self.database.connection) as tx:
-                    self.contents.release(tx)
+                    for digest in self.contents.take_dropped():
+                        self.contents.remove(tx, digest)
 
-    def remove(self, digests: Iterable[str]) -> None:
-        """Remove files that `Contents.take_dropped` returned; for a thread. Other writes get their turn in between.
-        What can't be removed is left to the next time."""
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Remove no file of a content within the block, and at its end, in a thread, those that were deleted
+        meanwhile."""
+        try:
+            with self.contents.held():
+                yield
+        finally:
+            if self.contents.loose and not self.ended:
+                await in_thread(self._remove, self.contents.take_dropped())
+
+    def _remove(self, digests: Iterable[str]) -> None:
+        """Other writes get their turn in between. What can't be removed is left to the next time."""
         for digest in digests:
             try:
                 with closing(self.database.connect()) as connection, writing(connection) as tx:
                     self.contents.remove(tx, digest)
             except (Busy, OSError, sqlite3.Error):
-                self.contents.drop_file(digest)
+                self.contents.dropped.add(digest)
 
 
 @contextmanager
@@ -176,7 +187,7 @@ class Context:
                 return work(self, *args, **kwargs)
 
         try:
-            with world.contents.held():
+            async with world.held():
                 try:
                     return await in_thread(run)
                 finally:
@@ -190,13 +201,8 @@ class Context:
 
     async def run_removing(self, work: Callable[Concatenate["Context", P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`run` for a rule that may remove many large files: they are removed in a thread."""
-        world = self.world
-        try:
-            with world.contents.held():
-                return await self.run(work, *args, **kwargs)
-        finally:
-            if world.contents.loose:
-                await in_thread(world.remove, world.contents.take_dropped())
+        async with self.world.held():
+            return await self.run(work, *args, **kwargs)
 
     @property
     def world(self) -> World:
@@ -226,10 +232,10 @@ class Context:
         except BaseException:
             del self.touched[before:]
             world.reserved = 0  # it was not committed
-            if world.contents.rolled_back():
+            if world.contents.end(failed=True):
                 world.release()
             raise
-        if not tx.in_transaction and world.contents.committed():
+        if not tx.in_transaction and world.contents.end(failed=False):
             world.release()
 
     def advance(self, tx: Transaction, seconds: float) -> Clock:

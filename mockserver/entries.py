@@ -216,22 +216,21 @@ def record_of(number: int, world: str, exchange: Finished) -> Record:
     if operation in CONTENTS and status and status >= 400 and isinstance(response, bytes):
         digests = tuple(hashlib.sha256(body).hexdigest() for body in (response, response.rstrip()) if body)
     text = bytes(memoryview(orjson.dumps(shown)))  # a copy: what orjson returns takes 8 KiB whatever its length
-    identity, made_up, page = exchange.sent.identity, exchange.made_up, exchange.page
-    method, codes = sys.intern(exchange.method), tuple(exchange.warnings)
-    facts = (
+    return (
+        number,
+        text,
         operation,
-        method,
+        sys.intern(exchange.method),
         status,
         exchange.route,
-        identity,
-        made_up,
+        exchange.sent.identity,
+        exchange.made_up,
         clock.rate,
-        codes,
-        page,
+        tuple(exchange.warnings),
+        exchange.page,
         digests,
         tuple(exchange.cited),
     )
-    return number, text, *facts
 
 
 def _request_body(sent: Sent) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The journal: recorded requests and responses, bounded and without secrets.
 
 An entry is the JSON that readers are shown, made once, and a few private facts for filters and the verdict. Up to
-`UNWRITTEN` entries are made together: that takes half as long, and nobody has read them yet. The entries of all worlds share two bounds, their number and their bytes; the oldest
-are dropped first.
+`UNWRITTEN` entries are made together: that takes half as long, and nobody has read them yet. The entries of all worlds share two bounds,
+their number and their bytes; the oldest are dropped first.
 
 All methods must be called in the thread of the event loop. Records and entries may be read in any thread.
 """
@@ -25,7 +25,10 @@ _OVERHEAD = 280
 
 @dataclass(slots=True, eq=False)
 class WorldJournal:
-    """One world's records, oldest first. `ended` is set when the world's state is gone: it takes no more records."""
+    """One world's records, oldest first. When they are cleared, others take the place of the deque, and it is empty.
+
+    `ended` is set when the world's state is gone: it takes no more records.
+    """
 
     world: str
     records: deque[Record] = field(default_factory=deque)
@@ -33,8 +36,6 @@ class WorldJournal:
     """The newest number. Numbers have no gaps."""
     cleared: int = 0
     """The newest number when the journal was last cleared."""
-    stale: int = 0
-    """How many of its oldest places in the order of all records belong to records that were cleared."""
     ended: bool = False
 
 
@@ -49,8 +50,8 @@ class Journal:
         self._bytes = 0
         self._worlds: dict[str, WorldJournal] = {}
         self._unwritten: list[tuple[WorldJournal, int, Finished]] = []
-        self._order: deque[WorldJournal] = deque()
-        """The journal of each record, oldest first, over all worlds."""
+        self._order: deque[deque[Record]] = deque()
+        """For each record, oldest first, the records of its world. Of records that were cleared it is an empty deque."""
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self.closing = asyncio.Event()
 
@@ -81,11 +82,13 @@ class Journal:
         for log, number, exchange in unwritten:
             record = record_of(number, log.world, exchange)
             log.records.append(record)
-            self._order.append(log)
+            self._order.append(log.records)
             self._count += 1
             self._bytes += _cost(record)
         while self._count > self._entries or self._bytes > self._size:
-            self._drop_oldest()
+            if records := self._order.popleft():
+                self._bytes -= _cost(records.popleft())
+                self._count -= 1
 
     def abort(self, log: WorldJournal, number: int) -> None:
         """Mark an exchange, already recorded, whose response did not come to its end."""
@@ -150,31 +153,15 @@ class Journal:
             self._wake(world)
         self._events.wake()
 
-    def _drop_oldest(self) -> None:
-        log = self._order.popleft()
-        if log.stale:
-            log.stale -= 1
-            return
-        self._bytes -= _cost(log.records.popleft())
-        self._count -= 1
-
     def _empty(self, log: WorldJournal) -> None:
         self._write()
         self._count -= len(log.records)
         self._bytes -= sum(map(_cost, log.records))
-        log.stale += len(log.records)
         log.cleared = log.last
         log.records.clear()
+        log.records = deque()
         if len(self._order) > 2 * self._count + 1_000:
-            self._order = deque(self._live())
-
-    def _live(self) -> Iterator[WorldJournal]:
-        """The order without the places of records that were cleared."""
-        for log in self._order:
-            if log.stale:
-                log.stale -= 1
-            else:
-                yield log
+            self._order = deque(filter(None, self._order))
 
     def _wake(self, world: str) -> None:
         for event in self._waiting.get(world, ()):

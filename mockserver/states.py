@@ -169,17 +169,14 @@ class States:
             row = read_row(tx)
         self._fill(built, row, lambda put: None)
 
-    async def _copy_world(self, source: World, built: Path, change: Callable[[Transaction], object]) -> None:
+    def _copy_world(self, source: World, change: Callable[[Transaction], object]) -> Callable[[Path], None]:
+        """Return a function that builds a changed copy of a world, which the caller holds meanwhile."""
+
         def changed(tx: Transaction) -> None:
             set_ordinal.run(tx, ordinal=source.ordinal)  # now, so that it is not lower than that of any row
             change(tx)
 
-        try:
-            with source.contents.held():
-                await in_thread(directory.copy_open, source.directory, built, changed)
-        finally:
-            if source.contents.loose and not source.ended:
-                source.release()
+        return lambda built: directory.copy_open(source.directory, built, changed)
 
     @asynccontextmanager
     async def _building(self) -> AsyncIterator[Path]:
@@ -216,28 +213,20 @@ class States:
 
         return build
 
-    def _add(self, context: Context, fill: Fill, clock: Clock | None, profile: Profile | None) -> None:
+    def _add(self, context: Context, fill: Fill, clock: Clock | None, profile: Profile | None) -> World:
+        world = context.world
         with context.write() as tx:
-            self._place(tx, context.world, fill, clock, profile)
-
-    def _add_in_thread(self, world: World, fill: Fill, clock: Clock | None, profile: Profile | None) -> None:
-        try:
-            with closing(world.database.connect()) as connection, writing(connection) as tx:
-                self._place(tx, world, fill, clock, profile)
-        except BaseException:
-            world.contents.rolled_back()
-            raise
-        world.contents.committed()
-
-    def _place(self, tx: Transaction, world: World, fill: Fill, clock: Clock | None, profile: Profile | None) -> None:
-        put = Placement(world.id_seed, (clock or world.clock).seconds(self._wall.now()), world.ordinal, tx)
-        fill(put)
-        if clock:
-            set_clock.run(tx, virtual=clock.virtual, wall=clock.wall, rate=clock.rate)
-        if profile:
-            set_switches.run(tx, profile=switches(profile))
-        put.write(tx, world.contents)
-        world.ordinal, world.reserved = put.ordinal, 0
+            put = Placement(world.id_seed, (clock or world.clock).seconds(self._wall.now()), world.ordinal, tx)
+            fill(put)
+            if clock:
+                set_clock.run(tx, virtual=clock.virtual, wall=clock.wall, rate=clock.rate)
+            if profile:
+                set_switches.run(tx, profile=switches(profile))
+            put.write(tx, world.contents)
+            world.ordinal, world.reserved = put.ordinal, 0
+            rules = load_rules(tx)
+        world.clock, world.profile, world.faults = clock or world.clock, profile or world.profile, rules
+        return world
 
     # Opening and closing
 

@@ -88,12 +88,16 @@ class Worlds(States):
             return world
         _check_name(name)
         async with self._lock(name):
-            if world := await self._opened(name):
-                return world
-            async with self._room(name):
-                await self._keep_up()
-                quick = self._template(name) in self._quick
-                return await self._create(name, lambda built: self._copy_template(built, name), quick)
+            return await self._resolve(name)
+
+    async def _resolve(self, name: str) -> World:
+        """`resolve` for a caller that has checked the name and holds the world's lock."""
+        if world := await self._opened(name):
+            return world
+        async with self._room(name):
+            await self._keep_up()
+            quick = self._template(name) in self._quick
+            return await self._create(name, lambda built: self._copy_template(built, name), quick)
 
     def _current(self, world: World) -> World:
         """Return the present state of a world that another state may have replaced."""
@@ -115,10 +119,8 @@ class Worlds(States):
         if world := self._worlds.get(name):
             return world
         async with self._lock(name):
-            if world := await self._opened(name):
-                return world
-        if name in self._unused:
-            return await self.resolve(name)
+            if self.exists(name) or name in self._unused:
+                return await self._resolve(name)
         raise control_errors.WORLD_NOT_FOUND(name=name[:80])
 
     async def look(
@@ -181,18 +183,20 @@ class Worlds(States):
                 raise control_errors.WORLD_EXISTS(name=name)
             async with self._room(name):
                 if fork_of is None:
-                    return await self._create(name, lambda built: self._copy_template(built, name, empty), False)
+                    return await self._create(name, lambda built: self._copy_template(built, name, empty))
                 if snapshot is not None:
-                    return await self._create(name, self._copy_snapshot(fork_of, snapshot), False)
+                    return await self._create(name, self._copy_snapshot(fork_of, snapshot))
                 if (world := self._worlds.get(fork_of)) is None:
                     raise control_errors.WORLD_NOT_FOUND(name=fork_of[:80])
-                return await self._fork(name, world)
+                seed = ids.world_seed(self._id_seed, name)
+                async with world.held():
+                    return await self._create(name, self._copy_world(world, lambda tx: set_seed.run(tx, id_seed=seed)))
 
     async def reset(self, name: str, *, empty: bool = False) -> World:
         """Reset a world to the template, or to nothing. Creates it if there is none."""
         _check_name(name)
         async with self._lock(name), self._room(name):
-            return await self._create(name, lambda built: self._copy_template(built, name, empty), False)
+            return await self._create(name, lambda built: self._copy_template(built, name, empty))
 
     async def delete(self, name: str) -> None:
         async with self._lock(name):
@@ -216,17 +220,16 @@ class Worlds(States):
 
     async def change_clock(self, name: str, change: Callable[[Clock], Clock]) -> tuple[World, Clock]:
         """Change a world's clock. Returns the world and its clock before. Expired objects can become valid again."""
-        context = await self._control(name)
-        before = context.world.clock
 
-        def changed(context: Context) -> None:
-            clock = change(context.world.clock)
+        def changed(context: Context) -> tuple[World, Clock]:
+            world, before = context.world, context.world.clock
+            clock = change(before)
             with context.write() as tx:
                 set_clock.run(tx, virtual=clock.virtual, wall=clock.wall, rate=clock.rate)
-            context.world.clock = clock
+            world.clock = clock
+            return world, before
 
-        await context.run(changed)
-        return context.world, before
+        return await self.apply(name, changed)
 
     def profile(self, asked: object) -> Profile:
         """Return the requested profile, see `profiles.read`. Without a base, its switches change the server's."""
@@ -235,14 +238,13 @@ class Worlds(States):
     async def set_profile(self, name: str, profile: Profile | None) -> World:
         """Set a world's profile; None is the server's."""
 
-        def changed(context: Context) -> None:
+        def changed(context: Context) -> World:
             with context.write() as tx:
                 set_switches.run(tx, profile=switches(profile))
             context.world.profile = profile or self._profile
+            return context.world
 
-        context = await self._control(name)
-        await context.run(changed)
-        return context.world
+        return await self.apply(name, changed)
 
     async def change_faults(self, name: str, change: Callable[[Transaction, World], T]) -> T:
         """Change the rows of a world's faults, in a transaction. Returns what `change` does."""
@@ -268,10 +270,7 @@ class Worlds(States):
 
     async def apply(self, name: str, rule: Callable[[Context], T]) -> T:
         """Call a rule of the control plane in a world; creates the world if there is none."""
-        return await (await self._control(name)).run(rule)
-
-    async def _control(self, name: str) -> Context:
-        return Context(await self.resolve(name), self._current)
+        return await Context(await self.resolve(name), self._current).run(rule)
 
     # Snapshots
 
@@ -293,10 +292,7 @@ class Worlds(States):
             count = sum(map(len, self._directory.snapshots.values()))
             if count >= self._maximum and name not in self.snapshots(world):
                 raise control_errors.TOO_MANY_SNAPSHOTS(count=count)
-            wall = self._wall.now()
-            instant = source.clock.at(wall)
-            async with self._building() as built:
-                await self._copy_world(source, built, lambda tx: freeze.run(tx, virtual=instant, wall=wall))
+            async with self._frozen(source) as (built, instant):
                 state = self._directory.place(built, "snapshots", f"{world}@{name}")
                 self._directory.register("snapshots", f"{world}@{name}", state)
         self._empty_trash()
@@ -305,7 +301,7 @@ class Worlds(States):
     async def restore(self, world: str, name: str) -> World:
         """Restore a snapshot's objects, next ids, faults and time. A real clock becomes an offset one."""
         async with self._lock(world):
-            return await self._create(world, self._copy_snapshot(world, name), False)
+            return await self._create(world, self._copy_snapshot(world, name))
 
     async def delete_snapshot(self, world: str, name: str) -> None:
         async with self._lock(world):
@@ -322,60 +318,45 @@ class Worlds(States):
 
         A given clock or profile becomes the world's. `large` uses a thread.
         """
-        await self.resolve(name)
+        _check_name(name)
         async with self._lock(name):
-            context = await self._control(name)
-            world = context.world
-            if large:
-                try:
-                    await in_thread(self._add_in_thread, world, fill, clock, profile)
-                finally:
-                    if world.contents.loose and not world.ended:
-                        world.release()
-            else:
-                await context.run(self._add, fill, clock, profile)
-            world.clock = clock or world.clock
-            world.profile = profile or world.profile
-            world.faults = await context.run(lambda context: load_rules(context.read))
-            return world
+            context = Context(await self._resolve(name), self._current, large=large)
+            return await context.run(self._add, fill, clock, profile)
 
     async def become(self, name: str, fill: Fill, clock: Clock, profile: Profile | None) -> World:
         """Replace a world's state in one step. Creates the world if there is none."""
         _check_name(name)
         async with self._lock(name), self._room(name):
             row = new_row(ids.world_seed(self._id_seed, name), clock, profile)
-            return await self._create(name, lambda built: self._fill(built, row, fill), False)
+            return await self._create(name, lambda built: self._fill(built, row, fill))
 
     @asynccontextmanager
     async def copied(self, name: str) -> AsyncIterator[Path]:
         """Yield the directory of a copy of a world, which is removed at the end."""
-        source = await self.find(name)
-        wall = self._wall.now()
-        instant = source.clock.at(wall)
-        async with self._building() as built:
-            await self._copy_world(source, built, lambda tx: freeze.run(tx, virtual=instant, wall=wall))
+        async with self._frozen(await self.find(name)) as (built, _):
             yield built
 
     # Copies
 
-    async def _fork(self, name: str, source: World) -> World:
-        seed = ids.world_seed(self._id_seed, name)
+    @asynccontextmanager
+    async def _frozen(self, source: World) -> AsyncIterator[tuple[Path, float]]:
+        """Yield a copy of a world whose time stands still, and that time. It is removed at the end unless it was
+        placed."""
+        wall = self._wall.now()
+        instant = source.clock.at(wall)
         async with self._building() as built:
-            await self._copy_world(source, built, lambda tx: set_seed.run(tx, id_seed=seed))
-            return await self._put_in_place(name, built, False)
+            async with source.held():
+                await in_thread(self._copy_world(source, lambda tx: freeze.run(tx, virtual=instant, wall=wall)), built)
+            yield built, instant
 
-    async def _create(self, name: str, build: Callable[[Path], None], quick: bool) -> World:
-        """Build a state and make it the world's. `quick` builds it on the event loop."""
+    async def _create(self, name: str, build: Callable[[Path], None], quick: bool = False) -> World:
+        """Build a state and make it the present one of a world. `quick` builds it on the event loop."""
         async with self._building() as built:
             if quick:
                 build(built)
             else:
                 await in_thread(build, built)
-            return await self._put_in_place(name, built, quick)
-
-    async def _put_in_place(self, name: str, built: Path, quick: bool) -> World:
-        """Make a state the present one of a world."""
-        state = self._directory.place(built, "worlds", name)
+            state = self._directory.place(built, "worlds", name)
         try:
             world = self._load_new(name, state) if quick else await in_thread(self._load, name, state)
             if present := self._worlds.get(name):
@@ -438,10 +419,8 @@ class Worlds(States):
         """Return whether a world was not used since then. One that was never used counts as used at the start."""
         return name != DEFAULT and self._used.get(name, self._started) <= since
 
-    @asynccontextmanager
-    async def _lock(self, name: str) -> AsyncIterator[None]:
-        async with self._locks.setdefault(name, asyncio.Lock()):
-            yield
+    def _lock(self, name: str) -> asyncio.Lock:
+        return self._locks.setdefault(name, asyncio.Lock())
 
 
 def _check_name(name: str) -> None:

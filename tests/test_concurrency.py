@@ -178,7 +178,7 @@ def test_what_was_deleted_is_deleted_although_its_content_has_to_stay(
             world.openai.files.create(file=("a.txt", content), purpose="vision").id for content in (STAYS, GOES)
         )
         with monkeypatch.context() as patch:
-            patch.setattr(Contents, "release", MagicMock(side_effect=FULL))
+            patch.setattr(Contents, "take_dropped", MagicMock(side_effect=FULL))
             assert world.http.delete(f"/files/{first}").status_code == 200
         assert stored(tmp_path).keys() == {digest(STAYS), digest(GOES)}
         assert world.http.delete(f"/files/{second}").status_code == 200
@@ -215,6 +215,24 @@ def test_contents_stay_while_their_world_is_copied(mock: Mock) -> None:
             assert stored(mock.directory)
         context.world.release()
         assert not stored(mock.directory)
+
+    asyncio.run(check())
+
+
+def test_objects_are_added_to_a_world_that_is_deleted_meanwhile(mock: Mock) -> None:
+    """The deletion waits for a copy, and the addition for the deletion: then it creates the world."""
+
+    async def check() -> None:
+        before = (await mock.worlds.enter("w")).world
+        with before.contents.held():
+            deleting = asyncio.create_task(mock.worlds.delete("w"))
+            await asyncio.sleep(0)
+            adding = asyncio.create_task(mock.worlds.add("w", lambda put: None))
+            await asyncio.sleep(0)
+        await deleting
+        await asyncio.wait_for(adding, PATIENCE)
+        assert before.ended
+        assert mock.worlds.known("w") is adding.result() is not before
 
     asyncio.run(check())
 

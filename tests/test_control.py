@@ -20,7 +20,7 @@ import httpx2
 import pytest
 from conftest import NOON, World, new_world, ok, refusal, stored
 
-from mockserver import states, worlds
+from mockserver import context, states, worlds
 from mockserver.admin import containers as admin
 from mockserver.seeds import apply, loader
 from mockserver.seeds.contents import Nowhere
@@ -470,7 +470,7 @@ def test_what_is_cancelled_half_way_is_done_as_a_whole_or_not_at_all(
         async def cancelled(at: int) -> bool:
             """Whether it was cancelled while its part number `at` was under way."""
             with pytest.MonkeyPatch.context() as patch:
-                for module in (worlds, states):
+                for module in (worlds, states, context):
                     patch.setattr(module, "in_thread", in_parts)
                 task = asyncio.ensure_future(works[work]())
                 waits = [asyncio.ensure_future(asyncio.to_thread(begun.acquire)) for _ in range(at + 1)]

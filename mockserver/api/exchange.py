@@ -1,7 +1,7 @@
 """One request and its response. The ASGI scope has it under `mockserver`."""
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
 
@@ -12,12 +12,10 @@ from mockserver.context import Context
 from mockserver.entries import Finished
 from mockserver.faults import Rule
 from mockserver.journal import WorldJournal
+from mockserver.mock import Mock
 from mockserver.redaction import MAX_BODY, NOTHING_SENT, Sent
 from mockserver.schema.faults import Effect
 from mockserver.worlds import NAME
-
-if TYPE_CHECKING:
-    from mockserver.mock import Mock
 
 COMPLETE = "mockserver.complete"
 """In the message that starts a response: whether the next message has its whole body."""
@@ -43,7 +41,24 @@ _CORS: Headers = [
 
 
 class ClientGone(Exception):
-    """The client closed the connection before its request was complete."""
+    """The client or a fault closed the connection before the response was complete."""
+
+
+class Connection(Protocol):
+    """What faults and streams do to a connection and ASGI doesn't offer."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client has closed it."""
+
+    def close(self) -> None:
+        """Send the bytes that were written, then close, even if the response is not complete."""
+
+    async def reset(self) -> None:
+        """Like `close`, but the client sees a reset."""
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait for seconds of real time. Return False at once when the client has gone."""
 
 
 class Exchange:
@@ -61,7 +76,6 @@ class Exchange:
     """The rules of faults that count it among the requests in progress."""
     complete = False
     """Whether the whole request body has been read."""
-    started_response = False
     operation: str | None = None
     """The operation's id; None where no route matched."""
     log: WorldJournal | None = None
@@ -76,7 +90,7 @@ class Exchange:
     """The response's status; None until it is started."""
     page: tuple[bool, str | None, str | None] | None = None
 
-    def __init__(self, mock: "Mock", scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, mock: Mock, scope: Scope, receive: Receive, send: Send) -> None:
         self.mock = mock
         self.scope = scope
         self.headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))  # the first of each name
@@ -85,7 +99,7 @@ class Exchange:
         self.extra: Headers = []
         """Headers that a fault sets. They replace the response's headers of the same names."""
         self.response_headers: Headers = []
-        self._receive = receive
+        self.receive = receive
         self.send = send
 
     def __str__(self) -> str:
@@ -96,6 +110,11 @@ class Exchange:
         fault = f" fault={self.fault}" if self.fault else ""
         return f"{self.scope['method']} {path} {self.status or '-'} {took:.1f}ms world={world}{fault}"
 
+    @property
+    def connection(self) -> Connection:
+        connection: Connection = self.scope["mockserver.connection"]
+        return connection
+
     async def read_chunk(self) -> bytes:
         """Return the next part of the request's body: bytes, or a bytearray that the caller may keep.
 
@@ -104,29 +123,18 @@ class Exchange:
         encoding = self.headers.get(b"content-encoding")
         if encoding and encoding.lower() != b"identity":
             raise errors.WRONG_CONTENT_ENCODING(encoding=encoding.decode("latin-1"))
-        message = await self._receive()
+        message = await self.receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
         self.complete = not message.get("more_body", False)
         chunk: bytes = message.get("body", b"")
         return chunk
 
-    @property
-    def query(self) -> bytes:
-        query: bytes = self.scope["query_string"]
-        return query
-
     async def respond(self, status: int, headers: Headers, body: bytes, one_write: bool = True) -> None:
         """Send a complete response, head and body in one write if possible."""
         await self.start(status, headers, complete=one_write)
         self.record(body)
         await self.send({"type": "http.response.body", "body": body})
-
-    def wrap_receive(self, wrap: Callable[[Receive], Receive]) -> None:
-        self._receive = wrap(self._receive)
-
-    def wrap_send(self, wrap: Callable[[Send], Send]) -> None:
-        self.send = wrap(self.send)
 
     def record(self, response: bytes | int | None, aborted: bool = False) -> None:
         """Record the exchange in the journal, once, before the client has the complete response.
@@ -192,7 +200,7 @@ class Exchange:
         if self.extra:
             replaced = {name for name, _ in self.extra}
             headers = [header for header in headers if header[0] not in replaced] + self.extra
-        self.started_response, self.status, self.response_headers = True, status, headers
+        self.status, self.response_headers = status, headers
         complete = complete and self.effect is None
         await self.send({"type": "http.response.start", "status": status, "headers": headers, COMPLETE: complete})
 

@@ -4,13 +4,13 @@ Faults apply after the key was checked and the route was found, and never to /_m
 """
 
 import math
-from typing import Any, Protocol, cast
+from typing import Any
 
 from pydantic_core import to_json
 from starlette.types import Message, Receive, Send
 
 from mockserver import errors, faults, ids
-from mockserver.api.exchange import ClientGone, Exchange
+from mockserver.api.exchange import ClientGone, Connection, Exchange
 from mockserver.api.providers import api_path
 from mockserver.api.rendering import Raw
 from mockserver.context import Context, World
@@ -26,53 +26,32 @@ TICKS = 20
 """A body that dribbles is sent in so many chunks a second, or in single bytes."""
 
 
-class Connection(Protocol):
-    """What faults do to a connection and ASGI doesn't offer: `scope["mockserver.connection"]`."""
-
-    @property
-    def gone(self) -> bool:
-        """Whether the client has closed it."""
-
-    def close(self) -> None:
-        """Send the bytes that were written, then close, even if the response is not complete."""
-
-    async def reset(self) -> None:
-        """Like `close`, but the client sees a reset."""
-
-    async def wait(self, seconds: float) -> bool:
-        """Wait for seconds of real time. Return False at once when the client has gone."""
-
-
-class ConnectionCut(ClientGone):
-    """A fault closed the connection."""
-
-
 async def inject(exchange: Exchange, operation: str | None) -> bool:
     """Apply the fault that fires, if any. Return whether it sent a response. Raises the error that it injects."""
     context = exchange.context or await _existing_world(exchange)
     hit = await _firing_fault(exchange, context, operation)
     if hit is None:
-        if exchange.counted and not await _connection(exchange).wait(OVERLAP):
+        if exchange.counted and not await exchange.connection.wait(OVERLAP):
             raise ClientGone
         return False
     world = context.world if context else None
     effect = exchange.effect = hit.effect
     exchange.fault = hit.id
     exchange.extra = _headers(hit, world)
-    connection = _connection(exchange)
+    connection = exchange.connection
     if effect.latency and not await connection.wait(
         effect.latency.min + (effect.latency.max - effect.latency.min) * hit.draw
     ):
         raise ClientGone
     if effect.drop:
         connection.close()
-        raise ConnectionCut
+        raise ClientGone
     if effect.stale_list is not None and context:
         context.stale_since = math.floor(context.world.now() - effect.stale_list)
     if effect.abort_upload_after is not None:
-        exchange.wrap_receive(lambda receive: _abort_after(receive, connection, effect.abort_upload_after or 0))
+        exchange.receive = _abort_after(exchange.receive, connection, effect.abort_upload_after)
     if {"reset_after", "truncate_after", "dribble"} & effect.model_fields_set and exchange.scope["method"] != "HEAD":
-        exchange.wrap_send(lambda send: _disturb(send, connection, effect))
+        exchange.send = _disturb(exchange.send, connection, effect)
     if not effect.answers and effect.rate_limit is None:
         return False
     if "body" in effect.model_fields_set or (effect.error is None and effect.status and effect.status < 400):
@@ -108,11 +87,9 @@ async def _firing_fault(exchange: Exchange, context: Context | None, operation: 
     ]
     for rule in exchange.counted:
         rule.in_progress.add(exchange)
-    return await context.run(_fire, world, target)
-
-
-def _fire(context: Context, world: World, target: Target) -> Hit | None:
-    return faults.fire(context.write, world.id_seed, world.faults, target, world.instant())
+    return await context.run(
+        lambda context: faults.fire(context.write, world.id_seed, world.faults, target, world.instant())
+    )
 
 
 async def _existing_world(exchange: Exchange) -> Context | None:
@@ -123,10 +100,6 @@ async def _existing_world(exchange: Exchange) -> Context | None:
         return await exchange.mock.worlds.look_up(exchange.world)
     except APIError:
         return None
-
-
-def _connection(exchange: Exchange) -> Connection:
-    return cast(Connection, exchange.scope["mockserver.connection"])
 
 
 # Instead of the response
@@ -162,13 +135,12 @@ def _error(exchange: Exchange, hit: Hit, operation: str | None) -> APIError:
     effect = hit.effect
     name = effect.error or ("rate_limited" if effect.rate_limit or effect.status == 429 else None)
     if name is None:
-        error = _generic_error(effect.status or 500, exchange)
-    else:
-        row, scope = errors.CATALOGUE[name], exchange.scope
-        values = {"operation": operation or "requests", "method": scope["method"], "path": api_path(scope)}
-        values |= {"request_id": ids.as_uuid(exchange.request_id), **scope.get("path_params", {})}
-        error = sample(row, values | _rate_limit_values(exchange, hit))
-        error.status = effect.status or error.status
+        return _generic_error(effect.status or 500, exchange)
+    row, scope = errors.CATALOGUE[name], exchange.scope
+    values = {"operation": operation or "requests", "method": scope["method"], "path": api_path(scope)}
+    values |= {"request_id": ids.as_uuid(exchange.request_id), **scope.get("path_params", {})}
+    error = sample(row, values | _rate_limit_values(exchange, hit))
+    error.status = effect.status or error.status
     return error
 
 
@@ -205,7 +177,7 @@ def _abort_after(receive: Receive, connection: Connection, limit: int) -> Receiv
         taken += len(message.get("body", b""))
         if taken >= limit and message["type"] == "http.request":
             await connection.reset()
-            raise ConnectionCut
+            raise ClientGone
         return message
 
     return receive_until
@@ -230,7 +202,7 @@ def _disturb(send: Send, connection: Connection, effect: Effect) -> Send:
                 connection.close()
             else:
                 await connection.reset()
-            raise ConnectionCut
+            raise ClientGone
         await send({**message, "body": b""})
 
     return send_part

@@ -6,7 +6,6 @@ Preflights need no key. Then the key is checked, and only then the router finds 
 import hmac
 import logging
 import re
-from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -16,11 +15,9 @@ from mockserver.api.providers import select_provider
 from mockserver.api.rendering import Error, Preflight
 from mockserver.context import Context
 from mockserver.errors import APIError
+from mockserver.mock import Mock
 from mockserver.storage.database import failure
 from mockserver.worlds import DEFAULT
-
-if TYPE_CHECKING:
-    from mockserver.mock import Mock
 
 log = logging.getLogger("mockserver")
 requests = logging.getLogger("mockserver.requests")
@@ -34,7 +31,7 @@ _WORLD_KEY = re.compile(r"sk-world-(.+)", re.DOTALL)
 class Errors:
     """Creates the exchange, and sends every error in the API's format."""
 
-    def __init__(self, app: ASGIApp, outside: ASGIApp, mock: "Mock") -> None:
+    def __init__(self, app: ASGIApp, outside: ASGIApp, mock: Mock) -> None:
         self._app = app
         self._outside = outside
         self._mock = mock
@@ -68,19 +65,19 @@ class Errors:
         """Send the API's error for an exception. Raise the exception again if it is too late for a response."""
         if isinstance(error, ClientGone):
             raise error
-        if isinstance(error, APIError) and exchange.started_response:  # of a stream whose world was deleted
+        if isinstance(error, APIError) and exchange.status is not None:  # of a stream whose world was deleted
             log.debug("%s %s: ended by: %s", exchange.scope["method"], exchange.scope["path"], error)
             exchange.abort()
             exchange.scope["mockserver.connection"].close()
             return
         if not isinstance(error, APIError):
-            scope, problem = exchange.scope, failure(error)
+            scope, problem, started = exchange.scope, failure(error), exchange.status is not None
             intended = isinstance(error, errors.IntendedFailure)
-            if not intended and (problem is None or exchange.started_response):
+            if not intended and (problem is None or started):
                 log.exception("%s failed with %s %s", exchange.request_id, scope["method"], scope["path"])
             elif not intended:
                 log.error("%s %s: the data directory can't be used: %s", scope["method"], scope["path"], problem)
-            if exchange.started_response:
+            if started:
                 raise error  # uvicorn closes the connection
             error = (
                 errors.STORAGE_FAILED(problem=problem)
@@ -99,7 +96,7 @@ class Errors:
 class Authenticate:
     """Checks the key, and determines the world and the API's own path from URL and key."""
 
-    def __init__(self, app: ASGIApp, mock: "Mock") -> None:
+    def __init__(self, app: ASGIApp, mock: Mock) -> None:
         self._app = app
         self._keys = sorted(mock.settings.api_key, key=len, reverse=True)  # K-world-x may itself be a key
 

@@ -7,11 +7,11 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 from urllib.parse import unquote_to_bytes
 
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import MultipartParser, MultipartState, parse_options_header
 
 from mockserver import errors, profiles
 from mockserver.api.exchange import Exchange
@@ -93,45 +93,38 @@ def _text_as_file(exchange: Exchange, values: dict[str, Any]) -> Upload | None:
     return exchange.mock.uploads.put([text.encode()], blake2b=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
-    """A form that was received whole."""
-
-    files: "list[SentFile]"
-    fields: dict[str, str]
-
-
 class FormReader:
-    """The parser of one multipart form."""
+    """The parser of one multipart form, with its `files` and `fields`."""
 
     def __init__(self, exchange: Exchange, field: FileField, blake2b: bool = False) -> None:
         self._exchange = exchange
         self._field = field
         self._left = min(field.limit, exchange.mock.settings.max_upload)
         self._blake2b = blake2b
-        self._files: list[SentFile] = []
+        self.files: list[SentFile] = []
+        self.fields: dict[str, str] = {}
         self._unfinished: list[SentFile] = []
-        self._fields: dict[str, str] = {}
         self._field_bytes = 0
-        self._ended = False
         # The part that is being parsed:
-        self._header_name = self._header_value = self._disposition = self._content_type = b""
+        self._header_name = self._header_value = b""
+        self._headers: dict[bytes, bytes] = {}
         self._name: str | None = None
         self._value = bytearray()
         self._file: SentFile | None = None
 
     @asynccontextmanager
-    async def reading(self, options: Mapping[bytes, bytes]) -> AsyncIterator[Form]:
-        """Read the form. What of its files was not stored at the end is deleted."""
+    async def reading(self, options: Mapping[bytes, bytes]) -> AsyncIterator[Self]:
+        """Read the form whole. What of its files was not stored at the end is deleted."""
         try:
-            yield await self._read(options.get(b"boundary", b""))
+            await self._read(options.get(b"boundary", b""))
+            yield self
         finally:
             if self._exchange.sent is NOTHING_SENT:
                 self._record()
-            for file in self._files:
+            for file in self.files:
                 await file.discard()
 
-    async def _read(self, boundary: bytes) -> Form:
+    async def _read(self, boundary: bytes) -> None:
         if not boundary:
             raise errors.NOT_MULTIPART(why="The Content-Type names no boundary.")
         try:
@@ -148,11 +141,10 @@ class FormReader:
                 chunk = await self._exchange.read_chunk()
         except FormParserError as error:
             raise errors.NOT_MULTIPART(why=str(error).rstrip(".") + ".") from None
-        if not self._ended:
+        if parser.state != MultipartState.END:
             raise errors.NOT_MULTIPART(why="The body ends before its closing boundary.")
         self._record()
-        drop_proxy_keys(self._fields, self._exchange)
-        return Form(self._files, self._fields)
+        drop_proxy_keys(self.fields, self._exchange)
 
     async def _skip_preamble(self, line: bytes) -> bytes:
         """Return the beginning of the body without the text that may precede the first boundary.
@@ -170,8 +162,8 @@ class FormReader:
 
     def _record(self) -> None:
         """Set what the journal shows of the form, complete or not. The digest is the stored content's."""
-        files = [(each.filename, each.size, each.upload.digest) for each in self._files]
-        self._exchange.sent = form_sent(self._fields, files, self._field.name)
+        files = [(each.filename, each.size, each.upload.digest) for each in self.files]
+        self._exchange.sent = form_sent(self.fields, files, self._field.name)
 
     def _callbacks(self) -> Any:
         return {
@@ -182,11 +174,10 @@ class FormReader:
             "on_headers_finished": self._headers_finished,
             "on_part_data": self._part_data,
             "on_part_end": self._part_end,
-            "on_end": self._end,
         }
 
     def _part_begin(self) -> None:
-        self._disposition = self._content_type = b""
+        self._headers = {}
         self._value = bytearray()
         self._file = None
 
@@ -197,36 +188,34 @@ class FormReader:
         self._header_value += data[start:end]
 
     def _header_end(self) -> None:
-        if self._header_name.lower() == b"content-disposition":
-            self._disposition = self._header_value
-        elif self._header_name.lower() == b"content-type":
-            self._content_type = self._header_value
+        self._headers[self._header_name.lower()] = self._header_value
         self._header_name = self._header_value = b""
 
     def _headers_finished(self) -> None:
-        self._name, filename = _names(self._disposition)
+        self._name, filename = _names(self._headers.get(b"content-disposition", b""))
+        content_type = self._headers.get(b"content-type")
         if self._name is None:
             raise errors.NOT_MULTIPART(why="A part has no name in its Content-Disposition.")
-        if len(self._fields) >= MAX_FIELDS:
+        if len(self.fields) >= MAX_FIELDS:
             raise errors.NOT_MULTIPART(why=f"At most {MAX_FIELDS} fields are taken.")
         several = self._field.most > 1
         is_file = self._name == self._field.name or (several and self._name == f"{self._field.name}[]")
-        if self._name in self._fields or (is_file and self._files and not several):
+        if self._name in self.fields or (is_file and self.files and not several):
             raise errors.DUPLICATE_PARAMETER(param=self._name)
         if is_file:
-            if len(self._files) >= self._field.most:
+            if len(self.files) >= self._field.most:
                 raise errors.NOT_MULTIPART(why=f"At most {self._field.most} files are taken.")
-            if filename is None and (self._content_type or self._field.plain):
+            if filename is None and (content_type or self._field.plain):
                 filename = "upload"  # Ruby and Java send files from memory with a type and without a name
             if filename is None:
                 raise errors.WRONG_TYPE(param=self._name, expected="a file", got="a string")
             filename = filename if several else base_name(filename)
             if not filename and not self._field.plain:
                 raise errors.MISSING_FILENAME()
-            if not self._content_type and self._exchange.files_api and self._exchange.provider.typed_files:
+            if not content_type and self._exchange.files_api and self._exchange.provider.typed_files:
                 raise errors.AZURE_UNTYPED_FILE()
             self._file = SentFile(filename, self._exchange.mock.uploads.begin(self._blake2b))
-            self._files.append(self._file)
+            self.files.append(self._file)
             self._unfinished.append(self._file)
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
@@ -247,10 +236,7 @@ class FormReader:
         if self._file:
             self._file.ended = True
         elif self._name is not None:
-            self._fields[self._name] = self._value.decode(errors="replace")
-
-    def _end(self) -> None:
-        self._ended = True
+            self.fields[self._name] = self._value.decode(errors="replace")
 
 
 class SentFile:

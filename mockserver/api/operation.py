@@ -188,7 +188,7 @@ def _reader(name: str, annotation: Any, files_api: bool) -> Callable[[Exchange, 
     if kind is str:
         return lambda exchange, context: exchange.scope["path_params"][name]
     if any(isinstance(note, Query) for note in notes):
-        return lambda exchange, context: parse_query(kind, exchange.query, context)
+        return lambda exchange, context: parse_query(kind, exchange.scope["query_string"], context)
     if kind is Form:
         field = next((note for note in notes if isinstance(note, FileField)), FileField())
         return lambda exchange, context: lambda: read_form(exchange, field, blake2b=not files_api)

@@ -152,25 +152,20 @@ async def read_body(exchange: Exchange, limit: int) -> bytes | bytearray:
     parts = bytearray()
     counter: JSONCounter | None = None
     while not exchange.complete:
-        chunk = await exchange.read_chunk()
+        chunk: bytes | bytearray = await exchange.read_chunk()
         parts += chunk
         if len(parts) > limit:
             raise errors.BODY_TOO_LARGE(limit=limit)
+        if counter is None and len(parts) > MAX_VALUES:
+            counter, chunk = JSONCounter(depth=MAX_LEVELS), parts
         if counter:
-            count_values(counter, chunk)
-        elif len(parts) > MAX_VALUES:
-            counter = JSONCounter(depth=MAX_LEVELS)
-            count_values(counter, parts)
+            try:
+                counter.feed(chunk)
+            except Excess as excess:
+                raise errors.BODY_HOLDS_TOO_MUCH(problem=excess) from None
     body = parts if counter else bytes(parts)
     exchange.sent = await body_sent(body)
     return body
-
-
-def count_values(counter: JSONCounter, chunk: bytes | bytearray) -> None:
-    try:
-        counter.feed(chunk)
-    except Excess as excess:
-        raise errors.BODY_HOLDS_TOO_MUCH(problem=excess) from None
 
 
 def _violations(error: ValidationError, model: type[BaseModel], values: dict[str, Any]) -> list[ErrorDetails]:

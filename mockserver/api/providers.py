@@ -36,9 +36,6 @@ class Request(Protocol):
     operation: str | None
     scope: Scope
 
-    @property
-    def query(self) -> bytes: ...
-
 
 class Provider:
     """OpenAI, under `/v1`."""
@@ -88,7 +85,7 @@ class Azure(Provider):
         return _api_key(headers) or _bearer(headers)
 
     def check(self, request: Request, profile: Profile) -> Warned | None:
-        version = _version(request.query)
+        version = _version(request.scope["query_string"])
         if (_DATED.fullmatch(version) is not None) if self._dated else version in _UNDATED:
             return None
         if not getattr(profile, profiles.AZURE_ANY_VERSION.switch):
@@ -107,7 +104,7 @@ class Azure(Provider):
         elif error.status == 429 and error.type == errors.RATE_LIMITED.type:
             converted = errors.AZURE_RATE_LIMITED(
                 operation=request.operation or "requests",
-                version=_version(request.query) or "v1",
+                version=_version(request.scope["query_string"]) or "v1",
                 wait=next((value.decode() for name, value in request.extra if name == b"retry-after"), "1"),
             )
         else:

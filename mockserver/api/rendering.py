@@ -110,7 +110,7 @@ class Bytes(Response):
             await exchange.start(status, headers)
             if exchange.scope["method"] == "HEAD":
                 start = stop
-            length, connection = stop - start, exchange.scope.get("mockserver.connection")
+            length, connection = stop - start, exchange.connection
             file.seek(start)
             while start < stop:
                 # Reading from the page cache takes some 50 µs, less than handing it to a thread.
@@ -118,7 +118,7 @@ class Bytes(Response):
                 if not chunk:
                     raise OSError(f"{file.name} is shorter than it was")
                 start += len(chunk)
-                if connection and connection.gone:
+                if connection.gone:
                     connection.close()
                     raise ClientGone
                 if start >= stop:
@@ -140,8 +140,7 @@ class Preflight(Response):
             (b"access-control-max-age", b"600"),
             (b"content-length", b"0"),
         ]
-        await exchange.start(200, headers)
-        await exchange.send({"type": "http.response.body", "body": b""})
+        await exchange.respond(200, headers, b"")
 
 
 def _json(value: Mapping[str, Any], exchange: Exchange) -> bytes:

@@ -15,8 +15,7 @@ from typing import Any, cast
 from pydantic_core import to_json
 
 from mockserver import errors, profiles, responses
-from mockserver.api.exchange import ClientGone, Exchange
-from mockserver.api.fault_injection import Connection
+from mockserver.api.exchange import ClientGone, Connection, Exchange
 from mockserver.api.rendering import JSON, Response
 from mockserver.clock import stopwatch
 from mockserver.context import Context
@@ -51,8 +50,7 @@ class Stream(Response):
     after: int = -1
 
     async def send(self, exchange: Exchange) -> None:
-        row, context = self.created.row, self.context
-        connection = cast(Connection, exchange.scope["mockserver.connection"])
+        row, context, connection = self.created.row, self.context, exchange.connection
         recorded = bytearray()
         size, begun = 0, stopwatch()
         await exchange.start(200, [(b"content-type", b"text/event-stream; charset=utf-8")])

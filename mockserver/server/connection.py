@@ -4,7 +4,6 @@ import asyncio
 import socket
 import struct
 import sys
-from dataclasses import dataclass
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
@@ -68,24 +67,10 @@ class Drain:
         return min(self._pace.left - (now - self._last), self._end - now)
 
 
-@dataclass(slots=True)
-class Client:
-    """The client's side of a connection."""
-
-    half_closed: bool = False
-    """Whether the client has closed its side and waits for responses."""
-    close_on_eof: bool = False
-    """Whether a client that closes its side counts as gone."""
-    delayed: bool = False
-    """Whether the response that `gone` delays has not started."""
-    gone: asyncio.Future[None] | None = None
-    """Set while a fault delays a response; done when the client has gone."""
-
-
 class Connection(RequestResponseCycle):
     """uvicorn's cycle of a request and its response, as faults and streams use it too.
 
-    It implements `api.fault_injection.Connection`. A complete response is sent in one write instead of two; its headers
+    It implements `api.exchange.Connection`. A complete response is sent in one write instead of two; its headers
     are the server's own and need none of uvicorn's checks.
     """
 
@@ -149,7 +134,7 @@ class Connection(RequestResponseCycle):
             self.on_response()
             return
         if not (self.keep_alive or self.disconnected or message.get("more_body", False)):
-            self.keep_alive = self._protocol.close_after_response = True  # it drains the body, which uvicorn does not
+            self.keep_alive, self.on_response = True, self._protocol.finish  # which drains the body, as uvicorn doesn't
         await super().send(message)
 
     @property
@@ -164,8 +149,8 @@ class Connection(RequestResponseCycle):
     def close_on_eof(self) -> None:
         """Treat a client that closes its side as gone: no client of a stream or a long poll half-closes on purpose."""
         if not self.transport.is_closing():
-            self._protocol.client_side.close_on_eof = True
-            if self._protocol.client_side.half_closed:
+            self._protocol.close_on_eof = True
+            if self._protocol.half_closed:
                 self.transport.close()
 
     def abort(self) -> None:
@@ -186,16 +171,16 @@ class Connection(RequestResponseCycle):
     async def wait(self, seconds: float) -> bool:
         if self.transport.is_closing():
             return False
-        client = self._protocol.client_side
-        client.delayed = not self.response_started
-        if client.half_closed and client.delayed:
+        protocol = self._protocol
+        protocol.delayed = not self.response_started
+        if protocol.half_closed and protocol.delayed:
             self.close()
             return False
-        client.gone = asyncio.get_running_loop().create_future()
+        protocol.gone = asyncio.get_running_loop().create_future()
         try:
-            done, _ = await asyncio.wait([client.gone], timeout=seconds)
+            done, _ = await asyncio.wait([protocol.gone], timeout=seconds)
         finally:
-            client.gone = None
+            protocol.gone = None
         return not done
 
 

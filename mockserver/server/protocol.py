@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from mockserver import errors, ids
 from mockserver.api.exchange import standing_headers
 from mockserver.clock import stopwatch
-from mockserver.server.connection import Client, Connection, Drain
+from mockserver.server.connection import Connection, Drain
 
 log = logging.getLogger("mockserver")
 
@@ -53,30 +53,28 @@ class Protocol(HttpToolsProtocol):
     """Whether a connection may have another request after the one that begins now."""
     tls_logged = -math.inf
     """When the server last logged a client that begins with TLS."""
-    close_after_response = False
-    """Whether the response that has just been written is the last one."""
-    client_side: Client
-    _error: errors.APIError | None = None
-    """The error for a head that is malformed only by its size."""
+    half_closed = False
+    """Whether the client has closed its side and waits for responses."""
+    close_on_eof = False
+    """Whether a client that closes its side counts as gone."""
+    gone: asyncio.Future[None] | None = None
+    """Set while a fault delays a response; done when the client has gone."""
+    delayed = False
+    """Whether the response that `gone` delays has not started."""
     _rejected = False
     """Whether an error was sent for malformed HTTP. Further bytes are not parsed."""
     _in_head = False
     _large = False
     """Whether the head that this packet completes may be too large."""
-    _progress = False
-    """Whether this packet began a head, or completed one or a piece of a body."""
     _pending = 0
-    """Bytes of whole packets since the last progress."""
+    """Bytes of the packets that came since one began a head, or completed one or a piece of a body."""
     _deadline: asyncio.TimerHandle | None = None
-    _in_body = False
-    """Whether more of the last request's body is to come."""
     _drain: Drain | None = None
     _stopping = False
     """Whether the server stops: then it only waits for requests that it has received."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
-        self.client_side = Client()
         self._deadline = self.loop.call_later(HEAD_SECONDS, transport.close)
 
     def data_received(self, data: bytes) -> None:
@@ -85,18 +83,19 @@ class Protocol(HttpToolsProtocol):
             return
         if self._rejected:
             return
-        self._progress, self._large, rest = False, self._in_head or len(data) > HEAD_BYTES, data
+        self._pending += len(data)
+        self._large, rest = self._in_head or len(data) > HEAD_BYTES, data
         while rest:  # the parser stops at each request that offers another protocol
             try:
                 self.parser.feed_data(rest)
                 break
             except httptools.HttpParserUpgrade as upgrade:
                 rest = self._without_upgrade(rest[upgrade.args[0] :])
-            except httptools.HttpParserError:
+            except httptools.HttpParserError as error:
                 self._log_malformed(data)
-                self._reject(self._error or errors.MALFORMED_HTTP())
+                cause = error.__context__  # what a callback raised
+                self._reject(cause if isinstance(cause, errors.APIError) else errors.MALFORMED_HTTP())
                 return
-        self._pending = 0 if self._progress else self._pending + len(data)
         if self._in_head:
             if self._pending > HEAD_BYTES:
                 self._reject(errors.HEAD_TOO_LARGE(limit=HEAD_BYTES))
@@ -108,10 +107,10 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._unset_keepalive_if_required()  # not for bytes that begin no request: the connection stays idle
-        self._in_head = self._progress = True
+        self._in_head, self._pending = True, 0
 
     def _log_malformed(self, data: bytes) -> None:
-        if self.cycle or self._pending or not data.startswith(TLS_RECORD):
+        if self.cycle or self._pending > len(data) or not data.startswith(TLS_RECORD):
             self.logger.warning("Invalid HTTP request received.")
         elif stopwatch() - self.tls_logged >= TLS_SECONDS:
             type(self).tls_logged = stopwatch()
@@ -138,15 +137,14 @@ class Protocol(HttpToolsProtocol):
         return b"\r\n".join([*lines, b"", b""]) + rest
 
     def on_headers_complete(self) -> None:
-        self._in_head, self._progress = False, True
+        self._in_head, self._pending = False, 0
         if self._deadline:
             self._cancel_deadline()
         self._unset_keepalive_if_required()  # set since the head began if the response before it was completed
         if len(self.headers) > HEADERS or (
             self._large and len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > HEAD_BYTES
         ):
-            self._error = errors.HEAD_TOO_LARGE(limit=HEAD_BYTES)
-            raise ValueError("the head is too large")
+            raise errors.HEAD_TOO_LARGE(limit=HEAD_BYTES)
         version = self.parser.get_http_version()
         if version not in ("1.0", "1.1"):
             raise ValueError("the HTTP version is not supported")
@@ -157,7 +155,6 @@ class Protocol(HttpToolsProtocol):
         if version == "1.0":
             self.expect_100_continue = False
         super().on_headers_complete()
-        self._in_body = True
         self.cycle.keep_alive = self.cycle.keep_alive and self.keeps_alive
         self.cycle.__class__ = Connection  # uvicorn creates its own; the task that runs it starts later
         self.cycle.body = b""  # type: ignore[assignment]  # the first bytes replace it without a copy
@@ -165,31 +162,27 @@ class Protocol(HttpToolsProtocol):
         self.headers = []  # so that trailers are not added to the request's headers
 
     def on_body(self, body: bytes) -> None:
-        self._progress = True
+        self._pending = 0
         if isinstance(self.cycle.body, bytes) and self.cycle.body:
             self.cycle.body = bytearray(self.cycle.body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         if not self.parser.should_upgrade():
-            self._in_body = False
+            self.cycle.more_body = False  # uvicorn doesn't say so once there is a response
             if self._drain:
                 self._drain = None
                 self._cancel_deadline()
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        if self.close_after_response:
-            self.server_state.total_requests += 1
-            self.finish()
-            return
         super().on_response_complete()
-        if self._in_body and self.cycle.response_complete:
+        if self.cycle.more_body and self.cycle.response_complete:
             self._start_drain()
 
     def finish(self) -> None:
         """Close the connection. While the client is sending, close one side and drain: a reset would lose the response."""
-        if not (self._in_body or self._rejected) or self._stopping or self.transport.is_closing():
+        if not (self._rejected or self.cycle.more_body) or self._stopping or self.transport.is_closing():
             self.transport.close()
             return
         self._rejected = True
@@ -225,22 +218,22 @@ class Protocol(HttpToolsProtocol):
 
         While a fault delays the response, such a client counts as gone: one that gives up waiting looks the same.
         """
-        cycle, client = self.cycle, self.client_side
-        if cycle is None or cycle.response_complete or cycle.more_body or client.close_on_eof:
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or cycle.more_body or self.close_on_eof:
             return False
-        if client.gone and client.delayed:
+        if self.gone and self.delayed:
             return False
-        client.half_closed, cycle.keep_alive = True, False
+        self.half_closed, cycle.keep_alive = True, False
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._cancel_deadline()
-        if (gone := self.client_side.gone) and not gone.done():
-            gone.set_result(None)
+        if self.gone and not self.gone.done():
+            self.gone.set_result(None)
 
     def shutdown(self) -> None:
-        if self.client_side.gone:
+        if self.gone:
             self.transport.abort()  # a fault may delay the response for minutes
         elif self._drain:
             self.transport.close()
@@ -252,7 +245,9 @@ class Protocol(HttpToolsProtocol):
         if self.cycle and not self.cycle.response_complete and not self.cycle.more_body:
             self.cycle.keep_alive = False  # the request before it gets its own response, and no other
             return
-        if self._in_body and self.cycle.response_started:  # the client has received the response or a part of it
+        if (
+            self.cycle and self.cycle.more_body and self.cycle.response_started
+        ):  # the client has received the response or a part of it
             self.cycle.disconnected = not self.cycle.response_complete
             self.cycle.message_event.set()
             self.finish()

@@ -153,12 +153,12 @@ def placeholder() -> Upload:
 class Contents:
     """The contents of one world."""
 
-    __slots__ = ("_dropped", "_kept", "_path", "copiers")
+    __slots__ = ("_kept", "_path", "copiers", "dropped")
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / "contents"
-        self._dropped: set[str] = set()
-        """Files that possibly no row names."""
+        self.dropped: set[str] = set()
+        """Digests of files that possibly no row names."""
         self._kept: set[str] = set()
         """Files that were put into place in a transaction which is not committed yet."""
         self.copiers = 0
@@ -177,15 +177,13 @@ class Contents:
             upload.kept = not shared
         self._kept.add(upload.digest)
 
-    def committed(self) -> bool:
-        """The transaction has ended. Returns whether `release` has files to remove."""
+    def end(self, failed: bool) -> bool:
+        """The transaction that kept files has ended. If it failed, possibly no row names them. Returns whether there
+        are files to remove."""
+        if failed:
+            self.dropped |= self._kept
         self._kept.clear()
-        return bool(self._dropped) and not self.copiers
-
-    def rolled_back(self) -> bool:
-        """The transaction that kept files failed: possibly no row names them. Returns the same."""
-        self._dropped |= self._kept
-        return self.committed()
+        return bool(self.dropped) and not self.copiers
 
     def open(self, tx: Transaction, digest: str) -> BinaryIO:
         """Open a content for reading. It stays readable if it is removed meanwhile.
@@ -207,34 +205,24 @@ class Contents:
     def drop(self, tx: Transaction, digests: Iterable[str]) -> None:
         """In the transaction that deletes rows: remove contents that no row names any more.
 
-        Files are removed by `release`, when the transaction has been committed.
+        Files are `dropped`, to be removed when the transaction has been committed.
         """
         for digest in digests:
             if not _delete.run(tx, digest=digest) and not _is_named.value(tx, digest=digest):
-                self.drop_file(digest)
-
-    def drop_file(self, digest: str) -> None:
-        self._dropped.add(digest)
+                self.dropped.add(digest)
 
     @property
     def loose(self) -> bool:
-        """Return whether `release` has files to remove."""
-        return bool(self._dropped) and not self.copiers
-
-    def release(self, tx: Transaction) -> None:
-        """Remove dropped files that no row names, in a write transaction: nothing can be kept meanwhile."""
-        if self.copiers:
-            return
-        for digest in self.take_dropped():
-            self.remove(tx, digest)
+        """Whether there are files to remove, and no copy prevents it."""
+        return bool(self.dropped) and not self.copiers
 
     def take_dropped(self) -> set[str]:
-        """The digests of files that perhaps no row names any more, for the caller to `remove`."""
-        dropped, self._dropped = self._dropped, set()
+        """The digests that were dropped, for the caller to `remove`."""
+        dropped, self.dropped = self.dropped, set()
         return dropped
 
     def remove(self, tx: Transaction, digest: str) -> None:
-        """Remove a file if no row names it, in a write transaction."""
+        """Remove a file if no row names it, in a write transaction: nothing can be kept meanwhile."""
         if not _is_named.value(tx, digest=digest):
             with suppress(OSError):  # its object is gone all the same
                 self._place(digest).unlink(missing_ok=True)

@@ -7,6 +7,7 @@ that lag behind deletions.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from operator import attrgetter
 from typing import Generic, TypeVar
 
@@ -45,7 +46,7 @@ class Listing(Generic[L]):
         owner = tables.owner(row)
         self._scope = [f"{owner} = :{owner}"] if owner else []
         self._live = [live] if live else []
-        self._statements: dict[tuple[object, ...], Statement[L]] = {}
+        self._statement = cache(self._select)
         self._position: Statement[L] = Statement(self.position_of(":cursor"))
         this = " AND ".join([*self._scope, "id = :id"])
         self._delete: Statement[L] = Statement(
@@ -66,15 +67,17 @@ class Listing(Generic[L]):
     ) -> tuple[list[L], bool]:
         """The rows of a page, in the order that the query asks for, and whether more follow.
 
-        `values` are the id of the object that the list is inside of, and the parameters of `live`. Objects deleted after `deleted_since` are still listed.
-        A page `before` a cursor, without `after`, is the one that ends right in front of it.
+        `values` are the id of the object that the list is inside of, and the parameters of `live`. Objects deleted
+        after `deleted_since` are still listed. A page `before` a cursor, without `after`, is the one that ends right in
+        front of it.
         """
         wanted = {name: value for name, value in filters.items() if value is not None}
         cursors = {name: cursor for name in ("after", "before") if (cursor := getattr(query, name)) is not None}
         parameters = {**values, **wanted, **cursors, "limit": query.limit + 1}
         backwards = query.before is not None and query.after is None
         falling = (query.order == "desc") is not backwards
-        rows = self._statement(query, falling, tuple(wanted), False).all(tx, **parameters)
+        shape = (query.order, falling, tuple(cursors), tuple(wanted))
+        rows = self._statement(*shape, deleted=False).all(tx, **parameters)
         if cursors and (not rows or deleted_since is not None):  # nothing follows the position of what never existed
             for name, cursor in cursors.items():
                 if self._position.tuple(tx, **values, cursor=cursor):
@@ -84,7 +87,7 @@ class Listing(Generic[L]):
                 without = query.model_copy(update={name: None})
                 return self.page(tx, without, values, deleted_since, allows, **filters)
         if deleted_since is not None:
-            rows += self._statement(query, falling, tuple(wanted), True).all(tx, **parameters, since=deleted_since)
+            rows += self._statement(*shape, deleted=True).all(tx, **parameters, since=deleted_since)
             rows.sort(key=attrgetter(*self._order), reverse=falling)
         more = len(rows) > query.limit
         del rows[query.limit :]
@@ -114,21 +117,16 @@ class Listing(Generic[L]):
             return errors.UNKNOWN_CURSOR(param=param, resource=self._resource, value=cursor)
         return errors.WRONG_CURSOR(param=param, value=cursor, prefix=self._prefix)
 
-    def _statement(self, query: Page, falling: bool, filters: tuple[str, ...], deleted: bool) -> Statement[L]:
-        key = (query.order, query.after is None, query.before is None, filters, deleted)
-        if key not in self._statements:
-            self._statements[key] = self._select(query, falling, filters, deleted)
-        return self._statements[key]
-
-    def _select(self, query: Page, falling: bool, filters: tuple[str, ...], deleted: bool) -> Statement[L]:
+    def _select(
+        self, order: str, falling: bool, cursors: tuple[str, ...], filters: tuple[str, ...], deleted: bool
+    ) -> Statement[L]:
         conditions = [*self._scope, *(f"{name} = :{name}" for name in filters), *self._live]
         conditions.append("deleted_at > :since" if deleted else "deleted_at IS NULL")
-        for name in ("after", "before"):
-            if getattr(query, name) is not None:
-                compare = "<" if (query.order == "desc") is (name == "after") else ">"
-                conditions.append(f"({', '.join(self._order)}) {compare} ({self.position_of(f':{name}')})")
+        for name in cursors:
+            compare = "<" if (order == "desc") is (name == "after") else ">"
+            conditions.append(f"({', '.join(self._order)}) {compare} ({self.position_of(f':{name}')})")
         direction = "DESC" if falling else "ASC"
-        order = ", ".join(f"{column} {direction}" for column in self._order)
+        columns = ", ".join(f"{column} {direction}" for column in self._order)
         return Statement(
-            f"SELECT * FROM {self._table} WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT :limit", self._row
+            f"SELECT * FROM {self._table} WHERE {' AND '.join(conditions)} ORDER BY {columns} LIMIT :limit", self._row
         )

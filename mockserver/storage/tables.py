@@ -28,14 +28,6 @@ def _live(name: str, *columns: str) -> Index:
     return Index(name, *columns, sqlite_where=text("deleted_at IS NULL"))
 
 
-def _deleted(name: str) -> Index:
-    return Index(name, "deleted_ordinal", sqlite_where=text("deleted_at IS NOT NULL"))
-
-
-_CLUSTERED = {"sqlite_with_rowid": False}
-"""Rows live in the primary key's tree: a lookup by id descends one tree, not two."""
-
-
 class World(Table, table=True):
     """The world itself: one row."""
 
@@ -72,8 +64,6 @@ class Container(Listed, table=True):
     __table_args__ = (
         _live("containers_listed", "created_at", "seq"),
         _live("containers_named", "name", "created_at", "seq"),
-        _deleted("containers_deleted"),
-        _CLUSTERED,
     )
 
     last_active_at: int = _time()
@@ -97,10 +87,7 @@ class ContainerFile(Listed, table=True):
         PrimaryKeyConstraint("container_id", "id"),  # in this order, so that a container's files stand together
         _live("container_files_listed", "container_id", "created_at", "seq"),
         _live("container_files_copied", "container_id", "file_id", "seq"),
-        _live("container_files_contents", "digest"),
         Index("container_files_written", "response_id", sqlite_where=text("response_id IS NOT NULL")),
-        _deleted("container_files_deleted"),
-        _CLUSTERED,
     )
 
     container_id: str = Field(primary_key=True)
@@ -124,9 +111,6 @@ class File(Listed, table=True):
     __table_args__ = (
         _live("files_listed", "created_at", "seq"),
         _live("files_purposed", "purpose", "created_at", "seq"),
-        _live("files_contents", "digest"),
-        _deleted("files_deleted"),
-        _CLUSTERED,
     )
 
     expires_at: int | None = _time(default=None)
@@ -144,8 +128,6 @@ class Upload(Listed, table=True):
         _live("uploads_listed", "created_at", "seq"),
         _live("uploads_by_expiry", "status", "expires_at"),
         Index("uploads_ended", "seq", sqlite_where=text("status != 'pending'")),
-        _deleted("uploads_deleted"),
-        _CLUSTERED,
     )
 
     expires_at: int = _time()
@@ -166,12 +148,7 @@ class UploadPart(Listed, table=True):
     """A part of a pending upload. When the upload ends, its parts are removed with it."""
 
     __tablename__ = "upload_parts"
-    __table_args__ = (
-        PrimaryKeyConstraint("upload_id", "id"),
-        _live("upload_parts_contents", "digest"),
-        _deleted("upload_parts_deleted"),
-        _CLUSTERED,
-    )
+    __table_args__ = (PrimaryKeyConstraint("upload_id", "id"),)
 
     upload_id: str = Field(primary_key=True)
     bytes: int = Field(sa_type=BigInteger)
@@ -182,7 +159,7 @@ class Skill(Listed, table=True):
     """A skill. Its name and description are those of its default version."""
 
     __tablename__ = "skills"
-    __table_args__ = (_live("skills_listed", "created_at", "seq"), _deleted("skills_deleted"), _CLUSTERED)
+    __table_args__ = (_live("skills_listed", "created_at", "seq"),)
 
     name: str
     description: str
@@ -197,9 +174,6 @@ class SkillVersion(Listed, table=True):
     __table_args__ = (
         PrimaryKeyConstraint("skill_id", "id"),
         _live("skill_versions_numbered", "skill_id", "number"),
-        _live("skill_versions_contents", "digest"),
-        _deleted("skill_versions_deleted"),
-        _CLUSTERED,
     )
 
     skill_id: str = Field(primary_key=True)
@@ -216,7 +190,6 @@ class ContainerSkill(Table, table=True):
     """A skill in a container, as it was when the container was created."""
 
     __tablename__ = "container_skills"
-    __table_args__ = (Index("container_skills_contents", "digest"), _CLUSTERED)
 
     container_id: str = Field(primary_key=True)
     position: int = Field(primary_key=True)
@@ -246,7 +219,6 @@ class Fault(Table, table=True):
     """A rule of what to break, and how often it matched and fired."""
 
     __tablename__ = "faults"
-    __table_args__ = (_CLUSTERED,)
 
     id: str = Field(primary_key=True)
     position: int = Field(sa_type=BigInteger)
@@ -264,7 +236,7 @@ class Response(Table, table=True):
     """A response, with what a later one of its chain has to know of the context up to its end."""
 
     __tablename__ = "responses"
-    __table_args__ = (Index("responses_of_conversation", "conversation", "ordinal"), _CLUSTERED)
+    __table_args__ = (Index("responses_of_conversation", "conversation", "ordinal"),)
 
     id: str = Field(primary_key=True)
     ordinal: int = Field(sa_type=BigInteger)
@@ -310,7 +282,6 @@ class ResponseItem(Table, table=True):
     __table_args__ = (
         PrimaryKeyConstraint("response_id", "position"),
         Index("response_items_referenced", "id"),
-        _CLUSTERED,
     )
 
     response_id: str = Field(primary_key=True)
@@ -327,7 +298,7 @@ class Use(Table, table=True):
     """The end of a step that a run in the background takes in a container: activity of it."""
 
     __tablename__ = "uses"
-    __table_args__ = (PrimaryKeyConstraint("container_id", "at", "response_id"), _CLUSTERED)
+    __table_args__ = (PrimaryKeyConstraint("container_id", "at", "response_id"),)
 
     container_id: str = Field(primary_key=True)
     at: int = _time(primary_key=True)
@@ -342,7 +313,6 @@ class Answer(Table, table=True):
     """A rule of what `/responses` does, and how often it matched and was used."""
 
     __tablename__ = "answers"
-    __table_args__ = (_CLUSTERED,)
 
     id: str = Field(primary_key=True)
     seeded: bool = False
@@ -358,10 +328,21 @@ class AnswerContent(Table, table=True):
     """A content that an answer writes or shows."""
 
     __tablename__ = "answer_contents"
-    __table_args__ = (PrimaryKeyConstraint("answer_id", "digest"), _CLUSTERED)
+    __table_args__ = (PrimaryKeyConstraint("answer_id", "digest"),)
 
     answer_id: str = Field(primary_key=True)
     digest: str = Field(primary_key=True)
+
+
+# The indexes that every table with such a column has: for pruning, and for whether a content is still named.
+for each in Table.metadata.tables.values():
+    listed = "deleted_at" in each.c
+    if listed:
+        Index(f"{each.name}_deleted", each.c.deleted_ordinal, sqlite_where=text("deleted_at IS NOT NULL"))
+    if "digest" in each.c and not each.c.digest.primary_key:
+        Index(f"{each.name}_contents", each.c.digest, sqlite_where=text("deleted_at IS NULL") if listed else None)
+    # Rows live in the primary key's tree, so that a lookup by id descends one tree; large rows would make it deep.
+    each.dialect_options["sqlite"]["with_rowid"] = each.name in (World.__tablename__, Content.__tablename__)
 
 
 def owner(row: type[Table]) -> str | None:
