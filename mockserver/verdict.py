@@ -318,7 +318,7 @@ def _citation_not_downloaded(history: History) -> Iterator[Proof]:
         if entry.operation == "RetrieveContainerFileContent":
             cited.pop(entry.ids.get("container_id", ""), None)
         elif not entry.aborted and not entry.made_up:
-            for container in {container for container, _ in entry.cited}:
+            for container in dict.fromkeys(container for container, _ in entry.cited):
                 cited[container].append(entry)
     for container, proof in cited.items():
         files = {file for entry in proof for box, file in entry.cited if box == container}

@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from threading import Thread
 
 import httpx2
@@ -146,6 +146,17 @@ def test_requests_in_progress_are_finished_when_no_more_are_accepted() -> None:
         wire.send(body)
         assert wire.response().status == 200
     assert not server._thread.is_alive()
+
+
+def test_what_does_not_end_in_the_grace_is_cut_off_without_a_failure(caplog: pytest.LogCaptureFixture) -> None:
+    with ExitStack() as connections:
+        with MockServer(shutdown_grace=0.0) as server:
+            wire = connections.enter_context(Wire(World(server, "w")))
+            wire.head("POST", "/files", {**MULTIPART, "Expect": "100-continue", "Content-Length": "100"})
+            assert wire.socket.recv(100).startswith(b"HTTP/1.1 100 ")
+        assert wire.socket.recv(100) == b""
+    assert not server._thread.is_alive()
+    assert [record.exc_info for record in caplog.records if record.exc_info] == []
 
 
 # As a process
