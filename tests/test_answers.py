@@ -14,7 +14,7 @@ import pytest
 from bundled import folder
 from conftest import World, ok, refusal, stored
 
-from mockserver.schema.answers import MAX_SHOWN
+from mockserver.schema.answers import MAX_SHOWN, NewAnswer
 from mockserver.seeds.loader import read_seeds
 from mockserver.server.serving import MockServer
 from mockserver.settings import SeedError
@@ -330,3 +330,14 @@ def test_a_rule_that_returns_an_error_counts_as_matched_and_lets_rules_before_it
     assert listed(control) == [("later", False, 1, 0), ("fails", False, 1, 1)]
     assert ok(world.http.post("/responses", json=body))["output"][-1]["content"][0]["text"] == "late"
     assert listed(control) == [("later", False, 2, 1), ("fails", False, 1, 1)]
+
+
+def test_every_key_that_can_be_null_is_shown_as_it_was_sent(world: World, control: httpx2.Client) -> None:
+    keys = [
+        field.alias or name for name, field in NewAnswer.model_fields.items() if name != "id" and field.default is None
+    ]
+    assert {"steps", "output", "say", "phase"} <= set(keys)
+    sent = dict.fromkeys(keys) | {"say": "This is all."}
+    (shown,) = ok(control.post("/answers", json=sent))["data"]
+    assert shown.items() >= sent.items()
+    assert ok(control.get("/answers"))["data"] == [shown]

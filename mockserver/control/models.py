@@ -188,8 +188,8 @@ class Answer(TypedDict, total=False):
     when: Annotated[dict[str, Any], Doc("Which requests it is for.")]
     skip: int
     times: int | None
-    steps: list[dict[str, Any]]
-    output: list[dict[str, Any]]
+    steps: list[dict[str, Any]] | None
+    output: list[dict[str, Any]] | None
     usage: dict[str, Any] | None
     pace: float
     code: str | None
@@ -204,6 +204,7 @@ class Answer(TypedDict, total=False):
     shows: list[dict[str, Any]]
     takes: float
     say: str | None
+    phase: str | None
     cite: bool
     reasoning: bool | str
     fail: dict[str, Any] | None
