@@ -53,8 +53,7 @@ class World:
     id_seed: bytes
     profile: Profile
     ordinal: int
-    """The last one that was handed out, for ids and for `seq`. It changes in write transactions alone; one that fails
-    leaves a gap."""
+    """The last one that was handed out, for ids and for `seq`. It changes in write transactions alone."""
     reserved: int
     """The one that the row has: after a crash, the next ordinal comes behind it. So most transactions don't write it."""
     faults: tuple[Rule, ...] = ()
@@ -223,11 +222,16 @@ class Context:
         """
         world, before = self.world, len(self.touched)
         try:
-            with writing(self.connection or world.database.connection) as tx:
+            connection = self.connection or world.database.connection
+            inner = connection.in_transaction
+            with writing(connection) as tx:
+                ordinal = world.ordinal
                 try:
                     yield tx
                 except BaseException:
                     world.reserved = 0  # before the row has an older one again, and another thread takes an ordinal
+                    if tx.in_transaction and not inner:  # else other writes can have taken some
+                        world.ordinal = ordinal
                     raise
         except BaseException:
             del self.touched[before:]

@@ -96,6 +96,7 @@ def create_response(
         before = transcript.read(context, tx, body)
         id = before.next_id
         tx.execute("SAVEPOINT run")
+        ordinal = context.world.ordinal
         tools = allowed_tools(context, tx, body, before, supplied)
         request = json.dumps(_echo(body, tools))
         if len(request) > MAX_ECHO:
@@ -111,7 +112,7 @@ def create_response(
             rejected = sample(errors.CATALOGUE[answer.rule.rejects], {})
         if rejected:
             tx.execute("ROLLBACK TO run")
-            context.world.reserved = 0
+            context.world.ordinal, context.world.reserved = ordinal, 0
             context.touched.clear()
             answers.choose(tx, target)  # again, as its counts were rolled back too
             return rejected
