@@ -68,7 +68,7 @@ class Errors:
         if isinstance(error, APIError) and exchange.status is not None:  # of a stream whose world was deleted
             log.debug("%s %s: ended by: %s", exchange.scope["method"], exchange.scope["path"], error)
             exchange.abort()
-            exchange.scope["mockserver.connection"].close()
+            exchange.connection.close()
             return
         if not isinstance(error, APIError):
             scope, problem, started = exchange.scope, failure(error), exchange.status is not None
