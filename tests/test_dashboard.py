@@ -1206,6 +1206,17 @@ def test_keys_do_what_the_mouse_does(dashboard: Dashboard, world: World) -> None
     page.locator("dialog.keys").wait_for(state="detached")
 
 
+def test_a_key_right_after_a_dialog_is_no_text_for_its_field(dashboard: Dashboard) -> None:
+    page = dashboard.open().page
+    page.keyboard.press("w")
+    page.locator("dialog[open] input").wait_for()
+    page.evaluate("""() => {
+        document.querySelector("dialog[open]").close();
+        document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key: "?", bubbles: true }));
+    }""")
+    page.locator("dialog.keys").wait_for()
+
+
 # Large worlds, small windows, and when things go wrong
 
 

@@ -217,7 +217,8 @@ showTheme(document.documentElement.dataset.theme);
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-  const typing = event.target.matches("input:not([type=checkbox]), textarea, select");
+  // The focus stays in a dialog for a moment after it is closed.
+  const typing = event.target.matches("input:not([type=checkbox]), textarea, select") && !event.target.closest("dialog");
   if (event.key === "Escape") {
     if (typing) event.target.blur();
     else {
