@@ -453,6 +453,20 @@ def test_a_theme_is_chosen_and_stays(dashboard: Dashboard) -> None:
     assert page.evaluate(background) == light
 
 
+def test_the_documentation_has_the_theme_of_the_dashboard(dashboard: Dashboard) -> None:
+    page = dashboard.open().page
+    colors = []
+    for scheme, theme in (("light", "system"), ("dark", "light"), ("dark", "system"), ("light", "dark")):
+        page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        page.evaluate("theme => localStorage.setItem('theme', theme)", theme)
+        page.goto(f"{dashboard.world.server.url}/_mock/docs")
+        page.locator(".opblock").first.wait_for()
+        colors.append(page.evaluate("getComputedStyle(document.documentElement).backgroundColor"))
+    light, also_light, dark, also_dark = colors
+    assert (also_light, also_dark) == (light, dark)
+    assert dark != light
+
+
 def test_a_profile_is_chosen_and_its_switches_are_set(dashboard: Dashboard, world: World) -> None:
     page = dashboard.page
     make(world, "box")

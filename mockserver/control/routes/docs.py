@@ -31,12 +31,17 @@ _PAGE = """<!doctype html>
 </head>
 <body>
 <div id="page"></div>
+<script src="static/theme.js"></script>
 <script src="docs/swagger-ui-bundle.js"></script>
 <script src="docs/start.js"></script>
 </body>
 </html>
 """
-_START = """SwaggerUIBundle({
+_START = """const { theme } = document.documentElement.dataset;
+const systemIsDark = matchMedia("(prefers-color-scheme: dark)").matches;
+document.documentElement.classList.toggle("dark-mode", theme === "dark" || (theme !== "light" && systemIsDark));
+
+SwaggerUIBundle({
   url: "openapi.json",
   dom_id: "#page",
   deepLinking: true,
