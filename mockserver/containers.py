@@ -86,12 +86,13 @@ def create_container(context: Context, body: CreateContainer, supplied: Supplied
 
 
 def add_container(
-    context: Context, tx: Transaction, body: CreateContainer, supplied: Supplied = NOTHING
+    context: Context, tx: Transaction, body: CreateContainer, supplied: Supplied = NOTHING, where: str = ""
 ) -> tables.Container:
+    """`where` is what stands before the names of its parameters: `tools[0].container.`"""
     row = _insert_container(context, tx, body, *lifetime(context, body))
-    copies = [copy(context, tx, row.id, file_id, "file_ids") for file_id in body.file_ids]
+    copies = [copy(context, tx, row.id, file_id, f"{where}file_ids") for file_id in body.file_ids]
     if body.skills:
-        mount(context, tx, row.id, body.skills, supplied)
+        mount(context, tx, row.id, body.skills, supplied, where)
     for id in [*(each.id for each in copies), row.id]:
         context.touch("created", id)
     return row

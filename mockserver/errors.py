@@ -198,8 +198,12 @@ CONTAINER_EXPIRED = ErrorType(404, "Container is expired.", "doc")
 # Files
 
 FILE_NOT_FOUND = ErrorType(404, "No such File object: {file_id}", "seen", "id")
-REFERENCED_FILE_NOT_FOUND = ErrorType(404, "No such File object: {file_id}", "guess", "{param}")
+REFERENCED_FILE_NOT_FOUND = ErrorType(404, "No such File object: {file_id}", "guess", "file_id")
+LISTED_FILE_NOT_FOUND = ErrorType(400, "No such File object: {file_id}", "guess", "{param}")
+"""For `file_ids` and the input of a run: the description has no 404 where a container is created."""
 UNKNOWN_PURPOSE = ErrorType(400, "'{purpose}' is not one of {purposes} - 'purpose'", "seen", "purpose")
+EMPTY_ORDER = ErrorType(400, "'' is not one of ['asc', 'desc'] - 'order'", "probe")
+"""For the list. Its param and code were measured to be null; the text is a guess."""
 MISSING_FIELD = ErrorType(400, "'{field}' is a required property", "seen")
 UNEXPECTED_FIELDS = ErrorType(400, "Additional properties are not allowed ({fields} unexpected)", "seen")
 BAD_FIELD = ErrorType(400, "'{value}' {problem} - '{param}'", "guess", "{param}")
@@ -213,7 +217,7 @@ MISSING_FILENAME = ErrorType(400, "Invalid file 'file': missing filename", "stac
 NOT_JSONL = ErrorType(400, "Invalid file format for Batch API. Must be .jsonl", "seen")
 NOT_UTF8 = ErrorType(400, "Invalid file for Batch API. Must be utf-8 encoded", "seen")
 WRONG_EXTENSION = ErrorType(400, "Invalid extension {extension}. Supported formats: {supported}", "seen")
-INVALID_UPLOAD = ErrorType(400, "You uploaded an invalid file", "probe", "file")
+INVALID_UPLOAD = ErrorType(400, "You uploaded an invalid file", "probe", "{field}")
 NOT_DOWNLOADABLE = ErrorType(400, "Not allowed to download files of purpose: {purpose}", "seen")
 FILE_TOO_LARGE = ErrorType(413, "File is too large. The maximum is {limit} bytes.", "guess", "file", "file_too_large")
 
@@ -243,9 +247,9 @@ BAD_SKILL = _of_parameter("Invalid skill: {problem}", "invalid_value", "guess")
 INLINE_SKILL_DIFFERS = ErrorType(
     400, "Inline skill name/description must match the values in SKILL.md/Skills.md front matter.", "seen"
 )
-REFERENCED_SKILL_NOT_FOUND = ErrorType(400, "Skill with id '{skill_id}' not found.", "guess", "skills")
+REFERENCED_SKILL_NOT_FOUND = ErrorType(400, "Skill with id '{skill_id}' not found.", "guess", "{skills}")
 REFERENCED_SKILL_VERSION_NOT_FOUND = ErrorType(
-    400, "Version '{version}' of skill '{skill_id}' not found.", "guess", "skills"
+    400, "Version '{version}' of skill '{skill_id}' not found.", "guess", "{skills}"
 )
 WRONG_SKILL_CURSOR = ErrorType(
     400, "Skill version cursor does not match this skill.", "probe", "after", "invalid_value"

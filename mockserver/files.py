@@ -141,7 +141,9 @@ def referenced(context: Context, tx: Transaction, file_id: str, param: str) -> t
         return row
     if context.creates_missing(file_id):
         return _create_missing(context, file_id)
-    raise errors.REFERENCED_FILE_NOT_FOUND(file_id=file_id, param=param)
+    if param == "file_id":
+        raise errors.REFERENCED_FILE_NOT_FOUND(file_id=file_id)
+    raise errors.LISTED_FILE_NOT_FOUND(file_id=file_id, param=param)
 
 
 def _found(context: Context, file_id: str) -> tables.File:

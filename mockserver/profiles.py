@@ -48,7 +48,7 @@ class Profile:
     )
     before_cursor: bool = switch(
         True,
-        "Lists accept `before`, for the page before an object; otherwise they ignore it, like unknown query keys.",
+        "Lists of objects accept `before`, for the page before an object; otherwise they ignore it, like unknown query keys.",
         "stack",
         "Not in the published description; older pages list it.",
     )

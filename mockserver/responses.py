@@ -5,7 +5,7 @@ run in the background is a function of its row and the world's clock, evaluated 
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -36,7 +36,7 @@ from mockserver.skills import NOTHING, Supplied
 from mockserver.storage import tables
 from mockserver.storage.contents import Uploads
 from mockserver.storage.database import Insertion, Statement
-from mockserver.tools import Tool, allowed_tools
+from mockserver.tools import Tool, allowed_tools, declared_tools
 
 QUEUED_SECONDS = 1
 """How long a run in the background is queued, by the world's clock."""
@@ -56,8 +56,7 @@ _items = Statement(
     "SELECT * FROM response_items WHERE response_id = :id AND output = :output ORDER BY position", tables.ResponseItem
 )
 _items_down = Statement(f"{_items.sql} DESC", tables.ResponseItem)
-_previous = Statement("SELECT id FROM responses WHERE id = (SELECT previous_id FROM responses WHERE id = :id)")
-_is_cancelled = Statement("SELECT cancelled_at IS NOT NULL FROM responses WHERE id = :id")
+_is_cancelled = Statement("SELECT coalesce(cancelled_at < :due, 0) FROM responses WHERE id = :id")
 _delete = Statement("DELETE FROM responses WHERE id = :id")
 _delete_items = Statement("DELETE FROM response_items WHERE response_id = :id")
 _cancel = Statement("UPDATE responses SET cancelled_at = :now WHERE id = :id")
@@ -97,11 +96,11 @@ def create_response(
         id = before.next_id
         tx.execute("SAVEPOINT run")
         ordinal = context.world.ordinal
-        tools = allowed_tools(context, tx, body, before, supplied)
+        tools = declared_tools(context, tx, body, before, supplied)
         request = json.dumps(_echo(body, tools))
         if len(request) > MAX_ECHO:
             raise errors.BODY_HOLDS_TOO_MUCH(problem=f"without its input it has more than {MAX_ECHO:,} characters")
-        run = Run(context, tx, body, before, tools)
+        run = Run(context, tx, body, before, allowed_tools(body, tools.values()))
         target = _target(run)
         answer, nearest = answers.choose(tx, target)
         context.answer = answer.id if answer else None
@@ -195,35 +194,39 @@ def cancel_response(context: Context, response_id: str) -> Created:
     return retrieve_response(context, response_id)
 
 
-def is_cancelled(context: Context, response_id: str) -> bool:
-    """Whether a response was cancelled, or deleted, since it was read."""
-    return _is_cancelled.value(context.read, id=response_id) in (None, 1)
+def is_cancelled(context: Context, response_id: str, due: int) -> bool:
+    """Whether a response was cancelled before an instant, or was deleted since it was read."""
+    return _is_cancelled.value(context.read, id=response_id, due=due) in (None, 1)
 
 
 def list_input_items(context: Context, response_id: str, query: ListInputItems) -> InputItemList:
     """The whole context, newest first: this input, then earlier outputs and inputs; not this output."""
-    tx, newest_first = context.read, query.order == "desc"
-    chain = [(_found(context, response_id).id, False)]
-    while (id := _previous.value(tx, id=chain[-1][0])) is not None:
-        chain += [(id, True), (id, False)]
+    tx, now, newest_first = context.read, context.world.now(), query.order == "desc"
+    chain = [(_found(context, response_id), False)]
+    while (id := chain[-1][0].previous_id) and (previous := transcript.find(tx, id)):
+        chain += [(previous, True), (previous, False)]
     select = _items_down if newest_first else _items
 
-    def rows() -> Iterator[tables.ResponseItem]:
-        for id, output in chain if newest_first else reversed(chain):
-            yield from select.rows(tx, id=id, output=output)
+    def found() -> Iterator[tuple[tables.Response, tables.ResponseItem]]:
+        ids = set()
+        for row, output in chain if newest_first else reversed(chain):
+            for item in select.rows(tx, id=row.id, output=output):
+                if item.id not in ids and (not output or transcript.is_complete(row, item, now)):
+                    ids.add(item.id)
+                    yield row, item
 
-    remaining = rows()
-    if query.after is not None and all(row.id != query.after for row in remaining):
+    remaining = found()
+    if query.after is not None and all(item.id != query.after for _, item in remaining):
         if not context.allows(profiles.ANY_CURSOR):
             raise errors.UNKNOWN_CURSOR(param="after", resource="Item", value=query.after)
-        remaining = rows()
+        remaining = found()
     data: list[Item] = []
     size, more = 0, False
-    for row in remaining:
-        size += len(row.body)
+    for row, item in remaining:
+        size += len(item.body)
         if more := len(data) == query.limit or bool(data and size > MAX_PAGE):
             break
-        data.append(_body(row))
+        data.append(with_outputs(context, row, _body(item), OUTPUTS in query.include))
     return listed(data, more)
 
 
@@ -295,8 +298,8 @@ def _usage(answer: answers.Counted | None, sent: int, written: int) -> Usage:
 
 
 _AS_SENT = (
-    *("instructions", "max_output_tokens", "max_tool_calls", "prompt", "prompt_cache_key", "prompt_cache_retention"),
-    *("safety_identifier", "service_tier", "user"),
+    *("instructions", "max_output_tokens", "max_tool_calls", "moderation", "prompt", "prompt_cache_key"),
+    *("prompt_cache_retention", "safety_identifier", "service_tier", "user"),
 )
 _DEFAULTS: dict[str, Any] = {
     "metadata": {},
@@ -309,7 +312,7 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
-def _echo(body: CreateResponse, tools: Sequence[Tool]) -> dict[str, Any]:
+def _echo(body: CreateResponse, tools: Mapping[int, Tool]) -> dict[str, Any]:
     """The keys of the object that repeat the request, with their defaults."""
     given = {name: value for name, value in body.model_dump(exclude_unset=True).items() if value is not None}
     return {
@@ -318,16 +321,15 @@ def _echo(body: CreateResponse, tools: Sequence[Tool]) -> dict[str, Any]:
         "reasoning": {"context": None, "effort": None, "summary": None, **given.get("reasoning", {})},
         "temperature": float(given.get("temperature", 1.0)),
         "text": {"format": {"type": "text"}, "verbosity": "medium", **given.get("text", {})},
-        "tools": [_shown_tool(tool, tools) for tool in given.get("tools", [])],
+        "tools": [_shown_tool(tool, tools.get(position)) for position, tool in enumerate(given.get("tools", []))],
         "top_p": float(given.get("top_p", 1.0)),
     }
 
 
-def _shown_tool(tool: dict[str, Any], tools: Sequence[Tool]) -> dict[str, Any]:
+def _shown_tool(tool: dict[str, Any], used: Tool | None) -> dict[str, Any]:
     """As sent, but without secrets; a hosted shell names its container (seen)."""
-    container = next((each.container for each in tools if each.kind == SHELL), None)
-    if tool.get("type") == SHELL and container:
-        return {**tool, "environment": {"type": "container_reference", "container_id": container.id}}
+    if used and used.kind == SHELL and used.container:
+        return {**tool, "environment": {"type": "container_reference", "container_id": used.container.id}}
     place = tool.get("container") if tool.get("type") == CODE else tool.get("environment")
     if isinstance(place, dict) and isinstance(policy := place.get("network_policy"), dict):
         place["network_policy"] = {name: value for name, value in policy.items() if name != "domain_secrets"}
@@ -337,14 +339,12 @@ def _shown_tool(tool: dict[str, Any], tools: Sequence[Tool]) -> dict[str, Any]:
 # Showing
 
 
-def shown(context: Context, created: Created, include: Sequence[str] = ()) -> Response:
+def shown(context: Context, created: Created) -> Response:
     """The object at the world's present instant."""
     now, row = context.world.now(), created.row
     status = _status(row, now)
-    elapsed = now - row.created_at if row.background else row.takes
-    items = [] if status in ("queued", "cancelled") else [item for item in created.items if item.ends <= elapsed]
-    included = row.outputs or OUTPUTS in include
-    output = [with_outputs(context, row, _body(item), included) for item in items]
+    items = [item for item in created.items if transcript.is_complete(row, item, now)]
+    output = [with_outputs(context, row, _body(item), row.outputs) for item in items]
     return {**frame(row, status), "output": output}
 
 
@@ -365,7 +365,7 @@ def frame(row: tables.Response, status: str) -> Response:
         "error": details["error"] if status == "failed" else None,
         "frequency_penalty": 0.0,
         "incomplete_details": details["incomplete_details"] if status == "incomplete" else None,
-        "moderation": None,
+        "moderation": sent.get("moderation"),
         "output": [],
         "presence_penalty": 0.0,
         "previous_response_id": None if row.conversation else row.previous_id,
@@ -412,7 +412,7 @@ def _create_missing(context: Context, response_id: str) -> tables.Response:
             ordinal=ordinal,
             created_at=context.world.now(),
             chain=ids.chain(context.world.id_seed, ordinal),
-            request=json.dumps(_echo(CreateResponse(), [])),
+            request=json.dumps(_echo(CreateResponse(), {})),
             status="completed",
             details=_details(_usage(None, 0, 0)),
         )

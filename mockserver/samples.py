@@ -30,6 +30,7 @@ _SAMPLES = {
     "response_id": "resp_mock",
     "seconds": 120,
     "skill_id": "skill_mock",
+    "skills": "skills",
     "supported": "'asc' and 'desc'",
     "used": 60,
     "value": "x",

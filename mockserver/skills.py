@@ -33,7 +33,6 @@ LATEST = "latest"
 FOLDER = "/home/oai/skills"
 """Where a container has its skills (seen)."""
 
-_NUMBER = re.compile(r"[1-9][0-9]{0,14}")
 
 _insert = Insertion(tables.Skill)
 _find = Statement("SELECT * FROM live_skills WHERE id = :id", tables.Skill)
@@ -89,9 +88,10 @@ class NewSkill:
 
 @dataclass(frozen=True, slots=True)
 class Supplied:
-    """What a container's skills are beside those of the world: inline ones by their position, and ids of OpenAI's."""
+    """What the skills of containers are beside those of the world: inline ones by their place in the request, as
+    `skills[0]`, and ids of OpenAI's."""
 
-    inline: Mapping[int, Bundle] = field(default_factory=dict)
+    inline: Mapping[str, Bundle] = field(default_factory=dict)
     curated: Collection[str] = ()
 
 
@@ -201,10 +201,11 @@ def mount(
     container_id: str,
     skills: Sequence[SkillReference | InlineSkill],
     supplied: Supplied,
+    where: str,
 ) -> None:
     """Give a new container its skills, as they are now."""
     for position, skill in enumerate(skills):
-        skill_id, version, source = _source(context, skill, position, supplied)
+        skill_id, version, source = _source(context, skill, f"{where}skills[{position}]", supplied)
         if isinstance(source, Bundle):
             context.world.contents.keep(tx, source.zip)
         _insert_mounted.add(
@@ -239,25 +240,26 @@ def unmount(tx: Transaction, container_id: str) -> list[str]:
 
 
 def _source(
-    context: Context, skill: SkillReference | InlineSkill, position: int, supplied: Supplied
+    context: Context, skill: SkillReference | InlineSkill, place: str, supplied: Supplied
 ) -> tuple[str | None, str | None, Bundle | tables.SkillVersion]:
     """Return id, version and contents of a skill that a new container names or brings."""
     if isinstance(skill, InlineSkill):
-        return None, None, supplied.inline[position]
+        return None, None, supplied.inline[place]
     if skill.skill_id in supplied.curated:
         return skill.skill_id, skill.version or LATEST, bundles.placeholder(skill.skill_id)
     row, wanted = find(context.read, skill.skill_id), skill.version
     if row is None and not context.creates_missing(skill.skill_id):
-        raise errors.REFERENCED_SKILL_NOT_FOUND(skill_id=skill.skill_id)
+        raise errors.REFERENCED_SKILL_NOT_FOUND(skill_id=skill.skill_id, skills=place.rpartition("[")[0])
     row = row or _create(context, bundles.placeholder(), skill.skill_id)
     wanted = {None: row.default_version, LATEST: row.latest_version}.get(wanted, wanted)
     assert wanted is not None
     if version := _known_version(context, row, wanted):
         return row.id, version.version, version
-    if _NUMBER.fullmatch(wanted):
-        raise errors.REFERENCED_SKILL_VERSION_NOT_FOUND(version=wanted, skill_id=row.id)
-    param, expected = f"skills[{position}].version", "a positive integer or 'latest'"
-    raise errors.BAD_SKILL_VERSION(param=param, value=wanted, expected=expected)
+    if _is_number(wanted):
+        listed_in = place.rpartition("[")[0]
+        raise errors.REFERENCED_SKILL_VERSION_NOT_FOUND(version=wanted, skill_id=row.id, skills=listed_in)
+    expected = "a positive integer or 'latest'"
+    raise errors.BAD_SKILL_VERSION(param=f"{place}.version", value=wanted, expected=expected)
 
 
 # Finding
@@ -286,11 +288,15 @@ def _found(context: Context, skill_id: str) -> tables.Skill:
 
 def _found_version(context: Context, skill_id: str, version: str, param: str = "version") -> tables.SkillVersion:
     """A version that a request names by its number, which is checked first."""
-    if not _NUMBER.fullmatch(version) and not context.creates_missing(version):
+    if not _is_number(version) and not context.creates_missing(version):
         raise errors.BAD_SKILL_VERSION(param=param, value=version, expected="a positive integer")
     if found := _known_version(context, _found(context, skill_id), version):
         return found
     raise errors.SKILL_VERSION_NOT_FOUND(version=version)
+
+
+def _is_number(version: str) -> bool:
+    return re.fullmatch(r"[1-9][0-9]*", version) is not None
 
 
 def _known_version(context: Context, skill: tables.Skill, version: str) -> tables.SkillVersion | None:
@@ -341,7 +347,7 @@ def _add_version(
 ) -> tables.SkillVersion:
     """Add a version with the next number, or with the one that a profile creates since it is named."""
     world, now = context.world, context.world.now()
-    number = int(version) if version and _NUMBER.fullmatch(version) else skill.last_number + 1
+    number = int(version) if version and _is_number(version) and len(version) < 16 else skill.last_number + 1
     with context.write() as tx:
         row = context.insert(
             tx,

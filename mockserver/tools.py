@@ -1,5 +1,6 @@
 """The tools that a run of `/responses` may call, and the containers that they get."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mockserver import containers, errors, profiles
@@ -33,24 +34,29 @@ class Tool:
     """What was created with a new container."""
 
 
-def allowed_tools(
+def declared_tools(
     context: Context, tx: Transaction, body: CreateResponse, before: Transcript, supplied: Supplied
-) -> list[Tool]:
-    """The tools that a run may call, with their containers. Raises APIError for one that can't be used."""
-    declared = []
+) -> dict[int, Tool]:
+    """The tools that run in containers, by their positions. Raises APIError for one that can't be used."""
+    declared = {}
     for position, tool in enumerate(body.tools or []):
         if isinstance(tool, CodeInterpreter):
-            where = f"tools[{position}].container"
-            declared.append(_tool(context, tx, CODE, tool.container, before, where, supplied))
+            where = f"tools[{position}].container."
+            declared[position] = _tool(context, tx, CODE, tool.container, before, where, supplied)
         elif isinstance(tool, Shell):
-            where, asked = f"tools[{position}].environment", tool.environment
+            where, asked = f"tools[{position}].environment.", tool.environment
             asked = asked or AutoEnvironment(type="container_auto")
-            declared.append(_tool(context, tx, SHELL, asked, before, where, supplied))
+            declared[position] = _tool(context, tx, SHELL, asked, before, where, supplied)
+    return declared
+
+
+def allowed_tools(body: CreateResponse, declared: Iterable[Tool]) -> list[Tool]:
+    """The tools that a run may call."""
     choice = body.tool_choice
     if choice == "none":
         return []
     if not isinstance(choice, dict):
-        return declared
+        return list(declared)
     kind = choice.get("type")
     if kind == "allowed_tools":
         kinds = [each.get("type") for each in parts(choice.get("tools"))]
@@ -79,7 +85,7 @@ def _tool(
         if row is None or not expired(row, context.world.now()):
             row = _find_running(context, tx, known)
             for file_id in file_ids:
-                add_copy(context, tx, row.id, file_id, f"{where}.file_ids")
+                add_copy(context, tx, row.id, file_id, f"{where}file_ids")
             return Tool(kind, row)
         if context.world.profile.auto_expired == "refuse":
             replayed = known in before.replayed
@@ -93,7 +99,7 @@ def _tool(
         skills=asked.skills or [] if isinstance(asked, AutoEnvironment) else [],
     )
     mark = len(context.touched)
-    container = containers.add_container(context, tx, new, supplied)
+    container = containers.add_container(context, tx, new, supplied, where)
     return Tool(kind, container, tuple(context.touched[mark:]))
 
 

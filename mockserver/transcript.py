@@ -34,7 +34,7 @@ _find = Statement("SELECT * FROM responses WHERE id = :id", tables.Response)
 _newest = Statement(
     "SELECT * FROM responses WHERE conversation = :conversation ORDER BY ordinal DESC LIMIT 1", tables.Response
 )
-_item = Statement("SELECT body FROM response_items WHERE id = :id LIMIT 1")
+_items = Statement("SELECT * FROM response_items WHERE id = :id", tables.ResponseItem)
 
 
 @dataclass(slots=True)
@@ -73,6 +73,12 @@ def find(tx: Transaction, id: str) -> tables.Response | None:
     return _find.first(tx, id=id)
 
 
+def is_complete(row: tables.Response, item: tables.ResponseItem, now: int) -> bool:
+    """Whether an item of a response's output exists at an instant. A cancelled response has none."""
+    elapsed = now - row.created_at if row.background else row.takes
+    return row.cancelled_at is None and elapsed >= max(row.starts, item.ends)
+
+
 def read(context: Context, tx: Transaction, body: CreateResponse) -> Transcript:
     """Resolve the context of a request. Raises APIError where it refers to something unknown."""
     if body.previous_response_id and body.conversation and not context.allows(profiles.ANY_RUN):
@@ -88,16 +94,19 @@ def read(context: Context, tx: Transaction, body: CreateResponse) -> Transcript:
     elif body.input is None and body.prompt is None and not context.allows(profiles.ANY_RUN):
         raise errors.MISSING_PARAMETER(param="input")
     given = [{"role": "user", "content": body.input}] if isinstance(body.input, str) else body.input or []
-    items = _resolved(tx, given)
+    items = _resolved(context, tx, given)
+    last = previous
+    while last and last.cancelled_at is not None:  # it has no output
+        last = find(tx, last.previous_id) if last.previous_id else None
     seed = context.world.id_seed
     wanted = [previous is None, *(not isinstance(item.get("id"), str) for item in items), True]
     ordinals = count(context.take(tx, sum(wanted)))  # of the chain, of items without an id, of the response
     transcript = Transcript(
         previous,
         previous.chain if previous else ids.chain(seed, next(ordinals)),
-        1 + (previous.turn if previous else 0),
+        1 + (last.turn if last else 0),
         previous.user_text if previous else "",
-        {CODE: previous.code_container, SHELL: previous.shell_container} if previous else {},
+        {CODE: last.code_container, SHELL: last.shell_container} if last else {},
     )
     now, in_turn = context.world.now(), False
     hosted: set[str] = set()
@@ -128,25 +137,38 @@ def text_of(content: object) -> str:
     return "\n".join(str(part.get("text", "")) for part in parts(content) if "text" in part)
 
 
-def _resolved(tx: Transaction, given: list[Item]) -> list[Item]:
+def _resolved(context: Context, tx: Transaction, given: list[Item]) -> list[Item]:
     """Items in the form in which they are stored, and for references the items that they name."""
+    now = context.world.now()
     items, referenced = [], 0
     for position, raw in enumerate(given):
         where = f"input[{position}]"
         kind = raw.get("type", "message" if "role" in raw else "item_reference" if set(raw) == {"id"} else None)
         if not isinstance(kind, str):
             raise errors.MISSING_PARAMETER(param=f"{where}.type")
-        if kind == "item_reference":
-            body = _item.value(tx, id=str(raw.get("id")))
-            if body is None:
-                raise errors.ITEM_NOT_FOUND(item_id=raw.get("id"))
-            if (referenced := referenced + len(body)) > MAX_REFERENCED:
-                problem = f"the items that its input refers to have more than {MAX_REFERENCED:,} characters"
-                raise errors.BODY_HOLDS_TOO_MUCH(problem=problem)
-            items.append(json.loads(body))
-        else:
+        id = raw.get("id")
+        # What the API is to know of reasoning is encrypted in the item, or stored (seen).
+        is_bare = kind == "reasoning" and id is not None and not raw.get("encrypted_content")
+        if kind != "item_reference" and not (is_bare and not context.creates_missing(str(id))):
             items.append(_message(raw, where) if kind == "message" else raw | {"type": kind})
+            continue
+        if id is None:
+            raise errors.MISSING_PARAMETER(param=f"{where}.id")
+        if (body := _stored_item(tx, str(id), now)) is None:
+            raise errors.ITEM_NOT_FOUND(item_id=id)
+        if (referenced := referenced + len(body)) > MAX_REFERENCED:
+            problem = f"the items that its input refers to have more than {MAX_REFERENCED:,} characters"
+            raise errors.BODY_HOLDS_TOO_MUCH(problem=problem)
+        items.append(json.loads(body))
     return items
+
+
+def _stored_item(tx: Transaction, id: str, now: int) -> str | None:
+    for item in _items.all(tx, id=id):
+        row = None if not item.output else find(tx, item.response_id)
+        if row is None or is_complete(row, item, now):
+            return item.body
+    return None
 
 
 def _message(raw: Item, where: str) -> Item:

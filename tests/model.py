@@ -104,7 +104,7 @@ def out_of_range(param: str, value: int, low: int, high: int) -> ModelError:
 
 
 def no_file(file_id: str, param: str = "id") -> ModelError:
-    return ModelError(404, f"No such File object: {file_id}", param)
+    return ModelError(400 if param == "file_ids" else 404, f"No such File object: {file_id}", param)
 
 
 @dataclass

@@ -366,7 +366,7 @@ def test_what_is_no_id_in_any_system_is_not_made(world: World, id: str) -> None:
     assert world.http.get(f"/containers/box/files/{id}").status_code == 404
     assert world.http.get(f"/files/{id}").status_code == 404
     body = {"name": "box", "file_ids": [unquote(id)]}
-    assert world.http.post("/containers", json=body).status_code == 404
+    assert world.http.post("/containers", json=body).status_code == 400
     assert [each["id"] for each in ok(world.http.get("/containers"))["data"]] == ["box"]
 
 

@@ -154,14 +154,14 @@ def test_it_knows_what_was_done_to_which_objects(world: World, journal: Reader) 
 def test_what_was_refused_has_made_nothing(world: World, journal: Reader) -> None:
     file = ok(world.http.post("/files", files={"file": b"bytes"}, data={"purpose": "user_data"}))
     refused = world.http.post("/containers", json={"name": "box", "file_ids": [file["id"], "file-none"]})
-    assert refused.status_code == 404
+    assert refused.status_code == 400
     assert journal.last()["objects"] == []
 
 
 def test_nor_has_it_made_what_it_mentioned(world: World, server: MockServer, journal: Reader) -> None:
     ok(world.http.put(f"{server.url}/_mock/worlds/{world.name}/profile", json={"name": "contract"}))
     refused = world.http.post("/containers", json={"name": "box", "file_ids": ["file-a", "bad id/"]})
-    assert refused.status_code == 404
+    assert refused.status_code == 400
     assert journal.last()["objects"] == []
 
 

@@ -185,7 +185,7 @@ def test_the_id_of_a_file_means_its_newest_copy(world: World) -> None:
 
 def test_an_unknown_file_leaves_no_container_behind(world: World) -> None:
     known = world.openai.files.create(file=b"text", purpose="user_data")
-    with pytest.raises(openai.NotFoundError, match="No such File object: file-unknown"):
+    with pytest.raises(openai.BadRequestError, match="No such File object: file-unknown"):
         world.openai.containers.create(name="box", file_ids=[known.id, "file-unknown"])
     assert world.openai.containers.list().data == []
 

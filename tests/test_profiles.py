@@ -490,7 +490,7 @@ EFFECTS: dict[str, tuple[Look, dict[Any, object]]] = {
         _a_private_file,
         {True: [(200, None, "private-download")] * 2, False: [(400, None)] * 2},
     ),
-    "any_id": (_what_nobody_made, {True: [(200, None, "any-id")] * 5, False: [(404, None)] * 5}),
+    "any_id": (_what_nobody_made, {True: [(200, None, "any-id")] * 5, False: [(400, None), *[(404, None)] * 4]}),
     "any_cursor": (_behind_nothing, {True: [(200, None, "any-cursor")] * 3, False: [(400, "invalid_value")] * 3}),
     "new_skill_lag": (
         _a_new_skill,

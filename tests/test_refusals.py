@@ -581,7 +581,7 @@ def _query(param: str, value: str) -> str:
         "?limit=",
         "?foo=1&foo=2",
         "?after=",
-        "?before=&order=",
+        "?before=&&",
         "?&&=&=x",
         "?LIMIT=0",
         "?limit[]=0",
@@ -1035,7 +1035,7 @@ def test_references_to_files_that_are_not_there(scene: Scene) -> None:
         [
             wrong(
                 f"file_ids {name[:20]!r}",
-                errors.REFERENCED_FILE_NOT_FOUND(file_id=name, param="file_ids"),
+                errors.LISTED_FILE_NOT_FOUND(file_id=name, param="file_ids"),
                 body=json.dumps({"name": "box", "file_ids": [scene.upload, name]}),
             )
             for name in names
@@ -1048,7 +1048,7 @@ def test_references_to_files_that_are_not_there(scene: Scene) -> None:
         [
             wrong(
                 f"file_id {name[:20]!r}",
-                errors.REFERENCED_FILE_NOT_FOUND(file_id=name, param="file_id"),
+                errors.REFERENCED_FILE_NOT_FOUND(file_id=name),
                 body=json.dumps({"file_id": name}),
                 headers={"Content-Type": JSON},
             )
@@ -1302,7 +1302,7 @@ def broken_forms(operation: Operation) -> list[Wrong]:
             None,
         ),
         *(
-            (f"content type {kind!r}", errors.INVALID_UPLOAD(), body, kind)
+            (f"content type {kind!r}", errors.INVALID_UPLOAD(field="file"), body, kind)
             for kind, body in (
                 ("image/svg+xml", "<svg/>"),
                 ("text/plain", "hello"),

@@ -269,7 +269,7 @@ def test_equal_files_of_a_zip_are_one(world: World) -> None:
         ),
         ({"files": [("files", ("m.zip", zipped()))], "data": {"default": "true"}}, "unknown_parameter", "default"),
         ({"files": [("file", ("m.zip", zipped()))]}, "missing_required_parameter", "files"),
-        ({"content": b"x", "headers": {"Content-Type": "application/zip"}}, None, "file"),
+        ({"content": b"x", "headers": {"Content-Type": "application/zip"}}, None, "files"),
     ],
 )
 def test_a_form_without_a_skill_is_refused(world: World, body: dict[str, Any], code: str, param: str) -> None:

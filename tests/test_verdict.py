@@ -545,7 +545,7 @@ def test_ids_of_the_wrong_kind(world: World, verdict: Judge) -> None:
         world.openai.files.content(inside)
     for path in (f"/files/{inside}", f"/files/{container}", f"/containers/{inside}", "/containers/file-1/files"):
         assert world.http.get(path).status_code == 404
-    assert world.http.post("/containers", json={"name": "box", "file_ids": [inside]}).status_code == 404
+    assert world.http.post("/containers", json={"name": "box", "file_ids": [inside]}).status_code == 400
     assert world.http.post(f"/containers/{container}/files", json={"file_id": container}).status_code == 404
     assert verdict.proofs("wrong-id-kind") == [[3, 4, 8], [5, 9], [6], [7]]
     messages = [each["message"] for each in verdict.findings() if each["name"] == "wrong-id-kind"]

@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
 
 from python_multipart.multipart import parse_options_header
@@ -13,7 +13,7 @@ from mockserver.api.multipart import MAX_FIELD_BYTES, FileField, FormReader
 from mockserver.api.parsing import drop_proxy_keys, json_object, json_type, read_body
 from mockserver.bundles import BadBundle, BadLayout, Bundle
 from mockserver.context import Context
-from mockserver.schema.containers import InlineSkill, SkillReference
+from mockserver.schema.containers import InlineSkill, NewSkills
 from mockserver.skills import NewSkill, Supplied
 from mockserver.storage.contents import Uploads
 from mockserver.storage.database import in_thread
@@ -45,26 +45,25 @@ async def read_skill(exchange: Exchange, context: Context) -> AsyncIterator[NewS
 
 
 @asynccontextmanager
-async def read_inline(
-    exchange: Exchange, context: Context, skills: Sequence[SkillReference | InlineSkill]
-) -> AsyncIterator[Supplied]:
-    """Check the inline skills of a new container. What was not stored at the end is deleted."""
+async def read_inline(exchange: Exchange, context: Context, skills: Mapping[str, NewSkills]) -> AsyncIterator[Supplied]:
+    """Check the inline skills of new containers. What was not stored at the end is deleted."""
     mock, inline = exchange.mock, {}
     by_line = not context.world.profile.folded_inline_skills
+    places = {f"{where}skills[{n}]": skill for where, each in skills.items() for n, skill in enumerate(each)}
     with ExitStack() as stack:
-        for position, skill in enumerate(skills):
+        for place, skill in places.items():
             if isinstance(skill, InlineSkill):
                 try:
                     bundle = await in_thread(_inline, skill, mock.uploads)
                 except BadBundle as error:
-                    bundle = _replaced(context, error, f"skills[{position}].source.data")
+                    bundle = _replaced(context, error, f"{place}.source.data")
                 else:
                     stack.callback(bundle.zip.discard)
                     if (skill.name, skill.description) != (bundle.name, bundle.description) or (
                         by_line and bundle.folded
                     ):
                         raise errors.INLINE_SKILL_DIFFERS()
-                inline[position] = bundle
+                inline[place] = bundle
         yield Supplied(inline, mock.settings.curated_skill)
 
 
@@ -85,7 +84,7 @@ async def _json_fields(exchange: Exchange, context: Context, kind: bytes) -> dic
     """Some clients send JSON where they have no file, or lose it (sdk): it can't hold files."""
     body = await read_body(exchange, MAX_FIELD_BYTES)
     if kind not in (b"", b"application/json") or (not kind and body.strip() and not body.lstrip().startswith(b"{")):
-        raise errors.INVALID_UPLOAD()
+        raise errors.INVALID_UPLOAD(field=FILES.name)
     values = json_object(body)
     drop_proxy_keys(values, exchange)
     if "files" in values and not context.allows(profiles.ANY_SKILL):

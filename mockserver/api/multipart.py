@@ -66,11 +66,15 @@ async def read_form(exchange: Exchange, field: FileField, blake2b: bool) -> Asyn
             utf8 = form.fields.get("purpose") != "batch" or await asyncio.to_thread(file.upload.is_utf8)
             yield NewFile(file.upload, file.filename, form.fields, utf8)
     elif exchange.files_api:
-        raise errors.NOT_A_FORM(content_type=content_type) if kind == b"application/json" else errors.INVALID_UPLOAD()
+        raise (
+            errors.NOT_A_FORM(content_type=content_type)
+            if kind == b"application/json"
+            else errors.INVALID_UPLOAD(field=field.name)
+        )
     elif kind in (b"", b"application/json"):
         body = await read_body(exchange, MAX_FIELD_BYTES)
-        if not kind and not body.lstrip().startswith(b"{"):
-            raise errors.INVALID_UPLOAD()
+        if not kind and body.strip() and not body.lstrip().startswith(b"{"):
+            raise errors.INVALID_UPLOAD(field=field.name)
         values = json_object(body)
         drop_proxy_keys(values, exchange)
         upload = _text_as_file(exchange, values)
@@ -81,7 +85,7 @@ async def read_form(exchange: Exchange, field: FileField, blake2b: bool) -> Asyn
             if upload:
                 upload.discard()
     else:
-        raise errors.INVALID_UPLOAD()
+        raise errors.INVALID_UPLOAD(field=field.name)
 
 
 def _text_as_file(exchange: Exchange, values: dict[str, Any]) -> Upload | None:

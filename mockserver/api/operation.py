@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Annotated, Any, get_args, get_type_hints
 
@@ -24,7 +24,7 @@ from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.files import NewFile
 from mockserver.routing import LateRoute
-from mockserver.schema.containers import InlineSkill, SkillReference
+from mockserver.schema.containers import NewSkills
 from mockserver.schema.contents import Content
 from mockserver.skills import NOTHING, NewSkill, Supplied
 from mockserver.storage.contents import Uploads
@@ -40,8 +40,9 @@ Form = Callable[[], AbstractAsyncContextManager[NewFile]]
 """Reads the request's form: `async with form() as sent`."""
 SkillForm = Callable[[], AbstractAsyncContextManager[NewSkill]]
 """The same for the form of a skill."""
-Skills = Callable[[Sequence[SkillReference | InlineSkill]], AbstractAsyncContextManager[Supplied]]
-"""Checks the skills that a container is created with: `async with skills(body.skills) as supplied`."""
+Skills = Callable[[Mapping[str, NewSkills]], AbstractAsyncContextManager[Supplied]]
+"""Checks the skills of new containers, by what stands before `skills` in the names of their parameters:
+`async with skills({"": body.skills}) as supplied`."""
 
 
 def _given() -> None:
@@ -198,5 +199,7 @@ def _reader(name: str, annotation: Any, files_api: bool) -> Callable[[Exchange, 
         return lambda exchange, context: lambda: read_skill(exchange, context)
     if kind is Skills:
         none = nullcontext(NOTHING)  # most containers have no skills
-        return lambda exchange, context: lambda skills: read_inline(exchange, context, skills) if skills else none
+        return lambda exchange, context: (
+            lambda skills: read_inline(exchange, context, skills) if any(skills.values()) else none
+        )
     raise TypeError(f"{name}: {annotation} is not a part of a request")

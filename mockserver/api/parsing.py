@@ -81,7 +81,7 @@ def parse_query(model: type[P], query: bytes, context: Context) -> P:
             continue
         if field is None or key != name or not (value or key in model.empty_is_wrong):
             continue
-        if key in values:
+        if key in values and not (key in model.may_repeat and values[key] == value):
             raise errors.DUPLICATE_PARAMETER(param=key)
         if field.annotation is int:
             if not _INTEGER.fullmatch(value):
@@ -232,6 +232,8 @@ def _api_error(violation: ErrorDetails, tags: frozenset[str]) -> APIError:
             return errors.INVALID_VALUE(value=_shorten(given), supported=supported, param=param)
         case "literal_error":
             return errors.WRONG_TYPE(param=param, expected="a string", got=json_type(given))
+        case "empty_order":
+            return errors.EMPTY_ORDER()
         case "string_too_short":
             return errors.EMPTY_STRING(param=param, limit=context["min_length"])
         case "string_too_long":

@@ -8,7 +8,7 @@ import asyncio
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any, cast
 
@@ -22,7 +22,7 @@ from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.redaction import MAX_BODY
 from mockserver.responses import Created
-from mockserver.schema.responses import Item, RetrieveResponse
+from mockserver.schema.responses import OUTPUTS, Item, RetrieveResponse
 
 POLL_SECONDS = 0.02
 """How often a stream in the background looks at the world's clock, unless very many do."""
@@ -50,21 +50,25 @@ class Stream(Response):
     after: int = -1
 
     async def send(self, exchange: Exchange) -> None:
-        row, context, connection = self.created.row, self.context, exchange.connection
+        row = self.created.row
         recorded = bytearray()
-        size, begun = 0, stopwatch()
+        size, begun, reached = 0, stopwatch(), -1
         await exchange.start(200, [(b"content-type", b"text/event-stream; charset=utf-8")])
-        for number, (offset, event) in enumerate(events(context, self.created)):
+        for number, (offset, event) in enumerate(events(self.context, self.created)):
+            due = row.created_at + offset
+            cancelled = row.cancelled_at is not None and row.cancelled_at < due
             if number % _TURN == _TURN - 1:
                 await _turn(exchange)
+            if row.background and number > self.after and offset > reached and not cancelled:
+                cancelled, reached = await self._is_cancelled(exchange, due), offset
+            if cancelled:
+                event = _end(self.context, self.created, "cancelled")
             if number <= self.after:
+                if cancelled:
+                    break
                 continue
-            if row.background and context.world.now() < row.created_at + offset:
-                if await self._is_cancelled(connection, row.created_at + offset):
-                    event = _end(context, self.created, "cancelled")
-                await _turn(exchange)
             wait = begun + number * row.pace - stopwatch() if row.pace else 0.0  # so that delays don't add up
-            if wait > 0.0 and not await connection.wait(wait):
+            if wait > 0.0 and not await exchange.connection.wait(wait):
                 raise ClientGone
             data = _encode(event, number, row.obfuscated and not row.background)
             size += len(data)
@@ -77,14 +81,15 @@ class Stream(Response):
         exchange.record(bytes(recorded) if size == len(recorded) else size)
         await exchange.send({"type": "http.response.body", "body": b""})
 
-    async def _is_cancelled(self, connection: Connection, due: int) -> bool:
-        """Wait until the world's clock has come to an instant. Returns whether the response was cancelled meanwhile."""
-        while self.context.world.now() < due:
-            if not await poll(connection):
+    async def _is_cancelled(self, exchange: Exchange, due: int) -> bool:
+        """Wait until the world's clock has come to an instant. Returns whether the response was cancelled before."""
+        while not (cancelled := responses.is_cancelled(self.context, self.created.row.id, due)):
+            if self.context.world.now() >= due:
+                break
+            if not await poll(exchange.connection):
                 raise ClientGone
-            if responses.is_cancelled(self.context, self.created.row.id):
-                return True
-        return False
+        await _turn(exchange)
+        return cancelled
 
 
 async def _turn(exchange: Exchange) -> None:
@@ -129,8 +134,10 @@ def created_response(context: Context, created: Created | APIError) -> JSON | St
 def stored_response(context: Context, found: Created, query: RetrieveResponse) -> JSON | Stream:
     """A stored response, or its stream continued. Raises APIError for a stream that can't be."""
     row = found.row
+    if OUTPUTS in query.include:
+        found = replace(found, row=row._replace(outputs=True))  # type: ignore[attr-defined]  # a record is a named tuple
     if query.stream != "true":
-        return JSON(responses.shown(context, found, query.include))
+        return JSON(responses.shown(context, found))
     if not row.background and not context.allows(profiles.ANY_RUN):
         raise errors.NOT_STREAMABLE()
     if not row.streamed and not context.allows(profiles.ANY_RUN):
@@ -157,7 +164,7 @@ def events(context: Context, created: Created) -> Iterator[tuple[int, Event]]:
             yield stored.ends, event
     if row.status == "failed":
         yield row.takes, _error(context, created)
-    yield row.takes, _end(context, created, row.status)
+    yield row.takes, _end(context, created, row.status if row.cancelled_at is None else "cancelled")
 
 
 def _lifecycle(kind: str, created: Created, status: str) -> Event:

@@ -1,8 +1,9 @@
 """Files on the wire, named and ordered as in the API reference."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from mockserver.schema.lists import ListOfObjects, Page
@@ -35,5 +36,15 @@ class FileList(ListOfObjects):
 
 
 class ListFiles(Page):
+    empty_is_wrong: ClassVar[frozenset[str]] = frozenset({"order"})
+    may_repeat: ClassVar[frozenset[str]] = frozenset({"purpose"})
+
     limit: Annotated[int, Field(ge=1, le=10_000)] = 10_000
     purpose: str | None = None
+
+    @field_validator("order", mode="before")
+    @classmethod
+    def _is_given(cls, order: object) -> object:
+        if order == "":
+            raise PydanticCustomError("empty_order", "an order is empty")
+        return order

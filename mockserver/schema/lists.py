@@ -20,6 +20,8 @@ class Page(BaseModel):
 
     empty_is_wrong: ClassVar[frozenset[str]] = frozenset()
     """Keys whose empty value is an error. Those of other keys are ignored."""
+    may_repeat: ClassVar[frozenset[str]] = frozenset()
+    """Keys that can occur twice, with the same value."""
 
     limit: Annotated[int, Field(ge=1, le=100)] = 20
     order: Literal["asc", "desc"] = "desc"

@@ -84,11 +84,11 @@ class OtherTool(Request):
 
 def _tool(value: object) -> str:
     kind = value.get("type") if isinstance(value, Mapping) else getattr(value, "type", None)
-    return kind if kind in (CODE, SHELL) else "other"
+    return kind if kind in (CODE, SHELL) else OBJECT
 
 
 Tool = Annotated[
-    Annotated[CodeInterpreter, Tag(CODE)] | Annotated[Shell, Tag(SHELL)] | Annotated[OtherTool, Tag("other")],
+    Annotated[CodeInterpreter, Tag(CODE)] | Annotated[Shell, Tag(SHELL)] | Annotated[OtherTool, Tag(OBJECT)],
     Discriminator(_tool),
 ]
 
@@ -119,6 +119,10 @@ _Input = Annotated[
     Discriminator(_by_type),
 ]
 _Conversation = Annotated[Annotated[str, Tag(STRING)] | Annotated[Conversation, Tag(OBJECT)], Discriminator(_by_type)]
+_Instructions = Annotated[
+    Annotated[str, Tag(STRING)] | Annotated[list[dict[str, Any]], Tag(OBJECT)], Discriminator(_by_type)
+]
+_ToolChoice = Annotated[Annotated[str, Tag(STRING)] | Annotated[dict[str, Any], Tag(OBJECT)], Discriminator(_by_type)]
 
 
 UNASKED_MODEL = "gpt-5"
@@ -128,9 +132,9 @@ UNASKED_MODEL = "gpt-5"
 class CreateResponse(Request):
     model: Annotated[str, Field(min_length=1)] = ""
     input: _Input | None = None
-    instructions: str | list[dict[str, Any]] | None = None
+    instructions: _Instructions | None = None
     tools: list[Tool] | None = None
-    tool_choice: str | dict[str, Any] | None = None
+    tool_choice: _ToolChoice | None = None
     include: list[Include] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -169,10 +173,13 @@ class CreateResponse(Request):
         return self.store is not False
 
     @property
-    def skills(self) -> NewSkills:
-        """The skills of the container that a shell gets."""
-        environments = (tool.environment for tool in self.tools or [] if isinstance(tool, Shell))
-        return next((each.skills or [] for each in environments if isinstance(each, AutoEnvironment)), [])
+    def skills(self) -> dict[str, NewSkills]:
+        """The skills of the containers that shells get, by what stands before `skills` in the names of parameters."""
+        return {
+            f"tools[{position}].environment.": tool.environment.skills or []
+            for position, tool in enumerate(self.tools or [])
+            if isinstance(tool, Shell) and isinstance(tool.environment, AutoEnvironment)
+        }
 
 
 class RetrieveResponse(BaseModel):
@@ -180,6 +187,7 @@ class RetrieveResponse(BaseModel):
 
     model_config = ConfigDict(frozen=True)
     empty_is_wrong: ClassVar[frozenset[str]] = frozenset()
+    may_repeat: ClassVar[frozenset[str]] = frozenset()
 
     include: list[Include] = []
     stream: Literal["true", "false"] = "false"

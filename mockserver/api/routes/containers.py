@@ -30,7 +30,7 @@ async def list_containers(context: TheContext, query: Annotated[ListContainers, 
 
 @router.post("", operation_id="CreateContainer")
 async def create_container(context: TheContext, body: CreateContainer, skills: TheSkills) -> Container:
-    async with skills(body.skills) as supplied:
+    async with skills({"": body.skills}) as supplied:
         return await context.run(containers.create_container, body, supplied)
 
 
