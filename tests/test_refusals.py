@@ -537,7 +537,7 @@ def query_wrongs(files: bool) -> list[Wrong]:
         ("before=a&limit=x&before=b", errors.WRONG_TYPE(**integer)),
     ]
     rows.append(
-        ("purpose=a&purpose=b", errors.DUPLICATE_PARAMETER(param="purpose"))
+        ("purpose=a&purpose=a&purpose=b", errors.DUPLICATE_PARAMETER(param="purpose"))
         if files
         else ("limit=5&limit=6", errors.DUPLICATE_PARAMETER(param="limit"))
     )
@@ -571,6 +571,11 @@ def test_wrong_cursors(scene: Scene, operation: Operation, param: str) -> None:
 
 def _query(param: str, value: str) -> str:
     return f"?{param}={quote(value, safe='')}"
+
+
+def test_a_filter_can_stand_twice_with_the_same_value(scene: Scene) -> None:
+    twice = scene.ask(BY_NAME["ListFiles"], query="?purpose=user_data&purpose=user_data")
+    assert twice.body == scene.ask(BY_NAME["ListFiles"], query="?purpose=user_data").body
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Responses: runs without a script, chains, containers of runs, storing, streams, background."""
 
 import asyncio
+import base64
 import json
 import threading
 from collections import Counter
@@ -12,6 +13,7 @@ from typing import Any
 import httpx2
 import openai
 import pytest
+from bundled import zipped
 from conftest import World, new_world, ok, refusal
 from openai.types.responses import Response
 
@@ -32,6 +34,18 @@ from mockserver.testing.journal import notes
 AUTO: Any = [{"type": "code_interpreter", "container": {"type": "auto"}}]
 AUTO_WITH_MEMORY: Any = {"type": "code_interpreter", "container": {"type": "auto", "memory_limit": "4g"}}
 SHELL: Any = [{"type": "shell", "environment": {"type": "container_auto"}}]
+
+
+def hosted(*skills: dict[str, Any]) -> dict[str, Any]:
+    """A shell in a container with skills."""
+    return {"type": "shell", "environment": {"type": "container_auto", "skills": list(skills)}}
+
+
+def inline(name: str) -> dict[str, Any]:
+    manifest = f"---\nname: {name}\ndescription: Does things.\n---\n"
+    data = base64.b64encode(zipped({f"{name}/SKILL.md": manifest})).decode()
+    source = {"type": "base64", "media_type": "application/zip", "data": data}
+    return {"type": "inline", "name": name, "description": "Does things.", "source": source}
 
 
 def script(world: World, *rules: dict[str, Any]) -> None:
@@ -221,7 +235,34 @@ def test_ids_of_a_chain_share_their_first_digits(world: World) -> None:
             *(400, "previous_response_id", "previous_response_not_found", "'resp_none' not found"),
         ),
         ({"input": [{"type": "item_reference", "id": "ci_none"}]}, 404, "input", None, "Item with id 'ci_none'"),
+        (
+            {"input": [{"type": "item_reference"}]},
+            *(400, "input[0].id", "missing_required_parameter", "Missing required parameter: 'input[0].id'."),
+        ),
+        (
+            {"input": [{"type": "reasoning", "id": "rs_none", "summary": []}]},
+            *(404, "input", None, "Item with id 'rs_none' not found. Items are not persisted"),
+        ),
         ({"input": 5}, 400, "input", "invalid_type", "Invalid type"),
+        (
+            {"instructions": 5},
+            400,
+            "instructions",
+            "invalid_type",
+            "Invalid type for 'instructions': expected an array",
+        ),
+        ({"tool_choice": 5}, 400, "tool_choice", "invalid_type", "Invalid type for 'tool_choice': expected an object"),
+        ({"tools": [5]}, 400, "tools[0]", "invalid_type", "Invalid type for 'tools[0]': expected an object"),
+        ({"tools": [{"type": 5}]}, 400, "tools[0].type", "invalid_type", "expected a string"),
+        ({"tools": [{}]}, 400, "tools[0].type", "missing_required_parameter", "'tools[0].type'"),
+        (
+            {"tools": [{"type": "code_interpreter", "container": {"type": "auto", "file_ids": ["file-x"]}}]},
+            *(400, "tools[0].container.file_ids", None, "No such File object: file-x"),
+        ),
+        (
+            {"tools": [SHELL[0], hosted({"type": "skill_reference", "skill_id": "skill_x"})]},
+            *(400, "tools[1].environment.skills", None, "Skill with id 'skill_x' not found."),
+        ),
         ({"model": None}, 400, "model", "invalid_type", "Invalid type"),
         ({"stream": "yes"}, 400, "stream", "invalid_type", "a boolean"),
         ({"sttream": True}, 400, "sttream", "unknown_parameter", "Unknown parameter: 'sttream'."),
@@ -363,6 +404,40 @@ def test_a_hosted_shell_runs_in_a_container_and_a_local_one_does_not(world: Worl
 
 
 # Storing
+
+
+def test_each_shell_has_a_container_and_the_skills_of_its_own(world: World) -> None:
+    tools: Any = [hosted(inline("aaa")), {"type": "shell", "environment": {"type": "local"}}, hosted(inline("bbb"))]
+    for choice in ("auto", "none", {"type": "code_interpreter"}):
+        response = run(world, "go", tools=tools, tool_choice=choice)
+        shown = [tool.environment for tool in response.tools if tool.type == "shell"]
+        assert [each and each.type for each in shown] == ["container_reference", "local", "container_reference"]
+        for environment, name in ((shown[0], "aaa"), (shown[2], "bbb")):
+            assert environment is not None
+            assert environment.type == "container_reference"
+            url = f"{world.server.url}/_mock/worlds/{world.name}/containers/{environment.container_id}"
+            assert [skill["name"] for skill in ok(world.http.get(url))["skills"]] == [name]
+    wrong = hosted({**inline("bbb"), "description": "Does nothing."})
+    answer = world.http.post("/responses", json={"model": "m", "input": "x", "tools": [hosted(inline("aaa")), wrong]})
+    assert "Inline skill name/description must match" in refusal(answer, 400, None)
+    plain = ok(
+        world.http.post("/responses", json={"model": "m", "input": "x", "tools": [SHELL[0], hosted(inline("a"))]})
+    )
+    assert len({tool["environment"]["container_id"] for tool in plain["tools"]}) == 2
+
+
+def test_moderation_is_shown_as_it_was_sent(world: World) -> None:
+    body = {"model": "m", "input": "x", "moderation": {"model": "omni"}}
+    assert ok(world.http.post("/responses", json=body))["moderation"] == {"model": "omni"}
+
+
+def test_reasoning_is_known_if_it_is_stored_or_brings_its_content(world: World) -> None:
+    script(world, {"steps": [{"reasoning": "I think.", "say": "done"}]})
+    for more, status in (({}, 200), ({"store": False}, 404), ({"include": ["reasoning.encrypted_content"]}, 200)):
+        body = {"model": "m", "input": "go", **more} | ({"store": False} if more else {})
+        output = ok(world.http.post("/responses", json=body))["output"]
+        again = {"model": "m", "input": [*output, {"role": "user", "content": "go on"}]}
+        assert world.http.post("/responses", json=again).status_code == status
 
 
 def test_a_stored_response_can_be_read_listed_and_deleted(world: World) -> None:
@@ -542,6 +617,88 @@ def test_a_stream_in_the_background_can_be_resumed(world: World) -> None:
     )
     with pytest.raises(openai.BadRequestError, match="not created with background=true"):
         list(world.openai.responses.retrieve(run(world, "x", tools=[]).id, stream=True))
+
+
+def test_a_cancelled_stream_ends_where_it_was_cancelled_however_late_it_is_read(world: World) -> None:
+    world.freeze()
+    script(world, {"steps": [{"code": "1", "takes": "5s"}, {"code": "2", "takes": "5s"}, {"say": "done"}]})
+    body = {"model": "m", "input": "go", "tools": AUTO, "stream": True, "background": True}
+    with world.http.stream("POST", "/responses", json=body) as stream:
+        parts = stream.iter_text()
+        first = next(parts)
+        id = json.loads(first.split("\n")[1].removeprefix("data: "))["response"]["id"]
+        world.advance(7)
+        world.openai.responses.cancel(id)
+        world.advance(60)  # at once: the stream may not have looked at the clock yet
+        whole = parsed(first + "".join(parts))
+    for after in (-1, 5, len(whole) - 2):
+        url = f"/responses/{id}?stream=true" + (f"&starting_after={after}" if after >= 0 else "")
+        assert parsed(world.http.get(url).text) == whole[after + 1 :]
+    assert [event["item"]["code"] for kind, event in whole if kind == "response.output_item.done"] == ["1"]
+    kind, last = whole[-1]
+    assert (kind, last["response"]["status"], last["response"]["output"]) == ("response.failed", "cancelled", [])
+    assert world.http.get(f"/responses/{id}?stream=true&starting_after={len(whole) - 1}").text == ""
+
+
+def test_what_a_cancelled_run_would_have_done_is_not_in_later_turns(world: World) -> None:
+    world.freeze()
+    steps = [{"code": "1", "takes": "5s"}, {"say": "done", "takes": "5s"}]
+    script(world, {"when": {"turn": 3}, "say": "third"}, {"steps": steps})
+    first = run(world, "one", background=True)
+    world.advance(20)
+    box = container(world.openai.responses.retrieve(first.id))
+    second = run(world, "two", background=True, previous_response_id=first.id, tools=SHELL)
+    done = world.openai.responses.retrieve(first.id).output
+    world.advance(7)
+    begun = world.openai.responses.retrieve(second.id).output
+    assert len(begun) > 0
+    reference = {"model": "m", "input": [{"type": "item_reference", "id": begun[0].id}]}
+    world.openai.responses.cancel(second.id)
+    assert "not found" in refusal(world.http.post("/responses", json=reference), 404, None)
+    third = run(world, "three", previous_response_id=second.id)
+    assert container(third) == box
+    kinds = [item.type for item in world.openai.responses.input_items.list(third.id, order="asc")]
+    assert kinds == ["message", *(item.type for item in done), "message", "message"]
+    assert run(world, "four", previous_response_id=third.id).output_text == "third"
+
+
+def test_what_a_run_has_not_done_yet_cannot_be_referred_to(world: World) -> None:
+    world.freeze()
+    script(world, {"steps": [{"code": "1", "takes": "5s"}, {"say": "done", "takes": "5s"}]})
+    response = run(world, "go", background=True)
+    world.advance(20)
+    message = world.openai.responses.retrieve(response.id).output[-1]
+    refer = {"model": "m", "input": [{"type": "item_reference", "id": message.id}]}
+    world.advance(-12)
+    refusal(world.http.post("/responses", json=refer), 404, None)
+    world.advance(12)
+    ok(world.http.post("/responses", json=refer))
+
+
+def test_input_items_are_listed_once_and_with_outputs_on_request(world: World) -> None:
+    first = run(world, "print", include=[])
+    call, message = first.output
+    items = [{"type": "item_reference", "id": message.id}] * 2
+    again = world.openai.responses.create(model="m", input=items, previous_response_id=first.id)  # type: ignore[arg-type]  # dicts
+    listed = list(world.openai.responses.input_items.list(again.id, limit=1))
+    assert [item.id for item in listed].count(message.id) == 1
+    assert len(listed) == 3
+    for include, outputs in (([], None), (["code_interpreter_call.outputs"], [])):
+        shown = {item.id: item for item in world.openai.responses.input_items.list(again.id, include=include)}  # type: ignore[arg-type]  # a literal
+        found = shown[call.id].to_dict()["outputs"]
+        assert (found is None) is (outputs is None)
+    body = {"model": "m", "input": "make a.csv", "tools": AUTO, "stream": True, "background": True}
+    world.freeze()
+    with world.http.stream("POST", "/responses", json=body) as stream:
+        first_event = next(stream.iter_text()).split("\n")[1].removeprefix("data: ")
+    id = json.loads(first_event)["response"]["id"]
+    world.advance(10)
+    for query, known in (("", False), ("&include[]=code_interpreter_call.outputs", True)):
+        streamed = parsed(world.http.get(f"/responses/{id}?stream=true{query}").text)
+        calls = [
+            each["item"] for kind, each in streamed if kind == "response.output_item.done" and "code" in each["item"]
+        ]
+        assert [each["outputs"] is not None for each in calls] == [known]
 
 
 def test_a_stream_whose_world_is_deleted_is_cut_off_and_nothing_is_logged_as_a_failure(

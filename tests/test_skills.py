@@ -322,6 +322,7 @@ def test_versions_move_the_latest_and_by_request_the_default(world: World) -> No
         ("POST", "/skills/{id}", {"default_version": "1", "name": "x"}, 400, "unknown_parameter"),
         ("POST", "/skills/skill_x", {"default_version": "1"}, 404, None),
         ("GET", "/skills/{id}/versions/9", None, 404, None),
+        ("GET", "/skills/{id}/versions/99999999999999999999", None, 404, None),
         ("GET", "/skills/{id}/versions/latest", None, 400, "invalid_value"),
         ("GET", "/skills/{id}/versions/0", None, 400, "invalid_value"),
         ("GET", "/skills/{id}/versions/01/content", None, 400, "invalid_value"),

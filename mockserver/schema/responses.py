@@ -225,7 +225,7 @@ Status = Literal["completed", "failed", "in_progress", "cancelled", "queued", "i
 
 
 class Response(TypedDict):
-    """In the order of the wire. `billing` and `tool_usage` are in JSON responses, not in events (seen)."""
+    """In the order of the wire. `billing` is in JSON responses, not in events (seen)."""
 
     id: str
     object: Literal["response"]
