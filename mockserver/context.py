@@ -36,6 +36,8 @@ R = TypeVar("R", bound=tables.Table)
 
 _FREE_ID = re.compile(ids.FREE)
 set_clock = Statement("UPDATE world SET clock_virtual = :virtual, clock_wall = :wall, clock_rate = :rate")
+LARGE = 64 * 1024
+"""Bytes of a body, or characters that a rule works on, for which a thread costs little beside the work."""
 RESERVED = 64
 """Ordinals that are reserved at once."""
 
@@ -133,6 +135,10 @@ def unusable(name: str, file: Path, error: Exception) -> Exception:
     return errors.WORLD_UNUSABLE(name=name, file=file, problem=problem) if problem else error
 
 
+class Large(Exception):
+    """A rule is too long for the event loop; nothing was done yet, so it can be called again in a thread."""
+
+
 @dataclass(slots=True)
 class Context:
     """One call: its world, the warnings of its response, and the objects that it created, changed or deleted.
@@ -168,6 +174,9 @@ class Context:
         while True:
             try:
                 return work(self, *args, **kwargs)
+            except Large:
+                self.large = True
+                return await self.run_in_thread(work, *args, **kwargs)
             except Busy:
                 deadline = deadline or stopwatch() + BUSY_SECONDS
                 if stopwatch() > deadline:
@@ -202,6 +211,11 @@ class Context:
         """`run` for a rule that may remove many large files: they are removed in a thread."""
         async with self.world.held():
             return await self.run(work, *args, **kwargs)
+
+    def expect(self, size: int) -> None:
+        """Say how many characters a rule is going to work on, before it changes anything but in its transaction."""
+        if size > LARGE and self.connection is None:
+            raise Large
 
     @property
     def world(self) -> World:

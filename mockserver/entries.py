@@ -13,7 +13,7 @@ import orjson
 from pydantic_core import to_json
 
 from mockserver.clock import Clock
-from mockserver.redaction import MAX_BODY, Headers, Sent, as_json, redacted_headers, redacted_query
+from mockserver.redaction import MAX_BODY, Headers, Sent, as_json, redacted_headers, redacted_query, redacted_response
 
 MAX_MESSAGE = 500
 """Characters of an error's message that an entry repeats outside of its response."""
@@ -249,6 +249,8 @@ def _response_body(response: bytes | int | None, fault: str | None) -> dict[str,
         return {"body_bytes": response if isinstance(response, int) else len(response)}
     # The API's own responses are JSON with line breaks, or events; those of a fault may be anything.
     own = not fault and response.startswith(b"{")
+    if not fault:
+        response = redacted_response(response)
     return {"body": orjson.Fragment(response.replace(b"\n", b"") if own else as_json(response))}
 
 

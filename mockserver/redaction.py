@@ -39,6 +39,9 @@ _SUSPICIOUS = re.compile(_WORDS)
 """Matches every body, in lower case, that contains one of the names above, or `value`; `\\` may escape one. Without
 regard to case it would take six times as long."""
 _SUSPICIOUS_QUERY = re.compile(rb"%|sig|code|" + _WORDS)
+_USERINFO = re.compile(r"//[^/?#]*@")
+_DATA = re.compile(rb"^data: (.+)$", re.MULTILINE)
+"""The line of an event that is JSON."""
 _SECRET_PARAMETER = re.compile(rf"{_SECRET_NAME.pattern}|^(?:sig|code)$|signature", re.IGNORECASE)
 """In a query `sig` signs a URL and `code` is a function's key, in Azure; elsewhere `code` is an error's."""
 
@@ -108,6 +111,26 @@ def _redacted_body(body: bytes) -> bytes | None:
     return None if b"\0" in body else as_json(body)  # it may be UTF-16
 
 
+def redacted_response(body: bytes) -> bytes:
+    """Return a response of the API without the texts that it repeats of a request under the name of a secret."""
+    if not _SUSPICIOUS.search(body.lower()):
+        return body
+    if body.startswith(b"{"):
+        return to_json(_without_secrets(from_json(body)))
+    return _DATA.sub(lambda line: b"data: " + to_json(_without_secrets(from_json(line[1]))), body)
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_secrets(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: HIDDEN if isinstance(each, str) and each and _SECRET_NAME.search(key) else _without_secrets(each)
+        for key, each in value.items()
+    }
+
+
 def _redacted_form(fields: Mapping[str, str], limit: int) -> dict[str, Any]:
     """Return the fields of a form, up to `limit` characters of names and values."""
     shown: dict[str, Any] = {}
@@ -129,6 +152,9 @@ def redacted_headers(headers: Headers) -> dict[str, str]:
             text = HIDDEN if secret else value.decode()
         except UnicodeDecodeError:
             text = value.decode("latin-1")
+        if name in ("referer", "origin"):
+            address, mark, query = _USERINFO.sub(f"//{HIDDEN}@", text).partition("?")
+            text = address + mark + redacted_query(query)
         shown[name] = f"{shown[name]}, {text}" if name in shown else text
     return shown
 

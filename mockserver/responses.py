@@ -19,6 +19,7 @@ from mockserver.schema.answers import Tokens
 from mockserver.schema.lists import listed
 from mockserver.schema.responses import (
     CODE,
+    MAX_ECHO,
     MAX_TEXT,
     OUTPUTS,
     SHELL,
@@ -43,8 +44,6 @@ QUEUED_SECONDS = 1
 BACKGROUND_SECONDS = 2
 """The shortest run in the background."""
 CHARACTERS_A_TOKEN = 4
-MAX_ECHO = MAX_TEXT
-"""Characters of what a response repeats of its request, as JSON: it stands in several events of a stream."""
 MAX_PAGE = MAX_TEXT
 """Characters after which a page of input items ends, whatever its limit."""
 MAX_GIVEN = 1_000
@@ -162,6 +161,7 @@ def create_response(
 def retrieve_response(context: Context, response_id: str) -> Created:
     row = _found(context, response_id)
     items = _items.all(context.read, id=row.id, output=True)
+    context.expect(len(row.request) + sum(len(item.body) for item in items))
     if _status(row, context.world.now()) in ("completed", "failed", "incomplete"):
         context.cited = _cited(items)
     return Created(row, items)
@@ -330,10 +330,10 @@ def _shown_tool(tool: dict[str, Any], used: Tool | None) -> dict[str, Any]:
     """As sent, but without secrets; a hosted shell names its container (seen)."""
     if used and used.kind == SHELL and used.container:
         return {**tool, "environment": {"type": "container_reference", "container_id": used.container.id}}
-    place = tool.get("container") if tool.get("type") == CODE else tool.get("environment")
-    if isinstance(place, dict) and isinstance(policy := place.get("network_policy"), dict):
-        place["network_policy"] = {name: value for name, value in policy.items() if name != "domain_secrets"}
-    return tool
+    for place in (tool, tool.get("container"), tool.get("environment")):
+        if isinstance(place, dict) and isinstance(policy := place.get("network_policy"), dict):
+            place["network_policy"] = {name: value for name, value in policy.items() if name != "domain_secrets"}
+    return {name: value for name, value in tool.items() if name not in ("authorization", "headers")}  # of MCP servers
 
 
 # Showing

@@ -28,6 +28,10 @@ from mockserver.transcript import PREFIXES, Transcript
 
 LOCAL_LIMITS = {"max_output_length": 12_000, "timeout_ms": 10_000}
 """Of a local shell call (seen)."""
+MAX_INPUTS = 1_000
+"""Files of the input that are put into containers."""
+FILE_COSTS = 4_000
+"""Characters that are worked on in the time that it takes to add a file."""
 MAX_CITED = 1_000
 """Links of a message that are looked for in the container."""
 _PLACEHOLDER = re.compile(f"({'|'.join(map(re.escape, PLACEHOLDERS))})")
@@ -38,7 +42,7 @@ _cancel_uses = Statement("DELETE FROM uses WHERE response_id = :response_id AND 
 _use_until = Statement("UPDATE containers SET used_until = max(coalesce(used_until, 0), :until) WHERE id = :id")
 _wedge = Statement("UPDATE containers SET wedged = 1 WHERE id = :id")
 _find_path = Statement(f"{containers.FILES} AND path = :path ORDER BY seq DESC", tables.ContainerFile)
-_all_files = Statement(f"{containers.FILES} ORDER BY created_at, seq", tables.ContainerFile)
+_paths = Statement(f"{containers.FILES} ORDER BY created_at, seq".replace("*", "path", 1))
 _hide = Statement("UPDATE container_files SET visible_until = :at WHERE container_id = :container_id AND id = :id")
 _ahead = Statement(
     "SELECT * FROM live_container_files WHERE response_id = :response_id AND visible_from > :now", tables.ContainerFile
@@ -98,6 +102,12 @@ class Run:
 
     def add_inputs(self, uploads: Uploads) -> None:
         """Put the files of the input into the containers (the path of those without an id is a guess)."""
+        count = len(self.used) * len(self.before.files)
+        if count > MAX_INPUTS:
+            raise errors.BODY_HOLDS_TOO_MUCH(
+                problem=f"its input has {count:,} files for its containers, more than {MAX_INPUTS:,}"
+            )
+        self.context.expect(count * FILE_COSTS)
         for container in self.used:
             for file in self.before.files:
                 if file.file_id is not None:
@@ -107,7 +117,7 @@ class Run:
 
     def paths(self, container: tables.Container) -> list[str]:
         """Of the files in a container."""
-        return [row.path for row in _all_files.all(self.tx, container_id=container.id, now=self.instant)]
+        return [path for (path,) in _paths.tuples(self.tx, container_id=container.id, now=self.instant)]
 
     def take(self, steps: list[Step]) -> None:
         for step in steps:

@@ -27,6 +27,8 @@ PREFIXES = {
 }
 MAX_USER_TEXT = 1 << 20
 """Characters of the last user message that scripts look at."""
+MAX_NAME = 1_024
+"""Characters of a file's name (guess)."""
 MAX_REFERENCED = 16 << 20
 """Characters of the items that an input refers to: it can refer to a large one over and over."""
 
@@ -159,6 +161,7 @@ def _resolved(context: Context, tx: Transaction, given: list[Item]) -> list[Item
         if (referenced := referenced + len(body)) > MAX_REFERENCED:
             problem = f"the items that its input refers to have more than {MAX_REFERENCED:,} characters"
             raise errors.BODY_HOLDS_TOO_MUCH(problem=problem)
+        context.expect(referenced)
         items.append(json.loads(body))
     return items
 
@@ -176,9 +179,9 @@ def _message(raw: Item, where: str) -> Item:
     if role not in ("user", "assistant", "system", "developer"):
         supported = "'assistant', 'system', 'developer', and 'user'"
         raise errors.INVALID_VALUE(value=str(role)[:100], supported=supported, param=f"{where}.role")
-    for place, text in _texts(content, f"{where}.content"):
-        if len(text) > MAX_TEXT:
-            raise errors.TOO_LONG_STRING(param=place, limit=MAX_TEXT, length=len(text))
+    for place, text, limit in _texts(content, f"{where}.content"):
+        if len(text) > limit:
+            raise errors.TOO_LONG_STRING(param=place, limit=limit, length=len(text))
     if isinstance(content, str):
         key = "output_text" if role == "assistant" else "input_text"
         more: dict[str, Any] = {"annotations": [], "logprobs": []} if role == "assistant" else {}
@@ -190,13 +193,14 @@ def _message(raw: Item, where: str) -> Item:
     return item | rest | {"role": role}
 
 
-def _texts(content: object, where: str) -> Iterator[tuple[str, str]]:
-    """The texts of a message's content, with their places."""
+def _texts(content: object, where: str) -> Iterator[tuple[str, str, int]]:
+    """The texts and names of a message's content, with their places and greatest lengths."""
     for number, part in enumerate(content) if isinstance(content, list) else ():
-        if isinstance(part, dict) and isinstance(text := part.get("text"), str):
-            yield f"{where}[{number}].text", text
+        for key, limit in (("text", MAX_TEXT), ("filename", MAX_NAME)):
+            if isinstance(part, dict) and isinstance(text := part.get(key), str):
+                yield f"{where}[{number}].{key}", text, limit
     if isinstance(content, str):
-        yield where, content
+        yield where, content, MAX_TEXT
 
 
 def _is_output(item: Item, hosted: set[str]) -> bool:

@@ -7,7 +7,7 @@ code is run.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from math import floor, isfinite
+from math import floor
 from typing import Any
 
 from mockserver.sample_files import SAMPLES
@@ -20,8 +20,13 @@ MAX_ECHO = 4_000
 MAX_FILES = 5
 MAX_DEPTH = 30
 """Of a schema that refers to itself."""
-MAX_INSTANCE = 100_000
-"""Values and characters of an instance of a schema: one that refers to itself has no end."""
+MAX_INSTANCE = 20_000
+"""Values, names and characters of an instance of a schema, and of the references on the way: one that refers to itself
+has no end."""
+MAX_NUMBER = 10**18
+MAX_LISTED = 100
+"""File names that a call prints, each up to `MAX_NAME` characters."""
+MAX_NAME = 255
 NOT_RUN = "mockserver: this code was not run\n"
 
 _NAME = re.compile(rf"(?:/mnt/data/)?[\w-][\w./-]{{0,200}}\.(?:{'|'.join(SAMPLES)})\b", re.IGNORECASE)
@@ -44,7 +49,9 @@ def steps(
         files.append(WrittenFile.model_validate({"path": path, "digest": upload.digest, "size": upload.size}))
     fenced = _FENCED.search(prompt)
     names = sorted({path.rpartition("/")[2] for path in [*paths, *(file.path for file in files)]})
-    call: dict[str, Any] = {"logs": (NOT_RUN if fenced else "") + f"{names}\n", "files": files}
+    listed = f"{[name[:MAX_NAME] for name in names[:MAX_LISTED]]}"
+    more = f" and {len(names) - MAX_LISTED:,} more" if len(names) > MAX_LISTED else ""
+    call: dict[str, Any] = {"logs": f"{NOT_RUN if fenced else ''}{listed}{more}\n", "files": files}
     if fenced:
         call["code"] = fenced[1]
     return [Step(**call), Step(say=text if schema is not None else "Done: {links}")], uploads
@@ -97,6 +104,7 @@ class _Least:
         if not isinstance(schema, Mapping) or depth > MAX_DEPTH or self._left < 0:
             return None
         if isinstance(reference := schema.get("$ref"), str):
+            self._left -= len(reference)
             return self.of(_resolve(self._root, reference), depth + 1)
         for key in ("const", "default"):
             if key in schema:
@@ -118,8 +126,14 @@ class _Least:
             case "object":
                 properties, required = schema.get("properties"), schema.get("required")
                 known = properties if isinstance(properties, Mapping) else {}
-                names = [name for name in required if isinstance(name, str)] if isinstance(required, list) else []
-                return {name: self.of(known.get(name, {}), depth + 1) for name in names if self._left > 0}
+                found = {}
+                for name in required if isinstance(required, list) else []:
+                    self._left -= 1
+                    if isinstance(name, str) and self._fitting(name) is not None:
+                        found[name] = self.of(known.get(name, {}), depth + 1)
+                    if self._left <= 0:
+                        break
+                return found
             case "array":
                 items = schema.get("items", {})
                 return [self.of(items, depth + 1) for _ in range(_count(schema, "minItems", 100)) if self._left > 0]
@@ -127,10 +141,8 @@ class _Least:
                 example = _FORMATS.get(str(schema.get("format")))
                 return self._fitting("x" * _count(schema, "minLength", 1_000) if example is None else example)
             case "integer" | "number":
-                if isinstance(least := schema.get("minimum"), int | float):
-                    return least
-                above = schema.get("exclusiveMinimum")
-                return floor(above) + 1 if isinstance(above, int | float) and isfinite(above) else 0
+                least, above = _number(schema.get("minimum")), _number(schema.get("exclusiveMinimum"))
+                return least if least is not None else 0 if above is None else floor(above) + 1
             case "boolean":
                 return False
         return None
@@ -143,8 +155,12 @@ class _Least:
 
 
 def _count(schema: Mapping[str, Any], key: str, most: int) -> int:
-    given = schema.get(key)
-    return max(0, min(int(given), most)) if isinstance(given, int | float) and isfinite(given) else 0
+    return max(0, min(int(_number(schema.get(key)) or 0), most))
+
+
+def _number(value: Any) -> int | float | None:
+    """A number of a usual size."""
+    return value if type(value) in (int, float) and -MAX_NUMBER < value < MAX_NUMBER else None
 
 
 _FORMATS = {

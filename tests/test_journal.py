@@ -377,6 +377,32 @@ def test_no_key_is_ever_in_it(journal: Reader, world: World) -> None:
     assert journal.all(text=SECRET) == []
 
 
+def test_what_a_response_repeats_of_a_secret_is_hidden(world: World, journal: Reader) -> None:
+    secret = "s3cr3t-value"
+    policy = {"type": "allowlist", "domain_secrets": [{"domain": "a.test", "name": "N", "value": secret}]}
+    server = {"type": "mcp", "server_label": "x", "authorization": secret, "headers": {"X-Key": secret}}
+    body = {
+        "model": "m",
+        "input": "x",
+        "tools": [server, {"type": "local_shell", "network_policy": policy}],
+        "metadata": {"api_key": secret, "team": "blue"},
+        "prompt": {"id": "p", "variables": {"password": secret}},
+    }
+    headers = {"Referer": f"http://me:{secret}@localhost/?token={secret}&page=2"}
+    shown = ok(world.http.post("/responses", json=body, headers=headers))
+    assert shown["tools"][0] == {"type": "mcp", "server_label": "x"}
+    assert shown["tools"][1]["network_policy"] == {"type": "allowlist"}
+    assert shown["metadata"]["api_key"] == secret, "the client gets what it sent"
+    entry = journal.last()
+    assert secret not in json.dumps(entry)
+    assert entry["request"]["headers"]["referer"] == "http://…@localhost/?token=…&page=2"
+    assert entry["response"]["body"]["metadata"] == {"api_key": "…", "team": "blue"}
+    assert entry["response"]["body"]["usage"] == shown["usage"]
+    world.http.post("/responses", json=body | {"stream": True})
+    assert secret not in json.dumps(journal.last())
+    assert '"team":"blue"' in journal.last()["response"]["body"]
+
+
 def secrets(value: Any) -> dict[str, Any]:
     policy = {"type": "allowlist", "allowed_domains": ["a.test"], "domain_secrets": value}
     return {"name": "box", "network_policy": policy}

@@ -17,9 +17,8 @@ from bundled import zipped
 from conftest import World, new_world, ok, refusal
 from openai.types.responses import Response
 
-from mockserver import responses, runs, transcript, unscripted
+from mockserver import context, responses, runs, transcript, unscripted
 from mockserver.api import rendering, streams
-from mockserver.api.operation import LARGE_BODY
 from mockserver.api.streams import MAX_DELTAS
 from mockserver.context import Context
 from mockserver.mock import STREAMS_AT_ONCE, Mock
@@ -875,6 +874,91 @@ def test_a_schema_without_sense_or_end_has_an_instance(schema: dict[str, Any], i
     assert unscripted.least(schema) == instance
 
 
+def nested(schema: Any, levels: int = 3) -> Any:
+    for _ in range(levels):
+        schema = {"type": "array", "minItems": 100, "items": schema}
+    return schema
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "required": ["k" * 5_000]},
+        {"type": "object", "required": ["é" * 90]},
+        {"type": "object", "required": ["a"] * 15_000},
+        {"type": "object", "required": list(range(15_000))},
+        {"type": "integer", "minimum": 10**3_999},
+        {"type": "integer", "exclusiveMinimum": 10**3_999},
+        {"type": "array", "minItems": 10**3_999},
+        {"type": "boolean"},
+        {"allOf": [{}] * 1_000},
+        {"$ref": "#" + "/x" * 25_000},
+        {"enum": ["x" * 90_000]},
+    ],
+    ids=lambda schema: json.dumps(schema)[:50],
+)
+def test_a_schema_whose_instances_have_no_end_gets_a_short_one(world: World, schema: dict[str, Any]) -> None:
+    format = {"type": "json_schema", "name": "n", "schema": nested(schema)}
+    answer = world.http.post("/responses", json={"model": "m", "input": "x", "tools": AUTO, "text": {"format": format}})
+    (part,) = ok(answer)["output"][-1]["content"]
+    json.loads(part["text"])
+    assert len(part["text"]) < 8 * unscripted.MAX_INSTANCE
+
+
+def test_a_run_prints_the_first_names_of_many_files(world: World) -> None:
+    box = ok(world.http.post("/containers", json={"name": "box"}))["id"]
+    for number in range(110):
+        name = f"{number:03}" + "x" * 3_000
+        ok(world.http.post(f"/containers/{box}/files", files={"file": (name, b"x")}))
+    tools = [{"type": "code_interpreter", "container": box}]
+    call, _ = run(world, "go", tools=tools, include=["code_interpreter_call.outputs"]).output
+    assert call.type == "code_interpreter_call"
+    assert call.outputs is not None
+    (printed,) = call.outputs
+    assert printed.type == "logs"
+    assert printed.logs.endswith("] and 11 more\n")
+    assert len(printed.logs) < 5 * unscripted.MAX_LISTED * unscripted.MAX_NAME
+
+
+def test_work_that_only_the_world_shows_to_be_long_is_done_in_a_thread(
+    world: World, server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = set()
+
+    def performed(*args: Any) -> Any:
+        threads.add(threading.get_ident() == of_loop)
+        return perform(*args)
+
+    perform, of_loop = responses._perform, loop_thread(server)
+    monkeypatch.setattr(responses, "_perform", performed)
+    files = [{"type": "input_file", "file_data": "AAAA", "filename": f"f{number}"} for number in range(40)]
+    for content in (LARGE, files):
+        message = {"role": "user", "content": content, "id": f"msg_{len(threads)}{type(content).__name__}"}
+        first = world.http.post("/responses", json={"model": "m", "input": [message]})
+        ok(first)
+        threads.clear()
+        again = {"model": "m", "tools": AUTO, "input": [{"type": "item_reference", "id": message["id"]}]}
+        ok(world.http.post("/responses", json=again))
+        assert threads == {False}
+    ok(world.http.post("/responses", json={"model": "m", "input": "short"}))
+    assert threads == {False, True}
+
+
+def test_files_of_the_input_and_tools_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "MAX_INPUTS", 3)
+    files = [{"type": "input_file", "file_data": "AAAA", "filename": f"f{number}"} for number in range(2)]
+    body = {"model": "m", "input": [{"role": "user", "content": files}]}
+    ok(world.http.post("/responses", json=body | {"tools": AUTO}))
+    answer = world.http.post("/responses", json=body | {"tools": AUTO * 2})
+    assert "4 files for its containers, more than 3" in refusal(answer, 400, "request_too_large")
+    answer = world.http.post("/responses", json={"model": "m", "input": "x", "tools": AUTO * 129})
+    assert "maximum length 128" in refusal(answer, 400, "array_above_max_length")
+    named = [{"type": "input_file", "file_data": "AAAA", "filename": "f" * 1_025}]
+    answer = world.http.post("/responses", json={"model": "m", "input": [{"role": "user", "content": named}]})
+    refusal(answer, 400, "string_above_max_length")
+    assert answer.json()["error"]["param"] == "input[0].content[0].filename"
+
+
 def test_placeholders_are_filled_once_and_up_to_a_bound(world: World) -> None:
     script(world, {"when": "long", "say": "{text}" * 100}, {"say": "<{text}> {files}"})
     assert run(world, "{files}{text}", tools=[]).output_text == "<{files}{text}> "
@@ -1094,7 +1178,7 @@ def test_delays_of_a_paced_stream_do_not_add_up(world: World, monkeypatch: pytes
 # Large bodies
 
 
-LARGE = "x" * (LARGE_BODY + 1)
+LARGE = "x" * (context.LARGE + 1)
 
 
 def test_other_calls_are_served_while_a_large_body_is_worked_on(
@@ -1183,7 +1267,7 @@ def test_a_run_that_fails_in_a_thread_leaves_nothing(world: World) -> None:
     before = ok(world.http.get("/containers"))["data"]
     long = {"input": LARGE, "instructions": "x" * MAX_ECHO, "tools": AUTO}
     message = refusal(world.http.post("/responses", json={"model": "m", **long}), 400, "request_too_large")
-    assert "without its input it has more than 10,485,760 characters" in message
+    assert "without its input it has more than 1,048,576 characters" in message
     assert ok(world.http.get("/containers"))["data"] == before
 
 

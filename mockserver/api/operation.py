@@ -20,7 +20,7 @@ from mockserver.api.multipart import FileField, read_form
 from mockserver.api.parsing import MAX_JSON_BYTES, parse_query, read_json
 from mockserver.api.providers import HINT_HEADER, OPENAI, api_path
 from mockserver.api.rendering import JSON, Bytes, Response
-from mockserver.context import Context
+from mockserver.context import LARGE, Context
 from mockserver.errors import APIError
 from mockserver.files import NewFile
 from mockserver.routing import LateRoute
@@ -31,8 +31,6 @@ from mockserver.storage.contents import Uploads
 
 log = logging.getLogger("mockserver")
 
-LARGE_BODY = 64 * 1024
-"""Bytes of a body whose parsing takes so long that a thread for the rule costs little beside it."""
 MAX_UNKNOWN = 100
 """Unknown paths that are logged, each once."""
 
@@ -102,7 +100,7 @@ class Operation(LateRoute):
         arguments["context"] = context
         if self._body:
             arguments["body"] = await read_json(self._body, exchange, mock.settings.max_body, self.max_body)
-            context.large = exchange.sent.size > LARGE_BODY
+            context.large = exchange.sent.size > LARGE
         result = await self.endpoint(**arguments)
         if isinstance(result, Content):
             result = Bytes(result)

@@ -122,22 +122,22 @@ _LIMITS = [
 """On responses that are neither streamed nor in the background (seen; the values are a guess)."""
 
 
-def created_response(context: Context, created: Created | APIError) -> JSON | Stream:
+async def created_response(context: Context, created: Created | APIError) -> JSON | Stream:
     """What a new response is sent as. Raises the error in its place."""
     if isinstance(created, APIError):
         raise created
     if created.row.streamed:
         return Stream(created, context)
-    return JSON(responses.shown(context, created), [] if created.row.background else _LIMITS)
+    return JSON(await context.run(responses.shown, created), [] if created.row.background else _LIMITS)
 
 
-def stored_response(context: Context, found: Created, query: RetrieveResponse) -> JSON | Stream:
+async def stored_response(context: Context, found: Created, query: RetrieveResponse) -> JSON | Stream:
     """A stored response, or its stream continued. Raises APIError for a stream that can't be."""
     row = found.row
     if OUTPUTS in query.include:
         found = replace(found, row=row._replace(outputs=True))  # type: ignore[attr-defined]  # a record is a named tuple
     if query.stream != "true":
-        return JSON(responses.shown(context, found))
+        return JSON(await context.run(responses.shown, found))
     if not row.background and not context.allows(profiles.ANY_RUN):
         raise errors.NOT_STREAMABLE()
     if not row.streamed and not context.allows(profiles.ANY_RUN):

@@ -21,8 +21,14 @@ Item = dict[str, Any]
 
 MAX_FILES = 50
 """`file_ids` of an automatic container (doc)."""
+MAX_TOOLS = 128
+"""Tools of a request (guess)."""
 MAX_TEXT = 10_485_760
 """Characters of a text of the input (seen)."""
+
+
+MAX_ECHO = 1 << 20
+"""Characters of what a response repeats of its request, as JSON: it stands in several events of a stream (guess)."""
 
 
 class _Auto(Request):
@@ -120,7 +126,8 @@ _Input = Annotated[
 ]
 _Conversation = Annotated[Annotated[str, Tag(STRING)] | Annotated[Conversation, Tag(OBJECT)], Discriminator(_by_type)]
 _Instructions = Annotated[
-    Annotated[str, Tag(STRING)] | Annotated[list[dict[str, Any]], Tag(OBJECT)], Discriminator(_by_type)
+    Annotated[str, Field(max_length=MAX_ECHO), Tag(STRING)] | Annotated[list[dict[str, Any]], Tag(OBJECT)],
+    Discriminator(_by_type),
 ]
 _ToolChoice = Annotated[Annotated[str, Tag(STRING)] | Annotated[dict[str, Any], Tag(OBJECT)], Discriminator(_by_type)]
 
@@ -133,7 +140,7 @@ class CreateResponse(Request):
     model: Annotated[str, Field(min_length=1)] = ""
     input: _Input | None = None
     instructions: _Instructions | None = None
-    tools: list[Tool] | None = None
+    tools: Annotated[list[Tool] | None, Field(max_length=MAX_TOOLS)] = None
     tool_choice: _ToolChoice | None = None
     include: list[Include] | None = None
     stream: bool | None = None

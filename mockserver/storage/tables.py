@@ -87,6 +87,7 @@ class ContainerFile(Listed, table=True):
         PrimaryKeyConstraint("container_id", "id"),  # in this order, so that a container's files stand together
         _live("container_files_listed", "container_id", "created_at", "seq"),
         _live("container_files_copied", "container_id", "file_id", "seq"),
+        _live("container_files_at", "container_id", "path", "seq"),
         Index("container_files_written", "response_id", sqlite_where=text("response_id IS NOT NULL")),
     )
 

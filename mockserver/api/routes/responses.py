@@ -26,14 +26,14 @@ async def create_response(
 ) -> JSON | Stream:
     async with skills(body.skills) as supplied:
         created = await context.run(responses.create_response, body, storage, supplied)
-    return created_response(context, created)
+    return await created_response(context, created)
 
 
 @router.get("/{response_id}", operation_id="GetResponse", response_model=Response)
 async def get_response(
     context: TheContext, response_id: str, query: Annotated[RetrieveResponse, Query()]
 ) -> JSON | Stream:
-    return stored_response(context, await context.run(responses.retrieve_response, response_id), query)
+    return await stored_response(context, await context.run(responses.retrieve_response, response_id), query)
 
 
 @router.delete("/{response_id}", operation_id="DeleteResponse")
@@ -44,7 +44,7 @@ async def delete_response(context: TheContext, response_id: str) -> ResponseDele
 
 @router.post("/{response_id}/cancel", operation_id="CancelResponse", response_model=Response)
 async def cancel_response(context: TheContext, response_id: str) -> JSON:
-    return JSON(responses.shown(context, await context.run(responses.cancel_response, response_id)))
+    return JSON(await context.run(responses.shown, await context.run(responses.cancel_response, response_id)))
 
 
 @router.get("/{response_id}/input_items", operation_id="ListInputItems")
