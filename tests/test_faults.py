@@ -523,7 +523,7 @@ def test_a_free_answer(world: World) -> None:
         ('{"status": 99}', "status"),
         ('{"rate_limit": {"requests": 1, "per": 1}}', "takes a rule"),
         ("\xff", "unknown error"),
-        ('{"eror": "x"}', "unknown key 'eror'; did you mean 'error'? choose one of: error, "),
+        ('{"eror": "x"}', "unknown key 'eror'; did you mean 'error'?"),
     ],
 )
 def test_a_fault_in_a_header_that_is_none_is_refused(world: World, header: str, said: str) -> None:
@@ -626,7 +626,7 @@ def test_a_dry_run_checks_a_rule_and_adds_nothing(world: World, rules: Faults) -
         ({"effect": {"colour": 1}}, "effect.colour: unknown key 'colour'; choose one of: error, "),
         (
             {"effect": {"error": "server_eror"}},
-            "unknown error 'server_eror'; did you mean 'server_error'? choose one of: missing_key, ",
+            "unknown error 'server_eror'; did you mean 'server_error'? see docs/reference/errors.md for all",
         ),
         ({"effect": {"status": 199}}, "effect.status"),
         ({"effect": {"status": 600}}, "effect.status"),
@@ -665,9 +665,9 @@ def test_a_dry_run_checks_a_rule_and_adds_nothing(world: World, rules: Faults) -
         ({"effect": {"empty_page": "yes"}}, "empty_page"),
         (
             {"match": {"operation": "ListCats"}},
-            "unknown operation 'ListCats'; did you mean 'ListContainers'? choose one of: ListC",
+            "unknown operation 'ListCats'; did you mean 'ListContainers'? see docs/reference/control-plane.md for all",
         ),
-        ({"match": {"operation": "listcontainer"}}, "did you mean 'ListContainers'? choose one of: ListContainers, "),
+        ({"match": {"operation": "listcontainer"}}, "did you mean 'ListContainers'? see "),
         ({"match": {"method": "FETCH"}}, "match.method"),
         ({"match": {"path": "containers"}}, "matches no path"),
         (
