@@ -1,5 +1,6 @@
-"""Find the nearest of known names, and say what to write in place of an unknown one."""
+"""Find the nearest of known names, say what to write in place of an unknown one, and check new names."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -14,6 +15,18 @@ LISTED = {
     "switch": "`mockserver serve --help`",
 }
 """Where the names of a kind are listed."""
+
+NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+"""The pattern of the names of worlds, snapshots, faults and answers."""
+
+
+def valid_name(text: str) -> str:
+    if re.fullmatch(NAME, text):
+        return text
+    raise ValueError(
+        f"{text[:MAX_SHOWN]!r} can't be a name; use up to 64 letters, digits, dots, underscores and hyphens, the first a "
+        "letter or digit"
+    )
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -707,6 +707,17 @@ def test_what_is_no_duration_is_refused(world: World, control: httpx2.Client, by
     refusal(control.post(f"/worlds/{world.name}/clock/advance", json={"by": by}), 400, "invalid_parameter")
 
 
+@pytest.mark.parametrize("by", ["-10m", -300, "-PT1S"])
+def test_an_advance_never_moves_a_clock_back(world: World, control: httpx2.Client, by: str | float) -> None:
+    answer = control.post(f"/worlds/{world.name}/clock/advance", json={"by": by})
+    assert "by: a clock advances forward only; to move it back, use offset" in refusal(answer, 400, "invalid_parameter")
+
+
+def test_no_world_is_idle_for_less_than_no_time(control: httpx2.Client) -> None:
+    answer = control.post("/all-worlds/retire", json={"idle": "-1m"})
+    assert "idle: a duration can't be negative" in refusal(answer, 400, "invalid_parameter")
+
+
 # What changes
 
 

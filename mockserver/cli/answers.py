@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from mockserver import errors
+from mockserver.choices import valid_name
 from mockserver.cli.connection import Target, command
-from mockserver.cli.options import Parsed, complete, complete_file, valid_name
+from mockserver.cli.options import Parsed, complete, complete_file
 from mockserver.cli.output import listed, table, words
 from mockserver.client import path_to
 from mockserver.testing.documents import with_contents

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from mockserver.cli.options import FAILED, Parsed, die, environment_option, from_environment, valid_name
+from mockserver.choices import valid_name
+from mockserver.cli.options import FAILED, Parsed, die, environment_option, from_environment
 from mockserver.client import Control, MockError, path_to, server_url
 from mockserver.settings import environment_name, key, port
 

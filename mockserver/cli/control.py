@@ -10,6 +10,7 @@ from typing import IO, Any
 
 import click
 
+from mockserver.choices import valid_name
 from mockserver.cli import output, reports
 from mockserver.cli.answers import answer
 from mockserver.cli.connection import ANY_WORLD, OPTIONAL_WORLD_ARGUMENT, WORLD_ARGUMENT, Target, command
@@ -20,7 +21,6 @@ from mockserver.cli.options import (
     complete_profile,
     die,
     operations,
-    valid_name,
     warn,
 )
 from mockserver.client import path_to, query, save
@@ -111,7 +111,7 @@ def freeze_clock(target: Target, at: str | None) -> None:
 _MAY_BE_NEGATIVE = {"ignore_unknown_options": True, "help_option_names": ["--help"]}
 
 
-@command(clock, "advance")
+@command(clock, "advance", context_settings=_MAY_BE_NEGATIVE)
 @click.argument("by")
 def advance_clock(target: Target, by: str) -> None:
     """Move the clock forward by a duration: 20m, 1h30m, PT20M or seconds."""

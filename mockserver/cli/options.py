@@ -216,12 +216,6 @@ def start_errors_end_the_program() -> Iterator[None]:
         die(error, UNUSABLE_DATA)
 
 
-def valid_name(text: str) -> str:
-    if text and "/" not in text:
-        return text
-    raise ValueError(f"{text!r} can't be a name; use letters, digits, dots, underscores and hyphens")
-
-
 def warn(reason: object) -> None:
     """Print one line to stderr."""
     print(f"mockserver: {' '.join(str(reason).split())}", file=sys.stderr)
