@@ -171,7 +171,7 @@ def test_a_fault_is_added_seen_and_removed(world: World, client: Client) -> None
 
 def test_every_part_of_a_rule_has_an_option(client: Client) -> None:
     options = {
-        "operation": "List*", "method": "GET", "path": "/containers", "container": "c", "file": "f", "header": "x-a=b*",
+        "operation": "*File", "method": "GET", "path": "/containers", "container": "c", "file": "f", "header": "x-a=b*",
         "id": "mine", "times": "2", "skip": "1", "probability": "0.5", "lapse_after": "1h",
         "error": "server_error", "status": "503", "body": '{"a": 1}', "answer_header": "x-b=c", "retry_after": "3",
         "latency": "0.1s..2s", "reset_after": "1", "dribble": "100", "rate_limit": "3/1m",
@@ -179,7 +179,7 @@ def test_every_part_of_a_rule_has_an_option(client: Client) -> None:
     given = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
     rule = client.json("fault", "add", *given)
     assert rule["match"] == {
-        "operation": "List*", "method": "GET", "path": "/containers", "container": "c", "file": "f",
+        "operation": "*File", "method": "GET", "path": "/containers", "container": "c", "file": "f",
         "header": {"x-a": "b*"},
     }  # fmt: skip
     assert {name: rule[name] for name in ("id", "times", "skip", "probability", "lapse_after")} == {
@@ -339,9 +339,32 @@ def test_a_verdict_is_on_all_worlds_unless_one_is_named(tmp_path: Path) -> None:
         assert (code, printed.splitlines()[-1][:34]) == (1, "::warning title=mockserver%3A cont")
         (failure,) = ElementTree.parse(tmp_path / "verdict.xml").getroot().iter("failure")
         assert failure.get("type") == "container-never-deleted"
+        done = CliRunner().invoke(main.main, ["verdict", "--github", "--json", "--url", server.url])
+        assert json.loads(done.stdout)["ok"] is False
+        assert done.stderr.startswith("::warning title=mockserver%3A cont")
+        assert verdict("--ignore", "paging-stopped,container-never-deleted")[0] == 0
         done = CliRunner().invoke(main.main, ["verdict", "--ignore", "container-never-delted"])
         assert done.exit_code == 2
         assert "did you mean 'container-never-deleted'?" in done.stderr
+
+
+def test_a_damaged_world_hides_no_other_verdict(tmp_path: Path) -> None:
+    with MockServer(data=tmp_path / "data") as server:
+        for name in ("one", "two"):
+            server.world(name)
+    (damaged,) = (tmp_path / "data" / "worlds").glob("*-one/world.db")
+    damaged.write_bytes(b"no database at all" * 1_000)
+    with MockServer(data=tmp_path / "data") as server:
+        done = process("verdict", "--url", server.url, "--junit", str(tmp_path / "verdict.xml"), "--github")
+        assert (done.returncode, done.stderr) == (1, "")
+        first, second, third, fourth = done.stdout.splitlines()
+        assert (first, third) == ("world one: 1 found", "world two: nothing found")
+        assert second.startswith("  world_unusable: The world 'one' can't be used: ")
+        assert fourth.startswith("::warning title=mockserver%3A world_unusable::world one: The world 'one' can't")
+        (failure,) = ElementTree.parse(tmp_path / "verdict.xml").getroot().iter("failure")
+        assert failure.get("type") == "world_unusable"
+        done = process("verdict", "--url", server.url, "--world", "one")
+        assert (done.returncode, done.stdout) == (1, "")
 
 
 # Where the server is
@@ -417,9 +440,13 @@ def test_every_kind_of_request_carries_the_token(tmp_path: Path) -> None:
             assert (done.exit_code, done.stderr) == (0, ""), command
 
 
-@pytest.mark.parametrize("name", ["a/b", ""])
-def test_a_name_with_a_slash_is_a_mistake_in_usage(client: Client, name: str) -> None:
-    assert "can't be a name" in client.refused("clock", "show", "--world", name or "/", code=2)
+@pytest.mark.parametrize("name", ["a/b", "/", "a b", ".a", "x" * 65])
+def test_an_impossible_name_is_a_mistake_in_usage(client: Client, name: str) -> None:
+    assert "can't be a name" in client.refused("clock", "show", "--world", name, code=2)
+    for given, environment in ((["--world", name], {}), ([], {"MOCKSERVER_WORLD": name})):
+        done = process("run", *given, "--", "true", **environment)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "can't be a name" in done.stderr
 
 
 def test_a_name_cannot_move_the_terminals_cursor() -> None:

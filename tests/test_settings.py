@@ -73,6 +73,8 @@ CASES = {
     "as_json": SWITCH,
     "keep_open": SWITCH,
     "github": SWITCH,
+    "verdict": SWITCH,
+    "ignore": Case("use-after-expiry,paging-stopped", ["use-after-expiry", "paging-stopped"], "typo"),
     "junit": Case("out/verdict.xml", Path("out/verdict.xml"), None),
     "url": Case("localhost:9090", "http://localhost:9090", "ftp://localhost"),
     "token": Case("sesame", "sesame", "open sesame"),

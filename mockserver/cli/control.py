@@ -299,7 +299,7 @@ def _filtered(command: _Command) -> _Command:
         ("--method", "METHODS", str, "Methods: POST,DELETE."),
         ("--operation", "NAMES", str, "Operations: CreateContainer, Delete*."),
     ):
-        names = complete(operations) if name == "--operation" else None
+        names = complete(operations, several=True) if name == "--operation" else None
         command = click.option(name, metavar=metavar, type=kind, help=help, shell_complete=names)(command)
     return command
 
@@ -367,7 +367,7 @@ def verdict(target: Target, ignore: Sequence[str], junit: Path | None, github: b
         target.show(found[target.world], functools.partial(output.verdict, target.world))
     else:
         target.show({"ok": ok, "worlds": found}, output.verdicts)
-    reports.write(found, ignore, junit, github)
+    reports.write(found, ignore, junit, github, sys.stderr if target.as_json else None)
     if not ok:
         sys.exit(FAILED)
 

@@ -35,7 +35,7 @@ SWITCHES_HELP = "\b\nSwitches of --profile, with their defaults:\n" + "\n".join(
 EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:<3}  {meaning}" for code, meaning in EXIT_CODES.items())
 
 
-_OTHER_VARIABLES = ("quiet", "json", "workers", "url", "world", "keep_open", "junit", "github")
+_OTHER_VARIABLES = ("quiet", "json", "workers", "url", "world", "keep_open", "verdict", "ignore", "junit", "github")
 """Environment variables of commands that are not settings."""
 
 _SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
@@ -103,11 +103,11 @@ def environment_option(name: str, help: str, *parameter: str, **more: Any) -> Ca
 Completion = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
-def complete(names: Callable[[], Iterable[str]]) -> Completion:
-    """Complete a name in a shell, also after a comma. The names are loaded only then."""
+def complete(names: Callable[[], Iterable[str]], several: bool = False) -> Completion:
+    """Complete a name in a shell; where several are taken, also after a comma. The names are loaded only then."""
 
     def completed(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-        before, comma, last = incomplete.rpartition(",")
+        before, comma, last = incomplete.rpartition(",") if several else ("", "", incomplete)
         return [before + comma + name for name in names() if name.startswith(last)]
 
     return completed

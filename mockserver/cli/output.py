@@ -281,4 +281,5 @@ def verdict(world: str, response: models.Verdict) -> Iterator[str]:
     findings = response["findings"]
     yield f"world {world}: " + (f"{len(findings)} found" if findings else "nothing found")
     for each in findings:
-        yield plain(f"  {each['name']}: {each['message']} [{some([f'#{number}' for number in each['exchanges']])}]")
+        proof = some([f"#{number}" for number in each["exchanges"]])
+        yield plain(f"  {each['name']}: {each['message']}" + (f" [{proof}]" if proof else ""))
