@@ -21,7 +21,6 @@ CONNECT_SECONDS = 30.0
 BLOCK = 256 * 1024
 """Bytes of a body that are read or written at a time."""
 
-
 class MockError(Exception):
     """An error of the control plane, or the reason why it can't be reached, which has no `status`.
 
@@ -60,6 +59,7 @@ class Control:
         self._open: Callable[..., http.client.HTTPConnection] = http.client.HTTPConnection
         if parts.scheme == "https":
             self._open = partial(http.client.HTTPSConnection, context=tls_context(certificate))
+        self._token = token
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._idle: deque[tuple[http.client.HTTPConnection, float, int]] = deque()
 
@@ -181,8 +181,13 @@ class Control:
         except (ValueError, LookupError, TypeError):
             if status < 500:
                 return self._not_a_mock_server(request, status)
-            text = " ".join(body[:200].decode(errors="replace").split()) or "without a message"
+            text = " ".join(body.decode(errors="replace").split()).replace(self._token or "\0", "TOKEN")[:200]
+            text = text or "without a message"
             return MockError(f"the server at {self.url} failed: {status} to {request}, {text}; see its log", status)
+        # An API responds to a path of the control plane below it, and repeats what it takes for its key.
+        elsewhere = message.startswith("Invalid URL") and " /_mock/" not in message
+        if (status == 401 and code != "wrong_token") or elsewhere:
+            return self._not_a_mock_server(request, status)
         return MockError(f"{message} ({status} to {request})", status, code, message)
 
     def _not_a_mock_server(self, request: str, status: int) -> MockError:

@@ -120,7 +120,9 @@ def test_a_clock_is_held_and_moved(world: World, client: Client) -> None:
     assert "scaled x60" in client("clock", "scale", "60")
     assert client.json("clock", "resume")["rate"] == 1
     assert client.json("clock", "reset")["mode"] == "real"
-    assert "not a duration" in client.refused("clock", "advance", "soon")
+    assert "not a duration" in client.refused("clock", "advance", "soon", code=2)
+    for given in (["advance", "-5m"], ["advance", "--", "-5m"]):
+        assert "to move it back, use offset" in client.refused("clock", *given, code=2)
 
 
 def test_a_snapshot_is_taken_and_restored(world: World, client: Client) -> None:
@@ -149,7 +151,7 @@ def test_a_world_goes_through_an_archive(world: World, client: Client, tmp_path:
     assert (piped.returncode, piped.stderr) == (0, ""), piped
     assert client.json("world", "show", f"{world.name}-2")["counts"]["containers"] == 2
     (tmp_path / "bad.yaml").write_text("version: 1\nboxes: []\n")
-    assert "boxes" in client.refused("import", str(tmp_path / "bad.yaml"))
+    assert "boxes" in client.refused("import", str(tmp_path / "bad.yaml"), code=4)
     assert "another file" in client.refused("export", str(tmp_path / "no" / "where.zip"))
 
 
@@ -165,7 +167,7 @@ def test_a_fault_is_added_seen_and_removed(world: World, client: Client) -> None
     assert cells(told[1]) == [added["id"], "1", "1", "times=1", "every request", "error=rate_limited retry_after=2"]
     assert client("fault", "remove", added["id"]) == client("fault", "clear") == "There are no faults.\n"
     assert "mockserver fault list" in client.refused("fault", "remove", added["id"])
-    assert "unknown error 'no_such'; choose one of: " in client.refused("fault", "add", "--error", "no_such")
+    assert "unknown error 'no_such'; choose one of: " in client.refused("fault", "add", "--error", "no_such", code=2)
     assert "--error" in client.refused("fault", "add", "--times", "1", code=2)
 
 
@@ -244,7 +246,7 @@ def test_answers_are_added_from_options_and_files(tmp_path: Path, client: Client
     assert f"{tmp_path / 'gone.csv'}: No such file" in client.refused("answer", "add", str(script), code=2)
     for text in ("[hello]", "[{say: x, files: hello}]", "[{say: x, files: [{path: a, from: 3}]}]", "answers: 5"):
         script.write_text(text)
-        assert client.refused("answer", "add", str(script)), text
+        assert client.refused("answer", "add", str(script), code=2).startswith(f"mockserver: {script}: "), text
     assert "either a file or options" in client.refused("answer", "add", str(script), "--say", "x", code=2)
     assert "--say" in client.refused("answer", "add", code=2)
 
@@ -262,7 +264,13 @@ def test_the_journal_is_read_counted_and_cleared(world: World, client: Client) -
     assert "Container with id 'nope' not found." in told[2]
     assert [each["number"] for each in client.json("journal", "list", "--status", "4xx")["data"]] == [2]
     assert client("journal", "list", "--limit", "1").splitlines()[2] == "More with: --after 1"
-    assert cells(client("journal", "list", "--last", "1").splitlines()[1])[0] == "2"
+    newest = client("journal", "list", "--last", "1").splitlines()
+    assert (cells(newest[1])[0], newest[2]) == ("2", "Older ones with: --before 2")
+    assert [cells(line)[0] for line in client("journal", "list", "--before", "2").splitlines()[1:]] == ["1"]
+    assert len(client("journal", "list").splitlines()) == 3
+    assert "either --last or --limit" in client.refused("journal", "list", "--last", "3", "--limit", "2", code=2)
+    assert [each["number"] for each in client.json("journal", "list", "--failed")["data"]] == [2]
+    assert client("journal", "count", "--warning", "*") == "0\n"
     assert client("journal", "count", "--operation", "CreateContainer", "--method", "POST", "--text", "box") == "1\n"
     shown = client("journal", "show", "1").splitlines()
     assert {"operation   CreateContainer", "authorization: …", r'  "name": "box\u001b[2J"'} <= set(shown)

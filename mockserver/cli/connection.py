@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 import click
 
 from mockserver.choices import valid_name
-from mockserver.cli.options import FAILED, Parsed, die, environment_option, from_environment
+from mockserver.cli.options import BAD_SEED, FAILED, INVALID, Parsed, die, environment_option, from_environment
 from mockserver.client import Control, MockError, path_to, server_url
 from mockserver.settings import environment_name, key, port
 
@@ -62,11 +63,26 @@ class Target:
 
 @contextmanager
 def errors_end_the_program() -> Iterator[None]:
-    """Exit with 1 and the reason if the control plane returns an error or can't be reached."""
+    """Exit with the reason if the control plane returns an error or can't be reached."""
     try:
         yield
     except MockError as error:
-        die(f"{error.reason} {REMEDIES.get(error.code or '', '')}".strip(), FAILED)
+        name = error.code or ""
+        code = BAD_SEED if name == "invalid_seed" else INVALID if name.startswith("invalid_") else FAILED
+        die(f"{error.reason.removeprefix('body: ')} {REMEDIES.get(name, '')}".strip(), code)
+
+
+@contextmanager
+def sending(file: object) -> Iterator[None]:
+    """Name the file that is sent in an error about its content, in place of the request's body."""
+    try:
+        yield
+    except MockError as error:
+        if not (error.code or "").startswith("invalid_"):
+            raise
+        reason = re.sub("^(body|archive)(?=:)", "", error.reason)
+        reason = f"{file}{reason}" if reason[0] == ":" else f"{file}: {reason}"
+        raise MockError(str(error), error.status, error.code, reason) from None
 
 
 def _default_url() -> str:

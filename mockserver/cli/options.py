@@ -20,7 +20,7 @@ FAILED, INVALID, CANNOT_BIND, BAD_SEED, UNUSABLE_DATA, NOT_EXECUTABLE, NOT_FOUND
 
 EXIT_CODES = {
     0: "stopped by SIGINT, SIGTERM or SIGHUP, or done",
-    FAILED: "no healthy server responds, it returns an error, or its verdict is not ok",
+    FAILED: "no healthy server responds, it returns another error, or its verdict is not ok",
     INVALID: "invalid option, environment variable or argument, or a certificate that can't be used",
     CANNOT_BIND: "no socket could be opened on the host and port",
     BAD_SEED: "invalid seed; nothing was written",

@@ -206,12 +206,12 @@ def faults(response: models.RuleList | models.Rule) -> Iterator[str]:
     return table(["FAULT", "MATCHED", "FIRED", "HOW OFTEN", "WHERE", "WHAT"], rows, "There are no faults.")
 
 
-def exchanges(page: models.JournalPage) -> Iterator[str]:
+def exchanges(page: models.JournalPage, newest: bool = False) -> Iterator[str]:
     found = page["data"]
     headings = ["NUMBER", "TIME", "STATUS", "MS", "REQUEST", ""]
     yield from table(headings, map(_exchange_row, found), "There are no exchanges.")
     if page["has_more"]:
-        yield f"More with: --after {found[-1]['number']}"
+        yield f"Older ones with: --before {found[0]['number']}" if newest else f"More with: --after {found[-1]['number']}"
 
 
 def exchange_line(exchange: models.Exchange) -> str:
