@@ -21,6 +21,7 @@ CONNECT_SECONDS = 30.0
 BLOCK = 256 * 1024
 """Bytes of a body that are read or written at a time."""
 
+
 class MockError(Exception):
     """An error of the control plane, or the reason why it can't be reached, which has no `status`.
 
@@ -135,7 +136,7 @@ class Control:
                 ) from error
             except (OSError, http.client.HTTPException) as error:
                 raise MockError(
-                    f"no mock server responds at {self.url} ({_reason(error)}); start one with `mockserver serve`, or "
+                    f"no mock server responds at {self.url} ({reason(error)}); start one with `mockserver serve`, or "
                     "correct the URL"
                 ) from error
             problem: MockError | None = None
@@ -171,7 +172,7 @@ class Control:
 
     def _lost(self, error: Exception) -> MockError:
         return MockError(
-            f"the connection to the server at {self.url} was lost ({_reason(error)}); check that it still runs, and try again"
+            f"the connection to the server at {self.url} was lost ({reason(error)}); check that it still runs, and try again"
         )
 
     def _error(self, request: str, status: int, body: bytes) -> MockError:
@@ -264,7 +265,10 @@ def _length(content: bytes | IO[bytes]) -> dict[str, str]:
     return {}
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Return why a connection failed, without the names of Python's exceptions."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message}"
     if isinstance(error, TimeoutError):
         return "no response in time"
     if isinstance(error, ssl.SSLError):

@@ -151,7 +151,9 @@ def test_a_world_goes_through_an_archive(world: World, client: Client, tmp_path:
     assert (piped.returncode, piped.stderr) == (0, ""), piped
     assert client.json("world", "show", f"{world.name}-2")["counts"]["containers"] == 2
     (tmp_path / "bad.yaml").write_text("version: 1\nboxes: []\n")
-    assert "boxes" in client.refused("import", str(tmp_path / "bad.yaml"), code=4)
+    assert f"{tmp_path / 'bad.yaml'}:2: " in client.refused("import", str(tmp_path / "bad.yaml"), code=4)
+    (tmp_path / "cut.zip").write_bytes(archive.read_bytes()[:100])
+    assert f"mockserver: {tmp_path / 'cut.zip'}: " in client.refused("import", str(tmp_path / "cut.zip"), code=4)
     assert "another file" in client.refused("export", str(tmp_path / "no" / "where.zip"))
 
 
@@ -163,6 +165,7 @@ def test_a_fault_is_added_seen_and_removed(world: World, client: Client) -> None
     assert (added["effect"], added["times"]) == ({"error": "rate_limited", "retry_after": 2}, 1)
     assert world.http.get("/containers").headers["retry-after"] == "2"
     told = client("fault", "list").splitlines()
+    assert client("fault", "show", added["id"]).splitlines() == told
     assert cells(told[0]) == ["FAULT", "MATCHED", "FIRED", "HOW OFTEN", "WHERE", "WHAT"]
     assert cells(told[1]) == [added["id"], "1", "1", "times=1", "every request", "error=rate_limited retry_after=2"]
     assert client("fault", "remove", added["id"]) == client("fault", "clear") == "There are no faults.\n"
@@ -199,7 +202,7 @@ def test_every_part_of_a_rule_has_an_option(client: Client) -> None:
             {"has_more": True, "empty_page": True, "stale_list": 300},
         ),
         (["--truncate-after", "9", "--effect", '{"latency": 1}'], {"truncate_after": 9, "latency": 1}),
-        (["--abort-upload-after", "9"], {"abort_upload_after": 9}),
+        (["--abort-upload-after", "5KB"], {"abort_upload_after": 5_120}),
     ):
         added = client.json("fault", "add", *arguments)["effect"]
         assert added == told
@@ -249,9 +252,34 @@ def test_answers_are_added_from_options_and_files(tmp_path: Path, client: Client
         assert client.refused("answer", "add", str(script), code=2).startswith(f"mockserver: {script}: "), text
     assert "either a file or options" in client.refused("answer", "add", str(script), "--say", "x", code=2)
     assert "--say" in client.refused("answer", "add", code=2)
+    assert client.refused("answer", "add", "--when", "x", code=2).startswith("mockserver: say what the run does")
 
 
 # Journal and verdict
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["clock", "advance", "abc"],
+        ["clock", "freeze", "tomorrow"],
+        ["clock", "scale", "--", "-1"],
+        ["fault", "add", "--times", "0", "--drop"],
+        ["fault", "add", "--path", "/v1/containers", "--drop"],
+        ["journal", "list", "--status", "abc"],
+        ["journal", "wait", "--timeout", "x"],
+        ["world", "retire", "--idle", "-1m"],
+    ],
+    ids=" ".join,
+)
+def test_an_argument_that_the_server_rejects_is_exit_code_2(client: Client, arguments: list[str]) -> None:
+    assert client.refused(*arguments, code=2).startswith("mockserver: ")
+
+
+def test_who_waits_for_a_world_that_is_not_there_is_told(world: World, client: Client) -> None:
+    done = process("journal", "wait", "--timeout", "0", MOCKSERVER_URL=world.server.url, MOCKSERVER_WORLD="typo")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == "mockserver: there is no world 'typo' yet; waiting for its first request"
 
 
 def test_the_journal_is_read_counted_and_cleared(world: World, client: Client) -> None:

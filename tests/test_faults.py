@@ -516,6 +516,7 @@ def test_a_free_answer(world: World) -> None:
 @pytest.mark.parametrize(
     ("header", "said"),
     [
+        ('{"latency": "x"}', "x-mock-fault.latency: 'x' is not a duration"),
         ("nonsense", "unknown error 'nonsense'; choose one of: missing_key, "),
         ("{", "Invalid JSON"),
         ("{}", "no effect"),

@@ -193,6 +193,13 @@ def test_a_value_that_makes_no_sense_is_exit_code_2(
         assert any(each in done.stderr.splitlines()[-1] for each in shown), done.stderr
 
 
+@pytest.mark.parametrize("variable", ["MOCKSERVER_QUIET", "MOCKSERVER_CONTROL_OPEN"])
+def test_a_flag_whose_variable_makes_no_sense_says_what_to_give(variable: str, received: dict[str, Any]) -> None:
+    done = invoke(["serve"], **{variable: "maybe"})
+    assert (done.exit_code, received) == (2, {})
+    assert "'maybe' is neither yes nor no; give 1 or 0" in done.stderr
+
+
 @pytest.mark.parametrize("option", ["--data", "--seed"])
 def test_an_empty_path_is_not_the_working_directory(option: str, received: dict[str, Any]) -> None:
     done = invoke(["serve"], option, "")

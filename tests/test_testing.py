@@ -168,7 +168,7 @@ def test_another_server_is_told(status: bytes) -> None:
 @pytest.mark.parametrize("path", ["/nope", "/w/x/v1/nope"])
 def test_a_path_of_the_api_is_told_without_the_token(token: str | None, settings: dict[str, Any], path: str) -> None:
     with MockServer(**settings) as server, closing(Server(server.url + path, token=token)) as api:
-        with pytest.raises(MockError, match="is not a mock server: 40[14] to GET /_mock/state; correct") as told:
+        with pytest.raises(MockError, match=r"is not a mock server: 40[14] to GET /_mock/state; correct") as told:
             api.state()
         assert "sesame" not in str(told.value)
 

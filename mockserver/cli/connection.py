@@ -17,6 +17,7 @@ from mockserver.settings import environment_name, key, port
 
 RESPONSE_SECONDS = 60.0
 """How long a usual response may take. Commands that move contents or wait have no limit."""
+NO_PORT = "no server can be reached at port 0; name its address with --url"
 
 REMEDIES = {
     "world_not_found": "Its first use creates it. List the worlds with: mockserver world list",
@@ -92,7 +93,7 @@ def _default_url() -> str:
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint=variable) from None
     if not number:
-        raise click.BadParameter("no server can be reached at port 0; name its address with --url", param_hint=variable)
+        raise click.BadParameter(NO_PORT, param_hint=variable)
     return f"{'https' if from_environment(environment_name('tls_cert')) else 'http'}://localhost:{number}"
 
 

@@ -94,9 +94,21 @@ class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic only in its 
         return complete_file(ctx, param, incomplete) if self._parse is path else []
 
 
+class _YesOrNo(click.types.BoolParamType):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bool:
+        if (found := self.str_to_bool(value)) is None:
+            self.fail(f"{value!r} is neither yes nor no; give 1 or 0", param, ctx)
+        return found
+
+
+_YES_OR_NO = _YesOrNo()
+
+
 def environment_option(name: str, help: str, *parameter: str, **more: Any) -> Callable[[Any], Any]:
     """Return an option that is no setting, but can be given by an environment variable too."""
     variable = environment_name(name)
+    if more.get("is_flag"):
+        more["type"] = _YES_OR_NO
     return click.option(flag(name), *parameter, envvar=variable, show_envvar=True, help=help, **more)
 
 
@@ -148,11 +160,12 @@ _COMPLETIONS: dict[str, Completion] = {"profile": complete_profile, "log_level":
 
 
 def settings(
-    *only: str, private: Mapping[str, Any] | None = None, **defaults: Any
+    *only: str, private: Mapping[str, Any] | None = None, help: Mapping[str, str] | None = None, **defaults: Any
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add an option for each setting, or for `only` some.
 
-    `private` settings have no environment variable; it maps them to their defaults. `defaults` are the command's.
+    `private` settings have no environment variable; it maps them to their defaults. `help` and `defaults` are the
+    command's.
     """
     private = private or {}
 
@@ -168,12 +181,12 @@ def settings(
                 flag(setting.name),
                 cls=_Option,
                 is_flag=parse is profiles.yes_or_no,
-                type=click.BOOL
+                type=_YES_OR_NO
                 if parse is profiles.yes_or_no
                 else Parsed(parse),  # click ignores the variable of a flag of any other type
                 default=default,
                 multiple=setting.metadata["many"],
-                help=setting.metadata["help"],
+                help=(help or {}).get(setting.name, setting.metadata["help"]),
                 envvar=environment_name(setting.name) if has_variable else None,
                 show_envvar=has_variable,
                 show_default=shown or False,

@@ -211,7 +211,9 @@ def exchanges(page: models.JournalPage, newest: bool = False) -> Iterator[str]:
     headings = ["NUMBER", "TIME", "STATUS", "MS", "REQUEST", ""]
     yield from table(headings, map(_exchange_row, found), "There are no exchanges.")
     if page["has_more"]:
-        yield f"Older ones with: --before {found[0]['number']}" if newest else f"More with: --after {found[-1]['number']}"
+        yield (
+            f"Older ones with: --before {found[0]['number']}" if newest else f"More with: --after {found[-1]['number']}"
+        )
 
 
 def exchange_line(exchange: models.Exchange) -> str:
