@@ -415,8 +415,9 @@ def test_a_clock_does_not_leave_all_time_by_steps(world: World, control: httpx2.
     clock = f"/worlds/{world.name}/clock"
     for sign in (1, -1):
         ok(control.post(f"{clock}/freeze", json={"at": sign * MAX_SECONDS}))
-        answer = control.post(f"{clock}/advance", json={"by": sign})
-        assert "from 1970" in refusal(answer, 400, "invalid_parameter")
+        if sign == 1:
+            answer = control.post(f"{clock}/advance", json={"by": 1})
+            assert "from 1970" in refusal(answer, 400, "invalid_parameter")
         answer = control.post(f"{clock}/offset", json={"by": sign * MAX_SECONDS})
         assert (answer.status_code == 400) == (sign == 1)
         ok(world.http.post("/containers", json={"name": "box"}))
