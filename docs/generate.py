@@ -73,12 +73,13 @@ def command_table() -> str:
     return table(["command", "what it does"], rows)
 
 
-def option_rows(command: click.Command, leave_out: Sequence[str]) -> Iterator[tuple[str, str]]:
+def option_rows(command: click.Command, leave_out: Sequence[str]) -> Iterator[tuple[str, str, str]]:
     context = click.Context(command)
     for parameter in command.get_params(context):  # `fault add` has more than its params
-        if isinstance(parameter, click.Option) and "--help" not in parameter.opts and parameter.name not in leave_out:
-            record = parameter.get_help_record(context)
-            yield code(record[0] if record else ""), parameter.help or ""
+        if not isinstance(parameter, click.Option) or "--help" in parameter.opts or parameter.name in leave_out:
+            continue
+        if record := parameter.get_help_record(context):  # which a hidden option lacks
+            yield code(record[0]), code(parameter.envvar or ""), parameter.help or ""
 
 
 def command_options() -> str:
@@ -87,15 +88,13 @@ def command_options() -> str:
         for name, _, command in commands()
         for row in option_rows(command, (*NAMES, *SHARED, "quiet"))
     ]
-    return table(["command", "option", "meaning"], found)
+    return table(["command", "option", "environment", "meaning"], found)
 
 
 def shared_options() -> str:
     """The options of `clock show`, which has no others."""
     command = next(command for name, _, command in commands() if name == "mockserver clock show")
-    variables = [code(each.envvar or "") for each in command.params]
-    rows = zip(option_rows(command, ()), variables, strict=True)
-    return table(["option", "environment", "meaning"], [(option, variable, help) for (option, help), variable in rows])
+    return table(["option", "environment", "meaning"], option_rows(command, ()))
 
 
 def exit_codes() -> str:

@@ -60,6 +60,7 @@ class Control:
         self._open: Callable[..., http.client.HTTPConnection] = http.client.HTTPConnection
         if parts.scheme == "https":
             self._open = partial(http.client.HTTPSConnection, context=tls_context(certificate))
+        self._token = token
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._idle: deque[tuple[http.client.HTTPConnection, float, int]] = deque()
 
@@ -135,7 +136,7 @@ class Control:
                 ) from error
             except (OSError, http.client.HTTPException) as error:
                 raise MockError(
-                    f"no mock server responds at {self.url} ({_reason(error)}); start one with `mockserver serve`, or "
+                    f"no mock server responds at {self.url} ({reason(error)}); start one with `mockserver serve`, or "
                     "correct the URL"
                 ) from error
             problem: MockError | None = None
@@ -171,7 +172,7 @@ class Control:
 
     def _lost(self, error: Exception) -> MockError:
         return MockError(
-            f"the connection to the server at {self.url} was lost ({_reason(error)}); check that it still runs, and try again"
+            f"the connection to the server at {self.url} was lost ({reason(error)}); check that it still runs, and try again"
         )
 
     def _error(self, request: str, status: int, body: bytes) -> MockError:
@@ -181,8 +182,13 @@ class Control:
         except (ValueError, LookupError, TypeError):
             if status < 500:
                 return self._not_a_mock_server(request, status)
-            text = " ".join(body[:200].decode(errors="replace").split()) or "without a message"
+            text = " ".join(body.decode(errors="replace").split()).replace(self._token or "\0", "TOKEN")[:200]
+            text = text or "without a message"
             return MockError(f"the server at {self.url} failed: {status} to {request}, {text}; see its log", status)
+        # An API responds to a path of the control plane below it, and repeats what it takes for its key.
+        elsewhere = message.startswith("Invalid URL") and " /_mock/" not in message
+        if (status == 401 and code != "wrong_token") or elsewhere:
+            return self._not_a_mock_server(request, status)
         return MockError(f"{message} ({status} to {request})", status, code, message)
 
     def _not_a_mock_server(self, request: str, status: int) -> MockError:
@@ -259,7 +265,10 @@ def _length(content: bytes | IO[bytes]) -> dict[str, str]:
     return {}
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Return why a connection failed, without the names of Python's exceptions."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message}"
     if isinstance(error, TimeoutError):
         return "no response in time"
     if isinstance(error, ssl.SSLError):

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mockserver import control_errors, ids
-from mockserver.schema.faults import HEADER, LISTS, Effect, NewRule, is_like
+from mockserver.schema.faults import HEADER, LISTS, STORED, Effect, NewRule, is_like
 from mockserver.storage import tables
 from mockserver.storage.database import Insertion, Statement, Transaction
 
@@ -145,7 +145,7 @@ def switch(tx: Transaction, world: str, id: str, enabled: bool) -> None:
     found = next((each.rule.asked for each in list_rules(tx) if each.rule.id == id), None)
     if found is None:
         raise control_errors.FAULT_NOT_FOUND(world=world, id=id[:80])
-    asked = NewRule.model_validate(found.model_dump(exclude_unset=True) | {"enabled": enabled})
+    asked = NewRule.model_validate(found.model_dump(exclude_unset=True) | {"enabled": enabled}, context=STORED)
     _set_rule.run(tx, id=id, rule=asked.model_dump_json(exclude_unset=True))
 
 
@@ -160,7 +160,7 @@ def clear(tx: Transaction) -> None:
 
 
 def _rule(row: tables.Fault) -> Rule:
-    asked = NewRule.model_validate_json(row.rule)
+    asked = NewRule.model_validate_json(row.rule, context=STORED)
     return Rule(row.id, asked, None if asked.lapse_after is None else row.created_at + asked.lapse_after)
 
 

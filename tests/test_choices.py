@@ -30,6 +30,19 @@ def test_nothing_is_offered_where_nothing_is_near(name: object, shown: str) -> N
     assert unknown("color", name, COLORS) == f"unknown color {shown}; choose one of: red, Green, blue"
 
 
+@pytest.mark.parametrize(
+    ("kind", "rest"), [("error", "see docs/reference/errors.md for all"), ("color", "")], ids=["listed", "not listed"]
+)
+def test_a_good_guess_is_not_followed_by_many_names(kind: str, rest: str) -> None:
+    many = [f"name{number}" for number in range(100)]
+    assert unknown(kind, "nam7", many) == f"unknown {kind} 'nam7'; did you mean 'name7'? {rest}".rstrip()
+    assert unknown(kind, "xyz", many).endswith(f"choose one of: {', '.join(many)}")
+
+
+def test_a_name_where_none_is_known_has_to_go() -> None:
+    assert unknown("key", "x", []) == "unknown key 'x'; remove it"
+
+
 def test_no_number_is_near_another() -> None:
     assert unknown("status", "500", [400, 404]) == "unknown status '500'; choose one of: 400, 404"
 

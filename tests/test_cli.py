@@ -327,7 +327,12 @@ def test_healthcheck_tells_by_its_exit_code() -> None:
         port = str(started["port"])
         assert run("healthcheck", "--port", port, "--wait", "120").returncode == 0
         assert run("healthcheck", "--wait", "120", MOCKSERVER_PORT=port, MOCKSERVER_HOST="0.0.0.0").returncode == 0
+    done = run("healthcheck", "--port", "0")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no server can be reached at port 0" in done.stderr
+    assert "0 chooses" not in run("healthcheck", "--help").stdout
     done = run("healthcheck", "--port", port, "--wait", "0.1")
+    assert "(Connection refused)" in done.stderr
     assert done.returncode == 1
     assert "mockserver serve" in done.stderr
     assert f"localhost:{port}" in done.stderr

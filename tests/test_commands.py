@@ -120,7 +120,9 @@ def test_a_clock_is_held_and_moved(world: World, client: Client) -> None:
     assert "scaled x60" in client("clock", "scale", "60")
     assert client.json("clock", "resume")["rate"] == 1
     assert client.json("clock", "reset")["mode"] == "real"
-    assert "not a duration" in client.refused("clock", "advance", "soon")
+    assert "not a duration" in client.refused("clock", "advance", "soon", code=2)
+    for given in (["advance", "-5m"], ["advance", "--", "-5m"]):
+        assert "to move it back, use offset" in client.refused("clock", *given, code=2)
 
 
 def test_a_snapshot_is_taken_and_restored(world: World, client: Client) -> None:
@@ -149,7 +151,9 @@ def test_a_world_goes_through_an_archive(world: World, client: Client, tmp_path:
     assert (piped.returncode, piped.stderr) == (0, ""), piped
     assert client.json("world", "show", f"{world.name}-2")["counts"]["containers"] == 2
     (tmp_path / "bad.yaml").write_text("version: 1\nboxes: []\n")
-    assert "boxes" in client.refused("import", str(tmp_path / "bad.yaml"))
+    assert f"{tmp_path / 'bad.yaml'}:2: " in client.refused("import", str(tmp_path / "bad.yaml"), code=4)
+    (tmp_path / "cut.zip").write_bytes(archive.read_bytes()[:100])
+    assert f"mockserver: {tmp_path / 'cut.zip'}: " in client.refused("import", str(tmp_path / "cut.zip"), code=4)
     assert "another file" in client.refused("export", str(tmp_path / "no" / "where.zip"))
 
 
@@ -161,17 +165,18 @@ def test_a_fault_is_added_seen_and_removed(world: World, client: Client) -> None
     assert (added["effect"], added["times"]) == ({"error": "rate_limited", "retry_after": 2}, 1)
     assert world.http.get("/containers").headers["retry-after"] == "2"
     told = client("fault", "list").splitlines()
+    assert client("fault", "show", added["id"]).splitlines() == told
     assert cells(told[0]) == ["FAULT", "MATCHED", "FIRED", "HOW OFTEN", "WHERE", "WHAT"]
     assert cells(told[1]) == [added["id"], "1", "1", "times=1", "every request", "error=rate_limited retry_after=2"]
     assert client("fault", "remove", added["id"]) == client("fault", "clear") == "There are no faults.\n"
     assert "mockserver fault list" in client.refused("fault", "remove", added["id"])
-    assert "unknown error 'no_such'; choose one of: " in client.refused("fault", "add", "--error", "no_such")
+    assert "unknown error 'no_such'; choose one of: " in client.refused("fault", "add", "--error", "no_such", code=2)
     assert "--error" in client.refused("fault", "add", "--times", "1", code=2)
 
 
 def test_every_part_of_a_rule_has_an_option(client: Client) -> None:
     options = {
-        "operation": "List*", "method": "GET", "path": "/containers", "container": "c", "file": "f", "header": "x-a=b*",
+        "operation": "*File", "method": "GET", "path": "/containers", "container": "c", "file": "f", "header": "x-a=b*",
         "id": "mine", "times": "2", "skip": "1", "probability": "0.5", "lapse_after": "1h",
         "error": "server_error", "status": "503", "body": '{"a": 1}', "answer_header": "x-b=c", "retry_after": "3",
         "latency": "0.1s..2s", "reset_after": "1", "dribble": "100", "rate_limit": "3/1m",
@@ -179,7 +184,7 @@ def test_every_part_of_a_rule_has_an_option(client: Client) -> None:
     given = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
     rule = client.json("fault", "add", *given)
     assert rule["match"] == {
-        "operation": "List*", "method": "GET", "path": "/containers", "container": "c", "file": "f",
+        "operation": "*File", "method": "GET", "path": "/containers", "container": "c", "file": "f",
         "header": {"x-a": "b*"},
     }  # fmt: skip
     assert {name: rule[name] for name in ("id", "times", "skip", "probability", "lapse_after")} == {
@@ -197,7 +202,7 @@ def test_every_part_of_a_rule_has_an_option(client: Client) -> None:
             {"has_more": True, "empty_page": True, "stale_list": 300},
         ),
         (["--truncate-after", "9", "--effect", '{"latency": 1}'], {"truncate_after": 9, "latency": 1}),
-        (["--abort-upload-after", "9"], {"abort_upload_after": 9}),
+        (["--abort-upload-after", "5KB"], {"abort_upload_after": 5_120}),
     ):
         added = client.json("fault", "add", *arguments)["effect"]
         assert added == told
@@ -244,12 +249,37 @@ def test_answers_are_added_from_options_and_files(tmp_path: Path, client: Client
     assert f"{tmp_path / 'gone.csv'}: No such file" in client.refused("answer", "add", str(script), code=2)
     for text in ("[hello]", "[{say: x, files: hello}]", "[{say: x, files: [{path: a, from: 3}]}]", "answers: 5"):
         script.write_text(text)
-        assert client.refused("answer", "add", str(script)), text
+        assert client.refused("answer", "add", str(script), code=2).startswith(f"mockserver: {script}: "), text
     assert "either a file or options" in client.refused("answer", "add", str(script), "--say", "x", code=2)
     assert "--say" in client.refused("answer", "add", code=2)
+    assert client.refused("answer", "add", "--when", "x", code=2).startswith("mockserver: say what the run does")
 
 
 # Journal and verdict
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["clock", "advance", "abc"],
+        ["clock", "freeze", "tomorrow"],
+        ["clock", "scale", "--", "-1"],
+        ["fault", "add", "--times", "0", "--drop"],
+        ["fault", "add", "--path", "/v1/containers", "--drop"],
+        ["journal", "list", "--status", "abc"],
+        ["journal", "wait", "--timeout", "x"],
+        ["world", "retire", "--idle", "-1m"],
+    ],
+    ids=" ".join,
+)
+def test_an_argument_that_the_server_rejects_is_exit_code_2(client: Client, arguments: list[str]) -> None:
+    assert client.refused(*arguments, code=2).startswith("mockserver: ")
+
+
+def test_who_waits_for_a_world_that_is_not_there_is_told(world: World, client: Client) -> None:
+    done = process("journal", "wait", "--timeout", "0", MOCKSERVER_URL=world.server.url, MOCKSERVER_WORLD="typo")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == "mockserver: there is no world 'typo' yet; waiting for its first request"
 
 
 def test_the_journal_is_read_counted_and_cleared(world: World, client: Client) -> None:
@@ -262,7 +292,13 @@ def test_the_journal_is_read_counted_and_cleared(world: World, client: Client) -
     assert "Container with id 'nope' not found." in told[2]
     assert [each["number"] for each in client.json("journal", "list", "--status", "4xx")["data"]] == [2]
     assert client("journal", "list", "--limit", "1").splitlines()[2] == "More with: --after 1"
-    assert cells(client("journal", "list", "--last", "1").splitlines()[1])[0] == "2"
+    newest = client("journal", "list", "--last", "1").splitlines()
+    assert (cells(newest[1])[0], newest[2]) == ("2", "Older ones with: --before 2")
+    assert [cells(line)[0] for line in client("journal", "list", "--before", "2").splitlines()[1:]] == ["1"]
+    assert len(client("journal", "list").splitlines()) == 3
+    assert "either --last or --limit" in client.refused("journal", "list", "--last", "3", "--limit", "2", code=2)
+    assert [each["number"] for each in client.json("journal", "list", "--failed")["data"]] == [2]
+    assert client("journal", "count", "--warning", "*") == "0\n"
     assert client("journal", "count", "--operation", "CreateContainer", "--method", "POST", "--text", "box") == "1\n"
     shown = client("journal", "show", "1").splitlines()
     assert {"operation   CreateContainer", "authorization: …", r'  "name": "box\u001b[2J"'} <= set(shown)
@@ -339,9 +375,32 @@ def test_a_verdict_is_on_all_worlds_unless_one_is_named(tmp_path: Path) -> None:
         assert (code, printed.splitlines()[-1][:34]) == (1, "::warning title=mockserver%3A cont")
         (failure,) = ElementTree.parse(tmp_path / "verdict.xml").getroot().iter("failure")
         assert failure.get("type") == "container-never-deleted"
+        done = CliRunner().invoke(main.main, ["verdict", "--github", "--json", "--url", server.url])
+        assert json.loads(done.stdout)["ok"] is False
+        assert done.stderr.startswith("::warning title=mockserver%3A cont")
+        assert verdict("--ignore", "paging-stopped,container-never-deleted")[0] == 0
         done = CliRunner().invoke(main.main, ["verdict", "--ignore", "container-never-delted"])
         assert done.exit_code == 2
         assert "did you mean 'container-never-deleted'?" in done.stderr
+
+
+def test_a_damaged_world_hides_no_other_verdict(tmp_path: Path) -> None:
+    with MockServer(data=tmp_path / "data") as server:
+        for name in ("one", "two"):
+            server.world(name)
+    (damaged,) = (tmp_path / "data" / "worlds").glob("*-one/world.db")
+    damaged.write_bytes(b"no database at all" * 1_000)
+    with MockServer(data=tmp_path / "data") as server:
+        done = process("verdict", "--url", server.url, "--junit", str(tmp_path / "verdict.xml"), "--github")
+        assert (done.returncode, done.stderr) == (1, "")
+        first, second, third, fourth = done.stdout.splitlines()
+        assert (first, third) == ("world one: 1 found", "world two: nothing found")
+        assert second.startswith("  world_unusable: The world 'one' can't be used: ")
+        assert fourth.startswith("::warning title=mockserver%3A world_unusable::world one: The world 'one' can't")
+        (failure,) = ElementTree.parse(tmp_path / "verdict.xml").getroot().iter("failure")
+        assert failure.get("type") == "world_unusable"
+        done = process("verdict", "--url", server.url, "--world", "one")
+        assert (done.returncode, done.stdout) == (1, "")
 
 
 # Where the server is
@@ -417,9 +476,13 @@ def test_every_kind_of_request_carries_the_token(tmp_path: Path) -> None:
             assert (done.exit_code, done.stderr) == (0, ""), command
 
 
-@pytest.mark.parametrize("name", ["a/b", ""])
-def test_a_name_with_a_slash_is_a_mistake_in_usage(client: Client, name: str) -> None:
-    assert "can't be a name" in client.refused("clock", "show", "--world", name or "/", code=2)
+@pytest.mark.parametrize("name", ["a/b", "/", "a b", ".a", "x" * 65])
+def test_an_impossible_name_is_a_mistake_in_usage(client: Client, name: str) -> None:
+    assert "can't be a name" in client.refused("clock", "show", "--world", name, code=2)
+    for given, environment in ((["--world", name], {}), ([], {"MOCKSERVER_WORLD": name})):
+        done = process("run", *given, "--", "true", **environment)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "can't be a name" in done.stderr
 
 
 def test_a_name_cannot_move_the_terminals_cursor() -> None:

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import re
 import shutil
 import socket
 import sqlite3
@@ -706,6 +707,17 @@ def test_what_is_no_duration_is_refused(world: World, control: httpx2.Client, by
     refusal(control.post(f"/worlds/{world.name}/clock/advance", json={"by": by}), 400, "invalid_parameter")
 
 
+@pytest.mark.parametrize("by", ["-10m", -300, "-PT1S"])
+def test_an_advance_never_moves_a_clock_back(world: World, control: httpx2.Client, by: str | float) -> None:
+    answer = control.post(f"/worlds/{world.name}/clock/advance", json={"by": by})
+    assert "by: a clock advances forward only; to move it back, use offset" in refusal(answer, 400, "invalid_parameter")
+
+
+def test_no_world_is_idle_for_less_than_no_time(control: httpx2.Client) -> None:
+    answer = control.post("/all-worlds/retire", json={"idle": "-1m"})
+    assert "idle: a duration can't be negative" in refusal(answer, 400, "invalid_parameter")
+
+
 # What changes
 
 
@@ -969,3 +981,38 @@ def test_on_an_address_of_the_network_it_is_closed_unless_told_otherwise() -> No
         ok(httpx2.get(f"{server.url}/_mock/state"))
     with MockServer(host=network, control_token="t") as server:  # a test's
         ok(httpx2.get(f"{server.url}/_mock/state", headers={"Authorization": "Bearer t"}))
+
+
+# Query strings
+
+
+def test_every_route_rejects_a_misspelled_key_before_it_does_anything(control: httpx2.Client) -> None:
+    paths = ok(control.get("/openapi.json"))["paths"]
+    routes = [(method, path) for path, methods in paths.items() for method in methods]
+    assert len(routes) > 50
+    for method, path in routes:
+        path = re.sub(r"\{\w+\}", "1", path.removeprefix("/_mock"))
+        answer = control.request(method, f"{path}?foo=x", json=None if method == "get" else {})
+        assert "foo: unknown key 'foo'; " in refusal(answer, 400, "invalid_parameter"), path
+
+
+def test_a_misspelled_key_destroys_nothing_and_is_corrected(control: httpx2.Client, world: World) -> None:
+    make(world, "kept")
+    at = f"/worlds/{world.name}"
+    for route, near in [
+        ("import?replcae=false", "replace"),
+        ("reset?emtpy=true", "empty"),
+        ("faults?dryrun=true", "dry_run"),
+    ]:
+        answer = control.post(f"{at}/{route}", json={"effect": {"error": "rate_limited"}})
+        assert f"did you mean {near!r}?" in refusal(answer, 400, "invalid_parameter")
+    assert names(world) == ["kept"]
+    assert ok(control.get(f"{at}/faults"))["data"] == []
+
+
+@pytest.mark.parametrize("query", ["reset?empty=true&empty=false", "journal/count?operation=List*&operation=Get*"])
+def test_a_key_is_given_once(control: httpx2.Client, world: World, query: str) -> None:
+    route, _, key = query.partition("?")
+    answer = control.request("POST" if route == "reset" else "GET", f"/worlds/{world.name}/{query}")
+    assert "it is given more than once; give it once" in refusal(answer, 400, "invalid_parameter")
+    assert answer.json()["error"]["param"] == key.partition("=")[0]

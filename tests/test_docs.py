@@ -57,7 +57,10 @@ CLIENT_OF = {  # what `tests/clients/install` must have installed for programs i
     "go": ("go", "openai-go", "go", "go"),
     "java": ("java", "openai-java", "java", "javac"),
 }
-OTHER_VARIABLES = {"MOCKSERVER_URL", "MOCKSERVER_WORLD", "MOCKSERVER_QUIET", "MOCKSERVER_JSON"}
+OTHER_VARIABLES = {
+    f"MOCKSERVER_{name}"
+    for name in ("URL", "WORLD", "QUIET", "JSON", "VERDICT", "IGNORE", "JUNIT", "GITHUB", "KEEP_OPEN")
+}
 
 
 def name(page: Path) -> str:

@@ -128,6 +128,8 @@ def test_validate_reports_what_is_wrong_between_files(tmp_path: Path) -> None:
         ("mockserver run --profile docs,running_status=a", ["docs,running_status=active"]),
         ("mockserver world profile c", ["contract", "created_at_expiry=", "create_lag="]),
         ("mockserver verdict --ignore wrong", ["wrong-id-kind"]),
+        ("mockserver verdict --ignore paging-stopped,wrong", ["paging-stopped,wrong-id-kind"]),
+        ("mockserver fault add --operation CreateFile,Del", []),
         ("mockserver run --ignore ", list(FINDINGS)),
         ("mockserver val", ["validate"]),
         ("mockserver serve --log-level w", ["warning"]),

@@ -516,6 +516,7 @@ def test_a_free_answer(world: World) -> None:
 @pytest.mark.parametrize(
     ("header", "said"),
     [
+        ('{"latency": "x"}', "x-mock-fault.latency: 'x' is not a duration"),
         ("nonsense", "unknown error 'nonsense'; choose one of: missing_key, "),
         ("{", "Invalid JSON"),
         ("{}", "no effect"),
@@ -523,7 +524,7 @@ def test_a_free_answer(world: World) -> None:
         ('{"status": 99}', "status"),
         ('{"rate_limit": {"requests": 1, "per": 1}}', "takes a rule"),
         ("\xff", "unknown error"),
-        ('{"eror": "x"}', "unknown key 'eror'; did you mean 'error'? choose one of: error, "),
+        ('{"eror": "x"}', "unknown key 'eror'; did you mean 'error'?"),
     ],
 )
 def test_a_fault_in_a_header_that_is_none_is_refused(world: World, header: str, said: str) -> None:
@@ -626,7 +627,7 @@ def test_a_dry_run_checks_a_rule_and_adds_nothing(world: World, rules: Faults) -
         ({"effect": {"colour": 1}}, "effect.colour: unknown key 'colour'; choose one of: error, "),
         (
             {"effect": {"error": "server_eror"}},
-            "unknown error 'server_eror'; did you mean 'server_error'? choose one of: missing_key, ",
+            "unknown error 'server_eror'; did you mean 'server_error'? see docs/reference/errors.md for all",
         ),
         ({"effect": {"status": 199}}, "effect.status"),
         ({"effect": {"status": 600}}, "effect.status"),
@@ -665,11 +666,25 @@ def test_a_dry_run_checks_a_rule_and_adds_nothing(world: World, rules: Faults) -
         ({"effect": {"empty_page": "yes"}}, "empty_page"),
         (
             {"match": {"operation": "ListCats"}},
-            "unknown operation 'ListCats'; did you mean 'ListContainers'? choose one of: ListC",
+            "unknown operation 'ListCats'; did you mean 'ListContainers'? see docs/reference/control-plane.md for all",
         ),
-        ({"match": {"operation": "listcontainer"}}, "did you mean 'ListContainers'? choose one of: ListContainers, "),
+        ({"match": {"operation": "listcontainer"}}, "did you mean 'ListContainers'? see "),
         ({"match": {"method": "FETCH"}}, "match.method"),
         ({"match": {"path": "containers"}}, "matches no path"),
+        ({"match": {"path": "/v1/containers"}}, "matches no path; write /containers, without /v1"),
+        ({"match": {"path": "/w/x/v1/files*"}}, "matches no path; write /files*, without /w/x/v1"),
+        ({"match": {"path": "/openai/v1"}}, "matches no path; write /*, without /openai/v1"),
+        (
+            {"match": {"operation": "CreateContainer", "method": "GET"}},
+            "it can never fire, as no operation fits all of: operation CreateContainer, method GET; remove one",
+        ),
+        ({"match": {"operation": "ListContainers", "container": "c"}}, "operation ListContainers, container c"),
+        ({"match": {"operation": "Create*", "file": "f"}}, "operation Create*, file f"),
+        ({"match": {"operation": "GetResponse"}, "effect": {"has_more": True}}, "operation GetResponse, has_more"),
+        ({"match": {"method": "POST"}, "effect": {"stale_list": 1}}, "method POST, stale_list"),
+        ({"match": {"container": "c"}, "effect": {"empty_page": True, "status": 500}}, "exclude each other"),
+        ({"match": {"method": "GET"}, "effect": {"abort_upload_after": 1}}, "method GET, abort_upload_after"),
+        ({"match": {"operation": "Delete*"}, "effect": {"abort_upload_after": 1}}, "Delete*, abort_upload_after"),
         (
             {"match": {"opration": "red"}},
             "match.opration: unknown key 'opration'; did you mean 'operation'? choose one",
@@ -684,7 +699,7 @@ def test_a_dry_run_checks_a_rule_and_adds_nothing(world: World, rules: Faults) -
         ({"probability": 1.1}, "probability"),
         ({"probability": -0.1}, "probability"),
         ({"lapse_after": 0}, "lapse_after"),
-        ({"id": "a b"}, "id"),
+        ({"id": "a/b"}, "id: 'a/b' can't be a name; use up to 64 letters"),
         ({"id": "header"}, "is reserved for faults"),
         ({"fired": 1}, "fired"),
     ],
@@ -694,6 +709,32 @@ def test_what_is_no_rule_is_refused_and_says_why(world: World, rules: Faults, ru
     rule = rule if "effect" in rule or rule == {} else {"effect": {"status": 500}, **rule}
     answer = rules.client.post(rules.url, content=json.dumps(rule), headers={"Content-Type": "application/json"})
     assert said in refusal(answer, 400, "invalid_parameter")
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"match": {"method": "PUT"}, "effect": {"status": 500}},
+        {"match": {"method": "HEAD", "operation": "DownloadFile"}, "effect": {"status": 500}},
+        {"match": {"path": "/vector_stores"}, "effect": {"status": 500}},
+        {"match": {"container": "c", "file": "f"}, "effect": {"status": 500}},
+        {"match": {"container": "c"}, "effect": {"abort_upload_after": 1}},
+    ],
+    ids=str,
+)
+def test_a_rule_that_can_fire_is_added(world: World, rules: Faults, rule: dict[str, Any]) -> None:
+    assert ok(rules.client.post(rules.url, json=rule))["match"] == rule["match"]
+
+
+def test_a_rule_of_an_earlier_version_that_can_never_fire_is_kept(
+    world: World, rules: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setattr(faults.NewRule, "_fits", lambda *_: True)
+        rules.add({"has_more": True}, match={"method": "POST"}, id="old")
+    ok(rules.client.patch(f"{rules.url}/old", json={"enabled": False}))
+    assert [each["id"] for each in ok(rules.client.get(rules.url))["data"]] == ["old"]
+    assert statuses(world, 1) == [200]
 
 
 def test_rules_are_bounded(world: World, rules: Faults, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -745,6 +786,12 @@ def test_the_operations_are_the_apis_own(server: MockServer) -> None:
     paths = create_app(server.mock).openapi()["paths"]
     operations = {each["operationId"] for path in paths.values() for each in path.values()}
     assert operations == set(faults.OPERATIONS)
+    for path, methods in paths.items():
+        for method, operation in methods.items():
+            name = operation["operationId"]
+            assert method.upper() in faults.METHODS[name]
+            for kind, of_kind in faults.IDS.items():
+                assert (f"{{{kind}_id}}" in path) == (name in of_kind)
 
 
 def test_a_fault_on_a_connection_leaves_others_alone(world: World) -> None:

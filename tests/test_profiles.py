@@ -750,7 +750,7 @@ def test_the_command_line_and_the_environment_take_them_too(monkeypatch: pytest.
 BAD = {
     "lively": "unknown profile 'lively'; did you mean 'live'? choose one of: default, live, docs, contract",
     "live,lag=5m": "unknown switch 'lag'; choose one of: max_minutes, created_at_expiry, file_id_alias",
-    "live,delete_lga=5m": "unknown switch 'delete_lga'; did you mean 'delete_lag'? choose one of: max_minutes",
+    "live,delete_lga=5m": "unknown switch 'delete_lga'; did you mean 'delete_lag'? see `mockserver serve --help` for all",
     "live,zeros": "'zeros' has no value; write switches after a profile, as in live,delete_lag=5m",
     "live,zeros=maybe": "zeros: 'maybe' is neither yes nor no",
     "live,zeros=yes,zeros=no": "'zeros' is set twice",

@@ -41,14 +41,14 @@ def test_a_report_is_valid_xml_whatever_was_sent() -> None:
     first = "100% <b>&\\x1b[2J,\r\nnext: \\ufffe [#3, #4]"
     assert failure.get("message") == first
     assert failure.text is not None
-    assert failure.text.splitlines()[-1] == "again []"
+    assert failure.text.splitlines()[-1] == "again"
 
 
 def test_annotations_are_escaped() -> None:
     first, second = reports.annotations(FOUND)
     message = "world default: 100%25 <b>&\\x1b[2J,%0D%0Anext: \\ufffe [#3, #4]"
     assert first == f"::warning title=mockserver%3A {NEVER_DELETED}::{message}"
-    assert second.endswith("::world default: again []")
+    assert second.endswith("::world default: again")
 
 
 def test_findings_are_reported_and_fail_only_on_request(tmp_path: Path) -> None:
@@ -66,8 +66,15 @@ def test_reports_are_written_beside_a_verdict(tmp_path: Path) -> None:
     done = run("--verdict", "--ignore", NEVER_DELETED, *python(LEFT), **variables)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert len(list(ElementTree.parse(tmp_path / "verdict.xml").getroot().iter("skipped"))) == 1
-    assert run("--verdict", *python(LEFT), **variables).returncode == 1
+    assert run(*python(LEFT), MOCKSERVER_VERDICT="1", **variables).returncode == 1
     assert len(list(ElementTree.parse(tmp_path / "verdict.xml").getroot().iter("failure"))) == 1
+
+
+@pytest.mark.slow
+def test_findings_are_ignored_by_a_variable() -> None:
+    variables = {"MOCKSERVER_VERDICT": "1", "MOCKSERVER_IGNORE": f"use-after-expiry,{NEVER_DELETED}"}
+    done = run(*python(LEFT), **variables)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.slow

@@ -192,7 +192,7 @@ BAD = {
     "an unknown key at the top": (
         "version: 1\ncontainer: []\n",
         2,
-        "unknown key 'container'; did you mean 'containers'? choose one",
+        "unknown key 'container'; did you mean 'containers'?",
     ),
     "an unknown key in a world": (
         "version: 1\nworlds:\n  a:\n    fles: []\n",

@@ -73,6 +73,8 @@ CASES = {
     "as_json": SWITCH,
     "keep_open": SWITCH,
     "github": SWITCH,
+    "verdict": SWITCH,
+    "ignore": Case("use-after-expiry,paging-stopped", ["use-after-expiry", "paging-stopped"], "typo"),
     "junit": Case("out/verdict.xml", Path("out/verdict.xml"), None),
     "url": Case("localhost:9090", "http://localhost:9090", "ftp://localhost"),
     "token": Case("sesame", "sesame", "open sesame"),
@@ -189,6 +191,13 @@ def test_a_value_that_makes_no_sense_is_exit_code_2(
         assert (done.exit_code, received) == (2, {})
         shown = {"NAME"} if isinstance(parameter, click.Argument) else {parameter.opts[0], *environment}
         assert any(each in done.stderr.splitlines()[-1] for each in shown), done.stderr
+
+
+@pytest.mark.parametrize("variable", ["MOCKSERVER_QUIET", "MOCKSERVER_CONTROL_OPEN"])
+def test_a_flag_whose_variable_makes_no_sense_says_what_to_give(variable: str, received: dict[str, Any]) -> None:
+    done = invoke(["serve"], **{variable: "maybe"})
+    assert (done.exit_code, received) == (2, {})
+    assert "'maybe' is neither yes nor no; give 1 or 0" in done.stderr
 
 
 @pytest.mark.parametrize("option", ["--data", "--seed"])

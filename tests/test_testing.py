@@ -163,6 +163,31 @@ def test_another_server_is_told(status: bytes) -> None:
         stranger.state()
 
 
+@pytest.mark.parametrize("token", ["sesame", None])
+@pytest.mark.parametrize("settings", [{}, {"api_key": "sk-test"}], ids=["any key", "one key"])
+@pytest.mark.parametrize("path", ["/nope", "/w/x/v1/nope"])
+def test_a_path_of_the_api_is_told_without_the_token(token: str | None, settings: dict[str, Any], path: str) -> None:
+    with MockServer(**settings) as server, closing(Server(server.url + path, token=token)) as api:
+        with pytest.raises(MockError, match=r"is not a mock server: 40[14] to GET /_mock/state; correct") as told:
+            api.state()
+        assert "sesame" not in str(told.value)
+
+
+def test_an_unknown_route_of_the_control_plane_blames_no_url(mock: MockWorld) -> None:
+    with pytest.raises(MockError, match=r"^Invalid URL \(GET /_mock/worlds/.*/contaners\)"):
+        mock.call("GET", "contaners")
+
+
+def test_a_server_that_fails_and_repeats_the_token_does_not_show_it() -> None:
+    head = b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: text/plain\r\nContent-Length: 21\r\n\r\n"
+    with (
+        responding(head + b"failed for key sesame") as (url, _),
+        closing(Server(url, token="sesame")) as failing,
+        pytest.raises(MockError, match="failed for key TOKEN"),
+    ):
+        failing.state()
+
+
 def test_a_server_that_fails_is_told_without_blaming_the_url() -> None:
     head = b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: text/plain\r\nContent-Length: 21\r\n\r\n"
     with (
@@ -484,7 +509,7 @@ def test_a_fault_is_added_looked_at_and_removed(mock: MockWorld, client: openai.
 
 def test_a_fault_that_can_not_be_is_told(mock: MockWorld) -> None:
     with pytest.raises(
-        MockError, match=r"unknown error 'rate_limitd'; did you mean 'rate_limited'\? choose one of: .*rate_limited"
+        MockError, match=r"unknown error 'rate_limitd'; did you mean 'rate_limited'\? see docs/reference/errors.md"
     ):
         mock.faults.add(error="rate_limitd")
     with pytest.raises(MockError, match="no effect"):

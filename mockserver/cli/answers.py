@@ -2,14 +2,16 @@
 
 import base64
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
 from mockserver import errors
-from mockserver.cli.connection import Target, command
-from mockserver.cli.options import Parsed, complete, complete_file, valid_name
+from mockserver.choices import valid_name
+from mockserver.cli.connection import Target, command, sending
+from mockserver.cli.options import Parsed, complete, complete_file
 from mockserver.cli.output import listed, table, words
 from mockserver.client import path_to
 from mockserver.testing.documents import with_contents
@@ -98,7 +100,9 @@ def add_answer(target: Target, script: Path | None, files: tuple[str, ...], **gi
         raise click.UsageError("give a file, or what the run does: --say TEXT, --file FILE, --fail ERROR, …")
     if turn := rule.pop("turn", None):
         rule["when"] = {"turn": turn} | ({"text": rule["when"]} if "when" in rule else {})
-    target.show(target("POST", "answers", _read(script) if script else rule), _lines)
+    with sending(script) if script else nullcontext():
+        added = target("POST", "answers", _read(script) if script else rule)
+    target.show(added, _lines)
 
 
 @command(answer, "remove")

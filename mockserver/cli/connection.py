@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -9,12 +10,14 @@ from typing import Any
 
 import click
 
-from mockserver.cli.options import FAILED, Parsed, die, environment_option, from_environment, valid_name
+from mockserver.choices import valid_name
+from mockserver.cli.options import BAD_SEED, FAILED, INVALID, Parsed, die, environment_option, from_environment
 from mockserver.client import Control, MockError, path_to, server_url
 from mockserver.settings import environment_name, key, port
 
 RESPONSE_SECONDS = 60.0
 """How long a usual response may take. Commands that move contents or wait have no limit."""
+NO_PORT = "no server can be reached at port 0; name its address with --url"
 
 REMEDIES = {
     "world_not_found": "Its first use creates it. List the worlds with: mockserver world list",
@@ -61,11 +64,26 @@ class Target:
 
 @contextmanager
 def errors_end_the_program() -> Iterator[None]:
-    """Exit with 1 and the reason if the control plane returns an error or can't be reached."""
+    """Exit with the reason if the control plane returns an error or can't be reached."""
     try:
         yield
     except MockError as error:
-        die(f"{error.reason} {REMEDIES.get(error.code or '', '')}".strip(), FAILED)
+        name = error.code or ""
+        code = BAD_SEED if name == "invalid_seed" else INVALID if name.startswith("invalid_") else FAILED
+        die(f"{error.reason.removeprefix('body: ')} {REMEDIES.get(name, '')}".strip(), code)
+
+
+@contextmanager
+def sending(file: object) -> Iterator[None]:
+    """Name the file that is sent in an error about its content, in place of the request's body."""
+    try:
+        yield
+    except MockError as error:
+        if not (error.code or "").startswith("invalid_"):
+            raise
+        reason = re.sub("^(body|archive)(?=:)", "", error.reason)
+        reason = f"{file}{reason}" if reason[0] == ":" else f"{file}: {reason}"
+        raise MockError(str(error), error.status, error.code, reason) from None
 
 
 def _default_url() -> str:
@@ -75,7 +93,7 @@ def _default_url() -> str:
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint=variable) from None
     if not number:
-        raise click.BadParameter("no server can be reached at port 0; name its address with --url", param_hint=variable)
+        raise click.BadParameter(NO_PORT, param_hint=variable)
     return f"{'https' if from_environment(environment_name('tls_cert')) else 'http'}://localhost:{number}"
 
 

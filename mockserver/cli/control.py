@@ -10,9 +10,10 @@ from typing import IO, Any
 
 import click
 
+from mockserver.choices import valid_name
 from mockserver.cli import output, reports
 from mockserver.cli.answers import answer
-from mockserver.cli.connection import ANY_WORLD, OPTIONAL_WORLD_ARGUMENT, WORLD_ARGUMENT, Target, command
+from mockserver.cli.connection import ANY_WORLD, OPTIONAL_WORLD_ARGUMENT, WORLD_ARGUMENT, Target, command, sending
 from mockserver.cli.options import (
     FAILED,
     Parsed,
@@ -20,7 +21,6 @@ from mockserver.cli.options import (
     complete_profile,
     die,
     operations,
-    valid_name,
     warn,
 )
 from mockserver.client import path_to, query, save
@@ -111,7 +111,7 @@ def freeze_clock(target: Target, at: str | None) -> None:
 _MAY_BE_NEGATIVE = {"ignore_unknown_options": True, "help_option_names": ["--help"]}
 
 
-@command(clock, "advance")
+@command(clock, "advance", context_settings=_MAY_BE_NEGATIVE)
 @click.argument("by")
 def advance_clock(target: Target, by: str) -> None:
     """Move the clock forward by a duration: 20m, 1h30m, PT20M or seconds."""
@@ -212,10 +212,10 @@ def export_world(target: Target, file: str) -> None:
 @click.option("--add", is_flag=True, help="Add to the world's objects instead of replacing them.")
 def import_world(target: Target, file: str, add: bool) -> None:
     """Replace a world's contents with those of an archive, or a seed file without other files; - is the standard input."""
-    with click.open_file(file, "rb") as source:
-        content = ("application/octet-stream", source)
-        path = "import?replace=false" if add else "import"
-        target.show(target("POST", path, content=content, timeout=None), _world(target))
+    path = "import?replace=false" if add else "import"
+    with click.open_file(file, "rb") as source, sending("the standard input" if file == "-" else file):
+        imported = target("POST", path, content=("application/octet-stream", source), timeout=None)
+    target.show(imported, _world(target))
 
 
 # Faults
@@ -233,6 +233,13 @@ _ID = click.argument("id", type=Parsed(valid_name))
 def list_faults(target: Target) -> None:
     """List the rules in the order in which they are tried, with how often they matched and fired."""
     target.show(target("GET", "faults"), output.faults)
+
+
+@command(fault, "show")
+@_ID
+def show_fault(target: Target, id: str) -> None:
+    """Show one rule; with --json all of it."""
+    target.show(target("GET", path_to("faults", id)), output.faults)
 
 
 class _AddFault(click.Command):
@@ -295,24 +302,30 @@ def _filtered(command: _Command) -> _Command:
     for name, metavar, kind, help in (
         ("--after", "NUMBER", int, "Only exchanges after this number."),
         ("--text", "TEXT", str, "A text in path, query, headers, bodies or ids."),
+        ("--warning", "CODES", str, "Codes of warnings, or patterns: '*' is any."),
         ("--status", "STATUS", str, "Statuses: 404, 4xx, 400-409."),
         ("--method", "METHODS", str, "Methods: POST,DELETE."),
         ("--operation", "NAMES", str, "Operations: CreateContainer, Delete*."),
     ):
-        names = complete(operations) if name == "--operation" else None
+        names = complete(operations, several=True) if name == "--operation" else None
         command = click.option(name, metavar=metavar, type=kind, help=help, shell_complete=names)(command)
-    return command
+    failed = "Only errors, responses that were not completed, and requests without one."
+    return click.option("--failed", is_flag=True, help=failed)(command)
 
 
 @command(journal, "list")
 @_filtered
 @click.option("--last", type=int, metavar="N", help="The newest N; 20 unless --after or --limit is given.")
 @click.option("--limit", type=int, metavar="N", help="The oldest N.")
+@click.option("--before", type=int, metavar="NUMBER", help="Only exchanges before this number.")
 def list_exchanges(target: Target, **wanted: Any) -> None:
     """List exchanges, the newest last."""
+    if None not in (wanted["last"], wanted["limit"]):
+        raise click.UsageError("give either --last or --limit: the newest or the oldest exchanges")
     if all(wanted[name] is None for name in ("last", "limit", "after")):
         wanted["last"] = 20
-    target.show(target("GET", f"journal{query(**wanted)}"), output.exchanges)
+    lines = functools.partial(output.exchanges, newest=wanted["last"] is not None)
+    target.show(target("GET", f"journal{query(**wanted)}"), lines)
 
 
 @command(journal, "show")
@@ -329,12 +342,19 @@ def count_exchanges(target: Target, **wanted: Any) -> None:
     target.show(target("GET", f"journal/count{query(**wanted)}"), lambda response: [str(response["count"])])
 
 
+def _say_if_new(target: Target) -> None:
+    """Say that the world does not exist yet: a reader may come before its first request, or have mistyped the name."""
+    if not target.server("GET", f"worlds{query(name=target.world)}")["total"]:
+        warn(f"there is no world {target.world!r} yet; waiting for its first request")
+
+
 @command(journal, "wait")
 @_filtered
 @click.option("--count", type=int, default=1, show_default=True, metavar="N", help="Number of exchanges to wait for.")
 @click.option("--timeout", default="10s", show_default=True, metavar="DURATION", help="How long to wait at most.")
 def wait_for_exchanges(target: Target, **wanted: Any) -> None:
     """Wait for exchanges; exit with 1 if there are too few in time."""
+    _say_if_new(target)
     target.show(target("GET", f"journal/wait{query(**wanted)}", timeout=None), output.exchanges)
 
 
@@ -342,6 +362,7 @@ def wait_for_exchanges(target: Target, **wanted: Any) -> None:
 @_filtered
 def follow_exchanges(target: Target, **wanted: Any) -> None:
     """Print exchanges as they are recorded, until interrupted; with --json one on each line."""
+    _say_if_new(target)
     with suppress(KeyboardInterrupt):
         for event, data in target.control.events(target.path(f"journal/stream{query(**wanted)}")):
             if event == "dropped":
@@ -367,7 +388,7 @@ def verdict(target: Target, ignore: Sequence[str], junit: Path | None, github: b
         target.show(found[target.world], functools.partial(output.verdict, target.world))
     else:
         target.show({"ok": ok, "worlds": found}, output.verdicts)
-    reports.write(found, ignore, junit, github)
+    reports.write(found, ignore, junit, github, sys.stderr if target.as_json else None)
     if not ok:
         sys.exit(FAILED)
 

@@ -12,8 +12,9 @@ from typing import Any
 import click
 
 from mockserver import errors
-from mockserver.cli.options import Completion, complete, operations
+from mockserver.cli.options import Completion, Parsed, complete, operations
 from mockserver.schema.faults import Effect, Match, NewRule
+from mockserver.settings import size
 
 Callback = Callable[[click.Context, click.Parameter, Any], object]
 
@@ -92,10 +93,12 @@ def _option(name: str, schema: dict[str, Any]) -> click.Option:
         return click.Option([flag], flag_value=given[0]["const"], default=None, help=help)
     kinds = {kind.get("type") for kind in given}
     pairs = kinds == {"object"}
+    metavar = METAVARS.get(name) or ("BYTES" if kinds == {"integer"} else "DURATION")
+    type = int if kinds == {"integer"} else float if kinds == {"number"} else str
     return click.Option(
         [flag, name],
-        type=int if kinds == {"integer"} else float if kinds == {"number"} else str,
-        metavar=METAVARS.get(name) or ("BYTES" if kinds == {"integer"} else "DURATION"),
+        type=Parsed(size) if metavar == "BYTES" else type,
+        metavar=metavar,
         multiple=pairs,
         callback=_pairs if pairs else CALLBACKS.get(name),
         help=help,

@@ -148,7 +148,16 @@ def openapi() -> None:
 
 
 @main.command()
-@options.settings("host", "port", "tls_cert")
+@options.settings(
+    "host",
+    "port",
+    "tls_cert",
+    help={
+        "host": "Address on which the server listens.",
+        "port": "Port on which the server listens.",
+        "tls_cert": "Certificate of a server that serves HTTPS.",
+    },
+)
 @click.option("--url", "server", metavar="URL", help="Check the server at this address instead.")
 @click.option("--wait", type=click.FloatRange(min=0), default=0.0, help="How long to keep trying.", metavar="SECONDS")
 def healthcheck(host: tuple[str, ...], port: int, tls_cert: Path | None, server: str | None, wait: float) -> None:
@@ -159,8 +168,11 @@ def healthcheck(host: tuple[str, ...], port: int, tls_cert: Path | None, server:
     import urllib.request
     from http.client import HTTPException
 
-    from mockserver.cli.connection import server_address
-    from mockserver.client import tls_context
+    from mockserver.cli.connection import NO_PORT, server_address
+    from mockserver.client import reason, tls_context
+
+    if not port and not server:
+        raise click.BadParameter(NO_PORT, param_hint="--port")
 
     hosts = (*host, "::1") if "::" in host else host  # localhost, by which :: is reached, may be IPv4 alone
     try:
@@ -181,7 +193,8 @@ def healthcheck(host: tuple[str, ...], port: int, tls_cert: Path | None, server:
                 with direct.open(f"{at}/health", timeout=2):
                     return
             except (OSError, HTTPException) as error:
-                failures.append(f"{at} ({error})")
+                cause = getattr(error, "reason", None)
+                failures.append(f"{at} ({reason(cause) if isinstance(cause, Exception) else error})")
         if stopwatch() >= until:
             die(f"no healthy server at {' or '.join(failures)}; start one with: mockserver serve", FAILED)
         time.sleep(0.05)

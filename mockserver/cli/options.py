@@ -20,7 +20,7 @@ FAILED, INVALID, CANNOT_BIND, BAD_SEED, UNUSABLE_DATA, NOT_EXECUTABLE, NOT_FOUND
 
 EXIT_CODES = {
     0: "stopped by SIGINT, SIGTERM or SIGHUP, or done",
-    FAILED: "no healthy server responds, it returns an error, or its verdict is not ok",
+    FAILED: "no healthy server responds, it returns another error, or its verdict is not ok",
     INVALID: "invalid option, environment variable or argument, or a certificate that can't be used",
     CANNOT_BIND: "no socket could be opened on the host and port",
     BAD_SEED: "invalid seed; nothing was written",
@@ -35,7 +35,7 @@ SWITCHES_HELP = "\b\nSwitches of --profile, with their defaults:\n" + "\n".join(
 EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:<3}  {meaning}" for code, meaning in EXIT_CODES.items())
 
 
-_OTHER_VARIABLES = ("quiet", "json", "workers", "url", "world", "keep_open", "junit", "github")
+_OTHER_VARIABLES = ("quiet", "json", "workers", "url", "world", "keep_open", "verdict", "ignore", "junit", "github")
 """Environment variables of commands that are not settings."""
 
 _SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
@@ -94,20 +94,32 @@ class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic only in its 
         return complete_file(ctx, param, incomplete) if self._parse is path else []
 
 
+class _YesOrNo(click.types.BoolParamType):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bool:
+        if (found := self.str_to_bool(value)) is None:
+            self.fail(f"{value!r} is neither yes nor no; give 1 or 0", param, ctx)
+        return found
+
+
+_YES_OR_NO = _YesOrNo()
+
+
 def environment_option(name: str, help: str, *parameter: str, **more: Any) -> Callable[[Any], Any]:
     """Return an option that is no setting, but can be given by an environment variable too."""
     variable = environment_name(name)
+    if more.get("is_flag"):
+        more["type"] = _YES_OR_NO
     return click.option(flag(name), *parameter, envvar=variable, show_envvar=True, help=help, **more)
 
 
 Completion = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
-def complete(names: Callable[[], Iterable[str]]) -> Completion:
-    """Complete a name in a shell, also after a comma. The names are loaded only then."""
+def complete(names: Callable[[], Iterable[str]], several: bool = False) -> Completion:
+    """Complete a name in a shell; where several are taken, also after a comma. The names are loaded only then."""
 
     def completed(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-        before, comma, last = incomplete.rpartition(",")
+        before, comma, last = incomplete.rpartition(",") if several else ("", "", incomplete)
         return [before + comma + name for name in names() if name.startswith(last)]
 
     return completed
@@ -148,11 +160,12 @@ _COMPLETIONS: dict[str, Completion] = {"profile": complete_profile, "log_level":
 
 
 def settings(
-    *only: str, private: Mapping[str, Any] | None = None, **defaults: Any
+    *only: str, private: Mapping[str, Any] | None = None, help: Mapping[str, str] | None = None, **defaults: Any
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add an option for each setting, or for `only` some.
 
-    `private` settings have no environment variable; it maps them to their defaults. `defaults` are the command's.
+    `private` settings have no environment variable; it maps them to their defaults. `help` and `defaults` are the
+    command's.
     """
     private = private or {}
 
@@ -168,12 +181,12 @@ def settings(
                 flag(setting.name),
                 cls=_Option,
                 is_flag=parse is profiles.yes_or_no,
-                type=click.BOOL
+                type=_YES_OR_NO
                 if parse is profiles.yes_or_no
                 else Parsed(parse),  # click ignores the variable of a flag of any other type
                 default=default,
                 multiple=setting.metadata["many"],
-                help=setting.metadata["help"],
+                help=(help or {}).get(setting.name, setting.metadata["help"]),
                 envvar=environment_name(setting.name) if has_variable else None,
                 show_envvar=has_variable,
                 show_default=shown or False,
@@ -214,12 +227,6 @@ def start_errors_end_the_program() -> Iterator[None]:
         die(error, BAD_SEED)
     except DirectoryUnusable as error:
         die(error, UNUSABLE_DATA)
-
-
-def valid_name(text: str) -> str:
-    if text and "/" not in text:
-        return text
-    raise ValueError(f"{text!r} can't be a name; use letters, digits, dots, underscores and hyphens")
 
 
 def warn(reason: object) -> None:

@@ -206,12 +206,14 @@ def faults(response: models.RuleList | models.Rule) -> Iterator[str]:
     return table(["FAULT", "MATCHED", "FIRED", "HOW OFTEN", "WHERE", "WHAT"], rows, "There are no faults.")
 
 
-def exchanges(page: models.JournalPage) -> Iterator[str]:
+def exchanges(page: models.JournalPage, newest: bool = False) -> Iterator[str]:
     found = page["data"]
     headings = ["NUMBER", "TIME", "STATUS", "MS", "REQUEST", ""]
     yield from table(headings, map(_exchange_row, found), "There are no exchanges.")
     if page["has_more"]:
-        yield f"More with: --after {found[-1]['number']}"
+        yield (
+            f"Older ones with: --before {found[0]['number']}" if newest else f"More with: --after {found[-1]['number']}"
+        )
 
 
 def exchange_line(exchange: models.Exchange) -> str:
@@ -281,4 +283,5 @@ def verdict(world: str, response: models.Verdict) -> Iterator[str]:
     findings = response["findings"]
     yield f"world {world}: " + (f"{len(findings)} found" if findings else "nothing found")
     for each in findings:
-        yield plain(f"  {each['name']}: {each['message']} [{some([f'#{number}' for number in each['exchanges']])}]")
+        proof = some([f"#{number}" for number in each["exchanges"]])
+        yield plain(f"  {each['name']}: {each['message']}" + (f" [{proof}]" if proof else ""))

@@ -3,23 +3,26 @@
 import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 
 from mockserver.choices import unknown
 from mockserver.cli.options import FAILED, complete, die, environment_option, findings
-from mockserver.client import Control, path_to, query
-from mockserver.control.models import Verdict
+from mockserver.client import Control, MockError, path_to, query
+from mockserver.control.models import Finding, Verdict
 
 Findings = Mapping[str, Sequence[Mapping[str, Any]]]
 """The findings of each world, by its name."""
+UNUSABLE = "world_unusable"
+"""The code of the error of a world that can't be used, and the name of the finding in place of its verdict."""
 
 _WRITABLE = click.Path(dir_okay=False, path_type=Path)
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def _known(ctx: click.Context, param: click.Parameter, names: Sequence[str]) -> Sequence[str]:
+def _known(ctx: click.Context, param: click.Parameter, given: Sequence[str]) -> Sequence[str]:
+    names = [name.strip() for each in given for name in each.split(",") if name.strip()]
     for name in names:
         if name not in (known := list(findings())):
             raise click.BadParameter(unknown("finding", name, known))
@@ -31,13 +34,13 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         environment_option("github", "Print the findings as annotations of a GitHub workflow.", is_flag=True),
         environment_option("junit", "Write the verdict to a file, as JUnit XML.", metavar="FILE", type=_WRITABLE),
-        click.option(
-            "--ignore",
+        environment_option(
+            "ignore",
+            "Findings to leave out, by their names.",
             multiple=True,
-            metavar="FINDING",
+            metavar="FINDING,…",
             callback=_known,
-            help="Finding to leave out, by its name.",
-            shell_complete=complete(findings),
+            shell_complete=complete(findings, several=True),
         ),
     ):
         command = option(command)
@@ -45,14 +48,24 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def verdicts(control: Control, ignore: Sequence[str], worlds: Sequence[str] = ()) -> dict[str, Verdict]:
-    """Return the verdict of each world, by its name: of those given, else of all."""
+    """Return the verdict of each world, by its name: of those given, else of all. Of these, a world that can't be used
+    has a finding that says so."""
     names = worlds or [each["name"] for each in control("GET", "worlds")["data"]]
-    asked = query(ignore=ignore)
-    return {name: control("GET", path_to("worlds", name, "verdict") + asked) for name in names}
+    found: dict[str, Verdict] = {}
+    for name in names:
+        try:
+            found[name] = control("GET", path_to("worlds", name, "verdict") + query(ignore=ignore))
+        except MockError as error:
+            if worlds or error.code != UNUSABLE:
+                raise
+            found[name] = Verdict(ok=False, findings=[Finding(name=UNUSABLE, message=error.reason, exchanges=[])])
+    return found
 
 
-def write(found: Mapping[str, Verdict], ignore: Sequence[str], file: Path | None, github: bool) -> None:
-    """Write verdicts for other programs."""
+def write(
+    found: Mapping[str, Verdict], ignore: Sequence[str], file: Path | None, github: bool, to: IO[str] | None = None
+) -> None:
+    """Write verdicts for other programs: JUnit XML to a file, annotations to the standard output or to another."""
     by_world = {name: verdict["findings"] for name, verdict in found.items()}
     if file:
         try:
@@ -62,7 +75,7 @@ def write(found: Mapping[str, Verdict], ignore: Sequence[str], file: Path | None
             die(f"can't write {file}: {error.strerror}; name another file with --junit", FAILED)
     if github:
         for line in annotations(by_world):
-            print(line, flush=True)
+            print(line, file=to, flush=True)
 
 
 def junit(found: Findings, ignored: Container[str]) -> bytes:
@@ -72,7 +85,7 @@ def junit(found: Findings, ignored: Container[str]) -> bytes:
     suites = Element("testsuites")
     suite = SubElement(suites, "testsuite", name="mockserver verdict")
     for world, listed in found.items():
-        for rule in findings():
+        for rule in dict.fromkeys([*findings(), *(each["name"] for each in listed)]):
             case = SubElement(suite, "testcase", classname=f"mockserver.{world}", name=rule, time="0")
             lines = [_line(each) for each in listed if each["name"] == rule]
             if rule in ignored:
@@ -96,7 +109,8 @@ def annotations(found: Findings) -> Iterator[str]:
 
 def _line(finding: Mapping[str, Any]) -> str:
     """A message may quote what a client sent: control characters are escaped."""
-    text = f"{finding['message']} [{', '.join(f'#{number}' for number in finding['exchanges'])}]"
+    proof = ", ".join(f"#{number}" for number in finding["exchanges"])
+    text = f"{finding['message']} [{proof}]" if proof else finding["message"]
     return _NOT_XML.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 

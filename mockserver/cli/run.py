@@ -30,10 +30,10 @@ _FROM_TERMINAL = ("SIGINT", "SIGQUIT")
 @click.command(epilog=EPILOG, context_settings={"allow_interspersed_args": False})
 @options.settings(private=_OWN, log_level="warning")  # the command's own output stays readable
 @world_option("World that the command's clients use.")
-@click.option(
-    "--verdict",
+@options.environment_option(
+    "verdict",
+    "Report mistakes of clients in any world, and fail if there are any. Without it, --junit and --github only report them.",
     is_flag=True,
-    help="Report mistakes of clients in any world, and fail if there are any. Without it, --junit and --github only report them.",
 )
 @reports.options
 @options.environment_option(

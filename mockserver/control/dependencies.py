@@ -8,7 +8,9 @@ from pydantic import BeforeValidator, ConfigDict
 from pydantic_core import to_json
 from starlette.responses import Response
 
+from mockserver import control_errors
 from mockserver.bounds import KnownKeys
+from mockserver.choices import MAX_SHOWN, unknown
 from mockserver.clock import duration, instant
 from mockserver.errors import APIError
 from mockserver.mock import Mock
@@ -28,8 +30,24 @@ def new_router(path: str = "", tag: str | None = None) -> APIRouter:
         tags=[tag] if tag else None,
         include_in_schema=tag is not None,
         route_class=LateRoute,
+        dependencies=[Depends(_known_query)] if tag else None,
         generate_unique_id_function=_operation_id,
     )
+
+
+async def _known_query(request: Request) -> None:
+    """Raise an error for a key in the query string that the route does not take, or that is there twice."""
+    if not request.query_params:
+        return
+    params = request.scope["route"].dependant.query_params
+    known = [name for each in params for name in getattr(each.field_info.annotation, "model_fields", [each.alias])]
+    given = [key for key, _ in request.query_params.multi_items()]
+    for key in given:
+        if key not in known:
+            raise control_errors.BAD_PARAMETER(param=key[:MAX_SHOWN], problem=unknown("key", key, known))
+        if given.count(key) > 1:
+            problem = "it is given more than once; give it once, with commas between values if it takes several"
+            raise control_errors.BAD_PARAMETER(param=key, problem=problem)
 
 
 def _operation_id(route: APIRoute) -> str:

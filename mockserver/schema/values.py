@@ -9,7 +9,7 @@ from mockserver.choices import unknown
 from mockserver.clock import MAX_SECONDS, duration
 
 
-def _not_negative(seconds: float) -> float:
+def not_negative(seconds: float) -> float:
     if seconds < 0:
         raise ValueError("a duration can't be negative here; write 0 or more")
     return seconds
@@ -26,7 +26,7 @@ Times = Annotated[int, Field(ge=1, le=1 << 53)]
 Seconds = Annotated[
     float,
     BeforeValidator(duration, json_schema_input_type=str | float),
-    AfterValidator(_not_negative),
+    AfterValidator(not_negative),
     Field(le=MAX_SECONDS),
 ]
 ErrorName = Annotated[str, AfterValidator(_error)]

@@ -222,7 +222,7 @@ class MockWorld:
         self.call("PUT", "profile", asked)
 
     def snapshot(self, name: str | None = None) -> "Snapshot":
-        """Take a snapshot of objects, clock, profile, id sequence and faults."""
+        """Take a snapshot of objects, clock, profile, id sequence, faults and answers."""
         name = name or f"snapshot-{ids.unique()}"
         self.call("PUT", path_to("snapshots", name))
         return Snapshot(self, name)
@@ -236,7 +236,7 @@ class MockWorld:
         save(to, lambda file: int(self.call("GET", "export", into=file)))
 
     def import_(self, archive: str | Path, *, replace: bool = True) -> None:
-        """Replace the contents of the world by those of an archive, atomically, or add them."""
+        """Replace the contents of the world by those of an archive, atomically, and clear the journal; or add them."""
         with Path(archive).open("rb") as file:
             self.call("POST", f"import?replace={str(replace).lower()}", content=("application/zip", file))
 

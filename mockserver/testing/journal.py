@@ -14,12 +14,15 @@ Exchanges = list[Exchange]
 
 
 class Wanted(TypedDict, total=False):
-    """A filter of exchanges: operations (`CreateContainer`, `*File*`), methods, statuses (404, `4xx`, `400-409`), a text
-    anywhere in the exchange, and the number after which to start. Give several values as a list."""
+    """A filter of exchanges: operations (`CreateContainer`, `*File*`), methods, statuses (404, `4xx`, `400-409`), codes of
+    warnings (`*` is any), only those that failed, a text anywhere in the exchange, and the number after which to start.
+    Give several values as a list."""
 
     operation: str | Sequence[str]
     method: str | Sequence[str]
     status: int | str | Sequence[int | str]
+    warning: str | Sequence[str]
+    failed: bool
     text: str
     after: int
 

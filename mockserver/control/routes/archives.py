@@ -51,7 +51,8 @@ async def export_world(archived: Annotated[Iterator[bytes], Depends(_archived)],
 async def import_world(
     mock: TheMock, world: str, request: Request, replace: Annotated[bool, Query()] = True
 ) -> WorldState:
-    """Replace the world's contents by those of an archive or a seed document, atomically, or add with `replace=false`."""
+    """Replace the world's contents by those of an archive or a seed document, atomically, and clear the journal; or add
+    to them with `replace=false`."""
     async with received(mock, request, mock.settings.max_import) as path:
         await _import(mock, world, path, replace)
     return await world_state(mock, world)

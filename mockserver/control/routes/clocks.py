@@ -1,9 +1,9 @@
 """A world's clock: read it, stop it, move it."""
 
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Annotated, cast
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from mockserver import containers, control_errors, files, uploads
 from mockserver.clock import MAX_SECONDS, Clock, calendar
@@ -21,6 +21,16 @@ EXPIRING = {"containers": containers.expiring, "files": files.expiring, "uploads
 
 class Freeze(RequestModel):
     at: Instant | None = None
+
+
+def _forward(seconds: float) -> float:
+    if seconds < 0:
+        raise ValueError("a clock advances forward only; to move it back, use offset, or freeze it at an instant")
+    return seconds
+
+
+class Advance(RequestModel):
+    by: Annotated[Duration, AfterValidator(_forward)]
 
 
 class Move(RequestModel):
@@ -44,7 +54,7 @@ async def freeze_clock(mock: TheMock, world: str, body: Freeze = Freeze()) -> Cl
 
 
 @router.post("/advance")
-async def advance_clock(mock: TheMock, world: str, body: Move) -> ClockChange:
+async def advance_clock(mock: TheMock, world: str, body: Advance) -> ClockChange:
     """Move the clock forward by a duration. Its rate stays."""
     return await _change(mock, world, lambda clock, wall: _bounded(clock.advanced(wall, body.by)))
 

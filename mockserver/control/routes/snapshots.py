@@ -16,7 +16,7 @@ async def list_snapshots(mock: TheMock, world: str) -> SnapshotList:
 
 @router.put("/{snapshot}")
 async def take_snapshot(mock: TheMock, world: str, snapshot: str) -> SnapshotState:
-    """Take a snapshot of objects, clock, profile, id sequence and faults. It replaces one of the same name."""
+    """Take a snapshot of objects, clock, profile, id sequence, faults and answers. It replaces one of the same name."""
     await mock.worlds.resolve(world)
     return _state(await mock.worlds.take_snapshot(world, snapshot))
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 
 import orjson
 from fastapi import Query, Response
-from pydantic import BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from mockserver import control_errors, profiles
 from mockserver.control.dependencies import Duration, RequestModel, TheMock, new_router
@@ -18,6 +18,7 @@ from mockserver.control.models import Names, Switches, WorldList, WorldState
 from mockserver.control.routes.clocks import clock_state
 from mockserver.mock import Mock
 from mockserver.profiles import PROFILES, Profile
+from mockserver.schema.values import not_negative
 from mockserver.states import Summary
 
 router = new_router("", "Worlds")
@@ -47,7 +48,7 @@ class NewWorld(RequestModel):
 
 
 class Retire(RequestModel):
-    idle: Duration
+    idle: Annotated[Duration, AfterValidator(not_negative)]
 
 
 class ProfileChange(RequestModel):
