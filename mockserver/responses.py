@@ -80,21 +80,34 @@ class Created:
     """Of the output."""
 
 
+@dataclass
+class _Rejected(Exception):
+    """Ends the transaction of a run that a script rejects."""
+
+    error: APIError
+    target: answers.Target
+
+
 # In the order of the API reference
 
 
-def create_response(
-    context: Context, body: CreateResponse, uploads: Uploads, supplied: Supplied = NOTHING
-) -> Created | APIError:
-    """The response, or the error in its place: what the scripts counted is kept then, as nothing is raised."""
+def create_response(context: Context, body: CreateResponse, uploads: Uploads, supplied: Supplied = NOTHING) -> Created:
+    """Raises APIError where a script rejects the request; what the scripts counted is kept then."""
+    try:
+        return _create(context, body, uploads, supplied)
+    except _Rejected as rejected:
+        with context.write() as tx:
+            answers.choose(tx, rejected.target)  # again, as its counts were rolled back too
+        raise rejected.error from None
+
+
+def _create(context: Context, body: CreateResponse, uploads: Uploads, supplied: Supplied) -> Created:
     now, background = context.world.now(), bool(body.background)
     _check_tools(body)
     clock = None
     with context.write() as tx:
         before = transcript.read(context, tx, body)
         id = before.next_id
-        tx.execute("SAVEPOINT run")
-        ordinal = context.world.ordinal
         tools = declared_tools(context, tx, body, before, supplied)
         request = json.dumps(_echo(body, tools))
         if len(request) > MAX_ECHO:
@@ -103,17 +116,11 @@ def create_response(
         target = _target(run)
         answer, nearest = answers.choose(tx, target)
         context.answer = answer.id if answer else None
-        rejected = None
         if answer is None and context.world.profile.unscripted == "refuse":
-            rejected = errors.UNSCRIPTED(problem=nearest or "The world has no answers.")
-        elif answer and answer.rule.rejects:
-            rejected = sample(errors.CATALOGUE[answer.rule.rejects], {})
-        if rejected:
-            tx.execute("ROLLBACK TO run")
-            context.world.ordinal, context.world.reserved = ordinal, 0
-            context.touched.clear()
-            answers.choose(tx, target)  # again, as its counts were rolled back too
-            return rejected
+            raise _Rejected(errors.UNSCRIPTED(problem=nearest or "The world has no answers."), target)
+        if answer and answer.rule.rejects:
+            error = sample(errors.CATALOGUE[answer.rule.rejects], {"operation": "CreateResponse"})
+            raise _Rejected(error, target)
         run.add_inputs(uploads)
         _perform(run, answer)
         takes = max(BACKGROUND_SECONDS, ceil(run.at)) if background else ceil(run.at)

@@ -38,18 +38,21 @@ _PLACEHOLDER = re.compile(f"({'|'.join(map(re.escape, PLACEHOLDERS))})")
 LISTING = "import os\nprint(os.listdir('/mnt/data'))"
 
 _add_use = Statement("INSERT OR IGNORE INTO uses VALUES (:container_id, :at, :response_id)")
+_used = Statement("SELECT DISTINCT container_id FROM uses WHERE response_id = :response_id AND at > :now")
 _cancel_uses = Statement("DELETE FROM uses WHERE response_id = :response_id AND at > :now")
 _use_until = Statement("UPDATE containers SET used_until = max(coalesce(used_until, 0), :until) WHERE id = :id")
 _wedge = Statement("UPDATE containers SET wedged = 1 WHERE id = :id")
 _find_path = Statement(f"{containers.FILES} AND path = :path ORDER BY seq DESC", tables.ContainerFile)
 _paths = Statement(f"{containers.FILES} ORDER BY created_at, seq".replace("*", "path", 1))
-_hide = Statement("UPDATE container_files SET visible_until = :at WHERE container_id = :container_id AND id = :id")
+_hide = Statement(
+    "UPDATE container_files SET visible_until = :at, hidden_by = :by WHERE container_id = :container_id AND id = :id"
+)
 _ahead = Statement(
     "SELECT * FROM live_container_files WHERE response_id = :response_id AND visible_from > :now", tables.ContainerFile
 )
 _show_again = Statement(
-    "UPDATE container_files SET visible_until = NULL WHERE container_id = :container_id AND path = :path "
-    "AND visible_until > :now"
+    "UPDATE container_files SET visible_until = NULL, hidden_by = NULL "
+    "WHERE container_id = :container_id AND hidden_by = :by AND visible_until > :now"
 )
 
 
@@ -282,7 +285,7 @@ class Run:
     def _remove(self, container: tables.Container, path: str) -> None:
         for row in self._find(container, path):
             if self.background:
-                _hide.run(self.tx, container_id=container.id, id=row.id, at=self.instant)
+                _hide.run(self.tx, container_id=container.id, id=row.id, at=self.instant, by=self.before.next_id)
             else:
                 containers.remove_file(self.context, self.tx, row, self.instant)
                 self.context.touch("deleted", row.id)
@@ -381,10 +384,12 @@ class Run:
 def cancel(context: Context, tx: Transaction, response_id: str) -> None:
     """Delete what a cancelled response would still have done."""
     now = context.world.now()
+    used = [id for (id,) in _used.tuples(tx, response_id=response_id, now=now)]
     _cancel_uses.run(tx, response_id=response_id, now=now)
     for row in _ahead.all(tx, response_id=response_id, now=now):
         containers.remove_file(context, tx, row, now)
-        _show_again.run(tx, container_id=row.container_id, path=row.path, now=now)
+    for id in used:
+        _show_again.run(tx, container_id=id, by=response_id, now=now)
 
 
 def _environment(container: tables.Container | None) -> Item | None:

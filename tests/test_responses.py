@@ -40,8 +40,8 @@ def hosted(*skills: dict[str, Any]) -> dict[str, Any]:
     return {"type": "shell", "environment": {"type": "container_auto", "skills": list(skills)}}
 
 
-def inline(name: str) -> dict[str, Any]:
-    manifest = f"---\nname: {name}\ndescription: Does things.\n---\n"
+def inline(name: str, padding: str = "") -> dict[str, Any]:
+    manifest = f"---\nname: {name}\ndescription: Does things.\n---\n{padding}"
     data = base64.b64encode(zipped({f"{name}/SKILL.md": manifest})).decode()
     source = {"type": "base64", "media_type": "application/zip", "data": data}
     return {"type": "inline", "name": name, "description": "Does things.", "source": source}
@@ -592,6 +592,28 @@ def test_a_cancelled_run_leaves_only_what_it_did(world: World) -> None:
         world.openai.responses.cancel(run(world, "x", tools=[]).id)
 
 
+def test_a_cancelled_run_deletes_nothing_that_it_would_have_deleted_later(world: World) -> None:
+    world.freeze()
+    box = ok(world.http.post("/containers", json={"name": "box"}))["id"]
+    paths = {}
+    for name in ("one", "two"):
+        file = ok(world.http.post(f"/containers/{box}/files", files={"file": (name, b"x")}))
+        paths[name] = file["path"]
+    tools = [{"type": "code_interpreter", "container": box}]
+    script(
+        world,
+        *(
+            {"when": name, "steps": [{"files": [{"path": path, "delete": True}], "takes": takes}]}
+            for (name, path), takes in zip(paths.items(), ("10s", "20s"), strict=True)
+        ),
+    )
+    one, two = (run(world, name, tools=tools, background=True) for name in paths)
+    world.openai.responses.cancel(one.id)
+    world.advance(60)
+    assert world.openai.responses.retrieve(two.id).status == "completed"
+    assert names(world, box) == [paths["one"]]
+
+
 def test_a_stream_in_the_background_can_be_resumed(world: World) -> None:
     world.freeze()
     script(world, {"steps": [{"code": "1", "takes": "5s"}, {"say": "done"}]})
@@ -792,6 +814,17 @@ def test_rules_are_tried_in_order_and_counted(world: World) -> None:
     assert run(world, "hello", previous_response_id=first.id).output_text == "two"
     listed = ok(world.http.get(f"{world.server.url}/_mock/worlds/{world.name}/answers"))["data"]
     assert {each["id"]: each["used"] for each in listed} == {"second-turn": 1, "once": 1, "skips": 1, "pattern": 2}
+
+
+def test_a_rejected_run_leaves_no_content(world: World) -> None:
+    script(world, {"fail": "rate_limited", "times": 1})
+    skill = inline("aaa", padding="x" * 40_000)
+    answer = world.http.post("/responses", json={"model": "m", "input": "x", "tools": [hosted(skill)]})
+    assert "Rate limit reached for CreateResponse" in refusal(answer, 429, "rate_limit_exceeded")
+    (state,) = (world.server.mock.directory / "worlds").glob(f"*-{world.name}")
+    assert [each for each in state.glob("contents/*/*") if each.is_file()] == []
+    ok(world.http.post("/responses", json={"model": "m", "input": "x", "tools": [hosted(skill)]}))
+    assert len([each for each in state.glob("contents/*/*") if each.is_file()]) == 1
 
 
 def test_an_error_at_the_top_happens_before_anything(world: World) -> None:

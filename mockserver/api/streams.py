@@ -19,7 +19,6 @@ from mockserver.api.exchange import ClientGone, Connection, Exchange
 from mockserver.api.rendering import JSON, Response
 from mockserver.clock import stopwatch
 from mockserver.context import Context
-from mockserver.errors import APIError
 from mockserver.redaction import MAX_BODY
 from mockserver.responses import Created
 from mockserver.schema.responses import OUTPUTS, Item, RetrieveResponse
@@ -51,6 +50,7 @@ class Stream(Response):
 
     async def send(self, exchange: Exchange) -> None:
         row = self.created.row
+        self.context.large = False  # a look at the clock is not
         recorded = bytearray()
         size, begun, reached = 0, stopwatch(), -1
         await exchange.start(200, [(b"content-type", b"text/event-stream; charset=utf-8")])
@@ -83,10 +83,13 @@ class Stream(Response):
 
     async def _is_cancelled(self, exchange: Exchange, due: int) -> bool:
         """Wait until the world's clock has come to an instant. Returns whether the response was cancelled before."""
-        while not (cancelled := responses.is_cancelled(self.context, self.created.row.id, due)):
-            if self.context.world.now() >= due:
-                break
-            if not await poll(exchange.connection):
+        context, cancelled, reached = self.context, False, False
+        while not (cancelled or reached):
+            reached = context.world.now() >= due
+            # A database that was closed, as others are used more, is not opened at each look: nobody wrote to it.
+            if reached or context.world.database.is_open:
+                cancelled = await context.run(responses.is_cancelled, self.created.row.id, due)
+            if not (cancelled or reached or await poll(exchange.connection)):
                 raise ClientGone
         await _turn(exchange)
         return cancelled
@@ -122,10 +125,8 @@ _LIMITS = [
 """On responses that are neither streamed nor in the background (seen; the values are a guess)."""
 
 
-async def created_response(context: Context, created: Created | APIError) -> JSON | Stream:
-    """What a new response is sent as. Raises the error in its place."""
-    if isinstance(created, APIError):
-        raise created
+async def created_response(context: Context, created: Created) -> JSON | Stream:
+    """What a new response is sent as."""
     if created.row.streamed:
         return Stream(created, context)
     return JSON(await context.run(responses.shown, created), [] if created.row.background else _LIMITS)

@@ -62,6 +62,8 @@ class ContainerFile(Listed, Named):
     """When a run in the background writes it. Written by exports."""
     visible_until: Second | None = None
     """When a run in the background replaces or deletes it. Written by exports."""
+    hidden_by: Id | None = None
+    """Id of the response of that run. Written by exports."""
 
     def has_other_source(self) -> bool:
         return bool(self.file)
@@ -92,7 +94,7 @@ class ContainerFile(Listed, Named):
     def export_of(cls, container_id: str, out: Export) -> Exported:
         for row in out.rows(tables.ContainerFile, owner=container_id):
             described = given(row, "id", "path", "source") | {"bytes": row.bytes, "created_at": row.created_at}
-            more = given(row, "file_id", "response_id", "visible_from", "visible_until", "seq")
+            more = given(row, "file_id", "response_id", "visible_from", "visible_until", "hidden_by", "seq")
             yield described | more | out.content(row.digest)
 
 

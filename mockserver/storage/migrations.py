@@ -13,7 +13,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from mockserver.storage import tables
 from mockserver.storage.database import Transaction, is_small, writing
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """1 and 2 were those of mockserver 0.1, which kept all worlds in one file."""
 APPLICATION_ID = 0x6F636D73
 """Marks the file as this program's own (`ocms`), in SQLite's header."""
@@ -71,7 +71,7 @@ def _added(column: Column[Any]) -> str:
     return f"{column.name} {column.type.compile(dialect=dialect())}{default}"
 
 
-STEPS: dict[int, Callable[[Transaction], None]] = {3: _create_missing}
+STEPS: dict[int, Callable[[Transaction], None]] = {3: _create_missing, 4: _create_missing}
 """What takes a file of this version to the next one."""
 
 

@@ -105,6 +105,8 @@ class ContainerFile(Listed, table=True):
     """Not shown before this instant: when a run in the background writes it. Null: at once."""
     visible_until: int | None = _time(default=None)
     """Not shown from this instant on: when a run in the background replaces or deletes it."""
+    hidden_by: str | None = None
+    """The response of that run."""
 
 
 class File(Listed, table=True):
