@@ -1,6 +1,7 @@
 """Export, import and `place`: the whole state of a world goes out, comes back, and nothing else does."""
 
 import concurrent.futures
+import dataclasses
 import hashlib
 import io
 import json
@@ -9,6 +10,7 @@ import threading
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mockserver.seeds import archive
+from mockserver.seeds.document import IMPORTED
 from mockserver.seeds.loader import read_seeds
 from mockserver.server.serving import MockServer
 from mockserver.settings import SeedError
@@ -638,3 +641,48 @@ def test_random_worlds_come_back(world: World, control: httpx2.Client, steps: li
     assert exported(control) == data
     assert answers(world) == before
     assert ok(world.http.post("/containers", json={"name": "next"})) == made
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x" * 1_100_000, "\u00e9\n" * 900_000, '"' * 1_900_000, "\n\x7f" * 150_000],
+    ids=["that shrinks much", "of lines", "of quotes", "of controls"],
+)
+def test_a_world_with_long_inputs_comes_back(world: World, control: httpx2.Client, tmp_path: Path, text: str) -> None:
+    world.freeze(NOON)
+    made = [ok(world.http.post("/responses", json={"model": "m", "input": text})) for _ in range(2)]
+    data = exported(control)
+    ok(control.post("/reset?empty=true"))
+    imported(control, data)
+    assert exported(control) == data
+    (item,) = ok(world.http.get(f"/responses/{made[1]['id']}/input_items"))["data"]
+    assert item["content"][0]["text"] == text
+    seed = tmp_path / "world.zip"
+    seed.write_bytes(data)
+    assert read_seeds([seed], LIMIT).summary() == "2 responses"
+
+
+@pytest.mark.parametrize(
+    ("limit", "allowed", "told"),
+    [
+        ("MAX_BYTES", 1_000, "more than 1,000 bytes"),
+        ("MAX_OBJECTS", 3, "more than 3 objects"),
+        ("MAX_MEMBERS", 3, "more than 2 contents"),
+        ("IMPORTED", dataclasses.replace(IMPORTED, json_values=30), "more than 30 values"),
+    ],
+)
+def test_a_world_that_no_import_would_take_is_not_exported(
+    world: World, control: httpx2.Client, monkeypatch: pytest.MonkeyPatch, limit: str, allowed: Any, told: str
+) -> None:
+    populate(world, control)
+    with monkeypatch.context() as patch:
+        patch.setattr(archive, limit, allowed)
+        with pytest.raises(SeedError, match=f"larger than an import takes: it holds {told}.*; delete"):
+            world.server.run(first_piece(world))
+    exported(control)
+
+
+async def first_piece(world: World) -> bytes:
+    async with world.server.mock.worlds.copied(world.name) as directory:
+        with closing(archive.write(directory)) as pieces:
+            return next(pieces)
