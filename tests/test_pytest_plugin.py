@@ -353,7 +353,7 @@ def test_a_mark_that_can_not_be_is_told_in_a_line(pytester: pytest.Pytester, run
         ({"tls_cert": "a.pem"}, "openai_mock_settings: tls_cert can't be used, *"),
         pytest.param(
             {"profile": "lively"},
-            "the mock server can't start: unknown profile 'lively'; did you mean 'live'? choose one of: default, live, docs, contract",
+            "the mock server can't start: profile: unknown profile 'lively'; did you mean 'live'? choose one of: default, live, docs, contract",
             marks=pytest.mark.slow,
         ),
         pytest.param(
@@ -726,7 +726,7 @@ def test_a_process_that_gevent_patched(pytester: pytest.Pytester, run: Run) -> N
         ({"seed": ["none.yaml"]}, "the mock server can't start: none.yaml: *; correct the path of the seed"),
         (
             {"profile": "lively"},
-            "the mock server can't start: unknown profile 'lively'; did you mean 'live'? choose one of: default, live, docs, contract",
+            "the mock server can't start: profile: unknown profile 'lively'; did you mean 'live'? choose one of: default, live, docs, contract",
         ),
         ({"host": ["203.0.113.1"]}, "the mock server can't start: can't listen on 203.0.113.1 port 0: *"),
     ],

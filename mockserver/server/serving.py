@@ -275,13 +275,13 @@ class MockServer(Server):
         listening: Sequence[socket.socket] = (),
         **options: Unpack[Options],
     ) -> None:
-        """Take settings, or `options` by the names of settings.
+        """Take settings, or `options` by the names of settings. Raises TypeError or ValueError for values they can't have.
 
         `listening` are sockets to serve on: instead of one of its own, or if `options` name a host or port besides.
         """
         if settings and options:
             raise TypeError(f"give either settings or {', '.join(options)}, not both")
-        given: Options = {"port": 0, "host": ("127.0.0.1",), **options}
+        given: dict[str, Any] = {"port": 0, "host": "127.0.0.1", **options}
         self.settings = settings or Settings(**given)
         self._wall = wall
         self._current = current
