@@ -207,7 +207,7 @@ def create_world(server: "Server", item: pytest.Item, marks: Mapping[str, Any]) 
         name = target.world
         seeds = [*item.config.getini("mockserver_seed"), *seeds]  # our own server has them in its template
         profile = profile or setting(item.config, "mockserver_profile") or None
-    world = MockWorld(server, name, folders=(item.path.parent, item.config.rootpath))
+    world = MockWorld(server, name, folders=list(dict.fromkeys((item.path.parent, item.config.rootpath))))
     world.base_url, world.api_key = target.base_url, target.api_key
     if target.external:
         world.delete()  # a request between tests creates it again
