@@ -52,7 +52,8 @@ def name_problem(name: str) -> str | None:
 
 def problem(member: zipfile.ZipInfo, free: int = RATIO_FREE) -> str | None:
     """Return why a member is rejected, and what to do. Up to `free` bytes, its compression ratio is not bounded."""
-    if why := name_problem(member.orig_filename):
+    # Since Python 3.12 the second one can come from another field of the zip.
+    if why := name_problem(member.orig_filename) or name_problem(member.filename):
         return why
     if member.flag_bits & _ENCRYPTED:
         return "is encrypted; create the archive without a password"

@@ -6,9 +6,12 @@ import hashlib
 import io
 import json
 import socket
+import struct
+import sys
 import threading
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -20,6 +23,7 @@ from conftest import NOON, World, new_world, ok, refusal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mockserver import zips
 from mockserver.seeds import archive
 from mockserver.seeds.document import IMPORTED
 from mockserver.seeds.loader import read_seeds
@@ -446,6 +450,21 @@ def test_archives_that_cant_be_used_are_refused_whole(
     path.write_bytes(data)
     with pytest.raises(SeedError, match=r"bad\.zip"):
         read_seeds([path], LIMIT)
+
+
+@pytest.mark.parametrize("name", ["../../etc/x", "/etc/x", "a//b"])
+def test_a_member_is_named_safely_in_both_of_its_fields(name: str) -> None:
+    """A zip can have a name in Unicode besides, which only Python 3.12 and later reads."""
+    path = struct.pack("<BL", 1, zlib.crc32(b"a.txt")) + name.encode()
+    file, member = io.BytesIO(), zipfile.ZipInfo("a.txt")
+    member.extra = struct.pack("<HH", 0x7075, len(path)) + path
+    with zipfile.ZipFile(file, "w") as out:
+        out.writestr(member, b"")
+    (member,) = zipfile.ZipFile(file).infolist()
+    if sys.version_info < (3, 12):
+        member.filename = name
+    assert member.orig_filename == "a.txt"
+    assert zips.problem(member) is not None
 
 
 def test_an_archive_packed_by_hand_is_taken(world: World, control: httpx2.Client) -> None:
