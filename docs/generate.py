@@ -351,6 +351,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "python-world": lambda: methods(testing.MockWorld),
     "python-clock": lambda: methods(testing.WorldClock),
     "python-faults": lambda: methods(testing.Faults),
+    "python-answers": lambda: methods(testing.Answers),
     "python-journal": lambda: methods(testing.Journal),
     "python-snapshot": lambda: methods(testing.Snapshot),
     "pytest-marks": pytest_marks,

@@ -2,11 +2,11 @@
 
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, get_args, get_origin
 
 from mockserver import profiles
 from mockserver.choices import unknown
@@ -74,7 +74,7 @@ def period(text: str) -> float:
 
 def lifetime(text: str) -> float:
     """Parse a duration into seconds; `never` is infinite."""
-    return float("inf") if text == "never" else period(text)
+    return float("inf") if text in ("never", "inf") else period(text)
 
 
 def log_level(text: str) -> str:
@@ -133,8 +133,30 @@ def _setting(default: Any, help: str, parse: Callable[[str], Any] = str) -> Any:
     return field(default=default, metadata={"help": help, "parse": parse, "many": many, "shown": shown})
 
 
+def _taken(setting: "Field[Any]", given: Any) -> Any:
+    """Return a setting's value, which may be given as text of the command line. Raises TypeError or ValueError."""
+    kinds = {get_origin(each) or each for each in get_args(setting.type) or (setting.type,)} - {...}
+    if given is None and type(None) in kinds:
+        return None
+    many, parse = setting.metadata["many"], setting.metadata["parse"]
+    taken = (str, *kinds, int) if float in kinds else (str, *kinds)
+    values = []
+    for each in given if many and isinstance(given, list | tuple) else [given]:
+        if not isinstance(each, taken):
+            names = dict.fromkeys(kind.__name__ for kind in taken if kind is not type(None))
+            listed = ", or a list or tuple of these" if many else ""
+            raise TypeError(f"{setting.name} takes {' or '.join(names)}{listed}, not {type(each).__name__}")
+        try:
+            values.append(parse(str(each) if isinstance(each, int | float | Path) else each))
+        except ValueError as error:
+            raise ValueError(f"{setting.name}: {error}") from None
+    return tuple(values) if many else values[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
+    """The settings. Each takes what its parser takes, too: `Settings(max_upload="1MB", seed="a.yaml")`."""
+
     host: tuple[str, ...] = _setting(
         ("127.0.0.1", "::1"), "Address to listen on; 0.0.0.0 and :: open the server to the network.", address
     )
@@ -198,6 +220,10 @@ class Settings:
         "info", f"Minimum severity of log messages: {', '.join(LOG_LEVELS)}; requests are info.", log_level
     )
 
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            object.__setattr__(self, each.name, _taken(each, getattr(self, each.name)))
+
     @property
     def idle_seconds(self) -> float:
         """How long a world may be unused before it can be removed."""
@@ -209,32 +235,32 @@ class Settings:
 class Options(TypedDict, total=False):
     """The settings as keyword arguments, for type checkers; a test compares it with `Settings`."""
 
-    host: tuple[str, ...]
-    port: int
+    host: str | Sequence[str]
+    port: int | str
     name: str | None
-    tls_cert: Path | None
-    tls_key: Path | None
+    tls_cert: str | Path | None
+    tls_key: str | Path | None
     path_prefix: str | None
-    data: Path | None
-    seed: tuple[Path, ...]
-    api_key: tuple[str, ...]
+    data: str | Path | None
+    seed: str | Path | Sequence[str | Path]
+    api_key: str | Sequence[str]
     profile: profiles.Requested
-    max_upload: int
-    max_body: int
-    body_timeout: float
-    min_body_rate: int
-    max_import: int
-    max_worlds: int
-    world_ttl: float | None
-    journal_entries: int
-    journal_bytes: int
-    max_streams: int
-    shutdown_delay: float
-    shutdown_grace: float
-    curated_skill: tuple[str, ...]
+    max_upload: int | str
+    max_body: int | str
+    body_timeout: float | str
+    min_body_rate: int | str
+    max_import: int | str
+    max_worlds: int | str
+    world_ttl: float | str | None
+    journal_entries: int | str
+    journal_bytes: int | str
+    max_streams: int | str
+    shutdown_delay: float | str
+    shutdown_grace: float | str
+    curated_skill: str | Sequence[str]
     control_token: str | None
-    control_open: bool
-    allow_host: tuple[str, ...]
+    control_open: bool | str
+    allow_host: str | Sequence[str]
     id_seed: str
     log_level: str
 
@@ -248,21 +274,6 @@ def flag(setting: str) -> str:
 
 
 NAMES = [each.name for each in fields(Settings)]
-
-
-def parsed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings by name from values that may be written as for the command line. Raises ValueError."""
-    known = {each.name: each.metadata for each in fields(Settings)}
-
-    def value(parse: Callable[[str], Any], given: Any) -> Any:
-        if isinstance(given, list | tuple):
-            return tuple(value(parse, each) for each in given)
-        return parse(given) if isinstance(given, str) else given
-
-    return {
-        name: value(known[name]["parse"], [given] if known[name]["many"] and isinstance(given, str | Path) else given)
-        for name, given in values.items()
-    }
 
 
 def url(host: str, port: int, tls: bool = False) -> str:

@@ -50,9 +50,10 @@ def name_problem(name: str) -> str | None:
     return None
 
 
-def problem(member: zipfile.ZipInfo) -> str | None:
-    """Return why a member is rejected, and what to do."""
-    if why := name_problem(member.orig_filename):
+def problem(member: zipfile.ZipInfo, free: int = RATIO_FREE) -> str | None:
+    """Return why a member is rejected, and what to do. Up to `free` bytes, its compression ratio is not bounded."""
+    # Since Python 3.12 the second one can come from another field of the zip.
+    if why := name_problem(member.orig_filename) or name_problem(member.filename):
         return why
     if member.flag_bits & _ENCRYPTED:
         return "is encrypted; create the archive without a password"
@@ -60,7 +61,7 @@ def problem(member: zipfile.ZipInfo) -> str | None:
         return "has an unsupported compression; store it or deflate it"
     if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
         return "is not a regular file; remove it"
-    if member.file_size > max(RATIO_FREE, MAX_RATIO * member.compress_size):
+    if member.file_size > max(free, MAX_RATIO * member.compress_size):
         return f"is more than {MAX_RATIO} times as large as in the archive; store it uncompressed"
     return None
 

@@ -1,14 +1,19 @@
 """Export, import and `place`: the whole state of a world goes out, comes back, and nothing else does."""
 
 import concurrent.futures
+import dataclasses
 import hashlib
 import io
 import json
 import socket
+import struct
+import sys
 import threading
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +23,9 @@ from conftest import NOON, World, new_world, ok, refusal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mockserver import zips
 from mockserver.seeds import archive
+from mockserver.seeds.document import IMPORTED
 from mockserver.seeds.loader import read_seeds
 from mockserver.server.serving import MockServer
 from mockserver.settings import SeedError
@@ -445,6 +452,21 @@ def test_archives_that_cant_be_used_are_refused_whole(
         read_seeds([path], LIMIT)
 
 
+@pytest.mark.parametrize("name", ["../../etc/x", "/etc/x", "a//b"])
+def test_a_member_is_named_safely_in_both_of_its_fields(name: str) -> None:
+    """A zip can have a name in Unicode besides, which only Python 3.12 and later reads."""
+    path = struct.pack("<BL", 1, zlib.crc32(b"a.txt")) + name.encode()
+    file, member = io.BytesIO(), zipfile.ZipInfo("a.txt")
+    member.extra = struct.pack("<HH", 0x7075, len(path)) + path
+    with zipfile.ZipFile(file, "w") as out:
+        out.writestr(member, b"")
+    (member,) = zipfile.ZipFile(file).infolist()
+    if sys.version_info < (3, 12):
+        member.filename = name
+    assert member.orig_filename == "a.txt"
+    assert zips.problem(member) is not None
+
+
 def test_an_archive_packed_by_hand_is_taken(world: World, control: httpx2.Client) -> None:
     seed = b"version: 1\ncontainers:\n- name: box\n  files:\n  - {from: data/report.py}\n"
     imported(control, zipped({"data/": b"", "seed.yml": seed, "data/report.py": b"print()\n"}, zipfile.ZIP_DEFLATED))
@@ -638,3 +660,48 @@ def test_random_worlds_come_back(world: World, control: httpx2.Client, steps: li
     assert exported(control) == data
     assert answers(world) == before
     assert ok(world.http.post("/containers", json={"name": "next"})) == made
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x" * 1_100_000, "\u00e9\n" * 900_000, '"' * 1_900_000, "\n\x7f" * 150_000],
+    ids=["that shrinks much", "of lines", "of quotes", "of controls"],
+)
+def test_a_world_with_long_inputs_comes_back(world: World, control: httpx2.Client, tmp_path: Path, text: str) -> None:
+    world.freeze(NOON)
+    made = [ok(world.http.post("/responses", json={"model": "m", "input": text})) for _ in range(2)]
+    data = exported(control)
+    ok(control.post("/reset?empty=true"))
+    imported(control, data)
+    assert exported(control) == data
+    (item,) = ok(world.http.get(f"/responses/{made[1]['id']}/input_items"))["data"]
+    assert item["content"][0]["text"] == text
+    seed = tmp_path / "world.zip"
+    seed.write_bytes(data)
+    assert read_seeds([seed], LIMIT).summary() == "2 responses"
+
+
+@pytest.mark.parametrize(
+    ("limit", "allowed", "told"),
+    [
+        ("MAX_BYTES", 1_000, "more than 1,000 bytes"),
+        ("MAX_OBJECTS", 3, "more than 3 objects"),
+        ("MAX_MEMBERS", 3, "more than 2 contents"),
+        ("IMPORTED", dataclasses.replace(IMPORTED, json_values=30), "more than 30 values"),
+    ],
+)
+def test_a_world_that_no_import_would_take_is_not_exported(
+    world: World, control: httpx2.Client, monkeypatch: pytest.MonkeyPatch, limit: str, allowed: Any, told: str
+) -> None:
+    populate(world, control)
+    with monkeypatch.context() as patch:
+        patch.setattr(archive, limit, allowed)
+        with pytest.raises(SeedError, match=f"larger than an import takes: it holds {told}.*; delete"):
+            world.server.run(first_piece(world))
+    exported(control)
+
+
+async def first_piece(world: World) -> bytes:
+    async with world.server.mock.worlds.copied(world.name) as directory:
+        with closing(archive.write(directory)) as pieces:
+            return next(pieces)

@@ -41,6 +41,7 @@ from proxied import require_nginx
 
 from mockserver import profiles, testing
 from mockserver.cli import main as cli
+from mockserver.control.routes.journal import Filtered
 from mockserver.pytest_plugin import MARKS, OPTIONS
 from mockserver.schema.faults import NewRule
 from mockserver.seeds.loader import read_seeds
@@ -168,6 +169,15 @@ def test_the_attributes_of_the_fixture_exist() -> None:
     assert shown
     assert set(shown) <= set(dir(world))
     assert [row[0].strip("`") for row in rows(guide("pytest.md"), "argument")] == list(MARKS)
+
+
+def test_the_python_api_names_all_that_a_server_and_a_world_have() -> None:
+    page = (DOCS / "reference" / "python-api.md").read_text(encoding="utf-8")
+    with MockServer() as server, server.world() as world:
+        public = {name for each in (server, world) for name in dir(each) if not name.startswith("_")}
+    assert public <= set(re.findall(r"`(?:server\.|world\.)?(\w+)", page))
+    (filters,) = re.findall(r"Filters are (.*?), as in", page)
+    assert set(re.findall(r"`(\w+)`", filters)) == Filtered.model_fields.keys() | {"before"}
 
 
 def test_the_inputs_of_the_action_are_complete() -> None:

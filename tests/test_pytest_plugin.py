@@ -333,6 +333,11 @@ MISTAKES = {
     "@pytest.mark.openai_mock(frozen='noon')": "*world can't be made: at: 'noon' is not an instant; write 2026-*",
     "@pytest.mark.openai_mock(frozen=True, clock={'rate': 0})": "*world can't be made: give either frozen or clock;*",
     "@pytest.mark.openai_mock(seed='none.yaml')": "*world can't be made: no seed none.yaml in *",
+    "@pytest.mark.openai_mock(verdict='false')": "@pytest.mark.openai_mock: verdict='false' can't be used; give True or *",
+    "@pytest.mark.openai_mock(empty='no')": "@pytest.mark.openai_mock: empty='no' can't be used; give True: *",
+    "@pytest.mark.openai_mock(seed=['a.yaml', 1])": "@pytest.mark.openai_mock: seed=?'a.yaml', 1? can't be used; give a *",
+    "@pytest.mark.openai_mock(frozen={})": "@pytest.mark.openai_mock: frozen={} can't be used; give an instant *",
+    "@pytest.mark.openai_mock(ignore=['use-after-expiri'])": "*world can't be made: ignore: unknown finding 'use-after-expiri'; did *",
 }
 
 
@@ -343,6 +348,7 @@ def test_a_mark_that_can_not_be_is_told_in_a_line(pytester: pytest.Pytester, run
     result = run("--tb=short", f"--mockserver-url={server.url}")
     result.assert_outcomes(errors=len(MISTAKES))
     result.stdout.fnmatch_lines(list(MISTAKES.values()))
+    assert " or /" not in result.stdout.str(), "no folder is named twice"
     assert "Traceback" not in result.stdout.str()
 
 
@@ -353,7 +359,7 @@ def test_a_mark_that_can_not_be_is_told_in_a_line(pytester: pytest.Pytester, run
         ({"tls_cert": "a.pem"}, "openai_mock_settings: tls_cert can't be used, *"),
         pytest.param(
             {"profile": "lively"},
-            "the mock server can't start: unknown profile 'lively'; did you mean 'live'? choose one of: default, live, docs, contract",
+            "the mock server can't start: profile: unknown profile 'lively'; did you mean 'live'? choose one of: default, live, docs, contract",
             marks=pytest.mark.slow,
         ),
         pytest.param(
@@ -625,12 +631,19 @@ def test_the_environment_of_collection_can_be_chosen(
     run().assert_outcomes(passed=1)
 
 
-@pytest.mark.parametrize("option", ["mockserver_environment", "mockserver_process"])
-def test_an_unknown_choice_is_an_error(pytester: pytest.Pytester, run: Run, option: str) -> None:
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("mockserver_environment", "unknown value 'sometimes'; choose one of: auto, *"),
+        ("mockserver_process", "unknown value 'sometimes'; choose one of: auto, *"),
+        ("mockserver_verdict", "*'sometimes'; write true or false"),
+    ],
+)
+def test_an_unknown_choice_is_an_error(pytester: pytest.Pytester, run: Run, option: str, told: str) -> None:
     pytester.makeini(f"[pytest]\n{option} = sometimes")
     result = run()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"ERROR: {option}: unknown value 'sometimes'; choose one of: auto, *"])
+    result.stderr.fnmatch_lines([f"ERROR: {option}: {told}"])
 
 
 # Tests that patch their own process
@@ -726,7 +739,7 @@ def test_a_process_that_gevent_patched(pytester: pytest.Pytester, run: Run) -> N
         ({"seed": ["none.yaml"]}, "the mock server can't start: none.yaml: *; correct the path of the seed"),
         (
             {"profile": "lively"},
-            "the mock server can't start: unknown profile 'lively'; did you mean 'live'? choose one of: default, live, docs, contract",
+            "the mock server can't start: profile: unknown profile 'lively'; did you mean 'live'? choose one of: default, live, docs, contract",
         ),
         ({"host": ["203.0.113.1"]}, "the mock server can't start: can't listen on 203.0.113.1 port 0: *"),
     ],

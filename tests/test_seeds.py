@@ -9,6 +9,8 @@ import httpx2
 import pytest
 from conftest import NOON, World, new_world, stored
 
+from mockserver.seeds import models
+from mockserver.seeds.document import Source
 from mockserver.seeds.loader import read_seeds
 from mockserver.server.serving import MockServer
 from mockserver.settings import SeedError
@@ -42,6 +44,12 @@ def test_the_shipped_seeds_are_at_least_four_and_all_load_together() -> None:
     assert "460 containers" in read_seeds([SHIPPED], LIMIT).summary()
 
 
+def test_the_rich_seed_has_each_part_of_the_format_but_those_of_exports() -> None:
+    document = Source(SHIPPED / "rich.yaml").values
+    given = document.keys() | document["worlds"]["demo"].keys()
+    assert given == models.Document.model_fields.keys() - {"ordinal", "deleted", "responses"}
+
+
 def test_the_rich_seed_becomes_what_it_says() -> None:
     with seeded(SHIPPED / "rich.yaml") as world:
         boxes = {each["name"]: each for each in world.http.get("/containers").json()["data"]}
@@ -50,6 +58,9 @@ def test_the_rich_seed_becomes_what_it_says() -> None:
         assert (report["status"], report["memory_limit"]) == ("running", "4g")
         assert report["network_policy"] == {"type": "allowlist", "allowed_domains": ["example.com"]}
         assert boxes["auto"]["status"] == "expired"
+        assert world.openai.skills.list().data[0].name == "basic-math"
+        upload = world.openai.uploads.complete("upload_table", part_ids=["part_head", "part_rows"])
+        assert (upload.file and upload.file.bytes) == 27
         assert boxes["keeper"]["expires_after"] == {"anchor": "created_at", "minutes": 7 * 1_440}
         inside = {
             each["path"].removeprefix("/mnt/data/"): each
@@ -147,6 +158,16 @@ def test_a_plain_directory_is_containers_with_their_files(write: Write, tmp_path
         paths = sorted(each.path.partition("-")[2] for each in world.openai.containers.files.list(boxes["first"].id))
         assert paths == ["deep/er.txt", "table.csv"]
         assert world.openai.containers.files.list(boxes["second"].id).data == []
+
+
+def test_a_file_beside_the_folders_of_a_plain_directory_is_in_no_container(write: Write, tmp_path: Path) -> None:
+    write("a,b\n", "boxes/first/table.csv")
+    for clutter in (".hidden", "Thumbs.db"):
+        write("", f"boxes/{clutter}")
+    assert read_seeds([tmp_path / "boxes"], LIMIT).summary() == "1 container, 1 container file"
+    write("x\n", "boxes/top.txt")
+    with pytest.raises(SeedError, match=r"boxes/top\.txt is in no folder.*; move it into one"):
+        read_seeds([tmp_path / "boxes"], LIMIT)
 
 
 def test_an_empty_directory_seeds_nothing(tmp_path: Path) -> None:

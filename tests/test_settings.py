@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from test_cli import serving
 
 from mockserver.cli import main
+from mockserver.server.serving import MockServer
 from mockserver.settings import ENVIRONMENT, Settings, environment_name, path_prefix, size
 
 LINK = "tcp://10.96.0.12:8080"
@@ -146,6 +147,31 @@ def words(parameter: click.Parameter, texts: Sequence[str]) -> list[str]:
     if isinstance(parameter, click.Argument):
         return list(texts)
     return [f"{parameter.opts[0]}={text}" for text in texts]
+
+
+@pytest.mark.parametrize("name", sorted(SETTINGS))
+def test_python_takes_the_text_of_each_setting_and_its_value(name: str) -> None:
+    good, value, nonsense = CASES[name]
+    for given in (good, value):
+        assert getattr(Settings(**{name: given}), name) == value
+    if isinstance(value, tuple):
+        assert getattr(Settings(**{name: good[0]}), name) == value[:1]
+        assert getattr(Settings(**{name: list(value)}), name) == value
+    if nonsense is not None:
+        with pytest.raises(ValueError, match=rf"^{name}: "):
+            Settings(**{name: nonsense})
+    for wrong in (b"x", {1}, 1j):
+        with pytest.raises(TypeError, match=rf"^{name} takes str.*, not {type(wrong).__name__}$"):
+            Settings(**{name: wrong})
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [("port", 65_536), ("max_worlds", 0), ("max_upload", -1), ("max_body", True), ("body_timeout", 0), ("seed", "")],
+)
+def test_python_takes_no_value_that_a_command_refuses(name: str, wrong: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^{name}: "):
+        MockServer(**{name: wrong})
 
 
 def test_serve_takes_every_setting_by_environment() -> None:

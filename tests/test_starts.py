@@ -135,3 +135,14 @@ def test_a_folder_in_place_of_a_report_is_exit_code_2(arguments: list[str], tmp_
     done = run(*arguments[:place], str(tmp_path), *arguments[place:])
     assert done.returncode == 2
     assert "is a directory" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such limit")
+@pytest.mark.parametrize("allowed", [10, 14, 31])
+def test_a_process_that_may_open_few_files_is_told_to_raise_that(allowed: int) -> None:
+    shell = f'ulimit -n {allowed}; exec "$0" -m mockserver serve --port 0'
+    done = subprocess.run(["sh", "-c", shell, sys.executable], capture_output=True, text=True, env=CLEAN)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == (
+        f"mockserver: this process may open {allowed} files, and a server needs 32; raise it: ulimit -n 1024\n"
+    )

@@ -530,6 +530,17 @@ def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
         pass
 
 
+def test_a_damaged_lock_is_neither_in_use_nor_read_only(tmp_path: Path) -> None:
+    with opened(tmp_path):
+        pass
+    (tmp_path / "lock").write_bytes(b"damaged " * 600)
+    with pytest.raises(DirectoryUnusable, match=r"lock is damaged .*; empty that file \(it"), opened(tmp_path):
+        pass
+    (tmp_path / "lock").write_bytes(b"")
+    with opened(tmp_path):
+        pass
+
+
 def _newer(path: Path) -> None:
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("PRAGMA user_version=99")

@@ -132,10 +132,11 @@ def openai_mock(openai_mock_server: "Server", request: pytest.FixtureRequest) ->
     _delete_world(item)  # a plugin may run a test again
     given = marks(item)
     try:
-        world = servers.create_world(openai_mock_server, item, given)
+        world = item.stash[_world] = servers.create_world(openai_mock_server, item, given)
+        if ignored := [*config.getini("mockserver_ignore"), *as_list(given.get("ignore", ()))]:
+            world.verdict(ignored)  # the server knows the names
     except (MockError, ValueError) as error:
         fail(f"the test's world can't be made: {error}")
-    item.stash[_world] = world
     endpoint = servers.endpoint(config)
     with pytest.MonkeyPatch.context() as patch, servers.current_world(openai_mock_server, endpoint, world):
         endpoint.set_environment(patch)
@@ -143,7 +144,6 @@ def openai_mock(openai_mock_server: "Server", request: pytest.FixtureRequest) ->
             patch.setenv(name, value)
         yield world
     if given.get("verdict", setting(config, "mockserver_verdict")) and item.stash.get(_passed, False):
-        ignored = [*config.getini("mockserver_ignore"), *as_list(given.get("ignore", ()))]
         try:
             verdict = world.verdict(ignored)
         except MockError as error:

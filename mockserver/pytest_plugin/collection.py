@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mockserver.pytest_plugin.configuration import CHOICES, MARKER, OPTIONS, external_url, setting
+from mockserver.pytest_plugin.configuration import MARKER, OPTIONS, external_url, setting
 from mockserver.pytest_plugin.servers import endpoint, existing_endpoint, read_source
 
 _UNREACHED = re.compile(r"APIConnectionError|ConnectError|ConnectionRefusedError|Connection refused")
@@ -22,8 +22,8 @@ def begin(config: pytest.Config) -> None:
     if _environment in config.stash:
         return
     patch = config.stash[_environment] = pytest.MonkeyPatch()
-    for name in CHOICES:
-        setting(config, name)  # an unknown value ends the run here
+    for name in OPTIONS:
+        setting(config, name)  # a value that can't be used ends the run here
     when = setting(config, "mockserver_environment")
     if when == "always" or (when == "auto" and _is_used(config)):
         endpoint(config).set_environment(patch)

@@ -1,7 +1,8 @@
 """What users can set: options of the command line, pytest's configuration and the marker's arguments."""
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, NoReturn
 
 import pytest
@@ -36,6 +37,16 @@ MARKS = {
     "ignore": "findings that the verdict leaves out, one or a list",
 }
 """The marker's arguments and their descriptions."""
+_KINDS: dict[str, tuple[type, ...]] = {
+    "seed": (str, os.PathLike, Mapping),
+    "empty": (bool,),
+    "profile": (str, Mapping, type(None)),
+    "frozen": (bool, str, int, float, datetime),
+    "clock": (Mapping, type(None)),
+    "verdict": (bool,),
+    "ignore": (str,),
+}
+"""The types of the marker's arguments, or of the elements of a list."""
 CHOICES = {"mockserver_process": ("auto", "thread", "child"), "mockserver_environment": ("auto", "always", "never")}
 """The settings that take one of several values; the first is the default."""
 
@@ -53,7 +64,10 @@ def add_options(parser: pytest.Parser) -> None:
 
 def setting(config: pytest.Config, name: str) -> Any:
     """Return a setting from the command line or, if it is not given there, from the configuration."""
-    value = _option(config, name) or config.getini(name) or CHOICES.get(name, ("",))[0]
+    try:
+        value = _option(config, name) or config.getini(name) or CHOICES.get(name, ("",))[0]
+    except (ValueError, pytest.UsageError) as error:  # neither names the setting
+        raise pytest.UsageError(f"{name}: {error}; write true or false") from None
     if name in CHOICES and value not in CHOICES[name]:
         from mockserver.choices import unknown
 
@@ -86,6 +100,10 @@ def marks(item: pytest.Item) -> dict[str, Any]:
         if mark.args:
             fail(f"@pytest.mark.{MARKER} takes its arguments by name: {', '.join(MARKS)}")
         check_names(f"@pytest.mark.{MARKER}", "argument", mark.kwargs, MARKS)
+        for name, value in mark.kwargs.items():
+            given = as_list(value) if name in ("seed", "ignore") else [value]
+            if not all(isinstance(each, _KINDS[name]) for each in given):
+                fail(f"@pytest.mark.{MARKER}: {name}={value!r} can't be used; give {MARKS[name]}")
         merged = {**mark.kwargs, **merged}
     return merged
 

@@ -106,7 +106,7 @@ def own_server(session: pytest.Session, settings: Mapping[str, Any]) -> Iterator
     """Start a server in a thread, or in a child process if tests replace parts of this one."""
     from mockserver.ids import unique
     from mockserver.patched import patched_by
-    from mockserver.settings import NAMES, parsed
+    from mockserver.settings import NAMES, Settings
 
     config = session.config
     target = endpoint(config)
@@ -122,11 +122,11 @@ def own_server(session: pytest.Session, settings: Mapping[str, Any]) -> Iterator
             "one with `mockserver serve --tls-cert …` and name it with --mockserver-url"
         )
     try:
-        given = parsed(options)
-    except ValueError as error:
+        keys = Settings(**options).api_key
+    except (TypeError, ValueError) as error:
         fail(f"the mock server can't start: {error}")
-    if keys := given.get("api_key"):
-        options["api_key"] = given["api_key"] = (*keys, target.api_key)
+    if keys:
+        options["api_key"] = (*keys, target.api_key)
 
     process, patched = setting(config, "mockserver_process"), patched_by()
     if process == "thread" and patched:
@@ -153,7 +153,7 @@ def own_server(session: pytest.Session, settings: Mapping[str, Any]) -> Iterator
 
             try:
                 current = Current(target.secret)
-                server = stack.enter_context(MockServer(current=current, listening=[target.reserved], **given))
+                server = stack.enter_context(MockServer(current=current, listening=[target.reserved], **options))
                 # This loads the control plane, before a test can replace time or files in this process.
                 server.control("GET", "state", timeout=START_SECONDS)
             except (*START_ERRORS, MockError) as error:
@@ -207,7 +207,7 @@ def create_world(server: "Server", item: pytest.Item, marks: Mapping[str, Any]) 
         name = target.world
         seeds = [*item.config.getini("mockserver_seed"), *seeds]  # our own server has them in its template
         profile = profile or setting(item.config, "mockserver_profile") or None
-    world = MockWorld(server, name, folders=(item.path.parent, item.config.rootpath))
+    world = MockWorld(server, name, folders=list(dict.fromkeys((item.path.parent, item.config.rootpath))))
     world.base_url, world.api_key = target.base_url, target.api_key
     if target.external:
         world.delete()  # a request between tests creates it again

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from mockserver import zips
+from mockserver.bounds import Excess, JSONCounter
 from mockserver.seeds.containers import Container
-from mockserver.seeds.document import MAX_BYTES
+from mockserver.seeds.document import IMPORTED, MAX_BYTES
 from mockserver.seeds.entry import Export
 from mockserver.seeds.models import LISTS
+from mockserver.seeds.scope import MAX_OBJECTS
 from mockserver.settings import SeedError
 from mockserver.states import read_row
 from mockserver.storage.contents import Contents
@@ -59,7 +61,7 @@ class Archive:
             name = member.filename
             if member.is_dir():
                 continue
-            if problem := zips.problem(member):
+            if problem := zips.problem(member, free=MAX_BYTES if name in SEEDS else zips.RATIO_FREE):
                 raise self._error(f"member {name[:200]!r} {problem}")
             if name in self._members:
                 raise self._error(f"duplicate member {name[:200]!r}; remove one")
@@ -136,16 +138,16 @@ class Archive:
 def write(directory: Path) -> Generator[bytes]:
     """Yield the archive of a world from a private copy of its directory, in pieces.
 
-    May block on the disk, and can run in any thread.
+    Raises SeedError before the first piece if no import would take it. May block on the disk, and can run in any
+    thread.
     """
     buffer = _Buffer()
     contents = Contents(directory)
     with closing(connect_closed(directory / DATABASE)) as tx, zipfile.ZipFile(buffer, "w") as archive:
         out = Export(tx)
         with archive.open(zips.new_member(SEEDS[0], zipfile.ZIP_DEFLATED), "w", force_zip64=True) as member:
-            for line in _document(out):
-                member.write(line.encode())
-                yield from buffer.take(zips.PIECE)
+            for line in _importable(out):
+                member.write(line)
         for digest in out.digests:
             with contents.open(tx, digest) as file:
                 size = file.seek(0, 2)
@@ -174,6 +176,29 @@ class _Buffer(io.RawIOBase):
         if self._buffer and len(self._buffer) >= least:
             data, self._buffer = bytes(self._buffer), bytearray()
             yield data
+
+
+def _importable(out: Export) -> Iterator[bytes]:
+    """Yield the document. Raises SeedError as soon as it is more than an import takes."""
+    counter, size = JSONCounter(IMPORTED.json_values, escapes=IMPORTED.json_escapes), 0
+    try:
+        for line in _document(out):
+            text = line.encode()
+            size += len(text)
+            counter.feed(text)
+            for found, allowed, of in (
+                (size, MAX_BYTES, "bytes besides the contents of files"),
+                (out.objects, MAX_OBJECTS, "objects"),
+                (len(out.digests), MAX_MEMBERS - 1, "contents"),
+            ):
+                if found > allowed:
+                    raise Excess(f"it holds more than {allowed:,} {of}")
+            yield text
+    except Excess as excess:
+        raise SeedError(
+            f"the world is larger than an import takes: {excess}; delete objects that it can do without, such as "
+            "responses, or keep it as a snapshot"
+        ) from None
 
 
 def _document(out: Export) -> Iterator[str]:

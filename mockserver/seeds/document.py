@@ -36,8 +36,8 @@ FROM_FILE = Limits(3_000_000, MAX_BYTES, 2_000_000, MAX_BYTES, 8 << 20)
 """For files of the person who starts the server."""
 SENT = Limits(200_000, MAX_ESCAPES, 50_000, 1 << 20, 64 << 10)
 """For documents that are sent to a running server: all worlds wait while a parser holds the interpreter's lock."""
-IMPORTED = Limits(3_000_000, MAX_ESCAPES, 50_000, 1 << 20, 64 << 10)
-"""As for sent documents, but with as much JSON as the archive of a large world has."""
+IMPORTED = Limits(3_000_000, MAX_BYTES, 50_000, 1 << 20, 64 << 10)
+"""As for sent documents, but with as much JSON as the archive of a large world has, whose items are JSON in strings."""
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # one of two, by what is installed

@@ -23,6 +23,8 @@ R = TypeVar("R", bound=tables.Table)
 L = TypeVar("L", bound=tables.Listed)
 Exported = Iterator[dict[str, Any]]
 
+_COUNTED = (tables.Listed, tables.ContainerSkill, tables.Response, tables.Answer)
+
 
 @cache
 def _live(row: type[R], order: str) -> Statement[R]:
@@ -184,10 +186,14 @@ class Export:
     tx: Transaction
     digests: dict[str, None] = field(default_factory=dict)
     """Of the contents that it needs, in this order."""
+    objects: int = 0
+    """How many were read so far."""
 
     def rows(self, row: type[R], order: str = "created_at, seq", owner: str | None = None) -> Iterator[R]:
         """Read the rows of objects that are not deleted; of those inside of another one, these of its `owner`."""
-        return _live(row, order).rows(self.tx, owner=owner)
+        for found in _live(row, order).rows(self.tx, owner=owner):
+            self.objects += issubclass(row, _COUNTED)
+            yield found
 
     def content(self, digest: str) -> dict[str, str]:
         """Return the key that names a content."""

@@ -179,6 +179,9 @@ def _read(path: Path, archives: list[Archive]) -> Iterator[tuple[str, Scope]]:
 def _read_folders(path: Path) -> Scope:
     """Read a directory without seed files: each folder in it is a container with the folder's files."""
     scope = Scope()
+    for each in sorted(path.iterdir()):
+        if each.is_file() and not _CLUTTER.search(each.name):
+            raise SeedError(f"{each} is in no folder, so in no container; move it into one, or name it in a seed file")
     for folder in sorted(each for each in path.iterdir() if each.is_dir() and not each.name.startswith(".")):
         names = sorted(each.relative_to(folder).as_posix() for each in folder.rglob("*") if each.is_file())
         shown = [name for name in names if not _CLUTTER.search(name)]

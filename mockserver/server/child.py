@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
-from mockserver.settings import Settings, parsed, url
+from mockserver.settings import Settings, url
 from mockserver.testing import MockError, Server
 
 START_SECONDS = 60.0
@@ -38,7 +38,7 @@ class ChildServer(Server):
     """
 
     def __init__(self, options: Mapping[str, Any], bound: socket.socket, secret: str) -> None:
-        self.settings = Settings(**parsed(options))
+        self.settings = Settings(**options)
         self._options = options
         self._bound = bound
         self._secret = secret
@@ -122,7 +122,7 @@ def main() -> None:
         else:
             listening = bind(["127.0.0.1"], order["port"])
         current = Current(order["secret"])
-        with MockServer(current=current, listening=listening, **parsed(order["options"])):
+        with MockServer(current=current, listening=listening, **order["options"]):
             sys.stdin.read()
     except START_ERRORS as error:
         output.write(json.dumps({"error": str(error)}))

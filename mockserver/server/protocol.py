@@ -84,13 +84,14 @@ class Protocol(HttpToolsProtocol):
         if self._rejected:
             return
         self._pending += len(data)
-        self._large, rest = self._in_head or len(data) > HEAD_BYTES, data
-        while rest:  # the parser stops at each request that offers another protocol
+        self._large = self._in_head or len(data) > HEAD_BYTES
+        left = [memoryview(data)]  # of which a part costs no copy
+        while left:  # the parser stops at each request that offers another protocol
+            piece = left.pop()
             try:
-                self.parser.feed_data(rest)
-                break
+                self.parser.feed_data(piece)
             except httptools.HttpParserUpgrade as upgrade:
-                rest = self._without_upgrade(rest[upgrade.args[0] :])
+                left += [piece[upgrade.args[0] :], memoryview(self._without_upgrade())]
             except httptools.HttpParserError as error:
                 self._log_malformed(data)
                 cause = error.__context__  # what a callback raised
@@ -119,8 +120,8 @@ class Protocol(HttpToolsProtocol):
                 "URL (logged once a minute at most)"
             )
 
-    def _without_upgrade(self, rest: bytes) -> bytes:
-        """Return the request's head without its offer, and the rest, to be parsed again.
+    def _without_upgrade(self) -> bytes:
+        """Return the request's head without its offer, to be parsed again.
 
         The parser does not parse the body of a request that offers another protocol.
         """
@@ -134,7 +135,7 @@ class Protocol(HttpToolsProtocol):
                 lines.append(b"%b: %b" % (name, value))
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        return b"\r\n".join([*lines, b"", b""]) + rest
+        return b"\r\n".join([*lines, b"", b""])
 
     def on_headers_complete(self) -> None:
         self._in_head, self._pending = False, 0

@@ -22,6 +22,7 @@ from mockserver.patched import patched_by
 from mockserver.server.dispatch import Current, Dispatcher
 from mockserver.server.protocol import DRAIN_BYTES, Protocol
 from mockserver.settings import Options, SeedError, Settings, url
+from mockserver.storage.database import descriptors
 from mockserver.storage.directory import DirectoryUnusable
 from mockserver.testing import MockError, Server
 
@@ -32,6 +33,8 @@ T = TypeVar("T")
 START_SECONDS = 30.0
 TICK_SECONDS = 0.1
 """Of uvicorn, which expects ten in a second."""
+DESCRIPTORS = 32
+"""How many files a server must be allowed to open: the event loop, its sockets, a database and some connections."""
 M_ARENA_MAX = -8
 """`malloc.h` of glibc: how many arenas there may be, that of the main thread included."""
 SWITCH_SECONDS = 0.0001
@@ -39,7 +42,7 @@ SWITCH_SECONDS = 0.0001
 
 
 class CannotBind(Exception):
-    """No socket could be opened; the message says why and what to do."""
+    """No socket could be opened, or too few files; the message says why and what to do."""
 
 
 class _PortTaken(CannotBind):
@@ -221,6 +224,10 @@ def open_server(
 
     `listening` are sockets to serve on besides its own, which it opens if it `binds`. Raises START_ERRORS.
     """
+    if (allowed := descriptors()) < DESCRIPTORS:
+        raise CannotBind(
+            f"this process may open {allowed} files, and a server needs {DESCRIPTORS}; raise it: ulimit -n 1024"
+        )
     context = tls_context(settings)
     own = bind(settings.host, settings.port) if binds else []
     try:
@@ -275,13 +282,13 @@ class MockServer(Server):
         listening: Sequence[socket.socket] = (),
         **options: Unpack[Options],
     ) -> None:
-        """Take settings, or `options` by the names of settings.
+        """Take settings, or `options` by the names of settings. Raises TypeError or ValueError for values they can't have.
 
         `listening` are sockets to serve on: instead of one of its own, or if `options` name a host or port besides.
         """
         if settings and options:
             raise TypeError(f"give either settings or {', '.join(options)}, not both")
-        given: Options = {"port": 0, "host": ("127.0.0.1",), **options}
+        given: dict[str, Any] = {"port": 0, "host": "127.0.0.1", **options}
         self.settings = settings or Settings(**given)
         self._wall = wall
         self._current = current

@@ -245,9 +245,11 @@ def _lock(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         if connection:
             connection.close()
-        raise DirectoryUnusable(
-            f"{path.parent} is in use by another mockserver, or not writable ({error}); stop that one, or name "
-            "another directory with --data"
-        ) from error
+        problem = f"{path} can't be opened for writing ({error}); change its owner or permissions"
+        if (code := getattr(error, "sqlite_errorcode", 0) & 0xFF) == sqlite3.SQLITE_BUSY:
+            problem = f"{path.parent} is in use by another mockserver; stop that one"
+        elif code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            problem = f"{path} is damaged ({error}); empty that file (it holds no data, but must exist)"
+        raise DirectoryUnusable(f"{problem}, or name another directory with --data") from error
     with closing(connection):
         yield
