@@ -74,7 +74,12 @@ def period(text: str) -> float:
 
 def lifetime(text: str) -> float:
     """Parse a duration into seconds; `never` is infinite."""
-    return float("inf") if text in ("never", "inf") else period(text)
+    if text in ("never", "inf"):
+        return float("inf")
+    try:
+        return period(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, or never") from None
 
 
 def log_level(text: str) -> str:

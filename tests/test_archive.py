@@ -698,6 +698,8 @@ def test_a_world_that_no_import_would_take_is_not_exported(
         patch.setattr(archive, limit, allowed)
         with pytest.raises(SeedError, match=f"larger than an import takes: it holds {told}.*; delete"):
             world.server.run(first_piece(world))
+        message = refusal(control.get("/export"), 400, "invalid_seed")
+        assert "larger than an import takes" in message
     exported(control)
 
 

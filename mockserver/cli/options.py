@@ -22,7 +22,7 @@ EXIT_CODES = {
     0: "stopped by SIGINT, SIGTERM or SIGHUP, or done",
     FAILED: "no healthy server responds, it returns another error, or its verdict is not ok",
     INVALID: "invalid option, environment variable or argument, or a certificate that can't be used",
-    CANNOT_BIND: "no socket could be opened on the host and port",
+    CANNOT_BIND: "no socket could be opened on the host and port, or the process may open too few files",
     BAD_SEED: "invalid seed; nothing was written",
     UNUSABLE_DATA: "unusable data directory: in use, newer, damaged, not writable, or of another program",
     NOT_EXECUTABLE: "run: the command can't be executed",

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -35,7 +36,7 @@ async def _archived(mock: TheMock, world: str) -> AsyncIterator[Iterator[bytes]]
     async with mock.worlds.copied(world) as directory:
         pieces = archive.write(directory)
         try:
-            yield pieces
+            yield chain([await in_thread(next, pieces)], pieces)  # a world that is too large is refused before the head
         finally:
             await in_thread(pieces.close)
 
