@@ -192,7 +192,7 @@ async def create_container_with_skills(mock: Mock) -> None:
     source = {"type": "base64", "media_type": "application/zip", "data": "UEs="}
     brought = {"type": "inline", "name": "x", "description": "x", "source": source}
     new = CreateContainer.model_validate({"name": "new", "skills": [named, brought]})
-    await context.run(containers.create_container, new, Supplied({1: bundle(mock, "inline")}))
+    await context.run(containers.create_container, new, Supplied({"skills[1]": bundle(mock, "inline")}))
 
 
 async def delete_and_create(mock: Mock) -> None:

@@ -955,6 +955,13 @@ def test_names_that_no_stranger_can_own_are_let_in(control: httpx2.Client, host:
     ok(control.get("/state", headers={"Host": host, "Origin": f"http://{host}", "Sec-Fetch-Site": "same-origin"}))
 
 
+@pytest.mark.parametrize(
+    "host", ["evil.test@localhost", "[::1].evil.test", "[::1", "localhost:80:90", "evil.test", "a b"]
+)
+def test_what_only_looks_like_a_name_of_this_machine_is_rejected(control: httpx2.Client, host: str) -> None:
+    refusal(control.get("/state", headers={"Host": host}), 403, "forbidden_host")
+
+
 def test_a_host_can_be_allowed_by_name_and_by_pattern() -> None:
     with MockServer(allow_host=("mock.example", "*.mock.test", "pr-*.example")) as server:
         for host in ("mock.example:80", "MOCK.example.", "a.mock.test", "a.b.mock.test:1", "pr-12.example"):

@@ -25,6 +25,8 @@ MARK = "x-mock-dashboard"
 _PRIVATE = (".localhost", ".internal", ".svc", ".svc.cluster.local")
 """Domains that are reserved for this machine and its network. Container engines call their host by a name such as
 host.docker.internal, host.containers.internal or host.lima.internal; the others are Kubernetes services."""
+_HOST = re.compile(r"(?:\[([^\]@/?#]+)\]|([^\[\]@/?#:\\\s]+))(?::\d*)?")
+"""A name or an address, and a port."""
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _OPEN_PAGES = ("/", "/_mock", "/_mock/")
 
@@ -62,7 +64,7 @@ class Access:
         host = request.headers.get("host", "")
         name = _host_name(host)
         if not (_is_private(name) or self._allows(name)):
-            raise control_errors.FORBIDDEN_HOST(host=name[:80])
+            raise control_errors.FORBIDDEN_HOST(host=(name or host)[:80])
         origin = request.headers.get("origin")
         if origin is not None and _authority(origin) != host:
             raise control_errors.FORBIDDEN_ORIGIN()
@@ -113,10 +115,8 @@ def _authority(origin: str) -> str | None:
 
 def _host_name(host: str) -> str:
     """Return the host in lower case, without the port and the brackets of an IPv6 address."""
-    try:
-        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
-    except ValueError:
-        return ""
+    match = _HOST.fullmatch(host)
+    return (match[1] or match[2]).lower().rstrip(".") if match else ""
 
 
 def _is_private(name: str) -> bool:

@@ -72,7 +72,9 @@ class Filtered(RequestModel):
         "", description="Codes of `x-mock-warning` or patterns, separated by commas."
     )
     failed: bool = Field(False, description="Only errors, responses that were not completed, and requests without one.")
-    text: str = Field("", description="A part of the path, the query, a header, a body or an id, in any case.")
+    text: str = Field(
+        "", max_length=1_000, description="A part of the path, the query, a header, a body or an id, in any case."
+    )
     after: int | None = Field(None, ge=0, le=1 << 53, description="Only exchanges with greater numbers.")
 
     def filter(self) -> Filter:
