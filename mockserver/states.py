@@ -23,6 +23,7 @@ from mockserver.storage import directory, migrations, tables
 from mockserver.storage.bulk import Placement, set_ordinal
 from mockserver.storage.contents import Contents
 from mockserver.storage.database import (
+    FAILURES,
     SMALL_DATABASE,
     Database,
     Insertion,
@@ -31,6 +32,7 @@ from mockserver.storage.database import (
     connect,
     connect_closed,
     descriptors,
+    failure,
     in_thread,
     reading,
     record,
@@ -116,6 +118,7 @@ class States:
         """Worlds whose databases are closed, as lists show them."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._emptying = False
+        self._stopping = False
 
     def exists(self, name: str) -> bool:
         """Return whether a world was created, and not only listed."""
@@ -342,14 +345,27 @@ class States:
             self._in_background(self._empty())
 
     async def _empty(self) -> None:
+        """What can't be removed is tried again with the next trash, and at the next start."""
+        tried: set[Path] = set()
         try:
-            while self._directory.has_trash:
-                await in_thread(self._directory.empty_trash)
+            while new := self._directory.trash() - tried:
+                tried |= new
+                for left in new:
+                    if self._stopping:
+                        return
+                    await in_thread(directory.remove, left)
         finally:
             self._emptying = False
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+        async def attempt() -> None:
+            try:
+                await work
+            except FAILURES as error:  # nothing depends on it: a request that needs what failed says so
+                if failure(error) is None:
+                    raise
+
+        task = asyncio.get_running_loop().create_task(attempt())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -358,8 +374,9 @@ class States:
         while len(self._tasks) >= MAX_TASKS:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
 
-    async def finish(self) -> None:
-        """Wait for all work in the background."""
+    async def finish(self, trash: bool = False) -> None:
+        """Wait for the work in the background. The next start empties the trash, if nobody waits for that here."""
+        self._stopping = not trash
         while self._tasks:
             await asyncio.wait(self._tasks)
 

@@ -108,7 +108,7 @@ async def prepare(mock: Mock) -> None:
         (latest, *_) = (await context.run(containers.list_containers, ListContainers()))["data"]
         await context.run(containers.delete_container, latest["id"])
         await mock.worlds.take_snapshot(world, "later")
-    await mock.worlds.finish()
+    await mock.worlds.finish(trash=True)
 
 
 async def upload(mock: Mock, text: str, large: bool) -> None:
@@ -251,14 +251,14 @@ async def whole(mock: Mock, act: Act, end: Callable[[], object] = lambda: None) 
     """Do it, as for a request, report its end, and then do what goes on in the background."""
     await act(mock)
     end()
-    await mock.worlds.finish()
+    await mock.worlds.finish(trash=True)
 
 
 async def open_all(mock: Mock) -> None:
     """What an unclean stop left in a world is removed when it is first opened."""
     for name in mock.worlds.names():
         await mock.worlds.find(name)
-    await mock.worlds.finish()
+    await mock.worlds.finish(trash=True)
 
 
 def restart(data: Path) -> State:

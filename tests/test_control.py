@@ -399,12 +399,12 @@ def test_what_a_full_disk_stops_half_way_leaves_nothing_behind(
         box = ok(world.http.get("/containers"))["data"][0]["id"]
         ok(httpx2.put(f"{server.url}/_mock/worlds/w/snapshots/old"))
         ok(world.http.delete(f"/containers/{box}"))
-        server.run(server.mock.worlds.finish())
+        server.run(server.mock.worlds.finish(trash=True))
         before = everything(data)
         for at in range(100):
             with full_disk(at) as changes:
                 answer = httpx2.request(method, f"{server.url}/_mock/worlds{path}", timeout=60, **sent)
-                server.run(server.mock.worlds.finish())
+                server.run(server.mock.worlds.finish(trash=True))
             if answer.status_code == 200:
                 break
             refusal(answer, 500, "storage_failed")
@@ -490,7 +490,7 @@ def test_what_is_cancelled_half_way_is_done_as_a_whole_or_not_at_all(
                     go_on.release()  # for all that follow
                 await asyncio.wait([task])
                 await asyncio.gather(*waits)
-                await mock.worlds.finish()
+                await mock.worlds.finish(trash=True)
             while begun.acquire(blocking=False) or go_on.acquire(blocking=False):
                 pass
             return reached
@@ -506,7 +506,7 @@ def test_what_is_cancelled_half_way_is_done_as_a_whole_or_not_at_all(
                     server.run(mock.worlds.delete("other"))
                 elif work == "snapshot":
                     server.run(mock.worlds.delete_snapshot("w", "s"))
-                server.run(mock.worlds.finish())
+                server.run(mock.worlds.finish(trash=True))
             assert not list((tmp_path / "data" / "uploads").iterdir())
             assert ok(world.http.get("/containers"))["data"]
         assert at > 0
@@ -613,7 +613,7 @@ def test_a_world_in_use_can_be_replaced_at_any_moment(tmp_path: Path) -> None:
             done.set()
             for each in users:
                 each.result()
-        server.run(server.mock.worlds.finish())
+        server.run(server.mock.worlds.finish(trash=True))
         (w,) = data.glob("worlds/*-w")
         with closing(sqlite3.connect(f"file:{w / 'world.db'}?mode=ro", uri=True)) as database:
             named = {digest for (digest,) in database.execute("SELECT digest FROM named_contents")}

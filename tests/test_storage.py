@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import hashlib
 import os
 import resource
@@ -11,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -23,11 +25,11 @@ from mockserver.schema.containers import CreateContainer, ListContainers
 from mockserver.schema.files import ListFiles
 from mockserver.schema.uploads import CreateUpload
 from mockserver.states import MAX_TASKS
-from mockserver.storage import bulk, tables
+from mockserver.storage import bulk, directory, tables
 from mockserver.storage.bulk import Placement
 from mockserver.storage.contents import SMALL, Uploads
 from mockserver.storage.database import SMALL_DATABASE, Transaction
-from mockserver.storage.directory import EVERY_WORLD, DirectoryUnusable, usable
+from mockserver.storage.directory import EVERY_WORLD, Directory, DirectoryUnusable, usable
 from mockserver.worlds import Worlds
 
 LARGE = b"x" * (SMALL + 1)
@@ -196,14 +198,14 @@ def test_after_a_crash_at_any_step_a_world_is_the_old_one_or_the_new_one(
         await worlds.take_snapshot("kept", "one")
         await worlds.take_snapshot("kept", "two")
         await add(worlds, "kept", "b")
-        await worlds.finish()
+        await worlds.finish(trash=True)
 
     async def attempt(worlds: Worlds, step: int) -> bool:
         """Whether it was done before the crash."""
         with killed_at(step):
             try:
                 await act(worlds)
-                await worlds.finish()
+                await worlds.finish(trash=True)
             except Killed:
                 return False
         return True
@@ -290,6 +292,57 @@ def test_a_state_that_could_not_be_removed_does_not_come_back(
     with opened(tmp_path) as worlds:
         assert worlds.snapshots("kept") == []
         assert worlds.exists("kept") is (act is not reset_then_delete)
+
+
+def test_what_cant_be_removed_is_tried_once_and_again_with_the_next_trash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def delete(worlds: Worlds, name: str) -> None:
+        await add(worlds, name, "a")
+        await worlds.delete(name)
+        await worlds.finish(trash=True)
+
+    with opened(tmp_path) as worlds:
+        with monkeypatch.context() as patch:
+            tried = list[Path]()
+            patch.setattr(directory, "remove", tried.append)
+            asyncio.run(delete(worlds, "first"))
+        (first,) = (tmp_path / "trash").iterdir()
+        assert tried == [first]
+        asyncio.run(delete(worlds, "second"))
+        assert not list((tmp_path / "trash").iterdir())
+
+
+def test_a_stop_leaves_the_trash_to_the_next_start(tmp_path: Path) -> None:
+    async def delete(worlds: Worlds) -> None:
+        await add(worlds, "w", "a")
+        await worlds.delete("w")
+        await worlds.finish()
+
+    with opened(tmp_path) as worlds:
+        asyncio.run(delete(worlds))
+        assert len(list((tmp_path / "trash").iterdir())) == 1
+    with opened(tmp_path):
+        assert not list((tmp_path / "trash").iterdir())
+
+
+@pytest.mark.parametrize("method", ["trash", "remove"])
+def test_work_in_the_background_that_fails_is_no_error_of_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, method: str
+) -> None:
+    """Where no more files can be open, or the disk fails."""
+
+    async def delete(worlds: Worlds) -> None:
+        await add(worlds, "w", "a")
+        await worlds.delete("w")
+        await worlds.finish(trash=True)
+        gc.collect()
+
+    owner = Directory if method == "trash" else directory
+    monkeypatch.setattr(owner, method, MagicMock(side_effect=OSError(errno.EMFILE, "Too many open files")))
+    with opened(tmp_path) as worlds:
+        asyncio.run(delete(worlds))
+    assert not caplog.records
 
 
 # Copies
@@ -403,7 +456,7 @@ def test_many_short_worlds_keep_few_files_open(tmp_path: Path, count: int) -> No
             most = max(most, len(os.listdir("/proc/self/fd")))  # noqa: PTH208  # not a directory of ours
             if number >= 20:
                 await worlds.delete(f"w{number - 20}")
-        await worlds.finish()
+        await worlds.finish(trash=True)
         return most
 
     with opened(tmp_path, open_worlds=8) as worlds:
@@ -430,12 +483,12 @@ def test_worlds_that_are_opened_at_once_leave_few_files_open(tmp_path: Path) -> 
     async def visit(worlds: Worlds) -> int:
         for number in range(60):
             await add(worlds, f"w{number}", "box")
-        await worlds.finish()
+        await worlds.finish(trash=True)
         await asyncio.gather(*(add(worlds, f"w{number}", "more") for number in range(60)))
         return len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # not a directory of ours
 
     async def list_often(worlds: Worlds) -> int:
-        await worlds.finish()
+        await worlds.finish(trash=True)
         await asyncio.gather(*(worlds.summaries(worlds.names()) for _ in range(5)))
         return len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # as above
 
@@ -490,7 +543,7 @@ def test_a_world_whose_file_was_closed_is_opened_again(tmp_path: Path) -> None:
         for number in range(5):
             await add(worlds, f"w{number}", f"box {number}")
             contexts.append(await worlds.enter(f"w{number}"))
-        await worlds.finish()
+        await worlds.finish(trash=True)
         for number, context in enumerate(contexts):  # those begun before their world was closed
             found = await context.run(containers.list_containers, ListContainers())
             assert [each["name"] for each in found["data"]] == [f"box {number}"]
@@ -693,7 +746,7 @@ def test_ordinals_have_no_gap_after_a_restart_or_in_a_database_that_was_closed(t
             first = await ordinals(worlds, "a", 3)
             await ordinals(worlds, "another", 1)
             assert not (await worlds.find("a")).database.is_open
-            await worlds.finish()
+            await worlds.finish(trash=True)
             second = await ordinals(worlds, "a", 3)
             await ordinals(worlds, "another", 1)  # so that it is closed when the server stops
             return first + second

@@ -276,7 +276,7 @@ def test_a_copy_that_fails_half_way_leaves_nothing(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     def states() -> list[Path]:
-        server.run(server.mock.worlds.finish())
+        server.run(server.mock.worlds.finish(trash=True))
         return sorted(server.mock.directory.glob("*/*"))
 
     before = states()
@@ -296,7 +296,7 @@ def test_a_world_of_many_contents_takes_them_all_along(tmp_path: Path) -> None:
         assert len(stored(tmp_path)) == 20
         assert httpx2.delete(f"{server.url}/_mock/worlds/w").status_code == 200
         assert stored(tmp_path) == {}
-        server.run(server.mock.worlds.finish())
+        server.run(server.mock.worlds.finish(trash=True))
         assert list((tmp_path / "trash").iterdir()) == []
 
 
