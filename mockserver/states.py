@@ -16,14 +16,13 @@ from typing import Any
 
 from mockserver import control_errors, ids, profiles
 from mockserver.clock import Clock, Wall
-from mockserver.context import Context, World, set_clock, unusable
+from mockserver.context import Context, World, attempt, set_clock, unusable
 from mockserver.faults import load_rules
 from mockserver.profiles import Profile
 from mockserver.storage import directory, migrations, tables
 from mockserver.storage.bulk import Placement, set_ordinal
 from mockserver.storage.contents import Contents
 from mockserver.storage.database import (
-    FAILURES,
     SMALL_DATABASE,
     Database,
     Insertion,
@@ -32,7 +31,6 @@ from mockserver.storage.database import (
     connect,
     connect_closed,
     descriptors,
-    failure,
     in_thread,
     reading,
     record,
@@ -280,7 +278,18 @@ class States:
         profile = profiles.from_json(row.profile) if row.profile else self._profile
         ordinal = row.ordinal
         return World(
-            name, state, database, Contents(state), self._wall, clock, row.id_seed, profile, ordinal, ordinal, rules
+            name,
+            state,
+            database,
+            Contents(state),
+            self._wall,
+            clock,
+            row.id_seed,
+            profile,
+            self._in_background,
+            ordinal,
+            ordinal,
+            rules,
         )
 
     def _start(self, connection: Transaction, name: str, row: tables.World, empty: bool) -> tables.World:
@@ -358,14 +367,11 @@ class States:
             self._emptying = False
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        async def attempt() -> None:
-            try:
+        async def attempted() -> None:
+            with attempt():
                 await work
-            except FAILURES as error:  # nothing depends on it: a request that needs what failed says so
-                if failure(error) is None:
-                    raise
 
-        task = asyncio.get_running_loop().create_task(attempt())
+        task = asyncio.get_running_loop().create_task(attempted())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -118,7 +118,7 @@ def add_upload_part(context: Context, upload_id: str, form: NewFile) -> UploadPa
 
 async def complete_upload(context: Context, upload_id: str, body: CompleteUpload, storage: Uploads) -> Upload:
     """Store the parts as one File, in the order of `part_ids`. Meanwhile the upload can't be changed."""
-    upload, parts = await context.run_removing(_chosen, upload_id, body.part_ids)
+    upload, parts = await context.run(_chosen, upload_id, body.part_ids)
     world = context.world
     world.completing.add(upload.id)
     try:
@@ -130,7 +130,7 @@ async def complete_upload(context: Context, upload_id: str, body: CompleteUpload
         try:
             if body.md5 is not None and body.md5.lower() != md5 and not context.allows(profiles.ANY_MD5):
                 raise errors.WRONG_MD5(value=body.md5[:100], md5=md5)
-            return await context.run_removing(_store, upload.id, parts, content)
+            return await context.run(_store, upload.id, parts, content)
         finally:
             await in_thread(content.discard)
     finally:

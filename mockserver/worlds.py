@@ -189,7 +189,7 @@ class Worlds(States):
                 if (world := self._worlds.get(fork_of)) is None:
                     raise control_errors.WORLD_NOT_FOUND(name=fork_of[:80])
                 seed = ids.world_seed(self._id_seed, name)
-                async with world.held():
+                with world.held():
                     return await self._create(name, self._copy_world(world, lambda tx: set_seed.run(tx, id_seed=seed)))
 
     async def reset(self, name: str, *, empty: bool = False) -> World:
@@ -266,7 +266,7 @@ class Worlds(States):
         self, name: str, rule: Callable[Concatenate[Context, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Call a rule in a world that exists."""
-        return await (await self.look_up(name)).run_removing(rule, *args, **kwargs)
+        return await (await self.look_up(name)).run(rule, *args, **kwargs)
 
     async def apply(self, name: str, rule: Callable[[Context], T]) -> T:
         """Call a rule of the control plane in a world; creates the world if there is none."""
@@ -345,7 +345,7 @@ class Worlds(States):
         wall = self._wall.now()
         instant = source.clock.at(wall)
         async with self._building() as built:
-            async with source.held():
+            with source.held():
                 await in_thread(self._copy_world(source, lambda tx: freeze.run(tx, virtual=instant, wall=wall)), built)
             yield built, instant
 

@@ -138,7 +138,7 @@ async def pending(mock: Mock) -> tuple[Context, str, list[str]]:
 async def add_part(mock: Mock) -> None:
     context, upload, _ = await pending(mock)
     part = NewFile(content(mock, "part 2", large=True), "data", {})
-    await context.run_removing(uploads.add_upload_part, upload, part)
+    await context.run(uploads.add_upload_part, upload, part)
 
 
 async def complete_upload(mock: Mock) -> None:
@@ -148,7 +148,7 @@ async def complete_upload(mock: Mock) -> None:
 
 async def cancel_upload(mock: Mock) -> None:
     context, upload, _ = await pending(mock)
-    await context.run_removing(uploads.cancel_upload, upload)
+    await context.run(uploads.cancel_upload, upload)
 
 
 async def delete_file(mock: Mock) -> None:

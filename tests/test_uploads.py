@@ -66,6 +66,7 @@ def operations(world: World, upload: str) -> list[httpx2.Response]:
 
 def kept(world: World) -> set[bytes]:
     """The bytes that the server keeps of a world."""
+    world.server.run(world.server.mock.worlds.finish())
     known = world.server.mock.worlds.known(world.name)
     assert known
     large = {path.read_bytes() for path in (known.directory / "contents").glob("*/*")}

@@ -266,6 +266,7 @@ def test_a_copy_is_of_one_instant(server: MockServer, filled: World, monkeypatch
     assert [each.name for each in filled.openai.containers.list()] == ["late"]
     state = server.mock.worlds.known(filled.name)
     assert state
+    server.run(server.mock.worlds.finish())
     assert not list(state.directory.glob("contents/*/*")), "it was removed when the copy was done"
 
 
