@@ -399,8 +399,8 @@ class Worlds(States):
     async def _delete(self, name: str) -> None:
         if world := self._worlds.get(name):
             await world.contents.undisturbed()
+        self._directory.remove_world(name)  # where that fails, the world stays as it is
         self._worlds.pop(name, None)
-        self._directory.remove_world(name)
         self._used.pop(name, None)
         self._end(name, world)
 

@@ -294,6 +294,37 @@ def test_a_state_that_could_not_be_removed_does_not_come_back(
         assert worlds.exists("kept") is (act is not reset_then_delete)
 
 
+def test_a_world_that_cant_be_deleted_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def check(worlds: Worlds) -> None:
+        await add(worlds, "w", "before")
+        before = worlds.known("w")
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", MagicMock(side_effect=PermissionError(errno.EACCES, "Permission denied")))
+            with pytest.raises(PermissionError):
+                await worlds.delete("w")
+        await add(worlds, "w", "after")
+        assert worlds.known("w") is before
+        assert await held(worlds, "w") == ["after", "before"]
+
+    with opened(tmp_path) as worlds:
+        asyncio.run(check(worlds))
+
+
+@pytest.mark.parametrize("kind", ["worlds", "snapshots"])
+def test_what_others_put_beside_the_worlds_stays_and_is_none(tmp_path: Path, kind: str) -> None:
+    foreign = {".DS_Store", "notes.txt", "7-file", "folder", "0-null"}
+    with opened(tmp_path) as worlds:
+        asyncio.run(add(worlds, "w", "a"))
+        names = worlds.names()
+    for name in foreign:
+        (tmp_path / kind / name).mkdir() if name in ("folder", "0-null") else (tmp_path / kind / name).touch()
+    for _ in range(2):
+        with opened(tmp_path) as worlds:
+            assert (worlds.names(), worlds.snapshots("")) == (names, [])
+            asyncio.run(worlds.take_snapshot("w", "s"))
+        assert {each.name for each in (tmp_path / kind).iterdir()} > foreign
+
+
 def test_what_cant_be_removed_is_tried_once_and_again_with_the_next_trash(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
