@@ -120,7 +120,6 @@ async def complete_upload(context: Context, upload_id: str, body: CompleteUpload
     """Store the parts as one File, in the order of `part_ids`. Meanwhile the upload can't be changed."""
     upload, parts = await context.run(_chosen, upload_id, body.part_ids)
     world = context.world
-    world.completing.add(upload.id)
     try:
         try:
             content, md5 = await _put_together(world, parts, storage, body.md5 is not None)
@@ -193,10 +192,14 @@ def _pending(context: Context, upload_id: str) -> tables.Upload:
         return _create_missing(context, upload_id)
     if row is None:
         raise context.missing("upload_id", upload_id, "upload", errors.UPLOAD_NOT_FOUND(upload_id=upload_id))
+    raise _ended(row)
+
+
+def _ended(row: tables.Upload) -> errors.APIError:
     if row.status == "expired":
-        raise errors.UPLOAD_EXPIRED(upload_id=upload_id)
-    raise errors.UPLOAD_ENDED(
-        upload_id=upload_id, state=f"{row.status}{f' as File {row.file_id}' if row.file_id else ''}"
+        return errors.UPLOAD_EXPIRED(upload_id=row.id)
+    return errors.UPLOAD_ENDED(
+        upload_id=row.id, state=f"{row.status}{f' as File {row.file_id}' if row.file_id else ''}"
     )
 
 
@@ -230,8 +233,18 @@ def _end(context: Context, tx: Transaction, upload_id: str, status: str, file_id
 
 
 def _chosen(context: Context, upload_id: str, part_ids: Sequence[str]) -> tuple[tables.Upload, list[tables.UploadPart]]:
-    """A pending upload, and its parts in their order. Raises APIError if they don't add up."""
+    """A pending upload, which nobody else changes from now on, and its parts in their order. Raises APIError if they
+    don't add up."""
     _end_expired(context)
+    with context.write():  # of two requests, also in threads, one is the first
+        chosen = _added_up(context, upload_id, part_ids)
+        context.world.completing.add(chosen[0].id)
+    return chosen
+
+
+def _added_up(
+    context: Context, upload_id: str, part_ids: Sequence[str]
+) -> tuple[tables.Upload, list[tables.UploadPart]]:
     upload = _pending(context, upload_id)
     there = {part.id: part for part in _parts.all(context.read, upload_id=upload.id)}
     chosen: dict[str, tables.UploadPart] = {}
@@ -304,6 +317,8 @@ def _unchanged(context: Context, upload_id: str, parts: Sequence[tables.UploadPa
     """The upload that is being completed. Raises APIError if it was deleted, or its world replaced, meanwhile."""
     if (upload := find(context.read, upload_id)) is None:
         raise errors.UPLOAD_NOT_FOUND(upload_id=upload_id)
-    if upload.status != "pending" or not set(parts) <= set(_parts.all(context.read, upload_id=upload_id)):
+    if upload.status != "pending":
+        raise _ended(upload)
+    if not set(parts) <= set(_parts.all(context.read, upload_id=upload_id)):
         raise errors.WORLD_GONE()
     return upload
