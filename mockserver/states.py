@@ -205,12 +205,14 @@ class States:
                 with closing(connect(built / DATABASE)) as connection:
                     migrations.check(connection, whole=True)
             except Exception as error:
-                problem = migrations.Unusable.of(error, source / DATABASE)
-                if problem is None:
+                if problem := migrations.Unusable.of(error, source / DATABASE):
+                    raise control_errors.SNAPSHOT_UNUSABLE(
+                        world=world, name=name, file=source / DATABASE, problem=problem
+                    ) from error
+                if source.exists():
                     raise
-                raise control_errors.SNAPSHOT_UNUSABLE(
-                    world=world, name=name, file=source / DATABASE, problem=problem
-                ) from error
+            if not source.exists():  # deleted meanwhile, perhaps before all of it was copied
+                raise control_errors.SNAPSHOT_NOT_FOUND(world=world[:80], name=name[:80])
 
         return build
 
@@ -225,7 +227,7 @@ class States:
                 set_switches.run(tx, profile=switches(profile))
             put.write(tx, world.contents)
             world.ordinal, world.reserved = put.ordinal, 0
-            rules = load_rules(tx)
+            rules = load_rules(tx, world.faults)
         world.clock, world.profile, world.faults = clock or world.clock, profile or world.profile, rules
         return world
 

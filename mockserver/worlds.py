@@ -252,7 +252,7 @@ class Worlds(States):
         def changed(context: Context) -> T:
             with context.write() as tx:
                 result = change(tx, context.world)
-                rules = load_rules(tx)
+                rules = load_rules(tx, context.world.faults)
             context.world.faults = rules
             return result
 
@@ -291,7 +291,7 @@ class Worlds(States):
                 raise control_errors.WORLD_NOT_FOUND(name=world[:80])
             count = sum(map(len, self._directory.snapshots.values()))
             if count >= self._maximum and name not in self.snapshots(world):
-                raise control_errors.TOO_MANY_SNAPSHOTS(count=count)
+                raise control_errors.TOO_MANY_SNAPSHOTS(count=self._maximum)
             async with self._frozen(source) as (built, instant):
                 state = self._directory.place(built, "snapshots", f"{world}@{name}")
                 self._directory.register("snapshots", f"{world}@{name}", state)

@@ -27,7 +27,7 @@ from mockserver.seeds.contents import Nowhere
 from mockserver.seeds.document import Source
 from mockserver.server.serving import MockServer
 from mockserver.settings import Settings
-from mockserver.storage import contents
+from mockserver.storage import contents, directory
 
 HOUR = 3_600
 
@@ -223,6 +223,28 @@ def test_a_snapshot_brings_back_objects_contents_clock_and_ids_to_come(world: Wo
         assert names(world) == ["before"]
         assert world.http.get(f"/containers/{box['id']}/files/{file['id']}/content").content == b"bytes"
         assert make(world, "after") == first, "the same id at the same time"
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_snapshot_that_is_deleted_while_a_fork_copies_it_is_not_found(
+    world: World, control: httpx2.Client, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    copy = directory.copy_closed
+
+    def copy_meanwhile(source: Path, target: Path) -> None:
+        if late:
+            copy(source, target)
+        ok(control.delete(f"/worlds/{world.name}/snapshots/s"))
+        if not late:
+            copy(source, target)
+
+    make(world, "box")
+    ok(control.put(f"/worlds/{world.name}/snapshots/s"))
+    fork = {"fork_of": world.name, "snapshot": "s"}
+    with monkeypatch.context() as patch:
+        patch.setattr(directory, "copy_closed", copy_meanwhile)
+        refusal(control.post(f"/worlds/{world.name}-fork", json=fork), 404, "snapshot_not_found")
+    refusal(control.get(f"/worlds/{world.name}-fork"), 404, "world_not_found")
 
 
 def test_a_real_clock_comes_back_as_an_offset_one(world: World, control: httpx2.Client) -> None:

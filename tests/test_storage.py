@@ -312,12 +312,12 @@ def test_a_world_that_cant_be_deleted_stays_as_it_is(tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("kind", ["worlds", "snapshots"])
 def test_what_others_put_beside_the_worlds_stays_and_is_none(tmp_path: Path, kind: str) -> None:
-    foreign = {".DS_Store", "notes.txt", "7-file", "folder", "0-null"}
+    foreign = {".DS_Store", "notes.txt", "7-file", "folder", "n-world"}
     with opened(tmp_path) as worlds:
         asyncio.run(add(worlds, "w", "a"))
         names = worlds.names()
     for name in foreign:
-        (tmp_path / kind / name).mkdir() if name in ("folder", "0-null") else (tmp_path / kind / name).touch()
+        (tmp_path / kind / name).mkdir() if name in ("folder", "n-world") else (tmp_path / kind / name).touch()
     for _ in range(2):
         with opened(tmp_path) as worlds:
             assert (worlds.names(), worlds.snapshots("")) == (names, [])

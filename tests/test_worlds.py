@@ -131,7 +131,18 @@ def test_at_the_cap_a_snapshot_can_still_be_replaced() -> None:
         assert control.put("/snapshots/s").status_code == 200
         assert control.put("/snapshots/s").status_code == 200
         refused = refusal(control.put("/snapshots/another"), 429, "too_many_snapshots")
-        assert "--max-worlds" in refused
+        assert "--max-worlds allows worlds (1)" in refused
+
+
+def test_the_cap_of_snapshots_is_named_where_there_are_more_already(tmp_path: Path) -> None:
+    for cap in (3, 1):
+        with MockServer(max_worlds=cap, data=tmp_path) as server:
+            control = f"{server.url}/_mock/worlds/default"
+            ok(httpx2.post(f"{control}/reset"))
+            for number in range(cap):
+                ok(httpx2.put(f"{control}/snapshots/{number}"))
+            refused = refusal(httpx2.put(f"{control}/snapshots/another"), 429, "too_many_snapshots")
+            assert f"--max-worlds allows worlds ({cap})" in refused
 
 
 def test_the_ids_of_a_frozen_world_are_the_same_on_every_server() -> None:

@@ -31,7 +31,7 @@ EVERY_WORLD = "_"
 
 Kind = Literal["templates", "worlds", "snapshots"]
 
-_NUMBERED = re.compile(r"([1-9]\d*)-(.+)")
+_NUMBERED = re.compile(r"(\d+)-(.+)")
 _PARTS = ("worlds", "templates", "snapshots", "uploads", "trash")  # worlds first: `_is_other` looks for it
 
 
@@ -68,7 +68,7 @@ class Directory:
         for kind in kinds:
             for state in sorted((self.path / kind).iterdir(), key=_number):
                 highest = max(highest, _number(state))
-                if not _number(state) or not state.is_dir():
+                if not (_NUMBERED.fullmatch(state.name) and state.is_dir()):
                     continue  # somebody else's, such as .DS_Store
                 name = state.name.partition("-")[2]
                 if older := self._register(kind, name, state):
