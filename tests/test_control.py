@@ -225,6 +225,48 @@ def test_a_snapshot_brings_back_objects_contents_clock_and_ids_to_come(world: Wo
         assert make(world, "after") == first, "the same id at the same time"
 
 
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("import", "application/zip"),
+        ("place", "application/json"),
+        ("containers", "application/json"),
+        ("files", "multipart/form-data; boundary=x"),
+    ],
+)
+def test_a_client_that_leaves_while_it_sends_leaves_nothing_in_the_log(
+    caplog: pytest.LogCaptureFixture, path: str, kind: str
+) -> None:
+    head = f"POST /_mock/worlds/w/{path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
+    part = '--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nbytes'
+    with MockServer() as server:
+        ok(httpx2.get(f"{server.url}/_mock/state"))
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.sendall(f"{head}Content-Length: 100000\r\n\r\n{part}".encode())
+        for _ in range(10):
+            ok(httpx2.get(f"{server.url}/_mock/state"))
+        assert not list(server.mock.directory.glob("uploads/*"))
+    assert not caplog.records
+
+
+def test_the_state_can_be_read_while_worlds_are_deleted(
+    world: World, control: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a folder is gone that was listed just now."""
+    scandir = os.scandir
+
+    def gone(path: Any) -> Any:
+        if "worlds" in str(path) and not str(path).endswith("worlds"):
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
+        return scandir(path)
+
+    make(world, "box")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", gone)
+        assert ok(control.get("/state"))["database_bytes"] == 0
+    assert ok(control.get("/state"))["database_bytes"] > 0
+
+
 @pytest.mark.parametrize("late", [False, True])
 def test_a_snapshot_that_is_deleted_while_a_fork_copies_it_is_not_found(
     world: World, control: httpx2.Client, monkeypatch: pytest.MonkeyPatch, late: bool
