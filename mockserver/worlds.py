@@ -65,6 +65,8 @@ class Worlds(States):
         self._idle_seconds = idle_seconds
         self._ended = ended
         self._started = wall.now() if started is None else started
+        self._created: dict[str, float] = {}
+        """When each world was created, by the machine's clock; only of those created since the start."""
         self._unused: set[str] = set()
         """Worlds that are listed, and created on first use."""
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -370,6 +372,8 @@ class Worlds(States):
         self._unused.discard(name)
         if replaces:
             self._end(name, self._worlds.get(name))
+        else:
+            self._created[name] = self._wall.now()
         self._worlds[name] = world
         return world
 
@@ -402,6 +406,7 @@ class Worlds(States):
         self._directory.remove_world(name)  # where that fails, the world stays as it is
         self._worlds.pop(name, None)
         self._used.pop(name, None)
+        self._created.pop(name, None)
         self._end(name, world)
 
     def _end(self, name: str, world: World | None) -> None:
@@ -416,8 +421,9 @@ class Worlds(States):
         self._empty_trash()
 
     def _is_idle(self, name: str, since: float) -> bool:
-        """Return whether a world was not used since then. One that was never used counts as used at the start."""
-        return name != DEFAULT and self._used.get(name, self._started) <= since
+        """Return whether a world was not used since then. One that was never used counts as used when it was created, or
+        at the start."""
+        return name != DEFAULT and self._used.get(name, self._created.get(name, self._started)) <= since
 
     def _lock(self, name: str) -> asyncio.Lock:
         return self._locks.setdefault(name, asyncio.Lock())

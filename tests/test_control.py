@@ -186,6 +186,18 @@ def test_idle_worlds_are_retired_and_the_default_stays(tmp_path: Any) -> None:
         assert server.mock.worlds.names() == ["busy", "default"]
 
 
+def test_a_world_that_was_just_created_is_not_idle() -> None:
+    with MockServer() as server, httpx2.Client(base_url=f"{server.url}/_mock") as control:
+        server.mock.worlds._started -= 2 * HOUR  # in place of waiting for two hours
+        ok(control.post("/worlds/w", json={}))
+        assert ok(control.post("/all-worlds/retire", json={"idle": "1h"})) == {"worlds": []}
+        assert ok(control.get("/worlds/w"))["used_at"] is None
+        server.mock.worlds._created["w"] -= HOUR
+        assert ok(control.post("/all-worlds/retire", json={"idle": "1h"})) == {"worlds": ["w"]}
+        ok(control.post("/worlds/w", json={}))
+        assert ok(control.post("/all-worlds/retire", json={"idle": "1h"})) == {"worlds": []}
+
+
 def test_at_the_cap_idle_worlds_make_room() -> None:
     with MockServer(max_worlds=2, world_ttl=600.0) as server:
         for name in ("a", "b"):
