@@ -452,6 +452,25 @@ def test_every_time_moves_with_the_template(tmp_path: Path, count: int) -> None:
                 assert [time if time is None else time + int(moved) - now for time in old] == list(new)
 
 
+@pytest.mark.parametrize("later", [-3, 3])
+def test_times_that_are_keys_move_although_others_stand_where_they_go(tmp_path: Path, later: int) -> None:
+    now = int(Wall().now()) - later
+
+    def fill(put: Placement) -> None:
+        box = put.add(tables.Container, created_at=now, last_active_at=now, name="box", **LIFE)
+        for number in range(40):
+            put.insert(tables.Use, container_id=box.id, at=now + number, response_id="response")
+
+    with opened(tmp_path) as worlds:
+        worlds.add_template("old", Clock(now, now + 1), fill)
+        asyncio.run(worlds.enter("old"))
+        with closing(sqlite3.connect(worlds._directory.worlds["old"] / "world.db")) as moved:
+            (at,) = moved.execute("SELECT clock_virtual FROM world").fetchone()
+            ends = [end for (end,) in moved.execute("SELECT at FROM uses ORDER BY at")]
+        assert ends == [int(at) + number for number in range(40)]
+        assert at != now
+
+
 @pytest.mark.parametrize("many", [bulk.MANY_IDS, 1])
 def test_an_id_that_is_taken_is_not_generated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int) -> None:
     columns = {"seq": None, "created_at": 1_700_000_000, "last_active_at": 1_700_000_000, "name": "box", **LIFE}
