@@ -237,11 +237,8 @@ class States:
         """A world that exists, opened if it isn't. The caller holds its lock."""
         if (world := self._worlds.get(name)) or (state := self._directory.worlds.get(name)) is None:
             return world
-        if name in self._unchecked:
-            world = await in_thread(self._load, name, state, unclean=True)
-            self._unchecked.discard(name)
-        else:
-            world = self._load(name, state)
+        world = await in_thread(self._load, name, state, unclean=name in self._unchecked)  # it may have to be upgraded
+        self._unchecked.discard(name)
         self._worlds[name] = world
         return world
 

@@ -4,8 +4,8 @@ The parts of a pending upload are contents of its world. Completing puts them to
 few megabytes at a time, and stores that as a File in the same transaction that ends the upload and removes its parts.
 So whenever the server is killed, the upload is either pending with all its parts, or completed with its File.
 
-Whether an upload has expired is computed from its row and the world's clock. The next operation on uploads of the
-world removes its parts; from then on it stays expired, even if the clock is set back. One that has ended is forgotten after
+Whether an upload has expired is computed from its row and the world's clock. The next operations on uploads of the
+world remove its parts; from then on it stays expired, even if the clock is set back. One that has ended is forgotten after
 10,000 later changes of its world, as deleted objects are.
 """
 
@@ -29,6 +29,8 @@ from mockserver.storage.pagination import Listing
 
 LIFETIME = 3_600
 """Seconds until a pending upload expires (seen)."""
+ENDED_AT_ONCE = 100
+"""Expired uploads that one operation ends."""
 PIECE = 1 << 20
 """Bytes of a part that are read at once."""
 PIECES = 16
@@ -36,7 +38,9 @@ PIECES = 16
 
 _insert = Insertion(tables.Upload)
 _find = Statement("SELECT * FROM live_uploads WHERE id = :id", tables.Upload)
-_expired = Statement("SELECT id FROM live_uploads WHERE status = 'pending' AND expires_at <= :now")
+_expired = Statement(
+    "SELECT id FROM live_uploads WHERE status = 'pending' AND expires_at <= :now ORDER BY id != :id LIMIT :limit"
+)
 _expiring = Statement(
     "SELECT id FROM live_uploads WHERE status = 'pending' AND expires_at > :after AND expires_at <= :until "
     "ORDER BY created_at, seq"
@@ -84,7 +88,7 @@ def _insert_upload(context: Context, tx: Transaction, body: CreateUpload, id: st
 
 def use_upload(context: Context, upload_id: str) -> None:
     """Raise APIError for an upload that takes no parts."""
-    _end_expired(context)
+    _end_expired(context, upload_id)
     _pending(context, upload_id)
 
 
@@ -93,7 +97,7 @@ def add_upload_part(context: Context, upload_id: str, form: NewFile) -> UploadPa
         raise errors.UNEXPECTED_FIELDS(fields=f"'{unknown}' was")
     if (data := form.file) is None:
         raise errors.MISSING_FIELD(field="data")
-    _end_expired(context)
+    _end_expired(context, upload_id)
     world, now = context.world, context.world.now()
     with context.write() as tx:
         upload = _pending(context, upload_id)
@@ -137,7 +141,7 @@ async def complete_upload(context: Context, upload_id: str, body: CompleteUpload
 
 
 def cancel_upload(context: Context, upload_id: str) -> Upload:
-    _end_expired(context)
+    _end_expired(context, upload_id)
     with context.write() as tx:
         row = _pending(context, upload_id)
         _end(context, tx, row.id, "cancelled")
@@ -212,9 +216,9 @@ def _create_missing(context: Context, upload_id: str) -> tables.Upload:
         return _insert_upload(context, tx, body, upload_id)
 
 
-def _end_expired(context: Context) -> None:
-    """End the uploads that have expired."""
-    expired = _expired.tuples(context.read, now=context.world.now())
+def _end_expired(context: Context, upload_id: str = "") -> None:
+    """End this upload if it has expired, and others that have."""
+    expired = _expired.tuples(context.read, now=context.world.now(), id=upload_id, limit=ENDED_AT_ONCE)
     if ended := [id for (id,) in expired if id not in context.world.completing]:
         with context.write() as tx:
             for id in ended:
@@ -235,7 +239,7 @@ def _end(context: Context, tx: Transaction, upload_id: str, status: str, file_id
 def _chosen(context: Context, upload_id: str, part_ids: Sequence[str]) -> tuple[tables.Upload, list[tables.UploadPart]]:
     """A pending upload, which nobody else changes from now on, and its parts in their order. Raises APIError if they
     don't add up."""
-    _end_expired(context)
+    _end_expired(context, upload_id)
     with context.write():  # of two requests, also in threads, one is the first
         chosen = _added_up(context, upload_id, part_ids)
         context.world.completing.add(chosen[0].id)

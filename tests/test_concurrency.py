@@ -180,10 +180,10 @@ def test_what_was_deleted_is_deleted_although_its_content_has_to_stay(
         with monkeypatch.context() as patch:
             patch.setattr(Contents, "remove", MagicMock(side_effect=FULL))
             assert world.http.delete(f"/files/{first}").status_code == 200
-            server.run(server.mock.worlds.finish())
+            server.run(server.mock.worlds.finish(trash=True))
         assert stored(tmp_path).keys() == {digest(STAYS), digest(GOES)}
         assert world.http.delete(f"/files/{second}").status_code == 200
-        server.run(server.mock.worlds.finish())
+        server.run(server.mock.worlds.finish(trash=True))
         assert stored(tmp_path) == {}
 
 
@@ -214,9 +214,9 @@ def test_contents_stay_while_their_world_is_copied(mock: Mock) -> None:
         file = await upload(mock, context, GOES)
         with context.world.held():
             await context.run(files.delete_file, file)
-            await mock.worlds.finish()
+            await mock.worlds.finish(trash=True)
             assert stored(mock.directory)
-        await mock.worlds.finish()
+        await mock.worlds.finish(trash=True)
         assert not stored(mock.directory)
 
     asyncio.run(check())
@@ -250,7 +250,7 @@ def test_no_content_is_removed_any_more_once_a_copy_has_begun(mock: Mock) -> Non
             await context.run(files.delete_file, file)
             context.world._remove(removed)
             assert stored(mock.directory).keys() == removed
-        await mock.worlds.finish()
+        await mock.worlds.finish(trash=True)
         assert not stored(mock.directory)
 
     asyncio.run(check())

@@ -8,6 +8,7 @@ import os
 import resource
 import shutil
 import sqlite3
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
@@ -25,7 +26,7 @@ from mockserver.schema.containers import CreateContainer, ListContainers
 from mockserver.schema.files import ListFiles
 from mockserver.schema.uploads import CreateUpload
 from mockserver.states import MAX_TASKS
-from mockserver.storage import bulk, directory, tables
+from mockserver.storage import bulk, directory, migrations, tables
 from mockserver.storage.bulk import Placement
 from mockserver.storage.contents import SMALL, Uploads
 from mockserver.storage.database import SMALL_DATABASE, Transaction
@@ -712,6 +713,17 @@ def test_a_world_that_cant_be_used_can_be_reset_and_deleted(tmp_path: Path, repa
     with opened(tmp_path) as worlds:
         asyncio.run(getattr(worlds, repair)("bad"))
         assert asyncio.run(held(worlds, "bad")) == ([] if repair == "reset" else None)
+
+
+def test_a_world_is_opened_off_the_event_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have to be upgraded, which takes long for a large one."""
+    threads = list[threading.Thread]()
+    monkeypatch.setattr(migrations, "check", lambda *_, **__: threads.append(threading.current_thread()))
+    for _ in range(2):
+        with opened(tmp_path) as worlds:
+            asyncio.run(add(worlds, "w", "box"))
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 def test_a_file_of_an_older_schema_is_upgraded(tmp_path: Path) -> None:

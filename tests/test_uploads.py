@@ -74,7 +74,7 @@ def operations(world: World, upload: str) -> list[httpx2.Response]:
 
 def kept(world: World) -> set[bytes]:
     """The bytes that the server keeps of a world."""
-    world.server.run(world.server.mock.worlds.finish())
+    world.server.run(world.server.mock.worlds.finish(trash=True))
     known = world.server.mock.worlds.known(world.name)
     assert known
     large = {path.read_bytes() for path in (known.directory / "contents").glob("*/*")}
@@ -125,6 +125,24 @@ def test_an_expired_upload_loses_its_parts_and_stays_expired(world: World) -> No
     assert kept(world) == set()
     world.freeze()
     assert complete(world, upload, part).status_code == 410
+
+
+def test_one_operation_ends_few_of_many_expired_uploads_and_the_one_that_it_names(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "ENDED_AT_ONCE", 2)
+    world.freeze()
+    expired = [create(world, 30_000) for _ in range(6)]
+    for upload in expired:
+        send(world, upload, noise(upload))
+    world.advance(HOUR)
+    create(world, 1)
+    assert len(kept(world)) == 4
+    assert world.http.post(f"/uploads/{expired[-1]}/cancel").status_code == 410
+    assert len(kept(world)) == 2
+    assert noise(expired[-1]) not in kept(world)
+    world.freeze()
+    assert world.http.post(f"/uploads/{expired[-1]}/cancel").status_code == 410, "it stays expired"
 
 
 def test_the_file_lives_as_long_as_was_asked_for(world: World) -> None:

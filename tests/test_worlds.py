@@ -277,7 +277,7 @@ def test_a_copy_is_of_one_instant(server: MockServer, filled: World, monkeypatch
     assert [each.name for each in filled.openai.containers.list()] == ["late"]
     state = server.mock.worlds.known(filled.name)
     assert state
-    server.run(server.mock.worlds.finish())
+    server.run(server.mock.worlds.finish(trash=True))
     assert not list(state.directory.glob("contents/*/*")), "it was removed when the copy was done"
 
 
