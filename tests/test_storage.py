@@ -4,6 +4,7 @@ import asyncio
 import errno
 import gc
 import hashlib
+import io
 import os
 import resource
 import shutil
@@ -29,7 +30,7 @@ from mockserver.states import MAX_TASKS
 from mockserver.storage import bulk, directory, migrations, tables
 from mockserver.storage.bulk import Placement
 from mockserver.storage.contents import SMALL, Uploads
-from mockserver.storage.database import SMALL_DATABASE, Transaction
+from mockserver.storage.database import SMALL_DATABASE, Transaction, failure
 from mockserver.storage.directory import EVERY_WORLD, Directory, DirectoryUnusable, usable
 from mockserver.worlds import Worlds
 
@@ -375,6 +376,22 @@ def test_work_in_the_background_that_fails_is_no_error_of_the_server(
     with opened(tmp_path) as worlds:
         asyncio.run(delete(worlds))
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (OSError(errno.ESTALE, "Stale file handle"), "stale file handle"),
+        (OSError(errno.ENAMETOOLONG, "File name too long"), "file name too long"),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), None),
+        (TimeoutError(errno.ETIMEDOUT, "Timed out"), None),
+        (io.UnsupportedOperation("not writable"), None),
+    ],
+)
+def test_what_the_system_refuses_is_told_and_what_a_connection_or_a_program_does_is_not(
+    error: OSError, problem: str | None
+) -> None:
+    assert failure(error) == problem
 
 
 # Copies
