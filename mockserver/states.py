@@ -19,6 +19,7 @@ from mockserver.clock import Clock, Wall
 from mockserver.context import Context, World, attempt, set_clock, unusable
 from mockserver.faults import load_rules
 from mockserver.profiles import Profile
+from mockserver.settings import Settings
 from mockserver.storage import directory, migrations, tables
 from mockserver.storage.bulk import Placement, set_ordinal
 from mockserver.storage.contents import Contents
@@ -92,14 +93,12 @@ class Summary:
 class States:
     """Builds, opens, closes and removes the states of worlds. For the thread of the event loop."""
 
-    def __init__(
-        self, states: Directory, wall: Wall, profile: Profile, id_seed: str, durable: bool, open_worlds: int | None
-    ) -> None:
+    def __init__(self, states: Directory, settings: Settings, wall: Wall) -> None:
         self._directory = states
         self._wall = wall
-        self._profile = profile
-        self._id_seed = id_seed
-        self._durable = durable
+        self._profile = profiles.read(settings.profile)
+        self._id_seed = settings.id_seed
+        self._durable = settings.data is not None
         self._worlds: dict[str, World] = {}
         """Worlds that were opened since the start. Their databases may be closed again."""
         self._quick: set[Path] = set()
@@ -110,7 +109,7 @@ class States:
         """When each world was last used, by the machine's clock; only of those used since the start."""
         self._open: dict[str, Database] = {}
         """Worlds whose databases are open."""
-        self._limit = open_worlds or max(1, min(OPEN_WORLDS, descriptors() // 16))
+        self._limit = max(1, min(OPEN_WORLDS, descriptors() // 16))
         self._closed_at_once = min(CLOSED_AT_ONCE, self._limit // 8 or 1)
         self._summaries: dict[str, Summary] = {}
         """Worlds whose databases are closed, as lists show them."""

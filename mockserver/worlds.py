@@ -21,6 +21,7 @@ from mockserver.context import Context, World, set_clock, unusable
 from mockserver.errors import APIError
 from mockserver.faults import load_rules
 from mockserver.profiles import Profile
+from mockserver.settings import Settings
 from mockserver.states import (
     Fill,
     Snapshot,
@@ -47,24 +48,12 @@ class Worlds(States):
     """For the thread of the event loop. `ended` is called with the name of each world whose state ends: reset,
     restored, deleted, retired."""
 
-    def __init__(
-        self,
-        states: Directory,
-        wall: Wall,
-        profile: Profile,
-        id_seed: str,
-        maximum: int,
-        idle_seconds: float,
-        ended: Callable[[str], None],
-        durable: bool,
-        started: float | None = None,
-        open_worlds: int | None = None,
-    ) -> None:
-        super().__init__(states, wall, profile, id_seed, durable, open_worlds)
-        self._maximum = maximum
-        self._idle_seconds = idle_seconds
+    def __init__(self, states: Directory, settings: Settings, wall: Wall, ended: Callable[[str], None]) -> None:
+        super().__init__(states, settings, wall)
+        self._maximum = settings.max_worlds
+        self._idle_seconds = settings.idle_seconds
         self._ended = ended
-        self._started = wall.now() if started is None else started
+        self._started = wall.now()
         self._created: dict[str, float] = {}
         """When each world was created, by the machine's clock; only of those created since the start."""
         self._unused: set[str] = set()

@@ -18,7 +18,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from mockserver import containers, files, ids, profiles, uploads
+from mockserver import containers, files, ids, states, uploads
 from mockserver.clock import Clock, Wall
 from mockserver.context import Context
 from mockserver.errors import APIError
@@ -26,6 +26,7 @@ from mockserver.files import NewFile
 from mockserver.schema.containers import CreateContainer, ListContainers
 from mockserver.schema.files import ListFiles
 from mockserver.schema.uploads import CreateUpload
+from mockserver.settings import Settings
 from mockserver.states import MAX_TASKS
 from mockserver.storage import bulk, directory, migrations, tables
 from mockserver.storage.bulk import Placement
@@ -39,13 +40,13 @@ LIFE: dict[str, Any] = {"memory_limit": "1g", "expires_anchor": "last_active_at"
 
 
 @contextmanager
-def opened(path: Path, **options: Any) -> Iterator[Worlds]:
+def opened(path: Path, open_worlds: int = states.OPEN_WORLDS) -> Iterator[Worlds]:
     path.mkdir(exist_ok=True)
     wall = Wall()
-    with ExitStack() as stack:
-        states = stack.enter_context(usable(path))
-        settings = {"maximum": 10_000, "idle_seconds": 1e9, "durable": True, **options}
-        worlds = Worlds(states, wall, profiles.DEFAULT, "seed", ended=lambda name: None, **settings)
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(states, "OPEN_WORLDS", open_worlds)
+        usable_directory = stack.enter_context(usable(path))
+        worlds = Worlds(usable_directory, Settings(data=path), wall, ended=lambda name: None)
         stack.callback(worlds.close)
         worlds.add_template(EVERY_WORLD, Clock(wall.now(), wall.now()), lambda put: None)
         yield worlds
