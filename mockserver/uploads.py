@@ -124,6 +124,9 @@ async def complete_upload(context: Context, upload_id: str, body: CompleteUpload
     """Store the parts as one File, in the order of `part_ids`. Meanwhile the upload can't be changed."""
     upload, parts = await context.run(_chosen, upload_id, body.part_ids)
     world = context.world
+    if upload.id in world.completing:  # since it was chosen in a thread
+        raise errors.UPLOAD_ENDED(upload_id=upload.id, state="being completed")
+    world.completing.add(upload.id)
     try:
         try:
             content, md5 = await _put_together(world, parts, storage, body.md5 is not None)
@@ -237,20 +240,10 @@ def _end(context: Context, tx: Transaction, upload_id: str, status: str, file_id
 
 
 def _chosen(context: Context, upload_id: str, part_ids: Sequence[str]) -> tuple[tables.Upload, list[tables.UploadPart]]:
-    """A pending upload, which nobody else changes from now on, and its parts in their order. Raises APIError if they
-    don't add up."""
+    """A pending upload, and its parts in their order. Raises APIError if they don't add up."""
     _end_expired(context, upload_id)
-    with context.write():  # of two requests, also in threads, one is the first
-        chosen = _added_up(context, upload_id, part_ids)
-        context.world.completing.add(chosen[0].id)
-    return chosen
-
-
-def _added_up(
-    context: Context, upload_id: str, part_ids: Sequence[str]
-) -> tuple[tables.Upload, list[tables.UploadPart]]:
+    there = {part.id: part for part in _parts.all(context.read, upload_id=upload_id)}  # first: its end removes them
     upload = _pending(context, upload_id)
-    there = {part.id: part for part in _parts.all(context.read, upload_id=upload.id)}
     chosen: dict[str, tables.UploadPart] = {}
     for id in part_ids:
         if id in chosen:
