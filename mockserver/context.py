@@ -3,11 +3,11 @@
 import asyncio
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Concatenate, ParamSpec, TypeVar
+from typing import Any, BinaryIO, Concatenate, ParamSpec, TypeVar
 
 from mockserver import errors, ids, profiles
 from mockserver.clock import Clock, Wall, stopwatch
@@ -54,6 +54,8 @@ class World:
     clock: Clock
     id_seed: bytes
     profile: Profile
+    background: Callable[[Coroutine[Any, Any, None]], None]
+    """Goes on with some work after the call."""
     ordinal: int
     """The last one that was handed out, for ids and for `seq`. It changes in write transactions alone."""
     reserved: int
@@ -76,7 +78,7 @@ class World:
         """Give back the ordinals that are reserved and were not used, before the database is closed. Where that fails,
         there is a gap."""
         if self.reserved > self.ordinal and self.database.is_open:
-            with _attempt(), writing(self.database.connection) as tx:
+            with attempt(), writing(self.database.connection) as tx:
                 set_ordinal.run(tx, ordinal=self.ordinal)
             self.reserved = 0
 
@@ -87,40 +89,39 @@ class World:
         except Unusable as error:
             raise unusable(self.name, self.database.path, error) from error
 
-    def release(self) -> None:
-        """Remove the files of contents that were deleted, or whose transaction failed.
+    def tidy(self) -> None:
+        """Remove the files that no row names, in the background. While the world is copied, the end of that does it."""
+        if self.contents.loose and not self.ended:
+            self.background(self._tidy())
 
-        Does nothing while a thread writes, inside a transaction, and if the machine fails: the next call removes them.
-        """
-        with _attempt():
-            if not self.database.connection.in_transaction:
-                with writing(self.database.connection) as tx:
-                    for digest in self.contents.take_dropped():
-                        self.contents.remove(tx, digest)
-
-    @asynccontextmanager
-    async def held(self) -> AsyncIterator[None]:
-        """Remove no file of a content within the block, and at its end, in a thread, those that were deleted
-        meanwhile."""
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Remove no file of a content within the block. For the thread of the event loop."""
         try:
             with self.contents.held():
                 yield
         finally:
-            if self.contents.loose and not self.ended:
-                await in_thread(self._remove, self.contents.take_dropped())
+            self.tidy()
 
-    def _remove(self, digests: Iterable[str]) -> None:
-        """Other writes get their turn in between. What can't be removed is left to the next time."""
-        for digest in digests:
-            try:
-                with closing(self.database.connect()) as connection, writing(connection) as tx:
+    async def _tidy(self) -> None:
+        """Where it fails, the next time removes them."""
+        contents = self.contents
+        while contents.loose and not self.ended:
+            with contents.removing() as dropped:
+                await in_thread(self._remove, dropped)
+
+    def _remove(self, digests: set[str]) -> None:
+        """Until a copy of the world begins. Other writes get their turn in between."""
+        with closing(self.database.connect()) as connection:
+            while digests and not self.contents.copiers:
+                digest = next(iter(digests))
+                with writing(connection) as tx:
                     self.contents.remove(tx, digest)
-            except (Busy, OSError, sqlite3.Error):
-                self.contents.dropped.add(digest)
+                digests.discard(digest)
 
 
 @contextmanager
-def _attempt() -> Iterator[None]:
+def attempt() -> Iterator[None]:
     """Ignore that a thread is writing, or that the machine fails."""
     try:
         yield
@@ -195,7 +196,7 @@ class Context:
                 return work(self, *args, **kwargs)
 
         try:
-            async with world.held():
+            with world.held():
                 try:
                     return await in_thread(run)
                 finally:
@@ -206,11 +207,6 @@ class Context:
             raise Blocked from None
         except sqlite3.DatabaseError as error:
             raise unusable(world.name, world.database.path, error) from error
-
-    async def run_removing(self, work: Callable[Concatenate["Context", P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """`run` for a rule that may remove many large files: they are removed in a thread."""
-        async with self.world.held():
-            return await self.run(work, *args, **kwargs)
 
     def expect(self, size: int) -> None:
         """Say how many characters a rule is going to work on, before it changes anything but in its transaction."""
@@ -250,11 +246,12 @@ class Context:
         except BaseException:
             del self.touched[before:]
             world.reserved = 0  # it was not committed
-            if world.contents.end(failed=True):
-                world.release()
+            world.contents.end(failed=True)
+            world.tidy()
             raise
-        if not tx.in_transaction and world.contents.end(failed=False):
-            world.release()
+        if not tx.in_transaction:
+            world.contents.end(failed=False)
+            world.tidy()
 
     def advance(self, tx: Transaction, seconds: float) -> Clock:
         """Move the world's time forward in a transaction. Returns the clock, to be the world's when that is committed."""

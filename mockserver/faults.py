@@ -111,8 +111,11 @@ _set_window = Statement("UPDATE faults SET window_at = :began, window_used = :us
 # What rules there are
 
 
-def load_rules(tx: Transaction) -> tuple[Rule, ...]:
-    return tuple(counted.rule for counted in list_rules(tx))
+def load_rules(tx: Transaction, before: Sequence[Rule] = ()) -> tuple[Rule, ...]:
+    """Rules that are as `before` are the same objects, which know the requests in progress."""
+    known = {rule.id: rule for rule in before}
+    rules = [counted.rule for counted in list_rules(tx)]
+    return tuple(known[rule.id] if known.get(rule.id) == rule else rule for rule in rules)
 
 
 def list_rules(tx: Transaction) -> list[Counted]:

@@ -9,7 +9,6 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mockserver import profiles
 from mockserver.clock import Clock, Wall
 from mockserver.events import Events
 from mockserver.journal import Journal
@@ -48,17 +47,7 @@ class Mock:
             self.uploads = Uploads(self.directory / "uploads")
             self.events = Events()
             self.journal = Journal(settings.journal_entries, settings.journal_bytes, self.events)
-            self.worlds = Worlds(
-                states,
-                self.wall,
-                profile=profiles.read(settings.profile),
-                id_seed=settings.id_seed,
-                maximum=settings.max_worlds,
-                idle_seconds=settings.idle_seconds,
-                ended=self.journal.forget,
-                durable=settings.data is not None,
-                started=self.started,
-            )
+            self.worlds = Worlds(states, settings, self.wall, ended=self.journal.forget)
             stack.enter_context(closing(self.worlds))
             self.kept_worlds = self.worlds.names()
             if seed:

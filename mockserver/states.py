@@ -16,9 +16,10 @@ from typing import Any
 
 from mockserver import control_errors, ids, profiles
 from mockserver.clock import Clock, Wall
-from mockserver.context import Context, World, set_clock, unusable
+from mockserver.context import Context, World, attempt, set_clock, unusable
 from mockserver.faults import load_rules
 from mockserver.profiles import Profile
+from mockserver.settings import Settings
 from mockserver.storage import directory, migrations, tables
 from mockserver.storage.bulk import Placement, set_ordinal
 from mockserver.storage.contents import Contents
@@ -92,14 +93,12 @@ class Summary:
 class States:
     """Builds, opens, closes and removes the states of worlds. For the thread of the event loop."""
 
-    def __init__(
-        self, states: Directory, wall: Wall, profile: Profile, id_seed: str, durable: bool, open_worlds: int | None
-    ) -> None:
+    def __init__(self, states: Directory, settings: Settings, wall: Wall) -> None:
         self._directory = states
         self._wall = wall
-        self._profile = profile
-        self._id_seed = id_seed
-        self._durable = durable
+        self._profile = profiles.read(settings.profile)
+        self._id_seed = settings.id_seed
+        self._durable = settings.data is not None
         self._worlds: dict[str, World] = {}
         """Worlds that were opened since the start. Their databases may be closed again."""
         self._quick: set[Path] = set()
@@ -110,12 +109,13 @@ class States:
         """When each world was last used, by the machine's clock; only of those used since the start."""
         self._open: dict[str, Database] = {}
         """Worlds whose databases are open."""
-        self._limit = open_worlds or max(1, min(OPEN_WORLDS, descriptors() // 16))
+        self._limit = max(1, min(OPEN_WORLDS, descriptors() // 16))
         self._closed_at_once = min(CLOSED_AT_ONCE, self._limit // 8 or 1)
         self._summaries: dict[str, Summary] = {}
         """Worlds whose databases are closed, as lists show them."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._emptying = False
+        self._stopping = False
 
     def exists(self, name: str) -> bool:
         """Return whether a world was created, and not only listed."""
@@ -204,12 +204,14 @@ class States:
                 with closing(connect(built / DATABASE)) as connection:
                     migrations.check(connection, whole=True)
             except Exception as error:
-                problem = migrations.Unusable.of(error, source / DATABASE)
-                if problem is None:
+                if problem := migrations.Unusable.of(error, source / DATABASE):
+                    raise control_errors.SNAPSHOT_UNUSABLE(
+                        world=world, name=name, file=source / DATABASE, problem=problem
+                    ) from error
+                if source.exists():
                     raise
-                raise control_errors.SNAPSHOT_UNUSABLE(
-                    world=world, name=name, file=source / DATABASE, problem=problem
-                ) from error
+            if not source.exists():  # deleted meanwhile, perhaps before all of it was copied
+                raise control_errors.SNAPSHOT_NOT_FOUND(world=world[:80], name=name[:80])
 
         return build
 
@@ -224,7 +226,7 @@ class States:
                 set_switches.run(tx, profile=switches(profile))
             put.write(tx, world.contents)
             world.ordinal, world.reserved = put.ordinal, 0
-            rules = load_rules(tx)
+            rules = load_rules(tx, world.faults)
         world.clock, world.profile, world.faults = clock or world.clock, profile or world.profile, rules
         return world
 
@@ -234,11 +236,8 @@ class States:
         """A world that exists, opened if it isn't. The caller holds its lock."""
         if (world := self._worlds.get(name)) or (state := self._directory.worlds.get(name)) is None:
             return world
-        if name in self._unchecked:
-            world = await in_thread(self._load, name, state, unclean=True)
-            self._unchecked.discard(name)
-        else:
-            world = self._load(name, state)
+        world = await in_thread(self._load, name, state, unclean=name in self._unchecked)  # it may have to be upgraded
+        self._unchecked.discard(name)
         self._worlds[name] = world
         return world
 
@@ -277,7 +276,18 @@ class States:
         profile = profiles.from_json(row.profile) if row.profile else self._profile
         ordinal = row.ordinal
         return World(
-            name, state, database, Contents(state), self._wall, clock, row.id_seed, profile, ordinal, ordinal, rules
+            name,
+            state,
+            database,
+            Contents(state),
+            self._wall,
+            clock,
+            row.id_seed,
+            profile,
+            self._in_background,
+            ordinal,
+            ordinal,
+            rules,
         )
 
     def _start(self, connection: Transaction, name: str, row: tables.World, empty: bool) -> tables.World:
@@ -342,14 +352,24 @@ class States:
             self._in_background(self._empty())
 
     async def _empty(self) -> None:
+        """What can't be removed is tried again with the next trash, and at the next start."""
+        tried: set[Path] = set()
         try:
-            while self._directory.has_trash:
-                await in_thread(self._directory.empty_trash)
+            while new := self._directory.trash() - tried:
+                tried |= new
+                for left in new:
+                    if self._stopping:
+                        return
+                    await in_thread(directory.remove, left)
         finally:
             self._emptying = False
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+        async def attempted() -> None:
+            with attempt():
+                await work
+
+        task = asyncio.get_running_loop().create_task(attempted())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -358,8 +378,9 @@ class States:
         while len(self._tasks) >= MAX_TASKS:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
 
-    async def finish(self) -> None:
-        """Wait for all work in the background."""
+    async def finish(self, trash: bool = False) -> None:
+        """Wait for the work in the background. The next start empties the trash, if nobody waits for that here."""
+        self._stopping = not trash
         while self._tasks:
             await asyncio.wait(self._tasks)
 

@@ -4,8 +4,8 @@ The parts of a pending upload are contents of its world. Completing puts them to
 few megabytes at a time, and stores that as a File in the same transaction that ends the upload and removes its parts.
 So whenever the server is killed, the upload is either pending with all its parts, or completed with its File.
 
-Whether an upload has expired is computed from its row and the world's clock. The next operation on uploads of the
-world removes its parts; from then on it stays expired, even if the clock is set back. One that has ended is forgotten after
+Whether an upload has expired is computed from its row and the world's clock. The next operations on uploads of the
+world remove its parts; from then on it stays expired, even if the clock is set back. One that has ended is forgotten after
 10,000 later changes of its world, as deleted objects are.
 """
 
@@ -29,6 +29,8 @@ from mockserver.storage.pagination import Listing
 
 LIFETIME = 3_600
 """Seconds until a pending upload expires (seen)."""
+ENDED_AT_ONCE = 100
+"""Expired uploads that one operation ends."""
 PIECE = 1 << 20
 """Bytes of a part that are read at once."""
 PIECES = 16
@@ -36,7 +38,9 @@ PIECES = 16
 
 _insert = Insertion(tables.Upload)
 _find = Statement("SELECT * FROM live_uploads WHERE id = :id", tables.Upload)
-_expired = Statement("SELECT id FROM live_uploads WHERE status = 'pending' AND expires_at <= :now")
+_expired = Statement(
+    "SELECT id FROM live_uploads WHERE status = 'pending' AND expires_at <= :now ORDER BY id != :id LIMIT :limit"
+)
 _expiring = Statement(
     "SELECT id FROM live_uploads WHERE status = 'pending' AND expires_at > :after AND expires_at <= :until "
     "ORDER BY created_at, seq"
@@ -84,7 +88,7 @@ def _insert_upload(context: Context, tx: Transaction, body: CreateUpload, id: st
 
 def use_upload(context: Context, upload_id: str) -> None:
     """Raise APIError for an upload that takes no parts."""
-    _end_expired(context)
+    _end_expired(context, upload_id)
     _pending(context, upload_id)
 
 
@@ -93,7 +97,7 @@ def add_upload_part(context: Context, upload_id: str, form: NewFile) -> UploadPa
         raise errors.UNEXPECTED_FIELDS(fields=f"'{unknown}' was")
     if (data := form.file) is None:
         raise errors.MISSING_FIELD(field="data")
-    _end_expired(context)
+    _end_expired(context, upload_id)
     world, now = context.world, context.world.now()
     with context.write() as tx:
         upload = _pending(context, upload_id)
@@ -118,8 +122,10 @@ def add_upload_part(context: Context, upload_id: str, form: NewFile) -> UploadPa
 
 async def complete_upload(context: Context, upload_id: str, body: CompleteUpload, storage: Uploads) -> Upload:
     """Store the parts as one File, in the order of `part_ids`. Meanwhile the upload can't be changed."""
-    upload, parts = await context.run_removing(_chosen, upload_id, body.part_ids)
+    upload, parts = await context.run(_chosen, upload_id, body.part_ids)
     world = context.world
+    if upload.id in world.completing:  # since it was chosen in a thread
+        raise errors.UPLOAD_ENDED(upload_id=upload.id, state="being completed")
     world.completing.add(upload.id)
     try:
         try:
@@ -130,7 +136,7 @@ async def complete_upload(context: Context, upload_id: str, body: CompleteUpload
         try:
             if body.md5 is not None and body.md5.lower() != md5 and not context.allows(profiles.ANY_MD5):
                 raise errors.WRONG_MD5(value=body.md5[:100], md5=md5)
-            return await context.run_removing(_store, upload.id, parts, content)
+            return await context.run(_store, upload.id, parts, content)
         finally:
             await in_thread(content.discard)
     finally:
@@ -138,7 +144,7 @@ async def complete_upload(context: Context, upload_id: str, body: CompleteUpload
 
 
 def cancel_upload(context: Context, upload_id: str) -> Upload:
-    _end_expired(context)
+    _end_expired(context, upload_id)
     with context.write() as tx:
         row = _pending(context, upload_id)
         _end(context, tx, row.id, "cancelled")
@@ -193,10 +199,14 @@ def _pending(context: Context, upload_id: str) -> tables.Upload:
         return _create_missing(context, upload_id)
     if row is None:
         raise context.missing("upload_id", upload_id, "upload", errors.UPLOAD_NOT_FOUND(upload_id=upload_id))
+    raise _ended(row)
+
+
+def _ended(row: tables.Upload) -> errors.APIError:
     if row.status == "expired":
-        raise errors.UPLOAD_EXPIRED(upload_id=upload_id)
-    raise errors.UPLOAD_ENDED(
-        upload_id=upload_id, state=f"{row.status}{f' as File {row.file_id}' if row.file_id else ''}"
+        return errors.UPLOAD_EXPIRED(upload_id=row.id)
+    return errors.UPLOAD_ENDED(
+        upload_id=row.id, state=f"{row.status}{f' as File {row.file_id}' if row.file_id else ''}"
     )
 
 
@@ -209,9 +219,9 @@ def _create_missing(context: Context, upload_id: str) -> tables.Upload:
         return _insert_upload(context, tx, body, upload_id)
 
 
-def _end_expired(context: Context) -> None:
-    """End the uploads that have expired."""
-    expired = _expired.tuples(context.read, now=context.world.now())
+def _end_expired(context: Context, upload_id: str = "") -> None:
+    """End this upload if it has expired, and others that have."""
+    expired = _expired.tuples(context.read, now=context.world.now(), id=upload_id, limit=ENDED_AT_ONCE)
     if ended := [id for (id,) in expired if id not in context.world.completing]:
         with context.write() as tx:
             for id in ended:
@@ -231,9 +241,9 @@ def _end(context: Context, tx: Transaction, upload_id: str, status: str, file_id
 
 def _chosen(context: Context, upload_id: str, part_ids: Sequence[str]) -> tuple[tables.Upload, list[tables.UploadPart]]:
     """A pending upload, and its parts in their order. Raises APIError if they don't add up."""
-    _end_expired(context)
+    _end_expired(context, upload_id)
+    there = {part.id: part for part in _parts.all(context.read, upload_id=upload_id)}  # first: its end removes them
     upload = _pending(context, upload_id)
-    there = {part.id: part for part in _parts.all(context.read, upload_id=upload.id)}
     chosen: dict[str, tables.UploadPart] = {}
     for id in part_ids:
         if id in chosen:
@@ -304,6 +314,8 @@ def _unchanged(context: Context, upload_id: str, parts: Sequence[tables.UploadPa
     """The upload that is being completed. Raises APIError if it was deleted, or its world replaced, meanwhile."""
     if (upload := find(context.read, upload_id)) is None:
         raise errors.UPLOAD_NOT_FOUND(upload_id=upload_id)
-    if upload.status != "pending" or not set(parts) <= set(_parts.all(context.read, upload_id=upload_id)):
+    if upload.status != "pending":
+        raise _ended(upload)
+    if not set(parts) <= set(_parts.all(context.read, upload_id=upload_id)):
         raise errors.WORLD_GONE()
     return upload

@@ -21,6 +21,7 @@ from mockserver.context import Context, World, set_clock, unusable
 from mockserver.errors import APIError
 from mockserver.faults import load_rules
 from mockserver.profiles import Profile
+from mockserver.settings import Settings
 from mockserver.states import (
     Fill,
     Snapshot,
@@ -47,24 +48,14 @@ class Worlds(States):
     """For the thread of the event loop. `ended` is called with the name of each world whose state ends: reset,
     restored, deleted, retired."""
 
-    def __init__(
-        self,
-        states: Directory,
-        wall: Wall,
-        profile: Profile,
-        id_seed: str,
-        maximum: int,
-        idle_seconds: float,
-        ended: Callable[[str], None],
-        durable: bool,
-        started: float | None = None,
-        open_worlds: int | None = None,
-    ) -> None:
-        super().__init__(states, wall, profile, id_seed, durable, open_worlds)
-        self._maximum = maximum
-        self._idle_seconds = idle_seconds
+    def __init__(self, states: Directory, settings: Settings, wall: Wall, ended: Callable[[str], None]) -> None:
+        super().__init__(states, settings, wall)
+        self._maximum = settings.max_worlds
+        self._idle_seconds = settings.idle_seconds
         self._ended = ended
-        self._started = wall.now() if started is None else started
+        self._started = wall.now()
+        self._created: dict[str, float] = {}
+        """When each world was created, by the machine's clock; only of those created since the start."""
         self._unused: set[str] = set()
         """Worlds that are listed, and created on first use."""
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -189,7 +180,7 @@ class Worlds(States):
                 if (world := self._worlds.get(fork_of)) is None:
                     raise control_errors.WORLD_NOT_FOUND(name=fork_of[:80])
                 seed = ids.world_seed(self._id_seed, name)
-                async with world.held():
+                with world.held():
                     return await self._create(name, self._copy_world(world, lambda tx: set_seed.run(tx, id_seed=seed)))
 
     async def reset(self, name: str, *, empty: bool = False) -> World:
@@ -252,7 +243,7 @@ class Worlds(States):
         def changed(context: Context) -> T:
             with context.write() as tx:
                 result = change(tx, context.world)
-                rules = load_rules(tx)
+                rules = load_rules(tx, context.world.faults)
             context.world.faults = rules
             return result
 
@@ -266,7 +257,7 @@ class Worlds(States):
         self, name: str, rule: Callable[Concatenate[Context, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Call a rule in a world that exists."""
-        return await (await self.look_up(name)).run_removing(rule, *args, **kwargs)
+        return await (await self.look_up(name)).run(rule, *args, **kwargs)
 
     async def apply(self, name: str, rule: Callable[[Context], T]) -> T:
         """Call a rule of the control plane in a world; creates the world if there is none."""
@@ -291,7 +282,7 @@ class Worlds(States):
                 raise control_errors.WORLD_NOT_FOUND(name=world[:80])
             count = sum(map(len, self._directory.snapshots.values()))
             if count >= self._maximum and name not in self.snapshots(world):
-                raise control_errors.TOO_MANY_SNAPSHOTS(count=count)
+                raise control_errors.TOO_MANY_SNAPSHOTS(count=self._maximum)
             async with self._frozen(source) as (built, instant):
                 state = self._directory.place(built, "snapshots", f"{world}@{name}")
                 self._directory.register("snapshots", f"{world}@{name}", state)
@@ -345,7 +336,7 @@ class Worlds(States):
         wall = self._wall.now()
         instant = source.clock.at(wall)
         async with self._building() as built:
-            async with source.held():
+            with source.held():
                 await in_thread(self._copy_world(source, lambda tx: freeze.run(tx, virtual=instant, wall=wall)), built)
             yield built, instant
 
@@ -370,6 +361,8 @@ class Worlds(States):
         self._unused.discard(name)
         if replaces:
             self._end(name, self._worlds.get(name))
+        else:
+            self._created[name] = self._wall.now()
         self._worlds[name] = world
         return world
 
@@ -399,9 +392,10 @@ class Worlds(States):
     async def _delete(self, name: str) -> None:
         if world := self._worlds.get(name):
             await world.contents.undisturbed()
+        self._directory.remove_world(name)  # where that fails, the world stays as it is
         self._worlds.pop(name, None)
-        self._directory.remove_world(name)
         self._used.pop(name, None)
+        self._created.pop(name, None)
         self._end(name, world)
 
     def _end(self, name: str, world: World | None) -> None:
@@ -416,8 +410,9 @@ class Worlds(States):
         self._empty_trash()
 
     def _is_idle(self, name: str, since: float) -> bool:
-        """Return whether a world was not used since then. One that was never used counts as used at the start."""
-        return name != DEFAULT and self._used.get(name, self._started) <= since
+        """Return whether a world was not used since then. One that was never used counts as used when it was created, or
+        at the start."""
+        return name != DEFAULT and self._used.get(name, self._created.get(name, self._started)) <= since
 
     def _lock(self, name: str) -> asyncio.Lock:
         return self._locks.setdefault(name, asyncio.Lock())

@@ -108,7 +108,7 @@ async def prepare(mock: Mock) -> None:
         (latest, *_) = (await context.run(containers.list_containers, ListContainers()))["data"]
         await context.run(containers.delete_container, latest["id"])
         await mock.worlds.take_snapshot(world, "later")
-    await mock.worlds.finish()
+    await mock.worlds.finish(trash=True)
 
 
 async def upload(mock: Mock, text: str, large: bool) -> None:
@@ -138,7 +138,7 @@ async def pending(mock: Mock) -> tuple[Context, str, list[str]]:
 async def add_part(mock: Mock) -> None:
     context, upload, _ = await pending(mock)
     part = NewFile(content(mock, "part 2", large=True), "data", {})
-    await context.run_removing(uploads.add_upload_part, upload, part)
+    await context.run(uploads.add_upload_part, upload, part)
 
 
 async def complete_upload(mock: Mock) -> None:
@@ -148,7 +148,7 @@ async def complete_upload(mock: Mock) -> None:
 
 async def cancel_upload(mock: Mock) -> None:
     context, upload, _ = await pending(mock)
-    await context.run_removing(uploads.cancel_upload, upload)
+    await context.run(uploads.cancel_upload, upload)
 
 
 async def delete_file(mock: Mock) -> None:
@@ -251,14 +251,14 @@ async def whole(mock: Mock, act: Act, end: Callable[[], object] = lambda: None) 
     """Do it, as for a request, report its end, and then do what goes on in the background."""
     await act(mock)
     end()
-    await mock.worlds.finish()
+    await mock.worlds.finish(trash=True)
 
 
 async def open_all(mock: Mock) -> None:
     """What an unclean stop left in a world is removed when it is first opened."""
     for name in mock.worlds.names():
         await mock.worlds.find(name)
-    await mock.worlds.finish()
+    await mock.worlds.finish(trash=True)
 
 
 def restart(data: Path) -> State:

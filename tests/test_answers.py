@@ -199,6 +199,7 @@ def test_a_seed_has_answers_of_every_world_and_of_one(seed: Path, tmp_path: Path
             assert run(its, "the report")["output"][0]["content"][0]["text"] == "from the top"
             assert listed(other) == [("any", True, 1, 1)]
         ok(control.delete("/answers"))
+        server.run(server.mock.worlds.finish(trash=True))
         assert max(map(len, stored(tmp_path / "kept").values())) < 100, "the large file belonged to an answer"
 
 

@@ -178,10 +178,12 @@ def test_what_was_deleted_is_deleted_although_its_content_has_to_stay(
             world.openai.files.create(file=("a.txt", content), purpose="vision").id for content in (STAYS, GOES)
         )
         with monkeypatch.context() as patch:
-            patch.setattr(Contents, "take_dropped", MagicMock(side_effect=FULL))
+            patch.setattr(Contents, "remove", MagicMock(side_effect=FULL))
             assert world.http.delete(f"/files/{first}").status_code == 200
+            server.run(server.mock.worlds.finish(trash=True))
         assert stored(tmp_path).keys() == {digest(STAYS), digest(GOES)}
         assert world.http.delete(f"/files/{second}").status_code == 200
+        server.run(server.mock.worlds.finish(trash=True))
         assert stored(tmp_path) == {}
 
 
@@ -210,10 +212,11 @@ def test_contents_stay_while_their_world_is_copied(mock: Mock) -> None:
     async def check() -> None:
         context = await mock.worlds.enter("w")
         file = await upload(mock, context, GOES)
-        with context.world.contents.held():
+        with context.world.held():
             await context.run(files.delete_file, file)
+            await mock.worlds.finish(trash=True)
             assert stored(mock.directory)
-        context.world.release()
+        await mock.worlds.finish(trash=True)
         assert not stored(mock.directory)
 
     asyncio.run(check())
@@ -237,24 +240,33 @@ def test_objects_are_added_to_a_world_that_is_deleted_meanwhile(mock: Mock) -> N
     asyncio.run(check())
 
 
-def test_a_deletion_is_done_once_although_a_thread_writes_before_its_content_is_removed(
-    mock: Mock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """If it were repeated as busy, it would find nothing to delete."""
-    release = State.release
-
-    def beside_a_writer(self: State) -> None:
-        with writer(self):
-            release(self)
+def test_no_content_is_removed_any_more_once_a_copy_has_begun(mock: Mock) -> None:
+    """It may have been named again since, by a row that the copy has, and then deleted."""
 
     async def check() -> None:
         context = await mock.worlds.enter("w")
-        file = await upload(mock, context, GOES)
-        with monkeypatch.context() as patch:
-            patch.setattr(State, "release", beside_a_writer)
-            assert (await context.run(files.delete_file, file))["deleted"] is True
-        assert context.world.contents.loose
-        context.world.release()
+        file, removed = await upload(mock, context, GOES), {digest(GOES)}
+        with context.world.held():
+            await context.run(files.delete_file, file)
+            context.world._remove(removed)
+            assert stored(mock.directory).keys() == removed
+        await mock.worlds.finish(trash=True)
+        assert not stored(mock.directory)
+
+    asyncio.run(check())
+
+
+def test_a_request_that_deletes_many_large_files_removes_them_in_the_background(mock: Mock) -> None:
+    async def check() -> None:
+        context = await mock.worlds.enter("w")
+        box = (await context.run(containers.create_container, CreateContainer(name="box")))["id"]
+        for number in range(20):
+            form = NewFile(mock.uploads.put([b"%d" % number * 20_000]), "a.txt", {})
+            await context.run(containers.create_container_file, box, form)
+        await context.run(containers.delete_container, box)
+        assert len(stored(mock.directory)) == 20, "nothing was removed on the event loop"
+        await mock.worlds.delete("w")
+        await mock.worlds.finish(trash=True)
         assert not stored(mock.directory)
 
     asyncio.run(check())

@@ -28,7 +28,7 @@ from mockserver.seeds.contents import Nowhere
 from mockserver.seeds.document import Source
 from mockserver.server.serving import MockServer
 from mockserver.settings import Settings
-from mockserver.storage import contents
+from mockserver.storage import contents, directory
 
 HOUR = 3_600
 
@@ -187,6 +187,18 @@ def test_idle_worlds_are_retired_and_the_default_stays(tmp_path: Any) -> None:
         assert server.mock.worlds.names() == ["busy", "default"]
 
 
+def test_a_world_that_was_just_created_is_not_idle() -> None:
+    with MockServer() as server, httpx2.Client(base_url=f"{server.url}/_mock") as control:
+        server.mock.worlds._started -= 2 * HOUR  # in place of waiting for two hours
+        ok(control.post("/worlds/w", json={}))
+        assert ok(control.post("/all-worlds/retire", json={"idle": "1h"})) == {"worlds": []}
+        assert ok(control.get("/worlds/w"))["used_at"] is None
+        server.mock.worlds._created["w"] -= HOUR
+        assert ok(control.post("/all-worlds/retire", json={"idle": "1h"})) == {"worlds": ["w"]}
+        ok(control.post("/worlds/w", json={}))
+        assert ok(control.post("/all-worlds/retire", json={"idle": "1h"})) == {"worlds": []}
+
+
 def test_at_the_cap_idle_worlds_make_room() -> None:
     with MockServer(max_worlds=2, world_ttl=600.0) as server:
         for name in ("a", "b"):
@@ -224,6 +236,70 @@ def test_a_snapshot_brings_back_objects_contents_clock_and_ids_to_come(world: Wo
         assert names(world) == ["before"]
         assert world.http.get(f"/containers/{box['id']}/files/{file['id']}/content").content == b"bytes"
         assert make(world, "after") == first, "the same id at the same time"
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("import", "application/zip"),
+        ("place", "application/json"),
+        ("containers", "application/json"),
+        ("files", "multipart/form-data; boundary=x"),
+    ],
+)
+def test_a_client_that_leaves_while_it_sends_leaves_nothing_in_the_log(
+    caplog: pytest.LogCaptureFixture, path: str, kind: str
+) -> None:
+    head = f"POST /_mock/worlds/w/{path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
+    part = '--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nbytes'
+    with MockServer() as server:
+        ok(httpx2.get(f"{server.url}/_mock/state"))
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.sendall(f"{head}Content-Length: 100000\r\n\r\n{part}".encode())
+        for _ in range(10):
+            ok(httpx2.get(f"{server.url}/_mock/state"))
+        assert not list(server.mock.directory.glob("uploads/*"))
+    assert not caplog.records
+
+
+def test_the_state_can_be_read_while_worlds_are_deleted(
+    world: World, control: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a folder is gone that was listed just now."""
+    scandir = os.scandir
+
+    def gone(path: Any) -> Any:
+        if "worlds" in str(path) and not str(path).endswith("worlds"):
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
+        return scandir(path)
+
+    make(world, "box")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", gone)
+        assert ok(control.get("/state"))["database_bytes"] == 0
+    assert ok(control.get("/state"))["database_bytes"] > 0
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_snapshot_that_is_deleted_while_a_fork_copies_it_is_not_found(
+    world: World, control: httpx2.Client, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    copy = directory.copy_closed
+
+    def copy_meanwhile(source: Path, target: Path) -> None:
+        if late:
+            copy(source, target)
+        ok(control.delete(f"/worlds/{world.name}/snapshots/s"))
+        if not late:
+            copy(source, target)
+
+    make(world, "box")
+    ok(control.put(f"/worlds/{world.name}/snapshots/s"))
+    fork = {"fork_of": world.name, "snapshot": "s"}
+    with monkeypatch.context() as patch:
+        patch.setattr(directory, "copy_closed", copy_meanwhile)
+        refusal(control.post(f"/worlds/{world.name}-fork", json=fork), 404, "snapshot_not_found")
+    refusal(control.get(f"/worlds/{world.name}-fork"), 404, "world_not_found")
 
 
 def test_a_real_clock_comes_back_as_an_offset_one(world: World, control: httpx2.Client) -> None:
@@ -400,12 +476,12 @@ def test_what_a_full_disk_stops_half_way_leaves_nothing_behind(
         box = ok(world.http.get("/containers"))["data"][0]["id"]
         ok(httpx2.put(f"{server.url}/_mock/worlds/w/snapshots/old"))
         ok(world.http.delete(f"/containers/{box}"))
-        server.run(server.mock.worlds.finish())
+        server.run(server.mock.worlds.finish(trash=True))
         before = everything(data)
         for at in range(100):
             with full_disk(at) as changes:
                 answer = httpx2.request(method, f"{server.url}/_mock/worlds{path}", timeout=60, **sent)
-                server.run(server.mock.worlds.finish())
+                server.run(server.mock.worlds.finish(trash=True))
             if answer.status_code == 200:
                 break
             refusal(answer, 500, "storage_failed")
@@ -491,7 +567,7 @@ def test_what_is_cancelled_half_way_is_done_as_a_whole_or_not_at_all(
                     go_on.release()  # for all that follow
                 await asyncio.wait([task])
                 await asyncio.gather(*waits)
-                await mock.worlds.finish()
+                await mock.worlds.finish(trash=True)
             while begun.acquire(blocking=False) or go_on.acquire(blocking=False):
                 pass
             return reached
@@ -507,7 +583,7 @@ def test_what_is_cancelled_half_way_is_done_as_a_whole_or_not_at_all(
                     server.run(mock.worlds.delete("other"))
                 elif work == "snapshot":
                     server.run(mock.worlds.delete_snapshot("w", "s"))
-                server.run(mock.worlds.finish())
+                server.run(mock.worlds.finish(trash=True))
             assert not list((tmp_path / "data" / "uploads").iterdir())
             assert ok(world.http.get("/containers"))["data"]
         assert at > 0
@@ -614,7 +690,7 @@ def test_a_world_in_use_can_be_replaced_at_any_moment(tmp_path: Path) -> None:
             done.set()
             for each in users:
                 each.result()
-        server.run(server.mock.worlds.finish())
+        server.run(server.mock.worlds.finish(trash=True))
         (w,) = data.glob("worlds/*-w")
         with closing(sqlite3.connect(f"file:{w / 'world.db'}?mode=ro", uri=True)) as database:
             named = {digest for (digest,) in database.execute("SELECT digest FROM named_contents")}
@@ -898,7 +974,7 @@ def test_a_token_is_traded_for_a_cookie() -> None:
         assert "secret" not in told
         assert str(server.port) in told, "cookies don't tell ports apart"
         ok(client.get("/state"))
-        refusal(client.get("/state", headers={"Host": "localhost:x"}), 401, "wrong_token")
+        refusal(client.get("/state", headers={"Host": "localhost:x"}), 403, "forbidden_host")
         refusal(client.post("/worlds/x/reset"), 403, "unmarked_request")
         ok(client.post("/worlds/x/reset", headers=mark))
         ok(client.delete("/session", headers=mark))

@@ -842,6 +842,22 @@ def test_a_rule_that_needs_several_requests_at_once(world: World, rules: Faults)
         pytest.fail("the others still count")
 
 
+def test_requests_in_progress_count_although_other_rules_change(world: World, rules: Faults) -> None:
+    box, file = stored(world, BIG * 16)
+    path = f"/containers/{box}/files/{file}/content"
+    rules.add({"status": 500}, match={"operation": "RetrieveContainerFileContent"}, concurrent=2)
+    with Wire(world) as wire:
+        wire.head("GET", path, {})
+        assert wire.socket.recv(15, socket.MSG_WAITALL) == b"HTTP/1.1 200 OK"
+        rules.add({"status": 503}, match={"operation": "ListFiles"})
+        ok(
+            rules.client.post(
+                f"{world.server.url}/_mock/worlds/{world.name}/import?replace=false", content=b"version: 1"
+            )
+        )
+        assert statuses(world, 1, path) == [500]
+
+
 def test_small_downloads_that_are_sent_together_overlap(world: World, rules: Faults) -> None:
     box, file = stored(world, b"small")
     path = f"/containers/{box}/files/{file}/content"

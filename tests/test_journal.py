@@ -711,6 +711,16 @@ def test_waiting_in_vain_says_so(world: World, journal: Reader) -> None:
     assert refusal(answer, 408, "journal_timeout") == "After 0.05 s there were 1 of 2 such exchanges."
 
 
+def test_waiting_behind_the_last_exchange_is_for_what_comes_after_that_one(world: World, journal: Reader) -> None:
+    for _ in range(3):
+        world.http.get("/containers")
+    answer = journal.client.get(f"{journal.url}/wait?after=4&timeout=0.05")
+    assert refusal(answer, 408, "journal_timeout").startswith("After 0.05 s there were 0 of 1")
+    for _ in range(2):
+        world.http.get("/containers")
+    assert [entry["number"] for entry in journal.get("/wait", after=4)["data"]] == [5]
+
+
 def test_of_a_thousand_waiting_clients_that_leave_nothing_stays(world: World, journal: Reader) -> None:
     make(world)
     for _ in range(50):

@@ -633,6 +633,7 @@ def test_what_stands_in_for_an_expired_file_leaves_nothing_of_it() -> None:
         world.advance(60 * MINUTE)
         assert ok(world.http.get(f"/files/{file}"))["filename"] == "placeholder.txt"
         ok(world.http.delete(f"/files/{file}"))
+        server.run(server.mock.worlds.finish(trash=True))
         assert stored(server.mock.directory) == {}
 
 

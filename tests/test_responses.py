@@ -572,6 +572,20 @@ def test_steps_in_the_background_keep_a_container_alive(world: World) -> None:
     assert state["status"] == "expired"
 
 
+def test_a_container_that_a_run_in_the_background_used_can_expire_at_once(world: World) -> None:
+    world.freeze()
+    script(world, {"steps": [{"code": "1", "takes": "1m"}, {"code": "2", "takes": "1m"}, {"say": "done"}]})
+    for minutes in (0, 1, 5):
+        run(world, "go", background=True)
+        world.advance(60 * minutes)
+        box = world.http.get("/containers").json()["data"][0]["id"]
+        state = f"{world.server.url}/_mock/worlds/{world.name}/containers/{box}"
+        assert world.http.post(f"{state}/expire").json()["status"] == "expired"
+        world.advance(120)
+        assert world.http.get(state).json()["status"] == "expired"
+        assert world.http.get(f"/containers/{box}/files").status_code == 404
+
+
 def test_a_cancelled_run_leaves_only_what_it_did(world: World) -> None:
     world.freeze()
     step = {"code": "1", "takes": "30s"}

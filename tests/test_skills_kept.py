@@ -89,10 +89,12 @@ def test_nothing_is_left_of_what_was_deleted(tmp_path: Path) -> None:
             world.openai.skills.delete(skill.id)
             assert len(stored(tmp_path)) == 2, "the container has them still"
             world.http.delete(f"/containers/{made}")
+            server.run(server.mock.worlds.finish(trash=True))
             assert stored(tmp_path) == {}
         refusal(world.http.post("/skills", files={"files": zipped({"SKILL.md": "x" * 50_000})}), 400, None)
         body = {"name": "box", "skills": [inline(), reference("skill_x")]}
         refusal(world.http.post("/containers", json=body), 400, None)
+        server.run(server.mock.worlds.finish(trash=True))
         assert stored(tmp_path) == {}
         assert list((tmp_path / "uploads").iterdir()) == []
 
@@ -333,4 +335,5 @@ def test_a_file_of_the_version_before_gets_the_tables_of_skills(tmp_path: Path) 
         skill = world.openai.skills.create(files=[*folder("SKILL.md"), ("math/x", LARGE, "")])
         box(world, reference(skill.id))
         world.openai.files.delete(file)
+        server.run(server.mock.worlds.finish(trash=True))
         assert len(stored(tmp_path)) == 1

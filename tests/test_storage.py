@@ -2,19 +2,23 @@
 
 import asyncio
 import errno
+import gc
 import hashlib
+import io
 import os
 import resource
 import shutil
 import sqlite3
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
-from mockserver import containers, files, ids, profiles, uploads
+from mockserver import containers, files, ids, states, uploads
 from mockserver.clock import Clock, Wall
 from mockserver.context import Context
 from mockserver.errors import APIError
@@ -22,12 +26,13 @@ from mockserver.files import NewFile
 from mockserver.schema.containers import CreateContainer, ListContainers
 from mockserver.schema.files import ListFiles
 from mockserver.schema.uploads import CreateUpload
+from mockserver.settings import Settings
 from mockserver.states import MAX_TASKS
-from mockserver.storage import bulk, tables
+from mockserver.storage import bulk, directory, migrations, tables
 from mockserver.storage.bulk import Placement
 from mockserver.storage.contents import SMALL, Uploads
-from mockserver.storage.database import SMALL_DATABASE, Transaction
-from mockserver.storage.directory import EVERY_WORLD, DirectoryUnusable, usable
+from mockserver.storage.database import SMALL_DATABASE, Transaction, failure
+from mockserver.storage.directory import EVERY_WORLD, Directory, DirectoryUnusable, usable
 from mockserver.worlds import Worlds
 
 LARGE = b"x" * (SMALL + 1)
@@ -35,13 +40,13 @@ LIFE: dict[str, Any] = {"memory_limit": "1g", "expires_anchor": "last_active_at"
 
 
 @contextmanager
-def opened(path: Path, **options: Any) -> Iterator[Worlds]:
+def opened(path: Path, open_worlds: int = states.OPEN_WORLDS) -> Iterator[Worlds]:
     path.mkdir(exist_ok=True)
     wall = Wall()
-    with ExitStack() as stack:
-        states = stack.enter_context(usable(path))
-        settings = {"maximum": 10_000, "idle_seconds": 1e9, "durable": True, **options}
-        worlds = Worlds(states, wall, profiles.DEFAULT, "seed", ended=lambda name: None, **settings)
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(states, "OPEN_WORLDS", open_worlds)
+        usable_directory = stack.enter_context(usable(path))
+        worlds = Worlds(usable_directory, Settings(data=path), wall, ended=lambda name: None)
         stack.callback(worlds.close)
         worlds.add_template(EVERY_WORLD, Clock(wall.now(), wall.now()), lambda put: None)
         yield worlds
@@ -196,14 +201,14 @@ def test_after_a_crash_at_any_step_a_world_is_the_old_one_or_the_new_one(
         await worlds.take_snapshot("kept", "one")
         await worlds.take_snapshot("kept", "two")
         await add(worlds, "kept", "b")
-        await worlds.finish()
+        await worlds.finish(trash=True)
 
     async def attempt(worlds: Worlds, step: int) -> bool:
         """Whether it was done before the crash."""
         with killed_at(step):
             try:
                 await act(worlds)
-                await worlds.finish()
+                await worlds.finish(trash=True)
             except Killed:
                 return False
         return True
@@ -292,6 +297,104 @@ def test_a_state_that_could_not_be_removed_does_not_come_back(
         assert worlds.exists("kept") is (act is not reset_then_delete)
 
 
+def test_a_world_that_cant_be_deleted_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def check(worlds: Worlds) -> None:
+        await add(worlds, "w", "before")
+        before = worlds.known("w")
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", MagicMock(side_effect=PermissionError(errno.EACCES, "Permission denied")))
+            with pytest.raises(PermissionError):
+                await worlds.delete("w")
+        await add(worlds, "w", "after")
+        assert worlds.known("w") is before
+        assert await held(worlds, "w") == ["after", "before"]
+
+    with opened(tmp_path) as worlds:
+        asyncio.run(check(worlds))
+
+
+@pytest.mark.parametrize("kind", ["worlds", "snapshots"])
+def test_what_others_put_beside_the_worlds_stays_and_is_none(tmp_path: Path, kind: str) -> None:
+    foreign = {".DS_Store", "notes.txt", "7-file", "folder", "n-world"}
+    with opened(tmp_path) as worlds:
+        asyncio.run(add(worlds, "w", "a"))
+        names = worlds.names()
+    for name in foreign:
+        (tmp_path / kind / name).mkdir() if name in ("folder", "n-world") else (tmp_path / kind / name).touch()
+    for _ in range(2):
+        with opened(tmp_path) as worlds:
+            assert (worlds.names(), worlds.snapshots("")) == (names, [])
+            asyncio.run(worlds.take_snapshot("w", "s"))
+        assert {each.name for each in (tmp_path / kind).iterdir()} > foreign
+
+
+def test_what_cant_be_removed_is_tried_once_and_again_with_the_next_trash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def delete(worlds: Worlds, name: str) -> None:
+        await add(worlds, name, "a")
+        await worlds.delete(name)
+        await worlds.finish(trash=True)
+
+    with opened(tmp_path) as worlds:
+        with monkeypatch.context() as patch:
+            tried = list[Path]()
+            patch.setattr(directory, "remove", tried.append)
+            asyncio.run(delete(worlds, "first"))
+        (first,) = (tmp_path / "trash").iterdir()
+        assert tried == [first]
+        asyncio.run(delete(worlds, "second"))
+        assert not list((tmp_path / "trash").iterdir())
+
+
+def test_a_stop_leaves_the_trash_to_the_next_start(tmp_path: Path) -> None:
+    async def delete(worlds: Worlds) -> None:
+        await add(worlds, "w", "a")
+        await worlds.delete("w")
+        await worlds.finish()
+
+    with opened(tmp_path) as worlds:
+        asyncio.run(delete(worlds))
+        assert len(list((tmp_path / "trash").iterdir())) == 1
+    with opened(tmp_path):
+        assert not list((tmp_path / "trash").iterdir())
+
+
+@pytest.mark.parametrize("method", ["trash", "remove"])
+def test_work_in_the_background_that_fails_is_no_error_of_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, method: str
+) -> None:
+    """Where no more files can be open, or the disk fails."""
+
+    async def delete(worlds: Worlds) -> None:
+        await add(worlds, "w", "a")
+        await worlds.delete("w")
+        await worlds.finish(trash=True)
+        gc.collect()
+
+    owner = Directory if method == "trash" else directory
+    monkeypatch.setattr(owner, method, MagicMock(side_effect=OSError(errno.EMFILE, "Too many open files")))
+    with opened(tmp_path) as worlds:
+        asyncio.run(delete(worlds))
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (OSError(errno.ESTALE, "Stale file handle"), "stale file handle"),
+        (OSError(errno.ENAMETOOLONG, "File name too long"), "file name too long"),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), None),
+        (TimeoutError(errno.ETIMEDOUT, "Timed out"), None),
+        (io.UnsupportedOperation("not writable"), None),
+    ],
+)
+def test_what_the_system_refuses_is_told_and_what_a_connection_or_a_program_does_is_not(
+    error: OSError, problem: str | None
+) -> None:
+    assert failure(error) == problem
+
+
 # Copies
 
 
@@ -368,6 +471,25 @@ def test_every_time_moves_with_the_template(tmp_path: Path, count: int) -> None:
                 assert [time if time is None else time + int(moved) - now for time in old] == list(new)
 
 
+@pytest.mark.parametrize("later", [-3, 3])
+def test_times_that_are_keys_move_although_others_stand_where_they_go(tmp_path: Path, later: int) -> None:
+    now = int(Wall().now()) - later
+
+    def fill(put: Placement) -> None:
+        box = put.add(tables.Container, created_at=now, last_active_at=now, name="box", **LIFE)
+        for number in range(40):
+            put.insert(tables.Use, container_id=box.id, at=now + number, response_id="response")
+
+    with opened(tmp_path) as worlds:
+        worlds.add_template("old", Clock(now, now + 1), fill)
+        asyncio.run(worlds.enter("old"))
+        with closing(sqlite3.connect(worlds._directory.worlds["old"] / "world.db")) as moved:
+            (at,) = moved.execute("SELECT clock_virtual FROM world").fetchone()
+            ends = [end for (end,) in moved.execute("SELECT at FROM uses ORDER BY at")]
+        assert ends == [int(at) + number for number in range(40)]
+        assert at != now
+
+
 @pytest.mark.parametrize("many", [bulk.MANY_IDS, 1])
 def test_an_id_that_is_taken_is_not_generated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int) -> None:
     columns = {"seq": None, "created_at": 1_700_000_000, "last_active_at": 1_700_000_000, "name": "box", **LIFE}
@@ -403,7 +525,7 @@ def test_many_short_worlds_keep_few_files_open(tmp_path: Path, count: int) -> No
             most = max(most, len(os.listdir("/proc/self/fd")))  # noqa: PTH208  # not a directory of ours
             if number >= 20:
                 await worlds.delete(f"w{number - 20}")
-        await worlds.finish()
+        await worlds.finish(trash=True)
         return most
 
     with opened(tmp_path, open_worlds=8) as worlds:
@@ -430,12 +552,12 @@ def test_worlds_that_are_opened_at_once_leave_few_files_open(tmp_path: Path) -> 
     async def visit(worlds: Worlds) -> int:
         for number in range(60):
             await add(worlds, f"w{number}", "box")
-        await worlds.finish()
+        await worlds.finish(trash=True)
         await asyncio.gather(*(add(worlds, f"w{number}", "more") for number in range(60)))
         return len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # not a directory of ours
 
     async def list_often(worlds: Worlds) -> int:
-        await worlds.finish()
+        await worlds.finish(trash=True)
         await asyncio.gather(*(worlds.summaries(worlds.names()) for _ in range(5)))
         return len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # as above
 
@@ -490,7 +612,7 @@ def test_a_world_whose_file_was_closed_is_opened_again(tmp_path: Path) -> None:
         for number in range(5):
             await add(worlds, f"w{number}", f"box {number}")
             contexts.append(await worlds.enter(f"w{number}"))
-        await worlds.finish()
+        await worlds.finish(trash=True)
         for number, context in enumerate(contexts):  # those begun before their world was closed
             found = await context.run(containers.list_containers, ListContainers())
             assert [each["name"] for each in found["data"]] == [f"box {number}"]
@@ -622,6 +744,17 @@ def test_a_world_that_cant_be_used_can_be_reset_and_deleted(tmp_path: Path, repa
         assert asyncio.run(held(worlds, "bad")) == ([] if repair == "reset" else None)
 
 
+def test_a_world_is_opened_off_the_event_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have to be upgraded, which takes long for a large one."""
+    threads = list[threading.Thread]()
+    monkeypatch.setattr(migrations, "check", lambda *_, **__: threads.append(threading.current_thread()))
+    for _ in range(2):
+        with opened(tmp_path) as worlds:
+            asyncio.run(add(worlds, "w", "box"))
+    assert threads
+    assert threading.main_thread() not in threads
+
+
 def test_a_file_of_an_older_schema_is_upgraded(tmp_path: Path) -> None:
     """Version 3 had no uploads. Snapshots keep their version until they are restored."""
 
@@ -704,7 +837,7 @@ def test_ordinals_have_no_gap_after_a_restart_or_in_a_database_that_was_closed(t
             first = await ordinals(worlds, "a", 3)
             await ordinals(worlds, "another", 1)
             assert not (await worlds.find("a")).database.is_open
-            await worlds.finish()
+            await worlds.finish(trash=True)
             second = await ordinals(worlds, "a", 3)
             await ordinals(worlds, "another", 1)  # so that it is closed when the server stops
             return first + second

@@ -394,7 +394,7 @@ def eventually(check: Callable[[], None]) -> None:
     while True:
         try:
             return check()
-        except AssertionError:
+        except (AssertionError, FileNotFoundError):  # as it is removed at this moment
             if stopwatch() > until:
                 raise
 

@@ -107,6 +107,7 @@ def digest(content: bytes) -> str:
 
 def delete(world: World, path: str) -> None:
     assert request(world, "DELETE", path).status == 200
+    world.server.run(world.server.mock.worlds.finish(trash=True))
 
 
 def until(world: World, true: Callable[[], bool]) -> None:

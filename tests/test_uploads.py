@@ -1,9 +1,11 @@
 """Uploads: states, parts in every form, completion, and what becomes of their bytes."""
 
+import asyncio
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +16,13 @@ from conftest import NOON, World, new_world, ok, refusal, stored
 from rawhttp import Wire, form, request
 
 from mockserver import uploads
+from mockserver.context import Context
+from mockserver.errors import APIError
+from mockserver.files import NewFile
+from mockserver.mock import Mock
+from mockserver.schema.uploads import CompleteUpload, CreateUpload
 from mockserver.server.serving import MockServer
+from mockserver.settings import Settings
 from mockserver.storage import pagination
 from mockserver.storage.contents import Contents
 
@@ -66,6 +74,7 @@ def operations(world: World, upload: str) -> list[httpx2.Response]:
 
 def kept(world: World) -> set[bytes]:
     """The bytes that the server keeps of a world."""
+    world.server.run(world.server.mock.worlds.finish(trash=True))
     known = world.server.mock.worlds.known(world.name)
     assert known
     large = {path.read_bytes() for path in (known.directory / "contents").glob("*/*")}
@@ -116,6 +125,24 @@ def test_an_expired_upload_loses_its_parts_and_stays_expired(world: World) -> No
     assert kept(world) == set()
     world.freeze()
     assert complete(world, upload, part).status_code == 410
+
+
+def test_one_operation_ends_few_of_many_expired_uploads_and_the_one_that_it_names(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "ENDED_AT_ONCE", 2)
+    world.freeze()
+    expired = [create(world, 30_000) for _ in range(6)]
+    for upload in expired:
+        send(world, upload, noise(upload))
+    world.advance(HOUR)
+    create(world, 1)
+    assert len(kept(world)) == 4
+    assert world.http.post(f"/uploads/{expired[-1]}/cancel").status_code == 410
+    assert len(kept(world)) == 2
+    assert noise(expired[-1]) not in kept(world)
+    world.freeze()
+    assert world.http.post(f"/uploads/{expired[-1]}/cancel").status_code == 410, "it stays expired"
 
 
 def test_the_file_lives_as_long_as_was_asked_for(world: World) -> None:
@@ -408,6 +435,50 @@ def test_what_is_completed_while_its_world_changes(
         assert words in refusal(completing.result(), status, completing.result().json()["error"]["code"])
     assert ok(world.http.get("/files"))["data"] == []
     assert not list(world.server.mock.directory.glob("uploads/*"))
+
+
+def test_an_upload_that_was_cancelled_in_the_state_that_comes_meanwhile_is_told(
+    world: World, control: httpx2.Client, stuck: tuple[threading.Event, threading.Event]
+) -> None:
+    begun, go_on = stuck
+    upload = create(world, 30_000)
+    part = send(world, upload, noise("whole"))
+    ok(control.put("/snapshots/pending"))
+    ok(world.http.post(f"/uploads/{upload}/cancel"))
+    ok(control.put("/snapshots/cancelled"))
+    ok(control.post("/snapshots/pending/restore"))
+    with ThreadPoolExecutor(1) as pool:
+        completing = pool.submit(beside, world, complete, upload, part)
+        assert begun.wait(60)
+        changed = control.post("/snapshots/cancelled/restore")
+        go_on.set()
+        ok(changed)
+        assert "cancelled" in refusal(completing.result(), 400, completing.result().json()["error"]["code"])
+
+
+def test_of_two_long_requests_that_complete_an_upload_one_does(tmp_path: Path) -> None:
+    """Their bodies are so large that both are worked on in threads."""
+
+    async def check(mock: Mock) -> None:
+        context = await mock.worlds.enter("w")
+        new = CreateUpload(bytes=6, filename="a.bin", purpose="vision", mime_type="text/plain")
+        for _ in range(20):
+            upload = (await context.run(uploads.create_upload, new))["id"]
+            part = NewFile(mock.uploads.put([b"a part"]), "data", {})
+            body = CompleteUpload(part_ids=[(await context.run(uploads.add_upload_part, upload, part))["id"]])
+            contexts = [Context(context.world, context.current, large=True) for _ in range(2)]
+            both = await asyncio.gather(
+                *(uploads.complete_upload(each, upload, body, mock.uploads) for each in contexts),
+                return_exceptions=True,
+            )
+            refused = next(each for each in both if isinstance(each, APIError))
+            (done,) = (each for each in both if not isinstance(each, BaseException))
+            assert done["status"] == "completed"
+            assert refused.status == 400
+            assert "complete" in refused.message
+
+    with closing(Mock(Settings(data=tmp_path))) as mock:
+        asyncio.run(check(mock))
 
 
 def test_bytes_that_were_lost_fail_the_request_and_nothing_else(world: World) -> None:

@@ -131,7 +131,18 @@ def test_at_the_cap_a_snapshot_can_still_be_replaced() -> None:
         assert control.put("/snapshots/s").status_code == 200
         assert control.put("/snapshots/s").status_code == 200
         refused = refusal(control.put("/snapshots/another"), 429, "too_many_snapshots")
-        assert "--max-worlds" in refused
+        assert "--max-worlds allows worlds (1)" in refused
+
+
+def test_the_cap_of_snapshots_is_named_where_there_are_more_already(tmp_path: Path) -> None:
+    for cap in (3, 1):
+        with MockServer(max_worlds=cap, data=tmp_path) as server:
+            control = f"{server.url}/_mock/worlds/default"
+            ok(httpx2.post(f"{control}/reset"))
+            for number in range(cap):
+                ok(httpx2.put(f"{control}/snapshots/{number}"))
+            refused = refusal(httpx2.put(f"{control}/snapshots/another"), 429, "too_many_snapshots")
+            assert f"--max-worlds allows worlds ({cap})" in refused
 
 
 def test_the_ids_of_a_frozen_world_are_the_same_on_every_server() -> None:
@@ -266,6 +277,7 @@ def test_a_copy_is_of_one_instant(server: MockServer, filled: World, monkeypatch
     assert [each.name for each in filled.openai.containers.list()] == ["late"]
     state = server.mock.worlds.known(filled.name)
     assert state
+    server.run(server.mock.worlds.finish(trash=True))
     assert not list(state.directory.glob("contents/*/*")), "it was removed when the copy was done"
 
 
@@ -276,7 +288,7 @@ def test_a_copy_that_fails_half_way_leaves_nothing(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     def states() -> list[Path]:
-        server.run(server.mock.worlds.finish())
+        server.run(server.mock.worlds.finish(trash=True))
         return sorted(server.mock.directory.glob("*/*"))
 
     before = states()
@@ -296,7 +308,7 @@ def test_a_world_of_many_contents_takes_them_all_along(tmp_path: Path) -> None:
         assert len(stored(tmp_path)) == 20
         assert httpx2.delete(f"{server.url}/_mock/worlds/w").status_code == 200
         assert stored(tmp_path) == {}
-        server.run(server.mock.worlds.finish())
+        server.run(server.mock.worlds.finish(trash=True))
         assert list((tmp_path / "trash").iterdir()) == []
 
 

@@ -88,6 +88,8 @@ _container_files = Search(
 _set_times = Statement(
     "UPDATE containers SET created_at = :created, last_active_at = :active, expires_minutes = :minutes WHERE id = :id"
 )
+_end_use = Statement("UPDATE containers SET used_until = NULL WHERE id = :id")
+_delete_uses = Statement("DELETE FROM uses WHERE container_id = :id")
 _holds = Statement(
     "SELECT count(*), sum(bytes), count(bytes) FROM live_container_files WHERE container_id = :container_id "
     f"AND {containers.VISIBLE}"
@@ -135,7 +137,7 @@ def open_container_file(tx: Transaction, world: World, container_id: str, file_i
 
 
 def expire_container(context: Context, container_id: str) -> None:
-    """Let a container expire now: the time from which its expiry counts moves back."""
+    """Let a container expire now: the time from which its expiry counts moves back, and no run uses it any more."""
     now = context.world.now()
     with context.write() as tx:
         row = _container(tx, context.world, container_id)
@@ -145,6 +147,8 @@ def expire_container(context: Context, container_id: str) -> None:
             created = since if row.expires_anchor == "created_at" else row.created_at
             active = since if row.expires_anchor == "last_active_at" else row.last_active_at
             _set_times.run(tx, id=container_id, created=created, active=active, minutes=minutes)
+            _end_use.run(tx, id=container_id)
+            _delete_uses.run(tx, id=container_id)
 
 
 def touch_container(context: Context, container_id: str) -> None:

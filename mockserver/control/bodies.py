@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mockserver import control_errors, errors
@@ -235,8 +236,11 @@ async def _limited(request: Request, limit: int, over: errors.APIError) -> Async
     if length.isdecimal() and int(length[:20]) > limit:
         raise over
     size = 0
-    async for piece in Request(request.scope, request.scope["mockserver.receive"]).stream():
-        size += len(piece)
-        if size > limit:
-            raise over
-        yield piece
+    try:
+        async for piece in Request(request.scope, request.scope["mockserver.receive"]).stream():
+            size += len(piece)
+            if size > limit:
+                raise over
+            yield piece
+    except ClientDisconnect:  # nobody reads this
+        raise control_errors.BAD_PARAMETER(param="body", problem="it ends before its length") from None

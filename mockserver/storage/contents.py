@@ -153,7 +153,7 @@ def placeholder() -> Upload:
 class Contents:
     """The contents of one world."""
 
-    __slots__ = ("_kept", "_path", "copiers", "dropped")
+    __slots__ = ("_kept", "_path", "_removing", "copiers", "dropped")
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / "contents"
@@ -161,6 +161,7 @@ class Contents:
         """Digests of files that possibly no row names."""
         self._kept: set[str] = set()
         """Files that were put into place in a transaction which is not committed yet."""
+        self._removing = False
         self.copiers = 0
         """Copies of the world in progress. Their rows may name contents that are deleted meanwhile, so no file is removed."""
 
@@ -177,13 +178,11 @@ class Contents:
             upload.kept = not shared
         self._kept.add(upload.digest)
 
-    def end(self, failed: bool) -> bool:
-        """The transaction that kept files has ended. If it failed, possibly no row names them. Returns whether there
-        are files to remove."""
+    def end(self, failed: bool) -> None:
+        """The transaction that kept files has ended. If it failed, possibly no row names them."""
         if failed:
             self.dropped |= self._kept
         self._kept.clear()
-        return bool(self.dropped) and not self.copiers
 
     def open(self, tx: Transaction, digest: str) -> BinaryIO:
         """Open a content for reading. It stays readable if it is removed meanwhile.
@@ -213,13 +212,18 @@ class Contents:
 
     @property
     def loose(self) -> bool:
-        """Whether there are files to remove, and no copy prevents it."""
-        return bool(self.dropped) and not self.copiers
+        """Whether there are files to remove, and neither a copy nor another removal prevents it."""
+        return bool(self.dropped) and not self.copiers and not self._removing
 
-    def take_dropped(self) -> set[str]:
-        """The digests that were dropped, for the caller to `remove`."""
-        dropped, self.dropped = self.dropped, set()
-        return dropped
+    @contextmanager
+    def removing(self) -> Iterator[set[str]]:
+        """Yield the digests that were dropped. Those that are left in the set at the end are dropped again."""
+        dropped, self.dropped, self._removing = self.dropped, set(), True
+        try:
+            yield dropped
+        finally:
+            self.dropped |= dropped
+            self._removing = False
 
     def remove(self, tx: Transaction, digest: str) -> None:
         """Remove a file if no row names it, in a write transaction: nothing can be kept meanwhile."""
@@ -235,8 +239,8 @@ class Contents:
                 file.unlink(missing_ok=True)
 
     async def undisturbed(self) -> None:
-        """Wait until no copy of the world is in progress, before its directory is moved."""
-        while self.copiers:  # noqa: ASYNC110  # copies take milliseconds, and hardly ever run at such a moment
+        """Wait until no copy of the world is in progress and no file is removed, before its directory is moved."""
+        while self.copiers or self._removing:  # noqa: ASYNC110  # copies take milliseconds, and hardly ever run at such a moment
             await asyncio.sleep(0.001)
 
     @contextmanager

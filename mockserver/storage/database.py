@@ -7,7 +7,6 @@ Writes are durable against a killed process (WAL, `synchronous=NORMAL`), not aga
 """
 
 import asyncio
-import errno
 import functools
 import sqlite3
 from collections import namedtuple
@@ -53,21 +52,6 @@ _SQLITE_FAILURES = {
     sqlite3.SQLITE_NOTADB,
     sqlite3.SQLITE_READONLY,
 }
-_SYSTEM_FAILURES = {
-    errno.EACCES,
-    errno.EDQUOT,
-    errno.EEXIST,
-    errno.EFBIG,
-    errno.EIO,
-    errno.EMFILE,
-    errno.ENFILE,
-    errno.ENOENT,
-    errno.ENOSPC,
-    errno.ENOTDIR,
-    errno.ENOTEMPTY,
-    errno.EPERM,
-    errno.EROFS,
-}
 
 
 FAILURES: tuple[type[Exception], ...] = (OSError, sqlite3.Error, Blocked)
@@ -80,7 +64,7 @@ def failure(error: BaseException) -> str | None:
         return "another program keeps writing to the database"
     if isinstance(error, sqlite3.Error):
         return str(error) if getattr(error, "sqlite_errorcode", 0) & 0xFF in _SQLITE_FAILURES else None
-    if isinstance(error, OSError) and error.errno in _SYSTEM_FAILURES:
+    if isinstance(error, OSError) and error.errno and not isinstance(error, ConnectionError | TimeoutError):
         return (error.strerror or str(error)).lower()
     return None
 

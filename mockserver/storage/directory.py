@@ -40,8 +40,7 @@ class DirectoryUnusable(Exception):
 
 
 class Directory:
-    """Where the states of worlds are. All methods except `empty_trash` are quick, and for the thread of the event
-    loop."""
+    """Where the states of worlds are. All methods are quick, and for the thread of the event loop."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -64,11 +63,13 @@ class Directory:
         for part in ("templates", "uploads", "trash"):
             for left in (self.path / part).iterdir():
                 highest = max(highest, _number(left))
-                _remove(left)
+                remove(left)
         kinds: tuple[Kind, ...] = ("worlds", "snapshots")
         for kind in kinds:
             for state in sorted((self.path / kind).iterdir(), key=_number):
                 highest = max(highest, _number(state))
+                if not (_NUMBERED.fullmatch(state.name) and state.is_dir()):
+                    continue  # somebody else's, such as .DS_Store
                 name = state.name.partition("-")[2]
                 if older := self._register(kind, name, state):
                     self._remove_now(name, older)
@@ -78,7 +79,7 @@ class Directory:
         return highest
 
     def _remove_now(self, name: str, state: Path) -> None:
-        _remove(state)
+        remove(state)
         if state.exists():
             self._left.setdefault(name.partition("@")[0], []).append(state)
 
@@ -145,17 +146,12 @@ class Directory:
         self._left.pop(world, None)
 
     def discard(self, state: Path) -> None:
-        """Rename it into the trash, which `empty_trash` empties."""
+        """Rename it into the trash."""
         state.rename(self.path / "trash" / f"{next(self._numbers)}-{state.name}")
 
-    @property
-    def has_trash(self) -> bool:
-        return any((self.path / "trash").iterdir())
-
-    def empty_trash(self) -> None:
-        """May take long; for any thread."""
-        for left in (self.path / "trash").iterdir():
-            _remove(left)
+    def trash(self) -> set[Path]:
+        """What is left to `remove`."""
+        return set((self.path / "trash").iterdir())
 
     def close(self) -> None:
         """An orderly stop, when every database is closed."""
@@ -168,11 +164,13 @@ def _number(path: Path) -> int:
     return int(match[1]) if match else 0
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove it as far as possible. May take long; for any thread."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink()
 
 
 def create(directory: Path) -> None:

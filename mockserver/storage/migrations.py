@@ -15,6 +15,8 @@ from mockserver.storage.database import Transaction, is_small, writing
 
 SCHEMA_VERSION = 5
 """1 and 2 were those of mockserver 0.1, which kept all worlds in one file."""
+FAR = 1 << 53
+"""Seconds: no two times are so far apart."""
 APPLICATION_ID = 0x6F636D73
 """Marks the file as this program's own (`ocms`), in SQLite's header."""
 
@@ -90,7 +92,11 @@ def shift_times(tx: Transaction, seconds: int) -> None:
             tx.execute(f"DROP INDEX {index.name}")
         if times:
             moved = ", ".join(f"{column} = {column} + :seconds" for column in times)
-            tx.execute(f"UPDATE {each.name} SET {moved}", {"seconds": seconds})  # names of ours
+            keyed = any(each.c[name].primary_key for name in times)
+            for step in (
+                (FAR, seconds - FAR) if keyed else (seconds,)
+            ):  # in one step a row could meet the next one's key
+                tx.execute(f"UPDATE {each.name} SET {moved}", {"seconds": step})  # names of ours
         for index in indexes:
             tx.execute(_create_index(index))
 

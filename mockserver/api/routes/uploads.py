@@ -17,14 +17,14 @@ PartForm = Annotated[TheForm, FileField("data", MAX_PART_BYTES, errors.PART_TOO_
 
 @router.post("", operation_id="CreateUpload")
 async def create_upload(context: TheContext, body: CreateUpload) -> Upload:
-    return await context.run_removing(uploads.create_upload, body)
+    return await context.run(uploads.create_upload, body)
 
 
 @router.post("/{upload_id}/parts", operation_id="AddUploadPart", openapi_extra=PART_FORM)
 async def add_upload_part(context: TheContext, upload_id: str, form: PartForm) -> UploadPart:
-    await context.run_removing(uploads.use_upload, upload_id)
+    await context.run(uploads.use_upload, upload_id)
     async with form() as sent:
-        return await context.run_removing(uploads.add_upload_part, upload_id, sent)
+        return await context.run(uploads.add_upload_part, upload_id, sent)
 
 
 @router.post("/{upload_id}/complete", operation_id="CompleteUpload")
@@ -34,4 +34,4 @@ async def complete_upload(context: TheContext, upload_id: str, body: CompleteUpl
 
 @router.post("/{upload_id}/cancel", operation_id="CancelUpload")
 async def cancel_upload(context: TheContext, upload_id: str) -> Upload:
-    return await context.run_removing(uploads.cancel_upload, upload_id)
+    return await context.run(uploads.cancel_upload, upload_id)

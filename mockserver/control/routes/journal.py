@@ -269,19 +269,16 @@ def _check_name(world: str) -> None:
 
 async def _awaited(journal: Journal, world: str, query: Waited, request: Request) -> int:
     """Count the matches until they are enough, the time is over, the client leaves, or the server stops."""
-    cursor, matches, until, count = (
-        Cursor(journal, world, query.after or 0),
-        query.filter(),
-        stopwatch() + query.timeout,
-        0,
-    )
+    after, matches, until, count = query.after or 0, query.filter(), stopwatch() + query.timeout, 0
+    cursor = Cursor(journal, world, after)
     left = asyncio.create_task(client_disconnect(request.scope, request.receive))
     try:
         with journal.watched(world) as changed:
             while True:
                 changed.clear()
                 cleared, _, entries = cursor.read(AT_ONCE)
-                count = (0 if cleared else count) + _count(entries, matches)
+                later = (entry for entry in entries if entry.number > after)  # it reads all where there are none yet
+                count = (0 if cleared else count) + _count(later, matches)
                 rest = until - stopwatch()
                 if count >= query.count or left.done() or journal.closing.is_set():
                     return count

@@ -9,6 +9,7 @@ from mockserver import __version__
 from mockserver.control.dependencies import TheMock, new_router
 from mockserver.control.models import State
 from mockserver.storage.database import SQLITE_VERSION, in_thread
+from mockserver.storage.directory import DATABASE
 from mockserver.storage.migrations import SCHEMA_VERSION
 
 router = new_router("", "State")
@@ -17,9 +18,7 @@ router = new_router("", "State")
 @router.get("/state")
 async def get_state(mock: TheMock) -> State:
     """Return versions, uptime, counts and disk use of the server."""
-    worlds = mock.directory / "worlds"
-    databases = await in_thread(_sizes, worlds, "*/world.db*")
-    contents = await in_thread(_sizes, worlds, "*/contents/??/*")
+    databases, contents = await in_thread(_sizes, mock.directory / "worlds")
     return State(
         name=mock.settings.name,
         version=__version__,
@@ -37,9 +36,17 @@ async def get_state(mock: TheMock) -> State:
     )
 
 
-def _sizes(directory: Path, pattern: str) -> list[int]:
-    sizes = []
-    for each in directory.glob(pattern):
-        with suppress(FileNotFoundError):  # removed since it was listed
-            sizes.append(each.stat().st_size)
-    return sizes
+def _sizes(directory: Path) -> tuple[list[int], list[int]]:
+    """The sizes of the files of databases, and of contents."""
+    databases, contents = list[int](), list[int]()
+    for name, _, files in os.walk(
+        directory
+    ):  # unlike a glob, it goes on where a folder was removed since it was listed
+        folder = Path(name)
+        for file in files:
+            with suppress(FileNotFoundError):
+                if folder.parent.name == "contents":
+                    contents.append((folder / file).stat().st_size)
+                elif file.startswith(DATABASE):
+                    databases.append((folder / file).stat().st_size)
+    return databases, contents
