@@ -835,6 +835,7 @@ def test_a_rejected_run_leaves_no_content(world: World) -> None:
     skill = inline("aaa", padding="x" * 40_000)
     answer = world.http.post("/responses", json={"model": "m", "input": "x", "tools": [hosted(skill)]})
     assert "Rate limit reached for CreateResponse" in refusal(answer, 429, "rate_limit_exceeded")
+    world.server.run(world.server.mock.worlds.finish(trash=True))
     (state,) = (world.server.mock.directory / "worlds").glob(f"*-{world.name}")
     assert [each for each in state.glob("contents/*/*") if each.is_file()] == []
     ok(world.http.post("/responses", json={"model": "m", "input": "x", "tools": [hosted(skill)]}))
