@@ -664,8 +664,12 @@ def test_random_worlds_come_back(world: World, control: httpx2.Client, steps: li
 
 @pytest.mark.parametrize(
     "text",
-    ["x" * 1_100_000, "\u00e9\n" * 900_000, '"' * 1_900_000, "\n\x7f" * 150_000],
-    ids=["that shrinks much", "of lines", "of quotes", "of controls"],
+    [
+        pytest.param("x" * 1_100_000, id="that shrinks much"),
+        pytest.param("\u00e9\n" * 900_000, id="of lines", marks=pytest.mark.slow),
+        pytest.param('"' * 1_900_000, id="of quotes", marks=pytest.mark.slow),
+        pytest.param("\n\x7f" * 150_000, id="of controls", marks=pytest.mark.slow),
+    ],
 )
 def test_a_world_with_long_inputs_comes_back(world: World, control: httpx2.Client, tmp_path: Path, text: str) -> None:
     world.freeze(NOON)
