@@ -4,6 +4,8 @@ import http.client
 import json
 import os
 import re
+import selectors
+import socket
 import ssl
 import stat
 from collections import deque
@@ -20,6 +22,13 @@ from mockserver.clock import stopwatch
 CONNECT_SECONDS = 30.0
 BLOCK = 256 * 1024
 """Bytes of a body that are read or written at a time."""
+
+
+def _is_readable(idle: socket.socket) -> bool:
+    """Whether the server has closed a connection on which no response is due."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(idle, selectors.EVENT_READ)
+        return bool(selector.select(0))
 
 
 class MockError(Exception):
@@ -160,7 +169,7 @@ class Control:
                 connection, since, process = self._idle.pop()
             except IndexError:
                 return self._open(self._host, blocksize=BLOCK)
-            if stopwatch() - since < self.IDLE_SECONDS and process == os.getpid():
+            if stopwatch() - since < self.IDLE_SECONDS and process == os.getpid() and not _is_readable(connection.sock):
                 return connection
             connection.close()
 

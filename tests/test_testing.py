@@ -365,6 +365,15 @@ def test_connections_are_kept_and_closed(server: MockServer) -> None:
     gc.collect()  # an open socket would be a warning, which is an error
 
 
+def test_a_connection_that_the_server_closed_is_not_used_again() -> None:
+    with MockServer() as first:
+        held = Server(first.url)
+        held.state()
+    with MockServer(port=first.port):
+        assert held.state()["worlds"] >= 0
+    held.close()
+
+
 # Clocks
 
 
