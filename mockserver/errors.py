@@ -266,7 +266,7 @@ HEAD_TOO_LARGE = _of_server(
 )
 STORAGE_FAILED = _of_server(
     500,
-    "The mock can't use its data directory ({problem}), and stored nothing of this request. See to the disk, or "
+    "The mock can't use its data directory ({problem}), and stored nothing of this request. Check the disk, or "
     "start the mock with another --data.",
     "storage_failed",
     type="server_error",

@@ -162,7 +162,7 @@ def _generic_error(status: int, exchange: Exchange) -> APIError:
         error = errors.SERVER_ERROR(request_id=ids.as_uuid(exchange.request_id))
         error.status = status
         return error
-    return APIError(status, f"An injected fault answers this request with status {status}.")
+    return APIError(status, f"An injected fault returned status {status}.")
 
 
 # During the request or the response

@@ -1,7 +1,7 @@
 """A server in a child process, for a process whose tests replace time, files, threads or sockets.
 
 The parent sends one line of JSON to the child's standard input and keeps that open: when it is closed,
-because the parent ended in whatever way, the child stops. What prevents a start is one line of JSON on
+because the parent ended, the child stops. What prevents a start is one line of JSON on
 the child's standard output.
 """
 

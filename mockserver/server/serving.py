@@ -118,7 +118,7 @@ def _open(host: str, port: int, optional: bool, both_families: bool = False) -> 
     """Return a listening socket, or None if it is optional and its address family is missing."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        # With protocol 0 asyncio would leave Nagle's algorithm on, and every answer would take 40 ms.
+        # With protocol 0 asyncio would leave Nagle's algorithm on, and every response would take 40 ms.
         opened = socket.socket(family, kind, socket.IPPROTO_TCP)
     except OSError as error:
         if optional and error.errno in _NO_FAMILY:

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from mockserver import containers
-from mockserver.api.forms import CONTAINER_FILE_FORM, CONTENT
+from mockserver.api.openapi import CONTAINER_FILE_FORM, CONTENT
 from mockserver.api.operation import Operation, TheContext, TheForm, TheSkills
 from mockserver.schema.containers import (
     Container,

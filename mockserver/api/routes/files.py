@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from mockserver import files
-from mockserver.api.forms import CONTENT, FILE_FORM
+from mockserver.api.openapi import CONTENT, FILE_FORM
 from mockserver.api.operation import FilesOperation, TheContext, TheForm
 from mockserver.schema.contents import Content
 from mockserver.schema.files import File, FileDeleted, FileList, ListFiles

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from mockserver import skills
-from mockserver.api.forms import CONTENT, SKILL_FORM, SKILL_VERSION_FORM
+from mockserver.api.openapi import CONTENT, SKILL_FORM, SKILL_VERSION_FORM
 from mockserver.api.operation import Operation, TheContext, TheSkill
 from mockserver.schema.contents import Content
 from mockserver.schema.skills import (
