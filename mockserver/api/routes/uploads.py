@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter
 
 from mockserver import errors, uploads
-from mockserver.api.openapi import PART_FORM
 from mockserver.api.multipart import FileField
+from mockserver.api.openapi import PART_FORM
 from mockserver.api.operation import FilesOperation, TheContext, TheForm, TheStorage
 from mockserver.schema.uploads import MAX_PART_BYTES, CompleteUpload, CreateUpload, Upload, UploadPart
 
