@@ -278,7 +278,8 @@ async def _awaited(journal: Journal, world: str, query: Waited, request: Request
                 changed.clear()
                 cleared, _, entries = cursor.read(AT_ONCE)
                 later = (entry for entry in entries if entry.number > after)  # it reads all where there are none yet
-                count = (0 if cleared else count) + _count(later, matches)
+                new = await asyncio.to_thread(_count, later, matches) if query.text else _count(later, matches)
+                count = (0 if cleared else count) + new
                 rest = until - stopwatch()
                 if count >= query.count or left.done() or journal.closing.is_set():
                     return count
