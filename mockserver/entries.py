@@ -250,7 +250,10 @@ def _response_body(response: bytes | int | None, fault: str | None) -> dict[str,
     # The API's own responses are JSON with line breaks, or events; those of a fault may be anything.
     own = not fault and response.startswith(b"{")
     if not fault:
-        response = redacted_response(response)
+        shown = redacted_response(response)
+        if shown is None:
+            return {"body_bytes": len(response)}
+        response = shown
     return {"body": orjson.Fragment(response.replace(b"\n", b"") if own else as_json(response))}
 
 

@@ -111,24 +111,28 @@ def _redacted_body(body: bytes) -> bytes | None:
     return None if b"\0" in body else as_json(body)  # it may be UTF-16
 
 
-def redacted_response(body: bytes) -> bytes:
-    """Return a response of the API without the texts that it repeats of a request under the name of a secret."""
+def redacted_response(body: bytes) -> bytes | None:
+    """Return a response of the API without the texts that it repeats of a request under the name of a secret; None if
+    it nests deeper than a request can."""
     if not _SUSPICIOUS.search(body.lower()):
         return body
-    if body.startswith(b"{"):
-        return to_json(_without_secrets(from_json(body)))
-    return _DATA.sub(lambda line: b"data: " + to_json(_without_secrets(from_json(line[1]))), body)
+    try:
+        if body.startswith(b"{"):
+            return to_json(_without_secrets(from_json(body)))
+        return _DATA.sub(lambda line: b"data: " + to_json(_without_secrets(from_json(line[1]))), body)
+    except ValueError:
+        return None
 
 
-def _without_secrets(value: Any) -> Any:
+def _without_secrets(value: Any, secret: bool = False) -> Any:
+    """Numbers stay: responses count tokens."""
     if isinstance(value, list):
-        return [_without_secrets(each) for each in value]
-    if not isinstance(value, dict):
-        return value
-    return {
-        key: HIDDEN if isinstance(each, str) and each and _SECRET_NAME.search(key) else _without_secrets(each)
-        for key, each in value.items()
-    }
+        return [_without_secrets(each, secret) for each in value]
+    if isinstance(value, dict):
+        return {
+            key: _without_secrets(each, secret or _SECRET_NAME.search(key) is not None) for key, each in value.items()
+        }
+    return HIDDEN if secret and isinstance(value, str) and value else value
 
 
 def _redacted_form(fields: Mapping[str, str], limit: int) -> dict[str, Any]:

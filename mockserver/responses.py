@@ -5,7 +5,7 @@ run in the background is a function of its row and the world's clock, evaluated 
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -54,7 +54,12 @@ _insert_item = Insertion(tables.ResponseItem)
 _items = Statement(
     "SELECT * FROM response_items WHERE response_id = :id AND output = :output ORDER BY position", tables.ResponseItem
 )
-_items_down = Statement(f"{_items.sql} DESC", tables.ResponseItem)
+_places = Statement(
+    "SELECT id, position, ends FROM response_items WHERE response_id = :id AND output = :output ORDER BY position"
+)
+_item_at = Statement(
+    "SELECT * FROM response_items WHERE response_id = :id AND position = :position", tables.ResponseItem
+)
 _is_cancelled = Statement("SELECT coalesce(cancelled_at < :due, 0) FROM responses WHERE id = :id")
 _delete = Statement("DELETE FROM responses WHERE id = :id")
 _delete_items = Statement("DELETE FROM response_items WHERE response_id = :id")
@@ -212,24 +217,24 @@ def list_input_items(context: Context, response_id: str, query: ListInputItems) 
     chain = [(_found(context, response_id), False)]
     while (id := chain[-1][0].previous_id) and (previous := transcript.find(tx, id)):
         chain += [(previous, True), (previous, False)]
-    select = _items_down if newest_first else _items
 
-    def found() -> Iterator[tuple[tables.Response, tables.ResponseItem]]:
-        ids = set()
-        for row, output in chain if newest_first else reversed(chain):
-            for item in select.rows(tx, id=row.id, output=output):
-                if item.id not in ids and (not output or transcript.is_complete(row, item, now)):
-                    ids.add(item.id)
-                    yield row, item
-
-    remaining = found()
-    if query.after is not None and all(item.id != query.after for _, item in remaining):
-        if not context.allows(profiles.ANY_CURSOR):
-            raise errors.UNKNOWN_CURSOR(param="after", resource="Item", value=query.after)
-        remaining = found()
+    found: dict[str, tuple[tables.Response, int]] = {}
+    """Response and position of each item, the oldest first; of one that stands twice, the oldest place."""
+    for row, output in reversed(chain):
+        for id, position, ends in _places.tuples(tx, id=row.id, output=output):
+            if not output or transcript.is_complete(row, ends, now):
+                found.setdefault(id, (row, position))
+    ids = list(reversed(found) if newest_first else found)
+    if query.after in found:
+        del ids[: ids.index(query.after) + 1]
+    elif query.after is not None and not context.allows(profiles.ANY_CURSOR):
+        raise errors.UNKNOWN_CURSOR(param="after", resource="Item", value=query.after)
     data: list[Item] = []
     size, more = 0, False
-    for row, item in remaining:
+    for id in ids:
+        row, position = found[id]
+        item = _item_at.first(tx, id=row.id, position=position)
+        assert item
         size += len(item.body)
         if more := len(data) == query.limit or bool(data and size > MAX_PAGE):
             break
@@ -350,7 +355,7 @@ def shown(context: Context, created: Created) -> Response:
     """The object at the world's present instant."""
     now, row = context.world.now(), created.row
     status = _status(row, now)
-    items = [item for item in created.items if transcript.is_complete(row, item, now)]
+    items = [item for item in created.items if transcript.is_complete(row, item.ends, now)]
     output = [with_outputs(context, row, _body(item), row.outputs) for item in items]
     return {**frame(row, status), "output": output}
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import Field, dataclass, field, fields
+from math import isfinite
 from pathlib import Path
 from typing import Any, TypedDict, get_args, get_origin
 
@@ -152,7 +153,8 @@ def _taken(setting: "Field[Any]", given: Any) -> Any:
             listed = ", or a list or tuple of these" if many else ""
             raise TypeError(f"{setting.name} takes {' or '.join(names)}{listed}, not {type(each).__name__}")
         try:
-            values.append(parse(str(each) if isinstance(each, int | float | Path) else each))
+            number = f"{each:.9f}" if isinstance(each, float) and isfinite(each) else each
+            values.append(parse(str(number) if isinstance(number, int | float | Path) else number))
         except ValueError as error:
             raise ValueError(f"{setting.name}: {error}") from None
     return tuple(values) if many else values[0]

@@ -75,10 +75,10 @@ def find(tx: Transaction, id: str) -> tables.Response | None:
     return _find.first(tx, id=id)
 
 
-def is_complete(row: tables.Response, item: tables.ResponseItem, now: int) -> bool:
-    """Whether an item of a response's output exists at an instant. A cancelled response has none."""
+def is_complete(row: tables.Response, ends: int, now: int) -> bool:
+    """Whether an item of a response's output that `ends` so late exists at an instant. A cancelled one has no items."""
     elapsed = now - row.created_at if row.background else row.takes
-    return row.cancelled_at is None and elapsed >= max(row.starts, item.ends)
+    return row.cancelled_at is None and elapsed >= max(row.starts, ends)
 
 
 def read(context: Context, tx: Transaction, body: CreateResponse) -> Transcript:
@@ -169,7 +169,7 @@ def _resolved(context: Context, tx: Transaction, given: list[Item]) -> list[Item
 def _stored_item(tx: Transaction, id: str, now: int) -> str | None:
     for item in _items.all(tx, id=id):
         row = None if not item.output else find(tx, item.response_id)
-        if row is None or is_complete(row, item, now):
+        if row is None or is_complete(row, item.ends, now):
             return item.body
     return None
 

@@ -662,6 +662,17 @@ def test_random_worlds_come_back(world: World, control: httpx2.Client, steps: li
     assert ok(world.http.post("/containers", json={"name": "next"})) == made
 
 
+def test_an_archive_keeps_a_rule_that_new_ones_may_not_be_like(world: World, control: httpx2.Client) -> None:
+    """An earlier version took it."""
+    seed = b'{"version": 1, "faults": [{"match": {"path": "/v1/files"}, "effect": {"status": 500}}]}'
+    imported(control, zipped({"seed.yaml": seed}))
+    (rule,) = ok(control.get("/faults"))["data"]
+    assert rule["match"] == {"path": "/v1/files"}
+    imported(control, exported(control))
+    refused = control.post("/import?replace=false", content=seed, headers={"Content-Type": "application/json"})
+    assert "matches no path" in refusal(refused, 400, "invalid_seed")
+
+
 @pytest.mark.parametrize(
     "text",
     [

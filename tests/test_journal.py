@@ -386,7 +386,7 @@ def test_what_a_response_repeats_of_a_secret_is_hidden(world: World, journal: Re
         "input": "x",
         "tools": [server, {"type": "local_shell", "network_policy": policy}],
         "metadata": {"api_key": secret, "team": "blue"},
-        "prompt": {"id": "p", "variables": {"password": secret}},
+        "prompt": {"id": "p", "variables": {"password": {"type": "input_text", "text": secret}}},
     }
     headers = {"Referer": f"http://me:{secret}@localhost/?token={secret}&page=2"}
     shown = ok(world.http.post("/responses", json=body, headers=headers))
@@ -401,6 +401,22 @@ def test_what_a_response_repeats_of_a_secret_is_hidden(world: World, journal: Re
     world.http.post("/responses", json=body | {"stream": True})
     assert secret not in json.dumps(journal.last())
     assert '"team":"blue"' in journal.last()["response"]["body"]
+
+
+def test_what_a_response_nests_too_deep_to_be_looked_at_is_a_size(world: World, journal: Reader) -> None:
+    """Events repeat the request a level deeper than the body may be."""
+    parameters: Any = {"token": "x"}
+    for _ in range(196):
+        parameters = {"a": parameters}
+    tools = [{"type": "function", "name": "f", "parameters": parameters}]
+    for stream in (True, False):
+        body = {"model": "m", "input": "token", "stream": stream, "tools": tools}
+        assert world.http.post("/responses", json=body).status_code == 200
+    make(world)
+    deep, _, last = journal.all()
+    assert deep["response"].keys() >= {"body_bytes"}
+    assert "body" not in deep["response"]
+    assert last["number"] == 3
 
 
 def secrets(value: Any) -> dict[str, Any]:

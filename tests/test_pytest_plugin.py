@@ -282,7 +282,9 @@ def test_cleans_up(box): ...
 def test_leaves_one(openai_mock):
     call("POST", "/containers", {"name": "left"})
 
-@pytest.mark.openai_mock(ignore=NAME)
+@pytest.mark.openai_mock(
+    ignore={NAME}, seed=None, empty=None, profile=None, frozen=None, clock=None, verdict=None
+)
 def test_may_leave_one(openai_mock):
     call("POST", "/containers", {"name": "left"})
 

@@ -718,6 +718,8 @@ def test_input_items_are_listed_once_and_with_outputs_on_request(world: World) -
     listed = list(world.openai.responses.input_items.list(again.id, limit=1))
     assert [item.id for item in listed].count(message.id) == 1
     assert len(listed) == 3
+    upward = list(world.openai.responses.input_items.list(again.id, limit=1, order="asc"))
+    assert [item.id for item in upward] == [item.id for item in listed][::-1]
     for include, outputs in (([], None), (["code_interpreter_call.outputs"], [])):
         shown = {item.id: item for item in world.openai.responses.input_items.list(again.id, include=include)}  # type: ignore[arg-type]  # a literal
         found = shown[call.id].to_dict()["outputs"]

@@ -165,6 +165,12 @@ def test_python_takes_the_text_of_each_setting_and_its_value(name: str) -> None:
             Settings(**{name: wrong})
 
 
+def test_python_takes_small_and_large_numbers() -> None:
+    assert Settings(body_timeout=1e-5, shutdown_grace=5e-5).body_timeout == 1e-5
+    assert Settings(world_ttl=float("inf")).world_ttl == float("inf")
+    assert Settings(max_upload=10**12).max_upload == 10**12
+
+
 @pytest.mark.parametrize(
     ("name", "wrong"),
     [("port", 65_536), ("max_worlds", 0), ("max_upload", -1), ("max_body", True), ("body_timeout", 0), ("seed", "")],

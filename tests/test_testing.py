@@ -374,6 +374,14 @@ def test_a_connection_that_the_server_closed_is_not_used_again() -> None:
     held.close()
 
 
+def test_a_connection_that_a_proxy_closes_is_not_kept(server: MockServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Server(server.url)
+    monkeypatch.setitem(held.control._headers, "Connection", "close")
+    for _ in range(2):
+        held.state()
+    assert len(held.control._idle) == 0
+
+
 # Clocks
 
 

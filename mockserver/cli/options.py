@@ -96,9 +96,10 @@ class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic only in its 
 
 class _YesOrNo(click.types.BoolParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bool:
-        if (found := self.str_to_bool(value)) is None:
+        try:
+            return bool(super().convert(value, param, ctx))
+        except click.BadParameter:
             self.fail(f"{value!r} is neither yes nor no; give 1 or 0", param, ctx)
-        return found
 
 
 _YES_OR_NO = _YesOrNo()

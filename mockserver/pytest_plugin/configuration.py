@@ -1,7 +1,7 @@
 """What users can set: options of the command line, pytest's configuration and the marker's arguments."""
 
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -40,9 +40,9 @@ MARKS = {
 _KINDS: dict[str, tuple[type, ...]] = {
     "seed": (str, os.PathLike, Mapping),
     "empty": (bool,),
-    "profile": (str, Mapping, type(None)),
+    "profile": (str, Mapping),
     "frozen": (bool, str, int, float, datetime),
-    "clock": (Mapping, type(None)),
+    "clock": (Mapping,),
     "verdict": (bool,),
     "ignore": (str,),
 }
@@ -102,10 +102,10 @@ def marks(item: pytest.Item) -> dict[str, Any]:
         check_names(f"@pytest.mark.{MARKER}", "argument", mark.kwargs, MARKS)
         for name, value in mark.kwargs.items():
             given = as_list(value) if name in ("seed", "ignore") else [value]
-            if not all(isinstance(each, _KINDS[name]) for each in given):
+            if value is not None and not all(isinstance(each, _KINDS[name]) for each in given):
                 fail(f"@pytest.mark.{MARKER}: {name}={value!r} can't be used; give {MARKS[name]}")
         merged = {**mark.kwargs, **merged}
-    return merged
+    return {name: value for name, value in merged.items() if value is not None}
 
 
 def check_names(where: str, kind: str, given: Iterable[str], known: Collection[str]) -> None:
@@ -118,7 +118,7 @@ def check_names(where: str, kind: str, given: Iterable[str], known: Collection[s
 
 
 def as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    return list(value) if isinstance(value, Sequence | Set) and not isinstance(value, str) else [value]
 
 
 def fail(reason: str) -> NoReturn:

@@ -23,7 +23,11 @@ R = TypeVar("R", bound=tables.Table)
 L = TypeVar("L", bound=tables.Listed)
 Exported = Iterator[dict[str, Any]]
 
-_COUNTED = (tables.Listed, tables.ContainerSkill, tables.Response, tables.Answer)
+_COUNTED = {
+    *(tables.Container, tables.ContainerFile, tables.ContainerSkill, tables.File, tables.Upload, tables.SkillVersion),
+    *(tables.Response, tables.Answer),
+}
+"""The rows that an import counts, see `Entry.counts`."""
 
 
 @cache
@@ -192,7 +196,7 @@ class Export:
     def rows(self, row: type[R], order: str = "created_at, seq", owner: str | None = None) -> Iterator[R]:
         """Read the rows of objects that are not deleted; of those inside of another one, these of its `owner`."""
         for found in _live(row, order).rows(self.tx, owner=owner):
-            self.objects += issubclass(row, _COUNTED)
+            self.objects += row in _COUNTED
             yield found
 
     def content(self, digest: str) -> dict[str, str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from mockserver.bounds import UNKNOWN_KEY
+from mockserver.schema.faults import STORED
 from mockserver.seeds import archive, models
 from mockserver.seeds.archive import Archive
 from mockserver.seeds.containers import Container, ContainerFile
@@ -94,7 +95,7 @@ def read_document(source: Source, contents: Contents, max_file: int, max_total: 
         if source.values.get("worlds"):
             raise SeedError(f"{source.at('worlds')}: this goes into one world; send only what is under its name")
     with uncollected():
-        document = _validated(source)
+        document = _validated(source, contents)
         source.discard_values()
     scope = _scope(source, contents, document, ())
     scope.check_size(source.path)
@@ -192,13 +193,13 @@ def _read_folders(path: Path) -> Scope:
 
 
 def _read_document(source: Source, contents: Contents) -> Iterator[tuple[str, Scope]]:
-    document = _validated(source)
+    document = _validated(source, contents)
     yield EVERY_WORLD, _scope(source, contents, document, ())
     for name, world in document.worlds.items():
         yield name, _scope(source, contents, world, ("worlds", name))
 
 
-def _validated(source: Source) -> models.Document:
+def _validated(source: Source, contents: Contents) -> models.Document:
     values = source.values
     if not isinstance(values, dict):
         raise SeedError(f"{source.path}:1: a seed is a mapping; start it with: version: {VERSION}")
@@ -206,7 +207,7 @@ def _validated(source: Source) -> models.Document:
         where = source.at("version")
         raise SeedError(f"{where}: version {version} is newer than this mockserver's {VERSION}; upgrade it")
     try:
-        document = models.Document.model_validate(values)
+        document = models.Document.model_validate(values, context=STORED if isinstance(contents, Archive) else None)
     except ValidationError as error:
         raise SeedError(_explained(source, error)) from None
     if document.version != VERSION:
