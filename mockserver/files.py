@@ -9,7 +9,7 @@ from mockserver import errors, ids, profiles
 from mockserver.clock import later
 from mockserver.context import Context
 from mockserver.schema.contents import Content, disposition
-from mockserver.schema.files import File, FileDeleted, FileList, ListFiles, UploadPurpose
+from mockserver.schema.files import MAX_EXPIRY, MIN_EXPIRY, File, FileDeleted, FileList, ListFiles, UploadPurpose
 from mockserver.schema.lists import listed
 from mockserver.storage import contents, tables
 from mockserver.storage.contents import Upload
@@ -20,7 +20,6 @@ PURPOSES = list(get_args(UploadPurpose))
 EXTENSIONS = "c cpp css csv docx gif go html java jpeg jpg js json md pdf php pkl png pptx py rb tar tex ts txt webp xlsx xml zip"
 """Those of Files with the purpose `assistants` (seen, openai/openai-dotnet issue 270)."""
 NOT_DOWNLOADABLE = {"assistants", "user_data"}
-EXPIRY_SECONDS = range(3_600, 2_592_000 + 1)
 BATCH_EXPIRY = 30 * 24 * 3_600
 """Files of purpose `batch` expire by default (doc)."""
 
@@ -188,9 +187,9 @@ def _checked(context: Context, form: NewFile) -> tuple[str, int | None]:
         raise errors.BAD_FIELD(value=anchor, problem="is not one of ['created_at']", param="expires_after.anchor")
     if not (seconds.isascii() and seconds.isdigit() and len(seconds) < 20):
         raise errors.BAD_FIELD(value=seconds, problem="is not of type 'integer'", param="expires_after.seconds")
-    if int(seconds) not in EXPIRY_SECONDS:
-        low, high = EXPIRY_SECONDS[0], EXPIRY_SECONDS[-1]
-        limit = f"less than the minimum of {low}" if int(seconds) < low else f"greater than the maximum of {high}"
+    if not MIN_EXPIRY <= int(seconds) <= MAX_EXPIRY:
+        low = int(seconds) < MIN_EXPIRY
+        limit = f"less than the minimum of {MIN_EXPIRY}" if low else f"greater than the maximum of {MAX_EXPIRY}"
         raise errors.BAD_FIELD(value=seconds, problem=f"is {limit}", param="expires_after.seconds")
     return purpose, int(seconds)
 

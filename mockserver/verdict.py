@@ -36,6 +36,7 @@ from mockserver.recorded import (
     some,
     uploaded_file,
 )
+from mockserver.schema.containers import UNASKED_MINUTES
 from mockserver.schema.faults import LISTS
 from mockserver.transcript import text_of
 
@@ -43,8 +44,6 @@ SOON = 30.0
 """Seconds within which the same request counts as a retry."""
 EARLY = 0.05
 """Seconds by which a timer may fire early, or 2% of the wait."""
-AUTO_SECONDS = 20 * 60
-"""The life of an automatic container that is not used."""
 COPIES = 3
 """This many uploads of the same bytes are too many."""
 LOOK_BACK = 200
@@ -363,7 +362,7 @@ def _container_recreated_each_turn(history: History) -> Iterator[Proof]:
         known = begun[texts[0]]
         earlier = known[-1] if known else None
         turn = any(item.get("role") == "assistant" for item in messages(entry))
-        if not turn or (earlier and entry.shown["at"] - earlier.ended_at >= AUTO_SECONDS):
+        if not turn or (earlier and entry.shown["at"] - earlier.ended_at >= UNASKED_MINUTES * 60):
             known.clear()
         known.append(entry)
         if turn and len(known) == 2:

@@ -39,9 +39,12 @@ class DomainSecret(Request):
     value: Annotated[str, Field(min_length=1, max_length=10_485_760)]
 
 
+Domains = Annotated[list[Annotated[str, Field(max_length=253)]], Field(min_length=1, max_length=1_000)]
+
+
 class NetworkPolicyAllowlist(Request):
     type: Literal["allowlist"]
-    allowed_domains: Annotated[list[Annotated[str, Field(max_length=253)]], Field(min_length=1, max_length=1_000)]
+    allowed_domains: Domains
     domain_secrets: Annotated[list[DomainSecret], Field(min_length=1, max_length=1_000)] = Field(
         default_factory=list, description="Checked, but neither stored nor shown."
     )

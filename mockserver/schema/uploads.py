@@ -5,7 +5,7 @@ from typing import Annotated, Literal, NotRequired, get_args
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from mockserver.schema.files import File, Purpose
+from mockserver.schema.files import MAX_EXPIRY, MIN_EXPIRY, File, Purpose
 from mockserver.schema.lists import Request
 
 MAX_BYTES = 8 << 30
@@ -18,7 +18,7 @@ class FileExpiresAfter(Request):
     """When the File that results expires."""
 
     anchor: Literal["created_at"]
-    seconds: Annotated[int, Field(ge=3_600, le=2_592_000)]
+    seconds: Annotated[int, Field(ge=MIN_EXPIRY, le=MAX_EXPIRY)]
 
 
 class CreateUpload(Request):
