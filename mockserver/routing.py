@@ -1,11 +1,15 @@
-"""Routes of the API and of the control plane."""
+"""What the API and the control plane share: the class of their routes, and the response to an error."""
 
 from collections.abc import Callable
 from threading import RLock
 from typing import Any
 
 from fastapi.routing import APIRoute
+from pydantic_core import to_json
+from starlette.responses import Response
 from starlette.routing import compile_path
+
+from mockserver.schema.errors import APIError
 
 _describing = RLock()
 """The OpenAPI document is made in a thread."""
@@ -28,3 +32,8 @@ class LateRoute(APIRoute):
             if options := vars(self).pop("_options", None):
                 super().__init__(self.path, self.endpoint, **options)
         return object.__getattribute__(self, name)
+
+
+def error_response(error: APIError) -> Response:
+    """Return an error in the shape that all errors of the server have."""
+    return Response(to_json(error.body(), indent=2), error.status, error.headers, "application/json")

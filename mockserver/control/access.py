@@ -15,9 +15,9 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mockserver import control_errors
-from mockserver.control.dependencies import error_response
 from mockserver.errors import APIError
 from mockserver.mock import Mock
+from mockserver.routing import error_response
 
 MARK = "x-mock-dashboard"
 """The header of requests by which pages change something. Another origin would need a preflight to send it."""

@@ -20,8 +20,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mockserver import control_errors, errors
 from mockserver.bounds import MAX_PARAMETERS, Excess, JSONCounter, has_lone_surrogate
 from mockserver.control.contents import BINARY
-from mockserver.control.dependencies import RequestModel, error_response
+from mockserver.control.dependencies import RequestModel
 from mockserver.mock import Mock
+from mockserver.routing import error_response
 from mockserver.schema.contents import base_name
 from mockserver.seeds import apply, loader
 from mockserver.seeds.contents import Nowhere

@@ -38,7 +38,6 @@ def _moment(value: object) -> Moment:
 
 
 Time = Annotated[Moment, BeforeValidator(_moment, json_schema_input_type=int | str)]
-Instant = Annotated[float, BeforeValidator(instant, json_schema_input_type=str | float)]
 Second = Annotated[int, Field(ge=-MAX_SECONDS, le=MAX_SECONDS)]
 Id = Annotated[str, Field(pattern=f"^{ids.FREE}$")]
 Name = Annotated[str, Field(max_length=MAX_NAME)]

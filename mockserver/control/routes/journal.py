@@ -17,7 +17,7 @@ from mockserver.admin import containers, uploads
 from mockserver.choices import unknown
 from mockserver.clock import stopwatch
 from mockserver.context import World
-from mockserver.control.dependencies import Duration, RequestModel, TheMock, new_router
+from mockserver.control.dependencies import RequestModel, TheMock, new_router
 from mockserver.control.models import Count, Exchange, Finding, JournalPage, Verdict
 from mockserver.control.streams import COUNTED, EVENTS, Emit, Stream, client_disconnect, event_or_keep_alive
 from mockserver.entries import Entry, Filter, Record
@@ -27,6 +27,7 @@ from mockserver.mock import Mock
 from mockserver.profiles import WARNINGS
 from mockserver.recorded import created
 from mockserver.schema.faults import OPERATIONS
+from mockserver.schema.values import Duration
 from mockserver.storage.database import Transaction
 from mockserver.worlds import NAME
 
