@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 
 from mockserver import errors
 from mockserver.answers import Counted
+from mockserver.choices import some
 from mockserver.entries import CONTENTS, Entry
 from mockserver.recorded import (
     KINDS,
@@ -33,7 +34,6 @@ from mockserver.recorded import (
     retry_delay,
     shown_gone,
     skills_named,
-    some,
     uploaded_file,
 )
 from mockserver.schema.containers import UNASKED_MINUTES
