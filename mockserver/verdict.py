@@ -6,7 +6,6 @@ each rule says what it treats as innocent. The rules read journal entries, and w
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from urllib.parse import parse_qs
 
 from mockserver import errors
@@ -53,26 +52,18 @@ Proof = tuple[str, Iterable[Entry]]
 """The message of a finding, and the exchanges that prove it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A mistake of the client. `exchanges` are numbers in the journal."""
-
-    name: str
-    message: str
-    exchanges: list[int]
-
-
 def check(
     entries: Sequence[Entry],
     running: Container[str],
     ignore: Container[str] = (),
     rules: Sequence[Counted] = (),
-) -> list[Finding]:
-    """Check a world's journal; `running` are the ids of its containers that are running now, and of its uploads that
-    are pending; `rules` are its answers."""
+) -> list[tuple[str, str, list[int]]]:
+    """Check a world's journal, and return the name and message of each finding, and the numbers of the exchanges that
+    prove it. `running` are the ids of its containers that are running now, and of its uploads that are pending; `rules`
+    are its answers."""
     history = History(entries, running, rules)
     return [
-        Finding(name, message, sorted({entry.number for entry in proof}))
+        (name, message, sorted({entry.number for entry in proof}))
         for name, rule in FINDINGS.items()
         if name not in ignore
         for message, proof in rule(history)

@@ -168,7 +168,7 @@ async def document(mock: Mock, request: Request) -> bytes:
 
 
 async def add_objects(mock: Mock, request: Request, world: str, key: str | None = None) -> dict[str, list[str]]:
-    """Add the objects of a seed document to a world; with a `key`, the one that is read_seed as in its list."""
+    """Add the objects of a seed document to a world; with a `key`, the one that it describes, as in the list of that key."""
     text = await document(mock, request)
     with loader.uncollected():
         scope = await asyncio.to_thread(read_seed, text, mock, SENT, key)

@@ -128,8 +128,7 @@ class Dispatcher:
             return await asyncio.shield(loading)
         except Exception as error:
             log.exception("the control plane can't be loaded")
-            problem = failure(error)
-            if problem:
+            if problem := failure(error):
                 return error_response(STORAGE_FAILED(problem=problem))
             return error_response(CONTROL_NOT_LOADED(problem=f"{type(error).__name__}: {error}"[:300]))
 

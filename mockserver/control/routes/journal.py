@@ -188,8 +188,8 @@ def _verdict(tx: Transaction, world: World, records: list[Record], ignored: list
     entries = list(starmap(Entry, records))
     running = {id for id in created(entries) if _is_running(tx, world, id)}
     findings = [
-        Finding(name=each.name, message=each.message, exchanges=each.exchanges)
-        for each in verdict.check(entries, running, ignored, answers.list_rules(tx))
+        Finding(name=name, message=message, exchanges=exchanges)
+        for name, message, exchanges in verdict.check(entries, running, ignored, answers.list_rules(tx))
     ]
     return Verdict(ok=not findings, findings=findings)
 
