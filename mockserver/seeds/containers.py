@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from mockserver import profiles
 from mockserver.expiry import MINUTES_A_DAY, NEVER
 from mockserver.schema.containers import MAX_SKILLS, UNASKED_MINUTES, Domains, MemoryLimit
+from mockserver.schema.lists import MAX_NAME, LongName
 from mockserver.schema.skills import VersionLabel
 from mockserver.schema.sources import FileName, Part, WithContent
 from mockserver.schema.values import Count
@@ -16,7 +17,7 @@ from mockserver.seeds.contents import Bundle
 from mockserver.seeds.entry import Checks, Export, Exported, Listed, Named, Placing, Referable, given
 from mockserver.seeds.files import File
 from mockserver.seeds.skills import Skill
-from mockserver.seeds.values import MAX_NAME, NOW, Id, Name, Second, Time, numbered
+from mockserver.seeds.values import NOW, Id, Name, Repeat, Second, Time, numbered
 from mockserver.settings import SeedError
 from mockserver.skills import LATEST, mounted_at
 from mockserver.storage import tables
@@ -177,7 +178,7 @@ class Container(Referable):
 
     noun = "container"
 
-    name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+    name: LongName
     """Name of the container."""
     created_at: Time | None = None
     """When it was created; by default the time of its last use."""
@@ -193,7 +194,7 @@ class Container(Referable):
     """Files in the container."""
     skills: Annotated[list[ContainerSkill], Field(max_length=MAX_SKILLS, fail_fast=True)] = []
     """Skills in the container, as of now. The API never shows them."""
-    repeat: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    repeat: Repeat | None = None
     """Create this many objects. `{n}` in names, ids and contents is the number of each."""
     replaced_by: Id | None = None
     """Id of the container that took its place when it had expired. Written by exports."""
