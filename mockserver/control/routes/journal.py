@@ -3,7 +3,6 @@
 import asyncio
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from fnmatch import fnmatchcase
 from itertools import islice, starmap
 from typing import Annotated
 
@@ -26,7 +25,7 @@ from mockserver.journal import Cursor, Journal
 from mockserver.mock import Mock
 from mockserver.profiles import WARNINGS
 from mockserver.recorded import created
-from mockserver.schema.faults import OPERATIONS
+from mockserver.schema.faults import OPERATIONS, is_like
 from mockserver.schema.values import Duration
 from mockserver.storage.database import Transaction
 from mockserver.worlds import NAME
@@ -212,7 +211,7 @@ def _parts(text: str) -> Iterable[str]:
 
 
 def _matching(pattern: str, names: Iterable[str]) -> list[str]:
-    return [name for name in names if fnmatchcase(name.lower(), pattern.lower())]
+    return [name for name in names if is_like(name, pattern)]
 
 
 def _all_matching(patterns: str, names: Iterable[str]) -> frozenset[str]:
