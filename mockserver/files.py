@@ -58,10 +58,7 @@ def create_file(context: Context, form: NewFile) -> File:
 
 
 def list_files(context: Context, query: ListFiles) -> FileList:
-    now = context.world.now()
-    rows, more = listing.page(
-        context.read, query, {"now": now}, context.deleted_since(now), context.allows, purpose=query.purpose
-    )
+    rows, more = context.page(listing, query, {"now": context.world.now()}, purpose=query.purpose)
     data = [shown(row) for row in rows]
     return {"object": "list", "data": data, "has_more": more, **listed(data, more)}  # the ids stand last
 
@@ -73,7 +70,7 @@ def retrieve_file(context: Context, file_id: str) -> File:
 def delete_file(context: Context, file_id: str) -> FileDeleted:
     with context.write() as tx:
         row = _found(context, file_id)
-        listing.delete(tx, context.take(tx), context.world.now(), id=file_id)
+        context.delete(tx, listing, id=file_id)
         context.world.contents.drop(tx, [row.digest])
         context.touch("deleted", file_id)
     return {"object": "file", "deleted": True, "id": file_id}
@@ -160,7 +157,7 @@ def _create_missing(context: Context, file_id: str) -> tables.File:
         if found := find(tx, file_id, world.now()):  # a thread placed it meanwhile
             return found
         if expired := _find_any.first(tx, id=file_id):
-            listing.delete(tx, context.take(tx), world.now(), id=file_id)
+            context.delete(tx, listing, id=file_id)
             world.contents.drop(tx, [expired.digest])
         row = store(context, tx, content, filename="placeholder.txt", purpose="fine-tune", id=file_id)
         context.touch("created", file_id)
