@@ -1,4 +1,4 @@
-"""Find the nearest of known names, say what to write in place of an unknown one, and check new names."""
+"""Find the nearest of known names, say what to write in place of an unknown one, list names, and check new ones."""
 
 import re
 from collections.abc import Iterable
@@ -27,6 +27,12 @@ def valid_name(text: str) -> str:
         f"{text[:MAX_SHOWN]!r} can't be a name; use up to 64 letters, digits, dots, underscores and hyphens, the first a "
         "letter or digit"
     )
+
+
+def some(names: Iterable[str]) -> str:
+    """Return the first five, and how many more there are."""
+    shown = list(names)
+    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

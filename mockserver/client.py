@@ -156,7 +156,7 @@ class Control:
         except BaseException:
             connection.close()
             raise
-        if sent and response.isclosed() and connection.sock is not None:
+        if sent and response.isclosed() and connection.sock:  # without it, the response was the last on this connection
             self._idle.append((connection, stopwatch(), os.getpid()))
         else:
             connection.close()

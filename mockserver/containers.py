@@ -70,8 +70,7 @@ def list_containers(context: Context, query: ListContainers) -> ContainerList:
     profile, now, tx = context.world.profile, context.world.now(), context.read
     pages = listing if profile.expired_listed else _unexpired
     settled = now - profile.create_lag if profile.create_lag else MAX_SECONDS
-    values = {"now": now, "settled": settled}
-    rows, more = pages.page(tx, query, values, context.deleted_since(now), context.allows, name=query.name)
+    rows, more = context.page(pages, query, {"now": now, "settled": settled}, name=query.name)
     rows = [used(tx, row, now) for row in rows]
     if profile.listing_prolongs:
         _refresh_all(context, [row for row in rows if not expired(row, now)], now)
@@ -136,7 +135,7 @@ def delete_container(context: Context, container_id: str) -> ContainerDeleted:
         digests += unmount(tx, row.id)
         _delete_files.run(tx, container_id=row.id)
         _delete_uses.run(tx, container_id=row.id)
-        listing.delete(tx, context.take(tx), context.world.now(), id=row.id)
+        context.delete(tx, listing, id=row.id)
         context.world.contents.drop(tx, digests)
         context.touch("deleted", container_id)
     return {"id": container_id, "object": "container.deleted", "deleted": True}
@@ -172,9 +171,7 @@ def create_container_file(context: Context, container_id: str, form: NewFile) ->
 
 def list_container_files(context: Context, container_id: str, query: Page) -> ContainerFileList:
     container_id = use_container(context, container_id)
-    now = context.world.now()
-    values = {"container_id": container_id, "now": now}
-    rows, more = file_listing.page(context.read, query, values, context.deleted_since(now), context.allows)
+    rows, more = context.page(file_listing, query, {"container_id": container_id, "now": context.world.now()})
     return listed([_shown_file(context, row) for row in rows], more)
 
 

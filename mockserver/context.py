@@ -3,7 +3,7 @@
 import asyncio
 import re
 import sqlite3
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ from mockserver import errors, ids, profiles
 from mockserver.clock import Clock, Wall, stopwatch
 from mockserver.faults import Rule
 from mockserver.profiles import Profile, Warned
+from mockserver.schema.lists import Page
 from mockserver.storage import tables
 from mockserver.storage.bulk import set_ordinal
 from mockserver.storage.contents import Contents
@@ -29,6 +30,7 @@ from mockserver.storage.database import (
     writing,
 )
 from mockserver.storage.migrations import Unusable
+from mockserver.storage.pagination import L, Listing
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -276,12 +278,17 @@ class Context:
             if insertion.add(tx, row):
                 return row
 
-    def deleted_since(self, now: int) -> int | None:
-        """Return the instant after which deleted objects are still listed, because of the profile or a fault."""
-        lag = self.world.profile.delete_lag
-        if not lag:
-            return self.stale_since
-        return now - lag if self.stale_since is None else min(now - lag, self.stale_since)
+    def page(
+        self, listing: Listing[L], query: Page, values: Mapping[str, object], **filters: str | None
+    ) -> tuple[list[L], bool]:
+        """`Listing.page` of this world: a profile or a fault can have objects listed that were deleted lately."""
+        since, lag = self.stale_since, self.world.profile.delete_lag
+        if lag:
+            since = self.world.now() - lag if since is None else min(self.world.now() - lag, since)
+        return listing.page(self.read, query, values, since, self.allows, **filters)
+
+    def delete(self, tx: Transaction, listing: Listing[L], **this: str) -> None:
+        listing.delete(tx, self.take(tx), self.world.now(), **this)
 
     def allows(self, oddity: Warned) -> bool:
         """Return whether the world's profile allows it; then the response has a warning."""

@@ -7,13 +7,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 from pydantic_core import to_json
 
-from mockserver.clock import Clock
-from mockserver.redaction import MAX_BODY, Headers, Sent, as_json, redacted_headers, redacted_query, redacted_response
+from mockserver.redaction import Sent, as_json, redacted_headers, redacted_query, redacted_response
 
 MAX_MESSAGE = 500
 """Characters of an error's message that an entry repeats outside of its response."""
@@ -27,42 +26,6 @@ COMPLETE, ABORTED = b"false}", b"true}"
 
 Record = tuple[Any, ...]
 """An entry as it is kept: the fields of `Entry` in a plain tuple, which the garbage collector stops tracking."""
-
-
-class Finished(NamedTuple):
-    """An exchange that has ended. The fields without a description are described in `Entry`."""
-
-    request_id: str
-    operation: str | None
-    method: str
-    path: bytes
-    """As sent, like `query`."""
-    query: bytes
-    route: str
-    clock: Clock
-    """Of the world."""
-    wall: float
-    """When it began, by the machine's clock."""
-    duration: float
-    """In seconds."""
-    status: int | None
-    request_headers: Headers
-    sent: Sent
-    response_headers: Headers
-    response: bytes | int | None
-    """The body, its size, or None."""
-    objects: Sequence[tuple[str, str]] = ()
-    """Changes with ids."""
-    fault: str | None = None
-    answer: str | None = None
-    warnings: Sequence[str] = ()
-    """Codes."""
-    container: str | None = None
-    """A name."""
-    made_up: bool = False
-    page: tuple[bool, str | None, str | None] | None = None
-    cited: Sequence[tuple[str, str]] = ()
-    aborted: bool = False
 
 
 @dataclass(eq=False)
@@ -185,52 +148,31 @@ _EVERYTHING = Filter()
 # Making them
 
 
-def record_of(number: int, world: str, exchange: Finished) -> Record:
-    clock, operation, status, response = exchange.clock, exchange.operation, exchange.status, exchange.response
-    shown = {
-        "number": number,
-        "request_id": exchange.request_id,
-        "world": world,
-        "at": clock.at(exchange.wall),
-        "wall": exchange.wall,
-        "operation": operation,
-        "method": exchange.method,
-        "path": exchange.path.decode("utf-8", "replace"),
-        "query": redacted_query(exchange.query.decode("utf-8", "replace")) if exchange.query else "",
-        "status": status,
-        "duration_ms": round(exchange.duration * 1000, 3),
-        "request": {"headers": redacted_headers(exchange.request_headers), **_request_body(exchange.sent)},
-        "response": {
-            "headers": redacted_headers(exchange.response_headers),
-            **_response_body(response, exchange.fault),
-        },
-        "fault": exchange.fault,
-        "answer": exchange.answer,
-        "error": _error_message(response) if status and status >= 400 else None,
-        "warnings": exchange.warnings,
-        "container": exchange.container,
-        "objects": [{"change": change, "id": id} for change, id in exchange.objects],
-        "aborted": exchange.aborted,
-    }
+def record_of(
+    shown: dict[str, Any],
+    route: str,
+    sent: Sent,
+    response: bytes | int | None,
+    made_up: bool,
+    rate: float,
+    page: tuple[bool, str | None, str | None] | None = None,
+    cited: Sequence[tuple[str, str]] = (),
+) -> Record:
+    """`shown` is the entry as readers are shown it, but for what takes long and is made here: its `query` is as it was
+    sent, and it has headers for `request` and `response`, and no `error`. `response` is the body, its size, or None."""
+    operation, status, fault = shown["operation"], shown["status"], shown["fault"]
+    shown["query"] = redacted_query(shown["query"].decode("utf-8", "replace"))
+    shown["request"] = {"headers": redacted_headers(shown["request"]), **_request_body(sent)}
+    shown["response"] = {"headers": redacted_headers(shown["response"]), **_response_body(response, fault)}
     digests: tuple[str, ...] = ()
-    if operation in CONTENTS and status and status >= 400 and isinstance(response, bytes):
-        digests = tuple(hashlib.sha256(body).hexdigest() for body in (response, response.rstrip()) if body)
+    if status and status >= 400:
+        shown["error"] = _error_message(response)
+        if operation in CONTENTS and isinstance(response, bytes):
+            digests = tuple(hashlib.sha256(body).hexdigest() for body in (response, response.rstrip()) if body)
     text = bytes(memoryview(orjson.dumps(shown)))  # a copy: what orjson returns takes 8 KiB whatever its length
-    return (
-        number,
-        text,
-        operation,
-        sys.intern(exchange.method),
-        status,
-        exchange.route,
-        exchange.sent.identity,
-        exchange.made_up,
-        clock.rate,
-        tuple(exchange.warnings),
-        exchange.page,
-        digests,
-        tuple(exchange.cited),
-    )
+    method, warnings = sys.intern(shown["method"]), tuple(shown["warnings"])
+    facts = (operation, method, status, route, sent.identity, made_up, rate, warnings, page, digests, tuple(cited))
+    return (shown["number"], text, *facts)
 
 
 def _request_body(sent: Sent) -> dict[str, Any]:
@@ -245,8 +187,8 @@ def _request_body(sent: Sent) -> dict[str, Any]:
 def _response_body(response: bytes | int | None, fault: str | None) -> dict[str, Any]:
     if response is None or response == b"":
         return {}
-    if isinstance(response, int) or len(response) > MAX_BODY:
-        return {"body_bytes": response if isinstance(response, int) else len(response)}
+    if isinstance(response, int):
+        return {"body_bytes": response}
     # The API's own responses are JSON with line breaks, or events; those of a fault may be anything.
     own = not fault and response.startswith(b"{")
     if not fault:

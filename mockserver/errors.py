@@ -365,11 +365,3 @@ AZURE: dict[str, ErrorType] = {
     name.lower(): row for name, row in list(globals().items()) if type(row) is AzureErrorType
 }
 """Those of Azure's gateway."""
-
-
-def listed(values: list[str], last: str = "and") -> str:
-    """`'asc' and 'desc'`, `'1g', '4g', and '16g'`: the way the API lists what it supports."""
-    quoted = [f"'{value}'" for value in values]
-    if len(quoted) < 3:
-        return f" {last} ".join(quoted)
-    return f"{', '.join(quoted[:-1])}, {last} {quoted[-1]}"

@@ -9,8 +9,6 @@ from mockserver.schema.containers import UNASKED_EXPIRY, CreateContainer
 from mockserver.storage import tables
 from mockserver.storage.database import Statement, Transaction
 
-MINUTES = range(1, 20 + 1)
-"""What the live API takes as `expires_after.minutes`."""
 MINUTES_A_DAY = 1_440
 NEVER = 0
 """In `expires_minutes`: it never expires."""
@@ -47,7 +45,7 @@ def lifetime(context: Context, body: CreateContainer) -> tuple[str, int]:
         raise errors.MISSING_PARAMETER(param="expires_after.minutes")
     if rule.anchor == "created_at" or "days" in given:
         context.warn(profiles.CREATED_AT_EXPIRY)
-    elif rule.minutes > MINUTES[-1]:
+    elif rule.minutes > profiles.LIVE.max_minutes:
         context.warn(profiles.MINUTES_BEYOND_LIMIT)
     return rule.anchor, rule.days * MINUTES_A_DAY or rule.minutes
 

@@ -9,7 +9,7 @@ from mockserver import errors, ids, profiles
 from mockserver.clock import later
 from mockserver.context import Context
 from mockserver.schema.contents import Content, disposition
-from mockserver.schema.files import File, FileDeleted, FileList, ListFiles, UploadPurpose
+from mockserver.schema.files import MAX_EXPIRY, MIN_EXPIRY, File, FileDeleted, FileList, ListFiles, UploadPurpose
 from mockserver.schema.lists import listed
 from mockserver.storage import contents, tables
 from mockserver.storage.contents import Upload
@@ -20,7 +20,6 @@ PURPOSES = list(get_args(UploadPurpose))
 EXTENSIONS = "c cpp css csv docx gif go html java jpeg jpg js json md pdf php pkl png pptx py rb tar tex ts txt webp xlsx xml zip"
 """Those of Files with the purpose `assistants` (seen, openai/openai-dotnet issue 270)."""
 NOT_DOWNLOADABLE = {"assistants", "user_data"}
-EXPIRY_SECONDS = range(3_600, 2_592_000 + 1)
 BATCH_EXPIRY = 30 * 24 * 3_600
 """Files of purpose `batch` expire by default (doc)."""
 
@@ -59,10 +58,7 @@ def create_file(context: Context, form: NewFile) -> File:
 
 
 def list_files(context: Context, query: ListFiles) -> FileList:
-    now = context.world.now()
-    rows, more = listing.page(
-        context.read, query, {"now": now}, context.deleted_since(now), context.allows, purpose=query.purpose
-    )
+    rows, more = context.page(listing, query, {"now": context.world.now()}, purpose=query.purpose)
     data = [shown(row) for row in rows]
     return {"object": "list", "data": data, "has_more": more, **listed(data, more)}  # the ids stand last
 
@@ -74,7 +70,7 @@ def retrieve_file(context: Context, file_id: str) -> File:
 def delete_file(context: Context, file_id: str) -> FileDeleted:
     with context.write() as tx:
         row = _found(context, file_id)
-        listing.delete(tx, context.take(tx), context.world.now(), id=file_id)
+        context.delete(tx, listing, id=file_id)
         context.world.contents.drop(tx, [row.digest])
         context.touch("deleted", file_id)
     return {"object": "file", "deleted": True, "id": file_id}
@@ -161,7 +157,7 @@ def _create_missing(context: Context, file_id: str) -> tables.File:
         if found := find(tx, file_id, world.now()):  # a thread placed it meanwhile
             return found
         if expired := _find_any.first(tx, id=file_id):
-            listing.delete(tx, context.take(tx), world.now(), id=file_id)
+            context.delete(tx, listing, id=file_id)
             world.contents.drop(tx, [expired.digest])
         row = store(context, tx, content, filename="placeholder.txt", purpose="fine-tune", id=file_id)
         context.touch("created", file_id)
@@ -188,9 +184,9 @@ def _checked(context: Context, form: NewFile) -> tuple[str, int | None]:
         raise errors.BAD_FIELD(value=anchor, problem="is not one of ['created_at']", param="expires_after.anchor")
     if not (seconds.isascii() and seconds.isdigit() and len(seconds) < 20):
         raise errors.BAD_FIELD(value=seconds, problem="is not of type 'integer'", param="expires_after.seconds")
-    if int(seconds) not in EXPIRY_SECONDS:
-        low, high = EXPIRY_SECONDS[0], EXPIRY_SECONDS[-1]
-        limit = f"less than the minimum of {low}" if int(seconds) < low else f"greater than the maximum of {high}"
+    if not MIN_EXPIRY <= int(seconds) <= MAX_EXPIRY:
+        low = int(seconds) < MIN_EXPIRY
+        limit = f"less than the minimum of {MIN_EXPIRY}" if low else f"greater than the maximum of {MAX_EXPIRY}"
         raise errors.BAD_FIELD(value=seconds, problem=f"is {limit}", param="expires_after.seconds")
     return purpose, int(seconds)
 

@@ -1,20 +1,21 @@
 """The journal: recorded requests and responses, bounded and without secrets.
 
 An entry is the JSON that readers are shown, made once, and a few private facts for filters and the verdict. Up to
-`UNWRITTEN` entries are made together: that takes half as long, and nobody has read them yet. The entries of all worlds share two bounds,
-their number and their bytes; the oldest are dropped first.
+`UNWRITTEN` entries are made together: that takes half as long, and nobody has read them yet. The entries of all worlds
+share two bounds, their number and their bytes; the oldest are dropped first.
 
 All methods must be called in the thread of the event loop. Records and entries may be read in any thread.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
-from mockserver.entries import ABORTED, COMPLETE, Entry, Finished, Record, record_of
+from mockserver.entries import ABORTED, COMPLETE, Entry, Record
 from mockserver.events import KINDS, Events
 
 UNWRITTEN = 64
@@ -49,7 +50,7 @@ class Journal:
         self._count = 0
         self._bytes = 0
         self._worlds: dict[str, WorldJournal] = {}
-        self._unwritten: list[tuple[WorldJournal, int, Finished]] = []
+        self._unwritten: list[tuple[WorldJournal, Callable[[], Record]]] = []
         self._order: deque[deque[Record]] = deque()
         """For each record, oldest first, the records of its world. Of records that were cleared it is an empty deque."""
         self._waiting: dict[str, set[asyncio.Event]] = {}
@@ -63,24 +64,27 @@ class Journal:
         self._events.publish(world, *KINDS)
         return log
 
-    def record(self, log: WorldJournal, exchange: Finished) -> int:
-        """Record an exchange, and return its number, or 0 if the world's state is gone."""
+    def record(self, log: WorldJournal, shown: dict[str, Any], route: str, make: Callable[[], Record]) -> int:
+        """Record an exchange, and return its number, or 0 if the world's state is gone.
+
+        `shown` is what `make` will make the record of; it gets the number here.
+        """
         if log.ended:
             return 0
-        log.last += 1
-        self._unwritten.append((log, log.last, exchange))
+        shown["number"] = log.last = log.last + 1
+        self._unwritten.append((log, make))
         if len(self._unwritten) >= UNWRITTEN:
             self._write()
         if log.world in self._waiting:
             self._wake(log.world)
         if self._events.subscribers:
-            self._events.publish(log.world, *_changes(exchange))
+            self._events.publish(log.world, *_changes(shown, route))
         return log.last
 
     def _write(self) -> None:
         unwritten, self._unwritten = self._unwritten, []
-        for log, number, exchange in unwritten:
-            record = record_of(number, log.world, exchange)
+        for log, make in unwritten:
+            record = make()
             log.records.append(record)
             self._order.append(log.records)
             self._count += 1
@@ -171,17 +175,17 @@ class Journal:
 _ALSO_CHANGED = {"responses": ("answers", "containers"), "uploads": ("uploads", "files")}
 
 
-def _changes(exchange: Finished) -> Iterator[str]:
+def _changes(shown: dict[str, Any], route: str) -> Iterator[str]:
     """The kinds of what an exchange changed. To use a container changes its `last_active_at`."""
     yield "journal"
-    if exchange.fault:
+    if shown["fault"]:
         yield "faults"
-    if exchange.operation:
-        resource = exchange.route.split("/")[1]
-        used = resource in _ALSO_CHANGED or (resource == "containers" and exchange.operation != "ListContainers")
-        if used or exchange.objects:
+    if shown["operation"]:
+        resource = route.split("/")[1]
+        used = resource in _ALSO_CHANGED or (resource == "containers" and shown["operation"] != "ListContainers")
+        if used or shown["objects"]:
             yield from _ALSO_CHANGED.get(resource, (resource,))
-    if exchange.objects:
+    if shown["objects"]:
         yield "worlds"
 
 

@@ -276,8 +276,3 @@ def line(entry: Entry) -> str:
 
 def counted(things: Sized, name: str) -> str:
     return f"1 {name} was" if len(things) == 1 else f"{len(things)} {name}s were"
-
-
-def some(ids: Iterable[str]) -> str:
-    shown = list(ids)
-    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")

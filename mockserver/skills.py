@@ -112,8 +112,7 @@ def list_skills(context: Context, query: ListSkills) -> SkillList:
         and context.world.profile.malformed_skill_cursor == errors.SERVER_ERROR.status
     ):
         raise errors.IntendedFailure
-    since = context.deleted_since(context.world.now())
-    rows, more = listing.page(context.read, query, {"until": _visible_until(context)}, since, context.allows)
+    rows, more = context.page(listing, query, {"until": _visible_until(context)})
     return listed([shown(row) for row in rows], more)
 
 
@@ -160,8 +159,7 @@ def create_skill_version(context: Context, skill_id: str, form: NewSkill) -> Ski
 
 def list_skill_versions(context: Context, skill_id: str, query: ListSkills) -> SkillVersionList:
     _found(context, skill_id)
-    since, values = context.deleted_since(context.world.now()), {"skill_id": skill_id, "until": _visible_until(context)}
-    rows, more = version_listing.page(context.read, query, values, since, context.allows)
+    rows, more = context.page(version_listing, query, {"skill_id": skill_id, "until": _visible_until(context)})
     return listed([shown_version(row) for row in rows], more)
 
 
@@ -179,7 +177,7 @@ def delete_skill_version(context: Context, skill_id: str, version: str) -> Skill
         elif row.version == skill.default_version and not context.creates_missing(version):
             raise errors.DEFAULT_SKILL_VERSION()
         else:
-            version_listing.delete(tx, context.take(tx), context.world.now(), skill_id=skill_id, id=row.id)
+            context.delete(tx, version_listing, skill_id=skill_id, id=row.id)
             _set_latest.run(tx, id=skill_id, number=0)
             if row.version == skill.default_version:
                 _make_default(tx, find_versions(tx, skill_id)[0])
@@ -383,7 +381,7 @@ def _make_default(tx: Transaction, version: tables.SkillVersion) -> None:
 def _delete(context: Context, tx: Transaction, skill: tables.Skill) -> None:
     digests = [row.digest for row in find_versions(tx, skill.id)]
     _delete_versions.run(tx, skill_id=skill.id)
-    listing.delete(tx, context.take(tx), context.world.now(), id=skill.id)
+    context.delete(tx, listing, id=skill.id)
     context.world.contents.drop(tx, digests)
     context.touch("deleted", skill.id)
 

@@ -170,7 +170,7 @@ def received(tx: Transaction, upload_id: str) -> tuple[int, int]:
 def remove(context: Context, tx: Transaction, upload_id: str) -> None:
     """Delete an upload with its parts, which no request of the API can."""
     _end(context, tx, upload_id, "cancelled")
-    listing.delete(tx, context.take(tx), context.world.now(), id=upload_id)
+    context.delete(tx, listing, id=upload_id)
 
 
 def shown(row: tables.Upload, now: int, status: str | None = None) -> Upload:

@@ -6,11 +6,11 @@ each rule says what it treats as innocent. The rules read journal entries, and w
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from urllib.parse import parse_qs
 
 from mockserver import errors
 from mockserver.answers import Counted
+from mockserver.choices import some
 from mockserver.entries import CONTENTS, Entry
 from mockserver.recorded import (
     KINDS,
@@ -33,9 +33,9 @@ from mockserver.recorded import (
     retry_delay,
     shown_gone,
     skills_named,
-    some,
     uploaded_file,
 )
+from mockserver.schema.containers import UNASKED_MINUTES
 from mockserver.schema.faults import LISTS
 from mockserver.transcript import text_of
 
@@ -43,8 +43,6 @@ SOON = 30.0
 """Seconds within which the same request counts as a retry."""
 EARLY = 0.05
 """Seconds by which a timer may fire early, or 2% of the wait."""
-AUTO_SECONDS = 20 * 60
-"""The life of an automatic container that is not used."""
 COPIES = 3
 """This many uploads of the same bytes are too many."""
 LOOK_BACK = 200
@@ -54,26 +52,18 @@ Proof = tuple[str, Iterable[Entry]]
 """The message of a finding, and the exchanges that prove it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A mistake of the client. `exchanges` are numbers in the journal."""
-
-    name: str
-    message: str
-    exchanges: list[int]
-
-
 def check(
     entries: Sequence[Entry],
     running: Container[str],
     ignore: Container[str] = (),
     rules: Sequence[Counted] = (),
-) -> list[Finding]:
-    """Check a world's journal; `running` are the ids of its containers that are running now, and of its uploads that
-    are pending; `rules` are its answers."""
+) -> list[tuple[str, str, list[int]]]:
+    """Check a world's journal, and return the name and message of each finding, and the numbers of the exchanges that
+    prove it. `running` are the ids of its containers that are running now, and of its uploads that are pending; `rules`
+    are its answers."""
     history = History(entries, running, rules)
     return [
-        Finding(name, message, sorted({entry.number for entry in proof}))
+        (name, message, sorted({entry.number for entry in proof}))
         for name, rule in FINDINGS.items()
         if name not in ignore
         for message, proof in rule(history)
@@ -363,7 +353,7 @@ def _container_recreated_each_turn(history: History) -> Iterator[Proof]:
         known = begun[texts[0]]
         earlier = known[-1] if known else None
         turn = any(item.get("role") == "assistant" for item in messages(entry))
-        if not turn or (earlier and entry.shown["at"] - earlier.ended_at >= AUTO_SECONDS):
+        if not turn or (earlier and entry.shown["at"] - earlier.ended_at >= UNASKED_MINUTES * 60):
             known.clear()
         known.append(entry)
         if turn and len(known) == 2:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
-from mockserver import control_errors, errors, ids, profiles
+from mockserver import choices, control_errors, errors, ids, profiles
 from mockserver.clock import Clock, Wall
 from mockserver.context import Context, World, set_clock, unusable
 from mockserver.errors import APIError
@@ -40,7 +40,7 @@ from mockserver.storage.directory import EVERY_WORLD, Directory
 P = ParamSpec("P")
 T = TypeVar("T")
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME = re.compile(choices.NAME)
 DEFAULT = "default"
 
 

@@ -17,6 +17,7 @@ import httpx2
 import pytest
 from bundled import MANIFEST, zipped
 from conftest import World, new_world, ok, refusal
+from exchanged import record
 
 from mockserver.server.serving import MockServer
 
@@ -1235,9 +1236,6 @@ def test_a_key_right_after_a_dialog_is_no_text_for_its_field(dashboard: Dashboar
 
 
 def test_ten_thousand_containers_and_a_hundred_thousand_exchanges_are_paged(page: "Page") -> None:
-    from mockserver.entries import Finished
-    from mockserver.redaction import NOTHING_SENT
-
     with MockServer(journal_entries=200_000, journal_bytes=500 << 20) as server, World(server, "large") as world:
         dashboard = Dashboard(page, world)
         dashboard.control("POST", "/place", json={"containers": [{"name": "box {n}", "repeat": 10_000}]}, timeout=60)
@@ -1245,25 +1243,10 @@ def test_ten_thousand_containers_and_a_hundred_thousand_exchanges_are_paged(page
 
         async def fill() -> None:
             journal = server.mock.journal
-            clock = (await server.mock.worlds.resolve("large")).clock
+            log, now = journal.open("large"), server.mock.wall.now()
             for number in range(100_000):
-                finished = Finished(
-                    request_id=f"req_{number}",
-                    operation="ListContainers" if number % 1_000 else "DeleteContainer",
-                    method="GET",
-                    path=b"/w/large/v1/containers",
-                    query=b"",
-                    route="/containers",
-                    clock=clock,
-                    wall=server.mock.wall.now(),
-                    duration=0.001,
-                    status=200,
-                    request_headers=[(b"user-agent", b"of this test")],
-                    sent=NOTHING_SENT,
-                    response_headers=[],
-                    response=b'{"object": "list"}',
-                )
-                journal.record(journal.open("large"), finished)
+                operation = "ListContainers" if number % 1_000 else "DeleteContainer"
+                record(log, journal, operation=operation, route="/containers", wall=now)
 
         server.run(fill())
         dashboard.open()

@@ -17,18 +17,18 @@ from typing import Any
 import httpx2
 import pytest
 from conftest import NOON, UNHURRIED, World, ok, refusal
+from exchanged import record
 from hypothesis import given
 from hypothesis import strategies as st
 from rawhttp import Wire, form, request
 
 from mockserver import containers
-from mockserver.clock import Clock
 from mockserver.control import streams
 from mockserver.control.routes.journal import AT_ONCE
-from mockserver.entries import Entry, Finished
+from mockserver.entries import Entry
 from mockserver.events import Events
-from mockserver.journal import Journal, WorldJournal
-from mockserver.redaction import MAX_BODY, NOTHING_SENT
+from mockserver.journal import Journal
+from mockserver.redaction import MAX_BODY
 from mockserver.server.serving import MockServer
 
 SECRET = "hunter2-of-the-tests"
@@ -863,7 +863,7 @@ def test_what_is_kept_is_bounded_and_what_was_last(steps: list[tuple[str, str, i
     for world, step, size in steps:
         if step == "r":
             logs[world] = journal.open(world)
-            number = record(logs[world], journal, size)
+            number = record(logs[world], journal, b'"%b"' % (b"x" * size))
             last[world] += 1
             assert number == last[world]
             model.append((world, number, size))
@@ -922,34 +922,13 @@ def test_an_entry_takes_the_memory_that_is_counted_for_it() -> None:
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
     for _ in range(500):
-        record(log, journal, 1_000)
+        record(log, journal, b'"%b"' % (b"x" * 1_000))
     assert journal.count("world") == 501
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert after - before < journal._bytes
     gc.collect()
     assert not any(map(gc.is_tracked, journal.records("world")))
-
-
-def record(log: WorldJournal, journal: Journal, size: int = 0) -> int:
-    """Record an exchange whose response is a string of that size."""
-    finished = Finished(
-        request_id="req_1",
-        operation=None,
-        method="GET",
-        path=b"/v1/x",
-        query=b"",
-        route="/x",
-        clock=Clock(1.0, 0.0, 1.0),
-        wall=1.0,
-        duration=0.1,
-        status=200,
-        request_headers=[],
-        sent=NOTHING_SENT,
-        response_headers=[],
-        response=b'"%b"' % (b"x" * size),
-    )
-    return journal.record(log, finished)
 
 
 @cache

@@ -11,12 +11,12 @@ import openai
 import pytest
 from bundled import folder
 from conftest import NOON, World
+from exchanged import record
 
-from mockserver.clock import Clock, stopwatch
-from mockserver.entries import Entry, Finished
+from mockserver.clock import stopwatch
+from mockserver.entries import Entry
 from mockserver.events import Events
 from mockserver.journal import Journal
-from mockserver.redaction import NOTHING_SENT
 from mockserver.verdict import FINDINGS, check
 
 MINUTES = 60
@@ -807,7 +807,7 @@ def test_what_came_after_the_notice_counts(world: World, holding: tuple[str, str
 def test_a_long_journal_is_judged() -> None:
     """Whatever a client does, its verdict is a matter of a second; where one exchange were held against all
     others, of minutes."""
-    journal, clock = Journal(10_000, 1 << 30, Events()), Clock(NOON, NOON)
+    journal = Journal(10_000, 1 << 30, Events())
     log = journal.open("w")
     retry, page = (b"retry-after", b"9"), b'{"data": [{"id": "cfile_%d"}], "has_more": true}'
     for number in range(10_000):
@@ -817,28 +817,21 @@ def test_a_long_journal_is_judged() -> None:
             ("RetrieveContainer", "/containers/cntr_1", 429, [retry], b"{}", None),
             ("RetrieveContainerFile", "/containers/c/files/cfile_1", 404, [], b"{}", None),
         )[number % 4]
-        finished = Finished(
-            request_id="req_1",
+        record(
+            log,
+            journal,
+            response,
             operation=operation,
-            method="GET",
-            path=b"/x",
-            query=b"",
             route=route,
-            clock=clock,
-            wall=NOON + number / 1_000,
-            duration=0.0,
             status=status,
-            request_headers=[],
-            sent=NOTHING_SENT,
-            response_headers=headers,
-            response=response,
+            wall=NOON + number / 1_000,
+            headers=headers,
             objects=[("deleted", f"cfile_{number}")] if number % 7 == 0 else [],
             page=shown,
         )
-        journal.record(log, finished)
-    entries = [Entry(*record) for record in journal.records("w")]
+    entries = [Entry(*each) for each in journal.records("w")]
     assert len(entries) == 10_000
-    assert {each.name for each in check(entries, running=set())} >= {"retry-after-ignored", "paging-stopped"}
+    assert {name for name, _, _ in check(entries, running=set())} >= {"retry-after-ignored", "paging-stopped"}
 
 
 # upload-left-pending

@@ -1,6 +1,7 @@
 """One request and its response. The ASGI scope has it under `mockserver`."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
@@ -9,7 +10,7 @@ from mockserver import errors, ids
 from mockserver.api.providers import OPENAI, Headers, Provider
 from mockserver.clock import Clock, stopwatch
 from mockserver.context import Context
-from mockserver.entries import Finished
+from mockserver.entries import record_of
 from mockserver.faults import Rule
 from mockserver.journal import WorldJournal
 from mockserver.mock import Mock
@@ -150,32 +151,36 @@ class Exchange:
                 return
             self.log, self.clock = journal.open(self.world), world.clock
         duration = stopwatch() - self.started
-        finished = Finished(
-            request_id=self.request_id,
-            operation=self.operation,
-            method=scope["method"],
-            path=scope["raw_path"],
-            query=scope["query_string"],
-            route=scope["path"],
-            clock=self.clock,
-            wall=self.mock.wall.now() - duration,
-            duration=duration,
-            status=self.status,
-            request_headers=scope["headers"],
-            sent=self.sent,
-            response_headers=self.response_headers,
-            response=len(response) if isinstance(response, bytes) and len(response) > MAX_BODY else response,
-            objects=context.touched if context else (),
-            fault=self.fault,
-            answer=context.answer if context else None,
-            warnings=[warning.code for warning in context.warnings] if context else (),
-            container=context.container if context else None,
-            made_up=effect is not None and (effect.answers or effect.lists or effect.rate_limit is not None),
-            page=self.page,
-            cited=context.cited if context else (),
-            aborted=aborted,
-        )
-        self.number = journal.record(self.log, finished)
+        wall = self.mock.wall.now() - duration
+        shown = {
+            "number": 0,
+            "request_id": self.request_id,
+            "world": self.world,
+            "at": self.clock.at(wall),
+            "wall": wall,
+            "operation": self.operation,
+            "method": scope["method"],
+            "path": scope["raw_path"].decode("utf-8", "replace"),
+            "query": scope["query_string"],
+            "status": self.status,
+            "duration_ms": round(duration * 1000, 3),
+            "request": scope["headers"],
+            "response": self.response_headers,
+            "fault": self.fault,
+            "answer": context.answer if context else None,
+            "error": None,
+            "warnings": [warning.code for warning in context.warnings] if context else (),
+            "container": context.container if context else None,
+            "objects": [{"change": change, "id": id} for change, id in context.touched] if context else (),
+            "aborted": aborted,
+        }
+        if isinstance(response, bytes) and len(response) > MAX_BODY:
+            response = len(response)
+        made_up = effect is not None and (effect.answers or effect.lists or effect.rate_limit is not None)
+        cited = context.cited if context else ()
+        rate, route = self.clock.rate, scope["path"]
+        make = partial(record_of, shown, route, self.sent, response, made_up, rate, self.page, cited)
+        self.number = journal.record(self.log, shown, route, make)
 
     def abort(self) -> None:
         """Record that the response was not completed."""

@@ -3,7 +3,6 @@
 Preflights need no key. Then the key is checked, and only then the router finds the route.
 """
 
-import hmac
 import logging
 import re
 
@@ -16,6 +15,7 @@ from mockserver.api.rendering import Error, Preflight
 from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.mock import Mock
+from mockserver.routing import same_secret
 from mockserver.storage.database import failure
 from mockserver.worlds import DEFAULT
 
@@ -120,16 +120,12 @@ class Authenticate:
             match = _WORLD_KEY.fullmatch(key)
             return str(match[1]) if match else DEFAULT
         for allowed in self._keys:
-            if _equal(key, allowed):
+            if same_secret(key, allowed):
                 return DEFAULT
             stem, rest = key[: len(allowed)], key[len(allowed) :]
-            if rest.startswith("-world-") and _equal(stem, allowed):
+            if rest.startswith("-world-") and same_secret(stem, allowed):
                 return rest.removeprefix("-world-")
         raise errors.WRONG_KEY(key=_mask(key))
-
-
-def _equal(one: str, other: str) -> bool:
-    return hmac.compare_digest(one.encode(), other.encode())
 
 
 def _mask(key: str) -> str:

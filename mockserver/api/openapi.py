@@ -2,7 +2,7 @@
 
 from typing import Any, get_args
 
-from mockserver.schema.files import UploadPurpose
+from mockserver.schema.files import MAX_EXPIRY, MIN_EXPIRY, UploadPurpose
 
 _FILE = {"type": "string", "format": "binary"}
 
@@ -26,7 +26,7 @@ FILE_FORM = _body(
             "file": _FILE,
             "purpose": {"type": "string", "enum": list(get_args(UploadPurpose))},
             "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
-            "expires_after[seconds]": {"type": "integer", "minimum": 3_600, "maximum": 2_592_000},
+            "expires_after[seconds]": {"type": "integer", "minimum": MIN_EXPIRY, "maximum": MAX_EXPIRY},
         },
     }
 )

@@ -36,7 +36,7 @@ PROXY_KEYS = ("custom_llm_provider", "model", "target_model_names")
 """Parameters for a LiteLLM proxy, which says where to send a request. The proxy does not forward them."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,4000}")
-_QUOTED = re.compile(r"'([^']*)'")
+_QUOTED = re.compile(r"'[^']*'")
 _EXPECTED = {
     "string_type": "a string",
     "int_type": "an integer",
@@ -225,10 +225,10 @@ def _api_error(violation: ErrorDetails, tags: frozenset[str]) -> APIError:
         case "union_tag_invalid" if not isinstance(tag := given["type"], str):
             return errors.WRONG_TYPE(param=f"{param}.type", expected="a string", got=json_type(tag))
         case "union_tag_invalid":
-            supported = errors.listed(_QUOTED.findall(context["expected_tags"]))
+            supported = _supported(context["expected_tags"])
             return errors.INVALID_VALUE(value=_shorten(context["tag"]), supported=supported, param=f"{param}.type")
         case "literal_error" if isinstance(given, str):
-            supported = errors.listed(_QUOTED.findall(context["expected"]))
+            supported = _supported(context["expected"])
             return errors.INVALID_VALUE(value=_shorten(given), supported=supported, param=param)
         case "literal_error":
             return errors.WRONG_TYPE(param=param, expected="a string", got=json_type(given))
@@ -253,6 +253,14 @@ def _api_error(violation: ErrorDetails, tags: frozenset[str]) -> APIError:
         case "greater_than_equal":
             return errors.TOO_SMALL_INTEGER(param=param, limit=context["ge"], value=_shorten(str(given)))
     return errors.WRONG_TYPE(param=param, expected=_EXPECTED[kind], got=json_type(given))
+
+
+def _supported(expected: str) -> str:
+    """Return what Pydantic expected as the API lists it: `'asc' and 'desc'`, `'1g', '4g', and '16g'`."""
+    quoted = _QUOTED.findall(expected)
+    if len(quoted) < 3:
+        return " and ".join(quoted)
+    return f"{', '.join(quoted[:-1])}, and {quoted[-1]}"
 
 
 def _path(location: tuple[int | str, ...], tags: frozenset[str]) -> str:

@@ -163,6 +163,7 @@ def events(context: Context, created: Created) -> Iterator[tuple[int, Event]]:
         item = responses.with_outputs(context, row, json.loads(stored.body), row.outputs)
         for event in _ITEMS.get(item["type"], _plain)(item, index):
             yield stored.ends, event
+        yield stored.ends, {"type": "response.output_item.done", "output_index": index, "item": item}
     if row.status == "failed":
         yield row.takes, _error(context, created)
     yield row.takes, _end(context, created, row.status if row.cancelled_at is None else "cancelled")
@@ -190,12 +191,11 @@ def _error(context: Context, created: Created) -> Event:
     return {"type": "error", "error": {name: raised[name] for name in ("message", "param", "type", "code")}}
 
 
-# Items
+# Items: their events up to the last one, which `events` adds
 
 
 def _plain(item: Item, index: int) -> Iterator[Event]:
     yield {"type": "response.output_item.added", "output_index": index, "item": item | {"status": "in_progress"}}
-    yield {"type": "response.output_item.done", "output_index": index, "item": item}
 
 
 def _reasoning(item: Item, index: int) -> Iterator[Event]:
@@ -207,7 +207,6 @@ def _reasoning(item: Item, index: int) -> Iterator[Event]:
         yield from _deltas("response.reasoning_summary_text.delta", part["text"], here)
         yield {"type": "response.reasoning_summary_text.done", **here, "text": part["text"]}
         yield {"type": "response.reasoning_summary_part.done", **here, "part": part}
-    yield {"type": "response.output_item.done", "output_index": index, "item": item}
 
 
 def _code(item: Item, index: int) -> Iterator[Event]:
@@ -219,7 +218,6 @@ def _code(item: Item, index: int) -> Iterator[Event]:
     yield {"type": f"{kind}_code.done", **where, "code": item["code"] or ""}
     yield {"type": f"{kind}.interpreting", **where}
     yield {"type": f"{kind}.completed", **where}
-    yield {"type": "response.output_item.done", "output_index": index, "item": item}
 
 
 def _shell(item: Item, index: int) -> Iterator[Event]:
@@ -233,7 +231,6 @@ def _shell(item: Item, index: int) -> Iterator[Event]:
         yield {"type": f"{kind}.added", **here, "command": ""}
         yield from _deltas(f"{kind}.delta", command, here)
         yield {"type": f"{kind}.done", **here, "command": command}
-    yield {"type": "response.output_item.done", "output_index": index, "item": item}
 
 
 def _shell_output(item: Item, index: int) -> Iterator[Event]:
@@ -245,7 +242,6 @@ def _shell_output(item: Item, index: int) -> Iterator[Event]:
             if output[name]:
                 yield {"type": f"{kind}.delta", **where, "command_index": number, "delta": {name: output[name]}}
         yield {"type": f"{kind}.done", **where, "command_index": number, "output": [output]}
-    yield {"type": "response.output_item.done", "output_index": index, "item": item}
 
 
 def _message(item: Item, index: int) -> Iterator[Event]:
@@ -266,7 +262,6 @@ def _message(item: Item, index: int) -> Iterator[Event]:
             yield {"type": kind, **here, "annotation": annotation, "annotation_index": place}
         yield {"type": "response.output_text.done", **here, "logprobs": [], "text": text}
         yield {"type": "response.content_part.done", **here, "part": part}
-    yield {"type": "response.output_item.done", "output_index": index, "item": item}
 
 
 def _function(item: Item, index: int) -> Iterator[Event]:
@@ -275,7 +270,6 @@ def _function(item: Item, index: int) -> Iterator[Event]:
     yield {"type": "response.output_item.added", "output_index": index, "item": begun}
     yield from _deltas(f"{kind}.delta", item["arguments"], where)
     yield {"type": f"{kind}.done", **where, "arguments": item["arguments"], "name": item["name"]}
-    yield {"type": "response.output_item.done", "output_index": index, "item": item}
 
 
 _ITEMS = {

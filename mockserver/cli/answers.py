@@ -12,7 +12,7 @@ from mockserver import errors
 from mockserver.choices import valid_name
 from mockserver.cli.connection import Target, command, sending
 from mockserver.cli.options import Parsed, complete, complete_file
-from mockserver.cli.output import listed, table, words
+from mockserver.cli.output import items_of, table, words
 from mockserver.client import path_to
 from mockserver.testing.documents import with_contents
 
@@ -29,7 +29,7 @@ def answer() -> None:
 def _lines(response: Any) -> Iterable[str]:
     return table(
         ["ANSWER", "FROM", "MATCHED", "USED", "HOW OFTEN", "WHEN", "WHAT"],
-        map(_row, listed(response)),
+        map(_row, items_of(response)),
         "There are no answers.",
     )
 

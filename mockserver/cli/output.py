@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from mockserver.choices import some
 from mockserver.clock import Wall, calendar
 from mockserver.control import models
 from mockserver.testing.journal import notes
@@ -101,12 +102,6 @@ def _word(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def some(names: Sequence[str]) -> str:
-    """Return the first five, and how many more there are."""
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more
-
-
 # Responses
 
 NO_WORLDS = "There are no worlds yet. The first request to a world creates it."
@@ -172,14 +167,14 @@ def clock(response: Mapping[str, Any]) -> Iterator[str]:
     return pairs([("clock", time(response)), *changes])  # type: ignore[arg-type]  # both have these keys
 
 
-def listed(response: Any) -> list[Any]:
+def items_of(response: Any) -> list[Any]:
     """Return the objects of a list, or an object alone as a list."""
     found: list[Any] = response.get("data", [response])
     return found
 
 
 def snapshots(response: models.SnapshotList | models.SnapshotState) -> Iterator[str]:
-    rows = [(each["name"], each["world"], instant(each["instant"])) for each in listed(response)]
+    rows = [(each["name"], each["world"], instant(each["instant"])) for each in items_of(response)]
     return table(["SNAPSHOT", "WORLD", "WORLD'S TIME"], rows, "There are no snapshots.")
 
 
@@ -201,7 +196,7 @@ def faults(response: models.RuleList | models.Rule) -> Iterator[str]:
             words(rule.get("match", {})) or "every request",
             words(rule["effect"]),
         )
-        for rule in listed(response)
+        for rule in items_of(response)
     ]
     return table(["FAULT", "MATCHED", "FIRED", "HOW OFTEN", "WHERE", "WHAT"], rows, "There are no faults.")
 

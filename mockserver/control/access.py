@@ -15,9 +15,9 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mockserver import control_errors
-from mockserver.control.dependencies import error_response
 from mockserver.errors import APIError
 from mockserver.mock import Mock
+from mockserver.routing import error_response, same_secret
 
 MARK = "x-mock-dashboard"
 """The header of requests by which pages change something. Another origin would need a preflight to send it."""
@@ -99,11 +99,7 @@ def _is_browser(request: HTTPConnection) -> bool:
 def _is_authorized(request: HTTPConnection, token: str) -> bool:
     bearer = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
     cookie = request.cookies.get(cookie_name(request), "")
-    return _same(bearer, token) or _same(cookie, cookie_value(token))
-
-
-def _same(given: str, wanted: str) -> bool:
-    return hmac.compare_digest(given.encode(), wanted.encode())
+    return same_secret(bearer, token) or same_secret(cookie, cookie_value(token))
 
 
 def _authority(origin: str) -> str | None:

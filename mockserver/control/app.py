@@ -16,7 +16,6 @@ from mockserver import __version__, control_errors, errors
 from mockserver.control import routes
 from mockserver.control.access import Access
 from mockserver.control.bodies import Bounded
-from mockserver.control.dependencies import error_response
 from mockserver.control.routes import (
     answers,
     archives,
@@ -35,6 +34,7 @@ from mockserver.control.routes.changes import Publisher
 from mockserver.errors import APIError
 from mockserver.events import OBJECTS
 from mockserver.mock import Mock
+from mockserver.routing import error_response
 from mockserver.settings import SeedError
 from mockserver.storage.database import FAILURES, failure
 

@@ -20,8 +20,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mockserver import control_errors, errors
 from mockserver.bounds import MAX_PARAMETERS, Excess, JSONCounter, has_lone_surrogate
 from mockserver.control.contents import BINARY
-from mockserver.control.dependencies import RequestModel, error_response
+from mockserver.control.dependencies import RequestModel
 from mockserver.mock import Mock
+from mockserver.routing import error_response
 from mockserver.schema.contents import base_name
 from mockserver.seeds import apply, loader
 from mockserver.seeds.contents import Nowhere
@@ -167,7 +168,7 @@ async def document(mock: Mock, request: Request) -> bytes:
 
 
 async def add_objects(mock: Mock, request: Request, world: str, key: str | None = None) -> dict[str, list[str]]:
-    """Add the objects of a seed document to a world; with a `key`, the one that is read_seed as in its list."""
+    """Add the objects of a seed document to a world; with a `key`, the one that it describes, as in the list of that key."""
     text = await document(mock, request)
     with loader.uncollected():
         scope = await asyncio.to_thread(read_seed, text, mock, SENT, key)

@@ -15,6 +15,8 @@ from mockserver.schema.contents import Content
 from mockserver.storage.database import in_thread
 
 PreviewBytes = Annotated[int, Query(ge=0, le=1 << 20)]
+PREVIEWED = 64 * 1024
+"""Bytes of a preview unless more or fewer are asked for."""
 Inline = Annotated[bool, Query()]
 BINARY = {"type": "string", "format": "binary"}
 

@@ -1,18 +1,14 @@
-"""What the routes share: their routers, the mock, the types of durations and instants, the response to an error."""
+"""What the routes share: their routers, the mock, the models of requests."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.routing import APIRoute
-from pydantic import BeforeValidator, ConfigDict
-from pydantic_core import to_json
-from starlette.responses import Response
+from pydantic import ConfigDict
 
 from mockserver import control_errors
 from mockserver.bounds import KnownKeys
 from mockserver.choices import MAX_SHOWN, unknown
-from mockserver.clock import duration, instant
-from mockserver.errors import APIError
 from mockserver.mock import Mock
 from mockserver.routing import LateRoute
 
@@ -62,12 +58,3 @@ async def _the_mock(request: Request) -> Mock:  # FastAPI would call a `def` in 
 
 
 TheMock = Annotated[Mock, Depends(_the_mock)]
-Duration = Annotated[float, BeforeValidator(duration, json_schema_input_type=str | float)]
-"""Seconds; sent as `20m`, `1h30m`, `PT20M` or a number."""
-Instant = Annotated[float, BeforeValidator(instant, json_schema_input_type=str | float)]
-"""Seconds since the epoch; sent as a number or as 2026-01-31T12:00:00Z."""
-
-
-def error_response(error: APIError) -> Response:
-    """Return an error in the shape that all errors of the server have."""
-    return Response(to_json(error.body(), indent=2), error.status, error.headers, "application/json")

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from mockserver.schema.lists import ListOfObjects, Page, Request
+from mockserver.schema.lists import ListOfObjects, LongName, Page, Request
 
 UNASKED_MINUTES = 20
 """The expiry of an unused container that was created without `expires_after` (seen)."""
@@ -39,9 +39,12 @@ class DomainSecret(Request):
     value: Annotated[str, Field(min_length=1, max_length=10_485_760)]
 
 
+Domains = Annotated[list[Annotated[str, Field(max_length=253)]], Field(min_length=1, max_length=1_000)]
+
+
 class NetworkPolicyAllowlist(Request):
     type: Literal["allowlist"]
-    allowed_domains: Annotated[list[Annotated[str, Field(max_length=253)]], Field(min_length=1, max_length=1_000)]
+    allowed_domains: Domains
     domain_secrets: Annotated[list[DomainSecret], Field(min_length=1, max_length=1_000)] = Field(
         default_factory=list, description="Checked, but neither stored nor shown."
     )
@@ -73,7 +76,7 @@ MAX_SKILLS = 200
 
 
 class CreateContainer(Request):
-    name: Annotated[str, Field(min_length=1, max_length=1_024)]
+    name: LongName
     # Pydantic copies a mutable default for each request, but not what a factory returns.
     file_ids: Annotated[list[str], Field(max_length=1_000)] = Field(default_factory=list)
     expires_after: ExpiresAfter = Field(default_factory=lambda: UNASKED_EXPIRY)

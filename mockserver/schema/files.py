@@ -11,6 +11,8 @@ from mockserver.schema.lists import ListOfObjects, Page
 UploadPurpose = Literal["fine-tune", "assistants", "batch", "user_data", "vision", "evals"]
 Purpose = Literal[UploadPurpose, "assistants_output", "batch_output"]
 """With those of Files that the API itself creates."""
+MIN_EXPIRY, MAX_EXPIRY = 3_600, 2_592_000
+"""What the API takes as `expires_after.seconds`."""
 
 
 class File(TypedDict):

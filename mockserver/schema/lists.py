@@ -1,4 +1,4 @@
-"""What all resources share: strict bodies, the requested page of a list, and a list."""
+"""What all resources share: strict bodies, names, the requested page of a list, and a list."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
@@ -7,6 +7,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 T = TypeVar("T", bound=Mapping[str, Any])
+
+
+MAX_NAME = 1_024
+"""Characters of a container's name, a file's name and a media type."""
+LongName = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
 
 
 class Request(BaseModel):

@@ -5,8 +5,8 @@ from typing import Annotated, Literal, NotRequired, get_args
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from mockserver.schema.files import File, Purpose
-from mockserver.schema.lists import Request
+from mockserver.schema.files import MAX_EXPIRY, MIN_EXPIRY, File, Purpose
+from mockserver.schema.lists import LongName, Request
 
 MAX_BYTES = 8 << 30
 """Of all parts together (doc; that it is binary is a guess)."""
@@ -18,14 +18,14 @@ class FileExpiresAfter(Request):
     """When the File that results expires."""
 
     anchor: Literal["created_at"]
-    seconds: Annotated[int, Field(ge=3_600, le=2_592_000)]
+    seconds: Annotated[int, Field(ge=MIN_EXPIRY, le=MAX_EXPIRY)]
 
 
 class CreateUpload(Request):
-    filename: Annotated[str, Field(min_length=1, max_length=1_024)]
+    filename: LongName
     purpose: str = Field(json_schema_extra={"enum": list(get_args(Purpose))})
     bytes: Annotated[int, Field(ge=0, le=MAX_BYTES)]
-    mime_type: Annotated[str, Field(min_length=1, max_length=1_024)]
+    mime_type: LongName
     expires_after: FileExpiresAfter | None = None
 
 

@@ -1,4 +1,4 @@
-"""Values of fault rules, answers and seeds: counts, durations, names of errors."""
+"""Values of fault rules, answers and seeds: counts, durations, instants, names of errors."""
 
 from typing import Annotated
 
@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from mockserver import errors
 from mockserver.choices import unknown
-from mockserver.clock import MAX_SECONDS, duration
+from mockserver.clock import MAX_SECONDS, duration, instant
 
 
 def not_negative(seconds: float) -> float:
@@ -23,10 +23,9 @@ def _error(name: str) -> str:
 
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
 Times = Annotated[int, Field(ge=1, le=1 << 53)]
-Seconds = Annotated[
-    float,
-    BeforeValidator(duration, json_schema_input_type=str | float),
-    AfterValidator(not_negative),
-    Field(le=MAX_SECONDS),
-]
+Duration = Annotated[float, BeforeValidator(duration, json_schema_input_type=str | float)]
+"""Seconds; sent as `20m`, `1h30m`, `PT20M` or a number."""
+Seconds = Annotated[Duration, AfterValidator(not_negative), Field(le=MAX_SECONDS)]
+Instant = Annotated[float, BeforeValidator(instant, json_schema_input_type=str | float)]
+"""Seconds since the epoch; sent as a number or as 2026-01-31T12:00:00Z."""
 ErrorName = Annotated[str, AfterValidator(_error)]

@@ -7,6 +7,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from mockserver import profiles
+from mockserver.expiry import MINUTES_A_DAY, NEVER
+from mockserver.schema.containers import MAX_SKILLS, UNASKED_MINUTES, Domains, MemoryLimit
+from mockserver.schema.lists import MAX_NAME, LongName
 from mockserver.schema.skills import VersionLabel
 from mockserver.schema.sources import FileName, Part, WithContent
 from mockserver.schema.values import Count
@@ -14,7 +17,7 @@ from mockserver.seeds.contents import Bundle
 from mockserver.seeds.entry import Checks, Export, Exported, Listed, Named, Placing, Referable, given
 from mockserver.seeds.files import File
 from mockserver.seeds.skills import Skill
-from mockserver.seeds.values import MAX_NAME, NOW, Id, Name, Second, Time, numbered
+from mockserver.seeds.values import NOW, Id, Name, Repeat, Second, Time, numbered
 from mockserver.settings import SeedError
 from mockserver.skills import LATEST, mounted_at
 from mockserver.storage import tables
@@ -105,7 +108,7 @@ class ExpiresAfter(Part):
     """What the time is counted from."""
     minutes: Annotated[int, Field(ge=1, le=profiles.MAX_MINUTES)] | None = None
     """Length in minutes. Give this or `days`."""
-    days: Annotated[int, Field(ge=1, le=profiles.MAX_MINUTES // 1_440)] | None = None
+    days: Annotated[int, Field(ge=1, le=profiles.MAX_MINUTES // MINUTES_A_DAY)] | None = None
     """Length in days. Give this or `minutes`."""
 
     @model_validator(mode="after")
@@ -120,10 +123,7 @@ class NetworkPolicy(Part):
 
     type: Literal["disabled", "allowlist"]
     """Kind of policy."""
-    allowed_domains: (
-        Annotated[list[Annotated[str, Field(max_length=253)]], Field(min_length=1, max_length=1_000, fail_fast=True)]
-        | None
-    ) = None
+    allowed_domains: Annotated[Domains, Field(fail_fast=True)] | None = None
     """Domains that an allowlist names."""
 
 
@@ -178,23 +178,23 @@ class Container(Referable):
 
     noun = "container"
 
-    name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+    name: LongName
     """Name of the container."""
     created_at: Time | None = None
     """When it was created; by default the time of its last use."""
     last_active_at: Time | None = None
     """When it was last used; by default when the world is created."""
-    expires_after: ExpiresAfter | None = ExpiresAfter(minutes=20)
+    expires_after: ExpiresAfter | None = ExpiresAfter(minutes=UNASKED_MINUTES)
     """When it expires; null means never."""
-    memory_limit: Literal["1g", "4g", "16g", "64g"] = "1g"
+    memory_limit: MemoryLimit = "1g"
     """Memory of the container; stored and shown only."""
     network_policy: NetworkPolicy | None = None
     """What it may reach; stored and shown only."""
     files: Annotated[list[ContainerFile], Field(fail_fast=True)] = []
     """Files in the container."""
-    skills: Annotated[list[ContainerSkill], Field(max_length=200, fail_fast=True)] = []
+    skills: Annotated[list[ContainerSkill], Field(max_length=MAX_SKILLS, fail_fast=True)] = []
     """Skills in the container, as of now. The API never shows them."""
-    repeat: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    repeat: Repeat | None = None
     """Create this many objects. `{n}` in names, ids and contents is the number of each."""
     replaced_by: Id | None = None
     """Id of the container that took its place when it had expired. Written by exports."""
@@ -253,7 +253,7 @@ class Container(Referable):
             name=into.numbered(self.name),
             network_policy=policy.model_dump_json(exclude_none=True) if policy else None,
             expires_anchor=rule.anchor if rule else "last_active_at",
-            expires_minutes=(rule.minutes or (rule.days or 0) * 1_440) if rule else 0,
+            expires_minutes=(rule.minutes or (rule.days or 0) * MINUTES_A_DAY) if rule else NEVER,
             replaced_by=self.replaced_by or into.replaced.get(self.id or ""),
         )
         into.ids[Container].append(row.id)

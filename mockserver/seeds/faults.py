@@ -4,9 +4,8 @@ import json
 
 from mockserver import faults
 from mockserver.schema.faults import NewRule
-from mockserver.schema.values import Count
+from mockserver.schema.values import Count, Instant
 from mockserver.seeds.entry import Entry, Export, Exported, Placing
-from mockserver.seeds.values import Instant
 from mockserver.storage import tables
 from mockserver.storage.contents import Contents
 from mockserver.storage.database import Transaction

@@ -1,14 +1,14 @@
 """Files of the Files API in seeds."""
 
 from collections.abc import Iterable
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from mockserver.schema.files import Purpose
 from mockserver.schema.sources import WithContent
 from mockserver.seeds.entry import Export, Exported, Named, Placing, Referable, given
-from mockserver.seeds.values import NOW, Time
+from mockserver.seeds.values import NOW, Repeat, Time
 from mockserver.storage import tables
 from mockserver.storage.database import Statement, Transaction
 
@@ -26,7 +26,7 @@ class File(Referable, Named):
     """When it was created; by default when the world is created."""
     expires_at: Time | None = None
     """When it expires; by default never."""
-    repeat: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    repeat: Repeat | None = None
     """Create this many objects. `{n}` in names, ids and contents is the number of each."""
 
     @model_validator(mode="after")

@@ -2,12 +2,11 @@
 
 from typing import Annotated, Any, Self, get_args, get_origin
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from mockserver import profiles
-from mockserver.clock import duration
 from mockserver.schema.sources import Part
-from mockserver.schema.values import Count
+from mockserver.schema.values import Count, Duration, Instant
 from mockserver.seeds.answers import Answer
 from mockserver.seeds.containers import Container
 from mockserver.seeds.deleted import Deleted
@@ -17,7 +16,6 @@ from mockserver.seeds.files import File
 from mockserver.seeds.responses import Response
 from mockserver.seeds.skills import Skill
 from mockserver.seeds.uploads import Upload
-from mockserver.seeds.values import Instant
 
 
 def _valid_profile(requested: object) -> object:
@@ -31,7 +29,7 @@ class Clock(Part):
 
     at: Instant | None = None
     """Instant at which every new world starts, as 2026-01-31T12:00:00Z or seconds since 1970."""
-    offset: Annotated[float, BeforeValidator(duration, json_schema_input_type=str | float)] | None = None
+    offset: Duration | None = None
     """How far the clock runs ahead of real time; negative for behind. Excludes `at`."""
     rate: Annotated[float, Field(ge=0, le=1_000_000)] = 1.0
     """Speed: 0 is frozen, 1 is real time, 60 is a minute each second."""

@@ -8,9 +8,10 @@ from pydantic import Field, model_validator
 from mockserver.clock import MAX_SECONDS, later
 from mockserver.schema import uploads
 from mockserver.schema.files import Purpose
+from mockserver.schema.lists import LongName
 from mockserver.schema.sources import WithContent
 from mockserver.seeds.entry import Export, Exported, Listed, Placing, given, stored
-from mockserver.seeds.values import MAX_NAME, NOW, Id, Time
+from mockserver.seeds.values import NOW, Id, Time
 from mockserver.storage import tables
 from mockserver.uploads import LIFETIME
 
@@ -27,13 +28,13 @@ class Upload(Listed):
 
     noun = "upload"
 
-    filename: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+    filename: LongName
     """Name of the File that results."""
     purpose: Purpose = "user_data"
     """Purpose of the File that results."""
     bytes: Annotated[int, Field(ge=0, le=uploads.MAX_BYTES)] | None = None
     """Size that the parts must have in all; by default the size of those that are given."""
-    mime_type: Annotated[str, Field(min_length=1, max_length=MAX_NAME)] = "application/octet-stream"
+    mime_type: LongName = "application/octet-stream"
     """Media type with which it was created."""
     created_at: Time = NOW
     """When it was created; by default when the world is created."""

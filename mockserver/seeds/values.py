@@ -8,11 +8,9 @@ from pydantic import BeforeValidator, Field
 
 from mockserver import ids
 from mockserver.clock import MAX_SECONDS, instant, parse_duration, within_bounds
+from mockserver.schema.lists import MAX_NAME
 from mockserver.schema.skills import VersionLabel
 from mockserver.schema.sources import WithContent
-
-MAX_NAME = 1_024
-"""Characters of a name, as in the API."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +36,10 @@ def _moment(value: object) -> Moment:
 
 
 Time = Annotated[Moment, BeforeValidator(_moment, json_schema_input_type=int | str)]
-Instant = Annotated[float, BeforeValidator(instant, json_schema_input_type=str | float)]
 Second = Annotated[int, Field(ge=-MAX_SECONDS, le=MAX_SECONDS)]
 Id = Annotated[str, Field(pattern=f"^{ids.FREE}$")]
 Name = Annotated[str, Field(max_length=MAX_NAME)]
+Repeat = Annotated[int, Field(ge=1, le=100_000)]
 
 
 SkillNumber = Annotated[VersionLabel, Field(pattern=f"^{ids.FREE}$")]

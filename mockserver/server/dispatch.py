@@ -5,20 +5,20 @@ import logging
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pydantic_core import to_json
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mockserver.api.app import serve_app
-from mockserver.errors import STORAGE_FAILED, APIError, ErrorType
+from mockserver.errors import STORAGE_FAILED, ErrorType
 from mockserver.mock import Mock
+from mockserver.routing import error_response
 from mockserver.schema.errors import ControlErrorType
 from mockserver.storage.database import failure
 from mockserver.testing import CURRENT
 
 log = logging.getLogger("mockserver")
 
-CONTROL_FAILED = ControlErrorType(
+CONTROL_NOT_LOADED = ControlErrorType(
     500,
     "The control plane can't be loaded ({problem}). The next request loads it again. Code that replaces time, files "
     "or modules in this process can prevent it: end that first, or run the server in a process of its own.",
@@ -113,7 +113,7 @@ class Dispatcher:
             return self._api
         if not current.world:
             path = scope["path"].removeprefix(f"/w/{CURRENT}")
-            return _response(NO_CURRENT_TEST(method=scope["method"], path=path))
+            return error_response(NO_CURRENT_TEST(method=scope["method"], path=path))
         current.redirect(scope)
         return self._api
 
@@ -128,10 +128,9 @@ class Dispatcher:
             return await asyncio.shield(loading)
         except Exception as error:
             log.exception("the control plane can't be loaded")
-            problem = failure(error)
-            if problem:
-                return _response(STORAGE_FAILED(problem=problem))
-            return _response(CONTROL_FAILED(problem=f"{type(error).__name__}: {error}"[:300]))
+            if problem := failure(error):
+                return error_response(STORAGE_FAILED(problem=problem))
+            return error_response(CONTROL_NOT_LOADED(problem=f"{type(error).__name__}: {error}"[:300]))
 
 
 def _remove_prefix(scope: Scope, prefix: str) -> bool:
@@ -140,10 +139,6 @@ def _remove_prefix(scope: Scope, prefix: str) -> bool:
     if rest != scope["raw_path"] and rest.startswith(b"/"):
         scope["path"], scope["raw_path"] = scope["path"].removeprefix(prefix), rest
     return not rest
-
-
-def _response(error: APIError) -> Response:
-    return Response(to_json(error.body(), indent=2), error.status, error.headers, "application/json")
 
 
 def _is_browser(scope: Scope) -> bool:

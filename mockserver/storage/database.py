@@ -23,7 +23,7 @@ from mockserver.storage import tables
 SQLITE_VERSION = sqlite3.sqlite_version
 BUSY_SECONDS = 30.0
 """How long a write waits for another one to the same world before it fails."""
-SMALL_STATEMENTS = 256
+CACHED_STATEMENTS = 256
 """Prepared statements that a connection keeps."""
 
 SMALL_DATABASE = 1 << 20
@@ -165,7 +165,7 @@ def connect(path: Path, wait: float = BUSY_SECONDS, create: bool = False) -> sql
     """A connection without implicit transactions, which waits `wait` seconds for other writers. Raises sqlite3.Error."""
     uri = f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
     connection = sqlite3.connect(
-        uri, uri=True, timeout=wait, isolation_level=None, check_same_thread=False, cached_statements=SMALL_STATEMENTS
+        uri, uri=True, timeout=wait, isolation_level=None, check_same_thread=False, cached_statements=CACHED_STATEMENTS
     )
     try:
         connection.execute("PRAGMA synchronous=OFF")  # nothing waits for the disk

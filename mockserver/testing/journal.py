@@ -73,7 +73,9 @@ class Journal:
 
         In a coroutine, use `await asyncio.to_thread(journal.wait, …)`: the call blocks.
         """
-        seconds = parse_duration(timeout) if isinstance(timeout, str) else seconds_of(timeout)
+        if isinstance(timeout, timedelta):
+            timeout = timeout.total_seconds()
+        seconds = parse_duration(timeout) if isinstance(timeout, str) else timeout
         path = f"journal/wait{query(**wanted, count=count, timeout=seconds)}"
         try:
             page: models.JournalPage = self._call("GET", path, timeout=seconds + 30)
@@ -118,7 +120,3 @@ def _time(seconds: float) -> str:
     """Return the time of day by the world's clock, or the seconds if no calendar has the date."""
     date = calendar(seconds)
     return date.strftime("%H:%M:%S") if date else f"{seconds:.0f}"
-
-
-def seconds_of(duration: float | timedelta) -> float:
-    return duration.total_seconds() if isinstance(duration, timedelta) else duration

@@ -8,9 +8,10 @@ from pydantic import AfterValidator, Field
 from mockserver import containers, control_errors, files, uploads
 from mockserver.clock import MAX_SECONDS, Clock, calendar
 from mockserver.context import World
-from mockserver.control.dependencies import Duration, Instant, RequestModel, TheMock, new_router
+from mockserver.control.dependencies import RequestModel, TheMock, new_router
 from mockserver.control.models import ClockChange, ClockState
 from mockserver.mock import Mock
+from mockserver.schema.values import Duration, Instant
 from mockserver.storage.database import Transaction
 
 router = new_router("/worlds/{world}/clock", "Clock")

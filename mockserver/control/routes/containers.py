@@ -20,7 +20,7 @@ from mockserver.admin.containers import (
 )
 from mockserver.admin.lists import NamedQuery
 from mockserver.control.bodies import add_objects, described, json_like, multipart, uploaded
-from mockserver.control.contents import Inline, PreviewBytes, contents, download, previewed
+from mockserver.control.contents import PREVIEWED, Inline, PreviewBytes, contents, download, previewed
 from mockserver.control.dependencies import RequestModel, TheMock, new_router
 from mockserver.schema.containers import ContainerDeleted, ContainerFileDeleted
 from mockserver.schema.sources import MAX_PATH
@@ -133,7 +133,7 @@ async def save_container_file(
 
 @router.get("/{container_id}/files/{file_id}/preview", response_class=Response)
 async def preview_container_file(
-    mock: TheMock, world: str, container_id: str, file_id: str, bytes: PreviewBytes = 64 * 1024
+    mock: TheMock, world: str, container_id: str, file_id: str, bytes: PreviewBytes = PREVIEWED
 ) -> Response:
     """Return the first bytes of a file's content, as plain text or bytes, whatever the file's type."""
     preview = containers.preview_container_file

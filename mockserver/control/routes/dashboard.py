@@ -5,7 +5,6 @@ the media types from the machine, where `.js` can be text/plain, which browsers 
 """
 
 import hashlib
-import hmac
 from dataclasses import asdict
 from functools import cache
 from importlib.resources import files
@@ -19,6 +18,7 @@ from mockserver import control_errors, errors, profiles
 from mockserver.control.access import cookie_name, cookie_value
 from mockserver.control.dependencies import RequestModel, TheMock, new_router
 from mockserver.control.models import Session
+from mockserver.routing import same_secret
 from mockserver.schema.faults import OPERATIONS
 from mockserver.schema.files import Purpose
 
@@ -97,7 +97,7 @@ async def open_session(mock: TheMock, body: Login, request: Request, response: R
     # Without a path, browsers take that of the request, which can have a prefix of a proxy.
     token = mock.settings.control_token
     if token is not None:
-        if not hmac.compare_digest(token.encode(), body.token.encode()):
+        if not same_secret(body.token, token):
             raise control_errors.WRONG_TOKEN()
         response.set_cookie(cookie_name(request), cookie_value(token), path=None, httponly=True, samesite="strict")
     return Session(token_needed=token is not None)

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from mockserver.admin import files
 from mockserver.admin.files import AdminFile, FileQuery, FoundFiles
 from mockserver.control.bodies import multipart, uploaded
-from mockserver.control.contents import Inline, PreviewBytes, contents, download, previewed
+from mockserver.control.contents import PREVIEWED, Inline, PreviewBytes, contents, download, previewed
 from mockserver.control.dependencies import RequestModel, TheMock, new_router
 from mockserver.schema.files import FileDeleted, Purpose
 from mockserver.storage import tables
@@ -69,7 +69,7 @@ async def save_file(mock: TheMock, world: str, file_id: str, inline: Inline = Fa
 
 
 @router.get("/{file_id}/preview", response_class=Response)
-async def preview_file(mock: TheMock, world: str, file_id: str, bytes: PreviewBytes = 64 * 1024) -> Response:
+async def preview_file(mock: TheMock, world: str, file_id: str, bytes: PreviewBytes = PREVIEWED) -> Response:
     """Return the first bytes of a File's content, whatever its purpose, as plain text or bytes."""
     preview = await mock.worlds.look(world, files.preview_file, file_id, bytes)
     return previewed(preview)

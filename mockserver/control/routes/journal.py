@@ -3,7 +3,6 @@
 import asyncio
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from fnmatch import fnmatchcase
 from itertools import islice, starmap
 from typing import Annotated
 
@@ -17,7 +16,7 @@ from mockserver.admin import containers, uploads
 from mockserver.choices import unknown
 from mockserver.clock import stopwatch
 from mockserver.context import World
-from mockserver.control.dependencies import Duration, RequestModel, TheMock, new_router
+from mockserver.control.dependencies import RequestModel, TheMock, new_router
 from mockserver.control.models import Count, Exchange, Finding, JournalPage, Verdict
 from mockserver.control.streams import COUNTED, EVENTS, Emit, Stream, client_disconnect, event_or_keep_alive
 from mockserver.entries import Entry, Filter, Record
@@ -26,7 +25,8 @@ from mockserver.journal import Cursor, Journal
 from mockserver.mock import Mock
 from mockserver.profiles import WARNINGS
 from mockserver.recorded import created
-from mockserver.schema.faults import OPERATIONS
+from mockserver.schema.faults import OPERATIONS, is_like
+from mockserver.schema.values import Duration
 from mockserver.storage.database import Transaction
 from mockserver.worlds import NAME
 
@@ -187,8 +187,8 @@ def _verdict(tx: Transaction, world: World, records: list[Record], ignored: list
     entries = list(starmap(Entry, records))
     running = {id for id in created(entries) if _is_running(tx, world, id)}
     findings = [
-        Finding(name=each.name, message=each.message, exchanges=each.exchanges)
-        for each in verdict.check(entries, running, ignored, answers.list_rules(tx))
+        Finding(name=name, message=message, exchanges=exchanges)
+        for name, message, exchanges in verdict.check(entries, running, ignored, answers.list_rules(tx))
     ]
     return Verdict(ok=not findings, findings=findings)
 
@@ -211,7 +211,7 @@ def _parts(text: str) -> Iterable[str]:
 
 
 def _matching(pattern: str, names: Iterable[str]) -> list[str]:
-    return [name for name in names if fnmatchcase(name.lower(), pattern.lower())]
+    return [name for name in names if is_like(name, pattern)]
 
 
 def _all_matching(patterns: str, names: Iterable[str]) -> frozenset[str]:

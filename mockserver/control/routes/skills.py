@@ -9,7 +9,7 @@ from mockserver.admin import skills
 from mockserver.admin.lists import NamedQuery
 from mockserver.admin.skills import AdminSkill, AdminSkillVersion, FoundSkills, SkillFiles
 from mockserver.control.bodies import add_objects, described, json_like
-from mockserver.control.contents import PreviewBytes, contents, download, previewed
+from mockserver.control.contents import PREVIEWED, PreviewBytes, contents, download, previewed
 from mockserver.control.dependencies import TheMock, new_router
 from mockserver.schema.skills import SkillDeleted
 
@@ -58,7 +58,7 @@ async def save_skill_version(mock: TheMock, world: str, skill_id: str, version: 
 
 @router.get("/skills/{skill_id}/versions/{version}/files/{path:path}", response_class=Response)
 async def preview_skill_file(
-    mock: TheMock, world: str, skill_id: str, version: str, path: str, bytes: PreviewBytes = 64 * 1024
+    mock: TheMock, world: str, skill_id: str, version: str, path: str, bytes: PreviewBytes = PREVIEWED
 ) -> Response:
     """Return the first bytes of a file of a version, as plain text or bytes."""
     preview = skills.preview_skill_file
@@ -73,7 +73,7 @@ async def find_container_skill_files(mock: TheMock, world: str, container_id: st
 
 @router.get("/containers/{container_id}/skills/{position}/{path:path}", response_class=Response)
 async def preview_container_skill_file(
-    mock: TheMock, world: str, container_id: str, position: int, path: str, bytes: PreviewBytes = 64 * 1024
+    mock: TheMock, world: str, container_id: str, position: int, path: str, bytes: PreviewBytes = PREVIEWED
 ) -> Response:
     """Return the first bytes of a file of a skill in a container, as plain text or bytes."""
     preview = skills.preview_container_skill_file

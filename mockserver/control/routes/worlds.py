@@ -13,12 +13,12 @@ from fastapi import Query, Response
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from mockserver import control_errors, profiles
-from mockserver.control.dependencies import Duration, RequestModel, TheMock, new_router
+from mockserver.control.dependencies import RequestModel, TheMock, new_router
 from mockserver.control.models import Names, Switches, WorldList, WorldState
 from mockserver.control.routes.clocks import clock_state
 from mockserver.mock import Mock
 from mockserver.profiles import PROFILES, Profile
-from mockserver.schema.values import not_negative
+from mockserver.schema.values import Duration, not_negative
 from mockserver.states import Summary
 
 router = new_router("", "Worlds")
