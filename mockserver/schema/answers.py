@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 import re2
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from mockserver.choices import NAME
 from mockserver.schema.responses import whole_item
 from mockserver.schema.sources import FileName, Part, WithContent
 from mockserver.schema.values import Count, ErrorName, Seconds, Times
@@ -229,7 +230,7 @@ def _when(value: object) -> object:
 class NewAnswer(Step):
     """A rule: for which requests, how often, and what the run does. The keys of a single step may stand at its top."""
 
-    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] | None = None
+    id: Annotated[str, Field(pattern=rf"^{NAME}$")] | None = None
     """Name of the answer; made by the server unless given."""
     when: Annotated[When, BeforeValidator(_when, json_schema_input_type=When | str)] = When()
     """Which requests it is for; a text is a part of the last user message. By default all."""

@@ -268,8 +268,8 @@ class MockWorld:
         yield f"{finding['name']}: {finding['message']}"
         for number in finding["exchanges"][:5]:
             yield f"  {shown(self.journal.get(number))}"
-        if more := len(finding["exchanges"]) - 5:
-            yield f"  and {more} more" if more > 0 else ""
+        if (more := len(finding["exchanges"]) - 5) > 0:
+            yield f"  and {more} more"
 
     def __enter__(self) -> Self:
         return self
