@@ -248,11 +248,10 @@ class Context:
         except BaseException:
             del self.touched[before:]
             world.reserved = 0  # it was not committed
-            world.contents.end(failed=True)
-            world.tidy()
+            if world.contents.end(failed=True):
+                world.tidy()
             raise
-        if not tx.in_transaction:
-            world.contents.end(failed=False)
+        if not tx.in_transaction and world.contents.end(failed=False):
             world.tidy()
 
     def advance(self, tx: Transaction, seconds: float) -> Clock:

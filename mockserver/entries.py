@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 from pydantic_core import to_json
 
+from mockserver.clock import Clock
 from mockserver.redaction import Sent, as_json, redacted_headers, redacted_query, redacted_response
 
 MAX_MESSAGE = 500
@@ -154,13 +155,14 @@ def record_of(
     sent: Sent,
     response: bytes | int | None,
     made_up: bool,
-    rate: float,
+    clock: Clock,
     page: tuple[bool, str | None, str | None] | None = None,
     cited: Sequence[tuple[str, str]] = (),
 ) -> Record:
     """`shown` is the entry as readers are shown it, but for what takes long and is made here: its `query` is as it was
-    sent, and it has headers for `request` and `response`, and no `error`. `response` is the body, its size, or None."""
+    sent, and it has headers for `request` and `response`, and neither `at` nor `error`. `response` is the body, its size, or None."""
     operation, status, fault = shown["operation"], shown["status"], shown["fault"]
+    shown["at"] = clock.at(shown["wall"])
     shown["query"] = redacted_query(shown["query"].decode("utf-8", "replace"))
     shown["request"] = {"headers": redacted_headers(shown["request"]), **_request_body(sent)}
     shown["response"] = {"headers": redacted_headers(shown["response"]), **_response_body(response, fault)}
@@ -171,7 +173,19 @@ def record_of(
             digests = tuple(hashlib.sha256(body).hexdigest() for body in (response, response.rstrip()) if body)
     text = bytes(memoryview(orjson.dumps(shown)))  # a copy: what orjson returns takes 8 KiB whatever its length
     method, warnings = sys.intern(shown["method"]), tuple(shown["warnings"])
-    facts = (operation, method, status, route, sent.identity, made_up, rate, warnings, page, digests, tuple(cited))
+    facts = (
+        operation,
+        method,
+        status,
+        route,
+        sent.identity,
+        made_up,
+        clock.rate,
+        warnings,
+        page,
+        digests,
+        tuple(cited),
+    )
     return (shown["number"], text, *facts)
 
 

@@ -37,7 +37,7 @@ from mockserver.skills import NOTHING, Supplied
 from mockserver.storage import tables
 from mockserver.storage.contents import Uploads
 from mockserver.storage.database import Insertion, Statement
-from mockserver.tools import Tool, allowed_tools, declared_tools
+from mockserver.tools import Tool, allowed_tools, declared_tools, shown_tool
 
 QUEUED_SECONDS = 1
 """How long a run in the background is queued, by the world's clock."""
@@ -333,19 +333,9 @@ def _echo(body: CreateResponse, tools: Mapping[int, Tool]) -> dict[str, Any]:
         "reasoning": {"context": None, "effort": None, "summary": None, **given.get("reasoning", {})},
         "temperature": float(given.get("temperature", 1.0)),
         "text": {"format": {"type": "text"}, "verbosity": "medium", **given.get("text", {})},
-        "tools": [_shown_tool(tool, tools.get(position)) for position, tool in enumerate(given.get("tools", []))],
+        "tools": [shown_tool(tool, tools.get(position)) for position, tool in enumerate(given.get("tools", []))],
         "top_p": float(given.get("top_p", 1.0)),
     }
-
-
-def _shown_tool(tool: dict[str, Any], used: Tool | None) -> dict[str, Any]:
-    """As sent, but without secrets; a hosted shell names its container (seen)."""
-    if used and used.kind == SHELL and used.container:
-        return {**tool, "environment": {"type": "container_reference", "container_id": used.container.id}}
-    for place in (tool, tool.get("container"), tool.get("environment")):
-        if isinstance(place, dict) and isinstance(policy := place.get("network_policy"), dict):
-            place["network_policy"] = {name: value for name, value in policy.items() if name != "domain_secrets"}
-    return {name: value for name, value in tool.items() if name not in ("authorization", "headers")}  # of MCP servers
 
 
 # Showing

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from mockserver import containers, errors, profiles
 from mockserver.context import Context
@@ -101,6 +102,16 @@ def _tool(
     mark = len(context.touched)
     container = containers.add_container(context, tx, new, supplied, where)
     return Tool(kind, container, tuple(context.touched[mark:]))
+
+
+def shown_tool(tool: dict[str, Any], used: Tool | None) -> dict[str, Any]:
+    """As sent, but without secrets; a hosted shell names its container (seen)."""
+    if used and used.kind == SHELL and used.container:
+        return {**tool, "environment": {"type": "container_reference", "container_id": used.container.id}}
+    for place in (tool, tool.get("container"), tool.get("environment")):
+        if isinstance(place, dict) and isinstance(policy := place.get("network_policy"), dict):
+            place["network_policy"] = {name: value for name, value in policy.items() if name != "domain_secrets"}
+    return {name: value for name, value in tool.items() if name not in ("authorization", "headers")}  # of MCP servers
 
 
 def remove_unused(context: Context, tool: Tool) -> None:

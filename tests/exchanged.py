@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 
+from mockserver.clock import Clock
 from mockserver.entries import record_of
 from mockserver.journal import Journal, WorldJournal
 from mockserver.redaction import NOTHING_SENT, Headers
@@ -44,5 +45,5 @@ def record(
         "objects": [{"change": change, "id": id} for change, id in objects],
         "aborted": False,
     }
-    make = partial(record_of, shown, route, NOTHING_SENT, response, False, 1.0, page)
+    make = partial(record_of, shown, route, NOTHING_SENT, response, False, Clock(wall, wall), page)
     return journal.record(log, shown, route, make)

@@ -782,9 +782,8 @@ class Beside(RuleBasedStateMachine):
             "freeze", world, {} if at is None else {"at": at}, lambda of, wall: (of.at(wall) if at is None else at, 0.0)
         )
 
-    @rule(world=worlds, by=spans, back=st.sampled_from([False, False, False, True]))
-    def advance(self, world: int, by: float, back: bool) -> None:
-        by = -by if back else by
+    @rule(world=worlds, by=spans)
+    def advance(self, world: int, by: float) -> None:
         self._change("advance", world, {"by": by}, lambda of, wall: (of.at(wall) + by, of.rate))
 
     @rule(world=worlds, by=spans, back=st.booleans())

@@ -156,7 +156,7 @@ class Exchange:
             "number": 0,
             "request_id": self.request_id,
             "world": self.world,
-            "at": self.clock.at(wall),
+            "at": None,
             "wall": wall,
             "operation": self.operation,
             "method": scope["method"],
@@ -178,8 +178,8 @@ class Exchange:
             response = len(response)
         made_up = effect is not None and (effect.answers or effect.lists or effect.rate_limit is not None)
         cited = context.cited if context else ()
-        rate, route = self.clock.rate, scope["path"]
-        make = partial(record_of, shown, route, self.sent, response, made_up, rate, self.page, cited)
+        route = scope["path"]
+        make = partial(record_of, shown, route, self.sent, response, made_up, self.clock, self.page, cited)
         self.number = journal.record(self.log, shown, route, make)
 
     def abort(self) -> None:

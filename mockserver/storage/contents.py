@@ -178,11 +178,13 @@ class Contents:
             upload.kept = not shared
         self._kept.add(upload.digest)
 
-    def end(self, failed: bool) -> None:
-        """The transaction that kept files has ended. If it failed, possibly no row names them."""
+    def end(self, failed: bool) -> bool:
+        """The transaction that kept files has ended. If it failed, possibly no row names them. Returns whether there
+        are files that no row names."""
         if failed:
             self.dropped |= self._kept
         self._kept.clear()
+        return bool(self.dropped)
 
     def open(self, tx: Transaction, digest: str) -> BinaryIO:
         """Open a content for reading. It stays readable if it is removed meanwhile.
