@@ -165,7 +165,7 @@ def record_of(
     shown["at"] = clock.at(shown["wall"])
     shown["query"] = redacted_query(shown["query"].decode("utf-8", "replace"))
     shown["request"] = {"headers": redacted_headers(shown["request"]), **_request_body(sent)}
-    shown["response"] = {"headers": redacted_headers(shown["response"]), **_response_body(response, fault)}
+    shown["response"] = {"headers": redacted_headers(shown["response"]), **_response_body(response, fault, route)}
     digests: tuple[str, ...] = ()
     if status and status >= 400:
         shown["error"] = _error_message(response)
@@ -198,14 +198,14 @@ def _request_body(sent: Sent) -> dict[str, Any]:
     return size | {"body_sha256": sent.digest} if sent.digest else size
 
 
-def _response_body(response: bytes | int | None, fault: str | None) -> dict[str, Any]:
+def _response_body(response: bytes | int | None, fault: str | None, route: str) -> dict[str, Any]:
     if response is None or response == b"":
         return {}
     if isinstance(response, int):
         return {"body_bytes": response}
     # The API's own responses are JSON with line breaks, or events; those of a fault may be anything.
     own = not fault and response.startswith(b"{")
-    if not fault:
+    if not fault and route.startswith("/responses"):  # others repeat no keys of a request
         shown = redacted_response(response)
         if shown is None:
             return {"body_bytes": len(response)}
