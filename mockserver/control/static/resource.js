@@ -106,6 +106,15 @@ function part(page, spec, at, place, pane, options = {}) {
   function object(id) {
     const url = at(id);
     const close = () => page.go(...place);
+    let deleted = false; // a change may arrive before the response, and must not read what is gone
+    const remove = async () => {
+      deleted = true;
+      await send("DELETE", url).catch((problem) => {
+        deleted = false;
+        throw problem;
+      });
+      close();
+    };
     const head = h("div", {});
     const body = h("div", { class: "object" }, head);
     const inFolders = h("div", {});
@@ -127,7 +136,7 @@ function part(page, spec, at, place, pane, options = {}) {
             { class: "acts" },
             spec.content && h("a", { class: "button", href: `${url}/content`, download: "" }, "Download"),
             spec.actions?.map(({ label, title, done, disabled, ...action }) => button(label, () => attempt(() => post(`${url}/${action.post}`), done), { title, disabled: disabled?.(row) })),
-            button("Delete", () => attempt(() => send("DELETE", url).then(close), `${one} deleted`), { class: "danger" }),
+            button("Delete", () => attempt(remove, `${one} deleted`), { class: "danger" }),
           ),
           button("✕", close, { class: "plain", "aria-label": `Close the ${one.toLowerCase()} (Escape)`, title: "Close (Escape)" }),
         ),
@@ -155,7 +164,7 @@ function part(page, spec, at, place, pane, options = {}) {
     return {
       id,
       element: body,
-      refresh: () => Promise.all([load(), inside?.refresh()]),
+      refresh: async () => deleted || Promise.all([load(), inside?.refresh()]),
       show: (...rest) => inside?.show(...rest),
     };
   }
