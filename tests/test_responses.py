@@ -5,8 +5,8 @@ import base64
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -70,6 +70,17 @@ def events(world: World, body: dict[str, Any]) -> list[tuple[str, dict[str, Any]
     assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert "cache-control" not in answer.headers
     return parsed(answer.text)
+
+
+@contextmanager
+def background(world: World) -> Iterator[tuple[str, Callable[[], list[tuple[str, dict[str, Any]]]]]]:
+    """A run in the background after the first event of its stream: its id, and what reads the stream to its end."""
+    body = {"model": "m", "input": "go", "tools": AUTO, "stream": True, "background": True}
+    with world.http.stream("POST", "/responses", json=body) as stream:
+        parts = stream.iter_text()
+        first = next(parts)
+        id = json.loads(first.split("\n")[1].removeprefix("data: "))["response"]["id"]
+        yield id, lambda: parsed(first + "".join(parts))
 
 
 def parsed(text: str) -> list[tuple[str, dict[str, Any]]]:
@@ -631,16 +642,11 @@ def test_a_cancelled_run_deletes_nothing_that_it_would_have_deleted_later(world:
 def test_a_stream_in_the_background_can_be_resumed(world: World) -> None:
     world.freeze()
     script(world, {"steps": [{"code": "1", "takes": "5s"}, {"say": "done"}]})
-    body = {"model": "m", "input": "go", "tools": AUTO, "stream": True, "background": True}
-    with world.http.stream("POST", "/responses", json=body) as stream:
-        parts = stream.iter_text()
-        first = next(parts)
-        id = json.loads(first.split("\n")[1].removeprefix("data: "))["response"]["id"]
+    with background(world) as (id, rest):
         world.advance(10)
-        whole = parsed(first + "".join(parts))
+        whole = rest()
     assert [kind for kind, _ in whole[:3]] == ["response.created", "response.queued", "response.in_progress"]
-    rest = parsed(world.http.get(f"/responses/{id}?stream=true&starting_after=5").text)
-    assert rest == whole[6:]
+    assert parsed(world.http.get(f"/responses/{id}?stream=true&starting_after=5").text) == whole[6:]
     ok(
         world.http.put(
             f"{world.server.url}/_mock/worlds/{world.name}/profile", json={"switches": {"stream_minutes": 5}}
@@ -657,15 +663,11 @@ def test_a_stream_in_the_background_can_be_resumed(world: World) -> None:
 def test_a_cancelled_stream_ends_where_it_was_cancelled_however_late_it_is_read(world: World) -> None:
     world.freeze()
     script(world, {"steps": [{"code": "1", "takes": "5s"}, {"code": "2", "takes": "5s"}, {"say": "done"}]})
-    body = {"model": "m", "input": "go", "tools": AUTO, "stream": True, "background": True}
-    with world.http.stream("POST", "/responses", json=body) as stream:
-        parts = stream.iter_text()
-        first = next(parts)
-        id = json.loads(first.split("\n")[1].removeprefix("data: "))["response"]["id"]
+    with background(world) as (id, rest):
         world.advance(7)
         world.openai.responses.cancel(id)
         world.advance(60)  # at once: the stream may not have looked at the clock yet
-        whole = parsed(first + "".join(parts))
+        whole = rest()
     for after in (-1, 5, len(whole) - 2):
         url = f"/responses/{id}?stream=true" + (f"&starting_after={after}" if after >= 0 else "")
         assert parsed(world.http.get(url).text) == whole[after + 1 :]
