@@ -47,7 +47,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's backgro
 
 _worlds = itertools.count()
 
-UNHURRIED = ("--shutdown-grace", "600")
+LONG_GRACE = ("--shutdown-grace", "600")
 """Flags of a server that lets requests under way take ten minutes to end when it is stopped: where a stop waits for one
 that it shouldn't wait for, the test's own patience ends first."""
 
@@ -55,7 +55,7 @@ NOON = 1_782_324_240
 """A fixed instant for tests: 2026-06-24T18:04:00Z."""
 
 
-class made_once(cached_property):  # noqa: N801  # a decorator
+class cached_once(cached_property):  # noqa: N801  # a decorator
     """As it is where several threads ask at once up to CPython 3.11: all others would make one each."""
 
     _making = threading.RLock()
@@ -77,12 +77,12 @@ class World:
     def base_url(self) -> str:
         return f"{self.server.url}/w/{self.name}/v1"
 
-    @made_once
+    @cached_once
     def http(self) -> httpx2.Client:
         """A plain client: `world.http.get("/containers")`."""
         return httpx2.Client(base_url=self.base_url, headers={"Authorization": f"Bearer {self.api_key}"})
 
-    @made_once
+    @cached_once
     def openai(self) -> openai.OpenAI:
         """The official client, which rejects responses that don't match its types."""
         return openai.OpenAI(
@@ -133,7 +133,7 @@ def ok(response: httpx2.Response) -> Any:
     return response.json()
 
 
-def refusal(response: httpx2.Response, status: int, code: str | None) -> str:
+def error_message(response: httpx2.Response, status: int, code: str | None) -> str:
     """Check the status, the code and the shape of an error response, and return its message."""
     assert response.status_code == status, response.text
     error = response.json()["error"]

@@ -16,9 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import httpx2
-from bundled import MANIFEST, zipped
 from conftest import BROWSER_ARGUMENTS, BROWSERS, NOON, World, ok
 from playwright.sync_api import Page, sync_playwright
+from skill_bundles import MANIFEST, zipped
 
 from mockserver.server.serving import MockServer
 

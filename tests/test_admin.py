@@ -6,7 +6,7 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-from conftest import NOON, World, ok, refusal
+from conftest import NOON, World, error_message, ok
 
 from mockserver.server.serving import MockServer
 
@@ -79,8 +79,8 @@ def test_a_container_is_staged_with_its_files(world: World, control: httpx2.Clie
     assert (told.memory_limit, told.expires_after.minutes) == ("4g", 5)
     paths = {each.path for each in world.openai.containers.files.list("cntr_mine")}
     assert paths == {f"/mnt/data/{file['id']}-a.csv", "/mnt/data/out.txt"}
-    refusal(control.post("/containers", json=body), 409, "object_exists")
-    assert "memory_limit" in refusal(
+    error_message(control.post("/containers", json=body), 409, "object_exists")
+    assert "memory_limit" in error_message(
         control.post("/containers", json={"name": "a", "memory_limit": "2g"}), 400, "invalid_seed"
     )
 
@@ -145,7 +145,7 @@ def test_expiring_needs_no_time(world: World, control: httpx2.Client) -> None:
         assert shown["expires_after"] == told["expires_after"], "what was asked for stays"
         with pytest.raises(openai.NotFoundError, match="expired"):
             world.openai.containers.files.list(box)
-        refusal(control.post(f"/containers/{box}/touch"), 400, None)
+        error_message(control.post(f"/containers/{box}/touch"), 400, None)
     assert ok(control.get("/clock"))["now"] == NOON, "the clock stays"
 
 
@@ -182,7 +182,7 @@ def test_looking_is_no_activity(world: World, control: httpx2.Client) -> None:
 
 def test_looking_makes_no_world(control: httpx2.Client) -> None:
     for path in ("/containers", "/containers/cntr_a", "/containers/cntr_a/files", "/files", "/files/file-a", "/export"):
-        refusal(control.get(path), 404, "world_not_found")
+        error_message(control.get(path), 404, "world_not_found")
     ok(control.post("/containers", json={"name": "auto"}))
     assert ok(control.get("/containers"))["total"] == 1
 
@@ -217,9 +217,9 @@ def test_lists_are_filtered_paged_and_counted(world: World, control: httpx2.Clie
     ok(control.delete(f"/containers/{seen[3]}"))
     rest = ok(control.get("/containers", params={"after": seen[3]}))
     assert [each["id"] for each in rest["data"]] == seen[4:], "a deleted object is still a cursor"
-    refusal(control.get("/containers?after=nothing"), 400, "invalid_value")
+    error_message(control.get("/containers?after=nothing"), 400, "invalid_value")
     for wrong in ("limit=0", "limit=1001", "status=active", "limit=x"):
-        refusal(control.get(f"/containers?{wrong}"), 400, "invalid_parameter")
+        error_message(control.get(f"/containers?{wrong}"), 400, "invalid_parameter")
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_one_file_of_a_container_is_read(world: World, control: httpx2.Client) -
     box = make(world)
     file = put(control, box, path="out.txt")
     assert ok(control.get(f"/containers/{box}/files/{file['id']}")) == file
-    refusal(control.get(f"/containers/{box}/files/cfile_none"), 404, None)
+    error_message(control.get(f"/containers/{box}/files/cfile_none"), 404, None)
 
 
 def test_files_are_filtered_paged_and_counted(world: World, control: httpx2.Client) -> None:
@@ -297,7 +297,7 @@ def test_the_files_of_a_container_are_paged_by_its_own(control: httpx2.Client) -
             seen.append(page["data"][0]["id"])
             more, query = page["has_more"], {"limit": 1, "after": seen[-1]}
         assert seen == [f"cfile_{n}" for n in expected]
-    refusal(control.get("/containers/cntr_young/files?after=cfile_5"), 400, "invalid_value")
+    error_message(control.get("/containers/cntr_young/files?after=cfile_5"), 400, "invalid_value")
 
 
 def test_thousands_of_containers_are_counted_and_paged(world: World, control: httpx2.Client) -> None:
@@ -340,7 +340,7 @@ def test_previews_are_harmless(world: World, control: httpx2.Client, content: by
         assert answer.headers["x-content-size"] == str(len(content))
         assert control.get(f"{path}?bytes=2").content == content[:2]
         for wrong in ("-1", str((1 << 20) + 1), "x"):
-            refusal(control.get(f"{path}?bytes={wrong}"), 400, "invalid_parameter")
+            error_message(control.get(f"{path}?bytes={wrong}"), 400, "invalid_parameter")
 
 
 @pytest.mark.parametrize(
@@ -379,7 +379,7 @@ def test_contents_are_saved_whole_and_only_pictures_and_pdfs_are_shown(
             assert answer.headers["content-security-policy"].startswith("sandbox") == (
                 answer.headers["content-type"] != "application/pdf"
             )
-        refusal(control.get(path.replace("/files/", "/files/x")), 404, None)
+        error_message(control.get(path.replace("/files/", "/files/x")), 404, None)
     assert ok(control.get(f"/containers/{box}"))["last_active_at"] == NOON, "it is no activity"
 
 
@@ -397,8 +397,8 @@ def test_what_is_not_there_is_refused(world: World, control: httpx2.Client) -> N
         ("DELETE", "/files/file-x"),
         ("GET", "/files/file-x/preview"),
     ):
-        refusal(control.request(method, path), 404, None)
-    refusal(control.post("/containers/cntr_x/files", files={"file": b"x"}), 404, None)
+        error_message(control.request(method, path), 404, None)
+    error_message(control.post("/containers/cntr_x/files", files={"file": b"x"}), 404, None)
     assert list((world.server.mock.directory / "uploads").iterdir()) == []
 
 
@@ -425,7 +425,7 @@ def test_forms_that_make_no_sense_are_refused(
 ) -> None:
     box = make(world)
     answer = control.post(f"/containers/{box}/files", **sent)
-    assert refusal(answer, 400, "invalid_parameter").startswith(f"{param}: ")
+    assert error_message(answer, 400, "invalid_parameter").startswith(f"{param}: ")
     assert ok(control.get(f"/containers/{box}"))["file_count"] == 0
     assert list((world.server.mock.directory / "uploads").iterdir()) == []
 
@@ -434,10 +434,10 @@ def test_uploads_are_limited_as_the_apis_are() -> None:
     with MockServer(max_upload=1_000) as server:
         files = f"{server.url}/_mock/worlds/w/files"
         assert ok(httpx2.post(files, files={"file": bytes(1_000)}))["bytes"] == 1_000
-        refusal(httpx2.post(files, files={"file": bytes(1_001)}), 413, "file_too_large")
-        refusal(httpx2.post(files, files={"file": bytes(2 << 20)}), 413, "file_too_large")
+        error_message(httpx2.post(files, files={"file": bytes(1_001)}), 413, "file_too_large")
+        error_message(httpx2.post(files, files={"file": bytes(2 << 20)}), 413, "file_too_large")
         headers = {"content-type": "multipart/form-data; boundary=x"}
-        refusal(httpx2.post(files, content=iter([CUT_OFF]), headers=headers), 413, "file_too_large")
+        error_message(httpx2.post(files, content=iter([CUT_OFF]), headers=headers), 413, "file_too_large")
         assert list((server.mock.directory / "uploads").iterdir()) == []
 
 
@@ -467,9 +467,9 @@ def test_staged_names_have_no_directories_and_paths_stay_below_them(world: World
         assert put(control, box, name=name)["path"].endswith("-a.csv")
     for path in ("../a.csv", "/mnt/data/../../etc/a.csv", "x\\..\\..\\a.csv", ".."):
         answer = control.post(f"/containers/{box}/files", files={"file": b"x"}, data={"path": path})
-        assert "no '..'" in refusal(answer, 400, "invalid_parameter")
+        assert "no '..'" in error_message(answer, 400, "invalid_parameter")
         answer = control.post("/containers", json={"name": "x", "files": [{"path": path, "content": "x"}]})
-        assert "no '..'" in refusal(answer, 400, "invalid_seed")
+        assert "no '..'" in error_message(answer, 400, "invalid_seed")
     assert put(control, box, path="a..b/..c.csv")["path"] == "/mnt/data/a..b/..c.csv"
 
 
@@ -479,4 +479,4 @@ def test_files_that_the_api_itself_creates_can_be_staged(world: World, control: 
     assert [each.id for each in world.openai.files.list(purpose=purpose)] == [file["id"]]
     assert world.openai.files.content(file["id"]).read() == b"{}\n"
     answer = world.http.post("/files", files={"file": b"x"}, data={"purpose": purpose})
-    assert "is not one of" in refusal(answer, 400, None)
+    assert "is not one of" in error_message(answer, 400, None)

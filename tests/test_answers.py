@@ -11,8 +11,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from bundled import folder
-from conftest import World, ok, refusal, stored
+from conftest import World, error_message, ok, stored
+from skill_bundles import folder
 
 from mockserver.schema.answers import MAX_SHOWN, NewAnswer
 from mockserver.seeds.loader import read_seeds
@@ -212,11 +212,11 @@ def test_a_running_world_gets_the_answers_of_a_seed(world: World, control: httpx
     box = made["output"][0]["container_id"]
     assert [each["path"] for each in ok(world.http.get(f"/containers/{box}/files"))["data"]] == ["/mnt/data/a"]
     refused = control.post("/place", json={"files": [{"filename": "x", "content": ""}], "answers": [{"id": "any"}]})
-    assert "say what the run does" in refusal(refused, 400, "invalid_seed")
+    assert "say what the run does" in error_message(refused, 400, "invalid_seed")
     body = {"files": [{"filename": "x", "content": ""}], "answers": [{"id": "any", "say": "x"}]}
-    refusal(control.post("/place", json=body), 409, "answer_exists")
+    error_message(control.post("/place", json=body), 409, "answer_exists")
     body["answers"] = [{"id": "other", "code": "x"}]
-    assert "'any' before it" in refusal(control.post("/place", json=body), 400, "answer_unreachable")
+    assert "'any' before it" in error_message(control.post("/place", json=body), 400, "answer_unreachable")
     assert ok(world.http.get("/files"))["data"] == [], "all or nothing"
 
 
@@ -271,7 +271,7 @@ def test_a_faulty_response_in_an_archive_is_refused(
     response = document["responses"][0]
     response["object"] = {**response["object"], **change} if change else {}
     body = {"version": 1, "responses": [response]}
-    assert "responses.0" in refusal(control.post("/import", json=body), 400, "invalid_seed")
+    assert "responses.0" in error_message(control.post("/import", json=body), 400, "invalid_seed")
 
 
 def exported(control: httpx2.Client) -> dict[str, Any]:
@@ -284,7 +284,7 @@ def test_an_import_that_adds_takes_responses_that_are_new(world: World, control:
     made = run(world, "hello", tools=[])
     document = exported(control)
     added = {"version": 1, "responses": document["responses"]}
-    refusal(control.post("/import?replace=false", json=added), 409, "object_exists")
+    error_message(control.post("/import?replace=false", json=added), 409, "object_exists")
     ok(world.http.delete(f"/responses/{made['id']}"))
     ok(control.post("/import?replace=false", json=added))
     assert ok(world.http.get(f"/responses/{made['id']}")) == made
@@ -327,7 +327,7 @@ def test_a_rule_that_returns_an_error_counts_as_matched_and_lets_rules_before_it
     ok(control.post("/answers", json={"id": "later", "skip": 1, "times": 1, "say": "late"}))
     ok(control.post("/answers", json={"id": "fails", "fail": "rate_limited"}))
     body = {"model": "gpt-5", "input": "hello"}
-    refusal(world.http.post("/responses", json=body), 429, "rate_limit_exceeded")
+    error_message(world.http.post("/responses", json=body), 429, "rate_limit_exceeded")
     assert listed(control) == [("later", False, 1, 0), ("fails", False, 1, 1)]
     assert ok(world.http.post("/responses", json=body))["output"][-1]["content"][0]["text"] == "late"
     assert listed(control) == [("later", False, 2, 1), ("fails", False, 1, 1)]

@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from conftest import NOON, World, new_world, ok, refusal
+from conftest import NOON, World, error_message, new_world, ok
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -269,7 +269,7 @@ def test_adding_keeps_what_is_there(world: World, server: MockServer, control: h
         assert len(names) == 4
         assert names[0] == "mine"
         assert ok(its.get("/clock"))["now"] == NOON + 500, "the clock stays"
-        message = refusal(its.post("/import", content=data, params={"replace": False}), 409, "object_exists")
+        message = error_message(its.post("/import", content=data, params={"replace": False}), 409, "object_exists")
         assert "file-" in message or "cntr_" in message or "once" in message
         assert len(ok(other.http.get("/containers"))["data"]) == 4
         made = [ok(other.http.post("/containers", json={"name": f"new {n}"}))["id"] for n in range(20)]
@@ -289,7 +289,7 @@ def test_ids_that_were_added_are_not_handed_out_again(world: World, control: htt
 
 
 def test_import_makes_the_world_if_there_is_none(world: World, control: httpx2.Client) -> None:
-    refusal(control.get("/export"), 404, "world_not_found")
+    error_message(control.get("/export"), 404, "world_not_found")
     told = imported(control, b"version: 1\ncontainers:\n  - name: from yaml\n    created_at: -5m\n")
     assert told["counts"]["containers"] == 1
     (box,) = ok(world.http.get("/containers"))["data"]
@@ -319,12 +319,12 @@ def test_place_puts_everything_there_or_nothing(world: World, control: httpx2.Cl
     assert ok(control.get("/clock"))["now"] == NOON, "without a clock it stays"
 
     clash = {"containers": [{"name": "new"}, {"name": "again", "id": placed["containers"][0]}]}
-    refusal(control.post("/place", json=clash), 409, "object_exists")
+    error_message(control.post("/place", json=clash), 409, "object_exists")
     fault = {"id": "slow", "effect": {"latency": 1}}
     assert control.post("/place", json={"faults": [fault]}).json()["faults"] == ["slow"]
-    refusal(control.post("/place", json={"faults": [fault]}), 409, "fault_exists")
+    error_message(control.post("/place", json={"faults": [fault]}), 409, "fault_exists")
     unknown = {"containers": [{"name": "new", "files": [{"file": "file-unknown"}]}]}
-    assert "file-unknown" in refusal(control.post("/place", json=unknown), 400, "invalid_seed")
+    assert "file-unknown" in error_message(control.post("/place", json=unknown), 400, "invalid_seed")
     assert ok(control.get("/containers"))["total"] == 2
     assert drafts(world) == []
 
@@ -363,7 +363,7 @@ def test_documents_that_cant_be_used_are_refused_whole(
 ) -> None:
     ok(world.http.post("/containers", json={"name": "stays"}))
     for path in ("/place", "/import", "/import?replace=false"):
-        assert told in refusal(control.post(path, content=document), 400, "invalid_seed")
+        assert told in error_message(control.post(path, content=document), 400, "invalid_seed")
     assert counts(control) == {"containers": 1}
     assert drafts(world) == []
 
@@ -443,7 +443,7 @@ def test_archives_that_cant_be_used_are_refused_whole(
     ok(world.http.post("/containers", json={"name": "stays"}))
     for replace in (True, False):
         answer = control.post("/import", content=data, params={"replace": replace})
-        assert told in refusal(answer, 400, "invalid_seed")
+        assert told in error_message(answer, 400, "invalid_seed")
     assert counts(control) == {"containers": 1}
     assert drafts(world) == []
     path = tmp_path / "bad.zip"
@@ -478,14 +478,14 @@ def test_an_archive_packed_by_hand_is_taken(world: World, control: httpx2.Client
 def test_what_is_too_much_is_refused() -> None:
     with MockServer(max_import=2_000, max_upload=1_000) as server:
         url = f"{server.url}/_mock/worlds/w/import"
-        refusal(httpx2.post(url, content=zipped({**MEMBERS, "a": bytes(2_000)})), 413, "request_too_large")
-        refusal(httpx2.post(url, content=iter([bytes(1_500)] * 2)), 413, "request_too_large")
+        error_message(httpx2.post(url, content=zipped({**MEMBERS, "a": bytes(2_000)})), 413, "request_too_large")
+        error_message(httpx2.post(url, content=iter([bytes(1_500)] * 2)), 413, "request_too_large")
         packed = zipped({**MEMBERS, "a": bytes(2_000)}, zipfile.ZIP_DEFLATED)
-        assert "--max-import" in refusal(httpx2.post(url, content=packed), 400, "invalid_seed")
+        assert "--max-import" in error_message(httpx2.post(url, content=packed), 400, "invalid_seed")
         large = hashlib.sha256(bytes(1_500)).hexdigest()
         members = {"seed.yaml": SEED % large.encode(), f"blobs/{large}": bytes(1_500)}
         packed = zipped(members, zipfile.ZIP_DEFLATED)
-        assert "--max-upload" in refusal(httpx2.post(url, content=packed), 400, "invalid_seed")
+        assert "--max-upload" in error_message(httpx2.post(url, content=packed), 400, "invalid_seed")
         assert list((server.mock.directory / "uploads").iterdir()) == []
 
 
@@ -670,7 +670,7 @@ def test_an_archive_keeps_a_rule_that_new_ones_may_not_be_like(world: World, con
     assert rule["match"] == {"path": "/v1/files"}
     imported(control, exported(control))
     refused = control.post("/import?replace=false", content=seed, headers={"Content-Type": "application/json"})
-    assert "matches no path" in refusal(refused, 400, "invalid_seed")
+    assert "matches no path" in error_message(refused, 400, "invalid_seed")
 
 
 @pytest.mark.parametrize(
@@ -713,7 +713,7 @@ def test_a_world_that_no_import_would_take_is_not_exported(
         patch.setattr(archive, limit, allowed)
         with pytest.raises(SeedError, match=f"larger than an import takes: it holds {told}.*; delete"):
             world.server.run(first_piece(world))
-        message = refusal(control.get("/export"), 400, "invalid_seed")
+        message = error_message(control.get("/export"), 400, "invalid_seed")
         assert "larger than an import takes" in message
     exported(control)
 

@@ -15,7 +15,7 @@ from unittest.mock import MagicMock
 
 import httpx2
 import pytest
-from conftest import NOON, World, new_world, ok, refusal, stored
+from conftest import NOON, World, error_message, new_world, ok, stored
 from test_transfers import digest
 
 from mockserver import containers, context, files
@@ -163,7 +163,7 @@ def test_what_is_rolled_back_is_not_in_the_journal(world: World, monkeypatch: py
     ok(httpx2.put(f"{control}/profile", json={"switches": {"any_id": True}}))
     with monkeypatch.context() as patch:
         failing(patch)
-        refusal(world.http.delete(f"/containers/{FREE_ID}"), 500, "storage_failed")
+        error_message(world.http.delete(f"/containers/{FREE_ID}"), 500, "storage_failed")
     assert ok(world.http.get("/containers"))["data"] == []
     journal = ok(httpx2.get(f"{control}/journal"))["data"]
     assert [entry["objects"] for entry in journal if entry["method"] == "DELETE"] == [[]]

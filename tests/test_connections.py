@@ -16,7 +16,7 @@ from typing import Any, cast
 import httpx2
 import openai
 import pytest
-from conftest import World, new_world, ok, refusal
+from conftest import World, error_message, new_world, ok
 from installed import require
 from rawhttp import TIMEOUT, RawResponse, Wire, form, request
 
@@ -499,7 +499,7 @@ def test_streams_and_waits_are_bounded(crowded: MockServer) -> None:
         first, _ = [stack.enter_context(client.stream("GET", url)) for url in urls[:2]]
         for url in urls:
             refused = client.get(url)
-            assert "--max-streams" in refusal(refused, 503, "too_many_streams")
+            assert "--max-streams" in error_message(refused, 503, "too_many_streams")
             assert refused.headers["retry-after"] == "1"
         ok(world.http.post("/containers", json={"name": "box"}))
         first.close()
@@ -521,7 +521,7 @@ def test_a_wait_counts_until_it_ends(crowded: MockServer) -> None:
             ok(world.http.post("/containers", json={"name": "box"}))  # what both wait for
             assert (one.response().status, other.response().status) == (200, 200)
         for _ in range(3):  # nor does one count that fails
-            refusal(client.get(f"{crowded.url}/_mock/worlds/-/journal/wait"), 400, "invalid_world_name")
+            error_message(client.get(f"{crowded.url}/_mock/worlds/-/journal/wait"), 400, "invalid_world_name")
         assert admitted(client, url)
 
 

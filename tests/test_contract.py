@@ -65,7 +65,7 @@ NOT_PROVOKED = {
     "upload_too_large": "needs 8 GiB, which test_uploads.py pretends to have",
     "world_gone": "needs a world deleted in mid-upload, which test_control.py does",
     "rate_limited": "needs a fault, which test_faults.py puts in",
-    "storage_failed": "needs a disk that fails, which test_machine.py has",
+    "storage_failed": "needs a disk that fails, which test_failures.py has",
     "world_unusable": "needs a file that is damaged, as in test_storage.py",
 }
 """Refusals that no request provokes, and why."""

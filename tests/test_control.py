@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from conftest import NOON, World, new_world, ok, refusal, stored
+from conftest import NOON, World, error_message, new_world, ok, stored
 
 from mockserver import context, states, worlds
 from mockserver.admin import containers as admin
@@ -75,7 +75,7 @@ def test_a_body_that_is_no_object_is_told_what_to_be(
     world: World, control: httpx2.Client, headers: dict[str, str], body: bytes, says: str
 ) -> None:
     answer = control.post(f"/worlds/{world.name}/clock/advance", content=body, headers=headers)
-    assert says in refusal(answer, 400, "invalid_parameter")
+    assert says in error_message(answer, 400, "invalid_parameter")
     assert answer.json()["error"]["param"] == "body"
 
 
@@ -84,10 +84,10 @@ def test_a_body_that_is_no_object_is_told_what_to_be(
 
 def test_a_world_can_be_made_looked_at_and_deleted(world: World, control: httpx2.Client) -> None:
     path = f"/worlds/{world.name}"
-    refusal(control.get(path), 404, "world_not_found")
+    error_message(control.get(path), 404, "world_not_found")
     ok(control.post(path))
-    refusal(control.post(path), 409, "world_exists")
-    refusal(control.post(path, json={"fork_of": "no-such-world"}), 409, "world_exists")
+    error_message(control.post(path), 409, "world_exists")
+    error_message(control.post(path, json={"fork_of": "no-such-world"}), 409, "world_exists")
     box = make(world, "box")
     ok(world.http.post(f"/containers/{box['id']}/files", files={"file": b"bytes"}))
     told = ok(control.get(path))
@@ -98,7 +98,7 @@ def test_a_world_can_be_made_looked_at_and_deleted(world: World, control: httpx2
     assert told["used_at"] is not None
     assert world.name in [each["name"] for each in ok(control.get("/worlds"))["data"]]
     ok(control.delete(path))
-    refusal(control.get(path), 404, "world_not_found")
+    error_message(control.get(path), 404, "world_not_found")
     assert names(world) == [], "its next use makes it anew"
 
 
@@ -113,8 +113,8 @@ def test_looking_at_a_world_is_no_use_of_it(world: World, control: httpx2.Client
 def test_a_world_that_would_be_two_things_is_not_made(
     world: World, control: httpx2.Client, asked: dict[str, Any], words: str
 ) -> None:
-    assert words in refusal(control.post(f"/worlds/{world.name}", json=asked), 400, "invalid_parameter")
-    refusal(control.get(f"/worlds/{world.name}"), 404, "world_not_found")
+    assert words in error_message(control.post(f"/worlds/{world.name}", json=asked), 400, "invalid_parameter")
+    error_message(control.get(f"/worlds/{world.name}"), 404, "world_not_found")
 
 
 def test_no_body_is_read_that_is_too_large() -> None:
@@ -124,10 +124,10 @@ def test_no_body_is_read_that_is_too_large() -> None:
         for path in ("/_mock/worlds/new", "/_mock/worlds/w/faults", "/_mock/worlds/w/place"):
             for content in (document, iter([document[:50], document[50:]])):
                 answer = client.post(path, content=content, headers={"Content-Type": "application/json"})
-                assert "1000 bytes" in refusal(answer, 413, "request_too_large")
+                assert "1000 bytes" in error_message(answer, 413, "request_too_large")
         for content in (document, iter([document])):
             ok(client.post("/_mock/worlds/w/import", content=content))
-        assert "10000 bytes" in refusal(
+        assert "10000 bytes" in error_message(
             client.post("/_mock/worlds/w/import", content=document * 5), 413, "request_too_large"
         )
 
@@ -171,7 +171,7 @@ def test_reset_goes_back_to_the_template_or_to_nothing(tmp_path: Any) -> None:
 @pytest.mark.parametrize("path", ["/worlds/{}", "/worlds/{}/reset", "/worlds/{}/clock/freeze"])
 def test_names_that_name_no_world_are_refused(control: httpx2.Client, path: str) -> None:
     for name in ("a" * 65, ".x", "a b"):
-        refusal(control.post(path.format(name)), 400, "invalid_world_name")
+        error_message(control.post(path.format(name)), 400, "invalid_world_name")
 
 
 def test_idle_worlds_are_retired_and_the_default_stays(tmp_path: Any) -> None:
@@ -205,8 +205,8 @@ def test_at_the_cap_idle_worlds_make_room() -> None:
             with World(server, name) as world:
                 make(world, "box")
         last = World(server, "c")
-        refusal(httpx2.post(f"{server.url}/_mock/worlds/c/reset"), 429, "too_many_worlds")
-        refusal(last.http.get("/containers"), 429, "too_many_worlds")
+        error_message(httpx2.post(f"{server.url}/_mock/worlds/c/reset"), 429, "too_many_worlds")
+        error_message(last.http.get("/containers"), 429, "too_many_worlds")
         server.mock.worlds._used["a"] -= 601  # in place of waiting for ten minutes
         make(last, "box")
         last.close()
@@ -298,8 +298,8 @@ def test_a_snapshot_that_is_deleted_while_a_fork_copies_it_is_not_found(
     fork = {"fork_of": world.name, "snapshot": "s"}
     with monkeypatch.context() as patch:
         patch.setattr(directory, "copy_closed", copy_meanwhile)
-        refusal(control.post(f"/worlds/{world.name}-fork", json=fork), 404, "snapshot_not_found")
-    refusal(control.get(f"/worlds/{world.name}-fork"), 404, "world_not_found")
+        error_message(control.post(f"/worlds/{world.name}-fork", json=fork), 404, "snapshot_not_found")
+    error_message(control.get(f"/worlds/{world.name}-fork"), 404, "world_not_found")
 
 
 def test_a_real_clock_comes_back_as_an_offset_one(world: World, control: httpx2.Client) -> None:
@@ -322,9 +322,9 @@ def test_snapshots_are_listed_replaced_forked_and_deleted(world: World, control:
         ok(control.post(f"/worlds/{fork.name}", json={"fork_of": world.name, "snapshot": "two"}))
         assert names(fork) == ["box"]
     ok(control.delete(f"{snapshots}/two"))
-    refusal(control.delete(f"{snapshots}/two"), 404, "snapshot_not_found")
-    refusal(control.post(f"{snapshots}/two/restore"), 404, "snapshot_not_found")
-    refusal(control.put(f"{snapshots}/a b"), 400, "invalid_snapshot_name")
+    error_message(control.delete(f"{snapshots}/two"), 404, "snapshot_not_found")
+    error_message(control.post(f"{snapshots}/two/restore"), 404, "snapshot_not_found")
+    error_message(control.put(f"{snapshots}/a b"), 400, "invalid_snapshot_name")
     ok(control.delete(f"/worlds/{world.name}"))
     make(world, "box")
     assert ok(control.get(snapshots))["data"] == [], "they went with their world"
@@ -484,7 +484,7 @@ def test_what_a_full_disk_stops_half_way_leaves_nothing_behind(
                 server.run(server.mock.worlds.finish(trash=True))
             if answer.status_code == 200:
                 break
-            refusal(answer, 500, "storage_failed")
+            error_message(answer, 500, "storage_failed")
             assert everything(data) == before, changes
             assert len(ok(world.http.get("/containers"))["data"]) == 2
         assert at > 0
@@ -501,7 +501,7 @@ def test_an_upload_that_a_full_disk_stops_half_way_leaves_nothing_behind(tmp_pat
                 answer = world.http.post("/files", **UPLOADED, data={"purpose": "user_data"})
             if answer.status_code == 200:
                 break
-            refusal(answer, 500, "storage_failed")
+            error_message(answer, 500, "storage_failed")
             assert everything(data) == before
         assert at > 0
 
@@ -780,18 +780,20 @@ def test_a_clock_can_be_held_moved_and_let_go(world: World, control: httpx2.Clie
 
 @pytest.mark.parametrize("by", ["soon", "", True, None, [], "9" * 60])
 def test_what_is_no_duration_is_refused(world: World, control: httpx2.Client, by: Any) -> None:
-    refusal(control.post(f"/worlds/{world.name}/clock/advance", json={"by": by}), 400, "invalid_parameter")
+    error_message(control.post(f"/worlds/{world.name}/clock/advance", json={"by": by}), 400, "invalid_parameter")
 
 
 @pytest.mark.parametrize("by", ["-10m", -300, "-PT1S"])
 def test_an_advance_never_moves_a_clock_back(world: World, control: httpx2.Client, by: str | float) -> None:
     answer = control.post(f"/worlds/{world.name}/clock/advance", json={"by": by})
-    assert "by: a clock advances forward only; to move it back, use offset" in refusal(answer, 400, "invalid_parameter")
+    assert "by: a clock advances forward only; to move it back, use offset" in error_message(
+        answer, 400, "invalid_parameter"
+    )
 
 
 def test_no_world_is_idle_for_less_than_no_time(control: httpx2.Client) -> None:
     answer = control.post("/all-worlds/retire", json={"idle": "-1m"})
-    assert "idle: a duration can't be negative" in refusal(answer, 400, "invalid_parameter")
+    assert "idle: a duration can't be negative" in error_message(answer, 400, "invalid_parameter")
 
 
 # What changes
@@ -939,9 +941,9 @@ def test_a_page_changes_nothing_without_the_header_that_no_other_origin_can_send
 ) -> None:
     own = {"Origin": server.url, "Sec-Fetch-Site": "same-origin"}
     for headers in (own, {"Origin": server.url}, {"Sec-Fetch-Site": "same-origin"}, {"Cookie": "any=1"}):
-        refusal(control.post("/worlds/x/reset", headers=headers), 403, "unmarked_request")
-        refusal(control.delete("/worlds/x", headers=headers), 403, "unmarked_request")
-    refusal(
+        error_message(control.post("/worlds/x/reset", headers=headers), 403, "unmarked_request")
+        error_message(control.delete("/worlds/x", headers=headers), 403, "unmarked_request")
+    error_message(
         control.post("/worlds/x/reset", headers={"Origin": "http://evil", "x-mock-dashboard": "1"}),
         403,
         "forbidden_origin",
@@ -953,18 +955,18 @@ def test_a_page_changes_nothing_without_the_header_that_no_other_origin_can_send
 def test_a_link_on_another_site_may_lead_to_the_dashboard_and_no_further(control: httpx2.Client) -> None:
     visit = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
     assert control.get("/", headers=visit).status_code == 200
-    refusal(control.get("/", headers={**visit, "Sec-Fetch-Dest": "iframe"}), 403, "forbidden_origin")
-    refusal(control.get("/state", headers=visit), 403, "forbidden_origin")
-    refusal(control.get("/static/app.js", headers={"Sec-Fetch-Site": "cross-site"}), 403, "forbidden_origin")
+    error_message(control.get("/", headers={**visit, "Sec-Fetch-Dest": "iframe"}), 403, "forbidden_origin")
+    error_message(control.get("/state", headers=visit), 403, "forbidden_origin")
+    error_message(control.get("/static/app.js", headers={"Sec-Fetch-Site": "cross-site"}), 403, "forbidden_origin")
 
 
 def test_a_token_is_traded_for_a_cookie() -> None:
     with MockServer(control_token="secret") as server, httpx2.Client(base_url=f"{server.url}/_mock") as client:
         mark = {"x-mock-dashboard": "1"}
         assert client.get("/").status_code == 200, "the page itself shows nothing"
-        refusal(client.get("/state"), 401, "wrong_token")
+        error_message(client.get("/state"), 401, "wrong_token")
         for wrong in ("", "secret2", "geheim é"):
-            refusal(client.post("/session", json={"token": wrong}), 401, "wrong_token")
+            error_message(client.post("/session", json={"token": wrong}), 401, "wrong_token")
         assert not client.cookies
         opened = client.post("/session", json={"token": "secret"})
         assert ok(opened) == {"token_needed": True}
@@ -974,11 +976,11 @@ def test_a_token_is_traded_for_a_cookie() -> None:
         assert "secret" not in told
         assert str(server.port) in told, "cookies don't tell ports apart"
         ok(client.get("/state"))
-        refusal(client.get("/state", headers={"Host": "localhost:x"}), 403, "forbidden_host")
-        refusal(client.post("/worlds/x/reset"), 403, "unmarked_request")
+        error_message(client.get("/state", headers={"Host": "localhost:x"}), 403, "forbidden_host")
+        error_message(client.post("/worlds/x/reset"), 403, "unmarked_request")
         ok(client.post("/worlds/x/reset", headers=mark))
         ok(client.delete("/session", headers=mark))
-        refusal(client.get("/state"), 401, "wrong_token")
+        error_message(client.get("/state"), 401, "wrong_token")
 
 
 @pytest.mark.parametrize(
@@ -1035,7 +1037,7 @@ def test_names_that_no_stranger_can_own_are_let_in(control: httpx2.Client, host:
     "host", ["evil.test@localhost", "[::1].evil.test", "[::1", "localhost:80:90", "evil.test", "a b"]
 )
 def test_what_only_looks_like_a_name_of_this_machine_is_rejected(control: httpx2.Client, host: str) -> None:
-    refusal(control.get("/state", headers={"Host": host}), 403, "forbidden_host")
+    error_message(control.get("/state", headers={"Host": host}), 403, "forbidden_host")
 
 
 def test_a_host_can_be_allowed_by_name_and_by_pattern() -> None:
@@ -1043,7 +1045,9 @@ def test_a_host_can_be_allowed_by_name_and_by_pattern() -> None:
         for host in ("mock.example:80", "MOCK.example.", "a.mock.test", "a.b.mock.test:1", "pr-12.example"):
             ok(httpx2.get(f"{server.url}/_mock/state", headers={"Host": host}))
         for host in ("a.mock.example", "mockXexample.test", "mock.test", "a.mock.test.example", "pr-1.example.org"):
-            message = refusal(httpx2.get(f"{server.url}/_mock/state", headers={"Host": host}), 403, "forbidden_host")
+            message = error_message(
+                httpx2.get(f"{server.url}/_mock/state", headers={"Host": host}), 403, "forbidden_host"
+            )
             assert f"--allow-host {host.lower()}" in message
 
 
@@ -1051,14 +1055,14 @@ def test_with_a_token_only_its_holder_gets_in() -> None:
     with MockServer(control_token="secret") as server:  # a test's
         state = f"{server.url}/_mock/state"
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "secret2"}):
-            assert "secret" not in refusal(httpx2.get(state, headers=headers), 401, "wrong_token")
+            assert "secret" not in error_message(httpx2.get(state, headers=headers), 401, "wrong_token")
         ok(httpx2.get(state, headers={"Authorization": "Bearer secret"}))
 
 
 def test_on_an_address_of_the_network_it_is_closed_unless_told_otherwise() -> None:
     network = ("0.0.0.0",)  # what this test is about
     with MockServer(host=network) as server:
-        message = refusal(httpx2.get(f"{server.url}/_mock/state"), 403, "control_closed")
+        message = error_message(httpx2.get(f"{server.url}/_mock/state"), 403, "control_closed")
         assert "--control-token" in message
     with MockServer(host=network, control_open=True) as server:
         ok(httpx2.get(f"{server.url}/_mock/state"))
@@ -1076,7 +1080,7 @@ def test_every_route_rejects_a_misspelled_key_before_it_does_anything(control: h
     for method, path in routes:
         path = re.sub(r"\{\w+\}", "1", path.removeprefix("/_mock"))
         answer = control.request(method, f"{path}?foo=x", json=None if method == "get" else {})
-        assert "foo: unknown key 'foo'; " in refusal(answer, 400, "invalid_parameter"), path
+        assert "foo: unknown key 'foo'; " in error_message(answer, 400, "invalid_parameter"), path
 
 
 def test_a_misspelled_key_destroys_nothing_and_is_corrected(control: httpx2.Client, world: World) -> None:
@@ -1088,7 +1092,7 @@ def test_a_misspelled_key_destroys_nothing_and_is_corrected(control: httpx2.Clie
         ("faults?dryrun=true", "dry_run"),
     ]:
         answer = control.post(f"{at}/{route}", json={"effect": {"error": "rate_limited"}})
-        assert f"did you mean {near!r}?" in refusal(answer, 400, "invalid_parameter")
+        assert f"did you mean {near!r}?" in error_message(answer, 400, "invalid_parameter")
     assert names(world) == ["kept"]
     assert ok(control.get(f"{at}/faults"))["data"] == []
 
@@ -1097,5 +1101,5 @@ def test_a_misspelled_key_destroys_nothing_and_is_corrected(control: httpx2.Clie
 def test_a_key_is_given_once(control: httpx2.Client, world: World, query: str) -> None:
     route, _, key = query.partition("?")
     answer = control.request("POST" if route == "reset" else "GET", f"/worlds/{world.name}/{query}")
-    assert "it is given more than once; give it once" in refusal(answer, 400, "invalid_parameter")
+    assert "it is given more than once; give it once" in error_message(answer, 400, "invalid_parameter")
     assert answer.json()["error"]["param"] == key.partition("=")[0]

@@ -15,9 +15,9 @@ from urllib.parse import quote
 
 import httpx2
 import pytest
-from bundled import MANIFEST, zipped
-from conftest import World, new_world, ok, refusal
-from exchanged import record
+from conftest import World, error_message, new_world, ok
+from journal_records import record
+from skill_bundles import MANIFEST, zipped
 
 from mockserver.server.serving import MockServer
 
@@ -165,7 +165,7 @@ def test_it_is_served_so_that_nothing_else_can_act_in_it(server: MockServer) -> 
         )
         again = httpx2.get(f"{server.url}/_mock/static/{name}", headers={"If-None-Match": response.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
-    refusal(httpx2.get(f"{server.url}/_mock/static/..%2fgate.py"), 404, None)
+    error_message(httpx2.get(f"{server.url}/_mock/static/..%2fgate.py"), 404, None)
 
 
 def test_all_of_it_weighs_less_than_150_kb() -> None:
@@ -186,10 +186,10 @@ def test_a_browser_is_led_there_and_a_client_of_the_api_is_not(server: MockServe
     assert 'href="_mock/"' in page.text
     assert httpx2.get(f"{server.url}/_mock").headers["location"] == "_mock/"
     for headers in ({}, {"Accept": "application/json"}):
-        assert "Invalid URL" in refusal(
+        assert "Invalid URL" in error_message(
             httpx2.get(server.url, headers={"Authorization": "Bearer k", **headers}), 404, None
         )
-    refusal(httpx2.get(f"{server.url}/", headers={**html, "Host": "attacker.example"}), 403, "forbidden_host")
+    error_message(httpx2.get(f"{server.url}/", headers={**html, "Host": "attacker.example"}), 403, "forbidden_host")
 
 
 # What happens, as it happens

@@ -37,7 +37,7 @@ import yaml
 from conftest import MockServer
 from installed import CLIENTS, INSTALLED, require
 from manual import DOCS, PAGES, ROOT, Block, anchors, links, matches, page_blocks, rows
-from proxied import require_nginx
+from nginx import require_nginx
 
 from mockserver import profiles, testing
 from mockserver.cli import main as cli

@@ -24,7 +24,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from conftest import UNHURRIED, stored
+from conftest import LONG_GRACE, stored
 
 from mockserver import files
 from mockserver.context import Context
@@ -79,7 +79,7 @@ def command(*arguments: str | Path) -> subprocess.Popen[str]:
     )
 
 
-def refusal(data: Path) -> str:
+def start_error(data: Path) -> str:
     """The one line with which `serve` refuses a data directory."""
     process = command("serve", "--data", data, "--port", "0", "--json")
     said, complained = process.communicate(timeout=PATIENCE)
@@ -426,7 +426,7 @@ def test_a_temporary_directory_is_removed_at_the_end(serve: Serve, number: int) 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", STOPS)
 def test_a_stop_does_not_wait_for_idle_connections(serve: Serve, tmp_path: Path, number: int) -> None:
-    server = serve(tmp_path, *UNHURRIED)
+    server = serve(tmp_path, *LONG_GRACE)
     idle = server.connect()
     idle.request("GET", "/health")
     assert idle.getresponse().read()
@@ -464,7 +464,7 @@ def test_a_directory_has_one_server(serve: Serve, tmp_path: Path) -> None:
     first = serve(tmp_path)
     with first.client() as client:
         made = client.post("/containers", json={"name": "mine"}).json()
-        line = refusal(tmp_path)
+        line = start_error(tmp_path)
         assert str(tmp_path) in line
         assert "in use" in line
         assert client.get(f"/containers/{made['id']}").status_code == 200
@@ -485,7 +485,7 @@ def test_a_directory_of_an_older_version_is_refused_and_left_alone(tmp_path: Pat
     with closing(sqlite3.connect(tmp_path / "mockserver.db")) as database:
         database.execute("CREATE TABLE worlds (id INTEGER)")
     before = (tmp_path / "mockserver.db").read_bytes()
-    line = refusal(tmp_path)
+    line = start_error(tmp_path)
     assert str(tmp_path) in line
     assert "mockserver 0.1" in line
     assert "mockserver export" in line
@@ -498,6 +498,6 @@ def test_a_directory_of_an_older_version_is_refused_and_left_alone(tmp_path: Pat
 @pytest.mark.parametrize("below", ["", "data"])
 def test_a_path_that_can_be_no_directory_is_refused(tmp_path: Path, below: str) -> None:
     (tmp_path / "file").write_text("mine")
-    line = refusal(tmp_path / "file" / below)
+    line = start_error(tmp_path / "file" / below)
     assert str(tmp_path / "file") in line
     assert (tmp_path / "file").read_text() == "mine"

@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-from conftest import NOON, World, new_world, ok, refusal
+from conftest import NOON, World, error_message, new_world, ok
 from rawhttp import Wire
 
 from mockserver.api.app import create_app
@@ -529,7 +529,7 @@ def test_a_free_answer(world: World) -> None:
 )
 def test_a_fault_in_a_header_that_is_none_is_refused(world: World, header: str, said: str) -> None:
     answer = world.http.get("/containers", headers={"x-mock-fault": header.encode("latin-1")})
-    assert said in refusal(answer, 400, "invalid_parameter")
+    assert said in error_message(answer, 400, "invalid_parameter")
 
 
 def test_a_fault_in_a_header_goes_before_rules_which_don_t_count_it(world: World, rules: Faults) -> None:
@@ -548,7 +548,7 @@ def test_a_browser_may_bring_one(world: World) -> None:
 
 
 def test_rules_are_added_looked_at_and_deleted(world: World, rules: Faults) -> None:
-    refusal(rules.client.get(rules.url), 404, "world_not_found")
+    error_message(rules.client.get(rules.url), 404, "world_not_found")
     first = rules.add({"latency": 0.02}, id="slow", match={"path": "/files*"})
     assert first == {
         "id": "slow",
@@ -564,10 +564,10 @@ def test_rules_are_added_looked_at_and_deleted(world: World, rules: Faults) -> N
     assert ok(rules.client.get(rules.url)) == {"data": [first, second]}
     assert ok(rules.client.get(f"{rules.url}/fault-2")) == second
     again = {key: first[key] for key in ("id", "effect")}
-    assert "'slow'" in refusal(rules.client.post(rules.url, json=again), 409, "fault_exists")
+    assert "'slow'" in error_message(rules.client.post(rules.url, json=again), 409, "fault_exists")
     assert ok(rules.client.delete(f"{rules.url}/slow")) == {"data": [second]}
     for method in ("GET", "DELETE"):
-        refusal(rules.client.request(method, f"{rules.url}/slow"), 404, "fault_not_found")
+        error_message(rules.client.request(method, f"{rules.url}/slow"), 404, "fault_not_found")
     assert rules.add({"drop": "before_answer"})["id"] == "fault-3"
     assert ok(rules.client.delete(rules.url)) == {"data": []}
     assert ok(rules.client.get(rules.url)) == {"data": []}
@@ -588,8 +588,8 @@ def test_a_rule_can_be_switched_off_and_on_and_keeps_its_counts(world: World, ru
     ok(rules.client.post(f"{rules.url.removesuffix('faults')}snapshots/off/restore"))
     assert statuses(world, 1) == [503]
     assert rules.add({"status": 418}, id="born-off", enabled=False)["enabled"] is False
-    refusal(rules.client.patch(f"{rules.url}/nope", json={"enabled": True}), 404, "fault_not_found")
-    refusal(rules.client.patch(rule, json={}), 400, "invalid_parameter")
+    error_message(rules.client.patch(f"{rules.url}/nope", json={"enabled": True}), 404, "fault_not_found")
+    error_message(rules.client.patch(rule, json={}), 400, "invalid_parameter")
 
 
 def test_a_rule_that_was_used_up_or_lapsed_is_re_armed(world: World, rules: Faults) -> None:
@@ -606,16 +606,16 @@ def test_a_rule_that_was_used_up_or_lapsed_is_re_armed(world: World, rules: Faul
     assert statuses(world, 1) == [200]
     ok(rules.client.patch(rule, json={"enabled": True}))
     assert statuses(world, 2) == [500, 200]
-    refusal(rules.client.patch(f"{rules.url}/nope", json={"rearm": True}), 404, "fault_not_found")
+    error_message(rules.client.patch(f"{rules.url}/nope", json={"rearm": True}), 404, "fault_not_found")
 
 
 def test_a_dry_run_checks_a_rule_and_adds_nothing(world: World, rules: Faults) -> None:
     rule = {"effect": {"latency": "2m"}}
     dry = ok(rules.client.post(rules.url, params={"dry_run": True}, json=rule))
     assert dry == {"id": "", "effect": {"latency": 120}, "matched": 0, "fired": 0, "lapsed": False}
-    refusal(rules.client.get(rules.url), 404, "world_not_found")
+    error_message(rules.client.get(rules.url), 404, "world_not_found")
     answer = rules.client.post(rules.url, params={"dry_run": True}, json={"effect": {"status": 42}})
-    assert "effect.status" in refusal(answer, 400, "invalid_parameter")
+    assert "effect.status" in error_message(answer, 400, "invalid_parameter")
 
 
 @pytest.mark.parametrize(
@@ -708,7 +708,7 @@ def test_a_dry_run_checks_a_rule_and_adds_nothing(world: World, rules: Faults) -
 def test_what_is_no_rule_is_refused_and_says_why(world: World, rules: Faults, rule: dict[str, Any], said: str) -> None:
     rule = rule if "effect" in rule or rule == {} else {"effect": {"status": 500}, **rule}
     answer = rules.client.post(rules.url, content=json.dumps(rule), headers={"Content-Type": "application/json"})
-    assert said in refusal(answer, 400, "invalid_parameter")
+    assert said in error_message(answer, 400, "invalid_parameter")
 
 
 @pytest.mark.parametrize(
@@ -741,7 +741,7 @@ def test_rules_are_bounded(world: World, rules: Faults, monkeypatch: pytest.Monk
     monkeypatch.setattr("mockserver.storage.tables.MAX_FAULTS", 2)
     for _ in range(2):
         rules.add({"status": 500})
-    refusal(rules.client.post(rules.url, json={"effect": {"status": 500}}), 400, "too_many_faults")
+    error_message(rules.client.post(rules.url, json={"effect": {"status": 500}}), 400, "too_many_faults")
 
 
 def test_rules_and_their_counts_come_along_with_snapshots_and_forks(world: World, rules: Faults) -> None:

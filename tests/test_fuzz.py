@@ -1,6 +1,6 @@
 """Hostile requests, and what they must not do: no failure of the server's own, no hang, no growth, nothing left behind.
 
-`hostile.py` holds those that were thought of, by their kind; Schemathesis and Hypothesis make up others. All are
+`attacks.py` holds those that were thought of, by their kind; Schemathesis and Hypothesis make up others. All are
 counted, and docs/internals/robustness.md says how many there are.
 """
 
@@ -26,13 +26,13 @@ import hypothesis
 import pytest
 import requests
 import schemathesis
-from bundled import zipped
-from hostile import KINDS, MIB, Attempt, Existing, jsons, multiparts, samples
+from attacks import KINDS, MIB, Attempt, Existing, jsons, multiparts, samples
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from manual import tried
 from rawhttp import TIMEOUT, form
 from schemathesis.specs.openapi.checks import response_schema_conformance
+from skill_bundles import zipped
 from test_forms import TREE
 
 from mockserver.api.app import create_app

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import httpx2
 import pytest
-from conftest import NOON, World, ok, refusal
+from conftest import NOON, World, error_message, ok
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -141,7 +141,7 @@ def test_a_body_that_holds_too_much_is_refused_before_it_is_parsed(world: World,
     for path in ("/containers", f"/containers/{ok(world.http.post('/containers', json={'name': 'box'}))['id']}/files"):
         parser.calls = 0
         answer = world.http.post(path, content=body, headers={"Content-Type": JSON})
-        refusal(answer, 400, "request_too_large")
+        error_message(answer, 400, "request_too_large")
         assert parser.calls == 0
     assert len(ok(world.http.get("/containers"))["data"]) == 1
 
@@ -158,20 +158,20 @@ def test_very_many_mistakes_are_not_listed(world: World, monkeypatch: pytest.Mon
     """Each would be made into an object."""
     monkeypatch.setattr(parsing, "MAX_VIOLATIONS", 10)
     answer = world.http.post("/containers", content=many_keys(11), headers={"Content-Type": JSON})
-    assert refusal(answer, 400, "unknown_parameter") == "Unknown parameter: 'key0'."
+    assert error_message(answer, 400, "unknown_parameter") == "Unknown parameter: 'key0'."
     answer = world.http.post("/containers", json={"name": "box", "file_ids": [1] * 11})
-    assert "11 of its values" in refusal(answer, 400, "request_too_large")
+    assert "11 of its values" in error_message(answer, 400, "request_too_large")
 
 
 def test_a_megabyte_is_enough_without_a_skill_or_a_secret(world: World, parser: Spy) -> None:
     long = "x" * (1 << 20)
     answer = world.http.post("/containers", json={"name": long})
-    assert "1048576 bytes" in refusal(answer, 413, "request_too_large")
+    assert "1048576 bytes" in error_message(answer, 413, "request_too_large")
     assert parser.calls == 0
     source = {"type": "base64", "media_type": "application/zip", "data": long}
     skill = {"type": "inline", "name": "s", "description": "d", "source": source}
     answer = world.http.post("/containers", json={"name": "box", "skills": [skill]})
-    assert "can't be read" in refusal(answer, 400, "invalid_value"), "it was parsed"
+    assert "can't be read" in error_message(answer, 400, "invalid_value"), "it was parsed"
 
 
 def test_json_inside_of_json_inside_of_json_does_not_break_the_journal(world: World) -> None:
@@ -180,14 +180,14 @@ def test_json_inside_of_json_inside_of_json_does_not_break_the_journal(world: Wo
         text = "[" * 190 + f'"key",{json.dumps(text)}' + "]" * 190
     assert len(text) < 16_384
     answer = world.http.post("/containers", content=f'{{"name": {text}}}', headers={"Content-Type": JSON})
-    refusal(answer, 400, "invalid_type")
+    error_message(answer, 400, "invalid_type")
 
 
 @pytest.mark.parametrize("path", ["/containers", "/files"])
 def test_query_parameters_are_bounded_in_the_journal_too(world: World, control: httpx2.Client, path: str) -> None:
     most = "&".join(["x=1"] * MAX_PARAMETERS)
     ok(world.http.get(f"{path}?{most}"))
-    refusal(world.http.get(f"{path}?{most}&key=1&key=2"), 400, "request_too_large")
+    error_message(world.http.get(f"{path}?{most}&key=1&key=2"), 400, "request_too_large")
     kept = ok(control.get(f"/worlds/{world.name}/journal"))["data"]
     assert [each["query"] for each in kept] == [most, f"{most}&…"]
 
@@ -203,30 +203,34 @@ def test_a_control_body_is_counted_before_it_is_parsed(
     spy = Spy(json.loads)
     monkeypatch.setattr(json, "loads", spy)
     for to in ("/clock/freeze", "/faults", "/clock/scale"):
-        refusal(control.post(path + to, content=many_keys(30_000)), 400, "request_too_large")
-        refusal(control.post(path + to, content=b'{"at":"' + b"x" * (1 << 20) + b'"}'), 413, "request_too_large")
-        refusal(control.post(path + to, content=b'{"at":' + b"[" * 200 + b"]" * 200 + b"}"), 400, "request_too_large")
-    refusal(control.post(f"{path}/place", content=b'{"containers":[' + b"1," * 300_000 + b"1]}"), 400, "invalid_seed")
-    refusal(control.post(f"{path}/containers", content=b"[" * 200), 400, "invalid_seed")
+        error_message(control.post(path + to, content=many_keys(30_000)), 400, "request_too_large")
+        error_message(control.post(path + to, content=b'{"at":"' + b"x" * (1 << 20) + b'"}'), 413, "request_too_large")
+        error_message(
+            control.post(path + to, content=b'{"at":' + b"[" * 200 + b"]" * 200 + b"}"), 400, "request_too_large"
+        )
+    error_message(
+        control.post(f"{path}/place", content=b'{"containers":[' + b"1," * 300_000 + b"1]}"), 400, "invalid_seed"
+    )
+    error_message(control.post(f"{path}/containers", content=b"[" * 200), 400, "invalid_seed")
     assert spy.calls == 0
     most = "&".join(["x=1"] * MAX_PARAMETERS)
-    assert "unknown key" in refusal(control.get(f"{path}?{most}"), 400, "invalid_parameter")
-    refusal(control.get(f"{path}?{most}&x=1"), 400, "request_too_large")
+    assert "unknown key" in error_message(control.get(f"{path}?{most}"), 400, "invalid_parameter")
+    error_message(control.get(f"{path}?{most}&x=1"), 400, "request_too_large")
 
 
 def test_a_control_body_in_utf_16_is_no_way_around_the_count(world: World, control: httpx2.Client) -> None:
     """The standard parser guesses the encoding by the zeros."""
     for encoding in ("utf-16", "utf-16-le", "utf-32-be"):
         answer = control.post(f"/worlds/{world.name}/clock/freeze", content='{"at": 1}'.encode(encoding))
-        assert "body: not JSON" in refusal(answer, 400, "invalid_parameter")
+        assert "body: not JSON" in error_message(answer, 400, "invalid_parameter")
 
 
 def test_the_first_of_many_unknown_keys_is_reported(world: World, control: httpx2.Client) -> None:
     body = json.dumps({"at": 5, **{f"key{n}": 1 for n in range(1_000)}}).encode()
     answer = control.post(f"/worlds/{world.name}/clock/freeze", content=body)
-    assert refusal(answer, 400, "invalid_parameter") == "key0: unknown key 'key0'; choose one of: at"
+    assert error_message(answer, 400, "invalid_parameter") == "key0: unknown key 'key0'; choose one of: at"
     answer = control.post(f"/worlds/{world.name}/faults", json={"effect": {"headers": {f"x{n}": 1 for n in range(99)}}})
-    assert refusal(answer, 400, "invalid_parameter") == "effect.headers: at most 50 headers are allowed"
+    assert error_message(answer, 400, "invalid_parameter") == "effect.headers: at most 50 headers are allowed"
 
 
 # Seed documents
@@ -268,9 +272,9 @@ LONG = {
 def test_what_names_an_object_is_bounded_however_often_it_is_repeated(
     world: World, control: httpx2.Client, document: Any
 ) -> None:
-    refusal(placed(world, control, document), 400, "invalid_seed")
+    error_message(placed(world, control, document), 400, "invalid_seed")
     answer = control.post(f"/worlds/{world.name}/import", content=json.dumps(document).encode())
-    refusal(answer, 400, "invalid_seed")
+    error_message(answer, 400, "invalid_seed")
 
 
 def test_names_as_long_as_the_api_takes_them_can_be_placed(world: World, control: httpx2.Client) -> None:
@@ -295,16 +299,16 @@ YAML = {
 
 @pytest.mark.parametrize("document", YAML.values(), ids=YAML)
 def test_yaml_is_bounded(world: World, control: httpx2.Client, document: bytes) -> None:
-    message = refusal(placed(world, control, document), 400, "invalid_seed")
+    message = error_message(placed(world, control, document), 400, "invalid_seed")
     says = ("more than", "too deeply", "nesting depth", "up to")  # the third one by PyYAML from 6.0.4 on
     assert any(word in message for word in says)
-    refusal(control.post(f"/worlds/{world.name}/import", content=document), 400, "invalid_seed")
+    error_message(control.post(f"/worlds/{world.name}/import", content=document), 400, "invalid_seed")
 
 
 def test_large_json_is_no_yaml(world: World, control: httpx2.Client) -> None:
     """For a mistake in it, the slow reader is not asked where it is."""
     document = b'{"files": [{"filename": "f", "content": "' + b"x" * (1 << 20) + b'"}], }'
-    assert "not JSON" in refusal(placed(world, control, document), 400, "invalid_seed")
+    assert "not JSON" in error_message(placed(world, control, document), 400, "invalid_seed")
 
 
 def test_only_the_first_of_many_mistakes_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -392,7 +396,7 @@ def test_instants_and_durations_beyond_all_time_are_refused(world: World, contro
     world.freeze()
     clock = f"/worlds/{world.name}/clock"
     for to, key in (("freeze", "at"), ("advance", "by"), ("offset", "by"), ("scale", "rate")):
-        refusal(control.post(f"{clock}/{to}", content=f'{{"{key}": {value}}}'.encode()), 400, "invalid_parameter")
+        error_message(control.post(f"{clock}/{to}", content=f'{{"{key}": {value}}}'.encode()), 400, "invalid_parameter")
     for document in (
         f'{{"clock": {{"at": {value}}}}}',
         f'{{"clock": {{"offset": {value}}}}}',
@@ -403,10 +407,10 @@ def test_instants_and_durations_beyond_all_time_are_refused(world: World, contro
         f'{{"faults": [{{"effect": {{"status": 500}}, "lapse_after": {value}}}]}}',
         f'{{"profile": {{"delete_lag": {value}}}}}',
     ):
-        refusal(placed(world, control, document.encode()), 400, "invalid_seed")
+        error_message(placed(world, control, document.encode()), 400, "invalid_seed")
     fault = f'{{"effect": {{"status": 500, "retry_after": {value}}}}}'
-    refusal(control.post(f"/worlds/{world.name}/faults", content=fault.encode()), 400, "invalid_parameter")
-    refusal(control.post("/all-worlds/retire", content=f'{{"idle": {value}}}'.encode()), 400, "invalid_parameter")
+    error_message(control.post(f"/worlds/{world.name}/faults", content=fault.encode()), 400, "invalid_parameter")
+    error_message(control.post("/all-worlds/retire", content=f'{{"idle": {value}}}'.encode()), 400, "invalid_parameter")
     assert ok(control.get(clock))["now"] == NOON
     ok(world.http.post("/containers", json={"name": "box"}))
 
@@ -417,7 +421,7 @@ def test_a_clock_does_not_leave_all_time_by_steps(world: World, control: httpx2.
         ok(control.post(f"{clock}/freeze", json={"at": sign * MAX_SECONDS}))
         if sign == 1:
             answer = control.post(f"{clock}/advance", json={"by": 1})
-            assert "from 1970" in refusal(answer, 400, "invalid_parameter")
+            assert "from 1970" in error_message(answer, 400, "invalid_parameter")
         answer = control.post(f"{clock}/offset", json={"by": sign * MAX_SECONDS})
         assert (answer.status_code == 400) == (sign == 1)
         ok(world.http.post("/containers", json={"name": "box"}))
@@ -619,9 +623,9 @@ def test_every_route_takes_malformed_text_in_path_and_query(line: Line, routes: 
 @pytest.mark.parametrize("body", [rb'{"token": "\ud800"}', b'{"token": "\xed\xa0\x80"}'])
 def test_half_a_surrogate_pair_is_no_token(guarded: MockServer, body: bytes) -> None:
     answer = httpx2.post(f"{guarded.url}/_mock/session", content=body, headers={"Content-Type": JSON})
-    assert "body: not JSON" in refusal(answer, 400, "invalid_parameter")
+    assert "body: not JSON" in error_message(answer, 400, "invalid_parameter")
     assert httpx2.post(f"{guarded.url}/_mock/session", json={"token": "😀"}).status_code == 401
 
 
 def test_an_origin_that_is_none_is_another_one(control: httpx2.Client) -> None:
-    refusal(control.get("/worlds", headers={"Origin": "http://["}), 403, "forbidden_origin")
+    error_message(control.get("/worlds", headers={"Origin": "http://["}), 403, "forbidden_origin")

@@ -16,10 +16,10 @@ from typing import Any
 
 import httpx2
 import pytest
-from conftest import NOON, UNHURRIED, World, ok, refusal
-from exchanged import record
+from conftest import LONG_GRACE, NOON, World, error_message, ok
 from hypothesis import given
 from hypothesis import strategies as st
+from journal_records import record
 from rawhttp import Wire, form, request
 
 from mockserver import containers
@@ -184,7 +184,7 @@ def test_numbers_are_per_world_and_start_anew_with_it(world: World, server: Mock
         make(world)
         assert [entry["number"] for entry in journal.all()] == [1]
     ok(journal.client.delete(world_url))
-    refusal(journal.client.get(journal.url), 404, "world_not_found")
+    error_message(journal.client.get(journal.url), 404, "world_not_found")
     make(world)
     assert [entry["number"] for entry in journal.all()] == [1]
 
@@ -201,7 +201,7 @@ def test_what_matches_no_route_is_remembered_too(world: World, journal: Reader) 
 
 def test_what_names_no_world_makes_none(world: World, journal: Reader) -> None:
     assert world.http.get("/nope").status_code == 404
-    refusal(journal.client.get(journal.url), 404, "world_not_found")
+    error_message(journal.client.get(journal.url), 404, "world_not_found")
 
 
 def test_without_a_key_nothing_is_remembered(world: World, journal: Reader) -> None:
@@ -629,7 +629,7 @@ def test_an_entry_has_the_error_the_warnings_and_the_name_of_the_container(world
     assert numbers(failed=True) == [3, 4, 6]
     assert numbers(warning="*") == numbers(warning="zero,minutes-*") == [2]
     assert numbers(warning="*", failed=True) == []
-    problem = refusal(journal.client.get(journal.url, params={"warning": "minute"}), 400, "invalid_parameter")
+    problem = error_message(journal.client.get(journal.url, params={"warning": "minute"}), 400, "invalid_parameter")
     assert "unknown warning 'minute'; choose one of: minutes-beyond-limit" in problem
 
 
@@ -680,18 +680,18 @@ def test_a_page_can_be_had_in_brief_and_uncounted(world: World, journal: Reader)
 )
 def test_what_makes_no_sense_is_refused(path: str, param: str, world: World, journal: Reader) -> None:
     make(world)
-    assert param in refusal(journal.client.get(journal.url + path), 400, "invalid_parameter")
+    assert param in error_message(journal.client.get(journal.url + path), 400, "invalid_parameter")
 
 
 def test_what_is_not_there_is_not_found(world: World, journal: Reader) -> None:
     for path in ("", "/count", "/1"):
-        refusal(journal.client.get(journal.url + path), 404, "world_not_found")
+        error_message(journal.client.get(journal.url + path), 404, "world_not_found")
     make(world)
     for number in (0, 2, 10**30):
-        refusal(journal.client.get(f"{journal.url}/{number}"), 404, "exchange_not_found")
+        error_message(journal.client.get(f"{journal.url}/{number}"), 404, "exchange_not_found")
     for path in ("wait", "stream"):
         url = journal.url.replace(world.name, "a b")
-        refusal(journal.client.get(f"{url}/{path}"), 400, "invalid_world_name")
+        error_message(journal.client.get(f"{url}/{path}"), 400, "invalid_world_name")
 
 
 # Waiting
@@ -724,14 +724,14 @@ def test_waiting_for_what_comes_makes_no_world(world: World, journal: Reader) ->
 def test_waiting_in_vain_says_so(world: World, journal: Reader) -> None:
     make(world)
     answer = journal.client.get(f"{journal.url}/wait?count=2&timeout=0.05")
-    assert refusal(answer, 408, "journal_timeout") == "After 0.05 s there were 1 of 2 such exchanges."
+    assert error_message(answer, 408, "journal_timeout") == "After 0.05 s there were 1 of 2 such exchanges."
 
 
 def test_waiting_behind_the_last_exchange_is_for_what_comes_after_that_one(world: World, journal: Reader) -> None:
     for _ in range(3):
         world.http.get("/containers")
     answer = journal.client.get(f"{journal.url}/wait?after=4&timeout=0.05")
-    assert refusal(answer, 408, "journal_timeout").startswith("After 0.05 s there were 0 of 1")
+    assert error_message(answer, 408, "journal_timeout").startswith("After 0.05 s there were 0 of 1")
     for _ in range(2):
         world.http.get("/containers")
     assert [entry["number"] for entry in journal.get("/wait", after=4)["data"]] == [5]
@@ -823,7 +823,7 @@ def test_a_quiet_stream_says_that_it_is_there(world: World, journal: Reader, mon
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.slow
 def test_a_server_doesnt_wait_for_who_waits(path: str, stop: signal.Signals, tmp_path: Any) -> None:
-    flags = ["--port", "0", "--host", "127.0.0.1", "--json", "--quiet", *UNHURRIED]
+    flags = ["--port", "0", "--host", "127.0.0.1", "--json", "--quiet", *LONG_GRACE]
     command = [sys.executable, "-m", "mockserver", "serve", *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout

@@ -30,7 +30,7 @@ import yaml
 from conftest import World
 from installed import require
 from manual import tried
-from proxied import FILES, Nginx, peak_memory, ring
+from nginx import FILES, Nginx, peak_memory, ring
 from test_cli import serving
 
 from mockserver.server.serving import MockServer

@@ -16,7 +16,6 @@ from typing import Any, ClassVar
 from urllib.parse import quote, urlencode
 
 import pytest
-from bundled import manifest, zipped
 from conftest import stored
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -39,6 +38,7 @@ from model import (
     wrong_value,
 )
 from rawhttp import TIMEOUT, form
+from skill_bundles import manifest, zipped
 
 from mockserver.clock import Wall
 from mockserver.server.serving import MockServer

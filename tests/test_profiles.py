@@ -16,9 +16,9 @@ import click
 import httpx2
 import openai
 import pytest
-from bundled import DESCRIPTION, NAME, zipped
 from click.testing import CliRunner
 from conftest import NOON, World, new_world, ok, stored
+from skill_bundles import DESCRIPTION, NAME, zipped
 
 from mockserver import profiles
 from mockserver.cli import main

@@ -13,9 +13,9 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-from bundled import zipped
-from conftest import World, new_world, ok, refusal
+from conftest import World, error_message, new_world, ok
 from openai.types.responses import Response
+from skill_bundles import zipped
 
 from mockserver import context, responses, runs, transcript, unscripted
 from mockserver.api import rendering, streams
@@ -172,7 +172,7 @@ def test_the_profile_says_what_happens_without_a_script(world: World, mode: str,
     if status == 200:
         assert [item["type"] for item in ok(answer)["output"]] == ["message"]
     else:
-        assert "'other': text is not 'elephants'" in refusal(answer, 400, "no_answer")
+        assert "'other': text is not 'elephants'" in error_message(answer, 400, "no_answer")
 
 
 def test_a_request_that_is_refused_counts_for_what_skips_it(world: World) -> None:
@@ -183,7 +183,7 @@ def test_a_request_that_is_refused_counts_for_what_skips_it(world: World) -> Non
     )
     script(world, {"skip": 1, "say": "hello"})
     body = {"model": "gpt-5", "input": "a", "tools": AUTO}
-    refusal(world.http.post("/responses", json=body), 400, "no_answer")
+    error_message(world.http.post("/responses", json=body), 400, "no_answer")
     assert ok(world.http.get("/containers"))["data"] == []
     assert ok(world.http.post("/responses", json=body))["output"][0]["content"][0]["text"] == "hello"
 
@@ -292,7 +292,7 @@ def test_bad_requests_get_the_errors_of_the_api(
     world: World, body: dict[str, Any], status: int, param: str | None, code: str | None, message: str
 ) -> None:
     answer = world.http.post("/responses", json={"model": "m", "input": "x", **body})
-    assert message in refusal(answer, status, code)
+    assert message in error_message(answer, status, code)
     assert answer.json()["error"]["param"] == param
 
 
@@ -429,7 +429,7 @@ def test_each_shell_has_a_container_and_the_skills_of_its_own(world: World) -> N
             assert [skill["name"] for skill in ok(world.http.get(url))["skills"]] == [name]
     wrong = hosted({**inline("bbb"), "description": "Does nothing."})
     answer = world.http.post("/responses", json={"model": "m", "input": "x", "tools": [hosted(inline("aaa")), wrong]})
-    assert "Inline skill name/description must match" in refusal(answer, 400, None)
+    assert "Inline skill name/description must match" in error_message(answer, 400, None)
     plain = ok(
         world.http.post("/responses", json={"model": "m", "input": "x", "tools": [SHELL[0], hosted(inline("a"))]})
     )
@@ -461,13 +461,13 @@ def test_a_stored_response_can_be_read_listed_and_deleted(world: World) -> None:
     assert asc["data"][0]["content"] == [{"type": "input_text", "text": "a.csv"}]
     assert asc["has_more"] is True
     assert ok(world.http.delete(f"/responses/{id}")) == {"id": id, "object": "response.deleted", "deleted": True}
-    assert "not found" in refusal(world.http.get(f"/responses/{id}"), 404, None)
+    assert "not found" in error_message(world.http.get(f"/responses/{id}"), 404, None)
     run(world, "c.csv", previous_response_id=second.id)
 
 
 def test_what_is_not_stored_is_unknown(world: World) -> None:
     response = run(world, "a.csv", store=False)
-    refusal(world.http.get(f"/responses/{response.id}"), 404, None)
+    error_message(world.http.get(f"/responses/{response.id}"), 404, None)
     reference: Any = [{"type": "item_reference", "id": response.output[0].id}]
     with pytest.raises(openai.NotFoundError, match="store"):
         world.openai.responses.create(model="m", input=reference, tools=AUTO)
@@ -527,7 +527,7 @@ def test_the_journal_has_a_stream_as_text(world: World) -> None:
 
 def test_an_error_before_the_first_event_is_plain_json(world: World) -> None:
     body = {"model": "m", "input": "x", "stream": True, "tools": [{"type": "code_interpreter", "container": "cntr_no"}]}
-    refusal(world.http.post("/responses", json=body), 404, None)
+    error_message(world.http.post("/responses", json=body), 404, None)
 
 
 def test_a_run_that_fails_ends_its_stream_with_an_error(world: World) -> None:
@@ -653,7 +653,7 @@ def test_a_stream_in_the_background_can_be_resumed(world: World) -> None:
         )
     )
     world.advance(6 * 60)
-    assert "more than 5 minutes old" in refusal(
+    assert "more than 5 minutes old" in error_message(
         world.http.get(f"/responses/{id}?stream=true"), 400, "invalid_request_error"
     )
     with pytest.raises(openai.BadRequestError, match="not created with background=true"):
@@ -691,7 +691,7 @@ def test_what_a_cancelled_run_would_have_done_is_not_in_later_turns(world: World
     assert len(begun) > 0
     reference = {"model": "m", "input": [{"type": "item_reference", "id": begun[0].id}]}
     world.openai.responses.cancel(second.id)
-    assert "not found" in refusal(world.http.post("/responses", json=reference), 404, None)
+    assert "not found" in error_message(world.http.post("/responses", json=reference), 404, None)
     third = run(world, "three", previous_response_id=second.id)
     assert container(third) == box
     kinds = [item.type for item in world.openai.responses.input_items.list(third.id, order="asc")]
@@ -707,7 +707,7 @@ def test_what_a_run_has_not_done_yet_cannot_be_referred_to(world: World) -> None
     message = world.openai.responses.retrieve(response.id).output[-1]
     refer = {"model": "m", "input": [{"type": "item_reference", "id": message.id}]}
     world.advance(-12)
-    refusal(world.http.post("/responses", json=refer), 404, None)
+    error_message(world.http.post("/responses", json=refer), 404, None)
     world.advance(12)
     ok(world.http.post("/responses", json=refer))
 
@@ -838,7 +838,7 @@ def test_a_rejected_run_leaves_no_content(world: World) -> None:
     script(world, {"fail": "rate_limited", "times": 1})
     skill = inline("aaa", padding="x" * 40_000)
     answer = world.http.post("/responses", json={"model": "m", "input": "x", "tools": [hosted(skill)]})
-    assert "Rate limit reached for CreateResponse" in refusal(answer, 429, "rate_limit_exceeded")
+    assert "Rate limit reached for CreateResponse" in error_message(answer, 429, "rate_limit_exceeded")
     world.server.run(world.server.mock.worlds.finish(trash=True))
     (state,) = (world.server.mock.directory / "worlds").glob(f"*-{world.name}")
     assert [each for each in state.glob("contents/*/*") if each.is_file()] == []
@@ -868,7 +868,7 @@ def test_an_error_at_the_top_happens_before_anything(world: World) -> None:
 )
 def test_faulty_rules_are_refused_with_the_place(world: World, rule: dict[str, Any], param: str, message: str) -> None:
     answer = world.http.post(f"{world.server.url}/_mock/worlds/{world.name}/answers", json=rule)
-    assert message in refusal(answer, 400, "invalid_parameter")
+    assert message in error_message(answer, 400, "invalid_parameter")
     assert answer.json()["error"]["param"] == param
 
 
@@ -878,7 +878,7 @@ def test_a_dry_run_checks_rules_and_adds_nothing(world: World) -> None:
     script(world, {"id": "only", "when": "z", "say": "z"})
     (read,) = ok(world.http.post(url, params={"dry_run": True}, json=rule))["data"]
     assert (read["when"], read["takes"], read["files"][0]["path"]) == ({"text": "x"}, 60, "/mnt/data/a.txt")
-    refusal(world.http.post(url, params={"dry_run": True}, json={"id": "x"}), 400, "invalid_parameter")
+    error_message(world.http.post(url, params={"dry_run": True}, json={"id": "x"}), 400, "invalid_parameter")
     assert [each["id"] for each in ok(world.http.get(url))["data"]] == ["only"]
 
 
@@ -897,14 +897,14 @@ def test_what_runs_and_uploads_change_is_published(world: World) -> None:
 def test_a_rule_that_can_never_be_used_is_refused(world: World) -> None:
     script(world, {"id": "all", "say": "x"})
     answer = world.http.post(f"{world.server.url}/_mock/worlds/{world.name}/answers", json={"say": "y"})
-    assert "'all' before it" in refusal(answer, 400, "answer_unreachable")
+    assert "'all' before it" in error_message(answer, 400, "answer_unreachable")
 
 
 def test_a_rule_without_a_call_can_be_used_after_one_that_calls(world: World) -> None:
     script(world, {"code": "1", "say": "called"}, {"say": "not called"})
     assert [run(world, "x", tools=tools).output_text for tools in (AUTO, [])] == ["called", "not called"]
     answer = world.http.post(f"{world.server.url}/_mock/worlds/{world.name}/answers", json={"code": "2"})
-    refusal(answer, 400, "answer_unreachable")
+    error_message(answer, 400, "answer_unreachable")
 
 
 # Bounds
@@ -1002,12 +1002,12 @@ def test_files_of_the_input_and_tools_are_bounded(world: World, monkeypatch: pyt
     body = {"model": "m", "input": [{"role": "user", "content": files}]}
     ok(world.http.post("/responses", json=body | {"tools": AUTO}))
     answer = world.http.post("/responses", json=body | {"tools": AUTO * 2})
-    assert "4 files for its containers, more than 3" in refusal(answer, 400, "request_too_large")
+    assert "4 files for its containers, more than 3" in error_message(answer, 400, "request_too_large")
     answer = world.http.post("/responses", json={"model": "m", "input": "x", "tools": AUTO * 129})
-    assert "maximum length 128" in refusal(answer, 400, "array_above_max_length")
+    assert "maximum length 128" in error_message(answer, 400, "array_above_max_length")
     named = [{"type": "input_file", "file_data": "AAAA", "filename": "f" * 1_025}]
     answer = world.http.post("/responses", json={"model": "m", "input": [{"role": "user", "content": named}]})
-    refusal(answer, 400, "string_above_max_length")
+    error_message(answer, 400, "string_above_max_length")
     assert answer.json()["error"]["param"] == "input[0].content[0].filename"
 
 
@@ -1112,7 +1112,7 @@ def test_a_raw_call_is_one_in_its_container(world: World, kind: str, tools: Any)
 )
 def test_raw_items_that_no_event_can_show_are_refused(world: World, item: dict[str, Any], message: str) -> None:
     answer = world.http.post(f"{world.server.url}/_mock/worlds/{world.name}/answers", json={"output": [item]})
-    assert message in refusal(answer, 400, "invalid_parameter")
+    assert message in error_message(answer, 400, "invalid_parameter")
 
 
 @pytest.mark.parametrize(
@@ -1271,7 +1271,7 @@ def test_a_response_is_deleted_in_a_thread(world: World, server: MockServer, mon
     ok(world.http.get(f"/responses/{id}"))
     ok(world.http.delete(f"/responses/{id}"))
     assert [each == loop_thread(server) for each in threads] == [True, False]
-    refusal(world.http.get(f"/responses/{id}"), 404, None)
+    error_message(world.http.get(f"/responses/{id}"), 404, None)
 
 
 def test_lists_of_worlds_count_what_was_written_in_a_thread(
@@ -1318,7 +1318,7 @@ def test_a_large_response_is_written_as_json_in_a_thread(
 def test_a_run_that_fails_in_a_thread_leaves_nothing(world: World) -> None:
     before = ok(world.http.get("/containers"))["data"]
     long = {"input": LARGE, "instructions": "x" * MAX_ECHO, "tools": AUTO}
-    message = refusal(world.http.post("/responses", json={"model": "m", **long}), 400, "request_too_large")
+    message = error_message(world.http.post("/responses", json={"model": "m", **long}), 400, "request_too_large")
     assert "without its input it has more than 1,048,576 characters" in message
     assert ok(world.http.get("/containers"))["data"] == before
 
@@ -1333,7 +1333,7 @@ def test_a_run_that_fails_in_a_thread_leaves_nothing(world: World) -> None:
 )  # fmt: skip
 def test_a_text_of_the_input_has_a_longest_length(world: World, given: Any, param: str) -> None:
     answer = world.http.post("/responses", json={"model": "m", "input": given})
-    message = refusal(answer, 400, "string_above_max_length")
+    message = error_message(answer, 400, "string_above_max_length")
     assert message == (
         f"Invalid '{param}': string too long. Expected a string with maximum length 10485760, but got a string with "
         "length 10485761 instead."
@@ -1363,7 +1363,7 @@ def test_references_to_a_large_item_are_bounded(world: World, monkeypatch: pytes
         )
 
     ok(refer(2))
-    assert "the items that its input refers to" in refusal(refer(3), 400, "request_too_large")
+    assert "the items that its input refers to" in error_message(refer(3), 400, "request_too_large")
 
 
 def test_a_page_of_large_items_is_short_and_the_next_one_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

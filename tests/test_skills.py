@@ -12,8 +12,8 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-from bundled import DESCRIPTION, MANIFEST, NAME, folder, manifest, unzipped, zipped
-from conftest import NOON, World, new_world, ok, refusal
+from conftest import NOON, World, error_message, new_world, ok
+from skill_bundles import DESCRIPTION, MANIFEST, NAME, folder, manifest, unzipped, zipped
 
 from mockserver import bundles
 from mockserver.server.serving import MockServer
@@ -229,7 +229,7 @@ def test_what_is_no_skill_is_refused(world: World, case: str) -> None:
         text, expected = MANIFESTS[case]
         content = zipped({"m/SKILL.md": text.encode(errors="surrogateescape")})
     answer = post(world, "/skills", [("files", ("m.zip", content))])
-    message = refusal(answer, 400, None if expected == LAYOUT else "invalid_value")
+    message = error_message(answer, 400, None if expected == LAYOUT else "invalid_value")
     assert expected in message
     assert ok(world.http.get("/skills"))["data"] == []
 
@@ -248,7 +248,7 @@ def test_what_is_no_skill_is_refused(world: World, case: str) -> None:
 )
 def test_a_folder_is_checked_like_a_zip(world: World, files: list[tuple[str, str]], expected: str) -> None:
     answer = post(world, "/skills", [("files[]", file) for file in files])
-    assert expected in refusal(answer, 400, None if expected == LAYOUT else "invalid_value")
+    assert expected in error_message(answer, 400, None if expected == LAYOUT else "invalid_value")
 
 
 def test_equal_files_of_a_zip_are_one(world: World) -> None:
@@ -276,13 +276,13 @@ def test_a_form_without_a_skill_is_refused(world: World, body: dict[str, Any], c
     if isinstance(body.get("content"), str):
         body["headers"] = {"Content-Type": "multipart/form-data; boundary=b"}
     answer = world.http.post("/skills", **body)
-    refusal(answer, 400, code)
+    error_message(answer, 400, code)
     assert answer.json()["error"]["param"] == param
 
 
 def test_a_form_takes_no_more_than_twice_the_files_of_a_skill(world: World) -> None:
     parts = [("files[]", (f"m/{n}", b"x")) for n in range(1_001)]
-    assert "1000 files" in refusal(post(world, "/skills", parts), 400, None)
+    assert "1000 files" in error_message(post(world, "/skills", parts), 400, None)
 
 
 # Versions
@@ -341,13 +341,13 @@ def test_errors_of_versions(
     skill = create(world)
     world.openai.skills.versions.create(skill.id, files=folder())
     given = {} if body is None else {"json": body}
-    refusal(world.http.request(method, path.format(id=skill.id), **given), status, code)
+    error_message(world.http.request(method, path.format(id=skill.id), **given), status, code)
 
 
 def test_a_field_of_a_version_is_checked(world: World) -> None:
     skill = create(world)
     for data, code in (({"default": "yes"}, "invalid_type"), ({"other": "x"}, "unknown_parameter")):
-        refusal(post(world, f"/skills/{skill.id}/versions", [("files", ("m.zip", zipped()))], **data), 400, code)
+        error_message(post(world, f"/skills/{skill.id}/versions", [("files", ("m.zip", zipped()))], **data), 400, code)
 
 
 def test_deleting_versions(world: World) -> None:
@@ -372,7 +372,7 @@ def test_deleting_a_skill_deletes_its_versions(world: World) -> None:
     answer = ok(world.http.delete(f"/skills/{skill.id}"))
     assert answer == {"id": skill.id, "object": "skill.deleted", "deleted": True}
     for path in ("", "/content", "/versions", "/versions/1", "/versions/1/content"):
-        refusal(world.http.get(f"/skills/{skill.id}{path}"), 404, None)
+        error_message(world.http.get(f"/skills/{skill.id}{path}"), 404, None)
 
 
 # Lists
@@ -417,7 +417,7 @@ def test_errors_of_lists(world: World, path: str, status: int, code: str | None,
     skill, other = create(world), create(world)
     (version,) = world.openai.skills.versions.list(other.id)
     answer = world.http.get(path.format(id=skill.id, other=version.id))
-    assert message in refusal(answer, status, code)
+    assert message in error_message(answer, status, code)
 
 
 def test_versions_are_listed_by_number_whatever_the_clock_says(world: World) -> None:
@@ -463,9 +463,9 @@ def test_a_deleted_skill_is_still_listed(server: MockServer) -> None:
 def test_a_malformed_cursor_can_be_a_server_error(server: MockServer, caplog: pytest.LogCaptureFixture) -> None:
     with profiled(server, malformed_skill_cursor=500) as world:
         answer = world.http.get("/skills?after=x")
-        assert answer.headers["x-request-id"].removeprefix("req_") in refusal(answer, 500, None).replace("-", "")
+        assert answer.headers["x-request-id"].removeprefix("req_") in error_message(answer, 500, None).replace("-", "")
         assert not caplog.records  # it is no defect of the server
-        refusal(world.http.get("/skills?after=skill_x"), 404, None)
+        error_message(world.http.get("/skills?after=skill_x"), 404, None)
 
 
 # In containers
@@ -509,7 +509,7 @@ def test_a_container_is_refused_skills_that_are_none(
         {**each, "skill_id": each["skill_id"].format(id=skill.id)} if "skill_id" in each else each for each in skills
     ]
     answer = world.http.post("/containers", json={"name": "box", "skills": skills})
-    assert message in refusal(answer, 400, answer.json()["error"]["code"])
+    assert message in error_message(answer, 400, answer.json()["error"]["code"])
     assert answer.json()["error"]["param"] == param
     assert ok(world.http.get("/containers"))["data"] == []
 
@@ -534,7 +534,7 @@ def test_a_folded_description_can_be_refused_inline(server: MockServer) -> None:
     with profiled(server, folded_inline_skills=False) as world:
         create(world, ("m.zip", FOLDED))
         body = {"name": "box", "skills": [inline(FOLDED)]}
-        assert "must match" in refusal(world.http.post("/containers", json=body), 400, None)
+        assert "must match" in error_message(world.http.post("/containers", json=body), 400, None)
         ok(world.http.post("/containers", json={"name": "box", "skills": [inline()]}))
 
 
@@ -542,4 +542,4 @@ def test_curated_skills_are_a_setting() -> None:
     with MockServer(curated_skill=("openai-docs",)) as server, new_world(server) as world:
         ok(world.http.post("/containers", json={"name": "box", "skills": [reference("openai-docs")]}))
         body = {"name": "box", "skills": [reference("openai-spreadsheets")]}
-        refusal(world.http.post("/containers", json=body), 400, None)
+        error_message(world.http.post("/containers", json=body), 400, None)

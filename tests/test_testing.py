@@ -20,7 +20,7 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-from conftest import NOON, ok, refusal
+from conftest import NOON, error_message, ok
 from starlette.types import ASGIApp
 
 from mockserver.environment import client_environment
@@ -328,7 +328,7 @@ def test_a_name_stands_for_one_world_after_another() -> None:
     ):
         urls = [f"{server.url}{path}/containers" for path in ("/w/current-test/v1", "/v1", "/w/current-test/openai/v1")]
         for url in urls:
-            assert "that sends this request (GET" in refusal(client.get(url), 400, "no_current_test")
+            assert "that sends this request (GET" in error_message(client.get(url), 400, "no_current_test")
         for world in (one, other):
             server.control("PUT", f"current/secret/{world.world}")
             for url in urls:
@@ -337,7 +337,7 @@ def test_a_name_stands_for_one_world_after_another() -> None:
         elsewhere = ok(client.get(f"{one.base_url}/containers"))["data"]
         assert len(elsewhere) == 3, "a URL that names a world is no other's"
         server.control("PUT", "current/secret/")
-        refusal(client.get(urls[0]), 400, "no_current_test")
+        error_message(client.get(urls[0]), 400, "no_current_test")
 
 
 def test_only_who_knows_the_secret_changes_the_current_world(server: MockServer) -> None:

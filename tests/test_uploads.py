@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import httpx2
 import openai
 import pytest
-from conftest import NOON, World, new_world, ok, refusal, stored
+from conftest import NOON, World, error_message, new_world, ok, stored
 from rawhttp import Wire, form, request
 
 from mockserver import uploads
@@ -95,17 +95,17 @@ def test_what_each_state_returns(world: World) -> None:
     file = ok(complete(world, completed))["file"]["id"]
     assert ok(world.http.post(f"/uploads/{cancelled}/cancel"))["status"] == "cancelled"
     for response in operations(world, completed):
-        assert f"already completed as File {file}." in refusal(response, 400, None)
+        assert f"already completed as File {file}." in error_message(response, 400, None)
     for response in operations(world, cancelled):
-        assert "already cancelled." in refusal(response, 400, None)
+        assert "already cancelled." in error_message(response, 400, None)
     world.advance(HOUR - 1)
     pending = create(world, 0)
     send(world, expired, b"in time")
     world.advance(1)
     for response in operations(world, expired):
-        assert refusal(response, 410, None) == f"Upload {expired} has expired. Create another one."
+        assert error_message(response, 410, None) == f"Upload {expired} has expired. Create another one."
     for response in operations(world, "upload_none"):
-        assert refusal(response, 404, None) == "No such Upload object: upload_none"
+        assert error_message(response, 404, None) == "No such Upload object: upload_none"
     assert [response.status_code for response in operations(world, pending)] == [200, 200, 400]
     with new_world(world.server) as other:
         for response in operations(other, pending):
@@ -261,7 +261,7 @@ def test_a_part_of_64_mib_passes_and_a_larger_one_does_not(world: World) -> None
     upload = create(world, size)
     send(world, upload, bytes(size))
     response = world.http.post(f"/uploads/{upload}/parts", files={"data": bytes(size + 1)})
-    assert refusal(response, 400, None) == "The part is too large. The maximum is 67108864 bytes."
+    assert error_message(response, 400, None) == "The part is too large. The maximum is 67108864 bytes."
     assert response.json()["error"]["param"] == "data"
 
 
@@ -270,7 +270,7 @@ def test_the_operators_limit_holds_for_parts_and_not_for_their_sum() -> None:
         upload = create(world, 2_000)
         parts = [send(world, upload, bytes(1_000)) for _ in range(2)]
         response = world.http.post(f"/uploads/{upload}/parts", files={"data": bytes(1_001)})
-        assert refusal(response, 413, "file_too_large") == "File is too large. The maximum is 1000 bytes."
+        assert error_message(response, 413, "file_too_large") == "File is too large. The maximum is 1000 bytes."
         assert ok(complete(world, upload, *parts))["file"]["bytes"] == 2_000
 
 
@@ -279,7 +279,7 @@ def test_all_parts_together_have_a_limit(world: World, monkeypatch: pytest.Monke
     upload = create(world, 1)
     send(world, upload, b"12345")
     response = world.http.post(f"/uploads/{upload}/parts", files={"data": b"678901"})
-    assert refusal(response, 400, None) == "The parts have more than 10 bytes in all."
+    assert error_message(response, 400, None) == "The parts have more than 10 bytes in all."
     send(world, upload, b"67890")
 
 
@@ -320,7 +320,7 @@ def test_what_does_not_add_up_leaves_the_upload_as_it_is(world: World) -> None:
         ([1], {}, "part_ids[0]", "Invalid type for 'part_ids[0]'"),
     ):
         response = world.http.post(f"/uploads/{upload}/complete", json={"part_ids": part_ids, **more})
-        assert words in refusal(response, 400, response.json()["error"]["code"])
+        assert words in error_message(response, 400, response.json()["error"]["code"])
         assert response.json()["error"]["param"] == param
     assert ok(world.http.get("/files"))["data"] == []
     assert ok(complete(world, upload, one, two))["status"] == "completed"
@@ -365,7 +365,7 @@ def test_completing_holds_nobody_up(world: World, stuck: tuple[threading.Event, 
         completing = pool.submit(beside, world, complete, upload, part)
         assert begun.wait(60)
         for response in operations(world, upload):
-            assert "already being completed." in refusal(response, 400, None)
+            assert "already being completed." in error_message(response, 400, None)
         ok(world.http.post("/containers", json={"name": "meanwhile"}))
         ok(httpx2.post(f"{world.server.url}/_mock/worlds/{world.name}-fork", json={"fork_of": world.name}))
         with new_world(world.server) as other:
@@ -432,7 +432,7 @@ def test_what_is_completed_while_its_world_changes(
         changed = control.request(method, str(control.base_url).rstrip("/") + path.format(upload=upload))
         go_on.set()
         ok(changed)
-        assert words in refusal(completing.result(), status, completing.result().json()["error"]["code"])
+        assert words in error_message(completing.result(), status, completing.result().json()["error"]["code"])
     assert ok(world.http.get("/files"))["data"] == []
     assert not list(world.server.mock.directory.glob("uploads/*"))
 
@@ -453,7 +453,7 @@ def test_an_upload_that_was_cancelled_in_the_state_that_comes_meanwhile_is_told(
         changed = control.post("/snapshots/cancelled/restore")
         go_on.set()
         ok(changed)
-        assert "cancelled" in refusal(completing.result(), 400, completing.result().json()["error"]["code"])
+        assert "cancelled" in error_message(completing.result(), 400, completing.result().json()["error"]["code"])
 
 
 def test_of_two_long_requests_that_complete_an_upload_one_does(tmp_path: Path) -> None:
@@ -488,7 +488,7 @@ def test_bytes_that_were_lost_fail_the_request_and_nothing_else(world: World) ->
     assert known
     (lost,) = (known.directory / "contents").glob("*/*")
     lost.unlink()
-    refusal(complete(world, upload, part), 500, "storage_failed")
+    error_message(complete(world, upload, part), 500, "storage_failed")
     again = send(world, upload, noise("lost"))
     assert ok(complete(world, upload, again))["file"]["bytes"] == 30_000
 

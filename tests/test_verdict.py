@@ -9,9 +9,9 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-from bundled import folder
 from conftest import NOON, World
-from exchanged import record
+from journal_records import record
+from skill_bundles import folder
 
 from mockserver.clock import stopwatch
 from mockserver.entries import Entry

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import httpx2
 import pytest
-from conftest import NOON, World, new_world, ok, refusal, stored
+from conftest import NOON, World, error_message, new_world, ok, stored
 
 from mockserver import ids
 from mockserver.clock import Wall
@@ -130,7 +130,7 @@ def test_at_the_cap_a_snapshot_can_still_be_replaced() -> None:
         assert control.post("/reset").status_code == 200
         assert control.put("/snapshots/s").status_code == 200
         assert control.put("/snapshots/s").status_code == 200
-        refused = refusal(control.put("/snapshots/another"), 429, "too_many_snapshots")
+        refused = error_message(control.put("/snapshots/another"), 429, "too_many_snapshots")
         assert "--max-worlds allows worlds (1)" in refused
 
 
@@ -141,7 +141,7 @@ def test_the_cap_of_snapshots_is_named_where_there_are_more_already(tmp_path: Pa
             ok(httpx2.post(f"{control}/reset"))
             for number in range(cap):
                 ok(httpx2.put(f"{control}/snapshots/{number}"))
-            refused = refusal(httpx2.put(f"{control}/snapshots/another"), 429, "too_many_snapshots")
+            refused = error_message(httpx2.put(f"{control}/snapshots/another"), 429, "too_many_snapshots")
             assert f"--max-worlds allows worlds ({cap})" in refused
 
 
@@ -295,7 +295,7 @@ def test_a_copy_that_fails_half_way_leaves_nothing(
     control = f"{server.url}/_mock/worlds/{filled.name}-copy"
     with monkeypatch.context() as full:
         full.setattr(contents, "link", no_room)  # when all rows have been copied
-        refusal(httpx2.post(control, json={"fork_of": filled.name}), 500, "storage_failed")
+        error_message(httpx2.post(control, json={"fork_of": filled.name}), 500, "storage_failed")
     assert states() == before
     assert httpx2.post(control, json={"fork_of": filled.name}).status_code == 200
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from bundled import MANIFEST, zipped
+from skill_bundles import MANIFEST, zipped
 
 from mockserver.schema.responses import CreateResponse
 from mockserver.transcript import PREFIXES

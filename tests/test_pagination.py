@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
-from conftest import NOON, World, new_world, ok, refusal
+from conftest import NOON, World, error_message, new_world, ok
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -198,7 +198,7 @@ def test_after_and_before_together_mean_what_lies_between(world: World) -> None:
 @pytest.mark.parametrize("cursor", ["msg_none", "%00", "x" * 5_000])
 def test_an_unknown_cursor_of_input_items_is_404(world: World, cursor: str) -> None:
     response = world.openai.responses.create(model="m", input="a")
-    message = refusal(world.http.get(f"/responses/{response.id}/input_items?after={cursor}"), 404, None)
+    message = error_message(world.http.get(f"/responses/{response.id}/input_items?after={cursor}"), 404, None)
     assert message.startswith("No such Item object: ")
 
 

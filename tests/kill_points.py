@@ -1,6 +1,6 @@
-"""Kills a mock at every line of what it does, and looks at what is left; `test_machine.py` runs this.
+"""Kills a mock at every line of what it does, and looks at what is left; `test_failures.py` runs this.
 
-`python tests/killed.py DIRECTORY STRIDE [ACT…]` is one process that loads the program once. For each act (all of them,
+`python tests/kill_points.py DIRECTORY STRIDE [ACT…]` is one process that loads the program once. For each act (all of them,
 unless some are named) and every STRIDE-th line of the program that the act runs through, it forks a process that dies
 there as by `kill -9`. Whatever the line, the next start finds each world before the act or after it, and after it
 where its end was reported. Then each row has its bytes, no other bytes are left, and nothing deleted is back. Prints,

@@ -18,8 +18,8 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 import pytest
-from bundled import DESCRIPTION, MANIFEST, NAME, zipped
 from conftest import World, new_world
+from skill_bundles import DESCRIPTION, MANIFEST, NAME, zipped
 
 from mockserver import errors
 from mockserver.api.app import create_app

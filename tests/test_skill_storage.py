@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from bundled import DESCRIPTION, MANIFEST, NAME, folder, manifest, zipped
-from conftest import World, new_world, ok, refusal, stored
+from conftest import World, error_message, new_world, ok, stored
+from skill_bundles import DESCRIPTION, MANIFEST, NAME, folder, manifest, zipped
 
 from mockserver.seeds.loader import every_problem
 from mockserver.server.serving import MockServer
@@ -71,8 +71,8 @@ def test_a_container_keeps_its_skills_as_they_were(world: World, control: httpx2
     assert [each["path"] for each in files] == ["SKILL.md", "assets/a.txt", "run.py"]
     assert control.get(f"/containers/{made}/skills/0/assets/a.txt").text == "assets/a.txt"
     assert control.get(f"/containers/{made}/skills/3/SKILL.md").text == MANIFEST
-    refusal(control.get(f"/containers/{made}/skills/0/none"), 404, "skill_file_not_found")
-    refusal(control.get(f"/containers/{made}/skills/4"), 404, "skill_not_found")
+    error_message(control.get(f"/containers/{made}/skills/0/none"), 404, "skill_file_not_found")
+    error_message(control.get(f"/containers/{made}/skills/4"), 404, "skill_not_found")
     assert ok(control.get("/containers"))["data"][0]["skills"][0]["description"] == DESCRIPTION
     world.freeze()
     world.advance(10**7)
@@ -91,9 +91,9 @@ def test_nothing_is_left_of_what_was_deleted(tmp_path: Path) -> None:
             world.http.delete(f"/containers/{made}")
             server.run(server.mock.worlds.finish(trash=True))
             assert stored(tmp_path) == {}
-        refusal(world.http.post("/skills", files={"files": zipped({"SKILL.md": "x" * 50_000})}), 400, None)
+        error_message(world.http.post("/skills", files={"files": zipped({"SKILL.md": "x" * 50_000})}), 400, None)
         body = {"name": "box", "skills": [inline(), reference("skill_x")]}
-        refusal(world.http.post("/containers", json=body), 400, None)
+        error_message(world.http.post("/containers", json=body), 400, None)
         server.run(server.mock.worlds.finish(trash=True))
         assert stored(tmp_path) == {}
         assert list((tmp_path / "uploads").iterdir()) == []

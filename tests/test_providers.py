@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-from conftest import World, new_world, ok, refusal
+from conftest import World, error_message, new_world, ok
 
 from mockserver.server.serving import MockServer
 from mockserver.testing import MockWorld, Server
@@ -220,7 +220,7 @@ def test_what_is_not_there(world: World, way: Way, method: str, path: str) -> No
 def test_what_azure_says_about_files(world: World, way: Way) -> None:
     with way.client(world) as client:
         unknown = client.get("/files/assistant-none")
-        assert refusal(unknown, 404, None) == "No such File object: assistant-none"
+        assert error_message(unknown, 404, None) == "No such File object: assistant-none"
         assert list(unknown.json()) == ["error"]
         assert unknown.text.endswith("}\n")
         form = {"data": {"purpose": "vision"}, "files": {"file": ("a.csv", CONTENT, "")}}
@@ -232,22 +232,22 @@ def test_what_azure_says_about_files(world: World, way: Way) -> None:
 @each_azure
 def test_what_the_service_refuses_is_in_its_own_shape(world: World, way: Way) -> None:
     with way.client(world) as client:
-        assert refusal(client.post("/containers", json={}), 400, "missing_required_parameter")
-        assert refusal(client.get("/containers", params={"limit": 0}), 400, "integer_below_min_value")
+        assert error_message(client.post("/containers", json={}), 400, "missing_required_parameter")
+        assert error_message(client.get("/containers", params={"limit": 0}), 400, "integer_below_min_value")
         container = ok(client.post("/containers", json={"name": "box"}))["id"]
         world.advance(21 * 60)
-        assert refusal(client.get(f"/containers/{container}/files"), 404, None) == "Container is expired."
+        assert error_message(client.get(f"/containers/{container}/files"), 404, None) == "Container is expired."
         unknown = client.get("/containers", params={"after": "cntr_none"})
-        assert refusal(unknown, 404, None) == "No such Container object: cntr_none"
+        assert error_message(unknown, 404, None) == "No such Container object: cntr_none"
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if not way.azure], ids=lambda way: way.name)
 def test_openai_keeps_its_own_words(guarded: World, way: Way) -> None:
     with way.client(guarded, Authorization=f"Bearer {KEY}") as client:
-        assert "cntr_none" in refusal(client.get("/containers/cntr_none"), 404, None)
-        assert "Invalid URL" in refusal(client.get("/openais"), 404, None)
+        assert "cntr_none" in error_message(client.get("/containers/cntr_none"), 404, None)
+        assert "Invalid URL" in error_message(client.get("/openais"), 404, None)
     with way.client(guarded, Authorization="Bearer sk-wrong") as client:
-        assert "sk-wrong" in refusal(client.get("/containers"), 401, "invalid_api_key")
+        assert "sk-wrong" in error_message(client.get("/containers"), 401, "invalid_api_key")
 
 
 VERSIONS = [
@@ -301,7 +301,7 @@ def test_a_rate_limit(world: World, mock: MockWorld, way: Way) -> None:
                 "call rate limit of your current OpenAI S0 pricing tier. Please retry after 7 seconds."
             )
         else:
-            assert refusal(answer, 429, "rate_limit_exceeded")
+            assert error_message(answer, 429, "rate_limit_exceeded")
         assert client.get("/containers").status_code == 200
 
 
@@ -444,7 +444,7 @@ def test_a_long_id_is_looked_up(world: World, mock: MockWorld, way: Way) -> None
             unknown = client.get(path)
             assert unknown.status_code == 404
             if not way.azure:
-                assert refusal(unknown, 404, None) == f"Container with id '{COMPOSED}' not found."
+                assert error_message(unknown, 404, None) == f"Container with id '{COMPOSED}' not found."
         mock.seed({"containers": [{"id": COMPOSED, "name": "box", "files": [{"path": "a.csv", "content": "1"}]}]})
         assert ok(client.get(f"/containers/{COMPOSED}"))["id"] == COMPOSED
         (file,) = ok(client.get(f"/containers/{COMPOSED}/files"))["data"]
@@ -497,9 +497,9 @@ def test_the_live_api_refuses_it_in_a_body(live_world: World, key: str) -> None:
         client.post(files, json={"file_id": upload, key: "x"}),
         client.post(files, files={"file": ("a.csv", CONTENT)}, data={key: "x"}),
     ):
-        assert refusal(answer, 400, "unknown_parameter") == f"Unknown parameter: '{key}'."
+        assert error_message(answer, 400, "unknown_parameter") == f"Unknown parameter: '{key}'."
     answer = client.post("/files", files={"file": ("a.csv", CONTENT)}, data={"purpose": "vision", key: "x"})
-    assert key in refusal(answer, 400, None)
+    assert key in error_message(answer, 400, None)
     assert len(ok(client.get("/containers"))["data"]) == 1
     assert ok(client.get(files))["data"] == []
     assert len(ok(client.get("/files"))["data"]) == 1
@@ -507,4 +507,4 @@ def test_the_live_api_refuses_it_in_a_body(live_world: World, key: str) -> None:
 
 def test_another_unknown_key_is_still_refused_beside_it(world: World) -> None:
     answer = world.http.post("/containers", json={"name": "box", "custom_llm_provider": "azure", "foo": 1})
-    assert refusal(answer, 400, "unknown_parameter") == "Unknown parameter: 'foo'."
+    assert error_message(answer, 400, "unknown_parameter") == "Unknown parameter: 'foo'."

@@ -19,13 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import killed
+import kill_points
 import pytest
-from conftest import NOON, World, ok, refusal, stored
+from conftest import NOON, World, error_message, ok, stored
 from manual import tried
 from rawhttp import form
-from test_durability import PATIENCE, Serve, Served, check_directory, serve, visit
-from test_durability import refusal as refused_start
+from test_durability import PATIENCE, Serve, Served, check_directory, serve, start_error, visit
 
 from mockserver.clock import Wall
 from mockserver.server.serving import MockServer
@@ -103,7 +102,7 @@ def fill_up(client: httpx2.Client, kept: Kept) -> None:
     for _ in range(3_000):
         if (answer := kept.container(client, "n" * 1_000)).status_code != 200:
             break
-    message = refusal(answer, 500, "storage_failed")
+    message = error_message(answer, 500, "storage_failed")
     assert "--data" in message
     assert answer.headers["x-should-retry"] == "false"
 
@@ -124,7 +123,7 @@ def test_a_full_disk_is_told_and_loses_nothing(serve: Serve, tmp_path: Path) -> 
         fill_up(client, kept)
         kept.check(client)  # it goes on reading
         before = stored(data)
-        refusal(kept.file(client, noise("has room, and its row has none", 100_000)), 500, "storage_failed")
+        error_message(kept.file(client, noise("has room, and its row has none", 100_000)), 500, "storage_failed")
         assert stored(data) == before
         failed = client.get(f"{server.started['url']}/_mock/worlds/default/journal?status=500&limit=1000").json()[
             "data"
@@ -134,7 +133,7 @@ def test_a_full_disk_is_told_and_loses_nothing(serve: Serve, tmp_path: Path) -> 
         control = client.put(f"{server.started['url']}/_mock/worlds/default/snapshots/late")
         assert control.status_code in (200, 500)
         if control.status_code == 500:
-            refusal(control, 500, "storage_failed")
+            error_message(control, 500, "storage_failed")
     lines = log.read_text().splitlines()
     assert [line for line in lines if "can't be used" in line]
     with serve(data).client() as client:
@@ -214,7 +213,7 @@ def test_deleting_a_world_makes_room_on_a_full_disk(serve: Serve, small_disk: Pa
             ("PUT", "/default/snapshots/late", {}),
             ("POST", "/default/clock/advance", {"json": {"by": "1m"}}),
         ):
-            refusal(client.request(method, control + path, **sent), 500, "storage_failed")
+            error_message(client.request(method, control + path, **sent), 500, "storage_failed")
         kept.check(client)
         listed = ok(client.get(control))["data"]
         assert {each["name"]: each["counts"] and each["counts"]["files"] for each in listed}.items() >= {("large", 1)}
@@ -226,7 +225,9 @@ def test_deleting_a_world_makes_room_on_a_full_disk(serve: Serve, small_disk: Pa
                 ("POST", "/_mock/worlds/large/clock/advance", {"json": {"by": "1m"}}),
                 ("GET", "/_mock/worlds/large/files", {}),
             ):
-                message = refusal(client.request(method, server.started["url"] + path, **sent), 500, "storage_failed")
+                message = error_message(
+                    client.request(method, server.started["url"] + path, **sent), 500, "storage_failed"
+                )
                 assert "--data" in message
         ok(client.delete(f"{control}/large"))
         assert {each["name"] for each in ok(client.get(control))["data"]} == {"default"}
@@ -253,7 +254,7 @@ def test_a_directory_that_cannot_be_written_is_refused(serve: Serve, small_disk:
         kept.container(client)
     server.stop()
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    line = refused_start(data)
+    line = start_error(data)
     assert str(data) in line
     assert "--data" in line
     subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
@@ -265,7 +266,7 @@ def test_a_directory_that_cannot_be_written_is_refused(serve: Serve, small_disk:
 def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir(mode=0o500)
-    line = refused_start(data)
+    line = start_error(data)
     assert str(data) in line
     assert "--data" in line
 
@@ -279,7 +280,7 @@ def test_a_directory_in_whose_place_a_file_is_is_refused(serve: Serve, tmp_path:
     if (data / name).exists():
         (data / name).rmdir()
     (data / name).write_text("somebody's")
-    assert "can't be used" in refused_start(data)
+    assert "can't be used" in start_error(data)
     (data / name).unlink()
     with serve(data).client() as client:
         assert client.get("/files").status_code == 200
@@ -300,7 +301,7 @@ def test_more_connections_than_descriptors(serve: Serve, tmp_path: Path) -> None
                 stack.enter_context(socket.create_connection(address, PATIENCE))
             upload = kept.file(client, b"meanwhile")  # its connection is there already, its file can't be
             if upload.status_code != 200:
-                refusal(upload, 500, "storage_failed")
+                error_message(upload, 500, "storage_failed")
         for _ in range(1_000):  # until those that left are noticed
             with suppress(httpx2.TransportError), server.client() as client:
                 if kept.container(client).status_code == 200:
@@ -371,15 +372,15 @@ def phases(size: int, count: int) -> list[int]:
 @pytest.mark.parametrize("half", [0, 1])
 def test_killed_at_any_line_nothing_is_half_done(tmp_path: Path, half: int) -> None:
     """At every 14th line, which is as often as the manual says; in two halves, which can run beside each other."""
-    program = Path(__file__).with_name("killed.py")
-    command = [sys.executable, "-W", "error", program, tmp_path, "14", *list(killed.ACTS)[half::2]]
+    program = Path(__file__).with_name("kill_points.py")
+    command = [sys.executable, "-W", "error", program, tmp_path, "14", *list(kill_points.ACTS)[half::2]]
     done = subprocess.run(command, capture_output=True, text=True, cwd=program.parents[1])
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     for act, kills in found.items():
         assert kills["undone"], f"{act}: no kill came before it was done"
         assert kills["done"], f"{act}: no kill came after it was done"
-        assert kills["between"] or act not in killed.BETWEEN, f"{act}: no kill came between its steps"
+        assert kills["between"] or act not in kill_points.BETWEEN, f"{act}: no kill came between its steps"
     count = sum(sum(kills.values()) for kills in found.values())
     print(f"\nkilled {count:,} times: {found}")
     assert count >= tried("kills at a line") / 2
@@ -507,11 +508,11 @@ def test_a_damaged_world_is_told_and_left_alone_and_the_others_go_on(
             assert answer.headers["x-should-retry"] == "false"
             assert str(file) in message
             assert words in message
-        refusal(bad.http.post("/containers", json={"name": "box"}), 500, "world_unusable")
+        error_message(bad.http.post("/containers", json={"name": "box"}), 500, "world_unusable")
         for path in ("/containers", "/export", "/faults"):
-            refusal(httpx2.get(f"{control}/{name}{path}"), 500, "world_unusable")
-        refusal(httpx2.post(f"{control}/new", json={"fork_of": name}), 500, "world_unusable")
-        refusal(httpx2.put(f"{control}/{name}/snapshots/late"), 500, "world_unusable")
+            error_message(httpx2.get(f"{control}/{name}{path}"), 500, "world_unusable")
+        error_message(httpx2.post(f"{control}/new", json={"fork_of": name}), 500, "world_unusable")
+        error_message(httpx2.put(f"{control}/{name}/snapshots/late"), 500, "world_unusable")
         kept.check(good.http)
         shown = {each["name"]: each for each in ok(httpx2.get(control))["data"]}
         assert sorted(shown) == ["default", "w"]
@@ -546,7 +547,7 @@ def test_a_damaged_world_can_be_replaced_and_deleted(
         refusal_of(world.http.get("/files"), 500, "world_unusable")
         if repair == "delete":
             ok(httpx2.delete(control))
-            refusal(httpx2.get(control), 404, "world_not_found")
+            error_message(httpx2.get(control), 404, "world_not_found")
         elif repair == "restore":
             ok(httpx2.post(f"{control}/snapshots/kept/restore"))
             kept.check(world.http)
@@ -571,9 +572,9 @@ def test_a_damaged_snapshot_replaces_nothing(two_worlds: tuple[Path, Kept], tmp_
             ("POST", "/w/snapshots/kept/restore", {}),
             ("POST", "/new", {"json": {"fork_of": "w", "snapshot": "kept"}}),
         ):
-            message = refusal(httpx2.request(method, control + path, **sent), 500, "snapshot_unusable")
+            message = error_message(httpx2.request(method, control + path, **sent), 500, "snapshot_unusable")
             assert str(file) in message
-        refusal(httpx2.get(f"{control}/new"), 404, "world_not_found")
+        error_message(httpx2.get(f"{control}/new"), 404, "world_not_found")
         shown = ok(httpx2.get(f"{control}/w/snapshots"))["data"]
         assert [each["name"] for each in shown] == ["kept"]
         kept.check(world.http)
@@ -615,10 +616,10 @@ def test_a_database_damaged_in_use_is_told(tmp_path: Path) -> None:
         connection.execute("PRAGMA shrink_memory")
         answer = world.http.get("/containers?limit=100")
         assert answer.status_code == 500
-        assert "malformed" in refusal(answer, 500, "world_unusable") or "not a database" in answer.text
+        assert "malformed" in error_message(answer, 500, "world_unusable") or "not a database" in answer.text
         assert answer.headers["x-should-retry"] == "false"
         control = f"{server.url}/_mock/worlds"
-        refusal(httpx2.get(f"{control}/w/containers"), 500, "world_unusable")
+        error_message(httpx2.get(f"{control}/w/containers"), 500, "world_unusable")
         assert "malformed" in ok(httpx2.get(control))["data"][0]["error"]
         assert httpx2.get(f"{server.url}/health").status_code == 200
         ok(httpx2.post(f"{control}/w/reset"))
@@ -634,7 +635,7 @@ def test_a_database_that_another_program_goes_on_writing_to_is_told(
         with closing(sqlite3.connect(database(tmp_path / "data"), isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             answer = world.http.post("/containers", json={"name": "meanwhile"})
-            assert "another program" in refusal(answer, 500, "storage_failed")
+            assert "another program" in error_message(answer, 500, "storage_failed")
         ok(world.http.post("/containers", json={"name": "after"}))
         assert [each.name for each in world.openai.containers.list()] == ["after", "before"]
 
@@ -646,7 +647,7 @@ def test_a_content_that_is_gone_is_told(tmp_path: Path) -> None:
         (path,) = kept.contents
         for content in (tmp_path / "data").glob("worlds/*/contents/*/*"):
             content.unlink()
-        refusal(world.http.get(f"{path}/content"), 500, "storage_failed")
+        error_message(world.http.get(f"{path}/content"), 500, "storage_failed")
         assert world.http.delete(path).status_code == 200
 
 
@@ -662,7 +663,7 @@ def test_a_content_that_finds_no_place_leaves_nothing(tmp_path: Path, to_contain
         sent |= {} if to_container else {"data": {"purpose": "vision"}}
         place.parent.mkdir(exist_ok=True)
         place.write_text("somebody's")
-        refusal(world.http.post(path, **sent), 500, "storage_failed")
+        error_message(world.http.post(path, **sent), 500, "storage_failed")
         assert world.http.get(path).json()["data"] == []
         assert list((data / "uploads").iterdir()) == []
         place.unlink()
@@ -677,7 +678,7 @@ def test_a_directory_that_went_away_is_told(tmp_path: Path) -> None:
         Kept().container(world.http)
         control = f"{server.url}/_mock/worlds/w"
         data.rename(tmp_path / "away")
-        refusal(httpx2.get(f"{control}/containers"), 500, "storage_failed")
+        error_message(httpx2.get(f"{control}/containers"), 500, "storage_failed")
         assert ok(httpx2.get(control))["counts"]["containers"] == 1, "its database is open"
         (tmp_path / "away").rename(data)
         assert httpx2.get(control).json()["counts"]["containers"] == 1
