@@ -22,7 +22,7 @@ import pytest
 from conftest import NOON, World, error_message, new_world, ok, stored
 
 from mockserver import context, states, worlds
-from mockserver.admin import containers as admin
+from mockserver.control.routes import containers
 from mockserver.seeds import apply, loader
 from mockserver.seeds.contents import Nowhere
 from mockserver.seeds.document import Source
@@ -860,15 +860,15 @@ def test_who_looks_at_a_world_that_is_being_restored_sees_one_state(
     box = ok(world.http.post("/containers", json={"name": "box"}))["id"]
     ok(httpx2.put(f"{url}/snapshots/s"))
     for path in ("/containers", f"/containers/{box}"):
-        name = "find_container" if path.endswith(box) else "find_containers"
-        find, replaced = getattr(admin, name), iter([True])
+        name = "_container" if path.endswith(box) else "_found"
+        find, replaced = getattr(containers, name), iter([True])
 
         def find_late(*args: Any, find: Any = find, replaced: Iterator[bool] = replaced) -> Any:
             if next(replaced, False):
                 server.run(server.mock.worlds.restore(world.name, "s"))
             return find(*args)
 
-        monkeypatch.setattr(admin, name, find_late)
+        monkeypatch.setattr(containers, name, find_late)
         seen = ok(httpx2.get(url + path))
         assert [each["id"] for each in seen.get("data", [seen])] == [box]
 

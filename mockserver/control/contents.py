@@ -1,4 +1,4 @@
-"""Responses with the content of a file, or with its first bytes, for browsers that must not trust it."""
+"""Contents: whole, or their first bytes, as responses for browsers that must not trust them."""
 
 import codecs
 from collections.abc import AsyncIterator, Iterator
@@ -10,9 +10,10 @@ from fastapi import Query
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from mockserver.admin.contents import Preview
-from mockserver.schema.contents import Content
-from mockserver.storage.database import in_thread
+from mockserver.context import World
+from mockserver.errors import APIError
+from mockserver.schema.contents import disposition
+from mockserver.storage.database import Transaction, in_thread
 
 PreviewBytes = Annotated[int, Query(ge=0, le=1 << 20)]
 PREVIEWED = 64 * 1024
@@ -36,35 +37,59 @@ _PDF = "default-src 'none'; object-src 'self'; style-src 'unsafe-inline'; frame-
 """Browsers don't show a PDF in a sandbox, but isolate it themselves."""
 
 
-def download(media_type: str = "application/octet-stream") -> dict[str, Any]:
+def size_of(tx: Transaction, world: World, digest: str) -> int:
+    """Return the size of a content, 0 if it was deleted since its row was read."""
+    try:
+        return world.contents.size(tx, digest)
+    except FileNotFoundError:
+        return 0
+
+
+def download(kind: str = "application/octet-stream") -> dict[str, Any]:
     """Describe a route that responds with bytes."""
-    return {"response_class": Response, "responses": {200: {"content": {media_type: {"schema": BINARY}}}}}
+    return {"response_class": Response, "responses": {200: {"content": {kind: {"schema": BINARY}}}}}
 
 
-def previewed(preview: Preview) -> Response:
-    """Return plain text or bytes, never a type that a browser would interpret: the content is not trusted."""
+def preview(tx: Transaction, world: World, digest: str, length: int) -> Response:
+    """Return the first bytes of a content."""
+    try:
+        with world.open(tx, digest) as file:
+            return previewed(file.read(length), file.seek(0, 2))
+    except FileNotFoundError:  # deleted since its row was read
+        return previewed(b"", 0)
+
+
+def previewed(data: bytes, size: int) -> Response:
+    """Return the first bytes of a content of this size as plain text or bytes, never as a type that a browser would
+    interpret: the content is not trusted."""
     headers = {
         "content-security-policy": "sandbox; default-src 'none'",
         "x-content-type-options": "nosniff",
         "cache-control": "no-store",
-        "x-content-size": str(preview.size),
+        "x-content-size": str(size),
     }
-    kind = "text/plain; charset=utf-8" if _is_text(preview) else "application/octet-stream"
-    return Response(preview.data, 200, {**headers, "content-type": kind})
+    kind = "text/plain; charset=utf-8" if _is_text(data, len(data) == size) else "application/octet-stream"
+    return Response(data, 200, {**headers, "content-type": kind})
 
 
-def _is_text(preview: Preview) -> bool:
+def _is_text(data: bytes, complete: bool) -> bool:
     try:
-        codecs.getincrementaldecoder("utf-8")().decode(preview.data, final=len(preview.data) == preview.size)
+        codecs.getincrementaldecoder("utf-8")().decode(data, final=complete)
     except UnicodeDecodeError:
         return False
-    return b"\0" not in preview.data
+    return b"\0" not in data
 
 
-def contents(content: Content, inline: bool) -> Response:
-    """Return a response that closes the file at its end, after an error too."""
+def send_content(
+    tx: Transaction, world: World, digest: str, name: str, gone: APIError, inline: bool = False
+) -> Response:
+    """Return a response that closes the file at its end, after an error too. Raise `gone` if there is no content."""
+    try:
+        file = world.open(tx, digest)
+    except FileNotFoundError:  # deleted since its row was read
+        raise gone from None
     with ExitStack() as stack:
-        file = stack.enter_context(content.file)
+        stack.enter_context(file)
         kind = _shown(file.read(16)) if inline else None
         size = file.seek(0, 2)
         file.seek(0)
@@ -74,7 +99,7 @@ def contents(content: Content, inline: bool) -> Response:
             "cross-origin-resource-policy": "same-origin",
             "cache-control": "no-store",
             "content-length": str(size),
-            "content-disposition": "inline" if kind else content.disposition,
+            "content-disposition": "inline" if kind else disposition(name),
         }
         return _Contents(file, headers, kind or "application/octet-stream", stack.pop_all())
 

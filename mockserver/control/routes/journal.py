@@ -11,8 +11,7 @@ from fastapi import Header, Query, Request
 from pydantic import AfterValidator, Field
 from starlette.responses import Response
 
-from mockserver import answers, control_errors, errors, verdict
-from mockserver.admin import containers, uploads
+from mockserver import answers, containers, control_errors, errors, uploads, verdict
 from mockserver.choices import unknown
 from mockserver.clock import stopwatch
 from mockserver.context import World
@@ -20,7 +19,7 @@ from mockserver.control.dependencies import RequestModel, TheMock, new_router
 from mockserver.control.models import Count, Exchange, Finding, JournalPage, Verdict
 from mockserver.control.streams import COUNTED, EVENTS, Emit, Stream, client_disconnect, event_or_keep_alive
 from mockserver.entries import Entry, Filter, Record
-from mockserver.errors import APIError
+from mockserver.expiry import expired
 from mockserver.journal import Cursor, Journal
 from mockserver.mock import Mock
 from mockserver.profiles import WARNINGS
@@ -194,13 +193,13 @@ def _verdict(tx: Transaction, world: World, records: list[Record], ignored: list
 
 
 def _is_running(tx: Transaction, world: World, id: str) -> bool:
-    """Whether a container is running, or an upload pending."""
-    try:
-        if id.startswith("upload"):
-            return uploads.find_upload(tx, world, id)["status"] == "pending"
-        return containers.find_container(tx, world, id)["status"] == "running"
-    except APIError:
-        return False
+    """Return whether a container is running, or an upload pending."""
+    now = world.now()
+    if id.startswith("upload"):
+        upload = uploads.find(tx, id)
+        return upload is not None and uploads.shown(upload, now)["status"] == "pending"
+    container = containers.find(tx, id, now)
+    return container is not None and not expired(container, now)
 
 
 # Filters and pages

@@ -17,7 +17,7 @@ class Found(BaseModel):
     total: int
 
 
-class Query(BaseModel):
+class ListQuery(BaseModel):
     """Filters of a list; `search` finds a part of a name, in any case, or an id. Each list adds its own `sort`."""
 
     limit: int = Field(100, ge=1, le=1_000)
@@ -26,7 +26,7 @@ class Query(BaseModel):
     order: Literal["asc", "desc"] = "desc"
 
 
-class NamedQuery(Query):
+class NamedQuery(ListQuery):
     sort: Literal["created", "name"] = "created"
 
 
@@ -51,7 +51,7 @@ class Search:
         }
         self._count: Statement[Any] = Statement(f"SELECT count(*) {source}")
 
-    def find(self, tx: Transaction, query: Query, now: int, **inside: str) -> tuple[list[Any], dict[str, Any]]:
+    def find(self, tx: Transaction, query: ListQuery, now: int, **inside: str) -> tuple[list[Any], dict[str, Any]]:
         """Return the rows of a page, and what a `Found` says of them. The conditions take the query's filters by name.
 
         `inside` is the id of the object that the list is inside of.
