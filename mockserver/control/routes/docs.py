@@ -1,6 +1,7 @@
 """The documentation of the control plane as a page, with all files that it loads.
 
-Swagger UI comes with the package fastapi-offline, of which only the files are used.
+Swagger UI comes with the package fastapi-offline, of which only the files are used. The page and what starts it are in
+`control/docs/`.
 """
 
 from functools import cache
@@ -20,42 +21,6 @@ _POLICY = (
 )
 """Swagger UI sets inline styles, and needs no other script than its own."""
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>mockserver control plane</title>
-<link rel="stylesheet" href="docs/swagger-ui.css">
-<link rel="icon" href="data:,">
-</head>
-<body>
-<div id="page"></div>
-<script src="static/theme.js"></script>
-<script src="docs/swagger-ui-bundle.js"></script>
-<script src="docs/start.js"></script>
-</body>
-</html>
-"""
-_START = """const { theme } = document.documentElement.dataset;
-const systemIsDark = matchMedia("(prefers-color-scheme: dark)").matches;
-document.documentElement.classList.toggle("dark-mode", theme === "dark" || (theme !== "light" && systemIsDark));
-
-SwaggerUIBundle({
-  url: "openapi.json",
-  dom_id: "#page",
-  deepLinking: true,
-  docExpansion: "list",
-  defaultModelsExpandDepth: 0,
-  displayRequestDuration: true,
-  tryItOutEnabled: true,
-  validatorUrl: null,
-  requestInterceptor: (request) => {
-    request.headers["x-mock-dashboard"] = "docs";
-    return request;
-  },
-});
-"""
 _MEDIA_TYPES = {
     "start.js": "text/javascript",
     "swagger-ui-bundle.js": "text/javascript",
@@ -66,7 +31,7 @@ _MEDIA_TYPES = {
 @router.get("/docs")
 async def show_docs() -> Response:
     headers = {"content-security-policy": _POLICY, "x-content-type-options": "nosniff"}
-    return Response(_PAGE, 200, headers, "text/html")
+    return Response(_asset("index.html"), 200, headers, "text/html")
 
 
 @router.get("/docs/{name}")
@@ -74,9 +39,10 @@ async def get_docs_asset(request: Request, name: str) -> Response:
     if name not in _MEDIA_TYPES:
         raise errors.UNKNOWN_URL(method="GET", path=request.url.path)
     headers = {"cache-control": "max-age=3600", "x-content-type-options": "nosniff"}
-    return Response(_START if name == "start.js" else _asset(name), 200, headers, _MEDIA_TYPES[name])
+    return Response(_asset(name), 200, headers, _MEDIA_TYPES[name])
 
 
 @cache
 def _asset(name: str) -> bytes:
-    return files("fastapi_offline").joinpath("static", name).read_bytes()
+    package, folder = ("fastapi_offline", "static") if name.startswith("swagger") else ("mockserver.control", "docs")
+    return files(package).joinpath(folder, name).read_bytes()
