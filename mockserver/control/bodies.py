@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -69,28 +69,15 @@ def multipart(fields: type[RequestModel]) -> dict[str, Any]:
     return described({"multipart/form-data": {"schema": schema}})
 
 
-class _FormError(MultiPartException):
-    """Wraps the error that ends a body: Starlette's parser closes its files on this kind of exception alone."""
-
-    def __init__(self, reason: Exception) -> None:
-        super().__init__(str(reason))
-        self.reason = reason
-
-
 async def _complete(request: Request, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     """Yield a form, and check that it is complete, which Starlette's parser does not."""
     _, options = parse_options_header(request.headers["content-type"])
     tail = b""
-    try:
-        async for piece in pieces:
-            tail = (tail + piece)[-1_000:]
-            yield piece
-    except Exception as error:
-        raise _FormError(error) from None
+    async for piece in pieces:
+        tail = (tail + piece)[-1_000:]
+        yield piece
     if b"--" + options.get(b"boundary", b"") + b"--" not in tail:
-        raise _FormError(
-            control_errors.BAD_PARAMETER(param="body", problem="the form ends before its closing boundary")
-        )
+        raise control_errors.BAD_PARAMETER(param="body", problem="the form ends before its closing boundary")
 
 
 @asynccontextmanager
@@ -104,31 +91,27 @@ async def uploaded(mock: Mock, request: Request, model: type[Fields]) -> AsyncIt
     parser = MultiPartParser(request.headers, stream, max_files=1, max_fields=MAX_FIELDS, max_part_size=FIELD_BYTES)
     try:
         form = await parser.parse()
-    except _FormError as broken:
-        raise broken.reason from None
     except MultiPartException as error:
         raise control_errors.BAD_PARAMETER(param="body", problem=error.message) from None
-    with ExitStack() as stack:
+    try:
+        file = form.get("file")
+        if not isinstance(file, UploadFile):
+            raise control_errors.BAD_PARAMETER(
+                param="file", problem="send the file with a file name, in the field 'file'"
+            )
+        if file.size is not None and file.size > limit:
+            raise over
         try:
-            file = form.get("file")
-            if not isinstance(file, UploadFile):
-                raise control_errors.BAD_PARAMETER(
-                    param="file", problem="send the file with a file name, in the field 'file'"
-                )
-            if file.size is not None and file.size > limit:
-                raise over
-            try:
-                fields = model(**{name: value for name, value in form.items() if name != "file"})
-            except ValidationError as error:
-                raise RequestValidationError(
-                    [{**each, "loc": ("body", *each["loc"])} for each in error.errors()]
-                ) from None
-            read = partial(file.file.read, BLOCK)
-            draft = await in_thread(mock.uploads.put, iter(read, b""), blake2b=True)
-            stack.callback(draft.discard)
-        finally:
-            await form.close()
+            fields = model(**{name: value for name, value in form.items() if name != "file"})
+        except ValidationError as error:
+            raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in error.errors()]) from None
+        draft = await in_thread(mock.uploads.put, iter(partial(file.file.read, BLOCK), b""), blake2b=True)
+    finally:
+        await form.close()
+    try:
         yield Upload(draft, base_name(file.filename or "") or "file", fields)
+    finally:
+        draft.discard()
 
 
 @asynccontextmanager
