@@ -3,10 +3,9 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
@@ -29,7 +28,7 @@ from mockserver.seeds.contents import Nowhere
 from mockserver.seeds.document import SENT, Limits, Source
 from mockserver.seeds.scope import Scope as SeedScope
 from mockserver.settings import SeedError
-from mockserver.storage.contents import Upload as Stored
+from mockserver.storage.contents import Upload
 from mockserver.storage.database import in_thread
 
 MAX_JSON_BYTES = 1 << 20
@@ -40,15 +39,6 @@ MAX_FIELDS = 10
 BLOCK = 512 * 1024
 
 Fields = TypeVar("Fields", bound=RequestModel)
-
-
-@dataclass(frozen=True, slots=True)
-class Upload(Generic[Fields]):
-    """A form's file, hashed, and its other fields."""
-
-    draft: Stored
-    filename: str
-    fields: Fields
 
 
 def described(contents: dict[str, Any]) -> dict[str, Any]:
@@ -81,8 +71,9 @@ async def _complete(request: Request, pieces: AsyncIterator[bytes]) -> AsyncGene
 
 
 @asynccontextmanager
-async def uploaded(mock: Mock, request: Request, model: type[Fields]) -> AsyncIterator[Upload[Fields]]:
-    """Receive a form with a `file` and other fields. The file is deleted afterwards unless it was kept."""
+async def uploaded(mock: Mock, request: Request, model: type[Fields]) -> AsyncIterator[tuple[Upload, str, Fields]]:
+    """Receive a form: its `file`, the name of that, and its other fields. The file is deleted afterwards unless it was
+    kept."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise control_errors.BAD_PARAMETER(param="body", problem="send multipart/form-data with a field 'file'")
     limit = mock.settings.max_upload
@@ -105,13 +96,13 @@ async def uploaded(mock: Mock, request: Request, model: type[Fields]) -> AsyncIt
             fields = model(**{name: value for name, value in form.items() if name != "file"})
         except ValidationError as error:
             raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in error.errors()]) from None
-        draft = await in_thread(mock.uploads.put, iter(partial(file.file.read, BLOCK), b""), blake2b=True)
+        upload = await in_thread(mock.uploads.put, iter(partial(file.file.read, BLOCK), b""), blake2b=True)
     finally:
         await form.close()
     try:
-        yield Upload(draft, base_name(file.filename or "") or "file", fields)
+        yield upload, base_name(file.filename or "") or "file", fields
     finally:
-        draft.discard()
+        upload.discard()
 
 
 @asynccontextmanager

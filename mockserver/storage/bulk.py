@@ -77,9 +77,6 @@ class Placement:
         """Return whether this is the whole state of a world, so that list positions can be given."""
         return self.into is None
 
-    def has_container(self, id: str) -> bool:
-        return self._has(tables.Container, None, id)
-
     def add(self, row: type[R], content: Upload | None = None, **columns: Any) -> R:
         """Place an object of a list, and its content. Returns its row. Raises APIError if its id is taken.
 

@@ -28,7 +28,6 @@ from mockserver.schema.containers import (
 from mockserver.schema.sources import MAX_PATH
 from mockserver.seeds.containers import file_columns, leaves
 from mockserver.storage import tables
-from mockserver.storage.bulk import Placement
 from mockserver.storage.database import Statement, Transaction
 
 router = new_router("/worlds/{world}/containers", "Containers")
@@ -184,18 +183,18 @@ async def find_container_files(
 @router.post("/{container_id}/files", openapi_extra=multipart(NewContainerFile))
 async def stage_container_file(mock: TheMock, world: str, container_id: str, request: Request) -> AdminContainerFile:
     """Add a file to a container, as the user or the assistant. This does not refresh `last_active_at`."""
-    async with uploaded(mock, request, NewContainerFile) as form:
-        ids: list[str] = []
+    async with uploaded(mock, request, NewContainerFile) as (content, filename, fields):
 
-        def fill(put: Placement) -> None:
-            if not put.has_container(container_id):
-                raise errors.CONTAINER_NOT_FOUND(container_id=container_id)
-            columns = file_columns(form.fields, form.filename, form.draft)
-            own = {"container_id": container_id, "created_at": put.now}
-            ids.append(put.add(tables.ContainerFile, form.draft, **own, **columns).id)
+        def add(context: Context) -> AdminContainerFile:
+            columns = file_columns(fields, filename, content)
+            with context.write() as tx:
+                _container(tx, context.world, container_id)
+                size, digest = columns.pop("bytes"), content.digest
+                row = containers.add_file(context, tx, container_id, size=size, digest=digest, **columns)
+                context.world.contents.keep(tx, content)
+                return _shown_file(tx, context.world, row)
 
-        await mock.worlds.add(world, fill)
-    return await find_container_file(mock, world, container_id, ids[-1])
+        return await mock.worlds.apply(world, add)
 
 
 @router.get("/{container_id}/files/{file_id}")

@@ -13,7 +13,6 @@ from mockserver.control.dependencies import RequestModel, TheMock, new_router
 from mockserver.control.lists import Found, ListQuery, Search
 from mockserver.schema.files import File, FileDeleted, Purpose
 from mockserver.storage import tables
-from mockserver.storage.bulk import Placement
 from mockserver.storage.database import Transaction
 
 router = new_router("/worlds/{world}/files", "Files")
@@ -54,23 +53,14 @@ async def find_files(mock: TheMock, world: str, query: Annotated[FileQuery, Quer
 @router.post("", openapi_extra=multipart(NewFile))
 async def stage_file(mock: TheMock, world: str, request: Request) -> AdminFile:
     """Add a File."""
-    async with uploaded(mock, request, NewFile) as form:
-        ids: list[str] = []
+    async with uploaded(mock, request, NewFile) as (content, filename, fields):
 
-        def fill(put: Placement) -> None:
-            row = put.add(
-                tables.File,
-                form.draft,
-                created_at=put.now,
-                expires_at=None,
-                bytes=form.draft.size,
-                filename=form.filename,
-                purpose=form.fields.purpose,
-            )
-            ids.append(row.id)
+        def add(context: Context) -> AdminFile:
+            with context.write() as tx:
+                row = files.store(context, tx, content, filename=filename, purpose=fields.purpose)
+            return files.shown(row)
 
-        await mock.worlds.add(world, fill)
-    return await find_file(mock, world, ids[-1])
+        return await mock.worlds.apply(world, add)
 
 
 @router.get("/{file_id}")
