@@ -135,7 +135,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print the control 
 
 
 def command(
-    group: click.Group | None, name: str, where: Callable[[Any], Any] | None = _WORLD, **more: Any
+    group: click.Group, name: str, where: Callable[[Any], Any] | None = _WORLD, **more: Any
 ) -> Callable[[Callable[..., None]], click.Command]:
     """Make a function a command of a group. It is passed the target that its options name.
 
@@ -143,7 +143,7 @@ def command(
     """
 
     def decorate(function: Callable[..., None]) -> click.Command:
-        made: click.Command = (group or click).command(name, **more)(function)
+        made: click.Command = group.command(name, **more)(function)
         made.callback = functools.partial(_call, function)
         for option in filter(None, (where, _URL, _TOKEN, _JSON)):
             option(made)

@@ -32,10 +32,14 @@ def _world(target: Target) -> Callable[[Any], Iterable[str]]:
     return functools.partial(output.world, target.url)
 
 
+commands = click.Group()
+"""Those of this module and of the answers, in the order of the help."""
+
+
 # Worlds
 
 
-@click.group()
+@commands.group()
 def world() -> None:
     """Manage worlds: isolated sets of objects, each with its own clock."""
 
@@ -87,7 +91,7 @@ def retire_worlds(target: Target, idle: str) -> None:
 # The clock
 
 
-@click.group()
+@commands.group()
 def clock() -> None:
     """Show and move the clock of a world."""
 
@@ -144,84 +148,10 @@ def reset_clock(target: Target) -> None:
     target.show(target("POST", "clock/reset"), output.clock)
 
 
-# Snapshots, archives, reset
-
-
-@click.group()
-def snapshot() -> None:
-    """Take and restore snapshots of a world."""
-
-
-_NAME = click.argument("name", type=Parsed(valid_name))
-
-
-@command(snapshot, "list")
-def list_snapshots(target: Target) -> None:
-    """List a world's snapshots."""
-    target.show(target("GET", "snapshots"), output.snapshots)
-
-
-@command(snapshot, "take")
-@_NAME
-def take_snapshot(target: Target, name: str) -> None:
-    """Take a snapshot of a world."""
-    target.show(target("PUT", path_to("snapshots", name)), output.snapshots)
-
-
-@command(snapshot, "restore")
-@_NAME
-def restore_snapshot(target: Target, name: str) -> None:
-    """Restore a snapshot atomically, with its clock."""
-    target.show(target("POST", path_to("snapshots", name, "restore"), timeout=None), output.restored)
-
-
-@command(snapshot, "delete")
-@_NAME
-def delete_snapshot(target: Target, name: str) -> None:
-    """Delete a snapshot."""
-    target.show(target("DELETE", path_to("snapshots", name)), output.snapshots)
-
-
-@command(None, "reset")
-@click.option("--empty", is_flag=True, help="Reset it to nothing, without the objects of the seeds.")
-def reset(target: Target, empty: bool) -> None:
-    """Reset a world to the state of the seeds."""
-    target.show(target("POST", f"reset{query(empty=empty)}", timeout=None), _world(target))
-
-
-@command(None, "export")
-@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
-def export_world(target: Target, file: str) -> None:
-    """Write a world to an archive for `serve --seed` and `import`; - is the standard output."""
-
-    def write(into: IO[bytes]) -> int:
-        return int(target("GET", "export", into=into, timeout=None))
-
-    if file == "-":
-        write(sys.stdout.buffer)
-        return
-    try:
-        size = save(file, write)
-    except OSError as error:
-        die(f"{file} can't be written ({error.strerror}); name another file", FAILED)
-    target.show({"file": file, "bytes": size}, lambda done: [f"{done['file']}: {done['bytes']} bytes"])
-
-
-@command(None, "import")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
-@click.option("--add", is_flag=True, help="Add to the world's objects instead of replacing them.")
-def import_world(target: Target, file: str, add: bool) -> None:
-    """Replace a world's contents with those of an archive, or a seed file without other files; - is the standard input."""
-    path = "import?replace=false" if add else "import"
-    with click.open_file(file, "rb") as source, sending("the standard input" if file == "-" else file):
-        imported = target("POST", path, content=("application/octet-stream", source), timeout=None)
-    target.show(imported, _world(target))
-
-
 # Faults
 
 
-@click.group()
+@commands.group()
 def fault() -> None:
     """Manage fault rules: which requests fail, how, and how often."""
 
@@ -290,10 +220,13 @@ def clear_faults(target: Target) -> None:
     target.show(target("DELETE", "faults"), output.faults)
 
 
-# The journal and the verdict
+commands.add_command(answer)
 
 
-@click.group()
+# The journal
+
+
+@commands.group()
 def journal() -> None:
     """Show recorded requests and responses."""
 
@@ -378,7 +311,84 @@ def clear_journal(target: Target) -> None:
     target.show(target("DELETE", "journal"), lambda response: [f"deleted: {response['count']}"])
 
 
-@command(None, "verdict", where=ANY_WORLD)
+# Snapshots, archives, reset
+
+
+@commands.group()
+def snapshot() -> None:
+    """Take and restore snapshots of a world."""
+
+
+_NAME = click.argument("name", type=Parsed(valid_name))
+
+
+@command(snapshot, "list")
+def list_snapshots(target: Target) -> None:
+    """List a world's snapshots."""
+    target.show(target("GET", "snapshots"), output.snapshots)
+
+
+@command(snapshot, "take")
+@_NAME
+def take_snapshot(target: Target, name: str) -> None:
+    """Take a snapshot of a world."""
+    target.show(target("PUT", path_to("snapshots", name)), output.snapshots)
+
+
+@command(snapshot, "restore")
+@_NAME
+def restore_snapshot(target: Target, name: str) -> None:
+    """Restore a snapshot atomically, with its clock."""
+    target.show(target("POST", path_to("snapshots", name, "restore"), timeout=None), output.restored)
+
+
+@command(snapshot, "delete")
+@_NAME
+def delete_snapshot(target: Target, name: str) -> None:
+    """Delete a snapshot."""
+    target.show(target("DELETE", path_to("snapshots", name)), output.snapshots)
+
+
+@command(commands, "export")
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
+def export_world(target: Target, file: str) -> None:
+    """Write a world to an archive for `serve --seed` and `import`; - is the standard output."""
+
+    def write(into: IO[bytes]) -> int:
+        return int(target("GET", "export", into=into, timeout=None))
+
+    if file == "-":
+        write(sys.stdout.buffer)
+        return
+    try:
+        size = save(file, write)
+    except OSError as error:
+        die(f"{file} can't be written ({error.strerror}); name another file", FAILED)
+    target.show({"file": file, "bytes": size}, lambda done: [f"{done['file']}: {done['bytes']} bytes"])
+
+
+@command(commands, "import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.option("--add", is_flag=True, help="Add to the world's objects instead of replacing them.")
+def import_world(target: Target, file: str, add: bool) -> None:
+    """Replace a world's contents with those of an archive, or a seed file without other files; - is the standard input."""
+    path = "import?replace=false" if add else "import"
+    with click.open_file(file, "rb") as source, sending("the standard input" if file == "-" else file):
+        imported = target("POST", path, content=("application/octet-stream", source), timeout=None)
+    target.show(imported, _world(target))
+
+
+@command(commands, "reset")
+@click.option("--empty", is_flag=True, help="Reset it to nothing, without the objects of the seeds.")
+def reset(target: Target, empty: bool) -> None:
+    """Reset a world to the state of the seeds."""
+    target.show(target("POST", f"reset{query(empty=empty)}", timeout=None), _world(target))
+
+
+# The verdict
+
+
+@command(commands, "verdict", where=ANY_WORLD)
 @reports.options
 def verdict(target: Target, ignore: Sequence[str], junit: Path | None, github: bool) -> None:
     """Report mistakes of clients in all worlds, or in one; exit with 1 if there are any."""
@@ -391,17 +401,3 @@ def verdict(target: Target, ignore: Sequence[str], junit: Path | None, github: b
     reports.write(found, ignore, junit, github, sys.stderr if target.as_json else None)
     if not ok:
         sys.exit(FAILED)
-
-
-COMMANDS: tuple[click.Command, ...] = (
-    world,
-    clock,
-    fault,
-    answer,
-    journal,
-    snapshot,
-    export_world,
-    import_world,
-    reset,
-    verdict,
-)

@@ -29,7 +29,7 @@ class _Group(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         from mockserver.cli import control, run
 
-        for command in (run.run, *control.COMMANDS):
+        for command in (run.run, *control.commands.commands.values()):
             self.add_command(command)
         return list(self.commands)
 
