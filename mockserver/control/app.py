@@ -1,7 +1,6 @@
 """The application of the control plane: its routes, middleware and error handlers."""
 
 import logging
-from collections.abc import Iterator
 from importlib import import_module
 from pkgutil import iter_modules
 
@@ -16,19 +15,7 @@ from mockserver import __version__, control_errors, errors
 from mockserver.control import routes
 from mockserver.control.access import Access
 from mockserver.control.bodies import Bounded
-from mockserver.control.routes import (
-    answers,
-    archives,
-    changes,
-    clocks,
-    dashboard,
-    docs,
-    faults,
-    journal,
-    snapshots,
-    state,
-    worlds,
-)
+from mockserver.control.routes import dashboard
 from mockserver.control.routes.answers import ONE, SEVERAL
 from mockserver.control.routes.changes import Publisher
 from mockserver.errors import APIError
@@ -41,29 +28,14 @@ from mockserver.storage.database import FAILURES, failure
 log = logging.getLogger("mockserver")
 
 
-def _objects() -> Iterator[APIRouter]:
-    """Yield the router of each kind of objects: that of the module of its name, once there is one."""
-    modules = {each.name for each in iter_modules(routes.__path__)}
-    for kind in OBJECTS:
-        if kind in modules:
-            yield import_module(f"{routes.__name__}.{kind}").router
-
-
-ROUTERS = (
-    dashboard.router,
-    docs.router,
-    dashboard.session,
-    state.router,
-    worlds.router,
-    changes.router,
-    clocks.router,
-    snapshots.router,
-    faults.router,
-    answers.router,
-    *_objects(),
-    archives.router,
-    journal.router,
-)
+_BEFORE = ("dashboard", "docs", "state", "worlds", "changes", "clocks", "snapshots", "faults", "answers")
+_AFTER = ("archives", "journal")
+_WRITTEN = {each.name for each in iter_modules(routes.__path__)}
+"""A kind of objects has no module before somebody writes it."""
+ROUTERS: list[APIRouter] = [
+    import_module(f"{routes.__name__}.{name}").router for name in (*_BEFORE, *OBJECTS, *_AFTER) if name in _WRITTEN
+]
+"""Those of the modules in `routes/`, in the order of the documentation."""
 
 
 def create_control(mock: Mock) -> FastAPI:

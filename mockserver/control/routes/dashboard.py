@@ -14,16 +14,12 @@ from fastapi import Header, Request
 from pydantic_core import to_json
 from starlette.responses import RedirectResponse, Response
 
-from mockserver import control_errors, errors, profiles
-from mockserver.control.access import cookie_name, cookie_value
-from mockserver.control.dependencies import RequestModel, TheMock, new_router
-from mockserver.control.models import Session
-from mockserver.routing import same_secret
+from mockserver import errors, profiles
+from mockserver.control.dependencies import TheMock, new_router
 from mockserver.schema.faults import OPERATIONS
 from mockserver.schema.files import Purpose
 
 router = new_router()
-session = new_router("", "State")
 
 _HEADERS = {
     "content-security-policy": (
@@ -45,10 +41,6 @@ _TYPES = {
 }
 
 IfNoneMatch = Annotated[str, Header(alias="if-none-match")]
-
-
-class Login(RequestModel):
-    token: str
 
 
 @router.get("")
@@ -89,25 +81,6 @@ async def get_dashboard_asset(request: Request, name: str, etags: IfNoneMatch = 
 async def show_entrance(etags: IfNoneMatch = "") -> Response:
     """Return the page for browsers at `/`, where the API has no route."""
     return _file("entrance.html", etags)
-
-
-@session.post("/session")
-async def open_session(mock: TheMock, body: Login, request: Request, response: Response) -> Session:
-    """Exchange the token for a cookie that no script can read and no other site can use."""
-    # Without a path, browsers take that of the request, which can have a prefix of a proxy.
-    token = mock.settings.control_token
-    if token is not None:
-        if not same_secret(body.token, token):
-            raise control_errors.WRONG_TOKEN()
-        response.set_cookie(cookie_name(request), cookie_value(token), path=None, httponly=True, samesite="strict")
-    return Session(token_needed=token is not None)
-
-
-@session.delete("/session")
-async def close_session(mock: TheMock, request: Request, response: Response) -> Session:
-    """Delete the cookie."""
-    response.set_cookie(cookie_name(request), max_age=0, path=None, httponly=True, samesite="strict")
-    return Session(token_needed=mock.settings.control_token is not None)
 
 
 @cache

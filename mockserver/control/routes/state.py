@@ -1,18 +1,45 @@
-"""The state of the server."""
+"""The server: the session of a browser, and its state."""
 
 import os
 import platform
 from contextlib import suppress
 from pathlib import Path
 
-from mockserver import __version__
-from mockserver.control.dependencies import TheMock, new_router
-from mockserver.control.models import State
+from fastapi import Request, Response
+
+from mockserver import __version__, control_errors
+from mockserver.control.access import cookie_name, cookie_value
+from mockserver.control.dependencies import RequestModel, TheMock, new_router
+from mockserver.control.models import Session, State
+from mockserver.routing import same_secret
 from mockserver.storage.database import SQLITE_VERSION, in_thread
 from mockserver.storage.directory import DATABASE
 from mockserver.storage.migrations import SCHEMA_VERSION
 
 router = new_router("", "State")
+
+
+class Login(RequestModel):
+    token: str
+
+
+@router.post("/session")
+async def open_session(mock: TheMock, body: Login, request: Request, response: Response) -> Session:
+    """Exchange the token for a cookie that no script can read and no other site can use."""
+    # Without a path, browsers take that of the request, which can have a prefix of a proxy.
+    token = mock.settings.control_token
+    if token is not None:
+        if not same_secret(body.token, token):
+            raise control_errors.WRONG_TOKEN()
+        response.set_cookie(cookie_name(request), cookie_value(token), path=None, httponly=True, samesite="strict")
+    return Session(token_needed=token is not None)
+
+
+@router.delete("/session")
+async def close_session(mock: TheMock, request: Request, response: Response) -> Session:
+    """Delete the cookie."""
+    response.set_cookie(cookie_name(request), max_age=0, path=None, httponly=True, samesite="strict")
+    return Session(token_needed=mock.settings.control_token is not None)
 
 
 @router.get("/state")
