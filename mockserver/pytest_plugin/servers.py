@@ -211,13 +211,8 @@ def create_world(server: "Server", item: pytest.Item, marks: Mapping[str, Any]) 
     world.base_url, world.api_key = target.base_url, target.api_key
     if target.external:
         world.delete()  # a request between tests creates it again
-    world.prepare(
-        empty=marks.get("empty", False),
-        profile=profile,
-        frozen=marks.get("frozen", False),
-        clock=marks.get("clock"),
-        seed=seeds,
-    )
+    start = {name: marks[name] for name in ("empty", "frozen", "clock") if name in marks}
+    world.prepare(profile=profile, seed=seeds, **start)
     return world
 
 

@@ -60,24 +60,11 @@ class Faults:
         It fires at every match by default, else at most `times`, after `skip` matches, or with a `probability`.
         With `concurrent` it only matches while so many of the requests are in progress at once. `lapse_after` is by the world's clock. Return the rule with its `id`.
         """
-        match = {
-            "operation": operation,
-            "method": method,
-            "path": path,
-            "container": container,
-            "file": file,
-            "header": header,
-        }
-        bounds = {
-            "id": id,
-            "times": times,
-            "skip": skip,
-            "probability": probability,
-            "concurrent": concurrent,
-            "lapse_after": lapse_after,
-        }
-        rule = {"match": _given(match), **_given(bounds), "effect": effect}
-        return cast(Rule, self._call("POST", "faults", rule))
+        match = _given(operation=operation, method=method, path=path, container=container, file=file, header=header)
+        bounds = _given(
+            id=id, times=times, skip=skip, probability=probability, concurrent=concurrent, lapse_after=lapse_after
+        )
+        return cast(Rule, self._call("POST", "faults", {"match": match, **bounds, "effect": effect}))
 
     def list(self) -> list[Rule]:
         """Return the rules in the order in which they are tried."""
@@ -100,5 +87,5 @@ class Faults:
         self._call("DELETE", "faults")
 
 
-def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
