@@ -9,7 +9,6 @@ import hashlib
 import hmac
 import ipaddress
 import re
-from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -66,7 +65,7 @@ class Access:
         if not (_is_private(name) or self._allows(name)):
             raise control_errors.FORBIDDEN_HOST(host=(name or host)[:80])
         origin = request.headers.get("origin")
-        if origin is not None and _authority(origin) != host:
+        if origin is not None and origin.partition("://")[2] != host:
             raise control_errors.FORBIDDEN_ORIGIN()
         site = request.headers.get("sec-fetch-site", "none")
         if site not in ("none", "same-origin") and not _is_navigation(request):
@@ -100,13 +99,6 @@ def _is_authorized(request: HTTPConnection, token: str) -> bool:
     bearer = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
     cookie = request.cookies.get(cookie_name(request), "")
     return same_secret(bearer, token) or same_secret(cookie, cookie_value(token))
-
-
-def _authority(origin: str) -> str | None:
-    try:
-        return urlsplit(origin).netloc
-    except ValueError:
-        return None
 
 
 def _host_name(host: str) -> str:

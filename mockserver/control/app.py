@@ -1,5 +1,6 @@
 """The application of the control plane: its routes, middleware and error handlers."""
 
+import asyncio
 import logging
 from importlib import import_module
 from pkgutil import iter_modules
@@ -61,6 +62,7 @@ def create_control(mock: Mock) -> FastAPI:
         },
     )
     app.state.mock = mock
+    app.state.streams = asyncio.Semaphore(mock.settings.max_streams)
     for router in ROUTERS:  # not included, as FastAPI would describe each of their routes a second time
         app.router.routes += router.routes
     app.add_api_route("/", dashboard.show_entrance, include_in_schema=False)
@@ -73,17 +75,15 @@ NOT_AN_OBJECT = {"missing", "model_attributes_type", "model_type", "dict_type"}
 """Pydantic's types of errors for a body that is missing, sent as a form (as by `curl -d`) or other JSON."""
 
 
-async def _api_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, APIError)
+async def _api_error(request: Request, error: APIError) -> Response:
     return error_response(error)
 
 
-async def _bad_seed(request: Request, error: Exception) -> Response:
+async def _bad_seed(request: Request, error: SeedError) -> Response:
     return error_response(control_errors.BAD_SEED(problem=str(error)))
 
 
-async def _invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
+async def _invalid(request: Request, error: RequestValidationError) -> Response:
     first = error.errors()[0]
     steps = [str(step)[:MAX_SHOWN] for step in first["loc"][1:] if step not in (ONE, SEVERAL)]
     where = ".".join(steps) or str(first["loc"][0])
@@ -108,8 +108,7 @@ async def _failed(request: Request, error: Exception) -> Response:
     return error_response(control_errors.CONTROL_FAILED())
 
 
-async def _http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+async def _http_error(request: Request, error: HTTPException) -> Response:
     if isinstance(error.__cause__, APIError):  # raised while FastAPI read the body
         return error_response(error.__cause__)
     path = request.url.path

@@ -26,15 +26,11 @@ Feed = Callable[[Emit], Coroutine[Any, Any, None]]
 
 async def _counted(request: Request, mock: TheMock) -> AsyncIterator[None]:
     """Count a stream or wait until its response has ended. Raise an error if too many are open."""
-    state, limit = request.app.state, mock.settings.max_streams
-    opened = getattr(state, "streams", 0)
-    if opened >= limit:
-        raise control_errors.TOO_MANY_STREAMS(count=limit)
-    state.streams = opened + 1
-    try:
+    streams: asyncio.Semaphore = request.app.state.streams
+    if streams.locked():
+        raise control_errors.TOO_MANY_STREAMS(count=mock.settings.max_streams)
+    async with streams:
         yield
-    finally:
-        state.streams -= 1
 
 
 COUNTED: Any = Depends(_counted)
