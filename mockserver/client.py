@@ -240,13 +240,12 @@ def path_to(*parts: str) -> str:
 
 def query(**values: Any) -> str:
     """Return a query string. A value that is None, empty or False is left out; several values become a list with commas."""
-    given = {name: _text(value) for name, value in values.items() if value or value == 0}
-    given = {name: text for name, text in given.items() if text}
+    given = {name: text for name, value in values.items() if (text := _text(value))}
     return f"?{urlencode(given)}" if given else ""
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, bool):
+    if value is None or isinstance(value, bool):
         return "true" if value else ""
     return ",".join(map(str, value)) if isinstance(value, list | tuple | set) else str(value)
 
