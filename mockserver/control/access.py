@@ -26,7 +26,7 @@ _PRIVATE = (".localhost", ".internal", ".svc", ".svc.cluster.local")
 host.docker.internal, host.containers.internal or host.lima.internal; the others are Kubernetes services."""
 _HOST = re.compile(r"(?:\[([^\]@/?#]+)\]|([^\[\]@/?#:\\\s]+))(?::\d*)?")
 """A name or an address, and a port."""
-_SAFE = ("GET", "HEAD", "OPTIONS")
+SAFE = ("GET", "HEAD", "OPTIONS")
 _OPEN_PAGES = ("/", "/_mock", "/_mock/")
 
 
@@ -70,7 +70,7 @@ class Access:
         site = request.headers.get("sec-fetch-site", "none")
         if site not in ("none", "same-origin") and not _is_navigation(request):
             raise control_errors.FORBIDDEN_ORIGIN()
-        if request.scope["method"] not in _SAFE and _is_browser(request) and MARK not in request.headers:
+        if request.scope["method"] not in SAFE and _is_browser(request) and MARK not in request.headers:
             raise control_errors.UNMARKED_REQUEST()
         path = request.scope["path"]
         if path in _OPEN_PAGES or path.startswith("/_mock/static/"):

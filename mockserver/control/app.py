@@ -18,7 +18,6 @@ from mockserver.control.access import Access
 from mockserver.control.bodies import Bounded
 from mockserver.control.routes import dashboard
 from mockserver.control.routes.answers import ONE, SEVERAL
-from mockserver.control.routes.changes import Publisher
 from mockserver.errors import APIError
 from mockserver.events import OBJECTS
 from mockserver.mock import Mock
@@ -51,7 +50,7 @@ def create_control(mock: Mock) -> FastAPI:
         ],  # relative to the document: a proxy may serve it below a path of its own
         openapi_url="/_mock/openapi.json",
         redirect_slashes=False,
-        middleware=[Middleware(Access, mock=mock), Middleware(Publisher, mock=mock), Middleware(Bounded, mock=mock)],
+        middleware=[Middleware(Access, mock=mock), Middleware(Bounded, mock=mock)],
         exception_handlers={
             APIError: _api_error,
             SeedError: _bad_seed,

@@ -1,5 +1,6 @@
 """What the routes share: their routers, the mock, the models of requests."""
 
+from collections.abc import AsyncIterator, Iterable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
@@ -9,6 +10,8 @@ from pydantic import ConfigDict
 from mockserver import control_errors
 from mockserver.bounds import KnownKeys
 from mockserver.choices import MAX_SHOWN, unknown
+from mockserver.control.access import SAFE
+from mockserver.events import KINDS
 from mockserver.mock import Mock
 from mockserver.routing import LateRoute
 
@@ -19,14 +22,33 @@ class RequestModel(KnownKeys):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def new_router(path: str = "", tag: str | None = None) -> APIRouter:
-    """Return a router for a path below `/_mock`. Without a tag, its routes are not documented."""
+async def _the_mock(request: Request) -> Mock:  # FastAPI would call a `def` in a thread for each request
+    mock: Mock = request.app.state.mock
+    return mock
+
+
+TheMock = Annotated[Mock, Depends(_the_mock)]
+
+
+def new_router(path: str = "", tag: str | None = None, changes: Iterable[str] = KINDS) -> APIRouter:
+    """Return a router for a path below `/_mock`. Without a tag, its routes are not documented.
+
+    `changes` are the kinds of what its requests can change in their world. They are published before the response is
+    sent.
+    """
+
+    async def publish(request: Request, mock: TheMock) -> AsyncIterator[None]:
+        yield
+        only_reads = request.method in SAFE or "dry_run=true" in request.url.query
+        if "world" in request.path_params and not only_reads:
+            mock.events.publish(request.path_params["world"], *changes)
+
     return APIRouter(
         prefix=f"/_mock{path}",
         tags=[tag] if tag else None,
         include_in_schema=tag is not None,
         route_class=LateRoute,
-        dependencies=[Depends(_known_query)] if tag else None,
+        dependencies=[Depends(_known_query), Depends(publish, scope="function")] if tag else None,
         generate_unique_id_function=_operation_id,
     )
 
@@ -50,11 +72,3 @@ def _operation_id(route: APIRoute) -> str:
     """Return the id of an operation: the name of its function as `findFiles`."""
     first, *words = route.name.split("_")
     return first + "".join(map(str.capitalize, words))
-
-
-async def _the_mock(request: Request) -> Mock:  # FastAPI would call a `def` in a thread for each request
-    mock: Mock = request.app.state.mock
-    return mock
-
-
-TheMock = Annotated[Mock, Depends(_the_mock)]

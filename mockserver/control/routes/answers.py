@@ -22,7 +22,7 @@ NewAnswers = Annotated[
     Discriminator(lambda body: SEVERAL if isinstance(body, list) else ONE),
 ]
 
-router = new_router("/worlds/{world}/answers", "Answers")
+router = new_router("/worlds/{world}/answers", "Answers", ["answers"])
 
 
 @router.get("")

@@ -14,10 +14,10 @@ from mockserver.mock import Mock
 from mockserver.schema.values import Duration, Instant
 from mockserver.storage.database import Transaction
 
-router = new_router("/worlds/{world}/clock", "Clock")
-
 EXPIRING = {"containers": containers.expiring, "files": files.expiring, "uploads": uploads.expiring}
 """What finds the objects that expire in a time of the world, by their kind."""
+
+router = new_router("/worlds/{world}/clock", "Clock", ["clock", *EXPIRING])
 
 
 class Freeze(RequestModel):

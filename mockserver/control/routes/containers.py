@@ -30,7 +30,7 @@ from mockserver.seeds.containers import file_columns, leaves
 from mockserver.storage import tables
 from mockserver.storage.database import Statement, Transaction
 
-router = new_router("/worlds/{world}/containers", "Containers")
+router = new_router("/worlds/{world}/containers", "Containers", ["containers", "worlds"])
 
 _CONTAINER = described(json_like({"name": "auto", "last_active_at": "-19m"}))
 

@@ -13,7 +13,7 @@ from mockserver.faults import Counted
 from mockserver.schema.faults import NewRule
 from mockserver.storage.database import Transaction
 
-router = new_router("/worlds/{world}/faults", "Faults")
+router = new_router("/worlds/{world}/faults", "Faults", ["faults", "worlds"])
 
 
 class RuleChange(RequestModel):

@@ -15,7 +15,7 @@ from mockserver.schema.files import File, FileDeleted, Purpose
 from mockserver.storage import tables
 from mockserver.storage.database import Transaction
 
-router = new_router("/worlds/{world}/files", "Files")
+router = new_router("/worlds/{world}/files", "Files", ["files", "worlds"])
 
 
 class AdminFile(File):

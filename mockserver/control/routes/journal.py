@@ -29,7 +29,7 @@ from mockserver.schema.values import Duration
 from mockserver.storage.database import Transaction
 from mockserver.worlds import NAME
 
-router = new_router("/worlds/{world}", "Journal")
+router = new_router("/worlds/{world}", "Journal", ["journal"])
 
 MAX_WAIT = 600.0
 MAX_PATTERNS = 1_000

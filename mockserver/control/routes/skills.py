@@ -17,7 +17,7 @@ from mockserver.schema.skills import Skill, SkillDeleted, SkillVersion
 from mockserver.storage import tables
 from mockserver.storage.database import Transaction
 
-router = new_router("/worlds/{world}", "Skills")
+router = new_router("/worlds/{world}", "Skills", ["skills", "worlds"])
 
 _EXAMPLE = {"files": [{"path": "SKILL.md", "content": "---\nname: greet\ndescription: Greet people.\n---\n"}]}
 _SKILL = described(json_like(_EXAMPLE))

@@ -14,7 +14,7 @@ from mockserver.schema.uploads import Upload
 from mockserver.storage import tables
 from mockserver.storage.database import Transaction
 
-router = new_router("/worlds/{world}/uploads", "Uploads")
+router = new_router("/worlds/{world}/uploads", "Uploads", ["uploads", "worlds"])
 
 
 class AdminUpload(Upload):
