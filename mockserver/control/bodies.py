@@ -1,11 +1,11 @@
 """Request bodies that can be large: forms with a file, archives, seed documents."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
@@ -39,6 +39,7 @@ MAX_FIELDS = 10
 BLOCK = 512 * 1024
 
 Fields = TypeVar("Fields", bound=RequestModel)
+P = ParamSpec("P")
 
 
 def described(contents: dict[str, Any]) -> dict[str, Any]:
@@ -144,12 +145,19 @@ async def document(mock: Mock, request: Request) -> bytes:
 async def add_objects(mock: Mock, request: Request, world: str, key: str | None = None) -> dict[str, list[str]]:
     """Add the objects of a seed document to a world; with a `key`, the one that it describes, as in the list of that key."""
     text = await document(mock, request)
+    async with reading(read_seed, text, mock, SENT, key) as scope:
+        return await apply.place(scope, mock.worlds, mock.uploads, mock.wall, world)
+
+
+@asynccontextmanager
+async def reading(read: Callable[P, SeedScope], *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[SeedScope]:
+    """Read a seed document in a thread, and discard it afterwards. Meanwhile nothing is collected."""
     with loader.uncollected():
-        scope = await asyncio.to_thread(read_seed, text, mock, SENT, key)
+        scope = await asyncio.to_thread(read, *args, **kwargs)
         try:
-            return await apply.place(scope, mock.worlds, mock.uploads, mock.wall, world)
+            yield scope
         finally:
-            await in_thread(scope.discard)  # while nothing is collected
+            await in_thread(scope.discard)
 
 
 def read_seed(text: bytes, mock: Mock, limits: Limits, key: str | None = None) -> SeedScope:

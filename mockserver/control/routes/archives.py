@@ -10,7 +10,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from mockserver.control.bodies import add_objects, described, json_like, read_seed, received
+from mockserver.control.bodies import add_objects, described, json_like, read_seed, reading, received
 from mockserver.control.contents import BINARY, download, in_threads
 from mockserver.control.dependencies import TheMock, new_router
 from mockserver.control.models import Placed, WorldState
@@ -21,7 +21,6 @@ from mockserver.seeds.archive import Archive
 from mockserver.seeds.contents import Nowhere
 from mockserver.seeds.document import IMPORTED, MAX_BYTES, Source
 from mockserver.seeds.scope import Scope as Described
-from mockserver.settings import SeedError
 from mockserver.storage.database import in_thread
 
 router = new_router("/worlds/{world}", "Archives")
@@ -55,21 +54,13 @@ async def import_world(
     """Replace the world's contents by those of an archive or a seed document, atomically, and clear the journal; or add
     to them with `replace=false`."""
     async with received(mock, request, mock.settings.max_import) as path:
-        await _import(mock, world, path, replace)
-    return await world_state(mock, world)
-
-
-async def _import(mock: Mock, name: str, path: Path, replace: bool) -> None:
-    with loader.uncollected():
-        contents, scope = await asyncio.to_thread(_read, path, mock)
-        try:
-            with closing(contents):
+        with closing(await asyncio.to_thread(_open, path, mock)) as contents:
+            async with reading(_read, path, contents, mock) as scope:
                 if replace:
-                    await apply.become(scope, mock.worlds, mock.uploads, mock.wall, name)
+                    await apply.become(scope, mock.worlds, mock.uploads, mock.wall, world)
                 else:
-                    await apply.place(scope, mock.worlds, mock.uploads, mock.wall, name, only_objects=True)
-        finally:
-            await in_thread(scope.discard)  # while nothing is collected
+                    await apply.place(scope, mock.worlds, mock.uploads, mock.wall, world, only_objects=True)
+    return await world_state(mock, world)
 
 
 @router.post("/place", openapi_extra=described(_SEED))
@@ -79,17 +70,17 @@ async def place_seed(mock: TheMock, world: str, request: Request) -> Placed:
     return cast(Placed, {key: added[key] for key in Placed.__annotations__})
 
 
-def _read(path: Path, mock: Mock) -> tuple[Archive | Nowhere, Described]:
-    """Raise SeedError."""
+def _open(path: Path, mock: Mock) -> Archive | Nowhere:
+    """Open an archive; a seed document contains no files. Raise SeedError."""
     with path.open("rb") as file:
-        head = file.read(2)
-        text = b"" if head == b"PK" else head + file.read(MAX_BYTES)
-    if head != b"PK":
-        return Nowhere(), read_seed(text, mock, IMPORTED)
-    opened = Archive(path, Path("archive"), mock.settings.max_import)
-    try:
+        is_archive = file.read(2) == b"PK"
+    return Archive(path, Path("archive"), mock.settings.max_import) if is_archive else Nowhere()
+
+
+def _read(path: Path, contents: Archive | Nowhere, mock: Mock) -> Described:
+    """Read an archive's seed, or a seed document. Raise SeedError."""
+    if isinstance(contents, Archive):
         limits = mock.settings.max_upload, mock.settings.max_import
-        return opened, loader.read_document(Source(*opened.seed(), IMPORTED), opened, *limits)
-    except SeedError:
-        opened.close()
-        raise
+        return loader.read_document(Source(*contents.seed(), IMPORTED), contents, *limits)
+    with path.open("rb") as file:
+        return read_seed(file.read(MAX_BYTES + 1), mock, IMPORTED)
