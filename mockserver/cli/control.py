@@ -25,8 +25,6 @@ from mockserver.cli.options import (
 )
 from mockserver.client import path_to, query, save
 
-_Command = Callable[..., Any]
-
 
 def _world(target: Target) -> Callable[[Any], Iterable[str]]:
     return functools.partial(output.world, target.url)
@@ -231,7 +229,7 @@ def journal() -> None:
     """Show recorded requests and responses."""
 
 
-def _filtered(command: _Command) -> _Command:
+def _filtered(command: Callable[..., Any]) -> Callable[..., Any]:
     for name, metavar, kind, help in (
         ("--after", "NUMBER", int, "Only exchanges after this number."),
         ("--text", "TEXT", str, "A text in path, query, headers, bodies or ids."),

@@ -17,10 +17,10 @@ import pytest
 
 from mockserver.pytest_plugin import collection, servers
 from mockserver.pytest_plugin.configuration import (
+    CHOICES,
     MARKER,
     MARKS,
     OPTIONS,
-    add_options,
     as_list,
     external_url,
     fail,
@@ -40,7 +40,14 @@ _exchanges = pytest.StashKey[tuple[str, str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    add_options(parser)
+    group = parser.getgroup("mockserver", "a mock of the OpenAI Containers API")
+    group.addoption("--mockserver-url", metavar="URL", help=f"{OPTIONS['mockserver_url'][1]} (also: MOCKSERVER_URL)")
+    group.addoption(
+        "--mockserver-process", choices=CHOICES["mockserver_process"], help=OPTIONS["mockserver_process"][1]
+    )
+    group.addoption("--mockserver-verdict", action="store_true", help="fail tests whose client misbehaved")
+    for name, (kind, help) in OPTIONS.items():
+        parser.addini(name, help, kind)  # type: ignore[arg-type]  # a dict's values are no Literals
 
 
 def pytest_configure(config: pytest.Config) -> None:

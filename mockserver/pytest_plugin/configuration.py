@@ -51,17 +51,6 @@ CHOICES = {"mockserver_process": ("auto", "thread", "child"), "mockserver_enviro
 """The settings that take one of several values; the first is the default."""
 
 
-def add_options(parser: pytest.Parser) -> None:
-    group = parser.getgroup("mockserver", "a mock of the OpenAI Containers API")
-    group.addoption("--mockserver-url", metavar="URL", help=f"{OPTIONS['mockserver_url'][1]} (also: MOCKSERVER_URL)")
-    group.addoption(
-        "--mockserver-process", choices=CHOICES["mockserver_process"], help=f"{OPTIONS['mockserver_process'][1]}"
-    )
-    group.addoption("--mockserver-verdict", action="store_true", help="fail tests whose client misbehaved")
-    for name, (kind, help) in OPTIONS.items():
-        parser.addini(name, help, kind)  # type: ignore[arg-type]  # a dict's values are no Literals
-
-
 def setting(config: pytest.Config, name: str) -> Any:
     """Return a setting from the command line or, if it is not given there, from the configuration."""
     try:
