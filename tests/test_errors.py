@@ -111,19 +111,23 @@ OPERATIONS = [
     Operation("HeadSkillVersionContent", "HEAD", "/skills/{skill}/versions/1/content"),
 ]
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
-IN_CONTAINERS = [operation for operation in OPERATIONS if "{container}" in operation.path]
 LISTS = [BY_NAME[name] for name in ("ListContainers", "ListContainerFiles", "ListFiles")]
 UPLOADS = [BY_NAME[name] for name in ("CreateContainerFile", "CreateFile")]
 CONTENTS = [each for each in OPERATIONS if each.path.endswith("/content") and "{skill}" not in each.path]
 
-each_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
-each_in_containers = pytest.mark.parametrize("operation", IN_CONTAINERS, ids=lambda operation: operation.name)
-each_of_an_object = pytest.mark.parametrize(
-    "operation", [each for each in OPERATIONS if "{" in each.path], ids=lambda operation: operation.name
-)
-each_list = pytest.mark.parametrize("operation", LISTS, ids=lambda operation: operation.name)
-each_upload = pytest.mark.parametrize("operation", UPLOADS, ids=lambda operation: operation.name)
-each_content = pytest.mark.parametrize("operation", CONTENTS, ids=lambda operation: operation.name)
+
+def each_of(operations: Iterable[Operation]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("operation", operations, ids=lambda operation: operation.name)
+
+
+def each_with(placeholder: str) -> pytest.MarkDecorator:
+    return each_of([each for each in OPERATIONS if placeholder in each.path])
+
+
+each_operation = each_of(OPERATIONS)
+each_list = each_of(LISTS)
+each_upload = each_of(UPLOADS)
+each_content = each_of(CONTENTS)
 
 
 def test_the_table_has_every_operation(server: MockServer) -> None:
@@ -147,6 +151,17 @@ class Reply:
 
     def header(self, name: str) -> str | None:
         return dict(self.headers).get(name)
+
+    @classmethod
+    def read(cls, response: http.client.HTTPResponse) -> "Reply":
+        body = response.read()
+        return cls(response.status, [(name.lower(), value) for name, value in response.getheaders()], body)
+
+    @classmethod
+    def receive(cls, connection: socket.socket) -> "Reply":
+        with http.client.HTTPResponse(connection) as response:
+            response.begin()
+            return cls.read(response)
 
 
 @dataclass
@@ -222,9 +237,7 @@ class Scene:
             body.encode() if isinstance(body, str) else body,
             sent,
         )
-        answer = self._connection.getresponse()
-        body_read = answer.read()
-        return Reply(answer.status, [(name.lower(), value) for name, value in answer.getheaders()], body_read)
+        return Reply.read(self._connection.getresponse())
 
     def state(self) -> list[bytes]:
         """All that can be seen of the world, without what two readings never share."""
@@ -482,10 +495,7 @@ def test_what_is_no_http(server: MockServer) -> None:
     for label, request in NO_HTTP.items():
         with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
             connection.sendall(request)
-            with http.client.HTTPResponse(connection) as answer:
-                answer.begin()
-                headers = [(name.lower(), value) for name, value in answer.getheaders()]
-                reply = Reply(answer.status, headers, answer.read())
+            reply = Reply.receive(connection)
         problems = complaints(reply, errors.MALFORMED_HTTP(), files_api=False, head=False)
         found += [f"{label}: {problem}" for problem in problems]
     assert not found, "\n".join(found)
@@ -1129,7 +1139,7 @@ ODD_IDS = [
 ]
 
 
-@each_in_containers
+@each_with("{container}")
 def test_unknown_containers(scene: Scene, operation: Operation) -> None:
     odd = [*ODD_IDS, scene.container[:-1], scene.container + "0", scene.container.upper(), scene.file, scene.upload]
     sweep(
@@ -1147,9 +1157,7 @@ def test_unknown_containers(scene: Scene, operation: Operation) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "operation", [each for each in OPERATIONS if "{file}" in each.path], ids=lambda each: each.name
-)
+@each_with("{file}")
 def test_unknown_files_in_a_container(scene: Scene, operation: Operation) -> None:
     odd = [*ODD_IDS, scene.file[:-1], scene.file + "0", scene.container, scene.upload]
     sweep(
@@ -1166,9 +1174,7 @@ def test_unknown_files_in_a_container(scene: Scene, operation: Operation) -> Non
     )
 
 
-@pytest.mark.parametrize(
-    "operation", [each for each in OPERATIONS if "{upload}" in each.path], ids=lambda each: each.name
-)
+@each_with("{upload}")
 def test_unknown_files(scene: Scene, operation: Operation) -> None:
     odd = [*ODD_IDS, scene.upload[:-1], scene.upload + "0", scene.file, scene.container]
     sweep(
@@ -1178,9 +1184,7 @@ def test_unknown_files(scene: Scene, operation: Operation) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "operation", [each for each in OPERATIONS if "{pending}" in each.path], ids=lambda each: each.name
-)
+@each_with("{pending}")
 def test_unknown_uploads(scene: Scene, operation: Operation) -> None:
     odd = [*ODD_IDS, scene.pending[:-1], scene.pending + "0", scene.upload, scene.container]
     sweep(
@@ -1190,7 +1194,7 @@ def test_unknown_uploads(scene: Scene, operation: Operation) -> None:
     )
 
 
-@each_of_an_object
+@each_with("{")
 def test_nothing_of_another_world_is_there(scene: Scene, server: MockServer, operation: Operation) -> None:
     other = new_world(server)
     other.freeze()
@@ -1207,7 +1211,7 @@ def test_nothing_of_another_world_is_there(scene: Scene, server: MockServer, ope
     assert list(complaints(reply, expected, operation.files_api, operation.method == "HEAD")) == []
 
 
-@each_of_an_object
+@each_with("{")
 def test_what_was_deleted_is_unknown(scene: Scene, operation: Operation) -> None:
     if "{file}" in operation.path:
         assert scene.ask(BY_NAME["DeleteContainerFile"]).status == 200
@@ -1232,7 +1236,7 @@ def test_what_was_deleted_is_unknown(scene: Scene, operation: Operation) -> None
         sweep(scene, operation, [wrong("its container", gone), wrong("and again", gone)])
 
 
-@each_in_containers
+@each_with("{container}")
 def test_expired_containers(scene: Scene, operation: Operation) -> None:
     """Files are gone with it; what it was, and that it can be deleted, stays (doc)."""
     scene.world.advance(20 * 60)
@@ -1252,7 +1256,6 @@ def test_expired_containers(scene: Scene, operation: Operation) -> None:
 
 # Forms
 
-HELLO = FILE_PART
 HUGE = "x" * 20_000
 
 
@@ -1260,7 +1263,7 @@ def broken_forms(operation: Operation) -> list[Wrong]:
     """Forms that neither upload takes. `rest` makes a form whole that is not wrong otherwise."""
     rest = PURPOSE_PART if operation.files_api else ""
     row = errors.NOT_MULTIPART
-    whole = rest + HELLO + END
+    whole = rest + FILE_PART + END
     rows: list[tuple[str, APIError | errors.ErrorType, str | bytes, str | None]] = [
         ("no boundary", row(why="The Content-Type names no boundary."), whole, "multipart/form-data"),
         ("an empty boundary", row(why="The Content-Type names no boundary."), whole, "multipart/form-data; boundary="),
@@ -1272,11 +1275,11 @@ def broken_forms(operation: Operation) -> list[Wrong]:
         ("text", row, "hello", None),
         ("cut in a boundary", row, "--gold", None),
         ("cut in a header", row, rest + "--golden\r\nContent-Dispo", None),
-        ("cut behind the headers", row, rest + HELLO[: HELLO.index("hello")], None),
-        ("cut in the file", row, rest + HELLO[:-4], None),
-        ("no closing boundary", row(why="The body ends before its closing boundary."), rest + HELLO, None),
-        ("a closing boundary with one dash", row, rest + HELLO + "--golden-", None),
-        ("a closing boundary of another name", row, rest + HELLO + "--other--\r\n", None),
+        ("cut behind the headers", row, rest + FILE_PART[: FILE_PART.index("hello")], None),
+        ("cut in the file", row, rest + FILE_PART[:-4], None),
+        ("no closing boundary", row(why="The body ends before its closing boundary."), rest + FILE_PART, None),
+        ("a closing boundary with one dash", row, rest + FILE_PART + "--golden-", None),
+        ("a closing boundary of another name", row, rest + FILE_PART + "--other--\r\n", None),
         ("newlines alone", row, whole.replace("\r\n", "\n"), None),
         ("a part without headers", row, rest + "--golden\r\n\r\nhello\r\n" + END, None),
         ("a part without name", row, rest + part('filename="notes.txt"') + END, None),
@@ -1287,17 +1290,17 @@ def broken_forms(operation: Operation) -> list[Wrong]:
         ("a huge field", row, rest + part('name="file_id"', "x" * (1 << 21)) + END, None),
         ("10,000 fields", row, rest + "".join(part(f'name="f{n}"', "x") for n in range(10_000)) + END, None),
         ("10,000 empty fields", row, rest + "".join(part(f'name="f{n}"', "") for n in range(10_000)) + END, None),
-        ("the file twice", errors.DUPLICATE_PARAMETER(param="file"), rest + HELLO + HELLO + END, None),
+        ("the file twice", errors.DUPLICATE_PARAMETER(param="file"), rest + FILE_PART + FILE_PART + END, None),
         (
             "10,000 files",
             errors.DUPLICATE_PARAMETER(param="file"),
-            rest + HELLO * 10_000 + END,
+            rest + FILE_PART * 10_000 + END,
             None,
         ),
         (
             "a field twice",
             errors.DUPLICATE_PARAMETER(param="foo"),
-            rest + part('name="foo"') * 2 + HELLO + END,
+            rest + part('name="foo"') * 2 + FILE_PART + END,
             None,
         ),
         (
@@ -1344,12 +1347,16 @@ def test_forms_that_add_no_file_to_a_container(scene: Scene) -> None:
             wrong(label, expected, body=body + END)
             for label, expected, body in (
                 ("an empty form", errors.MISSING_EXCLUSIVE(param="file_id", other="file"), ""),
-                ("both", errors.MUTUALLY_EXCLUSIVE(param="file", other="file_id"), HELLO + copy),
-                ("both the other way round", errors.MUTUALLY_EXCLUSIVE(param="file", other="file_id"), copy + HELLO),
+                ("both", errors.MUTUALLY_EXCLUSIVE(param="file", other="file_id"), FILE_PART + copy),
+                (
+                    "both the other way round",
+                    errors.MUTUALLY_EXCLUSIVE(param="file", other="file_id"),
+                    copy + FILE_PART,
+                ),
                 ("file_id twice", errors.DUPLICATE_PARAMETER(param="file_id"), copy + copy),
-                ("an unknown field", errors.UNKNOWN_PARAMETER(param="foo"), HELLO + part('name="foo"')),
+                ("an unknown field", errors.UNKNOWN_PARAMETER(param="foo"), FILE_PART + part('name="foo"')),
                 ("a file by another name", errors.UNKNOWN_PARAMETER(param="f"), part('name="f"; filename="a.txt"')),
-                ("a field of an odd name", errors.UNKNOWN_PARAMETER(param="{箱}"), HELLO + part('name="{箱}"')),
+                ("a field of an odd name", errors.UNKNOWN_PARAMETER(param="{箱}"), FILE_PART + part('name="{箱}"')),
             )
         ],
     )
@@ -1362,7 +1369,9 @@ def field_parts(**fields: str) -> str:
 
 def expiring(anchor: str | None, seconds: str | None) -> str:
     given = {"expires_after[anchor]": anchor, "expires_after[seconds]": seconds}
-    return field_parts(purpose="vision", **{name: value for name, value in given.items() if value is not None}) + HELLO
+    return (
+        field_parts(purpose="vision", **{name: value for name, value in given.items() if value is not None}) + FILE_PART
+    )
 
 
 def test_forms_that_make_no_file(scene: Scene) -> None:
@@ -1376,23 +1385,23 @@ def test_forms_that_make_no_file(scene: Scene) -> None:
             wrong(label, expected, body=body + END)
             for label, expected, body in (
                 ("an empty form", errors.MISSING_FIELD(field="purpose"), ""),
-                ("no purpose", errors.MISSING_FIELD(field="purpose"), HELLO),
+                ("no purpose", errors.MISSING_FIELD(field="purpose"), FILE_PART),
                 ("no file", errors.MISSING_FIELD(field="file"), PURPOSE_PART),
                 (
                     "an unknown field",
                     errors.UNEXPECTED_FIELDS(fields="'foo' was"),
-                    PURPOSE_PART + part('name="foo"') + HELLO,
+                    PURPOSE_PART + part('name="foo"') + FILE_PART,
                 ),
                 (
                     "a field of containers",
                     errors.UNEXPECTED_FIELDS(fields="'file_id' was"),
-                    part('name="file_id"') + HELLO,
+                    part('name="file_id"') + FILE_PART,
                 ),
                 *(
                     (
                         f"purpose {value[:20]!r}",
                         errors.UNKNOWN_PURPOSE(purpose=value, purposes=purposes),
-                        field_parts(purpose=value) + HELLO,
+                        field_parts(purpose=value) + FILE_PART,
                     )
                     for value in ("x", "", "Vision", " vision", "{purpose}", "箱", "'", HUGE)
                 ),
@@ -1487,10 +1496,7 @@ def test_an_upload_is_refused_as_soon_as_it_is_too_large(small_server: MockServe
         )
         with socket.create_connection(("127.0.0.1", small_server.port), timeout=60) as connection:
             connection.sendall(request.encode())
-            with http.client.HTTPResponse(connection) as answer:
-                answer.begin()
-                headers = [(name.lower(), value) for name, value in answer.getheaders()]
-                reply = Reply(answer.status, headers, answer.read())
+            reply = Reply.receive(connection)
         expected = errors.FILE_TOO_LARGE(limit=1_000)
         assert list(complaints(reply, expected, operation.files_api, head=False)) == []
         assert leftovers(small_server) == []
@@ -1509,7 +1515,7 @@ def test_a_client_that_leaves_in_the_middle_leaves_nothing(scene: Scene, operati
         connection.sendall(request.encode())
         # The server asks for the body only once it reads it: from here on the upload has begun.
         assert connection.recv(100).startswith(b"HTTP/1.1 100")
-        connection.sendall((rest + HELLO[:-10]).encode())
+        connection.sendall((rest + FILE_PART[:-10]).encode())
         connection.shutdown(socket.SHUT_WR)
         assert connection.recv(100) == b""
     assert scene.state() == before
