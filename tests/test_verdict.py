@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-from conftest import NOON, World
+from conftest import NOON, World, ok
 from journal_records import record
 from skill_bundles import folder
 
@@ -30,11 +30,9 @@ class Judge:
         self.client = httpx2.Client()
 
     def findings(self, ignore: str = "") -> list[dict[str, Any]]:
-        answer = self.client.get(f"{self.url}/verdict", params={"ignore": ignore})
-        assert answer.status_code == 200, answer.text
-        told = answer.json()
-        assert told["ok"] == (not told["findings"])
-        return list(told["findings"])
+        verdict = ok(self.client.get(f"{self.url}/verdict", params={"ignore": ignore}))
+        assert verdict["ok"] == (not verdict["findings"])
+        return list(verdict["findings"])
 
     def proofs(self, name: str) -> list[list[int]]:
         """The exchanges of each finding of that name."""
@@ -44,8 +42,7 @@ class Judge:
         return {each["name"] for each in self.findings(ignore="container-never-deleted")}
 
     def break_it(self, effect: dict[str, Any], **rule: Any) -> None:
-        answer = self.client.post(f"{self.url}/faults", json={"effect": effect, **rule})
-        assert answer.status_code == 200, answer.text
+        ok(self.client.post(f"{self.url}/faults", json={"effect": effect, **rule}))
 
 
 @pytest.fixture
@@ -56,21 +53,15 @@ def verdict(world: World) -> Iterator[Judge]:
 
 
 def make(world: World, name: str = "box", **body: Any) -> str:
-    answer = world.http.post("/containers", json={"name": name, **body})
-    assert answer.status_code == 200, answer.text
-    return str(answer.json()["id"])
+    return str(ok(world.http.post("/containers", json={"name": name, **body}))["id"])
 
 
 def upload(world: World, container: str, content: bytes, name: str = "a.txt") -> str:
-    answer = world.http.post(f"/containers/{container}/files", files={"file": (name, content)})
-    assert answer.status_code == 200, answer.text
-    return str(answer.json()["id"])
+    return str(ok(world.http.post(f"/containers/{container}/files", files={"file": (name, content)}))["id"])
 
 
 def add_file(world: World, content: bytes, purpose: str = "user_data") -> str:
-    answer = world.http.post("/files", files={"file": ("a.txt", content)}, data={"purpose": purpose})
-    assert answer.status_code == 200, answer.text
-    return str(answer.json()["id"])
+    return str(ok(world.http.post("/files", files={"file": ("a.txt", content)}, data={"purpose": purpose}))["id"])
 
 
 def test_a_client_that_does_all_of_it_right(world: World, verdict: Judge) -> None:
@@ -227,9 +218,7 @@ def many(world: World) -> list[str]:
 
 
 def listed(world: World, **query: Any) -> dict[str, Any]:
-    answer = world.http.get("/containers", params=query)
-    assert answer.status_code == 200, answer.text
-    return dict(answer.json())
+    return dict(ok(world.http.get("/containers", params=query)))
 
 
 def takes_one_page_for_all(world: World, many: list[str]) -> None:
@@ -918,8 +907,7 @@ CODE: Any = [{"type": "code_interpreter", "container": {"type": "auto"}}]
 
 
 def script(world: World, *rules: dict[str, Any]) -> None:
-    answer = world.http.post(f"{world.server.url}/_mock/worlds/{world.name}/answers", json=list(rules))
-    assert answer.status_code == 200, answer.text
+    ok(world.http.post(f"{world.server.url}/_mock/worlds/{world.name}/answers", json=list(rules)))
 
 
 def run(world: World, given: Any, status: int = 200, **more: Any) -> dict[str, Any]:
