@@ -47,9 +47,17 @@ def inline(name: str, padding: str = "") -> dict[str, Any]:
     return {"type": "inline", "name": name, "description": "Does things.", "source": source}
 
 
+def control_url(world: World, path: str = "") -> str:
+    return f"{world.server.url}/_mock/worlds/{world.name}{path}"
+
+
 def script(world: World, *rules: dict[str, Any]) -> None:
     """Add answers to a world."""
-    ok(world.http.post(f"{world.server.url}/_mock/worlds/{world.name}/answers", json=list(rules)))
+    ok(world.http.post(control_url(world, "/answers"), json=list(rules)))
+
+
+def set_switch(world: World, name: str, value: object) -> None:
+    ok(world.http.put(control_url(world, "/profile"), json={"switches": {name: value}}))
 
 
 def run(world: World, prompt: str, **more: Any) -> Response:
@@ -73,9 +81,11 @@ def events(world: World, body: dict[str, Any]) -> list[tuple[str, dict[str, Any]
 
 
 @contextmanager
-def background(world: World) -> Iterator[tuple[str, Callable[[], list[tuple[str, dict[str, Any]]]]]]:
+def background(
+    world: World, prompt: str = "go"
+) -> Iterator[tuple[str, Callable[[], list[tuple[str, dict[str, Any]]]]]]:
     """A run in the background after the first event of its stream: its id, and what reads the stream to its end."""
-    body = {"model": "m", "input": "go", "tools": AUTO, "stream": True, "background": True}
+    body = {"model": "m", "input": prompt, "tools": AUTO, "stream": True, "background": True}
     with world.http.stream("POST", "/responses", json=body) as stream:
         parts = stream.iter_text()
         first = next(parts)
@@ -166,7 +176,7 @@ def test_code_in_the_prompt_is_shown_and_not_run(world: World) -> None:
 
 @pytest.mark.parametrize(("mode", "status"), [("echo", 200), ("refuse", 400)])
 def test_the_profile_says_what_happens_without_a_script(world: World, mode: str, status: int) -> None:
-    ok(world.http.put(f"{world.server.url}/_mock/worlds/{world.name}/profile", json={"switches": {"unscripted": mode}}))
+    set_switch(world, "unscripted", mode)
     script(world, {"id": "other", "when": {"text": "elephants", "model": "gpt-5"}, "say": "x"})
     answer = world.http.post("/responses", json={"model": "gpt-5", "input": "a.csv", "tools": AUTO})
     if status == 200:
@@ -176,11 +186,7 @@ def test_the_profile_says_what_happens_without_a_script(world: World, mode: str,
 
 
 def test_a_request_that_is_refused_counts_for_what_skips_it(world: World) -> None:
-    ok(
-        world.http.put(
-            f"{world.server.url}/_mock/worlds/{world.name}/profile", json={"switches": {"unscripted": "refuse"}}
-        )
-    )
+    set_switch(world, "unscripted", "refuse")
     script(world, {"skip": 1, "say": "hello"})
     body = {"model": "gpt-5", "input": "a", "tools": AUTO}
     error_message(world.http.post("/responses", json=body), 400, "no_answer")
@@ -344,8 +350,7 @@ def test_an_expired_container_in_the_context_is_an_error_or_replaced(world: Worl
         run(world, "two.csv", previous_response_id=first.id)
     with pytest.raises(openai.BadRequestError, match=f"Expected container_id: {container(first)}"):
         world.openai.responses.create(model="m", input=items, tools=AUTO)
-    switches = {"switches": {"auto_expired": "replace"}}
-    ok(world.http.put(f"{world.server.url}/_mock/worlds/{world.name}/profile", json=switches))
+    set_switch(world, "auto_expired", "replace")
     assert container(run(world, "two.csv", previous_response_id=first.id)) != container(first)
 
 
@@ -425,7 +430,7 @@ def test_each_shell_has_a_container_and_the_skills_of_its_own(world: World) -> N
         for environment, name in ((shown[0], "aaa"), (shown[2], "bbb")):
             assert environment is not None
             assert environment.type == "container_reference"
-            url = f"{world.server.url}/_mock/worlds/{world.name}/containers/{environment.container_id}"
+            url = control_url(world, f"/containers/{environment.container_id}")
             assert [skill["name"] for skill in ok(world.http.get(url))["skills"]] == [name]
     wrong = hosted({**inline("bbb"), "description": "Does nothing."})
     answer = world.http.post("/responses", json={"model": "m", "input": "x", "tools": [hosted(inline("aaa")), wrong]})
@@ -507,12 +512,6 @@ def test_the_official_helper_rebuilds_the_response(world: World) -> None:
     assert [item.id for item in final.output] == [item.id for item in stored.output]
 
 
-def test_the_journal_shows_a_stream_as_text(world: World) -> None:
-    sent = world.http.post("/responses", json={"model": "gpt-5", "input": "hello", "stream": True}).text
-    journal = ok(world.http.get(f"{world.server.url}/_mock/worlds/{world.name}/journal"))
-    assert journal["data"][-1]["response"]["body"] == sent
-
-
 def test_padding_can_be_left_out(world: World) -> None:
     found = events(world, {"input": "hello", "stream_options": {"include_obfuscation": False}})
     assert all("obfuscation" not in event for _, event in found)
@@ -520,7 +519,7 @@ def test_padding_can_be_left_out(world: World) -> None:
 
 def test_the_journal_has_a_stream_as_text(world: World) -> None:
     sent = world.http.post("/responses", json={"model": "m", "input": "ü", "stream": True}).text
-    journal = f"{world.server.url}/_mock/worlds/{world.name}"
+    journal = control_url(world)
     assert ok(world.http.get(f"{journal}/journal"))["data"][0]["response"]["body"] == sent
     assert ok(world.http.get(f"{journal}/verdict"))["findings"] == []
 
@@ -576,10 +575,10 @@ def test_steps_in_the_background_keep_a_container_alive(world: World) -> None:
     run(world, "go", background=True)
     box = world.http.get("/containers").json()["data"][0]["id"]
     world.advance(49 * 60)
-    state = world.http.get(f"{world.server.url}/_mock/worlds/{world.name}/containers/{box}").json()
+    state = world.http.get(control_url(world, f"/containers/{box}")).json()
     assert state["status"] == "running"
     world.advance(60)
-    state = world.http.get(f"{world.server.url}/_mock/worlds/{world.name}/containers/{box}").json()
+    state = world.http.get(control_url(world, f"/containers/{box}")).json()
     assert state["status"] == "expired"
 
 
@@ -590,7 +589,7 @@ def test_a_container_that_a_run_in_the_background_used_can_expire_at_once(world:
         run(world, "go", background=True)
         world.advance(60 * minutes)
         box = world.http.get("/containers").json()["data"][0]["id"]
-        state = f"{world.server.url}/_mock/worlds/{world.name}/containers/{box}"
+        state = control_url(world, f"/containers/{box}")
         assert world.http.post(f"{state}/expire").json()["status"] == "expired"
         world.advance(120)
         assert world.http.get(state).json()["status"] == "expired"
@@ -647,11 +646,7 @@ def test_a_stream_in_the_background_can_be_resumed(world: World) -> None:
         whole = rest()
     assert [kind for kind, _ in whole[:3]] == ["response.created", "response.queued", "response.in_progress"]
     assert parsed(world.http.get(f"/responses/{id}?stream=true&starting_after=5").text) == whole[6:]
-    ok(
-        world.http.put(
-            f"{world.server.url}/_mock/worlds/{world.name}/profile", json={"switches": {"stream_minutes": 5}}
-        )
-    )
+    set_switch(world, "stream_minutes", 5)
     world.advance(6 * 60)
     assert "more than 5 minutes old" in error_message(
         world.http.get(f"/responses/{id}?stream=true"), 400, "invalid_request_error"
@@ -726,11 +721,9 @@ def test_input_items_are_listed_once_and_with_outputs_on_request(world: World) -
         shown = {item.id: item for item in world.openai.responses.input_items.list(again.id, include=include)}  # type: ignore[arg-type]  # a literal
         found = shown[call.id].to_dict()["outputs"]
         assert (found is None) is (outputs is None)
-    body = {"model": "m", "input": "make a.csv", "tools": AUTO, "stream": True, "background": True}
     world.freeze()
-    with world.http.stream("POST", "/responses", json=body) as stream:
-        first_event = next(stream.iter_text()).split("\n")[1].removeprefix("data: ")
-    id = json.loads(first_event)["response"]["id"]
+    with background(world, "make a.csv") as (id, _):
+        pass
     world.advance(10)
     for query, known in (("", False), ("&include[]=code_interpreter_call.outputs", True)):
         streamed = parsed(world.http.get(f"/responses/{id}?stream=true{query}").text)
@@ -745,13 +738,10 @@ def test_a_stream_whose_world_is_deleted_is_cut_off_and_nothing_is_logged_as_a_f
 ) -> None:
     world.freeze()
     script(world, {"code": "1", "takes": "5s", "say": "done"})
-    body = {"model": "m", "input": "go", "tools": AUTO, "stream": True, "background": True}
-    with world.http.stream("POST", "/responses", json=body) as stream:
-        parts = stream.iter_text()
-        next(parts)
+    with background(world) as (_, rest):
         world.server.run(world.server.mock.worlds.delete(world.name))
         with pytest.raises(httpx2.RemoteProtocolError, match="incomplete"):
-            list(parts)
+            rest()
     assert not [each for each in caplog.records if each.levelname in ("WARNING", "ERROR")]
 
 
@@ -830,7 +820,7 @@ def test_rules_are_tried_in_order_and_counted(world: World) -> None:
         *("once", "pattern", "skips", "pattern")
     ]
     assert run(world, "hello", previous_response_id=first.id).output_text == "two"
-    listed = ok(world.http.get(f"{world.server.url}/_mock/worlds/{world.name}/answers"))["data"]
+    listed = ok(world.http.get(control_url(world, "/answers")))["data"]
     assert {each["id"]: each["used"] for each in listed} == {"second-turn": 1, "once": 1, "skips": 1, "pattern": 2}
 
 
@@ -867,13 +857,13 @@ def test_an_error_at_the_top_happens_before_anything(world: World) -> None:
     ],
 )
 def test_faulty_rules_are_refused_with_the_place(world: World, rule: dict[str, Any], param: str, message: str) -> None:
-    answer = world.http.post(f"{world.server.url}/_mock/worlds/{world.name}/answers", json=rule)
+    answer = world.http.post(control_url(world, "/answers"), json=rule)
     assert message in error_message(answer, 400, "invalid_parameter")
     assert answer.json()["error"]["param"] == param
 
 
 def test_a_dry_run_checks_rules_and_adds_nothing(world: World) -> None:
-    url = f"{world.server.url}/_mock/worlds/{world.name}/answers"
+    url = control_url(world, "/answers")
     rule = {"when": "x", "say": "y", "takes": "1m", "files": [{"path": "a.txt", "content": "a"}]}
     script(world, {"id": "only", "when": "z", "say": "z"})
     (read,) = ok(world.http.post(url, params={"dry_run": True}, json=rule))["data"]
@@ -896,14 +886,14 @@ def test_what_runs_and_uploads_change_is_published(world: World) -> None:
 
 def test_a_rule_that_can_never_be_used_is_refused(world: World) -> None:
     script(world, {"id": "all", "say": "x"})
-    answer = world.http.post(f"{world.server.url}/_mock/worlds/{world.name}/answers", json={"say": "y"})
+    answer = world.http.post(control_url(world, "/answers"), json={"say": "y"})
     assert "'all' before it" in error_message(answer, 400, "answer_unreachable")
 
 
 def test_a_rule_without_a_call_can_be_used_after_one_that_calls(world: World) -> None:
     script(world, {"code": "1", "say": "called"}, {"say": "not called"})
     assert [run(world, "x", tools=tools).output_text for tools in (AUTO, [])] == ["called", "not called"]
-    answer = world.http.post(f"{world.server.url}/_mock/worlds/{world.name}/answers", json={"code": "2"})
+    answer = world.http.post(control_url(world, "/answers"), json={"code": "2"})
     error_message(answer, 400, "answer_unreachable")
 
 
@@ -1111,7 +1101,7 @@ def test_a_raw_call_is_one_in_its_container(world: World, kind: str, tools: Any)
     ],
 )
 def test_raw_items_that_no_event_can_show_are_refused(world: World, item: dict[str, Any], message: str) -> None:
-    answer = world.http.post(f"{world.server.url}/_mock/worlds/{world.name}/answers", json={"output": [item]})
+    answer = world.http.post(control_url(world, "/answers"), json={"output": [item]})
     assert message in error_message(answer, 400, "invalid_parameter")
 
 
@@ -1182,7 +1172,7 @@ def test_the_choice_says_which_tools_are_called(world: World, choice: Any, kinds
 def test_faults_apply_to_responses_and_streams(
     world: World, effect: dict[str, Any], status: int | None, streamed: bool
 ) -> None:
-    control = f"{world.server.url}/_mock/worlds/{world.name}"
+    control = control_url(world)
     ok(world.http.post(f"{control}/faults", json={"match": {"operation": "CreateResponse"}, "effect": effect}))
     body = {"model": "m", "input": "a.csv", "tools": AUTO, "stream": streamed}
     if status is None:
@@ -1203,7 +1193,7 @@ def test_the_journal_has_a_short_stream_as_text_and_the_answer(world: World) -> 
     script(world, {"id": "hello", "say": "hi"})
     sent = world.http.post("/responses", json={"model": "m", "input": "x", "stream": True})
     run(world, "x", tools=[])
-    control = f"{world.server.url}/_mock/worlds/{world.name}/journal"
+    control = control_url(world, "/journal")
     first, second = (ok(world.http.get(f"{control}/{number}")) for number in (1, 2))
     assert first["response"]["body"] == sent.text
     assert second["response"]["body"]["object"] == "response"
@@ -1233,34 +1223,45 @@ def test_delays_of_a_paced_stream_do_not_add_up(world: World, monkeypatch: pytes
 LARGE = "x" * (context.LARGE + 1)
 
 
+class BlockedRead:
+    """Block each parsing of an input until the test resumes it."""
+
+    def __init__(self) -> None:
+        self.started, self.resume, self.threads = threading.Event(), threading.Event(), list[int]()
+        self._read = transcript.read
+
+    def __call__(self, *args: Any) -> Any:
+        self.threads.append(threading.get_ident())
+        self.started.set()
+        assert self.resume.wait(600)
+        return self._read(*args)
+
+
+@pytest.fixture
+def blocked_read(monkeypatch: pytest.MonkeyPatch) -> BlockedRead:
+    blocked = BlockedRead()
+    monkeypatch.setattr(transcript, "read", blocked)
+    return blocked
+
+
 def test_other_calls_are_served_while_a_large_body_is_worked_on(
-    world: World, server: MockServer, monkeypatch: pytest.MonkeyPatch
+    world: World, server: MockServer, blocked_read: BlockedRead
 ) -> None:
-    reached, goes_on, read = threading.Event(), threading.Event(), transcript.read
-    threads: list[int] = []
-
-    def reading(*args: Any) -> Any:
-        threads.append(threading.get_ident())
-        reached.set()
-        assert goes_on.wait(600)
-        return read(*args)
-
-    monkeypatch.setattr(transcript, "read", reading)
     large = Thread(lambda: world.http.post("/responses", json={"model": "m", "input": LARGE}))
-    assert reached.wait(600)
+    assert blocked_read.started.wait(600)
     with new_world(server) as other:
         ok(other.http.get("/containers"))
         ok(other.http.post("/containers", json={"name": "box"}))
     ok(world.http.get("/containers"))
-    reset = Thread(lambda: world.http.post(f"{server.url}/_mock/worlds/{world.name}/reset"))
+    reset = Thread(lambda: world.http.post(control_url(world, "/reset")))
     writing = Thread(lambda: world.http.post("/containers", json={"name": "box"}))
-    goes_on.set()
+    blocked_read.resume.set()
     response = ok(large.result())
     assert response["output"][0]["content"][0]["text"] == LARGE[:4_000]
     assert ok(reset.result())
     assert ok(writing.result())
     ok(world.http.post("/responses", json={"model": "m", "input": "small"}))
-    assert [each == loop_thread(server) for each in threads] == [False, True]
+    assert [each == loop_thread(server) for each in blocked_read.threads] == [False, True]
 
 
 def test_a_response_is_deleted_in_a_thread(world: World, server: MockServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1275,16 +1276,10 @@ def test_a_response_is_deleted_in_a_thread(world: World, server: MockServer, mon
 
 
 def test_lists_of_worlds_count_what_was_written_in_a_thread(
-    world: World, server: MockServer, monkeypatch: pytest.MonkeyPatch
+    world: World, server: MockServer, blocked_read: BlockedRead
 ) -> None:
     """Also if the world's database was closed meanwhile, because others were opened."""
     ok(world.http.get("/containers"))
-    reached, goes_on, read = threading.Event(), threading.Event(), transcript.read
-
-    def reading(*args: Any) -> Any:
-        reached.set()
-        assert goes_on.wait(600)
-        return read(*args)
 
     async def close() -> None:
         worlds = server.mock.worlds
@@ -1294,12 +1289,11 @@ def test_lists_of_worlds_count_what_was_written_in_a_thread(
         worlds = ok(world.http.get(f"{server.url}/_mock/worlds"))["data"]
         return next(int(each["counts"]["responses"]) for each in worlds if each["name"] == world.name)
 
-    monkeypatch.setattr(transcript, "read", reading)
     large = Thread(lambda: world.http.post("/responses", json={"model": "m", "input": LARGE}))
-    assert reached.wait(600)
+    assert blocked_read.started.wait(600)
     server.run(close())
     assert listed() == 0
-    goes_on.set()
+    blocked_read.resume.set()
     ok(large.result())
     assert listed() == 1
 
