@@ -4,7 +4,6 @@ Each test sends one kind of invalid request to the operations it concerns. It ch
 body, the headers, and that the request changed nothing. `mockserver.errors` says where each message is known from.
 """
 
-import base64
 import http.client
 import json
 import re
@@ -18,7 +17,7 @@ from urllib.parse import quote, unquote
 
 import pytest
 from conftest import World, new_world
-from skill_bundles import DESCRIPTION, MANIFEST, NAME, zipped
+from skill_bundles import MANIFEST, inline_skill
 
 from mockserver import errors
 from mockserver.api.app import create_app
@@ -728,16 +727,7 @@ FULL_BODY: dict[str, Any] = {
     },
     "skills": [
         {"type": "skill_reference", "skill_id": "openai-spreadsheets", "version": "1"},
-        {
-            "type": "inline",
-            "name": NAME,
-            "description": DESCRIPTION,
-            "source": {
-                "type": "base64",
-                "media_type": "application/zip",
-                "data": base64.b64encode(zipped()).decode(),
-            },
-        },
+        inline_skill(),
     ],
 }
 TYPES = {

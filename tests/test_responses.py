@@ -1,7 +1,6 @@
 """Responses: unscripted runs, chains, containers, storage, streams, background runs, answers, limits."""
 
 import asyncio
-import base64
 import json
 import threading
 from collections import Counter
@@ -15,7 +14,7 @@ import openai
 import pytest
 from conftest import World, error_message, new_world, ok
 from openai.types.responses import Response
-from skill_bundles import zipped
+from skill_bundles import inline_skill, zipped
 
 from mockserver import context, responses, runs, transcript, unscripted
 from mockserver.api import rendering, streams
@@ -40,11 +39,9 @@ def hosted_shell(*skills: dict[str, Any]) -> dict[str, Any]:
     return {"type": "shell", "environment": {"type": "container_auto", "skills": list(skills)}}
 
 
-def inline_skill(name: str, padding: str = "") -> dict[str, Any]:
+def skill_named(name: str, padding: str = "") -> dict[str, Any]:
     manifest = f"---\nname: {name}\ndescription: Does things.\n---\n{padding}"
-    data = base64.b64encode(zipped({f"{name}/SKILL.md": manifest})).decode()
-    source = {"type": "base64", "media_type": "application/zip", "data": data}
-    return {"type": "inline", "name": name, "description": "Does things.", "source": source}
+    return inline_skill(zipped({f"{name}/SKILL.md": manifest}), name, "Does things.")
 
 
 def control_url(world: World, path: str = "") -> str:
@@ -418,9 +415,9 @@ def test_a_hosted_shell_runs_in_a_container_and_a_local_one_does_not(world: Worl
 
 def test_each_hosted_shell_has_its_own_container_and_skills(world: World) -> None:
     tools: Any = [
-        hosted_shell(inline_skill("aaa")),
+        hosted_shell(skill_named("aaa")),
         {"type": "shell", "environment": {"type": "local"}},
-        hosted_shell(inline_skill("bbb")),
+        hosted_shell(skill_named("bbb")),
     ]
     for choice in ("auto", "none", {"type": "code_interpreter"}):
         response = run(world, "go", tools=tools, tool_choice=choice)
@@ -431,13 +428,13 @@ def test_each_hosted_shell_has_its_own_container_and_skills(world: World) -> Non
             assert environment.type == "container_reference"
             url = control_url(world, f"/containers/{environment.container_id}")
             assert [skill["name"] for skill in ok(world.http.get(url))["skills"]] == [name]
-    mismatched = hosted_shell({**inline_skill("bbb"), "description": "Does nothing."})
-    body = {"model": "m", "input": "x", "tools": [hosted_shell(inline_skill("aaa")), mismatched]}
+    mismatched = hosted_shell({**skill_named("bbb"), "description": "Does nothing."})
+    body = {"model": "m", "input": "x", "tools": [hosted_shell(skill_named("aaa")), mismatched]}
     error = error_message(world.http.post("/responses", json=body), 400, None)
     assert "Inline skill name/description must match" in error
     two_shells = ok(
         world.http.post(
-            "/responses", json={"model": "m", "input": "x", "tools": [SHELL[0], hosted_shell(inline_skill("a"))]}
+            "/responses", json={"model": "m", "input": "x", "tools": [SHELL[0], hosted_shell(skill_named("a"))]}
         )
     )
     assert len({tool["environment"]["container_id"] for tool in two_shells["tools"]}) == 2
@@ -834,7 +831,7 @@ def test_answers_are_matched_in_order_and_counted(world: World) -> None:
 
 def test_a_rejected_run_stores_no_content(world: World) -> None:
     script(world, {"fail": "rate_limited", "times": 1})
-    skill = inline_skill("aaa", padding="x" * 40_000)
+    skill = skill_named("aaa", padding="x" * 40_000)
     response = world.http.post("/responses", json={"model": "m", "input": "x", "tools": [hosted_shell(skill)]})
     assert "Rate limit reached for CreateResponse" in error_message(response, 429, "rate_limit_exceeded")
     world.server.run(world.server.mock.worlds.finish(trash=True))

@@ -1,6 +1,5 @@
 """Skills where state is kept and shown: containers, seeds, archives, forks, snapshots, the control plane, upgrades."""
 
-import base64
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,10 +9,11 @@ from typing import Any
 import httpx2
 import pytest
 from conftest import World, error_message, new_world, ok, stored
-from skill_bundles import DESCRIPTION, MANIFEST, NAME, folder, manifest, zipped
+from skill_bundles import DESCRIPTION, MANIFEST, NAME, folder, inline_skill, manifest, skill_reference, zipped
 
 from mockserver.seeds.loader import every_problem
 from mockserver.server.serving import MockServer
+from mockserver.settings import SeedError
 from mockserver.testing import Server
 
 LARGE = bytes(range(256)) * 100
@@ -24,15 +24,6 @@ LARGE = bytes(range(256)) * 100
 def control(world: World) -> Iterator[httpx2.Client]:
     with httpx2.Client(base_url=f"{world.server.url}/_mock/worlds/{world.name}", timeout=60) as client:
         yield client
-
-
-def reference(skill_id: str, **version: Any) -> dict[str, Any]:
-    return {"type": "skill_reference", "skill_id": skill_id, **version}
-
-
-def inline() -> dict[str, Any]:
-    source = {"type": "base64", "media_type": "application/zip", "data": base64.b64encode(zipped()).decode()}
-    return {"type": "inline", "name": NAME, "description": DESCRIPTION, "source": source}
 
 
 def box(world: World, *skills: dict[str, Any]) -> str:
@@ -54,10 +45,10 @@ def test_a_container_keeps_its_skills_as_they_were(world: World, control: httpx2
     client.skills.versions.create(skill.id, files=("m.zip", zipped({"m/SKILL.md": manifest("second")})))
     made = box(
         world,
-        reference(skill.id),
-        reference(skill.id, version="latest"),
-        reference("openai-spreadsheets", version="latest"),
-        inline(),
+        skill_reference(skill.id),
+        skill_reference(skill.id, version="latest"),
+        skill_reference("openai-spreadsheets", version="latest"),
+        inline_skill(),
     )
     client.skills.update(skill.id, default_version="2")
     client.skills.delete(skill.id)
@@ -84,7 +75,7 @@ def test_nothing_is_left_of_what_was_deleted(tmp_path: Path) -> None:
         for content in (b"small", LARGE):
             skill = world.openai.skills.create(files=[*folder("SKILL.md"), ("math/x", content, "")])
             world.openai.skills.versions.create(skill.id, files=folder())
-            made = box(world, reference(skill.id), inline())
+            made = box(world, skill_reference(skill.id), inline_skill())
             world.openai.skills.versions.delete("2", skill_id=skill.id)
             world.openai.skills.delete(skill.id)
             assert len(stored(tmp_path)) == 2, "the container has them still"
@@ -92,7 +83,7 @@ def test_nothing_is_left_of_what_was_deleted(tmp_path: Path) -> None:
             server.run(server.mock.worlds.finish(trash=True))
             assert stored(tmp_path) == {}
         error_message(world.http.post("/skills", files={"files": zipped({"SKILL.md": "x" * 50_000})}), 400, None)
-        body = {"name": "box", "skills": [inline(), reference("skill_x")]}
+        body = {"name": "box", "skills": [inline_skill(), skill_reference("skill_x")]}
         error_message(world.http.post("/containers", json=body), 400, None)
         server.run(server.mock.worlds.finish(trash=True))
         assert stored(tmp_path) == {}
@@ -256,18 +247,14 @@ def test_a_seed_is_checked(seed: Path, change: tuple[str, str], problem: str) ->
 
 
 def test_a_zip_and_a_version_that_are_missing_end_the_start(seed: Path) -> None:
-    from mockserver.settings import SeedError
-
-    for change, problem in (
-        (("SKILL.md", "README.md"), "0 files named"),
-        (("version: latest", "version: 9"), "no version '9'"),
-    ):
-        seed.write_text(SEED.replace(change[0], change[1]) if "version" in change[0] else SEED)
-        if "version" not in change[0]:
-            (seed.parent / "pack.zip").write_bytes(zipped({"m/README.md": "x"}))
-        with pytest.raises(SeedError, match=problem), MockServer(seed=[seed]):
-            pass
-        (seed.parent / "pack.zip").write_bytes(zipped())
+    pack = seed.parent / "pack.zip"
+    pack.write_bytes(zipped({"m/README.md": "x"}))
+    with pytest.raises(SeedError, match="0 files named"), MockServer(seed=[seed]):
+        pass
+    pack.write_bytes(zipped())
+    seed.write_text(SEED.replace("version: latest", "version: 9"))
+    with pytest.raises(SeedError, match="no version '9'"), MockServer(seed=[seed]):
+        pass
 
 
 # Copies
@@ -333,7 +320,7 @@ def test_a_file_of_the_version_before_gets_the_tables_of_skills(tmp_path: Path) 
     with MockServer(data=tmp_path) as server, World(server, "w") as world:
         assert world.openai.containers.retrieve(made).name == "old"
         skill = world.openai.skills.create(files=[*folder("SKILL.md"), ("math/x", LARGE, "")])
-        box(world, reference(skill.id))
+        box(world, skill_reference(skill.id))
         world.openai.files.delete(file)
         server.run(server.mock.worlds.finish(trash=True))
         assert len(stored(tmp_path)) == 1

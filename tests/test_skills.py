@@ -1,6 +1,5 @@
 """The Skills API over a socket, by the official SDK where it can send what is tested."""
 
-import base64
 import io
 import re
 import stat
@@ -13,7 +12,7 @@ import httpx2
 import openai
 import pytest
 from conftest import NOON, World, error_message, new_world, ok
-from skill_bundles import DESCRIPTION, MANIFEST, NAME, folder, manifest, unzipped, zipped
+from skill_bundles import DESCRIPTION, MANIFEST, NAME, folder, inline_skill, manifest, skill_reference, unzipped, zipped
 
 from mockserver import bundles
 from mockserver.server.serving import MockServer
@@ -471,34 +470,28 @@ def test_a_malformed_cursor_can_be_a_server_error(server: MockServer, caplog: py
 # In containers
 
 
-def inline(content: bytes = zipped(), name: str = NAME, description: str = DESCRIPTION) -> dict[str, Any]:
-    data = base64.b64encode(content).decode()
-    source = {"type": "base64", "media_type": "application/zip", "data": data}
-    return {"type": "inline", "name": name, "description": description, "source": source}
-
-
-def reference(skill_id: str, **version: Any) -> dict[str, Any]:
-    return {"type": "skill_reference", "skill_id": skill_id, **version}
-
-
 FOLDED = zipped({"m/SKILL.md": f"---\nname: {NAME}\ndescription: >-\n  Add or\n  multiply numbers.\n---\n"})
 
 
 @pytest.mark.parametrize(
     ("skills", "param", "message"),
     [
-        ([reference("skill_x")], "skills", "Skill with id 'skill_x' not found."),
-        ([reference("{id}", version="9")], "skills", "not found"),
-        ([reference("{id}", version="version")], "skills[0].version", "positive integer or 'latest'"),
-        ([reference("{id}", version=1)], "skills[0].version", "expected a string"),
-        ([reference("")], "skills[0].skill_id", "empty string"),
-        ([reference("x" * 65)], "skills[0].skill_id", "too long"),
-        ([inline(name="other")], None, "Inline skill name/description must match"),
-        ([inline(description="other")], None, "Inline skill name/description must match"),
-        ([inline(zipped({"SKILL.md": MANIFEST}))], None, LAYOUT),
-        ([inline(), inline(b"x")], "skills[1].source.data", "can't be read"),
-        ([{**inline(), "source": {**inline()["source"], "data": "?"}}], "skills[0].source.data", "not Base64"),
-        ([reference("x")] * 201, "skills", "array too long"),
+        ([skill_reference("skill_x")], "skills", "Skill with id 'skill_x' not found."),
+        ([skill_reference("{id}", version="9")], "skills", "not found"),
+        ([skill_reference("{id}", version="version")], "skills[0].version", "positive integer or 'latest'"),
+        ([skill_reference("{id}", version=1)], "skills[0].version", "expected a string"),
+        ([skill_reference("")], "skills[0].skill_id", "empty string"),
+        ([skill_reference("x" * 65)], "skills[0].skill_id", "too long"),
+        ([inline_skill(name="other")], None, "Inline skill name/description must match"),
+        ([inline_skill(description="other")], None, "Inline skill name/description must match"),
+        ([inline_skill(zipped({"SKILL.md": MANIFEST}))], None, LAYOUT),
+        ([inline_skill(), inline_skill(b"x")], "skills[1].source.data", "can't be read"),
+        (
+            [{**inline_skill(), "source": {**inline_skill()["source"], "data": "?"}}],
+            "skills[0].source.data",
+            "not Base64",
+        ),
+        ([skill_reference("x")] * 201, "skills", "array too long"),
     ],
 )
 def test_a_container_is_refused_skills_that_are_none(
@@ -517,13 +510,13 @@ def test_a_container_is_refused_skills_that_are_none(
 def test_a_container_accepts_what_it_can_have(world: World) -> None:
     skill = create(world)
     skills = [
-        reference(skill.id),
-        reference(skill.id, version=None),
-        reference(skill.id, version="1"),
-        reference(skill.id, version="latest"),
-        reference("openai-spreadsheets", version="latest"),
-        inline(),
-        inline(FOLDED),
+        skill_reference(skill.id),
+        skill_reference(skill.id, version=None),
+        skill_reference(skill.id, version="1"),
+        skill_reference(skill.id, version="latest"),
+        skill_reference("openai-spreadsheets", version="latest"),
+        inline_skill(),
+        inline_skill(FOLDED),
     ]
     made = ok(world.http.post("/containers", json={"name": "box", "skills": skills}))
     assert "skills" not in made
@@ -533,13 +526,13 @@ def test_a_container_accepts_what_it_can_have(world: World) -> None:
 def test_a_folded_description_can_be_refused_inline(server: MockServer) -> None:
     with profiled(server, folded_inline_skills=False) as world:
         create(world, ("m.zip", FOLDED))
-        body = {"name": "box", "skills": [inline(FOLDED)]}
+        body = {"name": "box", "skills": [inline_skill(FOLDED)]}
         assert "must match" in error_message(world.http.post("/containers", json=body), 400, None)
-        ok(world.http.post("/containers", json={"name": "box", "skills": [inline()]}))
+        ok(world.http.post("/containers", json={"name": "box", "skills": [inline_skill()]}))
 
 
 def test_curated_skills_are_a_setting() -> None:
     with MockServer(curated_skill=("openai-docs",)) as server, new_world(server) as world:
-        ok(world.http.post("/containers", json={"name": "box", "skills": [reference("openai-docs")]}))
-        body = {"name": "box", "skills": [reference("openai-spreadsheets")]}
+        ok(world.http.post("/containers", json={"name": "box", "skills": [skill_reference("openai-docs")]}))
+        body = {"name": "box", "skills": [skill_reference("openai-spreadsheets")]}
         error_message(world.http.post("/containers", json=body), 400, None)
