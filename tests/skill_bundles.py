@@ -15,7 +15,7 @@ def manifest(name: str = NAME, description: str = DESCRIPTION, more: str = "") -
 
 
 def zipped(files: Mapping[str, str | bytes] | None = None, compression: int = zipfile.ZIP_STORED) -> bytes:
-    """A zip, by default of a skill with two files."""
+    """Return a zip, by default of a skill with two files."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", compression) as archive:
         for name, content in (files or {"math/SKILL.md": MANIFEST, "math/run.py": "print(1)\n"}).items():

@@ -238,7 +238,7 @@ class Client:
         return Response.read(self._connection.getresponse())
 
     def read_world(self) -> list[bytes]:
-        """Read the lists and contents of the world. Headers are left out, since they differ each time."""
+        """Read the lists and contents of the world, without headers, which differ each time."""
         return [
             self.send(each).body
             for each in (

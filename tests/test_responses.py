@@ -126,7 +126,7 @@ def test_files_named_in_the_prompt_are_written_and_cited(world: World) -> None:
     assert world.openai.containers.retrieve(call.container_id).name == "auto"
 
 
-def test_the_same_input_has_the_same_response_in_two_worlds(world: World) -> None:
+def test_the_same_input_has_the_same_text_code_and_usage_in_two_worlds(world: World) -> None:
     other = World(world.server, f"{world.name}-other")
     bodies = []
     for each in (world, other):
