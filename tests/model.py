@@ -451,13 +451,7 @@ class Model:
         now = self.now(world)
         named = [each for each in world.containers.values() if query.get("name") in (None, each.name)]
         page = list_page(named, world.containers, world.deleted_sort_keys.get("containers", {}), query, "cntr", 20, 100)
-        return {
-            "object": "list",
-            "data": [each.as_json(now, active_at=now) for each in page.rows],
-            "first_id": page.first,
-            "has_more": page.more,
-            "last_id": page.last,
-        }
+        return page.as_json([each.as_json(now, active_at=now) for each in page.rows])
 
     def retrieve_container(self, name: str, id: str) -> Json:
         world = self.worlds[name]
@@ -513,13 +507,7 @@ class Model:
         container = self.use_container(name, container_id)
         deleted_sort_keys = self.worlds[name].deleted_sort_keys.get(f"containers/{container_id}", {})
         page = list_page(list(container.files.values()), container.files, deleted_sort_keys, query, "cfile", 20, 100)
-        return {
-            "object": "list",
-            "data": [each.as_json() for each in page.rows],
-            "first_id": page.first,
-            "has_more": page.more,
-            "last_id": page.last,
-        }
+        return page.as_json([each.as_json() for each in page.rows])
 
     def container_file(self, name: str, container_id: str, file_id: str) -> ContainerFile:
         """Return a file in a container by its id, or the newest copy of a File by the id of that File."""
@@ -748,13 +736,7 @@ class Model:
         rows = rows if query.get("order", "desc") == "asc" else rows[::-1]
         limit = int(query.get("limit", 20))
         page = Page(rows[:limit], len(rows) > limit)
-        return {
-            "object": "list",
-            "data": [as_json(each) for each in page.rows],
-            "first_id": page.first,
-            "has_more": page.more,
-            "last_id": page.last,
-        }
+        return page.as_json([as_json(each) for each in page.rows])
 
 
 @dataclass
@@ -769,6 +751,15 @@ class Page:
     @property
     def last(self) -> str | None:
         return self.rows[-1].id if self.rows else None
+
+    def as_json(self, data: list[Json]) -> Json:
+        return {
+            "object": "list",
+            "data": data,
+            "first_id": self.first,
+            "has_more": self.more,
+            "last_id": self.last,
+        }
 
 
 def check_page_query(query: Mapping[str, str], maximum: int, minimum: int = 1) -> None:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote, urlencode
 
 import pytest
-from conftest import stored
+from conftest import NOON, stored
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
@@ -43,7 +43,6 @@ from skill_bundles import manifest, zipped
 from mockserver.clock import Wall
 from mockserver.server.serving import MockServer
 
-NOON = 1_782_324_240.0
 CLIENTS = 3
 OPERATIONS = [
     "ListContainers",
@@ -82,7 +81,7 @@ class ManualWall(Wall):
     """The machine's clock, which only the test advances."""
 
     def __init__(self) -> None:
-        self.time = NOON
+        self.time = float(NOON)
 
     def now(self) -> float:
         return self.time
@@ -171,9 +170,6 @@ names = st.sampled_from(
     ["a.txt", "b.csv", "no extension", "ünï.md", "x.tar.gz", "a.jsonl", "../a.txt", "C:\\x\\a.jsonl"]
 )
 skill_names = st.sampled_from(["one", "two", "three-4"])
-contents = st.sampled_from(
-    [b"", b"x", b"shared" * 50, b"large" * 5_000, b"month,revenue\r\nJanuary,1200\r\n", b"\x00--simple\r\n"]
-)
 contents = st.sampled_from(
     [b"", b"x", b"shared" * 50, b"large" * 5_000, b"month,revenue\r\nJanuary,1200\r\n", b"\x00--simple\r\n", b"\xff"]
 )
@@ -295,15 +291,10 @@ class ServerAndModel(RuleBasedStateMachine):
     # Choice of objects
 
     def some_container(self, world: int, pick: int) -> str:
-        """Choose a container of the world in most cases, otherwise a deleted, foreign or unknown one."""
-        own = list(self._world(self.names[world]).containers)
-        others = [id for name in self.names for id in self._world(name).containers if name != self.names[world]]
-        return self._pick(own, others, "cntr_unknown", pick)
+        return self._pick(*self._ids("containers", world), "cntr_unknown", pick)
 
     def some_file(self, world: int, pick: int) -> str:
-        own = list(self._world(self.names[world]).files)
-        others = [id for name in self.names for id in self._world(name).files if name != self.names[world]]
-        return self._pick(own, others, "file-unknown", pick)
+        return self._pick(*self._ids("files", world), "file-unknown", pick)
 
     def some_container_file(self, world: int, container: str, pick: int) -> str:
         """Choose a file of the container in most cases, otherwise also one of another container, or a File."""
@@ -316,13 +307,20 @@ class ServerAndModel(RuleBasedStateMachine):
         """Choose a pending upload in most cases."""
         uploads = self._world(self.names[world]).uploads
         own = [id for id, each in uploads.items() if each.status == "pending"][-3:] or list(uploads)[-3:]
-        others = [id for name in self.names for id in self._world(name).uploads if name != self.names[world]]
+        _, others = self._ids("uploads", world)
         return self._pick(own, others, "upload_unknown", pick)
 
     def _world(self, name: str) -> Any:
         return self.model.worlds.get(name) or Model(0).get_or_create(name)
 
+    def _ids(self, kind: str, world: int) -> tuple[list[str], list[str]]:
+        """Return the ids of a world's objects of a kind, and those of the other worlds."""
+        own = list(getattr(self._world(self.names[world]), kind))
+        others = [id for name in self.names if name != self.names[world] for id in getattr(self._world(name), kind)]
+        return own, others
+
     def _pick(self, own: list[str], others: list[str], unknown: str, pick: int) -> str:
+        """Choose an id of the world in most cases, otherwise a deleted, foreign or unknown one."""
         choices = [*own * 4, *others[:1], *self.deleted_ids[-1:], unknown]
         return choices[pick % len(choices)]
 
@@ -654,9 +652,7 @@ class ServerAndModel(RuleBasedStateMachine):
     # Skills
 
     def some_skill(self, world: int, pick: int) -> str:
-        own = list(self._world(self.names[world]).skills)
-        others = [id for name in self.names for id in self._world(name).skills if name != self.names[world]]
-        return self._pick(own, others, "skill_unknown", pick)
+        return self._pick(*self._ids("skills", world), "skill_unknown", pick)
 
     def some_version(self, world: int, skill: str, pick: int) -> str:
         found = self._world(self.names[world]).skills.get(skill)
