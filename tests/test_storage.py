@@ -511,20 +511,24 @@ def test_generated_ids_skip_ids_in_use(tmp_path: Path, monkeypatch: pytest.Monke
 # Many worlds
 
 
+def count_open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 @pytest.mark.parametrize("count", [60, pytest.param(3_000, marks=pytest.mark.slow)])
 def test_many_short_lived_worlds_keep_few_files_open(tmp_path: Path, count: int) -> None:
     async def add_worlds(worlds: Worlds) -> int:
         most = 0
         for number in range(count):
             await add_container(worlds, f"w{number}", "box")
-            most = max(most, len(os.listdir("/proc/self/fd")))  # noqa: PTH208  # not a directory of ours
+            most = max(most, count_open_files())
             if number >= 20:
                 await worlds.delete(f"w{number - 20}")
         await worlds.finish(trash=True)
         return most
 
     with open_directory(tmp_path, open_worlds=8) as worlds:
-        before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # as above
+        before = count_open_files()
         most = asyncio.run(add_worlds(worlds))
         assert most < before + 3 * (8 + MAX_TASKS) + 10, "each open world has a database, a log and its index open"
         assert len(list((tmp_path / "worlds").iterdir())) == 20
@@ -549,15 +553,15 @@ def test_opening_many_worlds_concurrently_leaves_few_files_open(tmp_path: Path) 
             await add_container(worlds, f"w{number}", "box")
         await worlds.finish(trash=True)
         await asyncio.gather(*(add_container(worlds, f"w{number}", "more") for number in range(60)))
-        return len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # not a directory of ours
+        return count_open_files()
 
     async def list_concurrently(worlds: Worlds) -> int:
         await worlds.finish(trash=True)
         await asyncio.gather(*(worlds.summaries(worlds.names()) for _ in range(5)))
-        return len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # as above
+        return count_open_files()
 
     with open_directory(tmp_path, open_worlds=8) as worlds:
-        before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # as above
+        before = count_open_files()
         assert asyncio.run(use_many(worlds)) <= before + 3 * (8 + MAX_TASKS) + 10
         assert asyncio.run(list_concurrently(worlds)) <= before + 3 * 8 + 5, (
             "lists open no second connection to a world"
