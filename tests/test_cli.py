@@ -52,7 +52,7 @@ def get(url: str, key: str = "any") -> dict[str, object]:
         return json.load(response)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_serve_prints_its_urls_and_stops_cleanly(number: signal.Signals) -> None:
     with serving() as (process, started):
         assert started["base_url"] == f"http://localhost:{started['port']}/v1"
@@ -232,7 +232,6 @@ def test_the_banner_does_not_contain_api_keys() -> None:
         assert process.wait(120) == 0
 
 
-@pytest.mark.slow
 def test_flags_take_precedence_over_the_environment() -> None:
     environment = {"MOCKSERVER_API_KEY": "one,two", "MOCKSERVER_SEED": str(SEEDS / "minimal.yaml")}
     with serving(**environment) as (_, started):
@@ -291,7 +290,6 @@ def test_a_port_in_use_is_exit_code_3() -> None:
     assert "--port" in result.stderr
 
 
-@pytest.mark.slow
 def test_an_address_of_another_machine_is_exit_code_3() -> None:
     result = run("serve", "--port", "0", "--host", "192.0.2.1")
     assert result.returncode == 3
@@ -307,7 +305,6 @@ def test_an_invalid_seed_is_exit_code_4(tmp_path: Path) -> None:
         assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.slow
 def test_a_start_that_fails_creates_no_data_directory(tmp_path: Path) -> None:
     """An error of the port is reported before an error of the seed."""
     data, seed = tmp_path / "data", tmp_path / "bad.yaml"

@@ -39,8 +39,8 @@ from model import (
 )
 from rawhttp import TIMEOUT, form
 from skill_bundles import manifest, zipped
+from test_worlds import ManualWall
 
-from mockserver.clock import Wall
 from mockserver.server.serving import MockServer
 
 CLIENTS = 3
@@ -77,16 +77,6 @@ OPERATIONS = [
 ]
 
 
-class ManualWall(Wall):
-    """The machine's clock, which only the test advances."""
-
-    def __init__(self) -> None:
-        self.time = float(NOON)
-
-    def now(self) -> float:
-        return self.time
-
-
 class Client:
     """A connection that names worlds in one of three ways: by the URL, or by the key, with `/v1` or without."""
 
@@ -116,7 +106,7 @@ class ServerUnderTest:
 
     def __init__(self, data: Path) -> None:
         self.data = data
-        self.wall = ManualWall()
+        self.wall = ManualWall(float(NOON))
         self.compared: Counter[str] = Counter()
         """The number of compared responses by operation and status, and of restarts."""
         self.examples = itertools.count()
@@ -199,7 +189,7 @@ class ServerAndModel(RuleBasedStateMachine):
     def create_objects(self) -> None:
         number = next(self.server.examples)
         self.names = [f"m{number}-{letter}" for letter in "abc"]
-        self.model = Model(self.server.wall.time)
+        self.model = Model(self.server.wall.at)
         self.deleted_ids: list[str] = []
         self.matched = True
         for world in (0, 1):  # otherwise most random requests would name no object
@@ -790,7 +780,7 @@ class ServerAndModel(RuleBasedStateMachine):
 
     @rule(seconds=spans)
     def pass_time(self, seconds: float) -> None:
-        self.server.wall.time += seconds
+        self.server.wall.at += seconds
         self.model.wall += seconds
 
     @rule(world=worlds, at=st.none() | st.integers(-2_000_000, 2_000_000).map(lambda each: NOON + each / 4))
