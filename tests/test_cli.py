@@ -226,6 +226,7 @@ def test_the_banner_does_not_contain_api_keys() -> None:
     command = [sys.executable, "-m", "mockserver", "serve", "--port", "0", "--api-key", "very-secret"]
     with subprocess.Popen(command, env=CLEAN, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         while "export" not in (line := process.stdout.readline()):
+            assert line, "the server ended"
             assert "very-secret" not in line
         assert "very-secret" not in line
         process.send_signal(signal.SIGTERM)
