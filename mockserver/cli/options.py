@@ -178,13 +178,12 @@ def settings(
             default = {**defaults, **private}.get(setting.name, setting.default)
             shown = setting.metadata["shown"] if default == setting.default else str(default)
             parse = setting.metadata["parse"]
+            is_flag = parse is profiles.yes_or_no  # click ignores the variable of a flag of any other type
             command = click.option(
                 flag(setting.name),
                 cls=_Option,
-                is_flag=parse is profiles.yes_or_no,
-                type=_YES_OR_NO
-                if parse is profiles.yes_or_no
-                else Parsed(parse),  # click ignores the variable of a flag of any other type
+                is_flag=is_flag,
+                type=_YES_OR_NO if is_flag else Parsed(parse),
                 default=default,
                 multiple=setting.metadata["many"],
                 help=(help or {}).get(setting.name, setting.metadata["help"]),
