@@ -14,7 +14,7 @@ from mockserver.control.bodies import add_objects, described, json_like, read_se
 from mockserver.control.contents import BINARY, download, in_threads
 from mockserver.control.dependencies import TheMock, new_router
 from mockserver.control.models import Placed, WorldState
-from mockserver.control.routes.worlds import world_state
+from mockserver.control.routes.worlds import get_world
 from mockserver.mock import Mock
 from mockserver.seeds import apply, archive, loader
 from mockserver.seeds.archive import Archive
@@ -60,7 +60,7 @@ async def import_world(
                     await apply.become(scope, mock.worlds, mock.uploads, mock.wall, world)
                 else:
                     await apply.place(scope, mock.worlds, mock.uploads, mock.wall, world, only_objects=True)
-    return await world_state(mock, world)
+    return await get_world(mock, world)
 
 
 @router.post("/place", openapi_extra=described(_SEED))

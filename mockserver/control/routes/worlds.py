@@ -81,16 +81,16 @@ async def list_worlds(mock: TheMock, query: Annotated[WorldQuery, Query()]) -> R
 @router.get("/worlds/{world}")
 async def get_world(mock: TheMock, world: str) -> WorldState:
     """Return one world, with counts of its objects."""
-    if world not in mock.worlds.names():
-        raise control_errors.WORLD_NOT_FOUND(name=world[:80])
-    return await world_state(mock, world)
+    for summary in await mock.worlds.summaries([world]):
+        return _state(mock, summary)
+    raise control_errors.WORLD_NOT_FOUND(name=world[:80])
 
 
 @router.post("/worlds/{world}")
 async def create_world(mock: TheMock, world: str, body: NewWorld = NewWorld()) -> WorldState:  # noqa: B008  # it is frozen, so all calls can share one
     """Create a world: from the seeds, empty, or as a copy of a world or of a snapshot of one."""
     await mock.worlds.create(world, empty=body.empty, fork_of=body.fork_of, snapshot=body.snapshot)
-    return await world_state(mock, world)
+    return await get_world(mock, world)
 
 
 @router.delete("/worlds/{world}")
@@ -104,14 +104,14 @@ async def delete_world(mock: TheMock, world: str) -> Names:
 async def reset_world(mock: TheMock, world: str, empty: Annotated[bool, Query()] = False) -> WorldState:
     """Reset a world to the state of the seeds, or with `?empty=true` to nothing. This also clears the journal."""
     await mock.worlds.reset(world, empty=empty)
-    return await world_state(mock, world)
+    return await get_world(mock, world)
 
 
 @router.put("/worlds/{world}/profile")
 async def set_profile(mock: TheMock, world: str, body: ProfileChange) -> WorldState:
     """Set a world's profile, or single switches of it; null is the server's profile."""
     await mock.worlds.set_profile(world, _profile(mock, body))
-    return await world_state(mock, world)
+    return await get_world(mock, world)
 
 
 @router.post("/all-worlds/retire")
@@ -136,12 +136,6 @@ def _profile(mock: Mock, body: ProfileChange) -> Profile | None:
         return profiles.read(body.switches, named)
     except ValueError as error:
         raise control_errors.BAD_PARAMETER(param=param, problem=error) from None
-
-
-async def world_state(mock: Mock, name: str) -> WorldState:
-    for summary in await mock.worlds.summaries([name]):
-        return _state(mock, summary)
-    raise control_errors.WORLD_NOT_FOUND(name=name[:80])  # deleted meanwhile
 
 
 def _state(mock: Mock, world: Summary) -> WorldState:
