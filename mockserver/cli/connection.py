@@ -36,17 +36,13 @@ class Target:
     """Empty for all worlds."""
     as_json: bool
 
-    @property
-    def url(self) -> str:
-        return self.control.url
-
     def server(
         self, method: str, path: str, body: Any = None, timeout: float | None = RESPONSE_SECONDS, **more: Any
     ) -> Any:
         """Call a route of the server, and return the JSON of its response."""
         response = self.control(method, path, body, timeout=timeout, **more)
         if isinstance(response, bytes):
-            die(f"the server at {self.url} is not a mock server; name another with --url", FAILED)
+            die(f"the server at {self.control.url} is not a mock server; name another with --url", FAILED)
         return response
 
     def __call__(self, method: str, path: str = "", *body: Any, **more: Any) -> Any:

@@ -27,7 +27,7 @@ from mockserver.client import path_to, query, save
 
 
 def _world(target: Target) -> Callable[[Any], Iterable[str]]:
-    return functools.partial(output.world, target.url)
+    return functools.partial(output.world, target.control.url)
 
 
 commands = click.Group()
