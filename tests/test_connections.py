@@ -515,7 +515,7 @@ def test_a_wait_counts_until_it_ends(crowded: MockServer) -> None:
             # Until both wait. A stream that is opened before would take the place of one of them.
             for _ in range(10_000):
                 ok(client.get(f"{crowded.url}/health"))
-                if len(crowded.mock.journal._waiting.get(world.name, ())) == 2:
+                if len(crowded.mock.events.subscribers) == 2:
                     break
             assert not admitted(client, url, wanted=False)
             ok(world.http.post("/containers", json={"name": "box"}))  # what both wait for
