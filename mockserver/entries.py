@@ -130,7 +130,7 @@ class Filter:
 
     @property
     def matches_all(self) -> bool:
-        return self == _EVERYTHING
+        return self == Filter()
 
     def __call__(self, entry: Entry) -> bool:
         return (
@@ -141,9 +141,6 @@ class Filter:
             and (not self.failed or entry.failed)
             and (not self.text or entry.has(self.text))
         )
-
-
-_EVERYTHING = Filter()
 
 
 # Making them
@@ -173,19 +170,7 @@ def record_of(
             digests = tuple(hashlib.sha256(body).hexdigest() for body in (response, response.rstrip()) if body)
     text = bytes(memoryview(orjson.dumps(shown)))  # a copy: what orjson returns takes 8 KiB whatever its length
     method, warnings = sys.intern(shown["method"]), tuple(shown["warnings"])
-    facts = (
-        operation,
-        method,
-        status,
-        route,
-        sent.identity,
-        made_up,
-        clock.rate,
-        warnings,
-        page,
-        digests,
-        tuple(cited),
-    )
+    facts = (operation, method, status, route, sent.identity, made_up, clock.rate, warnings, page, digests, tuple(cited))
     return (shown["number"], text, *facts)
 
 

@@ -9,8 +9,8 @@ from python_multipart.multipart import parse_options_header
 
 from mockserver import bundles, errors, profiles
 from mockserver.api.exchange import Exchange
-from mockserver.api.multipart import MAX_FIELD_BYTES, FileField, FormReader
-from mockserver.api.parsing import drop_proxy_keys, json_object, json_type, read_body
+from mockserver.api.multipart import FileField, FormReader, read_json_fields
+from mockserver.api.parsing import json_type
 from mockserver.bundles import BadBundle, BadLayout, Bundle
 from mockserver.context import Context
 from mockserver.schema.containers import InlineSkill, NewSkills
@@ -81,12 +81,8 @@ def _inline(skill: InlineSkill, uploads: Uploads) -> Bundle:
 
 
 async def _json_fields(exchange: Exchange, context: Context, kind: bytes) -> dict[str, str]:
-    """Some clients send JSON where they have no file, or lose it (sdk): it can't hold files."""
-    body = await read_body(exchange, MAX_FIELD_BYTES)
-    if kind not in (b"", b"application/json") or (not kind and body.strip() and not body.lstrip().startswith(b"{")):
-        raise errors.INVALID_UPLOAD(field=FILES.name)
-    values = json_object(body)
-    drop_proxy_keys(values, exchange)
+    """JSON can't hold files."""
+    values = await read_json_fields(exchange, kind, FILES.name)
     if "files" in values and not context.allows(profiles.ANY_SKILL):
         raise errors.WRONG_TYPE(param="files", expected="files of a form", got=json_type(values["files"]))
     return {key: str(value).lower() for key, value in values.items() if key != "files"}

@@ -12,7 +12,7 @@ from starlette.types import Message, Receive, Send
 from mockserver import errors, faults, ids
 from mockserver.api.exchange import ClientGone, Connection, Exchange
 from mockserver.api.providers import api_path
-from mockserver.api.rendering import Raw
+from mockserver.api.rendering import send_raw
 from mockserver.context import Context, World
 from mockserver.errors import APIError
 from mockserver.faults import Hit, Target
@@ -124,11 +124,11 @@ def _retry_after(hit: Hit, world: World | None) -> int:
 async def _send_response(exchange: Exchange, effect: Effect) -> None:
     status = effect.status or (errors.CATALOGUE[effect.error].status if effect.error else 200)
     if "body" not in effect.model_fields_set:
-        await Raw(status, b"", []).send(exchange)
+        await send_raw(exchange, status, b"", [])
     elif isinstance(effect.body, str):
-        await Raw(status, effect.body.encode(), [(b"content-type", b"text/plain; charset=utf-8")]).send(exchange)
+        await send_raw(exchange, status, effect.body.encode(), [(b"content-type", b"text/plain; charset=utf-8")])
     else:
-        await Raw(status, to_json(effect.body, indent=2), [(b"content-type", b"application/json")]).send(exchange)
+        await send_raw(exchange, status, to_json(effect.body, indent=2), [(b"content-type", b"application/json")])
 
 
 def _error(exchange: Exchange, hit: Hit, operation: str | None) -> APIError:

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from mockserver import errors, ids
 from mockserver.api.exchange import ClientGone, Exchange
 from mockserver.api.providers import select_provider
-from mockserver.api.rendering import Error, Preflight
+from mockserver.api.rendering import send_error, send_preflight
 from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.mock import Mock
@@ -84,7 +84,7 @@ class Errors:
                 if problem
                 else errors.SERVER_ERROR(request_id=ids.as_uuid(exchange.request_id))
             )
-        await Error(error).send(exchange)
+        await send_error(exchange, error)
 
     def _log_warnings(self, context: Context) -> None:
         for warning in context.warnings:
@@ -103,7 +103,7 @@ class Authenticate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: Exchange = scope["mockserver"]
         if scope["method"] == "OPTIONS" and b"access-control-request-method" in exchange.headers:
-            await Preflight().send(exchange)
+            await send_preflight(exchange)
             return
         exchange.provider, world, path = select_provider(scope["path"], scope["raw_path"])
         key_world = self._authenticate(exchange)

@@ -65,18 +65,12 @@ async def read_form(exchange: Exchange, field: FileField, blake2b: bool) -> Asyn
             file = form.files[0]
             utf8 = form.fields.get("purpose") != "batch" or await asyncio.to_thread(file.upload.is_utf8)
             yield NewFile(file.upload, file.filename, form.fields, utf8)
-    elif exchange.files_api:
-        raise (
-            errors.NOT_A_FORM(content_type=content_type)
-            if kind == b"application/json"
-            else errors.INVALID_UPLOAD(field=field.name)
-        )
-    elif kind in (b"", b"application/json"):
-        body = await read_body(exchange, MAX_FIELD_BYTES)
-        if not kind and body.strip() and not body.lstrip().startswith(b"{"):
-            raise errors.INVALID_UPLOAD(field=field.name)
-        values = json_object(body)
-        drop_proxy_keys(values, exchange)
+    elif exchange.files_api and kind == b"application/json":
+        raise errors.NOT_A_FORM(content_type=content_type)
+    elif exchange.files_api or kind not in (b"", b"application/json"):
+        raise errors.INVALID_UPLOAD(field=field.name)
+    else:
+        values = await read_json_fields(exchange, kind, field.name)
         upload = _text_as_file(exchange, values)
         try:
             sent = validate_for(exchange.context, CreateContainerFile, values)
@@ -84,8 +78,16 @@ async def read_form(exchange: Exchange, field: FileField, blake2b: bool) -> Asyn
         finally:
             if upload:
                 upload.discard()
-    else:
-        raise errors.INVALID_UPLOAD(field=field.name)
+
+
+async def read_json_fields(exchange: Exchange, kind: bytes, field: str) -> dict[str, Any]:
+    """Read the fields of a form from JSON, which some clients send where they have no file, or lose it (sdk)."""
+    body = await read_body(exchange, MAX_FIELD_BYTES)
+    if kind not in (b"", b"application/json") or (not kind and body.strip() and not body.lstrip().startswith(b"{")):
+        raise errors.INVALID_UPLOAD(field=field)
+    values = json_object(body)
+    drop_proxy_keys(values, exchange)
+    return values
 
 
 def _text_as_file(exchange: Exchange, values: dict[str, Any]) -> Upload | None:

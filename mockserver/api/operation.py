@@ -19,7 +19,8 @@ from mockserver.api.fault_injection import FAULT_HEADER, inject, reshape
 from mockserver.api.multipart import FileField, read_form
 from mockserver.api.parsing import MAX_JSON_BYTES, parse_query, read_json
 from mockserver.api.providers import HINT_HEADER, OPENAI, api_path
-from mockserver.api.rendering import JSON, Bytes, Response
+from mockserver.api.rendering import JSON, send_content
+from mockserver.api.streams import Stream
 from mockserver.context import LARGE, Context
 from mockserver.errors import APIError
 from mockserver.files import NewFile
@@ -103,13 +104,13 @@ class Operation(LateRoute):
             context.large = exchange.sent.size > LARGE
         result = await self.endpoint(**arguments)
         if isinstance(result, Content):
-            result = Bytes(result)
-        if isinstance(result, Response):
+            await send_content(exchange, result)
+        elif isinstance(result, (JSON, Stream)):
             await result.send(exchange)
-            return
-        if exchange.effect and self.lists:
-            result = reshape(exchange.effect, result)
-        await JSON(result).send(exchange)
+        else:
+            if exchange.effect and self.lists:
+                result = reshape(exchange.effect, result)
+            await JSON(result).send(exchange)
 
 
 class FilesOperation(Operation):
@@ -168,7 +169,7 @@ class TableRouter(APIRouter):
 
     def _give_hint(self, exchange: Exchange, path: str) -> None:
         """Say what is emulated: in a header, and for each path once in the log."""
-        exchange.extra = [*exchange.extra, (HINT_HEADER, self._hint.encode())]
+        exchange.extra.append((HINT_HEADER, self._hint.encode()))
         own = exchange.scope["path"]
         if own not in self._unknown and len(self._unknown) < MAX_UNKNOWN:
             self._unknown.add(own)

@@ -16,7 +16,7 @@ from pydantic_core import to_json
 
 from mockserver import errors, profiles, responses
 from mockserver.api.exchange import ClientGone, Connection, Exchange
-from mockserver.api.rendering import JSON, Response
+from mockserver.api.rendering import JSON
 from mockserver.clock import stopwatch
 from mockserver.context import Context
 from mockserver.redaction import MAX_BODY
@@ -41,7 +41,7 @@ Event = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Stream(Response):
+class Stream:
     """The events of a response after a sequence number."""
 
     created: Created
