@@ -170,7 +170,19 @@ def record_of(
             digests = tuple(hashlib.sha256(body).hexdigest() for body in (response, response.rstrip()) if body)
     text = bytes(memoryview(orjson.dumps(shown)))  # a copy: what orjson returns takes 8 KiB whatever its length
     method, warnings = sys.intern(shown["method"]), tuple(shown["warnings"])
-    facts = (operation, method, status, route, sent.identity, made_up, clock.rate, warnings, page, digests, tuple(cited))
+    facts = (
+        operation,
+        method,
+        status,
+        route,
+        sent.identity,
+        made_up,
+        clock.rate,
+        warnings,
+        page,
+        digests,
+        tuple(cited),
+    )
     return (shown["number"], text, *facts)
 
 

@@ -3,7 +3,7 @@
 import base64
 import binascii
 from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, nullcontext
 
 from python_multipart.multipart import parse_options_header
 
@@ -14,7 +14,7 @@ from mockserver.api.parsing import json_type
 from mockserver.bundles import BadBundle, BadLayout, Bundle
 from mockserver.context import Context
 from mockserver.schema.containers import InlineSkill, NewSkills
-from mockserver.skills import NewSkill, Supplied
+from mockserver.skills import NOTHING, NewSkill, Supplied
 from mockserver.storage.contents import Uploads
 from mockserver.storage.database import in_thread
 
@@ -44,9 +44,21 @@ async def read_skill(exchange: Exchange, context: Context) -> AsyncIterator[NewS
             bundle.zip.discard()
 
 
+_NONE = nullcontext(NOTHING)
+
+
+def read_skills(
+    exchange: Exchange, context: Context, skills: Mapping[str, NewSkills]
+) -> AbstractAsyncContextManager[Supplied]:
+    """Check the skills of new containers, by what stands before `skills` in the names of their parameters. What was not
+    stored at the end is deleted."""
+    return _read_inline(exchange, context, skills) if any(skills.values()) else _NONE  # most containers have none
+
+
 @asynccontextmanager
-async def read_inline(exchange: Exchange, context: Context, skills: Mapping[str, NewSkills]) -> AsyncIterator[Supplied]:
-    """Check the inline skills of new containers. What was not stored at the end is deleted."""
+async def _read_inline(
+    exchange: Exchange, context: Context, skills: Mapping[str, NewSkills]
+) -> AsyncIterator[Supplied]:
     mock, inline = exchange.mock, {}
     by_line = not context.world.profile.folded_inline_skills
     places = {f"{where}skills[{n}]": skill for where, each in skills.items() for n, skill in enumerate(each)}

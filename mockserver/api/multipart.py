@@ -52,13 +52,16 @@ class FileField:
     """Files in a form. If there can be several, the field is also called `name[]`, and file names can be paths."""
 
 
+FILE = FileField()
+
+
 @asynccontextmanager
-async def read_form(exchange: Exchange, field: FileField, blake2b: bool) -> AsyncIterator[NewFile]:
+async def read_form(exchange: Exchange, field: FileField = FILE) -> AsyncIterator[NewFile]:
     """Read an upload's form and hash its file. The file is deleted at the end if it was not stored."""
     content_type = exchange.headers.get(b"content-type", b"").decode("latin-1")
     kind, options = parse_options_header(content_type)
     if kind == b"multipart/form-data":
-        async with FormReader(exchange, field, blake2b).reading(options) as form:
+        async with FormReader(exchange, field, blake2b=not exchange.files_api).reading(options) as form:
             if not form.files:
                 yield NewFile(None, None, form.fields)
                 return
