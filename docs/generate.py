@@ -124,7 +124,7 @@ def switches() -> str:
             each.meaning,
             each.takes,
             *(profiles.worded(getattr(profile, each.name)) for profile in profiles.PROFILES.values()),
-            f"{each.grade}: {each.evidence}",
+            each.evidence,
         )
         for each in profiles.SWITCHES.values()
     ]

@@ -10,7 +10,7 @@ import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import httpx2
@@ -22,6 +22,7 @@ from skill_bundles import DESCRIPTION, NAME, zipped
 
 from mockserver import profiles
 from mockserver.cli import main
+from mockserver.errors import Grade
 from mockserver.mock import Mock
 from mockserver.profiles import MAX_MINUTES, PROFILES, SWITCHES, Profile
 from mockserver.server.serving import MockServer
@@ -925,3 +926,4 @@ def test_help_and_the_description_of_the_control_plane_tell_every_switch(server:
             assert described["default"] == each.default
             assert each.meaning in described["description"]
             assert each.evidence in described["description"]
+            assert each.evidence.partition(":")[0] in get_args(Grade)
