@@ -110,15 +110,10 @@ def _headers(hit: Hit, world: World | None) -> list[tuple[bytes, bytes]]:
     if effect.retry_after is not None:
         headers["retry-after"] = _decimal(effect.retry_after)
     elif hit.window_left is not None:
-        headers["retry-after"] = str(_retry_after(hit, world))
+        rate = world.clock.rate if world else 1.0
+        headers["retry-after"] = str(max(1, math.ceil(hit.window_left / (rate or 1.0))))  # in real time
     headers |= {name.lower(): value for name, value in effect.headers.items()}
     return [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
-
-
-def _retry_after(hit: Hit, world: World | None) -> int:
-    """Return the seconds of real time until a rate limit's window ends, rounded up."""
-    rate = world.clock.rate if world else 1.0
-    return max(1, math.ceil((hit.window_left or 0) / (rate or 1.0)))
 
 
 async def _send_response(exchange: Exchange, effect: Effect) -> None:

@@ -136,8 +136,17 @@ class FormReader:
     async def _read(self, boundary: bytes) -> None:
         if not boundary:
             raise errors.NOT_MULTIPART(why="The Content-Type names no boundary.")
+        callbacks: Any = {
+            "on_part_begin": self._part_begin,
+            "on_header_field": self._header_field,
+            "on_header_value": self._header_text,
+            "on_header_end": self._header_end,
+            "on_headers_finished": self._headers_finished,
+            "on_part_data": self._part_data,
+            "on_part_end": self._part_end,
+        }
         try:
-            parser = MultipartParser(boundary, self._callbacks())
+            parser = MultipartParser(boundary, callbacks)
             chunk = await self._skip_preamble(b"--" + boundary)
             while True:
                 parser.write(chunk)
@@ -173,17 +182,6 @@ class FormReader:
         """Set what the journal shows of the form, complete or not. The digest is the stored content's."""
         files = [(each.filename, each.size, each.upload.digest) for each in self.files]
         self._exchange.sent = form_sent(self.fields, files, self._field.name)
-
-    def _callbacks(self) -> Any:
-        return {
-            "on_part_begin": self._part_begin,
-            "on_header_field": self._header_field,
-            "on_header_value": self._header_text,
-            "on_header_end": self._header_end,
-            "on_headers_finished": self._headers_finished,
-            "on_part_data": self._part_data,
-            "on_part_end": self._part_end,
-        }
 
     def _part_begin(self) -> None:
         self._headers = {}

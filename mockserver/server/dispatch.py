@@ -100,9 +100,9 @@ class Dispatcher:
                 app = self._current_world(scope, self._current) if self._current else self._api
             await app(scope, receive, send)
         except asyncio.CancelledError:
-            if (connection := scope.get("mockserver.connection")) is None:
-                raise
-            connection.abort()  # the server's grace is over: uvicorn would log it as a failure of ours
+            scope[
+                "mockserver.connection"
+            ].abort()  # the server's grace is over: uvicorn would log it as a failure of ours
         finally:
             scope.pop("mockserver", None)  # both refer to the scope: without cycles, no garbage is left to collect
             scope.pop("mockserver.connection", None)

@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import errno
+import itertools
 import logging
 import math
 import socket
@@ -173,6 +174,8 @@ class Opened(uvicorn.Server):
         self.sockets = sockets
         self.url = local_url(mock.settings, sockets)
         self._stopped = asyncio.Event()
+        self._ticks = itertools.count()
+        """The numbers of uvicorn's ticks. At each tenth it sets the date of all responses."""
 
     def stop(self) -> None:
         """End the server at once, and not at uvicorn's next tick. For the thread of the event loop."""
@@ -180,9 +183,7 @@ class Opened(uvicorn.Server):
         self._stopped.set()
 
     async def main_loop(self) -> None:
-        ticks = 0
-        while not await self.on_tick(ticks):
-            ticks = (ticks + 1) % 10  # at 0 it sets the date of all responses
+        while not await self.on_tick(next(self._ticks)):
             with suppress(TimeoutError):
                 async with asyncio.timeout(TICK_SECONDS):
                     await self._stopped.wait()
@@ -202,11 +203,9 @@ class Opened(uvicorn.Server):
         """Serve for `shutdown_delay`, each response the last one of its connection. A second signal ends this."""
         until = stopwatch() + self.mock.settings.shutdown_delay
         self._protocol.keeps_alive = False
-        ticks = 0
         while stopwatch() < until and not self.force_exit:
-            await self.on_tick(ticks)  # sets the date of all responses, once a second
+            await self.on_tick(next(self._ticks))
             await asyncio.sleep(TICK_SECONDS)
-            ticks += 1
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
