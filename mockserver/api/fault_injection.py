@@ -73,18 +73,11 @@ async def _firing_fault(exchange: Exchange, context: Context | None, operation: 
     if context is None or not (world := context.world).faults:
         return None
     scope = exchange.scope
-    ids_in_path = scope.get("path_params", {}) if operation else {}
-    target = Target(
-        operation,
-        scope["method"],
-        scope["path"],
-        ids_in_path.get("container_id"),
-        ids_in_path.get("file_id"),
-        exchange.headers,
-    )
-    exchange.counted = [
-        rule for rule in world.faults if rule.asked.concurrent and rule.matches(target, world.instant())
-    ]
+    named = scope.get("path_params", {}) if operation else {}
+    container, file = named.get("container_id"), named.get("file_id")
+    target = Target(operation, scope["method"], scope["path"], container, file, exchange.headers)
+    now = world.instant()
+    exchange.counted = [rule for rule in world.faults if rule.asked.concurrent and rule.matches(target, now)]
     for rule in exchange.counted:
         rule.in_progress.add(exchange)
     return await context.run(
@@ -128,10 +121,12 @@ async def _send_response(exchange: Exchange, effect: Effect) -> None:
 
 def _error(exchange: Exchange, hit: Hit, operation: str | None) -> APIError:
     effect = hit.effect
-    name = effect.error or ("rate_limited" if effect.rate_limit or effect.status == 429 else None)
-    if name is None:
-        return _generic_error(effect.status or 500, exchange)
-    row, scope = errors.CATALOGUE[name], exchange.scope
+    name = effect.error
+    if effect.rate_limit or effect.status == 429:
+        name = name or "rate_limited"
+    elif name is None and effect.status and effect.status < 500:
+        return APIError(effect.status, f"An injected fault returned status {effect.status}.")
+    row, scope = errors.CATALOGUE[name or "server_error"], exchange.scope
     values = {"operation": operation or "requests", "method": scope["method"], "path": api_path(scope)}
     values |= {"request_id": ids.as_uuid(exchange.request_id), **scope.get("path_params", {})}
     error = sample(row, values | _rate_limit_values(exchange, hit))
@@ -150,14 +145,6 @@ def _rate_limit_values(exchange: Exchange, hit: Hit) -> dict[str, object]:
 def _decimal(seconds: float) -> str:
     """Format a number without an exponent and without trailing zeros."""
     return f"{seconds:.6f}".rstrip("0").rstrip(".")
-
-
-def _generic_error(status: int, exchange: Exchange) -> APIError:
-    if status >= 500:
-        error = errors.SERVER_ERROR(request_id=ids.as_uuid(exchange.request_id))
-        error.status = status
-        return error
-    return APIError(status, f"An injected fault returned status {status}.")
 
 
 # During the request or the response
