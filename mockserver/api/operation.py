@@ -1,6 +1,5 @@
 """Operations: the API's routes, and the router that finds them."""
 
-import inspect
 import logging
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, get_args, get_type_hints
@@ -54,11 +53,10 @@ class Operation(LateRoute):
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         self.id = "".join(word.capitalize() for word in endpoint.__name__.split("_"))
         super().__init__(path, endpoint, **{**options, "name": self.id})
-        signature = inspect.signature(endpoint).parameters
-        hints = get_type_hints(endpoint, include_extras=True)
-        self._body: type[BaseModel] | None = hints.get("body")
-        read = [name for name in signature if name not in ("context", "body")]
-        self._readers = {name: _reader(name, hints[name]) for name in read}
+        types = get_type_hints(endpoint, include_extras=True)
+        self._body: type[BaseModel] | None = types.get("body")
+        others = ("context", "body", "return")
+        self._readers = {name: _reader(name, types[name]) for name in types if name not in others}
         self.lists = self.id.startswith("List")
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -84,13 +84,6 @@ def bind(hosts: Sequence[str], port: int) -> list[socket.socket]:
     raise CannotBind(f"no port is free on all of {', '.join(hosts)}")
 
 
-def local_url(settings: Settings, sockets: Sequence[socket.socket]) -> str:
-    """Return where a client on this machine reaches the first of the sockets that were opened for the settings."""
-    address, port = sockets[0].getsockname()[:2]
-    host = settings.host[0] if len(sockets) == len(settings.host) else address
-    return url(host, port, tls=settings.tls_cert is not None)
-
-
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
     """Return the context for HTTPS, or None if the settings name no certificate. Raises BadCertificate."""
     cert, key = settings.tls_cert, settings.tls_key
@@ -172,7 +165,10 @@ class Opened(uvicorn.Server):
         self.mock = mock
         self._protocol = protocol
         self.sockets = sockets
-        self.url = local_url(mock.settings, sockets)
+        settings, (address, port) = mock.settings, sockets[0].getsockname()[:2]
+        host = settings.host[0] if len(sockets) == len(settings.host) else address
+        self.url = url(host, port, tls=settings.tls_cert is not None)
+        """Where a client on this machine reaches the first of the sockets."""
         self._stopped = asyncio.Event()
         self._ticks = itertools.count()
         """The numbers of uvicorn's ticks. At each tenth it sets the date of all responses."""
