@@ -100,10 +100,8 @@ class Dispatcher:
             else:
                 app = self._current_world(scope, self._current) if self._current else self._api
             await app(scope, receive, send)
-        except asyncio.CancelledError:
-            scope[
-                "mockserver.connection"
-            ].abort()  # the server's grace is over: uvicorn would log it as a failure of ours
+        except asyncio.CancelledError:  # the server's grace is over: uvicorn would log it as a failure of ours
+            scope["mockserver.connection"].abort()
         finally:
             scope.pop("mockserver", None)  # both refer to the scope: without cycles, no garbage is left to collect
             scope.pop("mockserver.connection", None)
