@@ -71,9 +71,8 @@ async def _read_inline(
                     bundle = _replaced(context, error, f"{place}.source.data")
                 else:
                     stack.callback(bundle.zip.discard)
-                    if (skill.name, skill.description) != (bundle.name, bundle.description) or (
-                        by_line and bundle.folded
-                    ):
+                    differs = (skill.name, skill.description) != (bundle.name, bundle.description)
+                    if differs or (by_line and bundle.folded):
                         raise errors.INLINE_SKILL_DIFFERS()
                 inline[place] = bundle
         yield Supplied(inline, mock.settings.curated_skill)
