@@ -55,7 +55,8 @@ class Operation(LateRoute):
         super().__init__(path, endpoint, **{**options, "name": self.id})
         types = get_type_hints(endpoint, include_extras=True)
         self._body: type[BaseModel] | None = types.get("body")
-        others = ("context", "body", "return")
+        self._takes_exchange = "exchange" in types
+        others = ("context", "exchange", "body", "return")
         self._readers = {name: _reader(name, types[name]) for name in types if name not in others}
         self.lists = self.id.startswith("List")
 
@@ -80,6 +81,8 @@ class Operation(LateRoute):
             context.warn(warning)
         arguments = {name: reader(exchange, context) for name, reader in self._readers.items()}
         arguments["context"] = context
+        if self._takes_exchange:
+            arguments["exchange"] = exchange
         if self._body:
             arguments["body"] = await read_json(self._body, exchange, mock.settings.max_body, self.max_body)
             context.large = exchange.sent.size > LARGE
@@ -170,6 +173,4 @@ def _reader(name: str, annotation: Any) -> Callable[[Exchange, Context], Any]:
         return lambda exchange, context: exchange.scope["path_params"][name]
     if any(isinstance(note, Query) for note in notes):
         return lambda exchange, context: parse_query(kind, exchange.scope["query_string"], context)
-    if kind is Exchange:
-        return lambda exchange, context: exchange
     raise TypeError(f"{name}: {annotation} is not a part of a request")
