@@ -44,6 +44,25 @@ class PersistentWire(Wire):
         self._reader.close()
         super().__exit__(kind, value, at)
 
+    def encoded(
+        self,
+        line: str,
+        headers: dict[str, str] | list[tuple[str, str]] | None = None,
+        body: bytes = b"",
+        sized: bool = True,
+    ) -> bytes:
+        """Encode a request. `$` in the request line is replaced by the path of the world.
+
+        A dict of headers is added to the default ones, a list replaces them.
+        """
+        if not isinstance(headers, list):
+            headers = list({"Host": "localhost", "Authorization": "Bearer sk-test", **(headers or {})}.items())
+        if body and sized:
+            headers = [*headers, ("Content-Length", str(len(body)))]
+        version = "" if "HTTP/" in line else " HTTP/1.1"
+        lines = [line.replace("$", self.root) + version, *(f"{name}: {value}" for name, value in headers)]
+        return "\r\n".join([*lines, "", ""]).encode() + body
+
     def send_request(
         self,
         line: str,
@@ -51,18 +70,7 @@ class PersistentWire(Wire):
         body: bytes = b"",
         sized: bool = True,
     ) -> None:
-        """Send a request. `$` in the request line is replaced by the path of the world.
-
-        A dict of headers is added to the default ones, a list replaces them.
-        """
-        given = headers
-        if not isinstance(given, list):
-            given = list({"Host": "localhost", "Authorization": "Bearer sk-test", **(headers or {})}.items())
-        if body and sized:
-            given = [*given, ("Content-Length", str(len(body)))]
-        version = "" if "HTTP/" in line else " HTTP/1.1"
-        lines = [line.replace("$", self.root) + version, *(f"{name}: {value}" for name, value in given)]
-        self.send("\r\n".join([*lines, "", ""]).encode() + body)
+        self.send(self.encoded(line, headers, body, sized))
 
     def response(self, method: str = "GET") -> RawResponse:
         start = self._reader.readline()
@@ -592,11 +600,7 @@ def test_pipelined_requests_get_their_responses_in_order(world: World, container
         ("GET", "/containers", b"", 200),
     ]
     with PersistentWire(world) as wire:
-        together = bytearray()
-        wire.send = together.extend  # type: ignore[method-assign]  # gathers what is then sent at once
-        for method, path, body, _ in requests:
-            wire.send_request(f"{method} $/v1{path}", JSON, body)
-        wire.socket.sendall(together)
+        wire.send(b"".join(wire.encoded(f"{method} $/v1{path}", JSON, body) for method, path, body, _ in requests))
         responses = [wire.response(method) for method, *_ in requests]
     assert [response.status for response in responses] == [status for *_, status in requests]
     assert len(responses[-1].json["data"]) == 3
@@ -608,26 +612,21 @@ def test_a_long_pipeline_is_processed(world: World, container_id: str, large: in
     secret = {"domain": "d", "name": "n", "value": "a" * large}
     policy = {"type": "allowlist", "allowed_domains": ["d"], "domain_secrets": [secret]}
     count, padding = 1_000, {"X-Padding": "x" * 1_000}
+    large_body = json.dumps({"name": "large", "network_policy": policy}).encode()
     with PersistentWire(world) as wire:
-        together = bytearray()
-        wire.send = together.extend  # type: ignore[method-assign]  # gathers what is then sent at once
-        if large:
-            wire.send_request(
-                "POST $/v1/containers", JSON, json.dumps({"name": "large", "network_policy": policy}).encode()
-            )
-        for _ in range(count):
-            wire.send_request(f"GET $/v1/containers/{container_id}", padding)
+        pipeline = bytearray(wire.encoded("POST $/v1/containers", JSON, large_body) if large else b"")
+        pipeline += wire.encoded(f"GET $/v1/containers/{container_id}", padding) * count
 
         async def fill_socket() -> None:
             """Send as much as the socket takes while the event loop of the server, which runs this, can't read."""
             wire.socket.setblocking(False)
             with suppress(BlockingIOError):
-                while together:
-                    del together[: wire.socket.send(together)]
+                while pipeline:
+                    del pipeline[: wire.socket.send(pipeline)]
             wire.socket.settimeout(TIMEOUT)
 
         world.server.run(fill_socket())
-        sending = threading.Thread(target=wire.socket.sendall, args=(bytes(together),))
+        sending = threading.Thread(target=wire.socket.sendall, args=(bytes(pipeline),))
         sending.start()
         if large:
             assert wire.response().json["name"] == "large"
@@ -640,12 +639,11 @@ def test_a_malformed_pipelined_request_gets_its_error_in_order(
     world: World, container_id: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with PersistentWire(world) as wire:
-        together = bytearray()
-        wire.send = together.extend  # type: ignore[method-assign]  # gathers what is then sent at once
-        for _ in range(2):
-            wire.send_request(f"GET $/v1/containers/{container_id}")
-        wire.send_request("POST $/v1/containers", {**JSON, "Transfer-Encoding": "chunked"}, b"no size", sized=False)
-        wire.socket.sendall(together)
+        malformed = {**JSON, "Transfer-Encoding": "chunked"}
+        wire.send(
+            wire.encoded(f"GET $/v1/containers/{container_id}") * 2
+            + wire.encoded("POST $/v1/containers", malformed, b"no size", sized=False)
+        )
         assert [wire.response().json["id"] for _ in range(2)] == [container_id, container_id]
         rejected = wire.response()
         assert (rejected.status, rejected.headers["connection"]) == (400, "close")
@@ -706,11 +704,7 @@ def test_a_protocol_upgrade_is_ignored(world: World, upgrade: dict[str, str], de
     with PersistentWire(world) as wire:
         for _ in range(2):
             if delivery == "byte by byte":
-                together = bytearray()
-                wire.send = together.extend  # type: ignore[method-assign]  # gathers what is then sent in bytes
-                wire.send_request("POST $/v1/containers", {**framing, **JSON, **upgrade})
-                del wire.send  # type: ignore[method-assign]  # the class's again
-                for byte in together + body:
+                for byte in wire.encoded("POST $/v1/containers", {**framing, **JSON, **upgrade}, body, sized=False):
                     wire.send(bytes([byte]))
             else:
                 now, rest = (b"", body) if delivery == "body after head" else (body, b"")
@@ -728,12 +722,11 @@ def test_a_protocol_upgrade_is_ignored(world: World, upgrade: dict[str, str], de
 
 def test_a_pipelined_protocol_upgrade_is_ignored(world: World, container_id: str) -> None:
     with PersistentWire(world) as wire:
-        together = bytearray()
-        wire.send = together.extend  # type: ignore[method-assign]  # gathers what is then sent at once
-        wire.send_request(f"GET $/v1/containers/{container_id}")
-        wire.send_request("POST $/v1/containers", {**JSON, **H2C}, CREATE_BODY)
-        wire.send_request("GET $/v1/containers")
-        wire.socket.sendall(together)
+        wire.send(
+            wire.encoded(f"GET $/v1/containers/{container_id}")
+            + wire.encoded("POST $/v1/containers", {**JSON, **H2C}, CREATE_BODY)
+            + wire.encoded("GET $/v1/containers")
+        )
         responses = [wire.response() for _ in range(3)]
     assert [response.status for response in responses] == [200, 200, 200]
     assert len(responses[2].json["data"]) == 2
