@@ -139,6 +139,10 @@ def test_a_full_disk_returns_storage_failed_and_loses_no_acknowledged_object(
             500,
             "storage_failed",
         )
+        for _ in range(1_000):  # until the thread that removes the content is done
+            if stored(data) == before:
+                break
+            client.get("/files")
         assert stored(data) == before
         failed = client.get(f"{server.startup['url']}/_mock/worlds/default/journal?status=500&limit=1000").json()[
             "data"
