@@ -24,8 +24,8 @@ import pytest
 from conftest import stored
 from manual import tried
 from rawhttp import TIMEOUT
-from test_durability import PATIENCE, command
-from test_fuzz import _Reading
+from test_durability import command
+from test_fuzz import OpenStream
 
 from mockserver.clock import stopwatch
 from mockserver.server.serving import MockServer
@@ -283,7 +283,7 @@ class Client:
         with self.open() as opened, opened.makefile("rb") as stream:
             sent(self.dice, opened, b"".join(self.request("GET", f"/containers/{id}") for id in ids))
             for id in ids:
-                with http.client.HTTPResponse(_Reading(stream)) as response:  # type: ignore[arg-type]  # it only reads
+                with http.client.HTTPResponse(OpenStream(stream)) as response:  # type: ignore[arg-type]  # it only reads
                     response.begin()
                     assert id in response.read().decode()
                     assert response.status == (200 if id in self.boxes else 404)
@@ -348,11 +348,11 @@ def served(data: Path) -> Iterator[int]:
         assert process.stdout is not None
         yield json.loads(process.stdout.readline())["port"]
         process.terminate()
-        assert process.communicate(timeout=PATIENCE) == ("", "")
+        assert process.communicate(timeout=TIMEOUT) == ("", "")
         assert process.returncode == 0
     finally:
         process.kill()
-        process.communicate(timeout=PATIENCE)
+        process.communicate(timeout=TIMEOUT)
 
 
 @contextmanager
@@ -390,7 +390,7 @@ def storm(serving: Callable[[Path], AbstractContextManager[int]], data: Path, cl
 
 def eventually(check: Callable[[], None]) -> None:
     """What a client left behind is removed when the server notices that it is gone."""
-    until = stopwatch() + PATIENCE
+    until = stopwatch() + TIMEOUT
     while True:
         try:
             return check()
