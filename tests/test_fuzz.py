@@ -33,7 +33,7 @@ from manual import tried
 from rawhttp import TIMEOUT, form
 from schemathesis.specs.openapi.checks import response_schema_conformance
 from skill_bundles import zipped
-from test_forms import TREE
+from test_forms import DATA_PATHS
 
 from mockserver.api.app import create_app
 from mockserver.clock import stopwatch
@@ -239,7 +239,7 @@ def check_no_leftovers(target: TargetServer, before: set[str]) -> None:
     assert {path.name for path in (target.root / "in").iterdir()} == {"data"}
     data = target.root / "in" / "data"
     paths = [path.relative_to(data).as_posix() for path in data.rglob("*")]
-    assert [path for path in paths if not TREE.fullmatch(path)] == []
+    assert [path for path in paths if not DATA_PATHS.fullmatch(path)] == []
     assert target.process.poll() is None
     assert target.log.read_text() == ""
     with target.client() as client:
