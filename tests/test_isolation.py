@@ -31,20 +31,10 @@ from rawhttp import TIMEOUT, form
 from test_forms import DATA_PATHS
 
 from mockserver.server.serving import MockServer
+from mockserver.storage.tables import Table
 
 WORLDS = ("mine", "theirs", "default")
-TABLES = (
-    "world",
-    "containers",
-    "container_files",
-    "files",
-    "uploads",
-    "upload_parts",
-    "skills",
-    "skill_versions",
-    "faults",
-    "contents",
-)
+TABLES = [each.name for each in Table.metadata.sorted_tables]
 
 
 @dataclass
@@ -269,7 +259,8 @@ def send_generated_requests(secret_worlds: SecretWorlds, examples: int) -> Count
 
 def is_unusable(state: dict[str, list[Any]], world: str) -> bool:
     """Return whether a request deleted so much of its own world that further requests would find nothing in it."""
-    return world in WORLDS and not (state.get(world) and state[world][1] and state[world][3])
+    rows = dict(zip(TABLES, state.get(world, ()), strict=False))
+    return world in WORLDS and not (rows.get("containers") and rows.get("files"))
 
 
 def test_a_few_generated_requests_affect_only_their_own_world(secret_worlds: SecretWorlds) -> None:
