@@ -17,6 +17,7 @@ from typing import Any
 import httpx2
 import pytest
 from conftest import World, new_world, ok, stored
+from nginx import peak_memory
 from rawhttp import TIMEOUT, RawResponse, Wire, form, request
 
 from mockserver.server.serving import MockServer
@@ -589,10 +590,3 @@ def send_request(
     sized = {**MULTIPART, "Content-Length": str(length)} if body else {}
     client.request(method, f"/v1{path}", body, {"Authorization": "Bearer sk-test", **sized})
     return client.getresponse()
-
-
-def peak_memory(pid: int) -> int:
-    """Return the peak memory of a process in bytes."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    (line,) = (line for line in lines if line.startswith("VmHWM:"))
-    return int(line.split()[1]) * 1024
