@@ -246,10 +246,10 @@ def add_crash_leftovers(data: Path) -> None:
 
 def check_objects(client: httpx2.Client, writer: Writer) -> None:
     for path, created in writer.objects.items():
-        shown = client.get(path).json()
-        for each in (shown, created):
+        found = client.get(path).json()
+        for each in (found, created):
             each.pop("last_active_at", None)  # a GET refreshes it
-        assert shown == created
+        assert found == created
     for path in writer.objects.keys() & writer.contents.keys():
         assert client.get(f"{path}/content").content == writer.contents[path]
     for path in writer.deleted:
@@ -258,15 +258,15 @@ def check_objects(client: httpx2.Client, writer: Writer) -> None:
 
 def listed(client: httpx2.Client, list: str) -> set[str]:
     """Return the paths of all objects of a list, page by page."""
-    found: set[str] = set()
+    all_paths: set[str] = set()
     query: Json = {"limit": 100}
     while True:
         page = client.get(list, params=query).json()
         paths = {f"{list}/{each['id']}" for each in page["data"]}
-        assert not paths & found
-        found |= paths
+        assert not paths & all_paths
+        all_paths |= paths
         if not page["has_more"]:
-            return found
+            return all_paths
         query["after"] = page["last_id"]
 
 
@@ -276,14 +276,14 @@ def check_lists(client: httpx2.Client, writers: list[Writer], kills: int) -> Non
     At each kill, every writer can have had one create request in progress, whose object may be there.
     """
     for list in ("/containers", "/files"):
-        kept = {path for writer in writers for path in writer._paths_in(f"{list}/")}
+        expected = {path for writer in writers for path in writer._paths_in(f"{list}/")}
         deleted, maybe_deleted = (
             set().union(*sets) for sets in zip(*((w.deleted, w.maybe_deleted) for w in writers), strict=True)
         )
-        shown = listed(client, list)
-        assert kept <= shown
-        assert not shown & deleted
-        assert len(shown - kept - maybe_deleted) <= kills * len(writers)
+        found = listed(client, list)
+        assert expected <= found
+        assert not found & deleted
+        assert len(found - expected - maybe_deleted) <= kills * len(writers)
 
 
 def open_all_worlds(client: httpx2.Client) -> None:
@@ -346,9 +346,9 @@ def test_a_start_after_a_crash_removes_all_leftovers(tmp_path: Path) -> None:
     async def fill(mock: Mock) -> dict[str, bytes]:
         context = await mock.worlds.enter("default")
         await context.run(keep, mock, range(20), True)
-        kept = stored(tmp_path)
+        expected = stored(tmp_path)
         await context.run(keep, mock, range(20, 40), False)
-        return kept
+        return expected
 
     def keep(context: Context, mock: Mock, numbers: range, named: bool) -> None:
         with context.write() as tx:
@@ -360,14 +360,14 @@ def test_a_start_after_a_crash_removes_all_leftovers(tmp_path: Path) -> None:
                     context.world.contents.keep(tx, upload)
 
     with closing(Mock(Settings(data=tmp_path))) as mock:
-        kept = asyncio.run(fill(mock))
-    assert len(kept) == 20
+        expected = asyncio.run(fill(mock))
+    assert len(expected) == 20
     assert len(stored(tmp_path)) == 40
     add_crash_leftovers(tmp_path)
     (tmp_path / "clean").unlink()  # as after a kill
     with closing(Mock(Settings(data=tmp_path))) as mock:
         asyncio.run(mock.worlds.enter("default"))
-    assert stored(tmp_path) == kept
+    assert stored(tmp_path) == expected
     check_data_directory(tmp_path)
 
 
@@ -379,8 +379,8 @@ def test_connections_use_wal_and_the_synchronous_mode_of_their_directory(tmp_pat
     """
 
     def pragmas(connection: sqlite3.Connection) -> tuple[str, int]:
-        asked = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("journal_mode", "synchronous"))
-        return next(asked)[0], next(asked)[0]
+        values = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("journal_mode", "synchronous"))
+        return next(values)[0], next(values)[0]
 
     with closing(Mock(Settings(data=tmp_path / "data" if durable else None))) as mock:
         context = asyncio.run(mock.worlds.enter("default"))
@@ -489,7 +489,7 @@ def test_a_killed_server_leaves_its_data_directory_unlocked(start_server: StartS
 
 @pytest.mark.slow
 def test_a_data_directory_of_version_0_1_is_rejected_and_left_unchanged(tmp_path: Path) -> None:
-    """0.1 kept all worlds in one file."""
+    """Version 0.1 stored all worlds in one file."""
     with closing(sqlite3.connect(tmp_path / "mockserver.db")) as database:
         database.execute("CREATE TABLE worlds (id INTEGER)")
     before = (tmp_path / "mockserver.db").read_bytes()

@@ -394,7 +394,7 @@ def kill_positions(size: int, count: int) -> list[int]:
 @pytest.mark.slow
 @pytest.mark.parametrize("half", [0, 1])
 def test_a_kill_at_any_line_leaves_each_operation_undone_or_complete(tmp_path: Path, half: int) -> None:
-    """Every 14th line makes the number of kills that the manual gives. The two halves can run in parallel."""
+    """A kill at every 14th line gives the number that the manual names. The two halves can run in parallel."""
     program = Path(__file__).with_name("kill_points.py")
     command = [sys.executable, "-W", "error", program, tmp_path, "14", *list(kill_points.OPERATIONS)[half::2]]
     done = subprocess.run(command, capture_output=True, text=True, cwd=program.parents[1])
@@ -540,12 +540,12 @@ def test_a_damaged_world_returns_world_unusable_and_other_worlds_are_served(
         error_message(httpx2.post(f"{control}/new", json={"fork_of": name}), 500, "world_unusable")
         error_message(httpx2.put(f"{control}/{name}/snapshots/late"), 500, "world_unusable")
         acknowledged.check(good.http)
-        shown = {each["name"]: each for each in ok(httpx2.get(control))["data"]}
-        assert sorted(shown) == ["default", "w"]
-        assert (reason in shown[name]["error"], str(file) in shown[name]["error"]) == (True, True)
-        assert ok(httpx2.get(f"{control}/{name}")) == shown[name]
-        assert (shown[name]["counts"], shown[other]["error"]) == (None, None)
-        counts = {kind: number for kind, number in shown[other]["counts"].items() if number}
+        listed = {each["name"]: each for each in ok(httpx2.get(control))["data"]}
+        assert sorted(listed) == ["default", "w"]
+        assert (reason in listed[name]["error"], str(file) in listed[name]["error"]) == (True, True)
+        assert ok(httpx2.get(f"{control}/{name}")) == listed[name]
+        assert (listed[name]["counts"], listed[other]["error"]) == (None, None)
+        counts = {kind: number for kind, number in listed[other]["counts"].items() if number}
         assert counts == {"containers": 8, "files": 9}
         assert [each["name"] for each in ok(httpx2.get(f"{control}/{name}/snapshots"))["data"]] == ["kept"]
     assert (file.read_bytes() if file.exists() else None) == damaged
@@ -603,8 +603,8 @@ def test_a_damaged_snapshot_returns_snapshot_unusable_and_changes_no_world(
             message = error_message(httpx2.request(method, control + path, **sent), 500, "snapshot_unusable")
             assert str(file) in message
         error_message(httpx2.get(f"{control}/new"), 404, "world_not_found")
-        shown = ok(httpx2.get(f"{control}/w/snapshots"))["data"]
-        assert [each["name"] for each in shown] == ["kept"]
+        listed = ok(httpx2.get(f"{control}/w/snapshots"))["data"]
+        assert [each["name"] for each in listed] == ["kept"]
         acknowledged.check(world.http)
         ok(httpx2.put(f"{control}/w/snapshots/kept"))
         ok(httpx2.post(f"{control}/w/snapshots/kept/restore"))
@@ -662,7 +662,7 @@ def test_a_database_locked_by_another_program_returns_storage_failed(
         ok(world.http.post("/containers", json={"name": "before"}))
         with closing(sqlite3.connect(database(tmp_path / "data"), isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            response = world.http.post("/containers", json={"name": "meanwhile"})
+            response = world.http.post("/containers", json={"name": "during"})
             assert "another program" in error_message(response, 500, "storage_failed")
         ok(world.http.post("/containers", json={"name": "after"}))
         assert [each.name for each in world.openai.containers.list()] == ["after", "before"]
@@ -717,7 +717,7 @@ def test_a_moved_data_directory_returns_storage_failed(tmp_path: Path) -> None:
 
 
 class AdjustableWall(Wall):
-    """A clock of the machine that a test sets, while the monotonic clock goes on."""
+    """A clock of the machine that a test sets, with a monotonic clock that it advances."""
 
     time, elapsed = float(NOON), 0.0
 
@@ -734,8 +734,8 @@ def test_setting_the_machine_clock_does_not_move_world_clocks(tmp_path: Path) ->
         for step in (-7_200, 86_400, -1_000_000):
             wall.time = NOON + step
             wall.elapsed += 60
-            shown = world.openai.containers.retrieve(box.id)
-            assert (shown.status, shown.last_active_at) == ("running", NOON + wall.elapsed)
+            found = world.openai.containers.retrieve(box.id)
+            assert (found.status, found.last_active_at) == ("running", NOON + wall.elapsed)
         wall.elapsed += 20 * 60
         assert world.openai.containers.retrieve(box.id).status == "expired"
 
