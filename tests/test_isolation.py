@@ -204,12 +204,20 @@ def with_ids(text: str, secret_worlds: SecretWorlds) -> str:
 def send(
     secret_worlds: SecretWorlds, method: str, path: str, key: str, headers: dict[str, str], body: bytes
 ) -> tuple[int, bytes]:
+    all_headers = {"Authorization": f"Bearer {key}", **headers}.items()
+    encoded = [(name, value.encode("latin-1")) for name, value in all_headers]
+    return send_with_headers(secret_worlds.server, method, path or "/", encoded, body)
+
+
+def send_with_headers(
+    server: MockServer, method: str, path: str, headers: list[tuple[str, bytes]], body: bytes = b""
+) -> tuple[int, bytes]:
     """Send a request as it is: other clients normalize paths."""
-    connection = http.client.HTTPConnection("127.0.0.1", secret_worlds.server.port, timeout=TIMEOUT)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT)
     with closing(connection):
-        connection.putrequest(method, path or "/", skip_host="Host" in headers, skip_accept_encoding=True)
-        for name, value in {"Authorization": f"Bearer {key}", "Content-Length": str(len(body)), **headers}.items():
-            connection.putheader(name, value.encode("latin-1"))
+        connection.putrequest(method, path, skip_host="Host" in dict(headers), skip_accept_encoding=True)
+        for name, value in (*headers, ("Content-Length", b"%d" % len(body))):
+            connection.putheader(name, value)
         connection.endheaders(body)
         response = connection.getresponse()
         return response.status, response.read() + str(response.headers).encode()
@@ -336,20 +344,6 @@ def test_requests_without_a_valid_key_return_401_and_change_nothing(tmp_path: Pa
             send_with_headers(server, "GET", "/w/theirs/v1/containers", headers)[0] for headers in valid_credentials
         } == {200}
         secret_worlds.close()
-
-
-def send_with_headers(
-    server: MockServer, method: str, path: str, headers: list[tuple[str, bytes]]
-) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT)
-    with closing(connection):
-        connection.putrequest(method, path, skip_accept_encoding=True)
-        for name, value in headers:
-            connection.putheader(name, value)
-        connection.putheader("Content-Length", "0")
-        connection.endheaders()
-        response = connection.getresponse()
-        return response.status, response.read() + str(response.headers).encode()
 
 
 def test_changes_to_a_fork_do_not_affect_its_origin(secret_worlds: SecretWorlds) -> None:
