@@ -152,7 +152,8 @@ def test_the_page_has_a_strict_security_policy_and_static_files_have_etags(serve
     assert page.headers["referrer-policy"] == "no-referrer"
     assert "<script>" not in page.text
     assert " style=" not in page.text
-    error_message(httpx2.get(f"{server.url}/_mock/static/..%2fgate.py"), 404, None)
+    assert (STATIC.parent / "access.py").exists()
+    error_message(httpx2.get(f"{server.url}/_mock/static/..%2faccess.py"), 404, None)
     names = {each.name for each in STATIC.iterdir()}
     assert len(names) > 5
     for name in names:
