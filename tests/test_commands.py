@@ -544,7 +544,7 @@ def test_run_gives_a_command_a_server_with_the_options_of_serve() -> None:
 
 @pytest.mark.parametrize(
     ("command", "code"),
-    [(["no-such-command"], 127), pytest.param([str(ROOT / "README.md")], 126, marks=pytest.mark.slow), ([], 2)],
+    [(["no-such-command"], 127), ([str(ROOT / "README.md")], 126), ([], 2)],
 )
 def test_run_tells_a_command_that_cannot_run(command: list[str], code: int) -> None:
     done = run(*command)
@@ -552,7 +552,6 @@ def test_run_tells_a_command_that_cannot_run(command: list[str], code: int) -> N
     assert code == 2 or done.stderr.startswith(f"mockserver: {command[0]}: ")
 
 
-@pytest.mark.slow
 def test_run_gives_a_verdict_on_every_world() -> None:
     program = OPENAI + (
         "import os, sys\n"
@@ -566,7 +565,6 @@ def test_run_gives_a_verdict_on_every_world() -> None:
         assert "mockserver: world other: 1 found\nmockserver:   container-never-deleted: " in done.stderr
 
 
-@pytest.mark.slow
 def test_run_refuses_at_once_what_it_could_not_judge() -> None:
     for arguments, code, words in ((["--ignore", "sloth"], 2, "unknown finding"), (["--host", "0.0.0.0"], 1, "closed")):
         done = run("--verdict", *arguments, "--", "echo", "started")
@@ -574,7 +572,6 @@ def test_run_refuses_at_once_what_it_could_not_judge() -> None:
         assert words in done.stderr
 
 
-@pytest.mark.slow
 def test_run_ignores_with_a_warning_that_the_environment_asks_for_several_processes() -> None:
     for workers, said in (("2", 1), ("1", 0), ("", 0)):
         done = run("--", "echo", "started", MOCKSERVER_WORKERS=workers)
@@ -588,7 +585,6 @@ def test_run_ends_as_serve_does_where_there_can_be_no_server(tmp_path: Path) -> 
     assert (done.returncode, done.stdout) == (4, "")
 
 
-@pytest.mark.slow
 def test_run_passes_the_standard_input_on_and_keeps_its_own_output_apart(tmp_path: Path) -> None:
     program = OPENAI + (
         "import sys; print(sys.stdin.read())\n"
@@ -615,7 +611,6 @@ def running(program: str) -> Iterator[subprocess.Popen[str]]:
             started.kill()
 
 
-@pytest.mark.slow
 def test_run_passes_signals_on() -> None:
     program = (
         "import os, signal, sys\n"
@@ -633,7 +628,6 @@ def test_run_passes_signals_on() -> None:
         assert started.wait(120) == 128 + signal.SIGTERM
 
 
-@pytest.mark.slow
 def test_a_terminals_interrupt_reaches_the_command_once() -> None:
     program = (
         "import os, signal\n"
@@ -716,7 +710,6 @@ def exported(path: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in Path(path).read_text().splitlines())
 
 
-@pytest.mark.slow
 def test_the_action_starts_a_server_and_says_where(installed: dict[str, str]) -> None:
     inputs = {"seed": str(SHIPPED / "minimal.yaml"), "api-key": "k1,k2", "args": "--max-worlds 9\n--id-seed x"}
     done = step("Start mockserver", inputs, installed | {"no_proxy": "example.com"})
@@ -746,7 +739,6 @@ def test_the_action_describes_itself() -> None:
     assert used == described["inputs"].keys()
 
 
-@pytest.mark.slow
 def test_the_action_installs_the_command(runner: dict[str, str]) -> None:
     done = step("Install mockserver", {}, runner)
     assert done.returncode == 0, done.stderr

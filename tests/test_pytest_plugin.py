@@ -209,7 +209,6 @@ def call(method, path, body=None):
 """
 
 
-@pytest.mark.slow
 def test_the_report_of_a_failed_test_shows_its_last_exchanges(pytester: pytest.Pytester, run: Run) -> None:
     pytester.makepyfile(application=APPLICATION)
     pytester.makepyfile(
@@ -304,7 +303,6 @@ def test_with_a_verdict(openai_mock):
 """
 
 
-@pytest.mark.slow
 def test_a_test_fails_if_the_verdict_has_findings(
     pytester: pytest.Pytester, run: Run, server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -345,7 +343,6 @@ INVALID_MARKS = {
 }
 
 
-@pytest.mark.slow
 def test_an_invalid_mark_is_an_error_of_one_line(pytester: pytest.Pytester, run: Run, server: MockServer) -> None:
     tests = "\n".join(f"{mark}\ndef test_{number}(): ..." for number, mark in enumerate(INVALID_MARKS))
     pytester.makepyfile(f"import pytest\n{tests}")
@@ -361,16 +358,11 @@ def test_an_invalid_mark_is_an_error_of_one_line(pytester: pytest.Pytester, run:
     [
         ({"colour": 1}, "openai_mock_settings: unknown setting 'colour'; choose one of: host, port, *"),
         ({"tls_cert": "a.pem"}, "openai_mock_settings: tls_cert can't be used, *"),
-        pytest.param(
+        (
             {"profile": "lively"},
             "the mock server can't start: profile: unknown profile 'lively'; did you mean 'live'? choose one of: default, live, docs, contract",
-            marks=pytest.mark.slow,
         ),
-        pytest.param(
-            {"seed": ["none.yaml"]},
-            "the mock server can't start: none.yaml: *; correct the path of the seed",
-            marks=pytest.mark.slow,
-        ),
+        ({"seed": ["none.yaml"]}, "the mock server can't start: none.yaml: *; correct the path of the seed"),
     ],
 )
 def test_an_invalid_setting_is_an_error_of_one_line(
@@ -402,7 +394,6 @@ def printed(result: pytest.RunResult, label: str) -> list[str]:
     return re.findall(rf"^{label} (.*)$", result.stdout.str(), re.MULTILINE)
 
 
-@pytest.mark.slow
 def test_each_xdist_worker_has_its_own_server(pytester: pytest.Pytester, run: Run) -> None:
     pytester.makepyfile(application=APPLICATION, test_it=PRINTING_TESTS)
     result = run("-n2", "--dist=each")
@@ -413,7 +404,6 @@ def test_each_xdist_worker_has_its_own_server(pytester: pytest.Pytester, run: Ru
 
 
 @pytest.mark.parametrize("source", ["option", "environment", "configuration"])
-@pytest.mark.slow
 def test_a_running_server_can_be_used_by_url(
     pytester: pytest.Pytester, run: Run, server: MockServer, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
@@ -471,7 +461,6 @@ def test_a_suite_without_the_fixtures_loads_no_server(pytester: pytest.Pytester,
     run().assert_outcomes(passed=1)
 
 
-@pytest.mark.slow
 def test_pytest_help_lists_the_marks_fixtures_and_options(run: Run) -> None:
     listed = run("--markers").stdout.str() + run("--fixtures").stdout.str()
     assert all(f"{name}=…" in listed for name in pytest_plugin.MARKS)
@@ -533,7 +522,6 @@ def test_it(session_client, openai_mock, number):
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("setup", ["thread", "child", "xdist", "url", "api_key"])
 def test_clients_created_at_any_time_send_to_the_world_of_the_current_test(
     pytester: pytest.Pytester, run: Run, server: MockServer, monkeypatch: pytest.MonkeyPatch, setup: str
@@ -564,7 +552,6 @@ def test_clients_created_at_any_time_send_to_the_world_of_the_current_test(
     assert server.mock.worlds.names() == before
 
 
-@pytest.mark.slow
 def test_requests_outside_of_a_test_get_an_error_that_names_the_cause(pytester: pytest.Pytester, run: Run) -> None:
     pytester.makepyfile(
         clients=CLIENTS_MODULE,
@@ -610,7 +597,6 @@ def test_the_real_api():
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mocked", ["", "def test_mocked(openai_mock): ..."])
 def test_tests_without_the_fixtures_keep_their_environment(
     pytester: pytest.Pytester, run: Run, monkeypatch: pytest.MonkeyPatch, mocked: str
@@ -655,7 +641,6 @@ def test_an_unknown_value_of_an_option_is_a_usage_error(
 # Tests that patch their own process
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("process", ["auto", "thread"])
 def test_freezegun_does_not_affect_the_server(pytester: pytest.Pytester, run: Run, process: str) -> None:
     pytester.makepyfile(
@@ -684,7 +669,6 @@ def test_freezegun_does_not_affect_the_server(pytester: pytest.Pytester, run: Ru
     run(f"--mockserver-process={process}", "-W", "default::DeprecationWarning").assert_outcomes(passed=2)
 
 
-@pytest.mark.slow
 def test_pyfakefs_does_not_affect_the_server(pytester: pytest.Pytester, run: Run) -> None:
     pytester.makepyfile(
         """
@@ -708,7 +692,6 @@ def test_pyfakefs_does_not_affect_the_server(pytester: pytest.Pytester, run: Run
 GEVENT_WARNINGS = ["-W", "ignore:Monkey-patching ssl", "-W", "ignore::DeprecationWarning"]
 
 
-@pytest.mark.slow
 def test_a_process_patched_by_gevent_gets_a_server_in_a_child_process(pytester: pytest.Pytester, run: Run) -> None:
     pytester.makeconftest("from gevent import monkey\nmonkey.patch_all()")
     pytester.makepyfile(
@@ -738,7 +721,6 @@ def test_a_process_patched_by_gevent_gets_a_server_in_a_child_process(pytester: 
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -760,7 +742,6 @@ def test_a_child_process_that_fails_to_start_reports_the_reason(
     result.stdout.fnmatch_lines([message])
 
 
-@pytest.mark.slow
 def test_a_server_in_a_child_process_supports_the_same_settings_and_verdict(
     pytester: pytest.Pytester, run: Run
 ) -> None:
@@ -796,7 +777,6 @@ def test_a_server_in_a_child_process_supports_the_same_settings_and_verdict(
     result.stdout.fnmatch_lines(["The client misbehaved.", "container-never-deleted: *"])
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_child_process_ends_when_its_parent_is_killed(pytester: pytest.Pytester, run: Run) -> None:
     pytester.makepyfile(

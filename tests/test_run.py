@@ -60,7 +60,6 @@ def test_findings_are_reported_and_fail_only_on_request(tmp_path: Path) -> None:
     assert failure.get("type") == NEVER_DELETED
 
 
-@pytest.mark.slow
 def test_reports_are_written_beside_a_verdict(tmp_path: Path) -> None:
     variables = {"MOCKSERVER_JUNIT": str(tmp_path / "verdict.xml"), "MOCKSERVER_GITHUB": "1"}
     done = run("--verdict", "--ignore", NEVER_DELETED, *python(LEFT), **variables)
@@ -70,14 +69,12 @@ def test_reports_are_written_beside_a_verdict(tmp_path: Path) -> None:
     assert len(list(ElementTree.parse(tmp_path / "verdict.xml").getroot().iter("failure"))) == 1
 
 
-@pytest.mark.slow
 def test_findings_are_ignored_by_a_variable() -> None:
     variables = {"MOCKSERVER_VERDICT": "1", "MOCKSERVER_IGNORE": f"use-after-expiry,{NEVER_DELETED}"}
     done = run(*python(LEFT), **variables)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-@pytest.mark.slow
 def test_a_report_that_cannot_be_written_fails(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = run("--junit", str(tmp_path / "file" / "verdict.xml"), "--", "true")
@@ -85,7 +82,6 @@ def test_a_report_that_cannot_be_written_fails(tmp_path: Path) -> None:
     assert "--junit" in done.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_server_stays_open_when_the_command_fails(number: signal.Signals) -> None:
     pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
@@ -104,7 +100,6 @@ def test_the_server_stays_open_when_the_command_fails(number: signal.Signals) ->
             process.kill()
 
 
-@pytest.mark.slow
 def test_the_server_ends_with_a_command_that_succeeds_or_is_stopped() -> None:
     done = run("--keep-open", "--", "true")
     assert (done.returncode, done.stderr) == (0, "")
