@@ -353,6 +353,12 @@ def test_an_invalid_mark_is_an_error_of_one_line(pytester: pytest.Pytester, run:
     assert "Traceback" not in result.stdout.str()
 
 
+def make_suite_with(pytester: pytest.Pytester, settings: dict[str, object]) -> None:
+    """Write two tests that use a server with these settings."""
+    fixture = f"@pytest.fixture(scope='session')\ndef openai_mock_settings(): return {settings!r}"
+    pytester.makepyfile(f"import pytest\n{fixture}\ndef test_it(openai_mock): ...\ndef test_again(openai_mock): ...")
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -368,8 +374,7 @@ def test_an_invalid_mark_is_an_error_of_one_line(pytester: pytest.Pytester, run:
 def test_an_invalid_setting_is_an_error_of_one_line(
     pytester: pytest.Pytester, run: Run, settings: dict[str, object], message: str
 ) -> None:
-    fixture = f"@pytest.fixture(scope='session')\ndef openai_mock_settings(): return {settings!r}"
-    pytester.makepyfile(f"import pytest\n{fixture}\ndef test_it(openai_mock): ...\ndef test_again(openai_mock): ...")
+    make_suite_with(pytester, settings)
     result = run("--tb=short")
     result.assert_outcomes(errors=2)
     result.stdout.fnmatch_lines([message])
@@ -735,8 +740,7 @@ def test_a_process_patched_by_gevent_gets_a_server_in_a_child_process(pytester: 
 def test_a_child_process_that_fails_to_start_reports_the_reason(
     pytester: pytest.Pytester, run: Run, settings: dict[str, object], message: str
 ) -> None:
-    fixture = f"@pytest.fixture(scope='session')\ndef openai_mock_settings(): return {settings!r}"
-    pytester.makepyfile(f"import pytest\n{fixture}\ndef test_it(openai_mock): ...\ndef test_again(openai_mock): ...")
+    make_suite_with(pytester, settings)
     result = run("--tb=short", "--mockserver-process=child")
     result.assert_outcomes(errors=2)
     result.stdout.fnmatch_lines([message])
