@@ -29,11 +29,12 @@ pytestmark = pytest.mark.slow  # starts processes
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "fixtures" / "seeds"
-CLEAN = {
+ENVIRONMENT = {
     name: value
     for name, value in os.environ.items()
     if not name.startswith(("MOCKSERVER_", "OPENAI_", "AZURE_")) and not name.lower().endswith("_proxy")
 }
+"""The environment without variables that the commands and clients of the API read."""
 COMMAND = [sys.executable, "-m", "mockserver"]
 Completed = subprocess.CompletedProcess[str]
 
@@ -41,7 +42,7 @@ Completed = subprocess.CompletedProcess[str]
 def process(*arguments: str, **environment: str) -> Completed:
     return subprocess.run(
         [*COMMAND, *arguments],
-        env=CLEAN | environment,
+        env=ENVIRONMENT | environment,
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -122,8 +123,8 @@ def test_a_clock_can_be_frozen_moved_scaled_and_reset(world: World, client: Clie
     assert client.json("clock", "resume")["rate"] == 1
     assert client.json("clock", "reset")["mode"] == "real"
     assert "not a duration" in client.error("clock", "advance", "soon", code=2)
-    for given in (["advance", "-5m"], ["advance", "--", "-5m"]):
-        assert "to move it back, use offset" in client.error("clock", *given, code=2)
+    for arguments in (["advance", "-5m"], ["advance", "--", "-5m"]):
+        assert "to move it back, use offset" in client.error("clock", *arguments, code=2)
 
 
 def test_a_snapshot_can_be_taken_restored_and_deleted(world: World, client: Client) -> None:
@@ -148,7 +149,7 @@ def test_a_world_can_be_exported_and_imported(world: World, client: Client, tmp_
     assert client.json("import", "--add", str(SHIPPED / "minimal.yaml"))["counts"]["containers"] == 2
     assert [each.name for each in tmp_path.iterdir()] == ["world.zip"]
     pipe = f"{sys.executable} -m mockserver export - | {sys.executable} -m mockserver import - --world {world.name}-2"
-    piped = subprocess.run(pipe, env=CLEAN | client.environment, shell=True, capture_output=True, text=True)
+    piped = subprocess.run(pipe, env=ENVIRONMENT | client.environment, shell=True, capture_output=True, text=True)
     assert (piped.returncode, piped.stderr) == (0, ""), piped
     assert client.json("world", "show", f"{world.name}-2")["counts"]["containers"] == 2
     (tmp_path / "bad.yaml").write_text("version: 1\nboxes: []\n")
@@ -313,7 +314,7 @@ def test_the_journal_can_be_listed_counted_awaited_and_cleared(world: World, cli
 def test_journal_follow_prints_exchanges_until_it_is_interrupted(world: World, client: Client) -> None:
     world.http.get("/containers")
     command = [*COMMAND, "journal", "follow", "--after", "0", "--json"]
-    environment = CLEAN | client.environment
+    environment = ENVIRONMENT | client.environment
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, env=environment, cwd=ROOT, **pipes) as following:
         assert following.stdout
@@ -480,8 +481,8 @@ def test_every_command_sends_the_control_token(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a/b", "/", "a b", ".a", "x" * 65])
 def test_an_invalid_world_name_is_a_usage_error(client: Client, name: str) -> None:
     assert "can't be a name" in client.error("clock", "show", "--world", name, code=2)
-    for given, environment in ((["--world", name], {}), ([], {"MOCKSERVER_WORLD": name})):
-        done = process("run", *given, "--", "true", **environment)
+    for arguments, environment in ((["--world", name], {}), ([], {"MOCKSERVER_WORLD": name})):
+        done = process("run", *arguments, "--", "true", **environment)
         assert (done.returncode, done.stdout) == (2, "")
         assert "can't be a name" in done.stderr
 
@@ -491,7 +492,7 @@ def test_control_characters_are_escaped_and_wide_characters_aligned() -> None:
     assert list(output.table(["NAME", "N"], [("箱", 1), ("box", 22)], "")) == ["NAME   N", "箱     1", "box   22"]
 
 
-# run
+# mockserver run
 
 
 def run(*arguments: str, **environment: str) -> Completed:
@@ -594,7 +595,7 @@ def test_run_passes_standard_input_on_and_logs_to_standard_error(tmp_path: Path)
         "client.containers.create(name='x', expires_after={'anchor': 'last_active_at', 'minutes': 60})"
     )
     command = [*COMMAND, "run", "--data", str(tmp_path / "kept"), *python(program)]
-    done = subprocess.run(command, env=CLEAN, input="typed", capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=ENVIRONMENT, input="typed", capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout) == (0, "typed\n")
     assert all(line.startswith("mockserver: WARNING ") for line in done.stderr.splitlines())
     assert list((tmp_path / "kept" / "worlds").glob("*/world.db"))
@@ -605,7 +606,7 @@ def running(program: str) -> Iterator[subprocess.Popen[str]]:
     """Start `mockserver run` in a session without a terminal, and wait until its program prints `ready`."""
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     command = [*COMMAND, "run", *python(program)]
-    with subprocess.Popen(command, env=CLEAN, start_new_session=True, **pipes) as started:
+    with subprocess.Popen(command, env=ENVIRONMENT, start_new_session=True, **pipes) as started:
         try:
             assert started.stdout
             assert started.stdout.readline() == "ready\n"
@@ -646,7 +647,7 @@ def test_ctrl_c_in_a_terminal_reaches_the_command_once() -> None:
     )
     pid, terminal = pty.fork()
     if pid == 0:
-        os.execve(sys.executable, [*COMMAND, "run", *python(program)], CLEAN)
+        os.execve(sys.executable, [*COMMAND, "run", *python(program)], ENVIRONMENT)
     with os.fdopen(terminal, "r+b", buffering=0) as tty:
         screen = b""
         while b"ready" not in screen:
@@ -671,15 +672,15 @@ def step(name: str, inputs: Mapping[str, str], environment: Mapping[str, str]) -
     described = action()
     (found,) = (each for each in described["runs"]["steps"] if each["name"] == name)
     assert found["shell"] == "bash"
-    given = {name: each["default"] for name, each in described["inputs"].items()} | inputs
+    values = {name: each["default"] for name, each in described["inputs"].items()} | inputs
     own = {
-        key: re.sub(r"\$\{\{ inputs\.([\w-]+) \}\}", lambda m: given[m[1]], value)
+        key: re.sub(r"\$\{\{ inputs\.([\w-]+) \}\}", lambda m: values[m[1]], value)
         for key, value in found.get("env", {}).items()
     }
     assert "${{" not in found["run"] + "".join(own.values())
     return subprocess.run(
         ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", found["run"]],
-        env=CLEAN | environment | own,
+        env=ENVIRONMENT | environment | own,
         capture_output=True,
         text=True,
         timeout=300,
@@ -721,7 +722,7 @@ def test_the_action_starts_a_server_and_exports_its_url(installed: dict[str, str
     assert job["OPENAI_API_KEY"] == "k1"
     assert job["NO_PROXY"] == job["no_proxy"] == "example.com,localhost,127.0.0.1"
     program = OPENAI + "print([each.name for each in client.containers.list()])"
-    listed = subprocess.run([sys.executable, "-c", program], env=CLEAN | job, capture_output=True, text=True)
+    listed = subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT | job, capture_output=True, text=True)
     assert listed.stdout == "['analysis']\n", listed.stderr
     assert process("world", "list", **job).returncode == 0
     assert exported(installed["GITHUB_OUTPUT"]) == {"url": job["MOCKSERVER_URL"], "base-url": job["OPENAI_BASE_URL"]}
@@ -748,6 +749,6 @@ def test_the_action_installs_the_command(runner: dict[str, str]) -> None:
     done = step("Start mockserver", {}, runner)
     assert done.returncode == 0, done.stdout + done.stderr
     path = Path(runner["GITHUB_PATH"]).read_text().strip()
-    listed = subprocess.run([f"{path}/mockserver", "world", "list"], env=CLEAN | exported(runner["GITHUB_ENV"]))
+    listed = subprocess.run([f"{path}/mockserver", "world", "list"], env=ENVIRONMENT | exported(runner["GITHUB_ENV"]))
     assert listed.returncode == 0
     assert [each.name for each in Path(path).iterdir()] == ["mockserver"]

@@ -955,7 +955,7 @@ def test_an_exchange_links_to_the_files_that_its_run_created(dashboard: Dashboar
         dashboard.expect_text("written", ".preview")
 
 
-# The world as a whole
+# The page of a world
 
 
 def test_the_page_of_a_world_updates_when_a_client_adds_an_answer(dashboard: Dashboard, world: World) -> None:

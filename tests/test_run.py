@@ -10,7 +10,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from test_commands import CLEAN, COMMAND, OPENAI, python, run
+from test_commands import COMMAND, ENVIRONMENT, OPENAI, python, run
 
 from mockserver.cli import reports
 from mockserver.verdict import FINDINGS
@@ -86,7 +86,7 @@ def test_a_report_that_cannot_be_written_fails_the_run(tmp_path: Path) -> None:
 def test_keep_open_keeps_the_server_after_a_failed_command_until_a_signal(number: signal.Signals) -> None:
     pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     command = [*COMMAND, "run", "--keep-open", "--", sys.executable, "-c", "raise SystemExit(7)"]
-    with subprocess.Popen(command, env=CLEAN, start_new_session=True, **pipes) as process:
+    with subprocess.Popen(command, env=ENVIRONMENT, start_new_session=True, **pipes) as process:
         try:
             assert process.stderr
             line = process.stderr.readline()

@@ -1,4 +1,4 @@
-"""Every operation through the official Python package, sync and async, over a socket.
+"""Every operation on containers and Files through the official Python package, sync and async, over a socket.
 
 The clients validate strictly: a response that doesn't match the types of the package fails the test.
 """
