@@ -16,8 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from mockserver.choices import NAME
 from mockserver.schema.responses import whole_item
-from mockserver.schema.sources import FileName, Part, WithContent
-from mockserver.schema.values import Count, ErrorName, Seconds, Times
+from mockserver.schema.values import Count, ErrorName, FileName, Part, Seconds, Times, WithContent
 
 ROOT = "/mnt/data"
 LINK = re.compile(r"!?\[[^\]\n]*\]\((sandbox:(/mnt/data/(?:[^()\s]|\([^()\s]*\))+))\)")

@@ -6,8 +6,7 @@ from typing import Any, ClassVar
 
 from mockserver import answers
 from mockserver.schema.answers import Figure, NewAnswer
-from mockserver.schema.sources import WithContent
-from mockserver.schema.values import Count
+from mockserver.schema.values import Count, WithContent
 from mockserver.seeds.contents import Place, located
 from mockserver.seeds.entry import Checks, Entry, Export, Exported, Placing
 from mockserver.settings import SeedError

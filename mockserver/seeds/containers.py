@@ -11,8 +11,7 @@ from mockserver.expiry import MINUTES_A_DAY, NEVER
 from mockserver.schema.containers import MAX_SKILLS, UNASKED_MINUTES, Domains, MemoryLimit
 from mockserver.schema.lists import MAX_NAME, LongName
 from mockserver.schema.skills import VersionLabel
-from mockserver.schema.sources import FileName, Part, WithContent
-from mockserver.schema.values import Count
+from mockserver.schema.values import Count, FileName, Part, WithContent
 from mockserver.seeds.contents import Bundle
 from mockserver.seeds.entry import Checks, Export, Exported, Listed, Named, Placing, Referable, given
 from mockserver.seeds.files import File

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from mockserver import bundles, ids
 from mockserver.bundles import BadBundle
-from mockserver.schema.sources import MAX_PATH, FileName, Generated, Part, WithContent, check_base64
+from mockserver.schema.values import MAX_PATH, FileName, Generated, Part, WithContent, check_base64
 from mockserver.seeds.document import Source
 from mockserver.seeds.values import is_numbered, numbered, numbers
 from mockserver.settings import SeedError

@@ -9,8 +9,7 @@ from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, Field, create_model
 
-from mockserver.schema.sources import FileName, Part, WithContent
-from mockserver.schema.values import Count
+from mockserver.schema.values import Count, FileName, Part, WithContent
 from mockserver.seeds.contents import Bundle, Place, Store
 from mockserver.seeds.values import Id, Moment, Name, numbered, numbers
 from mockserver.settings import SeedError

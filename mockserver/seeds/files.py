@@ -6,7 +6,7 @@ from typing import Self
 from pydantic import model_validator
 
 from mockserver.schema.files import Purpose
-from mockserver.schema.sources import WithContent
+from mockserver.schema.values import WithContent
 from mockserver.seeds.entry import Export, Exported, Named, Placing, Referable, given
 from mockserver.seeds.values import NOW, Repeat, Time
 from mockserver.storage import tables

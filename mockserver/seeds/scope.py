@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any
 
 from mockserver import profiles
-from mockserver.schema.sources import WithContent
+from mockserver.schema.values import WithContent
 from mockserver.seeds import models
 from mockserver.seeds.contents import Bundle, Place, check_content, size_of
 from mockserver.seeds.entry import Checks, Entry, Referable

@@ -9,7 +9,7 @@ from mockserver.clock import MAX_SECONDS, later
 from mockserver.schema import uploads
 from mockserver.schema.files import Purpose
 from mockserver.schema.lists import LongName
-from mockserver.schema.sources import WithContent
+from mockserver.schema.values import WithContent
 from mockserver.seeds.entry import Export, Exported, Listed, Placing, given, stored
 from mockserver.seeds.values import NOW, Id, Time
 from mockserver.storage import tables
