@@ -241,8 +241,20 @@ class Run:
         assert file.digest is not None
         if upload := self.keep.get(file.digest):
             self.context.world.contents.keep(self.tx, upload, shared=True)
-        size = file.bytes if isinstance(file, WrittenFile) else None
-        self._add_file(container, path, file.digest, size, id=id)
+        row = containers.add_file(
+            self.context,
+            self.tx,
+            container.id,
+            path,
+            file.bytes if isinstance(file, WrittenFile) else None,
+            file.digest,
+            id=id,
+            at=self.instant,
+            source="assistant",
+            response_id=self.before.next_id,
+            visible_from=self.instant if self.background else None,
+        )
+        self.context.touch("created", row.id)
         return file.digest
 
     def _add_input(self, container: tables.Container, filename: str, data: str, uploads: Uploads) -> None:
@@ -256,27 +268,11 @@ class Run:
         except ValueError:  # binascii.Error is one; so is text that is not ASCII
             raise errors.INVALID_INPUT_FILE(param="input") from None
         try:
-            self._add_file(container, path, upload.digest, upload.size, source="user")
+            row = containers.add_file(self.context, self.tx, container.id, path, upload.size, upload.digest)
+            self.context.touch("created", row.id)
             self.context.world.contents.keep(self.tx, upload)
         finally:
             upload.discard()
-
-    def _add_file(
-        self,
-        container: tables.Container,
-        path: str,
-        digest: str,
-        size: int | None,
-        source: str = "assistant",
-        id: str | None = None,
-    ) -> None:
-        more: dict[str, Any] = {}
-        if source == "assistant":
-            more = {"response_id": self.before.next_id, "visible_from": self.instant if self.background else None}
-        row = containers.add_file(
-            self.context, self.tx, container.id, path, size, digest, id=id, at=self.instant, source=source, **more
-        )
-        self.context.touch("created", row.id)
 
     def _find(self, container: tables.Container, path: str) -> list[tables.ContainerFile]:
         """The files of a path, the newest first."""

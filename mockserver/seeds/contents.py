@@ -70,19 +70,16 @@ class Folder:
         return path
 
 
-class Nowhere:
+class Nowhere(Folder):
     """The contents of a document that was sent to a server: there are no files beside it."""
 
-    def names(self, folder: str) -> list[str]:
-        return []
+    def __init__(self) -> None:
+        super().__init__(Path())
 
-    def size(self, name: str) -> int:
+    def _reached(self, name: str) -> Path:
         raise SeedError(
             f"{name!r} can't be read from here; give the bytes inline, or send an archive that contains them"
         )
-
-    def pieces(self, name: str) -> Iterator[bytes]:
-        raise SeedError(f"{name!r} can't be read from here")
 
     def close(self) -> None:
         """Do nothing: nothing is open."""

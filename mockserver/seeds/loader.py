@@ -184,11 +184,11 @@ def _read_folders(path: Path) -> Scope:
         if each.is_file() and not _CLUTTER.search(each.name):
             raise SeedError(f"{each} is in no folder, so in no container; move it into one, or name it in a seed file")
     for folder in sorted(each for each in path.iterdir() if each.is_dir() and not each.name.startswith(".")):
-        names = sorted(each.relative_to(folder).as_posix() for each in folder.rglob("*") if each.is_file())
-        shown = [name for name in names if not _CLUTTER.search(name)]
-        files = [ContainerFile.model_validate({"from": name, "filename": name}) for name in shown]
+        contents = Folder(folder)
+        names = [name for name in contents.names(".") if not _CLUTTER.search(name)]
+        files = [ContainerFile.model_validate({"from": name, "filename": name}) for name in names]
         container = Container(name=folder.name, files=files)
-        scope.lists["containers"].append((container, Place(folder, (), Folder(folder))))
+        scope.lists["containers"].append((container, Place(folder, (), contents)))
     return scope
 
 
