@@ -156,7 +156,7 @@ def findings() -> str:
 
 
 def model_fields(model: type[BaseModel], heading: str) -> str:
-    rows = [(code(name), field.description or "") for name, field in model.model_fields.items()]
+    rows = [(code(name), key["description"]) for name, key in model.model_json_schema()["properties"].items()]
     return table([heading, "meaning"], rows)
 
 

@@ -1,8 +1,13 @@
 """Values of fault rules, answers and seeds: counts, durations, instants, names of errors, and where bytes come from."""
 
+import ast
 import base64
 import binascii
-from typing import Annotated, Literal, Self
+import inspect
+import sys
+from functools import cache
+from itertools import pairwise
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -40,8 +45,36 @@ Instant = Annotated[float, BeforeValidator(instant, json_schema_input_type=str |
 ErrorName = Annotated[str, AfterValidator(_error)]
 
 
-class Part(KnownKeys, BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True, defer_build=True)
+@cache
+def _classes(module: str) -> dict[str, ast.ClassDef]:
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+
+
+def _describe(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    """Describe each key in a model's JSON schema by the docstring below it.
+
+    Pydantic's `use_attribute_docstrings` would read the source at each start of a server.
+    """
+    for each in reversed(model.__mro__[: model.__mro__.index(BaseModel)]):
+        for field, below in pairwise(_classes(each.__module__)[each.__name__].body):
+            match field, below:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    key = model.model_fields[name].alias or name
+                    schema["properties"][key]["description"] = " ".join(text.split())
+
+
+class Part(KnownKeys):
+    """A part of a fault rule, an answer or a seed. A docstring stands below each key."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        arbitrary_types_allowed=True,
+        defer_build=True,
+        json_schema_extra=_describe,
+    )
 
 
 def _size(value: object) -> object:
