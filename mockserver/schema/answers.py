@@ -121,12 +121,7 @@ class Figure(WithContent):
         return self.digest is not None
 
     def length(self) -> int:
-        """Its bytes as far as they are described here; 0 for a file that `from` names."""
-        if self.size is not None:
-            return self.size
-        if self.generate:
-            return self.generate.size
-        return len(self.base64 or "") * 3 // 4 + len((self.content or "").encode())
+        return super().length() if self.size is None else self.size
 
 
 class WrittenFile(Figure):

@@ -119,6 +119,13 @@ class WithContent(Part):
             check_base64(self.base64)
         return self
 
+    def length(self) -> int:
+        """Its bytes as far as they are described here; 0 for a file that `from` names."""
+        if self.generate:
+            return self.generate.size
+        encoded = self.base64 or ""
+        return len(encoded) * 3 // 4 - encoded.count("=") + len((self.content or "").encode())
+
     def has_other_source(self) -> bool:
         """Whether another key says where its bytes come from, or that there are none."""
         return False

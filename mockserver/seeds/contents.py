@@ -131,16 +131,11 @@ def check_content(item: WithContent | Bundle, place: Place, max_file: int) -> No
                     f"{item.from_}: {size:,} bytes are more than a skill's zip may have ({bundles.MAX_ZIP:,})"
                 )
             return
-        size = size_of(item) if item.from_ is None else place.contents.size(item.from_)
+        size = item.length() if item.from_ is None else place.contents.size(item.from_)
         if size > max_file:
             raise SeedError(
                 f"{size:,} bytes are more than --max-upload allows ({max_file:,}); raise it, or shorten the file"
             )
-
-
-def size_of(item: WithContent, repeat: int | None = None) -> int:
-    """Return the size in bytes of a text, with its highest number if it is repeated, or of a generated content."""
-    return item.generate.size if item.generate else len(numbered(item.content or "", repeat).encode())
 
 
 def pieces_of(item: WithContent, place: Place | None = None, n: int | None = None) -> Iterable[bytes]:
