@@ -5,7 +5,7 @@ send it. Most optional values may be null.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, NotRequired
+from typing import Annotated, Any, ClassVar, Literal, NotRequired, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 from typing_extensions import TypedDict
@@ -67,9 +67,14 @@ def _by_type(value: object) -> str:
     return STRING if isinstance(value, str) else OBJECT
 
 
+S = TypeVar("S")
+T = TypeVar("T")
+_Either = Annotated[Annotated[S, Tag(STRING)] | Annotated[T, Tag(OBJECT)], Discriminator(_by_type)]
+
+
 class CodeInterpreter(Request):
     type: Literal["code_interpreter"]
-    container: Annotated[Annotated[str, Tag(STRING)] | Annotated[AutoContainer, Tag(OBJECT)], Discriminator(_by_type)]
+    container: _Either[str, AutoContainer]
     allowed_callers: list[str] | None = None
 
 
@@ -120,35 +125,23 @@ class StreamOptions(Request):
     include_obfuscation: bool | None = None
 
 
-_Input = Annotated[
-    Annotated[str, Field(max_length=MAX_TEXT), Tag(STRING)] | Annotated[list[dict[str, Any]], Tag(OBJECT)],
-    Discriminator(_by_type),
-]
-_Conversation = Annotated[Annotated[str, Tag(STRING)] | Annotated[Conversation, Tag(OBJECT)], Discriminator(_by_type)]
-_Instructions = Annotated[
-    Annotated[str, Field(max_length=MAX_ECHO), Tag(STRING)] | Annotated[list[dict[str, Any]], Tag(OBJECT)],
-    Discriminator(_by_type),
-]
-_ToolChoice = Annotated[Annotated[str, Tag(STRING)] | Annotated[dict[str, Any], Tag(OBJECT)], Discriminator(_by_type)]
-
-
 UNASKED_MODEL = "gpt-5"
 """What is shown where the request names none, as a stored prompt does (guess)."""
 
 
 class CreateResponse(Request):
     model: Annotated[str, Field(min_length=1)] = ""
-    input: _Input | None = None
-    instructions: _Instructions | None = None
+    input: _Either[Annotated[str, Field(max_length=MAX_TEXT)], list[dict[str, Any]]] | None = None
+    instructions: _Either[Annotated[str, Field(max_length=MAX_ECHO)], list[dict[str, Any]]] | None = None
     tools: Annotated[list[Tool] | None, Field(max_length=MAX_TOOLS)] = None
-    tool_choice: _ToolChoice | None = None
+    tool_choice: _Either[str, dict[str, Any]] | None = None
     include: list[Include] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     background: bool | None = None
     store: bool | None = None
     previous_response_id: str | None = None
-    conversation: _Conversation | None = None
+    conversation: _Either[str, Conversation] | None = None
     metadata: Annotated[
         dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] | None, Field(max_length=16)
     ] = None

@@ -104,11 +104,6 @@ class Source:
                 each.pop()
         self.values = None
 
-    @classmethod
-    def of(cls, values: Any, source: "Source") -> "Source":
-        """Return values, which contain those of another source, as a source."""
-        return cls(source.path, json.dumps(values).encode(), source.limits)
-
     def at(self, *location: str | int) -> str:
         """Return the place of a value, or of what contains it: `seeds/demo.yaml:12`."""
         line = self.line(*location)
