@@ -21,6 +21,8 @@ from mockserver.storage.database import Insertion, Statement, Transaction
 T = TypeVar("T")
 Store = Callable[[Figure], Upload]
 """Stores the bytes that a rule describes."""
+Target = Mapping[str, Any]
+"""What rules look at of a request, by the names of the conditions of `When`. A condition has to be one of a list."""
 
 _RULE = NewAnswer.model_fields.keys() - {"id"}
 """What the JSON of a rule has. Its id is a column."""
@@ -48,24 +50,6 @@ class Counted:
     @property
     def is_used_up(self) -> bool:
         return self.rule.times is not None and self.used >= self.rule.times
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What rules look at of a request, named as the conditions of `When`. A condition has to be one of a list."""
-
-    text: str
-    instructions: str
-    model: str
-    tool: list[str]
-    container: list[str]
-    """Ids and names."""
-    file: list[str]
-    turn: int
-    continues: list[str]
-    metadata: dict[str, str]
-    background: bool
-    stream: bool
 
 
 # What rules there are
@@ -183,17 +167,17 @@ def choose(tx: Transaction, target: Target) -> tuple[Counted | None, str]:
 def _misfit(rule: NewAnswer, target: Target) -> str | None:
     """Why a rule does not fit a request; None where it does."""
     when = rule.when
-    if rule.calls_a_tool and target.tool == ["none"]:
+    if rule.calls_a_tool and target["tool"] == ["none"]:
         return "it makes a call, and the request allows no code interpreter or shell"
     for name in ("text", "instructions", "model"):
         wanted = getattr(when, name)
-        if wanted is not None and not fits(wanted, getattr(target, name)):
+        if wanted is not None and not fits(wanted, target[name]):
             return f"{name} is not {wanted[:80]!r}"
     for name in ("tool", "container", "file", "turn", "continues", "background", "stream"):
-        wanted, found = getattr(when, name), getattr(target, name)
+        wanted, found = getattr(when, name), target[name]
         if wanted is not None and (wanted not in found if isinstance(found, list) else wanted != found):
             return f"{name} is {found[-5:] if isinstance(found, list) else found!r}, not {wanted!r}"
     for name, value in (when.metadata or {}).items():
-        if target.metadata.get(name) != value:
-            return f"metadata.{name} is {target.metadata.get(name)!r}, not {value!r}"
+        if (found := target["metadata"].get(name)) != value:
+            return f"metadata.{name} is {found!r}, not {value!r}"
     return None

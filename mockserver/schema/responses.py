@@ -5,13 +5,13 @@ send it. Most optional values may be null.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, NotRequired, TypeVar
+from typing import Annotated, Any, Literal, NotRequired, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 from typing_extensions import TypedDict
 
 from mockserver.schema.containers import MAX_SKILLS, MemoryLimit, NewPolicy, NewSkills
-from mockserver.schema.lists import ListOfObjects, Page, Request
+from mockserver.schema.lists import ListOfObjects, Page, Query, Request
 
 CODE, SHELL = "code_interpreter", "shell"
 """The tools that run in containers."""
@@ -182,13 +182,7 @@ class CreateResponse(Request):
         }
 
 
-class RetrieveResponse(BaseModel):
-    """The query of a GET. Unknown keys are ignored."""
-
-    model_config = ConfigDict(frozen=True)
-    empty_is_wrong: ClassVar[frozenset[str]] = frozenset()
-    may_repeat: ClassVar[frozenset[str]] = frozenset()
-
+class RetrieveResponse(Query):
     include: list[Include] = []
     stream: Literal["true", "false"] = "false"
     starting_after: int = -1
