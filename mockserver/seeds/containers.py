@@ -266,7 +266,7 @@ class Container(Referable):
         for row in out.rows(tables.Container):
             entry = described(cls, tables.Container, row)
             lifetime = {"anchor": row.expires_anchor, "minutes": row.expires_minutes} if row.expires_minutes else None
-            entry["expires_after"] = lifetime
+            entry |= {"expires_after": lifetime, "wedged": bool(row.wedged)}
             if row.network_policy is not None:
                 entry["network_policy"] = json.loads(row.network_policy)
             if uses := list(out.rows(tables.Use, "at, response_id", row.id)):

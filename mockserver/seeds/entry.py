@@ -271,9 +271,8 @@ def stored(row: type[tables.Table], found: Any) -> dict[str, Any]:
 
 
 def described(entry: type[BaseModel], row: type[tables.Table], found: Any) -> dict[str, Any]:
-    """Return the columns of a row of an object that are keys of its entry, as far as they are neither null nor false."""
-    kept = stored(row, found)
-    return {name: kept[name] for name in _shared(entry, row) if kept[name] is not None and kept[name] is not False}
+    """Return the columns of a row of an object that are keys of its entry, as far as they are not null."""
+    return given(found, *_shared(entry, row))
 
 
 @cache
