@@ -119,7 +119,7 @@ def uncollected() -> Iterator[None]:
 
 
 def every_problem(paths: Sequence[Path], max_file: int) -> list[str]:
-    """Return one problem for each faulty file, or else a problem of all files together.
+    """Return one problem for each faulty file; none if only all of them together have one.
 
     The arguments are those of `read_seeds`.
     """
@@ -143,9 +143,6 @@ def every_problem(paths: Sequence[Path], max_file: int) -> list[str]:
             with collecting():
                 for scope in scopes:
                     check(scope, max_file, alone=all_read, elsewhere=names)
-    if not problems:
-        with collecting():
-            read_seeds(paths, max_file).close()
     return problems
 
 
