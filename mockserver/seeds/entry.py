@@ -5,9 +5,9 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, create_model
 
 from mockserver.schema.values import Count, FileName, Part, WithContent
 from mockserver.seeds.contents import Bundle, Place, Store
@@ -277,10 +277,9 @@ def described(entry: type[BaseModel], row: type[tables.Table], found: Any) -> di
 
 @cache
 def model_of(row: type[tables.Table]) -> type[Part]:
-    """Return a model of what `stored` returns. A boolean is 0 or 1, as in the database."""
-    flag = Annotated[bool, Field(strict=False)]
+    """Return a model of what `stored` returns."""
     fields: dict[str, Any] = {
-        name: (flag if field.annotation is bool else field.annotation, ... if field.is_required() else field.default)
+        name: (field.annotation, ... if field.is_required() else field.default)
         for name, field in row.model_fields.items()
         if not name.startswith("deleted_")
     }
