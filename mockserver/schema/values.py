@@ -71,7 +71,6 @@ class Part(KnownKeys):
         extra="forbid",
         strict=True,
         frozen=True,
-        arbitrary_types_allowed=True,
         defer_build=True,
         json_schema_extra=_describe,
     )
