@@ -17,7 +17,7 @@ from mockserver import containers, errors, expiry, ids
 from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.samples import sample
-from mockserver.schema.answers import MAX_OUTPUT, MAX_TEXT, PLACEHOLDERS, Fail, Figure, Step, WrittenFile, link, links
+from mockserver.schema.answers import MAX_OUTPUT, MAX_TEXT, Fail, Figure, Step, WrittenFile, link, links
 from mockserver.schema.contents import base_name
 from mockserver.schema.responses import CODE, ENCRYPTED, SHELL, CreateResponse, Item, whole_item
 from mockserver.storage import tables
@@ -34,7 +34,7 @@ FILE_COSTS = 4_000
 """Characters that are worked on in the time that it takes to add a file."""
 MAX_CITED = 1_000
 """Links of a message that are looked for in the container."""
-_PLACEHOLDER = re.compile(f"({'|'.join(map(re.escape, PLACEHOLDERS))})")
+_PLACEHOLDER = re.compile(r"(\{(?:links|text|files|container)\})")
 LISTING = "import os\nprint(os.listdir('/mnt/data'))"
 
 _add_use = Statement("INSERT OR IGNORE INTO uses VALUES (:container_id, :at, :response_id)")

@@ -32,7 +32,6 @@ MAX_TEXT = 1 << 20
 MAX_PACE = 60.0
 MAX_SEARCH = 4_000_000
 """Characters of a text times instructions of a regular expression: a quarter of a second at the worst."""
-PLACEHOLDERS = ("{links}", "{text}", "{files}", "{container}")
 
 _BRACKETS = re.compile(r"[\[\]\n]")
 _ESCAPED = re.compile(r"[\s()%]")
@@ -244,14 +243,13 @@ class NewAnswer(Step):
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
         own = self.model_fields_set & _STEP
-        fails = self.fail is not None and self.fail.error is not None
         if self.steps is not None and own - {"fail"}:
             raise ValueError(f"give either steps or {' and '.join(sorted(own - {'fail'}))}")
         if self.output is not None and (own or self.steps is not None):
             raise ValueError("give either output or steps, not both")
         if self.output is None and self.steps is None and not own:
             raise ValueError("say what the run does: give steps, output, or the keys of a step (say, code, files, …)")
-        if self.steps is not None and self.fail is not None and not fails:
+        if self.steps is not None and self.fail is not None and not self.rejects:
             raise ValueError("fail at the top takes an error; write incomplete and wedge in a step")
         for number, item in enumerate(self.output or ()):
             try:
@@ -260,15 +258,13 @@ class NewAnswer(Step):
                 raise ValueError(f"output {number}: {error}") from None
         self.check_output({})
         written: set[str] = set()
-        later = [file.path for step in self.each_step for file in step.files if not file.delete]
+        writes = {file.path for step in self.each_step for file in step.files if not file.delete}
         for number, step in enumerate(self.each_step):
             if not step.calls and step.say is None and step.fail is None:
                 raise ValueError(f"step {number} does nothing; give it code, commands, files, shows, say or fail")
-            for file in step.files:
-                written.add(file.path)
-                later.remove(file.path) if not file.delete else None
+            written.update(file.path for file in step.files)
             for path, _ in links(step.say or ""):
-                if path in later and path not in written:
+                if path in writes and path not in written:
                     raise ValueError(f"step {number} links to {path}, which only a later step writes")
         return self
 

@@ -96,27 +96,21 @@ class Source:
             raise SeedError(f"{name}: half of a surrogate pair is not a character; remove its \\u escape")
 
     def discard_values(self) -> None:
-        """Let go of what was read, one value after another: many that are freed at once hold up all threads."""
-        values = self.values.values() if isinstance(self.values, dict) else ()
-        lists = [each for each in values if isinstance(each, list)]
-        for each in lists:
-            while each:
+        """Let go of the mapping that was read, one value after another: many that are freed at once hold up all threads."""
+        for each in self.values.values():
+            while isinstance(each, list) and each:
                 each.pop()
         self.values = None
 
     def at(self, *location: str | int) -> str:
-        """Return the place of a value, or of what contains it: `seeds/demo.yaml:12`."""
-        line = self.line(*location)
-        return f"{self.path}:{line}" if line else str(self.path)
-
-    def line(self, *location: str | int) -> int:
-        """Return the line of a value; 0 if finding it would take too long."""
+        """Return the place of a value, or of what contains it: `seeds/demo.yaml:12`. Without a line if finding it would
+        take too long."""
         if self._is_json and len(self._text) > self.limits.located_bytes:
-            return 0
+            return str(self.path)
         try:
             node, line = self._root, self._root.start_mark.line
         except SeedError:  # JSON that is not valid YAML
-            return 0
+            return str(self.path)
         for step in location:
             if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
                 node = node.value[step]
@@ -126,7 +120,7 @@ class Source:
                 if pair is None:
                     break
                 line, node = pair[0].start_mark.line, pair[1]
-        return int(line) + 1
+        return f"{self.path}:{line + 1}"
 
     @cached_property
     def _root(self) -> yaml.Node:
