@@ -354,7 +354,7 @@ def test_documents_are_loaded_outside_the_event_loop(
     monkeypatch.setattr("mockserver.control.bodies.Source", Slow)
     ok(place(world, control, {"containers": [{"name": "box"}]}))
     ok(control.post(f"/worlds/{world.name}/containers", json={"name": "box"}))
-    assert len(read) == 3, "the container is read twice, the second time as a part of a document"
+    assert len(read) == 2
 
 
 def test_garbage_collection_is_disabled_during_an_import(
