@@ -124,7 +124,23 @@ class Source:
 
     @cached_property
     def _root(self) -> yaml.Node:
-        return _compose(self.path, self._text, self.limits.yaml_values)
+        if len(_DIRECTIVE.findall(self._text)) > MAX_DIRECTIVES:
+            raise SeedError(f"{self.path}: more than {MAX_DIRECTIVES} lines start with %; a seed needs no directives")
+        try:
+            decoded = self._text.decode()
+            _check_size(self.path, decoded, self.limits.yaml_values)
+            root = yaml.compose(decoded, Loader=_Loader)
+        except UnicodeDecodeError as error:
+            raise SeedError(f"{self.path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            where = f"{self.path}:{mark.line + 1 if mark else 1}"
+            raise SeedError(f"{where}: {error.problem}; correct the YAML there") from None
+        except yaml.YAMLError as error:
+            raise SeedError(f"{self.path}: {str(error).splitlines()[0]}; correct the YAML") from None
+        if root is None:
+            raise SeedError(f"{self.path}:1: the file is empty; start it with: version: 1")
+        return root
 
     def _from_json(self) -> Any:
         """Parse JSON. Raises ValueError also for what JSON allows and a seed doesn't; reading it as YAML explains it."""
@@ -190,25 +206,6 @@ def _read(path: Path) -> bytes:
             return file.read(MAX_BYTES + 1)
     except OSError as error:
         raise SeedError(f"{path}: {error.strerror}; correct the path of the seed") from None
-
-
-def _compose(path: Path, text: bytes, max_values: int) -> yaml.Node:
-    if len(_DIRECTIVE.findall(text)) > MAX_DIRECTIVES:
-        raise SeedError(f"{path}: more than {MAX_DIRECTIVES} lines start with %; a seed needs no directives")
-    try:
-        decoded = text.decode()
-        _check_size(path, decoded, max_values)
-        root = yaml.compose(decoded, Loader=_Loader)
-    except UnicodeDecodeError as error:
-        raise SeedError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise SeedError(f"{path}:{mark.line + 1 if mark else 1}: {error.problem}; correct the YAML there") from None
-    except yaml.YAMLError as error:
-        raise SeedError(f"{path}: {str(error).splitlines()[0]}; correct the YAML") from None
-    if root is None:
-        raise SeedError(f"{path}:1: the file is empty; start it with: version: 1")
-    return root
 
 
 def _check_size(path: Path, text: str, max_values: int) -> None:
