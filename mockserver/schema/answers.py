@@ -42,21 +42,19 @@ _PATTERN = re.compile(r"/(.+)/([ims]*)", re.DOTALL)
 def pattern(text: str) -> tuple[Any, int | None]:
     """Compile `/…/flags`, or a text that is found in any case; and how much it can search in a short time. RE2 takes
     linear time for every input."""
+    match = _PATTERN.fullmatch(text)
+    expression, flags = match.groups() if match else (text, "i")
     options = re2.Options()
     options.log_errors = False
-    match = _PATTERN.fullmatch(text)
-    if match is None:
-        options.literal, options.case_sensitive = True, False
-        return re2.compile(text, options=options), None
-    flags = match[2]
+    options.literal = match is None
     options.case_sensitive = "i" not in flags
     inline = "".join(flag for flag in "ms" if flag in flags)
     try:
-        compiled = re2.compile(f"(?{inline}){match[1]}" if inline else match[1], options=options)
-        return compiled, MAX_SEARCH // compiled.programsize
+        compiled = re2.compile(f"(?{inline}){expression}" if inline else expression, options=options)
     except re2.error as error:
         problem = str(error.args[0].decode() if isinstance(error.args[0], bytes) else error)
         raise ValueError(f"{text[:80]!r} is not a regular expression of RE2 ({problem})") from None
+    return compiled, MAX_SEARCH // compiled.programsize if match else None
 
 
 def fits(wanted: str, text: str) -> bool:

@@ -331,9 +331,9 @@ _KINDS: dict[str, tuple[type[_Shape], Item]] = {
 def whole_item(given: Item) -> Item:
     """An item with the keys that it lacks; None for what only a run knows. Raises ValueError for wrong types."""
     kind = given.get("type", "message")
-    shape, absent = _KINDS.get(kind, (_Shape, {})) if isinstance(kind, str) else (None, {})
-    if shape is None:
+    if not isinstance(kind, str):
         raise ValueError("an item's type has to be a text")
+    shape, absent = _KINDS.get(kind, (_Shape, {}))
     item = {"id": None, "type": kind, "status": "completed", **absent, **given}
     if kind == "message":
         text = item["content"]
