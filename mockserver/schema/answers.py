@@ -6,7 +6,7 @@ Data only: no code is ever run. A rule is checked completely when it is loaded.
 import json
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, unquote
@@ -254,7 +254,7 @@ class NewAnswer(Step):
                 whole_item(item)
             except ValueError as error:
                 raise ValueError(f"output {number}: {error}") from None
-        self.check_output({})
+        self.check_output()
         written: set[str] = set()
         writes = {file.path for step in self.each_step for file in step.files if not file.delete}
         for number, step in enumerate(self.each_step):
@@ -266,15 +266,14 @@ class NewAnswer(Step):
                     raise ValueError(f"step {number} links to {path}, which only a later step writes")
         return self
 
-    def check_output(self, lengths: Mapping[int, int]) -> None:
-        """Raises ValueError if the run would write too much. `lengths` has those of figures by their `id()`."""
+    def check_output(self, length_of: Callable[[Figure], int] = Figure.length) -> None:
+        """Raises ValueError if the run would write too much. `length_of` knows the lengths of files, too."""
         size = len(json.dumps(self.output)) if self.output else 0
         for number, step in enumerate(self.each_step):
             texts = (step.code, step.logs, step.value, step.raises, step.stderr, step.say, *(step.commands or ()))
             size += sum(len(text or "") for text in texts)
             for figure in step.shows:
-                length = lengths.get(id(figure)) or figure.length()
-                if length > MAX_SHOWN:
+                if (length := length_of(figure)) > MAX_SHOWN:
                     raise ValueError(
                         f"step {number} shows a figure of {length:,} bytes; at most {MAX_SHOWN:,} are allowed"
                     )

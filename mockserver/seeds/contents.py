@@ -124,7 +124,7 @@ def check_content(item: WithContent | Bundle, place: Place, max_file: int) -> No
     """Check the size of a content, and the folder of a skill. A skill's zip is checked when it is stored."""
     with located(place):
         if isinstance(item, Bundle):
-            sizes = {f"skill/{file.path}": _size(file, place) for file in item.files}
+            sizes = {f"skill/{file.path}": size_of(file, place) for file in item.files}
             if (folder := item.from_) is not None:
                 names = place.contents.names(folder)
                 sizes = {f"{Path(folder).name}/{name}": place.contents.size(f"{folder}/{name}") for name in names}
@@ -132,13 +132,14 @@ def check_content(item: WithContent | Bundle, place: Place, max_file: int) -> No
                 bundles.check_folder(sizes, dict(skill_files(item, place)))
             elif folder is not None and (size := place.contents.size(folder)) > bundles.MAX_ZIP:
                 raise SeedError(f"{folder}: {size:,} bytes are more than a skill's zip may have ({bundles.MAX_ZIP:,})")
-        elif (size := _size(item, place)) > max_file:
+        elif (size := size_of(item, place)) > max_file:
             raise SeedError(
                 f"{size:,} bytes are more than --max-upload allows ({max_file:,}); raise it, or shorten the file"
             )
 
 
-def _size(item: WithContent, place: Place) -> int:
+def size_of(item: WithContent, place: Place) -> int:
+    """Return the size in bytes of a content, which is not numbered."""
     return item.length() if item.from_ is None else place.contents.size(item.from_)
 
 
