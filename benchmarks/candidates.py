@@ -59,18 +59,19 @@ class Running:
 
     def resident(self) -> int:
         """Return the resident memory in bytes."""
-        return sum(_status(pid, "VmRSS") for pid in self.pids)
+        return sum(memory(pid, "VmRSS") for pid in self.pids)
 
     def peak(self) -> int:
         """Return the peak of resident memory in bytes, since the start or the last `reset_peak`."""
-        return sum(_status(pid, "VmHWM") for pid in self.pids)
+        return sum(memory(pid, "VmHWM") for pid in self.pids)
 
     def reset_peak(self) -> None:
         for pid in self.pids:
             Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
-def _status(pid: int, name: str) -> int:
+def memory(pid: int, name: str) -> int:
+    """Return a figure of `/proc/PID/status` in bytes: `VmRSS` (resident) or `VmHWM` (its peak)."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) * 1024
 

@@ -10,15 +10,10 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+from benchmarks.candidates import memory
 from benchmarks.ring import Ring
 from benchmarks.worlds import Server, served
 from mockserver.clock import stopwatch
-
-
-def resident(pid: int) -> int:
-    """Return the resident memory of a process in bytes."""
-    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1]) << 10
 
 
 def create(server: Server, numbers: range) -> None:
@@ -31,10 +26,10 @@ def measure(folder: Path, worlds: int) -> dict[str, float]:
     data, warm_up = folder / "data", 100
     with served(data, "--max-worlds", str(worlds + warm_up)) as server:
         create(server, range(warm_up))
-        first = resident(server.process.pid)
+        first = memory(server.process.pid, "VmRSS")
         started = stopwatch()
         create(server, range(warm_up, worlds))
-        seconds, last = stopwatch() - started, resident(server.process.pid)
+        seconds, last = stopwatch() - started, memory(server.process.pid, "VmRSS")
     paths = list((data / "worlds").rglob("*"))
     empty, full = start_seconds(folder / "empty", worlds), start_seconds(data, worlds)
     return {

@@ -1,6 +1,6 @@
 """Measure memory and disk over 100,000 exchanges in 2,000 short-lived worlds, as on a long-running CI server.
 
-    python benchmarks/soak.py [--worlds 2000]
+    python -m benchmarks.soak [--worlds 2000]
 
 Half of the worlds are deleted by the client, the others are retired by the server at the limit.
 """
@@ -13,6 +13,8 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from benchmarks.candidates import memory
 
 EXCHANGES = 50
 FORM = b'--b\r\nContent-Disposition: form-data; name="file"; filename="f.txt"\r\n\r\n%b\r\n--b--\r\n'
@@ -45,12 +47,6 @@ def run_world(port: int, number: int) -> None:
     client.close()
 
 
-def resident(pid: int) -> int:
-    """Return the resident memory of a process in bytes."""
-    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1]) * 1024
-
-
 def disk_usage(directory: Path) -> int:
     return sum(each.stat().st_size for each in directory.rglob("*") if each.is_file())
 
@@ -70,9 +66,9 @@ def main() -> None:
             for start in range(0, worlds, step):
                 done = range(start, min(worlds, start + step))
                 list(pool.map(run_world, [port] * len(done), done))
-                memory, disk = resident(server.pid) / 1e6, disk_usage(Path(folder)) / 1e6
+                resident, disk = memory(server.pid, "VmRSS") / 1e6, disk_usage(Path(folder)) / 1e6
                 print(
-                    f"| {(done[-1] + 1) * EXCHANGES:,} | {done[-1] + 1:,} | {memory:.1f} MB | {disk:.1f} MB |",
+                    f"| {(done[-1] + 1) * EXCHANGES:,} | {done[-1] + 1:,} | {resident:.1f} MB | {disk:.1f} MB |",
                     flush=True,
                 )
             server.terminate()
