@@ -70,8 +70,6 @@ class Client:
     """Operation and status of all error responses that the programs cause."""
     sources: str | None = None
     """The folder in `tests/clients/` with the sources of compiled programs."""
-    slow: bool = False
-    """Whether it takes more than a few seconds."""
 
     @property
     def version(self) -> str:
@@ -91,9 +89,7 @@ def python(name: str, major: int) -> Client:
     )
     errors = COMMON_ERRORS | {("RetrieveContainerFileContent", 404)}
     errors |= SKILL_ERRORS if major > 1 else set()
-    return Client(
-        name, "python", folder, f"python/openai-{major}.txt", "openai==", programs, errors=errors, slow=major < 3
-    )
+    return Client(name, "python", folder, f"python/openai-{major}.txt", "openai==", programs, errors=errors)
 
 
 def node(name: str, folder: str, manifest: str) -> Client:
@@ -120,7 +116,6 @@ def litellm(name: str, *command: str | Path) -> Client:
         "litellm==",
         (run,),
         environment=LITELLM_OFFLINE,
-        slow=True,  # the import takes seconds
     )
 
 
@@ -151,7 +146,6 @@ CLIENTS_OF_ALL_OPERATIONS = [
                 "foundry/workflow.txt",
             ),
         ),
-        slow=True,
     ),
     Client(
         "curl",
@@ -375,15 +369,9 @@ def record(row: list[str], headings: tuple[str, ...] = HEADINGS) -> None:
 # The tests
 
 
-CASES = [
-    pytest.param(
-        each, id="-".join(re.findall(r"\w+", each.name.lower())), marks=[pytest.mark.slow] if each.slow else []
-    )
-    for each in CLIENTS_OF_ALL_OPERATIONS
-]
-
-
-@pytest.mark.parametrize("client", CASES)
+@pytest.mark.parametrize(
+    "client", CLIENTS_OF_ALL_OPERATIONS, ids=lambda each: "-".join(re.findall(r"\w+", each.name.lower()))
+)
 def test_the_programs_of_a_client_work_and_call_the_recorded_operations(live_world: World, client: Client) -> None:
     """Use the profile `live`, because users copy these programs."""
     require(client.language, client.folder, client.sources or client.manifest, client.tool)
