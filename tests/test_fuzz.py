@@ -46,8 +46,8 @@ FAST_COUNT = 60
 """The number of requests of each kind in the fast tests, spread evenly."""
 MAX_GROWTH = 12 * MIB
 """The memory that the allocator may keep after the largest requests, in bytes."""
-ASSEMBLED = "requests that Hypothesis puts together of pieces"
-GENERATED = "{}: requests by Schemathesis, as the description has them and as it forbids them"
+ASSEMBLED = "requests that Hypothesis assembles from pieces"
+GENERATED = "{}: valid and invalid requests that Schemathesis generates"
 
 _numbers = itertools.count()
 

@@ -334,7 +334,7 @@ def test_requests_without_a_valid_key_return_401_and_change_nothing(tmp_path: Pa
             assert status == 401, f"{method} {path} with {headers}: {status} {content[:500]!r}"
             assert b"theirs" not in content.replace(b"sk-world-theirs", b"").replace(b"-theirs", b"")
         assert secret_worlds.state() == before
-        assert len(INVALID_CREDENTIALS) * len(REQUESTS) >= tried("requests with no key")
+        assert len(INVALID_CREDENTIALS) * len(REQUESTS) >= tried("requests without a valid key")
         valid_credentials = [
             [("Authorization", b"bearer  unlocked ")],
             [("api-key", b"unlocked-too")],
@@ -538,7 +538,7 @@ def test_a_page_of_another_origin_cannot_use_the_control_plane(
     for origin in (f"http://127.0.0.1:{other_site}", f"http://evil.localhost:{other_site}"):
         page.goto(f"{origin}/")
         count, read = page.evaluate(FETCH_SCRIPT, [local_server.control, "theirs"])
-        assert count == tried("requests of a web page") / 3
+        assert count == tried("requests of web pages") / 3
         assert read == []
         done, seen = page.evaluate(LOAD_SCRIPT, [local_server.control, "theirs"])
         assert seen == ""
@@ -578,7 +578,7 @@ def test_a_dns_rebinding_page_cannot_use_the_control_plane(context: BrowserConte
     page.route("http://evil.example:*/**", forward)
     page.goto(f"{name}/")
     count, read = page.evaluate(FETCH_SCRIPT, [f"{name}/_mock", "theirs"])
-    assert count == tried("requests of a web page") / 3
+    assert count == tried("requests of web pages") / 3
     page.wait_for_load_state("networkidle")
     page.unroute_all(behavior="wait")
     page.close()

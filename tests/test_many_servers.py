@@ -184,7 +184,7 @@ def pop_worlds(server: MockServer) -> list[str]:
 
 def check_routing(cluster: Cluster, key: str) -> None:
     requests = list(dict.fromkeys(world_requests(key)))
-    assert len(requests) == tried("spellings of a world's name and of what looks like one, by nginx and by the server")
+    assert len(requests) == tried("spellings of worlds' names, valid and invalid, routed by nginx and by the server")
     errors: list[str] = []
     rejected: list[str] = []
     worlds: set[str] = set()
@@ -523,7 +523,7 @@ def test_stopping_and_restarting_a_server_affects_only_its_own_worlds(server_pro
     for world in WORLDS:
         assert set(load.acknowledged[world]) <= containers(server_processes, world)
     assert sum(load.counts.values()) >= tried(
-        "requests to three servers behind nginx while one is killed, stopped and started again"
+        "requests to three servers behind nginx while one is killed, stopped and restarted"
     )
 
 

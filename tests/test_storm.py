@@ -421,4 +421,4 @@ def test_a_few_concurrent_clients_see_exactly_their_own_changes(tmp_path: Path) 
 
 @pytest.mark.slow
 def test_many_concurrent_clients_see_exactly_their_own_changes(tmp_path: Path) -> None:
-    assert run_clients(server_process, tmp_path, count=10, steps=400) >= tried("requests of clients at once")
+    assert run_clients(server_process, tmp_path, count=10, steps=400) >= tried("requests of concurrent clients")
