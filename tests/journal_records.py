@@ -1,4 +1,4 @@
-"""Records of exchanges that never were, for tests of the journal and of what reads it."""
+"""Record made-up exchanges, for tests of the journal and of the modules that read it."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -10,7 +10,7 @@ from mockserver.redaction import NOTHING_SENT, Headers
 
 
 def record(
-    log: WorldJournal,
+    world_journal: WorldJournal,
     journal: Journal,
     response: bytes = b'""',
     *,
@@ -22,11 +22,11 @@ def record(
     objects: Sequence[tuple[str, str]] = (),
     page: tuple[bool, str | None, str | None] | None = None,
 ) -> int:
-    """Record a request without a body, in a world whose clock is the machine's. Return its number."""
+    """Record a request without a body, in a world with the clock of the machine, and return its number."""
     shown = {
         "number": 0,
         "request_id": "req_1",
-        "world": log.world,
+        "world": world_journal.world,
         "at": wall,
         "wall": wall,
         "operation": operation,
@@ -46,4 +46,4 @@ def record(
         "aborted": False,
     }
     make = partial(record_of, shown, route, NOTHING_SENT, response, False, Clock(wall, wall), page)
-    return journal.record(log, shown, route, make)
+    return journal.record(world_journal, shown, route, make)

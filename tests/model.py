@@ -1,8 +1,8 @@
-"""A model of the API and its worlds in memory, as simple as possible; `test_model.py` compares the server with it.
+"""An in-memory model of the API and its worlds, as simple as possible; `test_model.py` compares the server with it.
 
-Shares no code with the server. An operation returns the expected body of its response, or raises `ModelError`.
-Ids are the one thing that it takes from the server: it checks that they are of the right form, new in their
-world, and the same again whenever a world stands at the same second and the same count.
+The model shares no code with the server. An operation returns the expected body of its response, or raises
+`ModelError`. Only ids come from the server. The model checks that they have the right format, are new in their world,
+and repeat when a world is at the same second and the same ordinal again.
 """
 
 import copy
@@ -24,7 +24,7 @@ SERVER_ERROR = (
     "through our help center at help.openai.com if you keep seeing this error. (Please include the request ID "
     "{request_id} in your email.)"
 )
-ASSISTANTS = [
+ASSISTANTS_EXTENSIONS = [
     "c",
     "cpp",
     "css",
@@ -71,11 +71,11 @@ class ModelError(Exception):
         self.error = {"message": message, "type": type, "param": param, "code": code}
 
 
-def missing(param: str) -> ModelError:
+def missing_parameter(param: str) -> ModelError:
     return ModelError(400, f"Missing required parameter: '{param}'.", param, "missing_required_parameter")
 
 
-NEITHER = ModelError(
+MISSING_FILE = ModelError(
     400,
     "Missing mutually exclusive parameters: 'file_id'. Ensure you are providing exactly one of: 'file_id' or 'file'.",
     "file_id",
@@ -83,16 +83,16 @@ NEITHER = ModelError(
 )
 
 
-def unknown(param: str) -> ModelError:
+def unknown_parameter(param: str) -> ModelError:
     return ModelError(400, f"Unknown parameter: '{param}'.", param, "unknown_parameter")
 
 
-def wrong_type(param: str, expected: str, got: str) -> ModelError:
+def invalid_type(param: str, expected: str, got: str) -> ModelError:
     message = f"Invalid type for '{param}': expected {expected}, but got {got} instead."
     return ModelError(400, message, param, "invalid_type")
 
 
-def wrong_value(param: str, value: str, supported: str) -> ModelError:
+def invalid_value(param: str, value: str, supported: str) -> ModelError:
     return ModelError(400, f"Invalid value: '{value}'. Supported values are: {supported}.", param, "invalid_value")
 
 
@@ -103,37 +103,37 @@ def out_of_range(param: str, value: int, low: int, high: int) -> ModelError:
     return ModelError(400, message, param, "integer_above_max_value" if above else "integer_below_min_value")
 
 
-def no_file(file_id: str, param: str = "id") -> ModelError:
+def file_not_found(file_id: str, param: str = "id") -> ModelError:
     return ModelError(400 if param == "file_ids" else 404, f"No such File object: {file_id}", param)
 
 
 @dataclass
-class Thing:
+class Item:
     id: str
     created_at: int
     seq: int
 
     @property
-    def place(self) -> tuple[int, int]:
+    def sort_key(self) -> tuple[int, int]:
         return self.created_at, self.seq
 
 
 @dataclass
-class Container(Thing):
+class Container(Item):
     name: str
     anchor: str
     minutes: int
     memory_limit: str
     policy: Json | None
     last_active_at: int
-    files: dict[str, "Inside"] = field(default_factory=dict)
+    files: dict[str, "ContainerFile"] = field(default_factory=dict)
 
     @property
     def expires_at(self) -> int:
         return (self.created_at if self.anchor == "created_at" else self.last_active_at) + self.minutes * 60
 
-    def shown(self, now: int, active_at: int | None = None) -> Json:
-        shown = {
+    def as_json(self, now: int, active_at: int | None = None) -> Json:
+        fields = {
             "id": self.id,
             "object": "container",
             "created_at": self.created_at,
@@ -143,11 +143,11 @@ class Container(Thing):
             "memory_limit": self.memory_limit,
             "name": self.name,
         }
-        return shown if self.policy is None else shown | {"network_policy": self.policy}
+        return fields if self.policy is None else fields | {"network_policy": self.policy}
 
 
 @dataclass
-class Inside(Thing):
+class ContainerFile(Item):
     """A file in a container."""
 
     container_id: str
@@ -155,7 +155,7 @@ class Inside(Thing):
     content: bytes
     file_id: str | None = None
 
-    def shown(self) -> Json:
+    def as_json(self) -> Json:
         return {
             "id": self.id,
             "object": "container.file",
@@ -168,13 +168,13 @@ class Inside(Thing):
 
 
 @dataclass
-class File(Thing):
+class File(Item):
     purpose: str
     filename: str
     content: bytes
     expires_at: int | None
 
-    def shown(self) -> Json:
+    def as_json(self) -> Json:
         return {
             "object": "file",
             "id": self.id,
@@ -189,13 +189,13 @@ class File(Thing):
 
 
 @dataclass
-class Upload(Thing):
+class Upload(Item):
     purpose: str
     filename: str
     bytes: int
     file_seconds: int | None
     status: str = "pending"
-    file: str | None = None
+    file_id: str | None = None
     parts: dict[str, bytes] = field(default_factory=dict)
 
     @property
@@ -206,7 +206,7 @@ class Upload(Thing):
         self.status = status
         self.parts = {}
 
-    def shown(self) -> Json:
+    def as_json(self) -> Json:
         return {
             "id": self.id,
             "object": "upload",
@@ -220,12 +220,12 @@ class Upload(Thing):
 
 
 @dataclass
-class Version(Thing):
+class Version(Item):
     number: int
     name: str
     content: bytes
 
-    def shown(self, skill_id: str) -> Json:
+    def as_json(self, skill_id: str) -> Json:
         return {
             "id": self.id,
             "object": "skill.version",
@@ -238,12 +238,12 @@ class Version(Thing):
 
 
 @dataclass
-class Skill(Thing):
+class Skill(Item):
     versions: dict[int, Version] = field(default_factory=dict)
     default: int = 1
     last: int = 0
 
-    def shown(self) -> Json:
+    def as_json(self) -> Json:
         name = self.versions[self.default].name
         return {
             "id": self.id,
@@ -260,7 +260,7 @@ class Skill(Thing):
 class Fault:
     operation: str
     status: int
-    left: int
+    remaining: int
 
 
 @dataclass
@@ -273,8 +273,8 @@ class World:
     files: dict[str, File] = field(default_factory=dict)
     uploads: dict[str, Upload] = field(default_factory=dict)
     skills: dict[str, Skill] = field(default_factory=dict)
-    deleted_places: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)
-    """The places of deleted objects in their lists, by list and id."""
+    deleted_sort_keys: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)
+    """By list and id. A deleted object remains a valid cursor."""
     faults: list[Fault] = field(default_factory=list)
 
     def at(self, wall: float) -> float:
@@ -283,26 +283,25 @@ class World:
     def set_clock(self, virtual: float, wall: float, rate: float) -> None:
         self.virtual, self.anchor, self.rate = virtual, wall, rate
 
-    def mark_deleted(self, list: str, thing: Thing) -> None:
+    def mark_deleted(self, list: str, item: Item) -> None:
         self.ordinal += 1
-        self.deleted_places.setdefault(list, {})[thing.id] = thing.place
+        self.deleted_sort_keys.setdefault(list, {})[item.id] = item.sort_key
 
 
 class Model:
     def __init__(self, wall: float) -> None:
         self.wall = wall
-        """The machine's time, which passes only when the test moves it."""
+        """The machine's time, which only the test advances."""
         self.worlds: dict[str, World] = {}
         self.snapshots: dict[str, dict[str, World]] = {}
-        self._minted: dict[tuple[str, str, int, int], str] = {}
+        self._accepted_ids: dict[tuple[str, str, int, int], str] = {}
 
     # Worlds
 
-    def enter(self, name: str) -> World:
-        """Return a world; create it on first use."""
+    def get_or_create(self, name: str) -> World:
         return self.worlds.setdefault(name, World(self.wall, self.wall))
 
-    def found(self, name: str) -> World:
+    def get(self, name: str) -> World:
         if name in self.worlds:
             return self.worlds[name]
         raise ModelError(404, f"There is no world '{name}'.", code="world_not_found")
@@ -314,7 +313,7 @@ class Model:
         self.worlds[name] = World(self.wall, self.wall)
 
     def delete_world(self, name: str) -> Json:
-        self.found(name)
+        self.get(name)
         del self.worlds[name]
         self.snapshots.pop(name, None)
         return {"worlds": [name]}
@@ -323,32 +322,32 @@ class Model:
         if name in self.worlds:
             raise ModelError(409, f"There is a world '{name}' already; reset it instead.", code="world_exists")
         if snapshot is None:
-            self.worlds[name] = copy.deepcopy(self.found(of))
+            self.worlds[name] = copy.deepcopy(self.get(of))
         else:
-            self.worlds[name] = self._revived(of, snapshot)
+            self.worlds[name] = self._load_snapshot(of, snapshot)
 
     def take_snapshot(self, name: str, snapshot: str) -> Json:
-        kept = copy.deepcopy(self.enter(name))
-        kept.set_clock(kept.at(self.wall), self.wall, kept.rate)
-        taken = self.snapshots.setdefault(name, {})
-        taken.pop(snapshot, None)  # a newer one stands behind the others
-        taken[snapshot] = kept
-        return {"name": snapshot, "world": name, "instant": kept.virtual}
+        saved = copy.deepcopy(self.get_or_create(name))
+        saved.set_clock(saved.at(self.wall), self.wall, saved.rate)
+        snapshots = self.snapshots.setdefault(name, {})
+        snapshots.pop(snapshot, None)  # a replaced snapshot moves to the end of the list
+        snapshots[snapshot] = saved
+        return {"name": snapshot, "world": name, "instant": saved.virtual}
 
     def restore(self, name: str, snapshot: str) -> Json:
-        self.worlds[name] = self._revived(name, snapshot)
+        self.worlds[name] = self._load_snapshot(name, snapshot)
         return {"world": name, "snapshot": snapshot, "clock": self.clock(name)}
 
-    def _revived(self, name: str, snapshot: str) -> World:
-        kept = self.snapshots.get(name, {}).get(snapshot)
-        if kept is None:
+    def _load_snapshot(self, name: str, snapshot: str) -> World:
+        saved = self.snapshots.get(name, {}).get(snapshot)
+        if saved is None:
             raise ModelError(404, f"World '{name}' has no snapshot '{snapshot}'.", code="snapshot_not_found")
-        revived = copy.deepcopy(kept)
-        revived.anchor = self.wall
-        return revived
+        restored = copy.deepcopy(saved)
+        restored.anchor = self.wall
+        return restored
 
     def clock(self, name: str) -> Json:
-        world = self.found(name)
+        world = self.get(name)
         now = world.at(self.wall)
         mode = "real" if world.virtual == world.anchor else "offset"
         mode = "frozen" if world.rate == 0 else "scaled" if world.rate != 1 else mode
@@ -357,7 +356,7 @@ class Model:
 
     def change_clock(self, name: str, change: Callable[[World, float], tuple[float, float]]) -> Json:
         """`change` returns the new instant and the new rate."""
-        world = self.enter(name)
+        world = self.get_or_create(name)
         before = self.now(world)
         virtual, rate = change(world, self.wall)
         world.set_clock(virtual, self.wall, rate)
@@ -365,8 +364,8 @@ class Model:
         low, high = min(before, after), max(before, after)
         pending = {upload.id: upload for upload in world.uploads.values() if upload.status == "pending"}
         crossed: dict[str, list[str]] = {"containers": [], "files": [], "uploads": []}
-        for kind, things in (("containers", world.containers), ("files", world.files), ("uploads", pending)):
-            for each in sorted(things.values(), key=lambda each: each.place):
+        for kind, items in (("containers", world.containers), ("files", world.files), ("uploads", pending)):
+            for each in sorted(items.values(), key=lambda each: each.sort_key):
                 if each.expires_at is not None and low < each.expires_at <= high:
                     crossed[kind].append(each.id)
         none: dict[str, list[str]] = {"containers": [], "files": [], "uploads": []}
@@ -380,9 +379,9 @@ class Model:
             "revived_uploads": revived["uploads"],
         }
 
-    def counted(self, name: str) -> Json:
-        """Return the state of a world as the control plane shows it, without what the model does not cover."""
-        world = self.found(name)
+    def world_state(self, name: str) -> Json:
+        """Return the fields of the control plane's world state that the model covers."""
+        world = self.get(name)
         return {
             "name": name,
             "counts": {
@@ -403,33 +402,35 @@ class Model:
 
     # Faults and ids
 
-    def strike(self, name: str, operation: str) -> None:
-        """Every operation of the API calls this first."""
-        for fault in self.enter(name).faults:
-            if fault.operation == operation and fault.left:
-                fault.left -= 1
+    def raise_fault(self, name: str, operation: str) -> None:
+        """Raise the error of the first fault that fires for an operation. The server does this before anything else."""
+        for fault in self.get_or_create(name).faults:
+            if fault.operation == operation and fault.remaining:
+                fault.remaining -= 1
                 raise ModelError(fault.status, SERVER_ERROR, type="server_error")
 
-    def mint(self, name: str, kind: str, form: str, there: Iterable[str], id: str) -> tuple[str, int, int]:
-        """Take an id from the server; returns it with the second and the count at which it was made."""
+    def accept_id(self, name: str, kind: str, pattern: str, existing: Iterable[str], id: str) -> tuple[str, int, int]:
+        """Check an id of the server; return it with the second and the ordinal of its creation."""
         world = self.worlds[name]
         world.ordinal += 1
         now = self.now(world)
-        assert re.fullmatch(form.format(time=f"{now & 0xFFFFFFFF:08x}"), id), id
-        assert id not in there
-        assert self._minted.setdefault((name, kind, world.ordinal, now if kind != "file" else 0), id) == id
+        assert re.fullmatch(pattern.format(time=f"{now & 0xFFFFFFFF:08x}"), id), id
+        assert id not in existing
+        assert self._accepted_ids.setdefault((name, kind, world.ordinal, now if kind != "file" else 0), id) == id
         return id, now, world.ordinal
 
     # Containers
 
     def create_container(self, name: str, body: Json, id: str, copies: Callable[[], list[str]]) -> Json:
-        """`copies` are the ids of the files that it starts with, in their order."""
+        """Create a container. `copies` returns the ids of its initial files, in the order of `file_ids`."""
         world = self.worlds[name]
         file_ids = body.get("file_ids", [])
         for file_id in file_ids:
-            self._file(world, file_id, no_file(file_id, "file_ids"))
+            self._file(world, file_id, file_not_found(file_id, "file_ids"))
         expiry = body.get("expires_after", {"anchor": "last_active_at", "minutes": 20})
-        id, now, seq = self.mint(name, "container", "cntr_{time}[0-9a-f]{{24}}0[0-9a-f]{{15}}", world.containers, id)
+        id, now, seq = self.accept_id(
+            name, "container", "cntr_{time}[0-9a-f]{{24}}0[0-9a-f]{{15}}", world.containers, id
+        )
         container = world.containers[id] = Container(
             id,
             now,
@@ -443,29 +444,23 @@ class Model:
         )
         for file_id, copied in zip(file_ids, copies(), strict=True):
             self._copy(name, container, file_id, copied)
-        return container.shown(now)
+        return container.as_json(now)
 
     def list_containers(self, name: str, query: Mapping[str, str]) -> Json:
         world = self.worlds[name]
         now = self.now(world)
         named = [each for each in world.containers.values() if query.get("name") in (None, each.name)]
-        page = listed(named, world.containers, world.deleted_places.get("containers", {}), query, "cntr", 20, 100)
-        return {
-            "object": "list",
-            "data": [each.shown(now, active_at=now) for each in page.rows],
-            "first_id": page.first,
-            "has_more": page.more,
-            "last_id": page.last,
-        }
+        page = list_page(named, world.containers, world.deleted_sort_keys.get("containers", {}), query, "cntr", 20, 100)
+        return page.as_json([each.as_json(now, active_at=now) for each in page.rows])
 
     def retrieve_container(self, name: str, id: str) -> Json:
         world = self.worlds[name]
         container, now = self._container(world, id), self.now(world)
         if now >= container.expires_at:
-            return container.shown(now)
-        shown = container.shown(now, active_at=now)
+            return container.as_json(now)
+        retrieved = container.as_json(now, active_at=now)
         container.last_active_at = max(container.last_active_at, now)
-        return shown
+        return retrieved
 
     def delete_container(self, name: str, id: str) -> Json:
         world = self.worlds[name]
@@ -478,7 +473,7 @@ class Model:
             return world.containers[id]
         raise ModelError(404, f"Container with id '{id}' not found.")
 
-    def use(self, name: str, id: str) -> Container:
+    def use_container(self, name: str, id: str) -> Container:
         world = self.worlds[name]
         container, now = self._container(world, id), self.now(world)
         if now >= container.expires_at:
@@ -489,40 +484,34 @@ class Model:
     # Files in containers
 
     def add_file(self, name: str, container_id: str, filename: str, content: bytes, id: str) -> Json:
-        container = self.use(name, container_id)
+        container = self.use_container(name, container_id)
         path = f"/mnt/data/{hashlib.blake2b(content, digest_size=16).hexdigest()}-{base_name(filename)}"
-        return self._add(name, container, id, path, content).shown()
+        return self._add(name, container, id, path, content).as_json()
 
     def copy_file(self, name: str, container_id: str, file_id: str, id: str) -> Json:
-        return self._copy(name, self.use(name, container_id), file_id, id).shown()
+        return self._copy(name, self.use_container(name, container_id), file_id, id).as_json()
 
-    def _copy(self, name: str, container: Container, file_id: str, id: str) -> Inside:
-        file = self._file(self.worlds[name], file_id, no_file(file_id, "file_id"))
+    def _copy(self, name: str, container: Container, file_id: str, id: str) -> ContainerFile:
+        file = self._file(self.worlds[name], file_id, file_not_found(file_id, "file_id"))
         return self._add(name, container, id, f"/mnt/data/{file.id}-{file.filename}", file.content, file.id)
 
     def _add(
         self, name: str, container: Container, id: str, path: str, content: bytes, file_id: str | None = None
-    ) -> Inside:
-        id, now, seq = self.mint(name, "inside", "cfile_{time}[0-9a-f]{{24}}", container.files, id)
-        file = container.files[id] = Inside(id, now, seq, container.id, path, content, file_id)
+    ) -> ContainerFile:
+        id, now, seq = self.accept_id(name, "container file", "cfile_{time}[0-9a-f]{{24}}", container.files, id)
+        file = container.files[id] = ContainerFile(id, now, seq, container.id, path, content, file_id)
         return file
 
     def list_container_files(self, name: str, container_id: str, query: Mapping[str, str]) -> Json:
-        checked(query, 100)
-        container = self.use(name, container_id)
-        deleted_places = self.worlds[name].deleted_places.get(f"containers/{container_id}", {})
-        page = listed(list(container.files.values()), container.files, deleted_places, query, "cfile", 20, 100)
-        return {
-            "object": "list",
-            "data": [each.shown() for each in page.rows],
-            "first_id": page.first,
-            "has_more": page.more,
-            "last_id": page.last,
-        }
+        check_page_query(query, 100)
+        container = self.use_container(name, container_id)
+        deleted_sort_keys = self.worlds[name].deleted_sort_keys.get(f"containers/{container_id}", {})
+        page = list_page(list(container.files.values()), container.files, deleted_sort_keys, query, "cfile", 20, 100)
+        return page.as_json([each.as_json() for each in page.rows])
 
-    def inside(self, name: str, container_id: str, file_id: str) -> Inside:
-        """A file in a container, by its id or by that of the File whose newest copy it is."""
-        container = self.use(name, container_id)
+    def container_file(self, name: str, container_id: str, file_id: str) -> ContainerFile:
+        """Return a file in a container by its id, or the newest copy of a File by the id of that File."""
+        container = self.use_container(name, container_id)
         if file_id in container.files:
             return container.files[file_id]
         copies = [each for each in container.files.values() if each.file_id == file_id]
@@ -534,10 +523,10 @@ class Model:
         world = self.worlds[name]
         last_active_at = world.containers[container_id].last_active_at if container_id in world.containers else 0
         try:
-            file = self.inside(name, container_id, file_id)
+            file = self.container_file(name, container_id, file_id)
         except ModelError as raised:
             if raised.status == 404 and container_id in world.containers:
-                world.containers[container_id].last_active_at = last_active_at  # what does nothing is no use
+                world.containers[container_id].last_active_at = last_active_at  # a failed deletion is not activity
             raise
         world.mark_deleted(f"containers/{container_id}", file)
         del world.containers[container_id].files[file.id]
@@ -548,35 +537,35 @@ class Model:
     def create_file(self, name: str, filename: str, content: bytes, purpose: str, seconds: int | None, id: str) -> Json:
         world, filename = self.worlds[name], base_name(filename)
         extension = filename.rpartition(".")[2] if "." in filename else ""
-        if purpose == "assistants" and extension and extension not in ASSISTANTS:
-            supported = ", ".join(f'"{each}"' for each in ASSISTANTS)
+        if purpose == "assistants" and extension and extension not in ASSISTANTS_EXTENSIONS:
+            supported = ", ".join(f'"{each}"' for each in ASSISTANTS_EXTENSIONS)
             raise ModelError(400, f"Invalid extension {extension}. Supported formats: {supported}")
         if purpose == "batch" and extension != "jsonl":
             raise ModelError(400, "Invalid file format for Batch API. Must be .jsonl")
         if purpose == "batch" and b"\xff" in content:
             raise ModelError(400, "Invalid file for Batch API. Must be utf-8 encoded")
         seconds = 30 * 86_400 if seconds is None and purpose == "batch" else seconds
-        id, now, seq = self.mint(name, "file", "file-[0-9A-Za-z]{{22}}", world.files, id)
+        id, now, seq = self.accept_id(name, "file", "file-[0-9A-Za-z]{{22}}", world.files, id)
         expires_at = None if seconds is None else now + seconds
         file = world.files[id] = File(id, now, seq, purpose, filename, content, expires_at)
-        return file.shown()
+        return file.as_json()
 
     def list_files(self, name: str, query: Mapping[str, str]) -> Json:
         world = self.worlds[name]
         now = self.now(world)
-        alive = [each for each in world.files.values() if each.expires_at is None or now < each.expires_at]
-        alive = [each for each in alive if query.get("purpose") in (None, each.purpose)]
-        page = listed(alive, world.files, world.deleted_places.get("files", {}), query, "file", 10_000, 10_000)
+        live = [each for each in world.files.values() if each.expires_at is None or now < each.expires_at]
+        live = [each for each in live if query.get("purpose") in (None, each.purpose)]
+        page = list_page(live, world.files, world.deleted_sort_keys.get("files", {}), query, "file", 10_000, 10_000)
         return {
             "object": "list",
-            "data": [each.shown() for each in page.rows],
+            "data": [each.as_json() for each in page.rows],
             "has_more": page.more,
             "first_id": page.first,
             "last_id": page.last,
         }
 
     def file(self, name: str, id: str) -> File:
-        return self._file(self.worlds[name], id, no_file(id))
+        return self._file(self.worlds[name], id, file_not_found(id))
 
     def _file(self, world: World, id: str, error: ModelError) -> File:
         file = world.files.get(id)
@@ -600,42 +589,42 @@ class Model:
 
     def create_upload(self, name: str, body: Json, id: str) -> Json:
         world = self.worlds[name]
-        self._end_expired(world)
+        self._expire_uploads(world)
         seconds = body["expires_after"]["seconds"] if "expires_after" in body else None
         seconds = 30 * 86_400 if seconds is None and body["purpose"] == "batch" else seconds
-        id, now, seq = self.mint(name, "upload", "upload_{time}[0-9a-f]{{24}}", world.uploads, id)
+        id, now, seq = self.accept_id(name, "upload", "upload_{time}[0-9a-f]{{24}}", world.uploads, id)
         upload = world.uploads[id] = Upload(id, now, seq, body["purpose"], body["filename"], body["bytes"], seconds)
-        return upload.shown()
+        return upload.as_json()
 
-    def _end_expired(self, world: World) -> None:
-        """The next operation on uploads ends those that have expired, for good."""
+    def _expire_uploads(self, world: World) -> None:
+        """Expire pending uploads for good. Every operation on uploads does this first."""
         for upload in world.uploads.values():
             if upload.status == "pending" and upload.expires_at <= self.now(world):
                 upload.end("expired")
 
-    def pending(self, name: str, id: str) -> Upload:
+    def pending_upload(self, name: str, id: str) -> Upload:
         world = self.worlds[name]
-        self._end_expired(world)
+        self._expire_uploads(world)
         if (upload := world.uploads.get(id)) is None:
             raise ModelError(404, f"No such Upload object: {id}", "id")
         if upload.status == "expired":
             raise ModelError(410, f"Upload {id} has expired. Create another one.")
         if upload.status != "pending":
-            state = upload.status + (f" as File {upload.file}" if upload.file else "")
+            state = upload.status + (f" as File {upload.file_id}" if upload.file_id else "")
             message = f"Upload {id} is already {state}. Only a pending upload can be changed; create another one."
             raise ModelError(400, message)
         return upload
 
     def add_part(self, name: str, upload_id: str, content: bytes, id: str) -> Json:
-        upload = self.pending(name, upload_id)
-        id, now, _ = self.mint(name, "part", "part_{time}[0-9a-f]{{24}}", upload.parts, id)
+        upload = self.pending_upload(name, upload_id)
+        id, now, _ = self.accept_id(name, "part", "part_{time}[0-9a-f]{{24}}", upload.parts, id)
         upload.parts[id] = content
         return {"id": id, "object": "upload.part", "created_at": now, "upload_id": upload_id}
 
-    def complete_upload(self, name: str, upload_id: str, part_ids: list[str], md5: str | None, file: str) -> Json:
-        upload, world = self.pending(name, upload_id), self.worlds[name]
-        for place, id in enumerate(part_ids):
-            if id in part_ids[:place]:
+    def complete_upload(self, name: str, upload_id: str, part_ids: list[str], md5: str | None, file_id: str) -> Json:
+        upload, world = self.pending_upload(name, upload_id), self.worlds[name]
+        for index, id in enumerate(part_ids):
+            if id in part_ids[:index]:
                 raise ModelError(400, f"Invalid part '{id}': it is given twice.", "part_ids")
             if id not in upload.parts:
                 raise ModelError(400, f"Invalid part '{id}': it is not a part of this upload.", "part_ids")
@@ -645,40 +634,40 @@ class Model:
                 f"The parts have {len(content)} bytes in all, but the upload was created with {upload.bytes} bytes."
             )
             raise ModelError(400, message, "part_ids")
-        if md5 is not None and md5 != (right := hashlib.md5(content).hexdigest()):
-            raise ModelError(400, f"'{md5}' is not the MD5 of the content, which is '{right}'.", "md5")
-        id, _, seq = self.mint(name, "file", "file-[0-9A-Za-z]{{22}}", world.files, file)
+        if md5 is not None and md5 != (actual := hashlib.md5(content).hexdigest()):
+            raise ModelError(400, f"'{md5}' is not the MD5 of the content, which is '{actual}'.", "md5")
+        id, _, seq = self.accept_id(name, "file", "file-[0-9A-Za-z]{{22}}", world.files, file_id)
         expires_at = None if upload.file_seconds is None else upload.created_at + upload.file_seconds
-        made = File(id, upload.created_at, seq, upload.purpose, upload.filename, content, expires_at)
-        world.files[id] = made
+        file = File(id, upload.created_at, seq, upload.purpose, upload.filename, content, expires_at)
+        world.files[id] = file
         upload.end("completed")
-        upload.file = id
-        return upload.shown() | {"file": made.shown()}
+        upload.file_id = id
+        return upload.as_json() | {"file": file.as_json()}
 
     def cancel_upload(self, name: str, id: str) -> Json:
-        upload = self.pending(name, id)
+        upload = self.pending_upload(name, id)
         upload.end("cancelled")
-        return upload.shown()
+        return upload.as_json()
 
     # Skills
 
     def create_skill(self, name: str, skill_name: str, content: bytes, id: str, version_id: str) -> Json:
         world = self.worlds[name]
-        id, now, seq = self.mint(name, "skill", "skill_{time}[0-9a-f]{{24}}0[0-9a-f]{{15}}", world.skills, id)
+        id, now, seq = self.accept_id(name, "skill", "skill_{time}[0-9a-f]{{24}}0[0-9a-f]{{15}}", world.skills, id)
         skill = world.skills[id] = Skill(id, now, seq)
         self._add_version(name, skill, skill_name, content, version_id)
-        return skill.shown()
+        return skill.as_json()
 
     def create_version(self, name: str, skill_id: str, skill_name: str, content: bytes, default: bool, id: str) -> Json:
         skill = self.skill(name, skill_id)
         version = self._add_version(name, skill, skill_name, content, id)
         skill.default = version.number if default else skill.default
-        return version.shown(skill_id)
+        return version.as_json(skill_id)
 
     def _add_version(self, name: str, skill: Skill, skill_name: str, content: bytes, id: str) -> Version:
-        form = "skillver_{time}[0-9a-f]{{24}}" + skill.id[-16:]
-        there = [each.id for each in skill.versions.values()]
-        id, now, seq = self.mint(name, "version", form, there, id)
+        pattern = "skillver_{time}[0-9a-f]{{24}}" + skill.id[-16:]
+        existing = [each.id for each in skill.versions.values()]
+        id, now, seq = self.accept_id(name, "version", pattern, existing, id)
         skill.last += 1
         version = skill.versions[skill.last] = Version(id, now, seq, skill.last, skill_name, content)
         return version
@@ -702,7 +691,7 @@ class Model:
         version = self.version(name, skill_id, number, "default_version")
         skill = self.skill(name, skill_id)
         skill.default = version.number
-        return skill.shown()
+        return skill.as_json()
 
     def delete_skill(self, name: str, id: str) -> Json:
         world = self.worlds[name]
@@ -724,34 +713,30 @@ class Model:
 
     def list_skills(self, name: str, query: Mapping[str, str]) -> Json:
         world = self.worlds[name]
-        return self._skill_page(list(world.skills.values()), lambda each: each.shown(), query)
+        return self._skill_page(list(world.skills.values()), lambda each: each.as_json(), query)
 
     def list_versions(self, name: str, skill_id: str, query: Mapping[str, str]) -> Json:
-        self._check_page(query)
+        self._check_skill_query(query)
         skill = self.skill(name, skill_id)
         versions = [skill.versions[number] for number in sorted(skill.versions)]
-        return self._skill_page(versions, lambda each: each.shown(skill_id), query, by_number=True)
+        return self._skill_page(versions, lambda each: each.as_json(skill_id), query, by_number=True)
 
-    def _check_page(self, query: Mapping[str, str]) -> None:
-        """0 is a limit, too."""
-        checked({**query, "limit": query["limit"] if query.get("limit") not in (None, "0") else "1"}, 100, least=0)
+    def _check_skill_query(self, query: Mapping[str, str]) -> None:
+        """Check `limit` and `order`. Unlike other lists, these accept a limit of 0."""
+        check_page_query(
+            {**query, "limit": query["limit"] if query.get("limit") not in (None, "0") else "1"}, 100, minimum=0
+        )
 
     def _skill_page(
-        self, things: list[Any], shown: Callable[[Any], Json], query: Mapping[str, str], by_number: bool = False
+        self, items: list[Any], as_json: Callable[[Any], Json], query: Mapping[str, str], by_number: bool = False
     ) -> Json:
-        """A page from the start."""
-        self._check_page(query)
-        rows = things if by_number else sorted(things, key=lambda each: each.place)
+        """Return the first page. The model covers no cursors of skills."""
+        self._check_skill_query(query)
+        rows = items if by_number else sorted(items, key=lambda each: each.sort_key)
         rows = rows if query.get("order", "desc") == "asc" else rows[::-1]
         limit = int(query.get("limit", 20))
         page = Page(rows[:limit], len(rows) > limit)
-        return {
-            "object": "list",
-            "data": [shown(each) for each in page.rows],
-            "first_id": page.first,
-            "has_more": page.more,
-            "last_id": page.last,
-        }
+        return page.as_json([as_json(each) for each in page.rows])
 
 
 @dataclass
@@ -767,55 +752,64 @@ class Page:
     def last(self) -> str | None:
         return self.rows[-1].id if self.rows else None
 
+    def as_json(self, data: list[Json]) -> Json:
+        return {
+            "object": "list",
+            "data": data,
+            "first_id": self.first,
+            "has_more": self.more,
+            "last_id": self.last,
+        }
 
-def checked(query: Mapping[str, str], maximum: int, least: int = 1) -> None:
+
+def check_page_query(query: Mapping[str, str], maximum: int, minimum: int = 1) -> None:
     limit, order = query.get("limit", "1"), query.get("order", "asc")
     if not re.fullmatch("[+-]?[0-9]+", limit):
-        raise wrong_type("limit", "an integer", "a string")
-    if not least <= int(limit) <= maximum:
-        raise out_of_range("limit", int(limit), least, maximum)
+        raise invalid_type("limit", "an integer", "a string")
+    if not minimum <= int(limit) <= maximum:
+        raise out_of_range("limit", int(limit), minimum, maximum)
     if order not in ("asc", "desc"):
-        raise wrong_value("order", order, "'asc' and 'desc'")
+        raise invalid_value("order", order, "'asc' and 'desc'")
 
 
-def listed(
-    things: list[Any],
-    all: Mapping[str, Thing],
-    deleted_places: Mapping[str, tuple[int, int]],
+def list_page(
+    items: list[Any],
+    all: Mapping[str, Item],
+    deleted_sort_keys: Mapping[str, tuple[int, int]],
     query: Mapping[str, str],
     prefix: str,
     limit: int,
     maximum: int,
 ) -> Page:
-    """The page that a query asks for; an id that was deleted still has its place."""
-    checked(query, maximum)
+    """Return the page that a query selects. Deleted objects are valid cursors."""
+    check_page_query(query, maximum)
     limit, order = int(query.get("limit", limit)), query.get("order", "desc")
-    places = dict(deleted_places) | {id: thing.place for id, thing in all.items()}
+    sort_keys = dict(deleted_sort_keys) | {id: item.sort_key for id, item in all.items()}
     for name in ("after", "before"):
-        if name in query and query[name] not in places:
+        if name in query and query[name] not in sort_keys:
             value = query[name]
             if not value.startswith(prefix):
                 message = f"Invalid '{name}': '{value}'. Expected an ID that begins with '{prefix}'."
                 raise ModelError(400, message, name, "invalid_value")
             kind = {"cntr": "Container", "cfile": "Container File", "file": "File"}[prefix]
             raise ModelError(404, f"No such {kind} object: {value}", name)
-    rows = sorted(things, key=lambda each: each.place, reverse=order == "desc")
+    rows = sorted(items, key=lambda each: each.sort_key, reverse=order == "desc")
     sign = 1 if order == "asc" else -1
 
-    def behind(place: tuple[int, int], cursor: tuple[int, int]) -> bool:
-        return place > cursor if sign > 0 else place < cursor
+    def is_beyond(sort_key: tuple[int, int], cursor: tuple[int, int]) -> bool:
+        return sort_key > cursor if sign > 0 else sort_key < cursor
 
     if "after" in query:
-        rows = list(itertools.dropwhile(lambda each: not behind(each.place, places[query["after"]]), rows))
+        rows = list(itertools.dropwhile(lambda each: not is_beyond(each.sort_key, sort_keys[query["after"]]), rows))
     if "before" in query:
-        rows = [each for each in rows if behind(places[query["before"]], each.place)]
+        rows = [each for each in rows if is_beyond(sort_keys[query["before"]], each.sort_key)]
         if "after" not in query:
             return Page(rows[-limit:], len(rows) > limit)
     return Page(rows[:limit], len(rows) > limit)
 
 
 def base_name(name: str) -> str:
-    """Return the part of a file name that the API keeps."""
+    """Strip the directories of a file name, as the API does."""
     return re.split(r"[/\\]" if re.match(r"[A-Z]:", name) else "/", name)[-1]
 
 
@@ -823,8 +817,11 @@ def etag(content: bytes) -> str:
     return f'"{hashlib.sha256(content).hexdigest()}"'
 
 
-def conditional(content: bytes, condition: str | None, tag: str) -> tuple[int, bytes]:
-    """The status and the body of a download on a condition: `if-none-match`, or `if-range` for all but a byte."""
+def conditional_download(content: bytes, condition: str | None, tag: str) -> tuple[int, bytes]:
+    """Return the status and body of a conditional download.
+
+    `condition` is `if-none-match`, or `if-range` for all bytes but the first.
+    """
     if condition is None or tag != etag(content):
         return 200, content
     if condition == "if-none-match":
@@ -834,8 +831,8 @@ def conditional(content: bytes, condition: str | None, tag: str) -> tuple[int, b
     return 206, content[1:]
 
 
-def disposition(path: str) -> str:
-    """How the content of a file in a container is described."""
+def content_disposition(path: str) -> str:
+    """Return the Content-Disposition header of a container file's content."""
     name = path.rpartition("/")[2]
     extension = re.search(r"\.[A-Za-z0-9]{1,16}$", name)
     return f"attachment; filename=\"file{extension[0] if extension else ''}\"; filename*=UTF-8''{quote(name)}"

@@ -1,4 +1,4 @@
-"""Scripts and responses where state is kept: seeds, archives, forks, resets, upgrades."""
+"""Answers and responses in seeds, archives, forks, resets and upgrades."""
 
 import io
 import json
@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 from conftest import World, error_message, ok, stored
-from skill_bundles import folder
+from skill_bundles import folder, skill_reference
 
 from mockserver.schema.answers import MAX_SHOWN, NewAnswer
 from mockserver.seeds.loader import read_seeds
@@ -23,12 +23,12 @@ from mockserver.testing import Server
 
 AUTO: Any = [{"type": "code_interpreter", "container": {"type": "auto"}}]
 LARGE = {"size": "40KB", "pattern": "random"}
-"""More than a row takes."""
-NEW = {
+"""Too large for a row: it is stored as a file."""
+NEW_COLUMNS = {
     "containers": ("used_until", "wedged"),
     "container_files": ("response_id", "visible_from", "visible_until"),
 }
-"""Columns that came with responses."""
+"""Columns that were added together with responses."""
 
 
 @pytest.fixture
@@ -38,34 +38,31 @@ def control(world: World) -> Iterator[httpx2.Client]:
 
 
 def rows(world: World) -> dict[str, list[tuple[Any, ...]]]:
-    """All rows of a world but the one of the world itself."""
+    """Return all rows of a world by table, except the row of the world itself."""
     directory = world.server.mock.worlds._directory.worlds[world.name]
-    found = {}
+    by_table = {}
     with closing(sqlite3.connect(f"file:{directory / 'world.db'}?mode=ro", uri=True)) as database:
         for each in tables.Table.metadata.sorted_tables:
             if each.name != "world":
                 key = ", ".join(column.name for column in each.primary_key)
                 columns = ", ".join(column.name for column in each.c)
-                found[each.name] = database.execute(f"SELECT {columns} FROM {each.name} ORDER BY {key}").fetchall()
-    return found
+                by_table[each.name] = database.execute(f"SELECT {columns} FROM {each.name} ORDER BY {key}").fetchall()
+    return by_table
 
 
 def run(world: World, prompt: str, **more: Any) -> dict[str, Any]:
-    made: dict[str, Any] = ok(
-        world.http.post("/responses", json={"model": "gpt-5", "input": prompt, "tools": AUTO} | more)
-    )
-    return made
+    return dict(ok(world.http.post("/responses", json={"model": "gpt-5", "input": prompt, "tools": AUTO} | more)))
 
 
 def populate(world: World, control: httpx2.Client) -> dict[str, Any]:
-    """A world with rows in all tables, and a run in progress. Returns the response of that."""
+    """Create rows in all tables and a run in progress. Return the response of that run."""
     world.freeze()
     skill = world.openai.skills.create(files=folder())
-    named = [{"type": "skill_reference", "skill_id": skill.id}]
-    box = ok(world.http.post("/containers", json={"name": "box", "skills": named}))
-    gone = [ok(world.http.post("/containers", json={"name": "gone"})) for _ in range(2)]
-    ok(world.http.delete(f"/containers/{gone[0]['id']}"))
-    file = ok(world.http.post(f"/containers/{box['id']}/files", files={"file": b"gone"}))
+    skills = [skill_reference(skill.id)]
+    box = ok(world.http.post("/containers", json={"name": "box", "skills": skills}))
+    deleted, wedged = (ok(world.http.post("/containers", json={"name": "other"})) for _ in range(2))
+    ok(world.http.delete(f"/containers/{deleted['id']}"))
+    file = ok(world.http.post(f"/containers/{box['id']}/files", files={"file": b"deleted"}))
     ok(world.http.delete(f"/containers/{box['id']}/files/{file['id']}"))
     ok(world.http.post("/files", files={"file": ("a.txt", b"a")}, data={"purpose": "vision"}))
     body = {"filename": "a.txt", "purpose": "vision", "bytes": 4, "mime_type": "text/plain"}
@@ -91,18 +88,18 @@ def populate(world: World, control: httpx2.Client) -> dict[str, Any]:
         },
     ]
     ok(control.post("/answers", json=rules))
-    run(world, "wedge it", tools=[{"type": "code_interpreter", "container": gone[1]["id"]}])
+    run(world, "wedge it", tools=[{"type": "code_interpreter", "container": wedged["id"]}])
     first = run(world, "hello caf\u00e9 \u2028", conversation="conv_1")
-    made = run(world, "go", background=True, previous_response_id=first["id"])
-    removed = run(world, "nothing", tools=[])
-    ok(world.http.delete(f"/responses/{removed['id']}"))
+    response = run(world, "go", background=True, previous_response_id=first["id"])
+    deleted_response = run(world, "nothing", tools=[])
+    ok(world.http.delete(f"/responses/{deleted_response['id']}"))
     world.advance(90)
-    assert all(rows(world).values()), "no table is left out"
-    return made
+    assert all(rows(world).values()), "each table has a row"
+    return response
 
 
-def test_every_row_and_a_run_in_progress_come_along(world: World, control: httpx2.Client) -> None:
-    made = populate(world, control)
+def test_copies_include_all_rows_and_a_run_in_progress(world: World, control: httpx2.Client) -> None:
+    response = populate(world, control)
     before, answers, archive = rows(world), control.get("/answers").content, control.get("/export").content
     box = before["uses"][0][0]
     ok(control.put("/snapshots/kept"))
@@ -111,30 +108,31 @@ def test_every_row_and_a_run_in_progress_come_along(world: World, control: httpx
     ok(control.post(f"../{world.name}-import/import", content=archive))
     with ExitStack() as stack:
         copies = [
-            stack.enter_context(World(world.server, f"{world.name}-{way}")) for way in ("fork", "snapshot", "import")
+            stack.enter_context(World(world.server, f"{world.name}-{origin}"))
+            for origin in ("fork", "snapshot", "import")
         ]
         for copy in copies:
-            for table, found in rows(copy).items():
-                assert found == before[table], (copy.name, table)
+            for table, copied in rows(copy).items():
+                assert copied == before[table], (copy.name, table)
             assert control.get(f"../{copy.name}/answers").content == answers
             assert control.get(f"../{copy.name}/export").content == archive
 
-        def shown(world: World) -> list[bytes]:
+        def visible_state(world: World) -> list[bytes]:
             files = world.http.get(f"/containers/{box}/files")
             paths = [f"/containers/{box}/files/{file['id']}/content" for file in files.json().get("data", [])]
-            paths += [f"/responses/{made['id']}?include=code_interpreter_call.outputs", f"/containers/{box}"]
+            paths += [f"/responses/{response['id']}?include=code_interpreter_call.outputs", f"/containers/{box}"]
             return [files.content, *(world.http.get(path).content for path in paths)]
 
         states = []
         for step in (0, 45, 1_300):
             for each in (world, *copies):
                 each.advance(step)
-            states.append(shown(world))
-            assert [shown(copy) for copy in copies] == [states[-1]] * 3, step
+            states.append(visible_state(world))
+            assert [visible_state(copy) for copy in copies] == [states[-1]] * 3, step
         assert [len(each) for each in states] == [6, 6, 3], (
-            "three files, then one of them with another content, then expired"
+            "three files, then with a changed content, then none in the expired container"
         )
-        assert len({each[-2] for each in states}) == 3, "with one step, with two, completed"
+        assert len({each[-2] for each in states}) == 3, "one step, two steps, completed"
     ok(control.post(f"../{world.name}-import/reset?empty=true"))
     assert not any(rows(copies[-1]).values())
 
@@ -167,68 +165,74 @@ def seed(tmp_path: Path) -> Path:
     return tmp_path / "seed.yaml"
 
 
-def listed(control: httpx2.Client) -> list[tuple[Any, ...]]:
-    found = ok(control.get("/answers"))["data"]
-    return [(each["id"], each["seeded"], each["matched"], each["used"]) for each in found]
+def answer_counts(control: httpx2.Client) -> list[tuple[Any, ...]]:
+    """Return the id, whether it is seeded, and the counts of matches and uses of each answer."""
+    answers = ok(control.get("/answers"))["data"]
+    return [(each["id"], each["seeded"], each["matched"], each["used"]) for each in answers]
 
 
-def test_a_seed_has_answers_of_every_world_and_of_one(seed: Path, tmp_path: Path) -> None:
+def test_a_seed_defines_answers_for_all_worlds_and_for_one(seed: Path, tmp_path: Path) -> None:
     assert read_seeds([seed], 1 << 20).summary() == "1 answer; world w: also 2 answers"
     with (
         MockServer(seed=(seed,), data=tmp_path / "kept") as server,
         World(server, "w") as world,
         httpx2.Client(base_url=f"{server.url}/_mock/worlds/w") as control,
     ):
-        made = run(world, "the REPORT")
-        cited = made["output"][1]["content"][0]["annotations"]
+        response = run(world, "the REPORT")
+        cited = response["output"][1]["content"][0]["annotations"]
         assert [each["filename"] for each in cited] == ["report.csv", "b"]
         path = f"/containers/{cited[0]['container_id']}/files/{cited[0]['file_id']}/content"
         assert world.http.get(path).content == b"a,b\n"
         assert run(world, "the report")["output"][0]["content"][0]["text"] == "from the top"
         ok(control.post("/answers", json={"id": "mine", "say": "mine"}))
         assert run(world, "plot")["output"][0]["content"][0]["text"] == "mine"
-        first = [("mine", False, 1, 1), ("answer-1", True, 2, 1), ("answer-2", True, 0, 0), ("any", True, 1, 1)]
-        assert listed(control) == first
+        counts = [("mine", False, 1, 1), ("answer-1", True, 2, 1), ("answer-2", True, 0, 0), ("any", True, 1, 1)]
+        assert answer_counts(control) == counts
         ok(control.delete("/answers/answer-1"))
         reset = [(id, True, 0, 0) for id in ("answer-1", "answer-2", "any")]
         for _ in range(2):
             assert ok(control.post("/reset"))["counts"]["answers"] == 3
-            assert listed(control) == reset
+            assert answer_counts(control) == reset
         assert run(world, "plot")["output"][0]["outputs"] is None
-        with httpx2.Client(base_url=f"{server.url}/_mock/worlds/other") as other, World(server, "other") as its:
-            assert run(its, "the report")["output"][0]["content"][0]["text"] == "from the top"
-            assert listed(other) == [("any", True, 1, 1)]
+        with (
+            httpx2.Client(base_url=f"{server.url}/_mock/worlds/other") as other_control,
+            World(server, "other") as other,
+        ):
+            assert run(other, "the report")["output"][0]["content"][0]["text"] == "from the top"
+            assert answer_counts(other_control) == [("any", True, 1, 1)]
         ok(control.delete("/answers"))
         server.run(server.mock.worlds.finish(trash=True))
-        assert max(map(len, stored(tmp_path / "kept").values())) < 100, "the large file belonged to an answer"
+        assert max(map(len, stored(tmp_path / "kept").values())) < 100, (
+            "the large file of an answer was removed with it"
+        )
 
 
-def test_a_running_world_gets_the_answers_of_a_seed(world: World, control: httpx2.Client, seed: Path) -> None:
+def test_a_seed_with_answers_can_be_added_to_a_running_world(world: World, control: httpx2.Client, seed: Path) -> None:
     seed.write_text(SEED.partition("worlds:")[0].replace("say:", "files: [{path: a, from: data/report.csv}], say:"))
     with closing(Server(world.server.url)) as server:
         assert server.world(world.name).seed(seed)["answers"] == ["any"]
-    assert listed(control) == [("any", False, 0, 0)]
-    made = run(world, "hello")
-    box = made["output"][0]["container_id"]
+    assert answer_counts(control) == [("any", False, 0, 0)]
+    response = run(world, "hello")
+    box = response["output"][0]["container_id"]
     assert [each["path"] for each in ok(world.http.get(f"/containers/{box}/files"))["data"]] == ["/mnt/data/a"]
-    refused = control.post("/place", json={"files": [{"filename": "x", "content": ""}], "answers": [{"id": "any"}]})
-    assert "say what the run does" in error_message(refused, 400, "invalid_seed")
+    rejected = control.post("/place", json={"files": [{"filename": "x", "content": ""}], "answers": [{"id": "any"}]})
+    assert "say what the run does" in error_message(rejected, 400, "invalid_seed")
     body = {"files": [{"filename": "x", "content": ""}], "answers": [{"id": "any", "say": "x"}]}
     error_message(control.post("/place", json=body), 409, "answer_exists")
     body["answers"] = [{"id": "other", "code": "x"}]
     assert "'any' before it" in error_message(control.post("/place", json=body), 400, "answer_unreachable")
-    assert ok(world.http.get("/files"))["data"] == [], "all or nothing"
+    assert ok(world.http.get("/files"))["data"] == [], "a rejected request adds nothing"
 
 
-BAD = {
+INVALID_ANSWERS = {
     "an unknown key": ("{sya: b}", "answers.1: unknown key 'sya'; did you mean 'say'?"),
     "an unknown key of a step": ("{steps: [{says: b}]}", "answers.1.steps.0: unknown key 'says'"),
-    "nothing to do": ("{id: b}", "say what the run does"),
-    "an id twice": ("{id: a, say: b}", "'a' is already used at"),
-    "no way to reach it": ("{when: X, say: b}", "it can never be used, as the answer at"),
-    "a missing file": ("{files: [{path: a, from: gone.csv}]}", "there is no file 'gone.csv'"),
-    "a file outside": ("{files: [{path: a, from: ../x}]}", "leaves the seed's folder"),
-    "too large": ("{files: [{path: a, generate: {size: 4MB}}]}", "--max-upload"),
+    "no action": ("{id: b}", "say what the run does"),
+    "a duplicate id": ("{id: a, say: b}", "'a' is already used at"),
+    "an unreachable answer": ("{when: X, say: b}", "it can never be used, as the answer at"),
+    "a missing file": ("{files: [{path: a, from: missing.csv}]}", "there is no file 'missing.csv'"),
+    "a file outside of the folder": ("{files: [{path: a, from: ../x}]}", "leaves the seed's folder"),
+    "a large file": ("{files: [{path: a, generate: {size: 4MB}}]}", "--max-upload"),
     "a large figure": ("{shows: [{generate: {size: 1025KB}}]}", "step 0 shows a figure of 1,049,600 bytes"),
     "a large figure of a file": ("{shows: [{from: large.png}]}", "step 0 shows a figure of 1,048,577 bytes"),
     "large figures": (f"{{shows: [{', '.join(['{generate: {size: 1MB}}'] * 13)}]}}", "it writes 18,175,"),
@@ -237,23 +241,25 @@ BAD = {
         "it writes more than 1,000 files",
     ),
     "a digest": ("{files: [{path: a, digest: x}]}", "a seed has no digest"),
-    "too many": ("{say: b}", "a world takes at most 1 answers"),
+    "many answers": ("{say: b}", "a world takes at most 1 answers"),
 }
 
 
-@pytest.mark.parametrize("case", BAD)
-def test_bad_answers_are_refused_with_their_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
-    rule, problem = BAD[case]
-    if case == "too many":
+@pytest.mark.parametrize("case", INVALID_ANSWERS)
+def test_invalid_answers_in_a_seed_are_rejected_with_their_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    rule, problem = INVALID_ANSWERS[case]
+    if case == "many answers":
         monkeypatch.setattr("mockserver.seeds.answers.MAX_ANSWERS", 1)
     path = tmp_path / "seed.yaml"
     (tmp_path / "large.png").write_bytes(bytes(MAX_SHOWN + 1))
     for start, line in (("answers:", 4), ("worlds:\n  w:\n    answers:", 6)):
         path.write_text(f"version: 1\n{start}\n    - {{id: a, when: X, say: a}}\n    - {rule}\n")
-        with pytest.raises(SeedError) as refused:
+        with pytest.raises(SeedError) as raised:
             read_seeds([path], 3 << 20)
-        assert str(refused.value).startswith(f"{path}:{line}: ")
-        assert problem in str(refused.value).replace("worlds.w.", "")
+        assert str(raised.value).startswith(f"{path}:{line}: ")
+        assert problem in str(raised.value).replace("worlds.w.", "")
 
 
 # Archives and upgrades
@@ -263,36 +269,38 @@ def test_bad_answers_are_refused_with_their_line(tmp_path: Path, monkeypatch: py
     "change",
     [{}, {"request": "{}"}, {"details": "{"}, {"given": "1"}, {"pace": 61.0}, {"background": 2}, {"unknown": 1}],
 )
-def test_a_faulty_response_in_an_archive_is_refused(
+def test_an_invalid_response_in_an_archive_is_rejected(
     world: World, control: httpx2.Client, change: dict[str, Any]
 ) -> None:
     run(world, "hello", tools=[])
-    document = exported(control)
+    document = export_document(control)
     response = document["responses"][0]
     response["object"] = {**response["object"], **change} if change else {}
     body = {"version": 1, "responses": [response]}
     assert "responses.0" in error_message(control.post("/import", json=body), 400, "invalid_seed")
 
 
-def exported(control: httpx2.Client) -> dict[str, Any]:
+def export_document(control: httpx2.Client) -> dict[str, Any]:
     with zipfile.ZipFile(io.BytesIO(control.get("/export").content)) as archive:
         document: dict[str, Any] = json.loads(archive.read("seed.yaml"))
     return document
 
 
-def test_an_import_that_adds_takes_responses_that_are_new(world: World, control: httpx2.Client) -> None:
-    made = run(world, "hello", tools=[])
-    document = exported(control)
+def test_an_import_without_replace_adds_new_responses_and_rejects_existing_ones(
+    world: World, control: httpx2.Client
+) -> None:
+    response = run(world, "hello", tools=[])
+    document = export_document(control)
     added = {"version": 1, "responses": document["responses"]}
     error_message(control.post("/import?replace=false", json=added), 409, "object_exists")
-    ok(world.http.delete(f"/responses/{made['id']}"))
+    ok(world.http.delete(f"/responses/{response['id']}"))
     ok(control.post("/import?replace=false", json=added))
-    assert ok(world.http.get(f"/responses/{made['id']}")) == made
-    later = run(world, "more", tools=[], previous_response_id=made["id"])
-    assert later["id"] != made["id"]
+    assert ok(world.http.get(f"/responses/{response['id']}")) == response
+    later = run(world, "more", tools=[], previous_response_id=response["id"])
+    assert later["id"] != response["id"]
 
 
-def test_a_file_of_the_version_before_gets_the_tables_of_responses(tmp_path: Path) -> None:
+def test_a_database_without_tables_of_responses_is_upgraded(tmp_path: Path) -> None:
     with MockServer(data=tmp_path) as server, World(server, "w") as world:
         box = world.openai.containers.create(name="old").id
         file = world.openai.containers.files.create(box, file=("a.txt", b"old")).id
@@ -304,7 +312,7 @@ def test_a_file_of_the_version_before_gets_the_tables_of_responses(tmp_path: Pat
         for table in ("responses", "response_items", "uses", "answers", "answer_contents"):
             database.execute(f"DROP TABLE {table}")
         database.execute("DROP INDEX container_files_written")
-        for table, columns in NEW.items():
+        for table, columns in NEW_COLUMNS.items():
             for column in columns:
                 database.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         for _, sql in views:
@@ -314,26 +322,26 @@ def test_a_file_of_the_version_before_gets_the_tables_of_responses(tmp_path: Pat
         assert world.openai.containers.retrieve(box).name == "old"
         assert world.openai.containers.files.content.retrieve(file, container_id=box).read() == b"old"
         tools = [{"type": "code_interpreter", "container": box}]
-        made = run(world, "write a.csv", tools=tools, background=True)
+        response = run(world, "write a.csv", tools=tools, background=True)
         world.advance(10)
         assert len(ok(world.http.get(f"/containers/{box}/files"))["data"]) == 2
-        assert ok(world.http.get(f"/responses/{made['id']}"))["status"] == "completed"
+        assert ok(world.http.get(f"/responses/{response['id']}"))["status"] == "completed"
         assert ok(httpx2.get(f"{server.url}/_mock/worlds/w/answers")) == {"data": []}
 
 
-def test_a_rule_that_returns_an_error_counts_as_matched_and_lets_rules_before_it_skip(
+def test_an_answer_with_an_error_is_counted_and_counts_for_answers_that_skip_requests(
     world: World, control: httpx2.Client
 ) -> None:
     ok(control.post("/answers", json={"id": "later", "skip": 1, "times": 1, "say": "late"}))
     ok(control.post("/answers", json={"id": "fails", "fail": "rate_limited"}))
     body = {"model": "gpt-5", "input": "hello"}
     error_message(world.http.post("/responses", json=body), 429, "rate_limit_exceeded")
-    assert listed(control) == [("later", False, 1, 0), ("fails", False, 1, 1)]
+    assert answer_counts(control) == [("later", False, 1, 0), ("fails", False, 1, 1)]
     assert ok(world.http.post("/responses", json=body))["output"][-1]["content"][0]["text"] == "late"
-    assert listed(control) == [("later", False, 2, 1), ("fails", False, 1, 1)]
+    assert answer_counts(control) == [("later", False, 2, 1), ("fails", False, 1, 1)]
 
 
-def test_every_key_that_can_be_null_is_shown_as_it_was_sent(world: World, control: httpx2.Client) -> None:
+def test_nullable_keys_of_an_answer_are_returned_as_sent(world: World, control: httpx2.Client) -> None:
     keys = [
         field.alias or name for name, field in NewAnswer.model_fields.items() if name != "id" and field.default is None
     ]

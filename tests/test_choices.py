@@ -1,4 +1,4 @@
-"""What is said about a name that is not in a known set."""
+"""Messages about unknown names, and the names that they suggest."""
 
 import os
 from difflib import SequenceMatcher
@@ -14,72 +14,74 @@ from mockserver.settings import log_level
 COLORS = ["red", "Green", "blue"]
 
 
-def test_the_nearest_name_is_offered_before_all_of_them() -> None:
+def test_an_unknown_name_gets_the_nearest_name_and_all_choices() -> None:
     assert unknown("color", "gren", COLORS) == (
         "unknown color 'gren'; did you mean 'Green'? choose one of: red, Green, blue"
     )
 
 
 @pytest.mark.parametrize("name", ["GREEN", "green", "grEem"])
-def test_case_does_not_matter(name: str) -> None:
+def test_the_nearest_name_is_found_regardless_of_case(name: str) -> None:
     assert nearest(name, COLORS) == "Green"
 
 
 @pytest.mark.parametrize(("name", "shown"), [("xyz", "'xyz'"), ("", "''"), (3, "3"), (["red"], "['red']")])
-def test_nothing_is_offered_where_nothing_is_near(name: object, shown: str) -> None:
+def test_nothing_is_suggested_if_no_name_is_similar(name: object, shown: str) -> None:
     assert unknown("color", name, COLORS) == f"unknown color {shown}; choose one of: red, Green, blue"
 
 
 @pytest.mark.parametrize(
-    ("kind", "rest"), [("error", "see docs/reference/errors.md for all"), ("color", "")], ids=["listed", "not listed"]
+    ("kind", "ending"),
+    [("error", "see docs/reference/errors.md for all"), ("color", "")],
+    ids=["documented", "not documented"],
 )
-def test_a_good_guess_is_not_followed_by_many_names(kind: str, rest: str) -> None:
+def test_a_suggestion_is_not_followed_by_a_long_list_of_names(kind: str, ending: str) -> None:
     many = [f"name{number}" for number in range(100)]
-    assert unknown(kind, "nam7", many) == f"unknown {kind} 'nam7'; did you mean 'name7'? {rest}".rstrip()
+    assert unknown(kind, "nam7", many) == f"unknown {kind} 'nam7'; did you mean 'name7'? {ending}".rstrip()
     assert unknown(kind, "xyz", many).endswith(f"choose one of: {', '.join(many)}")
 
 
-def test_a_name_where_none_is_known_has_to_go() -> None:
+def test_the_message_says_to_remove_the_name_if_there_are_no_choices() -> None:
     assert unknown("key", "x", []) == "unknown key 'x'; remove it"
 
 
-def test_no_number_is_near_another() -> None:
+def test_numbers_are_never_suggested() -> None:
     assert unknown("status", "500", [400, 404]) == "unknown status '500'; choose one of: 400, 404"
 
 
-def test_a_long_name_is_cut_before_it_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_name_is_truncated_before_it_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[str] = []
-    set_name = SequenceMatcher.set_seq2
+    set_seq2 = SequenceMatcher.set_seq2
 
-    def recorded(self: "SequenceMatcher[str]", name: str) -> None:
+    def record(self: "SequenceMatcher[str]", name: str) -> None:
         compared.append(name)
-        set_name(self, name)
+        set_seq2(self, name)
 
-    monkeypatch.setattr(SequenceMatcher, "set_seq2", recorded)
+    monkeypatch.setattr(SequenceMatcher, "set_seq2", record)
     message = unknown("color", "x" * 1_000_000, COLORS)
     assert max(map(len, compared)) == MAX_SHOWN
     assert message == f"unknown color '{'x' * MAX_SHOWN}'; choose one of: red, Green, blue"
 
 
-def test_a_log_level_is_one_of_a_few() -> None:
+def test_an_unknown_log_level_is_rejected_with_the_choices() -> None:
     with pytest.raises(
         ValueError, match=r"unknown log level 'warnin'; did you mean 'warning'\? choose one of: debug, "
     ):
         log_level("warnin")
 
 
-PLATFORM = (
+PLATFORM_VARIABLES = (
     "SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT_8080_TCP", "PORT_8080_TCP_ADDR", "PORT_8080_TCP_PORT",
     "PORT_8080_TCP_PROTO", "NAME", "ENV_PATH",
-)  # fmt: skip  # what Kubernetes and Docker set for a service or a link of the name
+)  # fmt: skip  # set by Kubernetes and Docker for a service or container named mockserver
 
 
-def test_a_misspelled_variable_is_warned_of(
+def test_a_misspelled_environment_variable_causes_a_warning(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in [each for each in os.environ if each.startswith("MOCKSERVER_")]:
         monkeypatch.delenv(name)
-    for name in (*PLATFORM, *("port", "url", "world", "quiet")):
+    for name in (*PLATFORM_VARIABLES, *("port", "url", "world", "quiet")):
         monkeypatch.setenv(f"MOCKSERVER_{name.upper()}", "1")
     monkeypatch.setenv("MOCKSERVER_MAX_UPLAOD", "1GB")
     options.warn_of_unknown_variables()
@@ -88,7 +90,7 @@ def test_a_misspelled_variable_is_warned_of(
     )
 
 
-def test_no_command_has_a_variable_that_is_called_unknown(
+def test_environment_variables_of_all_commands_are_known(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     variables: set[str] = set()
@@ -98,8 +100,8 @@ def test_no_command_has_a_variable_that_is_called_unknown(
         context = click.Context(command)
         variables |= {str(each.envvar) for each in command.get_params(context) if each.envvar}
         if isinstance(command, click.Group):
-            found = (command.get_command(context, name) for name in command.list_commands(context))
-            pending += filter(None, found)
+            subcommands = (command.get_command(context, name) for name in command.list_commands(context))
+            pending += filter(None, subcommands)
     assert {"MOCKSERVER_SEED", "MOCKSERVER_JUNIT", "MOCKSERVER_WORLD"} <= variables
     for variable in variables:
         monkeypatch.setenv(variable, "x")

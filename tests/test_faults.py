@@ -1,4 +1,4 @@
-"""Faults: what each does to the official client, and that rules hit what they should, as often as they should."""
+"""Faults: the effects that clients see, the requests that rules match, and the routes that manage rules."""
 
 import json
 import socket
@@ -20,12 +20,12 @@ from mockserver.schema import faults
 from mockserver.server.serving import MockServer
 
 KB = 1_024
-BIG = b"0123456789abcdef" * 64 * KB
-"""A megabyte: more than sockets swallow at once."""
+MEGABYTE = b"0123456789abcdef" * 64 * KB
+"""Larger than the buffers of a socket."""
 
 
-class Faults:
-    """A world's faults, as the control plane has them."""
+class FaultsClient:
+    """Manages the faults of a world through the control plane."""
 
     def __init__(self, world: World) -> None:
         self.url = f"{world.server.url}/_mock/worlds/{world.name}/faults"
@@ -35,25 +35,32 @@ class Faults:
         return ok(self.client.post(self.url, json={"effect": effect, **rule}))
 
     def counts(self, id: str = "fault-1") -> tuple[int, int]:
-        """How often it matched and fired."""
+        """Return how often a rule matched and fired."""
         rule = ok(self.client.get(f"{self.url}/{id}"))
         return rule["matched"], rule["fired"]
 
+    def wait_until_fired(self) -> None:
+        """Wait for the first request to arrive and be broken."""
+        for _ in range(10_000):
+            if self.counts() == (1, 1):
+                return
+        pytest.fail("no request arrived")
+
 
 @pytest.fixture
-def rules(world: World) -> Iterator[Faults]:
-    made = Faults(world)
-    with made.client:
-        yield made
+def rules(world: World) -> Iterator[FaultsClient]:
+    faults_client = FaultsClient(world)
+    with faults_client.client:
+        yield faults_client
 
 
-def once(effect: dict[str, Any] | str) -> dict[str, str]:
-    """For a single request."""
+def fault_header(effect: dict[str, Any] | str) -> dict[str, str]:
+    """Return the header that applies a fault to a single request."""
     return {"x-mock-fault": effect if isinstance(effect, str) else json.dumps(effect)}
 
 
-def stored(world: World, content: bytes = BIG) -> tuple[str, str]:
-    """Ids of a container and of a file in it."""
+def create_file(world: World, content: bytes = MEGABYTE) -> tuple[str, str]:
+    """Create a container with a file; return the ids of both."""
     box = world.openai.containers.create(name="box")
     return box.id, world.openai.containers.files.create(box.id, file=content).id
 
@@ -62,7 +69,7 @@ def statuses(world: World, count: int, path: str = "/containers") -> list[int]:
     return [world.http.get(path).status_code for _ in range(count)]
 
 
-# What the official client's user sees
+# Effects on the official client
 
 
 @pytest.mark.parametrize(
@@ -89,10 +96,12 @@ def statuses(world: World, count: int, path: str = "/containers") -> list[int]:
     ],
     ids=str,
 )
-def test_what_the_official_client_raises(world: World, effect: dict[str, Any], exception: type[Exception]) -> None:
+def test_the_official_client_raises_the_exception_of_each_fault(
+    world: World, effect: dict[str, Any], exception: type[Exception]
+) -> None:
     client = world.openai.with_options(timeout=0.2 if exception is openai.APITimeoutError else 300)
     with pytest.raises(exception) as raised:
-        client.containers.list(extra_headers=once(effect))
+        client.containers.list(extra_headers=fault_header(effect))
     assert type(raised.value) is exception
 
 
@@ -104,36 +113,36 @@ def test_what_the_official_client_raises(world: World, effect: dict[str, Any], e
     ],
     ids=str,
 )
-def test_what_it_raises_when_the_answer_is_garbled(
+def test_the_official_client_raises_an_exception_for_a_malformed_body(
     world: World, effect: dict[str, Any], exception: type[Exception]
 ) -> None:
     with pytest.raises(exception):
-        world.openai.containers.retrieve("cntr_1", extra_headers=once(effect))
+        world.openai.containers.retrieve("cntr_1", extra_headers=fault_header(effect))
 
 
-def test_retries_outlast_two_rate_limits_and_wait_as_long_as_they_are_told(world: World, rules: Faults) -> None:
+def test_the_official_client_retries_rate_limits_after_retry_after(world: World, rules: FaultsClient) -> None:
     rules.add({"error": "rate_limited", "retry_after": 0.05}, times=2)
     rules.add({"headers": {"x-third": "yes"}}, match={"header": {"x-stainless-retry-count": "2"}})
     started = stopwatch()
-    answer = world.openai.with_options(max_retries=2).containers.with_raw_response.list()
+    response = world.openai.with_options(max_retries=2).containers.with_raw_response.list()
     assert stopwatch() - started >= 0.1
-    assert answer.headers["x-third"] == "yes"
-    assert "x-should-retry" not in answer.headers
+    assert response.headers["x-third"] == "yes"
+    assert "x-should-retry" not in response.headers
     assert rules.counts() == (3, 2)
 
 
-def test_a_rate_limit_names_when_to_come_again_or_not(world: World) -> None:
-    told = world.http.get("/containers", headers=once({"error": "rate_limited", "retry_after": "1m"}))
-    assert told.headers["retry-after"] == "60"
-    error = told.json()["error"]
+def test_a_rate_limit_error_has_a_retry_after_header_where_the_fault_sets_one(world: World) -> None:
+    minute = world.http.get("/containers", headers=fault_header({"error": "rate_limited", "retry_after": "1m"}))
+    assert minute.headers["retry-after"] == "60"
+    error = minute.json()["error"]
     assert (error["type"], error["code"], error["param"]) == ("requests", "rate_limit_exceeded", None)
     assert error["message"].startswith("Rate limit reached for ListContainers in organization org-mockserver on ")
     assert "Please try again in 60s." in error["message"]
-    rare = world.http.get("/containers", headers=once({"status": 429, "retry_after": "30d"}))
-    assert rare.headers["retry-after"] == "2592000"
-    untold = world.http.get("/containers", headers=once("rate_limited"))
-    assert untold.status_code == 429
-    assert "retry-after" not in untold.headers
+    month = world.http.get("/containers", headers=fault_header({"status": 429, "retry_after": "30d"}))
+    assert month.headers["retry-after"] == "2592000"
+    default = world.http.get("/containers", headers=fault_header("rate_limited"))
+    assert default.status_code == 429
+    assert "retry-after" not in default.headers
 
 
 @pytest.mark.parametrize(
@@ -141,54 +150,56 @@ def test_a_rate_limit_names_when_to_come_again_or_not(world: World) -> None:
     [({"reset_after": 300_000}, httpx2.ReadError), ({"truncate_after": 300_000}, httpx2.RemoteProtocolError)],
     ids=str,
 )
-def test_a_stream_breaks_off_with_what_came_before(
+def test_a_download_breaks_off_after_the_given_bytes(
     world: World, effect: dict[str, Any], exception: type[Exception]
 ) -> None:
-    """While a body is streamed, the official client passes on its HTTP library's exceptions as they are."""
-    box, file = stored(world)
+    """While it reads a body, the official client raises the exceptions of its HTTP library."""
+    box, file = create_file(world)
     contents = world.openai.containers.files.content.with_streaming_response
-    got = bytearray()
+    received = bytearray()
 
     def read(pieces: Iterator[bytes]) -> None:
         for piece in pieces:
-            got.extend(piece)
+            received.extend(piece)
 
-    with contents.retrieve(file, container_id=box, extra_headers=once(effect)) as answer:
-        assert answer.headers["content-length"] == str(len(BIG))
+    with contents.retrieve(file, container_id=box, extra_headers=fault_header(effect)) as response:
+        assert response.headers["content-length"] == str(len(MEGABYTE))
         with pytest.raises(exception):
-            read(answer.iter_bytes())
-    assert bytes(got) == BIG[:300_000]
+            read(response.iter_bytes())
+    assert bytes(received) == MEGABYTE[:300_000]
 
 
-@pytest.mark.parametrize("effect", [{"reset_after": len(BIG)}, {"truncate_after": len(BIG)}, {"dribble": 50_000_000}])
-def test_a_body_that_is_no_longer_arrives_whole(world: World, effect: dict[str, Any]) -> None:
-    box, file = stored(world)
-    content = world.openai.containers.files.content.retrieve(file, container_id=box, extra_headers=once(effect))
-    assert content.read() == BIG
-    assert world.openai.containers.retrieve(box).status == "running", "the connection is still good"
+@pytest.mark.parametrize(
+    "effect", [{"reset_after": len(MEGABYTE)}, {"truncate_after": len(MEGABYTE)}, {"dribble": 50_000_000}]
+)
+def test_a_body_that_is_not_longer_than_the_limit_arrives_completely(world: World, effect: dict[str, Any]) -> None:
+    box, file = create_file(world)
+    content = world.openai.containers.files.content.retrieve(file, container_id=box, extra_headers=fault_header(effect))
+    assert content.read() == MEGABYTE
+    assert world.openai.containers.retrieve(box).status == "running", "the connection can be used again"
 
 
-def test_a_body_dribbles(world: World) -> None:
-    box, file = stored(world, b"x" * 1_000)
+def test_dribble_limits_the_rate_of_a_body(world: World) -> None:
+    box, file = create_file(world, b"x" * 1_000)
     started = stopwatch()
     content = world.openai.containers.files.content.retrieve(
-        file, container_id=box, extra_headers=once({"dribble": 10_000})
+        file, container_id=box, extra_headers=fault_header({"dribble": 10_000})
     )
     assert content.read() == b"x" * 1_000
     assert stopwatch() - started >= 0.1
 
 
-def test_an_upload_is_aborted_and_leaves_nothing(world: World) -> None:
+def test_an_aborted_upload_creates_no_file(world: World) -> None:
     box = world.openai.containers.create(name="box").id
     files = world.openai.containers.files
     with pytest.raises(openai.APIConnectionError):
-        files.create(box, file=BIG * 8, extra_headers=once({"abort_upload_after": 100_000}))
+        files.create(box, file=MEGABYTE * 8, extra_headers=fault_header({"abort_upload_after": 100_000}))
     assert files.list(box).data == []
-    small = files.create(box, file=b"x", extra_headers=once({"abort_upload_after": 100_000}))
-    assert files.list(box).data[0].id == small.id, "it was shorter than that"
+    small = files.create(box, file=b"x", extra_headers=fault_header({"abort_upload_after": 100_000}))
+    assert files.list(box).data[0].id == small.id, "the file is shorter than abort_upload_after"
 
 
-def test_a_dropped_request_did_nothing(world: World, rules: Faults) -> None:
+def test_a_dropped_request_has_no_effect(world: World, rules: FaultsClient) -> None:
     rules.add({"drop": "before_answer"}, match={"method": "POST"}, times=1)
     with pytest.raises(openai.APIConnectionError):
         world.openai.containers.create(name="box")
@@ -196,32 +207,30 @@ def test_a_dropped_request_did_nothing(world: World, rules: Faults) -> None:
     world.openai.with_options(max_retries=1).containers.create(name="box")
 
 
-def test_a_client_that_gives_up_during_latency_did_nothing(world: World, rules: Faults) -> None:
+def test_a_request_that_times_out_during_latency_has_no_effect(world: World, rules: FaultsClient) -> None:
     rules.add({"latency": "10m"}, match={"method": "POST"}, times=1)
     with pytest.raises(openai.APITimeoutError):
         world.openai.with_options(timeout=0.5).containers.create(name="box")
-    while rules.counts() != (1, 1):  # it has been sent, and may not have been read yet
-        pass
+    rules.wait_until_fired()  # the server may not have read the request yet
     assert world.openai.containers.list().data == []
 
 
-def test_latency_is_waited_and_composes_with_an_error(world: World) -> None:
+def test_latency_delays_an_error_response(world: World) -> None:
     started = stopwatch()
     effect = {"latency": {"min": "0.05", "max": 0.06}, "error": "server_error", "headers": {"X-Why": "because"}}
-    answer = world.http.get("/containers", headers=once(effect))
+    response = world.http.get("/containers", headers=fault_header(effect))
     assert stopwatch() - started >= 0.05
-    assert (answer.status_code, answer.headers["x-why"]) == (500, "because")
+    assert (response.status_code, response.headers["x-why"]) == (500, "because")
 
 
-def test_a_server_stops_at_once_in_spite_of_latency() -> None:
+def test_a_stop_does_not_wait_for_latency() -> None:
     server = MockServer(shutdown_grace=600.0)
     with server, World(server, "w") as world, Wire(world) as wire, ThreadPoolExecutor(1) as pool:
-        rules = Faults(world)
+        rules = FaultsClient(world)
         with rules.client:
             rules.add({"latency": "10m"})
             wire.head("GET", "/containers", {})
-            while rules.counts() != (1, 1):
-                pass
+            rules.wait_until_fired()
         pool.submit(server._server.handle_exit, 15, None).result()
         assert wire.socket.recv(1) == b""
     assert not server._thread.is_alive()
@@ -230,7 +239,7 @@ def test_a_server_stops_at_once_in_spite_of_latency() -> None:
 # Lists
 
 
-def test_a_deleted_container_is_still_listed_for_a_while(world: World, rules: Faults) -> None:
+def test_stale_list_lists_deleted_containers_for_a_while(world: World, rules: FaultsClient) -> None:
     world.freeze()
     names = ["one", "two", "three", "four"]
     ids = [world.openai.containers.create(name=name).id for name in names]
@@ -253,20 +262,20 @@ def test_a_deleted_container_is_still_listed_for_a_while(world: World, rules: Fa
     assert [each.name for each in world.openai.containers.list(order="asc").data] == ["one", "four"]
 
 
-def test_deleted_files_are_still_listed_too(world: World) -> None:
-    box, inside = stored(world, b"x")
+def test_stale_list_lists_deleted_files_for_a_while(world: World) -> None:
+    box, container_file = create_file(world, b"x")
     file = world.openai.files.create(file=("a.txt", b"x"), purpose="vision")
     before = ok(world.http.get(f"/containers/{box}/files"))["data"], ok(world.http.get("/files"))["data"]
-    world.openai.containers.files.delete(inside, container_id=box)
+    world.openai.containers.files.delete(container_file, container_id=box)
     world.openai.files.delete(file.id)
     for path, objects in zip((f"/containers/{box}/files", "/files"), before, strict=True):
         assert ok(world.http.get(path))["data"] == []
-        assert ok(world.http.get(path, headers=once({"stale_list": "1h"})))["data"] == objects
-    assert ok(world.http.get("/files?purpose=batch", headers=once({"stale_list": "1h"})))["data"] == []
+        assert ok(world.http.get(path, headers=fault_header({"stale_list": "1h"})))["data"] == objects
+    assert ok(world.http.get("/files?purpose=batch", headers=fault_header({"stale_list": "1h"})))["data"] == []
 
 
-def test_has_more_is_stuck(world: World, rules: Faults) -> None:
-    """The official client stops at the first empty page; a loop that trusts `has_more` never does."""
+def test_the_has_more_effect_sets_has_more_on_every_page(world: World, rules: FaultsClient) -> None:
+    """The official client stops at the first empty page. A loop that relies on `has_more` never stops."""
     for _ in range(3):
         world.openai.containers.create(name="box")
     rules.add({"has_more": True})
@@ -281,21 +290,21 @@ def test_has_more_is_stuck(world: World, rules: Faults) -> None:
     assert pages == 10
 
 
-def test_an_empty_page_claims_more_and_the_official_client_misses_what_follows(world: World, rules: Faults) -> None:
+def test_the_official_client_stops_at_an_empty_page_that_claims_more(world: World, rules: FaultsClient) -> None:
     for _ in range(4):
         world.openai.containers.create(name="box")
     rules.add({"empty_page": True}, skip=1, times=1)
-    assert len(list(world.openai.containers.list(limit=2))) == 2, "and it says nothing"
+    assert len(list(world.openai.containers.list(limit=2))) == 2, "the client raises no error"
     rules.add({"empty_page": True}, times=1)
     page = ok(world.http.get("/containers"))
     assert page == {"object": "list", "data": [], "first_id": None, "has_more": True, "last_id": None}
 
 
-# Which requests, and how often
+# Matching and counts
 
 
 @pytest.mark.parametrize(
-    ("match", "hit"),
+    ("match", "expected"),
     [
         ({}, "list create get files content head file lost put"),
         ({"operation": "ListContainers"}, "list"),
@@ -317,8 +326,10 @@ def test_an_empty_page_claims_more_and_the_official_client_misses_what_follows(w
     ],
     ids=str,
 )
-def test_what_a_rule_matches(world: World, rules: Faults, match: dict[str, Any], hit: str) -> None:
-    box, file = stored(world, b"x")
+def test_a_rule_matches_by_operation_method_path_ids_and_headers(
+    world: World, rules: FaultsClient, match: dict[str, Any], expected: str
+) -> None:
+    box, file = create_file(world, b"x")
     requests = {
         "list": ("GET", "/containers"),
         "create": ("POST", "/containers"),
@@ -332,16 +343,16 @@ def test_what_a_rule_matches(world: World, rules: Faults, match: dict[str, Any],
     }
     known = {"BOX": box, "FILE": file}
     rules.add({"status": 418}, match={key: known.get(str(value), value) for key, value in match.items()})
-    got = {
+    matched = {
         name
         for name, (method, path) in requests.items()
         if world.http.request(method, path, headers={"x-which": name}).status_code == 418
     }
-    assert got == set(hit.split())
+    assert matched == set(expected.split())
 
 
 @pytest.mark.parametrize(
-    ("rule", "hit"),
+    ("rule", "expected"),
     [
         ({}, "111111"),
         ({"times": 2}, "110000"),
@@ -352,17 +363,19 @@ def test_what_a_rule_matches(world: World, rules: Faults, match: dict[str, Any],
     ],
     ids=str,
 )
-def test_when_a_rule_fires(world: World, rules: Faults, rule: dict[str, Any], hit: str) -> None:
+def test_times_skip_and_probability_decide_when_a_rule_fires(
+    world: World, rules: FaultsClient, rule: dict[str, Any], expected: str
+) -> None:
     rules.add({"status": 418}, **rule)
-    assert "".join(str(int(status == 418)) for status in statuses(world, 6)) == hit
-    assert rules.counts() == (6, hit.count("1"))
+    assert "".join(str(int(status == 418)) for status in statuses(world, 6)) == expected
+    assert rules.counts() == (6, expected.count("1"))
 
 
-def test_chance_is_the_same_on_every_run(world: World) -> None:
+def test_probability_is_reproducible(world: World) -> None:
     runs = []
     for _ in range(2):
         with MockServer() as server, World(server, "w") as other:
-            rules = Faults(other)
+            rules = FaultsClient(other)
             with rules.client:
                 rules.add({"status": 418}, probability=0.5)
                 runs.append(statuses(other, 40))
@@ -371,7 +384,7 @@ def test_chance_is_the_same_on_every_run(world: World) -> None:
     assert 8 <= runs[0].count(418) <= 32
 
 
-def test_the_first_rule_that_fires_wins(world: World, rules: Faults) -> None:
+def test_the_first_rule_that_fires_wins(world: World, rules: FaultsClient) -> None:
     rules.add({"status": 429}, times=2)
     rules.add({"status": 500}, times=1)
     rules.add({"status": 503}, skip=1)
@@ -379,7 +392,7 @@ def test_the_first_rule_that_fires_wins(world: World, rules: Faults) -> None:
     assert [rules.counts(f"fault-{number}") for number in (1, 2, 3)] == [(5, 2), (3, 1), (2, 1)]
 
 
-def test_of_many_at_once_exactly_five_are_hit(world: World, rules: Faults) -> None:
+def test_times_limits_a_rule_for_concurrent_requests(world: World, rules: FaultsClient) -> None:
     rules.add({"status": 503}, times=5)
     start = threading.Barrier(32)
 
@@ -392,7 +405,7 @@ def test_of_many_at_once_exactly_five_are_hit(world: World, rules: Faults) -> No
     assert rules.counts() == (32, 5)
 
 
-def test_a_rule_lapses_by_the_worlds_clock(world: World, rules: Faults) -> None:
+def test_lapse_after_uses_the_worlds_clock(world: World, rules: FaultsClient) -> None:
     world.freeze(NOON + 0.5)
     assert rules.add({"status": 418}, lapse_after="1m")["lapsed"] is False
     world.advance(59.75)
@@ -403,14 +416,14 @@ def test_a_rule_lapses_by_the_worlds_clock(world: World, rules: Faults) -> None:
     assert (rule["matched"], rule["lapsed"], rule["lapse_after"]) == (1, True, 60)
 
 
-def test_a_rate_limits_window_is_on_the_worlds_clock(world: World, rules: Faults) -> None:
+def test_the_window_of_a_rate_limit_uses_the_worlds_clock(world: World, rules: FaultsClient) -> None:
     world.freeze()
     rules.add({"rate_limit": {"requests": 3, "per": "1m"}}, match={"operation": "ListContainers"})
     assert statuses(world, 3) == [200, 200, 200]
     world.advance(20.5)
-    refused = world.http.get("/containers")
-    assert (refused.status_code, refused.headers["retry-after"]) == (429, "40")
-    assert refused.json()["error"]["message"] == (
+    response = world.http.get("/containers")
+    assert (response.status_code, response.headers["retry-after"]) == (429, "40")
+    assert response.json()["error"]["message"] == (
         "Rate limit reached for ListContainers in organization org-mockserver on requests per min (RPM): Limit 3, "
         "Used 3, Requested 1. Please try again in 40s. "
         "Visit https://platform.openai.com/account/rate-limits to learn more."
@@ -420,22 +433,22 @@ def test_a_rate_limits_window_is_on_the_worlds_clock(world: World, rules: Faults
     assert statuses(world, 4) == [200, 200, 200, 429]
     assert rules.counts() == (8, 2)
     world.freeze(NOON - 3_600)
-    assert statuses(world, 1) == [200], "a clock that goes back begins a new window"
+    assert statuses(world, 1) == [200], "setting the clock back begins a new window"
 
 
-def test_the_official_client_waits_a_scaled_window_out(world: World, rules: Faults) -> None:
-    """A minute of a world that runs a hundred times as fast is less than a second of the client's."""
+def test_retry_after_of_a_rate_limit_is_scaled_with_the_worlds_clock(world: World, rules: FaultsClient) -> None:
+    """A minute of a world whose clock runs a hundred times as fast is less than a second for the client."""
     ok(rules.client.post(rules.url.replace("faults", "clock/scale"), json={"rate": 100}))
     rules.add({"rate_limit": {"requests": 1, "per": "1m"}})
     client = world.openai.with_options(max_retries=1)
     calls = 0
-    while not rules.counts()[1]:  # the machine may be slower than the window
+    while not rules.counts()[1] and calls < 1_000:  # the machine may be slower than the window
         client.containers.list()
         calls += 1
     assert rules.counts() == (calls + 1, 1)
 
 
-def test_a_rate_limit_under_load_lets_exactly_so_many_through(world: World, rules: Faults) -> None:
+def test_a_rate_limit_holds_for_concurrent_requests(world: World, rules: FaultsClient) -> None:
     world.freeze()
     rules.add({"rate_limit": {"requests": 7, "per": "1m"}})
 
@@ -443,78 +456,78 @@ def test_a_rate_limit_under_load_lets_exactly_so_many_through(world: World, rule
         return statuses(world, 5)
 
     with ThreadPoolExecutor(8) as pool:
-        assert sum(answers.count(200) for answers in pool.map(client, range(8))) == 7
+        assert sum(each.count(200) for each in pool.map(client, range(8))) == 7
 
 
-# Where a fault stands among refusals
+# Order of faults and other errors
 
 
-def test_a_fault_comes_after_the_key_and_before_all_else(world: World, rules: Faults) -> None:
+def test_a_fault_applies_after_the_key_is_checked_and_before_other_errors(world: World, rules: FaultsClient) -> None:
     rules.add({"status": 418})
     assert httpx2.get(f"{world.base_url}/containers").status_code == 401
     for method, path in (("GET", "/nowhere"), ("PUT", "/containers"), ("GET", "/containers?limit=0")):
         assert world.http.request(method, path).status_code == 418
     for path, content in (("/containers", b"{"), ("/containers/none/files", b"no form")):
         assert world.http.post(path, content=content).status_code == 418
-    assert httpx2.get(f"{world.server.url}/health", headers=once("server_error")).status_code == 200
-    assert httpx2.get(rules.url, headers=once("server_error")).status_code == 200
+    assert httpx2.get(f"{world.server.url}/health", headers=fault_header("server_error")).status_code == 200
+    assert httpx2.get(rules.url, headers=fault_header("server_error")).status_code == 200
 
 
-def test_a_request_that_matches_no_route_makes_no_world(server: MockServer) -> None:
+def test_an_injected_fault_on_an_unknown_route_creates_no_world(server: MockServer) -> None:
     with new_world(server) as world:
-        assert world.http.get("/nowhere", headers=once({"status": 418})).status_code == 418
+        assert world.http.get("/nowhere", headers=fault_header({"status": 418})).status_code == 418
         assert world.http.get("/nowhere").status_code == 404
         assert world.name not in server.mock.worlds.names()
 
 
-def test_an_upload_that_is_refused_by_a_fault_sees_the_answer(world: World, rules: Faults) -> None:
+def test_a_client_receives_an_injected_error_during_a_large_upload(world: World, rules: FaultsClient) -> None:
     box = world.openai.containers.create(name="box").id
     rules.add({"error": "rate_limited"}, match={"operation": "CreateContainerFile"})
     with pytest.raises(openai.RateLimitError):
-        world.openai.containers.files.create(box, file=BIG * 4)
+        world.openai.containers.files.create(box, file=MEGABYTE * 4)
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_every_error_of_the_catalogue_can_be_injected(world: World, name: str) -> None:
-    answer = world.http.get("/files/some-file", headers=once(name))
+    response = world.http.get("/files/some-file", headers=fault_header(name))
     row = CATALOGUE[name]
     if row.text:
-        assert (answer.status_code, answer.text) == (row.status, row.message)
+        assert (response.status_code, response.text) == (row.status, row.message)
         return
-    error = answer.json()["error"]
-    assert (answer.status_code, error["type"], error["code"]) == (row.status, row.type, row.code)
+    error = response.json()["error"]
+    assert (response.status_code, error["type"], error["code"]) == (row.status, row.type, row.code)
     assert "{" not in error["message"]
-    assert answer.json()["detail"]["message"] == error["message"]
-    assert answer.headers["x-request-id"]
+    assert response.json()["detail"]["message"] == error["message"]
+    assert response.headers["x-request-id"]
 
 
-# Free answers
+# Custom responses
 
 
-def test_a_free_answer(world: World) -> None:
+def test_a_fault_sets_status_headers_and_body(world: World) -> None:
     def get(effect: dict[str, Any]) -> httpx2.Response:
-        return world.http.get("/containers", headers=once(effect))
+        return world.http.get("/containers", headers=fault_header(effect))
 
-    answer = get({"status": 299, "body": {"a": [1, "é"]}, "headers": {"Content-Type": "application/x"}})
-    assert (answer.status_code, answer.text) == (299, '{\n  "a": [\n    1,\n    "é"\n  ]\n}')
-    assert answer.headers["content-type"] == "application/x"
-    answer = get({"error": "server_error", "body": "<html>"})
-    assert (answer.status_code, answer.text) == (500, "<html>")
-    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    response = get({"status": 299, "body": {"a": [1, "é"]}, "headers": {"Content-Type": "application/x"}})
+    assert (response.status_code, response.text) == (299, '{\n  "a": [\n    1,\n    "é"\n  ]\n}')
+    assert response.headers["content-type"] == "application/x"
+    response = get({"error": "server_error", "body": "<html>"})
+    assert (response.status_code, response.text) == (500, "<html>")
+    assert response.headers["content-type"] == "text/plain; charset=utf-8"
     assert get({"body": None}).text == "null"
     assert (get({"status": 204}).status_code, get({"status": 204}).content) == (204, b"")
     moved = get({"status": 302, "headers": {"Location": "/elsewhere"}})
     assert (moved.status_code, moved.headers["location"], moved.content) == (302, "/elsewhere", b"")
-    kept = get({"headers": {"openai-version": "1999-01-01", "x-should-retry": "false"}})
-    assert kept.json()["object"] == "list"
-    assert (kept.headers.get_list("openai-version"), kept.headers["x-should-retry"]) == (["1999-01-01"], "false")
+    listed = get({"headers": {"openai-version": "1999-01-01", "x-should-retry": "false"}})
+    assert listed.json()["object"] == "list"
+    assert (listed.headers.get_list("openai-version"), listed.headers["x-should-retry"]) == (["1999-01-01"], "false")
 
 
-# Requests that bring their fault along
+# Faults in a request header
 
 
 @pytest.mark.parametrize(
-    ("header", "said"),
+    ("header", "message"),
     [
         ('{"latency": "x"}', "x-mock-fault.latency: 'x' is not a duration"),
         ("nonsense", "unknown error 'nonsense'; choose one of: missing_key, "),
@@ -527,27 +540,27 @@ def test_a_free_answer(world: World) -> None:
         ('{"eror": "x"}', "unknown key 'eror'; did you mean 'error'?"),
     ],
 )
-def test_a_fault_in_a_header_that_is_none_is_refused(world: World, header: str, said: str) -> None:
-    answer = world.http.get("/containers", headers={"x-mock-fault": header.encode("latin-1")})
-    assert said in error_message(answer, 400, "invalid_parameter")
+def test_an_invalid_fault_header_is_rejected(world: World, header: str, message: str) -> None:
+    response = world.http.get("/containers", headers={"x-mock-fault": header.encode("latin-1")})
+    assert message in error_message(response, 400, "invalid_parameter")
 
 
-def test_a_fault_in_a_header_goes_before_rules_which_don_t_count_it(world: World, rules: Faults) -> None:
+def test_a_fault_header_takes_precedence_over_rules_and_is_not_counted(world: World, rules: FaultsClient) -> None:
     rules.add({"status": 503})
-    assert world.http.get("/containers", headers=once({"status": 418})).status_code == 418
+    assert world.http.get("/containers", headers=fault_header({"status": 418})).status_code == 418
     assert rules.counts() == (0, 0)
 
 
-def test_a_browser_may_bring_one(world: World) -> None:
-    asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "x-mock-fault"}
-    answer = world.http.options("/containers", headers={"Origin": "https://page.example", **asked})
-    assert "x-mock-fault" in answer.headers["access-control-allow-headers"]
+def test_cors_allows_the_fault_header(world: World) -> None:
+    preflight = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "x-mock-fault"}
+    response = world.http.options("/containers", headers={"Origin": "https://page.example", **preflight})
+    assert "x-mock-fault" in response.headers["access-control-allow-headers"]
 
 
-# Rules under control
+# Management of rules
 
 
-def test_rules_are_added_looked_at_and_deleted(world: World, rules: Faults) -> None:
+def test_rules_can_be_added_retrieved_and_deleted(world: World, rules: FaultsClient) -> None:
     error_message(rules.client.get(rules.url), 404, "world_not_found")
     first = rules.add({"latency": 0.02}, id="slow", match={"path": "/files*"})
     assert first == {
@@ -563,8 +576,8 @@ def test_rules_are_added_looked_at_and_deleted(world: World, rules: Faults) -> N
     assert second["effect"] == {"error": "server_error", "latency": {"min": 0, "max": 1}}
     assert ok(rules.client.get(rules.url)) == {"data": [first, second]}
     assert ok(rules.client.get(f"{rules.url}/fault-2")) == second
-    again = {key: first[key] for key in ("id", "effect")}
-    assert "'slow'" in error_message(rules.client.post(rules.url, json=again), 409, "fault_exists")
+    duplicate = {key: first[key] for key in ("id", "effect")}
+    assert "'slow'" in error_message(rules.client.post(rules.url, json=duplicate), 409, "fault_exists")
     assert ok(rules.client.delete(f"{rules.url}/slow")) == {"data": [second]}
     for method in ("GET", "DELETE"):
         error_message(rules.client.request(method, f"{rules.url}/slow"), 404, "fault_not_found")
@@ -574,7 +587,7 @@ def test_rules_are_added_looked_at_and_deleted(world: World, rules: Faults) -> N
     assert statuses(world, 1) == [200]
 
 
-def test_a_rule_can_be_switched_off_and_on_and_keeps_its_counts(world: World, rules: Faults) -> None:
+def test_a_disabled_rule_keeps_its_counts_until_it_is_enabled_again(world: World, rules: FaultsClient) -> None:
     rules.add({"error": "server_error"}, times=3)
     rules.add({"status": 503})
     rule = f"{rules.url}/fault-1"
@@ -584,15 +597,15 @@ def test_a_rule_can_be_switched_off_and_on_and_keeps_its_counts(world: World, ru
     assert statuses(world, 2) == [503, 503]
     ok(rules.client.put(f"{rules.url.removesuffix('faults')}snapshots/off"))
     assert ok(rules.client.patch(rule, json={"enabled": True}))["enabled"]
-    assert statuses(world, 3) == [500, 500, 503], "before the other one, as it was"
+    assert statuses(world, 3) == [500, 500, 503], "it keeps its position before the other rule"
     ok(rules.client.post(f"{rules.url.removesuffix('faults')}snapshots/off/restore"))
     assert statuses(world, 1) == [503]
-    assert rules.add({"status": 418}, id="born-off", enabled=False)["enabled"] is False
+    assert rules.add({"status": 418}, id="disabled", enabled=False)["enabled"] is False
     error_message(rules.client.patch(f"{rules.url}/nope", json={"enabled": True}), 404, "fault_not_found")
     error_message(rules.client.patch(rule, json={}), 400, "invalid_parameter")
 
 
-def test_a_rule_that_was_used_up_or_lapsed_is_re_armed(world: World, rules: Faults) -> None:
+def test_rearming_resets_the_counts_and_the_lapse_time_of_a_rule(world: World, rules: FaultsClient) -> None:
     world.freeze()
     rules.add({"error": "server_error"}, times=1, lapse_after=60)
     rule = f"{rules.url}/fault-1"
@@ -609,17 +622,17 @@ def test_a_rule_that_was_used_up_or_lapsed_is_re_armed(world: World, rules: Faul
     error_message(rules.client.patch(f"{rules.url}/nope", json={"rearm": True}), 404, "fault_not_found")
 
 
-def test_a_dry_run_checks_a_rule_and_adds_nothing(world: World, rules: Faults) -> None:
+def test_a_dry_run_validates_a_rule_without_adding_it(world: World, rules: FaultsClient) -> None:
     rule = {"effect": {"latency": "2m"}}
     dry = ok(rules.client.post(rules.url, params={"dry_run": True}, json=rule))
     assert dry == {"id": "", "effect": {"latency": 120}, "matched": 0, "fired": 0, "lapsed": False}
     error_message(rules.client.get(rules.url), 404, "world_not_found")
-    answer = rules.client.post(rules.url, params={"dry_run": True}, json={"effect": {"status": 42}})
-    assert "effect.status" in error_message(answer, 400, "invalid_parameter")
+    response = rules.client.post(rules.url, params={"dry_run": True}, json={"effect": {"status": 42}})
+    assert "effect.status" in error_message(response, 400, "invalid_parameter")
 
 
 @pytest.mark.parametrize(
-    ("rule", "said"),
+    ("rule", "message"),
     [
         ({}, "effect: Field required"),
         ({"effect": {}}, "effect: it has no effect"),
@@ -705,10 +718,12 @@ def test_a_dry_run_checks_a_rule_and_adds_nothing(world: World, rules: Faults) -
     ],
     ids=str,
 )
-def test_what_is_no_rule_is_refused_and_says_why(world: World, rules: Faults, rule: dict[str, Any], said: str) -> None:
+def test_an_invalid_rule_is_rejected_with_the_reason(
+    world: World, rules: FaultsClient, rule: dict[str, Any], message: str
+) -> None:
     rule = rule if "effect" in rule or rule == {} else {"effect": {"status": 500}, **rule}
-    answer = rules.client.post(rules.url, content=json.dumps(rule), headers={"Content-Type": "application/json"})
-    assert said in error_message(answer, 400, "invalid_parameter")
+    response = rules.client.post(rules.url, content=json.dumps(rule), headers={"Content-Type": "application/json"})
+    assert message in error_message(response, 400, "invalid_parameter")
 
 
 @pytest.mark.parametrize(
@@ -722,29 +737,29 @@ def test_what_is_no_rule_is_refused_and_says_why(world: World, rules: Faults, ru
     ],
     ids=str,
 )
-def test_a_rule_that_can_fire_is_added(world: World, rules: Faults, rule: dict[str, Any]) -> None:
+def test_an_unusual_rule_that_can_fire_is_accepted(world: World, rules: FaultsClient, rule: dict[str, Any]) -> None:
     assert ok(rules.client.post(rules.url, json=rule))["match"] == rule["match"]
 
 
-def test_a_rule_of_an_earlier_version_that_can_never_fire_is_kept(
-    world: World, rules: Faults, monkeypatch: pytest.MonkeyPatch
+def test_a_stored_rule_that_can_never_fire_can_still_be_read_and_changed(
+    world: World, rules: FaultsClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as earlier:
-        earlier.setattr(faults.NewRule, "_fits", lambda *_: True)
+    with monkeypatch.context() as patch:
+        patch.setattr(faults.NewRule, "_fits", lambda *_: True)
         rules.add({"has_more": True}, match={"method": "POST"}, id="old")
     ok(rules.client.patch(f"{rules.url}/old", json={"enabled": False}))
     assert [each["id"] for each in ok(rules.client.get(rules.url))["data"]] == ["old"]
     assert statuses(world, 1) == [200]
 
 
-def test_rules_are_bounded(world: World, rules: Faults, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_rules_is_limited(world: World, rules: FaultsClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mockserver.storage.tables.MAX_FAULTS", 2)
     for _ in range(2):
         rules.add({"status": 500})
     error_message(rules.client.post(rules.url, json={"effect": {"status": 500}}), 400, "too_many_faults")
 
 
-def test_rules_and_their_counts_come_along_with_snapshots_and_forks(world: World, rules: Faults) -> None:
+def test_snapshots_and_forks_contain_rules_and_their_counts(world: World, rules: FaultsClient) -> None:
     control = rules.url.removesuffix("/faults")
     rules.add({"status": 418}, times=3)
     assert statuses(world, 1) == [418]
@@ -762,27 +777,27 @@ def test_rules_and_their_counts_come_along_with_snapshots_and_forks(world: World
     assert statuses(world, 1) == [200]
 
 
-def test_adding_rules_leaves_ids_as_they_are(world: World, rules: Faults) -> None:
+def test_adding_rules_does_not_change_generated_ids(world: World, rules: FaultsClient) -> None:
     world.freeze()
     control = rules.url.removesuffix("/faults")
     ok(rules.client.put(f"{control}/snapshots/s"))
-    made = world.openai.containers.create(name="box").id
+    created = world.openai.containers.create(name="box").id
     ok(rules.client.post(f"{control}/snapshots/s/restore"))
     rules.add({"headers": {"x": "y"}})
-    assert world.openai.containers.create(name="box").id == made
+    assert world.openai.containers.create(name="box").id == created
 
 
-def test_rules_and_their_counts_outlive_a_restart(tmp_path: Any) -> None:
+def test_rules_and_their_counts_survive_a_restart(tmp_path: Any) -> None:
     for expected in ([418, 418], [418, 200]):
         with MockServer(data=tmp_path / "data") as server, World(server, "w") as world:
-            rules = Faults(world)
+            rules = FaultsClient(world)
             with rules.client:
                 if expected == [418, 418]:
                     rules.add({"status": 418}, times=3)
                 assert statuses(world, 2) == expected
 
 
-def test_the_operations_are_the_apis_own(server: MockServer) -> None:
+def test_the_operations_of_rules_equal_those_of_the_openapi_document(server: MockServer) -> None:
     paths = create_app(server.mock).openapi()["paths"]
     operations = {each["operationId"] for path in paths.values() for each in path.values()}
     assert operations == set(faults.OPERATIONS)
@@ -794,38 +809,38 @@ def test_the_operations_are_the_apis_own(server: MockServer) -> None:
                 assert (f"{{{kind}_id}}" in path) == (name in of_kind)
 
 
-def test_a_fault_on_a_connection_leaves_others_alone(world: World) -> None:
-    box, file = stored(world)
+def test_a_fault_that_breaks_a_connection_affects_no_other_connection(world: World) -> None:
+    box, file = create_file(world)
     content = f"/containers/{box}/files/{file}/content"
 
     def get(number: int) -> int:
         effect = ({"reset_after": 1_000}, {"truncate_after": 1_000}, {"drop": "before_answer"}, None)[number % 4]
         try:
-            return len(world.http.get(content, headers=once(effect) if effect else {}).content)
+            return len(world.http.get(content, headers=fault_header(effect) if effect else {}).content)
         except httpx2.TransportError:
             return 0
 
     with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(get, range(24))) == [0, 0, 0, len(BIG)] * 6
+        assert list(pool.map(get, range(24))) == [0, 0, 0, len(MEGABYTE)] * 6
 
 
-def test_pipelined_requests_get_their_own_faults(world: World) -> None:
+def test_a_fault_header_applies_only_to_its_own_pipelined_request(world: World) -> None:
     head = f"GET /w/{world.name}/v1/containers HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer k\r\n{{}}\r\n"
     with socket.create_connection(("127.0.0.1", world.server.port), 120) as client:
         slow = head.format('x-mock-fault: {"latency": 0.05}\r\n')
         client.sendall((slow + head.format('x-mock-fault: {"truncate_after": 4}\r\n') + head.format("")).encode())
-        got = b"".join(iter(lambda: client.recv(65_536), b""))
-    first, second = got.split(b"HTTP/1.1 200 OK\r\n")[1:]
+        received = b"".join(iter(lambda: client.recv(65_536), b""))
+    first, second = received.split(b"HTTP/1.1 200 OK\r\n")[1:]
     assert b'"object": "list"' in first
     assert second.endswith(b"\r\n\r\n{\n  ")
 
 
-# Several requests at once
+# Concurrent requests
 
 
-def test_a_rule_that_needs_several_requests_at_once(world: World, rules: Faults) -> None:
-    """The content is larger than what the sockets hold, so a download is in progress until it is read."""
-    box, file = stored(world, BIG * 16)
+def test_a_concurrent_rule_fires_only_while_enough_requests_are_in_progress(world: World, rules: FaultsClient) -> None:
+    """The content is larger than the buffers of the sockets, so a download is in progress until the client reads it."""
+    box, file = create_file(world, MEGABYTE * 16)
     path = f"/containers/{box}/files/{file}/content"
     rules.add({"status": 500}, match={"operation": "RetrieveContainerFileContent"}, concurrent=3)
     with Wire(world) as one, Wire(world) as two:
@@ -833,17 +848,17 @@ def test_a_rule_that_needs_several_requests_at_once(world: World, rules: Faults)
             wire.head("GET", path, {})
             assert wire.socket.recv(15, socket.MSG_WAITALL) == b"HTTP/1.1 200 OK"
         assert statuses(world, 2, path) == [500, 500]
-        assert statuses(world, 1) == [200], "another operation"
+        assert statuses(world, 1) == [200], "the rule does not match other operations"
         assert rules.counts() == (2, 2)
-    for _ in range(1_000):  # until the server has noticed that both are gone
+    for _ in range(1_000):  # the server may not have noticed yet that both connections are closed
         if statuses(world, 1, path) == [200]:
             break
     else:
-        pytest.fail("the others still count")
+        pytest.fail("closed connections still count as requests in progress")
 
 
-def test_requests_in_progress_count_although_other_rules_change(world: World, rules: Faults) -> None:
-    box, file = stored(world, BIG * 16)
+def test_requests_in_progress_still_count_after_other_rules_change(world: World, rules: FaultsClient) -> None:
+    box, file = create_file(world, MEGABYTE * 16)
     path = f"/containers/{box}/files/{file}/content"
     rules.add({"status": 500}, match={"operation": "RetrieveContainerFileContent"}, concurrent=2)
     with Wire(world) as wire:
@@ -858,12 +873,12 @@ def test_requests_in_progress_count_although_other_rules_change(world: World, ru
         assert statuses(world, 1, path) == [500]
 
 
-def test_small_downloads_that_are_sent_together_overlap(world: World, rules: Faults) -> None:
-    box, file = stored(world, b"small")
+def test_concurrent_small_downloads_overlap(world: World, rules: FaultsClient) -> None:
+    box, file = create_file(world, b"small")
     path = f"/containers/{box}/files/{file}/content"
     rules.add({"error": "server_error"}, match={"operation": "*Content"}, concurrent=5)
 
-    def sent_together(count: int) -> list[int]:
+    def download_concurrently(count: int) -> list[int]:
         wires = [Wire(world) for _ in range(count)]
         for wire in wires:
             wire.head("GET", path, {"Connection": "close"})
@@ -872,13 +887,13 @@ def test_small_downloads_that_are_sent_together_overlap(world: World, rules: Fau
             wire.socket.close()
         return found
 
-    assert sent_together(4) == [200] * 4
-    assert any(500 in sent_together(8) for _ in range(10))
+    assert download_concurrently(4) == [200] * 4
+    assert any(500 in download_concurrently(8) for _ in range(10))
 
 
-def test_a_proxy_in_front_of_the_api_answers_in_plain_text(world: World) -> None:
+def test_upstream_unavailable_sends_the_plain_text_error_of_a_proxy(world: World) -> None:
     with pytest.raises(openai.InternalServerError, match="503") as raised:
-        world.openai.containers.list(extra_headers=once("upstream_unavailable"))
-    answer = raised.value.response
-    assert (answer.status_code, answer.headers["content-type"]) == (503, "text/plain")
-    assert answer.text.startswith("upstream connect error or disconnect/reset before headers.")
+        world.openai.containers.list(extra_headers=fault_header("upstream_unavailable"))
+    response = raised.value.response
+    assert (response.status_code, response.headers["content-type"]) == (503, "text/plain")
+    assert response.text.startswith("upstream connect error or disconnect/reset before headers.")

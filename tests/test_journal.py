@@ -1,4 +1,4 @@
-"""The journal: what it remembers, what it never does, how it is read, awaited and followed."""
+"""The journal: its entries, redaction, filters, waiting, streams and bounds."""
 
 import gc
 import hashlib
@@ -35,7 +35,7 @@ SECRET = "hunter2-of-the-tests"
 
 
 class Reader:
-    """A world's journal, as the control plane shows it."""
+    """Read the journal of a world through the control plane."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -53,16 +53,16 @@ class Reader:
 
     @contextmanager
     def stream(self, headers: dict[str, str] | None = None, **query: Any) -> Iterator[Iterator[dict[str, str]]]:
-        """The events, once the stream is open."""
-        with self.client.stream("GET", f"{self.url}/stream", params=query, headers=headers) as answer:
-            assert answer.status_code == 200
-            assert answer.headers["content-type"].startswith("text/event-stream")
-            events = blocks(answer.iter_lines())
+        """Open a stream and return an iterator of its events."""
+        with self.client.stream("GET", f"{self.url}/stream", params=query, headers=headers) as response:
+            assert response.status_code == 200
+            assert response.headers["content-type"].startswith("text/event-stream")
+            events = parse_events(response.iter_lines())
             assert "comment" in next(events)
             yield events
 
 
-def blocks(lines: Iterator[str]) -> Iterator[dict[str, str]]:
+def parse_events(lines: Iterator[str]) -> Iterator[dict[str, str]]:
     event: dict[str, str] = {}
     for line in lines:
         if line:
@@ -80,16 +80,16 @@ def journal(world: World) -> Iterator[Reader]:
         yield reader
 
 
-def make(world: World, name: str = "box") -> dict[str, Any]:
+def create_container(world: World, name: str = "box") -> dict[str, Any]:
     return dict(ok(world.http.post("/containers", json={"name": name})))
 
 
-# What it remembers
+# Entries
 
 
-def test_an_exchange_is_there_as_soon_as_it_is_answered(world: World, journal: Reader) -> None:
+def test_an_entry_is_complete_when_the_response_arrives(world: World, journal: Reader) -> None:
     world.freeze()
-    answer = world.http.post("/containers?x=%41", json={"name": "é"})
+    response = world.http.post("/containers?x=%41", json={"name": "é"})
     entry = journal.last()
     assert list(entry) == [
         "number",
@@ -114,7 +114,7 @@ def test_an_exchange_is_there_as_soon_as_it_is_answered(world: World, journal: R
         "aborted",
     ]
     assert entry["number"] == 1
-    assert entry["request_id"] == answer.headers["x-request-id"]
+    assert entry["request_id"] == response.headers["x-request-id"]
     assert (entry["world"], entry["at"]) == (world.name, NOON)
     assert 0 <= world.server.mock.wall.now() - entry["wall"] < 3_600
     assert (entry["operation"], entry["method"]) == ("CreateContainer", "POST")
@@ -123,25 +123,21 @@ def test_an_exchange_is_there_as_soon_as_it_is_answered(world: World, journal: R
     assert 0 < entry["duration_ms"] < 3_600_000
     assert entry["request"]["body"] == {"name": "é"}
     assert entry["request"]["headers"]["content-type"] == "application/json"
-    assert entry["response"] == {"headers": dict(answer.headers.items() - {date(answer)}), "body": answer.json()}
-    assert entry["objects"] == [{"change": "created", "id": answer.json()["id"]}]
+    headers = {name: value for name, value in response.headers.items() if name != "date"}  # uvicorn adds it later
+    assert entry["response"] == {"headers": headers, "body": response.json()}
+    assert entry["objects"] == [{"change": "created", "id": response.json()["id"]}]
     assert journal.get("/1") == entry
 
 
-def date(answer: httpx2.Response) -> tuple[str, str]:
-    """What uvicorn adds."""
-    return "date", answer.headers["date"]
-
-
-def test_it_knows_what_was_done_to_which_objects(world: World, journal: Reader) -> None:
+def test_entries_list_the_objects_that_were_created_and_deleted(world: World, journal: Reader) -> None:
     file = ok(world.http.post("/files", files={"file": b"bytes"}, data={"purpose": "user_data"}))
     box = ok(world.http.post("/containers", json={"name": "box", "file_ids": [file["id"]]}))
     inside = world.http.get(f"/containers/{box['id']}/files").json()["data"][0]
     world.http.delete(f"/containers/{box['id']}/files/{inside['id']}")
     world.http.delete(f"/containers/{box['id']}")
     world.http.delete(f"/files/{file['id']}")
-    done = [[(each["change"], each["id"]) for each in entry["objects"]] for entry in journal.all()]
-    assert done == [
+    changes = [[(each["change"], each["id"]) for each in entry["objects"]] for entry in journal.all()]
+    assert changes == [
         [("created", file["id"])],
         [("created", inside["id"]), ("created", box["id"])],
         [],
@@ -151,46 +147,50 @@ def test_it_knows_what_was_done_to_which_objects(world: World, journal: Reader) 
     ]
 
 
-def test_what_was_refused_has_made_nothing(world: World, journal: Reader) -> None:
+def test_a_rejected_request_touches_no_objects(world: World, journal: Reader) -> None:
     file = ok(world.http.post("/files", files={"file": b"bytes"}, data={"purpose": "user_data"}))
-    refused = world.http.post("/containers", json={"name": "box", "file_ids": [file["id"], "file-none"]})
-    assert refused.status_code == 400
+    response = world.http.post("/containers", json={"name": "box", "file_ids": [file["id"], "file-none"]})
+    assert response.status_code == 400
     assert journal.last()["objects"] == []
 
 
-def test_nor_has_it_made_what_it_mentioned(world: World, server: MockServer, journal: Reader) -> None:
+def test_an_object_that_is_only_mentioned_is_not_recorded_as_created(
+    world: World, server: MockServer, journal: Reader
+) -> None:
     ok(world.http.put(f"{server.url}/_mock/worlds/{world.name}/profile", json={"name": "contract"}))
-    refused = world.http.post("/containers", json={"name": "box", "file_ids": ["file-a", "bad id/"]})
-    assert refused.status_code == 400
+    response = world.http.post("/containers", json={"name": "box", "file_ids": ["file-a", "bad id/"]})
+    assert response.status_code == 400
     assert journal.last()["objects"] == []
 
 
-def test_numbers_are_per_world_and_start_anew_with_it(world: World, server: MockServer, journal: Reader) -> None:
+def test_numbers_are_counted_per_world_and_restart_on_reset_restore_and_delete(
+    world: World, server: MockServer, journal: Reader
+) -> None:
     other = World(server, f"{world.name}-other")
     for _ in range(2):
-        make(world)
-        make(other)
+        create_container(world)
+        create_container(other)
     assert [entry["number"] for entry in journal.all()] == [1, 2]
     other.close()
     assert journal.client.delete(journal.url).json() == {"count": 2}
     assert journal.all() == []
-    make(world)
+    create_container(world)
     assert [entry["number"] for entry in journal.all()] == [3]
     world_url = journal.url.removesuffix("/journal")
     ok(journal.client.put(f"{world_url}/snapshots/s"))
-    for how in ("/reset", "/snapshots/s/restore"):
-        ok(journal.client.post(world_url + how))
+    for path in ("/reset", "/snapshots/s/restore"):
+        ok(journal.client.post(world_url + path))
         assert journal.all() == []
-        make(world)
+        create_container(world)
         assert [entry["number"] for entry in journal.all()] == [1]
     ok(journal.client.delete(world_url))
     error_message(journal.client.get(journal.url), 404, "world_not_found")
-    make(world)
+    create_container(world)
     assert [entry["number"] for entry in journal.all()] == [1]
 
 
-def test_what_matches_no_route_is_remembered_too(world: World, journal: Reader) -> None:
-    make(world)
+def test_requests_to_unknown_routes_are_recorded(world: World, journal: Reader) -> None:
+    create_container(world)
     for method, path, status in (("GET", "/nope", 404), ("PUT", "/containers", 405), ("GET", "/containers/", 404)):
         assert world.http.request(method, path).status_code == status
         entry = journal.last()
@@ -199,21 +199,21 @@ def test_what_matches_no_route_is_remembered_too(world: World, journal: Reader) 
         assert entry["response"]["body"]["error"]["message"]
 
 
-def test_what_names_no_world_makes_none(world: World, journal: Reader) -> None:
+def test_a_request_to_an_unknown_route_creates_no_world(world: World, journal: Reader) -> None:
     assert world.http.get("/nope").status_code == 404
     error_message(journal.client.get(journal.url), 404, "world_not_found")
 
 
-def test_without_a_key_nothing_is_remembered(world: World, journal: Reader) -> None:
-    make(world)
+def test_requests_without_a_key_and_preflights_are_not_recorded(world: World, journal: Reader) -> None:
+    create_container(world)
     assert httpx2.get(f"{world.base_url}/containers").status_code == 401
     preflight = {"Origin": "http://x", "Access-Control-Request-Method": "GET"}
     assert httpx2.options(f"{world.base_url}/containers", headers=preflight).status_code == 200
     assert len(journal.all()) == 1
 
 
-def test_refusals_and_heads_have_their_operation(world: World, journal: Reader) -> None:
-    box = make(world)
+def test_rejected_head_and_range_requests_have_an_operation(world: World, journal: Reader) -> None:
+    box = create_container(world)
     file = ok(world.http.post(f"/containers/{box['id']}/files", files={"file": b"bytes"}))
     content = f"/containers/{box['id']}/files/{file['id']}/content"
     world.http.head(content)
@@ -227,7 +227,7 @@ def test_refusals_and_heads_have_their_operation(world: World, journal: Reader) 
     assert (journal.last()["operation"], journal.last()["query"]) == ("ListContainers", "limit=0")
 
 
-def test_faults_are_named(world: World, journal: Reader) -> None:
+def test_entries_name_the_fault_that_was_injected(world: World, journal: Reader) -> None:
     faults = f"{journal.url.removesuffix('/journal')}/faults"
     ok(journal.client.post(faults, json={"id": "busy", "times": 1, "effect": {"error": "rate_limited"}}))
     world.http.get("/containers")
@@ -241,17 +241,17 @@ def test_faults_are_named(world: World, journal: Reader) -> None:
 # Bodies
 
 
-def test_an_upload_is_told_by_its_hash(world: World, journal: Reader) -> None:
+def test_an_uploaded_file_is_recorded_as_name_size_and_hash(world: World, journal: Reader) -> None:
     content = b"\x00\xff" * 300_000
     world.http.post("/files", files={"file": ("é.bin", content)}, data={"purpose": "user_data"})
     digest = hashlib.sha256(content).hexdigest()
-    described = {"filename": "é.bin", "bytes": len(content), "sha256": digest}
-    assert journal.last()["request"]["body"] == {"purpose": "user_data", "file": described}
+    file = {"filename": "é.bin", "bytes": len(content), "sha256": digest}
+    assert journal.last()["request"]["body"] == {"purpose": "user_data", "file": file}
     assert "body_bytes" not in journal.last()["request"]
 
 
-def test_a_form_that_is_refused_is_told_as_far_as_it_came(world: World, journal: Reader) -> None:
-    make(world)
+def test_a_truncated_form_is_recorded_up_to_where_it_ends(world: World, journal: Reader) -> None:
+    create_container(world)
     body = form(
         ('Content-Disposition: form-data; name="purpose"', b"user_data"),
         ('Content-Disposition: form-data; name="file"; filename="a.txt"', b"cut off"),
@@ -262,34 +262,34 @@ def test_a_form_that_is_refused_is_told_as_far_as_it_came(world: World, journal:
     assert journal.last()["request"]["body"]["file"] == {"filename": "a.txt", "bytes": 7, "sha256": None}
 
 
-def test_a_form_of_many_fields_is_cut(world: World, journal: Reader) -> None:
+def test_a_form_with_many_fields_is_shortened(world: World, journal: Reader) -> None:
     fields = {f"field-{number}": "x" * 1_000 for number in range(90)}
     world.http.post("/files", files={"file": b"bytes"}, data=fields)
-    told = journal.last()["request"]["body"]
-    assert len(told) == 18
-    assert told["…"] == "74 fields more"
-    assert len(told["file"]) == 3
+    shown = journal.last()["request"]["body"]
+    assert len(shown) == 18
+    assert shown["…"] == "74 fields more"
+    assert len(shown["file"]) == 3
 
 
-def test_large_bodies_are_told_by_size_and_hash(world: World, journal: Reader) -> None:
+def test_large_bodies_are_recorded_as_size_and_hash(world: World, journal: Reader) -> None:
     for size in (MAX_BODY, MAX_BODY + 1, 2 << 20):
         body = b'{"name": "x", "skills": []%b}' % (b" " * (size - 27))
         world.http.post("/containers", content=body, headers={"Content-Type": "application/json"})
-        told = journal.last()["request"]
+        sent = journal.last()["request"]
         assert journal.last()["status"] == 200
         if size == MAX_BODY:
-            assert told["body"] == {"name": "x", "skills": []}
+            assert sent["body"] == {"name": "x", "skills": []}
         else:
-            assert (told["body_bytes"], told["body_sha256"]) == (size, hashlib.sha256(body).hexdigest())
-            assert "body" not in told
+            assert (sent["body_bytes"], sent["body_sha256"]) == (size, hashlib.sha256(body).hexdigest())
+            assert "body" not in sent
     for _ in range(60):
-        make(world)
+        create_container(world)
     page = world.http.get("/containers?limit=100")
     assert journal.last()["response"]["body_bytes"] == len(page.content) > MAX_BODY
     assert "body" not in journal.last()["response"]
 
 
-def test_what_is_no_json_is_shown_as_text(world: World, journal: Reader) -> None:
+def test_request_bodies_that_are_not_json_are_recorded_as_text_or_size(world: World, journal: Reader) -> None:
     headers = {"Content-Type": "application/json"}
     world.http.post("/containers", content=b'{"name": ', headers=headers)
     assert journal.last()["request"]["body"] == '{"name": '
@@ -302,21 +302,21 @@ def test_what_is_no_json_is_shown_as_text(world: World, journal: Reader) -> None
 
 
 DEEP = b"[" * 198 + b"1" + b"]" * 198
-ODD = {
+UNUSUAL_BODIES = {
     "with line breaks": (b'{"name":\r\n\t"a"}', {"name": "a"}),
-    "with the keys of an entry": (b'{"request":1,"request":2,"fault":3,"fault":4}', {"request": 2, "fault": 4}),
-    "a key twice": (b'{"name": 1, "name": 2}', {"name": 2}),
+    "with keys of an entry": (b'{"request":1,"request":2,"fault":3,"fault":4}', {"request": 2, "fault": 4}),
+    "a duplicate key": (b'{"name": 1, "name": 2}', {"name": 2}),
     "deeply nested": (DEEP, json.loads(DEEP)),
-    "no number": (b'{"name": NaN}', '{"name": NaN}'),
-    "too large a number": (b'{"name": 1e400}', {"name": float("inf")}),
-    "too large a number beside a secret": (b'{"name": 1e400, "key": 1}', {"name": "Infinity", "key": "…"}),
+    "NaN": (b'{"name": NaN}', '{"name": NaN}'),
+    "a number too large for a float": (b'{"name": 1e400}', {"name": float("inf")}),
+    "a number too large for a float beside a secret": (b'{"name": 1e400, "key": 1}', {"name": "Infinity", "key": "…"}),
 }
 
 
-@pytest.mark.parametrize("name", ODD)
-def test_an_entry_is_valid_json_on_one_line_whatever_was_sent(name: str, world: World, journal: Reader) -> None:
-    body, shown = ODD[name]
-    make(world)
+@pytest.mark.parametrize("name", UNUSUAL_BODIES)
+def test_an_entry_is_valid_single_line_json_for_any_request_body(name: str, world: World, journal: Reader) -> None:
+    body, shown = UNUSUAL_BODIES[name]
+    create_container(world)
     with journal.stream() as events:
         world.http.post("/containers", content=body, headers={"Content-Type": "application/json"})
         event = json.loads(next(events)["data"], parse_constant=pytest.fail)
@@ -331,8 +331,10 @@ def test_an_entry_is_valid_json_on_one_line_whatever_was_sent(name: str, world: 
 
 
 @pytest.mark.parametrize("body", ["no\njson", {"text": "a\nb"}, ""])
-def test_so_it_is_when_a_fault_answers(body: Any, world: World, journal: Reader) -> None:
-    make(world)
+def test_an_entry_is_valid_single_line_json_for_any_response_body_of_a_fault(
+    body: Any, world: World, journal: Reader
+) -> None:
+    create_container(world)
     with journal.stream() as events:
         world.http.get("/containers", headers={"x-mock-fault": json.dumps({"status": 502, "body": body})})
         entry = json.loads(next(events)["data"])
@@ -343,7 +345,7 @@ def test_so_it_is_when_a_fault_answers(body: Any, world: World, journal: Reader)
 # Secrets
 
 
-def test_no_key_is_ever_in_it(journal: Reader, world: World) -> None:
+def test_keys_in_headers_and_queries_are_redacted(journal: Reader, world: World) -> None:
     headers = {
         "Authorization": f"Bearer {SECRET}",
         "api-key": SECRET,
@@ -377,7 +379,7 @@ def test_no_key_is_ever_in_it(journal: Reader, world: World) -> None:
     assert journal.all(text=SECRET) == []
 
 
-def test_what_a_response_repeats_of_a_secret_is_hidden(world: World, journal: Reader) -> None:
+def test_secrets_that_a_response_repeats_are_redacted(world: World, journal: Reader) -> None:
     secret = "s3cr3t-value"
     policy = {"type": "allowlist", "domain_secrets": [{"domain": "a.test", "name": "N", "value": secret}]}
     server = {"type": "mcp", "server_label": "x", "authorization": secret, "headers": {"X-Key": secret}}
@@ -403,8 +405,8 @@ def test_what_a_response_repeats_of_a_secret_is_hidden(world: World, journal: Re
     assert '"team":"blue"' in journal.last()["response"]["body"]
 
 
-def test_what_a_response_nests_too_deep_to_be_looked_at_is_a_size(world: World, journal: Reader) -> None:
-    """Events repeat the request a level deeper than the body may be."""
+def test_a_response_too_deeply_nested_to_redact_is_recorded_as_size(world: World, journal: Reader) -> None:
+    """An event nests parts of the request one level deeper than a body may be nested."""
     parameters: Any = {"token": "x"}
     for _ in range(196):
         parameters = {"a": parameters}
@@ -412,110 +414,120 @@ def test_what_a_response_nests_too_deep_to_be_looked_at_is_a_size(world: World, 
     for stream in (True, False):
         body = {"model": "m", "input": "token", "stream": stream, "tools": tools}
         assert world.http.post("/responses", json=body).status_code == 200
-    make(world)
+    create_container(world)
     deep, _, last = journal.all()
     assert deep["response"].keys() >= {"body_bytes"}
     assert "body" not in deep["response"]
     assert last["number"] == 3
 
 
-def secrets(value: Any) -> dict[str, Any]:
+def container_with_secrets(value: Any) -> dict[str, Any]:
     policy = {"type": "allowlist", "allowed_domains": ["a.test"], "domain_secrets": value}
     return {"name": "box", "network_policy": policy}
 
 
-GIVEN = [{"domain": "a.test", "name": "KEY", "value": SECRET}]
-ESCAPED = "".join(f"\\u{ord(letter):04x}" for letter in "domain_secrets")
-TEXT = json.dumps(secrets(GIVEN))
+SECRETS = [{"domain": "a.test", "name": "KEY", "value": SECRET}]
+ESCAPED_KEY = "".join(f"\\u{ord(letter):04x}" for letter in "domain_secrets")
+SECRETS_AS_JSON = json.dumps(container_with_secrets(SECRETS))
 BODIES = {
-    "as documented": TEXT,
-    "escaped key": TEXT.replace("domain_secrets", ESCAPED),
-    "escaped values' key": TEXT.replace('"value"', '"\\u0076alue"'),
-    "another case": TEXT.replace("domain_secrets", "Domain_Secrets").replace('"value"', '"VALUE"'),
-    "twice": TEXT.replace('"domain_secrets"', f'"domain_secrets": [{{"value": "{SECRET}"}}], "domain_secrets"'),
-    "twice, nested": json.dumps({"a": [[secrets(GIVEN)]]}),
-    "not a list": json.dumps(secrets(SECRET)),
-    "a list of texts": json.dumps(secrets([SECRET])),
-    "an object": json.dumps(secrets({"a.test": SECRET})),
-    "as a key": json.dumps(secrets({SECRET: 1})),
-    "as a key in a list": json.dumps(secrets([{SECRET: 1, "name": "KEY"}])),
-    "deeper": json.dumps(secrets([{"domain": {"x": SECRET}, "value": [[SECRET]]}])),
-    "misspelt": TEXT.replace("domain_secrets", "domainSecret"),
-    "misplaced": json.dumps({"name": "box", "allowed_domains": GIVEN}),
-    "encoded twice": json.dumps(TEXT),
-    "encoded twice inside": json.dumps({"name": "box", "network_policy": TEXT}),
-    "encoded twice and broken": json.dumps({"name": "box", "network_policy": TEXT[:-1]}),
-    "cut off": TEXT[:-2],
-    "cut off with escapes": TEXT.replace("domain_secrets", ESCAPED)[:-2],
-    "with a comma too many": TEXT.replace("]", ",]"),
-    "half a surrogate pair": TEXT.replace("box", "\\ud800"),
-    "an array": json.dumps([secrets(GIVEN)]),
-    "two documents": TEXT + TEXT,
-    "large": json.dumps(secrets(GIVEN) | {"name": "x" * MAX_BODY}),
-    "a skill too many": json.dumps(secrets(GIVEN) | {"skills": [{"type": "inline", "data": "x" * MAX_BODY}]}),
-    "deeply nested": "[" * 300 + TEXT + "]" * 300,
+    "as documented": SECRETS_AS_JSON,
+    "escaped key": SECRETS_AS_JSON.replace("domain_secrets", ESCAPED_KEY),
+    "escaped key of the value": SECRETS_AS_JSON.replace('"value"', '"\\u0076alue"'),
+    "another case": SECRETS_AS_JSON.replace("domain_secrets", "Domain_Secrets").replace('"value"', '"VALUE"'),
+    "duplicate key": SECRETS_AS_JSON.replace(
+        '"domain_secrets"', f'"domain_secrets": [{{"value": "{SECRET}"}}], "domain_secrets"'
+    ),
+    "nested": json.dumps({"a": [[container_with_secrets(SECRETS)]]}),
+    "not a list": json.dumps(container_with_secrets(SECRET)),
+    "a list of texts": json.dumps(container_with_secrets([SECRET])),
+    "an object": json.dumps(container_with_secrets({"a.test": SECRET})),
+    "as a key": json.dumps(container_with_secrets({SECRET: 1})),
+    "as a key in a list": json.dumps(container_with_secrets([{SECRET: 1, "name": "KEY"}])),
+    "nested values": json.dumps(container_with_secrets([{"domain": {"x": SECRET}, "value": [[SECRET]]}])),
+    "misspelled key": SECRETS_AS_JSON.replace("domain_secrets", "domainSecret"),
+    "in another field": json.dumps({"name": "box", "allowed_domains": SECRETS}),
+    "double-encoded": json.dumps(SECRETS_AS_JSON),
+    "double-encoded policy": json.dumps({"name": "box", "network_policy": SECRETS_AS_JSON}),
+    "double-encoded and malformed": json.dumps({"name": "box", "network_policy": SECRETS_AS_JSON[:-1]}),
+    "cut off": SECRETS_AS_JSON[:-2],
+    "cut off with escapes": SECRETS_AS_JSON.replace("domain_secrets", ESCAPED_KEY)[:-2],
+    "with an extra comma": SECRETS_AS_JSON.replace("]", ",]"),
+    "half a surrogate pair": SECRETS_AS_JSON.replace("box", "\\ud800"),
+    "an array": json.dumps([container_with_secrets(SECRETS)]),
+    "two documents": SECRETS_AS_JSON + SECRETS_AS_JSON,
+    "large": json.dumps(container_with_secrets(SECRETS) | {"name": "x" * MAX_BODY}),
+    "with a large skill": json.dumps(
+        container_with_secrets(SECRETS) | {"skills": [{"type": "inline", "data": "x" * MAX_BODY}]}
+    ),
+    "deeply nested": "[" * 300 + SECRETS_AS_JSON + "]" * 300,
 }
 
 
 @pytest.mark.parametrize("name", BODIES)
-def test_no_domain_secret_is_ever_in_it(name: str, world: World, journal: Reader) -> None:
+def test_domain_secrets_are_redacted_in_valid_and_malformed_json(name: str, world: World, journal: Reader) -> None:
     world.http.post("/containers", content=BODIES[name], headers={"Content-Type": "application/json"})
-    assert_untold(journal, SECRET)
+    assert_redacted(journal, SECRET)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "utf-8-sig"])
-def test_nor_in_another_encoding(encoding: str, world: World, journal: Reader) -> None:
-    world.http.post("/containers", content=TEXT.encode(encoding), headers={"Content-Type": "application/json"})
-    assert_untold(journal, SECRET)
+def test_domain_secrets_are_redacted_in_other_encodings(encoding: str, world: World, journal: Reader) -> None:
+    world.http.post(
+        "/containers", content=SECRETS_AS_JSON.encode(encoding), headers={"Content-Type": "application/json"}
+    )
+    assert_redacted(journal, SECRET)
 
 
 @pytest.mark.parametrize("name", BODIES)
-def test_nor_in_forms_or_where_json_stands_for_a_form(name: str, world: World, journal: Reader) -> None:
-    box = make(world)
+def test_domain_secrets_are_redacted_in_forms_and_in_json_sent_instead_of_a_form(
+    name: str, world: World, journal: Reader
+) -> None:
+    box = create_container(world)
     fields = {"domain_secrets": SECRET, "note": BODIES[name]}
     for path in ("/files", f"/containers/{box['id']}/files"):
         world.http.post(path, files={"file": b"x"}, data=fields)
         world.http.post(path, content=BODIES[name])
-        told = journal.client.get(journal.url, params={"operation": "Create*File"}).json()["data"]
-        assert SECRET not in json.dumps([entry["request"] for entry in told])
+        entries = journal.all(operation="Create*File")
+        assert SECRET not in json.dumps([entry["request"] for entry in entries])
 
 
-def assert_untold(journal: Reader, secret: str) -> None:
-    told = journal.client.get(journal.url).text
+def assert_redacted(journal: Reader, secret: str) -> None:
+    text = journal.client.get(journal.url).text
     assert len(journal.all()) >= 1
-    assert secret not in told.replace("\\u0000", "").replace("\0", "")
+    assert secret not in text.replace("\\u0000", "").replace("\0", "")
     assert journal.all(text=secret) == []
 
 
-def test_what_is_no_secret_of_a_body_stays(world: World, journal: Reader) -> None:
-    world.http.post("/containers", json=secrets(GIVEN))
-    assert journal.last()["request"]["body"] == secrets([{"domain": "a.test", "name": "KEY", "value": "…"}])
+def test_only_the_secrets_of_a_body_are_redacted(world: World, journal: Reader) -> None:
+    world.http.post("/containers", json=container_with_secrets(SECRETS))
+    assert journal.last()["request"]["body"] == container_with_secrets(
+        [{"domain": "a.test", "name": "KEY", "value": "…"}]
+    )
     world.http.post("/containers", json={"name": "my token, value and {secret}"})
     assert journal.last()["request"]["body"]["name"] != ""
 
 
-def test_the_hash_of_a_large_body_with_secrets_is_not_told(world: World, journal: Reader) -> None:
+def test_a_large_body_with_secrets_is_recorded_without_hash(world: World, journal: Reader) -> None:
     world.http.post("/containers", content=BODIES["large"], headers={"Content-Type": "application/json"})
     assert list(journal.last()["request"]) == ["headers", "body_bytes"]
 
 
-# Ends that are none
+# Aborted exchanges
 
 
-def test_a_client_that_leaves_in_mid_upload(world: World, journal: Reader) -> None:
+def test_an_aborted_upload_is_recorded_as_aborted(world: World, journal: Reader) -> None:
     with Wire(world) as wire:
         boundary = {"Content-Type": "multipart/form-data; boundary=simple", "Content-Length": "1000000"}
         wire.head("POST", "/files", boundary)
         wire.send(form(('Content-Disposition: form-data; name="file"; filename="a.txt"', b"x" * 5_000))[:-30])
-        world.http.get("/containers")  # so that the world is there
+        world.http.get("/containers")  # creates the world
     entry = journal.get("/wait", text="a.txt", method="POST")["data"][0]
     assert (entry["operation"], entry["status"], entry["aborted"]) == ("CreateFile", None, True)
     assert entry["request"]["body"]["file"]["sha256"] is None
     assert entry["response"] == {"headers": {}}
 
 
-def test_a_client_that_leaves_in_mid_download(world: World, journal: Reader) -> None:
-    box = make(world)
+def test_an_aborted_download_is_recorded_as_aborted(world: World, journal: Reader) -> None:
+    box = create_container(world)
     sent = {"file": ("big.bin", b"0123456789abcdef" * (2 << 20))}
     file = ok(world.http.post(f"/containers/{box['id']}/files", files=sent))
     with Wire(world) as wire:
@@ -530,21 +542,25 @@ def test_a_client_that_leaves_in_mid_download(world: World, journal: Reader) -> 
     [{"drop": "before_answer"}, {"reset_after": 5}, {"truncate_after": 5}, {"status": 500, "truncate_after": 5}],
     ids=lambda effect: "+".join(effect),
 )
-def test_an_answer_that_a_fault_cuts_is_aborted(effect: dict[str, Any], world: World, journal: Reader) -> None:
-    make(world)
+def test_a_response_cut_off_by_a_fault_is_recorded_as_aborted(
+    effect: dict[str, Any], world: World, journal: Reader
+) -> None:
+    create_container(world)
     with pytest.raises(httpx2.TransportError):
         world.http.get("/containers", headers={"x-mock-fault": json.dumps(effect)})
     entry = journal.get("/wait", operation="ListContainers")["data"][0]
     assert (entry["aborted"], entry["fault"]) == (True, "header")
 
 
-def test_a_failure_of_the_server_is_remembered(world: World, journal: Reader, monkeypatch: Any, caplog: Any) -> None:
-    make(world)
+def test_an_unhandled_exception_is_recorded_as_500(
+    world: World, journal: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_container(world)
 
-    def fails(*_: Any) -> None:
-        raise RuntimeError("of this test")
+    def fail(*_: Any) -> None:
+        raise RuntimeError("raised by a test")
 
-    monkeypatch.setattr(containers, "list_containers", fails)
+    monkeypatch.setattr(containers, "list_containers", fail)
     assert world.http.get("/containers").status_code == 500
     assert (journal.last()["status"], journal.last()["aborted"]) == (500, False)
 
@@ -552,8 +568,8 @@ def test_a_failure_of_the_server_is_remembered(world: World, journal: Reader, mo
 # Reading
 
 
-def fill(world: World) -> None:
-    box = make(world, "box")
+def send_requests(world: World) -> None:
+    box = create_container(world, "box")
     world.http.get(f"/containers/{box['id']}")
     world.http.get("/containers/cntr_nope")
     world.http.get("/containers?limit=0")
@@ -591,8 +607,10 @@ def fill(world: World) -> None:
         ({"after": 99}, []),
     ],
 )
-def test_it_can_be_filtered_and_paged(query: dict[str, Any], numbers: list[int], world: World, journal: Reader) -> None:
-    fill(world)
+def test_the_journal_can_be_filtered_and_paginated(
+    query: dict[str, Any], numbers: list[int], world: World, journal: Reader
+) -> None:
+    send_requests(world)
     page = journal.get(**query)
     assert [entry["number"] for entry in page["data"]] == numbers
     filters = {key: value for key, value in query.items() if key not in ("limit", "last", "after", "before")}
@@ -601,8 +619,8 @@ def test_it_can_be_filtered_and_paged(query: dict[str, Any], numbers: list[int],
     assert page["has_more"] == (len(numbers) < len(journal.all(**bounds)))
 
 
-def test_an_entry_has_the_error_the_warnings_and_the_name_of_the_container(world: World, journal: Reader) -> None:
-    box = make(world, 'odd ","fault":"name')["id"]
+def test_entries_have_errors_warnings_and_container_names_to_filter_by(world: World, journal: Reader) -> None:
+    box = create_container(world, 'quoted ","fault":"name')["id"]
     ok(
         world.http.post(
             "/containers", json={"name": "long", "expires_after": {"anchor": "last_active_at", "minutes": 60}}
@@ -615,11 +633,11 @@ def test_an_entry_has_the_error_the_warnings_and_the_name_of_the_container(world
         world.http.get("/containers", headers={"x-mock-fault": '{"truncate_after": 5}'})
     page = journal.get(brief=True)["data"]
     assert [(each["error"], each["warnings"], each["container"]) for each in page] == [
-        (None, [], 'odd ","fault":"name'),
+        (None, [], 'quoted ","fault":"name'),
         (None, ["minutes-beyond-limit"], "long"),
         ("Container with id 'cntr_none' not found.", [], None),
         (None, [], None),
-        (None, [], 'odd ","fault":"name'),
+        (None, [], 'quoted ","fault":"name'),
         (None, [], None),
     ]
 
@@ -645,21 +663,23 @@ def test_an_entry_has_the_error_the_warnings_and_the_name_of_the_container(world
         ("none", []),
     ],
 )
-def test_a_text_is_found_however_it_was_written(text: str, numbers: list[int], world: World, journal: Reader) -> None:
+def test_a_text_filter_ignores_case_escapes_and_spaces_of_json(
+    text: str, numbers: list[int], world: World, journal: Reader
+) -> None:
     for body, note in ((b'{"name":"\\u00e9"}', "whole"), ('{"name": "é"}'.encode(), 'half a "quote')):
         headers = {"Content-Type": "application/json", "X-Note": note}
         ok(world.http.post("/containers", content=body, headers=headers))
     assert [entry["number"] for entry in journal.all(text=text)] == numbers
 
 
-def test_a_page_can_be_had_in_brief_and_uncounted(world: World, journal: Reader) -> None:
-    fill(world)
+def test_a_page_can_be_brief_and_without_a_total(world: World, journal: Reader) -> None:
+    send_requests(world)
     page, brief = journal.get(last=3, status="2xx"), journal.get(last=3, status="2xx", brief=True, counted=False)
     assert [set(each) - set(short) for each, short in zip(page["data"], brief["data"], strict=True)] == [
         {"request", "response"}
     ] * 3
     assert (page["total"], brief["total"]) == (3, None)
-    assert journal.get(counted=False)["total"] == 6, "what costs nothing is told"
+    assert journal.get(counted=False)["total"] == 6, "a total that costs nothing is returned all the same"
 
 
 @pytest.mark.parametrize(
@@ -678,15 +698,15 @@ def test_a_page_can_be_had_in_brief_and_uncounted(world: World, journal: Reader)
         ("/one", "number"),
     ],
 )
-def test_what_makes_no_sense_is_refused(path: str, param: str, world: World, journal: Reader) -> None:
-    make(world)
+def test_invalid_parameters_are_rejected(path: str, param: str, world: World, journal: Reader) -> None:
+    create_container(world)
     assert param in error_message(journal.client.get(journal.url + path), 400, "invalid_parameter")
 
 
-def test_what_is_not_there_is_not_found(world: World, journal: Reader) -> None:
+def test_unknown_worlds_and_exchanges_are_404(world: World, journal: Reader) -> None:
     for path in ("", "/count", "/1"):
         error_message(journal.client.get(journal.url + path), 404, "world_not_found")
-    make(world)
+    create_container(world)
     for number in (0, 2, 10**30):
         error_message(journal.client.get(f"{journal.url}/{number}"), 404, "exchange_not_found")
     for path in ("wait", "stream"):
@@ -697,48 +717,48 @@ def test_what_is_not_there_is_not_found(world: World, journal: Reader) -> None:
 # Waiting
 
 
-def test_waiting_ends_when_enough_match(world: World, journal: Reader) -> None:
-    make(world, "first")
+def test_wait_returns_when_enough_exchanges_match(world: World, journal: Reader) -> None:
+    create_container(world, "first")
     assert [entry["number"] for entry in journal.get("/wait")["data"]] == [1]
-    found: list[Any] = []
-    thread = threading.Thread(target=lambda: found.append(journal.get("/wait", operation="Create*", count=3)))
+    pages: list[Any] = []
+    thread = threading.Thread(target=lambda: pages.append(journal.get("/wait", operation="Create*", count=3)))
     thread.start()
-    make(world, "second")
+    create_container(world, "second")
     world.http.get("/containers")
-    assert not found
-    make(world, "third")
+    assert not pages
+    create_container(world, "third")
     thread.join()
-    assert [entry["number"] for entry in found[0]["data"]] == [1, 2, 4]
-    assert (found[0]["has_more"], found[0]["total"]) == (False, 3)
+    assert [entry["number"] for entry in pages[0]["data"]] == [1, 2, 4]
+    assert (pages[0]["has_more"], pages[0]["total"]) == (False, 3)
 
 
-def test_waiting_for_what_comes_makes_no_world(world: World, journal: Reader) -> None:
-    found: list[Any] = []
-    thread = threading.Thread(target=lambda: found.append(journal.get("/wait", text="box")))
+def test_wait_can_start_before_the_world_exists(world: World, journal: Reader) -> None:
+    pages: list[Any] = []
+    thread = threading.Thread(target=lambda: pages.append(journal.get("/wait", text="box")))
     thread.start()
-    make(world)
+    create_container(world)
     thread.join()
-    assert found[0]["total"] == 1
+    assert pages[0]["total"] == 1
 
 
-def test_waiting_in_vain_says_so(world: World, journal: Reader) -> None:
-    make(world)
-    answer = journal.client.get(f"{journal.url}/wait?count=2&timeout=0.05")
-    assert error_message(answer, 408, "journal_timeout") == "After 0.05 s there were 1 of 2 such exchanges."
+def test_wait_times_out_with_408(world: World, journal: Reader) -> None:
+    create_container(world)
+    response = journal.client.get(f"{journal.url}/wait?count=2&timeout=0.05")
+    assert error_message(response, 408, "journal_timeout") == "After 0.05 s there were 1 of 2 such exchanges."
 
 
-def test_waiting_behind_the_last_exchange_is_for_what_comes_after_that_one(world: World, journal: Reader) -> None:
+def test_wait_after_a_future_number_ignores_exchanges_up_to_it(world: World, journal: Reader) -> None:
     for _ in range(3):
         world.http.get("/containers")
-    answer = journal.client.get(f"{journal.url}/wait?after=4&timeout=0.05")
-    assert error_message(answer, 408, "journal_timeout").startswith("After 0.05 s there were 0 of 1")
+    response = journal.client.get(f"{journal.url}/wait?after=4&timeout=0.05")
+    assert error_message(response, 408, "journal_timeout").startswith("After 0.05 s there were 0 of 1")
     for _ in range(2):
         world.http.get("/containers")
     assert [entry["number"] for entry in journal.get("/wait", after=4)["data"]] == [5]
 
 
-def test_of_a_thousand_waiting_clients_that_leave_nothing_stays(world: World, journal: Reader) -> None:
-    make(world)
+def test_waiting_clients_that_disconnect_leave_no_state(world: World, journal: Reader) -> None:
+    create_container(world)
     for _ in range(50):
         with Wire(world) as wire:
             wire.send(
@@ -755,14 +775,14 @@ def subscribed_to(world: World) -> bool:
     return any(each.world == world.name for each in set(world.server.mock.events.subscribers))
 
 
-# Following
+# Streams
 
 
-def test_a_stream_tells_each_exchange(world: World, journal: Reader) -> None:
-    make(world, "before")
+def test_a_stream_sends_each_new_exchange(world: World, journal: Reader) -> None:
+    create_container(world, "before")
     with journal.stream() as events:
         for name in ("one", "two"):
-            make(world, name)
+            create_container(world, name)
         for number, name in ((2, "one"), (3, "two")):
             event = next(events)
             assert (event["id"], event["event"]) == (str(number), "exchange")
@@ -771,53 +791,53 @@ def test_a_stream_tells_each_exchange(world: World, journal: Reader) -> None:
             assert entry == journal.get(f"/{number}")
 
 
-def test_a_stream_goes_on_where_it_was(world: World, journal: Reader) -> None:
+def test_a_stream_resumes_after_the_last_event_id(world: World, journal: Reader) -> None:
     for number in range(AT_ONCE * 2 + 5):
-        make(world, f"{number}")
+        create_container(world, f"{number}")
     with journal.stream({"Last-Event-ID": "3"}) as events:
         assert [next(events)["id"] for _ in range(AT_ONCE * 2)] == [str(4 + number) for number in range(AT_ONCE * 2)]
     with journal.stream(after=0, text='"7"') as events:
         assert next(events)["id"] == "8"
 
 
-def test_a_stream_tells_of_the_end_of_what_it_told(world: World, journal: Reader) -> None:
-    make(world)
+def test_a_stream_sends_cleared_when_the_journal_is_cleared_or_the_world_reset(world: World, journal: Reader) -> None:
+    create_container(world)
     with journal.stream(after=0) as events:
         assert next(events)["id"] == "1"
         ok(journal.client.delete(journal.url))
         assert next(events)["event"] == "cleared"
-        make(world)
+        create_container(world)
         assert next(events)["id"] == "2"
         ok(journal.client.post(f"{journal.url.removesuffix('/journal')}/reset"))
         assert next(events)["event"] == "cleared"
-        make(world)
+        create_container(world)
         assert next(events)["id"] == "1"
     with journal.stream({"Last-Event-ID": "70"}) as events:
         assert next(events)["event"] == "cleared"
         assert next(events)["id"] == "1"
 
 
-def test_a_slow_reader_is_told_what_it_lost() -> None:
-    """What it has not been sent, because it takes nothing, is what the journal still holds."""
+def test_a_slow_stream_reports_how_many_exchanges_were_dropped() -> None:
+    """It continues with the exchanges that the journal still holds."""
     with MockServer(journal_entries=10) as server, World(server, "w") as world:
         reader = Reader(world)
         with reader.client, reader.stream() as events:
-            server.run(busy(world, 30))
+            server.run(record_at_once(world, 30))
             event = next(events)
             assert (event["event"], json.loads(event["data"])) == ("dropped", {"dropped": 20})
             assert [next(events)["id"] for _ in range(10)] == [str(number) for number in range(21, 31)]
 
 
-async def busy(world: World, count: int) -> None:
-    """So many exchanges, before anything else gets its turn."""
+async def record_at_once(world: World, count: int) -> None:
+    """Record exchanges in one turn of the event loop, so that no stream can send any meanwhile."""
     await world.server.mock.worlds.resolve(world.name)
     journal = world.server.mock.journal
     for _ in range(count):
         record(journal.open(world.name), journal)
 
 
-def test_a_quiet_stream_says_that_it_is_there(world: World, journal: Reader, monkeypatch: Any) -> None:
-    make(world)
+def test_an_idle_stream_sends_keep_alive_comments(world: World, journal: Reader, monkeypatch: Any) -> None:
+    create_container(world)
     monkeypatch.setattr(streams, "KEEP_ALIVE", 0.01)
     with journal.stream() as events:
         assert [next(events).get("comment") for _ in range(3)] == ["still there"] * 3
@@ -826,7 +846,7 @@ def test_a_quiet_stream_says_that_it_is_there(world: World, journal: Reader, mon
 @pytest.mark.parametrize("path", ["stream", "wait?text=never&timeout=9m"])
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.slow
-def test_a_server_doesnt_wait_for_who_waits(path: str, stop: signal.Signals, tmp_path: Any) -> None:
+def test_open_streams_and_waits_do_not_delay_shutdown(path: str, stop: signal.Signals) -> None:
     flags = ["--port", "0", "--host", "127.0.0.1", "--json", "--quiet", *LONG_GRACE]
     command = [sys.executable, "-m", "mockserver", "serve", *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -839,13 +859,13 @@ def test_a_server_doesnt_wait_for_who_waits(path: str, stop: signal.Signals, tmp
             else:
                 httpx2.get(f"http://127.0.0.1:{port}/_mock/state").raise_for_status()
             process.send_signal(stop)
-            with suppress(ConnectionResetError):  # where the end of the stream is not read at once
+            with suppress(ConnectionResetError):  # if the server closes before the rest of the stream is read
                 while reader.recv(1_000):
                     pass
             assert process.wait(120) == 0
 
 
-def test_nor_for_who_doesnt_read() -> None:
+def test_a_stream_that_its_client_does_not_read_does_not_delay_shutdown() -> None:
     with socket.socket() as reader, MockServer(shutdown_grace=600.0) as server, World(server, "w") as world:
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         reader.connect(("127.0.0.1", server.port))
@@ -860,8 +880,8 @@ def test_nor_for_who_doesnt_read() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("rrrrrcf"), st.integers(0, 3_000)), max_size=100))
-def test_what_is_kept_is_bounded_and_what_was_last(steps: list[tuple[str, str, int]]) -> None:
-    """Against a list of all that was recorded, oldest first. Bounds so narrow that a few steps come up to both."""
+def test_the_journal_keeps_the_latest_entries_within_its_bounds(steps: list[tuple[str, str, int]]) -> None:
+    """Compare the journal with a list of its entries, oldest first. A few steps reach both of its low bounds."""
     journal, model, last = Journal(5, 8_000, Events()), [], dict.fromkeys("abc", 0)
     logs = {}
     for world, step, size in steps:
@@ -871,7 +891,7 @@ def test_what_is_kept_is_bounded_and_what_was_last(steps: list[tuple[str, str, i
             last[world] += 1
             assert number == last[world]
             model.append((world, number, size))
-            while len(model) > 5 or sum(cost(number, size) for _, number, size in model) > 8_000:
+            while len(model) > 5 or sum(size_of(number, size) for _, number, size in model) > 8_000:
                 del model[0]
         else:
             (journal.clear if step == "c" else journal.forget)(world)
@@ -894,8 +914,8 @@ def test_what_is_kept_is_bounded_and_what_was_last(steps: list[tuple[str, str, i
 
 
 @pytest.mark.parametrize("end", [Journal.clear, Journal.forget])
-def test_what_was_cleared_takes_no_room(end: Any) -> None:
-    """Nor its place in the order of all, while the bounds are never come up to."""
+def test_cleared_entries_use_no_memory(end: Any) -> None:
+    """They are also removed from the list that orders all entries, although the bounds are never reached."""
     journal = Journal(1_000_000, 1 << 40, Events())
     record(journal.open("other"), journal)
     for _ in range(5_000):
@@ -905,28 +925,28 @@ def test_what_was_cleared_takes_no_room(end: Any) -> None:
     assert journal.count("other") == journal._count == 1
 
 
-def test_an_aborted_entry_takes_no_more_room() -> None:
+def test_aborting_an_entry_again_does_not_change_its_size() -> None:
     journal = Journal(10, 1 << 20, Events())
-    log = journal.open("a")
-    numbers = [record(log, journal) for _ in range(2)]
+    world_journal = journal.open("a")
+    numbers = [record(world_journal, journal) for _ in range(2)]
     for _ in range(2):
-        journal.abort(log, numbers[0])
+        journal.abort(world_journal, numbers[0])
     assert [Entry(*each).shown["aborted"] for each in journal.records("a")] == [True, False]
-    assert journal._bytes == cost(1, 0) + cost(2, 0) - 1
-    journal.abort(log, 3)
+    assert journal._bytes == size_of(1, 0) + size_of(2, 0) - 1  # "true" is one byte shorter than "false"
+    journal.abort(world_journal, 3)
     journal.forget("a")
     assert (journal._count, journal._bytes) == (0, 0)
 
 
-def test_an_entry_takes_the_memory_that_is_counted_for_it() -> None:
-    """And costs the garbage collector nothing."""
+def test_an_entry_uses_no_more_memory_than_is_counted_for_it() -> None:
+    """The garbage collector does not track it."""
     journal = Journal(1_000, 1 << 30, Events())
-    log = journal.open("world")
-    record(log, journal)
+    world_journal = journal.open("world")
+    record(world_journal, journal)
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
     for _ in range(500):
-        record(log, journal, b'"%b"' % (b"x" * 1_000))
+        record(world_journal, journal, b'"%b"' % (b"x" * 1_000))
     assert journal.count("world") == 501
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -936,18 +956,18 @@ def test_an_entry_takes_the_memory_that_is_counted_for_it() -> None:
 
 
 @cache
-def base_cost() -> int:
+def base_size() -> int:
     journal = Journal(10, 1 << 20, Events())
     record(journal.open("a"), journal)
     assert journal.count("a") == 1
     return journal._bytes
 
 
-def cost(number: int, size: int) -> int:
-    return base_cost() + size + len(str(number)) - 1
+def size_of(number: int, size: int) -> int:
+    return base_size() + size + len(str(number)) - 1
 
 
-def test_many_short_worlds_leave_nothing(tmp_path: Any) -> None:
+def test_deleted_worlds_leave_no_state_in_the_journal() -> None:
     with MockServer() as server, httpx2.Client(base_url=server.url, headers={"api-key": "x"}) as client:
         for number in range(60):
             client.post(f"/w/w{number}/v1/containers", json={"name": "box"})
@@ -956,30 +976,30 @@ def test_many_short_worlds_leave_nothing(tmp_path: Any) -> None:
         assert (journal._worlds, journal._count, journal._bytes) == ({}, 0, 0)
 
 
-def test_an_exchange_that_outlives_its_world_is_forgotten(world: World, journal: Reader) -> None:
-    box = make(world)
+def test_an_exchange_that_ends_after_its_world_was_deleted_is_not_recorded(world: World, journal: Reader) -> None:
+    box = create_container(world)
     sent = form(('Content-Disposition: form-data; name="file"; filename="a.txt"', b"bytes"))
     headers = {"Content-Type": "multipart/form-data; boundary=simple", "Content-Length": str(len(sent))}
     with Wire(world) as wire:
         wire.head("POST", f"/containers/{box['id']}/files", headers)
         wire.send(sent[:50])
-        make(world)  # by now the upload has begun
+        create_container(world)  # by the time of its response, the upload is in progress
         ok(journal.client.delete(journal.url.removesuffix("/journal")))
         wire.send(sent[50:])
         wire.response()
     assert world.name not in world.server.mock.journal._worlds
 
 
-def test_a_request_leaves_nothing_to_collect(world: World) -> None:
-    """Garbage in cycles would cost each request more than its entry in the journal does."""
-    make(world)
+def test_a_request_creates_no_reference_cycles(world: World) -> None:
+    """Collecting the cycles of a request would take longer than recording it."""
+    create_container(world)
     gc.collect()
     gc.disable()
     gc.set_debug(gc.DEBUG_SAVEALL)
     try:
         for path in ("/containers", "/containers/cntr_1", "/nope"):
             world.http.get(path)
-        make(world)
+        create_container(world)
         gc.collect()
         assert not {type(each).__name__ for each in gc.garbage} & {"Exchange", "RequestResponseCycle", "Protocol"}
     finally:

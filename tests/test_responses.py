@@ -1,7 +1,6 @@
-"""Responses: runs without a script, chains, containers of runs, storing, streams, background."""
+"""Responses: unscripted runs, chains, containers, storage, streams, background runs, answers, limits."""
 
 import asyncio
-import base64
 import json
 import threading
 from collections import Counter
@@ -15,7 +14,7 @@ import openai
 import pytest
 from conftest import World, error_message, new_world, ok
 from openai.types.responses import Response
-from skill_bundles import zipped
+from skill_bundles import inline_skill, zipped
 
 from mockserver import context, responses, runs, transcript, unscripted
 from mockserver.api import rendering, streams
@@ -35,21 +34,27 @@ AUTO_WITH_MEMORY: Any = {"type": "code_interpreter", "container": {"type": "auto
 SHELL: Any = [{"type": "shell", "environment": {"type": "container_auto"}}]
 
 
-def hosted(*skills: dict[str, Any]) -> dict[str, Any]:
-    """A shell in a container with skills."""
+def hosted_shell(*skills: dict[str, Any]) -> dict[str, Any]:
+    """A shell tool with a container of its own that has skills."""
     return {"type": "shell", "environment": {"type": "container_auto", "skills": list(skills)}}
 
 
-def inline(name: str, padding: str = "") -> dict[str, Any]:
+def skill_named(name: str, padding: str = "") -> dict[str, Any]:
     manifest = f"---\nname: {name}\ndescription: Does things.\n---\n{padding}"
-    data = base64.b64encode(zipped({f"{name}/SKILL.md": manifest})).decode()
-    source = {"type": "base64", "media_type": "application/zip", "data": data}
-    return {"type": "inline", "name": name, "description": "Does things.", "source": source}
+    return inline_skill(zipped({f"{name}/SKILL.md": manifest}), name, "Does things.")
+
+
+def control_url(world: World, path: str = "") -> str:
+    return f"{world.server.url}/_mock/worlds/{world.name}{path}"
 
 
 def script(world: World, *rules: dict[str, Any]) -> None:
     """Add answers to a world."""
-    ok(world.http.post(f"{world.server.url}/_mock/worlds/{world.name}/answers", json=list(rules)))
+    ok(world.http.post(control_url(world, "/answers"), json=list(rules)))
+
+
+def set_switch(world: World, name: str, value: object) -> None:
+    ok(world.http.put(control_url(world, "/profile"), json={"switches": {name: value}}))
 
 
 def run(world: World, prompt: str, **more: Any) -> Response:
@@ -60,32 +65,34 @@ def container(response: Response) -> str:
     return next(item.container_id for item in response.output if item.type == "code_interpreter_call")
 
 
-def names(world: World, box: str) -> list[str]:
+def file_paths(world: World, box: str) -> list[str]:
     return sorted(file["path"] for file in ok(world.http.get(f"/containers/{box}/files"))["data"])
 
 
-def events(world: World, body: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """The events of a stream, as they are on the wire."""
-    answer = world.http.post("/responses", json={"model": "gpt-5", "stream": True, **body})
-    assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
-    assert "cache-control" not in answer.headers
-    return parsed(answer.text)
+def stream_events(world: World, body: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Create a streamed response and return its events."""
+    response = world.http.post("/responses", json={"model": "gpt-5", "stream": True, **body})
+    assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert "cache-control" not in response.headers
+    return parse_events(response.text)
 
 
 @contextmanager
-def background(world: World) -> Iterator[tuple[str, Callable[[], list[tuple[str, dict[str, Any]]]]]]:
-    """A run in the background after the first event of its stream: its id, and what reads the stream to its end."""
-    body = {"model": "m", "input": "go", "tools": AUTO, "stream": True, "background": True}
+def background_run(
+    world: World, prompt: str = "go"
+) -> Iterator[tuple[str, Callable[[], list[tuple[str, dict[str, Any]]]]]]:
+    """Start a background run and read its first event. Yield its id, and a function that returns all its events."""
+    body = {"model": "m", "input": prompt, "tools": AUTO, "stream": True, "background": True}
     with world.http.stream("POST", "/responses", json=body) as stream:
         parts = stream.iter_text()
         first = next(parts)
         id = json.loads(first.split("\n")[1].removeprefix("data: "))["response"]["id"]
-        yield id, lambda: parsed(first + "".join(parts))
+        yield id, lambda: parse_events(first + "".join(parts))
 
 
-def parsed(text: str) -> list[tuple[str, dict[str, Any]]]:
+def parse_events(text: str) -> list[tuple[str, dict[str, Any]]]:
     assert text.endswith("\n\n")
-    found = []
+    events = []
     for number, block in enumerate(text.removesuffix("\n\n").split("\n\n")):
         kind, data = block.split("\n")
         event = json.loads(data.removeprefix("data: "))
@@ -93,14 +100,14 @@ def parsed(text: str) -> list[tuple[str, dict[str, Any]]]:
         assert next(iter(event)) == "type"
         assert [*event][1:] == sorted([*event][1:])
         assert event["sequence_number"] >= number
-        found.append((event["type"], event))
-    return found
+        events.append((event["type"], event))
+    return events
 
 
-# Without a script
+# Unscripted runs
 
 
-def test_files_that_the_prompt_names_are_written_and_cited(world: World) -> None:
+def test_files_named_in_the_prompt_are_written_and_cited(world: World) -> None:
     response = run(world, "Please make report.csv and out/plot.png", include=["code_interpreter_call.outputs"])
     call, message = response.output
     assert call.type == "code_interpreter_call"
@@ -119,21 +126,19 @@ def test_files_that_the_prompt_names_are_written_and_cited(world: World) -> None
     assert world.openai.containers.retrieve(call.container_id).name == "auto"
 
 
-def test_the_same_input_has_the_same_response_on_a_frozen_clock(world: World) -> None:
-    other = World(world.server, f"{world.name}-again")
+def test_the_same_input_has_the_same_text_code_and_usage_in_two_worlds(world: World) -> None:
+    other = World(world.server, f"{world.name}-other")
     bodies = []
     for each in (world, other):
         each.freeze()
         text = each.http.post("/responses", json={"model": "m", "input": "a.csv", "tools": AUTO}).text
-        names_ids = json.loads(text)
-        bodies.append(
-            (names_ids["output"][1]["content"][0]["text"], names_ids["output"][0]["code"], names_ids["usage"])
-        )
+        body = json.loads(text)
+        bodies.append((body["output"][1]["content"][0]["text"], body["output"][0]["code"], body["usage"]))
     other.close()
     assert bodies[0] == bodies[1]
 
 
-def test_a_schema_gets_a_fitting_instance(world: World) -> None:
+def test_a_json_schema_gets_an_instance_that_matches_it(world: World) -> None:
     schema = {
         "type": "object",
         "properties": {"name": {"type": "string"}, "rows": {"type": "array", "items": {"$ref": "#/$defs/row"}}},
@@ -144,17 +149,17 @@ def test_a_schema_gets_a_fitting_instance(world: World) -> None:
     text: Any = {"format": {"type": "json_schema", "name": "x", "strict": True, "schema": schema}}
     response = run(world, "make data.csv", text=text)
     assert json.loads(response.output_text) == {"name": "", "rows": []}
-    assert names(world, container(response)) == ["/mnt/data/data.csv"]
+    assert file_paths(world, container(response)) == ["/mnt/data/data.csv"]
 
 
 @pytest.mark.parametrize("more", [{"tools": []}, {"tool_choice": "none"}])
-def test_without_a_tool_the_prompt_is_repeated(world: World, more: dict[str, Any]) -> None:
+def test_a_run_without_a_tool_repeats_the_prompt(world: World, more: dict[str, Any]) -> None:
     response = run(world, "Grüße, 世界", **more)
     assert [item.type for item in response.output] == ["message"]
     assert response.output_text == "Grüße, 世界"
 
 
-def test_code_in_the_prompt_is_shown_and_not_run(world: World) -> None:
+def test_code_in_the_prompt_is_returned_but_not_executed(world: World) -> None:
     response = run(world, "run\n```python\nprint(6 * 7)\n```", include=["code_interpreter_call.outputs"])
     call = response.output[0]
     assert call.type == "code_interpreter_call"
@@ -165,22 +170,18 @@ def test_code_in_the_prompt_is_shown_and_not_run(world: World) -> None:
 
 
 @pytest.mark.parametrize(("mode", "status"), [("echo", 200), ("refuse", 400)])
-def test_the_profile_says_what_happens_without_a_script(world: World, mode: str, status: int) -> None:
-    ok(world.http.put(f"{world.server.url}/_mock/worlds/{world.name}/profile", json={"switches": {"unscripted": mode}}))
+def test_the_switch_unscripted_repeats_the_prompt_or_rejects_the_request(world: World, mode: str, status: int) -> None:
+    set_switch(world, "unscripted", mode)
     script(world, {"id": "other", "when": {"text": "elephants", "model": "gpt-5"}, "say": "x"})
-    answer = world.http.post("/responses", json={"model": "gpt-5", "input": "a.csv", "tools": AUTO})
+    response = world.http.post("/responses", json={"model": "gpt-5", "input": "a.csv", "tools": AUTO})
     if status == 200:
-        assert [item["type"] for item in ok(answer)["output"]] == ["message"]
+        assert [item["type"] for item in ok(response)["output"]] == ["message"]
     else:
-        assert "'other': text is not 'elephants'" in error_message(answer, 400, "no_answer")
+        assert "'other': text is not 'elephants'" in error_message(response, 400, "no_answer")
 
 
-def test_a_request_that_is_refused_counts_for_what_skips_it(world: World) -> None:
-    ok(
-        world.http.put(
-            f"{world.server.url}/_mock/worlds/{world.name}/profile", json={"switches": {"unscripted": "refuse"}}
-        )
-    )
+def test_a_rejected_request_counts_for_an_answer_that_skips_requests(world: World) -> None:
+    set_switch(world, "unscripted", "refuse")
     script(world, {"skip": 1, "say": "hello"})
     body = {"model": "gpt-5", "input": "a", "tools": AUTO}
     error_message(world.http.post("/responses", json=body), 400, "no_answer")
@@ -188,17 +189,17 @@ def test_a_request_that_is_refused_counts_for_what_skips_it(world: World) -> Non
     assert ok(world.http.post("/responses", json=body))["output"][0]["content"][0]["text"] == "hello"
 
 
-# The object
+# The response object
 
 
-def test_keys_stand_in_the_order_of_the_wire_and_text_is_escaped(world: World) -> None:
-    answer = world.http.post("/responses", json={"model": "gpt-5", "input": "ü €", "metadata": {"a": "b"}})
-    assert answer.text.startswith('{\n  "id": "resp_')
-    assert not answer.text.endswith("\n")
-    assert "\\u00fc \\u20ac" in answer.text
-    assert answer.text.isascii()
-    assert '"temperature": 1.0,' in answer.text
-    assert list(answer.json()) == [
+def test_keys_of_a_response_are_in_the_order_of_the_live_api_and_text_is_escaped(world: World) -> None:
+    response = world.http.post("/responses", json={"model": "gpt-5", "input": "ü €", "metadata": {"a": "b"}})
+    assert response.text.startswith('{\n  "id": "resp_')
+    assert not response.text.endswith("\n")
+    assert "\\u00fc \\u20ac" in response.text
+    assert response.text.isascii()
+    assert '"temperature": 1.0,' in response.text
+    assert list(response.json()) == [
         *("id", "object", "created_at", "status", "background", "billing", "completed_at", "error"),
         *("frequency_penalty", "incomplete_details", "instructions", "max_output_tokens", "max_tool_calls", "model"),
         *("moderation", "output", "parallel_tool_calls", "presence_penalty", "previous_response_id"),
@@ -206,7 +207,7 @@ def test_keys_stand_in_the_order_of_the_wire_and_text_is_escaped(world: World) -
         *("temperature", "text", "tool_choice", "tool_usage", "tools", "top_logprobs", "top_p", "truncation", "usage"),
         *("user", "metadata"),
     ]
-    assert answer.headers["x-ratelimit-limit-requests"]
+    assert response.headers["x-ratelimit-limit-requests"]
 
 
 def test_ids_of_a_chain_share_their_first_digits(world: World) -> None:
@@ -270,7 +271,7 @@ def test_ids_of_a_chain_share_their_first_digits(world: World) -> None:
             *(400, "tools[0].container.file_ids", None, "No such File object: file-x"),
         ),
         (
-            {"tools": [SHELL[0], hosted({"type": "skill_reference", "skill_id": "skill_x"})]},
+            {"tools": [SHELL[0], hosted_shell({"type": "skill_reference", "skill_id": "skill_x"})]},
             *(400, "tools[1].environment.skills", None, "Skill with id 'skill_x' not found."),
         ),
         ({"model": None}, 400, "model", "invalid_type", "Invalid type"),
@@ -288,15 +289,15 @@ def test_ids_of_a_chain_share_their_first_digits(world: World) -> None:
         ({"tool_choice": "maybe"}, 400, "tool_choice", "invalid_value", "'maybe'"),
     ],
 )
-def test_bad_requests_get_the_errors_of_the_api(
+def test_invalid_requests_are_rejected(
     world: World, body: dict[str, Any], status: int, param: str | None, code: str | None, message: str
 ) -> None:
-    answer = world.http.post("/responses", json={"model": "m", "input": "x", **body})
-    assert message in error_message(answer, status, code)
-    assert answer.json()["error"]["param"] == param
+    response = world.http.post("/responses", json={"model": "m", "input": "x", **body})
+    assert message in error_message(response, status, code)
+    assert response.json()["error"]["param"] == param
 
 
-def test_nulls_are_as_if_not_sent(world: World) -> None:
+def test_null_parameters_get_their_defaults(world: World) -> None:
     nulls = (
         "instructions",
         "max_output_tokens",
@@ -312,10 +313,10 @@ def test_nulls_are_as_if_not_sent(world: World) -> None:
     assert body["metadata"] == {}
 
 
-# Containers of runs
+# Containers
 
 
-def test_a_chain_keeps_its_container_however_it_is_continued(world: World) -> None:
+def test_each_way_to_continue_a_chain_keeps_its_container(world: World) -> None:
     first = run(world, "one.csv")
     box = container(first)
     replayed: Any = [*first.to_dict()["output"], {"role": "user", "content": "two.csv"}]  # type: ignore[misc]
@@ -335,7 +336,7 @@ def test_a_conversation_keeps_its_container(world: World) -> None:
     assert second.conversation.id == "conv_1"
 
 
-def test_an_expired_container_in_the_context_is_an_error_or_replaced(world: World) -> None:
+def test_an_expired_container_of_a_chain_is_an_error_or_replaced(world: World) -> None:
     world.freeze()
     first = run(world, "one.csv")
     items: Any = [*first.to_dict()["output"], {"role": "user", "content": "x"}]  # type: ignore[misc]
@@ -344,12 +345,11 @@ def test_an_expired_container_in_the_context_is_an_error_or_replaced(world: Worl
         run(world, "two.csv", previous_response_id=first.id)
     with pytest.raises(openai.BadRequestError, match=f"Expected container_id: {container(first)}"):
         world.openai.responses.create(model="m", input=items, tools=AUTO)
-    switches = {"switches": {"auto_expired": "replace"}}
-    ok(world.http.put(f"{world.server.url}/_mock/worlds/{world.name}/profile", json=switches))
+    set_switch(world, "auto_expired", "replace")
     assert container(run(world, "two.csv", previous_response_id=first.id)) != container(first)
 
 
-def test_files_of_the_request_are_in_the_container(world: World) -> None:
+def test_files_of_the_request_are_added_to_the_container(world: World) -> None:
     file = world.openai.files.create(file=("sales.csv", b"a,b\n"), purpose="user_data")
     tools: Any = [
         {"type": "code_interpreter", "container": {"type": "auto", "file_ids": [file.id], "memory_limit": "4g"}}
@@ -360,11 +360,11 @@ def test_files_of_the_request_are_in_the_container(world: World) -> None:
     ]
     response = world.openai.responses.create(model="m", input=[{"role": "user", "content": content}], tools=tools)
     box = container(response)
-    assert {f"/mnt/data/{file.id}-sales.csv", "/mnt/data/notes.txt"} <= {*names(world, box)}
+    assert {f"/mnt/data/{file.id}-sales.csv", "/mnt/data/notes.txt"} <= {*file_paths(world, box)}
     assert world.openai.containers.retrieve(box).memory_limit == "4g"
 
 
-def test_reasoning_stands_before_what_it_led_to(world: World) -> None:
+def test_reasoning_precedes_the_item_of_its_step(world: World) -> None:
     script(world, {"steps": [{"reasoning": True, "code": "1"}, {"reasoning": "Now I know.", "say": "One."}]})
     shown: list[list[dict[str, Any]]] = []
     for include in ([], ["reasoning.encrypted_content"]):
@@ -378,7 +378,7 @@ def test_reasoning_stands_before_what_it_led_to(world: World) -> None:
     assert plain[2]["summary"] == hidden[2]["summary"] == [{"type": "summary_text", "text": "Now I know."}]
 
 
-def test_a_script_gives_the_phase_of_a_message_and_all_tokens(world: World) -> None:
+def test_an_answer_sets_the_phases_of_messages_and_the_usage(world: World) -> None:
     usage = {"input": 100, "cached": 60, "output": 20, "reasoning": 15}
     steps = [{"say": "I begin.", "phase": "commentary"}, {"say": '{"title": "x"}', "phase": "final_answer"}]
     script(world, {"steps": steps, "usage": usage})
@@ -394,30 +394,31 @@ def test_a_script_gives_the_phase_of_a_message_and_all_tokens(world: World) -> N
     }
 
 
-def test_an_automatic_container_is_repeated_as_it_was_sent(world: World) -> None:
+def test_the_tools_of_a_request_are_returned_unchanged(world: World) -> None:
     response = world.http.post("/responses", json={"model": "gpt-5", "input": "go", "tools": [AUTO_WITH_MEMORY]})
     assert json.dumps(ok(response)["tools"]) == json.dumps([AUTO_WITH_MEMORY])
 
 
 def test_a_hosted_shell_runs_in_a_container_and_a_local_one_does_not(world: World) -> None:
     script(world, {"commands": ["ls", "cat a"], "logs": "hello\n", "files": [{"path": "a", "content": "b"}]})
-    hosted = run(world, "go", tools=SHELL)
-    call, output = hosted.output
+    response = run(world, "go", tools=SHELL)
+    call, output = response.output
     assert call.type == "shell_call"
     assert output.type == "shell_call_output"
     assert output.call_id == call.call_id
     assert output.output[-1].stdout == "hello\n"
-    assert hosted.tools[0].to_dict() == {"type": "shell", "environment": call.environment.to_dict()}  # type: ignore[union-attr]
+    assert response.tools[0].to_dict() == {"type": "shell", "environment": call.environment.to_dict()}  # type: ignore[union-attr]
     local = run(world, "go", tools=[{"type": "shell", "environment": {"type": "local"}}])
     assert [item.type for item in local.output] == ["shell_call"]
     assert local.output[0].environment is None  # type: ignore[union-attr]
 
 
-# Storing
-
-
-def test_each_shell_has_a_container_and_the_skills_of_its_own(world: World) -> None:
-    tools: Any = [hosted(inline("aaa")), {"type": "shell", "environment": {"type": "local"}}, hosted(inline("bbb"))]
+def test_each_hosted_shell_has_its_own_container_and_skills(world: World) -> None:
+    tools: Any = [
+        hosted_shell(skill_named("aaa")),
+        {"type": "shell", "environment": {"type": "local"}},
+        hosted_shell(skill_named("bbb")),
+    ]
     for choice in ("auto", "none", {"type": "code_interpreter"}):
         response = run(world, "go", tools=tools, tool_choice=choice)
         shown = [tool.environment for tool in response.tools if tool.type == "shell"]
@@ -425,23 +426,29 @@ def test_each_shell_has_a_container_and_the_skills_of_its_own(world: World) -> N
         for environment, name in ((shown[0], "aaa"), (shown[2], "bbb")):
             assert environment is not None
             assert environment.type == "container_reference"
-            url = f"{world.server.url}/_mock/worlds/{world.name}/containers/{environment.container_id}"
+            url = control_url(world, f"/containers/{environment.container_id}")
             assert [skill["name"] for skill in ok(world.http.get(url))["skills"]] == [name]
-    wrong = hosted({**inline("bbb"), "description": "Does nothing."})
-    answer = world.http.post("/responses", json={"model": "m", "input": "x", "tools": [hosted(inline("aaa")), wrong]})
-    assert "Inline skill name/description must match" in error_message(answer, 400, None)
-    plain = ok(
-        world.http.post("/responses", json={"model": "m", "input": "x", "tools": [SHELL[0], hosted(inline("a"))]})
+    mismatched = hosted_shell({**skill_named("bbb"), "description": "Does nothing."})
+    body = {"model": "m", "input": "x", "tools": [hosted_shell(skill_named("aaa")), mismatched]}
+    error = error_message(world.http.post("/responses", json=body), 400, None)
+    assert "Inline skill name/description must match" in error
+    two_shells = ok(
+        world.http.post(
+            "/responses", json={"model": "m", "input": "x", "tools": [SHELL[0], hosted_shell(skill_named("a"))]}
+        )
     )
-    assert len({tool["environment"]["container_id"] for tool in plain["tools"]}) == 2
+    assert len({tool["environment"]["container_id"] for tool in two_shells["tools"]}) == 2
 
 
-def test_moderation_is_shown_as_it_was_sent(world: World) -> None:
+def test_moderation_is_returned_unchanged(world: World) -> None:
     body = {"model": "m", "input": "x", "moderation": {"model": "omni"}}
     assert ok(world.http.post("/responses", json=body))["moderation"] == {"model": "omni"}
 
 
-def test_reasoning_is_known_if_it_is_stored_or_brings_its_content(world: World) -> None:
+# Storage
+
+
+def test_reasoning_in_the_input_must_be_stored_or_include_its_content(world: World) -> None:
     script(world, {"steps": [{"reasoning": "I think.", "say": "done"}]})
     for more, status in (({}, 200), ({"store": False}, 404), ({"include": ["reasoning.encrypted_content"]}, 200)):
         body = {"model": "m", "input": "go", **more} | ({"store": False} if more else {})
@@ -465,22 +472,22 @@ def test_a_stored_response_can_be_read_listed_and_deleted(world: World) -> None:
     run(world, "c.csv", previous_response_id=second.id)
 
 
-def test_what_is_not_stored_is_unknown(world: World) -> None:
+def test_a_response_that_is_not_stored_is_not_found(world: World) -> None:
     response = run(world, "a.csv", store=False)
     error_message(world.http.get(f"/responses/{response.id}"), 404, None)
     reference: Any = [{"type": "item_reference", "id": response.output[0].id}]
     with pytest.raises(openai.NotFoundError, match="store"):
         world.openai.responses.create(model="m", input=reference, tools=AUTO)
-    assert names(world, container(response)) == ["/mnt/data/a.csv"]
+    assert file_paths(world, container(response)) == ["/mnt/data/a.csv"]
 
 
 # Streams
 
 
-def test_a_stream_has_every_event_in_order(world: World) -> None:
+def test_a_stream_has_all_events_in_order(world: World) -> None:
     script(world, {"steps": [{"code": "x = 1", "files": [{"path": "a.txt", "content": "a"}]}, {"say": "See {links}"}]})
-    found = events(world, {"input": "go", "tools": AUTO, "include": ["code_interpreter_call.outputs"]})
-    kinds = [kind for place, (kind, _) in enumerate(found) if place == 0 or found[place - 1][0] != kind]
+    stream = stream_events(world, {"input": "go", "tools": AUTO, "include": ["code_interpreter_call.outputs"]})
+    kinds = [kind for index, (kind, _) in enumerate(stream) if index == 0 or stream[index - 1][0] != kind]
     call = "response.code_interpreter_call"
     assert kinds == [
         *("response.created", "response.in_progress", "response.output_item.added", f"{call}.in_progress"),
@@ -489,17 +496,17 @@ def test_a_stream_has_every_event_in_order(world: World) -> None:
         *("response.output_text.delta", "response.output_text.annotation.added", "response.output_text.done"),
         *("response.content_part.done", "response.output_item.done", "response.completed"),
     ]
-    assert [event["sequence_number"] for _, event in found] == [*range(len(found))]
-    assert "billing" not in found[0][1]["response"]
-    assert "tool_usage" in found[0][1]["response"]
-    short = [event for kind, event in found if kind.endswith("delta") and len(event["delta"]) < 16]
+    assert [event["sequence_number"] for _, event in stream] == [*range(len(stream))]
+    assert "billing" not in stream[0][1]["response"]
+    assert "tool_usage" in stream[0][1]["response"]
+    short = [event for kind, event in stream if kind.endswith("delta") and len(event["delta"]) < 16]
     assert short
     assert all(len(event["delta"] + event["obfuscation"]) == 16 for event in short)
-    joined = "".join(event["delta"] for kind, event in found if kind == "response.output_text.delta")
+    joined = "".join(event["delta"] for kind, event in stream if kind == "response.output_text.delta")
     assert joined == "See [a.txt](sandbox:/mnt/data/a.txt)"
 
 
-def test_the_official_helper_rebuilds_the_response(world: World) -> None:
+def test_the_stream_helper_of_the_sdk_rebuilds_the_response(world: World) -> None:
     with world.openai.responses.stream(model="m", input="make a.csv", tools=AUTO) as stream:
         final = stream.get_final_response()
     stored = world.openai.responses.retrieve(final.id)
@@ -507,22 +514,15 @@ def test_the_official_helper_rebuilds_the_response(world: World) -> None:
     assert [item.id for item in final.output] == [item.id for item in stored.output]
 
 
-def test_the_journal_shows_a_stream_as_text(world: World) -> None:
-    sent = world.http.post("/responses", json={"model": "gpt-5", "input": "hello", "stream": True}).text
-    journal = ok(world.http.get(f"{world.server.url}/_mock/worlds/{world.name}/journal"))
-    assert journal["data"][-1]["response"]["body"] == sent
+def test_obfuscation_can_be_turned_off(world: World) -> None:
+    stream = stream_events(world, {"input": "hello", "stream_options": {"include_obfuscation": False}})
+    assert all("obfuscation" not in event for _, event in stream)
 
 
-def test_padding_can_be_left_out(world: World) -> None:
-    found = events(world, {"input": "hello", "stream_options": {"include_obfuscation": False}})
-    assert all("obfuscation" not in event for _, event in found)
-
-
-def test_the_journal_has_a_stream_as_text(world: World) -> None:
+def test_the_journal_records_a_stream_as_text(world: World) -> None:
     sent = world.http.post("/responses", json={"model": "m", "input": "ü", "stream": True}).text
-    journal = f"{world.server.url}/_mock/worlds/{world.name}"
-    assert ok(world.http.get(f"{journal}/journal"))["data"][0]["response"]["body"] == sent
-    assert ok(world.http.get(f"{journal}/verdict"))["findings"] == []
+    assert ok(world.http.get(control_url(world, "/journal")))["data"][0]["response"]["body"] == sent
+    assert ok(world.http.get(control_url(world, "/verdict")))["findings"] == []
 
 
 def test_an_error_before_the_first_event_is_plain_json(world: World) -> None:
@@ -530,23 +530,23 @@ def test_an_error_before_the_first_event_is_plain_json(world: World) -> None:
     error_message(world.http.post("/responses", json=body), 404, None)
 
 
-def test_a_run_that_fails_ends_its_stream_with_an_error(world: World) -> None:
+def test_the_stream_of_a_failed_run_ends_with_an_error(world: World) -> None:
     script(world, {"steps": [{"code": "a", "files": [{"path": "a", "content": "b"}]}, {"fail": "container_not_found"}]})
-    found = events(world, {"input": "go", "tools": AUTO})
-    (_, error), (kind, failed) = found[-2:]
+    stream = stream_events(world, {"input": "go", "tools": AUTO})
+    (_, error), (kind, failed) = stream[-2:]
     assert list(error["error"]) == ["message", "param", "type", "code"]
     assert kind == "response.failed"
     assert failed["response"]["status"] == "failed"
     assert failed["response"]["usage"] is None
     stored = ok(world.http.get(f"/responses/{failed['response']['id']}"))
     assert stored["error"] == {"code": "server_error", "message": error["error"]["message"]}
-    assert names(world, stored["output"][0]["container_id"]) == ["/mnt/data/a"]
+    assert file_paths(world, stored["output"][0]["container_id"]) == ["/mnt/data/a"]
 
 
-# Background
+# Background runs
 
 
-def test_a_run_in_the_background_is_a_function_of_the_clock(world: World) -> None:
+def test_the_state_of_a_background_run_depends_only_on_the_clock(world: World) -> None:
     world.freeze()
     script(
         world,
@@ -565,39 +565,39 @@ def test_a_run_in_the_background_is_a_function_of_the_clock(world: World) -> Non
     for step in (1, 29, 30, -30):
         world.advance(step)
         now = world.openai.responses.retrieve(response.id)
-        seen.append((now.status, len(now.output), names(world, box)))
+        seen.append((now.status, len(now.output), file_paths(world, box)))
     a, both = ["/mnt/data/a"], ["/mnt/data/a", "/mnt/data/b"]
     assert seen == [("in_progress", 0, []), ("in_progress", 1, a), ("completed", 3, both), ("in_progress", 1, a)]
 
 
-def test_steps_in_the_background_keep_a_container_alive(world: World) -> None:
+def test_steps_of_a_background_run_postpone_the_expiry_of_the_container(world: World) -> None:
     world.freeze()
     script(world, {"steps": [{"code": "1", "takes": "15m"}, {"code": "2", "takes": "15m"}, {"say": "done"}]})
     run(world, "go", background=True)
     box = world.http.get("/containers").json()["data"][0]["id"]
     world.advance(49 * 60)
-    state = world.http.get(f"{world.server.url}/_mock/worlds/{world.name}/containers/{box}").json()
+    state = world.http.get(control_url(world, f"/containers/{box}")).json()
     assert state["status"] == "running"
     world.advance(60)
-    state = world.http.get(f"{world.server.url}/_mock/worlds/{world.name}/containers/{box}").json()
+    state = world.http.get(control_url(world, f"/containers/{box}")).json()
     assert state["status"] == "expired"
 
 
-def test_a_container_that_a_run_in_the_background_used_can_expire_at_once(world: World) -> None:
+def test_the_container_of_a_background_run_can_be_expired_at_any_time(world: World) -> None:
     world.freeze()
     script(world, {"steps": [{"code": "1", "takes": "1m"}, {"code": "2", "takes": "1m"}, {"say": "done"}]})
     for minutes in (0, 1, 5):
         run(world, "go", background=True)
         world.advance(60 * minutes)
         box = world.http.get("/containers").json()["data"][0]["id"]
-        state = f"{world.server.url}/_mock/worlds/{world.name}/containers/{box}"
+        state = control_url(world, f"/containers/{box}")
         assert world.http.post(f"{state}/expire").json()["status"] == "expired"
         world.advance(120)
         assert world.http.get(state).json()["status"] == "expired"
         assert world.http.get(f"/containers/{box}/files").status_code == 404
 
 
-def test_a_cancelled_run_leaves_only_what_it_did(world: World) -> None:
+def test_a_cancelled_run_keeps_only_files_of_completed_steps(world: World) -> None:
     world.freeze()
     step = {"code": "1", "takes": "30s"}
     files = [[{"path": name, "content": name}] for name in "ab"]
@@ -607,7 +607,7 @@ def test_a_cancelled_run_leaves_only_what_it_did(world: World) -> None:
     cancelled = world.openai.responses.cancel(response.id)
     assert (cancelled.status, cancelled.output) == ("cancelled", [])
     world.advance(100)
-    assert names(world, world.openai.containers.list().data[0].id) == ["/mnt/data/a"]
+    assert file_paths(world, world.openai.containers.list().data[0].id) == ["/mnt/data/a"]
     assert world.openai.responses.cancel(response.id).status == "cancelled"
     done = run(world, "go", background=True)
     world.advance(100)
@@ -617,7 +617,7 @@ def test_a_cancelled_run_leaves_only_what_it_did(world: World) -> None:
         world.openai.responses.cancel(run(world, "x", tools=[]).id)
 
 
-def test_a_cancelled_run_deletes_nothing_that_it_would_have_deleted_later(world: World) -> None:
+def test_a_cancelled_run_does_not_delete_files_of_later_steps(world: World) -> None:
     world.freeze()
     box = ok(world.http.post("/containers", json={"name": "box"}))["id"]
     paths = {}
@@ -636,22 +636,18 @@ def test_a_cancelled_run_deletes_nothing_that_it_would_have_deleted_later(world:
     world.openai.responses.cancel(one.id)
     world.advance(60)
     assert world.openai.responses.retrieve(two.id).status == "completed"
-    assert names(world, box) == [paths["one"]]
+    assert file_paths(world, box) == [paths["one"]]
 
 
-def test_a_stream_in_the_background_can_be_resumed(world: World) -> None:
+def test_the_stream_of_a_background_run_can_be_resumed(world: World) -> None:
     world.freeze()
     script(world, {"steps": [{"code": "1", "takes": "5s"}, {"say": "done"}]})
-    with background(world) as (id, rest):
+    with background_run(world) as (id, rest):
         world.advance(10)
         whole = rest()
     assert [kind for kind, _ in whole[:3]] == ["response.created", "response.queued", "response.in_progress"]
-    assert parsed(world.http.get(f"/responses/{id}?stream=true&starting_after=5").text) == whole[6:]
-    ok(
-        world.http.put(
-            f"{world.server.url}/_mock/worlds/{world.name}/profile", json={"switches": {"stream_minutes": 5}}
-        )
-    )
+    assert parse_events(world.http.get(f"/responses/{id}?stream=true&starting_after=5").text) == whole[6:]
+    set_switch(world, "stream_minutes", 5)
     world.advance(6 * 60)
     assert "more than 5 minutes old" in error_message(
         world.http.get(f"/responses/{id}?stream=true"), 400, "invalid_request_error"
@@ -660,24 +656,24 @@ def test_a_stream_in_the_background_can_be_resumed(world: World) -> None:
         list(world.openai.responses.retrieve(run(world, "x", tools=[]).id, stream=True))
 
 
-def test_a_cancelled_stream_ends_where_it_was_cancelled_however_late_it_is_read(world: World) -> None:
+def test_the_stream_of_a_cancelled_run_ends_at_the_cancellation(world: World) -> None:
     world.freeze()
     script(world, {"steps": [{"code": "1", "takes": "5s"}, {"code": "2", "takes": "5s"}, {"say": "done"}]})
-    with background(world) as (id, rest):
+    with background_run(world) as (id, rest):
         world.advance(7)
         world.openai.responses.cancel(id)
-        world.advance(60)  # at once: the stream may not have looked at the clock yet
+        world.advance(60)  # immediately: the stream may not have read the clock again
         whole = rest()
     for after in (-1, 5, len(whole) - 2):
         url = f"/responses/{id}?stream=true" + (f"&starting_after={after}" if after >= 0 else "")
-        assert parsed(world.http.get(url).text) == whole[after + 1 :]
+        assert parse_events(world.http.get(url).text) == whole[after + 1 :]
     assert [event["item"]["code"] for kind, event in whole if kind == "response.output_item.done"] == ["1"]
     kind, last = whole[-1]
     assert (kind, last["response"]["status"], last["response"]["output"]) == ("response.failed", "cancelled", [])
     assert world.http.get(f"/responses/{id}?stream=true&starting_after={len(whole) - 1}").text == ""
 
 
-def test_what_a_cancelled_run_would_have_done_is_not_in_later_turns(world: World) -> None:
+def test_later_turns_do_not_include_items_after_a_cancellation(world: World) -> None:
     world.freeze()
     steps = [{"code": "1", "takes": "5s"}, {"say": "done", "takes": "5s"}]
     script(world, {"when": {"turn": 3}, "say": "third"}, {"steps": steps})
@@ -687,9 +683,9 @@ def test_what_a_cancelled_run_would_have_done_is_not_in_later_turns(world: World
     second = run(world, "two", background=True, previous_response_id=first.id, tools=SHELL)
     done = world.openai.responses.retrieve(first.id).output
     world.advance(7)
-    begun = world.openai.responses.retrieve(second.id).output
-    assert len(begun) > 0
-    reference = {"model": "m", "input": [{"type": "item_reference", "id": begun[0].id}]}
+    partial = world.openai.responses.retrieve(second.id).output
+    assert len(partial) > 0
+    reference = {"model": "m", "input": [{"type": "item_reference", "id": partial[0].id}]}
     world.openai.responses.cancel(second.id)
     assert "not found" in error_message(world.http.post("/responses", json=reference), 404, None)
     third = run(world, "three", previous_response_id=second.id)
@@ -699,66 +695,60 @@ def test_what_a_cancelled_run_would_have_done_is_not_in_later_turns(world: World
     assert run(world, "four", previous_response_id=third.id).output_text == "third"
 
 
-def test_what_a_run_has_not_done_yet_cannot_be_referred_to(world: World) -> None:
+def test_items_of_later_steps_cannot_be_referenced_yet(world: World) -> None:
     world.freeze()
     script(world, {"steps": [{"code": "1", "takes": "5s"}, {"say": "done", "takes": "5s"}]})
     response = run(world, "go", background=True)
     world.advance(20)
     message = world.openai.responses.retrieve(response.id).output[-1]
-    refer = {"model": "m", "input": [{"type": "item_reference", "id": message.id}]}
+    body = {"model": "m", "input": [{"type": "item_reference", "id": message.id}]}
     world.advance(-12)
-    error_message(world.http.post("/responses", json=refer), 404, None)
+    error_message(world.http.post("/responses", json=body), 404, None)
     world.advance(12)
-    ok(world.http.post("/responses", json=refer))
+    ok(world.http.post("/responses", json=body))
 
 
-def test_input_items_are_listed_once_and_with_outputs_on_request(world: World) -> None:
+def test_input_items_are_listed_once_and_with_outputs_if_included(world: World) -> None:
     first = run(world, "print", include=[])
     call, message = first.output
-    items = [{"type": "item_reference", "id": message.id}] * 2
-    again = world.openai.responses.create(model="m", input=items, previous_response_id=first.id)  # type: ignore[arg-type]  # dicts
-    listed = list(world.openai.responses.input_items.list(again.id, limit=1))
-    assert [item.id for item in listed].count(message.id) == 1
-    assert len(listed) == 3
-    upward = list(world.openai.responses.input_items.list(again.id, limit=1, order="asc"))
-    assert [item.id for item in upward] == [item.id for item in listed][::-1]
+    references = [{"type": "item_reference", "id": message.id}] * 2
+    again = world.openai.responses.create(model="m", input=references, previous_response_id=first.id)  # type: ignore[arg-type]  # dicts
+    items = list(world.openai.responses.input_items.list(again.id, limit=1))
+    assert [item.id for item in items].count(message.id) == 1
+    assert len(items) == 3
+    ascending = list(world.openai.responses.input_items.list(again.id, limit=1, order="asc"))
+    assert [item.id for item in ascending] == [item.id for item in items][::-1]
     for include, outputs in (([], None), (["code_interpreter_call.outputs"], [])):
         shown = {item.id: item for item in world.openai.responses.input_items.list(again.id, include=include)}  # type: ignore[arg-type]  # a literal
-        found = shown[call.id].to_dict()["outputs"]
-        assert (found is None) is (outputs is None)
-    body = {"model": "m", "input": "make a.csv", "tools": AUTO, "stream": True, "background": True}
+        assert (shown[call.id].to_dict()["outputs"] is None) is (outputs is None)
     world.freeze()
-    with world.http.stream("POST", "/responses", json=body) as stream:
-        first_event = next(stream.iter_text()).split("\n")[1].removeprefix("data: ")
-    id = json.loads(first_event)["response"]["id"]
+    with background_run(world, "make a.csv") as (id, _):
+        pass
     world.advance(10)
     for query, known in (("", False), ("&include[]=code_interpreter_call.outputs", True)):
-        streamed = parsed(world.http.get(f"/responses/{id}?stream=true{query}").text)
+        streamed = parse_events(world.http.get(f"/responses/{id}?stream=true{query}").text)
         calls = [
             each["item"] for kind, each in streamed if kind == "response.output_item.done" and "code" in each["item"]
         ]
         assert [each["outputs"] is not None for each in calls] == [known]
 
 
-def test_a_stream_whose_world_is_deleted_is_cut_off_and_nothing_is_logged_as_a_failure(
+def test_deleting_the_world_of_a_stream_ends_it_without_a_warning_in_the_log(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.freeze()
     script(world, {"code": "1", "takes": "5s", "say": "done"})
-    body = {"model": "m", "input": "go", "tools": AUTO, "stream": True, "background": True}
-    with world.http.stream("POST", "/responses", json=body) as stream:
-        parts = stream.iter_text()
-        next(parts)
+    with background_run(world) as (_, rest):
         world.server.run(world.server.mock.worlds.delete(world.name))
         with pytest.raises(httpx2.RemoteProtocolError, match="incomplete"):
-            list(parts)
+            rest()
     assert not [each for each in caplog.records if each.levelname in ("WARNING", "ERROR")]
 
 
-# Time
+# The clock
 
 
-def test_steps_move_the_clock_and_a_container_expires_in_the_middle(world: World) -> None:
+def test_steps_advance_the_clock_and_can_expire_the_container(world: World) -> None:
     world.freeze()
     script(world, {"times": 1, "steps": [{"code": "1", "takes": "21m"}, {"say": "done"}]})
     response = run(world, "go")
@@ -767,7 +757,7 @@ def test_steps_move_the_clock_and_a_container_expires_in_the_middle(world: World
     assert world.openai.containers.retrieve(container(response)).status == "expired"
 
 
-# Scripts
+# Answers
 
 
 RAW: list[dict[str, Any]] = [
@@ -796,11 +786,11 @@ def test_raw_items_get_ids_and_containers(world: World) -> None:
     assert environment.container_id != code.container_id
 
     for tools, box in ((AUTO, code.container_id), (SHELL, environment.container_id)):
-        then: Any = run(world, "more", tools=tools, previous_response_id=first.id).output[0]
-        assert (then.container_id if tools is AUTO else then.environment.container_id) == box
+        later: Any = run(world, "more", tools=tools, previous_response_id=first.id).output[0]
+        assert (later.container_id if tools is AUTO else later.environment.container_id) == box
 
 
-def test_raw_calls_keep_their_container_alive(world: World) -> None:
+def test_raw_calls_postpone_the_expiry_of_their_container(world: World) -> None:
     world.freeze()
     script(world, {"output": RAW[:1]})
     turns = [run(world, "go")]
@@ -810,14 +800,14 @@ def test_raw_calls_keep_their_container_alive(world: World) -> None:
     assert len({container(turn) for turn in turns}) == 1
 
 
-def test_raw_items_of_a_shell_of_the_client_have_no_container(world: World) -> None:
+def test_raw_calls_of_a_local_shell_have_no_container(world: World) -> None:
     script(world, {"output": RAW[1:2]})
     (call,) = run(world, "go", tools=[{"type": "shell", "environment": {"type": "local"}}]).output
     assert call.type == "shell_call"
     assert call.environment is None
 
 
-def test_rules_are_tried_in_order_and_counted(world: World) -> None:
+def test_answers_are_matched_in_order_and_counted(world: World) -> None:
     script(
         world,
         {"id": "second-turn", "when": {"turn": 2}, "say": "two"},
@@ -830,27 +820,32 @@ def test_rules_are_tried_in_order_and_counted(world: World) -> None:
         *("once", "pattern", "skips", "pattern")
     ]
     assert run(world, "hello", previous_response_id=first.id).output_text == "two"
-    listed = ok(world.http.get(f"{world.server.url}/_mock/worlds/{world.name}/answers"))["data"]
-    assert {each["id"]: each["used"] for each in listed} == {"second-turn": 1, "once": 1, "skips": 1, "pattern": 2}
+    shown = ok(world.http.get(control_url(world, "/answers")))["data"]
+    assert {each["id"]: each["used"] for each in shown} == {
+        "second-turn": 1,
+        "once": 1,
+        "skips": 1,
+        "pattern": 2,
+    }
 
 
-def test_a_rejected_run_leaves_no_content(world: World) -> None:
+def test_a_rejected_run_stores_no_content(world: World) -> None:
     script(world, {"fail": "rate_limited", "times": 1})
-    skill = inline("aaa", padding="x" * 40_000)
-    answer = world.http.post("/responses", json={"model": "m", "input": "x", "tools": [hosted(skill)]})
-    assert "Rate limit reached for CreateResponse" in error_message(answer, 429, "rate_limit_exceeded")
+    skill = skill_named("aaa", padding="x" * 40_000)
+    response = world.http.post("/responses", json={"model": "m", "input": "x", "tools": [hosted_shell(skill)]})
+    assert "Rate limit reached for CreateResponse" in error_message(response, 429, "rate_limit_exceeded")
     world.server.run(world.server.mock.worlds.finish(trash=True))
     (state,) = (world.server.mock.directory / "worlds").glob(f"*-{world.name}")
     assert [each for each in state.glob("contents/*/*") if each.is_file()] == []
-    ok(world.http.post("/responses", json={"model": "m", "input": "x", "tools": [hosted(skill)]}))
+    ok(world.http.post("/responses", json={"model": "m", "input": "x", "tools": [hosted_shell(skill)]}))
     assert len([each for each in state.glob("contents/*/*") if each.is_file()]) == 1
 
 
-def test_an_error_at_the_top_happens_before_anything(world: World) -> None:
+def test_a_run_that_fails_at_once_creates_nothing_unless_it_is_streamed(world: World) -> None:
     script(world, {"when": "x", "times": 1, "fail": "rate_limited"})
     for stream in (False, True):
-        answer = world.http.post("/responses", json={"model": "m", "input": "x", "tools": AUTO, "stream": stream})
-        assert answer.status_code == (200 if stream else 429)
+        response = world.http.post("/responses", json={"model": "m", "input": "x", "tools": AUTO, "stream": stream})
+        assert response.status_code == (200 if stream else 429)
         assert len(world.openai.containers.list().data) == stream
 
 
@@ -866,14 +861,16 @@ def test_an_error_at_the_top_happens_before_anything(world: World) -> None:
         ({"id": "a"}, "body", "say what the run does"),
     ],
 )
-def test_faulty_rules_are_refused_with_the_place(world: World, rule: dict[str, Any], param: str, message: str) -> None:
-    answer = world.http.post(f"{world.server.url}/_mock/worlds/{world.name}/answers", json=rule)
-    assert message in error_message(answer, 400, "invalid_parameter")
-    assert answer.json()["error"]["param"] == param
+def test_invalid_answers_are_rejected_with_the_name_of_the_field(
+    world: World, rule: dict[str, Any], param: str, message: str
+) -> None:
+    response = world.http.post(control_url(world, "/answers"), json=rule)
+    assert message in error_message(response, 400, "invalid_parameter")
+    assert response.json()["error"]["param"] == param
 
 
-def test_a_dry_run_checks_rules_and_adds_nothing(world: World) -> None:
-    url = f"{world.server.url}/_mock/worlds/{world.name}/answers"
+def test_a_dry_run_checks_answers_and_adds_none(world: World) -> None:
+    url = control_url(world, "/answers")
     rule = {"when": "x", "say": "y", "takes": "1m", "files": [{"path": "a.txt", "content": "a"}]}
     script(world, {"id": "only", "when": "z", "say": "z"})
     (read,) = ok(world.http.post(url, params={"dry_run": True}, json=rule))["data"]
@@ -882,7 +879,7 @@ def test_a_dry_run_checks_rules_and_adds_nothing(world: World) -> None:
     assert [each["id"] for each in ok(world.http.get(url))["data"]] == ["only"]
 
 
-def test_what_runs_and_uploads_change_is_published(world: World) -> None:
+def test_changes_by_runs_and_uploads_are_published(world: World) -> None:
     run(world, "Create the world.")
     with world.server.mock.events.subscribed() as subscriber:
         run(world, "Write a.txt.")
@@ -894,20 +891,20 @@ def test_what_runs_and_uploads_change_is_published(world: World) -> None:
         assert subscriber.take()[world.name] == ["files", "journal", "uploads", "worlds"]
 
 
-def test_a_rule_that_can_never_be_used_is_refused(world: World) -> None:
+def test_an_answer_that_can_never_be_used_is_rejected(world: World) -> None:
     script(world, {"id": "all", "say": "x"})
-    answer = world.http.post(f"{world.server.url}/_mock/worlds/{world.name}/answers", json={"say": "y"})
-    assert "'all' before it" in error_message(answer, 400, "answer_unreachable")
+    response = world.http.post(control_url(world, "/answers"), json={"say": "y"})
+    assert "'all' before it" in error_message(response, 400, "answer_unreachable")
 
 
-def test_a_rule_without_a_call_can_be_used_after_one_that_calls(world: World) -> None:
+def test_an_answer_without_a_call_can_follow_one_with_a_call(world: World) -> None:
     script(world, {"code": "1", "say": "called"}, {"say": "not called"})
     assert [run(world, "x", tools=tools).output_text for tools in (AUTO, [])] == ["called", "not called"]
-    answer = world.http.post(f"{world.server.url}/_mock/worlds/{world.name}/answers", json={"code": "2"})
-    error_message(answer, 400, "answer_unreachable")
+    response = world.http.post(control_url(world, "/answers"), json={"code": "2"})
+    error_message(response, 400, "answer_unreachable")
 
 
-# Bounds
+# Limits
 
 
 @pytest.mark.parametrize(
@@ -922,11 +919,11 @@ def test_a_rule_without_a_call_can_be_used_after_one_that_calls(world: World) ->
         ({"allOf": [{"$ref": "#"}] * 3}, None),
     ],
 )
-def test_a_schema_without_sense_or_end_has_an_instance(schema: dict[str, Any], instance: object) -> None:
+def test_malformed_and_endless_schemas_have_an_instance(schema: dict[str, Any], instance: object) -> None:
     assert unscripted.least(schema) == instance
 
 
-def nested(schema: Any, levels: int = 3) -> Any:
+def nested_arrays(schema: Any, levels: int = 3) -> Any:
     for _ in range(levels):
         schema = {"type": "array", "minItems": 100, "items": schema}
     return schema
@@ -949,15 +946,15 @@ def nested(schema: Any, levels: int = 3) -> Any:
     ],
     ids=lambda schema: json.dumps(schema)[:50],
 )
-def test_a_schema_whose_instances_have_no_end_gets_a_short_one(world: World, schema: dict[str, Any]) -> None:
-    format = {"type": "json_schema", "name": "n", "schema": nested(schema)}
-    answer = world.http.post("/responses", json={"model": "m", "input": "x", "tools": AUTO, "text": {"format": format}})
-    (part,) = ok(answer)["output"][-1]["content"]
+def test_a_schema_with_huge_instances_gets_a_short_one(world: World, schema: dict[str, Any]) -> None:
+    format = {"type": "json_schema", "name": "n", "schema": nested_arrays(schema)}
+    body = {"model": "m", "input": "x", "tools": AUTO, "text": {"format": format}}
+    (part,) = ok(world.http.post("/responses", json=body))["output"][-1]["content"]
     json.loads(part["text"])
     assert len(part["text"]) < 8 * unscripted.MAX_INSTANCE
 
 
-def test_a_run_prints_the_first_names_of_many_files(world: World) -> None:
+def test_a_run_lists_only_the_first_of_many_files(world: World) -> None:
     box = ok(world.http.post("/containers", json={"name": "box"}))["id"]
     for number in range(110):
         name = f"{number:03}" + "x" * 3_000
@@ -972,52 +969,52 @@ def test_a_run_prints_the_first_names_of_many_files(world: World) -> None:
     assert len(printed.logs) < 5 * unscripted.MAX_LISTED * unscripted.MAX_NAME
 
 
-def test_work_that_only_the_world_shows_to_be_long_is_done_in_a_thread(
+def test_a_run_with_large_stored_items_or_many_files_is_continued_in_a_thread(
     world: World, server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    threads = set()
+    on_loop = set()
 
-    def performed(*args: Any) -> Any:
-        threads.add(threading.get_ident() == of_loop)
+    def record(*args: Any) -> Any:
+        on_loop.add(threading.get_ident() == loop)
         return perform(*args)
 
-    perform, of_loop = responses._perform, loop_thread(server)
-    monkeypatch.setattr(responses, "_perform", performed)
+    perform, loop = responses._perform, loop_thread(server)
+    monkeypatch.setattr(responses, "_perform", record)
     files = [{"type": "input_file", "file_data": "AAAA", "filename": f"f{number}"} for number in range(40)]
     for content in (LARGE, files):
-        message = {"role": "user", "content": content, "id": f"msg_{len(threads)}{type(content).__name__}"}
+        message = {"role": "user", "content": content, "id": f"msg_{len(on_loop)}{type(content).__name__}"}
         first = world.http.post("/responses", json={"model": "m", "input": [message]})
         ok(first)
-        threads.clear()
+        on_loop.clear()
         again = {"model": "m", "tools": AUTO, "input": [{"type": "item_reference", "id": message["id"]}]}
         ok(world.http.post("/responses", json=again))
-        assert threads == {False}
+        assert on_loop == {False}
     ok(world.http.post("/responses", json={"model": "m", "input": "short"}))
-    assert threads == {False, True}
+    assert on_loop == {False, True}
 
 
-def test_files_of_the_input_and_tools_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_input_files_and_tools_is_limited(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "MAX_INPUTS", 3)
     files = [{"type": "input_file", "file_data": "AAAA", "filename": f"f{number}"} for number in range(2)]
     body = {"model": "m", "input": [{"role": "user", "content": files}]}
     ok(world.http.post("/responses", json=body | {"tools": AUTO}))
-    answer = world.http.post("/responses", json=body | {"tools": AUTO * 2})
-    assert "4 files for its containers, more than 3" in error_message(answer, 400, "request_too_large")
-    answer = world.http.post("/responses", json={"model": "m", "input": "x", "tools": AUTO * 129})
-    assert "maximum length 128" in error_message(answer, 400, "array_above_max_length")
-    named = [{"type": "input_file", "file_data": "AAAA", "filename": "f" * 1_025}]
-    answer = world.http.post("/responses", json={"model": "m", "input": [{"role": "user", "content": named}]})
-    error_message(answer, 400, "string_above_max_length")
-    assert answer.json()["error"]["param"] == "input[0].content[0].filename"
+    response = world.http.post("/responses", json=body | {"tools": AUTO * 2})
+    assert "4 files for its containers, more than 3" in error_message(response, 400, "request_too_large")
+    response = world.http.post("/responses", json={"model": "m", "input": "x", "tools": AUTO * 129})
+    assert "maximum length 128" in error_message(response, 400, "array_above_max_length")
+    long_name = [{"type": "input_file", "file_data": "AAAA", "filename": "f" * 1_025}]
+    response = world.http.post("/responses", json={"model": "m", "input": [{"role": "user", "content": long_name}]})
+    error_message(response, 400, "string_above_max_length")
+    assert response.json()["error"]["param"] == "input[0].content[0].filename"
 
 
-def test_placeholders_are_filled_once_and_up_to_a_bound(world: World) -> None:
+def test_placeholders_are_replaced_once_and_up_to_a_limit(world: World) -> None:
     script(world, {"when": "long", "say": "{text}" * 100}, {"say": "<{text}> {files}"})
     assert run(world, "{files}{text}", tools=[]).output_text == "<{files}{text}> "
     assert len(run(world, "long" * 10_000, tools=[]).output_text) == answers.MAX_TEXT
 
 
-def test_placeholders_of_all_steps_have_a_bound_together(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_placeholders_of_all_steps_share_a_limit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "MAX_OUTPUT", 25)
     script(
         world, {"steps": [{"say": "{text}"}, {"say": "no placeholder: whole"}, {"say": "{text}"}, {"say": "{text}"}]}
@@ -1025,7 +1022,7 @@ def test_placeholders_of_all_steps_have_a_bound_together(world: World, monkeypat
     assert run(world, "0123456789", tools=[]).output_text == "0123456789no placeholder: whole012345678901234"
 
 
-def test_so_many_links_of_a_message_are_cited(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_citations_in_a_message_is_limited(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "MAX_CITED", 2)
     script(world, {"files": [{"path": "a", "content": "x"}], "say": "[a](sandbox:/mnt/data/a) " * 3})
     content = run(world, "x").output[1].content[0]  # type: ignore[union-attr]
@@ -1034,21 +1031,21 @@ def test_so_many_links_of_a_message_are_cited(world: World, monkeypatch: pytest.
 
 def test_a_long_text_is_streamed_in_few_events(world: World) -> None:
     script(world, {"say": "a b " * 5_000})
-    deltas = [event["delta"] for kind, event in events(world, {"input": "x"}) if kind.endswith("text.delta")]
+    deltas = [event["delta"] for kind, event in stream_events(world, {"input": "x"}) if kind.endswith("text.delta")]
     assert "".join(deltas) == "a b " * 5_000
     assert len(deltas) <= MAX_DELTAS
 
 
-def test_a_slow_regular_expression_sees_the_beginning_of_a_long_text(world: World) -> None:
+def test_a_slow_regular_expression_is_matched_against_the_beginning_of_a_long_text(world: World) -> None:
     script(world, {"when": "/(ab?)+(b?){100}tail$/", "say": "slow"}, {"when": "tail", "say": "literal"})
     assert run(world, "abtail", tools=[]).output_text == "slow"
     assert run(world, "ab" * 200_000 + "tail", tools=[]).output_text == "literal"
 
 
-# Raw items, links, choices
+# Raw items, links, tool choices
 
 
-def test_raw_items_get_the_keys_that_they_lack(world: World) -> None:
+def test_raw_items_get_missing_keys(world: World) -> None:
     output: Any = [
         {"type": "message", "content": "plain"},
         {
@@ -1067,15 +1064,15 @@ def test_raw_items_get_the_keys_that_they_lack(world: World) -> None:
     response = run(world, "raw")
     assert response.output_text == "plainparts"
     assert [item.type for item in response.output] == [item.get("type", "message") for item in output]
-    shell, done = response.output[5:7]
-    assert shell.call_id == done.call_id  # type: ignore[union-attr]
+    call, output_of_call = response.output[5:7]
+    assert call.call_id == output_of_call.call_id  # type: ignore[union-attr]
     with world.openai.responses.stream(model="m", input="raw", tools=AUTO) as stream:
         kinds = [event.type for event in stream]
         assert [item.type for item in stream.get_final_response().output] == [item.type for item in response.output]
     assert kinds.count("response.output_item.done") == len(output)
-    place = kinds.index("response.function_call_arguments.delta")
-    assert kinds[place - 1] == "response.output_item.added"
-    assert kinds[place + 1 : place + 3] == [
+    index = kinds.index("response.function_call_arguments.delta")
+    assert kinds[index - 1] == "response.output_item.added"
+    assert kinds[index + 1 : index + 3] == [
         "response.function_call_arguments.delta",
         "response.function_call_arguments.done",
     ]
@@ -1083,7 +1080,7 @@ def test_raw_items_get_the_keys_that_they_lack(world: World) -> None:
 
 
 @pytest.mark.parametrize(("kind", "tools"), [("code_interpreter_call", AUTO), ("shell_call", SHELL)])
-def test_a_raw_call_is_one_in_its_container(world: World, kind: str, tools: Any) -> None:
+def test_a_raw_call_refers_to_the_container_and_counts_as_activity(world: World, kind: str, tools: Any) -> None:
     script(world, {"when": "raw", "output": [{"type": kind}]})
     world.freeze()
     first = run(world, "raw", tools=tools)
@@ -1110,23 +1107,23 @@ def test_a_raw_call_is_one_in_its_container(world: World, kind: str, tools: Any)
         ({"type": "unknown", "id": 5}, "output 0: unknown: id: "),
     ],
 )
-def test_raw_items_that_no_event_can_show_are_refused(world: World, item: dict[str, Any], message: str) -> None:
-    answer = world.http.post(f"{world.server.url}/_mock/worlds/{world.name}/answers", json={"output": [item]})
-    assert message in error_message(answer, 400, "invalid_parameter")
+def test_invalid_raw_items_are_rejected(world: World, item: dict[str, Any], message: str) -> None:
+    response = world.http.post(control_url(world, "/answers"), json={"output": [item]})
+    assert message in error_message(response, 400, "invalid_parameter")
 
 
 @pytest.mark.parametrize(
     ("filename", "path"),
     [("a/b.txt", "b.txt"), ("C:\\x\\y.txt", "y.txt"), ("..", "file"), ("x/", "file"), ("a\0b", "file")],
 )
-def test_a_file_of_the_input_has_a_name_below_the_folder(world: World, filename: str, path: str) -> None:
+def test_an_input_file_is_stored_directly_in_the_data_folder(world: World, filename: str, path: str) -> None:
     part = {"type": "input_file", "filename": filename, "file_data": "aGk="}
     body = {"model": "m", "tools": AUTO, "input": [{"role": "user", "content": [part]}]}
     box = ok(world.http.post("/responses", json=body))["output"][0]["container_id"]
-    assert f"/mnt/data/{path}" in names(world, box)
+    assert f"/mnt/data/{path}" in file_paths(world, box)
 
 
-def test_a_link_can_have_spaces_and_parentheses(world: World) -> None:
+def test_links_with_special_characters_are_cited(world: World) -> None:
     files = [{"path": path, "content": "x"} for path in ("ü 1.csv", "a(1).csv", "b).csv", "[c].csv", "100%.csv")]
     script(
         world, {"files": files, "say": "{links}, [x](sandbox:/mnt/data/a(1).csv) [y](sandbox:/mnt/data/%C3%BC%201.csv)"}
@@ -1144,9 +1141,9 @@ def test_a_link_can_have_spaces_and_parentheses(world: World) -> None:
     ]
 
 
-def test_a_prompt_can_name_the_whole_path(world: World) -> None:
+def test_a_prompt_can_name_the_full_path_of_a_file(world: World) -> None:
     response = run(world, "Save it as /mnt/data/out/a.csv")
-    assert names(world, container(response)) == ["/mnt/data/out/a.csv"]
+    assert file_paths(world, container(response)) == ["/mnt/data/out/a.csv"]
 
 
 @pytest.mark.parametrize(
@@ -1159,7 +1156,7 @@ def test_a_prompt_can_name_the_whole_path(world: World) -> None:
         ("required", ["code_interpreter_call", "message"]),
     ],
 )  # fmt: skip
-def test_the_choice_says_which_tools_are_called(world: World, choice: Any, kinds: list[str]) -> None:
+def test_tool_choice_determines_which_tools_are_called(world: World, choice: Any, kinds: list[str]) -> None:
     assert [item.type for item in run(world, "x", tools=AUTO + SHELL, tool_choice=choice).output] == kinds
 
 
@@ -1182,28 +1179,28 @@ def test_the_choice_says_which_tools_are_called(world: World, choice: Any, kinds
 def test_faults_apply_to_responses_and_streams(
     world: World, effect: dict[str, Any], status: int | None, streamed: bool
 ) -> None:
-    control = f"{world.server.url}/_mock/worlds/{world.name}"
+    control = control_url(world)
     ok(world.http.post(f"{control}/faults", json={"match": {"operation": "CreateResponse"}, "effect": effect}))
     body = {"model": "m", "input": "a.csv", "tools": AUTO, "stream": streamed}
     if status is None:
         with pytest.raises(httpx2.TransportError):
             world.http.post("/responses", json=body)
     else:
-        answer = world.http.post("/responses", json=body)
-        assert answer.status_code == status
+        response = world.http.post("/responses", json=body)
+        assert response.status_code == status
         if status == 200 and streamed:
-            assert parsed(answer.text)[-1][0] == "response.completed"
+            assert parse_events(response.text)[-1][0] == "response.completed"
     entry = ok(world.http.get(f"{control}/journal/1"))
     assert entry["fault"]
     assert entry["aborted"] is (status is None)
     assert len(world.openai.containers.list().data) == (status == 200 or ("drop" not in effect and status is None))
 
 
-def test_the_journal_has_a_short_stream_as_text_and_the_answer(world: World) -> None:
+def test_the_journal_records_the_answer_that_was_used(world: World) -> None:
     script(world, {"id": "hello", "say": "hi"})
     sent = world.http.post("/responses", json={"model": "m", "input": "x", "stream": True})
     run(world, "x", tools=[])
-    control = f"{world.server.url}/_mock/worlds/{world.name}/journal"
+    control = control_url(world, "/journal")
     first, second = (ok(world.http.get(f"{control}/{number}")) for number in (1, 2))
     assert first["response"]["body"] == sent.text
     assert second["response"]["body"]["object"] == "response"
@@ -1211,7 +1208,7 @@ def test_the_journal_has_a_short_stream_as_text_and_the_answer(world: World) -> 
     assert notes(first) == ["answer hello"]
 
 
-def test_delays_of_a_paced_stream_do_not_add_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_delays_of_a_paced_stream_do_not_accumulate(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     now, waits = 0.0, []
 
     async def wait(connection: object, seconds: float) -> bool:
@@ -1223,7 +1220,7 @@ def test_delays_of_a_paced_stream_do_not_add_up(world: World, monkeypatch: pytes
     script(world, {"say": "one two", "pace": 0.05})
     monkeypatch.setattr(Connection, "wait", wait)
     monkeypatch.setattr(streams, "stopwatch", lambda: now)
-    sent = events(world, {"input": "x"})
+    sent = stream_events(world, {"input": "x"})
     assert waits == pytest.approx([0.05] + [0.04] * (len(sent) - 2))
 
 
@@ -1233,40 +1230,51 @@ def test_delays_of_a_paced_stream_do_not_add_up(world: World, monkeypatch: pytes
 LARGE = "x" * (context.LARGE + 1)
 
 
-def test_other_calls_are_served_while_a_large_body_is_worked_on(
-    world: World, server: MockServer, monkeypatch: pytest.MonkeyPatch
+class BlockedRead:
+    """Block each parsing of an input until the test resumes it."""
+
+    def __init__(self) -> None:
+        self.started, self.resume, self.threads = threading.Event(), threading.Event(), list[int]()
+        self._read = transcript.read
+
+    def __call__(self, *args: Any) -> Any:
+        self.threads.append(threading.get_ident())
+        self.started.set()
+        assert self.resume.wait(600)
+        return self._read(*args)
+
+
+@pytest.fixture
+def blocked_read(monkeypatch: pytest.MonkeyPatch) -> BlockedRead:
+    blocked = BlockedRead()
+    monkeypatch.setattr(transcript, "read", blocked)
+    return blocked
+
+
+def test_other_requests_are_served_while_a_large_body_is_processed(
+    world: World, server: MockServer, blocked_read: BlockedRead
 ) -> None:
-    reached, goes_on, read = threading.Event(), threading.Event(), transcript.read
-    threads: list[int] = []
-
-    def reading(*args: Any) -> Any:
-        threads.append(threading.get_ident())
-        reached.set()
-        assert goes_on.wait(600)
-        return read(*args)
-
-    monkeypatch.setattr(transcript, "read", reading)
-    large = Thread(lambda: world.http.post("/responses", json={"model": "m", "input": LARGE}))
-    assert reached.wait(600)
+    large = RequestThread(lambda: world.http.post("/responses", json={"model": "m", "input": LARGE}))
+    assert blocked_read.started.wait(600)
     with new_world(server) as other:
         ok(other.http.get("/containers"))
         ok(other.http.post("/containers", json={"name": "box"}))
     ok(world.http.get("/containers"))
-    reset = Thread(lambda: world.http.post(f"{server.url}/_mock/worlds/{world.name}/reset"))
-    writing = Thread(lambda: world.http.post("/containers", json={"name": "box"}))
-    goes_on.set()
+    reset = RequestThread(lambda: world.http.post(control_url(world, "/reset")))
+    writing = RequestThread(lambda: world.http.post("/containers", json={"name": "box"}))
+    blocked_read.resume.set()
     response = ok(large.result())
     assert response["output"][0]["content"][0]["text"] == LARGE[:4_000]
     assert ok(reset.result())
     assert ok(writing.result())
     ok(world.http.post("/responses", json={"model": "m", "input": "small"}))
-    assert [each == loop_thread(server) for each in threads] == [False, True]
+    assert [each == loop_thread(server) for each in blocked_read.threads] == [False, True]
 
 
 def test_a_response_is_deleted_in_a_thread(world: World, server: MockServer, monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[int] = []
-    found = responses._found
-    monkeypatch.setattr(responses, "_found", lambda *args: threads.append(threading.get_ident()) or found(*args))
+    find = responses._found
+    monkeypatch.setattr(responses, "_found", lambda *args: threads.append(threading.get_ident()) or find(*args))
     id = ok(world.http.post("/responses", json={"model": "m", "input": "x"}))["id"]
     ok(world.http.get(f"/responses/{id}"))
     ok(world.http.delete(f"/responses/{id}"))
@@ -1274,37 +1282,30 @@ def test_a_response_is_deleted_in_a_thread(world: World, server: MockServer, mon
     error_message(world.http.get(f"/responses/{id}"), 404, None)
 
 
-def test_lists_of_worlds_count_what_was_written_in_a_thread(
-    world: World, server: MockServer, monkeypatch: pytest.MonkeyPatch
+def test_the_list_of_worlds_counts_responses_created_in_a_thread(
+    world: World, server: MockServer, blocked_read: BlockedRead
 ) -> None:
-    """Also if the world's database was closed meanwhile, because others were opened."""
+    """Also if the database of the world was closed meanwhile, since those of other worlds were opened."""
     ok(world.http.get("/containers"))
-    reached, goes_on, read = threading.Event(), threading.Event(), transcript.read
-
-    def reading(*args: Any) -> Any:
-        reached.set()
-        assert goes_on.wait(600)
-        return read(*args)
 
     async def close() -> None:
         worlds = server.mock.worlds
         worlds._close([worlds._open.pop(world.name).detach()])
 
-    def listed() -> int:
+    def count_responses() -> int:
         worlds = ok(world.http.get(f"{server.url}/_mock/worlds"))["data"]
         return next(int(each["counts"]["responses"]) for each in worlds if each["name"] == world.name)
 
-    monkeypatch.setattr(transcript, "read", reading)
-    large = Thread(lambda: world.http.post("/responses", json={"model": "m", "input": LARGE}))
-    assert reached.wait(600)
+    large = RequestThread(lambda: world.http.post("/responses", json={"model": "m", "input": LARGE}))
+    assert blocked_read.started.wait(600)
     server.run(close())
-    assert listed() == 0
-    goes_on.set()
+    assert count_responses() == 0
+    blocked_read.resume.set()
     ok(large.result())
-    assert listed() == 1
+    assert count_responses() == 1
 
 
-def test_a_large_response_is_written_as_json_in_a_thread(
+def test_a_large_response_is_serialized_in_a_thread(
     world: World, server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: list[int] = []
@@ -1315,7 +1316,7 @@ def test_a_large_response_is_written_as_json_in_a_thread(
     assert [each == loop_thread(server) for each in threads] == [False, False, True]
 
 
-def test_a_run_that_fails_in_a_thread_leaves_nothing(world: World) -> None:
+def test_a_run_that_fails_in_a_thread_creates_nothing(world: World) -> None:
     before = ok(world.http.get("/containers"))["data"]
     long = {"input": LARGE, "instructions": "x" * MAX_ECHO, "tools": AUTO}
     message = error_message(world.http.post("/responses", json={"model": "m", **long}), 400, "request_too_large")
@@ -1324,52 +1325,54 @@ def test_a_run_that_fails_in_a_thread_leaves_nothing(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "param"),
+    ("input", "param"),
     [
         ("x" * (MAX_TEXT + 1), "input"),
         ([{"role": "user", "content": "x" * (MAX_TEXT + 1)}], "input[0].content"),
         ([{"role": "user", "content": [{"type": "input_text", "text": "x" * (MAX_TEXT + 1)}]}], "input[0].content[0].text"),
     ],
 )  # fmt: skip
-def test_a_text_of_the_input_has_a_longest_length(world: World, given: Any, param: str) -> None:
-    answer = world.http.post("/responses", json={"model": "m", "input": given})
-    message = error_message(answer, 400, "string_above_max_length")
+def test_the_length_of_an_input_text_is_limited(world: World, input: Any, param: str) -> None:
+    response = world.http.post("/responses", json={"model": "m", "input": input})
+    message = error_message(response, 400, "string_above_max_length")
     assert message == (
         f"Invalid '{param}': string too long. Expected a string with maximum length 10485760, but got a string with "
         "length 10485761 instead."
     )
-    assert answer.json()["error"]["param"] == param
+    assert response.json()["error"]["param"] == param
 
 
-def test_many_items_take_their_ordinals_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ordinals_of_many_items_are_taken_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[int] = []
     take = Context.take
     monkeypatch.setattr(Context, "take", lambda self, tx, count=1: taken.append(count) or take(self, tx, count))
-    given = [{"role": "user", "content": "x"}] * 5_000
-    response = ok(world.http.post("/responses", json={"model": "m", "input": given}))
+    input = [{"role": "user", "content": "x"}] * 5_000
+    response = ok(world.http.post("/responses", json={"model": "m", "input": input}))
     assert len(taken) < 10
     page = ok(world.http.get(f"/responses/{response['id']}/input_items?limit=100"))
     assert len({item["id"] for item in page["data"]}) == 100
 
 
-def test_references_to_a_large_item_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_size_of_referenced_items_is_limited(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     first = ok(world.http.post("/responses", json={"model": "m", "input": LARGE}))
     item = ok(world.http.get(f"/responses/{first['id']}/input_items"))["data"][0]
     monkeypatch.setattr(transcript, "MAX_REFERENCED", 3 * len(LARGE))
 
-    def refer(times: int) -> httpx2.Response:
+    def request_with_references(times: int) -> httpx2.Response:
         return world.http.post(
             "/responses", json={"model": "m", "input": [{"type": "item_reference", "id": item["id"]}] * times}
         )
 
-    ok(refer(2))
-    assert "the items that its input refers to" in error_message(refer(3), 400, "request_too_large")
+    ok(request_with_references(2))
+    assert "the items that its input refers to" in error_message(request_with_references(3), 400, "request_too_large")
 
 
-def test_a_page_of_large_items_is_short_and_the_next_one_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_of_large_items_is_short_and_the_next_one_continues(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(responses, "MAX_PAGE", 2 * len(LARGE))
-    given: Any = [{"role": "user", "content": f"{number}{LARGE}"} for number in range(5)]
-    first = world.openai.responses.create(model="m", input=given)
+    input: Any = [{"role": "user", "content": f"{number}{LARGE}"} for number in range(5)]
+    first = world.openai.responses.create(model="m", input=input)
     second = world.openai.responses.create(model="m", input="and?", previous_response_id=first.id)
     for order in ("asc", "desc"):
         page = world.openai.responses.input_items.list(second.id, limit=100, order=order)  # type: ignore[arg-type]
@@ -1386,8 +1389,8 @@ def loop_thread(server: MockServer) -> int:
     return server.run(ident())
 
 
-class Thread:
-    """A request in a thread."""
+class RequestThread:
+    """Send a request in a thread."""
 
     def __init__(self, work: Callable[[], httpx2.Response]) -> None:
         self._done: list[httpx2.Response] = []
@@ -1399,24 +1402,24 @@ class Thread:
         return self._done[0]
 
 
-def test_few_streams_go_on_in_one_turn_of_the_event_loop() -> None:
-    """However many are due at once: whoever comes meanwhile doesn't wait for all of them."""
+def test_few_streams_continue_in_one_turn_of_the_event_loop() -> None:
+    """However many streams are due at once, so that other requests need not wait for all of them."""
 
-    async def all_due(mock: Mock) -> list[int]:
-        exchange, begun, turn = SimpleNamespace(mock=mock), Counter[int](), 0
+    async def run_streams(mock: Mock) -> list[int]:
+        exchange, continued, turn = SimpleNamespace(mock=mock), Counter[int](), 0
 
         async def stream() -> None:
             for _ in range(3):
-                await streams._turn(exchange)  # type: ignore[arg-type]  # it looks at nothing else
-                begun[turn] += 1
+                await streams._turn(exchange)  # type: ignore[arg-type]  # it uses no other attribute
+                continued[turn] += 1
 
-        due = [asyncio.create_task(stream()) for _ in range(100)]
-        while not all(each.done() for each in due):
+        tasks = [asyncio.create_task(stream()) for _ in range(100)]
+        while not all(each.done() for each in tasks):
             turn += 1
             await asyncio.sleep(0)
-        return list(begun.values())
+        return list(continued.values())
 
     with closing(Mock(Settings())) as mock:
-        at_once = asyncio.run(all_due(mock))
-    assert sum(at_once) == 300
-    assert max(at_once) <= STREAMS_AT_ONCE
+        streams_per_turn = asyncio.run(run_streams(mock))
+    assert sum(streams_per_turn) == 300
+    assert max(streams_per_turn) <= STREAMS_AT_ONCE

@@ -1,6 +1,5 @@
-"""Skills where state is kept and shown: containers, seeds, archives, forks, snapshots, the control plane, upgrades."""
+"""Skills in containers, seeds, archives, forks, snapshots, upgrades and the control plane."""
 
-import base64
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,14 +9,15 @@ from typing import Any
 import httpx2
 import pytest
 from conftest import World, error_message, new_world, ok, stored
-from skill_bundles import DESCRIPTION, MANIFEST, NAME, folder, manifest, zipped
+from skill_bundles import DESCRIPTION, MANIFEST, NAME, folder, inline_skill, manifest, skill_reference, zipped
 
 from mockserver.seeds.loader import every_problem
 from mockserver.server.serving import MockServer
+from mockserver.settings import SeedError
 from mockserver.testing import Server
 
 LARGE = bytes(range(256)) * 100
-"""More than a row takes."""
+"""Too large for a row: it is stored as a file."""
 
 
 @pytest.fixture
@@ -26,73 +26,66 @@ def control(world: World) -> Iterator[httpx2.Client]:
         yield client
 
 
-def reference(skill_id: str, **version: Any) -> dict[str, Any]:
-    return {"type": "skill_reference", "skill_id": skill_id, **version}
-
-
-def inline() -> dict[str, Any]:
-    source = {"type": "base64", "media_type": "application/zip", "data": base64.b64encode(zipped()).decode()}
-    return {"type": "inline", "name": NAME, "description": DESCRIPTION, "source": source}
-
-
-def box(world: World, *skills: dict[str, Any]) -> str:
+def create_container(world: World, *skills: dict[str, Any]) -> str:
     return str(ok(world.http.post("/containers", json={"name": "box", "skills": skills}))["id"])
 
 
-def skills_of(control: httpx2.Client, container: str) -> list[tuple[Any, ...]]:
-    shown = ok(control.get(f"/containers/{container}"))["skills"]
-    assert [each["position"] for each in shown] == list(range(len(shown)))
-    return [(each["skill_id"], each["version"], each["name"], each["path"]) for each in shown]
+def mounted_skills(control: httpx2.Client, container: str) -> list[tuple[Any, ...]]:
+    skills = ok(control.get(f"/containers/{container}"))["skills"]
+    assert [each["position"] for each in skills] == list(range(len(skills)))
+    return [(each["skill_id"], each["version"], each["name"], each["path"]) for each in skills]
 
 
 # In containers
 
 
-def test_a_container_keeps_its_skills_as_they_were(world: World, control: httpx2.Client) -> None:
+def test_a_container_keeps_its_skills_after_they_change_or_are_deleted(world: World, control: httpx2.Client) -> None:
     client = world.openai
     skill = client.skills.create(files=folder())
     client.skills.versions.create(skill.id, files=("m.zip", zipped({"m/SKILL.md": manifest("second")})))
-    made = box(
+    container = create_container(
         world,
-        reference(skill.id),
-        reference(skill.id, version="latest"),
-        reference("openai-spreadsheets", version="latest"),
-        inline(),
+        skill_reference(skill.id),
+        skill_reference(skill.id, version="latest"),
+        skill_reference("openai-spreadsheets", version="latest"),
+        inline_skill(),
     )
     client.skills.update(skill.id, default_version="2")
     client.skills.delete(skill.id)
-    assert skills_of(control, made) == [
+    assert mounted_skills(control, container) == [
         (skill.id, "1", NAME, "/home/oai/skills/basic-math-1"),
         (skill.id, "2", "second", "/home/oai/skills/second-2"),
         ("openai-spreadsheets", "latest", "openai-spreadsheets", "/home/oai/skills/openai-spreadsheets-latest"),
         (None, None, NAME, "/home/oai/skills/basic-math"),
     ]
-    files = ok(control.get(f"/containers/{made}/skills/0"))["data"]
+    files = ok(control.get(f"/containers/{container}/skills/0"))["data"]
     assert [each["path"] for each in files] == ["SKILL.md", "assets/a.txt", "run.py"]
-    assert control.get(f"/containers/{made}/skills/0/assets/a.txt").text == "assets/a.txt"
-    assert control.get(f"/containers/{made}/skills/3/SKILL.md").text == MANIFEST
-    error_message(control.get(f"/containers/{made}/skills/0/none"), 404, "skill_file_not_found")
-    error_message(control.get(f"/containers/{made}/skills/4"), 404, "skill_not_found")
+    assert control.get(f"/containers/{container}/skills/0/assets/a.txt").text == "assets/a.txt"
+    assert control.get(f"/containers/{container}/skills/3/SKILL.md").text == MANIFEST
+    error_message(control.get(f"/containers/{container}/skills/0/none"), 404, "skill_file_not_found")
+    error_message(control.get(f"/containers/{container}/skills/4"), 404, "skill_not_found")
     assert ok(control.get("/containers"))["data"][0]["skills"][0]["description"] == DESCRIPTION
     world.freeze()
     world.advance(10**7)
-    assert control.get(f"/containers/{made}/skills/1/SKILL.md").text == manifest("second"), "it has expired"
+    assert control.get(f"/containers/{container}/skills/1/SKILL.md").text == manifest("second"), (
+        "an expired container keeps its skills"
+    )
 
 
-def test_nothing_is_left_of_what_was_deleted(tmp_path: Path) -> None:
+def test_contents_of_deleted_and_rejected_skills_are_removed(tmp_path: Path) -> None:
     with MockServer(data=tmp_path) as server, new_world(server) as world:
         for content in (b"small", LARGE):
             skill = world.openai.skills.create(files=[*folder("SKILL.md"), ("math/x", content, "")])
             world.openai.skills.versions.create(skill.id, files=folder())
-            made = box(world, reference(skill.id), inline())
+            container = create_container(world, skill_reference(skill.id), inline_skill())
             world.openai.skills.versions.delete("2", skill_id=skill.id)
             world.openai.skills.delete(skill.id)
-            assert len(stored(tmp_path)) == 2, "the container has them still"
-            world.http.delete(f"/containers/{made}")
+            assert len(stored(tmp_path)) == 2, "the container still uses them"
+            world.http.delete(f"/containers/{container}")
             server.run(server.mock.worlds.finish(trash=True))
             assert stored(tmp_path) == {}
         error_message(world.http.post("/skills", files={"files": zipped({"SKILL.md": "x" * 50_000})}), 400, None)
-        body = {"name": "box", "skills": [inline(), reference("skill_x")]}
+        body = {"name": "box", "skills": [inline_skill(), skill_reference("skill_x")]}
         error_message(world.http.post("/containers", json=body), 400, None)
         server.run(server.mock.worlds.finish(trash=True))
         assert stored(tmp_path) == {}
@@ -102,7 +95,7 @@ def test_nothing_is_left_of_what_was_deleted(tmp_path: Path) -> None:
 # The control plane
 
 
-def test_skills_in_the_control_plane(world: World, control: httpx2.Client) -> None:
+def test_the_control_plane_creates_lists_reads_and_deletes_skills(world: World, control: httpx2.Client) -> None:
     seed = {"versions": [{"files": [{"path": "SKILL.md", "content": manifest(f"v-{n}")}]} for n in (1, 2)]}
     skill = ok(control.post("/skills", json=seed))
     assert (skill["name"], skill["versions"], skill["default_version"]) == ("v-1", ["2", "1"], "1")
@@ -122,10 +115,10 @@ def test_skills_in_the_control_plane(world: World, control: httpx2.Client) -> No
     assert ok(control.delete(f"/skills/{skill['id']}"))["deleted"] is True
     counts = ok(control.get(str(control.base_url).rstrip("/")))["counts"]
     assert (counts["skills"], counts["skill_versions"]) == (1, 1)
-    assert ok(control.get("/journal"))["total"] == 1, "the control plane is not recorded"
+    assert ok(control.get("/journal"))["total"] == 1, "requests to the control plane are not recorded"
 
 
-def test_the_journal_shows_the_files_of_a_skill(world: World, control: httpx2.Client) -> None:
+def test_the_journal_records_the_files_of_a_skill(world: World, control: httpx2.Client) -> None:
     world.openai.skills.create(files=folder())
     many = [(f"math/{n}", b"", "") for n in range(60)]
     world.openai.skills.create(files=[*folder("SKILL.md"), *many])
@@ -136,7 +129,7 @@ def test_the_journal_shows_the_files_of_a_skill(world: World, control: httpx2.Cl
 
 
 def test_changes_of_skills_are_published(world: World, control: httpx2.Client) -> None:
-    box(world)
+    create_container(world)
     with world.server.mock.events.subscribed() as subscriber:
         skill = world.openai.skills.create(files=folder())
         assert subscriber.take()[world.name] == ["journal", "skills", "worlds"]
@@ -144,7 +137,7 @@ def test_changes_of_skills_are_published(world: World, control: httpx2.Client) -
         assert subscriber.take()[world.name] == ["skills", "worlds"]
 
 
-def test_a_fault_can_break_skills(world: World, control: httpx2.Client) -> None:
+def test_faults_apply_to_operations_on_skills(world: World, control: httpx2.Client) -> None:
     rule = {"match": {"operation": "*SkillVersion*"}, "effect": {"error": "skill_version_not_found"}}
     ok(control.post("/faults", json=rule))
     skill = world.openai.skills.create(files=folder())
@@ -178,7 +171,7 @@ worlds:
   other:
     containers: [{name: more, skills: [{skill: zip}]}]
 """
-MOUNTED = ["csv-insights-1", "csv-insights-2", "one-1", "basic-math-7", "csv-insights"]
+MOUNTED_PATHS = ["csv-insights-1", "csv-insights-2", "one-1", "basic-math-7", "csv-insights"]
 
 
 @pytest.fixture
@@ -193,13 +186,13 @@ def seed(tmp_path: Path) -> Path:
     return path
 
 
-def paths(server: MockServer, world: str) -> list[str]:
+def mounted_paths(server: MockServer, world: str) -> list[str]:
     with httpx2.Client(base_url=f"{server.url}/_mock/worlds/{world}", timeout=60) as control:
         (container,) = [each for each in ok(control.get("/containers"))["data"] if each["name"] == "box"]
         return [each["path"].removeprefix("/home/oai/skills/") for each in container["skills"]]
 
 
-def test_a_seed_has_skills(seed: Path) -> None:
+def test_a_seed_creates_skills_and_containers_with_them(seed: Path) -> None:
     with MockServer(seed=[seed]) as server:
         for name in ("any", "other"):
             with World(server, name) as world:
@@ -210,27 +203,26 @@ def test_a_seed_has_skills(seed: Path) -> None:
                 versions = [*world.openai.skills.versions.list("skill_two")]
                 assert [each.version for each in versions] == ["7", "2", "1"]
                 assert versions[0].created_at - versions[1].created_at == 3_600
-                made = world.openai.skills.versions.create("skill_two", files=folder())
-                assert made.version == "8"
-                assert paths(server, name) == MOUNTED
+                assert world.openai.skills.versions.create("skill_two", files=folder()).version == "8"
+                assert mounted_paths(server, name) == MOUNTED_PATHS
         with httpx2.Client(base_url=f"{server.url}/_mock/worlds/any") as control:
             files = ok(control.get("/skills/skill_two/versions/2"))["files"]
             assert [each["path"] for each in files] == ["SKILL.md", "assets/a.bin"]
             assert control.get("/skills/skill_two/versions/2/files/assets/a.bin").content == LARGE
 
 
-def test_a_test_can_add_a_seed_with_skills(world: World, seed: Path) -> None:
-    """With its folder and zip, as by `openai_mock.seed`; and as a mapping, which may name what is there."""
+def test_a_seed_with_skills_can_be_added_to_a_running_world(world: World, seed: Path) -> None:
+    """As a file, with its folder and zip; then as a mapping, which may refer to existing skills."""
     seed.write_text(SEED.partition("worlds:")[0])
     with closing(Server(world.server.url)) as server:
         mock = server.world(world.name, seed=seed)
-        assert paths(world.server, world.name) == MOUNTED
+        assert mounted_paths(world.server, world.name) == MOUNTED_PATHS
         content = {"path": "SKILL.md", "content": MANIFEST}
-        placed = mock.seed(
+        added = mock.seed(
             {"skills": [{"files": [content]}], "containers": [{"name": "x", "skills": [{"skill": "skill_two"}]}]}
         )
-        assert [len(placed[kind]) for kind in ("skills", "containers")] == [1, 1]
-        assert world.openai.skills.retrieve(placed["skills"][0]).name == NAME
+        assert [len(added[kind]) for kind in ("skills", "containers")] == [1, 1]
+        assert world.openai.skills.retrieve(added["skills"][0]).name == NAME
 
 
 @pytest.mark.parametrize(
@@ -248,32 +240,29 @@ def test_a_test_can_add_a_seed_with_skills(world: World, seed: Path) -> None:
         (("path: SKILL.md", "path: ../SKILL.md"), "the skill is invalid"),
     ],
 )
-def test_a_seed_is_checked(seed: Path, change: tuple[str, str], problem: str) -> None:
+def test_invalid_skills_in_a_seed_are_reported(seed: Path, change: tuple[str, str], problem: str) -> None:
     seed.write_text(SEED.replace(*change, 1))
-    (found,) = every_problem([seed], 1 << 20)
-    assert problem in found
-    assert str(seed) in found
+    (message,) = every_problem([seed], 1 << 20)
+    assert problem in message
+    assert str(seed) in message
 
 
-def test_a_zip_and_a_version_that_are_missing_end_the_start(seed: Path) -> None:
-    from mockserver.settings import SeedError
-
-    for change, problem in (
-        (("SKILL.md", "README.md"), "0 files named"),
-        (("version: latest", "version: 9"), "no version '9'"),
-    ):
-        seed.write_text(SEED.replace(change[0], change[1]) if "version" in change[0] else SEED)
-        if "version" not in change[0]:
-            (seed.parent / "pack.zip").write_bytes(zipped({"m/README.md": "x"}))
-        with pytest.raises(SeedError, match=problem), MockServer(seed=[seed]):
-            pass
-        (seed.parent / "pack.zip").write_bytes(zipped())
+def test_a_server_does_not_start_with_an_invalid_zip_or_an_unknown_version_in_its_seed(seed: Path) -> None:
+    pack = seed.parent / "pack.zip"
+    pack.write_bytes(zipped({"m/README.md": "x"}))
+    with pytest.raises(SeedError, match="0 files named"), MockServer(seed=[seed]):
+        pass
+    pack.write_bytes(zipped())
+    seed.write_text(SEED.replace("version: latest", "version: 9"))
+    with pytest.raises(SeedError, match="no version '9'"), MockServer(seed=[seed]):
+        pass
 
 
 # Copies
 
 
-def shown(server: MockServer, world: str) -> list[Any]:
+def visible_state(server: MockServer, world: str) -> list[Any]:
+    """Return what clients see of the skills of a world."""
     with World(server, world) as world_, httpx2.Client(base_url=f"{server.url}/_mock/worlds/{world}") as control:
         lists = [ok(world_.http.get(path)) for path in ("/skills", "/skills/skill_two/versions", "/containers")]
         contents = [world_.http.get(f"/skills/{each['id']}/content").content for each in lists[0]["data"]]
@@ -285,7 +274,7 @@ def shown(server: MockServer, world: str) -> list[Any]:
         return [*lists, *contents, *mounted, ok(control.get(str(control.base_url).rstrip("/")))["counts"]]
 
 
-def test_copies_have_all_skills(seed: Path, tmp_path: Path) -> None:
+def test_forks_snapshots_and_archives_include_all_skills(seed: Path, tmp_path: Path) -> None:
     seed.write_text("clock: {at: 2026-06-24T18:04:00Z, rate: 0}\n" + SEED)
     with MockServer(seed=[seed]) as server, closing(Server(server.url)) as client:
         mock = client.world("any")
@@ -293,31 +282,31 @@ def test_copies_have_all_skills(seed: Path, tmp_path: Path) -> None:
             world.openai.skills.versions.create("skill_two", files=folder())
             world.openai.skills.versions.delete("7", skill_id="skill_two")
             world.openai.skills.delete(world.openai.skills.create(files=folder()).id)
-            before = shown(server, "any")
+            before = visible_state(server, "any")
             mock.snapshot("kept")
             mock.export(tmp_path / "a.zip")
             server.run(server.mock.worlds.create("fork", fork_of="any"))
-            assert shown(server, "fork") == before
+            assert visible_state(server, "fork") == before
             world.openai.skills.delete("skill_two")
-            assert shown(server, "fork") == before, "its contents are its own"
+            assert visible_state(server, "fork") == before, "a fork has its own contents"
             server.run(server.mock.worlds.restore("any", "kept"))
-            assert shown(server, "any") == before
+            assert visible_state(server, "any") == before
             assert world.openai.skills.versions.create("skill_two", files=folder()).version == "9"
         other = client.world("imported", empty=True)
         other.import_(tmp_path / "a.zip")
         other.export(tmp_path / "b.zip")
-        assert shown(server, "imported") == before
+        assert visible_state(server, "imported") == before
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
     with MockServer(seed=[tmp_path / "a.zip"]) as server:
-        assert shown(server, "any") == before
+        assert visible_state(server, "any") == before
 
 
 # Upgrades
 
 
-def test_a_file_of_the_version_before_gets_the_tables_of_skills(tmp_path: Path) -> None:
+def test_a_database_without_tables_of_skills_is_upgraded(tmp_path: Path) -> None:
     with MockServer(data=tmp_path) as server, World(server, "w") as world:
-        made = world.openai.containers.create(name="old").id
+        container = world.openai.containers.create(name="old").id
         file = world.openai.files.create(file=("a.bin", LARGE), purpose="vision").id
     (path,) = tmp_path.glob("worlds/*-w/world.db")
     with closing(sqlite3.connect(path)) as database, database:
@@ -331,9 +320,9 @@ def test_a_file_of_the_version_before_gets_the_tables_of_skills(tmp_path: Path) 
         database.execute(f"CREATE VIEW named_contents AS {views}")
         database.execute("PRAGMA user_version=3")
     with MockServer(data=tmp_path) as server, World(server, "w") as world:
-        assert world.openai.containers.retrieve(made).name == "old"
+        assert world.openai.containers.retrieve(container).name == "old"
         skill = world.openai.skills.create(files=[*folder("SKILL.md"), ("math/x", LARGE, "")])
-        box(world, reference(skill.id))
+        create_container(world, skill_reference(skill.id))
         world.openai.files.delete(file)
         server.run(server.mock.worlds.finish(trash=True))
         assert len(stored(tmp_path)) == 1

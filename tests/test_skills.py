@@ -1,6 +1,5 @@
-"""The Skills API over a socket, by the official SDK where it can send what is tested."""
+"""The Skills API, called through the official SDK where it can send the request."""
 
-import base64
 import io
 import re
 import stat
@@ -13,23 +12,23 @@ import httpx2
 import openai
 import pytest
 from conftest import NOON, World, error_message, new_world, ok
-from skill_bundles import DESCRIPTION, MANIFEST, NAME, folder, manifest, unzipped, zipped
+from skill_bundles import DESCRIPTION, MANIFEST, NAME, folder, inline_skill, manifest, skill_reference, unzipped, zipped
 
 from mockserver import bundles
 from mockserver.server.serving import MockServer
 
-LAYOUT = "All files must be under a single top-level directory"
+LAYOUT_ERROR = "All files must be under a single top-level directory"
 
 
-def create(world: World, files: Any = None) -> Any:
+def create_skill(world: World, files: Any = None) -> Any:
     return world.openai.skills.create(files=files or ("math.zip", zipped()))
 
 
-def post(world: World, path: str, parts: list[tuple[str, Any]], **data: str) -> httpx2.Response:
+def post_form(world: World, path: str, parts: list[tuple[str, Any]], **data: str) -> httpx2.Response:
     return world.http.post(path, files=parts, data=data)
 
 
-# Creating
+# Creation
 
 
 @pytest.mark.parametrize(
@@ -45,10 +44,10 @@ def post(world: World, path: str, parts: list[tuple[str, Any]], **data: str) -> 
         ("math.zip", zipped({"Other_Folder/Skill.MD": MANIFEST.replace("\n", "\r\n")})),
         ("math.zip", zipped({"math/SKILL.md": "\ufeff" + MANIFEST, "math/sub/" * 20 + "x.txt": b"\0" * 100_000})),
     ],
-    ids=["zip", "bytes", "zip in a list", "folder", "each file twice", "macOS", "deflated", "CRLF", "BOM"],
+    ids=["zip", "bytes", "zip in a list", "folder", "duplicate files", "macOS", "deflated", "CRLF", "BOM"],
 )
-def test_a_skill_is_created(world: World, files: Any) -> None:
-    skill = create(world, files)
+def test_a_skill_can_be_created_from_zips_and_folders(world: World, files: Any) -> None:
+    skill = create_skill(world, files)
     assert re.fullmatch(rf"skill_{skill.created_at:08x}[0-9a-f]{{24}}0[0-9a-f]{{15}}", skill.id)
     assert (skill.name, skill.description) == (NAME, DESCRIPTION)
     assert (skill.default_version, skill.latest_version) == ("1", "1")
@@ -57,9 +56,9 @@ def test_a_skill_is_created(world: World, files: Any) -> None:
     assert (version.skill_id, version.version, version.name) == (skill.id, "1", NAME)
 
 
-def test_bodies_end_without_a_newline_and_keep_their_order(world: World) -> None:
-    made = post(world, "/skills", [("files", ("m.zip", zipped()))])
-    assert list(ok(made)) == [
+def test_skill_objects_have_ordered_keys_and_no_trailing_newline(world: World) -> None:
+    response = post_form(world, "/skills", [("files", ("m.zip", zipped()))])
+    assert list(ok(response)) == [
         "id",
         "object",
         "created_at",
@@ -68,28 +67,28 @@ def test_bodies_end_without_a_newline_and_keep_their_order(world: World) -> None
         "latest_version",
         "name",
     ]
-    assert made.content.startswith(b'{\n  "id": "skill_')
-    assert made.content.endswith(b"}")
-    version = world.http.get(f"/skills/{made.json()['id']}/versions/1")
+    assert response.content.startswith(b'{\n  "id": "skill_')
+    assert response.content.endswith(b"}")
+    version = world.http.get(f"/skills/{response.json()['id']}/versions/1")
     assert list(ok(version)) == ["id", "object", "created_at", "description", "name", "skill_id", "version"]
 
 
-def test_a_zip_comes_back_as_it_was_and_a_folder_as_a_zip_with_its_paths(world: World) -> None:
+def test_a_zip_is_returned_unchanged_and_a_folder_as_a_zip(world: World) -> None:
     sent = zipped(compression=zipfile.ZIP_DEFLATED)
-    skill = create(world, ("m.zip", sent))
+    skill = create_skill(world, ("m.zip", sent))
     content = world.openai.skills.content.retrieve(skill.id)
     assert content.read() == sent
     assert content.response.headers["content-type"] == "application/zip"
-    made = create(world, folder())
-    again = world.openai.skills.versions.content.retrieve("1", skill_id=made.id).read()
-    assert list(unzipped(again)) == ["math/SKILL.md", "math/run.py", "math/assets/a.txt"]
-    assert create(world, ("m.zip", again)).name == NAME, "it can be uploaded again"
-    assert world.http.head(f"/skills/{made.id}/content").headers["content-length"] == str(len(again))
+    from_folder = create_skill(world, folder())
+    archive = world.openai.skills.versions.content.retrieve("1", skill_id=from_folder.id).read()
+    assert list(unzipped(archive)) == ["math/SKILL.md", "math/run.py", "math/assets/a.txt"]
+    assert create_skill(world, ("m.zip", archive)).name == NAME, "the returned zip can be uploaded"
+    assert world.http.head(f"/skills/{from_folder.id}/content").headers["content-length"] == str(len(archive))
 
 
-def test_a_large_skill_is_stored(world: World) -> None:
+def test_a_skill_with_a_large_file_is_stored_completely(world: World) -> None:
     big = bytes(range(256)) * 20_000
-    skill = create(world, [("m/SKILL.md", MANIFEST.encode()), ("m/big.bin", big), ("m/late.txt", b"late")])
+    skill = create_skill(world, [("m/SKILL.md", MANIFEST.encode()), ("m/big.bin", big), ("m/late.txt", b"late")])
     assert unzipped(world.openai.skills.content.retrieve(skill.id).read()) == {
         "m/SKILL.md": MANIFEST.encode(),
         "m/big.bin": big,
@@ -97,25 +96,25 @@ def test_a_large_skill_is_stored(world: World) -> None:
     }
 
 
-def test_a_file_name_in_another_form_keeps_its_path(world: World) -> None:
-    """As .NET sends it."""
+def test_an_extended_filename_parameter_keeps_its_path(world: World) -> None:
+    """.NET sends the path of a file in `filename*`."""
     names = [("SKILL.md", MANIFEST), ("assets/a.txt", "a")]
     parts = [
         f'--b\r\nContent-Disposition: form-data; name="files[]"; filename="x"; '
         f"filename*=utf-8''math%2f{name.replace('/', '%2f')}\r\n\r\n{content}\r\n"
         for name, content in names
     ]
-    made = world.http.post(
+    response = world.http.post(
         "/skills",
         content="".join([*parts, "--b--\r\n"]),
         headers={"Content-Type": "multipart/form-data; boundary=b"},
     )
-    content = world.http.get(f"/skills/{ok(made)['id']}/content").content
+    content = world.http.get(f"/skills/{ok(response)['id']}/content").content
     assert list(unzipped(content)) == ["math/SKILL.md", "math/assets/a.txt"]
 
 
-def _special(**changes: Any) -> bytes:
-    """A zip whose second member has other values in its headers."""
+def _zip_with_member(**changes: Any) -> bytes:
+    """Return a zip whose second member has these attributes."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("math/SKILL.md", MANIFEST)
@@ -126,25 +125,25 @@ def _special(**changes: Any) -> bytes:
     return out.getvalue()
 
 
-def _encrypted() -> bytes:
+def _encrypted_zip() -> bytes:
     content = bytearray(zipped())
     content[content.rfind(b"PK\x01\x02") + 8] |= 1
     return bytes(content)
 
 
-def _bomb() -> bytes:
+def _zip_bomb() -> bytes:
     return zipped({"m/SKILL.md": MANIFEST, "m/zeros": bytes(bundles.MAX_FILE)}, zipfile.ZIP_DEFLATED)
 
 
-def _lying() -> bytes:
-    """A zip whose table of contents says more than its member holds."""
+def _zip_with_wrong_size() -> bytes:
+    """Return a zip whose table of contents states a larger size than its member has."""
     content = bytearray(zipped({"m/SKILL.md": MANIFEST, "m/a": "a" * 100}))
-    at = content.rfind(b"PK\x01\x02")
-    content[at + 24 : at + 28] = struct.pack("<I", 50_000)
+    entry = content.rfind(b"PK\x01\x02")
+    content[entry + 24 : entry + 28] = struct.pack("<I", 50_000)
     return bytes(content)
 
 
-def _twice(second: str) -> bytes:
+def _zip_with_duplicate_path(second: str) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("m/SKILL.md", MANIFEST)
@@ -154,33 +153,33 @@ def _twice(second: str) -> bytes:
     return out.getvalue()
 
 
-def _aliases() -> str:
+def _nested_aliases() -> str:
     levels = "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
     return f"---\nname: x\ndescription: x\na0: &a0 [x]\n{levels}metadata: *a39\n---\n"
 
 
-REFUSED: dict[str, tuple[bytes | Callable[[], bytes], str]] = {
-    "no folder": (zipped({"SKILL.md": MANIFEST}), LAYOUT),
-    "two folders": (zipped({"a/SKILL.md": MANIFEST, "b/x": "x"}), LAYOUT),
-    "a file beside the folder": (zipped({"a/SKILL.md": MANIFEST, "x": "x"}), LAYOUT),
-    "nothing": (zipped({"m/": ""}), "no files"),
+INVALID_ZIPS: dict[str, tuple[bytes | Callable[[], bytes], str]] = {
+    "no folder": (zipped({"SKILL.md": MANIFEST}), LAYOUT_ERROR),
+    "two folders": (zipped({"a/SKILL.md": MANIFEST, "b/x": "x"}), LAYOUT_ERROR),
+    "a file beside the folder": (zipped({"a/SKILL.md": MANIFEST, "x": "x"}), LAYOUT_ERROR),
+    "no files": (zipped({"m/": ""}), "no files"),
     "no manifest": (zipped({"m/README.md": "x"}), "0 files named SKILL.md"),
     "two manifests": (zipped({"m/SKILL.md": MANIFEST, "m/sub/skill.md": MANIFEST}), "2 files named SKILL.md"),
     "a deep manifest": (zipped({"m/sub/SKILL.md": MANIFEST}), "folder of its folder"),
     "traversal": (zipped({"m/SKILL.md": MANIFEST, "m/../../x": "x"}), "leaves the archive"),
     "an absolute path": (zipped({"m/SKILL.md": MANIFEST, "/m/x": "x"}), "not a path inside"),
     "a drive": (zipped({"m/SKILL.md": MANIFEST, "C:/x": "x"}), "not a path inside"),
-    "a link": (_special(create_system=3, external_attr=(stat.S_IFLNK | 0o777) << 16), "not a regular file"),
-    "a device": (_special(create_system=3, external_attr=(stat.S_IFCHR | 0o777) << 16), "not a regular file"),
+    "a link": (_zip_with_member(create_system=3, external_attr=(stat.S_IFLNK | 0o777) << 16), "not a regular file"),
+    "a device": (_zip_with_member(create_system=3, external_attr=(stat.S_IFCHR | 0o777) << 16), "not a regular file"),
     "a zip inside": (zipped({"m/SKILL.md": MANIFEST, "m/inner.ZIP": zipped()}), "a zip inside"),
-    "encrypted": (_encrypted, "encrypted"),
-    "another compression": (zipped(compression=zipfile.ZIP_LZMA), "unsupported compression"),
-    "a bomb": (_bomb, "200 times as large"),
-    "a wrong size": (_lying, "shorter than"),
+    "encrypted": (_encrypted_zip, "encrypted"),
+    "unsupported compression": (zipped(compression=zipfile.ZIP_LZMA), "unsupported compression"),
+    "a zip bomb": (_zip_bomb, "200 times as large"),
+    "a wrong size": (_zip_with_wrong_size, "shorter than"),
     "a damaged member": (lambda: zipped().replace(b"print(1)", b"print(2)"), "can't be read"),
     "cut off": (lambda: zipped()[:-30], "can't be read"),
-    "only the start": (b"PK\x03\x04", "can't be read"),
-    "a path twice": (lambda: _twice("b"), "twice"),
+    "only a signature": (b"PK\x03\x04", "can't be read"),
+    "a duplicate path": (lambda: _zip_with_duplicate_path("b"), "twice"),
     "too many files": (
         lambda: zipped({"m/SKILL.md": MANIFEST, **{f"m/{n}": "" for n in range(500)}}),
         "501 files",
@@ -192,9 +191,9 @@ REFUSED: dict[str, tuple[bytes | Callable[[], bytes], str]] = {
         "26,214,401 bytes",
     ),
 }
-MANIFESTS: dict[str, tuple[str, str]] = {
+INVALID_MANIFESTS: dict[str, tuple[str, str]] = {
     "no front matter": ("# Title\n", "no front matter"),
-    "an open front matter": ("---\nname: a\ndescription: b\n", "no front matter"),
+    "unclosed front matter": ("---\nname: a\ndescription: b\n", "no front matter"),
     "a list": ("---\n- name\n---\n", "not a mapping"),
     "empty": ("---\n\n---\n", "not a mapping"),
     "not YAML": ("---\nname: [\n---\n", "not valid YAML"),
@@ -205,31 +204,31 @@ MANIFESTS: dict[str, tuple[str, str]] = {
     "null": ("---\nname:\ndescription: x\n---\n", "no text as name"),
     "a mapping as description": ("---\nname: a\ndescription: {a: b}\n---\n", "no text as description"),
     "upper case": (manifest("Basic"), "1 to 64"),
-    "hyphens": (manifest("a--b"), "1 to 64"),
+    "two hyphens": (manifest("a--b"), "1 to 64"),
     "a hyphen at the end": (manifest("a-"), "1 to 64"),
     "a long name": (manifest("a" * 65), "1 to 64"),
     "an empty description": (manifest(description='""'), "1 to 1024"),
     "a long description": (manifest(description="x" * 1_025), "1 to 1024"),
-    "half a character": (manifest(description='"\\ud800"'), "not valid YAML"),
+    "a lone surrogate": (manifest(description='"\\ud800"'), "not valid YAML"),
     "long compatibility": (manifest(more=f"compatibility: {'x' * 501}\n"), "1 to 500"),
     "metadata": (manifest(more="metadata: x\n"), "must be a mapping"),
-    "aliases of aliases": (_aliases(), "a mapping"),
-    "depth": (f"---\nname: {'[' * 900}\n---\n", "levels"),
+    "aliases of aliases": (_nested_aliases(), "a mapping"),
+    "deep nesting": (f"---\nname: {'[' * 900}\n---\n", "levels"),
     "many values": (f"---\nname: [{'x,' * 2_000}]\n---\n", "levels"),
     "a long front matter": (f"---\nname: a\n{'# x' * 30_000}\n---\n", "no front matter in its first 64 KiB"),
 }
 
 
-@pytest.mark.parametrize("case", [*REFUSED, *MANIFESTS])
-def test_what_is_no_skill_is_refused(world: World, case: str) -> None:
-    if case in REFUSED:
-        given, expected = REFUSED[case]
-        content = given if isinstance(given, bytes) else given()
+@pytest.mark.parametrize("case", [*INVALID_ZIPS, *INVALID_MANIFESTS])
+def test_invalid_skills_are_rejected(world: World, case: str) -> None:
+    if case in INVALID_ZIPS:
+        zip_or_factory, expected = INVALID_ZIPS[case]
+        content = zip_or_factory if isinstance(zip_or_factory, bytes) else zip_or_factory()
     else:
-        text, expected = MANIFESTS[case]
+        text, expected = INVALID_MANIFESTS[case]
         content = zipped({"m/SKILL.md": text.encode(errors="surrogateescape")})
-    answer = post(world, "/skills", [("files", ("m.zip", content))])
-    message = error_message(answer, 400, None if expected == LAYOUT else "invalid_value")
+    response = post_form(world, "/skills", [("files", ("m.zip", content))])
+    message = error_message(response, 400, None if expected == LAYOUT_ERROR else "invalid_value")
     assert expected in message
     assert ok(world.http.get("/skills"))["data"] == []
 
@@ -237,22 +236,24 @@ def test_what_is_no_skill_is_refused(world: World, case: str) -> None:
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
-        ([("SKILL.md", MANIFEST), ("run.py", "x")], LAYOUT),
+        ([("SKILL.md", MANIFEST), ("run.py", "x")], LAYOUT_ERROR),
         ([("m/SKILL.md", MANIFEST), ("m/../x", "x")], "leaves the archive"),
         ([("m/SKILL.md", MANIFEST), ("m\\x", "x")], "not a path inside"),
         ([("m/SKILL.md", MANIFEST), ("m/SKILL.md", MANIFEST + "x")], "sent twice"),
         ([("m/SKILL.md", MANIFEST), ("m/a.zip", "x")], "zip inside"),
-        ([("SKILL.md", MANIFEST)], LAYOUT),
+        ([("SKILL.md", MANIFEST)], LAYOUT_ERROR),
         ([("m/a", "x")], "0 files"),
     ],
 )
-def test_a_folder_is_checked_like_a_zip(world: World, files: list[tuple[str, str]], expected: str) -> None:
-    answer = post(world, "/skills", [("files[]", file) for file in files])
-    assert expected in error_message(answer, 400, None if expected == LAYOUT else "invalid_value")
+def test_invalid_folders_are_rejected_like_invalid_zips(
+    world: World, files: list[tuple[str, str]], expected: str
+) -> None:
+    response = post_form(world, "/skills", [("files[]", file) for file in files])
+    assert expected in error_message(response, 400, None if expected == LAYOUT_ERROR else "invalid_value")
 
 
-def test_equal_files_of_a_zip_are_one(world: World) -> None:
-    assert create(world, ("m.zip", _twice("a"))).name == NAME
+def test_identical_duplicates_in_a_zip_are_accepted(world: World) -> None:
+    assert create_skill(world, ("m.zip", _zip_with_duplicate_path("a"))).name == NAME
 
 
 @pytest.mark.parametrize(
@@ -272,31 +273,31 @@ def test_equal_files_of_a_zip_are_one(world: World) -> None:
         ({"content": b"x", "headers": {"Content-Type": "application/zip"}}, None, "files"),
     ],
 )
-def test_a_form_without_a_skill_is_refused(world: World, body: dict[str, Any], code: str, param: str) -> None:
+def test_requests_without_valid_files_are_rejected(world: World, body: dict[str, Any], code: str, param: str) -> None:
     if isinstance(body.get("content"), str):
         body["headers"] = {"Content-Type": "multipart/form-data; boundary=b"}
-    answer = world.http.post("/skills", **body)
-    error_message(answer, 400, code)
-    assert answer.json()["error"]["param"] == param
+    response = world.http.post("/skills", **body)
+    error_message(response, 400, code)
+    assert response.json()["error"]["param"] == param
 
 
-def test_a_form_takes_no_more_than_twice_the_files_of_a_skill(world: World) -> None:
+def test_a_form_with_more_than_1000_files_is_rejected(world: World) -> None:
     parts = [("files[]", (f"m/{n}", b"x")) for n in range(1_001)]
-    assert "1000 files" in error_message(post(world, "/skills", parts), 400, None)
+    assert "1000 files" in error_message(post_form(world, "/skills", parts), 400, None)
 
 
 # Versions
 
 
-def test_versions_move_the_latest_and_by_request_the_default(world: World) -> None:
+def test_a_new_version_becomes_the_latest_and_on_request_the_default(world: World) -> None:
     client = world.openai
-    skill = create(world)
+    skill = create_skill(world)
     for number, default in ((2, None), (3, True), (4, False)):
-        given = {} if default is None else {"default": default}
-        made = client.skills.versions.create(
-            skill.id, files=("m.zip", zipped({"m/SKILL.md": manifest(f"skill-{number}")})), **given
+        options = {} if default is None else {"default": default}
+        version = client.skills.versions.create(
+            skill.id, files=("m.zip", zipped({"m/SKILL.md": manifest(f"skill-{number}")})), **options
         )
-        assert (made.version, made.name, made.skill_id) == (str(number), f"skill-{number}", skill.id)
+        assert (version.version, version.name, version.skill_id) == (str(number), f"skill-{number}", skill.id)
     shown = client.skills.retrieve(skill.id)
     assert (shown.default_version, shown.latest_version, shown.name) == ("3", "4", "skill-3")
     assert (shown.id, shown.created_at) == (skill.id, skill.created_at)
@@ -335,32 +336,34 @@ def test_versions_move_the_latest_and_by_request_the_default(world: World) -> No
         ("POST", "/skills/{id}/versions", {"default": True}, 400, "missing_required_parameter"),
     ],
 )
-def test_errors_of_versions(
+def test_invalid_requests_for_versions_are_rejected(
     world: World, method: str, path: str, body: Mapping[str, Any] | None, status: int, code: str | None
 ) -> None:
-    skill = create(world)
+    skill = create_skill(world)
     world.openai.skills.versions.create(skill.id, files=folder())
-    given = {} if body is None else {"json": body}
-    error_message(world.http.request(method, path.format(id=skill.id), **given), status, code)
+    options = {} if body is None else {"json": body}
+    error_message(world.http.request(method, path.format(id=skill.id), **options), status, code)
 
 
-def test_a_field_of_a_version_is_checked(world: World) -> None:
-    skill = create(world)
+def test_invalid_fields_of_a_new_version_are_rejected(world: World) -> None:
+    skill = create_skill(world)
     for data, code in (({"default": "yes"}, "invalid_type"), ({"other": "x"}, "unknown_parameter")):
-        error_message(post(world, f"/skills/{skill.id}/versions", [("files", ("m.zip", zipped()))], **data), 400, code)
+        error_message(
+            post_form(world, f"/skills/{skill.id}/versions", [("files", ("m.zip", zipped()))], **data), 400, code
+        )
 
 
-def test_deleting_versions(world: World) -> None:
+def test_versions_can_be_deleted_and_their_numbers_are_not_reused(world: World) -> None:
     client = world.openai
-    skill = create(world)
+    skill = create_skill(world)
     second = client.skills.versions.create(skill.id, files=folder())
-    with pytest.raises(openai.BadRequestError) as caught:
+    with pytest.raises(openai.BadRequestError) as raised:
         client.skills.versions.delete("1", skill_id=skill.id)
-    assert (caught.value.param, caught.value.code) == ("version", "invalid_value")
+    assert (raised.value.param, raised.value.code) == ("version", "invalid_value")
     deleted = ok(world.http.delete(f"/skills/{skill.id}/versions/2"))
     assert deleted == {"id": second.id, "object": "skill.version.deleted", "deleted": True, "version": "2"}
     assert client.skills.retrieve(skill.id).latest_version == "1"
-    assert client.skills.versions.create(skill.id, files=folder()).version == "3", "a number is never used again"
+    assert client.skills.versions.create(skill.id, files=folder()).version == "3", "numbers are not reused"
     client.skills.versions.delete("3", skill_id=skill.id)
     client.skills.versions.delete("1", skill_id=skill.id)
     with pytest.raises(openai.NotFoundError):
@@ -368,9 +371,9 @@ def test_deleting_versions(world: World) -> None:
 
 
 def test_deleting_a_skill_deletes_its_versions(world: World) -> None:
-    skill = create(world)
-    answer = ok(world.http.delete(f"/skills/{skill.id}"))
-    assert answer == {"id": skill.id, "object": "skill.deleted", "deleted": True}
+    skill = create_skill(world)
+    deleted = ok(world.http.delete(f"/skills/{skill.id}"))
+    assert deleted == {"id": skill.id, "object": "skill.deleted", "deleted": True}
     for path in ("", "/content", "/versions", "/versions/1", "/versions/1/content"):
         error_message(world.http.get(f"/skills/{skill.id}{path}"), 404, None)
 
@@ -378,9 +381,9 @@ def test_deleting_a_skill_deletes_its_versions(world: World) -> None:
 # Lists
 
 
-def test_lists(world: World) -> None:
+def test_skills_are_listed_and_paginated(world: World) -> None:
     world.freeze()
-    ids = [create(world).id for _ in range(3)]
+    ids = [create_skill(world).id for _ in range(3)]
     http = world.http
     empty = ok(http.get("/skills", params={"limit": 0}))
     assert empty == {"object": "list", "data": [], "first_id": None, "has_more": True, "last_id": None}
@@ -390,7 +393,9 @@ def test_lists(world: World) -> None:
     assert [each.id for each in world.openai.skills.list(limit=1)] == ids[::-1]
     assert ok(http.get(f"/skills?after={ids[0]}&limit=0"))["has_more"] is False
     world.openai.skills.delete(ids[1])
-    assert [each["id"] for each in ok(http.get(f"/skills?after={ids[1]}"))["data"]] == ids[:1], "as a cursor it stays"
+    assert [each["id"] for each in ok(http.get(f"/skills?after={ids[1]}"))["data"]] == ids[:1], (
+        "a deleted skill is still a cursor"
+    )
 
 
 @pytest.mark.parametrize(
@@ -413,44 +418,46 @@ def test_lists(world: World) -> None:
         ),
     ],
 )
-def test_errors_of_lists(world: World, path: str, status: int, code: str | None, message: str) -> None:
-    skill, other = create(world), create(world)
+def test_invalid_queries_of_lists_are_rejected(
+    world: World, path: str, status: int, code: str | None, message: str
+) -> None:
+    skill, other = create_skill(world), create_skill(world)
     (version,) = world.openai.skills.versions.list(other.id)
-    answer = world.http.get(path.format(id=skill.id, other=version.id))
-    assert message in error_message(answer, status, code)
+    response = world.http.get(path.format(id=skill.id, other=version.id))
+    assert message in error_message(response, status, code)
 
 
-def test_versions_are_listed_by_number_whatever_the_clock_says(world: World) -> None:
+def test_versions_are_listed_by_number_not_by_time(world: World) -> None:
     world.freeze()
-    skill = create(world)
+    skill = create_skill(world)
     world.freeze(NOON - 3_600)
     world.openai.skills.versions.create(skill.id, files=folder())
     assert [each.version for each in world.openai.skills.versions.list(skill.id, limit=1)] == ["2", "1"]
 
 
-# What a profile changes
+# Profiles
 
 
-def profiled(server: MockServer, **switches: Any) -> World:
+def world_with_switches(server: MockServer, **switches: Any) -> World:
     world = new_world(server)
     ok(httpx2.put(f"{server.url}/_mock/worlds/{world.name}/profile", json={"name": "default", "switches": switches}))
     return world
 
 
-def test_a_new_skill_is_listed_later(server: MockServer) -> None:
-    with profiled(server, new_skill_lag="2s") as world:
+def test_new_skill_lag_delays_the_listing_of_a_new_skill(server: MockServer) -> None:
+    with world_with_switches(server, new_skill_lag="2s") as world:
         world.freeze()
-        skill = create(world)
+        skill = create_skill(world)
         assert world.openai.skills.retrieve(skill.id).id == skill.id
         assert [*world.openai.skills.list()] == [*world.openai.skills.versions.list(skill.id)] == []
         world.advance(2)
         assert len([*world.openai.skills.list()]) == len([*world.openai.skills.versions.list(skill.id)]) == 1
 
 
-def test_a_deleted_skill_is_still_listed(server: MockServer) -> None:
-    with profiled(server, delete_lag="5s") as world:
+def test_delete_lag_keeps_a_deleted_skill_in_lists(server: MockServer) -> None:
+    with world_with_switches(server, delete_lag="5s") as world:
         world.freeze()
-        skill = create(world)
+        skill = create_skill(world)
         world.openai.skills.versions.create(skill.id, files=folder())
         world.openai.skills.versions.delete("2", skill_id=skill.id)
         assert [each.version for each in world.openai.skills.versions.list(skill.id)] == ["2", "1"]
@@ -460,25 +467,16 @@ def test_a_deleted_skill_is_still_listed(server: MockServer) -> None:
         assert [*world.openai.skills.list()] == []
 
 
-def test_a_malformed_cursor_can_be_a_server_error(server: MockServer, caplog: pytest.LogCaptureFixture) -> None:
-    with profiled(server, malformed_skill_cursor=500) as world:
-        answer = world.http.get("/skills?after=x")
-        assert answer.headers["x-request-id"].removeprefix("req_") in error_message(answer, 500, None).replace("-", "")
-        assert not caplog.records  # it is no defect of the server
+def test_the_profile_can_make_a_malformed_cursor_a_500(server: MockServer, caplog: pytest.LogCaptureFixture) -> None:
+    with world_with_switches(server, malformed_skill_cursor=500) as world:
+        response = world.http.get("/skills?after=x")
+        message = error_message(response, 500, None)
+        assert response.headers["x-request-id"].removeprefix("req_") in message.replace("-", "")
+        assert not caplog.records  # an intended 500 is not logged
         error_message(world.http.get("/skills?after=skill_x"), 404, None)
 
 
 # In containers
-
-
-def inline(content: bytes = zipped(), name: str = NAME, description: str = DESCRIPTION) -> dict[str, Any]:
-    data = base64.b64encode(content).decode()
-    source = {"type": "base64", "media_type": "application/zip", "data": data}
-    return {"type": "inline", "name": name, "description": description, "source": source}
-
-
-def reference(skill_id: str, **version: Any) -> dict[str, Any]:
-    return {"type": "skill_reference", "skill_id": skill_id, **version}
 
 
 FOLDED = zipped({"m/SKILL.md": f"---\nname: {NAME}\ndescription: >-\n  Add or\n  multiply numbers.\n---\n"})
@@ -487,59 +485,63 @@ FOLDED = zipped({"m/SKILL.md": f"---\nname: {NAME}\ndescription: >-\n  Add or\n 
 @pytest.mark.parametrize(
     ("skills", "param", "message"),
     [
-        ([reference("skill_x")], "skills", "Skill with id 'skill_x' not found."),
-        ([reference("{id}", version="9")], "skills", "not found"),
-        ([reference("{id}", version="version")], "skills[0].version", "positive integer or 'latest'"),
-        ([reference("{id}", version=1)], "skills[0].version", "expected a string"),
-        ([reference("")], "skills[0].skill_id", "empty string"),
-        ([reference("x" * 65)], "skills[0].skill_id", "too long"),
-        ([inline(name="other")], None, "Inline skill name/description must match"),
-        ([inline(description="other")], None, "Inline skill name/description must match"),
-        ([inline(zipped({"SKILL.md": MANIFEST}))], None, LAYOUT),
-        ([inline(), inline(b"x")], "skills[1].source.data", "can't be read"),
-        ([{**inline(), "source": {**inline()["source"], "data": "?"}}], "skills[0].source.data", "not Base64"),
-        ([reference("x")] * 201, "skills", "array too long"),
+        ([skill_reference("skill_x")], "skills", "Skill with id 'skill_x' not found."),
+        ([skill_reference("{id}", version="9")], "skills", "not found"),
+        ([skill_reference("{id}", version="version")], "skills[0].version", "positive integer or 'latest'"),
+        ([skill_reference("{id}", version=1)], "skills[0].version", "expected a string"),
+        ([skill_reference("")], "skills[0].skill_id", "empty string"),
+        ([skill_reference("x" * 65)], "skills[0].skill_id", "too long"),
+        ([inline_skill(name="other")], None, "Inline skill name/description must match"),
+        ([inline_skill(description="other")], None, "Inline skill name/description must match"),
+        ([inline_skill(zipped({"SKILL.md": MANIFEST}))], None, LAYOUT_ERROR),
+        ([inline_skill(), inline_skill(b"x")], "skills[1].source.data", "can't be read"),
+        (
+            [{**inline_skill(), "source": {**inline_skill()["source"], "data": "?"}}],
+            "skills[0].source.data",
+            "not Base64",
+        ),
+        ([skill_reference("x")] * 201, "skills", "array too long"),
     ],
 )
-def test_a_container_is_refused_skills_that_are_none(
+def test_a_container_with_invalid_skills_is_rejected(
     world: World, skills: list[dict[str, Any]], param: str | None, message: str
 ) -> None:
-    skill = create(world)
+    skill = create_skill(world)
     skills = [
         {**each, "skill_id": each["skill_id"].format(id=skill.id)} if "skill_id" in each else each for each in skills
     ]
-    answer = world.http.post("/containers", json={"name": "box", "skills": skills})
-    assert message in error_message(answer, 400, answer.json()["error"]["code"])
-    assert answer.json()["error"]["param"] == param
+    response = world.http.post("/containers", json={"name": "box", "skills": skills})
+    assert message in error_message(response, 400, response.json()["error"]["code"])
+    assert response.json()["error"]["param"] == param
     assert ok(world.http.get("/containers"))["data"] == []
 
 
-def test_a_container_accepts_what_it_can_have(world: World) -> None:
-    skill = create(world)
+def test_a_container_accepts_all_forms_of_skills(world: World) -> None:
+    skill = create_skill(world)
     skills = [
-        reference(skill.id),
-        reference(skill.id, version=None),
-        reference(skill.id, version="1"),
-        reference(skill.id, version="latest"),
-        reference("openai-spreadsheets", version="latest"),
-        inline(),
-        inline(FOLDED),
+        skill_reference(skill.id),
+        skill_reference(skill.id, version=None),
+        skill_reference(skill.id, version="1"),
+        skill_reference(skill.id, version="latest"),
+        skill_reference("openai-spreadsheets", version="latest"),
+        inline_skill(),
+        inline_skill(FOLDED),
     ]
-    made = ok(world.http.post("/containers", json={"name": "box", "skills": skills}))
-    assert "skills" not in made
-    assert ok(world.http.get(f"/containers/{made['id']}/files"))["data"] == [], "they are not in /mnt/data"
+    box = ok(world.http.post("/containers", json={"name": "box", "skills": skills}))
+    assert "skills" not in box
+    assert ok(world.http.get(f"/containers/{box['id']}/files"))["data"] == [], "skills are not files of the container"
 
 
-def test_a_folded_description_can_be_refused_inline(server: MockServer) -> None:
-    with profiled(server, folded_inline_skills=False) as world:
-        create(world, ("m.zip", FOLDED))
-        body = {"name": "box", "skills": [inline(FOLDED)]}
+def test_the_profile_can_reject_a_folded_description_of_an_inline_skill(server: MockServer) -> None:
+    with world_with_switches(server, folded_inline_skills=False) as world:
+        create_skill(world, ("m.zip", FOLDED))
+        body = {"name": "box", "skills": [inline_skill(FOLDED)]}
         assert "must match" in error_message(world.http.post("/containers", json=body), 400, None)
-        ok(world.http.post("/containers", json={"name": "box", "skills": [inline()]}))
+        ok(world.http.post("/containers", json={"name": "box", "skills": [inline_skill()]}))
 
 
-def test_curated_skills_are_a_setting() -> None:
+def test_curated_skills_are_configurable() -> None:
     with MockServer(curated_skill=("openai-docs",)) as server, new_world(server) as world:
-        ok(world.http.post("/containers", json={"name": "box", "skills": [reference("openai-docs")]}))
-        body = {"name": "box", "skills": [reference("openai-spreadsheets")]}
+        ok(world.http.post("/containers", json={"name": "box", "skills": [skill_reference("openai-docs")]}))
+        body = {"name": "box", "skills": [skill_reference("openai-spreadsheets")]}
         error_message(world.http.post("/containers", json=body), 400, None)

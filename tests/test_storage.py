@@ -1,4 +1,4 @@
-"""Worlds as directories: what a crash leaves, what a copy holds, what can't be used, and how many files are open."""
+"""Worlds as directories: crashes, failed removals, copies, open files, unusable files and migrations."""
 
 import asyncio
 import errno
@@ -35,12 +35,12 @@ from mockserver.storage.database import SMALL_DATABASE, Transaction, failure
 from mockserver.storage.directory import EVERY_WORLD, Directory, DirectoryUnusable, usable
 from mockserver.worlds import Worlds
 
-LARGE = b"x" * (SMALL + 1)
-LIFE: dict[str, Any] = {"memory_limit": "1g", "expires_anchor": "last_active_at", "expires_minutes": 0}
+LARGE_CONTENT = b"x" * (SMALL + 1)
+LIFETIME: dict[str, Any] = {"memory_limit": "1g", "expires_anchor": "last_active_at", "expires_minutes": 0}
 
 
 @contextmanager
-def opened(path: Path, open_worlds: int = states.OPEN_WORLDS) -> Iterator[Worlds]:
+def open_directory(path: Path, open_worlds: int = states.OPEN_WORLDS) -> Iterator[Worlds]:
     path.mkdir(exist_ok=True)
     wall = Wall()
     with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
@@ -52,10 +52,10 @@ def opened(path: Path, open_worlds: int = states.OPEN_WORLDS) -> Iterator[Worlds
         yield worlds
 
 
-async def add(worlds: Worlds, world: str, name: str) -> str:
+async def add_container(worlds: Worlds, world: str, name: str) -> str:
     context = await worlds.enter(world)
-    made = await context.run(containers.create_container, CreateContainer(name=name))
-    return made["id"]
+    created = await context.run(containers.create_container, CreateContainer(name=name))
+    return created["id"]
 
 
 async def add_content(worlds: Worlds, world: str, content: bytes) -> str:
@@ -69,7 +69,7 @@ async def add_content(worlds: Worlds, world: str, content: bytes) -> str:
 
 
 async def add_upload(worlds: Worlds, world: str, content: bytes) -> None:
-    """A pending upload with a part."""
+    """Create a pending upload with one part."""
     context = await worlds.enter(world)
     new = CreateUpload(bytes=len(content), filename="a.txt", purpose="vision", mime_type="text/plain")
     upload = await context.run(uploads.create_upload, new)
@@ -80,39 +80,40 @@ async def add_upload(worlds: Worlds, world: str, content: bytes) -> None:
         part.discard()
 
 
-async def held(worlds: Worlds, world: str) -> list[str] | None:
-    """The names of a world's containers, and its contents' digests; None where there is no such world."""
+async def read_world(worlds: Worlds, world: str) -> list[str] | None:
+    """Return the sorted names of a world's containers and digests of its contents; None if the world does not exist."""
     if world not in worlds.names():
         return None
     context = Context(await worlds.find(world), worlds._current)
-    listed = await context.run(containers.list_containers, ListContainers(limit=100))
-    found = [each["name"] for each in listed["data"]]
+    page = await context.run(containers.list_containers, ListContainers(limit=100))
+    found = [each["name"] for each in page["data"]]
     for file in (await context.run(files.list_files, ListFiles()))["data"]:
         with (await context.run(files.download_file, file["id"])).file as content:
             found.append(hashlib.sha256(content.read()).hexdigest())
     return sorted(found)
 
 
-# A crash at any step
+# Crashes
 
 
-class Killed(BaseException):
-    """The process ended here."""
+class Crash(BaseException):
+    """The process ends here."""
 
 
 @contextmanager
-def killed_at(step: int) -> Iterator[list[str]]:
-    """Nothing happens to the file system from its so manieth change on. Yields the changes that were made."""
-    done: list[str] = []
+def crash_after(changes: int) -> Iterator[None]:
+    """Raise `Crash` at every change of the file system after the first `changes`."""
+    made = 0
 
-    def guarded(name: str, change: Callable[..., Any]) -> Callable[..., Any]:
-        def guard(*args: Any, **options: Any) -> Any:
-            if len(done) >= step:
-                raise Killed(name)
-            done.append(name)
+    def limited(name: str, change: Callable[..., Any]) -> Callable[..., Any]:
+        def change_or_crash(*args: Any, **options: Any) -> Any:
+            nonlocal made
+            if made >= changes:
+                raise Crash(name)
+            made += 1
             return change(*args, **options)
 
-        return guard
+        return change_or_crash
 
     with pytest.MonkeyPatch.context() as patch:
         for owner, name in (
@@ -124,8 +125,8 @@ def killed_at(step: int) -> Iterator[list[str]]:
             (shutil, "rmtree"),
             (os, "link"),
         ):
-            patch.setattr(owner, name, guarded(name, getattr(owner, name)))
-        yield done
+            patch.setattr(owner, name, limited(name, getattr(owner, name)))
+        yield
 
 
 async def create(worlds: Worlds) -> None:
@@ -133,7 +134,7 @@ async def create(worlds: Worlds) -> None:
 
 
 async def create_with_a_row(worlds: Worlds) -> None:
-    await add(worlds, "new", "first")
+    await add_container(worlds, "new", "first")
 
 
 async def fork(worlds: Worlds) -> None:
@@ -154,7 +155,7 @@ async def delete(worlds: Worlds) -> None:
 
 async def delete_then_create(worlds: Worlds) -> None:
     await worlds.delete("kept")
-    await add(worlds, "kept", "later")
+    await add_container(worlds, "kept", "later")
 
 
 async def snapshot(worlds: Worlds) -> None:
@@ -162,12 +163,12 @@ async def snapshot(worlds: Worlds) -> None:
 
 
 async def upload(worlds: Worlds) -> None:
-    await add_content(worlds, "kept", LARGE + b"more")
+    await add_content(worlds, "kept", LARGE_CONTENT + b"more")
 
 
-BEFORE = sorted(["a", "b", hashlib.sha256(LARGE).hexdigest()])
-AT_SNAPSHOT = sorted(["a", hashlib.sha256(LARGE).hexdigest()])
-UPLOADED = sorted([*BEFORE, hashlib.sha256(LARGE + b"more").hexdigest()])
+BEFORE = sorted(["a", "b", hashlib.sha256(LARGE_CONTENT).hexdigest()])
+AT_SNAPSHOT = sorted(["a", hashlib.sha256(LARGE_CONTENT).hexdigest()])
+UPLOADED = sorted([*BEFORE, hashlib.sha256(LARGE_CONTENT + b"more").hexdigest()])
 
 
 OUTCOMES: dict[Callable[[Worlds], Awaitable[None]], dict[str, list[list[str] | None]]] = {
@@ -181,40 +182,40 @@ OUTCOMES: dict[Callable[[Worlds], Awaitable[None]], dict[str, list[list[str] | N
     snapshot: {"kept": [BEFORE]},
     upload: {"kept": [BEFORE, UPLOADED]},
 }
-"""For each act what its world may hold after a crash, and last what it holds without one."""
+"""By operation, the states of a world that are valid after a crash. The last one is the state without a crash."""
 QUICK = (create_with_a_row, restore)
 
 
 @pytest.mark.parametrize(
-    ("act", "outcomes"),
+    ("operation", "outcomes"),
     [
-        pytest.param(act, outcomes, marks=() if act in QUICK else pytest.mark.slow, id=act.__name__)
-        for act, outcomes in OUTCOMES.items()
+        pytest.param(operation, outcomes, marks=() if operation in QUICK else pytest.mark.slow, id=operation.__name__)
+        for operation, outcomes in OUTCOMES.items()
     ],
 )
-def test_after_a_crash_at_any_step_a_world_is_the_old_one_or_the_new_one(
-    tmp_path: Path, act: Callable[[Worlds], Awaitable[None]], outcomes: dict[str, list[list[str] | None]]
+def test_operations_are_atomic_when_the_process_crashes_at_any_step(
+    tmp_path: Path, operation: Callable[[Worlds], Awaitable[None]], outcomes: dict[str, list[list[str] | None]]
 ) -> None:
     async def prepare(worlds: Worlds) -> None:
-        await add(worlds, "kept", "a")
-        await add_content(worlds, "kept", LARGE)
+        await add_container(worlds, "kept", "a")
+        await add_content(worlds, "kept", LARGE_CONTENT)
         await worlds.take_snapshot("kept", "one")
         await worlds.take_snapshot("kept", "two")
-        await add(worlds, "kept", "b")
+        await add_container(worlds, "kept", "b")
         await worlds.finish(trash=True)
 
     async def attempt(worlds: Worlds, step: int) -> bool:
-        """Whether it was done before the crash."""
-        with killed_at(step):
+        """Crash after a number of changes; return whether the operation was completed before."""
+        with crash_after(step):
             try:
-                await act(worlds)
+                await operation(worlds)
                 await worlds.finish(trash=True)
-            except Killed:
+            except Crash:
                 return False
         return True
 
     async def check(worlds: Worlds) -> list[list[str] | None]:
-        found = [await held(worlds, name) for name in outcomes]
+        found = [await read_world(worlds, name) for name in outcomes]
         for name, expected in zip(outcomes, found, strict=True):
             assert expected in outcomes[name]
         if "kept" in worlds.names():
@@ -226,30 +227,30 @@ def test_after_a_crash_at_any_step_a_world_is_the_old_one_or_the_new_one(
         return found
 
     original = tmp_path / "original"
-    with opened(original) as worlds:
+    with open_directory(original) as worlds:
         asyncio.run(prepare(worlds))
-    seen, step, done = [], 0, False
+    results, step, done = [], 0, False
     while not done:
         data, after = tmp_path / f"data-{step}", tmp_path / f"after-{step}"
         shutil.copytree(original, data)
-        with opened(data) as worlds:
+        with open_directory(data) as worlds:
             done = asyncio.run(attempt(worlds, step))
-            shutil.copytree(data, after)  # what the next process finds
+            shutil.copytree(data, after)  # the state that the next process finds
         (after / "clean").unlink(missing_ok=True)
-        with opened(after) as worlds:
-            seen.append(asyncio.run(check(worlds)))
+        with open_directory(after) as worlds:
+            results.append(asyncio.run(check(worlds)))
             assert list((after / "uploads").iterdir()) == []
-        with opened(after) as worlds:  # and it stays so
-            assert asyncio.run(check(worlds)) == seen[-1]
+        with open_directory(after) as worlds:  # another start changes nothing
+            assert asyncio.run(check(worlds)) == results[-1]
         step += 1
     assert step > 1
-    assert seen[-1] == [values[-1] for values in outcomes.values()]
+    assert results[-1] == [values[-1] for values in outcomes.values()]
 
 
-# States that can't be removed
+# Failed removals
 
 
-async def again(worlds: Worlds) -> None:
+async def take_and_delete_snapshot(worlds: Worlds) -> None:
     await worlds.take_snapshot("kept", "one")
     await worlds.delete_snapshot("kept", "one")
 
@@ -259,128 +260,124 @@ async def reset_then_delete(worlds: Worlds) -> None:
     await worlds.delete("kept")
 
 
-@pytest.mark.parametrize("act", [delete_then_create, again, reset_then_delete])
-def test_a_state_that_could_not_be_removed_does_not_come_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: Callable[[Worlds], Awaitable[None]]
+@pytest.mark.parametrize("operation", [delete_then_create, take_and_delete_snapshot, reset_then_delete])
+def test_a_deleted_state_that_could_not_be_removed_does_not_reappear(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: Callable[[Worlds], Awaitable[None]]
 ) -> None:
-    """What would bring it back fails, until it can be removed."""
-    rename, stuck = Path.rename, set[str]()
+    """Operations that would make it visible again fail until it can be removed."""
+    rename, not_removable = Path.rename, set[str]()
 
     def fail(self: Path, target: Path) -> Path:
-        if self.name in stuck:
+        if self.name in not_removable:
             raise PermissionError(errno.EACCES, "Permission denied")
         return rename(self, target)
 
     async def prepare(worlds: Worlds) -> None:
-        await add(worlds, "kept", "a")
+        await add_container(worlds, "kept", "a")
         await worlds.take_snapshot("kept", "one")
 
     async def check(worlds: Worlds) -> None:
         with pytest.raises(PermissionError):
-            await act(worlds)
-        stuck.clear()
-        if act is delete_then_create:
-            await add(worlds, "kept", "later")
-        elif act is again:
+            await operation(worlds)
+        not_removable.clear()
+        if operation is delete_then_create:
+            await add_container(worlds, "kept", "later")
+        elif operation is take_and_delete_snapshot:
             await worlds.delete_snapshot("kept", "one")
         else:
             await worlds.delete("kept")
 
-    with opened(tmp_path) as worlds:
+    with open_directory(tmp_path) as worlds:
         asyncio.run(prepare(worlds))
-        folder = tmp_path / ("worlds" if act is reset_then_delete else "snapshots")
-        stuck.update(path.name for path in folder.iterdir())
+        folder = tmp_path / ("worlds" if operation is reset_then_delete else "snapshots")
+        not_removable.update(path.name for path in folder.iterdir())
         monkeypatch.setattr(Path, "rename", fail)
         asyncio.run(check(worlds))
-    with opened(tmp_path) as worlds:
+    with open_directory(tmp_path) as worlds:
         assert worlds.snapshots("kept") == []
-        assert worlds.exists("kept") is (act is not reset_then_delete)
+        assert worlds.exists("kept") is (operation is not reset_then_delete)
 
 
-def test_a_world_that_cant_be_deleted_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_world_whose_deletion_fails_is_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def check(worlds: Worlds) -> None:
-        await add(worlds, "w", "before")
+        await add_container(worlds, "w", "before")
         before = worlds.known("w")
         with monkeypatch.context() as patch:
             patch.setattr(Path, "rename", MagicMock(side_effect=PermissionError(errno.EACCES, "Permission denied")))
             with pytest.raises(PermissionError):
                 await worlds.delete("w")
-        await add(worlds, "w", "after")
+        await add_container(worlds, "w", "after")
         assert worlds.known("w") is before
-        assert await held(worlds, "w") == ["after", "before"]
+        assert await read_world(worlds, "w") == ["after", "before"]
 
-    with opened(tmp_path) as worlds:
+    with open_directory(tmp_path) as worlds:
         asyncio.run(check(worlds))
 
 
 @pytest.mark.parametrize("kind", ["worlds", "snapshots"])
-def test_what_others_put_beside_the_worlds_stays_and_is_none(tmp_path: Path, kind: str) -> None:
+def test_foreign_files_beside_the_worlds_are_ignored_and_kept(tmp_path: Path, kind: str) -> None:
     foreign = {".DS_Store", "notes.txt", "7-file", "folder", "n-world"}
-    with opened(tmp_path) as worlds:
-        asyncio.run(add(worlds, "w", "a"))
+    with open_directory(tmp_path) as worlds:
+        asyncio.run(add_container(worlds, "w", "a"))
         names = worlds.names()
     for name in foreign:
         (tmp_path / kind / name).mkdir() if name in ("folder", "n-world") else (tmp_path / kind / name).touch()
     for _ in range(2):
-        with opened(tmp_path) as worlds:
+        with open_directory(tmp_path) as worlds:
             assert (worlds.names(), worlds.snapshots("")) == (names, [])
             asyncio.run(worlds.take_snapshot("w", "s"))
         assert {each.name for each in (tmp_path / kind).iterdir()} > foreign
 
 
-def test_what_cant_be_removed_is_tried_once_and_again_with_the_next_trash(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_removing_trash_is_retried_only_with_the_next_trash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def delete(worlds: Worlds, name: str) -> None:
-        await add(worlds, name, "a")
+        await add_container(worlds, name, "a")
         await worlds.delete(name)
         await worlds.finish(trash=True)
 
-    with opened(tmp_path) as worlds:
+    with open_directory(tmp_path) as worlds:
         with monkeypatch.context() as patch:
-            tried = list[Path]()
-            patch.setattr(directory, "remove", tried.append)
+            attempts = list[Path]()
+            patch.setattr(directory, "remove", attempts.append)
             asyncio.run(delete(worlds, "first"))
         (first,) = (tmp_path / "trash").iterdir()
-        assert tried == [first]
+        assert attempts == [first]
         asyncio.run(delete(worlds, "second"))
         assert not list((tmp_path / "trash").iterdir())
 
 
-def test_a_stop_leaves_the_trash_to_the_next_start(tmp_path: Path) -> None:
+def test_trash_that_a_stop_leaves_is_removed_at_the_next_start(tmp_path: Path) -> None:
     async def delete(worlds: Worlds) -> None:
-        await add(worlds, "w", "a")
+        await add_container(worlds, "w", "a")
         await worlds.delete("w")
         await worlds.finish()
 
-    with opened(tmp_path) as worlds:
+    with open_directory(tmp_path) as worlds:
         asyncio.run(delete(worlds))
         assert len(list((tmp_path / "trash").iterdir())) == 1
-    with opened(tmp_path):
+    with open_directory(tmp_path):
         assert not list((tmp_path / "trash").iterdir())
 
 
 @pytest.mark.parametrize("method", ["trash", "remove"])
-def test_work_in_the_background_that_fails_is_no_error_of_the_server(
+def test_failures_of_background_removal_are_not_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, method: str
 ) -> None:
-    """Where no more files can be open, or the disk fails."""
-
     async def delete(worlds: Worlds) -> None:
-        await add(worlds, "w", "a")
+        await add_container(worlds, "w", "a")
         await worlds.delete("w")
         await worlds.finish(trash=True)
         gc.collect()
 
     owner = Directory if method == "trash" else directory
     monkeypatch.setattr(owner, method, MagicMock(side_effect=OSError(errno.EMFILE, "Too many open files")))
-    with opened(tmp_path) as worlds:
+    with open_directory(tmp_path) as worlds:
         asyncio.run(delete(worlds))
     assert not caplog.records
 
 
 @pytest.mark.parametrize(
-    ("error", "problem"),
+    ("error", "reason"),
     [
         (OSError(errno.ESTALE, "Stale file handle"), "stale file handle"),
         (OSError(errno.ENAMETOOLONG, "File name too long"), "file name too long"),
@@ -389,110 +386,108 @@ def test_work_in_the_background_that_fails_is_no_error_of_the_server(
         (io.UnsupportedOperation("not writable"), None),
     ],
 )
-def test_what_the_system_refuses_is_told_and_what_a_connection_or_a_program_does_is_not(
-    error: OSError, problem: str | None
-) -> None:
-    assert failure(error) == problem
+def test_only_errors_of_the_file_system_are_storage_failures(error: OSError, reason: str | None) -> None:
+    assert failure(error) == reason
 
 
 # Copies
 
 
 @pytest.mark.parametrize("copies", [3, pytest.param(30, marks=pytest.mark.slow)])
-def test_a_copy_taken_while_contents_come_and_go_has_all_of_its_contents(tmp_path: Path, copies: int) -> None:
-    async def churn(worlds: Worlds, stop: asyncio.Event) -> None:
+def test_a_fork_during_uploads_and_deletions_has_all_of_its_contents(tmp_path: Path, copies: int) -> None:
+    async def upload_and_delete(worlds: Worlds, stop: asyncio.Event) -> None:
         number = 0
         while not stop.is_set():
-            ids = [await add_content(worlds, "kept", LARGE + str(number + n).encode()) for n in range(3)]
+            ids = [await add_content(worlds, "kept", LARGE_CONTENT + str(number + n).encode()) for n in range(3)]
             context = await worlds.enter("kept")
             for id in ids[:2]:
                 await context.run(files.delete_file, id)
             number += 3
             await asyncio.sleep(0)
 
-    async def copy_often(worlds: Worlds) -> None:
-        await add(worlds, "kept", "a")
+    async def fork_repeatedly(worlds: Worlds) -> None:
+        await add_container(worlds, "kept", "a")
         stop = asyncio.Event()
-        writer = asyncio.create_task(churn(worlds, stop))
+        writer = asyncio.create_task(upload_and_delete(worlds, stop))
         for number in range(copies):
             await worlds.create(f"copy-{number}", fork_of="kept")
             await asyncio.sleep(0)
         stop.set()
         await writer
         for number in range(copies):
-            assert await held(worlds, f"copy-{number}")  # reads every content
+            assert await read_world(worlds, f"copy-{number}")  # fails if a content is missing
 
-    with opened(tmp_path) as worlds:
-        asyncio.run(copy_often(worlds))
+    with open_directory(tmp_path) as worlds:
+        asyncio.run(fork_repeatedly(worlds))
 
 
-def test_every_table_is_copied(tmp_path: Path) -> None:
-    listed = {each.__tablename__ for each in tables.Listed.__subclasses__()}
-    assert {"containers", "container_files", "files", "uploads", "upload_parts"} <= listed
-    with opened(tmp_path) as worlds:
+def test_a_fork_copies_every_table(tmp_path: Path) -> None:
+    table_names = {each.__tablename__ for each in tables.Listed.__subclasses__()}
+    assert {"containers", "container_files", "files", "uploads", "upload_parts"} <= table_names
+    with open_directory(tmp_path) as worlds:
 
         async def copied() -> None:
-            await add(worlds, "kept", "a")
+            await add_container(worlds, "kept", "a")
             await add_content(worlds, "kept", b"small")
-            await add_upload(worlds, "kept", LARGE)
+            await add_upload(worlds, "kept", LARGE_CONTENT)
             await worlds.create("copy", fork_of="kept")
             before, after = await worlds.summaries(["kept", "copy"])
             assert before.counts == after.counts
             assert before.counts is not None
-            assert set(before.counts) == {*listed, "responses", "answers"}
+            assert set(before.counts) == {*table_names, "responses", "answers"}
             assert not {name for name in ("uploads", "upload_parts") if before.counts[name] != 1}
 
         asyncio.run(copied())
 
 
 @pytest.mark.parametrize("count", [1, 4_000])
-def test_every_time_moves_with_the_template(tmp_path: Path, count: int) -> None:
-    """In a large database the indexes are created again for it."""
+def test_all_times_of_a_template_are_shifted_for_a_new_world(tmp_path: Path, count: int) -> None:
+    """In a large database the indexes are dropped and created again."""
     now = 1_700_000_000
     schema = "SELECT type, name, sql FROM sqlite_schema ORDER BY name"
 
     def fill(put: Placement) -> None:
         for number in range(count):
-            put.add(tables.Container, created_at=now - number, last_active_at=now, name=f"box {number}", **LIFE)
+            put.add(tables.Container, created_at=now - number, last_active_at=now, name=f"box {number}", **LIFETIME)
         put.insert(tables.Fault, id="slow", position=1, rule='{"effect": {"latency": 1}}', created_at=float(now))
         removed = {"id": "gone", "seq": 0, "created_at": now, "last_active_at": now, "name": "gone"}
-        put.insert(tables.Container, **removed, deleted_at=now, deleted_ordinal=1, **LIFE)
+        put.insert(tables.Container, **removed, deleted_at=now, deleted_ordinal=1, **LIFETIME)
 
-    with opened(tmp_path) as worlds, ExitStack() as stack:
+    with open_directory(tmp_path) as worlds, ExitStack() as stack:
         worlds.add_template("old", Clock(now, now), fill)
         states = worlds._template("old"), asyncio.run(worlds.enter("old")).world.directory
         before, after = (stack.enter_context(closing(sqlite3.connect(state / "world.db"))) for state in states)
         assert (os.path.getsize(states[0] / "world.db") > SMALL_DATABASE) is (count > 1)  # noqa: PTH202
         assert before.execute(schema).fetchall() == after.execute(schema).fetchall()
         assert after.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        (moved,) = after.execute("SELECT clock_virtual FROM world").fetchone()
+        (clock,) = after.execute("SELECT clock_virtual FROM world").fetchone()
         for times in ("created_at, last_active_at, deleted_at FROM containers", "created_at FROM faults"):
             for old, new in zip(*(each.execute(f"SELECT {times}") for each in (before, after)), strict=True):
-                assert [time if time is None else time + int(moved) - now for time in old] == list(new)
+                assert [time if time is None else time + int(clock) - now for time in old] == list(new)
 
 
-@pytest.mark.parametrize("later", [-3, 3])
-def test_times_that_are_keys_move_although_others_stand_where_they_go(tmp_path: Path, later: int) -> None:
-    now = int(Wall().now()) - later
+@pytest.mark.parametrize("shift", [-3, 3])
+def test_times_in_primary_keys_are_shifted_without_conflicts(tmp_path: Path, shift: int) -> None:
+    now = int(Wall().now()) - shift
 
     def fill(put: Placement) -> None:
-        box = put.add(tables.Container, created_at=now, last_active_at=now, name="box", **LIFE)
+        box = put.add(tables.Container, created_at=now, last_active_at=now, name="box", **LIFETIME)
         for number in range(40):
             put.insert(tables.Use, container_id=box.id, at=now + number, response_id="response")
 
-    with opened(tmp_path) as worlds:
+    with open_directory(tmp_path) as worlds:
         worlds.add_template("old", Clock(now, now + 1), fill)
         asyncio.run(worlds.enter("old"))
-        with closing(sqlite3.connect(worlds._directory.worlds["old"] / "world.db")) as moved:
-            (at,) = moved.execute("SELECT clock_virtual FROM world").fetchone()
-            ends = [end for (end,) in moved.execute("SELECT at FROM uses ORDER BY at")]
-        assert ends == [int(at) + number for number in range(40)]
-        assert at != now
+        with closing(sqlite3.connect(worlds._directory.worlds["old"] / "world.db")) as database:
+            (clock,) = database.execute("SELECT clock_virtual FROM world").fetchone()
+            times = [time for (time,) in database.execute("SELECT at FROM uses ORDER BY at")]
+        assert times == [int(clock) + number for number in range(40)]
+        assert clock != now
 
 
-@pytest.mark.parametrize("many", [bulk.MANY_IDS, 1])
-def test_an_id_that_is_taken_is_not_generated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int) -> None:
-    columns = {"seq": None, "created_at": 1_700_000_000, "last_active_at": 1_700_000_000, "name": "box", **LIFE}
+@pytest.mark.parametrize("many_ids", [bulk.MANY_IDS, 1])
+def test_generated_ids_skip_ids_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many_ids: int) -> None:
+    columns = {"seq": None, "created_at": 1_700_000_000, "last_active_at": 1_700_000_000, "name": "box", **LIFETIME}
 
     async def place(worlds: Worlds, id: str | None) -> str:
         placed: list[str] = []
@@ -508,158 +503,164 @@ def test_an_id_that_is_taken_is_not_generated(tmp_path: Path, monkeypatch: pytes
             await place(worlds, third)
         assert await place(worlds, None) == fourth
 
-    monkeypatch.setattr(bulk, "MANY_IDS", many)
-    with opened(tmp_path) as worlds:
+    monkeypatch.setattr(bulk, "MANY_IDS", many_ids)
+    with open_directory(tmp_path) as worlds:
         asyncio.run(place_all(worlds))
 
 
 # Many worlds
 
 
+def count_open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 @pytest.mark.parametrize("count", [60, pytest.param(3_000, marks=pytest.mark.slow)])
-def test_many_short_worlds_keep_few_files_open(tmp_path: Path, count: int) -> None:
-    async def many(worlds: Worlds) -> int:
+def test_many_short_lived_worlds_keep_few_files_open(tmp_path: Path, count: int) -> None:
+    async def add_worlds(worlds: Worlds) -> int:
         most = 0
         for number in range(count):
-            await add(worlds, f"w{number}", "box")
-            most = max(most, len(os.listdir("/proc/self/fd")))  # noqa: PTH208  # not a directory of ours
+            await add_container(worlds, f"w{number}", "box")
+            most = max(most, count_open_files())
             if number >= 20:
                 await worlds.delete(f"w{number - 20}")
         await worlds.finish(trash=True)
         return most
 
-    with opened(tmp_path, open_worlds=8) as worlds:
-        before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # as above
-        most = asyncio.run(many(worlds))
-        assert most < before + 3 * (8 + MAX_TASKS) + 10, "of each world the database, its log and the index of that"
+    with open_directory(tmp_path, open_worlds=8) as worlds:
+        before = count_open_files()
+        most = asyncio.run(add_worlds(worlds))
+        assert most < before + 3 * (8 + MAX_TASKS) + 10, "each open world has a database, a log and its index open"
         assert len(list((tmp_path / "worlds").iterdir())) == 20
         assert not list((tmp_path / "trash").iterdir())
 
 
-@pytest.mark.parametrize(("limit", "most"), [(8, 1), (160, 10), (1_024, 64), (resource.RLIM_INFINITY, 64)])
-def test_few_worlds_are_open_where_few_files_can_be(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, most: int
+@pytest.mark.parametrize(("limit", "expected"), [(8, 1), (160, 10), (1_024, 64), (resource.RLIM_INFINITY, 64)])
+def test_the_number_of_open_worlds_depends_on_the_descriptor_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, expected: int
 ) -> None:
-    async def reached(worlds: Worlds) -> int:
-        return max([len(worlds._open) for number in range(66) if await add(worlds, f"w{number}", "box")])
+    async def count_open(worlds: Worlds) -> int:
+        return max([len(worlds._open) for number in range(66) if await add_container(worlds, f"w{number}", "box")])
 
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (limit, limit))
-    with opened(tmp_path) as worlds:
-        assert asyncio.run(reached(worlds)) == most
+    with open_directory(tmp_path) as worlds:
+        assert asyncio.run(count_open(worlds)) == expected
 
 
-def test_worlds_that_are_opened_at_once_leave_few_files_open(tmp_path: Path) -> None:
-    async def visit(worlds: Worlds) -> int:
+def test_opening_many_worlds_concurrently_leaves_few_files_open(tmp_path: Path) -> None:
+    async def use_many(worlds: Worlds) -> int:
         for number in range(60):
-            await add(worlds, f"w{number}", "box")
+            await add_container(worlds, f"w{number}", "box")
         await worlds.finish(trash=True)
-        await asyncio.gather(*(add(worlds, f"w{number}", "more") for number in range(60)))
-        return len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # not a directory of ours
+        await asyncio.gather(*(add_container(worlds, f"w{number}", "more") for number in range(60)))
+        return count_open_files()
 
-    async def list_often(worlds: Worlds) -> int:
+    async def list_concurrently(worlds: Worlds) -> int:
         await worlds.finish(trash=True)
         await asyncio.gather(*(worlds.summaries(worlds.names()) for _ in range(5)))
-        return len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # as above
+        return count_open_files()
 
-    with opened(tmp_path, open_worlds=8) as worlds:
-        before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # as above
-        assert asyncio.run(visit(worlds)) <= before + 3 * (8 + MAX_TASKS) + 10
-        assert asyncio.run(list_often(worlds)) <= before + 3 * 8 + 5, "a list opens no second connection"
+    with open_directory(tmp_path, open_worlds=8) as worlds:
+        before = count_open_files()
+        assert asyncio.run(use_many(worlds)) <= before + 3 * (8 + MAX_TASKS) + 10
+        assert asyncio.run(list_concurrently(worlds)) <= before + 3 * 8 + 5, (
+            "lists open no second connection to a world"
+        )
 
 
-def test_a_new_world_waits_for_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first write to a log would, on the event loop, for many milliseconds; later ones don't."""
-    seen: list[int] = []
+def test_creating_a_world_does_not_sync_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first write to a new log would sync on the event loop, which takes many milliseconds. Later writes don't."""
+    modes: list[int] = []
     start = Worlds._start
 
-    def watched(self: Worlds, connection: Transaction, *args: Any, **options: Any) -> Any:
-        seen.append(connection.execute("PRAGMA synchronous").fetchone()[0])
+    def start_and_record(self: Worlds, connection: Transaction, *args: Any, **options: Any) -> Any:
+        modes.append(connection.execute("PRAGMA synchronous").fetchone()[0])
         return start(self, connection, *args, **options)
 
-    monkeypatch.setattr(Worlds, "_start", watched)
-    with opened(tmp_path) as worlds:
-        asyncio.run(add(worlds, "w", "box"))
+    monkeypatch.setattr(Worlds, "_start", start_and_record)
+    with open_directory(tmp_path) as worlds:
+        asyncio.run(add_container(worlds, "w", "box"))
         world = worlds.known("w")
         assert world
-        assert seen == [0]
+        assert modes == [0]
         assert world.database.connection.execute("PRAGMA synchronous").fetchone() == (1,)
 
 
-def test_a_world_is_used_although_another_connection_to_it_is_being_closed(tmp_path: Path) -> None:
-    """The last one writes the log back, and locks the file for that; also where it is not this server's."""
+def test_opening_a_world_waits_while_another_connection_locks_its_file(tmp_path: Path) -> None:
+    """The last connection that is closed locks the file to checkpoint the log. It may be another program's."""
 
     async def use(worlds: Worlds) -> list[str] | None:
-        await add(worlds, "w", "box")
+        await add_container(worlds, "w", "box")
         (world,) = [worlds.known("w")]
         assert world
         world.database.close()
-        with closing(sqlite3.connect(world.database.path, isolation_level=None)) as closing_one:
-            closing_one.execute("PRAGMA locking_mode=EXCLUSIVE")
-            closing_one.execute("BEGIN EXCLUSIVE")
-            using = asyncio.create_task(held(worlds, "w"))
+        with closing(sqlite3.connect(world.database.path, isolation_level=None)) as other:
+            other.execute("PRAGMA locking_mode=EXCLUSIVE")
+            other.execute("BEGIN EXCLUSIVE")
+            using = asyncio.create_task(read_world(worlds, "w"))
             for _ in range(3):
                 await asyncio.sleep(0)
             assert not using.done()
         return await using
 
-    with opened(tmp_path) as worlds:
+    with open_directory(tmp_path) as worlds:
         assert asyncio.run(use(worlds)) == ["box"]
 
 
 def test_a_world_whose_file_was_closed_is_opened_again(tmp_path: Path) -> None:
-    async def visit(worlds: Worlds) -> None:
+    async def use_many(worlds: Worlds) -> None:
         contexts = []
         for number in range(5):
-            await add(worlds, f"w{number}", f"box {number}")
+            await add_container(worlds, f"w{number}", f"box {number}")
             contexts.append(await worlds.enter(f"w{number}"))
         await worlds.finish(trash=True)
-        for number, context in enumerate(contexts):  # those begun before their world was closed
+        for number, context in enumerate(contexts):  # created before their worlds were closed
             found = await context.run(containers.list_containers, ListContainers())
             assert [each["name"] for each in found["data"]] == [f"box {number}"]
         summaries = await worlds.summaries(worlds.names())
         assert [each.counts and each.counts["containers"] for each in summaries] == [1] * 5
 
-    with opened(tmp_path, open_worlds=2) as worlds:
-        asyncio.run(visit(worlds))
+    with open_directory(tmp_path, open_worlds=2) as worlds:
+        asyncio.run(use_many(worlds))
 
 
 def test_names_that_differ_in_case_are_different_worlds(tmp_path: Path) -> None:
     async def both(worlds: Worlds) -> None:
-        await add(worlds, "Box", "upper")
-        await add(worlds, "box", "lower")
-        await add(worlds, "con", "reserved by Windows")
-        assert await held(worlds, "Box") == ["upper"]
-        assert await held(worlds, "box") == ["lower"]
+        await add_container(worlds, "Box", "upper")
+        await add_container(worlds, "box", "lower")
+        await add_container(worlds, "con", "reserved by Windows")
+        assert await read_world(worlds, "Box") == ["upper"]
+        assert await read_world(worlds, "box") == ["lower"]
 
     for _ in range(2):
-        with opened(tmp_path) as worlds:
+        with open_directory(tmp_path) as worlds:
             if not worlds.names():
                 asyncio.run(both(worlds))
             assert worlds.names() == ["Box", "box", "con"]
 
 
-# What can't be used
+# Unusable files
 
 
-def test_the_layout_of_an_older_version_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_the_directory_layout_of_version_0_1_is_rejected_with_advice(tmp_path: Path) -> None:
     (tmp_path / "mockserver.db").write_bytes(b"")
-    with pytest.raises(DirectoryUnusable, match=r"mockserver 0\.1.*export"), opened(tmp_path):
+    with pytest.raises(DirectoryUnusable, match=r"mockserver 0\.1.*export"), open_directory(tmp_path):
         pass
 
 
-def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
-    with opened(tmp_path), pytest.raises(DirectoryUnusable, match="in use"), opened(tmp_path):
+def test_a_directory_in_use_is_rejected(tmp_path: Path) -> None:
+    with open_directory(tmp_path), pytest.raises(DirectoryUnusable, match="in use"), open_directory(tmp_path):
         pass
 
 
-def test_a_damaged_lock_is_neither_in_use_nor_read_only(tmp_path: Path) -> None:
-    with opened(tmp_path):
+def test_a_damaged_lock_file_gets_an_error_of_its_own(tmp_path: Path) -> None:
+    with open_directory(tmp_path):
         pass
     (tmp_path / "lock").write_bytes(b"damaged " * 600)
-    with pytest.raises(DirectoryUnusable, match=r"lock is damaged .*; empty that file \(it"), opened(tmp_path):
+    with pytest.raises(DirectoryUnusable, match=r"lock is damaged .*; empty that file \(it"), open_directory(tmp_path):
         pass
     (tmp_path / "lock").write_bytes(b"")
-    with opened(tmp_path):
+    with open_directory(tmp_path):
         pass
 
 
@@ -686,32 +687,32 @@ def _damaged(path: Path) -> None:
     path.write_bytes(content)
 
 
-def _gone(path: Path) -> None:
+def _missing(path: Path) -> None:
     path.unlink()
 
 
 @pytest.mark.parametrize(
-    ("damage", "words"),
+    ("damage", "message"),
     [
         (_newer, "newer"),
         (_incomplete, "replaced_by"),
         (_not_a_database, "damaged"),
         (_damaged, "damaged"),
-        (_gone, "missing"),
+        (_missing, "missing"),
     ],
 )
-def test_a_world_that_cant_be_used_says_so_and_the_others_go_on(
-    tmp_path: Path, damage: Callable[[Path], None], words: str
+def test_an_unusable_world_raises_errors_while_other_worlds_work(
+    tmp_path: Path, damage: Callable[[Path], None], message: str
 ) -> None:
     async def prepare(worlds: Worlds) -> None:
         for name in ("bad", "good"):
-            await add(worlds, name, "box")
+            await add_container(worlds, name, "box")
             await worlds.take_snapshot(name, "kept")
 
     async def check(worlds: Worlds) -> None:
-        assert await held(worlds, "good") == ["box"]
+        assert await read_world(worlds, "good") == ["box"]
         for _ in range(2):
-            with pytest.raises(APIError, match=words) as found:
+            with pytest.raises(APIError, match=message) as found:
                 await worlds.enter("bad")
             assert (found.value.status, found.value.code) == (500, "world_unusable")
             assert found.value.headers == {"x-should-retry": "false"}
@@ -722,55 +723,55 @@ def test_a_world_that_cant_be_used_says_so_and_the_others_go_on(
         assert good.counts
         assert {name: count for name, count in good.counts.items() if count} == {"containers": 1}
         await worlds.restore("bad", "kept")
-        assert await held(worlds, "bad") == ["box"]
+        assert await read_world(worlds, "bad") == ["box"]
 
-    with opened(tmp_path) as worlds:
+    with open_directory(tmp_path) as worlds:
         asyncio.run(prepare(worlds))
     (path,) = tmp_path.glob("worlds/*-bad/world.db")
     damage(path)
     (tmp_path / "clean").unlink()
-    with opened(tmp_path) as worlds:
+    with open_directory(tmp_path) as worlds:
         asyncio.run(check(worlds))
 
 
 @pytest.mark.parametrize("repair", ["reset", "delete"])
-def test_a_world_that_cant_be_used_can_be_reset_and_deleted(tmp_path: Path, repair: str) -> None:
-    with opened(tmp_path) as worlds:
-        asyncio.run(add(worlds, "bad", "box"))
+def test_an_unusable_world_can_be_reset_and_deleted(tmp_path: Path, repair: str) -> None:
+    with open_directory(tmp_path) as worlds:
+        asyncio.run(add_container(worlds, "bad", "box"))
     (path,) = tmp_path.glob("worlds/*-bad/world.db")
     _not_a_database(path)
-    with opened(tmp_path) as worlds:
+    with open_directory(tmp_path) as worlds:
         asyncio.run(getattr(worlds, repair)("bad"))
-        assert asyncio.run(held(worlds, "bad")) == ([] if repair == "reset" else None)
+        assert asyncio.run(read_world(worlds, "bad")) == ([] if repair == "reset" else None)
 
 
 def test_a_world_is_opened_off_the_event_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may have to be upgraded, which takes long for a large one."""
+    """A migration of a large database takes long."""
     threads = list[threading.Thread]()
     monkeypatch.setattr(migrations, "check", lambda *_, **__: threads.append(threading.current_thread()))
     for _ in range(2):
-        with opened(tmp_path) as worlds:
-            asyncio.run(add(worlds, "w", "box"))
+        with open_directory(tmp_path) as worlds:
+            asyncio.run(add_container(worlds, "w", "box"))
     assert threads
     assert threading.main_thread() not in threads
 
 
-def test_a_file_of_an_older_schema_is_upgraded(tmp_path: Path) -> None:
-    """Version 3 had no uploads. Snapshots keep their version until they are restored."""
+def test_a_database_of_schema_version_3_is_migrated(tmp_path: Path) -> None:
+    """Version 3 had no uploads. Snapshots are migrated when they are restored."""
 
     async def prepare(worlds: Worlds) -> None:
-        await add(worlds, "w", "box")
-        await add_content(worlds, "w", LARGE)
+        await add_container(worlds, "w", "box")
+        await add_content(worlds, "w", LARGE_CONTENT)
         await worlds.take_snapshot("w", "kept")
 
     async def use(worlds: Worlds) -> None:
-        assert len(await held(worlds, "w") or []) == 2
-        await add_upload(worlds, "w", LARGE + b"part")
+        assert len(await read_world(worlds, "w") or []) == 2
+        await add_upload(worlds, "w", LARGE_CONTENT + b"part")
         (summary,) = await worlds.summaries(["w"])
         assert summary.counts
         assert (summary.counts["upload_parts"], summary.counts["files"]) == (1, 1)
 
-    with opened(tmp_path) as worlds:
+    with open_directory(tmp_path) as worlds:
         asyncio.run(prepare(worlds))
     for path in (*tmp_path.glob("worlds/*/world.db"), *tmp_path.glob("snapshots/*/world.db")):
         with closing(sqlite3.connect(path)) as database:
@@ -779,120 +780,122 @@ def test_a_file_of_an_older_schema_is_upgraded(tmp_path: Path) -> None:
                 "DROP TABLE upload_parts; CREATE VIEW named_contents AS SELECT digest FROM live_container_files "
                 "UNION ALL SELECT digest FROM live_files; PRAGMA user_version=3; PRAGMA journal_mode=DELETE"
             )
-    with opened(tmp_path) as worlds:
+    with open_directory(tmp_path) as worlds:
         (before,) = asyncio.run(worlds.summaries(["w"]))
         assert before.counts
         asyncio.run(use(worlds))
         asyncio.run(worlds.restore("w", "kept"))
         asyncio.run(use(worlds))
     (tmp_path / "clean").unlink()
-    with opened(tmp_path) as worlds:  # after a crash, nothing that is named is removed
-        asyncio.run(held(worlds, "w"))
+    with open_directory(tmp_path) as worlds:  # after a crash, contents that a row names stay
+        asyncio.run(read_world(worlds, "w"))
         assert len(list(tmp_path.glob("worlds/*/contents/*/*"))) == 2
 
 
-def test_a_small_content_that_was_damaged_is_not_sent(tmp_path: Path) -> None:
+def test_downloading_a_damaged_small_content_raises_an_error(tmp_path: Path) -> None:
     async def download(worlds: Worlds, id: str) -> None:
         context = await worlds.enter("w")
         await context.run(files.download_file, id)
 
-    with opened(tmp_path) as worlds:
+    with open_directory(tmp_path) as worlds:
         id = asyncio.run(add_content(worlds, "w", b"fine"))
     (path,) = tmp_path.glob("worlds/*/world.db")
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("UPDATE contents SET content = ?", (b"fire",))
-    with opened(tmp_path) as worlds, pytest.raises(APIError) as found:
+    with open_directory(tmp_path) as worlds, pytest.raises(APIError) as found:
         asyncio.run(download(worlds, id))
     assert found.value.code == "world_unusable"
 
 
-def test_what_a_crash_left_of_contents_is_removed_when_the_world_is_first_opened(tmp_path: Path) -> None:
-    with opened(tmp_path) as worlds:
-        asyncio.run(add_content(worlds, "w", LARGE))
+def test_contents_that_no_row_names_are_removed_when_a_world_is_first_opened_after_a_crash(tmp_path: Path) -> None:
+    with open_directory(tmp_path) as worlds:
+        asyncio.run(add_content(worlds, "w", LARGE_CONTENT))
     (state,) = tmp_path.glob("worlds/*")
-    left = state / "contents" / "ab" / ("ab" + "0" * 62)
-    left.parent.mkdir(exist_ok=True)
-    left.write_bytes(b"left")
-    with opened(tmp_path) as worlds:
-        asyncio.run(held(worlds, "w"))
-        assert left.exists(), "after an orderly stop nothing is searched"
+    unnamed = state / "contents" / "ab" / ("ab" + "0" * 62)
+    unnamed.parent.mkdir(exist_ok=True)
+    unnamed.write_bytes(b"unnamed")
+    with open_directory(tmp_path) as worlds:
+        asyncio.run(read_world(worlds, "w"))
+        assert unnamed.exists(), "after an orderly stop the contents are not checked"
     (tmp_path / "clean").unlink()
-    with opened(tmp_path) as worlds:
-        assert asyncio.run(held(worlds, "w")) == [hashlib.sha256(LARGE).hexdigest()]
-        assert not left.exists()
+    with open_directory(tmp_path) as worlds:
+        assert asyncio.run(read_world(worlds, "w")) == [hashlib.sha256(LARGE_CONTENT).hexdigest()]
+        assert not unnamed.exists()
 
 
-async def ordinals(worlds: Worlds, world: str, count: int) -> list[int]:
+async def take_ordinals(worlds: Worlds, world: str, count: int) -> list[int]:
     context = await worlds.enter(world)
-    made = []
+    taken = []
     for _ in range(count):
         with context.write() as tx:
-            made.append(context.take(tx))
-    return made
+            taken.append(context.take(tx))
+    return taken
 
 
-def test_ordinals_have_no_gap_after_a_restart_or_in_a_database_that_was_closed(tmp_path: Path) -> None:
-    async def used() -> list[int]:
-        with opened(tmp_path, open_worlds=1) as worlds:
-            first = await ordinals(worlds, "a", 3)
-            await ordinals(worlds, "another", 1)
+def test_ordinals_have_no_gaps_after_closing_a_database_or_restarting(tmp_path: Path) -> None:
+    async def take_twice() -> list[int]:
+        with open_directory(tmp_path, open_worlds=1) as worlds:
+            first = await take_ordinals(worlds, "a", 3)
+            await take_ordinals(worlds, "another", 1)
             assert not (await worlds.find("a")).database.is_open
             await worlds.finish(trash=True)
-            second = await ordinals(worlds, "a", 3)
-            await ordinals(worlds, "another", 1)  # so that it is closed when the server stops
+            second = await take_ordinals(worlds, "a", 3)
+            await take_ordinals(worlds, "another", 1)  # closes the database of "a"
             return first + second
 
-    assert asyncio.run(used()) + asyncio.run(used()) == list(range(1, 13))
+    assert asyncio.run(take_twice()) + asyncio.run(take_twice()) == list(range(1, 13))
 
 
-def test_a_copy_goes_on_behind_the_last_ordinal(tmp_path: Path) -> None:
+def test_forks_and_snapshots_continue_after_the_last_ordinal(tmp_path: Path) -> None:
     async def copied() -> None:
-        with opened(tmp_path) as worlds:
-            assert await ordinals(worlds, "a", 3) == [1, 2, 3]
+        with open_directory(tmp_path) as worlds:
+            assert await take_ordinals(worlds, "a", 3) == [1, 2, 3]
             await worlds.create("fork", fork_of="a")
             await worlds.take_snapshot("a", "kept")
-            assert await ordinals(worlds, "a", 1) == await ordinals(worlds, "fork", 1) == [4]
+            assert await take_ordinals(worlds, "a", 1) == await take_ordinals(worlds, "fork", 1) == [4]
             await worlds.restore("a", "kept")
-            assert await ordinals(worlds, "a", 1) == [4]
+            assert await take_ordinals(worlds, "a", 1) == [4]
 
     asyncio.run(copied())
 
 
-def test_no_ordinal_is_used_again_after_a_failure_and_a_crash(tmp_path: Path) -> None:
-    """Whatever fails: the row has one that is at least as high as all that are in use. A failed write leaves no gap, so
-    that ids don't depend on it."""
+def test_stored_ordinals_are_never_lower_than_those_in_use(tmp_path: Path) -> None:
+    """Otherwise a process that follows a crash would use an ordinal again.
 
-    def stored_one(context: Context) -> int:
+    Failed writes leave no gap, so ids don't depend on them.
+    """
+
+    def stored_ordinal(context: Context) -> int:
         with closing(sqlite3.connect(context.world.database.path)) as database:
             return int(database.execute("SELECT ordinal FROM world").fetchone()[0])
 
-    async def used() -> None:
-        with opened(tmp_path) as worlds:
+    async def take_and_fail() -> None:
+        with open_directory(tmp_path) as worlds:
             context = await worlds.enter("a")
             with suppress(ZeroDivisionError), context.write() as tx:
                 context.take(tx, 1_000)
                 raise ZeroDivisionError
             for number in range(200):
-                (last,) = await ordinals(worlds, "a", 1)
+                (last,) = await take_ordinals(worlds, "a", 1)
                 assert last == number + 1
-                assert stored_one(context) >= last
+                assert stored_ordinal(context) >= last
                 with suppress(ZeroDivisionError), context.write() as tx:
                     context.take(tx, number)
                     raise ZeroDivisionError
             for _ in range(200):
                 await worlds.add("a", lambda put: setattr(put, "ordinal", put.ordinal + 1))
-                assert await ordinals(worlds, "a", 1) == [last + 2]
+                assert await take_ordinals(worlds, "a", 1) == [last + 2]
                 last += 2
-                assert stored_one(context) >= last
+                assert stored_ordinal(context) >= last
 
-    asyncio.run(used())
+    asyncio.run(take_and_fail())
 
 
-def test_no_reservation_outlives_the_transaction_that_made_it(tmp_path: Path) -> None:
-    """Once it is rolled back, another thread can write, and would use what the row does not have."""
+def test_reserved_ordinals_are_discarded_before_the_rollback(tmp_path: Path) -> None:
+    """After the rollback another thread can write, and must not use a reservation that the row does not contain."""
 
     async def reserved() -> list[int]:
-        with opened(tmp_path) as worlds:
+        with open_directory(tmp_path) as worlds:
             context, found = await worlds.enter("a"), []
             context.read.set_trace_callback(lambda sql: found.append((sql, context.world.reserved)))
             with pytest.raises(ZeroDivisionError), context.write() as tx:

@@ -1,4 +1,4 @@
-"""Worlds: what separates them, how they are named, and how they start from the template."""
+"""Worlds: isolation, names, limits, ids, templates, clocks and copies."""
 
 import errno
 import http.client
@@ -20,11 +20,11 @@ from mockserver.storage import contents
 from mockserver.storage.contents import SMALL
 
 HOUR = 3_600
-LARGE = bytes(SMALL + 1)
+LARGE_CONTENT = bytes(SMALL + 1)
 
 
-class Adjustable(Wall):
-    """A machine whose time a test moves."""
+class ManualWall(Wall):
+    """The machine's clock, which only the test advances."""
 
     def __init__(self, at: float) -> None:
         self.at = at
@@ -39,13 +39,13 @@ def client(server: MockServer) -> Iterator[httpx2.Client]:
         yield client
 
 
-def names(client: httpx2.Client, path: str, key: str) -> list[str]:
-    answer = client.get(f"{path}/containers", headers={"Authorization": f"Bearer {key}"})
-    assert answer.status_code == 200, answer.text
-    return [each["name"] for each in answer.json()["data"]]
+def list_names(client: httpx2.Client, path: str, key: str) -> list[str]:
+    response = client.get(f"{path}/containers", headers={"Authorization": f"Bearer {key}"})
+    assert response.status_code == 200, response.text
+    return [each["name"] for each in response.json()["data"]]
 
 
-def test_worlds_see_nothing_of_each_other(server: MockServer) -> None:
+def test_worlds_are_isolated_from_each_other(server: MockServer) -> None:
     with new_world(server) as one, new_world(server) as other:
         one.freeze()
         other.freeze()
@@ -58,41 +58,44 @@ def test_worlds_see_nothing_of_each_other(server: MockServer) -> None:
         assert other.openai.containers.create(name="mine").id != container.id
 
 
-def test_a_world_is_named_by_the_url_or_by_the_key_or_is_the_default(world: World, client: httpx2.Client) -> None:
+def test_the_url_or_the_key_names_the_world_otherwise_it_is_default(world: World, client: httpx2.Client) -> None:
     world.openai.containers.create(name="here")
     by_key = f"sk-world-{world.name}"
-    assert names(client, f"/w/{world.name}/v1", "any") == ["here"]
-    assert names(client, f"/w/{world.name}", "any") == ["here"]
-    assert names(client, "/v1", by_key) == ["here"]
-    assert names(client, "", by_key) == ["here"]
-    assert names(client, "/w/default/v1", "any") == names(client, "/v1", "any") == names(client, "", "any")
+    assert list_names(client, f"/w/{world.name}/v1", "any") == ["here"]
+    assert list_names(client, f"/w/{world.name}", "any") == ["here"]
+    assert list_names(client, "/v1", by_key) == ["here"]
+    assert list_names(client, "", by_key) == ["here"]
+    assert (
+        list_names(client, "/w/default/v1", "any") == list_names(client, "/v1", "any") == list_names(client, "", "any")
+    )
 
 
-def test_the_url_wins_over_the_key(world: World, client: httpx2.Client) -> None:
+def test_the_url_takes_precedence_over_the_key(world: World, client: httpx2.Client) -> None:
     world.openai.containers.create(name="here")
-    assert names(client, f"/w/{world.name}-other/v1", f"sk-world-{world.name}") == []
+    assert list_names(client, f"/w/{world.name}-other/v1", f"sk-world-{world.name}") == []
 
 
 @pytest.mark.parametrize("name", ["a" * 65, ".hidden", "-x", "a b", "ä", "a:b", "..", "~"])
-def test_a_name_that_names_no_world_is_refused(client: httpx2.Client, name: str) -> None:
+def test_invalid_world_names_in_urls_and_keys_are_rejected(client: httpx2.Client, name: str) -> None:
     in_url = client.get(f"/w/{quote(name)}/v1/containers", headers={"Authorization": "Bearer any"})
     in_key = client.get("/v1/containers", headers={"Authorization": b"Bearer sk-world-" + name.encode()})
-    for answer in [in_url, in_key] if name != ".." else [in_key]:  # a client resolves /w/../v1 by itself
-        assert answer.status_code == 400
-        assert answer.json()["error"]["code"] == "invalid_world_name"
+    for response in [in_url, in_key] if name != ".." else [in_key]:  # the client normalizes /w/../v1
+        assert response.status_code == 400
+        assert response.json()["error"]["code"] == "invalid_world_name"
 
 
 @pytest.mark.parametrize("header", ["Authorization", "api-key"])
-def test_only_spaces_and_tabs_around_a_key_are_no_part_of_it(world: World, header: str) -> None:
-    """A proxy in front that reads the key has to find the same world."""
+def test_only_spaces_and_tabs_are_stripped_from_a_key(world: World, header: str) -> None:
+    """A proxy that routes by key must find the same world."""
     key, scheme = f"sk-world-{world.name}".encode(), b"Bearer " if header == "Authorization" else b""
     for around, status in ((b"", 200), (b" ", 200), (b"\t", 200), (b"\xa0", 400), (b"\x85", 400)):
         with closing(http.client.HTTPConnection("127.0.0.1", world.server.port)) as connection:
-            connection.request("GET", "/v1/containers", headers={header: scheme + key + around})  # others strip it
+            # http.client sends the key as it is. Other clients strip it.
+            connection.request("GET", "/v1/containers", headers={header: scheme + key + around})
             assert connection.getresponse().status == status
 
 
-def test_a_request_that_is_refused_early_makes_no_world() -> None:
+def test_requests_with_401_404_and_405_errors_create_no_world() -> None:
     with MockServer(api_key=("secret",), max_worlds=5) as server, httpx2.Client(base_url=server.url) as client:
         assert client.get("/w/new/v1/containers").status_code == 401
         assert client.get("/w/new/v1/nothing", headers={"api-key": "secret"}).status_code == 404
@@ -100,7 +103,7 @@ def test_a_request_that_is_refused_early_makes_no_world() -> None:
         assert server.mock.worlds.names() == []
 
 
-def test_keys_that_are_configured_let_their_worlds_in_and_no_others() -> None:
+def test_only_configured_keys_and_the_world_keys_made_from_them_are_accepted() -> None:
     with MockServer(api_key=("secret", "secret-world")) as server, httpx2.Client(base_url=server.url) as client:
 
         def status(key: str) -> int:
@@ -113,58 +116,58 @@ def test_keys_that_are_configured_let_their_worlds_in_and_no_others() -> None:
         assert server.mock.worlds.names() == ["a", "b", "default"]
 
 
-def test_at_the_cap_a_new_world_is_refused_and_the_used_ones_stay() -> None:
+def test_at_max_worlds_a_new_world_is_rejected_and_existing_ones_work() -> None:
     with MockServer(max_worlds=2) as server, httpx2.Client(base_url=server.url, headers={"api-key": "k"}) as client:
         assert client.get("/w/a/v1/containers").status_code == 200
         assert client.get("/w/b/v1/containers").status_code == 200
-        refused = client.get("/w/c/v1/containers")
-        assert refused.status_code == 429
-        assert "--max-worlds" in refused.json()["error"]["message"]
-        assert refused.headers["x-should-retry"] == "false"
+        rejected = client.get("/w/c/v1/containers")
+        assert rejected.status_code == 429
+        assert "--max-worlds" in rejected.json()["error"]["message"]
+        assert rejected.headers["x-should-retry"] == "false"
         assert client.get("/w/a/v1/containers").status_code == 200
-        assert client.get("/v1/containers").status_code == 200, "the default world is never refused"
+        assert client.get("/v1/containers").status_code == 200, "the default world is always available"
 
 
-def test_at_the_cap_a_snapshot_can_still_be_replaced() -> None:
+def test_at_the_limit_of_snapshots_a_snapshot_can_still_be_replaced() -> None:
     with MockServer(max_worlds=1) as server, httpx2.Client(base_url=f"{server.url}/_mock/worlds/default") as control:
         assert control.post("/reset").status_code == 200
         assert control.put("/snapshots/s").status_code == 200
         assert control.put("/snapshots/s").status_code == 200
-        refused = error_message(control.put("/snapshots/another"), 429, "too_many_snapshots")
-        assert "--max-worlds allows worlds (1)" in refused
+        message = error_message(control.put("/snapshots/another"), 429, "too_many_snapshots")
+        assert "--max-worlds allows worlds (1)" in message
 
 
-def test_the_cap_of_snapshots_is_named_where_there_are_more_already(tmp_path: Path) -> None:
-    for cap in (3, 1):
-        with MockServer(max_worlds=cap, data=tmp_path) as server:
+def test_the_error_names_the_limit_of_snapshots_where_more_exist_already(tmp_path: Path) -> None:
+    for limit in (3, 1):
+        with MockServer(max_worlds=limit, data=tmp_path) as server:
             control = f"{server.url}/_mock/worlds/default"
             ok(httpx2.post(f"{control}/reset"))
-            for number in range(cap):
+            for number in range(limit):
                 ok(httpx2.put(f"{control}/snapshots/{number}"))
-            refused = error_message(httpx2.put(f"{control}/snapshots/another"), 429, "too_many_snapshots")
-            assert f"--max-worlds allows worlds ({cap})" in refused
+            message = error_message(httpx2.put(f"{control}/snapshots/another"), 429, "too_many_snapshots")
+            assert f"--max-worlds allows worlds ({limit})" in message
 
 
-def test_the_ids_of_a_frozen_world_are_the_same_on_every_server() -> None:
-    def made() -> list[str]:
+def test_ids_in_a_frozen_world_are_reproducible() -> None:
+    def create_ids() -> list[str]:
         with MockServer() as server, World(server, "same") as world:
             world.freeze()
             container = world.openai.containers.create(name="box")
-            inside = world.openai.containers.files.create(container.id, file=b"text")
+            container_file = world.openai.containers.files.create(container.id, file=b"text")
             file = world.openai.files.create(file=b"text", purpose="user_data")
-            return [container.id, inside.id, file.id]
+            return [container.id, container_file.id, file.id]
 
-    assert made() == made()
+    assert create_ids() == create_ids()
 
 
-def test_ids_have_the_forms_of_the_live_api() -> None:
+def test_ids_have_the_formats_of_the_live_api() -> None:
     seed = ids.world_seed("any", "world")
     for ordinal in range(2_000):
         time = f"{NOON + ordinal:08x}"
         container = ids.container(seed, ordinal, NOON + ordinal)
         assert re.fullmatch(rf"cntr_{time}[0-9a-f]{{4}}81(90|91|93|98)[89ab][0-9a-f]{{15}}0[0-9a-f]{{15}}", container)
-        inside = ids.container_file(seed, ordinal, NOON + ordinal)
-        assert re.fullmatch(rf"cfile_{time}[0-9a-f]{{4}}81(90|91|93|98)[89ab][0-9a-f]{{15}}", inside)
+        container_file = ids.container_file(seed, ordinal, NOON + ordinal)
+        assert re.fullmatch(rf"cfile_{time}[0-9a-f]{{4}}81(90|91|93|98)[89ab][0-9a-f]{{15}}", container_file)
         assert re.fullmatch(r"file-[0-9A-Za-z]{22}", ids.file(seed, ordinal))
     assert len({ids.file(seed, ordinal) for ordinal in range(2_000)}) == 2_000
 
@@ -176,11 +179,11 @@ containers:
 """
 
 
-def test_the_template_does_not_age_while_the_server_runs(tmp_path: Path) -> None:
-    """A world first used two hours after start finds what was seeded 19 minutes old just so old."""
+def test_seeded_ages_are_relative_to_the_creation_of_a_world(tmp_path: Path) -> None:
+    """In a world created two hours after the start, a container that was seeded 19 minutes old is 19 minutes old."""
     seed = tmp_path / "seed.yaml"
     seed.write_text(NINETEEN_MINUTES_OLD)
-    wall = Adjustable(float(NOON))
+    wall = ManualWall(float(NOON))
     with MockServer(wall=wall, seed=(seed,)) as server:
         wall.at += 2 * HOUR
         world = new_world(server)
@@ -201,7 +204,7 @@ def test_the_template_does_not_age_while_the_server_runs(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("clock", "shown", "after_an_hour"),
+    ("clock", "now", "after_an_hour"),
     [
         ("{at: 2026-01-31T12:00:00Z}", 1_769_860_800, 1_769_860_800 + HOUR),
         ("{at: 2026-01-31T12:00:00Z, rate: 0}", 1_769_860_800, 1_769_860_800),
@@ -211,24 +214,24 @@ def test_the_template_does_not_age_while_the_server_runs(tmp_path: Path) -> None
     ],
 )
 def test_a_seed_sets_the_clock_that_new_worlds_start_with(
-    tmp_path: Path, clock: str, shown: int, after_an_hour: int
+    tmp_path: Path, clock: str, now: int, after_an_hour: int
 ) -> None:
     seed = tmp_path / "seed.yaml"
     seed.write_text(f"{NINETEEN_MINUTES_OLD}\nclock: {clock}\n")
-    wall = Adjustable(float(NOON))
+    wall = ManualWall(float(NOON))
     with MockServer(wall=wall, seed=(seed,)) as server:
         wall.at += 2 * HOUR
         world = new_world(server)
         (old,) = world.openai.containers.list().data
         assert old.status == "running"
-        assert (old.last_active_at, old.created_at) == (shown, shown - 19 * 60)
+        assert (old.last_active_at, old.created_at) == (now, now - 19 * 60)
         wall.at += HOUR
         assert world.openai.containers.create(name="new").created_at == after_an_hour
         world.close()
 
 
 @pytest.mark.slow
-def test_a_large_template_is_copied_whole(tmp_path: Path) -> None:
+def test_a_large_template_is_copied_completely(tmp_path: Path) -> None:
     seed = tmp_path / "seed.yaml"
     seed.write_text(
         "version: 1\n"
@@ -246,45 +249,47 @@ def test_a_large_template_is_copied_whole(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def filled(world: World) -> World:
-    """A world of three Files, one of them too large for a row, and three containers."""
-    for name, content in (("a", b"bytes"), ("b", b"bytes"), ("c", LARGE)):
+def world_with_objects(world: World) -> World:
+    """A world with three containers and three Files, one of them too large for a row."""
+    for name, content in (("a", b"bytes"), ("b", b"bytes"), ("c", LARGE_CONTENT)):
         world.openai.files.create(file=(name, content), purpose="vision")
         world.openai.containers.create(name=name)
     return world
 
 
-def test_a_copy_is_of_one_instant(server: MockServer, filled: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A change to a world while its rows have been copied, and its contents not yet, is not in the copy."""
+def test_a_fork_excludes_changes_made_while_it_is_copied(
+    server: MockServer, world_with_objects: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The world is changed after its rows have been copied, but before its contents are."""
     link = contents.link
 
-    def link_late(*args: Any) -> None:
-        for box in filled.openai.containers.list():
-            filled.openai.containers.delete(box.id)
-        for file in filled.openai.files.list():
-            filled.openai.files.delete(file.id)
-        filled.openai.containers.create(name="late")
+    def change_and_link(*args: Any) -> None:
+        for box in world_with_objects.openai.containers.list():
+            world_with_objects.openai.containers.delete(box.id)
+        for file in world_with_objects.openai.files.list():
+            world_with_objects.openai.files.delete(file.id)
+        world_with_objects.openai.containers.create(name="late")
         link(*args)
 
     with new_world(server) as copy:
         control = f"{server.url}/_mock/worlds/{copy.name}"
         with monkeypatch.context() as patch:
-            patch.setattr(contents, "link", link_late)
-            ok(httpx2.post(control, json={"fork_of": filled.name}))
+            patch.setattr(contents, "link", change_and_link)
+            ok(httpx2.post(control, json={"fork_of": world_with_objects.name}))
         assert [each.name for each in copy.openai.containers.list()] == ["c", "b", "a"]
         bodies = [copy.openai.files.content(each.id).read() for each in copy.openai.files.list()]
-        assert bodies == [LARGE, b"bytes", b"bytes"]
-    assert [each.name for each in filled.openai.containers.list()] == ["late"]
-    state = server.mock.worlds.known(filled.name)
+        assert bodies == [LARGE_CONTENT, b"bytes", b"bytes"]
+    assert [each.name for each in world_with_objects.openai.containers.list()] == ["late"]
+    state = server.mock.worlds.known(world_with_objects.name)
     assert state
     server.run(server.mock.worlds.finish(trash=True))
-    assert not list(state.directory.glob("contents/*/*")), "it was removed when the copy was done"
+    assert not list(state.directory.glob("contents/*/*")), "the deleted contents are removed once the copy is complete"
 
 
-def test_a_copy_that_fails_half_way_leaves_nothing(
-    server: MockServer, filled: World, monkeypatch: pytest.MonkeyPatch
+def test_a_fork_that_fails_leaves_nothing_behind(
+    server: MockServer, world_with_objects: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_room(*_: object) -> None:
+    def raise_disk_full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     def states() -> list[Path]:
@@ -292,15 +297,15 @@ def test_a_copy_that_fails_half_way_leaves_nothing(
         return sorted(server.mock.directory.glob("*/*"))
 
     before = states()
-    control = f"{server.url}/_mock/worlds/{filled.name}-copy"
-    with monkeypatch.context() as full:
-        full.setattr(contents, "link", no_room)  # when all rows have been copied
-        error_message(httpx2.post(control, json={"fork_of": filled.name}), 500, "storage_failed")
+    control = f"{server.url}/_mock/worlds/{world_with_objects.name}-copy"
+    with monkeypatch.context() as patch:
+        patch.setattr(contents, "link", raise_disk_full)  # called after all rows have been copied
+        error_message(httpx2.post(control, json={"fork_of": world_with_objects.name}), 500, "storage_failed")
     assert states() == before
-    assert httpx2.post(control, json={"fork_of": filled.name}).status_code == 200
+    assert httpx2.post(control, json={"fork_of": world_with_objects.name}).status_code == 200
 
 
-def test_a_world_of_many_contents_takes_them_all_along(tmp_path: Path) -> None:
+def test_deleting_a_world_with_many_contents_deletes_all_of_them(tmp_path: Path) -> None:
     with MockServer(data=tmp_path) as server, World(server, "w") as world:
         for number in range(20):
             content = b"%d" % number * (1 if number % 2 else 20_000)
@@ -312,13 +317,13 @@ def test_a_world_of_many_contents_takes_them_all_along(tmp_path: Path) -> None:
         assert list((tmp_path / "trash").iterdir()) == []
 
 
-def test_what_comes_after_a_restore_or_a_fork_comes_behind_what_was_there(server: MockServer, world: World) -> None:
-    """Also within a second; and as before, where it is the same world at the same time."""
+def test_objects_created_after_a_restore_or_in_a_fork_are_listed_first(server: MockServer, world: World) -> None:
+    """The order holds within one second, and a restored world generates the same ids again."""
     control = f"{server.url}/_mock/worlds"
     world.freeze()
     for name in "ab":
         world.openai.containers.create(name=name)
-    world.openai.containers.delete(world.openai.containers.create(name="gone").id)  # nor does its id come again
+    world.openai.containers.delete(world.openai.containers.create(name="gone").id)  # its id must not be generated again
     assert httpx2.put(f"{control}/{world.name}/snapshots/kept").status_code == 200
     first = world.openai.containers.create(name="c").id
     assert httpx2.post(f"{control}/{world.name}/snapshots/kept/restore").status_code == 200
@@ -330,7 +335,7 @@ def test_what_comes_after_a_restore_or_a_fork_comes_behind_what_was_there(server
     assert [each.name for each in world.openai.containers.list()] == ["c", "b", "a"]
 
 
-def test_two_worlds_live_at_different_times(server: MockServer) -> None:
+def test_worlds_have_independent_clocks(server: MockServer) -> None:
     with new_world(server) as past, new_world(server) as future:
         past.freeze(NOON)
         future.freeze(NOON + 1_000_000)
@@ -338,7 +343,7 @@ def test_two_worlds_live_at_different_times(server: MockServer) -> None:
         assert future.openai.containers.create(name="box").created_at == NOON + 1_000_000
 
 
-def test_a_worlds_clock_outlives_the_server(tmp_path: Path) -> None:
+def test_the_clock_of_a_world_survives_a_restart(tmp_path: Path) -> None:
     with MockServer(data=tmp_path / "data") as server, World(server, "kept") as world:
         world.freeze(NOON)
     with MockServer(data=tmp_path / "data") as server, World(server, "kept") as world:

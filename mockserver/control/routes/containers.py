@@ -23,7 +23,7 @@ from mockserver.control.bodies import add_objects, described, json_like, multipa
 from mockserver.control.contents import PREVIEWED, Inline, PreviewBytes, contents, download, previewed
 from mockserver.control.dependencies import RequestModel, TheMock, new_router
 from mockserver.schema.containers import ContainerDeleted, ContainerFileDeleted
-from mockserver.schema.sources import MAX_PATH
+from mockserver.schema.values import MAX_PATH
 from mockserver.seeds.containers import file_columns, leaves
 from mockserver.storage import tables
 from mockserver.storage.bulk import Placement
