@@ -4,7 +4,7 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=igno
 WORKDIR /src
 RUN python -m venv --without-pip /opt/mockserver
 
-# The dependencies on their own, so that a change of the source doesn't fetch them again.
+# Install the dependencies in a separate layer, so that a change of the source does not download them again.
 COPY pyproject.toml .ci/constraints.txt ./
 RUN python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' > requirements.txt \
     && pip --python /opt/mockserver install --quiet --requirement requirements.txt --constraint constraints.txt
@@ -19,8 +19,8 @@ FROM python:3.13-slim
 LABEL org.opencontainers.image.title="mockserver" \
       org.opencontainers.image.description="A local, stateful mock server of the OpenAI Containers API"
 
-# Slim images ship the standard library without bytecode, and the user below may not write any: each
-# start would compile it anew. /data is open to all, for a user of `docker run --user` has it too.
+# Slim images have no bytecode of the standard library, and the user below cannot write it, so that each start would
+# compile it again. /data is writable for everyone because of `docker run --user`.
 RUN python -m compileall -q -x '/(test|tests|idlelib|lib2to3|tkinter|turtledemo|ensurepip|site-packages)/' \
         "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" \
     && install -d -m 0777 /data \
@@ -28,7 +28,7 @@ RUN python -m compileall -q -x '/(test|tests|idlelib|lib2to3|tkinter|turtledemo|
 
 COPY --from=build /opt/mockserver /opt/mockserver
 
-# Settings as environment, so that arguments after the image's name change only what they name.
+# Settings are environment variables, so that arguments of `docker run` override single settings.
 ENV PATH=/opt/mockserver/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     MOCKSERVER_HOST=0.0.0.0,:: \

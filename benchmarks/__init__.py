@@ -1,1 +1,1 @@
-"""Figures: the server beside what people would use instead. `python -m benchmarks --help` tells more."""
+"""Benchmarks of the server and its alternatives; see `python -m benchmarks --help`."""

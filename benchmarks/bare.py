@@ -1,4 +1,4 @@
-"""Plain ASGI, nothing beneath it: what the socket, the loop and the parser leave to anyone."""
+"""Bare ASGI applications: the upper bound that the socket, the event loop and the HTTP parser allow."""
 
 import asyncio
 import hashlib
@@ -25,45 +25,45 @@ CONTAINER = b"""{
   "memory_limit": "1g",
   "name": "box"
 }"""
-PIECE = 1 << 20
-"""Bytes that a thread gets at a time."""
+BLOCK_SIZE = 1 << 20
+"""Bytes that are hashed and written at a time."""
 
 
 async def constant(scope: Scope, receive: Receive, send: Send) -> None:
-    """The same bytes, whatever is asked."""
-    await _answer(send, CONTAINER)
+    """Send the same response to every request."""
+    await _respond(send, CONTAINER)
 
 
 async def discard(scope: Scope, receive: Receive, send: Send) -> None:
-    """Reads an upload and keeps nothing of it."""
+    """Read an upload and discard it."""
     size = 0
-    async for piece in _body(receive):
-        size += len(piece)
-    await _answer(send, b'{"bytes": %d}' % size)
+    async for chunk in _body(receive):
+        size += len(chunk)
+    await _respond(send, b'{"bytes": %d}' % size)
 
 
 async def hashing(scope: Scope, receive: Receive, send: Send) -> None:
-    """Reads an upload, computes both digests and writes the bytes, each in a thread, and no more than that."""
+    """Read an upload, compute two digests and write the bytes, each in a thread."""
     sha256, blake2b = hashlib.sha256(), hashlib.blake2b(digest_size=16)
-    size, gathered, work = 0, bytearray(), None
+    size, buffer, work = 0, bytearray(), None
     with tempfile.TemporaryFile(dir=".") as file:
 
-        async def hand_over() -> asyncio.Future[Any]:
-            nonlocal gathered
+        async def process_buffer() -> asyncio.Future[Any]:
+            nonlocal buffer
             if work:
                 await work
-            piece, gathered = gathered, bytearray()
+            block, buffer = buffer, bytearray()
             steps = (sha256.update, blake2b.update, file.write)
-            return asyncio.gather(*(asyncio.to_thread(step, piece) for step in steps))
+            return asyncio.gather(*(asyncio.to_thread(step, block) for step in steps))
 
-        async for piece in _body(receive):
-            size += len(piece)
-            gathered += piece
-            if len(gathered) >= PIECE:
-                work = await hand_over()
-        await (await hand_over())
-    answer = {"bytes": size, "sha256": sha256.hexdigest(), "blake2b": blake2b.hexdigest()}
-    await _answer(send, json.dumps(answer).encode())
+        async for chunk in _body(receive):
+            size += len(chunk)
+            buffer += chunk
+            if len(buffer) >= BLOCK_SIZE:
+                work = await process_buffer()
+        await (await process_buffer())
+    result = {"bytes": size, "sha256": sha256.hexdigest(), "blake2b": blake2b.hexdigest()}
+    await _respond(send, json.dumps(result).encode())
 
 
 async def _body(receive: Receive) -> AsyncIterator[bytes]:
@@ -74,7 +74,7 @@ async def _body(receive: Receive) -> AsyncIterator[bytes]:
         more = message.get("more_body", False)
 
 
-async def _answer(send: Send, body: bytes) -> None:
+async def _respond(send: Send, body: bytes) -> None:
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})

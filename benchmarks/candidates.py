@@ -1,4 +1,4 @@
-"""Who is measured: how each is started as a process of its own, and what the system knows of that process."""
+"""The candidates: the command that starts each one, and the processor time and memory of its process."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.load import Cannot
+from benchmarks.load import MeasurementError
 from mockserver.clock import stopwatch
 
 ROOT = Path(__file__).parents[1]
@@ -27,9 +27,9 @@ class Candidate:
     name: str
     label: str
     command: Callable[[int, Path], Sequence[str]]
-    """What starts it, on a port and with a folder for what it keeps."""
+    """Returns the command line for a port and a folder for its data."""
     base: str = ""
-    """What stands before `/containers`."""
+    """The path before `/containers`."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,16 @@ class Running:
 
     @property
     def pids(self) -> list[int]:
-        """The process and those below it."""
-        found, looked = [self.process.pid], 0
-        while looked < len(found):
-            for children in Path(f"/proc/{found[looked]}/task").glob("*/children"):
+        """The process and all of its descendants."""
+        found, index = [self.process.pid], 0
+        while index < len(found):
+            for children in Path(f"/proc/{found[index]}/task").glob("*/children"):
                 found += map(int, children.read_text().split())
-            looked += 1
+            index += 1
         return found
 
     def cpu(self) -> float:
-        """Seconds of processor time so far, in user and system mode."""
+        """Return the processor time so far in seconds, user and system."""
         ticks = 0
         for pid in self.pids:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -58,42 +58,42 @@ class Running:
         return ticks / TICKS
 
     def resident(self) -> int:
-        """Memory, in bytes."""
-        return sum(_status(pid, "VmRSS") for pid in self.pids)
+        """Return the resident memory in bytes."""
+        return sum(memory(pid, "VmRSS") for pid in self.pids)
 
     def peak(self) -> int:
-        """The most memory since it started or `forget_peak` was called, in bytes."""
-        return sum(_status(pid, "VmHWM") for pid in self.pids)
+        """Return the peak of resident memory in bytes, since the start or the last `reset_peak`."""
+        return sum(memory(pid, "VmHWM") for pid in self.pids)
 
-    def forget_peak(self) -> None:
+    def reset_peak(self) -> None:
         for pid in self.pids:
             Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
-def _status(pid: int, name: str) -> int:
+def memory(pid: int, name: str) -> int:
+    """Return a figure of `/proc/PID/status` in bytes: `VmRSS` (resident) or `VmHWM` (its peak)."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) * 1024
 
 
 def environment() -> dict[str, str]:
-    """Of every process here: none of the server's settings are anything but what they are by default, and
-    what was compiled once is kept, as that of an installed package is."""
+    """Return the environment of all processes: default settings, and bytecode is written as for installed packages."""
     dropped = ("MOCKSERVER_", "PYTHONDONTWRITEBYTECODE")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
     return kept | {"PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+def unused_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 @contextmanager
 def started(candidate: Candidate, folder: Path, *more: str) -> Iterator[Running]:
-    """A process of its own that accepts connections; killed at the end, if it doesn't stop."""
+    """Start a candidate, wait until it accepts connections, and stop it at the end."""
     folder.mkdir(parents=True, exist_ok=True)
-    port = free_port()
+    port = unused_port()
     command = [*candidate.command(port, folder), *more]
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment())
@@ -110,9 +110,9 @@ def started(candidate: Candidate, folder: Path, *more: str) -> Iterator[Running]
 
 
 def wait_for(process: "subprocess.Popen[bytes]", port: int, folder: Path) -> None:
-    """Until it accepts a connection. Raises Cannot when it ends instead."""
-    until = stopwatch() + START_SECONDS
-    while stopwatch() < until:
+    """Wait until a process accepts a connection. Raise MeasurementError if it exits or takes too long."""
+    deadline = stopwatch() + START_SECONDS
+    while stopwatch() < deadline:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=5).close()
             return
@@ -121,11 +121,11 @@ def wait_for(process: "subprocess.Popen[bytes]", port: int, folder: Path) -> Non
                 break
             time.sleep(0.002)
     last = (folder / "log").read_text(errors="replace").strip().splitlines()[-1:] if (folder / "log").exists() else []
-    raise Cannot(f"doesn't start: {''.join(last)[:120] or 'says nothing'}")
+    raise MeasurementError(f"failed to start: {''.join(last)[:120] or 'no output'}")
 
 
 def program(name: str) -> list[str]:
-    """A command that was installed beside the running Python; else its module."""
+    """Return the command that is installed next to the running Python, or else `python -m`."""
     script = Path(sys.executable).with_name(name)
     return [str(script)] if script.exists() else [sys.executable, "-m", name]
 
@@ -135,16 +135,16 @@ def _own(target: str) -> Callable[[int, Path], Sequence[str]]:
 
 
 def _peer(package: str, name: str, *arguments: str) -> Callable[[int, Path], Sequence[str]]:
-    """A command of an npm package; `{port}`, `{home}` and `{description}` in its arguments are filled in."""
+    """Return a command of an npm package; replaces `{port}`, `{home}` and `{description}` in its arguments."""
 
     def command(port: int, folder: Path) -> Sequence[str]:
         home = PEERS / package
         script = home / json.loads((home / "package.json").read_text())["bin"][name]
         description = folder / "openapi.json"
         if "{description}" in arguments:
-            description.write_text(json.dumps(describe()))
-        filled = [each.format(port=port, home=home, description=description) for each in arguments]
-        return ["node", str(script), *filled]
+            description.write_text(json.dumps(openapi_document()))
+        formatted = [each.format(port=port, home=home, description=description) for each in arguments]
+        return ["node", str(script), *formatted]
 
     return command
 
@@ -155,7 +155,7 @@ SERVER = Candidate(
     lambda port, folder: [*program("mockserver"), "serve", "--quiet", "--port", str(port)],
     "/v1",
 )
-KEPT = Candidate(
+PERSISTENT = Candidate(
     "server",
     "mockserver",
     lambda port, folder: [*SERVER.command(port, folder), "--data", str(folder / "data")],
@@ -184,23 +184,23 @@ AIMOCK = Candidate(
 
 
 def install_peers() -> str | None:
-    """Put the peers into `node_modules` here; or why not."""
+    """Install the peers into `node_modules`; return the reason if that fails, else None."""
     if not shutil.which("npm"):
-        return "npm is not at hand"
-    wanted = [f"{name}@{version}" for name, version in PEER_VERSIONS.items()]
+        return "npm was not found"
+    packages = [f"{name}@{version}" for name, version in PEER_VERSIONS.items()]
     marker = PEERS / ".installed"
-    if marker.exists() and marker.read_text() == " ".join(wanted):
+    if marker.exists() and marker.read_text() == " ".join(packages):
         return None
     command = ["npm", "install", "--prefix", str(PEERS.parent), "--no-save", "--no-package-lock", "--no-audit"]
-    done = subprocess.run([*command, "--no-fund", "--ignore-scripts", *wanted], capture_output=True, text=True)
-    if done.returncode:
-        return f"npm install failed: {done.stderr.strip().splitlines()[-1:]}"
-    marker.write_text(" ".join(wanted))
+    completed = subprocess.run([*command, "--no-fund", "--ignore-scripts", *packages], capture_output=True, text=True)
+    if completed.returncode:
+        return f"npm install failed: {completed.stderr.strip().splitlines()[-1:]}"
+    marker.write_text(" ".join(packages))
     return None
 
 
-def describe() -> object:
-    """The OpenAPI document of the server's routes."""
+def openapi_document() -> object:
+    """Return the server's OpenAPI document."""
     from mockserver.api.app import create_app
     from mockserver.mock import Mock
     from mockserver.settings import Settings

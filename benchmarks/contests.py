@@ -1,15 +1,22 @@
-"""What is measured, between whom, and what is to be reached."""
+"""The contests: what is measured, for which candidates, and with which goals."""
 
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from benchmarks import candidates as by
-from benchmarks import trials
-from benchmarks.trials import Contestant, Metrics, fill_idiomatic, fill_server, filled, hammered, peer
+from benchmarks import candidates, trials
+from benchmarks.trials import (
+    Contestant,
+    Metrics,
+    fill_idiomatic,
+    fill_server,
+    peer,
+    populated_contestant,
+    wrk_contestant,
+)
 
-Told = Mapping[str, list[Metrics] | str]
-"""For each contestant what was measured in each round, or why nothing was."""
+Measurements = Mapping[str, list[Metrics] | str]
+"""By contestant: the metrics of each round, or the reason why it could not be measured."""
 
 SERVER = "mockserver"
 ASGI, FASTAPI, IDIOMATIC = "bare ASGI", "bare FastAPI", "idiomatic"
@@ -19,73 +26,84 @@ STDY, PRISM, AIMOCK = "@stdy/cli", "@stoplight/prism-cli", "@copilotkit/aimock"
 @dataclass(frozen=True)
 class Goal:
     what: str
-    measured: Callable[[Told], list[float]]
-    """In each round."""
+    values: Callable[[Measurements], list[float]]
+    """Returns one value for each round."""
     bound: float
-    against: str = ""
+    baseline: str = ""
     unit: str = "×"
     at_least: bool = False
-    by_cpu: Callable[[Told], list[float]] | None = None
-    """The same as processor time has it."""
-    mark: tuple[str, str] | None = None
-    """What the bound is a multiple of: whose figure, and which."""
+    cpu_values: Callable[[Measurements], list[float]] | None = None
+    """Returns the same ratio computed from processor time."""
+    reference: tuple[str, str] | None = None
+    """Contestant and metric that the bound is a multiple of; the chart draws the goal there."""
 
     def met(self, values: list[float]) -> bool:
-        middle = statistics.median(values)
-        return middle >= self.bound if self.at_least else middle <= self.bound
+        median = statistics.median(values)
+        return median >= self.bound if self.at_least else median <= self.bound
 
 
 @dataclass(frozen=True)
 class Contest:
-    """Its contestants are measured in turns, round by round."""
+    """One thing to measure. In each round, every contestant is measured once."""
 
     name: str
     title: str
     contestants: dict[str, Contestant]
     goals: tuple[Goal, ...] = ()
     once: bool = False
-    """One round says it all."""
+    """Whether one round is enough."""
 
 
-def series(told: Told, name: str, key: str) -> list[float]:
-    measured = told.get(name, "")
+def metric_values(measurements: Measurements, name: str, key: str) -> list[float]:
+    measured = measurements.get(name, "")
     return [] if isinstance(measured, str) else [each[key] for each in measured]
 
 
-def value(name: str, key: str) -> Callable[[Told], list[float]]:
-    return lambda told: series(told, name, key)
+def metric(name: str, key: str) -> Callable[[Measurements], list[float]]:
+    return lambda measurements: metric_values(measurements, name, key)
 
 
-def over(one: str, other: str, key: str, other_key: str = "") -> Callable[[Told], list[float]]:
-    """Of two that were measured in the same round."""
-    return lambda told: [
+def ratio(one: str, other: str, key: str, other_key: str = "") -> Callable[[Measurements], list[float]]:
+    """Return a function that divides two metrics of the same round."""
+    return lambda measurements: [
         first / second
-        for first, second in zip(series(told, one, key), series(told, other, other_key or key), strict=False)
-        if second  # a short run may take less processor time than can be measured
+        for first, second in zip(
+            metric_values(measurements, one, key), metric_values(measurements, other, other_key or key), strict=False
+        )
+        if second  # the processor time of a short run may be measured as 0
     ]
 
 
-def minus(one: str, other: str, key: str) -> Callable[[Told], list[float]]:
-    return lambda told: [
-        first - second for first, second in zip(series(told, one, key), series(told, other, key), strict=False)
+def difference(one: str, other: str, key: str) -> Callable[[Measurements], list[float]]:
+    return lambda measurements: [
+        first - second
+        for first, second in zip(
+            metric_values(measurements, one, key), metric_values(measurements, other, key), strict=False
+        )
     ]
 
 
-def faster(what: str, bound: float, than: str, against: str, one: str = SERVER) -> Goal:
+def throughput_goal(what: str, bound: float, other: str, baseline: str) -> Goal:
     return Goal(
-        what, over(one, than, "rate"), bound, against, at_least=True, by_cpu=over(than, one, "cpu"), mark=(than, "rate")
+        what,
+        ratio(SERVER, other, "rate"),
+        bound,
+        baseline,
+        at_least=True,
+        cpu_values=ratio(other, SERVER, "cpu"),
+        reference=(other, "rate"),
     )
 
 
-def growing(what: str) -> Goal:
-    def most(told: Told) -> list[float]:
-        return sorted(series(told, SERVER, "growth"))[-1:]
+def memory_growth_goal(what: str) -> Goal:
+    def maximum(measurements: Measurements) -> list[float]:
+        return sorted(metric_values(measurements, SERVER, "growth"))[-1:]
 
-    return Goal(f"{what}: memory growth", most, 8, unit="MiB")
+    return Goal(f"{what}: memory growth", maximum, 8, unit="MiB")
 
 
 FEW = f"{SERVER}, few"
-ITSELF, ELSEWHERE = "beside an upload to itself", "beside an upload elsewhere"
+SAME_SERVER, OTHER_PROCESS = "upload to the same server", "upload to another process"
 RUN = "mockserver run -- true"
 LOOP = "bare ASGI loop"
 ROUTES = "FastAPI, all routes"
@@ -95,180 +113,200 @@ CONTESTS = [
         "get",
         "GET a container",
         {
-            SERVER: hammered(by.SERVER, trials.retrieving),
-            ASGI: hammered(by.ASGI, trials.constant),
-            FASTAPI: hammered(by.FASTAPI, trials.constant),
-            IDIOMATIC: hammered(by.IDIOMATIC, trials.retrieving),
-            STDY: peer(hammered(by.STDY, trials.constant)),
-            PRISM: peer(hammered(by.PRISM, trials.constant)),
-            AIMOCK: peer(hammered(by.AIMOCK, trials.constant)),
+            SERVER: wrk_contestant(candidates.SERVER, trials.retrieve_requests),
+            ASGI: wrk_contestant(candidates.ASGI, trials.constant_requests),
+            FASTAPI: wrk_contestant(candidates.FASTAPI, trials.constant_requests),
+            IDIOMATIC: wrk_contestant(candidates.IDIOMATIC, trials.retrieve_requests),
+            STDY: peer(wrk_contestant(candidates.STDY, trials.constant_requests)),
+            PRISM: peer(wrk_contestant(candidates.PRISM, trials.constant_requests)),
+            AIMOCK: peer(wrk_contestant(candidates.AIMOCK, trials.constant_requests)),
         },
         (
-            faster("GET a container", 1.0, FASTAPI, "bare FastAPI, a constant"),
-            faster("GET a container", 10, IDIOMATIC, "idiomatic"),
-            faster("GET a container", 0.8, STDY, "@stdy/cli, an example, kept nowhere"),
+            throughput_goal("GET a container", 1.0, FASTAPI, "bare FastAPI, a constant response"),
+            throughput_goal("GET a container", 10, IDIOMATIC, "idiomatic"),
+            throughput_goal("GET a container", 0.8, STDY, "@stdy/cli, an example, not stored"),
         ),
     ),
     Contest(
         "get-any",
         "GET any of 10,000 containers",
         {
-            SERVER: filled(by.KEPT, fill_server, lambda plan: plan.spread, trials.retrieving_all),
-            FASTAPI: hammered(by.FASTAPI, trials.constant),
-            IDIOMATIC: filled(by.IDIOMATIC, fill_idiomatic, lambda plan: plan.spread, trials.retrieving_all),
+            SERVER: populated_contestant(
+                candidates.PERSISTENT, fill_server, lambda parameters: parameters.spread, trials.retrieve_any_requests
+            ),
+            FASTAPI: wrk_contestant(candidates.FASTAPI, trials.constant_requests),
+            IDIOMATIC: populated_contestant(
+                candidates.IDIOMATIC, fill_idiomatic, lambda parameters: parameters.spread, trials.retrieve_any_requests
+            ),
         },
     ),
     Contest(
         "post",
         "POST a container",
         {
-            SERVER: hammered(by.SERVER, trials.creating),
-            FASTAPI: hammered(by.FASTAPI, trials.constant),
-            IDIOMATIC: hammered(by.IDIOMATIC, trials.creating),
-            STDY: peer(hammered(by.STDY, trials.creating)),
-            PRISM: peer(hammered(by.PRISM, trials.creating)),
-            AIMOCK: peer(hammered(by.AIMOCK, trials.creating)),
+            SERVER: wrk_contestant(candidates.SERVER, trials.create_requests),
+            FASTAPI: wrk_contestant(candidates.FASTAPI, trials.constant_requests),
+            IDIOMATIC: wrk_contestant(candidates.IDIOMATIC, trials.create_requests),
+            STDY: peer(wrk_contestant(candidates.STDY, trials.create_requests)),
+            PRISM: peer(wrk_contestant(candidates.PRISM, trials.create_requests)),
+            AIMOCK: peer(wrk_contestant(candidates.AIMOCK, trials.create_requests)),
         },
         (
-            faster("POST a container", 0.6, FASTAPI, "bare FastAPI, a constant"),
-            faster("POST a container", 7, IDIOMATIC, "idiomatic"),
+            throughput_goal("POST a container", 0.6, FASTAPI, "bare FastAPI, a constant response"),
+            throughput_goal("POST a container", 7, IDIOMATIC, "idiomatic"),
         ),
     ),
     Contest(
         "list",
         "list 20 of many (1,000,000) or few (1,000) containers, any page",
         {
-            SERVER: filled(by.KEPT, fill_server, lambda plan: plan.rows, trials.paging),
-            FEW: filled(by.KEPT, fill_server, lambda plan: plan.few_rows, trials.paging),
-            FASTAPI: hammered(by.FASTAPI, trials.constant),
-            IDIOMATIC: filled(by.IDIOMATIC, fill_idiomatic, lambda plan: plan.rows, trials.paging),
-            STDY: peer(hammered(by.STDY, trials.listing)),
-            PRISM: peer(hammered(by.PRISM, trials.listing)),
-            AIMOCK: peer(hammered(by.AIMOCK, trials.listing)),
+            SERVER: populated_contestant(
+                candidates.PERSISTENT, fill_server, lambda parameters: parameters.rows, trials.page_requests
+            ),
+            FEW: populated_contestant(
+                candidates.PERSISTENT, fill_server, lambda parameters: parameters.few_rows, trials.page_requests
+            ),
+            FASTAPI: wrk_contestant(candidates.FASTAPI, trials.constant_requests),
+            IDIOMATIC: populated_contestant(
+                candidates.IDIOMATIC, fill_idiomatic, lambda parameters: parameters.rows, trials.page_requests
+            ),
+            STDY: peer(wrk_contestant(candidates.STDY, trials.list_requests)),
+            PRISM: peer(wrk_contestant(candidates.PRISM, trials.list_requests)),
+            AIMOCK: peer(wrk_contestant(candidates.AIMOCK, trials.list_requests)),
         },
         (
             Goal(
                 "list 20 of 1,000,000",
-                over(FEW, SERVER, "rate"),
+                ratio(FEW, SERVER, "rate"),
                 1.3,
                 "the time on 1,000",
-                by_cpu=over(SERVER, FEW, "cpu"),
+                cpu_values=ratio(SERVER, FEW, "cpu"),
             ),
-            faster("list 20 of 1,000,000", 0.5, FASTAPI, "bare FastAPI, a constant"),
-            faster("list 20 of 1,000,000", 10, IDIOMATIC, "idiomatic"),
-            faster("list 20 of 1,000,000", 0.6, STDY, "@stdy/cli, an example, kept nowhere"),
+            throughput_goal("list 20 of 1,000,000", 0.5, FASTAPI, "bare FastAPI, a constant response"),
+            throughput_goal("list 20 of 1,000,000", 10, IDIOMATIC, "idiomatic"),
+            throughput_goal("list 20 of 1,000,000", 0.6, STDY, "@stdy/cli, an example, not stored"),
         ),
     ),
     Contest(
         "upload-small",
         "upload 1 KiB to /files",
         {
-            SERVER: hammered(by.SERVER, trials.uploading),
-            FASTAPI: hammered(by.FASTAPI, trials.uploading),
-            IDIOMATIC: hammered(by.IDIOMATIC, trials.uploading),
-            STDY: peer(hammered(by.STDY, trials.uploading)),
-            PRISM: peer(hammered(by.PRISM, trials.uploading)),
-            AIMOCK: peer(hammered(by.AIMOCK, trials.uploading)),
+            SERVER: wrk_contestant(candidates.SERVER, trials.upload_requests),
+            FASTAPI: wrk_contestant(candidates.FASTAPI, trials.upload_requests),
+            IDIOMATIC: wrk_contestant(candidates.IDIOMATIC, trials.upload_requests),
+            STDY: peer(wrk_contestant(candidates.STDY, trials.upload_requests)),
+            PRISM: peer(wrk_contestant(candidates.PRISM, trials.upload_requests)),
+            AIMOCK: peer(wrk_contestant(candidates.AIMOCK, trials.upload_requests)),
         },
         (
-            faster("upload 1 KiB", 6, IDIOMATIC, "idiomatic"),
-            faster("upload 1 KiB", 0.7, AIMOCK, "@copilotkit/aimock, in memory"),
+            throughput_goal("upload 1 KiB", 6, IDIOMATIC, "idiomatic"),
+            throughput_goal("upload 1 KiB", 0.7, AIMOCK, "@copilotkit/aimock, in memory"),
         ),
     ),
     Contest(
         "get-file",
         "GET a File",
         {
-            SERVER: hammered(by.SERVER, trials.retrieving_file),
-            IDIOMATIC: hammered(by.IDIOMATIC, trials.retrieving_file),
-            STDY: peer(hammered(by.STDY, trials.retrieving_file)),
-            PRISM: peer(hammered(by.PRISM, trials.retrieving_file)),
-            AIMOCK: peer(hammered(by.AIMOCK, trials.retrieving_file)),
+            SERVER: wrk_contestant(candidates.SERVER, trials.retrieve_file_requests),
+            IDIOMATIC: wrk_contestant(candidates.IDIOMATIC, trials.retrieve_file_requests),
+            STDY: peer(wrk_contestant(candidates.STDY, trials.retrieve_file_requests)),
+            PRISM: peer(wrk_contestant(candidates.PRISM, trials.retrieve_file_requests)),
+            AIMOCK: peer(wrk_contestant(candidates.AIMOCK, trials.retrieve_file_requests)),
         },
-        (faster("GET a File", 1.0, AIMOCK, "@copilotkit/aimock, in memory"),),
+        (throughput_goal("GET a File", 1.0, AIMOCK, "@copilotkit/aimock, in memory"),),
     ),
     Contest(
         "upload",
         "upload 200 MiB to /files",
         {
-            SERVER: trials.uploads(by.SERVER),
-            FASTAPI: trials.uploads(by.FASTAPI),
-            IDIOMATIC: trials.uploads(by.IDIOMATIC),
-            STDY: peer(trials.uploads(by.STDY)),
-            PRISM: peer(trials.uploads(by.PRISM)),
-            AIMOCK: peer(trials.uploads(by.AIMOCK)),
+            SERVER: trials.uploads(candidates.SERVER),
+            FASTAPI: trials.uploads(candidates.FASTAPI),
+            IDIOMATIC: trials.uploads(candidates.IDIOMATIC),
+            STDY: peer(trials.uploads(candidates.STDY)),
+            PRISM: peer(trials.uploads(candidates.PRISM)),
+            AIMOCK: peer(trials.uploads(candidates.AIMOCK)),
         },
         (
-            faster("upload 200 MiB to /files", 1.5, FASTAPI, "Starlette's UploadFile, kept nowhere"),
-            growing("upload 200 MiB to /files"),
+            throughput_goal("upload 200 MiB to /files", 1.5, FASTAPI, "Starlette's UploadFile, not stored"),
+            memory_growth_goal("upload 200 MiB to /files"),
         ),
     ),
     Contest(
         "upload-container",
         "upload 200 MiB to a container",
         {
-            SERVER: trials.uploads(by.SERVER, "container"),
-            LOOP: trials.uploads(by.HASHING),
-            "bare ASGI, discards": trials.uploads(by.DISCARD),
+            SERVER: trials.uploads(candidates.SERVER, "container"),
+            LOOP: trials.uploads(candidates.HASHING),
+            "bare ASGI, discards": trials.uploads(candidates.DISCARD),
         },
         (
-            faster("upload 200 MiB to a container", 0.8, LOOP, "a bare ASGI loop with both digests"),
-            growing("upload 200 MiB to a container"),
+            throughput_goal("upload 200 MiB to a container", 0.8, LOOP, "a bare ASGI loop with both digests"),
+            memory_growth_goal("upload 200 MiB to a container"),
         ),
     ),
     Contest(
         "download",
         "download 200 MiB",
         {
-            SERVER: trials.downloads(by.KEPT),
-            FASTAPI: trials.downloads(by.FASTAPI),
-            IDIOMATIC: trials.downloads(by.IDIOMATIC),
-            AIMOCK: peer(trials.downloads(by.AIMOCK)),
+            SERVER: trials.downloads(candidates.PERSISTENT),
+            FASTAPI: trials.downloads(candidates.FASTAPI),
+            IDIOMATIC: trials.downloads(candidates.IDIOMATIC),
+            AIMOCK: peer(trials.downloads(candidates.AIMOCK)),
         },
         (
-            faster("download 200 MiB", 3, FASTAPI, "Starlette's FileResponse"),
-            growing("download 200 MiB"),
+            throughput_goal("download 200 MiB", 3, FASTAPI, "Starlette's FileResponse"),
+            memory_growth_goal("download 200 MiB"),
         ),
     ),
     Contest(
         "start",
-        "process start to first answer",
+        "process start to first response",
         {
-            SERVER: trials.starts(by.SERVER),
-            FASTAPI: trials.starts(by.FASTAPI),
-            ROUTES: trials.starts(by.ROUTES),
-            IDIOMATIC: trials.starts(by.IDIOMATIC),
-            STDY: peer(trials.starts(by.STDY)),
-            PRISM: peer(trials.starts(by.PRISM)),
-            AIMOCK: peer(trials.starts(by.AIMOCK, trials.uploading)),
-            RUN: trials.runs,
+            SERVER: trials.process_starts(candidates.SERVER),
+            FASTAPI: trials.process_starts(candidates.FASTAPI),
+            ROUTES: trials.process_starts(candidates.ROUTES),
+            IDIOMATIC: trials.process_starts(candidates.IDIOMATIC),
+            STDY: peer(trials.process_starts(candidates.STDY)),
+            PRISM: peer(trials.process_starts(candidates.PRISM)),
+            AIMOCK: peer(trials.process_starts(candidates.AIMOCK, trials.upload_requests)),
+            RUN: trials.run_command,
         },
         (
             Goal(
                 "process start to first successful POST",
-                over(SERVER, ROUTES, "seconds"),
+                ratio(SERVER, ROUTES, "seconds"),
                 1.1,
                 "bare FastAPI with as many routes, SQLModel imported",
-                by_cpu=over(SERVER, ROUTES, "cpu"),
-                mark=(ROUTES, "seconds"),
+                cpu_values=ratio(SERVER, ROUTES, "cpu"),
+                reference=(ROUTES, "seconds"),
             ),
-            Goal("`mockserver run -- true`", minus(RUN, SERVER, "seconds"), 0.3, "start +", unit="s"),
+            Goal("`mockserver run -- true`", difference(RUN, SERVER, "seconds"), 0.3, "beyond the start", unit="s"),
         ),
     ),
     Contest(
         "memory",
         "memory over 100,000 exchanges",
-        {SERVER: trials.remembering},
+        {SERVER: trials.memory_growth},
         (
-            Goal("memory at rest", value(SERVER, "resident"), 90, unit="MB"),
-            Goal("memory after 100,000 exchanges", over(SERVER, SERVER, "after", "resident"), 1.15, "at rest"),
+            Goal("idle memory", metric(SERVER, "resident"), 90, unit="MB"),
+            Goal("memory after 100,000 exchanges", ratio(SERVER, SERVER, "after", "resident"), 1.15, "idle memory"),
         ),
         once=True,
     ),
     Contest(
-        "beside",
-        "GET a container while 500 MB are uploaded",
-        {ITSELF: trials.beside(discarding=False), ELSEWHERE: trials.beside(discarding=True)},
-        (Goal("p99 of GET beside a capped upload", over(ITSELF, ELSEWHERE, "p99"), 3, "beside one elsewhere"),),
+        "get-during-upload",
+        "GET a container during an upload of 500 MB",
+        {
+            SAME_SERVER: trials.during_upload(to_other_process=False),
+            OTHER_PROCESS: trials.during_upload(to_other_process=True),
+        },
+        (
+            Goal(
+                "p99 of GET during an upload at a limited rate",
+                ratio(SAME_SERVER, OTHER_PROCESS, "p99"),
+                3,
+                "an upload to another process",
+            ),
+        ),
     ),
 ]

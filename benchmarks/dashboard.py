@@ -1,8 +1,8 @@
-"""How soon the dashboard is there, and how much it weighs, by what a browser says of it.
+"""Measure the load time and size of the dashboard in a browser.
 
     python benchmarks/dashboard.py [--json FILE]
 
-Each time with a fresh profile, on loopback, of a world with 10,000 containers.
+Each visit uses a new browser profile and a world with 10,000 containers.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from mockserver.server.serving import MockServer
 
-TIMES = 15
+VISITS = 15
 MEASURE = """() => {
     const paint = performance.getEntriesByName("first-contentful-paint")[0]?.startTime;
     const loaded = [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
@@ -25,7 +25,7 @@ MEASURE = """() => {
 }"""
 
 
-def look(browser: Browser, url: str) -> dict[str, float]:
+def visit(browser: Browser, url: str) -> dict[str, float]:
     with browser.new_context(viewport={"width": 1280, "height": 800}) as context:
         page = context.new_page()
         page.goto(f"{url}/_mock/")
@@ -36,27 +36,27 @@ def look(browser: Browser, url: str) -> dict[str, float]:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
-    asked = arguments.parse_args()
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
+    arguments.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file too")
+    given = arguments.parse_args()
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
     with MockServer() as server, sync_playwright() as playwright:
         seed = {"containers": [{"name": "box {n}", "repeat": 10_000}]}
         httpx2.post(f"{server.url}/_mock/worlds/default/place", json=seed, timeout=60).raise_for_status()
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
-        look(browser, server.url)  # the browser itself warms up
-        looks = [look(browser, server.url) for _ in range(TIMES)]
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        visit(browser, server.url)  # warm-up
+        visits = [visit(browser, server.url) for _ in range(VISITS)]
         browser.close()
     figures = {
-        "first_paint_ms": round(statistics.median(each["paint"] for each in looks)),
-        "first_paint_worst_ms": round(max(each["paint"] for each in looks)),
-        "first_rows_ms": round(statistics.median(each["rows"] for each in looks)),
-        "weight_bytes": looks[0]["weight"],
-        "requests": looks[0]["requests"],
+        "first_paint_ms": round(statistics.median(each["paint"] for each in visits)),
+        "first_paint_worst_ms": round(max(each["paint"] for each in visits)),
+        "first_rows_ms": round(statistics.median(each["rows"] for each in visits)),
+        "weight_bytes": visits[0]["weight"],
+        "requests": visits[0]["requests"],
     }
     for name, value in figures.items():
         print(f"{name:22} {value}")
-    if asked.json:
-        asked.json.write_text(json.dumps(figures, indent=2) + "\n")
+    if given.json:
+        given.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What many worlds cost one server, and how evenly a ring spreads worlds over many servers.
+"""Measure the cost of many worlds on one server, and how evenly consistent hashing distributes worlds.
 
     python -m benchmarks.fleet [--worlds 9000] [--servers 1000] [--spread 1000000]
 
-Each world has one container. Prints the constants from which the manual reckons what a thousand servers need.
+Each world has one container. The manual estimates the needs of a thousand servers from the printed constants.
 """
 
 import argparse
@@ -10,55 +10,50 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+from benchmarks.candidates import memory
 from benchmarks.ring import Ring
 from benchmarks.worlds import Server, served
 from mockserver.clock import stopwatch
 
 
-def resident(pid: int) -> int:
-    """Return the bytes of memory that a process has."""
-    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1]) << 10
-
-
 def create(server: Server, numbers: range) -> None:
     for number in numbers:
-        server.ask("POST", f"/w/job-{number}/v1/containers", {"name": "box"})
+        server.send("POST", f"/w/job-{number}/v1/containers", {"name": "box"})
 
 
 def measure(folder: Path, worlds: int) -> dict[str, float]:
-    """Return bytes, files and seconds for each world, from a server that has so many."""
-    data, few = folder / "data", 100
-    with served(data, "--max-worlds", str(worlds + few)) as server:
-        create(server, range(few))
-        first = resident(server.process.pid)
+    """Return the memory, disk space, files and time for each world, measured on a server with many."""
+    data, warm_up = folder / "data", 100
+    with served(data, "--max-worlds", str(worlds + warm_up)) as server:
+        create(server, range(warm_up))
+        first = memory(server.process.pid, "VmRSS")
         started = stopwatch()
-        create(server, range(few, worlds))
-        seconds, last = stopwatch() - started, resident(server.process.pid)
+        create(server, range(warm_up, worlds))
+        seconds, last = stopwatch() - started, memory(server.process.pid, "VmRSS")
     paths = list((data / "worlds").rglob("*"))
     empty, full = start_seconds(folder / "empty", worlds), start_seconds(data, worlds)
     return {
-        "memory for each world that was used": (last - first) / (worlds - few),
+        "bytes of memory for each used world": (last - first) / (worlds - warm_up),
         "bytes on disk for each world": sum(path.stat().st_blocks * 512 for path in paths) / worlds,
         "files and directories for each world": len(paths) / worlds,
-        "seconds for a new world, one after another": seconds / (worlds - few),
+        "seconds to create a world, sequentially": seconds / (worlds - warm_up),
         "processor seconds of a start without worlds": empty,
-        "processor seconds of a start for each world in its data": (full - empty) / worlds,
+        "processor seconds of a start for each stored world": (full - empty) / worlds,
     }
 
 
 def start_seconds(data: Path, worlds: int) -> float:
-    """Return the least processor time of some starts, first response included."""
-    took = []
+    """Return the minimum processor time of five starts, including the first response."""
+    times = []
     for _ in range(5):
         with served(data, "--max-worlds", str(worlds + 100)) as server:
-            server.ask("GET", "/v1/containers")
-            took.append(server.processor_time())
-    return min(took)
+            server.send("GET", "/v1/containers")
+            times.append(server.processor_time())
+    return min(times)
 
 
 def spread(servers: int, worlds: int) -> tuple[float, float, float]:
-    """Return the share of the fullest and of the emptiest server of the mean, and the share of worlds that one more moves."""
+    """Return the load of the fullest and emptiest server relative to the mean, and the share of worlds that move to one more server."""
     names = [f"mock-{number}" for number in range(servers + 1)]
     before, after = (Ring({name: f"{name}:8080" for name in names[:count]}) for count in (servers, servers + 1))
     counts, moved = Counter(dict.fromkeys(names[:-1], 0)), 0
@@ -71,9 +66,9 @@ def spread(servers: int, worlds: int) -> tuple[float, float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fleet", description=__doc__)
-    parser.add_argument("--worlds", type=int, default=9_000, help="on one server")
-    parser.add_argument("--servers", type=int, default=1_000, help="on the ring")
-    parser.add_argument("--spread", type=int, default=1_000_000, help="worlds on the ring")
+    parser.add_argument("--worlds", type=int, default=9_000, help="number of worlds on one server")
+    parser.add_argument("--servers", type=int, default=1_000, help="number of servers to distribute worlds over")
+    parser.add_argument("--spread", type=int, default=1_000_000, help="number of worlds to distribute")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mockserver-benchmarks-") as folder:
         print("| constant | measured |\n|---|---|")
@@ -81,8 +76,8 @@ def main() -> None:
             print(f"| {what} | {figure:,.6g} |")
     for servers in (3, 10, given.servers):
         fullest, emptiest, moved = spread(servers, given.spread)
-        print(f"| {servers:,} servers: the fullest, the emptiest, by the mean | {fullest:.2f}, {emptiest:.2f} |")
-        print(f"| {servers:,} servers: worlds that one more moves | {moved:.2%} |")
+        print(f"| {servers:,} servers: fullest and emptiest, relative to the mean | {fullest:.2f}, {emptiest:.2f} |")
+        print(f"| {servers:,} servers: worlds that move when one is added | {moved:.2%} |")
 
 
 if __name__ == "__main__":

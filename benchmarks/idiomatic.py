@@ -1,13 +1,13 @@
-"""The yardstick: the same API as FastAPI's and SQLModel's tutorials would have one write it.
+"""The baseline: the same API in the style of the tutorials of FastAPI and SQLModel.
 
-`def` routes, a session for each request from a dependency, models in and out, `UploadFile`,
-`FileResponse`. SQLite runs in WAL with `synchronous=NORMAL`, as the server's does, the lists have an
-index and a keyset, and a retrieval writes once a second at most: what is left is the style.
+It uses `def` routes, a session for each request from a dependency, request and response models, `UploadFile`
+and `FileResponse`. So that only the style differs, SQLite uses the server's settings (WAL, `synchronous=NORMAL`),
+lists use an index and keyset pagination, and a retrieval writes at most once per second.
 """
 
 import shutil
 import time
-import uuid  # noqa: TID251  # it is no part of the server, nor loads any
+import uuid  # noqa: TID251  # the rule is for the server's code
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -117,13 +117,13 @@ def public(container: Container) -> ContainerPublic:
 def list_containers(
     session: SessionDep, after: str | None = None, limit: Annotated[int, Query(ge=1, le=100)] = 20
 ) -> ContainerList:
-    place = tuple_(col(Container.created_at), col(Container.id))
+    position = tuple_(col(Container.created_at), col(Container.id))
     statement = select(Container).order_by(col(Container.created_at).desc(), col(Container.id).desc())
     if after:
         cursor = session.get(Container, after)
         if not cursor:
             raise HTTPException(status_code=400, detail="Unknown cursor")
-        statement = statement.where(place < (cursor.created_at, cursor.id))
+        statement = statement.where(position < (cursor.created_at, cursor.id))
     containers = session.exec(statement.limit(limit + 1)).all()
     data = [public(container) for container in containers[:limit]]
     ends = (data[0].id, data[-1].id) if data else (None, None)
@@ -155,8 +155,8 @@ def retrieve_container(container_id: str, session: SessionDep) -> ContainerPubli
 @app.post("/files")
 def create_file(file: UploadFile, purpose: Annotated[str, Form()], session: SessionDep) -> FilePublic:
     row = File(bytes=file.size or 0, filename=file.filename or "upload", purpose=purpose)
-    with (CONTENTS / row.id).open("wb") as kept:
-        shutil.copyfileobj(file.file, kept)
+    with (CONTENTS / row.id).open("wb") as target:
+        shutil.copyfileobj(file.file, target)
     session.add(row)
     session.commit()
     session.refresh(row)

@@ -1,4 +1,4 @@
-"""What puts load on a candidate, the same for all: `wrk` for requests, a plain socket for large bodies."""
+"""Generate the load: `wrk` for small requests, a plain socket for large bodies."""
 
 import http.client
 import json
@@ -18,14 +18,14 @@ from mockserver.clock import stopwatch
 LUA = Path(__file__).with_name("wrk.lua")
 KEY = "sk-benchmark"
 UNIQUE = b"@" * 16
-"""In a request, what `wrk.lua` replaces with a number of which there is only one."""
+"""A placeholder in a request; `wrk.lua` replaces it with a unique number."""
 CONNECTIONS = 16
 BOUNDARY = "benchmark-boundary"
 FORM = f"multipart/form-data; boundary={BOUNDARY}"
 
 
-class Cannot(Exception):
-    """A candidate can't do what is measured; the message says what it answered instead."""
+class MeasurementError(Exception):
+    """A candidate could not be measured; the message gives the reason, for example its error response."""
 
 
 @dataclass(frozen=True)
@@ -41,21 +41,21 @@ class Request:
             lines += [f"Content-Type: {self.content_type}", f"Content-Length: {len(self.body)}"]
         return "\r\n".join([*lines, "", ""]).encode() + self.body
 
-    def ask(self, port: int) -> bytes:
-        """The answer's body. Raises Cannot where it is no success."""
+    def send(self, port: int) -> bytes:
+        """Send the request and return the response's body. Raise MeasurementError unless it succeeds."""
         client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         headers = {"Authorization": f"Bearer {KEY}"} | ({"Content-Type": self.content_type} if self.body else {})
         try:
             client.request(self.method, self.path, self.body or None, headers)
             return _success(client)
         except (OSError, http.client.HTTPException) as error:
-            raise Cannot(_worded(error)) from error
+            raise MeasurementError(_describe(error)) from error
         finally:
             client.close()
 
 
 @dataclass(frozen=True)
-class Hammered:
+class WrkResult:
     requests: int
     seconds: float
     p50: float
@@ -63,8 +63,8 @@ class Hammered:
     """Latencies, in milliseconds."""
 
 
-def hammer(port: int, requests: Sequence[Request], seconds: int, connections: int = CONNECTIONS) -> Hammered:
-    """The requests in turn, over and over, on so many connections at once."""
+def run_wrk(port: int, requests: Sequence[Request], seconds: int, connections: int = CONNECTIONS) -> WrkResult:
+    """Send the requests in turn, repeatedly, over several connections."""
     with tempfile.NamedTemporaryFile() as file:
         for each in requests:
             raw = each.raw()
@@ -72,11 +72,13 @@ def hammer(port: int, requests: Sequence[Request], seconds: int, connections: in
         file.flush()
         command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s", "--latency", "-s", str(LUA)]
         command += [f"http://127.0.0.1:{port}", file.name, os.urandom(4).hex()]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    told = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
-    if told["failed"] or told["broken"] or not told["requests"]:
-        raise Cannot(f"{told['failed']} of {told['requests']} requests failed, {told['broken']} broke off")
-    return Hammered(told["requests"], told["seconds"], told["p50"], told["p99"])
+        completed = subprocess.run(command, capture_output=True, text=True, check=True)
+    result = json.loads(next(line for line in completed.stdout.splitlines() if line.startswith("{")))
+    if result["failed"] or result["broken"] or not result["requests"]:
+        raise MeasurementError(
+            f"{result['failed']} of {result['requests']} requests failed, {result['broken']} connections failed"
+        )
+    return WrkResult(result["requests"], result["seconds"], result["p50"], result["p99"])
 
 
 def form(content: bytes, name: str = "data.bin", **fields: str) -> bytes:
@@ -97,7 +99,7 @@ def _ends(name: str, fields: dict[str, str], file: str = "file") -> tuple[bytes,
 
 
 class LargeForm:
-    """A form on disk whose file has so many bytes of noise; each upload of it has other content."""
+    """A multipart form on disk with a file of random bytes, which change with each upload."""
 
     def __init__(self, path: Path, size: int, field: str = "file", **fields: str) -> None:
         head, tail = _ends("large.bin", fields, field)
@@ -114,13 +116,13 @@ class LargeForm:
             file.write(os.urandom(16))
 
     def upload(self, port: int, path: str) -> tuple[float, bytes]:
-        """Seconds until the answer is here, and the answer."""
+        """Upload the form; return the seconds until the response was received, and its body."""
         self.change()
         return send_form(port, path, self.path)
 
 
 def send_form(port: int, path: str, form: Path, rate: float = float("inf")) -> tuple[float, bytes]:
-    """Seconds until the answer is here, and the answer; at no more than so many bytes a second. Raises Cannot."""
+    """Send a form, with at most `rate` bytes per second; return the seconds it took and the response's body."""
     client = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     try:
         with form.open("rb") as file:
@@ -130,41 +132,43 @@ def send_form(port: int, path: str, form: Path, rate: float = float("inf")) -> t
             client.putheader("Content-Type", FORM)
             client.putheader("Content-Length", str(form.stat().st_size))
             client.endheaders()
-            with suppress(BrokenPipeError, ConnectionResetError):  # one that refuses may say so and hang up
+            with suppress(
+                BrokenPipeError, ConnectionResetError
+            ):  # a server that rejects the upload may respond and close early
                 sent = 0
-                while rate < float("inf") and (piece := file.read(1 << 16)):
-                    client.sock.sendall(piece)
-                    sent += len(piece)
+                while rate < float("inf") and (block := file.read(1 << 16)):
+                    client.sock.sendall(block)
+                    sent += len(block)
                     time.sleep(max(0.0, started + sent / rate - stopwatch()))
                 client.sock.sendfile(file, sent)
-            answer = _success(client)
-            return stopwatch() - started, answer
+            response = _success(client)
+            return stopwatch() - started, response
     except (OSError, http.client.HTTPException) as error:
-        raise Cannot(_worded(error)) from error
+        raise MeasurementError(_describe(error)) from error
     finally:
         client.close()
 
 
-def paced(port: int, request: Request, until: Callable[[], bool], interval: float = 0.002) -> list[float]:
-    """Milliseconds that each of a row of requests took, one every so many seconds on one connection."""
-    raw, took = request.raw(), []
+def send_at_interval(port: int, request: Request, until: Callable[[], bool], interval: float = 0.002) -> list[float]:
+    """Send a request every `interval` seconds on one connection; return the latencies in milliseconds."""
+    raw, latencies = request.raw(), []
     with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         while not until():
             started = stopwatch()
             client.sendall(raw)
-            answer = client.recv(65536)
-            while not answer.endswith(b"}"):
-                answer += client.recv(65536)
-            if not answer.startswith(b"HTTP/1.1 200"):
-                raise Cannot(answer[:40].decode("latin-1"))
-            took.append((stopwatch() - started) * 1000)
+            response = client.recv(65536)
+            while not response.endswith(b"}"):
+                response += client.recv(65536)
+            if not response.startswith(b"HTTP/1.1 200"):
+                raise MeasurementError(response[:40].decode("latin-1"))
+            latencies.append((stopwatch() - started) * 1000)
             time.sleep(max(0.0, started + interval - stopwatch()))
-    return took
+    return latencies
 
 
 def download(port: int, path: str, size: int) -> float:
-    """Seconds until a content of so many bytes is here. What came is thrown away."""
+    """Download content of a known size and discard it; return the seconds it took."""
     request = Request("GET", path).raw()
     buffer = bytearray(1 << 20)
     with socket.create_connection(("127.0.0.1", port), timeout=120) as client:
@@ -175,27 +179,27 @@ def download(port: int, path: str, size: int) -> float:
             count += client.recv_into(memoryview(buffer)[count:])
         head, _, rest = bytes(buffer[:count]).partition(b"\r\n\r\n")
         if head.split(b" ")[1] != b"200" or b"content-length: %d" % size not in head.lower():
-            raise Cannot(head.split(b"\r\n")[0].decode("latin-1").partition(" ")[2])
-        left = size - len(rest)
-        while left:
-            got = client.recv_into(buffer)
-            if not got:
-                raise Cannot("the content ended early")
-            left -= got
+            raise MeasurementError(head.split(b"\r\n")[0].decode("latin-1").partition(" ")[2])
+        remaining = size - len(rest)
+        while remaining:
+            received = client.recv_into(buffer)
+            if not received:
+                raise MeasurementError("the content ended early")
+            remaining -= received
         return stopwatch() - started
 
 
-def _worded(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return "connection reset" if isinstance(error, ConnectionError) else str(error) or type(error).__name__
 
 
 def _success(client: http.client.HTTPConnection) -> bytes:
-    answer = client.getresponse()
-    body = answer.read()
-    if answer.status >= 300:
-        raise Cannot(f"{answer.status} {answer.reason}")
+    response = client.getresponse()
+    body = response.read()
+    if response.status >= 300:
+        raise MeasurementError(f"{response.status} {response.reason}")
     return body
 
 
-if __name__ == "__main__":  # an upload in a process of its own: PORT PATH FORM BYTES_A_SECOND
+if __name__ == "__main__":  # arguments: PORT PATH FORM BYTES_PER_SECOND
     send_form(int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), float(sys.argv[4]))

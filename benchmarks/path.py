@@ -1,12 +1,11 @@
-"""Count the functions and modules of mockserver that a request of POST /v1/containers passes.
+"""Count the functions and modules of mockserver that handle one POST /v1/containers.
 
     python -m benchmarks.path
 
-The server runs in a thread and gets requests over one kept connection. After some warm ones, one request is counted by
-`sys.setprofile` in the server's thread: from its first bytes until the connection is idle again. Each call of a
-function that is defined in `mockserver/` counts, as often as it is called: methods, properties and lambdas too, but no
-comprehensions. A coroutine that is resumed does not count again, and other packages' functions do not count at all. A
-module counts once.
+The server runs in a thread and receives requests over one keep-alive connection. After some warm-up requests,
+`sys.setprofile` records the calls of one request in the server's thread, until the connection is idle again. Every
+call of a function defined in `mockserver/` counts, including methods, properties and lambdas, but not comprehensions,
+resumed coroutines or functions of other packages. A module counts once.
 """
 
 import inspect
@@ -30,14 +29,14 @@ REQUEST = (
     b"POST /v1/containers HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer sk-test\r\n"
     b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
 )
-WARM = 20
+WARM_UP = 20
 
 Call = tuple[str, str, int]
-"""Module, qualified name and depth among the calls of the package."""
+"""Module, qualified name, and depth counted in calls of the package."""
 
 
 def main() -> None:
-    calls = counted()
+    calls = record_calls()
     for module, name, depth in calls:
         print(f"{'  ' * depth}{module}:{name}")
     modules = Counter(module for module, _, _ in calls)
@@ -45,18 +44,18 @@ def main() -> None:
     print(", ".join(f"{module} {count}" for module, count in modules.most_common()))
 
 
-def counted() -> list[Call]:
+def record_calls() -> list[Call]:
     with MockServer() as server, socket.create_connection(("127.0.0.1", server.port)) as client:
-        for _ in range(WARM):
+        for _ in range(WARM_UP):
             send(client)
         calls: list[Call] = []
-        running(server, lambda: sys.setprofile(recorder(calls)))
+        run_in_server(server, lambda: sys.setprofile(profiler(calls)))
         send(client)
-        running(server, lambda: sys.setprofile(None))
+        run_in_server(server, lambda: sys.setprofile(None))
     return calls
 
 
-def running(server: MockServer, function: Callable[[], None]) -> None:
+def run_in_server(server: MockServer, function: Callable[[], None]) -> None:
     """Call a function in the server's thread."""
 
     async def run() -> None:
@@ -65,7 +64,7 @@ def running(server: MockServer, function: Callable[[], None]) -> None:
     server.run(run())
 
 
-def recorder(calls: list[Call]) -> Callable[[FrameType, str, object], None]:
+def profiler(calls: list[Call]) -> Callable[[FrameType, str, object], None]:
     started: set[int] = set()
 
     def record(frame: FrameType, event: str, argument: object) -> None:
@@ -76,18 +75,18 @@ def recorder(calls: list[Call]) -> Callable[[FrameType, str, object], None]:
             if id(frame) in started:
                 return
             started.add(id(frame))
-            kept.append(frame)
+            counted.append(frame)
         calls.append((name, code.co_qualname, depth(frame)))
 
-    kept: list[FrameType] = []  # so that no other frame gets the same id
+    counted: list[FrameType] = []  # keeps the frames alive, so that ids stay unique
     return record
 
 
 def depth(frame: FrameType) -> int:
-    above, count = frame.f_back, 0
-    while above:
-        count += bool(module(above.f_code))
-        above = above.f_back
+    caller, count = frame.f_back, 0
+    while caller:
+        count += bool(module(caller.f_code))
+        caller = caller.f_back
     return count
 
 

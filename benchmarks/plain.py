@@ -1,12 +1,12 @@
-"""Bare FastAPI: an `async` route that answers a constant model, and the tutorial's ways to take and give a file.
+"""Bare FastAPI: `async` routes that return a constant model, and upload and download as in the tutorial.
 
-SQLModel is imported and not used, as by any such application when it starts.
+SQLModel is imported only for its import time, which comparable applications pay at start.
 """
 
 from pathlib import Path
 from typing import Literal
 
-import sqlmodel  # noqa: F401  # what it costs to import is part of the start
+import sqlmodel  # noqa: F401  # its import time is part of the start
 from fastapi import FastAPI, UploadFile
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
@@ -45,11 +45,11 @@ async def create() -> Container:
 
 @app.post("/files")
 async def upload(file: UploadFile) -> dict[str, int | None]:
-    """Starlette's own handling of an upload, and nothing else: not even a copy to where it would be kept."""
+    """Parse an upload with Starlette, without storing it."""
     return {"bytes": file.size}
 
 
 @app.get("/files/{size}/content")
 async def download(size: int) -> FileResponse:
-    """A file that was put into the working directory under its size."""
+    """Send the file of the working directory that is named by its size."""
     return FileResponse(Path(str(size)), media_type="application/octet-stream")

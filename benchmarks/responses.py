@@ -1,9 +1,9 @@
-"""Responses by script: their rate beside the requests that do the same by hand, many paced streams, large bodies.
+"""Measure scripted responses: request rates, many paced streams, large bodies.
 
     python -m benchmarks.responses [--rounds 5] [--seconds 3] [--streams 200]
 
-A run makes one call that writes a file of 1 KiB into a new container, and cites it. By hand this is a POST of a
-container and a POST of a file to a container. The contestants take turns in each round.
+A run makes one call that writes a file of 1 KiB into a new container, and cites it. It is compared with the separate
+requests that do the same: a POST of a container and a POST of a file. Each round measures every contestant once.
 """
 
 import argparse
@@ -16,9 +16,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks import candidates as by
+from benchmarks import candidates
 from benchmarks.candidates import Running, install_peers, started
-from benchmarks.load import FORM, UNIQUE, Request, form, hammer, paced
+from benchmarks.load import FORM, UNIQUE, Request, form, run_wrk, send_at_interval
 from mockserver.clock import stopwatch
 
 AUTO = [{"type": "code_interpreter", "container": {"type": "auto"}}]
@@ -34,25 +34,25 @@ def body(text: str, **more: object) -> bytes:
     return json.dumps({"model": "gpt-5", "input": text, **more}).encode()
 
 
-def scripted(running: Running, *rules: object) -> None:
-    Request("POST", "/_mock/worlds/default/answers", json.dumps(rules).encode()).ask(running.port)
+def set_answers(running: Running, *rules: object) -> None:
+    Request("POST", "/_mock/worlds/default/answers", json.dumps(rules).encode()).send(running.port)
 
 
 # Rates
 
 
-def runs(running: Running) -> list[Request]:
+def run_requests(running: Running) -> list[Request]:
     return [Request("POST", f"{running.base}/responses", body(f"report {UNIQUE.decode()}", tools=AUTO))]
 
 
-def by_hand(running: Running) -> list[Request]:
+def separate_requests(running: Running) -> list[Request]:
     create = Request("POST", f"{running.base}/containers", b'{"name": "%b"}' % UNIQUE)
-    id = json.loads(create.ask(running.port))["id"]
+    id = json.loads(create.send(running.port))["id"]
     content = form(UNIQUE + b"a" * 1_008, "report.csv")
     return [create, Request("POST", f"{running.base}/containers/{id}/files", content, FORM)]
 
 
-def plain(running: Running) -> list[Request]:
+def plain_requests(running: Running) -> list[Request]:
     return [Request("POST", f"{running.base}/responses", body("hello"))]
 
 
@@ -60,32 +60,32 @@ def rates(rounds: int, seconds: int, folder: Path) -> None:
     peers = install_peers()
     with ExitStack() as stack:
         contestants: dict[str, tuple[Running, list[Request]]] = {}
-        for name, candidate, asked in (
-            ("a run with a file", by.SERVER, runs),
-            ("container and file by hand", by.SERVER, by_hand),
-            ("a response without a tool", by.SERVER, plain),
-            ("aimock, a response without a tool", by.AIMOCK, plain),
+        for name, candidate, make_requests in (
+            ("a run with a file", candidates.SERVER, run_requests),
+            ("separate requests for container and file", candidates.SERVER, separate_requests),
+            ("a response without a tool", candidates.SERVER, plain_requests),
+            ("aimock, a response without a tool", candidates.AIMOCK, plain_requests),
         ):
-            if candidate is by.AIMOCK and peers:
+            if candidate is candidates.AIMOCK and peers:
                 print(f"{name}: {peers}")
                 continue
             running = stack.enter_context(started(candidate, folder / str(len(contestants))))
-            if candidate is by.SERVER:
-                scripted(
+            if candidate is candidates.SERVER:
+                set_answers(
                     running,
                     {"when": "report", "files": [FILE], "say": "Done: {links}"},
                     {"when": "hello", "say": "Hello!"},
                 )
-            contestants[name] = running, asked(running)
-            hammer(running.port, contestants[name][1], 1)
+            contestants[name] = running, make_requests(running)
+            run_wrk(running.port, contestants[name][1], 1)
         measured: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
         for _ in range(rounds):
             for name, (running, requests) in contestants.items():
                 before = running.cpu()
-                done = hammer(running.port, requests, seconds)
-                count = done.requests / len(requests)
-                measured[name].append((count / done.seconds, (running.cpu() - before) / count * 1e6))
-        print("| what | rate, median | processor time | beside a run |\n|---|---|---|---|")
+                result = run_wrk(running.port, requests, seconds)
+                count = result.requests / len(requests)
+                measured[name].append((count / result.seconds, (running.cpu() - before) / count * 1e6))
+        print("| what | rate, median | processor time | rate of a run relative to it |\n|---|---|---|---|")
         first = measured["a run with a file"]
         for name, each in measured.items():
             ratio = statistics.median(one / other for (one, _), (other, _) in zip(first, each, strict=True))
@@ -96,8 +96,8 @@ def rates(rounds: int, seconds: int, folder: Path) -> None:
 # Streams
 
 
-async def stream(running: Running, request: bytes, late: list[float]) -> None:
-    """Read a paced stream, and note by how many milliseconds each event was late."""
+async def stream(running: Running, request: bytes, delays: list[float]) -> None:
+    """Read a paced stream and record the delay of each event in milliseconds."""
     reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
     writer.write(request)
     await reader.readuntil(b"\r\n\r\n")
@@ -106,34 +106,36 @@ async def stream(running: Running, request: bytes, late: list[float]) -> None:
         before = (before + await reader.read(65_536))[-200_000:]
         count, now = before.count(b"\nevent: "), stopwatch()
         first = first or now
-        late += [(now - first - (seen + number) * PACE) * 1_000 for number in range(count)]
+        delays += [(now - first - (seen + number) * PACE) * 1_000 for number in range(count)]
         seen, before = seen + count, before[before.rfind(b"\nevent: ") + 1 :]
     writer.close()
     assert seen > EVENTS
 
 
 def streams(count: int, folder: Path) -> None:
-    late: list[float] = []
+    delays: list[float] = []
 
-    async def all_at_once(running: Running) -> None:
+    async def run_all(running: Running) -> None:
         request = Request("POST", f"{running.base}/responses", body("slow", stream=True)).raw()
-        await asyncio.gather(*(stream(running, request, late) for _ in range(count)))
+        await asyncio.gather(*(stream(running, request, delays) for _ in range(count)))
 
-    with started(by.SERVER, folder / "streams") as running:
-        scripted(running, {"when": "slow", "say": "word " * EVENTS, "pace": PACE})
-        asyncio.run(all_at_once(running))
-        late.clear()
+    with started(candidates.SERVER, folder / "streams") as running:
+        set_answers(running, {"when": "slow", "say": "word " * EVENTS, "pace": PACE})
+        asyncio.run(run_all(running))
+        delays.clear()
         before = running.resident()
-        running.forget_peak()
-        began, cpu = stopwatch(), running.cpu()
-        asyncio.run(all_at_once(running))
-        took, cpu = stopwatch() - began, running.cpu() - cpu
-        late.sort()
-        print(f"{count} streams, {len(late):,} events in {took:.1f} s, one each {PACE * 1_000:.0f} ms in each stream:")
+        running.reset_peak()
+        started_at, cpu = stopwatch(), running.cpu()
+        asyncio.run(run_all(running))
+        took, cpu = stopwatch() - started_at, running.cpu() - cpu
+        delays.sort()
         print(
-            f"late by {late[len(late) // 2]:.1f} ms (median), {late[int(len(late) * 0.99)]:.1f} ms (p99), {late[-1]:.1f} ms (worst);"
+            f"{count} streams, {len(delays):,} events in {took:.1f} s, one every {PACE * 1_000:.0f} ms in each stream:"
         )
-        print(f"{cpu / took:.0%} of a processor, {(running.peak() - before) / (1 << 20):.1f} MiB more memory")
+        print(
+            f"delayed by {delays[len(delays) // 2]:.1f} ms (median), {delays[int(len(delays) * 0.99)]:.1f} ms (p99), {delays[-1]:.1f} ms (worst);"
+        )
+        print(f"{cpu / took:.0%} of a processor, memory growth {(running.peak() - before) / (1 << 20):.1f} MiB")
 
 
 # Large bodies
@@ -158,31 +160,33 @@ BODIES: dict[str, Callable[[], dict[str, object]]] = {
 
 
 def large(rounds: int, folder: Path) -> None:
-    """How long another world's GET waits at most while a large body is worked on, and the memory that this takes."""
+    """Measure the longest wait of another world's GET while a large body is processed, and the memory growth."""
     print("| body | bytes | longest wait of a GET, median and worst | memory |\n|---|---|---|---|")
-    with started(by.SERVER, folder / "large") as running:
+    with started(candidates.SERVER, folder / "large") as running:
         other = Request("GET", "/w/other/v1/containers")
-        other.ask(running.port)
+        other.send(running.port)
         for name, make in BODIES.items():
-            sent = json.dumps({"model": "gpt-5", **make()}, ensure_ascii=False).encode()
+            content = json.dumps({"model": "gpt-5", **make()}, ensure_ascii=False).encode()
             waits, growth = [], 0.0
             for number in range(rounds):
                 done = threading.Event()
-                took: list[float] = []
+                latencies: list[float] = []
                 thread = threading.Thread(
-                    target=lambda into=took, until=done: into.extend(paced(running.port, other, until.is_set))
+                    target=lambda latencies=latencies, done=done: latencies.extend(
+                        send_at_interval(running.port, other, done.is_set)
+                    )
                 )
                 before = running.resident()
-                running.forget_peak()
+                running.reset_peak()
                 thread.start()
-                Request("POST", f"/w/large-{number}/v1/responses", sent).ask(running.port)
+                Request("POST", f"/w/large-{number}/v1/responses", content).send(running.port)
                 done.set()
                 thread.join()
-                waits.append(max(took))
-                growth = max(growth, (running.peak() - before) / len(sent))
-                Request("DELETE", f"/_mock/worlds/large-{number}").ask(running.port)
+                waits.append(max(latencies))
+                growth = max(growth, (running.peak() - before) / len(content))
+                Request("DELETE", f"/_mock/worlds/large-{number}").send(running.port)
             print(
-                f"| {name} | {len(sent) / 1e6:.1f} MB | {statistics.median(waits):.0f}, {max(waits):.0f} ms | {growth:.1f} × |"
+                f"| {name} | {len(content) / 1e6:.1f} MB | {statistics.median(waits):.0f}, {max(waits):.0f} ms | {growth:.1f} × |"
             )
 
 

@@ -1,16 +1,16 @@
-"""nginx's consistent hash (`hash … consistent`), as a model: which server has a world."""
+"""A model of nginx's consistent hashing (`hash … consistent`): which server has a world."""
 
 import zlib
 from bisect import bisect_left
 from collections.abc import Mapping
 
 POINTS = 160
-"""How many points of the ring nginx gives a server of weight 1."""
+"""Points on the ring for a server of weight 1, as in nginx."""
 
 
 class Ring:
     def __init__(self, addresses: Mapping[str, str]) -> None:
-        """Take the addresses of the servers by their names, as `upstream` has them: `host:port`."""
+        """Place servers on the ring; maps their names to addresses as in `upstream`: `host:port`."""
         names: dict[int, str] = {}
         for name, address in addresses.items():
             host, _, port = address.rpartition(":")

@@ -1,8 +1,8 @@
-"""Serve an application as the server serves itself: the same uvicorn, loop, parser and settings.
+"""Serve an application with the same uvicorn, event loop, parser and settings as the server.
 
     python -m benchmarks.serve MODULE:NAME PORT [FOLDER]
 
-An application that keeps something keeps it in FOLDER, the working directory.
+FOLDER becomes the working directory, where an application stores its data.
 """
 
 import importlib

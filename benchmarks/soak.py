@@ -1,8 +1,8 @@
-"""Memory and disk over 100,000 exchanges in 2,000 short worlds, as a long-lived server of parallel CI sees them.
+"""Measure memory and disk over 100,000 exchanges in 2,000 short-lived worlds, as on a long-running CI server.
 
-    python benchmarks/soak.py [--worlds 2000]
+    python -m benchmarks.soak [--worlds 2000]
 
-Half of the worlds are deleted by their users, the other half are left to be retired when room is needed.
+Half of the worlds are deleted by the client, the others are retired by the server at the limit.
 """
 
 import argparse
@@ -14,44 +14,40 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from benchmarks.candidates import memory
+
 EXCHANGES = 50
 FORM = b'--b\r\nContent-Disposition: form-data; name="file"; filename="f.txt"\r\n\r\n%b\r\n--b--\r\n'
 
 
-def ask(
+def send(
     client: http.client.HTTPConnection, method: str, path: str, body: bytes = b"", kind: str = "application/json"
 ) -> bytes:
     client.request(method, path, body or None, {"api-key": "k", "Content-Type": kind} if body else {"api-key": "k"})
-    answer = client.getresponse()
-    content = answer.read()
-    assert answer.status == 200, content
+    response = client.getresponse()
+    content = response.read()
+    assert response.status == 200, content
     return content
 
 
-def live(port: int, number: int) -> None:
-    """One world's whole life: 50 exchanges."""
+def run_world(port: int, number: int) -> None:
+    """Send 50 requests to a world; delete every second world."""
     client = http.client.HTTPConnection("127.0.0.1", port)
     base = f"/w/soak-{number}/v1/containers"
-    asked = 0
-    while asked < EXCHANGES:
-        box = json.loads(ask(client, "POST", base, b'{"name": "box"}'))["id"]
+    sent = 0
+    while sent < EXCHANGES:
+        box = json.loads(send(client, "POST", base, b'{"name": "box"}'))["id"]
         form = FORM % (b"%d." % number * 200)
-        file = json.loads(ask(client, "POST", f"{base}/{box}/files", form, "multipart/form-data; boundary=b"))["id"]
+        file = json.loads(send(client, "POST", f"{base}/{box}/files", form, "multipart/form-data; boundary=b"))["id"]
         for path in (f"{base}/{box}", f"{base}/{box}/files", f"{base}/{box}/files/{file}/content"):
-            ask(client, "GET", path)
-        asked += 5
+            send(client, "GET", path)
+        sent += 5
     if number % 2:
-        ask(client, "DELETE", f"/_mock/worlds/soak-{number}")
+        send(client, "DELETE", f"/_mock/worlds/soak-{number}")
     client.close()
 
 
-def resident(pid: int) -> int:
-    """Bytes of memory that a process has."""
-    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1]) * 1024
-
-
-def used(directory: Path) -> int:
+def disk_usage(directory: Path) -> int:
     return sum(each.stat().st_size for each in directory.rglob("*") if each.is_file())
 
 
@@ -69,10 +65,10 @@ def main() -> None:
             step = max(1, worlds // 8)
             for start in range(0, worlds, step):
                 done = range(start, min(worlds, start + step))
-                list(pool.map(live, [port] * len(done), done))
-                memory, disk = resident(server.pid) / 1e6, used(Path(folder)) / 1e6
+                list(pool.map(run_world, [port] * len(done), done))
+                resident, disk = memory(server.pid, "VmRSS") / 1e6, disk_usage(Path(folder)) / 1e6
                 print(
-                    f"| {(done[-1] + 1) * EXCHANGES:,} | {done[-1] + 1:,} | {memory:.1f} MB | {disk:.1f} MB |",
+                    f"| {(done[-1] + 1) * EXCHANGES:,} | {done[-1] + 1:,} | {resident:.1f} MB | {disk:.1f} MB |",
                     flush=True,
                 )
             server.terminate()

@@ -1,4 +1,4 @@
-"""How one thing is measured of one candidate: it gets ready, then every call takes one measurement."""
+"""The contestants: each starts a candidate, and then takes one measurement per call."""
 
 import asyncio
 import json
@@ -16,20 +16,30 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from benchmarks import candidates as by
+from benchmarks import candidates
 from benchmarks.candidates import Candidate, Running, started
-from benchmarks.load import FORM, UNIQUE, Cannot, LargeForm, Request, download, form, hammer, paced
+from benchmarks.load import (
+    FORM,
+    UNIQUE,
+    LargeForm,
+    MeasurementError,
+    Request,
+    download,
+    form,
+    run_wrk,
+    send_at_interval,
+)
 from mockserver.clock import Wall, stopwatch
 
 Metrics = dict[str, float]
-"""`rate` in requests or MB a second; `p50`, `p99`, `worst` in ms; `cpu` in µs of processor time a request or
+"""`rate` in requests or MB per second; `p50`, `p99`, `worst` in ms; `cpu` in µs of processor time per request or
 transfer; `seconds`; `resident` and `after` in MB; `growth` in MiB."""
 Measure = Callable[[], Metrics]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How much of everything."""
+class Parameters:
+    """Sizes and counts of a run."""
 
     folder: Path
     rounds: int = 5
@@ -40,113 +50,113 @@ class Plan:
     upload: int = 200 << 20
     long_upload: int = 500 << 20
     rate: float = 100e6
-    """Bytes a second of an upload beside which something else is measured."""
+    """Bytes per second of the upload of `during_upload`."""
     exchanges: int = 100_000
     without_peers: str = ""
-    """Why the candidates from npm don't take part."""
+    """The reason for skipping the candidates from npm; empty if they take part."""
 
 
-Contestant = Callable[[Plan], AbstractContextManager[Measure]]
-"""Gets ready, and gives what takes one measurement. Raises Cannot."""
+Contestant = Callable[[Parameters], AbstractContextManager[Measure]]
+"""Prepares a candidate and yields the function that takes one measurement. Raises MeasurementError."""
 
 
-# Small requests, by wrk
+# Small requests, sent by wrk
 
 
-def hammered(candidate: Candidate, requests: Callable[[Running], list[Request]]) -> Contestant:
+def wrk_contestant(candidate: Candidate, requests: Callable[[Running], list[Request]]) -> Contestant:
     @contextmanager
-    def contestant(plan: Plan) -> Iterator[Measure]:
-        with started(candidate, fresh(plan, candidate.name)) as running:
-            yield hammering(running, requests(running), plan)
+    def contestant(parameters: Parameters) -> Iterator[Measure]:
+        with started(candidate, new_folder(parameters, candidate.name)) as running:
+            yield wrk_measurement(running, requests(running), parameters)
 
     return contestant
 
 
-def hammering(running: Running, requests: list[Request], plan: Plan) -> Measure:
-    requests[0].ask(running.port)
-    hammer(running.port, requests, 1)
+def wrk_measurement(running: Running, requests: list[Request], parameters: Parameters) -> Measure:
+    requests[0].send(running.port)
+    run_wrk(running.port, requests, 1)
 
     def measure() -> Metrics:
         before = running.cpu()
-        done = hammer(running.port, requests, plan.seconds)
-        cpu = (running.cpu() - before) / done.requests * 1e6
-        return {"rate": done.requests / done.seconds, "p50": done.p50, "p99": done.p99, "cpu": cpu}
+        result = run_wrk(running.port, requests, parameters.seconds)
+        cpu = (running.cpu() - before) / result.requests * 1e6
+        return {"rate": result.requests / result.seconds, "p50": result.p50, "p99": result.p99, "cpu": cpu}
 
     return measure
 
 
-def fresh(plan: Plan, name: str) -> Path:
-    return plan.folder / f"{name}-{os.urandom(4).hex()}"
+def new_folder(parameters: Parameters, name: str) -> Path:
+    return parameters.folder / f"{name}-{os.urandom(4).hex()}"
 
 
-def retrieving(running: Running) -> list[Request]:
-    """One container, over and over."""
-    created = json.loads(creating(running)[0].ask(running.port))
+def retrieve_requests(running: Running) -> list[Request]:
+    """Return a request that always retrieves the same container."""
+    created = json.loads(create_requests(running)[0].send(running.port))
     return [Request("GET", f"{running.base}/containers/{created['id']}")]
 
 
-def creating(running: Running) -> list[Request]:
+def create_requests(running: Running) -> list[Request]:
     return [Request("POST", f"{running.base}/containers", b'{"name": "%b"}' % UNIQUE)]
 
 
-def uploading(running: Running) -> list[Request]:
-    """1 KiB, never the same twice."""
+def upload_requests(running: Running) -> list[Request]:
+    """Return a request that uploads 1 KiB, with different content each time."""
     content = UNIQUE + os.urandom(1008).replace(b"@", b"a")
     body = form(content, "small.bin", purpose="vision")
     return [Request("POST", f"{running.base}/files", body, FORM)]
 
 
-def constant(running: Running) -> list[Request]:
+def constant_requests(running: Running) -> list[Request]:
     return [Request("GET", f"{running.base}/containers/cntr_1")]
 
 
-def retrieving_file(running: Running) -> list[Request]:
-    created = json.loads(uploading(running)[0].ask(running.port))
+def retrieve_file_requests(running: Running) -> list[Request]:
+    created = json.loads(upload_requests(running)[0].send(running.port))
     return [Request("GET", f"{running.base}/files/{created['id']}")]
 
 
-def listing(running: Running) -> list[Request]:
-    """What a mock without state makes of it."""
+def list_requests(running: Running) -> list[Request]:
+    """Return a request for the first page, for mocks without state."""
     return [Request("GET", f"{running.base}/containers?limit=20")]
 
 
 # Many containers
 
 Fill = Callable[[Path, int], list[str]]
-"""Puts so many containers into a folder, and tells their ids, the oldest first."""
+"""Creates a number of containers in a folder and returns their ids, oldest first."""
 
 
-def filled(
+def populated_contestant(
     candidate: Candidate,
     fill: Fill,
-    rows: Callable[[Plan], int],
+    rows: Callable[[Parameters], int],
     requests: Callable[[Running, list[str]], list[Request]],
 ) -> Contestant:
     @contextmanager
-    def contestant(plan: Plan) -> Iterator[Measure]:
-        folder = fresh(plan, candidate.name)
+    def contestant(parameters: Parameters) -> Iterator[Measure]:
+        folder = new_folder(parameters, candidate.name)
         folder.mkdir(parents=True)
-        ids = fill(folder, rows(plan))
+        ids = fill(folder, rows(parameters))
         with started(candidate, folder) as running:
-            yield hammering(running, requests(running, ids), plan)
+            yield wrk_measurement(running, requests(running, ids), parameters)
 
     return contestant
 
 
-def paging(running: Running, ids: list[str]) -> list[Request]:
-    """Pages of 20, the first one and those behind cursors all over the list, in no order."""
+def page_requests(running: Running, ids: list[str]) -> list[Request]:
+    """Return requests for pages of 20: the first, and those after 499 cursors spread over the list, shuffled."""
     cursors = sorted((ids[at * len(ids) // 500] for at in range(1, 500)), key=lambda each: each[::-1])
     first = f"{running.base}/containers?limit=20"
     return [Request("GET", path) for path in (first, *(f"{first}&after={id}" for id in cursors))]
 
 
-def retrieving_all(running: Running, ids: list[str]) -> list[Request]:
+def retrieve_any_requests(running: Running, ids: list[str]) -> list[Request]:
     shuffled = sorted(ids, key=lambda each: each[::-1])
     return [Request("GET", f"{running.base}/containers/{id}") for id in shuffled]
 
 
 def fill_server(folder: Path, count: int) -> list[str]:
-    """A data directory whose default world has so many containers; their ids."""
+    """Create a data directory with containers in its default world; return their ids."""
     from mockserver import ids
     from mockserver.mock import Mock
     from mockserver.settings import Settings
@@ -157,7 +167,7 @@ def fill_server(folder: Path, count: int) -> list[str]:
     try:
         context = asyncio.run(mock.worlds.enter("default"))
         world = context.world
-        now, named = world.now(), []
+        now, created_ids = world.now(), []
         with context.write() as tx:
             first = context.take(tx, count)
             new = record(tables.Container)
@@ -165,36 +175,36 @@ def fill_server(folder: Path, count: int) -> list[str]:
             def rows() -> Iterator[Any]:
                 for at in range(count):
                     created = now - (count - at) // 10
-                    named.append(ids.container(world.id_seed, first + at, created))
+                    created_ids.append(ids.container(world.id_seed, first + at, created))
                     yield new(
-                        id=named[-1], seq=first + at, created_at=created, last_active_at=now,
+                        id=created_ids[-1], seq=first + at, created_at=created, last_active_at=now,
                         name=f"box {at}", memory_limit="1g", network_policy=None, expires_anchor="last_active_at",
                         expires_minutes=20,
                     )  # fmt: skip
 
             Insertion(tables.Container).add_all(tx, rows())
-        return named
+        return created_ids
     finally:
         mock.close()
 
 
 def fill_idiomatic(folder: Path, count: int) -> list[str]:
-    """The yardstick's database, made by itself, then filled."""
-    with started(by.IDIOMATIC, folder):
+    """Let the idiomatic application create its database, then insert containers; return their ids."""
+    with started(candidates.IDIOMATIC, folder):
         pass
     now = int(Wall().now())
-    named = [f"cntr_{at:032x}" for at in range(count)]
+    created_ids = [f"cntr_{at:032x}" for at in range(count)]
     with sqlite3.connect(folder / "database.db") as connection:
         connection.executemany(
             "INSERT INTO container (name, memory_limit, id, created_at, last_active_at, expires_minutes) "
             "VALUES (?, '1g', ?, ?, ?, 20)",
-            ((f"box {at}", named[at], now - (count - at) // 10, now) for at in range(count)),
+            ((f"box {at}", created_ids[at], now - (count - at) // 10, now) for at in range(count)),
         )
     connection.close()
-    return named
+    return created_ids
 
 
-# Large bodies, by a socket
+# Large bodies, sent over a socket
 
 
 @cache
@@ -202,33 +212,33 @@ def large_form(folder: Path, size: int, **fields: str) -> LargeForm:
     return LargeForm(Path(tempfile.mkdtemp(dir=folder)) / "form", size, **fields)
 
 
-def uploads(candidate: Candidate, into: str = "files") -> Contestant:
-    """To `/files`, or into a container. Growth is from after two small ones to the most it ever had."""
+def uploads(candidate: Candidate, target: str = "files") -> Contestant:
+    """Upload to `/files` or into a container. Memory growth is measured from the state after two small uploads."""
 
     @contextmanager
-    def contestant(plan: Plan) -> Iterator[Measure]:
-        fields = {"purpose": "vision"} if into == "files" else {}
-        large, small = (large_form(plan.folder, size, **fields) for size in (plan.upload, 1 << 20))
-        with started(candidate, fresh(plan, candidate.name)) as running:
+    def contestant(parameters: Parameters) -> Iterator[Measure]:
+        fields = {"purpose": "vision"} if target == "files" else {}
+        large, small = (large_form(parameters.folder, size, **fields) for size in (parameters.upload, 1 << 20))
+        with started(candidate, new_folder(parameters, candidate.name)) as running:
             path = f"{running.base}/files"
-            if into == "container":
-                path = f"{retrieving(running)[0].path}/files"
+            if target == "container":
+                path = f"{retrieve_requests(running)[0].path}/files"
             for _ in range(2):
                 small.upload(running.port, path)
             before = running.resident()
 
             def measure() -> Metrics:
-                running.forget_peak()
+                running.reset_peak()
                 cpu = running.cpu()
-                seconds, answer = large.upload(running.port, path)
-                told = {
+                seconds, response = large.upload(running.port, path)
+                metrics = {
                     "rate": large.size / seconds / 1e6,
                     "cpu": (running.cpu() - cpu) * 1e6,
                     "growth": (running.peak() - before) / (1 << 20),
                 }
-                if candidate is by.SERVER:
-                    Request("DELETE", f"{path}/{json.loads(answer)['id']}").ask(running.port)
-                return told
+                if candidate is candidates.SERVER:
+                    Request("DELETE", f"{path}/{json.loads(response)['id']}").send(running.port)
+                return metrics
 
             yield measure
 
@@ -236,18 +246,18 @@ def uploads(candidate: Candidate, into: str = "files") -> Contestant:
 
 
 def downloads(candidate: Candidate) -> Contestant:
-    """Of what was uploaded to an earlier process, so that its growth is the download's alone."""
+    """Download what an earlier process received, so that memory growth is caused by the download alone."""
 
     @contextmanager
-    def contestant(plan: Plan) -> Iterator[Measure]:
-        folder = fresh(plan, candidate.name)
-        large, small = (large_form(plan.folder, size, purpose="vision") for size in (plan.upload, 1 << 20))
+    def contestant(parameters: Parameters) -> Iterator[Measure]:
+        folder = new_folder(parameters, candidate.name)
+        large, small = (large_form(parameters.folder, size, purpose="vision") for size in (parameters.upload, 1 << 20))
         with started(candidate, folder) as running:
             paths = []
             for each in (large, small):
-                told = json.loads(each.upload(running.port, f"{running.base}/files")[1])
-                paths.append(f"{running.base}/files/{told.get('id', each.size)}/content")
-                if candidate is by.FASTAPI:  # keeps no upload; its route gives what lies in its folder
+                created = json.loads(each.upload(running.port, f"{running.base}/files")[1])
+                paths.append(f"{running.base}/files/{created.get('id', each.size)}/content")
+                if candidate is candidates.FASTAPI:  # does not store uploads; its route sends files of its folder
                     shutil.copy(each.path, folder / str(each.size))
                     os.truncate(folder / str(each.size), each.size)
         with started(candidate, folder) as running:
@@ -256,7 +266,7 @@ def downloads(candidate: Candidate) -> Contestant:
             before = running.resident()
 
             def measure() -> Metrics:
-                running.forget_peak()
+                running.reset_peak()
                 cpu = running.cpu()
                 seconds = download(running.port, paths[0], large.size)
                 return {
@@ -270,24 +280,31 @@ def downloads(candidate: Candidate) -> Contestant:
     return contestant
 
 
-def beside(discarding: bool) -> Contestant:
-    """GETs of the server while an upload runs at a capped rate, to itself or to a process that keeps nothing."""
+def during_upload(to_other_process: bool) -> Contestant:
+    """Send GETs during an upload at a limited rate, to the same server or to a process that discards it."""
 
     @contextmanager
-    def contestant(plan: Plan) -> Iterator[Measure]:
-        large = large_form(plan.folder, plan.long_upload, purpose="vision")
-        with started(by.SERVER, fresh(plan, "server")) as server, started(by.DISCARD, fresh(plan, "d")) as other:
-            request = retrieving(server)[0]
-            port, path = (other.port, "/") if discarding else (server.port, f"{server.base}/files")
-            command = [sys.executable, "-m", "benchmarks.load", str(port), path, str(large.path), str(plan.rate)]
+    def contestant(parameters: Parameters) -> Iterator[Measure]:
+        large = large_form(parameters.folder, parameters.long_upload, purpose="vision")
+        with (
+            started(candidates.SERVER, new_folder(parameters, "server")) as server,
+            started(candidates.DISCARD, new_folder(parameters, "d")) as other,
+        ):
+            request = retrieve_requests(server)[0]
+            port, path = (other.port, "/") if to_other_process else (server.port, f"{server.base}/files")
+            command = [sys.executable, "-m", "benchmarks.load", str(port), path, str(large.path), str(parameters.rate)]
 
             def measure() -> Metrics:
                 large.change()
-                with subprocess.Popen(command, cwd=by.ROOT, env=by.environment()) as upload:
-                    took = sorted(paced(server.port, request, lambda: upload.poll() is not None))
+                with subprocess.Popen(command, cwd=candidates.ROOT, env=candidates.environment()) as upload:
+                    latencies = sorted(send_at_interval(server.port, request, lambda: upload.poll() is not None))
                 if upload.returncode:
-                    raise Cannot("the upload failed")
-                return {"p50": statistics.median(took), "p99": took[int(len(took) * 0.99)], "worst": took[-1]}
+                    raise MeasurementError("the upload failed")
+                return {
+                    "p50": statistics.median(latencies),
+                    "p99": latencies[int(len(latencies) * 0.99)],
+                    "worst": latencies[-1],
+                }
 
             yield measure
 
@@ -297,36 +314,38 @@ def beside(discarding: bool) -> Contestant:
 # Whole processes
 
 
-def starts(candidate: Candidate, request: Callable[[Running], list[Request]] | None = None) -> Contestant:
-    """From the start of the process to its first successful answer, and what memory it has then."""
+def process_starts(candidate: Candidate, request: Callable[[Running], list[Request]] | None = None) -> Contestant:
+    """Measure the time from process start to the first successful response, and the memory at that point."""
 
     @contextmanager
-    def contestant(plan: Plan) -> Iterator[Measure]:
+    def contestant(parameters: Parameters) -> Iterator[Measure]:
         def measure() -> Metrics:
-            begun = stopwatch()
-            with started(candidate, fresh(plan, candidate.name)) as running:
-                (request or creating)(running)[0].ask(running.port)
-                seconds = stopwatch() - begun
+            started_at = stopwatch()
+            with started(candidate, new_folder(parameters, candidate.name)) as running:
+                (request or create_requests)(running)[0].send(running.port)
+                seconds = stopwatch() - started_at
                 return {"seconds": seconds, "cpu": running.cpu() * 1e6, "resident": running.resident() / 1e6}
 
-        measure()  # so that nothing has to be compiled
+        measure()  # compiles the bytecode
         yield measure
 
     return contestant
 
 
 @contextmanager
-def runs(plan: Plan) -> Iterator[Measure]:
-    """`mockserver run -- true`, from its start to its end."""
+def run_command(parameters: Parameters) -> Iterator[Measure]:
+    """Measure a complete `mockserver run -- true`."""
 
     def measure() -> Metrics:
-        begun = stopwatch()
-        process = subprocess.Popen([*by.program("mockserver"), "run", "--", "true"], env=by.environment())
+        started_at = stopwatch()
+        process = subprocess.Popen(
+            [*candidates.program("mockserver"), "run", "--", "true"], env=candidates.environment()
+        )
         _, status, usage = os.wait4(process.pid, 0)
-        seconds = stopwatch() - begun
+        seconds = stopwatch() - started_at
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
-            raise Cannot(f"exit code {process.returncode}")
+            raise MeasurementError(f"exit code {process.returncode}")
         return {"seconds": seconds, "cpu": (usage.ru_utime + usage.ru_stime) * 1e6}
 
     measure()
@@ -334,28 +353,30 @@ def runs(plan: Plan) -> Iterator[Measure]:
 
 
 @contextmanager
-def remembering(plan: Plan) -> Iterator[Measure]:
-    """Memory at rest, and after so many exchanges of four kinds, far more than the journal remembers."""
+def memory_growth(parameters: Parameters) -> Iterator[Measure]:
+    """Measure idle memory, and memory after far more exchanges than the journal keeps."""
 
     def measure() -> Metrics:
-        with started(by.SERVER, fresh(plan, "server")) as running:
-            requests = [make(running)[0] for make in (creating, retrieving, listing, uploading)]
-            resting, done = running.resident(), 0
-            while done < plan.exchanges:
-                done += hammer(running.port, requests, plan.seconds).requests
-            return {"resident": resting / 1e6, "after": running.resident() / 1e6, "exchanges": done}
+        with started(candidates.SERVER, new_folder(parameters, "server")) as running:
+            requests = [
+                make(running)[0] for make in (create_requests, retrieve_requests, list_requests, upload_requests)
+            ]
+            idle, done = running.resident(), 0
+            while done < parameters.exchanges:
+                done += run_wrk(running.port, requests, parameters.seconds).requests
+            return {"resident": idle / 1e6, "after": running.resident() / 1e6, "exchanges": done}
 
     yield measure
 
 
 def peer(contestant: Contestant) -> Contestant:
-    """Of a candidate from npm."""
+    """Skip a candidate from npm where the peers are not installed."""
 
     @contextmanager
-    def or_not(plan: Plan) -> Iterator[Measure]:
-        if plan.without_peers:
-            raise Cannot(plan.without_peers)
-        with contestant(plan) as measure:
+    def peer_contestant(parameters: Parameters) -> Iterator[Measure]:
+        if parameters.without_peers:
+            raise MeasurementError(parameters.without_peers)
+        with contestant(parameters) as measure:
             yield measure
 
-    return or_not
+    return peer_contestant

@@ -1,8 +1,8 @@
--- Sends the requests of a file in turn, over and over, and tells as JSON what came of it.
--- The file: for each request a line with its length, then its bytes. Sixteen @ in a request become
--- a number that no other request has. Arguments: the file, and eight hexadecimal digits of one's own.
+-- Sends the requests of a file in turn, repeatedly, and prints the results as JSON.
+-- The file has, for each request, a line with its length, then its bytes. Sixteen @ in a request are replaced by
+-- a unique number. Arguments: the file, and eight hexadecimal digits that are unique to this run.
 
-local prepared, at, count, salt = {}, 0, 0, ""
+local prepared, index, count, salt = {}, 0, 0, ""
 
 function init(arguments)
    salt = arguments[2]
@@ -19,8 +19,8 @@ function init(arguments)
 end
 
 function request()
-   at = at % #prepared + 1
-   local each = prepared[at]
+   index = index % #prepared + 1
+   local each = prepared[index]
    if type(each) == "string" then return each end
    count = count + 1
    return each[1] .. salt .. ("%08x"):format(count) .. each[2]

@@ -1,7 +1,7 @@
-"""Write the parts of the manual that repeat what the code says: `python docs/generate.py`, or `--check` to compare.
+"""Generate tables of the manual from the code: `python docs/generate.py`, or `--check` to compare.
 
-A table stands between `<!-- generated: NAME -->` and `<!-- end -->`, and NAME is a function here. The schema of seeds
-is a file of its own.
+A table is placed between `<!-- generated: NAME -->` and `<!-- end -->`; NAME is a key of TABLES. The JSON schema of
+seeds is generated too.
 """
 
 import inspect
@@ -34,9 +34,9 @@ from mockserver.settings import NAMES, Settings, environment_name, flag
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 SCHEMA = DOCS / "reference" / "seed.schema.json"
-MARKED = re.compile(r"(?<=^<!-- generated: )([\w-]+)( -->\n).*?(?=^<!-- end -->$)", re.MULTILINE | re.DOTALL)
+MARKER = re.compile(r"(?<=^<!-- generated: )([\w-]+)( -->\n).*?(?=^<!-- end -->$)", re.MULTILINE | re.DOTALL)
 SHARED = ("url", "token", "world", "as_json")
-"""Options of every command that calls the control plane, or prints JSON."""
+"""Options of all commands that call the control plane or print JSON."""
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -57,7 +57,7 @@ def first_line(text: str | None) -> str:
 
 
 def commands(group: click.Group = cli.main, path: str = "mockserver") -> Iterator[tuple[str, str, click.Command]]:
-    """Each command that does something: its name, its usage without options, and itself."""
+    """Yield each command that is not a group: its name, its usage without options, and the command."""
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
@@ -73,26 +73,26 @@ def command_table() -> str:
     return table(["command", "what it does"], rows)
 
 
-def option_rows(command: click.Command, leave_out: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+def option_rows(command: click.Command, excluded: Sequence[str]) -> Iterator[tuple[str, str, str]]:
     context = click.Context(command)
-    for parameter in command.get_params(context):  # `fault add` has more than its params
-        if not isinstance(parameter, click.Option) or "--help" in parameter.opts or parameter.name in leave_out:
+    for parameter in command.get_params(context):  # `params` is incomplete for `fault add`
+        if not isinstance(parameter, click.Option) or "--help" in parameter.opts or parameter.name in excluded:
             continue
-        if record := parameter.get_help_record(context):  # which a hidden option lacks
+        if record := parameter.get_help_record(context):  # None for hidden options
             yield code(record[0]), code(parameter.envvar or ""), parameter.help or ""
 
 
 def command_options() -> str:
-    found = [
+    rows = [
         (code(name.removeprefix("mockserver ")), *row)
         for name, _, command in commands()
         for row in option_rows(command, (*NAMES, *SHARED, "quiet"))
     ]
-    return table(["command", "option", "environment", "meaning"], found)
+    return table(["command", "option", "environment", "meaning"], rows)
 
 
 def shared_options() -> str:
-    """The options of `clock show`, which has no others."""
+    """Return the options of `clock show`, which has only shared options."""
     command = next(command for name, _, command in commands() if name == "mockserver clock show")
     return table(["option", "environment", "meaning"], option_rows(command, ()))
 
@@ -124,7 +124,7 @@ def switches() -> str:
             each.meaning,
             each.takes,
             *(profiles.worded(getattr(profile, each.name)) for profile in profiles.PROFILES.values()),
-            f"{each.grade}: {each.evidence}",
+            each.evidence,
         )
         for each in profiles.SWITCHES.values()
     ]
@@ -142,8 +142,8 @@ def error_rows(catalogue: dict[str, errors.ErrorType]) -> str:
 
 
 def control_error_rows() -> str:
-    found = [row for row in vars(control_errors).values() if isinstance(row, errors.ErrorType)]
-    rows = sorted((code(row.code), row.status, row.message) for row in found)
+    types = [row for row in vars(control_errors).values() if isinstance(row, errors.ErrorType)]
+    rows = sorted((code(row.code), row.status, row.message) for row in types)
     return table(["code", "status", "message"], rows)
 
 
@@ -156,7 +156,7 @@ def findings() -> str:
 
 
 def model_fields(model: type[BaseModel], heading: str) -> str:
-    rows = [(code(name), field.description or "") for name, field in model.model_fields.items()]
+    rows = [(code(name), key["description"]) for name, key in model.model_json_schema()["properties"].items()]
     return table([heading, "meaning"], rows)
 
 
@@ -192,7 +192,7 @@ _seed_schema = cache(seed_schema)
 
 
 def seed_keys(name: str) -> str:
-    """The keys that people write; what only exports write is left out."""
+    """Return the keys of a part of a seed, except those that only exports write."""
     schema = _seed_schema()
     part = schema if name == "Document" else schema["$defs"][name]
     rows = [
@@ -207,7 +207,7 @@ KINDS = {"object": "mapping", "array": "list", "string": "text", "boolean": "tru
 
 
 def _values(value: dict[str, Any]) -> list[str]:
-    """What a key takes, in words."""
+    """Return the types or constants that a key accepts."""
     if "$ref" in value:
         return ["mapping"]
     if "anyOf" in value:
@@ -228,7 +228,7 @@ def _default(value: Any) -> str:
 
 
 def methods(owner: type) -> str:
-    """Its public attributes and methods, with the first paragraph of their docstrings."""
+    """Return the public properties and methods of a class, with the first paragraph of their docstrings."""
     rows = []
     for name, value in vars(owner).items():
         if name.startswith("_"):
@@ -262,7 +262,7 @@ def pytest_options() -> str:
 
 
 def goldens() -> str:
-    """How many recorded exchanges the tests replay, by file and grade."""
+    """Return the number of recorded exchanges that the tests replay, by file and grade."""
     rows: list[Sequence[object]] = []
     grades = get_args(errors.Grade)
     total: Counter[str] = Counter()
@@ -280,7 +280,7 @@ def _recordings() -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def recordings() -> str:
-    """The recorded runs that the tests rebuild as scripts, by their source."""
+    """Return the recorded runs that the tests rebuild as scripts, by source."""
     rows = []
     for path, file in _recordings():
         turns = [turn for each in file["recordings"] for turn in each["turns"]]
@@ -293,14 +293,14 @@ def recordings() -> str:
 
 
 def differences() -> str:
-    """In what the mock differs from recorded runs, and why."""
-    found: dict[tuple[str, str], list[str]] = {}
+    """Return the differences between the mock and recorded runs, with reasons."""
+    sources_by_difference: dict[tuple[str, str], list[str]] = {}
     for path, file in _recordings():
         for difference, reason in file["differences"].items():
-            found.setdefault((difference, reason), []).append(path.stem)
+            sources_by_difference.setdefault((difference, reason), []).append(path.stem)
     kinds = {"added": "is sent", "missing": "is not sent", "value": "has another value", "order": "have another order"}
     rows = []
-    for (difference, reason), sources in sorted(found.items()):
+    for (difference, reason), sources in sorted(sources_by_difference.items()):
         where, _, kind = difference.partition(": ")
         what = "The keys of an event" if where == "event" else code(where.removeprefix("response."))
         rows.append((f"{what} {kinds[kind]}", reason, ", ".join(sources)))
@@ -308,23 +308,23 @@ def differences() -> str:
 
 
 def layers() -> str:
-    """The modules of the package, by the layers that test_house.py checks."""
+    """Return the modules of the package by layer, as in test_house.py."""
     path = ROOT / "tests" / "test_house.py"
-    found = re.search(r"^RINGS.*?= (\{.*?^\})", path.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    assert found, f"{path.name} lists no layers"
-    rings: dict[str, tuple[str, ...]] = literal_eval(found[1])
+    match = re.search(r"^LAYERS.*?= (\{.*?^\})", path.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    assert match, f"{path.name} has no LAYERS"
+    layers: dict[str, tuple[str, ...]] = literal_eval(match[1])
     package = ROOT / "mockserver"
-    named = {name for ring in rings.values() for name in ring}
+    named = {name for modules in layers.values() for name in modules}
     others = {path.stem for path in package.glob("*.py")} - named - {"__init__"}
     rows = [
-        (name, " ".join(code(f"{each}/" if (package / each).is_dir() else each) for each in ring or sorted(others)))
-        for name, ring in rings.items()
+        (name, " ".join(code(f"{each}/" if (package / each).is_dir() else each) for each in modules or sorted(others)))
+        for name, modules in layers.items()
     ]
     return table(["layer", "modules"], rows)
 
 
 def dependencies() -> str:
-    """What the package requires, with the comments of pyproject.toml."""
+    """Return the requirements of the package, with the comments of pyproject.toml."""
     project = (ROOT / "pyproject.toml").read_text("utf-8").split("\ndependencies = [\n")[1].split("\n]")[0]
     rows = re.findall(r'^ *"([\w-]+)([^;"]*)[^"]*", # (.*)$', project, re.MULTILINE)
     return table(["package", "versions", "used for"], [(code(name), code(range), why) for name, range, why in rows])
@@ -379,23 +379,23 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 
 
-def filled(page: str) -> str:
-    """Return the page with its tables as the code says them."""
+def update_tables(page: str) -> str:
+    """Return the page with regenerated tables."""
 
-    def fill(found: re.Match[str]) -> str:
-        return f"{found[1]}{found[2]}{TABLES[found[1]]()}"
+    def replace(match: re.Match[str]) -> str:
+        return f"{match[1]}{match[2]}{TABLES[match[1]]()}"
 
-    return MARKED.sub(fill, page)
+    return MARKER.sub(replace, page)
 
 
-def generated() -> dict[Path, str]:
-    """Return every file that holds something generated, as it has to be."""
-    pages = {path: filled(path.read_text("utf-8")) for path in sorted(DOCS.rglob("*.md"))}
+def generated_files() -> dict[Path, str]:
+    """Return the expected content of all pages and of the schema."""
+    pages = {path: update_tables(path.read_text("utf-8")) for path in sorted(DOCS.rglob("*.md"))}
     return pages | {SCHEMA: json.dumps(_seed_schema(), indent=2, ensure_ascii=False) + "\n"}
 
 
 def main() -> None:
-    files = generated()
+    files = generated_files()
     stale = {path: text for path, text in files.items() if not path.exists() or path.read_text("utf-8") != text}
     check = sys.argv[1:] == ["--check"]
     if sys.argv[1:] and not check:

@@ -4,14 +4,16 @@ Rules that were added to a world are tried before those of its seed, each in the
 first that fits is used; how often is counted in the transaction of the run.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count, product, repeat
 from typing import Any, TypeVar
 
+from pydantic_core import to_json
+
 from mockserver import control_errors
-from mockserver.schema.answers import Figure, NewAnswer, Step, fits
+from mockserver.schema.answers import Figure, NewAnswer, fits
 from mockserver.storage import tables
 from mockserver.storage.contents import Contents, Upload
 from mockserver.storage.database import Insertion, Statement, Transaction
@@ -19,6 +21,11 @@ from mockserver.storage.database import Insertion, Statement, Transaction
 T = TypeVar("T")
 Store = Callable[[Figure], Upload]
 """Stores the bytes that a rule describes."""
+Target = Mapping[str, Any]
+"""What rules look at of a request, by the names of the conditions of `When`. A condition has to be one of a list."""
+
+_RULE = NewAnswer.model_fields.keys() - {"id"}
+"""What the JSON of a rule has. Its id is a column."""
 
 _all = Statement("SELECT * FROM answers ORDER BY seeded, position", tables.Answer)
 _last = Statement("SELECT count(*), coalesce(max(position), 0) FROM answers")
@@ -43,24 +50,6 @@ class Counted:
     @property
     def is_used_up(self) -> bool:
         return self.rule.times is not None and self.used >= self.rule.times
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What rules look at of a request, named as the conditions of `When`. A condition has to be one of a list."""
-
-    text: str
-    instructions: str
-    model: str
-    tool: list[str]
-    container: list[str]
-    """Ids and names."""
-    file: list[str]
-    turn: int
-    continues: list[str]
-    metadata: dict[str, str]
-    background: bool
-    stream: bool
 
 
 # What rules there are
@@ -138,23 +127,18 @@ def unreachable(rules: Iterable[tuple[T, NewAnswer]]) -> tuple[T, T] | None:
 def _described(rule: NewAnswer, store: Store) -> tuple[str, dict[str, Upload]]:
     """A rule as JSON that has digests in place of contents, and the contents by their digests."""
     uploads: dict[str, Upload] = {}
-
-    def stored(given: Figure) -> Figure:
-        upload = store(given)
-        upload = uploads.setdefault(upload.digest, upload)
-        kept = {name: getattr(given, name) for name in ("path", "bytes") if name in given.model_fields_set}
-        return type(given)(**kept, digest=upload.digest, size=upload.size)
-
-    def described(step: Step, known: Set[str]) -> dict[str, Any]:
-        values = {name: getattr(step, name) for name in step.model_fields_set & known}
-        for name in [name for name in ("files", "shows") if name in values]:
-            values[name] = [each if getattr(each, "delete", False) else stored(each) for each in values[name]]
-        return values
-
-    values = described(rule, NewAnswer.model_fields.keys() - {"id"})  # which is a column
-    if rule.steps is not None:
-        values["steps"] = [Step.model_validate(described(step, Step.model_fields.keys())) for step in rule.steps]
-    return NewAnswer.model_validate(values).model_dump_json(exclude_unset=True, by_alias=True), uploads
+    described = rule.model_dump(include=_RULE, exclude_unset=True, by_alias=True)
+    for step, values in zip(rule.each_step, described.get("steps") or [described], strict=False):
+        shown = (*values.get("files", ()), *values.get("shows", ()))
+        for figure, found in zip((*step.files, *step.shows), shown, strict=True):
+            if found.get("delete"):
+                continue
+            upload = store(figure)
+            upload = uploads.setdefault(upload.digest, upload)
+            for source in figure.sources():
+                del found[source]
+            found |= {"digest": upload.digest, "size": upload.size}
+    return to_json(described).decode(), uploads
 
 
 @lru_cache(maxsize=1_000)
@@ -183,17 +167,17 @@ def choose(tx: Transaction, target: Target) -> tuple[Counted | None, str]:
 def _misfit(rule: NewAnswer, target: Target) -> str | None:
     """Why a rule does not fit a request; None where it does."""
     when = rule.when
-    if rule.calls_a_tool and target.tool == ["none"]:
+    if rule.calls_a_tool and target["tool"] == ["none"]:
         return "it makes a call, and the request allows no code interpreter or shell"
     for name in ("text", "instructions", "model"):
         wanted = getattr(when, name)
-        if wanted is not None and not fits(wanted, getattr(target, name)):
+        if wanted is not None and not fits(wanted, target[name]):
             return f"{name} is not {wanted[:80]!r}"
     for name in ("tool", "container", "file", "turn", "continues", "background", "stream"):
-        wanted, found = getattr(when, name), getattr(target, name)
+        wanted, found = getattr(when, name), target[name]
         if wanted is not None and (wanted not in found if isinstance(found, list) else wanted != found):
             return f"{name} is {found[-5:] if isinstance(found, list) else found!r}, not {wanted!r}"
     for name, value in (when.metadata or {}).items():
-        if target.metadata.get(name) != value:
-            return f"metadata.{name} is {target.metadata.get(name)!r}, not {value!r}"
+        if (found := target["metadata"].get(name)) != value:
+            return f"metadata.{name} is {found!r}, not {value!r}"
     return None

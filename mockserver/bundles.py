@@ -81,7 +81,7 @@ def read(files: Sequence[tuple[str, Upload]], uploads: Uploads) -> Bundle:
             start = file.read(4)
         if start in _ZIP:
             return read_zip(upload)
-    return pack(list(once.items()), uploads)
+    return pack(once, uploads)
 
 
 def read_zip(upload: Upload) -> Bundle:
@@ -101,30 +101,21 @@ def read_zip(upload: Upload) -> Bundle:
         return Bundle(upload, *_front_matter(front))
 
 
-def pack(files: Sequence[tuple[str, Upload]], uploads: Uploads) -> Bundle:
+def pack(files: Mapping[str, Upload], uploads: Uploads) -> Bundle:
     """Check the files of a folder, and store them as a zip with the same paths (guess). Raises BadBundle."""
-    for name, _ in files:
+    for name in files:
         if why := zips.name_problem(name):
             raise BadBundle(f"{name[:200]!r} {why}")
-    manifest = _check({name: upload.size for name, upload in files})
-    with dict(files)[manifest].open() as file:
+    manifest = _check({name: upload.size for name, upload in files.items()})
+    with files[manifest].open() as file:
         described = _front_matter(file.read(MAX_FRONT_MATTER))
     return Bundle(_zipped(files, uploads), *described)
 
 
-def check_folder(files: Mapping[str, Iterable[bytes]]) -> None:
-    """Check the files of a folder without storing them. Raises BadBundle."""
-    sizes: dict[str, int] = {}
-    manifest: dict[str, bytes] = {}
-    for name, pieces in files.items():
-        sizes[name] = 0
-        for piece in pieces:
-            sizes[name] += len(piece)
-            if sizes[name] > MAX_FILE:
-                break
-            if name.lower().endswith(f"/{MANIFEST}"):
-                manifest[name] = (manifest.get(name, b"") + piece)[:MAX_FRONT_MATTER]
-    _front_matter(manifest.get(_check(sizes), b""))
+def check_folder(sizes: dict[str, int], files: Mapping[str, Iterable[bytes]]) -> None:
+    """Check the files of a folder without storing them; of their bytes only the manifest's are read. Raises BadBundle."""
+    manifest = b"".join(files[_check(sizes)])
+    _front_matter(manifest[:MAX_FRONT_MATTER])
 
 
 def placeholder(name: str = "placeholder") -> Bundle:
@@ -178,14 +169,14 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     return found
 
 
-def _zipped(files: Iterable[tuple[str, Upload]], uploads: Uploads) -> Upload:
+def _zipped(files: Mapping[str, Upload], uploads: Uploads) -> Upload:
     # Stored and not deflated, so that the same files become the same zip on every machine. A file that can seek, as
     # Java can't read a stored member whose size stands behind it.
     built = uploads.begin(as_file=True)
     try:
         assert built.file
         with zipfile.ZipFile(built.file, "w") as archive:
-            for name, upload in files:
+            for name, upload in files.items():
                 with upload.open() as source, archive.open(zips.new_member(name), "w") as member:
                     while piece := source.read(zips.PIECE):
                         member.write(piece)

@@ -130,7 +130,7 @@ class Filter:
 
     @property
     def matches_all(self) -> bool:
-        return self == _EVERYTHING
+        return self == Filter()
 
     def __call__(self, entry: Entry) -> bool:
         return (
@@ -141,9 +141,6 @@ class Filter:
             and (not self.failed or entry.failed)
             and (not self.text or entry.has(self.text))
         )
-
-
-_EVERYTHING = Filter()
 
 
 # Making them

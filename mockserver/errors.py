@@ -182,9 +182,7 @@ WRONG_ID = _of_parameter("Invalid '{param}': '{value}'. Expected an ID that begi
 
 # Lists
 
-WRONG_CURSOR = _of_parameter(
-    "Invalid '{param}': '{value}'. Expected an ID that begins with '{prefix}'.", "invalid_value"
-)
+WRONG_CURSOR = WRONG_ID
 UNKNOWN_CURSOR = ErrorType(404, "No such {resource} object: {value}", "doc", "{param}")
 """The status is documented. The text is that of an unknown File (guess)."""
 

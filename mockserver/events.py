@@ -21,7 +21,8 @@ KINDS = ("worlds", "clock", *OBJECTS, "faults", "answers", "snapshots", "journal
 class Subscriber:
     """Collects what has changed since the last `take`; `changed` is set while there is anything."""
 
-    def __init__(self) -> None:
+    def __init__(self, world: str | None) -> None:
+        self.world = world
         self.changed = asyncio.Event()
         self._kinds: dict[str, set[str]] = {}
 
@@ -42,7 +43,8 @@ class Events:
 
     def publish(self, world: str, *kinds: str) -> None:
         for subscriber in self.subscribers:
-            subscriber.add(world, kinds)
+            if subscriber.world in (None, world):
+                subscriber.add(world, kinds)
 
     def wake(self) -> None:
         """Wake all subscribers, although nothing has changed."""
@@ -50,8 +52,9 @@ class Events:
             subscriber.changed.set()
 
     @contextmanager
-    def subscribed(self) -> Iterator[Subscriber]:
-        subscriber = Subscriber()
+    def subscribed(self, world: str | None = None) -> Iterator[Subscriber]:
+        """Subscribe to the changes of one world, which need not exist, or of all."""
+        subscriber = Subscriber(world)
         self.subscribers.add(subscriber)
         try:
             yield subscriber

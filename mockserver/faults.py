@@ -131,10 +131,9 @@ def add(tx: Transaction, world: str, asked: NewRule, now: float, **state: Any) -
     position = (last or 0) + 1
     names = (f"fault-{number}" for number in count(position))
     id = asked.id or next(name for name in names if not _exists.tuple(tx, id=name))
-    if _exists.tuple(tx, id=id):
-        raise control_errors.FAULT_EXISTS(world=world, id=id)
     rule = asked.model_dump_json(exclude_unset=True, include=_RULE)
-    _insert.add(tx, _insert.new(**{"id": id, "position": position, "rule": rule, "created_at": now, **state}))
+    if not _insert.add(tx, _insert.new(**{"id": id, "position": position, "rule": rule, "created_at": now, **state})):
+        raise control_errors.FAULT_EXISTS(world=world, id=id)
     return id
 
 

@@ -10,7 +10,6 @@ All methods must be called in the thread of the event loop. Records and entries 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -53,7 +52,6 @@ class Journal:
         self._unwritten: list[tuple[WorldJournal, Callable[[], Record]]] = []
         self._order: deque[deque[Record]] = deque()
         """For each record, oldest first, the records of its world. Of records that were cleared it is an empty deque."""
-        self._waiting: dict[str, set[asyncio.Event]] = {}
         self.closing = asyncio.Event()
 
     def open(self, world: str) -> WorldJournal:
@@ -75,8 +73,6 @@ class Journal:
         self._unwritten.append((log, make))
         if len(self._unwritten) >= UNWRITTEN:
             self._write()
-        if log.world in self._waiting:
-            self._wake(log.world)
         if self._events.subscribers:
             self._events.publish(log.world, *_changes(shown, route))
         return log.last
@@ -127,7 +123,6 @@ class Journal:
         """Delete the entries of a world. Its next number stays the same."""
         if log := self._worlds.get(world):
             self._empty(log)
-            self._wake(world)
         self._events.publish(world, "journal")
 
     def forget(self, world: str) -> None:
@@ -135,26 +130,11 @@ class Journal:
         if log := self._worlds.pop(world, None):
             log.ended = True
             self._empty(log)
-            self._wake(world)
         self._events.publish(world, *KINDS)
 
-    @contextmanager
-    def watched(self, world: str) -> Iterator[asyncio.Event]:
-        """Yield an event that is set when a world's journal changes, or when the journal closes."""
-        event = asyncio.Event()
-        self._waiting.setdefault(world, set()).add(event)
-        try:
-            yield event
-        finally:
-            self._waiting[world].discard(event)
-            if not self._waiting[world]:
-                del self._waiting[world]
-
     def close(self) -> None:
-        """Wake all who wait, also for other changes."""
+        """Wake all who wait for changes."""
         self.closing.set()
-        for world in self._waiting:
-            self._wake(world)
         self._events.wake()
 
     def _empty(self, log: WorldJournal) -> None:
@@ -166,10 +146,6 @@ class Journal:
         log.records = deque()
         if len(self._order) > 2 * self._count + 1_000:
             self._order = deque(filter(None, self._order))
-
-    def _wake(self, world: str) -> None:
-        for event in self._waiting.get(world, ()):
-            event.set()
 
 
 _ALSO_CHANGED = {"responses": ("answers", "containers"), "uploads": ("uploads", "files")}

@@ -30,45 +30,38 @@ class Profile:
     max_minutes: int = switch(
         MAX_MINUTES,
         "The largest `expires_after.minutes`; more than 20 adds a warning.",
-        "probe",
-        "20 was measured; older pages show 60 and 120.",
+        "probe: 20 was measured; older pages show 60 and 120.",
         MINUTES,
     )
     created_at_expiry: bool = switch(
         True,
         "Accept `expires_after` with the anchor `created_at`, or in `days`, and apply it.",
-        "doc",
-        "Published: `last_active_at` and `minutes` alone; older pages show 7 days from `created_at`.",
+        "doc: Published: `last_active_at` and `minutes` alone; older pages show 7 days from `created_at`.",
     )
     file_id_alias: bool = switch(
         True,
         "In a container, accept the id of a copied File for its newest copy.",
-        "seen",
-        "An unknown id is 404; older pages use the File's.",
+        "seen: An unknown id is 404; older pages use the File's.",
     )
     before_cursor: bool = switch(
         True,
         "Lists of objects accept `before`, for the page before an object; otherwise they ignore it, like unknown query keys.",
-        "stack",
-        "Not in the published description; older pages list it.",
+        "stack: Not in the published description; older pages list it.",
     )
     expiry_unasked: bool = switch(
         True,
         "A container created without `expires_after` expires after 20 unused minutes; otherwise never, and it shows no rule.",
-        "seen",
-        "20 minutes in every recording; older pages say that it exists until it is deleted.",
+        "seen: 20 minutes in every recording; older pages say that it exists until it is deleted.",
     )
     older_fields: bool = switch(
         False,
         "Show `expires_at` and `file_count` of containers, and `file_id` of copied Files in them.",
-        "seen",
-        "In no recording; on older pages.",
+        "seen: In no recording; on older pages.",
     )
     running_status: str = switch(
         "running",
         "The `status` of a container that has not expired.",
-        "seen",
-        "`running` in every recording; the published description says `active`.",
+        "seen: `running` in every recording; the published description says `active`.",
         one_of("running", "active"),
     )
 
@@ -77,21 +70,18 @@ class Profile:
     azure_any_version: bool = switch(
         True,
         "On Azure's paths, accept any `api-version` or none.",
-        "doc",
-        "Published: none, `v1` or `preview` under `/openai/v1`, a dated one under `/openai`.",
+        "doc: Published: none, `v1` or `preview` under `/openai/v1`, a dated one under `/openai`.",
     )
     litellm_keys: bool = switch(
         True,
         "Ignore `custom_llm_provider`, `model` and `target_model_names` in a body, which are meant for a LiteLLM proxy.",
-        "stack",
-        "Sibling routes reject unknown keys; a proxy doesn't pass them on.",
+        "stack: Sibling routes reject unknown keys; a proxy doesn't pass them on.",
     )
 
     text_as_file: bool = switch(
         True,
         "Add a container file from JSON whose `file` is text, which the official command line client sends.",
-        "stack",
-        "Published: a form; sibling routes reject unknown keys of JSON.",
+        "stack: Published: a form; sibling routes reject unknown keys of JSON.",
     )
 
     # What is not known about the live API, or what it does only sometimes
@@ -99,80 +89,64 @@ class Profile:
     file_routes_when_expired: int = switch(
         404,
         "Status that the file routes of an expired container return.",
-        "doc",
-        "Published: 404, not found or expired. A run that uses the container gets 400 (seen).",
+        "doc: Published: 404, not found or expired. A run that uses the container gets 400 (seen).",
         one_of(400, 404, 410),
     )
     expired_replaced: bool = switch(
         False,
         "File routes of an expired container use a new, empty one that replaces it; responses name the new one.",
-        "guess",
-        "Users met containers that appeared silently.",
+        "guess: Users met containers that appeared silently.",
     )
     expired_listed: bool = switch(
-        True,
-        "Lists of containers show expired ones.",
-        "seen",
-        "They stayed listed for months.",
+        True, "Lists of containers show expired ones.", "seen: They stayed listed for months."
     )
     listing_prolongs: bool = switch(
         False,
         "Listing a running container counts as activity.",
-        "guess",
-        "Lists show all as just active (seen); whether that postpones their expiry is not known.",
+        "guess: Lists show all as just active (seen); whether that postpones their expiry is not known.",
     )
     delete_lag: int = switch(
         0,
         "How long, by the world's clock, lists still show deleted objects.",
-        "probe",
-        "Containers were sometimes listed for minutes after their deletion.",
+        "probe: Containers were sometimes listed for minutes after their deletion.",
         SECONDS,
     )
     create_lag: int = switch(
         0,
         "How long, by the world's clock, lists don't show a new container yet.",
-        "probe",
-        "A new container was missing from the list for some seconds (one report).",
+        "probe: A new container was missing from the list for some seconds (one report).",
         SECONDS,
     )
     id_prefixes: bool = switch(
         False,
         "Return 400 for an unknown id in a path that doesn't begin with the prefix of its kind, such as `cntr`; otherwise 404.",
-        "stack",
-        "Sibling routes reject by the prefix; container routes respond to ids of other forms.",
+        "stack: Sibling routes reject by the prefix; container routes respond to ids of other forms.",
     )
     unknown_keys: bool = switch(
         False,
         "Ignore unknown keys and fields of a body instead of rejecting them.",
-        "stack",
-        "Sibling routes reject them.",
+        "stack: Sibling routes reject them.",
     )
     private_downloads: bool = switch(
-        False,
-        "Allow downloads of Files with purpose `user_data` or `assistants`.",
-        "probe",
-        "Rejected with 400.",
+        False, "Allow downloads of Files with purpose `user_data` or `assistants`.", "probe: Rejected with 400."
     )
 
     new_skill_lag: int = switch(
         0,
         "How long, by the world's clock, lists do not show a new skill or skill version.",
-        "seen",
-        "A new skill was missing in the list for about a second, twice of two.",
+        "seen: A new skill was missing in the list for about a second, twice of two.",
         SECONDS,
     )
     malformed_skill_cursor: int = switch(
         404,
         "Status that a list of skills returns for an `after` that does not begin with `skill_`.",
-        "probe",
-        "500, twice; a list of versions returns 400.",
+        "probe: 500, twice; a list of versions returns 400.",
         one_of(404, 500),
     )
     folded_inline_skills: bool = switch(
         True,
         "Accept an inline skill whose description is written on several lines in its SKILL.md, as YAML allows.",
-        "probe",
-        "Rejected in one measurement, as if front matter were read line by line; creating a skill accepts it.",
+        "probe: Rejected in one measurement, as if front matter were read line by line; creating a skill accepts it.",
     )
 
     # Runs of `/responses`
@@ -181,48 +155,41 @@ class Profile:
         "default",
         "What a run does for which no script was given: `default` writes the files that the prompt names, `echo` only "
         "repeats the prompt, `refuse` returns 400.",
-        "guess",
-        "There is no model.",
+        "guess: There is no model.",
         one_of("default", "echo", "refuse"),
     )
     auto_expired: str = switch(
         "refuse",
         "What a run in an automatic container of an earlier turn does when that has expired: `refuse` returns 400, "
         "`replace` creates another one.",
-        "seen",
-        "400 in 2025 and 2026; the guide reads as if it were replaced.",
+        "seen: 400 in 2025 and 2026; the guide reads as if it were replaced.",
         one_of("refuse", "replace"),
     )
     auto_lazy: bool = switch(
         False,
         "A run creates its automatic container at its first call; otherwise before, even if it makes no call.",
-        "seen",
-        "A container was older than the message before the first call.",
+        "seen: A container was older than the message before the first call.",
     )
     flat_error_events: bool = switch(
         False,
         "The error event of a stream has its fields at the top; otherwise under `error`.",
-        "seen",
-        "Nested in every recording; flat in the published description.",
+        "seen: Nested in every recording; flat in the published description.",
     )
     background_outputs: bool = switch(
         True,
         "Runs in the background show the outputs of calls when `include` asks for them; otherwise an empty list.",
-        "seen",
-        "Users saw an empty list in 2026.",
+        "seen: Users saw an empty list in 2026.",
     )
     stream_minutes: int = switch(
         MAX_MINUTES,
         "Minutes after which a stream in the background can no longer be resumed.",
-        "seen",
-        "400 after 5 minutes was reported.",
+        "seen: 400 after 5 minutes was reported.",
         MINUTES,
     )
     kept_alive: bool = switch(
         True,
         "A run completes although its container expires in the middle of a step; otherwise it fails there.",
-        "guess",
-        "Nobody has shown whether a running call keeps its container alive.",
+        "guess: Nobody has shown whether a running call keeps its container alive.",
     )
 
     # What the generated test suites of the SDKs send and expect to succeed
@@ -230,45 +197,38 @@ class Profile:
     any_id: bool = switch(
         False,
         "Create a missing object when a path, `file_ids`, `skills` or `previous_response_id` names it, and a new upload for one that has ended; so deleting and completing always succeed.",
-        "seen",
-        "404 for objects that were never created.",
+        "seen: 404 for objects that were never created.",
     )
     any_cursor: bool = switch(
         False,
         "Ignore an `after` or `before` that names no object of the list.",
-        "guess",
-        "Sibling routes reject wrong prefixes; the rest is not known.",
+        "guess: Sibling routes reject wrong prefixes; the rest is not known.",
     )
     zeros: bool = switch(
         False,
         "Accept `limit=0`, which returns an empty page, and `minutes: 0`, which never expires.",
-        "stack",
-        "Sibling routes reject values below the minimum.",
+        "stack: Sibling routes reject values below the minimum.",
     )
     any_file_form: bool = switch(
         False,
         "Accept a container file with neither `file` nor `file_id`, which is empty, or with both, of which `file` is used.",
-        "guess",
-        "What the live API returns is not known.",
+        "guess: What the live API returns is not known.",
     )
 
     any_md5: bool = switch(
         False,
         "Ignore the `md5` with which an upload is completed.",
-        "guess",
-        "Published: it is compared with the content.",
+        "guess: Published: it is compared with the content.",
     )
     any_skill: bool = switch(
         False,
         "Accept a skill whose files are missing or no skill; a placeholder is created.",
-        "doc",
-        "400 for files that are no skill.",
+        "doc: 400 for files that are no skill.",
     )
     any_run: bool = switch(
         False,
         "Accept a run without a model or an input, or with both `previous_response_id` and `conversation`; cancel and stream responses that are not in the background.",
-        "doc",
-        "400 for each of them.",
+        "doc: 400 for each of them.",
     )
 
     # What is configured with a base URL that isn't quite the API's
@@ -276,8 +236,7 @@ class Profile:
     bare_paths: bool = switch(
         True,
         "Take paths without `/v1`, from a base URL that lacks it; else 404, as for an unknown URL.",
-        "stack",
-        "Published paths begin with `/v1`; an unknown route is 404 `Invalid URL` (seen on other paths).",
+        "stack: Published paths begin with `/v1`; an unknown route is 404 `Invalid URL` (seen on other paths).",
     )
 
 

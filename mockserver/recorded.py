@@ -8,6 +8,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict, deque
 from collections.abc import Container, Iterable, Iterator, Sequence, Sized
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from itertools import islice
 from typing import Any
@@ -188,14 +189,10 @@ def retry_delay(entry: Entry) -> float | None:
     for header, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         if (given := entry.shown["response"]["headers"].get(header)) is None:
             continue
-        try:
+        with suppress(ValueError):
             return max(float(given), 0.0) * unit
-        except ValueError:
-            pass
-        try:
+        with suppress(ValueError):
             return max(parsedate_to_datetime(given).timestamp() - entry.ended, 0.0)
-        except ValueError:
-            pass
     return None
 
 

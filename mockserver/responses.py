@@ -257,19 +257,19 @@ def _check_tools(body: CreateResponse) -> None:
 def _target(run: Run) -> answers.Target:
     body, before = run.body, run.before
     names = [path.rpartition("/")[2] for container in run.used for path in run.paths(container)]
-    return answers.Target(
-        text=before.user_text,
-        instructions=body.instructions if isinstance(body.instructions, str) else "",
-        model=body.model,
-        tool=[tool.kind for tool in run.tools] or ["none"],
-        container=[text for row in run.used for text in (row.id, row.name)],
-        file=[*(file.filename for file in before.files), *names],
-        turn=before.turn,
-        continues=before.given,
-        metadata=body.metadata or {},
-        background=run.background,
-        stream=bool(body.stream),
-    )
+    return {
+        "text": before.user_text,
+        "instructions": body.instructions if isinstance(body.instructions, str) else "",
+        "model": body.model,
+        "tool": [tool.kind for tool in run.tools] or ["none"],
+        "container": [text for row in run.used for text in (row.id, row.name)],
+        "file": [*(file.filename for file in before.files), *names],
+        "turn": before.turn,
+        "continues": before.given,
+        "metadata": body.metadata or {},
+        "background": run.background,
+        "stream": bool(body.stream),
+    }
 
 
 def _perform(run: Run, answer: answers.Counted | None) -> None:

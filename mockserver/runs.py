@@ -17,7 +17,7 @@ from mockserver import containers, errors, expiry, ids
 from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.samples import sample
-from mockserver.schema.answers import MAX_OUTPUT, MAX_TEXT, PLACEHOLDERS, Fail, Figure, Step, WrittenFile, link, links
+from mockserver.schema.answers import MAX_OUTPUT, MAX_TEXT, Fail, Figure, Step, WrittenFile, link, links
 from mockserver.schema.contents import base_name
 from mockserver.schema.responses import CODE, ENCRYPTED, SHELL, CreateResponse, Item, whole_item
 from mockserver.storage import tables
@@ -34,7 +34,7 @@ FILE_COSTS = 4_000
 """Characters that are worked on in the time that it takes to add a file."""
 MAX_CITED = 1_000
 """Links of a message that are looked for in the container."""
-_PLACEHOLDER = re.compile(f"({'|'.join(map(re.escape, PLACEHOLDERS))})")
+_PLACEHOLDER = re.compile(r"(\{(?:links|text|files|container)\})")
 LISTING = "import os\nprint(os.listdir('/mnt/data'))"
 
 _add_use = Statement("INSERT OR IGNORE INTO uses VALUES (:container_id, :at, :response_id)")
@@ -241,8 +241,20 @@ class Run:
         assert file.digest is not None
         if upload := self.keep.get(file.digest):
             self.context.world.contents.keep(self.tx, upload, shared=True)
-        size = file.bytes if isinstance(file, WrittenFile) else None
-        self._add_file(container, path, file.digest, size, id=id)
+        row = containers.add_file(
+            self.context,
+            self.tx,
+            container.id,
+            path,
+            file.bytes if isinstance(file, WrittenFile) else None,
+            file.digest,
+            id=id,
+            at=self.instant,
+            source="assistant",
+            response_id=self.before.next_id,
+            visible_from=self.instant if self.background else None,
+        )
+        self.context.touch("created", row.id)
         return file.digest
 
     def _add_input(self, container: tables.Container, filename: str, data: str, uploads: Uploads) -> None:
@@ -256,27 +268,11 @@ class Run:
         except ValueError:  # binascii.Error is one; so is text that is not ASCII
             raise errors.INVALID_INPUT_FILE(param="input") from None
         try:
-            self._add_file(container, path, upload.digest, upload.size, source="user")
+            row = containers.add_file(self.context, self.tx, container.id, path, upload.size, upload.digest)
+            self.context.touch("created", row.id)
             self.context.world.contents.keep(self.tx, upload)
         finally:
             upload.discard()
-
-    def _add_file(
-        self,
-        container: tables.Container,
-        path: str,
-        digest: str,
-        size: int | None,
-        source: str = "assistant",
-        id: str | None = None,
-    ) -> None:
-        more: dict[str, Any] = {}
-        if source == "assistant":
-            more = {"response_id": self.before.next_id, "visible_from": self.instant if self.background else None}
-        row = containers.add_file(
-            self.context, self.tx, container.id, path, size, digest, id=id, at=self.instant, source=source, **more
-        )
-        self.context.touch("created", row.id)
 
     def _find(self, container: tables.Container, path: str) -> list[tables.ContainerFile]:
         """The files of a path, the newest first."""

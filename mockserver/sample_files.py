@@ -17,12 +17,12 @@ _PDF = (
     b"0000000009 00000 n \n0000000052 00000 n \n0000000101 00000 n \ntrailer<</Size 4/Root 1 0 R>>\nstartxref\n162\n"
     b"%%EOF\n"
 )
-_TYPES = (
-    '<?xml version="1.0" encoding="UTF-8"?><Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
-)
-_RELS = '<?xml version="1.0" encoding="UTF-8"?><Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">'
-_OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 _FORMAT = "application/vnd.openxmlformats-officedocument"
+_OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+_PACKAGE = "http://schemas.openxmlformats.org/package/2006"
+_SHEETS = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+_WORDS = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
+_XML = '<?xml version="1.0" encoding="UTF-8"?>'
 
 
 def _zip(members: Mapping[str, str]) -> bytes:
@@ -33,27 +33,35 @@ def _zip(members: Mapping[str, str]) -> bytes:
     return target.getvalue()
 
 
-def _office(main: str, kind: str, document: str, more: Mapping[str, tuple[str, str]] | None = None) -> bytes:
-    """An Office document of one part, and others that it refers to: by path their type and text."""
-    parts = {main: (kind, document), **(more or {})}
-    types = "".join(
-        f'<Override PartName="/{path}" ContentType="{_FORMAT}.{kind}+xml"/>' for path, (kind, _) in parts.items()
-    )
+def _types(parts: Mapping[str, str]) -> str:
+    """The types of the parts of an Office document, by their paths."""
     rels = '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
-    root = f'<Relationship Id="rId1" Type="{_OFFICE}/officeDocument" Target="{main}"/>'
-    members = {"[Content_Types].xml": f"{_TYPES}{rels}{types}</Types>", "_rels/.rels": f"{_RELS}{root}</Relationships>"}
-    folder, _, name = main.rpartition("/")
-    if more:
-        inner = "".join(
-            f'<Relationship Id="rId{n}" Type="{_OFFICE}/worksheet" Target="{path.removeprefix(f"{folder}/")}"/>'
-            for n, path in enumerate(more, 1)
-        )
-        members[f"{folder}/_rels/{name}.rels"] = f"{_RELS}{inner}</Relationships>"
-    return _zip(members | {path: text for path, (_, text) in parts.items()})
+    types = [f'<Override PartName="/{path}" ContentType="{_FORMAT}.{kind}+xml"/>' for path, kind in parts.items()]
+    return f'{_XML}<Types xmlns="{_PACKAGE}/content-types">{rels}{"".join(types)}</Types>'
 
 
-_SHEETS = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
-_WORDS = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
+def _refers(kind: str, target: str) -> str:
+    """What an Office document, or a part of it, refers to."""
+    relation = f'<Relationship Id="rId1" Type="{_OFFICE}/{kind}" Target="{target}"/>'
+    return f'{_XML}<Relationships xmlns="{_PACKAGE}/relationships">{relation}</Relationships>'
+
+
+_TEXT = "<w:p><w:r><w:t>A sample file.</w:t></w:r></w:p>"
+_DOCX = {
+    "[Content_Types].xml": _types({"word/document.xml": "wordprocessingml.document.main"}),
+    "_rels/.rels": _refers("officeDocument", "word/document.xml"),
+    "word/document.xml": f'<w:document xmlns:w="{_WORDS}"><w:body>{_TEXT}</w:body></w:document>',
+}
+_SHEET = '<sheet name="Sheet1" sheetId="1" r:id="rId1"/>'
+_ROW = '<row r="1"><c r="A1"><v>1</v></c></row>'
+_KINDS = {"xl/workbook.xml": "spreadsheetml.sheet.main", "xl/worksheets/sheet1.xml": "spreadsheetml.worksheet"}
+_XLSX = {
+    "[Content_Types].xml": _types(_KINDS),
+    "_rels/.rels": _refers("officeDocument", "xl/workbook.xml"),
+    "xl/_rels/workbook.xml.rels": _refers("worksheet", "worksheets/sheet1.xml"),
+    "xl/workbook.xml": f'<workbook xmlns="{_SHEETS}" xmlns:r="{_OFFICE}"><sheets>{_SHEET}</sheets></workbook>',
+    "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{_SHEETS}"><sheetData>{_ROW}</sheetData></worksheet>',
+}
 
 SAMPLES: Mapping[str, bytes] = {
     "csv": b"name,value\na,1\nb,2\n",
@@ -72,21 +80,6 @@ SAMPLES: Mapping[str, bytes] = {
     "jpeg": base64.b64decode(_JPEG),
     "pdf": _PDF,
     "zip": _zip({"sample.txt": "A sample file.\n"}),
-    "docx": _office(
-        "word/document.xml",
-        "wordprocessingml.document.main",
-        f'<w:document xmlns:w="{_WORDS}"><w:body><w:p><w:r><w:t>A sample file.</w:t></w:r></w:p></w:body></w:document>',
-    ),
-    "xlsx": _office(
-        "xl/workbook.xml",
-        "spreadsheetml.sheet.main",
-        f'<workbook xmlns="{_SHEETS}" xmlns:r="{_OFFICE}"><sheets><sheet name="Sheet1" sheetId="1" r:id="rId1"/></sheets>'
-        "</workbook>",
-        {
-            "xl/worksheets/sheet1.xml": (
-                "spreadsheetml.worksheet",
-                f'<worksheet xmlns="{_SHEETS}"><sheetData><row r="1"><c r="A1"><v>1</v></c></row></sheetData></worksheet>',
-            )
-        },
-    ),
+    "docx": _zip(_DOCX),
+    "xlsx": _zip(_XLSX),
 }

@@ -6,7 +6,6 @@ from typing import Any
 
 from mockserver.choices import unknown
 from mockserver.clock import duration
-from mockserver.errors import Grade
 
 MAX_MINUTES = 10 * 366 * 24 * 60
 """The longest expiry of a container: ten years."""
@@ -16,14 +15,16 @@ Value = bool | int | str
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """A switch and its description. `takes` names its values; `read` parses one and raises ValueError."""
+    """A switch and its description. `takes` names its values; `read` parses one and raises ValueError.
+
+    `evidence` says how the behavior of the live API is known, by a grade of `errors`, and what is known.
+    """
 
     name: str
     default: Value
     meaning: str
     takes: str
     read: Callable[[object], Value]
-    grade: Grade
     evidence: str
 
 
@@ -72,5 +73,5 @@ MINUTES: Read = (f"1 to {MAX_MINUTES}", _minutes)
 SECONDS: Read = ("a duration", _seconds)
 
 
-def switch(default: Value, meaning: str, grade: Grade, evidence: str, takes: Read = YES_OR_NO) -> Any:
-    return field(default=default, metadata={"switch": (default, meaning, *takes, grade, evidence)})
+def switch(default: Value, meaning: str, evidence: str, takes: Read = YES_OR_NO) -> Any:
+    return field(default=default, metadata={"switch": (default, meaning, *takes, evidence)})

@@ -24,6 +24,9 @@ from mockserver.storage import tables
 from mockserver.storage.database import Transaction
 from mockserver.transcript import Transcript, parts
 
+Environment = str | AutoContainer | AutoEnvironment | ContainerReference | LocalEnvironment
+"""Where a tool runs, as a request says it."""
+
 
 @dataclass(slots=True)
 class Tool:
@@ -45,8 +48,8 @@ def declared_tools(
             where = f"tools[{position}].container."
             declared[position] = _tool(context, tx, CODE, tool.container, before, where, supplied)
         elif isinstance(tool, Shell):
-            where, asked = f"tools[{position}].environment.", tool.environment
-            asked = asked or AutoEnvironment(type="container_auto")
+            where = f"tools[{position}].environment."
+            asked = tool.environment or AutoEnvironment(type="container_auto")
             declared[position] = _tool(context, tx, SHELL, asked, before, where, supplied)
     return declared
 
@@ -66,13 +69,7 @@ def allowed_tools(body: CreateResponse, declared: Iterable[Tool]) -> list[Tool]:
 
 
 def _tool(
-    context: Context,
-    tx: Transaction,
-    kind: str,
-    asked: str | AutoContainer | AutoEnvironment | ContainerReference | LocalEnvironment,
-    before: Transcript,
-    where: str,
-    supplied: Supplied,
+    context: Context, tx: Transaction, kind: str, asked: Environment, before: Transcript, where: str, supplied: Supplied
 ) -> Tool:
     """A tool with its container: the one that is asked for, that of the context, or a new one."""
     if isinstance(asked, LocalEnvironment):

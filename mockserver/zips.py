@@ -13,16 +13,7 @@ MAX_RATIO = 200
 RATIO_FREE = 1 << 20
 PIECE = 256 * 1024
 """Bytes that are read or written at once."""
-FAILURES = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    ValueError,
-)
+FAILURES = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError)
 """What `zipfile` raises for a file that is not a valid zip."""
 
 _ENCRYPTED = 0x1

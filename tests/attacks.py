@@ -1,8 +1,4 @@
-"""Hostile requests, by the kind of attack; `test_fuzz.py` sends them.
-
-Each is what goes out on one connection. `complete`: it is a request, or can't become one any more, so that an answer
-must come; else the sender stops in the middle and closes its side.
-"""
+"""Hostile requests by kind of attack; `test_fuzz.py` sends them."""
 
 import base64
 import json
@@ -21,19 +17,23 @@ KIB, MIB = 1024, 1024 * 1024
 
 @dataclass(frozen=True)
 class Attempt:
+    """The bytes that are sent on one connection."""
+
     data: bytes
     complete: bool = True
-    pieces: int = 0
-    """Send so many bytes at a time; 0: all at once."""
+    """Whether the bytes are a request, or can't become one, so that the server must respond. If not, the client closes
+    its side of the connection after them."""
+    piece_size: int = 0
+    """The number of bytes to send at a time; 0 sends all at once."""
 
 
 @dataclass(frozen=True)
 class Existing:
-    """Names of objects that exist in the world of the attacker."""
+    """The ids of objects that exist in the world that is attacked."""
 
     world: str
     container: str
-    inside: str
+    container_file: str
     file: str
     upload: str
     skill: str
@@ -50,11 +50,11 @@ def request(
     return head.encode("utf-8", "surrogateescape") + b"\r\n".join(lines) + b"\r\n\r\n" + (body or b"")
 
 
-def multiparts(existing: Existing) -> Iterator[Attempt]:
+def forms(existing: Existing) -> Iterator[Attempt]:
     """Malformed forms, and valid forms that are unusual."""
     disposition = b'Content-Disposition: form-data; name="file"; filename="a.txt"'
     purpose = b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nvision\r\n'
-    whole = b"--b\r\n" + disposition + b"\r\n\r\nx\r\n--b--\r\n"
+    valid_form = b"--b\r\n" + disposition + b"\r\n\r\nx\r\n--b--\r\n"
     names = [
         b"",
         b"form-data",
@@ -112,29 +112,29 @@ def multiparts(existing: Existing) -> Iterator[Attempt]:
         b"--b\r\n\r\n",
         b"--b\r\n--b--",
         b"--b\n" + disposition + b"\n\nx\n--b--\n",
-        b"\r\n" * 100_000 + whole,
-        b"preamble\r\n" + whole,
-        b"\x00" * 1_000 + whole,
-        whole * 3,
-        whole + b"\xff" * 100_000,
-        whole.replace(b"--b--", b"--b-"),
-        whole.replace(b"--b--", b"--bb--"),
-        whole.replace(b"\r\n--b--", b"--b--"),
-        whole.replace(b"\r\n\r\n", b"\r\n"),
+        b"\r\n" * 100_000 + valid_form,
+        b"preamble\r\n" + valid_form,
+        b"\x00" * 1_000 + valid_form,
+        valid_form * 3,
+        valid_form + b"\xff" * 100_000,
+        valid_form.replace(b"--b--", b"--b-"),
+        valid_form.replace(b"--b--", b"--bb--"),
+        valid_form.replace(b"\r\n--b--", b"--b--"),
+        valid_form.replace(b"\r\n\r\n", b"\r\n"),
         b"--b\r\n" + disposition + b"\r\n\r\n" + b"\r\n--" * 100_000 + b"\r\n--b--\r\n",
         b"--b\r\n" + disposition + b"\r\n\r\n" + b"\r\n--b" * 1_000 + b"\r\n--b--\r\n",
-        b"".join(b'--b\r\nContent-Disposition: form-data; name="f%d"\r\n\r\n1\r\n' % n for n in range(2_000)) + whole,
+        b"".join(b'--b\r\nContent-Disposition: form-data; name="f%d"\r\n\r\n1\r\n' % n for n in range(2_000)) + valid_form,
         b'--b\r\nContent-Disposition: form-data; name="file_id"\r\n\r\n' + b"x" * (2 * MIB) + b"\r\n--b--\r\n",
         b'--b\r\nContent-Disposition: form-data; name="file_id"\r\n\r\n\xed\xa0\x80\x00\r\n--b--\r\n',
         b"--b\r\n" * 10_000,
-        purpose * 2 + whole,
-        b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\n' + b"\x00" * 10 + b"\r\n" + whole,
+        purpose * 2 + valid_form,
+        b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\n' + b"\x00" * 10 + b"\r\n" + valid_form,
         b'--b\r\nContent-Disposition: form-data; name="expires_after"\r\nContent-Type: application/json\r\n\r\n'
-        + b"[" * 100_000 + b"\r\n" + purpose + whole,
+        + b"[" * 100_000 + b"\r\n" + purpose + valid_form,
         b'--b\r\nContent-Disposition: form-data; name="expires_after"\r\nContent-Type: application/json\r\n\r\n'
-        + b'{"anchor": {"a": [NaN]}, "seconds": 1e999}\r\n' + purpose + whole,
+        + b'{"anchor": {"a": [NaN]}, "seconds": 1e999}\r\n' + purpose + valid_form,
         b'--b\r\nContent-Disposition: form-data; name="expires_after[seconds]"\r\n\r\n' + b"9" * 5_000 + b"\r\n"
-        b'--b\r\nContent-Disposition: form-data; name="expires_after[anchor]"\r\n\r\ncreated_at\r\n' + purpose + whole,
+        b'--b\r\nContent-Disposition: form-data; name="expires_after[anchor]"\r\n\r\ncreated_at\r\n' + purpose + valid_form,
     ]  # fmt: skip
     targets = (f"/containers/{existing.container}/files", "/files")
     for body in bodies:
@@ -171,10 +171,10 @@ def multiparts(existing: Existing) -> Iterator[Attempt]:
     ]
     for kind in types:
         for path in targets:
-            yield Attempt(request(existing, "POST", path, b"Content-Type: " + kind, body=whole))
+            yield Attempt(request(existing, "POST", path, b"Content-Type: " + kind, body=valid_form))
 
 
-def jsons(existing: Existing) -> Iterator[Attempt]:
+def json_bodies(existing: Existing) -> Iterator[Attempt]:
     """Bodies that are not JSON, too large, or have impossible values."""
     texts = [
         b"", b" ", b"\x00", b"{", b"}", b"[", b'"', b"nul", b"null", b"true", b"1", b'""', b"[]", b"{}{}", b"{},",
@@ -247,22 +247,38 @@ def jsons(existing: Existing) -> Iterator[Attempt]:
         yield Attempt(request(existing, "POST", "/containers", b"Content-Type: " + kind, body=b'{"name": "x"}'))  # fmt: skip
 
 
-ODD = (None, True, -1, 1.5, 10**30, "", "\0", "{0}%s", "a" * 10_000, [], [None], [[{}]], {}, {"type": None}, {"a": [1]})
+WRONG_VALUES = (
+    None,
+    True,
+    -1,
+    1.5,
+    10**30,
+    "",
+    "\0",
+    "{0}%s",
+    "a" * 10_000,
+    [],
+    [None],
+    [[{}]],
+    {},
+    {"type": None},
+    {"a": [1]},
+)
 
 
 def responses(existing: Existing) -> Iterator[Attempt]:
-    """Runs with values of every wrong type, replayed items that lack keys, schemas without sense or end."""
+    """Runs with values of wrong types, replayed items without required keys, contradictory and endless schemas."""
     code = {"type": "code_interpreter", "container": {"type": "auto"}}
     shell = {"type": "shell", "environment": {"type": "container_auto"}}
     bodies: list[dict[str, object]] = []
     for field in CreateResponse.model_fields:
-        bodies += [{"tools": [code], "stream": field == "text", field: odd} for odd in ODD]
+        bodies += [{"tools": [code], "stream": field == "text", field: value} for value in WRONG_VALUES]
     for tool in (code, shell):
         for field in ("container", "environment", "type", "file_ids", "network_policy", "memory_limit", "skills"):
-            bodies += [{"tools": [{**tool, field: odd}]} for odd in ODD]
-            bodies += [{"tools": [code | {"container": {"type": "auto", field: odd}}]} for odd in ODD]
+            bodies += [{"tools": [{**tool, field: value}]} for value in WRONG_VALUES]
+            bodies += [{"tools": [code | {"container": {"type": "auto", field: value}}]} for value in WRONG_VALUES]
     keys = ("id", "role", "content", "status", "code", "outputs", "container_id", "action", "environment", "output")
-    parts = [{"type": kind, key: odd} for kind in ("input_file", "input_image", "input_text") for odd in (*ODD, "data:,%", "ü")
+    parts = [{"type": kind, key: value} for kind in ("input_file", "input_image", "input_text") for value in (*WRONG_VALUES, "data:,%", "ü")
              for key in ("file_data", "image_url", "file_id", "filename", "text")]  # fmt: skip
     bodies += [{"input": [{"role": "user", "content": [part]}]} for part in parts]
     names = ("../../x", "\0", "a" * 5_000, "", "/", "\\", "..")
@@ -271,14 +287,20 @@ def responses(existing: Existing) -> Iterator[Attempt]:
     for kind in (*PREFIXES, "item_reference", "unknown", "", "\0"):
         bodies.append({"input": [{"type": kind}], "stream": True})
         bodies += [
-            {"input": [{"type": kind, "role": "user", "content": "x", key: odd}]} for key in keys for odd in ODD[:-1:2]
+            {"input": [{"type": kind, "role": "user", "content": "x", key: value}]}
+            for key in keys
+            for value in WRONG_VALUES[:-1:2]
         ]
     schema = {"properties": {"a": {"type": "string"}}, "required": ["a"]}
-    words = ("type", "properties", "required", "items", "minItems", "minLength", "minimum", "exclusiveMinimum", "format", "$ref", "enum", "anyOf", "allOf", "const")  # fmt: skip
+    keywords = ("type", "properties", "required", "items", "minItems", "minLength", "minimum", "exclusiveMinimum", "format", "$ref", "enum", "anyOf", "allOf", "const")  # fmt: skip
     schemas: list[object] = [
-        schema | {"type": kind, word: odd} for kind in ("object", "array", "string", "number") for word in words for odd in ODD
+        schema | {"type": kind, keyword: value} for kind in ("object", "array", "string", "number") for keyword in keywords for value in WRONG_VALUES
     ]  # fmt: skip
-    schemas += [{"allOf": [{"$ref": "#"}] * 3}, {"type": "array", "items": {"$ref": "#"}, "minItems": 100}, *ODD]
+    schemas += [
+        {"allOf": [{"$ref": "#"}] * 3},
+        {"type": "array", "items": {"$ref": "#"}, "minItems": 100},
+        *WRONG_VALUES,
+    ]
     schemas.append({"type": "array", "minItems": 100, "items": {"const": "x" * 100_000}})
     bodies += [{"text": {"format": {"type": "json_schema", "name": "x", "schema": each}}} for each in schemas]
     bodies += [
@@ -291,20 +313,22 @@ def responses(existing: Existing) -> Iterator[Attempt]:
         {"input": "a" * MIB, "stream": True},
     ]
     for body in bodies:
-        whole = {"model": "m", "input": "make a.csv", "tools": [code, shell]} | body
+        run = {"model": "m", "input": "make a.csv", "tools": [code, shell]} | body
         yield Attempt(
-            request(existing, "POST", "/responses", b"Content-Type: application/json", body=json.dumps(whole).encode())
+            request(existing, "POST", "/responses", b"Content-Type: application/json", body=json.dumps(run).encode())
         )
     deep = b'{"model": "m", "input": ' + b'[{"a":' * 90 + b"1" + b"}]" * 90 + b', "stream": true}'
     for raw in (deep, deep.replace(b"[", b"[" * 3).replace(b"]", b"]" * 3), b'{"model": "m", "input": "\\ud800"}', b'{"model": "m", "input": "\xff"}'):  # fmt: skip
         yield Attempt(request(existing, "POST", "/responses", b"Content-Type: application/json", body=raw))
     rule = json.dumps({"when": "/(a+)+(a?){100}$/", "say": "{text}" * 1_000}).encode()
-    answers = f"/_mock/worlds/{existing.world}"
-    yield Attempt(request(existing, "POST", "/answers", b"Content-Type: application/json", body=rule, base=answers))
+    control = f"/_mock/worlds/{existing.world}"
+    yield Attempt(request(existing, "POST", "/answers", b"Content-Type: application/json", body=rule, base=control))
     raw_keys = ("content", "summary", "code", "outputs", "container_id", "action", "environment", "output", "arguments", "name", "call_id", "id", "status", "phase")  # fmt: skip
-    for item in ({"type": kind, key: odd} for kind in (*PREFIXES, "unknown") for key in raw_keys for odd in ODD[::3]):
+    for item in (
+        {"type": kind, key: value} for kind in (*PREFIXES, "unknown") for key in raw_keys for value in WRONG_VALUES[::3]
+    ):
         rule = json.dumps({"output": [item, {"type": "function_call", "name": "f"} | item], "times": 1}).encode()
-        yield Attempt(request(existing, "POST", "/answers", b"Content-Type: application/json", body=rule, base=answers))
+        yield Attempt(request(existing, "POST", "/answers", b"Content-Type: application/json", body=rule, base=control))
         streamed = json.dumps({"model": "m", "input": "x", "tools": [code, shell], "stream": True}).encode()
         yield Attempt(request(existing, "POST", "/responses", b"Content-Type: application/json", body=streamed))
     for text in ("a" * MIB + "b", "a" * MIB):
@@ -327,7 +351,7 @@ def responses(existing: Existing) -> Iterator[Attempt]:
         yield Attempt(request(existing, "GET", f"/responses/resp_x?{query}"))
 
 
-def heads(existing: Existing) -> Iterator[Attempt]:
+def request_heads(existing: Existing) -> Iterator[Attempt]:
     """Request lines and headers."""
     line = f"GET /w/{existing.world}/v1/containers HTTP/1.1\r\n".encode()
     rest = b"Host: localhost\r\nAuthorization: Bearer sk-test\r\n"
@@ -434,13 +458,13 @@ def heads(existing: Existing) -> Iterator[Attempt]:
         b"A" * (2 * MIB),
     ]
     for first in lines:
-        answered = first not in (b"", b"\r" * 10_000, b"\x04\x01\x00\x50\x7f\x00\x00\x01\x00")
-        yield Attempt(first + b"\r\n" + rest + b"\r\n", complete=answered)
+        complete = first not in (b"", b"\r" * 10_000, b"\x04\x01\x00\x50\x7f\x00\x00\x01\x00")
+        yield Attempt(first + b"\r\n" + rest + b"\r\n", complete=complete)
     yield Attempt(line.replace(b"\r\n", b"\n") + rest.replace(b"\r\n", b"\n") + b"\n")
     yield Attempt(line.replace(b"\r\n", b"\r") + rest.replace(b"\r\n", b"\r") + b"\r", complete=False)
 
 
-def framings(existing: Existing) -> Iterator[Attempt]:
+def body_framings(existing: Existing) -> Iterator[Attempt]:
     """Contradictory lengths and chunks, as in request smuggling."""
     line = f"POST /w/{existing.world}/v1/containers HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer sk-test\r\nContent-Type: application/json\r\n".encode()
     body = b'{"name": "smuggled"}'
@@ -481,15 +505,15 @@ def framings(existing: Existing) -> Iterator[Attempt]:
         b"14\r\n" + body + b"\r\n0\r\nContent-Length: 5\r\nHost: other\r\n\r\n" + hidden,
     ]  # fmt: skip
     for each in chunks:
-        # A sound chunk, then whatever follows: what is missing will be missing for good.
+        # Some are valid beginnings of a body, to which the server responds only once the client closes its side.
         yield Attempt(line + b"Transfer-Encoding: chunked\r\n\r\n" + each, complete=False)
     for length in (b"5", b"1000000"):
         yield Attempt(line + b"Content-Length: " + length + b"\r\n\r\n" + body, complete=False)
     for method in (b"GET", b"DELETE", b"HEAD"):
         yield Attempt(line.replace(b"POST", method, 1) + b"Content-Length: %d\r\n\r\n" % len(hidden) + hidden)
         yield Attempt(line.replace(b"POST", method, 1) + b"Transfer-Encoding: chunked\r\n\r\n" + chunked)
-    for one in (b"1\r\n%c\r\n" % byte for byte in body[:1]):
-        yield Attempt(line + b"Transfer-Encoding: chunked\r\n\r\n" + one * 20_000 + b"0\r\n\r\n")
+    for chunk in (b"1\r\n%c\r\n" % byte for byte in body[:1]):
+        yield Attempt(line + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 20_000 + b"0\r\n\r\n")
 
 
 PATHS = [
@@ -502,20 +526,20 @@ PATHS = [
 
 
 def paths(existing: Existing) -> Iterator[Attempt]:
-    """Ids and names of worlds with path traversal."""
+    """Path traversal in ids and in names of worlds."""
     routes = (
         "/containers/{}", "/containers/{}/files", "/containers/{}/files/x/content", "/files/{}", "/files/{}/content",
         "/containers?after={}", "/files?purpose={}&limit=1", "/containers?limit={}", "/uploads/{}/cancel", "/{}",
     )  # fmt: skip
-    inside = f"/containers/{existing.container}/files/{{}}"
+    container_file = f"/containers/{existing.container}/files/{{}}"
     for part in PATHS:
-        written = (
+        escaped = (
             part.replace(" ", "%20").encode().decode("latin-1") if not part.isascii() else part.replace(" ", "%20")
         )
-        for route in (*routes, inside, inside + "/content"):
+        for route in (*routes, container_file, container_file + "/content"):
             yield Attempt(
-                request(existing, "GET", route.format(written)).replace(
-                    written.encode(), part.replace(" ", "%20").encode()
+                request(existing, "GET", route.format(escaped)).replace(
+                    escaped.encode(), part.replace(" ", "%20").encode()
                 )
             )
         for base in (
@@ -527,14 +551,14 @@ def paths(existing: Existing) -> Iterator[Attempt]:
             "/_mock/worlds/{}",
             "/_mock/worlds/x/snapshots/{}",
         ):
-            attempt = request(existing, "GET", "/containers", base=base.format(written))
-            yield Attempt(attempt.replace(written.encode(), part.replace(" ", "%20").encode()))
-        yield Attempt(request(existing, "DELETE", f"/containers/{written}").replace(written.encode(), part.replace(" ", "%20").encode()))  # fmt: skip
+            attempt = request(existing, "GET", "/containers", base=base.format(escaped))
+            yield Attempt(attempt.replace(escaped.encode(), part.replace(" ", "%20").encode()))
+        yield Attempt(request(existing, "DELETE", f"/containers/{escaped}").replace(escaped.encode(), part.replace(" ", "%20").encode()))  # fmt: skip
         key = b"Authorization: Bearer sk-world-" + part.encode()
         yield Attempt(b"GET /v1/containers HTTP/1.1\r\nHost: localhost\r\n" + key + b"\r\n\r\n")
 
 
-def queries(existing: Existing) -> Iterator[Attempt]:
+def query_strings(existing: Existing) -> Iterator[Attempt]:
     values = ["", "0", "-1", "1e9", "9" * 5_000, "%00", "%ff", "%F0%9F", "1&limit=2", "1;limit=2", "[]", "1%0a", "+1", "%2B1", "\u0661", "١٢", "a" * 50_000, "NaN", "0x10", "1_0", "%EF%BC%91"]  # fmt: skip
     for key in (
         "limit",
@@ -568,18 +592,18 @@ def queries(existing: Existing) -> Iterator[Attempt]:
 
 
 def ranges(existing: Existing) -> Iterator[Attempt]:
-    asked = ["bytes=0-", "bytes=-0", "bytes=-", "bytes=1-0", "bytes=9-", "bytes=" + "9" * 17 + "-", "bytes=" + "9" * 5_000 + "-", "bytes=0-" + "9" * 18, "bytes=--1", "bytes=0-0," * 5_000, "bytes=0x0-1", "bytes = 0-1", "bits=0-1", "bytes=0-1\t", "bytes=\u0660-", "=", ""]  # fmt: skip
+    values = ["bytes=0-", "bytes=-0", "bytes=-", "bytes=1-0", "bytes=9-", "bytes=" + "9" * 17 + "-", "bytes=" + "9" * 5_000 + "-", "bytes=0-" + "9" * 18, "bytes=--1", "bytes=0-0," * 5_000, "bytes=0x0-1", "bytes = 0-1", "bits=0-1", "bytes=0-1\t", "bytes=\u0660-", "=", ""]  # fmt: skip
     for path in (
-        f"/containers/{existing.container}/files/{existing.inside}/content",
+        f"/containers/{existing.container}/files/{existing.container_file}/content",
         f"/files/{existing.file}/content",
     ):
         for method in ("GET", "HEAD"):
-            for each in asked:
+            for each in values:
                 yield Attempt(request(existing, method, path, b"Range: " + each.encode()))
 
 
-def samples(existing: Existing) -> list[bytes]:
-    """Valid requests of each kind, to be truncated and changed."""
+def valid_requests(existing: Existing) -> list[bytes]:
+    """Valid requests, which others truncate and change."""
     upload = (
         b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\nContent-Type: text/plain\r\n\r\n'
         b"bytes\r\n--b--\r\n"
@@ -602,7 +626,7 @@ def samples(existing: Existing) -> list[bytes]:
 
 
 def skills(existing: Existing) -> Iterator[Attempt]:
-    """Bundles that are broken, bombs, lies and paths that lead elsewhere, as zips, as folders and inline."""
+    """Broken bundles, zip bombs, wrong front matter and path traversal, as zips, as folders and inline."""
     good = zipped()
     names = [
         "../SKILL.md",
@@ -663,39 +687,39 @@ def skills(existing: Existing) -> Iterator[Attempt]:
     )
 
 
-def cuts(existing: Existing) -> Iterator[Attempt]:
-    """Every sample, ended after each of its bytes."""
-    for sample in samples(existing):
-        for end in range(1, len(sample)):
-            yield Attempt(sample[:end], complete=False)
+def truncated_requests(existing: Existing) -> Iterator[Attempt]:
+    """Every valid request, truncated after each of its bytes."""
+    for valid_request in valid_requests(existing):
+        for length in range(1, len(valid_request)):
+            yield Attempt(valid_request[:length], complete=False)
 
 
-def drips(existing: Existing) -> Iterator[Attempt]:
-    """Every sample a few bytes at a time."""
-    for sample in samples(existing):
-        for pieces in (1, 2, 3, 5, 7, 11, 64):
-            yield Attempt(sample, pieces=pieces)
+def slow_requests(existing: Existing) -> Iterator[Attempt]:
+    """Every valid request, a few bytes at a time."""
+    for valid_request in valid_requests(existing):
+        for piece_size in (1, 2, 3, 5, 7, 11, 64):
+            yield Attempt(valid_request, piece_size=piece_size)
 
 
-def swaps(existing: Existing) -> Iterator[Attempt]:
-    """Every sample with each of its bytes changed or removed."""
-    for sample in samples(existing):
-        for at in range(len(sample)):
+def mutated_requests(existing: Existing) -> Iterator[Attempt]:
+    """Every valid request with each of its bytes changed or removed."""
+    for valid_request in valid_requests(existing):
+        for at in range(len(valid_request)):
             for other in (b"\x00", b"\r", b"\n", b"\xff", b" ", b":", b"%", b""):
-                yield Attempt(sample[:at] + other + sample[at + 1 :], complete=False)
+                yield Attempt(valid_request[:at] + other + valid_request[at + 1 :], complete=False)
 
 
 KINDS: dict[str, Callable[[Existing], Iterator[Attempt]]] = {
-    "forms: headers, boundaries, names, endings": multiparts,
-    "JSON: depth, numbers, surrogates, encodings": jsons,
+    "forms: headers, boundaries, names, endings": forms,
+    "JSON: depth, numbers, surrogates, encodings": json_bodies,
     "responses: types, replayed items, raw items of scripts, schemas, long texts": responses,
-    "request lines and headers, up to 2 MiB": heads,
-    "framing: lengths, chunks, hidden requests": framings,
-    "paths, ids, worlds and keys that lead elsewhere": paths,
-    "query strings": queries,
+    "request lines and headers, up to 2 MiB": request_heads,
+    "framing: lengths, chunks, hidden requests": body_framings,
+    "paths, ids, worlds and keys with path traversal": paths,
+    "query strings": query_strings,
     "ranges": ranges,
     "skills: zips, folders, front matter": skills,
-    "sound requests, cut after every byte": cuts,
-    "sound requests, a few bytes at a time": drips,
-    "sound requests, every byte swapped or left out": swaps,
+    "valid requests, truncated after every byte": truncated_requests,
+    "valid requests, a few bytes at a time": slow_requests,
+    "valid requests, every byte changed or removed": mutated_requests,
 }

@@ -1,4 +1,4 @@
-"""One real server for the whole run; one world for each test."""
+"""Fixtures: one server for the whole run, one world for each test."""
 
 import gc
 import itertools
@@ -24,50 +24,50 @@ from mockserver.clock import Clock
 from mockserver.server import serving as server_module
 from mockserver.server.serving import MockServer
 
-server_module.START_SECONDS = 600.0  # as all that tests wait for: a busy machine is no failure
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # servers are started by the hundred: to compile once is enough
+server_module.START_SECONDS = 600.0  # long, like all timeouts of the tests: a busy machine must not fail them
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of servers are started: compile the bytecode once
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
-# A busy machine is no failure. CI runs the properties once more, with --hypothesis-profile=many.
+# No deadline: a busy machine must not fail tests. CI runs these tests again with --hypothesis-profile=many.
 settings.register_profile("few", deadline=None, max_examples=25)
 settings.register_profile("many", deadline=None, max_examples=200)
 settings.load_profile("few")
 for phase in ("connect", "read", "write", "pool"):
-    setattr(httpx2._config.DEFAULT_TIMEOUT_CONFIG, phase, 60.0)  # likewise
+    setattr(httpx2._config.DEFAULT_TIMEOUT_CONFIG, phase, 60.0)  # as above
 
-# Each client would load the machine's certificates, which takes longer than most tests; few of them use TLS.
-_create_context = httpcore2.default_ssl_context
-_context_for = cache(lambda certificates, **options: _create_context(**options))
-httpcore2.default_ssl_context = lambda **options: _context_for(os.environ.get("SSL_CERT_FILE"), **options)
+# Without the cache, each client would load the system's certificates, which takes longer than most tests.
+_create_ssl_context = httpcore2.default_ssl_context
+_cached_ssl_context = cache(lambda certificates, **options: _create_ssl_context(**options))
+httpcore2.default_ssl_context = lambda **options: _cached_ssl_context(os.environ.get("SSL_CERT_FILE"), **options)
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background job: what tests start would too
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background job; child processes would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _worlds = itertools.count()
 
 LONG_GRACE = ("--shutdown-grace", "600")
-"""Flags of a server that lets requests under way take ten minutes to end when it is stopped: where a stop waits for one
-that it shouldn't wait for, the test's own patience ends first."""
+"""Flags of a server that waits up to ten minutes for open requests when it stops. If it waits for one that it should not
+wait for, the test times out."""
 
 NOON = 1_782_324_240
 """A fixed instant for tests: 2026-06-24T18:04:00Z."""
 
 
 class cached_once(cached_property):  # noqa: N801  # a decorator
-    """As it is where several threads ask at once up to CPython 3.11: all others would make one each."""
+    """A `cached_property` that computes its value only once when several threads read it, as up to CPython 3.11."""
 
-    _making = threading.RLock()
+    _lock = threading.RLock()
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        with self._making:
+        with self._lock:
             return super().__get__(instance, owner)
 
 
 @dataclass
 class World:
-    """A test's own world on a server, and clients of it."""
+    """A test's own world on a server, and clients for it."""
 
     server: MockServer
     name: str
@@ -79,7 +79,7 @@ class World:
 
     @cached_once
     def http(self) -> httpx2.Client:
-        """A plain client: `world.http.get("/containers")`."""
+        """An HTTP client: `world.http.get("/containers")`."""
         return httpx2.Client(base_url=self.base_url, headers={"Authorization": f"Bearer {self.api_key}"})
 
     @cached_once
@@ -90,7 +90,7 @@ class World:
         )
 
     def freeze(self, at: float = NOON) -> None:
-        """Hold the world's clock still, at an instant in seconds since the epoch."""
+        """Stop the world's clock at an instant in seconds since the epoch."""
         self._change_clock(lambda clock, now: Clock(at, now, 0.0))
 
     def advance(self, seconds: float) -> None:
@@ -101,7 +101,7 @@ class World:
         self.server.run(mock.worlds.change_clock(self.name, lambda clock: change(clock, mock.wall.now())))
 
     def close(self) -> None:
-        for name in {"http", "openai"} & vars(self).keys():  # those that were used
+        for name in {"http", "openai"} & vars(self).keys():  # only those that were created
             getattr(self, name).close()
 
     def __enter__(self) -> "World":
@@ -116,7 +116,7 @@ def new_world(server: MockServer) -> World:
 
 
 def stored(data: Path) -> dict[str, bytes]:
-    """The contents in a data directory by their digests, of all worlds and snapshots: rows and files."""
+    """Return the contents in a data directory by digest: rows and files of all worlds and snapshots."""
     found: dict[str, bytes] = {}
     for state in (*data.glob("worlds/*"), *data.glob("snapshots/*")):
         with closing(sqlite3.connect(f"file:{state / 'world.db'}?mode=ro", uri=True)) as database:
@@ -143,7 +143,7 @@ def error_message(response: httpx2.Response, status: int, code: str | None) -> s
 
 
 def pytest_collection_finish() -> None:
-    gc.freeze()  # or each full collection would go over all modules and tests
+    gc.freeze()  # keeps full collections from traversing all modules and tests
 
 
 @pytest.fixture(scope="session")
@@ -173,7 +173,7 @@ def live_world(live_server: MockServer) -> Iterator[World]:
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER_ARGUMENTS = (
-    "--no-sandbox",  # CI is root
+    "--no-sandbox",  # CI runs as root
     "--disable-gpu",
     "--disable-quic",
     "--disable-background-networking",
@@ -185,26 +185,26 @@ BROWSER_ARGUMENTS = (
 
 @pytest.fixture(scope="module")
 def chromium() -> "Iterator[Browser]":
-    """The system's Chromium.
+    """Start the system's Chromium.
 
-    Not for longer than a module: Playwright leaves its event loop running in the thread, and while it
-    does, other tests can't run one there.
+    Module scope, because Playwright keeps an event loop running in the thread, so that tests of other modules could not
+    run their own.
     """
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        assert os.environ.get("CI") != "true", "there is no Chromium; .ci/run installs it"
-        pytest.skip("there is no Chromium")
-    from playwright.sync_api import sync_playwright  # here: most runs need none, and it takes a while to load
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if executable is None:
+        assert os.environ.get("CI") != "true", "Chromium was not found; .ci/run installs it"
+        pytest.skip("Chromium was not found")
+    from playwright.sync_api import sync_playwright  # imported here because it is slow and rarely needed
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=BROWSER_ARGUMENTS, timeout=120_000)
+        browser = playwright.chromium.launch(executable_path=executable, args=BROWSER_ARGUMENTS, timeout=120_000)
         yield browser
         browser.close()
 
 
 @pytest.fixture
 def context(chromium: "Browser") -> "Iterator[BrowserContext]":
-    """A profile of its own: no cookies, nothing cached."""
+    """Return a new browser profile, without cookies or cache."""
     with chromium.new_context() as context:
         yield context
 

@@ -1,4 +1,4 @@
-"""What `tests/clients/install` has put there: clients of pinned versions, for tests that need them."""
+"""Access to the pinned clients that `tests/clients/install` installs."""
 
 import os
 import shutil
@@ -11,9 +11,9 @@ INSTALLED = CLIENTS / ".installed"
 
 
 def require(language: str, folder: str, manifest: str, tool: str | None = None) -> Path:
-    """The folder, if it was installed from the manifest as it stands; else the test is skipped, and fails in CI.
+    """Return the folder if it was installed from the current manifest; else skip the test, or fail it in CI.
 
-    Without a language it takes nothing but the tool.
+    Without a language, only the tool is required.
     """
     missing = ""
     if tool and not shutil.which(tool):
@@ -28,9 +28,9 @@ def require(language: str, folder: str, manifest: str, tool: str | None = None) 
 
 
 def same(copy: Path, original: Path) -> bool:
-    """Whether a file, or a folder with all that is in it, is as it was when it was copied."""
-    ours, theirs = (
+    """Return whether a copied file, or all files of a copied folder, equal the original."""
+    copied, expected = (
         {each.relative_to(path): each.read_bytes() for each in (path, *path.rglob("*")) if each.is_file()}
         for path in (copy, original)
     )
-    return ours == theirs
+    return copied == expected

@@ -1,4 +1,4 @@
-"""The manual as tests read it: the README and the pages of `docs/`, with their blocks, tables, headings and links."""
+"""Parse the manual (README and pages of `docs/`) for tests: code blocks, tables, headings and links."""
 
 import re
 from collections import Counter
@@ -12,7 +12,7 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"`([\w./-]+\.\w+)`:\n\n\Z")
-"""What the text before a block ends with if the block shows a whole file."""
+"""The end of the text before a block that shows a whole file."""
 
 
 @dataclass(frozen=True)
@@ -21,17 +21,17 @@ class Block:
     text: str
     line: int
     file: str | None
-    """The name under which the reader saves it, if the sentence before it names a file."""
+    """The file name that the reader saves it under, if the sentence before the block names one."""
     output: str | None
-    """What it prints: the block of text or JSON directly after it."""
+    """The expected output: the text or JSON block directly after it."""
 
 
 def page_blocks(page: Path) -> list[Block]:
-    """Return the fenced blocks of a page in their order."""
+    """Return the fenced blocks of a page in order."""
     text = page.read_text(encoding="utf-8")
-    found = list(_FENCE.finditer(text))
+    fences = list(_FENCE.finditer(text))
     blocks = []
-    for match, following in zip(found, [*found[1:], None], strict=False):
+    for match, following in zip(fences, [*fences[1:], None], strict=False):
         output = None
         if following and following[1] in ("text", "json") and not text[match.end() : following.start()].strip():
             output = following[2]
@@ -49,15 +49,15 @@ def rows(text: str, first: str) -> list[list[str]]:
 
 
 def tried(attack: str) -> int:
-    """Return how many attacks of a kind the manual counts. The kind is the beginning of its row."""
+    """Return the number of attacks of a kind in the manual; the kind is the beginning of a row."""
     table = rows((DOCS / "internals" / "robustness.md").read_text(encoding="utf-8"), "attack")
-    found = [count for kind, count in table if kind.startswith(attack)]
-    assert len(found) == 1, f"{attack!r} begins {len(found)} rows"
-    return int(found[0].replace(",", ""))
+    counts = [count for kind, count in table if kind.startswith(attack)]
+    assert len(counts) == 1, f"{len(counts)} rows begin with {attack!r}"
+    return int(counts[0].replace(",", ""))
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Whether the text is equal to the pattern, in which … matches any text within a line."""
+    """Return whether the text equals the pattern, in which … matches any text within a line."""
     return re.fullmatch(re.escape(pattern.strip()).replace("…", "[^\n]*?"), text.strip()) is not None
 
 
@@ -72,6 +72,6 @@ def anchors(text: str) -> set[str]:
 
 
 def links(text: str) -> list[str]:
-    """Return the targets of links and pictures, in Markdown and in HTML."""
+    """Return the targets of links and images, in Markdown and HTML."""
     prose = re.sub(r"`[^`\n]*`", "", _FENCE.sub("", text))
     return re.findall(r"\]\(([^)\s]+)\)", prose) + re.findall(r'(?:href|src|srcset)="([^"]+)"', prose)

@@ -1,4 +1,4 @@
-"""nginx as the guide *Many servers* configures it, before servers of a test."""
+"""nginx, configured as in the guide *Many servers*, in front of the servers of a test."""
 
 import os
 import re
@@ -35,15 +35,15 @@ def free_port() -> int:
 
 
 def ring(ports: Mapping[str, int]) -> Ring:
-    """Return the model of nginx with these servers."""
+    """Return a model of how nginx distributes worlds over these servers."""
     return Ring({name: f"127.0.0.1:{port}" for name, port in ports.items()})
 
 
 class Nginx:
-    """The files of the guide with the ports of a test, in a folder of its own; and nginx with them."""
+    """nginx with the files of the guide, whose ports are replaced, in a folder of its own."""
 
     def __init__(self, folder: Path, ports: Mapping[str, int], changes: Mapping[str, str] | None = None) -> None:
-        """Take the ports of the servers by their names. `changes` are pieces of nginx.conf and what replaces them."""
+        """`ports` are those of the servers by name, `changes` the replacements for parts of nginx.conf."""
         program = require_nginx()
         self.port, self._folder = free_port(), folder
         folder.mkdir(exist_ok=True)
@@ -58,7 +58,7 @@ class Nginx:
         self.url = f"http://localhost:{self.port}"
 
     def _set_servers(self, ports: Mapping[str, int]) -> None:
-        """Write servers.conf: the lines of the guide's, repeated for each server."""
+        """Write servers.conf, with the lines of the guide's file repeated for each server."""
         worlds, *single = re.findall(
             r"^upstream .*?^}\n", (FILES / "servers.conf").read_text(), re.DOTALL | re.MULTILINE
         )
@@ -82,11 +82,11 @@ class Nginx:
         self.process.wait(60)
 
     def reload(self, ports: Mapping[str, int]) -> None:
-        """Change the servers, and wait until only workers that know them take connections."""
+        """Change the servers, and wait until only workers with the new configuration accept connections."""
         old = self.workers()
         self._set_servers(ports)
         self.process.send_signal(signal.SIGHUP)
-        while any(_takes_connections(pid) for pid in old) or not self.workers() - old:
+        while any(_accepts_connections(pid) for pid in old) or not self.workers() - old:
             assert self.process.poll() is None
 
     def log(self) -> str:
@@ -97,11 +97,11 @@ class Nginx:
         return set(map(int, children.split()))
 
     def peak_memory(self) -> int:
-        """Return the most bytes that one of its workers has had."""
+        """Return the peak memory of the largest worker in bytes."""
         return max(map(peak_memory, self.workers()))
 
 
-def _takes_connections(pid: int) -> bool:
+def _accepts_connections(pid: int) -> bool:
     try:
         return "shutting down" not in Path(f"/proc/{pid}/cmdline").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -109,7 +109,7 @@ def _takes_connections(pid: int) -> bool:
 
 
 def peak_memory(pid: int) -> int:
-    """Return the most bytes of memory that a process has had."""
+    """Return the peak memory of a process in bytes."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert found
     return int(found[1]) << 10

@@ -1,4 +1,4 @@
-"""Requests as bytes on a socket, for what no client library would send, or would hide."""
+"""Send requests as bytes over a socket: requests that client libraries don't send, responses that they would hide."""
 
 import http.client
 import json
@@ -29,7 +29,7 @@ class RawResponse:
 
 
 class Wire:
-    """One connection to a world's server, for one request."""
+    """One connection to the server of a world, for one request."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -68,7 +68,7 @@ def request(
 
 
 def form(*parts: tuple[str, bytes], boundary: str = "simple") -> bytes:
-    """A multipart body of parts given as (header lines, content)."""
-    sep = b"--" + boundary.encode()
-    body = b"".join(sep + b"\r\n" + head.encode() + b"\r\n\r\n" + content + b"\r\n" for head, content in parts)
-    return body + sep + b"--\r\n"
+    """Encode a multipart body. Each part is its header lines and its content."""
+    separator = b"--" + boundary.encode()
+    body = b"".join(separator + b"\r\n" + head.encode() + b"\r\n\r\n" + content + b"\r\n" for head, content in parts)
+    return body + separator + b"--\r\n"

@@ -1,8 +1,9 @@
-"""Pictures of the dashboard for the manual, light and dark, of a world that is the same on each run.
+"""Take screenshots of the dashboard, light and dark, of a world that is the same on each run.
 
     pip install pillow && python tests/screenshots.py [DIRECTORY]
 
-writes those of the manual to fixtures/screenshots/; or to a directory every view, wide and narrow.
+Without a directory, the screenshots of the manual are written to fixtures/screenshots/. With one, every view and
+dialog is written to it, each in a wide and a narrow window.
 """
 
 import base64
@@ -22,8 +23,8 @@ from skill_bundles import MANIFEST, zipped
 
 from mockserver.server.serving import MockServer
 
-PICTURES = Path(__file__).parent.parent / "fixtures" / "screenshots"
-SALES = "month,region,orders,revenue,share\n" + "".join(
+SCREENSHOTS = Path(__file__).parent.parent / "fixtures" / "screenshots"
+SALES_CSV = "month,region,orders,revenue,share\n" + "".join(
     f"{month},{region},{orders},{orders * 41.5:.2f},{orders / 40:.1f}%\n"
     for month, base in zip(
         ("January", "February", "March", "April", "May", "June"), (910, 987, 1104, 1260, 1201, 1377), strict=True
@@ -33,11 +34,11 @@ SALES = "month,region,orders,revenue,share\n" + "".join(
 NOTES = (
     "# What to look at\n\nRevenue in the south lags by a month.\nCompare March with April before the report goes out.\n"
 )
-REPORT = '{"quarter": "2026-Q2", "revenue": 418204.5, "growth": 0.137, "regions": ["North", "South"], "final": false, "notes": null}'
+REPORT_JSON = '{"quarter": "2026-Q2", "revenue": 418204.5, "growth": 0.137, "regions": ["North", "South"], "final": false, "notes": null}'
 
 
 def chart() -> bytes:
-    """A PNG of bars, so that the pictures show a picture."""
+    """Draw a bar chart, and return it as PNG."""
     width, height = 520, 280
     rows = []
     for y in range(height):
@@ -61,17 +62,17 @@ def chart() -> bytes:
     )
 
 
-LONG = "evaluation of the retrieval pipeline against the archive of support tickets, 2026-06-24"
-NAMES = ("churn model", "draft of the report", LONG, "nightly import", "scratch", "support bot", "tax forms")
+LONG_NAME = "evaluation of the retrieval pipeline against the archive of support tickets, 2026-06-24"
+NAMES = ("churn model", "draft of the report", LONG_NAME, "nightly import", "scratch", "support bot", "tax forms")
 
 
-def fill(world: World) -> dict[str, str]:
-    """Do what a program might do in an afternoon, and return the places of what there is to see."""
+def populate(world: World) -> dict[str, str]:
+    """Send requests like a program would, and return the path of each page to show by the name of its screenshot."""
     with httpx2.Client(base_url=f"{world.server.url}/_mock/worlds/{world.name}") as control:
-        return _fill(world, control)
+        return _populate(world, control)
 
 
-def _fill(world: World, control: httpx2.Client) -> dict[str, str]:
+def _populate(world: World, control: httpx2.Client) -> dict[str, str]:
     http = world.http
 
     def create(name: str, **body: object) -> str:
@@ -81,8 +82,10 @@ def _fill(world: World, control: httpx2.Client) -> dict[str, str]:
         ok(control.post("/faults", json={"id": id, **rule}))
 
     world.freeze(NOON - 7_400)
-    shown_by_view = _uploads(world)
-    sales = ok(http.post("/files", files={"file": ("sales-2026.csv", SALES.encode())}, data={"purpose": "user_data"}))
+    paths = _uploads(world)
+    sales = ok(
+        http.post("/files", files={"file": ("sales-2026.csv", SALES_CSV.encode())}, data={"purpose": "user_data"})
+    )
     for name, purpose, content in (
         ("handbook.txt", "assistants", NOTES.encode() * 40),
         ("evaluation.jsonl", "evals", b'{"input": 1}\n' * 900),
@@ -100,18 +103,18 @@ def _fill(world: World, control: httpx2.Client) -> dict[str, str]:
     http.get(f"/containers/{expired}/files")
     create("churn model", network_policy={"type": "allowlist", "allowed_domains": ["example.com", "example.org"]})
     world.advance(240)
-    box = create("quarterly analysis", memory_limit="4g", file_ids=[sales["id"]])
-    inside = f"/containers/{box}/files"
-    ok(http.post(inside, files={"file": ("notes.md", NOTES.encode())}))
+    analysis = create("quarterly analysis", memory_limit="4g", file_ids=[sales["id"]])
+    files = f"/containers/{analysis}/files"
+    ok(http.post(files, files={"file": ("notes.md", NOTES.encode())}))
     world.advance(35)
     for path, content in (
         ("plots/revenue.png", chart()),
-        ("out/report.json", REPORT.encode()),
-        ("out/revenue-by-region.csv", SALES.encode()),
+        ("out/report.json", REPORT_JSON.encode()),
+        ("out/revenue-by-region.csv", SALES_CSV.encode()),
     ):
         form = {"files": {"file": (path, io.BytesIO(content))}, "data": {"path": path}}
-        ok(control.post(f"/containers/{box}/files", **form))
-    ok(http.get(inside, params={"order": "asc"}))
+        ok(control.post(f"/containers/{analysis}/files", **form))
+    ok(http.get(files, params={"order": "asc"}))
     content = {"operation": "RetrieveContainerFileContent"}
     fault("busy", match=content, times=2, effect={"error": "rate_limited", "retry_after": 1})
     fault("cut", match=content, times=1, effect={"truncate_after": 100})
@@ -119,28 +122,28 @@ def _fill(world: World, control: httpx2.Client) -> dict[str, str]:
     fault("one-in-ten", match={"operation": "CreateContainerFile"}, probability=0.1, effect={"error": "server_error"})
     for number in range(3):
         world.advance(40)
-        made = create(f"worker {number + 1}")
-        ok(http.get(f"/containers/{made}"))
-        http.post(f"/containers/{made}/files", files={"file": ("task.json", b'{"task": %d}' % number)})
-    shown = next(each["id"] for each in ok(http.get(inside))["data"] if each["path"].endswith("region.csv"))
+        worker = create(f"worker {number + 1}")
+        ok(http.get(f"/containers/{worker}"))
+        http.post(f"/containers/{worker}/files", files={"file": ("task.json", b'{"task": %d}' % number)})
+    downloaded = next(each["id"] for each in ok(http.get(files))["data"] if each["path"].endswith("region.csv"))
     for _ in range(4):
         world.advance(1.2)
         with suppress(httpx2.RemoteProtocolError):
-            http.get(f"{inside}/{shown}/content")
+            http.get(f"{files}/{downloaded}/content")
     http.get("/containers/cntr_of_yesterday")
     http.post("/containers", json={"name": "typo", "memory_limit": "3g"})
     create("long run", expires_after={"anchor": "last_active_at", "minutes": 60})
-    ok(http.delete(f"/containers/{made}"))
-    shown_by_view |= _skills(world) | _responses(world, control)
-    ok(http.get("/containers", params={"limit": 20, "order": "asc", "after": box}))
+    ok(http.delete(f"/containers/{worker}"))
+    paths |= _skills(world) | _responses(world, control)
+    ok(http.get("/containers", params={"limit": 20, "order": "asc", "after": analysis}))
     ok(control.put("/snapshots/before-the-report"))
     ok(control.put("/snapshots/with-faults"))
     (limited,) = ok(control.get("/journal", params={"status": "429", "last": 1}))["data"]
-    return {"container": f"containers/{box}/{shown}", "exchange": f"journal/{limited['number']}"} | shown_by_view
+    return {"container": f"containers/{analysis}/{downloaded}", "exchange": f"journal/{limited['number']}"} | paths
 
 
 def _uploads(world: World) -> dict[str, str]:
-    """An upload of each status."""
+    """Create an upload of each status."""
     http = world.http
 
     def create(name: str, size: int, purpose: str = "user_data", kind: str = "text/csv") -> str:
@@ -152,9 +155,9 @@ def _uploads(world: World) -> dict[str, str]:
 
     part(create("archive-of-last-year.csv", 1 << 20), bytes(300_000))
     world.advance(3_700)
-    done = create("sales-2025.csv", 2 * len(SALES))
+    done = create("sales-2025.csv", 2 * len(SALES_CSV))
     world.advance(20)
-    parts = [part(done, SALES.encode()) for _ in range(2)]
+    parts = [part(done, SALES_CSV.encode()) for _ in range(2)]
     ok(http.post(f"/uploads/{done}/complete", json={"part_ids": parts}))
     cancelled = create("wrong-file.jsonl", 5_000_000, "fine-tune", "application/jsonl")
     ok(http.post(f"/uploads/{cancelled}/cancel"))
@@ -168,7 +171,7 @@ def _uploads(world: World) -> dict[str, str]:
 
 
 def _skills(world: World) -> dict[str, str]:
-    """Skills with versions, and a container that has some."""
+    """Create skills with several versions, and a container that uses them."""
     http = world.http
 
     def bundle(name: str, description: str, **files: str) -> dict[str, tuple[str, bytes]]:
@@ -182,7 +185,8 @@ def _skills(world: World) -> dict[str, str]:
 
     style = ok(
         http.post(
-            "/skills", files=bundle("house-style", "Write reports in the style of the company.", **{"rules.md": NOTES})
+            "/skills",
+            files=bundle("house-style", "Write reports in the style of the company.", **{"rules.md": NOTES}),
         )
     )["id"]
     world.advance(30)
@@ -205,7 +209,7 @@ def _skills(world: World) -> dict[str, str]:
 
 
 def _responses(world: World, control: httpx2.Client) -> dict[str, str]:
-    """Answers, and runs that use them: as JSON, as a stream, in the background, and some that fail."""
+    """Add answers, and send requests that use them: as JSON, as a stream, in the background, and some that fail."""
     http = world.http
     for rule in (
         {
@@ -213,7 +217,7 @@ def _responses(world: World, control: httpx2.Client) -> dict[str, str]:
             "when": "quarterly report",
             "code": "df.to_csv('report.csv')",
             "logs": "36 rows\n",
-            "files": [{"path": "report.csv", "content": SALES}],
+            "files": [{"path": "report.csv", "content": SALES_CSV}],
             "takes": 8,
             "say": "The report is ready: {links}",
         },
@@ -244,32 +248,32 @@ def _responses(world: World, control: httpx2.Client) -> dict[str, str]:
     return {"exchange-stream": f"journal/{streamed['number']}"}
 
 
-def settled(page: Page) -> None:
+def wait_until_settled(page: Page) -> None:
     page.locator("#connection.on").wait_for()
     page.locator(".pane > *:visible, .rows li:visible, .empty:visible, .card b:visible").first.wait_for()
     page.wait_for_load_state("load")
-    page.mouse.move(640, 799)  # over nothing that changes
+    page.mouse.move(640, 799)  # where nothing changes under the pointer
     page.evaluate("document.activeElement.blur()")
-    page.wait_for_timeout(700)  # for pictures, and for what moves
+    page.wait_for_timeout(700)  # until images are loaded and transitions have ended
 
 
-def save(picture: bytes, path: Path) -> None:
-    """Save a picture with few colors, which makes it a third as large."""
+def save(screenshot: bytes, path: Path) -> None:
+    """Save a screenshot with 128 colors, which makes the file a third as large."""
     from PIL import Image
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with Image.open(io.BytesIO(picture)) as image:
-        few = image.convert("RGB").quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-        few.save(path, optimize=True)
+    with Image.open(io.BytesIO(screenshot)) as image:
+        reduced = image.convert("RGB").quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        reduced.save(path, optimize=True)
 
 
-def show(page: Page, scheme: str, width: int) -> None:
+def set_appearance(page: Page, scheme: str, width: int) -> None:
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]  # light or dark
     page.set_viewport_size({"width": width, "height": 800})
 
 
 VIEWS = ("containers", "files", "uploads", "skills", "journal", "faults", "answers", "verdict", "world")
-MANUAL = ("container", "container-skills", "exchange", "upload")
+IN_MANUAL = ("container", "container-skills", "exchange", "upload")
 DIALOGS = {
     "clock": ("containers", "#clock .face"),
     "fault": ("faults", "main .primary"),
@@ -280,35 +284,35 @@ DIALOGS = {
 
 
 def main(directory: Path | None) -> None:
-    program = next(filter(None, map(shutil.which, BROWSERS)))
+    browser_path = next(filter(None, map(shutil.which, BROWSERS)))
     with MockServer(port=0) as server, World(server, "reports") as world, sync_playwright() as playwright:
-        places = {name: f"reports/{place}" for name, place in fill(world).items()}
+        paths = {name: f"reports/{path}" for name, path in populate(world).items()}
         for name in ("ci-1042-unit-tests", "ci-1042-integration-tests-with-a-long-name", "demo"):
             ok(httpx2.post(f"{server.url}/_mock/worlds/{name}"))
-        manual = {name: place for name, place in places.items() if name in MANUAL} | {"answers": "reports/answers"}
+        manual = {name: path for name, path in paths.items() if name in IN_MANUAL} | {"answers": "reports/answers"}
         dialogs, widths = {"fault": DIALOGS["fault"]}, (1280,)
         if directory:
-            places |= {view: f"reports/{view}" for view in VIEWS} | {"empty": "fresh/containers"}
+            paths |= {view: f"reports/{view}" for view in VIEWS} | {"empty": "fresh/containers"}
             dialogs, widths = DIALOGS, (1280, 400)
         else:
-            places = manual
-        browser = playwright.chromium.launch(executable_path=program, args=BROWSER_ARGUMENTS)
+            paths = manual
+        browser = playwright.chromium.launch(executable_path=browser_path, args=BROWSER_ARGUMENTS)
         page = browser.new_page()
         page.set_default_timeout(120_000)
         for scheme in ("light", "dark"):
             for width in widths:
-                kind = f"-{width}-{scheme}" if directory else f"-{scheme}"
-                show(page, scheme, width)
-                for name, place in places.items():
-                    page.goto(f"{server.url}/_mock/#/{place}")
-                    settled(page)
-                    save(page.screenshot(), (directory or PICTURES) / f"{name}{kind}.png")
+                suffix = f"-{width}-{scheme}" if directory else f"-{scheme}"
+                set_appearance(page, scheme, width)
+                for name, path in paths.items():
+                    page.goto(f"{server.url}/_mock/#/{path}")
+                    wait_until_settled(page)
+                    save(page.screenshot(), (directory or SCREENSHOTS) / f"{name}{suffix}.png")
                 for name, (view, opener) in dialogs.items():
                     page.goto(f"{server.url}/_mock/#/reports/{view}")
-                    settled(page)
+                    wait_until_settled(page)
                     page.locator(opener).click()
                     page.wait_for_timeout(300)
-                    save(page.screenshot(), (directory or PICTURES) / f"{name}{kind}.png")
+                    save(page.screenshot(), (directory or SCREENSHOTS) / f"{name}{suffix}.png")
                     page.keyboard.press("Escape")
         browser.close()
 

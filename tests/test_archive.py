@@ -1,4 +1,4 @@
-"""Export, import and `place`: the whole state of a world goes out, comes back, and nothing else does."""
+"""Export, import and `place` of the control plane."""
 
 import concurrent.futures
 import dataclasses
@@ -30,7 +30,7 @@ from mockserver.seeds.loader import read_seeds
 from mockserver.server.serving import MockServer
 from mockserver.settings import SeedError
 
-LIMIT = 1 << 20
+MAX_UPLOAD = 1 << 20
 
 
 @pytest.fixture
@@ -40,22 +40,22 @@ def control(world: World) -> Iterator[httpx2.Client]:
 
 
 def counts(control: httpx2.Client) -> dict[str, int]:
-    """How many objects of each kind there are, without kinds of which there are none."""
-    return some(ok(control.get(str(control.base_url).rstrip("/"))))
+    return nonzero_counts(ok(control.get(str(control.base_url).rstrip("/"))))
 
 
-def some(state: dict[str, Any]) -> dict[str, int]:
+def nonzero_counts(state: dict[str, Any]) -> dict[str, int]:
+    """Return the number of objects of each kind, without kinds of which there are none."""
     return {kind: number for kind, number in state["counts"].items() if number}
 
 
-def exported(control: httpx2.Client) -> bytes:
-    answer = control.get("/export")
-    assert answer.status_code == 200, answer.text
-    assert answer.headers["content-type"] == "application/zip"
-    return answer.content
+def export_world(control: httpx2.Client) -> bytes:
+    response = control.get("/export")
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == "application/zip"
+    return response.content
 
 
-def imported(control: httpx2.Client, data: bytes, **query: Any) -> Any:
+def import_archive(control: httpx2.Client, data: bytes, **query: Any) -> Any:
     return ok(control.post("/import", content=data, params=query))
 
 
@@ -67,41 +67,47 @@ def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes
     return file.getvalue()
 
 
-def answers(world: World) -> list[tuple[str, int, bytes]]:
-    """All that the API says of a world: every page, object and content."""
-    said: list[tuple[str, int, bytes]] = []
+def read_all(world: World) -> list[tuple[str, int, bytes]]:
+    """Return path, status and body of every page, File, container and content that the API returns of a world."""
+    responses: list[tuple[str, int, bytes]] = []
 
-    def ask(path: str) -> dict[str, Any]:
-        answer = world.http.get(path)
-        said.append((path, answer.status_code, answer.content))
-        return answer.json() if "json" in answer.headers.get("content-type", "") else {}
+    def get(path: str) -> dict[str, Any]:
+        response = world.http.get(path)
+        responses.append((path, response.status_code, response.content))
+        return response.json() if "json" in response.headers.get("content-type", "") else {}
 
-    def all_of(path: str) -> Iterator[str]:
+    def list_ids(path: str) -> Iterator[str]:
         for order in ("asc", "desc"):
             after, more = "", True
             while more:
-                page = ask(f"{path}?limit=3&order={order}{after}")
+                page = get(f"{path}?limit=3&order={order}{after}")
                 if order == "asc":
                     yield from (each["id"] for each in page.get("data", []))
                 more, after = page.get("has_more", False), f"&after={page.get('last_id')}"
 
-    for id in all_of("/files"):
-        ask(f"/files/{id}")
-        ask(f"/files/{id}/content")
-    for id in all_of("/containers"):
-        ask(f"/containers/{id}")
-        for inside in all_of(f"/containers/{id}/files"):
-            ask(f"/containers/{id}/files/{inside}")
-            ask(f"/containers/{id}/files/{inside}/content")
-    return said
+    for id in list_ids("/files"):
+        get(f"/files/{id}")
+        get(f"/files/{id}/content")
+    for id in list_ids("/containers"):
+        get(f"/containers/{id}")
+        for file in list_ids(f"/containers/{id}/files"):
+            get(f"/containers/{id}/files/{file}")
+            get(f"/containers/{id}/files/{file}/content")
+    return responses
 
 
-def populate(world: World, control: httpx2.Client) -> dict[str, str]:
-    """A world with something of everything. Returns ids by what they are."""
+def populate(world: World, control: httpx2.Client) -> str:
+    """Create Files, containers, container files, a profile and a fault. Return the id of a deleted container."""
     world.freeze(NOON)
     file = ok(world.http.post("/files", files={"file": ("a.csv", b"a,b\n")}, data={"purpose": "vision"}))
-    gone = ok(world.http.post("/files", files={"file": ("gone {n}\u2028\x7f.txt", b"gone")}, data={"purpose": "evals"}))
-    body = {"name": "caf\u00e9 {n} \U0001f600 \x00\x85", "file_ids": [file["id"], gone["id"]], "memory_limit": "4g"}
+    deleted_file = ok(
+        world.http.post("/files", files={"file": ("gone {n}\u2028\x7f.txt", b"gone")}, data={"purpose": "evals"})
+    )
+    body = {
+        "name": "caf\u00e9 {n} \U0001f600 \x00\x85",
+        "file_ids": [file["id"], deleted_file["id"]],
+        "memory_limit": "4g",
+    }
     box = ok(world.http.post("/containers", json=body))
     ok(world.http.post(f"/containers/{box['id']}/files", files={"file": ("up.bin", bytes(range(256)) * 10)}))
     ok(
@@ -114,57 +120,57 @@ def populate(world: World, control: httpx2.Client) -> dict[str, str]:
     world.advance(60)
     policy = {"type": "allowlist", "allowed_domains": ["example.com"]}
     days = {"anchor": "created_at", "days": 3}
-    other = ok(world.http.post("/containers", json={"name": "auto", "network_policy": policy, "expires_after": days}))
+    ok(world.http.post("/containers", json={"name": "auto", "network_policy": policy, "expires_after": days}))
     expired = ok(world.http.post("/containers", json={"name": "expired"}))
     ok(control.post(f"/containers/{expired['id']}/expire"))
-    ok(world.http.delete(f"/files/{gone['id']}"))
-    buried = ok(world.http.post("/containers", json={"name": "buried"}))
-    ok(world.http.delete(f"/containers/{buried['id']}"))
+    ok(world.http.delete(f"/files/{deleted_file['id']}"))
+    deleted = ok(world.http.post("/containers", json={"name": "deleted"}))
+    ok(world.http.delete(f"/containers/{deleted['id']}"))
     ok(control.put("/profile", json={"name": "live"}))
     rule = {"id": "once", "match": {"operation": "DeleteFile"}, "times": 2, "effect": {"status": 500}}
     ok(control.post("/faults", json=rule))
     assert world.http.delete("/files/file-x").status_code == 500
-    return {"file": file["id"], "box": box["id"], "other": other["id"], "buried": buried["id"]}
+    return deleted["id"]
 
 
-def test_a_world_comes_back_byte_for_byte(world: World, control: httpx2.Client) -> None:
-    ids = populate(world, control)
-    before, faults = answers(world), ok(control.get("/faults"))
-    page = f"/containers?after={ids['buried']}"
-    behind = world.http.get(page).content
+def test_export_and_import_restore_a_world_exactly(world: World, control: httpx2.Client) -> None:
+    deleted = populate(world, control)
+    before, faults = read_all(world), ok(control.get("/faults"))
+    page = f"/containers?after={deleted}"
+    page_after_deleted = world.http.get(page).content
     clock = ok(control.get("/clock"))
-    data = exported(control)
-    assert exported(control) == data, "the same world is the same archive"
-    made = ok(world.http.post("/containers", json={"name": "next"}))
+    data = export_world(control)
+    assert export_world(control) == data, "two exports of an unchanged world are identical"
+    created = ok(world.http.post("/containers", json={"name": "next"}))
 
     ok(control.post("/reset?empty=true"))
     assert ok(world.http.get("/containers"))["data"] == []
-    told = imported(control, data)
-    assert some(told) == {"files": 1, "containers": 3, "container_files": 4}
-    assert told["profile"]["max_minutes"] == 20
-    assert answers(world) == before
-    assert world.http.get(page).content == behind, "a deleted object is still a cursor"
+    state = import_archive(control, data)
+    assert nonzero_counts(state) == {"files": 1, "containers": 3, "container_files": 4}
+    assert state["profile"]["max_minutes"] == 20
+    assert read_all(world) == before
+    assert world.http.get(page).content == page_after_deleted, "a deleted object is still a cursor"
     assert ok(control.get("/clock")) == clock
     assert ok(control.get("/faults")) == faults
-    assert ok(world.http.post("/containers", json={"name": "next"})) == made, "and the next id is the same"
+    assert ok(world.http.post("/containers", json={"name": "next"})) == created, "the next id is the same"
     assert world.http.delete("/files/file-x").status_code == 500
-    assert world.http.delete("/files/file-x").status_code == 404, "the fault's count came along"
+    assert world.http.delete("/files/file-x").status_code == 404, "the count of the fault is restored"
 
 
-def test_serve_takes_an_export_back(world: World, control: httpx2.Client, tmp_path: Path) -> None:
+def test_an_export_can_be_used_as_a_seed_of_the_server(world: World, control: httpx2.Client, tmp_path: Path) -> None:
     populate(world, control)
-    before, data = answers(world), exported(control)
+    before, data = read_all(world), export_world(control)
     seed = tmp_path / "world.zip"
     seed.write_bytes(data)
-    assert read_seeds([seed], LIMIT).summary() == "1 File, 3 containers, 4 container files"
+    assert read_seeds([seed], MAX_UPLOAD).summary() == "1 File, 3 containers, 4 container files"
     with MockServer(seed=(seed,)) as server, World(server, world.name) as same, World(server, "other") as other:
-        assert answers(same) == before
-        assert answers(other) == before
-        made = ok(same.http.post("/containers", json={"name": "next"}))
-    assert ok(world.http.post("/containers", json={"name": "next"})) == made
+        assert read_all(same) == before
+        assert read_all(other) == before
+        created = ok(same.http.post("/containers", json={"name": "next"}))
+    assert ok(world.http.post("/containers", json={"name": "next"})) == created
 
 
-OF_VERSION_0_1 = """{"version": 1,
+SEED_OF_VERSION_0_1 = """{"version": 1,
 "clock": {"at": 1795840096.5, "rate": 0.0},
 "profile": {"base": "default", "expired_replaced": true, "delete_lag": 3600},
 "ordinal": 11,
@@ -182,15 +188,17 @@ OF_VERSION_0_1 = """{"version": 1,
 {"id": "cntr_6b0a58604b238190b0b76f2384340f700d8fd5c50d360333", "name": "box", "created_at": 1795840096, "last_active_at": 1795840096, "expires_after": {"anchor": "last_active_at", "minutes": 1}, "memory_limit": "1g", "seq": 10, "files": [
 {"id": "cfile_6b0a5860d5e18198bd834f95635ac8bb", "path": "/mnt/data/b79dbc35ec42f09ea624a05ebcbb84a5-new.txt", "source": "user", "bytes": 6, "created_at": 1795840096, "seq": 11, "from": "blobs/106b086224a4d945eae25f7be3805a931a873270326dd868b0e41f71ee9fff72"}]}]}
 """
-"""What version 0.1 exported of a world in which an expired container was replaced, and of each list one was deleted."""
+"""The seed that version 0.1 exported of a world with a replaced expired container and a deleted object in each list."""
 
 
-@pytest.mark.parametrize("way", ["import", "seed"])
-def test_an_export_of_version_0_1_is_taken(world: World, control: httpx2.Client, tmp_path: Path, way: str) -> None:
-    kept, inside = b"kept", b"inside"
-    contents = {f"blobs/{hashlib.sha256(content).hexdigest()}": content for content in (kept, inside)}
-    data = zipped({"seed.yaml": OF_VERSION_0_1.encode(), **contents})
-    expired, gone, new = (
+@pytest.mark.parametrize("source", ["import", "seed"])
+def test_an_export_of_version_0_1_can_be_imported(
+    world: World, control: httpx2.Client, tmp_path: Path, source: str
+) -> None:
+    content, content_in_container = b"kept", b"inside"
+    contents = {f"blobs/{hashlib.sha256(each).hexdigest()}": each for each in (content, content_in_container)}
+    data = zipped({"seed.yaml": SEED_OF_VERSION_0_1.encode(), **contents})
+    expired, deleted, replacement = (
         "cntr_6b0a57e8af1d8191a74d745b46c30fdb061ff02afedfbf30",
         "cntr_6b0a57e87b428198b8534301e08578aa0ee793e79aaa1965",
         "cntr_6b0a58604b238190b0b76f2384340f700d8fd5c50d360333",
@@ -199,31 +207,33 @@ def test_an_export_of_version_0_1_is_taken(world: World, control: httpx2.Client,
     def check(world: World) -> None:
         listed = ok(world.http.get("/containers"))["data"]
         assert [(each["id"], each["status"]) for each in listed] == [
-            (new, "running"),
-            (gone, "running"),  # as lists lag by an hour
+            (replacement, "running"),
+            (deleted, "running"),  # the profile delays deletions in lists by an hour
             (expired, "expired"),
         ]
         assert [each["filename"] for each in ok(world.http.get("/files"))["data"]] == ["gone.txt", "a.txt"]
-        assert world.http.get(f"/containers/{gone}").status_code == 404
+        assert world.http.get(f"/containers/{deleted}").status_code == 404
         (file,) = ok(world.http.get(f"/containers/{expired}/files"))["data"]
-        assert file["container_id"] == new, "it took the place of the expired one"
-        content = world.http.get(f"/containers/{new}/files/{file['id']}/content")
-        assert content.content == inside
-        after = world.http.get(f"/containers/{new}/files", params={"after": "cfile_6b0a57e8c269819186a1ed9d0eeb76d1"})
-        assert after.status_code == 404, "that one was deleted from another list"
+        assert file["container_id"] == replacement, "it replaced the expired container"
+        download = world.http.get(f"/containers/{replacement}/files/{file['id']}/content")
+        assert download.content == content_in_container
+        response = world.http.get(
+            f"/containers/{replacement}/files", params={"after": "cfile_6b0a57e8c269819186a1ed9d0eeb76d1"}
+        )
+        assert response.status_code == 404, "the cursor was deleted from another list"
         world.advance(7_200)
         assert [each["filename"] for each in ok(world.http.get("/files"))["data"]] == ["a.txt"]
-        behind = ok(world.http.get("/files", params={"after": "file-0VfOQueD2tvKp5tMyc5zVn"}))["data"]
-        assert [each["filename"] for each in behind] == ["a.txt"], "a deleted object is still a cursor"
+        after_deleted = ok(world.http.get("/files", params={"after": "file-0VfOQueD2tvKp5tMyc5zVn"}))["data"]
+        assert [each["filename"] for each in after_deleted] == ["a.txt"], "a deleted object is still a cursor"
 
-    if way == "import":
-        assert some(imported(control, data)) == {"files": 1, "containers": 2, "container_files": 2}
-        again = exported(control)
-        imported(control, again)
-        assert exported(control) == again
+    if source == "import":
+        assert nonzero_counts(import_archive(control, data)) == {"files": 1, "containers": 2, "container_files": 2}
+        again = export_world(control)
+        import_archive(control, again)
+        assert export_world(control) == again
         with zipfile.ZipFile(io.BytesIO(again)) as opened:
             document = json.loads(opened.read("seed.yaml"))
-        assert [each.get("replaced_by") for each in document["containers"]] == [new, None]
+        assert [each.get("replaced_by") for each in document["containers"]] == [replacement, None]
         assert [each["list"] for each in document["deleted"]] == [f"containers/{expired}", "files", "containers"]
         check(world)
     else:
@@ -233,9 +243,9 @@ def test_an_export_of_version_0_1_is_taken(world: World, control: httpx2.Client,
             check(seeded)
 
 
-def test_an_archive_holds_a_seed_and_each_content_once(world: World, control: httpx2.Client) -> None:
+def test_an_archive_contains_a_seed_and_each_content_once(world: World, control: httpx2.Client) -> None:
     populate(world, control)
-    with zipfile.ZipFile(io.BytesIO(exported(control))) as opened:
+    with zipfile.ZipFile(io.BytesIO(export_world(control))) as opened:
         assert opened.testzip() is None
         names = opened.namelist()
         assert names[0] == "seed.yaml"
@@ -245,61 +255,68 @@ def test_an_archive_holds_a_seed_and_each_content_once(world: World, control: ht
         document = json.loads(opened.read("seed.yaml"))
     assert document["clock"] == {"at": NOON + 60.0, "rate": 0.0}
     assert document["ordinal"] >= 11
-    inside = document["containers"][0]["files"]
-    assert [each["bytes"] for each in inside] == [4, 4, 2560, None]
-    assert inside[1]["file_id"].startswith("file-"), "of a File that is gone"
+    files = document["containers"][0]["files"]
+    assert [each["bytes"] for each in files] == [4, 4, 2560, None]
+    assert files[1]["file_id"].startswith("file-"), "the id of the deleted File is kept"
 
 
-def test_a_real_clock_becomes_an_offset_one(world: World, control: httpx2.Client) -> None:
+def test_importing_a_real_clock_sets_an_offset_clock(world: World, control: httpx2.Client) -> None:
     box = ok(world.http.post("/containers", json={"name": "box"}))
-    data = exported(control)
-    imported(control, data)
+    data = export_world(control)
+    import_archive(control, data)
     assert ok(control.get("/clock"))["mode"] == "offset"
     assert ok(world.http.get(f"/containers/{box['id']}"))["created_at"] == box["created_at"]
 
 
-def test_adding_keeps_what_is_there(world: World, server: MockServer, control: httpx2.Client) -> None:
+def test_import_without_replace_keeps_the_objects_and_the_clock(
+    world: World, server: MockServer, control: httpx2.Client
+) -> None:
     populate(world, control)
-    data = exported(control)
-    with new_world(server) as other, httpx2.Client(base_url=f"{server.url}/_mock/worlds/{other.name}") as its:
+    data = export_world(control)
+    with (
+        new_world(server) as other,
+        httpx2.Client(base_url=f"{server.url}/_mock/worlds/{other.name}") as control_of_other,
+    ):
         other.freeze(NOON + 500)
         ok(other.http.post("/containers", json={"name": "mine"}))
-        imported(its, data, replace=False)
+        import_archive(control_of_other, data, replace=False)
         names = [each["name"] for each in ok(other.http.get("/containers"))["data"]]
         assert len(names) == 4
         assert names[0] == "mine"
-        assert ok(its.get("/clock"))["now"] == NOON + 500, "the clock stays"
-        message = error_message(its.post("/import", content=data, params={"replace": False}), 409, "object_exists")
+        assert ok(control_of_other.get("/clock"))["now"] == NOON + 500, "the clock is unchanged"
+        message = error_message(
+            control_of_other.post("/import", content=data, params={"replace": False}), 409, "object_exists"
+        )
         assert "file-" in message or "cntr_" in message or "once" in message
         assert len(ok(other.http.get("/containers"))["data"]) == 4
-        made = [ok(other.http.post("/containers", json={"name": f"new {n}"}))["id"] for n in range(20)]
-        assert len(set(made)) == 20
+        created = [ok(other.http.post("/containers", json={"name": f"new {n}"}))["id"] for n in range(20)]
+        assert len(set(created)) == 20
 
 
-def test_ids_that_were_added_are_not_handed_out_again(world: World, control: httpx2.Client) -> None:
+def test_new_ids_differ_from_the_ids_of_imported_objects(world: World, control: httpx2.Client) -> None:
     world.freeze(NOON)
     for n in range(5):
         ok(world.http.post("/containers", json={"name": f"{n}"}))
-    data = exported(control)
+    data = export_world(control)
     ok(control.post("/reset?empty=true"))
-    imported(control, data, replace=False)
+    import_archive(control, data, replace=False)
     world.freeze(NOON)
-    made = [ok(world.http.post("/containers", json={"name": "new"}))["id"] for _ in range(10)]
-    assert len({each["id"] for each in ok(world.http.get("/containers"))["data"]} | set(made)) == 15
+    created = [ok(world.http.post("/containers", json={"name": "new"}))["id"] for _ in range(10)]
+    assert len({each["id"] for each in ok(world.http.get("/containers"))["data"]} | set(created)) == 15
 
 
-def test_import_makes_the_world_if_there_is_none(world: World, control: httpx2.Client) -> None:
+def test_import_creates_a_world_that_does_not_exist(world: World, control: httpx2.Client) -> None:
     error_message(control.get("/export"), 404, "world_not_found")
-    told = imported(control, b"version: 1\ncontainers:\n  - name: from yaml\n    created_at: -5m\n")
-    assert told["counts"]["containers"] == 1
+    state = import_archive(control, b"version: 1\ncontainers:\n  - name: from yaml\n    created_at: -5m\n")
+    assert state["counts"]["containers"] == 1
     (box,) = ok(world.http.get("/containers"))["data"]
     assert box["name"] == "from yaml"
-    imported(control, json.dumps({"containers": [{"name": "from json"}]}).encode())
+    import_archive(control, json.dumps({"containers": [{"name": "from json"}]}).encode())
     (box,) = ok(world.http.get("/containers"))["data"]
     assert box["name"] == "from json"
 
 
-def test_place_puts_everything_there_or_nothing(world: World, control: httpx2.Client) -> None:
+def test_place_creates_all_objects_or_none(world: World, control: httpx2.Client) -> None:
     document: dict[str, Any] = {
         "clock": {"at": NOON, "rate": 0},
         "profile": "live",
@@ -311,12 +328,12 @@ def test_place_puts_everything_there_or_nothing(world: World, control: httpx2.Cl
     }
     placed = ok(control.post("/place", json=document))
     assert [len(placed[name]) for name in ("files", "containers", "faults")] == [1, 1, 1]
-    told = ok(control.get(f"/containers/{placed['containers'][0]}"))
-    assert (told["name"], told["last_active_at"], told["file_count"]) == ("auto", NOON - 19 * 60, 2)
+    shown = ok(control.get(f"/containers/{placed['containers'][0]}"))
+    assert (shown["name"], shown["last_active_at"], shown["file_count"]) == ("auto", NOON - 19 * 60, 2)
     assert world.http.get("/files").status_code == 500
     again = {"containers": [{"name": "more", "files": [{"file": placed["files"][0]}]}]}
     ok(control.post("/place", json=again))
-    assert ok(control.get("/clock"))["now"] == NOON, "without a clock it stays"
+    assert ok(control.get("/clock"))["now"] == NOON, "a document without a clock does not change it"
 
     clash = {"containers": [{"name": "new"}, {"name": "again", "id": placed["containers"][0]}]}
     error_message(control.post("/place", json=clash), 409, "object_exists")
@@ -326,19 +343,19 @@ def test_place_puts_everything_there_or_nothing(world: World, control: httpx2.Cl
     unknown = {"containers": [{"name": "new", "files": [{"file": "file-unknown"}]}]}
     assert "file-unknown" in error_message(control.post("/place", json=unknown), 400, "invalid_seed")
     assert ok(control.get("/containers"))["total"] == 2
-    assert drafts(world) == []
+    assert pending_uploads(world) == []
 
 
-def test_many_can_be_placed_at_once(world: World, control: httpx2.Client) -> None:
+def test_place_creates_thousands_of_objects_at_once(world: World, control: httpx2.Client) -> None:
     files = [{"filename": "{n}.txt", "content": "number {n}"}, {"path": "same.bin", "generate": {"size": "1KB"}}]
     placed = ok(control.post("/place", json={"containers": [{"name": "box {n}", "repeat": 1_000, "files": files}]}))
     assert len(set(placed["containers"])) == 1_000
     assert counts(control) == {"containers": 1_000, "container_files": 2_000}
-    assert drafts(world) == []
+    assert pending_uploads(world) == []
 
 
 @pytest.mark.parametrize(
-    ("document", "told"),
+    ("document", "message"),
     [
         (b"{", "correct the YAML"),
         (b"", "the file is empty"),
@@ -358,103 +375,106 @@ def test_many_can_be_placed_at_once(world: World, control: httpx2.Client) -> Non
         (b'{"deleted": [{"list": "boxes", "id": "a", "seq": 1, "created_at": 1, "ordinal": 1, "deleted_at": 1, "object": {}}]}', "'boxes' is no list"),
     ],
 )  # fmt: skip  # a table
-def test_documents_that_cant_be_used_are_refused_whole(
-    world: World, control: httpx2.Client, document: bytes, told: str
+def test_an_invalid_document_is_rejected_and_changes_nothing(
+    world: World, control: httpx2.Client, document: bytes, message: str
 ) -> None:
     ok(world.http.post("/containers", json={"name": "stays"}))
     for path in ("/place", "/import", "/import?replace=false"):
-        assert told in error_message(control.post(path, content=document), 400, "invalid_seed")
+        assert message in error_message(control.post(path, content=document), 400, "invalid_seed")
     assert counts(control) == {"containers": 1}
-    assert drafts(world) == []
+    assert pending_uploads(world) == []
 
 
 SEED = b"version: 1\nfiles:\n  - {from: blobs/%s, filename: a}\n"
 DIGEST = hashlib.sha256(b"bytes").hexdigest()
-MEMBERS = {"seed.yaml": SEED % DIGEST.encode(), f"blobs/{DIGEST}": b"bytes"}
+VALID_MEMBERS = {"seed.yaml": SEED % DIGEST.encode(), f"blobs/{DIGEST}": b"bytes"}
 
 
-def renamed(name: str) -> bytes:
-    """An archive with a member of a name that Python wouldn't write."""
-    return zipped({**MEMBERS, "x" * len(name): b""}).replace(b"x" * len(name), name.encode())
+def with_member_named(name: str) -> bytes:
+    """Return an archive with a member name that `zipfile` would not write."""
+    return zipped({**VALID_MEMBERS, "x" * len(name): b""}).replace(b"x" * len(name), name.encode())
 
 
-def twice() -> bytes:
+def with_duplicate_member() -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         file = io.BytesIO()
         with zipfile.ZipFile(file, "w") as out:
             for name in ("seed.yaml", "a", "a"):
-                out.writestr(name, MEMBERS.get(name, b""))
+                out.writestr(name, VALID_MEMBERS.get(name, b""))
     return file.getvalue()
 
 
-def encrypted() -> bytes:
-    data = bytearray(zipped(MEMBERS))
+def with_encrypted_member() -> bytes:
+    data = bytearray(zipped(VALID_MEMBERS))
     for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         data[data.index(signature) + offset] |= 1
     return bytes(data)
 
 
-def linked() -> bytes:
+def with_symbolic_link() -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as out:
         link = zipfile.ZipInfo("data")
         link.external_attr = 0o120777 << 16
         out.writestr(link, "/etc/passwd")
-        for name, data in MEMBERS.items():
+        for name, data in VALID_MEMBERS.items():
             out.writestr(name, data)
     return file.getvalue()
 
 
-def with_directory_of(size: int) -> bytes:
-    data = zipped(MEMBERS)
+def with_table_of_contents_of(size: int) -> bytes:
+    data = zipped(VALID_MEMBERS)
     end = data.rindex(b"PK\x05\x06")
     return data[:end] + bytes(size) + data[end : end + 12] + size.to_bytes(4, "little") + data[end + 16 :]
 
 
 BAD_ARCHIVES: dict[str, tuple[Callable[[], bytes], str]] = {
     "no zip": (lambda: b"PK nonsense", "can't be read as a zip"),
-    "a cut one": (lambda: zipped(MEMBERS)[:-30], "can't be read as a zip"),
-    "a member damaged": (lambda: zipped({**MEMBERS, "seed.yaml": b"version: 1\n"}).replace(b"ver", b"vex", 1), "CRC"),
+    "truncated": (lambda: zipped(VALID_MEMBERS)[:-30], "can't be read as a zip"),
+    "damaged member": (
+        lambda: zipped({**VALID_MEMBERS, "seed.yaml": b"version: 1\n"}).replace(b"ver", b"vex", 1),
+        "CRC",
+    ),
     "no seed": (lambda: zipped({"a": b""}), "contains 0 of seed.yaml"),
-    "two seeds": (lambda: zipped({**MEMBERS, "seed.json": b"{}"}), "contains 2 of seed.yaml"),
-    "a wrong digest": (lambda: zipped({**MEMBERS, f"blobs/{DIGEST}": b"other"}), "differs from its name"),
-    "a missing member": (lambda: zipped({"seed.yaml": MEMBERS["seed.yaml"]}), "there is no member"),
-    "an absolute name": (lambda: renamed("/etc/x"), "not a path inside"),
-    "a drive": (lambda: renamed("C:/x"), "not a path inside"),
-    "a backslash": (lambda: renamed("..\\x"), "not a path inside"),
-    "a name that climbs": (lambda: renamed("a/../../x"), "leaves the archive"),
-    "a name twice": (twice, "duplicate member"),
-    "an encrypted member": (encrypted, "encrypted"),
-    "a link": (linked, "not a regular file"),
-    "another compression": (lambda: zipped(MEMBERS, zipfile.ZIP_LZMA), "store it or deflate it"),
-    "a bomb": (lambda: zipped({**MEMBERS, "bomb": bytes(8 << 20)}, zipfile.ZIP_DEFLATED), "times as large"),
-    "too large a directory": (lambda: with_directory_of(archive.MAX_DIRECTORY + 1), "table of contents"),
-    "a mistake in its seed": (lambda: zipped({"seed.yaml": b"version: 1\nfile: []\n"}), "archive/seed.yaml:2"),
+    "two seeds": (lambda: zipped({**VALID_MEMBERS, "seed.json": b"{}"}), "contains 2 of seed.yaml"),
+    "wrong digest": (lambda: zipped({**VALID_MEMBERS, f"blobs/{DIGEST}": b"other"}), "differs from its name"),
+    "missing member": (lambda: zipped({"seed.yaml": VALID_MEMBERS["seed.yaml"]}), "there is no member"),
+    "absolute name": (lambda: with_member_named("/etc/x"), "not a path inside"),
+    "name with a drive": (lambda: with_member_named("C:/x"), "not a path inside"),
+    "name with a backslash": (lambda: with_member_named("..\\x"), "not a path inside"),
+    "name that leaves the archive": (lambda: with_member_named("a/../../x"), "leaves the archive"),
+    "duplicate name": (with_duplicate_member, "duplicate member"),
+    "encrypted member": (with_encrypted_member, "encrypted"),
+    "symbolic link": (with_symbolic_link, "not a regular file"),
+    "unsupported compression": (lambda: zipped(VALID_MEMBERS, zipfile.ZIP_LZMA), "store it or deflate it"),
+    "zip bomb": (lambda: zipped({**VALID_MEMBERS, "bomb": bytes(8 << 20)}, zipfile.ZIP_DEFLATED), "times as large"),
+    "table of contents too large": (lambda: with_table_of_contents_of(archive.MAX_DIRECTORY + 1), "table of contents"),
+    "invalid seed": (lambda: zipped({"seed.yaml": b"version: 1\nfile: []\n"}), "archive/seed.yaml:2"),
 }
 
 
 @pytest.mark.parametrize("case", BAD_ARCHIVES)
-def test_archives_that_cant_be_used_are_refused_whole(
+def test_an_invalid_archive_is_rejected_and_changes_nothing(
     world: World, control: httpx2.Client, tmp_path: Path, case: str
 ) -> None:
-    make, told = BAD_ARCHIVES[case]
+    make, message = BAD_ARCHIVES[case]
     data = make()
     ok(world.http.post("/containers", json={"name": "stays"}))
     for replace in (True, False):
-        answer = control.post("/import", content=data, params={"replace": replace})
-        assert told in error_message(answer, 400, "invalid_seed")
+        response = control.post("/import", content=data, params={"replace": replace})
+        assert message in error_message(response, 400, "invalid_seed")
     assert counts(control) == {"containers": 1}
-    assert drafts(world) == []
+    assert pending_uploads(world) == []
     path = tmp_path / "bad.zip"
     path.write_bytes(data)
     with pytest.raises(SeedError, match=r"bad\.zip"):
-        read_seeds([path], LIMIT)
+        read_seeds([path], MAX_UPLOAD)
 
 
 @pytest.mark.parametrize("name", ["../../etc/x", "/etc/x", "a//b"])
-def test_a_member_is_named_safely_in_both_of_its_fields(name: str) -> None:
-    """A zip can have a name in Unicode besides, which only Python 3.12 and later reads."""
+def test_both_names_of_a_zip_member_are_checked(name: str) -> None:
+    """A member can have a second name, in Unicode, which only Python 3.12 and later reads."""
     path = struct.pack("<BL", 1, zlib.crc32(b"a.txt")) + name.encode()
     file, member = io.BytesIO(), zipfile.ZipInfo("a.txt")
     member.extra = struct.pack("<HH", 0x7075, len(path)) + path
@@ -467,20 +487,22 @@ def test_a_member_is_named_safely_in_both_of_its_fields(name: str) -> None:
     assert zips.problem(member) is not None
 
 
-def test_an_archive_packed_by_hand_is_taken(world: World, control: httpx2.Client) -> None:
+def test_an_archive_packed_by_hand_can_be_imported(world: World, control: httpx2.Client) -> None:
     seed = b"version: 1\ncontainers:\n- name: box\n  files:\n  - {from: data/report.py}\n"
-    imported(control, zipped({"data/": b"", "seed.yml": seed, "data/report.py": b"print()\n"}, zipfile.ZIP_DEFLATED))
+    import_archive(
+        control, zipped({"data/": b"", "seed.yml": seed, "data/report.py": b"print()\n"}, zipfile.ZIP_DEFLATED)
+    )
     (box,) = ok(world.http.get("/containers"))["data"]
     (file,) = ok(world.http.get(f"/containers/{box['id']}/files"))["data"]
     assert file["path"].endswith("-report.py")
 
 
-def test_what_is_too_much_is_refused() -> None:
+def test_import_enforces_max_import_and_max_upload() -> None:
     with MockServer(max_import=2_000, max_upload=1_000) as server:
         url = f"{server.url}/_mock/worlds/w/import"
-        error_message(httpx2.post(url, content=zipped({**MEMBERS, "a": bytes(2_000)})), 413, "request_too_large")
+        error_message(httpx2.post(url, content=zipped({**VALID_MEMBERS, "a": bytes(2_000)})), 413, "request_too_large")
         error_message(httpx2.post(url, content=iter([bytes(1_500)] * 2)), 413, "request_too_large")
-        packed = zipped({**MEMBERS, "a": bytes(2_000)}, zipfile.ZIP_DEFLATED)
+        packed = zipped({**VALID_MEMBERS, "a": bytes(2_000)}, zipfile.ZIP_DEFLATED)
         assert "--max-import" in error_message(httpx2.post(url, content=packed), 400, "invalid_seed")
         large = hashlib.sha256(bytes(1_500)).hexdigest()
         members = {"seed.yaml": SEED % large.encode(), f"blobs/{large}": bytes(1_500)}
@@ -489,53 +511,55 @@ def test_what_is_too_much_is_refused() -> None:
         assert list((server.mock.directory / "uploads").iterdir()) == []
 
 
-def drafts(world: World) -> list[Path]:
-    """Uploads that are still waiting, of tests on this server: none between requests."""
+def pending_uploads(world: World) -> list[Path]:
+    """Return the files of uploads that the server is receiving or has not stored yet."""
     return list((world.server.mock.directory / "uploads").iterdir())
 
 
-def copies(world: World) -> list[Path]:
-    """Private copies of worlds, of exports under way."""
+def export_copies(world: World) -> list[Path]:
+    """Return the private copies of worlds that exports in progress read."""
     return list(world.server.mock.directory.glob("uploads/*-state"))
 
 
 @pytest.mark.slow
-def test_an_export_shows_one_instant_while_the_world_is_used(world: World, control: httpx2.Client) -> None:
-    """Each writer keeps as many files in its container as in the Files API; an export never sees a difference."""
+def test_an_export_is_consistent_while_clients_write(world: World, control: httpx2.Client) -> None:
+    """Writers create and delete Files all the time. Each archive has the contents of exactly the Files in its seed,
+    and every ordinal up to its latest belongs to a File, to a deleted File or to its deletion.
+    """
     world.freeze(NOON)
     stop = threading.Event()
     files = [{"filename": f"{n}", "content": f"first {n}"} for n in range(600)]
     ok(control.post("/place", json={"files": files}))
 
-    def churn(number: int) -> int:
-        turns = 0
+    def write(number: int) -> int:
+        rounds = 0
         with World(world.server, world.name) as own:
             while not stop.is_set():
-                body = f"{number} {turns}".encode()
-                made = ok(own.http.post("/files", files={"file": ("same", body)}, data={"purpose": "vision"}))
-                ok(own.http.delete(f"/files/{made['id']}"))
-                turns += 1
-        return turns
+                body = f"{number} {rounds}".encode()
+                created = ok(own.http.post("/files", files={"file": ("same", body)}, data={"purpose": "vision"}))
+                ok(own.http.delete(f"/files/{created['id']}"))
+                rounds += 1
+        return rounds
 
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
-        churning = [pool.submit(churn, number) for number in range(3)]
+        writers = [pool.submit(write, number) for number in range(3)]
         try:
-            archives = [exported(control) for _ in range(8)]
+            archives = [export_world(control) for _ in range(8)]
         finally:
             stop.set()
-        assert all(each.result() for each in churning)
+        assert all(each.result() for each in writers)
     for data in archives:
         with zipfile.ZipFile(io.BytesIO(data)) as opened:
             assert opened.testzip() is None
             document = json.loads(opened.read("seed.yaml"))
-            named = {each["from"] for each in document["files"]}
-            assert named == set(opened.namelist()) - {"seed.yaml"}
-            latest = {each["seq"] for each in document["files"]} | {each["ordinal"] for each in document["deleted"]}
-            assert len(latest) + len(document["deleted"]) == max(latest), "every ordinal in use is told of"
-            assert max(latest) <= document["ordinal"], "the writers go on while the copy is made"
+            contents = {each["from"] for each in document["files"]}
+            assert contents == set(opened.namelist()) - {"seed.yaml"}
+            ordinals = {each["seq"] for each in document["files"]} | {each["ordinal"] for each in document["deleted"]}
+            assert len(ordinals) + len(document["deleted"]) == max(ordinals), "every ordinal in use is in the document"
+            assert max(ordinals) <= document["ordinal"], "the writers go on during the export"
 
 
-def test_an_export_uses_the_one_pool_of_threads(world: World, control: httpx2.Client) -> None:
+def test_an_export_uses_the_thread_pool_of_the_server(world: World, control: httpx2.Client) -> None:
     world.openai.containers.create(name="box")
     before = set(threading.enumerate())
     assert control.get("/export").status_code == 200
@@ -543,52 +567,48 @@ def test_an_export_uses_the_one_pool_of_threads(world: World, control: httpx2.Cl
 
 
 @pytest.mark.slow
-def test_a_client_that_leaves_an_export_leaves_nothing_behind() -> None:
+def test_a_client_that_disconnects_during_an_export_leaves_no_copy() -> None:
     with MockServer() as server, World(server, "w") as world:
         control = f"{server.url}/_mock/worlds/w"
         for n in range(4):
             ok(world.http.post("/files", files={"file": bytes([n]) * (4 << 20)}, data={"purpose": "vision"}))
-        # A receive buffer of a fixed size: one that the kernel lets grow can take the archive whole.
+        # A receive buffer of a fixed size, because one that the kernel enlarges could hold the whole archive.
         small = httpx2.HTTPTransport(socket_options=[(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)])
-        with httpx2.Client(transport=small) as client, client.stream("GET", f"{control}/export") as answer:
-            pieces = answer.iter_raw()  # to let go of it is to leave
-            assert next(pieces)
-            assert len(copies(world)) == 1
-        # The server hears of it only after the client has gone; its next requests wait for it.
+        with httpx2.Client(transport=small) as client, client.stream("GET", f"{control}/export") as response:
+            chunks = response.iter_raw()  # leaving the `with` block closes the connection
+            assert next(chunks)
+            assert len(export_copies(world)) == 1
+        # The server notices the closed connection only later.
         for _ in range(10_000):
             ok(httpx2.get(control))
-            if not copies(world):
+            if not export_copies(world):
                 break
-        assert copies(world) == []
-        assert len(exported_by(server)) > 16 << 20
+        assert export_copies(world) == []
+        assert len(httpx2.get(f"{control}/export").content) > 16 << 20
 
 
-def exported_by(server: MockServer) -> bytes:
-    return httpx2.get(f"{server.url}/_mock/worlds/w/export").content
-
-
-def test_a_client_sees_all_of_the_old_or_all_of_the_new(world: World, control: httpx2.Client) -> None:
+def test_import_is_atomic_for_other_clients(world: World, control: httpx2.Client) -> None:
     first = json.dumps({"containers": [{"name": "old", "repeat": 40}]}).encode()
     second = json.dumps({"containers": [{"name": "new", "repeat": 30}]}).encode()
-    imported(control, first)
+    import_archive(control, first)
     stop = threading.Event()
 
-    def look() -> list[list[str]]:
-        seen = []
+    def read() -> list[list[str]]:
+        lists = []
         with World(world.server, world.name) as own:
             while not stop.is_set():
-                seen.append([each["name"] for each in ok(own.http.get("/containers?limit=100"))["data"]])
-        return seen
+                lists.append([each["name"] for each in ok(own.http.get("/containers?limit=100"))["data"]])
+        return lists
 
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        looking = [pool.submit(look) for _ in range(2)]
+        readers = [pool.submit(read) for _ in range(2)]
         try:
             for _ in range(4):
-                imported(control, second)
-                imported(control, first)
+                import_archive(control, second)
+                import_archive(control, first)
         finally:
             stop.set()
-        for each in looking:
+        for each in readers:
             for names in each.result():
                 assert names in (["old"] * 40, ["new"] * 30)
 
@@ -611,93 +631,97 @@ STEPS = st.lists(
 )
 
 
-def act(world: World, control: httpx2.Client, steps: list[tuple[Any, ...]]) -> None:
-    """Whatever can't be done is refused, which is as good as anything else."""
+def run_steps(world: World, control: httpx2.Client, steps: list[tuple[Any, ...]]) -> None:
+    """Send the requests of the steps. Requests for unknown or expired objects get an error, which is ignored."""
     files, boxes = ["file-none"], ["cntr_none"]
-    for kind, *given_ in steps:
+    for kind, *arguments in steps:
         match kind:
             case "file":
-                name, content, purpose = given_
-                answer = world.http.post("/files", files={"file": (name, content)}, data={"purpose": purpose})
-                files.append(ok(answer)["id"])
+                name, content, purpose = arguments
+                response = world.http.post("/files", files={"file": (name, content)}, data={"purpose": purpose})
+                files.append(ok(response)["id"])
             case "container":
-                name, minutes, created = given_
+                name, minutes, created = arguments
                 rule = {"anchor": "created_at" if created else "last_active_at", "minutes": minutes}
                 boxes.append(ok(world.http.post("/containers", json={"name": name, "expires_after": rule}))["id"])
             case "upload":
-                box, content = given_
+                box, content = arguments
                 world.http.post(f"/containers/{boxes[box % len(boxes)]}/files", files={"file": content})
             case "copy":
-                box, file = given_
+                box, file = arguments
                 body = {"file_id": files[file % len(files)]}
                 world.http.post(f"/containers/{boxes[box % len(boxes)]}/files", json=body)
             case "assistant":
-                box, path, content, size = given_
+                box, path, content, size = arguments
                 data = {"path": path} | ({"bytes": size} if size else {})
                 control.post(f"/containers/{boxes[box % len(boxes)]}/files", files={"file": content}, data=data)
             case "advance":
-                world.advance(given_[0])
+                world.advance(arguments[0])
             case "expire":
-                control.post(f"/containers/{boxes[given_[0] % len(boxes)]}/expire")
+                control.post(f"/containers/{boxes[arguments[0] % len(boxes)]}/expire")
             case "delete file":
-                control.delete(f"/files/{files[given_[0] % len(files)]}")
+                control.delete(f"/files/{files[arguments[0] % len(files)]}")
             case "delete container":
-                control.delete(f"/containers/{boxes[given_[0] % len(boxes)]}")
+                control.delete(f"/containers/{boxes[arguments[0] % len(boxes)]}")
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(steps=STEPS)
 @pytest.mark.slow
-def test_random_worlds_come_back(world: World, control: httpx2.Client, steps: list[tuple[Any, ...]]) -> None:
+def test_export_and_import_restore_random_worlds_exactly(
+    world: World, control: httpx2.Client, steps: list[tuple[Any, ...]]
+) -> None:
     ok(control.post("/reset?empty=true"))
     world.freeze(NOON)
-    act(world, control, steps)
-    data = exported(control)
-    before = answers(world)
-    made = ok(world.http.post("/containers", json={"name": "next"}))
+    run_steps(world, control, steps)
+    data = export_world(control)
+    before = read_all(world)
+    created = ok(world.http.post("/containers", json={"name": "next"}))
     ok(control.post("/reset?empty=true"))
-    imported(control, data)
-    assert exported(control) == data
-    assert answers(world) == before
-    assert ok(world.http.post("/containers", json={"name": "next"})) == made
+    import_archive(control, data)
+    assert export_world(control) == data
+    assert read_all(world) == before
+    assert ok(world.http.post("/containers", json={"name": "next"})) == created
 
 
-def test_an_archive_keeps_a_rule_that_new_ones_may_not_be_like(world: World, control: httpx2.Client) -> None:
-    """An earlier version took it."""
+def test_an_archive_may_contain_a_fault_rule_that_is_no_longer_accepted(world: World, control: httpx2.Client) -> None:
+    """Earlier versions accepted the rule."""
     seed = b'{"version": 1, "faults": [{"match": {"path": "/v1/files"}, "effect": {"status": 500}}]}'
-    imported(control, zipped({"seed.yaml": seed}))
+    import_archive(control, zipped({"seed.yaml": seed}))
     (rule,) = ok(control.get("/faults"))["data"]
     assert rule["match"] == {"path": "/v1/files"}
-    imported(control, exported(control))
-    refused = control.post("/import?replace=false", content=seed, headers={"Content-Type": "application/json"})
-    assert "matches no path" in error_message(refused, 400, "invalid_seed")
+    import_archive(control, export_world(control))
+    response = control.post("/import?replace=false", content=seed, headers={"Content-Type": "application/json"})
+    assert "matches no path" in error_message(response, 400, "invalid_seed")
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        pytest.param("x" * 1_100_000, id="that shrinks much"),
-        pytest.param("\u00e9\n" * 900_000, id="of lines", marks=pytest.mark.slow),
-        pytest.param('"' * 1_900_000, id="of quotes", marks=pytest.mark.slow),
-        pytest.param("\n\x7f" * 150_000, id="of controls", marks=pytest.mark.slow),
+        pytest.param("x" * 1_100_000, id="compressible"),
+        pytest.param("\u00e9\n" * 900_000, id="line breaks", marks=pytest.mark.slow),
+        pytest.param('"' * 1_900_000, id="quotes", marks=pytest.mark.slow),
+        pytest.param("\n\x7f" * 150_000, id="control characters", marks=pytest.mark.slow),
     ],
 )
-def test_a_world_with_long_inputs_comes_back(world: World, control: httpx2.Client, tmp_path: Path, text: str) -> None:
+def test_export_and_import_restore_long_inputs_exactly(
+    world: World, control: httpx2.Client, tmp_path: Path, text: str
+) -> None:
     world.freeze(NOON)
-    made = [ok(world.http.post("/responses", json={"model": "m", "input": text})) for _ in range(2)]
-    data = exported(control)
+    created = [ok(world.http.post("/responses", json={"model": "m", "input": text})) for _ in range(2)]
+    data = export_world(control)
     ok(control.post("/reset?empty=true"))
-    imported(control, data)
-    assert exported(control) == data
-    (item,) = ok(world.http.get(f"/responses/{made[1]['id']}/input_items"))["data"]
+    import_archive(control, data)
+    assert export_world(control) == data
+    (item,) = ok(world.http.get(f"/responses/{created[1]['id']}/input_items"))["data"]
     assert item["content"][0]["text"] == text
     seed = tmp_path / "world.zip"
     seed.write_bytes(data)
-    assert read_seeds([seed], LIMIT).summary() == "2 responses"
+    assert read_seeds([seed], MAX_UPLOAD).summary() == "2 responses"
 
 
 @pytest.mark.parametrize(
-    ("limit", "allowed", "told"),
+    ("limit", "value", "message"),
     [
         ("MAX_BYTES", 1_000, "more than 1,000 bytes"),
         ("MAX_OBJECTS", 3, "more than 3 objects"),
@@ -705,20 +729,19 @@ def test_a_world_with_long_inputs_comes_back(world: World, control: httpx2.Clien
         ("IMPORTED", dataclasses.replace(IMPORTED, json_values=30), "more than 30 values"),
     ],
 )
-def test_a_world_that_no_import_would_take_is_not_exported(
-    world: World, control: httpx2.Client, monkeypatch: pytest.MonkeyPatch, limit: str, allowed: Any, told: str
+def test_a_world_larger_than_an_import_accepts_is_not_exported(
+    world: World, control: httpx2.Client, monkeypatch: pytest.MonkeyPatch, limit: str, value: Any, message: str
 ) -> None:
     populate(world, control)
     with monkeypatch.context() as patch:
-        patch.setattr(archive, limit, allowed)
-        with pytest.raises(SeedError, match=f"larger than an import takes: it holds {told}.*; delete"):
-            world.server.run(first_piece(world))
-        message = error_message(control.get("/export"), 400, "invalid_seed")
-        assert "larger than an import takes" in message
-    exported(control)
+        patch.setattr(archive, limit, value)
+        with pytest.raises(SeedError, match=f"larger than an import takes: it holds {message}.*; delete"):
+            world.server.run(first_chunk(world))
+        assert "larger than an import takes" in error_message(control.get("/export"), 400, "invalid_seed")
+    export_world(control)
 
 
-async def first_piece(world: World) -> bytes:
+async def first_chunk(world: World) -> bytes:
     async with world.server.mock.worlds.copied(world.name) as directory:
-        with closing(archive.write(directory)) as pieces:
-            return next(pieces)
+        with closing(archive.write(directory)) as chunks:
+            return next(chunks)

@@ -1,4 +1,4 @@
-"""The benchmarks run, and report what the manual says. How fast anything is, is no test's business."""
+"""The benchmarks run, and their report matches the manual. No test checks performance."""
 
 import json
 import math
@@ -18,77 +18,81 @@ from benchmarks.contests import CONTESTS, Contest
 from mockserver.api.app import RESOURCES
 
 ROOT = Path(__file__).parents[1]
-ABOUT = dict.fromkeys(
+MACHINE = dict.fromkeys(
     ("date", "cpu", "cores", "kernel", "python", "sqlite", "node", "sha256", "blake2b"), "<known>"
 ) | {"load": "0.1", "fastapi": "1", "uvicorn": "2", "sqlmodel": "3"}
 KEYS = ("rate", "p50", "p99", "worst", "cpu", "seconds", "resident", "after", "growth")
 
 
-def made_up(contest: Contest, rounds: int = 3) -> report.Told:
-    """Figures that differ by contestant and round, and one contestant that can't."""
-    told = {
+def fake_measurements(contest: Contest, rounds: int = 3) -> report.Measurements:
+    """Metrics that differ by contestant and round; the last contestant has an error."""
+    measurements = {
         name: [dict.fromkeys(KEYS, 100.0 * (at + 1) + number) for number in range(rounds)]
         for at, name in enumerate(contest.contestants)
     }
-    return told | {list(told)[-1]: "404 <Not Found>"}
+    return measurements | {list(measurements)[-1]: "404 <Not Found>"}
 
 
-RESULTS = {contest.name: made_up(contest) for contest in CONTESTS}
+RESULTS = {contest.name: fake_measurements(contest) for contest in CONTESTS}
 
 
 def cells(table: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
 
 
-def test_the_manual_names_every_goal_and_what_it_is_held_against() -> None:
+def test_the_table_in_the_manual_lists_every_goal_with_its_baseline() -> None:
     text = report.PAGE.read_text()
     table = text.partition(report.BEGIN)[2].partition("| what | compared with |")[2].partition("\n\n")[0]
-    told = [[row[0], row[1], row[4]] for row in cells(table)]
-    assert told == [[row[0], row[1], row[4]] for row in cells(report.goals(RESULTS))]
-    assert len(told) == sum(len(contest.goals) for contest in CONTESTS)
+    documented = [[row[0], row[1], row[4]] for row in cells(table)]
+    assert documented == [[row[0], row[1], row[4]] for row in cells(report.goal_table(RESULTS))]
+    assert len(documented) == sum(len(contest.goals) for contest in CONTESTS)
 
 
-def test_a_ratio_is_one_of_neighbours_and_decides_by_its_median() -> None:
-    measured = {
+def test_a_ratio_compares_the_same_round_and_its_median_decides_whether_the_goal_is_met() -> None:
+    rates = {
         "mockserver": (10, 90, 40), "bare FastAPI": (10, 100, 20), "idiomatic": (1, 30, 5), "@stdy/cli": (10, 100, 50),
     }  # fmt: skip
-    told = {name: [{"rate": each, "cpu": 1 / each} for each in rates] for name, rates in measured.items()}
-    first, second, third = cells(report.goals({"get": told}))
+    measurements = {name: [{"rate": each, "cpu": 1 / each} for each in values] for name, values in rates.items()}
+    first, second, third = cells(report.goal_table({"get": measurements}))
     assert first[2:] == ["1.00 × (0.90–2.00)", "1.00 ×", "≥ 1.00 ×", "yes"]
     assert second[2:] == ["8.00 × (3.00–10.0)", "8.00 ×", "≥ 10.0 ×", "**no**"]
     assert third[2:] == ["0.90 × (0.80–1.00)", "0.90 ×", "≥ 0.80 ×", "yes"]
 
 
-def test_what_could_not_be_measured_says_why() -> None:
-    (row,) = cells(report.goals({"beside": {contests.ITSELF: [{"p99": 1}], contests.ELSEWHERE: "the upload failed"}}))
+def test_a_contestant_that_could_not_be_measured_shows_the_reason() -> None:
+    (row,) = cells(
+        report.goal_table(
+            {"get-during-upload": {contests.SAME_SERVER: [{"p99": 1}], contests.OTHER_PROCESS: "the upload failed"}}
+        )
+    )
     assert row[2:] == ["the upload failed", "", "≤ 3.00 ×", "–"]
-    assert "*404 <Not Found>*" in report.candidates(RESULTS)
+    assert "*404 <Not Found>*" in report.candidate_table(RESULTS)
 
 
-def test_recording_replaces_what_stands_between_the_markers(tmp_path: Path) -> None:
+def test_record_replaces_the_text_between_the_markers(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
     for _ in range(2):
-        report.record(RESULTS, ABOUT, 3, page)
+        report.record(RESULTS, MACHINE, 3, page)
         lines = page.read_text().splitlines()
         assert (lines[0], lines[-1], lines.count(report.BEGIN), "old" in lines) == ("before", "after", 1, False)
-        assert report.goals(RESULTS) in page.read_text()
+        assert report.goal_table(RESULTS) in page.read_text()
     page.write_text("no markers")
     with pytest.raises(SystemExit, match="end of the figures"):
-        report.record(RESULTS, ABOUT, 3, page)
+        report.record(RESULTS, MACHINE, 3, page)
 
 
-def test_the_picture_shows_every_figure() -> None:
-    drawn = ElementTree.fromstring(report.picture(RESULTS, ABOUT))
-    words = {each.text for each in drawn.iter("{http://www.w3.org/2000/svg}text")}
-    assert {title for _, title, _, _ in report.PANELS} < words
+def test_the_chart_shows_all_panels_medians_and_errors() -> None:
+    drawing = ElementTree.fromstring(report.chart(RESULTS, MACHINE))
+    texts = {each.text for each in drawing.iter("{http://www.w3.org/2000/svg}text")}
+    assert {title for _, title, _, _ in report.PANELS} < texts
     get = RESULTS["get"]["mockserver"]
     assert not isinstance(get, str)
-    assert report.figure(statistics.median(each["rate"] for each in get)) in words
-    assert "404 <Not Found>" in words
+    assert report.format_number(statistics.median(each["rate"] for each in get)) in texts
+    assert "404 <Not Found>" in texts
 
 
-def test_the_bare_application_has_as_many_routes() -> None:
+def test_the_bare_application_has_as_many_routes_as_the_api() -> None:
     assert sum(len(each.router.routes) for each in RESOURCES) == routes.ROUTES
     assert (
         sum(each.path.startswith(("/containers", "/files", "/resources")) for each in routes.app.routes)
@@ -97,11 +101,11 @@ def test_the_bare_application_has_as_many_routes() -> None:
 
 
 @pytest.mark.slow
-def test_what_many_worlds_cost_is_measured() -> None:
+def test_the_fleet_benchmark_runs() -> None:
     command = [sys.executable, "-m", "benchmarks.fleet", "--worlds", "120", "--servers", "4", "--spread", "1000"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    table = [line.strip("|").split("|") for line in done.stdout.splitlines()[2:]]
+    completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert completed.returncode == 0, completed.stderr
+    table = [line.strip("|").split("|") for line in completed.stdout.splitlines()[2:]]
     assert len(table) == 12
     assert all(re.search(r"\d", figure) for _, figure in table)
 
@@ -112,19 +116,19 @@ def test_all_contests_run(tmp_path: Path) -> None:
     if not shutil.which("wrk"):
         assert os.environ.get("CI") != "true", "needs wrk"
         pytest.skip("needs wrk")
-    kept, picture = tmp_path / "kept.json", tmp_path / "figures.svg"
+    saved, chart = tmp_path / "saved.json", tmp_path / "figures.svg"
     command = [sys.executable, "-m", "benchmarks", "--quick", "--rounds", "1", "--without-peers"]
-    done = subprocess.run([*command, "--keep", kept, "--picture", picture], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    results = json.loads(kept.read_text())["results"]
+    completed = subprocess.run([*command, "--save", saved, "--chart", chart], cwd=ROOT, capture_output=True, text=True)
+    assert completed.returncode == 0, completed.stderr
+    results = json.loads(saved.read_text())["results"]
     assert list(results) == [contest.name for contest in CONTESTS]
     for contest in CONTESTS:
         for name, measured in results[contest.name].items():
-            if measured == "left out":
+            if measured == "skipped":
                 continue
             assert isinstance(measured, list), f"{contest.name}, {name}: {measured}"
-            (figures,) = measured
-            assert figures, f"{contest.name}, {name}"
-            assert all(math.isfinite(each) for each in figures.values()), figures
-    assert report.goals(results) in done.stdout
-    ElementTree.parse(picture)
+            (metrics,) = measured
+            assert metrics, f"{contest.name}, {name}"
+            assert all(math.isfinite(each) for each in metrics.values()), metrics
+    assert report.goal_table(results) in completed.stdout
+    ElementTree.parse(chart)

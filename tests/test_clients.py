@@ -1,8 +1,8 @@
-"""Clients as users have them: each of a pinned version, run with programs of `tests/clients/` against a world.
+"""Pinned versions of clients run the programs of `tests/clients/` against a world.
 
-All that a program is told is where the API is. Its output is checked, and then the world's journal, which says what
-the client really sent. The table in docs/fidelity/clients.md is a record of these runs. `tests/clients/install` installs
-the clients, and `MOCKSERVER_RECORD=1 pytest -m "" tests/test_clients.py` writes the table.
+A program gets only the base URL and a key. The tests check its output, and the requests in the world's journal. The
+tables in docs/fidelity/clients.md record these runs. `tests/clients/install` installs the clients, and
+`MOCKSERVER_RECORD=1 pytest -m "" tests/test_clients.py` writes the tables.
 """
 
 import os
@@ -27,60 +27,57 @@ pytestmark = pytest.mark.slow  # starts processes
 
 PAGE = DOCS / "fidelity" / "clients.md"
 HEADINGS = ("client", "version", "operations", "result")
-SENDS = ("client", "version", "keys of its requests", "a second turn has", "result")
-"""Of the table of clients of `/responses`."""
-RECORDING = bool(os.environ.get("MOCKSERVER_RECORD"))
+RESPONSES_HEADINGS = ("client", "version", "keys of its requests", "a second turn has", "result")
+RECORD = bool(os.environ.get("MOCKSERVER_RECORD"))
 JAVA = INSTALLED / "openai-java"
 LITELLM = INSTALLED / "litellm"
 LITELLM_OFFLINE = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
-"""Else it looks up prices on the network."""
+"""Keeps LiteLLM from downloading prices."""
 DOCUMENTED = [CLIENTS / "python" / f"containers_{kind}.py" for kind in ("async", "sync")]
 
-SKILL_REFUSALS = {("CreateSkill", 400), ("RetrieveSkill", 404)}
-"""Of a skill without a folder, and of one that was deleted."""
-USUAL_REFUSALS = frozenset({("RetrieveContainer", 404), ("ListContainers", 400)})
-"""By operation: of a container that was deleted, and with a limit of 1000."""
+SKILL_ERRORS = {("CreateSkill", 400), ("RetrieveSkill", 404)}
+"""For a skill without a folder, and for a deleted one."""
+COMMON_ERRORS = frozenset({("RetrieveContainer", 404), ("ListContainers", 400)})
+"""For a deleted container, and for a limit of 1000."""
 
 
 @dataclass(frozen=True)
 class Program:
     command: tuple[str | Path, ...]
-    prints: str
-    """A file in `tests/clients/` with the whole output, in which … stands for anything within a line. Programs of
-    `/responses` have none: all of them print the same."""
+    output: str
+    """A file in `tests/clients/` with the expected output, in which … matches any text within a line. Empty for programs
+    of `/responses`, which all print the same."""
 
 
 @dataclass(frozen=True)
 class Client:
     name: str
-    """As the table calls it."""
+    """The name in the table."""
     language: str
-    """What `tests/clients/install` is to be told to install it; nothing for what the machine itself has."""
+    """The argument of `tests/clients/install`; empty for what is part of the system."""
     folder: str
-    """Where that is, in `tests/clients/.installed/`."""
+    """Its folder in `tests/clients/.installed/`."""
     manifest: str
-    """What pins it, in `tests/clients/`."""
+    """The file in `tests/clients/` that pins its version."""
     package: str
-    """What stands before its version there."""
+    """The text before its version in the manifest."""
     programs: tuple[Program, ...]
-    """Run one after another, in one world."""
+    """Run in sequence, in one world."""
     tool: str | None = None
-    """A program that the machine must have."""
+    """A command that must be available."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    refusals: Set[tuple[str, int]] = USUAL_REFUSALS
-    """All that the programs provoke."""
+    errors: Set[tuple[str, int]] = COMMON_ERRORS
+    """Operation and status of all error responses that the programs cause."""
     sources: str | None = None
-    """The folder that its programs were compiled from, in `tests/clients/`."""
-    slow: bool = False
-    """Whether it takes more than a few seconds."""
+    """The folder in `tests/clients/` with the sources of compiled programs."""
 
     @property
     def version(self) -> str:
         if not self.manifest:
             return "any"
-        found = re.search(rf"{re.escape(self.package)}\D*?(\d[\w.+-]*)", (CLIENTS / self.manifest).read_text())
-        assert found, f"{self.manifest} pins no version of {self.package}"
-        return found[1]
+        match = re.search(rf"{re.escape(self.package)}\D*?(\d[\w.+-]*)", (CLIENTS / self.manifest).read_text())
+        assert match, f"{self.manifest} pins no version of {self.package}"
+        return match[1]
 
 
 def python(name: str, major: int) -> Client:
@@ -90,23 +87,22 @@ def python(name: str, major: int) -> Client:
         Program((*command, CLIENTS / "python" / f"{each}.py"), f"python/{each}.txt")
         for each in ("workflow", "workflow_async", "responses", *(["skills"] if major > 1 else []))
     )
-    refusals = USUAL_REFUSALS | {("RetrieveContainerFileContent", 404)}
-    refusals |= SKILL_REFUSALS if major > 1 else set()
-    return Client(
-        name, "python", folder, f"python/openai-{major}.txt", "openai==", programs, refusals=refusals, slow=major < 3
-    )
+    errors = COMMON_ERRORS | {("RetrieveContainerFileContent", 404)}
+    errors |= SKILL_ERRORS if major > 1 else set()
+    return Client(name, "python", folder, f"python/openai-{major}.txt", "openai==", programs, errors=errors)
 
 
 def node(name: str, folder: str, manifest: str) -> Client:
-    # The program is reached by a link beside the packages, so that any version can run the same one.
+    # The programs are linked next to the packages, so that all versions can run the same ones.
     command = ("node", "--preserve-symlinks", "--preserve-symlinks-main")
-    packed = [] if folder == "openai-node" else [CLIENTS / "node" / "basic_math.zip"]  # before 7.5 it drops folders
+    # Before 7.5 the client drops folders, so the program uploads a zip.
+    archive = [] if folder == "openai-node" else [CLIENTS / "node" / "basic_math.zip"]
     programs = tuple(
         Program((*command, INSTALLED / folder / "programs" / f"{each}.mjs", *more), f"node/{each}.txt")
-        for each, more in (("workflow", []), ("skills", packed))
+        for each, more in (("workflow", []), ("skills", archive))
     )
-    refusals = USUAL_REFUSALS | SKILL_REFUSALS
-    return Client(name, "node", folder, manifest, '"openai"', programs, tool="node", refusals=refusals)
+    errors = COMMON_ERRORS | SKILL_ERRORS
+    return Client(name, "node", folder, manifest, '"openai"', programs, tool="node", errors=errors)
 
 
 def litellm(name: str, *command: str | Path) -> Client:
@@ -120,11 +116,10 @@ def litellm(name: str, *command: str | Path) -> Client:
         "litellm==",
         (run,),
         environment=LITELLM_OFFLINE,
-        slow=True,  # it takes seconds to import
     )
 
 
-ALL = [
+CLIENTS_OF_ALL_OPERATIONS = [
     python("Python `openai`", 3),
     python("Python `openai` 2", 2),
     python("Python `openai` 1", 1),
@@ -151,7 +146,6 @@ ALL = [
                 "foundry/workflow.txt",
             ),
         ),
-        slow=True,
     ),
     Client(
         "curl",
@@ -163,7 +157,7 @@ ALL = [
             Program(("bash", CLIENTS / "curl" / f"{each}.sh"), f"curl/{each}.txt") for each in ("workflow", "skills")
         ),
         tool="curl",
-        refusals=USUAL_REFUSALS | SKILL_REFUSALS,
+        errors=COMMON_ERRORS | SKILL_ERRORS,
     ),
     Client(
         "Go `openai-go`",
@@ -173,7 +167,7 @@ ALL = [
         "github.com/openai/openai-go/v3",
         (Program((INSTALLED / "openai-go" / "containers",), "go/workflow.txt"),),
         tool="go",
-        refusals=USUAL_REFUSALS | SKILL_REFUSALS,
+        errors=COMMON_ERRORS | SKILL_ERRORS,
         sources="go",
     ),
     Client(
@@ -189,14 +183,14 @@ ALL = [
             ),
         ),
         tool="java",
-        refusals=USUAL_REFUSALS | SKILL_REFUSALS,
+        errors=COMMON_ERRORS | SKILL_ERRORS,
         sources="java",
     ),
 ]
 
 
-def responses(name: str, language: str, folder: str, manifest: str, package: str, program: str) -> Client:
-    """A client of `/responses`: two turns in one container, streamed and not, and a cited file of each downloaded."""
+def responses_client(name: str, language: str, folder: str, manifest: str, package: str, program: str) -> Client:
+    """Return a client of `/responses`: it runs two turns in one container, streamed and not, and downloads the cited files."""
     command: tuple[str | Path, ...] = (INSTALLED / folder / "bin" / "python", CLIENTS / "python" / program)
     if program.endswith(".mjs"):
         linked = INSTALLED / folder / "programs" / program
@@ -213,82 +207,88 @@ def responses(name: str, language: str, folder: str, manifest: str, package: str
     )
 
 
-def installed(name: str, folder: str, manifest: str, package: str, program: str) -> Client:
-    return responses(name, "responses", folder, manifest, package, program)
+def library_client(name: str, folder: str, manifest: str, package: str, program: str) -> Client:
+    return responses_client(name, "responses", folder, manifest, package, program)
 
 
-RESPONSES = [
-    responses("Python `openai`", "python", "openai-python-3", "python/openai-3.txt", "openai==", "responses_openai.py"),
-    installed("Python `openai-agents`", "agents-python", "python/agents.txt", "openai-agents==", "responses_agents.py"),
-    installed(
+RESPONSES_CLIENTS = [
+    responses_client(
+        "Python `openai`", "python", "openai-python-3", "python/openai-3.txt", "openai==", "responses_openai.py"
+    ),
+    library_client(
+        "Python `openai-agents`", "agents-python", "python/agents.txt", "openai-agents==", "responses_agents.py"
+    ),
+    library_client(
         "`langchain-openai`", "langchain-python", "python/langchain.txt", "langchain-openai==", "responses_langchain.py"
     ),
-    installed(
+    library_client(
         "`pydantic-ai`",
         "pydantic-ai-python",
         "python/pydantic-ai.txt",
         "pydantic-ai-slim==",
         "responses_pydantic_ai.py",
     ),
-    responses("LiteLLM library", "litellm", "litellm", "litellm/requirements.txt", "litellm==", "responses_litellm.py"),
-    installed(
+    responses_client(
+        "LiteLLM library", "litellm", "litellm", "litellm/requirements.txt", "litellm==", "responses_litellm.py"
+    ),
+    library_client(
         "`llama-index-llms-openai`",
         "llamaindex-python",
         "python/llamaindex.txt",
         "llama-index-llms-openai==",
         "responses_llamaindex.py",
     ),
-    responses("Node `openai`", "node", "openai-node", "node/package.json", '"openai"', "responses_openai.mjs"),
-    installed(
+    responses_client("Node `openai`", "node", "openai-node", "node/package.json", '"openai"', "responses_openai.mjs"),
+    library_client(
         "`@openai/agents`", "agents-node", "node/agents/package.json", '"@openai/agents"', "responses_agents.mjs"
     ),
-    installed(
+    library_client(
         "`@langchain/openai`",
         "langchain-node",
         "node/langchain/package.json",
         '"@langchain/openai"',
         "responses_langchain.mjs",
     ),
-    installed("`ai` with `@ai-sdk/openai`", "ai-node", "node/ai/package.json", '"ai"', "responses_ai.mjs"),
+    library_client("`ai` with `@ai-sdk/openai`", "ai-node", "node/ai/package.json", '"ai"', "responses_ai.mjs"),
 ]
 
 
-# Running
+# Run the programs
 
 
 def run(world: World, command: tuple[str | Path, ...], environment: Mapping[str, str]) -> str:
-    """What a program prints; its failure is the test's, and so is anything that it warns of."""
-    told = {
+    """Run a program and return its output. Fail if it fails or prints warnings."""
+    api = {
         "OPENAI_BASE_URL": world.base_url,
         "OPENAI_API_KEY": world.api_key,
-        # Where the machine speaks to the network through a proxy, this address still needs none.
+        # A proxy in the environment must not be used for localhost.
         "NO_PROXY": "localhost",
         "no_proxy": "localhost",
     }
-    ours = {"PYTHONPATH", "VIRTUAL_ENV", "NODE_OPTIONS", "JAVA_TOOL_OPTIONS"}
-    others = {name: value for name, value in os.environ.items() if name not in ours}
-    done = subprocess.run(
+    dropped = {"PYTHONPATH", "VIRTUAL_ENV", "NODE_OPTIONS", "JAVA_TOOL_OPTIONS"}
+    inherited = {name: value for name, value in os.environ.items() if name not in dropped}
+    completed = subprocess.run(
         command,
-        env={**others, **told, **environment},
+        env={**inherited, **api, **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         encoding="utf-8",
         timeout=300,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr == ""
-    return done.stdout
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    assert completed.stderr == ""
+    return completed.stdout
 
 
-OF_RESPONSES = {"CreateResponse", "GetResponse", "DeleteResponse", "CancelResponse", "ListInputItems"}
-"""Operations that have clients of their own, and another table."""
+RESPONSES_OPERATIONS = {"CreateResponse", "GetResponse", "DeleteResponse", "CancelResponse", "ListInputItems"}
+"""Operations that other clients and a separate table cover."""
 
 
-def assert_nothing_left(world: World) -> None:
-    """Looked up where the journal doesn't see it."""
+def assert_no_objects_left(world: World) -> None:
+    """Check through the control plane, which the journal does not record."""
     counts = ok(httpx2.get(f"{world.server.url}/_mock/worlds/{world.name}"))["counts"]
-    counts.pop("uploads")  # the API deletes none of those that have ended
+    counts.pop("uploads")  # the API cannot delete uploads
     assert not any(counts.values()), counts
 
 
@@ -296,32 +296,32 @@ def operations(server: MockServer) -> list[str]:
     paths = create_app(server.mock).openapi()["paths"].values()
     names = [operation["operationId"] for each in paths for operation in each.values()]
     assert len(names) == len(OPERATIONS)
-    return [name for name in names if name not in OF_RESPONSES]
+    return [name for name in names if name not in RESPONSES_OPERATIONS]
 
 
 def row(client: Client, world: World) -> list[str]:
-    """What the table says of the client, by the journal of the world that its programs were run in."""
+    """Return the client's row of the first table, from the journal of the world."""
     page = ok(httpx2.get(f"{world.server.url}/_mock/worlds/{world.name}/journal?limit=10000"))
     assert page["total"] == len(page["data"])
     unmatched = [f"{each['method']} {each['path']}" for each in page["data"] if each["operation"] is None]
     assert not unmatched
     assert not [each for each in page["data"] if each["aborted"]]
-    answers = {(each["operation"], each["status"]) for each in page["data"]}
-    assert {answer for answer in answers if answer[1] >= 400} == client.refusals
-    driven = {operation for operation, status in answers if status < 400}
-    every = operations(world.server)
-    missing = ", ".join(f"`{each}`" for each in every if each not in driven)
-    refused = " and ".join(str(status) for status in sorted({status for _, status in client.refusals}))
+    statuses = {(each["operation"], each["status"]) for each in page["data"]}
+    assert {each for each in statuses if each[1] >= 400} == client.errors
+    called = {operation for operation, status in statuses if status < 400}
+    all_operations = operations(world.server)
+    missing = ", ".join(f"`{each}`" for each in all_operations if each not in called)
+    caught = " and ".join(str(status) for status in sorted({status for _, status in client.errors}))
     return [
         client.name,
         client.version,
-        f"{len(driven)} of {len(every)}{missing and ': not '}{missing}",
-        f"works, catches {refused}" if refused else "works",
+        f"{len(called)} of {len(all_operations)}{missing and ': not '}{missing}",
+        f"works, catches {caught}" if caught else "works",
     ]
 
 
-def sends(client: Client, world: World) -> list[str]:
-    """What the second table says of the client, by the journal. It has to show that everything worked."""
+def responses_row(client: Client, world: World) -> list[str]:
+    """Check in the journal that all requests succeeded, and return the client's row of the second table."""
     mock = f"{world.server.url}/_mock/worlds/{world.name}"
     entries = ok(httpx2.get(f"{mock}/journal?limit=10000"))["data"]
     assert not [each for each in entries if each["operation"] is None or each["status"] != 200 or each["aborted"]]
@@ -333,13 +333,13 @@ def sends(client: Client, world: World) -> list[str]:
     assert len(downloads) >= 4
     keys = {key for body in bodies for key in body} - {"previous_response_id"}
     items = {item.get("type") for body in bodies if isinstance(body["input"], list) for item in body["input"]}
-    ways = [each for each in ("code_interpreter_call", "item_reference") if each in items]
-    ways += ["previous_response_id"] if any(body.get("previous_response_id") for body in bodies) else []
+    history = [each for each in ("code_interpreter_call", "item_reference") if each in items]
+    history += ["previous_response_id"] if any(body.get("previous_response_id") for body in bodies) else []
     return [
         client.name,
         client.version,
         ", ".join(f"`{each}`" for each in sorted(keys)),
-        " or ".join(f"`{each}`" for each in ways),
+        " or ".join(f"`{each}`" for each in history),
         f"{len(bodies)} runs, {streamed} streamed, {len(downloads)} downloads",
     ]
 
@@ -348,7 +348,7 @@ def sends(client: Client, world: World) -> list[str]:
 
 
 def table(headings: tuple[str, ...] = HEADINGS) -> tuple[str, dict[str, list[str]], str]:
-    """The page before the rows, the rows by client, and the rest."""
+    """Return the page before the rows, the rows by client, and the rest."""
     head = f"| {' | '.join(headings)} |\n|{'---|' * len(headings)}\n"
     before, head, after = PAGE.read_text(encoding="utf-8").partition(head)
     assert head, f"{PAGE.name} has no table of clients"
@@ -358,10 +358,10 @@ def table(headings: tuple[str, ...] = HEADINGS) -> tuple[str, dict[str, list[str
 
 
 def record(row: list[str], headings: tuple[str, ...] = HEADINGS) -> None:
-    assert "PYTEST_XDIST_WORKER" not in os.environ, "record with one process, which writes the page alone"
+    assert "PYTEST_XDIST_WORKER" not in os.environ, "record without xdist: its workers would overwrite the page"
     before, rows, after = table(headings)
     rows[row[0]] = row
-    clients = ALL if headings == HEADINGS else RESPONSES
+    clients = CLIENTS_OF_ALL_OPERATIONS if headings == HEADINGS else RESPONSES_CLIENTS
     lines = [f"| {' | '.join(rows[client.name])} |\n" for client in clients if client.name in rows]
     PAGE.write_text(before + "".join(lines) + after, encoding="utf-8")
 
@@ -369,49 +369,44 @@ def record(row: list[str], headings: tuple[str, ...] = HEADINGS) -> None:
 # The tests
 
 
-CASES = [
-    pytest.param(
-        each, id="-".join(re.findall(r"\w+", each.name.lower())), marks=[pytest.mark.slow] if each.slow else []
-    )
-    for each in ALL
-]
-
-
-@pytest.mark.parametrize("client", CASES)
-def test_client(live_world: World, client: Client) -> None:
-    """Against the mock as strict as the live API, so that the programs are what users can go by."""
+@pytest.mark.parametrize(
+    "client", CLIENTS_OF_ALL_OPERATIONS, ids=lambda each: "-".join(re.findall(r"\w+", each.name.lower()))
+)
+def test_the_programs_of_a_client_work_and_call_the_recorded_operations(live_world: World, client: Client) -> None:
+    """Use the profile `live`, because users copy these programs."""
     require(client.language, client.folder, client.sources or client.manifest, client.tool)
     for program in client.programs:
         output = run(live_world, program.command, client.environment)
-        assert matches((CLIENTS / program.prints).read_text(encoding="utf-8"), output), output
-    assert_nothing_left(live_world)
-    measured = row(client, live_world)
-    if RECORDING:
-        record(measured)
-    assert table()[1].get(client.name) == measured, "record it with MOCKSERVER_RECORD=1"
+        assert matches((CLIENTS / program.output).read_text(encoding="utf-8"), output), output
+    assert_no_objects_left(live_world)
+    actual = row(client, live_world)
+    if RECORD:
+        record(actual)
+    assert table()[1].get(client.name) == actual, "record it with MOCKSERVER_RECORD=1"
 
 
-@pytest.mark.parametrize("client", RESPONSES, ids=lambda each: f"{each.folder}-{each.version}")
-def test_client_of_responses(live_world: World, client: Client) -> None:
-    """Two turns in one container. The program compares the containers, and downloads what is cited."""
+@pytest.mark.parametrize("client", RESPONSES_CLIENTS, ids=lambda each: f"{each.folder}-{each.version}")
+def test_a_client_of_responses_reuses_the_container_and_downloads_cited_files(
+    live_world: World, client: Client
+) -> None:
     require(client.language, client.folder, client.manifest, client.tool)
     for program in client.programs:
         output = run(live_world, program.command, client.environment)
         assert re.fullmatch(r"(\w+: report\.csv 19, plot\.png 67\n){2,}", output), output
-    measured = sends(client, live_world)
-    if RECORDING:
-        record(measured, SENDS)
-    assert table(SENDS)[1].get(client.name) == measured, "record it with MOCKSERVER_RECORD=1"
+    actual = responses_row(client, live_world)
+    if RECORD:
+        record(actual, RESPONSES_HEADINGS)
+    assert table(RESPONSES_HEADINGS)[1].get(client.name) == actual, "record it with MOCKSERVER_RECORD=1"
 
 
-def test_the_tables_have_these_clients() -> None:
-    assert list(table()[1]) == [client.name for client in ALL]
-    assert list(table(SENDS)[1]) == [client.name for client in RESPONSES]
+def test_the_tables_list_all_clients() -> None:
+    assert list(table()[1]) == [client.name for client in CLIENTS_OF_ALL_OPERATIONS]
+    assert list(table(RESPONSES_HEADINGS)[1]) == [client.name for client in RESPONSES_CLIENTS]
 
 
 @pytest.mark.parametrize("program", DOCUMENTED, ids=lambda path: path.stem)
-def test_as_documented(world: World, program: Path) -> None:
+def test_the_documented_program_runs(world: World, program: Path) -> None:
     lines = run(world, (sys.executable, "-W", "error", program), {}).splitlines()
     assert len(lines) > 4
     assert lines[0].startswith("Created")
-    assert_nothing_left(world)
+    assert_no_objects_left(world)

@@ -1,22 +1,22 @@
-"""Golden exchanges: what a client sends and gets, byte for byte, each with the evidence for it.
+"""Golden exchanges: requests and their responses, byte for byte, each with evidence.
 
-`fixtures/contract/*.yaml` are lists of exchanges. Each has a `name` (its world's as well, used once),
-a `grade` and `evidence`, the raw `request` and the whole `response`, and where it needs them:
+`fixtures/contract/*.yaml` are lists of exchanges. Each has a unique `name` (which is also the name of its world), a
+`grade` and `evidence`, the raw `request` and the whole `response`. Optional keys are:
 
-- `error`: the row of `mockserver.errors.CATALOGUE` that the answer is;
+- `error`: the row of `mockserver.errors.CATALOGUE` for an error response;
 - `server`: settings other than the defaults;
-- `setup`: what comes before, on a clock that stands still at 2026-06-24T18:04:00Z: requests
-  (`POST /containers {"name": "box"}`, answered with 200), uploads (in the field `field`, else `file`), and moves of the clock
-  (`advance: 20m`);
-- `request_body`, `response_body`: a body that is not text, in base64;
-- `crlf: true`: each newline in the request's body goes out as CR LF, as multipart wants it.
+- `setup`: what happens before, on a clock that is frozen at 2026-06-24T18:04:00Z: requests that return 200
+  (`POST /containers {"name": "box"}`), uploads (in the form field `field`, by default `file`), scripts of `/responses`
+  (`answers`) and changes of the clock (`advance: 20m`);
+- `request_body`, `response_body`: a binary body, in base64;
+- `crlf: true`: newlines in the body of the request are sent as CR LF, as multipart requires.
 
-Newlines in the head stand for CR LF. A body is exact to its last byte: one that ends without a
-newline stands in a `|-` block. `<masked>` is what no two answers share; its form is checked. The
-phrase behind the status is left out.
+Newlines in a head stand for CR LF. A body is exact to its last byte: one that ends without a newline is a `|-` block.
+`<masked>` stands for values that differ in each response; their form is checked. The reason phrase after the status is
+left out.
 
-`MOCKSERVER_RECORD=1 pytest tests/test_contract.py` writes the server's answers into the files. Read
-every line of the difference against its evidence before you keep it: a recording proves nothing.
+`MOCKSERVER_RECORD=1 pytest tests/test_contract.py` writes the responses of the server into the files. Compare every
+changed line with its evidence before you commit it: a recording proves nothing.
 """
 
 import os
@@ -44,7 +44,7 @@ FIXTURES = Path(__file__).parent.parent / "fixtures" / "contract"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 RECORDING = bool(os.environ.get("MOCKSERVER_RECORD"))
 
-REFUSED = CATALOGUE | AZURE
+ERRORS = CATALOGUE | AZURE
 
 MASKED = {
     "date": re.compile(r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT"),
@@ -53,22 +53,22 @@ MASKED = {
 }
 
 _REQUEST_ID = re.compile(rb"request ID [0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
-"""In the text of a 500."""
+"""In the message of a 500."""
 
-NOT_PROVOKED = {
-    "stream_too_old": "needs a stream while the clock moves, which test_responses.py has",
-    "body_holds_too_much": "needs a large body, which test_hostile_bodies.py sends",
-    "too_many_parameters": "needs a long query, which test_hostile_bodies.py sends",
-    "body_timed_out": "needs a body that stops coming, which test_http.py begins",
-    "head_too_large": "needs 64 KiB of headers, which test_fuzz.py sends",
-    "part_too_large": "needs a part of 64 MiB, which test_uploads.py sends",
-    "upload_too_large": "needs 8 GiB, which test_uploads.py pretends to have",
-    "world_gone": "needs a world deleted in mid-upload, which test_control.py does",
-    "rate_limited": "needs a fault, which test_faults.py puts in",
-    "storage_failed": "needs a disk that fails, which test_failures.py has",
-    "world_unusable": "needs a file that is damaged, as in test_storage.py",
+NOT_COVERED = {
+    "stream_too_old": "needs a stream while the clock is advanced; see test_responses.py",
+    "body_holds_too_much": "needs a large body; see test_hostile_bodies.py",
+    "too_many_parameters": "needs a long query; see test_hostile_bodies.py",
+    "body_timed_out": "needs a stalled body; see test_http.py",
+    "head_too_large": "needs 64 KiB of headers; see test_fuzz.py",
+    "part_too_large": "needs a part of 64 MiB; see test_uploads.py",
+    "upload_too_large": "needs 8 GiB; see test_uploads.py",
+    "world_gone": "needs a world that is deleted during an upload; see test_control.py",
+    "rate_limited": "needs a fault; see test_faults.py",
+    "storage_failed": "needs a disk failure; see test_failures.py",
+    "world_unusable": "needs a damaged file; see test_failures.py",
 }
-"""Refusals that no request provokes, and why."""
+"""Errors that no golden exchange has, and why."""
 
 KEYS = {
     "name",
@@ -89,8 +89,8 @@ KEYS = {
 
 
 @dataclass(frozen=True)
-class Answer:
-    """An answer as it came through the socket, but for what is masked in `head`."""
+class Response:
+    """A response as it was received, with variable values of `head` masked."""
 
     head: str
     body: bytes
@@ -101,7 +101,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Golden:
+class Exchange:
     source: Path
     name: str
     grade: Grade
@@ -110,7 +110,7 @@ class Golden:
     server: dict[str, Any]
     setup: list[Any]
     request: bytes
-    answer: Answer
+    response: Response
 
     @property
     def method(self) -> str:
@@ -118,57 +118,57 @@ class Golden:
 
     @property
     def path(self) -> str:
-        """Without its world, prefix and query."""
+        """The path without world, prefix and query."""
         target = [*self.request.split(), b""][1].decode("latin-1").partition("?")[0]
         return re.sub(r"^(/w/[^/]*)?(/openai)?(/v1)?", "", target)
 
 
-class Unfounded(Exception):
-    """An exchange that says too little, or what it doesn't mean."""
+class InvalidExchange(Exception):
+    """An exchange with missing, unknown or contradictory keys."""
 
 
-def load(source: Path, given: dict[str, Any]) -> Golden:
-    name = given.get("name", "without a name")
-    if unknown := given.keys() - KEYS:
-        raise Unfounded(f"{source.name}: {name}: no such keys: {', '.join(sorted(unknown))}")
+def load(source: Path, fields: dict[str, Any]) -> Exchange:
+    name = fields.get("name", "without a name")
+    if unknown := fields.keys() - KEYS:
+        raise InvalidExchange(f"{source.name}: {name}: unknown keys: {', '.join(sorted(unknown))}")
     for key in ("name", "evidence", "request", "response"):
-        if not str(given.get(key) or "").strip():
-            raise Unfounded(f"{source.name}: {name}: has no {key}")
-    if given.get("grade") not in get_args(Grade):
-        raise Unfounded(f"{source.name}: {name}: its grade must be one of {', '.join(get_args(Grade))}")
-    head, _, text = given["request"].partition("\n\n")
-    body = given.get("request_body") or (text.replace("\n", "\r\n") if given.get("crlf") else text).encode()
+        if not str(fields.get(key) or "").strip():
+            raise InvalidExchange(f"{source.name}: {name}: has no {key}")
+    if fields.get("grade") not in get_args(Grade):
+        raise InvalidExchange(f"{source.name}: {name}: its grade must be one of {', '.join(get_args(Grade))}")
+    head, _, text = fields["request"].partition("\n\n")
+    body = fields.get("request_body") or (text.replace("\n", "\r\n") if fields.get("crlf") else text).encode()
     request = head.strip().replace("\n", "\r\n").encode() + b"\r\n\r\n" + body
-    head, _, text = given["response"].partition("\n\n")
-    golden = Golden(
+    head, _, text = fields["response"].partition("\n\n")
+    exchange = Exchange(
         source,
         name,
-        given["grade"],
-        given["evidence"],
-        given.get("error"),
-        given.get("server", {}),
-        given.get("setup", []),
+        fields["grade"],
+        fields["evidence"],
+        fields.get("error"),
+        fields.get("server", {}),
+        fields.get("setup", []),
         request,
-        Answer(head.strip(), given.get("response_body") or text.encode()),
+        Response(head.strip(), fields.get("response_body") or text.encode()),
     )
-    if golden.answer.status >= 400 and golden.error not in REFUSED:
-        raise Unfounded(f"{source.name}: {name}: is an error, but not one of the catalogue")
-    if golden.answer.status < 400 and golden.error:
-        raise Unfounded(f"{source.name}: {name}: has an error, but is none")
-    if golden.answer.status < 400 and name.encode() not in request:
-        raise Unfounded(f"{source.name}: {name}: is not sent to the world of its name")
-    return golden
+    if exchange.response.status >= 400 and exchange.error not in ERRORS:
+        raise InvalidExchange(f"{source.name}: {name}: is an error that is not in the catalog")
+    if exchange.response.status < 400 and exchange.error:
+        raise InvalidExchange(f"{source.name}: {name}: has an error, but a status below 400")
+    if exchange.response.status < 400 and name.encode() not in request:
+        raise InvalidExchange(f"{source.name}: {name}: is not sent to the world of its name")
+    return exchange
 
 
-def load_all() -> list[Golden]:
+def load_all() -> list[Exchange]:
     return [
-        load(source, given)
+        load(source, fields)
         for source in sorted(FIXTURES.glob("*.yaml"))
-        for given in yaml.load(source.read_text(encoding="utf-8"), LOADER)
+        for fields in yaml.load(source.read_text(encoding="utf-8"), LOADER)
     ]
 
 
-GOLDENS = load_all()
+EXCHANGES = load_all()
 
 
 # Replaying
@@ -176,11 +176,11 @@ GOLDENS = load_all()
 
 @pytest.fixture(scope="session")
 def server_with(server: MockServer, live_server: MockServer) -> Iterator[Callable[[dict[str, Any]], MockServer]]:
-    """Servers by their settings, each started once."""
+    """Return the server with the given settings; each is started once."""
     running = {"{}": server, str({"profile": "live"}): live_server}
     with ExitStack() as stack:
 
-        def started(settings: dict[str, Any]) -> MockServer:
+        def start(settings: dict[str, Any]) -> MockServer:
             options: dict[str, Any] = {
                 name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
             }
@@ -188,34 +188,34 @@ def server_with(server: MockServer, live_server: MockServer) -> Iterator[Callabl
                 running[str(settings)] = stack.enter_context(MockServer(**options))
             return running[str(settings)]
 
-        yield started
+        yield start
 
 
 def send(server: MockServer, request: bytes) -> bytes:
-    """Everything that the server answers, until it closes the connection."""
+    """Send a request, and return all that the server sends until it closes the connection."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(request)
         return b"".join(iter(lambda: connection.recv(1 << 16), b""))
 
 
-def masked(raw: bytes) -> Answer:
-    """The answer, with what no two answers share checked for its form and taken out."""
+def mask(raw: bytes) -> Response:
+    """Parse a response, check the form of its variable values, and replace them."""
     head, _, body = raw.partition(b"\r\n\r\n")
-    # The hint names all that is emulated, and is tested in test_first_minutes.py.
+    # The hint lists all emulated operations, and is tested in test_first_minutes.py.
     lines = [line for line in head.decode("ascii").split("\r\n") if not line.startswith("x-mock-hint: ")]
-    # The phrase after the status is the Python version's: 3.13 renamed that of 413, among others.
+    # The reason phrase depends on the version of Python: 3.13 renamed that of 413, among others.
     lines[0] = re.sub(r"^(HTTP/1\.1 \d{3}) .+$", r"\1", lines[0])
     for number, line in enumerate(lines[1:], 1):
         name, _, value = line.partition(": ")
         if name in MASKED:
             assert MASKED[name].fullmatch(value), line
             lines[number] = f"{name}: <masked>"
-    return Answer("\n".join(lines), _REQUEST_ID.sub(b"request ID <masked>", body))
+    return Response("\n".join(lines), _REQUEST_ID.sub(b"request ID <masked>", body))
 
 
 @pytest.fixture(scope="session")
 def client() -> Iterator[httpx2.Client]:
-    """One for all set-ups: to make a client takes longer than to replay an exchange."""
+    """A client for all setups: creating one takes longer than replaying an exchange."""
     with httpx2.Client(headers={"Authorization": "Bearer sk-golden"}) as client:
         yield client
 
@@ -225,61 +225,63 @@ def set_up(world: World, client: httpx2.Client, steps: list[Any]) -> None:
         if isinstance(step, str):
             method, path, body = re.fullmatch(r"(\S+) (\S+) ?(.*)", step).groups()  # type: ignore[union-attr]
             headers = {"Content-Type": "application/json"} if body else {}
-            answer = client.request(method, world.base_url + path, content=body or None, headers=headers)
+            response = client.request(method, world.base_url + path, content=body or None, headers=headers)
         elif "advance" in step:
             world.advance(parse_duration(step["advance"]))
             continue
         elif "answers" in step:
-            answer = client.post(f"{world.server.url}/_mock/worlds/{world.name}/answers", json=step["answers"])
+            response = client.post(f"{world.server.url}/_mock/worlds/{world.name}/answers", json=step["answers"])
         else:
             form = dict(step)
             path, file = form.pop("upload"), (form.pop("filename"), form.pop("content"))
-            answer = client.post(world.base_url + path, files={form.pop("field", "file"): file}, data=form)
-        assert answer.status_code == 200, f"{step}: {answer.text}"
+            response = client.post(world.base_url + path, files={form.pop("field", "file"): file}, data=form)
+        assert response.status_code == 200, f"{step}: {response.text}"
 
 
-@pytest.mark.parametrize("golden", GOLDENS, ids=lambda golden: f"{golden.source.stem}-{golden.name}")
-def test_golden(golden: Golden, server_with: Callable[[dict[str, Any]], MockServer], client: httpx2.Client) -> None:
-    server = server_with(golden.server)
-    world = World(server, golden.name)
+@pytest.mark.parametrize("exchange", EXCHANGES, ids=lambda exchange: f"{exchange.source.stem}-{exchange.name}")
+def test_the_response_equals_the_golden_exchange(
+    exchange: Exchange, server_with: Callable[[dict[str, Any]], MockServer], client: httpx2.Client
+) -> None:
+    server = server_with(exchange.server)
+    world = World(server, exchange.name)
     world.freeze()
-    set_up(world, client, golden.setup)
-    answer = masked(send(server, golden.request))
+    set_up(world, client, exchange.setup)
+    response = mask(send(server, exchange.request))
     if RECORDING:
-        record(golden, answer)
+        record_response(exchange, response)
         pytest.skip("recorded")
-    assert answer.head == golden.answer.head
-    assert answer.body == golden.answer.body
+    assert response.head == exchange.response.head
+    assert response.body == exchange.response.body
 
 
-# What the files must hold
+# Coverage
 
 
-def test_names_are_used_once() -> None:
-    names = [golden.name for golden in GOLDENS]
+def test_names_of_exchanges_are_unique() -> None:
+    names = [exchange.name for exchange in EXCHANGES]
     assert names
     assert sorted(names) == sorted(set(names))
 
 
 def operations(server: MockServer) -> dict[str, tuple[str, re.Pattern[str]]]:
-    """Method and path of each operation by its id, as the application itself describes them."""
-    described = create_app(server.mock).openapi()["paths"]
+    """Return the method and path of each operation by its id, from the OpenAPI document."""
+    paths = create_app(server.mock).openapi()["paths"]
     found = {
         operation["operationId"]: (method.upper(), re.compile(re.sub(r"\{\w+\}", "[^/]+", path)))
-        for path, methods in described.items()
+        for path, methods in paths.items()
         for method, operation in methods.items()
     }
     assert len(found) == len(OPERATIONS)
     return found
 
 
-def test_every_operation_succeeds_in_some_golden(server: MockServer) -> None:
+def test_every_operation_succeeds_in_some_exchange(server: MockServer) -> None:
     missing = [
         name
         for name, (method, path) in operations(server).items()
         if not any(
-            golden.method == method and path.fullmatch(golden.path) and golden.answer.status == 200
-            for golden in GOLDENS
+            exchange.method == method and path.fullmatch(exchange.path) and exchange.response.status == 200
+            for exchange in EXCHANGES
         )
     ]
     assert missing == []
@@ -287,35 +289,35 @@ def test_every_operation_succeeds_in_some_golden(server: MockServer) -> None:
 
 @pytest.mark.parametrize("resource", ["/containers/", "/files/", "/skills/"])
 @pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 206), ("GET", 416)])
-def test_contents_are_asked_for_in_every_way(resource: str, method: str, status: int) -> None:
+def test_contents_of_each_resource_are_covered_with_head_and_ranges(resource: str, method: str, status: int) -> None:
     assert any(
-        golden.path.startswith(resource)
-        and golden.path.endswith("/content")
-        and (golden.method, golden.answer.status) == (method, status)
-        for golden in GOLDENS
+        exchange.path.startswith(resource)
+        and exchange.path.endswith("/content")
+        and (exchange.method, exchange.response.status) == (method, status)
+        for exchange in EXCHANGES
     )
 
 
-def test_every_refusal_is_in_some_golden() -> None:
-    shown = {golden.error for golden in GOLDENS}
+def test_every_error_of_the_catalog_is_in_some_exchange() -> None:
+    covered = {exchange.error for exchange in EXCHANGES}
     assert len(CATALOGUE) > 30
-    assert REFUSED.keys() - shown == NOT_PROVOKED.keys()
+    assert ERRORS.keys() - covered == NOT_COVERED.keys()
 
 
-REFUSALS = [golden for golden in GOLDENS if golden.error]
+ERROR_EXCHANGES = [exchange for exchange in EXCHANGES if exchange.error]
 
 
-@pytest.mark.parametrize("golden", REFUSALS, ids=lambda golden: f"{golden.source.stem}-{golden.name}")
-def test_a_refusal_is_what_the_catalogue_says_and_as_well_known(golden: Golden) -> None:
-    row = REFUSED[golden.error or ""]
-    assert golden.grade == row.grade
-    assert golden.answer.status == row.status
-    if golden.method == "HEAD":
+@pytest.mark.parametrize("exchange", ERROR_EXCHANGES, ids=lambda exchange: f"{exchange.source.stem}-{exchange.name}")
+def test_an_error_has_the_fields_and_the_grade_of_the_catalog(exchange: Exchange) -> None:
+    row = ERRORS[exchange.error or ""]
+    assert exchange.grade == row.grade
+    assert exchange.response.status == row.status
+    if exchange.method == "HEAD":
         return
     if row.text:
-        assert golden.answer.body.decode() == row.message
+        assert exchange.response.body.decode() == row.message
         return
-    body = yaml.safe_load(golden.answer.body)
+    body = yaml.safe_load(exchange.response.body)
     error = body.get("error", body)
     assert re.fullmatch(_any_words(row.message), error["message"])
     if isinstance(row, AzureErrorType):
@@ -332,23 +334,23 @@ def _any_words(template: str) -> str:
     return re.sub(r"\\\{\w+\\\}", ".*", re.escape(template))
 
 
-# What the loader refuses
+# The loader
 
-SOUND = {
-    "name": "sound",
+VALID = {
+    "name": "valid",
     "grade": "guess",
-    "evidence": "Nobody has shown it.",
-    "request": "GET /w/sound/v1/containers HTTP/1.1\n",
+    "evidence": "None.",
+    "request": "GET /w/valid/v1/containers HTTP/1.1\n",
     "response": "HTTP/1.1 200\n\n",
 }
 
 
-def test_the_loader_takes_a_sound_exchange() -> None:
-    assert load(Path("a.yaml"), SOUND).answer.status == 200
+def test_the_loader_accepts_a_valid_exchange() -> None:
+    assert load(Path("a.yaml"), VALID).response.status == 200
 
 
 @pytest.mark.parametrize(
-    ("change", "complaint"),
+    ("change", "message"),
     [
         ({"grade": None}, "its grade must be one of"),
         ({"grade": "certain"}, "its grade must be one of doc, seen, probe, stack, guess"),
@@ -357,23 +359,23 @@ def test_the_loader_takes_a_sound_exchange() -> None:
         ({"name": None}, "has no name"),
         ({"request": ""}, "has no request"),
         ({"response": ""}, "has no response"),
-        ({"evidense": "typo"}, "no such keys: evidense"),
-        ({"error": "not_json"}, "has an error, but is none"),
-        ({"response": "HTTP/1.1 400\n\n"}, "is an error, but not one of the catalogue"),
-        ({"response": "HTTP/1.1 400\n\n", "error": "no_such"}, "is an error, but not one of the catalogue"),
+        ({"evidense": "typo"}, "unknown keys: evidense"),
+        ({"error": "not_json"}, "has an error, but a status below 400"),
+        ({"response": "HTTP/1.1 400\n\n"}, "is an error that is not in the catalog"),
+        ({"response": "HTTP/1.1 400\n\n", "error": "no_such"}, "is an error that is not in the catalog"),
         ({"request": "GET /v1/containers HTTP/1.1\n"}, "is not sent to the world of its name"),
     ],
 )
-def test_the_loader_refuses(change: dict[str, Any], complaint: str) -> None:
-    given = {key: value for key, value in {**SOUND, **change}.items() if value is not None}
-    with pytest.raises(Unfounded, match=re.escape(complaint)):
-        load(Path("a.yaml"), given)
+def test_the_loader_rejects_invalid_exchanges(change: dict[str, Any], message: str) -> None:
+    fields = {key: value for key, value in {**VALID, **change}.items() if value is not None}
+    with pytest.raises(InvalidExchange, match=re.escape(message)):
+        load(Path("a.yaml"), fields)
 
 
-# What no request provokes
+# Internal errors
 
 
-def test_a_defect_gets_the_envelope_too(
+def test_an_internal_error_returns_the_error_envelope(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def defective(*_: object) -> None:
@@ -384,8 +386,8 @@ def test_a_defect_gets_the_envelope_too(
         f"GET /w/{world.name}/v1/containers/cntr_x HTTP/1.1\r\nhost: localhost\r\n"
         "authorization: Bearer sk-golden\r\nconnection: close\r\n\r\n"
     )
-    answer = masked(send(world.server, request.encode()))
-    assert answer.head.split("\n") == [
+    response = mask(send(world.server, request.encode()))
+    assert response.head.split("\n") == [
         "HTTP/1.1 500",
         "date: <masked>",
         "content-type: application/json",
@@ -398,7 +400,7 @@ def test_a_defect_gets_the_envelope_too(
         "x-content-type-options: nosniff",
         "connection: close",
     ]
-    assert answer.body.decode().split("\n") == [
+    assert response.body.decode().split("\n") == [
         "{",
         '  "error": {',
         '    "message": "The server had an error processing your request. Sorry about that! You can retry your request, '
@@ -428,25 +430,25 @@ def _text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
 _Dumper.add_representer(str, _text)
 
 
-def write(source: Path, exchanges: list[dict[str, Any]]) -> None:
+def write_exchanges(source: Path, exchanges: list[dict[str, Any]]) -> None:
     text = yaml.dump(exchanges, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
     source.write_text(re.sub(r"\n- name:", r"\n\n- name:", text), encoding="utf-8")
 
 
-def record(golden: Golden, answer: Answer) -> None:
-    exchanges = yaml.safe_load(golden.source.read_text(encoding="utf-8"))
-    for given in exchanges:
-        if given["name"] == golden.name:
-            given.pop("response_body", None)
-            body = readable(answer.body)
-            given["response"] = f"{answer.head}\n\n{body}" if body else f"{answer.head}\n"
-            if answer.body and body is None:
-                given["response_body"] = answer.body
-    write(golden.source, exchanges)
+def record_response(exchange: Exchange, response: Response) -> None:
+    exchanges = yaml.safe_load(exchange.source.read_text(encoding="utf-8"))
+    for fields in exchanges:
+        if fields["name"] == exchange.name:
+            fields.pop("response_body", None)
+            body = printable_text(response.body)
+            fields["response"] = f"{response.head}\n\n{body}" if body else f"{response.head}\n"
+            if response.body and body is None:
+                fields["response_body"] = response.body
+    write_exchanges(exchange.source, exchanges)
 
 
-def readable(body: bytes) -> str | None:
-    """As the text of a block, or None where that could not hold the very bytes."""
+def printable_text(body: bytes) -> str | None:
+    """Return the body as text for a block of YAML, or None if YAML could not reproduce its bytes."""
     try:
         text = body.decode()
     except UnicodeDecodeError:

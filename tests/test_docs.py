@@ -2,14 +2,15 @@
 
 How to write a page so that it can be checked:
 
-- A sentence that ends with a file's name in backquotes and a colon names the file that the next block shows.
+- If the sentence before a block ends with a file name in backquotes and a colon, the block is the content of that file.
 - A Python block without a file's name is a complete program. The tests run it with `OPENAI_BASE_URL` set.
 - Files with tests that use `openai_mock` are run by pytest. Other files are run by the page's shell blocks.
 - The `sh` blocks of a page are one script, run in a folder with the page's files. `localhost:8080` is an empty server.
-- A shell block with `.venv/bin/` installs a clone, and is run by `test_readme.py` alone.
-- A command in backquotes within a sentence is only parsed, unless it has a placeholder: `<name>` or `NAME`.
-- A `text` or `json` block directly after a program or shell block is its whole output. In it, … matches any text
-  within a line.
+- A shell block with `.venv/bin/` installs a clone. Only `test_readme.py` runs it.
+- A command in backquotes within a sentence is parsed, but not run. Commands with placeholders (`<name>`, `NAME`) are
+  skipped.
+- A `text` or `json` block directly after a program or shell block is its complete output, in which … matches any
+  text within a line.
 """
 
 import configparser
@@ -53,7 +54,7 @@ BLOCKS = {page: page_blocks(page) for page in PAGES}
 PROGRAMS = {"python", "js", "go", "java"}
 DATA = {"yaml", "json", "toml", "ini", "xml"}
 TEXT = {"sh", "text", "http", "mermaid", ""}
-CLIENT_OF = {  # what `tests/clients/install` must have installed for programs in a language
+CLIENTS_BY_LANGUAGE = {  # arguments of `require` for programs in a language
     "js": ("node", "openai-node", "node/package.json", "node"),
     "go": ("go", "openai-go", "go", "go"),
     "java": ("java", "openai-java", "java", "javac"),
@@ -103,7 +104,7 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
 
 
-# Links and form
+# Links and format
 
 
 @each_page()
@@ -113,10 +114,10 @@ def test_every_link_has_a_target(page: Path) -> None:
             continue
         path, _, anchor = unquote(link).partition("#")
         target = (page.parent / path).resolve() if path else page
-        assert target.is_relative_to(ROOT), f"{link} is outside of the repository"
-        assert target.exists(), f"{link}: there is no such file"
+        assert target.is_relative_to(ROOT), f"{link} is outside the repository"
+        assert target.exists(), f"{link}: file not found"
         if anchor:
-            assert anchor in anchors(target.read_text(encoding="utf-8")), f"{link}: there is no such heading"
+            assert anchor in anchors(target.read_text(encoding="utf-8")), f"{link}: heading not found"
 
 
 def test_the_index_lists_every_page() -> None:
@@ -134,7 +135,7 @@ def test_a_page_is_short_and_starts_with_its_title(page: Path) -> None:
 
 
 @each_page()
-def test_settings_exist(page: Path) -> None:
+def test_environment_variables_and_pytest_options_on_a_page_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     known = {environment_name(each) for each in NAMES} | OTHER_VARIABLES
     assert not set(re.findall(r"\bMOCKSERVER_[A-Z_]+", text)) - known
@@ -142,7 +143,7 @@ def test_settings_exist(page: Path) -> None:
 
 
 @each_block("js", "go", "java")
-def test_a_shell_block_runs_every_program(page: Path, block: Block) -> None:
+def test_a_program_is_run_by_another_block_of_its_page(page: Path, block: Block) -> None:
     assert block.file, "end the sentence before the block with the file's name in backquotes and a colon"
     stem = Path(block.file).name.split(".")[0]
     others = [each.text for each in BLOCKS[page] if each is not block]
@@ -151,7 +152,7 @@ def test_a_shell_block_runs_every_program(page: Path, block: Block) -> None:
 
 
 @each_block("js", "go", "java")
-def test_a_helper_is_short(page: Path, block: Block) -> None:
+def test_a_helper_file_is_short(page: Path, block: Block) -> None:
     if block.file in ("mock.mjs", "world_test.go", "World.java"):
         assert len(block.text.splitlines()) <= MAX_HELPER_LINES
 
@@ -163,7 +164,7 @@ def guide(file: str) -> str:
     return (DOCS / "guides" / file).read_text(encoding="utf-8")
 
 
-def test_the_attributes_of_the_fixture_exist() -> None:
+def test_the_pytest_guide_shows_existing_attributes_and_all_arguments_of_the_mark() -> None:
     shown = re.findall(r"`(\w+)", "".join(row[0] for row in rows(guide("pytest.md"), "attribute")))
     world = testing.MockWorld(testing.Server("http://localhost"), "name")
     assert shown
@@ -171,7 +172,7 @@ def test_the_attributes_of_the_fixture_exist() -> None:
     assert [row[0].strip("`") for row in rows(guide("pytest.md"), "argument")] == list(MARKS)
 
 
-def test_the_python_api_names_all_that_a_server_and_a_world_have() -> None:
+def test_the_python_api_page_names_all_public_attributes_and_journal_filters() -> None:
     page = (DOCS / "reference" / "python-api.md").read_text(encoding="utf-8")
     with MockServer() as server, server.world() as world:
         public = {name for each in (server, world) for name in dir(each) if not name.startswith("_")}
@@ -180,24 +181,24 @@ def test_the_python_api_names_all_that_a_server_and_a_world_have() -> None:
     assert set(re.findall(r"`(\w+)`", filters)) == Filtered.model_fields.keys() | {"before"}
 
 
-def test_the_inputs_of_the_action_are_complete() -> None:
+def test_the_ci_guide_lists_all_inputs_of_the_action() -> None:
     inputs = yaml.safe_load((ROOT / "action.yml").read_text())["inputs"]
     assert [row[0].strip("`") for row in rows(guide("ci.md"), "input")] == list(inputs)
 
 
-def test_the_variables_of_the_image_are_complete() -> None:
+def test_the_docker_guide_lists_all_variables_of_the_image() -> None:
     stage = (ROOT / "Dockerfile").read_text().split("\nFROM ")[-1]
     shown = {row[0].strip("`"): row[1].strip("`") for row in rows(guide("docker.md"), "variable")}
     assert shown == dict(re.findall(r"\b(MOCKSERVER_\w+)=(\S+)", stage))
 
 
-def test_the_profiles_are_complete() -> None:
+def test_the_profiles_page_lists_all_profiles() -> None:
     page = (DOCS / "reference" / "profiles.md").read_text(encoding="utf-8")
     assert [row[0].strip("`") for row in rows(page, "profile")] == list(profiles.PROFILES)
 
 
 @each_page()
-def test_profiles_are_sound(page: Path) -> None:
+def test_profiles_on_a_page_are_valid(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     shown = re.findall(r"(?:--profile|world profile|_profile =|\bprofile=\"?|\bprofile:) ?([\w,=]+)", text)
     assert shown or page.name != "profiles.md"
@@ -205,13 +206,13 @@ def test_profiles_are_sound(page: Path) -> None:
         profiles.read(each)
 
 
-def test_the_seed_of_the_guide_is_a_shipped_one() -> None:
+def test_the_seed_of_the_guide_equals_minimal_yaml() -> None:
     seed = next(block.text for block in BLOCKS[DOCS / "guides" / "seeds.md"] if block.file == "seed.yaml")
     shipped = (ROOT / "fixtures" / "seeds" / "minimal.yaml").read_text(encoding="utf-8")
     assert seed == re.sub(r"^#.*\n", "", shipped, flags=re.MULTILINE)
 
 
-def test_the_effects_of_faults_are_sound() -> None:
+def test_the_fault_effects_of_the_errors_guide_are_valid() -> None:
     effects = [cell for row in rows(guide("errors.md"), "you want") for cell in re.findall(r"`({.*?})`", row[1])]
     assert len(effects) > 10
     for each in effects:
@@ -241,14 +242,14 @@ def test_a_file_parses(page: Path, block: Block, tmp_path: Path) -> None:
 
 
 def check_pytest_options(options: Any) -> None:
-    ours = {option for option in options if option.startswith("mockserver")}
-    assert ours
-    assert ours <= OPTIONS.keys()
+    used = {option for option in options if option.startswith("mockserver")}
+    assert used
+    assert used <= OPTIONS.keys()
 
 
 def check_yaml(document: Any, page: Path, folder: Path) -> None:
     assert isinstance(document, dict)
-    if document.get("version") == 1:  # a seed, which may name other files of the page
+    if document.get("version") == 1:  # a seed, which may refer to other files of the page
         save_files(page, folder)
         (folder / "checked.yaml").write_text(yaml.safe_dump(document))
         read_seeds([folder / "checked.yaml"], 1 << 20)
@@ -299,7 +300,7 @@ def test_a_python_program_prints_what_the_page_shows(
     monkeypatch.setenv("OPENAI_BASE_URL", manual_server.base_url)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
     exec(code, {"__name__": "__main__"})
-    gc.collect()  # in this test, which ignores the warnings about clients that the program did not close
+    gc.collect()  # closes unused clients here, where their ResourceWarnings are ignored
     if block.output is not None:
         output = capsys.readouterr().out
         assert matches(block.output, output), output
@@ -307,19 +308,19 @@ def test_a_python_program_prints_what_the_page_shows(
 
 @pytest.mark.slow
 @each_page([page for page in PAGES if any("openai_mock" in each.text for each in BLOCKS[page] if each.file)])
-def test_tests_of_pytest_pass(page: Path, tmp_path: Path) -> None:
+def test_the_pytest_files_of_a_page_pass(page: Path, tmp_path: Path) -> None:
     save_files(page, tmp_path)
     (tmp_path / "pytest.ini").touch()
-    plugins = ["-p", "no:hypothesispytest", "-p", "no:schemathesis"]  # they take longer to load than the tests to run
-    # The examples leave it to the collector to close their clients, which warns where it finds the socket first.
+    plugins = ["-p", "no:hypothesispytest", "-p", "no:schemathesis"]  # importing them takes longer than the tests
+    # The examples do not close their clients, so garbage collection may warn about the socket.
     warnings = ["-W", "error", "-W", "ignore:unclosed <socket:ResourceWarning"]
     command = [sys.executable, "-m", "pytest", "-q", *warnings, *plugins]
-    done = subprocess.run(command, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    completed = subprocess.run(command, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
 
 
 @each_block("python")
-def test_marks_exist(page: Path, block: Block) -> None:
+def test_arguments_of_the_openai_mock_mark_exist(page: Path, block: Block) -> None:
     for arguments in re.findall(r"mark\.openai_mock\((.*?)\)\n", block.text, re.DOTALL):
         assert set(re.findall(r"(?:^|, )(\w+)=", arguments)) <= MARKS.keys()
 
@@ -328,8 +329,7 @@ def test_marks_exist(page: Path, block: Block) -> None:
 
 
 @each_page()
-def test_commands_exist(page: Path) -> None:
-    """Commands within sentences have the right names, options and values."""
+def test_commands_within_sentences_have_valid_names_options_and_values(page: Path) -> None:
     text = re.sub(r"<!-- generated.*?<!-- end -->", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     for line in re.findall(r"`(mockserver [a-z][^`]*)`", text):
         if not re.search(r"<|…|--help|\b[A-Z]{3,}\b", line):
@@ -341,29 +341,29 @@ def parse_command(arguments: list[str]) -> None:
     context = click.Context(cli.main)
     while isinstance(command, click.Group) and arguments:
         command = command.get_command(context, arguments.pop(0))
-    assert command, "there is no such command"
+    assert command, "unknown command"
     if arguments:
         with command.make_context(command.name, arguments):
             pass
 
 
 PORTS = ("8080", "4000", "8081", "8082", "8083", "8084", "8090", "8443")
-"""Of servers and proxies in the manual. The tests take free ones in their place."""
+"""Ports of servers and proxies in the manual. The tests replace them with free ports."""
 SEPARATOR = "\036"  # a control character that no program prints
 
 
 def free_port() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return str(free.getsockname()[1])
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return str(listener.getsockname()[1])
 
 
 @each_page(pages_with("sh"), marks=pytest.mark.slow)
-def test_the_shell_blocks_work(page: Path, tmp_path: Path) -> None:
+def test_the_shell_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
     shell = [block for block in BLOCKS[page] if block.language == "sh" and ".venv/bin/" not in block.text]
     require("", "", "", "curl")
-    for language in sorted({block.language for block in BLOCKS[page]} & CLIENT_OF.keys()):
-        require(*CLIENT_OF[language])
+    for language in sorted({block.language for block in BLOCKS[page]} & CLIENTS_BY_LANGUAGE.keys()):
+        require(*CLIENTS_BY_LANGUAGE[language])
     if any("litellm" in block.text for block in shell):
         require("litellm", "litellm", "litellm/requirements.txt")
     if any("nginx -p" in block.text for block in shell):
@@ -379,12 +379,12 @@ def test_the_shell_blocks_work(page: Path, tmp_path: Path) -> None:
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(configuration.read_bytes())
     for file in folder.rglob("*.*"):
-        file.write_text(with_ports(file.read_text(encoding="utf-8"), ports), encoding="utf-8")
+        file.write_text(replace_ports(file.read_text(encoding="utf-8"), ports), encoding="utf-8")
     for each in ("README.md", "fixtures"):
         (folder / each).symlink_to(ROOT / each)
     script = [f". {ROOT}/tests/pages/prelude.sh", "mockserver serve"]
     for block in shell:
-        script += [f"printf '{SEPARATOR}'", with_ports(block.text, ports)]
+        script += [f"printf '{SEPARATOR}'", replace_ports(block.text, ports)]
 
     environment = clean_environment() | {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
@@ -399,7 +399,7 @@ def test_the_shell_blocks_work(page: Path, tmp_path: Path) -> None:
         "CGO_ENABLED": "0",
         "GOFLAGS": "'-gcflags=github.com/openai/openai-go/...=-N -l' -mod=mod",  # as `tests/clients/install` compiles
         "GOPROXY": "off",
-        "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # otherwise it looks up prices on the network
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # otherwise LiteLLM downloads prices
     }
     code, printed, errors = run_script("\n".join(script), folder, environment, state)
     assert code == 0, printed + errors
@@ -408,19 +408,19 @@ def test_the_shell_blocks_work(page: Path, tmp_path: Path) -> None:
             assert matches(block.output, part), f"line {block.line}: {part}"
 
 
-def with_ports(text: str, ports: dict[str, str]) -> str:
-    """Replace the ports that the manual shows, but not the port inside of a container (`8080:8080`)."""
-    for shown, ours in ports.items():
-        text = re.sub(rf"(?<!\d{{4}}:)\b{shown}\b", ours, text)
+def replace_ports(text: str, ports: dict[str, str]) -> str:
+    """Replace the ports that the manual shows, but not the port inside a container (`8080:8080`)."""
+    for shown, port in ports.items():
+        text = re.sub(rf"(?<!\d{{4}}:)\b{shown}\b", port, text)
     return text
 
 
 def run_script(script: str, folder: Path, environment: dict[str, str], state: Path) -> tuple[int, str, str]:
-    """Run a script of bash; return its exit code, output and errors, and end the processes that it left."""
+    """Run a bash script, end the processes that it leaves, and return its exit code, output and errors."""
     output, errors = state / "output", state / "errors"
-    # Files, because the servers that the script leaves would keep a pipe open.
+    # Files, because servers that outlive the script would keep a pipe open.
     with output.open("w") as out, errors.open("w") as err:
-        running = subprocess.Popen(
+        process = subprocess.Popen(
             ["bash", "-c", script],
             cwd=folder,
             env=environment,
@@ -430,8 +430,8 @@ def run_script(script: str, folder: Path, environment: dict[str, str], state: Pa
             start_new_session=True,
         )
         try:
-            code = running.wait(timeout=600)
+            code = process.wait(timeout=600)
         finally:
             with suppress(ProcessLookupError):
-                os.killpg(running.pid, signal.SIGTERM)
+                os.killpg(process.pid, signal.SIGTERM)
     return code, output.read_text(encoding="utf-8"), errors.read_text(encoding="utf-8")

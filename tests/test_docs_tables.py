@@ -1,4 +1,4 @@
-"""The generated parts of the manual: they are as the code says, and the command that writes them notices."""
+"""The generated tables of the manual are up to date, and `docs/generate.py` detects those that are not."""
 
 import importlib.util
 import re
@@ -22,12 +22,12 @@ def first_cells(table: str) -> list[str]:
     return [row.split("|")[1].strip(" `") for row in table.splitlines()[2:]]
 
 
-def test_every_generated_part_is_as_the_code_says() -> None:
-    stale = [path.name for path, text in generate.generated().items() if path.read_text("utf-8") != text]
+def test_all_generated_files_are_up_to_date() -> None:
+    stale = [path.name for path, text in generate.generated_files().items() if path.read_text("utf-8") != text]
     assert stale == [], "run: python docs/generate.py"
 
 
-def test_every_table_is_used_once_and_every_marker_is_known() -> None:
+def test_every_table_is_used_once_and_every_marker_names_a_table() -> None:
     marked = [name for page in PAGES for name in re.findall(r"<!-- generated: (.*?) -->", page.read_text("utf-8"))]
     assert sorted(marked) == sorted(generate.TABLES)
     ends = sum(page.read_text("utf-8").count("<!-- end -->") for page in PAGES)
@@ -46,14 +46,14 @@ def test_every_table_is_used_once_and_every_marker_is_known() -> None:
         ("fault-effect", list(faults.Effect.model_fields)),
     ],
 )
-def test_a_table_has_a_row_for_each(table: str, names: list[str]) -> None:
+def test_a_table_has_a_row_for_each_definition(table: str, names: list[str]) -> None:
     assert first_cells(generate.TABLES[table]()) == names
 
 
 @pytest.mark.parametrize(
     "setting", [each for each in fields(Settings) if each.metadata["shown"]], ids=lambda each: each.name
 )
-def test_a_default_is_shown_as_it_is(setting: object) -> None:
+def test_the_displayed_default_of_a_setting_parses_to_its_default(setting: object) -> None:
     parse, shown = setting.metadata["parse"], setting.metadata["shown"]
     parsed = tuple(map(parse, shown.split(","))) if setting.metadata["many"] else parse(shown)
     assert parsed == setting.default
@@ -63,7 +63,7 @@ def test_every_warning_has_a_switch() -> None:
     assert {each.switch for each in profiles.WARNINGS.values()} < profiles.SWITCHES.keys()
 
 
-def test_no_table_is_empty_and_every_row_has_all_cells() -> None:
+def test_every_table_has_rows_and_every_row_has_all_cells() -> None:
     for name, build in generate.TABLES.items():
         head, line, *rows = build().splitlines()
         cells = [len(re.split(r"(?<!\\)\|", row)) for row in (head, line, *rows)]
@@ -71,21 +71,25 @@ def test_no_table_is_empty_and_every_row_has_all_cells() -> None:
         assert len(set(cells)) == 1, name
 
 
-def test_what_is_out_of_date_is_noticed_and_written() -> None:
+def test_outdated_tables_of_a_page_are_replaced() -> None:
     page = (
         "# Page\n<!-- generated: exit-codes -->\nold\n<!-- end -->\ntext\n<!-- generated: settings -->\n<!-- end -->\n"
     )
-    filled = generate.filled(page)
-    assert "old" not in filled
-    assert generate.exit_codes() in filled
-    assert generate.settings() in filled
-    assert filled.startswith("# Page\n<!-- generated: exit-codes -->\n| exit code |")
-    assert generate.filled(filled) == filled
+    updated = generate.update_tables(page)
+    assert "old" not in updated
+    assert generate.exit_codes() in updated
+    assert generate.settings() in updated
+    assert updated.startswith("# Page\n<!-- generated: exit-codes -->\n| exit code |")
+    assert generate.update_tables(updated) == updated
 
 
 @pytest.mark.slow
-def test_the_command_finds_no_difference() -> None:
-    done = subprocess.run([sys.executable, "docs/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr
-    wrong = subprocess.run([sys.executable, "docs/generate.py", "--chekc"], cwd=ROOT, capture_output=True, text=True)
-    assert (wrong.returncode, wrong.stderr) == (1, "usage: python docs/generate.py [--check]\n")
+def test_the_command_checks_for_differences_and_rejects_unknown_options() -> None:
+    completed = subprocess.run(
+        [sys.executable, "docs/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (completed.returncode, completed.stdout) == (0, ""), completed.stderr
+    misspelled = subprocess.run(
+        [sys.executable, "docs/generate.py", "--chekc"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (misspelled.returncode, misspelled.stderr) == (1, "usage: python docs/generate.py [--check]\n")

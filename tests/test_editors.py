@@ -1,4 +1,4 @@
-"""What editors, generators and shells get: the schema of seeds, the API's document, all faulty files, completion."""
+"""The JSON schema of seeds, the OpenAPI document, `mockserver validate`, and shell completion."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jsonschema_rs
 import pytest
-from click.shell_completion import ShellComplete
+from click.shell_completion import CompletionItem, ShellComplete
 from click.testing import CliRunner, Result
 
 from mockserver import errors, profiles
@@ -19,18 +19,18 @@ from mockserver.seeds.schema import seed_schema
 from mockserver.verdict import FINDINGS
 
 ROOT = Path(__file__).parent.parent
-SHIPPED = sorted((ROOT / "fixtures" / "seeds").glob("*.yaml"))
+SHIPPED_SEEDS = sorted((ROOT / "fixtures" / "seeds").glob("*.yaml"))
 
 
 def run(*arguments: str) -> Result:
     return CliRunner().invoke(main.main, arguments)
 
 
-def complete(line: str) -> list[str]:
+def complete(line: str) -> list[CompletionItem]:
     """Return what a shell offers for the last word of a line."""
     *arguments, incomplete = line.split(" ")
     shell = ShellComplete(main.main, {}, "mockserver", "_MOCKSERVER_COMPLETE")
-    return [item.value for item in shell.get_completions(arguments, incomplete)]
+    return shell.get_completions(arguments, incomplete)
 
 
 # Documents
@@ -49,29 +49,29 @@ def test_the_schema_describes_every_key_of_a_seed() -> None:
     assert len(parts) > 30
 
 
-def test_the_schema_accepts_the_shipped_seeds_and_finds_mistakes() -> None:
+def test_the_schema_accepts_the_shipped_seeds_and_rejects_invalid_ones() -> None:
     validator = jsonschema_rs.validator_for(seed_schema())
-    assert len(SHIPPED) == 4
-    for path in SHIPPED:
+    assert len(SHIPPED_SEEDS) == 4
+    for path in SHIPPED_SEEDS:
         assert [str(each) for each in validator.iter_errors(Source(path).values)] == [], path.name
-    for mistake in (
+    for invalid in (
         {},
         {"version": 1, "boxes": []},
         {"version": 1, "containers": [{"name": "box", "memory_limit": "2g"}]},
         {"version": 1, "profile": {"base": "nope"}},
         {"version": 1, "files": [{"filename": "a", "content": "b", "created_at": []}]},
     ):
-        assert not validator.is_valid(mistake), mistake
+        assert not validator.is_valid(invalid), invalid
 
 
-def test_the_shipped_seeds_name_the_schema() -> None:
+def test_each_shipped_seed_names_a_file_with_the_schema() -> None:
     schema = seed_schema()
-    for path in SHIPPED:
+    for path in SHIPPED_SEEDS:
         name = path.read_text().splitlines()[0].removeprefix("# yaml-language-server: $schema=")
         assert json.loads((path.parent / name).read_text()) == schema
 
 
-def test_openapi_prints_the_document_of_the_api() -> None:
+def test_openapi_prints_all_operations_of_the_api() -> None:
     document = json.loads(run("openapi").stdout)
     operations = [each["operationId"] for path in document["paths"].values() for each in path.values()]
     assert set(OPERATIONS) == set(operations)
@@ -80,32 +80,34 @@ def test_openapi_prints_the_document_of_the_api() -> None:
 # Seeds
 
 
-def test_validate_reports_every_faulty_file(tmp_path: Path) -> None:
-    sound, key, purpose, broken, missing = (tmp_path / f"{n}.yaml" for n in "abcde")
-    sound.write_text("version: 1\nfiles:\n  - {ref: one, filename: a.txt, content: a}\n")
+def test_validate_reports_every_invalid_file(tmp_path: Path) -> None:
+    valid, key, purpose, broken, missing = (tmp_path / f"{n}.yaml" for n in "abcde")
+    valid.write_text("version: 1\nfiles:\n  - {ref: one, filename: a.txt, content: a}\n")
     key.write_text("version: 1\nboxes: []\n")
     purpose.write_text("version: 1\nfiles:\n  - {filename: a.txt, content: a, purpose: nope}\n")
     broken.write_text("version: [1\n")
     missing.write_text("version: 1\ncontainers:\n  - {name: box, files: [{from: nothing.txt}]}\n")
-    for given in ([tmp_path], [sound, key, purpose, broken, missing]):
-        done = run("validate", *map(str, given))
+    for paths in ([tmp_path], [valid, key, purpose, broken, missing]):
+        done = run("validate", *map(str, paths))
         assert (done.exit_code, done.stdout) == (4, "")
         lines = done.stderr.splitlines()
         assert [line.split(":")[1].strip() for line in lines] == [str(each) for each in (key, purpose, broken, missing)]
 
 
-def test_validate_reports_every_name_that_leads_nowhere(tmp_path: Path) -> None:
-    files, good, bad, worse = (tmp_path / f"{n}.yaml" for n in "abcd")
+def test_validate_reports_every_reference_to_an_unknown_file(tmp_path: Path) -> None:
+    files, valid, unknown_two, unknown_three = (tmp_path / f"{n}.yaml" for n in "abcd")
     files.write_text("version: 1\nfiles:\n  - {ref: 'one-{n}', filename: a.txt, content: a, repeat: 2}\n")
-    good.write_text("version: 1\ncontainers:\n  - {name: box, files: [{file: one-2}]}\n")
+    valid.write_text("version: 1\ncontainers:\n  - {name: box, files: [{file: one-2}]}\n")
     assert run("validate", str(tmp_path)).stdout == "ok: 2 Files, 1 container, 1 container file\n"
-    bad.write_text("version: 1\ncontainers:\n  - {name: box, files: [{file: two}]}\n")
-    worse.write_text("version: 1\ncontainers:\n  - {name: box, files: [{file: three}]}\n")
+    unknown_two.write_text("version: 1\ncontainers:\n  - {name: box, files: [{file: two}]}\n")
+    unknown_three.write_text("version: 1\ncontainers:\n  - {name: box, files: [{file: three}]}\n")
     lines = run("validate", str(tmp_path)).stderr.splitlines()
-    assert ["'two'" in lines[0], "'three'" in lines[1], len(lines)] == [True, True, 2]
+    assert len(lines) == 2
+    assert "'two'" in lines[0]
+    assert "'three'" in lines[1]
 
 
-def test_validate_reports_what_is_wrong_between_files(tmp_path: Path) -> None:
+def test_validate_reports_an_id_that_two_files_use(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / f"{name}.yaml").write_text("version: 1\ncontainers:\n  - {name: box, id: cntr_box}\n")
     (line,) = run("validate", str(tmp_path)).stderr.splitlines()
@@ -116,7 +118,7 @@ def test_validate_reports_what_is_wrong_between_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "offered"),
+    ("line", "completions"),
     [
         ("mockserver fault add --error rate", ["rate_limited"]),
         ("mockserver fault add --error ", list(errors.CATALOGUE)),
@@ -138,23 +140,21 @@ def test_validate_reports_what_is_wrong_between_files(tmp_path: Path) -> None:
         ("mockserver fault switch slow ", ["on", "off"]),
     ],
 )
-def test_a_shell_completes(line: str, offered: list[str]) -> None:
+def test_a_shell_completes_commands_and_values(line: str, completions: list[str]) -> None:
     deletes = [f"CreateFile,{name}" for name in OPERATIONS if name.startswith("Delete")]
-    expected = [each for name in offered for each in (deletes if name.endswith("…") else [name])]
-    assert complete(line.removeprefix("mockserver ")) == expected
+    expected = [each for name in completions for each in (deletes if name.endswith("…") else [name])]
+    assert [item.value for item in complete(line.removeprefix("mockserver "))] == expected
 
 
 @pytest.mark.parametrize(
     "line", ["serve --seed ", "serve --tls-cert ", "run --data ", "answer add --file ", "answer add ", "validate "]
 )
-def test_a_shell_completes_files(line: str) -> None:
-    *arguments, incomplete = f"{line}fix".split(" ")
-    shell = ShellComplete(main.main, {}, "mockserver", "_MOCKSERVER_COMPLETE")
-    assert [item.type for item in shell.get_completions(arguments, incomplete)] == ["file"]
+def test_a_shell_completes_file_names(line: str) -> None:
+    assert [item.type for item in complete(f"{line}fix")] == ["file"]
 
 
 @pytest.mark.slow
-def test_bash_completes_after_the_documented_line() -> None:
+def test_bash_completes_after_the_command_in_the_documentation() -> None:
     page = (ROOT / "docs" / "reference" / "cli.md").read_text()
     (line,) = [part for part in page.split("`") if "bash_source" in part]
     script = f"{line}; COMP_WORDS=(mockserver verdict --ignore wrong); COMP_CWORD=3; _mockserver_completion mockserver"

@@ -1,6 +1,8 @@
-"""Faults of the machine: no room, no permission, no descriptors, a kill in mid-upload, a damaged database, a clock
-that steps back. Whatever happens, the error says so in plain words, nothing that was acknowledged is lost, other
-worlds are served, and the server goes on when the machine does.
+"""Failures of the machine: a full disk, missing permissions, too few descriptors, kills, damaged databases, a clock
+that is set back.
+
+In each of them, the error says what is wrong, no acknowledged object is lost, other worlds are served, and the server
+works again once the cause is removed.
 """
 
 import hashlib
@@ -23,56 +25,63 @@ import kill_points
 import pytest
 from conftest import NOON, World, error_message, ok, stored
 from manual import tried
-from rawhttp import form
-from test_durability import PATIENCE, Serve, Served, check_directory, serve, start_error, visit
+from rawhttp import TIMEOUT, form
+from test_durability import (
+    ServerProcess,
+    StartServer,
+    check_data_directory,
+    open_all_worlds,
+    start_error,
+    start_server,
+)
 
 from mockserver.clock import Wall
 from mockserver.server.serving import MockServer
 
 PAGE = 4_096
-ROOM = 700_000
-"""Bytes of the largest file on a disk that is said to be full behind them."""
+FILE_SIZE_LIMIT = 700_000
+"""The largest file that a limited server can write, in bytes: beyond it, writes fail as on a full disk."""
 
-__all__ = ["serve"]  # the fixture
+__all__ = ["start_server"]  # a fixture
 
 
 @dataclass
-class Kept:
-    """What was acknowledged: each object as it was told, and the bytes of those that have some."""
+class Acknowledged:
+    """What the server acknowledged: each object as in the response, and the contents of files."""
 
     objects: dict[str, Any] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)
 
     def container(self, client: httpx2.Client, name: str = "box") -> httpx2.Response:
         life = {"anchor": "last_active_at", "minutes": 1_000_000}
-        answer = client.post("/containers", json={"name": name, "expires_after": life})
-        if answer.status_code == 200:
-            self.objects[f"/containers/{answer.json()['id']}"] = answer.json()
-        return answer
+        response = client.post("/containers", json={"name": name, "expires_after": life})
+        if response.status_code == 200:
+            self.objects[f"/containers/{response.json()['id']}"] = response.json()
+        return response
 
     def file(self, client: httpx2.Client, content: bytes) -> httpx2.Response:
-        answer = client.post("/files", files={"file": ("a.bin", content)}, data={"purpose": "vision"})
-        if answer.status_code == 200:
-            path = f"/files/{answer.json()['id']}"
-            self.objects[path], self.contents[path] = answer.json(), content
-        return answer
+        response = client.post("/files", files={"file": ("a.bin", content)}, data={"purpose": "vision"})
+        if response.status_code == 200:
+            path = f"/files/{response.json()['id']}"
+            self.objects[path], self.contents[path] = response.json(), content
+        return response
 
     def check(self, client: httpx2.Client) -> None:
         assert self.objects
-        for path, told in self.objects.items():
-            shown = client.get(path).json()
-            assert shown | {"last_active_at": 0} == told | {"last_active_at": 0}
+        for path, created in self.objects.items():
+            found = client.get(path).json()
+            assert found | {"last_active_at": 0} == created | {"last_active_at": 0}
         for path, content in self.contents.items():
             assert client.get(f"{path}/content").content == content
 
 
-def noise(seed: object, size: int) -> bytes:
+def random_bytes(seed: object, size: int) -> bytes:
     return hashlib.shake_256(str(seed).encode()).digest(size)
 
 
 @contextmanager
-def limited(data: Path, kind: int, limit: int) -> Iterator[tuple[Served, Path]]:
-    """A server to which the system gives only so much, and its log."""
+def server_with_limit(data: Path, kind: int, limit: int) -> Iterator[tuple[ServerProcess, Path]]:
+    """Run a server with a resource limit, and yield it and its log."""
     log = data.parent / "stderr"
     code = (
         f"import resource, sys; resource.setrlimit({kind}, ({limit}, {limit})); "
@@ -87,125 +96,134 @@ def limited(data: Path, kind: int, limit: int) -> Iterator[tuple[Served, Path]]:
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line, log.read_text()
-        yield Served(process, json.loads(line)), log
+        yield ServerProcess(process, json.loads(line)), log
         assert process.poll() is None, log.read_text()
     finally:
         process.terminate()
-        process.communicate(timeout=PATIENCE)
+        process.communicate(timeout=TIMEOUT)
 
 
-# No room
+# Full disks
 
 
-def fill_up(client: httpx2.Client, kept: Kept) -> None:
-    """Until nothing more can be stored."""
+def fill_disk(client: httpx2.Client, acknowledged: Acknowledged) -> None:
+    """Create containers until one can't be stored."""
     for _ in range(3_000):
-        if (answer := kept.container(client, "n" * 1_000)).status_code != 200:
+        if (response := acknowledged.container(client, "n" * 1_000)).status_code != 200:
             break
-    message = error_message(answer, 500, "storage_failed")
+    message = error_message(response, 500, "storage_failed")
     assert "--data" in message
-    assert answer.headers["x-should-retry"] == "false"
+    assert response.headers["x-should-retry"] == "false"
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_told_and_loses_nothing(serve: Serve, tmp_path: Path) -> None:
-    data, kept = tmp_path / "data", Kept()
-    with limited(data, resource.RLIMIT_FSIZE, ROOM) as (server, log), server.client() as client:
-        clock = f"{server.started['url']}/_mock/worlds/default/clock/scale"
-        ok(client.post(clock, json={"rate": 1_000}))  # so that each use is one that would have to be written down
-        assert kept.container(client).status_code == 200
-        assert kept.file(client, noise("fits", 1_000)).status_code == 200
-        too_large = kept.file(client, noise("does not fit", 3 * ROOM))
+def test_a_full_disk_returns_storage_failed_and_loses_no_acknowledged_object(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    data, acknowledged = tmp_path / "data", Acknowledged()
+    with server_with_limit(data, resource.RLIMIT_FSIZE, FILE_SIZE_LIMIT) as (server, log), server.client() as client:
+        clock = f"{server.startup['url']}/_mock/worlds/default/clock/scale"
+        ok(client.post(clock, json={"rate": 1_000}))  # so that each request would update last_active_at
+        assert acknowledged.container(client).status_code == 200
+        assert acknowledged.file(client, random_bytes("fits", 1_000)).status_code == 200
+        too_large = acknowledged.file(client, random_bytes("does not fit", 3 * FILE_SIZE_LIMIT))
         assert too_large.status_code == 500
         assert too_large.json()["error"]["code"] == too_large.json()["detail"]["code"] == "storage_failed"
         assert list((data / "uploads").iterdir()) == []
-        assert kept.file(client, noise("fits too", 1_000)).status_code == 200
-        fill_up(client, kept)
-        kept.check(client)  # it goes on reading
+        assert acknowledged.file(client, random_bytes("fits too", 1_000)).status_code == 200
+        fill_disk(client, acknowledged)
+        acknowledged.check(client)  # reads still work
         before = stored(data)
-        error_message(kept.file(client, noise("has room, and its row has none", 100_000)), 500, "storage_failed")
+        error_message(
+            acknowledged.file(client, random_bytes("content that fits, row that does not", 100_000)),
+            500,
+            "storage_failed",
+        )
+        for _ in range(1_000):  # until the thread that removes the content is done
+            if stored(data) == before:
+                break
+            client.get("/files")
         assert stored(data) == before
-        failed = client.get(f"{server.started['url']}/_mock/worlds/default/journal?status=500&limit=1000").json()[
+        failed = client.get(f"{server.startup['url']}/_mock/worlds/default/journal?status=500&limit=1000").json()[
             "data"
         ]
         assert failed
         assert [each["objects"] for each in failed] == [[]] * len(failed)
-        control = client.put(f"{server.started['url']}/_mock/worlds/default/snapshots/late")
+        control = client.put(f"{server.startup['url']}/_mock/worlds/default/snapshots/late")
         assert control.status_code in (200, 500)
         if control.status_code == 500:
             error_message(control, 500, "storage_failed")
     lines = log.read_text().splitlines()
     assert [line for line in lines if "can't be used" in line]
-    with serve(data).client() as client:
-        visit(client)
-        check_directory(data)
-        kept.check(client)
-        assert kept.file(client, noise("now it does", 3 * ROOM)).status_code == 200
-        kept.check(client)
+    with start_server(data).client() as client:
+        open_all_worlds(client)
+        check_data_directory(data)
+        acknowledged.check(client)
+        assert acknowledged.file(client, random_bytes("fits without the limit", 3 * FILE_SIZE_LIMIT)).status_code == 200
+        acknowledged.check(client)
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, of two megabytes."""
-    place = tmp_path / "disk"
-    place.mkdir()
+    """A mounted file system of two megabytes."""
+    directory = tmp_path / "disk"
+    directory.mkdir()
     mount = shutil.which("mount")
-    made = mount and subprocess.run([mount, "-t", "tmpfs", "-o", "size=2m", "tmpfs", place], capture_output=True)
-    if not made or made.returncode:
-        pytest.skip("needs root, and a system that lets it mount")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
+    done = mount and subprocess.run([mount, "-t", "tmpfs", "-o", "size=2m", "tmpfs", directory], capture_output=True)
+    if not done or done.returncode:
+        pytest.skip("mounting a file system needs root")
+    yield directory
+    subprocess.run(["umount", "-l", directory], check=True)
 
 
 @pytest.mark.slow
-def test_a_disk_that_is_full_and_then_is_not(serve: Serve, small_disk: Path) -> None:
-    kept, data = Kept(), small_disk / "data"
-    server = serve(data)
+def test_the_server_stores_again_once_a_full_disk_has_space(start_server: StartServer, small_disk: Path) -> None:
+    acknowledged, data = Acknowledged(), small_disk / "data"
+    server = start_server(data)
     with server.client() as client:
-        assert kept.container(client).status_code == 200
+        assert acknowledged.container(client).status_code == 200
         (small_disk / "ballast").write_bytes(b"")
         with suppress(OSError), (small_disk / "ballast").open("wb", buffering=0) as ballast:
             while True:
                 ballast.write(bytes(1_024))
-        refusals = {
-            kept.file(client, noise("x", 500_000)).status_code,
-            kept.file(client, noise("y", 500_000)).status_code,
-        }
-        assert refusals == {500}
-        fill_up(client, kept)
-        kept.check(client)
+        for seed in ("x", "y"):
+            assert acknowledged.file(client, random_bytes(seed, 500_000)).status_code == 500
+        fill_disk(client, acknowledged)
+        acknowledged.check(client)
         (small_disk / "ballast").unlink()
-        assert kept.file(client, noise("x", 500_000)).status_code == 200
-        assert kept.container(client).status_code == 200
-        kept.check(client)
+        assert acknowledged.file(client, random_bytes("x", 500_000)).status_code == 200
+        assert acknowledged.container(client).status_code == 200
+        acknowledged.check(client)
     server.kill()
-    with serve(data).client() as client:
-        visit(client)
-        kept.check(client)
-    check_directory(data)
+    with start_server(data).client() as client:
+        open_all_worlds(client)
+        acknowledged.check(client)
+    check_data_directory(data)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("opened", [True, False])
-def test_deleting_a_world_makes_room_on_a_full_disk(serve: Serve, small_disk: Path, opened: bool) -> None:
-    """A world is deleted by renaming it, which needs no space; also one that no request has used since the start."""
-    kept, data = Kept(), small_disk / "data"
-    server = serve(data)
+@pytest.mark.parametrize("world_is_open", [True, False])
+def test_deleting_a_world_frees_space_on_a_full_disk(
+    start_server: StartServer, small_disk: Path, world_is_open: bool
+) -> None:
+    """A world is deleted by renaming it, which needs no space, even if no request has opened it since the start."""
+    acknowledged, data = Acknowledged(), small_disk / "data"
+    server = start_server(data)
     with server.client() as client:
-        large = {"files": {"file": ("a.bin", noise("large", 800_000))}, "data": {"purpose": "vision"}}
-        ok(client.post(f"{server.started['url']}/w/large/v1/files", **large))
-        ok(client.put(f"{server.started['url']}/_mock/worlds/large/snapshots/one"))
-        kept.container(client)
-    if not opened:
+        large = {"files": {"file": ("a.bin", random_bytes("large", 800_000))}, "data": {"purpose": "vision"}}
+        ok(client.post(f"{server.startup['url']}/w/large/v1/files", **large))
+        ok(client.put(f"{server.startup['url']}/_mock/worlds/large/snapshots/one"))
+        acknowledged.container(client)
+    if not world_is_open:
         server.stop()
-        server = serve(data)
-    control = f"{server.started['url']}/_mock/worlds"
+        server = start_server(data)
+    control = f"{server.startup['url']}/_mock/worlds"
     with server.client() as client:
-        kept.check(client)  # SQLite can't open a file for the first time where there is no space
+        acknowledged.check(client)  # opens the world: SQLite can't open a file on a full disk
         with suppress(OSError), (small_disk / "ballast").open("wb", buffering=0) as ballast:
             while True:
                 ballast.write(bytes(1_024))
-        fill_up(client, kept)
+        fill_disk(client, acknowledged)
         for method, path, sent in (
             ("POST", "/default/reset", {}),
             ("POST", "/new", {"json": {}}),
@@ -214,11 +232,11 @@ def test_deleting_a_world_makes_room_on_a_full_disk(serve: Serve, small_disk: Pa
             ("POST", "/default/clock/advance", {"json": {"by": "1m"}}),
         ):
             error_message(client.request(method, control + path, **sent), 500, "storage_failed")
-        kept.check(client)
+        acknowledged.check(client)
         listed = ok(client.get(control))["data"]
         assert {each["name"]: each["counts"] and each["counts"]["files"] for each in listed}.items() >= {("large", 1)}
         assert {each["name"] for each in listed} == {"default", "large"}
-        if not opened:  # to open its database takes space for SQLite's index of the log
+        if not world_is_open:  # opening its database needs space for the index of SQLite's log
             for method, path, sent in (
                 ("GET", "/w/large/v1/files", {}),
                 ("POST", "/w/large/v1/containers", {"json": {"name": "box"}}),
@@ -226,44 +244,44 @@ def test_deleting_a_world_makes_room_on_a_full_disk(serve: Serve, small_disk: Pa
                 ("GET", "/_mock/worlds/large/files", {}),
             ):
                 message = error_message(
-                    client.request(method, server.started["url"] + path, **sent), 500, "storage_failed"
+                    client.request(method, server.startup["url"] + path, **sent), 500, "storage_failed"
                 )
                 assert "--data" in message
         ok(client.delete(f"{control}/large"))
         assert {each["name"] for each in ok(client.get(control))["data"]} == {"default"}
-        for _ in range(1_000):  # its files are removed in a thread
-            if kept.file(client, noise("x", 500_000)).status_code == 200:
+        for _ in range(1_000):  # until the thread that removes its files is done
+            if acknowledged.file(client, random_bytes("x", 500_000)).status_code == 200:
                 break
-        kept.check(client)
+        acknowledged.check(client)
         ok(client.put(f"{control}/default/snapshots/late"))
     server.kill()
-    with serve(data).client() as client:
-        visit(client)
-        kept.check(client)
-    check_directory(data)
+    with start_server(data).client() as client:
+        open_all_worlds(client)
+        acknowledged.check(client)
+    check_data_directory(data)
 
 
-# No permission
+# Missing permissions
 
 
 @pytest.mark.slow
-def test_a_directory_that_cannot_be_written_is_refused(serve: Serve, small_disk: Path) -> None:
-    data, kept = small_disk / "data", Kept()
-    server = serve(data)
+def test_a_read_only_data_directory_is_rejected_at_start(start_server: StartServer, small_disk: Path) -> None:
+    data, acknowledged = small_disk / "data", Acknowledged()
+    server = start_server(data)
     with server.client() as client:
-        kept.container(client)
+        acknowledged.container(client)
     server.stop()
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     line = start_error(data)
     assert str(data) in line
     assert "--data" in line
     subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
-    with serve(data).client() as client:
-        kept.check(client)
+    with start_server(data).client() as client:
+        acknowledged.check(client)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere; the test above mounts a file system instead")
-def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can write everywhere; see the test with a read-only mount")
+def test_a_data_directory_without_write_permission_is_rejected_at_start(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir(mode=0o500)
     line = start_error(data)
@@ -273,147 +291,154 @@ def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["worlds", "uploads"])
-def test_a_directory_in_whose_place_a_file_is_is_refused(serve: Serve, tmp_path: Path, name: str) -> None:
+def test_a_file_in_place_of_a_subdirectory_is_rejected_at_start(
+    start_server: StartServer, tmp_path: Path, name: str
+) -> None:
     data = tmp_path / "data"
     (data / "worlds").mkdir(parents=True)
     (data / "lock").touch()
     if (data / name).exists():
         (data / name).rmdir()
-    (data / name).write_text("somebody's")
+    (data / name).write_text("other")
     assert "can't be used" in start_error(data)
     (data / name).unlink()
-    with serve(data).client() as client:
+    with start_server(data).client() as client:
         assert client.get("/files").status_code == 200
 
 
-# No descriptors
+# Too few descriptors
 
 
 @pytest.mark.slow
-def test_more_connections_than_descriptors(serve: Serve, tmp_path: Path) -> None:
-    data, kept = tmp_path / "data", Kept()
-    with limited(data, resource.RLIMIT_NOFILE, 64) as (server, log):
-        address = ("127.0.0.1", server.started["port"])
+def test_the_server_recovers_from_more_connections_than_descriptors(start_server: StartServer, tmp_path: Path) -> None:
+    data, acknowledged = tmp_path / "data", Acknowledged()
+    with server_with_limit(data, resource.RLIMIT_NOFILE, 64) as (server, log):
+        address = ("127.0.0.1", server.startup["port"])
         with server.client() as client, ExitStack() as stack:
-            kept.container(client)
-            kept.file(client, b"before")
+            acknowledged.container(client)
+            acknowledged.file(client, b"before")
             for _ in range(150):
-                stack.enter_context(socket.create_connection(address, PATIENCE))
-            upload = kept.file(client, b"meanwhile")  # its connection is there already, its file can't be
+                stack.enter_context(socket.create_connection(address, TIMEOUT))
+            upload = acknowledged.file(client, b"during")  # its connection is open, but its file may not be
             if upload.status_code != 200:
                 error_message(upload, 500, "storage_failed")
-        for _ in range(1_000):  # until those that left are noticed
+        for _ in range(1_000):  # until the server has noticed the closed connections
             with suppress(httpx2.TransportError), server.client() as client:
-                if kept.container(client).status_code == 200:
+                if acknowledged.container(client).status_code == 200:
                     break
         with server.client() as client:
-            assert kept.file(client, b"after").status_code == 200
-            kept.check(client)
+            assert acknowledged.file(client, b"after").status_code == 200
+            acknowledged.check(client)
     assert "Traceback" not in log.read_text()
-    with serve(data).client() as client:
-        kept.check(client)
-        visit(client)
-    check_directory(data)
+    with start_server(data).client() as client:
+        acknowledged.check(client)
+        open_all_worlds(client)
+    check_data_directory(data)
 
 
 @pytest.mark.slow
-def test_more_worlds_than_descriptors(tmp_path: Path) -> None:
-    with limited(tmp_path / "data", resource.RLIMIT_NOFILE, 80) as (server, log), server.client() as client:
+def test_the_server_serves_more_worlds_than_it_has_descriptors(tmp_path: Path) -> None:
+    with server_with_limit(tmp_path / "data", resource.RLIMIT_NOFILE, 80) as (server, log), server.client() as client:
         for _ in range(2):
             for number in range(60):
-                ok(client.post(f"{server.started['url']}/w/w{number}/v1/containers", json={"name": "box"}))
-            counts = [each["counts"] for each in ok(client.get(f"{server.started['url']}/_mock/worlds"))["data"]]
+                ok(client.post(f"{server.startup['url']}/w/w{number}/v1/containers", json={"name": "box"}))
+            counts = [each["counts"] for each in ok(client.get(f"{server.startup['url']}/_mock/worlds"))["data"]]
         assert [each["containers"] for each in counts] == [2] * 60
     assert log.read_text() == ""
 
 
-# Killed
+# Kills
 
 
-def kill_at(serve: Serve, data: Path, kept: Kept, path: str, content: bytes, end: int) -> None:
-    """Kill the server when it has got so much of an upload, and look at what it left when it is back."""
+def kill_during_upload(
+    start_server: StartServer, data: Path, acknowledged: Acknowledged, path: str, content: bytes, position: int
+) -> None:
+    """Kill the server after `position` bytes of an upload, restart it, and check all objects and the data directory."""
     parts = [('Content-Disposition: form-data; name="purpose"', b"vision")] if path == "/files" else []
     body = form(*parts, ('Content-Disposition: form-data; name="file"; filename="a.bin"', content))
-    server = serve(data)
+    server = start_server(data)
     with server.client() as client:
         if path != "/files":
-            path = f"/containers/{kept.container(client).json()['id']}/files"
+            path = f"/containers/{acknowledged.container(client).json()['id']}/files"
         head = (
             f"POST /v1{path} HTTP/1.1\r\nHost: x\r\napi-key: k\r\nContent-Length: {len(body)}\r\n"
             "Content-Type: multipart/form-data; boundary=simple\r\n\r\n"
         )
-        with socket.create_connection(("127.0.0.1", server.started["port"]), PATIENCE) as upload:
-            upload.sendall(head.encode() + body[:end])
-            client.get("/files")  # it has most likely read by then what was sent before
-            acknowledged = upload.recv(1_000).startswith(b"HTTP/1.1 200") if end >= len(body) else False
+        with socket.create_connection(("127.0.0.1", server.startup["port"]), TIMEOUT) as upload:
+            upload.sendall(head.encode() + body[:position])
+            client.get("/files")  # by its response the server has most likely read the bytes that were sent before
+            succeeded = upload.recv(1_000).startswith(b"HTTP/1.1 200") if position >= len(body) else False
             server.kill()
-    again = serve(data)
-    with again.client() as client:
-        visit(client)
-        check_directory(data)
-        kept.check(client)
+    restarted = start_server(data)
+    with restarted.client() as client:
+        open_all_worlds(client)
+        check_data_directory(data)
+        acknowledged.check(client)
         inside = client.get(path, params={"limit": 100}).json()["data"]
-        found = [each for each in inside if f"{path}/{each['id']}" not in kept.objects]
-        assert len(found) == acknowledged
+        found = [each for each in inside if f"{path}/{each['id']}" not in acknowledged.objects]
+        assert len(found) == succeeded
         for each in found:
             name = f"{path}/{each['id']}"
-            kept.objects[name], kept.contents[name] = each, content
-        kept.check(client)
-    again.kill()
+            acknowledged.objects[name], acknowledged.contents[name] = each, content
+        acknowledged.check(client)
+    restarted.kill()
 
 
-def phases(size: int, count: int) -> list[int]:
-    """Ends of what is sent: in the form's head, at every part of the content, in its closing, and behind it."""
+def kill_positions(size: int, count: int) -> list[int]:
+    """Return the numbers of bytes to send before a kill: within the head of the form, at `count` steps through the
+    content, within the closing boundary, and beyond the end."""
     length = len(form(('Content-Disposition: form-data; name="file"; filename="a.bin"', bytes(size))))
     return sorted({1, 40, 100, *(length * n // count for n in range(1, count)), length - 12, length - 1, 10 * length})
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("half", [0, 1])
-def test_killed_at_any_line_nothing_is_half_done(tmp_path: Path, half: int) -> None:
-    """At every 14th line, which is as often as the manual says; in two halves, which can run beside each other."""
+def test_a_kill_at_any_line_leaves_each_operation_undone_or_complete(tmp_path: Path, half: int) -> None:
+    """A kill at every 14th line gives the number that the manual names. The two halves can run in parallel."""
     program = Path(__file__).with_name("kill_points.py")
-    command = [sys.executable, "-W", "error", program, tmp_path, "14", *list(kill_points.ACTS)[half::2]]
+    command = [sys.executable, "-W", "error", program, tmp_path, "14", *list(kill_points.OPERATIONS)[half::2]]
     done = subprocess.run(command, capture_output=True, text=True, cwd=program.parents[1])
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    for act, kills in found.items():
-        assert kills["undone"], f"{act}: no kill came before it was done"
-        assert kills["done"], f"{act}: no kill came after it was done"
-        assert kills["between"] or act not in kill_points.BETWEEN, f"{act}: no kill came between its steps"
+    for operation, kills in found.items():
+        assert kills["undone"], f"{operation}: no kill left it undone"
+        assert kills["complete"], f"{operation}: no kill left it complete"
+        assert kills["between"] or operation not in kill_points.FIRST_STEPS, f"{operation}: no kill between its steps"
     count = sum(sum(kills.values()) for kills in found.values())
     print(f"\nkilled {count:,} times: {found}")
-    assert count >= tried("kills at a line") / 2
+    assert count >= tried("kills, each at") / 2
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", ["/files", "container"])
-def test_killed_in_every_phase_of_an_upload(serve: Serve, tmp_path: Path, path: str) -> None:
+def test_a_kill_at_any_position_of_an_upload_leaves_no_partial_file(
+    start_server: StartServer, tmp_path: Path, path: str
+) -> None:
     data = tmp_path / "data"
-    kept = started(serve, data)
-    ends = phases(1_500_000, 12)
-    for end in ends:
-        kill_at(serve, data, kept, path, noise((path, end), 1_500_000), end)
-    print(f"\nkilled {len(ends)} times")
+    acknowledged = killed_server(start_server, data)
+    positions = kill_positions(1_500_000, 12)
+    for position in positions:
+        kill_during_upload(start_server, data, acknowledged, path, random_bytes((path, position), 1_500_000), position)
+    print(f"\nkilled {len(positions)} times")
 
 
-def started(serve: Serve, data: Path) -> Kept:
-    """Something there already."""
-    kept = Kept()
-    server = serve(data)
+def killed_server(start_server: StartServer, data: Path) -> Acknowledged:
+    """Kill a server that has stored some objects, and return those."""
+    acknowledged = Acknowledged()
+    server = start_server(data)
     with server.client() as client:
-        kept.container(client)
-        kept.file(client, b"old")
+        acknowledged.container(client)
+        acknowledged.file(client, b"old")
     server.kill()
-    return kept
+    return acknowledged
 
 
-# Damaged
+# Damaged databases
 
 
 def database(data: Path, world: str = "w") -> Path:
-    (found,) = data.glob(f"worlds/*-{world}/world.db")
-    return found
+    (file,) = data.glob(f"worlds/*-{world}/world.db")
+    return file
 
 
 def damage(file: Path, change: Callable[[bytearray], object]) -> None:
@@ -423,134 +448,135 @@ def damage(file: Path, change: Callable[[bytearray], object]) -> None:
     file.write_bytes(content)
 
 
-def noisy(start: int, stop: int) -> Callable[[bytearray], object]:
+def overwrite(start: int, stop: int) -> Callable[[bytearray], object]:
     def change(content: bytearray) -> None:
         last = stop or len(content)
-        content[start:last] = noise("damage", last - start)
+        content[start:last] = random_bytes("damage", last - start)
 
     return change
 
 
-def cut(at: Callable[[bytearray], int]) -> Callable[[Path], None]:
+def truncate(at: Callable[[bytearray], int]) -> Callable[[Path], None]:
     return lambda file: damage(file, lambda content: content.__delitem__(slice(at(content), None)))
 
 
-def newer(file: Path) -> None:
+def set_newer_schema(file: Path) -> None:
     with closing(sqlite3.connect(file)) as database:
         database.execute("PRAGMA user_version=999")
 
 
-def somebodys(file: Path) -> None:
+def replace_with_other_database(file: Path) -> None:
     file.unlink()
     with closing(sqlite3.connect(file)) as database, database:
         database.execute("CREATE TABLE notes (note TEXT)")
 
 
-DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "header": (lambda file: damage(file, noisy(0, 100)), "is damaged"),
-    "all but the first page": (lambda file: damage(file, noisy(PAGE, 0)), "is damaged"),
-    "half of it": (cut(lambda content: len(content) // 2 // PAGE * PAGE), "is damaged"),
-    "cut in the first page": (cut(lambda content: 1_000), "is damaged"),
-    "empty": (cut(lambda content: 0), "is not a world's database"),
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "header": (lambda file: damage(file, overwrite(0, 100)), "is damaged"),
+    "all but the first page": (lambda file: damage(file, overwrite(PAGE, 0)), "is damaged"),
+    "second half missing": (truncate(lambda content: len(content) // 2 // PAGE * PAGE), "is damaged"),
+    "truncated in the first page": (truncate(lambda content: 1_000), "is damaged"),
+    "empty": (truncate(lambda content: 0), "is not a world's database"),
     "text": (lambda file: file.write_text("Dear diary,\n" * 1_000), "is damaged"),
-    "gone": (lambda file: file.unlink(), "is missing"),
-    "newer": (newer, "schema 999"),
-    "another program's": (somebodys, "is not a world's database"),
+    "missing": (lambda file: file.unlink(), "is missing"),
+    "newer schema": (set_newer_schema, "schema 999"),
+    "another program's database": (replace_with_other_database, "is not a world's database"),
 }
 
 
 @pytest.fixture(scope="module")
-def two_worlds(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Kept]:
-    """A data directory with the worlds `default` and `w`, what is in both of them, and a snapshot of each, `kept`."""
-    data, kept = tmp_path_factory.mktemp("two") / "data", Kept()
+def two_worlds(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Acknowledged]:
+    """A data directory with two worlds, `default` and `w`, that have the same objects and a snapshot `kept` each, and
+    these objects."""
+    data, acknowledged = tmp_path_factory.mktemp("two") / "data", Acknowledged()
     with MockServer(data=data) as server, World(server, "default") as world:
-        kept.file(world.http, noise("large", 100_000))
+        acknowledged.file(world.http, random_bytes("large", 100_000))
         for number in range(8):
-            kept.container(world.http, "n" * 500)
-            kept.file(world.http, noise(number, 2_000))
+            acknowledged.container(world.http, "n" * 500)
+            acknowledged.file(world.http, random_bytes(number, 2_000))
         for name in ("default", "w"):
             if name == "w":
                 ok(httpx2.post(f"{server.url}/_mock/worlds/w", json={"fork_of": "default"}))
             ok(httpx2.put(f"{server.url}/_mock/worlds/{name}/snapshots/kept"))
-    return data, kept
+    return data, acknowledged
 
 
-def served_copy(data: Path, tmp_path: Path) -> Path:
+def copy_of(data: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(data, tmp_path / "data"))
 
 
-FEW_DAMAGES = ("header", "gone", "newer", "another program's")
-"""One for each message; the others are for the slow tests."""
+FAST_DAMAGE = ("header", "missing", "newer schema", "another program's database")
+"""One for each message; tests of the others are slow."""
 
 
 @pytest.mark.parametrize(
-    ("how", "name"),
+    ("kind", "name"),
     [
-        pytest.param(how, name, marks=() if how in FEW_DAMAGES else pytest.mark.slow)
-        for how, name in [*((how, "w") for how in DAMAGES), ("text", "default")]
+        pytest.param(kind, name, marks=() if kind in FAST_DAMAGE else pytest.mark.slow)
+        for kind, name in [*((kind, "w") for kind in DAMAGE), ("text", "default")]
     ],
 )
-def test_a_damaged_world_is_told_and_left_alone_and_the_others_go_on(
-    two_worlds: tuple[Path, Kept], tmp_path: Path, how: str, name: str
+def test_a_damaged_world_returns_world_unusable_and_other_worlds_are_served(
+    two_worlds: tuple[Path, Acknowledged], tmp_path: Path, kind: str, name: str
 ) -> None:
-    (original, kept), (change, words) = two_worlds, DAMAGES[how]
-    data, other = served_copy(original, tmp_path), "w" if name == "default" else "default"
+    (original, acknowledged), (change, reason) = two_worlds, DAMAGE[kind]
+    data, other = copy_of(original, tmp_path), "w" if name == "default" else "default"
     file = database(data, name)
-    sound = file.read_bytes()
+    intact = file.read_bytes()
     change(file)
     (data / "clean").unlink()
-    left = file.read_bytes() if file.exists() else None
+    damaged = file.read_bytes() if file.exists() else None
     with MockServer(data=data) as server, World(server, name) as bad, World(server, other) as good:
         control = f"{server.url}/_mock/worlds"
         for path in ("/files", "/containers/any"):
-            answer = bad.http.get(path)
-            message = refusal_of(answer, 500, "world_unusable")
-            assert answer.headers["x-should-retry"] == "false"
+            response = bad.http.get(path)
+            message = error_message_of_any_api(response, 500, "world_unusable")
+            assert response.headers["x-should-retry"] == "false"
             assert str(file) in message
-            assert words in message
+            assert reason in message
         error_message(bad.http.post("/containers", json={"name": "box"}), 500, "world_unusable")
         for path in ("/containers", "/export", "/faults"):
             error_message(httpx2.get(f"{control}/{name}{path}"), 500, "world_unusable")
         error_message(httpx2.post(f"{control}/new", json={"fork_of": name}), 500, "world_unusable")
         error_message(httpx2.put(f"{control}/{name}/snapshots/late"), 500, "world_unusable")
-        kept.check(good.http)
-        shown = {each["name"]: each for each in ok(httpx2.get(control))["data"]}
-        assert sorted(shown) == ["default", "w"]
-        assert (words in shown[name]["error"], str(file) in shown[name]["error"]) == (True, True)
-        assert ok(httpx2.get(f"{control}/{name}")) == shown[name]
-        assert (shown[name]["counts"], shown[other]["error"]) == (None, None)
-        counts = {kind: number for kind, number in shown[other]["counts"].items() if number}
+        acknowledged.check(good.http)
+        listed = {each["name"]: each for each in ok(httpx2.get(control))["data"]}
+        assert sorted(listed) == ["default", "w"]
+        assert (reason in listed[name]["error"], str(file) in listed[name]["error"]) == (True, True)
+        assert ok(httpx2.get(f"{control}/{name}")) == listed[name]
+        assert (listed[name]["counts"], listed[other]["error"]) == (None, None)
+        counts = {kind: number for kind, number in listed[other]["counts"].items() if number}
         assert counts == {"containers": 8, "files": 9}
         assert [each["name"] for each in ok(httpx2.get(f"{control}/{name}/snapshots"))["data"]] == ["kept"]
-    assert (file.read_bytes() if file.exists() else None) == left
-    file.write_bytes(sound)  # from a backup
+    assert (file.read_bytes() if file.exists() else None) == damaged
+    file.write_bytes(intact)  # as from a backup
     with MockServer(data=data) as server, World(server, name) as world:
-        kept.check(world.http)
+        acknowledged.check(world.http)
 
 
-def refusal_of(answer: httpx2.Response, status: int, code: str) -> str:
-    """Of both APIs; the Files API's has details besides."""
-    assert answer.status_code == status, answer.text
-    error = answer.json()["error"]
+def error_message_of_any_api(response: httpx2.Response, status: int, code: str) -> str:
+    """Check an error response and return its message, also of the Files API, whose errors have more fields."""
+    assert response.status_code == status, response.text
+    error = response.json()["error"]
     assert error["code"] == code
     return str(error["message"])
 
 
 @pytest.mark.parametrize("repair", ["reset", "restore", "import", "delete"])
 def test_a_damaged_world_can_be_replaced_and_deleted(
-    two_worlds: tuple[Path, Kept], tmp_path: Path, repair: str
+    two_worlds: tuple[Path, Acknowledged], tmp_path: Path, repair: str
 ) -> None:
-    data, kept = served_copy(two_worlds[0], tmp_path), two_worlds[1]
-    damage(database(data), noisy(0, 0))
+    data, acknowledged = copy_of(two_worlds[0], tmp_path), two_worlds[1]
+    damage(database(data), overwrite(0, 0))
     with MockServer(data=data) as server, World(server, "w") as world:
         control = f"{server.url}/_mock/worlds/w"
-        refusal_of(world.http.get("/files"), 500, "world_unusable")
+        error_message_of_any_api(world.http.get("/files"), 500, "world_unusable")
         if repair == "delete":
             ok(httpx2.delete(control))
             error_message(httpx2.get(control), 404, "world_not_found")
         elif repair == "restore":
             ok(httpx2.post(f"{control}/snapshots/kept/restore"))
-            kept.check(world.http)
+            acknowledged.check(world.http)
         elif repair == "import":
             ok(httpx2.post(f"{control}/import", content=b"version: 1\ncontainers: [{name: box}]"))
         else:
@@ -558,14 +584,16 @@ def test_a_damaged_world_can_be_replaced_and_deleted(
         if repair != "restore":
             expected = ["box"] if repair == "import" else []
             assert [each.name for each in world.openai.containers.list()] == expected
-    with MockServer(data=data) as server, World(server, "w") as world:  # and it stays so
+    with MockServer(data=data) as server, World(server, "w") as world:  # the repair survives a restart
         assert world.http.get("/files").status_code == 200
 
 
-def test_a_damaged_snapshot_replaces_nothing(two_worlds: tuple[Path, Kept], tmp_path: Path) -> None:
-    data, kept = served_copy(two_worlds[0], tmp_path), two_worlds[1]
+def test_a_damaged_snapshot_returns_snapshot_unusable_and_changes_no_world(
+    two_worlds: tuple[Path, Acknowledged], tmp_path: Path
+) -> None:
+    data, acknowledged = copy_of(two_worlds[0], tmp_path), two_worlds[1]
     (file,) = data.glob("snapshots/*-w@kept/world.db")
-    damage(file, noisy(0, 0))
+    damage(file, overwrite(0, 0))
     with MockServer(data=data) as server, World(server, "w") as world:
         control = f"{server.url}/_mock/worlds"
         for method, path, sent in (
@@ -575,49 +603,49 @@ def test_a_damaged_snapshot_replaces_nothing(two_worlds: tuple[Path, Kept], tmp_
             message = error_message(httpx2.request(method, control + path, **sent), 500, "snapshot_unusable")
             assert str(file) in message
         error_message(httpx2.get(f"{control}/new"), 404, "world_not_found")
-        shown = ok(httpx2.get(f"{control}/w/snapshots"))["data"]
-        assert [each["name"] for each in shown] == ["kept"]
-        kept.check(world.http)
+        listed = ok(httpx2.get(f"{control}/w/snapshots"))["data"]
+        assert [each["name"] for each in listed] == ["kept"]
+        acknowledged.check(world.http)
         ok(httpx2.put(f"{control}/w/snapshots/kept"))
         ok(httpx2.post(f"{control}/w/snapshots/kept/restore"))
-        kept.check(world.http)
+        acknowledged.check(world.http)
     with MockServer(data=data) as server, World(server, "w") as world:
-        kept.check(world.http)
+        acknowledged.check(world.http)
 
 
 @pytest.mark.slow
-def test_a_log_that_was_cut_short_costs_only_what_was_in_it(serve: Serve, tmp_path: Path) -> None:
-    """What is written ahead has checksums: SQLite takes it up to the damage, and all before is sound."""
-    data, kept = tmp_path / "data", Kept()
-    server = serve(data)
+def test_a_damaged_write_ahead_log_loses_only_its_last_changes(start_server: StartServer, tmp_path: Path) -> None:
+    """The log has checksums: SQLite replays it up to the damage."""
+    data, acknowledged = tmp_path / "data", Acknowledged()
+    server = start_server(data)
     with server.client() as client:
         for number in range(40):
-            kept.container(client, f"n{number}")
+            acknowledged.container(client, f"n{number}")
     server.kill()
     log = database(data, "default").with_name("world.db-wal")
-    damage(log, noisy(log.stat().st_size // 2, 0))
-    with serve(data).client() as client:
+    damage(log, overwrite(log.stat().st_size // 2, 0))
+    with start_server(data).client() as client:
         there = [each["name"] for each in client.get("/containers?limit=100&order=asc").json()["data"]]
-        check_directory(data)
+        check_data_directory(data)
         assert there == [f"n{number}" for number in range(len(there))]
         assert 0 < len(there) < 40
-        assert client.post("/containers", json={"name": "goes on"}).status_code == 200
+        assert client.post("/containers", json={"name": "after"}).status_code == 200
 
 
-def test_a_database_damaged_in_use_is_told(tmp_path: Path) -> None:
+def test_a_database_damaged_while_open_returns_world_unusable(tmp_path: Path) -> None:
     with MockServer(data=tmp_path / "data") as server, World(server, "w") as world:
         many = {"containers": [{"name": "{n}" + "n" * 500, "repeat": 300}]}
         ok(httpx2.post(f"{server.url}/_mock/worlds/w/place", json=many))
         with closing(sqlite3.connect(database(tmp_path / "data"))) as other:
             other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        damage(database(tmp_path / "data"), noisy(2 * PAGE, 0))
+        damage(database(tmp_path / "data"), overwrite(2 * PAGE, 0))
         connection = server.mock.worlds.known("w").database.connection
         connection.execute("PRAGMA cache_size=0")
         connection.execute("PRAGMA shrink_memory")
-        answer = world.http.get("/containers?limit=100")
-        assert answer.status_code == 500
-        assert "malformed" in error_message(answer, 500, "world_unusable") or "not a database" in answer.text
-        assert answer.headers["x-should-retry"] == "false"
+        response = world.http.get("/containers?limit=100")
+        assert response.status_code == 500
+        assert "malformed" in error_message(response, 500, "world_unusable") or "not a database" in response.text
+        assert response.headers["x-should-retry"] == "false"
         control = f"{server.url}/_mock/worlds"
         error_message(httpx2.get(f"{control}/w/containers"), 500, "world_unusable")
         assert "malformed" in ok(httpx2.get(control))["data"][0]["error"]
@@ -626,7 +654,7 @@ def test_a_database_damaged_in_use_is_told(tmp_path: Path) -> None:
         assert world.http.get("/containers").json()["data"] == []
 
 
-def test_a_database_that_another_program_goes_on_writing_to_is_told(
+def test_a_database_locked_by_another_program_returns_storage_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mockserver.context.BUSY_SECONDS", 0.01)
@@ -634,17 +662,17 @@ def test_a_database_that_another_program_goes_on_writing_to_is_told(
         ok(world.http.post("/containers", json={"name": "before"}))
         with closing(sqlite3.connect(database(tmp_path / "data"), isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            answer = world.http.post("/containers", json={"name": "meanwhile"})
-            assert "another program" in error_message(answer, 500, "storage_failed")
+            response = world.http.post("/containers", json={"name": "during"})
+            assert "another program" in error_message(response, 500, "storage_failed")
         ok(world.http.post("/containers", json={"name": "after"}))
         assert [each.name for each in world.openai.containers.list()] == ["after", "before"]
 
 
-def test_a_content_that_is_gone_is_told(tmp_path: Path) -> None:
+def test_a_missing_content_file_returns_storage_failed(tmp_path: Path) -> None:
     with MockServer(data=tmp_path / "data") as server, World(server, "w") as world:
-        kept = Kept()
-        kept.file(world.http, noise("somebody tidies up", 50_000))
-        (path,) = kept.contents
+        acknowledged = Acknowledged()
+        acknowledged.file(world.http, random_bytes("large", 50_000))
+        (path,) = acknowledged.contents
         for content in (tmp_path / "data").glob("worlds/*/contents/*/*"):
             content.unlink()
         error_message(world.http.get(f"{path}/content"), 500, "storage_failed")
@@ -652,34 +680,35 @@ def test_a_content_that_is_gone_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("to_container", [False, True])
-def test_a_content_that_finds_no_place_leaves_nothing(tmp_path: Path, to_container: bool) -> None:
-    """Neither a row without bytes nor bytes without a row: the one is written only with the other."""
-    data, kept, content = tmp_path / "data", Kept(), b"has no place" * 5_000
+def test_an_upload_whose_content_cannot_be_stored_leaves_no_row_and_no_bytes(
+    tmp_path: Path, to_container: bool
+) -> None:
+    data, acknowledged, content = tmp_path / "data", Acknowledged(), b"large" * 10_000
     with MockServer(data=data) as server, World(server, "w") as world:
-        box = kept.container(world.http).json()["id"]
+        box = acknowledged.container(world.http).json()["id"]
         path = f"/containers/{box}/files" if to_container else "/files"
         place = database(data).parent / "contents" / hashlib.sha256(content).hexdigest()[:2]
         sent: dict[str, Any] = {"files": {"file": ("a.bin", content)}}
         sent |= {} if to_container else {"data": {"purpose": "vision"}}
         place.parent.mkdir(exist_ok=True)
-        place.write_text("somebody's")
+        place.write_text("a file in place of a directory")
         error_message(world.http.post(path, **sent), 500, "storage_failed")
         assert world.http.get(path).json()["data"] == []
         assert list((data / "uploads").iterdir()) == []
         place.unlink()
-        made = world.http.post(path, **sent).json()
-        assert world.http.get(f"{path}/{made['id']}/content").content == content
+        created = world.http.post(path, **sent).json()
+        assert world.http.get(f"{path}/{created['id']}/content").content == content
 
 
-def test_a_directory_that_went_away_is_told(tmp_path: Path) -> None:
-    """Also where a connection of its own is opened for what is asked."""
+def test_a_moved_data_directory_returns_storage_failed(tmp_path: Path) -> None:
+    """Also for a request that opens a connection of its own."""
     data = tmp_path / "data"
     with MockServer(data=data) as server, World(server, "w") as world:
-        Kept().container(world.http)
+        Acknowledged().container(world.http)
         control = f"{server.url}/_mock/worlds/w"
         data.rename(tmp_path / "away")
         error_message(httpx2.get(f"{control}/containers"), 500, "storage_failed")
-        assert ok(httpx2.get(control))["counts"]["containers"] == 1, "its database is open"
+        assert ok(httpx2.get(control))["counts"]["containers"] == 1, "the database is still open"
         (tmp_path / "away").rename(data)
         assert httpx2.get(control).json()["counts"]["containers"] == 1
 
@@ -687,45 +716,45 @@ def test_a_directory_that_went_away_is_told(tmp_path: Path) -> None:
 # The clock
 
 
-class Stepping(Wall):
-    """A machine whose clock is set while the server runs, and whose other clock goes on."""
+class AdjustableWall(Wall):
+    """A clock of the machine that a test sets, with a monotonic clock that it advances."""
 
-    time, since = float(NOON), 0.0
+    time, elapsed = float(NOON), 0.0
 
     def __init__(self) -> None:
-        self._time, self._monotonic = lambda: self.time, lambda: self.since  # type: ignore[misc,assignment]  # in place of the machine's
+        self._time, self._monotonic = lambda: self.time, lambda: self.elapsed  # type: ignore[misc,assignment]  # instead of the machine's
         super().__init__()
 
 
-def test_a_clock_that_is_set_back_moves_nothing(tmp_path: Path) -> None:
-    wall = Stepping()
+def test_setting_the_machine_clock_does_not_move_world_clocks(tmp_path: Path) -> None:
+    wall = AdjustableWall()
     with MockServer(data=tmp_path / "data", wall=wall) as server, World(server, "w") as world:
         box = world.openai.containers.create(name="box")
         assert box.created_at == NOON
         for step in (-7_200, 86_400, -1_000_000):
             wall.time = NOON + step
-            wall.since += 60
-            shown = world.openai.containers.retrieve(box.id)
-            assert (shown.status, shown.last_active_at) == ("running", NOON + wall.since)
-        wall.since += 20 * 60
+            wall.elapsed += 60
+            found = world.openai.containers.retrieve(box.id)
+            assert (found.status, found.last_active_at) == ("running", NOON + wall.elapsed)
+        wall.elapsed += 20 * 60
         assert world.openai.containers.retrieve(box.id).status == "expired"
 
 
-def test_a_clock_that_was_set_back_while_the_server_was_down(tmp_path: Path) -> None:
-    """What was made is then of the future: it lives on, and for as long as it is used later than it was."""
-    wall = Stepping()
+def test_objects_of_the_future_expire_after_the_machine_clock_was_set_back(tmp_path: Path) -> None:
+    """A container created before the change has times in the future, and counts its lifetime from them."""
+    wall = AdjustableWall()
     with MockServer(data=tmp_path / "data", wall=wall) as server, World(server, "w") as world:
         box = world.openai.containers.create(name="box")
-    wall = Stepping()
+    wall = AdjustableWall()
     wall._anchor -= 3_600
     with MockServer(data=tmp_path / "data", wall=wall) as server, World(server, "w") as world:
         assert world.openai.containers.retrieve(box.id).status == "running"
-        made = world.openai.containers.create(name="later, and earlier")
-        assert made.id != box.id
-        assert made.created_at == NOON - 3_600
-        assert [each.id for each in world.openai.containers.list(limit=1)] == [box.id, made.id]
-        wall.since += 3_600 + 20 * 60 - 1
-        assert world.openai.containers.retrieve(made.id).status == "expired"
+        created = world.openai.containers.create(name="created later, at an earlier time")
+        assert created.id != box.id
+        assert created.created_at == NOON - 3_600
+        assert [each.id for each in world.openai.containers.list(limit=1)] == [box.id, created.id]
+        wall.elapsed += 3_600 + 20 * 60 - 1
+        assert world.openai.containers.retrieve(created.id).status == "expired"
         assert world.openai.containers.retrieve(box.id).status == "running"
-        wall.since += 20 * 60
+        wall.elapsed += 20 * 60
         assert world.openai.containers.retrieve(box.id).status == "expired"

@@ -1,4 +1,4 @@
-"""What somebody sees who starts the server for the first time: the log, hints, and the list of worlds."""
+"""The log of requests, hints in error responses, base URLs without /v1, and seeded worlds before their first use."""
 
 import json
 import logging
@@ -21,28 +21,29 @@ from mockserver.api.operation import MAX_UNKNOWN
 from mockserver.cli.log import MAX_UNWRITTEN, Log
 from mockserver.server.serving import MockServer
 
-CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("MOCKSERVER_")}
-SECRET = "sk-7f3a9-very-secret"  # no credential of anything
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("MOCKSERVER_")}
+SECRET = "sk-7f3a9-very-secret"  # not a real key
 
 Lines = Callable[[], list[str]]
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[MockServer]:
-    """A server of these tests alone, so that its log is theirs."""
+    """A server for this module only, so that no other test writes to its log."""
     with MockServer() as running:
         yield running
 
 
 @pytest.fixture
 def lines(world: World, caplog: pytest.LogCaptureFixture) -> Lines:
-    """The lines on requests of this test's world, which are complete when the next request is sent."""
+    """Return a function that returns the lines of the log, once all earlier requests of the test are logged."""
     caplog.set_level(logging.INFO, "mockserver.requests")
 
     def read() -> list[str]:
-        world.http.get("/containers/last")  # on the connection of the others: it is handled after they were logged
-        found = [each.getMessage() for each in caplog.records if each.name == "mockserver.requests"]
-        return [line for line in found if "/containers/last" not in line]  # that of the test before may come late
+        world.http.get("/containers/last")  # on the same connection, so it is handled after the others are logged
+        messages = [each.getMessage() for each in caplog.records if each.name == "mockserver.requests"]
+        # The last request of an earlier test may be logged late.
+        return [line for line in messages if "/containers/last" not in line]
 
     return read
 
@@ -50,31 +51,31 @@ def lines(world: World, caplog: pytest.LogCaptureFixture) -> Lines:
 # The log of requests
 
 
-def test_a_request_is_one_line(world: World, lines: Lines) -> None:
+def test_each_request_is_one_line_of_the_log(world: World, lines: Lines) -> None:
     ok(world.http.post("/containers", params={"token": SECRET}, json={"name": SECRET}))
     line = lines()[0]
     assert re.fullmatch(rf"POST /w/{world.name}/v1/containers 200 \d+\.\dms world={world.name}", line)
 
 
-def test_a_line_names_the_fault_that_fired(world: World, lines: Lines) -> None:
+def test_a_line_of_the_log_names_the_fault_that_fired(world: World, lines: Lines) -> None:
     rule = world.server.control("POST", f"worlds/{world.name}/faults", {"effect": {"status": 503}})
     world.http.get("/containers")
     world.server.control("DELETE", f"worlds/{world.name}/faults/{rule['id']}")
     assert lines()[0].endswith(f" world={world.name} fault={rule['id']}")
 
 
-def test_a_request_without_a_valid_key_is_logged_too(world: World, lines: Lines) -> None:
+def test_a_request_without_a_valid_key_is_logged_without_a_world(world: World, lines: Lines) -> None:
     world.http.get("/containers", headers={"Authorization": ""})
     assert re.fullmatch(rf"GET /w/{world.name}/v1/containers 401 \d+\.\dms world=-", lines()[0])
 
 
-def test_no_name_of_a_world_breaks_a_line(world: World, lines: Lines) -> None:
+def test_an_invalid_world_name_in_a_key_is_not_logged(world: World, lines: Lines) -> None:
     url = f"{world.server.url}/v1/containers"
     world.http.get(url, headers={"Authorization": "Bearer sk-world-a b=c"})
     assert re.fullmatch(r"GET /v1/containers 400 \d+\.\dms world=-", lines()[0])
 
 
-def test_nothing_is_logged_by_default(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_requests_are_not_logged_by_default(world: World, caplog: pytest.LogCaptureFixture) -> None:
     ok(world.http.get("/containers"))
     world.http.get("/containers/last")
     assert [each for each in caplog.records if world.name in each.getMessage()] == []
@@ -94,61 +95,62 @@ def test_nothing_is_logged_by_default(world: World, caplog: pytest.LogCaptureFix
 def test_serve_logs_requests_unless_it_is_quiet(arguments: list[str], variables: dict[str, str], logged: bool) -> None:
     command = [sys.executable, "-m", "mockserver", "serve", "--port", "0", "--json", *arguments]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=CLEAN | variables, **pipes) as process:
+    with subprocess.Popen(command, env=ENVIRONMENT | variables, **pipes) as process:
         assert process.stdout
         url = json.loads(process.stdout.readline())["base_url"]
         headers = {"Authorization": f"Bearer {SECRET}"}
-        with urllib.request.urlopen(urllib.request.Request(f"{url}/containers", headers=headers)) as answer:
-            assert answer.status == 200
+        with urllib.request.urlopen(urllib.request.Request(f"{url}/containers", headers=headers)) as response:
+            assert response.status == 200
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=120)
-    found = re.findall(r"^\S+ \S+ INFO GET /v1/containers 200 \d+\.\dms world=default$", log, re.MULTILINE)
-    assert len(found) == logged
+    requests = re.findall(r"^\S+ \S+ INFO GET /v1/containers 200 \d+\.\dms world=default$", log, re.MULTILINE)
+    assert len(requests) == logged
     assert SECRET not in log
     if "debug" not in arguments:
         assert log.count("\n") == logged
 
 
 @pytest.mark.slow
-def test_a_log_that_nobody_reads_stops_no_request() -> None:
+def test_requests_succeed_while_nothing_reads_the_log() -> None:
     command = [sys.executable, "-m", "mockserver", "serve", "--port", "0", "--host", "127.0.0.1", "--json"]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, env=CLEAN, **pipes) as process:
+    with subprocess.Popen(command, env=ENVIRONMENT, **pipes) as process:
         assert process.stdout
         url = json.loads(process.stdout.readline())["base_url"]
         with httpx2.Client(headers={"api-key": "k"}, timeout=60) as client:
-            for _ in range(1_500):  # a pipe takes some 700 lines
+            for _ in range(1_500):  # a pipe holds some 700 lines
                 assert client.get(f"{url}/containers?limit=1").status_code == 200
         process.send_signal(signal.SIGTERM)
         assert process.wait(120) == 0
 
 
-def test_lines_that_nobody_reads_are_dropped_and_counted() -> None:
-    reads, writes = os.pipe()
-    log = Log(writes)
+def test_log_lines_that_are_not_read_in_time_are_dropped_and_counted() -> None:
+    read_end, write_end = os.pipe()
+    log = Log(write_end)
     for number in range(40_000):
         log.request(f"{number} {'x' * 40}")
-    with ThreadPoolExecutor() as pool, os.fdopen(reads) as reader:
-        read = pool.submit(reader.read)
+    with ThreadPoolExecutor() as pool, os.fdopen(read_end) as reader:
+        reading = pool.submit(reader.read)
         log.close()
-        os.close(writes)
-        found = read.result()
-    numbers = [int(number) for number in re.findall(r" INFO (\d+) x{40}$", found, re.MULTILINE)]
+        os.close(write_end)
+        output = reading.result()
+    numbers = [int(number) for number in re.findall(r" INFO (\d+) x{40}$", output, re.MULTILINE)]
     dropped = re.findall(
-        r" WARNING (\d+) lines of the log were dropped: nothing read them in time$", found, re.MULTILINE
+        r" WARNING (\d+) lines of the log were dropped: nothing read them in time$", output, re.MULTILINE
     )
     assert numbers == sorted(set(numbers))
-    assert (len(numbers) + sum(map(int, dropped)), len(numbers) + len(dropped)) == (40_000, found.count("\n"))
-    assert MAX_UNWRITTEN / 2 < len(found) < 2 * MAX_UNWRITTEN + 200_000
+    assert len(numbers) + sum(map(int, dropped)) == 40_000
+    assert len(numbers) + len(dropped) == output.count("\n")
+    assert MAX_UNWRITTEN / 2 < len(output) < 2 * MAX_UNWRITTEN + 200_000
 
 
-def test_a_log_that_cannot_be_written_ends_nothing() -> None:
-    reads, writes = os.pipe()
-    os.close(reads)
-    log = Log(writes)
+def test_a_log_whose_reader_has_closed_raises_no_error() -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    log = Log(write_end)
     log.request("line")
     log.close()
-    os.close(writes)
+    os.close(write_end)
 
 
 # Hints
@@ -161,20 +163,20 @@ HINT = (
 
 
 @pytest.mark.parametrize("prefix", ["/v1", "/openai/v1", ""])
-def test_what_is_not_emulated_gets_a_hint(world: World, prefix: str) -> None:
+def test_a_path_that_is_not_emulated_gets_a_hint(world: World, prefix: str) -> None:
     url = f"{world.server.url}/w/{world.name}{prefix}/chat/completions"
     response = world.http.post(url, json=CHAT)
     assert (response.status_code, response.headers["x-mock-hint"]) == (404, HINT)
 
 
-def test_the_hint_changes_nothing_else(world: World) -> None:
+def test_a_response_with_a_hint_has_the_body_of_the_live_api(world: World) -> None:
     response = world.http.post(f"{world.server.url}/v1/chat/completions", json=CHAT)
     message = "Invalid URL (POST /v1/chat/completions)"
     expected = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
     assert response.json() == {"error": expected}
 
 
-def test_other_errors_get_no_hint(world: World) -> None:
+def test_errors_of_emulated_paths_have_no_hint(world: World) -> None:
     for response in (world.http.get("/containers/cntr_1"), world.http.put("/containers")):
         assert response.status_code in (404, 405)
         assert "x-mock-hint" not in response.headers
@@ -184,10 +186,10 @@ def test_each_unknown_path_is_logged_once(world: World, caplog: pytest.LogCaptur
     with MockServer() as server:
         for number in (1, 1, *range(2, 2 * MAX_UNKNOWN)):
             world.http.post(f"{server.url}/w/{world.name}/v1/embeddings/e_{number}?token={SECRET}")
-    found = [each for each in caplog.records if "is not emulated" in each.getMessage()]
+    records = [each for each in caplog.records if "is not emulated" in each.getMessage()]
     first = f"POST /w/{world.name}/v1/embeddings/e_1 is not emulated: {HINT} (logged once)"
-    assert (found[0].levelname, found[0].getMessage()) == ("WARNING", first)
-    assert len({each.getMessage() for each in found}) == len(found) == MAX_UNKNOWN
+    assert (records[0].levelname, records[0].getMessage()) == ("WARNING", first)
+    assert len({each.getMessage() for each in records}) == len(records) == MAX_UNKNOWN
 
 
 # Base URLs without /v1
@@ -224,7 +226,7 @@ def test_a_path_that_the_live_profile_rejects_creates_no_world(path: str) -> Non
         assert [each["name"] for each in server.control("GET", "worlds")["data"]] == ["new"]
 
 
-def test_a_world_decides_on_paths_without_v1(world: World) -> None:
+def test_the_profile_of_a_world_decides_whether_paths_without_v1_are_accepted(world: World) -> None:
     url = f"{world.server.url}/w/{world.name}/containers"
     world.server.control("PUT", f"worlds/{world.name}/profile", {"switches": {"bare_paths": False}})
     assert world.http.get(url).status_code == 404
@@ -232,7 +234,7 @@ def test_a_world_decides_on_paths_without_v1(world: World) -> None:
     assert world.http.get(url).status_code == 200
 
 
-# Worlds that a seed describes, before their first use
+# Seeded worlds, before their first use
 
 SEED = """
 version: 1
@@ -271,7 +273,7 @@ def test_seeded_worlds_are_listed_before_their_first_use(seeded: MockServer) -> 
     assert directories(seeded) == []
 
 
-def test_a_listed_world_is_the_same_when_it_is_used(seeded: MockServer) -> None:
+def test_a_seeded_world_does_not_change_when_it_is_first_used(seeded: MockServer) -> None:
     before = worlds(seeded)["blue"]
     with World(seeded, "blue") as blue:
         assert {each["name"] for each in ok(blue.http.get("/containers"))["data"]} == {"everywhere", "one", "two"}
@@ -281,7 +283,7 @@ def test_a_listed_world_is_the_same_when_it_is_used(seeded: MockServer) -> None:
     assert differences == {"used_at", "exchanges"}
 
 
-def test_a_listed_world_can_be_looked_into_forked_and_created(seeded: MockServer) -> None:
+def test_a_seeded_world_can_be_read_forked_and_created_again_before_its_first_use(seeded: MockServer) -> None:
     assert seeded.control("GET", "worlds/blue/containers")["total"] == 3
     assert seeded.control("POST", "worlds/green", {"fork_of": "default"})["counts"]["containers"] == 1
     seeded.control("DELETE", "worlds/default")
@@ -290,7 +292,7 @@ def test_a_listed_world_can_be_looked_into_forked_and_created(seeded: MockServer
 
 
 @pytest.mark.parametrize("used", [False, True])
-def test_a_deleted_world_is_not_listed_until_it_is_used(seeded: MockServer, used: bool) -> None:
+def test_a_deleted_seeded_world_is_listed_again_once_it_is_used(seeded: MockServer, used: bool) -> None:
     with World(seeded, "blue") as blue:
         if used:
             ok(blue.http.get("/containers"))
@@ -300,7 +302,7 @@ def test_a_deleted_world_is_not_listed_until_it_is_used(seeded: MockServer, used
     assert worlds(seeded).keys() == {"blue", "default"}
 
 
-def test_a_request_for_an_unknown_url_creates_no_listed_world(seeded: MockServer) -> None:
+def test_a_request_for_an_unknown_path_creates_no_directory_of_a_seeded_world(seeded: MockServer) -> None:
     with World(seeded, "blue") as blue:
         assert blue.http.get("/nothing").status_code == 404
     assert directories(seeded) == []

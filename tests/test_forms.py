@@ -1,6 +1,6 @@
-"""The add-file request as each client puts it on the wire, written down as the bytes that it sends.
+"""Upload requests, as the bytes that each client sends.
 
-No client library here: what one of them changes in its next release must not change what is tested.
+No client library is used: a new release of one must not change what is tested.
 """
 
 import base64
@@ -18,22 +18,22 @@ from rawhttp import RawResponse, Wire, form, request
 from mockserver.api.multipart import PREAMBLE_BYTES
 from mockserver.server.serving import MockServer
 
-PDF = b"%PDF-1.7\r\n\x00\xff--\r\n\r\n"
-"""Bytes in which line ends, hyphens and zeros look like multipart but aren't."""
+CONTENT = b"%PDF-1.7\r\n\x00\xff--\r\n\r\n"
+"""A content with line breaks, hyphens and zeros that resemble multipart syntax."""
 
-NET = "0=9_Az" * 11 + "=_0Z"
-"""70 characters, the longest boundary; .NET's holds `=` and `_` and so comes quoted."""
+DOTNET_BOUNDARY = "0=9_Az" * 11 + "=_0Z"
+"""A boundary of 70 characters, the maximum. Those of .NET contain `=` and `_`, and are sent quoted."""
 
-TREE = re.compile(
+DATA_PATHS = re.compile(
     r"lock(-journal)?|clean|uploads|trash(/.*)?|templates|worlds|snapshots|"
     r"(templates/\d+-_|worlds/\d+-[A-Za-z0-9][\w.-]{0,63}|snapshots/\d+-[A-Za-z0-9][\w.-]{0,63}@[A-Za-z0-9][\w.-]{0,63})"
     r"(/world\.db(-wal|-shm)?|/contents(/(?P<folder>[0-9a-f]{2})(/(?P=folder)[0-9a-f]{62})?)?)?",
     re.ASCII,
 )
-"""All that may ever lie in a data directory between uploads; what is in `trash/` is being removed."""
+"""The only paths that a data directory has between uploads; what is in `trash/` is being removed."""
 
-# What each client sends ahead of a file's bytes, and the name that it means by it.
-FILES = {
+# For each client, the name of a file and the part headers that it sends for it.
+FILE_HEADERS = {
     "python": (
         "report.pdf",
         'Content-Disposition: form-data; name="file"; filename="report.pdf"\r\nContent-Type: application/pdf',
@@ -148,8 +148,8 @@ BOUNDARIES = {
 FILE_ID = 'Content-Disposition: form-data; name="file_id"'
 PURPOSE = ('Content-Disposition: form-data; name="purpose"', b"vision")
 
-# Requests that name a File to copy.
-COPIES = {
+# For each client, the content type, boundary and body of a request that copies a File.
+COPY_REQUESTS = {
     "python": ("application/json", None, '{"file_id":"%s"}'),
     "ruby": ("application/json", None, '{"file_id": "%s"}'),
     "node": ("application/json; charset=utf-8", None, '{\n  "file_id": "%s"\n}'),
@@ -161,8 +161,8 @@ COPIES = {
         FILE_ID + "\r\nContent-Type: text/plain; charset=utf-8",
     ),
     "dotnet": (
-        f'multipart/form-data; boundary="{NET}"',
-        NET,
+        f'multipart/form-data; boundary="{DOTNET_BOUNDARY}"',
+        DOTNET_BOUNDARY,
         "Content-Type: text/plain; charset=utf-8\r\nContent-Disposition: form-data; name=file_id",
     ),
 }
@@ -174,20 +174,20 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def keeping_server(root: Path) -> Iterator[MockServer]:
-    """A server whose data directory lies alone in another, so that strays would show."""
+def server_with_data(root: Path) -> Iterator[MockServer]:
+    """A server whose data directory is alone in another one, so that files outside of it would be found."""
     with MockServer(data=root / "in" / "data") as running:
         yield running
 
 
 @pytest.fixture
-def world(keeping_server: MockServer) -> World:
-    return new_world(keeping_server)
+def world(server_with_data: MockServer) -> World:
+    return new_world(server_with_data)
 
 
 @pytest.fixture
-def files(world: World) -> str:
-    """The path of a new container's files."""
+def files_path(world: World) -> str:
+    """The path of the files of a new container."""
     container = request(world, "POST", "/containers", {"Content-Type": "application/json"}, b'{"name": "box"}')
     return f"/containers/{container.json['id']}/files"
 
@@ -197,170 +197,169 @@ def post_form(world: World, path: str, *parts: tuple[str, bytes], boundary: str 
     return request(world, "POST", path, {"Content-Type": f'multipart/form-data; boundary="{boundary}"'}, body)
 
 
-def named(answer: RawResponse) -> str:
-    """The file name in a container file's path, without the directory and the hash."""
-    assert answer.status == 200, answer.body
-    match = re.fullmatch(r"/mnt/data/[0-9a-f]{32}-(.*)", answer.json["path"], re.DOTALL)
+def file_name(response: RawResponse) -> str:
+    """Return the file name in the path of a container file, without the directory and the digest."""
+    assert response.status == 200, response.body
+    match = re.fullmatch(r"/mnt/data/[0-9a-f]{32}-(.*)", response.json["path"], re.DOTALL)
     assert match
     return match[1]
 
 
-def downloaded(world: World, path: str) -> RawResponse:
-    answer = request(world, "GET", f"{path}/content")
-    assert answer.status == 200
-    return answer
+def download(world: World, path: str) -> RawResponse:
+    response = request(world, "GET", f"{path}/content")
+    assert response.status == 200
+    return response
 
 
-def extended_name(answer: RawResponse) -> str:
-    """What `filename*` says, as RFC 5987 has it decoded."""
-    match = re.search(r"filename\*=UTF-8''([^;\s]+)$", answer.headers["content-disposition"])
-    assert match, answer.headers["content-disposition"]
+def extended_name(response: RawResponse) -> str:
+    """Return the decoded `filename*` (RFC 5987)."""
+    match = re.search(r"filename\*=UTF-8''([^;\s]+)$", response.headers["content-disposition"])
+    assert match, response.headers["content-disposition"]
     return unquote(match[1], errors="strict")
 
 
-# Files with their bytes
+# Uploads
 
 
-@pytest.mark.parametrize("client", FILES)
-@pytest.mark.parametrize("boundary", [*BOUNDARIES.values(), NET], ids=[*BOUNDARIES, "dotnet"])
-def test_upload(world: World, files: str, client: str, boundary: str) -> None:
-    name, head = FILES[client]
-    answer = post_form(world, files, (head, PDF), boundary=boundary)
-    assert named(answer) == name
-    assert answer.json["bytes"] == len(PDF)
-    assert downloaded(world, f"{files}/{answer.json['id']}").body == PDF
+@pytest.mark.parametrize("client", FILE_HEADERS)
+@pytest.mark.parametrize("boundary", [*BOUNDARIES.values(), DOTNET_BOUNDARY], ids=[*BOUNDARIES, "dotnet"])
+def test_an_upload_of_each_client_is_stored(world: World, files_path: str, client: str, boundary: str) -> None:
+    name, head = FILE_HEADERS[client]
+    response = post_form(world, files_path, (head, CONTENT), boundary=boundary)
+    assert file_name(response) == name
+    assert response.json["bytes"] == len(CONTENT)
+    assert download(world, f"{files_path}/{response.json['id']}").body == CONTENT
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES.values(), ids=BOUNDARIES)
-def test_upload_with_a_bare_boundary(world: World, files: str, boundary: str) -> None:
-    body = form((FILES["python"][1], PDF), boundary=boundary)
-    answer = request(world, "POST", files, {"Content-Type": f"multipart/form-data; boundary={boundary}"}, body)
-    assert named(answer) == "report.pdf"
+def test_an_upload_with_an_unquoted_boundary_is_stored(world: World, files_path: str, boundary: str) -> None:
+    body = form((FILE_HEADERS["python"][1], CONTENT), boundary=boundary)
+    response = request(world, "POST", files_path, {"Content-Type": f"multipart/form-data; boundary={boundary}"}, body)
+    assert file_name(response) == "report.pdf"
 
 
-@pytest.mark.parametrize("client", FILES)
-def test_upload_to_the_files_api(world: World, client: str) -> None:
-    name, head = FILES[client]
-    for parts in ([(head, PDF), PURPOSE], [PURPOSE, (head, PDF)]):
-        answer = post_form(world, "/files", *parts)
-        assert answer.status == 200
-        assert answer.json["filename"] == name
-        assert answer.json["bytes"] == len(PDF)
+@pytest.mark.parametrize("client", FILE_HEADERS)
+def test_an_upload_of_each_client_to_the_files_api_is_stored(world: World, client: str) -> None:
+    name, head = FILE_HEADERS[client]
+    for parts in ([(head, CONTENT), PURPOSE], [PURPOSE, (head, CONTENT)]):
+        response = post_form(world, "/files", *parts)
+        assert response.status == 200
+        assert response.json["filename"] == name
+        assert response.json["bytes"] == len(CONTENT)
 
 
-def test_a_files_expiry_before_and_after_it(world: World) -> None:
+def test_expiry_fields_are_accepted_before_and_after_the_file(world: World) -> None:
     fields = [
         ('Content-Disposition: form-data; name="expires_after[anchor]"', b"created_at"),
         ('Content-Disposition: form-data; name="expires_after[seconds]"', b"3600"),
         PURPOSE,
     ]
-    file = (FILES["python"][1], PDF)
+    file = (FILE_HEADERS["python"][1], CONTENT)
     for parts in ([*fields, file], [file, *fields]):
-        answer = post_form(world, "/files", *parts)
-        assert answer.status == 200
-        assert answer.json["expires_at"] == answer.json["created_at"] + 3_600
+        response = post_form(world, "/files", *parts)
+        assert response.status == 200
+        assert response.json["expires_at"] == response.json["created_at"] + 3_600
 
 
-def test_an_empty_file(world: World, files: str) -> None:
-    answer = post_form(world, files, (FILES["python"][1], b""))
-    assert named(answer) == "report.pdf"
-    assert answer.json["bytes"] == 0
-    assert downloaded(world, f"{files}/{answer.json['id']}").body == b""
+def test_an_empty_file_is_stored(world: World, files_path: str) -> None:
+    response = post_form(world, files_path, (FILE_HEADERS["python"][1], b""))
+    assert file_name(response) == "report.pdf"
+    assert response.json["bytes"] == 0
+    assert download(world, f"{files_path}/{response.json['id']}").body == b""
 
 
 # Copies of Files
 
 
-@pytest.mark.parametrize("client", COPIES)
-def test_copy(world: World, files: str, client: str) -> None:
-    file = ('Content-Disposition: form-data; name="file"; filename="data.csv"', PDF)
+@pytest.mark.parametrize("client", COPY_REQUESTS)
+def test_a_copy_request_of_each_client_copies_the_file(world: World, files_path: str, client: str) -> None:
+    file = ('Content-Disposition: form-data; name="file"; filename="data.csv"', CONTENT)
     file_id = post_form(world, "/files", file, PURPOSE).json["id"]
-    content_type, boundary, text = COPIES[client]
-    body = form((text, file_id.encode()), boundary=boundary) if boundary else (text % file_id).encode()
-    answer = request(world, "POST", files, {"Content-Type": content_type}, body)
-    assert answer.status == 200, answer.body
-    assert answer.json["path"] == f"/mnt/data/{file_id}-data.csv"
-    assert downloaded(world, f"{files}/{answer.json['id']}").body == PDF
+    content_type, boundary, template = COPY_REQUESTS[client]
+    body = form((template, file_id.encode()), boundary=boundary) if boundary else (template % file_id).encode()
+    response = request(world, "POST", files_path, {"Content-Type": content_type}, body)
+    assert response.status == 200, response.body
+    assert response.json["path"] == f"/mnt/data/{file_id}-data.csv"
+    assert download(world, f"{files_path}/{response.json['id']}").body == CONTENT
 
 
-def test_nothing_to_add(world: World, files: str) -> None:
-    """Python sends this when it is given neither a file nor an id."""
-    answer = request(world, "POST", files, {"Content-Type": "application/json"}, b"{}")
-    assert answer.status == 400
-    assert answer.error["type"] == "invalid_request_error"
-    assert answer.error["code"] == "missing_mutually_exclusive_parameters"
+def test_a_request_with_neither_file_nor_file_id_returns_400(world: World, files_path: str) -> None:
+    """The Python SDK sends this if it gets neither a file nor an id."""
+    response = request(world, "POST", files_path, {"Content-Type": "application/json"}, b"{}")
+    assert response.status == 400
+    assert response.error["type"] == "invalid_request_error"
+    assert response.error["code"] == "missing_mutually_exclusive_parameters"
 
 
 # Transport
 
 
-def test_chunks(world: World, files: str) -> None:
-    """Ruby and Node stream a form without telling its length."""
-    body = form((FILES["node"][1], PDF * 1_000), boundary=BOUNDARIES["ruby"])
+def test_a_chunked_upload_is_stored(world: World, files_path: str) -> None:
+    """Ruby and Node stream a form without its length."""
+    body = form((FILE_HEADERS["node"][1], CONTENT * 1_000), boundary=BOUNDARIES["ruby"])
     with Wire(world) as wire:
         content_type = f"multipart/form-data; boundary={BOUNDARIES['ruby']}"
-        wire.head("POST", files, {"Content-Type": content_type, "Transfer-Encoding": "chunked"})
+        wire.head("POST", files_path, {"Content-Type": content_type, "Transfer-Encoding": "chunked"})
         for start in range(0, len(body), 1_000):
             chunk = body[start : start + 1_000]
             wire.send(b"%x\r\n%s\r\n" % (len(chunk), chunk))
         wire.send(b"0\r\n\r\n")
-        answer = wire.response()
-    assert named(answer) == "report.pdf"
-    assert downloaded(world, f"{files}/{answer.json['id']}").body == PDF * 1_000
+        response = wire.response()
+    assert file_name(response) == "report.pdf"
+    assert download(world, f"{files_path}/{response.json['id']}").body == CONTENT * 1_000
 
 
-def test_a_byte_at_a_time(world: World, files: str) -> None:
-    body = form((FILES["python-quotes"][1], PDF))
+def test_an_upload_in_chunks_of_one_byte_is_stored(world: World, files_path: str) -> None:
+    body = form((FILE_HEADERS["python-quotes"][1], CONTENT))
     with Wire(world) as wire:
         content_type = "multipart/form-data; boundary=simple"
-        wire.head("POST", files, {"Content-Type": content_type, "Transfer-Encoding": "chunked"})
+        wire.head("POST", files_path, {"Content-Type": content_type, "Transfer-Encoding": "chunked"})
         for byte in body:
             wire.send(b"1\r\n%c\r\n" % byte)
         wire.send(b"0\r\n\r\n")
-        answer = wire.response()
-    assert named(answer) == 'the "final" \\ report.pdf'
-    assert downloaded(world, f"{files}/{answer.json['id']}").body == PDF
+        response = wire.response()
+    assert file_name(response) == 'the "final" \\ report.pdf'
+    assert download(world, f"{files_path}/{response.json['id']}").body == CONTENT
 
 
-def test_cut_at_every_place(world: World, files: str) -> None:
-    """Wherever a packet ends: in a boundary, a header, an escape, a character."""
-    body = form((FILES["python-unicode"][1], PDF))
+def test_an_upload_can_be_split_at_any_byte(world: World, files_path: str) -> None:
+    """A packet can end within a boundary, a header, an escape or a character."""
+    body = form((FILE_HEADERS["python-unicode"][1], CONTENT))
     headers = {"Content-Type": "multipart/form-data; boundary=simple", "Content-Length": str(len(body))}
-    for cut in range(1, len(body)):
+    for position in range(1, len(body)):
         with Wire(world) as wire:
-            wire.head("POST", files, {**headers, "Expect": "100-continue"})
-            # The server asks for the body when it reads it, so the first part is read by itself.
-            wire.send(body[:cut])
+            wire.head("POST", files_path, {**headers, "Expect": "100-continue"})
+            # The server sends 100 Continue when it reads the body, so it reads the first part alone.
+            wire.send(body[:position])
             assert wire.socket.recv(25, socket.MSG_WAITALL) == b"HTTP/1.1 100 Continue\r\n\r\n"
-            wire.send(body[cut:])
-            answer = wire.response()
-        assert named(answer) == "отчёт €.pdf"
-        assert answer.json["bytes"] == len(PDF)
+            wire.send(body[position:])
+            response = wire.response()
+        assert file_name(response) == "отчёт €.pdf"
+        assert response.json["bytes"] == len(CONTENT)
 
 
-def test_expect_continue(world: World, files: str) -> None:
-    body = form((FILES["curl"][1], PDF))
+def test_an_upload_with_expect_gets_100_continue(world: World, files_path: str) -> None:
+    body = form((FILE_HEADERS["curl"][1], CONTENT))
     headers = {"Content-Type": "multipart/form-data; boundary=simple", "Content-Length": str(len(body))}
     with Wire(world) as wire:
-        wire.head("POST", files, {**headers, "Expect": "100-continue"})
+        wire.head("POST", files_path, {**headers, "Expect": "100-continue"})
         assert wire.socket.recv(1_000) == b"HTTP/1.1 100 Continue\r\n\r\n"
         wire.send(body)
-        assert named(wire.response()) == "отчёт.pdf"
+        assert file_name(wire.response()) == "отчёт.pdf"
 
 
-def test_expect_continue_and_be_refused(world: World) -> None:
-    """The refusal comes instead of the invitation to send."""
+def test_a_rejected_upload_with_expect_gets_no_100_continue(world: World) -> None:
     headers = {"Content-Type": "multipart/form-data; boundary=simple", "Content-Length": "1000"}
     with Wire(world) as wire:
         wire.head("POST", "/containers/cntr_unknown/files", {**headers, "Expect": "100-continue"})
         assert wire.socket.recv(1_000).startswith(b"HTTP/1.1 404 ")
 
 
-def test_preamble_and_epilogue(world: World, files: str) -> None:
-    body = b"\r\n" + form((FILES["python"][1], PDF)) + b"\r\nThat was all.\r\n"
-    answer = request(world, "POST", files, {"Content-Type": "multipart/form-data; boundary=simple"}, body)
-    assert named(answer) == "report.pdf"
-    assert answer.json["bytes"] == len(PDF)
+def test_the_preamble_and_epilogue_of_a_form_are_ignored(world: World, files_path: str) -> None:
+    body = b"\r\n" + form((FILE_HEADERS["python"][1], CONTENT)) + b"\r\nThat was all.\r\n"
+    response = request(world, "POST", files_path, {"Content-Type": "multipart/form-data; boundary=simple"}, body)
+    assert file_name(response) == "report.pdf"
+    assert response.json["bytes"] == len(CONTENT)
 
 
 PREAMBLES = (
@@ -372,47 +371,50 @@ PREAMBLES = (
 
 
 @pytest.mark.parametrize("preamble", PREAMBLES)
-def test_a_preamble_means_nothing(world: World, files: str, preamble: bytes) -> None:
-    body = preamble + form((FILES["python"][1], PDF))
-    answer = request(world, "POST", files, {"Content-Type": "multipart/form-data; boundary=simple"}, body)
-    assert named(answer) == "report.pdf"
-    assert answer.json["bytes"] == len(PDF)
+def test_unusual_preambles_are_ignored(world: World, files_path: str, preamble: bytes) -> None:
+    body = preamble + form((FILE_HEADERS["python"][1], CONTENT))
+    response = request(world, "POST", files_path, {"Content-Type": "multipart/form-data; boundary=simple"}, body)
+    assert file_name(response) == "report.pdf"
+    assert response.json["bytes"] == len(CONTENT)
 
 
-def test_a_preamble_in_single_bytes(world: World, files: str) -> None:
-    body = PREAMBLES[0] + form((FILES["python"][1], PDF))
+def test_a_preamble_in_chunks_of_one_byte_is_ignored(world: World, files_path: str) -> None:
+    body = PREAMBLES[0] + form((FILE_HEADERS["python"][1], CONTENT))
     headers = {"Content-Type": "multipart/form-data; boundary=simple", "Transfer-Encoding": "chunked"}
     with Wire(world) as wire:
-        wire.head("POST", files, headers)
+        wire.head("POST", files_path, headers)
         wire.send(b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n")
-        answer = wire.response()
-    assert named(answer) == "report.pdf"
-    assert answer.json["bytes"] == len(PDF)
+        response = wire.response()
+    assert file_name(response) == "report.pdf"
+    assert response.json["bytes"] == len(CONTENT)
 
 
 @pytest.mark.parametrize("preamble", [b"x" * (PREAMBLE_BYTES - 9) + b"\r\n", b"no line of its own ", b"\x00"])
-def test_a_preamble_that_has_no_end_is_refused(world: World, files: str, preamble: bytes) -> None:
-    body = preamble + form((FILES["python"][1], PDF))
-    answer = request(world, "POST", files, {"Content-Type": "multipart/form-data; boundary=simple"}, body)
-    assert answer.status == 400, answer.body
+def test_a_preamble_without_end_returns_400(world: World, files_path: str, preamble: bytes) -> None:
+    body = preamble + form((FILE_HEADERS["python"][1], CONTENT))
+    response = request(world, "POST", files_path, {"Content-Type": "multipart/form-data; boundary=simple"}, body)
+    assert response.status == 400, response.body
 
 
 @pytest.mark.parametrize("end", [b"", b"\r\n", b"\r\n\r\n", b"\n"])
-def test_ends_of_a_form(world: World, files: str, end: bytes) -> None:
-    body = form((FILES["python"][1], PDF)).removesuffix(b"\r\n") + end
-    answer = request(world, "POST", files, {"Content-Type": "multipart/form-data; boundary=simple"}, body)
-    assert named(answer) == "report.pdf"
+def test_a_form_can_end_with_or_without_line_breaks(world: World, files_path: str, end: bytes) -> None:
+    body = form((FILE_HEADERS["python"][1], CONTENT)).removesuffix(b"\r\n") + end
+    response = request(world, "POST", files_path, {"Content-Type": "multipart/form-data; boundary=simple"}, body)
+    assert file_name(response) == "report.pdf"
 
 
 @pytest.mark.parametrize(
     ("content_type", "body"),
     [
-        ("multipart/form-data", form((FILES["python"][1], PDF))),
-        ("multipart/form-data; boundary=other", form((FILES["python"][1], PDF))),
-        ("multipart/form-data; boundary=simple", form((FILES["python"][1], PDF))[:-12]),
-        ("multipart/form-data; boundary=simple", form(("Content-Type: application/pdf", PDF))),
-        ("multipart/form-data; boundary=simple", form((FILES["python"][1], PDF), (FILES["python"][1], PDF))),
-        ("multipart/form-data; boundary=simple", form((FILE_ID, b"file-1"), (FILES["python"][1], PDF))),
+        ("multipart/form-data", form((FILE_HEADERS["python"][1], CONTENT))),
+        ("multipart/form-data; boundary=other", form((FILE_HEADERS["python"][1], CONTENT))),
+        ("multipart/form-data; boundary=simple", form((FILE_HEADERS["python"][1], CONTENT))[:-12]),
+        ("multipart/form-data; boundary=simple", form(("Content-Type: application/pdf", CONTENT))),
+        (
+            "multipart/form-data; boundary=simple",
+            form((FILE_HEADERS["python"][1], CONTENT), (FILE_HEADERS["python"][1], CONTENT)),
+        ),
+        ("multipart/form-data; boundary=simple", form((FILE_ID, b"file-1"), (FILE_HEADERS["python"][1], CONTENT))),
         ("multipart/form-data; boundary=simple", b""),
         ("multipart/form-data; boundary=simple", b"--simple--\r\n"),
         ("multipart/form-data; boundary=simple", b"\x00" * 5_000),
@@ -424,32 +426,32 @@ def test_ends_of_a_form(world: World, files: str, end: bytes) -> None:
         ("", b"<svg/>"),
     ],
 )
-def test_what_is_no_form_is_refused_and_leaves_nothing(
-    world: World, files: str, root: Path, content_type: str, body: bytes
+def test_an_invalid_form_returns_400_and_stores_nothing(
+    world: World, files_path: str, root: Path, content_type: str, body: bytes
 ) -> None:
-    before = tree(root)
+    before = paths_under(root)
     headers = {"Content-Type": content_type} if content_type else {}
-    answer = request(world, "POST", files, {**headers, "Content-Length": str(len(body))}, body)
-    assert answer.status == 400
-    assert list(answer.json) == ["error"]
-    assert list(answer.error) == ["message", "type", "param", "code"]
-    assert tree(root) == before
-    assert request(world, "GET", files).json["data"] == []
+    response = request(world, "POST", files_path, {**headers, "Content-Length": str(len(body))}, body)
+    assert response.status == 400
+    assert list(response.json) == ["error"]
+    assert list(response.error) == ["message", "type", "param", "code"]
+    assert paths_under(root) == before
+    assert request(world, "GET", files_path).json["data"] == []
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 @pytest.mark.parametrize("body", [b"{}", b'{"file_id": "x"}', b"null", b"nonsense"])
-def test_a_body_where_none_belongs_is_ignored(world: World, files: str, method: str, body: bytes) -> None:
-    uploaded = post_form(world, files, (FILES["python"][1], PDF)).json
-    container = files.removesuffix("/files")
+def test_bodies_of_get_and_delete_requests_are_ignored(world: World, files_path: str, method: str, body: bytes) -> None:
+    uploaded = post_form(world, files_path, (FILE_HEADERS["python"][1], CONTENT)).json
+    container = files_path.removesuffix("/files")
     headers = {"Content-Type": "application/json"}
-    for path in (f"{files}/{uploaded['id']}", container):
-        answer = request(world, method, path, headers, body)
-        assert answer.status == 200
-        assert answer.json["id"] == path.rpartition("/")[2]
+    for path in (f"{files_path}/{uploaded['id']}", container):
+        response = request(world, method, path, headers, body)
+        assert response.status == 200
+        assert response.json["id"] == path.rpartition("/")[2]
 
 
-# Names are data
+# File names
 
 
 NAMES: dict[str, str | None] = dict.fromkeys(
@@ -485,53 +487,53 @@ NAMES: dict[str, str | None] = dict.fromkeys(
     "\\\\host\\share\\escape.txt": "escape.txt",
     "a/..": "..",
 }
-"""Names as they are sent, and what is left of those that have directories."""
+"""File names and, for those with directories, the names that are stored."""
 
 
-def tree(root: Path) -> set[str]:
-    """Return the paths under the directory that has only the data directory, without the logs of open databases."""
+def paths_under(root: Path) -> set[str]:
+    """Return all paths under the parent of the data directory, without the logs of open databases."""
     paths = {path.relative_to(root).as_posix() for path in root.rglob("*")}
     return {path for path in paths if not path.endswith(("-wal", "-shm"))}
 
 
-@pytest.mark.parametrize(("sent", "left"), NAMES.items(), ids=repr)
+@pytest.mark.parametrize(("sent", "stored_name"), NAMES.items(), ids=repr)
 @pytest.mark.parametrize("route", ["container", "files"])
-def test_a_name_comes_back_and_never_reaches_the_file_system(
-    world: World, files: str, root: Path, route: str, sent: str, left: str | None
+def test_file_names_are_returned_and_never_used_as_paths(
+    world: World, files_path: str, root: Path, route: str, sent: str, stored_name: str | None
 ) -> None:
-    name = sent if left is None else left
-    # The one way to write a name that is the same in every client that has it: RFC 5987.
+    name = sent if stored_name is None else stored_name
+    # RFC 5987 is the only encoding of names that all clients that support it share.
     head = f"Content-Disposition: form-data; name=file; filename*=utf-8''{quote(sent, safe='')}"
     if route == "container":
-        answer = post_form(world, files, (head, name.encode()))
-        assert named(answer) == name
-        assert request(world, "GET", f"{files}/{answer.json['id']}").json["path"].endswith(f"-{name}")
-        content = downloaded(world, f"{files}/{answer.json['id']}")
-        assert extended_name(content) == answer.json["path"].rpartition("/")[2]
+        response = post_form(world, files_path, (head, name.encode()))
+        assert file_name(response) == name
+        assert request(world, "GET", f"{files_path}/{response.json['id']}").json["path"].endswith(f"-{name}")
+        content = download(world, f"{files_path}/{response.json['id']}")
+        assert extended_name(content) == response.json["path"].rpartition("/")[2]
         assert re.match(r'attachment; filename="file(\.[A-Za-z0-9]+)?"; filename\*=', disposition(content))
     else:
-        answer = post_form(world, "/files", (head, name.encode()), PURPOSE)
-        assert answer.json["filename"] == name
-        assert request(world, "GET", f"/files/{answer.json['id']}").json["filename"] == name
-        content = downloaded(world, f"/files/{answer.json['id']}")
-        shown = email.message.Message()
-        shown["Content-Disposition"] = disposition(content)
-        assert shown.get_content_disposition() == "attachment"
-        assert shown.get_filename() or not name.strip()
+        response = post_form(world, "/files", (head, name.encode()), PURPOSE)
+        assert response.json["filename"] == name
+        assert request(world, "GET", f"/files/{response.json['id']}").json["filename"] == name
+        content = download(world, f"/files/{response.json['id']}")
+        header = email.message.Message()
+        header["Content-Disposition"] = disposition(content)
+        assert header.get_content_disposition() == "attachment"
+        assert header.get_filename() or not name.strip()
         if "filename*" in disposition(content):
             assert extended_name(content) == name
         else:
             assert disposition(content) == f'attachment; filename="{name.rpartition("/")[2]}"'
     assert content.body == name.encode()
-    paths = tree(root)
+    paths = paths_under(root)
     inside = {path for path in paths if path.startswith("in/data/")}
     assert paths - inside == {"in", "in/data"}
-    assert [path for path in inside if not TREE.fullmatch(path.removeprefix("in/data/"))] == []
+    assert [path for path in inside if not DATA_PATHS.fullmatch(path.removeprefix("in/data/"))] == []
 
 
-def disposition(answer: RawResponse) -> str:
-    """The header, which must be one line of plain ASCII whatever the name."""
-    (header,) = answer.headers.get_all("content-disposition")
+def disposition(response: RawResponse) -> str:
+    """Return the Content-Disposition header, which must be one line of printable ASCII."""
+    (header,) = response.headers.get_all("content-disposition")
     assert header.isascii()
     assert header.isprintable()
     return header
@@ -551,10 +553,10 @@ def disposition(answer: RawResponse) -> str:
         b"Content-Disposition: form-data; name=file; filename*=utf-8''; filename=y.txt",
     ],
 )
-def test_a_name_in_no_known_form_harms_nothing(world: World, files: str, head: bytes) -> None:
+def test_a_malformed_file_name_returns_400_or_stores_the_file(world: World, files_path: str, head: bytes) -> None:
     body = b"--simple\r\n" + head + b"\r\n\r\nbytes\r\n--simple--\r\n"
-    answer = request(world, "POST", files, {"Content-Type": "multipart/form-data; boundary=simple"}, body)
-    assert answer.status in (200, 400)
-    if answer.status == 200:
-        assert downloaded(world, f"{files}/{answer.json['id']}").body == b"bytes"
-        assert [file["path"] for file in request(world, "GET", files).json["data"]] == [answer.json["path"]]
+    response = request(world, "POST", files_path, {"Content-Type": "multipart/form-data; boundary=simple"}, body)
+    assert response.status in (200, 400)
+    if response.status == 200:
+        assert download(world, f"{files_path}/{response.json['id']}").body == b"bytes"
+        assert [file["path"] for file in request(world, "GET", files_path).json["data"]] == [response.json["path"]]

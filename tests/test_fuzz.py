@@ -1,7 +1,7 @@
-"""Hostile requests, and what they must not do: no failure of the server's own, no hang, no growth, nothing left behind.
+"""Hostile requests cause no internal error, hang, growth or leftovers.
 
-`attacks.py` holds those that were thought of, by their kind; Schemathesis and Hypothesis make up others. All are
-counted, and docs/internals/robustness.md says how many there are.
+`attacks.py` has handwritten requests by kind; Schemathesis and Hypothesis generate others. The tests count all of them,
+and docs/internals/robustness.md gives the numbers.
 """
 
 import http.client
@@ -26,14 +26,14 @@ import hypothesis
 import pytest
 import requests
 import schemathesis
-from attacks import KINDS, MIB, Attempt, Existing, jsons, multiparts, samples
+from attacks import KINDS, MIB, Attempt, Existing, forms, json_bodies, valid_requests
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from manual import tried
 from rawhttp import TIMEOUT, form
 from schemathesis.specs.openapi.checks import response_schema_conformance
 from skill_bundles import zipped
-from test_forms import TREE
+from test_forms import DATA_PATHS
 
 from mockserver.api.app import create_app
 from mockserver.clock import stopwatch
@@ -42,14 +42,14 @@ from mockserver.server.serving import MockServer
 from mockserver.settings import ENVIRONMENT
 from mockserver.states import CLOSED_AT_ONCE, MAX_TASKS, OPEN_WORLDS
 
-FEW = 60
-"""Of each kind in the fast tests, spread over all of it."""
-GROWTH = 12 * MIB
-"""What the allocator may keep of the largest requests."""
-ADDED = "requests that Hypothesis puts together of pieces"
-BY_SCHEMA = "{}: requests by Schemathesis, as the description has them and as it forbids them"
+FAST_COUNT = 60
+"""The number of requests of each kind in the fast tests, spread evenly."""
+MAX_GROWTH = 12 * MIB
+"""The memory that the allocator may keep after the largest requests, in bytes."""
+ASSEMBLED = "requests that Hypothesis assembles from pieces"
+GENERATED = "{}: valid and invalid requests that Schemathesis generates"
 
-_grounds = itertools.count()
+_numbers = itertools.count()
 
 
 def client_of(port: int) -> httpx2.Client:
@@ -59,23 +59,23 @@ def client_of(port: int) -> httpx2.Client:
 
 
 def create_existing(port: int, world: str) -> Existing:
-    """A world with something in it to attack."""
+    """Create a world with an object of each kind to attack."""
     with client_of(port) as client:
         base = f"/w/{world}/v1"
         container = client.post(f"{base}/containers", json={"name": "existing"}).json()["id"]
         upload = {"files": {"file": ("a.txt", b"content")}}
-        inside = client.post(f"{base}/containers/{container}/files", **upload).json()["id"]
+        container_file = client.post(f"{base}/containers/{container}/files", **upload).json()["id"]
         file = client.post(f"{base}/files", **upload, data={"purpose": "vision"}).json()["id"]
         new = {"bytes": 1, "filename": "a.txt", "purpose": "vision", "mime_type": "text/plain"}
-        pending = client.post(f"{base}/uploads", json=new).json()["id"]
+        upload_id = client.post(f"{base}/uploads", json=new).json()["id"]
         skill = client.post(f"{base}/skills", files={"files": ("skill.zip", zipped())}).json()["id"]
         response = client.post(f"{base}/responses", json={"model": "m", "input": "a"}).json()["id"]
-    return Existing(world, container, inside, file, pending, skill, response)
+    return Existing(world, container, container_file, file, upload_id, skill, response)
 
 
 @dataclass
-class Target:
-    """A server in a process of its own, and what it has of the machine."""
+class TargetServer:
+    """A server in a process of its own, and the resources that it uses."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -88,42 +88,42 @@ class Target:
     def create_existing(self, world: str) -> Existing:
         return create_existing(self.port, world)
 
-    def has(self) -> dict[str, int]:
-        """Bytes of memory, and counts of open descriptors and threads."""
+    def usage(self) -> dict[str, int]:
+        """Return the bytes of memory and the numbers of threads and open descriptors."""
         proc = Path("/proc") / str(self.process.pid)
         status = dict(re.findall(r"^(VmRSS|Threads):\s+(\d+)", (proc / "status").read_text(), re.MULTILINE))
         return {
             "memory": int(status["VmRSS"]) * 1024,
             "threads": int(status["Threads"]),
-            "descriptors": len([name for name in self.opened() if "/worlds/" not in name]),
-            "database": len([name for name in self.opened() if "/worlds/" in name]),
+            "descriptors": len([name for name in self.open_files() if "/worlds/" not in name]),
+            "database": len([name for name in self.open_files() if "/worlds/" in name]),
         }
 
-    def opened(self) -> list[str]:
-        """What the descriptors are of."""
+    def open_files(self) -> list[str]:
+        """Return the targets of all open descriptors."""
         names = []
         for each in (Path("/proc") / str(self.process.pid) / "fd").iterdir():
             with suppress(FileNotFoundError):
                 names.append(str(each.readlink()))
         return sorted(names)
 
-    def settle(self) -> None:
-        """Until all connections of the past are closed; what a refused client may still send is waited for."""
+    def wait_for_idle(self) -> None:
+        """Wait until the server has closed all connections; it reads on for a while after it rejected an upload."""
         until = stopwatch() + TIMEOUT
         while stopwatch() < until:
-            with socket.create_connection(("127.0.0.1", self.port), TIMEOUT) as opened:
-                opened.sendall(b"GET /health HTTP/1.0\r\n\r\n")
-                while opened.recv(65536):
+            with socket.create_connection(("127.0.0.1", self.port), TIMEOUT) as connection:
+                connection.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+                while connection.recv(65536):
                     pass
-            if self.has()["descriptors"] <= self.at_rest["descriptors"]:
+            if self.usage()["descriptors"] <= self.baseline["descriptors"]:
                 return
 
-    def rest(self) -> None:
-        self.at_rest = self.has()
+    def record_baseline(self) -> None:
+        self.baseline = self.usage()
 
 
 @pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TargetServer]:
     root = tmp_path_factory.mktemp("root")
     (root / "tmp").mkdir()
     log = tmp_path_factory.mktemp("log") / "stderr"
@@ -152,9 +152,9 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     assert process.stdout is not None
     line = process.stdout.readline()
     assert line, log.read_text()
-    running = Target(process, json.loads(line)["port"], root, log)
-    read(hold(running.port, b"GET /health HTTP/1.0\r\n\r\n"))  # whose connection it closes itself
-    running.rest()
+    running = TargetServer(process, json.loads(line)["port"], root, log)
+    read_to_end(connect_and_send(running.port, b"GET /health HTTP/1.0\r\n\r\n"))  # the server closes this connection
+    running.record_baseline()
     yield running
     process.terminate()
     process.communicate(timeout=TIMEOUT)
@@ -162,45 +162,47 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     assert process.returncode == 0
 
 
-def fire(port: int, attempt: Attempt) -> str:
-    """What came of it: the status of the answer, or that there was none."""
-    with socket.create_connection(("127.0.0.1", port), TIMEOUT) as opened:
-        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        step = attempt.pieces or len(attempt.data)
-        with suppress(BrokenPipeError, ConnectionResetError):  # refused, and not waited for
+def send_attempt(port: int, attempt: Attempt) -> str:
+    """Send an attempt, check each response, and return the status of the last one or `none`."""
+    with socket.create_connection(("127.0.0.1", port), TIMEOUT) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        step = attempt.piece_size or len(attempt.data)
+        with suppress(BrokenPipeError, ConnectionResetError):  # the server rejected it and closed the connection
             for start in range(0, len(attempt.data), step):
-                opened.sendall(attempt.data[start : start + step])
+                connection.sendall(attempt.data[start : start + step])
             if not attempt.complete:
-                opened.shutdown(socket.SHUT_WR)
+                connection.shutdown(socket.SHUT_WR)
         method = attempt.data.lstrip(b"\r\n").split(b" ", 1)[0].decode("latin-1")
-        answers = 0
+        response_count = 0
         status = "none"
-        with suppress(ConnectionResetError), opened.makefile("rb") as stream:
+        with suppress(ConnectionResetError), connection.makefile("rb") as stream:
             while stream.peek(1)[:1]:
-                response = http.client.HTTPResponse(_Reading(stream), method=method)  # type: ignore[arg-type]  # it only reads
+                response = http.client.HTTPResponse(OpenStream(stream), method=method)  # type: ignore[arg-type]  # it only calls makefile()
                 response.begin()
                 body = response.read()
-                check(attempt, response, body)
-                answers += 1
+                check_response(attempt, response, body)
+                response_count += 1
                 status = str(response.status)
                 if attempt.complete or response.headers["connection"] == "close":
                     stream.read() if not attempt.complete else None
                     break
-        assert answers or not attempt.complete or len(attempt.data) > MIB, f"no answer to {attempt.data[:500]!r}"
+        assert response_count or not attempt.complete or len(attempt.data) > MIB, (
+            f"no response to {attempt.data[:500]!r}"
+        )
         return status
 
 
-class _Reading:
-    """What http.client wants of a socket, over a stream that goes on behind the answer."""
+class OpenStream:
+    """The part of a socket that http.client uses, over a stream that has more than one response."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
     def makefile(self, mode: str) -> Any:
-        return _Kept(self._stream)
+        return _UnclosableStream(self._stream)
 
 
-class _Kept:
+class _UnclosableStream:
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
@@ -208,28 +210,28 @@ class _Kept:
         return getattr(self._stream, name)
 
     def close(self) -> None:
-        """Not what others go on reading."""
+        """Leave the stream open: the next response is read from it."""
 
 
-def check(attempt: Attempt, response: http.client.HTTPResponse, body: bytes) -> None:
-    shown = f"{attempt.data[:500]!r}: {response.status} {body[:500]!r}"
-    assert response.status < 500, shown
-    assert not [name for name, _ in response.getheaders() if name.lower() in ("x-evil", "set-cookie", "x")], shown
+def check_response(attempt: Attempt, response: http.client.HTTPResponse, body: bytes) -> None:
+    description = f"{attempt.data[:500]!r}: {response.status} {body[:500]!r}"
+    assert response.status < 500, description
+    assert not [name for name, _ in response.getheaders() if name.lower() in ("x-evil", "set-cookie", "x")], description
     if response.status >= 400 and body:
         error = json.loads(body)["error"]
-        assert list(error) == ["message", "type", "param", "code"], shown
-        assert len(body) < 8 * MIB, shown
+        assert list(error) == ["message", "type", "param", "code"], description
+        assert len(body) < 8 * MIB, description
 
 
-def check_nothing_left(target: Target, before: set[str]) -> None:
-    """The server is as it was, but for what was asked of it."""
-    target.settle()
-    now = target.has()
+def check_no_leftovers(target: TargetServer, before: set[str]) -> None:
+    """Check that the server uses no more resources than before, and that only valid worlds have been created."""
+    target.wait_for_idle()
+    now = target.usage()
     pool = min(32, (os.cpu_count() or 1) + 4)  # threads at most
-    assert now["descriptors"] <= target.at_rest["descriptors"], target.opened()
-    assert now["threads"] <= target.at_rest["threads"] + pool
-    # Of each open world the database, its log and its index. SQLite closes the database of a thread's connection only
-    # with the last one to the same file (as POSIX would drop their locks), or uses it again for the next connection.
+    assert now["descriptors"] <= target.baseline["descriptors"], target.open_files()
+    assert now["threads"] <= target.baseline["threads"] + pool
+    # Each open world has its database, its log and the index of the log. SQLite keeps the descriptor of a connection of a
+    # thread open until the last connection to the same file is closed (POSIX would drop their locks), or reuses it.
     assert now["database"] <= 4 * OPEN_WORLDS + 3 * MAX_TASKS * CLOSED_AT_ONCE + pool
     assert list((target.root / "in" / "data" / "uploads").iterdir()) == []
     assert list((target.root / "tmp").iterdir()) == []
@@ -237,157 +239,167 @@ def check_nothing_left(target: Target, before: set[str]) -> None:
     assert {path.name for path in (target.root / "in").iterdir()} == {"data"}
     data = target.root / "in" / "data"
     paths = [path.relative_to(data).as_posix() for path in data.rglob("*")]
-    assert [path for path in paths if not TREE.fullmatch(path)] == []
+    assert [path for path in paths if not DATA_PATHS.fullmatch(path)] == []
     assert target.process.poll() is None
     assert target.log.read_text() == ""
     with target.client() as client:
-        made = {each["name"] for each in client.get("/_mock/worlds").json()["data"]} - before
-        assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) for name in made)
+        created = {each["name"] for each in client.get("/_mock/worlds").json()["data"]} - before
+        assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) for name in created)
 
 
-def attack(target: Target, kind: str) -> int:
-    """Send all of a kind; returns how many."""
+def send_all(target: TargetServer, kind: str) -> int:
+    """Send all attempts of a kind, and return their number."""
     with target.client() as client:
         before = {each["name"] for each in client.get("/_mock/worlds").json()["data"]}
-    attempts = list(KINDS[kind](target.create_existing(next_name())))
-    came = Counter(fire(target.port, attempt) for attempt in attempts)
-    check_nothing_left(target, before)
-    print(f"\n{kind}: {len(attempts):,} {dict(sorted(came.items()))}")
-    assert len(came) > 1 or kind.startswith("sound"), "all were answered alike"
+    attempts = list(KINDS[kind](target.create_existing(next_world())))
+    statuses = Counter(send_attempt(target.port, attempt) for attempt in attempts)
+    check_no_leftovers(target, before)
+    print(f"\n{kind}: {len(attempts):,} {dict(sorted(statuses.items()))}")
+    assert len(statuses) > 1 or kind.startswith("sound"), "all attempts got the same status"
     return len(attempts)
 
 
-def delete_worlds(target: Target) -> None:
+def delete_worlds(target: TargetServer) -> None:
     with target.client() as client:
         for each in client.get("/_mock/worlds").json()["data"]:
             client.delete(f"/_mock/worlds/{each['name']}")
 
 
-def next_name() -> str:
-    return f"attacked-{next(_grounds):04}"  # of one length, as the counts depend on it
+def next_world() -> str:
+    return f"attacked-{next(_numbers):04}"  # of a fixed length, on which the number of attempts depends
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_hostile_requests(server: MockServer, kind: str) -> None:
-    """A few of each kind."""
-    attempts = list(KINDS[kind](create_existing(server.port, next_name())))
-    for attempt in attempts[:: max(1, len(attempts) // FEW)]:
-        fire(server.port, attempt)
+def test_some_hostile_requests_of_each_kind_are_handled(server: MockServer, kind: str) -> None:
+    attempts = list(KINDS[kind](create_existing(server.port, next_world())))
+    for attempt in attempts[:: max(1, len(attempts) // FAST_COUNT)]:
+        send_attempt(server.port, attempt)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_all_hostile_requests(target: Target, kind: str) -> None:
-    assert attack(target, kind) == tried(kind), "the table in docs/internals/robustness.md is out of date"
+def test_all_hostile_requests_of_each_kind_are_handled(target: TargetServer, kind: str) -> None:
+    assert send_all(target, kind) == tried(kind), "the table in docs/internals/robustness.md is out of date"
 
 
 @pytest.mark.slow
-def test_hostile_requests_leave_no_growth(target: Target) -> None:
-    """Further rounds of everything large take no more memory than the first ones, in which each thread of the server
-    gets its share. The worlds of a round are deleted: each open one has caches of its own."""
+def test_hostile_requests_do_not_grow_the_memory(target: TargetServer) -> None:
+    """Further rounds need no more memory than the first ones, in which each thread of the server allocates its share.
+
+    The worlds of a round are deleted, as each open world has caches of its own.
+    """
 
     def memory_after_rounds(count: int) -> int:
         for _ in range(count):
             for kind in KINDS:
                 if not kind.startswith("sound"):
-                    attack(target, kind)
+                    send_all(target, kind)
             delete_worlds(target)
-        target.settle()
-        return target.has()["memory"]
+        target.wait_for_idle()
+        return target.usage()["memory"]
 
     before = memory_after_rounds(3)
     grown = memory_after_rounds(3) - before
     print(f"\ngrown by {grown / 1e6:.1f} MB over three further rounds")
-    assert grown < GROWTH
+    assert grown < MAX_GROWTH
 
 
-def pieces(existing: Existing) -> list[bytes]:
-    """What Hypothesis puts requests together of."""
+def fragments(existing: Existing) -> list[bytes]:
+    """Return the fragments of which Hypothesis assembles requests."""
     head, body = b"\r\n\r\n", b"--b\r\n"
-    some = [
+    attempts = [
         each.data
-        for kind in (multiparts, jsons)
+        for kind in (forms, json_bodies)
         for each in islice(kind(existing), 0, None, 9)
         if len(each.data) < 5_000
     ]
     parts = [
-        piece for each in [*some, *samples(existing)] for piece in re.split(rb"(\r\n\r\n|\r\n|; |: )", each) if piece
+        piece
+        for each in [*attempts, *valid_requests(existing)]
+        for piece in re.split(rb"(\r\n\r\n|\r\n|; |: )", each)
+        if piece
     ]
     return sorted({*parts, head, body, b"\x00", b"0\r\n\r\n", b"Transfer-Encoding: chunked", b"Content-Length: 3"})
 
 
-def put_together(port: int, examples: int) -> int:
-    on = create_existing(port, "put-together")
+def send_assembled(port: int, examples: int) -> int:
+    existing = create_existing(port, "put-together")
     count = 0
-    starts = [sample[: sample.index(b"\r\n") + 2] for sample in samples(on)]
+    request_lines = [valid_request[: valid_request.index(b"\r\n") + 2] for valid_request in valid_requests(existing)]
 
     @settings(
         max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck),
         phases=[Phase.generate, Phase.shrink],
     )  # fmt: skip
-    @given(st.sampled_from(starts), st.lists(st.sampled_from(pieces(on)) | st.binary(max_size=20), max_size=30))
-    def shoot(start: bytes, rest: list[bytes]) -> None:
+    @given(
+        st.sampled_from(request_lines),
+        st.lists(st.sampled_from(fragments(existing)) | st.binary(max_size=20), max_size=30),
+    )
+    def send(request_line: bytes, rest: list[bytes]) -> None:
         nonlocal count
         count += 1
-        fire(
+        send_attempt(
             port,
-            Attempt(start + b"Host: localhost\r\nAuthorization: Bearer sk-test\r\n" + b"".join(rest), complete=False),
+            Attempt(
+                request_line + b"Host: localhost\r\nAuthorization: Bearer sk-test\r\n" + b"".join(rest),
+                complete=False,
+            ),
         )
 
-    shoot()
+    send()
     return count
 
 
-def test_requests_put_together(server: MockServer) -> None:
-    assert put_together(server.port, 100) >= 50
+def test_some_assembled_requests_are_handled(server: MockServer) -> None:
+    assert send_assembled(server.port, 100) >= 50
 
 
 @pytest.mark.slow
-def test_many_requests_put_together(target: Target) -> None:
-    assert put_together(target.port, tried(ADDED)) >= tried(ADDED) * 0.9  # it may see one twice
-    check_nothing_left(target, set())
+def test_many_assembled_requests_are_handled(target: TargetServer) -> None:
+    assert send_assembled(target.port, tried(ASSEMBLED)) >= tried(ASSEMBLED) * 0.9  # Hypothesis skips duplicates
+    check_no_leftovers(target, set())
 
 
-# From the descriptions
+# Requests from the OpenAPI documents
 
 
-def described(target: Target, which: str) -> dict[str, Any]:
-    if which == "control plane":
+def openapi_of(target: TargetServer, api: str) -> dict[str, Any]:
+    if api == "control plane":
         with target.client() as client:
             return dict(client.get("/_mock/openapi.json").json())
     with MockServer() as server:
         return create_app(server.mock).openapi()
 
 
-ENDLESS = ("/stream", "/wait")
-"""Routes whose answers wait for something to happen."""
+STREAMING_ROUTES = ("/stream", "/wait")
+"""Routes whose responses wait for an event."""
 
 
-def by_schema(target: Target, which: str, examples: int, every: int = 1) -> int:
-    """Requests of each operation as its description has them, and as it forbids them; answers are as described."""
-    prefix = "" if which == "control plane" else "/w/described/v1"
+def send_generated(target: TargetServer, api: str, examples: int, every: int = 1) -> int:
+    """Send valid and invalid requests of each operation, check the responses, and return the number of requests."""
+    prefix = "" if api == "control plane" else "/w/described/v1"
     base = f"http://127.0.0.1:{target.port}{prefix}"
     statuses: Counter[int] = Counter()
     with requests.Session() as session:
         session.headers["api-key"] = "sk-test"
 
         def send(case: Any) -> None:
-            answer = case.call(base_url=base, session=session, timeout=TIMEOUT)
-            statuses[answer.status_code] += 1
-            shown = f"{case.as_curl_command()}: {answer.status_code} {answer.content[:500]!r}"
-            assert answer.status_code < 500 or answer.headers.get("x-mock-fault"), shown
-            if answer.status_code >= 400 and case.method != "HEAD":
-                assert list(answer.json()["error"]) == ["message", "type", "param", "code"], shown
-            elif answer.status_code == 200:
-                case.validate_response(answer, checks=(response_schema_conformance,))
+            response = case.call(base_url=base, session=session, timeout=TIMEOUT)
+            statuses[response.status_code] += 1
+            description = f"{case.as_curl_command()}: {response.status_code} {response.content[:500]!r}"
+            assert response.status_code < 500 or response.headers.get("x-mock-fault"), description
+            if response.status_code >= 400 and case.method != "HEAD":
+                assert list(response.json()["error"]) == ["message", "type", "param", "code"], description
+            elif response.status_code == 200:
+                case.validate_response(response, checks=(response_schema_conformance,))
 
-        all = schemathesis.openapi.from_dict(described(target, which)).get_all_operations()
-        for found in islice(all, 0, None, every):
-            operation = found.ok()
-            if operation.path.endswith(ENDLESS):
+        all = schemathesis.openapi.from_dict(openapi_of(target, api)).get_all_operations()
+        for result in islice(all, 0, None, every):
+            operation = result.ok()
+            if operation.path.endswith(STREAMING_ROUTES):
                 continue
             for mode in schemathesis.GenerationMode:
-                with suppress(hypothesis.errors.Unsatisfiable):  # nothing of it can be wrong
+                with suppress(hypothesis.errors.Unsatisfiable):  # the operation has no invalid requests
                     settings(
                         max_examples=examples,
                         deadline=None,
@@ -395,41 +407,40 @@ def by_schema(target: Target, which: str, examples: int, every: int = 1) -> int:
                         suppress_health_check=list(HealthCheck),
                         phases=[Phase.generate, Phase.shrink],
                     )(given(operation.as_strategy(generation_mode=mode))(send))()
-    print(f"\n{which}: {statuses.total():,} {dict(sorted(statuses.items()))}")
+    print(f"\n{api}: {statuses.total():,} {dict(sorted(statuses.items()))}")
     return statuses.total()
 
 
-@pytest.mark.parametrize("which", ["API", "control plane"])
+@pytest.mark.parametrize("api", ["API", "control plane"])
 @pytest.mark.slow
-def test_requests_by_the_description(target: Target, which: str) -> None:
-    assert by_schema(target, which, 2, every={"API": 4, "control plane": 16}[which]) > 5
+def test_some_requests_generated_from_the_openapi_document_are_handled(target: TargetServer, api: str) -> None:
+    assert send_generated(target, api, 2, every={"API": 4, "control plane": 16}[api]) > 5
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("which", ["API", "control plane"])
-def test_many_requests_by_the_description(target: Target, which: str) -> None:
-    assert by_schema(target, which, {"API": 60, "control plane": 15}[which]) >= tried(BY_SCHEMA.format(which))
+@pytest.mark.parametrize("api", ["API", "control plane"])
+def test_many_requests_generated_from_the_openapi_document_are_handled(target: TargetServer, api: str) -> None:
+    assert send_generated(target, api, {"API": 60, "control plane": 15}[api]) >= tried(GENERATED.format(api))
 
 
 # Connections
 
 
-def hold(port: int, data: bytes) -> socket.socket:
-    opened = socket.create_connection(("127.0.0.1", port), TIMEOUT)
-    opened.sendall(data)
-    return opened
+def connect_and_send(port: int, data: bytes) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port), TIMEOUT)
+    connection.sendall(data)
+    return connection
 
 
-def read(opened: socket.socket) -> bytes:
-    """Up to the end."""
-    answer = bytearray()
-    with opened, suppress(ConnectionResetError):
-        while received := opened.recv(65536):
-            answer += received
-    return bytes(answer)
+def read_to_end(connection: socket.socket) -> bytes:
+    response = bytearray()
+    with connection, suppress(ConnectionResetError):
+        while received := connection.recv(65536):
+            response += received
+    return bytes(response)
 
 
-HELD = [
+UNFINISHED_REQUESTS = [
     b"",
     b"G",
     b"GET /v1/containers HTTP/1.1\r\nHost: x\r\nX: ",
@@ -442,77 +453,83 @@ HELD = [
 
 
 @pytest.mark.slow
-def test_connections_that_never_finish_hold_up_nobody(target: Target) -> None:
-    """Slow-loris: hundreds of connections that stop at every stage, and then send a byte here and there."""
+def test_unfinished_requests_do_not_block_other_clients(target: TargetServer) -> None:
+    """A slow-loris attack: hundreds of connections that stop at different stages, and then send single bytes."""
     with ExitStack() as stack:
-        held = [stack.enter_context(hold(target.port, HELD[n % len(HELD)])) for n in range(240)]
+        connections = [
+            stack.enter_context(connect_and_send(target.port, UNFINISHED_REQUESTS[n % len(UNFINISHED_REQUESTS)]))
+            for n in range(240)
+        ]
         with target.client() as client:
-            for opened in held[1::7]:
-                opened.sendall(b" ")
-                made = client.post("/w/loris/v1/containers", json={"name": "box"})
-                assert made.status_code == 200
-    check_nothing_left(target, set())
+            for connection in connections[1::7]:
+                connection.sendall(b" ")
+                created = client.post("/w/loris/v1/containers", json={"name": "box"})
+                assert created.status_code == 200
+    check_no_leftovers(target, set())
     with target.client() as client:
         assert client.get("/w/loris/v1/files").json()["data"] == []
 
 
-async def held(port: int, data: bytes) -> socket.socket:
-    """In the server's own thread: what is sent is there when the connection is taken."""
-    return hold(port, data)
+async def connect_in_server_loop(port: int, data: bytes) -> socket.socket:
+    """Run in the event loop of the server, so that the data has arrived when the server accepts the connection."""
+    return connect_and_send(port, data)
 
 
-@pytest.mark.parametrize("sent", [b"", b"GET / HT", HELD[2], b"GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /he"])
-def test_a_head_that_does_not_come_ends_the_connection(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET / HT", UNFINISHED_REQUESTS[2], b"GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /he"]
+)
+def test_an_incomplete_head_times_out(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
     monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.05)
     with MockServer() as server:
-        answer = read(server.run(held(server.port, sent)))
-        assert answer.count(b"HTTP/1.1 200 OK") == sent.count(b"/health ")
-        assert answer.count(b"HTTP/1.1") == answer.count(b"HTTP/1.1 200")
-        for _ in range(3):  # nor is a head that has come held to its time
-            answer = read(server.run(held(server.port, b"GET /health HTTP/1.0\r\n\r\n")))
-            assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        response = read_to_end(server.run(connect_in_server_loop(server.port, sent)))
+        assert response.count(b"HTTP/1.1 200 OK") == sent.count(b"/health ")
+        assert response.count(b"HTTP/1.1") == response.count(b"HTTP/1.1 200")
+        for _ in range(3):  # a complete head has no timeout
+            response = read_to_end(server.run(connect_in_server_loop(server.port, b"GET /health HTTP/1.0\r\n\r\n")))
+            assert response.startswith(b"HTTP/1.1 200 OK\r\n")
 
 
-def test_a_body_is_not_held_to_the_time_of_a_head(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_head_timeout_does_not_apply_to_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.05)
-    with MockServer() as server, server.run(held(server.port, HELD[3])) as opened:
+    with MockServer() as server, server.run(connect_in_server_loop(server.port, UNFINISHED_REQUESTS[3])) as connection:
         slow = b'GET /v1/containers HTTP/1.0\r\napi-key: k\r\nX-Mock-Fault: {"latency": 0.2}\r\n\r\n'
-        assert read(server.run(held(server.port, slow))).startswith(b"HTTP/1.1 200 OK\r\n")
-        opened.sendall(b'        "')
-        assert opened.recv(12) == b"HTTP/1.1 400"  # of what is no JSON: it was read to its end
+        assert read_to_end(server.run(connect_in_server_loop(server.port, slow))).startswith(b"HTTP/1.1 200 OK\r\n")
+        connection.sendall(b'        "')
+        assert connection.recv(12) == b"HTTP/1.1 400"  # the invalid JSON was read to its end
 
 
-def test_a_head_has_a_largest_size(server: MockServer) -> None:
+def test_a_head_beyond_the_size_limit_returns_431(server: MockServer) -> None:
     line = b"GET /health HTTP/1.1\r\nHost: x\r\nX: "
     for size, status in ((protocol.HEAD_BYTES - 60, 200), (protocol.HEAD_BYTES, 431)):
         for step in (1_000, 50_000, 200_000):
-            attempt = Attempt(line + b"y" * size + b"\r\n\r\n", pieces=step)
-            assert fire(server.port, attempt) == str(status)
-    answer = read(hold(server.port, line + b"y" * 500_000))
-    assert answer.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
-    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "headers_too_large"
+            attempt = Attempt(line + b"y" * size + b"\r\n\r\n", piece_size=step)
+            assert send_attempt(server.port, attempt) == str(status)
+    response = read_to_end(connect_and_send(server.port, line + b"y" * 500_000))
+    assert response.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+    assert json.loads(response.partition(b"\r\n\r\n")[2])["error"]["code"] == "headers_too_large"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("wrapping", [b"0\r\nX: %b", b"5;%b", b"0\r\n%b"])
-def test_chunk_extensions_and_trailers_are_bounded(target: Target, wrapping: bytes) -> None:
-    """Send 32 MiB of them without a body. The first round shows what the allocator keeps."""
+@pytest.mark.parametrize("part", [b"0\r\nX: %b", b"5;%b", b"0\r\n%b"])
+def test_chunk_extensions_and_trailers_are_bounded(target: TargetServer, part: bytes) -> None:
+    """Send 32 MiB of them without a body. The first round shows how much memory the allocator keeps."""
     head = b"POST /v1/containers HTTP/1.1\r\nHost: x\r\napi-key: k\r\nTransfer-Encoding: chunked\r\n\r\n"
-    filling = b"X: y\r\n" * 150_000 if wrapping == b"0\r\n%b" else b"y" * MIB
+    padding = b"X: y\r\n" * 150_000 if part == b"0\r\n%b" else b"y" * MIB
     before = []
     for _ in range(3):
-        with hold(target.port, head + wrapping % filling) as opened:
+        with connect_and_send(target.port, head + part % padding) as connection:
             with suppress(BrokenPipeError, ConnectionResetError):
                 for _ in range(32):
-                    opened.sendall(filling)
-            answer = read(opened)
-        assert answer.startswith(b"HTTP/1.1 400 ") or answer == b""  # reset, if we were still sending
-        target.settle()
-        before.append(target.has()["memory"])
-    assert max(before) - before[0] < GROWTH
+                    connection.sendall(padding)
+            response = read_to_end(connection)
+        # The response is lost if the connection is reset while this client is still sending.
+        assert response.startswith(b"HTTP/1.1 400 ") or response == b""
+        target.wait_for_idle()
+        before.append(target.usage()["memory"])
+    assert max(before) - before[0] < MAX_GROWTH
 
 
-def test_the_smallest_chunks_are_not_too_much(server: MockServer) -> None:
+def test_an_upload_in_chunks_of_one_byte_is_accepted(server: MockServer) -> None:
     body = form(('Content-Disposition: form-data; name="file"; filename="a"', b"x" * 100_000))
     body = (
         form(('Content-Disposition: form-data; name="purpose"', b"vision"), boundary="simple")[: -len("--simple--\r\n")]
@@ -521,40 +538,42 @@ def test_the_smallest_chunks_are_not_too_much(server: MockServer) -> None:
     head = b"POST /w/chunks/v1/files HTTP/1.1\r\nHost: x\r\napi-key: k\r\nTransfer-Encoding: chunked\r\n"
     kind = b"Content-Type: multipart/form-data; boundary=simple\r\n\r\n"
     chunks = b"".join(b"00000001\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
-    assert fire(server.port, Attempt(head + kind + chunks)) == "200"
+    assert send_attempt(server.port, Attempt(head + kind + chunks)) == "200"
 
 
-def test_requests_in_one_packet_are_answered_in_order(server: MockServer) -> None:
-    asked = b"".join(b"GET /w/p/v1/containers/%d HTTP/1.1\r\nHost: x\r\napi-key: k\r\n\r\n" % n for n in range(500))
-    answer = read(hold(server.port, asked + b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
-    found = [int(each) for each in re.findall(rb"Container with id '(\d+)' not found", answer)]
+def test_many_requests_in_one_packet_get_their_responses_in_order(server: MockServer) -> None:
+    pipeline = b"".join(b"GET /w/p/v1/containers/%d HTTP/1.1\r\nHost: x\r\napi-key: k\r\n\r\n" % n for n in range(500))
+    response = read_to_end(
+        connect_and_send(server.port, pipeline + b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    )
+    found = [int(each) for each in re.findall(rb"Container with id '(\d+)' not found", response)]
     assert found == list(range(500))
-    assert answer.count(b"HTTP/1.1 200 OK") == 1
+    assert response.count(b"HTTP/1.1 200 OK") == 1
 
 
-def test_what_was_asked_in_front_of_nonsense_is_answered(server: MockServer) -> None:
-    """The refusal of what is behind it would be taken for its answer."""
+def test_a_request_before_invalid_bytes_gets_its_own_response_only(server: MockServer) -> None:
+    """The client would take an error about the bytes after the request for the response to a later request."""
     body = b'{"name": "first"}'
     first = b"POST /w/front/v1/containers HTTP/1.1\r\nHost: x\r\napi-key: k\r\nContent-Length: %d\r\n\r\n%b" % (
         len(body),
         body,
     )
-    answer = read(hold(server.port, first + b"\x00\x01 nonsense\r\n\r\n"))
-    assert answer.startswith(b"HTTP/1.1 200 OK")
-    assert answer.count(b"HTTP/1.1") == 1
+    response = read_to_end(connect_and_send(server.port, first + b"\x00\x01 nonsense\r\n\r\n"))
+    assert response.startswith(b"HTTP/1.1 200 OK")
+    assert response.count(b"HTTP/1.1") == 1
 
 
 @pytest.mark.slow
-def test_a_client_that_resets_at_every_point(target: Target) -> None:
+def test_connection_resets_leave_nothing_behind(target: TargetServer) -> None:
     existing = target.create_existing("resets")
-    for sample in samples(existing):
-        for end in (*range(1, len(sample), 17), len(sample)):
-            with hold(target.port, sample[:end]) as opened:
-                opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    check_nothing_left(target, set())
+    for valid_request in valid_requests(existing):
+        for end in (*range(1, len(valid_request), 17), len(valid_request)):
+            with connect_and_send(target.port, valid_request[:end]) as connection:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    check_no_leftovers(target, set())
 
 
-def test_a_head_has_a_largest_number_of_headers(server: MockServer) -> None:
+def test_too_many_headers_return_431(server: MockServer) -> None:
     line = b"GET /health HTTP/1.1\r\n"
     for count, status in ((1_000, "200"), (1_001, "431")):
-        assert fire(server.port, Attempt(line + b"X: y\r\n" * count + b"\r\n")) == status
+        assert send_attempt(server.port, Attempt(line + b"X: y\r\n" * count + b"\r\n")) == status

@@ -1,7 +1,7 @@
-"""Calls as the official SDKs' generated suites make them, under `contract`: ids that nobody created, no prefix,
-each operation with the least and with all of its parameters, in each way of asking.
+"""The calls of the SDKs' generated test suites, with the profile `contract`.
 
-Every one is answered with 200, and with a body that the SDK's strict validation accepts.
+The suites use ids that were never created and no `/v1`, and call each operation with its required and with all
+parameters, in every call style. Each response must have status 200 and a body that strict validation accepts.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ from mockserver.schema.faults import OPERATIONS
 from mockserver.server.serving import MockServer
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:The `\.content\(\)` method should be used:DeprecationWarning")
-"""Of `files.retrieve_content`, which is on its way out and still in the suites."""
+"""Raised by `files.retrieve_content`, which is deprecated but still in the suites."""
 
-INSIDE = {"container_id": "container_id"}
+CONTAINER = {"container_id": "container_id"}
 FILE = {"file_id": "file_id"}
 UPLOAD = {"bytes": 0, "filename": "filename", "mime_type": "mime_type", "purpose": "assistants"}
 SKILL = {"skill_id": "skill_123"}
@@ -45,16 +45,16 @@ CALLS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
             "skills": [{"skill_id": "x", "type": "skill_reference", "version": "version"}],
         },
     ),
-    ("containers.retrieve", INSIDE, {}),
+    ("containers.retrieve", CONTAINER, {}),
     ("containers.list", {}, {**PAGE, "name": "name"}),
-    ("containers.delete", INSIDE, {}),
-    ("containers.files.create", INSIDE, {"file": b"Example data", "file_id": "file_id"}),
-    ("containers.files.create", INSIDE, {"file_id": "string"}),
-    ("containers.files.create", INSIDE, {"file": b"Example data"}),
-    ("containers.files.retrieve", INSIDE | FILE, {}),
-    ("containers.files.list", INSIDE, PAGE),
-    ("containers.files.delete", INSIDE | FILE, {}),
-    ("containers.files.content.retrieve", INSIDE | FILE, {}),
+    ("containers.delete", CONTAINER, {}),
+    ("containers.files.create", CONTAINER, {"file": b"Example data", "file_id": "file_id"}),
+    ("containers.files.create", CONTAINER, {"file_id": "string"}),
+    ("containers.files.create", CONTAINER, {"file": b"Example data"}),
+    ("containers.files.retrieve", CONTAINER | FILE, {}),
+    ("containers.files.list", CONTAINER, PAGE),
+    ("containers.files.delete", CONTAINER | FILE, {}),
+    ("containers.files.content.retrieve", CONTAINER | FILE, {}),
     (
         "files.create",
         {"file": b"Example data", "purpose": "assistants"},
@@ -137,16 +137,16 @@ CALLS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         {**PAGE, "include": ["file_search_call.results"]},
     ),
 ]
-"""Operations, and what they are called with: at least, and beside that."""
+"""Operations, with their required and optional arguments."""
 
 SKILLS = ("skills", "skills.content", "skills.versions", "skills.versions.content")
 
 each_call = pytest.mark.parametrize(
     ("operation", "arguments"),
     [
-        pytest.param(name, least | given, id=f"{name}-{'-'.join(given) or 'least'}")
-        for name, least, more in CALLS
-        for given in ([{}, more] if more else [{}])
+        pytest.param(name, required | chosen, id=f"{name}-{'-'.join(chosen) or 'required'}")
+        for name, required, optional in CALLS
+        for chosen in ([{}, optional] if optional else [{}])
     ],
 )
 
@@ -159,33 +159,32 @@ def suite_server() -> Iterator[MockServer]:
 
 @pytest.fixture
 def world(suite_server: MockServer, request: pytest.FixtureRequest) -> Iterator[World]:
-    """A world that the key names, so that its paths have neither prefix nor world, as a suite's."""
+    """Return a world that is selected by its key, so that paths have neither prefix nor world, as in the suites."""
     name = re.sub(r"[^A-Za-z0-9]", "-", request.node.name)[:60].strip("-")
     with World(suite_server, name, api_key=f"sk-world-{name}") as world:
         yield world
 
 
-def resource(client: Any, operation: str, way: str = "") -> Any:
-    """What an operation belongs to, asked in a way."""
+def resource(client: Any, operation: str, wrapper: str = "") -> Any:
+    """Return the resource object of an operation, or its wrapper, such as `with_raw_response`."""
     for name in operation.split(".")[:-1]:
         client = getattr(client, name)
-    return getattr(client, way) if way else client
+    return getattr(client, wrapper) if wrapper else client
 
 
-def call(of: Any, operation: str, arguments: dict[str, Any]) -> Any:
-    return getattr(of, operation.rpartition(".")[2])(**arguments)
+def call(resource: Any, operation: str, arguments: dict[str, Any]) -> Any:
+    return getattr(resource, operation.rpartition(".")[2])(**arguments)
 
 
-def sound(operation: str, result: object) -> bool:
-    """Whether the SDK made of the answer what it should; of a deletion in containers and of a response it makes
-    nothing."""
+def is_expected(operation: str, result: object) -> bool:
+    """Return whether the result has the expected kind: None for deletions of responses and in containers, else an object."""
     return (result is None) is (operation.startswith(("containers.", "responses.")) and operation.endswith("delete"))
 
 
-def test_every_operation_is_called() -> None:
+def test_every_operation_of_the_client_is_called() -> None:
     called = {name for name, _, _ in CALLS}
     with openai.OpenAI(api_key="any") as client:
-        there = {
+        existing = {
             f"{prefix}.{name}"
             for prefix in (
                 "containers",
@@ -213,27 +212,27 @@ def test_every_operation_is_called() -> None:
             )
         }
     nested = {"containers.files.content", "skills.content", "skills.versions.content"}  # resources, not operations
-    assert called == there - nested
+    assert called == existing - nested
 
 
 @each_call
-def test_synchronously(world: World, operation: str, arguments: dict[str, Any]) -> None:
+def test_a_synchronous_call_succeeds_in_every_style(world: World, operation: str, arguments: dict[str, Any]) -> None:
     with openai.OpenAI(
         base_url=world.server.url, api_key=world.api_key, max_retries=0, _strict_response_validation=True
     ) as client:
-        for _ in range(2):  # a suite runs again on the same server
-            assert sound(operation, call(resource(client, operation), operation, arguments))
+        for _ in range(2):  # a suite may run again on the same server
+            assert is_expected(operation, call(resource(client, operation), operation, arguments))
         raw = call(resource(client, operation, "with_raw_response"), operation, arguments)
         assert (raw.http_response.status_code, raw.is_closed) == (200, True)
         assert raw.http_request.headers["X-Stainless-Lang"] == "python"
-        assert sound(operation, raw.parse())
+        assert is_expected(operation, raw.parse())
         with call(resource(client, operation, "with_streaming_response"), operation, arguments) as streamed:
             assert (streamed.http_response.status_code, streamed.is_closed) == (200, False)
-            assert sound(operation, streamed.parse())
+            assert is_expected(operation, streamed.parse())
         assert streamed.is_closed
 
 
-def test_streams(world: World) -> None:
+def test_streamed_responses_complete(world: World) -> None:
     with openai.OpenAI(
         base_url=world.server.url, api_key=world.api_key, max_retries=0, _strict_response_validation=True
     ) as client:
@@ -246,34 +245,36 @@ def test_streams(world: World) -> None:
 
 
 @each_call
-def test_asynchronously(world: World, operation: str, arguments: dict[str, Any]) -> None:
-    async def suite() -> None:
+def test_an_asynchronous_call_succeeds_in_every_style(world: World, operation: str, arguments: dict[str, Any]) -> None:
+    async def call_in_all_styles() -> None:
         async with openai.AsyncOpenAI(
             base_url=world.server.url, api_key=world.api_key, max_retries=0, _strict_response_validation=True
         ) as client:
-            assert sound(operation, await call(resource(client, operation), operation, arguments))
+            assert is_expected(operation, await call(resource(client, operation), operation, arguments))
             raw = await call(resource(client, operation, "with_raw_response"), operation, arguments)
             assert raw.http_response.status_code == 200
-            assert sound(operation, raw.parse())
+            assert is_expected(operation, raw.parse())
             streaming = call(resource(client, operation, "with_streaming_response"), operation, arguments)
             async with streaming as streamed:
                 assert streamed.http_response.status_code == 200
-                assert sound(operation, await streamed.parse())
+                assert is_expected(operation, await streamed.parse())
 
-    asyncio.run(suite())
+    asyncio.run(call_in_all_styles())
 
 
 @each_call
-def test_the_live_api_refuses_what_names_nothing(live_world: World, operation: str, arguments: dict[str, Any]) -> None:
-    invented = {"container_id", "file_id", "file_ids", "skill_id", "upload_id", "response_id", "after", "limit"}
-    if invented & arguments.keys() or operation in ("skills.create", "responses.create"):
+def test_the_profile_live_rejects_calls_with_unknown_ids(
+    live_world: World, operation: str, arguments: dict[str, Any]
+) -> None:
+    rejected = {"container_id", "file_id", "file_ids", "skill_id", "upload_id", "response_id", "after", "limit"}
+    if rejected & arguments.keys() or operation in ("skills.create", "responses.create"):
         with pytest.raises((openai.NotFoundError, openai.BadRequestError)):
             call(resource(live_world.openai, operation), operation, arguments)
     else:
         call(resource(live_world.openai, operation), operation, arguments)
 
 
-# Beyond what the suites send
+# Other calls
 
 IDS = st.one_of(
     st.sampled_from(["string", "id", "cntr_" + "0" * 48, "cfile_x", "file-abc123", "cntr_" + "a" * 232]),
@@ -281,19 +282,19 @@ IDS = st.one_of(
 )
 
 
-def operations(server: MockServer) -> list[tuple[str, str]]:
+def all_operations(server: MockServer) -> list[tuple[str, str]]:
     paths = create_app(server.mock).openapi()["paths"]
-    found = [(method.upper(), path) for path, methods in paths.items() for method in methods]
-    assert len(found) == len(OPERATIONS)
-    return found
+    operations = [(method.upper(), path) for path, methods in paths.items() for method in methods]
+    assert len(operations) == len(OPERATIONS)
+    return operations
 
 
 @settings(max_examples=settings.default.max_examples // 5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(container_id=IDS, file_id=IDS, data=st.data())
-def test_no_operation_refuses_an_id_whatever_came_before(
+def test_every_operation_accepts_any_id_in_any_order(
     world: World, container_id: str, file_id: str, data: st.DataObject
 ) -> None:
-    for method, path in data.draw(st.permutations(operations(world.server))):
+    for method, path in data.draw(st.permutations(all_operations(world.server))):
         url = path.format(
             container_id=container_id,
             file_id=file_id,
@@ -317,31 +318,31 @@ def test_no_operation_refuses_an_id_whatever_came_before(
             body = {"json": {"default_version": file_id} if path == "/skills/{skill_id}" else {}}
         elif method == "POST":
             body = {"json": {"name": "box", "file_ids": [file_id]} if path == "/containers" else {"file_id": file_id}}
-        answer = world.http.request(method, url, **body)
-        assert answer.status_code == 200, f"{method} {url}: {answer.text}"
+        response = world.http.request(method, url, **body)
+        assert response.status_code == 200, f"{method} {url}: {response.text}"
         if method == "DELETE":
-            named = {"version": file_id} if "{version}" in path else {"id": container_id}
-            assert answer.json() == answer.json() | ({"id": file_id} if "{file_id}" in path else named)
+            expected = {"version": file_id} if "{version}" in path else {"id": container_id}
+            assert response.json() == response.json() | ({"id": file_id} if "{file_id}" in path else expected)
 
 
-def test_what_was_mentioned_is_there_from_then_on(world: World) -> None:
+def test_an_object_that_is_requested_is_created_and_stays(world: World) -> None:
     http, api = world.http, world.base_url
     content = http.get(f"{api}/containers/box/files/plot/content")
     assert content.content == b"Nobody uploaded this file.\n"
     assert [each["id"] for each in ok(http.get(f"{api}/containers"))["data"]] == ["box"]
-    inside = ok(http.get(f"{api}/containers/box/files"))["data"]
-    assert [(each["id"], each["container_id"], each["bytes"]) for each in inside] == [("plot", "box", 27)]
+    files = ok(http.get(f"{api}/containers/box/files"))["data"]
+    assert [(each["id"], each["container_id"], each["bytes"]) for each in files] == [("plot", "box", 27)]
     world.freeze()
     world.advance(366 * 86_400)
-    assert ok(http.get(f"{api}/containers/box"))["status"] == "running", "a suite may come again next year"
+    assert ok(http.get(f"{api}/containers/box"))["status"] == "running", "containers of suites do not expire"
     ok(http.delete(f"{api}/containers/box"))
     assert ok(http.get(f"{api}/containers"))["data"] == []
-    assert ok(http.get(f"{api}/containers/box/files"))["data"] == [], "and made anew it is another"
+    assert ok(http.get(f"{api}/containers/box/files"))["data"] == [], "the container was created again, without files"
     ok(http.get(f"{api}/files/report"))
     assert [each["id"] for each in ok(http.get(f"{api}/files"))["data"]] == ["report"]
 
 
-def test_the_control_plane_makes_nothing_by_looking(world: World) -> None:
+def test_the_control_plane_does_not_create_objects_that_it_is_asked_for(world: World) -> None:
     ok(world.http.get("/containers/box"))
     control = httpx2.Client(base_url=f"{world.server.url}/_mock/worlds/{world.name}")
     with control:
@@ -360,8 +361,8 @@ def test_the_control_plane_makes_nothing_by_looking(world: World) -> None:
 
 
 @pytest.mark.parametrize("id", ["a b", "%C3%BC", "x" * 257, "a%00b", "a%0Ab"])
-def test_what_is_no_id_in_any_system_is_not_made(world: World, id: str) -> None:
-    """It could not come back from an export either."""
+def test_an_invalid_id_is_rejected_and_creates_no_object(world: World, id: str) -> None:
+    """An import would reject these ids too."""
     assert world.http.get(f"/containers/{id}").status_code == 404
     assert world.http.get(f"/containers/box/files/{id}").status_code == 404
     assert world.http.get(f"/files/{id}").status_code == 404
@@ -370,8 +371,7 @@ def test_what_is_no_id_in_any_system_is_not_made(world: World, id: str) -> None:
     assert [each["id"] for each in ok(world.http.get("/containers"))["data"]] == ["box"]
 
 
-def test_what_is_wrong_stays_wrong(world: World) -> None:
-    """The profile lets in what suites send, and nothing else."""
+def test_invalid_requests_are_rejected_with_the_profile_contract(world: World) -> None:
     for body in ({}, {"name": 1}, {"name": "box", "foo": 1}, {"name": "box", "memory_limit": "2g"}):
         assert world.http.post("/containers", json=body).status_code == 400
     assert world.http.get("/containers", params={"limit": -1}).status_code == 400

@@ -1,4 +1,4 @@
-"""Bodies, values and headers that are made to stall a server or to break it."""
+"""Bodies, values and headers that are meant to block or break the server."""
 
 import gc
 import http.client
@@ -41,28 +41,28 @@ def many_keys(count: int) -> bytes:
     return json.dumps({"name": "box", **{f"key{n}": 1 for n in range(count)}}).encode()
 
 
-# The count itself
+# The counter of JSON values
 
 
-def counted(text: bytes, size: int, values: int = MAX_VALUES, depth: int = MAX_DEPTH) -> bool:
-    """Whether a text that comes in pieces of that size is within the limits."""
-    counter = JSONCounter(values, depth)
+def is_within_limits(text: bytes, size: int, values: int = MAX_VALUES, depth: int = MAX_DEPTH) -> bool:
+    """Return whether a text, fed in pieces of `size` bytes, is within the limits."""
+    json_counter = JSONCounter(values, depth)
     try:
         for start in range(0, len(text), size):
-            counter.feed(text[start : start + size])
+            json_counter.feed(text[start : start + size])
     except Excess:
         return False
     return True
 
 
-def members(value: Any) -> int:
+def count_values(value: Any) -> int:
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return max(len(inner), isinstance(value, dict | list)) + sum(map(members, inner))
+    return max(len(inner), isinstance(value, dict | list)) + sum(map(count_values, inner))
 
 
-def levels(value: Any) -> int:
+def depth_of(value: Any) -> int:
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
-    return 0 if inner is None else 1 + max(map(levels, inner), default=0)
+    return 0 if inner is None else 1 + max(map(depth_of, inner), default=0)
 
 
 VALUES = st.recursive(
@@ -73,27 +73,27 @@ VALUES = st.recursive(
 
 @settings(max_examples=50)
 @given(VALUES, st.integers(1, 9))
-def test_values_and_levels_are_counted_exactly_whatever_is_in_strings(value: Any, size: int) -> None:
-    text, many, deep = json.dumps(value, ensure_ascii=False).encode(), members(value), levels(value)
-    assert counted(text, size, many, deep)
-    assert many == 0 or not counted(text, size, many - 1, deep)
-    assert deep == 0 or not counted(text, size, many, deep - 1)
+def test_the_counter_counts_values_and_depth_exactly(value: Any, size: int) -> None:
+    text, values, depth = json.dumps(value, ensure_ascii=False).encode(), count_values(value), depth_of(value)
+    assert is_within_limits(text, size, values, depth)
+    assert values == 0 or not is_within_limits(text, size, values - 1, depth)
+    assert depth == 0 or not is_within_limits(text, size, values, depth - 1)
 
 
-def test_long_strings_cost_nothing_and_escapes_are_bounded() -> None:
-    assert counted(b'["' + b",[{" * 100_000 + b'"]', 1 << 20)
-    assert counted(b'["' + b"\\/" * MAX_ESCAPES + b'"]', 1 << 20)
-    assert not counted(b'["' + b"\\/" * (MAX_ESCAPES + 1) + b'"]', 1 << 20)
+def test_the_counter_limits_escapes_but_not_the_length_of_strings() -> None:
+    assert is_within_limits(b'["' + b",[{" * 100_000 + b'"]', 1 << 20)
+    assert is_within_limits(b'["' + b"\\/" * MAX_ESCAPES + b'"]', 1 << 20)
+    assert not is_within_limits(b'["' + b"\\/" * (MAX_ESCAPES + 1) + b'"]', 1 << 20)
 
 
-def test_values_in_a_row_are_bounded_where_an_object_ends_they_start_anew() -> None:
+def test_the_counter_limits_consecutive_values_between_objects() -> None:
     row = b"1," * (MAX_RUN - 1)
-    assert counted(b"[" + row + b"{}," + row + b"1]", 1 << 20, values=1 << 30)
-    assert not counted(b"[" + row + row + b"1]", 1 << 20, values=1 << 30)
+    assert is_within_limits(b"[" + row + b"{}," + row + b"1]", 1 << 20, values=1 << 30)
+    assert not is_within_limits(b"[" + row + row + b"1]", 1 << 20, values=1 << 30)
 
 
 @pytest.mark.parametrize(
-    ("text", "is_half"),
+    ("text", "expected"),
     [
         (r'"\ud83d\ude00"', False),
         (r'"\\ud83d"', False),
@@ -103,15 +103,15 @@ def test_values_in_a_row_are_bounded_where_an_object_ends_they_start_anew() -> N
         (r'"\uD83D\uD83D\uDE00"', True),
     ],
 )
-def test_half_a_surrogate_pair_is_found(text: str, is_half: bool) -> None:
-    assert bounds.has_lone_surrogate(text.encode()) is is_half
+def test_lone_surrogates_are_detected(text: str, expected: bool) -> None:
+    assert bounds.has_lone_surrogate(text.encode()) is expected
 
 
 # Bodies of the API
 
 
-class Spy:
-    """Stands for a parser, and remembers how often it was called by others than the test."""
+class CallCounter:
+    """Wraps a parser and counts the calls from other threads than the test's."""
 
     def __init__(self, parser: Any) -> None:
         self.parser, self.calls, self._own = parser, 0, threading.get_ident()
@@ -122,31 +122,33 @@ class Spy:
 
 
 @pytest.fixture
-def parser(monkeypatch: pytest.MonkeyPatch) -> Spy:
-    spy = Spy(parsing.from_json)
-    monkeypatch.setattr(parsing, "from_json", spy)
-    return spy
+def parser(monkeypatch: pytest.MonkeyPatch) -> CallCounter:
+    counter = CallCounter(parsing.from_json)
+    monkeypatch.setattr(parsing, "from_json", counter)
+    return counter
 
 
-TOO_MUCH = {
+TOO_LARGE = {
     "keys": many_keys(30_000),
     "elements": b'{"name":"box","file_ids":[' + b"1," * 30_000 + b"1]}",
     "objects": b'{"name":"box","skills":[' + b"{}," * 15_000 + b"{}]}",
-    "levels": b'{"name":' + b"[" * 300 + b" " * 30_000,
+    "depth": b'{"name":' + b"[" * 300 + b" " * 30_000,
 }
 
 
-@pytest.mark.parametrize("body", TOO_MUCH.values(), ids=TOO_MUCH)
-def test_a_body_that_holds_too_much_is_refused_before_it_is_parsed(world: World, parser: Spy, body: bytes) -> None:
+@pytest.mark.parametrize("body", TOO_LARGE.values(), ids=TOO_LARGE)
+def test_a_body_with_too_many_values_is_rejected_before_it_is_parsed(
+    world: World, parser: CallCounter, body: bytes
+) -> None:
     for path in ("/containers", f"/containers/{ok(world.http.post('/containers', json={'name': 'box'}))['id']}/files"):
         parser.calls = 0
-        answer = world.http.post(path, content=body, headers={"Content-Type": JSON})
-        error_message(answer, 400, "request_too_large")
+        response = world.http.post(path, content=body, headers={"Content-Type": JSON})
+        error_message(response, 400, "request_too_large")
         assert parser.calls == 0
     assert len(ok(world.http.get("/containers"))["data"]) == 1
 
 
-def test_as_much_as_the_schema_allows_is_taken(world: World) -> None:
+def test_the_largest_body_that_the_schema_allows_is_accepted(world: World) -> None:
     reference = {"type": "skill_reference", "skill_id": "openai-spreadsheets"}
     secret = {"domain": "d", "name": "n", "value": "v"}
     policy = {"type": "allowlist", "allowed_domains": ["d"] * 1_000, "domain_secrets": [secret] * 1_000}
@@ -154,108 +156,114 @@ def test_as_much_as_the_schema_allows_is_taken(world: World) -> None:
     ok(world.http.post("/containers", json=body))
 
 
-def test_very_many_mistakes_are_not_listed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each would be made into an object."""
+def test_a_body_with_very_many_violations_is_rejected_as_too_large(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Creating an error object for each violation would take too long."""
     monkeypatch.setattr(parsing, "MAX_VIOLATIONS", 10)
-    answer = world.http.post("/containers", content=many_keys(11), headers={"Content-Type": JSON})
-    assert error_message(answer, 400, "unknown_parameter") == "Unknown parameter: 'key0'."
-    answer = world.http.post("/containers", json={"name": "box", "file_ids": [1] * 11})
-    assert "11 of its values" in error_message(answer, 400, "request_too_large")
+    response = world.http.post("/containers", content=many_keys(11), headers={"Content-Type": JSON})
+    assert error_message(response, 400, "unknown_parameter") == "Unknown parameter: 'key0'."
+    response = world.http.post("/containers", json={"name": "box", "file_ids": [1] * 11})
+    assert "11 of its values" in error_message(response, 400, "request_too_large")
 
 
-def test_a_megabyte_is_enough_without_a_skill_or_a_secret(world: World, parser: Spy) -> None:
+def test_only_bodies_with_skills_or_secrets_may_exceed_a_megabyte(world: World, parser: CallCounter) -> None:
     long = "x" * (1 << 20)
-    answer = world.http.post("/containers", json={"name": long})
-    assert "1048576 bytes" in error_message(answer, 413, "request_too_large")
+    response = world.http.post("/containers", json={"name": long})
+    assert "1048576 bytes" in error_message(response, 413, "request_too_large")
     assert parser.calls == 0
     source = {"type": "base64", "media_type": "application/zip", "data": long}
     skill = {"type": "inline", "name": "s", "description": "d", "source": source}
-    answer = world.http.post("/containers", json={"name": "box", "skills": [skill]})
-    assert "can't be read" in error_message(answer, 400, "invalid_value"), "it was parsed"
+    response = world.http.post("/containers", json={"name": "box", "skills": [skill]})
+    assert "can't be read" in error_message(response, 400, "invalid_value"), "the body was parsed"
 
 
-def test_json_inside_of_json_inside_of_json_does_not_break_the_journal(world: World) -> None:
+def test_deeply_nested_json_in_strings_does_not_break_the_journal(world: World) -> None:
     text = '"key"'
     for _ in range(10):
         text = "[" * 190 + f'"key",{json.dumps(text)}' + "]" * 190
     assert len(text) < 16_384
-    answer = world.http.post("/containers", content=f'{{"name": {text}}}', headers={"Content-Type": JSON})
-    error_message(answer, 400, "invalid_type")
+    response = world.http.post("/containers", content=f'{{"name": {text}}}', headers={"Content-Type": JSON})
+    error_message(response, 400, "invalid_type")
 
 
 @pytest.mark.parametrize("path", ["/containers", "/files"])
-def test_query_parameters_are_bounded_in_the_journal_too(world: World, control: httpx2.Client, path: str) -> None:
-    most = "&".join(["x=1"] * MAX_PARAMETERS)
-    ok(world.http.get(f"{path}?{most}"))
-    error_message(world.http.get(f"{path}?{most}&key=1&key=2"), 400, "request_too_large")
-    kept = ok(control.get(f"/worlds/{world.name}/journal"))["data"]
-    assert [each["query"] for each in kept] == [most, f"{most}&…"]
+def test_too_many_query_parameters_return_400_and_are_cut_in_the_journal(
+    world: World, control: httpx2.Client, path: str
+) -> None:
+    longest_query = "&".join(["x=1"] * MAX_PARAMETERS)
+    ok(world.http.get(f"{path}?{longest_query}"))
+    error_message(world.http.get(f"{path}?{longest_query}&key=1&key=2"), 400, "request_too_large")
+    entries = ok(control.get(f"/worlds/{world.name}/journal"))["data"]
+    assert [each["query"] for each in entries] == [longest_query, f"{longest_query}&…"]
 
 
 # Bodies of the control plane
 
 
-def test_a_control_body_is_counted_before_it_is_parsed(
+def test_a_control_body_with_too_many_values_is_rejected_before_it_is_parsed(
     world: World, control: httpx2.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = f"/worlds/{world.name}"
     ok(control.post(path))
-    spy = Spy(json.loads)
-    monkeypatch.setattr(json, "loads", spy)
-    for to in ("/clock/freeze", "/faults", "/clock/scale"):
-        error_message(control.post(path + to, content=many_keys(30_000)), 400, "request_too_large")
-        error_message(control.post(path + to, content=b'{"at":"' + b"x" * (1 << 20) + b'"}'), 413, "request_too_large")
+    counter = CallCounter(json.loads)
+    monkeypatch.setattr(json, "loads", counter)
+    for action in ("/clock/freeze", "/faults", "/clock/scale"):
+        error_message(control.post(path + action, content=many_keys(30_000)), 400, "request_too_large")
         error_message(
-            control.post(path + to, content=b'{"at":' + b"[" * 200 + b"]" * 200 + b"}"), 400, "request_too_large"
+            control.post(path + action, content=b'{"at":"' + b"x" * (1 << 20) + b'"}'), 413, "request_too_large"
+        )
+        error_message(
+            control.post(path + action, content=b'{"at":' + b"[" * 200 + b"]" * 200 + b"}"), 400, "request_too_large"
         )
     error_message(
         control.post(f"{path}/place", content=b'{"containers":[' + b"1," * 300_000 + b"1]}"), 400, "invalid_seed"
     )
     error_message(control.post(f"{path}/containers", content=b"[" * 200), 400, "invalid_seed")
-    assert spy.calls == 0
-    most = "&".join(["x=1"] * MAX_PARAMETERS)
-    assert "unknown key" in error_message(control.get(f"{path}?{most}"), 400, "invalid_parameter")
-    error_message(control.get(f"{path}?{most}&x=1"), 400, "request_too_large")
+    assert counter.calls == 0
+    longest_query = "&".join(["x=1"] * MAX_PARAMETERS)
+    assert "unknown key" in error_message(control.get(f"{path}?{longest_query}"), 400, "invalid_parameter")
+    error_message(control.get(f"{path}?{longest_query}&x=1"), 400, "request_too_large")
 
 
-def test_a_control_body_in_utf_16_is_no_way_around_the_count(world: World, control: httpx2.Client) -> None:
-    """The standard parser guesses the encoding by the zeros."""
+def test_control_bodies_in_utf_16_and_utf_32_are_rejected(world: World, control: httpx2.Client) -> None:
+    """The standard parser would detect these encodings, but the counter can't read them."""
     for encoding in ("utf-16", "utf-16-le", "utf-32-be"):
-        answer = control.post(f"/worlds/{world.name}/clock/freeze", content='{"at": 1}'.encode(encoding))
-        assert "body: not JSON" in error_message(answer, 400, "invalid_parameter")
+        response = control.post(f"/worlds/{world.name}/clock/freeze", content='{"at": 1}'.encode(encoding))
+        assert "body: not JSON" in error_message(response, 400, "invalid_parameter")
 
 
-def test_the_first_of_many_unknown_keys_is_reported(world: World, control: httpx2.Client) -> None:
+def test_only_the_first_of_many_unknown_keys_is_reported(world: World, control: httpx2.Client) -> None:
     body = json.dumps({"at": 5, **{f"key{n}": 1 for n in range(1_000)}}).encode()
-    answer = control.post(f"/worlds/{world.name}/clock/freeze", content=body)
-    assert error_message(answer, 400, "invalid_parameter") == "key0: unknown key 'key0'; choose one of: at"
-    answer = control.post(f"/worlds/{world.name}/faults", json={"effect": {"headers": {f"x{n}": 1 for n in range(99)}}})
-    assert error_message(answer, 400, "invalid_parameter") == "effect.headers: at most 50 headers are allowed"
+    response = control.post(f"/worlds/{world.name}/clock/freeze", content=body)
+    assert error_message(response, 400, "invalid_parameter") == "key0: unknown key 'key0'; choose one of: at"
+    response = control.post(
+        f"/worlds/{world.name}/faults", json={"effect": {"headers": {f"x{n}": 1 for n in range(99)}}}
+    )
+    assert error_message(response, 400, "invalid_parameter") == "effect.headers: at most 50 headers are allowed"
 
 
 # Seed documents
 
 
-def placed(world: World, control: httpx2.Client, document: Any) -> httpx2.Response:
+def place(world: World, control: httpx2.Client, document: Any) -> httpx2.Response:
     content = document if isinstance(document, bytes) else json.dumps(document).encode()
     return control.post(f"/worlds/{world.name}/place", content=content)
 
 
-LONG = {
-    "a container's name": {"containers": [{"name": "x" * 1_025}]},
-    "a name and its number": {"containers": [{"name": "{n}" * 300, "repeat": 5_000}]},
-    "a file name": {"files": [{"filename": "x" * 5_001, "content": ""}]},
-    "a path": {"containers": [{"name": "box", "files": [{"path": "x" * 5_001, "content": ""}]}]},
-    "a reference": {"files": [{"filename": "f", "ref": "x" * 1_025, "content": ""}]},
-    "a domain": {
-        "containers": [{"name": "b", "network_policy": {"type": "allowlist", "allowed_domains": ["x" * 254]}}]
-    },
-    "names, repeated": {"containers": [{"name": "{n}" + "x" * 1_000, "repeat": 100_000}]},
-    "references, repeated": {"files": [{"filename": "f", "ref": "{n}" + "x" * 1_000, "content": "", "repeat": 99_999}]},
-    "paths, repeated": {
+LONG_DOCUMENTS = {
+    "container name": {"containers": [{"name": "x" * 1_025}]},
+    "numbered container name": {"containers": [{"name": "{n}" * 300, "repeat": 5_000}]},
+    "file name": {"files": [{"filename": "x" * 5_001, "content": ""}]},
+    "path": {"containers": [{"name": "box", "files": [{"path": "x" * 5_001, "content": ""}]}]},
+    "reference": {"files": [{"filename": "f", "ref": "x" * 1_025, "content": ""}]},
+    "domain": {"containers": [{"name": "b", "network_policy": {"type": "allowlist", "allowed_domains": ["x" * 254]}}]},
+    "repeated names": {"containers": [{"name": "{n}" + "x" * 1_000, "repeat": 100_000}]},
+    "repeated references": {"files": [{"filename": "f", "ref": "{n}" + "x" * 1_000, "content": "", "repeat": 99_999}]},
+    "repeated paths": {
         "containers": [{"name": "b", "repeat": 99_999, "files": [{"path": "x" * 1_000, "content": ""}]}]
     },
-    "domains, repeated": {
+    "repeated domains": {
         "containers": [
             {
                 "name": "b",
@@ -264,22 +272,22 @@ LONG = {
             }
         ]
     },
-    "contents, repeated": {"files": [{"filename": "f", "content": "{n}" * 30_000, "repeat": 100_000}]},
+    "repeated contents": {"files": [{"filename": "f", "content": "{n}" * 30_000, "repeat": 100_000}]},
 }
 
 
-@pytest.mark.parametrize("document", LONG.values(), ids=LONG)
-def test_what_names_an_object_is_bounded_however_often_it_is_repeated(
+@pytest.mark.parametrize("document", LONG_DOCUMENTS.values(), ids=LONG_DOCUMENTS)
+def test_seed_documents_with_too_long_names_or_contents_are_rejected(
     world: World, control: httpx2.Client, document: Any
 ) -> None:
-    error_message(placed(world, control, document), 400, "invalid_seed")
-    answer = control.post(f"/worlds/{world.name}/import", content=json.dumps(document).encode())
-    error_message(answer, 400, "invalid_seed")
+    error_message(place(world, control, document), 400, "invalid_seed")
+    response = control.post(f"/worlds/{world.name}/import", content=json.dumps(document).encode())
+    error_message(response, 400, "invalid_seed")
 
 
-def test_names_as_long_as_the_api_takes_them_can_be_placed(world: World, control: httpx2.Client) -> None:
+def test_names_of_the_maximum_length_of_the_api_can_be_placed(world: World, control: httpx2.Client) -> None:
     ok(
-        placed(
+        place(
             world,
             control,
             {"containers": [{"name": "x" * 1_024}], "files": [{"filename": "箱" * 1_024, "content": ""}]},
@@ -287,35 +295,35 @@ def test_names_as_long_as_the_api_takes_them_can_be_placed(world: World, control
     )
 
 
-YAML = {
+LARGE_YAML = {
     "too many values": b"x: [" + b"a," * 60_000 + b"]",
     "too many bytes": b"x: '" + b"a" * (1 << 20) + b"'",
     "aliases of aliases": b"a: &a [" + b"x," * 99 + b"x]\nb: &b [" + b"*a," * 99 + b"*a]\nc: [" + b"*b," * 99 + b"*b]",
     "aliases of a long text": b"a: &a " + b"x" * 100_000 + b"\nb: [" + b"*a," * 999 + b"*a]",
     "directives": b"%TAG !a! b\n" * 20 + b"---\na: 1",
-    "levels": b"x: " + b"[" * 10_000,
+    "depth": b"x: " + b"[" * 10_000,
 }
 
 
-@pytest.mark.parametrize("document", YAML.values(), ids=YAML)
-def test_yaml_is_bounded(world: World, control: httpx2.Client, document: bytes) -> None:
-    message = error_message(placed(world, control, document), 400, "invalid_seed")
-    says = ("more than", "too deeply", "nesting depth", "up to")  # the third one by PyYAML from 6.0.4 on
-    assert any(word in message for word in says)
+@pytest.mark.parametrize("document", LARGE_YAML.values(), ids=LARGE_YAML)
+def test_too_large_yaml_is_rejected(world: World, control: httpx2.Client, document: bytes) -> None:
+    message = error_message(place(world, control, document), 400, "invalid_seed")
+    reasons = ("more than", "too deeply", "nesting depth", "up to")  # "nesting depth" is PyYAML's, from 6.0.4 on
+    assert any(reason in message for reason in reasons)
     error_message(control.post(f"/worlds/{world.name}/import", content=document), 400, "invalid_seed")
 
 
-def test_large_json_is_no_yaml(world: World, control: httpx2.Client) -> None:
-    """For a mistake in it, the slow reader is not asked where it is."""
+def test_large_invalid_json_is_not_parsed_as_yaml(world: World, control: httpx2.Client) -> None:
+    """The YAML parser, which would find the position of the error, is too slow for it."""
     document = b'{"files": [{"filename": "f", "content": "' + b"x" * (1 << 20) + b'"}], }'
-    assert "not JSON" in error_message(placed(world, control, document), 400, "invalid_seed")
+    assert "not JSON" in error_message(place(world, control, document), 400, "invalid_seed")
 
 
-def test_only_the_first_of_many_mistakes_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_validation_of_a_document_stops_early(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = []
-    explained = loader._explained
+    original = loader._explained
     monkeypatch.setattr(
-        loader, "_explained", lambda source, error: (counts.append(error.error_count()), explained(source, error))[1]
+        loader, "_explained", lambda source, error: (counts.append(error.error_count()), original(source, error))[1]
     )
     for document in (
         {"containers": [{}] * 500},
@@ -329,41 +337,41 @@ def test_only_the_first_of_many_mistakes_is_made(monkeypatch: pytest.MonkeyPatch
     assert max(counts) < 5
 
 
-def test_a_document_is_read_off_the_event_loop(
+def test_documents_are_loaded_outside_the_event_loop(
     world: World, control: httpx2.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While one is being read, another world answers."""
+    """Another world is served while a document is loaded."""
 
     read: list[str] = []
 
     class Slow(Source):
         def __init__(self, *args: Any) -> None:
-            read.append("once more")
+            read.append("read")
             other = f"{world.server.url}/w/{world.name}-other/v1/containers"
             ok(httpx2.get(other, headers={"Authorization": "Bearer k"}))
             super().__init__(*args)
 
     monkeypatch.setattr("mockserver.control.bodies.Source", Slow)
-    ok(placed(world, control, {"containers": [{"name": "box"}]}))
+    ok(place(world, control, {"containers": [{"name": "box"}]}))
     ok(control.post(f"/worlds/{world.name}/containers", json={"name": "box"}))
-    assert len(read) == 3, "the container is read once more, as part of a document"
+    assert len(read) == 2
 
 
-def test_no_garbage_is_collected_while_a_document_is_imported(
+def test_garbage_collection_is_disabled_during_an_import(
     world: World, control: httpx2.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A collection would go over all of a large document's objects, and all worlds would wait."""
-    collected: list[bool] = []
+    """A collection would traverse all objects of a large document while all worlds wait."""
+    gc_enabled: list[bool] = []
     check = loader.check
-    monkeypatch.setattr(loader, "check", lambda *args, **kw: (collected.append(gc.isenabled()), check(*args, **kw)))
+    monkeypatch.setattr(loader, "check", lambda *args, **kw: (gc_enabled.append(gc.isenabled()), check(*args, **kw)))
     assert gc.isenabled()
     for document in ({"containers": [{"name": "b"}]}, {"files": [{"filename": "f", "from": "nowhere"}]}):
         control.post(f"/worlds/{world.name}/import", content=json.dumps(document).encode())
         assert gc.isenabled()
-    assert collected == [False, False]
+    assert gc_enabled == [False, False]
 
 
-def test_a_seed_at_the_start_is_bounded_too(tmp_path: Any) -> None:
+def test_seed_files_with_too_many_objects_are_rejected(tmp_path: Any) -> None:
     path = tmp_path / "seed.json"
     for repeat in (30, 3):
         containers = [{"name": "{n}" + "x" * 1_000, "repeat": 100_000}] * repeat
@@ -375,10 +383,10 @@ def test_a_seed_at_the_start_is_bounded_too(tmp_path: Any) -> None:
             assert loader.read_seeds([path], 1 << 20).everyone.counts()["container"] == 300_000
 
 
-# Instants
+# Instants and durations
 
 
-BEYOND = [
+OUT_OF_RANGE = [
     "1e400",
     "-1e400",
     "NaN",
@@ -391,12 +399,14 @@ BEYOND = [
 ]
 
 
-@pytest.mark.parametrize("value", BEYOND, ids=lambda value: value[:12])
-def test_instants_and_durations_beyond_all_time_are_refused(world: World, control: httpx2.Client, value: str) -> None:
+@pytest.mark.parametrize("value", OUT_OF_RANGE, ids=lambda value: value[:12])
+def test_instants_and_durations_out_of_range_are_rejected(world: World, control: httpx2.Client, value: str) -> None:
     world.freeze()
     clock = f"/worlds/{world.name}/clock"
-    for to, key in (("freeze", "at"), ("advance", "by"), ("offset", "by"), ("scale", "rate")):
-        error_message(control.post(f"{clock}/{to}", content=f'{{"{key}": {value}}}'.encode()), 400, "invalid_parameter")
+    for action, key in (("freeze", "at"), ("advance", "by"), ("offset", "by"), ("scale", "rate")):
+        error_message(
+            control.post(f"{clock}/{action}", content=f'{{"{key}": {value}}}'.encode()), 400, "invalid_parameter"
+        )
     for document in (
         f'{{"clock": {{"at": {value}}}}}',
         f'{{"clock": {{"offset": {value}}}}}',
@@ -407,7 +417,7 @@ def test_instants_and_durations_beyond_all_time_are_refused(world: World, contro
         f'{{"faults": [{{"effect": {{"status": 500}}, "lapse_after": {value}}}]}}',
         f'{{"profile": {{"delete_lag": {value}}}}}',
     ):
-        error_message(placed(world, control, document.encode()), 400, "invalid_seed")
+        error_message(place(world, control, document.encode()), 400, "invalid_seed")
     fault = f'{{"effect": {{"status": 500, "retry_after": {value}}}}}'
     error_message(control.post(f"/worlds/{world.name}/faults", content=fault.encode()), 400, "invalid_parameter")
     error_message(control.post("/all-worlds/retire", content=f'{{"idle": {value}}}'.encode()), 400, "invalid_parameter")
@@ -415,24 +425,24 @@ def test_instants_and_durations_beyond_all_time_are_refused(world: World, contro
     ok(world.http.post("/containers", json={"name": "box"}))
 
 
-def test_a_clock_does_not_leave_all_time_by_steps(world: World, control: httpx2.Client) -> None:
+def test_a_clock_cannot_be_advanced_out_of_range(world: World, control: httpx2.Client) -> None:
     clock = f"/worlds/{world.name}/clock"
     for sign in (1, -1):
         ok(control.post(f"{clock}/freeze", json={"at": sign * MAX_SECONDS}))
         if sign == 1:
-            answer = control.post(f"{clock}/advance", json={"by": 1})
-            assert "from 1970" in error_message(answer, 400, "invalid_parameter")
-        answer = control.post(f"{clock}/offset", json={"by": sign * MAX_SECONDS})
-        assert (answer.status_code == 400) == (sign == 1)
+            response = control.post(f"{clock}/advance", json={"by": 1})
+            assert "from 1970" in error_message(response, 400, "invalid_parameter")
+        response = control.post(f"{clock}/offset", json={"by": sign * MAX_SECONDS})
+        assert (response.status_code == 400) == (sign == 1)
         ok(world.http.post("/containers", json={"name": "box"}))
         ok(world.http.get("/containers"))
     ok(control.post(f"{clock}/reset"))
 
 
-def test_a_world_at_the_end_of_time_can_be_exported_and_imported(world: World, control: httpx2.Client) -> None:
+def test_a_world_at_the_latest_instant_can_be_exported_and_imported(world: World, control: httpx2.Client) -> None:
     ok(control.post(f"/worlds/{world.name}/clock/freeze", json={"at": MAX_SECONDS}))
-    lasting = {"purpose": "user_data", "expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
-    file = ok(world.http.post("/files", data=lasting, files={"file": ("a.txt", b"a")}))
+    fields = {"purpose": "user_data", "expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
+    file = ok(world.http.post("/files", data=fields, files={"file": ("a.txt", b"a")}))
     upload = {"bytes": 1, "filename": "a.txt", "mime_type": "text/plain", "purpose": "vision"}
     assert file["expires_at"] == ok(world.http.post("/uploads", json=upload))["expires_at"] == MAX_SECONDS
     archive = control.get(f"/worlds/{world.name}/export").content
@@ -440,7 +450,7 @@ def test_a_world_at_the_end_of_time_can_be_exported_and_imported(world: World, c
     assert (imported["counts"]["files"], imported["counts"]["uploads"]) == (1, 1)
 
 
-# Headers and text, of every route of the control plane
+# Malformed headers and text for every route of the control plane
 
 
 class Route(NamedTuple):
@@ -451,31 +461,32 @@ class Route(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def guarded() -> Iterator[MockServer]:
-    """A server of its own: some of its routes are for all worlds."""
+def server_with_token() -> Iterator[MockServer]:
+    """A separate server, as some routes affect all worlds."""
     with MockServer(control_token=TOKEN) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def routes(guarded: MockServer) -> list[Route]:
-    answer = httpx2.get(f"{guarded.url}/_mock/openapi.json", headers={"Authorization": f"Bearer {TOKEN}"})
-    told = ok(answer)
+def routes(server_with_token: MockServer) -> list[Route]:
+    document = ok(
+        httpx2.get(f"{server_with_token.url}/_mock/openapi.json", headers={"Authorization": f"Bearer {TOKEN}"})
+    )
     found = []
-    for path, methods in told["paths"].items():
+    for path, methods in document["paths"].items():
         for method, operation in methods.items():
             queries = [each["name"] for each in operation.get("parameters", []) if each["in"] == "query"]
             content = operation.get("requestBody", {}).get("content", {})
             schema = content.get(JSON, {}).get("schema", {})
             name = schema.get("$ref", "").rpartition("/")[2]
-            keys = list(told["components"]["schemas"].get(name, {}).get("properties", {})) or ["containers", "name"]
+            keys = list(document["components"]["schemas"].get(name, {}).get("properties", {})) or ["containers", "name"]
             found.append(Route(method.upper(), path, queries, keys if content else []))
     assert len(found) > 40
     return found
 
 
-class Line:
-    """A connection that sends what a client library would refuse to, and is made again when it has been closed."""
+class RawConnection:
+    """A connection for requests that client libraries reject. It is opened again after it was closed."""
 
     def __init__(self, server: MockServer) -> None:
         self._port = server.port
@@ -486,8 +497,8 @@ class Line:
             self._socket.close()
             self._socket = None
 
-    def complaint(self, method: str, target: str, headers: dict[str, bytes], body: bytes = b"") -> str:
-        """What is wrong with the response, if anything is."""
+    def error_of(self, method: str, target: str, headers: dict[str, bytes], body: bytes = b"") -> str:
+        """Send a request. Return a description of the response if it is neither a success nor a valid error."""
         sent = {"Host": b"localhost", "Authorization": f"Bearer {TOKEN}".encode(), "Content-Length": b"%d" % len(body)}
         lines = [f"{method} {target} HTTP/1.1".encode()]
         lines += [name.encode() + b": " + value for name, value in {**sent, **headers}.items()]
@@ -497,9 +508,14 @@ class Line:
         self._socket.sendall(b"\r\n".join([*lines, b"", body]))
         with http.client.HTTPResponse(self._socket, method=method) as response:
             response.begin()
-            endless = response.getheader("content-type", "").startswith("text/event-stream")
-            text = b"" if endless else response.read()
-            if endless or response.will_close or response.status >= 400 or response.getheader("connection") == "close":
+            is_stream = response.getheader("content-type", "").startswith("text/event-stream")
+            text = b"" if is_stream else response.read()
+            if (
+                is_stream
+                or response.will_close
+                or response.status >= 400
+                or response.getheader("connection") == "close"
+            ):
                 self.close()
         if response.status < 400 or (response.status < 500 and set(json.loads(text)["error"]) == ENVELOPE):
             return ""
@@ -507,17 +523,17 @@ class Line:
 
 
 @pytest.fixture
-def line(guarded: MockServer) -> Iterator[Line]:
-    with closing(Line(guarded)) as line:
-        yield line
+def connection(server_with_token: MockServer) -> Iterator[RawConnection]:
+    with closing(RawConnection(server_with_token)) as connection:
+        yield connection
 
 
-def targets(route: Route, value: str = "x") -> str:
+def target_of(route: Route, value: str = "x") -> str:
     parts = ["w" if part == "{world}" else value if part.startswith("{") else part for part in route.path.split("/")]
     return "/".join(parts) + ("?timeout=0" if "timeout" in route.queries else "")
 
 
-HEADERS: list[tuple[str, bytes]] = [
+MALFORMED_HEADERS: list[tuple[str, bytes]] = [
     (name, value)
     for name, values in {
         "Origin": [b"http://[", b"http://[::1", b"http://]", b"null", b"\xff", b"http://localhost:\xb2", b"//", b""],
@@ -544,38 +560,38 @@ HEADERS: list[tuple[str, bytes]] = [
 ]
 
 
-share = pytest.mark.parametrize("share", [7, pytest.param(1, marks=pytest.mark.slow, id="all")])
-"""Of all pairs of a route and a value every seventh, which is each route and each value with some; or all."""
+each_step = pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow, id="all")])
+"""Tests every seventh pair of a route and a value, which has each route and each value; slow tests use all pairs."""
 
 
-@share
-def test_every_route_takes_malformed_headers(line: Line, routes: list[Route], share: int) -> None:
-    assert len(HEADERS) % 7, "else every seventh would always be with the same values"
-    complaints = [
-        told
-        for route, (name, value) in islice(product(routes, HEADERS), 0, None, share)
-        if (told := line.complaint(route.method, targets(route), {name: value}, b"{}" if route.keys else b""))
+@each_step
+def test_malformed_headers_cause_no_internal_error(connection: RawConnection, routes: list[Route], step: int) -> None:
+    assert len(MALFORMED_HEADERS) % 7, "otherwise each route would always get the same values"
+    errors = [
+        error
+        for route, (name, value) in islice(product(routes, MALFORMED_HEADERS), 0, None, step)
+        if (error := connection.error_of(route.method, target_of(route), {name: value}, b"{}" if route.keys else b""))
     ]
-    assert not complaints, "\n".join(complaints)
+    assert not errors, "\n".join(errors)
 
 
-TEXTS = {
-    "half a surrogate pair": rb'"\ud800"',
-    "half a pair as bytes": b'"\xed\xa0\x80"',
-    "an escaped zero": rb'"\u0000"',
+MALFORMED_TEXTS = {
+    "lone surrogate": rb'"\ud800"',
+    "lone surrogate as bytes": b'"\xed\xa0\x80"',
+    "escaped null": rb'"\u0000"',
     "very long": b'"' + b"x" * 100_000 + b'"',
-    "beyond all numbers": b"1e400",
+    "infinite number": b"1e400",
     "many digits": b"9" * 400,
-    "beyond 64 bits": b"-9223372036854775809",
-    "no number": b"NaN",
-    "a list": b"[[[[1]]]]",
-    "an object": rb'{"path": "/\ud800"}',
-    "levels": b"[" * 90 + b"]" * 90,
-    "odd pattern": b'"*[!"',
+    "more than 64 bits": b"-9223372036854775809",
+    "NaN": b"NaN",
+    "list": b"[[[[1]]]]",
+    "object": rb'{"path": "/\ud800"}',
+    "depth": b"[" * 90 + b"]" * 90,
+    "unclosed pattern": b'"*[!"',
 }
 
 
-FAULTS = [
+FAULT_BODIES = [
     b'{"effect": {"status": 500}, "match": {"path": %b}}',
     b'{"effect": {"status": 500}, "match": {"operation": %b}}',
     b'{"effect": {"status": 500}, "match": {"container": %b}}',
@@ -585,19 +601,19 @@ FAULTS = [
 ]
 
 
-def test_every_route_takes_malformed_text_in_json(line: Line, routes: list[Route]) -> None:
-    complaints = []
+def test_malformed_text_in_json_causes_no_internal_error(connection: RawConnection, routes: list[Route]) -> None:
+    errors = []
     for route in routes:
         forms = [f'{{"{key}": '.encode() + b"%b}" for key in route.keys]
-        for form in forms + (FAULTS if route.path.endswith("/faults") and route.keys else []):
-            for text in TEXTS.values():
+        for form in forms + (FAULT_BODIES if route.path.endswith("/faults") and route.keys else []):
+            for text in MALFORMED_TEXTS.values():
                 headers = {"Content-Type": JSON.encode()}
-                complaints.append(line.complaint(route.method, targets(route), headers, form % text))
-    assert not any(complaints), "\n".join(filter(None, complaints))
+                errors.append(connection.error_of(route.method, target_of(route), headers, form % text))
+    assert not any(errors), "\n".join(filter(None, errors))
 
 
-def _asking(route: Route, query: str, value: str) -> str:
-    target = targets(route)
+def _target_with_query(route: Route, query: str, value: str) -> str:
+    target = target_of(route)
     return (
         f"{target.partition('?')[0]}?timeout={value}"
         if query == "timeout"
@@ -605,27 +621,33 @@ def _asking(route: Route, query: str, value: str) -> str:
     )
 
 
-PARTS = ["%ED%A0%80", "%00", "x" * 5_000, "%FF", "..", "%2e%2e%2f", "9" * 400, "-1", "1e400", "NaN", "%", "'"]
+MALFORMED_PARTS = ["%ED%A0%80", "%00", "x" * 5_000, "%FF", "..", "%2e%2e%2f", "9" * 400, "-1", "1e400", "NaN", "%", "'"]
 
 
-@share
-def test_every_route_takes_malformed_text_in_path_and_query(line: Line, routes: list[Route], share: int) -> None:
-    asked = []
+@each_step
+def test_malformed_text_in_paths_and_queries_causes_no_internal_error(
+    connection: RawConnection, routes: list[Route], step: int
+) -> None:
+    requests = []
     for route in routes:
-        path = targets(route).replace("/w/", "/{world}/").replace("/w?", "/{world}?")
-        asked += [(route.method, path.replace("{world}", part)) for part in PARTS]
-        asked += [(route.method, targets(route, part)) for part in PARTS]
-        asked += [(route.method, _asking(route, query, part)) for query in route.queries for part in PARTS]
-    complaints = [told for method, target in asked[::share] if (told := line.complaint(method, target, {}))]
-    assert not complaints, "\n".join(complaints)
+        path = target_of(route).replace("/w/", "/{world}/").replace("/w?", "/{world}?")
+        requests += [(route.method, path.replace("{world}", part)) for part in MALFORMED_PARTS]
+        requests += [(route.method, target_of(route, part)) for part in MALFORMED_PARTS]
+        requests += [
+            (route.method, _target_with_query(route, query, part))
+            for query in route.queries
+            for part in MALFORMED_PARTS
+        ]
+    errors = [error for method, target in requests[::step] if (error := connection.error_of(method, target, {}))]
+    assert not errors, "\n".join(errors)
 
 
 @pytest.mark.parametrize("body", [rb'{"token": "\ud800"}', b'{"token": "\xed\xa0\x80"}'])
-def test_half_a_surrogate_pair_is_no_token(guarded: MockServer, body: bytes) -> None:
-    answer = httpx2.post(f"{guarded.url}/_mock/session", content=body, headers={"Content-Type": JSON})
-    assert "body: not JSON" in error_message(answer, 400, "invalid_parameter")
-    assert httpx2.post(f"{guarded.url}/_mock/session", json={"token": "😀"}).status_code == 401
+def test_a_token_with_a_lone_surrogate_returns_400(server_with_token: MockServer, body: bytes) -> None:
+    response = httpx2.post(f"{server_with_token.url}/_mock/session", content=body, headers={"Content-Type": JSON})
+    assert "body: not JSON" in error_message(response, 400, "invalid_parameter")
+    assert httpx2.post(f"{server_with_token.url}/_mock/session", json={"token": "😀"}).status_code == 401
 
 
-def test_an_origin_that_is_none_is_another_one(control: httpx2.Client) -> None:
+def test_a_malformed_origin_is_forbidden(control: httpx2.Client) -> None:
     error_message(control.get("/worlds", headers={"Origin": "http://["}), 403, "forbidden_origin")

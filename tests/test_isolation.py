@@ -1,7 +1,7 @@
-"""No request gets out of its world, onto the disk, or from another origin's page into the control plane.
+"""Requests affect only their own world and no other files, and pages of other origins can't use the control plane.
 
-Whose a request is, is decided here anew and plainly: by the name behind `/w/`, else by the key, else `default`.
-Whatever else it says, the rows of all other worlds stay as they were, and nothing of theirs is in the answer.
+`owner` determines the world of a request independently of the server: by the name after `/w/`, else by the key, else
+`default`. Whatever else a request contains, no row of another world changes, and the response has none of its data.
 """
 
 import http.client
@@ -28,53 +28,51 @@ from hypothesis import strategies as st
 from manual import tried
 from playwright.sync_api import BrowserContext, Page
 from rawhttp import TIMEOUT, form
-from test_forms import TREE
+from test_forms import DATA_PATHS
 
 from mockserver.server.serving import MockServer
+from mockserver.storage.tables import Table
 
 WORLDS = ("mine", "theirs", "default")
-TABLES = (
-    "world",
-    "containers",
-    "container_files",
-    "files",
-    "uploads",
-    "upload_parts",
-    "skills",
-    "skill_versions",
-    "faults",
-    "contents",
-)
+TABLES = [each.name for each in Table.metadata.sorted_tables]
 
 
 @dataclass
-class Scene:
-    """Three worlds, each with things whose names and contents give it away."""
+class SecretWorlds:
+    """Worlds whose objects have names and contents that identify their world."""
 
     server: MockServer
     data: Path
     ids: dict[str, dict[str, str]] = field(default_factory=dict)
 
-    def furnish(self, world: str, key: str = "k") -> None:
+    def fill(self, world: str, key: str = "k") -> None:
         base = f"{self.server.url}/w/{world}/v1"
         upload = {"files": {"file": (f"secret-of-{world}.txt", f"content-of-{world}".encode())}}
         with httpx2.Client(headers={"Authorization": f"Bearer {key}"}) as client:
             container = client.post(f"{base}/containers", json={"name": f"secret-of-{world}"}).json()["id"]
-            inside = client.post(f"{base}/containers/{container}/files", **upload).json()["id"]
+            container_file = client.post(f"{base}/containers/{container}/files", **upload).json()["id"]
             file = client.post(f"{base}/files", **upload, data={"purpose": "vision"}).json()["id"]
             new = {"bytes": 1, "filename": f"secret-of-{world}", "purpose": "vision", "mime_type": "text/plain"}
-            pending = client.post(f"{base}/uploads", json=new).json()["id"]
+            upload_id = client.post(f"{base}/uploads", json=new).json()["id"]
             data = {"files": {"data": f"content-of-{world}".encode()}}
-            part = client.post(f"{base}/uploads/{pending}/parts", **data).json()["id"]
+            part = client.post(f"{base}/uploads/{upload_id}/parts", **data).json()["id"]
             control = f"{self.server.url}/_mock/worlds/{world}"
             client.put(f"{control}/snapshots/kept").raise_for_status()
             rule = {"id": f"secret-of-{world}", "match": {"path": "/never"}, "effect": {"status": 500}}
             client.post(f"{control}/faults", json=rule).raise_for_status()
-        self.ids[world] = {"container": container, "inside": inside, "file": file, "upload": pending, "part": part}
+        self.ids[world] = {
+            "container": container,
+            "container_file": container_file,
+            "file": file,
+            "upload": upload_id,
+            "part": part,
+        }
 
     def state(self, *more: str) -> dict[str, list[Any]]:
-        """Every row of the worlds above, and of those that are named, with their snapshots', straight from the disk: the
-        world's own last ordinal and deleted objects included. Of other worlds that there are, nothing."""
+        """Read all rows of the worlds in `WORLDS` and in `more`, and of their snapshots, from their files.
+
+        They include the last ordinal and deleted objects. Other worlds that exist have an empty list.
+        """
         found: dict[str, list[Any]] = {}
         for directory in (*sorted(self.data.glob("worlds/*")), *sorted(self.data.glob("snapshots/*"))):
             world = directory.name.partition("-")[2].partition("@")[0]
@@ -86,13 +84,13 @@ class Scene:
         return found
 
     def journals(self) -> dict[str, int]:
-        counted = {}
+        counts = {}
         for world in WORLDS:
             self._connection.request("GET", f"/_mock/worlds/{world}/journal/count")
-            answer = self._connection.getresponse()
-            said = json.loads(answer.read())
-            counted[world] = said["count"] if answer.status == 200 else -1
-        return counted
+            response = self._connection.getresponse()
+            content = json.loads(response.read())
+            counts[world] = content["count"] if response.status == 200 else -1
+        return counts
 
     @cached_property
     def _connection(self) -> http.client.HTTPConnection:
@@ -103,27 +101,27 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def secret_worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecretWorlds]:
     data = tmp_path_factory.mktemp("root") / "in" / "data"
     with MockServer(data=data) as server:
-        scene = Scene(server, data)
+        secret_worlds = SecretWorlds(server, data)
         for world in WORLDS:
-            scene.furnish(world)
-        yield scene
-        scene.close()
+            secret_worlds.fill(world)
+        yield secret_worlds
+        secret_worlds.close()
 
 
 def owner(path: str, key: str) -> str:
-    """The world whose request it is; of a control route, the world in it."""
+    """Return the world that a request belongs to; for a control route, the world in its path."""
     path = path.partition("?")[0]
     if control := re.match(r"/_mock/worlds/([^/]*)", path):
         return unquote(control[1])
-    if named := re.match(r"/(?:w|%77)/([^/]*)", path):
-        return unquote(named[1])
+    if name := re.match(r"/(?:w|%77)/([^/]*)", path):
+        return unquote(name[1])
     return key.removeprefix("sk-world-") or "default" if key.startswith("sk-world-") else "default"
 
 
-CLIMBS = [
+TRAVERSALS = [
     "",
     "/",
     "//",
@@ -143,13 +141,13 @@ PREFIXES = [
     "/w/mine/openai/v1", "/openai/v1/w/theirs", "/w/mine?/w/theirs/v1", "/./w/theirs/v1", "/w/./theirs/v1", "/w/.../v1",
     "/w/theirs%2f../v1", "/%77/mine/v1", "/w%2ftheirs/v1", "/w/mine/v1/%2e%2e/%2e%2e/theirs/v1", "/w/mine/v1//w/theirs/v1",
 ]  # fmt: skip
-CONTROL = [
-    "/_mock/worlds/mine{climb}/containers", "/_mock/worlds/mine/snapshots/kept{climb}/restore", "/_mock/worlds/mine/faults{climb}",
-    "/_mock/worlds/mine{climb}/journal", "/_mock/worlds/mine/containers/{container}", "/_mock/worlds/mine/containers/{container}/files/{inside}/preview",
-    "/_mock/worlds/mine/files/{file}/preview", "/_mock/worlds/mine/faults/{climb}secret-of-theirs", "/_mock/worlds/mine{climb}/export",
-    "/_mock/worlds/mine/containers/{container}/expire", "/_mock/worlds/mine{climb}/reset", "/_mock/worlds/mine{climb}",
-    "/_mock/worlds/mine/snapshots/{climb}theirs", "/_mock/worlds/mine{climb}/clock/freeze", "/_mock/worlds/mine/files/{file}",
-    "/_mock/worlds/mine/uploads/{upload}", "/_mock/worlds/mine{climb}/uploads",
+CONTROL_ROUTES = [
+    "/_mock/worlds/mine{traversal}/containers", "/_mock/worlds/mine/snapshots/kept{traversal}/restore", "/_mock/worlds/mine/faults{traversal}",
+    "/_mock/worlds/mine{traversal}/journal", "/_mock/worlds/mine/containers/{container}", "/_mock/worlds/mine/containers/{container}/files/{container_file}/preview",
+    "/_mock/worlds/mine/files/{file}/preview", "/_mock/worlds/mine/faults/{traversal}secret-of-theirs", "/_mock/worlds/mine{traversal}/export",
+    "/_mock/worlds/mine/containers/{container}/expire", "/_mock/worlds/mine{traversal}/reset", "/_mock/worlds/mine{traversal}",
+    "/_mock/worlds/mine/snapshots/{traversal}theirs", "/_mock/worlds/mine{traversal}/clock/freeze", "/_mock/worlds/mine/files/{file}",
+    "/_mock/worlds/mine/uploads/{upload}", "/_mock/worlds/mine{traversal}/uploads",
 ]  # fmt: skip
 KEYS = ["k", "sk-world-mine", "sk-world-mine/../theirs", "sk-world-mine%2f..%2ftheirs", "sk-world-", "sk-world-mine sk-world-theirs", "sk-world-mine,theirs", "sk-world-mine\x00theirs"]  # fmt: skip
 HEADERS = [
@@ -159,8 +157,8 @@ HEADERS = [
 ]  # fmt: skip
 ROUTES = [
     "/containers", "/containers?after={container}", "/containers?before={container}", "/containers?name=secret-of-theirs", "/files?after={file}",
-    "/containers/{container}", "/containers/{container}/files", "/containers/{container}/files/{inside}", "/containers/{container}/files/{inside}/content",
-    "/containers/{own}/files/{inside}", "/containers/{own}/files/{file}/content", "/containers/{own}/files?after={inside}", "/containers/{own}%2f..%2f{container}",
+    "/containers/{container}", "/containers/{container}/files", "/containers/{container}/files/{container_file}", "/containers/{container}/files/{container_file}/content",
+    "/containers/{own}/files/{container_file}", "/containers/{own}/files/{file}/content", "/containers/{own}/files?after={container_file}", "/containers/{own}%2f..%2f{container}",
     "/containers/{own}/../{container}", "/containers/%2e%2e/{container}", "/files/{file}", "/files/{file}/content", "/files/..%2f{file}", "/files/{file}%00",
     "/files/../../../theirs/v1/files/{file}", "/containers/{container}%20", "/containers/{container};x", "/containers/" + "{container}".upper(),
     "/uploads/{upload}/parts", "/uploads/{upload}/complete", "/uploads/{upload}/cancel",
@@ -169,7 +167,7 @@ BODIES = [
     (None, b""),
     ("application/json", b'{"name": "new", "file_ids": ["{file}"]}'),
     ("application/json", b'{"file_id": "{file}"}'),
-    ("application/json", b'{"file_id": "{inside}"}'),
+    ("application/json", b'{"file_id": "{container_file}"}'),
     ("application/json", b'{"name": "new", "world": "theirs", "expires_after": null}'),
     ("application/json", b'{"at": 1}'),
     ("application/json", b'{"part_ids": ["{part}"]}'),
@@ -183,13 +181,13 @@ BODIES = [
 
 
 @st.composite
-def attempts(draw: st.DrawFn) -> tuple[str, str, str, dict[str, str], bytes]:
-    """Method, path, key, headers and body, with placeholders for ids."""
+def generated_requests(draw: st.DrawFn) -> tuple[str, str, str, dict[str, str], bytes]:
+    """Generate the method, path, key, headers and body of a request, with placeholders for ids."""
     method = draw(st.sampled_from(["GET", "GET", "POST", "DELETE", "HEAD", "PUT"]))
     if draw(st.integers(0, 3)):
-        path = draw(st.sampled_from(PREFIXES)) + draw(st.sampled_from([*ROUTES, *ROUTES, *CLIMBS]))
+        path = draw(st.sampled_from(PREFIXES)) + draw(st.sampled_from([*ROUTES, *ROUTES, *TRAVERSALS]))
     else:
-        path = draw(st.sampled_from(CONTROL)).replace("{climb}", draw(st.sampled_from(CLIMBS)))
+        path = draw(st.sampled_from(CONTROL_ROUTES)).replace("{traversal}", draw(st.sampled_from(TRAVERSALS)))
     headers = dict(draw(st.sampled_from(HEADERS)))
     kind, body = draw(st.sampled_from(BODIES)) if method in ("POST", "PUT") else (None, b"")
     if kind:
@@ -197,96 +195,107 @@ def attempts(draw: st.DrawFn) -> tuple[str, str, str, dict[str, str], bytes]:
     return method, path, draw(st.sampled_from(KEYS)), headers, body
 
 
-def filled(text: str, scene: Scene) -> str:
-    for name, id in {**scene.ids["theirs"], "own": scene.ids["mine"]["container"]}.items():
+def with_ids(text: str, secret_worlds: SecretWorlds) -> str:
+    for name, id in {**secret_worlds.ids["theirs"], "own": secret_worlds.ids["mine"]["container"]}.items():
         text = text.replace("{" + name + "}", id).replace("{" + name.upper() + "}", id.upper())
     return text
 
 
-def send(scene: Scene, method: str, path: str, key: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
-    """As it stands: no client that tidies up the path."""
-    connection = http.client.HTTPConnection("127.0.0.1", scene.server.port, timeout=TIMEOUT)
+def send(
+    secret_worlds: SecretWorlds, method: str, path: str, key: str, headers: dict[str, str], body: bytes
+) -> tuple[int, bytes]:
+    all_headers = {"Authorization": f"Bearer {key}", **headers}.items()
+    encoded = [(name, value.encode("latin-1")) for name, value in all_headers]
+    return send_with_headers(secret_worlds.server, method, path or "/", encoded, body)
+
+
+def send_with_headers(
+    server: MockServer, method: str, path: str, headers: list[tuple[str, bytes]], body: bytes = b""
+) -> tuple[int, bytes]:
+    """Send a request as it is: other clients normalize paths."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT)
     with closing(connection):
-        connection.putrequest(method, path or "/", skip_host="Host" in headers, skip_accept_encoding=True)
-        for name, value in {"Authorization": f"Bearer {key}", "Content-Length": str(len(body)), **headers}.items():
-            connection.putheader(name, value.encode("latin-1"))
+        connection.putrequest(method, path, skip_host="Host" in dict(headers), skip_accept_encoding=True)
+        for name, value in (*headers, ("Content-Length", b"%d" % len(body))):
+            connection.putheader(name, value)
         connection.endheaders(body)
-        answer = connection.getresponse()
-        return answer.status, answer.read() + str(answer.headers).encode()
+        response = connection.getresponse()
+        return response.status, response.read() + str(response.headers).encode()
 
 
-def trespass(scene: Scene, examples: int) -> Counter[int]:
+def send_generated_requests(secret_worlds: SecretWorlds, examples: int) -> Counter[int]:
     statuses: Counter[int] = Counter()
 
     @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @given(attempts())
-    def attempt(asked: tuple[str, str, str, dict[str, str], bytes]) -> None:
-        method, path, key, headers, body = asked
-        path, body = filled(path, scene), filled(body.decode("latin-1"), scene).encode("latin-1")
+    @given(generated_requests())
+    def send_and_check(request: tuple[str, str, str, dict[str, str], bytes]) -> None:
+        method, path, key, headers, body = request
+        path, body = with_ids(path, secret_worlds), with_ids(body.decode("latin-1"), secret_worlds).encode("latin-1")
         if method == "POST" and path.endswith("/restore"):
-            return  # of its own world's snapshot: that is what it is for
+            return  # it restores a snapshot of its own world, which is allowed
         own = owner(path, key)
-        before, journals = scene.state(), scene.journals()
-        status, said = send(scene, method, path, key, headers, body)
-        after, remembered = scene.state(), scene.journals()
-        what = f"{method} {path} with {key!r} {headers} {body!r} is of {own!r}: {status} {said[:500]!r}"
-        assert status < 500, what
+        before, journals = secret_worlds.state(), secret_worlds.journals()
+        status, content = send(secret_worlds, method, path, key, headers, body)
+        after, journals_after = secret_worlds.state(), secret_worlds.journals()
+        description = f"{method} {path} with {key!r} {headers} {body!r} of {own!r}: {status} {content[:500]!r}"
+        assert status < 500, description
         for world in WORLDS:
             if world != own:
-                assert after[world] == before[world], f"{what}, and changed {world}"
-                assert remembered[world] == journals[world], f"{what}, and is in the journal of {world}"
-                assert f"content-of-{world}".encode() not in said, f"{what}, and shows {world}"
+                assert after[world] == before[world], f"{description} changes {world}"
+                assert journals_after[world] == journals[world], f"{description} is in the journal of {world}"
+                assert f"content-of-{world}".encode() not in content, f"{description} returns data of {world}"
                 sent = f"{path} {headers}".encode() + body
-                if f"secret-of-{world}".encode() not in sent and "/journal" not in path:  # where the sender said it
-                    assert f"secret-of-{world}".encode() not in said, f"{what}, and shows {world}"
-        strangers = after.keys() - before.keys()
-        assert strangers <= {own}, what
+                if f"secret-of-{world}".encode() not in sent and "/journal" not in path:  # else it is the client's own
+                    assert f"secret-of-{world}".encode() not in content, f"{description} returns data of {world}"
+        new_worlds = after.keys() - before.keys()
+        assert new_worlds <= {own}, description
         statuses[status] += 1
-        if world_is_bare(after, own):
+        if is_unusable(after, own):
             for name in [own] if own in WORLDS else []:
-                httpx2.delete(f"{scene.server.url}/_mock/worlds/{name}")
-                scene.furnish(name)
+                httpx2.delete(f"{secret_worlds.server.url}/_mock/worlds/{name}")
+                secret_worlds.fill(name)
 
-    attempt()
-    root = scene.data.parents[1]
+    send_and_check()
+    root = secret_worlds.data.parents[1]
     assert {each.name for each in root.iterdir()} == {"in"}
     assert {each.name for each in (root / "in").iterdir()} == {"data"}
-    paths = [path.relative_to(scene.data).as_posix() for path in scene.data.rglob("*")]
-    assert [path for path in paths if not TREE.fullmatch(path)] == []
-    print(f"\n{statuses.total():,} attempts: {dict(sorted(statuses.items()))}")
+    paths = [path.relative_to(secret_worlds.data).as_posix() for path in secret_worlds.data.rglob("*")]
+    assert [path for path in paths if not DATA_PATHS.fullmatch(path)] == []
+    print(f"\n{statuses.total():,} requests: {dict(sorted(statuses.items()))}")
     return statuses
 
 
-def world_is_bare(state: dict[str, list[Any]], world: str) -> bool:
-    """Whether an attempt on its own world was so successful that there is nothing left to attack it from."""
-    return world in WORLDS and not (state.get(world) and state[world][1] and state[world][3])
+def is_unusable(state: dict[str, list[Any]], world: str) -> bool:
+    """Return whether a request deleted so much of its own world that further requests would find nothing in it."""
+    rows = dict(zip(TABLES, state.get(world, ()), strict=False))
+    return world in WORLDS and not (rows.get("containers") and rows.get("files"))
 
 
-def test_no_request_leaves_its_world(scene: Scene) -> None:
-    statuses = trespass(scene, 25)
+def test_a_few_generated_requests_affect_only_their_own_world(secret_worlds: SecretWorlds) -> None:
+    statuses = send_generated_requests(secret_worlds, 25)
     assert statuses[200] > 0
     assert statuses[404] > 0
 
 
 @pytest.mark.slow
-def test_no_request_of_many_leaves_its_world(scene: Scene) -> None:
-    assert trespass(scene, 1_000).total() >= tried("requests of one world")
+def test_many_generated_requests_affect_only_their_own_world(secret_worlds: SecretWorlds) -> None:
+    assert send_generated_requests(secret_worlds, 1_000).total() >= tried("requests of one world")
 
 
-def test_a_trespass_would_be_noticed(scene: Scene) -> None:
-    """The control case: what the owner does changes and shows what the tests above look at."""
-    before, journals = scene.state(), scene.journals()
-    status, said = send(scene, "GET", "/w/theirs/v1/containers", "sk-world-mine", {}, b"")
+def test_the_isolation_checks_detect_changes_and_secrets(secret_worlds: SecretWorlds) -> None:
+    """Requests to their own world must change and return what the tests above compare."""
+    before, journals = secret_worlds.state(), secret_worlds.journals()
+    status, content = send(secret_worlds, "GET", "/w/theirs/v1/containers", "sk-world-mine", {}, b"")
     assert status == 200
-    assert b"secret-of-theirs" in said
+    assert b"secret-of-theirs" in content
     kind = {"Content-Type": "application/json"}
-    assert send(scene, "POST", "/w/theirs/v1/containers", "k", kind, b'{"name": "x"}')[0] == 200
-    after, remembered = scene.state(), scene.journals()
+    assert send(secret_worlds, "POST", "/w/theirs/v1/containers", "k", kind, b'{"name": "x"}')[0] == 200
+    after, journals_after = secret_worlds.state(), secret_worlds.journals()
     assert {world for world in WORLDS if after[world] != before[world]} == {"theirs"}
-    assert {world for world in WORLDS if remembered[world] != journals[world]} == {"theirs"}
+    assert {world for world in WORLDS if journals_after[world] != journals[world]} == {"theirs"}
 
 
-LOCKED: list[list[tuple[str, bytes]]] = [
+INVALID_CREDENTIALS: list[list[tuple[str, bytes]]] = [
     [], [("Authorization", b"")], [("Authorization", b"Bearer")], [("Authorization", b"Bearer ")], [("api-key", b"")],
     *([("Authorization", b"Bearer " + key)] for key in (
         b"k", b"locked", b"unlocked-", b"unlockedx", b"xunlocked", b"UNLOCKED", b"unlocked-world", b"unlocked-world_theirs",
@@ -301,98 +310,99 @@ LOCKED: list[list[tuple[str, bytes]]] = [
     [("Cookie", b"api-key=unlocked; authorization=Bearer unlocked")],
     [("Authorization", b"Bearer k"), ("Authorization", b"Bearer unlocked")], [("api-key", b"k"), ("api-key", b"unlocked")],
 ]  # fmt: skip
-DOORS = [
+REQUESTS = [
     ("GET", "/containers"), ("POST", "/containers"), ("GET", "/containers/{container}"), ("DELETE", "/containers/{container}"),
-    ("GET", "/containers/{container}/files/{inside}/content"), ("POST", "/containers/{container}/files"), ("GET", "/files?api_key=unlocked&key=unlocked"),
+    ("GET", "/containers/{container}/files/{container_file}/content"), ("POST", "/containers/{container}/files"), ("GET", "/files?api_key=unlocked&key=unlocked"),
     ("GET", "/files/{file}/content"), ("HEAD", "/files/{file}/content"), ("DELETE", "/files/{file}"), ("GET", "/nothing"), ("PUT", "/files"), ("OPTIONS", "/files"),
 ]  # fmt: skip
 
 
-def test_nothing_is_told_or_done_without_a_key(tmp_path: Path) -> None:
-    """However it is sent: behind a wrong name, scheme or spelling, as a part of something, or second."""
+def test_requests_without_a_valid_key_return_401_and_change_nothing(tmp_path: Path) -> None:
+    """Keys in other headers, schemes and spellings, parts of keys, and keys in a second header are invalid."""
     with MockServer(data=tmp_path, api_key=("unlocked", "unlocked-too")) as server:
-        scene = Scene(server, tmp_path)
+        secret_worlds = SecretWorlds(server, tmp_path)
         for world in ("theirs", "mine"):
-            scene.furnish(world, "unlocked")
-        before, prefixes = scene.state(), itertools.cycle(["/w/theirs/v1", "/w/theirs/openai/v1", "/w/new", "/v1"])
-        for (headers, (method, path)), prefix in zip(itertools.product(LOCKED, DOORS), prefixes, strict=False):
-            status, said = bare(server, method, filled(prefix + path, scene), headers)
-            assert status == 401, f"{method} {path} with {headers}: {status} {said[:500]!r}"
-            assert b"theirs" not in said.replace(b"sk-world-theirs", b"").replace(b"-theirs", b"")
-        assert scene.state() == before
-        assert len(LOCKED) * len(DOORS) >= tried("requests with no key")
-        let_in = [
+            secret_worlds.fill(world, "unlocked")
+        before, prefixes = (
+            secret_worlds.state(),
+            itertools.cycle(["/w/theirs/v1", "/w/theirs/openai/v1", "/w/new", "/v1"]),
+        )
+        for (headers, (method, path)), prefix in zip(
+            itertools.product(INVALID_CREDENTIALS, REQUESTS), prefixes, strict=False
+        ):
+            status, content = send_with_headers(server, method, with_ids(prefix + path, secret_worlds), headers)
+            assert status == 401, f"{method} {path} with {headers}: {status} {content[:500]!r}"
+            assert b"theirs" not in content.replace(b"sk-world-theirs", b"").replace(b"-theirs", b"")
+        assert secret_worlds.state() == before
+        assert len(INVALID_CREDENTIALS) * len(REQUESTS) >= tried("requests without a valid key")
+        valid_credentials = [
             [("Authorization", b"bearer  unlocked ")],
             [("api-key", b"unlocked-too")],
             [("Authorization", b"Bearer unlocked-world-theirs")],
         ]
-        assert {bare(server, "GET", "/w/theirs/v1/containers", headers)[0] for headers in let_in} == {200}
-        scene.close()
+        assert {
+            send_with_headers(server, "GET", "/w/theirs/v1/containers", headers)[0] for headers in valid_credentials
+        } == {200}
+        secret_worlds.close()
 
 
-def bare(server: MockServer, method: str, path: str, headers: list[tuple[str, bytes]]) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT)
-    with closing(connection):
-        connection.putrequest(method, path, skip_accept_encoding=True)
-        for name, value in headers:
-            connection.putheader(name, value)
-        connection.putheader("Content-Length", "0")
-        connection.endheaders()
-        answer = connection.getresponse()
-        return answer.status, answer.read() + str(answer.headers).encode()
-
-
-def test_a_fork_and_its_origin_are_two_although_their_ids_are_the_same(scene: Scene) -> None:
-    """Above, ids are different in each world, so that a statement which forgets the world finds nothing all the
-    same. Here whatever is done to the twin is done to ids that its origin and its snapshots have too."""
-    scene.furnish("origin")
-    control = f"{scene.server.url}/_mock/worlds/twin"
-    container, inside, file = (scene.ids["origin"][name] for name in ("container", "inside", "file"))
-    with httpx2.Client(headers={"Authorization": "Bearer k"}, base_url=f"{scene.server.url}/w/twin/v1") as client:
-        origin = f"{scene.server.url}/w/origin/v1"
+def test_changes_to_a_fork_do_not_affect_its_origin(secret_worlds: SecretWorlds) -> None:
+    """A fork, its origin and their snapshots have the same ids, unlike the worlds of the tests above: a request that
+    reached the wrong world would succeed there."""
+    secret_worlds.fill("origin")
+    control = f"{secret_worlds.server.url}/_mock/worlds/twin"
+    container, container_file, file = (
+        secret_worlds.ids["origin"][name] for name in ("container", "container_file", "file")
+    )
+    with httpx2.Client(
+        headers={"Authorization": "Bearer k"}, base_url=f"{secret_worlds.server.url}/w/twin/v1"
+    ) as client:
+        origin = f"{secret_worlds.server.url}/w/origin/v1"
         extra = client.post(f"{origin}/containers", json={"name": "extra", "file_ids": [file]}).json()["id"]
         (copy,) = client.get(f"{origin}/containers/{extra}/files").json()["data"]
-        client.put(f"{scene.server.url}/_mock/worlds/origin/snapshots/late").raise_for_status()
+        client.put(f"{secret_worlds.server.url}/_mock/worlds/origin/snapshots/late").raise_for_status()
         client.post(control, json={"fork_of": "origin"}).raise_for_status()
-        before = scene.state("origin")["origin"]
-        bytes_before = stored(scene.data)
+        before = secret_worlds.state("origin")["origin"]
+        contents_before = stored(secret_worlds.data)
 
-        def does(method: str, path: str, **request: Any) -> None:
-            was = scene.state("twin")["twin"]
+        def changes_only_the_twin(method: str, path: str, **request: Any) -> None:
+            twin_before = secret_worlds.state("twin")["twin"]
             client.request(method, path, **request).raise_for_status()
-            now = scene.state("twin", "origin")
-            assert now["twin"] != was, f"{method} {path} does nothing"
-            assert now["origin"] == before, f"{method} {path} is done to the origin too"
+            after = secret_worlds.state("twin", "origin")
+            assert after["twin"] != twin_before, f"{method} {path} does not change the fork"
+            assert after["origin"] == before, f"{method} {path} changes the origin"
 
-        does("POST", f"{control}/clock/advance", json={"by": "5m"})
-        does("GET", f"/containers/{container}")
-        does("POST", f"{control}/clock/advance", json={"by": "5m"})
-        does("POST", f"/containers/{container}/files", files={"file": ("secret.txt", b"of the twin alone")})
-        does("POST", f"/containers/{container}/files", json={"file_id": file})
-        does("DELETE", f"/containers/{container}/files/{inside}")
-        does("DELETE", f"/files/{file}")
-        does("DELETE", f"/containers/{extra}/files/{copy['id']}")
-        does("DELETE", f"/containers/{extra}")
-        does("POST", f"{control}/containers/{container}/expire")
-        does("DELETE", f"/containers/{container}")
-        does("DELETE", f"{control}/faults")
-        for list, gone in (("containers", container), ("files", file)):  # where the twin has a grave, no other has one
-            assert client.get(f"/{list}", params={"after": gone}).status_code == 200
-            assert client.get(f"{origin}/{list}", params={"after": gone}).status_code == 200
-            elsewhere = f"{scene.server.url}/w/mine/v1/{list}"
-            assert client.get(elsewhere, params={"after": gone}).status_code == 404
+        changes_only_the_twin("POST", f"{control}/clock/advance", json={"by": "5m"})
+        changes_only_the_twin("GET", f"/containers/{container}")
+        changes_only_the_twin("POST", f"{control}/clock/advance", json={"by": "5m"})
+        changes_only_the_twin(
+            "POST", f"/containers/{container}/files", files={"file": ("secret.txt", b"only in the twin")}
+        )
+        changes_only_the_twin("POST", f"/containers/{container}/files", json={"file_id": file})
+        changes_only_the_twin("DELETE", f"/containers/{container}/files/{container_file}")
+        changes_only_the_twin("DELETE", f"/files/{file}")
+        changes_only_the_twin("DELETE", f"/containers/{extra}/files/{copy['id']}")
+        changes_only_the_twin("DELETE", f"/containers/{extra}")
+        changes_only_the_twin("POST", f"{control}/containers/{container}/expire")
+        changes_only_the_twin("DELETE", f"/containers/{container}")
+        changes_only_the_twin("DELETE", f"{control}/faults")
+        for list, deleted in (("containers", container), ("files", file)):  # only the fork has them as deleted objects
+            assert client.get(f"/{list}", params={"after": deleted}).status_code == 200
+            assert client.get(f"{origin}/{list}", params={"after": deleted}).status_code == 200
+            mine = f"{secret_worlds.server.url}/w/mine/v1/{list}"
+            assert client.get(mine, params={"after": deleted}).status_code == 404
         client.delete(control).raise_for_status()
-        assert scene.state("origin")["origin"] == before
-        assert stored(scene.data) == bytes_before
-        shown = client.get(f"{origin}/containers/{container}/files/{inside}/content")
-        assert shown.content == b"content-of-origin"
+        assert secret_worlds.state("origin")["origin"] == before
+        assert stored(secret_worlds.data) == contents_before
+        download = client.get(f"{origin}/containers/{container}/files/{container_file}/content")
+        assert download.content == b"content-of-origin"
 
 
 # Pages of other origins
 
 
-class _Site(http.server.BaseHTTPRequestHandler):
-    """Somebody else's web site: any path is an empty page."""
+class _OtherSite(http.server.BaseHTTPRequestHandler):
+    """A web site of another origin, where each path is an empty page."""
 
     def do_GET(self) -> None:
         body = b"<!doctype html><title>evil</title><body></body>"
@@ -405,13 +415,13 @@ class _Site(http.server.BaseHTTPRequestHandler):
     do_POST = do_GET  # noqa: N815  # the library's name
 
     def log_message(self, format: str, *args: object) -> None:
-        """Quietly."""
+        """Log nothing."""
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[int]:
-    """The port of another origin."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Site) as server:
+def other_site() -> Iterator[int]:
+    """A web site of another origin, and its port."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _OtherSite) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server.server_address[1]
@@ -419,15 +429,15 @@ def site() -> Iterator[int]:
         thread.join()
 
 
-FETCHES = """
+FETCH_SCRIPT = """
 async ([control, world]) => {
   const tried = [];
   const read = [];
-  const attempt = async (path, how) => {
+  const attempt = async (path, options) => {
     tried.push(path);
     try {
-      const answer = await fetch(control + path, how);
-      if (answer.type !== "opaque" && answer.type !== "opaqueredirect") read.push([path, await answer.text()]);
+      const response = await fetch(control + path, options);
+      if (response.type !== "opaque" && response.type !== "opaqueredirect") read.push([path, await response.text()]);
     } catch (error) {}
   };
   const text = { "Content-Type": "text/plain" }, json = { "Content-Type": "application/json" };
@@ -448,7 +458,7 @@ async ([control, world]) => {
   return [tried.length, read];
 }
 """
-LOADS = """
+LOAD_SCRIPT = """
 async ([control, world]) => {
   const done = [];
   const load = (tag, set) => new Promise((resolve) => {
@@ -458,15 +468,15 @@ async ([control, world]) => {
     set(element);
     document.body.append(element);
   });
-  const where = control + `/worlds/${world}/containers`;
-  await load("img", (each) => (each.src = where));
-  await load("script", (each) => (each.src = where));
-  await load("link", (each) => { each.rel = "stylesheet"; each.href = where; });
+  const url = control + `/worlds/${world}/containers`;
+  await load("img", (each) => (each.src = url));
+  await load("script", (each) => (each.src = url));
+  await load("link", (each) => { each.rel = "stylesheet"; each.href = url; });
   await load("iframe", (each) => (each.src = control + "/docs"));
   let seen = "";
   try { seen = document.querySelector("iframe").contentDocument.body.innerText; } catch (error) {}
   await new Promise((resolve) => {
-    const socket = new WebSocket(where.replace("http", "ws"));
+    const socket = new WebSocket(url.replace("http", "ws"));
     socket.onopen = () => resolve(done.push(["websocket", "loaded"]));
     socket.onerror = () => resolve(done.push(["websocket", "failed"]));
   });
@@ -478,7 +488,7 @@ async ([control, world]) => {
   return [done, seen];
 }
 """
-FORMS = """
+FORM_SCRIPT = """
 ([control, world]) => {
   for (const [path, enctype] of [
     [`/worlds/${world}/reset?empty=true`, "application/x-www-form-urlencoded"],
@@ -501,11 +511,11 @@ FORMS = """
 
 
 @dataclass
-class Victim:
-    """A server that a developer has running, with a world worth something."""
+class LocalServer:
+    """A server on a developer's machine, with a world to protect."""
 
     server: MockServer
-    scene: Scene
+    secret_worlds: SecretWorlds
 
     @property
     def control(self) -> str:
@@ -513,85 +523,87 @@ class Victim:
 
 
 @pytest.fixture
-def victim(tmp_path: Path) -> Iterator[Victim]:
+def local_server(tmp_path: Path) -> Iterator[LocalServer]:
     with MockServer(data=tmp_path / "data", host=("127.0.0.1",)) as server:
-        scene = Scene(server, tmp_path / "data")
-        scene.furnish("theirs")
-        yield Victim(server, scene)
+        secret_worlds = SecretWorlds(server, tmp_path / "data")
+        secret_worlds.fill("theirs")
+        yield LocalServer(server, secret_worlds)
 
 
 @pytest.mark.slow
-def test_a_page_of_another_origin_can_do_and_see_nothing(page: Page, victim: Victim, site: int) -> None:
-    before = victim.scene.state()
-    for origin in (f"http://127.0.0.1:{site}", f"http://evil.localhost:{site}"):
+def test_a_page_of_another_origin_cannot_use_the_control_plane(
+    page: Page, local_server: LocalServer, other_site: int
+) -> None:
+    before = local_server.secret_worlds.state()
+    for origin in (f"http://127.0.0.1:{other_site}", f"http://evil.localhost:{other_site}"):
         page.goto(f"{origin}/")
-        asked, read = page.evaluate(FETCHES, [victim.control, "theirs"])
-        assert asked == tried("requests of a web page") / 3
+        count, read = page.evaluate(FETCH_SCRIPT, [local_server.control, "theirs"])
+        assert count == tried("requests of web pages") / 3
         assert read == []
-        done, seen = page.evaluate(LOADS, [victim.control, "theirs"])
+        done, seen = page.evaluate(LOAD_SCRIPT, [local_server.control, "theirs"])
         assert seen == ""
-        assert {tag for tag, how in done if how == "loaded"} <= {"iframe"}  # a frame loads its refusal
+        assert {tag for tag, result in done if result == "loaded"} <= {"iframe"}  # a frame loads the error response
         assert {tag for tag, _ in done} == {"img", "script", "link", "iframe", "websocket", "events"}
-        with page.expect_response(lambda answer: "/files" in answer.url) as answer:
-            page.evaluate(FORMS, [victim.control, "theirs"])
-        assert answer.value.status == 403
+        with page.expect_response(lambda response: "/files" in response.url) as response:
+            page.evaluate(FORM_SCRIPT, [local_server.control, "theirs"])
+        assert response.value.status == 403
         page.wait_for_load_state("networkidle")
-        assert victim.scene.state() == before
+        assert local_server.secret_worlds.state() == before
 
 
 @pytest.mark.slow
-def test_a_page_whose_name_leads_here_can_do_and_see_nothing(context: BrowserContext, victim: Victim) -> None:
-    """DNS rebinding: the page's own name now means this machine, so that to the browser all is of one origin."""
-    before = victim.scene.state()
+def test_a_dns_rebinding_page_cannot_use_the_control_plane(context: BrowserContext, local_server: LocalServer) -> None:
+    """The name of the page now resolves to this machine, so that the server is of the same origin for the browser."""
+    before = local_server.secret_worlds.state()
     page = context.new_page()
 
-    def rebound(route: Any) -> None:
-        """What the browser would send, to where the name now leads."""
-        asked = route.request
-        parts = urlsplit(asked.url)
+    def forward(route: Any) -> None:
+        """Send the browser's request to the server, to which the name of the page now resolves."""
+        request = route.request
+        parts = urlsplit(request.url)
         if parts.path == "/":
             route.fulfill(body="<body></body>", content_type="text/html")
             return
-        headers = asked.all_headers() | {"host": parts.netloc}
+        headers = request.all_headers() | {"host": parts.netloc}
         path = parts.path + (f"?{parts.query}" if parts.query else "")
-        connection = http.client.HTTPConnection("127.0.0.1", victim.server.port, timeout=TIMEOUT)
+        connection = http.client.HTTPConnection("127.0.0.1", local_server.server.port, timeout=TIMEOUT)
         with closing(connection):
-            connection.request(asked.method, path, asked.post_data_buffer, headers)
-            answer = connection.getresponse()
-            statuses.append(answer.status)
-            route.fulfill(status=answer.status, body=answer.read(), headers=dict(answer.getheaders()))
+            connection.request(request.method, path, request.post_data_buffer, headers)
+            response = connection.getresponse()
+            statuses.append(response.status)
+            route.fulfill(status=response.status, body=response.read(), headers=dict(response.getheaders()))
 
     statuses: list[int] = []
-    name = f"http://evil.example:{victim.server.port}"
-    page.route("http://evil.example:*/**", rebound)
+    name = f"http://evil.example:{local_server.server.port}"
+    page.route("http://evil.example:*/**", forward)
     page.goto(f"{name}/")
-    asked, read = page.evaluate(FETCHES, [f"{name}/_mock", "theirs"])
-    assert asked == tried("requests of a web page") / 3
+    count, read = page.evaluate(FETCH_SCRIPT, [f"{name}/_mock", "theirs"])
+    assert count == tried("requests of web pages") / 3
     page.wait_for_load_state("networkidle")
     page.unroute_all(behavior="wait")
     page.close()
     assert set(statuses) == {403}
-    assert not [said for _, said in read if "secret" in said or "worlds" in said]
-    assert victim.scene.state() == before
+    assert not [content for _, content in read if "secret" in content or "worlds" in content]
+    assert local_server.secret_worlds.state() == before
 
 
 @pytest.mark.slow
-def test_a_page_of_the_servers_own_can(page: Page, victim: Victim) -> None:
-    """The control case: the same program, from the same origin, reads and changes; so its tricks do work."""
-    before = victim.scene.state()
-    page.goto(f"http://localhost:{victim.server.port}/health")
-    _, read = page.evaluate(FETCHES, [victim.control, "theirs"])
-    assert [said for path, said in read if path == "/worlds/theirs/containers" and "secret-of-theirs" in said]
-    after = victim.scene.state()
+def test_a_page_of_the_same_origin_can_use_the_control_plane(page: Page, local_server: LocalServer) -> None:
+    """The same script succeeds from the same origin, so the tests above would notice a successful attack."""
+    before = local_server.secret_worlds.state()
+    page.goto(f"http://localhost:{local_server.server.port}/health")
+    _, read = page.evaluate(FETCH_SCRIPT, [local_server.control, "theirs"])
+    assert [content for path, content in read if path == "/worlds/theirs/containers" and "secret-of-theirs" in content]
+    after = local_server.secret_worlds.state()
     assert after["theirs"] != before["theirs"], read
 
 
 @pytest.mark.slow
-def test_a_page_of_another_origin_can_use_the_api(page: Page, victim: Victim, site: int) -> None:
-    """Which is meant: browser SDKs need it. It shows too that the site's page does reach the server."""
-    page.goto(f"http://127.0.0.1:{site}/")
-    said = page.evaluate(
+def test_a_page_of_another_origin_can_use_the_api(page: Page, local_server: LocalServer, other_site: int) -> None:
+    """SDKs in browsers need this. It also proves that the page of the other site can reach the server."""
+    page.goto(f"http://127.0.0.1:{other_site}/")
+    content = page.evaluate(
         "async (url) => (await fetch(url, {headers: {authorization: 'Bearer k'}})).text()",
-        f"http://localhost:{victim.server.port}/w/theirs/v1/containers",
+        f"http://localhost:{local_server.server.port}/w/theirs/v1/containers",
     )
-    assert "secret-of-theirs" in said
+    assert "secret-of-theirs" in content

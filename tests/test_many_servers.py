@@ -1,6 +1,6 @@
-"""Several servers behind nginx, by the files of the guide: a world has one server, whoever names it and however.
+"""Several servers behind nginx with the files of the guide: all requests of a world must reach the same server.
 
-Fast where a server runs in this process; the rest starts processes.
+Most tests use servers in this process, which is faster; some start processes.
 """
 
 import hashlib
@@ -46,45 +46,45 @@ KEY = "K-of-a-team"
 
 
 MIB = 1 << 20
-PATIENCE = 600
+TIMEOUT = 600
 
 
 class Cluster(NamedTuple):
     nginx: Nginx
     servers: dict[str, MockServer]
-    alone: MockServer
-    """A server like the others that no proxy knows, and so what any of them does with a request."""
+    reference: MockServer
+    """A server without a proxy, whose behavior is compared with that of the others."""
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    yield from clusters(tmp_path_factory)
+    yield from run_cluster(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Servers that take only two keys, and the proxy that knows them."""
-    yield from clusters(tmp_path_factory, (KEY, "other-key"), {"sk-world-": f"(?:{KEY}|other-key)-world-"})
+def cluster_with_keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Servers that accept only two keys, behind a proxy that is configured for these keys."""
+    yield from run_cluster(tmp_path_factory, (KEY, "other-key"), {"sk-world-": f"(?:{KEY}|other-key)-world-"})
 
 
-def clusters(
+def run_cluster(
     factory: pytest.TempPathFactory, keys: Sequence[str] = (), changes: dict[str, str] | None = None
 ) -> Iterator[Cluster]:
     with ExitStack() as stack:
-        alone, *servers = (
-            stack.enter_context(MockServer(name=name, api_key=tuple(keys))) for name in ("alone", *NAMES)
+        reference, *servers = (
+            stack.enter_context(MockServer(name=name, api_key=tuple(keys))) for name in ("reference", *NAMES)
         )
         ports = {name: server.port for name, server in zip(NAMES, servers, strict=True)}
         nginx = stack.enter_context(Nginx(factory.mktemp("nginx"), ports, changes))
-        yield Cluster(nginx, dict(zip(NAMES, servers, strict=True)), alone)
+        yield Cluster(nginx, dict(zip(NAMES, servers, strict=True)), reference)
 
 
-# Which server
+# Choice of the server
 
 
 @dataclass(frozen=True)
-class Spelling:
-    """A request that names a world, or tries to."""
+class WorldRequest:
+    """A request that names a world, possibly in an invalid way."""
 
     path: str
     headers: tuple[tuple[str, str], ...] = ()
@@ -95,9 +95,9 @@ class Spelling:
         return f"{self.path} {' '.join(f'{name}: {value}' for name, value in self.headers)}"
 
 
-def spellings(stem: str) -> Iterator[Spelling]:
-    """`stem` is a key."""
-    anonymous = (("Authorization", f"Bearer {stem}"),)
+def world_requests(key: str) -> Iterator[WorldRequest]:
+    """Yield requests that name worlds in many ways, with a key of the server."""
+    anonymous = (("Authorization", f"Bearer {key}"),)
     prefixes = (
         "/v1", "", "/openai/v1", "/openai", "//openai/v1", "/api/projects/one/openai/v1", "/api/projects/a%2eb/openai/v1",
         "/v%31", "/%6fpenai/v1", "/api/projects/%6fne/openai", "/api/%70rojects/one/%6fpenai/v1", "///openai",
@@ -107,33 +107,33 @@ def spellings(stem: str) -> Iterator[Spelling]:
     keys: list[tuple[tuple[str, str], ...]] = [
         (),
         anonymous,
-        (("Authorization", f"Bearer {stem}-world-one"),),
-        (("authorization", f"bEaReR   {stem}-world-Two.2 "),),
-        (("api-key", f"{stem}-world-three"),),
-        (("Authorization", f"Bearer {stem}-world-bearer"), ("api-key", f"{stem}-world-api-key")),
-        (("Authorization", f"Bearer {stem}"), ("api-key", f"{stem}-world-api-key")),
-        (("Authorization", f"Bearer {stem}-world-bearer"), ("api-key", stem)),
-        (("Authorization", f"Basic {stem}-world-basic"), ("api-key", f"{stem}-world-api-key")),
+        (("Authorization", f"Bearer {key}-world-one"),),
+        (("authorization", f"bEaReR   {key}-world-Two.2 "),),
+        (("api-key", f"{key}-world-three"),),
+        (("Authorization", f"Bearer {key}-world-bearer"), ("api-key", f"{key}-world-api-key")),
+        (("Authorization", f"Bearer {key}"), ("api-key", f"{key}-world-api-key")),
+        (("Authorization", f"Bearer {key}-world-bearer"), ("api-key", key)),
+        (("Authorization", f"Basic {key}-world-basic"), ("api-key", f"{key}-world-api-key")),
     ]
     for path, headers in itertools.product(paths, keys):
-        yield Spelling(path, headers)
+        yield WorldRequest(path, headers)
     for name in ("one", "Two.2", "x_y-z", "0", "n" * 64, "N" * 65, "", ".", "..", "a b", "a,b", "default", "%41", "w"):
-        yield Spelling("/v1/containers", (("Authorization", f"Bearer {stem}-world-{name}"),))
-        yield Spelling("/openai/v1/containers", (("api-key", f"{stem}-world-{name}"),))
-    for key in (f"{stem}-World-x", f"{stem}-world", f"{stem}-world-a-world-b", f"{stem}x-world-a", f"x{stem}-world-a",
-                "other-world-a", stem.upper(), f"{stem.upper()}-world-a", f"{stem}-world-old", f"{stem}-world-old-world-c",
-                f"\t{stem}-world-tab\t", f"{stem}-world-nbsp\xa0", f"{stem} -world-x", f"Bearer {stem}-world-x"):  # fmt: skip
-        yield Spelling("/v1/containers", (("Authorization", f"Bearer {key}"),))
-        yield Spelling("/v1/containers", (("api-key", key),))
-    yield Spelling("/v1/containers", (("Authorization", f"Bearer\t{stem}-world-tab"),))
-    yield Spelling("/v1/containers", (("api-key", f"{stem}-world-first"), ("api-key", f"{stem}-world-second")))
+        yield WorldRequest("/v1/containers", (("Authorization", f"Bearer {key}-world-{name}"),))
+        yield WorldRequest("/openai/v1/containers", (("api-key", f"{key}-world-{name}"),))
+    for world_key in (f"{key}-World-x", f"{key}-world", f"{key}-world-a-world-b", f"{key}x-world-a", f"x{key}-world-a",
+                "other-world-a", key.upper(), f"{key.upper()}-world-a", f"{key}-world-old", f"{key}-world-old-world-c",
+                f"\t{key}-world-tab\t", f"{key}-world-nbsp\xa0", f"{key} -world-x", f"Bearer {key}-world-x"):  # fmt: skip
+        yield WorldRequest("/v1/containers", (("Authorization", f"Bearer {world_key}"),))
+        yield WorldRequest("/v1/containers", (("api-key", world_key),))
+    yield WorldRequest("/v1/containers", (("Authorization", f"Bearer\t{key}-world-tab"),))
+    yield WorldRequest("/v1/containers", (("api-key", f"{key}-world-first"), ("api-key", f"{key}-world-second")))
     for world in ("a", "A.b_c-9", "%61", "a%2eb", "a%2Db", "%", "%4", "%2561", "a%2Fb", "a%2fb", "%2e%2e", "..", ".", "",
                   "a%20b", "a+b", "a;b", "a%3Fb", "a%23b", "a%0a", "a%00", "%C3%A4", "n" * 64, "N" * 65, "-a", "default",
                   "v1", "openai", "w"):  # fmt: skip
         for prefix in ("/v1", "", "/openai/v1", "//openai/v1", "/%76%31", "/api/projects/p/openai/v1"):
             if prefix in ("/v1", "/openai/v1") or world in ("a", "%61", "v1", "w"):
-                other = (("Authorization", f"Bearer {stem}-world-other"),)
-                yield Spelling(f"/w/{world}{prefix}/containers", other)
+                other = (("Authorization", f"Bearer {key}-world-other"),)
+                yield WorldRequest(f"/w/{world}{prefix}/containers", other)
     for path in (
         "/%77/a/v1/containers", "/%77/%61/v1/containers", "/W/a/v1/containers", "/w%2fa/v1/containers",
         "//w/a/v1/containers", "/w//a/v1/containers", "/w/a//v1/containers", "/./w/a/v1/containers",
@@ -142,28 +142,28 @@ def spellings(stem: str) -> Iterator[Spelling]:
         "/v1/containers?path=/w/b/v1/", "/v1/containers?%2fw%2fb", "/v1?/w/a/", "http://localhost/w/a/v1/containers",
         "http://localhost/v1/containers", "/v1/w%2fa/containers", "/openai%2fv1/containers", "/w/a%2Fv1/containers",
     ):  # fmt: skip
-        yield Spelling(path, (("Authorization", f"Bearer {stem}-world-other"),))
-    for path in (  # an id with escaped slashes and dots, which nginx takes for parts of the path
+        yield WorldRequest(path, (("Authorization", f"Bearer {key}-world-other"),))
+    for path in (  # nginx decodes the slashes and dots of these ids
         "/v1/files/x%2F..%2F..%2F..%2Fw%2Fb%2Fv1", "/w/a/v1/files/x%2f..%2f..%2f..%2f..%2fb%2fv1",
         "/%76%31/files/x%2F..%2F..%2F..%2Fw%2Fb%2Fv1", "/%77/a/v1/files/x%2F..%2F..%2F..%2Fb", "/v1/files/..", "/v%31/files/..",
         "/w/a/v1/files/..", "/w/%61/v1/files/..", "/w/%61/v1/files/x%2Fy", "/w/a/v1/files/x%2Fy",
     ):  # fmt: skip
-        yield Spelling(path, (("Authorization", f"Bearer {stem}-world-other"),), "GET", "")
-        conflict = (("Authorization", f"Bearer {stem}-world-bearer"), ("api-key", f"{stem}-world-api-key"))
-        yield Spelling(path.replace("/w%2F", "/openai%2F"), conflict, "GET", "")
+        yield WorldRequest(path, (("Authorization", f"Bearer {key}-world-other"),), "GET", "")
+        conflict = (("Authorization", f"Bearer {key}-world-bearer"), ("api-key", f"{key}-world-api-key"))
+        yield WorldRequest(path.replace("/w%2F", "/openai%2F"), conflict, "GET", "")
     for path in ("worlds/a/reset", "worlds/%61/reset", "worlds/A.b%2dc/reset", "%77orlds/a/reset", "worlds/a%2Freset",
                  "worlds%2fa/reset", "worlds//reset", "worlds/-/reset", "worlds/a/reset?empty=true", "worlds/worlds/reset",
                  "worlds/a/../b/reset", "worlds/a", "worlds/w", f"worlds/{'n' * 64}/reset"):  # fmt: skip
-        yield Spelling(f"/_mock/{path}", (), "POST", "")
-        yield Spelling(f"/%5fmock/{path}", (("Authorization", f"Bearer {stem}-world-other"),), "POST", "")
+        yield WorldRequest(f"/_mock/{path}", (), "POST", "")
+        yield WorldRequest(f"/%5fmock/{path}", (("Authorization", f"Bearer {key}-world-other"),), "POST", "")
 
 
-def request(port: int, spelling: Spelling) -> tuple[int, http.client.HTTPMessage]:
+def request(port: int, world_request: WorldRequest) -> tuple[int, http.client.HTTPMessage]:
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
-        connection._validate_path = lambda path: None  # type: ignore[attr-defined]  # as it stands
-        connection.putrequest(spelling.method, spelling.path, skip_accept_encoding=True)
-        body = spelling.body.encode()
-        for name, value in (*spelling.headers, ("Content-Length", str(len(body)))):
+        connection._validate_path = lambda path: None  # type: ignore[attr-defined]  # send paths as they are
+        connection.putrequest(world_request.method, world_request.path, skip_accept_encoding=True)
+        body = world_request.body.encode()
+        for name, value in (*world_request.headers, ("Content-Length", str(len(body)))):
             connection.putheader(name, value.encode("latin-1"))
         if body:
             connection.putheader("Content-Type", "application/json")
@@ -173,50 +173,50 @@ def request(port: int, spelling: Spelling) -> tuple[int, http.client.HTTPMessage
         return response.status, response.headers
 
 
-def created(server: MockServer) -> list[str]:
-    """The worlds that requests have created. They are deleted."""
-    worlds = server.mock.worlds  # directly, as this is done a thousand times
+def pop_worlds(server: MockServer) -> list[str]:
+    """Return the worlds that requests have created, and delete them."""
+    worlds = server.mock.worlds  # without HTTP, as this runs a thousand times
     names = worlds.names()
     for name in names:
         server.run(worlds.delete(name))
     return names
 
 
-def check_spellings(cluster: Cluster, stem: str) -> None:
-    every = list(dict.fromkeys(spellings(stem)))
-    assert len(every) == tried("spellings of a world's name and of what looks like one, by nginx and by the server")
-    wrong: list[str] = []
-    refused: list[str] = []
+def check_routing(cluster: Cluster, key: str) -> None:
+    requests = list(dict.fromkeys(world_requests(key)))
+    assert len(requests) == tried("spellings of worlds' names, valid and invalid, routed by nginx and by the server")
+    errors: list[str] = []
+    rejected: list[str] = []
     worlds: set[str] = set()
-    for spelling in every:
-        direct, _ = request(cluster.alone.port, spelling)
-        wanted = created(cluster.alone)
-        status, headers = request(cluster.nginx.port, spelling)
-        found = {name: names for name, server in cluster.servers.items() if (names := created(server))}
+    for world_request in requests:
+        direct, _ = request(cluster.reference.port, world_request)
+        expected = pop_worlds(cluster.reference)
+        status, headers = request(cluster.nginx.port, world_request)
+        found = {name: names for name, server in cluster.servers.items() if (names := pop_worlds(server))}
         if status == 400 and HEADER not in headers:
-            refused += [str(spelling)] * len(wanted)
+            rejected += [str(world_request)] * len(expected)
             if found:
-                wrong.append(f"{spelling}: refused, but {found}")
-        elif found != ({cluster.nginx.ring[wanted[0]]: wanted} if wanted else {}) or status != direct:
-            wrong.append(f"{spelling}: {status} and {found}, but {direct} and {wanted}")
-        elif wanted and headers[HEADER] not in found:
-            wrong.append(f"{spelling}: {headers[HEADER]} responds, but {found}")
-        worlds |= {*wanted}
-    assert not wrong, "\n".join(wrong)
+                errors.append(f"{world_request}: rejected, but created {found}")
+        elif found != ({cluster.nginx.ring[expected[0]]: expected} if expected else {}) or status != direct:
+            errors.append(f"{world_request}: {status} and {found}, expected {direct} and {expected}")
+        elif expected and headers[HEADER] not in found:
+            errors.append(f"{world_request}: {headers[HEADER]} responded, but {found}")
+        worlds |= {*expected}
+    assert not errors, "\n".join(errors)
     assert len(worlds) > 10
-    assert all("%2f" in each.lower() for each in refused), refused
+    assert all("%2f" in each.lower() for each in rejected), rejected
 
 
-def test_nginx_chooses_the_world_that_the_server_chooses(cluster: Cluster) -> None:
-    check_spellings(cluster, "sk")
+def test_nginx_and_the_server_choose_the_same_world(cluster: Cluster) -> None:
+    check_routing(cluster, "sk")
 
 
-def test_nginx_chooses_the_world_that_a_server_with_keys_chooses(guarded: Cluster) -> None:
-    check_spellings(guarded, KEY)
+def test_nginx_and_a_server_with_keys_choose_the_same_world(cluster_with_keys: Cluster) -> None:
+    check_routing(cluster_with_keys, KEY)
 
 
-def test_the_model_of_the_ring_is_even_and_moves_few_worlds() -> None:
-    """So that what the other tests compare with is what the guide promises."""
+def test_the_ring_model_is_balanced_and_moves_few_worlds_to_a_new_server() -> None:
+    """The other tests compare nginx with this model, so it must have the properties that the guide promises."""
     names = [f"world-{number}" for number in range(3_000)]
     before = ring({"a": 8081, "b": 8082, "c": 8083})
     after = ring({"a": 8081, "b": 8082, "c": 8083, "d": 8084})
@@ -226,11 +226,11 @@ def test_the_model_of_the_ring_is_even_and_moves_few_worlds() -> None:
     assert {after[name] for name in moved} == {"d"}
 
 
-# The official SDK's tests
+# The tests of the official SDK
 
 
 @dataclass
-class ByURL(World):
+class WorldByURL(World):
     proxy: str = ""
 
     @property
@@ -238,7 +238,7 @@ class ByURL(World):
         return f"{self.proxy}/w/{self.name}/v1"
 
 
-class ByKey(ByURL):
+class WorldByKey(WorldByURL):
     @property
     def base_url(self) -> str:
         return f"{self.proxy}/v1"
@@ -247,9 +247,9 @@ class ByKey(ByURL):
 _numbers = itertools.count()
 
 
-@pytest.fixture(params=[ByURL, ByKey])
+@pytest.fixture(params=[WorldByURL, WorldByKey])
 def world(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[World]:
-    """A world behind the proxy, whose `server` is the one that has it."""
+    """A world behind the proxy. Its `server` is the one that the ring model chooses."""
     name = f"sdk-{next(_numbers)}"
     server = cluster.servers[cluster.nginx.ring[name]]
     with request.param(server, name, f"sk-world-{name}", cluster.nginx.url) as world:
@@ -269,27 +269,27 @@ assert len(SUITE) > 25
 globals().update(SUITE)
 
 
-def test_worlds_of_tests_are_controlled_through_the_proxy(cluster: Cluster) -> None:
+def test_the_testing_api_controls_worlds_through_the_proxy(cluster: Cluster) -> None:
     with closing(Server(cluster.nginx.url)) as proxy:
         for _ in range(6):
             with proxy.world(frozen=True) as world, openai.OpenAI(base_url=world.base_url, api_key="k") as client:
-                box = client.containers.create(name="box")
-                assert world.clock.advance("20m")["expired_containers"] == [box.id]
+                container = client.containers.create(name="box")
+                assert world.clock.advance("20m")["expired_containers"] == [container.id]
                 world.faults.add(error="rate_limited", times=1)
                 with pytest.raises(openai.RateLimitError):
                     client.with_options(max_retries=0).containers.list()
                 assert [each["status"] for each in world.journal] == [200, 429]
-                having = [each for each in cluster.servers.values() if world.world in each.mock.worlds.names()]
-                assert having == [cluster.servers[cluster.nginx.ring[world.world]]]
-            assert world.world not in having[0].mock.worlds.names()
+                holders = [each for each in cluster.servers.values() if world.world in each.mock.worlds.names()]
+                assert holders == [cluster.servers[cluster.nginx.ring[world.world]]]
+            assert world.world not in holders[0].mock.worlds.names()
 
 
-# Bytes and streams
+# Bodies and streams
 
 
-def test_a_body_arrives_while_it_is_sent(cluster: Cluster) -> None:
-    """At the server as at the client: half of the body is with it before the other half was sent."""
-    begun = b'--simple\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+def test_nginx_forwards_a_request_body_while_it_is_sent(cluster: Cluster) -> None:
+    """The server receives the first half of the body before the client sends the second half."""
+    head = b'--simple\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
     rest = b'\r\n--simple\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nvision\r\n--simple--\r\n'
     half = b"x" * (1 << 20)
     server = cluster.servers[cluster.nginx.ring["up"]]
@@ -297,69 +297,69 @@ def test_a_body_arrives_while_it_is_sent(cluster: Cluster) -> None:
     def received() -> int:
         size = 0
         for path in (server.mock.directory / "uploads").iterdir():
-            with suppress(FileNotFoundError):  # the new world, which is built there
+            with suppress(FileNotFoundError):  # a new world is built there and then moved
                 size += path.stat().st_size
         return size
 
-    with socket.create_connection(("127.0.0.1", cluster.nginx.port), PATIENCE) as client:
-        length = len(begun) + 2 * len(half) + len(rest)
+    with socket.create_connection(("127.0.0.1", cluster.nginx.port), TIMEOUT) as client:
+        length = len(head) + 2 * len(half) + len(rest)
         client.sendall(
             b"POST /w/up/v1/files HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer k\r\nConnection: close\r\n"
             b"Content-Type: multipart/form-data; boundary=simple\r\nContent-Length: %d\r\n\r\n" % length
         )
-        client.sendall(begun + half)
+        client.sendall(head + half)
         while received() < len(half) // 2:
             pass
         client.sendall(half + rest)
         assert b"".join(iter(lambda: client.recv(10_000), b"")).startswith(b"HTTP/1.1 200 ")
 
 
-def test_the_error_for_an_upload_that_is_rejected_early_arrives(guarded: Cluster) -> None:
-    """The server responds before it has read the body, which the client sends on."""
+def test_an_early_error_for_an_upload_reaches_the_client(cluster_with_keys: Cluster) -> None:
+    """The server responds before it has read the body, which the client keeps sending."""
     head = {"Authorization": "Bearer wrong", "Content-Type": "multipart/form-data; boundary=b"}
-    with closing(http.client.HTTPConnection("127.0.0.1", guarded.nginx.port, timeout=PATIENCE)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", cluster_with_keys.nginx.port, timeout=TIMEOUT)) as connection:
         connection.request("POST", "/v1/files", itertools.repeat(bytes(MIB), 50), head, encode_chunked=True)
         response = connection.getresponse()
         assert (response.status, b"Incorrect API key" in response.read()) == (401, True)
 
 
-def test_events_of_a_response_arrive_one_by_one(cluster: Cluster) -> None:
-    """The second event is a minute away: a proxy that collects them would not deliver the first one."""
+def test_nginx_forwards_each_event_of_a_response_at_once(cluster: Cluster) -> None:
+    """The second event comes a minute later, so a proxy that buffers would not deliver the first one."""
     rule = {"when": "slow", "say": "At last.", "pace": "1m"}
     httpx2.post(f"{cluster.nginx.url}/_mock/worlds/slow/answers", json=rule).raise_for_status()
-    asked = {"input": "slow", "model": "m", "stream": True}
+    body = {"input": "slow", "model": "m", "stream": True}
     url = f"{cluster.nginx.url}/w/slow/v1/responses"
-    with httpx2.stream("POST", url, json=asked, headers={"Authorization": "Bearer k"}) as response:
+    with httpx2.stream("POST", url, json=body, headers={"Authorization": "Bearer k"}) as response:
         assert response.headers[HEADER] == cluster.nginx.ring["slow"]
         assert next(response.iter_lines()) == "event: response.created"
 
 
-def test_events_of_the_journal_and_long_polls_arrive_at_once(cluster: Cluster) -> None:
+def test_nginx_forwards_journal_events_and_long_polls_at_once(cluster: Cluster) -> None:
     proxy, key = cluster.nginx.url, {"Authorization": "Bearer sk-world-watched"}
     journal = f"{proxy}/_mock/worlds/watched/journal"
     httpx2.get(f"{proxy}/v1/containers", headers=key).raise_for_status()
-    with httpx2.stream("GET", f"{journal}/stream", timeout=PATIENCE) as stream, ThreadPoolExecutor(1) as pool:
+    with httpx2.stream("GET", f"{journal}/stream", timeout=TIMEOUT) as stream, ThreadPoolExecutor(1) as pool:
         lines = stream.iter_lines()
         assert next(lines).startswith(":")
-        waiting = pool.submit(httpx2.get, f"{journal}/wait?method=POST&timeout=9m", timeout=PATIENCE)
+        waiting = pool.submit(httpx2.get, f"{journal}/wait?method=POST&timeout=9m", timeout=TIMEOUT)
         httpx2.post(f"{proxy}/v1/containers", json={"name": "box"}, headers=key).raise_for_status()
         assert "event: exchange" in lines
         assert len(waiting.result().json()["data"]) == 1
-    with httpx2.stream("GET", f"{proxy}/servers/mock-1/_mock/changes", timeout=PATIENCE) as stream:
+    with httpx2.stream("GET", f"{proxy}/servers/mock-1/_mock/changes", timeout=TIMEOUT) as stream:
         assert next(stream.iter_lines()) == ": what changes"
 
 
-def test_a_client_that_leaves_a_stream_leaves_the_server_too(cluster: Cluster) -> None:
+def test_a_stream_closed_by_the_client_is_unsubscribed_at_the_server(cluster: Cluster) -> None:
     server = cluster.servers["mock-2"]
-    with httpx2.stream("GET", f"{cluster.nginx.url}/servers/mock-2/_mock/changes", timeout=PATIENCE) as stream:
-        lines = stream.iter_lines()  # which ends the stream when it is forgotten
+    with httpx2.stream("GET", f"{cluster.nginx.url}/servers/mock-2/_mock/changes", timeout=TIMEOUT) as stream:
+        lines = stream.iter_lines()  # a reference to it keeps the stream open
         assert next(lines) == ": what changes"
         assert server.mock.events.subscribers
     while server.mock.events.subscribers:
         pass
 
 
-def test_the_proxy_is_healthy_and_shows_each_server(cluster: Cluster) -> None:
+def test_the_proxy_serves_health_and_the_dashboard_of_each_server(cluster: Cluster) -> None:
     assert HEADER not in httpx2.get(f"{cluster.nginx.url}/health").headers
     for name in NAMES:
         state = httpx2.get(f"{cluster.nginx.url}/servers/{name}/_mock/state")
@@ -372,8 +372,8 @@ def test_the_proxy_is_healthy_and_shows_each_server(cluster: Cluster) -> None:
 # Processes
 
 
-class Fleet:
-    """Servers as processes, each with its data and its port, and the proxy before them."""
+class ServerProcesses:
+    """Servers in processes of their own, each with its data directory and port, behind a proxy."""
 
     def __init__(self, folder: Path, stack: ExitStack, *names: str) -> None:
         self._folder, self._stack = folder, stack
@@ -384,12 +384,12 @@ class Fleet:
         self.nginx = stack.enter_context(Nginx(folder / "nginx", self.ports))
 
     def start(self, name: str) -> None:
-        """Start a server, or start it again where it was."""
+        """Start a server, on the same port as before if it was stopped."""
         flags = ["--name", name, "--data", str(self._folder / name), "--port", str(self.ports.get(name, 0))]
-        process, started = self._stack.enter_context(serving(*flags))
-        self.processes[name], self.ports[name] = process, int(str(started["port"]))
+        process, startup = self._stack.enter_context(serving(*flags))
+        self.processes[name], self.ports[name] = process, int(str(startup["port"]))
 
-    def end(self, name: str, number: signal.Signals) -> None:
+    def stop(self, name: str, number: signal.Signals) -> None:
         self.processes[name].send_signal(number)
         self.processes[name].wait()
 
@@ -399,60 +399,60 @@ class Fleet:
 
 
 @pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
+def server_processes(tmp_path: Path) -> Iterator[ServerProcesses]:
     with ExitStack() as stack:
-        yield Fleet(tmp_path, stack, *NAMES)
+        yield ServerProcesses(tmp_path, stack, *NAMES)
 
 
 LARGE = 200 * MIB
 
 
 @pytest.mark.alone
-def test_large_contents_pass_in_bounded_memory(fleet: Fleet) -> None:
-    url, key = f"{fleet.nginx.url}/w/large/v1", {"Authorization": "Bearer k"}
-    server = fleet.processes[fleet.nginx.ring["large"]]
-    with httpx2.Client(base_url=url, headers=key, timeout=PATIENCE) as client:
-        for size in (MIB, LARGE):  # the small ones load all that is needed
+def test_large_contents_need_little_memory_in_nginx_and_the_server(server_processes: ServerProcesses) -> None:
+    url, key = f"{server_processes.nginx.url}/w/large/v1", {"Authorization": "Bearer k"}
+    server = server_processes.processes[server_processes.nginx.ring["large"]]
+    with httpx2.Client(base_url=url, headers=key, timeout=TIMEOUT) as client:
+        for size in (MIB, LARGE):  # the small ones first, so that all code is loaded
             block, digest = os.urandom(MIB), hashlib.sha256()
             head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
-            before = peak_memory(server.pid), fleet.nginx.peak_memory()
+            before = peak_memory(server.pid), server_processes.nginx.peak_memory()
 
             def body(block: bytes = block, size: int = size, head: bytes = head) -> Iterator[bytes]:
                 yield head
                 yield from itertools.repeat(block, size // MIB)
                 yield b"\r\n--b--\r\n"
 
-            box = client.post("/containers", json={"name": "box"}).json()["id"]
+            container = client.post("/containers", json={"name": "box"}).json()["id"]
             kind = {"Content-Type": "multipart/form-data; boundary=b"}
-            file = client.post(f"/containers/{box}/files", content=body(), headers=kind)
+            file = client.post(f"/containers/{container}/files", content=body(), headers=kind)
             assert file.json()["bytes"] == size
-            with client.stream("GET", f"/containers/{box}/files/{file.json()['id']}/content") as response:
+            with client.stream("GET", f"/containers/{container}/files/{file.json()['id']}/content") as response:
                 for piece in response.iter_bytes():
                     digest.update(piece)
-            wanted = hashlib.sha256()
+            expected = hashlib.sha256()
             for _ in range(size // MIB):
-                wanted.update(block)
-            assert digest.digest() == wanted.digest()
-        grown = peak_memory(server.pid) - before[0], fleet.nginx.peak_memory() - before[1]
-        assert grown[0] < 32 * MIB
-        assert grown[1] < 8 * MIB
-    assert "temporary file" not in fleet.nginx.log(), "it collects neither bodies nor responses"
+                expected.update(block)
+            assert digest.digest() == expected.digest()
+        growth = peak_memory(server.pid) - before[0], server_processes.nginx.peak_memory() - before[1]
+        assert growth[0] < 32 * MIB
+        assert growth[1] < 8 * MIB
+    assert "temporary file" not in server_processes.nginx.log(), "nginx buffered a body in a file"
 
 
 class Load:
-    """Clients, each with a world of its own, that create containers and read them until they are told to stop.
+    """Clients, each with a world of its own, that create containers until the block ends.
 
-    Each request opens a connection of its own, as a new worker of nginx gets those alone.
+    Each request opens a new connection: after a reload of nginx, only new connections get to the new workers.
     """
 
-    def __init__(self, fleet: Fleet, worlds: Sequence[str]) -> None:
-        self._url = fleet.nginx.url
+    def __init__(self, server_processes: ServerProcesses, worlds: Sequence[str]) -> None:
+        self._url = server_processes.nginx.url
         self._stop = Event()
         self._progress = Condition()
         self.acknowledged: dict[str, list[str]] = {world: [] for world in worlds}
-        """The ids of the containers that a world must have."""
-        self.seen: Counter[tuple[str, int, str | None]] = Counter()
-        """How often a world's request had a status from a server."""
+        """The ids of the containers whose creation each world acknowledged."""
+        self.counts: Counter[tuple[str, int, str | None]] = Counter()
+        """The number of responses by world, status and server."""
 
     def __enter__(self) -> Self:
         self._pool = ThreadPoolExecutor(len(self.acknowledged))
@@ -467,13 +467,13 @@ class Load:
             client.result()
 
     def _use(self, world: str) -> None:
-        named, key = f"{self._url}/w/{world}/v1", f"sk-world-{world}"
+        by_url, key = f"{self._url}/w/{world}/v1", f"sk-world-{world}"
         for number in itertools.count():
-            base, bearer = (named, "any") if number % 2 else (f"{self._url}/v1", key)
+            base, bearer = (by_url, "any") if number % 2 else (f"{self._url}/v1", key)
             headers = {"Authorization": f"Bearer {bearer}", "Connection": "close"}
-            response = httpx2.post(f"{base}/containers", json={"name": "box"}, headers=headers, timeout=PATIENCE)
+            response = httpx2.post(f"{base}/containers", json={"name": "box"}, headers=headers, timeout=TIMEOUT)
             with self._progress:
-                self.seen[world, response.status_code, response.headers.get(HEADER)] += 1
+                self.counts[world, response.status_code, response.headers.get(HEADER)] += 1
                 if response.status_code == 200:
                     self.acknowledged[world].append(response.json()["id"])
                 self._progress.notify_all()
@@ -481,86 +481,88 @@ class Load:
                 return
 
     def progress(self, requests: int = 10) -> None:
-        """Wait until each world has had so many more requests."""
+        """Wait until each world has had this many further requests."""
         with self._progress:
             before = {world: self._count(world) for world in self.acknowledged}
             while any(self._count(world) < count + requests for world, count in before.items()):
-                assert self._progress.wait(PATIENCE)
-                assert not any(client.done() for client in self._clients), "one has failed"
+                assert self._progress.wait(TIMEOUT)
+                assert not any(client.done() for client in self._clients), "a client failed"
 
     def _count(self, world: str) -> int:
-        return sum(count for (name, _, _), count in self.seen.items() if name == world)
+        return sum(count for (name, _, _), count in self.counts.items() if name == world)
 
 
-def containers(fleet: Fleet, world: str) -> set[str]:
-    with openai.OpenAI(base_url=f"{fleet.nginx.url}/w/{world}/v1", api_key="k") as client:
+def containers(server_processes: ServerProcesses, world: str) -> set[str]:
+    with openai.OpenAI(base_url=f"{server_processes.nginx.url}/w/{world}/v1", api_key="k") as client:
         return {container.id for container in client.containers.list(limit=100)}
 
 
 WORLDS = [f"job-{number}" for number in range(12)]
 
 
-def test_a_server_that_ends_and_is_restarted_takes_its_own_worlds_alone(fleet: Fleet) -> None:
-    places = fleet.nginx.ring
-    victim = places[WORLDS[0]]
-    its = [world for world in WORLDS if places[world] == victim]
-    others = [world for world in WORLDS if places[world] != victim]
-    assert its
+def test_stopping_and_restarting_a_server_affects_only_its_own_worlds(server_processes: ServerProcesses) -> None:
+    assignment = server_processes.nginx.ring
+    stopped = assignment[WORLDS[0]]
+    affected = [world for world in WORLDS if assignment[world] == stopped]
+    others = [world for world in WORLDS if assignment[world] != stopped]
+    assert affected
     assert others
-    with Load(fleet, WORLDS) as load:
+    with Load(server_processes, WORLDS) as load:
         for number in (signal.SIGKILL, signal.SIGTERM):
-            fleet.end(victim, number)
-            load.progress()  # in the dead one's worlds by errors
-            fleet.start(victim)
+            server_processes.stop(stopped, number)
+            load.progress()  # the worlds of the stopped server return errors
+            server_processes.start(stopped)
             load.progress(requests=20)
-    seen = set(load.seen)
-    assert {each for each in seen if each[0] in others} == {(world, 200, places[world]) for world in others}
-    assert {each for each in seen if each[0] in its and each[2]} == {(world, 200, victim) for world in its}
-    failed = {each for each in seen if not each[2]}
-    assert failed == {(world, 502, None) for world in its}
+    counts = set(load.counts)
+    assert {each for each in counts if each[0] in others} == {(world, 200, assignment[world]) for world in others}
+    assert {each for each in counts if each[0] in affected and each[2]} == {(world, 200, stopped) for world in affected}
+    failed = {each for each in counts if not each[2]}
+    assert failed == {(world, 502, None) for world in affected}
     for name in NAMES:
-        assert fleet.worlds(name) == {world for world in WORLDS if places[world] == name}
+        assert server_processes.worlds(name) == {world for world in WORLDS if assignment[world] == name}
     for world in WORLDS:
-        assert set(load.acknowledged[world]) <= containers(fleet, world)
-    assert sum(load.seen.values()) >= tried(
-        "requests to three servers behind nginx while one is killed, stopped and started again"
+        assert set(load.acknowledged[world]) <= containers(server_processes, world)
+    assert sum(load.counts.values()) >= tried(
+        "requests to three servers behind nginx while one is killed, stopped and restarted"
     )
 
 
-def test_a_server_that_is_added_takes_no_request_of_other_worlds(fleet: Fleet) -> None:
-    before = fleet.nginx.ring
-    fleet.start("mock-3")
-    after = ring(fleet.ports)
+def test_adding_a_server_affects_only_the_worlds_that_move_to_it(server_processes: ServerProcesses) -> None:
+    before = server_processes.nginx.ring
+    server_processes.start("mock-3")
+    after = ring(server_processes.ports)
     moving = [f"moved-{number}" for number in range(200) if before[f"moved-{number}"] != after[f"moved-{number}"]][:3]
     staying = [world for world in WORLDS if before[world] == after[world]]
     assert {after[world] for world in moving} == {"mock-3"}
     assert len(staying) > 3
-    kept = {}
+    created = {}
     for world in moving:
-        client = openai.OpenAI(base_url=f"{fleet.nginx.url}/w/{world}/v1", api_key="k")
+        client = openai.OpenAI(base_url=f"{server_processes.nginx.url}/w/{world}/v1", api_key="k")
         with client:
-            kept[world] = client.containers.create(name="kept").id
-    with Load(fleet, staying) as load:
-        for world in moving:  # as the guide has it
-            old = f"http://127.0.0.1:{fleet.ports[before[world]]}/_mock/worlds/{world}"
+            created[world] = client.containers.create(name="kept").id
+    with Load(server_processes, staying) as load:
+        for world in moving:  # as in the guide
+            old = f"http://127.0.0.1:{server_processes.ports[before[world]]}/_mock/worlds/{world}"
             archive = httpx2.get(f"{old}/export").raise_for_status().content
-            new = f"http://127.0.0.1:{fleet.ports['mock-3']}/_mock/worlds/{world}"
+            new = f"http://127.0.0.1:{server_processes.ports['mock-3']}/_mock/worlds/{world}"
             httpx2.post(f"{new}/import", content=archive).raise_for_status()
-        fleet.nginx.reload(fleet.ports)
+        server_processes.nginx.reload(server_processes.ports)
         load.progress(requests=20)
         for world in moving:
-            httpx2.delete(f"http://127.0.0.1:{fleet.ports[before[world]]}/_mock/worlds/{world}").raise_for_status()
-    assert set(load.seen) == {(world, 200, before[world]) for world in staying}
+            httpx2.delete(
+                f"http://127.0.0.1:{server_processes.ports[before[world]]}/_mock/worlds/{world}"
+            ).raise_for_status()
+    assert set(load.counts) == {(world, 200, before[world]) for world in staying}
     for world in moving:
-        assert containers(fleet, world) == {kept[world]}
-    for name in fleet.ports:
-        assert fleet.worlds(name) == {world for world in (*staying, *moving) if after[world] == name}
+        assert containers(server_processes, world) == {created[world]}
+    for name in server_processes.ports:
+        assert server_processes.worlds(name) == {world for world in (*staying, *moving) if after[world] == name}
     for world in staying:
-        assert set(load.acknowledged[world]) == containers(fleet, world)
-    assert sum(load.seen.values()) >= tried("requests to three servers behind nginx while a fourth is added")
+        assert set(load.acknowledged[world]) == containers(server_processes, world)
+    assert sum(load.counts.values()) >= tried("requests to three servers behind nginx while a fourth is added")
 
 
-# The files for other engines
+# Envoy and Kubernetes
 
 
 LUA = """
@@ -572,34 +574,34 @@ end
 """
 
 
-def test_the_script_for_envoy_chooses_the_world_that_the_server_chooses(cluster: Cluster, tmp_path: Path) -> None:
+def test_the_envoy_script_and_the_server_choose_the_same_world(cluster: Cluster, tmp_path: Path) -> None:
     require("", "", "", "lua5.1")
     envoy = yaml.safe_load((FILES / "envoy.yaml").read_text())
     (listener,) = envoy["static_resources"]["listeners"]
     manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
     script = manager["http_filters"][0]["typed_config"]["default_source_code"]["inline_string"]
     (tmp_path / "world.lua").write_text(script + LUA)
-    every, lines, wanted = list(dict.fromkeys(spellings("sk"))), [], []
-    for spelling in every:
+    requests, lines, expected = list(dict.fromkeys(world_requests("sk"))), [], []
+    for world_request in requests:
         headers: dict[str, str] = {}
-        for name, value in spelling.headers:  # Envoy joins those of one name
+        for name, value in world_request.headers:  # Envoy joins headers of the same name
             headers[name.lower()] = ",".join(filter(None, (headers.get(name.lower()), value)))
-        target = spelling.path.removeprefix("http://localhost")
+        target = world_request.path.removeprefix("http://localhost")
         lines.append("\x1f".join((target, headers.get("authorization", ""), headers.get("api-key", ""))))
-        request(cluster.alone.port, spelling)
-        wanted.append(created(cluster.alone))
+        request(cluster.reference.port, world_request)
+        expected.append(pop_worlds(cluster.reference))
     command = ["lua5.1", str(tmp_path / "world.lua")]
     done = subprocess.run(command, input="\n".join(lines).encode("latin-1"), capture_output=True, check=True)
     chosen = done.stdout.decode("latin-1").splitlines()
-    wrong = [
-        f"{each}: {found}, not {want}"
-        for each, found, want in zip(every, chosen, wanted, strict=True)
-        if want and want != [found]
+    errors = [
+        f"{each}: {found}, expected {worlds}"
+        for each, found, worlds in zip(requests, chosen, expected, strict=True)
+        if worlds and worlds != [found]
     ]
-    assert not wrong, "\n".join(wrong)
+    assert not errors, "\n".join(errors)
 
 
-def test_envoy_has_nothing_by_which_a_world_would_change_its_server() -> None:
+def test_the_envoy_configuration_never_moves_a_world_to_another_server() -> None:
     envoy = yaml.safe_load((FILES / "envoy.yaml").read_text())["static_resources"]
     for cluster in envoy["clusters"]:
         assert not {"health_checks", "outlier_detection"} & cluster.keys()
@@ -616,13 +618,13 @@ def test_envoy_has_nothing_by_which_a_world_would_change_its_server() -> None:
     ]
 
 
-def test_the_manifests_for_kubernetes_fit_together() -> None:
+def test_the_kubernetes_manifests_are_consistent() -> None:
     found: dict[tuple[str, str], Any] = {}
     for each in yaml.safe_load_all((FILES / "kubernetes.yaml").read_text()):
         found[each["kind"], each["metadata"]["name"]] = each
     servers, proxy = found["StatefulSet", "mock"]["spec"], found["Deployment", "mock-proxy"]["spec"]
     names = [f"mock-{number}" for number in range(servers["replicas"])]
-    # nginx has the servers of the guide's file, by the addresses of the pods' own services
+    # The configuration of nginx is the guide's, with the services of the pods as addresses.
     text = re.sub(r"^#.*\n|\n(?=\n)", "", (FILES / "servers.conf").read_text(), flags=re.MULTILINE)
     for name, port in zip(names, (8081, 8082, 8083), strict=True):
         text = text.replace(f"127.0.0.1:{port}", f"{name}:8080")
@@ -630,7 +632,7 @@ def test_the_manifests_for_kubernetes_fit_together() -> None:
     assert proxy["strategy"] == {"type": "Recreate"}
     sources = proxy["template"]["spec"]["volumes"][0]["projected"]["sources"]
     assert [each["configMap"]["name"] for each in sources] == ["mock-proxy", "mock-proxy-servers"]
-    # what belongs together
+    # Selectors, ports, probes and volumes match.
     for spec in (servers, proxy):
         assert spec["selector"]["matchLabels"] == spec["template"]["metadata"]["labels"]
         (container,) = spec["template"]["spec"]["containers"]
@@ -645,7 +647,7 @@ def test_the_manifests_for_kubernetes_fit_together() -> None:
     for name in names:
         service = found["Service", name]["spec"]
         assert service["selector"] == {"statefulset.kubernetes.io/pod-name": name}
-        assert service["publishNotReadyAddresses"], "a pod that is away keeps its worlds"
+        assert service["publishNotReadyAddresses"], "a pod keeps its worlds while it restarts"
     assert found["Service", "mock-proxy"]["spec"]["selector"] == proxy["selector"]["matchLabels"]
     (container,) = servers["template"]["spec"]["containers"]
     variables = {each["name"]: each for each in container["env"]}

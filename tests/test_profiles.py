@@ -9,7 +9,7 @@ import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import httpx2
@@ -21,6 +21,7 @@ from skill_bundles import DESCRIPTION, NAME, zipped
 
 from mockserver import profiles
 from mockserver.cli import main
+from mockserver.errors import Grade
 from mockserver.mock import Mock
 from mockserver.profiles import MAX_MINUTES, PROFILES, SWITCHES, Profile
 from mockserver.server.serving import MockServer
@@ -939,3 +940,4 @@ def test_help_and_the_openapi_document_describe_every_switch(server: MockServer)
             assert property["default"] == each.default
             assert each.meaning in property["description"]
             assert each.evidence in property["description"]
+            assert each.evidence.partition(":")[0] in get_args(Grade)

@@ -1,4 +1,4 @@
-"""Behind a proxy that serves the mock below a path of its own: pages, assets, redirects, clients and commands."""
+"""The mock behind a proxy that serves it under a path prefix: pages, assets, redirects, clients and commands."""
 
 import http.client
 import os
@@ -31,13 +31,13 @@ SKILL = ("greet/SKILL.md", b"---\nname: greet\ndescription: Greet people.\n---\n
 
 
 class Proxy(ThreadingHTTPServer):
-    """Forwards what is below PREFIX, with or without it. Requests for anything else are recorded, and get a 404."""
+    """Forwards requests under PREFIX, and keeps or strips it. Rejects and records all other requests."""
 
     daemon_threads = True
 
-    def __init__(self, server: MockServer, keeps: bool) -> None:
+    def __init__(self, server: MockServer, keep_prefix: bool) -> None:
         super().__init__(("127.0.0.1", 0), Forward)
-        self.keeps, self.port = keeps, server.port
+        self.keep_prefix, self.port = keep_prefix, server.port
         self.url = f"http://localhost:{self.server_address[1]}{PREFIX}"
         self.outside: list[str] = []
 
@@ -51,7 +51,7 @@ class Forward(BaseHTTPRequestHandler):
             self.server.outside.append(self.path)
             self.send_error(404)
             return
-        path = self.path if self.server.keeps else self.path.removeprefix(PREFIX) or "/"
+        path = self.path if self.server.keep_prefix else self.path.removeprefix(PREFIX) or "/"
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         upstream = http.client.HTTPConnection("127.0.0.1", self.server.port)
         upstream.request(self.command, path, body, dict(self.headers.items()))
@@ -62,20 +62,20 @@ class Forward(BaseHTTPRequestHandler):
                     self.send_header(name, value)
             self.send_header("Connection", "close")
             self.end_headers()
-            with suppress(OSError, http.client.HTTPException):  # the page has gone, or the server has ended
+            with suppress(OSError, http.client.HTTPException):  # the page was closed, or the server has stopped
                 while block := response.read1():
                     self.wfile.write(block)
                     self.wfile.flush()
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = forward  # noqa: N815  # names of the library
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = forward  # noqa: N815  # names that the base class defines
 
     def log_message(self, *arguments: Any) -> None:
         pass
 
 
 @contextmanager
-def proxied(server: MockServer, keeps: bool) -> Iterator[Proxy]:
-    with Proxy(server, keeps) as proxy:
+def running_proxy(server: MockServer, keep_prefix: bool) -> Iterator[Proxy]:
+    with Proxy(server, keep_prefix) as proxy:
         thread = Thread(target=proxy.serve_forever, args=(0.01,))
         thread.start()
         try:
@@ -87,27 +87,27 @@ def proxied(server: MockServer, keeps: bool) -> Iterator[Proxy]:
 
 
 @pytest.fixture(scope="module")
-def prefixed() -> Iterator[MockServer]:
+def prefixed_server() -> Iterator[MockServer]:
     with MockServer(path_prefix=f"{PREFIX}/", control_token="sesame") as server:
         yield server
 
 
 @pytest.fixture(params=["strips", "keeps"])
-def proxy(request: pytest.FixtureRequest, server: MockServer, prefixed: MockServer) -> Iterator[Proxy]:
-    """A proxy that keeps the prefix needs a server that knows it."""
-    keeps = request.param == "keeps"
-    with proxied(prefixed if keeps else server, keeps) as proxy:
+def proxy(request: pytest.FixtureRequest, server: MockServer, prefixed_server: MockServer) -> Iterator[Proxy]:
+    """Return a proxy; one that keeps the prefix forwards to a server with `path_prefix`."""
+    keep_prefix = request.param == "keeps"
+    with running_proxy(prefixed_server if keep_prefix else server, keep_prefix) as proxy:
         yield proxy
 
 
 def token(proxy: Proxy) -> str | None:
-    return "sesame" if proxy.keeps else None
+    return "sesame" if proxy.keep_prefix else None
 
 
 # Clients
 
 
-def test_clients_use_the_url_of_the_proxy(proxy: Proxy) -> None:
+def test_clients_work_with_the_url_of_the_proxy(proxy: Proxy) -> None:
     server = Server(f"{proxy.url}/v1/", token=token(proxy))
     with server.world() as world, openai.OpenAI(base_url=world.base_url, api_key=world.api_key) as client:
         container = client.containers.create(name="box")
@@ -120,7 +120,7 @@ def test_clients_use_the_url_of_the_proxy(proxy: Proxy) -> None:
     server.close()
 
 
-def test_commands_use_the_url_of_the_proxy(proxy: Proxy) -> None:
+def test_commands_work_with_the_url_of_the_proxy(proxy: Proxy) -> None:
     environment = {"MOCKSERVER_CONTROL_TOKEN": token(proxy), "MOCKSERVER_WORLD": None}
     for command in (
         ["world", "create", "blue"],
@@ -128,19 +128,19 @@ def test_commands_use_the_url_of_the_proxy(proxy: Proxy) -> None:
         ["verdict", "--world", "blue"],
         ["world", "delete", "blue"],
     ):
-        done = CliRunner().invoke(main.main, [*command, "--url", proxy.url], env=environment)
-        assert (done.exit_code, done.stderr) == (0, "")
+        completed = CliRunner().invoke(main.main, [*command, "--url", proxy.url], env=environment)
+        assert (completed.exit_code, completed.stderr) == (0, "")
 
 
-def test_only_the_whole_prefix_is_removed(prefixed: MockServer) -> None:
+def test_the_server_strips_the_prefix_only_once_and_only_as_whole_segments(prefixed_server: MockServer) -> None:
     for path, status in (("/v1", 200), ("/%76%31", 200), ("x/v1", 404), (f"{PREFIX}/v1", 404)):
-        response = httpx2.get(f"{prefixed.url}{PREFIX}{path}/containers", headers={"Authorization": "Bearer k"})
+        response = httpx2.get(f"{prefixed_server.url}{PREFIX}{path}/containers", headers={"Authorization": "Bearer k"})
         assert response.status_code == status
-    assert httpx2.get(f"{prefixed.url}/v1/containers", headers={"Authorization": "Bearer k"}).status_code == 200
+    assert httpx2.get(f"{prefixed_server.url}/v1/containers", headers={"Authorization": "Bearer k"}).status_code == 200
 
 
 @pytest.mark.slow
-def test_the_pytest_plugin_uses_the_url_of_the_proxy(proxy: Proxy, tmp_path: Path) -> None:
+def test_the_pytest_plugin_works_with_the_url_of_the_proxy(proxy: Proxy, tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(
         "import openai\n"
         "def test_it(openai_mock):\n"
@@ -150,33 +150,33 @@ def test_the_pytest_plugin_uses_the_url_of_the_proxy(proxy: Proxy, tmp_path: Pat
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MOCKSERVER_")}
     environment |= {"MOCKSERVER_CONTROL_TOKEN": "sesame"}
     command = [sys.executable, "-m", "pytest", "-q", f"--mockserver-url={proxy.url}/", "-p", "no:schemathesis"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    completed = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
 
 
 # Pages
 
 
 def test_redirects_stay_below_the_prefix(proxy: Proxy) -> None:
-    led = httpx2.get(f"{proxy.url}/_mock", headers=HTML, follow_redirects=True)
-    assert str(led.url) == f"{proxy.url}/_mock/"
-    entrance = httpx2.get(proxy.url if proxy.keeps else f"{proxy.url}/", headers=HTML, follow_redirects=True)
+    dashboard = httpx2.get(f"{proxy.url}/_mock", headers=HTML, follow_redirects=True)
+    assert str(dashboard.url) == f"{proxy.url}/_mock/"
+    entrance = httpx2.get(proxy.url if proxy.keep_prefix else f"{proxy.url}/", headers=HTML, follow_redirects=True)
     assert str(entrance.url) == f"{proxy.url}/"
     assert 'href="_mock/"' in entrance.text
 
 
 @pytest.mark.slow
-def test_the_dashboard_and_the_documentation_work(proxy: Proxy, page: "Page") -> None:
+def test_the_dashboard_and_swagger_ui_work_behind_the_proxy(proxy: Proxy, page: "Page") -> None:
     page.set_default_timeout(60_000)
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.goto(f"{proxy.url}/")
     page.get_by_role("link", name="Dashboard").click()
-    if proxy.keeps:
+    if proxy.keep_prefix:
         page.locator("dialog [name=token]").fill("sesame")
         page.locator("dialog [name=token]").press("Enter")
     page.locator("#connection.on").wait_for()
-    page.reload()  # the cookie is sent
+    page.reload()  # signs in with the cookie
     page.locator("#connection.on").wait_for()
     page.get_by_text(f"export OPENAI_BASE_URL={proxy.url}/v1").wait_for()
     httpx2.post(f"{proxy.url}/v1/containers", json={"name": "seen"}, headers={"Authorization": "Bearer k"})

@@ -1,4 +1,4 @@
-"""The pytest plugin, as those meet it who installed the package: pytest run on test suites of their own."""
+"""The pytest plugin as installed: each test runs pytest on a test suite of its own."""
 
 import os
 import re
@@ -26,7 +26,7 @@ Run = Callable[..., pytest.RunResult]
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the package is to be found, with the entry point that an installer would write."""
+    """A directory with the metadata and the entry point that an installer would write."""
     folder = tmp_path_factory.mktemp("installed")
     entry = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["pytest11"]
     metadata = folder / "mockserver_plugin-0.dist-info"
@@ -43,14 +43,14 @@ def run(pytester: pytest.Pytester, installed: Path, monkeypatch: pytest.MonkeyPa
     for name in ("MOCKSERVER_URL", "OPENAI_BASE_URL", "OPENAI_API_KEY", "PYTEST_ADDOPTS"):
         monkeypatch.delenv(name, raising=False)
 
-    def run_it(*arguments: str) -> pytest.RunResult:
-        # Hypothesis' own plugin takes longer to load than all of these tests to run.
+    def run_pytest(*arguments: str) -> pytest.RunResult:
+        # The plugin of Hypothesis takes longer to load than these tests take to run.
         return pytester.runpytest_subprocess("-p", "no:hypothesispytest", "-W", "error", "-rA", *arguments)
 
-    return run_it
+    return run_pytest
 
 
-def test_a_suite_of_tests_gets_what_it_asks_for(pytester: pytest.Pytester, run: Run) -> None:
+def test_a_suite_can_use_the_fixtures_settings_and_marks(pytester: pytest.Pytester, run: Run) -> None:
     pytester.makefile(".yaml", seed="version: 1\ncontainers: [{name: everywhere}]\n")
     pytester.makefile(
         ".toml",
@@ -76,7 +76,7 @@ def test_a_suite_of_tests_gets_what_it_asks_for(pytester: pytest.Pytester, run: 
 
         @pytest.fixture
         def application():
-            '''Knows nothing of a mock: it reads the environment, as every OpenAI client does.'''
+            '''Calls the API at the URL and with the key of the environment, as every OpenAI client does.'''
             base, key = os.environ["OPENAI_BASE_URL"], os.environ["OPENAI_API_KEY"]
 
             def call(method, path, body=None):
@@ -84,8 +84,8 @@ def test_a_suite_of_tests_gets_what_it_asks_for(pytester: pytest.Pytester, run: 
                 data = json.dumps(body).encode() if body else None
                 request = urllib.request.Request(base + path, data, headers, method=method)
                 try:
-                    with urllib.request.urlopen(request) as answer:
-                        return answer.status, json.load(answer)
+                    with urllib.request.urlopen(request) as response:
+                        return response.status, json.load(response)
                 except HTTPError as error:
                     with error:
                         return error.code, json.load(error)
@@ -101,15 +101,15 @@ def test_a_suite_of_tests_gets_what_it_asks_for(pytester: pytest.Pytester, run: 
         import openai
         import pytest
 
-        seen = []
+        worlds = []
 
-        def listed(application):
+        def container_names(application):
             return [each["name"] for each in application("GET", "/containers")[1]["data"]]
 
-        def test_before():
+        def test_the_environment_is_clean_before():
             assert not {"OPENAI_BASE_URL", "OPENAI_API_KEY", "MOCKSERVER_URL", "MOCKSERVER_WORLD"} & os.environ.keys()
 
-        def test_a_client_needs_no_change(openai_mock):
+        def test_an_openai_client(openai_mock):
             with openai.OpenAI() as client:
                 assert str(client.base_url).rstrip("/") == openai_mock.base_url
                 box = client.containers.create(name="box")
@@ -119,7 +119,7 @@ def test_a_suite_of_tests_gets_what_it_asks_for(pytester: pytest.Pytester, run: 
                 ]
                 assert client.containers.retrieve(box.id).status == "expired"
 
-        def test_an_async_test_too(openai_mock):
+        def test_an_async_client(openai_mock):
             async def main():
                 async with openai.AsyncOpenAI() as client:
                     await client.containers.create(name="box")
@@ -128,51 +128,51 @@ def test_a_suite_of_tests_gets_what_it_asks_for(pytester: pytest.Pytester, run: 
 
             assert asyncio.run(main()) == 0
 
-        @pytest.mark.parametrize("turn", ["a/b", "ä ö", "x" * 100])
-        def test_worlds_are_fresh(openai_mock, application, turn):
-            assert listed(application) == ["everywhere"]
+        @pytest.mark.parametrize("text", ["a/b", "ä ö", "x" * 100])
+        def test_each_test_gets_a_new_world(openai_mock, application, text):
+            assert container_names(application) == ["everywhere"]
             application("POST", "/containers", {"name": "box"})
-            seen.append(openai_mock.world)
+            worlds.append(openai_mock.world)
 
-        def test_worlds_are_no_more(openai_mock_server):
-            worlds = openai_mock_server.control("GET", "worlds")["data"]
-            assert [each["name"] for each in worlds] == ["default"]
-            assert len(set(seen)) == 3
+        def test_worlds_are_deleted_after_their_test(openai_mock_server):
+            listed = openai_mock_server.control("GET", "worlds")["data"]
+            assert [each["name"] for each in listed] == ["default"]
+            assert len(set(worlds)) == 3
 
-        def test_the_server_is_ours(openai_mock_server):
+        def test_the_server_has_the_settings_of_the_suite(openai_mock_server):
             assert openai_mock_server.mock.settings.id_seed == "ours"
             assert openai_mock_server.mock.settings.max_upload == 1024
 
-        def test_the_profile_is_the_suites(openai_mock, application):
-            asked = {"name": "box", "expires_after": {"anchor": "last_active_at", "minutes": 60}}
-            assert application("POST", "/containers", asked)[0] == 400
+        def test_the_profile_comes_from_the_configuration(openai_mock, application):
+            body = {"name": "box", "expires_after": {"anchor": "last_active_at", "minutes": 60}}
+            assert application("POST", "/containers", body)[0] == 400
 
         @pytest.mark.openai_mock(profile="default")
-        def test_a_test_has_its_own(application):
-            asked = {"name": "box", "expires_after": {"anchor": "last_active_at", "minutes": 60}}
-            assert application("POST", "/containers", asked)[0] == 200
+        def test_a_mark_sets_the_profile(application):
+            body = {"name": "box", "expires_after": {"anchor": "last_active_at", "minutes": 60}}
+            assert application("POST", "/containers", body)[0] == 200
 
         @pytest.mark.parametrize("profile", [
-            pytest.param(asked, marks=pytest.mark.openai_mock(profile=asked))
-            for asked in ("live,delete_lag=5m", {"base": "live", "delete_lag": 300}, {"delete_lag": "5m"})
+            pytest.param(profile, marks=pytest.mark.openai_mock(profile=profile))
+            for profile in ("live,delete_lag=5m", {"base": "live", "delete_lag": 300}, {"delete_lag": "5m"})
         ], ids=str)
-        def test_or_the_suites_with_switches_of_its_own(openai_mock, application, profile):
+        def test_a_mark_sets_switches_of_the_profile(openai_mock, application, profile):
             assert application("GET", "/containers")[0] == 200
-            told = openai_mock.state()["profile"]
-            assert (told["max_minutes"], told["delete_lag"]) == (20, 300)
+            shown = openai_mock.state()["profile"]
+            assert (shown["max_minutes"], shown["delete_lag"]) == (20, 300)
 
         @pytest.mark.openai_mock(frozen="2026-01-31T12:00:00Z")
         class TestMarked:
-            def test_the_class(self, application):
+            def test_the_mark_of_the_class(self, application):
                 assert application("POST", "/containers", {"name": "box"})[1]["created_at"] == 1769860800
 
             @pytest.mark.openai_mock(frozen=1)
-            def test_the_nearest_wins(self, application):
+            def test_the_nearest_mark_wins(self, application):
                 assert application("POST", "/containers", {"name": "box"})[1]["created_at"] == 1
 
             @pytest.mark.openai_mock(empty=True)
-            def test_both(self, openai_mock, application):
-                assert listed(application) == []
+            def test_both_marks(self, openai_mock, application):
+                assert container_names(application) == []
                 assert openai_mock.clock.state()["mode"] == "frozen"
 
         @pytest.mark.openai_mock(clock={"offset": "-1d", "rate": 60})
@@ -186,7 +186,7 @@ def test_a_suite_of_tests_gets_what_it_asks_for(pytester: pytest.Pytester, run: 
             assert ("openai_mock" in request.fixturenames) is marked
             assert ("OPENAI_BASE_URL" in os.environ) is marked
 
-        def test_after():
+        def test_the_environment_is_clean_after():
             assert not {"OPENAI_BASE_URL", "OPENAI_API_KEY", "MOCKSERVER_URL", "MOCKSERVER_WORLD"} & os.environ.keys()
         """
     )
@@ -204,13 +204,12 @@ def call(method, path, body=None):
     headers = {"Authorization": f"Bearer {os.environ['OPENAI_API_KEY']}", "Content-Type": "application/json"}
     data = json.dumps(body).encode() if body else None
     request = urllib.request.Request(os.environ["OPENAI_BASE_URL"] + path, data, headers, method=method)
-    with urllib.request.urlopen(request) as answer:
-        return json.load(answer)
+    with urllib.request.urlopen(request) as response:
+        return json.load(response)
 """
 
 
-@pytest.mark.slow
-def test_a_failed_test_shows_what_was_sent(pytester: pytest.Pytester, run: Run) -> None:
+def test_the_report_of_a_failed_test_shows_its_last_exchanges(pytester: pytest.Pytester, run: Run) -> None:
     pytester.makepyfile(application=APPLICATION)
     pytester.makepyfile(
         """
@@ -249,7 +248,9 @@ def test_a_failed_test_shows_what_was_sent(pytester: pytest.Pytester, run: Run) 
     result.assert_outcomes(passed=2, failed=2, errors=1)
     text = result.stdout.str()
     assert "of another test" not in text
-    assert text.count("GET    /v1/containers?limit=1  200") == 18, "the last 20, with the two that follow"
+    assert text.count("GET    /v1/containers?limit=1  200") == 18, (
+        "20 exchanges are shown, of which the last two are others"
+    )
     result.stdout.re_match_lines(
         [
             r".* ERROR at teardown of test_fails_at_the_end .*",
@@ -267,7 +268,7 @@ def test_a_failed_test_shows_what_was_sent(pytester: pytest.Pytester, run: Run) 
     )
 
 
-VERDICT = """
+VERDICT_TESTS = """
 import pytest
 from application import HTTPError, call
 
@@ -279,17 +280,17 @@ def box(openai_mock):
 
 def test_cleans_up(box): ...
 
-def test_leaves_one(openai_mock):
+def test_leaves_a_container(openai_mock):
     call("POST", "/containers", {"name": "left"})
 
 @pytest.mark.openai_mock(
     ignore={NAME}, seed=None, empty=None, profile=None, frozen=None, clock=None, verdict=None
 )
-def test_may_leave_one(openai_mock):
+def test_may_leave_a_container(openai_mock):
     call("POST", "/containers", {"name": "left"})
 
 @pytest.mark.openai_mock(verdict=False)
-def test_is_not_judged(openai_mock):
+def test_without_a_verdict(openai_mock):
     call("POST", "/containers", {"name": "left"})
 
 def test_fails_anyway(openai_mock):
@@ -297,36 +298,35 @@ def test_fails_anyway(openai_mock):
     assert False
 
 @pytest.mark.openai_mock(verdict=True)
-def test_is_always_judged(openai_mock):
+def test_with_a_verdict(openai_mock):
     call("POST", "/containers", {"name": "left"})
 """
 
 
-@pytest.mark.slow
-def test_a_client_that_misbehaves_fails_its_test(
+def test_a_test_fails_if_the_verdict_has_findings(
     pytester: pytest.Pytester, run: Run, server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = "container-never-deleted"
-    pytester.makepyfile(application=APPLICATION, test_it=VERDICT.replace("NAME", repr(name)))
+    pytester.makepyfile(application=APPLICATION, test_it=VERDICT_TESTS.replace("NAME", repr(name)))
     result = run("--mockserver-verdict")
     result.assert_outcomes(passed=5, failed=1, errors=2)
     result.stdout.re_match_lines(
         [
-            r".* ERROR at teardown of test_leaves_one .*",
+            r".* ERROR at teardown of test_leaves_a_container .*",
             r"The client misbehaved\.",
             rf"{name}: .*",
             r"  #1 .* POST   /v1/containers  200 .*",
             rf"If the test intends it: @pytest\.mark\.openai_mock\(ignore=\['{name}'\]\)",
-            r".* ERROR at teardown of test_is_always_judged .*",
+            r".* ERROR at teardown of test_with_a_verdict .*",
         ]
     )
-    monkeypatch.setenv("MOCKSERVER_URL", server.url)  # a server of their own takes a second to load
+    monkeypatch.setenv("MOCKSERVER_URL", server.url)  # to start another server would take a second
     run().assert_outcomes(passed=5, failed=1, errors=1)
     pytester.makeini(f"[pytest]\nmockserver_verdict = true\nmockserver_ignore = {name}")
     run().assert_outcomes(passed=5, failed=1)
 
 
-MISTAKES = {
+INVALID_MARKS = {
     "@pytest.mark.openai_mock(frozn=True)": (
         "@pytest.mark.openai_mock: unknown argument 'frozn'; did you mean 'frozen'? choose one of: seed, empty, *"
     ),
@@ -343,45 +343,44 @@ MISTAKES = {
 }
 
 
-@pytest.mark.slow
-def test_a_mark_that_can_not_be_is_told_in_a_line(pytester: pytest.Pytester, run: Run, server: MockServer) -> None:
-    tests = "\n".join(f"{mark}\ndef test_{number}(): ..." for number, mark in enumerate(MISTAKES))
+def test_an_invalid_mark_is_an_error_of_one_line(pytester: pytest.Pytester, run: Run, server: MockServer) -> None:
+    tests = "\n".join(f"{mark}\ndef test_{number}(): ..." for number, mark in enumerate(INVALID_MARKS))
     pytester.makepyfile(f"import pytest\n{tests}")
     result = run("--tb=short", f"--mockserver-url={server.url}")
-    result.assert_outcomes(errors=len(MISTAKES))
-    result.stdout.fnmatch_lines(list(MISTAKES.values()))
-    assert " or /" not in result.stdout.str(), "no folder is named twice"
+    result.assert_outcomes(errors=len(INVALID_MARKS))
+    result.stdout.fnmatch_lines(list(INVALID_MARKS.values()))
+    assert " or /" not in result.stdout.str(), "no directory is named twice"
     assert "Traceback" not in result.stdout.str()
 
 
+def make_suite_with(pytester: pytest.Pytester, settings: dict[str, object]) -> None:
+    """Write two tests that use a server with these settings."""
+    fixture = f"@pytest.fixture(scope='session')\ndef openai_mock_settings(): return {settings!r}"
+    pytester.makepyfile(f"import pytest\n{fixture}\ndef test_it(openai_mock): ...\ndef test_again(openai_mock): ...")
+
+
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"colour": 1}, "openai_mock_settings: unknown setting 'colour'; choose one of: host, port, *"),
         ({"tls_cert": "a.pem"}, "openai_mock_settings: tls_cert can't be used, *"),
-        pytest.param(
+        (
             {"profile": "lively"},
             "the mock server can't start: profile: unknown profile 'lively'; did you mean 'live'? choose one of: default, live, docs, contract",
-            marks=pytest.mark.slow,
         ),
-        pytest.param(
-            {"seed": ["none.yaml"]},
-            "the mock server can't start: none.yaml: *; correct the path of the seed",
-            marks=pytest.mark.slow,
-        ),
+        ({"seed": ["none.yaml"]}, "the mock server can't start: none.yaml: *; correct the path of the seed"),
     ],
 )
-def test_a_setting_that_can_not_be_is_told_in_a_line(
-    pytester: pytest.Pytester, run: Run, settings: dict[str, object], told: str
+def test_an_invalid_setting_is_an_error_of_one_line(
+    pytester: pytest.Pytester, run: Run, settings: dict[str, object], message: str
 ) -> None:
-    fixture = f"@pytest.fixture(scope='session')\ndef openai_mock_settings(): return {settings!r}"
-    pytester.makepyfile(f"import pytest\n{fixture}\ndef test_it(openai_mock): ...\ndef test_again(openai_mock): ...")
+    make_suite_with(pytester, settings)
     result = run("--tb=short")
     result.assert_outcomes(errors=2)
-    result.stdout.fnmatch_lines([told])
+    result.stdout.fnmatch_lines([message])
 
 
-COUNTING = """
+PRINTING_TESTS = """
 import os
 import pytest
 from application import call
@@ -396,42 +395,40 @@ def test_it(number, openai_mock, openai_mock_server):
 """
 
 
-def told(result: pytest.RunResult, what: str) -> list[str]:
-    return re.findall(rf"^{what} (.*)$", result.stdout.str(), re.MULTILINE)
+def printed(result: pytest.RunResult, label: str) -> list[str]:
+    return re.findall(rf"^{label} (.*)$", result.stdout.str(), re.MULTILINE)
 
 
-@pytest.mark.slow
-def test_each_worker_of_xdist_has_its_own_server(pytester: pytest.Pytester, run: Run) -> None:
-    pytester.makepyfile(application=APPLICATION, test_it=COUNTING)
+def test_each_xdist_worker_has_its_own_server(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile(application=APPLICATION, test_it=PRINTING_TESTS)
     result = run("-n2", "--dist=each")
     result.assert_outcomes(passed=16)
-    assert len(set(told(result, "server"))) == 2
-    assert len(told(result, "id")) == 16
-    assert len(set(told(result, "id"))) == 8, "on a frozen clock ids are the same on every run"
+    assert len(set(printed(result, "server"))) == 2
+    assert len(printed(result, "id")) == 16
+    assert len(set(printed(result, "id"))) == 8, "on a frozen clock, ids are the same on every run"
 
 
-@pytest.mark.parametrize("way", ["option", "environment", "configuration"])
-@pytest.mark.slow
-def test_a_server_elsewhere_is_used(
-    pytester: pytest.Pytester, run: Run, server: MockServer, monkeypatch: pytest.MonkeyPatch, way: str
+@pytest.mark.parametrize("source", ["option", "environment", "configuration"])
+def test_a_running_server_can_be_used_by_url(
+    pytester: pytest.Pytester, run: Run, server: MockServer, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
     before = server.mock.worlds.names()
     pytester.makefile(".yaml", seed="version: 1\ncontainers: [{name: everywhere}]\n")
-    elsewhere = f"mockserver_url = {server.url}" if way == "configuration" else ""
-    pytester.makeini(f"[pytest]\nmockserver_profile = live\n{elsewhere}")
-    pytester.makepyfile(application=APPLICATION, test_it=COUNTING)
-    if way == "environment":
+    url = f"mockserver_url = {server.url}" if source == "configuration" else ""
+    pytester.makeini(f"[pytest]\nmockserver_profile = live\n{url}")
+    pytester.makepyfile(application=APPLICATION, test_it=PRINTING_TESTS)
+    if source == "environment":
         monkeypatch.setenv("MOCKSERVER_URL", server.url)
-    result = run(*(["-n2", "--mockserver-url", server.base_url] if way == "option" else []))
+    result = run(*(["-n2", "--mockserver-url", server.base_url] if source == "option" else []))
     result.assert_outcomes(passed=8)
-    assert set(told(result, "server")) == {server.url}
-    assert len(told(result, "world")) == 8
-    assert len(set(told(result, "world"))) == (2 if way == "option" else 1), "clients keep the world's name"
-    assert len(set(told(result, "id"))) == 8
+    assert set(printed(result, "server")) == {server.url}
+    assert len(printed(result, "world")) == 8
+    assert len(set(printed(result, "world"))) == (2 if source == "option" else 1), "clients keep the name of the world"
+    assert len(set(printed(result, "id"))) == 8
     assert server.mock.worlds.names() == before
 
 
-def test_no_server_elsewhere_is_told(pytester: pytest.Pytester, run: Run) -> None:
+def test_an_unreachable_server_is_an_error_that_names_its_url(pytester: pytest.Pytester, run: Run) -> None:
     pytester.makepyfile("def test_it(openai_mock): ...")
     result = run("--mockserver-url=http://localhost:9")
     result.assert_outcomes(errors=1)
@@ -440,8 +437,8 @@ def test_no_server_elsewhere_is_told(pytester: pytest.Pytester, run: Run) -> Non
     )
 
 
-def test_unused_it_loads_nothing() -> None:
-    """Every run of pytest loads the plugin, wherever the package is installed."""
+def test_importing_the_plugin_loads_no_other_module() -> None:
+    """Where the package is installed, every run of pytest imports the plugin."""
     program = """
 import sys, pytest
 before = set(sys.modules)
@@ -454,7 +451,7 @@ print(*sorted(set(sys.modules) - before))
     assert all(part.startswith("mockserver.pytest_plugin") for part in parts)
 
 
-def test_unused_it_does_nothing(pytester: pytest.Pytester, run: Run) -> None:
+def test_a_suite_without_the_fixtures_loads_no_server(pytester: pytest.Pytester, run: Run) -> None:
     pytester.makepyfile(
         """
         import sys
@@ -469,22 +466,21 @@ def test_unused_it_does_nothing(pytester: pytest.Pytester, run: Run) -> None:
     run().assert_outcomes(passed=1)
 
 
-@pytest.mark.slow
-def test_it_explains_itself(run: Run) -> None:
-    told = run("--markers").stdout.str() + run("--fixtures").stdout.str()
-    assert all(f"{name}=…" in told for name in pytest_plugin.MARKS)
-    assert re.search(r"^openai_mock_server .* -- .*pytest_plugin", told, re.MULTILINE)
-    assert re.search(r"^openai_mock -- .*pytest_plugin", told, re.MULTILINE)
+def test_pytest_help_lists_the_marks_fixtures_and_options(run: Run) -> None:
+    listed = run("--markers").stdout.str() + run("--fixtures").stdout.str()
+    assert all(f"{name}=…" in listed for name in pytest_plugin.MARKS)
+    assert re.search(r"^openai_mock_server .* -- .*pytest_plugin", listed, re.MULTILINE)
+    assert re.search(r"^openai_mock -- .*pytest_plugin", listed, re.MULTILINE)
     help = run("--help").stdout.str()
     assert "--mockserver-url=URL" in help
     assert "--mockserver-verdict" in help
     assert all(name in help for name in pytest_plugin.OPTIONS)
 
 
-# Clients that are made at any time
+# Clients that are created before their test
 
 
-CLIENTS = """
+CLIENTS_MODULE = """
 import asyncio
 import functools
 
@@ -492,23 +488,23 @@ import openai
 from openai import AsyncOpenAI, OpenAI
 
 client = OpenAI(max_retries=0)
-asynchronous = AsyncOpenAI(max_retries=0, default_headers={"Connection": "close"})  # each test has a loop of its own
+asynchronous = AsyncOpenAI(max_retries=0, default_headers={"Connection": "close"})  # each test has its own event loop
 
 @functools.cache
-def kept():
+def cached_client():
     return OpenAI(max_retries=0)
 
 def send():
-    client.containers.create(name="made at import")
-    kept().containers.create(name="made once")
-    openai.containers.create(name="the package's own")
+    client.containers.create(name="created at import")
+    cached_client().containers.create(name="cached")
+    openai.containers.create(name="default client")
     asyncio.run(send_asynchronously())
 
 async def send_asynchronously():
     await asynchronous.containers.create(name="asynchronous")
 """
 
-SENDING = """
+SENDING_TESTS = """
 import os
 
 import openai
@@ -526,18 +522,17 @@ def test_it(session_client, openai_mock, number):
     send()
     session_client.containers.create(name="of the session")
     names = [each["request"]["body"]["name"] for each in openai_mock.journal]
-    assert names == ["made at import", "made once", "the package's own", "asynchronous", "of the session"]
+    assert names == ["created at import", "cached", "default client", "asynchronous", "of the session"]
     assert openai_mock.state()["counts"]["containers"] == 5
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("way", ["thread", "child", "xdist", "elsewhere", "keys"])
-def test_clients_send_to_the_current_tests_world(
-    pytester: pytest.Pytester, run: Run, server: MockServer, monkeypatch: pytest.MonkeyPatch, way: str
+@pytest.mark.parametrize("setup", ["thread", "child", "xdist", "url", "api_key"])
+def test_clients_created_at_any_time_send_to_the_world_of_the_current_test(
+    pytester: pytest.Pytester, run: Run, server: MockServer, monkeypatch: pytest.MonkeyPatch, setup: str
 ) -> None:
-    pytester.makepyfile(clients=CLIENTS, test_it=SENDING)
-    if way == "keys":
+    pytester.makepyfile(clients=CLIENTS_MODULE, test_it=SENDING_TESTS)
+    if setup == "api_key":
         pytester.makeconftest(
             """
             import pytest
@@ -547,7 +542,7 @@ def test_clients_send_to_the_current_tests_world(
                 return {"api_key": ["secret"]}
             """
         )
-    if way in ("child", "keys"):  # the user's own key and proxies are not used
+    if setup in ("child", "api_key"):  # keys and proxies of the environment must not be used
         monkeypatch.setenv("OPENAI_API_KEY", "sk-real")
         monkeypatch.setenv("AZURE_OPENAI_API_KEY", "azure")
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
@@ -556,34 +551,33 @@ def test_clients_send_to_the_current_tests_world(
     options = {
         "child": ["--mockserver-process=child"],
         "xdist": ["-n2"],
-        "elsewhere": [f"--mockserver-url={server.url}"],
+        "url": [f"--mockserver-url={server.url}"],
     }
-    run(*options.get(way, ["--mockserver-process=thread"])).assert_outcomes(passed=3)
+    run(*options.get(setup, ["--mockserver-process=thread"])).assert_outcomes(passed=3)
     assert server.mock.worlds.names() == before
 
 
-@pytest.mark.slow
-def test_clients_outside_of_a_test_get_the_reason(pytester: pytest.Pytester, run: Run) -> None:
+def test_requests_outside_of_a_test_get_an_error_that_names_the_cause(pytester: pytest.Pytester, run: Run) -> None:
     pytester.makepyfile(
-        clients=CLIENTS,
+        clients=CLIENTS_MODULE,
         test_early="from clients import client\nclient.containers.create(name='box')\n",
         test_it="""
         import pytest
         from clients import client
 
-        def test_before():
+        def test_before_the_server_starts():
             client.containers.create(name="box")
 
         @pytest.fixture(scope="session")
-        def prepared():
+        def early():
             client.containers.create(name="box")
 
-        def test_fixture(prepared, openai_mock): ...
+        def test_a_session_fixture(early, openai_mock): ...
 
         def test_inside(openai_mock):
             client.containers.create(name="box")
 
-        def test_after():
+        def test_without_the_fixture():
             client.containers.create(name="box")
         """,
     )
@@ -595,7 +589,7 @@ def test_clients_outside_of_a_test_get_the_reason(pytester: pytest.Pytester, run
     assert "that sends this request (POST /v1/containers)" in text
 
 
-UNTOUCHED = """
+REAL_API_TESTS = """
 import os
 import pytest
 
@@ -608,19 +602,18 @@ def test_the_real_api():
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mocked", ["", "def test_mocked(openai_mock): ..."])
-def test_tests_of_the_real_api_keep_their_environment(
+def test_tests_without_the_fixtures_keep_their_environment(
     pytester: pytest.Pytester, run: Run, monkeypatch: pytest.MonkeyPatch, mocked: str
 ) -> None:
-    pytester.makepyfile(test_a=mocked, test_b=UNTOUCHED)
+    pytester.makepyfile(test_a=mocked, test_b=REAL_API_TESTS)
     run().assert_outcomes(passed=int(bool(mocked)), skipped=1)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-real")
     run().assert_outcomes(passed=1 + bool(mocked))
 
 
 @pytest.mark.parametrize(("when", "is_set"), [("auto", False), ("always", True), ("never", False)])
-def test_the_environment_of_collection_can_be_chosen(
+def test_a_setting_controls_the_environment_during_collection(
     pytester: pytest.Pytester, run: Run, when: str, is_set: bool
 ) -> None:
     pytester.makeini(f"[pytest]\nmockserver_environment = {when}")
@@ -634,26 +627,27 @@ def test_the_environment_of_collection_can_be_chosen(
 
 
 @pytest.mark.parametrize(
-    ("option", "told"),
+    ("option", "message"),
     [
         ("mockserver_environment", "unknown value 'sometimes'; choose one of: auto, *"),
         ("mockserver_process", "unknown value 'sometimes'; choose one of: auto, *"),
         ("mockserver_verdict", "*'sometimes'; write true or false"),
     ],
 )
-def test_an_unknown_choice_is_an_error(pytester: pytest.Pytester, run: Run, option: str, told: str) -> None:
+def test_an_unknown_value_of_an_option_is_a_usage_error(
+    pytester: pytest.Pytester, run: Run, option: str, message: str
+) -> None:
     pytester.makeini(f"[pytest]\n{option} = sometimes")
     result = run()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"ERROR: {option}: {told}"])
+    result.stderr.fnmatch_lines([f"ERROR: {option}: {message}"])
 
 
 # Tests that patch their own process
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("process", ["auto", "thread"])
-def test_a_frozen_process(pytester: pytest.Pytester, run: Run, process: str) -> None:
+def test_freezegun_does_not_affect_the_server(pytester: pytest.Pytester, run: Run, process: str) -> None:
     pytester.makepyfile(
         """
         import datetime
@@ -680,8 +674,7 @@ def test_a_frozen_process(pytester: pytest.Pytester, run: Run, process: str) -> 
     run(f"--mockserver-process={process}", "-W", "default::DeprecationWarning").assert_outcomes(passed=2)
 
 
-@pytest.mark.slow
-def test_a_fake_file_system(pytester: pytest.Pytester, run: Run) -> None:
+def test_pyfakefs_does_not_affect_the_server(pytester: pytest.Pytester, run: Run) -> None:
     pytester.makepyfile(
         """
         from openai import OpenAI
@@ -701,11 +694,10 @@ def test_a_fake_file_system(pytester: pytest.Pytester, run: Run) -> None:
     run().assert_outcomes(passed=2)
 
 
-GREEN = ["-W", "ignore:Monkey-patching ssl", "-W", "ignore::DeprecationWarning"]
+GEVENT_WARNINGS = ["-W", "ignore:Monkey-patching ssl", "-W", "ignore::DeprecationWarning"]
 
 
-@pytest.mark.slow
-def test_a_process_that_gevent_patched(pytester: pytest.Pytester, run: Run) -> None:
+def test_a_process_patched_by_gevent_gets_a_server_in_a_child_process(pytester: pytest.Pytester, run: Run) -> None:
     pytester.makeconftest("from gevent import monkey\nmonkey.patch_all()")
     pytester.makepyfile(
         """
@@ -719,24 +711,23 @@ def test_a_process_that_gevent_patched(pytester: pytest.Pytester, run: Run) -> N
             with pytest.raises(AttributeError, match="child process, so it has no `mock`; .* mockserver_process = thr"):
                 openai_mock_server.mock
 
-        def test_a_thread_of_its_own():
+        def test_a_server_in_a_thread():
             from mockserver import MockServer
 
             with pytest.raises(RuntimeError, match="gevent has replaced the threads and sockets"), MockServer():
                 pass
         """
     )
-    run(*GREEN).assert_outcomes(passed=2)
-    result = run(*GREEN, "--mockserver-process=thread", "-k", "test_it")
+    run(*GEVENT_WARNINGS).assert_outcomes(passed=2)
+    result = run(*GEVENT_WARNINGS, "--mockserver-process=thread", "-k", "test_it")
     result.assert_outcomes(errors=1, deselected=1)
     result.stdout.fnmatch_lines(
         ["*can't run in a thread, for gevent has replaced threads *mockserver_process = child*"]
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("settings", "reason"),
+    ("settings", "message"),
     [
         ({"seed": ["none.yaml"]}, "the mock server can't start: none.yaml: *; correct the path of the seed"),
         (
@@ -746,18 +737,18 @@ def test_a_process_that_gevent_patched(pytester: pytest.Pytester, run: Run) -> N
         ({"host": ["203.0.113.1"]}, "the mock server can't start: can't listen on 203.0.113.1 port 0: *"),
     ],
 )
-def test_why_a_child_process_does_not_start(
-    pytester: pytest.Pytester, run: Run, settings: dict[str, object], reason: str
+def test_a_child_process_that_fails_to_start_reports_the_reason(
+    pytester: pytest.Pytester, run: Run, settings: dict[str, object], message: str
 ) -> None:
-    fixture = f"@pytest.fixture(scope='session')\ndef openai_mock_settings(): return {settings!r}"
-    pytester.makepyfile(f"import pytest\n{fixture}\ndef test_it(openai_mock): ...\ndef test_again(openai_mock): ...")
+    make_suite_with(pytester, settings)
     result = run("--tb=short", "--mockserver-process=child")
     result.assert_outcomes(errors=2)
-    result.stdout.fnmatch_lines([reason])
+    result.stdout.fnmatch_lines([message])
 
 
-@pytest.mark.slow
-def test_a_child_process_is_like_a_thread(pytester: pytest.Pytester, run: Run) -> None:
+def test_a_server_in_a_child_process_supports_the_same_settings_and_verdict(
+    pytester: pytest.Pytester, run: Run
+) -> None:
     pytester.makefile(".yaml", seed="version: 1\ncontainers: [{name: everywhere}]\n")
     pytester.makeini(
         "[pytest]\nmockserver_seed = seed.yaml\nmockserver_profile = live\nmockserver_verdict = true\n"
@@ -790,9 +781,8 @@ def test_a_child_process_is_like_a_thread(pytester: pytest.Pytester, run: Run) -
     result.stdout.fnmatch_lines(["The client misbehaved.", "container-never-deleted: *"])
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_a_child_process_ends_with_a_killed_parent(pytester: pytest.Pytester, run: Run) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_child_process_ends_when_its_parent_is_killed(pytester: pytest.Pytester, run: Run) -> None:
     pytester.makepyfile(
         """
         import os, signal
@@ -805,6 +795,8 @@ def test_a_child_process_ends_with_a_killed_parent(pytester: pytest.Pytester, ru
     result = run("--mockserver-process=child", "-p", "no:cacheprovider")
     assert result.ret == -signal.SIGKILL
     child = int((pytester.path / "pid").read_text())
-    patience = threading.Event()
-    while Path(f"/proc/{child}/cmdline").exists() and Path(f"/proc/{child}/cmdline").read_bytes():  # empty: a zombie
-        patience.wait(0.01)
+    pause = threading.Event()
+    while (
+        Path(f"/proc/{child}/cmdline").exists() and Path(f"/proc/{child}/cmdline").read_bytes()
+    ):  # a zombie has an empty one
+        pause.wait(0.01)

@@ -1,6 +1,6 @@
-"""The README is short, and its two commands work in a clone on a machine that has nothing but Python.
+"""The README is short, and its two commands work in a clone on a machine that has only Python.
 
-What else it shows is checked with the pages of `docs/`, by `test_docs.py`.
+`test_docs.py` checks the rest of the README together with the pages of `docs/`.
 """
 
 import os
@@ -21,41 +21,41 @@ BLOCKS = page_blocks(ROOT / "README.md")
 START, TEST = (block.text.strip() for block in BLOCKS if ".venv/bin/" in block.text)
 
 
-def test_it_is_short() -> None:
+def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= MAX_LINES
 
 
-def test_ci_runs_the_same_tests() -> None:
+def test_ci_runs_the_test_command_of_the_readme() -> None:
     command = TEST.rsplit(".venv/bin/", 1)[1]
     assert f'tested "pytest" {command}\n' in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
 @pytest.fixture
 def environment() -> dict[str, str]:
-    """What a new terminal has. Where pip looks for packages stays."""
+    """Return the variables of a new terminal, with pip's settings."""
     kept = {"HOME", "LANG", "TMPDIR", "SSL_CERT_FILE", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"}
-    ours = {name: value for name, value in os.environ.items() if name in kept or name.startswith("PIP_")}
+    inherited = {name: value for name, value in os.environ.items() if name in kept or name.startswith("PIP_")}
     python = Path(sys._base_executable).parent
-    return ours | {"PATH": os.pathsep.join([str(python), os.defpath]), "NO_PROXY": "localhost,127.0.0.1"}
+    return inherited | {"PATH": os.pathsep.join([str(python), os.defpath]), "NO_PROXY": "localhost,127.0.0.1"}
 
 
 @pytest.fixture
 def clone(tmp_path: Path, environment: dict[str, str]) -> Path:
     if not shutil.which("git") or not (ROOT / ".git").exists():
-        pytest.skip("needs git, and a clone")
+        pytest.skip("needs git and a clone")
     probe = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", tmp_path, "hatchling"]
     if os.environ.get("CI") != "true" and subprocess.run(probe, env=environment, capture_output=True).returncode:
-        pytest.skip("pip finds no packages here")
+        pytest.skip("pip cannot download packages")
     subprocess.run(["git", "clone", "--quiet", ROOT, tmp_path / "clone"], check=True)
     return tmp_path / "clone"
 
 
 @pytest.mark.slow
-def test_the_first_command_starts_the_server(clone: Path, environment: dict[str, str]) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    running = subprocess.Popen(
+def test_the_first_command_starts_a_server_that_runs_the_quickstart(clone: Path, environment: dict[str, str]) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = str(listener.getsockname()[1])
+    process = subprocess.Popen(
         ["sh", "-c", START],
         cwd=clone,
         env=environment | {"MOCKSERVER_PORT": port},
@@ -67,30 +67,32 @@ def test_the_first_command_starts_the_server(clone: Path, environment: dict[str,
     )
     try:
         printed = []
-        for line in running.stdout:
+        for line in process.stdout:
             printed.append(line)
             if f"http://localhost:{port}/v1" in line:
                 break
         else:
             pytest.fail("".join(printed))
-        # Then the quickstart in Python, with the client installed as the page says.
+        # Run the Python quickstart with the client that the page installs.
         subprocess.run([".venv/bin/pip", "install", "--quiet", "openai"], cwd=clone, env=environment, check=True)
         program = next(block for block in BLOCKS if block.language == "python")
         client = {"OPENAI_BASE_URL": f"http://localhost:{port}/v1", "OPENAI_API_KEY": "sk-test"}
         command = [".venv/bin/python", "-c", program.text]
-        done = subprocess.run(command, cwd=clone, env=environment | client, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert matches(program.output, done.stdout), done.stdout
+        completed = subprocess.run(command, cwd=clone, env=environment | client, capture_output=True, text=True)
+        assert completed.returncode == 0, completed.stderr
+        assert matches(program.output, completed.stdout), completed.stdout
     finally:
         with suppress(ProcessLookupError):
-            os.killpg(running.pid, signal.SIGTERM)
-        running.communicate()
+            os.killpg(process.pid, signal.SIGTERM)
+        process.communicate()
 
 
 @pytest.mark.slow
 def test_the_second_command_runs_the_tests(clone: Path, environment: dict[str, str]) -> None:
-    """Only a part of them: all run in CI."""
-    part = {"PYTEST_ADDOPTS": "tests/test_contract.py"}
-    done = subprocess.run(["sh", "-c", TEST], cwd=clone, env=environment | part, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"^=+ \d+ passed", done.stdout, re.MULTILINE)
+    """Run only one file, because CI runs the whole suite."""
+    selection = {"PYTEST_ADDOPTS": "tests/test_contract.py"}
+    completed = subprocess.run(
+        ["sh", "-c", TEST], cwd=clone, env=environment | selection, capture_output=True, text=True
+    )
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    assert re.search(r"^=+ \d+ passed", completed.stdout, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""What `mockserver run` reports of a verdict for other programs, and how it keeps a server open."""
+"""`mockserver run`: reports of the verdict for other programs, and `--keep-open`."""
 
 import re
 import signal
@@ -10,7 +10,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from test_commands import CLEAN, COMMAND, OPENAI, python, run
+from test_commands import COMMAND, ENVIRONMENT, OPENAI, python, run
 
 from mockserver.cli import reports
 from mockserver.verdict import FINDINGS
@@ -18,8 +18,8 @@ from mockserver.verdict import FINDINGS
 pytestmark = pytest.mark.slow  # starts processes
 
 NEVER_DELETED = "container-never-deleted"
-LEFT = OPENAI + "client.containers.create(name='left')\n"
-FOUND = {
+LEAVES_A_CONTAINER = OPENAI + "client.containers.create(name='left')\n"
+FINDINGS_BY_WORLD = {
     "default": [
         {"name": NEVER_DELETED, "message": "100% <b>&\x1b[2J,\r\nnext: \ufffe", "exchanges": [3, 4]},
         {"name": NEVER_DELETED, "message": "again", "exchanges": []},
@@ -28,75 +28,71 @@ FOUND = {
 }
 
 
-def test_a_report_has_a_case_for_each_world_and_rule() -> None:
-    (suite,) = ElementTree.fromstring(reports.junit(FOUND, ["use-after-expiry"]))
+def test_a_junit_report_has_a_case_for_each_world_and_finding() -> None:
+    (suite,) = ElementTree.fromstring(reports.junit(FINDINGS_BY_WORLD, ["use-after-expiry"]))
     counts = {name: suite.get(name) for name in ("tests", "failures", "skipped", "errors")}
     assert counts == {"tests": str(2 * len(FINDINGS)), "failures": "1", "skipped": "2", "errors": "0"}
     cases = [(case.get("classname"), case.get("name")) for case in suite]
-    assert cases == [(f"mockserver.{world}", rule) for world in FOUND for rule in FINDINGS]
+    assert cases == [(f"mockserver.{world}", name) for world in FINDINGS_BY_WORLD for name in FINDINGS]
 
 
-def test_a_report_is_valid_xml_whatever_was_sent() -> None:
-    (failure,) = ElementTree.fromstring(reports.junit(FOUND, [])).iter("failure")
+def test_a_junit_report_is_valid_xml_whatever_a_message_contains() -> None:
+    (failure,) = ElementTree.fromstring(reports.junit(FINDINGS_BY_WORLD, [])).iter("failure")
     first = "100% <b>&\\x1b[2J,\r\nnext: \\ufffe [#3, #4]"
     assert failure.get("message") == first
     assert failure.text is not None
     assert failure.text.splitlines()[-1] == "again"
 
 
-def test_annotations_are_escaped() -> None:
-    first, second = reports.annotations(FOUND)
+def test_github_annotations_are_escaped() -> None:
+    first, second = reports.annotations(FINDINGS_BY_WORLD)
     message = "world default: 100%25 <b>&\\x1b[2J,%0D%0Anext: \\ufffe [#3, #4]"
     assert first == f"::warning title=mockserver%3A {NEVER_DELETED}::{message}"
     assert second.endswith("::world default: again")
 
 
-def test_findings_are_reported_and_fail_only_on_request(tmp_path: Path) -> None:
+def test_reports_without_verdict_do_not_fail_the_run(tmp_path: Path) -> None:
     file = tmp_path / "new" / "verdict.xml"
-    done = run("--junit", str(file), "--github", *python(LEFT))
+    done = run("--junit", str(file), "--github", *python(LEAVES_A_CONTAINER))
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(rf"::warning title=mockserver%3A {NEVER_DELETED}::world default: .*\n", done.stdout)
     (failure,) = ElementTree.parse(file).getroot().iter("failure")
     assert failure.get("type") == NEVER_DELETED
 
 
-@pytest.mark.slow
-def test_reports_are_written_beside_a_verdict(tmp_path: Path) -> None:
+def test_reports_and_the_verdict_use_the_same_ignored_findings(tmp_path: Path) -> None:
     variables = {"MOCKSERVER_JUNIT": str(tmp_path / "verdict.xml"), "MOCKSERVER_GITHUB": "1"}
-    done = run("--verdict", "--ignore", NEVER_DELETED, *python(LEFT), **variables)
+    done = run("--verdict", "--ignore", NEVER_DELETED, *python(LEAVES_A_CONTAINER), **variables)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert len(list(ElementTree.parse(tmp_path / "verdict.xml").getroot().iter("skipped"))) == 1
-    assert run(*python(LEFT), MOCKSERVER_VERDICT="1", **variables).returncode == 1
+    assert run(*python(LEAVES_A_CONTAINER), MOCKSERVER_VERDICT="1", **variables).returncode == 1
     assert len(list(ElementTree.parse(tmp_path / "verdict.xml").getroot().iter("failure"))) == 1
 
 
-@pytest.mark.slow
-def test_findings_are_ignored_by_a_variable() -> None:
+def test_a_variable_names_findings_to_ignore() -> None:
     variables = {"MOCKSERVER_VERDICT": "1", "MOCKSERVER_IGNORE": f"use-after-expiry,{NEVER_DELETED}"}
-    done = run(*python(LEFT), **variables)
+    done = run(*python(LEAVES_A_CONTAINER), **variables)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-@pytest.mark.slow
-def test_a_report_that_cannot_be_written_fails(tmp_path: Path) -> None:
+def test_a_report_that_cannot_be_written_fails_the_run(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = run("--junit", str(tmp_path / "file" / "verdict.xml"), "--", "true")
     assert done.returncode == 1
     assert "--junit" in done.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_server_stays_open_when_the_command_fails(number: signal.Signals) -> None:
+def test_keep_open_keeps_the_server_after_a_failed_command_until_a_signal(number: signal.Signals) -> None:
     pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     command = [*COMMAND, "run", "--keep-open", "--", sys.executable, "-c", "raise SystemExit(7)"]
-    with subprocess.Popen(command, env=CLEAN, start_new_session=True, **pipes) as process:
+    with subprocess.Popen(command, env=ENVIRONMENT, start_new_session=True, **pipes) as process:
         try:
             assert process.stderr
             line = process.stderr.readline()
             (url,) = re.findall(r"^mockserver: failed with exit code 7; see (http://\S+/)_mock/ .*Ctrl-C$", line)
-            with urllib.request.urlopen(f"{url}health") as answer:
-                assert answer.status == 200
+            with urllib.request.urlopen(f"{url}health") as response:
+                assert response.status == 200
             assert process.poll() is None
             process.send_signal(number)
             assert (process.wait(120), process.stderr.read()) == (7, "")
@@ -104,8 +100,7 @@ def test_the_server_stays_open_when_the_command_fails(number: signal.Signals) ->
             process.kill()
 
 
-@pytest.mark.slow
-def test_the_server_ends_with_a_command_that_succeeds_or_is_stopped() -> None:
+def test_keep_open_stops_the_server_after_a_command_that_succeeds_or_is_terminated() -> None:
     done = run("--keep-open", "--", "true")
     assert (done.returncode, done.stderr) == (0, "")
     stop = "import os, signal; os.kill(os.getppid(), signal.SIGTERM); signal.pause()"

@@ -1,6 +1,6 @@
-"""Every operation through the official Python package, sync and async, over a socket.
+"""Every operation on containers and Files through the official Python package, sync and async, over a socket.
 
-The clients validate strictly: an answer that doesn't fit the package's own types fails the test.
+The clients validate strictly: a response that doesn't match the types of the package fails the test.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ HOUR = 3_600
 DAY = 24 * HOUR
 
 CONTENT = hashlib.shake_256(b"content").digest(3 * 1024 * 1024 + 7)
-"""A few megabytes that don't repeat."""
+"""Pseudorandom, so that chunks in the wrong order are noticed."""
 
 
 class Sdk:
-    """A client or a resource of it, used the same way be it sync or async: calls return what they come to."""
+    """A sync or async client, or one of its resources. Calls block and return the result."""
 
     def __init__(self, part: Any, runner: asyncio.Runner) -> None:
         self._part = part
@@ -36,17 +36,17 @@ class Sdk:
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._part, name)
         if inspect.isroutine(found):
-            return lambda *args, **options: self._finished(found(*args, **options))
+            return lambda *args, **options: self._wait(found(*args, **options))
         return Sdk(found, self._runner)
 
-    def _finished(self, result: Any) -> Any:
+    def _wait(self, result: Any) -> Any:
         async def wait(result: Awaitable[Any]) -> Any:
             return await result
 
         return self._runner.run(wait(result)) if inspect.isawaitable(result) else result
 
-    def every(self, page: Any) -> list[Any]:
-        """All items from this page on: the package fetches the pages behind it."""
+    def items(self, page: Any) -> list[Any]:
+        """Return all items from this page on. The package requests the following pages."""
 
         async def collect() -> list[Any]:
             return [item async for item in page]
@@ -54,17 +54,17 @@ class Sdk:
         return self._runner.run(collect()) if hasattr(page, "__aiter__") else list(page)
 
     def pages(self, page: Any) -> list[Any]:
-        found = [page]
-        while found[-1].has_next_page():
-            found.append(Sdk(found[-1], self._runner).get_next_page())
-        return found
+        pages = [page]
+        while pages[-1].has_next_page():
+            pages.append(Sdk(pages[-1], self._runner).get_next_page())
+        return pages
 
     def streamed(self, manager: Any) -> tuple[Any, list[bytes]]:
-        """What a `with_streaming_response` call gives: the response, and its body in pieces."""
+        """Return the response of a `with_streaming_response` call, and its body in chunks."""
 
         async def read() -> tuple[Any, list[bytes]]:
             async with manager as response:
-                return response, [piece async for piece in response.iter_bytes(64 * 1024)]
+                return response, [chunk async for chunk in response.iter_bytes(64 * 1024)]
 
         if hasattr(manager, "__aenter__"):
             return self._runner.run(read())
@@ -97,7 +97,7 @@ def sdk(connect: Connect, world: World) -> Sdk:
 
 @pytest.fixture
 def lax(connect: Connect, world: World) -> Sdk:
-    """For answers that the package's own types don't know."""
+    """A client that accepts responses that don't match the types of the package."""
     return connect(world, _strict_response_validation=False)
 
 
@@ -145,7 +145,7 @@ def test_create_container(sdk: Sdk, world: World) -> None:
     assert copy.path == f"/mnt/data/{file.id}-data.csv"
 
 
-def test_create_container_with_a_name_only(sdk: Sdk) -> None:
+def test_create_container_uses_the_defaults(sdk: Sdk) -> None:
     container = sdk.containers.create(name="plain")
     assert container.status == "running"
     assert container.expires_after.model_dump() == {"anchor": "last_active_at", "minutes": 20}
@@ -157,8 +157,8 @@ def test_retrieve_container(sdk: Sdk, world: World) -> None:
     world.freeze()
     created = sdk.containers.create(name="box")
     world.advance(60)
-    found = sdk.containers.retrieve(created.id)
-    assert found.model_dump() == {**created.model_dump(), "last_active_at": NOON + 60}
+    retrieved = sdk.containers.retrieve(created.id)
+    assert retrieved.model_dump() == {**created.model_dump(), "last_active_at": NOON + 60}
 
 
 def test_list_containers(sdk: Sdk) -> None:
@@ -179,16 +179,16 @@ def test_list_containers(sdk: Sdk) -> None:
     assert listed(name="nobody's") == []
 
 
-def test_every_page_of_containers(sdk: Sdk) -> None:
+def test_container_pages_and_auto_pagination(sdk: Sdk) -> None:
     ids = [sdk.containers.create(name="box").id for _ in range(7)]
     pages = sdk.pages(sdk.containers.list(limit=3))
     assert [len(page.data) for page in pages] == [3, 3, 1]
     assert [page.has_more for page in pages] == [True, True, False]
-    assert [container.id for container in sdk.every(sdk.containers.list(limit=3))] == ids[::-1]
-    assert [container.id for container in sdk.every(sdk.containers.list(limit=2, order="asc"))] == ids
+    assert [container.id for container in sdk.items(sdk.containers.list(limit=3))] == ids[::-1]
+    assert [container.id for container in sdk.items(sdk.containers.list(limit=2, order="asc"))] == ids
 
 
-def test_pages_hold_although_containers_come_and_go(sdk: Sdk) -> None:
+def test_pagination_is_stable_while_containers_are_created_and_deleted(sdk: Sdk) -> None:
     ids = [sdk.containers.create(name="box").id for _ in range(4)]
     page = sdk.containers.list(limit=2)
     sdk.containers.create(name="late")
@@ -236,7 +236,7 @@ def test_upload_to_container(sdk: Sdk, world: World, file: Any, name: str) -> No
     assert sdk.containers.files.content.retrieve(uploaded.id, container_id=container.id).content == b"some,bytes\n"
 
 
-def test_upload_of_what_can_be_read(sdk: Sdk, tmp_path: Path) -> None:
+def test_upload_from_a_path_a_file_and_a_buffer(sdk: Sdk, tmp_path: Path) -> None:
     container = sdk.containers.create(name="box")
     path = tmp_path / "script.py"
     path.write_bytes(b"print(1)\n")
@@ -265,8 +265,8 @@ def test_retrieve_and_list_container_files(sdk: Sdk) -> None:
     ids = [file.id for file in files]
     assert [file.id for file in listing(container.id).data] == ids[::-1]
     assert [file.id for file in listing(container.id, order="asc", after=ids[1], limit=2).data] == ids[2:4]
-    assert [file.id for file in sdk.every(listing(container.id, limit=2))] == ids[::-1]
-    assert [file.model_dump() for file in sdk.every(listing(container.id, limit=2, order="asc"))] == [
+    assert [file.id for file in sdk.items(listing(container.id, limit=2))] == ids[::-1]
+    assert [file.model_dump() for file in sdk.items(listing(container.id, limit=2, order="asc"))] == [
         file.model_dump() for file in files
     ]
 
@@ -277,9 +277,13 @@ def test_delete_container_file(sdk: Sdk) -> None:
     raw = sdk.containers.files.with_raw_response.delete(file.id, container_id=container.id)
     assert raw.http_response.json() == {"id": file.id, "object": "container.file.deleted", "deleted": True}
     assert sdk.containers.files.list(container.id).data == []
-    for gone in (sdk.containers.files.retrieve, sdk.containers.files.delete, sdk.containers.files.content.retrieve):
+    for operation in (
+        sdk.containers.files.retrieve,
+        sdk.containers.files.delete,
+        sdk.containers.files.content.retrieve,
+    ):
         with pytest.raises(openai.NotFoundError):
-            gone(file.id, container_id=container.id)
+            operation(file.id, container_id=container.id)
 
 
 def test_container_file_content(sdk: Sdk, tmp_path: Path) -> None:
@@ -299,10 +303,10 @@ def test_stream_container_file_content(sdk: Sdk) -> None:
     container = sdk.containers.create(name="box")
     file = sdk.containers.files.create(container.id, file=("big.bin", CONTENT))
     manager = sdk.containers.files.content.with_streaming_response.retrieve(file.id, container_id=container.id)
-    response, pieces = sdk.streamed(manager)
+    response, chunks = sdk.streamed(manager)
     assert response.headers["content-length"] == str(len(CONTENT))
-    assert len(pieces) > 40
-    assert b"".join(pieces) == CONTENT
+    assert len(chunks) > 40
+    assert b"".join(chunks) == CONTENT
 
 
 # Files
@@ -327,7 +331,7 @@ def test_create_file(sdk: Sdk, world: World, purpose: str) -> None:
 
 
 def test_create_file_of_purpose_evals(lax: Sdk) -> None:
-    """The package sends it, but its type of a File doesn't list it."""
+    """The package sends this purpose, but its type of a File lacks it."""
     assert lax.files.create(file=b"{}", purpose="evals").purpose == "evals"
 
 
@@ -341,9 +345,9 @@ def test_file_expires(sdk: Sdk, world: World) -> None:
     assert sdk.files.retrieve(file.id).id == file.id
     world.advance(1)
     assert sdk.files.list().data == []
-    for gone in (sdk.files.retrieve, sdk.files.content, sdk.files.delete):
+    for operation in (sdk.files.retrieve, sdk.files.content, sdk.files.delete):
         with pytest.raises(openai.NotFoundError):
-            gone(file.id)
+            operation(file.id)
 
 
 def test_retrieve_and_list_files(sdk: Sdk) -> None:
@@ -356,8 +360,8 @@ def test_retrieve_and_list_files(sdk: Sdk) -> None:
     assert [file.id for file in sdk.files.list(purpose="batch").data] == ids[::-2]
     assert [file.id for file in sdk.files.list(order="asc", after=ids[0], limit=2).data] == ids[1:3]
     assert [len(page.data) for page in sdk.pages(sdk.files.list(limit=2))] == [2, 2, 1]
-    assert [file.id for file in sdk.every(sdk.files.list(limit=2))] == ids[::-1]
-    assert [file.id for file in sdk.every(sdk.files.list(limit=1, purpose="batch", order="asc"))] == ids[::2]
+    assert [file.id for file in sdk.items(sdk.files.list(limit=2))] == ids[::-1]
+    assert [file.id for file in sdk.items(sdk.files.list(limit=1, purpose="batch", order="asc"))] == ids[::2]
 
 
 def test_delete_file(sdk: Sdk) -> None:
@@ -378,12 +382,12 @@ def test_file_content(sdk: Sdk, purpose: str) -> None:
 
 def test_stream_file_content(sdk: Sdk) -> None:
     file = sdk.files.create(file=("big.jsonl", CONTENT), purpose="fine-tune")
-    _, pieces = sdk.streamed(sdk.files.with_streaming_response.content(file.id))
-    assert b"".join(pieces) == CONTENT
+    _, chunks = sdk.streamed(sdk.files.with_streaming_response.content(file.id))
+    assert b"".join(chunks) == CONTENT
 
 
 @pytest.mark.parametrize("purpose", ["user_data", "assistants"])
-def test_content_that_may_not_be_downloaded(sdk: Sdk, purpose: str) -> None:
+def test_file_content_of_some_purposes_is_rejected(sdk: Sdk, purpose: str) -> None:
     file = sdk.files.create(file=b"x", purpose=purpose)
     with pytest.raises(openai.BadRequestError, match=f"Not allowed to download files of purpose: {purpose}"):
         sdk.files.content(file.id)
@@ -397,20 +401,20 @@ def test_wait_for_processing(sdk: Sdk) -> None:
 # Raw responses
 
 
-def test_raw_responses_show_what_the_live_api_sends_along(sdk: Sdk) -> None:
+def test_raw_responses_have_the_headers_of_the_live_api(sdk: Sdk) -> None:
     container = sdk.containers.create(name="box")
     file = sdk.files.create(file=b"x", purpose="vision")
-    inside = sdk.containers.files.create(container.id, file_id=file.id)
-    place = {"container_id": container.id}
-    answers = [
+    container_file = sdk.containers.files.create(container.id, file_id=file.id)
+    in_container = {"container_id": container.id}
+    responses = [
         sdk.containers.with_raw_response.create(name="other"),
         sdk.containers.with_raw_response.retrieve(container.id),
         sdk.containers.with_raw_response.list(),
         sdk.containers.files.with_raw_response.create(container.id, file=b"y"),
-        sdk.containers.files.with_raw_response.retrieve(inside.id, **place),
+        sdk.containers.files.with_raw_response.retrieve(container_file.id, **in_container),
         sdk.containers.files.with_raw_response.list(container.id),
-        sdk.containers.files.content.with_raw_response.retrieve(inside.id, **place),
-        sdk.containers.files.with_raw_response.delete(inside.id, **place),
+        sdk.containers.files.content.with_raw_response.retrieve(container_file.id, **in_container),
+        sdk.containers.files.with_raw_response.delete(container_file.id, **in_container),
         sdk.containers.with_raw_response.delete(container.id),
         sdk.files.with_raw_response.create(file=b"z", purpose="vision"),
         sdk.files.with_raw_response.retrieve(file.id),
@@ -418,19 +422,19 @@ def test_raw_responses_show_what_the_live_api_sends_along(sdk: Sdk) -> None:
         sdk.files.with_raw_response.content(file.id),
         sdk.files.with_raw_response.delete(file.id),
     ]
-    request_ids = {answer.headers["x-request-id"] for answer in answers}
-    assert len(request_ids) == len(answers)
-    for answer in answers:
-        assert answer.status_code == 200
-        assert answer.headers["openai-version"] == "2020-10-01"
-        assert int(answer.headers["openai-processing-ms"]) >= 0
-        assert answer.headers["x-content-type-options"] == "nosniff"
-        assert answer.headers["openai-organization"]
-        assert answer.headers["openai-project"]
-        assert "x-mock-warning" not in answer.headers
+    request_ids = {response.headers["x-request-id"] for response in responses}
+    assert len(request_ids) == len(responses)
+    for response in responses:
+        assert response.status_code == 200
+        assert response.headers["openai-version"] == "2020-10-01"
+        assert int(response.headers["openai-processing-ms"]) >= 0
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert response.headers["openai-organization"]
+        assert response.headers["openai-project"]
+        assert "x-mock-warning" not in response.headers
 
 
-def test_a_raw_response_parses_to_what_the_call_returns(sdk: Sdk) -> None:
+def test_raw_responses_can_be_parsed(sdk: Sdk) -> None:
     raw = sdk.containers.with_raw_response.create(name="box")
     assert raw.headers["content-type"] == "application/json"
     assert raw.parse().id == raw.http_response.json()["id"]
@@ -438,35 +442,35 @@ def test_a_raw_response_parses_to_what_the_call_returns(sdk: Sdk) -> None:
     assert [container.id for container in page.data] == [raw.parse().id]
 
 
-def test_a_streamed_response_of_json(sdk: Sdk) -> None:
-    response, pieces = sdk.streamed(sdk.containers.with_streaming_response.create(name="box"))
+def test_a_json_response_can_be_streamed(sdk: Sdk) -> None:
+    response, chunks = sdk.streamed(sdk.containers.with_streaming_response.create(name="box"))
     assert response.status_code == 200
-    assert b"".join(pieces).startswith(b'{\n  "id": "cntr_')
+    assert b"".join(chunks).startswith(b'{\n  "id": "cntr_')
 
 
-# Refusals
+# Errors
 
 
-UNKNOWN = "cntr_000000000000819000000000000000000000000000000000"
+UNKNOWN_ID = "cntr_000000000000819000000000000000000000000000000000"
 
 
 @pytest.mark.parametrize(
     ("call", "kind", "fields"),
     [
         (
-            lambda sdk: sdk.containers.retrieve(UNKNOWN),
+            lambda sdk: sdk.containers.retrieve(UNKNOWN_ID),
             openai.NotFoundError,
-            (f"Container with id '{UNKNOWN}' not found.", None, None),
+            (f"Container with id '{UNKNOWN_ID}' not found.", None, None),
         ),
         (
-            lambda sdk: sdk.containers.delete(UNKNOWN),
+            lambda sdk: sdk.containers.delete(UNKNOWN_ID),
             openai.NotFoundError,
-            (f"Container with id '{UNKNOWN}' not found.", None, None),
+            (f"Container with id '{UNKNOWN_ID}' not found.", None, None),
         ),
         (
-            lambda sdk: sdk.containers.files.create(UNKNOWN, file=b"x"),
+            lambda sdk: sdk.containers.files.create(UNKNOWN_ID, file=b"x"),
             openai.NotFoundError,
-            (f"Container with id '{UNKNOWN}' not found.", None, None),
+            (f"Container with id '{UNKNOWN_ID}' not found.", None, None),
         ),
         (
             lambda sdk: sdk.containers.create(name="box", extra_body={"foo": 1}),
@@ -528,7 +532,7 @@ UNKNOWN = "cntr_000000000000819000000000000000000000000000000000"
         ),
     ],
 )
-def test_refusals_are_the_packages_errors(
+def test_error_responses_raise_the_errors_of_the_package(
     sdk: Sdk, call: Callable[[Sdk], Any], kind: type[openai.APIStatusError], fields: tuple[str, str, str]
 ) -> None:
     with pytest.raises(kind) as caught:
@@ -540,7 +544,7 @@ def test_refusals_are_the_packages_errors(
     assert error.request_id == error.response.headers["x-request-id"]
 
 
-def test_an_unknown_file_of_a_container(sdk: Sdk) -> None:
+def test_an_unknown_container_file_is_an_error(sdk: Sdk) -> None:
     container = sdk.containers.create(name="box")
     with pytest.raises(openai.NotFoundError) as caught:
         sdk.containers.files.retrieve("cfile_0", container_id=container.id)
@@ -552,7 +556,7 @@ def test_an_unknown_file_of_a_container(sdk: Sdk) -> None:
     }
 
 
-def test_a_wrong_key(connect: Connect, guarded_server: MockServer) -> None:
+def test_a_wrong_key_is_rejected(connect: Connect, guarded_server: MockServer) -> None:
     sdk = connect(new_world(guarded_server), api_key="sk-wrong-key-of-somebody")
     with pytest.raises(openai.AuthenticationError) as caught:
         sdk.containers.list()
@@ -560,7 +564,7 @@ def test_a_wrong_key(connect: Connect, guarded_server: MockServer) -> None:
     assert "Incorrect API key provided: sk-wrong************body." in caught.value.message
 
 
-def test_no_key(connect: Connect, guarded_server: MockServer) -> None:
+def test_a_request_without_a_key_is_rejected(connect: Connect, guarded_server: MockServer) -> None:
     sdk = connect(new_world(guarded_server))
     with pytest.raises(openai.AuthenticationError, match="You didn't provide an API key") as caught:
         sdk.files.list(extra_headers={"Authorization": openai.Omit()})
@@ -568,12 +572,12 @@ def test_no_key(connect: Connect, guarded_server: MockServer) -> None:
     assert caught.value.response.headers["www-authenticate"] == 'Bearer realm="OpenAI API"'
 
 
-def test_the_right_key(connect: Connect, guarded_server: MockServer) -> None:
+def test_the_right_key_is_accepted(connect: Connect, guarded_server: MockServer) -> None:
     sdk = connect(new_world(guarded_server), api_key="sk-right-key-of-this-server")
     assert sdk.containers.create(name="box").name == "box"
 
 
-# Where published documentation and the live API differ
+# Differences between the published documentation and the live API
 
 
 @pytest.mark.parametrize(
@@ -596,7 +600,7 @@ def test_the_right_key(connect: Connect, guarded_server: MockServer) -> None:
         ),
     ],
 )
-def test_expiry_beyond_the_live_api_is_taken_with_a_warning(
+def test_expiry_that_the_live_api_rejects_is_accepted_with_a_warning(
     lax: Sdk, rule: dict[str, Any], shown: dict[str, Any], warning: str
 ) -> None:
     raw = lax.containers.with_raw_response.create(name="box", expires_after=rule)
@@ -606,26 +610,26 @@ def test_expiry_beyond_the_live_api_is_taken_with_a_warning(
     assert "x-mock-warning" not in again.headers
 
 
-def test_the_id_of_a_file_stands_for_its_newest_copy(sdk: Sdk) -> None:
+def test_a_file_id_is_an_alias_of_its_newest_copy_in_the_container(sdk: Sdk) -> None:
     file = sdk.files.create(file=("a.txt", b"abc"), purpose="user_data")
     container = sdk.containers.create(name="box", file_ids=[file.id])
     newest = sdk.containers.files.create(container.id, file_id=file.id)
-    inside = {"container_id": container.id}
-    answers = [
-        sdk.containers.files.with_raw_response.retrieve(file.id, **inside),
-        sdk.containers.files.content.with_raw_response.retrieve(file.id, **inside),
-        sdk.containers.files.with_raw_response.delete(file.id, **inside),
+    in_container = {"container_id": container.id}
+    responses = [
+        sdk.containers.files.with_raw_response.retrieve(file.id, **in_container),
+        sdk.containers.files.content.with_raw_response.retrieve(file.id, **in_container),
+        sdk.containers.files.with_raw_response.delete(file.id, **in_container),
     ]
-    assert answers[0].parse().id == newest.id
-    assert answers[1].http_response.content == b"abc"
-    for answer in answers:
-        assert answer.headers["x-mock-warning"].startswith("file-id-alias: the live API answers 404")
+    assert responses[0].parse().id == newest.id
+    assert responses[1].http_response.content == b"abc"
+    for response in responses:
+        assert response.headers["x-mock-warning"].startswith("file-id-alias: the live API answers 404")
     (older,) = sdk.containers.files.list(container.id).data
     assert older.id != newest.id
     assert sdk.files.retrieve(file.id).id == file.id
 
 
-def test_the_live_api_refuses_more_than_twenty_minutes(live: Sdk) -> None:
+def test_the_live_profile_rejects_more_than_20_minutes(live: Sdk) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         live.containers.create(name="box", expires_after={"anchor": "last_active_at", "minutes": 60})
     assert caught.value.body == {
@@ -644,13 +648,13 @@ def test_the_live_api_refuses_more_than_twenty_minutes(live: Sdk) -> None:
         ({"anchor": "last_active_at", "days": 1}, "expires_after.days", "unknown_parameter"),
     ],
 )
-def test_the_live_api_refuses_other_expiry(live: Sdk, rule: dict[str, Any], param: str, code: str) -> None:
+def test_the_live_profile_rejects_other_forms_of_expiry(live: Sdk, rule: dict[str, Any], param: str, code: str) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         live.containers.create(name="box", expires_after=rule)
     assert (caught.value.param, caught.value.code) == (param, code)
 
 
-def test_the_live_api_knows_no_file_by_another_id(live: Sdk) -> None:
+def test_the_live_profile_accepts_no_file_id_as_the_id_of_a_container_file(live: Sdk) -> None:
     file = live.files.create(file=b"x", purpose="user_data")
     container = live.containers.create(name="box", file_ids=[file.id])
     for operation in (
@@ -662,10 +666,10 @@ def test_the_live_api_knows_no_file_by_another_id(live: Sdk) -> None:
             operation(file.id, container_id=container.id)
 
 
-def test_ids_have_the_groups_of_the_live_api_in_their_proportions() -> None:
-    """Of 54 ids that were seen: 39, 7, 6 and 2."""
+def test_digit_groups_in_container_ids_are_as_frequent_as_in_the_live_api() -> None:
+    """Among 54 recorded ids, the groups occur 39, 7, 6 and 2 times."""
     seed = ids.world_seed("any", "any")
     groups = Counter(ids.container(seed, ordinal, NOON)[17:21] for ordinal in range(5_400))
     assert groups.keys() == {"8190", "8191", "8198", "8193"}
-    for group, seen in {"8190": 39, "8191": 7, "8198": 6, "8193": 2}.items():
-        assert groups[group] == pytest.approx(seen * 100, rel=0.2)
+    for group, recorded in {"8190": 39, "8191": 7, "8198": 6, "8193": 2}.items():
+        assert groups[group] == pytest.approx(recorded * 100, rel=0.2)

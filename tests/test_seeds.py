@@ -255,6 +255,11 @@ INVALID_SEEDS = {
     "a repeated id": ("version: 1\ncontainers:\n  - {id: cntr_a, name: a, repeat: 2}\n", 3, "use {n}"),
     "an id with invalid characters": ("version: 1\ncontainers:\n  - {id: a/b, name: a}\n", 3, "pattern"),
     "a file that is too large": ("version: 1\nfiles:\n  - {filename: a, generate: {size: 2MB}}\n", 3, "--max-upload"),
+    "Base64 that is too large": (
+        f"version: 1\nfiles:\n  - {{filename: a, base64: {'A' * 1_400_000}}}\n",
+        3,
+        "1,050,000 bytes",
+    ),
     "a long invalid size": (
         f"version: 1\nfiles:\n  - {{filename: a, generate: {{size: no{'-' * 99}}}}}\n",
         3,

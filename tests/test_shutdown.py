@@ -1,4 +1,4 @@
-"""A server among several: its name, what it does between the signal to stop and its end, and how a proxy sees that."""
+"""The name of a server, and its shutdown as clients and proxies see it."""
 
 import signal
 import socket
@@ -45,25 +45,25 @@ def test_every_response_has_the_name_of_its_server() -> None:
         assert {response.status_code for response in responses} == {200, 401, 404}
         assert [response.headers.get_list(HEADER) for response in responses] == [["mock-1"]] * len(responses)
         assert client.get("/_mock/state").json()["name"] == "mock-1"
-        with socket.create_connection(("127.0.0.1", server.port)) as malformed:
-            malformed.sendall(b"no HTTP\r\n\r\n")
-            assert b"\r\nx-mock-server: mock-1\r\n" in malformed.recv(10_000)
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(b"no HTTP\r\n\r\n")
+            assert b"\r\nx-mock-server: mock-1\r\n" in connection.recv(10_000)
         (entry, *_) = client.get("/_mock/worlds/default/journal").json()["data"]
-        assert HEADER not in entry["response"]["headers"], "journals of several servers can be compared"
+        assert HEADER not in entry["response"]["headers"], "otherwise journals of several servers could not be compared"
 
 
-def test_a_server_without_a_name_has_no_such_header(server: MockServer) -> None:
+def test_responses_of_an_unnamed_server_have_no_name_header(server: MockServer) -> None:
     response = httpx2.get(f"{server.url}/_mock/state")
     assert HEADER not in response.headers
     assert response.json()["name"] is None
 
 
-# The end
+# Shutdown
 
 
 @contextmanager
-def stopping(server: MockServer) -> Iterator[None]:
-    """A server that was told to stop and goes on for its delay."""
+def shutting_down(server: MockServer) -> Iterator[None]:
+    """Begin the shutdown of a server, and run the block during its delay."""
     server._server.should_exit = True
     while httpx2.get(f"{server.url}/health").status_code == 200:
         pass
@@ -73,12 +73,12 @@ def stopping(server: MockServer) -> Iterator[None]:
         server._server.force_exit = True
 
 
-def test_a_server_that_stops_serves_on_while_its_health_fails() -> None:
+def test_requests_are_served_during_the_shutdown_delay_while_health_returns_503() -> None:
     server = MockServer(shutdown_delay=600.0)
-    with server, stopping(server), new_world(server) as world:
+    with server, shutting_down(server), new_world(server) as world:
         response = httpx2.get(f"{server.url}/health")
         assert (response.status_code, response.json()["status"]) == (503, "stopping")
-        for _ in range(2):  # the client opens another connection each time
+        for _ in range(2):  # the client opens a new connection each time
             response = world.http.post("/containers", json={"name": "late"})
             assert ok(response)["name"] == "late"
             assert response.headers["connection"] == "close"
@@ -86,52 +86,52 @@ def test_a_server_that_stops_serves_on_while_its_health_fails() -> None:
     assert not server._thread.is_alive()
 
 
-def test_a_connection_that_was_kept_is_closed_after_its_next_response() -> None:
+def test_a_keep_alive_connection_is_closed_after_its_next_response_during_shutdown() -> None:
     server = MockServer(shutdown_delay=600.0)
-    with server, socket.create_connection(("127.0.0.1", server.port)) as kept:
+    with server, socket.create_connection(("127.0.0.1", server.port)) as client:
         request = b"GET /v1/containers/none HTTP/1.1\r\nHost: x\r\n\r\n"
-        kept.sendall(request)
-        assert b"\r\nconnection: close\r\n" not in kept.recv(1_000_000)
-        with stopping(server):
-            kept.sendall(request)
-            received = b"".join(iter(lambda: kept.recv(1_000_000), b""))
+        client.sendall(request)
+        assert b"\r\nconnection: close\r\n" not in client.recv(1_000_000)
+        with shutting_down(server):
+            client.sendall(request)
+            received = b"".join(iter(lambda: client.recv(1_000_000), b""))
             assert received.startswith(b"HTTP/1.1 401 ")
             assert b"\r\nconnection: close\r\n" in received
 
 
-def test_event_streams_and_long_polls_end_when_the_stop_begins() -> None:
+def test_event_streams_and_long_polls_end_when_the_shutdown_begins() -> None:
     server = MockServer(shutdown_delay=600.0)
     with server, new_world(server) as world:
         ok(world.http.get("/containers"))
         journal = f"{server.url}/_mock/worlds/{world.name}/journal"
-        ended: list[int] = []
+        sizes: list[int] = []
 
-        def follow(url: str) -> None:
+        def read_stream(url: str) -> None:
             with httpx2.stream("GET", url, timeout=600) as response:
-                ended.append(sum(map(len, response.iter_bytes())))
+                sizes.append(sum(map(len, response.iter_bytes())))
 
         urls = [f"{journal}/stream", f"{server.url}/_mock/changes", f"{journal}/wait?text=never&timeout=10m"]
-        followers = [Thread(target=follow, args=(url,)) for url in urls]
-        for follower in followers:
-            follower.start()
+        readers = [Thread(target=read_stream, args=(url,)) for url in urls]
+        for reader in readers:
+            reader.start()
         while httpx2.get(f"{server.url}/_mock/state").status_code != 200 or open_streams(server) < len(urls):
             pass
-        with stopping(server):
-            for follower in followers:
-                follower.join(600)
-            assert len(ended) == len(urls)
-            assert server._thread.is_alive(), "the delay is not over"
+        with shutting_down(server):
+            for reader in readers:
+                reader.join(600)
+            assert len(sizes) == len(urls)
+            assert server._thread.is_alive(), "the delay has not ended"
 
 
 def open_streams(server: MockServer) -> int:
-    """How many responses of the server are in progress, apart from that of a request for this figure."""
+    """Return the number of responses in progress."""
     return sum(
         connection.cycle is not None and not connection.cycle.response_complete
         for connection in list(server._server.server_state.connections)
     )
 
 
-def test_requests_in_progress_are_finished_when_no_more_are_accepted() -> None:
+def test_requests_in_progress_are_completed_during_shutdown() -> None:
     body = form(
         ('Content-Disposition: form-data; name="purpose"', b"user_data"),
         ('Content-Disposition: form-data; name="file"; filename="a"', b"bytes"),
@@ -140,7 +140,7 @@ def test_requests_in_progress_are_finished_when_no_more_are_accepted() -> None:
         wire.head("POST", "/files", {**MULTIPART, "Expect": "100-continue", "Content-Length": str(len(body))})
         assert wire.socket.recv(100).startswith(b"HTTP/1.1 100 ")
         server._server.should_exit = True
-        with suppress(ConnectionError):  # until it takes no more
+        with suppress(ConnectionError):  # until no connection is accepted
             while True:
                 socket.create_connection(("127.0.0.1", server.port), 60).close()
         wire.send(body)
@@ -148,7 +148,7 @@ def test_requests_in_progress_are_finished_when_no_more_are_accepted() -> None:
     assert not server._thread.is_alive()
 
 
-def test_what_does_not_end_in_the_grace_is_cut_off_without_a_failure(caplog: pytest.LogCaptureFixture) -> None:
+def test_requests_beyond_the_grace_period_are_cut_off_without_an_error(caplog: pytest.LogCaptureFixture) -> None:
     with ExitStack() as connections:
         with MockServer(shutdown_grace=0.0) as server:
             wire = connections.enter_context(Wire(World(server, "w")))
@@ -159,20 +159,20 @@ def test_what_does_not_end_in_the_grace_is_cut_off_without_a_failure(caplog: pyt
     assert [record.exc_info for record in caplog.records if record.exc_info] == []
 
 
-# As a process
+# Signals
 
 
 @pytest.mark.slow
-def test_a_signal_begins_the_delay_and_a_second_one_ends_it() -> None:
-    with serving(MOCKSERVER_SHUTDOWN_DELAY="1h", MOCKSERVER_NAME="mock-1") as (process, started):
-        assert httpx2.get(f"{started['url']}/health").headers[HEADER] == "mock-1"
+def test_a_signal_starts_the_shutdown_delay_and_a_second_one_ends_it() -> None:
+    with serving(MOCKSERVER_SHUTDOWN_DELAY="1h", MOCKSERVER_NAME="mock-1") as (process, startup):
+        assert httpx2.get(f"{startup['url']}/health").headers[HEADER] == "mock-1"
         process.send_signal(signal.SIGTERM)
-        while httpx2.get(f"{started['url']}/health").status_code == 200:
+        while httpx2.get(f"{startup['url']}/health").status_code == 200:
             pass
-        command = [sys.executable, "-m", "mockserver", "healthcheck", "--url", str(started["url"])]
+        command = [sys.executable, "-m", "mockserver", "healthcheck", "--url", str(startup["url"])]
         failed = subprocess.run(command, capture_output=True, text=True)
         assert (failed.returncode, "503" in failed.stderr) == (1, True)
-        assert ok(httpx2.get(f"{started['base_url']}/containers", headers=KEY))["data"] == []
+        assert ok(httpx2.get(f"{startup['base_url']}/containers", headers=KEY))["data"] == []
         process.send_signal(signal.SIGTERM)
         assert process.wait(120) == 0
         assert process.stderr.read() == ""

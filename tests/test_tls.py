@@ -1,4 +1,4 @@
-"""HTTPS: with the official SDK, the command line, and certificates and keys that can't be used."""
+"""HTTPS: the official SDK, the command line, and unusable certificates and keys."""
 
 import os
 import signal
@@ -22,34 +22,34 @@ from mockserver.testing import Server
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A CA, a certificate for localhost with its key, the key of another one, and files of other kinds."""
+    """A CA, a certificate for localhost with its key, a key that does not match, and files that are neither."""
     folder, authority = tmp_path_factory.mktemp("tls"), trustme.CA()
-    found = {name: folder / f"{name}.pem" for name in ("ca", "cert", "key", "other", "text", "none")}
-    authority.cert_pem.write_to_path(found["ca"])
-    own = authority.issue_cert("localhost")
-    own.private_key_pem.write_to_path(found["key"])
-    for part in own.cert_chain_pems:
-        part.write_to_path(found["cert"], append=True)
-    authority.issue_cert("localhost").private_key_pem.write_to_path(found["other"])
-    found["text"].write_text("nothing of the kind")
-    return found | {"folder": folder}
+    paths = {name: folder / f"{name}.pem" for name in ("ca", "cert", "key", "other", "text", "none")}
+    authority.cert_pem.write_to_path(paths["ca"])
+    certificate = authority.issue_cert("localhost")
+    certificate.private_key_pem.write_to_path(paths["key"])
+    for part in certificate.cert_chain_pems:
+        part.write_to_path(paths["cert"], append=True)
+    authority.issue_cert("localhost").private_key_pem.write_to_path(paths["other"])
+    paths["text"].write_text("neither a certificate nor a key")
+    return paths | {"folder": folder}
 
 
 @pytest.fixture(scope="module")
-def secure(files: dict[str, Path]) -> Iterator[MockServer]:
+def tls_server(files: dict[str, Path]) -> Iterator[MockServer]:
     with MockServer(tls_cert=files["cert"], tls_key=files["key"]) as server:
         yield server
 
 
-def trusting(files: dict[str, Path]) -> ssl.SSLContext:
+def ssl_context(files: dict[str, Path]) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=files["ca"])
 
 
-def test_the_sdk_works_over_https(secure: MockServer, files: dict[str, Path]) -> None:
-    assert secure.base_url == f"https://localhost:{secure.port}/v1"
+def test_the_sdk_works_over_https(tls_server: MockServer, files: dict[str, Path]) -> None:
+    assert tls_server.base_url == f"https://localhost:{tls_server.port}/v1"
     with (
-        secure.world() as world,
-        httpx2.Client(verify=trusting(files)) as http,
+        tls_server.world() as world,
+        httpx2.Client(verify=ssl_context(files)) as http,
         openai.OpenAI(base_url=world.base_url, api_key=world.api_key, http_client=http) as client,
     ):
         container = client.containers.create(name="box")
@@ -66,44 +66,44 @@ def test_the_sdk_works_over_https(secure: MockServer, files: dict[str, Path]) ->
         assert [each["status"] for each in world.journal][:3] == [200, 200, 200]
 
 
-def test_clients_check_the_certificate(
-    secure: MockServer, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+def test_clients_reject_untrusted_certificates_and_names(
+    tls_server: MockServer, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(MockError, match=r"is not trusted \(.*SSL_CERT_FILE"):
-        Control(secure.url)("GET", "state")
+        Control(tls_server.url)("GET", "state")
     monkeypatch.setenv("SSL_CERT_FILE", str(files["ca"]))
-    server = Server(secure.base_url)
+    server = Server(tls_server.base_url)
     assert server.state()["worlds"] >= 0
     server.close()
-    with openai.OpenAI(base_url=secure.base_url, api_key="k") as client:
+    with openai.OpenAI(base_url=tls_server.base_url, api_key="k") as client:
         client.containers.list()
     with pytest.raises(MockError, match=r"is not trusted .*a name that it is for"):
-        Control(f"https://127.0.0.1:{secure.port}")("GET", "state")
+        Control(f"https://127.0.0.1:{tls_server.port}")("GET", "state")
 
 
-def test_a_client_with_the_wrong_scheme_is_told_the_right_one(secure: MockServer, server: MockServer) -> None:
+def test_the_error_for_the_wrong_scheme_names_the_right_one(tls_server: MockServer, server: MockServer) -> None:
     with pytest.raises(MockError, match="a server with --tls-cert has https:// in its URL"):
-        Control(f"http://localhost:{secure.port}")("GET", "state")
+        Control(f"http://localhost:{tls_server.port}")("GET", "state")
     with pytest.raises(MockError, match="a server without --tls-cert has http:// in its URL"):
         Control(f"https://localhost:{server.port}")("GET", "state")
 
 
-def test_commands_use_https(secure: MockServer, files: dict[str, Path]) -> None:
-    port, cert = str(secure.port), str(files["cert"])
+def test_cli_commands_use_https(tls_server: MockServer, files: dict[str, Path]) -> None:
+    port, cert = str(tls_server.port), str(files["cert"])
     for command, environment in (
-        (["world", "list", "--url", secure.url], {}),
+        (["world", "list", "--url", tls_server.url], {}),
         (["world", "list"], {"MOCKSERVER_TLS_CERT": cert, "MOCKSERVER_PORT": port}),
-        (["healthcheck", "--url", secure.url], {}),
+        (["healthcheck", "--url", tls_server.url], {}),
         (["healthcheck", "--port", port, "--tls-cert", cert], {"SSL_CERT_FILE": None}),
         (["healthcheck"], {"SSL_CERT_FILE": None, "MOCKSERVER_TLS_CERT": cert, "MOCKSERVER_PORT": port}),
     ):
         done = CliRunner().invoke(main.main, command, env={"SSL_CERT_FILE": str(files["ca"]), **environment})
         assert (done.exit_code, done.stderr) == (0, ""), command
-    for command in (["healthcheck", "--url", secure.url], ["healthcheck", "--port", port]):
+    for command in (["healthcheck", "--url", tls_server.url], ["healthcheck", "--port", port]):
         assert CliRunner().invoke(main.main, command, env={"SSL_CERT_FILE": None}).exit_code == 1
 
 
-BAD = [
+INVALID_FILES = [
     ("cert", None, "--tls-cert and --tls-key are used together: give both, "),
     (None, "key", "--tls-cert and --tls-key are used together: give both, "),
     ("none", "key", "none.pem can't be read (No such file or directory); correct --tls-cert or --tls-key"),
@@ -111,37 +111,37 @@ BAD = [
     ("cert", "other", "belong together (KEY_VALUES_MISMATCH); give both in PEM format"),
     ("text", "key", "give both in PEM format, and the key without a passphrase"),
     ("cert", "text", "give both in PEM format, and the key without a passphrase"),
-    ("cert", "locked", "give both in PEM format, and the key without a passphrase"),
+    ("cert", "encrypted", "give both in PEM format, and the key without a passphrase"),
 ]
 
 
-@pytest.mark.parametrize(("cert", "key", "words"), BAD)
-def test_files_that_cannot_be_used_are_an_error_in_one_line(
-    files: dict[str, Path], tmp_path: Path, cert: str | None, key: str | None, words: str
+@pytest.mark.parametrize(("cert", "key", "message"), INVALID_FILES)
+def test_unusable_certificates_and_keys_are_rejected_at_start(
+    files: dict[str, Path], tmp_path: Path, cert: str | None, key: str | None, message: str
 ) -> None:
     from cryptography.hazmat.primitives import serialization as s
 
     private = s.load_pem_private_key(files["key"].read_bytes(), None)
-    locked = private.private_bytes(
+    encrypted = private.private_bytes(
         s.Encoding.PEM, s.PrivateFormat.TraditionalOpenSSL, s.BestAvailableEncryption(b"word")
     )
-    (tmp_path / "locked").write_bytes(locked)
-    given = files | {"locked": tmp_path / "locked"}
+    (tmp_path / "encrypted").write_bytes(encrypted)
+    paths = files | {"encrypted": tmp_path / "encrypted"}
     with pytest.raises(BadCertificate) as raised:
         MockServer(
-            tls_cert=given[cert] if cert else None, tls_key=given[key] if key else None, data=tmp_path / "data"
+            tls_cert=paths[cert] if cert else None, tls_key=paths[key] if key else None, data=tmp_path / "data"
         ).__enter__()
-    assert words in str(raised.value)
+    assert message in str(raised.value)
     assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.slow
-def test_serve_and_run_print_https_and_end_with_2(files: dict[str, Path]) -> None:
+def test_serve_and_run_use_https_and_exit_with_2_without_a_key(files: dict[str, Path]) -> None:
     tls = ["--tls-cert", str(files["cert"]), "--tls-key", str(files["key"])]
-    with serving(*tls) as (process, started):
-        assert started["base_url"] == f"https://localhost:{started['port']}/v1"
-        answer = httpx2.get(f"{started['url']}/health", verify=trusting(files))
-        assert ok(answer)["status"] == "ok"
+    with serving(*tls) as (process, startup):
+        assert startup["base_url"] == f"https://localhost:{startup['port']}/v1"
+        response = httpx2.get(f"{startup['url']}/health", verify=ssl_context(files))
+        assert ok(response)["status"] == "ok"
         process.send_signal(signal.SIGTERM)
         assert (process.wait(120), process.stderr.read()) == (0, "")  # type: ignore[union-attr]
     program = (

@@ -1,6 +1,6 @@
-"""What the connection relies on in uvicorn, whose protocol and request cycle are subclassed and not documented.
+"""The undocumented parts of uvicorn that subclasses of its protocol and request cycle use.
 
-A version of uvicorn that fails here needs changes of `server/protocol.py` or `server/connection.py`.
+If a new version of uvicorn fails here, change `server/protocol.py` or `server/connection.py`.
 """
 
 import ast
@@ -27,60 +27,60 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     """Serve nothing."""
 
 
-def cycle() -> RequestResponseCycle:
+def new_cycle() -> RequestResponseCycle:
     names = inspect.signature(RequestResponseCycle).parameters
     return RequestResponseCycle(**dict.fromkeys(names))  # type: ignore[arg-type]  # only its attributes matter
 
 
-def protocol() -> HttpToolsProtocol:
+def new_protocol() -> HttpToolsProtocol:
     config = Config(application, interface="asgi3", log_config=None, lifespan="off")
-    made = HttpToolsProtocol(config, ServerState(), {}, object())  # type: ignore[arg-type]  # it does not run
-    made.on_message_begin()
-    return made
+    protocol = HttpToolsProtocol(config, ServerState(), {}, object())  # type: ignore[arg-type]  # it does not run
+    protocol.on_message_begin()
+    return protocol
 
 
-def parts() -> dict[str, object]:
-    """Return uvicorn's objects by the expressions for them in the source."""
+def objects_by_expression() -> dict[str, object]:
+    """Return objects of uvicorn by the expressions that our source uses for them."""
     flow = FlowControl(None)  # type: ignore[arg-type]  # as above
-    own = {"Protocol": protocol(), "Connection": cycle()}
-    shared = {"self.cycle": cycle(), "cycle": cycle(), "self.flow": flow, "self.server_state": ServerState()}
-    return own | shared | {"self.parser": httptools.HttpRequestParser(object())}
+    by_class = {"Protocol": new_protocol(), "Connection": new_cycle()}
+    shared = {"self.cycle": new_cycle(), "cycle": new_cycle(), "self.flow": flow, "self.server_state": ServerState()}
+    return by_class | shared | {"self.parser": httptools.HttpRequestParser(object())}
 
 
-@pytest.mark.parametrize("own", [own for own, _ in SUBCLASSES])
-def test_the_attributes_that_are_used_exist(own: type) -> None:
-    found = parts()
-    found["self"] = found[own.__name__]
-    mine = {name for each in (Protocol, Connection) for name in (*vars(each), *each.__annotations__)}
+@pytest.mark.parametrize("subclass", [subclass for subclass, _ in SUBCLASSES])
+def test_all_used_attributes_of_uvicorn_exist(subclass: type) -> None:
+    objects = objects_by_expression()
+    objects["self"] = objects[subclass.__name__]
+    own_names = {name for each in (Protocol, Connection) for name in (*vars(each), *each.__annotations__)}
     used = {
         (ast.unparse(node.value), node.attr)
-        for node in ast.walk(ast.parse(inspect.getsource(own)))
-        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in found and node.attr not in mine
+        for node in ast.walk(ast.parse(inspect.getsource(subclass)))
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in objects and node.attr not in own_names
     }
-    assert ("self", "transport") in used, "the source is read"
-    assert {(owner, name) for owner, name in used if not hasattr(found[owner], name)} == set()
+    assert ("self", "transport") in used, "no attribute was found in the source"
+    assert {(owner, name) for owner, name in used if not hasattr(objects[owner], name)} == set()
 
 
-@pytest.mark.parametrize(("own", "theirs"), SUBCLASSES)
-def test_methods_that_are_replaced_take_the_same_arguments(own: type, theirs: type) -> None:
-    replaced = [name for name in vars(own) if inspect.isfunction(vars(own)[name]) and name in vars(theirs)]
-    assert len(replaced) > 1
-    for name in replaced:
-        mine, original = (list(inspect.signature(getattr(each, name)).parameters) for each in (own, theirs))
-        assert mine == original, name
+@pytest.mark.parametrize(("subclass", "base"), SUBCLASSES)
+def test_overridden_methods_have_the_parameters_of_uvicorn(subclass: type, base: type) -> None:
+    overridden = [name for name in vars(subclass) if inspect.isfunction(vars(subclass)[name]) and name in vars(base)]
+    assert len(overridden) > 1
+    for name in overridden:
+        parameters, original = (list(inspect.signature(getattr(each, name)).parameters) for each in (subclass, base))
+        assert parameters == original, name
 
 
-def test_a_request_is_run_by_our_cycle_and_its_response_is_one_write() -> None:
-    with MockServer() as server, socket.create_connection(("127.0.0.1", server.port), TIMEOUT) as opened:
+def test_requests_use_our_cycle_and_responses_are_sent_in_one_write() -> None:
+    with MockServer() as server, socket.create_connection(("127.0.0.1", server.port), TIMEOUT) as client:
         for _ in range(3):
-            opened.sendall(b"GET /v1/containers HTTP/1.1\r\nHost: x\r\napi-key: k\r\n\r\n")
-            received = opened.recv(65536)
+            client.sendall(b"GET /v1/containers HTTP/1.1\r\nHost: x\r\napi-key: k\r\n\r\n")
+            received = client.recv(65536)
             assert received.startswith(b"HTTP/1.1 200 OK\r\n")
-            assert received.endswith(b"}"), "the head alone would be the first of two writes"
-        (made,) = server._server.server_state.connections
-        assert type(made.cycle) is Connection
+            assert received.endswith(b"}"), "the first read has the head only"
+        (connection,) = server._server.server_state.connections
+        assert type(connection.cycle) is Connection
 
         async def idle() -> bool:
-            return made.cycle.response_complete and made.timeout_keep_alive_task is not None
+            return connection.cycle.response_complete and connection.timeout_keep_alive_task is not None
 
         assert server.run(idle())

@@ -9,7 +9,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from mockserver import __version__
-from mockserver.api.middleware import Authenticate, Errors
+from mockserver.api.middleware import Middleware
 from mockserver.api.operation import TableRouter
 from mockserver.api.routes import containers, files, responses, skills, uploads
 from mockserver.mock import Mock
@@ -18,9 +18,8 @@ RESOURCES = (containers, files, uploads, skills, responses)
 
 
 def serve_app(mock: Mock) -> ASGIApp:
-    """Return the application as it is served: `Errors` and `Authenticate` in place of FastAPI's own middleware."""
-    app = create_app(mock)
-    return Errors(Authenticate(app.router, mock), app, mock)
+    """Return the application as it is served: with `Middleware` in place of FastAPI's own."""
+    return Middleware(create_app(mock), mock)
 
 
 def create_app(mock: Mock) -> FastAPI:

@@ -3,18 +3,18 @@
 import base64
 import binascii
 from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, nullcontext
 
 from python_multipart.multipart import parse_options_header
 
 from mockserver import bundles, errors, profiles
 from mockserver.api.exchange import Exchange
-from mockserver.api.multipart import MAX_FIELD_BYTES, FileField, FormReader
-from mockserver.api.parsing import drop_proxy_keys, json_object, json_type, read_body
+from mockserver.api.multipart import FileField, FormReader, read_json_fields
+from mockserver.api.parsing import json_type
 from mockserver.bundles import BadBundle, BadLayout, Bundle
 from mockserver.context import Context
 from mockserver.schema.containers import InlineSkill, NewSkills
-from mockserver.skills import NewSkill, Supplied
+from mockserver.skills import NOTHING, NewSkill, Supplied
 from mockserver.storage.contents import Uploads
 from mockserver.storage.database import in_thread
 
@@ -44,9 +44,21 @@ async def read_skill(exchange: Exchange, context: Context) -> AsyncIterator[NewS
             bundle.zip.discard()
 
 
+_NONE = nullcontext(NOTHING)
+
+
+def read_skills(
+    exchange: Exchange, context: Context, skills: Mapping[str, NewSkills]
+) -> AbstractAsyncContextManager[Supplied]:
+    """Check the skills of new containers, by what stands before `skills` in the names of their parameters. What was not
+    stored at the end is deleted."""
+    return _read_inline(exchange, context, skills) if any(skills.values()) else _NONE  # most containers have none
+
+
 @asynccontextmanager
-async def read_inline(exchange: Exchange, context: Context, skills: Mapping[str, NewSkills]) -> AsyncIterator[Supplied]:
-    """Check the inline skills of new containers. What was not stored at the end is deleted."""
+async def _read_inline(
+    exchange: Exchange, context: Context, skills: Mapping[str, NewSkills]
+) -> AsyncIterator[Supplied]:
     mock, inline = exchange.mock, {}
     by_line = not context.world.profile.folded_inline_skills
     places = {f"{where}skills[{n}]": skill for where, each in skills.items() for n, skill in enumerate(each)}
@@ -59,9 +71,8 @@ async def read_inline(exchange: Exchange, context: Context, skills: Mapping[str,
                     bundle = _replaced(context, error, f"{place}.source.data")
                 else:
                     stack.callback(bundle.zip.discard)
-                    if (skill.name, skill.description) != (bundle.name, bundle.description) or (
-                        by_line and bundle.folded
-                    ):
+                    differs = (skill.name, skill.description) != (bundle.name, bundle.description)
+                    if differs or (by_line and bundle.folded):
                         raise errors.INLINE_SKILL_DIFFERS()
                 inline[place] = bundle
         yield Supplied(inline, mock.settings.curated_skill)
@@ -81,12 +92,8 @@ def _inline(skill: InlineSkill, uploads: Uploads) -> Bundle:
 
 
 async def _json_fields(exchange: Exchange, context: Context, kind: bytes) -> dict[str, str]:
-    """Some clients send JSON where they have no file, or lose it (sdk): it can't hold files."""
-    body = await read_body(exchange, MAX_FIELD_BYTES)
-    if kind not in (b"", b"application/json") or (not kind and body.strip() and not body.lstrip().startswith(b"{")):
-        raise errors.INVALID_UPLOAD(field=FILES.name)
-    values = json_object(body)
-    drop_proxy_keys(values, exchange)
+    """JSON can't hold files."""
+    values = await read_json_fields(exchange, kind, FILES.name)
     if "files" in values and not context.allows(profiles.ANY_SKILL):
         raise errors.WRONG_TYPE(param="files", expected="files of a form", got=json_type(values["files"]))
     return {key: str(value).lower() for key, value in values.items() if key != "files"}

@@ -102,6 +102,7 @@ class Exchange:
         self.response_headers: Headers = []
         self.receive = receive
         self.send = send
+        self.connection: Connection = scope["mockserver.connection"]
 
     def __str__(self) -> str:
         """One line for the log, without the query, headers and bodies."""
@@ -110,11 +111,6 @@ class Exchange:
         world = self.world if NAME.fullmatch(self.world) else "-"  # empty without a valid key
         fault = f" fault={self.fault}" if self.fault else ""
         return f"{self.scope['method']} {path} {self.status or '-'} {took:.1f}ms world={world}{fault}"
-
-    @property
-    def connection(self) -> Connection:
-        connection: Connection = self.scope["mockserver.connection"]
-        return connection
 
     async def read_chunk(self) -> bytes:
         """Return the next part of the request's body: bytes, or a bytearray that the caller may keep.

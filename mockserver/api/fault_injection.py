@@ -12,7 +12,7 @@ from starlette.types import Message, Receive, Send
 from mockserver import errors, faults, ids
 from mockserver.api.exchange import ClientGone, Connection, Exchange
 from mockserver.api.providers import api_path
-from mockserver.api.rendering import Raw
+from mockserver.api.rendering import send_raw
 from mockserver.context import Context, World
 from mockserver.errors import APIError
 from mockserver.faults import Hit, Target
@@ -73,18 +73,11 @@ async def _firing_fault(exchange: Exchange, context: Context | None, operation: 
     if context is None or not (world := context.world).faults:
         return None
     scope = exchange.scope
-    ids_in_path = scope.get("path_params", {}) if operation else {}
-    target = Target(
-        operation,
-        scope["method"],
-        scope["path"],
-        ids_in_path.get("container_id"),
-        ids_in_path.get("file_id"),
-        exchange.headers,
-    )
-    exchange.counted = [
-        rule for rule in world.faults if rule.asked.concurrent and rule.matches(target, world.instant())
-    ]
+    named = scope.get("path_params", {}) if operation else {}
+    container, file = named.get("container_id"), named.get("file_id")
+    target = Target(operation, scope["method"], scope["path"], container, file, exchange.headers)
+    now = world.instant()
+    exchange.counted = [rule for rule in world.faults if rule.asked.concurrent and rule.matches(target, now)]
     for rule in exchange.counted:
         rule.in_progress.add(exchange)
     return await context.run(
@@ -110,33 +103,30 @@ def _headers(hit: Hit, world: World | None) -> list[tuple[bytes, bytes]]:
     if effect.retry_after is not None:
         headers["retry-after"] = _decimal(effect.retry_after)
     elif hit.window_left is not None:
-        headers["retry-after"] = str(_retry_after(hit, world))
+        rate = world.clock.rate if world else 1.0
+        headers["retry-after"] = str(max(1, math.ceil(hit.window_left / (rate or 1.0))))  # in real time
     headers |= {name.lower(): value for name, value in effect.headers.items()}
     return [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
-
-
-def _retry_after(hit: Hit, world: World | None) -> int:
-    """Return the seconds of real time until a rate limit's window ends, rounded up."""
-    rate = world.clock.rate if world else 1.0
-    return max(1, math.ceil((hit.window_left or 0) / (rate or 1.0)))
 
 
 async def _send_response(exchange: Exchange, effect: Effect) -> None:
     status = effect.status or (errors.CATALOGUE[effect.error].status if effect.error else 200)
     if "body" not in effect.model_fields_set:
-        await Raw(status, b"", []).send(exchange)
+        await send_raw(exchange, status, b"", [])
     elif isinstance(effect.body, str):
-        await Raw(status, effect.body.encode(), [(b"content-type", b"text/plain; charset=utf-8")]).send(exchange)
+        await send_raw(exchange, status, effect.body.encode(), [(b"content-type", b"text/plain; charset=utf-8")])
     else:
-        await Raw(status, to_json(effect.body, indent=2), [(b"content-type", b"application/json")]).send(exchange)
+        await send_raw(exchange, status, to_json(effect.body, indent=2), [(b"content-type", b"application/json")])
 
 
 def _error(exchange: Exchange, hit: Hit, operation: str | None) -> APIError:
     effect = hit.effect
-    name = effect.error or ("rate_limited" if effect.rate_limit or effect.status == 429 else None)
-    if name is None:
-        return _generic_error(effect.status or 500, exchange)
-    row, scope = errors.CATALOGUE[name], exchange.scope
+    name = effect.error
+    if effect.rate_limit or effect.status == 429:
+        name = name or "rate_limited"
+    elif name is None and effect.status and effect.status < 500:
+        return APIError(effect.status, f"An injected fault returned status {effect.status}.")
+    row, scope = errors.CATALOGUE[name or "server_error"], exchange.scope
     values = {"operation": operation or "requests", "method": scope["method"], "path": api_path(scope)}
     values |= {"request_id": ids.as_uuid(exchange.request_id), **scope.get("path_params", {})}
     error = sample(row, values | _rate_limit_values(exchange, hit))
@@ -155,14 +145,6 @@ def _rate_limit_values(exchange: Exchange, hit: Hit) -> dict[str, object]:
 def _decimal(seconds: float) -> str:
     """Format a number without an exponent and without trailing zeros."""
     return f"{seconds:.6f}".rstrip("0").rstrip(".")
-
-
-def _generic_error(status: int, exchange: Exchange) -> APIError:
-    if status >= 500:
-        error = errors.SERVER_ERROR(request_id=ids.as_uuid(exchange.request_id))
-        error.status = status
-        return error
-    return APIError(status, f"An injected fault returned status {status}.")
 
 
 # During the request or the response

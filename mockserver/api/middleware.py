@@ -1,4 +1,4 @@
-"""ASGI middleware around the routes: errors and authentication, before a body is read.
+"""ASGI middleware around the routes: authentication and errors, before a body is read.
 
 Preflights need no key. Then the key is checked, and only then the router finds the route.
 """
@@ -6,12 +6,13 @@ Preflights need no key. Then the key is checked, and only then the router finds 
 import logging
 import re
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
 from mockserver import errors, ids
 from mockserver.api.exchange import ClientGone, Exchange
 from mockserver.api.providers import select_provider
-from mockserver.api.rendering import Error, Preflight
+from mockserver.api.rendering import send_error, send_preflight
 from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.mock import Mock
@@ -28,23 +29,27 @@ OUTSIDE = ("/health", "/openapi.json")
 _WORLD_KEY = re.compile(r"sk-world-(.+)", re.DOTALL)
 
 
-class Errors:
-    """Creates the exchange, and sends every error in the API's format."""
+class Middleware:
+    """Creates the exchange, checks its key, finds its world, and sends every error in the API's format."""
 
-    def __init__(self, app: ASGIApp, outside: ASGIApp, mock: Mock) -> None:
+    def __init__(self, app: FastAPI, mock: Mock) -> None:
         self._app = app
-        self._outside = outside
         self._mock = mock
+        self._keys = sorted(mock.settings.api_key, key=len, reverse=True)  # K-world-x may itself be a key
         self._warned: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] in OUTSIDE:
-            await self._outside(scope, receive, send)
+            await self._app(scope, receive, send)
             return
         exchange = scope["mockserver"] = Exchange(self._mock, scope, receive, send)
         try:
             try:
-                await self._app(scope, receive, send)
+                if scope["method"] == "OPTIONS" and b"access-control-request-method" in exchange.headers:
+                    await send_preflight(exchange)
+                else:
+                    self._find_world(exchange)
+                    await self._app.router(scope, receive, send)
             except Exception as error:
                 await self._send_error(exchange, error)
         except ClientGone:
@@ -84,7 +89,7 @@ class Errors:
                 if problem
                 else errors.SERVER_ERROR(request_id=ids.as_uuid(exchange.request_id))
             )
-        await Error(error).send(exchange)
+        await send_error(exchange, error)
 
     def _log_warnings(self, context: Context) -> None:
         for warning in context.warnings:
@@ -92,24 +97,13 @@ class Errors:
                 self._warned.add(warning.code)
                 log.warning("%s (logged once; each such response carries it as x-mock-warning)", warning)
 
-
-class Authenticate:
-    """Checks the key, and determines the world and the API's own path from URL and key."""
-
-    def __init__(self, app: ASGIApp, mock: Mock) -> None:
-        self._app = app
-        self._keys = sorted(mock.settings.api_key, key=len, reverse=True)  # K-world-x may itself be a key
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange: Exchange = scope["mockserver"]
-        if scope["method"] == "OPTIONS" and b"access-control-request-method" in exchange.headers:
-            await Preflight().send(exchange)
-            return
+    def _find_world(self, exchange: Exchange) -> None:
+        """Determine the world and the API's own path from URL and key. Raises APIError for a wrong key."""
+        scope = exchange.scope
         exchange.provider, world, path = select_provider(scope["path"], scope["raw_path"])
         key_world = self._authenticate(exchange)
         exchange.world = key_world if world is None else world
         scope["path"] = path
-        await self._app(scope, receive, send)
 
     def _authenticate(self, exchange: Exchange) -> str:
         """Check the key and return the world that it names, by default `default`. Raises APIError."""

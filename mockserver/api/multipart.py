@@ -52,31 +52,28 @@ class FileField:
     """Files in a form. If there can be several, the field is also called `name[]`, and file names can be paths."""
 
 
+FILE = FileField()
+
+
 @asynccontextmanager
-async def read_form(exchange: Exchange, field: FileField, blake2b: bool) -> AsyncIterator[NewFile]:
+async def read_form(exchange: Exchange, field: FileField = FILE) -> AsyncIterator[NewFile]:
     """Read an upload's form and hash its file. The file is deleted at the end if it was not stored."""
     content_type = exchange.headers.get(b"content-type", b"").decode("latin-1")
     kind, options = parse_options_header(content_type)
     if kind == b"multipart/form-data":
-        async with FormReader(exchange, field, blake2b).reading(options) as form:
+        async with FormReader(exchange, field, blake2b=not exchange.files_api).reading(options) as form:
             if not form.files:
                 yield NewFile(None, None, form.fields)
                 return
             file = form.files[0]
             utf8 = form.fields.get("purpose") != "batch" or await asyncio.to_thread(file.upload.is_utf8)
             yield NewFile(file.upload, file.filename, form.fields, utf8)
-    elif exchange.files_api:
-        raise (
-            errors.NOT_A_FORM(content_type=content_type)
-            if kind == b"application/json"
-            else errors.INVALID_UPLOAD(field=field.name)
-        )
-    elif kind in (b"", b"application/json"):
-        body = await read_body(exchange, MAX_FIELD_BYTES)
-        if not kind and body.strip() and not body.lstrip().startswith(b"{"):
-            raise errors.INVALID_UPLOAD(field=field.name)
-        values = json_object(body)
-        drop_proxy_keys(values, exchange)
+    elif exchange.files_api and kind == b"application/json":
+        raise errors.NOT_A_FORM(content_type=content_type)
+    elif exchange.files_api or kind not in (b"", b"application/json"):
+        raise errors.INVALID_UPLOAD(field=field.name)
+    else:
+        values = await read_json_fields(exchange, kind, field.name)
         upload = _text_as_file(exchange, values)
         try:
             sent = validate_for(exchange.context, CreateContainerFile, values)
@@ -84,8 +81,16 @@ async def read_form(exchange: Exchange, field: FileField, blake2b: bool) -> Asyn
         finally:
             if upload:
                 upload.discard()
-    else:
-        raise errors.INVALID_UPLOAD(field=field.name)
+
+
+async def read_json_fields(exchange: Exchange, kind: bytes, field: str) -> dict[str, Any]:
+    """Read the fields of a form from JSON, which some clients send where they have no file, or lose it (sdk)."""
+    body = await read_body(exchange, MAX_FIELD_BYTES)
+    if kind not in (b"", b"application/json") or (not kind and body.strip() and not body.lstrip().startswith(b"{")):
+        raise errors.INVALID_UPLOAD(field=field)
+    values = json_object(body)
+    drop_proxy_keys(values, exchange)
+    return values
 
 
 def _text_as_file(exchange: Exchange, values: dict[str, Any]) -> Upload | None:
@@ -131,8 +136,17 @@ class FormReader:
     async def _read(self, boundary: bytes) -> None:
         if not boundary:
             raise errors.NOT_MULTIPART(why="The Content-Type names no boundary.")
+        callbacks: Any = {
+            "on_part_begin": self._part_begin,
+            "on_header_field": self._header_field,
+            "on_header_value": self._header_text,
+            "on_header_end": self._header_end,
+            "on_headers_finished": self._headers_finished,
+            "on_part_data": self._part_data,
+            "on_part_end": self._part_end,
+        }
         try:
-            parser = MultipartParser(boundary, self._callbacks())
+            parser = MultipartParser(boundary, callbacks)
             chunk = await self._skip_preamble(b"--" + boundary)
             while True:
                 parser.write(chunk)
@@ -168,17 +182,6 @@ class FormReader:
         """Set what the journal shows of the form, complete or not. The digest is the stored content's."""
         files = [(each.filename, each.size, each.upload.digest) for each in self.files]
         self._exchange.sent = form_sent(self.fields, files, self._field.name)
-
-    def _callbacks(self) -> Any:
-        return {
-            "on_part_begin": self._part_begin,
-            "on_header_field": self._header_field,
-            "on_header_value": self._header_text,
-            "on_header_end": self._header_end,
-            "on_headers_finished": self._headers_finished,
-            "on_part_data": self._part_data,
-            "on_part_end": self._part_end,
-        }
 
     def _part_begin(self) -> None:
         self._headers = {}

@@ -1,9 +1,7 @@
 """Operations: the API's routes, and the router that finds them."""
 
-import inspect
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, get_args, get_type_hints
 
 from fastapi import APIRouter, Depends
@@ -13,34 +11,21 @@ from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from mockserver import errors
-from mockserver.api.bundles import read_inline, read_skill
 from mockserver.api.exchange import Exchange
 from mockserver.api.fault_injection import FAULT_HEADER, inject, reshape
-from mockserver.api.multipart import FileField, read_form
 from mockserver.api.parsing import MAX_JSON_BYTES, parse_query, read_json
 from mockserver.api.providers import HINT_HEADER, OPENAI, api_path
-from mockserver.api.rendering import JSON, Bytes, Response
+from mockserver.api.rendering import JSON, send_content
+from mockserver.api.streams import Stream
 from mockserver.context import LARGE, Context
 from mockserver.errors import APIError
-from mockserver.files import NewFile
 from mockserver.routing import LateRoute
-from mockserver.schema.containers import NewSkills
 from mockserver.schema.contents import Content
-from mockserver.skills import NOTHING, NewSkill, Supplied
-from mockserver.storage.contents import Uploads
 
 log = logging.getLogger("mockserver")
 
 MAX_UNKNOWN = 100
 """Unknown paths that are logged, each once."""
-
-Form = Callable[[], AbstractAsyncContextManager[NewFile]]
-"""Reads the request's form: `async with form() as sent`."""
-SkillForm = Callable[[], AbstractAsyncContextManager[NewSkill]]
-"""The same for the form of a skill."""
-Skills = Callable[[Mapping[str, NewSkills]], AbstractAsyncContextManager[Supplied]]
-"""Checks the skills of new containers, by what stands before `skills` in the names of their parameters:
-`async with skills({"": body.skills}) as supplied`."""
 
 
 def _given() -> None:
@@ -48,10 +33,8 @@ def _given() -> None:
 
 
 TheContext = Annotated[Context, Depends(_given)]
-TheForm = Annotated[Form, Depends(_given)]
-TheStorage = Annotated[Uploads, Depends(_given)]
-TheSkill = Annotated[SkillForm, Depends(_given)]
-TheSkills = Annotated[Skills, Depends(_given)]
+TheExchange = Annotated[Exchange, Depends(_given)]
+"""For operations that read a form or a folder of skills, or store large contents."""
 
 
 class Operation(LateRoute):
@@ -70,11 +53,11 @@ class Operation(LateRoute):
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         self.id = "".join(word.capitalize() for word in endpoint.__name__.split("_"))
         super().__init__(path, endpoint, **{**options, "name": self.id})
-        signature = inspect.signature(endpoint).parameters
-        hints = get_type_hints(endpoint, include_extras=True)
-        self._body: type[BaseModel] | None = hints.get("body")
-        read = [name for name in signature if name not in ("context", "body")]
-        self._readers = {name: _reader(name, hints[name], self.files_api) for name in read}
+        types = get_type_hints(endpoint, include_extras=True)
+        self._body: type[BaseModel] | None = types.get("body")
+        self._takes_exchange = "exchange" in types
+        others = ("context", "exchange", "body", "return")
+        self._readers = {name: _reader(name, types[name]) for name in types if name not in others}
         self.lists = self.id.startswith("List")
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,18 +81,20 @@ class Operation(LateRoute):
             context.warn(warning)
         arguments = {name: reader(exchange, context) for name, reader in self._readers.items()}
         arguments["context"] = context
+        if self._takes_exchange:
+            arguments["exchange"] = exchange
         if self._body:
             arguments["body"] = await read_json(self._body, exchange, mock.settings.max_body, self.max_body)
             context.large = exchange.sent.size > LARGE
         result = await self.endpoint(**arguments)
         if isinstance(result, Content):
-            result = Bytes(result)
-        if isinstance(result, Response):
+            await send_content(exchange, result)
+        elif isinstance(result, (JSON, Stream)):
             await result.send(exchange)
-            return
-        if exchange.effect and self.lists:
-            result = reshape(exchange.effect, result)
-        await JSON(result).send(exchange)
+        else:
+            if exchange.effect and self.lists:
+                result = reshape(exchange.effect, result)
+            await JSON(result).send(exchange)
 
 
 class FilesOperation(Operation):
@@ -168,7 +153,7 @@ class TableRouter(APIRouter):
 
     def _give_hint(self, exchange: Exchange, path: str) -> None:
         """Say what is emulated: in a header, and for each path once in the log."""
-        exchange.extra = [*exchange.extra, (HINT_HEADER, self._hint.encode())]
+        exchange.extra.append((HINT_HEADER, self._hint.encode()))
         own = exchange.scope["path"]
         if own not in self._unknown and len(self._unknown) < MAX_UNKNOWN:
             self._unknown.add(own)
@@ -181,23 +166,11 @@ def _split(path: str) -> tuple[tuple[int | str, ...], list[str]]:
     return (len(parts), *parts[1::2]), parts[2::2]
 
 
-def _reader(name: str, annotation: Any, files_api: bool) -> Callable[[Exchange, Context], Any]:
+def _reader(name: str, annotation: Any) -> Callable[[Exchange, Context], Any]:
     """Return a function that gets an argument from a request, chosen by the annotation. Called once per route."""
     kind, *notes = get_args(annotation) if hasattr(annotation, "__metadata__") else (annotation,)
     if kind is str:
         return lambda exchange, context: exchange.scope["path_params"][name]
     if any(isinstance(note, Query) for note in notes):
         return lambda exchange, context: parse_query(kind, exchange.scope["query_string"], context)
-    if kind is Form:
-        field = next((note for note in notes if isinstance(note, FileField)), FileField())
-        return lambda exchange, context: lambda: read_form(exchange, field, blake2b=not files_api)
-    if kind is Uploads:
-        return lambda exchange, context: exchange.mock.uploads
-    if kind is SkillForm:
-        return lambda exchange, context: lambda: read_skill(exchange, context)
-    if kind is Skills:
-        none = nullcontext(NOTHING)  # most containers have no skills
-        return lambda exchange, context: (
-            lambda skills: read_inline(exchange, context, skills) if any(skills.values()) else none
-        )
     raise TypeError(f"{name}: {annotation} is not a part of a request")

@@ -64,10 +64,7 @@ class Bare(Provider):
     def check(self, request: Request, profile: Profile) -> Warned | None:
         if not profile.bare_paths:
             request.files_api = False  # an unknown URL is of no operation
-            request.extra = [
-                *request.extra,
-                (HINT_HEADER, b"the live API's paths begin with /v1: add it to the base URL"),
-            ]
+            request.extra.append((HINT_HEADER, b"the live API's paths begin with /v1: add it to the base URL"))
             raise errors.UNKNOWN_URL(method=request.scope["method"], path=api_path(request.scope))
         return None
 

@@ -1,9 +1,8 @@
-"""Responses as values. Each sends itself with the live API's headers and is recorded in the journal."""
+"""Send responses with the live API's headers. Each is recorded in the journal."""
 
 import asyncio
 import json
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,15 +24,8 @@ _JSON = (b"content-type", b"application/json")
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
-class Response(ABC):  # not a runtime-checkable Protocol, whose isinstance takes a tenth of a request
-    __slots__ = ()
-
-    @abstractmethod
-    async def send(self, exchange: Exchange) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
-class JSON(Response):
+class JSON:
     """A resource."""
 
     resource: Mapping[str, Any]
@@ -48,99 +40,77 @@ class JSON(Response):
         await exchange.respond(200, [_JSON, (b"content-length", b"%d" % len(body)), *self.headers], body)
 
 
-@dataclass(frozen=True, slots=True)
-class Raw(Response):
-    """Any status and body. The connection discards the part of the request's body that has not been read."""
-
-    status: int
-    body: bytes
-    headers: Headers
-
-    async def send(self, exchange: Exchange) -> None:
-        headers = [*self.headers]
-        if self.status not in (204, 304):
-            headers.insert(1, (b"content-length", b"%d" % len(self.body)))
-        unread = not exchange.complete and exchange.scope["method"] == "POST"
-        if unread:
-            headers.append((b"connection", b"close"))
-        await exchange.respond(self.status, headers, self.body, one_write=not unread)
+async def send_raw(exchange: Exchange, status: int, body: bytes, headers: Headers) -> None:
+    """Send any status and body. The connection discards the part of the request's body that has not been read."""
+    if status not in (204, 304):
+        headers.insert(1, (b"content-length", b"%d" % len(body)))
+    unread = not exchange.complete and exchange.scope["method"] == "POST"
+    if unread:
+        headers.append((b"connection", b"close"))
+    await exchange.respond(status, headers, body, one_write=not unread)
 
 
-@dataclass(frozen=True, slots=True)
-class Error(Response):
-    """The API's error envelope."""
+async def send_error(exchange: Exchange, error: APIError) -> None:
+    """Send an error as the provider does."""
+    error = exchange.provider.convert(error, exchange)
+    extra = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
+    if error.row and error.row.text:
+        await send_raw(exchange, error.status, error.message.encode(), [(b"content-type", b"text/plain"), *extra])
+        return
+    shape = error.body(exchange.files_api and exchange.provider.files_detail)
+    body = _json(shape, exchange) if error.indent else orjson.dumps(shape)
+    await send_raw(exchange, error.status, body, [_JSON, *extra])
 
-    error: APIError
 
-    async def send(self, exchange: Exchange) -> None:
-        error = exchange.provider.convert(self.error, exchange)
-        extra = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
-        if error.row and error.row.text:
-            await Raw(error.status, error.message.encode(), [(b"content-type", b"text/plain"), *extra]).send(exchange)
+async def send_content(exchange: Exchange, content: Content) -> None:
+    """Send a file's content: all of it, one range, or nothing for HEAD and for a client that has it. Closes the file."""
+    with content.file as file:
+        size, tag = file.seek(0, 2), etag(content.digest)
+        if is_current(exchange, tag):
+            await exchange.respond(304, [(b"etag", tag)], b"")
             return
-        shape = error.body(exchange.files_api and exchange.provider.files_detail)
-        body = _json(shape, exchange) if error.indent else orjson.dumps(shape)
-        await Raw(error.status, body, [_JSON, *extra]).send(exchange)
-
-
-@dataclass(frozen=True, slots=True)
-class Bytes(Response):
-    """A file's content: all of it, one range, or nothing for HEAD and for a client that has it. Closes the file."""
-
-    content: Content
-
-    async def send(self, exchange: Exchange) -> None:
-        content = self.content
-        with content.file as file:
-            size, tag = file.seek(0, 2), etag(content.digest)
-            if is_current(exchange, tag):
-                await exchange.respond(304, [(b"etag", tag)], b"")
-                return
-            status, start, stop = _range(wanted_range(exchange, tag), size)
-            headers = [(b"content-type", content.media_type.encode())] if content.media_type else []
-            headers += [
-                (b"content-length", b"%d" % (stop - start)),
-                (b"content-disposition", content.disposition.encode()),
-                (b"etag", tag),
-            ]
-            if b"range" in exchange.headers:
-                headers.append((b"accept-ranges", b"bytes"))
-            if status == 206:
-                headers.append((b"content-range", b"bytes %d-%d/%d" % (start, stop - 1, size)))
-            await exchange.start(status, headers)
-            if exchange.scope["method"] == "HEAD":
-                start = stop
-            length, connection = stop - start, exchange.connection
-            file.seek(start)
-            while start < stop:
-                # Reading from the page cache takes some 50 µs, less than handing it to a thread.
-                chunk = file.read(min(CHUNK, stop - start))
-                if not chunk:
-                    raise OSError(f"{file.name} is shorter than it was")
-                start += len(chunk)
-                if connection.gone:
-                    connection.close()
-                    raise ClientGone
-                if start >= stop:
-                    exchange.record(length)
-                await exchange.send({"type": "http.response.body", "body": chunk, "more_body": True})
-            exchange.record(length)
-            await exchange.send({"type": "http.response.body", "body": b""})
-
-
-@dataclass(frozen=True, slots=True)
-class Preflight(Response):
-    """The response to a CORS preflight: any page may call the API."""
-
-    async def send(self, exchange: Exchange) -> None:
-        requested = exchange.headers.get(b"access-control-request-headers", b"authorization")
-        headers = [
-            (b"access-control-allow-methods", b"GET, HEAD, POST, DELETE"),
-            (b"access-control-allow-headers", requested),
-            (b"access-control-max-age", b"600"),
-            (b"content-length", b"0"),
+        status, start, stop = _range(wanted_range(exchange, tag), size)
+        headers = [(b"content-type", content.media_type.encode())] if content.media_type else []
+        headers += [
+            (b"content-length", b"%d" % (stop - start)),
+            (b"content-disposition", content.disposition.encode()),
+            (b"etag", tag),
         ]
-        await exchange.respond(200, headers, b"")
+        if b"range" in exchange.headers:
+            headers.append((b"accept-ranges", b"bytes"))
+        if status == 206:
+            headers.append((b"content-range", b"bytes %d-%d/%d" % (start, stop - 1, size)))
+        await exchange.start(status, headers)
+        if exchange.scope["method"] == "HEAD":
+            start = stop
+        length, connection = stop - start, exchange.connection
+        file.seek(start)
+        while start < stop:
+            # Reading from the page cache takes some 50 µs, less than handing it to a thread.
+            chunk = file.read(min(CHUNK, stop - start))
+            if not chunk:
+                raise OSError(f"{file.name} is shorter than it was")
+            start += len(chunk)
+            if connection.gone:
+                connection.close()
+                raise ClientGone
+            if start >= stop:
+                exchange.record(length)
+            await exchange.send({"type": "http.response.body", "body": chunk, "more_body": True})
+        exchange.record(length)
+        await exchange.send({"type": "http.response.body", "body": b""})
+
+
+async def send_preflight(exchange: Exchange) -> None:
+    """Respond to a CORS preflight: any page may call the API."""
+    requested = exchange.headers.get(b"access-control-request-headers", b"authorization")
+    headers = [
+        (b"access-control-allow-methods", b"GET, HEAD, POST, DELETE"),
+        (b"access-control-allow-headers", requested),
+        (b"access-control-max-age", b"600"),
+        (b"content-length", b"0"),
+    ]
+    await exchange.respond(200, headers, b"")
 
 
 def _json(value: Mapping[str, Any], exchange: Exchange) -> bytes:

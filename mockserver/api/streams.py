@@ -16,7 +16,7 @@ from pydantic_core import to_json
 
 from mockserver import errors, profiles, responses
 from mockserver.api.exchange import ClientGone, Connection, Exchange
-from mockserver.api.rendering import JSON, Response
+from mockserver.api.rendering import JSON
 from mockserver.clock import stopwatch
 from mockserver.context import Context
 from mockserver.redaction import MAX_BODY
@@ -41,7 +41,7 @@ Event = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Stream(Response):
+class Stream:
     """The events of a response after a sequence number."""
 
     created: Created
@@ -161,8 +161,8 @@ def events(context: Context, created: Created) -> Iterator[tuple[int, Event]]:
     yield row.starts, _lifecycle("in_progress", created, "in_progress")
     for index, stored in enumerate(created.items):
         item = responses.with_outputs(context, row, json.loads(stored.body), row.outputs)
-        for event in _ITEMS.get(item["type"], _plain)(item, index):
-            yield stored.ends, event
+        for event in _ITEMS.get(item["type"], _plain)(item):
+            yield stored.ends, {**event, "output_index": index}
         yield stored.ends, {"type": "response.output_item.done", "output_index": index, "item": item}
     if row.status == "failed":
         yield row.takes, _error(context, created)
@@ -191,28 +191,31 @@ def _error(context: Context, created: Created) -> Event:
     return {"type": "error", "error": {name: raised[name] for name in ("message", "param", "type", "code")}}
 
 
-# Items: their events up to the last one, which `events` adds
+# Items: their events up to the last one. `events` adds that, and the index of the item.
 
 
-def _plain(item: Item, index: int) -> Iterator[Event]:
-    yield {"type": "response.output_item.added", "output_index": index, "item": item | {"status": "in_progress"}}
+def _added(item: Item, **begun: Any) -> Event:
+    """The first event, which has some parts of the item as they are when it begins."""
+    return {"type": "response.output_item.added", "item": item | begun}
 
 
-def _reasoning(item: Item, index: int) -> Iterator[Event]:
-    where = {"item_id": item["id"], "output_index": index}
-    yield {"type": "response.output_item.added", "output_index": index, "item": item | {"summary": []}}
+def _plain(item: Item) -> Iterator[Event]:
+    yield _added(item, status="in_progress")
+
+
+def _reasoning(item: Item) -> Iterator[Event]:
+    yield _added(item, summary=[])
     for number, part in enumerate(item["summary"]):
-        here = {**where, "summary_index": number}
+        here = {"item_id": item["id"], "summary_index": number}
         yield {"type": "response.reasoning_summary_part.added", **here, "part": part | {"text": ""}}
         yield from _deltas("response.reasoning_summary_text.delta", part["text"], here)
         yield {"type": "response.reasoning_summary_text.done", **here, "text": part["text"]}
         yield {"type": "response.reasoning_summary_part.done", **here, "part": part}
 
 
-def _code(item: Item, index: int) -> Iterator[Event]:
-    kind, where = "response.code_interpreter_call", {"item_id": item["id"], "output_index": index}
-    begun = item | {"status": "in_progress", "code": "", "outputs": None if item["outputs"] is None else []}
-    yield {"type": "response.output_item.added", "output_index": index, "item": begun}
+def _code(item: Item) -> Iterator[Event]:
+    kind, where = "response.code_interpreter_call", {"item_id": item["id"]}
+    yield _added(item, status="in_progress", code="", outputs=None if item["outputs"] is None else [])
     yield {"type": f"{kind}.in_progress", **where}
     yield from _deltas(f"{kind}_code.delta", item["code"] or "", where)
     yield {"type": f"{kind}_code.done", **where, "code": item["code"] or ""}
@@ -220,23 +223,21 @@ def _code(item: Item, index: int) -> Iterator[Event]:
     yield {"type": f"{kind}.completed", **where}
 
 
-def _shell(item: Item, index: int) -> Iterator[Event]:
+def _shell(item: Item) -> Iterator[Event]:
     kind = "response.shell_call_command"
     # The limits of a local call come with its commands (seen).
     action: Item = {name: [] if name == "commands" else None for name in item["action"]}
-    begun = item | {"status": "in_progress", "action": action}
-    yield {"type": "response.output_item.added", "output_index": index, "item": begun}
+    yield _added(item, status="in_progress", action=action)
     for number, command in enumerate(item["action"]["commands"]):
-        here = {"command_index": number, "output_index": index}
+        here = {"command_index": number}
         yield {"type": f"{kind}.added", **here, "command": ""}
         yield from _deltas(f"{kind}.delta", command, here)
         yield {"type": f"{kind}.done", **here, "command": command}
 
 
-def _shell_output(item: Item, index: int) -> Iterator[Event]:
-    kind, where = "response.shell_call_output_content", {"item_id": item["id"], "output_index": index}
-    begun = item | {"status": "in_progress", "output": []}
-    yield {"type": "response.output_item.added", "output_index": index, "item": begun}
+def _shell_output(item: Item) -> Iterator[Event]:
+    kind, where = "response.shell_call_output_content", {"item_id": item["id"]}
+    yield _added(item, status="in_progress", output=[])
     for number, output in enumerate(item["output"]):
         for name in ("stdout", "stderr"):
             if output[name]:
@@ -244,11 +245,10 @@ def _shell_output(item: Item, index: int) -> Iterator[Event]:
         yield {"type": f"{kind}.done", **where, "command_index": number, "output": [output]}
 
 
-def _message(item: Item, index: int) -> Iterator[Event]:
-    begun = item | {"status": "in_progress", "content": []}
-    yield {"type": "response.output_item.added", "output_index": index, "item": begun}
+def _message(item: Item) -> Iterator[Event]:
+    yield _added(item, status="in_progress", content=[])
     for number, part in enumerate(item["content"]):
-        here = {"content_index": number, "item_id": item["id"], "output_index": index}
+        here = {"content_index": number, "item_id": item["id"]}
         if part["type"] != "output_text":
             yield {"type": "response.content_part.added", **here, "part": part}
             yield {"type": "response.content_part.done", **here, "part": part}
@@ -264,10 +264,9 @@ def _message(item: Item, index: int) -> Iterator[Event]:
         yield {"type": "response.content_part.done", **here, "part": part}
 
 
-def _function(item: Item, index: int) -> Iterator[Event]:
-    kind, where = "response.function_call_arguments", {"item_id": item["id"], "output_index": index}
-    begun = item | {"status": "in_progress", "arguments": ""}
-    yield {"type": "response.output_item.added", "output_index": index, "item": begun}
+def _function(item: Item) -> Iterator[Event]:
+    kind, where = "response.function_call_arguments", {"item_id": item["id"]}
+    yield _added(item, status="in_progress", arguments="")
     yield from _deltas(f"{kind}.delta", item["arguments"], where)
     yield {"type": f"{kind}.done", **where, "arguments": item["arguments"], "name": item["name"]}
 

@@ -107,6 +107,6 @@ def _option(name: str, schema: dict[str, Any]) -> click.Option:
 
 
 def _sentence(description: str) -> str:
-    """Return a description as a sentence, without the form of the JSON value with which it can start."""
+    """Return a description without the form of the JSON value with which it can start."""
     text = re.sub(r"^`[^`]*`: ", "", description).replace("`", "")
-    return f"{text[0].upper()}{text[1:]}."
+    return text[0].upper() + text[1:]

@@ -122,8 +122,8 @@ def validate(seeds: tuple[Path, ...], max_upload: int) -> None:
 
     try:
         seed = read_seeds(seeds, max_upload)
-    except SeedError:
-        for problem in every_problem(seeds, max_upload):
+    except SeedError as error:
+        for problem in every_problem(seeds, max_upload) or [str(error)]:
             options.warn(problem)
         sys.exit(BAD_SEED)
     print(f"ok: {seed.summary()}")

@@ -164,7 +164,7 @@ def read_seed(text: bytes, mock: Mock, limits: Limits, key: str | None = None) -
     """Read a seed document. Raise SeedError."""
     source = Source(Path("body"), text, limits)
     if key:
-        source = Source.of({key: [source.values]}, source)
+        source.values = {key: [source.values]}
     return loader.read_document(source, Nowhere(), mock.settings.max_upload, mock.settings.max_import)
 
 

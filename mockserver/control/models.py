@@ -32,7 +32,7 @@ class Switches:
 
         properties = {
             each.name: {
-                "description": f"{each.meaning} Takes: {each.takes}. Known ({each.grade}): {each.evidence}",
+                "description": f"{each.meaning} Takes: {each.takes}. Known: {each.evidence}",
                 "default": each.default,
             }
             for each in SWITCHES.values()

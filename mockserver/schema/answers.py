@@ -6,7 +6,7 @@ Data only: no code is ever run. A rule is checked completely when it is loaded.
 import json
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, unquote
@@ -16,8 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from mockserver.choices import NAME
 from mockserver.schema.responses import whole_item
-from mockserver.schema.sources import FileName, Part, WithContent
-from mockserver.schema.values import Count, ErrorName, Seconds, Times
+from mockserver.schema.values import Count, ErrorName, FileName, Part, Seconds, Times, WithContent
 
 ROOT = "/mnt/data"
 LINK = re.compile(r"!?\[[^\]\n]*\]\((sandbox:(/mnt/data/(?:[^()\s]|\([^()\s]*\))+))\)")
@@ -33,7 +32,6 @@ MAX_TEXT = 1 << 20
 MAX_PACE = 60.0
 MAX_SEARCH = 4_000_000
 """Characters of a text times instructions of a regular expression: a quarter of a second at the worst."""
-PLACEHOLDERS = ("{links}", "{text}", "{files}", "{container}")
 
 _BRACKETS = re.compile(r"[\[\]\n]")
 _ESCAPED = re.compile(r"[\s()%]")
@@ -44,21 +42,19 @@ _PATTERN = re.compile(r"/(.+)/([ims]*)", re.DOTALL)
 def pattern(text: str) -> tuple[Any, int | None]:
     """Compile `/…/flags`, or a text that is found in any case; and how much it can search in a short time. RE2 takes
     linear time for every input."""
+    match = _PATTERN.fullmatch(text)
+    expression, flags = match.groups() if match else (text, "i")
     options = re2.Options()
     options.log_errors = False
-    match = _PATTERN.fullmatch(text)
-    if match is None:
-        options.literal, options.case_sensitive = True, False
-        return re2.compile(text, options=options), None
-    flags = match[2]
+    options.literal = match is None
     options.case_sensitive = "i" not in flags
     inline = "".join(flag for flag in "ms" if flag in flags)
     try:
-        compiled = re2.compile(f"(?{inline}){match[1]}" if inline else match[1], options=options)
-        return compiled, MAX_SEARCH // compiled.programsize
+        compiled = re2.compile(f"(?{inline}){expression}" if inline else expression, options=options)
     except re2.error as error:
         problem = str(error.args[0].decode() if isinstance(error.args[0], bytes) else error)
         raise ValueError(f"{text[:80]!r} is not a regular expression of RE2 ({problem})") from None
+    return compiled, MAX_SEARCH // compiled.programsize if match else None
 
 
 def fits(wanted: str, text: str) -> bool:
@@ -122,12 +118,7 @@ class Figure(WithContent):
         return self.digest is not None
 
     def length(self) -> int:
-        """Its bytes as far as they are described here; 0 for a file that `from` names."""
-        if self.size is not None:
-            return self.size
-        if self.generate:
-            return self.generate.size
-        return len(self.base64 or "") * 3 // 4 + len((self.content or "").encode())
+        return super().length() if self.size is None else self.size
 
 
 class WrittenFile(Figure):
@@ -250,43 +241,39 @@ class NewAnswer(Step):
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
         own = self.model_fields_set & _STEP
-        fails = self.fail is not None and self.fail.error is not None
         if self.steps is not None and own - {"fail"}:
             raise ValueError(f"give either steps or {' and '.join(sorted(own - {'fail'}))}")
         if self.output is not None and (own or self.steps is not None):
             raise ValueError("give either output or steps, not both")
         if self.output is None and self.steps is None and not own:
             raise ValueError("say what the run does: give steps, output, or the keys of a step (say, code, files, …)")
-        if self.steps is not None and self.fail is not None and not fails:
+        if self.steps is not None and self.fail is not None and not self.rejects:
             raise ValueError("fail at the top takes an error; write incomplete and wedge in a step")
         for number, item in enumerate(self.output or ()):
             try:
                 whole_item(item)
             except ValueError as error:
                 raise ValueError(f"output {number}: {error}") from None
-        self.check_output({})
+        self.check_output()
         written: set[str] = set()
-        later = [file.path for step in self.each_step for file in step.files if not file.delete]
+        writes = {file.path for step in self.each_step for file in step.files if not file.delete}
         for number, step in enumerate(self.each_step):
             if not step.calls and step.say is None and step.fail is None:
                 raise ValueError(f"step {number} does nothing; give it code, commands, files, shows, say or fail")
-            for file in step.files:
-                written.add(file.path)
-                later.remove(file.path) if not file.delete else None
+            written.update(file.path for file in step.files)
             for path, _ in links(step.say or ""):
-                if path in later and path not in written:
+                if path in writes and path not in written:
                     raise ValueError(f"step {number} links to {path}, which only a later step writes")
         return self
 
-    def check_output(self, lengths: Mapping[int, int]) -> None:
-        """Raises ValueError if the run would write too much. `lengths` has those of figures by their `id()`."""
+    def check_output(self, length_of: Callable[[Figure], int] = Figure.length) -> None:
+        """Raises ValueError if the run would write too much. `length_of` knows the lengths of files, too."""
         size = len(json.dumps(self.output)) if self.output else 0
         for number, step in enumerate(self.each_step):
             texts = (step.code, step.logs, step.value, step.raises, step.stderr, step.say, *(step.commands or ()))
             size += sum(len(text or "") for text in texts)
             for figure in step.shows:
-                length = lengths.get(id(figure)) or figure.length()
-                if length > MAX_SHOWN:
+                if (length := length_of(figure)) > MAX_SHOWN:
                     raise ValueError(
                         f"step {number} shows a figure of {length:,} bytes; at most {MAX_SHOWN:,} are allowed"
                     )

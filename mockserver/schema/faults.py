@@ -16,47 +16,22 @@ from pydantic import (
     model_validator,
 )
 
-from mockserver.bounds import KnownKeys
 from mockserver.choices import NAME, unknown, valid_name
 from mockserver.clock import duration
-from mockserver.schema.values import Count, ErrorName, Seconds, Times, not_negative
+from mockserver.schema.values import Count, ErrorName, Part, Seconds, Times, not_negative
 
 OPERATIONS = (
-    "ListContainers",
-    "CreateContainer",
-    "RetrieveContainer",
-    "DeleteContainer",
-    "CreateContainerFile",
-    "ListContainerFiles",
-    "RetrieveContainerFile",
-    "RetrieveContainerFileContent",
+    "ListContainers", "CreateContainer", "RetrieveContainer", "DeleteContainer",
+    "CreateContainerFile", "ListContainerFiles", "RetrieveContainerFile", "RetrieveContainerFileContent",
     "DeleteContainerFile",
-    "ListFiles",
-    "CreateFile",
-    "DeleteFile",
-    "RetrieveFile",
-    "DownloadFile",
-    "CreateUpload",
-    "AddUploadPart",
-    "CompleteUpload",
-    "CancelUpload",
-    "CreateSkill",
-    "ListSkills",
-    "RetrieveSkill",
-    "UpdateSkill",
-    "DeleteSkill",
-    "RetrieveSkillContent",
-    "CreateSkillVersion",
-    "ListSkillVersions",
-    "RetrieveSkillVersion",
-    "DeleteSkillVersion",
+    "ListFiles", "CreateFile", "DeleteFile", "RetrieveFile", "DownloadFile",
+    "CreateUpload", "AddUploadPart", "CompleteUpload", "CancelUpload",
+    "CreateSkill", "ListSkills", "RetrieveSkill", "UpdateSkill", "DeleteSkill", "RetrieveSkillContent",
+    "CreateSkillVersion", "ListSkillVersions", "RetrieveSkillVersion", "DeleteSkillVersion",
     "RetrieveSkillVersionContent",
-    "CreateResponse",
-    "GetResponse",
-    "DeleteResponse",
-    "CancelResponse",
-    "ListInputItems",
-)
+    "CreateResponse", "GetResponse", "DeleteResponse", "CancelResponse", "ListInputItems",
+)  # fmt: skip
+"""The operations of each resource, in the order of the API reference."""
 LISTS = frozenset(name for name in OPERATIONS if name.startswith("List"))
 METHODS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(OPERATIONS, ("POST",)),
@@ -86,8 +61,8 @@ _PREFIX = re.compile(r"(/w/[^/]+)?(/openai)?(/v1)?(?![\w-])")
 _FRAMING = {"content-length", "transfer-encoding"}
 
 
-class _Part(KnownKeys):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+class _Part(Part):
+    model_config = ConfigDict(allow_inf_nan=False, defer_build=False)  # a route's body alone can't be built later
 
 
 def _operation(pattern: str) -> str:
@@ -125,6 +100,10 @@ def _few(headers: object) -> object:
     if isinstance(headers, dict) and len(headers) > MAX_HEADERS:
         raise ValueError(f"at most {MAX_HEADERS} headers are allowed")
     return headers
+
+
+Text = Annotated[str, Field(max_length=1_000)]
+Headers = Annotated[dict[str, str], Field(max_length=MAX_HEADERS), AfterValidator(_headers), BeforeValidator(_few)]
 
 
 def _bounded(body: Any) -> Any:
@@ -167,6 +146,9 @@ def _one_or_two(value: Any) -> Any:
     return {"min": seconds, "max": seconds}
 
 
+Delay = Annotated[Latency, BeforeValidator(_one_or_two, json_schema_input_type=str | float | Latency)]
+
+
 class RateLimit(_Part):
     """How many requests pass in each window of the world's time."""
 
@@ -179,52 +161,37 @@ class RateLimit(_Part):
 class Effect(_Part):
     """What happens to a request. All given effects apply to the same request."""
 
-    error: ErrorName | None = Field(None, description="name of an error in the manual's list, such as `rate_limited`")
-    status: Annotated[int, Field(ge=200, le=599)] | None = Field(
-        None,
-        description="any status, in place of the error's; from 400 on with an error envelope unless `body` is given",
-    )
-    body: Annotated[Any, AfterValidator(_bounded)] = Field(
-        None, description="any body: JSON, or text as it is; with status 200 unless `status` is given"
-    )
-    headers: Annotated[
-        dict[str, str], Field(max_length=MAX_HEADERS), AfterValidator(_headers), BeforeValidator(_few)
-    ] = Field({}, description="headers of the response; they replace its own of the same names")
-    retry_after: Seconds | None = Field(
-        None, description="the header `Retry-After`, in seconds; with an error, a status or a rate limit"
-    )
-    latency: Annotated[Latency, BeforeValidator(_one_or_two, json_schema_input_type=str | float | Latency)] | None = (
-        Field(
-            None,
-            description="real time to wait before anything else, at most ten minutes; drawn at random from `{min, max}`",
-        )
-    )
-    drop: Literal["before_answer"] | None = Field(
-        None, description="`before_answer`: close the connection without a response; the operation does nothing"
-    )
-    reset_after: Count | None = Field(
-        None, description="number of bytes of the body after which the connection is reset"
-    )
-    truncate_after: Count | None = Field(
-        None,
-        description="number of bytes of the body after which the connection is closed, though `Content-Length` promised more",
-    )
-    dribble: Times | None = Field(None, description="number of bytes of the body to send each second")
-    abort_upload_after: Count | None = Field(
-        None, description="number of bytes of the request's body after which the connection is reset (POST only)"
-    )
-    rate_limit: RateLimit | None = Field(
-        None,
-        description="`{requests, per}`: number of requests that pass in each window of the world's time; others get `rate_limited` with `Retry-After`",
-    )
-    stale_list: Seconds | None = Field(
-        None,
-        description="duration of the world's time for which deleted objects are still listed (lists only)",
-    )
-    has_more: Literal[True] | None = Field(None, description="`true`: every page has `has_more: true` (lists only)")
-    empty_page: Literal[True] | None = Field(
-        None, description="`true`: every page is empty and says that more follow (lists only)"
-    )
+    error: ErrorName | None = None
+    """Name of an error in the manual's list, such as `rate_limited`."""
+    status: Annotated[int, Field(ge=200, le=599)] | None = None
+    """Any status, in place of the error's; from 400 on with an error envelope unless `body` is given."""
+    body: Annotated[Any, AfterValidator(_bounded)] = None
+    """Any body: JSON, or text as it is; with status 200 unless `status` is given."""
+    headers: Headers = {}
+    """Headers of the response; they replace its own of the same names."""
+    retry_after: Seconds | None = None
+    """The header `Retry-After`, in seconds; with an error, a status or a rate limit."""
+    latency: Delay | None = None
+    """Real time to wait before anything else, at most ten minutes; drawn at random from `{min, max}`."""
+    drop: Literal["before_answer"] | None = None
+    """`before_answer`: close the connection without a response; the operation does nothing."""
+    reset_after: Count | None = None
+    """Number of bytes of the body after which the connection is reset."""
+    truncate_after: Count | None = None
+    """Number of bytes of the body after which the connection is closed, though `Content-Length` promised more."""
+    dribble: Times | None = None
+    """Number of bytes of the body to send each second."""
+    abort_upload_after: Count | None = None
+    """Number of bytes of the request's body after which the connection is reset (POST only)."""
+    rate_limit: RateLimit | None = None
+    """`{requests, per}`: number of requests that pass in each window of the world's time; others get `rate_limited`
+    with `Retry-After`."""
+    stale_list: Seconds | None = None
+    """Duration of the world's time for which deleted objects are still listed (lists only)."""
+    has_more: Literal[True] | None = None
+    """`true`: every page has `has_more: true` (lists only)."""
+    empty_page: Literal[True] | None = None
+    """`true`: every page is empty and says that more follow (lists only)."""
 
     @model_validator(mode="after")
     def _can_be(self) -> Self:
@@ -263,22 +230,18 @@ _EXCLUSIVE = (
 class Match(_Part):
     """Which requests match a rule: those that match all of its keys. Patterns take `*`, `?` and `[…]`."""
 
-    operation: Annotated[str, Field(max_length=100), AfterValidator(_operation)] | None = Field(
-        None, description="operation id of the API, or a pattern: `CreateContainer`, `List*`"
-    )
-    method: Literal["GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"] | None = Field(
-        None, description="method of the request, such as `GET`"
-    )
-    path: Annotated[str, Field(max_length=1_000), AfterValidator(_path)] | None = Field(
-        None, description="pattern of the path, without world and `/v1`: `/containers/*/files`"
-    )
-    container: Annotated[str, Field(max_length=1_000)] | None = Field(
-        None, description="id of the container in the path"
-    )
-    file: Annotated[str, Field(max_length=1_000)] | None = Field(None, description="id of the file in the path")
-    header: Annotated[
-        dict[str, Annotated[str, Field(max_length=1_000)]], Field(max_length=20), BeforeValidator(_few)
-    ] = Field({}, description="headers of the request, each with a pattern of its value")
+    operation: Annotated[str, Field(max_length=100), AfterValidator(_operation)] | None = None
+    """Operation id of the API, or a pattern: `CreateContainer`, `List*`."""
+    method: Literal["GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"] | None = None
+    """Method of the request, such as `GET`."""
+    path: Annotated[Text, AfterValidator(_path)] | None = None
+    """Pattern of the path, without world and `/v1`: `/containers/*/files`."""
+    container: Text | None = None
+    """Id of the container in the path."""
+    file: Text | None = None
+    """Id of the file in the path."""
+    header: Annotated[dict[str, Text], Field(max_length=20), BeforeValidator(_few)] = {}
+    """Headers of the request, each with a pattern of its value."""
 
 
 _EVERYTHING = Match.model_validate({})
@@ -291,24 +254,25 @@ def _id(id: object) -> object:
 class NewRule(_Part):
     """A rule as it is given by a client."""
 
-    id: Annotated[str, Field(pattern=rf"^{NAME}$"), BeforeValidator(_id)] | None = Field(
-        None, description="name of the rule; generated by default"
-    )
-    match: Annotated[Match, Field(description="which requests it matches; all by default")] = _EVERYTHING
-    skip: Count = Field(0, description="number of matching requests to let pass first")
-    times: Times | None = Field(None, description="number of times that it fires; unlimited by default")
-    probability: Annotated[float, Field(ge=0, le=1)] = Field(
-        1.0, description="probability of 0 to 1 that it fires; drawn from the world's id seed, so the same on every run"
-    )
-    concurrent: Annotated[int, Field(ge=2, le=10_000)] | None = Field(
-        None,
-        description="number of matching requests in progress from which it applies; each of them takes at least a tenth of a second, so that those that are sent together overlap",
-    )
-    lapse_after: Annotated[Seconds, Field(gt=0)] | None = Field(
-        None, description="duration after which it ends, by the world's clock"
-    )
-    enabled: Annotated[bool, Field(description="false disables it: it is not tried, and keeps its counts")] = True
-    effect: Effect = Field(description="what it does")
+    id: Annotated[str, Field(pattern=rf"^{NAME}$"), BeforeValidator(_id)] | None = None
+    """Name of the rule; generated by default."""
+    match: Match = _EVERYTHING
+    """Which requests it matches; all by default."""
+    skip: Count = 0
+    """Number of matching requests to let pass first."""
+    times: Times | None = None
+    """Number of times that it fires; unlimited by default."""
+    probability: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Probability of 0 to 1 that it fires; drawn from the world's id seed, so the same on every run."""
+    concurrent: Annotated[int, Field(ge=2, le=10_000)] | None = None
+    """Number of matching requests in progress from which it applies; each of them takes at least a tenth of a
+    second, so that those that are sent together overlap."""
+    lapse_after: Annotated[Seconds, Field(gt=0)] | None = None
+    """Duration after which it ends, by the world's clock."""
+    enabled: bool = True
+    """False disables it: it is not tried, and keeps its counts."""
+    effect: Effect
+    """What it does."""
 
     @model_validator(mode="after")
     def _nameable(self) -> Self:

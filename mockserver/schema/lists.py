@@ -18,8 +18,8 @@ class Request(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-class Page(BaseModel):
-    """The requested page of a list. Unknown keys are ignored, as the live API does."""
+class Query(BaseModel):
+    """What a query string has. Unknown keys are ignored, as the live API does."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -27,6 +27,10 @@ class Page(BaseModel):
     """Keys whose empty value is an error. Those of other keys are ignored."""
     may_repeat: ClassVar[frozenset[str]] = frozenset()
     """Keys that can occur twice, with the same value."""
+
+
+class Page(Query):
+    """The requested page of a list."""
 
     limit: Annotated[int, Field(ge=1, le=100)] = 20
     order: Literal["asc", "desc"] = "desc"

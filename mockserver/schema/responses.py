@@ -5,13 +5,13 @@ send it. Most optional values may be null.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 from typing_extensions import TypedDict
 
 from mockserver.schema.containers import MAX_SKILLS, MemoryLimit, NewPolicy, NewSkills
-from mockserver.schema.lists import ListOfObjects, Page, Request
+from mockserver.schema.lists import ListOfObjects, Page, Query, Request
 
 CODE, SHELL = "code_interpreter", "shell"
 """The tools that run in containers."""
@@ -67,9 +67,14 @@ def _by_type(value: object) -> str:
     return STRING if isinstance(value, str) else OBJECT
 
 
+S = TypeVar("S")
+T = TypeVar("T")
+_Either = Annotated[Annotated[S, Tag(STRING)] | Annotated[T, Tag(OBJECT)], Discriminator(_by_type)]
+
+
 class CodeInterpreter(Request):
     type: Literal["code_interpreter"]
-    container: Annotated[Annotated[str, Tag(STRING)] | Annotated[AutoContainer, Tag(OBJECT)], Discriminator(_by_type)]
+    container: _Either[str, AutoContainer]
     allowed_callers: list[str] | None = None
 
 
@@ -120,35 +125,23 @@ class StreamOptions(Request):
     include_obfuscation: bool | None = None
 
 
-_Input = Annotated[
-    Annotated[str, Field(max_length=MAX_TEXT), Tag(STRING)] | Annotated[list[dict[str, Any]], Tag(OBJECT)],
-    Discriminator(_by_type),
-]
-_Conversation = Annotated[Annotated[str, Tag(STRING)] | Annotated[Conversation, Tag(OBJECT)], Discriminator(_by_type)]
-_Instructions = Annotated[
-    Annotated[str, Field(max_length=MAX_ECHO), Tag(STRING)] | Annotated[list[dict[str, Any]], Tag(OBJECT)],
-    Discriminator(_by_type),
-]
-_ToolChoice = Annotated[Annotated[str, Tag(STRING)] | Annotated[dict[str, Any], Tag(OBJECT)], Discriminator(_by_type)]
-
-
 UNASKED_MODEL = "gpt-5"
 """What is shown where the request names none, as a stored prompt does (guess)."""
 
 
 class CreateResponse(Request):
     model: Annotated[str, Field(min_length=1)] = ""
-    input: _Input | None = None
-    instructions: _Instructions | None = None
+    input: _Either[Annotated[str, Field(max_length=MAX_TEXT)], list[dict[str, Any]]] | None = None
+    instructions: _Either[Annotated[str, Field(max_length=MAX_ECHO)], list[dict[str, Any]]] | None = None
     tools: Annotated[list[Tool] | None, Field(max_length=MAX_TOOLS)] = None
-    tool_choice: _ToolChoice | None = None
+    tool_choice: _Either[str, dict[str, Any]] | None = None
     include: list[Include] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     background: bool | None = None
     store: bool | None = None
     previous_response_id: str | None = None
-    conversation: _Conversation | None = None
+    conversation: _Either[str, Conversation] | None = None
     metadata: Annotated[
         dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] | None, Field(max_length=16)
     ] = None
@@ -189,13 +182,7 @@ class CreateResponse(Request):
         }
 
 
-class RetrieveResponse(BaseModel):
-    """The query of a GET. Unknown keys are ignored."""
-
-    model_config = ConfigDict(frozen=True)
-    empty_is_wrong: ClassVar[frozenset[str]] = frozenset()
-    may_repeat: ClassVar[frozenset[str]] = frozenset()
-
+class RetrieveResponse(Query):
     include: list[Include] = []
     stream: Literal["true", "false"] = "false"
     starting_after: int = -1
@@ -344,9 +331,9 @@ _KINDS: dict[str, tuple[type[_Shape], Item]] = {
 def whole_item(given: Item) -> Item:
     """An item with the keys that it lacks; None for what only a run knows. Raises ValueError for wrong types."""
     kind = given.get("type", "message")
-    shape, absent = _KINDS.get(kind, (_Shape, {})) if isinstance(kind, str) else (None, {})
-    if shape is None:
+    if not isinstance(kind, str):
         raise ValueError("an item's type has to be a text")
+    shape, absent = _KINDS.get(kind, (_Shape, {}))
     item = {"id": None, "type": kind, "status": "completed", **absent, **given}
     if kind == "message":
         text = item["content"]

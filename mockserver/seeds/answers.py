@@ -6,9 +6,8 @@ from typing import Any, ClassVar
 
 from mockserver import answers
 from mockserver.schema.answers import Figure, NewAnswer
-from mockserver.schema.sources import WithContent
-from mockserver.schema.values import Count
-from mockserver.seeds.contents import Place, located
+from mockserver.schema.values import Count, WithContent
+from mockserver.seeds.contents import Place, located, size_of
 from mockserver.seeds.entry import Checks, Entry, Export, Exported, Placing
 from mockserver.settings import SeedError
 from mockserver.storage import tables
@@ -52,15 +51,11 @@ class Answer(Entry, NewAnswer):
 
     def check(self, checks: Checks) -> None:
         super().check(checks)
-        sizes: dict[int, int] = {}
         with located(checks.place):
-            for figure in self.figures():
-                if figure.digest is not None:
-                    raise SeedError("a seed has no digest; give the bytes as one of content, base64, from, generate")
-                if figure.from_ is not None:
-                    sizes[id(figure)] = checks.place.contents.size(figure.from_)
+            if any(figure.digest is not None for figure in self.figures()):
+                raise SeedError("a seed has no digest; give the bytes as one of content, base64, from, generate")
             try:
-                self.check_output(sizes)
+                self.check_output(lambda figure: size_of(figure, checks.place))
             except ValueError as error:
                 raise SeedError(str(error)) from None
 

@@ -11,10 +11,9 @@ from mockserver.expiry import MINUTES_A_DAY, NEVER
 from mockserver.schema.containers import MAX_SKILLS, UNASKED_MINUTES, Domains, MemoryLimit
 from mockserver.schema.lists import MAX_NAME, LongName
 from mockserver.schema.skills import VersionLabel
-from mockserver.schema.sources import FileName, Part, WithContent
-from mockserver.schema.values import Count
+from mockserver.schema.values import Count, FileName, Part, WithContent
 from mockserver.seeds.contents import Bundle
-from mockserver.seeds.entry import Checks, Export, Exported, Listed, Named, Placing, Referable, given
+from mockserver.seeds.entry import Checks, Export, Exported, Listed, Named, Placing, Referable, described, given
 from mockserver.seeds.files import File
 from mockserver.seeds.skills import Skill
 from mockserver.seeds.values import NOW, Id, Name, Repeat, Second, Time, numbered
@@ -96,9 +95,7 @@ class ContainerFile(Listed, Named):
     @classmethod
     def export_of(cls, container_id: str, out: Export) -> Exported:
         for row in out.rows(tables.ContainerFile, owner=container_id):
-            described = given(row, "id", "path", "source") | {"bytes": row.bytes, "created_at": row.created_at}
-            more = given(row, "file_id", "response_id", "visible_from", "visible_until", "hidden_by", "seq")
-            yield described | more | out.content(row.digest)
+            yield described(cls, tables.ContainerFile, row) | {"bytes": row.bytes} | out.content(row.digest)
 
 
 class ExpiresAfter(Part):
@@ -267,18 +264,15 @@ class Container(Referable):
     @classmethod
     def export(cls, out: Export) -> Exported:
         for row in out.rows(tables.Container):
+            entry = described(cls, tables.Container, row)
             lifetime = {"anchor": row.expires_anchor, "minutes": row.expires_minutes} if row.expires_minutes else None
-            described = {
-                **given(row, "id", "name", "created_at", "last_active_at"),
-                "expires_after": lifetime,
-                "memory_limit": row.memory_limit,
-                **({} if row.network_policy is None else {"network_policy": json.loads(row.network_policy)}),
-                **given(row, "replaced_by", "used_until"),
-                **({"wedged": True} if row.wedged else {}),
-                "seq": row.seq,
-            }
+            entry |= {"expires_after": lifetime, "wedged": bool(row.wedged)}
+            if row.network_policy is not None:
+                entry["network_policy"] = json.loads(row.network_policy)
             if uses := list(out.rows(tables.Use, "at, response_id", row.id)):
-                described["uses"] = [given(each, "at", "response_id") for each in uses]
+                entry["uses"] = [described(Use, tables.Use, each) for each in uses]
             if skills := list(out.rows(tables.ContainerSkill, "position", row.id)):
-                described["skills"] = [given(each, "skill_id", "version") | out.content(each.digest) for each in skills]
-            yield described | {"files": ContainerFile.export_of(row.id, out)}
+                entry["skills"] = [
+                    described(ContainerSkill, tables.ContainerSkill, each) | out.content(each.digest) for each in skills
+                ]
+            yield entry | {"files": ContainerFile.export_of(row.id, out)}

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from mockserver import bundles, ids
 from mockserver.bundles import BadBundle
-from mockserver.schema.sources import MAX_PATH, FileName, Generated, Part, WithContent, check_base64
+from mockserver.schema.values import MAX_PATH, FileName, Generated, Part, WithContent, check_base64
 from mockserver.seeds.document import Source
 from mockserver.seeds.values import is_numbered, numbered, numbers
 from mockserver.settings import SeedError
@@ -70,19 +70,16 @@ class Folder:
         return path
 
 
-class Nowhere:
+class Nowhere(Folder):
     """The contents of a document that was sent to a server: there are no files beside it."""
 
-    def names(self, folder: str) -> list[str]:
-        return []
+    def __init__(self) -> None:
+        super().__init__(Path())
 
-    def size(self, name: str) -> int:
+    def _reached(self, name: str) -> Path:
         raise SeedError(
             f"{name!r} can't be read from here; give the bytes inline, or send an archive that contains them"
         )
-
-    def pieces(self, name: str) -> Iterator[bytes]:
-        raise SeedError(f"{name!r} can't be read from here")
 
     def close(self) -> None:
         """Do nothing: nothing is open."""
@@ -127,23 +124,23 @@ def check_content(item: WithContent | Bundle, place: Place, max_file: int) -> No
     """Check the size of a content, and the folder of a skill. A skill's zip is checked when it is stored."""
     with located(place):
         if isinstance(item, Bundle):
-            if item.files or (item.from_ is not None and place.contents.names(item.from_)):
-                bundles.check_folder(dict(skill_files(item, place)))
-            elif item.from_ is not None and (size := place.contents.size(item.from_)) > bundles.MAX_ZIP:
-                raise SeedError(
-                    f"{item.from_}: {size:,} bytes are more than a skill's zip may have ({bundles.MAX_ZIP:,})"
-                )
-            return
-        size = size_of(item) if item.from_ is None else place.contents.size(item.from_)
-        if size > max_file:
+            sizes = {f"skill/{file.path}": size_of(file, place) for file in item.files}
+            if (folder := item.from_) is not None:
+                names = place.contents.names(folder)
+                sizes = {f"{Path(folder).name}/{name}": place.contents.size(f"{folder}/{name}") for name in names}
+            if sizes:
+                bundles.check_folder(sizes, dict(skill_files(item, place)))
+            elif folder is not None and (size := place.contents.size(folder)) > bundles.MAX_ZIP:
+                raise SeedError(f"{folder}: {size:,} bytes are more than a skill's zip may have ({bundles.MAX_ZIP:,})")
+        elif (size := size_of(item, place)) > max_file:
             raise SeedError(
                 f"{size:,} bytes are more than --max-upload allows ({max_file:,}); raise it, or shorten the file"
             )
 
 
-def size_of(item: WithContent, repeat: int | None = None) -> int:
-    """Return the size in bytes of a text, with its highest number if it is repeated, or of a generated content."""
-    return item.generate.size if item.generate else len(numbered(item.content or "", repeat).encode())
+def size_of(item: WithContent, place: Place) -> int:
+    """Return the size in bytes of a content, which is not numbered."""
+    return item.length() if item.from_ is None else place.contents.size(item.from_)
 
 
 def pieces_of(item: WithContent, place: Place | None = None, n: int | None = None) -> Iterable[bytes]:

@@ -5,8 +5,7 @@ from typing import Any, Self
 
 from pydantic import model_validator
 
-from mockserver.schema.sources import Part
-from mockserver.schema.values import Count
+from mockserver.schema.values import Count, Part
 from mockserver.seeds.entry import Checks, Entry, Export, Exported, Placing, given, model_of, stored
 from mockserver.seeds.values import Second
 from mockserver.settings import SeedError

@@ -96,32 +96,21 @@ class Source:
             raise SeedError(f"{name}: half of a surrogate pair is not a character; remove its \\u escape")
 
     def discard_values(self) -> None:
-        """Let go of what was read, one value after another: many that are freed at once hold up all threads."""
-        values = self.values.values() if isinstance(self.values, dict) else ()
-        lists = [each for each in values if isinstance(each, list)]
-        for each in lists:
-            while each:
+        """Let go of the mapping that was read, one value after another: many that are freed at once hold up all threads."""
+        for each in self.values.values():
+            while isinstance(each, list) and each:
                 each.pop()
         self.values = None
 
-    @classmethod
-    def of(cls, values: Any, source: "Source") -> "Source":
-        """Return values, which contain those of another source, as a source."""
-        return cls(source.path, json.dumps(values).encode(), source.limits)
-
     def at(self, *location: str | int) -> str:
-        """Return the place of a value, or of what contains it: `seeds/demo.yaml:12`."""
-        line = self.line(*location)
-        return f"{self.path}:{line}" if line else str(self.path)
-
-    def line(self, *location: str | int) -> int:
-        """Return the line of a value; 0 if finding it would take too long."""
+        """Return the place of a value, or of what contains it: `seeds/demo.yaml:12`. Without a line if finding it would
+        take too long."""
         if self._is_json and len(self._text) > self.limits.located_bytes:
-            return 0
+            return str(self.path)
         try:
             node, line = self._root, self._root.start_mark.line
         except SeedError:  # JSON that is not valid YAML
-            return 0
+            return str(self.path)
         for step in location:
             if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
                 node = node.value[step]
@@ -131,11 +120,27 @@ class Source:
                 if pair is None:
                     break
                 line, node = pair[0].start_mark.line, pair[1]
-        return int(line) + 1
+        return f"{self.path}:{line + 1}"
 
     @cached_property
     def _root(self) -> yaml.Node:
-        return _compose(self.path, self._text, self.limits.yaml_values)
+        if len(_DIRECTIVE.findall(self._text)) > MAX_DIRECTIVES:
+            raise SeedError(f"{self.path}: more than {MAX_DIRECTIVES} lines start with %; a seed needs no directives")
+        try:
+            decoded = self._text.decode()
+            _check_size(self.path, decoded, self.limits.yaml_values)
+            root = yaml.compose(decoded, Loader=_Loader)
+        except UnicodeDecodeError as error:
+            raise SeedError(f"{self.path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            where = f"{self.path}:{mark.line + 1 if mark else 1}"
+            raise SeedError(f"{where}: {error.problem}; correct the YAML there") from None
+        except yaml.YAMLError as error:
+            raise SeedError(f"{self.path}: {str(error).splitlines()[0]}; correct the YAML") from None
+        if root is None:
+            raise SeedError(f"{self.path}:1: the file is empty; start it with: version: 1")
+        return root
 
     def _from_json(self) -> Any:
         """Parse JSON. Raises ValueError also for what JSON allows and a seed doesn't; reading it as YAML explains it."""
@@ -203,33 +208,11 @@ def _read(path: Path) -> bytes:
         raise SeedError(f"{path}: {error.strerror}; correct the path of the seed") from None
 
 
-def _compose(path: Path, text: bytes, max_values: int) -> yaml.Node:
-    if len(_DIRECTIVE.findall(text)) > MAX_DIRECTIVES:
-        raise SeedError(f"{path}: more than {MAX_DIRECTIVES} lines start with %; a seed needs no directives")
-    try:
-        decoded = text.decode()
-        _check_size(path, decoded, max_values)
-        root = yaml.compose(decoded, Loader=_Loader)
-    except UnicodeDecodeError as error:
-        raise SeedError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise SeedError(f"{path}:{mark.line + 1 if mark else 1}: {error.problem}; correct the YAML there") from None
-    except yaml.YAMLError as error:
-        raise SeedError(f"{path}: {str(error).splitlines()[0]}; correct the YAML") from None
-    if root is None:
-        raise SeedError(f"{path}:1: the file is empty; start it with: version: 1")
-    return root
-
-
 def _check_size(path: Path, text: str, max_values: int) -> None:
     """Check depth and number of values before a tree is built."""
     depth = nodes = 0
     for event in yaml.parse(text, Loader=_Loader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         nodes += isinstance(event, yaml.NodeEvent)
         if depth > MAX_DEPTH:
             line = event.start_mark.line + 1 if event.start_mark else 1

@@ -5,12 +5,11 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, create_model
 
-from mockserver.schema.sources import FileName, Part, WithContent
-from mockserver.schema.values import Count
+from mockserver.schema.values import Count, FileName, Part, WithContent
 from mockserver.seeds.contents import Bundle, Place, Store
 from mockserver.seeds.values import Id, Moment, Name, numbered, numbers
 from mockserver.settings import SeedError
@@ -271,12 +270,16 @@ def stored(row: type[tables.Table], found: Any) -> dict[str, Any]:
     }
 
 
+def described(entry: type[BaseModel], row: type[tables.Table], found: Any) -> dict[str, Any]:
+    """Return the columns of a row of an object that are keys of its entry, as far as they are not null."""
+    return given(found, *_shared(entry, row))
+
+
 @cache
 def model_of(row: type[tables.Table]) -> type[Part]:
-    """Return a model of what `stored` returns. A boolean is 0 or 1, as in the database."""
-    flag = Annotated[bool, Field(strict=False)]
+    """Return a model of what `stored` returns."""
     fields: dict[str, Any] = {
-        name: (flag if field.annotation is bool else field.annotation, ... if field.is_required() else field.default)
+        name: (field.annotation, ... if field.is_required() else field.default)
         for name, field in row.model_fields.items()
         if not name.startswith("deleted_")
     }

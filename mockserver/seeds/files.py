@@ -6,8 +6,8 @@ from typing import Self
 from pydantic import model_validator
 
 from mockserver.schema.files import Purpose
-from mockserver.schema.sources import WithContent
-from mockserver.seeds.entry import Export, Exported, Named, Placing, Referable, given
+from mockserver.schema.values import WithContent
+from mockserver.seeds.entry import Export, Exported, Named, Placing, Referable, described
 from mockserver.seeds.values import NOW, Repeat, Time
 from mockserver.storage import tables
 from mockserver.storage.database import Statement, Transaction
@@ -55,5 +55,4 @@ class File(Referable, Named):
     @classmethod
     def export(cls, out: Export) -> Exported:
         for row in out.rows(tables.File):
-            described = given(row, "id", "filename", "purpose", "created_at", "expires_at", "seq")
-            yield described | out.content(row.digest)
+            yield described(cls, tables.File, row) | out.content(row.digest)

@@ -119,7 +119,7 @@ def uncollected() -> Iterator[None]:
 
 
 def every_problem(paths: Sequence[Path], max_file: int) -> list[str]:
-    """Return one problem for each faulty file, or else a problem of all files together.
+    """Return one problem for each faulty file; none if only all of them together have one.
 
     The arguments are those of `read_seeds`.
     """
@@ -143,9 +143,6 @@ def every_problem(paths: Sequence[Path], max_file: int) -> list[str]:
             with collecting():
                 for scope in scopes:
                     check(scope, max_file, alone=all_read, elsewhere=names)
-    if not problems:
-        with collecting():
-            read_seeds(paths, max_file).close()
     return problems
 
 
@@ -184,11 +181,11 @@ def _read_folders(path: Path) -> Scope:
         if each.is_file() and not _CLUTTER.search(each.name):
             raise SeedError(f"{each} is in no folder, so in no container; move it into one, or name it in a seed file")
     for folder in sorted(each for each in path.iterdir() if each.is_dir() and not each.name.startswith(".")):
-        names = sorted(each.relative_to(folder).as_posix() for each in folder.rglob("*") if each.is_file())
-        shown = [name for name in names if not _CLUTTER.search(name)]
-        files = [ContainerFile.model_validate({"from": name, "filename": name}) for name in shown]
+        contents = Folder(folder)
+        names = [name for name in contents.names(".") if not _CLUTTER.search(name)]
+        files = [ContainerFile.model_validate({"from": name, "filename": name}) for name in names]
         container = Container(name=folder.name, files=files)
-        scope.lists["containers"].append((container, Place(folder, (), Folder(folder))))
+        scope.lists["containers"].append((container, Place(folder, (), contents)))
     return scope
 
 

@@ -9,8 +9,7 @@ from pydantic import Field, model_validator
 from mockserver import responses
 from mockserver.schema.answers import MAX_PACE
 from mockserver.schema.responses import whole_item
-from mockserver.schema.sources import Part
-from mockserver.schema.values import Count
+from mockserver.schema.values import Count, Part
 from mockserver.seeds.entry import Entry, Export, Exported, Placing, model_of, stored
 from mockserver.storage import tables
 from mockserver.storage.database import record

@@ -1,13 +1,8 @@
 """The format of seeds as a JSON Schema: for editors, for generators, and for the manual."""
 
-import ast
-import inspect
-from itertools import pairwise
 from typing import Any
 
-from pydantic import BaseModel
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
-from pydantic_core.core_schema import ModelSchema
+from pydantic.json_schema import GenerateJsonSchema
 
 from mockserver import profiles
 from mockserver.seeds.models import Document
@@ -17,38 +12,14 @@ _NOT_STANDARD = {"title", "le", "ge", "lt", "gt"}
 """Keywords that Pydantic writes and JSON Schema does not have, and titles, which repeat the key."""
 
 
-class _Described(GenerateJsonSchema):
-    """Describes each key by the docstring below it.
-
-    Pydantic's `use_attribute_docstrings` would read the source at each start of a server.
-    """
-
-    def model_schema(self, schema: ModelSchema) -> JsonSchemaValue:
-        described = super().model_schema(schema)
-        for name, text in _docstrings(schema["cls"]).items():
-            described["properties"][name]["description"] = text
-        return described
-
+class _Schema(GenerateJsonSchema):
     def encode_default(self, dft: Any) -> Any:
         return None if isinstance(dft, Moment) else super().encode_default(dft)  # the model's own form of "now"
 
 
-def _docstrings(model: type[BaseModel]) -> dict[str, str]:
-    """Return the docstrings of a model's fields, inherited ones among them, by their names in a seed."""
-    found = {}
-    for each in reversed(model.__mro__[: model.__mro__.index(BaseModel)]):
-        (definition,) = ast.parse(inspect.getsource(each)).body
-        assert isinstance(definition, ast.ClassDef)
-        for field, below in pairwise(definition.body):
-            match field, below:
-                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                    found[model.model_fields[name].alias or name] = " ".join(text.split())
-    return found
-
-
 def seed_schema() -> dict[str, Any]:
     """Return the JSON Schema of seed files, with a description of every key."""
-    schema: dict[str, Any] = _plain(Document.model_json_schema(schema_generator=_Described))
+    schema: dict[str, Any] = _plain(Document.model_json_schema(schema_generator=_Schema))
     objects = schema.pop("$defs")
     for part in (schema, objects["World"]):
         part["properties"]["profile"]["anyOf"] = _profile()

@@ -7,12 +7,12 @@ from itertools import chain
 from typing import Any
 
 from mockserver import profiles
-from mockserver.schema.sources import WithContent
+from mockserver.schema.values import WithContent
 from mockserver.seeds import models
-from mockserver.seeds.contents import Bundle, Place, check_content, size_of
+from mockserver.seeds.contents import Bundle, Place, check_content
 from mockserver.seeds.entry import Checks, Entry, Referable
 from mockserver.seeds.models import LISTS
-from mockserver.seeds.values import is_numbered, numbers
+from mockserver.seeds.values import is_numbered, numbered, numbers
 from mockserver.settings import SeedError
 
 MAX_OBJECTS = 200_000
@@ -84,11 +84,14 @@ class Scope:
 
     def generated(self) -> int:
         """Return the size in bytes of contents that are longer than their descriptions."""
-        return sum(
-            size_of(item, repeat) * (repeat if repeat and not item.generate else 1)
-            for item, _, repeat in self.contents()
-            if isinstance(item, WithContent) and (item.generate or is_numbered(item))
-        )
+        total = 0
+        for item, _, repeat in self.contents():
+            if isinstance(item, WithContent):
+                if item.generate:
+                    total += item.generate.size
+                elif item.content and is_numbered(item):  # each with the highest number
+                    total += len(numbered(item.content, repeat).encode()) * (repeat or 1)
+        return total
 
     def text(self) -> int:
         """Return the size in bytes of names, paths, policies and items, each counted as often as it is repeated."""

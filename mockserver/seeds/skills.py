@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from mockserver import skills
 from mockserver.schema.values import Count
 from mockserver.seeds.contents import Bundle
-from mockserver.seeds.entry import Export, Exported, Listed, Placing, Referable, given
+from mockserver.seeds.entry import Export, Exported, Listed, Placing, Referable, described, given
 from mockserver.seeds.values import NOW, SkillNumber, Time
 from mockserver.storage import tables
 from mockserver.storage.database import Transaction
@@ -94,9 +94,8 @@ class Skill(Referable, Bundle):
     @classmethod
     def export(cls, out: Export) -> Exported:
         for row in out.rows(tables.Skill):
-            described = given(row, "id", "created_at", "default_version", "last_number", "seq")
-            described["versions"] = [
-                given(each, "id", "version", "created_at", "seq") | out.content(each.digest)
+            versions = [
+                described(SkillVersion, tables.SkillVersion, each) | out.content(each.digest)
                 for each in out.rows(tables.SkillVersion, "number, seq", row.id)
             ]
-            yield described
+            yield described(cls, tables.Skill, row) | {"versions": versions}

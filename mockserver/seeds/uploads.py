@@ -9,8 +9,8 @@ from mockserver.clock import MAX_SECONDS, later
 from mockserver.schema import uploads
 from mockserver.schema.files import Purpose
 from mockserver.schema.lists import LongName
-from mockserver.schema.sources import WithContent
-from mockserver.seeds.entry import Export, Exported, Listed, Placing, given, stored
+from mockserver.schema.values import WithContent
+from mockserver.seeds.entry import Export, Exported, Listed, Placing, described
 from mockserver.seeds.values import NOW, Id, Time
 from mockserver.storage import tables
 from mockserver.uploads import LIFETIME
@@ -78,7 +78,7 @@ class Upload(Listed):
     def export(cls, out: Export) -> Exported:
         for row in out.rows(tables.Upload):
             parts = [
-                given(part, "id", "created_at", "seq") | out.content(part.digest)
+                described(UploadPart, tables.UploadPart, part) | out.content(part.digest)
                 for part in out.rows(tables.UploadPart, owner=row.id)
             ]
-            yield given(row, *stored(tables.Upload, row)) | {"parts": parts}
+            yield described(cls, tables.Upload, row) | {"parts": parts}

@@ -10,7 +10,7 @@ from mockserver import ids
 from mockserver.clock import MAX_SECONDS, instant, parse_duration, within_bounds
 from mockserver.schema.lists import MAX_NAME
 from mockserver.schema.skills import VersionLabel
-from mockserver.schema.sources import WithContent
+from mockserver.schema.values import WithContent
 
 
 @dataclass(frozen=True, slots=True)

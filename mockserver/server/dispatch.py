@@ -85,7 +85,8 @@ class Dispatcher:
         self._api = serve_app(mock)
         self._current = current
         self._prefix = (mock.settings.path_prefix or "").rstrip("/")
-        self._control: asyncio.Future[ASGIApp] | None = None
+        self._control: ASGIApp | None = None
+        self._loading = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._prefix and _remove_prefix(scope, self._prefix):
@@ -99,10 +100,8 @@ class Dispatcher:
             else:
                 app = self._current_world(scope, self._current) if self._current else self._api
             await app(scope, receive, send)
-        except asyncio.CancelledError:
-            if (connection := scope.get("mockserver.connection")) is None:
-                raise
-            connection.abort()  # the server's grace is over: uvicorn would log it as a failure of ours
+        except asyncio.CancelledError:  # the server's grace is over: uvicorn would log it as a failure of ours
+            scope["mockserver.connection"].abort()
         finally:
             scope.pop("mockserver", None)  # both refer to the scope: without cycles, no garbage is left to collect
             scope.pop("mockserver.connection", None)
@@ -120,17 +119,16 @@ class Dispatcher:
     async def _control_plane(self, scope: Scope) -> ASGIApp:
         if self._current and self._current.change(scope):
             return Response(b"{}", media_type="application/json")
-        loading = self._control
-        if loading is None or (loading.done() and (loading.cancelled() or loading.exception())):
-            # A load that failed is repeated: its cause, such as too many open files, may be over.
-            loading = self._control = asyncio.ensure_future(asyncio.to_thread(_load_control_plane, self._mock))
-        try:
-            return await asyncio.shield(loading)
-        except Exception as error:
-            log.exception("the control plane can't be loaded")
-            if problem := failure(error):
-                return error_response(STORAGE_FAILED(problem=problem))
-            return error_response(CONTROL_NOT_LOADED(problem=f"{type(error).__name__}: {error}"[:300]))
+        async with self._loading:
+            try:
+                if self._control is None:
+                    self._control = await asyncio.to_thread(_load_control_plane, self._mock)
+                return self._control
+            except Exception as error:  # its cause, such as too many open files, may be over at the next request
+                log.exception("the control plane can't be loaded")
+                if problem := failure(error):
+                    return error_response(STORAGE_FAILED(problem=problem))
+                return error_response(CONTROL_NOT_LOADED(problem=f"{type(error).__name__}: {error}"[:300]))
 
 
 def _remove_prefix(scope: Scope, prefix: str) -> bool:

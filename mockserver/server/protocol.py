@@ -3,12 +3,11 @@
 import asyncio
 import logging
 import math
-from http import HTTPStatus
 from typing import Any
 
 import httptools
 import orjson
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from mockserver import errors, ids
 from mockserver.api.exchange import standing_headers
@@ -242,15 +241,13 @@ class Protocol(HttpToolsProtocol):
         super().shutdown()
 
     def _reject(self, error: errors.APIError) -> None:
-        self._rejected, self._in_head = True, False
-        if self.cycle and not self.cycle.response_complete and not self.cycle.more_body:
-            self.cycle.keep_alive = False  # the request before it gets its own response, and no other
+        self._rejected, self._in_head, cycle = True, False, self.cycle
+        if cycle and not cycle.response_complete and not cycle.more_body:
+            cycle.keep_alive = False  # the request before it gets its own response, and no other
             return
-        if (
-            self.cycle and self.cycle.more_body and self.cycle.response_started
-        ):  # the client has received the response or a part of it
-            self.cycle.disconnected = not self.cycle.response_complete
-            self.cycle.message_event.set()
+        if cycle and cycle.more_body and cycle.response_started:  # the client has received the response or a part of it
+            cycle.disconnected = not cycle.response_complete
+            cycle.message_event.set()
             self.finish()
             return
         body = orjson.dumps(error.body(), option=orjson.OPT_INDENT_2)
@@ -266,13 +263,11 @@ class Protocol(HttpToolsProtocol):
                 await send({"type": "http.response.start", "status": error.status, "headers": headers})
                 await send({"type": "http.response.body", "body": body})
 
-            self.pipeline[0] = (self.cycle, respond)
+            self.pipeline[0] = (cycle, respond)
             return
-        headers = [*self.server_state.default_headers, *headers]
-        reason = HTTPStatus(error.status).phrase.encode()
-        lines = [b"HTTP/1.1 %d %b" % (error.status, reason), *(b"%b: %b" % header for header in headers), b"", body]
-        self.transport.write(b"\r\n".join(lines))
-        if self.cycle and not self.cycle.response_complete:
-            self.cycle.disconnected = True  # the rest of the body will not come
-            self.cycle.message_event.set()
+        lines = [b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *headers)]
+        self.transport.write(b"".join([STATUS_LINE[error.status], *lines, b"\r\n", body]))
+        if cycle and not cycle.response_complete:
+            cycle.disconnected = True  # the rest of the body will not come
+            cycle.message_event.set()
         self.finish()

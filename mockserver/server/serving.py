@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import errno
+import itertools
 import logging
 import math
 import socket
@@ -81,13 +82,6 @@ def bind(hosts: Sequence[str], port: int) -> list[socket.socket]:
             if port or not sockets or not isinstance(error, _PortTaken):
                 raise
     raise CannotBind(f"no port is free on all of {', '.join(hosts)}")
-
-
-def local_url(settings: Settings, sockets: Sequence[socket.socket]) -> str:
-    """Return where a client on this machine reaches the first of the sockets that were opened for the settings."""
-    address, port = sockets[0].getsockname()[:2]
-    host = settings.host[0] if len(sockets) == len(settings.host) else address
-    return url(host, port, tls=settings.tls_cert is not None)
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
@@ -171,8 +165,13 @@ class Opened(uvicorn.Server):
         self.mock = mock
         self._protocol = protocol
         self.sockets = sockets
-        self.url = local_url(mock.settings, sockets)
+        settings, (address, port) = mock.settings, sockets[0].getsockname()[:2]
+        host = settings.host[0] if len(sockets) == len(settings.host) else address
+        self.url = url(host, port, tls=settings.tls_cert is not None)
+        """Where a client on this machine reaches the first of the sockets."""
         self._stopped = asyncio.Event()
+        self._ticks = itertools.count()
+        """The numbers of uvicorn's ticks. At each tenth it sets the date of all responses."""
 
     def stop(self) -> None:
         """End the server at once, and not at uvicorn's next tick. For the thread of the event loop."""
@@ -180,9 +179,7 @@ class Opened(uvicorn.Server):
         self._stopped.set()
 
     async def main_loop(self) -> None:
-        ticks = 0
-        while not await self.on_tick(ticks):
-            ticks = (ticks + 1) % 10  # at 0 it sets the date of all responses
+        while not await self.on_tick(next(self._ticks)):
             with suppress(TimeoutError):
                 async with asyncio.timeout(TICK_SECONDS):
                     await self._stopped.wait()
@@ -202,11 +199,9 @@ class Opened(uvicorn.Server):
         """Serve for `shutdown_delay`, each response the last one of its connection. A second signal ends this."""
         until = stopwatch() + self.mock.settings.shutdown_delay
         self._protocol.keeps_alive = False
-        ticks = 0
         while stopwatch() < until and not self.force_exit:
-            await self.on_tick(ticks)  # sets the date of all responses, once a second
+            await self.on_tick(next(self._ticks))
             await asyncio.sleep(TICK_SECONDS)
-            ticks += 1
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

@@ -1,6 +1,6 @@
-"""Replaces Docker's client where no engine runs: starts the image's command with the Dockerfile's environment.
+"""A stand-in for the docker command where no engine runs: runs the image's command with the Dockerfile's environment.
 
-It knows the commands and options that the manual uses, and fails on any other.
+It supports the commands and options that the manual uses, and fails on all others.
 """
 
 import argparse
@@ -20,7 +20,7 @@ STATE = Path(os.environ["STATE"])
 
 
 def image_environment() -> dict[str, str]:
-    """Return the server's variables in the last stage of the Dockerfile."""
+    """Return the server's environment variables in the last stage of the Dockerfile."""
     stage = re.split(r"^FROM ", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)[-1]
     words = shlex.split(re.sub(r"\\\n", " ", stage), comments=True)
     return dict(word.split("=", 1) for word in words if word.startswith("MOCKSERVER_"))
@@ -39,20 +39,22 @@ def run(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     image = image_environment() | dict(each.split("=", 1) for each in given.environment)
     volumes = {parts[1]: parts[0] for parts in (each.split(":") for each in given.volumes)}
-    assert volumes.keys() <= {"/data", "/seeds"}, f"the image has no {volumes.keys()}"
-    address, published, inside = re.fullmatch(r"(?:([\d.]+):)?(\d+):(\d+)", given.ports[0]).groups()
+    assert volumes.keys() <= {"/data", "/seeds"}, f"the image has no volumes {volumes.keys()}"
+    address, host_port, container_port = re.fullmatch(r"(?:([\d.]+):)?(\d+):(\d+)", given.ports[0]).groups()
     assert address == "127.0.0.1", "the port would be open to the network"
-    assert inside == image["MOCKSERVER_PORT"], f"the server listens on {image['MOCKSERVER_PORT']}, not on {inside}"
+    assert container_port == image["MOCKSERVER_PORT"], (
+        f"the server listens on {image['MOCKSERVER_PORT']}, not on {container_port}"
+    )
     folder = tempfile.mkdtemp(dir=STATE)
     data = STATE / f"volume-{volumes['/data']}" if "/data" in volumes else Path(folder, "data")
     seeds = volumes.get("/seeds", folder)
-    ours = {
+    overrides = {
         "MOCKSERVER_HOST": address,
-        "MOCKSERVER_PORT": published,
+        "MOCKSERVER_PORT": host_port,
         "MOCKSERVER_DATA": str(data),
         "MOCKSERVER_SEED": seeds,
     }
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MOCKSERVER_")} | image | ours
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MOCKSERVER_")} | image | overrides
     with (STATE / f"{given.name}.log").open("w") as log:
         server = subprocess.Popen(
             ["mockserver", *(given.command or ["serve"])],
@@ -78,9 +80,9 @@ def main(command: str, *arguments: str) -> int:
     if command == "exec":
         return subprocess.run(arguments[1:], env=container["environment"]).returncode
     assert command == "stop", command
-    ended = os.pidfd_open(container["pid"])
+    process = os.pidfd_open(container["pid"])
     os.kill(container["pid"], signal.SIGTERM)
-    select.select([ended], [], [])
+    select.select([process], [], [])
     file.unlink()
     print(arguments[0])
     return 0

@@ -1,32 +1,32 @@
-# Sourced before the shell blocks of a page of the manual. What a reader would install is already installed, so
-# commands that install only check the names of packages. Servers run in the background.
+# Sourced before the shell blocks of a page of the manual. Packages are already installed, so commands that install
+# them only check their names. Servers run in the background.
 set -euo pipefail
 
-# known PACKAGE...: fails for a package that neither the project nor the clients of the tests pin.
-known() {
+# check_pinned PACKAGE...: fails for a package that is pinned neither by the project nor by the clients of the tests.
+check_pinned() {
     local each
     for each in "$@"; do
         each=${each%%[[=@]*}
         case $each in -* | "" | openai-containers-mock) continue ;; esac
         grep -rqw -- "$each" "$ROOT"/pyproject.toml "$ROOT"/tests/clients/*/*.{txt,json,mod} \
-            || { echo "no test installs $each" >&2; return 1; }
+            || { echo "$each is not pinned" >&2; return 1; }
     done
 }
 
 pip() {
-    [ "$1" = install ] && shift && known "$@"
+    [ "$1" = install ] && shift && check_pinned "$@"
 }
 
 npm() {
     if [ "$1" != install ]; then command npm "$@"; return; fi
-    known "${@:2}"
+    check_pinned "${@:2}"
     cp "$INSTALLED/openai-node/package.json" .
     ln -sfn "$INSTALLED/openai-node/node_modules" node_modules
 }
 
 go() {
     case $1 in
-        get) known "${@:2}" ;;
+        get) check_pinned "${@:2}" ;;
         mod) cp "$ROOT"/tests/clients/go/go.{mod,sum} . ;;
         *) command go "$@" ;;
     esac
@@ -36,7 +36,7 @@ mvn() {
     ln -sfn "$INSTALLED/openai-java/lib" lib
 }
 
-# LiteLLM needs packages of its own, so it has an environment of its own.
+# LiteLLM is installed in a separate environment.
 python() {
     case $* in
         *litellm*) "$INSTALLED/litellm/bin/python" "$@" ;;
@@ -55,8 +55,8 @@ stop_server() {
     SERVER=
 }
 
-# `serve` returns when the server is healthy, and replaces the server that the page started before. With a port of its
-# own it is one of several, which the page itself waits for.
+# `serve` stops the server that the page started before, and returns when the new one is healthy. With `--port` it is
+# one of several servers: it replaces the shell process, and the page waits for it.
 mockserver() {
     if [ "${1:-}" != serve ]; then command mockserver "$@"; return; fi
     case " $* " in *" --port "*) MOCKSERVER_PORT= exec mockserver "$@" >>"$STATE/server.log" 2>&1 </dev/null ;; esac
@@ -67,7 +67,7 @@ mockserver() {
     kill -0 $SERVER || { cat "$STATE/server.log" >&2; return 1; }
 }
 
-# nginx takes the server's port, and ends with the script: in the foreground it stays in the script's session.
+# nginx takes the server's port. It runs in the foreground of a background job, so that it ends with the script.
 nginx() {
     case " $* " in *" -s "* | *" -t "*) PATH=$PATH:/usr/sbin command nginx "$@" 2>>"$STATE/nginx.log"; return ;; esac
     stop_server
@@ -78,8 +78,8 @@ nginx() {
         "http://localhost:$port/health" || { cat "$STATE/nginx.log" >&2; return 1; }
 }
 
-# The image is built from the repository, and takes the server's port. Without a running engine, docker.py replaces the
-# client.
+# The image is built from the repository, and the container takes the server's port. Without a running engine, docker.py
+# replaces the docker command.
 docker() {
     [ "$1" != run ] || stop_server
     if ! command docker info >/dev/null 2>&1; then "$PYTHON" "$ROOT/tests/pages/docker.py" "$@"; return; fi

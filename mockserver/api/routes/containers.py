@@ -5,8 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from mockserver import containers
+from mockserver.api.bundles import read_skills
+from mockserver.api.multipart import read_form
 from mockserver.api.openapi import CONTAINER_FILE_FORM, CONTENT
-from mockserver.api.operation import Operation, TheContext, TheForm, TheSkills
+from mockserver.api.operation import Operation, TheContext, TheExchange
 from mockserver.schema.containers import (
     Container,
     ContainerDeleted,
@@ -29,8 +31,8 @@ async def list_containers(context: TheContext, query: Annotated[ListContainers, 
 
 
 @router.post("", operation_id="CreateContainer")
-async def create_container(context: TheContext, body: CreateContainer, skills: TheSkills) -> Container:
-    async with skills({"": body.skills}) as supplied:
+async def create_container(exchange: TheExchange, context: TheContext, body: CreateContainer) -> Container:
+    async with read_skills(exchange, context, {"": body.skills}) as supplied:
         return await context.run(containers.create_container, body, supplied)
 
 
@@ -45,9 +47,9 @@ async def delete_container(context: TheContext, container_id: str) -> ContainerD
 
 
 @router.post("/{container_id}/files", operation_id="CreateContainerFile", openapi_extra=CONTAINER_FILE_FORM)
-async def create_container_file(context: TheContext, container_id: str, form: TheForm) -> ContainerFile:
+async def create_container_file(exchange: TheExchange, context: TheContext, container_id: str) -> ContainerFile:
     await context.run(containers.use_container, container_id)
-    async with form() as sent:
+    async with read_form(exchange) as sent:
         return await context.run(containers.create_container_file, container_id, sent)
 
 

@@ -5,8 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from mockserver import files
+from mockserver.api.multipart import read_form
 from mockserver.api.openapi import CONTENT, FILE_FORM
-from mockserver.api.operation import FilesOperation, TheContext, TheForm
+from mockserver.api.operation import FilesOperation, TheContext, TheExchange
 from mockserver.schema.contents import Content
 from mockserver.schema.files import File, FileDeleted, FileList, ListFiles
 
@@ -19,8 +20,8 @@ async def list_files(context: TheContext, query: Annotated[ListFiles, Query()]) 
 
 
 @router.post("", operation_id="CreateFile", openapi_extra=FILE_FORM)
-async def create_file(context: TheContext, form: TheForm) -> File:
-    async with form() as sent:
+async def create_file(exchange: TheExchange, context: TheContext) -> File:
+    async with read_form(exchange) as sent:
         return await context.run(files.create_file, sent)
 
 

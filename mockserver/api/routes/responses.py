@@ -5,7 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from mockserver import responses
-from mockserver.api.operation import ResponsesOperation, TheContext, TheSkills, TheStorage
+from mockserver.api.bundles import read_skills
+from mockserver.api.operation import ResponsesOperation, TheContext, TheExchange
 from mockserver.api.rendering import JSON
 from mockserver.api.streams import Stream, created_response, stored_response
 from mockserver.schema.responses import (
@@ -21,11 +22,9 @@ router = APIRouter(prefix="/responses", tags=["Responses"], route_class=Response
 
 
 @router.post("", operation_id="CreateResponse", response_model=Response)
-async def create_response(
-    context: TheContext, body: CreateResponse, storage: TheStorage, skills: TheSkills
-) -> JSON | Stream:
-    async with skills(body.skills) as supplied:
-        created = await context.run(responses.create_response, body, storage, supplied)
+async def create_response(exchange: TheExchange, context: TheContext, body: CreateResponse) -> JSON | Stream:
+    async with read_skills(exchange, context, body.skills) as supplied:
+        created = await context.run(responses.create_response, body, exchange.mock.uploads, supplied)
     return await created_response(context, created)
 
 

@@ -5,8 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from mockserver import skills
+from mockserver.api.bundles import read_skill
 from mockserver.api.openapi import CONTENT, SKILL_FORM, SKILL_VERSION_FORM
-from mockserver.api.operation import Operation, TheContext, TheSkill
+from mockserver.api.operation import Operation, TheContext, TheExchange
 from mockserver.schema.contents import Content
 from mockserver.schema.skills import (
     ListSkills,
@@ -23,8 +24,8 @@ router = APIRouter(prefix="/skills", tags=["Skills"], route_class=Operation)
 
 
 @router.post("", operation_id="CreateSkill", openapi_extra=SKILL_FORM)
-async def create_skill(context: TheContext, form: TheSkill) -> Skill:
-    async with form() as sent:
+async def create_skill(exchange: TheExchange, context: TheContext) -> Skill:
+    async with read_skill(exchange, context) as sent:
         return await context.run(skills.create_skill, sent)
 
 
@@ -55,9 +56,9 @@ async def retrieve_skill_content(context: TheContext, skill_id: str) -> Content:
 
 
 @router.post("/{skill_id}/versions", operation_id="CreateSkillVersion", openapi_extra=SKILL_VERSION_FORM)
-async def create_skill_version(context: TheContext, skill_id: str, form: TheSkill) -> SkillVersion:
+async def create_skill_version(exchange: TheExchange, context: TheContext, skill_id: str) -> SkillVersion:
     await context.run(skills.retrieve_skill, skill_id)
-    async with form() as sent:
+    async with read_skill(exchange, context) as sent:
         return await context.run(skills.create_skill_version, skill_id, sent)
 
 

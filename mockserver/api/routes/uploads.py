@@ -1,18 +1,16 @@
 """/uploads, in the order of the API reference."""
 
-from typing import Annotated
-
 from fastapi import APIRouter
 
 from mockserver import errors, uploads
-from mockserver.api.multipart import FileField
+from mockserver.api.multipart import FileField, read_form
 from mockserver.api.openapi import PART_FORM
-from mockserver.api.operation import FilesOperation, TheContext, TheForm, TheStorage
+from mockserver.api.operation import FilesOperation, TheContext, TheExchange
 from mockserver.schema.uploads import MAX_PART_BYTES, CompleteUpload, CreateUpload, Upload, UploadPart
 
 router = APIRouter(prefix="/uploads", tags=["Uploads"], route_class=FilesOperation)
 
-PartForm = Annotated[TheForm, FileField("data", MAX_PART_BYTES, errors.PART_TOO_LARGE, plain=True)]
+PART = FileField("data", MAX_PART_BYTES, errors.PART_TOO_LARGE, plain=True)
 
 
 @router.post("", operation_id="CreateUpload")
@@ -21,15 +19,15 @@ async def create_upload(context: TheContext, body: CreateUpload) -> Upload:
 
 
 @router.post("/{upload_id}/parts", operation_id="AddUploadPart", openapi_extra=PART_FORM)
-async def add_upload_part(context: TheContext, upload_id: str, form: PartForm) -> UploadPart:
+async def add_upload_part(exchange: TheExchange, context: TheContext, upload_id: str) -> UploadPart:
     await context.run(uploads.use_upload, upload_id)
-    async with form() as sent:
+    async with read_form(exchange, PART) as sent:
         return await context.run(uploads.add_upload_part, upload_id, sent)
 
 
 @router.post("/{upload_id}/complete", operation_id="CompleteUpload")
-async def complete_upload(context: TheContext, upload_id: str, body: CompleteUpload, storage: TheStorage) -> Upload:
-    return await uploads.complete_upload(context, upload_id, body, storage)
+async def complete_upload(exchange: TheExchange, context: TheContext, upload_id: str, body: CompleteUpload) -> Upload:
+    return await uploads.complete_upload(context, upload_id, body, exchange.mock.uploads)
 
 
 @router.post("/{upload_id}/cancel", operation_id="CancelUpload")

@@ -25,7 +25,7 @@ from mockserver.schema.containers import (
     ContainerFile,
     ContainerFileDeleted,
 )
-from mockserver.schema.sources import MAX_PATH
+from mockserver.schema.values import MAX_PATH
 from mockserver.seeds.containers import file_columns, leaves
 from mockserver.storage import tables
 from mockserver.storage.database import Statement, Transaction

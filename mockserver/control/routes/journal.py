@@ -20,7 +20,7 @@ from mockserver.control.models import Count, Exchange, Finding, JournalPage, Ver
 from mockserver.control.streams import COUNTED, EVENTS, Emit, Stream, client_disconnect, event_or_keep_alive
 from mockserver.entries import Entry, Filter, Record
 from mockserver.expiry import expired
-from mockserver.journal import Cursor, Journal
+from mockserver.journal import Cursor
 from mockserver.mock import Mock
 from mockserver.profiles import WARNINGS
 from mockserver.recorded import created
@@ -131,7 +131,7 @@ async def wait_for_exchanges(
 ) -> Response:
     """Wait until `count` exchanges match, earlier ones included; return 408 after the timeout."""
     _check_name(world)
-    count = await _awaited(mock.journal, world, query, request)
+    count = await _awaited(mock, world, query, request)
     if count < query.count:
         raise control_errors.JOURNAL_TIMEOUT(timeout=f"{query.timeout:g}", count=count, wanted=query.count)
     return await _page(mock, world, Paged(**query.model_dump(exclude={"count", "timeout"})))
@@ -150,13 +150,13 @@ async def follow_exchanges(
     cursor, matches = Cursor(mock.journal, world, after), query.filter()
 
     async def feed(emit: Emit) -> None:
-        with mock.journal.watched(world) as changed:
+        with mock.events.subscribed(world) as subscriber:
             await emit(b": the exchanges of a world\n\n")
             while not mock.journal.closing.is_set():
-                changed.clear()
+                subscriber.take()
                 for events in _events(cursor, matches):
                     await emit(events)
-                await event_or_keep_alive(changed, emit)
+                await event_or_keep_alive(subscriber.changed, emit)
 
     return Stream(feed, mock.journal.closing)
 
@@ -266,28 +266,28 @@ def _check_name(world: str) -> None:
 # Waiting and following
 
 
-async def _awaited(journal: Journal, world: str, query: Waited, request: Request) -> int:
+async def _awaited(mock: Mock, world: str, query: Waited, request: Request) -> int:
     """Count the matches until they are enough, the time is over, the client leaves, or the server stops."""
     after, matches, until, count = query.after or 0, query.filter(), stopwatch() + query.timeout, 0
-    cursor = Cursor(journal, world, after)
+    cursor = Cursor(mock.journal, world, after)
     left = asyncio.create_task(client_disconnect(request.scope, request.receive))
     try:
-        with journal.watched(world) as changed:
+        with mock.events.subscribed(world) as subscriber:
             while True:
-                changed.clear()
+                subscriber.take()
                 cleared, _, entries = cursor.read(AT_ONCE)
                 later = (entry for entry in entries if entry.number > after)  # it reads all where there are none yet
                 new = await asyncio.to_thread(_count, later, matches) if query.text else _count(later, matches)
                 count = (0 if cleared else count) + new
                 rest = until - stopwatch()
-                if count >= query.count or left.done() or journal.closing.is_set():
+                if count >= query.count or left.done() or mock.journal.closing.is_set():
                     return count
                 if len(entries) == AT_ONCE:
                     await asyncio.sleep(0)
                 elif rest <= 0:
                     return count
                 else:
-                    change = asyncio.create_task(changed.wait())
+                    change = asyncio.create_task(subscriber.changed.wait())
                     await asyncio.wait([change, left], timeout=rest, return_when=asyncio.FIRST_COMPLETED)
                     change.cancel()
     finally:

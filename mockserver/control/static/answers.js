@@ -1,4 +1,4 @@
-// Answers: scripts of what runs of `/responses` do, in the order in which they are tried.
+// Answers: scripts for `/responses`, in the order in which the server tries them.
 
 import { h, plural, spell } from "./dom.js";
 import { rules } from "./rules.js";
@@ -7,10 +7,10 @@ const quoted = (text) => (/^\/.+\/[ims]*$/.test(text) ? text : `“${text.length
 const listed = (values) => values.join(", ").replace(/, ([^,]*)$/, " and $1");
 const base = (path) => path.replace("/mnt/data/", "");
 
-const said = (text) => quoted(text.replace(/!?\[([^\]]*)\]\(sandbox:[^)]*\)/g, "$1"));
+const quotedWithoutLinks = (text) => quoted(text.replace(/!?\[([^\]]*)\]\(sandbox:[^)]*\)/g, "$1"));
 
-// What a step does, in the order in which it happens.
-function does({ code, commands, raises, value, exit, timeout, files = [], shows = [], takes, say, fail }) {
+// Describe the effects of a step, in the order in which they happen.
+function describeStep({ code, commands, raises, value, exit, timeout, files = [], shows = [], takes, say, fail }) {
   const written = files.filter((each) => !each.delete).map((each) => base(each.path));
   const deleted = files.filter((each) => each.delete).map((each) => base(each.path));
   return [
@@ -24,29 +24,29 @@ function does({ code, commands, raises, value, exit, timeout, files = [], shows 
     raises && `raises ${quoted(raises)}`,
     exit && `exits with ${exit}`,
     timeout && "times out",
-    say && `says ${said(say)}`,
+    say && `says ${quotedWithoutLinks(say)}`,
     fail?.error && `returns ${fail.error}`,
     fail?.incomplete && `ends incomplete (${fail.incomplete})`,
     fail?.wedge && "breaks the container",
   ].filter(Boolean);
 }
 
-function words({ when = {}, steps, output, skip, times, pace, ...only }) {
+function describe({ when = {}, steps, output, skip, times, pace, ...only }) {
   const conditions = Object.entries(when).map(([name, value]) => (name === "text" ? quoted(value) : `${name} ${typeof value === "object" ? JSON.stringify(value) : value}`));
-  const what = output ? [`returns ${plural(output.length, "raw item")}`] : (steps ?? []).flatMap(does).concat(does(only));
-  const bounds = [times && plural(times, "time"), skip && `after ${plural(skip, "request")}`, pace && `${spell(pace)} between events`].filter(Boolean);
-  return `${conditions.join(", ") || "Every request"}: ${[...what, ...bounds].join(", ")}`;
+  const effects = output ? [`returns ${plural(output.length, "raw item")}`] : (steps ?? []).flatMap(describeStep).concat(describeStep(only));
+  const limits = [times && plural(times, "time"), skip && `after ${plural(skip, "request")}`, pace && `${spell(pace)} between events`].filter(Boolean);
+  return `${conditions.join(", ") || "Every request"}: ${[...effects, ...limits].join(", ")}`;
 }
 
 export const answers = rules({
   kind: "answers",
   one: "answer",
   title: "Answers",
-  nothing: "No answers. Without one, a run writes the files that its prompt names, always in the same way.",
+  emptyText: "No answers. Without one, a run writes the files that its prompt names, always in the same way.",
   used: ["used", "Used"],
   counts: ["matched", "used", "seeded"],
-  over: (rule) => (rule.times && rule.used >= rule.times ? "used up" : null),
-  lead: ["#", (rule, change, place) => h("span", { class: "quiet" }, place)],
+  ended: (rule) => (rule.times && rule.used >= rule.times ? "used up" : null),
+  firstColumn: ["#", (rule, change, position) => h("span", { class: "quiet" }, position)],
   fields: [
     { name: "when", label: "Last user message (empty: any)", hint: "A part of it, or /a regular expression/." },
     { name: "times", label: "How often (empty: always)", hint: "Then the next answer that fits is used.", type: "number", min: 1 },
@@ -60,5 +60,5 @@ export const answers = rules({
     ...(value("file") ? { files: [{ path: value("file"), content: value("content") }] } : {}),
     ...(value("say") ? { say: value("say") } : {}),
   }),
-  words,
+  describe,
 });

@@ -1,8 +1,8 @@
-// Requests to the control plane. URLs are relative to the page, so that a proxy can serve it below any path.
+// Requests to the control plane. URLs are relative to the page, so that a proxy can serve it under any path.
 
-const MARK = { "x-mock-dashboard": "1" };
+const HEADERS = { "x-mock-dashboard": "1" };
 
-// The server's address, with the path that a proxy puts before it.
+// The server's URL, including a proxy's path prefix.
 export const SERVER = new URL("..", document.baseURI).href.replace(/\/$/, "");
 
 export class ServerError extends Error {
@@ -16,13 +16,13 @@ export class ServerError extends Error {
 export const path = (...parts) => parts.map(encodeURIComponent).join("/");
 
 export function query(values) {
-  const given = Object.entries(values).filter(([, value]) => value !== "" && value !== null && value !== undefined && value !== false);
-  return given.length ? `?${new URLSearchParams(given)}` : "";
+  const present = Object.entries(values).filter(([, value]) => value !== "" && value !== null && value !== undefined && value !== false);
+  return present.length ? `?${new URLSearchParams(present)}` : "";
 }
 
-// A string is sent as JSON that the user wrote, so that the server reports what is wrong with it.
+// A string body is JSON that the user wrote. It is sent unchanged, so that the server reports errors in it.
 export async function send(method, url, body) {
-  const headers = method === "GET" ? {} : { ...MARK };
+  const headers = method === "GET" ? {} : { ...HEADERS };
   const raw = body instanceof FormData || body instanceof Blob;
   if (body !== undefined && !raw) headers["content-type"] = "application/json";
   let response;
@@ -44,7 +44,7 @@ export const put = async (url, body) => (await send("PUT", url, body)).json();
 export const patch = async (url, body) => (await send("PATCH", url, body)).json();
 export const remove = async (url) => (await send("DELETE", url)).json();
 
-// The start of a content: text, or bytes if it is not text.
+// Return the first bytes of content as text, or as bytes if it is not text.
 export async function preview(url, bytes) {
   const response = await send("GET", url + query({ bytes }));
   const text = response.headers.get("content-type").startsWith("text/");

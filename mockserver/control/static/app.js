@@ -1,4 +1,4 @@
-// The page: which world and view it shows (both are in the fragment of its address), the navigation and the keys.
+// The page: the current world and view (both in the URL fragment), the navigation, and the keyboard shortcuts.
 
 import { get, path, post, query, SERVER } from "./api.js";
 import { answers } from "./answers.js";
@@ -38,14 +38,14 @@ const KEYS = [
   ["n", "new container"],
   ["?", "show the keys"],
 ];
-const MANY = 10_000; // exchanges
+const MANY_EXCHANGES = 10_000;
 const THEMES = ["system", "light", "dark"];
 
 const page = {
   world: "default",
-  known: false, // whether the server was asked about the world
-  info: null, // its state; null if it does not exist yet
-  verdict: null, // of the world: { ok, findings } or { problem }
+  known: false, // whether the state of the world was loaded
+  info: null, // the state of the world; null if it does not exist yet
+  verdict: null, // { ok, findings } or { problem }
   clock: new Clock(),
   server: SERVER,
   link: (view, ...parts) => `#/${[page.world, view, ...parts].map((part) => encodeURIComponent(part)).join("/")}`,
@@ -55,13 +55,13 @@ const page = {
   welcome,
   failed: (error) => h("p", { class: "problem" }, error.message),
 };
-let tried = false; // whether the stream of changes was opened, after which everything is read
-let shown = null; // the view, and the world that it was created for
+let started = false; // whether the event stream was opened or failed once, after which everything is loaded
+let shown = null; // the current view, and the world that it belongs to
 const main = document.getElementById("view");
 const nav = document.querySelector("nav");
 const connection = document.getElementById("connection");
 
-// What to do where there is nothing. `example` returns first calls for a base URL, by language.
+// Content of an empty view. `example(url)` returns code examples, by language.
 
 function welcome(title, example) {
   const url = `${page.server}${page.world === "default" ? "" : `/w/${page.world}`}/v1`;
@@ -75,8 +75,8 @@ function welcome(title, example) {
   );
 }
 
-// In place of every view, if no world can have the name in the address.
-const impossible = () => ({
+// The view for names in the URL that a world cannot have.
+const invalidName = () => ({
   element: h(
     "div",
     { class: "empty" },
@@ -89,7 +89,7 @@ const impossible = () => ({
   tick() {},
 });
 
-// Where we are
+// Routing
 
 function route() {
   const [name, view, ...object] = location.hash.slice(2).split("/").map(decoded);
@@ -104,12 +104,12 @@ function route() {
   }
   if (shown?.world !== page.world) [page.known, page.info, page.verdict] = [false, null, null];
   if (shown?.world !== page.world || shown?.view !== page.view) {
-    const possible = /^[a-z\d][\w.-]{0,63}$/i.test(page.world);
-    clocks.element.hidden = !possible;
+    const valid = /^[a-z\d][\w.-]{0,63}$/i.test(page.world);
+    clocks.element.hidden = !valid;
     profile.hidden = true;
-    shown = { world: page.world, view: page.view, ...(possible ? VIEWS[page.view][1] : impossible)(page) };
+    shown = { world: page.world, view: page.view, ...(valid ? VIEWS[page.view][1] : invalidName)(page) };
     main.replaceChildren(shown.element);
-    if (tried) changed(EVERYTHING, false);
+    if (started) changed(EVERYTHING, false);
   }
   shown.show(...object.map((part) => part || undefined));
 }
@@ -127,7 +127,7 @@ nav.append(
   h("a", { href: "docs", class: "aside" }, "Control plane"),
 );
 
-// What the world contains
+// State of the world
 
 const refresh = reader(async () => {
   const world = page.world;
@@ -164,9 +164,9 @@ const check = reader(async () => {
   if (info) result = await get(path("worlds", world, "verdict")).catch((problem) => ({ ok: false, problem }));
   if (world !== page.world) return;
   page.verdict = result;
-  const found = result?.findings?.length;
-  badge.className = `count ${found ? "bad" : "good"}`;
-  badge.replaceChildren(...(found ? [count(found), hidden(` ${plural(found, "finding")}`.replace(/\d+/, ""))] : result?.ok ? ["ok"] : []));
+  const findings = result?.findings?.length;
+  badge.className = `count ${findings ? "bad" : "good"}`;
+  badge.replaceChildren(...(findings ? [count(findings), hidden(` ${plural(findings, "finding")}`.replace(/\d+/, ""))] : result?.ok ? ["ok"] : []));
   shown.checked?.();
 }, 10, 30_000);
 
@@ -175,7 +175,7 @@ async function changed(kinds, others) {
   if (!kinds.size) return;
   await refresh();
   const due = kinds.has("journal") || kinds.has("containers");
-  if (due && (page.view === "verdict" || (page.info?.exchanges ?? 0) <= MANY)) check();
+  if (due && (page.view === "verdict" || (page.info?.exchanges ?? 0) <= MANY_EXCHANGES)) check();
   if (page.known) await shown.changed(kinds);
 }
 
@@ -187,7 +187,7 @@ function tick() {
   shown.tick();
 }
 
-// A second of the world may be much less of ours.
+// A scaled clock runs faster than real time, so it is updated more often.
 setInterval(() => page.clock.state.rate > 1 && !document.hidden && tick(), 200);
 setInterval(() => page.clock.state.rate <= 1 && !document.hidden && tick(), 1000);
 
@@ -208,7 +208,7 @@ function showTheme(name = "system") {
   try {
     localStorage.setItem("theme", name);
   } catch {
-    // Then it lasts until the page is loaded again.
+    // Without storage, the theme lasts until the page is reloaded.
   }
 }
 showTheme(document.documentElement.dataset.theme);
@@ -217,7 +217,7 @@ showTheme(document.documentElement.dataset.theme);
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-  // The focus stays in a dialog for a moment after it is closed.
+  // The focus stays in a dialog for a moment after it closes.
   const typing = event.target.matches("input:not([type=checkbox]), textarea, select") && !event.target.closest("dialog");
   if (event.key === "Escape") {
     if (typing) event.target.blur();
@@ -228,7 +228,7 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (typing) return;
-  const act = {
+  const action = {
     "/": () => shown.list?.focus(),
     j: () => shown.list?.move(1),
     ArrowDown: () => shown.list?.move(1),
@@ -239,16 +239,16 @@ document.addEventListener("keydown", (event) => {
     n: () => page.view === "containers" && shown.create?.(),
     "?": keys,
   }[event.key] ?? (Object.keys(VIEWS)[event.key - 1] ? () => page.go(Object.keys(VIEWS)[event.key - 1]) : null);
-  if (!act || (event.key.startsWith("Arrow") && event.target.closest("pre, .table, [role=tab]"))) return;
+  if (!action || (event.key.startsWith("Arrow") && event.target.closest("pre, .table, [role=tab]"))) return;
   event.preventDefault();
-  act();
+  action();
 });
 
 function keys() {
   const dialog = open({ class: "keys", "aria-label": "Keys" }, h("h2", {}, "Keys"), h("dl", {}, KEYS.flatMap(([key, what]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, what)])), h("div", { class: "actions" }, button("Close", () => dialog.close())));
 }
 
-// A server with a token gets it once, for a cookie that no script can read.
+// A server with a control token sets an HttpOnly cookie in exchange for the token.
 
 let asking = false;
 document.addEventListener("locked", () => {
@@ -268,10 +268,10 @@ document.addEventListener("locked", () => {
   dialog.addEventListener("close", () => (asking = false));
 });
 
-// The fragment is the address of a view, so the link to skip the navigation must not change it.
+// The URL fragment selects the view, so the skip link must not change it.
 document.querySelector(".skip").addEventListener("click", (event) => (event.preventDefault(), main.focus()));
 
-// Files that are dropped outside of the zones would leave the page.
+// Without this, a file dropped outside the drop zones would replace the page.
 for (const event of ["dragover", "drop"]) document.addEventListener(event, (dropped) => dropped.preventDefault());
 
 window.addEventListener("hashchange", route);
@@ -279,10 +279,10 @@ route();
 const stream = follow(
   () => page.world,
   changed,
-  (connected) => {
-    tried = true;
-    connection.className = connected ? "on" : "off";
-    connection.title = connected ? "The page shows changes as they happen" : "The server does not respond";
-    connection.lastElementChild.textContent = connected ? "Connected" : "Not connected";
+  (isOpen) => {
+    started = true;
+    connection.className = isOpen ? "on" : "off";
+    connection.title = isOpen ? "The page shows changes as they happen" : "The server does not respond";
+    connection.lastElementChild.textContent = isOpen ? "Connected" : "Not connected";
   },
 );

@@ -1,9 +1,9 @@
-// The world's clock: in the header with the usual moves, and a dialog with one form for each way to set it.
+// The world's clock: buttons in the header, and a dialog with a form for each way to set it.
 
 import { path, post } from "./api.js";
 import { attempt, button, control, count, h, hidden, instant, notify, open, read, spell } from "./dom.js";
 
-const WORDS = { real: "Real time", frozen: "Frozen", offset: "Offset", scaled: "Scaled" };
+const MODES = { real: "Real time", frozen: "Frozen", offset: "Offset", scaled: "Scaled" };
 const STEPS = [1, 5, 20]; // minutes
 
 export function clock(page) {
@@ -11,15 +11,15 @@ export function clock(page) {
   const time = h("span", { class: "time" });
   const mode = h("span", {});
   const face = button([hidden("Set the clock: "), h("time", { class: "now" }, date, time, h("span", { class: "date" }, " UTC")), mode], dialog, { class: "face", title: "Set the clock", "aria-haspopup": "dialog" });
-  const quick = () => [
+  const quickButtons = () => [
     button("", () => toggle(), { class: "hold", title: "Freeze or resume (f)" }),
     ...STEPS.map((minutes) => button(`+${minutes} min`, () => attempt(() => set("advance", { by: minutes * 60 })), { title: `Move the clock forward by ${spell(minutes * 60)}` })),
   ];
   const element = document.getElementById("clock");
-  element.append(face, h("span", { class: "quick" }, quick()));
+  element.append(face, h("span", { class: "quick" }, quickButtons()));
 
-  async function set(how, body) {
-    const change = await post(path("worlds", page.world, "clock", how), body);
+  async function set(action, body) {
+    const change = await post(path("worlds", page.world, "clock", action), body);
     page.clock.set(change);
     draw();
     const effects = [
@@ -33,7 +33,7 @@ export function clock(page) {
 
   function label() {
     const { mode, rate } = page.clock.state;
-    return mode === "scaled" ? `${rate} × as fast` : WORDS[mode];
+    return mode === "scaled" ? `${rate} × as fast` : MODES[mode];
   }
 
   function draw() {
@@ -77,7 +77,7 @@ export function clock(page) {
       { class: "clock wide", "aria-labelledby": "title" },
       h("h2", { id: "title" }, "Clock"),
       h("p", { class: "quiet" }, "The clock of this world decides when containers, Files and uploads expire. Going back in time can make expired objects valid again."),
-      h("p", { class: "quick" }, quick()),
+      h("p", { class: "quick" }, quickButtons()),
       form("Move forward by", "Move", [{ name: "by", type: "duration", value: 3600, label: "Move forward by" }], (by) => set("advance", { by })),
       form("Freeze at (UTC)", "Freeze", [{ name: "at", type: "datetime-local", step: 1, value: instant(page.clock.now()).replace(" ", "T"), "aria-label": "Freeze at (UTC)", required: true }], (at) => set("freeze", { at: `${at}${at.length === 16 ? ":00" : ""}Z` })),
       form("Seconds that pass in each second", "Set", [{ name: "rate", type: "number", min: 0, step: "any", value: 60, "aria-label": "Seconds that pass in each second", required: true }], (rate) => set("scale", { rate: Number(rate) })),

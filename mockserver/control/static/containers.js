@@ -1,4 +1,4 @@
-// Containers: how long each still runs, and the files in it.
+// Containers: the time left, and their files.
 
 import { post } from "./api.js";
 import { base, upload } from "./contents.js";
@@ -6,15 +6,15 @@ import { ask, bytes, count, h, left, middle, plural, size, svg, unit } from "./d
 import { examples } from "./recipes.js";
 import { ageColumn, idColumn, nameColumn, resource, time } from "./resource.js";
 
-const LITTLE = 0.25; // of its time
+const LITTLE_LEFT = 0.25; // of the time until expiry
 const NETWORK = { default: "the default network", disabled: "no network", allowlist: "only these domains: " };
 
 const span = (row) => (row.expires_after?.minutes ?? 0) * 60;
 const deadline = (row) => (row.never ? Infinity : row[row.expires_after?.anchor ?? "last_active_at"] + span(row));
 const network = (row) => row.network_policy?.type ?? "default";
-const isOver = (row) => row.status === "expired";
+const isExpired = (row) => row.status === "expired";
 
-// The ring shrinks as the time does; the text beside it is the time.
+// A ring that shrinks with the time left, which is shown next to it.
 function ring(row) {
   const round = { cx: 10, cy: 10, r: 7.5, fill: "none", pathLength: 100 };
   return h(
@@ -25,23 +25,23 @@ function ring(row) {
   );
 }
 
-// Returns whether one expired since it was read.
+// Update all rings. Return whether a container expired since it was loaded.
 function tick(root, now) {
-  let passed = false;
+  let expired = false;
   for (const each of root.querySelectorAll(".ring")) {
     const remaining = Number(each.dataset.deadline) - now;
     const never = remaining === Infinity;
     const part = never ? 1 : Math.max(0, Math.min(1, remaining / Number(each.dataset.span)));
-    const over = remaining <= 0 || each.dataset.status === "expired";
-    if (over && each.dataset.status === "running") passed = true;
-    each.className = `ring ${over ? "over" : part < LITTLE ? "little" : "fine"}`;
-    each.querySelector(".arc").setAttribute("stroke-dasharray", `${over ? 0 : (part * 100).toFixed(1)} 100`);
-    const text = over ? "Expired" : never ? "No limit" : left(Math.ceil(remaining));
+    const isOver = remaining <= 0 || each.dataset.status === "expired";
+    if (isOver && each.dataset.status === "running") expired = true;
+    each.className = `ring ${isOver ? "over" : part < LITTLE_LEFT ? "little" : "fine"}`;
+    each.querySelector(".arc").setAttribute("stroke-dasharray", `${isOver ? 0 : (part * 100).toFixed(1)} 100`);
+    const text = isOver ? "Expired" : never ? "No limit" : left(Math.ceil(remaining));
     const label = each.querySelector(".left");
     if (label.textContent !== text) label.textContent = text;
-    each.title = over ? "Expired" : never ? "It never expires" : `Expires in ${text}`;
+    each.title = isOver ? "Expired" : never ? "It never expires" : `Expires in ${text}`;
   }
-  return passed;
+  return expired;
 }
 
 function create(page, at) {
@@ -63,11 +63,11 @@ function create(page, at) {
   });
 }
 
-// Without the folder of all files, and the random part that the API puts before the name of an upload.
+// Shorten a path: remove `/mnt/data/` and the random prefix that the API adds to the name of an upload.
 const shownPath = (path) => path.replace(/^\/mnt\/data\//, "").slice(0, -base(path).length).replace(/[\w-]{20,}(?=-$)/, "…") + base(path);
 const asUpload = (at, source) => (file) => upload(at(), file, source === "assistant" ? { source, path: file.name } : { source });
 
-const inside = {
+const containerFiles = {
   kind: "files",
   one: "File",
   many: "Files",
@@ -95,7 +95,7 @@ export const containers = resource({
   kind: "containers",
   one: "Container",
   name: (row) => row.name,
-  // The time left is computed here, so that a row changes only when something happens.
+  // The time left is computed in the page, so that rows change only on events.
   row: ({ expires_in, ...row }) => ({ ...row, never: expires_in === null }),
   columns: [
     { name: "Time left", width: "5.4rem", sort: "expires", cell: ring },
@@ -114,8 +114,8 @@ export const containers = resource({
   tick,
   badge: ring,
   actions: [
-    { label: "Touch", title: "Count as activity now", post: "touch", done: "Counted as activity", disabled: isOver },
-    { label: "Expire now", post: "expire", done: "Expired", disabled: isOver },
+    { label: "Touch", title: "Count as activity now", post: "touch", done: "Counted as activity", disabled: isExpired },
+    { label: "Expire now", post: "expire", done: "Expired", disabled: isExpired },
   ],
   facts: (row) => [
     ["Memory", row.memory_limit ?? "1g"],
@@ -125,5 +125,5 @@ export const containers = resource({
     ["Expires", row.never ? "never" : `${time(deadline(row))}, ${plural(row.expires_after.minutes, "minute")} after ${row.expires_after.anchor === "created_at" ? "it was created" : "its last use"}`],
   ],
   folders: ["Skills", (row, url) => row.skills.map(({ position, skill_id, version, name, path }) => ({ name, note: `${skill_id ? `version ${version}` : "inline"}, in ${path}`, at: `${url}/skills/${position}`, under: `${url}/skills/${position}` }))],
-  within: inside,
+  within: containerFiles,
 });

@@ -1,54 +1,54 @@
-// Contents of files, shown so that nothing in them can run; and uploads.
+// Previews of file contents, which never run code in them; and uploads.
 
 import { get, path, preview, send } from "./api.js";
 import { attempt, button, h, hidden, notify, plural, size } from "./dom.js";
 
-const AT_FIRST = 64 * 1024;
-const AT_MOST = 1 << 20;
-const ROWS = 200;
-const SHOWN = 512;
+const FIRST_PREVIEW = 64 * 1024;
+const MAX_PREVIEW = 1 << 20;
+const MAX_ROWS = 200;
+const MAX_DUMP = 512;
 const IMAGES = [[0x89, 0x50, 0x4e, 0x47], [0xff, 0xd8, 0xff], [0x47, 0x49, 0x46, 0x38], [0x52, 0x49, 0x46, 0x46]];
 const PDF = [0x25, 0x50, 0x44, 0x46];
 
-// A file's name, without the folder and without what the API puts in front of a name to make it unique.
+// A file's name without folder and without the prefix that the API adds to make names unique.
 export const base = (path) => path.slice(path.lastIndexOf("/") + 1).replace(/^(?:[0-9a-f]{32}|file-[A-Za-z0-9]{22})-(?=.)/, "");
 
-// The content of the file at `url`; with `start`, of a file whose start is there, and which can't be downloaded.
+// Preview the content of the file at `url`. `start` is the URL of the first bytes; with `url` null, there is no download.
 export function contents(url, name, start = `${url}/preview`) {
-  const place = h("div", { class: "preview" });
+  const element = h("div", { class: "preview" });
   const show = async (bytes) => {
     try {
-      place.replaceChildren(...shown(await preview(start, bytes), url, name, () => show(AT_MOST)));
+      element.replaceChildren(...shown(await preview(start, bytes), url, name, () => show(MAX_PREVIEW)));
     } catch (error) {
-      place.replaceChildren(h("p", { class: "problem" }, error.message));
+      element.replaceChildren(h("p", { class: "problem" }, error.message));
     }
   };
-  show(AT_FIRST);
-  return place;
+  show(FIRST_PREVIEW);
+  return element;
 }
 
 function shown({ text, bytes, size: all }, url, name, more) {
-  const starts = (magic) => url && magic.every((byte, place) => (bytes ? bytes[place] : text.charCodeAt(place)) === byte);
+  const startsWith = (magic) => url && magic.every((byte, index) => (bytes ? bytes[index] : text.charCodeAt(index)) === byte);
   if (all === 0) return [h("p", { class: "quiet" }, "The file is empty.")];
-  if (starts(PDF))
+  if (startsWith(PDF))
     return [
       h("iframe", { class: "pdf", src: `${url}/content?inline=true#navpanes=0`, title: `PDF ${base(name)}`, loading: "lazy" }),
       h("p", { class: "quiet" }, "Your browser’s own viewer shows it. If it has none, download the file."),
     ];
   const raw = () => h("pre", { tabindex: "0", "aria-label": "First bytes" }, dump(bytes));
-  if (bytes && IMAGES.some(starts)) {
+  if (bytes && IMAGES.some(startsWith)) {
     const broken = (event) => event.target.replaceWith(raw());
     return [h("img", { class: "picture", src: `${url}/content?inline=true`, alt: `Picture ${base(name)}`, error: broken })];
   }
-  if (bytes) return [raw(), ...(all > SHOWN ? [part(SHOWN, all, null)] : [])];
+  if (bytes) return [raw(), ...(all > MAX_DUMP ? [part(MAX_DUMP, all, null)] : [])];
   const whole = new TextEncoder().encode(text).length >= all;
-  const rest = whole ? null : part(text.length, all, all > AT_FIRST && text.length <= AT_FIRST ? more : null);
+  const rest = whole ? null : part(text.length, all, all > FIRST_PREVIEW && text.length <= FIRST_PREVIEW ? more : null);
   const kind = /\.(json|csv|tsv|html?|svg)$/i.exec(name)?.[1].toLowerCase();
   if (whole && (kind === "json" || /^\s*[[{]/.test(text))) {
     try {
       return [json(JSON.parse(text))];
     } catch {
-      // It is text.
+      // Not JSON: show it as text.
     }
   }
   if (kind === "csv" || kind === "tsv") return [table(text, kind === "tsv" ? "\t" : ",", whole), rest];
@@ -56,20 +56,20 @@ function shown({ text, bytes, size: all }, url, name, more) {
   return [note, h("pre", { tabindex: "0", "aria-label": "Content" }, text), rest].filter(Boolean);
 }
 
-// Files that are in an object, such as a version of a skill: { name, note, at, under, zip }. The list at the URL `at`
-// and the starts of the files, which are at `under` and their path, are read when they are opened.
+// Files of an object, such as a version of a skill: { name, note, at, under, zip }. The list at the URL `at` and the
+// previews at `under`/path are loaded when they are opened.
 export function folder({ name, note, at, under, zip }) {
-  const unfold = (attributes, summary, fill) => {
+  const disclosure = (attributes, summary, fill) => {
     const element = h("details", { ...attributes, toggle: () => element.children.length < 2 && fill(element) }, h("summary", {}, summary));
     return element;
   };
-  return unfold({ class: "folder" }, [h("b", {}, name), " ", h("span", { class: "quiet" }, note)], async (element) => {
+  return disclosure({ class: "folder" }, [h("b", {}, name), " ", h("span", { class: "quiet" }, note)], async (element) => {
     const rows = h("ul", { "aria-label": `Files of ${name}` });
     element.append(rows);
-    const found = await attempt(() => get(at));
-    for (const each of found?.files ?? found?.data ?? [])
+    const response = await attempt(() => get(at));
+    for (const each of response?.files ?? response?.data ?? [])
       rows.append(
-        h("li", {}, unfold({}, [h("span", { class: "mono" }, each.path), hidden(", "), h("span", { class: "quiet" }, size(each.bytes))], (row) => row.append(contents(null, each.path, `${under}/${path(...each.path.split("/"))}`)))),
+        h("li", {}, disclosure({}, [h("span", { class: "mono" }, each.path), hidden(", "), h("span", { class: "quiet" }, size(each.bytes))], (row) => row.append(contents(null, each.path, `${under}/${path(...each.path.split("/"))}`)))),
       );
     if (zip) element.append(h("a", { class: "button", href: zip, download: "", "aria-label": `Download ${name}` }, "Download"));
   });
@@ -81,7 +81,7 @@ function part(shown, all, more) {
 
 function dump(bytes) {
   const lines = [];
-  for (let at = 0; at < Math.min(bytes.length, SHOWN); at += 16) {
+  for (let at = 0; at < Math.min(bytes.length, MAX_DUMP); at += 16) {
     const row = [...bytes.slice(at, at + 16)];
     const hex = row.map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
     const text = row.map((byte) => (byte > 31 && byte < 127 ? String.fromCharCode(byte) : "·")).join("");
@@ -108,40 +108,40 @@ export function json(value) {
 
 // Parse the first records of a text that may contain quotes.
 export function records(text, separator) {
-  const found = [];
+  const rows = [];
   let record = [];
   let cell = "";
   let quoted = false;
-  for (let at = 0; at < text.length && found.length <= ROWS; at++) {
-    const sign = text[at];
+  for (let at = 0; at < text.length && rows.length <= MAX_ROWS; at++) {
+    const character = text[at];
     if (quoted) {
-      if (sign !== '"') cell += sign;
+      if (character !== '"') cell += character;
       else if (text[at + 1] === '"') cell += text[++at];
       else quoted = false;
-    } else if (sign === '"' && cell === "") quoted = true;
-    else if (sign === separator) (record.push(cell), (cell = ""));
-    else if (sign === "\n") (record.push(cell.replace(/\r$/, "")), found.push(record), (record = []), (cell = ""));
-    else cell += sign;
+    } else if (character === '"' && cell === "") quoted = true;
+    else if (character === separator) (record.push(cell), (cell = ""));
+    else if (character === "\n") (record.push(cell.replace(/\r$/, "")), rows.push(record), (record = []), (cell = ""));
+    else cell += character;
   }
-  if (cell || record.length) found.push([...record, cell]);
-  return found;
+  if (cell || record.length) rows.push([...record, cell]);
+  return rows;
 }
 
 function table(text, separator, whole) {
   const [names = [], ...rows] = records(text.replace(/^\ufeff/, ""), separator);
-  if (!whole && rows.length && rows.length < ROWS) rows.pop(); // it may be incomplete
-  const numeric = names.map((_, place) => rows.length > 0 && rows.every((row) => /^-?[\d.,]*\s*%?$/.test(row[place] ?? "")));
-  const cells = (row, tag) => row.slice(0, 50).map((cell, place) => h(tag, { class: numeric[place] && "number", scope: tag === "th" && "col" }, cell));
+  if (!whole && rows.length && rows.length < MAX_ROWS) rows.pop(); // it may be incomplete
+  const numeric = names.map((_, column) => rows.length > 0 && rows.every((row) => /^-?[\d.,]*\s*%?$/.test(row[column] ?? "")));
+  const cells = (row, tag) => row.slice(0, 50).map((cell, column) => h(tag, { class: numeric[column] && "number", scope: tag === "th" && "col" }, cell));
   return h(
     "div",
     { class: "table", tabindex: "0", role: "group", "aria-label": "Table" },
-    h("table", {}, h("thead", {}, h("tr", {}, cells(names, "th"))), h("tbody", {}, rows.slice(0, ROWS).map((row) => h("tr", {}, cells(row, "td"))))),
-    rows.length >= ROWS && h("p", { class: "quiet" }, `The first ${ROWS} rows.`),
+    h("table", {}, h("thead", {}, h("tr", {}, cells(names, "th"))), h("tbody", {}, rows.slice(0, MAX_ROWS).map((row) => h("tr", {}, cells(row, "td"))))),
+    rows.length >= MAX_ROWS && h("p", { class: "quiet" }, `The first ${MAX_ROWS} rows.`),
   );
 }
 
-// Inputs and drop zones that upload files one after the other: `targets` are [label, function that sends one].
-export function bringing(targets, done) {
+// File inputs and drop zones that upload files sequentially. `targets` are [label, function that uploads a file].
+export function uploadControls(targets, done) {
   const sendAll = async (files, send) => {
     let sent = 0;
     for (const file of files) {
@@ -172,8 +172,8 @@ export function bringing(targets, done) {
       }, label),
     ),
   );
-  // The zones cover the element that contains them while files are dragged over it.
-  const over = (element) => {
+  // Show the zones over the element while files are dragged over it.
+  const coverOnDrag = (element) => {
     let depth = 0;
     const end = () => ((depth = 0), element.classList.remove("dragging"), zones.querySelectorAll(".over").forEach((zone) => zone.classList.remove("over")));
     element.addEventListener("dragenter", (event) => event.dataTransfer?.types.includes("Files") && (depth++, element.classList.add("dragging")));
@@ -181,7 +181,7 @@ export function bringing(targets, done) {
     element.addEventListener("drop", (event) => (event.preventDefault(), end()));
     element.addEventListener("dragover", (event) => event.preventDefault());
   };
-  return { inputs, zones, over };
+  return { inputs, zones, coverOnDrag };
 }
 
 export async function upload(url, file, fields = {}) {

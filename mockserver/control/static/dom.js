@@ -1,4 +1,4 @@
-// Elements, formats and dialogs. Text from clients becomes text nodes, and nothing else.
+// Elements, formatting and dialogs. Text from clients is inserted only as text nodes.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -20,35 +20,35 @@ export const hidden = (text) => h("span", { class: "hidden" }, text);
 export const terms = (pairs, attributes) =>
   h("dl", attributes, pairs.filter(Boolean).map(([term, value]) => [h("dt", {}, term), h("dd", {}, ...[value].flat())]));
 
-// Rows whose elements stay as long as what they show stays: they do not flicker, and keep the focus.
+// Render rows, and replace only the elements of changed rows, so that the others do not flicker or lose the focus.
 export function keyed(parent, key, render) {
   let shown = new Map();
   return (rows) => {
     const next = new Map();
     for (const row of rows) {
-      const print = JSON.stringify(row);
+      const fingerprint = JSON.stringify(row);
       const old = shown.get(key(row));
-      if (old && old.print === print) next.set(key(row), old);
+      if (old && old.fingerprint === fingerprint) next.set(key(row), old);
       else {
         const focused = old?.element.contains(document.activeElement);
         const element = render(row);
         old?.element.replaceWith(element);
         if (focused) (element.querySelector("a") ?? element).focus({ preventScroll: true });
-        next.set(key(row), { print, element, row });
+        next.set(key(row), { fingerprint, element, row });
       }
     }
     for (const [name, old] of shown) if (!next.has(name)) old.element.remove();
-    let place = parent.firstChild;
+    let child = parent.firstChild;
     for (const { element } of next.values()) {
-      if (element === place) place = place.nextSibling;
-      else parent.insertBefore(element, place);
+      if (element === child) child = child.nextSibling;
+      else parent.insertBefore(element, child);
     }
     shown = next;
     return [...next.values()];
   };
 }
 
-// Formats
+// Formatting
 
 export const count = (number) => number.toLocaleString("en");
 export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
@@ -61,10 +61,10 @@ export function size(bytes) {
   return `${unit && bytes < 10 ? bytes.toFixed(1) : Math.round(bytes)} ${units[unit]}`;
 }
 
-// Both the size and the number of bytes, where they differ.
+// The size, and the exact number of bytes if it differs.
 export const bytes = (number) => (number < 1024 ? plural(number, "byte") : `${size(number)} (${plural(number, "byte")})`);
 
-// The unit of a count: shown where a list has no head, else for screen readers alone.
+// The unit of a count: visible in lists without column heads, otherwise only for screen readers.
 export const unit = (number, one) => h("span", { class: "unit" }, ` ${one}${number === 1 ? "" : "s"}`);
 
 const UNITS = [[86400, "d", "day"], [3600, "h", "hour"], [60, "min", "minute"], [1, "s", "second"]];
@@ -83,7 +83,7 @@ export function left(seconds) {
   return `${Math.floor(seconds / 60)}:${two(seconds % 60)}`;
 }
 
-// 90 is "90 seconds", 120 is "2 minutes": the largest unit of which it is a whole number.
+// Spell a duration in the largest unit that divides it: 90 is "90 seconds", 120 is "2 minutes".
 export function spell(seconds) {
   const [length, , unit] = UNITS.find(([length]) => seconds && seconds % length === 0) ?? UNITS[3];
   return plural(seconds / length, unit);
@@ -94,26 +94,26 @@ export function instant(seconds) {
   return Number.isNaN(moment.getTime()) ? "beyond year 275760" : moment.toISOString().replace("T", " ").slice(0, 19);
 }
 
-// The random part of an id, shortened in its middle: ids of the same time begin alike, and differ at the end.
+// Shorten the random part of ids, but keep its end: ids that were created together have the same start.
 export const shorten = (text, start = 4) => text.replace(/[A-Za-z0-9]{18,}/g, (id) => `${id.slice(0, start)}…${id.slice(-6)}`);
 
-// A text that loses its middle if it is too long: the end of a name or path says the most.
+// Truncate a long text in the middle, because the end of a name or path matters most.
 export function middle(text, tail = 8) {
-  const signs = [...text];
-  if (signs.length < tail + 6) return text;
-  return h("span", { class: "middle" }, h("span", {}, signs.slice(0, -tail).join("")), h("span", {}, signs.slice(-tail).join("")));
+  const characters = [...text];
+  if (characters.length < tail + 6) return text;
+  return h("span", { class: "middle" }, h("span", {}, characters.slice(0, -tail).join("")), h("span", {}, characters.slice(-tail).join("")));
 }
 
-// Notifications, which screen readers read too
+// Notifications, also for screen readers
 
 let timer;
 
 export function notify(text, bad = false) {
-  const place = document.getElementById("notice");
-  place.textContent = text;
-  place.className = bad ? "bad shown" : "shown";
+  const notice = document.getElementById("notice");
+  notice.textContent = text;
+  notice.className = bad ? "bad shown" : "shown";
   clearTimeout(timer);
-  timer = setTimeout(() => (place.className = bad ? "bad" : ""), bad ? 8000 : 2500);
+  timer = setTimeout(() => (notice.className = bad ? "bad" : ""), bad ? 8000 : 2500);
 }
 
 // Run `work`, and show `done` or the error.
@@ -132,7 +132,7 @@ export async function copy(text, what) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    // The page is not on a secure origin (an address of the network), where only the old way works.
+    // Fallback for pages that are not a secure context, such as http:// on a network address.
     const field = h("textarea", { class: "hidden", "aria-hidden": "true", value: text });
     (document.querySelector("dialog[open]") ?? document.body).append(field);
     field.select();
@@ -145,26 +145,26 @@ export async function copy(text, what) {
 export const copyable = (text, what, shown = text) =>
   button(shown, () => copy(text, what), { class: "copyable", title: `Copy ${text}`, "aria-label": `Copy ${what} ${text}` });
 
-// Tabs of code, each with a button that copies it: [name, text] each.
+// Tabs with code and a copy button. `pages` are [name, text].
 export function tabs(label, pages) {
   const panel = h("div", { role: "tabpanel", class: "code-block", tabindex: "0", id: "panel" });
-  const choose = (place, focus) => {
-    const [name, text] = pages[place];
+  const choose = (index, focus) => {
+    const [name, text] = pages[index];
     for (const [at, tab] of row.entries()) {
-      tab.setAttribute("aria-selected", String(at === place));
-      tab.tabIndex = at === place ? 0 : -1;
+      tab.setAttribute("aria-selected", String(at === index));
+      tab.tabIndex = at === index ? 0 : -1;
     }
     panel.setAttribute("aria-label", name);
     panel.replaceChildren(h("pre", {}, text), button("Copy", () => copy(text, name), { "aria-label": `Copy the ${name} example` }));
-    if (focus) row[place].focus();
+    if (focus) row[index].focus();
   };
-  const row = pages.map(([name], place) =>
-    button(name, () => choose(place), {
+  const row = pages.map(([name], index) =>
+    button(name, () => choose(index), {
       role: "tab",
       "aria-controls": "panel",
       keydown(event) {
         const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-        if (by) (event.preventDefault(), choose((place + by + pages.length) % pages.length, true));
+        if (by) (event.preventDefault(), choose((index + by + pages.length) % pages.length, true));
       },
     }),
   );
@@ -181,8 +181,8 @@ export function open(attributes, ...children) {
   return dialog;
 }
 
-// A dialog with a form. `submit` gets the values and may throw: then the dialog shows the message and stays open.
-// `changed` is called with the inputs by name when one of them changes.
+// Open a dialog with a form. If `submit(values)` throws, the dialog shows the message and stays open. `changed(inputs,
+// name)` is called when an input changes.
 export function ask({ title, text, fields = [], action, danger, wide, submit, changed }) {
   const problem = h("p", { class: "problem", role: "alert" });
   const inputs = Object.fromEntries(fields.map((field) => [field.name, control(field)]));
@@ -238,7 +238,7 @@ export function control({ name, type = "text", options, value, label, ...attribu
   return h("input", { name, type, checked, autocomplete: "off", value: type === "file" ? null : (value ?? ""), ...attributes });
 }
 
-// A number and its unit. The value is in seconds; what is read is text such as "5m".
+// An input for a number and a unit. `seconds` is the initial value; `read` returns text such as "5m".
 export function duration(name, seconds, label) {
   const [length] = UNITS.find(([length]) => seconds && seconds % length === 0) ?? UNITS[3];
   return h(

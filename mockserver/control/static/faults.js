@@ -1,4 +1,4 @@
-// Faults: the rules of a world, how often each fired, and common ones to add with a click.
+// Faults: the rules of a world, how often each fired, and common rules to add with a click.
 
 import { button, plural, size, spell } from "./dom.js";
 import { ERRORS, OPERATIONS } from "./facts.js";
@@ -26,7 +26,7 @@ const EFFECTS = [
 ];
 const NONE = "no error, only latency";
 
-// The rule that the fields of the form describe.
+// Return the rule for the fields of the form.
 function compose(value) {
   const latency = value("latency");
   return {
@@ -45,17 +45,17 @@ export const faults = rules({
   one: "fault",
   title: "Faults",
   common: COMMON,
-  nothing: "No faults. Add a common one from above, or a new one.",
+  emptyText: "No faults. Add a common one from above, or a new one.",
   used: ["fired", "Fired"],
   counts: ["matched", "fired", "lapsed"],
-  over: (rule) => (rule.lapsed ? "lapsed" : rule.times && rule.fired >= rule.times ? "used up" : null),
-  off: (rule) => !enabled(rule),
-  lead: [
+  ended: (rule) => (rule.lapsed ? "lapsed" : rule.times && rule.fired >= rule.times ? "used up" : null),
+  disabled: (rule) => !enabled(rule),
+  firstColumn: [
     "On",
     (rule, change) =>
       button("", () => change({ enabled: !enabled(rule) }, enabled(rule) ? "Switched off" : "Switched on"), { class: "switch", role: "switch", "aria-checked": String(enabled(rule)), "aria-label": `Fault ${rule.id}` }),
   ],
-  acts: (rule, change, over) => over && button("Re-arm", () => change({ rearm: true }, `${rule.id} fires again`), { "aria-label": `Re-arm ${rule.id}`, title: "Set its counts to 0 and start its duration again" }),
+  actions: (rule, change, ended) => ended && button("Re-arm", () => change({ rearm: true }, `${rule.id} fires again`), { "aria-label": `Re-arm ${rule.id}`, title: "Set its counts to 0 and start its duration again" }),
   fields: [
     { name: "operation", label: "For", options: [["", "every request"], ["List*", "all lists"], ["*File*", "all operations on files"], ...OPERATIONS.map((each) => [each, each])] },
     { name: "effect", label: "What happens", options: [...EFFECTS.map(([name, effect]) => [JSON.stringify(effect), name]), ["{}", NONE], ...ERRORS.map((each) => [JSON.stringify({ error: each }), `error ${each}`])] },
@@ -65,13 +65,13 @@ export const faults = rules({
     { name: "percent", label: "Probability in percent", type: "number", min: 0, max: 100, value: 100 },
   ],
   compose,
-  words,
+  describe,
 });
 
 const seconds = (value) => (typeof value === "number" ? spell(value) : value);
 
-// What an effect does, by its key. Keys that are not listed are shown as they are.
-const DOES = {
+// Descriptions of effects by key. Other keys are shown unchanged.
+const DESCRIPTIONS = {
   error: (name) => `returns ${name}`,
   status: (status) => `returns status ${status}`,
   body: () => "with another body",
@@ -89,10 +89,10 @@ const DOES = {
   empty_page: () => "each page is empty and has more",
 };
 
-function words({ match = {}, effect, times, skip, probability, lapse_after }) {
-  const shown = (value) => (typeof value === "string" ? value : JSON.stringify(value));
-  const matches = Object.entries(match).map(([name, value]) => (name === "operation" ? value : `${name} ${shown(value)}`));
-  const does = Object.entries(effect).map(([name, value]) => DOES[name]?.(value) ?? `${name.replaceAll("_", " ")} ${shown(value)}`);
-  const bounds = [times && plural(times, "time"), skip && `after ${plural(skip, "request")}`, probability !== undefined && probability < 1 && `with a probability of ${Math.round(probability * 100)}%`, lapse_after && `for ${seconds(lapse_after)}`].filter(Boolean);
-  return `${matches.join(", ") || "Every request"}: ${[does.join(", "), ...bounds].join(", ")}`;
+function describe({ match = {}, effect, times, skip, probability, lapse_after }) {
+  const format = (value) => (typeof value === "string" ? value : JSON.stringify(value));
+  const matches = Object.entries(match).map(([name, value]) => (name === "operation" ? value : `${name} ${format(value)}`));
+  const effects = Object.entries(effect).map(([name, value]) => DESCRIPTIONS[name]?.(value) ?? `${name.replaceAll("_", " ")} ${format(value)}`);
+  const limits = [times && plural(times, "time"), skip && `after ${plural(skip, "request")}`, probability !== undefined && probability < 1 && `with a probability of ${Math.round(probability * 100)}%`, lapse_after && `for ${seconds(lapse_after)}`].filter(Boolean);
+  return `${matches.join(", ") || "Every request"}: ${[effects.join(", "), ...limits].join(", ")}`;
 }

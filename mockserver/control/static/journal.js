@@ -1,4 +1,4 @@
-// The journal: recorded requests and responses, the newest first, as they happen.
+// The journal: recorded requests and responses, newest first, updated live.
 
 import { get, path, query, remove } from "./api.js";
 import { json } from "./contents.js";
@@ -7,8 +7,8 @@ import { OPERATIONS, WARNINGS } from "./facts.js";
 import { list, PAGE } from "./list.js";
 import { curl, examples, python, seed } from "./recipes.js";
 
-const VIEWS = { cntr: "containers", file: "files", skill: "skills", upload: "uploads" }; // by the start of an id
-const SLOW = 150; // milliseconds: if counting all matches takes longer, they are not counted again
+const VIEWS = { cntr: "containers", file: "files", skill: "skills", upload: "uploads" }; // by the prefix of an id
+const SLOW = 150; // milliseconds; if counting all matches takes longer, they are not counted again
 
 export function journal(page) {
   const at = (...parts) => path("worlds", page.world, "journal", ...parts);
@@ -35,9 +35,9 @@ export function journal(page) {
       { name: "Took", width: "4.3rem", end: true, keep: "wide", class: "quiet", cell: (row) => took(row.duration_ms) },
       { name: "At", width: "4.2rem", end: true, class: "quiet at", title: (row) => `${instant(row.at)} UTC by the world’s clock`, cell: (row) => h("time", {}, instant(row.at).slice(11)) },
     ],
-    async fetch(asked, before) {
-      const filters = query(asked);
-      const { search: text, ...rest } = asked;
+    async fetch(values, before) {
+      const filters = query(values);
+      const { search: text, ...rest } = values;
       const started = performance.now();
       const found = await get(at() + query({ text, ...rest, before, last: PAGE, brief: true, counted: String(slow !== filters) }));
       slow = filters && (slow === filters || performance.now() - started > SLOW) ? filters : "";
@@ -63,13 +63,13 @@ export function journal(page) {
     if (!number) return pane.replaceChildren();
     try {
       const exchange = await get(at(number));
-      if (open === number) pane.replaceChildren(...opened(exchange));
+      if (open === number) pane.replaceChildren(...exchangeDetails(exchange));
     } catch (error) {
       pane.replaceChildren(h("p", { class: "problem" }, error.message));
     }
   }
 
-  function opened(exchange) {
+  function exchangeDetails(exchange) {
     const copies = [["curl", curl], ["Python", python], ["seed", seed]];
     const { fault, answer, warnings, objects, container } = exchange;
     return [
@@ -90,19 +90,19 @@ export function journal(page) {
         fault && ["Fault", fault === "header" ? "from the request’s header X-Mock-Fault" : h("a", { href: page.link("faults") }, fault)],
         answer && ["Answer", h("a", { href: page.link("answers") }, answer)],
         warnings.length && ["Warnings", warnings.flatMap((each) => [h("span", { class: "pill warning" }, each), " "])],
-        objects.length && ["Objects", objects.map((each) => h("div", { class: "linked" }, `${each.change} `, object(exchange, each)))],
+        objects.length && ["Objects", objects.map((each) => h("div", { class: "linked" }, `${each.change} `, objectLink(exchange, each)))],
       ]),
       h("div", { class: "copies", role: "group", "aria-label": "Copy as" }, h("span", { "aria-hidden": "true" }, "Copy as"), copies.map(([name, recipe]) => button(name, () => copy(recipe(exchange, page.server), name), { "aria-label": `Copy as ${name}` }))),
-      half("Request", exchange.request),
-      half(exchange.aborted ? "Response (aborted)" : "Response", exchange.response),
+      messageSection("Request", exchange.request),
+      messageSection(exchange.aborted ? "Response (aborted)" : "Response", exchange.response),
     ].filter(Boolean);
   }
 
-  function object(exchange, { change, id }) {
-    const container = /\/containers\/([^/]+)\/files/.exec(exchange.path)?.[1] ?? only(exchange.response.body);
+  function objectLink(exchange, { change, id }) {
+    const container = /\/containers\/([^/]+)\/files/.exec(exchange.path)?.[1] ?? onlyContainer(exchange.response.body);
     const view = VIEWS[/^[a-z]+(?=[-_])/.exec(id)?.[0]];
-    const place = view ? [view, id] : container ? ["containers", decodeURIComponent(container), id] : null;
-    return change === "deleted" || !place ? id : h("a", { href: page.link(...place) }, id);
+    const fragment = view ? [view, id] : container ? ["containers", decodeURIComponent(container), id] : null;
+    return change === "deleted" || !fragment ? id : h("a", { href: page.link(...fragment) }, id);
   }
 
   return {
@@ -116,8 +116,8 @@ export function journal(page) {
   };
 }
 
-// The container of a run's files, if its response names one alone.
-function only(body) {
+// The container of a run's files, if its response contains only one container id.
+function onlyContainer(body) {
   const found = new Set(JSON.stringify(body ?? "").match(/cntr_[0-9a-f]+/g));
   return found.size === 1 ? [...found][0] : undefined;
 }
@@ -126,7 +126,7 @@ const operation = (row) => row.operation ?? "No route";
 const target = ({ path, query }) => path.replace(/^\/w\/[^/]+/, "") + (query ? `?${query}` : "");
 const took = (ms) => `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
 
-// Badges, the container's name and the error's message.
+// Badges, the name of the container, and the error message.
 function details({ fault, answer, warnings, container, error }) {
   return [
     fault && h("span", { class: "pill fault", title: `Fault ${fault}` }, hidden("fault "), fault),
@@ -143,7 +143,7 @@ function code({ status, aborted }) {
   return h("span", { class: `code s${Math.floor(status / 100)}` }, status);
 }
 
-function half(title, message) {
+function messageSection(title, message) {
   const names = Object.keys(message.headers);
   let body = h("p", { class: "quiet" }, "No body.");
   if (message.body !== undefined && message.body !== null) body = typeof message.body === "string" ? h("pre", { tabindex: "0", "aria-label": `${title}: body` }, message.body) : json(message.body);

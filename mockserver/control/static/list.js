@@ -1,16 +1,16 @@
-// A list that the server pages and sorts: columns and filters as data, one page of rows at a time, and keys to move.
+// A list that the server sorts and paginates: columns and filters are data, one page is shown at a time.
 
 import { attempt, ask, button, count, h, keyed, plural } from "./dom.js";
 import { reader } from "./live.js";
 
 export const PAGE = 50;
-const WIDTHS = ["full", "wide", "medium", "narrow"]; // of a list, see the style sheet
+const WIDTHS = ["full", "wide", "medium", "narrow"]; // of a list; see the style sheet
 
-// A column is { name, cell(row), width, end, keep, sort, link, class, title(row) }: `end` aligns numbers, `keep` is
-// the narrowest list that shows it (full, wide, medium; else all), `sort` what the server sorts by ("name": from A to Z).
-// The cell of the column with `link` opens the row at `href(row)`.
-// `fetch(asked, cursor)` returns { rows, total, more, next }; `present()` whether there is anything to fetch;
-// `empty(filtered)` what to show if there are no rows; `remove(row)` deletes one, and makes rows selectable.
+// A column is { name, cell(row), width, end, keep, sort, link, class, title(row) }: `end` aligns numbers, `keep` is the
+// narrowest list that shows the column (full, wide, medium; default: all), `sort` is the server's sort key ("name" sorts
+// from A to Z). The cell of the column with `link` links to `href(row)`.
+// `fetch(filters, cursor)` returns { rows, total, more, next }; `present()` returns whether there is anything to fetch;
+// `empty(filtered)` returns the content of a list without rows; `remove(row)` deletes a row, and makes rows selectable.
 export function list({ label, one, many = `${one}s`, search, searched = search, filters = [], tools = [], columns, present, fetch, key, href, name, remove, empty, failed, drawn, size = PAGE }) {
   const field = h("input", { type: "search", placeholder: search, "aria-label": searched, title: searched === search ? null : searched, autocomplete: "off", spellcheck: "false" });
   const choices = filters.map(({ name, label, options }) =>
@@ -22,8 +22,8 @@ export function list({ label, one, many = `${one}s`, search, searched = search, 
   const all = remove && h("input", { type: "checkbox", "aria-label": `Select all ${many} of this page`, change: () => checkAll(all.checked) });
   const heads = columns.map(({ name, sort, ...column }) => h("span", { class: classes(column), "aria-hidden": sort ? null : "true" }, sort ? button([name, h("i", { "aria-hidden": "true" })], () => sortBy(sort), { "data-sort": sort, "aria-label": `Sort by ${name}` }) : name));
   const rows = h("ul", { class: "rows", "aria-label": label });
-  const nothing = h("div", { class: "nothing" });
-  const where = h("span", { role: "status" });
+  const emptyNote = h("div", { class: "nothing" });
+  const range = h("span", { role: "status" });
   const previous = button("Previous", () => turn(-1), { disabled: true });
   const next = button("Next", () => turn(1), { disabled: true });
   const element = h(
@@ -32,11 +32,11 @@ export function list({ label, one, many = `${one}s`, search, searched = search, 
     h("div", { class: "tools" }, field, choices, h("span", { class: "space" }), bulk, tools),
     h("div", { class: "head row", role: "group", "aria-label": "Sort" }, all && h("span", { class: "check" }, all), heads),
     rows,
-    nothing,
-    h("div", { class: "pager" }, previous, where, next),
+    emptyNote,
+    h("div", { class: "pager" }, previous, range, next),
   );
-  for (const [place, shown] of WIDTHS.entries()) {
-    const kept = columns.filter(({ keep }) => !keep || WIDTHS.indexOf(keep) >= place);
+  for (const [level, shown] of WIDTHS.entries()) {
+    const kept = columns.filter(({ keep }) => !keep || WIDTHS.indexOf(keep) >= level);
     element.style.setProperty(`--${shown}`, [...(remove ? ["1.1rem"] : []), ...kept.map(({ width }) => width)].join(" "));
   }
   const show = keyed(rows, key, (row) => {
@@ -54,44 +54,44 @@ export function list({ label, one, many = `${one}s`, search, searched = search, 
   let cursors = [null];
   let shown = [];
   let selected = null;
-  let reveal = null; // what is to be scrolled into view as soon as it is shown
+  let reveal = null; // the row to scroll into view when it is visible
   let order = {};
   let typing;
   let request = 0;
 
   field.addEventListener("input", () => (clearTimeout(typing), (typing = setTimeout(restart, 150))));
 
-  const asked = () => ({ search: field.value.trim(), ...Object.fromEntries(choices.map((each) => [each.name, each.tagName === "SELECT" ? each.value : each.ariaPressed === "true"])) });
+  const filterValues = () => ({ search: field.value.trim(), ...Object.fromEntries(choices.map((each) => [each.name, each.tagName === "SELECT" ? each.value : each.ariaPressed === "true"])) });
 
   const refresh = reader(async () => {
-    const mine = ++request;
-    const filters = asked();
+    const current = ++request;
+    const filters = filterValues();
     let page;
     try {
       page = present() ? await fetch({ ...filters, ...order }, cursors.at(-1)) : { rows: [], total: 0, more: false };
     } catch (error) {
-      if (cursors.length > 1) return restart(); // the object that the page follows may be deleted
-      if (!error.status) return; // the server can't be reached, which the header shows; the rows stay
+      if (cursors.length > 1) return restart(); // the cursor's object may be deleted
+      if (!error.status) return; // the server is unreachable, which the header shows; keep the rows
       page = { rows: [], total: 0, more: false, problem: error };
     }
-    if (mine !== request) return;
-    const behind = (cursors.length - 1) * size;
+    if (current !== request) return;
+    const offset = (cursors.length - 1) * size;
     shown = show(page.rows);
     for (const each of checked) if (!shown.some(({ row }) => key(row) === each)) checked.delete(each);
     showChecked();
     drawn?.();
     scroll();
     const filtered = Object.values(filters).some(Boolean);
-    const message = page.problem ? failed(page.problem) : page.rows.length ? [] : behind ? ["No more rows."] : empty(filtered);
-    const print = `${page.problem?.message} ${present()} ${filtered} ${page.rows.length === 0} ${behind}`;
-    if (nothing.dataset.print !== print) nothing.replaceChildren(...[message].flat());
-    nothing.dataset.print = print;
+    const message = page.problem ? failed(page.problem) : page.rows.length ? [] : offset ? ["No more rows."] : empty(filtered);
+    const fingerprint = `${page.problem?.message} ${present()} ${filtered} ${page.rows.length === 0} ${offset}`;
+    if (emptyNote.dataset.fingerprint !== fingerprint) emptyNote.replaceChildren(...[message].flat());
+    emptyNote.dataset.fingerprint = fingerprint;
     previous.disabled = cursors.length === 1;
     next.disabled = !page.more;
     next.cursor = page.next;
     element.classList.toggle("single", previous.disabled && next.disabled);
     const total = `${count(page.total)}${page.atLeast ? " or more" : ""}`;
-    where.textContent = page.rows.length ? `${count(behind + 1)}–${count(behind + page.rows.length)} of ${total}` : "";
+    range.textContent = page.rows.length ? `${count(offset + 1)}–${count(offset + page.rows.length)} of ${total}` : "";
   });
 
   function restart() {
@@ -107,14 +107,14 @@ export function list({ label, one, many = `${one}s`, search, searched = search, 
     return refresh();
   }
 
-  // The first click sorts names from A to Z, and all else from the greatest; the next one turns the order around.
+  // The first click sorts names in ascending and everything else in descending order; the next click reverses the order.
   function sortBy(sort) {
     const first = sort === "name" ? "asc" : "desc";
     order = { sort, order: order.sort === sort && order.order === first ? (first === "asc" ? "desc" : "asc") : first };
     for (const each of element.querySelectorAll("[data-sort]")) {
-      const is = each.dataset.sort === sort;
-      each.ariaPressed = String(is);
-      each.querySelector("i").textContent = is ? { asc: " ▲", desc: " ▼" }[order.order] : "";
+      const isSorted = each.dataset.sort === sort;
+      each.ariaPressed = String(isSorted);
+      each.querySelector("i").textContent = isSorted ? { asc: " ▲", desc: " ▼" }[order.order] : "";
     }
     rows.scrollTo?.(0, 0);
     return restart();
@@ -155,9 +155,9 @@ export function list({ label, one, many = `${one}s`, search, searched = search, 
   const link = (item) => item.querySelector("a[data-id]");
 
   function mark(item) {
-    const is = selected !== null && link(item).dataset.id === selected;
-    item.classList.toggle("selected", is);
-    if (is) link(item).setAttribute("aria-current", "true");
+    const isSelected = selected !== null && link(item).dataset.id === selected;
+    item.classList.toggle("selected", isSelected);
+    if (isSelected) link(item).setAttribute("aria-current", "true");
     else link(item).removeAttribute("aria-current");
   }
 
@@ -172,14 +172,14 @@ export function list({ label, one, many = `${one}s`, search, searched = search, 
     element,
     refresh,
     focus: () => field.focus(),
-    // Mark the row that is open, or none. Either way the list scrolls to it: its width, and so its height, changed.
+    // Mark the open row, or none, and scroll to it, because opening an object changes the size of the list.
     select(id) {
       reveal = id ?? selected ?? reveal;
       selected = id;
       for (const { element } of shown) mark(element);
       scroll();
     },
-    // Focus the next row, or with -1 the previous one. If a row is open, open that one instead.
+    // Focus the next row, or with -1 the previous row. If a row is open, open the next row instead.
     move(by) {
       const links = shown.map(({ element }) => link(element));
       const at = links.findIndex((each) => (selected === null ? each === document.activeElement : each.dataset.id === selected));
@@ -191,4 +191,4 @@ export function list({ label, one, many = `${one}s`, search, searched = search, 
   };
 }
 
-const classes = ({ class: own, end, keep }) => ["cell", own, end && "end", keep && `keep-${keep}`].filter(Boolean).join(" ");
+const classes = ({ class: name, end, keep }) => ["cell", name, end && "end", keep && `keep-${keep}`].filter(Boolean).join(" ");

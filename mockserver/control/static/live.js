@@ -1,11 +1,11 @@
-// Changes as they happen: one stream of events for the page, closed while the page is hidden.
+// Live changes: one event stream for the page, which is closed while the page is hidden.
 
-// In place of a set of kinds: everything may have changed.
+// Used instead of a set of kinds if everything may have changed.
 export const EVERYTHING = { size: 1, has: () => true };
 
-// Calls `changed(kinds, others)` when something changed: the kinds in the world that `world()` names, and whether
-// other worlds changed too. After each (re)connection, what happened before is unknown, so everything may have
-// changed; also when the first connection fails, so that the requests that follow show why.
+// Call `changed(kinds, others)` on each event: the kinds that changed in the world `world()`, and whether other worlds
+// changed. After each (re)connection everything may have changed, because earlier events were missed. This is also called
+// when the first connection fails, so that the following requests show the reason.
 export function follow(world, changed, connected) {
   let source = null;
   let first = true;
@@ -31,10 +31,10 @@ export function follow(world, changed, connected) {
   return { reopen: () => (close(), open()) };
 }
 
-// Returns a function that calls `read`, never twice at the same time: calls meanwhile cause one more read afterwards.
-// The longer a read takes, the longer the pause before the next, so that a large world costs the server no more than
-// a small one: `rest` times as long, at most `most` milliseconds.
-export function reader(read, rest = 3, most = 3000) {
+// Return a function that calls `read`, but never concurrently: calls during a read cause one more read afterwards. The
+// pause before it is `factor` times as long as the read took, at most `limit` milliseconds, so that a large world causes
+// no more load than a small one.
+export function reader(read, factor = 3, limit = 3000) {
   let running = null;
   let again = false;
   const run = async () => {
@@ -42,7 +42,7 @@ export function reader(read, rest = 3, most = 3000) {
       again = false;
       const started = performance.now();
       await read();
-      if (again) await new Promise((resolve) => setTimeout(resolve, Math.min(rest * (performance.now() - started), most)));
+      if (again) await new Promise((resolve) => setTimeout(resolve, Math.min(factor * (performance.now() - started), limit)));
     } while (again);
     running = null;
   };
@@ -52,7 +52,7 @@ export function reader(read, rest = 3, most = 3000) {
   };
 }
 
-// A world's clock, which runs on here between the states that the server sends.
+// A world's clock, which the page advances between the states that the server sends.
 export class Clock {
   constructor() {
     this.set({ mode: "real", now: Date.now() / 1000, rate: 1 });

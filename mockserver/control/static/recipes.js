@@ -1,4 +1,4 @@
-// Text to paste: an exchange as a command, a program or a seed, and first examples for a new world.
+// Text to copy: an exchange as a curl command, a Python program or a seed, and examples for a new world.
 
 const shell = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
 const form = (exchange) => (exchange.request.headers["content-type"] ?? "").startsWith("multipart/form-data");
@@ -27,7 +27,7 @@ export function curl(exchange, origin) {
   return `${parts.join(" \\\n  ")}\n`;
 }
 
-// A JSON value as a Python literal. Strings are the same in both, except for half surrogates.
+// Convert a JSON value to a Python literal. Strings are the same in both, except for unpaired surrogates.
 export function literal(value) {
   if (value === null || value === undefined) return "None";
   if (value === true) return "True";
@@ -80,66 +80,66 @@ export function python(exchange, origin) {
   const { url, rest } = root(exchange, origin);
   const lines = ["import os", "", "from openai import OpenAI", "", `client = OpenAI(base_url=${literal(url)}, api_key=os.environ.get("OPENAI_API_KEY", "sk-test"))`];
   const call = CALLS[operation];
-  const given = [];
+  const args = [];
   if (!call) {
     const body = request.body === undefined ? "" : `, body=${literal(request.body)}`;
     lines.push(`print(client.${method.toLowerCase()}(${literal(rest + (query ? `?${query}` : ""))}${body}, cast_to=object))`);
     return `${lines.join("\n")}\n`;
   }
   const [, kind, first, , second] = rest.split("/").map(decodeURIComponent);
-  if (second) given.push(literal(second), `${kind === "skills" ? "skill_id" : "container_id"}=${literal(first)}`);
-  else if (first) given.push(literal(first));
+  if (second) args.push(literal(second), `${kind === "skills" ? "skill_id" : "container_id"}=${literal(first)}`);
+  else if (first) args.push(literal(first));
   const values = { ...Object.fromEntries(new URLSearchParams(query)) };
   if (values.limit) values.limit = Number(values.limit);
   if (form(exchange)) {
-    const opened = ({ filename }) => (filename.includes("/") ? `(${literal(filename)}, open(${literal(base(filename))}, "rb"))` : `open(${literal(base(filename))}, "rb")`);
+    const fileArgument = ({ filename }) => (filename.includes("/") ? `(${literal(filename)}, open(${literal(base(filename))}, "rb"))` : `open(${literal(base(filename))}, "rb")`);
     for (const [name, value] of Object.entries(request.body ?? {})) {
-      if (isFile(value)) given.push(`${name}=${opened(value)}`);
-      else if (isFile(value?.[0])) given.push(`${name}=[${value.map(opened).join(", ")}]`);
+      if (isFile(value)) args.push(`${name}=${fileArgument(value)}`);
+      else if (isFile(value?.[0])) args.push(`${name}=[${value.map(fileArgument).join(", ")}]`);
       else values[name] = value;
     }
   } else if (request.body && typeof request.body === "object") Object.assign(values, request.body);
   const extra = {};
   for (const [name, value] of Object.entries(values)) {
-    if (IDENTIFIER.test(name)) given.push(`${name}=${literal(value)}`);
+    if (IDENTIFIER.test(name)) args.push(`${name}=${literal(value)}`);
     else extra[name] = value;
   }
-  if (Object.keys(extra).length) given.push(`${method === "GET" ? "extra_query" : "extra_body"}=${literal(extra)}`);
-  if (request.headers["x-mock-fault"]) given.push(`extra_headers=${literal({ "x-mock-fault": request.headers["x-mock-fault"] })}`);
-  lines.push(`print(client.${call}(${given.join(", ")})${/content/.test(call) ? ".read()" : ""})`);
+  if (Object.keys(extra).length) args.push(`${method === "GET" ? "extra_query" : "extra_body"}=${literal(extra)}`);
+  if (request.headers["x-mock-fault"]) args.push(`extra_headers=${literal({ "x-mock-fault": request.headers["x-mock-fault"] })}`);
+  lines.push(`print(client.${call}(${args.join(", ")})${/content/.test(call) ? ".read()" : ""})`);
   return `${lines.join("\n")}\n`;
 }
 
-// A seed that creates the objects that the response shows; for an error, a fault that repeats it.
+// Return a seed that creates the objects of the response, or for an error a fault that returns the same error.
 export function seed(exchange) {
   const { response, status, operation, request } = exchange;
   const body = response.body;
-  const scope = { version: 1 };
+  const result = { version: 1 };
   if (status >= 400 || status === null) {
     const effect = status === null || exchange.aborted ? { drop: "before_answer" } : { status, ...(body === undefined ? {} : { body }) };
     if (response.headers?.["retry-after"] && status) effect.headers = { "retry-after": response.headers["retry-after"] };
-    scope.faults = [{ match: operation ? { operation } : { method: exchange.method }, times: 1, effect }];
-    return yaml(scope);
+    result.faults = [{ match: operation ? { operation } : { method: exchange.method }, times: 1, effect }];
+    return yaml(result);
   }
   for (const each of body?.data ?? (body?.object ? [body] : [])) {
-    const sized = (bytes) => ({ generate: { size: bytes ?? 0, pattern: "text" } });
+    const generated = (bytes) => ({ generate: { size: bytes ?? 0, pattern: "text" } });
     if (each.object === "container" && !each.deleted) {
       const { id, name, expires_after, memory_limit, network_policy, created_at, last_active_at } = each;
-      (scope.containers ??= []).push(drop({ id, name, created_at, last_active_at, expires_after, memory_limit, network_policy }));
+      (result.containers ??= []).push(withoutEmpty({ id, name, created_at, last_active_at, expires_after, memory_limit, network_policy }));
     } else if (each.object === "container.file" && !each.deleted) {
       const id = each.container_id;
-      scope.containers ??= [{ id, name: "container of these files", files: [] }];
-      scope.containers[0].files.push({ id: each.id, path: each.path, source: each.source, ...sized(each.bytes ?? request.body?.file?.bytes), ...(each.bytes === null ? { bytes: null } : {}) });
+      result.containers ??= [{ id, name: "container of these files", files: [] }];
+      result.containers[0].files.push({ id: each.id, path: each.path, source: each.source, ...generated(each.bytes ?? request.body?.file?.bytes), ...(each.bytes === null ? { bytes: null } : {}) });
     } else if (each.object === "file" && !each.deleted) {
-      (scope.files ??= []).push(drop({ id: each.id, filename: each.filename, purpose: each.purpose, created_at: each.created_at, expires_at: each.expires_at, ...sized(each.bytes) }));
+      (result.files ??= []).push(withoutEmpty({ id: each.id, filename: each.filename, purpose: each.purpose, created_at: each.created_at, expires_at: each.expires_at, ...generated(each.bytes) }));
     }
   }
-  return yaml(scope);
+  return yaml(result);
 }
 
-const drop = (values) => Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined && value !== null));
+const withoutEmpty = (values) => Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined && value !== null));
 
-// YAML: lists of objects as items, everything else as JSON, which YAML contains.
+// Serialize to YAML: lists of objects as items, everything else as JSON, which is valid YAML.
 function yaml(values, indent = "") {
   const items = (value) => Array.isArray(value) && typeof value[0] === "object";
   const item = (each) => `${indent}  - ${yaml(each, `${indent}    `).trimStart()}`;
@@ -148,7 +148,7 @@ function yaml(values, indent = "") {
     .join("");
 }
 
-// First calls for a world at `url`, by language
+// Examples for a world at `url`, by language
 
 const CURL = (url) => `export OPENAI_BASE_URL=${url} OPENAI_API_KEY=sk-test\n`;
 const PYTHON = (url) => `from openai import OpenAI\n\nclient = OpenAI(base_url=${literal(url)}, api_key="sk-test")\n`;

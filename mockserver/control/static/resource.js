@@ -1,12 +1,12 @@
-// The page of a resource: its list, and beside it the object that is open. What differs between resources is data.
+// The page of a resource: its list, and the open object next to it. Resources are described by data.
 
 import { get, path, post, query, send } from "./api.js";
-import { bringing, contents, folder } from "./contents.js";
+import { uploadControls, contents, folder } from "./contents.js";
 import { ago, attempt, button, copyable, h, instant, keyed, shorten, terms } from "./dom.js";
 import { list, PAGE } from "./list.js";
 import { reader } from "./live.js";
 
-// Columns that most resources have
+// Columns of most resources
 
 export const nameColumn = (name, cell = name, title = name) => ({ name: "Name", width: "minmax(3.5rem, 1.5fr)", link: true, sort: "name", class: "name", cell, title });
 export const idColumn = { name: "Id", width: "9.5rem", keep: "wide", class: "id", cell: (row) => copyable(row.id, "Id", shorten(row.id)) };
@@ -21,7 +21,7 @@ export const ageColumn = (name, field, more = {}) => ({
 
 export const time = (seconds) => `${instant(seconds)} UTC`;
 
-// A view of the kind that `app.js` shows. See `part` for what a resource is.
+// Return a view for `app.js`. See `part` for the keys of `spec`.
 export const resource = (spec) => (page) => {
   const pane = h("aside", { class: "pane", "aria-label": spec.one });
   const shown = part(page, spec, (...parts) => path("worlds", page.world, spec.kind, ...parts), [spec.kind], pane);
@@ -41,16 +41,16 @@ export const resource = (spec) => (page) => {
   };
 };
 
-// A resource is data: { kind, one, many, name(row), columns, filters, row(object) } for the list; for the object that
-// is open { facts(row, page), badge(row), actions: [{ label, title, post, done, disabled(row) }], content }; and
-// { create(page, url), uploads(url), tools, within: a resource inside of the object, example };
-// { folders: [title, (row, url) => folders] }, see `folder` in `contents.js`.
-// `at(...)` is its URL, `place` the parts of the fragment that lead to it; the open object is shown in `pane`.
-function part(page, spec, at, place, pane, options = {}) {
+// `spec` has { kind, one, many, name(row), columns, filters, row(object) } for the list; { facts(row, page), badge(row),
+// actions: [{ label, title, post, done, disabled(row) }], content } for the open object; and { create(page, url),
+// uploads(url), tools, within: the spec of a nested resource, example, folders: [title, (row, url) => folders] }, see
+// `folder` in `contents.js`. `at(...)` returns a URL, `fragment` has the parts of the URL fragment of the resource; the open
+// object is shown in `pane`.
+function part(page, spec, at, fragment, pane, options = {}) {
   const { one, many = `${one}s` } = spec;
   const asRow = spec.row ?? ((object) => object);
   const create = spec.create && (() => spec.create(page, at));
-  const { inputs, zones, over } = bringing(spec.uploads?.(at) ?? [], () => refresh());
+  const { inputs, zones, coverOnDrag } = uploadControls(spec.uploads?.(at) ?? [], () => refresh());
   const all = list({
     label: many,
     one: one.toLowerCase(),
@@ -60,11 +60,11 @@ function part(page, spec, at, place, pane, options = {}) {
     columns: spec.columns,
     key: (row) => row.id,
     name: spec.name,
-    href: (row) => page.link(...place, row.id),
+    href: (row) => page.link(...fragment, row.id),
     remove: (row) => send("DELETE", at(row.id)),
-    async fetch(asked, after) {
-      const found = await get(at() + query({ ...asked, after, limit: options.size ?? PAGE }));
-      return { rows: found.data.map(asRow), total: found.total, more: found.has_more, next: found.data.at(-1)?.id };
+    async fetch(filters, after) {
+      const page = await get(at() + query({ ...filters, after, limit: options.size ?? PAGE }));
+      return { rows: page.data.map(asRow), total: page.total, more: page.has_more, next: page.data.at(-1)?.id };
     },
     empty: (filtered) => (filtered ? `No ${one.toLowerCase()} matches.` : spec.example ? page.welcome(`No ${many.toLowerCase()} yet`, spec.example) : `No ${many.toLowerCase()} yet. Drop files here, or upload them.`),
     failed: page.failed,
@@ -73,7 +73,7 @@ function part(page, spec, at, place, pane, options = {}) {
     size: options.size,
   });
   const area = options.area ?? all.element;
-  if (inputs.length) (area.append(zones), over(area));
+  if (inputs.length) (area.append(zones), coverOnDrag(area));
   let open = null;
 
   const refresh = () => Promise.all([all.refresh(), open?.refresh()]);
@@ -92,21 +92,21 @@ function part(page, spec, at, place, pane, options = {}) {
   function tick() {
     if (!page.known) return;
     const now = page.clock.now();
-    let passed = false;
+    let expired = false;
     for (const root of [all.element, pane]) {
       for (const each of root.querySelectorAll("[data-since]")) {
         const text = ago(Math.floor(now) - Number(each.dataset.since));
         if (each.textContent !== text) each.textContent = text;
       }
-      passed = spec.tick?.(root, now) || passed;
+      expired = spec.tick?.(root, now) || expired;
     }
-    if (passed) refresh();
+    if (expired) refresh();
   }
 
   function object(id) {
     const url = at(id);
-    const close = () => page.go(...place);
-    let deleted = false; // a change may arrive before the response, and must not read what is gone
+    const close = () => page.go(...fragment);
+    let deleted = false; // a change event may arrive before the response; do not request the deleted object
     const remove = async () => {
       deleted = true;
       await send("DELETE", url).catch((problem) => {
@@ -117,11 +117,11 @@ function part(page, spec, at, place, pane, options = {}) {
     };
     const head = h("div", {});
     const body = h("div", { class: "object" }, head);
-    const inFolders = h("div", {});
-    const folders = h("section", { class: "folders", "aria-label": spec.folders?.[0], hidden: true }, h("h3", {}, spec.folders?.[0]), inFolders);
-    const showFolders = keyed(inFolders, ({ name }) => name, folder);
+    const folderRows = h("div", {});
+    const folders = h("section", { class: "folders", "aria-label": spec.folders?.[0], hidden: true }, h("h3", {}, spec.folders?.[0]), folderRows);
+    const showFolders = keyed(folderRows, ({ name }) => name, folder);
     const inner = spec.within && h("div", { class: "file" });
-    const inside = spec.within && part(page, spec.within, (...parts) => `${url}/${path(spec.within.kind, ...parts)}`, [...place, id], inner, { size: 20, area: body });
+    const nested = spec.within && part(page, spec.within, (...parts) => `${url}/${path(spec.within.kind, ...parts)}`, [...fragment, id], inner, { size: 20, area: body });
     const showHead = keyed(head, () => id, (row) =>
       h(
         "div",
@@ -158,14 +158,14 @@ function part(page, spec, at, place, pane, options = {}) {
       }
     });
     if (spec.folders) body.append(folders);
-    if (inside) body.append(h("h3", {}, spec.within.many), inside.list.element, inner);
+    if (nested) body.append(h("h3", {}, spec.within.many), nested.list.element, inner);
     load();
-    inside?.refresh();
+    nested?.refresh();
     return {
       id,
       element: body,
-      refresh: async () => deleted || Promise.all([load(), inside?.refresh()]),
-      show: (...rest) => inside?.show(...rest),
+      refresh: async () => deleted || Promise.all([load(), nested?.refresh()]),
+      show: (...rest) => nested?.show(...rest),
     };
   }
 

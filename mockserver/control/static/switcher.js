@@ -36,12 +36,12 @@ export function switcher(page) {
     });
   });
 
-  // The rows may still be those of an earlier search when Enter is pressed.
+  // Refresh first, because the rows may belong to an earlier search when Enter is pressed.
   async function chooseFirst() {
     await refresh();
-    const wanted = search.value.trim();
-    const found = [...rows.querySelectorAll("button")].map((each) => each.dataset.name);
-    choose(found.includes(wanted) ? wanted : found[0] ?? wanted);
+    const name = search.value.trim();
+    const names = [...rows.querySelectorAll("button")].map((each) => each.dataset.name);
+    choose(names.includes(name) ? name : names[0] ?? name);
   }
 
   function choose(name) {

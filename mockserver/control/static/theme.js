@@ -1,6 +1,6 @@
-// The theme that was chosen in this browser, before anything is drawn. Without a choice the system's applies.
+// Apply the theme chosen in this browser before the page is drawn. The default is the system's theme.
 try {
   document.documentElement.dataset.theme = localStorage.getItem("theme") ?? "system";
 } catch {
-  // The browser keeps nothing for pages.
+  // The browser does not allow storage.
 }

@@ -1,4 +1,4 @@
-// The verdict: mistakes of the clients that the journal proves. The navigation shows how many there are.
+// The verdict: mistakes of clients that the journal proves. The navigation shows their number.
 
 import { button, h, plural } from "./dom.js";
 

@@ -1,4 +1,4 @@
-// A world as a whole: its snapshots, its profile and what changes all of it.
+// The world: snapshots, profile, and actions on the whole world.
 
 import { get, path, post, put, query, remove, send } from "./api.js";
 import { ask, attempt, button, copyable, count, h, instant, keyed, plural, terms } from "./dom.js";
@@ -7,33 +7,33 @@ import { reader } from "./live.js";
 
 export const NAME = "1 to 64 letters, digits, dots, underscores or hyphens";
 
-// What a world contains, by kind. What is in another object stands beside it: `container_files` with the containers.
-function counted(counts) {
-  const inside = (kind) => Object.keys(counts).filter((name) => name.startsWith(`${kind.slice(0, -1)}_`));
-  const kinds = Object.keys(counts).filter((name) => !Object.keys(counts).some((kind) => inside(kind).includes(name)));
-  const of = (kind) => [count(counts[kind]), ...inside(kind).filter((name) => counts[name]).map((name) => plural(counts[name], name.split("_")[1].slice(0, -1)))];
-  return kinds.map((kind) => [kind[0].toUpperCase() + kind.slice(1), of(kind).join(" with ")]);
+// The number of objects by kind. Nested kinds are shown with their parent: `container_files` with containers.
+function countTerms(counts) {
+  const nested = (kind) => Object.keys(counts).filter((name) => name.startsWith(`${kind.slice(0, -1)}_`));
+  const kinds = Object.keys(counts).filter((name) => !Object.keys(counts).some((kind) => nested(kind).includes(name)));
+  const describe = (kind) => [count(counts[kind]), ...nested(kind).filter((name) => counts[name]).map((name) => plural(counts[name], name.split("_")[1].slice(0, -1)))];
+  return kinds.map((kind) => [kind[0].toUpperCase() + kind.slice(1), describe(kind).join(" with ")]);
 }
 
 export function world(page) {
   const at = (...parts) => path("worlds", page.world, ...parts);
   const facts = h("div", { class: "facts" });
   const rows = h("ul", { class: "rows", "aria-label": "Snapshots" });
-  const nothing = h("p", { class: "quiet nothing" });
-  const keep = button("Take a snapshot", take, { class: "primary" });
-  const make = button("Create the world", () => attempt(() => post(at()), "Created from the seeds"), { class: "primary" });
+  const emptyNote = h("p", { class: "quiet nothing" });
+  const snapshotButton = button("Take a snapshot", take, { class: "primary" });
+  const createButton = button("Create the world", () => attempt(() => post(at()), "Created from the seeds"), { class: "primary" });
   const copies = h("span", { class: "acts" }, button("Fork", () => fork()), h("a", { class: "button", href: at("export"), download: "" }, "Export"));
-  const ends = h("span", { class: "acts" }, button("Reset", reset, { class: "danger" }), button("Delete world", drop, { class: "danger" }));
+  const destructive = h("span", { class: "acts" }, button("Reset", reset, { class: "danger" }), button("Delete world", deleteWorld, { class: "danger" }));
   const element = h(
     "section",
     { class: "plain-view waiting", "aria-label": "World" },
     h("div", { class: "tools" }, h("h2", {}, "World")),
     facts,
-    h("div", { class: "tools" }, make, copies, button("Import", bring), button("Profile", profile), ends),
-    h("div", { class: "tools" }, h("h2", {}, "Snapshots"), h("span", { class: "space" }), keep),
+    h("div", { class: "tools" }, createButton, copies, button("Import", importFile), button("Profile", profile), destructive),
+    h("div", { class: "tools" }, h("h2", {}, "Snapshots"), h("span", { class: "space" }), snapshotButton),
     h("div", { class: "head c-snapshots", "aria-hidden": "true" }, h("span", {}, "Name"), h("span", {}, "World’s time"), h("span", {})),
     rows,
-    nothing,
+    emptyNote,
   );
 
   const showSnapshots = keyed(rows, (row) => row.name, (row) =>
@@ -56,15 +56,15 @@ export function world(page) {
     const info = page.info;
     const { data } = info ? await get(at("snapshots")).catch(() => ({ data: [] })) : { data: [] };
     showSnapshots(data);
-    make.hidden = Boolean(info);
-    keep.disabled = copies.hidden = ends.hidden = !info;
-    nothing.textContent = data.length ? "" : "No snapshots yet. A snapshot keeps objects, clock, profile, future ids and faults, so that you can return to them.";
+    createButton.hidden = Boolean(info);
+    snapshotButton.disabled = copies.hidden = destructive.hidden = !info;
+    emptyNote.textContent = data.length ? "" : "No snapshots yet. A snapshot keeps objects, clock, profile, future ids and faults, so that you can return to them.";
     const [base, ...switches] = info?.profile_name?.split(",") ?? [];
     facts.replaceChildren(
       terms([
         ["Base URL", copyable(`${page.server}/w/${page.world}/v1`, "Base URL")],
         ["API key", copyable(info?.api_key ?? `sk-world-${page.world}`, "API key")],
-        ...counted(info?.counts ?? {}),
+        ...countTerms(info?.counts ?? {}),
         !info && ["State", "It does not exist yet. Its first use creates it."],
         info?.error && ["State", h("span", { class: "problem" }, info.error)],
         base && ["Profile", base],
@@ -91,7 +91,7 @@ export function world(page) {
     });
   }
 
-  function bring() {
+  function importFile() {
     ask({
       title: `Import into ${page.world}`,
       text: "An archive from Export, or a seed file (YAML or JSON) that names no other files.",
@@ -101,12 +101,12 @@ export function world(page) {
     });
   }
 
-  // A control for each switch, by what it takes. To choose a profile sets them to its values.
+  // A control for each switch, by the kind of its value. Choosing a profile sets all controls to its values.
   function profile() {
     const values = { "": SERVER_PROFILE, ...PROFILES };
     const current = page.info?.profile ?? SERVER_PROFILE;
-    const [base, ...own] = page.info?.profile_name?.split(",") ?? [""];
-    let touched = own.length > 0;
+    const [base, ...overrides] = page.info?.profile_name?.split(",") ?? [""];
+    let touched = overrides.length > 0;
     const kind = (takes) => {
       if (takes === "yes, no") return { type: "checkbox" };
       if (takes.includes(", ")) return { options: takes.split(", ").map((each) => [each, each]) };
@@ -147,7 +147,7 @@ export function world(page) {
     });
   }
 
-  function drop() {
+  function deleteWorld() {
     ask({
       title: `Delete ${page.world}?`,
       text: "This deletes its snapshots too. Its next use creates a new world.",

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# All that there is to do with containers and their files, one request after another.
+# Call every operation on containers and their files, Files and uploads, one request after another.
 set -euo pipefail
 
-api() { # METHOD PATH, and what else curl is to be told
+api() { # METHOD PATH [CURL OPTION...]
     curl --silent --fail-with-body -X "$1" "$OPENAI_BASE_URL$2" \
         -H "Authorization: Bearer $OPENAI_API_KEY" "${@:3}"
 }
@@ -10,23 +10,23 @@ json=(-H "Content-Type: application/json" -d)
 folder=$(mktemp -d)
 trap 'rm -r "$folder"' EXIT
 
-# The first value under a key; where jq is at hand, that is `jq -r .id`.
+# Print the first value of a key. With jq this is `jq -r .id`.
 value() { sed -n "s/^ *\"$1\": \"\{0,1\}\([^\",]*\).*/\1/p" | head -n 1; }
 
-# A File that several containers can work on, and a container that begins with a copy of it.
+# Upload a File, and create a container with a copy of it.
 printf 'city,people\nOslo,717710\n' >"$folder/cities.csv"
 cities=$(api POST /files -F purpose=user_data -F file=@"$folder/cities.csv" | value id)
 container=$(api POST /containers "${json[@]}" '{"name": "Population", "file_ids": ["'"$cities"'"]}' | value id)
 echo "Created $(api GET "/containers/$container" | value name)"
 
-# Two more files: an upload, and a copy of another File.
+# Add two more files: an upload, and a copy of another File.
 printf 'Tromsø is missing.\n' >"$folder/notes.txt"
 upload=$(api POST "/containers/$container/files" -F file=@"$folder/notes.txt" | value id)
 requests=$(api POST /files -F purpose=batch -F 'file={"custom_id": "1"};filename=requests.jsonl' | value id)
 copied=$(api POST "/containers/$container/files" "${json[@]}" '{"file_id": "'"$requests"'"}' | value id)
 echo "Copied to $(api GET "/containers/$container/files/$copied" | value path)"
 
-# A page at a time: the next one comes after the last id of this one.
+# Fetch page by page: `after` is the last id of the previous page.
 page="/containers/$container/files?order=asc&limit=2"
 last=$(api GET "$page" | value last_id)
 test "$last" = "$upload"
@@ -34,13 +34,13 @@ test "$(api GET "$page&after=$last" | value first_id)" = "$copied"
 test "$(api GET "/containers?limit=1" | value first_id)" = "$container"
 test "$(api GET "/files?purpose=batch" | value first_id)" = "$requests"
 
-# `--fail-with-body` tells a refusal by its exit code, so that it is never taken for the content.
+# `--fail-with-body` exits with an error code, so that an error is not mistaken for content.
 api GET "/containers/$container/files/$upload/content" --output "$folder/downloaded.txt"
 cmp "$folder/notes.txt" "$folder/downloaded.txt"
 test "$(api GET "/files/$requests/content")" = '{"custom_id": "1"}'
 echo "Downloaded $(wc -c <"$folder/downloaded.txt") bytes"
 
-# A large File is sent in parts of up to 64 MiB, as files or as plain fields, in any order.
+# Upload a large File in parts of up to 64 MiB, as files or as plain fields, in any order.
 new='{"filename": "large.jsonl", "bytes": 18, "mime_type": "application/jsonl", "purpose": "batch"}'
 sending=$(api POST /uploads "${json[@]}" "$new" | value id)
 end=$(api POST "/uploads/$sending/parts" -F 'data=id": "1"}' | value id)
@@ -54,7 +54,7 @@ echo "Sent $(value bytes <<<"$completed") bytes in parts, and $(api POST "/uploa
 
 api DELETE "/containers/$container/files/$upload" >/dev/null
 api DELETE "/containers/$container" >/dev/null
-for file in "$cities" "$requests" "$large"; do # a File outlives the containers that it was copied into
+for file in "$cities" "$requests" "$large"; do # deleting a container does not delete the Files that were copied into it
     echo "Deleted $(api GET "/files/$file" | value filename): $(api DELETE "/files/$file" | value deleted)"
 done
 

@@ -1,4 +1,4 @@
-"""Keep a container for an hour without use, and another for two."""
+"""Create containers that expire one and two hours after their last use."""
 
 from openai import OpenAI
 

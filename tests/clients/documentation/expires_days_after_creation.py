@@ -1,4 +1,4 @@
-"""Keep a container for a week, however often it is used."""
+"""Create a container that expires a week after its creation, regardless of its use."""
 
 from openai import OpenAI
 

@@ -1,4 +1,4 @@
-"""Tell how long a container will be there, how many files it holds, and which Files they were."""
+"""Read a container's expiry, its number of files, and the ids of the Files that they were copied from."""
 
 from openai import OpenAI
 

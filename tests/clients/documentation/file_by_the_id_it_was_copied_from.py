@@ -1,4 +1,4 @@
-"""Copy a File into a container, look at it there by the id that it had, and remove it by that id."""
+"""Copy a File into a container, then retrieve and delete the copy by the File's id."""
 
 from openai import OpenAI
 

@@ -1,4 +1,4 @@
-"""Look at containers two by two, and at the page in front of the last one again."""
+"""List pages of two containers, then go back one page with `before`."""
 
 from openai import OpenAI
 

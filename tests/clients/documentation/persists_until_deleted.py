@@ -1,4 +1,4 @@
-"""Add a note to the container that holds them all. It was made without an expiry, so it is still there."""
+"""Add a note to a container that was created earlier without an expiry."""
 
 from openai import OpenAI
 

@@ -1,4 +1,4 @@
-"""Make a container and use it once it is active."""
+"""Create a container and use it when it is active."""
 
 from openai import OpenAI
 

@@ -1,4 +1,4 @@
-"""All that there is to do with containers, files, uploads and skills through a project of Azure's Foundry."""
+"""Call every operation on containers, files, uploads and skills through an Azure Foundry project."""
 
 import io
 import os
@@ -12,10 +12,10 @@ REQUESTS = b'{"custom_id": "1", "method": "POST", "url": "/v1/responses", "body"
 
 
 class AnyToken:
-    """Stands for `DefaultAzureCredential()`: the mock accepts any token."""
+    """Replaces `DefaultAzureCredential()`: the mock accepts any token."""
 
     def get_token(self, *scopes: str, **options: object) -> AccessToken:
-        return AccessToken("any-token", 4_000_000_000)  # expires in the year 2096
+        return AccessToken("any-token", 4_000_000_000)  # expires in 2096
 
 
 endpoint = os.environ["OPENAI_BASE_URL"].removesuffix("/v1") + "/api/projects/demo"
@@ -41,7 +41,7 @@ content = client.containers.files.content.retrieve(upload.id, container_id=conta
 assert client.files.content(requests.id).read() == REQUESTS
 print(f"Downloaded {len(content.read())} bytes")
 
-# A large file in parts, which the client cuts by itself or which are put in order at the end.
+# Upload a large file in parts: split by the client, or put in order on completion.
 chunked = {"mime_type": "application/jsonl", "purpose": "batch"}
 large = client.uploads.upload_file_chunked(
     file=REQUESTS, filename="large.jsonl", bytes=len(REQUESTS), part_size=32, **chunked
@@ -53,7 +53,7 @@ joined = client.uploads.complete(own.id, part_ids=[start, end]).file
 assert client.uploads.cancel(client.uploads.create(**new).id).status == "cancelled"
 print(f"Sent {large.bytes} and {joined.bytes} bytes in parts")
 
-# A folder as a skill, and a zip as its next version.
+# Create a skill from a folder, and its next version from a zip.
 manifest = b"---\nname: basic-math\ndescription: Add numbers.\n---\n"
 skill = client.skills.create(files=[("basic_math/SKILL.md", manifest), ("basic_math/run.py", b"print(1 + 1)\n")])
 packed = io.BytesIO()
@@ -83,7 +83,7 @@ for file in (cities, requests, large, joined):
     assert client.files.delete(file.id).deleted
 print("Deleted everything")
 
-# Azure's gateway has its own words for what is not there.
+# Azure has its own message for objects that do not exist.
 try:
     client.containers.retrieve(container.id)
 except NotFoundError as error:

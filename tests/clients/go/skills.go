@@ -15,9 +15,9 @@ import (
 
 const manifest = "---\nname: basic-math\ndescription: Add numbers.\n---\nRun run.py.\n"
 
-// skills is all that there is to do with skills, one call after another.
+// skills calls every operation on skills, one after another.
 func skills(ctx context.Context, client openai.Client) {
-	// A folder: each file with its path as its name. An *os.File would lose its folder.
+	// Upload a folder: the name of each file is its path. An *os.File would be sent without its folder.
 	skill := must(client.Skills.New(ctx, openai.SkillNewParams{Files: openai.SkillNewParamsFilesUnion{
 		OfFileArray: []io.Reader{
 			openai.File(strings.NewReader(manifest), "basic_math/SKILL.md", "text/markdown"),
@@ -26,7 +26,7 @@ func skills(ctx context.Context, client openai.Client) {
 	}}))
 	fmt.Printf("Created %s: %s\n", skill.Name, skill.Description)
 
-	// A zip: the content of a skill is one, so that it can be uploaded again.
+	// Upload a zip as a new version: a skill is downloaded as a zip, which can be uploaded again.
 	zip := read(must(client.Skills.Content.Get(ctx, skill.ID)))
 	version := must(client.Skills.Versions.New(ctx, skill.ID, openai.SkillVersionNewParams{
 		Default: openai.Bool(true),
@@ -35,14 +35,14 @@ func skills(ctx context.Context, client openai.Client) {
 		},
 	}))
 	again := read(must(client.Skills.Versions.Content.Get(ctx, skill.ID, version.Version)))
-	expect(bytes.Equal(zip, again), "another zip of %d bytes", len(again))
+	expect(bytes.Equal(zip, again), "unexpected zip of %d bytes", len(again))
 
-	// The new version is the latest one, and since it was asked for the default one.
-	expect(must(client.Skills.Get(ctx, skill.ID)).DefaultVersion == "2", "another default: %s", version.RawJSON())
+	// The new version is the latest one, and the default one because the request asked for it.
+	expect(must(client.Skills.Get(ctx, skill.ID)).DefaultVersion == "2", "unexpected default version: %s", version.RawJSON())
 	updated := must(client.Skills.Update(ctx, skill.ID, openai.SkillUpdateParams{DefaultVersion: "1"}))
 	fmt.Printf("Updated to version %s\n", updated.DefaultVersion)
 
-	// The loop fetches one page after another.
+	// The loop fetches pages as it needs them.
 	versions := client.Skills.Versions.ListAutoPaging(ctx, skill.ID, openai.SkillVersionListParams{Limit: openai.Int(1)})
 	for versions.Next() {
 		same := must(client.Skills.Versions.Get(ctx, skill.ID, versions.Current().Version))
@@ -52,7 +52,7 @@ func skills(ctx context.Context, client openai.Client) {
 	found := must(client.Skills.List(ctx, openai.SkillListParams{}))
 	expect(len(found.Data) == 1 && found.Data[0].ID == skill.ID, "not found: %s", found.RawJSON())
 
-	// A container gets its skills when it is created, and keeps them whatever happens to them.
+	// A container copies its skills when it is created, and keeps them after they are deleted.
 	container := must(client.Containers.New(ctx, openai.ContainerNewParams{
 		Name: "Numbers",
 		Skills: []openai.ContainerNewParamsSkillUnion{{
@@ -60,15 +60,15 @@ func skills(ctx context.Context, client openai.Client) {
 		}},
 	}))
 	must(client.Skills.Versions.Delete(ctx, skill.ID, "2"))
-	var refused *openai.Error
+	var apiError *openai.Error
 	bare := openai.SkillNewParamsFilesUnion{OfFile: openai.File(strings.NewReader(manifest), "SKILL.md", "text/markdown")}
-	if _, err := client.Skills.New(ctx, openai.SkillNewParams{Files: bare}); errors.As(err, &refused) {
-		fmt.Println(refused.StatusCode, refused.Message)
+	if _, err := client.Skills.New(ctx, openai.SkillNewParams{Files: bare}); errors.As(err, &apiError) {
+		fmt.Println(apiError.StatusCode, apiError.Message)
 	}
 	must(client.Skills.Delete(ctx, skill.ID))
 	check(client.Containers.Delete(ctx, container.ID))
-	if _, err := client.Skills.Get(ctx, skill.ID); errors.As(err, &refused) {
-		fmt.Println(refused.StatusCode, refused.Message)
+	if _, err := client.Skills.Get(ctx, skill.ID); errors.As(err, &apiError) {
+		fmt.Println(apiError.StatusCode, apiError.Message)
 	}
 }
 

@@ -1,7 +1,7 @@
-"""The openai package, with a LiteLLM proxy between it and the API: behind_proxy python proxied.py
+"""Call the API with the openai package through a LiteLLM proxy: behind_proxy python proxied.py
 
-A proxy takes uploads into containers, but no `file_id`: copies come along when the container is made. Uploads in parts
-and skills have no routes of their own; `/openai` of the proxy passes them on.
+The proxy accepts uploads to containers, but no `file_id`: Files are copied when the container is created. The proxy has
+no routes for uploads in parts and skills; its `/openai` forwards them.
 """
 
 import io
@@ -27,29 +27,31 @@ with OpenAI() as client:
     assert client.files.content(requests.id).read() == REQUESTS
     print(f"Downloaded {content.text}")
 
-    passed = client.with_options(base_url=str(client.base_url).removesuffix("/v1/") + "/openai")
+    passthrough = client.with_options(base_url=str(client.base_url).removesuffix("/v1/") + "/openai")
     new = {"filename": "own.jsonl", "bytes": len(REQUESTS), "mime_type": "application/jsonl", "purpose": "batch"}
-    large = passed.uploads.upload_file_chunked(file=REQUESTS, part_size=32, **new).file
-    assert passed.files.content(large.id).read() == REQUESTS
-    passed.files.delete(large.id)
-    assert passed.uploads.cancel(passed.uploads.create(**new).id).status == "cancelled"
+    large = passthrough.uploads.upload_file_chunked(file=REQUESTS, part_size=32, **new).file
+    assert passthrough.files.content(large.id).read() == REQUESTS
+    passthrough.files.delete(large.id)
+    assert passthrough.uploads.cancel(passthrough.uploads.create(**new).id).status == "cancelled"
     print(f"Sent {large.bytes} bytes in parts")
 
     manifest = b"---\nname: basic-math\ndescription: Add numbers.\n---\n"
-    skill = passed.skills.create(files=[("basic_math/SKILL.md", manifest), ("basic_math/run.py", b"print(1 + 1)\n")])
+    skill = passthrough.skills.create(
+        files=[("basic_math/SKILL.md", manifest), ("basic_math/run.py", b"print(1 + 1)\n")]
+    )
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("basic_math/SKILL.md", manifest)
-    version = passed.skills.versions.create(skill.id, files=[("basic_math.zip", packed.getvalue())])
-    assert passed.skills.update(skill.id, default_version=version.version).default_version == "2"
-    assert passed.skills.retrieve(skill.id).latest_version == "2"
-    assert passed.skills.versions.retrieve("1", skill_id=skill.id).name == "basic-math"
-    assert passed.skills.content.retrieve(skill.id).read() == packed.getvalue()
-    assert passed.skills.versions.content.retrieve("2", skill_id=skill.id).read() == packed.getvalue()
-    versions = [each.version for each in passed.skills.versions.list(skill.id, order="asc", limit=1)]
-    assert [each.id for each in passed.skills.list()] == [skill.id]
-    passed.skills.versions.delete("1", skill_id=skill.id)
-    passed.skills.delete(skill.id)
+    version = passthrough.skills.versions.create(skill.id, files=[("basic_math.zip", packed.getvalue())])
+    assert passthrough.skills.update(skill.id, default_version=version.version).default_version == "2"
+    assert passthrough.skills.retrieve(skill.id).latest_version == "2"
+    assert passthrough.skills.versions.retrieve("1", skill_id=skill.id).name == "basic-math"
+    assert passthrough.skills.content.retrieve(skill.id).read() == packed.getvalue()
+    assert passthrough.skills.versions.content.retrieve("2", skill_id=skill.id).read() == packed.getvalue()
+    versions = [each.version for each in passthrough.skills.versions.list(skill.id, order="asc", limit=1)]
+    assert [each.id for each in passthrough.skills.list()] == [skill.id]
+    passthrough.skills.versions.delete("1", skill_id=skill.id)
+    passthrough.skills.delete(skill.id)
     print(f"Created the skill {skill.name} with versions {versions}")
 
     client.containers.files.delete(upload.id, container_id=container.id)

@@ -1,4 +1,4 @@
-"""LiteLLM's functions for containers and Files, each as it is and as a coroutine."""
+"""Call LiteLLM's functions for containers and Files, synchronous and asynchronous."""
 
 import asyncio
 
@@ -26,7 +26,7 @@ litellm.suppress_debug_info = True
 NOTES = ("notes.txt", "Tromsø is missing.\n".encode(), "text/plain")
 
 
-def one_after_another() -> None:
+def sequential() -> None:
     cities = litellm.create_file(
         file=("cities.jsonl", b'{"city": "Oslo"}\n'), purpose="batch", custom_llm_provider="openai"
     )
@@ -43,7 +43,7 @@ def one_after_another() -> None:
     assert litellm.file_content(cities.id, custom_llm_provider="openai").content == b'{"city": "Oslo"}\n'
     print(f"Uploaded {upload.bytes} bytes, downloaded {len(content)}")
 
-    # A page at a time: the next one comes after the last id of this one.
+    # Fetch page by page: `after` is the last id of the previous page.
     page = list_container_files(container_id=container.id, limit=1)
     assert page.has_more
     rest = list_container_files(container_id=container.id, limit=1, after=page.last_id)
@@ -59,14 +59,14 @@ def one_after_another() -> None:
     assert litellm.file_delete(cities.id, custom_llm_provider="openai").deleted
     print("Deleted everything")
 
-    # Its exceptions are those of the openai package as well.
+    # LiteLLM's exceptions are subclasses of those of the openai package.
     try:
         retrieve_container(container.id)
     except litellm.NotFoundError as error:
         print(error.status_code, error.message)
 
 
-async def at_once() -> None:
+async def concurrent() -> None:
     async def work(name: str) -> int:
         container = await acreate_container(name=name)
         upload = await litellm.aupload_container_file(container.id, file=NOTES)
@@ -87,5 +87,5 @@ async def at_once() -> None:
         print(error.status_code, error.message)
 
 
-one_after_another()
-asyncio.run(at_once())
+sequential()
+asyncio.run(concurrent())

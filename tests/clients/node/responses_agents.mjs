@@ -1,4 +1,4 @@
-// Two turns in one container with the Agents SDK: items repeated, chained, streamed.
+// Two turns in one container with the Agents SDK: with repeated items, with the previous response's id, streamed.
 
 import assert from "node:assert/strict";
 import { Agent, codeInterpreterTool, run, setTracingDisabled } from "@openai/agents";
@@ -8,7 +8,7 @@ const FIRST = "Write the totals to report.csv.";
 const SECOND = "Plot them as plot.png.";
 const client = new OpenAI();
 
-async function show(how, ...turns) {
+async function show(label, ...turns) {
   const found = [];
   const containers = new Set();
   for (const turn of turns) {
@@ -20,7 +20,7 @@ async function show(how, ...turns) {
   }
   assert.equal(containers.size, 1);
   assert(!containers.has(undefined));
-  console.log(`${how}: ${found.join(", ")}`);
+  console.log(`${label}: ${found.join(", ")}`);
 }
 
 async function streamed(agent, input) {

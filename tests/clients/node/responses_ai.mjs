@@ -11,7 +11,7 @@ const openai = createOpenAI({ baseURL: OPENAI_BASE_URL });
 const model = openai.responses("gpt-5");
 const tools = { code_interpreter: openai.tools.codeInterpreter({}) };
 
-async function show(how, ...turns) {
+async function show(label, ...turns) {
   const found = [];
   const containers = new Set();
   for (const turn of turns) {
@@ -24,7 +24,7 @@ async function show(how, ...turns) {
     found.push(`${filename} ${(await content.arrayBuffer()).byteLength}`);
   }
   assert.equal(containers.size, 1);
-  console.log(`${how}: ${found.join(", ")}`);
+  console.log(`${label}: ${found.join(", ")}`);
 }
 
 async function streamed(messages) {

@@ -1,4 +1,4 @@
-// Two turns in one container with LangChain: messages repeated, streamed.
+// Two turns in one container with LangChain: with repeated messages, streamed.
 
 import assert from "node:assert/strict";
 import { HumanMessage } from "@langchain/core/messages";
@@ -11,7 +11,7 @@ const tools = [{ type: "code_interpreter", container: { type: "auto" } }];
 const model = new ChatOpenAI({ model: "gpt-5", useResponsesApi: true }).bindTools(tools);
 const client = new OpenAI();
 
-async function show(how, ...turns) {
+async function show(label, ...turns) {
   const found = [];
   const containers = new Set();
   for (const turn of turns) {
@@ -21,7 +21,7 @@ async function show(how, ...turns) {
     found.push(`${cited.title} ${(await content.arrayBuffer()).byteLength}`);
   }
   assert.equal(containers.size, 1);
-  console.log(`${how}: ${found.join(", ")}`);
+  console.log(`${label}: ${found.join(", ")}`);
 }
 
 async function streamed(messages) {

@@ -1,4 +1,4 @@
-// All that there is to do with skills, one call after another.
+// Call every operation on skills, one after another.
 
 import assert from "node:assert/strict";
 import { createReadStream } from "node:fs";
@@ -7,7 +7,7 @@ import OpenAI, { toFile } from "openai";
 const client = new OpenAI();
 const manifest = (description) => `---\nname: basic-math\ndescription: ${description}\n---\nRun run.py.\n`;
 
-// A folder: each file with its path as its name, which the client keeps since 7.5. `skills.mjs FILE` sends a zip.
+// Upload a folder: the name of each file is its path, which the client sends since 7.5. `skills.mjs FILE` sends a zip.
 const [, , packed] = process.argv;
 const folder = [
   new File([manifest("Add numbers.")], "basic_math/SKILL.md"),
@@ -16,18 +16,18 @@ const folder = [
 const skill = await client.skills.create({ files: packed ? [createReadStream(packed)] : folder });
 console.log(`Created ${skill.name}: ${skill.description}`);
 
-// A zip: the content of a skill is one, so that it can be uploaded again.
+// Upload a zip as a new version: a skill is downloaded as a zip, which can be uploaded again.
 const zip = await (await client.skills.content.retrieve(skill.id)).arrayBuffer();
 const version = await client.skills.versions.create(skill.id, { files: await toFile(zip, "basic_math.zip") });
 const again = await client.skills.versions.content.retrieve(version.version, { skill_id: skill.id });
 assert.deepEqual(await again.arrayBuffer(), zip);
 
-// The new version is the latest one; which one is the default is said separately.
+// A new version is the latest one, but becomes the default only by an update.
 assert.equal((await client.skills.retrieve(skill.id)).latest_version, "2");
 const updated = await client.skills.update(skill.id, { default_version: "2" });
 console.log(`Updated to version ${updated.default_version}`);
 
-// A loop fetches one page after another.
+// The loop fetches pages as it needs them.
 const versions = [];
 for await (const each of client.skills.versions.list(skill.id, { order: "asc", limit: 1 })) {
   versions.push(each.version);
@@ -36,7 +36,7 @@ assert.deepEqual((await client.skills.list()).data.map((each) => each.id), [skil
 assert.equal((await client.skills.versions.retrieve("1", { skill_id: skill.id })).name, "basic-math");
 console.log(`Listed ${versions}`);
 
-// A container gets its skills when it is created, and keeps them whatever happens to them.
+// A container copies its skills when it is created, and keeps them after they are deleted.
 const container = await client.containers.create({
   name: "Numbers",
   skills: [

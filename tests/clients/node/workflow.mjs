@@ -1,4 +1,4 @@
-// All that there is to do with containers and their files, one call after another.
+// Call every operation on containers and their files, Files and uploads, one after another.
 
 import assert from "node:assert/strict";
 import { createReadStream, createWriteStream } from "node:fs";
@@ -12,12 +12,12 @@ const client = new OpenAI();
 const line = '{"custom_id": "1", "method": "POST", "url": "/v1/responses", "body": {"input": "Hello"}}\n';
 const folder = await mkdtemp(join(tmpdir(), "workflow-"));
 
-// A File that several containers can work on, read from the disk as it is sent.
+// Upload a File, streamed from the disk.
 await writeFile(join(folder, "cities.csv"), "city,people\nOslo,717710\n");
 const cities = await client.files.create({ file: createReadStream(join(folder, "cities.csv")), purpose: "user_data" });
 assert.equal(cities.filename, "cities.csv");
 
-// A container that begins with a copy of it.
+// Create a container with a copy of it.
 const container = await client.containers.create({
   name: "Population",
   file_ids: [cities.id],
@@ -25,7 +25,7 @@ const container = await client.containers.create({
 });
 console.log(`Created ${container.name}, ${container.status}`);
 
-// Two more files: an upload, and a copy of another File.
+// Add two more files: an upload, and a copy of another File.
 const upload = await client.containers.files.create(container.id, {
   file: await toFile(Buffer.from("Tromsø is missing.\n"), "notes.txt"),
 });
@@ -33,7 +33,7 @@ const requests = await client.files.create({ file: new File([line], "requests.js
 const copied = await client.containers.files.create(container.id, { file_id: requests.id });
 console.log(`Uploaded ${upload.bytes} bytes, and copied ${copied.bytes}`);
 
-// A loop fetches one page after another; `data` is what a single page holds.
+// The loop fetches pages as it needs them; `data` is the items of one page.
 const files = [];
 for await (const file of client.containers.files.list(container.id, { order: "asc", limit: 1 })) {
   files.push(file.path);
@@ -46,7 +46,7 @@ assert.deepEqual((await client.containers.list()).data.map((each) => each.id), [
 assert.deepEqual((await client.files.list({ purpose: "batch" })).data.map((each) => each.id), [requests.id]);
 console.log(`Listed ${files.length} files`);
 
-// Contents come as they were sent: as text, or as a stream that goes to the disk as it comes.
+// Download content as text, or stream it to the disk.
 const text = await client.containers.files.content.retrieve(upload.id, { container_id: container.id });
 assert.equal(await text.text(), "Tromsø is missing.\n");
 const content = await client.containers.files.content.retrieve(upload.id, { container_id: container.id });
@@ -55,7 +55,7 @@ const notes = await readFile(join(folder, "notes.txt"));
 assert.equal(await (await client.files.content(requests.id)).text(), line);
 console.log(`Downloaded ${notes.length} bytes`);
 
-// A large File is sent in parts of up to 64 MiB: buffers, or streams from the disk, in any order.
+// Upload a large File in parts of up to 64 MiB: buffers, or streams from the disk, in any order.
 const own = { filename: "large.jsonl", bytes: line.length, mime_type: "application/jsonl", purpose: "batch" };
 const sending = await client.uploads.create(own);
 await writeFile(join(folder, "end"), line.slice(50));
@@ -66,7 +66,7 @@ assert.equal(await (await client.files.content(large.id)).text(), line);
 assert.equal((await client.uploads.cancel((await client.uploads.create(own)).id)).status, "cancelled");
 console.log(`Sent ${large.bytes} bytes in parts`);
 
-// An id is all it takes to come back to something.
+// Retrieve objects by their ids.
 assert.equal((await client.containers.retrieve(container.id)).created_at, container.created_at);
 const again = await client.containers.files.retrieve(copied.id, { container_id: container.id });
 assert.equal(again.path, copied.path);
@@ -75,12 +75,12 @@ assert.equal((await client.files.retrieve(cities.id)).filename, "cities.csv");
 await client.containers.files.delete(upload.id, { container_id: container.id });
 await client.containers.delete(container.id);
 for (const file of [cities, requests, large]) {
-  assert((await client.files.delete(file.id)).deleted); // a File outlives the containers that it was copied into
+  assert((await client.files.delete(file.id)).deleted); // deleting a container does not delete its Files
 }
 await rm(folder, { recursive: true });
 console.log("Deleted everything");
 
-// Each kind of refusal has its class, with the API's own words.
+// Each kind of error has its class, with the API's message.
 try {
   await client.containers.retrieve(container.id);
 } catch (error) {

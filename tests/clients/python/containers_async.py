@@ -1,4 +1,4 @@
-"""Fill several containers at once, list them page by page, and clean up."""
+"""Create several containers concurrently, list them page by page, and delete them."""
 
 import asyncio
 
@@ -21,7 +21,7 @@ async def main() -> None:
         )
         print(f"Created {len(containers)} containers")
 
-        # Each page is fetched when the loop comes to it.
+        # The loop fetches pages as it needs them.
         listed = [container.id async for container in client.containers.list(limit=2)]
         assert sorted(listed) == sorted(container.id for container in containers)
         print(f"Listed {len(listed)} containers, two at a time")
@@ -43,11 +43,11 @@ async def main() -> None:
         await asyncio.gather(*(client.containers.delete(container.id) for container in containers))
         try:
             await client.containers.retrieve(containers[0].id)
-            raise SystemExit("the container outlived its deletion")
+            raise SystemExit("the deleted container still exists")
         except NotFoundError:
             print("Deleted the containers")
 
-        assert (await client.files.retrieve(data.id)).id == data.id, "a File outlives the containers it is in"
+        assert (await client.files.retrieve(data.id)).id == data.id, "deleting a container does not delete its Files"
         await client.files.delete(data.id)
         print("Deleted the File")
 

@@ -1,4 +1,4 @@
-"""Give a container Files to work on, look after them there, and clean up."""
+"""Create a container with Files, list and delete the copies, and clean up."""
 
 from openai import NotFoundError, OpenAI
 
@@ -14,10 +14,10 @@ container = client.containers.create(
 )
 print(f"Created container {container.id}")
 
-# Add another File; in the container it goes by its own id or by the File's.
+# Add another File; its copy can be retrieved by its own id or the File's id.
 added = client.containers.files.create(container.id, file_id=script.id)
 found = client.containers.files.retrieve(container_id=container.id, file_id=script.id)
-assert found.id == added.id, "the File's id names its copy in the container"
+assert found.id == added.id, "the File's id finds its copy in the container"
 print(f"Added {script.filename} as {found.path}")
 
 files = list(client.containers.files.list(container_id=container.id))
@@ -29,18 +29,18 @@ assert content.text == "city,people\nOslo,717710\n"
 
 client.containers.files.delete(container_id=container.id, file_id=script.id)
 assert len(client.containers.files.list(container.id).data) == 1
-assert client.files.retrieve(script.id).filename == "sum.py", "only the copy is gone"
+assert client.files.retrieve(script.id).filename == "sum.py", "deleting the copy does not delete the File"
 print(f"Removed {script.filename} from the container; the File is still there")
 
 assert container.id in [each.id for each in client.containers.list()]
 client.containers.delete(container.id)
 try:
     client.containers.retrieve(container.id)
-    raise SystemExit("the container outlived its deletion")
+    raise SystemExit("the deleted container still exists")
 except NotFoundError:
     print("Deleted the container")
 
-assert client.files.retrieve(report.id).status == "processed", "a File outlives the containers it is in"
+assert client.files.retrieve(report.id).status == "processed", "deleting a container does not delete its Files"
 for file in (report, script):
     assert client.files.delete(file.id).deleted
 print("Deleted the Files")

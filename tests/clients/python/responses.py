@@ -1,4 +1,4 @@
-"""What the models leave out: status and headers of an answer, and contents too large for the memory."""
+"""Read status and headers of raw responses, and stream content that is too large for memory."""
 
 import asyncio
 import hashlib
@@ -11,7 +11,7 @@ DATA = bytes(range(256)) * 8192
 
 
 def blocking(client: OpenAI) -> tuple[str, str]:
-    # A raw response has the headers at once, and the model when it is wanted.
+    # A raw response has status and headers; `parse()` returns the model.
     response = client.containers.with_raw_response.create(name="Responses")
     container = response.parse()
     assert response.headers["x-request-id"].startswith("req_")
@@ -21,7 +21,7 @@ def blocking(client: OpenAI) -> tuple[str, str]:
     page = client.containers.with_raw_response.list(limit=1)
     print(page.status_code, [each.name for each in page.parse()])
 
-    # A streaming response leaves the body where it is until it is read, piece by piece or into a file.
+    # A streaming response reads the body on demand, in chunks or into a file.
     files = client.containers.files.content.with_streaming_response
     with tempfile.TemporaryDirectory() as folder:
         with files.retrieve(upload.id, container_id=container.id) as content:
@@ -29,7 +29,7 @@ def blocking(client: OpenAI) -> tuple[str, str]:
             content.stream_to_file(Path(folder, "data.bin"))
         assert Path(folder, "data.bin").read_bytes() == DATA
 
-    # A refusal is raised before there is a body to read, and so is never taken for the content.
+    # An error is raised before the body is read, so that it is not mistaken for content.
     try:
         with files.retrieve("cfile_0", container_id=container.id):
             raise SystemExit("there is no such file")
@@ -45,8 +45,8 @@ async def asynchronous(client: AsyncOpenAI, container_id: str, file_id: str) -> 
     digest = hashlib.sha256()
     files = client.containers.files.content.with_streaming_response
     async with files.retrieve(file_id, container_id=container_id) as content:
-        async for piece in content.iter_bytes(65536):
-            digest.update(piece)
+        async for chunk in content.iter_bytes(65536):
+            digest.update(chunk)
     assert digest.digest() == hashlib.sha256(DATA).digest()
     print("Streamed the same bytes")
 

@@ -1,4 +1,4 @@
-"""Two turns in one container with the Agents SDK: items repeated, chained, streamed."""
+"""Two turns in one container with the Agents SDK: with repeated items, with the previous response's id, streamed."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ FIRST, SECOND = "Write the totals to report.csv.", "Plot them as plot.png."
 INTERPRETER = CodeInterpreterTool(tool_config={"type": "code_interpreter", "container": {"type": "auto"}})
 
 
-async def show(how: str, *turns: RunResultBase) -> None:
+async def show(label: str, *turns: RunResultBase) -> None:
     containers, found = set(), []
     async with AsyncOpenAI() as client:
         for turn in turns:
@@ -20,7 +20,7 @@ async def show(how: str, *turns: RunResultBase) -> None:
             content = await client.containers.files.content.retrieve(cited.file_id, container_id=cited.container_id)
             found.append(f"{cited.filename} {len(content.content)}")
     assert len(containers) == 1
-    print(f"{how}: {', '.join(found)}")
+    print(f"{label}: {', '.join(found)}")
 
 
 async def main() -> None:

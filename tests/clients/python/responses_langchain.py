@@ -1,4 +1,4 @@
-"""Two turns in one container with LangChain: messages repeated, chained, streamed."""
+"""Two turns in one container with LangChain: with repeated messages, with the previous response's id, streamed."""
 
 from functools import reduce
 from operator import add
@@ -12,7 +12,7 @@ FIRST, SECOND = "Write the totals to report.csv.", "Plot them as plot.png."
 INTERPRETER = {"type": "code_interpreter", "container": {"type": "auto"}}
 
 
-def show(how: str, *turns: AIMessage) -> None:
+def show(label: str, *turns: AIMessage) -> None:
     containers, found = set(), []
     with OpenAI() as client:
         for turn in turns:
@@ -22,7 +22,7 @@ def show(how: str, *turns: AIMessage) -> None:
             content = client.containers.files.content.retrieve(cited["file_id"], container_id=cited["container_id"])
             found.append(f"{cited['filename']} {len(content.read())}")
     assert len(containers) == 1
-    print(f"{how}: {', '.join(found)}")
+    print(f"{label}: {', '.join(found)}")
 
 
 include = ["code_interpreter_call.outputs"]

@@ -1,4 +1,4 @@
-"""Two turns in one container with the LiteLLM library: chained, streamed."""
+"""Two turns in one container with the LiteLLM library: with the previous response's id, streamed."""
 
 import warnings
 from typing import Any
@@ -13,10 +13,10 @@ FIRST: Any = {
 }
 SECOND = FIRST | {"input": "Plot them as plot.png."}
 
-warnings.filterwarnings("ignore", "Pydantic serializer warnings")  # of the usage that it counts itself in a stream
+warnings.filterwarnings("ignore", "Pydantic serializer warnings")  # LiteLLM counts the usage of a stream itself
 
 
-def show(how: str, *turns: Any) -> None:
+def show(label: str, *turns: Any) -> None:
     containers, found = set(), []
     for turn in turns:
         call, message = turn.output
@@ -25,7 +25,7 @@ def show(how: str, *turns: Any) -> None:
         content = retrieve_container_file_content(container_id=cited.container_id, file_id=cited.file_id)
         found.append(f"{cited.filename} {len(content)}")
     assert len(containers) == 1
-    print(f"{how}: {', '.join(found)}")
+    print(f"{label}: {', '.join(found)}")
 
 
 def streamed(**request: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Two turns in one container with LlamaIndex: chained, streamed."""
+"""Two turns in one container with LlamaIndex: with the previous response's id, streamed."""
 
 import os
 
@@ -10,7 +10,7 @@ FIRST, SECOND = "Write the totals to report.csv.", "Plot them as plot.png."
 INTERPRETER = {"type": "code_interpreter", "container": {"type": "auto"}}
 
 
-def show(how: str, *turns: ChatResponse) -> None:
+def show(label: str, *turns: ChatResponse) -> None:
     containers, found = set(), []
     with OpenAI() as client:
         for turn in turns:
@@ -20,22 +20,22 @@ def show(how: str, *turns: ChatResponse) -> None:
             content = client.containers.files.content.retrieve(cited["file_id"], container_id=cited["container_id"])
             found.append(f"{cited['filename']} {len(content.read())}")
     assert len(containers) == 1
-    print(f"{how}: {', '.join(found)}")
+    print(f"{label}: {', '.join(found)}")
 
 
-def ask(text: str) -> list[ChatMessage]:
+def messages(text: str) -> list[ChatMessage]:
     return [ChatMessage(role="user", content=text)]
 
 
 def model() -> OpenAIResponses:
-    url = os.environ["OPENAI_BASE_URL"]  # it reads only OPENAI_API_BASE
+    url = os.environ["OPENAI_BASE_URL"]  # LlamaIndex reads only OPENAI_API_BASE
     return OpenAIResponses(model="gpt-5", api_base=url, built_in_tools=[INTERPRETER], track_previous_responses=True)
 
 
 llm = model()
-show("chained", llm.chat(ask(FIRST)), llm.chat(ask(SECOND)))
+show("chained", llm.chat(messages(FIRST)), llm.chat(messages(SECOND)))
 
 llm = model()
-*_, first = llm.stream_chat(ask(FIRST))
-*_, second = llm.stream_chat(ask(SECOND))
+*_, first = llm.stream_chat(messages(FIRST))
+*_, second = llm.stream_chat(messages(SECOND))
 show("streamed", first, second)

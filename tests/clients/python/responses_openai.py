@@ -19,24 +19,24 @@ class Report(BaseModel):
     title: str
 
 
-def show(how: str, *turns: Response) -> None:
+def show(label: str, *turns: Response) -> None:
     found = []
     for turn in turns:
         cited = turn.output[-1].content[0].annotations[0]
         content = client.containers.files.content.retrieve(cited.file_id, container_id=cited.container_id)
         found.append(f"{cited.filename} {len(content.read())}")
     assert container(turns[0]) == container(turns[1])
-    print(f"{how}: {', '.join(found)}")
+    print(f"{label}: {', '.join(found)}")
 
 
-def show_files(how: str, box: str) -> None:
-    """For a text that is JSON, which cites nothing: find the files in the container."""
+def show_files(label: str, box: str) -> None:
+    """Find the files in the container, because JSON output has no citations."""
     ids = {file.path: file.id for file in client.containers.files.list(box)}
     found = []
     for name in ("report.csv", "plot.png"):
         content = client.containers.files.content.retrieve(ids[f"/mnt/data/{name}"], container_id=box)
         found.append(f"{name} {len(content.read())}")
-    print(f"{how}: {', '.join(found)}")
+    print(f"{label}: {', '.join(found)}")
 
 
 def container(turn: Response) -> str:

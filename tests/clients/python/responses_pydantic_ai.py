@@ -1,4 +1,4 @@
-"""Two turns in one container with Pydantic AI: messages repeated, chained, streamed."""
+"""Two turns in one container with Pydantic AI: with repeated messages, with the previous response's id, streamed."""
 
 import asyncio
 from typing import Any
@@ -14,7 +14,7 @@ FIRST, SECOND = "Write the totals to report.csv.", "Plot them as plot.png."
 SETTINGS = OpenAIResponsesModelSettings(openai_include_raw_annotations=True)
 
 
-async def show(client: AsyncOpenAI, how: str, *turns: ModelResponse) -> None:
+async def show(client: AsyncOpenAI, label: str, *turns: ModelResponse) -> None:
     containers, found = set(), []
     for turn in turns:
         call: Any = next(part for part in turn.parts if isinstance(part, NativeToolCallPart))
@@ -24,7 +24,7 @@ async def show(client: AsyncOpenAI, how: str, *turns: ModelResponse) -> None:
         content = await client.containers.files.content.retrieve(cited["file_id"], container_id=cited["container_id"])
         found.append(f"{cited['filename']} {len(content.content)}")
     assert len(containers) == 1
-    print(f"{how}: {', '.join(found)}")
+    print(f"{label}: {', '.join(found)}")
 
 
 async def main() -> None:

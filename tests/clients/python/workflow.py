@@ -1,4 +1,4 @@
-"""All that there is to do with containers and their files, one call after another."""
+"""Call every operation on containers and their files, Files and uploads, one after another."""
 
 import hashlib
 
@@ -8,7 +8,7 @@ client = OpenAI()
 
 REQUESTS = b'{"custom_id": "1", "method": "POST", "url": "/v1/responses", "body": {"input": "Hello"}}\n'
 
-# A File that several containers can work on, and a container that begins with a copy of it.
+# Upload a File, and create a container with a copy of it.
 cities = client.files.create(file=("cities.csv", b"city,people\nOslo,717710\n"), purpose="user_data")
 container = client.containers.create(
     name="Population",
@@ -17,13 +17,13 @@ container = client.containers.create(
 )
 print(f"Created {container.name}, {container.status}")
 
-# Two more files: an upload, and a copy of another File.
+# Add two more files: an upload, and a copy of another File.
 upload = client.containers.files.create(container.id, file=("notes.txt", "Tromsø is missing.\n".encode()))
 requests = client.files.create(file=("requests.jsonl", REQUESTS), purpose="batch")
 copied = client.containers.files.create(container.id, file_id=requests.id)
 print(f"Uploaded {upload.bytes} bytes, and copied {copied.bytes}")
 
-# A loop fetches one page after another; `.data` is what a single page holds.
+# The loop fetches pages as it needs them; `.data` is the items of one page.
 files = [file.path for file in client.containers.files.list(container.id, order="asc", limit=1)]
 assert len(files) == 3
 assert len(client.containers.files.list(container.id, limit=1).data) == 1
@@ -31,13 +31,13 @@ assert container.id in [each.id for each in client.containers.list()]
 assert [file.id for file in client.files.list(purpose="batch")] == [requests.id]
 print(f"Listed {len(files)} files")
 
-# Contents come as they were sent.
+# Download content as text or bytes.
 content = client.containers.files.content.retrieve(upload.id, container_id=container.id)
 assert content.text == "Tromsø is missing.\n"
 assert client.files.content(requests.id).read() == REQUESTS
 print(f"Downloaded {len(content.read())} bytes")
 
-# A large File is sent in parts of up to 64 MiB: by the helper, or one by one, in any order.
+# Upload a large File in parts of up to 64 MiB, with the helper, or one by one in any order.
 large = client.uploads.upload_file_chunked(
     file=REQUESTS * 3,
     filename="large.jsonl",
@@ -55,18 +55,18 @@ assert client.files.content(joined.id).read() == REQUESTS
 assert client.uploads.cancel(client.uploads.create(**new).id).status == "cancelled"
 print(f"Sent {large.bytes} bytes in parts")
 
-# An id is all it takes to come back to something.
+# Retrieve objects by their ids.
 assert client.containers.retrieve(container.id).created_at == container.created_at
 assert client.containers.files.retrieve(copied.id, container_id=container.id).path == copied.path
 assert client.files.retrieve(cities.id).filename == "cities.csv"
 
 client.containers.files.delete(upload.id, container_id=container.id)
 client.containers.delete(container.id)
-for file in (cities, requests, large, joined):  # a File outlives the containers that it was copied into
+for file in (cities, requests, large, joined):  # deleting a container does not delete its Files
     assert client.files.delete(file.id).deleted
 print("Deleted everything")
 
-# Each kind of refusal has its exception, with the API's own words.
+# Each kind of error has its exception, with the API's message.
 try:
     client.containers.retrieve(container.id)
 except NotFoundError as error:

@@ -1,4 +1,4 @@
-"""The same as in workflow.py, for several containers at once."""
+"""Call the operations of workflow.py for several containers concurrently."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ REQUESTS = b'{"custom_id": "1", "method": "POST", "url": "/v1/responses", "body"
 
 
 async def work(client: AsyncOpenAI, container_id: str, requests_id: str) -> int:
-    """Fill a container, look through it, and take it down; how many bytes came back."""
+    """Add files to a container, check and delete them; return the number of bytes downloaded."""
     files = client.containers.files
     upload, copied = await asyncio.gather(
         files.create(container_id, file=("notes.txt", container_id.encode())),
@@ -36,7 +36,7 @@ async def main() -> None:
         )
         print(f"Created {len(containers)} containers")
 
-        # A loop fetches one page after another.
+        # The loop fetches pages as it needs them.
         listed = [container.id async for container in client.containers.list(limit=2)]
         assert sorted(listed) == sorted(container.id for container in containers)
         assert (await client.containers.retrieve(listed[0])).status == "running"
@@ -47,7 +47,7 @@ async def main() -> None:
 
         assert len([file.id async for file in client.files.list(limit=1)]) == 2
         assert (await client.files.content(requests.id)).content == REQUESTS
-        # A large File is sent in parts, several at once.
+        # Upload a large File in parts, several at once.
         parts = [REQUESTS[start : start + 30] for start in range(0, len(REQUESTS), 30)]
         upload = await client.uploads.create(
             filename="large.jsonl", bytes=len(REQUESTS), mime_type="application/jsonl", purpose="batch"

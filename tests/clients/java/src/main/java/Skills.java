@@ -19,15 +19,15 @@ import java.io.PrintStream;
 import java.util.zip.ZipEntry;
 import java.util.zip.ZipOutputStream;
 
-/** All that there is to do with skills, one call after another. */
+/** Call every operation on skills, one after another. */
 final class Skills {
     static void run(OpenAIClient client, PrintStream out) throws IOException {
-        // A zip of the skill's folder: bytes and streams are sent without names, so a folder would lose its paths.
+        // Upload a zip of the skill's folder: bytes and streams are sent without names, so single files would lose their paths.
         byte[] zip = zipped("basic_math/SKILL.md");
         var skill = client.skills().create(SkillCreateParams.builder().files(zip).build());
         out.printf("Created %s: %s%n", skill.name(), skill.description());
 
-        // The new version is the latest one, and since it was asked for the default one.
+        // The new version is the latest one, and the default one because the request asked for it.
         var versions = client.skills().versions();
         var version = versions.create(
                 skill.id(), VersionCreateParams.builder().files(zip).default_(true).build());
@@ -43,7 +43,7 @@ final class Skills {
                 .update(skill.id(), SkillUpdateParams.builder().defaultVersion("1").build());
         out.println("Updated to version " + updated.defaultVersion());
 
-        // The loop fetches one page after another.
+        // The loop fetches pages as it needs them.
         for (var each : versions.list(skill.id(), VersionListParams.builder().limit(1).build()).autoPager()) {
             var same = versions.retrieve(
                     each.version(), VersionRetrieveParams.builder().skillId(skill.id()).build());
@@ -51,7 +51,7 @@ final class Skills {
         }
         expect(client.skills().list().items().get(0).id().equals(skill.id()), skill);
 
-        // A container gets its skills when it is created, and keeps them whatever happens to them.
+        // A container copies its skills when it is created, and keeps them after they are deleted.
         var container = client.containers()
                 .create(ContainerCreateParams.builder()
                         .name("Numbers")
@@ -60,15 +60,15 @@ final class Skills {
         versions.delete("2", VersionDeleteParams.builder().skillId(skill.id()).build());
         try {
             client.skills().create(SkillCreateParams.builder().files(zipped("SKILL.md")).build());
-        } catch (BadRequestException refused) {
-            out.println(refused.getMessage());
+        } catch (BadRequestException error) {
+            out.println(error.getMessage());
         }
         client.skills().delete(skill.id());
         client.containers().delete(container.id());
         try {
             client.skills().retrieve(skill.id());
-        } catch (NotFoundException refused) {
-            out.println(refused.getMessage());
+        } catch (NotFoundException error) {
+            out.println(error.getMessage());
         }
     }
 
@@ -81,7 +81,7 @@ final class Skills {
         return bytes.toByteArray();
     }
 
-    private static void expect(boolean so, Object otherwise) {
-        if (!so) throw new AssertionError(otherwise);
+    private static void expect(boolean condition, Object details) {
+        if (!condition) throw new AssertionError(details);
     }
 }

@@ -26,18 +26,18 @@ import java.io.InputStream;
 import java.io.PrintStream;
 import java.util.List;
 
-/** All that there is to do with containers and their files, one call after another. */
+/** Call every operation on containers and their files, Files and uploads, one after another. */
 public final class Workflow {
     public static void main(String[] arguments) throws IOException {
         PrintStream out = new PrintStream(System.out, true, UTF_8);
 
-        // Where the API is, and the key, come from OPENAI_BASE_URL and OPENAI_API_KEY.
+        // The base URL and the key are read from OPENAI_BASE_URL and OPENAI_API_KEY.
         OpenAIClient client = OpenAIOkHttpClient.builder()
                 .fromEnv()
-                .responseValidation(true) // refuse answers that aren't as they are declared
+                .responseValidation(true) // reject responses that do not match their types
                 .build();
 
-        // A File that several containers can work on, and a container that begins with a copy of it.
+        // Upload a File, and create a container with a copy of it.
         var cities = client.files()
                 .create(com.openai.models.files.FileCreateParams.builder()
                         .file(named("cities.csv", "city,people\nOslo,717710\n"))
@@ -55,7 +55,7 @@ public final class Workflow {
                         .build());
         out.printf("Created %s, %s%n", container.name(), container.status());
 
-        // An upload is bytes, a path or a stream, of which a MultipartField tells the name.
+        // An upload is bytes, a path or a stream; a MultipartField adds a file name.
         var files = client.containers().files();
         var notes = files.create(
                 container.id(),
@@ -64,7 +64,7 @@ public final class Workflow {
                         .build());
         out.printf("Uploaded %d bytes%n", notes.bytes());
 
-        // The loop fetches one page after another, and each content is streamed to where it should go.
+        // The loop fetches pages as it needs them, and streams the content of each file to the output.
         var page = files.list(
                 container.id(),
                 FileListParams.builder().limit(1).order(FileListParams.Order.ASC).build());
@@ -76,7 +76,7 @@ public final class Workflow {
             }
         }
 
-        // A file can also be a copy of a File, by its id; and be without a name, or have a strange one.
+        // A file can be a copy of a File, have no name, or have special characters in its name.
         var requests = client.files()
                 .create(com.openai.models.files.FileCreateParams.builder()
                         .file(named("requests.jsonl", "{\"custom_id\": \"1\"}"))
@@ -97,7 +97,7 @@ public final class Workflow {
         out.println("Uploaded " + large.path());
         out.println("Uploaded " + strange.path());
 
-        // An id is all it takes to come back to something.
+        // Retrieve objects by their ids.
         var again = client.containers().retrieve(container.id());
         expect(again.createdAt() == container.createdAt() && again.memoryLimit().orElseThrow().asString().equals("4g"), again);
         var same = files.retrieve(
@@ -116,7 +116,7 @@ public final class Workflow {
             expect(text.equals("{\"custom_id\": \"1\"}"), text);
         }
 
-        // A large File is sent in parts of up to 64 MiB, bytes or streams, in any order.
+        // Upload a large File in parts of up to 64 MiB, bytes or streams, in any order.
         var creation = UploadCreateParams.builder()
                 .bytes(18)
                 .filename("large.jsonl")
@@ -145,21 +145,21 @@ public final class Workflow {
 
         files.delete(notes.id(), FileDeleteParams.builder().containerId(container.id()).build());
         client.containers().delete(container.id());
-        for (FileObject file : List.of(cities, requests, joined)) { // a File outlives the containers it was copied into
+        for (FileObject file : List.of(cities, requests, joined)) { // deleting a container does not delete its Files
             expect(client.files().delete(file.id()).deleted(), file);
         }
         out.println("Deleted everything");
 
-        // Each kind of refusal has its exception, with the API's own words.
+        // Each kind of error has its exception, with the API's message.
         try {
             client.containers().retrieve(container.id());
-        } catch (NotFoundException refused) {
-            out.println(refused.getMessage());
+        } catch (NotFoundException error) {
+            out.println(error.getMessage());
         }
         try {
             client.containers().list(ContainerListParams.builder().limit(1000).build());
-        } catch (BadRequestException refused) {
-            out.println(refused.statusCode() + " " + refused.param().orElseThrow() + " " + refused.code().orElseThrow());
+        } catch (BadRequestException error) {
+            out.println(error.statusCode() + " " + error.param().orElseThrow() + " " + error.code().orElseThrow());
         }
         Skills.run(client, out);
         client.close();
@@ -172,7 +172,7 @@ public final class Workflow {
                 .build();
     }
 
-    private static void expect(boolean so, Object otherwise) {
-        if (!so) throw new AssertionError(otherwise);
+    private static void expect(boolean condition, Object details) {
+        if (!condition) throw new AssertionError(details);
     }
 }
