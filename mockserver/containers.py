@@ -28,7 +28,7 @@ from mockserver.schema.containers import (
     NetworkPolicyAllowlist,
     NetworkPolicyDisabled,
 )
-from mockserver.schema.contents import Content, container_media_type, masked_disposition
+from mockserver.schema.contents import Content, base_name, container_media_type, masked_disposition
 from mockserver.schema.lists import Page, listed
 from mockserver.skills import NOTHING, Supplied, mount, unmount
 from mockserver.storage import contents, tables
@@ -319,7 +319,7 @@ def _create_missing_file(context: Context, container_id: str, id: str | None = N
 
 def copy(context: Context, tx: Transaction, container_id: str, file_id: str, param: str) -> tables.ContainerFile:
     file = files.referenced(context, tx, file_id, param)
-    path = f"/mnt/data/{file.id}-{file.filename}"
+    path = f"/mnt/data/{file.id}-{base_name(file.filename)}"  # a seed's may have directories
     return add_file(context, tx, container_id, path, file.bytes, file.digest, file_id=file.id)
 
 

@@ -30,6 +30,7 @@ from mockserver.storage.database import Insertion, Statement, Transaction
 from mockserver.storage.pagination import Listing
 
 LATEST = "latest"
+NUMBER_OR_LATEST = "a positive integer or 'latest'"
 FOLDER = "/home/oai/skills"
 """Where a container has its skills (seen)."""
 
@@ -243,9 +244,12 @@ def _source(
     """Return id, version and contents of a skill that a new container names or brings."""
     if isinstance(skill, InlineSkill):
         return None, None, supplied.inline[place]
+    wanted = skill.version
     if skill.skill_id in supplied.curated:
-        return skill.skill_id, skill.version or LATEST, bundles.placeholder(skill.skill_id)
-    row, wanted = find(context.read, skill.skill_id), skill.version
+        if wanted not in (None, LATEST) and not _is_number(wanted):
+            raise errors.BAD_SKILL_VERSION(param=f"{place}.version", value=wanted, expected=NUMBER_OR_LATEST)
+        return skill.skill_id, wanted or LATEST, bundles.placeholder(skill.skill_id)
+    row = find(context.read, skill.skill_id)
     if row is None and not context.creates_missing(skill.skill_id):
         raise errors.REFERENCED_SKILL_NOT_FOUND(skill_id=skill.skill_id, skills=place.rpartition("[")[0])
     row = row or _create(context, bundles.placeholder(), skill.skill_id)
@@ -256,8 +260,7 @@ def _source(
     if _is_number(wanted):
         listed_in = place.rpartition("[")[0]
         raise errors.REFERENCED_SKILL_VERSION_NOT_FOUND(version=wanted, skill_id=row.id, skills=listed_in)
-    expected = "a positive integer or 'latest'"
-    raise errors.BAD_SKILL_VERSION(param=f"{place}.version", value=wanted, expected=expected)
+    raise errors.BAD_SKILL_VERSION(param=f"{place}.version", value=wanted, expected=NUMBER_OR_LATEST)
 
 
 # Finding

@@ -20,6 +20,7 @@ from mockserver import errors, files, ids, profiles
 from mockserver.clock import later
 from mockserver.context import Context, World
 from mockserver.files import NewFile
+from mockserver.schema.contents import base_name
 from mockserver.schema.uploads import MAX_BYTES, CompleteUpload, CreateUpload, Upload, UploadPart
 from mockserver.storage import pagination, tables
 from mockserver.storage.contents import Upload as Incoming
@@ -299,7 +300,7 @@ def _store(context: Context, upload_id: str, parts: Sequence[tables.UploadPart],
             context,
             tx,
             content,
-            filename=upload.filename,
+            filename=base_name(upload.filename) or "upload",
             purpose=upload.purpose,
             created_at=upload.created_at,
             lifetime=upload.file_expires_after,

@@ -169,6 +169,13 @@ def test_a_path_that_is_not_emulated_gets_a_hint(world: World, prefix: str) -> N
     assert (response.status_code, response.headers["x-mock-hint"]) == (404, HINT)
 
 
+@pytest.mark.parametrize("operation", ["input_tokens", "compact"])
+def test_an_operation_of_responses_that_is_not_emulated_gets_a_hint(world: World, operation: str) -> None:
+    response = world.http.post(f"/responses/{operation}", json={"model": "gpt-5", "input": "hello"})
+    assert (response.status_code, response.headers["x-mock-hint"]) == (404, HINT)
+    assert response.json()["error"]["message"].startswith("Invalid URL (POST ")
+
+
 def test_a_response_with_a_hint_has_the_body_of_the_live_api(world: World) -> None:
     response = world.http.post(f"{world.server.url}/v1/chat/completions", json=CHAT)
     message = "Invalid URL (POST /v1/chat/completions)"

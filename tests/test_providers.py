@@ -271,6 +271,28 @@ VERSIONS = [
 ]
 
 
+def test_a_key_can_be_the_password_of_basic_authentication(guarded: World) -> None:
+    with httpx2.Client(base_url=guarded.base_url, auth=("", KEY)) as client:
+        assert ok(client.get("/containers"))["data"] == []
+
+
+@each_endpoint
+def test_a_response_of_azure_has_content_filters_and_no_payer(world: World, endpoint: Endpoint) -> None:
+    run = {"model": "gpt-5", "input": "hello", "background": True}
+    with endpoint.client(world) as client:
+        created = ok(client.post("/responses", json=run))
+        found = [created, ok(client.get(f"/responses/{created['id']}"))]
+        events = client.post("/responses", json=run | {"background": False, "stream": True}).text
+        found += [json.loads(line[6:])["response"] for line in events.splitlines() if '"response"' in line]
+    assert len(found) == 5
+    for response in found:
+        keys = list(response)
+        after = keys[keys.index("background") + 1]
+        assert ("content_filters" in keys) is endpoint.azure
+        assert (after == "content_filters") is endpoint.azure
+        assert endpoint.azure is False or "billing" not in keys
+
+
 @pytest.mark.parametrize(("prefix", "version"), VERSIONS)
 def test_an_unknown_api_version_gets_a_warning_or_an_error_of_the_live_profile(
     world: World, live_world: World, prefix: str, version: str | None

@@ -545,3 +545,11 @@ def test_curated_skills_are_configurable() -> None:
         ok(world.http.post("/containers", json={"name": "box", "skills": [skill_reference("openai-docs")]}))
         body = {"name": "box", "skills": [skill_reference("openai-spreadsheets")]}
         error_message(world.http.post("/containers", json=body), 400, None)
+
+
+@pytest.mark.parametrize("version", ["junk", "", "0", "-1"])
+def test_the_version_of_a_curated_skill_is_a_positive_integer_or_latest(world: World, version: str) -> None:
+    reference = {"type": "skill_reference", "skill_id": "openai-spreadsheets"}
+    body = {"name": "box", "skills": [reference | {"version": "latest"}, reference | {"version": version}]}
+    message = error_message(world.http.post("/containers", json=body), 400, "invalid_value")
+    assert message.startswith("Invalid 'skills[1].version'"), message

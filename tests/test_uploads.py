@@ -308,6 +308,18 @@ def test_parts_are_joined_in_the_order_of_part_ids(world: World) -> None:
     assert contents_of(world) == set()
 
 
+@pytest.mark.parametrize(
+    ("sent", "stored_name"), [("../../etc/pass\nwd", "pass\nwd"), ("C:\\x\\y.txt", "y.txt"), ("a/", "upload")]
+)
+def test_the_directories_of_a_file_name_are_discarded(world: World, sent: str, stored_name: str) -> None:
+    upload = create(world, 1, filename=sent)
+    file = ok(complete(world, upload, add_part(world, upload, b"x")))["file"]
+    assert file["filename"] == stored_name
+    container = ok(world.http.post("/containers", json={"name": "box", "file_ids": [file["id"]]}))["id"]
+    (copied,) = ok(world.http.get(f"/containers/{container}/files"))["data"]
+    assert copied["path"] == f"/mnt/data/{file['id']}-{stored_name}"
+
+
 def test_an_invalid_completion_is_rejected_and_leaves_the_upload_pending(world: World) -> None:
     upload, other = create(world, 8), create(world, 4)
     one, two, foreign = (

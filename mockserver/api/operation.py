@@ -24,6 +24,8 @@ from mockserver.schema.contents import Content
 
 log = logging.getLogger("mockserver")
 
+NOT_EMULATED = ("/responses/compact", "/responses/input_tokens")
+"""Operations of the API whose last segment would be taken for the id of a response."""
 MAX_UNKNOWN = 100
 """Unknown paths that are logged, each once."""
 
@@ -137,7 +139,7 @@ class TableRouter(APIRouter):
         exchange: Exchange = scope["mockserver"]
         names, ids = _split(scope["path"])
         id_names, operations = self._table.get(names, ([], {}))
-        if not operations or "" in ids:
+        if not operations or "" in ids or scope["path"] in NOT_EMULATED:
             if not await inject(exchange, None):
                 self._give_hint(exchange, scope["raw_path"].decode("ascii", "replace"))
                 raise errors.UNKNOWN_URL(method=scope["method"], path=api_path(scope))

@@ -5,7 +5,10 @@ its own format. All other errors come from the service, in OpenAI's format.
 """
 
 import re
-from typing import Protocol
+from base64 import b64decode
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote
 
 from starlette.types import Scope
@@ -56,6 +59,10 @@ class Provider:
     def convert(self, error: APIError, request: Request) -> APIError:
         """Return an error as this provider sends it."""
         return error
+
+    def shown(self, resource: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return an object as this provider sends it."""
+        return resource
 
 
 class Bare(Provider):
@@ -109,6 +116,18 @@ class Azure(Provider):
         converted.headers = {name: value for name, value in error.headers.items() if name.lower() == "x-should-retry"}
         return converted
 
+    def shown(self, resource: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Responses have no payer, and the results of a content filter (seen in JSON; in events a guess)."""
+        if resource.get("object") != "response" or "background" not in resource:
+            return resource
+        shown: dict[str, Any] = {}
+        for name, value in resource.items():
+            if name != "billing":
+                shown[name] = value
+            if name == "background":
+                shown["content_filters"] = None
+        return shown
+
 
 OPENAI, _BARE = Provider(), Bare()
 _AZURE, _AZURE_V1 = Azure(dated=True), Azure(dated=False)
@@ -143,8 +162,14 @@ def api_path(scope: Scope) -> str:
 
 
 def _bearer(headers: dict[bytes, bytes]) -> str:
+    """Return the key of an Authorization header: the token, or the password, as the API's own 401 says."""
     scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-    return token.strip(_SPACE) if scheme.lower() == "bearer" else ""
+    token = token.strip(_SPACE)
+    if scheme.lower() != "basic":
+        return token if scheme.lower() == "bearer" else ""
+    with suppress(ValueError):
+        return b64decode(token, validate=True).decode("latin-1").partition(":")[2]
+    return ""
 
 
 def _api_key(headers: dict[bytes, bytes]) -> str:

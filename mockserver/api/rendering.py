@@ -32,7 +32,7 @@ class JSON:
     headers: Sequence[tuple[bytes, bytes]] = ()
 
     async def send(self, exchange: Exchange) -> None:
-        resource, context = self.resource, exchange.context
+        resource, context = exchange.provider.shown(self.resource), exchange.context
         in_thread = context is not None and context.large
         body = await asyncio.to_thread(_json, resource, exchange) if in_thread else _json(resource, exchange)
         if resource["object"] == "list":

@@ -67,6 +67,8 @@ class Stream:
                 if cancelled:
                     break
                 continue
+            if "response" in event:
+                event["response"] = exchange.provider.shown(event["response"])
             wait = begun + number * row.pace - stopwatch() if row.pace else 0.0  # so that delays don't add up
             if wait > 0.0 and not await exchange.connection.wait(wait):
                 raise ClientGone
