@@ -39,7 +39,7 @@ _count = Statement("UPDATE answers SET matched = matched + 1, used = used + :use
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """A rule with how often it fitted a request that reached it, and how often it was used."""
+    """A rule with how often it matched a request that reached it, and how often it was used."""
 
     id: str
     rule: NewAnswer

@@ -281,10 +281,10 @@ def _answer_unused(history: History) -> Iterator[Proof]:
 
 
 def _answer_unexpected(history: History) -> Iterator[Proof]:
-    """A response was requested that no answer of the world fitted, after one had fitted an earlier request, or with
+    """A response was requested that no answer of the world matched, after one had matched an earlier request, or with
     `unscripted: refuse`.
 
-    Innocent: a world without answers; requests before the first that an answer fitted, since the answers may have been
+    Innocent: a world without answers; requests before the first that an answer matched, since the answers may have been
     added later; requests that failed for another reason.
     """
     scripted = False
@@ -295,7 +295,7 @@ def _answer_unexpected(history: History) -> Iterator[Proof]:
         elif not entry.made_up and (error(entry).get("code") == "no_answer" or (scripted and not entry.failed)):
             unexpected.append(entry)
     if unexpected:
-        yield f"{counted(unexpected, 'response')} requested that no answer fitted", unexpected
+        yield f"{counted(unexpected, 'response')} requested that no answer matched", unexpected
 
 
 def _citation_not_downloaded(history: History) -> Iterator[Proof]:

@@ -209,7 +209,7 @@ class Answer(TypedDict, total=False):
     reasoning: bool | str
     fail: dict[str, Any] | None
     seeded: Required[Annotated[bool, Doc("Whether it comes from a seed.")]]
-    matched: Required[Annotated[int, Doc("How many requests it fitted.")]]
+    matched: Required[Annotated[int, Doc("How many requests it matched.")]]
     used: Required[Annotated[int, Doc("How often it was used.")]]
 
 

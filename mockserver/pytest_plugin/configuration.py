@@ -31,7 +31,7 @@ MARKS = {
     "seed": "a seed file beside the test's file, a dict like one, or a list of these, to start from",
     "empty": "True: without what the server's seeds describe",
     "profile": "a profile's name, with switches as live,delete_lag=5m; or a dict of switches and base",
-    "frozen": "an instant at which the world's clock stands still, or True for now",
+    "frozen": "an instant at which the world's clock is frozen, or True for now",
     "clock": "the world's clock as seeds set it: a dict of at or offset, and rate",
     "verdict": "True or False: whether to fail the test if its client misbehaved",
     "ignore": "findings that the verdict leaves out, one or a list",

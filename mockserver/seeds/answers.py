@@ -24,7 +24,7 @@ class Answer(Entry, NewAnswer):
     seeded: bool | None = None
     """Whether it comes from a seed. Written by exports."""
     matched: Count = 0
-    """How many requests it fitted. Written by exports."""
+    """How many requests it matched. Written by exports."""
     used: Count = 0
     """How often it was used. Written by exports."""
     seq: Count | None = None
