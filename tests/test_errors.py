@@ -359,8 +359,6 @@ WRONG_KEYS = [
     ("no header", None, errors.MISSING_KEY()),
     ("an empty token", "Bearer ", errors.MISSING_KEY()),
     ("another scheme", "Basic c2stcmlnaHQ=", errors.MISSING_KEY()),
-    ("a password that is not Base64", "Basic \u00e9", errors.MISSING_KEY()),
-    ("a wrong password", "Basic OmZha2Vfa2V5", errors.WRONG_KEY(key="fake_key")),
     ("a short key", "Bearer fake_key", errors.WRONG_KEY(key="fake_key")),
     ("a long key", "Bearer sk-test-0123456789", errors.WRONG_KEY(key="sk-test-******6789")),
     ("the right key and more", "Bearer sk-right2", errors.WRONG_KEY(key="sk-right2")),

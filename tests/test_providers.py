@@ -271,11 +271,6 @@ VERSIONS = [
 ]
 
 
-def test_a_key_can_be_the_password_of_basic_authentication(guarded: World) -> None:
-    with httpx2.Client(base_url=guarded.base_url, auth=("", KEY)) as client:
-        assert ok(client.get("/containers"))["data"] == []
-
-
 @each_endpoint
 def test_a_response_of_azure_has_content_filters_and_no_payer(world: World, endpoint: Endpoint) -> None:
     run = {"model": "gpt-5", "input": "hello", "background": True}

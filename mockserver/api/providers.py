@@ -5,9 +5,7 @@ its own format. All other errors come from the service, in OpenAI's format.
 """
 
 import re
-from base64 import b64decode
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote
 
@@ -162,14 +160,8 @@ def api_path(scope: Scope) -> str:
 
 
 def _bearer(headers: dict[bytes, bytes]) -> str:
-    """Return the key of an Authorization header: the token, or the password, as the API's own 401 says."""
     scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-    token = token.strip(_SPACE)
-    if scheme.lower() != "basic":
-        return token if scheme.lower() == "bearer" else ""
-    with suppress(ValueError):
-        return b64decode(token, validate=True).decode("latin-1").partition(":")[2]
-    return ""
+    return token.strip(_SPACE) if scheme.lower() == "bearer" else ""
 
 
 def _api_key(headers: dict[bytes, bytes]) -> str:
