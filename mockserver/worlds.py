@@ -77,7 +77,7 @@ class Worlds(States):
         """Return a world, created if there is none. This doesn't count as a use."""
         if world := self._worlds.get(name):
             return world
-        _check_name(name)
+        check_name(name)
         async with self._lock(name):
             return await self._resolve(name)
 
@@ -164,7 +164,7 @@ class Worlds(States):
         self, name: str, *, empty: bool = False, fork_of: str | None = None, snapshot: str | None = None
     ) -> World:
         """Create a world: from the template, empty, or as a copy of a world or of a snapshot of it."""
-        _check_name(name)
+        check_name(name)
         if name in self._directory.worlds:  # checked first: the error is the same whether or not there is a source
             raise control_errors.WORLD_EXISTS(name=name)
         if fork_of is not None and snapshot is None:
@@ -185,7 +185,7 @@ class Worlds(States):
 
     async def reset(self, name: str, *, empty: bool = False) -> World:
         """Reset a world to the template, or to nothing. Creates it if there is none."""
-        _check_name(name)
+        check_name(name)
         async with self._lock(name), self._room(name):
             return await self._create(name, lambda built: self._copy_template(built, name, empty))
 
@@ -309,14 +309,14 @@ class Worlds(States):
 
         A given clock or profile becomes the world's. `large` uses a thread.
         """
-        _check_name(name)
+        check_name(name)
         async with self._lock(name):
             context = Context(await self._resolve(name), self._current, large=large)
             return await context.run(self._add, fill, clock, profile)
 
     async def become(self, name: str, fill: Fill, clock: Clock, profile: Profile | None) -> World:
         """Replace a world's state in one step. Creates the world if there is none."""
-        _check_name(name)
+        check_name(name)
         async with self._lock(name), self._room(name):
             row = new_row(ids.world_seed(self._id_seed, name), clock, profile)
             return await self._create(name, lambda built: self._fill(built, row, fill))
@@ -418,6 +418,6 @@ class Worlds(States):
         return self._locks.setdefault(name, asyncio.Lock())
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
     if not NAME.fullmatch(name):
         raise errors.BAD_WORLD_NAME(name=name[:80])

@@ -11,7 +11,7 @@ from fastapi import Header, Query, Request
 from pydantic import AfterValidator, Field
 from starlette.responses import Response
 
-from mockserver import answers, containers, control_errors, errors, uploads, verdict
+from mockserver import answers, containers, control_errors, uploads, verdict
 from mockserver.choices import unknown
 from mockserver.clock import stopwatch
 from mockserver.context import World
@@ -27,7 +27,7 @@ from mockserver.recorded import created
 from mockserver.schema.faults import OPERATIONS, is_like
 from mockserver.schema.values import Duration
 from mockserver.storage.database import Transaction
-from mockserver.worlds import NAME
+from mockserver.worlds import check_name
 
 router = new_router("/worlds/{world}", "Journal", ["journal"])
 
@@ -130,7 +130,7 @@ async def wait_for_exchanges(
     mock: TheMock, world: str, query: Annotated[Waited, Query()], request: Request
 ) -> Response:
     """Wait until `count` exchanges match, earlier ones included; return 408 after the timeout."""
-    _check_name(world)
+    check_name(world)
     count = await _awaited(mock, world, query, request)
     if count < query.count:
         raise control_errors.JOURNAL_TIMEOUT(timeout=f"{query.timeout:g}", count=count, wanted=query.count)
@@ -145,7 +145,7 @@ async def follow_exchanges(
     last_event_id: Annotated[int | None, Header(ge=0, le=1 << 53)] = None,
 ) -> Response:
     """Send each exchange as a Server-Sent Event `exchange`, from now on or after `after` or `Last-Event-ID`."""
-    _check_name(world)
+    check_name(world)
     after = query.after if last_event_id is None else last_event_id
     cursor, matches = Cursor(mock.journal, world, after), query.filter()
 
@@ -255,12 +255,6 @@ def _rendered(records: Sequence[Record], query: Paged) -> Response:
 
 def _json(body: bytes) -> Response:
     return Response(body, media_type="application/json")
-
-
-def _check_name(world: str) -> None:
-    """A world that a reader waits for need not exist yet, but its name must be valid."""
-    if not NAME.fullmatch(world):
-        raise errors.BAD_WORLD_NAME(name=world[:80])
 
 
 # Waiting and following
