@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from mockserver import errors, files, ids, profiles
+from mockserver import errors, files, profiles
 from mockserver.clock import MAX_SECONDS
 from mockserver.context import Context
 from mockserver.expiry import EXPIRES_AT, NEVER, UNEXPIRED, expired, expires_at, lifetime, used
@@ -101,22 +101,18 @@ def _insert_container(
     context: Context, tx: Transaction, body: CreateContainer, anchor: str, minutes: int, id: str | None = None
 ) -> tables.Container:
     """`id` is made up unless given."""
-    world = context.world
-    now = world.now()
+    now = context.world.now()
     return context.insert(
         tx,
         _insert,
-        lambda ordinal: _insert.new(
-            id=id or ids.container(world.id_seed, ordinal, now),
-            seq=ordinal,
-            created_at=now,
-            last_active_at=now,
-            name=body.name,
-            memory_limit=body.memory_limit,
-            network_policy=_policy(body.network_policy) if body.network_policy else None,
-            expires_anchor=anchor,
-            expires_minutes=minutes,
-        ),
+        id,
+        created_at=now,
+        last_active_at=now,
+        name=body.name,
+        memory_limit=body.memory_limit,
+        network_policy=_policy(body.network_policy) if body.network_policy else None,
+        expires_anchor=anchor,
+        expires_minutes=minutes,
     )
 
 
@@ -292,12 +288,11 @@ def replacement(context: Context, tx: Transaction, row: tables.Container, now: i
         row = found
     if not expired(row, now):
         return row
-    seed, fresh = context.world.id_seed, {"created_at": now, "last_active_at": now, "replaced_by": None}
-    copied = row._replace  # type: ignore[attr-defined]  # a record is a named tuple
+    columns = row._asdict()  # type: ignore[attr-defined]  # a record is a named tuple
+    del columns["id"], columns["seq"]
+    columns |= {"created_at": now, "last_active_at": now, "replaced_by": None}
     with context.write() as tx:
-        new: tables.Container = context.insert(
-            tx, _insert, lambda ordinal: copied(id=ids.container(seed, ordinal, now), seq=ordinal, **fresh)
-        )
+        new = context.insert(tx, _insert, **columns)
         _replace.run(tx, id=row.id, by=new.id)
         context.touch("created", new.id)
     return new
@@ -337,21 +332,17 @@ def add_file(
     **more: Any,
 ) -> tables.ContainerFile:
     """Add a file, whose content is in the world: now unless `at` is given. `id` is made up unless given."""
-    seed, at = context.world.id_seed, context.world.now() if at is None else at
     return context.insert(
         tx,
         _insert_file,
-        lambda ordinal: _insert_file.new(
-            container_id=container_id,
-            id=id or ids.container_file(seed, ordinal, at),
-            seq=ordinal,
-            created_at=at,
-            bytes=size,
-            path=path,
-            source=source,
-            digest=digest,
-            **more,
-        ),
+        id,
+        container_id=container_id,
+        created_at=context.world.now() if at is None else at,
+        bytes=size,
+        path=path,
+        source=source,
+        digest=digest,
+        **more,
     )
 
 

@@ -15,7 +15,7 @@ from mockserver.faults import Rule
 from mockserver.profiles import Profile, Warned
 from mockserver.schema.lists import Page
 from mockserver.storage import tables
-from mockserver.storage.bulk import set_ordinal
+from mockserver.storage.bulk import NEW_ID, set_ordinal
 from mockserver.storage.contents import Contents
 from mockserver.storage.database import (
     BUSY_SECONDS,
@@ -269,11 +269,13 @@ class Context:
             set_ordinal.run(tx, ordinal=world.reserved)
         return world.ordinal - count + 1
 
-    def insert(self, tx: Transaction, insertion: Insertion[R], make: Callable[[int], R]) -> R:
-        """Insert the row that `make` returns for the next ordinal. Ordinals whose id an object of a seed or an import
-        has are skipped."""
+    def insert(self, tx: Transaction, insertion: Insertion[R], id: str | None = None, **columns: Any) -> R:
+        """Insert an object with the next ordinal, and with the id that follows from it unless one is given. Ordinals
+        whose id an object of a seed or an import has are skipped."""
+        seed, new_id = self.world.id_seed, NEW_ID[insertion.row]
         while True:
-            row = make(self.take(tx))
+            ordinal = self.take(tx)
+            row = insertion.new(**columns, id=id or new_id(seed, ordinal, **columns), seq=ordinal)  # type: ignore[call-arg]  # R is of a list
             if insertion.add(tx, row):
                 return row
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import get_args
 
-from mockserver import errors, ids, profiles
+from mockserver import errors, profiles
 from mockserver.clock import later
 from mockserver.context import Context
 from mockserver.schema.contents import Content, disposition
@@ -101,16 +101,13 @@ def store(
     row = context.insert(
         tx,
         _insert,
-        lambda ordinal: _insert.new(
-            id=id or ids.file(world.id_seed, ordinal),
-            seq=ordinal,
-            created_at=created,
-            expires_at=later(created, lifetime) if lifetime else None,
-            bytes=content.size,
-            filename=filename,
-            purpose=purpose,
-            digest=content.digest,
-        ),
+        id,
+        created_at=created,
+        expires_at=later(created, lifetime) if lifetime else None,
+        bytes=content.size,
+        filename=filename,
+        purpose=purpose,
+        digest=content.digest,
     )
     world.contents.keep(tx, content)
     return row

@@ -28,38 +28,44 @@ def world_seed(server_seed: str, world: str) -> bytes:
     return blake2b(world.encode(), key=blake2b(server_seed.encode()).digest()[:32], digest_size=32).digest()
 
 
-def container(seed: bytes, ordinal: int, created_at: int) -> str:
+# Of the objects of lists, from the columns of their rows; those that an id does not depend on are ignored.
+
+
+def container(seed: bytes, ordinal: int, created_at: int, **_: object) -> str:
     """Return `cntr_` and 48 hexadecimal digits: a 32-digit id, then 16 digits that start with a zero."""
     digest = _digest(seed, b"container", ordinal)
     return f"cntr_{_uuid8(digest, created_at)}0{digest[16:24].hex()[1:]}"
 
 
-def container_file(seed: bytes, ordinal: int, created_at: int) -> str:
+def container_file(seed: bytes, ordinal: int, created_at: int, **_: object) -> str:
     """Return `cfile_` and 32 hexadecimal digits."""
     return f"cfile_{_uuid8(_digest(seed, b'container.file', ordinal), created_at)}"
 
 
-def timed(prefix: str, seed: bytes, ordinal: int, created_at: int) -> str:
+def timed(prefix: str, seed: bytes, ordinal: int, created_at: int, **_: object) -> str:
     """Return a prefix, `upload` or `part`, and 32 hexadecimal digits."""
     return f"{prefix}_{_uuid8(_digest(seed, prefix.encode(), ordinal), created_at)}"
 
 
-def file(seed: bytes, ordinal: int) -> str:
+def file(seed: bytes, ordinal: int, **_: object) -> str:
     """Return `file-` and 22 letters or digits, which don't depend on the time."""
     return f"file-{_letters(_digest(seed, b'file', ordinal), 22)}"
 
 
-def skill(seed: bytes, ordinal: int, created_at: int) -> str:
+def skill(seed: bytes, ordinal: int, created_at: int, **_: object) -> str:
     """Return `skill_` and 48 hexadecimal digits, like a container's."""
     digest = _digest(seed, b"skill", ordinal)
     return f"skill_{_uuid8(digest, created_at, _SKILL_MIDDLE)}0{digest[16:24].hex()[1:]}"
 
 
-def skill_version(seed: bytes, ordinal: int, created_at: int, skill_id: str) -> str:
+def skill_version(seed: bytes, ordinal: int, created_at: int, skill_id: str, **_: object) -> str:
     """Return `skillver_` and 48 hexadecimal digits, the last 16 of which are its skill's (seen)."""
     digest = _digest(seed, b"skill.version", ordinal)
     end = skill_id[-16:] if _LONG.fullmatch(skill_id) else f"0{digest[16:24].hex()[1:]}"
     return f"skillver_{_uuid8(digest, created_at, _SKILL_MIDDLE)}{end}"
+
+
+# Of responses
 
 
 def chain(seed: bytes, ordinal: int) -> str:
@@ -75,6 +81,9 @@ def response_part(prefix: str, seed: bytes, ordinal: int, chain: str, stored: bo
 def call(seed: bytes, ordinal: int) -> str:
     """Return `call_` and 24 letters or digits."""
     return f"call_{_letters(_digest(seed, b'call', ordinal), 24)}"
+
+
+# Others
 
 
 def request() -> str:

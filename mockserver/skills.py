@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mockserver import bundles, errors, ids, profiles
+from mockserver import bundles, errors, profiles
 from mockserver.bundles import Bundle
 from mockserver.context import Context
 from mockserver.errors import APIError
@@ -322,21 +322,17 @@ def _bundle(context: Context, form: NewSkill, *known: str) -> Bundle:
 
 def _create(context: Context, bundle: Bundle, id: str | None = None) -> tables.Skill:
     """Create a skill with one version."""
-    world, now = context.world, context.world.now()
     with context.write() as tx:
         row = context.insert(
             tx,
             _insert,
-            lambda ordinal: _insert.new(
-                id=id or ids.skill(world.id_seed, ordinal, now),
-                seq=ordinal,
-                created_at=now,
-                name=bundle.name,
-                description=bundle.description,
-                default_version="1",
-                latest_version="1",
-                last_number=0,
-            ),
+            id,
+            created_at=context.world.now(),
+            name=bundle.name,
+            description=bundle.description,
+            default_version="1",
+            latest_version="1",
+            last_number=0,
         )
         context.touch("created", row.id)
         _add_version(context, row, bundle)
@@ -353,17 +349,13 @@ def _add_version(
         row = context.insert(
             tx,
             _insert_version,
-            lambda ordinal: _insert_version.new(
-                id=ids.skill_version(world.id_seed, ordinal, now, skill.id),
-                skill_id=skill.id,
-                seq=ordinal,
-                created_at=now,
-                version=version or str(number),
-                number=number,
-                name=bundle.name,
-                description=bundle.description,
-                digest=bundle.digest,
-            ),
+            skill_id=skill.id,
+            created_at=now,
+            version=version or str(number),
+            number=number,
+            name=bundle.name,
+            description=bundle.description,
+            digest=bundle.digest,
         )
         _set_latest.run(tx, id=skill.id, number=number)
         world.contents.keep(tx, bundle.zip)

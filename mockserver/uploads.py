@@ -16,7 +16,7 @@ from contextlib import closing
 from functools import partial
 from itertools import islice
 
-from mockserver import errors, files, ids, profiles
+from mockserver import errors, files, profiles
 from mockserver.clock import later
 from mockserver.context import Context, World
 from mockserver.files import NewFile
@@ -67,21 +67,18 @@ def create_upload(context: Context, body: CreateUpload) -> Upload:
 
 def _insert_upload(context: Context, tx: Transaction, body: CreateUpload, id: str | None = None) -> tables.Upload:
     """`id` is made up unless given."""
-    world, now, after = context.world, context.world.now(), body.expires_after
+    now, after = context.world.now(), body.expires_after
     row = context.insert(
         tx,
         _insert,
-        lambda ordinal: _insert.new(
-            id=id or ids.timed("upload", world.id_seed, ordinal, now),
-            seq=ordinal,
-            created_at=now,
-            expires_at=later(now, LIFETIME),
-            bytes=body.bytes,
-            filename=body.filename,
-            purpose=body.purpose,
-            mime_type=body.mime_type,
-            file_expires_after=after.seconds if after else files.default_lifetime(body.purpose),
-        ),
+        id,
+        created_at=now,
+        expires_at=later(now, LIFETIME),
+        bytes=body.bytes,
+        filename=body.filename,
+        purpose=body.purpose,
+        mime_type=body.mime_type,
+        file_expires_after=after.seconds if after else files.default_lifetime(body.purpose),
     )
     context.touch("created", row.id)
     return row
@@ -107,14 +104,10 @@ def add_upload_part(context: Context, upload_id: str, form: NewFile) -> UploadPa
         row = context.insert(
             tx,
             _insert_part,
-            lambda ordinal: _insert_part.new(
-                id=ids.timed("part", world.id_seed, ordinal, now),
-                seq=ordinal,
-                created_at=now,
-                upload_id=upload.id,
-                bytes=data.size,
-                digest=data.digest,
-            ),
+            created_at=now,
+            upload_id=upload.id,
+            bytes=data.size,
+            digest=data.digest,
         )
         world.contents.keep(tx, data)
         context.touch("created", row.id)

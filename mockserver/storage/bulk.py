@@ -4,7 +4,7 @@ Seeds, imports and the control plane collect objects here, and write them all at
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeVar
 
 from mockserver import control_errors, ids
@@ -17,16 +17,14 @@ R = TypeVar("R", bound=tables.Table)
 MANY_IDS = 10_000
 """If a table has more, each new id is looked up in it."""
 
-_MAKE_ID: dict[type[tables.Table], Callable[[bytes, int, dict[str, Any]], str]] = {
-    tables.File: lambda seed, ordinal, row: ids.file(seed, ordinal),
-    tables.Container: lambda seed, ordinal, row: ids.container(seed, ordinal, row["created_at"]),
-    tables.ContainerFile: lambda seed, ordinal, row: ids.container_file(seed, ordinal, row["created_at"]),
-    tables.Upload: lambda seed, ordinal, row: ids.timed("upload", seed, ordinal, row["created_at"]),
-    tables.UploadPart: lambda seed, ordinal, row: ids.timed("part", seed, ordinal, row["created_at"]),
-    tables.Skill: lambda seed, ordinal, row: ids.skill(seed, ordinal, row["created_at"]),
-    tables.SkillVersion: lambda seed, ordinal, row: ids.skill_version(
-        seed, ordinal, row["created_at"], row["skill_id"]
-    ),
+NEW_ID: dict[type[tables.Table], Callable[..., str]] = {
+    tables.File: ids.file,
+    tables.Container: ids.container,
+    tables.ContainerFile: ids.container_file,
+    tables.Upload: partial(ids.timed, "upload"),
+    tables.UploadPart: partial(ids.timed, "part"),
+    tables.Skill: ids.skill,
+    tables.SkillVersion: ids.skill_version,
 }
 """The id of a new object, from the world's seed, an ordinal and the other columns."""
 
@@ -87,9 +85,9 @@ class Placement:
         if columns.get(position) is None or not self.exact:
             columns[position] = self._next()
         if columns.get("id") is None:
-            columns["id"] = _MAKE_ID[row](self._id_seed, columns[position], columns)
+            columns["id"] = NEW_ID[row](self._id_seed, columns[position], **columns)
             while self._has(row, inside, columns["id"]):
-                columns["id"] = _MAKE_ID[row](self._id_seed, self._next(), columns)
+                columns["id"] = NEW_ID[row](self._id_seed, self._next(), **columns)
         elif self._has(row, inside, columns["id"]):
             raise control_errors.OBJECT_EXISTS(id=columns["id"])
         self._taken.add((row, inside, columns["id"]))

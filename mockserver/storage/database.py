@@ -140,6 +140,7 @@ class Insertion(Generic[R]):
     """INSERT of a whole row. A row with the same key is replaced if it is of a deleted object, else kept."""
 
     def __init__(self, row: type[R]) -> None:
+        self.row = row
         self.new = record(row)
         """Makes a row to insert."""
         names, keys = columns(row), [column.name for column in table(row).primary_key]
