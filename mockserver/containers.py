@@ -284,8 +284,10 @@ def _create_missing(context: Context, container_id: str) -> tables.Container:
 
 def replacement(context: Context, tx: Transaction, row: tables.Container, now: int) -> tables.Container:
     """The running container that took the place of an expired one, created if there is none."""
-    while expired(row, now) and row.replaced_by and (found := find(tx, row.replaced_by, now)):
+    seen = {None, row.id}  # a seed can name a circle
+    while expired(row, now) and row.replaced_by not in seen and (found := find(tx, str(row.replaced_by), now)):
         row = found
+        seen.add(row.id)
     if not expired(row, now):
         return row
     columns = row._asdict()  # type: ignore[attr-defined]  # a record is a named tuple

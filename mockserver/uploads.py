@@ -126,6 +126,8 @@ async def complete_upload(context: Context, upload_id: str, body: CompleteUpload
             content, md5 = await _put_together(world, parts, storage, body.md5 is not None)
         except (FileNotFoundError, sqlite3.Error):
             _unchanged(context, upload.id, parts)
+            if world.ended:  # by a restore, which brought the same parts back
+                raise errors.WORLD_GONE() from None
             raise
         try:
             if body.md5 is not None and body.md5.lower() != md5 and not context.allows(profiles.ANY_MD5):

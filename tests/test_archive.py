@@ -720,6 +720,33 @@ def test_export_and_import_restore_long_inputs_exactly(
     assert read_seeds([seed], MAX_UPLOAD).summary() == "2 responses"
 
 
+def document_of(control: httpx2.Client) -> Any:
+    """Return the document of an export."""
+    with zipfile.ZipFile(io.BytesIO(export_world(control))) as opened:
+        return json.loads(opened.read("seed.yaml"))
+
+
+@pytest.mark.parametrize(
+    "body", ["{}", "[]", "null", '{"type": 1}', '{"type": "message"}', '{"type": "message", "content": 5}']
+)
+def test_a_response_that_could_not_be_shown_is_not_imported(world: World, control: httpx2.Client, body: str) -> None:
+    ok(world.http.post("/responses", json={"model": "m", "input": "hello"}))
+    document = document_of(control)
+    (item,) = (item for item in document["responses"][0]["items"] if item["output"])
+    item["body"] = body
+    assert "as exports write it" in error_message(control.post("/import", json=document), 400, "invalid_seed")
+
+
+def test_containers_that_replace_each_other_in_a_circle_are_found(world: World, control: httpx2.Client) -> None:
+    ok(control.put("/profile", json={"switches": {"expired_replaced": True}}))
+    first, second = (f"cntr_{digit * 48}" for digit in "ab")
+    expired = {"name": "box", "last_active_at": "-2h"}
+    circle = [{"id": first, "replaced_by": second, **expired}, {"id": second, "replaced_by": first, **expired}]
+    ok(control.post("/place", json={"containers": [*circle, {"id": "cntr_own", "replaced_by": "cntr_own", **expired}]}))
+    for id in (first, second, "cntr_own"):
+        assert ok(world.http.get(f"/containers/{id}/files"))["data"] == []
+
+
 @pytest.mark.parametrize(
     ("limit", "value", "message"),
     [

@@ -301,6 +301,8 @@ LARGE_YAML = {
     "aliases of aliases": b"a: &a [" + b"x," * 99 + b"x]\nb: &b [" + b"*a," * 99 + b"*a]\nc: [" + b"*b," * 99 + b"*b]",
     "aliases of a long text": b"a: &a " + b"x" * 100_000 + b"\nb: [" + b"*a," * 999 + b"*a]",
     "directives": b"%TAG !a! b\n" * 20 + b"---\na: 1",
+    "directives with other line breaks": b"%TAG !a! b\r" * 20 + b"--- {version: 1}\r",
+    "directives with Unicode line breaks": "%TAG !a! b\u0085%TAG !b! b\u2028".encode() * 20 + b"--- {version: 1}\n",
     "depth": b"x: " + b"[" * 10_000,
 }
 

@@ -107,6 +107,19 @@ def test_a_directory_of_another_program_is_rejected_and_left_unchanged(kind: str
     assert {path: path.stat().st_mtime_ns for path in [data, *data.rglob("*")]} == before
 
 
+@pytest.mark.parametrize("part", ["uploads", "worlds"])
+def test_a_data_directory_with_a_symbolic_link_inside_is_rejected_and_left_unchanged(part: str, tmp_path: Path) -> None:
+    data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    assert run("run", "--data", str(data), "--", "true").returncode == 0
+    (data / part).rename(elsewhere)
+    photo = Path(write_file(elsewhere / "1-photo" / "a.jpg"))
+    (data / part).symlink_to(elsewhere)
+    done = run("serve", "--port", "0", "--data", str(data))
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (5, "", 1)
+    assert f"{data / part} is a symbolic link" in done.stderr
+    assert photo.exists()
+
+
 def test_files_of_file_systems_and_tools_are_ignored_in_a_data_directory(tmp_path: Path) -> None:
     for name in (".gitkeep", ".DS_Store", "lost+found/x"):
         write_file(tmp_path / "data" / name)

@@ -429,6 +429,7 @@ def test_files_of_parts_are_not_removed_on_the_event_loop(
         ("DELETE", "/uploads/{upload}", 404, "No such Upload object"),
         ("POST", "/reset", 404, "No such Upload object"),
         ("POST", "/snapshots/before/restore", 409, "Send it again"),
+        ("POST", "/snapshots/with-part/restore", 409, "Send it again"),
         ("DELETE", "", 409, "Send it again"),
     ],
 )
@@ -445,6 +446,7 @@ def test_completing_an_upload_fails_if_it_or_its_world_is_replaced_meanwhile(
     upload = create(world, 30_000)
     ok(control.put("/snapshots/before"))
     part = add_part(world, upload, pseudorandom("whole"))
+    ok(control.put("/snapshots/with-part"))
     with ThreadPoolExecutor(1) as pool:
         completing = pool.submit(with_own_client, world, complete, upload, part)
         assert started.wait(60)

@@ -59,7 +59,7 @@ _SCALARS: dict[str, Callable[[str], Any]] = {
     "tag:yaml.org,2002:str": str,
 }
 _TAGS = {*_SCALARS, "tag:yaml.org,2002:seq", "tag:yaml.org,2002:map"}
-_DIRECTIVE = re.compile(rb"^%", re.MULTILINE)
+_DIRECTIVE = re.compile("(?:^|[\n\r\x85\u2028\u2029\ufeff])%")  # after each line break of YAML, and a byte order mark
 
 
 class Source:
@@ -124,10 +124,12 @@ class Source:
 
     @cached_property
     def _root(self) -> yaml.Node:
-        if len(_DIRECTIVE.findall(self._text)) > MAX_DIRECTIVES:
-            raise SeedError(f"{self.path}: more than {MAX_DIRECTIVES} lines start with %; a seed needs no directives")
         try:
             decoded = self._text.decode()
+            if len(_DIRECTIVE.findall(decoded)) > MAX_DIRECTIVES:
+                raise SeedError(
+                    f"{self.path}: more than {MAX_DIRECTIVES} lines start with %; a seed needs no directives"
+                )
             _check_size(self.path, decoded, self.limits.yaml_values)
             root = yaml.compose(decoded, Loader=_Loader)
         except UnicodeDecodeError as error:

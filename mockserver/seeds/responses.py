@@ -47,10 +47,11 @@ class Response(Entry, Part):
                 responses.frame(row, status)
             _ = json.loads(row.details)["raised"], set(json.loads(row.given))
             items = [(json.loads(item.body), item.output) for item in self.items]
-            _ = [whole_item(item) if output else item["type"] for item, output in items]
-            if not 0 <= row.pace <= MAX_PACE:
+            complete = [whole_item(item).keys() <= item.keys() for item, output in items if output]
+            named = [isinstance(item["type"], str) for item, _ in items]
+            if not (all(complete) and all(named) and 0 <= row.pace <= MAX_PACE):
                 raise ValueError
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, AttributeError):
             raise ValueError("it is not a response as exports write it; export the world again") from None
         return self
 

@@ -209,6 +209,11 @@ def usable(path: Path) -> Iterator[Directory]:
             f"{path} was written by mockserver 0.1, which kept all worlds in one file; export its worlds with that "
             "version (`mockserver export`), import them into a new directory, and name that one with --data"
         )
+    if linked := [part for part in _PARTS if (path / part).is_symlink()]:
+        raise DirectoryUnusable(
+            f"{path / linked[0]} is a symbolic link, and a start removes what is in some of these directories; replace "
+            "it by a directory, or name the directory that it links to, or one beside it, with --data"
+        )
     try:
         if _is_other(path):
             raise DirectoryUnusable(
