@@ -17,7 +17,7 @@ from urllib.parse import parse_qs
 from mockserver.answers import Counted
 from mockserver.entries import Entry
 from mockserver.schema.faults import LISTS
-from mockserver.transcript import parts
+from mockserver.schema.responses import parts
 
 _RETRYABLE = {408, 409, 429}
 _UPLOADS = {"CreateFile", "CreateContainerFile"}

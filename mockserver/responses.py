@@ -24,6 +24,7 @@ from mockserver.schema.responses import (
     OUTPUTS,
     SHELL,
     UNASKED_MODEL,
+    Carried,
     CreateResponse,
     InputItemList,
     Item,
@@ -32,6 +33,7 @@ from mockserver.schema.responses import (
     Response,
     ResponseDeleted,
     Usage,
+    parts,
 )
 from mockserver.skills import NOTHING, Supplied
 from mockserver.storage import tables
@@ -117,7 +119,7 @@ def _create(context: Context, body: CreateResponse, uploads: Uploads, supplied: 
         request = json.dumps(_echo(body, tools))
         if len(request) > MAX_ECHO:
             raise errors.BODY_HOLDS_TOO_MUCH(problem=f"without its input it has more than {MAX_ECHO:,} characters")
-        run = Run(context, tx, body, before, allowed_tools(body, tools.values()))
+        run = Run(context, tx, body, before, allowed_tools(body, tools.values()), tools.values())
         target = _target(run)
         answer, nearest = answers.choose(tx, target)
         context.answer = answer.id if answer else None
@@ -149,7 +151,7 @@ def _create(context: Context, body: CreateResponse, uploads: Uploads, supplied: 
             pace=answer.rule.pace if answer else 0.0,
             request=request,
             status=run.status,
-            details=_details(_usage(answer, sent, written), run.error, run.incomplete),
+            details=_details(_usage(answer, sent, written), before.carried, run.error, run.incomplete),
             outputs=OUTPUTS in (body.include or []),
             starts=QUEUED_SECONDS if background else 0,
             takes=takes,
@@ -263,7 +265,7 @@ def _target(run: Run) -> answers.Target:
         "model": body.model,
         "tool": [tool.kind for tool in run.tools] or ["none"],
         "container": [text for row in run.used for text in (row.id, row.name)],
-        "file": [*(file.filename for file in before.files), *names],
+        "file": [*(file.name for file in before.files), *names],
         "turn": before.turn,
         "continues": before.given,
         "metadata": body.metadata or {},
@@ -284,13 +286,14 @@ def _perform(run: Run, answer: answers.Counted | None) -> None:
         run.take(steps)
 
 
-def _details(usage: Usage, error: APIError | None = None, incomplete: str | None = None) -> str:
-    """What the object shows at the end of the run beside its output, as JSON."""
+def _details(usage: Usage, carried: Carried, error: APIError | None = None, incomplete: str | None = None) -> str:
+    """What the object shows at the end of the run beside its output, and what later ones need, as JSON."""
     details = {
         "error": error and {"code": "server_error", "message": error.message},
         "incomplete_details": {"reason": incomplete} if incomplete else None,
         "usage": usage,
         "raised": error and error.body()["error"],
+        "carried": carried.model_dump(),
     }
     return json.dumps(details)
 
@@ -416,7 +419,7 @@ def _create_missing(context: Context, response_id: str) -> tables.Response:
             chain=ids.chain(context.world.id_seed, ordinal),
             request=json.dumps(_echo(CreateResponse(), {})),
             status="completed",
-            details=_details(_usage(None, 0, 0)),
+            details=_details(_usage(None, 0, 0), Carried()),
         )
         _insert.add(tx, row)
         context.touch("created", response_id)
@@ -433,11 +436,11 @@ def _row(response_id: str, position: int, item: Item, output: bool, ends: int = 
 def _cited(items: Sequence[tables.ResponseItem]) -> list[tuple[str, str]]:
     """The containers and files that texts link to; not displayed figures, which calls show too."""
     messages = (_body(row) for row in items if '"container_file_citation"' in row.body)
-    parts = (part for item in messages for part in transcript.parts(item.get("content")))
+    contents = (part for item in messages for part in parts(item.get("content")))
     return [
         (str(each.get("container_id")), str(each.get("file_id")))
-        for part in parts
-        for each in transcript.parts(part.get("annotations"))
+        for part in contents
+        for each in parts(part.get("annotations"))
         if each.get("end_index")
     ]
 

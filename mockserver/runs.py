@@ -8,30 +8,29 @@ of steps, which are activity.
 
 import base64
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from mockserver import containers, errors, expiry, ids
+from mockserver import containers, errors, expiry, ids, inputs
 from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.samples import sample
 from mockserver.schema.answers import MAX_OUTPUT, MAX_TEXT, Fail, Figure, Step, WrittenFile, link, links
-from mockserver.schema.contents import base_name
 from mockserver.schema.responses import CODE, ENCRYPTED, SHELL, CreateResponse, Item, whole_item
 from mockserver.storage import tables
 from mockserver.storage.contents import Upload, Uploads
 from mockserver.storage.database import Statement, Transaction
-from mockserver.tools import Tool, add_copy, remove_unused
+from mockserver.tools import Tool, remove_unused
 from mockserver.transcript import PREFIXES, Transcript
 
 LOCAL_LIMITS = {"max_output_length": 12_000, "timeout_ms": 10_000}
 """Of a local shell call (seen)."""
 MAX_INPUTS = 1_000
 """Files of the input that are put into containers."""
-FILE_COSTS = 4_000
-"""Characters that are worked on in the time that it takes to add a file."""
+MAX_CARRIED = 200
+"""Items with files that a chain knows, the newest ones."""
 MAX_CITED = 1_000
 """Links of a message that are looked for in the container."""
 _PLACEHOLDER = re.compile(r"(\{(?:links|text|files|container)\})")
@@ -65,6 +64,8 @@ class Run:
     body: CreateResponse
     before: Transcript
     tools: list[Tool]
+    """Those that it may call."""
+    declared: Collection[Tool]
     keep: Mapping[str, Upload] = field(default_factory=dict)
     """Contents that are not in the world yet, by digest."""
     items: list[tuple[Item, int]] = field(default_factory=list)
@@ -104,19 +105,26 @@ class Run:
         return "failed" if self.error else "incomplete" if self.incomplete else "completed"
 
     def add_inputs(self, uploads: Uploads) -> None:
-        """Put the files of the input into the containers (the path of those without an id is a guess)."""
-        count = len(self.used) * len(self.before.files)
+        """Put the files of the input into the containers of all declared tools, and into new ones also those of earlier
+        turns."""
+        used = {tool.container.id: tool for tool in self.declared if tool.container}
+        count = len(used) * len(self.before.files)
         if count > MAX_INPUTS:
             raise errors.BODY_HOLDS_TOO_MUCH(
                 problem=f"its input has {count:,} files for its containers, more than {MAX_INPUTS:,}"
             )
-        self.context.expect(count * FILE_COSTS)
-        for container in self.used:
-            for file in self.before.files:
-                if file.file_id is not None:
-                    add_copy(self.context, self.tx, container.id, file.file_id, "input")
-                else:
-                    self._add_input(container, file.filename, file.data or "", uploads)
+        carried, left = self.before.carried, MAX_INPUTS - count
+        for id, tool in used.items():
+            missing = carried.files[carried.placed if tool.continues else 0 :]
+            places = [each for each in missing if each[0] != self.before.next_id]
+            files = [*inputs.earlier(self.context, self.tx, places, left // len(used)), *self.before.files]
+            self.context.expect(count * inputs.FILE_COSTS + sum(len(file.content) for file in files))
+            inputs.Placing(self.context, self.tx, uploads, id, bool(tool.created)).put(files)
+        if used:
+            carried.placed = len(carried.files)
+        surplus = max(0, len(carried.files) - MAX_CARRIED)
+        del carried.files[:surplus]
+        carried.placed = max(0, carried.placed - surplus)
 
     def paths(self, container: tables.Container) -> list[str]:
         """Of the files in a container."""
@@ -257,23 +265,6 @@ class Run:
         self.context.touch("created", row.id)
         return file.digest
 
-    def _add_input(self, container: tables.Container, filename: str, data: str, uploads: Uploads) -> None:
-        """Add a file that stands in the input, as base64."""
-        name = base_name(filename)
-        path = "/mnt/data/" + ("file" if name in ("", ".", "..") or "\0" in name else name)
-        if self._find(container, path):
-            return
-        try:
-            upload = uploads.put([base64.b64decode(data, validate=True)])
-        except ValueError:  # binascii.Error is one; so is text that is not ASCII
-            raise errors.INVALID_INPUT_FILE(param="input") from None
-        try:
-            row = containers.add_file(self.context, self.tx, container.id, path, upload.size, upload.digest)
-            self.context.touch("created", row.id)
-            self.context.world.contents.keep(self.tx, upload)
-        finally:
-            upload.discard()
-
     def _find(self, container: tables.Container, path: str) -> list[tables.ContainerFile]:
         """The files of a path, the newest first."""
         return _find_path.all(self.tx, container_id=container.id, path=path, now=self.instant)
@@ -319,7 +310,9 @@ class Run:
     def _citations(self, text: str) -> Iterator[Item]:
         """What the text links to and the container has. Indexes count code points, the end is exclusive."""
         for path, span in islice(links(text), MAX_CITED):
-            if row := next((rows[0] for container in self.used if (rows := self._find(container, path))), None):
+            here = {"path": path, "now": self.instant}
+            found = (inputs.newest_at.first(self.tx, container_id=container.id, **here) for container in self.used)
+            if row := next(filter(None, found), None):
                 yield _citation(row.container_id, row.id, path.rpartition("/")[2], *span)
 
     # How it ends
@@ -353,10 +346,10 @@ class Run:
     def _finish(self) -> None:
         """Count the ends of calls as activity of their containers."""
         if self.context.world.profile.auto_lazy:
-            for tool in self.tools:
+            for tool in self.declared:
                 if tool.container and tool.container.id not in self.ends:
                     remove_unused(self.context, tool)
-        for container in {each.id: each for each in self.used}.values():
+        for container in {tool.container.id: tool.container for tool in self.declared if tool.container}.values():
             ends = self.ends.get(container.id, [])
             if not self.background:
                 active = expiry.activity(container, ends[-1], ends) if ends else self.now

@@ -7,6 +7,7 @@ from typing import Any
 from mockserver import containers, errors, profiles
 from mockserver.context import Context
 from mockserver.expiry import expired
+from mockserver.inputs import add_copy
 from mockserver.schema.containers import UNASKED_EXPIRY, CreateContainer
 from mockserver.schema.responses import (
     CODE,
@@ -18,11 +19,12 @@ from mockserver.schema.responses import (
     CreateResponse,
     LocalEnvironment,
     Shell,
+    parts,
 )
 from mockserver.skills import Supplied
 from mockserver.storage import tables
 from mockserver.storage.database import Transaction
-from mockserver.transcript import Transcript, parts
+from mockserver.transcript import Transcript
 
 Environment = str | AutoContainer | AutoEnvironment | ContainerReference | LocalEnvironment
 """Where a tool runs, as a request says it."""
@@ -36,6 +38,8 @@ class Tool:
     container: tables.Container | None = None
     created: tuple[tuple[str, str], ...] = ()
     """What was created with a new container."""
+    continues: bool = False
+    """Whether an earlier call of the context was made in the container."""
 
 
 def declared_tools(
@@ -51,6 +55,8 @@ def declared_tools(
             where = f"tools[{position}].environment."
             asked = tool.environment or AutoEnvironment(type="container_auto")
             declared[position] = _tool(context, tx, SHELL, asked, before, where, supplied)
+    for each in declared.values():
+        each.continues = each.container is not None and each.container.id == before.containers.get(each.kind)
     return declared
 
 
@@ -130,9 +136,3 @@ def _find_running(context: Context, tx: Transaction, container_id: str) -> table
     if row.wedged:
         raise errors.RUN_FAILED()
     return row
-
-
-def add_copy(context: Context, tx: Transaction, container_id: str, file_id: str, param: str) -> None:
-    """A copy of a File, if the container has none yet."""
-    if not containers.newest_copy.first(tx, container_id=container_id, id=file_id, now=context.world.now()):
-        context.touch("created", containers.copy(context, tx, container_id, file_id, param).id)

@@ -12,7 +12,8 @@ from typing import Any
 
 from mockserver import errors, ids, profiles
 from mockserver.context import Context
-from mockserver.schema.responses import CODE, MAX_TEXT, SHELL, CreateResponse, Item
+from mockserver.inputs import InputFile, check, files_of
+from mockserver.schema.responses import CODE, MAX_TEXT, SHELL, Carried, CreateResponse, Item, parts
 from mockserver.storage import tables
 from mockserver.storage.database import Statement, Transaction
 
@@ -40,15 +41,6 @@ _items = Statement("SELECT * FROM response_items WHERE id = :id", tables.Respons
 
 
 @dataclass(slots=True)
-class InputFile:
-    """A file in the input: a File by its id, or its name and bytes as base64."""
-
-    file_id: str | None
-    filename: str
-    data: str | None = None
-
-
-@dataclass(slots=True)
 class Transcript:
     previous: tables.Response | None
     chain: str
@@ -64,6 +56,8 @@ class Transcript:
     replayed: set[str] = field(default_factory=set)
     """Containers that are known from repeated items."""
     files: list[InputFile] = field(default_factory=list)
+    """Of this request's input."""
+    carried: Carried = field(default_factory=Carried)
 
     @property
     def given(self) -> list[str]:
@@ -109,21 +103,31 @@ def read(context: Context, tx: Transaction, body: CreateResponse) -> Transcript:
         1 + (last.turn if last else 0),
         previous.user_text if previous else "",
         {CODE: last.code_container, SHELL: last.shell_container} if last else {},
+        carried=Carried.model_validate(json.loads(previous.details).get("carried", {})) if previous else Carried(),
     )
-    now, in_turn = context.world.now(), False
+    now, in_turn, earlier = context.world.now(), False, 0
+    with_files = []
     hosted: set[str] = set()
     """The ids of calls of a hosted shell, whose outputs come from the API."""
     for item in items:
         output = _is_output(item, hosted)
         transcript.turn += output and not in_turn
         in_turn = output
+        earlier = len(transcript.files) if output else earlier
         kind = str(item["type"])
         if not isinstance(item.get("id"), str):
             id = ids.response_part(PREFIXES.get(kind, kind), seed, next(ordinals), transcript.chain, body.stored, now)
             item = {"id": id, **{key: value for key, value in item.items() if key != "id"}}
+        if files := list(files_of(item)):
+            transcript.files += files
+            with_files.append(len(transcript.items))
         transcript.items.append(item)
         _note(transcript, item)
     transcript.next_id = ids.response_part("resp", seed, next(ordinals), transcript.chain, body.stored, now)
+    for file in transcript.files[:earlier]:
+        file.earlier = True
+    check(context, tx, transcript.files)
+    transcript.carried.files += [(transcript.next_id, position) for position in with_files]
     return transcript
 
 
@@ -149,6 +153,10 @@ def _resolved(context: Context, tx: Transaction, given: list[Item]) -> list[Item
         if not isinstance(kind, str):
             raise errors.MISSING_PARAMETER(param=f"{where}.type")
         id = raw.get("id")
+        for name in ("content", "output"):
+            for place, text, limit in _texts(raw.get(name), f"{where}.{name}"):
+                if len(text) > limit:
+                    raise errors.TOO_LONG_STRING(param=place, limit=limit, length=len(text))
         # What the API is to know of reasoning is encrypted in the item, or stored (seen).
         is_bare = kind == "reasoning" and id is not None and not raw.get("encrypted_content")
         if kind != "item_reference" and not (is_bare and not context.creates_missing(str(id))):
@@ -179,9 +187,6 @@ def _message(raw: Item, where: str) -> Item:
     if role not in ("user", "assistant", "system", "developer"):
         supported = "'assistant', 'system', 'developer', and 'user'"
         raise errors.INVALID_VALUE(value=str(role)[:100], supported=supported, param=f"{where}.role")
-    for place, text, limit in _texts(content, f"{where}.content"):
-        if len(text) > limit:
-            raise errors.TOO_LONG_STRING(param=place, limit=limit, length=len(text))
     if isinstance(content, str):
         key = "output_text" if role == "assistant" else "input_text"
         more: dict[str, Any] = {"annotations": [], "logprobs": []} if role == "assistant" else {}
@@ -194,7 +199,7 @@ def _message(raw: Item, where: str) -> Item:
 
 
 def _texts(content: object, where: str) -> Iterator[tuple[str, str, int]]:
-    """The texts and names of a message's content, with their places and greatest lengths."""
+    """The texts and names in an item, with their places and greatest lengths."""
     for number, part in enumerate(content) if isinstance(content, list) else ():
         for key, limit in (("text", MAX_TEXT), ("filename", MAX_NAME)):
             if isinstance(part, dict) and isinstance(text := part.get(key), str):
@@ -214,7 +219,7 @@ def _is_output(item: Item, hosted: set[str]) -> bool:
 
 
 def _note(transcript: Transcript, item: Item) -> None:
-    """What a run has to know of an item: the containers of calls, the last user message and its files."""
+    """What a run has to know of an item: the containers of calls, the last user message."""
     if item["type"] == "code_interpreter_call" and isinstance(id := item.get("container_id"), str):
         transcript.containers[CODE] = id
         transcript.replayed.add(id)
@@ -223,7 +228,6 @@ def _note(transcript: Transcript, item: Item) -> None:
         transcript.replayed.add(id)
     elif item["type"] == "message" and item["role"] == "user":
         transcript.user_text = text_of(item["content"])[:MAX_USER_TEXT]
-        transcript.files += _files(item["content"])
 
 
 def _environment(item: Item) -> str | None:
@@ -231,22 +235,3 @@ def _environment(item: Item) -> str | None:
     environment = item.get("environment")
     id = environment.get("container_id") if isinstance(environment, dict) else None
     return id if isinstance(id, str) else None
-
-
-def _files(content: object) -> Iterator[InputFile]:
-    for part in parts(content):
-        if part.get("type") not in ("input_file", "input_image"):
-            continue
-        url = part.get("file_data") or part.get("image_url")
-        name = part.get("filename")
-        if isinstance(id := part.get("file_id"), str):
-            yield InputFile(id, str(name or ""))
-        elif isinstance(url, str) and (url.startswith("data:") or "file_data" in part):
-            kind = url.removeprefix("data:").partition(";")[0].rpartition("/")[2] if url.startswith("data:") else "bin"
-            default = f"image.{kind}" if part["type"] == "input_image" else "file"
-            yield InputFile(None, str(name or default), url.rpartition(",")[2])
-
-
-def parts(content: object) -> list[dict[str, Any]]:
-    """The objects of a list; of anything else none."""
-    return [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []

@@ -194,6 +194,21 @@ class ListInputItems(Page):
     include: list[Include] = []
 
 
+def parts(content: object) -> list[Item]:
+    """The objects of a list; of anything else none."""
+    return [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+
+
+class Carried(BaseModel):
+    """What a response hands on to later ones of its chain, beside the columns of its row."""
+
+    model_config = ConfigDict(extra="forbid")
+    files: list[tuple[str, Annotated[int, Field(ge=0, le=1 << 31)]]] = []
+    """Where the files of the input stand, the oldest first: ids of responses and positions of items."""
+    placed: Annotated[int, Field(ge=0)] = 0
+    """How many of these items have their files in the containers that the chain uses."""
+
+
 class IncompleteDetails(TypedDict):
     reason: str
 

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from mockserver import responses
 from mockserver.schema.answers import MAX_PACE
-from mockserver.schema.responses import whole_item
+from mockserver.schema.responses import Carried, whole_item
 from mockserver.schema.values import Count, Part
 from mockserver.seeds.entry import Entry, Export, Exported, Placing, model_of, stored
 from mockserver.storage import tables
@@ -45,7 +45,8 @@ class Response(Entry, Part):
         try:
             for status in ("completed", "failed", "incomplete"):
                 responses.frame(row, status)
-            _ = json.loads(row.details)["raised"], set(json.loads(row.given))
+            details = json.loads(row.details)
+            _ = details["raised"], set(json.loads(row.given)), Carried.model_validate(details.get("carried", {}))
             items = [(json.loads(item.body), item.output) for item in self.items]
             complete = [whole_item(item).keys() <= item.keys() for item, output in items if output]
             named = [isinstance(item["type"], str) for item, _ in items]

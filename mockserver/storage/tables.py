@@ -257,7 +257,7 @@ class Response(Table, table=True):
     status: str
     """At the end of the run."""
     details: str
-    """JSON: `usage`, `error`, `incomplete_details`, as of the end of the run."""
+    """JSON: `usage`, `error`, `incomplete_details`, as of the end of the run; and `carried`, for later responses."""
     outputs: bool = False
     """Whether the outputs of calls are included."""
     starts: int = 0
