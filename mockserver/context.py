@@ -155,6 +155,7 @@ class Context:
     warnings: list[Warned] = field(default_factory=list)
     touched: list[tuple[str, str]] = field(default_factory=list)
     """`created`, `changed` or `deleted`, and an id."""
+    request_id: str = ""
     answer: str | None = None
     """The id of the script that was used."""
     cited: list[tuple[str, str]] = field(default_factory=list)

@@ -14,11 +14,10 @@ from mockserver import answers, errors, ids, profiles, runs, transcript, unscrip
 from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.runs import Run
-from mockserver.samples import sample
-from mockserver.schema.answers import Tokens
 from mockserver.schema.lists import listed
 from mockserver.schema.responses import (
     CODE,
+    ERROR_CODES,
     MAX_ECHO,
     MAX_TEXT,
     OUTPUTS,
@@ -40,12 +39,12 @@ from mockserver.storage import tables
 from mockserver.storage.contents import Uploads
 from mockserver.storage.database import Insertion, Statement
 from mockserver.tools import Tool, allowed_tools, declared_tools, shown_tool
+from mockserver.usage import characters, usage
 
 QUEUED_SECONDS = 1
 """How long a run in the background is queued, by the world's clock."""
 BACKGROUND_SECONDS = 2
 """The shortest run in the background."""
-CHARACTERS_A_TOKEN = 4
 MAX_PAGE = MAX_TEXT
 """Characters after which a page of input items ends, whatever its limit."""
 MAX_GIVEN = 1_000
@@ -126,8 +125,7 @@ def _create(context: Context, body: CreateResponse, uploads: Uploads, supplied: 
         if answer is None and context.world.profile.unscripted == "refuse":
             raise _Rejected(errors.UNSCRIPTED(problem=nearest or "The world has no answers."), target)
         if answer and answer.rule.rejects:
-            error = sample(errors.CATALOGUE[answer.rule.rejects], {"operation": "CreateResponse"})
-            raise _Rejected(error, target)
+            raise _Rejected(runs.scripted(context, answer.rule.rejects), target)
         run.add_inputs(uploads)
         _perform(run, answer)
         takes = max(BACKGROUND_SECONDS, ceil(run.at)) if background else ceil(run.at)
@@ -135,8 +133,10 @@ def _create(context: Context, body: CreateResponse, uploads: Uploads, supplied: 
             clock = context.advance(tx, run.at)
         items = [_row(id, position, item, False) for position, item in enumerate(before.items)]
         done = [_row(id, len(items) + n, item, True, ends) for n, (item, ends) in enumerate(run.items)]
-        sent = sum(len(item.body) for item in items) + len(str(body.instructions or ""))
-        written = sum(len(item.body) for item in done)
+        carried = before.carried
+        carried.written = sum(characters(item) for item, _ in run.items)
+        read = carried.read + characters(body.instructions)
+        tokens = usage(answer.rule.usage if answer else None, read, carried.written)
         given = [*before.given, *([answer.id] if answer else [])]
         row = _insert.new(
             id=id,
@@ -151,7 +151,7 @@ def _create(context: Context, body: CreateResponse, uploads: Uploads, supplied: 
             pace=answer.rule.pace if answer else 0.0,
             request=request,
             status=run.status,
-            details=_details(_usage(answer, sent, written), before.carried, run.error, run.incomplete),
+            details=_details(tokens, carried, run.error, run.incomplete),
             outputs=OUTPUTS in (body.include or []),
             starts=QUEUED_SECONDS if background else 0,
             takes=takes,
@@ -286,30 +286,17 @@ def _perform(run: Run, answer: answers.Counted | None) -> None:
         run.take(steps)
 
 
-def _details(usage: Usage, carried: Carried, error: APIError | None = None, incomplete: str | None = None) -> str:
+def _details(tokens: Usage, carried: Carried, error: APIError | None = None, incomplete: str | None = None) -> str:
     """What the object shows at the end of the run beside its output, and what later ones need, as JSON."""
+    code = error and error.code
     details = {
-        "error": error and {"code": "server_error", "message": error.message},
+        "error": error and {"code": code if code in ERROR_CODES else "server_error", "message": error.message},
         "incomplete_details": {"reason": incomplete} if incomplete else None,
-        "usage": usage,
-        "raised": error and error.body()["error"],
+        "usage": tokens,
+        "raised": error and {**error.body()["error"], **({"type": "server_error"} if error.status >= 500 else {})},
         "carried": carried.model_dump(),
     }
     return json.dumps(details)
-
-
-def _usage(answer: answers.Counted | None, sent: int, written: int) -> Usage:
-    """Tokens as a fixed share of the characters, unless the script gives them."""
-    given = (answer.rule.usage if answer else None) or Tokens()
-    tokens_in = ceil(sent / CHARACTERS_A_TOKEN) if given.input is None else given.input
-    tokens_out = ceil(written / CHARACTERS_A_TOKEN) if given.output is None else given.output
-    return {
-        "input_tokens": tokens_in,
-        "input_tokens_details": {"cache_write_tokens": 0, "cached_tokens": given.cached or 0},
-        "output_tokens": tokens_out,
-        "output_tokens_details": {"reasoning_tokens": given.reasoning or 0},
-        "total_tokens": tokens_in + tokens_out,
-    }
 
 
 _AS_SENT = (
@@ -356,7 +343,7 @@ def shown(context: Context, created: Created) -> Response:
 def frame(row: tables.Response, status: str) -> Response:
     """The object in a status, with an empty output."""
     sent, details = json.loads(row.request), json.loads(row.details)
-    ended = status not in ("queued", "in_progress")
+    ended, tier = status not in ("queued", "in_progress"), sent["service_tier"]
     values = {
         **sent,
         "id": row.id,
@@ -374,7 +361,7 @@ def frame(row: tables.Response, status: str) -> Response:
         "output": [],
         "presence_penalty": 0.0,
         "previous_response_id": None if row.conversation else row.previous_id,
-        "service_tier": sent["service_tier"] or ("default" if ended else "auto"),
+        "service_tier": tier if tier not in (None, "auto", "default") else "default" if ended else "auto",
         "tool_usage": _TOOL_USAGE,
         "usage": details["usage"] if status in ("completed", "incomplete") else None,
     }
@@ -419,7 +406,7 @@ def _create_missing(context: Context, response_id: str) -> tables.Response:
             chain=ids.chain(context.world.id_seed, ordinal),
             request=json.dumps(_echo(CreateResponse(), {})),
             status="completed",
-            details=_details(_usage(None, 0, 0), Carried()),
+            details=_details(usage(None, 0, 0), Carried()),
         )
         _insert.add(tx, row)
         context.touch("created", response_id)

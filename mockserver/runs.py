@@ -339,8 +339,9 @@ class Run:
         if fail.incomplete:
             self.incomplete = fail.incomplete
         else:
-            known = {"container_id": tool.container.id if tool.container else "cntr_mock"}
-            self.error = sample(errors.CATALOGUE[fail.error or "server_error"], known)
+            known = {"response_id": self.before.next_id}
+            known |= {"container_id": tool.container.id} if tool.container else {}
+            self.error = scripted(self.context, fail.error or "server_error", **known)
         return True
 
     def _finish(self) -> None:
@@ -368,6 +369,12 @@ class Run:
     def _id(self, prefix: str) -> str:
         seed, ordinal = self.context.world.id_seed, self.context.take(self.tx)
         return ids.response_part(prefix, seed, ordinal, self.before.chain, self.body.stored, self.instant)
+
+
+def scripted(context: Context, name: str, **known: str) -> APIError:
+    """An error of a script, as it would be sent for the present request."""
+    request = {"operation": "CreateResponse", "method": "POST", "path": "/v1/responses"}
+    return sample(errors.CATALOGUE[name], {**request, "request_id": ids.as_uuid(context.request_id), **known})
 
 
 def cancel(context: Context, tx: Transaction, response_id: str) -> None:

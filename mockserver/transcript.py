@@ -16,6 +16,7 @@ from mockserver.inputs import InputFile, check, files_of
 from mockserver.schema.responses import CODE, MAX_TEXT, SHELL, Carried, CreateResponse, Item, parts
 from mockserver.storage import tables
 from mockserver.storage.database import Statement, Transaction
+from mockserver.usage import characters
 
 PREFIXES = {
     "message": "msg",
@@ -91,7 +92,10 @@ def read(context: Context, tx: Transaction, body: CreateResponse) -> Transcript:
         raise errors.MISSING_PARAMETER(param="input")
     given = [{"role": "user", "content": body.input}] if isinstance(body.input, str) else body.input or []
     items = _resolved(context, tx, given)
-    last = previous
+    last, carried = previous, Carried()
+    if previous:
+        carried = Carried.model_validate(json.loads(previous.details).get("carried", {}))
+        carried.read += carried.written if previous.cancelled_at is None else 0
     while last and last.cancelled_at is not None:  # it has no output
         last = find(tx, last.previous_id) if last.previous_id else None
     seed = context.world.id_seed
@@ -103,7 +107,7 @@ def read(context: Context, tx: Transaction, body: CreateResponse) -> Transcript:
         1 + (last.turn if last else 0),
         previous.user_text if previous else "",
         {CODE: last.code_container, SHELL: last.shell_container} if last else {},
-        carried=Carried.model_validate(json.loads(previous.details).get("carried", {})) if previous else Carried(),
+        carried=carried,
     )
     now, in_turn, earlier = context.world.now(), False, 0
     with_files = []
@@ -122,6 +126,7 @@ def read(context: Context, tx: Transaction, body: CreateResponse) -> Transcript:
             transcript.files += files
             with_files.append(len(transcript.items))
         transcript.items.append(item)
+        carried.read += characters(item)
         _note(transcript, item)
     transcript.next_id = ids.response_part("resp", seed, next(ordinals), transcript.chain, body.stored, now)
     for file in transcript.files[:earlier]:

@@ -16,7 +16,7 @@ from conftest import World, error_message, new_world, ok
 from openai.types.responses import Response
 from skill_bundles import inline_skill, zipped
 
-from mockserver import context, responses, runs, transcript, unscripted
+from mockserver import context, ids, responses, runs, transcript, unscripted
 from mockserver.api import rendering, streams
 from mockserver.api.streams import MAX_DELTAS
 from mockserver.context import Context
@@ -541,6 +541,77 @@ def test_the_stream_of_a_failed_run_ends_with_an_error(world: World) -> None:
     stored = ok(world.http.get(f"/responses/{failed['response']['id']}"))
     assert stored["error"] == {"code": "server_error", "message": error["error"]["message"]}
     assert file_paths(world, stored["output"][0]["container_id"]) == ["/mnt/data/a"]
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "kind"),
+    [
+        ("rate_limited", "rate_limit_exceeded", "requests"),
+        ("server_error", "server_error", "server_error"),
+        ("upstream_unavailable", "server_error", "server_error"),
+        ("container_expired", "server_error", "invalid_request_error"),
+    ],
+)
+def test_a_failed_response_has_the_code_of_its_error_event(world: World, name: str, code: str, kind: str) -> None:
+    script(world, {"steps": [{"code": "a"}, {"fail": name}]})
+    (_, error), (_, failed) = stream_events(world, {"input": "go", "tools": AUTO})[-2:]
+    assert error["error"]["type"] == kind
+    assert failed["response"]["error"] == {"code": code, "message": error["error"]["message"]}
+    stored = ok(world.http.get(f"/responses/{failed['response']['id']}"))
+    assert stored["error"] == failed["response"]["error"]
+
+
+def test_errors_of_scripts_name_the_request_and_the_operation(world: World) -> None:
+    script(
+        world,
+        {"when": "whole", "fail": "server_error"},
+        {"when": "part", "steps": [{"code": "a"}, {"fail": "server_error"}]},
+        {"when": "limit", "steps": [{"code": "a"}, {"fail": "rate_limited"}]},
+    )
+    for prompt in ("whole", "part"):
+        response = world.http.post("/responses", json={"model": "m", "input": prompt, "tools": AUTO})
+        assert ids.as_uuid(response.headers["x-request-id"]) in response.json()["error"]["message"]
+    limited = ok(world.http.post("/responses", json={"model": "m", "input": "limit", "tools": AUTO}))
+    assert limited["error"]["message"].startswith("Rate limit reached for CreateResponse in organization ")
+
+
+@pytest.mark.parametrize(
+    ("tier", "queued", "completed"),
+    [(None, "auto", "default"), ("auto", "auto", "default"), ("default", "auto", "default"), ("flex", "flex", "flex")],
+)
+def test_the_service_tier_is_known_when_a_run_is_completed(
+    world: World, tier: str | None, queued: str, completed: str
+) -> None:
+    body = {"model": "m", "input": "x", "service_tier": tier}
+    assert ok(world.http.post("/responses", json=body))["service_tier"] == completed
+    assert ok(world.http.post("/responses", json=body | {"background": True}))["service_tier"] == queued
+
+
+def test_tokens_are_a_quarter_of_the_characters_of_all_texts_in_the_context(world: World) -> None:
+    script(world, {"say": "12345678", "code": "1234", "logs": "123"})
+
+    def tokens(prompt: Any, **more: Any) -> tuple[str, tuple[int, int]]:
+        response = run(world, prompt, **more)
+        assert response.usage is not None
+        return response.id, (response.usage.input_tokens, response.usage.output_tokens)
+
+    first, used = tokens("x")
+    assert used == (1, 4)  # 1 and 4 + 3 + 8 characters
+    second, used = tokens("y" * 4, previous_response_id=first, instructions="i" * 8)
+    assert used == (7, 4)  # 1 + 15 + 4 + 8
+    assert tokens("z", previous_response_id=second)[1] == (9, 4)  # 1 + 15 + 4 + 15 + 1: instructions are not inherited
+    items: Any = [{"role": "user", "content": [{"type": "input_image", "image_url": "data:image/png;base64,AAAA"}]}]
+    items.append({"type": "function_call_output", "call_id": "call_1", "output": "o" * 8})
+    assert tokens(items)[1] == (2, 4)
+
+
+def test_the_output_of_a_cancelled_run_is_not_in_the_context(world: World) -> None:
+    world.freeze()
+    first = run(world, "x", background=True)
+    ok(world.http.post(f"/responses/{first.id}/cancel"))
+    usage = run(world, "abcd", previous_response_id=first.id, tools=[]).usage
+    assert usage is not None
+    assert usage.input_tokens == 2
 
 
 # Background runs

@@ -75,6 +75,7 @@ class Operation(LateRoute):
                     raise
                 return
         context = exchange.context = await mock.worlds.enter(exchange.world)
+        context.request_id = exchange.request_id
         exchange.operation, exchange.clock = self.id, context.entered.clock
         exchange.log = mock.journal.open(exchange.world)
         if (context.entered.faults or FAULT_HEADER in exchange.headers) and await inject(exchange, self.id):

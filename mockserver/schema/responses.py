@@ -207,6 +207,10 @@ class Carried(BaseModel):
     """Where the files of the input stand, the oldest first: ids of responses and positions of items."""
     placed: Annotated[int, Field(ge=0)] = 0
     """How many of these items have their files in the containers that the chain uses."""
+    read: Annotated[int, Field(ge=0)] = 0
+    """Characters of texts in the context, the input included."""
+    written: Annotated[int, Field(ge=0)] = 0
+    """Characters of texts in the output."""
 
 
 class IncompleteDetails(TypedDict):
@@ -229,6 +233,17 @@ class Usage(TypedDict):
 class ConversationReference(TypedDict):
     id: str
 
+
+ERROR_CODES = frozenset(
+    (
+        *("server_error", "rate_limit_exceeded", "invalid_prompt", "data_residency_mismatch", "bio_policy"),
+        *("misalignment_policy_violation", "vector_store_timeout", "invalid_image", "invalid_image_format"),
+        *("invalid_base64_image", "invalid_image_url", "image_too_large", "image_too_small", "image_parse_error"),
+        *("image_content_policy_violation", "invalid_image_mode", "image_file_too_large", "empty_image_file"),
+        *("unsupported_image_media_type", "failed_to_download_image", "image_file_not_found"),
+    )
+)
+"""The codes that `error` of a response can have (doc)."""
 
 Status = Literal["completed", "failed", "in_progress", "cancelled", "queued", "incomplete"]
 
