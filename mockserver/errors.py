@@ -11,6 +11,7 @@ from mockserver.schema.errors import AzureErrorType as AzureErrorType
 from mockserver.schema.errors import ErrorType as ErrorType
 from mockserver.schema.errors import Grade as Grade
 from mockserver.schema.errors import IntendedFailure as IntendedFailure
+from mockserver.schema.errors import json_type as json_type
 
 
 def _of_parameter(message: str, code: str, grade: Grade = "stack") -> ErrorType:
@@ -339,6 +340,10 @@ ITEM_NOT_FOUND = ErrorType(
     "set to true, or remove this item from your input.",
     "seen",
     "input",
+)
+CHOICE_NOT_FOUND = ErrorType(400, "Tool choice '{choice}' not found in 'tools' parameter.", "seen", "tool_choice")
+CHOICE_WITHOUT_TOOLS = ErrorType(
+    400, "Tool choice '{choice}' must be specified with 'tools' parameter.", "seen", "tool_choice"
 )
 RUN_CONTAINER_EXPIRED = ErrorType(400, "Container is expired.", "seen")
 RUN_CONTAINER_REPLAYED = ErrorType(400, "Expected container_id: {container_id}", "seen")

@@ -68,8 +68,11 @@ def skill_version(seed: bytes, ordinal: int, created_at: int, skill_id: str, **_
 # Of responses
 
 
-def chain(seed: bytes, ordinal: int) -> str:
-    """Return the 16 hexadecimal digits that the ids of a chain of responses share."""
+def chain(seed: bytes, ordinal: int, conversation: str | None = None) -> str:
+    """Return the 16 hexadecimal digits that the ids of a chain of responses share: the last ones of its conversation's
+    id (seen), if that is of the live API's form."""
+    if conversation and conversation.startswith("conv_") and _LONG.fullmatch(conversation):
+        return conversation[-16:]
     return _digest(seed, b"chain", ordinal)[:8].hex()
 
 

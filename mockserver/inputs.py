@@ -7,7 +7,7 @@ places in it are handed on from response to response, so that an ordinary contin
 import base64
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -15,6 +15,7 @@ from typing import Any
 
 from mockserver import containers, errors, files
 from mockserver.context import Context
+from mockserver.errors import json_type
 from mockserver.schema.contents import base_name
 from mockserver.schema.responses import Item, parts
 from mockserver.storage import tables
@@ -64,6 +65,15 @@ def files_of(item: Item) -> Iterator[InputFile]:
             kind = _EXTENSION.match(url)
             default = f"image.{kind[1] if kind else 'bin'}" if part["type"] == "input_image" else "file"
             yield InputFile(None, str(name or default), not name, url.rpartition(",")[2])
+
+
+def text_at(values: Mapping[str, Any], key: str, where: str) -> str:
+    """A text of an object of the request. Raises APIError if it is absent or something else."""
+    if key not in values:
+        raise errors.MISSING_PARAMETER(param=f"{where}.{key}")
+    if not isinstance(text := values[key], str):
+        raise errors.WRONG_TYPE(param=f"{where}.{key}", expected="a string", got=json_type(text))
+    return text
 
 
 def check(context: Context, tx: Transaction, given: Sequence[InputFile]) -> None:

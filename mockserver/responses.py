@@ -14,6 +14,7 @@ from mockserver import answers, errors, ids, profiles, runs, transcript, unscrip
 from mockserver.context import Context
 from mockserver.errors import APIError
 from mockserver.runs import Run
+from mockserver.schema.answers import Step
 from mockserver.schema.lists import listed
 from mockserver.schema.responses import (
     CODE,
@@ -28,7 +29,6 @@ from mockserver.schema.responses import (
     InputItemList,
     Item,
     ListInputItems,
-    OtherTool,
     Response,
     ResponseDeleted,
     Usage,
@@ -38,7 +38,7 @@ from mockserver.skills import NOTHING, Supplied
 from mockserver.storage import tables
 from mockserver.storage.contents import Uploads
 from mockserver.storage.database import Insertion, Statement
-from mockserver.tools import Tool, allowed_tools, declared_tools, shown_tool
+from mockserver.tools import Tool, allowed_tools, check_tools, declared_tools, is_call_required, shown_tool
 from mockserver.usage import characters, usage
 
 QUEUED_SECONDS = 1
@@ -109,7 +109,7 @@ def create_response(context: Context, body: CreateResponse, uploads: Uploads, su
 
 def _create(context: Context, body: CreateResponse, uploads: Uploads, supplied: Supplied) -> Created:
     now, background = context.world.now(), bool(body.background)
-    _check_tools(body)
+    check_tools(context, body)
     clock = None
     with context.write() as tx:
         before = transcript.read(context, tx, body)
@@ -247,15 +247,6 @@ def list_input_items(context: Context, response_id: str, query: ListInputItems) 
 # What the run does
 
 
-def _check_tools(body: CreateResponse) -> None:
-    for position, tool in enumerate(body.tools or []):
-        if isinstance(tool, OtherTool) and "container" in (tool.model_extra or {}):
-            raise errors.UNKNOWN_PARAMETER(param=f"tools[{position}].container")
-    choice = body.tool_choice
-    if isinstance(choice, str) and choice not in ("none", "auto", "required"):
-        raise errors.INVALID_VALUE(value=choice[:100], supported="'none', 'auto', and 'required'", param="tool_choice")
-
-
 def _target(run: Run) -> answers.Target:
     body, before = run.body, run.before
     names = [path.rpartition("/")[2] for container in run.used for path in run.paths(container)]
@@ -282,6 +273,9 @@ def _perform(run: Run, answer: answers.Counted | None) -> None:
     else:
         only_echo = run.context.world.profile.unscripted == "echo"
         paths = run.paths(run.used[0]) if run.used else []
+        if run.tools and not run.used and not only_echo and is_call_required(run.body):  # a shell of the client
+            run.take([Step(commands=["ls"])])
+            return
         steps, run.keep = unscripted.steps(run.body, run.before.user_text, paths, bool(run.used), only_echo)
         run.take(steps)
 

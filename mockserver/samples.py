@@ -9,6 +9,7 @@ from mockserver.errors import APIError, ErrorType
 _SAMPLES = {
     "allowed": "POST",
     "bytes": 10,
+    "choice": "required",
     "container_id": "cntr_mock",
     "content_type": "text/plain",
     "count": 1_000,

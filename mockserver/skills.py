@@ -222,6 +222,14 @@ def mount(
         )
 
 
+def check_skills(
+    context: Context, skills: Sequence[SkillReference | InlineSkill], supplied: Supplied, where: str
+) -> None:
+    """Raises APIError for a skill that a new container could not have."""
+    for position, skill in enumerate(skills):
+        _source(context, skill, f"{where}skills[{position}]", supplied)
+
+
 def mounted_at(name: str, version: str | None) -> str:
     """Return the folder of a skill in a container (seen; without a version, of an inline skill: guess)."""
     return f"{FOLDER}/{name}-{version}" if version else f"{FOLDER}/{name}"

@@ -1,13 +1,13 @@
 """The tools that a run of `/responses` may call, and the containers that they get."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mockserver import containers, errors, profiles
 from mockserver.context import Context
 from mockserver.expiry import expired
-from mockserver.inputs import add_copy
+from mockserver.inputs import add_copy, text_at
 from mockserver.schema.containers import UNASKED_EXPIRY, CreateContainer
 from mockserver.schema.responses import (
     CODE,
@@ -18,10 +18,11 @@ from mockserver.schema.responses import (
     ContainerReference,
     CreateResponse,
     LocalEnvironment,
+    OtherTool,
     Shell,
     parts,
 )
-from mockserver.skills import Supplied
+from mockserver.skills import Supplied, check_skills
 from mockserver.storage import tables
 from mockserver.storage.database import Transaction
 from mockserver.transcript import Transcript
@@ -60,6 +61,51 @@ def declared_tools(
     return declared
 
 
+def check_tools(context: Context, body: CreateResponse) -> None:
+    """Raises APIError for a choice of tools that are not declared, and for a container of another tool."""
+    tools, choice = body.tools or [], body.tool_choice
+    for position, tool in enumerate(tools):
+        if isinstance(tool, OtherTool) and "container" in (tool.model_extra or {}):
+            raise errors.UNKNOWN_PARAMETER(param=f"tools[{position}].container")
+    if isinstance(choice, str) and choice not in ("none", "auto", "required"):
+        raise errors.INVALID_VALUE(value=choice[:100], supported="'none', 'auto', and 'required'", param="tool_choice")
+    if choice == "required" and not tools and not context.allows(profiles.ANY_RUN):
+        raise errors.CHOICE_WITHOUT_TOOLS(choice=choice)
+    if not isinstance(choice, dict):
+        return
+    chosen = {"tool_choice": choice}
+    if choice.get("type") == "allowed_tools":
+        chosen = {f"tool_choice.tools[{number}]": each for number, each in enumerate(parts(choice.get("tools")))}
+    names: dict[str, set[object]] = {}
+    for tool in tools:
+        names.setdefault(tool.type, set()).add((tool.model_extra or {}).get("name"))
+    for where, each in chosen.items():
+        if (unknown := _undeclared(text_at(each, "type", where), each.get("name"), names)) and not context.allows(
+            profiles.ANY_RUN
+        ):
+            raise errors.CHOICE_NOT_FOUND(choice=unknown[:100])
+
+
+def _undeclared(kind: str, name: object, names: Mapping[str, Collection[object]]) -> str | None:
+    """What of a choice is not declared: its type, or the name of a function (guess)."""
+    if kind in ("function", "custom"):
+        if "namespace" in names:  # which has more of them inside
+            return None
+        found = isinstance(name, str) and name not in names.get(kind, ())
+        return kind if kind not in names else str(name) if found else None
+    # web_search also means web_search_preview, and the reverse.
+    return (
+        None if any(f"{each}_".startswith(f"{kind}_") or f"{kind}_".startswith(f"{each}_") for each in names) else kind
+    )
+
+
+def is_call_required(body: CreateResponse) -> bool:
+    choice = body.tool_choice
+    if isinstance(choice, dict):
+        return choice.get("type") != "allowed_tools" or choice.get("mode") == "required"
+    return choice == "required"
+
+
 def allowed_tools(body: CreateResponse, declared: Iterable[Tool]) -> list[Tool]:
     """The tools that a run may call."""
     choice = body.tool_choice
@@ -71,7 +117,7 @@ def allowed_tools(body: CreateResponse, declared: Iterable[Tool]) -> list[Tool]:
     if kind == "allowed_tools":
         kinds = [each.get("type") for each in parts(choice.get("tools"))]
         return [tool for tool in declared if tool.kind in kinds]
-    return [tool for tool in declared if kind not in (CODE, SHELL) or tool.kind == kind]
+    return [tool for tool in declared if tool.kind == kind]
 
 
 def _tool(
@@ -84,10 +130,12 @@ def _tool(
         return Tool(kind, _find_running(context, tx, asked if isinstance(asked, str) else asked.container_id))
     known = before.containers.get(kind)
     file_ids = asked.file_ids or []
+    skills = asked.skills or [] if isinstance(asked, AutoEnvironment) else []
     if known is not None:
         row = containers.find(tx, known, context.world.now())
         if row is None or not expired(row, context.world.now()):
             row = _find_running(context, tx, known)
+            check_skills(context, skills, supplied, where)
             for file_id in file_ids:
                 add_copy(context, tx, row.id, file_id, f"{where}file_ids")
             return Tool(kind, row)
@@ -100,7 +148,7 @@ def _tool(
         expires_after=UNASKED_EXPIRY,
         memory_limit=asked.memory_limit or "1g",
         network_policy=asked.network_policy,
-        skills=asked.skills or [] if isinstance(asked, AutoEnvironment) else [],
+        skills=skills,
     )
     mark = len(context.touched)
     container = containers.add_container(context, tx, new, supplied, where)

@@ -12,7 +12,8 @@ from typing import Any
 
 from mockserver import errors, ids, profiles
 from mockserver.context import Context
-from mockserver.inputs import InputFile, check, files_of
+from mockserver.errors import json_type
+from mockserver.inputs import InputFile, check, files_of, text_at
 from mockserver.schema.responses import CODE, MAX_TEXT, SHELL, Carried, CreateResponse, Item, parts
 from mockserver.storage import tables
 from mockserver.storage.database import Statement, Transaction
@@ -103,7 +104,7 @@ def read(context: Context, tx: Transaction, body: CreateResponse) -> Transcript:
     ordinals = count(context.take(tx, sum(wanted)))  # of the chain, of items without an id, of the response
     transcript = Transcript(
         previous,
-        previous.chain if previous else ids.chain(seed, next(ordinals)),
+        previous.chain if previous else ids.chain(seed, next(ordinals), conversation_id(body)),
         1 + (last.turn if last else 0),
         previous.user_text if previous else "",
         {CODE: last.code_container, SHELL: last.shell_container} if last else {},
@@ -154,9 +155,11 @@ def _resolved(context: Context, tx: Transaction, given: list[Item]) -> list[Item
     items, referenced = [], 0
     for position, raw in enumerate(given):
         where = f"input[{position}]"
-        kind = raw.get("type", "message" if "role" in raw else "item_reference" if set(raw) == {"id"} else None)
-        if not isinstance(kind, str):
-            raise errors.MISSING_PARAMETER(param=f"{where}.type")
+        if raw.get("type") is None:  # SDKs may send null
+            raw = {name: value for name, value in raw.items() if name != "type"}
+            untyped = "message" if "role" in raw else "item_reference" if set(raw) == {"id"} else None
+            raw |= {"type": untyped} if untyped else {}
+        kind = text_at(raw, "type", where)
         id = raw.get("id")
         for name in ("content", "output"):
             for place, text, limit in _texts(raw.get(name), f"{where}.{name}"):
@@ -165,7 +168,7 @@ def _resolved(context: Context, tx: Transaction, given: list[Item]) -> list[Item
         # What the API is to know of reasoning is encrypted in the item, or stored (seen).
         is_bare = kind == "reasoning" and id is not None and not raw.get("encrypted_content")
         if kind != "item_reference" and not (is_bare and not context.creates_missing(str(id))):
-            items.append(_message(raw, where) if kind == "message" else raw | {"type": kind})
+            items.append(_message(raw, where) if kind == "message" else _repeated(raw, kind))
             continue
         if id is None:
             raise errors.MISSING_PARAMETER(param=f"{where}.id")
@@ -188,19 +191,38 @@ def _stored_item(tx: Transaction, id: str, now: int) -> str | None:
 
 
 def _message(raw: Item, where: str) -> Item:
-    role, content = raw.get("role"), raw.get("content")
+    role, content = text_at(raw, "role", where), raw.get("content")
     if role not in ("user", "assistant", "system", "developer"):
         supported = "'assistant', 'system', 'developer', and 'user'"
-        raise errors.INVALID_VALUE(value=str(role)[:100], supported=supported, param=f"{where}.role")
+        raise errors.INVALID_VALUE(value=role[:100], supported=supported, param=f"{where}.role")
     if isinstance(content, str):
         key = "output_text" if role == "assistant" else "input_text"
         more: dict[str, Any] = {"annotations": [], "logprobs": []} if role == "assistant" else {}
         content = [{"type": key, **more, "text": content}]
-    elif not isinstance(content, list):
+    elif "content" not in raw:
         raise errors.MISSING_PARAMETER(param=f"{where}.content")
+    elif not isinstance(content, list):
+        expected = "one of a string or array of objects"
+        raise errors.WRONG_TYPE(param=f"{where}.content", expected=expected, got=json_type(content))
+    for number, part in enumerate(content):
+        if not isinstance(part, dict):
+            raise errors.WRONG_TYPE(param=f"{where}.content[{number}]", expected="an object", got=json_type(part))
     rest = {key: value for key, value in raw.items() if key not in ("id", "type", "status", "content", "role")}
     item = {"id": raw.get("id"), "type": "message", "status": raw.get("status") or "completed", "content": content}
     return item | rest | {"role": role}
+
+
+def _repeated(raw: Item, kind: str) -> Item:
+    """An item with its first keys in the order of the wire, and those that it may lack. Calls and outputs have a status
+    (doc), a call of the code interpreter always its six keys (seen)."""
+    whole: Item = {"id": raw.get("id"), "type": kind}
+    if kind.endswith(("_call", "_output")):
+        whole["status"] = "completed"
+    if kind == "code_interpreter_call":
+        whole |= {"code": None, "container_id": None, "outputs": None}
+    return whole | {
+        key: value for key, value in raw.items() if key not in ("id", "type", "status") or value is not None
+    }
 
 
 def _texts(content: object, where: str) -> Iterator[tuple[str, str, int]]:

@@ -31,12 +31,22 @@ from mockserver.testing.journal import notes
 
 AUTO: Any = [{"type": "code_interpreter", "container": {"type": "auto"}}]
 AUTO_WITH_MEMORY: Any = {"type": "code_interpreter", "container": {"type": "auto", "memory_limit": "4g"}}
+FUNCTION: Any = {"type": "function", "name": "f", "parameters": {}}
+LOCAL: Any = {"type": "shell", "environment": {"type": "local"}}
 SHELL: Any = [{"type": "shell", "environment": {"type": "container_auto"}}]
 
 
 def hosted_shell(*skills: dict[str, Any]) -> dict[str, Any]:
     """A shell tool with a container of its own that has skills."""
     return {"type": "shell", "environment": {"type": "container_auto", "skills": list(skills)}}
+
+
+LOCAL_SKILL = {"name": "a", "description": "b", "path": "/skills/a"}
+
+
+def local_shell(*skills: dict[str, Any]) -> dict[str, Any]:
+    """A shell tool of the client with its skills."""
+    return {"type": "shell", "environment": {"type": "local", "skills": list(skills)}}
 
 
 def skill_named(name: str, padding: str = "") -> dict[str, Any]:
@@ -287,6 +297,64 @@ def test_ids_of_a_chain_share_their_first_digits(world: World) -> None:
         ),
         ({"metadata": {"k" * 65: "v"}}, 400, f"metadata.{'k' * 65}", "string_above_max_length", "length 64"),
         ({"tool_choice": "maybe"}, 400, "tool_choice", "invalid_value", "'maybe'"),
+        ({"tool_choice": "required"}, 400, "tool_choice", None, "'required' must be specified with 'tools'"),
+        ({"tool_choice": {"type": "shell"}}, 400, "tool_choice", None, "Tool choice 'shell' not found in 'tools'"),
+        (
+            {"tools": AUTO, "tool_choice": {"type": "shell"}},
+            *(400, "tool_choice", None, "Tool choice 'shell' not found in 'tools' parameter."),
+        ),
+        (
+            {"tools": AUTO, "tool_choice": {"type": "function", "name": "f"}},
+            *(400, "tool_choice", None, "Tool choice 'function' not found in 'tools' parameter."),
+        ),
+        (
+            {"tools": [FUNCTION], "tool_choice": {"type": "function", "name": "g"}},
+            *(400, "tool_choice", None, "Tool choice 'g' not found in 'tools' parameter."),
+        ),
+        (
+            {"tools": AUTO, "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "shell"}]}},
+            *(400, "tool_choice", None, "Tool choice 'shell' not found in 'tools' parameter."),
+        ),
+        ({"tools": AUTO, "tool_choice": {}}, 400, "tool_choice.type", "missing_required_parameter", "Missing"),
+        (
+            {"tools": AUTO, "tool_choice": {"type": "allowed_tools", "tools": [{"type": 5}]}},
+            *(400, "tool_choice.tools[0].type", "invalid_type", "expected a string, but got an integer instead."),
+        ),
+        (
+            {"tools": [local_shell({"type": "skill_reference", "skill_id": "skill_x"})]},
+            *(400, "tools[0].environment.skills[0].name", "missing_required_parameter", "Missing"),
+        ),
+        (
+            {"tools": [local_shell(LOCAL_SKILL | {"type": "skill_reference"})]},
+            *(400, "tools[0].environment.skills[0].type", "unknown_parameter", "Unknown parameter"),
+        ),
+        (
+            {"tools": [local_shell(*[LOCAL_SKILL] * 201)]},
+            *(400, "tools[0].environment.skills", "array_above_max_length", "maximum length 200"),
+        ),
+        (
+            {"input": [{"type": "message", "content": "x"}]},
+            *(400, "input[0].role", "missing_required_parameter", "Missing required parameter: 'input[0].role'."),
+        ),
+        (
+            {"input": [{"role": 5, "content": "x"}]},
+            *(400, "input[0].role", "invalid_type", "'input[0].role': expected a string, but got an integer instead."),
+        ),
+        (
+            {"input": [{"role": "tool", "content": "x"}]},
+            400,
+            "input[0].role",
+            "invalid_value",
+            "Invalid value: 'tool'.",
+        ),
+        ({"input": [{"role": "user"}]}, 400, "input[0].content", "missing_required_parameter", "'input[0].content'."),
+        (
+            {"input": [{"role": "user", "content": 5}]},
+            *(400, "input[0].content", "invalid_type", "one of a string or array of objects, but got an integer"),
+        ),
+        ({"input": [{"role": "user", "content": ["x"]}]}, 400, "input[0].content[0]", "invalid_type", "an object"),
+        ({"input": [{"type": 5}]}, 400, "input[0].type", "invalid_type", "expected a string, but got an integer"),
+        ({"input": [{"type": None, "id": "ci_none"}]}, 404, "input", None, "Item with id 'ci_none' not found."),
     ],
 )
 def test_invalid_requests_are_rejected(
@@ -419,8 +487,8 @@ def test_each_hosted_shell_has_its_own_container_and_skills(world: World) -> Non
         {"type": "shell", "environment": {"type": "local"}},
         hosted_shell(skill_named("bbb")),
     ]
-    for choice in ("auto", "none", {"type": "code_interpreter"}):
-        response = run(world, "go", tools=tools, tool_choice=choice)
+    for choice in ("auto", "none", {"type": "function", "name": "f"}):
+        response = run(world, "go", tools=[*tools, FUNCTION], tool_choice=choice)
         shown = [tool.environment for tool in response.tools if tool.type == "shell"]
         assert [each and each.type for each in shown] == ["container_reference", "local", "container_reference"]
         for environment, name in ((shown[0], "aaa"), (shown[2], "bbb")):
@@ -428,8 +496,13 @@ def test_each_hosted_shell_has_its_own_container_and_skills(world: World) -> Non
             assert environment.type == "container_reference"
             url = control_url(world, f"/containers/{environment.container_id}")
             assert [skill["name"] for skill in ok(world.http.get(url))["skills"]] == [name]
+    missing = hosted_shell({"type": "skill_reference", "skill_id": "skill_x"})
+    first = run(world, "go", tools=SHELL)
+    body = {"model": "m", "input": "x", "tools": [missing], "previous_response_id": first.id}
+    error = error_message(world.http.post("/responses", json=body), 400, None)  # although its container is used again
+    assert error == "Skill with id 'skill_x' not found."
     mismatched = hosted_shell({**skill_named("bbb"), "description": "Does nothing."})
-    body = {"model": "m", "input": "x", "tools": [hosted_shell(skill_named("aaa")), mismatched]}
+    body |= {"tools": [hosted_shell(skill_named("aaa")), mismatched]}
     error = error_message(world.http.post("/responses", json=body), 400, None)
     assert "Inline skill name/description must match" in error
     two_shells = ok(
@@ -1194,6 +1267,59 @@ def test_an_input_file_is_stored_directly_in_the_data_folder(world: World, filen
     assert f"/mnt/data/{path}" in file_paths(world, box)
 
 
+def test_repeated_items_are_listed_with_all_keys(world: World) -> None:
+    items: list[dict[str, Any]] = [
+        {"role": "user", "content": "go"},
+        {"type": "function_call", "name": "f", "arguments": "{}", "call_id": "call_1"},
+        {"type": "function_call_output", "call_id": "call_1", "output": "o"},
+        {"type": "code_interpreter_call", "container_id": "cntr_1", "code": "a", "id": "ci_1"},
+        {"type": "code_interpreter_call", "id": "ci_2", "code": None, "container_id": "cntr_1", "status": "failed"},
+        {"type": "shell_call_output", "call_id": "call_1", "output": [], "status": None},
+        {"type": "reasoning", "summary": [], "encrypted_content": "x"},
+        {"type": "message", "role": "assistant", "content": "a"},
+    ]
+    response = ok(world.http.post("/responses", json={"model": "m", "input": items}))
+    listed = ok(world.http.get(f"/responses/{response['id']}/input_items?order=asc"))["data"]
+    assert [[*item][:3] for item in listed] == [
+        *[["id", "type", "status"]] * 6,
+        ["id", "type", "summary"],
+        ["id", "type", "status"],
+    ]
+    assert [*listed[3]] == [*listed[4]] == ["id", "type", "status", "code", "container_id", "outputs"]
+    assert [item.get("status") for item in listed[3:7]] == ["completed", "failed", "completed", None]
+    assert listed[3]["outputs"] is None
+    assert len(world.openai.responses.input_items.list(response["id"]).data) == len(items)  # its types are checked
+
+
+def test_the_ids_of_a_conversation_end_and_begin_with_the_same_digits(world: World) -> None:
+    conversation = "conv_" + "68fa" * 8 + "aaaabbbbccccdddd"
+    for _ in range(2):
+        response = run(world, "x", conversation=conversation)
+        for id in (response.id, *(item.id for item in response.output)):
+            assert id is not None
+            assert id.partition("_")[2].startswith("aaaabbbbccccdddd00")
+    assert not run(world, "x", conversation="conv_x").id.startswith("resp_aaaa")
+
+
+def test_a_text_of_open_brackets_is_searched_for_links_in_a_short_time(world: World) -> None:
+    script(world, {"say": "{text}", "code": "a"})
+    ok(world.http.post("/responses", json={"model": "m", "input": "[" * (1 << 20), "tools": AUTO}))
+
+
+def test_links_with_titles_and_in_angle_brackets_are_cited(world: World) -> None:
+    files = [{"path": path, "content": "x"} for path in ("x.txt", "a b.csv")]
+    text = (
+        'ü ![x](sandbox:/mnt/data/x.txt "t (1)") [x](<sandbox:/mnt/data/a b.csv>) [x]( sandbox:/mnt/data/x.txt (t) ) '
+        "[x](<sandbox:/mnt/data/x.txt> 't') [x](sandbox:/mnt/data/a b.csv) [x](sandbox:/mnt/data/x.txt t)"
+    )
+    script(world, {"files": files, "say": text})
+    content = run(world, "x").output[1].content[0]  # type: ignore[union-attr]
+    spans = [content.text[each.start_index : each.end_index] for each in content.annotations]  # type: ignore[union-attr]
+    plain, spaced = "sandbox:/mnt/data/x.txt", "sandbox:/mnt/data/a b.csv"
+    assert spans == [plain, spaced, plain, plain]
+    assert [each.filename for each in content.annotations] == ["x.txt", "a b.csv", "x.txt", "x.txt"]  # type: ignore[union-attr]
+
+
 def test_links_with_special_characters_are_cited(world: World) -> None:
     files = [{"path": path, "content": "x"} for path in ("ü 1.csv", "a(1).csv", "b).csv", "[c].csv", "100%.csv")]
     script(
@@ -1217,18 +1343,38 @@ def test_a_prompt_can_name_the_full_path_of_a_file(world: World) -> None:
     assert file_paths(world, container(response)) == ["/mnt/data/out/a.csv"]
 
 
+TOOLS = [*AUTO, *SHELL, FUNCTION, {"type": "web_search"}]
+
+
 @pytest.mark.parametrize(
     ("choice", "kinds"),
     [
         ({"type": "allowed_tools", "mode": "auto", "tools": [{"type": "shell"}]}, ["shell_call", "shell_call_output", "message"]),
         ({"type": "allowed_tools", "mode": "required", "tools": [{"type": "code_interpreter"}]}, ["code_interpreter_call", "message"]),
         ({"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "f"}]}, ["message"]),
+        ({"type": "function", "name": "f"}, ["message"]),
+        ({"type": "web_search_preview"}, ["message"]),
         ({"type": "shell"}, ["shell_call", "shell_call_output", "message"]),
         ("required", ["code_interpreter_call", "message"]),
     ],
 )  # fmt: skip
 def test_tool_choice_determines_which_tools_are_called(world: World, choice: Any, kinds: list[str]) -> None:
-    assert [item.type for item in run(world, "x", tools=AUTO + SHELL, tool_choice=choice).output] == kinds
+    assert [item.type for item in run(world, "x", tools=TOOLS, tool_choice=choice).output] == kinds
+
+
+@pytest.mark.parametrize(
+    ("choice", "kind"),
+    [
+        ("required", "shell_call"),
+        ({"type": "shell"}, "shell_call"),
+        ({"type": "allowed_tools", "mode": "required", "tools": [{"type": "shell"}]}, "shell_call"),
+        ({"type": "allowed_tools", "mode": "auto", "tools": [{"type": "shell"}]}, "message"),
+        ("auto", "message"),
+    ],
+)
+def test_a_local_shell_is_called_if_the_request_requires_it(world: World, choice: Any, kind: str) -> None:
+    response = run(world, "x", tools=[local_shell(LOCAL_SKILL)], tool_choice=choice)
+    assert [item.type for item in response.output] == [kind]
 
 
 # Faults and the journal

@@ -10,9 +10,9 @@ from python_multipart.multipart import parse_options_header
 from mockserver import bundles, errors, profiles
 from mockserver.api.exchange import Exchange
 from mockserver.api.multipart import FileField, FormReader, read_json_fields
-from mockserver.api.parsing import json_type
 from mockserver.bundles import BadBundle, BadLayout, Bundle
 from mockserver.context import Context
+from mockserver.errors import json_type
 from mockserver.schema.containers import InlineSkill, NewSkills
 from mockserver.skills import NOTHING, NewSkill, Supplied
 from mockserver.storage.contents import Uploads

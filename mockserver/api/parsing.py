@@ -14,7 +14,7 @@ from mockserver import errors, profiles
 from mockserver.api.exchange import Exchange
 from mockserver.bounds import MAX_PARAMETERS, MAX_VALUES, Excess, JSONCounter
 from mockserver.context import Context
-from mockserver.errors import APIError
+from mockserver.errors import APIError, json_type
 from mockserver.redaction import body_sent
 from mockserver.schema.lists import Page
 from mockserver.schema.responses import OBJECT, STRING
@@ -48,16 +48,6 @@ _EXPECTED = {
     "bool_type": "a boolean",
     "float_type": "a decimal",
 }
-
-_JSON_TYPES: dict[type, str] = {
-    type(None): "null",
-    bool: "a boolean",
-    int: "an integer",
-    float: "a decimal",
-    str: "a string",
-    list: "an array",
-}
-
 
 _KEY = "[key]"
 """What Pydantic adds to the location of a key of a mapping that is not as it has to be."""
@@ -277,8 +267,3 @@ def _path(location: tuple[int | str, ...], tags: frozenset[str]) -> str:
 
 def _shorten(text: str) -> str:
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
-
-
-def json_type(value: Any) -> str:
-    """Return the type of a JSON value as errors name it: `a string`, `an integer`, `null`."""
-    return _JSON_TYPES.get(type(value), "an object")

@@ -19,8 +19,13 @@ from mockserver.schema.responses import whole_item
 from mockserver.schema.values import Count, ErrorName, FileName, Part, Seconds, Times, WithContent
 
 ROOT = "/mnt/data"
-LINK = re.compile(r"!?\[[^\]\n]*\]\((sandbox:(/mnt/data/(?:[^()\s]|\([^()\s]*\))+))\)")
-"""A Markdown link or image to a file of the container: group 1 is what is cited, group 2 the path."""
+LINK = re2.compile(
+    r"!?\[[^\]\n]*\]\([ \t]*"
+    r"(?:(sandbox:(/mnt/data/(?:[^()\s]|\([^()\s]*\))+))|<(sandbox:(/mnt/data/[^<>\n]+))>)"
+    r"""(?:[ \t]+(?:"[^"\n]*"|'[^'\n]*'|\([^()\n]*\)))?[ \t]*\)"""
+)
+"""A Markdown link or image to a file of the container, possibly in angle brackets or with a title. Of its groups two
+match: what is cited, and the path. RE2, as a text can have any number of open brackets."""
 MAX_SHOWN = 1 << 20
 """Bytes of a displayed figure: each is in the response as a data URL."""
 MAX_WRITTEN = 1_000
@@ -311,7 +316,8 @@ class NewAnswer(Step):
 def links(text: str) -> Iterator[tuple[str, tuple[int, int]]]:
     """The paths that a text links to, and where each stands. Some characters of a path can be escaped, as in a URL."""
     for match in LINK.finditer(text):
-        yield unquote(match[2]), match.span(1)
+        group = 1 if match[1] else 3
+        yield unquote(match[group + 1]), match.span(group)
 
 
 def link(path: str) -> str:

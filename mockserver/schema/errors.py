@@ -57,6 +57,21 @@ class ErrorType:
         return error
 
 
+_JSON_TYPES: dict[type, str] = {
+    type(None): "null",
+    bool: "a boolean",
+    int: "an integer",
+    float: "a decimal",
+    str: "a string",
+    list: "an array",
+}
+
+
+def json_type(value: Any) -> str:
+    """Return the type of a JSON value as errors name it: `a string`, `an integer`, `null`."""
+    return _JSON_TYPES.get(type(value), "an object")
+
+
 class IntendedFailure(Exception):
     """A rule behaves like a failure of the live API: its 500, with the id of the request."""
 

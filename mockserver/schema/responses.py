@@ -54,9 +54,17 @@ class ContainerReference(Request):
     container_id: str
 
 
+class LocalSkill(Request):
+    """A skill on the client's machine."""
+
+    name: str
+    description: str
+    path: str
+
+
 class LocalEnvironment(Request):
     type: Literal["local"]
-    skills: list[dict[str, Any]] | None = None
+    skills: Annotated[list[LocalSkill], Field(max_length=MAX_SKILLS)] | None = None
 
 
 STRING, OBJECT = "(string)", "(object)"
