@@ -352,10 +352,10 @@ class Run:
                     remove_unused(self.context, tool)
         for container in {tool.container.id: tool.container for tool in self.declared if tool.container}.values():
             ends = self.ends.get(container.id, [])
-            if not self.background:
+            if not self.background or not ends:
                 active = expiry.activity(container, ends[-1], ends) if ends else self.now
                 containers.refresh.run(self.tx, id=container.id, now=active)
-            elif ends:
+            else:
                 for end in ends:
                     _add_use.run(self.tx, container_id=container.id, at=end, response_id=self.before.next_id)
                 _use_until.run(self.tx, id=container.id, until=ends[-1])

@@ -8,13 +8,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
 
 from mockserver import errors, ids, profiles
 from mockserver.context import Context
 from mockserver.errors import json_type
 from mockserver.inputs import InputFile, check, files_of, text_at
-from mockserver.schema.responses import CODE, MAX_TEXT, SHELL, Carried, CreateResponse, Item, parts
+from mockserver.schema.responses import CODE, MAX_TEXT, SHELL, Carried, CreateResponse, Item, parts, whole_part
 from mockserver.storage import tables
 from mockserver.storage.database import Statement, Transaction
 from mockserver.usage import characters
@@ -196,9 +195,7 @@ def _message(raw: Item, where: str) -> Item:
         supported = "'assistant', 'system', 'developer', and 'user'"
         raise errors.INVALID_VALUE(value=role[:100], supported=supported, param=f"{where}.role")
     if isinstance(content, str):
-        key = "output_text" if role == "assistant" else "input_text"
-        more: dict[str, Any] = {"annotations": [], "logprobs": []} if role == "assistant" else {}
-        content = [{"type": key, **more, "text": content}]
+        content = [{"type": "output_text" if role == "assistant" else "input_text", "text": content}]
     elif "content" not in raw:
         raise errors.MISSING_PARAMETER(param=f"{where}.content")
     elif not isinstance(content, list):
@@ -207,6 +204,7 @@ def _message(raw: Item, where: str) -> Item:
     for number, part in enumerate(content):
         if not isinstance(part, dict):
             raise errors.WRONG_TYPE(param=f"{where}.content[{number}]", expected="an object", got=json_type(part))
+    content = [whole_part(part) for part in content]
     rest = {key: value for key, value in raw.items() if key not in ("id", "type", "status", "content", "role")}
     item = {"id": raw.get("id"), "type": "message", "status": raw.get("status") or "completed", "content": content}
     return item | rest | {"role": role}

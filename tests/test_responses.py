@@ -1277,14 +1277,17 @@ def test_repeated_items_are_listed_with_all_keys(world: World) -> None:
         {"type": "shell_call_output", "call_id": "call_1", "output": [], "status": None},
         {"type": "reasoning", "summary": [], "encrypted_content": "x"},
         {"type": "message", "role": "assistant", "content": "a"},
+        {"role": "assistant", "content": [{"type": "output_text", "text": "a"}]},
+        {"role": "user", "content": [{"type": "input_image", "image_url": "https://example.com/a.png"}]},
     ]
     response = ok(world.http.post("/responses", json={"model": "m", "input": items}))
     listed = ok(world.http.get(f"/responses/{response['id']}/input_items?order=asc"))["data"]
     assert [[*item][:3] for item in listed] == [
         *[["id", "type", "status"]] * 6,
         ["id", "type", "summary"],
-        ["id", "type", "status"],
+        *[["id", "type", "status"]] * 3,
     ]
+    assert [*listed[8]["content"][0]] == ["type", "annotations", "logprobs", "text"]
     assert [*listed[3]] == [*listed[4]] == ["id", "type", "status", "code", "container_id", "outputs"]
     assert [item.get("status") for item in listed[3:7]] == ["completed", "failed", "completed", None]
     assert listed[3]["outputs"] is None

@@ -377,7 +377,7 @@ def whole_item(given: Item) -> Item:
         text = item["content"]
         parts = [{"type": "output_text", "text": text}] if isinstance(text, str) else text
         if isinstance(parts, list):
-            item["content"] = [_whole_part(part) if isinstance(part, dict) else part for part in parts]
+            item["content"] = [whole_part(part) if isinstance(part, dict) else part for part in parts]
     try:
         shape.model_validate(item)
     except ValidationError as error:
@@ -386,9 +386,16 @@ def whole_item(given: Item) -> Item:
     return item
 
 
-def _whole_part(part: Item) -> Item:
-    whole: Item = {"type": "output_text", "annotations": [], "logprobs": [], "text": ""}
-    return whole | part if part.get("type") == "output_text" else part
+_PARTS: dict[object, Item] = {
+    "output_text": {"type": "output_text", "annotations": [], "logprobs": [], "text": ""},
+    "input_image": {"type": "input_image", "detail": "auto"},
+}
+
+
+def whole_part(part: Item) -> Item:
+    """A part of a message with the keys that it may lack."""
+    kind = part.get("type")
+    return _PARTS.get(kind, {}) | part if isinstance(kind, str) else part
 
 
 class ResponseDeleted(TypedDict):

@@ -46,11 +46,13 @@ class Response(Entry, Part):
             for status in ("completed", "failed", "incomplete"):
                 responses.frame(row, status)
             details = json.loads(row.details)
-            _ = details["raised"], set(json.loads(row.given)), Carried.model_validate(details.get("carried", {}))
+            _ = details["raised"], set(json.loads(row.given))
+            carried = Carried.model_validate(details.get("carried", {}))
             items = [(json.loads(item.body), item.output) for item in self.items]
             complete = [whole_item(item).keys() <= item.keys() for item, output in items if output]
             named = [isinstance(item["type"], str) for item, _ in items]
-            if not (all(complete) and all(named) and 0 <= row.pace <= MAX_PACE):
+            countable = carried.read + carried.written <= 1 << 53
+            if not (all(complete) and all(named) and countable and 0 <= row.pace <= MAX_PACE):
                 raise ValueError
         except (ValueError, LookupError, TypeError, AttributeError):
             raise ValueError("it is not a response as exports write it; export the world again") from None
