@@ -118,7 +118,7 @@ class Run:
             missing = carried.files[carried.placed if tool.continues else 0 :]
             places = [each for each in missing if each[0] != self.before.next_id]
             files = [*inputs.earlier(self.context, self.tx, places, left // len(used)), *self.before.files]
-            self.context.expect(count * inputs.FILE_COSTS + sum(len(file.content) for file in files))
+            self.context.expect(len(files) * inputs.FILE_COSTS + sum(len(file.content) for file in files))
             inputs.Placing(self.context, self.tx, uploads, id, bool(tool.created)).put(files)
         if used:
             carried.placed = len(carried.files)

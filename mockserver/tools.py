@@ -1,6 +1,7 @@
 """The tools that a run of `/responses` may call, and the containers that they get."""
 
-from collections.abc import Collection, Iterable, Mapping
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,9 @@ from mockserver.skills import Supplied, check_skills
 from mockserver.storage import tables
 from mockserver.storage.database import Transaction
 from mockserver.transcript import Transcript
+
+_VARIANT = re.compile(r"(?:_use|_preview|_\d{4}_\d\d_\d\d)+$")
+"""What tells types of one tool apart: a choice of web_search also means web_search_preview (guess)."""
 
 Environment = str | AutoContainer | AutoEnvironment | ContainerReference | LocalEnvironment
 """Where a tool runs, as a request says it."""
@@ -78,25 +82,15 @@ def check_tools(context: Context, body: CreateResponse) -> None:
         chosen = {f"tool_choice.tools[{number}]": each for number, each in enumerate(parts(choice.get("tools")))}
     names: dict[str, set[object]] = {}
     for tool in tools:
-        names.setdefault(tool.type, set()).add((tool.model_extra or {}).get("name"))
+        names.setdefault(_VARIANT.sub("", tool.type[:100]), set()).add(str((tool.model_extra or {}).get("name")))
     for where, each in chosen.items():
-        if (unknown := _undeclared(text_at(each, "type", where), each.get("name"), names)) and not context.allows(
-            profiles.ANY_RUN
-        ):
-            raise errors.CHOICE_NOT_FOUND(choice=unknown[:100])
-
-
-def _undeclared(kind: str, name: object, names: Mapping[str, Collection[object]]) -> str | None:
-    """What of a choice is not declared: its type, or the name of a function (guess)."""
-    if kind in ("function", "custom"):
-        if "namespace" in names:  # which has more of them inside
-            return None
-        found = isinstance(name, str) and name not in names.get(kind, ())
-        return kind if kind not in names else str(name) if found else None
-    # web_search also means web_search_preview, and the reverse.
-    return (
-        None if any(f"{each}_".startswith(f"{kind}_") or f"{kind}_".startswith(f"{each}_") for each in names) else kind
-    )
+        kind = text_at(each, "type", where)[:100]
+        known = names.get(_VARIANT.sub("", kind), ())
+        name = text_at(each, "name", where) if kind in ("function", "custom") else None
+        found = known and (name is None or name in known)
+        # Those of a namespace are inside of it.
+        if not (found or (name is not None and "namespace" in names) or context.allows(profiles.ANY_RUN)):
+            raise errors.CHOICE_NOT_FOUND(choice=name[:100] if known and name else kind)
 
 
 def is_call_required(body: CreateResponse) -> bool:

@@ -315,6 +315,10 @@ def test_ids_of_a_chain_share_their_first_digits(world: World) -> None:
             {"tools": AUTO, "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "shell"}]}},
             *(400, "tool_choice", None, "Tool choice 'shell' not found in 'tools' parameter."),
         ),
+        (
+            {"tools": [FUNCTION], "tool_choice": {"type": "function"}},
+            *(400, "tool_choice.name", "missing_required_parameter", "Missing required parameter: 'tool_choice.name'."),
+        ),
         ({"tools": AUTO, "tool_choice": {}}, 400, "tool_choice.type", "missing_required_parameter", "Missing"),
         (
             {"tools": AUTO, "tool_choice": {"type": "allowed_tools", "tools": [{"type": 5}]}},
