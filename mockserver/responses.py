@@ -119,6 +119,7 @@ def _create(context: Context, body: CreateResponse, uploads: Uploads, supplied: 
         if len(request) > MAX_ECHO:
             raise errors.BODY_HOLDS_TOO_MUCH(problem=f"without its input it has more than {MAX_ECHO:,} characters")
         run = Run(context, tx, body, before, allowed_tools(body, tools.values()), tools.values())
+        context.expect(len(before.user_text))  # in which answers search, also where it is of an earlier turn
         target = _target(run)
         answer, nearest = answers.choose(tx, target)
         context.answer = answer.id if answer else None
@@ -217,7 +218,8 @@ def list_input_items(context: Context, response_id: str, query: ListInputItems) 
     """The whole context, newest first: this input, then earlier outputs and inputs; not this output."""
     tx, now, newest_first = context.read, context.world.now(), query.order == "desc"
     chain = [(_found(context, response_id), False)]
-    while (id := chain[-1][0].previous_id) and (previous := transcript.find(tx, id)):
+    while previous := transcript.before(tx, chain[-1][0]):
+        previous = previous._replace(request="", details="", user_text="")  # type: ignore[attr-defined]  # a record is a named tuple; a chain can have thousands
         chain += [(previous, True), (previous, False)]
 
     found: dict[str, tuple[tables.Response, int]] = {}

@@ -35,6 +35,7 @@ MAX_REFERENCED = 16 << 20
 """Characters of the items that an input refers to: it can refer to a large one over and over."""
 
 _find = Statement("SELECT * FROM responses WHERE id = :id", tables.Response)
+_before = Statement("SELECT * FROM responses WHERE id = :id AND ordinal < :ordinal", tables.Response)
 _newest = Statement(
     "SELECT * FROM responses WHERE conversation = :conversation ORDER BY ordinal DESC LIMIT 1", tables.Response
 )
@@ -70,6 +71,11 @@ def find(tx: Transaction, id: str) -> tables.Response | None:
     return _find.first(tx, id=id)
 
 
+def before(tx: Transaction, row: tables.Response) -> tables.Response | None:
+    """The response that a response continues. An import can name any, but only an older one counts: no circles."""
+    return _before.first(tx, id=row.previous_id, ordinal=row.ordinal)
+
+
 def is_complete(row: tables.Response, ends: int, now: int) -> bool:
     """Whether an item of a response's output that `ends` so late exists at an instant. A cancelled one has no items."""
     elapsed = now - row.created_at if row.background else row.takes
@@ -97,7 +103,7 @@ def read(context: Context, tx: Transaction, body: CreateResponse) -> Transcript:
         carried = Carried.model_validate(json.loads(previous.details).get("carried", {}))
         carried.read += carried.written if previous.cancelled_at is None else 0
     while last and last.cancelled_at is not None:  # it has no output
-        last = find(tx, last.previous_id) if last.previous_id else None
+        last = before(tx, last)
     seed = context.world.id_seed
     wanted = [previous is None, *(not isinstance(item.get("id"), str) for item in items), True]
     ordinals = count(context.take(tx, sum(wanted)))  # of the chain, of items without an id, of the response

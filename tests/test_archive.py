@@ -737,6 +737,25 @@ def test_a_response_that_could_not_be_shown_is_not_imported(world: World, contro
     assert "as exports write it" in error_message(control.post("/import", json=document), 400, "invalid_seed")
 
 
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_responses_that_continue_each_other_in_a_circle_can_be_used(
+    world: World, control: httpx2.Client, cancelled: bool
+) -> None:
+    run = {"model": "m", "input": "hello", "background": cancelled}
+    first = ok(world.http.post("/responses", json=run))["id"]
+    if cancelled:
+        ok(world.http.post(f"/responses/{first}/cancel"))
+    second = ok(world.http.post("/responses", json=run | {"previous_response_id": first}))["id"]
+    if cancelled:
+        ok(world.http.post(f"/responses/{second}/cancel"))
+    document = document_of(control)
+    document["responses"][0]["object"]["previous_id"] = second
+    ok(control.post("/import", json=document))
+    for id in (first, second):
+        assert len(ok(world.http.get(f"/responses/{id}/input_items"))["data"]) >= 1
+        ok(world.http.post("/responses", json=run | {"previous_response_id": id}))
+
+
 def test_containers_that_replace_each_other_in_a_circle_are_found(world: World, control: httpx2.Client) -> None:
     ok(control.put("/profile", json={"switches": {"expired_replaced": True}}))
     first, second = (f"cntr_{digit * 48}" for digit in "ab")

@@ -16,6 +16,7 @@ from conftest import World, error_message, new_world, ok
 from openai.types.responses import Response
 from skill_bundles import inline_skill, zipped
 
+from mockserver import answers as rules
 from mockserver import context, ids, responses, runs, transcript, unscripted
 from mockserver.api import rendering, streams
 from mockserver.api.streams import MAX_DELTAS
@@ -1493,6 +1494,23 @@ def test_other_requests_are_served_while_a_large_body_is_processed(
     assert ok(writing.result())
     ok(world.http.post("/responses", json={"model": "m", "input": "small"}))
     assert [each == loop_thread(server) for each in blocked_read.threads] == [False, True]
+
+
+def test_answers_search_a_long_prompt_of_an_earlier_turn_in_a_thread(
+    world: World, server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ok(world.http.post("/responses", json={"model": "m", "input": LARGE}))["id"]
+    threads: list[int] = []
+    choose = rules.choose
+
+    def record_thread(*args: Any) -> Any:
+        threads.append(threading.get_ident())
+        return choose(*args)
+
+    monkeypatch.setattr(rules, "choose", record_thread)
+    ok(world.http.post("/responses", json={"model": "m", "input": [], "previous_response_id": first}))
+    ok(world.http.post("/responses", json={"model": "m", "input": "short", "previous_response_id": first}))
+    assert [each == loop_thread(server) for each in threads] == [False, True]
 
 
 def test_a_response_is_deleted_in_a_thread(world: World, server: MockServer, monkeypatch: pytest.MonkeyPatch) -> None:
