@@ -1448,3 +1448,45 @@ def test_the_dashboard_asks_for_the_control_token_once(page: "Page", context: "B
         dashboard.button("Freeze").click()
         dashboard.expect_text("Frozen", "#clock .mode")
         assert all("401" in problem for problem in dashboard.problems)
+
+
+NO_MISTAKES = "No mistakes found"
+
+
+def test_the_verdict_is_unknown_while_the_control_plane_is_closed(page: "Page") -> None:
+    with MockServer(host="0.0.0.0") as server:
+        page.goto(f"{server.url}/_mock/#/default/verdict")
+        for _ in range(2):
+            page.locator(".card .problem", has_text="--control-token").wait_for()
+            assert NO_MISTAKES not in page.locator("main").inner_text()
+            page.get_by_role("button", name="Check again").click()
+
+
+def test_the_verdict_is_unknown_until_the_token_was_entered(page: "Page") -> None:
+    token = "hunter2-of-the-tests"
+    with MockServer(control_token=token) as server, World(server, "w") as world:
+        create_container(world, "box")
+        dashboard = Dashboard(page, world)
+        page.goto(f"{server.url}/_mock/#/w/verdict")
+        page.locator("dialog[open]").wait_for()
+        page.keyboard.press("Escape")
+        dashboard.expect_text("wants the token", ".card")
+        assert NO_MISTAKES not in page.locator("main").inner_text()
+        dashboard.button("Check again").click()
+        dashboard.fill_form(token=token)
+        dashboard.button("Enter").click()
+        dashboard.expect_text("container-never-deleted", ".card")
+        page.evaluate("location.hash = '#/another/verdict'")
+        dashboard.expect_text(NO_MISTAKES, ".card")
+
+
+def test_the_verdict_of_another_world_is_unknown_without_a_server(page: "Page") -> None:
+    with MockServer() as server, World(server, "w") as world:
+        dashboard = Dashboard(page, world)
+        create_container(world, "box")
+        dashboard.open("verdict")
+        dashboard.expect_text("container-never-deleted", ".card")
+    dashboard.expect_text("Not connected", "#connection")
+    page.evaluate("location.hash = '#/another/verdict'")
+    dashboard.expect_text("The server does not respond.", ".card")
+    assert NO_MISTAKES not in page.locator("main").inner_text()

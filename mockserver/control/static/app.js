@@ -45,13 +45,14 @@ const page = {
   world: "default",
   known: false, // whether the state of the world was loaded
   info: null, // the state of the world; null if it does not exist yet
-  verdict: null, // { ok, findings } or { problem }
+  problem: null, // why the state of the world could not be read
+  verdict: null, // { ok, findings } or { problem }; null until it was read
   clock: new Clock(),
   server: SERVER,
   link: (view, ...parts) => `#/${[page.world, view, ...parts].map((part) => encodeURIComponent(part)).join("/")}`,
   go: (view, ...parts) => (location.hash = page.link(view, ...parts)),
   enter: (name) => (location.hash = `#/${encodeURIComponent(name)}/${page.view}`),
-  check: () => check(),
+  check: () => refresh().then(check),
   welcome,
   failed: (error) => h("p", { class: "problem" }, error.message),
 };
@@ -102,7 +103,7 @@ function route() {
     if (link.dataset.view === page.view) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  if (shown?.world !== page.world) [page.known, page.info, page.verdict] = [false, null, null];
+  if (shown?.world !== page.world) [page.known, page.info, page.problem, page.verdict] = [false, null, null, null];
   if (shown?.world !== page.world || shown?.view !== page.view) {
     const valid = /^[a-z\d][\w.-]{0,63}$/i.test(page.world);
     clocks.element.hidden = !valid;
@@ -136,10 +137,12 @@ const refresh = reader(async () => {
   try {
     info = (await get(path("worlds") + query({ name: world }))).data[0] ?? null;
   } catch (error) {
+    if (world === page.world) page.problem = error;
     if (error.code !== "wrong_token") notify(error.message, true);
     return;
   }
   if (world !== page.world) return;
+  page.problem = null;
   page.info = info;
   page.known = true;
   // If the clock was changed in the meantime, its state is newer than this response.
@@ -159,14 +162,15 @@ const badge = nav.querySelector("[data-view=verdict] b");
 
 // The verdict reads the whole journal, so it is not requested often; if the journal is large, only in its view.
 const check = reader(async () => {
-  const { world, info } = page;
-  let result = null;
-  if (info) result = await get(path("worlds", world, "verdict")).catch((problem) => ({ ok: false, problem }));
+  const { world, known, info, problem } = page;
+  // The clients of a world that does not exist did nothing; of one that could not be read, nothing is known.
+  let result = problem ? { problem } : known ? { ok: true } : null;
+  if (info && !problem) result = await get(path("worlds", world, "verdict")).catch((problem) => ({ problem }));
   if (world !== page.world) return;
   page.verdict = result;
   const findings = result?.findings?.length;
   badge.className = `count ${findings ? "bad" : "good"}`;
-  badge.replaceChildren(...(findings ? [count(findings), hidden(` ${plural(findings, "finding")}`.replace(/\d+/, ""))] : result?.ok ? ["ok"] : []));
+  badge.replaceChildren(...(findings ? [count(findings), hidden(` ${plural(findings, "finding")}`.replace(/\d+/, ""))] : findings === 0 ? ["ok"] : []));
   shown.checked?.();
 }, 10, 30_000);
 

@@ -19,11 +19,15 @@ export function verdict(page) {
   ];
 
   function draw() {
-    const { ok = true, findings = [], problem } = page.verdict ?? {};
+    if (!page.verdict) {
+      card.className = "card";
+      return card.replaceChildren(h("p", { class: "quiet" }, "Not checked yet."));
+    }
+    const { ok, findings = [], problem } = page.verdict;
     card.className = `card ${ok ? "good" : "bad"}`;
     const summary = ok ? [h("b", {}, "No mistakes found. "), "The clients of this world did nothing wrong so far."] : [h("b", {}, `${plural(findings.length, "finding")}. `), "The clients of this world made these mistakes:"];
     const items = findings.map(({ name, message, exchanges }) => h("li", {}, h("b", {}, name), h("p", {}, message), h("p", { class: "quiet" }, proof(exchanges))));
-    card.replaceChildren(...(problem ? [page.failed(problem)].flat() : [h("p", {}, summary), h("ul", { class: "findings" }, items)]));
+    card.replaceChildren(...(problem ? [page.failed(problem)] : [h("p", {}, summary), h("ul", { class: "findings" }, items)]));
   }
 
   return { element, show: draw, checked: draw, async changed() {}, tick() {} };
