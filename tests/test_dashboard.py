@@ -943,15 +943,24 @@ def test_answers_can_be_added_counted_and_deleted(dashboard: Dashboard, world: W
     dashboard.expect_text("No answers.")
 
 
-def test_an_exchange_links_to_the_files_that_its_run_created(dashboard: Dashboard, world: World) -> None:
+@pytest.mark.parametrize("container", [{"type": "auto"}, "cntr_box", "container-abc123"])
+def test_an_exchange_links_to_the_files_that_its_run_created(
+    dashboard: Dashboard, world: World, container: Any
+) -> None:
     page = dashboard.page
-    dashboard.control("POST", "/answers", json={"files": [{"path": "a.txt", "content": "written"}], "say": "{links}"})
+    if isinstance(container, str):
+        dashboard.control("POST", "/import", json={"version": 1, "containers": [{"id": container, "name": "box"}]})
+    tools = [{"type": "code_interpreter", "container": container}]
     for stream, number in ((False, "1"), (True, "2")):
-        body = {"model": "gpt-5", "input": "write", "tools": CODE_INTERPRETER, "stream": stream}
+        name = f"{number}.txt"  # a file of the same name would replace the one that the page shows
+        dashboard.control("POST", "/answers", json={"files": [{"path": name, "content": "written"}], "times": 1})
+        body = {"model": "gpt-5", "input": "write", "tools": tools, "stream": stream}
         assert world.http.post("/responses", json=body).status_code == 200
         dashboard.open("journal", number)
+        page.locator(".pane .linked", has_text="resp_").wait_for()
+        assert page.locator(".pane .linked a", has_text="resp_").count() == 0, "a response has no page"
         page.locator(".pane .linked a", has_text="cfile_").click()
-        dashboard.expect_fact("Path", "/mnt/data/a.txt")
+        dashboard.expect_fact("Path", f"/mnt/data/{name}")
         dashboard.expect_text("written", ".preview")
 
 

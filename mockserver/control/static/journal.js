@@ -99,9 +99,10 @@ export function journal(page) {
   }
 
   function objectLink(exchange, { change, id }) {
-    const container = /\/containers\/([^/]+)\/files/.exec(exchange.path)?.[1] ?? onlyContainer(exchange.response.body);
+    const named = /\/containers\/([^/]+)\/files/.exec(exchange.path)?.[1];
+    const container = named ? decodeURIComponent(named) : onlyContainer(exchange.response.body);
     const view = VIEWS[/^[a-z]+(?=[-_])/.exec(id)?.[0]];
-    const fragment = view ? [view, id] : container ? ["containers", decodeURIComponent(container), id] : null;
+    const fragment = view ? [view, id] : container && id.startsWith("cfile_") ? ["containers", container, id] : null;
     return change === "deleted" || !fragment ? id : h("a", { href: page.link(...fragment) }, id);
   }
 
@@ -116,9 +117,10 @@ export function journal(page) {
   };
 }
 
-// The container of a run's files, if its response contains only one container id.
+// The container of a run's files, if its response names only one. The events of a stream are text with JSON in it.
 function onlyContainer(body) {
-  const found = new Set(JSON.stringify(body ?? "").match(/cntr_[0-9a-f]+/g));
+  const text = typeof body === "string" ? body : JSON.stringify(body ?? "");
+  const found = new Set([...text.matchAll(/"container_id": *"([\w.:={}-]+)"/g)].map(([, id]) => id));
   return found.size === 1 ? [...found][0] : undefined;
 }
 
