@@ -712,7 +712,13 @@ def test_an_exchange_can_be_copied_as_a_curl_command_and_as_python_code(
     upload_id = ok(world.http.post("/uploads", json=upload))["id"]
     ok(world.http.post(f"/uploads/{upload_id}/parts", files={"data": ("it's.txt", b"bytes")}))
     ok(world.http.post("/responses", json={"model": "gpt-5", "input": "hello"}))
-    count = 14
+    dated = {"api-version": "2025-04-01-preview"}
+    for prefix, query in (("openai", dated), ("openai/v1", {}), ("api/projects/p/openai/v1", {"api-version": "v1"})):
+        containers = f"{world.server.url}/w/{world.name}/{prefix}/containers"
+        ok(world.http.post(containers, params=query, json={"name": "azure"}))
+        ok(world.http.get(containers, params={"limit": 7, **query}))
+        ok(world.http.get(f"{containers}/{box['id']}", params=query))
+    count = 14 + 9
     recorded = dashboard.control("GET", f"/journal?last={count}")["data"]
     dashboard.open("journal")
     commands: dict[str, list[str]] = {"curl": [], "Python": []}

@@ -5,8 +5,9 @@ const form = (exchange) => (exchange.request.headers["content-type"] ?? "").star
 const isFile = (value) => value?.filename !== undefined;
 const base = (name) => name.slice(name.lastIndexOf("/") + 1) || "file";
 
+// Split a path at the end of the base URL, as the server does: a world, then the prefix of OpenAI, Azure or Foundry.
 function root(exchange, origin) {
-  const [, prefix, rest] = /^((?:\/w\/[^/]*)?(?:\/v1)?)(.*)$/.exec(exchange.path);
+  const [, prefix, rest] = /^((?:\/w\/[^/]*)?(?:(?:\/v1|(?:\/api\/projects\/[^/]+)?\/+openai(?:\/v1)?)(?=\/|$))?)(.*)$/.exec(exchange.path);
   return { url: origin + prefix, rest };
 }
 
@@ -89,7 +90,8 @@ export function python(exchange, origin) {
   const [, kind, first, , second] = rest.split("/").map(decodeURIComponent);
   if (second) args.push(literal(second), `${kind === "skills" ? "skill_id" : "container_id"}=${literal(first)}`);
   else if (first) args.push(literal(first));
-  const values = { ...Object.fromEntries(new URLSearchParams(query)) };
+  const asked = Object.fromEntries(new URLSearchParams(query));
+  const values = method === "GET" ? { ...asked } : {};
   if (values.limit) values.limit = Number(values.limit);
   if (form(exchange)) {
     const fileArgument = ({ filename }) => (filename.includes("/") ? `(${literal(filename)}, open(${literal(base(filename))}, "rb"))` : `open(${literal(base(filename))}, "rb")`);
@@ -105,6 +107,7 @@ export function python(exchange, origin) {
     else extra[name] = value;
   }
   if (Object.keys(extra).length) args.push(`${method === "GET" ? "extra_query" : "extra_body"}=${literal(extra)}`);
+  if (method !== "GET" && query) args.push(`extra_query=${literal(asked)}`);
   if (request.headers["x-mock-fault"]) args.push(`extra_headers=${literal({ "x-mock-fault": request.headers["x-mock-fault"] })}`);
   lines.push(`print(client.${call}(${args.join(", ")})${/content/.test(call) ? ".read()" : ""})`);
   return `${lines.join("\n")}\n`;
