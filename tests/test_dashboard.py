@@ -787,8 +787,12 @@ def test_an_exchange_can_be_copied_as_a_seed(dashboard: Dashboard, world: World,
     container_file = upload_file(world, box["id"], "notes.txt", b"bytes")
     ok(world.http.get(f"/containers/{box['id']}/files"))
     world.http.get("/containers", headers={"x-mock-fault": '{"error": "rate_limited", "retry_after": 3}'})
+    content = f"/containers/{box['id']}/files/{container_file['id']}/content"
+    for cut in ('{"truncate_after": 0}', '{"error": "rate_limited", "retry_after": 3, "truncate_after": 5}'):
+        with pytest.raises(httpx2.TransportError):
+            world.http.get(content, headers={"x-mock-fault": cut})
     seeds = []
-    for number in (1, 2, 4, 5):
+    for number in (1, 2, 4, 5, 6, 7):
         dashboard.open("journal", str(number))
         page.reload()
         dashboard.button("Copy as seed").click()
@@ -811,6 +815,11 @@ def test_an_exchange_can_be_copied_as_a_seed(dashboard: Dashboard, world: World,
         failed = other.http.get("/containers")
         assert (failed.status_code, failed.headers["retry-after"]) == (429, "3")
         ok(other.http.get("/containers"))
+        for seed in seeds[4:]:
+            ok(httpx2.post(f"{control}/import?replace=false", content=seed))
+            with pytest.raises(httpx2.TransportError):
+                other.http.get(content)
+            assert other.http.get(content).status_code == 200
 
 
 # Faults

@@ -113,14 +113,15 @@ export function python(exchange, origin) {
   return `${lines.join("\n")}\n`;
 }
 
-// Return a seed that creates the objects of the response, or for an error a fault that returns the same error.
+// Return a seed that creates the objects of the response, or for an error a fault that returns the same error. The
+// journal does not know how much of an aborted response was sent, so the fault for it sends nothing.
 export function seed(exchange) {
   const { response, status, operation, request } = exchange;
   const body = response.body;
   const result = { version: 1 };
-  if (status >= 400 || status === null) {
+  if (status >= 400 || status === null || exchange.aborted) {
     const effect = status === null || exchange.aborted ? { drop: "before_answer" } : { status, ...(body === undefined ? {} : { body }) };
-    if (response.headers?.["retry-after"] && status) effect.headers = { "retry-after": response.headers["retry-after"] };
+    if (response.headers?.["retry-after"] && !effect.drop) effect.headers = { "retry-after": response.headers["retry-after"] };
     result.faults = [{ match: operation ? { operation } : { method: exchange.method }, times: 1, effect }];
     return yaml(result);
   }
