@@ -1514,3 +1514,30 @@ def test_the_verdict_of_another_world_is_unknown_without_a_server(page: "Page") 
     page.evaluate("location.hash = '#/another/verdict'")
     dashboard.expect_text("The server does not respond.", ".card")
     assert NO_MISTAKES not in page.locator("main").inner_text()
+
+
+def test_the_place_of_a_key_is_shown_on_a_server_with_keys(page: "Page") -> None:
+    key = "secret-of-the-tests"
+    with MockServer(api_key=key) as server:
+        worlds = f"{server.url}/_mock/worlds"
+        responses = [httpx2.post(f"{worlds}/blue"), httpx2.get(f"{worlds}/blue"), httpx2.get(worlds)]
+        responses.append(httpx2.get(f"{server.url}/_mock/static/facts.js"))
+        assert [each.status_code for each in responses] == [200] * 4
+        assert not any(key in each.text for each in responses)
+        shown = responses[1].json()["api_key"]
+        assert shown == "<your key>-world-blue"
+        headers = {"Authorization": f"Bearer {shown.replace('<your key>', key)}"}
+        ok(httpx2.post(f"{server.base_url}/containers", headers=headers, json={"name": "box"}))
+        assert httpx2.get(f"{worlds}/blue").json()["counts"]["containers"] == 1
+        dashboard = Dashboard(page, World(server, "blue", api_key=key))
+        for name in ("blue", "absent"):
+            page.goto(f"{server.url}/_mock/#/{name}/world")
+            dashboard.expect_fact("API key", f"<your key>-world-{name}")
+        page.goto(f"{server.url}/_mock/#/absent/containers")
+        for language, example in (
+            ("curl", "OPENAI_API_KEY='<your key>'"),
+            ("Python", 'api_key="<your key>"'),
+            ("Node", 'apiKey: "<your key>"'),
+        ):
+            page.get_by_role("tab", name=language).click()
+            dashboard.expect_text(example, "[role=tabpanel]")

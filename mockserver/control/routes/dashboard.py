@@ -16,6 +16,7 @@ from starlette.responses import RedirectResponse, Response
 
 from mockserver import errors, profiles
 from mockserver.control.dependencies import TheMock, new_router
+from mockserver.control.routes.worlds import key_stem
 from mockserver.schema.faults import OPERATIONS
 from mockserver.schema.files import Purpose
 
@@ -60,6 +61,7 @@ async def get_facts(mock: TheMock, etags: IfNoneMatch = "") -> Response:
         "OPERATIONS": OPERATIONS,
         "ERRORS": list(errors.CATALOGUE),
         "WARNINGS": list(profiles.WARNINGS),
+        "KEY": key_stem(mock),
         "PURPOSES": get_args(Purpose),
         "SWITCHES": [
             {"name": each.name, "meaning": each.meaning, "takes": each.takes} for each in profiles.SWITCHES.values()

@@ -120,6 +120,11 @@ async def retire_all_idle_worlds(mock: TheMock, body: Retire) -> Names:
     return Names(worlds=await mock.worlds.retire(body.idle))
 
 
+def key_stem(mock: Mock) -> str:
+    """What the keys of worlds begin with. The server's own keys are secrets, so their place is shown instead."""
+    return "<your key>" if mock.settings.api_key else "sk"
+
+
 @lru_cache(maxsize=100)
 def _shown(profile: Profile) -> tuple[dict[str, bool | int | str], str]:
     """Its switches, and the same in short; hardly any two of many worlds have different ones."""
@@ -142,7 +147,7 @@ def _state(mock: Mock, world: Summary) -> WorldState:
     return WorldState(
         name=world.name,
         base_url=f"/w/{world.name}/v1",
-        api_key=f"sk-world-{world.name}",
+        api_key=f"{key_stem(mock)}-world-{world.name}",
         counts=world.counts,  # type: ignore[typeddict-item]  # the counts have these keys
         used_at=mock.worlds.used(world.name),
         clock=clock_state(mock, world.clock) if world.clock else None,

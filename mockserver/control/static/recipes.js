@@ -1,5 +1,8 @@
 // Text to copy: an exchange as a curl command, a Python program or a seed, and examples for a new world.
 
+import { KEY } from "./facts.js";
+
+const EXAMPLE_KEY = KEY === "sk" ? "sk-test" : KEY; // a server with keys of its own accepts no others, and does not tell them
 const shell = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
 const form = (exchange) => (exchange.request.headers["content-type"] ?? "").startsWith("multipart/form-data");
 const isFile = (value) => value?.filename !== undefined;
@@ -79,7 +82,7 @@ const CALLS = {
 export function python(exchange, origin) {
   const { operation, method, path, query, request } = exchange;
   const { url, rest } = root(exchange, origin);
-  const lines = ["import os", "", "from openai import OpenAI", "", `client = OpenAI(base_url=${literal(url)}, api_key=os.environ.get("OPENAI_API_KEY", "sk-test"))`];
+  const lines = ["import os", "", "from openai import OpenAI", "", `client = OpenAI(base_url=${literal(url)}, api_key=os.environ.get("OPENAI_API_KEY", ${literal(EXAMPLE_KEY)}))`];
   const call = CALLS[operation];
   const args = [];
   if (!call) {
@@ -154,9 +157,9 @@ function yaml(values, indent = "") {
 
 // Examples for a world at `url`, by language
 
-const CURL = (url) => `export OPENAI_BASE_URL=${url} OPENAI_API_KEY=sk-test\n`;
-const PYTHON = (url) => `from openai import OpenAI\n\nclient = OpenAI(base_url=${literal(url)}, api_key="sk-test")\n`;
-const NODE = (url, names) => `import ${names} from "openai";\n\nconst client = new OpenAI({ baseURL: ${literal(url)}, apiKey: "sk-test" });\n`;
+const CURL = (url) => `export OPENAI_BASE_URL=${url} OPENAI_API_KEY=${shell(EXAMPLE_KEY)}\n`;
+const PYTHON = (url) => `from openai import OpenAI\n\nclient = OpenAI(base_url=${literal(url)}, api_key=${literal(EXAMPLE_KEY)})\n`;
+const NODE = (url, names) => `import ${names} from "openai";\n\nconst client = new OpenAI({ baseURL: ${literal(url)}, apiKey: ${literal(EXAMPLE_KEY)} });\n`;
 const POST = (url, path) => `${CURL(url)}curl "$OPENAI_BASE_URL/${path}" -H "Authorization: Bearer $OPENAI_API_KEY"`;
 const SKILL = "---\\nname: greet\\ndescription: Greet people.\\n---\\nSay hello.\\n";
 const UPLOAD = [["bytes", 16], ["filename", "notes.txt"], ["mime_type", "text/plain"], ["purpose", "user_data"]];

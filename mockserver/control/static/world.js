@@ -2,7 +2,7 @@
 
 import { get, path, post, put, query, remove, send } from "./api.js";
 import { ask, attempt, button, copyable, count, h, instant, keyed, plural, terms } from "./dom.js";
-import { PROFILES, SERVER_PROFILE, SWITCHES } from "./facts.js";
+import { KEY, PROFILES, SERVER_PROFILE, SWITCHES } from "./facts.js";
 import { reader } from "./live.js";
 
 export const NAME = "1 to 64 letters, digits, dots, underscores or hyphens";
@@ -63,7 +63,7 @@ export function world(page) {
     facts.replaceChildren(
       terms([
         ["Base URL", copyable(`${page.server}/w/${page.world}/v1`, "Base URL")],
-        ["API key", copyable(info?.api_key ?? `sk-world-${page.world}`, "API key")],
+        ["API key", copyable(info?.api_key ?? `${KEY}-world-${page.world}`, "API key")],
         ...countTerms(info?.counts ?? {}),
         !info && ["State", "It does not exist yet. Its first use creates it."],
         info?.error && ["State", h("span", { class: "problem" }, info.error)],
