@@ -13,7 +13,7 @@ import orjson
 from pydantic_core import to_json
 
 from mockserver.clock import Clock
-from mockserver.redaction import Sent, as_json, redacted_headers, redacted_query, redacted_response
+from mockserver.redaction import Sent, as_json, redacted_headers, redacted_query, redacted_response, redacted_text
 
 MAX_MESSAGE = 500
 """Characters of an error's message that an entry repeats outside of its response."""
@@ -162,10 +162,16 @@ def record_of(
     shown["at"] = clock.at(shown["wall"])
     shown["query"] = redacted_query(shown["query"].decode("utf-8", "replace"))
     shown["request"] = {"headers": redacted_headers(shown["request"]), **_request_body(sent)}
-    shown["response"] = {"headers": redacted_headers(shown["response"]), **_response_body(response, fault, route)}
+    if shown["container"]:
+        shown["container"] = redacted_text(shown["container"])
+    visible = response
+    if isinstance(response, bytes):
+        visible = redacted_response(response, repeats_names=fault is not None or route.startswith("/responses"))
+        visible = len(response) if visible is None else visible
+    shown["response"] = {"headers": redacted_headers(shown["response"]), **_response_body(visible, fault)}
     digests: tuple[str, ...] = ()
     if status and status >= 400:
-        shown["error"] = _error_message(response)
+        shown["error"] = _error_message(visible)
         if operation in CONTENTS and isinstance(response, bytes):
             digests = tuple(hashlib.sha256(body).hexdigest() for body in (response, response.rstrip()) if body)
     text = bytes(memoryview(orjson.dumps(shown)))  # a copy: what orjson returns takes 8 KiB whatever its length
@@ -195,18 +201,13 @@ def _request_body(sent: Sent) -> dict[str, Any]:
     return size | {"body_sha256": sent.digest} if sent.digest else size
 
 
-def _response_body(response: bytes | int | None, fault: str | None, route: str) -> dict[str, Any]:
+def _response_body(response: bytes | int | None, fault: str | None) -> dict[str, Any]:
     if response is None or response == b"":
         return {}
     if isinstance(response, int):
         return {"body_bytes": response}
     # The API's own responses are JSON with line breaks, or events; those of a fault may be anything.
     own = not fault and response.startswith(b"{")
-    if not fault and route.startswith("/responses"):  # others repeat no keys of a request
-        shown = redacted_response(response)
-        if shown is None:
-            return {"body_bytes": len(response)}
-        response = shown
     return {"body": orjson.Fragment(response.replace(b"\n", b"") if own else as_json(response))}
 
 

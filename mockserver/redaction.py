@@ -1,6 +1,6 @@
 """Redaction: what the journal keeps of requests and responses, without their secrets.
 
-A secret is recognized by its name: of a header, a parameter, a field or a member of an object.
+A secret is recognized by its name: of a header, a parameter, a field or a member of an object, and in texts and URLs.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
-from urllib.parse import unquote_plus
+from urllib.parse import quote_plus, unquote_plus
 
 from pydantic_core import from_json, to_json
 
@@ -29,17 +29,38 @@ MAX_NAME = 1_024
 _HASHED_INLINE = 1 << 20
 _MAX_HEADER_NAME = 100
 """Bytes. The value of a header with a longer name is hidden."""
-_SECRET_NAME = re.compile(
-    r"auth|cookie|token|secret|passw|pwd|credential|session|"
-    r"(?:api|subscription|access|private|functions)[-_]?key|^(?:x-)?key$",
-    re.IGNORECASE,
+_IN_TEXTS = (
+    r"auth|cookie|token|secret|passw|passphrase|pwd|credential|session|jwt|"
+    r"(?:api|subscription|access|private|functions|signing|encryption)[-_]?key"
 )
-_WORDS = rb'auth|cookie|token|secret|passw|pwd|credential|session|key|"value"|\\'
+_PUBLIC_KEYS = ("cache", "idempotency", "public", "primary", "foreign", "sort", "partition", "routing")
+_NO_SECRET = "".join(f"(?<!{each})" for each in _PUBLIC_KEYS)
+_SECRET_NAME = re.compile(rf"{_IN_TEXTS}|assertion$|oidc|{_NO_SECRET}[-_]key$|^(?:x-)?key$", re.IGNORECASE)
+_SECRET_IN_TEXT = re.compile(_IN_TEXTS, re.IGNORECASE)
+"""Without names that texts have for other things: `AssertionError`."""
+_ASSIGNED = re.compile(
+    rf"""(?:(?:{_IN_TEXTS})[\w-]{{0,64}}|"value)(?:["\\]{{0,9}}\s?[:=]\s?|'\s?[:=]\s?(?=['"])).|\\u.""",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A secret's name with its separator, in an error's message. The API quotes the names of its own parameters:
+`Invalid type for 'max_output_tokens': expected …`. The bounds keep its time linear."""
+_WORDS = rb'auth|cookie|token|secret|pass[wp]|pwd|credential|session|key|jwt|assertion|oidc|"value"|\\|@|sig=|code='
 _SUSPICIOUS = re.compile(_WORDS)
-"""Matches every body, in lower case, that contains one of the names above, or `value`; `\\` may escape one. Without
-regard to case it would take six times as long."""
+"""Matches every body, in lower case, that contains one of the names above, or `value`; `\\` may escape one, and `@` ends
+a password in a URL. Without regard to case it would take six times as long."""
 _SUSPICIOUS_QUERY = re.compile(rb"%|sig|code|" + _WORDS)
-_USERINFO = re.compile(r"//[^/?#]*@")
+_MARK = re.compile(r'[{":=]')
+"""Separates names from values. A text without any has no secrets."""
+_SCANNED = 2 * 1024
+"""Bytes of a response up to which colons in its texts are looked for: in a list of 20 that takes 6 µs."""
+_EQUALS, _BACKSLASH, _AT = b"=\\@"
+_NO_QUOTE_OR_COLON = bytes(set(range(256)) - set(b'":'))
+_URL = re.compile(r"[A-Za-z][\w+.-]*://\S*")
+_USERINFO = re.compile(r"//[^/?#\s\"'<>\\]*@")
+_BREAK = re.compile(r"([?#;=])")
+_JSON = ("{", "[", '"')
+_MAX_NESTED = 3
+"""How often a URL may be a parameter of another one, and is still shown."""
 _DATA = re.compile(rb"^data: (.+)$", re.MULTILINE)
 """The line of an event that is JSON."""
 _SECRET_PARAMETER = re.compile(rf"{_SECRET_NAME.pattern}|^(?:sig|code)$|signature", re.IGNORECASE)
@@ -77,7 +98,7 @@ def form_sent(fields: Mapping[str, str], files: Sequence[tuple[str, int, str]], 
     A form that can hold several shows them as `files`, else the one by its `field`."""
     shown = _redacted_form(fields, MAX_BODY)
     described = [
-        {"filename": name[:MAX_NAME], "bytes": size, "sha256": digest or None}
+        {"filename": redacted_text(name[:MAX_NAME]), "bytes": size, "sha256": digest or None}
         for name, size, digest in files[:MAX_FILES]
     ]
     if field == "files":
@@ -111,28 +132,62 @@ def _redacted_body(body: bytes) -> bytes | None:
     return None if b"\0" in body else as_json(body)  # it may be UTF-16
 
 
-def redacted_response(body: bytes) -> bytes | None:
-    """Return a response of the API without the texts that it repeats of a request under the name of a secret; None if
-    it nests deeper than a request can."""
+def redacted_response(body: bytes, repeats_names: bool) -> bytes | None:
+    """Return a response without the secrets that it repeats of a request; None if they can't be found.
+
+    `repeats_names` says whether it repeats names of members, too. It is JSON, events, or the text of a fault.
+    """
+    marked = repeats_names or _EQUALS in body or _BACKSLASH in body or _AT in body or body[:1] != b"{"
+    if not marked and (len(body) > _SCANNED or body.translate(None, _NO_QUOTE_OR_COLON).find(b':":') < 0):
+        return body  # nearly all end here, in half a microsecond
     if not _SUSPICIOUS.search(body.lower()):
         return body
     try:
         if body.startswith(b"{"):
-            return to_json(_without_secrets(from_json(body)))
-        return _DATA.sub(lambda line: b"data: " + to_json(_without_secrets(from_json(line[1]))), body)
-    except ValueError:
+            return to_json(_without_secrets(from_json(body)), inf_nan_mode="strings")
+        if found := _DATA.findall(body):
+            events = iter(_redacted_events([from_json(data) for data in found]))
+            return _DATA.sub(lambda _: b"data: " + to_json(next(events)), body)
+    except (ValueError, RecursionError):  # it may nest deeper than a request can
         return None
+    return _redacted_message(body.decode("utf-8", "replace")).encode()
 
 
-def _without_secrets(value: Any, secret: bool = False) -> Any:
+def _redacted_events(events: list[Any]) -> list[Any]:
+    """Redact events. A secret may be split into deltas that show no name: they are joined to find it."""
+    texts: dict[str, list[dict[str, Any]]] = {}
+    for event in events:
+        if isinstance(event, dict) and isinstance(event.get("delta"), str):
+            texts.setdefault(f"{event.get('type')} of {event.get('item_id')}", []).append(event)
+    for deltas in texts.values():
+        text = "".join(event["delta"] for event in deltas)
+        if (shown := redacted_text(text)) != text and HIDDEN in shown:
+            for event in deltas:
+                event["delta"] = HIDDEN
+    return [_without_secrets(event) for event in events]
+
+
+def _without_secrets(value: Any, name: str = "", secret: bool = False) -> Any:
     """Numbers stay: responses count tokens."""
     if isinstance(value, list):
-        return [_without_secrets(each, secret) for each in value]
+        return [_without_secrets(each, "", secret) for each in value]
     if isinstance(value, dict):
         return {
-            key: _without_secrets(each, secret or _SECRET_NAME.search(key) is not None) for key, each in value.items()
+            key: _without_secrets(each, key, secret or _SECRET_NAME.search(key) is not None)
+            for key, each in value.items()
         }
-    return HIDDEN if secret and isinstance(value, str) and value else value
+    if not isinstance(value, str) or not value:
+        return value
+    if secret:
+        return HIDDEN
+    return _redacted_message(value) if name == "message" else redacted_text(value)
+
+
+def _redacted_message(message: str) -> str:
+    """Redact an error's message, or another text that is no JSON. What comes before the first secret is shown."""
+    message = _USERINFO.sub(f"//{HIDDEN}@", message)
+    found = _ASSIGNED.search(message)
+    return message[: found.end() - 1] + HIDDEN if found else message
 
 
 def _redacted_form(fields: Mapping[str, str], limit: int) -> dict[str, Any]:
@@ -143,7 +198,7 @@ def _redacted_form(fields: Mapping[str, str], limit: int) -> dict[str, Any]:
         if limit < 0:
             shown[HIDDEN] = f"{len(fields) - len(shown)} fields more"
             break
-        shown[name] = HIDDEN if _SECRET_NAME.search(name) else _redacted_text(value)
+        shown[name] = HIDDEN if _SECRET_NAME.search(name) else redacted_text(value)
     return shown
 
 
@@ -156,24 +211,46 @@ def redacted_headers(headers: Headers) -> dict[str, str]:
             text = HIDDEN if secret else value.decode()
         except UnicodeDecodeError:
             text = value.decode("latin-1")
-        if name in ("referer", "origin"):
-            address, mark, query = _USERINFO.sub(f"//{HIDDEN}@", text).partition("?")
-            text = address + mark + redacted_query(query)
+        if "?" in text or "//" in text or name == "x-mock-fault":
+            text = _redacted_value(text, _MAX_NESTED)
         shown[name] = f"{shown[name]}, {text}" if name in shown else text
     return shown
 
 
-def redacted_query(query: str) -> str:
+def redacted_query(query: str, nested: int = _MAX_NESTED) -> str:
+    """Redact a query or a URL. Its parameters may be URLs; if too many are nested, they are hidden."""
     if not _SUSPICIOUS_QUERY.search(query.lower().encode()):
         return query
-    first = query.split("&", MAX_PARAMETERS)
-    if len(first) > MAX_PARAMETERS:
-        first[-1] = HIDDEN
-    parts = [(part, *part.partition("=")) for part in first]
-    return "&".join(
-        f"{name}={HIDDEN}" if value and _SECRET_PARAMETER.search(unquote_plus(name)) else part
-        for part, name, _, value in parts
-    )
+    if not nested:
+        return HIDDEN
+    parts = _USERINFO.sub(f"//{HIDDEN}@", query).split("&", MAX_PARAMETERS)
+    if len(parts) > MAX_PARAMETERS:
+        parts[-1] = HIDDEN
+    return "&".join(_redacted_parameter(part, nested) for part in parts)
+
+
+def _redacted_parameter(part: str, nested: int) -> str:
+    pieces = _BREAK.split(part, MAX_PARAMETERS)
+    if len(pieces) > 2 * MAX_PARAMETERS:
+        pieces[-1] = HIDDEN
+    for at in range(0, len(pieces) - 2, 2):
+        if pieces[at + 1] == "=" and _SECRET_PARAMETER.search(unquote_plus(pieces[at])) and any(pieces[at + 2 :]):
+            return "".join(pieces[: at + 2]) + HIDDEN
+    part = "".join(pieces)
+    name, equals, value = part.partition("=") if "=" in part else ("", "", part)
+    text = unquote_plus(value)
+    encoded = text != value
+    shown = _redacted_value(text, nested - 1) if encoded or value.startswith(_JSON) else text
+    if shown == text:
+        shown = _redacted_message(text)
+    if shown == text:
+        return part
+    return name + equals + (HIDDEN.join(map(quote_plus, shown.split(HIDDEN))) if encoded else shown)
+
+
+def _redacted_value(text: str, nested: int) -> str:
+    """Redact the value of a header or of a parameter: a URL or JSON."""
+    return redacted_text(text) if text.startswith(_JSON) else redacted_query(text, nested)
 
 
 def _redacted(value: Any, name: str = "") -> Any:
@@ -185,7 +262,7 @@ def _redacted(value: Any, name: str = "") -> Any:
         return {key: HIDDEN if key.lower() == "value" else _redacted(each, key) for key, each in value.items()}
     if isinstance(value, list):
         return [_redacted(each) for each in value]
-    return _redacted_text(value) if isinstance(value, str) else value
+    return redacted_text(value) if isinstance(value, str) else value
 
 
 def _redacted_secret(secret: Any) -> Any:
@@ -196,15 +273,19 @@ def _redacted_secret(secret: Any) -> Any:
     return shown | {key if key == "value" else HIDDEN: HIDDEN for key in secret.keys() - shown.keys()}
 
 
-def _redacted_text(text: str) -> str:
-    """Redact JSON inside of a text: some clients encode twice."""
-    if not any(mark in text for mark in '{":='):
+def redacted_text(text: str) -> str:
+    """Redact a text: a URL, JSON, which some clients encode twice, or any other, which is hidden if it names a secret."""
+    if not _MARK.search(text) or not _SUSPICIOUS.search(text.lower().encode("utf-8", "replace")):
         return text
+    if _URL.fullmatch(text):
+        return redacted_query(text)
     try:
         inner = from_json(text)
+        return to_json(_redacted(inner)).decode() if isinstance(inner, dict | list | str) else text
+    except RecursionError:
+        return HIDDEN
     except ValueError:
-        return HIDDEN if _SECRET_NAME.search(text) or "\\u" in text else text
-    return to_json(_redacted(inner)).decode() if isinstance(inner, dict | list | str) else text
+        return HIDDEN if _SECRET_IN_TEXT.search(text) or "\\u" in text else _USERINFO.sub(f"//{HIDDEN}@", text)
 
 
 @lru_cache(1_024)
