@@ -36,13 +36,11 @@ _IN_TEXTS = (
 _PUBLIC_KEYS = ("cache", "idempotency", "public", "primary", "foreign", "sort", "partition", "routing")
 _NO_SECRET = "".join(f"(?<!{each})" for each in _PUBLIC_KEYS)
 _SECRET_NAME = re.compile(rf"{_IN_TEXTS}|assertion$|oidc|{_NO_SECRET}[-_]key$|^(?:x-)?key$", re.IGNORECASE)
-_SECRET_IN_TEXT = re.compile(_IN_TEXTS, re.IGNORECASE)
-"""Without names that texts have for other things: `AssertionError`."""
 _ASSIGNED = re.compile(
-    rf"""(?:(?:{_IN_TEXTS})[\w-]{{0,64}}|"value)(?:["\\]{{0,9}}\s?[:=]\s?|'\s?[:=]\s?(?=['"])).|\\u.""",
-    re.IGNORECASE | re.DOTALL,
+    rf"""((?:(?:{_IN_TEXTS})[\w-]{{0,64}}|"value)(?:["\\]{{0,9}}\s?[:=]\s?|'\s?[:=]\s?(?=['"]))|\\u)[^\n]+""",
+    re.IGNORECASE,
 )
-"""A secret's name with its separator, in an error's message. The API quotes the names of its own parameters:
+"""A secret's name with its separator, and the rest of the line. The API quotes the names of its own parameters:
 `Invalid type for 'max_output_tokens': expected …`. The bounds keep its time linear."""
 _WORDS = rb'auth|cookie|token|secret|pass[wp]|pwd|credential|session|key|jwt|assertion|oidc|"value"|\\|@|sig=|code='
 _SUSPICIOUS = re.compile(_WORDS)
@@ -59,6 +57,8 @@ _URL = re.compile(r"[A-Za-z][\w+.-]*://\S*")
 _USERINFO = re.compile(r"//[^/?#\s\"'<>\\]*@")
 _BREAK = re.compile(r"([?#;=])")
 _JSON = ("{", "[", '"')
+_ESCAPED = "\\" * 10
+"""In JSON that is a text of JSON more often than names are looked for."""
 _MAX_NESTED = 3
 """How often a URL may be a parameter of another one, and is still shown."""
 _DATA = re.compile(rb"^data: (.+)$", re.MULTILINE)
@@ -150,7 +150,7 @@ def redacted_response(body: bytes, repeats_names: bool) -> bytes | None:
             return _DATA.sub(lambda _: b"data: " + to_json(next(events)), body)
     except (ValueError, RecursionError):  # it may nest deeper than a request can
         return None
-    return _redacted_message(body.decode("utf-8", "replace")).encode()
+    return _redacted_lines(body.decode("utf-8", "replace")).encode()
 
 
 def _redacted_events(events: list[Any]) -> list[Any]:
@@ -167,27 +167,24 @@ def _redacted_events(events: list[Any]) -> list[Any]:
     return [_without_secrets(event) for event in events]
 
 
-def _without_secrets(value: Any, name: str = "", secret: bool = False) -> Any:
+def _without_secrets(value: Any, secret: bool = False) -> Any:
     """Numbers stay: responses count tokens."""
     if isinstance(value, list):
-        return [_without_secrets(each, "", secret) for each in value]
+        return [_without_secrets(each, secret) for each in value]
     if isinstance(value, dict):
         return {
-            key: _without_secrets(each, key, secret or _SECRET_NAME.search(key) is not None)
-            for key, each in value.items()
+            key: _without_secrets(each, secret or _SECRET_NAME.search(key) is not None) for key, each in value.items()
         }
     if not isinstance(value, str) or not value:
         return value
     if secret:
         return HIDDEN
-    return _redacted_message(value) if name == "message" else redacted_text(value)
+    return redacted_text(value)
 
 
-def _redacted_message(message: str) -> str:
-    """Redact an error's message, or another text that is no JSON. What comes before the first secret is shown."""
-    message = _USERINFO.sub(f"//{HIDDEN}@", message)
-    found = _ASSIGNED.search(message)
-    return message[: found.end() - 1] + HIDDEN if found else message
+def _redacted_lines(text: str) -> str:
+    """Redact a text that is no JSON: of each line, what follows the name of a secret."""
+    return _ASSIGNED.sub(rf"\g<1>{HIDDEN}", _USERINFO.sub(f"//{HIDDEN}@", text))
 
 
 def _redacted_form(fields: Mapping[str, str], limit: int) -> dict[str, Any]:
@@ -242,7 +239,7 @@ def _redacted_parameter(part: str, nested: int) -> str:
     encoded = text != value
     shown = _redacted_value(text, nested - 1) if encoded or value.startswith(_JSON) else text
     if shown == text:
-        shown = _redacted_message(text)
+        shown = _redacted_lines(text)
     if shown == text:
         return part
     return name + equals + (HIDDEN.join(map(quote_plus, shown.split(HIDDEN))) if encoded else shown)
@@ -274,7 +271,7 @@ def _redacted_secret(secret: Any) -> Any:
 
 
 def redacted_text(text: str) -> str:
-    """Redact a text: a URL, JSON, which some clients encode twice, or any other, which is hidden if it names a secret."""
+    """Redact a text: a URL, JSON, which some clients encode twice, or any other."""
     if not _MARK.search(text) or not _SUSPICIOUS.search(text.lower().encode("utf-8", "replace")):
         return text
     if _URL.fullmatch(text):
@@ -285,11 +282,11 @@ def redacted_text(text: str) -> str:
     except RecursionError:
         return HIDDEN
     except ValueError:
-        return HIDDEN if _SECRET_IN_TEXT.search(text) or "\\u" in text else _USERINFO.sub(f"//{HIDDEN}@", text)
+        return HIDDEN if _ESCAPED in text else _redacted_lines(text)
 
 
 @lru_cache(1_024)
 def _header_name(name: bytes) -> tuple[str, bool]:
     """Return the name in lower case, and whether its value is a secret."""
     text = name.decode("latin-1").lower()
-    return text, _SECRET_NAME.search(text) is not None
+    return text, _SECRET_NAME.search(text) is not None and not text.startswith("x-ratelimit-")
