@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import httpx2
 import pytest
@@ -20,6 +20,7 @@ from conftest import World, new_world
 from rawhttp import TIMEOUT, RawResponse, Wire, form, request
 
 from mockserver import errors
+from mockserver.server.protocol import Protocol
 from mockserver.server.serving import MockServer
 
 CREATE_BODY = b'{"name": "box"}'
@@ -590,8 +591,9 @@ def test_an_unsupported_http_version_returns_400(world: World, version: str) -> 
     assert (response.status, response.error["message"]) == (400, "Invalid HTTP request received.")
 
 
-def test_pipelined_requests_get_their_responses_in_order(world: World, container_id: str) -> None:
-    requests = [
+@pytest.mark.parametrize("times", [1, 40])
+def test_pipelined_requests_get_their_responses_in_order(world: World, container_id: str, times: int) -> None:
+    requests = times * [
         ("GET", f"/containers/{container_id}", b"", 200),
         ("POST", "/containers", CREATE_BODY, 200),
         ("GET", "/containers/cntr_none", b"", 404),
@@ -603,7 +605,26 @@ def test_pipelined_requests_get_their_responses_in_order(world: World, container
         wire.send(b"".join(wire.encoded(f"{method} $/v1{path}", JSON, body) for method, path, body, _ in requests))
         responses = [wire.response(method) for method, *_ in requests]
     assert [response.status for response in responses] == [status for *_, status in requests]
-    assert len(responses[-1].json["data"]) == 3
+    assert [len(response.json["data"]) for response in responses[5::6]] == [min(20, 3 + 2 * n) for n in range(times)]
+
+
+def test_few_requests_of_a_pipeline_are_parsed_before_their_turn(world: World) -> None:
+    """Each parsed request takes a hundred times the memory of its bytes."""
+    pipeline = b"HEAD / HTTP/1.1\r\n\r\n" * 3_000
+    wait = f"GET /_mock/worlds/{world.name}/journal/wait?timeout={TIMEOUT:.0f} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+    async def longest() -> int:
+        connections = cast(set[Protocol], world.server._server.server_state.connections)
+        return max(len(each.pipeline) for each in connections)
+
+    with PersistentWire(world) as wire:
+        wire.send(wait.encode() + pipeline)
+        while not (parsed := world.server.run(longest())):
+            pass
+        assert parsed < 400
+        assert world.http.get("/containers").status_code == 200  # for which the first request waits
+        assert wire.response("GET").status == 200
+        assert {wire.response("HEAD").status for _ in range(3_000)} == {401}
 
 
 @pytest.mark.parametrize("large", [0, 450_000], ids=["small requests", "after a large body"])
@@ -635,16 +656,17 @@ def test_a_long_pipeline_is_processed(world: World, container_id: str, large: in
         sending.join()
 
 
+@pytest.mark.parametrize("count", [2, 500])
 def test_a_malformed_pipelined_request_gets_its_error_in_order(
-    world: World, container_id: str, caplog: pytest.LogCaptureFixture
+    world: World, container_id: str, caplog: pytest.LogCaptureFixture, count: int
 ) -> None:
     with PersistentWire(world) as wire:
         malformed = {**JSON, "Transfer-Encoding": "chunked"}
         wire.send(
-            wire.encoded(f"GET $/v1/containers/{container_id}") * 2
+            wire.encoded(f"GET $/v1/containers/{container_id}") * count
             + wire.encoded("POST $/v1/containers", malformed, b"no size", sized=False)
         )
-        assert [wire.response().json["id"] for _ in range(2)] == [container_id, container_id]
+        assert [wire.response().json["id"] for _ in range(count)] == [container_id] * count
         rejected = wire.response()
         assert (rejected.status, rejected.headers["connection"]) == (400, "close")
         assert wire.closed_by_server()

@@ -6,6 +6,7 @@ import struct
 import sys
 from typing import Any
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from mockserver import errors
@@ -65,6 +66,13 @@ class Drain:
         """Return within how many seconds the next bytes have to come."""
         now = stopwatch()
         return min(self._pace.left - (now - self._last), self._end - now)
+
+
+class Held(FlowControl):
+    """Flow control of a connection that reads nothing, whatever its requests and responses ask for."""
+
+    def resume_reading(self) -> None:
+        pass
 
 
 class Connection(RequestResponseCycle):

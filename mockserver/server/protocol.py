@@ -7,12 +7,13 @@ from typing import Any
 
 import httptools
 import orjson
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from mockserver import errors, ids
 from mockserver.api.exchange import standing_headers
 from mockserver.clock import stopwatch
-from mockserver.server.connection import Connection, Drain
+from mockserver.server.connection import Connection, Drain, Held
 
 log = logging.getLogger("mockserver")
 
@@ -24,6 +25,10 @@ HEAD_SECONDS = 60.0
 """How long a client may take to send them. On a new connection the time starts when it is opened."""
 FRAMING_BYTES = 128 * 1024
 """The most bytes between two pieces of a body, or after the last one: chunk extensions and trailers."""
+PIPELINED = 64
+"""How many requests may wait for the responses before theirs. Further ones are not parsed yet."""
+SLICE = 4 * 1024
+"""How many bytes are parsed before requests are counted again."""
 DRAIN_BYTES = 64 << 20
 """How many bytes of an unread body are drained, if the server's limits for bodies are lower."""
 DRAIN_OVERHEAD = 4 << 20
@@ -67,6 +72,8 @@ class Protocol(HttpToolsProtocol):
     """Whether the head that this packet completes may be too large."""
     _pending = 0
     """Bytes of the packets that came since one began a head, or completed one or a piece of a body."""
+    _unparsed: list[memoryview]
+    """What was received and is not parsed, the next bytes last. Nothing is read until it is empty."""
     _deadline: asyncio.TimerHandle | None = None
     _drain: Drain | None = None
     _stopping = False
@@ -75,6 +82,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
         self._deadline = self.loop.call_later(HEAD_SECONDS, transport.close)
+        self._unparsed = []
 
     def data_received(self, data: bytes) -> None:
         if self._drain and not self._drain.allows(len(data)):
@@ -82,35 +90,41 @@ class Protocol(HttpToolsProtocol):
             return
         if self._rejected:
             return
-        self._pending += len(data)
-        self._large = self._in_head or len(data) > HEAD_BYTES
-        left = [memoryview(data)]  # of which a part costs no copy
-        while left:  # the parser stops at each request that offers another protocol
+        left = self._unparsed
+        left.insert(0, memoryview(data))  # of which a part costs no copy
+        while left and len(self.pipeline) < PIPELINED:
             piece = left.pop()
+            if len(piece) > SLICE:  # the parser can't stop after a request
+                left.append(piece[SLICE:])
+                piece = piece[:SLICE]
+            self._pending += len(piece)
+            self._large = self._in_head or len(piece) > HEAD_BYTES
             try:
                 self.parser.feed_data(piece)
-            except httptools.HttpParserUpgrade as upgrade:
+            except httptools.HttpParserUpgrade as upgrade:  # it stops at a request that offers another protocol
                 left += [piece[upgrade.args[0] :], memoryview(self._without_upgrade())]
             except httptools.HttpParserError as error:
-                self._log_malformed(data)
+                self._log_malformed(piece)
                 cause = error.__context__  # what a callback raised
                 self._reject(cause if isinstance(cause, errors.APIError) else errors.MALFORMED_HTTP())
                 return
-        if self._in_head:
-            if self._pending > HEAD_BYTES:
-                self._reject(errors.HEAD_TOO_LARGE(limit=HEAD_BYTES))
-            elif self._deadline is None:
-                self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.close)
-        elif self._pending > FRAMING_BYTES:
-            self._reject(errors.MALFORMED_HTTP())
+            if self._pending > (HEAD_BYTES if self._in_head else FRAMING_BYTES):
+                self._reject(errors.HEAD_TOO_LARGE(limit=HEAD_BYTES) if self._in_head else errors.MALFORMED_HTTP())
+                return
+        if left:
+            self.flow.pause_reading()
+            self.flow.__class__ = Held
+            self._cancel_deadline()  # the rest of a head may be there
+        elif self._in_head and self._deadline is None:
+            self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.close)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._unset_keepalive_if_required()  # not for bytes that begin no request: the connection stays idle
         self._in_head, self._pending = True, 0
 
-    def _log_malformed(self, data: bytes) -> None:
-        if self.cycle or self._pending > len(data) or not data.startswith(TLS_RECORD):
+    def _log_malformed(self, piece: memoryview) -> None:
+        if self.cycle or self._pending > len(piece) or piece[:1] != TLS_RECORD:
             self.logger.warning("Invalid HTTP request received.")
         elif stopwatch() - self.tls_logged >= TLS_SECONDS:
             type(self).tls_logged = stopwatch()
@@ -179,6 +193,9 @@ class Protocol(HttpToolsProtocol):
         super().on_response_complete()
         if self.cycle.more_body and self.cycle.response_complete:
             self._start_drain()
+        if self._unparsed and not self.transport.is_closing():
+            self.flow.__class__ = FlowControl
+            self.data_received(b"")
 
     def finish(self) -> None:
         """Close the connection. While the client is sending, close one side and drain: a reset would lose the response."""
@@ -186,11 +203,16 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
             return
         self._rejected = True
+        self._discard_unparsed()
         self._unset_keepalive_if_required()
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._start_drain()
+
+    def _discard_unparsed(self) -> None:
+        self._unparsed.clear()
+        self.flow.__class__ = FlowControl
 
     def _start_drain(self) -> None:
         """Read and discard what the client still sends, within bounds."""
@@ -228,6 +250,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._unparsed.clear()
         self._cancel_deadline()
         if self.gone and not self.gone.done():
             self.gone.set_result(None)
@@ -242,6 +265,7 @@ class Protocol(HttpToolsProtocol):
 
     def _reject(self, error: errors.APIError) -> None:
         self._rejected, self._in_head, cycle = True, False, self.cycle
+        self._discard_unparsed()
         if cycle and not cycle.response_complete and not cycle.more_body:
             cycle.keep_alive = False  # the request before it gets its own response, and no other
             return
