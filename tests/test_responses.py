@@ -3,9 +3,10 @@
 import asyncio
 import json
 import threading
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -1183,6 +1184,25 @@ def test_a_long_text_is_streamed_in_few_events(world: World) -> None:
     deltas = [event["delta"] for kind, event in stream_events(world, {"input": "x"}) if kind.endswith("text.delta")]
     assert "".join(deltas) == "a b " * 5_000
     assert len(deltas) <= MAX_DELTAS
+
+
+def test_streams_in_progress_do_not_keep_the_words_of_their_texts(world: World) -> None:
+    """The list of its words takes 20 times the memory of this text."""
+    script(world, {"say": "ab " * 100_000, "pace": 0.05})
+    count, streams = 5, []
+    tracemalloc.start()
+    try:
+        with ExitStack() as stack:
+            before, _ = tracemalloc.get_traced_memory()
+            for _ in range(count):
+                body = {"model": "m", "input": "x", "stream": True}
+                stream = stack.enter_context(world.http.stream("POST", "/responses", json=body))
+                streams.append(stream.iter_text())
+                assert any("output_text.delta" in part for part in streams[-1])
+            kept = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert kept / count < 3_000_000
 
 
 def test_a_slow_regular_expression_is_matched_against_the_beginning_of_a_long_text(world: World) -> None:
