@@ -6,13 +6,13 @@ first that fits is used; how often is counted in the transaction of the run.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import count, product, repeat
 from typing import Any, TypeVar
 
 from pydantic_core import to_json
 
 from mockserver import control_errors
+from mockserver.caches import Cache
 from mockserver.schema.answers import Figure, NewAnswer, fits
 from mockserver.storage import tables
 from mockserver.storage.contents import Contents, Upload
@@ -141,9 +141,14 @@ def _described(rule: NewAnswer, store: Store) -> tuple[str, dict[str, Upload]]:
     return to_json(described).decode(), uploads
 
 
-@lru_cache(maxsize=1_000)
-def _rule(text: str) -> NewAnswer:
-    return NewAnswer.model_validate_json(text)
+def _parsed(text: str) -> tuple[NewAnswer, int]:
+    """A rule, and its size: each of its parts takes a kilobyte or two, raw items twenty bytes a character."""
+    rule = NewAnswer.model_validate_json(text)
+    parts = 2 + len(rule.each_step) + sum(1 for _ in rule.figures())
+    return rule, len(text.encode()) * (20 if rule.output else 2) + parts * 1_500
+
+
+_rule = Cache(64 << 20, _parsed)
 
 
 # What fits

@@ -3,6 +3,7 @@
 import io
 import json
 import sqlite3
+import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -14,6 +15,7 @@ import pytest
 from conftest import World, error_message, ok, stored
 from skill_bundles import folder, skill_reference
 
+from mockserver import answers
 from mockserver.schema.answers import MAX_SHOWN, NewAnswer
 from mockserver.seeds.loader import read_seeds
 from mockserver.server.serving import MockServer
@@ -339,6 +341,51 @@ def test_an_answer_with_an_error_is_counted_and_counts_for_answers_that_skip_req
     assert answer_counts(control) == [("later", False, 1, 0), ("fails", False, 1, 1)]
     assert ok(world.http.post("/responses", json=body))["output"][-1]["content"][0]["text"] == "late"
     assert answer_counts(control) == [("later", False, 2, 1), ("fails", False, 1, 1)]
+
+
+def test_generated_contents_of_answers_are_limited_together(tmp_path: Path) -> None:
+    files = [{"path": f"f{n}", "generate": {"size": 900, "pattern": "zeros"}} for n in range(3)]
+    with MockServer(max_upload=1_000, max_import=2_000) as server:
+        added, place = (f"{server.url}/_mock/worlds/w/{path}" for path in ("answers", "place"))
+        for url, body in (
+            (added, {"files": files}),
+            (f"{added}?dry_run=true", {"files": files}),
+            (added, [{"id": f"a{n}", "files": [file]} for n, file in enumerate(files)]),
+            (place, {"answers": [{"files": files}]}),
+        ):
+            message = error_message(httpx2.post(url, json=body), 400, "invalid_seed")
+            assert message == "body: its contents are 2,700 bytes, more than 2,000; raise --max-import"
+        ok(httpx2.post(added, json={"files": files[:2]}))
+
+
+def test_deleted_answers_do_not_stay_in_memory(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers._rule, "_limit", 4 << 20)
+    url = f"{world.server.url}/_mock/worlds/large"
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for n in range(12):
+            ok(httpx2.post(f"{url}/answers", json={"when": "never", "say": f"{n} " + "a" * 1_000_000}))
+            ok(httpx2.delete(url))
+        kept = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert kept < 12_000_000
+
+
+def test_a_regular_expression_whose_program_is_too_large_is_rejected(control: httpx2.Client) -> None:
+    for pattern in (r"/\p{L}{1,100}/", r"/(\p{L}{1,40}\d+){1,9}/"):
+        response = control.post("/answers", json={"when": pattern, "say": "x"})
+        assert "pattern too large" in error_message(response, 400, "invalid_parameter")
+
+
+def test_a_regular_expression_with_very_many_states_matches(world: World, control: httpx2.Client) -> None:
+    """The part before the last character has 2 to the power of 16 states, more than are kept."""
+    letters = "".join("ab"[n * n % 7 % 2] for n in range(60_000)) + "a" + "b" * 15
+    rules = [{"when": "/(a|b)*a(a|b){15}c$/", "say": "matched"}, {"say": "not matched"}]
+    ok(control.post("/answers", json=rules))
+    for end, said in (("c", "matched"), ("d", "not matched")):
+        assert world.openai.responses.create(model="m", input=letters + end).output_text == said
 
 
 def test_nullable_keys_of_an_answer_are_returned_as_sent(world: World, control: httpx2.Client) -> None:

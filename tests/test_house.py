@@ -31,6 +31,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "facts": (
         "choices",
         "bounds",
+        "caches",
         "clock",
         "ids",
         "errors",

@@ -7,13 +7,14 @@ import json
 import posixpath
 import re
 from collections.abc import Callable, Iterator
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, unquote
 
 import re2
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from mockserver.caches import Cache
 from mockserver.choices import NAME
 from mockserver.schema.responses import whole_item
 from mockserver.schema.values import Count, ErrorName, FileName, Part, Seconds, Times, WithContent
@@ -37,20 +38,23 @@ MAX_TEXT = 1 << 20
 MAX_PACE = 60.0
 MAX_SEARCH = 4_000_000
 """Characters of a text times instructions of a regular expression: a quarter of a second at the worst."""
+MAX_PATTERN = 512 * 1024
+"""Bytes of a compiled pattern with the states that it keeps. RE2 searches without them if they are too many, and rejects
+larger patterns."""
 
 _BRACKETS = re.compile(r"[\[\]\n]")
 _ESCAPED = re.compile(r"[\s()%]")
 _PATTERN = re.compile(r"/(.+)/([ims]*)", re.DOTALL)
 
 
-@lru_cache(1_000)
-def pattern(text: str) -> tuple[Any, int | None]:
+def _compiled(text: str) -> tuple[tuple[Any, int | None], int]:
     """Compile `/…/flags`, or a text that is found in any case; and how much it can search in a short time. RE2 takes
-    linear time for every input."""
+    linear time for every input. The size includes the states that it keeps of its searches."""
     match = _PATTERN.fullmatch(text)
     expression, flags = match.groups() if match else (text, "i")
     options = re2.Options()
     options.log_errors = False
+    options.max_mem = MAX_PATTERN
     options.literal = match is None
     options.case_sensitive = "i" not in flags
     inline = "".join(flag for flag in "ms" if flag in flags)
@@ -59,7 +63,13 @@ def pattern(text: str) -> tuple[Any, int | None]:
     except re2.error as error:
         problem = str(error.args[0].decode() if isinstance(error.args[0], bytes) else error)
         raise ValueError(f"{text[:80]!r} is not a regular expression of RE2 ({problem})") from None
-    return compiled, MAX_SEARCH // compiled.programsize if match else None
+    states = MAX_PATTERN // 3 if match else min(MAX_PATTERN // 3, 16_000 + 150 * len(text))
+    size = 32 * compiled.programsize + states
+    return (compiled, MAX_SEARCH // compiled.programsize if match else None), size
+
+
+pattern = Cache(32 << 20, _compiled)
+"""The compiled patterns that were used last: a hundred hard ones, or a thousand others."""
 
 
 def fits(wanted: str, text: str) -> bool:

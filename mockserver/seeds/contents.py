@@ -138,6 +138,12 @@ def check_content(item: WithContent | Bundle, place: Place, max_file: int) -> No
             )
 
 
+def check_total(where: object, generated: int, max_total: int) -> None:
+    """Check how many bytes contents have together that are longer than their descriptions."""
+    if generated > max_total:
+        raise SeedError(f"{where}: its contents are {generated:,} bytes, more than {max_total:,}; raise --max-import")
+
+
 def size_of(item: WithContent, place: Place) -> int:
     """Return the size in bytes of a content, which is not numbered."""
     return item.length() if item.from_ is None else place.contents.size(item.from_)

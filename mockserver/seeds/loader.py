@@ -21,7 +21,7 @@ from mockserver.schema.faults import STORED
 from mockserver.seeds import archive, models
 from mockserver.seeds.archive import Archive
 from mockserver.seeds.containers import Container, ContainerFile
-from mockserver.seeds.contents import Contents, Folder, Place
+from mockserver.seeds.contents import Contents, Folder, Place, check_total
 from mockserver.seeds.document import Source
 from mockserver.seeds.models import LISTS
 from mockserver.seeds.scope import Scope, check
@@ -99,8 +99,7 @@ def read_document(source: Source, contents: Contents, max_file: int, max_total: 
         source.discard_values()
     scope = _scope(source, contents, document, ())
     scope.check_size(source.path)
-    if (total := scope.generated()) > max_total:
-        raise SeedError(f"{source.path}: its contents are {total:,} bytes, more than {max_total:,}; raise --max-import")
+    check_total(source.path, scope.generated(), max_total)
     check(scope, max_file, alone=False)
     return scope
 

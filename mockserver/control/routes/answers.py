@@ -11,7 +11,7 @@ from mockserver.control.dependencies import TheMock, new_router
 from mockserver.control.models import Answer, AnswerList
 from mockserver.mock import Mock
 from mockserver.schema.answers import Figure, NewAnswer
-from mockserver.seeds.contents import pieces_of
+from mockserver.seeds.contents import check_total, pieces_of
 from mockserver.storage.contents import Upload
 from mockserver.storage.database import in_thread
 
@@ -44,6 +44,7 @@ async def add_answers(
     figures = [figure for rule in rules for figure in rule.figures()]
     for figure in figures:
         _check(figure, mock.settings.max_upload)
+    check_total("body", sum(each.generate.size for each in figures if each.generate), mock.settings.max_import)
     if dry_run:
         return AnswerList(data=[_shown(answers.Counted(rule.id or "", rule, False, 0, 0)) for rule in rules])
     stored: dict[int, Upload] = {}
