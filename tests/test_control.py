@@ -977,6 +977,7 @@ def test_a_session_sets_a_cookie_that_stands_for_the_token() -> None:
         assert ok(session) == {"token_needed": True}
         cookie = session.headers["set-cookie"]
         assert {"HttpOnly", "SameSite=strict"} <= set(cookie.split("; "))
+        assert "secure" not in cookie.lower(), "browsers would not send it to this server"
         assert "path" not in cookie.lower(), "a proxy may serve the page below a path of its own"
         assert "secret" not in cookie
         assert str(server.port) in cookie, "browsers share cookies between ports"

@@ -88,6 +88,19 @@ def test_the_error_for_the_wrong_scheme_names_the_right_one(tls_server: MockServ
         Control(f"https://localhost:{server.port}")("GET", "state")
 
 
+def test_the_cookie_of_the_dashboard_is_sent_only_over_https(files: dict[str, Path]) -> None:
+    with (
+        MockServer(tls_cert=files["cert"], tls_key=files["key"], control_token="secret") as server,
+        httpx2.Client(base_url=f"{server.url}/_mock", verify=ssl_context(files)) as http,
+    ):
+        session = http.post("/session", json={"token": "secret"})
+        assert "Secure" in session.headers["set-cookie"].split("; ")
+        assert http.get("/state").status_code == 200
+        closed = http.delete("/session", headers={"x-mock-dashboard": "1"})
+        assert "Secure" in closed.headers["set-cookie"].split("; ")
+        assert http.get("/state").status_code == 401
+
+
 def test_cli_commands_use_https(tls_server: MockServer, files: dict[str, Path]) -> None:
     port, cert = str(tls_server.port), str(files["cert"])
     for command, environment in (

@@ -26,20 +26,27 @@ class Login(RequestModel):
 @router.post("/session")
 async def open_session(mock: TheMock, body: Login, request: Request, response: Response) -> Session:
     """Exchange the token for a cookie that no script can read and no other site can use."""
-    # Without a path, browsers take that of the request, which can have a prefix of a proxy.
     token = mock.settings.control_token
     if token is not None:
         if not same_secret(body.token, token):
             raise control_errors.WRONG_TOKEN()
-        response.set_cookie(cookie_name(request), cookie_value(token), path=None, httponly=True, samesite="strict")
+        _set_cookie(request, response, cookie_value(token))
     return Session(token_needed=token is not None)
 
 
 @router.delete("/session")
 async def close_session(mock: TheMock, request: Request, response: Response) -> Session:
     """Delete the cookie."""
-    response.set_cookie(cookie_name(request), max_age=0, path=None, httponly=True, samesite="strict")
+    _set_cookie(request, response, "", max_age=0)
     return Session(token_needed=mock.settings.control_token is not None)
+
+
+def _set_cookie(request: Request, response: Response, value: str, max_age: int | None = None) -> None:
+    secure = request.url.scheme == "https"
+    # Without a path, browsers take that of the request, which can have a prefix of a proxy.
+    response.set_cookie(
+        cookie_name(request), value, max_age, path=None, secure=secure, httponly=True, samesite="strict"
+    )
 
 
 @router.get("/state")
