@@ -1060,9 +1060,11 @@ def test_allow_host_takes_names_and_patterns() -> None:
 def test_a_control_token_is_required_where_one_is_set() -> None:
     with MockServer(control_token="secret") as server:
         state = f"{server.url}/_mock/state"
-        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "secret2"}):
+        wrong = ("Bearer wrong", "secret2", "secret", "Basic secret", "Bearersecret")
+        for headers in ({}, *({"Authorization": value} for value in wrong)):
             assert "secret" not in error_message(httpx2.get(state, headers=headers), 401, "wrong_token")
-        ok(httpx2.get(state, headers={"Authorization": "Bearer secret"}))
+        for scheme in ("Bearer", "bearer", "BEARER"):
+            ok(httpx2.get(state, headers={"Authorization": f"{scheme} secret"}))
 
 
 def test_the_control_plane_is_closed_on_network_addresses_by_default() -> None:

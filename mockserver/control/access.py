@@ -96,9 +96,11 @@ def _is_browser(request: HTTPConnection) -> bool:
 
 
 def _is_authorized(request: HTTPConnection, token: str) -> bool:
-    bearer = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
     cookie = request.cookies.get(cookie_name(request), "")
-    return same_secret(bearer, token) or same_secret(cookie, cookie_value(token))
+    return (scheme.lower() == "bearer" and same_secret(bearer.strip(), token)) or same_secret(
+        cookie, cookie_value(token)
+    )
 
 
 def _host_name(host: str) -> str:
