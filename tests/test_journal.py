@@ -652,6 +652,23 @@ def test_entries_have_errors_warnings_and_container_names_to_filter_by(world: Wo
 
 
 @pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        (
+            {"method": "FOO"},
+            "method: unknown method 'FOO'; choose one of: GET, HEAD, POST, DELETE, PUT, PATCH, OPTIONS",
+        ),
+        ({"method": "post,git"}, "method: unknown method 'git'; did you mean 'GET'?"),
+        ({"status": "404,499-400"}, "status: '499-400' contains no status; write 400-499"),
+    ],
+)
+def test_a_filter_that_can_match_nothing_is_rejected(query: dict[str, str], message: str, journal: Reader) -> None:
+    for path in ("", "/count", "/wait", "/stream"):
+        response = journal.client.get(journal.url + path, params=query)
+        assert message in error_message(response, 400, "invalid_parameter")
+
+
+@pytest.mark.parametrize(
     ("text", "numbers"),
     [
         ('"name":"é"', [1, 2]),

@@ -26,7 +26,7 @@ requests = logging.getLogger("mockserver.requests")
 OUTSIDE = ("/health", "/openapi.json")
 """Paths outside of the API. They need no key, create no world and are not recorded."""
 
-_WORLD_KEY = re.compile(r"sk-world-(.+)", re.DOTALL)
+_WORLD_KEY = re.compile(r"sk-world-(.*)", re.DOTALL)
 
 
 class Middleware:

@@ -89,6 +89,9 @@ def retire_worlds(target: Target, idle: str) -> None:
 # The clock
 
 
+_MAY_BE_NEGATIVE = {"ignore_unknown_options": True, "help_option_names": ["--help"]}
+
+
 @commands.group()
 def clock() -> None:
     """Show and move the clock of a world."""
@@ -100,7 +103,7 @@ def show_clock(target: Target) -> None:
     target.show(target("GET", "clock"), output.clock)
 
 
-@command(clock, "freeze")
+@command(clock, "freeze", context_settings=_MAY_BE_NEGATIVE)
 @click.argument("at", required=False)
 def freeze_clock(target: Target, at: str | None) -> None:
     """Stop the clock at its current time, or at an instant such as 2026-01-31T12:00:00Z."""
@@ -108,9 +111,6 @@ def freeze_clock(target: Target, at: str | None) -> None:
     with suppress(ValueError):
         instant = float(at or "")
     target.show(target("POST", "clock/freeze", {} if at is None else {"at": instant}), output.clock)
-
-
-_MAY_BE_NEGATIVE = {"ignore_unknown_options": True, "help_option_names": ["--help"]}
 
 
 @command(clock, "advance", context_settings=_MAY_BE_NEGATIVE)
@@ -127,7 +127,7 @@ def offset_clock(target: Target, by: str) -> None:
     target.show(target("POST", "clock/offset", {"by": by}), output.clock)
 
 
-@command(clock, "scale")
+@command(clock, "scale", context_settings=_MAY_BE_NEGATIVE)
 @click.argument("rate", type=float)
 def scale_clock(target: Target, rate: float) -> None:
     """Continue from the current time at another rate: 60 is a minute each second."""
@@ -259,7 +259,7 @@ def list_exchanges(target: Target, **wanted: Any) -> None:
     target.show(target("GET", f"journal{query(**wanted)}"), lines)
 
 
-@command(journal, "show")
+@command(journal, "show", context_settings=_MAY_BE_NEGATIVE)
 @click.argument("number", type=int)
 def show_exchange(target: Target, number: int) -> None:
     """Show an exchange with its headers and bodies."""

@@ -23,6 +23,9 @@ def _pairs(ctx: click.Context, param: click.Parameter, given: Sequence[str]) -> 
     parts = [each.partition("=") for each in given]
     if not all(name and equals for name, equals, _ in parts):
         raise click.BadParameter("write NAME=VALUE")
+    names = [name.lower() for name, _, _ in parts]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise click.BadParameter(f"{twice} is given more than once; give it once")
     return {name: value for name, _, value in parts}
 
 

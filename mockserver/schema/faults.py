@@ -38,6 +38,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     **{name: ("GET", "HEAD") for name in OPERATIONS if name.startswith(("List", "Retrieve", "Get", "Download"))},
     **{name: ("DELETE",) for name in OPERATIONS if name.startswith("Delete")},
 }
+Method = Literal["GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"]
 IDS = {
     "container": frozenset(name for name in OPERATIONS if "Container" in name) - {"ListContainers", "CreateContainer"},
     "file": frozenset(name for name in OPERATIONS if "File" in name)
@@ -73,6 +74,10 @@ def _operation(pattern: str) -> str:
 
 def is_like(operation: str, pattern: str) -> bool:
     return fnmatchcase(operation.lower(), pattern.lower())
+
+
+def _method(method: object) -> object:
+    return method.upper() if isinstance(method, str) else method
 
 
 def _path(pattern: str, info: ValidationInfo) -> str:
@@ -232,7 +237,7 @@ class Match(_Part):
 
     operation: Annotated[str, Field(max_length=100), AfterValidator(_operation)] | None = None
     """Operation id of the API, or a pattern: `CreateContainer`, `List*`."""
-    method: Literal["GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"] | None = None
+    method: Annotated[Method, BeforeValidator(_method)] | None = None
     """Method of the request, such as `GET`."""
     path: Annotated[Text, AfterValidator(_path)] | None = None
     """Pattern of the path, without world and `/v1`: `/containers/*/files`."""

@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice, starmap
-from typing import Annotated
+from typing import Annotated, get_args
 
 import orjson
 from fastapi import Header, Query, Request
@@ -24,7 +24,7 @@ from mockserver.journal import Cursor
 from mockserver.mock import Mock
 from mockserver.profiles import WARNINGS
 from mockserver.recorded import created
-from mockserver.schema.faults import OPERATIONS, is_like
+from mockserver.schema.faults import OPERATIONS, Method, is_like
 from mockserver.schema.values import Duration
 from mockserver.storage.database import Transaction
 from mockserver.worlds import check_name
@@ -52,10 +52,20 @@ def _names(kind: str, known: Collection[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _methods(methods: str) -> str:
+    for method in _parts(methods):
+        if method.upper() not in get_args(Method):
+            raise ValueError(unknown("method", method, get_args(Method)))
+    return methods
+
+
 def _statuses(statuses: str) -> str:
     for status in _parts(statuses):
         if not _STATUS.fullmatch(status):
             raise ValueError(f"{status[:80]!r} is not a status; write 404, 4xx or 400-409")
+        least, most = _range(status)
+        if least > most:
+            raise ValueError(f"{status!r} contains no status; write {most}-{least}")
     return statuses
 
 
@@ -63,7 +73,7 @@ class Filtered(RequestModel):
     operation: Annotated[Several, _names("operation", OPERATIONS)] = Field(
         "", description="Operation ids or patterns, separated by commas."
     )
-    method: Several = Field("", description="Methods, separated by commas.")
+    method: Annotated[Several, AfterValidator(_methods)] = Field("", description="Methods, separated by commas.")
     status: Annotated[Several, AfterValidator(_statuses)] = Field(
         "", description="`404`, `4xx`, `400-409`, separated by commas."
     )
