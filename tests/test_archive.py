@@ -268,6 +268,14 @@ def test_importing_a_real_clock_sets_an_offset_clock(world: World, control: http
     assert ok(world.http.get(f"/containers/{box['id']}"))["created_at"] == box["created_at"]
 
 
+def test_a_world_before_1970_can_be_imported(world: World, control: httpx2.Client) -> None:
+    ok(control.post("/clock/freeze", json={"at": "1969-06-01T00:00:00Z"}))
+    box = ok(world.http.post("/containers", json={"name": "old"}))
+    assert box["created_at"] < 0
+    import_archive(control, export_world(control))
+    assert ok(world.http.get(f"/containers/{box['id']}")) == box
+
+
 def test_import_without_replace_keeps_the_objects_and_the_clock(
     world: World, server: MockServer, control: httpx2.Client
 ) -> None:

@@ -123,6 +123,14 @@ class NetworkPolicy(Part):
     allowed_domains: Annotated[Domains, Field(fail_fast=True)] | None = None
     """Domains that an allowlist names."""
 
+    @model_validator(mode="after")
+    def _names_domains(self) -> Self:
+        if self.type == "allowlist" and self.allowed_domains is None:
+            raise ValueError("an allowlist needs allowed_domains")
+        if self.type == "disabled" and self.allowed_domains is not None:
+            raise ValueError("allowed_domains belong to type: allowlist; remove them, or change the type")
+        return self
+
 
 class ContainerSkill(Bundle):
     """A skill in a container: one of this seed or of the world, or one of its own."""

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Self, get_args, get_origin
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from mockserver import profiles
+from mockserver.schema.faults import STORED
 from mockserver.schema.values import Count, Duration, Instant, Part
 from mockserver.seeds.answers import Answer
 from mockserver.seeds.containers import Container
@@ -23,10 +24,16 @@ def _valid_profile(requested: object) -> object:
     return requested
 
 
+def _not_before_1970(at: object, info: ValidationInfo) -> object:
+    if isinstance(at, int | float) and at < 0 and info.context != STORED:
+        raise ValueError(f"{at} is not an instant; write offset: {at}m for a clock that many minutes behind")
+    return at
+
+
 class Clock(Part):
     """The clock of new worlds."""
 
-    at: Instant | None = None
+    at: Annotated[Instant, BeforeValidator(_not_before_1970)] | None = None
     """Instant at which every new world starts, as 2026-01-31T12:00:00Z or seconds since 1970."""
     offset: Duration | None = None
     """How far the clock runs ahead of real time; negative for behind. Excludes `at`."""

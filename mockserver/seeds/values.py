@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationInfo
 
 from mockserver import ids
 from mockserver.clock import MAX_SECONDS, instant, parse_duration, within_bounds
+from mockserver.schema.faults import STORED
 from mockserver.schema.lists import MAX_NAME
 from mockserver.schema.skills import VersionLabel
 from mockserver.schema.values import WithContent
@@ -27,11 +28,13 @@ class Moment:
 NOW = Moment(0, relative=True)
 
 
-def _moment(value: object) -> Moment:
+def _moment(value: object, info: ValidationInfo) -> Moment:
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise ValueError("write -19m, +2h, 2026-01-31T12:00:00Z, or seconds since 1970")
     if isinstance(value, str) and value[:1] in ("-", "+"):
         return Moment(parse_duration(value), relative=True)
+    if isinstance(value, int) and value < 0 and info.context != STORED:  # an export may have it, of a world's clock
+        raise ValueError(f"{value} is not an instant; write {value}m for minutes ago, or 1969-12-31T00:00:00Z")
     return Moment(instant(value), relative=False)
 
 
