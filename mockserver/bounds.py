@@ -5,8 +5,10 @@ Counting takes some ten microseconds for 64 KiB of text, and almost nothing for 
 """
 
 import re
+from collections.abc import Iterable, Iterator
 from functools import cache
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
@@ -92,18 +94,48 @@ UNKNOWN_KEY = "unknown_key"
 
 
 class KnownKeys(BaseModel):
-    """A model that stops at the first unknown key: Pydantic makes an error of each, and there may be a million."""
+    """A model that stops at the first unknown key: Pydantic makes an error of each, and there may be a million. Its errors
+    name the keys, where Pydantic's name classes."""
 
     @model_validator(mode="before")
     @classmethod
     def _known_keys(cls, values: Any) -> Any:
-        if isinstance(values, dict) and not values.keys() <= (known := _keys(cls)).keys():
-            key = next(key for key in values if key not in known)
-            error = PydanticCustomError(UNKNOWN_KEY, unknown("key", key, known))
-            raise ValidationError.from_exception_data(cls.__name__, [{"type": error, "loc": (key,), "input": None}])
+        if isinstance(values, dict):
+            if not values.keys() <= (known := _keys(cls)).keys():
+                key = next(key for key in values if key not in known)
+                error = PydanticCustomError(UNKNOWN_KEY, _unknown(cls, key))
+                raise ValidationError.from_exception_data(cls.__name__, [{"type": error, "loc": (key,), "input": None}])
+        elif not isinstance(values, BaseModel):
+            raise PydanticCustomError("model_type", f"write a mapping; its keys are: {', '.join(cls.offered())}")
         return values
+
+    @classmethod
+    def offered(cls) -> Iterable[str]:
+        """Return the keys that messages offer."""
+        return _keys(cls)
 
 
 @cache
 def _keys(model: type[BaseModel]) -> dict[str, None]:
     return dict.fromkeys(field.alias or name for name, field in model.model_fields.items())
+
+
+def _unknown(model: type[KnownKeys], key: str) -> str:
+    for name, parts in _parts(model).items():
+        if any(key in _keys(part) for part in parts):
+            return f"unknown key {key!r}; write it under {name!r}"
+    return unknown("key", key, model.offered())
+
+
+@cache
+def _parts(model: type[BaseModel]) -> dict[str, list[type[BaseModel]]]:
+    """Return the models that the values of keys are themselves, not those of their entries."""
+    return {field.alias or name: list(_models(field.annotation)) for name, field in model.model_fields.items()}
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if get_origin(annotation) in (Annotated, Union, UnionType):
+        for each in get_args(annotation):
+            yield from _models(each)
+    elif isinstance(annotation, type) and issubclass(annotation, KnownKeys):
+        yield annotation

@@ -49,6 +49,8 @@ def unknown(kind: str, name: object, known: Iterable[object]) -> str:
     near = nearest(name, names) if isinstance(name, str) and not name.isdecimal() else None
     shown = repr(name[:MAX_SHOWN] if isinstance(name, str) else name)[: MAX_SHOWN + 2]
     choice = f"choose one of: {', '.join(names)}" if names else "remove it"
-    if near and len(names) > FEW:
+    if near and len(names) == 1:
+        choice = ""
+    elif near and len(names) > FEW:
         choice = f"see {LISTED[kind]} for all" if kind in LISTED else ""
     return f"unknown {kind} {shown}; {f'did you mean {near!r}? ' if near else ''}{choice}".rstrip()

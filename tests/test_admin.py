@@ -82,6 +82,20 @@ def test_a_container_is_staged_with_its_files(world: World, control: httpx2.Clie
     )
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ('{"name": "a", "expires_after": {"minutes": "5"}}', "expires_after.minutes: input should be a valid integer"),
+        ('{"memory_limit": "1g"}', "'name' is missing; add it"),
+        ("5", "write a mapping; its keys are: id, ref, name, "),
+        ("name: a\nfiles:\n  - {path: b, contents: c}\n", "body:3: files.0: unknown key 'contents'"),
+    ],
+)
+def test_an_error_of_one_object_names_its_keys(control: httpx2.Client, body: str, message: str) -> None:
+    response = control.post("/containers", content=body)
+    assert error_message(response, 400, "invalid_seed").startswith(message)
+
+
 def test_files_can_be_added_to_and_deleted_from_expired_containers(world: World, control: httpx2.Client) -> None:
     world.freeze()
     box = create_container(world)

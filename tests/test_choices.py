@@ -41,6 +41,11 @@ def test_a_suggestion_is_not_followed_by_a_long_list_of_names(kind: str, ending:
     assert unknown(kind, "xyz", many).endswith(f"choose one of: {', '.join(many)}")
 
 
+def test_a_suggestion_is_not_repeated_as_the_only_choice() -> None:
+    assert unknown("key", "emtpy", ["empty"]) == "unknown key 'emtpy'; did you mean 'empty'?"
+    assert unknown("key", "other", ["empty"]) == "unknown key 'other'; choose one of: empty"
+
+
 def test_the_message_says_to_remove_the_name_if_there_are_no_choices() -> None:
     assert unknown("key", "x", []) == "unknown key 'x'; remove it"
 

@@ -635,6 +635,9 @@ def test_a_dry_run_validates_a_rule_without_adding_it(world: World, rules: Fault
     ("rule", "message"),
     [
         ({}, "effect: Field required"),
+        ({"error": "rate_limited"}, "unknown key 'error'; write it under 'effect'"),
+        ({"operation": "ListFiles", "effect": {"status": 500}}, "unknown key 'operation'; write it under 'match'"),
+        ({"effect": "rate_limited"}, "effect: write a mapping; its keys are: error, "),
         ({"effect": {}}, "effect: it has no effect"),
         ({"effect": {"headers": {}}}, "effect: it has no effect"),
         ({"effect": {"colour": 1}}, "effect.colour: unknown key 'colour'; choose one of: error, "),

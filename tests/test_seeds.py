@@ -225,6 +225,38 @@ INVALID_SEEDS = {
         6,
         "choose one of: type, allowed_domains",
     ),
+    "a key that exports write is not offered": (
+        "version: 1\ncontainers:\n  - name: a\n    <<: {}\n",
+        4,
+        "choose one of: id, ref, name, created_at, last_active_at, expires_after, memory_limit, network_policy, files, "
+        "skills, repeat, wedged",
+    ),
+    "a key of a part": (
+        "version: 1\nfaults:\n  - error: rate_limited\n",
+        3,
+        "unknown key 'error'; write it under 'effect'",
+    ),
+    "a text for a mapping": (
+        "version: 1\ncontainers:\n  - name: a\n    expires_after: 20m\n",
+        4,
+        "containers.0.expires_after: write a mapping; its keys are: anchor, minutes, days",
+    ),
+    "a negative number for a time": (
+        "version: 1\ncontainers:\n  - name: a\n    last_active_at: -19\n",
+        4,
+        "write -19m",
+    ),
+    "a negative number for a clock": ("version: 1\nclock: {at: -19}\n", 2, "write offset: -19m"),
+    "an allowlist without domains": (
+        "version: 1\ncontainers:\n  - name: a\n    network_policy: {type: allowlist}\n",
+        4,
+        "an allowlist needs allowed_domains",
+    ),
+    "domains without an allowlist": (
+        "version: 1\ncontainers:\n  - name: a\n    network_policy: {type: disabled, allowed_domains: [a]}\n",
+        4,
+        "belong to type: allowlist",
+    ),
     "a newer version": ("version: 2\nnew: things\n", 1, "upgrade"),
     "an older version": ("version: 0\n", 1, "write 1"),
     "no version": ("containers: []\n", 1, "'version' is missing"),
@@ -286,7 +318,7 @@ INVALID_SEEDS = {
     "invalid YAML": ("version: 1\nfiles: [\n", 3, "correct the YAML"),
     "a tag": ("version: 1\nfiles: !!python/object:os.system []\n", 2, "remove it"),
     "a list": ("- version: 1\n", 1, "start it with: version: 1"),
-    "an empty file": ("", 1, "the file is empty"),
+    "an empty file": ("# nothing\n", 1, "the file is empty; start it with: version: 1"),
     "a number for a name": ("version: 1\ncontainers:\n  - name: 12\n", 3, "string"),
 }
 

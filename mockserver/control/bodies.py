@@ -1,6 +1,7 @@
 """Request bodies that can be large: forms with a file, archives, seed documents."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -145,8 +146,11 @@ async def document(mock: Mock, request: Request) -> bytes:
 async def add_objects(mock: Mock, request: Request, world: str, key: str | None = None) -> dict[str, list[str]]:
     """Add the objects of a seed document to a world; with a `key`, the one that it describes, as in the list of that key."""
     text = await document(mock, request)
-    async with reading(read_seed, text, mock, SENT, key) as scope:
-        return await apply.place(scope, mock.worlds, mock.uploads, mock.wall, world)
+    try:
+        async with reading(read_seed, text, mock, SENT, key) as scope:
+            return await apply.place(scope, mock.worlds, mock.uploads, mock.wall, world)
+    except SeedError as error:  # of one object, which is a line mostly, the name of the key says where
+        raise SeedError(re.sub("^body(:1)?: ", "", str(error)) if key else str(error)) from None
 
 
 @asynccontextmanager
@@ -164,7 +168,7 @@ def read_seed(text: bytes, mock: Mock, limits: Limits, key: str | None = None) -
     """Read a seed document. Raise SeedError."""
     source = Source(Path("body"), text, limits)
     if key:
-        source.values = {key: [source.values]}
+        source.put_into(key)
     return loader.read_document(source, Nowhere(), mock.settings.max_upload, mock.settings.max_import)
 
 

@@ -5,6 +5,7 @@ import base64
 import binascii
 import inspect
 import sys
+from collections.abc import Iterable
 from functools import cache
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
@@ -51,17 +52,26 @@ def _classes(module: str) -> dict[str, ast.ClassDef]:
     return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
 
 
-def _describe(schema: dict[str, Any], model: type[BaseModel]) -> None:
-    """Describe each key in a model's JSON schema by the docstring below it.
+@cache
+def _descriptions(model: type[BaseModel]) -> dict[str, str]:
+    """Return the docstrings below the keys of a model.
 
     Pydantic's `use_attribute_docstrings` would read the source at each start of a server.
     """
+    found = {}
     for each in reversed(model.__mro__[: model.__mro__.index(BaseModel)]):
-        for field, below in pairwise(_classes(each.__module__)[each.__name__].body):
+        written = _classes(each.__module__).get(each.__name__)  # none of a model that was made of a table
+        for field, below in pairwise(written.body if written else ()):
             match field, below:
                 case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                    key = model.model_fields[name].alias or name
-                    schema["properties"][key]["description"] = " ".join(text.split())
+                    found[model.model_fields[name].alias or name] = " ".join(text.split())
+    return found
+
+
+def _describe(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    """Describe each key in a model's JSON schema."""
+    for key, description in _descriptions(model).items():
+        schema["properties"][key]["description"] = description
 
 
 class Part(KnownKeys):
@@ -74,6 +84,11 @@ class Part(KnownKeys):
         defer_build=True,
         json_schema_extra=_describe,
     )
+
+    @classmethod
+    def offered(cls) -> Iterable[str]:
+        described = _descriptions(cls)
+        return [key for key in super().offered() if "Written by exports" not in described.get(key, "")]
 
 
 def _size(value: object) -> object:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -76,6 +76,7 @@ class Source:
             raise SeedError(f"{name}: more than {MAX_BYTES:,} bytes; put contents into files and name them with from")
         self._values_left, self._bytes_left = limits.yaml_values, MAX_BYTES
         self._is_json = True
+        self._put_into: tuple[str | int, ...] = ()
         try:
             self.values: Any = self._from_json()
         except (ValueError, RecursionError) as error:
@@ -86,7 +87,7 @@ class Source:
                     f"({str(error)[:200] or 'a key or a number is not allowed'}); send JSON"
                 ) from None
             try:
-                self.values = self._value(self._root)
+                self.values = self._value(self._root) if self._root else None
             except RecursionError:  # by aliases
                 raise SeedError(f"{name}: nested too deeply; a seed needs a few levels only") from None
             half = b"\\u" in self._text and not _encodable(self.values)
@@ -94,6 +95,15 @@ class Source:
             half = has_lone_surrogate(self._text)
         if half:
             raise SeedError(f"{name}: half of a surrogate pair is not a character; remove its \\u escape")
+
+    def put_into(self, key: str) -> None:
+        """Make the document, which describes one entry of a list, a document with that list."""
+        self.values, self._put_into = {key: [self.values]}, (key, 0)
+
+    def inside(self, location: Sequence[str | int]) -> Sequence[str | int]:
+        """Return the location of a value in the document as it was written."""
+        begins = tuple(location[: len(self._put_into)]) == self._put_into
+        return location[len(self._put_into) :] if begins else location
 
     def discard_values(self) -> None:
         """Let go of the mapping that was read, one value after another: many that are freed at once hold up all threads."""
@@ -108,10 +118,10 @@ class Source:
         if self._is_json and len(self._text) > self.limits.located_bytes:
             return str(self.path)
         try:
-            node, line = self._root, self._root.start_mark.line
+            node, line = self._root, self._root.start_mark.line if self._root else 0
         except SeedError:  # JSON that is not valid YAML
             return str(self.path)
-        for step in location:
+        for step in self.inside(location):
             if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
                 node = node.value[step]
                 line = node.start_mark.line
@@ -123,7 +133,8 @@ class Source:
         return f"{self.path}:{line + 1}"
 
     @cached_property
-    def _root(self) -> yaml.Node:
+    def _root(self) -> yaml.Node | None:
+        """The document as YAML; None if it is empty."""
         try:
             decoded = self._text.decode()
             if len(_DIRECTIVE.findall(decoded)) > MAX_DIRECTIVES:
@@ -131,7 +142,7 @@ class Source:
                     f"{self.path}: more than {MAX_DIRECTIVES} lines start with %; a seed needs no directives"
                 )
             _check_size(self.path, decoded, self.limits.yaml_values)
-            root = yaml.compose(decoded, Loader=_Loader)
+            root: yaml.Node | None = yaml.compose(decoded, Loader=_Loader)
         except UnicodeDecodeError as error:
             raise SeedError(f"{self.path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
         except yaml.MarkedYAMLError as error:
@@ -140,8 +151,6 @@ class Source:
             raise SeedError(f"{where}: {error.problem}; correct the YAML there") from None
         except yaml.YAMLError as error:
             raise SeedError(f"{self.path}: {str(error).splitlines()[0]}; correct the YAML") from None
-        if root is None:
-            raise SeedError(f"{self.path}:1: the file is empty; start it with: version: 1")
         return root
 
     def _from_json(self) -> Any:

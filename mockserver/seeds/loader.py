@@ -198,7 +198,8 @@ def _read_document(source: Source, contents: Contents) -> Iterator[tuple[str, Sc
 def _validated(source: Source, contents: Contents) -> models.Document:
     values = source.values
     if not isinstance(values, dict):
-        raise SeedError(f"{source.path}:1: a seed is a mapping; start it with: version: {VERSION}")
+        problem = "the file is empty" if values is None else "a seed is a mapping"
+        raise SeedError(f"{source.path}:1: {problem}; start it with: version: {VERSION}")
     if isinstance(version := values.get("version"), int) and version > VERSION:
         where = source.at("version")
         raise SeedError(f"{where}: version {version} is newer than this mockserver's {VERSION}; upgrade it")
@@ -234,7 +235,7 @@ def _explained(source: Source, error: ValidationError) -> str:
     where = source.at(*location)
     if first["type"] == UNKNOWN_KEY:
         del location[-1]  # the message names it
-    name = ".".join(map(str, location))
+    name = ".".join(map(str, source.inside(location)))
     if first["type"] == "missing":
         return f"{where}: {name!r} is missing; add it"
     message = first["msg"].removeprefix("Value error, ")
