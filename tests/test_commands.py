@@ -174,11 +174,13 @@ def test_a_fault_can_be_added_listed_and_removed(world: World, client: Client) -
     assert "mockserver fault list" in client.error("fault", "remove", added["id"])
     assert "unknown error 'no_such'; choose one of: " in client.error("fault", "add", "--error", "no_such", code=2)
     assert "--error" in client.error("fault", "add", "--times", "1", code=2)
+    twice = ["--header", "a=1", "--header", "A=2", "--drop"]
+    assert "a is given more than once" in client.error("fault", "add", *twice, code=2)
 
 
 def test_every_field_of_a_fault_rule_has_an_option(client: Client) -> None:
     options = {
-        "operation": "*File", "method": "GET", "path": "/containers", "container": "c", "file": "f", "header": "x-a=b*",
+        "operation": "*File", "method": "get", "path": "/containers", "container": "c", "file": "f", "header": "x-a=b*",
         "id": "mine", "times": "2", "skip": "1", "probability": "0.5", "lapse_after": "1h",
         "error": "server_error", "status": "503", "body": '{"a": 1}', "answer_header": "x-b=c", "retry_after": "3",
         "latency": "0.1s..2s", "reset_after": "1", "dribble": "100", "rate_limit": "3/1m",
@@ -252,6 +254,11 @@ def test_answers_can_be_added_from_options_and_from_files(tmp_path: Path, client
     for text in ("[hello]", "[{say: x, files: hello}]", "[{say: x, files: [{path: a, from: 3}]}]", "answers: 5"):
         script.write_text(text)
         assert client.error("answer", "add", str(script), code=2).startswith(f"mockserver: {script}: "), text
+    for text in ("[]", "", "answers:"):
+        script.write_text(text)
+        assert f"{script}: it has no answers" in client.error("answer", "add", str(script), code=2), text
+    client("answer", "add", "--say", "x", "--id", "all")
+    assert "'never' can never be used" in client.error("answer", "add", "--say", "y", "--id", "never", code=2)
     assert "either a file or options" in client.error("answer", "add", str(script), "--say", "x", code=2)
     assert "--say" in client.error("answer", "add", code=2)
     assert client.error("answer", "add", "--when", "x", code=2).startswith("mockserver: say what the run does")
@@ -265,9 +272,12 @@ def test_answers_can_be_added_from_options_and_from_files(tmp_path: Path, client
     [
         ["clock", "advance", "abc"],
         ["clock", "freeze", "tomorrow"],
-        ["clock", "scale", "--", "-1"],
+        ["clock", "scale", "-1"],
+        ["clock", "freeze", "-5m"],
+        ["answer", "add", "--say", "It is done", "--fail", "rate_limited"],
         ["fault", "add", "--times", "0", "--drop"],
         ["fault", "add", "--path", "/v1/containers", "--drop"],
+        ["journal", "list", "--method", "FOO"],
         ["journal", "list", "--status", "abc"],
         ["journal", "wait", "--timeout", "x"],
         ["world", "retire", "--idle", "-1m"],

@@ -121,7 +121,8 @@ def test_a_body_over_the_limit_is_rejected() -> None:
     """With a Content-Length and without one. Imports have a limit of their own."""
     document = b'{"version": 1, "containers": [], "files": []}' + b" " * 2_000
     with MockServer(max_body=1_000, max_import=10_000) as server, httpx2.Client(base_url=server.url) as client:
-        for path in ("/_mock/worlds/new", "/_mock/worlds/w/faults", "/_mock/worlds/w/place"):
+        paths = ("/_mock/worlds/new", "/_mock/worlds/w/faults", "/_mock/worlds/w/answers", "/_mock/worlds/w/place")
+        for path in paths:
             for content in (document, iter([document[:50], document[50:]])):
                 response = client.post(path, content=content, headers={"Content-Type": "application/json"})
                 assert "1000 bytes" in error_message(response, 413, "request_too_large")

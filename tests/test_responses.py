@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 import tracemalloc
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -1009,6 +1010,17 @@ def test_a_run_that_fails_at_once_creates_nothing_unless_it_is_streamed(world: W
         ({"fail": "nope"}, "fail.error", "unknown error 'nope'"),
         ({"say": "x", "files": [{"path": "x", "from": "/etc/passwd"}]}, "files.from", "reads no files"),
         ({"id": "a"}, "body", "say what the run does"),
+        ({"say": "x", "fail": "rate_limited"}, "body", "say can never happen"),
+        (
+            {"files": [{"path": "a", "content": ""}], "takes": 1, "fail": {"error": "rate_limited"}},
+            "body",
+            "files and takes",
+        ),
+        ({"steps": [{"say": "x"}], "fail": "rate_limited"}, "body", "{steps: [{say: …}, {fail: rate_limited}]}"),
+        ({"usage": {"input": 1}, "fail": "rate_limited"}, "body", "usage can never happen"),
+        ({"steps": [{"say": "x"}], "fail": {"wedge": True}}, "body", "write incomplete and wedge in a step"),
+        ({"say": "x", "usage": 5}, "usage", "write a mapping; its keys are: input, cached, output, reasoning"),
+        ({"say": "x", "turn": 2}, "turn", "unknown key 'turn'; write it under 'when'"),
     ],
 )
 def test_invalid_answers_are_rejected_with_the_name_of_the_field(
@@ -1017,6 +1029,18 @@ def test_invalid_answers_are_rejected_with_the_name_of_the_field(
     response = world.http.post(control_url(world, "/answers"), json=rule)
     assert message in error_message(response, 400, "invalid_parameter")
     assert response.json()["error"]["param"] == param
+
+
+def test_an_answer_can_write_files_of_more_than_a_megabyte(world: World) -> None:
+    content = bytes(range(256)) * 8_000
+    files = [{"path": "a.bin", "base64": b64encode(content).decode()}]
+    script(world, {"say": "{links}", "files": files})
+    (cited,) = run(world, "go").output[-1].content[0].annotations
+    path = f"/containers/{cited.container_id}/files/{cited.file_id}/content"
+    assert world.http.get(path).content == content
+    fault = {"effect": {"error": "server_error"}, "id": "a" * (1 << 20)}
+    response = world.http.post(control_url(world, "/faults"), json=fault)
+    assert "1048576 bytes" in error_message(response, 413, "request_too_large")
 
 
 def test_a_dry_run_checks_answers_and_adds_none(world: World) -> None:

@@ -257,6 +257,11 @@ INVALID_SEEDS = {
         4,
         "belong to type: allowlist",
     ),
+    "an answer of which nothing can happen": (
+        "version: 1\nanswers:\n  - {say: x, fail: rate_limited}\n",
+        3,
+        "write it in a step: {steps: [{say: …}, {fail: rate_limited}]}",
+    ),
     "a newer version": ("version: 2\nnew: things\n", 1, "upgrade"),
     "an older version": ("version: 0\n", 1, "write 1"),
     "no version": ("containers: []\n", 1, "'version' is missing"),

@@ -79,7 +79,7 @@ def show_answer(target: Target, id: str) -> None:
     "--fail",
     metavar="ERROR",
     shell_complete=complete(lambda: errors.CATALOGUE),
-    help="Error to return instead of a response.",
+    help="Error to return before anything happens, instead of a response.",
 )
 @click.option("--times", type=click.IntRange(1), help="How often to use it; by default always.")
 @click.option("--skip", type=click.IntRange(0), help="How many matching requests to pass first.")
@@ -139,6 +139,8 @@ def _read(path: Path) -> Any:
         raise click.UsageError(str(error)) from None
     if isinstance(values, dict) and "answers" in values:
         values = values["answers"]
+    if values is None or values == []:
+        raise click.UsageError(f"{path}: it has no answers; write a rule, or a list of rules")
     try:
         return with_contents("answers", values, path.parent)
     except OSError as error:

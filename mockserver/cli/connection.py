@@ -65,7 +65,8 @@ def errors_end_the_program() -> Iterator[None]:
         yield
     except MockError as error:
         name = error.code or ""
-        code = BAD_SEED if name == "invalid_seed" else INVALID if name.startswith("invalid_") else FAILED
+        rejected = error.status == 400 or name.startswith("invalid_")
+        code = BAD_SEED if name == "invalid_seed" else INVALID if rejected else FAILED
         die(f"{error.reason.removeprefix('body: ')} {REMEDIES.get(name, '')}".strip(), code)
 
 

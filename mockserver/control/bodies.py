@@ -37,6 +37,9 @@ MAX_JSON_BYTES = 1 << 20
 FIELD_BYTES = 64 * 1024
 """The limit of each form field that is not a file."""
 MAX_FIELDS = 10
+MAX_ANSWERS_BYTES = 24 << 20
+"""The limit of answers, which hold files: 16 MiB as Base64, and texts. All worlds wait while their JSON is parsed."""
+_ANSWERS = re.compile(r"/_mock/worlds/[^/]+/answers")
 BLOCK = 512 * 1024
 
 Fields = TypeVar("Fields", bound=RequestModel)
@@ -173,24 +176,27 @@ def read_seed(text: bytes, mock: Mock, limits: Limits, key: str | None = None) -
 
 
 class Bounded:
-    """Limits a body to a megabyte of JSON with a bounded number of values, unless its route reads it with another limit."""
+    """Limits a body to a megabyte of JSON, or of answers to several, with a bounded number of values, unless its route
+    reads it with another limit."""
 
     def __init__(self, app: ASGIApp, mock: Mock) -> None:
         self._app = app
-        self._limit = min(MAX_JSON_BYTES, mock.settings.max_body)
+        self._max_body = mock.settings.max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope.get("query_string", b"").count(b"&") >= MAX_PARAMETERS:
             await error_response(errors.TOO_MANY_PARAMETERS(limit=MAX_PARAMETERS))(scope, receive, send)
             return
+        is_answers = _ANSWERS.fullmatch(scope.get("path", ""))
+        limit = min(MAX_ANSWERS_BYTES if is_answers else MAX_JSON_BYTES, self._max_body)
         body, counter = bytearray(), JSONCounter()
 
         async def bounded() -> Message:
             message = await receive()
             piece = message.get("body", b"")
             body.extend(piece)
-            if len(body) > self._limit:
-                raise errors.BODY_TOO_LARGE(limit=self._limit)
+            if len(body) > limit:
+                raise errors.BODY_TOO_LARGE(limit=limit)
             try:
                 counter.feed(piece)
             except Excess as excess:

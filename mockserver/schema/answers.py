@@ -214,6 +214,8 @@ class Step(Part):
 
 
 _STEP = frozenset(Step.model_fields)
+_OF_A_RUN = (_STEP | {"steps", "usage", "pace"}) - {"fail"}
+"""What says nothing where there is no run. (`output` excludes `fail` in any case.)"""
 
 
 class Tokens(Part):
@@ -256,13 +258,18 @@ class NewAnswer(Step):
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
         own = self.model_fields_set & _STEP
+        if self.rejects and (never := sorted(self.model_fields_set & _OF_A_RUN)):
+            raise ValueError(
+                f"fail at the top rejects the request, and {' and '.join(never)} can never happen; for a run that ends with "
+                f"the error write it in a step: {{steps: [{{say: …}}, {{fail: {self.rejects}}}]}}"
+            )
         if self.steps is not None and own - {"fail"}:
             raise ValueError(f"give either steps or {' and '.join(sorted(own - {'fail'}))}")
         if self.output is not None and (own or self.steps is not None):
             raise ValueError("give either output or steps, not both")
         if self.output is None and self.steps is None and not own:
             raise ValueError("say what the run does: give steps, output, or the keys of a step (say, code, files, …)")
-        if self.steps is not None and self.fail is not None and not self.rejects:
+        if self.steps is not None and self.fail is not None:
             raise ValueError("fail at the top takes an error; write incomplete and wedge in a step")
         for number, item in enumerate(self.output or ()):
             try:
