@@ -57,6 +57,11 @@ EXCHANGE_NOT_FOUND = ControlErrorType(
 JOURNAL_TIMEOUT = ControlErrorType(
     408, "After {timeout} s there were {count} of {wanted} such exchanges.", code="journal_timeout"
 )
+JOURNAL_CLOSED = ControlErrorType(
+    503,
+    "The server stopped after {waited} s; until then there were {count} of {wanted} such exchanges.",
+    code="server_stopping",
+)
 TOO_MANY_STREAMS = ControlErrorType(
     503,
     "This server has as many event streams and waits open as --max-streams allows ({count}). Close some, or start it "

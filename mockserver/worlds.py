@@ -9,7 +9,7 @@ becomes the world's in one step of the event loop. A client sees all of the old 
 import asyncio
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -62,6 +62,8 @@ class Worlds(States):
         """One for each world that is being created, replaced or removed."""
         self._coming: set[str] = set()
         """Worlds that are being created."""
+        self.leaving: Callable[[str], Awaitable[None]] | None = None
+        """Called with the name of each world that is about to be deleted or retired, while all of it is there."""
 
     # Use
 
@@ -390,6 +392,8 @@ class Worlds(States):
             self._coming.discard(name)
 
     async def _delete(self, name: str) -> None:
+        if self.leaving:
+            await self.leaving(name)
         if world := self._worlds.get(name):
             await world.contents.undisturbed()
         self._directory.remove_world(name)  # where that fails, the world stays as it is

@@ -3,6 +3,7 @@
 import gc
 import hashlib
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from conftest import LONG_GRACE, NOON, World, error_message, ok
+from conftest import LONG_GRACE, NOON, World, error_message, new_world, ok
 from hypothesis import given
 from hypothesis import strategies as st
 from journal_records import record
@@ -762,6 +763,15 @@ def test_wait_times_out_with_408(world: World, journal: Reader) -> None:
     create_container(world)
     response = journal.client.get(f"{journal.url}/wait?count=2&timeout=0.05")
     assert error_message(response, 408, "journal_timeout") == "After 0.05 s there were 1 of 2 such exchanges."
+
+
+def test_wait_says_that_the_server_stopped() -> None:
+    with MockServer() as server, new_world(server) as world:
+        create_container(world)
+        server.mock.journal.closing.set()
+        response = httpx2.get(f"{server.url}/_mock/worlds/{world.name}/journal/wait?count=5&timeout=600")
+    message = error_message(response, 503, "server_stopping")
+    assert re.fullmatch(r"The server stopped after \d+\.\d s; until then there were 1 of 5 such exchanges\.", message)
 
 
 def test_wait_after_a_future_number_ignores_exchanges_up_to_it(world: World, journal: Reader) -> None:

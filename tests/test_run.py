@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import openai
 import pytest
 from test_commands import COMMAND, ENVIRONMENT, OPENAI, python, run
 
 from mockserver.cli import reports
+from mockserver.server.serving import MockServer
 from mockserver.verdict import FINDINGS
 
 pytestmark = pytest.mark.slow  # starts processes
@@ -52,7 +54,7 @@ def test_github_annotations_are_escaped() -> None:
 
 
 def test_reports_without_verdict_do_not_fail_the_run(tmp_path: Path) -> None:
-    file = tmp_path / "new" / "verdict.xml"
+    file = tmp_path / "verdict.xml"
     done = run("--junit", str(file), "--github", *python(LEAVES_A_CONTAINER))
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(rf"::warning title=mockserver%3A {NEVER_DELETED}::world default: .*\n", done.stdout)
@@ -75,11 +77,51 @@ def test_a_variable_names_findings_to_ignore() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_a_report_that_cannot_be_written_fails_the_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", ["file", "missing"])
+def test_a_report_that_cannot_be_written_fails_the_run(tmp_path: Path, folder: str) -> None:
     (tmp_path / "file").touch()
-    done = run("--junit", str(tmp_path / "file" / "verdict.xml"), "--", "true")
+    done = run("--junit", str(tmp_path / folder / "verdict.xml"), "--", "true")
     assert done.returncode == 1
     assert "--junit" in done.stderr
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+USES_A_WORLD = (
+    OPENAI
+    + """
+import os
+from mockserver import Server
+
+with Server(os.environ["MOCKSERVER_URL"]).world("own") as world:
+    openai.OpenAI(base_url=world.base_url).containers.create(name="left")
+    {before_the_end}
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("before_the_end", "code"), [("pass", 1), ("world.journal.clear()", 0), ("world.reset()", 0)], ids=str
+)
+def test_the_verdict_covers_worlds_that_the_command_deletes(before_the_end: str, code: int, tmp_path: Path) -> None:
+    program = USES_A_WORLD.format(before_the_end=before_the_end)
+    done = run("--verdict", "--junit", str(tmp_path / "verdict.xml"), *python(program))
+    assert done.returncode == code
+    found = re.findall(
+        rf"^mockserver: world own \(deleted\): 1 found\nmockserver:   {NEVER_DELETED}: ", done.stderr, re.M
+    )
+    assert len(found) == code
+    assert len(list(ElementTree.parse(tmp_path / "verdict.xml").getroot().iter("failure"))) == code
+    assert run("--verdict", "--ignore", NEVER_DELETED, *python(program)).returncode == 0
+
+
+def test_findings_of_deleted_worlds_are_kept_in_bounded_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reports, "MAX_KEPT", 2)
+    with MockServer() as server:
+        deleted = reports.Deleted(server.mock, [])
+        for number in range(3):
+            with server.world(f"w{number}") as world:
+                openai.OpenAI(base_url=world.base_url, api_key="any").containers.create(name="left")
+        assert (list(deleted.verdicts()), deleted.dropped) == (["w0 (deleted)", "w1 (deleted)"], 1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

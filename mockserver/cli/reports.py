@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -12,10 +12,17 @@ from mockserver.cli.options import FAILED, complete, die, environment_option, fi
 from mockserver.client import Control, MockError, path_to, query
 from mockserver.control.models import Finding, Verdict
 
+if TYPE_CHECKING:
+    from mockserver.mock import Mock
+
 Findings = Mapping[str, Sequence[Mapping[str, Any]]]
 """The findings of each world, by its name."""
 UNUSABLE = "world_unusable"
 """The code of the error of a world that can't be used, and the name of the finding in place of its verdict."""
+
+MAX_KEPT = 1_000
+MAX_KEPT_BYTES = 1 << 20
+"""Findings of deleted worlds that are kept, and about how many bytes of them; the others are counted."""
 
 _WRITABLE = click.Path(dir_okay=False, path_type=Path)
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -62,6 +69,46 @@ def verdicts(control: Control, ignore: Sequence[str], worlds: Sequence[str] = ()
     return found
 
 
+class Deleted:
+    """The findings of worlds that are deleted while a server runs: their journals go with them.
+
+    A test that has a world of its own deletes it at its end, so that none is left to check when all have run.
+    """
+
+    def __init__(self, mock: "Mock", ignore: Sequence[str]) -> None:
+        self._mock = mock
+        self._ignore = ignore
+        self._kept: list[tuple[str, Finding]] = []
+        self._bytes = 0
+        self.dropped = 0
+        mock.worlds.leaving = self._check
+
+    async def _check(self, world: str) -> None:
+        """For the event loop, before a world is deleted. Its deletion never fails because of this."""
+        from mockserver.control.routes.journal import judged
+        from mockserver.errors import APIError
+
+        if not self._mock.journal.count(world):
+            return
+        try:
+            findings = (await judged(self._mock, world, self._ignore))["findings"]
+        except APIError as error:
+            findings = [Finding(name=UNUSABLE, message=str(error), exchanges=[])]
+        for each in findings:
+            if len(self._kept) < MAX_KEPT and self._bytes < MAX_KEPT_BYTES:
+                self._kept.append((world, each))
+                self._bytes += len(each["message"]) + 40 * len(each["exchanges"])
+            else:
+                self.dropped += 1
+
+    def verdicts(self) -> dict[str, Verdict]:
+        """Return the verdicts of deleted worlds with findings. Their names can't be those of present worlds."""
+        found: dict[str, Verdict] = {}
+        for world, each in self._kept.copy():
+            found.setdefault(f"{world} (deleted)", Verdict(ok=False, findings=[]))["findings"].append(each)
+        return found
+
+
 def write(
     found: Mapping[str, Verdict], ignore: Sequence[str], file: Path | None, github: bool, to: IO[str] | None = None
 ) -> None:
@@ -69,7 +116,6 @@ def write(
     by_world = {name: verdict["findings"] for name, verdict in found.items()}
     if file:
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(junit(by_world, ignore))
         except OSError as error:
             die(f"can't write {file}: {error.strerror}; name another file with --junit", FAILED)

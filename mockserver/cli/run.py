@@ -71,8 +71,13 @@ def run(
     with options.start_errors_end_the_program(), errors_end_the_program(), MockServer(settings) as server:
         if reports_verdicts:
             server.state()  # a closed control plane is an error before the command runs
+            deleted = reports.Deleted(server.mock, ignore)
         code = relay.run(command, command_environment(os.environ, server.url, world, settings))
-        found = reports.verdicts(server.control, ignore) if reports_verdicts else {}
+        found: dict[str, Verdict] = {}
+        if reports_verdicts:
+            found = deleted.verdicts() | reports.verdicts(server.control, ignore)
+            if deleted.dropped:
+                options.warn(f"{deleted.dropped} more findings, in worlds that were deleted later, are not listed")
         if verdict and not print_findings(found) and code == 0:
             code = FAILED
         reports.write(found, ignore, junit, github)

@@ -141,7 +141,10 @@ async def wait_for_exchanges(
 ) -> Response:
     """Wait until `count` exchanges match, earlier ones included; return 408 after the timeout."""
     check_name(world)
+    start = stopwatch()
     count = await _awaited(mock, world, query, request)
+    if count < query.count and mock.journal.closing.is_set():
+        raise control_errors.JOURNAL_CLOSED(waited=f"{stopwatch() - start:.1f}", count=count, wanted=query.count)
     if count < query.count:
         raise control_errors.JOURNAL_TIMEOUT(timeout=f"{query.timeout:g}", count=count, wanted=query.count)
     return await _page(mock, world, Paged(**query.model_dump(exclude={"count", "timeout"})))
@@ -189,10 +192,15 @@ async def get_verdict(
     for name in ignored:
         if name not in verdict.FINDINGS:
             raise control_errors.BAD_PARAMETER(param="ignore", problem=unknown("finding", name, verdict.FINDINGS))
+    return await judged(mock, world, ignored)
+
+
+async def judged(mock: Mock, world: str, ignored: Sequence[str]) -> Verdict:
+    """Check the journal of a world by the world's present state."""
     return await mock.worlds.look(world, _verdict, mock.journal.records(world), ignored)
 
 
-def _verdict(tx: Transaction, world: World, records: list[Record], ignored: list[str]) -> Verdict:
+def _verdict(tx: Transaction, world: World, records: list[Record], ignored: Sequence[str]) -> Verdict:
     entries = list(starmap(Entry, records))
     running = {id for id in created(entries) if _is_running(tx, world, id)}
     findings = [
