@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 from mockserver.clock import stopwatch
 
@@ -57,13 +57,7 @@ class Control:
     """How long a connection is kept: shorter than servers and proxies keep one."""
 
     def __init__(self, url: str, token: str | None = None, certificate: Path | None = None) -> None:
-        try:
-            parts = urlsplit(url)
-            valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError:
-            valid = False
-        if not valid:
-            raise MockError(f"{url!r} is not the URL of a server; write it like http://localhost:8080")
+        parts = _parts(url)
         self.url = url
         self._host, self._prefix = parts.netloc.rpartition("@")[2], parts.path
         self._open: Callable[..., http.client.HTTPConnection] = http.client.HTTPConnection
@@ -229,8 +223,22 @@ def tls_context(certificate: Path | None = None) -> ssl.SSLContext:
 
 
 def server_url(url: str) -> str:
-    """Return the URL of a server without a slash or `/v1` at its end, with which people and variables give it."""
-    return re.sub(r"/(v1/?)?$", "", url.strip())
+    """Return the URL of a server, of which people and variables give a base URL, the dashboard's, or one without
+    `http://`. A path in front of these is a proxy's. Raise MockError."""
+    given = url.strip() if isinstance(url, str) else ""
+    parts = _parts(given if "://" in given else f"http://{given}", shown=url)
+    path = re.sub(r"/(_mock(/.*)?|(w/[^/]+/?)?(v1/?)?)$", "", parts.path)
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def _parts(url: str, shown: object = None) -> SplitResult:
+    """Return the parts of a server's URL. Raise MockError, which shows it as it was given."""
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        is_text = url.isprintable() and " " not in url  # which http.client can send
+        if is_text and parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return parts
+    raise MockError(f"{shown or url!r} is not the URL of a server; write it like http://localhost:8080")
 
 
 def path_to(*parts: str) -> str:

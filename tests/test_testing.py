@@ -5,6 +5,7 @@ import errno
 import gc
 import http.client
 import json
+import os
 import re
 import socket
 import subprocess
@@ -85,6 +86,59 @@ def test_a_world_of_the_same_name_replaces_the_first(server: MockServer) -> None
         assert server.world("twice").state()["counts"]["containers"] == 0
 
 
+FORKING = """
+import os, sys
+from mockserver import MockServer
+
+with MockServer() as server, server.world() as world, world.snapshot():
+    child = os.fork()
+    if child == 0:
+        sys.exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert world.state()["snapshots"], "a child that ends removes nothing"
+    assert server.mock.directory.exists()
+assert not server.mock.directory.exists()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_forked_child_that_exits_leaves_the_server_and_the_world_of_its_parent() -> None:
+    done = subprocess.run([sys.executable, "-c", FORKING], cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_server_that_runs_cannot_be_started_again(server: MockServer) -> None:
+    with pytest.raises(RuntimeError, match="runs already, at http"), server:
+        pytest.fail("it was started again")
+    assert server.state()["version"]
+
+
+def test_a_server_that_was_not_started_has_no_worlds() -> None:
+    with pytest.raises(MockError, match="does not run yet; enter its `with` block first"):
+        MockServer().world()
+
+
+def test_an_argument_wins_over_a_seed(server: MockServer) -> None:
+    seed = {"clock": {"at": 0, "rate": 60}, "profile": "docs", **SEED}
+    with server.world(seed=seed, frozen=NOON, profile="live") as world, server.world(seed=seed) as other:
+        state, seeded = world.state(), other.state()
+        assert len(world.clock.advance("1m")["expired_containers"]) == 1, "times are relative to the argument's"
+    assert (state["clock"]["now"], state["clock"]["mode"]) == (NOON, "frozen")
+    assert seeded["clock"]["mode"] == "scaled"
+    with server.world(profile="live") as live:
+        assert state["profile"] == live.state()["profile"] != seeded["profile"]
+
+
+@pytest.mark.parametrize("seed", [5, ["a.yaml"], None])
+def test_a_value_that_is_no_seed_or_clock_is_an_error(mock: MockWorld, seed: Any) -> None:
+    with pytest.raises(MockError, match="is not a seed; give the path of one, or a dict like one"):
+        mock.seed(seed)
+    with pytest.raises(MockError, match="is not a seed"):
+        mock.server.world(seed=5)  # type: ignore[arg-type]
+    with pytest.raises(MockError, match="is not a clock's setting; give a dict of at or offset, and rate"):
+        mock.clock.set("2026-01-31")  # type: ignore[arg-type]
+
+
 def test_no_world_is_left_if_its_settings_are_invalid(server: MockServer) -> None:
     before = world_names(server)
     with pytest.raises(
@@ -113,15 +167,21 @@ def test_a_world_uses_the_api_keys_and_the_token_of_its_server() -> None:
 
 
 def test_a_running_server_can_be_used_by_url(server: MockServer) -> None:
-    for url in (server.url, f"{server.url}/", server.base_url, f" {server.base_url}/"):
+    address = server.url.removeprefix("http://")
+    given = (server.url, f"{server.url}/", server.base_url, f" {server.base_url}/", address, f"{address}/v1")
+    shown = (f"{server.url}/_mock", f"{server.url}/_mock/#/journal", f"{server.url}/w/blue", f"{server.url}/w/blue/v1/")
+    for url in given + shown:
         with closing(Server(url)) as running:
             assert running.base_url == server.base_url
             with running.world(frozen=NOON) as world:
                 assert world.clock.now() == NOON
 
 
-@pytest.mark.parametrize("url", ["localhost:8080", "", "ftp://localhost", "http://", "http://localhost:port"])
-def test_an_invalid_url_is_an_error(url: str) -> None:
+@pytest.mark.parametrize(
+    "url",
+    ["", None, "ftp://localhost", "http://", "http://localhost:port", "http://local host", "http://localhost/a\tb"],
+)
+def test_an_invalid_url_is_an_error(url: Any) -> None:
     with pytest.raises(MockError, match="is not the URL of a server; write it like http://localhost:8080"):
         Server(url)
 
@@ -519,6 +579,13 @@ def test_a_fault_can_be_added_read_switched_and_removed(mock: MockWorld, client:
     mock.faults.add(error="container_not_found", path="/containers/*", lapse_after=timedelta(minutes=1))
     mock.faults.clear()
     assert mock.faults.list() == []
+
+
+def test_a_fault_can_be_added_disabled(mock: MockWorld, client: openai.OpenAI) -> None:
+    rule = mock.faults.add(error="rate_limited", enabled=False)
+    assert list(client.containers.list()) == []
+    assert mock.faults.switch(rule["id"], enabled=True)["enabled"]
+    assert rule["enabled"] is False
 
 
 def test_an_invalid_fault_is_an_error(mock: MockWorld) -> None:

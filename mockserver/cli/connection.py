@@ -95,13 +95,11 @@ def _default_url() -> str:
 
 
 def server_address(text: str) -> str:
-    """Return the URL of a server, which may be given without `http://`. Raises ValueError."""
-    url = server_url(text if "://" in text else f"http://{text}")
+    """`server_url` for an option. Raises ValueError."""
     try:
-        Control(url)
+        return server_url(text)
     except MockError as error:
         raise ValueError(str(error)) from None
-    return url
 
 
 def world_option(help: str, default: str | None = "default") -> Callable[[Any], Any]:

@@ -58,6 +58,7 @@ class ChildServer(Server):
             start_new_session=True,  # Ctrl+C in a terminal is for the tests, which stop the child when they end
         )
         self._bound.close()
+        self._owner = os.getpid()
         host, named = self.settings.host[0], self._options.get("port") and self.settings.port
         self._reach_own(url(host if named else "127.0.0.1", named or port), self.settings)
         try:
@@ -81,6 +82,8 @@ class ChildServer(Server):
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        if self._owner != os.getpid():  # a forked child ends its block too, and the server is its parent's
+            return
         self.close()
         self._stop()
 

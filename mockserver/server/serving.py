@@ -6,6 +6,7 @@ import errno
 import itertools
 import logging
 import math
+import os
 import socket
 import ssl
 import sys
@@ -289,8 +290,12 @@ class MockServer(Server):
         self._current = current
         self._listening = listening
         self._binds = not listening or bool({"host", "port"} & options.keys())
+        self._process = 0
+        """The process that runs it, while it runs."""
 
     def __enter__(self) -> Self:
+        if self._process == os.getpid():
+            raise RuntimeError(f"this server runs already, at {self.url}; make another one with MockServer()")
         if patched := patched_by():
             raise RuntimeError(
                 f"{patched} has replaced the threads and sockets of this process, so a server in a thread would hang; "
@@ -303,6 +308,7 @@ class MockServer(Server):
         self._loop = new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="mockserver", daemon=True)
         self._thread.start()
+        self._process = os.getpid()
         if "freezegun" in sys.modules:
             with suppress(MockError):
                 self.state()  # this loads the control plane, which can't be done while a test freezes time
@@ -317,6 +323,9 @@ class MockServer(Server):
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(START_SECONDS)
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        if self._process != os.getpid():  # a forked child ends its block too, and the server is its parent's
+            return
+        self._process = 0
         self.close()
         with suppress(RuntimeError):  # the thread has ended already
             self._loop.call_soon_threadsafe(self._server.stop)

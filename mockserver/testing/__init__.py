@@ -8,9 +8,10 @@ Durations are `"20m"`, `"PT20M"`, seconds or a timedelta; instants are `"2026-01
 or a datetime (without a zone: UTC).
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypedDict, cast
@@ -108,11 +109,14 @@ class Server:
         seed: Seed | Sequence[Seed] = (),
         folders: Sequence[Path] = (Path(),),
     ) -> "MockWorld":
-        """Create a world, and replace the one of this name if there is one. Without a name it gets a unique one.
+        """Return a new world, which its first use creates. It replaces one of the same name; by default its name is unique.
 
         The world starts with the objects of the server's seeds, unless `empty`, and those of `seed`. `frozen` is an
-        instant, or True for now. Seeds are looked up in `folders`.
+        instant, or True for now. An argument wins over the clock or the profile of a seed. Seeds are looked up in
+        `folders`.
         """
+        if not hasattr(self, "control"):
+            raise MockError("this server does not run yet; enter its `with` block first")
         world = MockWorld(self, name or f"world-{ids.unique()}", folders)
         if name is not None:
             world.reset()
@@ -141,6 +145,7 @@ class MockWorld:
         self.api_key = server.key(name)
         self.path = path_to("worlds", name)
         self._folders = folders
+        self._process = os.getpid()
         self.clock = WorldClock(self)
         self.faults = Faults(self.call)
         self.answers = Answers(self.call)
@@ -193,8 +198,9 @@ class MockWorld:
                 self.clock.freeze(None if frozen is True else frozen)
             if clock:
                 self.clock.set(clock)
-            for each in [seed] if isinstance(seed, str | Path | Mapping) else seed:
-                self.seed(each)
+            given = {"profile": profile is not None, "clock": frozen is not False or bool(clock)}
+            for each in seed if isinstance(seed, Sequence) and not isinstance(seed, str) else [seed]:
+                self._place(each, without=[key for key, is_given in given.items() if is_given])
         except BaseException:
             self.delete()
             raise
@@ -228,7 +234,13 @@ class MockWorld:
 
     def seed(self, seed: Seed) -> Placed:
         """Add the objects of a seed to the world. If the seed has an error, add nothing."""
-        return cast(Placed, self.call("POST", "place", document(seed, self._folders)))
+        return self._place(seed)
+
+    def _place(self, seed: Seed, without: Sequence[str] = ()) -> Placed:
+        """Place a seed, but not what it says about the keys that are left out."""
+        described = document(seed, self._folders)
+        placed = {key: value for key, value in described.items() if key not in without}
+        return cast(Placed, self.call("POST", "place", placed))
 
     def export(self, to: str | Path) -> None:
         """Write the world to an archive, for `import_` and `--seed`. An export that fails leaves no file."""
@@ -271,10 +283,12 @@ class MockWorld:
             yield f"  and {more} more"
 
     def __enter__(self) -> Self:
+        self._process = os.getpid()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.delete()
+        if self._process == os.getpid():  # a forked child ends its block too, and the world is its parent's
+            self.delete()
 
 
 class WorldClock:
@@ -317,6 +331,8 @@ class WorldClock:
 
     def set(self, to: ClockSetting) -> None:
         """Set the clock as in a seed: `{"at": "2026-01-31T12:00:00Z", "rate": 0}`."""
+        if not isinstance(to, Mapping):
+            raise MockError(f"{to!r} is not a clock's setting; give a dict of at or offset, and rate")
         if to.keys() == {"rate"}:  # it continues from the world's time; a seed's clock begins at the machine's
             self.scale(to["rate"])
         else:
@@ -332,6 +348,7 @@ class Snapshot:
 
     of: MockWorld
     name: str
+    _process: int = field(default_factory=os.getpid, init=False, repr=False, compare=False)
 
     def restore(self) -> None:
         """Restore the snapshot atomically. This also clears the journal. It can be repeated."""
@@ -345,8 +362,9 @@ class Snapshot:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.restore()
-        self.delete()
+        if self._process == os.getpid():  # as for a world
+            self.restore()
+            self.delete()
 
 
 @dataclass(frozen=True, slots=True)

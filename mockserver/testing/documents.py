@@ -29,6 +29,8 @@ def document(seed: Seed, folders: Sequence[Path]) -> dict[str, Any]:
     """Return the contents of a seed, with the files that it names. Raise MockError, or SeedError with the line."""
     if isinstance(seed, Mapping):
         return {"version": 1, **seed}
+    if not isinstance(seed, str | Path):
+        raise MockError(f"{seed!r:.80} is not a seed; give the path of one, or a dict like one")
     from mockserver.seeds.document import Source
     from mockserver.seeds.loader import SUFFIXES, read_seeds  # here, as it loads the rules of the API
 

@@ -50,6 +50,7 @@ class Faults:
         concurrent: int | None = None,
         lapse_after: Duration | None = None,
         id: str | None = None,
+        enabled: bool = True,
         **effect: Unpack[Effect],
     ) -> Rule:
         """Add a rule: which requests it matches, how often it fires, and its effect.
@@ -58,13 +59,16 @@ class Faults:
         faults.add(operation="RetrieveContainerFileContent", truncate_after=1000)
 
         It fires at every match by default, else at most `times`, after `skip` matches, or with a `probability`.
-        With `concurrent` it only matches while so many of the requests are in progress at once. `lapse_after` is by the world's clock. Return the rule with its `id`.
+        With `concurrent` it only matches while so many of the requests are in progress at once. `lapse_after` is by the
+        world's clock. Without `enabled` it waits for `switch`. Return the rule with its `id`.
         """
         match = _given(operation=operation, method=method, path=path, container=container, file=file, header=header)
         bounds = _given(
             id=id, times=times, skip=skip, probability=probability, concurrent=concurrent, lapse_after=lapse_after
         )
-        return cast(Rule, self._call("POST", "faults", {"match": match, **bounds, "effect": effect}))
+        return cast(
+            Rule, self._call("POST", "faults", {"match": match, **bounds, "enabled": enabled, "effect": effect})
+        )
 
     def list(self) -> list[Rule]:
         """Return the rules in the order in which they are tried."""
