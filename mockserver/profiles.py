@@ -276,7 +276,7 @@ def read(requested: object, server: Profile = DEFAULT) -> Profile:
     Raises ValueError, whose message names the choices.
     """
     if isinstance(requested, str):
-        base, switches = _parsed(requested)
+        base, switches = parsed(requested)
     elif isinstance(requested, Mapping):
         switches = {str(name): value for name, value in requested.items()}
         base = switches.pop("base", None)
@@ -288,7 +288,8 @@ def read(requested: object, server: Profile = DEFAULT) -> Profile:
     return replace(server if base is None else PROFILES[base], **changes)
 
 
-def _parsed(text: str) -> tuple[str | None, dict[str, Any]]:
+def parsed(text: str) -> tuple[str | None, dict[str, Any]]:
+    """Return the base, if there is one, and the switches of a profile as it is written on the command line."""
     base, switches = None, {}
     for place, part in enumerate(text.split(",")):
         name, equals, value = (each.strip() for each in part.partition("="))

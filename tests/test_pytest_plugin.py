@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mockserver import pytest_plugin
+from mockserver.cli import reports
 from mockserver.server.serving import MockServer
 
 pytestmark = pytest.mark.slow  # starts a pytest of its own for each test
@@ -339,6 +340,8 @@ INVALID_MARKS = {
     "@pytest.mark.openai_mock(empty='no')": "@pytest.mark.openai_mock: empty='no' can't be used; give True: *",
     "@pytest.mark.openai_mock(seed=['a.yaml', 1])": "@pytest.mark.openai_mock: seed=?'a.yaml', 1? can't be used; give a *",
     "@pytest.mark.openai_mock(frozen={})": "@pytest.mark.openai_mock: frozen={} can't be used; give an instant *",
+    "@pytest.mark.openai_mock(seed='bad.yaml')": "*world can't be made: *bad.yaml:1: version 2 is newer *",
+    "@pytest.mark.openai_mock(seed='lost.yaml')": "*world can't be made: *lost.bin*",
     "@pytest.mark.openai_mock(ignore=['use-after-expiri'])": "*world can't be made: ignore: unknown finding 'use-after-expiri'; did *",
 }
 
@@ -346,6 +349,7 @@ INVALID_MARKS = {
 def test_an_invalid_mark_is_an_error_of_one_line(pytester: pytest.Pytester, run: Run, server: MockServer) -> None:
     tests = "\n".join(f"{mark}\ndef test_{number}(): ..." for number, mark in enumerate(INVALID_MARKS))
     pytester.makepyfile(f"import pytest\n{tests}")
+    pytester.makefile(".yaml", bad="version: 2", lost="version: 1\nfiles: [{from: lost.bin}]")
     result = run("--tb=short", f"--mockserver-url={server.url}")
     result.assert_outcomes(errors=len(INVALID_MARKS))
     result.stdout.fnmatch_lines(list(INVALID_MARKS.values()))
@@ -363,6 +367,7 @@ def make_suite_with(pytester: pytest.Pytester, settings: dict[str, object]) -> N
     ("settings", "message"),
     [
         ({"colour": 1}, "openai_mock_settings: unknown setting 'colour'; choose one of: host, port, *"),
+        (None, "openai_mock_settings: None can't be used; return a dict of settings"),  # type: ignore[arg-type]
         ({"tls_cert": "a.pem"}, "openai_mock_settings: tls_cert can't be used, *"),
         (
             {"profile": "lively"},
@@ -426,6 +431,105 @@ def test_a_running_server_can_be_used_by_url(
     assert len(set(printed(result, "world"))) == (2 if source == "option" else 1), "clients keep the name of the world"
     assert len(set(printed(result, "id"))) == 8
     assert server.mock.worlds.names() == before
+
+
+LEAKING_TESTS = """
+import pytest
+from application import call
+
+def leak():
+    call("POST", "/containers", {"name": "left"})
+
+def test_leaks(openai_mock): leak()
+
+@pytest.mark.openai_mock(ignore="container-never-deleted")
+def test_ignores_it(openai_mock): leak()
+
+@pytest.mark.openai_mock(verdict=False)
+def test_has_no_verdict(openai_mock): leak()
+
+@pytest.mark.xfail
+def test_fails(openai_mock):
+    leak()
+    assert False
+"""
+
+
+def test_a_running_server_sees_the_mistakes_that_a_test_does_not_forgive(
+    pytester: pytest.Pytester, run: Run, tmp_path: Path
+) -> None:
+    pytester.makepyfile(application=APPLICATION, test_it=LEAKING_TESTS)
+    with MockServer() as server:
+        deleted = reports.Deleted(server.mock, [])
+        run("--mockserver-url", server.url).assert_outcomes(passed=3, xfailed=1)
+        (verdict,) = deleted.verdicts().values()
+    assert [each["name"] for each in verdict["findings"]] == ["container-never-deleted"]
+
+
+CONFIGURED_TESTS = """
+import pytest
+from application import call
+
+def state(world):
+    names = sorted(each["name"] for each in call("GET", "/containers")["data"])
+    state = world.state()
+    return names, state["profile"]["delete_lag"], state["profile"]["max_minutes"], state["clock"]["iso"][:10]
+
+def test_the_configuration(openai_mock):
+    assert state(openai_mock) == (["archived", "seeded"], 0, 20, "2026-01-01")
+
+@pytest.mark.openai_mock(empty=True)
+def test_empty(openai_mock):
+    assert state(openai_mock)[:1] == ([],)
+
+@pytest.mark.openai_mock(profile={"delete_lag": "5m"})
+def test_switches(openai_mock):
+    assert state(openai_mock) == (["archived", "seeded"], 300, 20, "2026-01-01")
+
+@pytest.mark.openai_mock(profile="delete_lag=5m")
+def test_switches_as_text(openai_mock):
+    assert state(openai_mock) == (["archived", "seeded"], 300, 20, "2026-01-01")
+
+@pytest.mark.openai_mock(profile="default,delete_lag=5m", frozen="2026-03-03", seed="mark.yaml")
+def test_a_mark_wins_over_seeds(openai_mock):
+    names, *rest = state(openai_mock)
+    assert names == ["archived", "marked", "seeded"]
+    assert rest == [300, 5_270_400, "2026-03-03"]
+"""
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["own server", "running server"])
+def test_the_configuration_means_the_same_on_every_server(
+    pytester: pytest.Pytester, run: Run, server: MockServer, elsewhere: bool
+) -> None:
+    pytester.makefile(
+        ".yaml",
+        seed="version: 1\ncontainers: [{name: seeded}]\n",
+        mark="version: 1\nprofile: live\nclock: {at: 2026-02-02, rate: 0}\ncontainers: [{name: marked}]\n",
+    )
+    archived = {"containers": [{"name": "archived"}]}
+    with server.world(frozen="2026-01-01", profile="live", seed=archived) as world:
+        world.export(pytester.path / "world.zip")
+    pytester.makeini("[pytest]\nmockserver_profile = live\nmockserver_seed = world.zip seed.yaml\n")
+    pytester.makepyfile(application=APPLICATION, test_it=CONFIGURED_TESTS)
+    run(*(["--mockserver-url", server.url] if elsewhere else [])).assert_outcomes(passed=5)
+
+
+def test_settings_for_our_own_server_cause_a_warning_with_a_running_one(
+    pytester: pytest.Pytester, run: Run, server: MockServer
+) -> None:
+    make_suite_with(pytester, {"max_upload": "1KB"})
+    result = run("-W", "default", "--mockserver-url", server.url)
+    result.assert_outcomes(passed=2, warnings=1)
+    result.stdout.fnmatch_lines([f"*openai_mock_settings is ignored: the server at {server.url} (--mockserver-url) *"])
+
+
+@pytest.mark.parametrize("url", ["http://localhost:1 /", "ftp://localhost"])
+def test_an_invalid_url_is_an_error_of_one_line(pytester: pytest.Pytester, run: Run, url: str) -> None:
+    pytester.makepyfile("def test_it(openai_mock): ...")
+    result = run(f"--mockserver-url={url}")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["'*' is not the URL of a server; write it like http://localhost:8080. The URL is *"])
 
 
 def test_an_unreachable_server_is_an_error_that_names_its_url(pytester: pytest.Pytester, run: Run) -> None:

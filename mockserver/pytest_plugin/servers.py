@@ -60,14 +60,16 @@ def endpoint(config: pytest.Config) -> Endpoint:
     """Return this process's endpoint. The first call creates it."""
     if found := existing_endpoint(config):
         return found
-    from mockserver.client import server_url
+    from mockserver.client import MockError, server_url
     from mockserver.ids import unique
     from mockserver.testing import CURRENT
 
     if url := external_url(config)[0]:
         # A world of another server can't change its name, so the tests' worlds have one name, one after another.
         name, key = f"pytest-{unique()}", _server_key() or "sk"
-        created = Endpoint(server_url(url), name, f"{key}-world-{name}", external=True)
+        with suppress(MockError):  # the first test that uses it says what is wrong
+            url = server_url(url)
+        created = Endpoint(url, name, f"{key}-world-{name}", external=True)
     else:
         reserved = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         reserved.bind(("127.0.0.1", 0))
@@ -202,18 +204,36 @@ def create_world(server: "Server", item: pytest.Item, marks: Mapping[str, Any]) 
     target = endpoint(item.config)
     words = re.sub(r"[^A-Za-z0-9]+", "-", item.name).strip("-")[:40] or "test"
     name = f"{words}-{blake2b(item.nodeid.encode(), digest_size=4).hexdigest()}"
-    seeds, profile = as_list(marks.get("seed", ())), marks.get("profile")
-    if target.external:
-        name = target.world
-        seeds = [*item.config.getini("mockserver_seed"), *seeds]  # our own server has them in its template
-        profile = profile or setting(item.config, "mockserver_profile") or None
-    world = MockWorld(server, name, folders=list(dict.fromkeys((item.path.parent, item.config.rootpath))))
+    world = MockWorld(
+        server,
+        target.world if target.external else name,
+        folders=list(dict.fromkeys((item.path.parent, item.config.rootpath))),
+    )
     world.base_url, world.api_key = target.base_url, target.api_key
+    start = {name: marks[name] for name in ("empty", "profile", "frozen", "clock") if name in marks}
     if target.external:
         world.delete()  # a request between tests creates it again
-    start = {name: marks[name] for name in ("empty", "frozen", "clock") if name in marks}
-    world.prepare(profile=profile, seed=seeds, **start)
+        _configure(world, item.config, start)
+    world.prepare(seed=as_list(marks.get("seed", ())), **start)
     return world
+
+
+def _configure(world: "MockWorld", config: pytest.Config, start: dict[str, Any]) -> None:
+    """Give a world of another server what the template of our own has, and adapt the marks, which come after that."""
+    from mockserver.profiles import parsed
+
+    empty, profile = start.pop("empty", False), setting(config, "mockserver_profile")
+    world.prepare(empty=empty, profile=profile or None)
+    seeds = [] if empty else config.getini("mockserver_seed")
+    for seed in seeds:
+        if seed.suffix == ".zip":
+            world.import_(seed)  # with its clock and profile, which no other seed of the configuration can have then
+    world.prepare(seed=[seed for seed in seeds if seed.suffix != ".zip"])
+    if profile and (marked := start.get("profile")):
+        base, switches = parsed(marked) if isinstance(marked, str) else (marked.get("base"), marked)
+        if base is None:  # switches change the profile of the configuration, which is that of our own server
+            base, under = parsed(profile)
+            start["profile"] = {**under, **switches, "base": base}
 
 
 def last_exchanges(world: "MockWorld") -> tuple[str, str]:
