@@ -31,6 +31,13 @@ def address(text: str) -> str:
     raise ValueError(f"{text!r} is not a host; give an address, such as 0.0.0.0 or ::1, or a name, without a port")
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def host_pattern(text: str) -> str:
     """Parse a host name, in which each `*` stands for any text."""
     try:
@@ -230,6 +237,11 @@ class Settings:
     def __post_init__(self) -> None:
         for each in fields(self):
             object.__setattr__(self, each.name, _taken(each, getattr(self, each.name)))
+
+    @property
+    def control_closed(self) -> bool:
+        """Whether the control plane refuses everybody, since the network could reach it."""
+        return not (self.control_token or self.control_open or all(map(_is_loopback, self.host)))
 
     @property
     def idle_seconds(self) -> float:

@@ -222,6 +222,20 @@ def test_the_banner_shows_the_export_command_the_dashboard_and_the_seeded_object
     assert "removed at the end" in banner
 
 
+@pytest.mark.parametrize(
+    ("flags", "closed"), [((), True), (("--control-open",), False), (("--control-token=t",), False)]
+)
+def test_the_banner_says_whether_the_control_plane_is_closed(flags: tuple[str, ...], closed: bool) -> None:
+    command = [sys.executable, "-m", "mockserver", "serve", "--port", "0", "--host", "0.0.0.0", *flags]
+    with subprocess.Popen(command, env=CLEAN, text=True, stdout=subprocess.PIPE) as process:
+        while "Inspect" not in (line := process.stdout.readline()):
+            assert line, "the server ended"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(120) == 0
+    assert ("closed: give --control-token or --control-open" in line) is closed
+    assert ("/_mock/" in line) is not closed
+
+
 def test_the_banner_does_not_contain_api_keys() -> None:
     command = [sys.executable, "-m", "mockserver", "serve", "--port", "0", "--api-key", "very-secret"]
     with subprocess.Popen(command, env=CLEAN, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
@@ -339,6 +353,19 @@ def test_healthcheck_reports_by_its_exit_code() -> None:
     assert "mockserver serve" in result.stderr
     assert f"localhost:{port}" in result.stderr
     assert f"[::1]:{port}" in result.stderr
+
+
+def test_healthcheck_reads_the_url_unless_the_host_or_the_port_is_given() -> None:
+    with MockServer() as server:
+        elsewhere = {"MOCKSERVER_URL": "http://localhost:1"}
+        for arguments, environment, code in (
+            ([], {"MOCKSERVER_URL": server.base_url}, 0),
+            ([], elsewhere, 1),
+            (["--port", str(server.port)], elsewhere, 0),
+            ([], {**elsewhere, "MOCKSERVER_HOST": "0.0.0.0", "MOCKSERVER_PORT": str(server.port)}, 0),
+            (["--url", server.url], {**elsewhere, "MOCKSERVER_PORT": "1"}, 0),
+        ):
+            assert run("healthcheck", *arguments, **environment).returncode == code
 
 
 @needs_ipv6

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from mockserver import __version__
 from mockserver.cli import options
-from mockserver.cli.options import BAD_SEED, EPILOG, FAILED, INVALID, SWITCHES_HELP, die
+from mockserver.cli.options import BAD_SEED, EPILOG, FAILED, INVALID, SWITCHES_HELP, Parsed, die
 from mockserver.clock import stopwatch
-from mockserver.settings import Settings, environment_name, url
+from mockserver.settings import Settings, environment_name
+from mockserver.settings import url as url_of
 
 if TYPE_CHECKING:
     from mockserver.server.serving import Opened
@@ -147,6 +149,12 @@ def openapi() -> None:
         print(json.dumps(create_app(mock).openapi(), indent=2))
 
 
+def _server_address(text: str) -> str:
+    from mockserver.cli.connection import server_address
+
+    return server_address(text)
+
+
 @main.command()
 @options.settings(
     "host",
@@ -158,9 +166,17 @@ def openapi() -> None:
         "tls_cert": "Certificate of a server that serves HTTPS.",
     },
 )
-@click.option("--url", "server", metavar="URL", help="Check the server at this address instead.")
+@options.environment_option(
+    "url",
+    "Check the server at this address instead; --host, --port and their variables win over the variable.",
+    metavar="URL",
+    type=Parsed(_server_address),
+)
 @click.option("--wait", type=click.FloatRange(min=0), default=0.0, help="How long to keep trying.", metavar="SECONDS")
-def healthcheck(host: tuple[str, ...], port: int, tls_cert: Path | None, server: str | None, wait: float) -> None:
+@click.pass_context
+def healthcheck(
+    ctx: click.Context, host: tuple[str, ...], port: int, tls_cert: Path | None, url: str | None, wait: float
+) -> None:
     """Exit with 0 if a server responds on this machine, or at --url, else with 1.
 
     Tries each --host in turn, as serve listens on all of them.
@@ -168,18 +184,20 @@ def healthcheck(host: tuple[str, ...], port: int, tls_cert: Path | None, server:
     import urllib.request
     from http.client import HTTPException
 
-    from mockserver.cli.connection import NO_PORT, server_address
+    from mockserver.cli.connection import NO_PORT
     from mockserver.client import reason, tls_context
 
-    if not port and not server:
+    source = {name: ctx.get_parameter_source(name) for name in ("host", "port", "tls_cert", "url")}
+    by_default = all(source[name] == ParameterSource.DEFAULT for name in ("host", "port", "tls_cert"))
+    if source["url"] == ParameterSource.ENVIRONMENT and not by_default:
+        url = None
+    if not port and not url:
         raise click.BadParameter(NO_PORT, param_hint="--port")
 
     hosts = (*host, "::1") if "::" in host else host  # localhost, by which :: is reached, may be IPv4 alone
     try:
-        addresses = [server_address(server)] if server else [url(each, port, tls_cert is not None) for each in hosts]
-        trusted = urllib.request.HTTPSHandler(context=tls_context(None if server else tls_cert))
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--url") from None
+        addresses = [url] if url else [url_of(each, port, tls_cert is not None) for each in hosts]
+        trusted = urllib.request.HTTPSHandler(context=tls_context(None if url else tls_cert))
     except OSError as error:
         die(f"{tls_cert} can't be read as a certificate ({error.strerror}); correct --tls-cert", INVALID)
     direct = urllib.request.build_opener(
@@ -237,11 +255,12 @@ class _Stop:
 
 def _banner(settings: Settings, at: str, mock: Any) -> str:
     key = "sk-test" if not settings.api_key else "<one of the keys given with --api-key>"
+    inspect = "closed: give --control-token or --control-open" if settings.control_closed else f"{at}/_mock/"
     lines = [
         f"mockserver {__version__}, a mock of the OpenAI Containers API",
         "",
         f"  URL      {at}/v1",
-        f"  Inspect  {at}/_mock/",
+        f"  Inspect  {inspect}",
         f"  Data     {mock.directory}" + ("" if settings.data else " (removed at the end; keep it with --data DIR)"),
         f"  Seeded   {mock.seeded}",
     ]

@@ -79,7 +79,9 @@ class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic only in its 
     envvar_list_splitter = ","
 
     def __init__(self, parse: Callable[[str], Any]) -> None:
-        self.name = {"str": "text", "valid_name": "name", "server_address": "url"}.get(parse.__name__, parse.__name__)
+        self.name = {"str": "text", "valid_name": "name", "server_address": "url"}.get(
+            name := parse.__name__.lstrip("_"), name
+        )
         self._parse = parse
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:

@@ -48,7 +48,7 @@ class Access:
         allowed = "|".join(map(re.escape, settings.allow_host)).replace(r"\*", ".*")
         self._allows = re.compile(allowed).fullmatch if allowed else lambda name: False
         self._token = settings.control_token
-        self._closed = not self._token and not settings.control_open and not all(map(_is_loopback, settings.host))
+        self._closed = settings.control_closed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -119,10 +119,3 @@ def _is_private(name: str) -> bool:
     except ValueError:
         return bool(name) and "." not in name
     return True
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
