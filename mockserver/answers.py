@@ -14,6 +14,7 @@ from pydantic_core import to_json
 from mockserver import control_errors
 from mockserver.caches import Cache
 from mockserver.schema.answers import Figure, NewAnswer, fits
+from mockserver.schema.values import STORED
 from mockserver.storage import tables
 from mockserver.storage.contents import Contents, Upload
 from mockserver.storage.database import Insertion, Statement, Transaction
@@ -143,7 +144,7 @@ def _described(rule: NewAnswer, store: Store) -> tuple[str, dict[str, Upload]]:
 
 def _parsed(text: str) -> tuple[NewAnswer, int]:
     """A rule, and its size: each of its parts takes a kilobyte or two, raw items twenty bytes a character."""
-    rule = NewAnswer.model_validate_json(text)
+    rule = NewAnswer.model_validate_json(text, context=STORED)
     parts = 2 + len(rule.each_step) + sum(1 for _ in rule.figures())
     return rule, len(text.encode()) * (20 if rule.output else 2) + parts * 1_500
 

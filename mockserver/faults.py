@@ -14,7 +14,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from mockserver import control_errors, ids
-from mockserver.schema.faults import HEADER, LISTS, STORED, Effect, NewRule, is_like
+from mockserver.schema.faults import HEADER, LISTS, Effect, NewRule, is_like
+from mockserver.schema.values import STORED
 from mockserver.storage import tables
 from mockserver.storage.database import Insertion, Statement, Transaction
 

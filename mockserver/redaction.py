@@ -30,14 +30,14 @@ _HASHED_INLINE = 1 << 20
 _MAX_HEADER_NAME = 100
 """Bytes. The value of a header with a longer name is hidden."""
 _IN_TEXTS = (
-    r"auth|cookie|token|secret|passw|passphrase|pwd|credential|session|jwt|"
+    r"auth(?!ors?\b)|cookie|token(?!iz)|secret|passw|passphrase|pwd|credential|session|jwt|"
     r"(?:api|subscription|access|private|functions|signing|encryption)[-_]?key"
 )
 _PUBLIC_KEYS = ("cache", "idempotency", "public", "primary", "foreign", "sort", "partition", "routing")
 _NO_SECRET = "".join(f"(?<!{each})" for each in _PUBLIC_KEYS)
 _SECRET_NAME = re.compile(rf"{_IN_TEXTS}|assertion$|oidc|{_NO_SECRET}[-_]key$|^(?:x-)?key$", re.IGNORECASE)
 _ASSIGNED = re.compile(
-    rf"""((?:(?:{_IN_TEXTS})[\w-]{{0,64}}|"value)(?:["\\]{{0,9}}\s?[:=]\s?|'\s?[:=]\s?(?=['"]))|\\u)[^\n]+""",
+    rf"""((?:(?:{_IN_TEXTS})[\w-]{{0,64}}|"value)(?:["\\]{{0,9}}\s?[:=]\s?|'\s?[:=]\s?(?=['"]))|\\u)(?!\s?Bearer YOUR_KEY)[^\n]+""",
     re.IGNORECASE,
 )
 """A secret's name with its separator, and the rest of the line. The API quotes the names of its own parameters:

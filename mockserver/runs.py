@@ -115,16 +115,16 @@ class Run:
             )
         carried, left = self.before.carried, MAX_INPUTS - count
         for id, tool in used.items():
-            missing = carried.files[carried.placed if tool.continues else 0 :]
+            missing = carried.files[carried.placed.get(id, 0) if tool.continues else 0 :]
             places = [each for each in missing if each[0] != self.before.next_id]
             files = [*inputs.earlier(self.context, self.tx, places, left // len(used)), *self.before.files]
             self.context.expect(len(files) * inputs.FILE_COSTS + sum(len(file.content) for file in files))
             inputs.Placing(self.context, self.tx, uploads, id, bool(tool.created)).put(files)
-        if used:
-            carried.placed = len(carried.files)
+        placed = {id: carried.placed.get(id, 0) for id in self.before.containers.values() if id}
+        placed |= dict.fromkeys(used, len(carried.files))
         surplus = max(0, len(carried.files) - MAX_CARRIED)
         del carried.files[:surplus]
-        carried.placed = max(0, carried.placed - surplus)
+        carried.placed = {id: max(0, count - surplus) for id, count in placed.items()}
 
     def paths(self, container: tables.Container) -> list[str]:
         """Of the files in a container."""

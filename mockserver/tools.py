@@ -73,6 +73,8 @@ def check_tools(context: Context, body: CreateResponse) -> None:
             raise errors.UNKNOWN_PARAMETER(param=f"tools[{position}].container")
     if isinstance(choice, str) and choice not in ("none", "auto", "required"):
         raise errors.INVALID_VALUE(value=choice[:100], supported="'none', 'auto', and 'required'", param="tool_choice")
+    if body.prompt and body.tools is None:  # which may have tools
+        return
     if choice == "required" and not tools and not context.allows(profiles.ANY_RUN):
         raise errors.CHOICE_WITHOUT_TOOLS(choice=choice)
     if not isinstance(choice, dict):

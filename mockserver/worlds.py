@@ -194,6 +194,8 @@ class Worlds(States):
     async def delete(self, name: str) -> None:
         async with self._lock(name):
             if name in self._directory.worlds:
+                if self.leaving:
+                    await self.leaving(name)
                 await self._delete(name)
             elif name in self._unused:
                 self._unused.discard(name)
@@ -205,8 +207,10 @@ class Worlds(States):
         since = self._wall.now() - idle_seconds
         retired = []
         for name in [name for name in self._directory.worlds if self._is_idle(name, since)]:
-            async with self._lock(name):  # while we waited it may have been used, or deleted
-                if name in self._directory.worlds and self._is_idle(name, since):
+            async with self._lock(name):
+                if self.leaving and name in self._directory.worlds:
+                    await self.leaving(name)
+                if name in self._directory.worlds and self._is_idle(name, since):  # it may have been used meanwhile
                     await self._delete(name)
                     retired.append(name)
         return sorted(retired)
@@ -392,8 +396,6 @@ class Worlds(States):
             self._coming.discard(name)
 
     async def _delete(self, name: str) -> None:
-        if self.leaving:
-            await self.leaving(name)
         if world := self._worlds.get(name):
             await world.contents.undisturbed()
         self._directory.remove_world(name)  # where that fails, the world stays as it is

@@ -16,7 +16,9 @@ from conftest import World, error_message, ok, stored
 from skill_bundles import folder, skill_reference
 
 from mockserver import answers
+from mockserver.caches import Cache
 from mockserver.schema.answers import MAX_SHOWN, NewAnswer
+from mockserver.schema.values import STORED
 from mockserver.seeds.loader import read_seeds
 from mockserver.server.serving import MockServer
 from mockserver.settings import SeedError
@@ -397,3 +399,21 @@ def test_nullable_keys_of_an_answer_are_returned_as_sent(world: World, control: 
     (shown,) = ok(control.post("/answers", json=sent))["data"]
     assert shown.items() >= sent.items()
     assert ok(control.get("/answers"))["data"] == [shown]
+
+
+def test_the_size_of_a_full_cache_is_counted_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[int] = []
+    drop = Cache._drop_half
+    monkeypatch.setattr(Cache, "_drop_half", lambda cache, new: (counted.append(new), drop(cache, new)))
+    cache = Cache(1_000, lambda text: (text, 10))
+    assert [cache(str(number)) for number in range(1_000)] == [str(number) for number in range(1_000)]
+    assert len(counted) <= 20
+    assert cache("999") == "999"
+    assert len(cache._values) <= 100
+
+
+def test_a_rule_that_was_stored_before_it_became_invalid_can_be_read() -> None:
+    rule = {"say": "x", "usage": {"input": 3}, "fail": "rate_limited"}
+    with pytest.raises(ValueError, match="can never happen"):
+        NewAnswer.model_validate(rule)
+    assert NewAnswer.model_validate(rule, context=STORED).rejects == "rate_limited"

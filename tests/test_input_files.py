@@ -117,6 +117,15 @@ def test_a_reused_container_gets_the_files_of_turns_without_one(world: World) ->
     assert inputs(world, box) == [("b.txt", "b")]  # the deleted one stays deleted
 
 
+def test_each_container_of_a_chain_gets_the_files_of_turns_that_used_another_one(world: World) -> None:
+    first = respond(world, user(), tools=AUTO)
+    shell = [{"type": "shell", "environment": {"type": "container_auto"}}]
+    second = respond(world, user(inline("b.txt", "b")), tools=shell, previous_response_id=first["id"])
+    third = respond(world, user(), tools=AUTO, previous_response_id=second["id"])
+    assert call(third)["container_id"] == call(first)["container_id"]
+    assert inputs(world, call(first)["container_id"]) == [("b.txt", "b")]
+
+
 def test_earlier_files_survive_an_export(world: World) -> None:
     first = respond(world, user(inline("a.txt", "a")))
     archive = world.http.get(f"{world.server.url}/_mock/worlds/{world.name}/export").content

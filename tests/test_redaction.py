@@ -128,6 +128,12 @@ def test_a_fault_that_only_delays_does_not_show_secrets(world: World, entries: R
     assert (entry["fault"], entry["response"]["body"]["metadata"]) == ("header", {"api_key": "…"})
 
 
+def test_the_error_for_a_missing_key_is_shown_as_a_whole(world: World, entries: Read) -> None:
+    world.http.get("/containers", headers={"x-mock-fault": json.dumps({"error": "missing_key"})})
+    (entry,) = entries()
+    assert "Authorization: Bearer YOUR_KEY" in entry["response"]["body"]["error"]["message"]
+
+
 # Names and URLs
 
 
@@ -220,7 +226,7 @@ def test_what_is_no_secret_is_shown(world: World, entries: Read) -> None:
     shown = {
         "prompt_cache_key": "user-1",
         "safety_identifier": "user-2",
-        "instructions": "Sort by foreign_key: AssertionError is fine",
+        "instructions": "Sort by foreign_key: AssertionError is fine. Authors: A, B. Tokenizer: fast.",
         "metadata": {"idempotency_key": "i-1", "primary_key": "p-1", "see": "https://docs.test/auth/tokens?page=2"},
     }
     headers = {"Idempotency-Key": "i-2", "User-Agent": "bot/1.0 (+https://bot.test/about?a=1)"}

@@ -78,11 +78,11 @@ def test_a_variable_names_findings_to_ignore() -> None:
 
 
 @pytest.mark.parametrize("folder", ["file", "missing"])
-def test_a_report_that_cannot_be_written_fails_the_run(tmp_path: Path, folder: str) -> None:
+def test_a_report_in_no_directory_is_an_error_before_the_command_runs(tmp_path: Path, folder: str) -> None:
     (tmp_path / "file").touch()
-    done = run("--junit", str(tmp_path / folder / "verdict.xml"), "--", "true")
-    assert done.returncode == 1
-    assert "--junit" in done.stderr
+    done = run("--junit", str(tmp_path / folder / "verdict.xml"), "--", "echo", "it ran")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{tmp_path / folder} is not a directory; create it" in done.stderr
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
 
@@ -122,6 +122,32 @@ def test_findings_of_deleted_worlds_are_kept_in_bounded_number(monkeypatch: pyte
             with server.world(f"w{number}") as world:
                 openai.OpenAI(base_url=world.base_url, api_key="any").containers.create(name="left")
         assert (list(deleted.verdicts()), deleted.dropped) == (["w0 (deleted)", "w1 (deleted)"], 1)
+
+
+def test_a_verdict_that_fails_does_not_keep_a_world_from_being_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError("no verdict")
+
+    with MockServer() as server:
+        deleted = reports.Deleted(server.mock, [])
+        with server.world("w") as world:
+            openai.OpenAI(base_url=world.base_url, api_key="any").containers.create(name="left")
+            monkeypatch.setattr("mockserver.control.routes.journal.judged", fail)
+        assert not server.mock.worlds.exists("w")
+        assert [each["message"] for each in deleted.verdicts()["w (deleted)"]["findings"]] == ["no verdict"]
+
+
+def test_a_world_that_is_used_while_it_is_checked_is_not_retired(monkeypatch: pytest.MonkeyPatch) -> None:
+    with MockServer() as server:
+        client = openai.OpenAI(base_url=f"{server.url}/w/w/v1", api_key="any")
+        client.containers.create(name="before")
+
+        async def use(_: str) -> None:
+            await server.mock.worlds.enter("w")
+
+        server.mock.worlds.leaving = use
+        assert server.run(server.mock.worlds.retire(0.0)) == []
+        assert len(client.containers.list().data) == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

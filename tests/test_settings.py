@@ -76,7 +76,7 @@ CASES = {
     "github": BOOLEAN,
     "verdict": BOOLEAN,
     "ignore": Case("use-after-expiry,paging-stopped", ["use-after-expiry", "paging-stopped"], "typo"),
-    "junit": Case("out/verdict.xml", Path("out/verdict.xml"), None),
+    "junit": Case("verdict.xml", Path("verdict.xml"), "no-such-directory/verdict.xml"),
     "url": Case("localhost:9090", "http://localhost:9090", "ftp://localhost"),
     "token": Case("sesame", "sesame", "open sesame"),
     "world": Case("blue", "blue", "a/b"),

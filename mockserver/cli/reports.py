@@ -36,11 +36,24 @@ def _known(ctx: click.Context, param: click.Parameter, given: Sequence[str]) -> 
     return names
 
 
+def _in_a_directory(ctx: click.Context, param: click.Parameter, file: Path | None) -> Path | None:
+    """Before the command of `run` begins, and not when it has ended."""
+    if file and not file.parent.is_dir():
+        raise click.BadParameter(f"{file.parent} is not a directory; create it")
+    return file
+
+
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of commands that report verdicts."""
     for option in (
         environment_option("github", "Print the findings as annotations of a GitHub workflow.", is_flag=True),
-        environment_option("junit", "Write the verdict to a file, as JUnit XML.", metavar="FILE", type=_WRITABLE),
+        environment_option(
+            "junit",
+            "Write the verdict to a file, as JUnit XML.",
+            metavar="FILE",
+            type=_WRITABLE,
+            callback=_in_a_directory,
+        ),
         environment_option(
             "ignore",
             "Findings to leave out, by their names.",
@@ -86,13 +99,12 @@ class Deleted:
     async def _check(self, world: str) -> None:
         """For the event loop, before a world is deleted. Its deletion never fails because of this."""
         from mockserver.control.routes.journal import judged
-        from mockserver.errors import APIError
 
         if not self._mock.journal.count(world):
             return
         try:
             findings = (await judged(self._mock, world, self._ignore))["findings"]
-        except APIError as error:
+        except Exception as error:
             findings = [Finding(name=UNUSABLE, message=str(error), exchanges=[])]
         for each in findings:
             if len(self._kept) < MAX_KEPT and self._bytes < MAX_KEPT_BYTES:

@@ -12,12 +12,12 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, unquote
 
 import re2
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from mockserver.caches import Cache
 from mockserver.choices import NAME
 from mockserver.schema.responses import whole_item
-from mockserver.schema.values import Count, ErrorName, FileName, Part, Seconds, Times, WithContent
+from mockserver.schema.values import STORED, Count, ErrorName, FileName, Part, Seconds, Times, WithContent
 
 ROOT = "/mnt/data"
 LINK = re2.compile(
@@ -256,9 +256,9 @@ class NewAnswer(Step):
     """Real time between the events of a stream."""
 
     @model_validator(mode="after")
-    def _is_whole(self) -> Self:
+    def _is_whole(self, info: ValidationInfo) -> Self:
         own = self.model_fields_set & _STEP
-        if self.rejects and (never := sorted(self.model_fields_set & _OF_A_RUN)):
+        if info.context != STORED and self.rejects and (never := sorted(self.model_fields_set & _OF_A_RUN)):
             raise ValueError(
                 f"fail at the top rejects the request, and {' and '.join(never)} can never happen; for a run that ends with "
                 f"the error write it in a step: {{steps: [{{say: …}}, {{fail: {self.rejects}}}]}}"

@@ -18,7 +18,7 @@ from pydantic import (
 
 from mockserver.choices import NAME, unknown, valid_name
 from mockserver.clock import duration
-from mockserver.schema.values import Count, ErrorName, Part, Seconds, Times, not_negative
+from mockserver.schema.values import STORED, Count, ErrorName, Part, Seconds, Times, not_negative
 
 OPERATIONS = (
     "ListContainers", "CreateContainer", "RetrieveContainer", "DeleteContainer",
@@ -45,9 +45,6 @@ IDS = {
     - {"CreateContainerFile", "ListContainerFiles", "CreateFile", "ListFiles"},
 }
 """The operations with the id of a container or of a file in their path."""
-STORED = "stored"
-"""The context in which a rule is read that was checked when it was added, perhaps by an earlier version."""
-
 HEADER = "header"
 """The id that stands for a fault that a request brought in a header."""
 

@@ -213,8 +213,8 @@ class Carried(BaseModel):
     model_config = ConfigDict(extra="forbid")
     files: list[tuple[str, Annotated[int, Field(ge=0, le=1 << 31)]]] = []
     """Where the files of the input stand, the oldest first: ids of responses and positions of items."""
-    placed: Annotated[int, Field(ge=0)] = 0
-    """How many of these items have their files in the containers that the chain uses."""
+    placed: dict[str, Annotated[int, Field(ge=0)]] = {}
+    """By the id of a container that the chain uses: how many of these items have their files in it."""
     read: Annotated[int, Field(ge=0)] = 0
     """Characters of texts in the context, the input included."""
     written: Annotated[int, Field(ge=0)] = 0

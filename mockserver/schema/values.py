@@ -18,6 +18,8 @@ from mockserver.choices import unknown
 from mockserver.clock import MAX_SECONDS, duration, instant
 from mockserver.settings import size
 
+STORED = "stored"
+"""The context in which a rule is read that was checked when it was added, perhaps by an earlier version."""
 MAX_PATH = 5_000
 """Characters of a file name or a path: more than the header of a form can carry."""
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from mockserver.bounds import UNKNOWN_KEY
-from mockserver.schema.faults import STORED
+from mockserver.schema.values import STORED
 from mockserver.seeds import archive, models
 from mockserver.seeds.archive import Archive
 from mockserver.seeds.containers import Container, ContainerFile

@@ -5,8 +5,7 @@ from typing import Annotated, Any, Self, get_args, get_origin
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from mockserver import profiles
-from mockserver.schema.faults import STORED
-from mockserver.schema.values import Count, Duration, Instant, Part
+from mockserver.schema.values import STORED, Count, Duration, Instant, Part
 from mockserver.seeds.answers import Answer
 from mockserver.seeds.containers import Container
 from mockserver.seeds.deleted import Deleted

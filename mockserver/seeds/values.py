@@ -8,10 +8,9 @@ from pydantic import BeforeValidator, Field, ValidationInfo
 
 from mockserver import ids
 from mockserver.clock import MAX_SECONDS, instant, parse_duration, within_bounds
-from mockserver.schema.faults import STORED
 from mockserver.schema.lists import MAX_NAME
 from mockserver.schema.skills import VersionLabel
-from mockserver.schema.values import WithContent
+from mockserver.schema.values import STORED, WithContent
 
 
 @dataclass(frozen=True, slots=True)
