@@ -107,8 +107,10 @@ function part(page, spec, at, fragment, pane, options = {}) {
     const url = at(id);
     const close = () => page.go(...fragment);
     let deleted = false; // a change event may arrive before the response; do not request the deleted object
+    let reading;
     const remove = async () => {
       deleted = true;
+      await Promise.allSettled([reading]); // the requests that are under way, which might be handled after the deletion
       await send("DELETE", url).catch((problem) => {
         deleted = false;
         throw problem;
@@ -146,6 +148,7 @@ function part(page, spec, at, fragment, pane, options = {}) {
     const load = reader(async () => {
       try {
         const row = asRow(await get(url));
+        if (deleted) return;
         showHead([row]);
         if (spec.folders) folders.hidden = !showFolders(spec.folders[1](row, url)).length;
         if (spec.content && !body.querySelector(".preview")) {
@@ -159,12 +162,12 @@ function part(page, spec, at, fragment, pane, options = {}) {
     });
     if (spec.folders) body.append(folders);
     if (nested) body.append(h("h3", {}, spec.within.many), nested.list.element, inner);
-    load();
-    nested?.refresh();
+    const read = () => (reading = Promise.all([load(), nested?.refresh()]));
+    read();
     return {
       id,
       element: body,
-      refresh: async () => deleted || Promise.all([load(), nested?.refresh()]),
+      refresh: async () => deleted || read(),
       show: (...rest) => nested?.show(...rest),
     };
   }
