@@ -142,6 +142,12 @@ def error_message(response: httpx2.Response, status: int, code: str | None) -> s
     return str(error["message"])
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Warnings are errors here, and not in the tests of the manual, which a reader may try in the clone: the clients in
+    them are closed by the garbage collector."""
+    config.addinivalue_line("filterwarnings", "error")
+
+
 def pytest_collection_finish() -> None:
     gc.freeze()  # keeps full collections from traversing all modules and tests
 
