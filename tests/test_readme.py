@@ -88,11 +88,20 @@ def test_the_first_command_starts_a_server_that_runs_the_quickstart(clone: Path,
 
 
 @pytest.mark.slow
-def test_the_second_command_runs_the_tests(clone: Path, environment: dict[str, str]) -> None:
-    """Run only one file, because CI runs the whole suite."""
+def test_the_second_command_runs_the_tests_and_those_of_a_reader(clone: Path, environment: dict[str, str]) -> None:
+    """Run only one file, because CI runs the whole suite; then the README's own test, saved in the clone."""
     selection = {"PYTEST_ADDOPTS": "tests/test_contract.py"}
     completed = subprocess.run(
         ["sh", "-c", TEST], cwd=clone, env=environment | selection, capture_output=True, text=True
     )
     assert completed.returncode == 0, completed.stdout + completed.stderr
     assert re.search(r"^=+ \d+ passed", completed.stdout, re.MULTILINE)
+    example = next(block for block in BLOCKS if "def test_a_container_expires" in block.text)
+    (clone / "test_expiry.py").write_text(example.text)
+    path = {"PATH": f"{clone / '.venv' / 'bin'}{os.pathsep}{environment['PATH']}"}
+    for command in ("pytest -q test_expiry.py", "mockserver run --verdict -- pytest -q test_expiry.py"):
+        completed = subprocess.run(
+            ["sh", "-c", command], cwd=clone, env=environment | path, capture_output=True, text=True
+        )
+        assert completed.returncode == 0, completed.stdout + completed.stderr
+        assert "1 passed" in completed.stdout
