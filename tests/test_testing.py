@@ -446,8 +446,8 @@ def test_a_connection_with_connection_close_is_not_kept(server: MockServer, monk
 
 
 def test_advancing_the_clock_expires_a_container(mock: MockWorld, client: openai.OpenAI) -> None:
-    box = client.containers.create(name="box")
     mock.clock.freeze()
+    box = client.containers.create(name="box")
     assert mock.clock.advance("19m59s")["expired_containers"] == []
     assert mock.clock.advance("1s")["expired_containers"] == [box.id]
     assert client.containers.retrieve(box.id).status == "expired"
