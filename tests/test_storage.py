@@ -9,6 +9,8 @@ import os
 import resource
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -16,7 +18,9 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
 
+import httpx2
 import pytest
+from conftest import ok
 
 from mockserver import containers, files, ids, states, uploads
 from mockserver.clock import Clock, Wall
@@ -26,6 +30,7 @@ from mockserver.files import NewFile
 from mockserver.schema.containers import CreateContainer, ListContainers
 from mockserver.schema.files import ListFiles
 from mockserver.schema.uploads import CreateUpload
+from mockserver.server.serving import MockServer
 from mockserver.settings import Settings
 from mockserver.states import MAX_TASKS
 from mockserver.storage import bulk, directory, migrations, tables
@@ -584,6 +589,20 @@ def test_creating_a_world_does_not_sync_to_disk(tmp_path: Path, monkeypatch: pyt
         assert world
         assert modes == [0]
         assert world.database.connection.execute("PRAGMA synchronous").fetchone() == (1,)
+
+
+READ = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('SELECT name FROM containers').fetchall())"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kept", [True, False])
+def test_another_process_can_read_a_kept_world_but_not_a_temporary_one(tmp_path: Path, kept: bool) -> None:
+    with MockServer(data=tmp_path if kept else None) as server, server.world() as world:
+        ok(httpx2.post(f"{world.base_url}/containers", headers={"api-key": "k"}, json={"name": "box"}))
+        (path,) = server.mock.directory.glob("worlds/*/world.db")
+        assert path.with_name("world.db-shm").exists() is kept, "the index of a temporary log is in memory"
+        read = subprocess.run([sys.executable, "-c", READ, path], capture_output=True, text=True)
+    assert (read.stdout if kept else read.stderr).endswith("[('box',)]\n" if kept else "database is locked\n")
 
 
 def test_opening_a_world_waits_while_another_connection_locks_its_file(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ Writes are durable against a killed process (WAL, `synchronous=NORMAL`), not aga
 
 import asyncio
 import functools
+import os
 import sqlite3
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator
@@ -162,9 +163,16 @@ class Insertion(Generic[R]):
 # Connections
 
 
-def connect(path: Path, wait: float = BUSY_SECONDS, create: bool = False) -> sqlite3.Connection:
-    """A connection without implicit transactions, which waits `wait` seconds for other writers. Raises sqlite3.Error."""
-    uri = f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
+def connect(
+    path: Path, wait: float = BUSY_SECONDS, create: bool = False, exclusive: bool = False
+) -> sqlite3.Connection:
+    """A connection without implicit transactions, which waits `wait` seconds for other writers. Raises sqlite3.Error.
+
+    While one is open that is `exclusive`, no other process can open the file. Then the index of its log is kept in
+    memory: one file less to create and to remove, and no system call for a lock.
+    """
+    vfs = "&vfs=unix-excl" if exclusive and os.name == "posix" else ""
+    uri = f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}{vfs}"
     connection = sqlite3.connect(
         uri, uri=True, timeout=wait, isolation_level=None, check_same_thread=False, cached_statements=CACHED_STATEMENTS
     )
@@ -232,15 +240,16 @@ class Database:
     """The database of one world. The connection is opened when it is first needed, and can be closed at any time
     between two transactions; then it is opened again."""
 
-    __slots__ = ("_connection", "_durable", "_opening", "path")
+    __slots__ = ("_connection", "_durable", "_exclusive", "_opening", "path")
 
     def __init__(
         self, path: Path, durable: bool, opening: Callable[["Database"], None] = lambda database: None
     ) -> None:
-        """A database that isn't `durable` ends with the server: no write waits for the disk. `opening` is called
-        for each connection that is opened."""
+        """A database that isn't `durable` ends with the server: no write waits for the disk, and no other process has to
+        read it. `opening` is called for each connection that is opened."""
         self.path = path
         self._durable = durable
+        self._exclusive = not durable
         self._opening = opening
         self._connection: Transaction | None = None
 
@@ -252,7 +261,7 @@ class Database:
 
     def connect(self, wait: float = BUSY_SECONDS) -> Transaction:
         """Another connection, for a thread that writes."""
-        connection = connect(self.path, wait)
+        connection = connect(self.path, wait, exclusive=self._exclusive)
         if self._durable:
             connection.execute("PRAGMA synchronous=NORMAL")
         return connection
