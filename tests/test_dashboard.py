@@ -605,6 +605,30 @@ def drop(page: "Page", over: str, zone: str, name: str) -> None:
     )
 
 
+def test_an_object_is_deleted_after_the_requests_in_progress_for_it(dashboard: Dashboard, world: World) -> None:
+    """Otherwise they get 404 if the server handles the deletion first, which the browser logs as an error."""
+    page = dashboard.page
+    box = create_container(world, "box")["id"]
+    dashboard.open("containers", box)
+    dashboard.expect_text("box", ".pane h2")
+    methods: list[str] = []
+    held: list[Any] = []
+    page.on("request", lambda request: methods.append(request.method))
+    with page.expect_request(lambda request: request.url.endswith(box)):
+        page.route(
+            f"**/containers/{box}",
+            lambda route: held.append(route) if route.request.method == "GET" else route.continue_(),
+        )
+        ok(world.http.post(f"/containers/{box}/files", files={"file": ("a.txt", b"a")}))
+    dashboard.button("Delete").click()
+    page.evaluate("() => new Promise((resolve) => setTimeout(resolve))")
+    assert "DELETE" not in methods
+    for route in held:
+        route.continue_()
+    dashboard.expect_rows()
+    assert "DELETE" in methods
+
+
 def test_files_of_the_files_api_can_be_uploaded_dropped_filtered_and_deleted(
     dashboard: Dashboard, world: World, tmp_path: Path
 ) -> None:
