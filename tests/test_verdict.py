@@ -814,12 +814,13 @@ def test_downloading_a_file_created_after_the_list_is_no_finding(
 # Long journals
 
 
-def test_a_long_journal_is_checked() -> None:
+@pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_a_long_journal_is_checked(count: int) -> None:
     """The verdict on 10,000 exchanges takes about a second; comparing each exchange with all others, minutes."""
-    journal = Journal(10_000, 1 << 30, Events())
+    journal = Journal(count, 1 << 30, Events())
     world_journal = journal.open("w")
     retry, page = (b"retry-after", b"9"), b'{"data": [{"id": "cfile_%d"}], "has_more": true}'
-    for number in range(10_000):
+    for number in range(count):
         operation, route, status, headers, response, shown = (
             ("RetrieveContainerFileContent", f"/containers/c/files/cfile_{number}/content", 404, [], b"{}", None),
             ("ListContainerFiles", "/containers/c/files", 200, [], page % number, (True, "a", "b")),
@@ -839,7 +840,7 @@ def test_a_long_journal_is_checked() -> None:
             page=shown,
         )
     entries = [Entry(*each) for each in journal.records("w")]
-    assert len(entries) == 10_000
+    assert len(entries) == count
     assert {name for name, _, _ in check(entries, running=set())} >= {"retry-after-ignored", "paging-stopped"}
 
 
