@@ -290,11 +290,10 @@ def replacement(context: Context, tx: Transaction, row: tables.Container, now: i
         seen.add(row.id)
     if not expired(row, now):
         return row
-    columns = row._asdict()  # type: ignore[attr-defined]  # a record is a named tuple
-    del columns["id"], columns["seq"]
-    columns |= {"created_at": now, "last_active_at": now, "replaced_by": None}
+    kept = ("name", "memory_limit", "network_policy", "expires_anchor", "expires_minutes")
+    columns = {name: getattr(row, name) for name in kept}
     with context.write() as tx:
-        new = context.insert(tx, _insert, **columns)
+        new = context.insert(tx, _insert, created_at=now, last_active_at=now, **columns)
         _replace.run(tx, id=row.id, by=new.id)
         context.touch("created", new.id)
     return new

@@ -46,9 +46,9 @@ _paths = Statement(f"{containers.FILES} ORDER BY created_at, seq".replace("*", "
 _hide = Statement(
     "UPDATE container_files SET visible_until = :at, hidden_by = :by WHERE container_id = :container_id AND id = :id"
 )
-_ahead = Statement(
-    "SELECT * FROM live_container_files WHERE response_id = :response_id AND visible_from > :now", tables.ContainerFile
-)
+_ahead = Statement("SELECT digest FROM live_container_files WHERE response_id = :response_id AND visible_from > :now")
+_delete_ahead = Statement("DELETE FROM container_files WHERE response_id = :response_id AND visible_from > :now")
+"""Their rows too: no list showed them, so none may show them as deleted lately."""
 _show_again = Statement(
     "UPDATE container_files SET visible_until = NULL, hidden_by = NULL "
     "WHERE container_id = :container_id AND hidden_by = :by AND visible_until > :now"
@@ -382,8 +382,9 @@ def cancel(context: Context, tx: Transaction, response_id: str) -> None:
     now = context.world.now()
     used = [id for (id,) in _used.tuples(tx, response_id=response_id, now=now)]
     _cancel_uses.run(tx, response_id=response_id, now=now)
-    for row in _ahead.all(tx, response_id=response_id, now=now):
-        containers.remove_file(context, tx, row, now)
+    digests = [digest for (digest,) in _ahead.tuples(tx, response_id=response_id, now=now)]
+    _delete_ahead.run(tx, response_id=response_id, now=now)
+    context.world.contents.drop(tx, digests)
     for id in used:
         _show_again.run(tx, container_id=id, by=response_id, now=now)
 

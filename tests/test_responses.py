@@ -768,6 +768,28 @@ def test_a_cancelled_run_keeps_only_files_of_completed_steps(world: World) -> No
         world.openai.responses.cancel(run(world, "x", tools=[]).id)
 
 
+def test_lists_that_lag_never_show_files_that_a_cancelled_run_did_not_write(world: World) -> None:
+    world.freeze()
+    set_switch(world, "delete_lag", 300)
+    script(world, {"steps": [{"files": [{"path": "never", "content": ""}], "takes": "30s"}, {"say": "done"}]})
+    response = run(world, "go", background=True)
+    world.openai.responses.cancel(response.id)
+    world.advance(60)
+    assert file_paths(world, world.openai.containers.list().data[0].id) == []
+
+
+def test_a_container_that_replaces_an_expired_one_is_not_wedged(world: World) -> None:
+    world.freeze()
+    set_switch(world, "expired_replaced", True)
+    script(world, {"when": "wedge", "code": "1", "fail": {"wedge": True}}, {"say": "done"})
+    tools = [{"type": "code_interpreter", "container": world.openai.containers.create(name="box").id}]
+    run(world, "wedge it", tools=tools)
+    with pytest.raises(openai.BadRequestError, match="There was an issue"):
+        run(world, "go", tools=tools)
+    world.advance(1_200)
+    assert run(world, "go", tools=tools).status == "completed"
+
+
 def test_a_cancelled_run_does_not_delete_files_of_later_steps(world: World) -> None:
     world.freeze()
     box = ok(world.http.post("/containers", json={"name": "box"}))["id"]
