@@ -4,7 +4,7 @@ import asyncio
 import re
 import sqlite3
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Concatenate, ParamSpec, TypeVar
@@ -204,7 +204,7 @@ class Context:
                     return await in_thread(run)
                 finally:
                     self.connection = None
-                    with suppress(Busy):  # opened again: a list may have kept counts that are old now
+                    with attempt():  # opened again: a list may have kept counts that are old now
                         _ = world.database.connection
         except Busy:
             raise Blocked from None
