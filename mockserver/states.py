@@ -156,6 +156,10 @@ class States:
             _insert.add(tx, row._replace(**more))  # type: ignore[attr-defined]  # a record is a named tuple
             put.write(tx, Contents(built))
 
+    def _state(self, name: str) -> Path:
+        """Return the directory of a world, or of the template from which its first use creates it."""
+        return self._directory.worlds.get(name) or self._template(name)
+
     def _template(self, name: str) -> Path:
         return self._directory.templates.get(name) or self._directory.templates[EVERY_WORLD]
 

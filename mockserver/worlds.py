@@ -142,7 +142,7 @@ class Worlds(States):
         while unread := [name for name in names if name not in found and (self.exists(name) or name in self._unused)]:
             unknown = []
             for name in unread:
-                world, state = self._worlds.get(name), self._directory.worlds.get(name) or self._template(name)
+                world, state = self._worlds.get(name), self._state(name)
                 if summary := self._summaries.get(name):
                     found[name] = summary
                 elif world and world.database.is_open and is_small(world.database.connection):
@@ -151,9 +151,10 @@ class Worlds(States):
                     unknown.append((name, state, world))
             read = await in_thread(lambda them: [self._summarize(*each) for each in them], unknown) if unknown else []
             for (name, state, world), summary in zip(unknown, read, strict=True):
-                if world is self._worlds.get(name):  # else it was opened or replaced, and perhaps written to, meanwhile
+                # Else it was opened, replaced or deleted, and perhaps written to, meanwhile.
+                if (world, state) == (self._worlds.get(name), self._state(name)):
                     found[name] = summary
-                    if name not in self._open and summary.error is None and self._directory.worlds.get(name) == state:
+                    if name not in self._open and summary.error is None and self.exists(name):
                         self._summaries.setdefault(name, summary)
         return [found[name] for name in names if name in found]
 

@@ -445,6 +445,27 @@ def test_a_fork_copies_every_table(tmp_path: Path) -> None:
         asyncio.run(copied())
 
 
+def test_a_world_that_is_deleted_while_its_summary_is_read_is_not_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_directory(tmp_path) as worlds:
+        asyncio.run(add_container(worlds, "w", "box"))
+    with open_directory(tmp_path) as worlds:
+        summarize = worlds._summarize
+
+        async def list_while_deleting() -> None:
+            loop = asyncio.get_running_loop()
+
+            def deleted_first(*arguments: Any) -> Any:
+                asyncio.run_coroutine_threadsafe(worlds.delete("w"), loop).result(60)
+                return summarize(*arguments)
+
+            monkeypatch.setattr(worlds, "_summarize", deleted_first)
+            assert await worlds.summaries(["w"]) == []
+
+        asyncio.run(list_while_deleting())
+
+
 @pytest.mark.parametrize("count", [1, 4_000])
 def test_all_times_of_a_template_are_shifted_for_a_new_world(tmp_path: Path, count: int) -> None:
     """In a large database the indexes are dropped and created again."""
