@@ -209,9 +209,9 @@ class Worlds(States):
         retired = []
         for name in [name for name in self._directory.worlds if self._is_idle(name, since)]:
             async with self._lock(name):
-                if self.leaving and name in self._directory.worlds:
+                if self.leaving and self._is_idle(name, since):  # it may have been used since it was listed
                     await self.leaving(name)
-                if name in self._directory.worlds and self._is_idle(name, since):  # it may have been used meanwhile
+                if self._is_idle(name, since):  # or meanwhile
                     await self._delete(name)
                     retired.append(name)
         return sorted(retired)
@@ -417,9 +417,10 @@ class Worlds(States):
         self._empty_trash()
 
     def _is_idle(self, name: str, since: float) -> bool:
-        """Return whether a world was not used since then. One that was never used counts as used when it was created, or
-        at the start."""
-        return name != DEFAULT and self._used.get(name, self._created.get(name, self._started)) <= since
+        """Return whether a world exists and was not used since then. One that was never used counts as used when it was
+        created, or at the start."""
+        used = self._used.get(name, self._created.get(name, self._started))
+        return name != DEFAULT and self.exists(name) and used <= since
 
     def _lock(self, name: str) -> asyncio.Lock:
         return self._locks.setdefault(name, asyncio.Lock())
