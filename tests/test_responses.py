@@ -20,7 +20,7 @@ from skill_bundles import inline_skill, zipped
 
 from mockserver import answers as rules
 from mockserver import context, ids, responses, runs, transcript, unscripted
-from mockserver.api import rendering, streams
+from mockserver.api import exchange, streams
 from mockserver.api.streams import MAX_DELTAS
 from mockserver.context import Context
 from mockserver.mock import STREAMS_AT_ONCE, Mock
@@ -1617,7 +1617,7 @@ def test_a_large_response_is_serialized_in_a_thread(
     world: World, server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: list[int] = []
-    monkeypatch.setattr(rendering, "_json", lambda *args, render=rendering._json: threads.append(threading.get_ident()) or render(*args))  # fmt: skip
+    monkeypatch.setattr(exchange, "_json", lambda *args, render=exchange._json: threads.append(threading.get_ident()) or render(*args))  # fmt: skip
     response = ok(world.http.post("/responses", json={"model": "m", "input": "x", "instructions": LARGE}))
     ok(world.http.get(f"/responses/{response['id']}/input_items"))
     ok(world.http.get("/containers"))

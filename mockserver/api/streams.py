@@ -16,8 +16,7 @@ from typing import Any, cast
 from pydantic_core import to_json
 
 from mockserver import errors, profiles, responses
-from mockserver.api.exchange import ClientGone, Connection, Exchange
-from mockserver.api.rendering import JSON
+from mockserver.api.exchange import JSON, ClientGone, Connection, Exchange
 from mockserver.clock import stopwatch
 from mockserver.context import Context
 from mockserver.redaction import MAX_BODY

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Query
 
 from mockserver import responses
 from mockserver.api.bundles import read_skills
+from mockserver.api.exchange import JSON
 from mockserver.api.operation import ResponsesOperation, TheContext, TheExchange
-from mockserver.api.rendering import JSON
 from mockserver.api.streams import Stream, created_response, stored_response
 from mockserver.schema.responses import (
     CreateResponse,
