@@ -27,7 +27,7 @@ from mockserver.mock import STREAMS_AT_ONCE, Mock
 from mockserver.responses import MAX_ECHO
 from mockserver.schema import answers
 from mockserver.schema.responses import MAX_TEXT
-from mockserver.server.connection import Connection
+from mockserver.server.protocol import Connection
 from mockserver.server.serving import MockServer
 from mockserver.settings import Settings
 from mockserver.testing.journal import notes
