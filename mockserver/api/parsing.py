@@ -15,7 +15,7 @@ from mockserver.api.exchange import Exchange
 from mockserver.bounds import MAX_PARAMETERS, MAX_VALUES, Excess, JSONCounter
 from mockserver.context import Context
 from mockserver.errors import APIError, json_type
-from mockserver.redaction import body_sent
+from mockserver.redaction import MAX_BODY, Sent, large_body_sent
 from mockserver.schema.lists import Page
 from mockserver.schema.responses import OBJECT, STRING
 
@@ -153,8 +153,11 @@ async def read_body(exchange: Exchange, limit: int) -> bytes | bytearray:
                 counter.feed(chunk)
             except Excess as excess:
                 raise errors.BODY_HOLDS_TOO_MUCH(problem=excess) from None
-    body = parts if counter else bytes(parts)
-    exchange.sent = await body_sent(body)
+    if len(parts) > MAX_BODY:
+        exchange.sent = await large_body_sent(parts)
+        return parts
+    body = bytes(parts)
+    exchange.sent = Sent(len(body), hash(body), body)
     return body
 
 
