@@ -881,6 +881,17 @@ def test_items_of_later_steps_cannot_be_referenced_yet(world: World) -> None:
     ok(world.http.post("/responses", json=body))
 
 
+def test_a_list_of_input_items_ignores_before_without_a_warning(world: World) -> None:
+    path = f"/responses/{run(world, 'hello', tools=[]).id}/input_items"
+    response = world.http.get(path, params={"before": "msg_none"})
+    assert ok(response) == ok(world.http.get(path))
+    assert "x-mock-warning" not in response.headers
+    document = ok(httpx2.get(f"{world.server.url}/openapi.json"))["paths"]["/responses/{response_id}/input_items"][
+        "get"
+    ]
+    assert [each["name"] for each in document["parameters"]] == ["response_id", "limit", "order", "after", "include"]
+
+
 def test_input_items_are_listed_once_and_with_outputs_if_included(world: World) -> None:
     first = run(world, "print", include=[])
     call, message = first.output

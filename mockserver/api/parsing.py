@@ -16,11 +16,11 @@ from mockserver.bounds import MAX_PARAMETERS, MAX_VALUES, Excess, JSONCounter
 from mockserver.context import Context
 from mockserver.errors import APIError, json_type
 from mockserver.redaction import MAX_BODY, Sent, large_body_sent
-from mockserver.schema.lists import Page
+from mockserver.schema.lists import Query
 from mockserver.schema.responses import OBJECT, STRING
 
 M = TypeVar("M", bound=BaseModel)
-P = TypeVar("P", bound=Page)
+P = TypeVar("P", bound=Query)
 
 MAX_JSON_BYTES = 1 << 20
 """The largest body without skills and without secrets."""
@@ -88,7 +88,7 @@ def parse_query(model: type[P], query: bytes, context: Context) -> P:
 
 
 @cache
-def _least_limit(model: type[Page]) -> int:
+def _least_limit(model: type[Query]) -> int:
     return next(int(each.ge) for each in model.model_fields["limit"].metadata if hasattr(each, "ge"))
 
 
