@@ -81,8 +81,8 @@ class World:
         there is a gap."""
         if self.reserved > self.ordinal and self.database.is_open:
             with attempt(), writing(self.database.connection) as tx:
+                self.reserved = 0  # before another thread can take an ordinal
                 set_ordinal.run(tx, ordinal=self.ordinal)
-            self.reserved = 0
 
     def open(self, tx: Transaction, digest: str) -> BinaryIO:
         """A content for reading. Raises FileNotFoundError, and APIError where the bytes are damaged."""

@@ -33,7 +33,7 @@ from mockserver.schema.uploads import CreateUpload
 from mockserver.server.serving import MockServer
 from mockserver.settings import Settings
 from mockserver.states import MAX_TASKS
-from mockserver.storage import bulk, directory, migrations, tables
+from mockserver.storage import bulk, database, directory, migrations, tables
 from mockserver.storage.bulk import Placement
 from mockserver.storage.contents import SMALL, Uploads
 from mockserver.storage.database import SMALL_DATABASE, Transaction, failure
@@ -929,6 +929,34 @@ def test_stored_ordinals_are_never_lower_than_those_in_use(tmp_path: Path) -> No
                 assert stored_ordinal(context) >= last
 
     asyncio.run(take_and_fail())
+
+
+def test_an_ordinal_that_a_thread_takes_while_a_database_is_closed_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_directory(tmp_path) as worlds:
+
+        async def close_while_writing() -> None:
+            await add_container(worlds, "w", "box")
+            call = await worlds.enter("w")
+            world, writing = call.world, database.writing
+
+            @contextmanager
+            def followed(connection: Transaction) -> Iterator[Transaction]:
+                with writing(connection) as tx:
+                    yield tx
+                monkeypatch.undo()
+                with closing(world.database.connect()) as other:
+                    thread = Context(world, lambda world: world, connection=other)
+                    with thread.write() as tx:
+                        thread.take(tx)
+
+            monkeypatch.setattr("mockserver.context.writing", followed)
+            world.store_ordinal()
+            (stored,) = call.read.execute("SELECT ordinal FROM world").fetchone()
+            assert stored >= world.ordinal
+
+        asyncio.run(close_while_writing())
 
 
 def test_reserved_ordinals_are_discarded_before_the_rollback(tmp_path: Path) -> None:
