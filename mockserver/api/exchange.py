@@ -53,7 +53,7 @@ class ClientGone(Exception):
 
 
 class Connection(Protocol):
-    """What faults and streams do to a connection and ASGI doesn't offer."""
+    """What faults and streams need of a connection, beyond ASGI. `server.protocol.Connection` implements it."""
 
     @property
     def gone(self) -> bool:
@@ -70,6 +70,8 @@ class Connection(Protocol):
 
 
 class Exchange:
+    """The state of one request and its response, which ends as an entry of the journal."""
+
     world = ""
     provider: Provider = OPENAI
     context: Context | None = None
@@ -97,6 +99,7 @@ class Exchange:
     status: int | None = None
     """The response's status; None until it is started."""
     page: tuple[bool, str | None, str | None] | None = None
+    """For a list: `has_more`, `first_id` and `last_id`."""
 
     def __init__(self, mock: Mock, scope: Scope, receive: Receive, send: Send) -> None:
         self.mock = mock

@@ -192,13 +192,13 @@ class TableRouter(APIRouter):
 
 
 def _split(path: str) -> tuple[tuple[int | str, ...], list[str]]:
-    """Return a path's number of segments with its fixed ones, and the ids between them."""
+    """Split a path. Return its key in the table, the number of segments and the fixed ones, and the ids between them."""
     parts = path.split("/")
     return (len(parts), *parts[1::2]), parts[2::2]
 
 
 def _given() -> None:
-    """Mark a parameter that FastAPI must not describe as a part of the request; `Operation` passes it."""
+    """Mark a parameter that `Operation` passes, so that FastAPI does not describe it as a part of the request."""
 
 
 TheContext = Annotated[Context, Depends(_given)]
