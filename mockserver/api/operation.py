@@ -209,8 +209,8 @@ TheExchange = Annotated[Exchange, Depends(_given)]
 class Operation(LateRoute):
     """An operation of the API.
 
-    FastAPI describes it by its signature. Requests are handled here, since the API's errors and their order are not
-    FastAPI's.
+    Its id is the name of its function: `CreateContainer` of `create_container`. FastAPI describes it by its signature.
+    Requests are handled here, since the API's errors and their order are not FastAPI's.
     """
 
     files_api = False
@@ -221,7 +221,7 @@ class Operation(LateRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         self.id = "".join(word.capitalize() for word in endpoint.__name__.split("_"))
-        super().__init__(path, endpoint, **{**options, "name": self.id})
+        super().__init__(path, endpoint, **{**options, "name": self.id, "operation_id": self.id})
         types = get_type_hints(endpoint, include_extras=True)
         self._body: type[BaseModel] | None = types.get("body")
         self._takes_exchange = "exchange" in types
