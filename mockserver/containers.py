@@ -204,7 +204,7 @@ def delete_container_file(context: Context, container_id: str, file_id: str) -> 
 
 
 def remove_file(context: Context, tx: Transaction, row: tables.ContainerFile, now: int) -> None:
-    file_listing.delete(tx, context.take(tx), now, container_id=row.container_id, id=row.id)
+    file_listing.delete(tx, context.world.take(tx), now, container_id=row.container_id, id=row.id)
     context.world.contents.drop(tx, [row.digest])
 
 

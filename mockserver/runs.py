@@ -162,7 +162,7 @@ class Run:
                 self.containers[SHELL] = container.id
             if item.get("call_id", "") is None:
                 paired = called if kind == "shell_call_output" else None
-                item["call_id"] = paired or ids.call(self.context.world.id_seed, self.context.take(self.tx))
+                item["call_id"] = paired or ids.call(self.context.world.id_seed, self.context.world.take(self.tx))
             called = item.get("call_id")
             self._add(item)
         for container in used.values():
@@ -201,7 +201,7 @@ class Run:
 
     def _shell(self, step: Step, container: tables.Container | None) -> bool:
         commands = step.commands if step.commands is not None else [f"python3 - <<'EOF'\n{_code(step)}\nEOF"]
-        call_id = ids.call(self.context.world.id_seed, self.context.take(self.tx))
+        call_id = ids.call(self.context.world.id_seed, self.context.world.take(self.tx))
         limits = {"max_output_length": None, "timeout_ms": None} if container else LOCAL_LIMITS
         action = {"commands": commands, **limits}
         self._complete("shell_call", action=action, call_id=call_id, environment=_environment(container))
@@ -237,7 +237,7 @@ class Run:
 
     def _show(self, container: tables.Container, figure: Figure) -> str:
         """Add the file of a displayed figure. Returns its data URL."""
-        id = ids.container_file(self.context.world.id_seed, self.context.take(self.tx), self.instant)
+        id = ids.container_file(self.context.world.id_seed, self.context.world.take(self.tx), self.instant)
         name = f"{id}.png"
         digest = self._put(container, f"/mnt/data/{name}", figure, id)
         self._figures.append(_citation(container.id, id, name, 0, 0))
@@ -367,8 +367,10 @@ class Run:
         self.items.append((item, int(self.at)))
 
     def _id(self, prefix: str) -> str:
-        seed, ordinal = self.context.world.id_seed, self.context.take(self.tx)
-        return ids.response_part(prefix, seed, ordinal, self.before.chain, self.body.stored, self.instant)
+        world = self.context.world
+        return ids.response_part(
+            prefix, world.id_seed, world.take(self.tx), self.before.chain, self.body.stored, self.instant
+        )
 
 
 def scripted(context: Context, name: str, **known: str) -> APIError:

@@ -22,7 +22,6 @@ from mockserver import answers as rules
 from mockserver import context, ids, responses, runs, transcript, unscripted
 from mockserver.api import exchange, streams
 from mockserver.api.streams import MAX_DELTAS
-from mockserver.context import Context
 from mockserver.mock import STREAMS_AT_ONCE, Mock
 from mockserver.responses import MAX_ECHO
 from mockserver.schema import answers
@@ -1663,8 +1662,8 @@ def test_the_length_of_an_input_text_is_limited(world: World, input: Any, param:
 
 def test_ordinals_of_many_items_are_taken_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[int] = []
-    take = Context.take
-    monkeypatch.setattr(Context, "take", lambda self, tx, count=1: taken.append(count) or take(self, tx, count))
+    take = context.World.take
+    monkeypatch.setattr(context.World, "take", lambda self, tx, count=1: taken.append(count) or take(self, tx, count))
     input = [{"role": "user", "content": "x"}] * 5_000
     response = ok(world.http.post("/responses", json={"model": "m", "input": input}))
     assert len(taken) < 10

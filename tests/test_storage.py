@@ -868,7 +868,7 @@ async def take_ordinals(worlds: Worlds, world: str, count: int) -> list[int]:
     taken = []
     for _ in range(count):
         with context.write() as tx:
-            taken.append(context.take(tx))
+            taken.append(context.world.take(tx))
     return taken
 
 
@@ -913,14 +913,14 @@ def test_stored_ordinals_are_never_lower_than_those_in_use(tmp_path: Path) -> No
         with open_directory(tmp_path) as worlds:
             context = await worlds.enter("a")
             with suppress(ZeroDivisionError), context.write() as tx:
-                context.take(tx, 1_000)
+                context.world.take(tx, 1_000)
                 raise ZeroDivisionError
             for number in range(200):
                 (last,) = await take_ordinals(worlds, "a", 1)
                 assert last == number + 1
                 assert stored_ordinal(context) >= last
                 with suppress(ZeroDivisionError), context.write() as tx:
-                    context.take(tx, number)
+                    context.world.take(tx, number)
                     raise ZeroDivisionError
             for _ in range(200):
                 await worlds.add("a", lambda put: setattr(put, "ordinal", put.ordinal + 1))
@@ -949,7 +949,7 @@ def test_an_ordinal_that_a_thread_takes_while_a_database_is_closed_is_stored(
                 with closing(world.database.connect()) as other:
                     thread = Context(world, lambda world: world, connection=other)
                     with thread.write() as tx:
-                        thread.take(tx)
+                        world.take(tx)
 
             monkeypatch.setattr("mockserver.context.writing", followed)
             world.store_ordinal()
@@ -967,7 +967,7 @@ def test_reserved_ordinals_are_discarded_before_the_rollback(tmp_path: Path) -> 
             context, found = await worlds.enter("a"), []
             context.read.set_trace_callback(lambda sql: found.append((sql, context.world.reserved)))
             with pytest.raises(ZeroDivisionError), context.write() as tx:
-                divmod(context.take(tx), 0)
+                divmod(context.world.take(tx), 0)
             return [reserved for sql, reserved in found if sql == "ROLLBACK"]
 
     assert asyncio.run(reserved()) == [0]
