@@ -169,7 +169,7 @@ def fill_server(folder: Path, count: int) -> list[str]:
         world = context.world
         now, created_ids = world.now(), []
         with context.write() as tx:
-            first = context.take(tx, count)
+            first = context.world.take(tx, count)
             new = record(tables.Container)
 
             def rows() -> Iterator[Any]:

@@ -1,9 +1,11 @@
 """Containers and the files in them: one aggregate, one lifecycle.
 
-A container expires for good when it has not been used for as long as its `expires_after` says, by its world's clock:
-computed from its row whenever it matters. Every use but listing containers counts as activity.
+A container expires when it has not been used for as long as its `expires_after` says, by its world's clock. Whether it
+has expired is computed from its row each time it is read; see `expiry`. Every request for a container or its files counts
+as activity, except a list of containers.
 
-Rules read a profile's switches by `context.allows(…)` where the live API would reject, else by `context.world.profile`.
+Where the live API would reject a request, a rule asks `context.allows(…)`, which also adds a warning to the response. It
+reads other switches of a profile from `context.world.profile`.
 """
 
 import json
@@ -36,8 +38,8 @@ from mockserver.storage.database import Insertion, Statement, Transaction, failu
 from mockserver.storage.pagination import Listing
 
 _SETTLED = "+created_at <= :settled"
-"""Condition of the containers that lists show: those that are not too new for them. The sign keeps SQLite from reading
-all newer rows up to it: a cursor is where a page begins."""
+"""Condition of the containers that lists show: with the switch `create_lag`, not the newest ones. The unary plus keeps
+SQLite from searching an index for it, instead of starting at the cursor of the page."""
 
 _insert = Insertion(tables.Container)
 _find = Statement("SELECT * FROM live_containers WHERE id = :id", tables.Container)
@@ -50,7 +52,8 @@ _expiring = Statement(
 _delete_uses = Statement("DELETE FROM uses WHERE container_id = :container_id")
 _insert_file = Insertion(tables.ContainerFile)
 VISIBLE = "coalesce(visible_from, :now) <= :now AND coalesce(visible_until, :now + 1) > :now"
-"""By the world's time, what a run in the background wrote up to now."""
+"""Condition of the files that exist at the world's time `:now`. A run in the background stores in advance what it will
+write and delete."""
 FILES = f"SELECT * FROM live_container_files WHERE container_id = :container_id AND {VISIBLE}"
 _find_file = Statement(f"{FILES} AND id = :id", tables.ContainerFile)
 newest_copy = Statement(f"{FILES} AND file_id = :id ORDER BY seq DESC LIMIT 1", tables.ContainerFile)
@@ -66,7 +69,7 @@ file_listing = Listing(tables.ContainerFile, "cfile", "Container File", live=VIS
 
 
 def list_containers(context: Context, query: ListContainers) -> ContainerList:
-    """Shows every container as active just now, as the live API does; by default this refreshes none of them."""
+    """List containers. Each is shown as active now, as by the live API, but by default none is refreshed."""
     profile, now, tx = context.world.profile, context.world.now(), context.read
     pages = listing if profile.expired_listed else _unexpired
     settled = now - profile.create_lag if profile.create_lag else MAX_SECONDS
@@ -87,7 +90,10 @@ def create_container(context: Context, body: CreateContainer, supplied: Supplied
 def add_container(
     context: Context, tx: Transaction, body: CreateContainer, supplied: Supplied = NOTHING, where: str = ""
 ) -> tables.Container:
-    """`where` is what stands before the names of its parameters: `tools[0].container.`"""
+    """Create a container with copies of Files and with skills.
+
+    `where` is what precedes the names of its parameters in errors: `tools[0].container.` in a request for a response.
+    """
     row = _insert_container(context, tx, body, *lifetime(context, body))
     copies = [copy(context, tx, row.id, file_id, f"{where}file_ids") for file_id in body.file_ids]
     if body.skills:
@@ -100,7 +106,7 @@ def add_container(
 def _insert_container(
     context: Context, tx: Transaction, body: CreateContainer, anchor: str, minutes: int, id: str | None = None
 ) -> tables.Container:
-    """`id` is made up unless given."""
+    """Insert the row of a container. Its id is generated unless given."""
     now = context.world.now()
     return context.insert(
         tx,
@@ -141,14 +147,17 @@ def delete_container(context: Context, container_id: str) -> ContainerDeleted:
 
 
 def use_container(context: Context, container_id: str) -> str:
-    """Count as activity; raise APIError for a container that is unknown or expired. Returns the id of the one used."""
+    """Refresh a container. Raises APIError if it is unknown or expired.
+
+    Returns the id of the container that is used: that of another one if the profile replaces expired ones.
+    """
     row, now = _running(context, context.read, container_id)
     _refresh_all(context, [row], now)
     return row.id
 
 
 def create_container_file(context: Context, container_id: str, form: NewFile) -> ContainerFile:
-    """Add an upload, or a copy of a File. Needs either `file` or the field `file_id`."""
+    """Add the file of a form, or a copy of the File that its field `file_id` names."""
     file_id = _copied_id(context, form)
     with context.write() as tx:
         container, now = _running(context, tx, container_id)
@@ -195,14 +204,15 @@ def delete_container_file(context: Context, container_id: str, file_id: str) -> 
 
 
 def remove_file(context: Context, tx: Transaction, row: tables.ContainerFile, now: int) -> None:
-    file_listing.delete(tx, context.take(tx), now, container_id=row.container_id, id=row.id)
+    file_listing.delete(tx, context.world.take(tx), now, container_id=row.container_id, id=row.id)
     context.world.contents.drop(tx, [row.digest])
 
 
-# Finding
+# Finding: `find…` returns None for an unknown id; `found…` raises the API's error, or creates what the profile creates
 
 
 def find(tx: Transaction, container_id: str, now: int) -> tables.Container | None:
+    """Return a container as it is at `now`, running or expired."""
     row = _find.first(tx, id=container_id)
     return row and used(tx, row, now)
 
@@ -212,7 +222,7 @@ def find_file(tx: Transaction, container_id: str, file_id: str, now: int) -> tab
 
 
 def expiring(tx: Transaction, after: int, until: int) -> Sequence[str]:
-    """Ids of those that expire later than `after` and not later than `until` if they are not used."""
+    """Return the ids of containers that, unless they are used, expire after `after` and not after `until`."""
     return [id for (id,) in _expiring.tuples(tx, after=after, now=until)]
 
 
@@ -226,6 +236,7 @@ def found(context: Context, tx: Transaction, container_id: str) -> tables.Contai
 
 
 def _running(context: Context, tx: Transaction, container_id: str) -> tuple[tables.Container, int]:
+    """Return a container that has not expired, or the one that replaces it, and the world's time."""
     row, now = found(context, tx, container_id), context.world.now()
     if not expired(row, now):
         return row, now
@@ -252,9 +263,9 @@ def _found_file(context: Context, tx: Transaction, container_id: str, file_id: s
 
 
 def _refresh_all(context: Context, rows: Sequence[tables.Container], now: int) -> None:
-    """Writes at most once a second for each container: the wire shows whole seconds.
+    """Set `last_active_at` of containers, at most once a second for each: the API shows whole seconds.
 
-    Where that can't be stored, on a full disk say, reading continues, and counts as no use.
+    If that can't be stored, on a full disk for example, the request continues and does not count as activity.
     """
     used = [row for row in rows if row.last_active_at < now]
     if not used:
@@ -272,7 +283,7 @@ def _refresh_all(context: Context, rows: Sequence[tables.Container], now: int) -
 
 
 def _create_missing(context: Context, container_id: str) -> tables.Container:
-    """A container with an id that names nothing. It never expires, as then requests of it would fail."""
+    """Create a container for an unknown id. It never expires, because its requests would fail then."""
     with context.write() as tx:
         if found := find(tx, container_id, context.world.now()):  # a thread placed it meanwhile
             return found
@@ -283,25 +294,24 @@ def _create_missing(context: Context, container_id: str) -> tables.Container:
 
 
 def replacement(context: Context, tx: Transaction, row: tables.Container, now: int) -> tables.Container:
-    """The running container that took the place of an expired one, created if there is none."""
+    """Return the running container that replaces an expired one. The first call creates it."""
     seen = {None, row.id}  # a seed can name a circle
     while expired(row, now) and row.replaced_by not in seen and (found := find(tx, str(row.replaced_by), now)):
         row = found
         seen.add(row.id)
     if not expired(row, now):
         return row
-    columns = row._asdict()  # type: ignore[attr-defined]  # a record is a named tuple
-    del columns["id"], columns["seq"]
-    columns |= {"created_at": now, "last_active_at": now, "replaced_by": None}
+    kept = ("name", "memory_limit", "network_policy", "expires_anchor", "expires_minutes")
+    columns = {name: getattr(row, name) for name in kept}
     with context.write() as tx:
-        new = context.insert(tx, _insert, **columns)
+        new = context.insert(tx, _insert, created_at=now, last_active_at=now, **columns)
         _replace.run(tx, id=row.id, by=new.id)
         context.touch("created", new.id)
     return new
 
 
 def _create_missing_file(context: Context, container_id: str, id: str | None = None) -> tables.ContainerFile:
-    """A file that nobody uploaded, with the id that it is asked for."""
+    """Create a file that nobody uploaded, for an unknown id or for a form without a file."""
     content = contents.placeholder()
     with context.write() as tx:
         if id and (found := find_file(tx, container_id, id, context.world.now())):  # a thread placed it meanwhile
@@ -315,6 +325,7 @@ def _create_missing_file(context: Context, container_id: str, id: str | None = N
 
 
 def copy(context: Context, tx: Transaction, container_id: str, file_id: str, param: str) -> tables.ContainerFile:
+    """Add a copy of a File, which the parameter `param` names."""
     file = files.referenced(context, tx, file_id, param)
     path = f"/mnt/data/{file.id}-{base_name(file.filename)}"  # a seed's may have directories
     return add_file(context, tx, container_id, path, file.bytes, file.digest, file_id=file.id)
@@ -333,7 +344,10 @@ def add_file(
     source: str = "user",
     **more: Any,
 ) -> tables.ContainerFile:
-    """Add a file, whose content is in the world: now unless `at` is given. `id` is made up unless given."""
+    """Insert the row of a file whose content is in the world, or is put there in the same transaction.
+
+    By default its id is generated and it is created now.
+    """
     return context.insert(
         tx,
         _insert_file,
@@ -352,7 +366,7 @@ def add_file(
 
 
 def _copied_id(context: Context, form: NewFile) -> str | None:
-    """The id of the File that is to be copied; None where the form's own file is to be added."""
+    """Check a form. Return the id of the File to copy, or None if the form has a file of its own."""
     unknown = next((name for name in form.fields if name != "file_id"), None)
     if unknown and not context.allows(profiles.UNKNOWN_KEY):
         raise errors.UNKNOWN_PARAMETER(param=unknown)
@@ -365,7 +379,7 @@ def _copied_id(context: Context, form: NewFile) -> str | None:
 
 
 def _policy(policy: NetworkPolicyDisabled | NetworkPolicyAllowlist) -> str:
-    """What is stored of a network policy, and shown: never its secrets."""
+    """Return what is stored and shown of a network policy, as JSON: everything except its secrets."""
     shown: dict[str, Any] = {"type": policy.type}
     if policy.type == "allowlist":
         shown["allowed_domains"] = policy.allowed_domains
@@ -376,7 +390,7 @@ def _policy(policy: NetworkPolicyDisabled | NetworkPolicyAllowlist) -> str:
 
 
 def shown(row: tables.Container, now: int, active_at: int | None = None, running: str = "running") -> Container:
-    """As the API shows it at `now`; `active_at` where it shows other activity than the row's."""
+    """Return a container as the API shows it at `now`. `active_at` replaces the row's `last_active_at`."""
     ends = expires_at(row)
     container: Container = {
         "id": row.id,
@@ -408,7 +422,7 @@ def shown_file(row: tables.ContainerFile) -> ContainerFile:
 
 
 def _shown(context: Context, row: tables.Container, now: int, active_at: int | None = None) -> Container:
-    """With what the world's profile adds."""
+    """Return a container as the API shows it in this world, with the keys that only a profile adds."""
     profile = context.world.profile
     container = shown(row, now, active_at, profile.running_status)
     if profile.older_fields:

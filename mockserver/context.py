@@ -4,7 +4,7 @@ import asyncio
 import re
 import sqlite3
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Concatenate, ParamSpec, TypeVar
@@ -76,13 +76,21 @@ class World:
         """The same with its fraction."""
         return self.clock.at(self.wall.now())
 
+    def take(self, tx: Transaction, count: int = 1) -> int:
+        """Return the first of `count` new ordinals, in a write transaction."""
+        self.ordinal += count
+        if self.ordinal > self.reserved:
+            self.reserved = self.ordinal + RESERVED
+            set_ordinal.run(tx, ordinal=self.reserved)
+        return self.ordinal - count + 1
+
     def store_ordinal(self) -> None:
         """Give back the ordinals that are reserved and were not used, before the database is closed. Where that fails,
         there is a gap."""
         if self.reserved > self.ordinal and self.database.is_open:
             with attempt(), writing(self.database.connection) as tx:
+                self.reserved = 0  # before another thread can take an ordinal
                 set_ordinal.run(tx, ordinal=self.ordinal)
-            self.reserved = 0
 
     def open(self, tx: Transaction, digest: str) -> BinaryIO:
         """A content for reading. Raises FileNotFoundError, and APIError where the bytes are damaged."""
@@ -204,7 +212,7 @@ class Context:
                     return await in_thread(run)
                 finally:
                     self.connection = None
-                    with suppress(Busy):  # opened again: a list may have kept counts that are old now
+                    with attempt():  # opened again: a list may have kept counts that are old now
                         _ = world.database.connection
         except Busy:
             raise Blocked from None
@@ -261,22 +269,13 @@ class Context:
         set_clock.run(tx, virtual=clock.virtual, wall=clock.wall, rate=clock.rate)
         return clock
 
-    def take(self, tx: Transaction, count: int = 1) -> int:
-        """Return the first of `count` new ordinals."""
-        world = self.world
-        world.ordinal += count
-        if world.ordinal > world.reserved:
-            world.reserved = world.ordinal + RESERVED
-            set_ordinal.run(tx, ordinal=world.reserved)
-        return world.ordinal - count + 1
-
     def insert(self, tx: Transaction, insertion: Insertion[R], id: str | None = None, **columns: Any) -> R:
         """Insert an object with the next ordinal, and with the id that follows from it unless one is given. Ordinals
         whose id an object of a seed or an import has are skipped."""
-        seed, new_id = self.world.id_seed, NEW_ID[insertion.row]
+        world, new_id = self.world, NEW_ID[insertion.row]
         while True:
-            ordinal = self.take(tx)
-            row = insertion.new(**columns, id=id or new_id(seed, ordinal, **columns), seq=ordinal)  # type: ignore[call-arg]  # R is of a list
+            ordinal = world.take(tx)
+            row = insertion.new(**columns, id=id or new_id(world.id_seed, ordinal, **columns), seq=ordinal)  # type: ignore[call-arg]  # R is of a list
             if insertion.add(tx, row):
                 return row
 
@@ -290,7 +289,8 @@ class Context:
         return listing.page(self.read, query, values, since, self.allows, **filters)
 
     def delete(self, tx: Transaction, listing: Listing[L], **this: str) -> None:
-        listing.delete(tx, self.take(tx), self.world.now(), **this)
+        world = self.world
+        listing.delete(tx, world.take(tx), world.now(), **this)
 
     def allows(self, oddity: Warned) -> bool:
         """Return whether the world's profile allows it; then the response has a warning."""

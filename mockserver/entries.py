@@ -13,7 +13,15 @@ import orjson
 from pydantic_core import to_json
 
 from mockserver.clock import Clock
-from mockserver.redaction import Sent, as_json, redacted_headers, redacted_query, redacted_response, redacted_text
+from mockserver.redaction import (
+    Sent,
+    as_json,
+    redacted_body,
+    redacted_headers,
+    redacted_query,
+    redacted_response,
+    redacted_text,
+)
 
 MAX_MESSAGE = 500
 """Characters of an error's message that an entry repeats outside of its response."""
@@ -193,8 +201,8 @@ def record_of(
 
 
 def _request_body(sent: Sent) -> dict[str, Any]:
-    if sent.shown is not None:
-        return {"body": orjson.Fragment(sent.shown)}
+    if (shown := redacted_body(sent.body) if sent.body else sent.form) is not None:
+        return {"body": orjson.Fragment(shown)}
     if not sent.size:
         return {}
     size = {"body_bytes": sent.size}

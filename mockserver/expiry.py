@@ -1,4 +1,4 @@
-"""When a container expires: what may be asked for, and what follows from its row."""
+"""When a container expires: which rules a request can set, and whether a row has expired at a time."""
 
 from collections.abc import Iterable
 from typing import cast
@@ -24,7 +24,7 @@ UNEXPIRED = f"(expires_minutes = {NEVER} OR {EXPIRES_AT} > :now)"
 
 
 def lifetime(context: Context, body: CreateContainer) -> tuple[str, int]:
-    """The anchor and the minutes that follow it, as far as the world's profile allows them."""
+    """Return the anchor and the minutes of a new container's `expires_after`. Raises APIError for what the profile rejects."""
     rule, profile = body.expires_after, context.world.profile
     if rule is UNASKED_EXPIRY:  # a run sets it, whatever the profile says
         asked = "expires_after" in body.model_fields_set
@@ -60,7 +60,7 @@ def _check_range(context: Context, param: str, value: int, limit: int) -> None:
 
 
 def expires_at(row: tables.Container, active_at: int | None = None) -> int | None:
-    """When it expires unless it is used; None: never. `active_at` where other activity than the row's counts."""
+    """Return when a container expires unless it is used, or None for never. `active_at` replaces its `last_active_at`."""
     if row.expires_minutes == NEVER:
         return None
     active = row.last_active_at if active_at is None else active_at
@@ -73,7 +73,7 @@ def expired(row: tables.Container, now: int) -> bool:
 
 
 def activity(row: tables.Container, now: int, ends: Iterable[int]) -> int:
-    """When it was last used, with the steps of runs that ended up to `now`: an expired one is not used any more."""
+    """Return when a container was last used, including by steps of runs that ended up to `now`, unless it had expired."""
     active = row.last_active_at
     for end in ends:
         at = expires_at(row, active)
@@ -84,7 +84,7 @@ def activity(row: tables.Container, now: int, ends: Iterable[int]) -> int:
 
 
 def used(tx: Transaction, row: tables.Container, now: int) -> tables.Container:
-    """As it is at `now`: the steps of runs in the background that ended are activity."""
+    """Return a container with `last_active_at` as of `now`: completed steps of background runs are activity."""
     if row.used_until is None or row.used_until <= row.last_active_at:
         return row
     ends = [at for (at,) in _uses.tuples(tx, container_id=row.id)]

@@ -95,7 +95,10 @@ def store(
     created_at: int | None = None,
     id: str | None = None,
 ) -> tables.File:
-    """A new File, created now unless given, that expires after `lifetime` seconds if given."""
+    """Insert a File and put its content into place. By default it is created now and never expires.
+
+    `lifetime` is the number of seconds until it expires.
+    """
     world = context.world
     created = world.now() if created_at is None else created_at
     row = context.insert(
@@ -114,22 +117,22 @@ def store(
 
 
 def default_lifetime(purpose: str) -> int | None:
-    """The seconds until a File expires that was created without `expires_after`; None: it never does."""
+    """Return the seconds until a File without `expires_after` expires, or None if it never does."""
     return BATCH_EXPIRY if purpose == "batch" else None
 
 
 def find(tx: Transaction, file_id: str, now: int) -> tables.File | None:
-    """A File that has neither been deleted nor expired."""
+    """Return a File that has neither been deleted nor expired."""
     return _find.first(tx, id=file_id, now=now)
 
 
 def expiring(tx: Transaction, after: int, until: int) -> Sequence[str]:
-    """Ids of those that expire later than `after` and not later than `until`."""
+    """Return the ids of Files that expire after `after` and not after `until`."""
     return [id for (id,) in _expiring.tuples(tx, after=after, until=until)]
 
 
 def referenced(context: Context, tx: Transaction, file_id: str, param: str) -> tables.File:
-    """A File that a parameter of the request names."""
+    """Return the File that the parameter `param` of a request names. Raises APIError."""
     if row := find(tx, file_id, context.world.now()):
         return row
     if context.creates_missing(file_id):
@@ -148,7 +151,7 @@ def _found(context: Context, file_id: str) -> tables.File:
 
 
 def _create_missing(context: Context, file_id: str) -> tables.File:
-    """A File with an id that names nothing."""
+    """Create a File for an unknown id."""
     world, content = context.world, contents.placeholder()
     with context.write() as tx:
         if found := find(tx, file_id, world.now()):  # a thread placed it meanwhile
@@ -162,7 +165,7 @@ def _create_missing(context: Context, file_id: str) -> tables.File:
 
 
 def _checked(context: Context, form: NewFile) -> tuple[str, int | None]:
-    """The purpose of a new File, and the seconds until it expires if it does."""
+    """Check the fields of a form. Return the purpose, and the seconds until the File expires, or None for never."""
     fields = dict(form.fields)
     anchor, seconds = fields.pop("expires_after[anchor]", None), fields.pop("expires_after[seconds]", None)
     purpose = fields.pop("purpose", None)

@@ -68,29 +68,26 @@ _SECRET_PARAMETER = re.compile(rf"{_SECRET_NAME.pattern}|^(?:sig|code)$|signatur
 
 
 class Sent(NamedTuple):
-    """A request's body. `shown` is JSON, or None if only the size is kept.
+    """A request's body. `identity` is equal for equal bodies, and None if the body was not read."""
 
-    `identity` is equal for equal bodies, and None if the body was not read.
-    """
-
-    shown: bytes | None
     size: int
     identity: int | None
+    body: bytes = b""
+    """The body, if it is kept: it is redacted when the entry is made."""
+    form: bytes | None = None
+    """What is shown of a form, as JSON."""
     digest: str | None = None
 
 
-NOTHING_SENT = Sent(None, 0, None)
+NOTHING_SENT = Sent(0, None)
 
 
-async def body_sent(body: bytes | bytearray) -> Sent:
-    """Describe a body that was read whole. A large body is hashed in a thread."""
+async def large_body_sent(body: bytes | bytearray) -> Sent:
+    """Describe a body of which only the size and the hash are kept. A very large one is hashed in a thread."""
     size = len(body)
-    if size > MAX_BODY:
-        hashed = hashlib.sha256(body) if size <= _HASHED_INLINE else await asyncio.to_thread(hashlib.sha256, body)
-        public = b"\\" not in body and b"domain_secrets" not in body  # the hash of a short secret reveals it
-        return Sent(None, size, hash(hashed.digest()), hashed.hexdigest() if public else None)
-    body = bytes(body)
-    return Sent(_redacted_body(body) if body else None, size, hash(body))
+    hashed = hashlib.sha256(body) if size <= _HASHED_INLINE else await asyncio.to_thread(hashlib.sha256, body)
+    public = b"\\" not in body and b"domain_secrets" not in body  # the hash of a short secret reveals it
+    return Sent(size, hash(hashed.digest()), digest=hashed.hexdigest() if public else None)
 
 
 def form_sent(fields: Mapping[str, str], files: Sequence[tuple[str, int, str]], field: str = "file") -> Sent:
@@ -108,7 +105,8 @@ def form_sent(fields: Mapping[str, str], files: Sequence[tuple[str, int, str]], 
     elif described:
         shown[field] = described[0]
     total = sum(size for _, size, _ in files)
-    return Sent(to_json(shown) if shown or total else None, total, hash((*sorted(fields.items()), *files)))
+    identity = hash((*sorted(fields.items()), *files))
+    return Sent(total, identity, form=to_json(shown) if shown or total else None)
 
 
 def as_json(body: bytes) -> bytes:
@@ -120,7 +118,7 @@ def as_json(body: bytes) -> bytes:
     return body.translate(None, b"\r\n")  # inside a JSON string both are escaped
 
 
-def _redacted_body(body: bytes) -> bytes | None:
+def redacted_body(body: bytes) -> bytes | None:
     """Return a request's body as JSON, or None if it may contain a secret that can't be found."""
     try:
         if _SUSPICIOUS.search(body.lower()):

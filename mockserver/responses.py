@@ -141,7 +141,7 @@ def _create(context: Context, body: CreateResponse, uploads: Uploads, supplied: 
         given = [*before.given, *([answer.id] if answer else [])]
         row = _insert.new(
             id=id,
-            ordinal=context.take(tx),
+            ordinal=context.world.take(tx),
             created_at=now,
             chain=before.chain,
             previous_id=before.previous.id if before.previous else None,
@@ -394,7 +394,7 @@ def _found(context: Context, response_id: str) -> tables.Response:
 def _create_missing(context: Context, response_id: str) -> tables.Response:
     """A response without output, for an id that nobody created."""
     with context.write() as tx:
-        ordinal = context.take(tx)
+        ordinal = context.world.take(tx)
         row = _insert.new(
             id=response_id,
             ordinal=ordinal,

@@ -46,9 +46,9 @@ _paths = Statement(f"{containers.FILES} ORDER BY created_at, seq".replace("*", "
 _hide = Statement(
     "UPDATE container_files SET visible_until = :at, hidden_by = :by WHERE container_id = :container_id AND id = :id"
 )
-_ahead = Statement(
-    "SELECT * FROM live_container_files WHERE response_id = :response_id AND visible_from > :now", tables.ContainerFile
-)
+_ahead = Statement("SELECT digest FROM live_container_files WHERE response_id = :response_id AND visible_from > :now")
+_delete_ahead = Statement("DELETE FROM container_files WHERE response_id = :response_id AND visible_from > :now")
+"""Their rows too: no list showed them, so none may show them as deleted lately."""
 _show_again = Statement(
     "UPDATE container_files SET visible_until = NULL, hidden_by = NULL "
     "WHERE container_id = :container_id AND hidden_by = :by AND visible_until > :now"
@@ -162,7 +162,7 @@ class Run:
                 self.containers[SHELL] = container.id
             if item.get("call_id", "") is None:
                 paired = called if kind == "shell_call_output" else None
-                item["call_id"] = paired or ids.call(self.context.world.id_seed, self.context.take(self.tx))
+                item["call_id"] = paired or ids.call(self.context.world.id_seed, self.context.world.take(self.tx))
             called = item.get("call_id")
             self._add(item)
         for container in used.values():
@@ -201,7 +201,7 @@ class Run:
 
     def _shell(self, step: Step, container: tables.Container | None) -> bool:
         commands = step.commands if step.commands is not None else [f"python3 - <<'EOF'\n{_code(step)}\nEOF"]
-        call_id = ids.call(self.context.world.id_seed, self.context.take(self.tx))
+        call_id = ids.call(self.context.world.id_seed, self.context.world.take(self.tx))
         limits = {"max_output_length": None, "timeout_ms": None} if container else LOCAL_LIMITS
         action = {"commands": commands, **limits}
         self._complete("shell_call", action=action, call_id=call_id, environment=_environment(container))
@@ -237,7 +237,7 @@ class Run:
 
     def _show(self, container: tables.Container, figure: Figure) -> str:
         """Add the file of a displayed figure. Returns its data URL."""
-        id = ids.container_file(self.context.world.id_seed, self.context.take(self.tx), self.instant)
+        id = ids.container_file(self.context.world.id_seed, self.context.world.take(self.tx), self.instant)
         name = f"{id}.png"
         digest = self._put(container, f"/mnt/data/{name}", figure, id)
         self._figures.append(_citation(container.id, id, name, 0, 0))
@@ -367,8 +367,10 @@ class Run:
         self.items.append((item, int(self.at)))
 
     def _id(self, prefix: str) -> str:
-        seed, ordinal = self.context.world.id_seed, self.context.take(self.tx)
-        return ids.response_part(prefix, seed, ordinal, self.before.chain, self.body.stored, self.instant)
+        world = self.context.world
+        return ids.response_part(
+            prefix, world.id_seed, world.take(self.tx), self.before.chain, self.body.stored, self.instant
+        )
 
 
 def scripted(context: Context, name: str, **known: str) -> APIError:
@@ -382,8 +384,9 @@ def cancel(context: Context, tx: Transaction, response_id: str) -> None:
     now = context.world.now()
     used = [id for (id,) in _used.tuples(tx, response_id=response_id, now=now)]
     _cancel_uses.run(tx, response_id=response_id, now=now)
-    for row in _ahead.all(tx, response_id=response_id, now=now):
-        containers.remove_file(context, tx, row, now)
+    digests = [digest for (digest,) in _ahead.tuples(tx, response_id=response_id, now=now)]
+    _delete_ahead.run(tx, response_id=response_id, now=now)
+    context.world.contents.drop(tx, digests)
     for id in used:
         _show_again.run(tx, container_id=id, by=response_id, now=now)
 

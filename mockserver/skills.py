@@ -31,6 +31,9 @@ from mockserver.storage.pagination import Listing
 
 LATEST = "latest"
 NUMBER_OR_LATEST = "a positive integer or 'latest'"
+MAX_DIGITS = 15
+"""Of a number by which versions are ordered. A profile or a seed can give a version a longer one, which SQLite can't
+store; it comes behind those before it."""
 FOLDER = "/home/oai/skills"
 """Where a container has its skills (seen)."""
 
@@ -352,7 +355,7 @@ def _add_version(
 ) -> tables.SkillVersion:
     """Add a version with the next number, or with the one that a profile creates since it is named."""
     world, now = context.world, context.world.now()
-    number = int(version) if version and _is_number(version) and len(version) < 16 else skill.last_number + 1
+    number = int(version) if version and _is_number(version) and len(version) <= MAX_DIGITS else skill.last_number + 1
     with context.write() as tx:
         row = context.insert(
             tx,

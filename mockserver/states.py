@@ -150,11 +150,15 @@ class States:
     def _fill(self, built: Path, row: tables.World, fill: Fill, **more: Any) -> None:
         """Build a new state. May take long, and can run in any thread."""
         directory.create(built)
-        put = Placement(row.id_seed, Clock(row.clock_virtual, row.clock_wall, row.clock_rate).seconds(row.clock_wall))
+        put = Placement(row.id_seed, Clock(row.clock_virtual).seconds(0.0))
         fill(put)
         with closing(connect(built / DATABASE)) as connection, writing(connection) as tx:
             _insert.add(tx, row._replace(**more))  # type: ignore[attr-defined]  # a record is a named tuple
             put.write(tx, Contents(built))
+
+    def _state(self, name: str) -> Path:
+        """Return the directory of a world, or of the template from which its first use creates it."""
+        return self._directory.worlds.get(name) or self._template(name)
 
     def _template(self, name: str) -> Path:
         return self._directory.templates.get(name) or self._directory.templates[EVERY_WORLD]
@@ -270,11 +274,10 @@ class States:
 
     def _world(self, name: str, state: Path, database: Database, connection: Transaction) -> World:
         row, rules = read_row(connection), load_rules(connection)
+        clock, id_seed = _clock(row, self._wall.now()), row.id_seed
         if row.origin:
-            row = self._start(connection, name, row, empty=not (row.ordinal or rules))
-        clock = Clock(row.clock_virtual, row.clock_wall, row.clock_rate)
-        profile = profiles.from_json(row.profile) if row.profile else self._profile
-        ordinal = row.ordinal
+            id_seed = ids.world_seed(self._id_seed, name)
+            self._start(connection, row, clock, id_seed, empty=not (row.ordinal or rules))
         return World(
             name,
             state,
@@ -282,24 +285,24 @@ class States:
             Contents(state),
             self._wall,
             clock,
-            row.id_seed,
-            profile,
+            id_seed,
+            self._profile_of(row),
             self._in_background,
-            ordinal,
-            ordinal,
+            row.ordinal,
+            row.ordinal,
             rules,
         )
 
-    def _start(self, connection: Transaction, name: str, row: tables.World, empty: bool) -> tables.World:
+    def _start(self, connection: Transaction, row: tables.World, clock: Clock, id_seed: bytes, empty: bool) -> None:
         """Set the clock and the ids of a copy of a template or of a snapshot. An `empty` one has no times to move."""
-        clock = _first_clock(row, self._wall.now())
         shift = int(clock.virtual // 1) - int(row.clock_virtual // 1)
         with writing(connection) as tx:
             if shift and not empty:
                 migrations.shift_times(tx, shift)
-            id_seed = ids.world_seed(self._id_seed, name)
             _start_life.run(tx, id_seed=id_seed, virtual=clock.virtual, wall=clock.wall)
-        return row._replace(id_seed=id_seed, clock_virtual=clock.virtual, clock_wall=clock.wall)  # type: ignore[attr-defined,no-any-return]  # a record is a named tuple
+
+    def _profile_of(self, row: tables.World) -> Profile:
+        return profiles.from_json(row.profile) if row.profile else self._profile
 
     def _opening(self, name: str, database: Database) -> None:
         """Before a database is opened: close the least recently used ones if many are open."""
@@ -337,10 +340,7 @@ class States:
                     return self._summarize(name, state, world)
                 migrations.check(tx, whole=False)
                 row = read_row(tx)
-                clock = Clock(row.clock_virtual, row.clock_wall, row.clock_rate)
-                if row.origin:
-                    clock = _first_clock(row, self._wall.now())
-                return _summary(tx, name, clock, profiles.from_json(row.profile) if row.profile else self._profile)
+                return _summary(tx, name, _clock(row, self._wall.now()), self._profile_of(row))
         except (migrations.Unusable, OSError, sqlite3.Error) as error:
             return Summary(name, error=str(unusable(name, file, error)))
 
@@ -409,13 +409,13 @@ def switches(profile: Profile | None) -> str | None:
     return json.dumps(profiles.as_json(profile)) if profile else None
 
 
-def _first_clock(row: tables.World, wall: float) -> Clock:
-    """The clock of a copy of a template or of a snapshot that starts now."""
-    now = row.clock_virtual
+def _clock(row: tables.World, wall: float) -> Clock:
+    """Return the clock of a state. That of a copy of a template or of a snapshot starts now, at `wall`."""
+    since, now = wall if row.origin else row.clock_wall, row.clock_virtual
     if row.origin == "template" and not row.clock_restarts:
         # Exactly the machine's time if the template has it, so that the clock is a real one.
         now = wall if row.clock_virtual == row.clock_wall else wall + row.clock_virtual - row.clock_wall
-    return Clock(now, wall, row.clock_rate)
+    return Clock(now, since, row.clock_rate)
 
 
 def describe(world: str, name: str, state: Path) -> Snapshot:

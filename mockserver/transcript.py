@@ -106,7 +106,7 @@ def read(context: Context, tx: Transaction, body: CreateResponse) -> Transcript:
         last = before(tx, last)
     seed = context.world.id_seed
     wanted = [previous is None, *(not isinstance(item.get("id"), str) for item in items), True]
-    ordinals = count(context.take(tx, sum(wanted)))  # of the chain, of items without an id, of the response
+    ordinals = count(context.world.take(tx, sum(wanted)))  # of the chain, of items without an id, of the response
     transcript = Transcript(
         previous,
         previous.chain if previous else ids.chain(seed, next(ordinals), conversation_id(body)),

@@ -142,7 +142,7 @@ class Worlds(States):
         while unread := [name for name in names if name not in found and (self.exists(name) or name in self._unused)]:
             unknown = []
             for name in unread:
-                world, state = self._worlds.get(name), self._directory.worlds.get(name) or self._template(name)
+                world, state = self._worlds.get(name), self._state(name)
                 if summary := self._summaries.get(name):
                     found[name] = summary
                 elif world and world.database.is_open and is_small(world.database.connection):
@@ -151,9 +151,10 @@ class Worlds(States):
                     unknown.append((name, state, world))
             read = await in_thread(lambda them: [self._summarize(*each) for each in them], unknown) if unknown else []
             for (name, state, world), summary in zip(unknown, read, strict=True):
-                if world is self._worlds.get(name):  # else it was opened or replaced, and perhaps written to, meanwhile
+                # Else it was opened, replaced or deleted, and perhaps written to, meanwhile.
+                if (world, state) == (self._worlds.get(name), self._state(name)):
                     found[name] = summary
-                    if name not in self._open and summary.error is None and self._directory.worlds.get(name) == state:
+                    if name not in self._open and summary.error is None and self.exists(name):
                         self._summaries.setdefault(name, summary)
         return [found[name] for name in names if name in found]
 
@@ -208,9 +209,9 @@ class Worlds(States):
         retired = []
         for name in [name for name in self._directory.worlds if self._is_idle(name, since)]:
             async with self._lock(name):
-                if self.leaving and name in self._directory.worlds:
+                if self.leaving and self._is_idle(name, since):  # it may have been used since it was listed
                     await self.leaving(name)
-                if name in self._directory.worlds and self._is_idle(name, since):  # it may have been used meanwhile
+                if self._is_idle(name, since):  # or meanwhile
                     await self._delete(name)
                     retired.append(name)
         return sorted(retired)
@@ -416,9 +417,10 @@ class Worlds(States):
         self._empty_trash()
 
     def _is_idle(self, name: str, since: float) -> bool:
-        """Return whether a world was not used since then. One that was never used counts as used when it was created, or
-        at the start."""
-        return name != DEFAULT and self._used.get(name, self._created.get(name, self._started)) <= since
+        """Return whether a world exists and was not used since then. One that was never used counts as used when it was
+        created, or at the start."""
+        used = self._used.get(name, self._created.get(name, self._started))
+        return name != DEFAULT and self.exists(name) and used <= since
 
     def _lock(self, name: str) -> asyncio.Lock:
         return self._locks.setdefault(name, asyncio.Lock())

@@ -21,8 +21,8 @@ from installed import require
 from rawhttp import TIMEOUT, RawResponse, Wire, form, request
 
 from mockserver.api import streams
-from mockserver.server import connection
-from mockserver.server.connection import Pace
+from mockserver.server import pace
+from mockserver.server.pace import Pace
 from mockserver.server.serving import MockServer
 
 MIB = 1024 * 1024
@@ -341,7 +341,7 @@ def test_an_aborted_download_on_a_half_closed_connection_is_recorded(world: Worl
 def test_shutdown_does_not_wait_for_clients_that_keep_sending(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(connection, "DRAIN_TIMEOUT", TIMEOUT)
+    monkeypatch.setattr(pace, "DRAIN_TIMEOUT", TIMEOUT)
     dropped = {**MULTIPART, "X-Mock-Fault": '{"drop": "before_answer"}', "Content-Length": "999"}
     with ExitStack() as stack, MockServer() as server, new_world(server) as world:
         server._server.config.timeout_graceful_shutdown = 10
@@ -352,7 +352,7 @@ def test_shutdown_does_not_wait_for_clients_that_keep_sending(
 
 
 def test_shutdown_does_not_wait_after_the_last_response(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "DRAIN_TIMEOUT", TIMEOUT)
+    monkeypatch.setattr(pace, "DRAIN_TIMEOUT", TIMEOUT)
     with ExitStack() as stack:
         server = stack.enter_context(MockServer())
         wire = stack.enter_context(Wire(new_world(server)))

@@ -200,6 +200,22 @@ def test_a_world_that_was_just_created_is_not_idle() -> None:
         assert ok(control.post("/all-worlds/retire", json={"idle": "1h"})) == {"worlds": []}
 
 
+def test_only_worlds_that_are_still_idle_are_checked_before_they_are_retired() -> None:
+    checked = []
+    with MockServer() as server:
+        worlds = server.mock.worlds
+
+        async def use_the_other(name: str) -> None:
+            checked.append(name)
+            await worlds.enter("b")
+
+        for name in "ab":
+            ok(httpx2.post(f"{server.url}/_mock/worlds/{name}"))
+        worlds.leaving = use_the_other
+        assert server.run(worlds.retire(0.0)) == ["a"]
+        assert checked == ["a"]
+
+
 def test_at_max_worlds_an_idle_world_is_retired_for_a_new_one() -> None:
     with MockServer(max_worlds=2, world_ttl=600.0) as server:
         for name in ("a", "b"):

@@ -5,6 +5,7 @@ In each of them, the error says what is wrong, no acknowledged object is lost, o
 works again once the cause is removed.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -37,6 +38,7 @@ from test_durability import (
 
 from mockserver.clock import Wall
 from mockserver.server.serving import MockServer
+from mockserver.storage.database import Database
 
 PAGE = 4_096
 FILE_SIZE_LIMIT = 700_000
@@ -677,6 +679,27 @@ def test_a_missing_content_file_returns_storage_failed(tmp_path: Path) -> None:
             content.unlink()
         error_message(world.http.get(f"{path}/content"), 500, "storage_failed")
         assert world.http.delete(path).status_code == 200
+
+
+def test_work_in_a_thread_succeeds_although_no_other_connection_can_be_opened_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with MockServer(data=tmp_path) as server:
+        worlds = server.mock.worlds
+
+        def fail(_: Database) -> None:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+        async def work_in_thread() -> None:
+            context = await worlds.enter("w")
+            context.large = True
+            connection = context.world.database.detach()
+            assert connection
+            connection.close()
+            monkeypatch.setattr(Database, "_open", fail)
+            assert await context.run(lambda context: "done") == "done"
+
+        server.run(work_in_thread())
 
 
 @pytest.mark.parametrize("to_container", [False, True])

@@ -9,7 +9,7 @@ from conftest import World, ok
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mockserver.api.preconditions import etag, is_current, wanted_range
+from mockserver.api.contents import etag, is_current, wanted_range
 
 CONTENT = b"month,revenue\nJanuary,1200\n" * 100
 TAG = f'"{hashlib.sha256(CONTENT).hexdigest()}"'

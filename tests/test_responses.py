@@ -20,14 +20,13 @@ from skill_bundles import inline_skill, zipped
 
 from mockserver import answers as rules
 from mockserver import context, ids, responses, runs, transcript, unscripted
-from mockserver.api import rendering, streams
+from mockserver.api import exchange, streams
 from mockserver.api.streams import MAX_DELTAS
-from mockserver.context import Context
 from mockserver.mock import STREAMS_AT_ONCE, Mock
 from mockserver.responses import MAX_ECHO
 from mockserver.schema import answers
 from mockserver.schema.responses import MAX_TEXT
-from mockserver.server.connection import Connection
+from mockserver.server.protocol import Connection
 from mockserver.server.serving import MockServer
 from mockserver.settings import Settings
 from mockserver.testing.journal import notes
@@ -768,6 +767,28 @@ def test_a_cancelled_run_keeps_only_files_of_completed_steps(world: World) -> No
         world.openai.responses.cancel(run(world, "x", tools=[]).id)
 
 
+def test_lists_that_lag_never_show_files_that_a_cancelled_run_did_not_write(world: World) -> None:
+    world.freeze()
+    set_switch(world, "delete_lag", 300)
+    script(world, {"steps": [{"files": [{"path": "never", "content": ""}], "takes": "30s"}, {"say": "done"}]})
+    response = run(world, "go", background=True)
+    world.openai.responses.cancel(response.id)
+    world.advance(60)
+    assert file_paths(world, world.openai.containers.list().data[0].id) == []
+
+
+def test_a_container_that_replaces_an_expired_one_is_not_wedged(world: World) -> None:
+    world.freeze()
+    set_switch(world, "expired_replaced", True)
+    script(world, {"when": "wedge", "code": "1", "fail": {"wedge": True}}, {"say": "done"})
+    tools = [{"type": "code_interpreter", "container": world.openai.containers.create(name="box").id}]
+    run(world, "wedge it", tools=tools)
+    with pytest.raises(openai.BadRequestError, match="There was an issue"):
+        run(world, "go", tools=tools)
+    world.advance(1_200)
+    assert run(world, "go", tools=tools).status == "completed"
+
+
 def test_a_cancelled_run_does_not_delete_files_of_later_steps(world: World) -> None:
     world.freeze()
     box = ok(world.http.post("/containers", json={"name": "box"}))["id"]
@@ -857,6 +878,17 @@ def test_items_of_later_steps_cannot_be_referenced_yet(world: World) -> None:
     error_message(world.http.post("/responses", json=body), 404, None)
     world.advance(12)
     ok(world.http.post("/responses", json=body))
+
+
+def test_a_list_of_input_items_ignores_before_without_a_warning(world: World) -> None:
+    path = f"/responses/{run(world, 'hello', tools=[]).id}/input_items"
+    response = world.http.get(path, params={"before": "msg_none"})
+    assert ok(response) == ok(world.http.get(path))
+    assert "x-mock-warning" not in response.headers
+    document = ok(httpx2.get(f"{world.server.url}/openapi.json"))["paths"]["/responses/{response_id}/input_items"][
+        "get"
+    ]
+    assert [each["name"] for each in document["parameters"]] == ["response_id", "limit", "order", "after", "include"]
 
 
 def test_input_items_are_listed_once_and_with_outputs_if_included(world: World) -> None:
@@ -1595,7 +1627,7 @@ def test_a_large_response_is_serialized_in_a_thread(
     world: World, server: MockServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: list[int] = []
-    monkeypatch.setattr(rendering, "_json", lambda *args, render=rendering._json: threads.append(threading.get_ident()) or render(*args))  # fmt: skip
+    monkeypatch.setattr(exchange, "_json", lambda *args, render=exchange._json: threads.append(threading.get_ident()) or render(*args))  # fmt: skip
     response = ok(world.http.post("/responses", json={"model": "m", "input": "x", "instructions": LARGE}))
     ok(world.http.get(f"/responses/{response['id']}/input_items"))
     ok(world.http.get("/containers"))
@@ -1630,8 +1662,8 @@ def test_the_length_of_an_input_text_is_limited(world: World, input: Any, param:
 
 def test_ordinals_of_many_items_are_taken_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[int] = []
-    take = Context.take
-    monkeypatch.setattr(Context, "take", lambda self, tx, count=1: taken.append(count) or take(self, tx, count))
+    take = context.World.take
+    monkeypatch.setattr(context.World, "take", lambda self, tx, count=1: taken.append(count) or take(self, tx, count))
     input = [{"role": "user", "content": "x"}] * 5_000
     response = ok(world.http.post("/responses", json={"model": "m", "input": input}))
     assert len(taken) < 10

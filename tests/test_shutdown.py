@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from threading import Thread
 
 import httpx2
@@ -176,3 +177,12 @@ def test_a_signal_starts_the_shutdown_delay_and_a_second_one_ends_it() -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(120) == 0
         assert process.stderr.read() == ""
+
+
+def test_a_start_that_fails_at_a_socket_leaves_nothing_open(tmp_path: Path) -> None:
+    closed = socket.socket()
+    closed.close()
+    with pytest.raises(OSError, match="Bad file descriptor") as failed, MockServer(data=tmp_path, listening=[closed]):
+        pass
+    with MockServer(data=tmp_path):
+        assert failed.value  # its traceback refers to all that the first server opened

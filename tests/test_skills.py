@@ -553,3 +553,13 @@ def test_the_version_of_a_curated_skill_is_a_positive_integer_or_latest(world: W
     body = {"name": "box", "skills": [reference | {"version": "latest"}, reference | {"version": version}]}
     message = error_message(world.http.post("/containers", json=body), 400, "invalid_value")
     assert message.startswith("Invalid 'skills[1].version'"), message
+
+
+def test_a_version_with_a_long_number_survives_an_export(server: MockServer, world: World) -> None:
+    """The profile `contract` creates it. SQLite can't store its number."""
+    long = "9" * 30
+    control = f"{server.url}/_mock/worlds/{world.name}"
+    ok(httpx2.put(f"{control}/profile", json={"name": "contract"}))
+    assert ok(world.http.get(f"/skills/skill_id/versions/{long}"))["version"] == long
+    ok(httpx2.post(f"{control}/import", content=httpx2.get(f"{control}/export").content))
+    assert [each["version"] for each in ok(world.http.get("/skills/skill_id/versions"))["data"]] == [long, "1"]

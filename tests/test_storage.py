@@ -33,7 +33,7 @@ from mockserver.schema.uploads import CreateUpload
 from mockserver.server.serving import MockServer
 from mockserver.settings import Settings
 from mockserver.states import MAX_TASKS
-from mockserver.storage import bulk, directory, migrations, tables
+from mockserver.storage import bulk, database, directory, migrations, tables
 from mockserver.storage.bulk import Placement
 from mockserver.storage.contents import SMALL, Uploads
 from mockserver.storage.database import SMALL_DATABASE, Transaction, failure
@@ -445,6 +445,27 @@ def test_a_fork_copies_every_table(tmp_path: Path) -> None:
         asyncio.run(copied())
 
 
+def test_a_world_that_is_deleted_while_its_summary_is_read_is_not_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_directory(tmp_path) as worlds:
+        asyncio.run(add_container(worlds, "w", "box"))
+    with open_directory(tmp_path) as worlds:
+        summarize = worlds._summarize
+
+        async def list_while_deleting() -> None:
+            loop = asyncio.get_running_loop()
+
+            def deleted_first(*arguments: Any) -> Any:
+                asyncio.run_coroutine_threadsafe(worlds.delete("w"), loop).result(60)
+                return summarize(*arguments)
+
+            monkeypatch.setattr(worlds, "_summarize", deleted_first)
+            assert await worlds.summaries(["w"]) == []
+
+        asyncio.run(list_while_deleting())
+
+
 @pytest.mark.parametrize("count", [1, 4_000])
 def test_all_times_of_a_template_are_shifted_for_a_new_world(tmp_path: Path, count: int) -> None:
     """In a large database the indexes are dropped and created again."""
@@ -847,7 +868,7 @@ async def take_ordinals(worlds: Worlds, world: str, count: int) -> list[int]:
     taken = []
     for _ in range(count):
         with context.write() as tx:
-            taken.append(context.take(tx))
+            taken.append(context.world.take(tx))
     return taken
 
 
@@ -892,14 +913,14 @@ def test_stored_ordinals_are_never_lower_than_those_in_use(tmp_path: Path) -> No
         with open_directory(tmp_path) as worlds:
             context = await worlds.enter("a")
             with suppress(ZeroDivisionError), context.write() as tx:
-                context.take(tx, 1_000)
+                context.world.take(tx, 1_000)
                 raise ZeroDivisionError
             for number in range(200):
                 (last,) = await take_ordinals(worlds, "a", 1)
                 assert last == number + 1
                 assert stored_ordinal(context) >= last
                 with suppress(ZeroDivisionError), context.write() as tx:
-                    context.take(tx, number)
+                    context.world.take(tx, number)
                     raise ZeroDivisionError
             for _ in range(200):
                 await worlds.add("a", lambda put: setattr(put, "ordinal", put.ordinal + 1))
@@ -910,6 +931,34 @@ def test_stored_ordinals_are_never_lower_than_those_in_use(tmp_path: Path) -> No
     asyncio.run(take_and_fail())
 
 
+def test_an_ordinal_that_a_thread_takes_while_a_database_is_closed_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_directory(tmp_path) as worlds:
+
+        async def close_while_writing() -> None:
+            await add_container(worlds, "w", "box")
+            call = await worlds.enter("w")
+            world, writing = call.world, database.writing
+
+            @contextmanager
+            def followed(connection: Transaction) -> Iterator[Transaction]:
+                with writing(connection) as tx:
+                    yield tx
+                monkeypatch.undo()
+                with closing(world.database.connect()) as other:
+                    thread = Context(world, lambda world: world, connection=other)
+                    with thread.write() as tx:
+                        world.take(tx)
+
+            monkeypatch.setattr("mockserver.context.writing", followed)
+            world.store_ordinal()
+            (stored,) = call.read.execute("SELECT ordinal FROM world").fetchone()
+            assert stored >= world.ordinal
+
+        asyncio.run(close_while_writing())
+
+
 def test_reserved_ordinals_are_discarded_before_the_rollback(tmp_path: Path) -> None:
     """After the rollback another thread can write, and must not use a reservation that the row does not contain."""
 
@@ -918,7 +967,7 @@ def test_reserved_ordinals_are_discarded_before_the_rollback(tmp_path: Path) -> 
             context, found = await worlds.enter("a"), []
             context.read.set_trace_callback(lambda sql: found.append((sql, context.world.reserved)))
             with pytest.raises(ZeroDivisionError), context.write() as tx:
-                divmod(context.take(tx), 0)
+                divmod(context.world.take(tx), 0)
             return [reserved for sql, reserved in found if sql == "ROLLBACK"]
 
     assert asyncio.run(reserved()) == [0]

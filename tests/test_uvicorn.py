@@ -1,6 +1,6 @@
 """The undocumented parts of uvicorn that subclasses of its protocol and request cycle use.
 
-If a new version of uvicorn fails here, change `server/protocol.py` or `server/connection.py`.
+If a new version of uvicorn fails here, change `server/protocol.py`.
 """
 
 import ast
@@ -16,8 +16,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from mockserver.server.connection import Connection
-from mockserver.server.protocol import Protocol
+from mockserver.server.protocol import Connection, Protocol
 from mockserver.server.serving import MockServer
 
 SUBCLASSES = [(Protocol, HttpToolsProtocol), (Connection, RequestResponseCycle)]

@@ -9,8 +9,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from mockserver import __version__
-from mockserver.api.middleware import Middleware
-from mockserver.api.operation import TableRouter
+from mockserver.api.operation import Middleware, TableRouter
 from mockserver.api.routes import containers, files, responses, skills, uploads
 from mockserver.mock import Mock
 

@@ -50,8 +50,11 @@ _NONE = nullcontext(NOTHING)
 def read_skills(
     exchange: Exchange, context: Context, skills: Mapping[str, NewSkills]
 ) -> AbstractAsyncContextManager[Supplied]:
-    """Check the skills of new containers, by what stands before `skills` in the names of their parameters. What was not
-    stored at the end is deleted."""
+    """Check the inline skills of new containers. What was not stored at the end is deleted.
+
+    The keys of `skills` are what precedes `skills` in the names of parameters: `tools[0].environment.` in a request for a
+    response, an empty string in one for a container.
+    """
     return _read_inline(exchange, context, skills) if any(skills.values()) else _NONE  # most containers have none
 
 
@@ -92,7 +95,7 @@ def _inline(skill: InlineSkill, uploads: Uploads) -> Bundle:
 
 
 async def _json_fields(exchange: Exchange, context: Context, kind: bytes) -> dict[str, str]:
-    """JSON can't hold files."""
+    """Return the fields of a skill's form that was sent as JSON, which can't contain files."""
     values = await read_json_fields(exchange, kind, FILES.name)
     if "files" in values and not context.allows(profiles.ANY_SKILL):
         raise errors.WRONG_TYPE(param="files", expected="files of a form", got=json_type(values["files"]))

@@ -1,9 +1,14 @@
-"""One request and its response. The ASGI scope has it under `mockserver`."""
+"""One request and its response, with the live API's headers. The ASGI scope has it under `mockserver`."""
 
-from collections.abc import Sequence
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
+import orjson
 from starlette.types import Receive, Scope, Send
 
 from mockserver import errors, ids
@@ -11,6 +16,7 @@ from mockserver.api.providers import OPENAI, Headers, Provider
 from mockserver.clock import Clock, stopwatch
 from mockserver.context import Context
 from mockserver.entries import record_of
+from mockserver.errors import APIError
 from mockserver.faults import Rule
 from mockserver.journal import WorldJournal
 from mockserver.mock import Mock
@@ -24,6 +30,7 @@ COMPLETE = "mockserver.complete"
 _PATH_LENGTH = 300
 """Characters of a path that the log shows."""
 
+_JSON = (b"content-type", b"application/json")
 _FIXED: Headers = [
     (b"openai-version", b"2020-10-01"),
     (b"openai-organization", b"org-mockserver"),
@@ -46,7 +53,7 @@ class ClientGone(Exception):
 
 
 class Connection(Protocol):
-    """What faults and streams do to a connection and ASGI doesn't offer."""
+    """What faults and streams need of a connection, beyond ASGI. `server.protocol.Connection` implements it."""
 
     @property
     def gone(self) -> bool:
@@ -63,6 +70,8 @@ class Connection(Protocol):
 
 
 class Exchange:
+    """The state of one request and its response, which ends as an entry of the journal."""
+
     world = ""
     provider: Provider = OPENAI
     context: Context | None = None
@@ -90,6 +99,7 @@ class Exchange:
     status: int | None = None
     """The response's status; None until it is started."""
     page: tuple[bool, str | None, str | None] | None = None
+    """For a list: `has_more`, `first_id` and `last_id`."""
 
     def __init__(self, mock: Mock, scope: Scope, receive: Receive, send: Send) -> None:
         self.mock = mock
@@ -210,3 +220,65 @@ def standing_headers(request_id: str, started: float) -> Headers:
     """Return the headers that every response has."""
     took = (stopwatch() - started) * 1000
     return [(b"x-request-id", request_id.encode()), (b"openai-processing-ms", b"%d" % took), *_FIXED]
+
+
+# Responses
+
+
+@dataclass(frozen=True, slots=True)
+class JSON:
+    """A resource."""
+
+    resource: Mapping[str, Any]
+    headers: Sequence[tuple[bytes, bytes]] = ()
+
+    async def send(self, exchange: Exchange) -> None:
+        resource, context = exchange.provider.shown(self.resource), exchange.context
+        in_thread = context is not None and context.large
+        body = await asyncio.to_thread(_json, resource, exchange) if in_thread else _json(resource, exchange)
+        if resource["object"] == "list":
+            exchange.page = resource["has_more"], resource["first_id"], resource["last_id"]
+        await exchange.respond(200, [_JSON, (b"content-length", b"%d" % len(body)), *self.headers], body)
+
+
+async def send_raw(exchange: Exchange, status: int, body: bytes, headers: Headers) -> None:
+    """Send any status and body. The connection discards the part of the request's body that has not been read."""
+    if status not in (204, 304):
+        headers.insert(1, (b"content-length", b"%d" % len(body)))
+    unread = not exchange.complete and exchange.scope["method"] == "POST"
+    if unread:
+        headers.append((b"connection", b"close"))
+    await exchange.respond(status, headers, body, one_write=not unread)
+
+
+async def send_error(exchange: Exchange, error: APIError) -> None:
+    """Send an error as the provider does."""
+    error = exchange.provider.convert(error, exchange)
+    extra = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
+    if error.row and error.row.text:
+        await send_raw(exchange, error.status, error.message.encode(), [(b"content-type", b"text/plain"), *extra])
+        return
+    shape = error.body(exchange.files_api and exchange.provider.files_detail)
+    body = _json(shape, exchange) if error.indent else orjson.dumps(shape)
+    await send_raw(exchange, error.status, body, [_JSON, *extra])
+
+
+async def send_preflight(exchange: Exchange) -> None:
+    """Respond to a CORS preflight: any page may call the API."""
+    requested = exchange.headers.get(b"access-control-request-headers", b"authorization")
+    headers = [
+        (b"access-control-allow-methods", b"GET, HEAD, POST, DELETE"),
+        (b"access-control-allow-headers", requested),
+        (b"access-control-max-age", b"600"),
+        (b"content-length", b"0"),
+    ]
+    await exchange.respond(200, headers, b"")
+
+
+def _json(value: Mapping[str, Any], exchange: Exchange) -> bytes:
+    if exchange.ascii:
+        with suppress(TypeError):  # an integer of more than 64 bits
+            if (body := orjson.dumps(value, option=orjson.OPT_INDENT_2)).isascii():
+                return body
+        return json.dumps(value, indent=2).encode()
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | (orjson.OPT_APPEND_NEWLINE if exchange.files_api else 0))

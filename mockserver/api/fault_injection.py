@@ -10,9 +10,8 @@ from pydantic_core import to_json
 from starlette.types import Message, Receive, Send
 
 from mockserver import errors, faults, ids
-from mockserver.api.exchange import ClientGone, Connection, Exchange
+from mockserver.api.exchange import ClientGone, Connection, Exchange, send_raw
 from mockserver.api.providers import api_path
-from mockserver.api.rendering import send_raw
 from mockserver.context import Context, World
 from mockserver.errors import APIError
 from mockserver.faults import Hit, Target

@@ -28,7 +28,7 @@ logging.getLogger("python_multipart").setLevel(logging.ERROR)  # errors of a for
 BLOCK = 1 << 19
 """How many bytes are hashed and written at once, in a thread. Smaller files are written by the event loop."""
 PREAMBLE_BYTES = 16 * 1024
-"""The most bytes before the end of a form's first boundary."""
+"""The most bytes of the text before a form's first boundary, with the boundary."""
 MAX_FIELDS = 100
 MAX_FIELD_BYTES = 1 << 20
 """The most bytes of all fields together, without the file."""
@@ -179,7 +179,7 @@ class FormReader:
         return start
 
     def _record(self) -> None:
-        """Set what the journal shows of the form, complete or not. The digest is the stored content's."""
+        """Set what the journal shows of the form, whether or not it was received completely."""
         files = [(each.filename, each.size, each.upload.digest) for each in self.files]
         self._exchange.sent = form_sent(self.fields, files, self._field.name)
 

@@ -1,4 +1,4 @@
-"""What of the OpenAPI document doesn't follow from the operations' signatures: forms and raw bytes."""
+"""Parts of the OpenAPI document that FastAPI can't derive from the signatures of operations: forms and raw bytes."""
 
 from typing import Any, get_args
 

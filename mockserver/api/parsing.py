@@ -15,12 +15,12 @@ from mockserver.api.exchange import Exchange
 from mockserver.bounds import MAX_PARAMETERS, MAX_VALUES, Excess, JSONCounter
 from mockserver.context import Context
 from mockserver.errors import APIError, json_type
-from mockserver.redaction import body_sent
-from mockserver.schema.lists import Page
+from mockserver.redaction import MAX_BODY, Sent, large_body_sent
+from mockserver.schema.lists import Query
 from mockserver.schema.responses import OBJECT, STRING
 
 M = TypeVar("M", bound=BaseModel)
-P = TypeVar("P", bound=Page)
+P = TypeVar("P", bound=Query)
 
 MAX_JSON_BYTES = 1 << 20
 """The largest body without skills and without secrets."""
@@ -88,7 +88,7 @@ def parse_query(model: type[P], query: bytes, context: Context) -> P:
 
 
 @cache
-def _least_limit(model: type[Page]) -> int:
+def _least_limit(model: type[Query]) -> int:
     return next(int(each.ge) for each in model.model_fields["limit"].metadata if hasattr(each, "ge"))
 
 
@@ -153,8 +153,11 @@ async def read_body(exchange: Exchange, limit: int) -> bytes | bytearray:
                 counter.feed(chunk)
             except Excess as excess:
                 raise errors.BODY_HOLDS_TOO_MUCH(problem=excess) from None
-    body = parts if counter else bytes(parts)
-    exchange.sent = await body_sent(body)
+    if len(parts) > MAX_BODY:
+        exchange.sent = await large_body_sent(parts)
+        return parts
+    body = bytes(parts)
+    exchange.sent = Sent(len(body), hash(body), body)
     return body
 
 

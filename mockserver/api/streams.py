@@ -16,8 +16,7 @@ from typing import Any, cast
 from pydantic_core import to_json
 
 from mockserver import errors, profiles, responses
-from mockserver.api.exchange import ClientGone, Connection, Exchange
-from mockserver.api.rendering import JSON
+from mockserver.api.exchange import JSON, ClientGone, Connection, Exchange
 from mockserver.clock import stopwatch
 from mockserver.context import Context
 from mockserver.redaction import MAX_BODY
@@ -29,11 +28,11 @@ POLL_SECONDS = 0.02
 MAX_POLLS = 2_000
 """How often all of them together look at it in a second. So the number of streams does not slow down other worlds."""
 MAX_DELTAS = 1_000
-"""Events into which one text is split, a word each if they suffice."""
+"""The most events into which one text is split: a word each, or several words of a long text."""
 _TURN = 64
-"""After so many events others have their turn, however fast the client reads."""
+"""Events after which other requests get their turn, however fast the client reads."""
 _LARGE = 64 * 1024
-"""Bytes of an event after which they have it too."""
+"""Bytes of an event after which other requests get their turn, too."""
 _PAD = 16
 """Deltas are padded to a multiple of so many characters (seen)."""
 _WORDS = re.compile(r"\s*\S+|\s+")
@@ -129,14 +128,14 @@ _LIMITS = [
 
 
 async def created_response(context: Context, created: Created) -> JSON | Stream:
-    """What a new response is sent as."""
+    """Return a new response as JSON, or as the stream that was requested."""
     if created.row.streamed:
         return Stream(created, context)
     return JSON(await context.run(responses.shown, created), [] if created.row.background else _LIMITS)
 
 
 async def stored_response(context: Context, found: Created, query: RetrieveResponse) -> JSON | Stream:
-    """A stored response, or its stream continued. Raises APIError for a stream that can't be."""
+    """Return a stored response as JSON, or continue its stream. Raises APIError if that is not possible."""
     row = found.row
     if OUTPUTS in query.include:
         found = replace(found, row=row._replace(outputs=True))  # type: ignore[attr-defined]  # a record is a named tuple

@@ -73,7 +73,10 @@ class Skill(Referable, Bundle):
 
     def place(self, into: Placing) -> None:
         bundles = {str(each.version): into.store.bundle(each, into.place) for each in self.each_version}
-        numbers = {label: int(label) if label.isdecimal() else n for n, label in enumerate(bundles, 1)}
+        numbers = {
+            label: int(label) if label.isdecimal() and len(label) <= skills.MAX_DIGITS else n
+            for n, label in enumerate(bundles, 1)
+        }
         latest = max(numbers, key=numbers.__getitem__)
         default = self.default_version or min(numbers, key=numbers.__getitem__)  # as by the API
         own = {"default_version": default, "latest_version": latest, **given(bundles[default], "name", "description")}

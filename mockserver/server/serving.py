@@ -227,6 +227,9 @@ def open_server(
     context = tls_context(settings)
     own = bind(settings.host, settings.port) if binds else []
     try:
+        for each in listening:
+            each.listen(2048)
+            each.setblocking(False)
         mock = Mock(settings, wall)
     except BaseException:
         for each in own:
@@ -252,9 +255,6 @@ def open_server(
         timeout_keep_alive=75,
         ssl_context_factory=(lambda *_: context) if context else None,
     )
-    for each in listening:
-        each.listen(2048)
-        each.setblocking(False)
     return Opened(config, mock, Bounded, [*own, *listening])
 
 

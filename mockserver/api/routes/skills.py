@@ -23,63 +23,63 @@ from mockserver.schema.skills import (
 router = APIRouter(prefix="/skills", tags=["Skills"], route_class=Operation)
 
 
-@router.post("", operation_id="CreateSkill", openapi_extra=SKILL_FORM)
+@router.post("", openapi_extra=SKILL_FORM)
 async def create_skill(exchange: TheExchange, context: TheContext) -> Skill:
     async with read_skill(exchange, context) as sent:
         return await context.run(skills.create_skill, sent)
 
 
-@router.get("", operation_id="ListSkills")
+@router.get("")
 async def list_skills(context: TheContext, query: Annotated[ListSkills, Query()]) -> SkillList:
     return await context.run(skills.list_skills, query)
 
 
-@router.get("/{skill_id}", operation_id="RetrieveSkill")
+@router.get("/{skill_id}")
 async def retrieve_skill(context: TheContext, skill_id: str) -> Skill:
     return await context.run(skills.retrieve_skill, skill_id)
 
 
-@router.post("/{skill_id}", operation_id="UpdateSkill")
+@router.post("/{skill_id}")
 async def update_skill(context: TheContext, skill_id: str, body: UpdateSkill) -> Skill:
     return await context.run(skills.update_skill, skill_id, body)
 
 
-@router.delete("/{skill_id}", operation_id="DeleteSkill")
+@router.delete("/{skill_id}")
 async def delete_skill(context: TheContext, skill_id: str) -> SkillDeleted:
     return await context.run(skills.delete_skill, skill_id)
 
 
 @router.head("/{skill_id}/content", include_in_schema=False, **CONTENT)
-@router.get("/{skill_id}/content", operation_id="RetrieveSkillContent", **CONTENT)
+@router.get("/{skill_id}/content", **CONTENT)
 async def retrieve_skill_content(context: TheContext, skill_id: str) -> Content:
     return await context.run(skills.retrieve_skill_content, skill_id)
 
 
-@router.post("/{skill_id}/versions", operation_id="CreateSkillVersion", openapi_extra=SKILL_VERSION_FORM)
+@router.post("/{skill_id}/versions", openapi_extra=SKILL_VERSION_FORM)
 async def create_skill_version(exchange: TheExchange, context: TheContext, skill_id: str) -> SkillVersion:
     await context.run(skills.retrieve_skill, skill_id)
     async with read_skill(exchange, context) as sent:
         return await context.run(skills.create_skill_version, skill_id, sent)
 
 
-@router.get("/{skill_id}/versions", operation_id="ListSkillVersions")
+@router.get("/{skill_id}/versions")
 async def list_skill_versions(
     context: TheContext, skill_id: str, query: Annotated[ListSkills, Query()]
 ) -> SkillVersionList:
     return await context.run(skills.list_skill_versions, skill_id, query)
 
 
-@router.get("/{skill_id}/versions/{version}", operation_id="RetrieveSkillVersion")
+@router.get("/{skill_id}/versions/{version}")
 async def retrieve_skill_version(context: TheContext, skill_id: str, version: str) -> SkillVersion:
     return await context.run(skills.retrieve_skill_version, skill_id, version)
 
 
-@router.delete("/{skill_id}/versions/{version}", operation_id="DeleteSkillVersion")
+@router.delete("/{skill_id}/versions/{version}")
 async def delete_skill_version(context: TheContext, skill_id: str, version: str) -> SkillVersionDeleted:
     return await context.run(skills.delete_skill_version, skill_id, version)
 
 
 @router.head("/{skill_id}/versions/{version}/content", include_in_schema=False, **CONTENT)
-@router.get("/{skill_id}/versions/{version}/content", operation_id="RetrieveSkillVersionContent", **CONTENT)
+@router.get("/{skill_id}/versions/{version}/content", **CONTENT)
 async def retrieve_skill_version_content(context: TheContext, skill_id: str, version: str) -> Content:
     return await context.run(skills.retrieve_skill_version_content, skill_id, version)

@@ -13,23 +13,23 @@ router = APIRouter(prefix="/uploads", tags=["Uploads"], route_class=FilesOperati
 PART = FileField("data", MAX_PART_BYTES, errors.PART_TOO_LARGE, plain=True)
 
 
-@router.post("", operation_id="CreateUpload")
+@router.post("")
 async def create_upload(context: TheContext, body: CreateUpload) -> Upload:
     return await context.run(uploads.create_upload, body)
 
 
-@router.post("/{upload_id}/parts", operation_id="AddUploadPart", openapi_extra=PART_FORM)
+@router.post("/{upload_id}/parts", openapi_extra=PART_FORM)
 async def add_upload_part(exchange: TheExchange, context: TheContext, upload_id: str) -> UploadPart:
     await context.run(uploads.use_upload, upload_id)
     async with read_form(exchange, PART) as sent:
         return await context.run(uploads.add_upload_part, upload_id, sent)
 
 
-@router.post("/{upload_id}/complete", operation_id="CompleteUpload")
+@router.post("/{upload_id}/complete")
 async def complete_upload(exchange: TheExchange, context: TheContext, upload_id: str, body: CompleteUpload) -> Upload:
     return await uploads.complete_upload(context, upload_id, body, exchange.mock.uploads)
 
 
-@router.post("/{upload_id}/cancel", operation_id="CancelUpload")
+@router.post("/{upload_id}/cancel")
 async def cancel_upload(context: TheContext, upload_id: str) -> Upload:
     return await context.run(uploads.cancel_upload, upload_id)
