@@ -27,7 +27,7 @@ from mockserver.errors import APIError
 from mockserver.files import NewFile
 from mockserver.mock import Mock
 from mockserver.schema.containers import CreateContainer
-from mockserver.server.serving import MockServer
+from mockserver.server.serving import THREADS, MockServer
 from mockserver.settings import Settings
 from mockserver.storage import database
 from mockserver.storage.contents import SMALL, Contents
@@ -57,6 +57,22 @@ def names(client: httpx2.Client, world: str) -> list[str]:
 
 
 # Over sockets
+
+
+def test_a_server_has_as_many_threads_on_a_large_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite keeps a descriptor of a world for each of them, so with 32 threads those of 64 worlds are too many."""
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    barrier = threading.Barrier(THREADS)
+
+    def work() -> int:
+        barrier.wait(TIMEOUT)
+        return threading.get_ident()
+
+    async def works() -> list[int]:
+        return await asyncio.gather(*(database.in_thread(work) for _ in range(6 * THREADS)))
+
+    with MockServer() as server:
+        assert len(set(server.run(works()))) == THREADS
 
 
 def test_concurrent_creates_in_a_new_world_get_different_ids(world: World) -> None:
