@@ -8,6 +8,7 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -1709,3 +1710,27 @@ def test_few_streams_continue_in_one_turn_of_the_event_loop() -> None:
         streams_per_turn = asyncio.run(run_streams(mock))
     assert sum(streams_per_turn) == 300
     assert max(streams_per_turn) <= STREAMS_AT_ONCE
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_large_responses_are_not_read_for_other_requests(world: World, cancelled: bool) -> None:
+    """Neither on the way to a small one in a tree, nor those that were cancelled since the last one with an output."""
+    run: Any = {"model": "m", "input": "x" * 1_000_000, "background": cancelled}
+    id = None
+    for _ in range(16):
+        id = ok(world.http.post("/responses", json=run | ({"previous_response_id": id} if cancelled else {})))["id"]
+        if cancelled:
+            ok(world.http.post(f"/responses/{id}/cancel"))
+            run["input"] = []
+    before = bytes_read()
+    small = ok(world.http.post("/responses", json={"model": "m", "input": "x", "previous_response_id": id}))
+    ok(world.http.get(f"/responses/{small['id']}"))
+    assert bytes_read() - before < 8_000_000
+
+
+def bytes_read() -> int:
+    """By this process, from its files."""
+    proc = Path("/proc/self/io")
+    if not proc.exists():
+        pytest.skip("only Linux counts them")
+    return int(proc.read_text().split()[1])
