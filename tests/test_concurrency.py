@@ -317,6 +317,21 @@ def test_activity_is_recorded_although_a_thread_is_writing(mock: Mock, monkeypat
     assert next(attempts) == 2
 
 
+def test_long_calls_that_wait_for_a_writer_leave_the_threads_to_other_worlds(mock: Mock) -> None:
+    async def check() -> list[Any]:
+        context = await mock.worlds.enter("w")
+        with write_transaction(context.world):
+            calls = [replace(context, large=True).run(containers.create_container, NEW_CONTAINER) for _ in range(40)]
+            waiting = asyncio.gather(*calls)
+            await asyncio.sleep(0)
+            for _ in range(3):
+                await mock.worlds.look("other", lambda tx, world: None)
+        return await waiting
+
+    asyncio.run(mock.worlds.create("other"))
+    assert len({each["id"] for each in asyncio.run(check())}) == 40
+
+
 def test_worlds_being_created_count_toward_the_maximum(mock: Mock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mock.worlds, "_maximum", 1)
 
