@@ -20,7 +20,7 @@ from openai.types.responses import Response
 from skill_bundles import inline_skill, zipped
 
 from mockserver import answers as rules
-from mockserver import context, ids, responses, runs, transcript, unscripted
+from mockserver import containers, context, ids, responses, runs, transcript, unscripted
 from mockserver.api import rendering, streams
 from mockserver.api.streams import MAX_DELTAS
 from mockserver.context import Context
@@ -1567,6 +1567,20 @@ def test_a_response_is_deleted_in_a_thread(world: World, server: MockServer, mon
     ok(world.http.delete(f"/responses/{id}"))
     assert [each == loop_thread(server) for each in threads] == [True, False]
     error_message(world.http.get(f"/responses/{id}"), 404, None)
+
+
+@pytest.mark.parametrize("count", [1, containers.MANY + 1])
+def test_a_container_with_many_files_is_used_and_deleted_in_a_thread(
+    world: World, server: MockServer, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    box = {"name": "box", "files": [{"path": f"{n}.txt", "content": "x"} for n in range(count)]}
+    (id,) = ok(world.http.post(control_url(world, "/place"), json={"version": 1, "containers": [box]}))["containers"]
+    threads: list[int] = []
+    monkeypatch.setattr(rules, "choose", lambda *args, choose=rules.choose: threads.append(threading.get_ident()) or choose(*args))  # fmt: skip
+    monkeypatch.setattr(containers, "unmount", lambda *args: threads.append(threading.get_ident()) or ())
+    ok(world.http.post("/responses", json={"model": "m", "input": "x", "tools": [{**AUTO[0], "container": id}]}))
+    ok(world.http.delete(f"/containers/{id}"))
+    assert [each == loop_thread(server) for each in threads] == [count == 1] * 2
 
 
 def test_the_list_of_worlds_counts_responses_created_in_a_thread(
