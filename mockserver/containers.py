@@ -15,7 +15,7 @@ from typing import Any
 
 from mockserver import errors, files, profiles
 from mockserver.clock import MAX_SECONDS
-from mockserver.context import Context
+from mockserver.context import LARGE, Context
 from mockserver.expiry import EXPIRES_AT, NEVER, UNEXPIRED, expired, expires_at, lifetime, used
 from mockserver.files import NewFile
 from mockserver.schema.containers import (
@@ -36,6 +36,9 @@ from mockserver.skills import NOTHING, Supplied, mount, unmount
 from mockserver.storage import contents, tables
 from mockserver.storage.database import Insertion, Statement, Transaction, failure
 from mockserver.storage.pagination import Listing
+
+MANY = 200
+"""Files of a container; what works on more of them takes milliseconds."""
 
 _SETTLED = "+created_at <= :settled"
 """Condition of the containers that lists show: with the switch `create_lag`, not the newest ones. The unary plus keeps
@@ -58,6 +61,7 @@ FILES = f"SELECT * FROM live_container_files WHERE container_id = :container_id 
 _find_file = Statement(f"{FILES} AND id = :id", tables.ContainerFile)
 newest_copy = Statement(f"{FILES} AND file_id = :id ORDER BY seq DESC LIMIT 1", tables.ContainerFile)
 _digests = Statement("SELECT DISTINCT digest FROM live_container_files WHERE container_id = :container_id")
+_has_many = Statement(f"SELECT 1 FROM container_files WHERE container_id = :container_id LIMIT 1 OFFSET {MANY}")
 _delete_files = Statement("DELETE FROM container_files WHERE container_id = :container_id")
 _count_files = Statement(f"SELECT count(*) FROM live_container_files WHERE container_id = :container_id AND {VISIBLE}")
 listing = Listing(tables.Container, "cntr", "Container", live=_SETTLED)
@@ -133,6 +137,7 @@ def retrieve_container(context: Context, container_id: str) -> Container:
 def delete_container(context: Context, container_id: str) -> ContainerDeleted:
     with context.write() as tx:
         row = found(context, tx, container_id)
+        expect_files(context, tx, row.id)
         digests = [digest for (digest,) in _digests.tuples(tx, container_id=row.id)]
         digests += unmount(tx, row.id)
         _delete_files.run(tx, container_id=row.id)
@@ -144,6 +149,12 @@ def delete_container(context: Context, container_id: str) -> ContainerDeleted:
 
 
 # Container files
+
+
+def expect_files(context: Context, tx: Transaction, container_id: str) -> None:
+    """Say that a rule is going to work on all files of a container, see `Context.expect`."""
+    if _has_many.value(tx, container_id=container_id):
+        context.expect(LARGE + 1)
 
 
 def use_container(context: Context, container_id: str) -> str:

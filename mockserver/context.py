@@ -4,7 +4,7 @@ import asyncio
 import re
 import sqlite3
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Concatenate, ParamSpec, TypeVar
@@ -65,6 +65,8 @@ class World:
     faults: tuple[Rule, ...] = ()
     completing: set[str] = field(default_factory=set)
     """Uploads whose parts are being put together."""
+    waiting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Of the long calls that wait for another thread to write, one tries again."""
     ended: bool = False
     """Whether it was deleted, or another state took its place."""
 
@@ -198,12 +200,27 @@ class Context:
                 raise unusable(self.entered.name, self.entered.database.path, error) from error
 
     async def run_in_thread(self, work: Callable[Concatenate["Context", P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """`run` for a rule that takes long: in a thread, on a connection of its own. No other state takes the place of
-        the world's meanwhile."""
+        """`run` for a rule that takes long: in a thread, on a connection of its own. While another thread writes to the
+        same world, it waits without a thread, which other worlds may need."""
+        with suppress(Busy):
+            return await self._in_thread(work, *args, **kwargs)
+        deadline = stopwatch() + BUSY_SECONDS
+        async with self.world.waiting:
+            while True:
+                try:
+                    return await self._in_thread(work, *args, **kwargs)
+                except Busy:
+                    if stopwatch() > deadline:
+                        raise Blocked from None
+                    await asyncio.sleep(0.01)
+
+    async def _in_thread(self, work: Callable[Concatenate["Context", P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """No other state takes the place of the world's meanwhile. Raises Busy before anything was done."""
         world = self.entered = self.world
 
         def run() -> T:
             with closing(world.database.connect()) as self.connection:
+                self.connection.execute("PRAGMA busy_timeout=0")  # opening it waits, if a thread closes another one
                 return work(self, *args, **kwargs)
 
         try:
@@ -214,8 +231,6 @@ class Context:
                     self.connection = None
                     with attempt():  # opened again: a list may have kept counts that are old now
                         _ = world.database.connection
-        except Busy:
-            raise Blocked from None
         except sqlite3.DatabaseError as error:
             raise unusable(world.name, world.database.path, error) from error
 

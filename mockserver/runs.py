@@ -128,6 +128,7 @@ class Run:
 
     def paths(self, container: tables.Container) -> list[str]:
         """Of the files in a container."""
+        containers.expect_files(self.context, self.tx, container.id)
         return [path for (path,) in _paths.tuples(self.tx, container_id=container.id, now=self.instant)]
 
     def take(self, steps: list[Step]) -> None:

@@ -26,9 +26,10 @@ def address(text: str) -> str:
     """Parse an address or host name; spaces may follow a comma in the environment."""
     given = text.strip()
     with suppress(ValueError):
-        if re.fullmatch(r"[^\s/:\[\]]+", given) or ipaddress.IPv6Address(given):
+        # Looking up a name that can't be encoded, such as one with more than 63 characters in a row, fails differently.
+        if (re.fullmatch(r"[^\s/:\[\]\0]+", given) and given.encode("idna")) or ipaddress.IPv6Address(given):
             return given
-    raise ValueError(f"{text!r} is not a host; give an address, such as 0.0.0.0 or ::1, or a name, without a port")
+    raise ValueError(f"{text[:80]!r} is not a host; give an address, such as 0.0.0.0 or ::1, or a name, without a port")
 
 
 def _is_loopback(host: str) -> bool:
@@ -110,6 +111,13 @@ def server_name(text: str) -> str:
         f"{text[:80]!r} is not a name for a server; give up to 253 letters, digits, dots, underscores or hyphens, the "
         "first a letter or digit"
     )
+
+
+def utf8(text: str) -> str:
+    with suppress(UnicodeEncodeError):
+        text.encode()
+        return text
+    raise ValueError(f"{text[:80]!r} is not UTF-8")
 
 
 def delay(text: str) -> float:
@@ -229,7 +237,7 @@ class Settings:
     allow_host: tuple[str, ...] = _setting(
         (), "Additional host name that the control plane accepts, or a pattern such as *.example.test.", host_pattern
     )
-    id_seed: str = _setting("mockserver", "Seed from which ids are derived; another seed gives other ids.")
+    id_seed: str = _setting("mockserver", "Seed from which ids are derived; another seed gives other ids.", utf8)
     log_level: str = _setting(
         "info", f"Minimum severity of log messages: {', '.join(LOG_LEVELS)}; requests are info.", log_level
     )

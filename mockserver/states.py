@@ -40,7 +40,8 @@ from mockserver.storage.database import (
 from mockserver.storage.directory import DATABASE, EVERY_WORLD, Directory
 
 OPEN_WORLDS = 64
-"""Databases that are kept open at most, each some 100 KB and three descriptors; four once it was read in a thread."""
+"""Databases that are kept open at most, each some 100 KB and three descriptors; and one for each thread that read it
+while others did."""
 CLOSED_AT_ONCE = 8
 """Databases that one thread closes."""
 MAX_TASKS = 3

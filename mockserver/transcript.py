@@ -36,6 +36,15 @@ MAX_REFERENCED = 16 << 20
 
 _find = Statement("SELECT * FROM responses WHERE id = :id", tables.Response)
 _before = Statement("SELECT * FROM responses WHERE id = :id AND ordinal < :ordinal", tables.Response)
+_last_kept = Statement(  # reads the texts of one response only, however many were cancelled
+    "WITH RECURSIVE earlier(id, previous_id, ordinal, cancelled_at) AS ("
+    "SELECT id, previous_id, ordinal, cancelled_at FROM responses WHERE id = :id "
+    "UNION ALL SELECT next.id, next.previous_id, next.ordinal, next.cancelled_at FROM earlier "
+    "JOIN responses next ON next.id = earlier.previous_id AND next.ordinal < earlier.ordinal "
+    "WHERE earlier.cancelled_at IS NOT NULL) "
+    "SELECT * FROM responses WHERE id = (SELECT id FROM earlier WHERE cancelled_at IS NULL)",
+    tables.Response,
+)
 _newest = Statement(
     "SELECT * FROM responses WHERE conversation = :conversation ORDER BY ordinal DESC LIMIT 1", tables.Response
 )
@@ -102,8 +111,8 @@ def read(context: Context, tx: Transaction, body: CreateResponse) -> Transcript:
     if previous:
         carried = Carried.model_validate(json.loads(previous.details).get("carried", {}))
         carried.read += carried.written if previous.cancelled_at is None else 0
-    while last and last.cancelled_at is not None:  # it has no output
-        last = before(tx, last)
+    if last and last.cancelled_at is not None:  # it has no output
+        last = _last_kept.first(tx, id=last.id)
     seed = context.world.id_seed
     wanted = [previous is None, *(not isinstance(item.get("id"), str) for item in items), True]
     ordinals = count(context.world.take(tx, sum(wanted)))  # of the chain, of items without an id, of the response

@@ -745,6 +745,17 @@ def test_a_response_that_could_not_be_shown_is_not_imported(world: World, contro
     assert "as exports write it" in error_message(control.post("/import", json=document), 400, "invalid_seed")
 
 
+@pytest.mark.parametrize("body", ['{"type": "message"}', '{"type": "message", "id": 5}'])
+def test_an_item_of_an_input_that_could_not_be_listed_is_not_imported(
+    world: World, control: httpx2.Client, body: str
+) -> None:
+    ok(world.http.post("/responses", json={"model": "m", "input": "hello"}))
+    document = document_of(control)
+    (item,) = (item for item in document["responses"][0]["items"] if not item["output"])
+    item["body"] = body
+    assert "as exports write it" in error_message(control.post("/import", json=document), 400, "invalid_seed")
+
+
 @pytest.mark.parametrize("cancelled", [False, True])
 def test_responses_that_continue_each_other_in_a_circle_can_be_used(
     world: World, control: httpx2.Client, cancelled: bool

@@ -27,7 +27,7 @@ from mockserver.errors import APIError
 from mockserver.files import NewFile
 from mockserver.mock import Mock
 from mockserver.schema.containers import CreateContainer
-from mockserver.server.serving import MockServer
+from mockserver.server.serving import THREADS, MockServer
 from mockserver.settings import Settings
 from mockserver.storage import database
 from mockserver.storage.contents import SMALL, Contents
@@ -57,6 +57,22 @@ def names(client: httpx2.Client, world: str) -> list[str]:
 
 
 # Over sockets
+
+
+def test_a_server_has_as_many_threads_on_a_large_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite keeps a descriptor of a world for each of them, so with 32 threads those of 64 worlds are too many."""
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    barrier = threading.Barrier(THREADS)
+
+    def work() -> int:
+        barrier.wait(TIMEOUT)
+        return threading.get_ident()
+
+    async def works() -> list[int]:
+        return await asyncio.gather(*(database.in_thread(work) for _ in range(6 * THREADS)))
+
+    with MockServer() as server:
+        assert len(set(server.run(works()))) == THREADS
 
 
 def test_concurrent_creates_in_a_new_world_get_different_ids(world: World) -> None:
@@ -299,6 +315,21 @@ def test_activity_is_recorded_although_a_thread_is_writing(mock: Mock, monkeypat
 
     asyncio.run(check())
     assert next(attempts) == 2
+
+
+def test_long_calls_that_wait_for_a_writer_leave_the_threads_to_other_worlds(mock: Mock) -> None:
+    async def check() -> list[Any]:
+        context = await mock.worlds.enter("w")
+        with write_transaction(context.world):
+            calls = [replace(context, large=True).run(containers.create_container, NEW_CONTAINER) for _ in range(40)]
+            waiting = asyncio.gather(*calls)
+            await asyncio.sleep(0)
+            for _ in range(3):
+                await mock.worlds.look("other", lambda tx, world: None)
+        return await waiting
+
+    asyncio.run(mock.worlds.create("other"))
+    assert len({each["id"] for each in asyncio.run(check())}) == 40
 
 
 def test_worlds_being_created_count_toward_the_maximum(mock: Mock, monkeypatch: pytest.MonkeyPatch) -> None:

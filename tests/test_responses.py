@@ -8,6 +8,7 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +20,7 @@ from openai.types.responses import Response
 from skill_bundles import inline_skill, zipped
 
 from mockserver import answers as rules
-from mockserver import context, ids, responses, runs, transcript, unscripted
+from mockserver import containers, context, ids, responses, runs, transcript, unscripted
 from mockserver.api import exchange, streams
 from mockserver.api.streams import MAX_DELTAS
 from mockserver.mock import STREAMS_AT_ONCE, Mock
@@ -1600,6 +1601,20 @@ def test_a_response_is_deleted_in_a_thread(world: World, server: MockServer, mon
     error_message(world.http.get(f"/responses/{id}"), 404, None)
 
 
+@pytest.mark.parametrize("count", [1, containers.MANY + 1])
+def test_a_container_with_many_files_is_used_and_deleted_in_a_thread(
+    world: World, server: MockServer, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    box = {"name": "box", "files": [{"path": f"{n}.txt", "content": "x"} for n in range(count)]}
+    (id,) = ok(world.http.post(control_url(world, "/place"), json={"version": 1, "containers": [box]}))["containers"]
+    threads: list[int] = []
+    monkeypatch.setattr(rules, "choose", lambda *args, choose=rules.choose: threads.append(threading.get_ident()) or choose(*args))  # fmt: skip
+    monkeypatch.setattr(containers, "unmount", lambda *args: threads.append(threading.get_ident()) or ())
+    ok(world.http.post("/responses", json={"model": "m", "input": "x", "tools": [{**AUTO[0], "container": id}]}))
+    ok(world.http.delete(f"/containers/{id}"))
+    assert [each == loop_thread(server) for each in threads] == [count == 1] * 2
+
+
 def test_the_list_of_worlds_counts_responses_created_in_a_thread(
     world: World, server: MockServer, blocked_read: BlockedRead
 ) -> None:
@@ -1741,3 +1756,27 @@ def test_few_streams_continue_in_one_turn_of_the_event_loop() -> None:
         streams_per_turn = asyncio.run(run_streams(mock))
     assert sum(streams_per_turn) == 300
     assert max(streams_per_turn) <= STREAMS_AT_ONCE
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_large_responses_are_not_read_for_other_requests(world: World, cancelled: bool) -> None:
+    """Neither on the way to a small one in a tree, nor those that were cancelled since the last one with an output."""
+    run: Any = {"model": "m", "input": "x" * 1_000_000, "background": cancelled}
+    id = None
+    for _ in range(16):
+        id = ok(world.http.post("/responses", json=run | ({"previous_response_id": id} if cancelled else {})))["id"]
+        if cancelled:
+            ok(world.http.post(f"/responses/{id}/cancel"))
+            run["input"] = []
+    before = bytes_read()
+    small = ok(world.http.post("/responses", json={"model": "m", "input": "x", "previous_response_id": id}))
+    ok(world.http.get(f"/responses/{small['id']}"))
+    assert bytes_read() - before < 8_000_000
+
+
+def bytes_read() -> int:
+    """By this process, from its files."""
+    proc = Path("/proc/self/io")
+    if not proc.exists():
+        pytest.skip("only Linux counts them")
+    return int(proc.read_text().split()[1])

@@ -68,7 +68,7 @@ CASES = {
     "control_token": Case("sesame", "sesame", "open sesame"),
     "control_open": BOOLEAN,
     "allow_host": Case(("Mock.example", "*.mock.test"), ("mock.example", "*.mock.test"), "*.example:8080"),
-    "id_seed": Case("other", "other", None),
+    "id_seed": Case("other", "other", "\udcff"),
     "log_level": Case("INFO", "info", "loud"),
     "quiet": BOOLEAN,
     "as_json": BOOLEAN,
@@ -336,3 +336,9 @@ def test_an_invalid_path_prefix_is_rejected(text: str) -> None:
 
 def test_names_with_dots_are_allowed_in_a_path_prefix() -> None:
     assert path_prefix("/.hidden/..a/v1.2/") == "/.hidden/..a/v1.2"
+
+
+@pytest.mark.parametrize("host", ["a" * 64, "a..b", "a\0", "\udcff"])
+def test_a_host_that_no_lookup_accepts_is_rejected(host: str) -> None:
+    with pytest.raises(ValueError, match="is not a host; give an address"):
+        Settings(host=host)

@@ -48,9 +48,9 @@ class Response(Entry, Part):
             details = json.loads(row.details)
             _ = details["raised"], set(json.loads(row.given))
             carried = Carried.model_validate(details.get("carried", {}))
-            items = [(json.loads(item.body), item.output) for item in self.items]
-            complete = [whole_item(item).keys() <= item.keys() for item, output in items if output]
-            named = [isinstance(item["type"], str) for item, _ in items]
+            items = [(json.loads(item.body), item) for item in self.items]
+            complete = [whole_item(body).keys() <= body.keys() for body, item in items if item.output]
+            named = [body["id"] == item.id and isinstance(body["type"], str) for body, item in items]
             countable = carried.read + carried.written <= 1 << 53
             if not (all(complete) and all(named) and countable and 0 <= row.pace <= MAX_PACE):
                 raise ValueError

@@ -12,6 +12,7 @@ import ssl
 import sys
 import threading
 from collections.abc import Coroutine, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
@@ -37,6 +38,8 @@ TICK_SECONDS = 0.1
 """Of uvicorn, which expects ten in a second."""
 DESCRIPTORS = 32
 """How many files a server must be allowed to open: the event loop, its sockets, a database and some connections."""
+THREADS = 6
+"""Threads for long work. For each one that read a world while others did, SQLite keeps a descriptor of that world."""
 M_ARENA_MAX = -8
 """`malloc.h` of glibc: how many arenas there may be, that of the main thread included."""
 SWITCH_SECONDS = 0.0001
@@ -345,9 +348,12 @@ def share_fairly() -> None:
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """The fastest loop that is installed."""
+    """The fastest loop that is installed, with threads that are not the more the more processors there are."""
     try:
         import uvloop
     except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
+        loop = asyncio.new_event_loop()
+    else:
+        loop = uvloop.new_event_loop()
+    loop.set_default_executor(ThreadPoolExecutor(THREADS))
+    return loop

@@ -252,12 +252,8 @@ class Response(Table, table=True):
     obfuscated: bool = True
     pace: float = 0.0
     """Seconds of real time between the events of a stream."""
-    request: str
-    """JSON: the keys of the object that repeat the request."""
     status: str
     """At the end of the run."""
-    details: str
-    """JSON: `usage`, `error`, `incomplete_details`, as of the end of the run; and `carried`, for later responses."""
     outputs: bool = False
     """Whether the outputs of calls are included."""
     starts: int = 0
@@ -271,11 +267,16 @@ class Response(Table, table=True):
     """JSON: the ids of all answers that were given in the chain."""
     turn: int = 1
     """The assistant's turns in the context, this response's included."""
-    user_text: str = ""
-    """The last user message."""
     code_container: str | None = None
     """The container of the last code interpreter call in the context."""
     shell_container: str | None = None
+    request: str
+    """JSON: the keys of the object that repeat the request. Long texts come last: SQLite reads them on the way to what
+    is behind them."""
+    details: str
+    """JSON: `usage`, `error`, `incomplete_details`, as of the end of the run; and `carried`, for later responses."""
+    user_text: str = ""
+    """The last user message."""
 
 
 class ResponseItem(Table, table=True):
@@ -291,10 +292,10 @@ class ResponseItem(Table, table=True):
     position: int = Field(primary_key=True)
     id: str
     output: bool
-    body: str
-    """JSON, as the API shows it once it is complete, with all outputs."""
     ends: int = 0
     """Seconds after the response's `created_at` when it is complete."""
+    body: str
+    """JSON, as the API shows it once it is complete, with all outputs."""
 
 
 class Use(Table, table=True):
@@ -337,6 +338,9 @@ class AnswerContent(Table, table=True):
     digest: str = Field(primary_key=True)
 
 
+WITH_ROWID = {str(row.__tablename__) for row in (World, Content, Response, ResponseItem, Answer)}
+"""Tables with one row, or with large ones."""
+
 # The indexes that every table with such a column has: for pruning, and for whether a content is still named.
 for each in Table.metadata.tables.values():
     listed = "deleted_at" in each.c
@@ -344,8 +348,9 @@ for each in Table.metadata.tables.values():
         Index(f"{each.name}_deleted", each.c.deleted_ordinal, sqlite_where=text("deleted_at IS NOT NULL"))
     if "digest" in each.c and not each.c.digest.primary_key:
         Index(f"{each.name}_contents", each.c.digest, sqlite_where=text("deleted_at IS NULL") if listed else None)
-    # Rows live in the primary key's tree, so that a lookup by id descends one tree; large rows would make it deep.
-    each.dialect_options["sqlite"]["with_rowid"] = each.name in (World.__tablename__, Content.__tablename__)
+    # Rows live in the primary key's tree, so that a lookup by id descends one tree; large rows would make it deep, and
+    # be read as a whole on the way to others.
+    each.dialect_options["sqlite"]["with_rowid"] = each.name in WITH_ROWID
 
 
 def owner(row: type[Table]) -> str | None:
