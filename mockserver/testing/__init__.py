@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, cast
 from mockserver import ids
 from mockserver.client import Control as Control
 from mockserver.client import MockError as MockError
+from mockserver.client import __tracebackhide__ as __tracebackhide__
 from mockserver.client import path_to, query, save, server_url
 from mockserver.control import models
 from mockserver.control.models import Change as Change
