@@ -303,7 +303,7 @@ def _length(content: bytes | IO[bytes]) -> dict[str, str]:
 def reason(error: Exception) -> str:
     """Return why a connection failed, without the names of Python's exceptions."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {error.verify_message}"
+        return f"its certificate is not trusted: {error.verify_message}; set SSL_CERT_FILE to it, or to that of its CA"
     if isinstance(error, TimeoutError):
         return "no response in time"
     if isinstance(error, ssl.SSLError):
